@@ -1,0 +1,1 @@
+"""One package per step of the pipeline, all of one shape; see README.md beside this file."""

@@ -1,0 +1,1 @@
+"""What every step shares. Named modules only; nothing here knows a particular step."""

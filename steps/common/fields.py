@@ -1,0 +1,175 @@
+"""Step parameters: flags, template inputs and reference pages from one frozen dataclass.
+
+A field's type is one of str, int, float, bool, Path, tuple[str, ...], a Literal of strings, or
+one of these with None. On the command line and in Argo everything is text: None is the empty
+text, a bool is true or false, a tuple is a JSON list.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+import textwrap
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from steps.common.errors import ParamsError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Field:
+    """One parameter as a flag and as a template input."""
+
+    name: str
+    """Python's name of the field."""
+    kebab: str
+    """The flag without dashes, and Argo's name of the parameter."""
+    doc: str
+    """The docstring under the field, on one line."""
+    kind: type
+    """str, int, float, bool, Path or tuple."""
+    optional: bool
+    """Whether None, written as the empty text, is accepted."""
+    choices: tuple[str, ...]
+    """The accepted texts of a Literal, else empty."""
+    default: str | None
+    """The default as text; None where the field is required."""
+
+
+def fields_of(cls: type) -> list[Field]:
+    """The fields of a parameter dataclass in the order of their definition."""
+    docs = _docstrings(cls)
+    hints = typing.get_type_hints(cls)
+    return [_field(field, hints[field.name], docs) for field in dataclasses.fields(cls)]
+
+
+def parse_fields(cls: type[T], values: Mapping[str, str]) -> T:
+    """Build the dataclass from kebab-case names and texts.
+
+    Raises ParamsError with every problem: unknown and missing names, values of the wrong type,
+    and what the dataclass's own `__post_init__` finds.
+    """
+    known = {field.kebab: field for field in fields_of(cls)}
+    problems = [
+        f"--{name}: unknown; known are {', '.join(sorted(known))}" for name in values.keys() - known
+    ]
+    arguments: dict[str, Any] = {}
+    for field in known.values():
+        if field.kebab not in values:
+            if field.default is None:
+                problems.append(f"--{field.kebab}: missing; {field.doc}")
+            continue
+        try:
+            arguments[field.name] = _value(field, values[field.kebab])
+        except ValueError as error:
+            problems.append(f"--{field.kebab}: {error}")
+    if problems:
+        raise ParamsError(problems)
+    return cls(**arguments)
+
+
+def text_of(value: object) -> str:
+    """A field's value as the text that `parse_fields` reads back and Argo shows."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple | list):
+        return json.dumps(list(value), ensure_ascii=False)
+    return str(value)
+
+
+def _field(field: dataclasses.Field[Any], hint: Any, docs: Mapping[str, str]) -> Field:
+    kind, optional, choices = _kind(hint)
+    return Field(
+        name=field.name,
+        kebab=field.name.replace("_", "-"),
+        doc=docs.get(field.name, ""),
+        kind=kind,
+        optional=optional,
+        choices=choices,
+        default=None if field.default is dataclasses.MISSING else text_of(field.default),
+    )
+
+
+def _kind(hint: Any) -> tuple[type, bool, tuple[str, ...]]:
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        inner = [arg for arg in typing.get_args(hint) if arg is not types.NoneType]
+        kind, _, choices = _kind(inner[0])
+        return kind, True, choices
+    if origin is Literal:
+        return str, False, tuple(typing.get_args(hint))
+    if origin is tuple:
+        return tuple, False, ()
+    return hint, False, ()
+
+
+def _value(field: Field, text: str) -> object:
+    if field.optional and text == "":
+        return None
+    if field.choices and text not in field.choices:
+        raise ValueError(f"{text!r} is not one of {', '.join(map(repr, field.choices))}")
+    return _READERS[field.kind](text)
+
+
+def _bool(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError(f"{text!r} is neither 'true' nor 'false'")
+    return text == "true"
+
+
+def _int(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a whole number") from None
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
+
+
+def _tuple(text: str) -> tuple[str, ...]:
+    try:
+        items = json.loads(text)
+    except json.JSONDecodeError:
+        items = None
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise ValueError(f'{text!r} is not a JSON list of texts, such as ["a", "b"]')
+    return tuple(items)
+
+
+_READERS: Mapping[type, Any] = {
+    str: str,
+    int: _int,
+    float: _float,
+    bool: _bool,
+    Path: Path,
+    tuple: _tuple,
+}
+
+
+def _docstrings(cls: type) -> dict[str, str]:
+    """The string literal that stands under each field in the class's source."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    definition = tree.body[0]
+    if not isinstance(definition, ast.ClassDef):
+        return {}
+    docs: dict[str, str] = {}
+    for field, after in zip(definition.body, definition.body[1:], strict=False):
+        if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+            continue
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            docs[field.target.id] = " ".join(str(after.value.value).split())
+    return docs

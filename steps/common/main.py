@@ -1,0 +1,147 @@
+"""The entry point of every step: flags in, result files out, errors as exit codes.
+
+`--outputs-dir` names the directory into which each Result field is written as a file of its
+kebab-case name, for Argo's `outputs.parameters[].valueFrom.path`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import errno
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, Protocol, TypeVar
+
+from steps.common import log
+from steps.common.errors import Interrupted, ParamsError, PermanentError, StepError, TransientError
+from steps.common.fields import fields_of, parse_fields, text_of
+from steps.common.fs import atomic_write
+from steps.common.progress import Progress
+
+P_contra = TypeVar("P_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+P = TypeVar("P")
+R = TypeVar("R")
+
+
+class Run(Protocol[P_contra, R_co]):
+    """A step's `run`: further keyword-only arguments are its clients, with the real ones as
+    defaults."""
+
+    def __call__(self, params: P_contra, /, *, progress: Progress) -> R_co: ...
+
+
+def main(
+    params_type: type[P],
+    result_type: type[R],
+    run: Run[P, R],
+    *,
+    arguments: Sequence[str] | None = None,
+) -> NoReturn:
+    """Parse the flags, run the step, write its outputs, and exit with the error's code."""
+    log.set_up()
+    # In a container this process is PID 1, which ignores SIGTERM unless somebody handles it.
+    signal.signal(signal.SIGTERM, _interrupt)
+    flags = _parser(params_type, result_type).parse_args(arguments)
+    values = {name: text for name, text in vars(flags).items() if text is not None}
+    outputs_dir = values.pop("outputs-dir", None)
+    progress = Progress(_path(os.environ.get("ARGO_PROGRESS_FILE")))
+    _exit(lambda: _step(params_type, run, values, progress, _path(outputs_dir)))
+
+
+def _step(
+    params_type: type[P],
+    run: Run[P, R],
+    values: dict[str, str],
+    progress: Progress,
+    outputs_dir: Path | None,
+) -> None:
+    result = run(parse_fields(params_type, values), progress=progress)
+    for field in dataclasses.fields(result):  # type: ignore[arg-type]
+        text = text_of(getattr(result, field.name))
+        log.event(logging.getLogger("steps"), "result", **{field.name: _short(text)})
+        if outputs_dir is not None:
+            atomic_write(outputs_dir / field.name.replace("_", "-"), text)
+
+
+def _exit(step: Callable[[], None]) -> NoReturn:
+    """Argo shows the last line on stderr as the step's message: the error in one line."""
+    try:
+        step()
+    except StepError as error:
+        _complain(error)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        sys.exit(_say(_os_message(error), _os_exit_code(error)))
+    except KeyboardInterrupt:
+        sys.exit(_say("interrupted", 130))
+    except Exception as error:
+        logging.getLogger("steps").exception("bug")
+        sys.exit(_say(f"a bug in this step: {type(error).__name__}: {error}", 1))
+    sys.exit(0)
+
+
+def _os_message(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    advice = "; free space or ask for a larger volume" if error.errno == errno.ENOSPC else ""
+    return f"{error.strerror or error}{where}{advice}"
+
+
+def _os_exit_code(error: OSError) -> int:
+    """A peer that went away may come back; a full disk or a missing file will not mend itself."""
+    transient = isinstance(error, ConnectionError | TimeoutError)
+    return TransientError.exit_code if transient else PermanentError.exit_code
+
+
+def _complain(error: StepError) -> None:
+    if isinstance(error, ParamsError) and len(error.problems) > 1:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+    _say(str(error), error.exit_code)
+
+
+def _say(message: str, exit_code: int) -> int:
+    sys.stdout.flush()
+    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    return exit_code
+
+
+def _parser(params_type: type, result_type: type) -> argparse.ArgumentParser:
+    package = params_type.__module__.rpartition(".")[0]
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {package}",
+        description=params_type.__doc__,
+        epilog=_outputs_help(result_type),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--outputs-dir", dest="outputs-dir", help="directory for the result files")
+    for field in fields_of(params_type):
+        default = "" if field.default in (None, "") else f" (default: {field.default})"
+        choices = f" One of {', '.join(field.choices)}." if field.choices else ""
+        text = f"{field.doc}{choices}{default}".replace("%", "%%")
+        parser.add_argument(f"--{field.kebab}", dest=field.kebab, metavar="VALUE", help=text)
+    return parser
+
+
+def _outputs_help(result_type: type) -> str:
+    lines = [f"  {field.kebab}: {field.doc}" for field in fields_of(result_type)]
+    return "\n".join(["files in the outputs directory:", *lines])
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> Any:
+    raise Interrupted(f"stopped by {signal.Signals(signum).name}; the next try goes on from here")
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -1,0 +1,45 @@
+"""Parameters and results of the dataset step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Fetch every dataset URL, check its rows, and write train and validation parquet files."""
+
+    urls: tuple[str, ...]
+    """URLs as a JSON list: https, http or file; all of them are used. A fragment
+    `#sha256=HEX` is checked against the file."""
+    plan_file: Path
+    """The plan step's file."""
+    work_dir: Path
+    """Volume of the run; downloads go to work-dir/downloads, the result to work-dir/dataset."""
+    allow_loopback: bool = False
+    """Permit URLs of this machine (127.0.0.0/8, ::1) and file URLs."""
+    allow_http: bool = True
+    """Permit http beside https."""
+    max_download_gib: float = 200.0
+    """Largest file that is fetched, GiB."""
+    timeout_seconds: float = 60.0
+    """Longest silence of a server."""
+    attempts: int = 6
+    """Tries per file on cut connections, 5xx and 429 before the step gives up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    rows: int
+    """Usable rows of all files."""
+    train_rows: int
+    """Rows that are trained on."""
+    validation_rows: int
+    """Rows that are held out."""
+    rejected_rows: int
+    """Unusable rows; the log has their numbers and reasons."""
+    duplicate_rows: int
+    """Rows that stand again elsewhere; each distinct row is kept once."""
+    digest: str
+    """sha256:HEX over the content of train and validation rows, in order."""

@@ -1,0 +1,1 @@
+"""Bring the base model's weights into the cache, once per revision, and verify them."""

@@ -1,0 +1,28 @@
+"""Parameters and results of the model step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Bring the base model's weights into the cache, once per revision, and verify them."""
+
+    plan_file: Path
+    """The plan step's file."""
+    cache_dir: Path
+    """Model cache; a model lies in cache-dir/OWNER--NAME/REVISION."""
+    timeout_seconds: float = 60.0
+    """Longest silence of a server."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    model_dir: str
+    """Directory of the model below the cache directory, OWNER--NAME/REVISION."""
+    size_gb: float
+    """Size of all files, decimal GB."""
+    cached: bool
+    """Whether the cache had it already."""

@@ -1,0 +1,1 @@
+"""Resolve the configuration into one plan; refuse what cannot fit before it costs money."""

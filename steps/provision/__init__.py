@@ -1,0 +1,1 @@
+"""Have a GPU node, and wait until its GPU can be used."""

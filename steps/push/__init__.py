@@ -1,0 +1,1 @@
+"""Make the adapter a reproducible OCI image and push it."""

@@ -1,0 +1,1 @@
+"""Give back what provision got for this run, whatever the run's result."""

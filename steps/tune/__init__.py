@@ -1,0 +1,1 @@
+"""Tune the adapter on the train rows and measure it on the held-out ones."""
