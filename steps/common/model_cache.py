@@ -1,0 +1,120 @@
+"""The model cache: cache_dir/OWNER--NAME/REVISION holds one base model, whole or not at all.
+
+A directory counts as a model once the marker in it, written last, names every file with its size
+and SHA-256.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import msgspec
+
+from steps.common.errors import ParamsError
+from steps.common.fs import atomic_write, sha256_file
+
+MARKER = ".argotune-complete.json"
+"""Name of the file that says a model directory is complete."""
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
+_REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+class CachedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What the marker says of one file."""
+
+    size: int
+    """Bytes."""
+    sha256: str
+    """Lower-case hex."""
+
+
+class Marker(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of the marker."""
+
+    files: dict[str, CachedFile]
+    """Path below the model directory, with forward slashes -> what it must be."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files.values())
+
+
+def cache_path(cache_dir: Path, repository: str, revision: str) -> Path:
+    """Where a model of this revision lies, there or not: cache_dir/OWNER--NAME/REVISION.
+
+    Raises ParamsError for names that would lead out of the cache.
+    """
+    problems = []
+    if not _REPOSITORY.fullmatch(repository) or ".." in repository or "--" in repository:
+        problems.append(f"model repository {repository!r}: expected OWNER/NAME or NAME")
+    if not _REVISION.fullmatch(revision) or ".." in revision:
+        problems.append(f"model revision {revision!r}: expected a commit, tag or branch without /")
+    if problems:
+        raise ParamsError(problems)
+    return cache_dir / repository.replace("/", "--") / revision
+
+
+def mark_complete(directory: Path) -> Marker:
+    """Write the marker over all files of a model directory: the last thing to do to it."""
+    files = {
+        name: CachedFile(
+            size=(directory / name).stat().st_size, sha256=sha256_file(directory / name)
+        )
+        for name in _file_names(directory)
+    }
+    marker = Marker(files=files)
+    text = json.dumps(msgspec.to_builtins(marker), indent=2, sort_keys=True)
+    atomic_write(directory / MARKER, text + "\n")
+    return marker
+
+
+def is_complete(directory: Path) -> bool:
+    """Whether the model is there with every file in its full size; contents are not read."""
+    return read_marker(directory) is not None and not damage(directory)
+
+
+def read_marker(directory: Path) -> Marker | None:
+    """What the marker says; None without a readable one."""
+    try:
+        return msgspec.json.decode((directory / MARKER).read_bytes(), type=Marker)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def damage(directory: Path, *, read_contents: bool = False) -> list[str]:
+    """What differs from the marker, one sentence a file; with `read_contents` by SHA-256 too."""
+    marker = read_marker(directory)
+    if marker is None:
+        return [f"{MARKER} is missing or unreadable"]
+    found = (
+        _file_damage(directory / name, name, expected, read_contents)
+        for name, expected in sorted(marker.files.items())
+    )
+    return [problem for problem in found if problem]
+
+
+def _file_damage(path: Path, name: str, expected: CachedFile, read_contents: bool) -> str | None:
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return f"{name} is missing"
+    if size != expected.size:
+        return f"{name} has {size} bytes instead of {expected.size}"
+    if read_contents and sha256_file(path) != expected.sha256:
+        return f"{name} differs from its SHA-256"
+    return None
+
+
+def _file_names(directory: Path) -> list[str]:
+    """All files, also in subdirectories; hidden ones are work files of whoever made the model."""
+    names = []
+    for root, folders, files in os.walk(directory):
+        folders[:] = [folder for folder in folders if not folder.startswith(".")]
+        below = Path(root).relative_to(directory)
+        names += [(below / name).as_posix() for name in files if not name.startswith(".")]
+    return sorted(names)
