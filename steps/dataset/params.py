@@ -27,6 +27,10 @@ class Params:
     """Longest silence of a server."""
     attempts: int = 6
     """Tries per file on cut connections, 5xx and 429 before the step gives up."""
+    history_file: Path | None = None
+    """Record of what was last tuned and deployed (steps.common.history); empty: none."""
+    only_if_changed: bool = False
+    """Report changed=false, which ends the run well, when data and plan equal the record's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,3 +47,6 @@ class Result:
     """Rows that stand again elsewhere; each distinct row is kept once."""
     digest: str
     """sha256:HEX over the content of train and validation rows, in order."""
+    changed: bool
+    """Whether there is something to tune: false only with only-if-changed and equal data and
+    plan."""

@@ -41,6 +41,11 @@ class Params:
     """Asked once when the service is ready; an answer is part of being ready."""
     timeout_seconds: float = 900.0
     """Longest wait for readiness."""
+    dataset_digest: str
+    """Digest of the data, for the history file and the labels."""
+    history_file: Path | None = None
+    """Record of what was last tuned and deployed (steps.common.history), written when the
+    service answers; empty: none."""
 
 
 @dataclass(frozen=True, kw_only=True)

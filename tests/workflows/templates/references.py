@@ -1,0 +1,50 @@
+"""Argo's `{{...}}` tags: which ones a rendered file uses, and which ones something defines."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+_TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_WORKFLOW = {
+    "workflow.name",
+    "workflow.namespace",
+    "workflow.uid",
+    "workflow.creationTimestamp",
+    "workflow.status",
+}
+
+
+def undefined_references(spec: dict[str, Any]) -> list[str]:
+    """The tags of a WorkflowSpec that nothing defines, each as `where: tag`."""
+    parameters = spec.get("arguments", {}).get("parameters", [])
+    known = _WORKFLOW | {f"workflow.parameters.{item['name']}" for item in parameters}
+    outputs = {item["name"]: _outputs(item) for item in spec.get("templates", [])}
+    outside = {key: value for key, value in spec.items() if key != "templates"}
+    problems = [f"spec: {tag}" for tag in tags(outside) if tag not in known]
+    for template in spec.get("templates", []):
+        inside = known | _inputs(template) | _task_outputs(template, outputs)
+        problems += [f"{template['name']}: {tag}" for tag in tags(template) if tag not in inside]
+    return problems
+
+
+def tags(value: object) -> list[str]:
+    return [tag.strip() for tag in _TAG.findall(json.dumps(value))]
+
+
+def _inputs(template: dict[str, Any]) -> set[str]:
+    items = template.get("inputs", {}).get("parameters", [])
+    return {f"inputs.parameters.{item['name']}" for item in items}
+
+
+def _outputs(template: dict[str, Any]) -> list[str]:
+    return [item["name"] for item in template.get("outputs", {}).get("parameters", [])]
+
+
+def _task_outputs(template: dict[str, Any], outputs: dict[str, list[str]]) -> set[str]:
+    return {
+        f"tasks.{task['name']}.outputs.parameters.{name}"
+        for task in template.get("dag", {}).get("tasks", [])
+        for name in outputs.get(task["template"], [])
+    }

@@ -1,0 +1,405 @@
+"""WorkflowTemplate `finetune`: plan, dataset, model beside provision, tune, push, deploy, and
+release at the end whatever happened."""
+
+from __future__ import annotations
+
+from hera.workflows import (
+    DAG,
+    Env,
+    ExistingVolume,
+    Parameter,
+    SecretEnv,
+    SecretVolume,
+    Volume,
+    WorkflowTemplate,
+)
+from hera.workflows.models import (
+    LabelValueFrom,
+    Metadata,
+    PodGC,
+    Toleration,
+    TTLStrategy,
+    ValueFrom,
+    VolumeClaimGC,
+    WorkflowMetadata,
+)
+
+from presets.loader import model_presets
+from steps.dataset import params as dataset_params
+from steps.deploy import params as deploy_params
+from steps.model import params as model_params
+from steps.plan import params as plan_params
+from steps.provision import params as provision_params
+from steps.push import params as push_params
+from steps.release import params as release_params
+from steps.tune import params as tune_params
+from workflows.templates import step as container
+from workflows.templates.step import Step, output
+
+NAME = "finetune"
+_PLAN_FILE = f"{container.WORK_DIR}/plan.yaml"
+_HISTORY_FILE = container.MODELS_DIR + "/history/{{workflow.parameters.name}}.json"
+_DAY_SECONDS = 24 * 3600
+
+# Taints of GPU nodes: Kaito's and ours, the device plugin's usual one, and AKS's for spot nodes.
+_GPU_TOLERATIONS = (
+    Toleration(key="sku", operator="Equal", value="gpu", effect="NoSchedule"),
+    Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule"),
+    Toleration(
+        key="kubernetes.azure.com/scalesetpriority",
+        operator="Equal",
+        value="spot",
+        effect="NoSchedule",
+    ),
+)
+
+# Argo refuses templated quantities in `resources`; a patch is text until the pod is made.
+_GPU_POD = (
+    '{"nodeSelector": {{inputs.parameters.node-selector}}, "containers": [{"name": "main",'
+    ' "resources": {"requests": {"cpu": "{{workflow.parameters.tune-cpu}}",'
+    ' "memory": "{{workflow.parameters.tune-memory}}"}, "limits":'
+    ' {"memory": "{{workflow.parameters.tune-memory}}",'
+    ' "nvidia.com/gpu": "{{inputs.parameters.gpus}}"}}}]}'
+)
+
+PLAN = Step(
+    params=plan_params,
+    fixed={"plan-file": _PLAN_FILE},
+    inputs=["name", "preset", "method", "config", "instance-type", "model-source"],
+    mounts={"work": container.WORK_DIR},
+    timeout_seconds=300,
+)
+DATASET = Step(
+    params=dataset_params,
+    fixed={
+        "plan-file": _PLAN_FILE,
+        "work-dir": container.WORK_DIR,
+        "history-file": _HISTORY_FILE,
+    },
+    inputs=["urls", "allow-loopback", "only-if-changed"],
+    mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},
+    timeout_seconds=_DAY_SECONDS,
+)
+MODEL = Step(
+    params=model_params,
+    fixed={"plan-file": _PLAN_FILE, "cache-dir": container.MODELS_DIR},
+    mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},
+    timeout_seconds=_DAY_SECONDS,
+    env=[
+        SecretEnv(
+            name="HF_TOKEN",
+            secret_name="{{workflow.parameters.model-access-secret}}",
+            secret_key="HF_TOKEN",
+            optional=True,
+        ),
+        Env(name="HF_HOME", value=f"{container.SCRATCH_DIR}/huggingface"),
+    ],
+)
+PROVISION = Step(
+    params=provision_params,
+    fixed={"run": "{{workflow.uid}}"},
+    inputs=["provider", "gpus", "instance-type", "label-selector"],
+    timeout_seconds=3600,
+    uses_kubernetes=True,
+)
+TUNE = Step(
+    params=tune_params,
+    fixed={"plan-file": _PLAN_FILE, "work-dir": container.WORK_DIR},
+    inputs=["model-dir", "dataset-digest"],
+    mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},
+    timeout_seconds=7 * _DAY_SECONDS,
+    # Spot nodes go away more often than registries fail; each try goes on from a checkpoint.
+    retries=8,
+    tolerations=_GPU_TOLERATIONS,
+    pod_spec_patch=_GPU_POD,
+    pod_inputs=["node-selector", "gpus"],
+    env=[Env(name="HF_HOME", value=f"{container.SCRATCH_DIR}/huggingface")],
+)
+PUSH = Step(
+    params=push_params,
+    fixed={
+        "plan-file": _PLAN_FILE,
+        "work-dir": container.WORK_DIR,
+        "auth-file": f"{container.PUSH_SECRET_DIR}/.dockerconfigjson",
+        "created": "{{workflow.creationTimestamp}}",
+    },
+    inputs=["image", "dataset-digest", "base-loss", "tuned-loss"],
+    mounts={"work": container.WORK_DIR, "push-secret": container.PUSH_SECRET_DIR},
+    timeout_seconds=2 * 3600,
+)
+DEPLOY = Step(
+    params=deploy_params,
+    fixed={
+        "plan-file": _PLAN_FILE,
+        "cache-dir": container.MODELS_DIR,
+        "history-file": _HISTORY_FILE,
+        "namespace": "{{workflow.namespace}}",
+        "image": (
+            "{{workflow.parameters.images-registry}}"
+            "/argotune-serve:{{workflow.parameters.images-tag}}"
+        ),
+        "model-cache-claim": "{{workflow.parameters.model-cache-claim}}",
+        "image-pull-secret": "{{workflow.parameters.push-secret}}",
+    },
+    inputs=[
+        "target",
+        "name",
+        "reference",
+        "model-dir",
+        "services-dir",
+        "node-selector",
+        "gpus",
+        "question",
+        "dataset-digest",
+    ],
+    mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},
+    timeout_seconds=3600,
+    uses_kubernetes=True,
+)
+RELEASE = Step(
+    params=release_params,
+    # An exit handler gets no arguments of tasks.
+    fixed={"provider": "{{workflow.parameters.provider}}", "run": "{{workflow.uid}}"},
+    timeout_seconds=3600,
+    retries=8,
+    uses_kubernetes=True,
+)
+STEPS = (PLAN, DATASET, MODEL, PROVISION, TUNE, PUSH, DEPLOY, RELEASE)
+
+
+def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> WorkflowTemplate:
+    """The template. The volume's size and storage class are fixed when it is built: Argo reads
+    a volume claim before it expands any parameter."""
+    with WorkflowTemplate(
+        name=NAME,
+        annotations={
+            "workflows.argoproj.io/title": "Fine-tune a language model",
+            "workflows.argoproj.io/description": (
+                "Checks a dataset, tunes a LoRA or QLoRA adapter on a GPU node, pushes it as a"
+                " container image and serves it. The GPU node goes whatever happens."
+            ),
+        },
+        labels={"app.kubernetes.io/part-of": "argotune"},
+        arguments=parameters(),
+        entrypoint=NAME,
+        on_exit=RELEASE.name,
+        security_context=container.POD_SECURITY,
+        service_account_name="argotune-step",
+        workflow_metadata=WorkflowMetadata(
+            labels={"app.kubernetes.io/part-of": "argotune"},
+            labels_from={
+                "argotune.dev/workspace": LabelValueFrom(expression="workflow.parameters.name")
+            },
+        ),
+        pod_metadata=Metadata(labels={"app.kubernetes.io/part-of": "argotune"}),
+        # Pods of failed runs stay for `kubectl logs`; the volume stays for `argo retry`.
+        pod_gc=PodGC(strategy="OnWorkflowSuccess"),
+        volume_claim_gc=VolumeClaimGC(strategy="OnWorkflowSuccess"),
+        ttl_strategy=TTLStrategy(seconds_after_completion=7 * _DAY_SECONDS),
+        volumes=[
+            # ReadWriteOnce is enough: the steps that mount it run one after the other. provision,
+            # which runs beside model, and release mount nothing.
+            Volume(name="work", size=volume_size, storage_class_name=storage_class),
+            # Shared by the runs of all workspaces, on any node: the claim is ReadWriteMany.
+            ExistingVolume(name="models", claim_name="{{workflow.parameters.model-cache-claim}}"),
+            SecretVolume(
+                name="push-secret",
+                secret_name="{{workflow.parameters.push-secret}}",
+                optional=True,
+            ),
+        ],
+    ) as template:
+        for step in STEPS:
+            step.template()
+        _dag()
+    return template
+
+
+def _dag() -> None:
+    changed = f"{output(DATASET, 'changed')} == true"
+    digest = output(DATASET, "digest")
+    with DAG(
+        name=NAME,
+        outputs=[
+            _result("base-loss", TUNE),
+            _result("tuned-loss", TUNE),
+            _result("reference", PUSH),
+            _result("endpoint", DEPLOY),
+            _result("answer", DEPLOY),
+        ],
+    ):
+        PLAN.task(
+            name=_parameter("name"),
+            preset=_parameter("preset"),
+            method=_parameter("method"),
+            config=_parameter("config"),
+            instance_type=_parameter("instance-type"),
+            model_source=_parameter("model-source"),
+        )
+        DATASET.task(
+            depends=PLAN.name,
+            urls=_parameter("urls"),
+            allow_loopback=_parameter("allow-loopback"),
+            only_if_changed=_parameter("only-if-changed"),
+        )
+        MODEL.task(depends=DATASET.name, when=changed)
+        PROVISION.task(
+            depends=DATASET.name,
+            when=changed,
+            provider=_parameter("provider"),
+            gpus=output(PLAN, "gpus"),
+            instance_type=_parameter("instance-type"),
+            label_selector=_parameter("label-selector"),
+        )
+        TUNE.task(
+            depends=f"{MODEL.name} && {PROVISION.name}",
+            when=changed,
+            model_dir=f"{container.MODELS_DIR}/{output(MODEL, 'model-dir')}",
+            dataset_digest=digest,
+            node_selector=output(PROVISION, "node-selector"),
+            gpus=output(PLAN, "gpus"),
+        )
+        PUSH.task(
+            depends=TUNE.name,
+            when=changed,
+            image=_parameter("output-image"),
+            dataset_digest=digest,
+            base_loss=output(TUNE, "base-loss"),
+            tuned_loss=output(TUNE, "tuned-loss"),
+        )
+        DEPLOY.task(
+            depends=PUSH.name,
+            when=changed,
+            target=_parameter("deploy-to"),
+            name=_parameter("name"),
+            reference=output(PUSH, "reference"),
+            model_dir=output(MODEL, "model-dir"),
+            services_dir=_parameter("services-dir"),
+            node_selector=output(PROVISION, "node-selector"),
+            gpus=output(PLAN, "gpus"),
+            question=_parameter("question"),
+            dataset_digest=digest,
+        )
+
+
+def parameters() -> list[Parameter]:
+    """The form that Argo's UI shows, in the order in which a person fills it."""
+    presets = sorted(preset.name for preset in model_presets())
+    return [
+        Parameter(
+            name="name",
+            value="finetune",
+            description="Name of the workspace, a DNS label; also of the service and the adapter",
+        ),
+        Parameter(
+            name="preset",
+            value="phi-3-mini-4k-instruct",
+            enum=presets,
+            description="Base model",
+        ),
+        Parameter(
+            name="method",
+            value="qlora",
+            enum=["lora", "qlora"],
+            description="lora tunes on 16-bit weights, qlora on 4-bit ones",
+        ),
+        Parameter(
+            name="urls",
+            value="[]",
+            description='Dataset URLs as a JSON list: ["https://..."]; all of them are used',
+        ),
+        Parameter(
+            name="output-image",
+            value="",
+            description="Image of the adapter: REGISTRY/REPOSITORY:TAG",
+        ),
+        Parameter(
+            name="push-secret",
+            value="argotune-push",
+            description="Secret of type kubernetes.io/dockerconfigjson for the output image",
+        ),
+        Parameter(
+            name="config",
+            value="",
+            description="Kaito's training_config.yaml as text; empty: the preset's defaults",
+        ),
+        Parameter(
+            name="provider",
+            value="existing",
+            enum=["existing", "local"],
+            description="Where the GPU node comes from",
+        ),
+        Parameter(
+            name="instance-type",
+            value="",
+            description="Cloud SKU of the GPU node, e.g. Standard_NC24ads_A100_v4; empty: any",
+        ),
+        Parameter(
+            name="label-selector",
+            value="",
+            description="Labels of the GPU node: KEY=VALUE,KEY=VALUE; empty: any node",
+        ),
+        Parameter(
+            name="deploy-to",
+            value="kubernetes",
+            enum=["kubernetes", "process"],
+            description="kubernetes: a Deployment and a Service; process: a server on this machine",
+        ),
+        Parameter(
+            name="question",
+            value="Hello! Who are you?",
+            description="Asked once when the service is ready",
+        ),
+        Parameter(
+            name="only-if-changed",
+            value="false",
+            enum=["false", "true"],
+            description="End well before anything costs money when data and plan are unchanged",
+        ),
+        Parameter(name="tune-cpu", value="2", description="CPUs that the tune pod asks for"),
+        Parameter(
+            name="tune-memory", value="16Gi", description="Memory of the tune pod, a quantity"
+        ),
+        Parameter(
+            name="model-source",
+            value="",
+            description="Weights from elsewhere than the Hub: oci:IMAGE or dir:DIRECTORY",
+        ),
+        Parameter(
+            name="model-access-secret",
+            value="argotune-model-access",
+            description="Secret with the key HF_TOKEN for gated models; may be missing",
+        ),
+        Parameter(
+            name="model-cache-claim",
+            value="argotune-models",
+            description="ReadWriteMany claim that keeps the weights between runs",
+        ),
+        Parameter(
+            name="images-registry",
+            value="registry.example.com/argotune",
+            description="Registry of the step images",
+        ),
+        Parameter(name="images-tag", value="0.1.0", description="Tag of the step images"),
+        Parameter(
+            name="allow-loopback",
+            value="false",
+            enum=["false", "true"],
+            description="Permit dataset URLs of the machine itself, for trials",
+        ),
+        Parameter(
+            name="services-dir",
+            value="",
+            description="Directory for the records of server processes; with deploy-to process",
+        ),
+    ]
+
+
+def _parameter(name: str) -> str:
+    if name not in {parameter.name for parameter in parameters()}:
+        raise ValueError(f"template {NAME} has no parameter {name}")
+    return f"{{{{workflow.parameters.{name}}}}}"
+
+
+def _result(name: str, step: Step) -> Parameter:
+    return Parameter(name=name, value_from=ValueFrom(parameter=output(step, name), default=""))

@@ -1,0 +1,46 @@
+"""CronWorkflow `retrain`: the template `finetune` on a schedule, left out while data and plan are
+the same."""
+
+from __future__ import annotations
+
+from hera.workflows import CronWorkflow, Parameter
+from hera.workflows.models import WorkflowTemplateRef
+
+from workflows.templates import finetune
+
+NAME = "retrain"
+# A schedule of a workspace is rendered by `argotune render --schedule`; this one shows its shape.
+_EXAMPLE = {
+    "name": "my-model",
+    "urls": '["https://example.com/data.parquet"]',
+    "output-image": "registry.example.com/my-model:nightly",
+    "only-if-changed": "true",
+}
+
+
+def build() -> CronWorkflow:
+    """The schedule, suspended until its arguments are filled in."""
+    unknown = sorted(_EXAMPLE.keys() - {parameter.name for parameter in finetune.parameters()})
+    if unknown:
+        raise ValueError(f"template {finetune.NAME} has no parameter {', '.join(unknown)}")
+    return CronWorkflow(
+        name=NAME,
+        annotations={
+            "workflows.argoproj.io/title": "Tune again when the data changes",
+            "workflows.argoproj.io/description": (
+                "Fetches and checks the dataset on a schedule; only when it or the plan differ"
+                " from what is deployed does it cost a GPU."
+            ),
+        },
+        labels={"app.kubernetes.io/part-of": "argotune"},
+        schedules=["0 3 * * *"],
+        timezone="Etc/UTC",
+        # Two runs of one workspace would replace each other's service.
+        concurrency_policy="Forbid",
+        starting_deadline_seconds=3600,
+        successful_jobs_history_limit=3,
+        failed_jobs_history_limit=3,
+        cron_suspend=True,
+        workflow_template_ref=WorkflowTemplateRef(name=finetune.NAME),
+        arguments=[Parameter(name=name, value=value) for name, value in _EXAMPLE.items()],
+    )

@@ -1,0 +1,182 @@
+"""The one way from a step's Params and Result to the container template that runs it.
+
+Hera checks none of the names that it is given, so they all come from the dataclasses: a flag, an
+input or an output that the step does not have cannot be written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+from hera.workflows import Container, EmptyDirVolume, Env, Parameter, RetryStrategy, SecretEnv
+from hera.workflows import Task as HeraTask
+from hera.workflows.models import (
+    Backoff,
+    Capabilities,
+    ExecutorConfig,
+    PodSecurityContext,
+    SeccompProfile,
+    SecurityContext,
+    Toleration,
+    ValueFrom,
+    VolumeMount,
+)
+from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrString
+
+from steps.common.fields import fields_of
+
+# Paths inside the containers. The local engine maps each to a directory of this machine wherever
+# it is written, so they must not be paths that a user's own values could begin with.
+WORK_DIR = "/argotune/work"
+MODELS_DIR = "/argotune/models"
+OUTPUTS_DIR = "/argotune/outputs"
+SCRATCH_DIR = "/argotune/scratch"
+PUSH_SECRET_DIR = "/argotune/secrets/push"
+
+# nonroot in the distroless images, and no user of any base image that we know.
+_USER = 65532
+
+# 75 is steps.common.errors.TransientError; Error is Argo's word for a pod that was lost.
+_RETRY = 'asInt(lastRetry.exitCode) == 75 || lastRetry.status == "Error"'
+
+POD_SECURITY = PodSecurityContext(
+    run_as_non_root=True,
+    run_as_user=_USER,
+    run_as_group=_USER,
+    fs_group=_USER,
+    seccomp_profile=SeccompProfile(type="RuntimeDefault"),
+)
+_CONTAINER_SECURITY = SecurityContext(
+    allow_privilege_escalation=False,
+    capabilities=Capabilities(drop=["ALL"]),
+    read_only_root_filesystem=True,
+    run_as_non_root=True,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A step as a container template, and as tasks that call it."""
+
+    params: ModuleType
+    """The step's params module; its package names the step, the image and the template."""
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    """Flags with the same value in every run: kebab-case name to text."""
+    inputs: Sequence[str] = ()
+    """Flags that tasks fill: kebab-case names."""
+    mounts: Mapping[str, str] = field(default_factory=dict)
+    """Volume name to path in the container."""
+    timeout_seconds: int
+    """The pod is stopped after this long."""
+    retries: int = 3
+    """Further tries on exit code 75 and on lost pods."""
+    uses_kubernetes: bool = False
+    """Whether the step talks to the API server; the others get no token."""
+    env: Sequence[Env | SecretEnv] = ()
+    tolerations: Sequence[Toleration] = ()
+    pod_spec_patch: str | None = None
+    pod_inputs: Sequence[str] = ()
+    """Inputs of the pod that are no flags of the step."""
+
+    @property
+    def name(self) -> str:
+        return self.params.__name__.split(".")[-2]
+
+    def task(self, depends: str | None = None, when: str | None = None, **arguments: str) -> None:
+        """Call the step from the DAG that is open; argument names are snake_case inputs."""
+        given = {name.replace("_", "-"): value for name, value in arguments.items()}
+        self._refuse_differences("task arguments", given, [*self.inputs, *self.pod_inputs])
+        HeraTask(
+            name=self.name,
+            template=self.name,
+            depends=depends,
+            when=when,
+            arguments=[Parameter(name=name, value=value) for name, value in given.items()],
+        )
+
+    def template(self) -> Container:
+        """The container template; call it with the workflow open."""
+        fields = {item.kebab: item for item in fields_of(self.params.Params)}
+        self._refuse_unknown(fields, [*self.fixed, *self.inputs])
+        missing = [
+            item.kebab
+            for item in fields.values()
+            if item.default is None and item.kebab not in {*self.fixed, *self.inputs}
+        ]
+        if missing:
+            raise ValueError(f"step {self.name}: nothing fills {', '.join(missing)}")
+        account = f"argotune-{self.name}" if self.uses_kubernetes else "argotune-step"
+        return Container(
+            name=self.name,
+            image=(
+                "{{workflow.parameters.images-registry}}"
+                f"/argotune-{self.name}:{{{{workflow.parameters.images-tag}}}}"
+            ),
+            command=["python", "-m", f"steps.{self.name}"],
+            args=[
+                f"--outputs-dir={OUTPUTS_DIR}",
+                *(f"--{name}={value}" for name, value in self.fixed.items()),
+                *(f"--{name}={{{{inputs.parameters.{name}}}}}" for name in self.inputs),
+            ],
+            inputs=[
+                *(Parameter(name=name, description=fields[name].doc) for name in self.inputs),
+                *(Parameter(name=name) for name in self.pod_inputs),
+            ],
+            outputs=[self._output(item.kebab) for item in fields_of(self.params.Result)],
+            env=[
+                Env(name="HOME", value=SCRATCH_DIR),
+                Env(name="TMPDIR", value=SCRATCH_DIR),
+                *self.env,
+            ],
+            volumes=[
+                EmptyDirVolume(name="outputs", mount_path=OUTPUTS_DIR),
+                EmptyDirVolume(name="scratch", mount_path=SCRATCH_DIR),
+            ],
+            # Hera mounts the volumes above by itself.
+            volume_mounts=[
+                VolumeMount(name=name, mount_path=path) for name, path in self.mounts.items()
+            ],
+            active_deadline_seconds=self.timeout_seconds,
+            retry_strategy=RetryStrategy(
+                limit=str(self.retries),
+                retry_policy="Always",
+                expression=_RETRY,
+                backoff=Backoff(duration="5s", factor=IntOrString(root=3), cap="5m"),
+            ),
+            # The last log line is the error's message; Argo shows it at the node.
+            termination_message_policy="FallbackToLogsOnError",
+            security_context=_CONTAINER_SECURITY,
+            service_account_name=account,
+            automount_service_account_token=self.uses_kubernetes,
+            executor=ExecutorConfig(service_account_name=account),
+            tolerations=list(self.tolerations) or None,
+            pod_spec_patch=self.pod_spec_patch,
+        )
+
+    @staticmethod
+    def _output(name: str) -> Parameter:
+        # Without a default a skipped or failed step leaves its readers with an error of Argo's.
+        path = str(Path(OUTPUTS_DIR) / name)
+        return Parameter(name=name, value_from=ValueFrom(path=path, default=""))
+
+    def _refuse_unknown(self, known: Mapping[str, object], names: Sequence[str]) -> None:
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(f"step {self.name} has no parameter {', '.join(unknown)}")
+
+    def _refuse_differences(
+        self, what: str, given: Mapping[str, str], expected: Sequence[str]
+    ) -> None:
+        if set(given) != set(expected):
+            difference = ", ".join(sorted(set(given) ^ set(expected)))
+            raise ValueError(f"step {self.name}: {what} differ from its inputs in {difference}")
+
+
+def output(step: Step, name: str) -> str:
+    """The tag of an output of a step's task, checked against the step's Result."""
+    if name not in {item.kebab for item in fields_of(step.params.Result)}:
+        raise ValueError(f"step {step.name} has no result {name}")
+    return f"{{{{tasks.{step.name}.outputs.parameters.{name}}}}}"
