@@ -1,0 +1,1 @@
+"""The command `argotune`: one small file per command, wired in main.py."""

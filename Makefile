@@ -1,0 +1,63 @@
+# Everything a developer and a newcomer types. `make help` lists it.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+PORT ?= 8765
+SIZE_GB ?= 2
+export ARGOTUNE_HOME ?= $(HOME)/.argotune
+
+# uv of this machine, else one of our own in .tools.
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+ARGOTUNE := .venv/bin/argotune
+MODELS := $(ARGOTUNE_HOME)/claims/argotune-models
+
+.PHONY: help setup tiny demo test check fix golden e2e bench clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 12
+
+.tools/bin/uv:
+	$(PYTHON) -m venv .tools
+	.tools/bin/pip install --quiet --disable-pip-version-check uv
+
+# The stamp is newer than the lock file when the environment is what the lock file says.
+.venv/.ready: uv.lock pyproject.toml | $(filter .tools/bin/uv,$(UV))
+	$(UV) sync --quiet --all-extras --locked --compile-bytecode
+	@touch $@
+
+setup: .venv/.ready  ## Make .venv with everything; the command is then .venv/bin/argotune
+
+tiny: setup  ## Make the weights of preset tiny in the model cache (under a minute)
+	@.venv/bin/python -m steps.tune.tiny --cache-dir $(MODELS)
+
+demo: setup  ## The whole pipeline on this machine: data, tuning, image, service, answers
+	@.venv/bin/python -m workflows.demo --port $(PORT) $(if $(RESUME),--resume)
+
+test: setup  ## All tests that need no cluster
+	.venv/bin/pytest
+
+check: setup  ## Format, lint, types, import contracts, golden files, tests; changes nothing
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/python -m workflows.templates --check
+	.venv/bin/pytest --quiet
+
+fix: setup  ## Format and mend what can be mended
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+golden: setup  ## Write the rendered templates to workflows/rendered
+	.venv/bin/python -m workflows.templates
+
+e2e: setup  ## Tests against the cluster that KUBECONFIG names
+	.venv/bin/pytest -m cluster tests/e2e
+
+bench: setup  ## Measure: dataset against pyarrow, the engine against bare processes
+	.venv/bin/python -m tests.bench.dataset --size-gb $(SIZE_GB)
+	.venv/bin/python -m tests.bench.engine_overhead
+
+clean:  ## Remove what the other targets made here; runs and models in ARGOTUNE_HOME stay
+	rm -rf .venv .tools dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,20 @@
+"""What every test may rely on: an environment without the developer's own settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_OURS = ("ARGOTUNE_", "ARGO_", "HF_", "KUBE", "DOCKER_", "AZURE_")
+_PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"}
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the developer reaches a test, and no test writes to their home."""
+    for name in list(os.environ):
+        if name.startswith(_OURS) or name in _PROXIES:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("ARGOTUNE_HOME", str(tmp_path / "argotune-home"))

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from steps.common.errors import ParamsError
+from steps.common.fields import fields_of, parse_fields, text_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """An example."""
+
+    learning_rate: float
+    """Step size;
+    no unit."""
+    urls: tuple[str, ...] = ()
+    """Where from."""
+    method: Literal["lora", "qlora"] = "qlora"
+    """Which."""
+    plan_file: Path | None = None
+    """A file."""
+    steps: int = 3
+    """How many."""
+    dry: bool = False
+    """Whether."""
+
+
+def test_fields_carry_the_docstring_the_default_and_the_choices() -> None:
+    fields = {field.kebab: field for field in fields_of(Params)}
+    assert list(fields) == ["learning-rate", "urls", "method", "plan-file", "steps", "dry"]
+    assert fields["learning-rate"].doc == "Step size; no unit."
+    assert fields["learning-rate"].default is None
+    assert fields["method"].choices == ("lora", "qlora")
+    assert fields["plan-file"].default == ""
+    assert fields["urls"].default == "[]"
+    assert fields["dry"].default == "false"
+
+
+def test_texts_become_typed_values() -> None:
+    params = parse_fields(
+        Params,
+        {
+            "learning-rate": "2e-4",
+            "urls": '["https://a", "b, c"]',
+            "method": "lora",
+            "plan-file": "/plan.yaml",
+            "steps": "7",
+            "dry": "true",
+        },
+    )
+    assert params == Params(
+        learning_rate=2e-4,
+        urls=("https://a", "b, c"),
+        method="lora",
+        plan_file=Path("/plan.yaml"),
+        steps=7,
+        dry=True,
+    )
+
+
+def test_empty_text_is_none_where_none_is_accepted() -> None:
+    assert parse_fields(Params, {"learning-rate": "1", "plan-file": ""}).plan_file is None
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    with pytest.raises(ParamsError) as raised:
+        parse_fields(
+            Params,
+            {"urls": "https://a", "method": "full", "steps": "many", "dry": "yes", "colour": "red"},
+        )
+    assert raised.value.problems == [
+        "--colour: unknown; known are dry, learning-rate, method, plan-file, steps, urls",
+        "--learning-rate: missing; Step size; no unit.",
+        '--urls: \'https://a\' is not a JSON list of texts, such as ["a", "b"]',
+        "--method: 'full' is not one of 'lora', 'qlora'",
+        "--steps: 'many' is not a whole number",
+        "--dry: 'yes' is neither 'true' nor 'false'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, ""), (True, "true"), (("a", "ä"), '["a", "ä"]'), (0.25, "0.25"), (Path("/x"), "/x")],
+)
+def test_values_become_the_text_that_argo_shows(value: object, text: str) -> None:
+    assert text_of(value) == text

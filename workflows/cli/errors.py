@@ -1,0 +1,27 @@
+"""How a command fails: one line per problem on stderr and a documented exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+RUN_FAILED = 1
+INPUT_WRONG = 2
+NOT_POSSIBLE = 3
+INTERRUPTED = 130
+
+
+class CliError(Exception):
+    """A failure that the user can do something about."""
+
+    exit_code: ClassVar[int] = NOT_POSSIBLE
+
+    def __init__(self, problems: Sequence[str] | str) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class InputError(CliError):
+    """What was typed or a file that was named is wrong."""
+
+    exit_code = INPUT_WRONG
