@@ -1,0 +1,1 @@
+"""What is known about models and machines, as data: every number stands beside its source."""
