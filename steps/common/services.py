@@ -1,0 +1,142 @@
+"""Inference servers that run as processes of this machine: their records, and how to stop them.
+
+A service lies in SERVICES_DIR/NAME; its record is service.json there. A process is known by
+its id and its start time, so that a process which got the id of a dead server is never taken
+for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from steps.common.errors import PermanentError
+from steps.common.fs import atomic_write
+
+RECORD = "service.json"
+LOG = "server.log"
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """One server process."""
+
+    name: str
+    """Name of the service and of the served adapter."""
+    pid: int
+    process_started: str
+    """Identifies the process together with its id; see `process_started`."""
+    port: int
+    endpoint: str
+    """URL, e.g. http://127.0.0.1:8080."""
+    digest: str
+    """sha256:HEX of the adapter image."""
+    model: str
+    """The base model, REPOSITORY@REVISION."""
+    started: str
+    """Time of the start, RFC 3339."""
+
+
+def read_service(services_dir: Path, name: str) -> Service | None:
+    """The record of a service, or None where there is none."""
+    return read_record(services_dir / name / RECORD)
+
+
+def list_services(services_dir: Path) -> list[Service]:
+    """All services that have a record, by name; their processes may be dead."""
+    records = sorted(services_dir.glob(f"*/{RECORD}"))
+    return [service for service in map(read_record, records) if service is not None]
+
+
+def read_record(path: Path) -> Service | None:
+    """Read one record. Raises PermanentError when it is not one."""
+    try:
+        values = json.loads(path.read_bytes())
+        return Service(**{field.name: values[field.name] for field in fields(Service)})
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise PermanentError(f"{path}: not a service's record; remove it") from error
+
+
+def write_record(path: Path, service: Service) -> None:
+    """Write one record, whole or not at all."""
+    atomic_write(path, json.dumps(asdict(service), indent=2) + "\n")
+
+
+def is_alive(service: Service) -> bool:
+    """Whether the very process of the record still runs."""
+    return process_started(service.pid) == service.process_started
+
+
+def stop_service(services_dir: Path, name: str, *, timeout_seconds: float = 15.0) -> bool:
+    """End the server of that name and remove its record; False where there was no record."""
+    service = read_service(services_dir, name)
+    if service is None:
+        return False
+    stop_process(service, timeout_seconds=timeout_seconds)
+    (services_dir / name / RECORD).unlink(missing_ok=True)
+    return True
+
+
+def stop_process(service: Service, *, timeout_seconds: float = 15.0) -> None:
+    """Ask the server to end, and kill it after the timeout; a dead one is left alone."""
+    for request in (signal.SIGTERM, signal.SIGKILL):
+        if not is_alive(service):
+            return
+        # The server leads its own session, so its group is it and its children.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(service.pid, request)
+        if _ends(service, timeout_seconds):
+            return
+    raise PermanentError(f"process {service.pid} of service {service.name} cannot be killed")
+
+
+def process_started(pid: int) -> str | None:
+    """A text that is equal for two looks at one process and differs for two processes.
+
+    None when there is no such process, or only its exit status is left (a zombie).
+    """
+    if Path("/proc/self/stat").exists():
+        return _started_from_proc(pid)
+    return _started_from_ps(pid)
+
+
+def _started_from_proc(pid: int) -> str | None:
+    try:
+        # The command's name stands in brackets and may hold spaces and brackets itself.
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, start_ticks = after_name[0], after_name[19]
+    return None if state in "ZX" else f"{boot}/{start_ticks}"
+
+
+def _started_from_ps(pid: int) -> str | None:
+    """For systems without /proc, such as macOS."""
+    result = subprocess.run(
+        ["ps", "-o", "state=,lstart=", "-p", str(pid)],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+    state, _, started = result.stdout.strip().partition(" ")
+    return started.strip() if started and not state.startswith("Z") else None
+
+
+def _ends(service: Service, timeout_seconds: float) -> bool:
+    deadline = time.monotonic() + timeout_seconds
+    while is_alive(service):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True

@@ -1,0 +1,34 @@
+"""Where an adapter comes from, as annotations of its image."""
+
+from __future__ import annotations
+
+import hashlib
+
+from steps.common.training_plan import TrainingPlan, dump_plan
+from steps.push.params import Params
+
+_OCI = "org.opencontainers.image"
+_OURS = "sh.argotune"
+
+
+def annotations_of(params: Params, plan: TrainingPlan, tag: str) -> dict[str, str]:
+    """The manifest's annotations: the standard ones, Kaito's and ours."""
+    model = plan.model
+    annotations = {
+        f"{_OCI}.created": params.created,
+        f"{_OCI}.title": plan.name,
+        f"{_OCI}.version": tag,
+        f"{_OCI}.revision": model.revision,
+        f"{_OCI}.licenses": model.license,
+        f"{_OURS}.base-model": model.repository,
+        f"{_OURS}.base-revision": model.revision,
+        f"{_OURS}.dataset-digest": params.dataset_digest,
+        f"{_OURS}.config-digest": f"sha256:{hashlib.sha256(dump_plan(plan).encode()).hexdigest()}",
+        f"{_OURS}.base-loss": f"{params.base_loss:.6g}",
+        f"{_OURS}.tuned-loss": f"{params.tuned_loss:.6g}",
+        "sh.kaito.model.name": model.preset,
+    }
+    # base.name is by its definition an image, so weights of the Hub have none.
+    if model.source.startswith("oci:"):
+        annotations[f"{_OCI}.base.name"] = model.source.removeprefix("oci:")
+    return annotations

@@ -1,0 +1,234 @@
+"""An adapter as an OCI image layout, equal in every byte for equal input.
+
+The image has one plain tar layer with Kaito's /data directory. It is a real image with
+architecture, os and rootfs, as containerd mounts only those as image volumes
+(containerd#11907). The layer is not compressed: safetensors hardly shrink, and gzip's output
+differs between Python versions, which would move the digest.
+
+Format: https://github.com/opencontainers/image-spec (image-layout.md, manifest.md, config.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from steps.common.errors import PermanentError
+from steps.common.fs import atomic_write, fsync
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+REF_NAME = "org.opencontainers.image.ref.name"
+_DATA = "data"
+"""Kaito's directory inside the image."""
+_CHUNK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blob:
+    """A descriptor: what a blob is, and its name in the layout."""
+
+    media_type: str
+    digest: str
+    size_bytes: int
+
+    def descriptor(self) -> dict[str, Any]:
+        return {"mediaType": self.media_type, "digest": self.digest, "size": self.size_bytes}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image as it lies in a layout."""
+
+    digest: str
+    """sha256:HEX of the manifest."""
+    size_bytes: int
+    """Size of manifest, config and layer."""
+
+
+def write_image(
+    layout: Path,
+    files: Sequence[Path],
+    *,
+    tag: str,
+    created: str,
+    annotations: Mapping[str, str],
+    progress: Callable[[int], None] = lambda _: None,
+) -> Image:
+    """Add an image of these files to a layout directory and point the tag at it.
+
+    Other tags of the directory stay. `progress` hears the bytes of the layer written so far.
+    The index is written last: until then the layout does not know of the image.
+    """
+    with _locked(layout):
+        _prepare(layout)
+        layer = _write_layer(layout, files, progress)
+        config = _write_json(layout, CONFIG_TYPE, _config(layer, created))
+        manifest = _write_json(layout, MANIFEST_TYPE, _manifest(config, layer, annotations))
+        _point_tag(layout, tag, manifest)
+    size = manifest.size_bytes + config.size_bytes + layer.size_bytes
+    return Image(digest=manifest.digest, size_bytes=size)
+
+
+def _config(layer: Blob, created: str) -> dict[str, Any]:
+    return {
+        "architecture": "amd64",
+        "os": "linux",
+        "created": created,
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
+        "history": [{"created": created, "created_by": "argotune push"}],
+    }
+
+
+def _manifest(config: Blob, layer: Blob, annotations: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": config.descriptor(),
+        "layers": [layer.descriptor()],
+        "annotations": dict(annotations),
+    }
+
+
+@contextlib.contextmanager
+def _locked(layout: Path) -> Iterator[None]:
+    """One writer at a time: two runs may push to one layout, and both rewrite the index."""
+    layout.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(layout, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _prepare(layout: Path) -> None:
+    marker = layout / "oci-layout"
+    if not marker.exists() and any(layout.iterdir()):
+        raise PermanentError(
+            f"{layout} has files but is no OCI layout; give an empty or a new directory"
+        )
+    atomic_write(marker, _canonical({"imageLayoutVersion": "1.0.0"}))
+    blobs = _blobs(layout)
+    blobs.mkdir(parents=True, exist_ok=True)
+    for left_by_a_killed_writer in blobs.glob(".*.part"):
+        left_by_a_killed_writer.unlink()
+
+
+class _HashingWriter(io.BufferedIOBase):
+    """A file that knows the digest and the size of what was written."""
+
+    def __init__(self, file: BinaryIO, progress: Callable[[int], None]) -> None:
+        self._file = file
+        self._progress = progress
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        self._hash.update(data)
+        self.size_bytes += memoryview(data).nbytes
+        self._progress(self.size_bytes)
+        return self._file.write(data)
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+def _write_layer(layout: Path, files: Sequence[Path], progress: Callable[[int], None]) -> Blob:
+    """Stream the files into a tar whose name is known only when it is written."""
+    temporary = _blobs(layout) / f".layer.{os.getpid()}.part"
+    try:
+        with temporary.open("wb") as file:
+            writer = _HashingWriter(file, progress)
+            _write_tar(writer, files)
+        layer = Blob(media_type=LAYER_TYPE, digest=writer.digest, size_bytes=writer.size_bytes)
+        fsync(temporary)
+        temporary.replace(_blob_path(layout, layer.digest))
+        fsync(_blobs(layout))
+    finally:
+        temporary.unlink(missing_ok=True)
+    return layer
+
+
+def _write_tar(writer: _HashingWriter, files: Sequence[Path]) -> None:
+    with tarfile.open(
+        fileobj=writer,
+        mode="w|",
+        format=tarfile.PAX_FORMAT,
+        bufsize=_CHUNK_BYTES,
+    ) as tar:
+        directory = tarfile.TarInfo(_DATA)
+        directory.type = tarfile.DIRTYPE
+        directory.mode = 0o755
+        tar.addfile(directory)
+        for path in sorted(files, key=lambda path: path.name):
+            with path.open("rb") as file:
+                # A new TarInfo has owner 0, no names and time 0; only size and mode are ours.
+                entry = tarfile.TarInfo(f"{_DATA}/{path.name}")
+                entry.size = os.fstat(file.fileno()).st_size
+                entry.mode = 0o644
+                tar.addfile(entry, file)
+
+
+def _write_json(layout: Path, media_type: str, value: Mapping[str, Any]) -> Blob:
+    data = _canonical(value)
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    atomic_write(_blob_path(layout, digest), data)
+    return Blob(media_type=media_type, digest=digest, size_bytes=len(data))
+
+
+def _point_tag(layout: Path, tag: str, manifest: Blob) -> None:
+    """Put the image into the index in place of the one that had the tag.
+
+    The old image's blobs stay, so that who holds its digest still finds it.
+    """
+    entry = {**manifest.descriptor(), "annotations": {REF_NAME: tag}}
+    others = [old for old in _index_entries(layout) if _tag_of(old) != tag]
+    entries = sorted([*others, entry], key=lambda entry: (_tag_of(entry) or "", entry["digest"]))
+    index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}
+    atomic_write(layout / "index.json", _canonical(index))
+
+
+def _index_entries(layout: Path) -> list[dict[str, Any]]:
+    path = layout / "index.json"
+    if not path.exists():
+        return []
+    try:
+        entries: list[dict[str, Any]] = json.loads(path.read_bytes())["manifests"]
+        return [{**entry, "digest": str(entry["digest"])} for entry in entries]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PermanentError(f"{path}: not the index of an OCI layout ({error})") from error
+
+
+def _tag_of(entry: Mapping[str, Any]) -> str | None:
+    annotations = entry.get("annotations") or {}
+    tag: str | None = annotations.get(REF_NAME)
+    return tag
+
+
+def _blobs(layout: Path) -> Path:
+    return layout / "blobs" / "sha256"
+
+
+def _blob_path(layout: Path, digest: str) -> Path:
+    return _blobs(layout) / digest.removeprefix("sha256:")
+
+
+def _canonical(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

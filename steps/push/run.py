@@ -1,0 +1,87 @@
+"""Make the adapter an image, and bring it where the user wants it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from steps.common import log
+from steps.common.oci import DEFAULT_TAG, ImageReference, LayoutReference, parse_reference
+from steps.common.progress import Progress
+from steps.common.skopeo import Registry, Sleep
+from steps.common.skopeo import push as push_image
+from steps.common.training_plan import TrainingPlan, read_plan
+from steps.push.adapter import adapter_files
+from steps.push.annotations import annotations_of
+from steps.push.layout import Image, write_image
+from steps.push.params import Params, Result
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def run(params: Params, *, progress: Progress, sleep: Sleep = time.sleep) -> Result:
+    """Write the adapter as an image into a layout, and push that to the registry, if one is asked
+    for."""
+    plan = read_plan(params.plan_file)
+    target = parse_reference(params.image)
+    if isinstance(target, LayoutReference):
+        return _to_layout(params, plan, target, progress)
+    return _to_registry(params, plan, target, progress, sleep)
+
+
+def _to_layout(
+    params: Params, plan: TrainingPlan, target: LayoutReference, progress: Progress
+) -> Result:
+    directory = target.directory.absolute()
+    image = _build(params, plan, directory, target.tag or DEFAULT_TAG, progress, share=1.0)
+    reference = LayoutReference(directory=directory, digest=image.digest)
+    return _result(image, str(reference))
+
+
+def _to_registry(
+    params: Params,
+    plan: TrainingPlan,
+    target: ImageReference,
+    progress: Progress,
+    sleep: Sleep,
+) -> Result:
+    layout = params.work_dir.absolute() / "image"
+    tag = target.tag or DEFAULT_TAG
+    tagged = ImageReference(registry=target.registry, repository=target.repository, tag=tag)
+    image = _build(params, plan, layout, tag, progress, share=0.5)
+    registry = Registry(
+        auth_file=params.auth_file,
+        secret=params.push_secret,
+        ca_file=params.ca_file,
+        attempts=params.attempts,
+        timeout_seconds=params.timeout_seconds,
+    )
+    push_image(layout, tag, tagged, image.digest, registry, sleep=sleep)
+    progress.update(image.size_bytes, image.size_bytes)
+    log.event(_LOGGER, "pushed", image=tagged, digest=image.digest)
+    return _result(image, f"{tagged.name}@{image.digest}")
+
+
+def _build(
+    params: Params, plan: TrainingPlan, layout: Path, tag: str, progress: Progress, *, share: float
+) -> Image:
+    """Write the image; that is this share of the step's work."""
+    files = adapter_files(params.work_dir / "adapter")
+    total = int(sum(path.stat().st_size for path in files) / share)
+    image = write_image(
+        layout,
+        files,
+        tag=tag,
+        created=params.created,
+        annotations=annotations_of(params, plan, tag),
+        progress=lambda done: progress.update(min(done, int(total * share)), total),
+    )
+    log.event(_LOGGER, "image", layout=layout, tag=tag, digest=image.digest, files=len(files))
+    return image
+
+
+def _result(image: Image, reference: str) -> Result:
+    return Result(
+        digest=image.digest, reference=reference, size_mb=round(image.size_bytes / 1e6, 3)
+    )

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from steps.common.errors import ParamsError
+from steps.common.fields import parse_fields
+from steps.push.params import Params
+
+GOOD = {
+    "work-dir": "/work",
+    "plan-file": "/work/plan.yaml",
+    "image": "acr.io/team/phi:1",
+    "dataset-digest": "sha256:" + "a" * 64,
+    "base-loss": "3.1",
+    "tuned-loss": "1.2",
+    "created": "2026-01-01T00:00:00Z",
+}
+
+
+def test_good_parameters_are_accepted() -> None:
+    assert parse_fields(Params, GOOD).attempts == 4
+
+
+def test_every_problem_is_said_at_once() -> None:
+    bad = {
+        "image": "acr.io/Phi:1",
+        "dataset-digest": "none",
+        "tuned-loss": "nan",
+        "created": "2026-13-01T00:00:00Z",
+        "attempts": "0",
+        "timeout-seconds": "nan",
+    }
+    with pytest.raises(ParamsError) as caught:
+        parse_fields(Params, GOOD | bad)
+    assert caught.value.problems == [
+        "--image: 'acr.io/Phi:1': 'Phi' is not a part of a repository name; it has lower-case "
+        "letters and digits, with single '.', '_' or '-' between them",
+        "--dataset-digest: 'none' is not sha256: and 64 hex digits",
+        "--created: '2026-13-01T00:00:00Z' is not a time such as 2026-01-31T12:00:00Z",
+        "--tuned-loss: nan is not a finite number",
+        "--attempts: 0 is less than 1",
+        "--timeout-seconds: nan is not above 0",
+    ]
+
+
+def test_a_digest_cannot_be_pushed_to() -> None:
+    image = "acr.io/phi@sha256:" + "a" * 64
+    with pytest.raises(ParamsError) as caught:
+        parse_fields(Params, GOOD | {"image": image})
+    assert str(caught.value) == (
+        f"--image: {image!r} names a digest; push makes a new one, so give a tag"
+    )

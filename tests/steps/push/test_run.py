@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steps.common.errors import PermanentError, TransientError
+from steps.common.progress import Progress
+from steps.push.params import Params, Result
+from steps.push.run import run
+from tests.fakes.adapter import write_adapter, write_tiny_plan
+from tests.fakes.registry import Fault, Registry, docker_config, serving
+
+needs_skopeo = pytest.mark.skipif(
+    shutil.which("skopeo") is None, reason="skopeo is not installed on this machine"
+)
+needs_openssl = pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="openssl is not installed on this machine"
+)
+
+
+@pytest.fixture
+def work_dir(tmp_path: Path) -> Path:
+    work_dir = tmp_path / "work:1"
+    write_adapter(work_dir / "adapter")
+    write_tiny_plan(work_dir / "plan.yaml")
+    return work_dir
+
+
+def params(work_dir: Path, image: str, **changes: Any) -> Params:
+    values: dict[str, Any] = {
+        "work_dir": work_dir,
+        "plan_file": work_dir / "plan.yaml",
+        "image": image,
+        "dataset_digest": "sha256:" + "a" * 64,
+        "base_loss": 3.25,
+        "tuned_loss": 1.5,
+        "created": "2026-01-01T00:00:00Z",
+    }
+    return Params(**values | changes)
+
+
+def push(
+    work_dir: Path, registry: Registry, pauses: list[float] | None = None, **changes: Any
+) -> Result:
+    """Push with the right login unless told otherwise; pauses are noted, not waited for."""
+    auth_file = work_dir / "config.json"
+    if not auth_file.exists():
+        auth_file.write_text(docker_config(registry.host))
+    values = {"auth_file": auth_file, "push_secret": "acr-push"} | changes
+    waited = pauses if pauses is not None else []
+    wanted = params(work_dir, f"{registry.host}/team/phi:1", **values)
+    return run(wanted, progress=Progress(), sleep=waited.append)
+
+
+def test_a_layout_needs_no_registry_and_no_skopeo(
+    work_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    layout = work_dir / "out"
+    result = run(params(work_dir, f"oci:{layout}"), progress=Progress())
+    index = json.loads((layout / "index.json").read_bytes())
+    assert result.reference == f"oci:{layout}@{result.digest}"
+    assert result.size_mb == pytest.approx(0.012, abs=0.002)
+    assert index["manifests"][0]["digest"] == result.digest
+    assert index["manifests"][0]["annotations"] == {"org.opencontainers.image.ref.name": "latest"}
+
+
+def test_the_image_says_where_it_comes_from(work_dir: Path) -> None:
+    plan = write_tiny_plan(work_dir / "plan.yaml", source="oci:acr.io/models/tiny:1")
+    layout = work_dir / "out"
+    result = run(params(work_dir, f"oci:{layout}:v2"), progress=Progress())
+    manifest = json.loads((layout / "blobs/sha256" / result.digest[7:]).read_bytes())
+    config_digest = manifest["annotations"].pop("sh.argotune.config-digest")
+    plan_digest = hashlib.sha256((work_dir / "plan.yaml").read_bytes()).hexdigest()
+    assert config_digest == f"sha256:{plan_digest}"
+    assert manifest["annotations"] == {
+        "org.opencontainers.image.created": "2026-01-01T00:00:00Z",
+        "org.opencontainers.image.title": "phi-tuned",
+        "org.opencontainers.image.version": "v2",
+        "org.opencontainers.image.revision": plan.model.revision,
+        "org.opencontainers.image.licenses": "Apache-2.0",
+        "org.opencontainers.image.base.name": "acr.io/models/tiny:1",
+        "sh.argotune.base-model": "argotune/tiny",
+        "sh.argotune.base-revision": plan.model.revision,
+        "sh.argotune.dataset-digest": "sha256:" + "a" * 64,
+        "sh.argotune.base-loss": "3.25",
+        "sh.argotune.tuned-loss": "1.5",
+        "sh.kaito.model.name": "tiny",
+    }
+
+
+def test_progress_ends_at_the_total(work_dir: Path) -> None:
+    progress_file = work_dir / "progress"
+    progress = Progress(progress_file, interval_seconds=0)
+    run(params(work_dir, f"oci:{work_dir / 'out'}"), progress=progress)
+    done, total = progress_file.read_text().split()[-1].split("/")
+    assert int(done) == int(total) > 0
+
+
+@needs_skopeo
+def test_a_registry_has_the_very_manifest_of_the_layout(work_dir: Path) -> None:
+    with serving(login=True) as registry:
+        result = push(work_dir, registry)
+        media_type, manifest = registry.manifests["team/phi", "1"]
+    assert result.reference == f"{registry.host}/team/phi@{result.digest}"
+    assert result.digest == f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+    assert media_type == "application/vnd.oci.image.manifest.v1+json"
+    layer = json.loads(manifest)["layers"][0]
+    assert layer["mediaType"] == "application/vnd.oci.image.layer.v1.tar"
+    assert layer["digest"] in registry.blobs
+
+
+@needs_skopeo
+def test_a_second_push_sends_no_blob_again(work_dir: Path) -> None:
+    with serving(login=True) as registry:
+        first = push(work_dir, registry)
+        uploads = registry.count("POST", "uploads")
+        assert push(work_dir, registry) == first
+        assert registry.count("POST", "uploads") == uploads == 2
+
+
+@needs_skopeo
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("PUT", "manifests", 3, 503),
+        Fault("PUT", "manifests", 3, 429),
+        Fault("POST", "uploads", 3, 500),
+        Fault("GET", "^/v2/$", 3, 502),
+        Fault("PATCH", "uploads", 2, None),
+    ],
+    ids=lambda fault: f"{fault.method}-{fault.status}",
+)
+def test_a_registry_that_comes_back_gets_the_image(work_dir: Path, fault: Fault) -> None:
+    pauses: list[float] = []
+    expected = fault.times
+    with serving(login=True, faults=[fault]) as registry:
+        result = push(work_dir, registry, pauses)
+        assert ("team/phi", result.digest) in registry.manifests
+    assert pauses == [1.0, 2.0, 5.0][:expected]
+
+
+@needs_skopeo
+def test_a_registry_that_stays_down_is_a_transient_error(work_dir: Path) -> None:
+    pauses: list[float] = []
+    with serving(faults=[Fault("PUT", "manifests", 99, 503)]) as registry:
+        with pytest.raises(TransientError) as caught:
+            push(work_dir, registry, pauses, attempts=3)
+        host = registry.host
+    assert str(caught.value) == (
+        f"{host}/team/phi:1: writing manifest: uploading manifest 1 to {host}/team/phi: "
+        "received unexpected HTTP status: 503 Service Unavailable"
+    )
+    assert len(pauses) == 2
+
+
+@needs_skopeo
+def test_a_wrong_password_fails_at_once_and_names_the_secret(work_dir: Path) -> None:
+    pauses: list[float] = []
+    with serving(login=True) as registry:
+        auth_file = work_dir / "config.json"
+        auth_file.write_text(docker_config(registry.host, password="geheim"))
+        with pytest.raises(PermanentError) as caught:
+            push(work_dir, registry, pauses)
+        host = registry.host
+    message = str(caught.value)
+    assert message.startswith(f"registry {host} refused {host}/team/phi: ")
+    assert message.endswith(f"; the login came from secret acr-push ({auth_file})")
+    assert "geheim" not in message
+    assert pauses == []
+
+
+@needs_skopeo
+def test_a_registry_that_wants_a_login_and_gets_none(work_dir: Path) -> None:
+    with serving(login=True) as registry, pytest.raises(PermanentError) as caught:
+        push(work_dir, registry, auth_file=None)
+    assert str(caught.value).endswith(
+        "the login came from no login file (no push or pull secret was given)"
+    )
+
+
+@needs_skopeo
+def test_a_secret_of_another_registry_is_refused_before_anything_is_sent(work_dir: Path) -> None:
+    auth_file = work_dir / "config.json"
+    auth_file.write_text(docker_config("other.io"))
+    with serving(login=True) as registry:
+        with pytest.raises(PermanentError) as caught:
+            push(work_dir, registry)
+        assert registry.requests == []
+    assert str(caught.value) == (
+        f"secret acr-push ({auth_file}) has no login for registry {registry.host}; it has other.io"
+    )
+
+
+@needs_skopeo
+def test_a_registry_without_login_needs_no_file(work_dir: Path) -> None:
+    with serving() as registry:
+        result = push(work_dir, registry, auth_file=work_dir / "not-mounted")
+        assert ("team/phi", result.digest) in registry.manifests
+
+
+@needs_skopeo
+def test_a_registry_that_stores_something_else_is_noticed(work_dir: Path) -> None:
+    with serving() as registry:
+        push(work_dir, registry)
+        changed = registry.manifests["team/phi", "1"]
+        (work_dir / "adapter" / "serving.json").write_text("{}")
+        registry.faults = [Fault("PUT", "manifests", 1, 201)]
+        with pytest.raises(TransientError, match="somebody else pushes this tag"):
+            push(work_dir, registry)
+        assert registry.manifests["team/phi", "1"] == changed
+
+
+def test_missing_skopeo_says_what_to_install(
+    work_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(PermanentError) as caught:
+        run(params(work_dir, "127.0.0.1:1/phi:1"), progress=Progress())
+    assert str(caught.value) == (
+        "skopeo is not installed, and images need it to reach a registry; install the package "
+        "skopeo, or use oci:DIRECTORY"
+    )
+
+
+@needs_skopeo
+@needs_openssl
+def test_a_private_certificate_authority_is_used_when_given(work_dir: Path) -> None:
+    certificate, context = _self_signed(work_dir)
+    with serving(login=True, tls=context) as registry:
+        result = push(work_dir, registry, ca_file=certificate)
+        assert ("team/phi", result.digest) in registry.manifests
+    other, _ = _self_signed(work_dir, "other")
+    with serving(login=True, tls=context) as registry:
+        (work_dir / "config.json").write_text(docker_config(registry.host))
+        with pytest.raises(PermanentError, match="give its certificate authority with --ca-file"):
+            push(work_dir, registry, ca_file=other)
+
+
+def test_a_missing_certificate_authority_is_named(work_dir: Path) -> None:
+    wanted = params(work_dir, "127.0.0.1:1/phi:1", ca_file=work_dir / "ca.pem")
+    if shutil.which("skopeo") is None:
+        pytest.skip("skopeo is not installed on this machine")
+    with pytest.raises(PermanentError) as caught:
+        run(wanted, progress=Progress())
+    assert str(caught.value) == f"{work_dir / 'ca.pem'}: no such file; it is the registry's CA"
+
+
+def _self_signed(directory: Path, name: str = "tls") -> tuple[Path, ssl.SSLContext]:
+    certificate, key = directory / f"{name}.crt", directory / f"{name}.key"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "2", "-subj", f"/CN={name}"),
+            *("-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return certificate, context
