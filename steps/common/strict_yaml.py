@@ -1,0 +1,74 @@
+"""YAML as users write it, with the errors that they need: a key that stands twice is one."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from yaml.constructor import ConstructorError
+
+# libyaml's parser is ten times faster; not every build of PyYAML has it.
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class YamlProblem(ValueError):
+    """What is wrong with the text, and where: `line L, column C: ...`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """One document of a YAML text."""
+
+    line: int
+    """Line on which it starts, from 1."""
+    value: Any
+
+
+class _Loader(_Base):  # type: ignore[misc]
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise ConstructorError(
+                    problem=f"the key {key.value} stands twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def load(text: str) -> Any:
+    """The one document of a text. Raises YamlProblem."""
+    documents = load_all(text)
+    if len(documents) > 1:
+        raise YamlProblem(f"line {documents[1].line}: a second document; one is expected")
+    return documents[0].value if documents else None
+
+
+def load_all(text: str) -> list[Document]:
+    """The documents of a text, empty ones left out. Raises YamlProblem."""
+    loader = _Loader(text)
+    documents = []
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            value = loader.construct_document(node)
+            if value is not None:
+                documents.append(Document(line=node.start_mark.line + 1, value=value))
+    except yaml.YAMLError as error:
+        raise YamlProblem(_message(error)) from error
+    finally:
+        loader.dispose()
+    return documents
+
+
+def _message(error: yaml.YAMLError) -> str:
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return " ".join(str(error).split())
+    mark = error.problem_mark or error.context_mark
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return where + " ".join(filter(None, [error.context, error.problem]))

@@ -1,0 +1,194 @@
+"""Puts the plan together from the job, the card and the choice, and says what is worth knowing."""
+
+from __future__ import annotations
+
+import math
+
+from presets.schema import ModelPreset
+from steps.common.training_plan import (
+    Data,
+    Hardware,
+    Lora,
+    Model,
+    Quantization,
+    Training,
+    TrainingPlan,
+)
+from steps.plan.choose import COMFORTABLE_SHARE, Choice, Job
+from steps.plan.hardware import GIB, Card
+from steps.plan.params import Params
+from steps.plan.settings import Settings
+
+BASE_DISK_GIB = 64
+"""System, container runtime and the unpacked CUDA image with room for a second version."""
+LEAST_DISK_GIB = 128
+"""What AKS gives a node by default."""
+SLOW_ON_CPU_PARAMETERS = 1_000_000_000
+
+
+def assemble(
+    params: Params, job: Job, card: Card, choice: Choice, warnings: list[str]
+) -> TrainingPlan:
+    """The plan; `warnings` are those of the config, the plan's own come after them."""
+    settings = job.settings
+    return TrainingPlan(
+        name=params.name,
+        method=job.method,
+        model=_model(job.preset, params.model_source),
+        quantization=_quantization(job),
+        lora=Lora(
+            r=settings.r,
+            alpha=settings.alpha,
+            dropout=settings.dropout,
+            target_modules=job.targets,
+            use_rslora=settings.use_rslora,
+        ),
+        data=_data(settings),
+        training=_training(settings, choice),
+        hardware=_hardware(job, card),
+        memory=choice.memory,
+        warnings=[*warnings, *_warnings(job, card, choice)],
+    )
+
+
+def _model(preset: ModelPreset, source: str | None) -> Model:
+    architecture = preset.architecture
+    return Model(
+        preset=preset.name,
+        family=preset.family,
+        repository=preset.repository,
+        revision=preset.revision,
+        license=preset.license,
+        source=source or preset.source,
+        max_position_embeddings=architecture.max_position_embeddings,
+        original_max_position_embeddings=architecture.original_max_position_embeddings,
+        sliding_window=architecture.sliding_window,
+    )
+
+
+def _quantization(job: Job) -> Quantization | None:
+    if job.method == "lora":
+        return None
+    return Quantization(quant_type=job.settings.quant_type, double_quant=job.settings.double_quant)
+
+
+def _data(settings: Settings) -> Data:
+    return Data(
+        messages_column=settings.messages_column,
+        context_column=settings.context_column,
+        response_column=settings.response_column,
+        validation_share=settings.validation_share,
+        split_seed=settings.split_seed,
+        max_rejected_share=settings.max_rejected_share,
+    )
+
+
+def _training(settings: Settings, choice: Choice) -> Training:
+    held_out = settings.validation_share > 0
+    return Training(
+        max_length=settings.max_length,
+        max_truncated_share=settings.max_truncated_share,
+        micro_batch_tokens=choice.micro_batch_tokens,
+        accumulation_steps=choice.accumulation_steps,
+        epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        learning_rate=settings.learning_rate,
+        scheduler=settings.scheduler,
+        warmup_ratio=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        adam_beta2=settings.adam_beta2,
+        gradient_checkpointing=choice.gradient_checkpointing,
+        seed=settings.seed,
+        eval_steps=settings.eval_steps,
+        save_steps=settings.save_steps,
+        early_stopping_patience=settings.early_stopping_patience if held_out else None,
+    )
+
+
+def _hardware(job: Job, card: Card) -> Hardware:
+    return Hardware(
+        instance_type=card.instance_type,
+        gpus=card.gpus,
+        gpu_model=card.gpu_model,
+        gpu_memory_gib=card.gpu_memory_gib,
+        price_usd_per_hour=card.price_usd_per_hour,
+        disk_gib=job.settings.disk_gib or _disk_gib(job.preset),
+    )
+
+
+def _disk_gib(preset: ModelPreset) -> int:
+    """Room for system, image and the weights in 16 bits, in steps of 32 GiB."""
+    needed = BASE_DISK_GIB + 1.1 * 2 * preset.parameters / GIB
+    return max(LEAST_DISK_GIB, 32 * math.ceil(needed / 32))
+
+
+def _warnings(job: Job, card: Card, choice: Choice) -> list[str]:
+    candidates = (
+        _about_tight_memory(card, choice),
+        _about_rope(job),
+        _about_held_out_rows(job.settings),
+        _about_gpus(card),
+        _about_cpu(job.preset, card),
+        _about_template(job.preset),
+    )
+    return [warning for warning in candidates if warning is not None]
+
+
+def _about_tight_memory(card: Card, choice: Choice) -> str | None:
+    if card.usable_gb is None:
+        return None
+    needed_gb = choice.memory.total_gb
+    if needed_gb <= COMFORTABLE_SHARE * card.usable_gb:
+        return None
+    return (
+        f"the estimate of {needed_gb:.1f} GB is within 10 % of the {card.usable_gb:.1f} GB that "
+        "the GPU gives, and no better than that itself; a smaller max_length is safer"
+    )
+
+
+def _about_rope(job: Job) -> str | None:
+    original = job.preset.architecture.original_max_position_embeddings
+    length = job.settings.max_length
+    if original is None:
+        return None
+    if length > original:
+        return (
+            f"max_length {length} is above {original}: LongRoPE's long factors are used for every "
+            "row, in training and in serving"
+        )
+    return (
+        f"max_length {length} keeps LongRoPE's short factors, so the service takes at most "
+        f"{original} tokens of prompt and answer; a max_length above {original} would give "
+        f"{job.preset.architecture.max_position_embeddings}"
+    )
+
+
+def _about_held_out_rows(settings: Settings) -> str | None:
+    if settings.validation_share > 0:
+        return None
+    return (
+        "no rows are held out, so nothing measures what was learned and nothing stops the run "
+        "early; training_config.Argotune.validation_share 0.05 instead of train_test_split 1 does"
+    )
+
+
+def _about_gpus(card: Card) -> str | None:
+    if card.gpus < 2:
+        return None
+    return f"the node has {card.gpus} GPUs and the run uses one of them"
+
+
+def _about_cpu(preset: ModelPreset, card: Card) -> str | None:
+    if card.gpus or preset.parameters < SLOW_ON_CPU_PARAMETERS:
+        return None
+    return (
+        "no GPU is known of, so the plan is for a CPU, which takes days for this model; name an "
+        "instance type, or the GPU's memory with training_config.Argotune.gpu_memory_gib"
+    )
+
+
+def _about_template(preset: ModelPreset) -> str | None:
+    if preset.chat.template is None:
+        return None
+    return f"{preset.name} is a base model without a chat template of its own; the preset's is used"

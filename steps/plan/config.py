@@ -1,0 +1,243 @@
+"""Reads Kaito's training_config.yaml: each key is mapped or refused by name, none is dropped."""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from presets.loader import nearest
+from presets.schema import Method, ModelPreset
+from steps.common import strict_yaml
+from steps.plan.key import Fixed, Key, Mapped
+from steps.plan.keys import SECTIONS
+from steps.plan.settings import ROWS_PER_STEP, Settings, preset_defaults
+
+ROOT = "training_config"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyHelp:
+    """One row of the reference of all keys."""
+
+    section: str
+    key: str
+    effect: str
+    default: str
+    """What is used without the key, as text."""
+
+
+class _Reading:
+    """Values, problems and warnings that gather while the config is read."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, object] = {}
+        self.origins: dict[str, str] = {}
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+
+    def set(self, key: Mapped, path: str, value: object) -> None:
+        earlier = self.origins.get(key.field)
+        if earlier is not None and self.values[key.field] != value:
+            self.problems.append(f"{earlier} and {path} set the same; keep one")
+            return
+        self.values[key.field] = value
+        self.origins[key.field] = path
+
+
+def read_config(
+    text: str, preset: ModelPreset, method: Method, *, problems: list[str], warnings: list[str]
+) -> Settings:
+    """The settings of a training config; an empty text gives the defaults.
+
+    Every problem is appended to `problems`, and the settings are then those without the wrong
+    keys, so that the caller can go on looking for more.
+    """
+    reading = _Reading()
+    _read_sections(_parse(text, reading), reading)
+    _check_method(reading, method)
+    values = preset_defaults(preset) | reading.values
+    settings = _derive(Settings(**values), reading, preset)  # type: ignore[arg-type]
+    problems += reading.problems
+    warnings += reading.warnings
+    return settings
+
+
+def document_keys() -> list[KeyHelp]:
+    """Every key that sets something, for the reference page and the README."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
+    return [
+        KeyHelp(section=section, key=name, effect=key.doc, default=_default(defaults[key.field]))
+        for section, keys in SECTIONS.items()
+        for name, key in keys.items()
+        if isinstance(key, Mapped)
+    ]
+
+
+def _default(value: object) -> str:
+    if value is dataclasses.MISSING:
+        return "the preset's"
+    return "" if value is None else str(value)
+
+
+def _parse(text: str, reading: _Reading) -> Mapping[Any, Any]:
+    try:
+        document = strict_yaml.load(text)
+    except strict_yaml.YamlProblem as problem:
+        reading.problems.append(f"{ROOT}.yaml: {problem}")
+        return {}
+    if document is None:
+        return {}
+    if not isinstance(document, dict) or list(document) != [ROOT]:
+        found = ", ".join(map(str, document)) if isinstance(document, dict) else repr(document)
+        reading.problems.append(f"{ROOT}.yaml: {found}; accepted is one root key, {ROOT}")
+        return {}
+    return _mapping(document[ROOT], ROOT, reading)
+
+
+def _mapping(value: object, path: str, reading: _Reading) -> Mapping[Any, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        reading.problems.append(f"{path}: {value!r} is no mapping")
+        return {}
+    return value
+
+
+def _read_sections(sections: Mapping[Any, Any], reading: _Reading) -> None:
+    for section, content in sections.items():
+        path = f"{ROOT}.{section}"
+        if section not in SECTIONS:
+            reading.problems.append(f"{path}: {_unknown(section, SECTIONS, 'section')}")
+            continue
+        for name, value in _mapping(content, path, reading).items():
+            _read_key(name, value, f"{path}.{name}", SECTIONS[section], reading)
+
+
+def _read_key(
+    name: object, value: object, path: str, keys: Mapping[str, Key], reading: _Reading
+) -> None:
+    if not isinstance(name, str) or name not in keys:
+        reading.problems.append(f"{path}: {_unknown(name, keys, 'key')}")
+        return
+    key = keys[name]
+    if isinstance(key, Mapped):
+        _read_mapped(key, value, path, reading)
+    elif isinstance(key, Fixed):
+        if not _among(value, key.accepted):
+            accepted = " or ".join(_yaml(each) for each in key.accepted)
+            reading.problems.append(f"{path}: {value!r}; accepted is {accepted}: {key.reason}")
+    elif name == "output_dir":
+        _read_output_dir(value, path, key.reason, reading)
+    elif not _among(value, key.usual):
+        reading.warnings.append(f"{path}: {value!r} has no effect: {key.reason}")
+
+
+def _read_mapped(key: Mapped, value: object, path: str, reading: _Reading) -> None:
+    try:
+        reading.set(key, path, key.read(value))
+    except ValueError as error:
+        reading.problems.append(f"{path}: {value!r}; accepted is {error}")
+
+
+def _read_output_dir(value: object, path: str, reason: str, reading: _Reading) -> None:
+    """Kaito's rule, so that its files pass and fail alike; the directory itself is not used."""
+    if not isinstance(value, str) or not _below_mnt(value):
+        reading.problems.append(f"{path}: {value!r}; accepted is a directory below /mnt")
+    elif value != "/mnt/results":
+        reading.warnings.append(f"{path}: {value!r} has no effect: {reason}")
+
+
+def _below_mnt(directory: str) -> bool:
+    return posixpath.normpath(posixpath.join("/mnt", directory)).startswith("/mnt/")
+
+
+def _unknown(name: object, known: Mapping[str, Any], kind: str) -> str:
+    found = nearest(str(name), known)
+    if found is not None:
+        return f"unknown {kind}; did you mean {found}?"
+    if len(known) <= 12:
+        return f"unknown {kind}; known are {', '.join(known)}"
+    homes = [section for section, keys in SECTIONS.items() if name in keys]
+    return f"unknown {kind}; it belongs to {' or '.join(homes)}" if homes else f"unknown {kind}"
+
+
+def _among(value: object, accepted: tuple[object, ...]) -> bool:
+    # 1 == True in Python; a number is not meant where a boolean stands.
+    return any(
+        value == each and isinstance(value, bool) == isinstance(each, bool) for each in accepted
+    )
+
+
+def _yaml(value: object) -> str:
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _check_method(reading: _Reading, method: Method) -> None:
+    wanted = method == "qlora"
+    if reading.values.get("load_in_4bit", wanted) == wanted:
+        return
+    path = reading.origins["load_in_4bit"]
+    reading.problems.append(
+        f"{path}: {_yaml(not wanted)}; method {method} needs {_yaml(wanted)}, "
+        f"method {'lora' if wanted else 'qlora'} goes with {_yaml(not wanted)}"
+    )
+
+
+def _derive(settings: Settings, reading: _Reading, preset: ModelPreset) -> Settings:
+    """Turn Kaito's and transformers' ways to say something into ours."""
+    _check_length(settings, reading, preset)
+    if settings.train_share is not None:
+        _one_of(reading, "train_share", "validation_share")
+        settings = replace(settings, validation_share=round(1 - settings.train_share, 6))
+    if settings.rows_per_micro_batch is not None:
+        _one_of(reading, "rows_per_micro_batch", "micro_batch_tokens")
+        tokens = settings.rows_per_micro_batch * settings.max_length
+        settings = replace(settings, micro_batch_tokens=tokens)
+    if "tokens_per_step" not in reading.origins:
+        tokens = min(settings.tokens_per_step, ROWS_PER_STEP * settings.max_length)
+        settings = replace(settings, tokens_per_step=tokens)
+    return _derive_warmup(settings, reading)
+
+
+def _derive_warmup(settings: Settings, reading: _Reading) -> Settings:
+    """transformers 5 takes steps, or their share below 1; the plan has only the share."""
+    steps = settings.warmup_steps
+    if steps is None:
+        return settings
+    _one_of(reading, "warmup_steps", "warmup_ratio")
+    if steps < 1:
+        return replace(settings, warmup_ratio=steps)
+    if settings.max_steps is not None:
+        return replace(settings, warmup_ratio=min(1.0, steps / settings.max_steps))
+    reading.problems.append(
+        f"{reading.origins['warmup_steps']}: {steps:g}; accepted is a share below 1, for the "
+        "number of steps is not known before the data is (or set max_steps)"
+    )
+    return settings
+
+
+def _one_of(reading: _Reading, first: str, second: str) -> None:
+    if second in reading.origins:
+        reading.problems.append(
+            f"{reading.origins[first]} and {reading.origins[second]} set the same; keep one"
+        )
+
+
+def _check_length(settings: Settings, reading: _Reading, preset: ModelPreset) -> None:
+    context = preset.architecture.max_position_embeddings
+    if settings.max_length > context:
+        reading.problems.append(
+            f"{reading.origins['max_length']}: {settings.max_length}; accepted is at most "
+            f"{context}, the context of {preset.name}"
+        )
+    tokens = settings.micro_batch_tokens
+    if tokens is not None and tokens < settings.max_length:
+        reading.problems.append(
+            f"{reading.origins['micro_batch_tokens']}: {tokens}; accepted is max_length "
+            f"({settings.max_length}) or more, for a row is never split"
+        )

@@ -1,0 +1,61 @@
+"""The three kinds of keys that a training config can have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from steps.plan.readers import Read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mapped:
+    """A key that sets a field of the settings."""
+
+    field: str
+    """Field of `steps.plan.settings.Settings`."""
+    read: Read
+    doc: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fixed:
+    """A key with one meaning here; another value is refused with the reason."""
+
+    accepted: tuple[object, ...]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoEffect:
+    """A key that changes nothing here; an unusual value is answered with a warning."""
+
+    usual: tuple[object, ...]
+    """Values that need no warning: the library's default, or what happens anyway."""
+    reason: str
+
+
+Key = Mapped | Fixed | NoEffect
+
+
+def mapped(field: str, read: Read, doc: str) -> Mapped:
+    """A key that sets a field."""
+    return Mapped(field=field, read=read, doc=doc)
+
+
+def fixed(reason: str, *accepted: object) -> Fixed:
+    """A key that accepts these values only."""
+    return Fixed(accepted=accepted, reason=reason)
+
+
+def no_effect(reason: str, *usual: object) -> NoEffect:
+    """A key that changes nothing; other values than these get a warning."""
+    return NoEffect(usual=usual, reason=reason)
+
+
+def each(names: str, key: Key) -> dict[str, Key]:
+    """The same for several names, divided by spaces."""
+    return dict.fromkeys(names.split(), key)
+
+
+BFLOAT16 = "weights and computation are bfloat16"
+FLOAT16 = "float16 overflows: a fifth of such runs of 7B models ended in NaN (QLoRA paper's code)"

@@ -1,0 +1,130 @@
+"""Reads one value of the training config, or says what is accepted there.
+
+YAML 1.1 reads `2e-4` as a text, so numbers may be texts too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+Read = Callable[[object], object]
+
+
+def whole(at_least: int, at_most: int | None = None) -> Read:
+    """A whole number in the range, both ends included."""
+    accepted = f"a whole number of {at_least} or more"
+    if at_most is not None:
+        accepted = f"a whole number from {at_least} to {at_most}"
+
+    def read(value: object) -> int:
+        found = _number(value, accepted)
+        if not found.is_integer() or found < at_least or (at_most is not None and found > at_most):
+            raise ValueError(accepted)
+        return int(found)
+
+    return read
+
+
+def number(
+    *, above: float | None = None, at_least: float | None = None, at_most: float | None = None
+) -> Read:
+    """A number in the range: `above` is excluded, the others are included."""
+    bounds = [
+        f"above {above:g}" if above is not None else "",
+        f"from {at_least:g}" if at_least is not None else "",
+        f"to {at_most:g}" if at_most is not None else "",
+    ]
+    accepted = " ".join(["a number", *filter(None, bounds)])
+
+    def read(value: object) -> float:
+        found = _number(value, accepted)
+        if (
+            (above is not None and found <= above)
+            or (at_least is not None and found < at_least)
+            or (at_most is not None and found > at_most)
+        ):
+            raise ValueError(accepted)
+        return found
+
+    return read
+
+
+def boolean(value: object) -> bool:
+    """true or false."""
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def text(value: object) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("a text")
+    return value
+
+
+def one_of(*choices: str) -> Read:
+    """One of the texts."""
+
+    def read(value: object) -> str:
+        if value not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return str(value)
+
+    return read
+
+
+def renamed(names: dict[str, str]) -> Read:
+    """One of the keys, read as its value."""
+
+    def read(value: object) -> str:
+        if not isinstance(value, str) or value not in names:
+            raise ValueError(f"one of {', '.join(names)}")
+        return names[value]
+
+    return read
+
+
+def or_none(read: Read) -> Read:
+    """null, or what the other reader accepts."""
+
+    def read_or_none(value: object) -> object:
+        if value is None:
+            return None
+        try:
+            return read(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, or null") from None
+
+    return read_or_none
+
+
+def none_for(unset: object, read: Read) -> Read:
+    """Like the other reader; the library's own word for "not set" becomes None."""
+
+    def read_or_unset(value: object) -> object:
+        return None if value == unset else read(value)
+
+    return read_or_unset
+
+
+def modules(value: object) -> str | list[str]:
+    """Names of layers, or the text all-linear."""
+    if value == "all-linear":
+        return "all-linear"
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+        raise ValueError("a list of layer names, or all-linear")
+    return value
+
+
+def _number(value: object, accepted: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(accepted)
+    try:
+        found = float(value)
+    except ValueError:
+        raise ValueError(accepted) from None
+    if not math.isfinite(found):
+        raise ValueError(accepted)
+    return found

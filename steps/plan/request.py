@@ -1,0 +1,124 @@
+"""From the step's parameters to a job and the machine that it is asked for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from presets.loader import UnknownName, model_preset, sku
+from presets.schema import ModelPreset, Sku
+from steps.common.errors import ParamsError
+from steps.plan.choose import Job
+from steps.plan.config import read_config
+from steps.plan.hardware import THIS_MACHINE, Card, card_of, unusable
+from steps.plan.params import Params
+from steps.plan.settings import Settings
+from steps.plan.targets import resolve_targets
+
+_DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Parameters that are right in themselves; whether the job fits is another question."""
+
+    job: Job
+    sku: Sku | None
+    """SKU asked for, on offer or not; None for existing nodes and this machine."""
+    card: Card
+    warnings: list[str]
+
+
+def read_request(params: Params) -> Request:
+    """Read preset, config and SKU. Raises ParamsError with every problem of them."""
+    problems = _problems_of_texts(params)
+    warnings: list[str] = []
+    preset = _preset(params.preset, problems)
+    found_sku = _sku(params.instance_type, problems)
+    if preset is None:
+        raise ParamsError(problems)
+    problems += _problems_of_source(params.model_source, preset)
+    settings = read_config(
+        params.config, preset, params.method, problems=problems, warnings=warnings
+    )
+    targets = resolve_targets(settings.target_modules, preset, problems=problems, warnings=warnings)
+    card = _card(settings, found_sku, problems)
+    if problems:
+        raise ParamsError(problems + _unusable(found_sku))
+    job = Job(preset=preset, method=params.method, settings=settings, targets=targets)
+    return Request(job=job, sku=found_sku, card=card, warnings=warnings)
+
+
+def _problems_of_texts(params: Params) -> list[str]:
+    if _DNS_LABEL.fullmatch(params.name):
+        return []
+    return [
+        f"name: {params.name!r}; accepted are at most 63 lower-case letters, digits and '-', "
+        "a letter first and no '-' last"
+    ]
+
+
+def _problems_of_source(source: str | None, preset: ModelPreset) -> list[str]:
+    if source is None:
+        return []
+    if source in ("hub", "cache"):
+        if source == "hub" and preset.source == "cache":
+            return [
+                f"model-source: 'hub'; {preset.name} is on no hub, `make {preset.name}` makes it"
+            ]
+        return []
+    if source.startswith(("oci:", "dir:")) and source.partition(":")[2]:
+        return []
+    return [f"model-source: {source!r}; accepted are hub, cache, oci:IMAGE and dir:DIRECTORY"]
+
+
+def _preset(name: str, problems: list[str]) -> ModelPreset | None:
+    try:
+        return model_preset(name)
+    except UnknownName as error:
+        problems.append(f"preset: {error}")
+        return None
+
+
+def _sku(name: str | None, problems: list[str]) -> Sku | None:
+    if name is None:
+        return None
+    try:
+        return sku(name)
+    except UnknownName as error:
+        problems.append(f"instance-type: {error}; empty for existing nodes or this machine")
+        return None
+
+
+def _card(settings: Settings, found: Sku | None, problems: list[str]) -> Card:
+    named = {
+        f"training_config.Argotune.{name}": value
+        for name, value in (
+            ("gpus", settings.gpus),
+            ("gpu_memory_gib", settings.gpu_memory_gib),
+            ("gpu_model", settings.gpu_model),
+        )
+        if value is not None
+    }
+    if found is not None:
+        if named:
+            problems.append(
+                f"{' and '.join(named)}: given beside instance type {found.name}, "
+                "which says it already; keep one"
+            )
+        return card_of(found)
+    if not named:
+        return THIS_MACHINE
+    if settings.gpu_memory_gib is None:
+        problems.append(f"{' and '.join(named)}: needs gpu_memory_gib beside it, to plan for")
+    return Card(
+        instance_type=None,
+        gpus=settings.gpus or 1,
+        gpu_model=settings.gpu_model,
+        gpu_memory_gib=settings.gpu_memory_gib,
+    )
+
+
+def _unusable(found: Sku | None) -> list[str]:
+    reason = unusable(found) if found is not None else None
+    return [f"instance-type: {found.name} cannot be used: {reason}"] if found and reason else []

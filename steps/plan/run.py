@@ -1,0 +1,49 @@
+"""The plan step: check all that can be known before data, machine and money are needed."""
+
+from __future__ import annotations
+
+import logging
+
+from steps.common import log
+from steps.common.errors import ParamsError
+from steps.common.progress import Progress
+from steps.common.training_plan import TrainingPlan, dump_plan, write_plan
+from steps.plan.assemble import assemble
+from steps.plan.choose import choose
+from steps.plan.params import Params, Result
+from steps.plan.request import read_request
+from steps.plan.skus import refusal
+from steps.plan.substitute import problem_of_sku
+
+LOGGER = logging.getLogger(__name__)
+
+
+def run(params: Params, /, *, progress: Progress) -> Result:
+    """Make the plan, say its warnings, and write it where the later steps read it."""
+    plan = make_plan(params)
+    for warning in plan.warnings:
+        log.warn(LOGGER, "plan", warning=warning)
+    if params.plan_file is not None:
+        write_plan(params.plan_file, plan)
+    progress.update(1, 1)
+    return Result(
+        plan=dump_plan(plan),
+        model=f"{plan.model.repository}@{plan.model.revision}",
+        gpus=plan.hardware.gpus,
+        disk_gib=plan.hardware.disk_gib,
+        memory_gb=plan.memory.total_gb,
+        warnings="\n".join(plan.warnings),
+    )
+
+
+def make_plan(params: Params) -> TrainingPlan:
+    """The plan for these parameters. Raises ParamsError with every problem that there is."""
+    request = read_request(params)
+    if request.sku is not None:
+        problem = problem_of_sku(request.job, request.sku)
+        if problem is not None:
+            raise ParamsError(f"instance-type: {problem}")
+    choice = choose(request.job, request.card)
+    if choice is None:
+        raise ParamsError(refusal(request.job, request.card))
+    return assemble(params, request.job, request.card, choice, request.warnings)

@@ -1,0 +1,90 @@
+"""What a training config may set, with the preset's and our own defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from presets.schema import ModelPreset
+
+ROWS_PER_STEP = 16
+"""Rows of full length that one optimizer step sees at most. LoRA loses at batches of 32 and more
+(LoRA Without Regret); 16 is what QLoRA's and axolotl's recipes use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Resolved settings: the config's words where it has some, else defaults."""
+
+    target_modules: str | list[str]
+    """Layer names as the user wrote them, or all-linear."""
+    r: int
+    alpha: int
+    dropout: float
+    learning_rate: float
+    scheduler: Literal["cosine", "linear", "constant"]
+    warmup_ratio: float
+    weight_decay: float
+    max_grad_norm: float
+    epochs: float
+    max_length: int
+    """Longest row, tokens."""
+    tokens_per_step: int
+    """Tokens that one optimizer step should see."""
+    early_stopping_patience: int | None
+
+    use_rslora: bool = False
+    load_in_4bit: bool | None = None
+    """What the config says of 4-bit weights; None: nothing."""
+    quant_type: Literal["nf4", "fp4"] = "nf4"
+    double_quant: bool = True
+
+    messages_column: str | None = None
+    context_column: str | None = None
+    response_column: str | None = None
+    validation_share: float = 0.05
+    """Enough rows to see the loss fall; few enough not to be missed in training."""
+    train_share: float | None = None
+    """Kaito's word for 1 - validation_share; None: not set."""
+    split_seed: int = 42
+    max_rejected_share: float = 0.05
+    """A file with more bad rows than this is the wrong file or the wrong columns."""
+    max_truncated_share: float = 0.1
+    """When more rows than this would be cut, max_length is too small for the data."""
+
+    rows_per_micro_batch: int | None = None
+    micro_batch_tokens: int | None = None
+    accumulation_steps: int | None = None
+    max_steps: int | None = None
+    warmup_steps: float | None = None
+    adam_beta2: float = 0.999
+    gradient_checkpointing: bool | None = None
+    """None: where memory needs it."""
+    seed: int = 42
+    eval_steps: int | None = None
+    save_steps: int | None = None
+
+    gpus: int | None = None
+    gpu_memory_gib: float | None = None
+    gpu_model: str | None = None
+    disk_gib: int | None = None
+
+
+def preset_defaults(preset: ModelPreset) -> dict[str, object]:
+    """The settings that depend on the model."""
+    defaults = preset.defaults
+    return {
+        "target_modules": "all-linear",
+        "r": defaults.r,
+        "alpha": defaults.lora_alpha,
+        "dropout": defaults.lora_dropout,
+        "learning_rate": defaults.learning_rate,
+        "scheduler": defaults.lr_scheduler_type,
+        "warmup_ratio": defaults.warmup_ratio,
+        "weight_decay": defaults.weight_decay,
+        "max_grad_norm": defaults.max_grad_norm,
+        "epochs": defaults.num_train_epochs,
+        "max_length": defaults.max_length,
+        "tokens_per_step": defaults.tokens_per_step,
+        "early_stopping_patience": defaults.early_stopping_patience,
+    }

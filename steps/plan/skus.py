@@ -1,0 +1,114 @@
+"""Which cloud SKUs a job fits on, and what to do when it does not fit on the one asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from presets.loader import skus_of_azure
+from presets.schema import Sku
+from steps.plan.choose import Choice, Job, choose, smallest
+from steps.plan.hardware import Card, card_of, unusable
+
+LENGTH_STEP = 256
+"""Shorter lengths are proposed in multiples of this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """What a SKU is to a job."""
+
+    sku: Sku
+    choice: Choice | None
+    """How the job would run there; None where it cannot."""
+    reason: str | None
+    """Why it cannot; None where it can."""
+
+
+def fits(job: Job) -> list[Fit]:
+    """Every SKU of the catalog, those that fit first and the cheapest of them first."""
+    return sorted((fit(job, each) for each in skus_of_azure().skus), key=_order)
+
+
+def fit(job: Job, sku: Sku) -> Fit:
+    """Whether and how the job runs on a SKU."""
+    reason = unusable(sku)
+    choice = choose(job, card_of(sku)) if reason is None else None
+    if reason is None and choice is None:
+        reason = _too_small(job, card_of(sku))
+    return Fit(sku=sku, choice=choice, reason=reason)
+
+
+def nearest_fit(job: Job) -> Fit | None:
+    """The cheapest SKU that is on offer, computes in bfloat16 and has the memory."""
+    first = fits(job)[0]
+    return first if first.choice is not None else None
+
+
+def refusal(job: Job, card: Card) -> str:
+    """That a job does not fit on a card, with the numbers and the nearest ways that would."""
+    where = card.instance_type or "the GPU of training_config.Argotune.gpu_memory_gib"
+    ways = [
+        way
+        for way in (_shorter(job, card), _other_sku(job, card), _quantised(job, card))
+        if way is not None
+    ]
+    advice = f"; what would fit: {'; '.join(ways)}" if ways else ""
+    return f"{where}: {_too_small(job, card)}{advice}"
+
+
+def _too_small(job: Job, card: Card) -> str:
+    memory, usable_gb = smallest(job), card.usable_gb or 0.0
+    tokens = job.settings.micro_batch_tokens or job.settings.max_length
+    return (
+        f"{job.preset.name} with {job.method} and {tokens} tokens per pass needs "
+        f"{memory.total_gb:.1f} GB of one GPU, {card.gpu_model or 'it'} gives {usable_gb:.1f} GB"
+    )
+
+
+def _shorter(job: Job, card: Card) -> str | None:
+    """The longest max_length that fits; rows that are longer are cut."""
+    lengths = range(LENGTH_STEP, job.settings.max_length, LENGTH_STEP)
+    for length in reversed(lengths):
+        shorter = replace(job.settings, max_length=length, micro_batch_tokens=None)
+        if choose(replace(job, settings=shorter), card) is not None:
+            return f"max_length {length} instead of {job.settings.max_length}"
+    return None
+
+
+def _other_sku(job: Job, card: Card) -> str | None:
+    found = nearest_fit(job)
+    if found is None or found.sku.name == card.instance_type:
+        return None
+    return f"instance type {describe(found.sku)}"
+
+
+def _quantised(job: Job, card: Card) -> str | None:
+    if job.method == "qlora":
+        return None
+    quantised = choose(replace(job, method="qlora"), card)
+    if quantised is None:
+        return None
+    return f"method qlora instead of lora ({quantised.memory.total_gb:.1f} GB)"
+
+
+def describe(sku: Sku) -> str:
+    """A SKU in a sentence: name, GPUs, memory, and price where known."""
+    memory = f"{sku.gpu_memory_gib:g} GiB"
+    cards = f"{sku.gpu_model}, {memory}"
+    if sku.gpus > 1:
+        cards = f"{sku.gpus} x {sku.gpu_model}, {memory} each"
+    price = sku.price_usd_per_hour
+    cost = "" if price is None else f", {price:g} USD/h in {skus_of_azure().price_region}"
+    return f"{sku.name} ({cards}{cost})"
+
+
+def _order(fit: Fit) -> tuple[bool, float, int, float, str]:
+    price = fit.sku.price_usd_per_hour
+    return (
+        fit.choice is None,
+        math.inf if price is None else price,
+        fit.sku.gpus,
+        fit.sku.gpu_memory_gib,
+        fit.sku.name,
+    )

@@ -1,0 +1,180 @@
+"""transformers' TrainingArguments, TRL's additions to them, and older names of both."""
+
+from __future__ import annotations
+
+from steps.plan.key import BFLOAT16, FLOAT16, Key, each, fixed, mapped, no_effect
+from steps.plan.readers import boolean, none_for, number, or_none, renamed, whole
+
+_ONE_GPU = "one GPU tunes the adapter"
+_METRICS = "every step is written to report/metrics.jsonl"
+PACKED = "rows are packed without padding, each seeing only itself"
+_CHECKPOINTS = "checkpoints are kept for resuming and the last ones stay"
+_PUSHED = "the adapter is pushed as an image, see tuning.output.image"
+_PLAIN_LOSS = "the loss is the plain cross-entropy of the assistant's tokens"
+_ADAMW = "AdamW (fused where the GPU has it) with 0.9 and 1e-8; a LoRA's optimizer state is small"
+_BEST = "the held-out loss decides which adapter is kept"
+
+TRAINING_ARGUMENTS: dict[str, Key] = {
+    # What is set.
+    "per_device_train_batch_size": mapped(
+        "rows_per_micro_batch", whole(1, 4096), "rows of max_length that one forward pass holds"
+    ),
+    "gradient_accumulation_steps": mapped(
+        "accumulation_steps", whole(1, 65536), "micro-batches per optimizer step"
+    ),
+    "num_train_epochs": mapped("epochs", number(above=0, at_most=1000), "passes over the rows"),
+    "max_steps": mapped(
+        "max_steps", none_for(-1, or_none(whole(1))), "optimizer steps at most; -1: no limit"
+    ),
+    "learning_rate": mapped("learning_rate", number(above=0, at_most=1), "highest rate"),
+    "lr_scheduler_type": mapped(
+        "scheduler",
+        renamed(
+            {
+                "cosine": "cosine",
+                "linear": "linear",
+                "constant": "constant",
+                "constant_with_warmup": "constant",
+            }
+        ),
+        "course of the rate after warm-up",
+    ),
+    "warmup_ratio": mapped(
+        "warmup_ratio", number(at_least=0, at_most=1), "share of the steps with a rising rate"
+    ),
+    "warmup_steps": mapped(
+        "warmup_steps", number(at_least=0), "steps with a rising rate; below 1: their share"
+    ),
+    "weight_decay": mapped("weight_decay", number(at_least=0, at_most=1), "AdamW's decay"),
+    "max_grad_norm": mapped("max_grad_norm", number(above=0), "gradients are clipped to it"),
+    "adam_beta2": mapped("adam_beta2", number(above=0, at_most=0.99999), "AdamW's second beta"),
+    "gradient_checkpointing": mapped(
+        "gradient_checkpointing", boolean, "recompute activations; unset: where memory needs it"
+    ),
+    "seed": mapped("seed", whole(0, 2**32 - 1), "of initialisation, order and dropout"),
+    "eval_steps": mapped(
+        "eval_steps", or_none(whole(1)), "held-out loss each so many steps; unset: each epoch"
+    ),
+    "save_steps": mapped(
+        "save_steps", or_none(whole(1)), "checkpoint each so many steps; unset: at evaluations"
+    ),
+    "max_length": mapped("max_length", whole(16), "longest row, tokens (TRL's SFTConfig)"),
+    "max_seq_length": mapped("max_length", whole(16), "older name of max_length"),
+    # What happens in one way only.
+    "bf16": fixed(BFLOAT16, True, None),
+    "fp16": fixed(f"{BFLOAT16}; {FLOAT16}", False, None),
+    **each("bf16_full_eval fp16_full_eval", fixed(BFLOAT16, False, None)),
+    "tf32": no_effect(BFLOAT16, True, False, None),
+    "optim": fixed(_ADAMW, "adamw_torch", "adamw_torch_fused", "adamw_hf", None),
+    **each("optim_args optim_target_modules lr_scheduler_kwargs", fixed(_ADAMW, None, {}, "")),
+    "adam_beta1": fixed(_ADAMW, 0.9, None),
+    "adam_epsilon": fixed(_ADAMW, 1e-8, None),
+    "average_tokens_across_devices": fixed("the loss is averaged over tokens", True, None),
+    "label_smoothing_factor": fixed(_PLAIN_LOSS, 0, None),
+    "neftune_noise_alpha": fixed(_PLAIN_LOSS, 0, None),
+    **each(
+        "assistant_only_loss completion_only_loss",
+        fixed("only the assistant's tokens are trained on", True, None),
+    ),
+    "data_seed": fixed("seed gives the order of the rows too", None),
+    "eval_strategy": no_effect(
+        "the held-out loss is measured each eval_steps, else after each epoch",
+        "steps",
+        "epoch",
+        None,
+    ),
+    "evaluation_strategy": no_effect(
+        "the held-out loss is measured each eval_steps, else after each epoch",
+        "steps",
+        "epoch",
+        None,
+    ),
+    "save_strategy": no_effect(_CHECKPOINTS, "steps", "epoch", None),
+    "load_best_model_at_end": no_effect(_BEST, True, False, None),
+    **each("metric_for_best_model", fixed(_BEST, "loss", "eval_loss", None)),
+    "greater_is_better": fixed(_BEST, False, None),
+    "train_sampling_strategy": fixed(
+        "rows come in a random order, packed by length", "random", "group_by_length", None
+    ),
+    "torch_compile": fixed("compiling takes minutes and is not offered", False, None),
+    **each("torch_compile_backend torch_compile_mode", fixed("nothing is compiled", None)),
+    "use_liger_kernel": fixed("the loss is computed in chunks without Liger", False, None),
+    "liger_kernel_config": fixed("Liger is not used", None),
+    "auto_find_batch_size": fixed("the batch is chosen before a GPU is bought", False, None),
+    "use_cpu": fixed("leave resource.instanceType empty to tune on this machine", False, None),
+    "no_cuda": fixed("leave resource.instanceType empty to tune on this machine", False, None),
+    "full_determinism": no_effect("the same seed gives the same order and splits", False, None),
+    "resume_from_checkpoint": no_effect(
+        "an interrupted run is resumed by itself", True, False, None
+    ),
+    "ignore_data_skip": fixed("a resumed run goes on with the next row", False, None),
+    "dataset_text_field": fixed("name columns in DatasetConfig", "text", None),
+    **each(
+        "eos_token pad_token chat_template_path", fixed("the model's own tokens are used", None)
+    ),
+    **each(
+        "fsdp fsdp_config deepspeed parallelism_config accelerator_config"
+        " fsdp_transformer_layer_cls_to_wrap",
+        fixed(_ONE_GPU, None, "", [], {}),
+    ),
+    **each("fsdp_min_num_params", fixed(_ONE_GPU, 0, None)),
+    **each(
+        "push_to_hub hub_always_push",
+        fixed(_PUSHED, False, None),
+    ),
+    **each(
+        "hub_token hub_private_repo hub_model_id hub_strategy hub_revision",
+        fixed(_PUSHED, None, "every_save"),
+    ),
+    # What has no meaning here.
+    "output_dir": no_effect("results lie on the volume of the run", "/mnt/results", None),
+    "overwrite_output_dir": no_effect("results lie on the volume of the run", True, False),
+    **each("do_train do_eval do_predict", no_effect("tuning trains and evaluates", True, False)),
+    "per_device_eval_batch_size": no_effect(f"as in training: {PACKED}", 8, None),
+    "packing": no_effect(PACKED, True, None),
+    **each(
+        "packing_strategy eval_packing padding_free group_by_length",
+        no_effect(PACKED, None, True),
+    ),
+    **each("pad_to_multiple_of length_column_name", no_effect(PACKED, None, "length")),
+    **each(
+        "gradient_checkpointing_kwargs activation_checkpointing_kwargs"
+        " activation_checkpointing activation_offloading",
+        no_effect("see gradient_checkpointing", None, False, {}, {"use_reentrant": False}),
+    ),
+    "torch_empty_cache_steps": no_effect("the cache is never emptied: it costs a tenth", None),
+    "use_cache": no_effect("there is no key-value cache in training", False, None),
+    **each(
+        "logging_strategy logging_steps logging_first_step log_on_each_node logging_dir"
+        " logging_nan_inf_filter include_num_input_tokens_seen include_tokens_per_second"
+        " log_level log_level_replica disable_tqdm skip_memory_metrics debug",
+        no_effect(_METRICS, None, True, False, "steps", "passive", "warning", 500, "no", "", []),
+    ),
+    **each(
+        "report_to run_name project trackio_space_id trackio_bucket_id trackio_static_space_id",
+        no_effect(f"{_METRICS}; no tracker is called", None, "none", [], "huggingface", "trackio"),
+    ),
+    **each(
+        "eval_delay prediction_loss_only eval_on_start eval_do_concat_batches"
+        " eval_use_gather_object eval_accumulation_steps include_for_metrics batch_eval_metrics"
+        " label_names",
+        no_effect("the held-out loss is all that is measured", None, False, True, 0, []),
+    ),
+    **each(
+        "save_only_model save_on_each_node save_total_limit enable_jit_checkpoint save_safetensors"
+        " restore_callback_states_from_checkpoint",
+        no_effect(_CHECKPOINTS, None, False, True),
+    ),
+    **each(
+        "dataloader_drop_last dataloader_num_workers dataloader_pin_memory"
+        " dataloader_persistent_workers dataloader_prefetch_factor dataloader_in_order"
+        " dataloader_multiprocessing_context"
+        " dataset_num_proc dataset_kwargs remove_unused_columns",
+        no_effect("rows are tokenised once, before the first step", None, False, True, 0, {}),
+    ),
+    **each(
+        "ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph"
+        " ddp_backend ddp_timeout local_rank",
+        no_effect(_ONE_GPU, None, False, 1800, -1, 0),
+    ),
+}

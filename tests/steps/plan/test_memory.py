@@ -1,0 +1,176 @@
+"""The memory formula against what others published and against the table of presets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import steps
+from presets.loader import model_preset
+from presets.schema import Architecture, Method
+from presets.sizes import linear_layers, lora_parameters
+from steps.common.training_plan import Memory
+from steps.plan.memory import CHUNK_TOKENS, Loop, estimate
+
+GIB = 2**30 / 1e9
+
+
+def llama(layers: int, inner: int, key_value_heads: int, vocabulary: int) -> Architecture:
+    return Architecture(
+        num_hidden_layers=layers,
+        hidden_size=4096,
+        intermediate_size=inner,
+        num_attention_heads=32,
+        num_key_value_heads=key_value_heads,
+        head_dim=128,
+        vocab_size=vocabulary,
+        tie_word_embeddings=False,
+        attention_bias=False,
+        max_position_embeddings=131072,
+        rope_theta=500000.0,
+        rms_norm_eps=1e-5,
+    )
+
+
+LLAMA_3_1_8B = llama(32, 14336, 8, 128256)
+LLAMA_2_7B = llama(32, 11008, 32, 32000)
+ALL = tuple(linear_layers(LLAMA_3_1_8B, "mistral"))
+
+
+def published(
+    architecture: Architecture, method: Method, r: int, targets: tuple[str, ...], loop: Loop
+) -> Memory:
+    """The estimate for somebody else's run of a Llama, whose layers are named as Mistral's."""
+    weights = lora_parameters(architecture, "mistral", targets, r)
+    return estimate(architecture, "mistral", method, lora_weights=weights, loop=loop)
+
+
+def before_fragmentation(memory: Memory) -> float:
+    """Published figures are the peak of what was allocated, not of what was reserved."""
+    return memory.total_gb - memory.fragmentation_gb
+
+
+# Unsloth's table of Hugging Face + FlashAttention 2, Llama 3.1 8B, QLoRA r 32: the longest
+# sequence that a card holds. The formula, asked with that length, should give the card.
+@pytest.mark.parametrize(
+    ("card_gb", "tokens"),
+    [(12, 932), (16, 2551), (24, 5789), (40, 12264), (48, 15502), (80, 28454)],
+)
+def test_unsloths_table_of_longest_sequences(card_gb: int, tokens: int) -> None:
+    loop = Loop(
+        micro_batch_tokens=tokens, checkpointing=True, whole_logits=True, float32_embeddings=True
+    )
+    memory = published(LLAMA_3_1_8B, "qlora", 32, ALL, loop)
+    assert before_fragmentation(memory) == pytest.approx(card_gb, rel=0.1)
+
+
+def test_torchtunes_qlora_of_llama_8b() -> None:
+    """torchtune README: 2 x 2048 tokens, compiled, 7.4 GiB; torch.compile fuses its loss."""
+    loop = Loop(micro_batch_tokens=4096, checkpointing=True)
+    memory = published(LLAMA_3_1_8B, "qlora", 8, ALL, loop)
+    without_logits = before_fragmentation(memory) - memory.logits_gb
+    assert without_logits / GIB == pytest.approx(7.4, rel=0.1)
+
+
+# LitGPT's table of Llama 2 7B on Alpaca with 1304 tokens, r 8 on q and v, nothing recomputed.
+@pytest.mark.parametrize(
+    ("method", "tokens", "peak_gb"),
+    [("qlora", 1304, 13.84), ("lora", 1304, 21.30), ("lora", 2 * 1304, 29.07)],
+)
+def test_litgpts_table_of_llama_2(method: Method, tokens: int, peak_gb: float) -> None:
+    loop = Loop(micro_batch_tokens=tokens, checkpointing=False, whole_logits=True)
+    memory = published(LLAMA_2_7B, method, 8, ("q_proj", "v_proj"), loop)
+    assert before_fragmentation(memory) == pytest.approx(peak_gb, rel=0.1)
+
+
+# Two published figures that the formula does not meet, and by how much; should a change of the
+# formula bring one of them within 10 %, it belongs above.
+def test_outlier_litgpt_phi_3_takes_more_than_the_formula_says() -> None:
+    """LitGPT's config_hub: phi-3-mini QLoRA, 4 rows of 512 tokens, 19.13 GB on an A10G."""
+    phi = model_preset("phi-3-mini-4k-instruct")
+    weights = lora_parameters(phi.architecture, phi.family, phi.lora_target_modules, 8)
+    loop = Loop(micro_batch_tokens=4 * 512, checkpointing=False, whole_logits=True)
+    memory = estimate(phi.architecture, phi.family, "qlora", lora_weights=weights, loop=loop)
+    assert before_fragmentation(memory) / 19.13 == pytest.approx(0.70, abs=0.05)
+
+
+def test_outlier_qwen_7b_takes_less_per_token_than_whole_logits_in_float32() -> None:
+    """QwenLM/Qwen README, Q-LoRA (GPTQ, DeepSpeed): 1.6 MB per token; its loss is bfloat16."""
+    qwen = llama(32, 11008, 32, 151936)
+    short, long = (
+        published(
+            qwen,
+            "qlora",
+            64,
+            ALL,
+            Loop(micro_batch_tokens=tokens, checkpointing=True, whole_logits=True),
+        )
+        for tokens in (1024, 8192)
+    )
+    slope_mb = (before_fragmentation(long) - before_fragmentation(short)) * 1e3 / (8192 - 1024)
+    assert slope_mb == pytest.approx(2.7, abs=0.1)
+
+
+# Columns of the table of presets: weights in 4 bits, decimal GB; peaks in GiB with r 16 on all
+# layers at 4096 tokens with logits in chunks, at 4096 and 8192 with whole logits, and 4096 tokens
+# of bfloat16 LoRA in chunks.
+TABLE = {
+    "phi-3-mini-4k-instruct": (2.26, 4.8, 6.1, 9.0, 10.1),
+    "phi-3-mini-128k-instruct": (2.26, 4.8, 6.1, 9.0, 10.1),
+    "phi-3.5-mini-instruct": (2.26, 4.8, 6.1, 9.0, 10.1),
+    "phi-4-mini-instruct": (2.89, 6.2, 17.5, 31.1, 10.9),
+    "phi-3-medium-4k-instruct": (7.69, 12.0, 12.8, 16.5, 31.8),
+    "phi-3-medium-128k-instruct": (7.69, 12.0, 12.8, 16.5, 31.8),
+    "phi-4": (9.09, 13.7, 18.5, 26.6, 33.5),
+    "mistral-7b-instruct": (4.14, 7.5, 8.5, 11.7, 17.6),
+    "qwen2.5-coder-7b-instruct": (5.55, 9.4, 17.3, 27.8, 18.8),
+    "qwen2.5-coder-32b-instruct": (19.21, 26.5, 33.9, 46.3, 71.8),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_table_of_presets(name: str) -> None:
+    preset = model_preset(name)
+    lora_weights = lora_parameters(
+        preset.architecture, preset.family, preset.lora_target_modules, 16
+    )
+
+    def peak_gib(method: Method, tokens: int, *, whole_logits: bool) -> float:
+        loop = Loop(micro_batch_tokens=tokens, checkpointing=True, whole_logits=whole_logits)
+        memory = estimate(
+            preset.architecture, preset.family, method, lora_weights=lora_weights, loop=loop
+        )
+        return memory.total_gb / GIB
+
+    weights_gb, chunked, whole_4k, whole_8k, lora = TABLE[name]
+    loop = Loop(micro_batch_tokens=4096, checkpointing=True)
+    memory = estimate(
+        preset.architecture, preset.family, "qlora", lora_weights=lora_weights, loop=loop
+    )
+    assert memory.weights_gb == pytest.approx(weights_gb, abs=0.01)
+    assert peak_gib("qlora", 4096, whole_logits=False) == pytest.approx(chunked, rel=0.02)
+    assert peak_gib("qlora", 4096, whole_logits=True) == pytest.approx(whole_4k, rel=0.02)
+    assert peak_gib("qlora", 8192, whole_logits=True) == pytest.approx(whole_8k, rel=0.02)
+    assert peak_gib("lora", 4096, whole_logits=False) == pytest.approx(lora, rel=0.02)
+
+
+def test_terms_add_up_to_the_total() -> None:
+    preset = model_preset("mistral-7b")
+    loop = Loop(micro_batch_tokens=2048, checkpointing=True)
+    memory = estimate(preset.architecture, preset.family, "qlora", lora_weights=10**7, loop=loop)
+    terms = (
+        memory.weights_gb
+        + memory.lora_gb
+        + memory.context_gb
+        + memory.activations_gb
+        + memory.logits_gb
+        + memory.fragmentation_gb
+    )
+    assert terms == pytest.approx(memory.total_gb, abs=0.005)
+
+
+def test_chunk_of_the_estimate_is_the_chunk_of_the_loss() -> None:
+    """The estimate counts on a number of the tune step, which this step may not import."""
+    source = (Path(steps.__file__).parent / "tune" / "loss.py").read_text()
+    assert f"\nCHUNK_TOKENS = {CHUNK_TOKENS}\n" in source
