@@ -21,12 +21,16 @@ class Params:
     """Permit URLs of this machine (127.0.0.0/8, ::1) and file URLs."""
     allow_http: bool = True
     """Permit http beside https."""
+    allowed_hosts: tuple[str, ...] = ()
+    """HOST or HOST:PORT of mirrors inside the network, as a JSON list; neither their addresses
+    nor their ports are checked."""
     max_download_gib: float = 200.0
     """Largest file that is fetched, GiB."""
     timeout_seconds: float = 60.0
     """Longest silence of a server."""
     attempts: int = 6
-    """Tries per file on cut connections, 5xx and 429 before the step gives up."""
+    """Tries in a row that bring nothing new (cut connections, 5xx, 429) before the step gives
+    up on a file."""
     history_file: Path | None = None
     """Record of what was last tuned and deployed (steps.common.history); empty: none."""
     only_if_changed: bool = False
@@ -36,7 +40,7 @@ class Params:
 @dataclass(frozen=True, kw_only=True)
 class Result:
     rows: int
-    """Usable rows of all files."""
+    """Usable rows of all files, duplicates among them."""
     train_rows: int
     """Rows that are trained on."""
     validation_rows: int

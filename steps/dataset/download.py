@@ -1,0 +1,267 @@
+"""Fetches dataset files: resumed, checked, and there only when whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+
+from steps.common import log
+from steps.common.errors import PermanentError, TransientError
+from steps.common.urls import redact
+from steps.dataset import answers
+from steps.dataset.answers import TryAgain
+from steps.dataset.target import DatasetFile, Received, Target
+
+MAX_REDIRECTS = 5
+MIN_BYTES_PER_SECOND = 1024
+"""A server that stays below this for a whole timeout counts as silent."""
+_CHUNK_BYTES = 1 << 20
+
+T = TypeVar("T")
+_logger = logging.getLogger(__name__)
+
+
+def _free_bytes(directory: Path) -> int:
+    return shutil.disk_usage(directory).free
+
+
+class Downloader:
+    """Fetches files one after the other over a client whose transport guards the addresses."""
+
+    def __init__(
+        self,
+        client: httpx.Client,
+        *,
+        attempts: int,
+        max_bytes: int,
+        stall_seconds: float = 60.0,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        free_bytes: Callable[[Path], int] = _free_bytes,
+    ) -> None:
+        self._client = client
+        self._attempts = attempts
+        self._max_bytes = max_bytes
+        self._stall_seconds = stall_seconds
+        self._sleep = sleep
+        self._clock = clock
+        self._free_bytes = free_bytes
+
+    def fetch_all(
+        self, urls: Sequence[str], directory: Path, *, on_progress: Callable[[int, int], None]
+    ) -> list[DatasetFile]:
+        """Fetch every URL into the directory; files that are there already are kept.
+
+        All servers are asked for their file's size before the first byte is fetched, so that a
+        wrong last URL or a full disk shows at once. `on_progress` gets bytes done and in all.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        targets = [Target.of(url, index, directory) for index, url in enumerate(urls)]
+        sizes = [self._size(target) for target in targets]
+        self._check_space(targets, sizes, directory)
+        total = sum(size or 0 for size in sizes)
+        files: list[DatasetFile] = []
+        for target in targets:
+            done = sum(file.size for file in files)
+            files.append(self.fetch(target, _shifted(on_progress, done, total)))
+            on_progress(done + files[-1].size, total)
+        return files
+
+    def fetch(self, target: Target, on_bytes: Callable[[int], None]) -> DatasetFile:
+        """Fetch one file, from where an earlier try stopped; `on_bytes` gets its size so far."""
+        if target.is_local:
+            return target.local_file()
+        finished = target.finished()
+        if finished is not None:
+            log.event(_logger, "download-skipped", url=finished.url, bytes=finished.size)
+            return finished
+        file = target.finish(self._persist(target, lambda: self._receive(target, on_bytes)))
+        log.event(_logger, "downloaded", url=file.url, bytes=file.size, sha256=file.sha256)
+        return file
+
+    def _size(self, target: Target) -> int | None:
+        """Bytes of the file behind a URL; None when the server does not say."""
+        if target.is_local:
+            return target.local_path().stat().st_size
+        finished = target.finished()
+        return finished.size if finished else self._persist(target, lambda: self._ask_size(target))
+
+    def _ask_size(self, target: Target) -> int | None:
+        # Not HEAD: a signed URL is signed for GET only.
+        with self._answer(target.url, {"Range": "bytes=0-0"}) as response:
+            # An empty file has no byte 0.
+            if not answers.is_whole(response, 0):
+                answers.check_status(response, target.url)
+            size = answers.total_size(response)
+            self._check_limit(size, target.url)
+            return size
+
+    def _check_space(
+        self, targets: Sequence[Target], sizes: Sequence[int | None], directory: Path
+    ) -> None:
+        """Room for what is still to come, and for as much as all of it, which the step writes."""
+        need = sum(size or 0 for size in sizes)
+        for target, size in zip(targets, sizes, strict=True):
+            if not target.is_local and target.finished() is None:
+                need += max(0, (size or 0) - target.part_size)
+        free = self._free_bytes(directory)
+        if need > free:
+            raise PermanentError(
+                f"{directory}: {_gb(need)} are needed for the downloads and the dataset made "
+                f"from them, {_gb(free)} are free; ask for a larger volume"
+            )
+
+    def _persist(self, target: Target, attempt: Callable[[], T]) -> T:
+        """Try until it works, the failure is permanent, or the tries bring nothing new."""
+        failures, furthest = 0, target.part_size
+        while True:
+            try:
+                return attempt()
+            except (
+                TryAgain,
+                httpx.TimeoutException,
+                httpx.NetworkError,
+                httpx.RemoteProtocolError,
+            ) as error:
+                failure = error
+            answers.refuse_bad_certificate(failure, target.url)
+            received = target.part_size
+            failures = 1 if received > furthest else failures + 1
+            furthest = max(furthest, received)
+            if failures >= self._attempts:
+                raise TransientError(
+                    f"{redact(target.url)}: {answers.reason(failure)}; "
+                    f"{failures} tries brought nothing new, {received} bytes are kept"
+                ) from failure
+            self._pause(target, failure, failures)
+
+    def _pause(self, target: Target, failure: Exception, failures: int) -> None:
+        seconds = answers.pause_seconds(failure, failures)
+        log.warn(
+            _logger,
+            "download-interrupted",
+            url=redact(target.url),
+            reason=answers.reason(failure),
+            bytes=target.part_size,
+            retry_in_seconds=seconds,
+        )
+        self._sleep(seconds)
+
+    def _receive(self, target: Target, on_bytes: Callable[[int], None]) -> Received:
+        """One request: go on with the part where the server still has the same file."""
+        offset, version = target.resume_point()
+        headers = {"Range": f"bytes={offset}-", "If-Range": version} if version else {}
+        with self._answer(target.url, headers) as response:
+            if version and answers.is_whole(response, offset):
+                return self._write(target, response, offset, offset, on_bytes)
+            if version and answers.starts_over(response, offset):
+                target.discard_part()
+                offset = 0
+                if response.status_code != 200:
+                    raise TryAgain("the file changed while it was fetched", pause_seconds=0.0)
+            answers.check_status(response, target.url)
+            size = answers.total_size(response)
+            self._check_limit(size, target.url)
+            target.remember_version(answers.validator(response))
+            return self._write(target, response, offset, size, on_bytes)
+
+    def _write(
+        self,
+        target: Target,
+        response: httpx.Response,
+        offset: int,
+        size: int | None,
+        on_bytes: Callable[[int], None],
+    ) -> Received:
+        digest = hashlib.sha256()
+        with (
+            _disk_full_as_error(target.path.parent, size),
+            target.part.open("ab" if offset else "wb") as file,
+        ):
+            for chunk in _chunks_of(target.part, offset):
+                digest.update(chunk)
+            for chunk in self._body(response) if offset != size else ():
+                file.write(chunk)
+                digest.update(chunk)
+                offset += len(chunk)
+                self._check_limit(offset, target.url)
+                on_bytes(offset)
+        if size is not None and offset != size:
+            raise TryAgain(f"the server ended after {offset} of {size} bytes")
+        return Received(size=offset, sha256=digest.hexdigest(), etag=response.headers.get("ETag"))
+
+    def _body(self, response: httpx.Response) -> Iterator[bytes]:
+        """The bytes as they come; raises TryAgain when they come too slowly to ever end."""
+        start, received = self._clock(), 0
+        for chunk in response.iter_raw():
+            yield chunk
+            received += len(chunk)
+            elapsed = self._clock() - start
+            if elapsed < self._stall_seconds:
+                continue
+            if received < MIN_BYTES_PER_SECOND * elapsed:
+                raise TryAgain(f"only {received} bytes came in {elapsed:.0f} seconds")
+            start, received = self._clock(), 0
+
+    @contextlib.contextmanager
+    def _answer(self, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+        """The streamed answer at the end of the redirects, each checked by the transport."""
+        # Bytes as they lie on the server: lengths, ranges and checksums are about those.
+        headers = {"Accept-Encoding": "identity"} | headers
+        request = self._client.build_request("GET", url, headers=headers)
+        for _ in range(MAX_REDIRECTS + 1):
+            with contextlib.closing(self._client.send(request, stream=True)) as response:
+                if response.next_request is None:
+                    yield response
+                    return
+                answers.refuse_downgrade(request, response.next_request, url)
+                request = response.next_request
+        raise PermanentError(f"{redact(url)}: more than {MAX_REDIRECTS} redirects; is it a loop?")
+
+    def _check_limit(self, size: int | None, url: str) -> None:
+        if size is not None and size > self._max_bytes:
+            raise PermanentError(
+                f"{redact(url)}: larger than the limit of {_gb(self._max_bytes)}; "
+                "raise --max-download-gib if that is meant"
+            )
+
+
+def _shifted(
+    on_progress: Callable[[int, int], None], done: int, total: int
+) -> Callable[[int], None]:
+    return lambda size: on_progress(done + size, total)
+
+
+def _chunks_of(path: Path, size: int) -> Iterator[bytes]:
+    """The first `size` bytes of a file."""
+    if not size:
+        return
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
+
+
+@contextlib.contextmanager
+def _disk_full_as_error(directory: Path, size: int | None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        need = "" if size is None else f"; the file has {_gb(size)}"
+        raise PermanentError(
+            f"{directory}: no space left on the volume{need}; ask for a larger volume"
+        ) from error
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.3g} GB"

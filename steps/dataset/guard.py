@@ -1,0 +1,254 @@
+"""Keeps dataset URLs away from what only this machine or its network can reach.
+
+A URL is checked as text, then every address its name resolves to, and the connection goes to
+exactly the addresses that were checked: a name that answers differently the second time gains
+nothing. Redirects pass through the same checks.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import httpx
+
+from steps.common.errors import ParamsError, PermanentError
+from steps.common.urls import redact
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Resolve = Callable[[str, int], Sequence[str]]
+"""Host name and port -> every address of the name. Raises socket.gaierror."""
+
+_WEB_PORTS = {"http": 80, "https": 443}
+_SHA256 = re.compile(r"sha256=[0-9a-fA-F]{64}")
+_ODD_ADDRESS = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+))*")
+_HOST = re.compile(r"[a-z0-9._-]+")
+_UNSAFE_TEXT = re.compile(r"[\x00-\x20\x7f\\]")
+_INTERNAL_NAMES = re.compile(
+    r"(.*\.)?(localhost|local|internal|svc|cluster|kubernetes\.default|instance-data)"
+    r"|.*\.svc\..*"
+)
+# Azure's platform address is global by its number; the rest that translate to IPv4 would hide one.
+_NOT_PUBLIC = [
+    ipaddress.ip_network(network)
+    for network in (
+        "100.64.0.0/10",
+        "168.63.129.16/32",
+        "192.88.99.0/24",
+        "::ffff:0:0/96",
+        "64:ff9b::/96",
+        "64:ff9b:1::/48",
+        "2001::/32",
+        "2002::/16",
+        "fec0::/10",
+    )
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UrlPolicy:
+    """What dataset URLs may name beside public https servers."""
+
+    allow_loopback: bool = False
+    """This machine's addresses, on any port, and file URLs."""
+    allow_http: bool = True
+    """http beside https."""
+    allowed_hosts: frozenset[str] = frozenset()
+    """HOST or HOST:PORT of mirrors inside the network: neither their addresses nor their ports
+    are checked."""
+
+    def trusts(self, host: str, port: int) -> bool:
+        """Whether the user vouched for this server."""
+        return host in self.allowed_hosts or f"{host}:{port}" in self.allowed_hosts
+
+
+class ForbiddenAddress(PermanentError):
+    """A URL leads to where dataset URLs must not lead."""
+
+
+def check_urls(urls: Iterable[str], policy: UrlPolicy) -> None:
+    """Check URLs as text. Raises ParamsError with every problem of every URL."""
+    problems = []
+    for index, url in enumerate(urls):
+        found = url_problem(url, policy)
+        if found:
+            problems.append(f"--urls[{index}]: {redact(url)}: {found}")
+    if problems:
+        raise ParamsError(problems)
+
+
+def url_problem(url: str, policy: UrlPolicy) -> str | None:
+    """What is wrong with a URL's text and what to do about it; None when nothing is."""
+    if _UNSAFE_TEXT.search(url):
+        return "spaces, backslashes and control characters are not accepted; percent-encode them"
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        return f"not a URL: {error}"
+    if parsed.fragment and not _SHA256.fullmatch(parsed.fragment):
+        return "the fragment is not sha256= and 64 hexadecimal digits"
+    if parsed.scheme == "file":
+        return _file_problem(parsed, policy)
+    return _server_problem(parsed, policy)
+
+
+def _file_problem(url: httpx.URL, policy: UrlPolicy) -> str | None:
+    if not policy.allow_loopback:
+        return "file URLs are accepted only with --allow-loopback"
+    if url.host not in ("", "localhost"):
+        return "a file URL has three slashes: file:///DIRECTORY/FILE"
+    return None
+
+
+def _server_problem(url: httpx.URL, policy: UrlPolicy) -> str | None:
+    if url.scheme not in _WEB_PORTS:
+        return f"scheme {url.scheme!r} is not accepted; use https, http or file"
+    if url.scheme == "http" and not policy.allow_http:
+        return "http is not accepted here; use https"
+    if url.userinfo:
+        return "user and password in a URL would end up in logs; use a signed URL"
+    host = host_of(url)
+    if not host:
+        return "the host is missing"
+    port = url.port or _WEB_PORTS[url.scheme]
+    if policy.trusts(host, port):
+        return None
+    problem = _host_problem(host, policy)
+    if problem:
+        return problem
+    if port not in _WEB_PORTS.values() and not (policy.allow_loopback and _is_this_machine(host)):
+        return f"port {port} is not accepted; use 443 or 80, or --allowed-hosts {host}:{port}"
+    return None
+
+
+def _host_problem(host: str, policy: UrlPolicy) -> str | None:
+    address = _address(host)
+    if address is not None:
+        return address_problem(address, policy)
+    if not _HOST.fullmatch(host):
+        return f"{host!r} is not a host name or address"
+    if _ODD_ADDRESS.fullmatch(host):
+        return "an address in an unusual spelling; write it as four decimal numbers"
+    if policy.allow_loopback and _is_this_machine(host):
+        return None
+    if _INTERNAL_NAMES.fullmatch(host) or "." not in host:
+        return (
+            f"{host} is a name of this machine or its cluster; use a public name, "
+            "or --allowed-hosts for a mirror that you trust"
+        )
+    return None
+
+
+def address_problem(address: Address, policy: UrlPolicy) -> str | None:
+    """Why dataset URLs must not lead to an address; None when they may."""
+    if policy.allow_loopback and address.is_loopback:
+        return None
+    if address.is_global and not _is_special(address):
+        return None
+    advice = "use a public address, or --allowed-hosts for a mirror that you trust"
+    if address.is_loopback:
+        advice = "--allow-loopback permits this machine's addresses"
+    return f"{address} is an internal or special address; {advice}"
+
+
+def _is_special(address: Address) -> bool:
+    if address.is_multicast or address.is_reserved or address.is_unspecified:
+        return True
+    return any(address in network for network in _NOT_PUBLIC if network.version == address.version)
+
+
+def host_of(url: httpx.URL) -> str:
+    """The host as it is resolved: lower case, IDNA, without the root's dot."""
+    return url.raw_host.decode("ascii").lower().removesuffix(".")
+
+
+def _is_this_machine(host: str) -> bool:
+    address = _address(host)
+    if address is not None:
+        return address.is_loopback
+    return host == "localhost" or host.endswith(".localhost")
+
+
+def _address(host: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """Every IPv4 and IPv6 address of a name, in the system's order."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class GuardedTransport(httpx.BaseTransport):
+    """Connects only to addresses that passed the checks, with the name kept for Host and TLS."""
+
+    def __init__(self, policy: UrlPolicy, *, resolve: Resolve = resolve) -> None:
+        self._policy = policy
+        self._resolve = resolve
+        # Connections are pooled by address here: a second name at the same address must not get
+        # the connection whose certificate was checked for the first.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._transport = httpx.HTTPTransport(limits=limits)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request to the first checked address that accepts the connection."""
+        problem = url_problem(str(request.url), self._policy)
+        if problem:
+            raise ForbiddenAddress(f"{redact(str(request.url))}: {problem}")
+        failure: httpx.TransportError | None = None
+        for address in self._addresses(request.url):
+            try:
+                return self._transport.handle_request(_pinned(request, address))
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                failure = error
+        raise failure or httpx.ConnectError("the name has no address", request=request)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._transport.close()
+
+    def _addresses(self, url: httpx.URL) -> Sequence[str]:
+        host, port = host_of(url), url.port or _WEB_PORTS[url.scheme]
+        if _address(host) is not None:
+            return [host]
+        addresses = self._lookup(url, host, port)
+        if self._policy.trusts(host, port):
+            return addresses
+        for text in addresses:
+            # A zone (fe80::1%eth0) stands only on link-local addresses, refused without it too.
+            problem = address_problem(ipaddress.ip_address(text.partition("%")[0]), self._policy)
+            if problem:
+                raise ForbiddenAddress(f"{redact(str(url))}: {host} resolves to {problem}")
+        return addresses
+
+    def _lookup(self, url: httpx.URL, host: str, port: int) -> Sequence[str]:
+        try:
+            return self._resolve(host, port)
+        except socket.gaierror as error:
+            if error.errno == socket.EAI_AGAIN:
+                raise httpx.ConnectError(f"the name server did not answer for {host}") from error
+            raise PermanentError(
+                f"{redact(str(url))}: no address is known for {host} ({error.strerror}); "
+                "check the spelling"
+            ) from error
+
+
+def _pinned(request: httpx.Request, address: str) -> httpx.Request:
+    """The same request to an address; the Host header already holds the name."""
+    extensions = dict(request.extensions)
+    host = host_of(request.url)
+    if host != address:
+        extensions["sni_hostname"] = host
+    return httpx.Request(
+        request.method,
+        request.url.copy_with(host=address),
+        headers=request.headers,
+        stream=request.stream,
+        extensions=extensions,
+    )

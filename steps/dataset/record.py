@@ -1,0 +1,91 @@
+"""dataset.json: what the dataset is made of. Written last, it says that the dataset is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from steps.common.fs import atomic_write
+from steps.common.training_plan import Data
+from steps.dataset.target import Target
+
+NAME = "dataset.json"
+TRAIN = "train.parquet"
+VALIDATION = "validation.parquet"
+REJECTED = "rejected.jsonl"
+
+_VERSION = 1
+"""Counts up when the same input gives another dataset."""
+
+
+class InputFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One file that went in."""
+
+    url: str
+    """Without query."""
+    size: int
+    """Bytes."""
+    sha256: str
+    format: str
+    columns: list[str]
+    """Columns that became messages."""
+    rows: int
+    """All rows, also unusable ones."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of dataset.json."""
+
+    inputs: str
+    """Digest of what was asked for: URLs and the plan's data section."""
+    digest: str
+    """sha256:HEX over the content of train and validation rows, in order."""
+    rows: int
+    train_rows: int
+    validation_rows: int
+    duplicate_rows: int
+    rejected_rows: int
+    rejected: dict[str, int]
+    """Unusable rows by reason."""
+    files: list[InputFile]
+    sizes: dict[str, int]
+    """Bytes of the parquet files."""
+
+
+def inputs_digest(urls: Sequence[str], data: Data) -> str:
+    """What the dataset follows from; a file of this machine counts with its size and date."""
+    asked = {
+        "version": _VERSION,
+        "urls": [_identity(url) for url in urls],
+        "data": msgspec.to_builtins(data),
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def read_record(directory: Path, inputs: str) -> Record | None:
+    """The record of a whole dataset made from these inputs, else None."""
+    try:
+        record = msgspec.json.decode((directory / NAME).read_bytes(), type=Record)
+        sizes = {name: (directory / name).stat().st_size for name in (TRAIN, VALIDATION)}
+    except (OSError, msgspec.DecodeError):
+        return None
+    return record if record.inputs == inputs and record.sizes == sizes else None
+
+
+def write_record(directory: Path, record: Record) -> None:
+    """Mark the dataset as whole."""
+    atomic_write(directory / NAME, json.dumps(msgspec.to_builtins(record), indent=2) + "\n")
+
+
+def _identity(url: str) -> list[str | int]:
+    # The hash stands for the URL: its query may hold a secret.
+    identity: list[str | int] = [hashlib.sha256(url.encode()).hexdigest()]
+    target = Target.of(url, 0, Path())
+    if target.is_local:
+        status = target.local_path().stat()
+        identity += [status.st_size, status.st_mtime_ns]
+    return identity

@@ -1,0 +1,85 @@
+"""Counts unusable rows and says where they stand, without their content."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import numpy.typing as npt
+
+from steps.common import log
+from steps.common.errors import PermanentError
+from steps.common.fs import replacing
+from steps.dataset.messages import REASONS
+
+_EXAMPLES = 20
+_EXAMPLES_IN_ERROR = 3
+
+_logger = logging.getLogger(__name__)
+
+
+class Rejected:
+    """The unusable rows so far."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._first: dict[tuple[str, str], list[int]] = {}
+
+    def add(self, url: str, numbers: npt.NDArray[np.int64], reasons: npt.NDArray[np.uint8]) -> None:
+        """Note the rows of a file whose reason is not 0."""
+        for index in np.flatnonzero(reasons).tolist():
+            key, number = (REASONS[reasons[index]], url), int(numbers[index])
+            self._counts[key] += 1
+            first = self._first.setdefault(key, [])
+            if len(first) < _EXAMPLES:
+                first.append(number)
+            line = {"file": url, "row": number, "reason": key[0]}
+            self._file.write(json.dumps(line) + "\n")
+
+    def by_reason(self) -> dict[str, int]:
+        """Rows of each reason."""
+        counts: Counter[str] = Counter()
+        for (reason, _), count in self._counts.items():
+            counts[reason] += count
+        return dict(counts)
+
+    def report(self) -> None:
+        """Log each reason of each file with its count and first rows."""
+        for (reason, url), count in self._counts.items():
+            rows = ",".join(map(str, self._first[reason, url]))
+            log.warn(
+                _logger, "rows-rejected", reason=reason, file=url, count=count, first_rows=rows
+            )
+
+    def check_share(self, rows: int, max_share: float) -> None:
+        """Raise PermanentError when more than this share of all rows is unusable."""
+        total = self._counts.total()
+        if total <= max_share * rows:
+            return
+        raise PermanentError(
+            f"{total} of {rows} rows are unusable ({total / rows:.1%}), accepted are "
+            f"{max_share:.1%} (max_rejected_share): {self.summary()}; "
+            "dataset/rejected.jsonl names all of them"
+        )
+
+    def summary(self) -> str:
+        """Each reason of each file with its count and a few rows."""
+        return ", ".join(
+            f"{count} {reason} ({url.rpartition('/')[2]} row "
+            f"{', '.join(map(str, self._first[reason, url][:_EXAMPLES_IN_ERROR]))})"
+            for (reason, url), count in self._counts.items()
+        )
+
+
+@contextmanager
+def rejected_rows(path: Path) -> Iterator[Rejected]:
+    """Collects unusable rows into a file of one JSON object a line."""
+    with replacing(path) as temporary, temporary.open("w") as file:
+        yield Rejected(file)

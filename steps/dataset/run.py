@@ -1,0 +1,126 @@
+"""Fetch every dataset URL, check its rows, and write train and validation parquet files."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from steps.common import log
+from steps.common.errors import ParamsError
+from steps.common.history import digest_of_plan, last_deployed
+from steps.common.progress import Progress
+from steps.common.training_plan import read_plan
+from steps.dataset import record
+from steps.dataset.download import Downloader
+from steps.dataset.guard import GuardedTransport, UrlPolicy, check_urls
+from steps.dataset.make import Made, make_dataset
+from steps.dataset.params import Params, Result
+from steps.dataset.record import Record
+
+NewDownloader = Callable[[Params, UrlPolicy], Downloader]
+
+_logger = logging.getLogger(__name__)
+
+
+def new_downloader(params: Params, policy: UrlPolicy) -> Downloader:
+    """A downloader over the real network."""
+    client = httpx.Client(
+        transport=GuardedTransport(policy),
+        timeout=params.timeout_seconds,
+        # Without this the environment's proxies and .netrc would step around the checks.
+        trust_env=False,
+        headers={"User-Agent": "argotune"},
+    )
+    return Downloader(
+        client,
+        attempts=params.attempts,
+        max_bytes=int(params.max_download_gib * 2**30),
+        stall_seconds=params.timeout_seconds,
+    )
+
+
+def run(
+    params: Params, *, progress: Progress, downloader: NewDownloader = new_downloader
+) -> Result:
+    """Make work_dir/dataset, or find that it is there already."""
+    policy = UrlPolicy(
+        allow_loopback=params.allow_loopback,
+        allow_http=params.allow_http,
+        allowed_hosts=frozenset(host.lower() for host in params.allowed_hosts),
+    )
+    if not params.urls:
+        raise ParamsError("--urls: the list is empty; name at least one dataset URL")
+    check_urls(params.urls, policy)
+    data = read_plan(params.plan_file).data
+    directory = params.work_dir / "dataset"
+    inputs = record.inputs_digest(params.urls, data)
+    found = record.read_record(directory, inputs)
+    if found is not None:
+        log.event(_logger, "dataset-found", digest=found.digest)
+        return _result(found, params)
+    # What lies there belongs to other inputs, or was not finished.
+    (directory / record.NAME).unlink(missing_ok=True)
+    downloads = params.work_dir / "downloads"
+    files = downloader(params, policy).fetch_all(
+        params.urls,
+        downloads,
+        # The other half of the way is reading.
+        on_progress=lambda done, total: progress.update(done, 2 * total),
+    )
+    total = sum(file.size for file in files)
+    made = make_dataset(
+        files,
+        data,
+        directory,
+        scratch_dir=downloads,
+        on_bytes=lambda done: progress.update(total + done, 2 * total),
+    )
+    finished = _record(inputs, made, directory)
+    record.write_record(directory, finished)
+    progress.update(2 * total, 2 * total)
+    return _result(finished, params)
+
+
+def _record(inputs: str, made: Made, directory: Path) -> Record:
+    rejected = sum(made.rejected.values())
+    return Record(
+        inputs=inputs,
+        digest=f"sha256:{hashlib.sha256(made.digest).hexdigest()}",
+        rows=made.rows - rejected,
+        train_rows=made.train_rows,
+        validation_rows=made.validation_rows,
+        duplicate_rows=made.duplicates,
+        rejected_rows=rejected,
+        rejected=made.rejected,
+        files=made.files,
+        sizes={
+            name: (directory / name).stat().st_size for name in (record.TRAIN, record.VALIDATION)
+        },
+    )
+
+
+def _result(found: Record, params: Params) -> Result:
+    return Result(
+        rows=found.rows,
+        train_rows=found.train_rows,
+        validation_rows=found.validation_rows,
+        rejected_rows=found.rejected_rows,
+        duplicate_rows=found.duplicate_rows,
+        digest=found.digest,
+        changed=_changed(found, params),
+    )
+
+
+def _changed(found: Record, params: Params) -> bool:
+    """Whether data or plan differ from what was last deployed."""
+    if not params.only_if_changed or params.history_file is None:
+        return True
+    last = last_deployed(params.history_file)
+    if last is None:
+        return True
+    same_data = last.dataset_digest == found.digest
+    return not (same_data and last.plan_digest == digest_of_plan(params.plan_file))

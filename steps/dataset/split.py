@@ -1,0 +1,146 @@
+"""Tells rows apart by their content: duplicates, and which rows are held out.
+
+Both depend on a row's content and the seed only, so that another order of the files, more rows,
+or another run changes nothing for the rows that stay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from steps.dataset.messages import Conversations
+
+Keys = npt.NDArray[np.uint64]
+Flags = npt.NDArray[np.bool_]
+
+DIGEST_BYTES = 32
+
+
+def digests(conversations: Conversations) -> bytes:
+    """The SHA-256 of each row, one after the other: roles, lengths, then texts."""
+    starts = conversations.starts()
+    offsets, text = _text_bytes(conversations)
+    roles = conversations.roles.tobytes()
+    # The lengths keep ["ab", "c"] and ["a", "bc"] apart.
+    sizes = np.diff(offsets).astype("<i8").tobytes()
+    ends = offsets[starts].tolist()
+    first, found = 0, []
+    for index, last in enumerate(starts[1:].tolist()):
+        row = roles[first:last] + sizes[8 * first : 8 * last] + text[ends[index] : ends[index + 1]]
+        found.append(hashlib.sha256(row).digest())
+        first = last
+    return b"".join(found)
+
+
+def _text_bytes(conversations: Conversations) -> tuple[npt.NDArray[np.int64], bytes]:
+    """Where each message's text begins and ends, and the bytes of all."""
+    contents = conversations.contents
+    _, offset_buffer, data = contents.buffers()
+    offsets = np.frombuffer(offset_buffer, dtype=np.int64)
+    offsets = offsets[contents.offset : contents.offset + len(contents) + 1]
+    if data is None or len(offsets) == 0:
+        return np.zeros(len(contents) + 1, dtype=np.int64), b""
+    first, last = int(offsets[0]), int(offsets[-1])
+    return offsets - first, data.slice(first, last - first).to_pybytes()
+
+
+def keys_of(row_digests: bytes) -> Keys:
+    """Each digest as four numbers."""
+    return np.frombuffer(row_digests, dtype="<u8").reshape(-1, 4).astype(np.uint64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Which rows are held out."""
+
+    share: float
+    """0 to 0.5."""
+    seed: int
+    held_out: int | None = None
+    """Order of a row that is held out whatever the share: the only one of a small dataset."""
+    kept: int | None = None
+    """Order of a row that is trained on whatever the share."""
+
+    def order(self, keys: Keys) -> Keys:
+        """A number of each row, even over all 64-bit numbers, that depends on the seed."""
+        with np.errstate(over="ignore"):
+            seed = _mixed(np.array([self.seed % 2**64], dtype=np.uint64))
+            mixed: Keys = _mixed(keys[:, 2] ^ seed)
+        return mixed
+
+    def held_out_rows(self, order: Keys) -> Flags:
+        """The rows whose order is below the share."""
+        rows: Flags = order < np.uint64(min(2**64 - 1, int(self.share * 2**64)))
+        if self.held_out is not None:
+            rows |= order == np.uint64(self.held_out)
+        if self.kept is not None:
+            rows &= order != np.uint64(self.kept)
+        return rows
+
+
+def _mixed(numbers: Keys) -> Keys:
+    """SplitMix64's finaliser (Steele, Lea, Flood 2014): every bit depends on every bit."""
+    numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+class SeenRows:
+    """The rows so far by 128 bits of their digests: 25 to 55 bytes a row, the step's only memory
+    that grows with the dataset.
+
+    A Python set of the same takes four times as much. Open addressing with linear probing.
+    """
+
+    _FULL = 0.6
+
+    def __init__(self) -> None:
+        self._slots = np.zeros((1 << 12, 2), dtype=np.uint64)
+        self._used = np.zeros(1 << 12, dtype=np.bool_)
+        self._count = 0
+
+    def add(self, keys: Keys) -> Flags:
+        """Remember rows; tells which of them were new."""
+        new = np.zeros(len(keys), dtype=np.bool_)
+        pairs = np.ascontiguousarray(keys[:, :2])
+        _, first = np.unique(pairs.view("V16").ravel(), return_index=True)
+        first.sort()
+        self._reserve(len(first))
+        new[first] = self._insert(pairs[first])
+        return new
+
+    def _reserve(self, more: int) -> None:
+        size = len(self._used)
+        while self._count + more > self._FULL * size:
+            size *= 2
+        if size == len(self._used):
+            return
+        old = self._slots[self._used]
+        self._slots = np.zeros((size, 2), dtype=np.uint64)
+        self._used = np.zeros(size, dtype=np.bool_)
+        self._count = 0
+        self._insert(old)
+
+    def _insert(self, pairs: Keys) -> Flags:
+        """Place distinct pairs; tells which of them were not there."""
+        new = np.zeros(len(pairs), dtype=np.bool_)
+        mask = np.uint64(len(self._used) - 1)
+        places = (pairs[:, 0] & mask).astype(np.int64)
+        pending = np.arange(len(pairs))
+        while len(pending):
+            at = places[pending]
+            free = ~self._used[at]
+            # Of several that want the same free slot, the one written last has it.
+            self._slots[at[free]] = pairs[pending[free]]
+            self._used[at[free]] = True
+            here = (self._slots[at] == pairs[pending]).all(axis=1)
+            new[pending[here & free]] = True
+            pending = pending[~here]
+            places[pending] = (places[pending] + 1) & int(mask)
+        self._count += int(new.sum())
+        return new

@@ -1,0 +1,265 @@
+"""Rows of jsonl, json and csv files, one at a time."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import msgspec
+import numpy as np
+
+from steps.dataset.source import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    MAX_ROW_BYTES,
+    Batch,
+    Column,
+    FormatError,
+)
+from steps.dataset.streams import ByteStream, Compression, buffered
+
+_SAMPLE_ROWS = 200
+"""Rows that are looked at to find the columns."""
+_CHUNK_BYTES = 1 << 20
+_SPACE = re.compile(r"[ \t\n\r]*")
+_DECODER = json.JSONDecoder()
+_LINE_DECODER = msgspec.json.Decoder()
+
+
+class Row(NamedTuple):
+    """One row of a text format."""
+
+    number: int
+    value: dict[str, object] | None
+    """None when it is no row, such as a line that is not a JSON object."""
+    size: int
+    """About its bytes."""
+
+
+Reader = Callable[[BinaryIO], Iterator[Row]]
+
+
+class TextSource:
+    """A file of a text format, read as a stream."""
+
+    def __init__(self, path: Path, compression: Compression | None, reader: Reader) -> None:
+        self._path = path
+        self._compression = compression
+        self._reader = reader
+        self._stream: ByteStream | None = None
+
+    def columns(self) -> Mapping[str, Column]:
+        """The names in the first rows, in the order of their first appearance."""
+        found: dict[str, Column] = {}
+        for row in islice(self._rows(), _SAMPLE_ROWS):
+            for name, value in (row.value or {}).items():
+                if name not in found or found[name].type == "null":
+                    found[name] = _column(value)
+        return found
+
+    def batches(self, names: Collection[str]) -> Iterator[Batch]:
+        """All rows in order, with these columns."""
+        rows: list[Row] = []
+        size = 0
+        for row in self._rows():
+            rows.append(row)
+            size += row.size
+            if size >= BATCH_BYTES or len(rows) >= BATCH_ROWS:
+                yield _batch(rows, names)
+                rows, size = [], 0
+        if rows:
+            yield _batch(rows, names)
+
+    def position(self) -> int:
+        """Bytes of the file that were read."""
+        return self._stream.position() if self._stream else 0
+
+    def _rows(self) -> Iterator[Row]:
+        with ByteStream(self._path, self._compression) as stream, buffered(stream) as file:
+            self._stream = stream
+            yield from self._reader(file)
+            self._stream = None
+
+
+def jsonl_rows(file: BinaryIO) -> Iterator[Row]:
+    """One JSON object a line; empty lines are left out."""
+    number = 0
+    while line := file.readline(MAX_ROW_BYTES + 1):
+        number += 1
+        if len(line) > MAX_ROW_BYTES:
+            raise FormatError(f"line {number} is longer than {MAX_ROW_BYTES >> 20} MiB")
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if not line.isspace():
+            yield Row(number, _json_object(line), len(line))
+
+
+def _json_object(line: bytes) -> dict[str, object] | None:
+    try:
+        value = _LINE_DECODER.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def json_rows(file: BinaryIO) -> Iterator[Row]:
+    """The objects of one JSON array, or of the array under "data" in one JSON object."""
+    cursor = _Cursor(file)
+    if cursor.peek() == "{":
+        _enter_data(cursor)
+    cursor.expect("[")
+    number = 0
+    closing = cursor.accept("]")
+    while not closing:
+        number += 1
+        before = cursor.consumed
+        value = cursor.value(f"row {number}")
+        row = value if isinstance(value, dict) else None
+        yield Row(number, row, cursor.consumed - before)
+        closing = cursor.accept("]")
+        if not closing:
+            cursor.expect(",")
+
+
+def _enter_data(cursor: _Cursor) -> None:
+    """Go to the value of the key "data"."""
+    cursor.expect("{")
+    while cursor.peek() == '"':
+        key = cursor.value("a key")
+        cursor.expect(":")
+        if key == "data" and cursor.peek() == "[":
+            return
+        cursor.value(f"the value of {str(key)[:40]!r}")
+        if not cursor.accept(","):
+            break
+    raise FormatError('it is one JSON object without a list "data" of rows')
+
+
+def csv_rows(file: BinaryIO) -> Iterator[Row]:
+    """Rows below a header line; rows with another number of fields are malformed."""
+    csv.field_size_limit(MAX_ROW_BYTES)
+    lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    reader = csv.reader(lines, strict=True)
+    try:
+        header = next(reader, [])
+        _check_header(header)
+        number = 0
+        for fields in reader:
+            if not fields:
+                continue
+            number += 1
+            row = dict(zip(header, fields, strict=False)) if len(fields) == len(header) else None
+            yield Row(number, dict[str, object](row) if row else None, sum(map(len, fields)))
+    except csv.Error as error:
+        raise FormatError(f"near line {reader.line_num}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise FormatError(f"near line {reader.line_num}: not UTF-8 text") from error
+    finally:
+        lines.detach()
+
+
+def _check_header(header: list[str]) -> None:
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise FormatError(f"the header names a column twice: {', '.join(twice)}")
+
+
+class _Cursor:
+    """Reads JSON values one after the other from a stream of any length."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+        self._text = ""
+        self._at = 0
+        self._dropped = 0
+
+    @property
+    def consumed(self) -> int:
+        """Characters behind the cursor."""
+        return self._dropped + self._at
+
+    def peek(self) -> str:
+        """The next character that is not white space; empty at the end."""
+        while True:
+            match = _SPACE.match(self._text, self._at)
+            self._at = match.end() if match else self._at
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._more():
+                return ""
+
+    def accept(self, character: str) -> bool:
+        """Step over the character if it comes next."""
+        found = self.peek() == character
+        self._at += found
+        return found
+
+    def expect(self, character: str) -> None:
+        """Step over the character. Raises FormatError when another one comes next."""
+        if self.accept(character):
+            return
+        if not self.peek():
+            raise FormatError(f"it ends where {character!r} should come: the file is truncated")
+        raise FormatError(f"{character!r} should stand at character {self.consumed}")
+
+    def value(self, what: str) -> object:
+        """The next JSON value. Raises FormatError when there is none."""
+        self.peek()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._at)
+            except RecursionError as error:
+                raise FormatError(f"{what} is nested too deeply") from error
+            except json.JSONDecodeError as error:
+                if self._more():
+                    continue
+                raise FormatError(
+                    f"{what} is not JSON ({error.msg}), or the file is truncated"
+                ) from error
+            # At the end of the text a number may go on in the next chunk.
+            if end < len(self._text) or not self._more():
+                self._at = end
+                return value
+
+    def _more(self) -> bool:
+        if len(self._text) - self._at > MAX_ROW_BYTES:
+            raise FormatError(
+                f"the value at character {self.consumed} is not JSON, or longer than "
+                f"{MAX_ROW_BYTES >> 20} MiB"
+            )
+        chunk = self._file.read(_CHUNK_BYTES)
+        try:
+            text = self._decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            raise FormatError(f"not UTF-8 text near character {self.consumed}") from error
+        self._dropped += self._at
+        self._text = self._text[self._at :] + text
+        self._at = 0
+        return bool(chunk)
+
+
+def _column(value: object) -> Column:
+    if isinstance(value, list):
+        return Column(kind="messages", type="list")
+    if value is None:
+        return Column(kind="text", type="null")
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return Column(kind="text", type="text" if isinstance(value, str) else "number")
+    return Column(kind="other", type="object" if isinstance(value, dict) else "boolean")
+
+
+def _batch(rows: list[Row], names: Collection[str]) -> Batch:
+    values = [row.value or {} for row in rows]
+    return Batch(
+        numbers=np.array([row.number for row in rows], dtype=np.int64),
+        columns={name: [value.get(name) for value in values] for name in names},
+        malformed=np.array([row.value is None for row in rows], dtype=np.bool_),
+    )
