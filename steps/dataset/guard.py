@@ -31,12 +31,14 @@ _INTERNAL_NAMES = re.compile(
     r"(.*\.)?(localhost|local|internal|svc|cluster|kubernetes\.default|instance-data)"
     r"|.*\.svc\..*"
 )
-# Azure's platform address is global by its number; the rest that translate to IPv4 would hide one.
+# What Python counts as global, or did before 3.11.10: carriers' networks, Azure's platform
+# address, protocol assignments, and IPv6 networks whose addresses stand for IPv4 ones.
 _NOT_PUBLIC = [
     ipaddress.ip_network(network)
     for network in (
         "100.64.0.0/10",
         "168.63.129.16/32",
+        "192.0.0.0/24",
         "192.88.99.0/24",
         "::ffff:0:0/96",
         "64:ff9b::/96",
@@ -117,7 +119,7 @@ def _server_problem(url: httpx.URL, policy: UrlPolicy) -> str | None:
     if policy.trusts(host, port):
         return None
     problem = _host_problem(host, policy)
-    if problem:
+    if problem is not None:
         return problem
     if port not in _WEB_PORTS.values() and not (policy.allow_loopback and _is_this_machine(host)):
         return f"port {port} is not accepted; use 443 or 80, or --allowed-hosts {host}:{port}"
@@ -224,7 +226,7 @@ class GuardedTransport(httpx.BaseTransport):
             # A zone (fe80::1%eth0) stands only on link-local addresses, refused without it too.
             problem = address_problem(ipaddress.ip_address(text.partition("%")[0]), self._policy)
             if problem:
-                raise ForbiddenAddress(f"{redact(str(url))}: {host} resolves to {problem}")
+                raise ForbiddenAddress(f"{redact(str(url))}: {host} resolves to {text}; {problem}")
         return addresses
 
     def _lookup(self, url: httpx.URL, host: str, port: int) -> Sequence[str]:
