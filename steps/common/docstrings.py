@@ -1,0 +1,128 @@
+"""Text that every machine with Python has: the standard library's documentation strings.
+
+The demo's base model is trained on it and the demo's questions are made from it.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import sysconfig
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+MODULES = (
+    "builtins",
+    "bisect",
+    "calendar",
+    "collections",
+    "copy",
+    "csv",
+    "datetime",
+    "difflib",
+    "fnmatch",
+    "functools",
+    "glob",
+    "gzip",
+    "hashlib",
+    "heapq",
+    "html",
+    "inspect",
+    "itertools",
+    "json",
+    "math",
+    "operator",
+    "os",
+    "os.path",
+    "pathlib",
+    "pprint",
+    "random",
+    "re",
+    "shlex",
+    "shutil",
+    "statistics",
+    "string",
+    "struct",
+    "tempfile",
+    "textwrap",
+    "time",
+    "tokenize",
+    "urllib.parse",
+    "zlib",
+)
+"""Modules that can be imported without an effect and whose functions people ask about."""
+
+_SENTENCE = re.compile(r".+?[.!](?=\s|$)")
+_SIGNATURE = re.compile(r"^[\w.]+\(.*?\)\s*(-+>?\s*[\w\[\], ]*)?$")
+
+
+class Documented(NamedTuple):
+    """One public function or class and what it does."""
+
+    name: str
+    """Qualified name, e.g. json.dumps; without a module for builtins."""
+    summary: str
+    """First sentence of its documentation."""
+
+
+def collect_docstrings(modules: Sequence[str] = MODULES) -> list[Documented]:
+    """The documented functions and classes of some modules, sorted by name.
+
+    A summary that two of them share is kept once, so that every answer has one question.
+    """
+    found: dict[str, Documented] = {}
+    for module in modules:
+        for documented in _documented(module):
+            found.setdefault(documented.summary, documented)
+    return sorted(found.values())
+
+
+def library_texts() -> Iterator[str]:
+    """Every documentation string in the standard library's source, in the order of the files.
+
+    Reads the source without importing it; the tests that ship with some Pythons are left out.
+    """
+    root = Path(sysconfig.get_paths()["stdlib"])
+    skipped = {"site-packages", "test", "tests", "idlelib", "turtledemo", "lib2to3"}
+    for path in sorted(root.rglob("*.py")):
+        if skipped.isdisjoint(path.relative_to(root).parts):
+            yield from _texts(path)
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a documentation string on one line; empty if it has none."""
+    paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", inspect.cleandoc(text))]
+    prose = [part for part in paragraphs if part and not _SIGNATURE.match(part)]
+    if not prose:
+        return ""
+    match = _SENTENCE.match(prose[0])
+    return match.group() if match else ""
+
+
+def _documented(module_name: str) -> Iterator[Documented]:
+    module = importlib.import_module(module_name)
+    prefix = "" if module_name == "builtins" else f"{module_name}."
+    for name in sorted(getattr(module, "__all__", dir(module))):
+        thing = getattr(module, name)
+        if name.startswith("_") or not (inspect.isroutine(thing) or inspect.isclass(thing)):
+            continue
+        if inspect.isclass(thing) and issubclass(thing, BaseException):
+            continue
+        summary = first_sentence(thing.__doc__ or "")
+        if 3 <= len(summary.split()) <= 14 and summary.isascii():
+            yield Documented(prefix + name, summary)
+
+
+def _texts(path: Path) -> Iterator[str]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text and text.isascii():
+                yield text

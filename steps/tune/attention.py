@@ -1,0 +1,71 @@
+"""Attention within each packed document, never across two.
+
+A packed row is one sequence of documents whose positions start again at 0. One causal call per
+document needs no T x T mask and keeps the fast kernels; a dense block-diagonal mask made packing
+slower than no packing on a CPU (1061 against 1594 tokens/s).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+SEGMENTED = "argotune_segmented"
+"""Name for `attn_implementation`. transformers makes no mask for a name that it does not know, so
+the forward pass must get `document_lengths`."""
+
+
+def segmented_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    *,
+    document_lengths: Sequence[int],
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention of a packed row: [1, heads, tokens, width] to [1, tokens, heads, width]."""
+    lengths = list(document_lengths)
+    documents = [
+        scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=_window_mask(q, sliding_window),
+            dropout_p=dropout,
+            is_causal=not _window_matters(q, sliding_window),
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        for q, k, v in zip(
+            torch.split(query, lengths, dim=2),
+            torch.split(key, lengths, dim=2),
+            torch.split(value, lengths, dim=2),
+            strict=True,
+        )
+    ]
+    return torch.cat(documents, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _window_matters(query: torch.Tensor, sliding_window: int | None) -> bool:
+    return sliding_window is not None and query.shape[2] > sliding_window
+
+
+def _window_mask(query: torch.Tensor, sliding_window: int | None) -> torch.Tensor | None:
+    """Each token sees itself and the `sliding_window - 1` tokens before it."""
+    if sliding_window is None or not _window_matters(query, sliding_window):
+        return None
+    tokens = query.shape[2]
+    full = torch.ones(tokens, tokens, dtype=torch.bool, device=query.device)
+    return full.tril() & ~full.tril(-sliding_window)
+
+
+AttentionInterface.register(SEGMENTED, segmented_attention)

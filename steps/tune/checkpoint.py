@@ -1,0 +1,210 @@
+"""Checkpoints: everything that an interrupted run needs to go on as if nothing had happened.
+
+Each is a directory that appears whole by a rename. It names what it was made from, and a run that
+was asked for something else refuses it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import safetensors.torch
+import torch
+
+from steps.common.errors import PermanentError
+from steps.common.fs import atomic_write, fsync
+from steps.common.training_plan import TrainingPlan
+from steps.tune.load import trained
+
+_KEPT = 2
+_BASE = "base_loss.json"
+_STATE, _ADAPTER, _BEST, _OPTIMIZER = (
+    "state.json",
+    "adapter.safetensors",
+    "best.safetensors",
+    "optimizer.pt",
+)
+
+Tensors = dict[str, torch.Tensor]
+
+
+class Position(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """How far a run has come."""
+
+    step: int = 0
+    """Optimizer steps done; with the seed it also says which rows come next."""
+    recent: list[tuple[float, int]] = []
+    """Summed loss and labels of the last steps, oldest first."""
+    best_loss: float | None = None
+    """Lowest held-out loss."""
+    best_step: int = 0
+    evaluations_without_gain: int = 0
+    last_loss: float | None = None
+    """Held-out loss of the last evaluation."""
+    evaluated_step: int | None = None
+    stopped_early: bool = False
+
+
+class _State(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    identity: dict[str, str]
+    position: Position
+
+
+class _BaseLoss(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    identity: dict[str, str]
+    loss: float
+
+
+def identity_of(plan: TrainingPlan, dataset_digest: str) -> dict[str, str]:
+    """What a run's numbers depend on, by name; how often it saves is not among it."""
+    sections: dict[str, Any] = {
+        "model": {"repository": plan.model.repository, "revision": plan.model.revision},
+        "lora": msgspec.to_builtins(plan.lora),
+        "quantization": msgspec.to_builtins(plan.quantization) or {"quant_type": "none"},
+        "training": {**msgspec.to_builtins(plan.training), "save_steps": "any"},
+    }
+    values = {
+        f"{section}.{key}": str(value)
+        for section, fields in sections.items()
+        for key, value in fields.items()
+    }
+    return {"dataset": dataset_digest, **values}
+
+
+class Checkpoints:
+    """The checkpoints of one run."""
+
+    def __init__(self, directory: Path, identity: Mapping[str, str]) -> None:
+        self._directory = directory
+        self._identity = dict(identity)
+        directory.mkdir(parents=True, exist_ok=True)
+        for leftover in directory.glob(".step-*"):
+            shutil.rmtree(leftover)
+
+    def save(
+        self,
+        position: Position,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        best: Tensors | None,
+    ) -> None:
+        """Write a checkpoint, then remove all but the last two."""
+        target = self._path(position.step)
+        if target.exists():
+            return
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=self._directory))
+        safetensors.torch.save_file(_on_cpu(trained(model)), temporary / _ADAPTER)
+        if best is not None:
+            safetensors.torch.save_file(best, temporary / _BEST)
+        torch.save({"optimizer": optimizer.state_dict(), **_rng()}, temporary / _OPTIMIZER)
+        state = _State(identity=self._identity, position=position)
+        (temporary / _STATE).write_bytes(msgspec.json.encode(state))
+        for path in [*temporary.iterdir(), temporary]:
+            fsync(path)
+        temporary.rename(target)
+        fsync(self._directory)
+        for old in self._all()[:-_KEPT]:
+            shutil.rmtree(old)
+
+    def restore(
+        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+    ) -> tuple[Position, Tensors | None]:
+        """Load the newest checkpoint into model, optimizer and random generators.
+
+        Without one the position is the start. Raises PermanentError when it was made from
+        something else than this run, naming what differs.
+        """
+        found = self._all()
+        if not found:
+            return Position(), None
+        newest = found[-1]
+        state = self._read(newest)
+        load_tensors(model, safetensors.torch.load_file(newest / _ADAPTER))
+        saved = torch.load(newest / _OPTIMIZER, map_location="cpu", weights_only=True)
+        optimizer.load_state_dict(saved["optimizer"])
+        _set_rng(saved)
+        best = newest / _BEST
+        return state.position, safetensors.torch.load_file(best) if best.exists() else None
+
+    def check(self) -> None:
+        """Refuse a foreign checkpoint before the model is loaded. Raises PermanentError."""
+        found = self._all()
+        if found:
+            self._read(found[-1])
+
+    def base_loss(self) -> float | None:
+        """The base model's held-out loss, if an earlier try of this run measured it."""
+        try:
+            kept = msgspec.json.decode((self._directory / _BASE).read_bytes(), type=_BaseLoss)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return kept.loss if kept.identity == self._identity else None
+
+    def keep_base_loss(self, loss: float) -> None:
+        """Remember it for the next try."""
+        kept = _BaseLoss(identity=self._identity, loss=loss)
+        atomic_write(self._directory / _BASE, msgspec.json.encode(kept))
+
+    def _read(self, path: Path) -> _State:
+        try:
+            state = msgspec.json.decode((path / _STATE).read_bytes(), type=_State)
+        except (OSError, msgspec.DecodeError) as error:
+            raise PermanentError(f"{path}: not a checkpoint of this program: {error}") from error
+        differences = mismatches(state.identity, self._identity)
+        if differences:
+            raise PermanentError(
+                f"{path.name} was made from something else: {'; '.join(differences)}; "
+                f"restore that, or remove {self._directory} to start anew"
+            )
+        return state
+
+    def _path(self, step: int) -> Path:
+        return self._directory / f"step-{step:08}"
+
+    def _all(self) -> list[Path]:
+        return sorted(self._directory.glob("step-*"))
+
+
+def mismatches(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Each name whose value differs, with both values."""
+    return [
+        f"{name} was {then.get(name, 'absent')}, is {now.get(name, 'absent')}"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
+    ]
+
+
+def snapshot(model: torch.nn.Module) -> Tensors:
+    """A copy of the adapter's weights on the CPU."""
+    return _on_cpu(trained(model))
+
+
+@torch.no_grad()
+def load_tensors(model: torch.nn.Module, tensors: Tensors) -> None:
+    """Put saved weights into the adapter. Raises PermanentError if they are another adapter's."""
+    parameters = trained(model)
+    if parameters.keys() != tensors.keys():
+        raise PermanentError("the checkpoint's adapter has other layers than the plan's")
+    for name, parameter in parameters.items():
+        parameter.copy_(tensors[name])
+
+
+def _on_cpu(parameters: Mapping[str, torch.nn.Parameter]) -> Tensors:
+    return {name: p.detach().to("cpu", copy=True).contiguous() for name, p in parameters.items()}
+
+
+def _rng() -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"rng_cpu": torch.get_rng_state(), "rng_cuda": cuda}
+
+
+def _set_rng(saved: Mapping[str, Any]) -> None:
+    torch.set_rng_state(saved["rng_cpu"])
+    # A node with another number of GPUs has other generators; only dropout would notice.
+    if len(saved["rng_cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(saved["rng_cuda"])

@@ -1,0 +1,115 @@
+"""The adapter as others take it: plain PEFT files and the serving contract."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from peft import get_peft_model_state_dict
+
+from steps.common.fs import fsync
+from steps.common.serving import Adapter, Base, Rope, ServingContract, write_contract
+from steps.common.training_plan import TrainingPlan
+from steps.tune.template import ChatTemplate
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+)
+
+
+def make_contract(
+    plan: TrainingPlan, template: ChatTemplate, tokenizer: Any, longest_row: int, rope: Rope
+) -> ServingContract:
+    """What a server has to do as this training did."""
+    original = plan.model.original_max_position_embeddings
+    fits_short = rope == "short" and original is not None
+    return ServingContract(
+        base=Base(
+            repository=plan.model.repository,
+            revision=plan.model.revision,
+            family=plan.model.family,
+        ),
+        adapter=Adapter(
+            name=plan.name,
+            r=plan.lora.r,
+            alpha=plan.lora.alpha,
+            target_modules=sorted(plan.lora.target_modules),
+        ),
+        quantization=plan.quantization.quant_type if plan.quantization else None,
+        chat_template=template.source,
+        merge_system=template.merge_system,
+        stop_tokens=tokenizer.convert_ids_to_tokens(template.stop_token_ids),
+        stop_token_ids=template.stop_token_ids,
+        max_length=original
+        if fits_short and original is not None
+        else plan.model.max_position_embeddings,
+        longest_row=longest_row,
+        rope=rope,
+    )
+
+
+def export_adapter(
+    model: Any, directory: Path, plan: TrainingPlan, contract: ServingContract, model_dir: Path
+) -> None:
+    """Write the adapter's directory, whole or not at all; one that is there is replaced.
+
+    The bytes follow from the weights and the plan alone, so equal runs give equal images.
+    """
+    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    try:
+        # "auto" would ask the Hub whether the vocabulary grew; ours never does.
+        weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+        safetensors.torch.save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()},
+            temporary / "adapter_model.safetensors",
+            metadata={"format": "pt"},
+        )
+        _write_config(model, temporary, plan)
+        for name in _TOKENIZER_FILES:
+            if (model_dir / name).exists():
+                shutil.copyfile(model_dir / name, temporary / name)
+        (temporary / "chat_template.jinja").write_text(contract.chat_template)
+        write_contract(temporary, contract)
+        temporary.chmod(0o755)
+        _put(temporary, directory)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_config(model: Any, directory: Path, plan: TrainingPlan) -> None:
+    """adapter_config.json naming the base by its Hub id: a path of this machine means nothing
+    elsewhere."""
+    config = model.peft_config["default"].to_dict()
+    config.update(
+        base_model_name_or_path=plan.model.repository,
+        revision=plan.model.revision,
+        inference_mode=True,
+    )
+    text = json.dumps(config, indent=2, sort_keys=True, default=_sorted_set)
+    (directory / "adapter_config.json").write_text(text + "\n")
+
+
+def _sorted_set(value: Any) -> Any:
+    """PEFT keeps target_modules as a set, whose order changes from run to run."""
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} in the adapter's configuration")
+
+
+def _put(temporary: Path, directory: Path) -> None:
+    for path in [*temporary.iterdir(), temporary]:
+        fsync(path)
+    if directory.exists():
+        shutil.rmtree(directory)
+    temporary.rename(directory)
+    fsync(directory.parent)

@@ -1,0 +1,146 @@
+"""The base model, quantised if the plan says so, with a fresh adapter on it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from bitsandbytes.nn.modules import Linear4bit
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+)
+
+from steps.common import log
+from steps.common.errors import PermanentError
+from steps.common.serving import Rope, fix_rope
+from steps.common.training_plan import Quantization, TrainingPlan
+from steps.tune.attention import SEGMENTED
+from steps.tune.device import Device
+
+_logger = logging.getLogger(__name__)
+
+
+def load_tokenizer(model_dir: Path) -> Any:
+    """The model's own fast tokenizer; tokens are never added, for servers refuse such adapters."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            model_dir, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise PermanentError(f"{model_dir}: no usable tokenizer: {error}") from error
+    if not tokenizer.is_fast:
+        raise PermanentError(f"{model_dir}: the tokenizer has no tokenizer.json (a fast one)")
+    return tokenizer
+
+
+def load_model(plan: TrainingPlan, model_dir: Path, device: Device, rope: Rope) -> Any:
+    """The base model with the plan's adapter, ready to train. Raises PermanentError."""
+    base = _load_base(plan, model_dir, device, rope)
+    check_targets(base, plan.lora.target_modules)
+    # Frozen by hand: PEFT's own preparation also casts embeddings and norms to fp32, which costs
+    # gigabytes (2.2 GB for a 7B model with 152k tokens) and brings nothing under autocast.
+    base.requires_grad_(False)
+    if plan.training.gradient_checkpointing:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+        base.enable_input_require_grads()
+    torch.manual_seed(plan.training.seed)
+    model = get_peft_model(base, _lora_config(plan), autocast_adapter_dtype=True)
+    log.event(
+        _logger,
+        "model",
+        method=plan.method,
+        device=device.torch_device,
+        weights=device.weights,
+        trained=sum(p.numel() for p in trained(model).values()),
+        frozen_gb=sum(p.nbytes for p in model.parameters() if not p.requires_grad) / 1e9,
+    )
+    return model
+
+
+def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """The adapter's parameters by name."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def check_targets(model: torch.nn.Module, target_modules: Sequence[str]) -> None:
+    """Refuse a target that matches no linear layer: PEFT passes over it as long as one matches."""
+    there = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+    missing = [name for name in target_modules if name not in there]
+    if missing:
+        raise PermanentError(
+            f"lora.target_modules {', '.join(missing)}: no such layer in this model; it has "
+            f"{', '.join(sorted(there))}"
+        )
+
+
+def quantization_config(quantization: Quantization | None, compute: torch.dtype) -> Any:
+    """bitsandbytes' settings for transformers; None for a base that is not quantised."""
+    if quantization is None:
+        return None
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type=quantization.quant_type,
+        bnb_4bit_use_double_quant=quantization.double_quant,
+        bnb_4bit_compute_dtype=compute,
+    )
+
+
+def _load_base(plan: TrainingPlan, model_dir: Path, device: Device, rope: Rope) -> Any:
+    try:
+        config = AutoConfig.from_pretrained(
+            model_dir, local_files_only=True, trust_remote_code=False
+        )
+        if config.model_type != plan.model.family:
+            raise PermanentError(
+                f"{model_dir} holds a {config.model_type} model; the plan says {plan.model.family}"
+            )
+        fix_rope(config, rope)
+        model = AutoModelForCausalLM.from_pretrained(
+            model_dir,
+            config=config,
+            dtype=device.weights,
+            attn_implementation=SEGMENTED,
+            quantization_config=quantization_config(plan.quantization, device.weights),
+            device_map={"": device.torch_device},
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError) as error:
+        raise PermanentError(f"{model_dir}: cannot be loaded: {error}") from error
+    keep_4bit_layout(model)
+    return model
+
+
+def keep_4bit_layout(model: torch.nn.Module) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16.
+
+    It does so in the first evaluation, and training steps after that silently lose most of the
+    gradient of the early layers.
+    """
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _lora_config(plan: TrainingPlan) -> LoraConfig:
+    return LoraConfig(
+        r=plan.lora.r,
+        lora_alpha=plan.lora.alpha,
+        lora_dropout=plan.lora.dropout,
+        target_modules=sorted(plan.lora.target_modules),
+        use_rslora=plan.lora.use_rslora,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )

@@ -1,0 +1,232 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from steps.common import log
+from steps.common.errors import Interrupted, PermanentError
+from steps.common.progress import Progress
+from steps.common.training_plan import Training
+from steps.tune.checkpoint import Checkpoints, Position, Tensors, snapshot
+from steps.tune.device import Device
+from steps.tune.evaluate import held_out_loss, micro_batch_loss
+from steps.tune.load import trained
+from steps.tune.pack import Packs
+from steps.tune.report import Report
+from steps.tune.schedule import Schedule
+from steps.tune.stop import StopRequest
+
+_SAVE_SECONDS = 180.0
+"""What a node that is taken away costs at most, where save_steps does not say."""
+
+_RECENT_STEPS = 10
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """All that a run works with."""
+
+    model: Any
+    device: Device
+    training: Training
+    schedule: Schedule
+    packs: Packs
+    held_out: Packs
+    checkpoints: Checkpoints
+    report: Report
+    progress: Progress
+    stop: StopRequest
+    base_loss: float | None
+    """Held-out loss before training; None without held-out rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    position: Position
+    best: Tensors | None
+    """Adapter of the lowest held-out loss; None without early stopping."""
+    resumed_from_step: int
+    tokens_per_second: float
+    """Of this try, without evaluations and checkpoints."""
+
+
+def train(job: Job) -> Outcome:
+    """Train from the newest checkpoint to the end.
+
+    Raises Interrupted with a checkpoint written when the process is asked to stop, and
+    PermanentError when the loss becomes NaN or explodes; the last good checkpoint stays.
+    """
+    run = _Run(job)
+    start = run.position.step
+    run.go()
+    return Outcome(
+        position=run.position,
+        best=run.best,
+        resumed_from_step=start,
+        tokens_per_second=run.tokens / run.seconds if run.seconds else 0.0,
+    )
+
+
+def mean_loss(position: Position) -> float:
+    """Loss per token over the last steps."""
+    labels = sum(count for _, count in position.recent)
+    return sum(loss for loss, _ in position.recent) / labels if labels else math.nan
+
+
+class _Run:
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.parameters = list(trained(job.model).values())
+        self.optimizer = torch.optim.AdamW(
+            self.parameters,
+            lr=job.training.learning_rate,
+            betas=(0.9, job.training.adam_beta2),
+            weight_decay=job.training.weight_decay,
+            fused=True,
+        )
+        self.position, self.best = job.checkpoints.restore(job.model, self.optimizer)
+        self.saved_at = time.monotonic()
+        self.tokens, self.seconds = 0, 0.0
+
+    def go(self) -> None:
+        job, position = self.job, self.position
+        job.report.rewind(position.step)
+        job.model.train()
+        while True:
+            if self._evaluation_is_due():
+                self._evaluate()
+            if self._checkpoint_is_due():
+                self._save()
+            if self._finished():
+                break
+            self._step()
+            job.progress.update(position.step, job.schedule.steps)
+        job.progress.update(1, 1)
+
+    def _finished(self) -> bool:
+        return self.position.stopped_early or self.position.step >= self.job.schedule.steps
+
+    def _step(self) -> None:
+        """One optimizer step."""
+        job, began = self.job, time.monotonic()
+        batches = [
+            job.packs.micro_batch(index) for index in job.schedule.indices(self.position.step)
+        ]
+        labels = sum(batch.labels for batch in batches)
+        total = torch.zeros((), device=job.device.torch_device)
+        for batch in batches:
+            self._stop_if_asked()
+            with job.device.precision():
+                loss = micro_batch_loss(job.model, batch.to(job.device.torch_device))
+            # Divided by the labels of all micro-batches, so that each token weighs the same.
+            torch.autograd.backward(loss / labels)
+            total += loss.detach()
+        limit = job.training.max_grad_norm or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
+        # The one place in a step that waits for the device.
+        summed, gradient_norm = torch.stack([total, norm.float()]).tolist()
+        self._refuse_bad_loss(summed / labels, gradient_norm)
+        rate = job.schedule.learning_rate(self.position.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.position.step += 1
+        self.position.recent = [*self.position.recent, (summed, labels)][-_RECENT_STEPS:]
+        tokens, seconds = sum(batch.tokens for batch in batches), time.monotonic() - began
+        self.tokens += tokens
+        self.seconds += seconds
+        self._record(summed / labels, rate, gradient_norm, tokens / seconds)
+
+    def _refuse_bad_loss(self, loss: float, gradient_norm: float) -> None:
+        """Stop before the optimizer takes a step that ruins the adapter."""
+        start = self.job.base_loss
+        if start is None:
+            start = math.log(self.job.model.config.vocab_size)
+        mean = mean_loss(self.position)
+        exploded = len(self.position.recent) == _RECENT_STEPS and mean > 2 * start + 1
+        if math.isfinite(loss) and math.isfinite(gradient_norm) and not exploded:
+            return
+        what = f"{mean:.3g} over the last {_RECENT_STEPS} steps" if exploded else f"{loss:g}"
+        raise PermanentError(
+            f"the loss is {what} and the gradient norm {gradient_norm:g} at step "
+            f"{self.position.step + 1}, from a loss of {start:.3g} at the start; the last "
+            "checkpoint is kept; try a lower learning_rate (now "
+            f"{self.job.training.learning_rate:g}) or a longer warm-up"
+        )
+
+    def _record(
+        self, loss: float, rate: float, gradient_norm: float, tokens_per_second: float
+    ) -> None:
+        step, steps = self.position.step, self.job.schedule.steps
+        record = {
+            "step": step,
+            "epoch": round(self.job.schedule.epoch(step), 4),
+            "loss": loss,
+            "learning_rate": rate,
+            "gradient_norm": gradient_norm,
+            "tokens_per_second": round(tokens_per_second, 1),
+        }
+        self.job.report.add({**record, "time": round(time.time(), 3)})
+        if step % max(1, steps // 20) == 0 or step == steps:
+            log.event(_logger, "step", of=steps, **record)
+
+    def _evaluation_is_due(self) -> bool:
+        step = self.position.step
+        done_or_useless = self.position.evaluated_step == step or not len(self.job.held_out)
+        return step > 0 and not done_or_useless and self.job.schedule.evaluates_after(step)
+
+    def _evaluate(self) -> None:
+        """Measure the held-out loss, and note whether it is time to stop early."""
+        job, position = self.job, self.position
+        loss = held_out_loss(job.model, job.held_out, job.device, job.stop)
+        if loss is None:
+            self._stop_if_asked()
+            return
+        job.report.add({"step": position.step, "eval_loss": loss, "time": round(time.time(), 3)})
+        log.event(_logger, "evaluation", step=position.step, eval_loss=loss)
+        position.last_loss, position.evaluated_step = loss, position.step
+        patience = job.training.early_stopping_patience
+        if position.best_loss is None or loss < position.best_loss:
+            position.best_loss, position.best_step = loss, position.step
+            position.evaluations_without_gain = 0
+            self.best = snapshot(job.model) if patience is not None else None
+            return
+        position.evaluations_without_gain += 1
+        if patience is not None and position.evaluations_without_gain >= patience:
+            position.stopped_early = True
+            log.event(_logger, "early_stop", step=position.step, best_step=position.best_step)
+
+    def _checkpoint_is_due(self) -> bool:
+        step = self.position.step
+        if self._finished() or step == 0:
+            return step > 0
+        every = self.job.training.save_steps
+        if every is not None:
+            return step % every == 0
+        waited = time.monotonic() - self.saved_at
+        return self.job.schedule.evaluates_after(step) or waited >= _SAVE_SECONDS
+
+    def _save(self) -> None:
+        self.job.checkpoints.save(self.position, self.job.model, self.optimizer, self.best)
+        self.saved_at = time.monotonic()
+
+    def _stop_if_asked(self) -> None:
+        """Leave with a checkpoint of the last whole step; a begun one is done again."""
+        if self.job.stop.name is None:
+            return
+        if self.position.step > 0:
+            self._save()
+        raise Interrupted(
+            f"stopped by {self.job.stop.name} after step {self.position.step} of "
+            f"{self.job.schedule.steps}; the next try goes on from there"
+        )

@@ -1,0 +1,74 @@
+"""How many steps a run has, which micro-batches each takes, and its learning rate.
+
+All of it follows from the step's number, so a resumed run needs to know nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from steps.common.training_plan import Training
+from steps.tune.pack import epoch_order
+
+
+@dataclass(frozen=True)
+class Schedule:
+    training: Training
+    packs: int
+    """Micro-batches of an epoch."""
+
+    @property
+    def micro_batches(self) -> int:
+        """Forward and backward passes of the whole run."""
+        wanted = max(1, round(self.training.epochs * self.packs))
+        if self.training.max_steps is None:
+            return wanted
+        return min(wanted, self.training.max_steps * self.training.accumulation_steps)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run; the last may have fewer micro-batches."""
+        return math.ceil(self.micro_batches / self.training.accumulation_steps)
+
+    def indices(self, step: int) -> list[int]:
+        """The micro-batches of step `step`, counted from 0."""
+        first = step * self.training.accumulation_steps
+        last = min(first + self.training.accumulation_steps, self.micro_batches)
+        orders: dict[int, list[int]] = {}
+        chosen = []
+        for place in range(first, last):
+            epoch = place // self.packs
+            if epoch not in orders:
+                orders[epoch] = epoch_order(self.packs, self.training.seed, epoch)
+            chosen.append(orders[epoch][place % self.packs])
+        return chosen
+
+    def epoch(self, steps_done: int) -> float:
+        """Epochs done after so many steps."""
+        places = min(steps_done * self.training.accumulation_steps, self.micro_batches)
+        return places / self.packs
+
+    def evaluates_after(self, steps_done: int) -> bool:
+        """Whether the held-out loss is due: by eval_steps, else at epoch ends; and at the end."""
+        if steps_done >= self.steps:
+            return True
+        if self.training.eval_steps is not None:
+            return steps_done % self.training.eval_steps == 0
+        return int(self.epoch(steps_done)) > int(self.epoch(steps_done - 1))
+
+    def learning_rate(self, step: int) -> float:
+        """Rate of step `step`, counted from 0: a linear rise, then the plan's way down."""
+        warmup = math.ceil(self.training.warmup_ratio * self.steps)
+        if step < warmup:
+            return self.training.learning_rate * (step + 1) / warmup
+        done = (step - warmup) / max(1, self.steps - warmup)
+        return self.training.learning_rate * _DECAY[self.training.scheduler](done)
+
+
+_DECAY: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1.0 - done,
+    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
+}

@@ -1,0 +1,193 @@
+"""Dataset rows as token ids with the assistant's tokens labelled, once for the whole run."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow
+import pyarrow.parquet
+
+from steps.common import log
+from steps.common.errors import PermanentError
+from steps.common.serving import Message
+from steps.tune.template import ChatTemplate, Rendered, TemplateMismatch
+
+_BATCH_ROWS = 512
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """Rows of different lengths in flat arrays: five bytes a token, whatever their number."""
+
+    ids: npt.NDArray[np.int32]
+    labelled: npt.NDArray[np.bool_]
+    """True where the token is one that the model learns to write; never at a row's first token,
+    which in a pack would be predicted from the end of another row."""
+    starts: npt.NDArray[np.int64]
+    """Start of each row in the other two, and the end of the last one."""
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each row."""
+        return np.diff(self.starts)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row; 0 without rows."""
+        return int(self.lengths.max(initial=0))
+
+
+@dataclass
+class Census:
+    """What became of the rows of one file."""
+
+    rows: int = 0
+    truncated: int = 0
+    """Rows cut at the longest length; they count as used unless no label was left."""
+    cut_tokens: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Rows that cannot be trained on, by reason."""
+
+
+def read_rows(
+    path: Path, template: ChatTemplate, tokenizer: Any, max_length: int
+) -> tuple[TokenRows, Census]:
+    """Tokenise the `messages` of a parquet file. Raises PermanentError where it is none."""
+    census = Census()
+    kept: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]] = []
+    for conversations in _conversations(path):
+        kept.extend(_tokenise(conversations, template, tokenizer, max_length, census))
+    log.event(
+        _logger,
+        "tokenised",
+        file=path.name,
+        rows=census.rows,
+        used=len(kept),
+        truncated=census.truncated,
+        cut_tokens=census.cut_tokens,
+        tokens=sum(len(ids) for ids, _ in kept),
+    )
+    for reason, count in census.dropped.items():
+        log.warn(_logger, "dropped", file=path.name, rows=count, reason=reason)
+    return _flat(kept), census
+
+
+def check_census(census: Census, max_truncated_share: float, max_rejected_share: float) -> None:
+    """Refuse data of which too much is lost. Raises PermanentError with the numbers."""
+    problems = []
+    if census.truncated > max_truncated_share * census.rows:
+        problems.append(
+            f"{census.truncated} of {census.rows} rows are longer than max_length and lose "
+            f"{census.cut_tokens} tokens, more than the share of {max_truncated_share:g} that "
+            "max_truncated_share accepts; raise one of the two, or shorten the rows"
+        )
+    dropped = census.dropped.total()
+    if dropped and dropped > max_rejected_share * census.rows:
+        reasons = ", ".join(f"{count}: {reason}" for reason, count in census.dropped.items())
+        problems.append(
+            f"{dropped} of {census.rows} rows cannot be trained on, more than the share of "
+            f"{max_rejected_share:g} that max_rejected_share accepts ({reasons})"
+        )
+    if problems:
+        raise PermanentError("; ".join(problems))
+
+
+def _conversations(path: Path) -> Iterator[list[list[Message]]]:
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(_BATCH_ROWS, columns=["messages"]):
+                yield batch.column("messages").to_pylist()
+    except FileNotFoundError as error:
+        raise PermanentError(f"{path} is missing; the dataset step writes it") from error
+    except (pyarrow.ArrowInvalid, KeyError) as error:
+        raise PermanentError(f"{path} is not the dataset step's file: {error}") from error
+
+
+def _tokenise(
+    conversations: Sequence[Sequence[Message]],
+    template: ChatTemplate,
+    tokenizer: Any,
+    max_length: int,
+    census: Census,
+) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]]:
+    census.rows += len(conversations)
+    rendered = [row for messages in conversations if (row := _render(messages, template, census))]
+    if not rendered:
+        return
+    encoded = tokenizer(
+        [row.text for row in rendered], add_special_tokens=False, return_offsets_mapping=True
+    )
+    for row, ids, offsets in zip(
+        rendered, encoded["input_ids"], encoded["offset_mapping"], strict=True
+    ):
+        labelled = _labels(row, ids, offsets, template.stop_token_ids)
+        if len(ids) > max_length:
+            census.truncated += 1
+            census.cut_tokens += len(ids) - max_length
+        elif not _learns_to_stop(ids, labelled, template.stop_token_ids):
+            census.dropped["no end-of-turn token would be learned"] += 1
+            continue
+        if not labelled[:max_length].any():
+            census.dropped["no assistant token within max_length"] += 1
+            continue
+        yield np.asarray(ids[:max_length], dtype=np.int32), labelled[:max_length]
+
+
+def _render(messages: Sequence[Message], template: ChatTemplate, census: Census) -> Rendered | None:
+    try:
+        return template.render(messages)
+    except TemplateMismatch as error:
+        census.dropped[str(error)] += 1
+        return None
+
+
+def _labels(
+    row: Rendered,
+    ids: Sequence[int],
+    offsets: Sequence[tuple[int, int]],
+    stop_token_ids: Sequence[int],
+) -> npt.NDArray[np.bool_]:
+    """Label by place in the text, never by id: in some models the padding is the end-of-turn."""
+    bounds = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
+    labelled = np.zeros(len(ids), dtype=np.bool_)
+    for start, end in row.spans:
+        inside = (bounds[:, 0] >= start) & (bounds[:, 1] <= end)
+        labelled |= inside
+        after = int(np.searchsorted(bounds[:, 0], end))
+        # Templates exist whose markers leave the end-of-turn token out; it must be learned.
+        if after < len(ids) and ids[after] in stop_token_ids:
+            labelled[after] = True
+    labelled[:1] = False
+    return labelled
+
+
+def _learns_to_stop(
+    ids: Sequence[int], labelled: npt.NDArray[np.bool_], stop_token_ids: Sequence[int]
+) -> bool:
+    last = np.flatnonzero(labelled)[-4:]
+    return any(ids[index] in stop_token_ids for index in last)
+
+
+def _flat(rows: Sequence[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]]) -> TokenRows:
+    lengths = [len(ids) for ids, _ in rows]
+    return TokenRows(
+        ids=np.concatenate([ids for ids, _ in rows], dtype=np.int32)
+        if rows
+        else np.zeros(0, dtype=np.int32),
+        labelled=np.concatenate([labelled for _, labelled in rows])
+        if rows
+        else np.zeros(0, dtype=np.bool_),
+        starts=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
+    )
