@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from steps.common.errors import ParamsError
+from steps.common.oci import ImageReference, LayoutReference, parse_reference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +28,13 @@ class Params:
     """Directory of the base model below the model cache."""
     cache_dir: Path
     """Model cache."""
+    layout_dir: Path | None = None
+    """OCI layout that may have the image already, work-dir/image of the push step; where it has
+    not, the image is pulled."""
+    auth_file: Path | None = None
+    """Docker config.json to pull the image with; may be missing."""
+    ca_file: Path | None = None
+    """Certificate authority of the registry, PEM; empty: the system's."""
     services_dir: Path | None = None
     """Directory for the record and log of a server process; needed for target process."""
     namespace: str = "default"
@@ -33,10 +45,16 @@ class Params:
     """PersistentVolumeClaim of the model cache; needed for target kubernetes."""
     image_pull_secret: str | None = None
     """Secret to pull the adapter image with; for target kubernetes."""
+    adapter_from: Literal["auto", "cache"] = "auto"
+    """auto: mounted as an image volume where the API server knows them, else as cache; cache:
+    files that deploy puts into the model cache, for nodes with containerd before 2.1. For target
+    kubernetes."""
     node_selector: str = "{}"
     """Labels of the node to serve on, a JSON object; for target kubernetes."""
     gpus: int = 0
     """GPUs of the server; for target kubernetes."""
+    memory_gib: float = 2.0
+    """Memory that the server asks for, GiB; for target kubernetes."""
     question: str = "Hello! Who are you?"
     """Asked once when the service is ready; an answer is part of being ready."""
     timeout_seconds: float = 900.0
@@ -47,6 +65,54 @@ class Params:
     """Record of what was last tuned and deployed (steps.common.history), written when the
     service answers; empty: none."""
 
+    def __post_init__(self) -> None:
+        problems = [*_name_problems(self.name), *_reference_problems(self.reference)]
+        model_dir = Path(self.model_dir)
+        if model_dir.is_absolute() or ".." in model_dir.parts or not model_dir.parts:
+            problems.append(f"--model-dir: {self.model_dir!r} is not a directory below the cache")
+        if self.target == "process" and self.services_dir is None:
+            problems.append("--services-dir: missing; --target process needs it")
+        if self.target == "kubernetes":
+            problems += self._kubernetes_problems()
+        if not self.timeout_seconds > 0:
+            problems.append(f"--timeout-seconds: {self.timeout_seconds} is not above 0")
+        if problems:
+            raise ParamsError(problems)
+
+    def _kubernetes_problems(self) -> list[str]:
+        problems = []
+        if not self.image:
+            problems.append("--image: missing; --target kubernetes needs it")
+        if not self.model_cache_claim:
+            problems.append("--model-cache-claim: missing; --target kubernetes needs it")
+        if self.gpus < 0:
+            problems.append(f"--gpus: {self.gpus} is less than 0")
+        if not self.memory_gib > 0:
+            problems.append(f"--memory-gib: {self.memory_gib} is not above 0")
+        try:
+            self.node_labels()
+        except ValueError as error:
+            problems.append(f"--node-selector: {error}")
+        return problems
+
+    def node_labels(self) -> dict[str, str]:
+        """The node selector. Raises ValueError unless it is a JSON object of texts."""
+        labels = json.loads(self.node_selector or "{}")
+        if not isinstance(labels, dict) or not all(isinstance(v, str) for v in labels.values()):
+            raise ValueError(f"{self.node_selector!r} is not a JSON object of texts")
+        return labels
+
+    def adapter_image(self) -> ImageReference | LayoutReference:
+        """The parsed reference."""
+        return parse_reference(self.reference)
+
+    def adapter_digest(self) -> str:
+        """sha256:HEX of the adapter image."""
+        digest = self.adapter_image().digest
+        if digest is None:
+            raise ParamsError(_reference_problems(self.reference))
+        return digest
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
@@ -54,3 +120,23 @@ class Result:
     """URL of the service, e.g. http://127.0.0.1:8080 or http://NAME.NAMESPACE.svc."""
     answer: str
     """The answer to the question, cut to 500 characters."""
+
+
+def _name_problems(name: str) -> list[str]:
+    # A Service's name is a DNS label, which must not begin with a digit.
+    if re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", name):
+        return []
+    return [
+        f"--name: {name!r} is not a service's name: up to 63 lower-case letters, digits and '-', "
+        "with a letter first and no '-' last"
+    ]
+
+
+def _reference_problems(reference: str) -> list[str]:
+    try:
+        parsed = parse_reference(reference)
+    except ValueError as error:
+        return [f"--reference: {error}"]
+    if parsed.digest is None:
+        return [f"--reference: {reference!r} has no digest; give NAME@sha256:HEX"]
+    return []

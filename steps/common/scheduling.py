@@ -1,0 +1,33 @@
+"""Which taints of GPU nodes argotune's pods tolerate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+GPU_RESOURCE = "nvidia.com/gpu"
+"""The device plugin's name of a GPU."""
+
+GPU_TOLERATIONS: tuple[Mapping[str, str], ...] = (
+    {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},
+    {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+    {
+        "key": "kubernetes.azure.com/scalesetpriority",
+        "operator": "Equal",
+        "value": "spot",
+        "effect": "NoSchedule",
+    },
+)
+"""Kaito's and our own taint, the usual one beside NVIDIA's device plugin, and AKS's for spot."""
+
+
+def tolerated(taint: Mapping[str, str]) -> bool:
+    """Whether our GPU pods may be scheduled in spite of the node's taint."""
+    if taint.get("effect") == "PreferNoSchedule":
+        return True
+    return any(_matches(toleration, taint) for toleration in GPU_TOLERATIONS)
+
+
+def _matches(toleration: Mapping[str, str], taint: Mapping[str, str]) -> bool:
+    if toleration["key"] != taint.get("key") or toleration["effect"] != taint.get("effect"):
+        return False
+    return toleration["operator"] == "Exists" or toleration.get("value") == taint.get("value")

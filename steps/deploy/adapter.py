@@ -1,0 +1,163 @@
+"""Take the adapter's files out of its image.
+
+What is read is checked: every blob against its digest, and every file of the layer against what
+an adapter has, since images come from registries that others can write to.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from steps.common.errors import PermanentError
+from steps.common.fs import fsync, sha256_file
+from steps.common.oci import ImageReference, LayoutReference
+from steps.common.skopeo import Registry, pull
+from steps.deploy.params import Params
+
+_FILE = re.compile(r"(?:\./|/)?data/(?P<name>[A-Za-z0-9_][A-Za-z0-9._-]*)")
+_DIRECTORY = re.compile(r"(?:\./?|/)?(?:data/?)?")
+_SUFFIXES = (".json", ".safetensors", ".jinja", ".model", ".txt", ".md")
+_MOST_FILES = 1000
+_MOST_BYTES = 100 * 10**9
+_LAYERS = (
+    "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.oci.image.layer.v1.tar+gzip",
+    "application/vnd.docker.image.rootfs.diff.tar.gzip",
+)
+
+
+def unpack_adapter(params: Params, destination: Path) -> Path:
+    """Put the adapter's files into a directory; one that is there already is whole."""
+    if destination.is_dir():
+        return destination
+    digest = params.adapter_digest()
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".unpack-", dir=destination.parent) as scratch:
+        layout = _layout_with(params, digest, Path(scratch) / "layout")
+        files = Path(scratch) / "files"
+        files.mkdir(mode=0o755)
+        extract(layout, digest, files)
+        fsync(files)
+        files.rename(destination)
+    return destination
+
+
+def _layout_with(params: Params, digest: str, scratch: Path) -> Path:
+    """A layout that has the image: the reference's own, push's, or a new one by pulling."""
+    reference = params.adapter_image()
+    if isinstance(reference, LayoutReference):
+        return reference.directory
+    if params.layout_dir is not None and _blob(params.layout_dir, digest).is_file():
+        return params.layout_dir
+    _pull(params, reference, scratch)
+    return scratch
+
+
+def _pull(params: Params, reference: ImageReference, layout: Path) -> None:
+    registry = Registry(
+        auth_file=params.auth_file, secret=params.image_pull_secret, ca_file=params.ca_file
+    )
+    pull(reference, layout, "adapter", registry)
+
+
+def extract(layout: Path, digest: str, directory: Path) -> None:
+    """Write the files of the image's /data into the directory.
+
+    Raises PermanentError when a blob is missing or damaged, or the image is no adapter's.
+    """
+    manifest = _read_manifest(layout, digest)
+    names: set[str] = set()
+    for layer in manifest["layers"]:
+        if layer["mediaType"] not in _LAYERS:
+            raise PermanentError(
+                f"image {digest}: a layer of type {layer['mediaType']!r} cannot be read; "
+                f"push it as {_LAYERS[0]}"
+            )
+        names |= _extract_layer(_checked_blob(layout, layer["digest"]), digest, directory)
+    missing = {"adapter_config.json", "adapter_model.safetensors"} - names
+    if missing:
+        raise PermanentError(
+            f"image {digest} is no adapter: /data has no {' and no '.join(sorted(missing))}"
+        )
+
+
+def _read_manifest(layout: Path, digest: str) -> dict[str, Any]:
+    try:
+        manifest = json.loads(_checked_blob(layout, digest).read_bytes())
+        layers = [
+            {"mediaType": str(layer["mediaType"]), "digest": str(layer["digest"])}
+            for layer in manifest["layers"]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PermanentError(
+            f"image {digest}: not the manifest of one image; an index of several cannot be served"
+        ) from error
+    return {"layers": layers}
+
+
+def _extract_layer(path: Path, digest: str, directory: Path) -> set[str]:
+    """The names of the files that the layer brought."""
+    names = set()
+    try:
+        with tarfile.open(path, mode="r:*") as tar:
+            for member, name in _adapter_members(tar, digest):
+                _write(tar, member, directory / name)
+                names.add(name)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise PermanentError(f"image {digest}: a layer is no whole tar archive: {error}") from error
+    return names
+
+
+def _adapter_members(tar: tarfile.TarFile, digest: str) -> Iterator[tuple[tarfile.TarInfo, str]]:
+    total_bytes = 0
+    for count, member in enumerate(tar, start=1):
+        if member.isdir() and _DIRECTORY.fullmatch(member.name):
+            continue
+        found = _FILE.fullmatch(member.name)
+        name = found["name"] if found else ""
+        if not member.isreg() or not name.endswith(_SUFFIXES):
+            raise PermanentError(
+                f"image {digest}: {member.name!r} does not belong into an adapter's image; "
+                f"plain files /data/NAME with {', '.join(_SUFFIXES)} do"
+            )
+        total_bytes += member.size
+        if count > _MOST_FILES or total_bytes > _MOST_BYTES:
+            raise PermanentError(
+                f"image {digest} is no adapter: over {_MOST_FILES} files or "
+                f"{_MOST_BYTES // 10**9} GB"
+            )
+        yield member, name
+
+
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    content = tar.extractfile(member)
+    if content is None:
+        raise PermanentError(f"{member.name!r} of the adapter's image has no content")
+    with content, path.open("wb") as file:
+        shutil.copyfileobj(content, file, 1024 * 1024)
+    path.chmod(0o644)
+    fsync(path)
+
+
+def _checked_blob(layout: Path, digest: str) -> Path:
+    path = _blob(layout, digest)
+    if not path.is_file():
+        raise PermanentError(f"OCI layout {layout} has no {digest}; was the image moved?")
+    found = f"sha256:{sha256_file(path)}"
+    if found != digest:
+        raise PermanentError(f"OCI layout {layout}: the blob of {digest} is damaged; push again")
+    return path
+
+
+def _blob(layout: Path, digest: str) -> Path:
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+        raise PermanentError(f"{digest!r} is not sha256: and 64 lower-case hex digits")
+    return layout / "blobs" / "sha256" / digest.removeprefix("sha256:")

@@ -1,0 +1,157 @@
+"""Target kubernetes: Deployment, Service and NetworkPolicy; the old ones come back on failure."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from steps.common import log
+from steps.common.errors import PermanentError, StepError
+from steps.common.kube import ApiRefusal, Kube, Object, connect
+from steps.common.oci import ImageReference
+from steps.common.progress import Progress
+from steps.common.training_plan import TrainingPlan
+from steps.deploy import manifests
+from steps.deploy.adapter import unpack_adapter
+from steps.deploy.ask import ask
+from steps.deploy.manifests import Adapter, AdapterImage, AdapterInCache
+from steps.deploy.params import Params, Result
+from steps.deploy.rollout import Clock, Rollout
+
+_LOGGER = logging.getLogger(__name__)
+_KINDS = ("NetworkPolicy", "Service", "Deployment")
+_NO_IMAGE_VOLUMES = ("must specify a volume type", "field not declared in schema")
+_REAL_CLOCK = Clock(now=time.monotonic, sleep=time.sleep)
+_ASK_SECONDS = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Before:
+    """What the cluster had before this deploy."""
+
+    existed: frozenset[str]
+    """Kinds of the service's objects that were there."""
+    template: Object | None
+    """The pod template of the Deployment, to roll back to."""
+
+
+def deploy_kubernetes(params: Params, plan: TrainingPlan, progress: Progress) -> Result:
+    """Deploy to the cluster that this process belongs to, or that kubeconfig names."""
+    return deploy_service(params, kube=connect(), progress=progress)
+
+
+def deploy_service(
+    params: Params,
+    *,
+    kube: Kube,
+    progress: Progress,
+    clock: Clock = _REAL_CLOCK,
+    endpoint: Callable[[Params], str] | None = None,
+) -> Result:
+    """Apply the objects, watch the rollout, and ask the service its question.
+
+    When anything fails, what was new is deleted and what was changed is changed back.
+    """
+    before = _look(kube, params)
+    adapter = _adapter(kube, params)
+    url = (endpoint or _service_url)(params)
+    with _rolled_back_on_failure(kube, params, before):
+        kube.apply(manifests.network_policy(params))
+        kube.apply(manifests.service(params))
+        kube.apply(manifests.deployment(params, adapter))
+        Rollout(kube=kube, params=params, clock=clock, progress=progress).wait()
+        answer = ask(url, params.question, timeout_seconds=_ASK_SECONDS)
+    _remove_other_adapters(params, adapter)
+    progress.update(1, 1)
+    log.event(_LOGGER, "serving", name=params.name, namespace=params.namespace, endpoint=url)
+    return Result(endpoint=url, answer=answer)
+
+
+def _service_url(params: Params) -> str:
+    return f"http://{params.name}.{params.namespace}.svc"
+
+
+def _look(kube: Kube, params: Params) -> _Before:
+    """The objects of the service's name. Raises PermanentError when one is somebody else's."""
+    found = {kind: kube.get(kind, params.namespace, params.name) for kind in _KINDS}
+    existing = {kind: item for kind, item in found.items() if item is not None}
+    for kind, item in existing.items():
+        labels = item["metadata"].get("labels") or {}
+        if labels.get(manifests.MANAGED_BY) != "argotune":
+            raise PermanentError(
+                f"{kind} {params.namespace}/{params.name} exists and is not argotune's; "
+                "give the workspace another name"
+            )
+    deployment = existing.get("Deployment")
+    template = deployment["spec"]["template"] if deployment is not None else None
+    return _Before(existed=frozenset(existing), template=template)
+
+
+def _adapter(kube: Kube, params: Params) -> Adapter:
+    """How the server gets the adapter; `manifests` says why there are two ways."""
+    if params.adapter_from == "auto" and isinstance(params.adapter_image(), ImageReference):
+        image = AdapterImage(reference=params.reference)
+        if _knows_image_volumes(kube, params, image):
+            return image
+        log.event(_LOGGER, "no-image-volumes", instead="files in the model cache")
+    directory = _adapters(params) / params.adapter_digest().removeprefix("sha256:")[:16]
+    unpack_adapter(params, params.cache_dir / directory)
+    return AdapterInCache(directory=str(directory))
+
+
+def _knows_image_volumes(kube: Kube, params: Params, image: AdapterImage) -> bool:
+    """Ask the API server itself: versions and feature gates say it less surely."""
+    try:
+        kube.apply(manifests.deployment(params, image), dry_run=True)
+    except ApiRefusal as error:
+        if any(text in str(error) for text in _NO_IMAGE_VOLUMES):
+            return False
+        raise
+    return True
+
+
+@contextlib.contextmanager
+def _rolled_back_on_failure(kube: Kube, params: Params, before: _Before) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        try:
+            _roll_back(kube, params, before)
+        except StepError as error:
+            # The first failure is the one to show; this one tells what is left to do.
+            log.warn(_LOGGER, "roll-back-failed", service=params.name, reason=error)
+        raise
+
+
+def _roll_back(kube: Kube, params: Params, before: _Before) -> None:
+    """Delete what was not there, and give the Deployment its old pod template again.
+
+    The template is applied, not patched: fields of the new one would else stay, because two
+    field managers would own them.
+    """
+    for kind in reversed(_KINDS):
+        if kind not in before.existed:
+            kube.delete(kind, params.namespace, params.name)
+    if before.template is not None:
+        metadata = {k: v for k, v in before.template["metadata"].items() if v is not None}
+        template = {**before.template, "metadata": metadata}
+        kube.apply(manifests.deployment_of_template(params, template))
+    log.warn(_LOGGER, "rolled-back", service=params.name, to_old=before.template is not None)
+
+
+def _adapters(params: Params) -> Path:
+    """Below the cache directory."""
+    return Path("adapters") / params.name
+
+
+def _remove_other_adapters(params: Params, adapter: Adapter) -> None:
+    """Adapters of earlier deploys in the model cache, which no pod mounts any more."""
+    current = Path(adapter.directory) if isinstance(adapter, AdapterInCache) else None
+    for path in (params.cache_dir / _adapters(params)).glob("*"):
+        if current is None or path != params.cache_dir / current:
+            shutil.rmtree(path)

@@ -1,0 +1,234 @@
+"""The Kubernetes objects of an inference service. Pure: parameters in, manifests out.
+
+The adapter comes as an image volume where the cluster has them: the node pulls the very image
+that push made, by digest, and nothing is copied. Where it has not (before Kubernetes 1.35 they
+are off by default, and containerd must be 2.1 or later), deploy puts the adapter's files beside
+the base model in the model cache's claim, which the server mounts anyway. An init container
+that pulls would be a third way; it would need skopeo in the server's image and the registry's
+authority in the pod.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from steps.common.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
+from steps.deploy.params import Params
+
+Manifest = dict[str, Any]
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+SERVICE_LABEL = "argotune.dev/service"
+CLIENT_LABEL = "argotune.dev/client"
+"""Namespaces with the value "true" may talk to the services of other namespaces."""
+REFERENCE_ANNOTATION = "argotune.dev/adapter"
+_PORT = 8080
+_USER = 65532
+_MODELS = "/argotune/models"
+_ADAPTER = "/argotune/adapter"
+_SCRATCH = "/argotune/scratch"
+_PROBE_SECONDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterImage:
+    """The adapter is mounted as an image volume."""
+
+    reference: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterInCache:
+    """The adapter's files lie in the model cache."""
+
+    directory: str
+    """Below the cache directory."""
+
+
+Adapter = AdapterImage | AdapterInCache
+
+
+def service(params: Params) -> Manifest:
+    """The ClusterIP service on port 80."""
+    spec = {
+        "type": "ClusterIP",
+        "selector": _selector(params),
+        "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}],
+    }
+    return {"apiVersion": "v1", "kind": "Service", "metadata": _metadata(params), "spec": spec}
+
+
+def network_policy(params: Params) -> Manifest:
+    """Who may talk to the server: its namespace, and namespaces with the client label. The server
+    itself needs nobody."""
+    clients = [
+        {"podSelector": {}},
+        {"namespaceSelector": {"matchLabels": {CLIENT_LABEL: "true"}}},
+    ]
+    spec = {
+        "podSelector": {"matchLabels": _selector(params)},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": clients, "ports": [{"protocol": "TCP", "port": _PORT}]}],
+        "egress": [],
+    }
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": _metadata(params),
+        "spec": spec,
+    }
+
+
+def deployment(params: Params, adapter: Adapter) -> Manifest:
+    """The server. It has no replicas field: who scales it keeps the number."""
+    return deployment_of_template(params, _template(params, adapter))
+
+
+def deployment_of_template(params: Params, template: Manifest) -> Manifest:
+    """The Deployment around a pod template, a new one or that of a rollback."""
+    spec = {
+        "revisionHistoryLimit": 3,
+        "progressDeadlineSeconds": max(60, int(params.timeout_seconds)),
+        "selector": {"matchLabels": _selector(params)},
+        # The old server goes only when the new one is ready; on a GPU that takes a second one.
+        "strategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+        },
+        "template": template,
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _metadata(params),
+        "spec": spec,
+    }
+
+
+def _template(params: Params, adapter: Adapter) -> Manifest:
+    spec: Manifest = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 60,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(params, adapter)],
+        "volumes": _volumes(params, adapter),
+    }
+    if params.node_labels():
+        spec["nodeSelector"] = params.node_labels()
+    if params.gpus:
+        spec["tolerations"] = [dict(toleration) for toleration in GPU_TOLERATIONS]
+    if params.image_pull_secret:
+        spec["imagePullSecrets"] = [{"name": params.image_pull_secret}]
+    annotations = {REFERENCE_ANNOTATION: params.reference}
+    return {"metadata": {"labels": _labels(params), "annotations": annotations}, "spec": spec}
+
+
+def _container(params: Params, adapter: Adapter) -> Manifest:
+    return {
+        "name": "serve",
+        "image": params.image,
+        "command": ["python", "-m", "steps.serve"],
+        "args": [
+            f"--model-dir={_MODELS}/{params.model_dir}",
+            f"--adapter-dir={_adapter_dir(adapter)}",
+            f"--name={params.name}",
+            "--host=0.0.0.0",
+            f"--port={_PORT}",
+        ],
+        "env": [
+            {"name": "HF_HOME", "value": f"{_SCRATCH}/huggingface"},
+            {"name": "HF_HUB_OFFLINE", "value": "1"},
+            {"name": "HOME", "value": _SCRATCH},
+            {"name": "TMPDIR", "value": _SCRATCH},
+        ],
+        "ports": [{"name": "http", "containerPort": _PORT, "protocol": "TCP"}],
+        "resources": _resources(params),
+        "volumeMounts": _mounts(adapter),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+        },
+        # Loading takes minutes and the other two probes begin after it.
+        "startupProbe": _probe(
+            "/health", failures=int(params.timeout_seconds / _PROBE_SECONDS) + 1
+        ),
+        "readinessProbe": _probe("/v1/models", failures=3),
+        "livenessProbe": _probe("/health", failures=6),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+
+
+def _probe(path: str, *, failures: int) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": _PROBE_SECONDS,
+        "timeoutSeconds": _PROBE_SECONDS,
+        "failureThreshold": failures,
+    }
+
+
+def _resources(params: Params) -> Manifest:
+    resources: Manifest = {
+        "requests": {"cpu": "500m", "memory": f"{int(params.memory_gib * 1024)}Mi"}
+    }
+    if params.gpus:
+        resources["limits"] = {GPU_RESOURCE: str(params.gpus)}
+    return resources
+
+
+def _adapter_dir(adapter: Adapter) -> str:
+    if isinstance(adapter, AdapterInCache):
+        return f"{_MODELS}/{adapter.directory}"
+    return f"{_ADAPTER}/data"
+
+
+def _mounts(adapter: Adapter) -> list[Manifest]:
+    mounts: list[Manifest] = [
+        {"name": "models", "mountPath": _MODELS, "readOnly": True},
+        {"name": "scratch", "mountPath": _SCRATCH},
+    ]
+    if isinstance(adapter, AdapterImage):
+        mounts.append({"name": "adapter", "mountPath": _ADAPTER, "readOnly": True})
+    return mounts
+
+
+def _volumes(params: Params, adapter: Adapter) -> list[Manifest]:
+    claim = {"claimName": params.model_cache_claim, "readOnly": True}
+    volumes: list[Manifest] = [
+        {"name": "models", "persistentVolumeClaim": claim},
+        {"name": "scratch", "emptyDir": {}},
+    ]
+    if isinstance(adapter, AdapterImage):
+        image = {"reference": adapter.reference, "pullPolicy": "IfNotPresent"}
+        volumes.append({"name": "adapter", "image": image})
+    return volumes
+
+
+def _metadata(params: Params) -> Manifest:
+    return {"name": params.name, "namespace": params.namespace, "labels": _labels(params)}
+
+
+def _labels(params: Params) -> dict[str, str]:
+    return {
+        "app.kubernetes.io/component": "inference",
+        "app.kubernetes.io/instance": params.name,
+        "app.kubernetes.io/name": "argotune-serve",
+        MANAGED_BY: "argotune",
+        "app.kubernetes.io/part-of": "argotune",
+        SERVICE_LABEL: params.name,
+    }
+
+
+def _selector(params: Params) -> dict[str, str]:
+    return {SERVICE_LABEL: params.name}

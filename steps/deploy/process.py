@@ -1,0 +1,264 @@
+"""Target process: the server as a background process of this machine.
+
+The new server is started beside the old one and takes its place only when it has answered. What
+an interrupted try left behind is known by the records starting.json and stopping.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from steps.common import log
+from steps.common.errors import PermanentError, TransientError
+from steps.common.progress import Progress
+from steps.common.services import (
+    LOG,
+    RECORD,
+    Service,
+    is_alive,
+    process_started,
+    read_record,
+    stop_process,
+    write_record,
+)
+from steps.common.training_plan import TrainingPlan
+from steps.deploy.adapter import unpack_adapter
+from steps.deploy.ask import ask, serves
+from steps.deploy.params import Params, Result
+
+_LOGGER = logging.getLogger(__name__)
+
+SERVE_COMMAND = (sys.executable, "-m", "steps.serve")
+_STARTING, _STOPPING = "starting.json", "stopping.json"
+_STARTING_LOG, _FAILED_LOG = "server.starting.log", "server.failed.log"
+_POLL_SECONDS = 0.1
+_LOG_LINES = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Server:
+    """A server process that was started just now."""
+
+    process: subprocess.Popen[bytes]
+    started: str
+    """Its start, as steps.common.services identifies it."""
+    log_file: Path
+
+
+def deploy_process(
+    params: Params,
+    plan: TrainingPlan,
+    services_dir: Path,
+    *,
+    progress: Progress,
+    serve_command: Sequence[str] = SERVE_COMMAND,
+) -> Result:
+    """Start the server, wait until it serves the adapter, ask it, and let it replace the old one.
+
+    When anything fails the new server is killed, and the old one stays as it was.
+    """
+    deadline = time.monotonic() + params.timeout_seconds
+    folder = services_dir.absolute() / params.name
+    with _locked(folder):
+        _end_leftovers(folder)
+        running = _running_already(params, plan, folder)
+        if running is not None:
+            answer = ask(running.endpoint, params.question, timeout_seconds=_left(deadline))
+            return Result(endpoint=running.endpoint, answer=answer)
+        adapter_dir = unpack_adapter(params, folder / _folder_name(params.adapter_digest()))
+        progress.update(1, 4)
+        command = [*serve_command, *_flags(params, adapter_dir, folder)]
+        with _started(command, folder) as server:
+            service = _service(params, plan, server, port=0)
+            write_record(folder / _STARTING, service)
+            port = _wait_until_ready(server, folder / "port", params.name, deadline)
+            progress.update(2, 4)
+            service = _service(params, plan, server, port=port)
+            answer = ask(service.endpoint, params.question, timeout_seconds=_left(deadline))
+            progress.update(3, 4)
+            _take_over(folder, service)
+        _end_leftovers(folder)
+        _remove_other_adapters(folder, adapter_dir)
+    progress.update(4, 4)
+    log.event(_LOGGER, "serving", name=params.name, endpoint=service.endpoint, pid=service.pid)
+    return Result(endpoint=service.endpoint, answer=answer)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One deploy of a name at a time; the lock goes with this process, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise TransientError(
+            f"another deploy of service {folder.name} is going on here; wait for its end"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _started(command: Sequence[str], folder: Path) -> Iterator[_Server]:
+    """A server in a session of its own, so that it outlives this step; killed on any failure."""
+    (folder / "port").unlink(missing_ok=True)
+    log_file = folder / _STARTING_LOG
+    with log_file.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=_environment(folder),
+            start_new_session=True,
+        )
+    try:
+        started = process_started(process.pid) or ""
+        yield _Server(process=process, started=started, log_file=log_file)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        log_file.rename(folder / _FAILED_LOG)
+        (folder / _STARTING).unlink(missing_ok=True)
+        raise
+    # The server goes on; without this Popen would warn that it is not waited for.
+    process.returncode = 0
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """This step's environment, less what belongs to the step and may go with it."""
+    scratch = folder / "tmp"
+    scratch.mkdir(exist_ok=True)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ARGO_")}
+    root = str(Path(__file__).resolve().parents[2])
+    python_path = os.pathsep.join(filter(None, [root, kept.get("PYTHONPATH")]))
+    return kept | {
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+        "PYTHONPATH": python_path,
+        # Model and adapter are files; a server that asks the Hub would fail without a network.
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def _flags(params: Params, adapter_dir: Path, folder: Path) -> list[str]:
+    return [
+        f"--model-dir={params.cache_dir.absolute() / params.model_dir}",
+        f"--adapter-dir={adapter_dir}",
+        f"--name={params.name}",
+        "--host=127.0.0.1",
+        "--port=0",
+        f"--port-file={folder / 'port'}",
+    ]
+
+
+def _service(params: Params, plan: TrainingPlan, server: _Server, *, port: int) -> Service:
+    return Service(
+        name=params.name,
+        pid=server.process.pid,
+        process_started=server.started,
+        port=port,
+        endpoint=f"http://127.0.0.1:{port}",
+        digest=params.adapter_digest(),
+        model=f"{plan.model.repository}@{plan.model.revision}",
+        started=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+
+
+def _running_already(params: Params, plan: TrainingPlan, folder: Path) -> Service | None:
+    """The server of an earlier try with the same adapter and model, if it is well."""
+    service = read_record(folder / RECORD)
+    if service is None or not is_alive(service):
+        return None
+    model = f"{plan.model.repository}@{plan.model.revision}"
+    if (service.digest, service.model) != (params.adapter_digest(), model):
+        return None
+    return service if serves(service.endpoint, params.name) else None
+
+
+def _wait_until_ready(server: _Server, port_file: Path, name: str, deadline: float) -> int:
+    """The server's port, once it lists the adapter."""
+    while True:
+        if server.process.poll() is not None:
+            raise _failure(server, f"the server ended with exit code {server.process.returncode}")
+        port = _port_in(port_file)
+        if port is not None and serves(f"http://127.0.0.1:{port}", name):
+            return port
+        if time.monotonic() >= deadline:
+            raise _failure(server, "the server was not ready in time; raise --timeout-seconds")
+        time.sleep(_POLL_SECONDS)
+
+
+def _failure(server: _Server, what: str) -> PermanentError:
+    """The failure with the end of the log, which is kept under another name."""
+    text = server.log_file.read_text(errors="replace")
+    lines = text.strip().splitlines()[-_LOG_LINES:]
+    kept = server.log_file.with_name(_FAILED_LOG)
+    said = " | ".join(line.strip() for line in lines) or "nothing"
+    return PermanentError(f"{what}; its log ({kept}) ends with: {said}")
+
+
+def _port_in(port_file: Path) -> int | None:
+    try:
+        return int(port_file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _left(deadline: float) -> float:
+    """Seconds until the deadline, and enough for one answer in any case."""
+    return max(30.0, deadline - time.monotonic())
+
+
+def _take_over(folder: Path, service: Service) -> None:
+    """Make the new server the one of the record; the old one waits for its end in another."""
+    old = read_record(folder / RECORD)
+    if old is not None:
+        write_record(folder / _STOPPING, old)
+    write_record(folder / RECORD, service)
+    (folder / _STARTING).unlink()
+    (folder / _STARTING_LOG).rename(folder / LOG)
+
+
+def _end_leftovers(folder: Path) -> None:
+    """End servers that are not, or no longer, the one of the record."""
+    current = read_record(folder / RECORD)
+    for record in (folder / _STARTING, folder / _STOPPING):
+        service = read_record(record)
+        if service is None:
+            continue
+        if current is None or not _same_process(service, current):
+            log.event(_LOGGER, "stop", pid=service.pid, alive=is_alive(service))
+            stop_process(service)
+        record.unlink()
+
+
+def _same_process(one: Service, other: Service) -> bool:
+    return (one.pid, one.process_started) == (other.pid, other.process_started)
+
+
+def _folder_name(digest: str) -> str:
+    return f"adapter-{digest.removeprefix('sha256:')[:16]}"
+
+
+def _remove_other_adapters(folder: Path, current: Path) -> None:
+    for path in folder.glob("adapter-*"):
+        if path != current:
+            shutil.rmtree(path)

@@ -1,0 +1,193 @@
+"""Watch a Deployment until the new pods serve, and say why they do not."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from steps.common import log
+from steps.common.errors import PermanentError, StepError, TransientError
+from steps.common.kube import Kube, Object
+from steps.common.progress import Progress
+from steps.deploy.manifests import REFERENCE_ANNOTATION, SERVICE_LABEL
+from steps.deploy.params import Params
+
+_LOGGER = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 2.0
+_PATIENCE_SECONDS = 45.0
+"""How long a container may be unable to start: the kubelet tries again by itself, and a registry
+that was away may be back, but a name that is wrong should not take the whole deadline."""
+_LOG_LINES = 15
+_STUCK = (
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "ErrImagePull",
+    "ImageInspectError",
+    "ImagePullBackOff",
+    "RunContainerError",
+)
+_HOPELESS = re.compile(
+    r"InvalidImageName|not found|manifest unknown|unauthorized|authentication required|denied"
+    r"|no such host|no match for platform",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """The time, and how to let it pass; tests bring their own."""
+
+    now: Callable[[], float]
+    sleep: Callable[[float], None]
+
+
+@dataclass
+class Rollout:
+    """One rollout under watch."""
+
+    kube: Kube
+    params: Params
+    clock: Clock
+    progress: Progress
+    stuck_since: dict[str, float] = field(default_factory=dict)
+    """Pod and reason -> when it was seen first."""
+
+    def wait(self) -> None:
+        """Return when every pod is of the new template and ready.
+
+        Raises PermanentError as soon as the reason is one that waiting will not change, and
+        with the last reason at the deadline.
+        """
+        start, reason = self.clock.now(), ""
+        while True:
+            deployment = self._deployment()
+            if _complete(deployment):
+                return
+            found = self._reason(deployment)
+            if found != reason:
+                log.event(_LOGGER, "waiting", service=self.params.name, reason=found)
+                reason = found
+            waited = self.clock.now() - start
+            if waited >= self.params.timeout_seconds:
+                raise PermanentError(
+                    f"service {self.params.name} was not ready within "
+                    f"{self.params.timeout_seconds:.0f} s: {reason}"
+                )
+            self.progress.update(int(waited), int(self.params.timeout_seconds) + 1)
+            self.clock.sleep(_LOOK_SECONDS)
+
+    def _deployment(self) -> Object:
+        deployment = self.kube.get("Deployment", self.params.namespace, self.params.name)
+        if deployment is None:
+            raise PermanentError(f"Deployment {self.params.name} was deleted while it rolled out")
+        return deployment
+
+    def _reason(self, deployment: Object) -> str:
+        """Why the rollout is not complete; raises PermanentError when it will not be."""
+        for condition in deployment.get("status", {}).get("conditions", []):
+            if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+                raise PermanentError(f"no pod can be made: {condition.get('message')}")
+        pods = list(self._new_pods())
+        if not pods:
+            return "no new pod yet"
+        reasons = [self._pod_reason(pod) for pod in pods]
+        return "; ".join(dict.fromkeys(reasons))
+
+    def _new_pods(self) -> Iterator[Object]:
+        selector = f"{SERVICE_LABEL}={self.params.name}"
+        for pod in self.kube.pods(self.params.namespace, selector):
+            metadata = pod["metadata"]
+            annotations = metadata.get("annotations") or {}
+            is_new = annotations.get(REFERENCE_ANNOTATION) == self.params.reference
+            if is_new and not metadata.get("deletionTimestamp"):
+                yield pod
+
+    def _pod_reason(self, pod: Object) -> str:
+        name, status = pod["metadata"]["name"], pod.get("status", {})
+        if status.get("phase") == "Failed":
+            return (
+                f"pod {name} failed: {status.get('reason')} {status.get('message') or ''}".strip()
+            )
+        for container in status.get("containerStatuses") or []:
+            self._refuse_crash(name, container)
+            waiting = container.get("state", {}).get("waiting")
+            if waiting:
+                return self._waiting_reason(name, waiting)
+            return "loading the model" if container.get("started") is False else "not ready yet"
+        return self._unscheduled_reason(name, status)
+
+    def _refuse_crash(self, pod: str, container: Mapping[str, Any]) -> None:
+        """A server that ended twice, or ran out of memory once, will do so again."""
+        states = (container.get("state", {}), container.get("lastState", {}))
+        ended = next((state["terminated"] for state in states if state.get("terminated")), None)
+        if ended is None:
+            return
+        if ended.get("reason") == "OOMKilled":
+            raise PermanentError(
+                f"the server of pod {pod} ran out of memory; it asks for "
+                f"{self.params.memory_gib:g} GiB (--memory-gib)"
+            )
+        waiting = container.get("state", {}).get("waiting") or {}
+        if waiting.get("reason") == "CrashLoopBackOff" or container.get("restartCount", 0) > 1:
+            raise PermanentError(
+                f"the server of pod {pod} ended with exit code {ended.get('exitCode')}; "
+                f"its log ends with: {self._log_end(pod)}"
+            )
+
+    def _log_end(self, pod: str) -> str:
+        try:
+            text = self.kube.pod_log(
+                self.params.namespace, pod, previous=True, tail_lines=_LOG_LINES
+            )
+        except StepError as error:
+            return f"({error})"
+        return " | ".join(line.strip() for line in text.strip().splitlines()) or "nothing"
+
+    def _waiting_reason(self, pod: str, waiting: Mapping[str, Any]) -> str:
+        reason = str(waiting.get("reason"))
+        message = str(waiting.get("message") or "")
+        if reason not in _STUCK and not _HOPELESS.search(reason):
+            warning = self._last_warning(pod)
+            return f"{reason} ({warning})" if warning else reason
+        said = f"{reason}: {message or self._last_warning(pod)}"
+        since = self.stuck_since.setdefault(f"{pod} {_family(reason)}", self.clock.now())
+        if _HOPELESS.search(said) or self.clock.now() - since >= _PATIENCE_SECONDS:
+            raise PermanentError(f"pod {pod} cannot start: {said}")
+        return said
+
+    def _unscheduled_reason(self, pod: str, status: Mapping[str, Any]) -> str:
+        for condition in status.get("conditions") or []:
+            if condition["type"] == "PodScheduled" and condition["status"] == "False":
+                advice = ""
+                if "nvidia.com/gpu" in str(condition.get("message")):
+                    advice = "; the old server keeps its GPU until the new one is ready"
+                return f"{condition.get('reason')}: {condition.get('message')}{advice}"
+        return self._last_warning(pod) or "the pod is starting"
+
+    def _last_warning(self, pod: str) -> str:
+        """The newest warning about the pod; events are a help, not a need."""
+        try:
+            warnings = self.kube.warnings(self.params.namespace, pod)
+        except (PermanentError, TransientError):
+            return ""
+        return warnings[-1] if warnings else ""
+
+
+def _family(reason: str) -> str:
+    """The two reasons that alternate while an image cannot be pulled count as one."""
+    return "image" if "Image" in reason else reason
+
+
+def _complete(deployment: Object) -> bool:
+    """kubectl's rule of `rollout status`."""
+    status = deployment.get("status", {})
+    if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
+        return False
+    wanted = int(deployment["spec"].get("replicas", 1))
+    names = ("replicas", "updatedReplicas", "availableReplicas")
+    pods, updated, available = (int(status.get(name, 0)) for name in names)
+    return updated >= wanted and pods <= updated <= available

@@ -1,0 +1,49 @@
+"""Serve the adapter where the user wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from steps.common.errors import ParamsError
+from steps.common.history import Deployed, digest_of_plan, record_deployed
+from steps.common.progress import Progress
+from steps.common.training_plan import TrainingPlan, read_plan
+from steps.deploy.params import Params, Result
+from steps.deploy.process import deploy_process
+
+Target: TypeAlias = Callable[[Params, TrainingPlan, Progress], Result]
+
+
+def run(params: Params, *, progress: Progress, target: Target | None = None) -> Result:
+    """Deploy to the target, and note for the schedule what is deployed now."""
+    plan = read_plan(params.plan_file)
+    result = (target or _target(params))(params, plan, progress)
+    if params.history_file is not None:
+        _record(params, params.history_file)
+    return result
+
+
+def _target(params: Params) -> Target:
+    if params.target == "kubernetes":
+        # Takes most of a second to import, and a machine without a cluster needs none of it.
+        from steps.deploy.kubernetes import deploy_kubernetes
+
+        return deploy_kubernetes
+    return _deploy_process
+
+
+def _deploy_process(params: Params, plan: TrainingPlan, progress: Progress) -> Result:
+    if params.services_dir is None:
+        raise ParamsError("--services-dir: missing; --target process needs it")
+    return deploy_process(params, plan, params.services_dir, progress=progress)
+
+
+def _record(params: Params, history_file: Path) -> None:
+    deployed = Deployed(
+        dataset_digest=params.dataset_digest,
+        plan_digest=digest_of_plan(params.plan_file),
+        reference=params.reference,
+    )
+    record_deployed(history_file, deployed)

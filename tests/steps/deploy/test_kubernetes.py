@@ -1,0 +1,419 @@
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from steps.common.errors import PermanentError, StepError, TransientError
+from steps.common.progress import Progress
+from steps.deploy import kubernetes, manifests
+from steps.deploy.params import Params, Result
+from steps.deploy.rollout import Clock
+from steps.push.layout import write_image
+from tests.fakes.adapter import write_adapter
+from tests.fakes.kube import Cluster, Fault, Object, serving
+
+DIGEST = "sha256:" + "a" * 64
+REFERENCE = f"acr.io/team/phi@{DIGEST}"
+
+
+def params(**changes: Any) -> Params:
+    values: dict[str, Any] = {
+        "name": "phi",
+        "reference": REFERENCE,
+        "plan_file": Path("plan.yaml"),
+        "model_dir": "microsoft--Phi-3/abc",
+        "cache_dir": Path("/nowhere"),
+        "namespace": "team",
+        "image": "acr.io/argotune-serve:1",
+        "model_cache_claim": "models",
+        "question": "Hello?",
+        "timeout_seconds": 60.0,
+        "dataset_digest": "sha256:" + "d" * 64,
+    }
+    return Params(**values | changes)
+
+
+@pytest.fixture
+def service() -> Iterator[str]:
+    """What the Service's address leads to: answers every question with its prompt."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            prompt = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["prompt"]
+            body = json.dumps({"response": f"You said {prompt}"}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Time:
+    """A clock that a test's sleep moves on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def deploy(cluster: Cluster, endpoint: str, wanted: Params | None = None) -> Result:
+    time = Time()
+    with serving(cluster) as kube:
+        return kubernetes.deploy_service(
+            wanted or params(),
+            kube=kube,
+            progress=Progress(),
+            clock=Clock(now=lambda: time.now, sleep=time.sleep),
+            endpoint=lambda _: endpoint,
+        )
+
+
+def error(cluster: Cluster, wanted: Params | None = None) -> StepError:
+    with pytest.raises(StepError) as caught:
+        deploy(cluster, "http://127.0.0.1:1", wanted)
+    return caught.value
+
+
+def rolls_out(cluster: Cluster, applied: Object) -> None:
+    """A controller for which all goes well."""
+    applied["status"] = {
+        "observedGeneration": applied["metadata"]["generation"],
+        "replicas": 1,
+        "updatedReplicas": 1,
+        "availableReplicas": 1,
+    }
+
+
+def hangs(status: Object) -> Callable[[Cluster, Object], None]:
+    """A controller whose one pod stays with this status."""
+
+    def make_pod(cluster: Cluster, applied: Object) -> None:
+        if applied["kind"] != "Deployment":
+            return
+        applied["status"] = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1}
+        metadata = copy.deepcopy(applied["spec"]["template"]["metadata"]) | {"name": "phi-1"}
+        cluster.pods = [{"metadata": metadata, "status": status}]
+
+    return make_pod
+
+
+def waiting(reason: str, message: str = "") -> Object:
+    state = {"waiting": {"reason": reason, "message": message}}
+    return {"phase": "Pending", "containerStatuses": [{"state": state}]}
+
+
+def running_before(cluster: Cluster) -> Object:
+    """An older deploy's objects; gives the Deployment."""
+    cluster.on_apply = rolls_out
+    old = params(reference=f"acr.io/team/phi@sha256:{'b' * 64}")
+    with serving(cluster) as kube:
+        for manifest in (
+            manifests.network_policy(old),
+            manifests.service(old),
+            manifests.deployment(old, manifests.AdapterImage(reference=old.reference)),
+        ):
+            kube.apply(manifest)
+    deployment = cluster.objects["Deployment", "team", "phi"]
+    deployment["spec"]["template"]["metadata"]["creationTimestamp"] = None
+    cluster.requests.clear()
+    return copy.deepcopy(deployment)
+
+
+def test_a_service_is_applied_watched_and_asked(service: str) -> None:
+    cluster = Cluster(on_apply=rolls_out)
+    result = deploy(cluster, service)
+    assert result == Result(endpoint=service, answer="You said Hello?")
+    assert {kind for kind, _, _ in cluster.objects} == {"Deployment", "Service", "NetworkPolicy"}
+    applies = [request for request in cluster.requests if request.startswith("PATCH")]
+    assert all("fieldManager=argotune" in request for request in applies)
+    assert all("fieldValidation=Strict" in request for request in applies)
+    assert "dryRun=All" in applies[0]
+
+
+def test_the_services_address_is_the_clusters() -> None:
+    assert kubernetes._service_url(params()) == "http://phi.team.svc"
+
+
+def test_the_adapter_is_an_image_volume_where_the_cluster_has_them(service: str) -> None:
+    cluster = Cluster(on_apply=rolls_out)
+    deploy(cluster, service)
+    pod = cluster.objects["Deployment", "team", "phi"]["spec"]["template"]["spec"]
+    assert pod["volumes"][2] == {
+        "name": "adapter",
+        "image": {"reference": REFERENCE, "pullPolicy": "IfNotPresent"},
+    }
+
+
+def test_without_image_volumes_the_adapter_comes_from_the_model_cache(
+    service: str, tmp_path: Path
+) -> None:
+    adapter = write_adapter(tmp_path / "adapter")
+    files = list(adapter.iterdir())
+    layout = tmp_path / "image"
+    digest = write_image(layout, files, tag="1", created="2026", annotations={}).digest
+    older = tmp_path / "cache" / "adapters" / "phi" / "older"
+    older.mkdir(parents=True)
+    cluster = Cluster(on_apply=rolls_out, image_volumes=False)
+    wanted = params(
+        reference=f"acr.io/team/phi@{digest}", layout_dir=layout, cache_dir=tmp_path / "cache"
+    )
+    deploy(cluster, service, wanted)
+    directory = f"adapters/phi/{digest[7:23]}"
+    assert (tmp_path / "cache" / directory / "adapter_model.safetensors").is_file()
+    assert not older.exists()
+    pod = cluster.objects["Deployment", "team", "phi"]["spec"]["template"]["spec"]
+    assert f"--adapter-dir=/argotune/models/{directory}" in pod["containers"][0]["args"]
+    assert [volume["name"] for volume in pod["volumes"]] == ["models", "scratch"]
+
+
+def test_an_object_of_somebody_else_is_left_alone() -> None:
+    cluster = Cluster()
+    cluster.objects["Service", "team", "phi"] = {"metadata": {"name": "phi"}, "spec": {}}
+    assert str(error(cluster)) == (
+        "Service team/phi exists and is not argotune's; give the workspace another name"
+    )
+    assert list(cluster.objects) == [("Service", "team", "phi")]
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (
+            waiting("ErrImagePull", "acr.io/argotune-serve:1: not found"),
+            "pod phi-1 cannot start: ErrImagePull: acr.io/argotune-serve:1: not found",
+        ),
+        (
+            waiting("ImagePullBackOff", "Back-off pulling image"),
+            "pod phi-1 cannot start: ImagePullBackOff: Back-off pulling image",
+        ),
+        (
+            waiting("InvalidImageName", "couldn't parse image name"),
+            "pod phi-1 cannot start: InvalidImageName: couldn't parse image name",
+        ),
+        (
+            waiting("CreateContainerConfigError", 'secret "x" not found'),
+            'pod phi-1 cannot start: CreateContainerConfigError: secret "x" not found',
+        ),
+        (
+            {
+                "containerStatuses": [
+                    {
+                        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                        "lastState": {"terminated": {"reason": "Error", "exitCode": 1}},
+                        "restartCount": 1,
+                    }
+                ]
+            },
+            "the server of pod phi-1 ended with exit code 1; its log ends with: loading | "
+            "RuntimeError: no CUDA",
+        ),
+        (
+            {
+                "containerStatuses": [
+                    {
+                        "state": {"running": {}},
+                        "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}},
+                        "restartCount": 1,
+                    }
+                ]
+            },
+            "the server of pod phi-1 ran out of memory; it asks for 2 GiB (--memory-gib)",
+        ),
+        (
+            {
+                "phase": "Pending",
+                "conditions": [
+                    {
+                        "type": "PodScheduled",
+                        "status": "False",
+                        "reason": "Unschedulable",
+                        "message": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
+                    }
+                ],
+            },
+            "service phi was not ready within 60 s: Unschedulable: 0/1 nodes are available: 1 "
+            "Insufficient nvidia.com/gpu.; the old server keeps its GPU until the new one is ready",
+        ),
+        (
+            {
+                "phase": "Running",
+                "containerStatuses": [{"state": {"running": {}}, "started": False}],
+            },
+            "service phi was not ready within 60 s: loading the model",
+        ),
+        (
+            waiting("ContainerCreating"),
+            "service phi was not ready within 60 s: ContainerCreating (FailedMount: no claim)",
+        ),
+        (
+            {"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "no GPU"},
+            "service phi was not ready within 60 s: pod phi-1 failed: UnexpectedAdmissionError "
+            "no GPU",
+        ),
+    ],
+)
+def test_what_keeps_the_pod_from_serving_is_said(status: Object, message: str) -> None:
+    cluster = Cluster(on_apply=hangs(status), logs={"phi-1": "loading\nRuntimeError: no CUDA\n"})
+    cluster.events = [
+        {
+            "metadata": {},
+            "involvedObject": {"name": name},
+            "type": kind,
+            "reason": "FailedMount",
+            "message": text,
+            "lastTimestamp": "2026-01-01T00:00:00Z",
+        }
+        for name, kind, text in (
+            ("phi-1", "Warning", "no claim"),
+            ("phi-1", "Normal", "pulled"),
+            ("other", "Warning", "other"),
+        )
+    ]
+    found = error(cluster)
+    assert isinstance(found, PermanentError)
+    assert str(found) == message
+
+
+def test_a_wrong_image_ends_the_wait_within_a_minute() -> None:
+    time = Time()
+    cluster = Cluster(on_apply=hangs(waiting("ImagePullBackOff", "Back-off")))
+    with serving(cluster) as kube, pytest.raises(PermanentError):
+        kubernetes.deploy_service(
+            params(),
+            kube=kube,
+            progress=Progress(),
+            clock=Clock(now=lambda: time.now, sleep=time.sleep),
+        )
+    assert time.now < 60
+
+
+def test_pods_that_admission_refuses_end_the_wait() -> None:
+    def refuse(cluster: Cluster, applied: Object) -> None:
+        condition = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+        applied["status"] = {"observedGeneration": 1, "conditions": [condition]}
+
+    assert str(error(Cluster(on_apply=refuse))) == "no pod can be made: exceeded quota"
+
+
+def test_a_first_deploy_that_fails_leaves_nothing() -> None:
+    cluster = Cluster(on_apply=hangs(waiting("InvalidImageName", "bad")))
+    error(cluster)
+    assert cluster.objects == {}
+
+
+def test_the_old_service_comes_back_when_the_new_one_fails() -> None:
+    cluster = Cluster()
+    old = running_before(cluster)
+    cluster.on_apply = hangs(waiting("InvalidImageName", "bad"))
+    error(cluster)
+    new = cluster.objects["Deployment", "team", "phi"]
+    del old["spec"]["template"]["metadata"]["creationTimestamp"]
+    assert new["spec"] == old["spec"]
+    assert new["metadata"]["generation"] == old["metadata"]["generation"] + 2
+    assert {kind for kind, _, _ in cluster.objects} == {"Deployment", "Service", "NetworkPolicy"}
+    assert not any(request.startswith("DELETE") for request in cluster.requests)
+
+
+def test_a_service_that_does_not_answer_is_rolled_back() -> None:
+    cluster = Cluster()
+    old = running_before(cluster)
+    found = error(cluster)
+    assert isinstance(found, TransientError)
+    assert str(found).startswith("http://127.0.0.1:1/chat gave no answer: ")
+    del old["spec"]["template"]["metadata"]["creationTimestamp"]
+    assert cluster.objects["Deployment", "team", "phi"]["spec"] == old["spec"]
+
+
+def test_a_failed_roll_back_does_not_hide_the_failure(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = Cluster(on_apply=hangs(waiting("InvalidImageName", "bad")))
+    cluster.faults = [Fault("DELETE", "deployments", 403, "no right to delete")]
+    assert str(error(cluster)) == "pod phi-1 cannot start: InvalidImageName: bad"
+    assert "no right to delete" in caplog.text
+
+
+def test_old_pods_do_not_count(service: str) -> None:
+    looks = 0
+
+    def roll(cluster: Cluster, applied: Object) -> None:
+        if applied["kind"] != "Deployment":
+            return
+        annotations = {"argotune.dev/adapter": "the old one"}
+        labels = {"argotune.dev/service": "phi"}
+        metadata = {"name": "old", "labels": labels, "annotations": annotations}
+        cluster.pods = [{"metadata": metadata, "status": waiting("InvalidImageName")}]
+        applied["status"] = {"observedGeneration": 1, "replicas": 2, "updatedReplicas": 1}
+
+    cluster = Cluster(on_apply=roll)
+    time = Time()
+
+    def sleep(seconds: float) -> None:
+        nonlocal looks
+        looks += 1
+        time.sleep(seconds)
+        if looks == 3:
+            rolls_out(cluster, cluster.objects["Deployment", "team", "phi"])
+
+    with serving(cluster) as kube:
+        result = kubernetes.deploy_service(
+            params(),
+            kube=kube,
+            progress=Progress(),
+            clock=Clock(now=lambda: time.now, sleep=sleep),
+            endpoint=lambda _: service,
+        )
+    assert result.answer == "You said Hello?"
+    assert looks == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "message"),
+    [
+        (
+            Fault("GET", "deployments/phi", 403, "cannot get resource deployments"),
+            PermanentError,
+            "cannot read Deployment team/phi: cannot get resource deployments",
+        ),
+        (
+            Fault("PATCH", "services", 422, "spec.ports: Required value"),
+            PermanentError,
+            "cannot patch Service team/phi: spec.ports: Required value",
+        ),
+        (
+            Fault("PATCH", "services", 503, "apiserver not ready"),
+            TransientError,
+            "cannot patch Service team/phi: apiserver not ready",
+        ),
+    ],
+)
+def test_what_the_api_server_refuses_is_said(
+    fault: Fault, kind: type[StepError], message: str
+) -> None:
+    found = error(Cluster(on_apply=rolls_out, faults=[fault]))
+    assert type(found) is kind or isinstance(found, kind)
+    assert str(found) == message
+
+
+def test_an_api_server_that_is_away_is_a_transient_error() -> None:
+    with serving(Cluster()) as kube:
+        pass
+    with pytest.raises(TransientError, match="cannot read NetworkPolicy team/phi: the API server"):
+        kubernetes.deploy_service(params(), kube=kube, progress=Progress())

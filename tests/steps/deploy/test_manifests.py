@@ -1,0 +1,101 @@
+"""The manifests against the files in golden/; GOLDEN=write rewrites those."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from steps.deploy import manifests
+from steps.deploy.manifests import AdapterImage, AdapterInCache, Manifest
+from steps.deploy.params import Params
+
+GOLDEN = Path(__file__).parent / "golden"
+REFERENCE = "acr.io/team/phi@sha256:" + "a" * 64
+
+
+def params(**changes: Any) -> Params:
+    values: dict[str, Any] = {
+        "name": "phi",
+        "reference": REFERENCE,
+        "plan_file": Path("plan.yaml"),
+        "model_dir": "microsoft--Phi-3/abc",
+        "cache_dir": Path("/models"),
+        "namespace": "team",
+        "image": "acr.io/argotune-serve:1",
+        "model_cache_claim": "argotune-models",
+        "dataset_digest": "sha256:" + "d" * 64,
+    }
+    return Params(**values | changes)
+
+
+def gpu_params() -> Params:
+    return params(
+        gpus=1,
+        node_selector='{"gpu": "a100"}',
+        image_pull_secret="acr-push",
+        memory_gib=16.0,
+        timeout_seconds=1200.0,
+    )
+
+
+def on_gpu() -> list[Manifest]:
+    wanted = gpu_params()
+    adapter = AdapterImage(reference=REFERENCE)
+    return [
+        manifests.network_policy(wanted),
+        manifests.service(wanted),
+        manifests.deployment(wanted, adapter),
+    ]
+
+
+def on_cpu() -> list[Manifest]:
+    return [manifests.deployment(params(), AdapterInCache(directory="adapters/phi/aaaa"))]
+
+
+@pytest.mark.parametrize(("name", "build"), [("gpu", on_gpu), ("cpu", on_cpu)])
+def test_manifests_are_as_they_were(name: str, build: Any) -> None:
+    path = GOLDEN / f"{name}.yaml"
+    text = yaml.safe_dump_all(build(), sort_keys=False)
+    if os.environ.get("GOLDEN") == "write":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+@pytest.mark.parametrize("manifest", [*on_gpu()[2:], *on_cpu()])
+def test_pods_keep_the_restricted_pod_security_standard(manifest: Manifest) -> None:
+    pod = manifest["spec"]["template"]["spec"]
+    security = pod["securityContext"]
+    assert security["runAsNonRoot"] is True
+    assert security["runAsUser"] != 0
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+    allowed = {"persistentVolumeClaim", "emptyDir", "image"}
+    assert all(set(volume) - {"name"} <= allowed for volume in pod["volumes"])
+    for container in pod["containers"]:
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert not any("hostPort" in port for port in container["ports"])
+
+
+@pytest.mark.parametrize("manifest", [*on_gpu()[2:], *on_cpu()])
+def test_every_mount_has_its_volume_and_every_volume_its_mount(manifest: Manifest) -> None:
+    pod = manifest["spec"]["template"]["spec"]
+    mounts = {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert mounts == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_the_service_and_the_policy_select_the_servers_pods() -> None:
+    policy, service, deployment = on_gpu()
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    selectors = [
+        policy["spec"]["podSelector"]["matchLabels"],
+        service["spec"]["selector"],
+        deployment["spec"]["selector"]["matchLabels"],
+    ]
+    assert all(selector.items() <= labels.items() for selector in selectors)
