@@ -23,7 +23,8 @@ from steps.push.layout import write_image
 from tests.fakes.adapter import write_adapter, write_tiny_plan
 from tests.fakes.registry import docker_config, serving
 
-FAKE = Path(__file__).parents[2] / "fakes" / "serve.py"
+ROOT = Path(__file__).parents[3]
+FAKE_SERVE = [sys.executable, "-m", "tests.fakes.serve"]
 
 
 class Deployer:
@@ -60,7 +61,7 @@ class Deployer:
             self.plan,
             self.services_dir,
             progress=Progress(),
-            serve_command=[sys.executable, str(FAKE), f"--mode={mode}"],
+            serve_command=[*FAKE_SERVE, f"--mode={mode}"],
         )
 
     def service(self) -> Service:
@@ -115,7 +116,7 @@ params = Params(target="process", name="phi", reference=f"oci:{{root}}/image@{di
     plan_file=root / "plan.yaml", model_dir="m/0", cache_dir=root, services_dir=root / "services",
     dataset_digest="")
 deploy_process(params, read_plan(root / "plan.yaml"), root / "services", progress=Progress(),
-    serve_command=[sys.executable, {str(FAKE)!r}])
+    serve_command={FAKE_SERVE!r})
 """
     # With a pipe that the server still held, run() would wait for the server's end.
     done = subprocess.run(
@@ -124,7 +125,7 @@ deploy_process(params, read_plan(root / "plan.yaml"), root / "services", progres
         text=True,
         timeout=30,
         check=False,
-        env={**os.environ, "ARGO_PROGRESS_FILE": "/gone", "PYTHONPATH": str(FAKE.parents[2])},
+        env={**os.environ, "ARGO_PROGRESS_FILE": "/gone", "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
     service = deployer.service()
