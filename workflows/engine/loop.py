@@ -1,0 +1,232 @@
+"""The loop of a run: waits for pods, timers, signals and requests, and operates after each."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import FrameType
+
+from workflows.engine.listen import Listening
+from workflows.engine.model import JsonObject, Node, Phase, rfc3339
+from workflows.engine.operate import Operator, PodRequest
+from workflows.engine.record import Controls, Record
+from workflows.engine.runtime import Launcher
+from workflows.engine.supervise import (
+    PodEnded,
+    PodEvent,
+    PodLine,
+    PodProgress,
+    PodStarted,
+    RunningPod,
+)
+
+_CONTROL_POLL_SECONDS = 0.25  # how soon a request of another process is seen
+_PHASE_LABEL = "workflows.argoproj.io/phase"
+_COMPLETED_LABEL = "workflows.argoproj.io/completed"
+
+
+@dataclass(frozen=True, slots=True)
+class _Interrupt:
+    """Ctrl-C or SIGTERM."""
+
+
+@dataclass(slots=True)
+class _Active:
+    """A running pod, its deadline, and why it is being stopped."""
+
+    pod: RunningPod
+    deadline: float | None
+    deadline_message: str
+    stopped_because: str = ""
+
+
+class Loop:
+    """Runs one workflow to its end in the calling thread."""
+
+    operator: Operator
+
+    def __init__(
+        self,
+        workflow: JsonObject,
+        stored_spec: JsonObject,
+        run_dir: Path,
+        launcher: Launcher,
+        listening: Listening,
+    ) -> None:
+        self._workflow = workflow
+        self._stored_spec = stored_spec
+        self._launcher = launcher
+        self._listening = listening
+        self._record = Record(run_dir)
+        self._controls = Controls(run_dir)
+        self._events: SimpleQueue[PodEvent | _Interrupt] = SimpleQueue()
+        self._active: dict[str, _Active] = {}
+        self._wake_times: set[float] = set()
+        self._unsaved = True
+
+    def run(self) -> JsonObject:
+        """Runs to the end; the first interrupt stops the run, the second one at once."""
+        state = self.operator.state
+        state.on_change = self._node_changed
+        with self._interrupts():
+            self._operate()
+            while not state.phase.is_fulfilled or self._active:
+                self._handle(self._next_event())
+                self._follow_controls()
+                self._stop_overdue_pods()
+                self._operate()
+        self._save(durable=True)
+        return self._snapshot()
+
+    def start_pod(self, request: PodRequest) -> None:
+        """Starts a pod's thread; its events come to this loop."""
+        pod = RunningPod(
+            request.pod, self._launcher, self._events.put, wants_lines=self._listening.is_on
+        )
+        node_id = request.pod.identity.node_id
+        self._active[node_id] = _Active(pod, request.deadline, request.deadline_message)
+        if request.deadline is not None:
+            self.wake_at(request.deadline)
+        pod.start()
+
+    def wake_at(self, moment: float) -> None:
+        """Has the loop operate at that time (seconds since the epoch)."""
+        self._wake_times.add(moment)
+
+    def _operate(self) -> None:
+        now = time.time()
+        self._wake_times = {moment for moment in self._wake_times if moment > now}
+        self.operator.operate()
+        if self._unsaved and time.monotonic() >= self._record.due_at():
+            self._save()
+
+    def _next_event(self) -> PodEvent | _Interrupt | None:
+        try:
+            return self._events.get(timeout=self._patience())
+        except Empty:
+            return None
+
+    def _patience(self) -> float:
+        """Seconds until something has to be done even if nothing happens."""
+        waits = [_CONTROL_POLL_SECONDS]
+        waits += [moment - time.time() for moment in self._wake_times]
+        if self._unsaved:
+            waits.append(self._record.due_at() - time.monotonic())
+        return max(min(waits), 0.0)
+
+    def _handle(self, event: PodEvent | _Interrupt | None) -> None:
+        """Takes this event and those that wait behind it."""
+        while event is not None:
+            self._take(event)
+            try:
+                event = self._events.get_nowait()
+            except Empty:
+                return
+
+    def _take(self, event: PodEvent | _Interrupt) -> None:
+        state = self.operator.state
+        match event:
+            case PodStarted(node_id):
+                state.mark(state.nodes[node_id], Phase.RUNNING)
+            case PodProgress(node_id, progress):
+                state.nodes[node_id].progress = progress
+                self._node_changed(state.nodes[node_id])
+            case PodLine(node_id, text):
+                self._listening.line(node_id, text)
+            case PodEnded():
+                active = self._active.pop(event.node_id)
+                self.operator.pod_ended(event, active.stopped_because)
+            case _Interrupt():
+                self._interrupt()
+
+    def _interrupt(self) -> None:
+        """Stops what is not part of an exit handler; the second time, everything at once."""
+        if self.operator.shutdown:
+            self.operator.shutdown = "Terminate"
+            for active in self._active.values():
+                active.stopped_because = self._shutdown_message()
+                active.pod.kill()
+            return
+        self.operator.shutdown = "Stop"
+        state = self.operator.state
+        for node_id, active in self._active.items():
+            if not state.is_exit_handler(state.nodes[node_id]):
+                active.stopped_because = self._shutdown_message()
+                active.pod.stop()
+
+    def _shutdown_message(self) -> str:
+        return f"workflow shutdown with strategy:  {self.operator.shutdown}"
+
+    def _follow_controls(self) -> None:
+        if self._controls.stop_requested():
+            self._interrupt()
+        if self._controls.resume_requested():
+            self.operator.resume_suspended()
+
+    def _stop_overdue_pods(self) -> None:
+        now = time.time()
+        for active in self._active.values():
+            overdue = active.deadline is not None and now >= active.deadline
+            if overdue and not active.stopped_because:
+                active.stopped_because = active.deadline_message
+                active.pod.stop()
+
+    def _node_changed(self, node: Node) -> None:
+        self._unsaved = True
+        if self._listening.is_on:
+            self._listening.node(node.to_status())
+
+    def _save(self, *, durable: bool = False) -> None:
+        snapshot = self._snapshot()
+        self._record.save(snapshot, durable=durable)
+        self._unsaved = False
+        self._listening.workflow(snapshot)
+
+    def _snapshot(self) -> JsonObject:
+        """The Workflow object as it is now."""
+        state = self.operator.state
+        progress = state.update_progress()
+        completed = state.phase.is_fulfilled
+        status: JsonObject = {
+            "phase": str(state.phase),
+            "startedAt": None if state.started_at is None else rfc3339(state.started_at),
+            "finishedAt": None if state.finished_at is None else rfc3339(state.finished_at),
+            "progress": progress,
+            "nodes": {node.id: node.to_status() for node in state.nodes.values()},
+            "storedWorkflowTemplateSpec": self._stored_spec,
+        }
+        if state.message:
+            status["message"] = state.message
+        if state.outputs:
+            status["outputs"] = {"parameters": state.outputs}
+        if completed:
+            status["conditions"] = [{"type": "Completed", "status": "True"}]
+        metadata = self._workflow["metadata"]
+        labels = {
+            **(metadata.get("labels") or {}),
+            _PHASE_LABEL: str(state.phase),
+            _COMPLETED_LABEL: "true" if completed else "false",
+        }
+        return {**self._workflow, "metadata": {**metadata, "labels": labels}, "status": status}
+
+    @contextmanager
+    def _interrupts(self) -> Iterator[None]:
+        """Turns SIGINT and SIGTERM into events, where this is the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def interrupted(number: int, frame: FrameType | None) -> None:
+            self._events.put(_Interrupt())
+
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, interrupted) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

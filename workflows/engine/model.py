@@ -1,0 +1,194 @@
+"""Nodes of a run: what Argo's ``status.nodes`` holds, and their names and ids."""
+
+import re
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+JsonObject = dict[str, Any]
+
+_SEPARATOR = re.compile(r"^(?:\[\d+\])?\.")
+
+
+class Phase(StrEnum):
+    """A node's phase; a workflow has the ones from PENDING to ERROR without SKIPPED."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    SKIPPED = "Skipped"
+    FAILED = "Failed"
+    ERROR = "Error"
+    OMITTED = "Omitted"
+
+    @property
+    def is_fulfilled(self) -> bool:
+        """Whether nothing more will happen."""
+        return self not in (Phase.PENDING, Phase.RUNNING)
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether it ran to an end: skipped and omitted nodes did not."""
+        return self in (Phase.SUCCEEDED, Phase.FAILED, Phase.ERROR)
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it is Failed or Error."""
+        return self in (Phase.FAILED, Phase.ERROR)
+
+
+class NodeType(StrEnum):
+    """What a node stands for."""
+
+    POD = "Pod"
+    STEPS = "Steps"
+    STEP_GROUP = "StepGroup"
+    DAG = "DAG"
+    TASK_GROUP = "TaskGroup"
+    RETRY = "Retry"
+    SKIPPED = "Skipped"
+    SUSPEND = "Suspend"
+
+    @property
+    def has_progress(self) -> bool:
+        """Whether its progress is its own and not the sum of its children's."""
+        return self in (NodeType.POD, NodeType.SUSPEND)
+
+
+@dataclass(slots=True)
+class Node:
+    """One node; times are seconds since the epoch, written as RFC 3339."""
+
+    id: str
+    name: str
+    display_name: str
+    type: NodeType
+    phase: Phase
+    boundary_id: str = ""
+    template_name: str = ""
+    template_ref: JsonObject | None = None
+    template_scope: str = ""
+    message: str = ""
+    started_at: float = field(default_factory=time.time)
+    finished_at: float | None = None
+    progress: str = ""
+    inputs: JsonObject | None = None
+    outputs: JsonObject | None = None
+    children: list[str] = field(default_factory=list)
+    outbound_nodes: list[str] = field(default_factory=list)
+    host_node_name: str = ""
+    hooked: bool = False
+    retried: bool = False
+    waiting_for_lock: str = ""
+
+    def to_status(self) -> JsonObject:
+        """The node as Argo's NodeStatus; empty fields are left out."""
+        flags = {"hooked": self.hooked, "retried": self.retried}
+        status: JsonObject = {
+            "id": self.id,
+            "name": self.name,
+            "displayName": self.display_name,
+            "type": str(self.type),
+            "templateName": self.template_name,
+            "templateRef": self.template_ref,
+            "templateScope": self.template_scope,
+            "phase": str(self.phase),
+            "boundaryID": self.boundary_id,
+            "message": self.message,
+            "startedAt": rfc3339(self.started_at),
+            "finishedAt": None if self.finished_at is None else rfc3339(self.finished_at),
+            "progress": self.progress,
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "children": list(self.children),
+            "outboundNodes": list(self.outbound_nodes),
+            "hostNodeName": self.host_node_name,
+            "nodeFlag": {name: True for name, is_set in flags.items() if is_set},
+            "synchronizationStatus": (
+                {"waiting": self.waiting_for_lock} if self.waiting_for_lock else None
+            ),
+        }
+        return {key: value for key, value in status.items() if value not in (None, "", [], {})} | {
+            "finishedAt": status["finishedAt"]
+        }
+
+    @classmethod
+    def from_status(cls, status: JsonObject) -> "Node":
+        """The node that ``to_status`` wrote."""
+        flags = status.get("nodeFlag", {})
+        return cls(
+            id=status["id"],
+            name=status["name"],
+            display_name=status["displayName"],
+            type=NodeType(status["type"]),
+            phase=Phase(status["phase"]),
+            boundary_id=status.get("boundaryID", ""),
+            template_name=status.get("templateName", ""),
+            template_ref=status.get("templateRef"),
+            template_scope=status.get("templateScope", ""),
+            message=status.get("message", ""),
+            started_at=from_rfc3339(status["startedAt"]),
+            finished_at=(from_rfc3339(status["finishedAt"]) if status.get("finishedAt") else None),
+            progress=status.get("progress", ""),
+            inputs=status.get("inputs"),
+            outputs=status.get("outputs"),
+            children=list(status.get("children", [])),
+            outbound_nodes=list(status.get("outboundNodes", [])),
+            host_node_name=status.get("hostNodeName", ""),
+            hooked=flags.get("hooked", False),
+            retried=flags.get("retried", False),
+        )
+
+    @property
+    def output_parameters(self) -> list[JsonObject]:
+        """The output parameters, none where there are no outputs yet."""
+        found: list[JsonObject] = (self.outputs or {}).get("parameters", [])
+        return found
+
+    @property
+    def duration_seconds(self) -> float:
+        """From the start to the end, or to now."""
+        return (time.time() if self.finished_at is None else self.finished_at) - self.started_at
+
+
+def node_id(workflow_name: str, node_name: str) -> str:
+    """Argo's id of a node: the workflow's name for the root, else with the name's FNV-1a hash."""
+    if node_name == workflow_name:
+        return workflow_name
+    return f"{workflow_name}-{fnv1a32(node_name)}"
+
+
+def pod_name(workflow_name: str, node_name: str, template_name: str) -> str:
+    """Argo's name (v2) for the pod of a node; prefixes are cut so that it stays a valid name."""
+    if node_name == workflow_name:
+        return workflow_name
+    longest_prefix = 253 - 10 - 1  # a Kubernetes name without the hash and its dash
+    prefix = f"{workflow_name}-{template_name}" if template_name else workflow_name
+    return f"{prefix[: longest_prefix - 1]}-{fnv1a32(node_name)}"
+
+
+def display_name(node_name: str, boundary_name: str | None) -> str:
+    """The part of a node's name that its boundary's name does not say."""
+    if boundary_name is None:
+        return node_name
+    return _SEPARATOR.sub("", node_name.removeprefix(boundary_name))
+
+
+def fnv1a32(text: str) -> int:
+    """The 32-bit FNV-1a hash of ``text`` (http://www.isthe.com/chongo/tech/comp/fnv/)."""
+    value = 0x811C9DC5
+    for byte in text.encode():
+        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return value
+
+
+def rfc3339(moment: float) -> str:
+    """Seconds since the epoch as Kubernetes writes times: UTC, whole seconds."""
+    return datetime.fromtimestamp(int(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def from_rfc3339(text: str) -> float:
+    """Seconds since the epoch of a Kubernetes time."""
+    return datetime.fromisoformat(text).timestamp()

@@ -1,0 +1,154 @@
+"""The run directory: the Workflow object, who runs it, and how others ask it to stop."""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from workflows.engine.errors import EngineError
+from workflows.engine.model import JsonObject
+
+_RECORD = "workflow.json"
+_DOCUMENTS = "documents.json"
+_LOCK = "lock"
+_STOP = "control/stop"
+_RESUME = "control/resume"
+_LOCK_ATTEMPTS = 5  # is_running holds the lock for a moment
+_LOCK_PAUSE_SECONDS = 0.05
+_LEAST_SAVE_SECONDS = 0.1
+_SHARE_OF_TIME = 10  # a record is written for at most a tenth of the time
+
+
+def load_record(run_dir: Path) -> JsonObject:
+    """The Workflow object of a run, as last saved; EngineError where there is none."""
+    return _read(run_dir / _RECORD)
+
+
+def load_documents_of(run_dir: Path) -> list[JsonObject]:
+    """The documents that a run was started with."""
+    documents: list[JsonObject] = _read(run_dir / _DOCUMENTS)["documents"]
+    return documents
+
+
+def save_documents(run_dir: Path, documents: list[JsonObject]) -> None:
+    """Keeps the documents of a run, for resuming it."""
+    write_atomically(run_dir / _DOCUMENTS, json.dumps({"documents": documents}, indent=1))
+
+
+def is_running(run_dir: Path) -> bool:
+    """Whether an engine runs this directory now."""
+    try:
+        with (run_dir / _LOCK).open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def request_stop(run_dir: Path) -> None:
+    """Asks the engine of this run to stop as Ctrl-C does; its onExit handlers still run."""
+    _request(run_dir / _STOP)
+
+
+def request_resume(run_dir: Path) -> None:
+    """Asks the engine of this run to go on from where it is suspended."""
+    _request(run_dir / _RESUME)
+
+
+def _request(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+
+
+class Controls:
+    """The requests of other processes, each seen once."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._stop = run_dir / _STOP
+        self._resume = run_dir / _RESUME
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets what was asked of an earlier engine."""
+        self._stop.unlink(missing_ok=True)
+        self._resume.unlink(missing_ok=True)
+
+    def stop_requested(self) -> bool:
+        """Whether a stop was asked for since the last call."""
+        return _seen(self._stop)
+
+    def resume_requested(self) -> bool:
+        """Whether going on was asked for since the last call."""
+        return _seen(self._resume)
+
+
+def _seen(file: Path) -> bool:
+    if not file.exists():
+        return False
+    file.unlink(missing_ok=True)
+    return True
+
+
+@contextmanager
+def run_lock(run_dir: Path) -> Iterator[None]:
+    """Holds the run directory; EngineError where another engine holds it."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / _LOCK).open("a") as file:
+        for attempt in range(_LOCK_ATTEMPTS):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if attempt + 1 == _LOCK_ATTEMPTS:
+                    problem = f"{run_dir} is being run by another process"
+                    raise EngineError([problem]) from None
+                time.sleep(_LOCK_PAUSE_SECONDS)
+        yield
+
+
+class Record:
+    """Saves the Workflow object, not more often than its size allows."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._path = run_dir / _RECORD
+        self._next_save = 0.0
+
+    def due_at(self) -> float:
+        """The monotonic time from which a change may be saved."""
+        return self._next_save
+
+    def save(self, workflow: JsonObject, *, durable: bool = False) -> None:
+        """Writes the object; ``durable`` waits until it would survive a power cut."""
+        started = time.monotonic()
+        write_atomically(self._path, json.dumps(workflow, indent=1), durable=durable)
+        ended = time.monotonic()
+        self._next_save = ended + max(_LEAST_SAVE_SECONDS, (ended - started) * _SHARE_OF_TIME)
+
+
+def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
+    """Writes a file so that a reader sees the old or the new text, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _read(path: Path) -> JsonObject:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EngineError([f"{path.parent} holds no run: {path.name} is missing"]) from None
+    except (OSError, ValueError) as error:
+        raise EngineError([f"{path} cannot be read: {error}"]) from None
+    if not isinstance(found, dict):
+        raise EngineError([f"{path} cannot be read: it holds no object"])
+    return found

@@ -1,0 +1,184 @@
+"""Runs a workflow on this machine, and goes on with an interrupted run."""
+
+import copy
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from workflows.engine.docker import ContainerLauncher
+from workflows.engine.documents import Catalog, TemplateBase, executed_spec, select, to_workflow
+from workflows.engine.errors import EngineError, UnsupportedError
+from workflows.engine.listen import Listener, Listening
+from workflows.engine.locks import LockTable
+from workflows.engine.loop import Loop
+from workflows.engine.model import JsonObject, Node
+from workflows.engine.operate import Operator
+from workflows.engine.pods import PodFactory
+from workflows.engine.process import ProcessLauncher, inherited_environment
+from workflows.engine.record import load_documents_of, load_record, run_lock, save_documents
+from workflows.engine.refuse import unsupported
+from workflows.engine.resume import clear_pods, kept_nodes
+from workflows.engine.runtime import Launcher
+from workflows.engine.state import RunState
+from workflows.engine.substitute import substitute
+from workflows.engine.validate import problems_of
+from workflows.engine.variables import resolve_parameter_values, workflow_variables
+from workflows.engine.volumes import VolumeStore
+
+_PODS, _LOGS, _CLAIMS, _LOCKS = "pods", "logs", "claims", ".locks"
+
+
+def _own_environment() -> dict[str, str]:
+    return inherited_environment(os.environ)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """How and where a workflow is run."""
+
+    run_dir: Path
+    """Record, logs and volumes of this one run."""
+    claims_dir: Path
+    """Persistent volume claims, a directory each, kept between runs."""
+    working_dir: Path
+    """Where processes start whose container names no workingDir on a volume."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Values over those of ``spec.arguments.parameters``; never read as ``{{tags}}``."""
+    entrypoint: str | None = None
+    """The template to begin with, instead of ``spec.entrypoint``."""
+    runtime: Literal["process", "docker", "podman"] = "process"
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+    """Directories (or single files) that stand for Secrets; a file's name is its key."""
+    environ: Mapping[str, str] = field(default_factory=_own_environment)
+    """What every process finds in its environment besides the container's own variables."""
+    listener: Listener | None = None
+    name: str | None = None
+    """The workflow's name, instead of the document's or a random one."""
+    namespace: str = "default"
+    grace_seconds: float = 30.0
+    """From SIGTERM to SIGKILL, where the template's podSpecPatch does not say."""
+
+
+def run(documents: list[JsonObject], options: Options) -> JsonObject:
+    """Runs the workflow among ``documents`` and returns it with its status.
+
+    EngineError is raised before anything starts, with every problem; a run that fails is a
+    result.
+    """
+    with run_lock(options.run_dir):
+        return _started(documents, options).run()
+
+
+def resume(options: Options) -> JsonObject:
+    """Goes on with the run in ``run_dir``: what succeeded stays, the rest runs (again).
+
+    Name, uid, parameters and volumes stay; of the options, those that say what to run are not
+    looked at. A run that succeeded is returned as it is.
+    """
+    with run_lock(options.run_dir):
+        workflow = load_record(options.run_dir)
+        if workflow.get("status", {}).get("phase") == "Succeeded":
+            return workflow
+        return _resumed(workflow, load_documents_of(options.run_dir), options).run()
+
+
+def _started(documents: list[JsonObject], options: Options) -> Loop:
+    if problems := unsupported(documents):
+        raise UnsupportedError(problems)
+    if (options.run_dir / "workflow.json").exists():
+        raise EngineError([f"{options.run_dir} holds a run already: resume it or take another"])
+    workflow = to_workflow(select(documents), name=options.name, namespace=options.namespace)
+    catalog = Catalog.of(documents, options.secrets)
+    if options.entrypoint is not None:
+        workflow["spec"]["entrypoint"] = options.entrypoint
+    spec = copy.deepcopy(executed_spec(workflow, catalog))
+    _apply_metadata(workflow, spec)
+    known = workflow_variables(workflow, {**spec, "arguments": {}})
+    resolve_parameter_values(spec, options.parameters, known)
+    problems = problems_of(
+        workflow, spec, catalog, given=options.parameters, runtime=options.runtime,
+        environ=options.environ,
+    )  # fmt: skip
+    if problems:
+        raise EngineError(problems)
+    if options.parameters:
+        workflow["spec"].setdefault("arguments", {})["parameters"] = copy.deepcopy(
+            spec["arguments"]["parameters"]
+        )
+    save_documents(options.run_dir, documents)
+    return _loop(workflow, spec, catalog, options, RunState(workflow["metadata"]["name"]))
+
+
+def _resumed(workflow: JsonObject, documents: list[JsonObject], options: Options) -> Loop:
+    catalog = Catalog.of(documents, options.secrets)
+    spec = copy.deepcopy(workflow["status"]["storedWorkflowTemplateSpec"])
+    problems = problems_of(
+        workflow, spec, catalog, given={}, runtime=options.runtime, environ=options.environ
+    )
+    if problems:
+        raise EngineError(problems)
+    clear_pods(options.run_dir / _PODS, options.grace_seconds)
+    name = workflow["metadata"]["name"]
+    nodes = {
+        node_id: Node.from_status(status)
+        for node_id, status in workflow["status"].get("nodes", {}).items()
+    }
+    state = RunState(name, nodes=kept_nodes(nodes, name))
+    for node in state.nodes.values():
+        state.add_global_outputs(node.outputs)
+    return _loop(workflow, spec, catalog, options, state)
+
+
+def _apply_metadata(workflow: JsonObject, spec: JsonObject) -> None:
+    """Adds the labels and annotations of ``workflowMetadata`` to the workflow's own."""
+    for key, values in (spec.get("workflowMetadata") or {}).items():
+        metadata = workflow["metadata"]
+        metadata[key] = {**(metadata.get(key) or {}), **values}
+
+
+def _loop(
+    workflow: JsonObject, spec: JsonObject, catalog: Catalog, options: Options, state: RunState
+) -> Loop:
+    stored = copy.deepcopy(spec)
+    variables = workflow_variables(workflow, spec)
+    templates = spec.get("templates")
+    spec = substitute({k: v for k, v in spec.items() if k != "templates"}, variables)
+    base = TemplateBase.of(f"local/{state.workflow_name}", {"templates": templates})
+    volumes = VolumeStore(
+        claims_dir=options.claims_dir,
+        run_claims_dir=options.run_dir / _CLAIMS,
+        claim_templates=[
+            claim["metadata"]["name"] for claim in spec.get("volumeClaimTemplates") or []
+        ],
+        catalog=catalog,
+    )
+    pods = PodFactory(
+        volumes=volumes,
+        catalog=catalog,
+        pods_dir=options.run_dir / _PODS,
+        logs_dir=options.run_dir / _LOGS,
+        default_grace_seconds=options.grace_seconds,
+    )
+    loop = Loop(workflow, stored, options.run_dir, _launcher(options), Listening(options.listener))
+    loop.operator = Operator(
+        workflow=workflow,
+        spec=spec,
+        base=base,
+        catalog=catalog,
+        variables=variables,
+        state=state,
+        locks=LockTable(options.claims_dir / _LOCKS),
+        pods=pods,
+        start_pod=loop.start_pod,
+        wake_at=loop.wake_at,
+        suspended=bool(spec.get("suspend")),
+    )
+    return loop
+
+
+def _launcher(options: Options) -> Launcher:
+    if options.runtime == "process":
+        return ProcessLauncher(working_dir=options.working_dir, environ=options.environ)
+    return ContainerLauncher(options.runtime, environ=options.environ)

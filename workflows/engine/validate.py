@@ -1,0 +1,7 @@
+"""placeholder"""
+
+from typing import Any
+
+
+def problems_of(*a: Any, **k: Any) -> list[str]:
+    return []
