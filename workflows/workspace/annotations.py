@@ -1,0 +1,65 @@
+"""The annotations `argotune.dev/...` of a Workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from presets.loader import nearest
+from steps.common.fields import Field, fields_of
+from workflows.workspace.checks import is_dns_subdomain, is_quantity
+from workflows.workspace.fields import Fields
+from workflows.workspace.model import PREFIX, Options
+
+_CHECKS: Mapping[str, tuple[Callable[[str], bool], str]] = {
+    "model-cache-claim": (is_dns_subdomain, "the name of a PersistentVolumeClaim"),
+    "storage-class": (is_dns_subdomain, "the name of a StorageClass"),
+    "tune-cpu": (is_quantity, "a quantity such as 4"),
+    "tune-memory": (is_quantity, "a quantity such as 32Gi"),
+    "volume-size": (is_quantity, "a quantity such as 100Gi"),
+}
+
+
+def known_annotations() -> list[Field]:
+    """Every annotation with what it does, for the reference and the README."""
+    return fields_of(Options)
+
+
+def read_options(fields: Fields) -> Options:
+    """The options of the annotations, or of the flags in their place."""
+    known = {field.kebab: field for field in known_annotations()}
+    annotations, overrides = fields.mapping("metadata.annotations"), fields.overrides
+    ours = {
+        name.removeprefix(PREFIX): text
+        for name, text in annotations.items()
+        if name.startswith(PREFIX)
+    }
+    values: dict[str, Any] = {}
+    for name in [*ours, *(flag for flag in overrides if flag in known and flag not in ours)]:
+        path = f"--{name}" if name in overrides else f"metadata.annotations.{PREFIX}{name}"
+        text = overrides.get(name, ours.get(name, ""))
+        if name not in known:
+            fields.problems.append(f"{path}: unknown annotation; {_advice(name, known)}")
+            continue
+        problem = _problem(known[name], text)
+        if problem is not None:
+            fields.problems.append(f"{path}: {text!r}; accepted is {problem}")
+        elif text:
+            values[known[name].name] = text
+    return Options(**values)
+
+
+def _problem(field: Field, text: str) -> str | None:
+    if text == "":
+        return None
+    if field.choices and text not in field.choices:
+        return " or ".join(field.choices)
+    check, accepted = _CHECKS.get(field.kebab, (bool, ""))
+    return None if check(text) else accepted
+
+
+def _advice(name: str, known: Mapping[str, Field]) -> str:
+    found = nearest(name, known)
+    if found is not None:
+        return f"did you mean {PREFIX}{found}?"
+    return f"known are {', '.join(f'{PREFIX}{each}' for each in known)}"

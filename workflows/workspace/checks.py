@@ -1,0 +1,107 @@
+"""Checks of single values: names, labels, quantities, URLs, and what Argo would expand."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import unicodedata
+from urllib.parse import SplitResult, urlsplit
+
+_DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+_DNS_SUBDOMAIN = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+)
+_LABEL_NAME = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)")
+_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
+
+# Kaito's webhook for v1beta1, and the names that lead to the machine or the cluster itself.
+_METADATA_HOSTS = ("metadata.google.internal", "metadata.goog", "metadata.azure.com")
+_LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost")
+_CLUSTER_SUFFIXES = (".svc", ".cluster.local", ".internal")
+_AZURE_PLATFORM = ipaddress.ip_address("168.63.129.16")
+
+# Characters that Argo's substitution of parameters turns into invalid JSON.
+_NOT_JSON = "\U000e0001"
+
+
+def is_dns_label(text: str) -> bool:
+    """Whether Kubernetes takes it as the name of a Service: RFC 1035."""
+    return _DNS_LABEL.fullmatch(text) is not None
+
+
+def is_dns_subdomain(text: str) -> bool:
+    """Whether Kubernetes takes it as a name: RFC 1123."""
+    return _DNS_SUBDOMAIN.fullmatch(text) is not None
+
+
+def is_label_key(text: str) -> bool:
+    """Whether it is a label's key: NAME or PREFIX/NAME."""
+    prefix, slash, name = text.rpartition("/")
+    return _LABEL_NAME.fullmatch(name) is not None and (not slash or is_dns_subdomain(prefix))
+
+
+def is_label_value(text: str) -> bool:
+    """Whether it is a label's value, the empty one included."""
+    return text == "" or _LABEL_NAME.fullmatch(text) is not None
+
+
+def is_quantity(text: str) -> bool:
+    """Whether it is an amount as Kubernetes writes it, such as 100Gi."""
+    return _QUANTITY.fullmatch(text) is not None
+
+
+def unsafe(text: str, *, lines: bool = False) -> str | None:
+    """Why a text cannot be a parameter of a workflow; None when it can."""
+    if "{{" in text:
+        return "accepted is a text without '{{', which Argo would expand"
+    permitted = "\n\t" if lines else ""
+    for character in text:
+        control = unicodedata.category(character) == "Cc" and character not in permitted
+        if control or character in _NOT_JSON:
+            return f"accepted is a text without control characters, here U+{ord(character):04X}"
+    return None
+
+
+def url_problem(url: str, *, allow_loopback: bool) -> str | None:
+    """Why a dataset URL is refused; None when it may be fetched.
+
+    Only the text is looked at; the dataset step also checks every address that a name has.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "accepted is a URL such as https://HOST/FILE; its host or port is wrong"
+    if parts.scheme == "file":
+        return None if allow_loopback else "a file of this machine; --allow-loopback permits it"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "accepted are http and https URLs"
+    if port == 0:
+        return "accepted are ports from 1 to 65535"
+    return _authority_problem(parts, allow_loopback=allow_loopback)
+
+
+def _authority_problem(parts: SplitResult, *, allow_loopback: bool) -> str | None:
+    if parts.username is not None or parts.password is not None:
+        return "accepted is a URL without user and password"
+    host = (parts.hostname or "").rstrip(".").lower()
+    if host in _LOCAL_NAMES or host.endswith(".localhost"):
+        return None if allow_loopback else "this machine; --allow-loopback permits it"
+    if host in _METADATA_HOSTS:
+        return "a cloud's metadata service; accepted are public hosts"
+    if host.endswith(_CLUSTER_SUFFIXES) or host == "kubernetes.default":
+        return "a name inside the cluster; accepted are public hosts"
+    return _address_problem(host, allow_loopback=allow_loopback)
+
+
+def _address_problem(host: str, *, allow_loopback: bool) -> str | None:
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    if mapped.is_loopback:
+        return None if allow_loopback else "this machine; --allow-loopback permits it"
+    if not mapped.is_global or mapped.is_multicast or mapped == _AZURE_PLATFORM:
+        return "an internal address; accepted are public hosts"
+    return None

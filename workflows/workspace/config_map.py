@@ -1,0 +1,66 @@
+"""tuning.config: the ConfigMap beside the Workspace, or one that is found elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from workflows.workspace.fields import Fields
+
+CONFIG_KEY = "training_config.yaml"
+
+ConfigMaps = Sequence[Mapping[str, Any]]
+"""Each has a name: read_manifests saw to it."""
+FindConfigMap = Callable[[str | None, str], str | None]
+"""Namespace (None: the current one) and name of a ConfigMap -> its training_config.yaml."""
+
+
+def read_config_map(
+    fields: Fields, namespace: str | None, config_maps: ConfigMaps, find: FindConfigMap | None
+) -> str:
+    """The text of training_config.yaml; empty for the preset's defaults."""
+    wanted = fields.text("tuning.config")
+    named = [each for each in config_maps if each["metadata"]["name"] == wanted]
+    for name in sorted({each["metadata"]["name"] for each in config_maps} - {wanted}):
+        fields.warnings.append(
+            f"ConfigMap {name!r}: not used; tuning.config names "
+            f"{'none' if wanted is None else repr(wanted)}"
+        )
+    if wanted is None:
+        return ""
+    if len(named) > 1:
+        fields.problems.append(f"ConfigMap {wanted!r}: stands {len(named)} times; keep one")
+    if named:
+        return _config_of(fields, named[0], namespace)
+    text = find(namespace, wanted) if find is not None else None
+    if text is None:
+        where = "the files or the cluster" if find is not None else "the files"
+        fields.problems.append(
+            f"tuning.config: {wanted!r} is no ConfigMap in {where}; put it into the same file "
+            "after a line with ---, or leave tuning.config out for the preset's defaults"
+        )
+    return text or ""
+
+
+def _config_of(fields: Fields, config_map: Mapping[str, Any], namespace: str | None) -> str:
+    name = config_map["metadata"]["name"]
+    metadata, data = config_map["metadata"], config_map.get("data")
+    own_namespace = metadata.get("namespace")
+    if own_namespace is not None and namespace is not None and own_namespace != namespace:
+        fields.problems.append(
+            f"ConfigMap {name!r}: metadata.namespace: {own_namespace!r}; accepted is the "
+            f"Workspace's, {namespace!r}"
+        )
+    if not isinstance(data, dict) or CONFIG_KEY not in data:
+        keys = ", ".join(map(str, data)) if isinstance(data, dict) else "none"
+        fields.problems.append(f"ConfigMap {name!r}: data: {keys}; accepted is {CONFIG_KEY}")
+        return ""
+    for key in data.keys() - {CONFIG_KEY}:
+        fields.warnings.append(f"ConfigMap {name!r}: data.{key}: has no effect, as in Kaito")
+    text = data[CONFIG_KEY]
+    if not isinstance(text, str):
+        fields.problems.append(
+            f"ConfigMap {name!r}: data.{CONFIG_KEY}: {text!r}; accepted is a text, {CONFIG_KEY}: |"
+        )
+        return ""
+    return text

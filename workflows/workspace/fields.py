@@ -1,0 +1,139 @@
+"""Which fields a Workspace has, and reading one by its path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from presets.loader import nearest
+
+# Kaito 0.12, api/v1beta1/workspace_types.go; v1alpha1 has the same names. What is below a path
+# that is not listed here is not looked at.
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "": ("apiVersion", "kind", "metadata", "resource", "inference", "tuning", "status"),
+    "metadata": (
+        "name",
+        "namespace",
+        "labels",
+        "annotations",
+        # Set by the API server, and in what `kubectl get -o yaml` prints.
+        "creationTimestamp",
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "finalizers",
+        "generateName",
+        "generation",
+        "managedFields",
+        "ownerReferences",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    ),
+    "resource": ("count", "instanceType", "labelSelector", "partition", "preferredNodes"),
+    "resource.labelSelector": ("matchLabels", "matchExpressions"),
+    "tuning": ("preset", "method", "config", "input", "output"),
+    "tuning.preset": ("name", "accessMode", "presetOptions"),
+    "tuning.preset.presetOptions": (
+        "image",
+        "imagePullSecrets",
+        "modelAccessSecret",
+        "modelWeightsPVC",
+        "modelWeightsSubPath",
+    ),
+    "tuning.input": ("name", "urls", "image", "volumeSource", "imagePullSecrets"),
+    "tuning.output": ("image", "imagePushSecret", "volumeSource"),
+}
+
+
+class Fields:
+    """The fields of one manifest; flags of the command line stand in for some of them."""
+
+    def __init__(self, document: Mapping[str, Any], overrides: Mapping[str, str]) -> None:
+        self.document = document
+        self.overrides = overrides
+        self.problems: list[str] = []
+        """What is wrong whatever the command."""
+        self.warnings: list[str] = []
+        self.placeholders: list[str] = []
+        """What the user has to fill in before anything runs."""
+
+    def get(self, path: str) -> Any:
+        """The value at a path such as tuning.output.image; None where it or a parent is not."""
+        value: Any = self.document
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        return value
+
+    def shown(self, path: str, flag: str | None) -> str:
+        """What the user wrote it in: the field's path, or the flag."""
+        return f"--{flag}" if flag in self.overrides else path
+
+    def text(self, path: str, *, flag: str | None = None) -> str | None:
+        """A text; None where it is missing or empty. Anything else is a problem."""
+        value = self.get(path)
+        if flag is not None:
+            value = self.overrides.get(flag, value)
+        if value is None or value == "":
+            return None
+        if not isinstance(value, str):
+            self.problems.append(f"{path}: {value!r}; accepted is a text")
+            return None
+        return value
+
+    def required(self, path: str, accepted: str, *, flag: str | None = None) -> str | None:
+        """A text that must be there."""
+        before = len(self.problems)
+        value = self.text(path, flag=flag)
+        if value is None and len(self.problems) == before:
+            self.problems.append(f"{self.shown(path, flag)}: missing; accepted is {accepted}")
+        return value
+
+    def texts(self, path: str) -> list[str]:
+        """A list of texts; empty where it is missing. Anything else is a problem, and an item
+        that is no text becomes an empty one, so that the others keep their index."""
+        value = self.get(path)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            self.problems.append(f"{path}: {value!r}; accepted is a list of texts")
+            return []
+        for index, item in enumerate(value):
+            if not isinstance(item, str) or not item:
+                self.problems.append(f"{path}[{index}]: {item!r}; accepted is a text")
+        return [item if isinstance(item, str) else "" for item in value]
+
+    def mapping(self, path: str) -> dict[str, str]:
+        """A mapping of texts; empty where it is missing. Anything else is a problem."""
+        value = self.get(path)
+        if not isinstance(value, dict):
+            if value is not None:
+                self.problems.append(f"{path}: {value!r}; accepted is a mapping of texts")
+            return {}
+        for name, text in value.items():
+            if not isinstance(name, str) or not isinstance(text, str):
+                self.problems.append(f"{path}.{name}: {text!r}; accepted is a text, in quotes")
+        return {str(name): text for name, text in value.items() if isinstance(text, str)}
+
+
+def check_fields(fields: Fields) -> None:
+    """Report fields that Kaito does not have: it would drop them without a word."""
+    _check(fields.document, "", fields.problems)
+
+
+def _check(value: Mapping[str, Any], path: str, problems: list[str]) -> None:
+    for name, child in value.items():
+        child_path = f"{path}.{name}".lstrip(".")
+        if name not in FIELDS[path]:
+            problems.append(f"{child_path}: unknown field; {_advice(str(name), path)}")
+        elif child_path in FIELDS and isinstance(child, dict):
+            _check(child, child_path, problems)
+        elif child_path in FIELDS and child is not None:
+            problems.append(f"{child_path}: {child!r}; accepted is a mapping")
+
+
+def _advice(name: str, path: str) -> str:
+    elsewhere = [f"{home}.{name}".lstrip(".") for home, known in FIELDS.items() if name in known]
+    if elsewhere:
+        return f"did you mean {' or '.join(elsewhere)}?"
+    found = nearest(name, FIELDS[path])
+    return f"did you mean {found}?" if found else f"known are {', '.join(sorted(FIELDS[path]))}"

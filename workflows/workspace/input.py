@@ -1,0 +1,63 @@
+"""tuning.input: where the rows come from."""
+
+from __future__ import annotations
+
+import json
+
+from steps.common.urls import redact
+from workflows.workspace.checks import unsafe, url_problem
+from workflows.workspace.fields import Fields
+
+
+def read_urls(fields: Fields, allow_loopback: bool) -> tuple[str, ...]:
+    """The dataset URLs, all of them; no message shows their queries."""
+    urls = _urls_of_flag(fields) if "urls" in fields.overrides else _urls_of_file(fields)
+    for index, url in enumerate(urls):
+        if not url:
+            continue
+        path = f"{fields.shown('tuning.input.urls', 'urls')}[{index}]"
+        problem = url_problem(url, allow_loopback=allow_loopback) or unsafe(url)
+        if problem is not None:
+            fields.problems.append(f"{path}: {_shown_url(url)!r}: {problem}")
+        elif "?" in url:
+            fields.warnings.append(
+                f"{path}: the query of {redact(url)} is in no log, name or image, but it stands "
+                "in the workflow's arguments; it should be no lasting secret"
+            )
+    return tuple(urls)
+
+
+def _urls_of_flag(fields: Fields) -> list[str]:
+    try:
+        urls = json.loads(fields.overrides["urls"])
+    except json.JSONDecodeError:
+        urls = None
+    if not isinstance(urls, list) or not urls or not all(isinstance(url, str) for url in urls):
+        fields.problems.append('--urls: accepted is a JSON list of URLs, such as ["https://..."]')
+        return []
+    return urls
+
+
+def _urls_of_file(fields: Fields) -> list[str]:
+    given = [
+        name for name in ("urls", "image", "volumeSource") if fields.get(f"tuning.input.{name}")
+    ]
+    if len(given) != 1:
+        found = " and ".join(given) or "none"
+        fields.problems.append(
+            f"tuning.input: {found}; accepted is exactly one of urls, image and volumeSource"
+        )
+    for name in ("image", "volumeSource"):
+        if name in given:
+            fields.problems.append(
+                f"tuning.input.{name}: not supported yet; put the files behind https URLs and "
+                "name them in tuning.input.urls"
+            )
+    return fields.texts("tuning.input.urls")
+
+
+def _shown_url(url: str) -> str:
+    try:
+        return redact(url)
+    except ValueError:
+        return url.partition("?")[0].partition("#")[0].rpartition("@")[2]

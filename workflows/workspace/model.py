@@ -1,0 +1,74 @@
+"""A workspace as the rest of argotune sees it, whatever version of Kaito's API it came in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from presets.schema import Method
+
+PREFIX = "argotune.dev/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Annotations `argotune.dev/NAME` of the Workspace, for what Kaito has no word for. Each may
+    be left out; the name is the field's, with dashes."""
+
+    provider: Literal["existing", "local"] | None = None
+    """Where the GPU comes from: nodes of the cluster, or this machine. Default: local for
+    `argotune run`, existing for `argotune submit`."""
+    deploy_to: Literal["kubernetes", "process"] | None = None
+    """What serves the adapter: a Deployment, or a process of this machine. Default: process for
+    `argotune run`, kubernetes for `argotune submit`."""
+    question: str | None = None
+    """Asked once when the service is ready. Default: Hello! Who are you?"""
+    model_source: str | None = None
+    """Where the weights come from: hub, oci:IMAGE, dir:DIRECTORY or cache. Default: the
+    preset's."""
+    model_cache_claim: str | None = None
+    """PersistentVolumeClaim that keeps weights between runs. Default: argotune-models."""
+    tune_cpu: str | None = None
+    """CPUs that the tune pod asks for, a quantity. Default: 2."""
+    tune_memory: str | None = None
+    """Memory of the tune pod, a quantity. Default: 16Gi."""
+    volume_size: str | None = None
+    """Size of the run's volume, a quantity. Default: 100Gi."""
+    storage_class: str | None = None
+    """Storage class of the run's volume. Default: the cluster's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """One fine-tuning job."""
+
+    name: str
+    """A DNS label; also of the service and of the served adapter."""
+    namespace: str | None
+    """None: the one that the command works in."""
+    preset: str
+    """Name of the model preset, aliases resolved."""
+    method: Method
+    urls: tuple[str, ...]
+    """Dataset URLs; their queries may be secret."""
+    config: str
+    """Text of training_config.yaml; empty for the preset's defaults."""
+    output_image: str
+    """REGISTRY/REPOSITORY[:TAG], or oci:DIRECTORY[:TAG] with an absolute directory."""
+    push_secret: str | None
+    """Secret for the output image; None for oci: directories."""
+    instance_type: str | None
+    """Cloud SKU; None for existing nodes and this machine."""
+    label_selector: Mapping[str, str]
+    """Labels of the GPU nodes."""
+    model_source: str | None
+    """Where the weights come from instead of the preset's own place."""
+    model_access_secret: str | None
+    """Secret with the Hub's token for gated models."""
+    options: Options
+    warnings: tuple[str, ...]
+    """What the user may want to know, one sentence each."""
+    problems_before_submit: tuple[str, ...]
+    """What may stand in a file that is only looked at, but not in one that is run: placeholders
+    that the user has to fill in."""

@@ -1,0 +1,101 @@
+"""tuning.output: the image that the adapter becomes, and the secret to push it with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from steps.common.oci import LayoutReference, parse_reference
+from workflows.workspace.checks import is_dns_subdomain
+from workflows.workspace.fields import Fields
+
+_IMAGE = "tuning.output.image"
+_SECRET = "tuning.output.imagePushSecret"
+_ACCEPTED = "REGISTRY/REPOSITORY:TAG, or oci:DIRECTORY[:TAG] for an OCI layout on disk"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Where the adapter goes."""
+
+    image: str
+    push_secret: str | None
+
+
+def read_output(fields: Fields, base_dir: Path) -> Output:
+    """Read and check the output. A name that only its capital letters and underscores make wrong
+    is taken for a placeholder."""
+    if fields.get("tuning.output.volumeSource") is not None:
+        fields.problems.append(
+            "tuning.output.volumeSource: not supported, for a volume tells no digest to deploy; "
+            f"accepted is tuning.output.image: {_ACCEPTED}"
+        )
+        return Output(image="", push_secret=None)
+    text = fields.required(_IMAGE, _ACCEPTED, flag="output-image")
+    secret = fields.text(_SECRET, flag="push-secret")
+    if text is None:
+        return Output(image="", push_secret=secret)
+    if text.startswith("oci:"):
+        if secret is not None:
+            fields.warnings.append(f"{fields.shown(_SECRET, 'push-secret')}: not needed for oci:")
+        return Output(image=_layout(text, base_dir, fields), push_secret=None)
+    _check_image(text, fields)
+    _check_secret(secret, fields)
+    return Output(image=text, push_secret=secret)
+
+
+def _layout(text: str, base_dir: Path, fields: Fields) -> str:
+    try:
+        reference = parse_reference(text)
+    except ValueError as error:
+        fields.problems.append(f"{fields.shown(_IMAGE, 'output-image')}: {error}")
+        return ""
+    if not isinstance(reference, LayoutReference) or reference.digest is not None:
+        fields.problems.append(
+            f"{fields.shown(_IMAGE, 'output-image')}: {text!r}; accepted is a tag, for the "
+            "digest is not known before"
+        )
+        return ""
+    directory = (base_dir / reference.directory).resolve()
+    return str(LayoutReference(directory=directory, tag=reference.tag))
+
+
+def _check_image(text: str, fields: Fields) -> None:
+    path = fields.shown(_IMAGE, "output-image")
+    try:
+        reference = parse_reference(text)
+    except ValueError as error:
+        found = fields.placeholders if _is_image(_filled_in(text)) else fields.problems
+        found.append(f"{path}: {error}")
+        return
+    if reference.digest is not None:
+        fields.problems.append(
+            f"{path}: {text!r}; accepted is a tag, for the digest is not known before"
+        )
+
+
+def _check_secret(secret: str | None, fields: Fields) -> None:
+    path = fields.shown(_SECRET, "push-secret")
+    if secret is None:
+        fields.problems.append(
+            f"{path}: missing; accepted is the name of a secret of type "
+            "kubernetes.io/dockerconfigjson (not needed for oci:DIRECTORY)"
+        )
+    elif not is_dns_subdomain(secret):
+        found = fields.placeholders if is_dns_subdomain(_filled_in(secret)) else fields.problems
+        found.append(
+            f"{path}: {secret!r} is no name of a secret; it has lower-case letters, digits, "
+            "'-' and '.'"
+        )
+
+
+def _filled_in(text: str) -> str:
+    return text.lower().replace("_", "-")
+
+
+def _is_image(text: str) -> bool:
+    try:
+        parse_reference(text)
+    except ValueError:
+        return False
+    return True

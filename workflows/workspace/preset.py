@@ -1,0 +1,64 @@
+"""tuning.preset and tuning.method: what is tuned, and how."""
+
+from __future__ import annotations
+
+from presets.loader import UnknownName, model_preset
+from presets.schema import Method
+from workflows.workspace.checks import is_dns_subdomain
+from workflows.workspace.fields import Fields
+from workflows.workspace.model import PREFIX
+
+
+def read_preset(fields: Fields) -> str:
+    """The preset's own name, aliases resolved; empty where it is wrong."""
+    accepted = "one of `argotune presets`"
+    name = fields.required("tuning.preset.name", accepted, flag="preset")
+    if name is None:
+        return ""
+    try:
+        return model_preset(name).name
+    except UnknownName as error:
+        fields.problems.append(f"{fields.shown('tuning.preset.name', 'preset')}: {error}")
+        return ""
+
+
+def read_method(fields: Fields) -> Method:
+    """lora or qlora, in any case of letters as in Kaito."""
+    method = fields.required("tuning.method", "lora or qlora", flag="method")
+    lowered = (method or "qlora").lower()
+    if lowered == "lora":
+        return "lora"
+    if lowered != "qlora":
+        path = fields.shown("tuning.method", "method")
+        fields.problems.append(f"{path}: {method!r}; accepted are lora and qlora")
+    return "qlora"
+
+
+def read_model_source(fields: Fields, annotated: str | None) -> str | None:
+    """Kaito's private model image, or our annotation."""
+    image = fields.text("tuning.preset.presetOptions.image")
+    access = fields.get("tuning.preset.accessMode")
+    if access not in (None, "", "public", "private"):
+        fields.problems.append(
+            f"tuning.preset.accessMode: {access!r}; accepted are public and private"
+        )
+    if access == "private" and image is None:
+        fields.problems.append(
+            "tuning.preset.presetOptions.image: missing; accepted is the image of the weights, "
+            "for tuning.preset.accessMode is private"
+        )
+    if image is not None and annotated is not None:
+        fields.problems.append(
+            f"tuning.preset.presetOptions.image and metadata.annotations.{PREFIX}model-source "
+            "say where the weights are; keep one"
+        )
+    return annotated or (f"oci:{image}" if image else None)
+
+
+def read_model_access_secret(fields: Fields) -> str | None:
+    """The secret with the Hub's token."""
+    path = "tuning.preset.presetOptions.modelAccessSecret"
+    name = fields.text(path)
+    if name is not None and not is_dns_subdomain(name):
+        fields.problems.append(f"{path}: {name!r}; accepted is the name of a secret")
+    return name

@@ -1,0 +1,224 @@
+"""Reads a Workspace and its ConfigMap; every problem comes in one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from steps.plan.params import Params
+from workflows.workspace.annotations import read_options
+from workflows.workspace.checks import is_dns_label, unsafe
+from workflows.workspace.config_map import (
+    CONFIG_KEY,
+    ConfigMaps,
+    FindConfigMap,
+    read_config_map,
+)
+from workflows.workspace.documents import read_manifests
+from workflows.workspace.errors import WorkspaceError
+from workflows.workspace.fields import Fields, check_fields
+from workflows.workspace.input import read_urls
+from workflows.workspace.model import PREFIX, Workspace
+from workflows.workspace.output import read_output
+from workflows.workspace.preset import (
+    read_method,
+    read_model_access_secret,
+    read_model_source,
+    read_preset,
+)
+from workflows.workspace.resource import read_instance_type, read_label_selector
+
+OVERRIDES = (
+    "name",
+    "preset",
+    "method",
+    "urls",
+    "output-image",
+    "push-secret",
+    "instance-type",
+    "provider",
+    "deploy-to",
+    "question",
+    "model-source",
+    "model-cache-claim",
+    "tune-cpu",
+    "tune-memory",
+    "volume-size",
+    "storage-class",
+)
+"""Flags that may stand in for a field; `urls` is a JSON list, the others are texts."""
+
+CheckPlan = Callable[[Params], Sequence[str]]
+"""The plan's problems with a workspace that is wrong anyway, to name all in one answer."""
+
+_DNS_LABEL = "lower-case letters, digits and '-', a letter first, at most 63"
+_REFUSED = {
+    "resource.partition": "not for tuning; accepted is to leave it out",
+    "tuning.preset.presetOptions.modelWeightsPVC": (
+        f"for inference only; weights on a volume are {PREFIX}model-source: dir:DIRECTORY"
+    ),
+    "tuning.preset.presetOptions.modelWeightsSubPath": (
+        f"for inference only; weights on a volume are {PREFIX}model-source: dir:DIRECTORY"
+    ),
+    "tuning.preset.presetOptions.imagePullSecrets": (
+        "not supported; accepted is an image that needs no login"
+    ),
+}
+_WITHOUT_EFFECT = {
+    "resource.preferredNodes": "nodes are found by resource.labelSelector (deprecated in Kaito)",
+    "tuning.input.imagePullSecrets": "tuning.input.urls need none",
+    "tuning.input.name": "all URLs make one dataset",
+}
+
+
+def read_workspace(
+    texts: Sequence[tuple[str, str]],
+    *,
+    base_dir: Path,
+    allow_loopback: bool,
+    overrides: Mapping[str, str] | None = None,
+    find_config_map: FindConfigMap | None = None,
+    check_plan: CheckPlan | None = None,
+) -> Workspace:
+    """Read the one Workspace of the texts, each with the name of its file.
+
+    Relative `oci:` directories are below `base_dir`. Where tuning.config names a ConfigMap that
+    is not in the texts, `find_config_map` looks for it elsewhere, as in a cluster. Raises
+    WorkspaceError with every problem of the files, and then the plan's too.
+    """
+    manifests = read_manifests(texts)
+    fields = Fields(manifests.workspace, overrides or {})
+    fields.warnings += manifests.warnings
+    _check_overrides(fields)
+    check_fields(fields)
+    _check_tuning(fields)
+    workspace = _read(fields, manifests.config_maps, find_config_map, base_dir, allow_loopback)
+    _check_refused_fields(fields)
+    _check_texts(workspace, fields)
+    if not fields.problems:
+        return _with_remarks(workspace, fields)
+    if check_plan is not None and workspace.preset:
+        fields.problems += check_plan(plan_params(workspace))
+    raise WorkspaceError(fields.problems)
+
+
+def plan_params(workspace: Workspace) -> Params:
+    """The plan step's parameters for a workspace: what the command plans with first."""
+    return Params(
+        name=workspace.name,
+        preset=workspace.preset,
+        method=workspace.method,
+        config=workspace.config,
+        instance_type=workspace.instance_type,
+        model_source=workspace.model_source,
+    )
+
+
+def _read(
+    fields: Fields,
+    config_maps: ConfigMaps,
+    find_config_map: FindConfigMap | None,
+    base_dir: Path,
+    allow_loopback: bool,
+) -> Workspace:
+    namespace = _read_namespace(fields)
+    options = read_options(fields)
+    output = read_output(fields, base_dir)
+    return Workspace(
+        name=_read_name(fields),
+        namespace=namespace,
+        preset=read_preset(fields),
+        method=read_method(fields),
+        urls=read_urls(fields, allow_loopback),
+        config=read_config_map(fields, namespace, config_maps, find_config_map),
+        output_image=output.image,
+        push_secret=output.push_secret,
+        instance_type=read_instance_type(fields),
+        label_selector=read_label_selector(fields),
+        model_source=read_model_source(fields, options.model_source),
+        model_access_secret=read_model_access_secret(fields),
+        options=options,
+        warnings=(),
+        problems_before_submit=(),
+    )
+
+
+def _read_name(fields: Fields) -> str:
+    name = fields.required("metadata.name", _DNS_LABEL, flag="name")
+    if name is not None and not is_dns_label(name):
+        path = fields.shown("metadata.name", "name")
+        fields.problems.append(f"{path}: {name!r}; accepted are {_DNS_LABEL}")
+    return name or ""
+
+
+def _read_namespace(fields: Fields) -> str | None:
+    namespace = fields.text("metadata.namespace")
+    if namespace is not None and not is_dns_label(namespace):
+        fields.problems.append(f"metadata.namespace: {namespace!r}; accepted are {_DNS_LABEL}")
+    return namespace
+
+
+def _check_overrides(fields: Fields) -> None:
+    for name in fields.overrides.keys() - set(OVERRIDES):
+        fields.problems.append(f"--{name}: unknown; known are {', '.join(OVERRIDES)}")
+
+
+def _check_tuning(fields: Fields) -> None:
+    """Exactly one of tuning and inference, and of these tuning; without it nothing more is read."""
+    if fields.document.get("apiVersion") == "kaito.sh/v1alpha1":
+        fields.warnings.append(
+            "apiVersion: kaito.sh/v1alpha1 is Kaito's older version; v1beta1 reads the same"
+        )
+    tuning, inference = fields.get("tuning"), fields.get("inference")
+    if tuning is not None and inference is not None:
+        fields.problems.append("inference: accepted is one of tuning and inference, not both")
+    if isinstance(tuning, dict):
+        return
+    if tuning is None and inference is not None:
+        fields.problems.append(
+            "inference: this Workspace only serves a model; argotune tunes one and then serves it, "
+            "accepted is tuning"
+        )
+    elif tuning is None:
+        fields.problems.append("tuning: missing; accepted are preset, method, input and output")
+    raise WorkspaceError(fields.problems)
+
+
+def _check_refused_fields(fields: Fields) -> None:
+    for path, reason in _REFUSED.items():
+        if fields.get(path):
+            fields.problems.append(f"{path}: {reason}")
+    for path, reason in _WITHOUT_EFFECT.items():
+        if fields.get(path):
+            fields.warnings.append(f"{path}: has no effect: {reason}")
+
+
+def _check_texts(workspace: Workspace, fields: Fields) -> None:
+    """What Argo would expand or could not carry; input.py checks the URLs, with their index."""
+    options = {
+        f"metadata.annotations.{PREFIX}{name.replace('_', '-')}": text
+        for name, text in vars(workspace.options).items()
+    }
+    texts = {
+        "resource.instanceType": workspace.instance_type,
+        "tuning.output.image": workspace.output_image,
+        "tuning.preset.presetOptions.image": fields.get("tuning.preset.presetOptions.image"),
+        **options,
+    }
+    for path, text in texts.items():
+        problem = unsafe(text) if isinstance(text, str) else None
+        if problem is not None:
+            fields.problems.append(f"{path}: {text!r}; {problem}")
+    problem = unsafe(workspace.config, lines=True)
+    if problem is not None:
+        fields.problems.append(f"tuning.config: {CONFIG_KEY}: {problem}")
+
+
+def _with_remarks(workspace: Workspace, fields: Fields) -> Workspace:
+    to_fill_in = [f"{placeholder} (to be filled in)" for placeholder in fields.placeholders]
+    return replace(
+        workspace,
+        warnings=(*fields.warnings, *to_fill_in),
+        problems_before_submit=tuple(fields.placeholders),
+    )

@@ -1,0 +1,53 @@
+"""resource: which machine, and which labels its nodes have."""
+
+from __future__ import annotations
+
+from workflows.workspace.checks import is_label_key, is_label_value
+from workflows.workspace.fields import Fields
+
+# Kaito and Karpenter put these on nodes themselves, so Kaito takes them out of the selector.
+_RESERVED_LABELS = ("kaito.sh/", "karpenter.sh/", "karpenter.azure.com/", "karpenter.k8s.aws/")
+_V1ALPHA1_INSTANCE_TYPE = "Standard_NC24ads_A100_v4"
+
+
+def read_instance_type(fields: Fields) -> str | None:
+    """The cloud SKU; None for existing nodes and this machine."""
+    count = fields.get("resource.count")
+    if count is not None and (isinstance(count, bool) or count != 1):
+        fields.problems.append(f"resource.count: {count!r}; accepted is 1 for tuning")
+    if "instance-type" in fields.overrides or fields.get("resource.instanceType") is not None:
+        return fields.text("resource.instanceType", flag="instance-type")
+    if fields.document.get("apiVersion") != "kaito.sh/v1alpha1":
+        return None
+    fields.warnings.append(
+        f"resource.instanceType: missing, which is {_V1ALPHA1_INSTANCE_TYPE} in v1alpha1; "
+        "write an empty text for existing nodes or this machine"
+    )
+    return _V1ALPHA1_INSTANCE_TYPE
+
+
+def read_label_selector(fields: Fields) -> dict[str, str]:
+    """The labels that the GPU nodes have."""
+    selector = fields.get("resource.labelSelector")
+    if selector is None:
+        fields.problems.append(
+            "resource.labelSelector: missing; accepted is matchLabels, whose labels the GPU "
+            "nodes have"
+        )
+    if fields.get("resource.labelSelector.matchExpressions"):
+        fields.problems.append(
+            "resource.labelSelector.matchExpressions: not supported; accepted is matchLabels"
+        )
+    labels = fields.mapping("resource.labelSelector.matchLabels")
+    return {key: value for key, value in labels.items() if _is_usable(fields, key, value)}
+
+
+def _is_usable(fields: Fields, key: str, value: str) -> bool:
+    path = f"resource.labelSelector.matchLabels.{key}"
+    if not is_label_key(key) or not is_label_value(value):
+        fields.problems.append(f"{path}: {value!r}; accepted are a label's key and value")
+        return False
+    if key.startswith(_RESERVED_LABELS):
+        fields.warnings.append(f"{path}: left out, as Kaito does; nodes get it by themselves")
+        return False
+    return True
