@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from steps.common import log
+from steps.common.clock import REAL_CLOCK, Clock
 from steps.common.errors import PermanentError, StepError
 from steps.common.kube import ApiRefusal, Kube, Object, connect
 from steps.common.oci import ImageReference
@@ -21,12 +21,11 @@ from steps.deploy.adapter import unpack_adapter
 from steps.deploy.ask import ask
 from steps.deploy.manifests import Adapter, AdapterImage, AdapterInCache
 from steps.deploy.params import Params, Result
-from steps.deploy.rollout import Clock, Rollout
+from steps.deploy.rollout import Rollout
 
 _LOGGER = logging.getLogger(__name__)
 _KINDS = ("NetworkPolicy", "Service", "Deployment")
 _NO_IMAGE_VOLUMES = ("must specify a volume type", "field not declared in schema")
-_REAL_CLOCK = Clock(now=time.monotonic, sleep=time.sleep)
 _ASK_SECONDS = 300.0
 
 
@@ -50,7 +49,7 @@ def deploy_service(
     *,
     kube: Kube,
     progress: Progress,
-    clock: Clock = _REAL_CLOCK,
+    clock: Clock = REAL_CLOCK,
     endpoint: Callable[[Params], str] | None = None,
 ) -> Result:
     """Apply the objects, watch the rollout, and ask the service its question.

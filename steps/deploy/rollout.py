@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from steps.common import log
+from steps.common.clock import Clock
 from steps.common.errors import PermanentError, StepError, TransientError
 from steps.common.kube import Kube, Object
 from steps.common.progress import Progress
@@ -35,14 +36,6 @@ _HOPELESS = re.compile(
     r"|no such host|no match for platform",
     re.IGNORECASE,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clock:
-    """The time, and how to let it pass; tests bring their own."""
-
-    now: Callable[[], float]
-    sleep: Callable[[float], None]
 
 
 @dataclass

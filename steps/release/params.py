@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from steps.common.errors import ParamsError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
@@ -14,6 +16,10 @@ class Params:
     """The provider that provision used."""
     run: str
     """UID of the run."""
+
+    def __post_init__(self) -> None:
+        if not self.run:
+            raise ParamsError("--run: empty; give the run's UID")
 
 
 @dataclass(frozen=True, kw_only=True)

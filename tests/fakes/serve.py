@@ -1,6 +1,6 @@
 """A stand-in for `python -m steps.serve`: the same flags and endpoints, and no model.
 
-    python -m tests.fakes.serve --mode=MODE --model-dir=... --adapter-dir=... --name=... --port=0 ...
+    python -m tests.fakes.serve --mode=MODE --model-dir=... --adapter-dir=... --name=... ...
 
 MODE is well, crash (ends after a message), mute (never lists the adapter), or broken (lists it,
 and answers a question with 500).

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from steps.common.clock import Clock
 from steps.common.errors import PermanentError, StepError, TransientError
 from steps.common.progress import Progress
 from steps.deploy import kubernetes, manifests
 from steps.deploy.params import Params, Result
-from steps.deploy.rollout import Clock
 from steps.push.layout import write_image
 from tests.fakes.adapter import write_adapter
 from tests.fakes.kube import Cluster, Fault, Object, serving
