@@ -123,7 +123,9 @@ class _Dag:
     def _is_done(self, node: Node) -> bool:
         """Whether a task and its hooks are through."""
         return node.phase.is_fulfilled and all(
-            child.phase.is_fulfilled for child in self._state.children(node) if child.hooked
+            child.phase.is_fulfilled
+            for child in self._state.children(node)
+            if child.hooked and not child.retried
         )
 
     def _skip(self, task: JsonObject, phase: Phase, message: str, name: str = "") -> None:
@@ -299,7 +301,7 @@ class _Dag:
             return node.children
         found: list[str] = []
         for child in reversed(self._state.children(node)):
-            found.extend([child.id] if child.hooked else child.children)
+            found.extend(child.children if child.retried else [child.id])
         return found
 
     def _judge(self, phases: dict[str, Phase | None]) -> Phase:

@@ -175,7 +175,7 @@ TABLES: Mapping[str, Table] = {
     "WorkflowMetadata": {
         "labels": _VALUE,
         "annotations": _VALUE,
-        "labelsFrom": Refuse("write the labels out"),
+        "labelsFrom": _VALUE,
     },
     "WorkflowTemplateRef": {"name": _VALUE, "clusterScope": _VALUE},
     "TemplateRef": {"name": _VALUE, "template": _VALUE, "clusterScope": _VALUE},

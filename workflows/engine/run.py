@@ -9,7 +9,8 @@ from typing import Literal
 
 from workflows.engine.docker import ContainerLauncher
 from workflows.engine.documents import Catalog, TemplateBase, executed_spec, select, to_workflow
-from workflows.engine.errors import EngineError, UnsupportedError
+from workflows.engine.errors import EngineError, ExpressionError, UnsupportedError
+from workflows.engine.expr import evaluate
 from workflows.engine.listen import Listener, Listening
 from workflows.engine.locks import LockTable
 from workflows.engine.loop import Loop
@@ -94,9 +95,10 @@ def _started(documents: list[JsonObject], options: Options) -> Loop:
     if options.entrypoint is not None:
         workflow["spec"]["entrypoint"] = options.entrypoint
     spec = copy.deepcopy(executed_spec(workflow, catalog))
-    _apply_metadata(workflow, spec)
+    _add_metadata(workflow, spec)
     known = workflow_variables(workflow, {**spec, "arguments": {}})
     resolve_parameter_values(spec, options.parameters, known)
+    _add_computed_labels(workflow, spec)
     problems = problems_of(
         workflow, spec, catalog, given=options.parameters, runtime=options.runtime,
         environ=options.environ,
@@ -131,11 +133,31 @@ def _resumed(workflow: JsonObject, documents: list[JsonObject], options: Options
     return _loop(workflow, spec, catalog, options, state)
 
 
-def _apply_metadata(workflow: JsonObject, spec: JsonObject) -> None:
+def _add_metadata(workflow: JsonObject, spec: JsonObject) -> None:
     """Adds the labels and annotations of ``workflowMetadata`` to the workflow's own."""
-    for key, values in (spec.get("workflowMetadata") or {}).items():
-        metadata = workflow["metadata"]
+    metadata = workflow["metadata"]
+    for key in ("labels", "annotations"):
+        values = (spec.get("workflowMetadata") or {}).get(key) or {}
         metadata[key] = {**(metadata.get(key) or {}), **values}
+
+
+def _add_computed_labels(workflow: JsonObject, spec: JsonObject) -> None:
+    """Adds the labels of ``workflowMetadata.labelsFrom``: expressions over ``workflow.*``."""
+    environment = workflow_variables(workflow, spec).environment()
+    problems: list[str] = []
+    for name, source in ((spec.get("workflowMetadata") or {}).get("labelsFrom") or {}).items():
+        where = f"spec.workflowMetadata.labelsFrom.{name}"
+        try:
+            value = evaluate(source["expression"], environment)
+        except ExpressionError as error:
+            problems.append(f"{where}: {error}")
+            continue
+        if not isinstance(value, str):
+            problems.append(f"{where}: {source['expression']!r} is {value!r}, expected a string")
+            continue
+        workflow["metadata"]["labels"][name] = value
+    if problems:
+        raise EngineError(problems)
 
 
 def _loop(

@@ -116,7 +116,7 @@ class RunState:
 
     def attempts(self, retry_node: Node) -> list[Node]:
         """The attempts of a retry node, without its hooks."""
-        return [child for child in self.children(retry_node) if not child.hooked]
+        return [child for child in self.children(retry_node) if child.retried]
 
     def result_node(self, node: Node) -> Node:
         """The node whose outputs count: a retry node's last attempt, else the node itself."""

@@ -1,7 +1,522 @@
-"""placeholder"""
+"""What makes a workflow impossible to run, found before it starts and all at once."""
 
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from workflows.engine.depends import Dependencies, dependencies
+from workflows.engine.documents import Catalog, TemplateBase
+from workflows.engine.durations import parse_duration_seconds
+from workflows.engine.errors import ExpressionError, PodError
+from workflows.engine.govalues import any_string
+from workflows.engine.images import container_problems, reference_problems, runtime_problems
+from workflows.engine.locks import lock_names
+from workflows.engine.loops import is_loop
+from workflows.engine.model import JsonObject
+from workflows.engine.names import (
+    RETRY_NAMES,
+    Known,
+    expression_problems,
+    item_names,
+    result_names,
+    tag_problems,
+)
+from workflows.engine.operate import exit_hook
+from workflows.engine.retry import POLICIES
+from workflows.engine.state import Caller
+from workflows.engine.substitute import Scope
+from workflows.engine.templates import KINDS, POD_KINDS, find, kind_of, with_defaults
+from workflows.engine.variables import workflow_variables
 
-def problems_of(*a: Any, **k: Any) -> list[str]:
+_WORKFLOW_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+_FIELD_NAME = re.compile(r"^[a-zA-Z0-9][-a-zA-Z0-9]*$")
+_LONGEST_NAME = 63
+_RUNTIME_NAMES = frozenset(
+    {
+        "workflow.status", "workflow.failures", "workflow.duration", "node.name", "steps.name",
+        "tasks.name",
+    }
+)  # fmt: skip
+_STEP_TAGS = frozenset(
+    {
+        "arguments", "when", "withItems", "withParam", "withSequence", "template", "templateRef",
+        "continueOn",
+    }
+)  # fmt: skip
+
+
+def problems_of(
+    workflow: JsonObject,
+    spec: JsonObject,
+    catalog: Catalog,
+    *,
+    given: Mapping[str, str],
+    runtime: str,
+    environ: Mapping[str, str],
+) -> list[str]:
+    """Every reason why this workflow cannot run here; Argo refuses most of them too."""
+    variables = workflow_variables(workflow, spec)
+    checker = _Checker(
+        workflow=workflow,
+        spec=spec,
+        catalog=catalog,
+        runtime=runtime,
+        environ=environ,
+        variables=variables,
+        everywhere=_everywhere(spec, catalog, variables),
+    )
+    problems = [*checker.workflow_problems(given), *runtime_problems(runtime, environ)]
+    return list(dict.fromkeys(problems))
+
+
+def _everywhere(spec: JsonObject, catalog: Catalog, variables: Scope) -> Known:
+    """The variables of the workflow, with the global outputs of every template."""
+    specs = [
+        spec,
+        *(t.get("spec") or {} for t in catalog.workflow_templates.values()),
+        *(t.get("spec") or {} for t in catalog.cluster_templates.values()),
+    ]
+    names, prefixes = set(variables) | _RUNTIME_NAMES, set[str]()
+    for template in (template for each in specs for template in each.get("templates") or []):
+        for parameter in (template.get("outputs") or {}).get("parameters") or []:
+            global_name = parameter.get("globalName")
+            if global_name and "{{" in global_name:
+                prefixes.add("workflow.outputs.parameters.")
+            elif global_name:
+                names.add(f"workflow.outputs.parameters.{global_name}")
+    return Known(frozenset(names), frozenset(prefixes))
+
+
+@dataclass(slots=True)
+class _Checker:
+    """Walks from the entrypoint through every template that it reaches."""
+
+    workflow: JsonObject
+    spec: JsonObject
+    catalog: Catalog
+    runtime: str
+    environ: Mapping[str, str]
+    variables: Scope
+    everywhere: Known
+    _seen: set[tuple[str, str]] = field(default_factory=set)
+
+    def workflow_problems(self, given: Mapping[str, str]) -> Iterator[str]:
+        yield from self._metadata()
+        yield from self._parameters(given)
+        base = TemplateBase.of("local/", self.spec)
+        yield from self._template_names()
+        if not self.spec.get("entrypoint"):
+            yield "spec.entrypoint is required"
+        else:
+            caller = Caller(template_name=self.spec["entrypoint"])
+            arguments = self.spec.get("arguments")
+            yield from self._call("spec.entrypoint", caller, base, arguments, self.everywhere)
+        hook = exit_hook(self.spec, self.spec.get("arguments"))
+        if hook is not None:
+            yield from self._hook("spec.onExit", hook, base, self.everywhere)
+        rest = {key: value for key, value in self.spec.items() if key != "templates"}
+        yield from _prefixed("spec", tag_problems(rest, self.everywhere))
+        yield from self._settings("spec", self.spec, self.everywhere)
+        for template in base.templates.values():
+            yield from self._template(template, base, is_called=False)
+
+    def _metadata(self) -> Iterator[str]:
+        name = self.workflow["metadata"]["name"]
+        if len(name) > _LONGEST_NAME:
+            yield (
+                f"workflow name {name!r} must not be more than {_LONGEST_NAME} characters long "
+                f"(currently {len(name)})"
+            )
+        if not _WORKFLOW_NAME.match(name):
+            yield (
+                f"workflow name {name!r} is not a name: lower case letters, digits, '-' and '.', "
+                "with a letter or digit at both ends"
+            )
+        own = self.workflow["spec"]
+        if own.get("workflowTemplateRef") and own.get("templates"):
+            yield "spec.templates cannot stand beside spec.workflowTemplateRef"
+
+    def _parameters(self, given: Mapping[str, str]) -> Iterator[str]:
+        for parameter in (self.spec.get("arguments") or {}).get("parameters") or []:
+            name, value = parameter.get("name"), parameter.get("value")
+            where = f"spec.arguments.{name}"
+            if value is None and not parameter.get("valueFrom"):
+                yield f"{where}.value is required: give it with -p {name}=VALUE"
+            enum = [any_string(choice) for choice in parameter.get("enum") or []]
+            if enum and value is not None and any_string(value) not in enum:
+                yield f"{where} must be one of {', '.join(enum)}, got {value!r}"
+        yield from self._unknown_parameters(given)
+
+    def _unknown_parameters(self, given: Mapping[str, str]) -> Iterator[str]:
+        """Values for parameters that nothing names: Argo drops them, a mistyped one with them."""
+        own = self.workflow["spec"]
+        declared = _declared(own)
+        reference = own.get("workflowTemplateRef") or {}
+        template = self.catalog.template(
+            reference.get("name", ""), cluster_scope=bool(reference.get("clusterScope"))
+        )
+        declared |= _declared((template or {}).get("spec") or {})
+        entry = {t.get("name"): t for t in self.spec.get("templates") or []}.get(
+            self.spec.get("entrypoint")
+        )
+        for parameter in ((entry or {}).get("inputs") or {}).get("parameters") or []:
+            declared.add(parameter.get("name"))
+        text = repr(self.spec.get("templates")) + repr(self.catalog.workflow_templates)
+        for name in given:
+            if name not in declared and f"workflow.parameters.{name}" not in text:
+                known = ", ".join(sorted(filter(None, declared))) or "none"
+                yield f"parameter {name!r} is not known: the workflow's parameters are {known}"
+
+    def _template_names(self) -> Iterator[str]:
+        seen: set[str] = set()
+        for index, template in enumerate(self.spec.get("templates") or []):
+            name = template.get("name")
+            if not name:
+                yield f"spec.templates[{index}].name is required"
+            elif not _FIELD_NAME.match(name):
+                yield f"spec.templates[{index}].name: '{name}' is invalid"
+            elif name in seen:
+                yield f"spec.templates[{index}].name '{name}' is not unique"
+            seen.add(name or "")
+
+    def _call(
+        self,
+        where: str,
+        caller: Caller,
+        base: TemplateBase,
+        arguments: JsonObject | None,
+        known: Known,
+    ) -> Iterator[str]:
+        """Checks a call of a template, and the template itself."""
+        if "{{" in caller.template_name:
+            return  # only the run knows which template it is
+        found = find(caller, base, self.catalog)
+        if found is None:
+            yield f"{where}: {_missing(caller)}"
+            return
+        template, inner_base = found
+        yield from _arguments(where, template, arguments)
+        yield from self._template(template, inner_base, is_called=True)
+
+    def _template(
+        self, template: JsonObject, base: TemplateBase, *, is_called: bool
+    ) -> Iterator[str]:
+        key = (base.scope, template.get("name") or f"inline {id(template)}")
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        template = with_defaults(template, self.spec.get("templateDefaults"))
+        where = f"templates.{template.get('name') or '(inline)'}"
+        kinds = [kind for kind in KINDS if template.get(kind) is not None]
+        if len(kinds) != 1:
+            problem = "template type unspecified" if not kinds else "multiple template types"
+            yield f"{where}: {problem}, expected one of {', '.join(KINDS)}"
+            return
+        known = self._known_in(template)
+        yield from self._settings(where, template, known)
+        yield from self._outputs(where, template)
+        match kinds[0]:
+            case "dag":
+                yield from self._dag(where, template, base, known)
+            case "steps":
+                yield from self._steps(where, template, base, known)
+            case _:
+                yield from self._leaf(where, template, known)
+
+    def _known_in(self, template: JsonObject) -> Known:
+        names: set[str] = {"inputs.parameters"}
+        inputs, outputs = template.get("inputs") or {}, template.get("outputs") or {}
+        names |= {f"inputs.parameters.{p.get('name')}" for p in inputs.get("parameters") or []}
+        names |= {f"inputs.artifacts.{a.get('name')}.path" for a in inputs.get("artifacts") or []}
+        if kind_of(template) in POD_KINDS:
+            names.add("pod.name")
+            names |= {
+                f"outputs.parameters.{p.get('name')}.path" for p in outputs.get("parameters") or []
+            }
+        if template.get("retryStrategy") or self.spec.get("retryStrategy"):
+            names |= RETRY_NAMES
+        return self.everywhere.plus(names)
+
+    def _settings(self, where: str, template: JsonObject, known: Known) -> Iterator[str]:
+        strategy = template.get("retryStrategy")
+        if strategy is not None:
+            yield from _prefixed(f"{where}.retryStrategy", _retry_problems(strategy, known))
+        if synchronization := template.get("synchronization"):
+            try:
+                lock_names(synchronization, "default", self.catalog.config_maps)
+            except PodError as error:
+                if "{{" not in str(synchronization):
+                    yield f"{where}.synchronization: {error}"
+        yield from _duration(f"{where}.timeout", template.get("timeout"))
+        suspend = template.get("suspend")
+        if isinstance(suspend, dict):
+            yield from _duration(f"{where}.suspend.duration", suspend.get("duration"))
+        yield from _whole_number(
+            f"{where}.activeDeadlineSeconds", template.get("activeDeadlineSeconds"), least=1
+        )
+        yield from _whole_number(f"{where}.parallelism", template.get("parallelism"), least=0)
+
+    def _outputs(self, where: str, template: JsonObject) -> Iterator[str]:
+        is_pod = kind_of(template) in POD_KINDS
+        for parameter in (template.get("outputs") or {}).get("parameters") or []:
+            source = parameter.get("valueFrom") or {}
+            path = f"{where}.outputs.parameters.{parameter.get('name')}"
+            if is_pod and not source.get("path"):
+                yield f"{path}.valueFrom.path must be specified for container and script templates"
+            if not is_pod and not (source.get("parameter") or source.get("expression")):
+                yield f"{path}.valueFrom.parameter or expression must be specified"
+
+    def _leaf(self, where: str, template: JsonObject, known: Known) -> Iterator[str]:
+        if template.get("parallelism") is not None:
+            yield f"{where}.parallelism is only valid for steps and dag templates"
+        yield from _prefixed(where, tag_problems(template, known))
+        container = template.get("container") or template.get("script")
+        if container is None:
+            return
+        volumes = [*(self.spec.get("volumes") or []), *(template.get("volumes") or [])]
+        claims = self.spec.get("volumeClaimTemplates") or []
+        declared = {v.get("name") for v in volumes}
+        declared |= {(claim.get("metadata") or {}).get("name") for claim in claims}
+        for mount in container.get("volumeMounts") or []:
+            if mount.get("name") not in declared:
+                yield f"{where}: volume {mount.get('name')!r} is mounted and not declared"
+            if not str(mount.get("mountPath", "")).strip("/"):
+                yield f"{where}: mountPath {mount.get('mountPath')!r} is not a directory's path"
+        yield from _prefixed(where, container_problems(container, self.runtime, self.environ))
+        yield from _prefixed(
+            where, reference_problems(container, volumes, self.catalog, self.variables)
+        )
+
+    def _no_leaf_fields(self, where: str, template: JsonObject) -> Iterator[str]:
+        for name in ("activeDeadlineSeconds", "timeout"):
+            if template.get(name) is not None:
+                yield f"{where}.{name} is only valid for leaf templates"
+
+    def _steps(
+        self, where: str, template: JsonObject, base: TemplateBase, known: Known
+    ) -> Iterator[str]:
+        yield from self._no_leaf_fields(where, template)
+        seen: set[str] = set()
+        for index, group in enumerate(template["steps"]):
+            results: set[str] = set()
+            for step in group:
+                name = step.get("name") or ""
+                path = f"{where}.steps[{index}].{name}"
+                yield from _step_name(f"{where}.steps[{index}]", name, seen)
+                yield from self._step(path, f"steps.{name}", step, base, known)
+                results |= self._results(f"steps.{name}", step, base)
+            known = known.plus(results)
+        yield from _prefixed(where, tag_problems(template.get("outputs"), known))
+
+    def _dag(
+        self, where: str, template: JsonObject, base: TemplateBase, known: Known
+    ) -> Iterator[str]:
+        yield from self._no_leaf_fields(where, template)
+        tasks: list[JsonObject] = template["dag"].get("tasks") or []
+        if not tasks:
+            yield f"{where} must have at least one task"
+        seen: set[str] = set()
+        names = [problem for t in tasks for problem in _step_name(where, t.get("name") or "", seen)]
+        if names:
+            yield from names
+            return
+        needed: dict[str, Dependencies] = {}
+        for task in tasks:
+            try:
+                needed[task["name"]] = dependencies(task, tasks)
+            except ExpressionError as error:
+                yield f"{where}.tasks.{task['name']}: {error}"
+        yield from _dag_shape(where, template, tasks, needed)
+        if len(needed) < len(tasks) or _cycle(needed):
+            return
+        by_name = {task["name"]: task for task in tasks}
+        everything: set[str] = set()
+        for task in tasks:
+            before: set[str] = set()
+            for name in _ancestors(task["name"], needed):
+                before |= self._results(f"tasks.{name}", by_name[name], base)
+            prefix = f"tasks.{task['name']}"
+            everything |= self._results(prefix, task, base)
+            yield from self._step(f"{where}.{prefix}", prefix, task, base, known.plus(before))
+        outputs = [template.get("outputs"), template["dag"].get("target")]
+        yield from _prefixed(where, tag_problems(outputs, known.plus(everything)))
+
+    def _results(self, prefix: str, step: JsonObject, base: TemplateBase) -> set[str]:
+        found = find(Caller.of(step, ""), base, self.catalog)
+        return result_names(prefix, found[0] if found else None, in_loop=is_loop(step))
+
+    def _step(
+        self, where: str, prefix: str, step: JsonObject, base: TemplateBase, known: Known
+    ) -> Iterator[str]:
+        loops = [key for key in ("withItems", "withParam", "withSequence") if step.get(key)]
+        if len(loops) > 1:
+            yield f"{where}: only one of withItems, withParam, withSequence can be specified"
+        inner = known.plus(*item_names(step))
+        part = {key: value for key, value in step.items() if key in _STEP_TAGS}
+        yield from _prefixed(where, tag_problems(part, inner))
+        caller = Caller.of(step, "")
+        yield from self._call(where, caller, base, step.get("arguments"), inner)
+        hook = exit_hook(step, self.spec.get("arguments"))
+        if hook is not None:
+            own = self._results(prefix, step, base)
+            yield from self._hook(f"{where}.onExit", hook, base, inner.plus(own))
+
+    def _hook(
+        self, where: str, hook: JsonObject, base: TemplateBase, known: Known
+    ) -> Iterator[str]:
+        if hook.get("expression"):
+            yield from _prefixed(where, expression_problems(hook["expression"], known))
+        yield from _prefixed(where, tag_problems(hook.get("arguments"), known))
+        yield from self._call(where, Caller.of(hook, ""), base, hook.get("arguments"), known)
+
+
+def _prefixed(where: str, problems: Iterator[str]) -> Iterator[str]:
+    return (f"{where}: {problem}" for problem in problems)
+
+
+def _declared(spec: JsonObject) -> set[Any]:
+    return {p.get("name") for p in (spec.get("arguments") or {}).get("parameters") or []}
+
+
+def _missing(caller: Caller) -> str:
+    if caller.template_ref:
+        reference = caller.template_ref
+        kind = "ClusterWorkflowTemplate" if reference.get("clusterScope") else "WorkflowTemplate"
+        return (
+            f"template reference {reference.get('name')}.{reference.get('template')} not found: "
+            f"add the file of that {kind}"
+        )
+    return f"template name '{caller.template_name}' undefined"
+
+
+def _arguments(where: str, template: JsonObject, arguments: JsonObject | None) -> Iterator[str]:
+    given = {p.get("name"): p for p in (arguments or {}).get("parameters") or []}
+    for name, parameter in given.items():
+        if parameter.get("value") is None and not parameter.get("valueFrom"):
+            if where == "spec.entrypoint":
+                continue  # reported as a parameter of the workflow
+            yield f"{where}.arguments.{name}.value or valueFrom is required"
+    inputs = template.get("inputs") or {}
+    for parameter in inputs.get("parameters") or []:
+        has_own = any(parameter.get(key) is not None for key in ("value", "default", "valueFrom"))
+        if not has_own and parameter.get("name") not in given:
+            yield (
+                f"{where}: templates.{template.get('name') or '(inline)'} inputs.parameters."
+                f"{parameter.get('name')} was not supplied"
+            )
+    for artifact in inputs.get("artifacts") or []:
+        if not artifact.get("raw") and not artifact.get("optional"):
+            yield (
+                f"{where}: templates.{template.get('name') or '(inline)'} inputs.artifacts."
+                f"{artifact.get('name')} needs raw data: other artifacts are not supported by "
+                "the local engine"
+            )
+
+
+def _step_name(where: str, name: str, seen: set[str]) -> Iterator[str]:
+    if not name:
+        yield f"{where}: name is required"
+    elif not _FIELD_NAME.match(name):
+        yield f"{where}: name '{name}' is invalid"
+    elif name in seen:
+        yield f"{where}: name '{name}' is not unique"
+    seen.add(name)
+
+
+def _dag_shape(
+    where: str,
+    template: JsonObject,
+    tasks: Sequence[JsonObject],
+    needed: Mapping[str, Dependencies],
+) -> Iterator[str]:
+    uses_depends = any(task.get("depends") for task in tasks)
+    if uses_depends and any(task.get("dependencies") for task in tasks):
+        yield f"{where} cannot use both 'depends' and 'dependencies' in the same DAG template"
+    if uses_depends and any(task.get("continueOn") for task in tasks):
+        yield (
+            f"{where} cannot use 'continueOn' when using 'depends'. Instead use "
+            "'dep-task.Failed'/'dep-task.Errored'"
+        )
+    by_name = {task["name"]: task for task in tasks}
+    for name, wanted in needed.items():
+        if wanted.names and name[0].isdigit():
+            yield (
+                f"{where}.tasks.{name} name cannot begin with a digit when using either "
+                "'depends' or 'dependencies'"
+            )
+        for other in sorted(wanted.of_items):
+            if not is_loop(by_name[other]):
+                yield (
+                    f"{where}.tasks.{name} dependency '{other}' uses an items-based condition such "
+                    "as .AnySucceeded or .AllFailed but does not contain any items"
+                )
+    for target in (template["dag"].get("target") or "").split():
+        if "{{" not in target and target not in by_name:
+            yield f"{where}.targets: target '{target}' is not defined"
+    if ring := _cycle(needed):
+        yield f"{where} dependency cycle detected: {'->'.join(ring)}"
+
+
+def _cycle(needed: Mapping[str, Dependencies]) -> list[str]:
+    """The names of a ring of tasks that wait for each other; empty where there is none."""
+    done: set[str] = set()
+    for first in needed:
+        path: list[str] = []
+        waiting = [(first, False)]
+        while waiting:
+            name, is_left = waiting.pop()
+            if is_left:
+                path.pop()
+                done.add(name)
+            elif name in path:
+                return [*path[path.index(name) :], name]
+            elif name not in done and name in needed:
+                path.append(name)
+                waiting.append((name, True))
+                waiting.extend((other, False) for other in needed[name].names)
     return []
+
+
+def _ancestors(name: str, needed: Mapping[str, Dependencies]) -> set[str]:
+    found: set[str] = set()
+    waiting = list(needed[name].names)
+    while waiting:
+        other = waiting.pop()
+        if other not in found:
+            found.add(other)
+            waiting.extend(needed[other].names)
+    return found
+
+
+def _retry_problems(strategy: JsonObject, known: Known) -> Iterator[str]:
+    chosen = strategy.get("retryPolicy")
+    if chosen and chosen not in POLICIES and "{{" not in chosen:
+        yield f"{chosen} is not a valid RetryPolicy, expected one of {', '.join(sorted(POLICIES))}"
+    yield from _whole_number("limit", strategy.get("limit"), least=0)
+    if strategy.get("expression"):
+        yield from expression_problems(strategy["expression"], known.plus(RETRY_NAMES))
+    backoff = strategy.get("backoff")
+    if backoff is not None:
+        if not backoff.get("duration"):
+            yield "backoff.duration is required"
+        yield from _whole_number("backoff.factor", backoff.get("factor"), least=0)
+        for name in ("duration", "maxDuration", "cap"):
+            yield from _duration(f"backoff.{name}", backoff.get(name))
+
+
+def _duration(where: str, value: Any) -> Iterator[str]:
+    if value in (None, "") or "{{" in str(value):
+        return
+    try:
+        parse_duration_seconds(value)
+    except ExpressionError as error:
+        yield f"{where}: {error}"
+
+
+def _whole_number(where: str, value: Any, *, least: int) -> Iterator[str]:
+    if value is None or "{{" in str(value):
+        return
+    text = str(value)
+    if isinstance(value, bool) or not text.isdigit() or int(text) < least:
+        yield f"{where} must be a whole number of at least {least}, got {value!r}"
