@@ -71,4 +71,4 @@ def _message(error: yaml.YAMLError) -> str:
         return " ".join(str(error).split())
     mark = error.problem_mark or error.context_mark
     where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    return where + " ".join(filter(None, [error.context, error.problem]))
+    return where + ", ".join(filter(None, [error.context, error.problem]))

@@ -14,6 +14,9 @@ from steps.plan.settings import Settings
 
 GPU_MICRO_BATCH_TOKENS = 8192
 """More tokens than this no longer make a pass faster per token on the cards of the catalog."""
+KEPT_MICRO_BATCH_TOKENS = 4096
+"""Activations are recomputed rather than kept for passes of fewer tokens: each pass turns all
+4-bit weights into 16 bits, whatever it holds."""
 CPU_MICRO_BATCH_TOKENS = 1024
 """Two cores take about a second for it on preset tiny, so progress moves."""
 COMFORTABLE_SHARE = 0.9
@@ -72,10 +75,17 @@ def estimate_job(job: Job, loop: Loop) -> Memory:
 
 
 def _loops(settings: Settings, card: Card) -> Iterator[Loop]:
+    """Ways to run, the best first and the smallest last."""
+    sizes = _micro_batches(settings, card)
     asked = settings.gradient_checkpointing
-    for checkpointing in (False, True) if asked is None else (asked,):
-        for tokens in _micro_batches(settings, card):
-            yield Loop(micro_batch_tokens=tokens, checkpointing=checkpointing)
+    if asked is not True:
+        enough = 0 if asked is False else min(KEPT_MICRO_BATCH_TOKENS, sizes[0])
+        for tokens in sizes:
+            if tokens >= enough:
+                yield Loop(micro_batch_tokens=tokens, checkpointing=False)
+    if asked is not False:
+        for tokens in sizes:
+            yield Loop(micro_batch_tokens=tokens, checkpointing=True)
 
 
 def _micro_batches(settings: Settings, card: Card) -> list[int]:

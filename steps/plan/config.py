@@ -174,6 +174,8 @@ def _among(value: object, accepted: tuple[object, ...]) -> bool:
 def _yaml(value: object) -> str:
     if value is None:
         return "null"
+    if value == "":
+        return '""'
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

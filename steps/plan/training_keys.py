@@ -12,7 +12,10 @@ _CHECKPOINTS = "checkpoints are kept for resuming and the last ones stay"
 _PUSHED = "the adapter is pushed as an image, see tuning.output.image"
 _PLAIN_LOSS = "the loss is the plain cross-entropy of the assistant's tokens"
 _ADAMW = "AdamW (fused where the GPU has it) with 0.9 and 1e-8; a LoRA's optimizer state is small"
-_BEST = "the held-out loss decides which adapter is kept"
+_BEST = (
+    "with Argotune.early_stopping_patience the adapter of the best held-out loss is kept, else the"
+    " last one"
+)
 
 TRAINING_ARGUMENTS: dict[str, Key] = {
     # What is set.
@@ -90,7 +93,7 @@ TRAINING_ARGUMENTS: dict[str, Key] = {
         None,
     ),
     "save_strategy": no_effect(_CHECKPOINTS, "steps", "epoch", None),
-    "load_best_model_at_end": no_effect(_BEST, True, False, None),
+    "load_best_model_at_end": no_effect(_BEST, True, None),
     **each("metric_for_best_model", fixed(_BEST, "loss", "eval_loss", None)),
     "greater_is_better": fixed(_BEST, False, None),
     "train_sampling_strategy": fixed(

@@ -1,0 +1,115 @@
+"""Batch, accumulation and checkpointing for a card."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from presets.loader import model_preset, sku
+from presets.schema import Method
+from steps.plan.choose import Choice, Job, choose
+from steps.plan.config import read_config
+from steps.plan.hardware import THIS_MACHINE, Card, card_of
+from tests.steps.plan.helpers import config
+
+
+def job(preset: str, *, method: Method = "qlora", text: str = "") -> Job:
+    problems: list[str] = []
+    found = model_preset(preset)
+    settings = read_config(text, found, method, problems=problems, warnings=[])
+    assert problems == []
+    return Job(preset=found, method=method, settings=settings, targets=found.lora_target_modules)
+
+
+def chosen(job: Job, card: Card) -> Choice:
+    choice = choose(job, card)
+    assert choice is not None
+    return choice
+
+
+A10 = card_of(sku("Standard_NV36ads_A10_v5"))
+A100 = card_of(sku("Standard_NC24ads_A100_v4"))
+
+
+# Kept activations need 4.6 MB per token of Phi-3 mini: too much for an A10, little for an A100.
+@pytest.mark.parametrize(
+    ("preset", "card", "tokens", "accumulation", "checkpointing"),
+    [
+        ("phi-3-mini-4k-instruct", A10, 8192, 4, True),
+        ("phi-3-mini-4k-instruct", A100, 8192, 4, False),
+        ("phi-4", A10, 8192, 4, True),
+        ("qwen2.5-coder-32b-instruct", A100, 8192, 4, True),
+        ("tiny", A10, 4096, 1, False),
+        ("tiny", THIS_MACHINE, 1024, 4, False),
+    ],
+)
+def test_choice_for_a_card(
+    preset: str, card: Card, tokens: int, accumulation: int, checkpointing: bool
+) -> None:
+    choice = chosen(job(preset), card)
+    assert choice.micro_batch_tokens == tokens
+    assert choice.accumulation_steps == accumulation
+    assert choice.gradient_checkpointing is checkpointing
+
+
+def test_a_tenth_of_the_card_is_kept_free_where_there_is_a_choice() -> None:
+    choice = chosen(job("mistral-7b", method="lora"), A10)
+    assert A10.usable_gb is not None
+    assert choice.memory.total_gb <= 0.9 * A10.usable_gb
+
+
+def test_last_tenth_is_used_before_a_job_is_refused() -> None:
+    wanted = job("mistral-7b", method="lora")
+    needed_gb = chosen(wanted, A10).memory.total_gb
+    smallest = job("mistral-7b", method="lora", text=config("Argotune: {micro_batch_tokens: 8192}"))
+    tight = Card(
+        instance_type=None,
+        gpus=1,
+        gpu_model=None,
+        gpu_memory_gib=(needed_gb + 0.1) * 1e9 / 2**30 * 16 / 15,
+    )
+    assert chosen(smallest, tight).memory.total_gb == needed_gb
+
+
+def test_nothing_fits_on_a_card_that_is_too_small() -> None:
+    assert choose(job("qwen2.5-coder-32b-instruct"), A10) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("TrainingArguments: {per_device_train_batch_size: 1}", (4096, 8)),
+        ("TrainingArguments: {gradient_accumulation_steps: 3}", (8192, 3)),
+        (
+            "TrainingArguments: {per_device_train_batch_size: 2, gradient_accumulation_steps: 3}",
+            (8192, 3),
+        ),
+        ("Argotune: {micro_batch_tokens: 5000}", (5000, 7)),
+        ("Argotune: {tokens_per_step: 4096}", (4096, 1)),
+        ("Argotune: {max_length: 512}", (8192, 1)),
+        ("Argotune: {max_length: 3000}", (6000, 5)),
+    ],
+)
+def test_words_of_the_user_are_honoured(text: str, expected: tuple[int, int]) -> None:
+    choice = chosen(job("phi-4", text=config(text)), A10)
+    assert (choice.micro_batch_tokens, choice.accumulation_steps) == expected
+
+
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("card", [A100, THIS_MACHINE])
+def test_checkpointing_that_the_user_asks_for_is_honoured(asked: bool, card: Card) -> None:
+    text = config(f"TrainingArguments: {{gradient_checkpointing: {str(asked).lower()}}}")
+    choice = chosen(job("phi-3-mini-4k-instruct", text=text), card)
+    assert choice.gradient_checkpointing is asked
+
+
+def test_large_model_on_a_machine_of_unknown_memory_recomputes_activations() -> None:
+    assert chosen(job("phi-4"), THIS_MACHINE).gradient_checkpointing is True
+
+
+@pytest.mark.parametrize("gib", [24, 48.0])
+def test_usable_memory_leaves_a_sixteenth_to_error_correction(gib: Any) -> None:
+    card = Card(instance_type=None, gpus=1, gpu_model=None, gpu_memory_gib=gib)
+    assert card.usable_gb == pytest.approx(gib * 2**30 / 1e9 * 15 / 16)
+    assert THIS_MACHINE.usable_gb is None

@@ -1,0 +1,355 @@
+"""Kaito's training config: mapped, refused by name, or said to have no effect."""
+
+from __future__ import annotations
+
+import pytest
+
+from presets.loader import model_preset
+from presets.schema import Method
+from steps.plan.config import read_config
+from steps.plan.settings import Settings
+from tests.steps.plan.helpers import config
+
+# What Kaito 0.12 ships as its default for QLoRA, in its own words and values.
+KAITO_DEFAULT = config("""
+    ModelConfig:
+      torch_dtype: "bfloat16"
+      local_files_only: true
+      device_map: "auto"
+    QuantizationConfig:
+      load_in_4bit: true
+      bnb_4bit_quant_type: "nf4"
+      bnb_4bit_compute_dtype: "bfloat16"
+      bnb_4bit_use_double_quant: true
+    LoraConfig:
+      r: 8
+      lora_alpha: 8
+      lora_dropout: 0.0
+    TrainingArguments:
+      output_dir: "/mnt/results"
+      ddp_find_unused_parameters: false
+      save_strategy: "epoch"
+      per_device_train_batch_size: 1
+    DataCollator:
+      mlm: true
+    DatasetConfig:
+      shuffle_dataset: true
+      train_test_split: 1
+""")
+
+
+def read(
+    text: str, *, preset: str = "phi-3-mini-4k-instruct", method: Method = "qlora"
+) -> tuple[Settings, list[str], list[str]]:
+    problems: list[str] = []
+    warnings: list[str] = []
+    settings = read_config(text, model_preset(preset), method, problems=problems, warnings=warnings)
+    return settings, problems, warnings
+
+
+def problems_of(text: str, *, method: Method = "qlora") -> list[str]:
+    return read(text, method=method)[1]
+
+
+def settings_of(text: str, *, method: Method = "qlora") -> Settings:
+    settings, problems, _ = read(text, method=method)
+    assert problems == []
+    return settings
+
+
+@pytest.mark.parametrize("text", ["", "training_config:\n", "---\n", "training_config: {}\n"])
+def test_empty_config_gives_the_presets_defaults(text: str) -> None:
+    settings = settings_of(text)
+    assert (settings.r, settings.alpha, settings.dropout) == (16, 32, 0.0)
+    assert settings.target_modules == "all-linear"
+    assert (settings.learning_rate, settings.scheduler) == (2e-4, "cosine")
+    assert (settings.max_length, settings.tokens_per_step) == (4096, 32768)
+    assert settings.validation_share == 0.05
+
+
+def test_default_config_of_kaito_is_taken_without_a_warning() -> None:
+    settings, problems, warnings = read(KAITO_DEFAULT)
+    assert problems == []
+    assert warnings == []
+    assert (settings.r, settings.alpha) == (8, 8)
+    assert settings.micro_batch_tokens == 4096
+    assert settings.validation_share == 0
+    assert settings.load_in_4bit is True
+
+
+def test_training_arguments_are_mapped() -> None:
+    settings = settings_of(
+        config("""
+            TrainingArguments:
+              per_device_train_batch_size: 2
+              gradient_accumulation_steps: 4
+              num_train_epochs: 1.5
+              max_steps: 100
+              learning_rate: 2e-4
+              lr_scheduler_type: constant_with_warmup
+              warmup_ratio: 0.1
+              weight_decay: "0.01"
+              max_grad_norm: 0.3
+              adam_beta2: 0.95
+              gradient_checkpointing: true
+              seed: 7
+              eval_steps: 10
+              save_steps: 20
+              max_seq_length: 1024
+        """)
+    )
+    assert settings.micro_batch_tokens == 2048
+    assert settings.accumulation_steps == 4
+    assert (settings.epochs, settings.max_steps) == (1.5, 100)
+    assert (settings.learning_rate, settings.scheduler) == (2e-4, "constant")
+    assert (settings.warmup_ratio, settings.weight_decay) == (0.1, 0.01)
+    assert (settings.max_grad_norm, settings.adam_beta2) == (0.3, 0.95)
+    assert settings.gradient_checkpointing is True
+    assert (settings.seed, settings.eval_steps, settings.save_steps) == (7, 10, 20)
+    assert settings.tokens_per_step == 16 * 1024
+
+
+def test_dataset_config_is_mapped() -> None:
+    settings = settings_of(
+        config("""
+            DatasetConfig:
+              messages_column: chat
+              context_column: question
+              response_column: answer
+              train_test_split: 0.8
+              shuffle_seed: 3
+        """)
+    )
+    assert settings.messages_column == "chat"
+    assert settings.context_column == "question"
+    assert settings.response_column == "answer"
+    assert settings.validation_share == 0.2
+    assert settings.split_seed == 3
+
+
+def test_own_section_is_mapped() -> None:
+    settings = settings_of(
+        config("""
+            Argotune:
+              max_length: 512
+              max_truncated_share: 0.5
+              validation_share: 0.1
+              split_seed: 1
+              max_rejected_share: 0
+              micro_batch_tokens: 1024
+              tokens_per_step: 4096
+              early_stopping_patience: null
+              gpus: 2
+              gpu_memory_gib: 24
+              gpu_model: RTX 4090
+              disk_gib: 200
+        """)
+    )
+    assert (settings.max_length, settings.max_truncated_share) == (512, 0.5)
+    assert (settings.validation_share, settings.split_seed) == (0.1, 1)
+    assert settings.max_rejected_share == 0
+    assert (settings.micro_batch_tokens, settings.tokens_per_step) == (1024, 4096)
+    assert settings.early_stopping_patience is None
+    assert (settings.gpus, settings.gpu_memory_gib) == (2, 24)
+    assert (settings.gpu_model, settings.disk_gib) == ("RTX 4090", 200)
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "steps", "ratio"), [("-1", "0.25", 0.25), ("200", "20", 0.1), ("10", "20", 1.0)]
+)
+def test_warmup_steps_become_a_share(max_steps: str, steps: str, ratio: float) -> None:
+    text = f"TrainingArguments: {{max_steps: {max_steps}, warmup_steps: {steps}}}"
+    assert settings_of(config(text)).warmup_ratio == ratio
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "LoraConfig: {r: 0}",
+            "training_config.LoraConfig.r: 0; accepted is a whole number from 1 to 512",
+        ),
+        (
+            "LoraConfig: {r: true}",
+            "training_config.LoraConfig.r: True; accepted is a whole number from 1 to 512",
+        ),
+        (
+            "LoraConfig: {rr: 8}",
+            "training_config.LoraConfig.rr: unknown key; did you mean r?",
+        ),
+        (
+            "LoraConfig: {lora_alpa: 8}",
+            "training_config.LoraConfig.lora_alpa: unknown key; did you mean lora_alpha?",
+        ),
+        (
+            "LoraConfig: {use_dora: true}",
+            "training_config.LoraConfig.use_dora: True; accepted is false or null: "
+            "vLLM refuses to serve such adapters",
+        ),
+        (
+            "LoraConfig: {modules_to_save: [lm_head]}",
+            "training_config.LoraConfig.modules_to_save: ['lm_head']; accepted is null or []: "
+            "vLLM refuses to serve such adapters",
+        ),
+        (
+            "LoraConfig: {target_modules: []}",
+            "training_config.LoraConfig.target_modules: []; accepted is a list of layer names, "
+            "or all-linear",
+        ),
+        (
+            "TrainingArguments: {learning_rate: high}",
+            "training_config.TrainingArguments.learning_rate: 'high'; accepted is a number "
+            "above 0 to 1",
+        ),
+        (
+            "TrainingArguments: {learning_rate: .nan}",
+            "training_config.TrainingArguments.learning_rate: nan; accepted is a number "
+            "above 0 to 1",
+        ),
+        (
+            "TrainingArguments: {fp16: true}",
+            "training_config.TrainingArguments.fp16: True; accepted is false or null: weights and "
+            "computation are bfloat16; float16 overflows: a fifth of such runs of 7B models ended "
+            "in NaN (QLoRA paper's code)",
+        ),
+        (
+            "TrainingArguments: {optim: paged_adamw_8bit}",
+            "training_config.TrainingArguments.optim: 'paged_adamw_8bit'; accepted is adamw_torch "
+            "or adamw_torch_fused or adamw_hf or null: AdamW (fused where the GPU has it) with 0.9 "
+            "and 1e-8; a LoRA's optimizer state is small",
+        ),
+        (
+            "TrainingArguments: {warmup_steps: 100}",
+            "training_config.TrainingArguments.warmup_steps: 100; accepted is a share below 1, for "
+            "the number of steps is not known before the data is (or set max_steps)",
+        ),
+        (
+            "TrainingArguments: {warmup_steps: 0.1, warmup_ratio: 0.1}",
+            "training_config.TrainingArguments.warmup_steps and "
+            "training_config.TrainingArguments.warmup_ratio set the same; keep one",
+        ),
+        (
+            "TrainingArguments: {output_dir: ../etc}",
+            "training_config.TrainingArguments.output_dir: '../etc'; accepted is a directory "
+            "below /mnt",
+        ),
+        (
+            "TrainingArguments: {deepspeed: ds.json}",
+            "training_config.TrainingArguments.deepspeed: 'ds.json'; accepted is null or \"\" or "
+            "[] or {}: one GPU tunes the adapter",
+        ),
+        (
+            "ModelConfig: {trust_remote_code: true}",
+            "training_config.ModelConfig.trust_remote_code: True; accepted is false or null: code "
+            "of a model repository is never run",
+        ),
+        (
+            "QuantizationConfig: {load_in_8bit: true}",
+            "training_config.QuantizationConfig.load_in_8bit: True; accepted is false or null: "
+            "8-bit weights are not offered; method qlora uses 4-bit",
+        ),
+        (
+            "QuantizationConfig: {load_in_4bit: false}",
+            "training_config.QuantizationConfig.load_in_4bit: false; method qlora needs true, "
+            "method lora goes with false",
+        ),
+        (
+            "DatasetConfig: {train_test_split: 0.2}",
+            "training_config.DatasetConfig.train_test_split: 0.2; accepted is a number from 0.5 "
+            "to 1",
+        ),
+        (
+            "{DatasetConfig: {train_test_split: 0.9}, Argotune: {validation_share: 0.1}}",
+            "training_config.DatasetConfig.train_test_split and "
+            "training_config.Argotune.validation_share set the same; keep one",
+        ),
+        (
+            "{TrainingArguments: {max_length: 1024}, Argotune: {max_length: 512}}",
+            "training_config.TrainingArguments.max_length and "
+            "training_config.Argotune.max_length set the same; keep one",
+        ),
+        (
+            "Argotune: {max_length: 8192}",
+            "training_config.Argotune.max_length: 8192; accepted is at most 4096, the context of "
+            "phi-3-mini-4k-instruct",
+        ),
+        (
+            "Argotune: {micro_batch_tokens: 1024}",
+            "training_config.Argotune.micro_batch_tokens: 1024; accepted is max_length (4096) or "
+            "more, for a row is never split",
+        ),
+        (
+            "LoraConfigs: {r: 8}",
+            "training_config.LoraConfigs: unknown section; did you mean LoraConfig?",
+        ),
+        (
+            "Optimizer: {r: 8}",
+            "training_config.Optimizer: unknown section; known are ModelConfig, "
+            "QuantizationConfig, LoraConfig, TrainingArguments, DatasetConfig, DataCollator, "
+            "Argotune",
+        ),
+        (
+            "LoraConfig: {num_train_epochs: 3}",
+            "training_config.LoraConfig.num_train_epochs: unknown key; it belongs to "
+            "TrainingArguments",
+        ),
+        ("LoraConfig: 8", "training_config.LoraConfig: 8 is no mapping"),
+    ],
+)
+def test_wrong_key_is_answered_with_what_is_accepted(text: str, problem: str) -> None:
+    assert problems_of(config(text)) == [problem]
+
+
+def test_4_bit_weights_go_with_qlora_only() -> None:
+    assert problems_of(config("QuantizationConfig: {load_in_4bit: true}"), method="lora") == [
+        "training_config.QuantizationConfig.load_in_4bit: true; method lora needs false, "
+        "method qlora goes with true"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("LoraConfig: {r: 8}", "training_config.yaml: LoraConfig; accepted is one root key, "),
+        ("- a", "training_config.yaml: ['a']; accepted is one root key, "),
+        ("training_config: {r: ]", "training_config.yaml: line 1, column 22: while parsing "),
+        ("a: 1\na: 2", "training_config.yaml: line 2, column 1: the key a stands twice"),
+        ("a: 1\n---\nb: 2", "training_config.yaml: line 3: a second document; one is expected"),
+    ],
+)
+def test_text_that_is_no_training_config(text: str, problem: str) -> None:
+    found = problems_of(text)
+    assert len(found) == 1
+    assert found[0].startswith(problem)
+
+
+def test_every_problem_comes_in_one_answer() -> None:
+    found = problems_of(
+        config("""
+            LoraConfig: {r: -1, dropout: 0.1}
+            TrainingArguments: {fp16: true, num_train_epochs: 0}
+            Nonsense: {}
+        """)
+    )
+    assert [problem.partition(":")[0] for problem in found] == [
+        "training_config.LoraConfig.r",
+        "training_config.LoraConfig.dropout",
+        "training_config.TrainingArguments.fp16",
+        "training_config.TrainingArguments.num_train_epochs",
+        "training_config.Nonsense",
+    ]
+
+
+def test_key_without_effect_is_said() -> None:
+    _, problems, warnings = read(
+        config("TrainingArguments: {report_to: wandb, logging_steps: 5, packing: false}")
+    )
+    assert problems == []
+    assert warnings == [
+        "training_config.TrainingArguments.report_to: 'wandb' has no effect: every step is "
+        "written to report/metrics.jsonl; no tracker is called",
+        "training_config.TrainingArguments.logging_steps: 5 has no effect: every step is written "
+        "to report/metrics.jsonl",
+        "training_config.TrainingArguments.packing: False has no effect: rows are packed without "
+        "padding, each seeing only itself",
+    ]

@@ -1,0 +1,313 @@
+"""The plan step as a whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from presets.loader import model_preset, model_presets
+from steps.common.errors import ParamsError
+from steps.common.progress import Progress
+from steps.common.training_plan import parse_plan, read_plan
+from steps.plan.params import Params
+from steps.plan.run import make_plan, run
+from tests.steps.plan.helpers import config, params
+
+
+def problems_of(wanted: Params) -> list[str]:
+    with pytest.raises(ParamsError) as caught:
+        make_plan(wanted)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize("preset", [preset.name for preset in model_presets()])
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_every_preset_can_be_planned_on_a_large_card(preset: str, method: str) -> None:
+    plan = make_plan(params(preset=preset, method=method, instance_type="Standard_NC24ads_A100_v4"))
+    assert (plan.quantization is None) == (method == "lora")
+    assert plan.memory.total_gb < 80
+    assert plan.lora.target_modules
+
+
+@pytest.mark.parametrize(
+    "preset", [preset.name for preset in model_presets() if "32b" not in preset.name]
+)
+def test_every_preset_but_the_largest_tunes_on_an_a10(preset: str) -> None:
+    plan = make_plan(params(preset=preset, instance_type="Standard_NV36ads_A10_v5"))
+    assert plan.training.max_length == model_preset(preset).defaults.max_length
+    assert plan.hardware.gpus == 1
+
+
+def test_plan_of_this_machine_has_no_gpu_and_no_warning() -> None:
+    plan = make_plan(params())
+    assert plan.hardware.gpus == 0
+    assert plan.hardware.instance_type is None
+    assert plan.model.source == "cache"
+    assert plan.warnings == []
+
+
+def test_alias_is_resolved_to_the_presets_name() -> None:
+    plan = make_plan(params(preset="Mistral-7B-v0.3", instance_type="Standard_NC24ads_A100_v4"))
+    assert plan.model.preset == "mistral-7b"
+    assert plan.warnings == [
+        "mistral-7b is a base model without a chat template of its own; the preset's is used"
+    ]
+
+
+def test_named_gpu_of_an_existing_node_is_planned_for() -> None:
+    own = config("Argotune: {gpus: 2, gpu_memory_gib: 24, gpu_model: RTX 4090}")
+    plan = make_plan(params(preset="phi-4", config=own))
+    assert plan.hardware.gpus == 2
+    assert plan.hardware.gpu_model == "RTX 4090"
+    assert plan.hardware.gpu_memory_gib == 24
+    assert plan.warnings == ["the node has 2 GPUs and the run uses one of them"]
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        (
+            "",
+            "max_length 4096 keeps LongRoPE's short factors, so the service takes at most 4096 "
+            "tokens of prompt and answer; a max_length above 4096 would give 131072",
+        ),
+        (
+            "Argotune: {max_length: 4097}",
+            "max_length 4097 is above 4096: LongRoPE's long factors are used for every row, in "
+            "training and in serving",
+        ),
+    ],
+)
+def test_choice_of_longrope_factors_is_said(text: str, warning: str) -> None:
+    wanted = params(
+        preset="phi-3.5-mini-instruct",
+        config=config(text),
+        instance_type="Standard_NC24ads_A100_v4",
+    )
+    assert make_plan(wanted).warnings == [warning]
+
+
+def test_run_without_held_out_rows_never_stops_early_and_says_so() -> None:
+    wanted = params(
+        preset="phi-4",
+        config=config("DatasetConfig: {train_test_split: 1}"),
+        instance_type="Standard_NC24ads_A100_v4",
+    )
+    plan = make_plan(wanted)
+    assert plan.data.validation_share == 0
+    assert plan.training.early_stopping_patience is None
+    assert plan.warnings == [
+        "no rows are held out, so nothing measures what was learned and nothing stops the run "
+        "early; training_config.Argotune.validation_share 0.05 instead of train_test_split 1 does"
+    ]
+
+
+def test_large_model_without_a_gpu_is_warned_about() -> None:
+    assert make_plan(params(preset="phi-4")).warnings == [
+        "no GPU is known of, so the plan is for a CPU, which takes days for this model; name an "
+        "instance type, or the GPU's memory with training_config.Argotune.gpu_memory_gib"
+    ]
+
+
+def test_memory_in_the_last_tenth_of_the_card_is_warned_about() -> None:
+    own = config("Argotune: {gpu_memory_gib: 15.2}")
+    plan = make_plan(params(preset="phi-4", config=own))
+    assert plan.training.micro_batch_tokens == 4096
+    assert plan.warnings == [
+        "the estimate of 14.7 GB is within 10 % of the 15.3 GB that the GPU gives, and no better "
+        "than that itself; a smaller max_length is safer"
+    ]
+
+
+def test_disk_grows_with_the_weights() -> None:
+    sizes = {
+        preset: make_plan(
+            params(preset=preset, instance_type="Standard_NC24ads_A100_v4")
+        ).hardware.disk_gib
+        for preset in ("tiny", "phi-4", "qwen2.5-coder-32b-instruct")
+    }
+    assert sizes == {"tiny": 128, "phi-4": 128, "qwen2.5-coder-32b-instruct": 160}
+
+
+QUICK_START = params(
+    name="workspace-tuning-phi-3",
+    preset="phi-3-mini-128k-instruct",
+    instance_type="Standard_NC6s_v3",
+)
+
+
+def test_retired_sku_is_refused_with_the_nearest_that_fits() -> None:
+    assert problems_of(QUICK_START) == [
+        "instance-type: Standard_NC6s_v3 cannot be used: retired by the cloud on 2025-09-30; the "
+        "nearest that fits is Standard_NV36ads_A10_v5 (A10, 24 GiB, 3.2 USD/h in eastus)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (
+            "Standard_NC4as_T4_v3",
+            "T4 has no bfloat16, and float16 overflows: a fifth of such runs of 7B models ended "
+            "in NaN (QLoRA paper's code)",
+        ),
+        (
+            "Standard_ND40rs_v2",
+            "V100 32GB has no bfloat16, and float16 overflows: a fifth of such runs of 7B models "
+            "ended in NaN (QLoRA paper's code)",
+        ),
+        (
+            "Standard_NG32ads_V620_v1",
+            "an AMD Radeon PRO V620; the images and bitsandbytes are for CUDA",
+        ),
+    ],
+)
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_card_that_cannot_tune_is_refused(name: str, reason: str, method: str) -> None:
+    assert problems_of(params(instance_type=name, method=method)) == [
+        f"instance-type: {name} cannot be used: {reason}; the nearest that fits is "
+        "Standard_NV36ads_A10_v5 (A10, 24 GiB, 3.2 USD/h in eastus)"
+    ]
+
+
+def test_what_does_not_fit_is_refused_with_the_numbers_and_the_ways_that_would() -> None:
+    wanted = params(preset="phi-4", method="lora", instance_type="Standard_NV36ads_A10_v5")
+    assert problems_of(wanted) == [
+        "instance-type: Standard_NV36ads_A10_v5: phi-4 with lora and 4096 tokens per pass needs "
+        "36.0 GB of one GPU, A10 gives 24.2 GB; what would fit: instance type "
+        "Standard_NC24ads_A100_v4 (A100 80GB, 80 GiB, 3.673 USD/h in eastus); method qlora instead "
+        "of lora (17.7 GB)"
+    ]
+
+
+def test_shorter_rows_are_proposed_where_they_would_fit() -> None:
+    wanted = params(
+        preset="mistral-7b-instruct",
+        method="lora",
+        config=config("Argotune: {max_length: 16384}"),
+        instance_type="Standard_NV36ads_A10_v5",
+    )
+    assert problems_of(wanted) == [
+        "instance-type: Standard_NV36ads_A10_v5: mistral-7b-instruct with lora and 16384 tokens "
+        "per pass needs 25.2 GB of one GPU, A10 gives 24.2 GB; what would fit: max_length 14080 "
+        "instead of 16384; instance type Standard_NC24ads_A100_v4 (A100 80GB, 80 GiB, 3.673 USD/h "
+        "in eastus); method qlora instead of lora (14.3 GB)"
+    ]
+
+
+def test_existing_gpu_that_is_too_small_is_refused_by_its_own_name() -> None:
+    own = config("Argotune: {gpu_memory_gib: 8}")
+    found = problems_of(params(preset="phi-4", config=own))
+    assert found[0].startswith(
+        "the GPU of training_config.Argotune.gpu_memory_gib: phi-4 with qlora and 4096 tokens per "
+        "pass needs 14.7 GB of one GPU, it gives 8.1 GB; what would fit: instance type "
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        (
+            {"name": "My_Model"},
+            "name: 'My_Model'; accepted are at most 63 lower-case letters, digits and '-', a "
+            "letter first and no '-' last",
+        ),
+        ({"name": "a" * 64}, f"name: '{'a' * 64}'; accepted are at most 63 lower-case letters, "),
+        ({"preset": "phi4"}, "preset: 'phi4' is no model preset; did you mean phi-4? known are "),
+        (
+            {"instance_type": "Standard_NC24ads_A100_v5"},
+            "instance-type: 'Standard_NC24ads_A100_v5' is no GPU SKU; did you mean "
+            "Standard_NC24ads_A100_v4? known are ",
+        ),
+        (
+            {"model_source": "s3://bucket"},
+            "model-source: 's3://bucket'; accepted are hub, cache, oci:IMAGE and dir:DIRECTORY",
+        ),
+        (
+            {"model_source": "oci:"},
+            "model-source: 'oci:'; accepted are hub, cache, oci:IMAGE and dir:DIRECTORY",
+        ),
+        (
+            {"model_source": "hub"},
+            "model-source: 'hub'; tiny is on no hub, `make tiny` makes it",
+        ),
+        (
+            {"config": config("Argotune: {gpus: 1}")},
+            "training_config.Argotune.gpus: needs gpu_memory_gib beside it, to plan for",
+        ),
+        (
+            {
+                "config": config("Argotune: {gpu_memory_gib: 24}"),
+                "instance_type": "Standard_NC24ads_A100_v4",
+            },
+            "training_config.Argotune.gpu_memory_gib: given beside instance type "
+            "Standard_NC24ads_A100_v4, which says it already; keep one",
+        ),
+    ],
+)
+def test_wrong_parameter_is_refused(values: dict[str, str], problem: str) -> None:
+    found = problems_of(params(**values))
+    assert len(found) == 1
+    assert found[0].startswith(problem)
+
+
+def test_every_problem_comes_in_one_answer() -> None:
+    found = problems_of(
+        params(
+            name="-",
+            config=config("LoraConfig: {r: 0, target_modules: [c_attn]}"),
+            instance_type="Standard_NC6s_v3",
+            model_source="ftp",
+        )
+    )
+    assert [problem.partition(":")[0] for problem in found] == [
+        "name",
+        "model-source",
+        "training_config.LoraConfig.r",
+        "training_config.LoraConfig.target_modules",
+        "instance-type",
+    ]
+
+
+def test_run_writes_the_plan_that_later_steps_read(tmp_path: Path) -> None:
+    plan_file = tmp_path / "plan.yaml"
+    progress_file = tmp_path / "progress"
+    wanted = params(preset="phi-4", instance_type="Standard_NC24ads_A100_v4", plan_file=plan_file)
+    result = run(wanted, progress=Progress(progress_file))
+    plan = read_plan(plan_file)
+    assert parse_plan(result.plan) == plan
+    assert result.model == f"microsoft/phi-4@{plan.model.revision}"
+    assert (result.gpus, result.disk_gib) == (1, 128)
+    assert result.memory_gb == plan.memory.total_gb
+    assert result.warnings == "\n".join(plan.warnings)
+    assert progress_file.read_text() == "1/1\n"
+
+
+def test_equal_parameters_give_an_equal_plan(tmp_path: Path) -> None:
+    first, second = (run(params(), progress=Progress()).plan for _ in range(2))
+    assert first == second
+
+
+def test_plan_command_exits_with_2_and_one_line_per_problem(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "steps.plan", "--name=demo", "--preset=nope", "--model-source=x"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("error: preset: 'nope' is no model preset; known are mistral-7b, ")
+    assert "Traceback" not in done.stderr
+
+
+def test_plan_needs_no_torch() -> None:
+    code = "import sys, steps.plan.run, steps.plan.render; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "False\n"

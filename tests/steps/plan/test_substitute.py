@@ -1,0 +1,74 @@
+"""Another SKU for one that cannot be used."""
+
+from __future__ import annotations
+
+import pytest
+
+from steps.common.errors import ParamsError
+from steps.plan.run import make_plan
+from steps.plan.substitute import find_substitution
+from tests.steps.plan.helpers import config, params
+
+
+def test_quick_starts_retired_sku_gets_the_nearest_that_fits() -> None:
+    wanted = params(preset="phi-3-mini-128k-instruct", instance_type="standard_nc6s_v3")
+    found = find_substitution(wanted)
+    assert found is not None
+    assert (found.old, found.new) == ("Standard_NC6s_v3", "Standard_NV36ads_A10_v5")
+    assert found.retired
+    assert found.reason == (
+        "Standard_NC6s_v3 cannot be used: retired by the cloud on 2025-09-30; the nearest that "
+        "fits is Standard_NV36ads_A10_v5 (A10, 24 GiB, 3.2 USD/h in eastus)"
+    )
+    assert make_plan(found.params).hardware.instance_type == "Standard_NV36ads_A10_v5"
+
+
+@pytest.mark.parametrize(
+    ("preset", "method", "old", "new"),
+    [
+        ("tiny", "qlora", "Standard_NC4as_T4_v3", "Standard_NV36ads_A10_v5"),
+        ("phi-4", "lora", "Standard_NV36ads_A10_v5", "Standard_NC24ads_A100_v4"),
+        (
+            "qwen2.5-coder-32b-instruct",
+            "qlora",
+            "Standard_NV72ads_A10_v5",
+            "Standard_NC24ads_A100_v4",
+        ),
+    ],
+)
+def test_sku_on_offer_that_cannot_do_it_is_no_retired_one(
+    preset: str, method: str, old: str, new: str
+) -> None:
+    found = find_substitution(params(preset=preset, method=method, instance_type=old))
+    assert found is not None
+    assert (found.old, found.new, found.retired) == (old, new, False)
+    assert make_plan(found.params).hardware.instance_type == new
+
+
+@pytest.mark.parametrize("instance_type", [None, "Standard_NC24ads_A100_v4"])
+def test_nothing_is_substituted_where_it_fits_or_no_sku_is_named(
+    instance_type: str | None,
+) -> None:
+    assert find_substitution(params(preset="phi-4", instance_type=instance_type)) is None
+
+
+def test_nothing_is_substituted_where_no_sku_fits() -> None:
+    wanted = params(
+        preset="qwen2.5-coder-32b-instruct",
+        method="lora",
+        config=config("Argotune: {max_length: 32768, micro_batch_tokens: 262144}"),
+        instance_type="Standard_NC6s_v3",
+    )
+    assert find_substitution(wanted) is None
+    with pytest.raises(ParamsError, match="2025-09-30; no other SKU has the memory either"):
+        make_plan(wanted)
+
+
+def test_wrong_config_is_an_error_before_any_substitution() -> None:
+    wanted = params(config=config("LoraConfig: {r: 0}"), instance_type="Standard_NC6s_v3")
+    with pytest.raises(ParamsError) as caught:
+        find_substitution(wanted)
+    assert caught.value.problems == [
+        "training_config.LoraConfig.r: 0; accepted is a whole number from 1 to 512",
+        "instance-type: Standard_NC6s_v3 cannot be used: retired by the cloud on 2025-09-30",
+    ]

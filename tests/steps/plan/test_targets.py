@@ -1,0 +1,60 @@
+"""Layer names: real ones, fused ones, unknown ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from presets.loader import model_preset
+from steps.plan.targets import resolve_targets
+
+SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+PHI = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
+
+
+def resolve(wanted: str | list[str], preset: str) -> tuple[list[str], list[str], list[str]]:
+    problems: list[str] = []
+    warnings: list[str] = []
+    found = resolve_targets(wanted, model_preset(preset), problems=problems, warnings=warnings)
+    return found, problems, warnings
+
+
+@pytest.mark.parametrize(
+    ("preset", "layers"), [("phi-4", PHI), ("tiny", PHI), ("mistral-7b", SEVEN)]
+)
+def test_all_linear_is_every_layer_of_the_model(preset: str, layers: list[str]) -> None:
+    assert resolve("all-linear", preset) == (layers, [], [])
+
+
+def test_real_names_stay_in_the_models_order() -> None:
+    assert resolve(["v_proj", "q_proj"], "mistral-7b") == (["q_proj", "v_proj"], [], [])
+
+
+def test_unfused_names_on_a_fused_model_are_mapped_with_a_warning() -> None:
+    found, problems, warnings = resolve(["q_proj", "v_proj", "o_proj", "up_proj"], "phi-4")
+    assert found == ["qkv_proj", "o_proj", "gate_up_proj"]
+    assert problems == []
+    assert warnings == [
+        "training_config.LoraConfig.target_modules: phi-4 has fused layers, so the adapter goes on "
+        "these: q_proj, v_proj -> qkv_proj, up_proj -> gate_up_proj"
+    ]
+
+
+def test_unknown_name_is_refused_with_the_nearest() -> None:
+    found, problems, _ = resolve(["q_proj", "query_key_value", "dwn_proj"], "mistral-7b")
+    assert found == ["q_proj"]
+    assert problems == [
+        "training_config.LoraConfig.target_modules: 'query_key_value' is no linear layer of "
+        "mistral-7b; accepted are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, "
+        "or all-linear",
+        "training_config.LoraConfig.target_modules: 'dwn_proj' is no linear layer of mistral-7b; "
+        "did you mean down_proj? accepted are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
+        "down_proj, or all-linear",
+    ]
+
+
+def test_fused_name_on_an_unfused_model_is_refused() -> None:
+    _, problems, _ = resolve(["qkv_proj"], "mistral-7b")
+    assert len(problems) == 1
+    assert problems[0].startswith(
+        "training_config.LoraConfig.target_modules: 'qkv_proj' is no linear layer of mistral-7b; "
+    )
