@@ -65,13 +65,14 @@ class Rollout:
                 log.event(_LOGGER, "waiting", service=self.params.name, reason=found)
                 reason = found
             waited = self.clock.now() - start
-            if waited >= self.params.timeout_seconds:
+            left = self.params.timeout_seconds - waited
+            if left <= 0:
                 raise PermanentError(
                     f"service {self.params.name} was not ready within "
                     f"{self.params.timeout_seconds:.0f} s: {reason}"
                 )
             self.progress.update(int(waited), int(self.params.timeout_seconds) + 1)
-            self.clock.sleep(_LOOK_SECONDS)
+            self.clock.sleep(min(_LOOK_SECONDS, left))
 
     def _deployment(self) -> Object:
         deployment = self.kube.get("Deployment", self.params.namespace, self.params.name)
@@ -87,8 +88,8 @@ class Rollout:
         pods = list(self._new_pods())
         if not pods:
             return "no new pod yet"
-        reasons = [self._pod_reason(pod) for pod in pods]
-        return "; ".join(dict.fromkeys(reasons))
+        reasons = [self._pod_reason(pod) for pod in pods if not _is_ready(pod)]
+        return "; ".join(dict.fromkeys(reasons)) or "the new pods are ready, the old ones still go"
 
     def _new_pods(self) -> Iterator[Object]:
         selector = f"{SERVICE_LABEL}={self.params.name}"
@@ -157,7 +158,7 @@ class Rollout:
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
                 advice = ""
                 if "nvidia.com/gpu" in str(condition.get("message")):
-                    advice = "; the old server keeps its GPU until the new one is ready"
+                    advice = "; an old server keeps its GPU until the new one is ready"
                 return f"{condition.get('reason')}: {condition.get('message')}{advice}"
         return self._last_warning(pod) or "the pod is starting"
 
@@ -168,6 +169,11 @@ class Rollout:
         except (PermanentError, TransientError):
             return ""
         return warnings[-1] if warnings else ""
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or []
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
 
 
 def _family(reason: str) -> str:

@@ -41,10 +41,11 @@ class ExistingProvider:
                 log.event(_LOGGER, "waiting", reason=found)
                 reason = found
             waited = self._clock.now() - start
-            if waited >= request.timeout_seconds:
+            left = request.timeout_seconds - waited
+            if left <= 0:
                 raise CapacityError(f"no node fits after {waited:.0f} s: {reason}")
             progress.update(int(waited), int(request.timeout_seconds) + 1)
-            self._clock.sleep(_LOOK_SECONDS)
+            self._clock.sleep(min(_LOOK_SECONDS, left))
 
     def release(self, run: str) -> str:
         """Nothing: the nodes were there before."""

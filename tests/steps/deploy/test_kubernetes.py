@@ -251,7 +251,7 @@ def test_an_object_of_somebody_else_is_left_alone() -> None:
                 ],
             },
             "service phi was not ready within 60 s: Unschedulable: 0/1 nodes are available: 1 "
-            "Insufficient nvidia.com/gpu.; the old server keeps its GPU until the new one is ready",
+            "Insufficient nvidia.com/gpu.; an old server keeps its GPU until the new one is ready",
         ),
         (
             {
@@ -263,6 +263,10 @@ def test_an_object_of_somebody_else_is_left_alone() -> None:
         (
             waiting("ContainerCreating"),
             "service phi was not ready within 60 s: ContainerCreating (FailedMount: no claim)",
+        ),
+        (
+            {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+            "service phi was not ready within 60 s: the new pods are ready, the old ones still go",
         ),
         (
             {"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "no GPU"},
