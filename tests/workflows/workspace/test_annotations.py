@@ -1,0 +1,99 @@
+"""The annotations for what Kaito has no word for."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.workflows.workspace.helpers import changed, problems_of, read
+from workflows.workspace.annotations import known_annotations
+from workflows.workspace.model import Options
+
+ALL = {
+    "provider": "local",
+    "deploy-to": "process",
+    "question": "What does json.dumps do?",
+    "model-source": "dir:/models/phi-4",
+    "model-cache-claim": "models",
+    "tune-cpu": "8",
+    "tune-memory": "64Gi",
+    "volume-size": "200Gi",
+    "storage-class": "managed-csi-premium",
+}
+
+
+def annotated(annotations: dict[str, object]) -> str:
+    return changed(
+        {"metadata/annotations": {f"argotune.dev/{key}": text for key, text in annotations.items()}}
+    )
+
+
+def test_every_annotation_is_read() -> None:
+    assert set(ALL) == {field.kebab for field in known_annotations()}
+    workspace = read(annotated(dict(ALL)))
+    assert workspace.options == Options(**{key.replace("-", "_"): ALL[key] for key in ALL})  # type: ignore[arg-type]
+    assert workspace.model_source == "dir:/models/phi-4"
+
+
+def test_every_annotation_is_documented_with_its_default() -> None:
+    fields = known_annotations()
+    assert fields
+    for field in fields:
+        assert field.default == ""
+        assert "Default: " in field.doc
+
+
+def test_annotations_of_others_are_theirs() -> None:
+    text = changed({"metadata/annotations": {"kaito.sh/runtime": "vllm", "team": "ml"}})
+    assert read(text).options == Options()
+
+
+@pytest.mark.parametrize(
+    ("annotations", "problem"),
+    [
+        (
+            {"quesion": "x"},
+            "metadata.annotations.argotune.dev/quesion: unknown annotation; did you mean "
+            "argotune.dev/question?",
+        ),
+        (
+            {"zone": "1"},
+            "metadata.annotations.argotune.dev/zone: unknown annotation; known are "
+            "argotune.dev/provider, argotune.dev/deploy-to, ",
+        ),
+        (
+            {"provider": "aks"},
+            "metadata.annotations.argotune.dev/provider: 'aks'; accepted is existing or local",
+        ),
+        (
+            {"volume-size": "100GB"},
+            "metadata.annotations.argotune.dev/volume-size: '100GB'; accepted is a quantity such "
+            "as 100Gi",
+        ),
+        (
+            {"storage-class": "My Class"},
+            "metadata.annotations.argotune.dev/storage-class: 'My Class'; accepted is the name of "
+            "a StorageClass",
+        ),
+        (
+            {"tune-cpu": 4},
+            "metadata.annotations.argotune.dev/tune-cpu: 4; accepted is a text, in quotes",
+        ),
+    ],
+)
+def test_wrong_annotation_is_refused(annotations: dict[str, object], problem: str) -> None:
+    found = problems_of(annotated(annotations))
+    assert len(found) == 1
+    assert found[0].startswith(problem)
+
+
+def test_two_places_for_the_weights_are_one_too_many() -> None:
+    text = changed(
+        {
+            "metadata/annotations": {"argotune.dev/model-source": "hub"},
+            "tuning/preset/presetOptions/image": "registry.example.com/phi-4:1",
+        }
+    )
+    assert problems_of(text) == [
+        "tuning.preset.presetOptions.image and metadata.annotations.argotune.dev/model-source say "
+        "where the weights are; keep one"
+    ]
