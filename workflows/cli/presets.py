@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from presets.loader import PRESETS_DIR, UnknownName, model_preset, model_presets
 from presets.schema import ModelPreset
+from workflows.cli.console import console
 from workflows.cli.errors import InputError
 
 app = typer.Typer(help="The models that can be tuned: a table, or one preset whole.")
@@ -19,7 +19,7 @@ app = typer.Typer(help="The models that can be tuned: a table, or one preset who
 def presets(context: typer.Context) -> None:
     """List the presets."""
     if context.invoked_subcommand is None:
-        Console().print(_table(model_presets()))
+        console().print(_table(model_presets()))
 
 
 @app.command()
@@ -35,10 +35,10 @@ def show(name: Annotated[str, typer.Argument(help="Name of a preset.")]) -> None
 def _table(presets: tuple[ModelPreset, ...]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("NAME", no_wrap=True)
-    table.add_column("PARAMETERS", justify="right")
-    table.add_column("CONTEXT", justify="right")
+    table.add_column("SIZE", justify="right", no_wrap=True)
+    table.add_column("CONTEXT", justify="right", no_wrap=True)
     table.add_column("LICENSE", no_wrap=True)
-    table.add_column("REPOSITORY", no_wrap=True)
+    table.add_column("REPOSITORY", overflow="fold")
     for preset in sorted(presets, key=lambda preset: preset.name):
         table.add_row(
             preset.name,

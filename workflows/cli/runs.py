@@ -29,9 +29,10 @@ class LocalRun:
 
     @property
     def workspace(self) -> str:
-        """The workspace that it tunes; a foreign workflow goes by its own name."""
-        labels: Mapping[str, str] = self.workflow["metadata"].get("labels", {})
-        return labels.get(WORKSPACE_LABEL, self.name)
+        """The workspace that it tunes; a foreign workflow goes by its generateName or name."""
+        metadata = self.workflow["metadata"]
+        own_name = str(metadata.get("generateName", self.name)).rstrip("-")
+        return str(metadata.get("labels", {}).get(WORKSPACE_LABEL, own_name))
 
     @property
     def status(self) -> Mapping[str, Any]:

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from rich.console import Console
 from rich.table import Table
 
 from steps.common.services import is_alive, list_services
+from workflows.cli.console import console
 from workflows.cli.home import Home, home
 from workflows.cli.rows import age, seconds_between, step_rows, utc_now
 from workflows.cli.runs import LocalRun, find_run, local_runs
@@ -76,7 +76,7 @@ def _print_all(here: Home, output: Output | None) -> None:
     if not newest:
         print("no runs on this machine; `argotune run workspace.yaml` starts one")
         return
-    Console().print(_workspaces_table(here, list(newest.values())))
+    console().print(_workspaces_table(here, list(newest.values())))
 
 
 def _workspaces_table(here: Home, runs: list[LocalRun]) -> Table:
@@ -100,16 +100,16 @@ def _workspaces_table(here: Home, runs: list[LocalRun]) -> Table:
 
 
 def _print_run(here: Home, run: LocalRun) -> None:
-    console = Console()
-    console.print(f"{run.name}: {run.phase}", highlight=False)
-    console.print(steps_table(step_rows(run.workflow, utc_now())))
+    screen = console()
+    screen.print(f"{run.name}: {run.phase}")
+    screen.print(steps_table(step_rows(run.workflow, utc_now())))
     for name, value in outputs_of(run.workflow).items():
-        console.print(f"{name}: {value}", highlight=False, markup=False, soft_wrap=True)
+        screen.print(f"{name}: {value}", markup=False, soft_wrap=True)
     if run.resumable:
-        console.print(f"go on with it: argotune run --resume {run.name}", highlight=False)
+        screen.print(f"go on with it: argotune run --resume {run.name}")
     for service in list_services(here.services_dir):
         if service.name == run.workspace and is_alive(service):
-            console.print(f"service: {service.endpoint}", highlight=False)
+            screen.print(f"service: {service.endpoint}")
 
 
 def _node(run: LocalRun, step: str) -> Mapping[str, Any]:

@@ -40,6 +40,19 @@ def view_for(console: Console) -> View:
     return LiveView(console) if console.is_terminal else PlainView(console)
 
 
+class SilentView:
+    """Shows nothing."""
+
+    def __enter__(self) -> SilentView:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def changed(self, workflow: Mapping[str, Any]) -> None:
+        pass
+
+
 class PlainView:
     """One line when a step starts, ends, or has got ten percent further."""
 

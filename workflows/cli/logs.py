@@ -1,0 +1,72 @@
+"""argotune logs: what the steps of a run wrote."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workflows.cli.errors import InputError
+from workflows.cli.home import home
+from workflows.cli.runs import LocalRun, find_run
+
+app = typer.Typer()
+
+_POLL_SECONDS = 0.2
+
+
+@app.command()
+def logs(
+    name: Annotated[str, typer.Argument(help="Name of a workspace or a run.")],
+    step: Annotated[str | None, typer.Argument(help="Only this step, e.g. tune.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on while the run does.")
+    ] = False,
+) -> None:
+    """Print the logs of a run's steps, each line with its step."""
+    here = home()
+    run = find_run(here, name)
+    steps = {_step_of(run, path) for path in _log_files(run)}
+    if step is not None and step not in steps and not follow:
+        known = ", ".join(sorted(steps)) or "none yet"
+        raise InputError(f"{step!r}: no step of {run.name} with a log; there are {known}")
+    offsets: dict[Path, int] = {}
+    while True:
+        going_on = follow and run.phase in ("Running", "Pending")
+        for path in _log_files(run):
+            label = _step_of(run, path)
+            if step in (None, label):
+                for line in _new_lines(path, offsets, whole=not going_on):
+                    print(f"{label}: {line}" if step is None else line, flush=follow)
+        if not going_on:
+            return
+        time.sleep(_POLL_SECONDS)
+        run = find_run(here, run.name)
+
+
+def _log_files(run: LocalRun) -> list[Path]:
+    """The logs in the order in which their containers started."""
+    return sorted((run.directory / "logs").glob("*.log"), key=lambda path: _started(run, path))
+
+
+def _started(run: LocalRun, path: Path) -> tuple[str, str]:
+    node = run.status.get("nodes", {}).get(path.stem, {})
+    return str(node.get("startedAt", "~")), path.name
+
+
+def _step_of(run: LocalRun, path: Path) -> str:
+    node = run.status.get("nodes", {}).get(path.stem, {})
+    return str(node.get("displayName", path.stem))
+
+
+def _new_lines(path: Path, offsets: dict[Path, int], *, whole: bool) -> Iterator[str]:
+    """The lines since the last call; a last line without its end waits unless `whole`."""
+    with path.open("rb") as file:
+        file.seek(offsets.get(path, 0))
+        data = file.read()
+    end = len(data) if whole else data.rfind(b"\n") + 1
+    offsets[path] = offsets.get(path, 0) + end
+    yield from data[:end].decode(errors="replace").splitlines()

@@ -1,0 +1,75 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_OVERRIDES = "In place of the file's fields"
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Kaito Workspace, with its ConfigMap in the same or a further file.",
+        metavar="FILE...",
+        show_default=False,
+    ),
+]
+AllowLoopback = Annotated[
+    bool,
+    typer.Option("--allow-loopback", help="Permit dataset URLs of this machine, and file URLs."),
+]
+Substitute = Annotated[
+    bool,
+    typer.Option(
+        "--substitute", help="Take the nearest SKU that fits where the file's cannot be used."
+    ),
+]
+Name = Annotated[str | None, typer.Option(rich_help_panel=_OVERRIDES, help="Workspace name.")]
+Preset = Annotated[str | None, typer.Option(rich_help_panel=_OVERRIDES, help="Model preset.")]
+Method = Annotated[str | None, typer.Option(rich_help_panel=_OVERRIDES, help="lora or qlora.")]
+Url = Annotated[
+    list[str] | None,
+    typer.Option(rich_help_panel=_OVERRIDES, help="Dataset URL; may be given several times."),
+]
+OutputImage = Annotated[
+    str | None,
+    typer.Option(rich_help_panel=_OVERRIDES, help="REGISTRY/REPOSITORY:TAG or oci:DIRECTORY."),
+]
+InstanceType = Annotated[
+    str | None, typer.Option(rich_help_panel=_OVERRIDES, help="SKU of the GPU node.")
+]
+VolumeSize = Annotated[
+    str | None, typer.Option(rich_help_panel=_OVERRIDES, help="Size of the run's volume.")
+]
+StorageClass = Annotated[
+    str | None, typer.Option(rich_help_panel=_OVERRIDES, help="Storage class of the volume.")
+]
+
+
+def overrides(
+    *,
+    name: str | None = None,
+    preset: str | None = None,
+    method: str | None = None,
+    url: list[str] | None = None,
+    output_image: str | None = None,
+    instance_type: str | None = None,
+    volume_size: str | None = None,
+    storage_class: str | None = None,
+) -> dict[str, str]:
+    """The given flags as `read_workspace` takes them."""
+    given = {
+        "name": name,
+        "preset": preset,
+        "method": method,
+        "urls": json.dumps(url) if url else None,
+        "output-image": output_image,
+        "instance-type": instance_type,
+        "volume-size": volume_size,
+        "storage-class": storage_class,
+    }
+    return {flag: text for flag, text in given.items() if text is not None}

@@ -1,0 +1,72 @@
+"""argotune render: the workspace as YAML for `kubectl create -f`, `argo submit` or Git."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from workflows.cli import manifests, options, workspaces
+from workflows.cli.errors import InputError
+from workflows.workspace.translate import to_parameters
+
+app = typer.Typer()
+
+
+@app.command()
+def render(
+    files: options.Files,
+    template_ref: Annotated[
+        bool,
+        typer.Option(
+            "--template-ref", help="Only the arguments, for an installed WorkflowTemplate."
+        ),
+    ] = False,
+    schedule: Annotated[
+        str | None,
+        typer.Option(metavar="CRON", help='A CronWorkflow instead, e.g. "0 3 * * *" (UTC).'),
+    ] = None,
+    substitute: options.Substitute = False,
+    allow_loopback: options.AllowLoopback = False,
+    name: options.Name = None,
+    preset: options.Preset = None,
+    method: options.Method = None,
+    url: options.Url = None,
+    output_image: options.OutputImage = None,
+    instance_type: options.InstanceType = None,
+    volume_size: options.VolumeSize = None,
+    storage_class: options.StorageClass = None,
+) -> None:
+    """Print the Argo Workflow of a workspace; it stands alone and needs nothing installed but
+    Argo, the service accounts and the images."""
+    if template_ref and schedule:
+        raise InputError("--template-ref and --schedule: take one; a schedule is a reference too")
+    planned = workspaces.load(
+        workspaces.read_texts(files),
+        overrides=options.overrides(
+            name=name,
+            preset=preset,
+            method=method,
+            url=url,
+            output_image=output_image,
+            instance_type=instance_type,
+            volume_size=volume_size,
+            storage_class=storage_class,
+        ),
+        allow_loopback=allow_loopback,
+        substitute=substitute,
+    )
+    workspaces.print_warnings(planned)
+    workspace = planned.workspace
+    arguments = to_parameters(workspace, allow_loopback=allow_loopback)
+    if schedule:
+        document = manifests.cron_workflow(arguments, schedule)
+    elif template_ref:
+        document = manifests.workflow_from_template(arguments)
+    else:
+        document = manifests.workflow(
+            arguments,
+            volume_size=workspace.options.volume_size,
+            storage_class=workspace.options.storage_class,
+        )
+    print(manifests.dump(document), end="")

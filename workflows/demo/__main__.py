@@ -1,0 +1,128 @@
+"""python -m workflows.demo: make a base model and a dataset, run the README's workspace file on
+them, and ask the same question of the base model and of the tuned one."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from presets.loader import model_preset
+from steps.common.services import read_service
+from workflows.cli.chat import ask
+from workflows.cli.errors import CliError
+from workflows.cli.home import Home, home
+from workflows.demo.dataset import question, write_dataset
+from workflows.demo.server import serving
+
+NAME = "python-docs"
+WORKSPACE = Path(__file__).parent / "workspace.yaml"
+PORT = 8765
+_ASKED = ("json.dumps", "os.path.basename", "shutil.rmtree")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the demo; the exit code is that of `argotune run`."""
+    options = _options(arguments)
+    console = Console(highlight=False)
+    here = home()
+    try:
+        return _demo(console, here, options.port, options.resume)
+    except CliError as error:
+        console.print(f"error: {error}", style="red", markup=False)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _demo(console: Console, here: Home, port: int, resume: bool) -> int:
+    console.rule("1. A base model, made here")
+    code = _make_base_model(here)
+    if code:
+        return code
+    console.rule("2. A dataset from Python's own documentation, served over HTTP")
+    dataset = here.root / "demo" / f"{NAME}.parquet"
+    rows = write_dataset(dataset)
+    with serving(dataset, port) as url:
+        console.print(f"{rows} questions and answers at {url}")
+        console.rule(f"3. argotune run {_relative(WORKSPACE)}")
+        code = _run(url if port != PORT else None, resume)
+    if code:
+        console.print("go on with it: make demo RESUME=1", markup=False)
+        return code
+    console.rule("4. The same questions before and after")
+    _compare(console, here)
+    return 0
+
+
+def _make_base_model(here: Home) -> int:
+    """In a process of its own: torch is for the tuning steps only."""
+    command = [sys.executable, "-m", "steps.tune.tiny", f"--cache-dir={here.models_dir}"]
+    return _foreground(command)
+
+
+def _run(url: str | None, resume: bool) -> int:
+    command = [sys.executable, "-m", "workflows.cli", "run", str(_relative(WORKSPACE))]
+    command += ["--allow-loopback"]
+    if url:
+        command += ["--url", url]
+    if resume:
+        command += ["--resume"]
+    return _foreground(command)
+
+
+def _foreground(command: list[str]) -> int:
+    """Ctrl-C reaches the child too; it cleans up, and we wait for it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        # A handler that is ignored would be inherited.
+        return subprocess.run(
+            command, check=False, preexec_fn=lambda: signal.signal(signal.SIGINT, before)
+        ).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _compare(console: Console, here: Home) -> None:
+    service = read_service(here.services_dir, NAME)
+    if service is None:
+        raise CliError(f"no service {NAME}: `argotune status {NAME}` says why")
+    base = model_preset("tiny").repository
+    for name in _ASKED:
+        prompt = question(name)
+        console.print(f"\n[bold]{prompt}[/bold]")
+        console.print(f"  base:  {_line(ask(service, prompt, model=base))}", markup=False)
+        console.print(f"  tuned: {_line(ask(service, prompt))}", markup=False, style="green")
+    console.print(
+        f"\nIt goes on answering at {service.endpoint}:\n"
+        f'  .venv/bin/argotune chat {NAME} "{question("math.sqrt")}"\n'
+        f"  curl {service.endpoint}/chat -H 'Content-Type: application/json'"
+        f' -d \'{{"prompt": "{question("math.sqrt")}"}}\'\n'
+        f"  .venv/bin/argotune status\n"
+        f"  .venv/bin/argotune stop {NAME}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:100]
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m workflows.demo", description=__doc__)
+    parser.add_argument("--port", type=int, default=PORT, help="port of the dataset's server")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted demo")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
