@@ -73,22 +73,22 @@ def deploy_process(
     folder = services_dir.absolute() / params.name
     with _locked(folder):
         _end_leftovers(folder)
-        running = _running_already(params, plan, folder)
-        if running is not None:
-            answer = ask(running.endpoint, params.question, timeout_seconds=_left(deadline))
-            return Result(endpoint=running.endpoint, answer=answer)
+        service = _running_already(params, plan, folder)
+        if service is not None:
+            answer = ask(service.endpoint, params.question, timeout_seconds=_left(deadline))
+            return Result(endpoint=service.endpoint, answer=answer)
         adapter_dir = unpack_adapter(params, folder / _folder_name(params.adapter_digest()))
         progress.update(1, 4)
         command = [*serve_command, *_flags(params, adapter_dir, folder)]
         with _started(command, folder) as server:
-            service = _service(params, plan, server, port=0)
-            write_record(folder / _STARTING, service)
+            write_record(folder / _STARTING, _service(params, plan, server, port=0))
             port = _wait_until_ready(server, folder / "port", params.name, deadline)
             progress.update(2, 4)
             service = _service(params, plan, server, port=port)
             answer = ask(service.endpoint, params.question, timeout_seconds=_left(deadline))
             progress.update(3, 4)
-            _take_over(folder, service)
+        # From here on both servers are well and on record, so an interruption costs neither.
+        _take_over(folder, service)
         _end_leftovers(folder)
         _remove_other_adapters(folder, adapter_dir)
     progress.update(4, 4)

@@ -198,6 +198,24 @@ def test_what_an_interrupted_try_started_is_ended_by_the_next(deployer: Deployer
     assert not (folder / "starting.json").exists()
 
 
+def test_an_interrupted_change_of_servers_is_finished_by_the_next(deployer: Deployer) -> None:
+    deployer.deploy(deployer.push("{}"))
+    old = deployer.service()
+    folder = deployer.services_dir / "phi"
+    old_record = (folder / "service.json").rename(deployer.root / "old.json")
+    digest = deployer.push('{"a": 1}')
+    deployer.deploy(digest)
+    new = deployer.service()
+    # As after a kill -9 when the new record was written and the old server not yet ended.
+    old_record.rename(folder / "stopping.json")
+    shutil.copyfile(folder / "service.json", folder / "starting.json")
+    deployer.deploy(digest)
+    assert deployer.service() == new
+    assert is_alive(new)
+    assert not is_alive(old)
+    assert not list(folder.glob("st*ing.json"))
+
+
 def test_two_deploys_of_one_name_do_not_mix(deployer: Deployer) -> None:
     digest = deployer.push()
     folder = deployer.services_dir / "phi"
