@@ -60,7 +60,7 @@ def plan_rows(plan: TrainingPlan) -> list[Row]:
             value=f"r {lora.r}, alpha {lora.alpha}, dropout {lora.dropout:g}",
             note=", ".join(lora.target_modules),
         ),
-        Row(name="length", value=f"{training.max_length} tokens", note="longer rows are cut"),
+        Row(name="longest row", value=f"{training.max_length} tokens", note="longer rows are cut"),
         Row(
             name="batch",
             value=f"{training.accumulation_steps} x {training.micro_batch_tokens} tokens",

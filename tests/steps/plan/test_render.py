@@ -21,7 +21,7 @@ def test_key_numbers_of_a_plan() -> None:
             "r 16, alpha 32, dropout 0",
             "qkv_proj, o_proj, gate_up_proj, down_proj",
         ),
-        "length": ("4096 tokens", "longer rows are cut"),
+        "longest row": ("4096 tokens", "longer rows are cut"),
         "batch": ("4 x 8192 tokens", "32768 tokens per optimizer step, rows packed"),
         "rate": ("0.0002, cosine", "warm-up 3%, seed 42"),
         "length of run": ("3 epochs", "ends after 2 evaluations without a better loss"),
