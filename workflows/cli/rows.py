@@ -71,7 +71,7 @@ def _row(node: Mapping[str, Any], nodes: Mapping[str, Any], now: datetime) -> St
     last = attempts[-1] if node["type"] == "Retry" and attempts else node
     done, total = _progress(last.get("progress", ""))
     return StepRow(
-        name=node["displayName"],
+        name=_name(node),
         phase=node["phase"],
         done=done,
         total=total,
@@ -79,6 +79,12 @@ def _row(node: Mapping[str, Any], nodes: Mapping[str, Any], now: datetime) -> St
         attempts=len(attempts) if node["type"] == "Retry" else 1,
         message=last.get("message") or node.get("message") or "",
     )
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    """An exit handler goes by its template: Argo calls it after the workflow."""
+    name = str(node["displayName"])
+    return str(node["templateName"]) if name.endswith(".onExit") else name
 
 
 def _progress(text: str) -> tuple[int, int]:

@@ -153,9 +153,14 @@ def _line(row: StepRow) -> str:
     time = "" if row.seconds is None else f" {_clock(row.seconds)}"
     note = f"  {_note(row)}" if _note(row) else ""
     if row.phase == "Running":
-        step = f" {row.done}/{row.total}" if row.total else ""
+        step = f" {_share(row)}" if row.total > 1 else ""
         return f"{row.name:<10} running{step}{time if step else ''}{note}"
     return f"{row.name:<10} {row.phase.lower()}{time}{note}"
+
+
+def _share(row: StepRow) -> str:
+    """Steps are counted; bytes are too many to read."""
+    return f"{row.done}/{row.total}" if row.total < 10_000 else f"{100 * row.done // row.total}%"
 
 
 def _tenths(row: StepRow) -> int:

@@ -1,0 +1,112 @@
+"""The few calls of the command line to a cluster."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import urllib3
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config.config_exception import ConfigException
+
+from workflows.cli.errors import CliError
+
+_TIMEOUT_SECONDS = 30
+_GROUP, _VERSION = "argoproj.io", "v1alpha1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Created:
+    """What the cluster made."""
+
+    name: str
+    namespace: str
+
+
+class Cluster:
+    """The cluster of the kubeconfig; nothing is read before the first call."""
+
+    def __init__(self, *, context: str | None = None, namespace: str | None = None) -> None:
+        self._context = context
+        self._namespace = namespace
+        self._client: client.ApiClient | None = None
+
+    def find_config_map(self, namespace: str | None, name: str) -> str | None:
+        """The training config of a ConfigMap, or None where there is none."""
+        api = client.CoreV1Api(self._connect())
+        try:
+            found = api.read_namespaced_config_map(
+                name, self._in(namespace), _request_timeout=_TIMEOUT_SECONDS
+            )
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise _explained(error, f"ConfigMap {name}") from error
+        except urllib3.exceptions.HTTPError as error:
+            raise self._unreachable(error) from error
+        text = (found.data or {}).get("training_config.yaml")
+        return None if text is None else str(text)
+
+    def create_workflow(self, workflow: dict[str, Any], namespace: str | None) -> Created:
+        """Create the Workflow, every field of it checked by the server."""
+        api = client.CustomObjectsApi(self._connect())
+        try:
+            made: Any = api.create_namespaced_custom_object(
+                _GROUP,
+                _VERSION,
+                self._in(namespace),
+                "workflows",
+                workflow,
+                field_validation="Strict",
+                _request_timeout=_TIMEOUT_SECONDS,
+            )
+        except ApiException as error:
+            raise _explained(error, "the Workflow") from error
+        except urllib3.exceptions.HTTPError as error:
+            raise self._unreachable(error) from error
+        metadata = made["metadata"]
+        return Created(name=metadata["name"], namespace=metadata["namespace"])
+
+    def _connect(self) -> client.ApiClient:
+        if self._client is None:
+            try:
+                self._client = config.new_client_from_config(context=self._context)  # type: ignore[no-untyped-call]
+            except ConfigException as error:
+                raise CliError(
+                    f"no cluster: {error}; set KUBECONFIG or make ~/.kube/config"
+                ) from error
+            # A cluster that is not there should not be waited for three times.
+            self._client.configuration.retries = False
+        return self._client
+
+    def _in(self, namespace: str | None) -> str:
+        return self._namespace or namespace or self._current_namespace()
+
+    def _current_namespace(self) -> str:
+        contexts, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
+        named = [item for item in contexts if item["name"] == self._context]
+        context = (named[0] if named else active)["context"]
+        return str(context.get("namespace", "default"))
+
+    def _unreachable(self, error: Exception) -> CliError:
+        host = self._connect().configuration.host
+        return CliError(f"cluster {host} does not answer: {error}")
+
+
+def _explained(error: ApiException, what: str) -> CliError:
+    advice = {
+        401: "log in again",
+        403: "ask for the permission",
+        404: "is Argo Workflows installed, and the namespace there?",
+    }.get(error.status, "")
+    message = f"{what}: the cluster answers {error.status}: {_message(error)}"
+    return CliError(f"{message}; {advice}" if advice else message)
+
+
+def _message(error: ApiException) -> str:
+    try:
+        return str(json.loads(error.body or "")["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(error.reason)
