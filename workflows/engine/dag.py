@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from workflows.engine import depends
 from workflows.engine.errors import ExpressionError, UnresolvedError
 from workflows.engine.expand import EMPTY_LOOP, Turn, output_parameters, turns
+from workflows.engine.hooks import run_step_hook
 from workflows.engine.loops import is_loop
 from workflows.engine.model import JsonObject, Node, NodeType, Phase
-from workflows.engine.place import Place, TemplateError
+from workflows.engine.place import Execution, Place, TemplateError
 from workflows.engine.state import Caller
 from workflows.engine.substitute import Scope, substitute_text
 from workflows.engine.templates import Prepared
@@ -212,10 +213,9 @@ class _Dag:
                 self._connect(task, node, group)
             return True
         place = Place(boundary_id=self._node.id, step_name=task["name"], on_exit=self._on_exit)
+        call = Execution(name, turn.caller, self._prepared.base, turn.arguments, place)
         try:
-            started = self._operator.execute(
-                name, turn.caller, self._prepared.base, turn.arguments, place
-            )
+            started = self._operator.execute(call)
         except TemplateError as error:
             started = self._state.nodes[self._state.id_of(name)]
             self._state.mark(started, Phase.ERROR, f"task '{name}' errored: {error}")
@@ -232,11 +232,11 @@ class _Dag:
         if node is None:
             return True
         try:
-            return self._operator.run_exit_hook(
+            return run_step_hook(
+                self._operator,
                 task,
                 node,
                 self._prepared.base,
-                self._node.id,
                 f"tasks.{task['name']}",
                 self._scope(task),
             )

@@ -10,9 +10,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 
+from workflows.engine.launch import PodRequest
 from workflows.engine.listen import Listening
 from workflows.engine.model import JsonObject, Node, Phase, rfc3339
-from workflows.engine.operate import Operator, PodRequest
+from workflows.engine.operate import Operator
 from workflows.engine.record import Controls, Record
 from workflows.engine.runtime import Launcher
 from workflows.engine.supervise import (

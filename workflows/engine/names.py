@@ -149,8 +149,8 @@ def item_names(step: JsonObject) -> tuple[set[str], set[str]]:
         return set(), set()
     if step.get("withItems"):
         names = {"item"}
-        for item in step["withItems"]:
-            names.update(f"item.{key}" for key in item if isinstance(item, dict))
+        maps = [item for item in step["withItems"] if isinstance(item, dict)]
+        names |= {f"item.{key}" for item in maps for key in item}
         has_tags = any(isinstance(item, str) and "{{" in item for item in step["withItems"])
         return names, {"item."} if has_tags else set()
     return {"item"}, {"item."} if step.get("withParam") else set()

@@ -1,6 +1,10 @@
-"""Where in the tree a template is executed, and what says that it could not be."""
+"""One execution of a template: what is executed, under which name, where in the tree."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+
+from workflows.engine.documents import TemplateBase
+from workflows.engine.model import JsonObject
+from workflows.engine.state import Caller
 
 
 class TemplateError(Exception):
@@ -19,3 +23,20 @@ class Place:
     retried: bool = False
     deadline: float | None = None
     """The end of a retry's maxDuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A call of a template as the node ``name``."""
+
+    name: str
+    caller: Caller
+    base: TemplateBase
+    """Where the caller's template is looked up."""
+    arguments: list[JsonObject] = field(default_factory=list)
+    place: Place = field(default_factory=Place)
+
+    def attempt(self, number: int, deadline: float | None) -> "Execution":
+        """The same below a Retry node."""
+        place = replace(self.place, retried=True, deadline=deadline)
+        return replace(self, name=f"{self.name}({number})", place=place)

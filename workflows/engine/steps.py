@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from workflows.engine.dag import continues_on
 from workflows.engine.errors import ExpressionError, UnresolvedError
 from workflows.engine.expand import EMPTY_LOOP, Turn, output_parameters, turns
+from workflows.engine.hooks import run_step_hook
 from workflows.engine.model import JsonObject, Node, NodeType, Phase
-from workflows.engine.place import Place, TemplateError
+from workflows.engine.place import Execution, Place, TemplateError
 from workflows.engine.state import Caller
 from workflows.engine.templates import Prepared
 from workflows.engine.variables import loop_variables, node_variables
@@ -130,10 +131,9 @@ class _Steps:
             return True
         name = f"{group.name}.{turn.name}"
         place = Place(boundary_id=self._node.id, step_name=step["name"], on_exit=self._on_exit)
+        call = Execution(name, turn.caller, self._prepared.base, turn.arguments, place)
         try:
-            node = self._operator.execute(
-                name, turn.caller, self._prepared.base, turn.arguments, place
-            )
+            node = self._operator.execute(call)
         except TemplateError as error:
             self._state.link(group, self._state.nodes[self._state.id_of(name)])
             message = f"step group deemed errored due to child {name} error: {error}"
@@ -151,13 +151,13 @@ class _Steps:
             if step is None:
                 continue
             try:
-                done = self._operator.run_exit_hook(
+                done = run_step_hook(
+                    self._operator,
                     step,
                     child,
                     self._prepared.base,
-                    self._node.id,
                     f"steps.{step['name']}",
-                    self._operator.scope(self._known),
+                    self._known,
                 )
             except TemplateError as error:
                 self._state.mark(group, Phase.ERROR, str(error))

@@ -266,8 +266,9 @@ class RunningPod:
             value = output.default if value is None else self._launcher.text(self.pod, value)
             if value is None:
                 missing.append(f"{output.path} (outputs.parameters.{output.name}) was not written")
-                continue
-            parameters.append({**output.parameter, "value": value.removesuffix("\n")})
+                parameters.append(dict(output.parameter))
+            else:
+                parameters.append({**output.parameter, "value": value.removesuffix("\n")})
         outputs: JsonObject = {"exitCode": str(exit_code)}
         if parameters:
             outputs["parameters"] = parameters

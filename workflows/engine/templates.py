@@ -7,12 +7,20 @@ from workflows.engine.depends import Dependencies, dependencies
 from workflows.engine.documents import Catalog, TemplateBase, merge
 from workflows.engine.errors import ExpressionError
 from workflows.engine.govalues import any_string, go_json
-from workflows.engine.model import JsonObject
+from workflows.engine.model import JsonObject, NodeType
+from workflows.engine.place import Execution
 from workflows.engine.state import Caller
 from workflows.engine.substitute import Scope, substitute, substitute_text
 
 KINDS = ("container", "script", "dag", "steps", "suspend")
 POD_KINDS = frozenset({"container", "script"})
+_NODE_TYPES = {
+    "container": NodeType.POD,
+    "script": NodeType.POD,
+    "dag": NodeType.DAG,
+    "steps": NodeType.STEPS,
+    "suspend": NodeType.SUSPEND,
+}
 # What a template holds for later: its parts are replaced when their own turn comes.
 _LATER = frozenset({"inputs", "dag", "steps"})
 
@@ -29,17 +37,19 @@ class Prepared:
     inputs: JsonObject | None
     settings: JsonObject = field(default_factory=dict)
     """Retry strategy, synchronization, timeouts and the like, their tags replaced."""
+    results_asked: dict[str, bool] = field(default_factory=dict)
+    """Whether the template refers to a step's ``outputs.result``, by the step's name."""
     _dependencies: dict[str, Dependencies] = field(default_factory=dict)
+
+    @property
+    def node_type(self) -> NodeType:
+        """The type of its node."""
+        return _NODE_TYPES[self.kind]
 
     @property
     def kind(self) -> str:
         """``container``, ``script``, ``dag``, ``steps`` or ``suspend``."""
         return kind_of(self.template)
-
-    @property
-    def is_pod(self) -> bool:
-        """Whether it runs a container."""
-        return self.kind in POD_KINDS
 
     @property
     def tasks(self) -> list[JsonObject]:
@@ -160,6 +170,30 @@ def own_part(template: JsonObject, scope: Scope) -> JsonObject:
     if artifacts:
         part["inputs"] = {"artifacts": substitute(artifacts, scope)}
     return part
+
+
+def prepare(
+    call: Execution, scope: Scope, catalog: Catalog, defaults: JsonObject | None
+) -> Prepared:
+    """Finds the template of a call and gives it its inputs; ``scope`` is the workflow's."""
+    found = find(call.caller, call.base, catalog)
+    if found is None:
+        name = call.caller.template_name or call.caller.template_ref
+        raise ExpressionError(f"template {name} not found")
+    template = with_defaults(found[0], defaults)
+    local = {"node.name": call.name}
+    if call.caller.kind:
+        local[f"{call.caller.kind}.name"] = call.caller.name
+    outer = scope.merged(local)
+    parameters = input_parameters(template, call.arguments, outer, catalog.config_maps)
+    variables = {**local, **input_variables(template, parameters)}
+    return Prepared(
+        template=template,
+        base=found[1],
+        variables=variables,
+        inputs={"parameters": parameters} if parameters else None,
+        settings=settings(template, outer.merged(variables)),
+    )
 
 
 def settings(template: JsonObject, scope: Scope) -> JsonObject:

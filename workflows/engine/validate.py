@@ -10,6 +10,7 @@ from workflows.engine.documents import Catalog, TemplateBase
 from workflows.engine.durations import parse_duration_seconds
 from workflows.engine.errors import ExpressionError, PodError
 from workflows.engine.govalues import any_string
+from workflows.engine.hooks import exit_hook
 from workflows.engine.images import container_problems, reference_problems, runtime_problems
 from workflows.engine.locks import lock_names
 from workflows.engine.loops import is_loop
@@ -22,7 +23,6 @@ from workflows.engine.names import (
     result_names,
     tag_problems,
 )
-from workflows.engine.operate import exit_hook
 from workflows.engine.retry import POLICIES
 from workflows.engine.state import Caller
 from workflows.engine.substitute import Scope
