@@ -79,7 +79,7 @@ def deploy_process(
             return Result(endpoint=service.endpoint, answer=answer)
         adapter_dir = unpack_adapter(params, folder / _folder_name(params.adapter_digest()))
         progress.update(1, 4)
-        command = [*serve_command, *_flags(params, adapter_dir, folder)]
+        command = [*serve_command, *flags_of(params, adapter_dir, folder)]
         with _started(command, folder) as server:
             write_record(folder / _STARTING, _service(params, plan, server, port=0))
             port = _wait_until_ready(server, folder / "port", params.name, deadline)
@@ -158,7 +158,8 @@ def _environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _flags(params: Params, adapter_dir: Path, folder: Path) -> list[str]:
+def flags_of(params: Params, adapter_dir: Path, folder: Path) -> list[str]:
+    """The flags of steps.serve."""
     return [
         f"--model-dir={params.cache_dir.absolute() / params.model_dir}",
         f"--adapter-dir={adapter_dir}",

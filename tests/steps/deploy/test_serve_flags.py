@@ -1,0 +1,36 @@
+"""deploy starts the server by its flags only: steps do not import each other, so this test does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from steps.common.fields import parse_fields
+from steps.deploy import manifests
+from steps.deploy.process import flags_of
+from steps.serve.params import Params as ServeParams
+from tests.steps.deploy.test_manifests import REFERENCE, params
+
+
+def parse(arguments: list[str]) -> ServeParams:
+    flags = dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
+    return parse_fields(ServeParams, flags)
+
+
+def test_the_pod_starts_the_server_with_its_flags() -> None:
+    adapter = manifests.AdapterImage(reference=REFERENCE)
+    pod = manifests.deployment(params(), adapter)["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert container["command"] == ["python", "-m", "steps.serve"]
+    serve = parse(container["args"])
+    assert (serve.host, serve.port) == ("0.0.0.0", container["ports"][0]["containerPort"])
+    assert serve.name == "phi"
+    assert serve.adapter_dir == Path("/argotune/adapter/data")
+    assert serve.drain_seconds < pod["terminationGracePeriodSeconds"]
+
+
+def test_the_process_is_started_with_the_servers_flags() -> None:
+    wanted = params(target="process", services_dir=Path("/services"))
+    serve = parse(flags_of(wanted, Path("/services/phi/adapter-1"), Path("/services/phi")))
+    assert serve.model_dir == Path("/models/microsoft--Phi-3/abc")
+    assert serve.port == 0
+    assert serve.port_file == Path("/services/phi/port")
