@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from steps.common import log
 from steps.common.errors import PermanentError
@@ -124,6 +125,7 @@ class _Making:
             rejected.add(file.url, batch.numbers, reasons)
             self._add_rows(conversations.select(reasons == 0), train, validation)
             self._on_bytes(before + opened.position())
+            _return_memory()
         return InputFile(
             url=file.url,
             size=file.size,
@@ -162,3 +164,8 @@ def _check(made: Made, rejected: Rejected, data: Data) -> None:
     rejected.check_share(made.rows, data.max_rejected_share)
     if made.train_rows == 0:
         raise PermanentError(f"no row can be trained on: {rejected.summary()}")
+
+
+def _return_memory() -> None:
+    """Give freed memory back to the system: Arrow's allocator keeps 60 MB more otherwise."""
+    pa.default_memory_pool().release_unused()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-BATCH_BYTES = 8 << 20
+BATCH_BYTES = 4 << 20
 """Raw size at which a batch ends: a few of these are in memory at a time, whatever the file."""
 BATCH_ROWS = 8192
 MAX_ROW_BYTES = 64 << 20

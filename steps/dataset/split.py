@@ -91,56 +91,53 @@ def _mixed(numbers: Keys) -> Keys:
 
 
 class SeenRows:
-    """The rows so far by 128 bits of their digests: 25 to 55 bytes a row, the step's only memory
+    """The rows so far by 64 bits of their digests: 13 to 27 bytes a row, the step's only memory
     that grows with the dataset.
 
-    A Python set of the same takes four times as much. Open addressing with linear probing.
+    Two different rows are taken for one with probability n^2 / 2^65: 1 in 3,700 that it happens
+    at all among 100 million rows. A Python set takes 100 bytes a row. Open addressing with
+    linear probing; 0 is a free slot.
     """
 
     _FULL = 0.6
 
     def __init__(self) -> None:
-        self._slots = np.zeros((1 << 12, 2), dtype=np.uint64)
-        self._used = np.zeros(1 << 12, dtype=np.bool_)
+        self._slots = np.zeros(1 << 12, dtype=np.uint64)
         self._count = 0
 
     def add(self, keys: Keys) -> Flags:
-        """Remember rows; tells which of them were new."""
+        """Remember rows; tells which of them were new, of equal ones the first."""
         new = np.zeros(len(keys), dtype=np.bool_)
-        pairs = np.ascontiguousarray(keys[:, :2])
-        _, first = np.unique(pairs.view("V16").ravel(), return_index=True)
-        first.sort()
-        self._reserve(len(first))
-        new[first] = self._insert(pairs[first])
+        distinct, first = np.unique(np.maximum(keys[:, 0], np.uint64(1)), return_index=True)
+        self._reserve(len(distinct))
+        new[first] = self._insert(distinct)
         return new
 
     def _reserve(self, more: int) -> None:
-        size = len(self._used)
+        size = len(self._slots)
         while self._count + more > self._FULL * size:
             size *= 2
-        if size == len(self._used):
+        if size == len(self._slots):
             return
-        old = self._slots[self._used]
-        self._slots = np.zeros((size, 2), dtype=np.uint64)
-        self._used = np.zeros(size, dtype=np.bool_)
+        old = self._slots[self._slots != 0]
+        self._slots = np.zeros(size, dtype=np.uint64)
         self._count = 0
         self._insert(old)
 
-    def _insert(self, pairs: Keys) -> Flags:
-        """Place distinct pairs; tells which of them were not there."""
-        new = np.zeros(len(pairs), dtype=np.bool_)
-        mask = np.uint64(len(self._used) - 1)
-        places = (pairs[:, 0] & mask).astype(np.int64)
-        pending = np.arange(len(pairs))
+    def _insert(self, keys: Keys) -> Flags:
+        """Place distinct keys; tells which of them were not there."""
+        new = np.zeros(len(keys), dtype=np.bool_)
+        mask = len(self._slots) - 1
+        places = (keys & np.uint64(mask)).astype(np.int64)
+        pending = np.arange(len(keys))
         while len(pending):
-            at = places[pending]
-            free = ~self._used[at]
+            at, wanted = places[pending], keys[pending]
+            free = self._slots[at] == 0
             # Of several that want the same free slot, the one written last has it.
-            self._slots[at[free]] = pairs[pending[free]]
-            self._used[at[free]] = True
-            here = (self._slots[at] == pairs[pending]).all(axis=1)
+            self._slots[at[free]] = wanted[free]
+            here = self._slots[at] == wanted
             new[pending[here & free]] = True
             pending = pending[~here]
-            places[pending] = (places[pending] + 1) & int(mask)
+            places[pending] = (places[pending] + 1) & mask
         self._count += int(new.sum())
         return new

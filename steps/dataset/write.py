@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +16,7 @@ import pyarrow.parquet as pq
 from steps.common.fs import replacing
 from steps.dataset.messages import ROLES, Conversations
 
-_ROW_GROUP_BYTES = 16 << 20
+_ROW_GROUP_BYTES = 8 << 20
 """Texts of a row group: what reader and writer hold in memory."""
 
 SCHEMA = pa.schema(
@@ -26,12 +28,22 @@ SCHEMA = pa.schema(
     ]
 )
 
+WRITE_OPTIONS: Mapping[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 1,
+    # Texts hardly repeat, and nobody asks for their smallest and largest.
+    "use_dictionary": ["messages.list.element.role"],
+    "write_statistics": False,
+}
+
 
 class RowWriter:
     """One parquet file in the making; rows stay in the order of `add`."""
 
-    def __init__(self, file: pq.ParquetWriter) -> None:
+    def __init__(self, file: pq.ParquetWriter, thread: ThreadPoolExecutor) -> None:
         self._file = file
+        self._thread = thread
+        self._writing: Future[None] | None = None
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
         self._hash = hashlib.sha256()
@@ -45,15 +57,28 @@ class RowWriter:
         self._pending.append(batch)
         self._pending_bytes += batch.nbytes
         if self._pending_bytes >= _ROW_GROUP_BYTES:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
-        """Write what was added as a row group."""
-        if not self._pending:
-            return
+    def finish(self) -> None:
+        """Write what is left and wait until it is written."""
+        if self._pending:
+            self._flush()
+        self._wait()
+
+    def _flush(self) -> None:
+        """Write what was added as a row group, while the next rows are read."""
         table = pa.Table.from_batches(self._pending, SCHEMA)
-        self._file.write_table(table, row_group_size=max(1, table.num_rows))
         self._pending, self._pending_bytes = [], 0
+        self._wait()
+        self._writing = self._thread.submit(
+            self._file.write_table, table, row_group_size=table.num_rows
+        )
+
+    def _wait(self) -> None:
+        """At most one row group waits to be written; its error is raised here."""
+        if self._writing is not None:
+            self._writing.result()
+        self._writing = None
 
     def digest(self) -> bytes:
         """SHA-256 over the digests of all rows, in order."""
@@ -63,18 +88,14 @@ class RowWriter:
 @contextlib.contextmanager
 def row_writer(path: Path) -> Iterator[RowWriter]:
     """A parquet file that is there, whole, when the block ends well."""
-    with replacing(path) as temporary:
-        options = {
-            "compression": "zstd",
-            "compression_level": 1,
-            # Texts hardly repeat, and nobody asks for their smallest and largest.
-            "use_dictionary": ["messages.list.element.role"],
-            "write_statistics": False,
-        }
-        with pq.ParquetWriter(temporary, SCHEMA, **options) as file:
-            writer = RowWriter(file)
-            yield writer
-            writer.flush()
+    with (
+        replacing(path) as temporary,
+        pq.ParquetWriter(temporary, SCHEMA, **WRITE_OPTIONS) as file,
+        ThreadPoolExecutor(max_workers=1) as thread,
+    ):
+        writer = RowWriter(file, thread)
+        yield writer
+        writer.finish()
 
 
 def _record_batch(conversations: Conversations) -> pa.RecordBatch:

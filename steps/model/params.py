@@ -16,6 +16,11 @@ class Params:
     """Model cache; a model lies in cache-dir/OWNER--NAME/REVISION."""
     timeout_seconds: float = 60.0
     """Longest silence of a server."""
+    auth_file: Path | None = None
+    """Docker config.json for weights in a container image; empty: without login."""
+    verify_contents: bool = False
+    """Read a model that is in the cache already whole and compare its SHA-256 sums, not only
+    its sizes."""
 
 
 @dataclass(frozen=True, kw_only=True)

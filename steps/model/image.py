@@ -1,0 +1,230 @@
+"""Weights from a container image: files of a model anywhere in its layers.
+
+Kaito's images have them under /workspace/tfs/weights or /workspace/weights; artifacts that ORAS
+pushed have one layer a file, named by its title.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from steps.common.errors import ParamsError, PermanentError
+from steps.common.fs import fsync, sha256_file
+from steps.common.oci import LayoutReference, parse_image, parse_reference
+from steps.common.skopeo import Registry, pull
+from steps.model.files import CONFIG, is_model_file, model_files
+
+_TAG = "model"
+_TITLE = "org.opencontainers.image.title"
+_REF_NAME = "org.opencontainers.image.ref.name"
+_UNPACK = "io.deis.oras.content.unpack"
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_TAR = re.compile(r".*\.tar(\+gzip|\.gzip)?")
+_WHITEOUT = ".wh."
+_OPAQUE = ".wh..wh..opq"
+_MOST_FILES = 10_000
+_COPY_BYTES = 1 << 20
+
+
+def fetch_image(
+    image: str,
+    directory: Path,
+    *,
+    registry: Registry,
+    on_progress: Callable[[int, int], None],
+) -> None:
+    """Put the model's files of an image into the directory.
+
+    `image` is REGISTRY/REPOSITORY:TAG, or the path of an OCI layout with an optional tag; a path
+    begins with / or a dot.
+    """
+    scratch = directory / ".image"
+    try:
+        layout = _layout(image, scratch / "layout", registry)
+        _unpack(layout, scratch / "files", on_progress)
+        _move_model(scratch / "files", directory, image)
+    finally:
+        shutil.rmtree(scratch / "files", ignore_errors=True)
+    shutil.rmtree(scratch)
+
+
+def _layout(image: str, pulled: Path, registry: Registry) -> LayoutReference:
+    try:
+        if image.startswith(("/", ".")):
+            reference = parse_reference(f"oci:{image}")
+        else:
+            reference = parse_image(image)
+    except ValueError as error:
+        raise ParamsError(f"model source oci:{image}: {error}") from error
+    if isinstance(reference, LayoutReference):
+        return reference
+    # skopeo keeps the blobs of an earlier try.
+    pull(reference, pulled, _TAG, registry)
+    return LayoutReference(directory=pulled, tag=_TAG)
+
+
+def _unpack(layout: LayoutReference, files: Path, on_progress: Callable[[int, int], None]) -> None:
+    """Write the model files of all layers to FILES/NUMBER, one number for each directory."""
+    shutil.rmtree(files, ignore_errors=True)
+    files.mkdir(parents=True)
+    layers = _manifest(layout)["layers"]
+    total, done = sum(int(layer.get("size", 0)) for layer in layers), 0
+    unpacked = _Unpacked(files)
+    for layer in layers:
+        blob = _blob(layout, str(layer.get("digest")))
+        _add_layer(unpacked, layer, blob, str(layout))
+        done += int(layer.get("size", 0))
+        on_progress(done, total)
+
+
+class _Unpacked:
+    """Files of the image by their directory; later layers replace and remove earlier ones'."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._places: dict[str, Path] = {}
+        self._count = 0
+
+    def write(self, directory: str, name: str, content: IO[bytes]) -> None:
+        self._count += 1
+        if self._count > _MOST_FILES:
+            raise PermanentError(f"the image has more than {_MOST_FILES} files like a model's")
+        place = self._places.setdefault(directory, self._root / str(len(self._places)))
+        place.mkdir(exist_ok=True)
+        with (place / name).open("wb") as target:
+            shutil.copyfileobj(content, target, _COPY_BYTES)
+
+    def remove(self, directory: str, name: str) -> None:
+        """Follow a whiteout: the file or directory is gone from this layer on."""
+        if directory in self._places:
+            (self._places[directory] / name).unlink(missing_ok=True)
+        self.clear(posixpath.join(directory, name))
+
+    def clear(self, directory: str) -> None:
+        for known in list(self._places):
+            if known == directory or known.startswith(f"{directory.rstrip('/')}/"):
+                shutil.rmtree(self._places.pop(known))
+
+
+def _add_layer(unpacked: _Unpacked, layer: dict[str, Any], blob: Path, image: str) -> None:
+    annotations = layer.get("annotations") or {}
+    title, media_type = annotations.get(_TITLE), str(layer.get("mediaType"))
+    if title is not None and annotations.get(_UNPACK) != "true":
+        directory, name = posixpath.split(posixpath.normpath(f"/{title}"))
+        if is_model_file(name):
+            with blob.open("rb") as content:
+                unpacked.write(directory, name, content)
+        return
+    if not _TAR.fullmatch(media_type) and annotations.get(_UNPACK) != "true":
+        raise PermanentError(f"{image}: layers of type {media_type} cannot be read")
+    try:
+        with tarfile.open(blob, mode="r|*") as tar:
+            for member in tar:
+                _add_member(unpacked, tar, member)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise PermanentError(f"{image}: a layer is no whole tar archive: {error}") from error
+
+
+def _add_member(unpacked: _Unpacked, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    """Only plain files count, and only their last name is used: nothing can lead elsewhere."""
+    directory, name = posixpath.split(posixpath.normpath(f"/{member.name}"))
+    if name == _OPAQUE:
+        unpacked.clear(directory)
+    elif name.startswith(_WHITEOUT):
+        unpacked.remove(directory, name.removeprefix(_WHITEOUT))
+    elif member.isreg() and is_model_file(name):
+        content = tar.extractfile(member)
+        if content is not None:
+            unpacked.write(directory, name, content)
+
+
+def _move_model(files: Path, directory: Path, image: str) -> None:
+    """The one directory with a configuration and weights."""
+    candidates = [
+        place
+        for place in sorted(files.iterdir())
+        if (place / CONFIG).exists() and any(place.glob("*.safetensors"))
+    ]
+    if len(candidates) != 1:
+        found = "no directory" if not candidates else f"{len(candidates)} directories"
+        raise PermanentError(
+            f"oci:{image}: {found} with {CONFIG} and model*.safetensors; one is needed"
+        )
+    for name in model_files((path.name for path in candidates[0].iterdir()), f"oci:{image}"):
+        fsync(candidates[0] / name)
+        (candidates[0] / name).replace(directory / name)
+
+
+def _manifest(layout: LayoutReference) -> dict[str, Any]:
+    """The image's manifest; of several platforms' the one of linux/amd64, or the first."""
+    descriptor = _tagged(layout)
+    manifest = _json(_blob(layout, str(descriptor.get("digest"))))
+    while "manifests" in manifest:
+        descriptor = _for_platform(manifest["manifests"], layout)
+        manifest = _json(_blob(layout, str(descriptor.get("digest"))))
+    if not isinstance(manifest.get("layers"), list):
+        raise PermanentError(f"{layout}: its manifest has no layers")
+    return manifest
+
+
+def _tagged(layout: LayoutReference) -> dict[str, Any]:
+    path = layout.directory / "index.json"
+    if not path.is_file():
+        raise PermanentError(f"{layout}: {layout.directory} is no OCI layout, it has no index.json")
+    entries = list(_descriptors(_json(path).get("manifests")))
+    names = [(entry.get("annotations") or {}).get(_REF_NAME) for entry in entries]
+    if layout.digest:
+        return {"digest": layout.digest}
+    if layout.tag is None and len(entries) == 1:
+        return entries[0]
+    for name, entry in zip(names, entries, strict=True):
+        if name == (layout.tag or "latest"):
+            return entry
+    listed = ", ".join(str(name) for name in names) or "nothing"
+    raise PermanentError(f"{layout}: there is no such tag; the layout has {listed}")
+
+
+def _for_platform(manifests: object, layout: LayoutReference) -> dict[str, Any]:
+    entries = list(_descriptors(manifests))
+    if not entries:
+        raise PermanentError(f"{layout}: its index names no image")
+    for entry in entries:
+        platform = entry.get("platform") or {}
+        if (platform.get("os"), platform.get("architecture")) == ("linux", "amd64"):
+            return entry
+    return entries[0]
+
+
+def _descriptors(value: object) -> Iterator[dict[str, Any]]:
+    if isinstance(value, list):
+        yield from (entry for entry in value if isinstance(entry, dict))
+
+
+def _blob(layout: LayoutReference, digest: str) -> Path:
+    """The blob, checked against its digest."""
+    if not _DIGEST.fullmatch(digest):
+        raise PermanentError(f"{layout}: {digest!r} is not a sha256 digest")
+    path = layout.directory / "blobs" / "sha256" / digest.removeprefix("sha256:")
+    if not path.is_file():
+        raise PermanentError(f"{layout}: blob {digest} is missing")
+    if sha256_file(path) != digest.removeprefix("sha256:"):
+        raise PermanentError(f"{layout}: blob {digest} is damaged; its content has another digest")
+    return path
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise PermanentError(f"{path}: not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise PermanentError(f"{path}: not a JSON object")
+    return value

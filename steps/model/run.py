@@ -1,0 +1,139 @@
+"""Bring the base model's weights into the cache, once per revision, and verify them."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from steps.common import log
+from steps.common.errors import ParamsError, PermanentError, TransientError
+from steps.common.fs import fsync
+from steps.common.model_cache import MARKER, Marker, cache_path, damage, mark_complete, read_marker
+from steps.common.progress import Progress
+from steps.common.skopeo import Registry
+from steps.common.training_plan import Model, read_plan
+from steps.model.directory import fetch_directory
+from steps.model.files import MAY_NAME_CODE, check_model
+from steps.model.image import fetch_image
+from steps.model.lock import locked
+from steps.model.params import Params, Result
+
+_logger = logging.getLogger(__name__)
+
+
+def _free_bytes(directory: Path) -> int:
+    return shutil.disk_usage(directory).free
+
+
+def run(
+    params: Params,
+    *,
+    progress: Progress,
+    hub_endpoint: str | None = None,
+    free_bytes: Callable[[Path], int] = _free_bytes,
+) -> Result:
+    """Fill the model's place in the cache, or find that it is filled already."""
+    model = read_plan(params.plan_file).model
+    directory = cache_path(params.cache_dir, model.repository, model.revision)
+    found = _whole(directory, params.verify_contents)
+    if found is not None:
+        log.event(_logger, "model-found", model=model.repository, bytes=found.size)
+        return _result(params, directory, found, cached=True)
+    if model.source == "cache":
+        raise PermanentError(_not_in_cache(model, directory))
+    with locked(directory.with_name(f".{directory.name}.lock")):
+        # Whoever held the lock may have fetched it.
+        found = _whole(directory, params.verify_contents)
+        if found is not None:
+            return _result(params, directory, found, cached=True)
+        partial = directory.with_name(f".{directory.name}.partial")
+        partial.mkdir(parents=True, exist_ok=True)
+        expected = _fetch(params, model, partial, progress, hub_endpoint, free_bytes)
+        marker = _finish(partial, directory, model, expected)
+    return _result(params, directory, marker, cached=False)
+
+
+def _whole(directory: Path, verify_contents: bool) -> Marker | None:
+    """The marker of a model that is there and sound."""
+    marker = read_marker(directory)
+    if marker is None:
+        return None
+    problems = damage(directory, read_contents=verify_contents)
+    for problem in problems:
+        log.warn(_logger, "model-damaged", directory=directory, problem=problem)
+    return None if problems else marker
+
+
+def _fetch(
+    params: Params,
+    model: Model,
+    partial: Path,
+    progress: Progress,
+    hub_endpoint: str | None,
+    free_bytes: Callable[[Path], int],
+) -> dict[str, str]:
+    """Fill the directory from the plan's source; returns known SHA-256 sums."""
+    kind, _, place = model.source.partition(":")
+    match kind:
+        case "hub":
+            # The library takes 0.3 s to import, and a model in the cache needs none of it.
+            from steps.model.hub import Hub
+
+            hub = Hub(timeout_seconds=params.timeout_seconds, endpoint=hub_endpoint)
+            return hub.fetch(model, partial, free_bytes=free_bytes, on_progress=progress.update)
+        case "oci":
+            registry = Registry(auth_file=params.auth_file)
+            fetch_image(place, partial, registry=registry, on_progress=progress.update)
+            return {}
+        case "dir":
+            fetch_directory(Path(place), partial, on_progress=progress.update)
+            return {}
+    raise ParamsError(
+        f"model source {model.source!r}: accepted are hub, oci:IMAGE, dir:DIRECTORY and cache"
+    )
+
+
+def _finish(partial: Path, directory: Path, model: Model, expected: dict[str, str]) -> Marker:
+    """Check what was fetched, mark it, and give it its name."""
+    check_model(partial, model.family, f"{model.repository} from {model.source}")
+    marker = mark_complete(partial)
+    wrong = [
+        name
+        for name, sha256 in expected.items()
+        if marker.files[name].sha256 != sha256 and name not in MAY_NAME_CODE
+    ]
+    if wrong:
+        for name in [*wrong, MARKER]:
+            (partial / name).unlink()
+        raise TransientError(
+            f"{model.repository}: {', '.join(wrong)} arrived damaged and will be fetched again"
+        )
+    # What the Hub's library notes about its downloads.
+    shutil.rmtree(partial / ".cache", ignore_errors=True)
+    if directory.exists():
+        shutil.rmtree(directory)
+    fsync(partial)
+    partial.rename(directory)
+    fsync(directory.parent)
+    log.event(_logger, "model-cached", model=model.repository, bytes=marker.size)
+    return marker
+
+
+def _not_in_cache(model: Model, directory: Path) -> str:
+    advice = (
+        "`make tiny` makes it"
+        if model.preset == "tiny"
+        else f"fill it with {model.repository} at {model.revision}, or use source hub"
+    )
+    problems = f" whole ({'; '.join(damage(directory))})" if directory.exists() else ""
+    return f"preset {model.preset} is not in the model cache {directory}{problems}; {advice}"
+
+
+def _result(params: Params, directory: Path, marker: Marker, *, cached: bool) -> Result:
+    return Result(
+        model_dir=directory.relative_to(params.cache_dir).as_posix(),
+        size_gb=round(marker.size / 1e9, 6),
+        cached=cached,
+    )

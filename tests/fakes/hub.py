@@ -1,0 +1,204 @@
+"""A Hugging Face Hub on loopback: what huggingface_hub asks for, with the real one's headers.
+
+Small files are served by themselves; `*.safetensors` are large files, for which the Hub redirects
+to a content server and names size and SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+_MODEL = re.compile(r"/api/models/(?P<repository>[^/]+/[^/]+)/revision/(?P<revision>[^/?]+)")
+_FILE = re.compile(r"/(?P<repository>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)")
+_CONTENT = re.compile(r"/content/(?P<sha256>[0-9a-f]{64})")
+
+
+@dataclass
+class FakeHub:
+    """The state of the Hub, for tests to set up and to look at."""
+
+    endpoint: str = ""
+    content_endpoint: str = ""
+    repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    """Repository -> file name -> content, all at revision main and COMMIT."""
+    gated: set[str] = field(default_factory=set)
+    """Repositories that need TOKEN."""
+    token: str = "hf_right"
+    cut_after: list[int] = field(default_factory=list)
+    """Bytes after which the next answers of the content server break off."""
+    statuses: list[int] = field(default_factory=list)
+    """Statuses of the next answers, whatever they are about."""
+    damaged: int = 0
+    """How many of the next large files come with other bytes of the same length."""
+    requests: list[tuple[str, str, Mapping[str, str]]] = field(default_factory=list)
+    """Method, path and headers."""
+
+    def downloads(self) -> list[str]:
+        """Paths of the files whose content was asked for."""
+        return [
+            path for method, path, _ in self.requests if method == "GET" and "/api/" not in path
+        ]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: ClassVar[FakeHub]
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+    def _answer(self) -> None:
+        self.hub.requests.append((self.command, self.path, dict(self.headers.items())))
+        if self.hub.statuses:
+            self._send(self.hub.statuses.pop(0))
+        elif match := _MODEL.match(self.path):
+            self._model(match["repository"], match["revision"])
+        elif match := _FILE.match(self.path):
+            self._file(match["repository"], match["revision"], match["name"])
+        elif match := _CONTENT.match(self.path):
+            self._content(match["sha256"])
+        else:
+            self._send(404)
+
+    def _model(self, repository: str, revision: str) -> None:
+        files = self._files(repository, revision, listing=True)
+        if files is None:
+            return
+        siblings = [_sibling(name, content) for name, content in files.items()]
+        answer = {
+            "id": repository,
+            "modelId": repository,
+            "sha": COMMIT,
+            "private": False,
+            "gated": repository in self.hub.gated,
+            "tags": [],
+            "downloads": 0,
+            "likes": 0,
+            "siblings": siblings,
+        }
+        self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+
+    def _file(self, repository: str, revision: str, name: str) -> None:
+        files = self._files(repository, revision)
+        if files is None:
+            return
+        if name not in files:
+            self._send(404, headers={"X-Error-Code": "EntryNotFound"})
+            return
+        content, headers = files[name], {"X-Repo-Commit": COMMIT}
+        if name.endswith(".safetensors"):
+            sha256 = hashlib.sha256(content).hexdigest()
+            headers |= {"X-Linked-Etag": f'"{sha256}"', "X-Linked-Size": str(len(content))}
+            headers |= {
+                "Location": f"{self.hub.content_endpoint}/content/{sha256}?signature=SECRET"
+            }
+            self._send(302, headers=headers)
+            return
+        headers["ETag"] = f'"{_git_hash(content)}"'
+        self._send(200, content, headers)
+
+    def _content(self, sha256: str) -> None:
+        everything = [body for files in self.hub.repositories.values() for body in files.values()]
+        content = next(body for body in everything if hashlib.sha256(body).hexdigest() == sha256)
+        if self.command == "GET" and self.hub.damaged:
+            self.hub.damaged -= 1
+            content = content[:-1] + bytes([content[-1] ^ 1])
+        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if match is None:
+            self._send(200, content, {"ETag": f'"{sha256}"'}, cut=True)
+            return
+        begin, size = int(match[1]), len(content)
+        content_range = {"Content-Range": f"bytes {begin}-{size - 1}/{size}"}
+        self._send(206, content[begin:], content_range, cut=True)
+
+    def _files(
+        self, repository: str, revision: str, *, listing: bool = False
+    ) -> dict[str, bytes] | None:
+        """The repository's files, or None after answering why not."""
+        authorized = self.headers.get("Authorization") == f"Bearer {self.hub.token}"
+        # The real one lists a gated repository's files to everybody.
+        if repository in self.hub.gated and not authorized and not listing:
+            message = {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted."}
+            self._send(403 if self.headers.get("Authorization") else 401, headers=message)
+        elif repository not in self.hub.repositories:
+            self._send(401, headers={"X-Error-Code": "RepoNotFound"})
+        elif revision not in ("main", COMMIT):
+            self._send(404, headers={"X-Error-Code": "RevisionNotFound"})
+        else:
+            return self.hub.repositories[repository]
+        return None
+
+    def _send(
+        self,
+        status: int,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        cut: bool = False,
+    ) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if cut and self.hub.cut_after:
+            self.wfile.write(body[: self.hub.cut_after.pop(0)])
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.wfile.write(body)
+
+
+def _sibling(name: str, content: bytes) -> dict[str, object]:
+    sibling: dict[str, object] = {
+        "rfilename": name,
+        "size": len(content),
+        "blobId": _git_hash(content),
+    }
+    if name.endswith(".safetensors"):
+        sha256 = hashlib.sha256(content).hexdigest()
+        sibling["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 134}
+    return sibling
+
+
+def _git_hash(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+@contextmanager
+def fake_hub() -> Iterator[FakeHub]:
+    """A Hub on a free port of 127.0.0.1 that ends with the block."""
+    hub = FakeHub()
+    handler = type("Handler", (_Handler,), {"hub": hub})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    # Another host, as the real one's content servers are.
+    hub.content_endpoint = f"http://localhost:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
