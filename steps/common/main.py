@@ -55,6 +55,20 @@ def main(
     _exit(lambda: _step(params_type, run, values, progress, _path(outputs_dir)))
 
 
+def service_main(
+    params_type: type[P],
+    serve: Callable[[P], None],
+    *,
+    arguments: Sequence[str] | None = None,
+) -> NoReturn:
+    """The same for a server: it has no results, and SIGTERM is its regular end, exit code 0."""
+    log.set_up()
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(0))
+    flags = _parser(params_type, None).parse_args(arguments)
+    values = {name: text for name, text in vars(flags).items() if text is not None}
+    _exit(lambda: serve(parse_fields(params_type, values)))
+
+
 def _step(
     params_type: type[P],
     run: Run[P, R],
@@ -112,16 +126,18 @@ def _say(message: str, exit_code: int) -> int:
     return exit_code
 
 
-def _parser(params_type: type, result_type: type) -> argparse.ArgumentParser:
+def _parser(params_type: type, result_type: type | None) -> argparse.ArgumentParser:
     package = params_type.__module__.rpartition(".")[0]
     parser = argparse.ArgumentParser(
         prog=f"python -m {package}",
         description=params_type.__doc__,
-        epilog=_outputs_help(result_type),
+        epilog=_outputs_help(result_type) if result_type else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--outputs-dir", dest="outputs-dir", help="directory for the result files")
+    if result_type:
+        help_text = "directory for the result files"
+        parser.add_argument("--outputs-dir", dest="outputs-dir", help=help_text)
     for field in fields_of(params_type):
         default = "" if field.default in (None, "") else f" (default: {field.default})"
         choices = f" One of {', '.join(field.choices)}." if field.choices else ""

@@ -40,6 +40,8 @@ class Model(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """LongRoPE switches to its long factors above this many tokens; None without LongRoPE."""
     sliding_window: int | None = None
     """Attention window in tokens; None for full attention."""
+    chat_template: str | None = None
+    """Jinja text for a tokenizer that has no template of its own, as a base model's."""
 
 
 class Quantization(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

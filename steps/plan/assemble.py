@@ -63,6 +63,7 @@ def _model(preset: ModelPreset, source: str | None) -> Model:
         max_position_embeddings=architecture.max_position_embeddings,
         original_max_position_embeddings=architecture.original_max_position_embeddings,
         sliding_window=architecture.sliding_window,
+        chat_template=preset.chat.template,
     )
 
 

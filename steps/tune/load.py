@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from transformers import (
     AutoTokenizer,
     BitsAndBytesConfig,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from steps.common import log
 from steps.common.errors import PermanentError
@@ -51,7 +53,10 @@ def load_model(plan: TrainingPlan, model_dir: Path, device: Device, rope: Rope) 
         base.gradient_checkpointing_enable({"use_reentrant": False})
         base.enable_input_require_grads()
     torch.manual_seed(plan.training.seed)
-    model = get_peft_model(base, _lora_config(plan), autocast_adapter_dtype=True)
+    with warnings.catch_warnings():
+        # PEFT 0.21 reads an attribute by a name that transformers 5.23 calls deprecated.
+        warnings.simplefilter("ignore", FutureWarning)
+        model = get_peft_model(base, _lora_config(plan), autocast_adapter_dtype=True)
     log.event(
         _logger,
         "model",
@@ -84,7 +89,7 @@ def check_targets(model: torch.nn.Module, target_modules: Sequence[str]) -> None
         )
 
 
-def quantization_config(quantization: Quantization | None, compute: torch.dtype) -> Any:
+def _quantization_config(quantization: Quantization | None, compute: torch.dtype) -> Any:
     """bitsandbytes' settings for transformers; None for a base that is not quantised."""
     if quantization is None:
         return None
@@ -97,6 +102,7 @@ def quantization_config(quantization: Quantization | None, compute: torch.dtype)
 
 
 def _load_base(plan: TrainingPlan, model_dir: Path, device: Device, rope: Rope) -> Any:
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         config = AutoConfig.from_pretrained(
             model_dir, local_files_only=True, trust_remote_code=False
@@ -111,7 +117,7 @@ def _load_base(plan: TrainingPlan, model_dir: Path, device: Device, rope: Rope) 
             config=config,
             dtype=device.weights,
             attn_implementation=SEGMENTED,
-            quantization_config=quantization_config(plan.quantization, device.weights),
+            quantization_config=_quantization_config(plan.quantization, device.weights),
             device_map={"": device.torch_device},
             use_safetensors=True,
             local_files_only=True,
@@ -119,11 +125,11 @@ def _load_base(plan: TrainingPlan, model_dir: Path, device: Device, rope: Rope) 
         )
     except (OSError, ValueError) as error:
         raise PermanentError(f"{model_dir}: cannot be loaded: {error}") from error
-    keep_4bit_layout(model)
+    _keep_4bit_layout(model)
     return model
 
 
-def keep_4bit_layout(model: torch.nn.Module) -> None:
+def _keep_4bit_layout(model: torch.nn.Module) -> None:
     """Stop bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16.
 
     It does so in the first evaluation, and training steps after that silently lose most of the

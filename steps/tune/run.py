@@ -46,7 +46,7 @@ def run(params: Params, *, progress: Progress) -> Result:
         return finished
 
     tokenizer = load_tokenizer(params.model_dir)
-    template = chat_template(tokenizer, params.model_dir)
+    template = chat_template(tokenizer, params.model_dir, plan.model.chat_template)
     dataset = params.work_dir / "dataset"
     length = plan.training.max_length
     rows, census = read_rows(dataset / "train.parquet", template, tokenizer, length)

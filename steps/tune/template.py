@@ -60,13 +60,13 @@ class ChatTemplate:
         return _render_by_difference(self.source, turns, self.special_tokens)
 
 
-def chat_template(tokenizer: Any, model_dir: Path) -> ChatTemplate:
-    """The tokenizer's template with its end-of-turn token found by rendering a conversation.
+def chat_template(tokenizer: Any, model_dir: Path, without: str | None = None) -> ChatTemplate:
+    """The tokenizer's template, or `without` one the preset's, and how it ends a turn.
 
     Raises PermanentError where there is no template, or where no special token ends a turn: a
     model tuned with such a one would never stop.
     """
-    source = tokenizer.chat_template
+    source = tokenizer.chat_template or without
     if not isinstance(source, str):
         raise PermanentError(
             f"the tokenizer in {model_dir} has no chat template; tune an instruction model, or put "

@@ -84,7 +84,7 @@ def make_tokenizer(texts: Sequence[str], preset: ModelPreset) -> PreTrainedToken
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         eos_token="<|endoftext|>",
         pad_token="<|endoftext|>",
@@ -180,7 +180,7 @@ def _config(preset: ModelPreset, tokenizer: PreTrainedTokenizerFast) -> Phi3Conf
         max_position_embeddings=shape.max_position_embeddings,
         original_max_position_embeddings=shape.max_position_embeddings,
         rms_norm_eps=shape.rms_norm_eps,
-        rope_theta=shape.rope_theta,
+        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
         tie_word_embeddings=shape.tie_word_embeddings,
         bos_token_id=tokenizer.eos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -197,7 +197,11 @@ def _keep(model: Phi3ForCausalLM, tokenizer: PreTrainedTokenizerFast, directory:
             tokenizer.eos_token_id,
             tokenizer.convert_tokens_to_ids("<|end|>"),
         ]
-        model.to(torch.bfloat16).save_pretrained(temporary)
+        # As they are published: real presets hold bfloat16 weights too.
+        for parameter in model.parameters():
+            parameter.data = parameter.data.to(torch.bfloat16)
+        model.config.dtype = torch.bfloat16
+        model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         temporary.chmod(0o755)
         mark_complete(temporary)

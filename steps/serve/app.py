@@ -1,0 +1,309 @@
+"""The HTTP interface: /chat, OpenAI's chat completions, and what a cluster wants to know."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from steps.serve.body_limit import BodyLimit
+from steps.serve.decode import Sampling
+from steps.serve.engine import Answer, Engine, Question
+from steps.serve.errors import ApiError
+from steps.serve.metrics import CountRequests, Metrics
+from steps.serve.schema import ChatRequest, CompletionRequest
+
+_logger = logging.getLogger(__name__)
+
+
+class Service:
+    """The engine once it is loaded, and what all requests share."""
+
+    def __init__(self, *, timeout_seconds: float) -> None:
+        self.timeout_seconds = timeout_seconds
+        self.metrics = Metrics()
+        self.started = int(time.time())
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The engine. Raises ApiError 503 while it loads."""
+        if self._engine is None:
+            raise ApiError(
+                503,
+                "the model is being loaded",
+                kind="unavailable_error",
+                code="loading",
+                headers={"Retry-After": "2"},
+            )
+        return self._engine
+
+    def set_ready(self, engine: Engine) -> None:
+        """Begin to answer questions; called from the thread that loaded it."""
+        self._engine = engine
+        self.metrics.ready.set(1)
+        self.metrics.waiting.set_function(lambda: engine.waiting)
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    """One question on its way to an answer."""
+
+    service: Service
+    question: Question
+    answer: Answer
+    model: str
+    began: float
+
+    async def pieces(self) -> AsyncGenerator[str]:
+        """The answer's text as it comes; counted in the metrics at its end."""
+        engine, metrics = self.service.engine, self.service.metrics
+        left = self.service.timeout_seconds - (time.monotonic() - self.began)
+        try:
+            async with aclosing(engine.answer(self.question, self.answer, left)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        finally:
+            metrics.prompt_tokens.labels(self.model).inc(len(self.question.prompt))
+            metrics.answer_tokens.labels(self.model).inc(self.answer.tokens)
+            metrics.answer_seconds.observe(time.monotonic() - self.began)
+            if self.answer.started is not None:
+                metrics.first_token_seconds.observe(self.answer.started - self.began)
+
+    async def text(self) -> str:
+        """The whole answer."""
+        async with aclosing(self.pieces()) as pieces:
+            return "".join([piece async for piece in pieces])
+
+    def usage(self) -> dict[str, int]:
+        """Token counts in OpenAI's words."""
+        prompt, completion = len(self.question.prompt), self.answer.tokens
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        }
+
+
+def make_app(service: Service, *, max_body_bytes: int) -> FastAPI:
+    """The application; its questions are refused with 503 until the service is ready."""
+    # Not strict: the plain `curl -d` says that its JSON is a form.
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, strict_content_type=False)
+    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
+    app.add_middleware(CountRequests, metrics=service.metrics)
+    _add_error_handlers(app)
+    _add_status_routes(app, service)
+    _add_chat_routes(app, service)
+    return app
+
+
+def _add_chat_routes(app: FastAPI, service: Service) -> None:
+    @app.post("/chat")
+    async def chat(body: ChatRequest, request: Request) -> Response:
+        exchange = _exchange(
+            service,
+            body.messages(),
+            model=body.model,
+            max_new_tokens=body.max_new_tokens,
+            sampling=_sampling(service, body),
+        )
+        with service.engine.admit():
+            text = await _unless_gone(request, exchange.text())
+        return JSONResponse({"response": text.strip()})
+
+    @app.post("/v1/chat/completions")
+    async def complete(body: CompletionRequest, request: Request) -> Response:
+        exchange = _exchange(
+            service,
+            [message.turn() for message in body.messages],
+            model=body.model,
+            max_new_tokens=body.max_completion_tokens or body.max_tokens,
+            sampling=_sampling(service, body),
+            stop_texts=body.stop_texts(),
+        )
+        if body.stream:
+            with_usage = body.stream_options is not None and body.stream_options.include_usage
+            # Before the stream begins: a full line must still be able to say 429.
+            place = service.engine.admit()
+            return _EventStream(_events(exchange, with_usage), place)
+        with service.engine.admit():
+            text = await _unless_gone(request, exchange.text())
+        return JSONResponse(_completion(exchange, text))
+
+
+def _add_status_routes(app: FastAPI, service: Service) -> None:
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        _ = service.engine
+        return {"status": "ok"}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        engine = service.engine
+        base = {"id": engine.base_name, "object": "model", "created": service.started}
+        return {
+            "object": "list",
+            "data": [
+                {**base, "id": engine.name, "owned_by": "argotune", "parent": engine.base_name},
+                {**base, "owned_by": engine.base_name.partition("/")[0]},
+            ],
+        }
+
+
+class _EventStream(StreamingResponse):
+    """Server-sent events that give their place in the line back however they end."""
+
+    def __init__(self, events: AsyncIterator[str], place: ExitStack) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self.headers["Cache-Control"] = "no-cache"
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._place:
+            await super().__call__(scope, receive, send)
+
+
+async def _events(exchange: _Exchange, with_usage: bool) -> AsyncIterator[str]:
+    """The answer as OpenAI's chunks; an error in the middle is the last of them."""
+    head = _head(exchange, "chat.completion.chunk")
+
+    def chunk(delta: dict[str, str], finish_reason: str | None = None) -> str:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+        return _event({**head, "choices": [choice]})
+
+    yield chunk({"role": "assistant", "content": ""})
+    try:
+        async with aclosing(exchange.pieces()) as pieces:
+            async for piece in pieces:
+                yield chunk({"content": piece})
+    except ApiError as error:
+        yield _event(error.body())
+        return
+    yield chunk({}, exchange.answer.finish_reason)
+    if with_usage:
+        yield _event({**head, "choices": [], "usage": exchange.usage()})
+    yield "data: [DONE]\n\n"
+
+
+def _event(data: dict[str, Any]) -> str:
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
+
+
+def _completion(exchange: _Exchange, text: str) -> dict[str, Any]:
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": text},
+        "logprobs": None,
+        "finish_reason": exchange.answer.finish_reason,
+    }
+    head = _head(exchange, "chat.completion")
+    return {**head, "choices": [choice], "usage": exchange.usage()}
+
+
+def _head(exchange: _Exchange, kind: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": exchange.model,
+    }
+
+
+def _exchange(
+    service: Service,
+    messages: list[dict[str, str]],
+    *,
+    model: str | None,
+    max_new_tokens: int | None,
+    sampling: Sampling,
+    stop_texts: Sequence[str] = (),
+) -> _Exchange:
+    engine = service.engine
+    question = engine.question(
+        messages,
+        model=model,
+        max_new_tokens=max_new_tokens,
+        sampling=sampling,
+        stop_texts=stop_texts,
+    )
+    return _Exchange(service, question, Answer(), model or engine.name, time.monotonic())
+
+
+def _sampling(service: Service, body: ChatRequest | CompletionRequest) -> Sampling:
+    """What the request says, else what the serving contract says."""
+    defaults = service.engine.contract.generation
+    return Sampling(
+        temperature=defaults.temperature if body.temperature is None else body.temperature,
+        top_p=defaults.top_p if body.top_p is None else body.top_p,
+        seed=body.seed,
+    )
+
+
+async def _unless_gone(request: Request, text: Coroutine[Any, Any, str]) -> str:
+    """The text, or the end of the work on it when the client hangs up. Raises ApiError 499."""
+    work = asyncio.ensure_future(text)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ApiError(499, "the client closed the connection", code="client_closed")
+        return work.result()
+    finally:
+        for task in (work, gone):
+            task.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(ApiError)
+    async def refused(request: Request, error: ApiError) -> Response:
+        return JSONResponse(error.body(), error.status, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        problems = [_problem(dict(problem)) for problem in error.errors()]
+        body = ApiError(400, "; ".join(problems), code="invalid_request").body()
+        return JSONResponse(body, 400)
+
+    @app.exception_handler(HTTPException)
+    async def no_route(request: Request, error: HTTPException) -> Response:
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        body = ApiError(error.status_code, message).body()
+        return JSONResponse(body, error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def bug(request: Request, error: Exception) -> Response:
+        _logger.error("bug", exc_info=error)
+        message = "an error in the server; its log says more"
+        return JSONResponse(ApiError(500, message, kind="server_error").body(), 500)
+
+
+def _problem(problem: dict[str, Any]) -> str:
+    """One of pydantic's findings as FIELD: WHAT."""
+    if problem["type"] == "json_invalid":
+        return f"the body is not JSON: {problem['ctx']['error']}"
+    place = ".".join(str(part) for part in problem["loc"] if part != "body")
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message

@@ -1,0 +1,81 @@
+"""Prometheus metrics of one server."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """One registry per server, so that several can live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "argotune_requests",
+            "Requests by path and status",
+            ["path", "status"],
+            registry=self.registry,
+        )
+        self.prompt_tokens = Counter(
+            "argotune_prompt_tokens",
+            "Tokens of questions, by model",
+            ["model"],
+            registry=self.registry,
+        )
+        self.answer_tokens = Counter(
+            "argotune_answer_tokens",
+            "Tokens of answers, by model",
+            ["model"],
+            registry=self.registry,
+        )
+        self.first_token_seconds = Histogram(
+            "argotune_first_token_seconds",
+            "From the request's arrival to the first token, the wait included",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.answer_seconds = Histogram(
+            "argotune_answer_seconds",
+            "From the request's arrival to the answer's end",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.waiting = Gauge(
+            "argotune_requests_waiting",
+            "Requests that wait for their turn",
+            registry=self.registry,
+        )
+        self.ready = Gauge(
+            "argotune_ready", "1 once base and adapter are loaded", registry=self.registry
+        )
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class CountRequests:
+    """ASGI middleware that counts requests by path and status."""
+
+    _PATHS = frozenset({"/chat", "/v1/chat/completions", "/v1/models", "/health", "/metrics"})
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # Any text can be a path; each would be a series of its own.
+        path = scope["path"] if scope["path"] in self._PATHS else "other"
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._metrics.requests.labels(path, str(message["status"])).inc()
+            await send(message)
+
+        await self._app(scope, receive, counted)

@@ -1,0 +1,53 @@
+"""Parameters of the inference server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from steps.common.errors import ParamsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Answer questions with a base model and its adapter until told to stop."""
+
+    model_dir: Path
+    """Directory of the base model."""
+    adapter_dir: Path
+    """Directory of the adapter, with its serving.json."""
+    name: str
+    """Name of the adapter in requests and in /v1/models; the base goes by its repository."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 5000
+    """Port to listen on; 0 for any free one."""
+    port_file: Path | None = None
+    """File that gets the port once the server listens; empty: none."""
+    load_in_4bit: bool = False
+    """Hold the base in 4 bits, as in QLoRA training: a quarter of the memory, and slower."""
+    queue_size: int = 32
+    """Requests that may wait; those beyond get status 429."""
+    max_body_bytes: int = 1_048_576
+    """Largest request body; larger ones get status 413."""
+    timeout_seconds: float = 300.0
+    """Longest time for one answer, the wait included."""
+    drain_seconds: float = 25.0
+    """Time for begun answers after SIGTERM; below the 30 s that Kubernetes waits."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not 0 <= self.port <= 65535:
+            problems.append(f"--port: {self.port} is not between 0 and 65535")
+        if self.queue_size < 0:
+            problems.append(f"--queue-size: {self.queue_size} is less than 0")
+        if self.max_body_bytes < 1024:
+            problems.append(f"--max-body-bytes: {self.max_body_bytes} is less than 1024")
+        for flag, seconds in (
+            ("--timeout-seconds", self.timeout_seconds),
+            ("--drain-seconds", self.drain_seconds),
+        ):
+            if seconds <= 0:
+                problems.append(f"{flag}: {seconds:g} is not above 0")
+        if problems:
+            raise ParamsError(problems)

@@ -1,0 +1,114 @@
+"""The server's life: listen, load, answer, drain."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+
+import uvicorn
+
+from steps.common import log
+from steps.common.errors import PermanentError
+from steps.common.fs import atomic_write
+from steps.common.serving import ServingContract, read_contract
+from steps.serve.app import Service, make_app
+from steps.serve.decode import Sampling, generate
+from steps.serve.engine import Engine
+from steps.serve.load import load_model, load_tokenizer
+from steps.serve.params import Params
+
+_logger = logging.getLogger(__name__)
+
+
+def serve(params: Params) -> None:
+    """Serve until SIGTERM, then finish what was begun. Raises StepError when loading fails.
+
+    The port is open at once, so that probes hear "loading" (503) and not silence.
+    """
+    contract = read_contract(params.adapter_dir)
+    listener = _listen(params)
+    service = Service(timeout_seconds=params.timeout_seconds)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            make_app(service, max_body_bytes=params.max_body_bytes),
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=max(1, round(params.drain_seconds)),
+        )
+    )
+    loading = _Loading(params, contract, service, server)
+    loading.start()
+    server.run(sockets=[listener])
+    if loading.failure is not None:
+        raise loading.failure
+    log.event(_logger, "drained")
+
+
+def _listen(params: Params) -> socket.socket:
+    family = socket.AF_INET6 if ":" in params.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((params.host, params.port))
+    except OSError as error:
+        raise PermanentError(
+            f"cannot listen on {params.host}:{params.port}: {error.strerror or error}"
+        ) from error
+    listener.listen(128)
+    port = listener.getsockname()[1]
+    if params.port_file is not None:
+        atomic_write(params.port_file, f"{port}\n")
+    log.event(_logger, "listening", host=params.host, port=port, pid=os.getpid())
+    return listener
+
+
+class _Loading(threading.Thread):
+    """Loads beside the listening server; a failure ends the server."""
+
+    def __init__(
+        self,
+        params: Params,
+        contract: ServingContract,
+        service: Service,
+        server: uvicorn.Server,
+    ) -> None:
+        super().__init__(name="load", daemon=True)
+        self.failure: Exception | None = None
+        self._params = params
+        self._contract = contract
+        self._service = service
+        self._server = server
+
+    def run(self) -> None:
+        try:
+            self._load()
+        # Whatever it is, the main thread raises it again and steps.common.main says it.
+        except Exception as error:
+            self.failure = error
+            self._server.should_exit = True
+
+    def _load(self) -> None:
+        began, params = time.monotonic(), self._params
+        tokenizer = load_tokenizer(params.model_dir, self._contract)
+        model = load_model(
+            params.model_dir,
+            params.adapter_dir,
+            self._contract,
+            load_in_4bit=params.load_in_4bit,
+        )
+        # The first answer pays for what torch sets up on first use.
+        likeliest = Sampling(temperature=0, top_p=1, seed=0)
+        list(generate(model, self._contract.stop_token_ids[:1], likeliest, 2))
+        self._service.set_ready(
+            Engine(
+                model,
+                tokenizer,
+                self._contract,
+                name=params.name,
+                queue_size=params.queue_size,
+            )
+        )
+        log.event(_logger, "ready", name=params.name, seconds=time.monotonic() - began)
