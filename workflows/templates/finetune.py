@@ -25,6 +25,7 @@ from hera.workflows.models import (
 )
 
 from presets.loader import model_presets
+from steps.common.scheduling import GPU_TOLERATIONS
 from steps.dataset import params as dataset_params
 from steps.deploy import params as deploy_params
 from steps.model import params as model_params
@@ -40,18 +41,6 @@ NAME = "finetune"
 _PLAN_FILE = f"{container.WORK_DIR}/plan.yaml"
 _HISTORY_FILE = container.MODELS_DIR + "/history/{{workflow.parameters.name}}.json"
 _DAY_SECONDS = 24 * 3600
-
-# Taints of GPU nodes: Kaito's and ours, the device plugin's usual one, and AKS's for spot nodes.
-_GPU_TOLERATIONS = (
-    Toleration(key="sku", operator="Equal", value="gpu", effect="NoSchedule"),
-    Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule"),
-    Toleration(
-        key="kubernetes.azure.com/scalesetpriority",
-        operator="Equal",
-        value="spot",
-        effect="NoSchedule",
-    ),
-)
 
 # Argo refuses templated quantities in `resources`; a patch is text until the pod is made.
 _GPU_POD = (
@@ -98,7 +87,7 @@ MODEL = Step(
 PROVISION = Step(
     params=provision_params,
     fixed={"run": "{{workflow.uid}}"},
-    inputs=["provider", "gpus", "instance-type", "label-selector"],
+    inputs=["provider", "gpus", "gpu-memory-gb", "instance-type", "label-selector"],
     timeout_seconds=3600,
     uses_kubernetes=True,
 )
@@ -110,7 +99,7 @@ TUNE = Step(
     timeout_seconds=7 * _DAY_SECONDS,
     # Spot nodes go away more often than registries fail; each try goes on from a checkpoint.
     retries=8,
-    tolerations=_GPU_TOLERATIONS,
+    tolerations=[Toleration.model_validate(toleration) for toleration in GPU_TOLERATIONS],
     pod_spec_patch=_GPU_POD,
     pod_inputs=["node-selector", "gpus"],
     env=[Env(name="HF_HOME", value=f"{container.SCRATCH_DIR}/huggingface")],
@@ -121,6 +110,7 @@ PUSH = Step(
         "plan-file": _PLAN_FILE,
         "work-dir": container.WORK_DIR,
         "auth-file": f"{container.PUSH_SECRET_DIR}/.dockerconfigjson",
+        "push-secret": "{{workflow.parameters.push-secret}}",
         "created": "{{workflow.creationTimestamp}}",
     },
     inputs=["image", "dataset-digest", "base-loss", "tuned-loss"],
@@ -132,6 +122,7 @@ DEPLOY = Step(
     fixed={
         "plan-file": _PLAN_FILE,
         "cache-dir": container.MODELS_DIR,
+        "layout-dir": f"{container.WORK_DIR}/image",
         "history-file": _HISTORY_FILE,
         "namespace": "{{workflow.namespace}}",
         "image": (
@@ -248,6 +239,7 @@ def _dag() -> None:
             when=changed,
             provider=_parameter("provider"),
             gpus=output(PLAN, "gpus"),
+            gpu_memory_gb=output(PLAN, "memory-gb"),
             instance_type=_parameter("instance-type"),
             label_selector=_parameter("label-selector"),
         )
