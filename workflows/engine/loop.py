@@ -68,6 +68,7 @@ class Loop:
         self._active: dict[str, _Active] = {}
         self._wake_times: set[float] = set()
         self._unsaved = True
+        self._has_result = False
 
     def run(self) -> JsonObject:
         """Runs to the end; the first interrupt stops the run, the second one at once."""
@@ -77,6 +78,7 @@ class Loop:
             self._operate()
             while not state.phase.is_fulfilled or self._active:
                 self._handle(self._next_event())
+                self._keep_results()
                 self._follow_controls()
                 self._stop_overdue_pods()
                 self._operate()
@@ -103,6 +105,11 @@ class Loop:
         self._wake_times = {moment for moment in self._wake_times if moment > now}
         self.operator.operate()
         if self._unsaved and time.monotonic() >= self._record.due_at():
+            self._save()
+
+    def _keep_results(self) -> None:
+        """Saves what a pod gave before anything builds on it, so that no step runs twice."""
+        if self._has_result and self._record.is_cheap:
             self._save()
 
     def _next_event(self) -> PodEvent | _Interrupt | None:
@@ -141,6 +148,7 @@ class Loop:
             case PodEnded():
                 active = self._active.pop(event.node_id)
                 self.operator.pod_ended(event, active.stopped_because)
+                self._has_result = True
             case _Interrupt():
                 self._interrupt()
 
@@ -184,7 +192,7 @@ class Loop:
     def _save(self, *, durable: bool = False) -> None:
         snapshot = self._snapshot()
         self._record.save(snapshot, durable=durable)
-        self._unsaved = False
+        self._unsaved = self._has_result = False
         self._listening.workflow(snapshot)
 
     def _snapshot(self) -> JsonObject:

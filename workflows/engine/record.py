@@ -19,6 +19,7 @@ _RESUME = "control/resume"
 _LOCK_ATTEMPTS = 5  # is_running holds the lock for a moment
 _LOCK_PAUSE_SECONDS = 0.05
 _LEAST_SAVE_SECONDS = 0.1
+_CHEAP_SAVE_SECONDS = 0.05
 _SHARE_OF_TIME = 10  # a record is written for at most a tenth of the time
 
 
@@ -117,6 +118,12 @@ class Record:
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / _RECORD
         self._next_save = 0.0
+        self._last_save_seconds = 0.0
+
+    @property
+    def is_cheap(self) -> bool:
+        """Whether saving takes so little time that it may be done after every step."""
+        return self._last_save_seconds < _CHEAP_SAVE_SECONDS
 
     def due_at(self) -> float:
         """The monotonic time from which a change may be saved."""
@@ -127,7 +134,9 @@ class Record:
         started = time.monotonic()
         write_atomically(self._path, json.dumps(workflow, indent=1), durable=durable)
         ended = time.monotonic()
-        self._next_save = ended + max(_LEAST_SAVE_SECONDS, (ended - started) * _SHARE_OF_TIME)
+        self._last_save_seconds = ended - started
+        pause = max(_LEAST_SAVE_SECONDS, self._last_save_seconds * _SHARE_OF_TIME)
+        self._next_save = ended + pause
 
 
 def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:

@@ -28,6 +28,7 @@ from workflows.engine.validate import problems_of
 from workflows.engine.variables import resolve_parameter_values, workflow_variables
 from workflows.engine.volumes import VolumeStore
 
+_RESOLVED = frozenset({"templates", "arguments"})
 _PODS, _LOGS, _CLAIMS, _LOCKS = "pods", "logs", "claims", ".locks"
 
 
@@ -97,7 +98,7 @@ def _started(documents: list[JsonObject], options: Options) -> Loop:
     spec = copy.deepcopy(executed_spec(workflow, catalog))
     _add_metadata(workflow, spec)
     known = workflow_variables(workflow, {**spec, "arguments": {}})
-    resolve_parameter_values(spec, options.parameters, known)
+    resolve_parameter_values(spec, options.parameters, known, catalog.config_maps)
     _add_computed_labels(workflow, spec)
     problems = problems_of(
         workflow, spec, catalog, given=options.parameters, runtime=options.runtime,
@@ -165,9 +166,12 @@ def _loop(
 ) -> Loop:
     stored = copy.deepcopy(spec)
     variables = workflow_variables(workflow, spec)
-    templates = spec.get("templates")
-    spec = substitute({k: v for k, v in spec.items() if k != "templates"}, variables)
-    base = TemplateBase.of(f"local/{state.workflow_name}", {"templates": templates})
+    base = TemplateBase.of(f"local/{state.workflow_name}", spec)
+    # The parameters have their values already, and those are data.
+    spec = {
+        **substitute({k: v for k, v in spec.items() if k not in _RESOLVED}, variables),
+        "arguments": spec.get("arguments"),
+    }
     volumes = VolumeStore(
         claims_dir=options.claims_dir,
         run_claims_dir=options.run_dir / _CLAIMS,

@@ -141,7 +141,13 @@ class _Checker:
         for parameter in (self.spec.get("arguments") or {}).get("parameters") or []:
             name, value = parameter.get("name"), parameter.get("value")
             where = f"spec.arguments.{name}"
-            if value is None and not parameter.get("valueFrom"):
+            reference = (parameter.get("valueFrom") or {}).get("configMapKeyRef")
+            if value is None and reference:
+                yield (
+                    f"{where}: configMap {reference.get('name')!r} has no key "
+                    f"{reference.get('key')!r} among the documents"
+                )
+            elif value is None:
                 yield f"{where}.value is required: give it with -p {name}=VALUE"
             enum = [any_string(choice) for choice in parameter.get("enum") or []]
             if enum and value is not None and any_string(value) not in enum:
@@ -328,18 +334,16 @@ class _Checker:
             except ExpressionError as error:
                 yield f"{where}.tasks.{task['name']}: {error}"
         yield from _dag_shape(where, template, tasks, needed)
-        if len(needed) < len(tasks) or _cycle(needed):
-            return
-        by_name = {task["name"]: task for task in tasks}
-        everything: set[str] = set()
+        results = {t["name"]: self._results(f"tasks.{t['name']}", t, base) for t in tasks}
+        is_sound = len(needed) == len(tasks) and not _cycle(needed)
         for task in tasks:
-            before: set[str] = set()
-            for name in _ancestors(task["name"], needed):
-                before |= self._results(f"tasks.{name}", by_name[name], base)
+            # Where the order of the tasks is broken, every task may come before every other.
+            earlier = _ancestors(task["name"], needed) if is_sound else results.keys()
+            before = known.plus(set[str]().union(*(results[name] for name in earlier)))
             prefix = f"tasks.{task['name']}"
-            everything |= self._results(prefix, task, base)
-            yield from self._step(f"{where}.{prefix}", prefix, task, base, known.plus(before))
+            yield from self._step(f"{where}.{prefix}", prefix, task, base, before)
         outputs = [template.get("outputs"), template["dag"].get("target")]
+        everything = set[str]().union(*results.values())
         yield from _prefixed(where, tag_problems(outputs, known.plus(everything)))
 
     def _results(self, prefix: str, step: JsonObject, base: TemplateBase) -> set[str]:

@@ -117,10 +117,16 @@ def parameters_json(parameters: Iterable[JsonObject]) -> str:
     )
 
 
-def resolve_parameter_values(spec: JsonObject, given: Mapping[str, str], known: Scope) -> None:
+def resolve_parameter_values(
+    spec: JsonObject,
+    given: Mapping[str, str],
+    known: Scope,
+    config_maps: Mapping[str, Mapping[str, str]],
+) -> None:
     """Fills the workflow's parameters: ``given`` values as they are, the file's with tags replaced.
 
     A value from the file may name ``workflow.name`` and other parameters; a given one never does.
+    A parameter whose ConfigMap has no such key stays without a value.
     """
     arguments = spec.setdefault("arguments", {}) or {}
     spec["arguments"] = arguments
@@ -138,10 +144,21 @@ def resolve_parameter_values(spec: JsonObject, given: Mapping[str, str], known: 
             parameter["value"] = given[parameter["name"]]
         elif parameter.get("value") is not None:
             parameter["value"] = substitute_text(any_string(parameter["value"]), scope)
+        elif (value := _config_value(parameter.get("valueFrom") or {}, config_maps)) is not None:
+            del parameter["valueFrom"]
+            parameter["value"] = value
     declared = {parameter["name"] for parameter in parameters}
     parameters.extend(
         {"name": name, "value": value} for name, value in given.items() if name not in declared
     )
+
+
+def _config_value(source: JsonObject, config_maps: Mapping[str, Mapping[str, str]]) -> str | None:
+    reference = source.get("configMapKeyRef") or {}
+    value = config_maps.get(reference.get("name", ""), {}).get(reference.get("key", ""))
+    if value is None and source.get("default") is not None:
+        return any_string(source["default"])
+    return value
 
 
 def node_variables(prefix: str, node: Node, state: RunState) -> dict[str, str]:

@@ -45,6 +45,10 @@ _ACCESS: list[dict[str, Any]] = [
 ]
 
 
+class ClusterError(Exception):
+    """The cluster did not do what it was asked for."""
+
+
 def here(case: Path, directory: Path) -> dict[str, Any]:
     """The summary of a case, run by the local engine."""
     options = Options(
@@ -59,7 +63,8 @@ def here(case: Path, directory: Path) -> dict[str, Any]:
 
 def there(case: Path, images: dict[str, str]) -> dict[str, Any]:
     """The summary of a case, run by Argo."""
-    others, workflows = [], []
+    others: list[dict[str, Any]] = []
+    workflows: list[dict[str, Any]] = []
     for document in load_documents([case]):
         text = json.dumps(document)
         for name, reference in images.items():
@@ -83,7 +88,7 @@ def _call(*command: str, text: str | None = None, check: bool = True) -> str:
         command, input=text, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
     )
     if check and done.returncode:
-        raise SystemExit(f"{' '.join(command)}: {done.stderr.strip()}")
+        raise ClusterError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -112,9 +117,16 @@ def main() -> int:
             continue
         with tempfile.TemporaryDirectory() as directory:
             ours = here(case, Path(directory))
-        theirs = there(case, images)
+        try:
+            theirs = there(case, images)
+        except ClusterError as error:
+            print(f"NO ANSWER  {case.stem}\n    {error}")
+            failed += 1
+            continue
         found = differences(ours, theirs)
-        print(f"{'same' if not found else 'DIFFERENT'}  {case.stem}", *found, sep="\n    ")
+        print(
+            f"{'same' if not found else 'DIFFERENT'}  {case.stem}", *found, sep="\n    ", flush=True
+        )
         failed += bool(found)
         if arguments.write:
             text = json.dumps(theirs, indent=1, ensure_ascii=False) + "\n"

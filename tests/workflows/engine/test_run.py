@@ -1,0 +1,427 @@
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.workflows.engine.running import documents, node, options, output, run_spec
+from workflows.engine.errors import EngineError
+from workflows.engine.model import JsonObject
+from workflows.engine.process import inherited_environment
+from workflows.engine.record import is_running, load_record, request_resume, request_stop
+from workflows.engine.run import run
+
+ECHO = """
+  - name: echo
+    inputs: {parameters: [{name: text}]}
+    outputs: {parameters: [{name: out, valueFrom: {path: /tmp/out}}]}
+    container:
+      image: busybox
+      command: [sh, -c, 'printf %s "$0" > /tmp/out', "{{inputs.parameters.text}}"]
+"""
+
+
+class Recorder:
+    """A listener that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.phases: list[tuple[str, str]] = []
+        self.lines: list[str] = []
+        self.progress: list[str] = []
+        self.workflows: list[str] = []
+
+    def on_workflow(self, workflow: JsonObject) -> None:
+        self.workflows.append(workflow["status"]["phase"])
+
+    def on_node(self, node: JsonObject) -> None:
+        self.phases.append((node["displayName"], node["phase"]))
+        self.progress.append(node.get("progress", ""))
+
+    def on_line(self, node_id: str, text: str) -> None:
+        self.lines.append(text)
+
+
+def wait_until(condition: object, *, seconds: float = 10.0) -> None:
+    """Polls until the condition holds; fails after a deadline."""
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+
+
+def test_the_record_is_the_workflow_object(tmp_path: Path) -> None:
+    finished = run_spec("  entrypoint: echo\n  arguments: {parameters: [{name: text, value: hi}]}\n"
+                        "  templates:" + ECHO, tmp_path)  # fmt: skip
+    assert load_record(tmp_path / "run") == finished
+    assert finished["metadata"]["labels"] == {
+        "workflows.argoproj.io/phase": "Succeeded",
+        "workflows.argoproj.io/completed": "true",
+    }
+    status = finished["status"]
+    assert (status["phase"], status["progress"]) == ("Succeeded", "1/1")
+    assert status["startedAt"] <= status["finishedAt"]
+    only = status["nodes"]["wf"]
+    assert only["inputs"] == {"parameters": [{"name": "text", "value": "hi"}]}
+    assert only["outputs"] == {
+        "exitCode": "0",
+        "parameters": [{"name": "out", "valueFrom": {"path": "/tmp/out"}, "value": "hi"}],
+    }
+    assert (only["type"], only["templateScope"]) == ("Pod", "local/wf")
+    assert not (tmp_path / "run" / "pods" / "wf").exists()
+
+
+def test_given_parameters_are_never_read_as_tags(tmp_path: Path) -> None:
+    finished = run_spec(
+        "  entrypoint: echo\n  arguments: {parameters: [{name: text, value: x}]}\n  templates:"
+        + ECHO,
+        tmp_path,
+        parameters={"text": 'a "b" {{workflow.name}} $(ls) \x01 é'},
+    )
+    assert output(finished, "", "out") == 'a "b" {{workflow.name}} $(ls) \x01 é'
+
+
+def test_an_output_that_looks_like_a_tag_stays_data(tmp_path: Path) -> None:
+    finished = run_spec(
+        """
+  entrypoint: main
+  templates:
+  - name: main
+    steps:
+    - - {name: make, template: make}
+    - - name: use
+        template: echo
+        arguments: {parameters: [{name: text, value: "{{steps.make.outputs.result}}"}]}
+  - name: make
+    script: {image: python:3.11, command: [python], source: "print('{{' + 'workflow.uid}' + '}')"}
+"""
+        + ECHO,
+        tmp_path,
+    )
+    assert output(finished, "[1].use", "out") == "{{workflow.uid}}"
+
+
+def test_two_pods_may_write_the_same_path(tmp_path: Path) -> None:
+    finished = run_spec(
+        """
+  entrypoint: main
+  templates:
+  - name: main
+    dag:
+      tasks:
+      - {name: a, template: echo, arguments: {parameters: [{name: text, value: a}]}}
+      - {name: b, template: echo, arguments: {parameters: [{name: text, value: b}]}}
+"""
+        + ECHO,
+        tmp_path,
+    )
+    assert [output(finished, name, "out") for name in (".a", ".b")] == ["a", "b"]
+
+
+def test_the_environment_is_the_given_one_and_the_containers(tmp_path: Path) -> None:
+    finished = run_spec(
+        """
+  entrypoint: main
+  templates:
+  - name: main
+    outputs: {parameters: [{name: env, valueFrom: {path: /tmp/env}}]}
+    container:
+      image: busybox
+      command: [sh, -c, "env | cut -d= -f1 | sort > /tmp/env; echo $(A) $$(A) $(date) >> /tmp/env"]
+      env: [{name: A, value: x}, {name: B, value: "$(A)y"}]
+""",
+        tmp_path,
+        environ={"PATH": os.environ["PATH"], "GIVEN": "1"},
+    )
+    lines = output(finished, "", "env").splitlines()
+    assert {"A", "B", "GIVEN", "PATH", "ARGO_PROGRESS_FILE", "ARGO_NODE_ID"} <= set(lines)
+    assert not {"HOME", "PYTEST_CURRENT_TEST"} & set(lines)
+    assert lines[-1].startswith("x $(A)") or lines[-1].startswith("x ")
+
+
+def test_secrets_of_the_caller_do_not_reach_steps() -> None:
+    environ = {"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "s", "HF_TOKEN": "t", "LC_ALL": "C"}
+    assert inherited_environment(environ) == {"PATH": "/bin", "LC_ALL": "C"}
+
+
+def test_secrets_come_from_a_directory_of_the_caller(tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "token").write_text("s3cret")
+    finished = run_spec(
+        """
+  entrypoint: main
+  volumes: [{name: s, secret: {secretName: given}}]
+  templates:
+  - name: main
+    outputs: {parameters: [{name: seen, valueFrom: {path: /tmp/seen}}]}
+    container:
+      image: busybox
+      command: [sh, -c, "cat /s/token > /tmp/seen; stat -c %a /s/token >> /tmp/seen"]
+      volumeMounts: [{name: s, mountPath: /s}]
+""",
+        tmp_path,
+        secrets={"given": tmp_path / "secret"},
+    )
+    assert output(finished, "", "seen") == "s3cret600"
+    assert "s3cret" not in [str(p) for p in (tmp_path / "run").rglob("*")]
+    assert not list((tmp_path / "run" / "pods").rglob("token"))
+
+
+def test_claims_are_kept_between_runs(tmp_path: Path) -> None:
+    spec = """
+  entrypoint: main
+  volumes: [{name: c, persistentVolumeClaim: {claimName: cache}}]
+  templates:
+  - name: main
+    outputs: {parameters: [{name: count, valueFrom: {path: /c/n}}]}
+    container:
+      image: busybox
+      command: [sh, -c, "echo x >> /c/log; wc -l < /c/log | tr -d ' ' > /c/n"]
+      volumeMounts: [{name: c, mountPath: /c}]
+"""
+    first = run_spec(spec, tmp_path)
+    second = run_spec(spec, tmp_path, run_dir=tmp_path / "run2")
+    assert [output(w, "", "count") for w in (first, second)] == ["1", "2"]
+    assert (tmp_path / "claims" / "cache" / "log").read_text() == "x\nx\n"
+
+
+def test_a_host_path_in_an_output_is_said_as_the_container_would(tmp_path: Path) -> None:
+    finished = run_spec(
+        """
+  entrypoint: main
+  volumes: [{name: w, emptyDir: {}}]
+  templates:
+  - name: main
+    outputs: {parameters: [{name: p, valueFrom: {path: /work/p}}]}
+    container:
+      image: busybox
+      command: [sh, -c, "echo --dir=/work/adapter > /work/p"]
+      volumeMounts: [{name: w, mountPath: /work}]
+""",
+        tmp_path,
+    )
+    assert output(finished, "", "p") == "--dir=/work/adapter"
+
+
+def test_logs_hold_both_streams_and_the_listener_hears_lines(tmp_path: Path) -> None:
+    recorder = Recorder()
+    run_spec(
+        """
+  entrypoint: main
+  templates:
+  - name: main
+    container: {image: busybox, command: [sh, -c, "echo out; echo err >&2; sleep 0.1; printf last"]}
+""",
+        tmp_path,
+        listener=recorder,
+    )
+    log = (tmp_path / "run" / "logs" / "wf.log").read_text()
+    assert sorted(log.split()) == ["err", "last", "out"] == sorted(recorder.lines)
+    assert [phase for name, phase in recorder.phases if name == "wf"] == [
+        "Pending", "Running", "Succeeded",
+    ]  # fmt: skip
+    assert recorder.workflows[-1] == "Succeeded"
+
+
+def test_progress_is_read_from_the_file_and_summed(tmp_path: Path) -> None:
+    recorder = Recorder()
+    finished = run_spec(
+        """
+  entrypoint: main
+  templates:
+  - name: main
+    steps:
+    - - {name: a, template: count, continueOn: {failed: true}}
+      - {name: b, template: ok}
+  - name: count
+    container:
+      image: busybox
+      command: [sh, -c, "F=$ARGO_PROGRESS_FILE; printf 'x\\n7/5\\n' > $F; echo 30/100 > $F; exit 1"]
+  - name: ok
+    container: {image: busybox, command: ["true"]}
+""",
+        tmp_path,
+        listener=recorder,
+    )
+    assert node(finished, "[0].a")["progress"] == "30/100"
+    assert node(finished, "[0].b")["progress"] == "1/1"
+    assert finished["status"]["progress"] == "31/101" == node(finished, "")["progress"]
+    assert "7/5" not in recorder.progress
+
+
+def test_a_listener_that_fails_does_not_end_the_run(tmp_path: Path) -> None:
+    class Broken(Recorder):
+        def on_node(self, node: JsonObject) -> None:
+            raise RuntimeError("no terminal")
+
+    finished = run_spec(
+        "  entrypoint: m\n  templates: [{name: m, container: {image: b, command: ['true']}}]\n",
+        tmp_path,
+        listener=Broken(),
+    )
+    assert finished["status"]["phase"] == "Succeeded"
+
+
+SLEEP = """
+  entrypoint: main
+  onExit: handler
+  templates:
+  - name: main
+    dag:
+      tasks:
+      - {name: slow, template: slow}
+      - {name: after, dependencies: [slow], template: ok}
+  - name: slow
+    container: {image: busybox, command: [sh, -c, "%s"]}
+  - name: handler
+    container: {image: busybox, command: [sh, -c, "echo {{workflow.status}} >> handled"]}
+  - name: ok
+    container: {image: busybox, command: ["true"]}
+"""
+
+
+def run_in_thread(
+    spec: str, tmp_path: Path, **more: object
+) -> tuple[threading.Thread, list[JsonObject]]:
+    results: list[JsonObject] = []
+    thread = threading.Thread(
+        target=lambda: results.append(run_spec(spec, tmp_path, **more)), daemon=True
+    )
+    thread.start()
+    return thread, results
+
+
+def log_has(tmp_path: Path, text: str) -> bool:
+    return any(text in log.read_text() for log in (tmp_path / "run" / "logs").glob("*.log"))
+
+
+def test_a_stop_ends_children_and_still_runs_the_exit_handler(tmp_path: Path) -> None:
+    spec = SLEEP % "trap 'echo terminated; exit 9' TERM; echo ready; sleep 60 & wait"
+    thread, results = run_in_thread(spec, tmp_path)
+    wait_until(lambda: log_has(tmp_path, "ready"))
+    assert is_running(tmp_path / "run")
+    request_stop(tmp_path / "run")
+    thread.join(15)
+    [finished] = results
+    assert not is_running(tmp_path / "run")
+    assert log_has(tmp_path, "terminated")
+    assert finished["status"]["phase"] == "Failed"
+    assert finished["status"]["message"] == "Stopped with strategy 'Stop'"
+    slow = node(finished, ".slow")
+    assert (slow["phase"], slow["message"]) == ("Failed", "workflow shutdown with strategy:  Stop")
+    assert slow["outputs"]["exitCode"] == "9"
+    assert (tmp_path / "handled").read_text() == "Failed\n"
+
+
+def test_what_ignores_sigterm_is_killed_after_its_grace_period(tmp_path: Path) -> None:
+    spec = SLEEP % "trap '' TERM; echo ready; sleep 60"
+    thread, results = run_in_thread(spec, tmp_path, grace_seconds=0.3)
+    wait_until(lambda: log_has(tmp_path, "ready"))
+    request_stop(tmp_path / "run")
+    thread.join(15)
+    assert node(results[0], ".slow")["outputs"]["exitCode"] == "137"
+
+
+def test_a_second_stop_kills_at_once_and_skips_the_exit_handler(tmp_path: Path) -> None:
+    spec = SLEEP % "trap 'echo terminated' TERM; echo ready; while true; do sleep 0.1; done"
+    thread, results = run_in_thread(spec, tmp_path)
+    wait_until(lambda: log_has(tmp_path, "ready"))
+    request_stop(tmp_path / "run")
+    wait_until(lambda: log_has(tmp_path, "terminated"))
+    request_stop(tmp_path / "run")
+    thread.join(15)
+    assert results[0]["status"]["phase"] == "Failed"
+    assert not (tmp_path / "handled").exists()
+
+
+def test_a_suspension_ends_when_it_is_asked_to(tmp_path: Path) -> None:
+    spec = """
+  entrypoint: main
+  templates:
+  - name: main
+    steps: [[{name: wait, template: wait}], [{name: go, template: ok}]]
+  - {name: wait, suspend: {}}
+  - {name: ok, container: {image: busybox, command: ["true"]}}
+"""
+    thread, results = run_in_thread(spec, tmp_path)
+    record = tmp_path / "run" / "workflow.json"
+    wait_until(lambda: record.exists() and '"Suspend"' in record.read_text())
+    request_resume(tmp_path / "run")
+    thread.join(15)
+    assert results[0]["status"]["phase"] == "Succeeded"
+
+
+def test_a_run_directory_is_run_once(tmp_path: Path) -> None:
+    spec = "  entrypoint: m\n  templates: [{name: m, container: {image: b, command: ['true']}}]\n"
+    run_spec(spec, tmp_path)
+    with pytest.raises(EngineError, match="holds a run already: resume it or take another"):
+        run_spec(spec, tmp_path)
+
+
+def test_two_engines_do_not_run_one_directory(tmp_path: Path) -> None:
+    thread, _ = run_in_thread(SLEEP % "echo ready; sleep 60", tmp_path)
+    wait_until(lambda: log_has(tmp_path, "ready"))
+    with pytest.raises(EngineError, match="is being run by another process"):
+        run(documents("  entrypoint: m\n"), options(tmp_path))
+    request_stop(tmp_path / "run")
+    thread.join(15)
+
+
+def test_a_process_that_left_its_session_outlives_the_step(tmp_path: Path) -> None:
+    finished = run_spec(
+        """
+  entrypoint: main
+  templates:
+  - name: main
+    outputs: {parameters: [{name: pid, valueFrom: {path: /tmp/pid}}]}
+    script:
+      image: python:3.11
+      command: [python]
+      source: |
+        import subprocess
+        child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        subprocess.Popen(["sleep", "61"])
+        open("/tmp/pid", "w").write(str(child.pid))
+""",
+        tmp_path,
+    )
+    pid = int(output(finished, "", "pid"))
+    os.kill(pid, 9)  # it is there, or this raises
+
+
+def test_cron_workflows_and_templates_run_once_now(tmp_path: Path) -> None:
+    cron = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "CronWorkflow",
+        "metadata": {"name": "nightly"},
+        "spec": {
+            "schedules": ["0 0 * * *"],
+            "workflowMetadata": {"labels": {"team": "blue"}},
+            "workflowSpec": {"workflowTemplateRef": {"name": "t"}},
+        },
+    }
+    template = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "WorkflowTemplate",
+        "metadata": {"name": "t"},
+        "spec": {
+            "entrypoint": "m",
+            "templates": [{"name": "m", "container": {"image": "b", "command": ["true"]}}],
+        },
+    }
+    from_cron = run([cron, template], options(tmp_path))
+    from_template = run([template], options(tmp_path, run_dir=tmp_path / "run2"))
+    assert from_cron["metadata"]["name"].startswith("nightly-")
+    assert from_cron["metadata"]["labels"]["team"] == "blue"
+    assert from_template["metadata"]["name"].startswith("t-")
+    assert {w["status"]["phase"] for w in (from_cron, from_template)} == {"Succeeded"}
+
+
+def test_the_entrypoint_may_be_another_template(tmp_path: Path) -> None:
+    spec = """
+  entrypoint: bad
+  templates:
+  - {name: bad, container: {image: b, command: ["false"]}}
+  - {name: good, container: {image: b, command: ["true"]}}
+"""
+    assert run_spec(spec, tmp_path, entrypoint="good")["status"]["phase"] == "Succeeded"
