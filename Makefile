@@ -42,14 +42,16 @@ check: setup  ## Format, lint, types, import contracts, golden files, tests; cha
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/python -m workflows.templates --check
+	.venv/bin/python -m workflows.workspace.reference --check
 	.venv/bin/pytest --quiet
 
 fix: setup  ## Format and mend what can be mended
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-golden: setup  ## Write the rendered templates to workflows/rendered
+golden: setup  ## Write workflows/rendered and the reference of the input file
 	.venv/bin/python -m workflows.templates
+	.venv/bin/python -m workflows.workspace.reference
 
 e2e: setup  ## Tests against the cluster that KUBECONFIG names
 	.venv/bin/pytest -m cluster tests/e2e

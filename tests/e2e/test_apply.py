@@ -1,0 +1,55 @@
+"""What we render passes the strict validation of a real API server and Argo's own lint."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Cluster
+from workflows.templates.golden import RENDERED_DIR
+
+pytestmark = pytest.mark.cluster
+
+RENDERED = sorted(RENDERED_DIR.glob("*.yaml"))
+WORKSPACE = Path(__file__).parent.parent.parent / "workflows" / "demo" / "workspace.yaml"
+
+
+def test_there_are_rendered_files() -> None:
+    assert RENDERED
+
+
+@pytest.mark.parametrize("path", RENDERED, ids=lambda path: path.name)
+def test_rendered_file_is_applied_with_strict_validation(cluster: Cluster, path: Path) -> None:
+    cluster.kubectl("apply", "--server-side", "--validate=strict", "-f", str(path))
+
+
+@pytest.mark.parametrize(
+    "flags", [[], ["--template-ref"], ["--schedule", "0 3 * * *"]], ids=["whole", "ref", "cron"]
+)
+def test_rendered_workspace_is_created_with_strict_validation(
+    cluster: Cluster, flags: list[str]
+) -> None:
+    rendered = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "workflows.cli",
+            "render",
+            "--allow-loopback",
+            *flags,
+            str(WORKSPACE),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", text=rendered)
+
+
+def test_argo_lints_what_is_rendered() -> None:
+    assert RENDERED
+    subprocess.run(["argo", "lint", "--offline", *map(str, RENDERED)], timeout=60, check=True)

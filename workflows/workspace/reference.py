@@ -1,0 +1,83 @@
+"""The input file's reference, README.md beside this file: python -m workflows.workspace.reference
+writes it, with --check it only says whether it is up to date."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from steps.plan.config import document_keys
+from workflows.workspace.annotations import known_annotations
+from workflows.workspace.model import PREFIX
+
+README = Path(__file__).parent / "README.md"
+
+_HEAD = """# The input file
+
+<!-- Written by `make golden` from reference.py; edit that. -->
+
+A Kaito `Workspace` (kaito.sh/v1alpha1 or v1beta1) with `tuning`. Its ConfigMap stands in the same
+file, in a further one, or in the cluster. Every problem is told at once, with the path of the
+field, the value, and what is accepted; a field that is not known is a problem too.
+
+| field | meaning |
+|---|---|
+| `metadata.name` | name of the run, the service and the adapter; a DNS label |
+| `resource.instanceType` | SKU of the GPU node |
+| `resource.labelSelector.matchLabels` | labels of the GPU node |
+| `tuning.preset.name` | base model, one of `argotune presets` |
+| `tuning.method` | `lora` (16-bit weights) or `qlora` (4-bit weights) |
+| `tuning.config` | name of the ConfigMap with `training_config.yaml` |
+| `tuning.input.urls` | dataset files; all of them are used, `#sha256=HEX` is checked |
+| `tuning.output.image` | image of the adapter, or `oci:DIRECTORY[:TAG]` on this machine |
+| `tuning.output.imagePushSecret` | secret for the image; none for `oci:` |
+"""
+
+
+def reference() -> str:
+    """The page as Markdown."""
+    return "\n".join([_HEAD, *_annotations(), "", *_config()]) + "\n"
+
+
+def _annotations() -> list[str]:
+    rows = [f"| `{PREFIX}{field.kebab}` | {field.doc} |" for field in known_annotations()]
+    return [
+        "## Annotations, for what Kaito has no word for",
+        "",
+        "| annotation | meaning |",
+        "|---|---|",
+        *rows,
+    ]
+
+
+def _config() -> list[str]:
+    rows = [
+        f"| {key.section} | `{key.key}` | {key.effect} | {key.default} |" for key in document_keys()
+    ]
+    return [
+        "## Keys of training_config.yaml",
+        "",
+        "Every other key of Kaito's sections is refused by name with the reason, or mapped with a",
+        "warning; none is dropped in silence. The section `Argotune` is ours.",
+        "",
+        "| section | key | effect | default |",
+        "|---|---|---|---|",
+        *rows,
+    ]
+
+
+def main(arguments: list[str]) -> int:
+    """Write or compare the page; 1 when it differs."""
+    same = README.exists() and README.read_text() == reference()
+    if arguments == ["--check"]:
+        if not same:
+            print("workflows/workspace/README.md is not up to date: run `make golden`")
+        return 0 if same else 1
+    if not same:
+        README.write_text(reference())
+        print("wrote workflows/workspace/README.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
