@@ -23,7 +23,12 @@ class ParquetSource:
         _check_end(path, b"PAR1", "parquet")
         self._size = path.stat().st_size
         # With a buffer size, pages are read as they are needed; without, whole column chunks.
-        self._file = pq.ParquetFile(path, buffer_size=_READ_BUFFER_BYTES, pre_buffer=False)
+        self._file = pq.ParquetFile(
+            path,
+            buffer_size=_READ_BUFFER_BYTES,
+            pre_buffer=False,
+            page_checksum_verification=True,
+        )
         self._rows = int(self._file.metadata.num_rows)
         self._rows_read = 0
 

@@ -54,16 +54,19 @@ def make_dataset(
     """Write the parquet files. Raises PermanentError when too many rows are unusable."""
     split = Split(share=data.validation_share, seed=data.split_seed)
     made = _Making(data, split, directory, scratch_dir, on_bytes).run(files)
-    if data.validation_share > 0 and made.train_rows + made.validation_rows > 1:
-        # Chance may leave one side of a small dataset empty: the nearest row changes sides.
-        if made.validation_rows == 0:
-            split = replace(split, held_out=made.lowest)
-        elif made.train_rows == 0:
-            split = replace(split, kept=made.highest)
-        else:
-            return made
-        made = _Making(data, split, directory, scratch_dir, on_bytes).run(files)
-    return made
+    mended = _mended(split, made)
+    if mended is None:
+        return made
+    return _Making(data, mended, directory, scratch_dir, on_bytes).run(files)
+
+
+def _mended(split: Split, made: Made) -> Split | None:
+    """Chance may leave one side of a small dataset empty: then the nearest row changes sides."""
+    if made.train_rows == 0:
+        return replace(split, kept=made.highest)
+    if made.validation_rows == 0 and split.share > 0 and made.train_rows > 1:
+        return replace(split, held_out=made.lowest)
+    return None
 
 
 class _Making:
@@ -162,7 +165,7 @@ def _check(made: Made, rejected: Rejected, data: Data) -> None:
     if made.rows == 0:
         raise PermanentError("there are no rows in any of the files")
     rejected.check_share(made.rows, data.max_rejected_share)
-    if made.train_rows == 0:
+    if made.train_rows + made.validation_rows == 0:
         raise PermanentError(f"no row can be trained on: {rejected.summary()}")
 
 

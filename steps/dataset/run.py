@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +27,9 @@ NewDownloader = Callable[[Params, UrlPolicy], Downloader]
 _logger = logging.getLogger(__name__)
 
 
-def new_downloader(params: Params, policy: UrlPolicy) -> Downloader:
+def new_downloader(
+    params: Params, policy: UrlPolicy, *, sleep: Callable[[float], None] = time.sleep
+) -> Downloader:
     """A downloader over the real network."""
     client = httpx.Client(
         transport=GuardedTransport(policy),
@@ -40,6 +43,7 @@ def new_downloader(params: Params, policy: UrlPolicy) -> Downloader:
         attempts=params.attempts,
         max_bytes=int(params.max_download_gib * 2**30),
         stall_seconds=params.timeout_seconds,
+        sleep=sleep,
     )
 
 

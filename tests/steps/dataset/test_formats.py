@@ -1,0 +1,340 @@
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from steps.common.errors import PermanentError
+from steps.dataset import formats, streams, text_source
+from steps.dataset.formats import OpenFile
+from steps.dataset.source import BATCH_ROWS
+from steps.dataset.target import DatasetFile
+
+ROWS: list[dict[str, Any]] = [
+    {"prompt": f"question {number} ä", "completion": f'answer "{number}", \n😀'}
+    for number in range(30)
+]
+URL = "https://data.example/file"
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Callable[..., OpenFile]:
+    def make(content: bytes, name: str = "file") -> OpenFile:
+        path = tmp_path / "downloaded"
+        path.write_bytes(content)
+        file = DatasetFile(url=URL, name=name, path=path, size=len(content), sha256="0" * 64)
+        return OpenFile(file, tmp_path / "scratch")
+
+    return make
+
+
+def parquet(rows: Sequence[dict[str, Any]] = ROWS, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows)), buffer, **options)
+    return buffer.getvalue()
+
+
+def arrow_file(rows: Sequence[dict[str, Any]] = ROWS) -> bytes:
+    buffer, table = io.BytesIO(), pa.Table.from_pylist(list(rows))
+    with pa.ipc.new_file(buffer, table.schema) as writer:
+        writer.write_table(table, max_chunksize=7)
+    return buffer.getvalue()
+
+
+def arrow_stream(rows: Sequence[dict[str, Any]] = ROWS) -> bytes:
+    buffer, table = io.BytesIO(), pa.Table.from_pylist(list(rows))
+    with pa.ipc.new_stream(buffer, table.schema) as writer:
+        writer.write_table(table, max_chunksize=7)
+    return buffer.getvalue()
+
+
+def jsonl(rows: Sequence[object] = ROWS) -> bytes:
+    return "\n".join(json.dumps(row) for row in rows).encode()
+
+
+def json_array(rows: Sequence[object] = ROWS) -> bytes:
+    return json.dumps(rows, indent=2, ensure_ascii=False).encode()
+
+
+def json_data(rows: Sequence[object] = ROWS) -> bytes:
+    return json.dumps({"version": "1", "info": {"a": [1, {"b": 2}]}, "data": rows}).encode()
+
+
+def csv(rows: Sequence[dict[str, Any]] = ROWS) -> bytes:
+    def quoted(text: str) -> str:
+        return '"' + text.replace('"', '""') + '"'
+
+    lines = [",".join(rows[0]), *(",".join(map(quoted, row.values())) for row in rows)]
+    return "\r\n".join(lines).encode()
+
+
+FORMATS: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "parquet": ("parquet", parquet),
+    "arrow": ("arrow", arrow_file),
+    "arrow-stream": ("arrow-stream", arrow_stream),
+    "jsonl": ("jsonl", jsonl),
+    "json": ("json", json_array),
+    "json-data": ("json", json_data),
+    "csv": ("csv", csv),
+}
+
+
+def zstd(content: bytes) -> bytes:
+    return bytes(pa.compress(content, "zstd", asbytes=True))
+
+
+def rows_of(file: OpenFile, *names: str) -> list[dict[str, Any]]:
+    rows = []
+    for batch in file.batches(names or ("prompt", "completion")):
+        columns = {
+            name: values.to_pylist() if isinstance(values, pa.Array) else list(values)
+            for name, values in batch.columns.items()
+        }
+        assert not batch.malformed.any()
+        rows += [
+            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+        ]
+    return rows
+
+
+def numbers_of(file: OpenFile, name: str) -> list[tuple[int, bool]]:
+    return [
+        (number, bad)
+        for batch in file.batches([name])
+        for number, bad in zip(batch.numbers.tolist(), batch.malformed.tolist(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd], ids=["plain", "gzip", "zstd"])
+@pytest.mark.parametrize("case", FORMATS)
+def test_every_format_gives_the_same_rows(
+    opened: Callable[..., OpenFile], case: str, pack: Callable[[bytes], bytes]
+) -> None:
+    name, make = FORMATS[case]
+    file = opened(pack(make()))
+    assert file.format == name
+    assert list(file.columns()) == ["prompt", "completion"]
+    assert {column.kind for column in file.columns().values()} == {"text"}
+    assert rows_of(file) == ROWS
+    assert 0 <= file.position() <= file.file.size
+
+
+@pytest.mark.parametrize("case", FORMATS)
+def test_rows_are_numbered_from_one(opened: Callable[..., OpenFile], case: str) -> None:
+    file = opened(FORMATS[case][1]())
+    assert numbers_of(file, "prompt") == [(number, False) for number in range(1, 31)]
+
+
+@pytest.mark.parametrize("case", FORMATS)
+def test_name_does_not_decide(opened: Callable[..., OpenFile], case: str) -> None:
+    """Kaito takes a file for JSON when its name has the letters somewhere."""
+    name, make = FORMATS[case]
+    assert opened(make(), "my-json.parquet.d" if case == "csv" else "a.csv").format == name
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (b"", "a.parquet", "the file is empty"),
+        (gzip.compress(b""), "a.jsonl.gz", "the file is empty"),
+        (
+            b"\n <!DOCTYPE html><html><body>Sign in</body></html>",
+            "a.parquet",
+            "it is a web page or an XML error message, not data; "
+            "open the URL in a browser to see what it says",
+        ),
+        (
+            b'<?xml version="1.0"?><Error><Code>AuthenticationFailed</Code></Error>',
+            "a.jsonl",
+            "it is a web page or an XML error message, not data; "
+            "open the URL in a browser to see what it says",
+        ),
+        (
+            b"PK\x03\x04" + bytes(30),
+            "a.zip",
+            "it is a zip archive; parquet, arrow, jsonl, json and csv, also as gzip or zstd, "
+            "are accepted",
+        ),
+        (
+            b"\x80\x04\x95" + bytes(30),
+            "a.pkl",
+            "it is a Python pickle; parquet, arrow, jsonl, json and csv, also as gzip or zstd, "
+            "are accepted",
+        ),
+        (
+            "prompt,completion".encode("utf-16"),
+            "a.csv",
+            "it is UTF-16 text; parquet, arrow, jsonl, json and csv, also as gzip or zstd, "
+            "are accepted",
+        ),
+        (
+            b"abc\x00def",
+            "a.bin",
+            "its content is of no known format; parquet, arrow, jsonl, json and csv, also as gzip "
+            "or zstd, are accepted",
+        ),
+        (b"Not Found", "a.jsonl.gz", "it is named a.jsonl.gz but its content is not JSON"),
+        (b"Not Found", "a.parquet", "it is named a.parquet but its content is not parquet"),
+        (b'[{"prompt": "a"}', "a.json", "it ends where ',' should come: the file is truncated"),
+        (b'[{"prompt": "a', "a.json", "row 1 is not JSON (Unterminated string starting at)"),
+        (b'{"version": 1,\n "rows": []}', "a.json", 'it is one JSON object without a list "data"'),
+        (b"a,b,a\n1,2,3\n", "a.csv", "the header names a column twice: a"),
+        (b'a,b\n"1"x,2\n', "a.csv", "near line 2: "),
+        (b"a,b\n\xff,2\n", "a.csv", "near line "),
+        (b'[{"prompt": "a"} {"prompt": "b"}]', "a.json", "',' should stand at character 17"),
+        (b'[{"prompt": "\xff"}]', "a.json", "not UTF-8 text near character 0"),
+    ],
+)
+def test_what_is_no_dataset_is_said(
+    opened: Callable[..., OpenFile], content: bytes, name: str, message: str
+) -> None:
+    with pytest.raises(PermanentError) as caught:
+        numbers_of(opened(content, name), "a")
+    assert str(caught.value).startswith(f"{URL}: {message}")
+
+
+@pytest.mark.parametrize(("make", "name"), [(parquet, "parquet"), (arrow_file, "arrow")])
+def test_truncated_file_is_recognised(
+    opened: Callable[..., OpenFile], make: Callable[[], bytes], name: str
+) -> None:
+    content = make()[:-100]
+    with pytest.raises(PermanentError) as caught:
+        opened(content)
+    assert str(caught.value) == (
+        f"{URL}: it begins as {name} but its end is missing after {len(content)} bytes; "
+        "the file is truncated, upload it again"
+    )
+
+
+@pytest.mark.parametrize("case", ["arrow-stream", "json", "json-data"])
+def test_truncated_stream_is_an_error(opened: Callable[..., OpenFile], case: str) -> None:
+    content = FORMATS[case][1]()
+    with pytest.raises(PermanentError):
+        rows_of(opened(content[: len(content) * 2 // 3]))
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd], ids=["gzip", "zstd"])
+@pytest.mark.parametrize("make", [jsonl, parquet])
+def test_truncated_compression_is_an_error(
+    opened: Callable[..., OpenFile], make: Callable[[], bytes], pack: Callable[[bytes], bytes]
+) -> None:
+    with pytest.raises(PermanentError, match="the compressed data is damaged"):
+        rows_of(opened(pack(make())[:-9]))
+
+
+def test_bomb_is_refused(opened: Callable[..., OpenFile], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "_RATIO_COUNTS_FROM_BYTES", 1 << 20)
+    with pytest.raises(PermanentError, match="it unpacks to more than 300 times its size"):
+        numbers_of(opened(gzip.compress(b"a,b\n" + b"1,2\n" * 1_000_000)), "a")
+
+
+def test_damaged_parquet_page_is_an_error(opened: Callable[..., OpenFile]) -> None:
+    rows = [{"prompt": os.urandom(50_000).hex()}]
+    content = bytearray(parquet(rows, write_page_checksum=True))
+    content[1000] ^= 1
+    with pytest.raises(PermanentError, match=f"^{URL}: "):
+        rows_of(opened(bytes(content)), "prompt")
+
+
+def test_lines_that_are_no_rows_are_marked_with_their_line_number(
+    opened: Callable[..., OpenFile],
+) -> None:
+    lines = [b'{"a": 1}', b"", b"{broken}", b"[1]", b'{"a": "\xff"}', b'{"a": 2}']
+    assert numbers_of(opened(b"\n".join(lines)), "a") == [
+        (1, False),
+        (3, True),
+        (4, True),
+        (5, True),
+        (6, False),
+    ]
+
+
+def test_elements_that_are_no_rows_are_marked(opened: Callable[..., OpenFile]) -> None:
+    assert numbers_of(opened(b'[{"a": 1}, 12, "x", {"a": 2}]'), "a") == [
+        (1, False),
+        (2, True),
+        (3, True),
+        (4, False),
+    ]
+
+
+def test_csv_rows_with_another_number_of_fields_are_marked(
+    opened: Callable[..., OpenFile],
+) -> None:
+    assert numbers_of(opened(b"a,b\n1,2\n1\n\n1,2,3\n4,5\n"), "a") == [
+        (1, False),
+        (2, True),
+        (3, True),
+        (4, False),
+    ]
+
+
+def test_byte_order_marks_are_left_out(opened: Callable[..., OpenFile]) -> None:
+    for content in (csv(), jsonl(), json_array()):
+        assert rows_of(opened(b"\xef\xbb\xbf" + content)) == ROWS
+
+
+def test_one_line_may_be_a_row_or_a_document(opened: Callable[..., OpenFile]) -> None:
+    assert opened(b'{"data": [{"a": 1}]}').format == "json"
+    assert opened(b'{"data": ["a", "b"], "prompt": "x"}').format == "jsonl"
+    assert opened(b'\n{"a": 1}\n').format == "jsonl"
+    assert opened(b'{"a": 1,}\n{"a": 1}').format == "jsonl"
+
+
+def test_columns_of_later_rows_are_found_too(opened: Callable[..., OpenFile]) -> None:
+    rows: list[object] = [{"a": None}, 7, {"a": ["x"], "b": 1}, {"c": {"d": 1}, "e": True}]
+    columns = opened(jsonl(rows)).columns()
+    assert {name: (column.kind, column.type) for name, column in columns.items()} == {
+        "a": ("messages", "list"),
+        "b": ("text", "number"),
+        "c": ("other", "object"),
+        "e": ("other", "boolean"),
+    }
+
+
+def test_json_rows_are_found_across_reads(
+    opened: Callable[..., OpenFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the text is cut between two reads, in a number, an escape or a character."""
+    content = json.dumps([{"a": 123456.75, "b": 'x"\\ä😀'}] * 3, ensure_ascii=False).encode()
+    for size in range(1, 40):
+        monkeypatch.setattr(text_source, "_CHUNK_BYTES", size)
+        assert rows_of(opened(content), "a", "b") == [{"a": 123456.75, "b": 'x"\\ä😀'}] * 3
+
+
+def test_row_without_end_does_not_fill_the_memory(
+    opened: Callable[..., OpenFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_source, "MAX_ROW_BYTES", 1 << 20)
+    monkeypatch.setattr(formats, "MAX_ROW_BYTES", 1 << 20)
+    long = b"x" * (3 << 20)
+    with pytest.raises(PermanentError, match="line 2 is longer than 1 MiB"):
+        numbers_of(opened(b'{"a": 1}\n{"a": "' + long + b'"}'), "a")
+    with pytest.raises(PermanentError, match="is not JSON, or longer than 1 MiB"):
+        numbers_of(opened(b'[{"a": "' + long + b'"}]'), "a")
+
+
+def test_large_row_groups_are_read_in_small_batches(opened: Callable[..., OpenFile]) -> None:
+    rows = [{"prompt": os.urandom(2000).hex()} for _ in range(5000)]
+    file = opened(parquet(rows, row_group_size=5000, use_dictionary=False))
+    sizes = [len(batch.numbers) for batch in file.batches(["prompt"])]
+    assert sum(sizes) == 5000
+    assert max(sizes) <= 1100
+
+
+def test_one_large_record_batch_is_read_in_small_batches(opened: Callable[..., OpenFile]) -> None:
+    table = pa.table({"prompt": ["x" * 2000] * 20_000})
+    buffer = io.BytesIO()
+    with pa.ipc.new_file(buffer, table.schema) as writer:
+        writer.write_table(table)
+    sizes = [len(batch.numbers) for batch in opened(buffer.getvalue()).batches(["prompt"])]
+    assert sum(sizes) == 20_000
+    assert max(sizes) < BATCH_ROWS

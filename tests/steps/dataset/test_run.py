@@ -1,0 +1,475 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from steps.common.errors import ParamsError, PermanentError, TransientError
+from steps.common.history import Deployed, digest_of_plan, record_deployed
+from steps.common.progress import Progress
+from steps.common.training_plan import read_plan, write_plan
+from steps.dataset.download import Downloader
+from steps.dataset.guard import UrlPolicy
+from steps.dataset.params import Params, Result
+from steps.dataset.run import new_downloader, run
+from tests.fakes.http import FileServer, Serve, Status
+from tests.fakes.plans import small_plan
+
+NewParams = Callable[..., Params]
+
+
+def chat(question: str, answer: str) -> dict[str, Any]:
+    return {
+        "messages": [
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": answer},
+        ]
+    }
+
+
+def rows(count: int, start: int = 0) -> list[dict[str, Any]]:
+    return [chat(f"Question {n}?", f"Answer {n}.") for n in range(start, start + count)]
+
+
+def parquet(values: list[dict[str, Any]]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(values), buffer)
+    return buffer.getvalue()
+
+
+def jsonl(values: list[Any]) -> bytes:
+    return "\n".join(map(json.dumps, values)).encode()
+
+
+@pytest.fixture
+def new_params(tmp_path: Path) -> NewParams:
+    def make(*urls: str, work: str = "work", **settings: Any) -> Params:
+        data = {key: settings.pop(key) for key in list(settings) if key in DATA}
+        plan = small_plan()
+        section = msgspec.structs.replace(plan.data, **data)
+        write_plan(tmp_path / "plan.yaml", msgspec.structs.replace(plan, data=section))
+        defaults = {"allow_loopback": True, "timeout_seconds": 5.0, "attempts": 3}
+        return Params(
+            urls=urls,
+            plan_file=tmp_path / "plan.yaml",
+            work_dir=tmp_path / work,
+            **(defaults | settings),
+        )
+
+    return make
+
+
+DATA = {field.name for field in msgspec.structs.fields(type(small_plan().data))}
+
+
+def patient(params: Params, policy: UrlPolicy) -> Downloader:
+    """The real downloader, which does not wait."""
+    return new_downloader(params, policy, sleep=lambda seconds: None)
+
+
+def make(params: Params) -> Result:
+    return run(params, progress=Progress(), downloader=patient)
+
+
+def read(params: Params, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(params.work_dir / "dataset" / name).to_pylist()
+    return found
+
+
+def both(params: Params) -> list[dict[str, Any]]:
+    return read(params, "train.parquet") + read(params, "validation.parquet")
+
+
+def questions(values: list[dict[str, Any]]) -> set[str]:
+    return {row["messages"][0]["content"] for row in values}
+
+
+def hashes(directory: Path) -> dict[str, str]:
+    found = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()
+    }
+    assert set(found) == {
+        "train.parquet",
+        "validation.parquet",
+        "rejected.jsonl",
+        "dataset.json",
+    }
+    return found
+
+
+def test_all_urls_become_one_dataset(server: FileServer, new_params: NewParams) -> None:
+    params = new_params(
+        server.add("/a.parquet", parquet(rows(60))),
+        server.add("/b.jsonl", jsonl(rows(40, start=60))),
+    )
+    result = make(params)
+    assert (result.rows, result.rejected_rows, result.duplicate_rows) == (100, 0, 0)
+    assert result.train_rows + result.validation_rows == 100
+    assert 0 < result.validation_rows < 30
+    assert result.changed
+    assert len(read(params, "train.parquet")) == result.train_rows
+    assert len(read(params, "validation.parquet")) == result.validation_rows
+    assert questions(both(params)) == {f"Question {n}?" for n in range(100)}
+    assert read(params, "train.parquet") == [
+        row for row in rows(100) if row in read(params, "train.parquet")
+    ]
+
+
+def test_record_says_what_the_dataset_is_made_of(server: FileServer, new_params: NewParams) -> None:
+    content = parquet(rows(20))
+    params = new_params(server.add("/a.parquet?sig=SECRET", content))
+    result = make(params)
+    text = (params.work_dir / "dataset" / "dataset.json").read_text()
+    record = json.loads(text)
+    assert "SECRET" not in text
+    assert record["digest"] == result.digest
+    assert record["files"] == [
+        {
+            "url": server.url("/a.parquet"),
+            "size": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "format": "parquet",
+            "columns": ["messages"],
+            "rows": 20,
+        }
+    ]
+
+
+def test_file_that_fails_half_way_and_comes_back(server: FileServer, new_params: NewParams) -> None:
+    body = parquet([chat(f"Question {n}?", os.urandom(500).hex()) for n in range(500)])
+    params = new_params(
+        server.add("/a.parquet", parquet(rows(10, start=1000))),
+        server.add(
+            "/b.parquet",
+            body,
+            Status(code=503),
+            Serve(),
+            Serve(cut_after=100_000),
+            Status(code=502),
+            Serve(cut_after=50_000),
+        ),
+    )
+    assert make(params).rows == 510
+    assert [seen.headers.get("Range") for seen in server.requests if seen.path == "/b.parquet"] == [
+        "bytes=0-0",
+        "bytes=0-0",
+        None,
+        "bytes=100000-",
+        "bytes=100000-",
+        "bytes=150000-",
+    ]
+
+
+def test_next_run_goes_on_where_this_one_gave_up(server: FileServer, new_params: NewParams) -> None:
+    body = parquet([chat(f"Question {n}?", os.urandom(500).hex()) for n in range(500)])
+    url = server.add("/a.parquet", body, Serve(), Serve(cut_after=100_000))
+    params = new_params(url, attempts=1)
+    with pytest.raises(TransientError):
+        make(params)
+    assert not (params.work_dir / "dataset" / "dataset.json").exists()
+    make(params)
+    assert server.requests[-1].headers["Range"] == "bytes=100000-"
+
+
+def test_same_input_gives_the_same_bytes(server: FileServer, new_params: NewParams) -> None:
+    url = server.add("/a.jsonl", jsonl([*rows(300), {"messages": []}]))
+    first, second = new_params(url, work="one"), new_params(url, work="two")
+    assert make(first) == make(second)
+    assert hashes(first.work_dir / "dataset") == hashes(second.work_dir / "dataset")
+
+
+def test_format_of_the_input_does_not_show_in_the_dataset(
+    server: FileServer, new_params: NewParams
+) -> None:
+    urls = [server.add("/a", jsonl(rows(300))), server.add("/b", parquet(rows(300)))]
+    results = [make(new_params(url, work=url[-1])) for url in urls]
+    assert results[0].digest == results[1].digest
+    assert results[0] == results[1]
+
+
+def test_other_order_keeps_the_split_but_has_another_digest(
+    server: FileServer, new_params: NewParams
+) -> None:
+    values = rows(300)
+    first = new_params(server.add("/a", jsonl(values)), work="one")
+    second = new_params(server.add("/b", jsonl(values[::-1])), work="two")
+    assert make(first).digest != make(second).digest
+    assert questions(read(first, "validation.parquet")) == questions(
+        read(second, "validation.parquet")
+    )
+
+
+def test_seed_changes_the_split(server: FileServer, new_params: NewParams) -> None:
+    url = server.add("/a", jsonl(rows(300)))
+    first, second = new_params(url, work="one"), new_params(url, work="two", split_seed=1)
+    make(new_params(url, work="one"))
+    make(new_params(url, work="two", split_seed=1))
+    assert questions(read(first, "validation.parquet")) != questions(
+        read(second, "validation.parquet")
+    )
+
+
+def test_duplicates_are_kept_once_and_on_one_side(
+    server: FileServer, new_params: NewParams
+) -> None:
+    params = new_params(
+        server.add("/a", jsonl(rows(200) + rows(50))),
+        server.add("/b", parquet(rows(200))),
+        validation_share=0.5,
+    )
+    result = make(params)
+    assert (result.rows, result.duplicate_rows) == (450, 250)
+    train, validation = read(params, "train.parquet"), read(params, "validation.parquet")
+    assert len(train) + len(validation) == 200
+    assert not questions(train) & questions(validation)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("share", [0.001, 0.5])
+def test_neither_side_of_a_small_dataset_is_empty(
+    server: FileServer, new_params: NewParams, count: int, share: float, seed: int
+) -> None:
+    url = server.add("/a", jsonl(rows(count)))
+    params = new_params(url, validation_share=share, split_seed=seed)
+    result = make(params)
+    assert result.validation_rows >= 1
+    assert result.train_rows >= 1
+    assert len(both(params)) == count
+
+
+def test_one_row_is_trained_on_whatever_the_share(
+    server: FileServer, new_params: NewParams
+) -> None:
+    for number in range(8):
+        url = server.add(f"/{number}", jsonl(rows(1, start=number)))
+        result = make(new_params(url, work=f"w{number}", validation_share=0.5))
+        assert (result.train_rows, result.validation_rows) == (1, 0)
+
+
+def test_share_of_zero_holds_nothing_out(server: FileServer, new_params: NewParams) -> None:
+    params = new_params(server.add("/a", jsonl(rows(50))), validation_share=0.0)
+    assert make(params).validation_rows == 0
+    assert read(params, "validation.parquet") == []
+
+
+def test_unusable_rows_are_counted_and_named(
+    server: FileServer, new_params: NewParams, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = [
+        {"messages": []},
+        chat("A question without", " "),
+        {"messages": [{"role": "robot", "content": "PRIVATE"}]},
+        {"messages": [{"role": "user", "content": "PRIVATE"}]},
+        ["no object"],
+    ]
+    params = new_params(
+        server.add("/good.jsonl", jsonl(rows(100))), server.add("/bad.jsonl", jsonl(bad + rows(3)))
+    )
+    with caplog.at_level(logging.INFO, logger="steps"):
+        result = make(params)
+    assert (result.rejected_rows, result.rows, result.duplicate_rows) == (5, 103, 3)
+    url = server.url("/bad.jsonl")
+    lines = (params.work_dir / "dataset" / "rejected.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"file": url, "row": 1, "reason": "empty"},
+        {"file": url, "row": 2, "reason": "empty"},
+        {"file": url, "row": 3, "reason": "unknown_role"},
+        {"file": url, "row": 4, "reason": "no_assistant"},
+        {"file": url, "row": 5, "reason": "malformed"},
+    ]
+    assert f"rows-rejected reason=empty file={url} count=2 first_rows=1,2" in caplog.text
+    assert "PRIVATE" not in caplog.text
+    record = json.loads((params.work_dir / "dataset" / "dataset.json").read_text())
+    assert record["rejected"] == {"empty": 2, "unknown_role": 1, "no_assistant": 1, "malformed": 1}
+
+
+def test_too_many_unusable_rows_fail_the_step(server: FileServer, new_params: NewParams) -> None:
+    values = rows(90) + [{"messages": []}] * 9 + [{"messages": [{"role": "x", "content": "y"}]}]
+    params = new_params(server.add("/a.jsonl", jsonl(values)))
+    with pytest.raises(PermanentError) as caught:
+        make(params)
+    assert str(caught.value) == (
+        "10 of 100 rows are unusable (10.0%), accepted are 5.0% (max_rejected_share): "
+        "9 empty (a.jsonl row 91, 92, 93), 1 unknown_role (a.jsonl row 100); "
+        "dataset/rejected.jsonl names all of them"
+    )
+    rejected = params.work_dir / "dataset" / "rejected.jsonl"
+    assert len(rejected.read_text().splitlines()) == 10
+    assert not (params.work_dir / "dataset" / "dataset.json").exists()
+
+
+def test_dataset_without_a_usable_row_fails(server: FileServer, new_params: NewParams) -> None:
+    params = new_params(server.add("/a.jsonl", jsonl([{"messages": []}])), max_rejected_share=1.0)
+    with pytest.raises(PermanentError) as caught:
+        make(params)
+    assert str(caught.value) == "no row can be trained on: 1 empty (a.jsonl row 1)"
+
+
+def test_empty_tables_are_refused(server: FileServer, new_params: NewParams) -> None:
+    with pytest.raises(PermanentError, match=r"/a\.csv: there are no rows in it"):
+        make(new_params(server.add("/a.csv", b"prompt,completion\n")))
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), buffer)
+    with pytest.raises(PermanentError, match="there are no rows in any of the files"):
+        make(new_params(server.add("/a.parquet", buffer.getvalue())))
+
+
+def test_wrong_column_lists_those_that_are_there(server: FileServer, new_params: NewParams) -> None:
+    url = server.add("/a.csv", b"Question,Answer\nq,a\n")
+    with pytest.raises(PermanentError) as caught:
+        make(new_params(url, context_column="question", response_column="Answer"))
+    assert str(caught.value) == (
+        f"{url}: context_column 'question' is not a column of the file; "
+        "there are Question (text), Answer (text)"
+    )
+
+
+def test_columns_of_the_plan_are_used(server: FileServer, new_params: NewParams) -> None:
+    url = server.add("/a.csv", b"Question,Answer\nq1,a1\nq2,a2\n")
+    params = new_params(url, context_column="Question", response_column="Answer")
+    make(params)
+    assert questions(both(params)) == {"q1", "q2"}
+
+
+def test_truncated_parquet_is_said(server: FileServer, new_params: NewParams) -> None:
+    content = parquet(rows(50))[:-20]
+    url = server.add("/a.parquet", content)
+    with pytest.raises(PermanentError) as caught:
+        make(new_params(url))
+    assert str(caught.value) == (
+        f"{url}: it begins as parquet but its end is missing after {len(content)} bytes; "
+        "the file is truncated, upload it again"
+    )
+
+
+@pytest.mark.parametrize(
+    "url", ["http://10.0.0.1/a", "http://169.254.169.254/a", "http://data.svc.cluster.local/a"]
+)
+def test_internal_address_is_refused_before_any_request(
+    server: FileServer, new_params: NewParams, url: str
+) -> None:
+    good = server.add("/a", jsonl(rows(5)))
+    with pytest.raises(ParamsError, match=r"^--urls\[1\]: "):
+        make(new_params(good, url))
+    assert server.requests == []
+
+
+def test_loopback_is_refused_unless_asked_for(server: FileServer, new_params: NewParams) -> None:
+    url = server.add("/a", jsonl(rows(5)))
+    with pytest.raises(ParamsError, match="--allow-loopback permits this machine's addresses"):
+        make(new_params(url, allow_loopback=False))
+    assert server.requests == []
+
+
+def test_mirror_of_the_network_can_be_allowed(server: FileServer, new_params: NewParams) -> None:
+    url = server.add("/a", jsonl(rows(5)))
+    host = f"127.0.0.1:{server.address[1]}"
+    assert make(new_params(url, allow_loopback=False, allowed_hosts=(host,))).rows == 5
+
+
+def test_no_url_is_refused(new_params: NewParams) -> None:
+    with pytest.raises(ParamsError, match="the list is empty"):
+        make(new_params())
+
+
+def test_finished_dataset_is_found_again(server: FileServer, new_params: NewParams) -> None:
+    params = new_params(server.add("/a", jsonl(rows(50))))
+    first = make(params)
+    server.requests.clear()
+    assert make(params) == first
+    assert server.requests == []
+
+
+def test_other_settings_make_the_dataset_anew_from_the_same_downloads(
+    server: FileServer, new_params: NewParams
+) -> None:
+    url = server.add("/a", jsonl(rows(50)))
+    make(new_params(url))
+    server.requests.clear()
+    assert make(new_params(url, validation_share=0.0)).validation_rows == 0
+    assert server.requests == []
+
+
+def test_damaged_dataset_is_made_anew(server: FileServer, new_params: NewParams) -> None:
+    params = new_params(server.add("/a", jsonl(rows(50))))
+    first = make(params)
+    os.truncate(params.work_dir / "dataset" / "train.parquet", 10)
+    assert make(params) == first
+    assert len(both(params)) == 50
+
+
+def test_changed_local_file_is_read_again(tmp_path: Path, new_params: NewParams) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(jsonl(rows(50)))
+    assert make(new_params(path.as_uri())).rows == 50
+    path.write_bytes(jsonl(rows(51)))
+    assert make(new_params(path.as_uri())).rows == 51
+
+
+def test_unchanged_data_and_plan_are_reported_when_asked_for(
+    server: FileServer, new_params: NewParams, tmp_path: Path
+) -> None:
+    history = tmp_path / "history.json"
+    url = server.add("/a", jsonl(rows(50)))
+    settings: dict[str, Any] = {"history_file": history, "only_if_changed": True}
+    params = new_params(url, **settings)
+    first = make(params)
+    assert first.changed
+    record_deployed(
+        history,
+        Deployed(
+            dataset_digest=first.digest,
+            plan_digest=digest_of_plan(params.plan_file),
+            reference="image",
+        ),
+    )
+    assert not make(params).changed
+    assert make(new_params(url, history_file=history)).changed
+    assert make(new_params(url, **settings, split_seed=5)).changed
+    more = server.add("/a?v=2", jsonl(rows(51)))
+    assert make(new_params(more, **settings)).changed
+
+
+def test_progress_ends_at_its_total(
+    server: FileServer, new_params: NewParams, tmp_path: Path
+) -> None:
+    path = tmp_path / "progress"
+    urls = [server.add("/a", jsonl(rows(500))), server.add("/b", parquet(rows(50, start=1000)))]
+    run(new_params(*urls), progress=Progress(path, interval_seconds=0.0))
+    counts = [tuple(map(int, line.split("/"))) for line in path.read_text().splitlines()]
+    assert counts == sorted(counts)
+    assert counts[-1][0] == counts[-1][1] > 0
+
+
+def test_step_as_a_process_says_what_is_wrong_in_its_last_line(
+    server: FileServer, new_params: NewParams, tmp_path: Path
+) -> None:
+    params = new_params(server.add("/a.csv", b"a,b\n1,2\n"))
+    command = [sys.executable, "-m", "steps.dataset", "--allow-loopback", "true"]
+    command += ["--urls", json.dumps(params.urls), "--plan-file", str(params.plan_file)]
+    command += ["--work-dir", str(params.work_dir), "--outputs-dir", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"error: {server.url('/a.csv')}: no columns that become messages")
+    assert "Traceback" not in done.stderr
+
+
+def test_plan_is_left_as_it_is(server: FileServer, new_params: NewParams) -> None:
+    params = new_params(server.add("/a", jsonl(rows(5))))
+    before = read_plan(params.plan_file)
+    make(params)
+    assert read_plan(params.plan_file) == before
