@@ -1,13 +1,25 @@
 """What makes a workflow impossible to run, found before it starts and all at once."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from workflows.engine.checks import (
+    FIELD_NAME,
+    ancestors,
+    argument_problems,
+    cycle,
+    dag_problems,
+    declared_parameters,
+    duration_problems,
+    missing_template,
+    name_problems,
+    number_problems,
+    prefixed,
+    retry_problems,
+)
 from workflows.engine.depends import Dependencies, dependencies
 from workflows.engine.documents import Catalog, TemplateBase
-from workflows.engine.durations import parse_duration_seconds
 from workflows.engine.errors import ExpressionError, PodError
 from workflows.engine.govalues import any_string
 from workflows.engine.hooks import exit_hook
@@ -23,14 +35,12 @@ from workflows.engine.names import (
     result_names,
     tag_problems,
 )
-from workflows.engine.retry import POLICIES
 from workflows.engine.state import Caller
 from workflows.engine.substitute import Scope
 from workflows.engine.templates import KINDS, POD_KINDS, find, kind_of, with_defaults
 from workflows.engine.variables import workflow_variables
 
 _WORKFLOW_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
-_FIELD_NAME = re.compile(r"^[a-zA-Z0-9][-a-zA-Z0-9]*$")
 _LONGEST_NAME = 63
 _RUNTIME_NAMES = frozenset(
     {
@@ -116,7 +126,7 @@ class _Checker:
         if hook is not None:
             yield from self._hook("spec.onExit", hook, base, self.everywhere)
         rest = {key: value for key, value in self.spec.items() if key != "templates"}
-        yield from _prefixed("spec", tag_problems(rest, self.everywhere))
+        yield from prefixed("spec", tag_problems(rest, self.everywhere))
         yield from self._settings("spec", self.spec, self.everywhere)
         for template in base.templates.values():
             yield from self._template(template, base, is_called=False)
@@ -157,12 +167,12 @@ class _Checker:
     def _unknown_parameters(self, given: Mapping[str, str]) -> Iterator[str]:
         """Values for parameters that nothing names: Argo drops them, a mistyped one with them."""
         own = self.workflow["spec"]
-        declared = _declared(own)
+        declared = declared_parameters(own)
         reference = own.get("workflowTemplateRef") or {}
         template = self.catalog.template(
             reference.get("name", ""), cluster_scope=bool(reference.get("clusterScope"))
         )
-        declared |= _declared((template or {}).get("spec") or {})
+        declared |= declared_parameters((template or {}).get("spec") or {})
         entry = {t.get("name"): t for t in self.spec.get("templates") or []}.get(
             self.spec.get("entrypoint")
         )
@@ -180,7 +190,7 @@ class _Checker:
             name = template.get("name")
             if not name:
                 yield f"spec.templates[{index}].name is required"
-            elif not _FIELD_NAME.match(name):
+            elif not FIELD_NAME.match(name):
                 yield f"spec.templates[{index}].name: '{name}' is invalid"
             elif name in seen:
                 yield f"spec.templates[{index}].name '{name}' is not unique"
@@ -199,10 +209,10 @@ class _Checker:
             return  # only the run knows which template it is
         found = find(caller, base, self.catalog)
         if found is None:
-            yield f"{where}: {_missing(caller)}"
+            yield f"{where}: {missing_template(caller)}"
             return
         template, inner_base = found
-        yield from _arguments(where, template, arguments)
+        yield from argument_problems(where, template, arguments)
         yield from self._template(template, inner_base, is_called=True)
 
     def _template(
@@ -247,21 +257,21 @@ class _Checker:
     def _settings(self, where: str, template: JsonObject, known: Known) -> Iterator[str]:
         strategy = template.get("retryStrategy")
         if strategy is not None:
-            yield from _prefixed(f"{where}.retryStrategy", _retry_problems(strategy, known))
+            yield from prefixed(f"{where}.retryStrategy", retry_problems(strategy, known))
         if synchronization := template.get("synchronization"):
             try:
                 lock_names(synchronization, "default", self.catalog.config_maps)
             except PodError as error:
                 if "{{" not in str(synchronization):
                     yield f"{where}.synchronization: {error}"
-        yield from _duration(f"{where}.timeout", template.get("timeout"))
+        yield from duration_problems(f"{where}.timeout", template.get("timeout"))
         suspend = template.get("suspend")
         if isinstance(suspend, dict):
-            yield from _duration(f"{where}.suspend.duration", suspend.get("duration"))
-        yield from _whole_number(
+            yield from duration_problems(f"{where}.suspend.duration", suspend.get("duration"))
+        yield from number_problems(
             f"{where}.activeDeadlineSeconds", template.get("activeDeadlineSeconds"), least=1
         )
-        yield from _whole_number(f"{where}.parallelism", template.get("parallelism"), least=0)
+        yield from number_problems(f"{where}.parallelism", template.get("parallelism"), least=0)
 
     def _outputs(self, where: str, template: JsonObject) -> Iterator[str]:
         is_pod = kind_of(template) in POD_KINDS
@@ -276,7 +286,7 @@ class _Checker:
     def _leaf(self, where: str, template: JsonObject, known: Known) -> Iterator[str]:
         if template.get("parallelism") is not None:
             yield f"{where}.parallelism is only valid for steps and dag templates"
-        yield from _prefixed(where, tag_problems(template, known))
+        yield from prefixed(where, tag_problems(template, known))
         container = template.get("container") or template.get("script")
         if container is None:
             return
@@ -289,8 +299,8 @@ class _Checker:
                 yield f"{where}: volume {mount.get('name')!r} is mounted and not declared"
             if not str(mount.get("mountPath", "")).strip("/"):
                 yield f"{where}: mountPath {mount.get('mountPath')!r} is not a directory's path"
-        yield from _prefixed(where, container_problems(container, self.runtime, self.environ))
-        yield from _prefixed(
+        yield from prefixed(where, container_problems(container, self.runtime, self.environ))
+        yield from prefixed(
             where, reference_problems(container, volumes, self.catalog, self.variables)
         )
 
@@ -309,11 +319,11 @@ class _Checker:
             for step in group:
                 name = step.get("name") or ""
                 path = f"{where}.steps[{index}].{name}"
-                yield from _step_name(f"{where}.steps[{index}]", name, seen)
+                yield from name_problems(f"{where}.steps[{index}]", name, seen)
                 yield from self._step(path, f"steps.{name}", step, base, known)
                 results |= self._results(f"steps.{name}", step, base)
             known = known.plus(results)
-        yield from _prefixed(where, tag_problems(template.get("outputs"), known))
+        yield from prefixed(where, tag_problems(template.get("outputs"), known))
 
     def _dag(
         self, where: str, template: JsonObject, base: TemplateBase, known: Known
@@ -323,7 +333,9 @@ class _Checker:
         if not tasks:
             yield f"{where} must have at least one task"
         seen: set[str] = set()
-        names = [problem for t in tasks for problem in _step_name(where, t.get("name") or "", seen)]
+        names = [
+            problem for t in tasks for problem in name_problems(where, t.get("name") or "", seen)
+        ]
         if names:
             yield from names
             return
@@ -333,18 +345,18 @@ class _Checker:
                 needed[task["name"]] = dependencies(task, tasks)
             except ExpressionError as error:
                 yield f"{where}.tasks.{task['name']}: {error}"
-        yield from _dag_shape(where, template, tasks, needed)
+        yield from dag_problems(where, template, tasks, needed)
         results = {t["name"]: self._results(f"tasks.{t['name']}", t, base) for t in tasks}
-        is_sound = len(needed) == len(tasks) and not _cycle(needed)
+        is_sound = len(needed) == len(tasks) and not cycle(needed)
         for task in tasks:
             # Where the order of the tasks is broken, every task may come before every other.
-            earlier = _ancestors(task["name"], needed) if is_sound else results.keys()
+            earlier = ancestors(task["name"], needed) if is_sound else results.keys()
             before = known.plus(set[str]().union(*(results[name] for name in earlier)))
             prefix = f"tasks.{task['name']}"
             yield from self._step(f"{where}.{prefix}", prefix, task, base, before)
         outputs = [template.get("outputs"), template["dag"].get("target")]
         everything = set[str]().union(*results.values())
-        yield from _prefixed(where, tag_problems(outputs, known.plus(everything)))
+        yield from prefixed(where, tag_problems(outputs, known.plus(everything)))
 
     def _results(self, prefix: str, step: JsonObject, base: TemplateBase) -> set[str]:
         found = find(Caller.of(step, ""), base, self.catalog)
@@ -358,7 +370,7 @@ class _Checker:
             yield f"{where}: only one of withItems, withParam, withSequence can be specified"
         inner = known.plus(*item_names(step))
         part = {key: value for key, value in step.items() if key in _STEP_TAGS}
-        yield from _prefixed(where, tag_problems(part, inner))
+        yield from prefixed(where, tag_problems(part, inner))
         caller = Caller.of(step, "")
         yield from self._call(where, caller, base, step.get("arguments"), inner)
         hook = exit_hook(step, self.spec.get("arguments"))
@@ -370,157 +382,6 @@ class _Checker:
         self, where: str, hook: JsonObject, base: TemplateBase, known: Known
     ) -> Iterator[str]:
         if hook.get("expression"):
-            yield from _prefixed(where, expression_problems(hook["expression"], known))
-        yield from _prefixed(where, tag_problems(hook.get("arguments"), known))
+            yield from prefixed(where, expression_problems(hook["expression"], known))
+        yield from prefixed(where, tag_problems(hook.get("arguments"), known))
         yield from self._call(where, Caller.of(hook, ""), base, hook.get("arguments"), known)
-
-
-def _prefixed(where: str, problems: Iterator[str]) -> Iterator[str]:
-    return (f"{where}: {problem}" for problem in problems)
-
-
-def _declared(spec: JsonObject) -> set[Any]:
-    return {p.get("name") for p in (spec.get("arguments") or {}).get("parameters") or []}
-
-
-def _missing(caller: Caller) -> str:
-    if caller.template_ref:
-        reference = caller.template_ref
-        kind = "ClusterWorkflowTemplate" if reference.get("clusterScope") else "WorkflowTemplate"
-        return (
-            f"template reference {reference.get('name')}.{reference.get('template')} not found: "
-            f"add the file of that {kind}"
-        )
-    return f"template name '{caller.template_name}' undefined"
-
-
-def _arguments(where: str, template: JsonObject, arguments: JsonObject | None) -> Iterator[str]:
-    given = {p.get("name"): p for p in (arguments or {}).get("parameters") or []}
-    for name, parameter in given.items():
-        if parameter.get("value") is None and not parameter.get("valueFrom"):
-            if where == "spec.entrypoint":
-                continue  # reported as a parameter of the workflow
-            yield f"{where}.arguments.{name}.value or valueFrom is required"
-    inputs = template.get("inputs") or {}
-    for parameter in inputs.get("parameters") or []:
-        has_own = any(parameter.get(key) is not None for key in ("value", "default", "valueFrom"))
-        if not has_own and parameter.get("name") not in given:
-            yield (
-                f"{where}: templates.{template.get('name') or '(inline)'} inputs.parameters."
-                f"{parameter.get('name')} was not supplied"
-            )
-    for artifact in inputs.get("artifacts") or []:
-        if not artifact.get("raw") and not artifact.get("optional"):
-            yield (
-                f"{where}: templates.{template.get('name') or '(inline)'} inputs.artifacts."
-                f"{artifact.get('name')} needs raw data: other artifacts are not supported by "
-                "the local engine"
-            )
-
-
-def _step_name(where: str, name: str, seen: set[str]) -> Iterator[str]:
-    if not name:
-        yield f"{where}: name is required"
-    elif not _FIELD_NAME.match(name):
-        yield f"{where}: name '{name}' is invalid"
-    elif name in seen:
-        yield f"{where}: name '{name}' is not unique"
-    seen.add(name)
-
-
-def _dag_shape(
-    where: str,
-    template: JsonObject,
-    tasks: Sequence[JsonObject],
-    needed: Mapping[str, Dependencies],
-) -> Iterator[str]:
-    uses_depends = any(task.get("depends") for task in tasks)
-    if uses_depends and any(task.get("dependencies") for task in tasks):
-        yield f"{where} cannot use both 'depends' and 'dependencies' in the same DAG template"
-    if uses_depends and any(task.get("continueOn") for task in tasks):
-        yield (
-            f"{where} cannot use 'continueOn' when using 'depends'. Instead use "
-            "'dep-task.Failed'/'dep-task.Errored'"
-        )
-    by_name = {task["name"]: task for task in tasks}
-    for name, wanted in needed.items():
-        if wanted.names and name[0].isdigit():
-            yield (
-                f"{where}.tasks.{name} name cannot begin with a digit when using either "
-                "'depends' or 'dependencies'"
-            )
-        for other in sorted(wanted.of_items):
-            if not is_loop(by_name[other]):
-                yield (
-                    f"{where}.tasks.{name} dependency '{other}' uses an items-based condition such "
-                    "as .AnySucceeded or .AllFailed but does not contain any items"
-                )
-    for target in (template["dag"].get("target") or "").split():
-        if "{{" not in target and target not in by_name:
-            yield f"{where}.targets: target '{target}' is not defined"
-    if ring := _cycle(needed):
-        yield f"{where} dependency cycle detected: {'->'.join(ring)}"
-
-
-def _cycle(needed: Mapping[str, Dependencies]) -> list[str]:
-    """The names of a ring of tasks that wait for each other; empty where there is none."""
-    done: set[str] = set()
-    for first in needed:
-        path: list[str] = []
-        waiting = [(first, False)]
-        while waiting:
-            name, is_left = waiting.pop()
-            if is_left:
-                path.pop()
-                done.add(name)
-            elif name in path:
-                return [*path[path.index(name) :], name]
-            elif name not in done and name in needed:
-                path.append(name)
-                waiting.append((name, True))
-                waiting.extend((other, False) for other in needed[name].names)
-    return []
-
-
-def _ancestors(name: str, needed: Mapping[str, Dependencies]) -> set[str]:
-    found: set[str] = set()
-    waiting = list(needed[name].names)
-    while waiting:
-        other = waiting.pop()
-        if other not in found:
-            found.add(other)
-            waiting.extend(needed[other].names)
-    return found
-
-
-def _retry_problems(strategy: JsonObject, known: Known) -> Iterator[str]:
-    chosen = strategy.get("retryPolicy")
-    if chosen and chosen not in POLICIES and "{{" not in chosen:
-        yield f"{chosen} is not a valid RetryPolicy, expected one of {', '.join(sorted(POLICIES))}"
-    yield from _whole_number("limit", strategy.get("limit"), least=0)
-    if strategy.get("expression"):
-        yield from expression_problems(strategy["expression"], known.plus(RETRY_NAMES))
-    backoff = strategy.get("backoff")
-    if backoff is not None:
-        if not backoff.get("duration"):
-            yield "backoff.duration is required"
-        yield from _whole_number("backoff.factor", backoff.get("factor"), least=0)
-        for name in ("duration", "maxDuration", "cap"):
-            yield from _duration(f"backoff.{name}", backoff.get(name))
-
-
-def _duration(where: str, value: Any) -> Iterator[str]:
-    if value in (None, "") or "{{" in str(value):
-        return
-    try:
-        parse_duration_seconds(value)
-    except ExpressionError as error:
-        yield f"{where}: {error}"
-
-
-def _whole_number(where: str, value: Any, *, least: int) -> Iterator[str]:
-    if value is None or "{{" in str(value):
-        return
-    text = str(value)
-    if isinstance(value, bool) or not text.isdigit() or int(text) < least:
-        yield f"{where} must be a whole number of at least {least}, got {value!r}"

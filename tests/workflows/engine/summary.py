@@ -2,6 +2,7 @@
 
 from typing import Any
 
+# The message of an error is said in each engine's own words.
 _WITH_MESSAGE = {"Skipped", "StepGroup", "Steps", "DAG", "TaskGroup", "Retry"}
 
 
@@ -35,9 +36,13 @@ def _node(node: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
         "result": outputs.get("result"),
         "exitCode": outputs.get("exitCode"),
         "children": sorted(names[child] for child in node.get("children") or []),
-        "message": node.get("message") if node["type"] in _WITH_MESSAGE else None,
+        "message": node.get("message") if _has_same_message(node) else None,
     }
     return {key: value for key, value in found.items() if value not in (None, "", [], {})}
+
+
+def _has_same_message(node: dict[str, Any]) -> bool:
+    return node["type"] in _WITH_MESSAGE and node["phase"] != "Error"
 
 
 def _parameters(holder: dict[str, Any] | None) -> dict[str, str]:
