@@ -4,6 +4,8 @@ from typing import Any
 
 # The message of an error is said in each engine's own words.
 _WITH_MESSAGE = {"Skipped", "StepGroup", "Steps", "DAG", "TaskGroup", "Retry"}
+# Whether SIGTERM or SIGKILL ends a container, and whether Argo sees it, is a matter of time.
+_KILLED = {"143", "137"}
 
 
 def summary(workflow: dict[str, Any]) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def _node(node: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
         "inputs": _parameters(node.get("inputs")),
         "outputs": _parameters(outputs),
         "result": outputs.get("result"),
-        "exitCode": outputs.get("exitCode"),
+        "exitCode": None if outputs.get("exitCode") in _KILLED else outputs.get("exitCode"),
         "children": sorted(names[child] for child in node.get("children") or []),
         "message": node.get("message") if _has_same_message(node) else None,
     }
