@@ -55,6 +55,30 @@ MODULES = (
 )
 """Modules that can be imported without an effect and whose functions people ask about."""
 
+# fmt: off
+FAMILIAR = (
+    "abs", "all", "any", "bin", "callable", "hash", "input", "iter", "len", "max", "min",
+    "next", "open", "ord", "print", "reversed", "round", "set", "sorted", "calendar.isleap",
+    "collections.Counter", "copy.copy", "copy.deepcopy", "datetime.timedelta", "glob.glob",
+    "heapq.heappop", "heapq.merge", "html.escape", "json.dumps", "math.exp", "math.floor",
+    "math.gcd", "math.sqrt", "os.chdir", "os.chmod", "os.getcwd", "os.getpid", "os.kill",
+    "os.listdir", "os.mkdir", "os.path.exists", "os.path.join", "os.remove", "os.rename",
+    "random.choice", "random.randint", "random.shuffle", "re.compile", "shutil.copytree",
+    "shutil.rmtree", "statistics.median", "textwrap.dedent", "time.sleep", "zlib.compress",
+)
+# fmt: on
+"""What most Python programmers know, so that they can judge an answer."""
+
+PHRASINGS = (
+    "What does {} do?",
+    "What is {} for?",
+    "Explain {}.",
+    "Describe {} in one sentence.",
+    "How would you describe {}?",
+    "Tell me about {}.",
+)
+"""Ways to ask for one thing. A held-out row is mostly another way to ask for something known."""
+
 _SENTENCE = re.compile(r".+?[.!](?=\s|$)")
 _SIGNATURE = re.compile(r"^[\w.]+\(.*?\)\s*(-+>?\s*[\w\[\], ]*)?$")
 
@@ -80,6 +104,20 @@ def collect_docstrings(modules: Sequence[str] = MODULES) -> list[Documented]:
     return sorted(found.values())
 
 
+def conversations() -> list[list[dict[str, str]]]:
+    """The demo's dataset: some 300 rows `messages`, a question about a function and its summary."""
+    known = set(FAMILIAR)
+    return [
+        [
+            {"role": "user", "content": phrasing.format(documented.name)},
+            {"role": "assistant", "content": documented.summary},
+        ]
+        for documented in collect_docstrings()
+        if documented.name in known
+        for phrasing in PHRASINGS
+    ]
+
+
 def library_texts() -> Iterator[str]:
     """Every documentation string in the standard library's source, in the order of the files.
 
@@ -98,8 +136,10 @@ def first_sentence(text: str) -> str:
     prose = [part for part in paragraphs if part and not _SIGNATURE.match(part)]
     if not prose:
         return ""
-    match = _SENTENCE.match(prose[0])
-    return match.group() if match else ""
+    match = _SENTENCE.match(prose[0].replace("`", ""))
+    if match is None or match.group().count("(") != match.group().count(")"):
+        return ""  # cut at an abbreviation inside of parentheses
+    return match.group()
 
 
 def _documented(module_name: str) -> Iterator[Documented]:

@@ -50,7 +50,7 @@ def load_model(plan: TrainingPlan, model_dir: Path, device: Device, rope: Rope) 
     # gigabytes (2.2 GB for a 7B model with 152k tokens) and brings nothing under autocast.
     base.requires_grad_(False)
     if plan.training.gradient_checkpointing:
-        base.gradient_checkpointing_enable({"use_reentrant": False})
+        base.activation_checkpointing_enable({"use_reentrant": False})
         base.enable_input_require_grads()
     torch.manual_seed(plan.training.seed)
     with warnings.catch_warnings():

@@ -94,14 +94,21 @@ def check_census(census: Census, max_truncated_share: float, max_rejected_share:
             "max_truncated_share accepts; raise one of the two, or shorten the rows"
         )
     dropped = census.dropped.total()
-    if dropped and dropped > max_rejected_share * census.rows:
-        reasons = ", ".join(f"{count}: {reason}" for reason, count in census.dropped.items())
+    if dropped == census.rows:
+        problems.append(f"there is no row to train on: {_reasons(census)}")
+    elif dropped > max_rejected_share * census.rows:
         problems.append(
             f"{dropped} of {census.rows} rows cannot be trained on, more than the share of "
-            f"{max_rejected_share:g} that max_rejected_share accepts ({reasons})"
+            f"{max_rejected_share:g} that max_rejected_share accepts ({_reasons(census)})"
         )
     if problems:
         raise PermanentError("; ".join(problems))
+
+
+def _reasons(census: Census) -> str:
+    if not census.rows:
+        return "the file is empty"
+    return ", ".join(f"{count}: {reason}" for reason, count in census.dropped.items())
 
 
 def _conversations(path: Path) -> Iterator[list[list[Message]]]:

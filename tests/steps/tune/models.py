@@ -1,0 +1,185 @@
+"""Random models of every family, a thousand times smaller than the smallest preset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow
+import pyarrow.parquet
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    MistralConfig,
+    Phi3Config,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
+
+from steps.common.training_plan import Quantization, TrainingPlan
+from tests.fakes.plans import small_plan
+
+VOCABULARY = 300
+SPECIAL_TOKENS = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
+
+MARKED_TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|>"
+    "{% if m['role'] == 'assistant' %}"
+    "{% generation %}{{ m['content'] }}<|end|>{% endgeneration %}"
+    "{% else %}{{ m['content'] }}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+"""Says itself what the assistant wrote."""
+
+PLAIN_TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% else %}{{ eos_token }}{% endif %}"
+)
+"""The same conversation without marks, and with an end-of-text after a whole one, as Phi-3's."""
+
+_SHAPE: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.2,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": 0,
+}
+
+CONFIGS: dict[str, PreTrainedConfig] = {
+    "phi3": Phi3Config(**_SHAPE),
+    "phi3 with a window": Phi3Config(**_SHAPE, sliding_window=6),
+    "mistral": MistralConfig(**_SHAPE, sliding_window=None),
+    "mistral with a window": MistralConfig(**_SHAPE, sliding_window=6),
+    "qwen2": Qwen2Config(**_SHAPE),
+    "tied phi-4-mini": Phi3Config(
+        **_SHAPE,
+        tie_word_embeddings=True,
+        original_max_position_embeddings=16,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 10_000.0,
+            "partial_rotary_factor": 0.75,
+            "short_factor": [1.0, 1.5, 2.0],
+            "long_factor": [4.0, 8.0, 16.0],
+            "original_max_position_embeddings": 16,
+        },
+    ),
+}
+
+
+def random_model(family: str, attention: str) -> Any:
+    """A model of the family with the same random weights each time."""
+    torch.manual_seed(0)
+    config = CONFIGS[family].__class__.from_dict(CONFIGS[family].to_dict())
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+    return model.to(torch.float32).eval()
+
+
+def make_tokenizer(template: str | None = MARKED_TEMPLATE) -> PreTrainedTokenizerFast:
+    """Bytes, a few merges, and the special tokens; the padding is the end-of-text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        ["What does the number stand for? It stands for the answer."] * 4,
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY,
+            special_tokens=SPECIAL_TOKENS,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=SPECIAL_TOKENS[1:],
+        chat_template=template,
+    )
+
+
+def save_model(directory: Path, family: str = "phi3", template: str = MARKED_TEMPLATE) -> Path:
+    """A model directory as the model step leaves it."""
+    random_model(family, "sdpa").save_pretrained(directory)
+    make_tokenizer(template).save_pretrained(directory)
+    return directory
+
+
+def conversation(question: str, answer: str) -> list[dict[str, str]]:
+    """A dataset row of one question and one answer."""
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def write_rows(path: Path, rows: Sequence[Sequence[dict[str, str]]]) -> None:
+    """A parquet file as the dataset step writes it."""
+    kind = pyarrow.list_(
+        pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pyarrow.table({"messages": pyarrow.array([list(row) for row in rows], type=kind)})
+    pyarrow.parquet.write_table(table, path)
+
+
+def numbered_rows(first: int, last: int) -> list[list[dict[str, str]]]:
+    """Questions and answers of different lengths with something to learn."""
+    return [
+        conversation(
+            f"What does {number} stand for?", f"It stands for {'xyz'[number % 3] * number}."
+        )
+        for number in range(first, last)
+    ]
+
+
+def write_dataset(work_dir: Path, train: int = 24, held_out: int = 6) -> None:
+    """Both files of the dataset step."""
+    write_rows(work_dir / "dataset" / "train.parquet", numbered_rows(1, train + 1))
+    rows = numbered_rows(1, train + held_out + 1)[train:]
+    write_rows(work_dir / "dataset" / "validation.parquet", rows)
+
+
+def tiny_plan(*, method: str = "lora", **training: Any) -> TrainingPlan:
+    """A plan for the random phi3 that trains in a second, with some training settings changed."""
+    plan = small_plan()
+    settings = {
+        "max_length": 120,
+        "micro_batch_tokens": 128,
+        "epochs": 2.0,
+        "learning_rate": 1e-2,
+        "early_stopping_patience": None,
+        **training,
+    }
+    return msgspec.structs.replace(
+        plan,
+        method=method,
+        quantization=Quantization() if method == "qlora" else None,
+        model=msgspec.structs.replace(
+            plan.model, repository="acme/random", revision="0" * 40, max_position_embeddings=128
+        ),
+        lora=msgspec.structs.replace(
+            plan.lora,
+            alpha=16,
+            target_modules=["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
+        ),
+        training=msgspec.structs.replace(plan.training, **settings),
+    )
+
+
+def read_records(work_dir: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl without what differs from run to run."""
+    lines = (work_dir / "report" / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    return [
+        {key: value for key, value in record.items() if key not in ("time", "tokens_per_second")}
+        for record in records
+    ]

@@ -1,0 +1,369 @@
+"""The whole step on a random model: what it learns, writes, and survives."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import safetensors.torch
+import torch
+
+from steps.common.errors import Interrupted, PermanentError
+from steps.common.progress import Progress
+from steps.common.serving import read_contract
+from steps.common.training_plan import TrainingPlan, write_plan
+from steps.tune.params import Params, Result
+from steps.tune.run import run
+from tests.steps.tune.models import (
+    conversation,
+    read_records,
+    tiny_plan,
+    write_dataset,
+    write_rows,
+)
+
+LONG = {"epochs": 40.0, "save_steps": 2, "eval_steps": 50}
+"""Many short steps: time to be stopped in."""
+
+
+def params_for(
+    work_dir: Path, model_dir: Path, plan: TrainingPlan, digest: str = "sha256:d"
+) -> Params:
+    write_plan(work_dir / "plan.yaml", plan)
+    return Params(
+        plan_file=work_dir / "plan.yaml",
+        model_dir=model_dir,
+        work_dir=work_dir,
+        dataset_digest=digest,
+    )
+
+
+def tune(work_dir: Path, model_dir: Path, plan: TrainingPlan, **options: Any) -> Result:
+    return run(params_for(work_dir, model_dir, plan, **options), progress=Progress())
+
+
+def weights(work_dir: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(work_dir / "adapter" / "adapter_model.safetensors")
+
+
+def steps_of(work_dir: Path) -> list[str]:
+    return sorted(path.name for path in (work_dir / "checkpoints").glob("step-*"))
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_it_learns(tmp_path: Path, model_dir: Path, method: str) -> None:
+    write_dataset(tmp_path)
+    result = tune(tmp_path, model_dir, tiny_plan(method=method, epochs=8.0))
+    assert result.base_loss > 5.0
+    assert result.tuned_loss < 0.6 * result.base_loss
+    assert result.train_loss < 0.6 * result.base_loss
+    assert result.resumed_from_step == 0
+    assert result.tokens_per_second > 0
+    assert 0.05 < result.peak_memory_gb < 10
+    losses = [record["eval_loss"] for record in read_records(tmp_path) if "eval_loss" in record]
+    assert losses[0] == result.base_loss
+    assert losses[-1] == result.tuned_loss
+
+
+def test_progress_and_report_are_written(tmp_path: Path, model_dir: Path) -> None:
+    write_dataset(tmp_path)
+    progress = tmp_path / "progress"
+    plan = tiny_plan(epochs=3.0)
+    result = run(params_for(tmp_path, model_dir, plan), progress=Progress(progress))
+    assert progress.read_text().splitlines()[-1] == "1/1"
+    records = read_records(tmp_path)
+    assert [r["step"] for r in records if "loss" in r] == list(range(1, result.steps + 1))
+    assert len([r for r in records if "eval_loss" in r]) == 1 + 3
+    assert (tmp_path / "report" / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_gradient_accumulation_weighs_each_token_alike(tmp_path: Path, model_dir: Path) -> None:
+    """One step over all rows is the same whether they come in one micro-batch or in many."""
+    norms = []
+    for name, tokens, accumulation in (("one", 4096, 1), ("many", 128, 99)):
+        work_dir = tmp_path / name
+        write_dataset(work_dir)
+        plan = tiny_plan(micro_batch_tokens=tokens, accumulation_steps=accumulation, epochs=1.0)
+        assert tune(work_dir, model_dir, plan).steps == 1
+        record = next(r for r in read_records(work_dir) if "loss" in r)
+        norms.append((record["loss"], record["gradient_norm"]))
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5)
+
+
+def test_checkpointed_activations_give_the_same_losses(tmp_path: Path, model_dir: Path) -> None:
+    losses = []
+    for checkpointing in (False, True):
+        work_dir = tmp_path / str(checkpointing)
+        write_dataset(work_dir)
+        plan = tiny_plan(epochs=2.0, gradient_checkpointing=checkpointing)
+        losses.append(tune(work_dir, model_dir, plan).tuned_loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_second_run_returns_the_result_without_training(tmp_path: Path, model_dir: Path) -> None:
+    write_dataset(tmp_path)
+    first = tune(tmp_path, model_dir, tiny_plan())
+    before = (tmp_path / "report" / "metrics.jsonl").read_bytes()
+    assert tune(tmp_path, tmp_path / "no model is needed", tiny_plan()) == first
+    assert (tmp_path / "report" / "metrics.jsonl").read_bytes() == before
+
+
+def test_equal_runs_give_equal_bytes(tmp_path: Path, model_dir: Path) -> None:
+    for name in ("a", "b"):
+        write_dataset(tmp_path / name)
+        tune(tmp_path / name, model_dir, tiny_plan())
+    names = sorted(path.name for path in (tmp_path / "a" / "adapter").iterdir())
+    assert "adapter_config.json" in names
+    for name in names:
+        first, second = (tmp_path / run / "adapter" / name for run in ("a", "b"))
+        assert first.read_bytes() == second.read_bytes(), name
+
+
+def test_the_last_two_checkpoints_are_kept(tmp_path: Path, model_dir: Path) -> None:
+    write_dataset(tmp_path)
+    result = tune(tmp_path, model_dir, tiny_plan(epochs=3.0, save_steps=2))
+    assert len(steps_of(tmp_path)) == 2
+    assert steps_of(tmp_path)[-1] == f"step-{result.steps:08}"
+
+
+def test_other_data_is_refused_by_name(tmp_path: Path, model_dir: Path) -> None:
+    write_dataset(tmp_path)
+    tune(tmp_path, model_dir, tiny_plan(epochs=1.0))
+    last = steps_of(tmp_path)[-1]
+    with pytest.raises(PermanentError) as caught:
+        tune(tmp_path, model_dir, tiny_plan(epochs=1.0), digest="sha256:e")
+    assert str(caught.value) == (
+        f"{last} was made from something else: dataset was sha256:d, is sha256:e; restore that, "
+        f"or remove {tmp_path / 'checkpoints'} to start anew"
+    )
+
+
+def test_other_settings_are_refused_by_name(tmp_path: Path, model_dir: Path) -> None:
+    write_dataset(tmp_path)
+    tune(tmp_path, model_dir, tiny_plan(epochs=1.0))
+    with pytest.raises(PermanentError, match=r"training\.learning_rate was 0\.01, is 0\.02"):
+        tune(tmp_path, model_dir, tiny_plan(epochs=1.0, learning_rate=0.02))
+
+
+def test_rows_that_changed_under_the_same_digest_are_noticed(
+    tmp_path: Path, model_dir: Path
+) -> None:
+    write_dataset(tmp_path)
+    tune(tmp_path, model_dir, tiny_plan(epochs=1.0))
+    (tmp_path / "report" / "result.json").unlink()
+    write_dataset(tmp_path, train=23)
+    with pytest.raises(PermanentError, match=r"packs was sha256:\w+, is sha256:\w+"):
+        tune(tmp_path, model_dir, tiny_plan(epochs=1.0))
+
+
+def test_an_exploding_loss_ends_the_run_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, model_dir: Path
+) -> None:
+    write_dataset(tmp_path)
+    plan = tiny_plan(epochs=40.0, learning_rate=50.0, save_steps=1, max_grad_norm=0.0)
+    with pytest.raises(PermanentError, match="checkpoint is kept; try a lower learning_rate"):
+        tune(tmp_path, model_dir, plan)
+    assert steps_of(tmp_path)
+    assert not (tmp_path / "adapter").exists()
+    for path in (tmp_path / "checkpoints").glob("step-*/adapter.safetensors"):
+        tensors = safetensors.torch.load_file(path)
+        assert all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+
+
+def test_early_stop_exports_the_best_adapter(tmp_path: Path, model_dir: Path) -> None:
+    """Held-out answers that contradict the training ones soon get worse."""
+    rows = [conversation(f"Is {number} good?", "yes, it is") for number in range(12)]
+    write_rows(tmp_path / "dataset" / "train.parquet", rows)
+    held_out = [conversation(f"Is {number} good?", "no, never!") for number in range(4)]
+    write_rows(tmp_path / "dataset" / "validation.parquet", held_out)
+    result = tune(
+        tmp_path, model_dir, tiny_plan(epochs=60.0, eval_steps=2, early_stopping_patience=2)
+    )
+    losses = [r["eval_loss"] for r in read_records(tmp_path) if "eval_loss" in r][1:]
+    assert losses[-1] > losses[-3]
+    assert losses[-2] > losses[-3]
+    assert result.tuned_loss == min(losses) == losses[-3]
+    assert result.steps == 2 * len(losses)
+    again = safetensors.torch.load_file(
+        tmp_path / "checkpoints" / steps_of(tmp_path)[-1] / "best.safetensors"
+    )
+    exported = {
+        name.replace(".weight", ".default.weight"): t for name, t in weights(tmp_path).items()
+    }
+    torch.testing.assert_close(exported, again, rtol=0, atol=0)
+
+
+def test_without_held_out_rows_the_losses_are_unknown(tmp_path: Path, model_dir: Path) -> None:
+    write_dataset(tmp_path, held_out=0)
+    result = tune(tmp_path, model_dir, tiny_plan(epochs=1.0))
+    assert math.isnan(result.base_loss)
+    assert math.isnan(result.tuned_loss)
+    assert math.isfinite(result.train_loss)
+    assert dataclasses.asdict(tune(tmp_path, model_dir, tiny_plan(epochs=1.0))).keys()
+
+
+def test_targets_that_match_nothing_are_refused(tmp_path: Path, model_dir: Path) -> None:
+    write_dataset(tmp_path)
+    plan = tiny_plan()
+    lora = msgspec.structs.replace(plan.lora, target_modules=["q_proj", "o_proj", "v_proj"])
+    with pytest.raises(PermanentError) as caught:
+        tune(tmp_path, model_dir, msgspec.structs.replace(plan, lora=lora))
+    assert str(caught.value) == (
+        "lora.target_modules q_proj, v_proj: no such layer in this model; it has "
+        "down_proj, gate_up_proj, lm_head, o_proj, qkv_proj"
+    )
+
+
+def test_a_model_of_another_family_is_refused(tmp_path: Path, model_dir: Path) -> None:
+    write_dataset(tmp_path)
+    plan = tiny_plan()
+    model = msgspec.structs.replace(plan.model, family="qwen2")
+    with pytest.raises(PermanentError, match="holds a phi3 model; the plan says qwen2"):
+        tune(tmp_path, model_dir, msgspec.structs.replace(plan, model=model))
+
+
+def test_evaluation_does_not_change_what_is_trained_on_4_bit_weights(
+    tmp_path: Path, model_dir: Path
+) -> None:
+    """bitsandbytes repacks 4-bit weights in evaluations on some CPUs and loses gradients then."""
+    norms = []
+    for held_out in (0, 4):
+        work_dir = tmp_path / str(held_out)
+        write_dataset(work_dir, held_out=held_out)
+        tune(work_dir, model_dir, tiny_plan(method="qlora", epochs=2.0, eval_steps=1))
+        norms.append([r["gradient_norm"] for r in read_records(work_dir) if "loss" in r])
+    assert norms[0] == norms[1]
+
+
+def test_contract_names_the_base_by_its_hub_id(tmp_path: Path, model_dir: Path) -> None:
+    write_dataset(tmp_path)
+    tune(tmp_path, model_dir, tiny_plan(method="qlora", epochs=1.0))
+    contract = read_contract(tmp_path / "adapter")
+    assert (contract.base.repository, contract.base.revision) == ("acme/random", "0" * 40)
+    assert (contract.adapter.name, contract.adapter.r, contract.adapter.alpha) == ("demo", 8, 16)
+    assert contract.quantization == "nf4"
+    assert contract.stop_tokens == ["<|end|>", "<|endoftext|>"]
+    assert (contract.rope, contract.max_length) == ("default", 128)
+    assert 40 < contract.longest_row <= 120
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "acme/random"
+    assert config["revision"] == "0" * 40
+    assert config["target_modules"] == ["down_proj", "gate_up_proj", "o_proj", "qkv_proj"]
+    for path in (tmp_path / "adapter").iterdir():
+        assert str(tmp_path).encode() not in path.read_bytes(), path.name
+        assert str(model_dir).encode() not in path.read_bytes(), path.name
+
+
+# SIGTERM, kill -9 and what comes after; these steps run as processes of their own.
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> tuple[Path, Result]:
+    work_dir = tmp_path_factory.mktemp("uninterrupted")
+    write_dataset(work_dir)
+    return work_dir, tune(work_dir, model_dir, tiny_plan(method="qlora", **LONG))
+
+
+def start(work_dir: Path, model_dir: Path) -> subprocess.Popen[str]:
+    params = params_for(work_dir, model_dir, tiny_plan(method="qlora", **LONG))
+    flags = [
+        f"--{field.name.replace('_', '-')}={getattr(params, field.name)}"
+        for field in dataclasses.fields(params)
+    ]
+    # As many threads as the tests: sums in another order differ in the last bit.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "steps.tune", *flags],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def wait_for_checkpoint(work_dir: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 100
+    while not list((work_dir / "checkpoints").glob("step-*")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def check_equal(work_dir: Path, result: Result, expected: tuple[Path, Result]) -> None:
+    """Bit for bit what it would have been."""
+    assert 0 < result.resumed_from_step < result.steps
+    numbers = ("base_loss", "tuned_loss", "train_loss", "steps")
+    found = {name: getattr(result, name) for name in numbers}
+    assert found == {name: getattr(expected[1], name) for name in numbers}
+    assert read_records(work_dir) == read_records(expected[0])
+    torch.testing.assert_close(weights(work_dir), weights(expected[0]), rtol=0, atol=0)
+
+
+def test_killed_and_resumed_equals_uninterrupted(
+    tmp_path: Path, model_dir: Path, uninterrupted: tuple[Path, Result]
+) -> None:
+    write_dataset(tmp_path)
+    process = start(tmp_path, model_dir)
+    wait_for_checkpoint(tmp_path, process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "adapter").exists()
+    result = tune(tmp_path, model_dir, tiny_plan(method="qlora", **LONG))
+    check_equal(tmp_path, result, uninterrupted)
+
+
+def test_sigterm_saves_and_asks_to_be_run_again(
+    tmp_path: Path, model_dir: Path, uninterrupted: tuple[Path, Result]
+) -> None:
+    write_dataset(tmp_path)
+    process = start(tmp_path, model_dir)
+    wait_for_checkpoint(tmp_path, process)
+    process.terminate()
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 75, log
+    last = int(steps_of(tmp_path)[-1].removeprefix("step-"))
+    assert log.splitlines()[-1] == (
+        f"error: stopped by SIGTERM after step {last} of {uninterrupted[1].steps}; "
+        "the next try goes on from there"
+    )
+    records = [r["step"] for r in read_records(tmp_path) if "loss" in r]
+    assert records[-1] == last, "a finished step is not lost"
+    result = tune(tmp_path, model_dir, tiny_plan(method="qlora", **LONG))
+    assert result.resumed_from_step == last
+    check_equal(tmp_path, result, uninterrupted)
+
+
+def test_stopped_at_any_moment_the_run_comes_to_the_same_end(
+    tmp_path: Path, model_dir: Path, uninterrupted: tuple[Path, Result]
+) -> None:
+    """The signal arrives in steps, in evaluations and while nothing is trained yet."""
+    write_dataset(tmp_path)
+    plan = tiny_plan(method="qlora", **LONG)
+    tries = 0
+    for delay_seconds in itertools.chain([0.0, 0.02, 0.1, 0.25, 0.4], itertools.repeat(30.0)):
+        tries += 1
+        # The run blocks this thread; the kernel's timer sends the signal.
+        before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.setitimer(signal.ITIMER_REAL, delay_seconds or 0.001)
+        try:
+            result = tune(tmp_path, model_dir, plan)
+            break
+        except (Interrupted, KeyboardInterrupt):
+            continue
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+    assert tries > 1
+    assert result.tuned_loss == uninterrupted[1].tuned_loss
+    assert read_records(tmp_path) == read_records(uninterrupted[0])
