@@ -54,8 +54,17 @@ _CHAT_EVERY = 4
 _logger = logging.getLogger(__name__)
 
 
-def make_tiny(cache_dir: Path, seed: int = 0) -> Path:
-    """Make the model into the cache, unless it is there, and return its directory."""
+def make_tiny(
+    cache_dir: Path,
+    seed: int = 0,
+    *,
+    texts: Sequence[str] | None = None,
+    steps: int = _STEPS,
+) -> Path:
+    """Make the model into the cache, unless it is there, and return its directory.
+
+    It reads the standard library's documentation unless it is given other texts.
+    """
     preset = model_preset("tiny")
     directory = cache_path(cache_dir, preset.repository, preset.revision)
     if is_complete(directory):
@@ -63,10 +72,10 @@ def make_tiny(cache_dir: Path, seed: int = 0) -> Path:
         return directory
     began = time.monotonic()
     torch.manual_seed(seed)
-    texts = _shuffled(list(library_texts()), seed)
+    texts = _shuffled(list(library_texts()) if texts is None else texts, seed)
     tokenizer = make_tokenizer(texts, preset)
     model = Phi3ForCausalLM(_config(preset, tokenizer))
-    loss = pretrain(model, _stream(texts, tokenizer), steps=_STEPS, seed=seed)
+    loss = pretrain(model, _stream(texts, tokenizer), steps=steps, seed=seed)
     _keep(model, tokenizer, directory)
     log.event(_logger, "tiny", made=directory, loss=loss, seconds=time.monotonic() - began)
     return directory
@@ -144,7 +153,7 @@ def _rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / (0.05 * steps), max(0.02, (steps - step) / (0.7 * steps)))
 
 
-def _shuffled(texts: list[str], seed: int) -> list[str]:
+def _shuffled(texts: Sequence[str], seed: int) -> list[str]:
     order = np.random.default_rng(seed).permutation(len(texts))
     return [texts[index] for index in order]
 

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from steps.common.progress import Progress
+from steps.common.serving import read_contract
+from steps.common.training_plan import write_plan
+from steps.tune.params import Params
+from steps.tune.run import run
+from steps.tune.template import chat_template
+from steps.tune.tokenise import read_rows
+from tests.steps.tune.models import make_tokenizer, tiny_plan, write_dataset
+
+
+# PEFT 0.21 reads an attribute by a name that transformers 5.23 calls deprecated.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_the_adapter_in_plain_peft_has_the_loss_that_was_measured(
+    tmp_path: Path, model_dir: Path
+) -> None:
+    """Row by row with labels, as any user of PEFT would do it: no packing, no code of ours."""
+    write_dataset(tmp_path)
+    plan = tiny_plan(epochs=6.0)
+    write_plan(tmp_path / "plan.yaml", plan)
+    result = run(
+        Params(
+            plan_file=tmp_path / "plan.yaml",
+            model_dir=model_dir,
+            work_dir=tmp_path,
+            dataset_digest="sha256:d",
+        ),
+        progress=Progress(),
+    )
+    base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    model = PeftModel.from_pretrained(base, str(tmp_path / "adapter")).eval()
+    tokenizer = make_tokenizer()
+    rows, _ = read_rows(
+        tmp_path / "dataset" / "validation.parquet",
+        chat_template(tokenizer, model_dir),
+        tokenizer,
+        plan.training.max_length,
+    )
+    total, labels = 0.0, 0
+    for start, end in zip(rows.starts, rows.starts[1:], strict=False):
+        ids = torch.from_numpy(rows.ids[start:end]).long()[None]
+        learned = torch.from_numpy(rows.labelled[start:end])[None]
+        with torch.no_grad():
+            loss = model(ids, labels=ids.masked_fill(~learned, -100)).loss
+        total += float(loss) * int(learned.sum())
+        labels += int(learned.sum())
+    torch.testing.assert_close(total / labels, result.tuned_loss, rtol=1e-5, atol=1e-6)
+
+
+def test_the_directory_is_a_tokenizer_with_the_template_of_training(
+    tmp_path: Path, model_dir: Path
+) -> None:
+    write_dataset(tmp_path)
+    write_plan(tmp_path / "plan.yaml", tiny_plan(epochs=1.0))
+    params = Params(
+        plan_file=tmp_path / "plan.yaml",
+        model_dir=model_dir,
+        work_dir=tmp_path,
+        dataset_digest="sha256:d",
+    )
+    run(params, progress=Progress())
+    adapter = tmp_path / "adapter"
+    assert sorted(path.name for path in adapter.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "chat_template.jinja",
+        "serving.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    tokenizer = AutoTokenizer.from_pretrained(adapter)
+    assert tokenizer.chat_template == read_contract(adapter).chat_template
