@@ -24,6 +24,8 @@ class Turn:
     name: str
     caller: Caller
     arguments: list[JsonObject]
+    item: Mapping[str, str]
+    """``{{item}}`` and its parts, in a loop."""
     skipped_because: str = ""
 
 
@@ -48,7 +50,7 @@ def _turn(step: JsonObject, kind: str, name: str, scope: Scope, item: Mapping[st
     holds, when = _holds(step, inner)
     caller = Caller.of({**step, "name": name}, kind)
     if not holds:
-        return Turn(name, caller, [], f"when '{when}' evaluated false")
+        return Turn(name, caller, [], item, f"when '{when}' evaluated false")
     parameters = (step.get("arguments") or {}).get("parameters") or []
     template_ref = substitute(caller.template_ref, inner) if caller.template_ref else None
     caller = Caller(
@@ -58,7 +60,7 @@ def _turn(step: JsonObject, kind: str, name: str, scope: Scope, item: Mapping[st
         inline=caller.inline,
         kind=kind,
     )
-    return Turn(name, caller, substitute(parameters, inner, STRICT))
+    return Turn(name, caller, substitute(parameters, inner, STRICT), item)
 
 
 def _holds(step: JsonObject, scope: Scope) -> tuple[bool, str]:

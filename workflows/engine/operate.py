@@ -128,8 +128,10 @@ class Operator:
             return
         stopped = f"Stopped with strategy '{self.shutdown}'"
         for node in list(self.state.nodes.values()):
-            waits = node.type is NodeType.SUSPEND or (
-                node.type is NodeType.POD and node.id not in self.started_pods
+            waits = (
+                node.type is NodeType.SUSPEND
+                or bool(node.waiting_for_lock)
+                or (node.type is NodeType.POD and node.id not in self.started_pods)
             )
             if waits and not node.phase.is_fulfilled and not self.state.is_exit_handler(node):
                 message = stopped if self.shutdown else WORKFLOW_DEADLINE

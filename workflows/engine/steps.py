@@ -89,13 +89,13 @@ class _Steps:
         except (ExpressionError, UnresolvedError) as error:
             self._state.mark(group, Phase.ERROR, str(error))
             return
-        by_node: dict[str, JsonObject] = {}
+        by_node: dict[str, tuple[JsonObject, Turn]] = {}
         complete = True
         for step, step_turns in expanded:
             if not step_turns:
                 self._skip(group, step["name"], Caller.of(step, "steps"), EMPTY_LOOP)
             for turn in step_turns:
-                by_node[f"{group.name}.{turn.name}"] = step
+                by_node[f"{group.name}.{turn.name}"] = step, turn
                 through = self._execute_turn(group, step, turn)
                 if through is None:
                     return
@@ -144,12 +144,12 @@ class _Steps:
         self._state.link(group, node)
         return node.phase.is_fulfilled
 
-    def _hooks_are_done(self, group: Node, by_node: dict[str, JsonObject]) -> bool:
+    def _hooks_are_done(self, group: Node, by_node: dict[str, tuple[JsonObject, Turn]]) -> bool:
         complete = True
         for child in self._state.children(group):
-            step = by_node.get(child.name)
-            if step is None:
+            if child.name not in by_node:
                 continue
+            step, turn = by_node[child.name]
             try:
                 done = run_step_hook(
                     self._operator,
@@ -157,7 +157,7 @@ class _Steps:
                     child,
                     self._prepared.base,
                     f"steps.{step['name']}",
-                    self._known,
+                    {**self._known, **turn.item},
                 )
             except TemplateError as error:
                 self._state.mark(group, Phase.ERROR, str(error))
@@ -165,9 +165,9 @@ class _Steps:
             complete = done and complete
         return complete
 
-    def _judge(self, group: Node, by_node: dict[str, JsonObject]) -> None:
+    def _judge(self, group: Node, by_node: dict[str, tuple[JsonObject, Turn]]) -> None:
         for child in self._state.children(group):
-            step = by_node.get(child.name, {})
+            step = by_node[child.name][0] if child.name in by_node else {}
             if child.phase.is_failed and not continues_on(step, child.phase):
                 self._state.mark(group, Phase.FAILED, f"child '{child.id}' failed")
                 return

@@ -376,7 +376,9 @@ class _Checker:
         hook = exit_hook(step, self.spec.get("arguments"))
         if hook is not None:
             own = self._results(prefix, step, base)
-            yield from self._hook(f"{where}.onExit", hook, base, inner.plus(own))
+            # The hook of a DAG's loop runs without the item, in Argo too.
+            around = known if prefix.startswith("tasks.") else inner
+            yield from self._hook(f"{where}.onExit", hook, base, around.plus(own))
 
     def _hook(
         self, where: str, hook: JsonObject, base: TemplateBase, known: Known

@@ -1,5 +1,7 @@
 """Helpers of the engine's tests: run a few lines of YAML in a directory."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,14 @@ def documents(spec: str) -> list[dict[str, Any]]:
 def run_spec(spec: str, tmp_path: Path, **more: Any) -> dict[str, Any]:
     """Runs the workflow ``wf`` with that spec."""
     return run(documents(spec), options(tmp_path, **more))
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
+    """Polls until the condition holds; fails after a deadline."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
 
 
 def node(workflow: dict[str, Any], name: str) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 import threading
 from pathlib import Path
 
-from tests.workflows.engine.running import documents, node, options, run_spec
+from tests.workflows.engine.running import documents, node, options, run_spec, wait_until
+from workflows.engine.locks import LockName, LockTable
 from workflows.engine.model import JsonObject
-from workflows.engine.record import request_resume
+from workflows.engine.record import request_resume, request_stop
 from workflows.engine.run import run
 
 OK = '  - {name: ok, container: {image: busybox, command: ["true"]}}\n'
@@ -159,6 +160,29 @@ data: {builds: "2"}
     seen = [int(line) for line in (tmp_path / "seen").read_text().split()]
     assert len(seen) == 4
     assert max(seen) <= 2
+
+
+def test_a_stop_ends_what_waits_for_a_lock_of_another_run(tmp_path: Path) -> None:
+    other = LockTable(tmp_path / "claims" / ".locks")
+    other.acquire("other", [LockName("Mutex", "default", "m", 1)])
+    results: list[JsonObject] = []
+    spec = """
+  entrypoint: main
+  templates:
+  - name: main
+    retryStrategy: {limit: 1}
+    synchronization: {mutexes: [{name: m}]}
+    container: {image: busybox, command: ["true"]}
+"""
+    thread = threading.Thread(target=lambda: results.append(run_spec(spec, tmp_path)))
+    thread.start()
+    record = tmp_path / "run" / "workflow.json"
+    wait_until(lambda: record.exists() and "Waiting for default/Mutex/m" in record.read_text())
+    request_stop(tmp_path / "run")
+    thread.join(15)
+    other.release_all()
+    assert results[0]["status"]["phase"] == "Failed"
+    assert node(results[0], "")["message"] == "Stopped with strategy 'Stop'"
 
 
 def test_a_cluster_workflow_template_is_found_by_its_scope(tmp_path: Path) -> None:

@@ -1,11 +1,17 @@
 import os
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.workflows.engine.running import documents, node, options, output, run_spec
+from tests.workflows.engine.running import (
+    documents,
+    node,
+    options,
+    output,
+    run_spec,
+    wait_until,
+)
 from workflows.engine.errors import EngineError
 from workflows.engine.model import JsonObject
 from workflows.engine.process import inherited_environment
@@ -40,14 +46,6 @@ class Recorder:
 
     def on_line(self, node_id: str, text: str) -> None:
         self.lines.append(text)
-
-
-def wait_until(condition: object, *, seconds: float = 10.0) -> None:
-    """Polls until the condition holds; fails after a deadline."""
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)
 
 
 def test_the_record_is_the_workflow_object(tmp_path: Path) -> None:
