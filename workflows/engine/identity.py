@@ -8,6 +8,7 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _POLL_SECONDS = 0.05
+_KILL_SECONDS = 5.0  # nothing outlives SIGKILL for long
 
 
 def identity_of(pid: int) -> str | None:
@@ -37,21 +38,48 @@ def write_pid(path: Path, pid: int) -> None:
     path.write_text(f"{pid} {identity_of(pid) or ''}\n")
 
 
-def end_stale_group(path: Path, grace_seconds: float) -> bool:
-    """Ends the process group of a pid file if it still runs; whether there was one."""
+def end_stale_pod(directory: Path, grace_seconds: float) -> None:
+    """Ends what still runs of a pod whose engine was killed; ``directory`` is the pod's own.
+
+    The pid file names the process group. Where the engine was killed before it could write it, the
+    processes are found by their environment, which names the directory (Linux only).
+    """
+    groups = _groups_with(f"ARGO_PROGRESS_FILE={directory}/".encode())
+    recorded = _recorded_group(directory / "pid")
+    if recorded is not None:
+        groups.add(recorded)
+    for number, patience in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, _KILL_SECONDS)):
+        for group in groups:
+            signal_group(group, number)
+        deadline = time.monotonic() + patience
+        while any(map(_group_lives, groups)) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+
+
+def _recorded_group(path: Path) -> int | None:
+    """The group of a pid file, if it is still the one that was meant."""
     try:
         text, _, identity = path.read_text().strip().partition(" ")
         pid = int(text)
     except (OSError, ValueError):
-        return False
-    if not identity or not _is_group(pid, identity):
-        return False
-    deadline = time.monotonic() + grace_seconds
-    signal_group(pid, signal.SIGTERM)
-    while _group_lives(pid) and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
-    signal_group(pid, signal.SIGKILL)
-    return True
+        return None
+    return pid if identity and _is_group(pid, identity) else None
+
+
+def _groups_with(variable: bytes) -> set[int]:
+    """The process groups of which a process has a variable that begins so."""
+    groups: set[int] = set()
+    for entry in _PROC.iterdir() if _PROC.is_dir() else ():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            environment = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        fields = _stat(int(entry.name))
+        if fields is not None and any(each.startswith(variable) for each in environment):
+            groups.add(int(fields[2]))
+    return groups - {os.getpgrp()}
 
 
 def signal_group(pid: int, number: int) -> None:

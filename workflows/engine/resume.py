@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from workflows.engine.identity import end_stale_group
+from workflows.engine.identity import end_stale_pod
 from workflows.engine.model import Node, NodeType, Phase
 
 _GROUPS = frozenset({NodeType.DAG, NodeType.STEPS, NodeType.STEP_GROUP, NodeType.TASK_GROUP})
@@ -67,5 +67,5 @@ def clear_pods(pods_dir: Path, grace_seconds: float) -> None:
     if not pods_dir.is_dir():
         return
     for directory in pods_dir.iterdir():
-        end_stale_group(directory / "pid", grace_seconds)
+        end_stale_pod(directory, grace_seconds)
         shutil.rmtree(directory, ignore_errors=True)

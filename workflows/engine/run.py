@@ -3,7 +3,7 @@
 import copy
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -69,6 +69,7 @@ def run(documents: list[JsonObject], options: Options) -> JsonObject:
     EngineError is raised before anything starts, with every problem; a run that fails is a
     result.
     """
+    options = _absolute(options)
     with run_lock(options.run_dir):
         return _started(documents, options).run()
 
@@ -79,11 +80,22 @@ def resume(options: Options) -> JsonObject:
     Name, uid, parameters and volumes stay; of the options, those that say what to run are not
     looked at. A run that succeeded is returned as it is.
     """
+    options = _absolute(options)
     with run_lock(options.run_dir):
         workflow = load_record(options.run_dir)
         if workflow.get("status", {}).get("phase") == "Succeeded":
             return workflow
         return _resumed(workflow, load_documents_of(options.run_dir), options).run()
+
+
+def _absolute(options: Options) -> Options:
+    """The same with whole paths: processes start in another directory than the caller's."""
+    return replace(
+        options,
+        run_dir=options.run_dir.resolve(),
+        claims_dir=options.claims_dir.resolve(),
+        working_dir=options.working_dir.resolve(),
+    )
 
 
 def _started(documents: list[JsonObject], options: Options) -> Loop:

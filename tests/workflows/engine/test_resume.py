@@ -125,6 +125,19 @@ def test_a_killed_engine_leaves_nothing_running_once_resumed(tmp_path: Path) -> 
     assert finished["metadata"]["uid"] == before["metadata"]["uid"]
 
 
+def test_a_process_is_found_though_the_engine_could_not_note_it(tmp_path: Path) -> None:
+    fragile = "test -e mended && exit 0; echo $$$$ > pid; sleep 60"
+    engine = start_engine(COUNTED % fragile, tmp_path)
+    pid = int(wait_for(tmp_path / "pid"))
+    engine.send_signal(signal.SIGKILL)
+    engine.wait(10)
+    for noted in (tmp_path / "run" / "pods").glob("*/pid"):
+        noted.unlink()
+    (tmp_path / "mended").touch()
+    resume(options(tmp_path, grace_seconds=1.0))
+    assert not is_alive(pid)
+
+
 def test_a_process_with_a_reused_number_is_left_alone(tmp_path: Path) -> None:
     run_spec(COUNTED % "test -e mended", tmp_path)
     other = subprocess.Popen(["sleep", "60"], start_new_session=True)

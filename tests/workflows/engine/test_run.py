@@ -183,6 +183,20 @@ def test_claims_are_kept_between_runs(tmp_path: Path) -> None:
     assert (tmp_path / "claims" / "cache" / "log").read_text() == "x\nx\n"
 
 
+def test_directories_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    finished = run_spec(
+        "  entrypoint: echo\n  arguments: {parameters: [{name: text, value: hi}]}\n  templates:"
+        + ECHO,
+        tmp_path,
+        run_dir=Path("run"),
+        claims_dir=Path("claims"),
+        working_dir=Path("elsewhere"),
+    )
+    assert output(finished, "", "out") == "hi"
+
+
 def test_a_host_path_in_an_output_is_said_as_the_container_would(tmp_path: Path) -> None:
     finished = run_spec(
         """
