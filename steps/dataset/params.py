@@ -13,6 +13,9 @@ class Params:
     urls: tuple[str, ...]
     """URLs as a JSON list: https, http or file; all of them are used. A fragment
     `#sha256=HEX` is checked against the file."""
+    urls_file: Path | None = None
+    """The same URLs with their queries, a JSON list from a secret; where the file exists it is
+    what is fetched, so that tokens stand in no parameter."""
     plan_file: Path
     """The plan step's file."""
     work_dir: Path

@@ -21,6 +21,7 @@ from steps.dataset.guard import GuardedTransport, UrlPolicy, check_urls
 from steps.dataset.make import Made, make_dataset
 from steps.dataset.params import Params, Result
 from steps.dataset.record import Record
+from steps.dataset.secret_urls import full_urls
 
 NewDownloader = Callable[[Params, UrlPolicy], Downloader]
 
@@ -58,10 +59,11 @@ def run(
     )
     if not params.urls:
         raise ParamsError("--urls: the list is empty; name at least one dataset URL")
-    check_urls(params.urls, policy)
+    urls = full_urls(params.urls, params.urls_file)
+    check_urls(urls, policy)
     data = read_plan(params.plan_file).data
     directory = params.work_dir / "dataset"
-    inputs = record.inputs_digest(params.urls, data)
+    inputs = record.inputs_digest(urls, data)
     found = record.read_record(directory, inputs)
     if found is not None:
         log.event(_logger, "dataset-found", digest=found.digest)
@@ -70,7 +72,7 @@ def run(
     (directory / record.NAME).unlink(missing_ok=True)
     downloads = params.work_dir / "downloads"
     files = downloader(params, policy).fetch_all(
-        params.urls,
+        urls,
         downloads,
         # The other half of the way is reading.
         on_progress=lambda done, total: progress.update(done, 2 * total),

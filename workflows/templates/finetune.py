@@ -63,10 +63,15 @@ DATASET = Step(
     fixed={
         "plan-file": _PLAN_FILE,
         "work-dir": container.WORK_DIR,
+        "urls-file": f"{container.URLS_SECRET_DIR}/urls.json",
         "history-file": _HISTORY_FILE,
     },
     inputs=["urls", "allow-loopback", "only-if-changed"],
-    mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},
+    mounts={
+        "work": container.WORK_DIR,
+        "models": container.MODELS_DIR,
+        "urls-secret": container.URLS_SECRET_DIR,
+    },
     timeout_seconds=_DAY_SECONDS,
 )
 MODEL = Step(
@@ -194,6 +199,11 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
             # Shared by the runs of all workspaces, on any node: the claim is ReadWriteMany.
             ExistingVolume(name="models", claim_name="{{workflow.parameters.model-cache-claim}}"),
             SecretVolume(
+                name="urls-secret",
+                secret_name="{{workflow.parameters.urls-secret}}",
+                optional=True,
+            ),
+            SecretVolume(
                 name="push-secret",
                 secret_name="{{workflow.parameters.push-secret}}",
                 optional=True,
@@ -299,6 +309,11 @@ def parameters() -> list[Parameter]:
             name="urls",
             value="[]",
             description='Dataset URLs as a JSON list: ["https://..."]; all of them are used',
+        ),
+        Parameter(
+            name="urls-secret",
+            value="argotune-no-urls",
+            description="Secret with the key urls.json: the same URLs with tokens in their queries",
         ),
         Parameter(
             name="output-image",

@@ -34,6 +34,7 @@ WORK_DIR = "/argotune/work"
 MODELS_DIR = "/argotune/models"
 OUTPUTS_DIR = "/argotune/outputs"
 SCRATCH_DIR = "/argotune/scratch"
+URLS_SECRET_DIR = "/argotune/secrets/urls"
 PUSH_SECRET_DIR = "/argotune/secrets/push"
 
 # nonroot in the distroless images, and no user of any base image that we know.

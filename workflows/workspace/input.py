@@ -21,8 +21,8 @@ def read_urls(fields: Fields, allow_loopback: bool) -> tuple[str, ...]:
             fields.problems.append(f"{path}: {_shown_url(url)!r}: {problem}")
         elif "?" in url:
             fields.warnings.append(
-                f"{path}: the query of {redact(url)} is in no log, name or image, but it stands "
-                "in the workflow's arguments; it should be no lasting secret"
+                f"{path}: the query of {redact(url)} may hold a token: it goes into a Secret and "
+                "is in no argument, log, name or image"
             )
     return tuple(urls)
 

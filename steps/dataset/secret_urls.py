@@ -1,0 +1,31 @@
+"""URLs whose queries hold tokens: the parameter has them without, a mounted secret with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from steps.common.errors import ParamsError
+from steps.common.urls import redact
+
+
+def full_urls(urls: Sequence[str], secret_file: Path | None) -> tuple[str, ...]:
+    """The URLs of the file, or the given ones where there is no file.
+
+    Raises ParamsError when the file is no list of the same URLs; it names none of its contents.
+    """
+    if secret_file is None or not secret_file.exists():
+        return tuple(urls)
+    try:
+        found = json.loads(secret_file.read_text())
+    except ValueError as error:
+        raise ParamsError(f"--urls-file: {secret_file} is not JSON") from error
+    if not isinstance(found, list) or not all(isinstance(url, str) for url in found):
+        raise ParamsError(f"--urls-file: {secret_file} is not a JSON list of URLs")
+    if [redact(url) for url in found] != [redact(url) for url in urls]:
+        raise ParamsError(
+            f"--urls-file: {secret_file} holds other URLs than --urls; name the secret that was"
+            " made for them"
+        )
+    return tuple(found)
