@@ -91,19 +91,18 @@ class _Making:
     def run(self, files: Sequence[DatasetFile]) -> Made:
         """Read, check, split and write every row."""
         made = self._made
-        with rejected_rows(self._directory / record.REJECTED) as rejected:
-            # Two with-blocks: the list of unusable rows stays when the step fails over it.
-            with (
-                row_writer(self._directory / record.TRAIN) as train,
-                row_writer(self._directory / record.VALIDATION) as validation,
-            ):
-                for file in files:
-                    made.files.append(self._add_file(file, rejected, train, validation))
-                made.rows = sum(each.rows for each in made.files)
-                made.train_rows, made.validation_rows = train.rows, validation.rows
-                made.rejected = rejected.by_reason()
-                made.digest = train.digest() + validation.digest()
-            rejected.report()
+        with (
+            rejected_rows(self._directory / record.REJECTED) as rejected,
+            row_writer(self._directory / record.TRAIN) as train,
+            row_writer(self._directory / record.VALIDATION) as validation,
+        ):
+            for file in files:
+                made.files.append(self._add_file(file, rejected, train, validation))
+            made.rows = sum(each.rows for each in made.files)
+            made.train_rows, made.validation_rows = train.rows, validation.rows
+            made.rejected = rejected.by_reason()
+        made.digest = train.digest() + validation.digest()
+        rejected.report()
         _check(made, rejected, self._data)
         return made
 

@@ -18,6 +18,7 @@ Keys = npt.NDArray[np.uint64]
 Flags = npt.NDArray[np.bool_]
 
 DIGEST_BYTES = 32
+_PIECE = 1 << 16
 
 
 def digests(conversations: Conversations) -> bytes:
@@ -119,10 +120,13 @@ class SeenRows:
             size *= 2
         if size == len(self._slots):
             return
-        old = self._slots[self._slots != 0]
+        old = self._slots
         self._slots = np.zeros(size, dtype=np.uint64)
         self._count = 0
-        self._insert(old)
+        # In pieces, because placing rows takes ten times their own memory.
+        for start in range(0, len(old), _PIECE):
+            piece = old[start : start + _PIECE]
+            self._insert(piece[piece != 0])
 
     def _insert(self, keys: Keys) -> Flags:
         """Place distinct keys; tells which of them were not there."""
