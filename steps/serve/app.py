@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
+import re
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
@@ -22,11 +22,11 @@ from starlette.types import Receive, Scope, Send
 from steps.serve.body_limit import BodyLimit
 from steps.serve.decode import Sampling
 from steps.serve.engine import Answer, Engine, Question
-from steps.serve.errors import ApiError
+from steps.serve.errors import ApiError, server_error
 from steps.serve.metrics import CountRequests, Metrics
 from steps.serve.schema import ChatRequest, CompletionRequest
 
-_logger = logging.getLogger(__name__)
+_JSON = re.compile(r"application/([\w.-]+\+)?json\b", re.IGNORECASE)
 
 
 class Service:
@@ -71,11 +71,18 @@ class _Exchange:
     async def pieces(self) -> AsyncGenerator[str]:
         """The answer's text as it comes; counted in the metrics at its end."""
         engine, metrics = self.service.engine, self.service.metrics
-        left = self.service.timeout_seconds - (time.monotonic() - self.began)
+        deadline = self.began + self.service.timeout_seconds
         try:
-            async with aclosing(engine.answer(self.question, self.answer, left)) as pieces:
+            async with aclosing(engine.answer(self.question, self.answer, deadline)) as pieces:
                 async for piece in pieces:
                     yield piece
+        except TimeoutError as error:
+            raise ApiError(
+                504,
+                f"no complete answer within {self.service.timeout_seconds:g} s",
+                kind="timeout_error",
+                code="timeout",
+            ) from error
         finally:
             metrics.prompt_tokens.labels(self.model).inc(len(self.question.prompt))
             metrics.answer_tokens.labels(self.model).inc(self.answer.tokens)
@@ -100,8 +107,7 @@ class _Exchange:
 
 def make_app(service: Service, *, max_body_bytes: int) -> FastAPI:
     """The application; its questions are refused with 503 until the service is ready."""
-    # Not strict: the plain `curl -d` says that its JSON is a form.
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, strict_content_type=False)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
     app.add_middleware(CountRequests, metrics=service.metrics)
     _add_error_handlers(app)
@@ -283,6 +289,11 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
+        kind = request.headers.get("Content-Type", "none")
+        if not _JSON.match(kind):
+            # Browsers send forms to any address without asking; JSON they ask for first.
+            message = f"the body's Content-Type is {kind}; send application/json"
+            return JSONResponse(ApiError(415, message).body(), 415)
         problems = [_problem(dict(problem)) for problem in error.errors()]
         body = ApiError(400, "; ".join(problems), code="invalid_request").body()
         return JSONResponse(body, 400)
@@ -295,9 +306,8 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> Response:
-        _logger.error("bug", exc_info=error)
-        message = "an error in the server; its log says more"
-        return JSONResponse(ApiError(500, message, kind="server_error").body(), 500)
+        # uvicorn logs it.
+        return JSONResponse(server_error().body(), 500)
 
 
 def _problem(problem: dict[str, Any]) -> str:

@@ -1,4 +1,7 @@
-"""Requests with a body that is too large end before it is in memory."""
+"""Requests with a body that is too large end before it is in memory.
+
+FastAPI has a limit of its own, but answers it as plain text.
+"""
 
 from __future__ import annotations
 

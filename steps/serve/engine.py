@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -15,7 +16,9 @@ from jinja2.exceptions import TemplateError
 
 from steps.common.serving import Message, ServingContract, merge_system_turn
 from steps.serve.decode import AnswerText, Sampling, generate
-from steps.serve.errors import ApiError
+from steps.serve.errors import ApiError, server_error
+
+_logger = logging.getLogger(__name__)
 
 FinishReason = Literal["stop", "length"]
 
@@ -47,10 +50,10 @@ class _Turn:
     """The bridge between the thread that generates and the request that reads."""
 
     loop: asyncio.AbstractEventLoop
-    pieces: asyncio.Queue[str | BaseException | None] = field(default_factory=asyncio.Queue)
+    pieces: asyncio.Queue[str | ApiError | None] = field(default_factory=asyncio.Queue)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
-    def put(self, piece: str | BaseException | None) -> None:
+    def put(self, piece: str | ApiError | None) -> None:
         # The loop is closed when the server went down while this thread still worked.
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self.pieces.put_nowait, piece)
@@ -78,6 +81,11 @@ class Engine:
     def waiting(self) -> int:
         """Requests that wait for their turn."""
         return max(0, self._admitted - 1)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request has a place."""
+        return self._admitted == 0
 
     def question(
         self,
@@ -135,32 +143,25 @@ class Engine:
         self._admitted -= 1
 
     async def answer(
-        self, question: Question, answer: Answer, timeout_seconds: float
+        self, question: Question, answer: Answer, deadline: float
     ) -> AsyncGenerator[str]:
         """The answer's text piece by piece; `answer` is filled on the way.
 
-        Raises ApiError 504 after the timeout. Whoever stops reading stops the generation.
+        Whoever stops reading stops the generation. Raises TimeoutError at the deadline, in
+        time.monotonic()'s seconds, and ApiError when the model fails.
         """
         turn = _Turn(asyncio.get_running_loop())
-        deadline = turn.loop.time() + timeout_seconds
         work = self._thread.submit(self._generate, question, answer, turn)
         try:
             while True:
-                left = deadline - turn.loop.time()
+                left = deadline - time.monotonic()
                 piece = await asyncio.wait_for(turn.pieces.get(), left)
                 if piece is None:
                     return
-                if isinstance(piece, BaseException):
+                if isinstance(piece, ApiError):
                     raise piece
                 if piece:
                     yield piece
-        except TimeoutError as error:
-            raise ApiError(
-                504,
-                f"no complete answer within {timeout_seconds:g} s",
-                kind="timeout_error",
-                code="timeout",
-            ) from error
         finally:
             turn.cancelled.set()
             work.cancel()
@@ -188,9 +189,10 @@ class Engine:
             with context:
                 self._fill(question, answer, turn)
             turn.put(None)
-        # Handed to the request, which answers with status 500; the thread must go on.
-        except Exception as error:
-            turn.put(error)
+        # Whatever it is, the request must hear of it and the thread must go on.
+        except Exception:
+            _logger.exception("failed answer")
+            turn.put(server_error())
 
     def _fill(self, question: Question, answer: Answer, turn: _Turn) -> None:
         text = AnswerText(self._tokenizer, question.stop_texts)

@@ -37,3 +37,8 @@ class ApiError(Exception):
                 "code": self.code,
             }
         }
+
+
+def server_error() -> ApiError:
+    """What a client hears of a failure that is not theirs; the log has the rest."""
+    return ApiError(500, "an error in the server; its log says more", kind="server_error")

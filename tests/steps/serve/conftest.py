@@ -1,0 +1,146 @@
+"""A random model with an adapter that was really tuned, and servers of it on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import torch
+import uvicorn
+
+from steps.common.progress import Progress
+from steps.common.serving import ServingContract, read_contract
+from steps.common.training_plan import write_plan
+from steps.serve.app import Service, make_app
+from steps.serve.engine import Engine
+from steps.serve.load import load_model, load_tokenizer
+from steps.tune.params import Params
+from steps.tune.run import run
+from tests.steps.tune.models import conversation, save_model, tiny_plan, write_rows
+
+QUESTION, ANSWER = "Who are you?", "It stands for the answer."
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What the steps before the server left."""
+
+    model_dir: Path
+    adapter_dir: Path
+    contract: ServingContract
+
+
+class GatedModel:
+    """The model behind a gate, so that a test can hold an answer where it wants."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.calls = 0
+        self.failure: Exception | None = None
+
+    def __call__(self, **arguments: Any) -> Any:
+        self.calls += 1
+        self.entered.set()
+        assert self.gate.wait(timeout=30)
+        if self.failure is not None:
+            raise self.failure
+        return self._model(**arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs in a thread of the test."""
+
+    service: Service
+    model: GatedModel
+    client: httpx.Client
+
+    def chat(self, **body: Any) -> httpx.Response:
+        return self.client.post("/chat", json={"prompt": QUESTION, **body})
+
+    def complete(self, **body: Any) -> httpx.Response:
+        default = {"model": "demo", "messages": [{"role": "user", "content": QUESTION}]}
+        return self.client.post("/v1/chat/completions", json={**default, **body})
+
+
+@pytest.fixture(scope="session")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    torch.set_num_threads(1)
+    work_dir = tmp_path_factory.mktemp("tuned")
+    model_dir = save_model(work_dir / "model")
+    rows = [conversation(QUESTION, ANSWER)] * 16
+    write_rows(work_dir / "dataset" / "train.parquet", rows)
+    write_rows(work_dir / "dataset" / "validation.parquet", rows[:1])
+    write_plan(work_dir / "plan.yaml", tiny_plan(epochs=30.0))
+    params = Params(
+        plan_file=work_dir / "plan.yaml",
+        model_dir=model_dir,
+        work_dir=work_dir,
+        dataset_digest="sha256:d",
+    )
+    run(params, progress=Progress())
+    adapter_dir = work_dir / "adapter"
+    return Tuned(model_dir, adapter_dir, read_contract(adapter_dir))
+
+
+@pytest.fixture(scope="session")
+def loaded(tuned: Tuned) -> tuple[Any, Any]:
+    """The model and the tokenizer as the server loads them."""
+    model = load_model(tuned.model_dir, tuned.adapter_dir, tuned.contract, load_in_4bit=False)
+    return model, load_tokenizer(tuned.model_dir, tuned.contract)
+
+
+@pytest.fixture
+def start(tuned: Tuned, loaded: tuple[Any, Any]) -> Iterator[Callable[..., Server]]:
+    """Starts servers; all of them end with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def _start(
+            *, queue_size: int = 4, timeout_seconds: float = 30.0, ready: bool = True
+        ) -> Server:
+            model = GatedModel(loaded[0])
+            service = Service(timeout_seconds=timeout_seconds)
+            engine = Engine(model, loaded[1], tuned.contract, name="demo", queue_size=queue_size)
+            if ready:
+                service.set_ready(engine)
+            client = stack.enter_context(_listening(service))
+            stack.callback(model.gate.set)
+            return Server(service, model, client)
+
+        yield _start
+
+
+@pytest.fixture
+def server(start: Callable[..., Server]) -> Server:
+    return start()
+
+
+@contextlib.contextmanager
+def _listening(service: Service) -> Iterator[httpx.Client]:
+    app = make_app(service, max_body_bytes=4096)
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=1)
+    )
+    listener = server.config.bind_socket()
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    try:
+        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+        listener.close()
