@@ -55,9 +55,8 @@ def test_quick_start_is_read_unchanged_with_placeholders_to_be_filled_in() -> No
     assert workspace.warnings == (
         "apiVersion: kaito.sh/v1alpha1 is Kaito's older version; v1beta1 reads the same",
         "tuning.input.urls[0]: the query of https://huggingface.co/datasets/philschmid/"
-        "dolly-15k-oai-style/resolve/main/data/train-00000-of-00001-54e3756291ca09c6.parquet is in "
-        "no log, name or image, but it stands in the workflow's arguments; it should be no lasting "
-        "secret",
+        "dolly-15k-oai-style/resolve/main/data/train-00000-of-00001-54e3756291ca09c6.parquet may "
+        "hold a token: it goes into a Secret and is in no argument, log, name or image",
         f"{image} (to be filled in)",
         f"{secret} (to be filled in)",
     )
