@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from yaml.constructor import ConstructorError
@@ -27,6 +27,12 @@ class Document:
 
 
 class _Loader(_Base):  # type: ignore[misc]
+    # Kubernetes reads no dates: 2026-01-31 is a text.
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+        first: [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in _Base.yaml_implicit_resolvers.items()
+    }
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
@@ -61,6 +67,9 @@ def load_all(text: str) -> list[Document]:
                 documents.append(Document(line=node.start_mark.line + 1, value=value))
     except yaml.YAMLError as error:
         raise YamlProblem(_message(error)) from error
+    except ValueError as error:
+        # PyYAML takes 0x_ for a number, and then cannot read it.
+        raise YamlProblem(str(error)) from error
     finally:
         loader.dispose()
     return documents

@@ -1,7 +1,7 @@
 """A Kubernetes API server on a loopback socket, as far as argotune's steps talk to one.
 
-Get, server-side apply and delete of the service's objects, lists of pods, nodes and events, and
-logs of pods; the official client talks to it. There is no controller: a test's `on_apply` says
+Get, create, server-side apply and delete of objects, lists of pods, nodes and events, and logs of
+pods; the official client talks to it. There is no controller: a test's `on_apply` says
 what becomes of what was applied.
 """
 
@@ -25,10 +25,14 @@ from steps.common.kube import Kube
 Object = dict[str, Any]
 
 _PLURALS = {
+    "configmaps": "ConfigMap",
     "deployments": "Deployment",
     "services": "Service",
     "networkpolicies": "NetworkPolicy",
+    "secrets": "Secret",
+    "workflows": "Workflow",
 }
+_RANDOM_END = "x7k2p"
 
 
 @dataclass
@@ -58,6 +62,8 @@ class Cluster:
     requests: list[str] = field(default_factory=list)
     """`METHOD path?query` of every request."""
     on_apply: Callable[[Cluster, Object], None] = lambda cluster, applied: None
+    url: str = ""
+    """Where it is served."""
     image_volumes: bool = True
     """Whether the feature gate ImageVolume is on."""
 
@@ -73,7 +79,8 @@ def serving(cluster: Cluster) -> Iterator[Kube]:
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    configuration = Configuration(host=f"http://127.0.0.1:{server.server_address[1]}")
+    cluster.url = f"http://127.0.0.1:{server.server_address[1]}"
+    configuration = Configuration(host=cluster.url)
     try:
         with ApiClient(configuration) as api_client:
             yield Kube(api_client)
@@ -89,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._handle()
 
-    do_PATCH = do_DELETE = do_GET
+    do_PATCH = do_DELETE = do_POST = do_GET
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: tests read `Cluster.requests`."""
@@ -108,6 +115,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self, path: str, query: Mapping[str, str], body: bytes) -> None:
         named = re.fullmatch(r"/apis?/.*?/?namespaces/([^/]+)/([a-z]+)/([^/]+)(/log)?", path)
+        if self.command == "POST":
+            self._create(path, body)
+            return
         if named is None:
             self._list(path.rpartition("/")[2], query)
             return
@@ -124,6 +134,19 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(self.cluster.objects.pop(key))
         else:
             self._json(self.cluster.objects[key])
+
+    def _create(self, path: str, body: bytes) -> None:
+        created: Object = json.loads(body)
+        namespace, _, plural = path.partition("/namespaces/")[2].partition("/")
+        metadata = created["metadata"]
+        name = metadata.get("name") or f"{metadata['generateName']}{_RANDOM_END}"
+        key = (_PLURALS[plural], namespace, name)
+        if key in self.cluster.objects:
+            self._status(409, f'{plural} "{name}" already exists')
+            return
+        metadata |= {"name": name, "namespace": namespace}
+        self.cluster.objects[key] = created
+        self._json(created, 201)
 
     def _apply(self, key: tuple[str, str, str], query: Mapping[str, str], body: bytes) -> None:
         applied: Object = json.loads(body)

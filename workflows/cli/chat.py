@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import sys
+from collections.abc import Iterator
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from steps.common.services import Service, is_alive, list_services, read_service
 from workflows.cli.errors import CliError, InputError
 from workflows.cli.home import home
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _TIMEOUT_SECONDS = 300
 
@@ -54,8 +55,14 @@ def ask(service: Service, prompt: str, **options: Any) -> str:
 
 
 def _base_model(service: Service) -> str:
-    models = _request(service, "GET", "/v1/models")["data"]
-    return str(next(model["id"] for model in models if model["id"] != service.name))
+    served = [str(model["id"]) for model in _request(service, "GET", "/v1/models")["data"]]
+    base = service.model.partition("@")[0]
+    if base not in served:
+        raise CliError(
+            f"{service.endpoint}: does not serve the base model {base}; it serves"
+            f" {', '.join(served)}"
+        )
+    return base
 
 
 def _running(name: str) -> Service:
@@ -68,7 +75,7 @@ def _running(name: str) -> Service:
     raise InputError(f"{name!r}: no running service of this name on this machine; {there}")
 
 
-def _lines(interactive: bool) -> Any:
+def _lines(interactive: bool) -> Iterator[str]:
     while True:
         try:
             line = input("> " if interactive else "").strip()
@@ -97,6 +104,13 @@ def _request(
     except json.JSONDecodeError:
         raise CliError(f"{service.endpoint}{path}: HTTP {response.status}, no JSON") from None
     if response.status != 200 or not isinstance(answer, dict):
-        message = answer.get("error", {}).get("message", text) if isinstance(answer, dict) else text
-        raise CliError(f"{service.endpoint}{path}: HTTP {response.status}: {message}")
+        raise CliError(f"{service.endpoint}{path}: HTTP {response.status}: {_reason(answer)}")
     return answer
+
+
+def _reason(answer: Any) -> str:
+    """The server's words, in OpenAI's form of an error."""
+    try:
+        return str(answer["error"]["message"])
+    except (KeyError, TypeError):
+        return json.dumps(answer)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import urllib3
+import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
@@ -71,14 +72,19 @@ class Cluster:
 
     def _connect(self) -> client.ApiClient:
         if self._client is None:
-            try:
-                self._client = config.new_client_from_config(context=self._context)  # type: ignore[no-untyped-call]
-            except ConfigException as error:
-                raise CliError(
-                    f"no cluster: {error}; set KUBECONFIG or make ~/.kube/config"
-                ) from error
+            configuration = client.Configuration()
             # A cluster that is not there should not be waited for three times.
-            self._client.configuration.retries = False
+            configuration.retries = False
+            try:
+                config.load_kube_config(  # type: ignore[no-untyped-call]
+                    context=self._context, client_configuration=configuration
+                )
+            except (ConfigException, yaml.YAMLError, ValueError) as error:
+                what = " ".join(str(error).split()).rstrip(".")
+                raise CliError(
+                    f"no cluster: {what}; set KUBECONFIG or make ~/.kube/config"
+                ) from error
+            self._client = client.ApiClient(configuration)
         return self._client
 
     def _in(self, namespace: str | None) -> str:
@@ -91,11 +97,15 @@ class Cluster:
         return str(context.get("namespace", "default"))
 
     def _unreachable(self, error: Exception) -> CliError:
-        host = self._connect().configuration.host
-        return CliError(f"cluster {host} does not answer: {error}")
+        # urllib3 begins with its own objects: HTTPConnection(host='...', port=...): ...
+        reason = str(error).rpartition("): ")[2]
+        return CliError(f"cluster {self._connect().configuration.host} does not answer: {reason}")
 
 
 def _explained(error: ApiException, what: str) -> CliError:
+    if not error.status:
+        # So the client tells of TLS.
+        return CliError(f"{what}: no connection to the cluster: {_message(error)}")
     advice = {
         401: "log in again",
         403: "ask for the permission",
@@ -109,4 +119,4 @@ def _message(error: ApiException) -> str:
     try:
         return str(json.loads(error.body or "")["message"])
     except (TypeError, ValueError, KeyError):
-        return str(error.reason)
+        return " ".join(str(error.reason).split())

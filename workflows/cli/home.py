@@ -28,7 +28,11 @@ class Home:
     @property
     def models_dir(self) -> Path:
         """The model cache: the claim that the template mounts."""
-        return self.claims_dir / MODEL_CACHE_CLAIM
+        return self.model_cache(None)
+
+    def model_cache(self, claim: str | None) -> Path:
+        """The model cache in a claim of another name."""
+        return self.claims_dir / (claim or MODEL_CACHE_CLAIM)
 
     @property
     def services_dir(self) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +11,10 @@ import typer
 
 from workflows.cli.errors import InputError
 from workflows.cli.home import home
+from workflows.cli.rows import Node, step_name
 from workflows.cli.runs import LocalRun, find_run
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _POLL_SECONDS = 0.2
 
@@ -29,18 +30,18 @@ def logs(
     """Print the logs of a run's steps, each line with its step."""
     here = home()
     run = find_run(here, name)
-    steps = {_step_of(run, path) for path in _log_files(run)}
-    if step is not None and step not in steps and not follow:
-        known = ", ".join(sorted(steps)) or "none yet"
+    steps = [_step_of(run, path) for path in _log_files(run)]
+    if step is not None and not follow and not any(_is_wanted(found, step) for found in steps):
+        known = ", ".join(steps) or "none yet"
         raise InputError(f"{step!r}: no step of {run.name} with a log; there are {known}")
     offsets: dict[Path, int] = {}
     while True:
         going_on = follow and run.phase in ("Running", "Pending")
         for path in _log_files(run):
             label = _step_of(run, path)
-            if step in (None, label):
+            if _is_wanted(label, step):
                 for line in _new_lines(path, offsets, whole=not going_on):
-                    print(f"{label}: {line}" if step is None else line, flush=follow)
+                    print(line if label == step else f"{label}: {line}", flush=follow)
         if not going_on:
             return
         time.sleep(_POLL_SECONDS)
@@ -48,18 +49,25 @@ def logs(
 
 
 def _log_files(run: LocalRun) -> list[Path]:
-    """The logs in the order in which their containers started."""
-    return sorted((run.directory / "logs").glob("*.log"), key=lambda path: _started(run, path))
-
-
-def _started(run: LocalRun, path: Path) -> tuple[str, str]:
-    node = run.status.get("nodes", {}).get(path.stem, {})
-    return str(node.get("startedAt", "~")), path.name
+    """The logs in the order in which their steps came up; times have whole seconds only."""
+    places = {node_id: place for place, node_id in enumerate(_nodes(run))}
+    paths = (run.directory / "logs").glob("*.log")
+    return sorted(paths, key=lambda path: (places.get(path.stem, len(places)), path.name))
 
 
 def _step_of(run: LocalRun, path: Path) -> str:
-    node = run.status.get("nodes", {}).get(path.stem, {})
-    return str(node.get("displayName", path.stem))
+    node = _nodes(run).get(path.stem)
+    return step_name(node) if node else path.stem
+
+
+def _nodes(run: LocalRun) -> Mapping[str, Node]:
+    nodes: Mapping[str, Node] = run.status.get("nodes", {})
+    return nodes
+
+
+def _is_wanted(label: str, step: str | None) -> bool:
+    """A step's name stands for all its tries too: tune for tune(0) and tune(1)."""
+    return step is None or label == step or label.startswith(f"{step}(")
 
 
 def _new_lines(path: Path, offsets: dict[Path, int], *, whole: bool) -> Iterator[str]:

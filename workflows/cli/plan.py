@@ -16,7 +16,7 @@ from steps.plan.render import Row, SkuRow, memory_rows, plan_rows, sku_rows
 from workflows.cli import options, workspaces
 from workflows.cli.console import console
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 class Output(StrEnum):

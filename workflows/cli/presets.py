@@ -12,7 +12,9 @@ from presets.schema import ModelPreset
 from workflows.cli.console import console
 from workflows.cli.errors import InputError
 
-app = typer.Typer(help="The models that can be tuned: a table, or one preset whole.")
+app = typer.Typer(
+    add_completion=False, help="The models that can be tuned: a table, or one preset whole."
+)
 
 
 @app.callback(invoke_without_command=True)

@@ -10,7 +10,7 @@ from workflows.cli import manifests, options, workspaces
 from workflows.cli.errors import InputError
 from workflows.workspace.translate import to_parameters
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -2,43 +2,63 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 _SHOWN = ("Pod", "Retry", "Suspend", "Skipped")
+_LEFT_OUT = ("Skipped", "Omitted")
+_FAILED = ("Failed", "Error")
+_BEFORE_THE_LOG = re.compile(r"^main: Error \(exit code \d+\): ")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+Node = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepRow:
     """One step: a pod, or all tries of one."""
 
+    id: str
+    """Of the node; loops and nested DAGs may give several steps one name."""
     name: str
     phase: str
+    """Argo's, or Retrying between two tries, or Suspended."""
     done: int
     total: int
     """Progress as done of total units; 0 of 0 when the step has not said."""
     seconds: float | None
-    """Time since its start, or from start to end; None before the start."""
+    """Time since its start, or from start to end; None before the start and where left out."""
     attempts: int
     message: str
+    """One line."""
 
 
 def step_rows(workflow: Mapping[str, Any], now: datetime) -> list[StepRow]:
     """The run's steps in the order in which they started; the ones left out come last."""
-    nodes: dict[str, dict[str, Any]] = workflow.get("status", {}).get("nodes", {})
-    tries = {
-        child
-        for node in nodes.values()
-        if node["type"] == "Retry"
-        for child in node.get("children", [])
-    }
-    shown = [
-        node for node_id, node in nodes.items() if node["type"] in _SHOWN and node_id not in tries
-    ]
+    nodes: dict[str, Node] = workflow.get("status", {}).get("nodes", {})
+    shown = [node for node in nodes.values() if node["type"] in _SHOWN and not _is_try(node)]
     shown.sort(key=lambda node: (node["type"] == "Skipped", node.get("startedAt") or "~"))
     return [_row(node, nodes, now) for node in shown]
+
+
+def step_name(node: Node) -> str:
+    """The step's name for a person: its own; an exit handler goes by its template, as Argo calls
+    it after the workflow."""
+    name = str(node["displayName"])
+    called, bracket, attempt = name.partition("(")
+    if called.endswith(".onExit"):
+        return f"{node['templateName']}{bracket}{attempt}"
+    return name
+
+
+def last_line(message: str) -> str:
+    """What a step said last: Argo's message of a container ends with its log, and that with the
+    error."""
+    lines = [line.strip() for line in _COLOUR.sub("", message).splitlines() if line.strip()]
+    return _BEFORE_THE_LOG.sub("", lines[-1]) if lines else ""
 
 
 def parse_time(text: str | None) -> datetime | None:
@@ -66,25 +86,47 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _row(node: Mapping[str, Any], nodes: Mapping[str, Any], now: datetime) -> StepRow:
-    attempts = [nodes[child] for child in node.get("children", []) if child in nodes]
-    last = attempts[-1] if node["type"] == "Retry" and attempts else node
+def _row(node: Node, nodes: Mapping[str, Node], now: datetime) -> StepRow:
+    tries = [
+        nodes[child]
+        for child in node.get("children", [])
+        if child in nodes and node["type"] == "Retry" and _is_try(nodes[child])
+    ]
+    last = tries[-1] if tries else node
+    phase = _phase(node, last)
+    seconds = seconds_between(node.get("startedAt"), node.get("finishedAt"), now)
     done, total = _progress(last.get("progress", ""))
     return StepRow(
-        name=_name(node),
-        phase=node["phase"],
+        id=node["id"],
+        name=step_name(node),
+        phase=phase,
         done=done,
         total=total,
-        seconds=seconds_between(node.get("startedAt"), node.get("finishedAt"), now),
-        attempts=len(attempts) if node["type"] == "Retry" else 1,
-        message=last.get("message") or node.get("message") or "",
+        seconds=None if phase in _LEFT_OUT else seconds,
+        attempts=max(1, len(tries)),
+        message=_message(node, last, phase),
     )
 
 
-def _name(node: Mapping[str, Any]) -> str:
-    """An exit handler goes by its template: Argo calls it after the workflow."""
-    name = str(node["displayName"])
-    return str(node["templateName"]) if name.endswith(".onExit") else name
+def _is_try(node: Node) -> bool:
+    return bool(node.get("nodeFlag", {}).get("retried"))
+
+
+def _phase(node: Node, last: Node) -> str:
+    phase = str(node["phase"])
+    if phase == "Running" and last["phase"] in _FAILED and node.get("message"):
+        return "Retrying"
+    return "Suspended" if phase == "Running" and node["type"] == "Suspend" else phase
+
+
+def _message(node: Node, last: Node, phase: str) -> str:
+    if phase == "Running" and last is not node:
+        return ""
+    text = last_line(last.get("message") or node.get("message") or "")
+    if phase == "Retrying":
+        # Argo's words: Backoff for 10 seconds.
+        return f"{text}; {node['message'][0].lower()}{node['message'][1:]}"
+    return text.removeprefix("omitted: ")
 
 
 def _progress(text: str) -> tuple[int, int]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import random
-import string
+import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -13,22 +13,21 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from steps.common.model_cache import cache_path, is_complete
-from workflows.cli import manifests, options, workspaces
+from workflows.cli import options, runnable, workspaces
 from workflows.cli.console import console
-from workflows.cli.errors import INTERRUPTED, RUN_FAILED, CliError, InputError
+from workflows.cli.errors import INTERRUPTED, RUN_FAILED, InputError
 from workflows.cli.home import Home, home
-from workflows.cli.runs import find_unfinished
+from workflows.cli.rows import last_line
+from workflows.cli.runs import find_run, find_unfinished
 from workflows.cli.status import Output, OutputOption, outputs_of, print_record
 from workflows.cli.view import SilentView, View, view_for
-from workflows.engine.load import parse_documents
 from workflows.engine.process import inherited_environment
+from workflows.engine.record import request_resume
 from workflows.engine.run import Options
 from workflows.engine.run import resume as resume_workflow
 from workflows.engine.run import run as run_workflow
-from workflows.workspace.translate import to_parameters
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 # What the steps need of the user's own settings: where the Hub is, and the login to it.
 _PASSED_ON = ("HF_ENDPOINT", "HF_TOKEN")
@@ -84,84 +83,70 @@ def run(
     What was done is kept: after Ctrl-C or a failure, --resume goes on from there.
     """
     here = home()
-    given = {
-        "parameters": _pairs(parameter, "--parameter"),
-        "entrypoint": entrypoint,
-        "runtime": runtime.value,
-    }
-    secrets = {name: Path(path) for name, path in _pairs(secret, "--secret").items()}
+    secrets = _secrets(secret)
+    overrides = options.overrides(
+        name=name, preset=preset, method=method, url=url, output_image=output_image
+    )
+    parameters = _pairs(parameter, "--parameter")
     if resume:
-        _finish(_resume(here, files, secrets, runtime, output), output)
+        _warn_of_no_effect(overrides, parameters, entrypoint)
+        _resume(here, files or [], secrets, runtime, output)
         return
     if not files:
         raise InputError("FILE: missing; name a Workspace or Workflow file, or say --resume")
     texts = workspaces.read_texts([Path(file) for file in files])
-    if not _holds_workspace(texts):
-        documents = _documents(texts)
-        run_name = name or _random_name(_name_of(documents))
-        _finish(_run(here, documents, run_name, secrets, output, **given), output)
-        return
-    planned = workspaces.load(
-        texts,
-        overrides=options.overrides(
-            name=name, preset=preset, method=method, url=url, output_image=output_image
-        ),
-        allow_loopback=allow_loopback,
-        must_be_final=True,
-        on_this_machine=True,
-    )
-    _check_weights(planned, here)
-    workspaces.print_warnings(planned)
-    arguments = {
-        "provider": "local",
-        "deploy-to": "process",
-        "services-dir": str(here.services_dir),
-        **to_parameters(planned.workspace, allow_loopback=allow_loopback),
-    }
-    run_name = _random_name(planned.workspace.name)
-    push_secret = planned.workspace.push_secret
-    if push_secret:
-        secrets.setdefault(push_secret, _docker_login(here, run_name, push_secret))
-    document = manifests.workflow(arguments)
-    _finish(_run(here, [document], run_name, secrets, output, **given), output)
-
-
-def _run(
-    here: Home,
-    documents: list[dict[str, Any]],
-    name: str,
-    secrets: Mapping[str, Path],
-    output: Output | None,
-    **given: Any,
-) -> dict[str, Any]:
+    if runnable.holds_workspace(texts):
+        start = runnable.from_workspace(
+            texts, here, overrides=overrides, allow_loopback=allow_loopback
+        )
+    else:
+        _refuse_overrides(overrides)
+        start = runnable.from_documents(texts, name)
     with _view(output) as view:
-        return run_workflow(documents, _options(here, name, secrets, view, **given))
+        workflow = run_workflow(
+            start.documents,
+            _options(
+                here,
+                start.name,
+                {**start.secrets, **secrets},
+                view,
+                parameters=parameters,
+                entrypoint=entrypoint,
+                runtime=runtime.value,
+            ),
+        )
+    _finish(workflow, output)
 
 
 def _resume(
     here: Home,
-    names: Sequence[str] | None,
+    names: Sequence[str],
     secrets: Mapping[str, Path],
     runtime: Runtime,
     output: Output | None,
-) -> dict[str, Any]:
-    found = find_unfinished(here, _resumed_name(names))
-    login = found.directory / "secrets"
-    known = {path.name: path for path in login.glob("*/")}
+) -> None:
+    name = _resumed_name(names)
+    if name is not None and (running := find_run(here, name)).is_suspended:
+        request_resume(running.directory)
+        print(f"run {running.name}: asked to go on")
+        return
+    found = find_unfinished(here, name)
+    login = {path.name: path for path in found.directory.glob("secrets/*/")}
     with _view(output) as view:
-        return resume_workflow(
-            _options(here, found.name, {**known, **secrets}, view, runtime=runtime.value)
+        workflow = resume_workflow(
+            _options(here, found.name, {**login, **secrets}, view, runtime=runtime.value)
         )
+    _finish(workflow, output)
 
 
-def _resumed_name(names: Sequence[str] | None) -> str | None:
+def _resumed_name(names: Sequence[str]) -> str | None:
     """The name that is meant: a run's, a workspace's, or that in a workspace file."""
-    if not names:
-        return None
     paths = [Path(name) for name in names if Path(name).is_file()]
-    if not paths:
-        return names[0]
-    return _name_of(_documents(workspaces.read_texts(paths)))
+    if paths and len(paths) == len(names):
+        return runnable.name_in(workspaces.read_texts(paths))
+    if len(names) > 1:
+        raise InputError(f"--resume {' '.join(names)}: accepted is one name, or files")
+    return names[0] if names else None
 
 
 def _options(
@@ -187,7 +172,11 @@ class _ViewListener:
         self._view = view
 
     def on_workflow(self, workflow: dict[str, Any]) -> None:
-        self._view.changed(workflow)
+        try:
+            self._view.changed(workflow)
+        except BrokenPipeError:
+            # Whoever read along, such as head, has left; the run goes on.
+            self._view = SilentView()
 
     def on_node(self, node: dict[str, Any]) -> None:
         pass
@@ -203,81 +192,71 @@ def _view(output: Output | None) -> View:
 
 def _finish(workflow: dict[str, Any], output: Output | None) -> None:
     """Print the results, and leave with the exit code that the phase means."""
+    with contextlib.suppress(BrokenPipeError):
+        if output:
+            print_record(workflow, output)
+        else:
+            _print_results(console(), workflow)
     status = workflow["status"]
-    if output:
-        print_record(workflow, output)
-    else:
-        _print_results(console(), workflow)
     if status["phase"] == "Succeeded":
         return
-    raise typer.Exit(INTERRUPTED if _was_interrupted(status) else RUN_FAILED)
+    raise typer.Exit(INTERRUPTED if _was_stopped(status) else RUN_FAILED)
 
 
 def _print_results(screen: Console, workflow: dict[str, Any]) -> None:
     name, status = workflow["metadata"]["name"], workflow["status"]
+    succeeded = status["phase"] == "Succeeded"
     screen.print(f"\n{name}: {status['phase']}", style="bold")
-    if status.get("message"):
-        screen.print(status["message"], markup=False, soft_wrap=True)
+    if not succeeded and status.get("message"):
+        screen.print(last_line(status["message"]), markup=False, soft_wrap=True)
     for key, value in outputs_of(workflow).items():
         if value:
             screen.print(f"{key + ':':<12} {value}", markup=False, soft_wrap=True)
-    if status["phase"] != "Succeeded":
-        screen.print(
-            f"logs: argotune logs {name}\ngo on with it: argotune run --resume {name}", markup=False
+    if not succeeded:
+        screen.print(f"logs: argotune logs {name}", soft_wrap=True)
+        screen.print(f"go on with it: argotune run --resume {name}", soft_wrap=True)
+
+
+def _was_stopped(status: Mapping[str, Any]) -> bool:
+    """By Ctrl-C, SIGTERM or `argotune stop`; the words are Argo's."""
+    return str(status.get("message", "")).startswith("Stopped with strategy ")
+
+
+def _warn_of_no_effect(
+    overrides: Mapping[str, str], parameters: Mapping[str, str], entrypoint: str | None
+) -> None:
+    flags = _flags(overrides)
+    flags += ["--parameter"] if parameters else []
+    flags += ["--entrypoint"] if entrypoint else []
+    if flags:
+        print(
+            f"warning: {', '.join(flags)}: without effect; a resumed run keeps what it was"
+            " started with",
+            file=sys.stderr,
         )
 
 
-def _was_interrupted(status: Mapping[str, Any]) -> bool:
-    return "interrupt" in status.get("message", "").lower()
+def _refuse_overrides(overrides: Mapping[str, str]) -> None:
+    flags = _flags({flag: text for flag, text in overrides.items() if flag != "name"})
+    if flags:
+        raise InputError([f"{flag}: for a Workspace, and the files hold none" for flag in flags])
 
 
-def _check_weights(planned: workspaces.Planned, here: Home) -> None:
-    model = planned.plan.model
-    directory = cache_path(here.models_dir, model.repository, model.revision)
-    if model.source == "cache" and not is_complete(directory):
-        raise CliError(
-            f"the weights of preset {model.preset} are not in {directory}; `make tiny` makes them"
-        )
+def _flags(overrides: Mapping[str, str]) -> list[str]:
+    return ["--url" if flag == "urls" else f"--{flag}" for flag in overrides]
 
 
-def _docker_login(here: Home, run_name: str, secret: str) -> Path:
-    """A directory like the cluster's Secret, whose one file is this user's docker login."""
-    own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
-    directory = here.runs_dir / run_name / "secrets" / secret
-    directory.mkdir(parents=True, exist_ok=True)
-    if own.exists():
-        (directory / ".dockerconfigjson").symlink_to(own)
-    return directory
-
-
-def _holds_workspace(texts: Sequence[tuple[str, str]]) -> bool:
-    """Whether a line says so; the files are not parsed yet, and may be wrong."""
-    lines = (line.split("#")[0].split() for _, text in texts for line in text.splitlines())
-    return any(words in (["kind:", "Workspace"], ["kind:", '"Workspace"']) for words in lines)
-
-
-def _documents(texts: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    return [document for source, text in texts for document in parse_documents(text, source)]
-
-
-def _name_of(documents: Sequence[Mapping[str, Any]]) -> str:
-    """The name of the workspace or workflow among the documents."""
-    for document in documents:
-        if document["kind"] in ("Workspace", "Workflow", "WorkflowTemplate", "CronWorkflow"):
-            metadata = document.get("metadata") or {}
-            name = metadata.get("name") or metadata.get("generateName") or "workflow"
-            return str(name).rstrip("-")
-    return "workflow"
-
-
-def _random_name(prefix: str) -> str:
-    """Argo's way to make a name of a generateName."""
-    alphabet = string.ascii_lowercase + string.digits
-    return f"{prefix}-{''.join(random.choices(alphabet, k=5))}"
+def _secrets(given: Sequence[str] | None) -> dict[str, Path]:
+    secrets = {name: Path(path) for name, path in _pairs(given, "--secret").items()}
+    missing = [f"{name}={path}" for name, path in secrets.items() if not path.exists()]
+    if missing:
+        raise InputError([f"--secret {text}: no such file or directory" for text in missing])
+    return secrets
 
 
 def _pairs(given: Sequence[str] | None, flag: str) -> dict[str, str]:
-    wrong = [text for text in given or [] if "=" not in text]
+    pairs = {text: text.partition("=") for text in given or []}
+    wrong = [text for text, (name, equals, _) in pairs.items() if not name or not equals]
     if wrong:
         raise InputError([f"{flag} {text!r}: accepted is NAME=VALUE" for text in wrong])
-    return {text.partition("=")[0]: text.partition("=")[2] for text in given or []}
+    return {name: value for name, _, value in pairs.values()}

@@ -13,6 +13,10 @@ from workflows.engine.errors import EngineError
 from workflows.engine.record import is_running, load_record
 
 WORKSPACE_LABEL = "argotune.dev/workspace"
+_TEMPLATE_LABELS = (
+    "workflows.argoproj.io/workflow-template",
+    "workflows.argoproj.io/cluster-workflow-template",
+)
 _ENDED_WELL = "Succeeded"
 
 
@@ -29,10 +33,13 @@ class LocalRun:
 
     @property
     def workspace(self) -> str:
-        """The workspace that it tunes; a foreign workflow goes by its generateName or name."""
+        """The workspace that it tunes; a foreign workflow goes by what its name was made from."""
         metadata = self.workflow["metadata"]
-        own_name = str(metadata.get("generateName", self.name)).rstrip("-")
-        return str(metadata.get("labels", {}).get(WORKSPACE_LABEL, own_name))
+        labels = metadata.get("labels", {})
+        for label in (WORKSPACE_LABEL, *_TEMPLATE_LABELS):
+            if label in labels:
+                return str(labels[label])
+        return str(metadata.get("generateName", self.name)).rstrip("-")
 
     @property
     def status(self) -> Mapping[str, Any]:
@@ -46,6 +53,16 @@ class LocalRun:
         if phase in ("Pending", "Running") and not is_running(self.directory):
             return "Interrupted"
         return phase
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether it waits for somebody to let it go on."""
+        waiting = any(
+            node["type"] == "Suspend" and node["phase"] == "Running"
+            for node in self.status.get("nodes", {}).values()
+        )
+        spec = self.status.get("storedWorkflowTemplateSpec", {})
+        return self.phase == "Running" and (waiting or bool(spec.get("suspend")))
 
     @property
     def resumable(self) -> bool:
@@ -82,9 +99,10 @@ def find_run(home: Home, name: str) -> LocalRun:
 
 def find_unfinished(home: Home, name: str | None) -> LocalRun:
     """The newest run that can be resumed, of a run's or workspace's name where one is given."""
-    runs = [run for run in local_runs(home) if name in (None, run.name, run.workspace)]
-    for run in runs:
-        if run.resumable:
+    newest = find_run(home, name) if name else None
+    for run in local_runs(home):
+        if name in (None, run.name, run.workspace) and run.resumable:
             return run
-    of_name = f" of {name!r}" if name else ""
-    raise InputError(f"nothing to resume: no run{of_name} was interrupted or failed")
+    if newest is None:
+        raise InputError("nothing to resume: no run was interrupted or failed")
+    raise InputError(f"nothing to resume: {newest.name} is {newest.phase}")

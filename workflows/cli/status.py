@@ -18,7 +18,7 @@ from workflows.cli.rows import age, seconds_between, step_rows, utc_now
 from workflows.cli.runs import LocalRun, find_run, local_runs
 from workflows.cli.view import steps_table
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 class Output(StrEnum):

@@ -12,7 +12,7 @@ from workflows.cli.home import Home, home
 from workflows.cli.runs import local_runs
 from workflows.engine.record import request_stop
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from workflows.cli.errors import InputError
 from workflows.workspace.model import Workspace
 from workflows.workspace.translate import to_parameters
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
@@ -21,7 +21,11 @@ _MARKS = {
     "Skipped": ("○", "dim"),
     "Omitted": ("○", "dim"),
     "Pending": ("◷", "yellow"),
+    "Retrying": ("◷", "yellow"),
+    "Suspended": ("‖", "yellow"),
 }
+_FAILED = ("Failed", "Error")
+_BAR_COLUMNS = 24
 
 
 class View(Protocol):
@@ -59,6 +63,7 @@ class PlainView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._seen: dict[str, tuple[str, int]] = {}
+        """Step's id -> what was printed of it last."""
 
     def __enter__(self) -> PlainView:
         return self
@@ -69,10 +74,9 @@ class PlainView:
     def changed(self, workflow: Mapping[str, Any]) -> None:
         for row in step_rows(workflow, utc_now()):
             now = (f"{row.phase} {row.attempts}", _tenths(row))
-            before = self._seen.get(row.name, ("", 0))
-            if now == before or row.phase == "Pending":
+            if now == self._seen.get(row.id) or _is_not_news(row):
                 continue
-            self._seen[row.name] = now
+            self._seen[row.id] = now
             self._console.print(_line(row), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -80,7 +84,6 @@ class LiveView:
     """The table of steps with bars; what was printed above it stays."""
 
     def __init__(self, console: Console) -> None:
-        self._rows: list[StepRow] = []
         self._workflow: Mapping[str, Any] = {}
         self._spinners: dict[str, Spinner] = {}
         self._live = Live(
@@ -98,64 +101,73 @@ class LiveView:
         self._workflow = workflow
 
     def _render(self) -> RenderableType:
-        rows = step_rows(self._workflow, utc_now())
-        return Group(steps_table(rows, self._mark))
+        return steps_table(step_rows(self._workflow, utc_now()), self._mark)
 
     def _mark(self, row: StepRow) -> RenderableType:
         if row.phase == "Running":
-            return self._spinners.setdefault(row.name, Spinner("dots", style="cyan"))
+            return self._spinners.setdefault(row.id, Spinner("dots", style="cyan"))
         return mark(row)
 
 
-def steps_table(rows: list[StepRow], marked: Any = None) -> Table:
-    """The steps as a table without borders."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(width=1)
-    table.add_column(min_width=10)
-    table.add_column(width=24)
-    table.add_column(justify="right", min_width=5)
-    table.add_column(overflow="fold", style="dim")
-    for row in rows:
-        table.add_row(
-            (marked or mark)(row),
-            row.name,
-            _bar(row),
-            ""
-            if row.seconds is None or row.phase in ("Skipped", "Omitted")
-            else _clock(row.seconds),
-            _note(row),
-        )
-    return table
-
-
-def mark(row: StepRow) -> Text:
+def mark(row: StepRow) -> RenderableType:
     """The phase as one sign."""
     sign, style = _MARKS.get(row.phase, ("…", "cyan"))
     return Text(sign, style=style)
 
 
+def steps_table(
+    rows: list[StepRow], marked: Callable[[StepRow], RenderableType] = mark
+) -> RenderableType:
+    """The steps as a table without borders."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(width=1)
+    table.add_column(min_width=10, max_width=40)
+    table.add_column(width=_BAR_COLUMNS)
+    table.add_column(justify="right", min_width=5)
+    table.add_column(overflow="fold")
+    for row in rows:
+        time = "" if row.seconds is None else _clock(row.seconds)
+        # A text of its own: brackets in a str would be read as rich's markup.
+        note = Text(_note(row), style="red" if row.phase in _FAILED else "dim")
+        table.add_row(marked(row), Text(row.name), _bar(row), time, note)
+    return table
+
+
 def _bar(row: StepRow) -> RenderableType:
     if row.phase == "Succeeded":
-        return ProgressBar(total=1, completed=1, width=24)
-    if row.total:
-        return ProgressBar(total=row.total, completed=row.done, width=24)
-    if row.phase == "Running":
-        return ProgressBar(total=None, pulse=True, width=24)
-    return Text(row.phase.lower(), style="dim")
+        return _progress_bar(1, 1)
+    if row.phase != "Running":
+        return Text(row.phase.lower(), style="dim")
+    return _progress_bar(row.done, row.total) if row.total > 1 else _progress_bar(0, None)
+
+
+def _progress_bar(done: int, total: int | None) -> ProgressBar:
+    """Without a total a light runs through it. Rich's own colour for the unfinished is red."""
+    return ProgressBar(
+        total=total,
+        completed=done,
+        width=_BAR_COLUMNS,
+        complete_style="cyan",
+        finished_style="green",
+        pulse_style="cyan",
+    )
 
 
 def _note(row: StepRow) -> str:
-    tries = f"try {row.attempts}. " if row.attempts > 1 else ""
-    return f"{tries}{row.message}".strip()
+    number = f"try {row.attempts}" if row.attempts > 1 or row.phase == "Retrying" else ""
+    return ": ".join(filter(None, [number, row.message]))
 
 
 def _line(row: StepRow) -> str:
-    time = "" if row.seconds is None else f" {_clock(row.seconds)}"
-    note = f"  {_note(row)}" if _note(row) else ""
+    time = "" if row.seconds is None else _clock(row.seconds)
     if row.phase == "Running":
-        step = f" {_share(row)}" if row.total > 1 else ""
-        return f"{row.name:<10} running{step}{time if step else ''}{note}"
-    return f"{row.name:<10} {row.phase.lower()}{time}{note}"
+        time = f"{_share(row)} {time}" if row.total > 1 else ""
+    said = row.phase.lower() if row.phase == "Retrying" else f"{row.phase.lower()} {time}".strip()
+    return "  ".join(filter(None, [f"{row.name:<10} {said}", _note(row)]))
+
+
+def _is_not_news(row: StepRow) -> bool:
+    return row.phase == "Pending" and not row.message
 
 
 def _share(row: StepRow) -> str:
@@ -164,7 +176,7 @@ def _share(row: StepRow) -> str:
 
 
 def _tenths(row: StepRow) -> int:
-    return 10 * row.done // row.total if row.total and row.phase == "Running" else 0
+    return 10 * row.done // row.total if row.total > 1 and row.phase == "Running" else 0
 
 
 def _clock(seconds: float) -> str:
