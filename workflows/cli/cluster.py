@@ -50,6 +50,20 @@ class Cluster:
         text = (found.data or {}).get("training_config.yaml")
         return None if text is None else str(text)
 
+    def create_secret(self, secret: dict[str, Any], namespace: str | None) -> None:
+        """Create the Secret; one of its name is there already when a run used it before."""
+        api = client.CoreV1Api(self._connect())
+        body: Any = secret  # The client takes manifests too, its types do not say so.
+        try:
+            api.create_namespaced_secret(
+                self._in(namespace), body, _request_timeout=_TIMEOUT_SECONDS
+            )
+        except ApiException as error:
+            if error.status != 409:
+                raise _explained(error, f"Secret {secret['metadata']['name']}") from error
+        except urllib3.exceptions.HTTPError as error:
+            raise self._unreachable(error) from error
+
     def create_workflow(self, workflow: dict[str, Any], namespace: str | None) -> Created:
         """Create the Workflow, every field of it checked by the server."""
         api = client.CustomObjectsApi(self._connect())

@@ -20,6 +20,10 @@ class Home:
         """One directory per local run, named like its Workflow."""
         return self.root / "runs"
 
+    def secret_dir(self, run: str, secret: str) -> Path:
+        """What stands for a Secret in one run."""
+        return self.runs_dir / run / "secrets" / secret
+
     @property
     def claims_dir(self) -> Path:
         """The local engine's PersistentVolumeClaims, one directory each."""

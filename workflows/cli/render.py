@@ -8,6 +8,7 @@ import typer
 
 from workflows.cli import manifests, options, workspaces
 from workflows.cli.errors import InputError
+from workflows.cli.url_secret import split_urls
 from workflows.workspace.translate import to_parameters
 
 app = typer.Typer(add_completion=False)
@@ -37,8 +38,11 @@ def render(
     volume_size: options.VolumeSize = None,
     storage_class: options.StorageClass = None,
 ) -> None:
-    """Print the Argo Workflow of a workspace; it stands alone and needs nothing installed but
-    Argo, the service accounts and the images."""
+    """Print a workspace as an Argo Workflow.
+
+    It stands alone: it needs nothing in the cluster but Argo, the service accounts and the images.
+    Dataset URLs with a query come with a Secret that holds them, for they may contain tokens.
+    """
     if template_ref and schedule:
         raise InputError("--template-ref and --schedule: take one; a schedule is a reference too")
     planned = workspaces.load(
@@ -58,7 +62,9 @@ def render(
     )
     workspaces.print_warnings(planned)
     workspace = planned.workspace
-    arguments = to_parameters(workspace, allow_loopback=allow_loopback)
+    arguments, secret = split_urls(
+        workspace.name, workspace.urls, to_parameters(workspace, allow_loopback=allow_loopback)
+    )
     if schedule:
         document = manifests.cron_workflow(arguments, schedule)
     elif template_ref:
@@ -69,4 +75,4 @@ def render(
             volume_size=workspace.options.volume_size,
             storage_class=workspace.options.storage_class,
         )
-    print(manifests.dump(document), end="")
+    print(manifests.dump(*([secret] if secret else []), document), end="")

@@ -131,10 +131,10 @@ def _resume(
         print(f"run {running.name}: asked to go on")
         return
     found = find_unfinished(here, name)
-    login = {path.name: path for path in found.directory.glob("secrets/*/")}
+    kept = {path.name: path for path in here.secret_dir(found.name, "").glob("*/")}
     with _view(output) as view:
         workflow = resume_workflow(
-            _options(here, found.name, {**login, **secrets}, view, runtime=runtime.value)
+            _options(here, found.name, {**kept, **secrets}, view, runtime=runtime.value)
         )
     _finish(workflow, output)
 

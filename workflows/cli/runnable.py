@@ -15,6 +15,7 @@ from steps.common.model_cache import cache_path, is_complete
 from workflows.cli import manifests, workspaces
 from workflows.cli.errors import CliError, InputError
 from workflows.cli.home import Home
+from workflows.cli.url_secret import split_urls
 from workflows.engine.load import parse_documents
 from workflows.workspace.checks import is_dns_subdomain
 from workflows.workspace.translate import to_parameters
@@ -64,19 +65,24 @@ def from_workspace(
     )
     _check_weights(planned, here)
     workspaces.print_warnings(planned)
-    arguments = {
-        "provider": "local",
-        "deploy-to": "process",
-        "services-dir": str(here.services_dir),
-        **to_parameters(planned.workspace, allow_loopback=allow_loopback),
-    }
-    name = _random_name(planned.workspace.name)
-    secret = planned.workspace.push_secret
-    return Runnable(
-        name=name,
-        documents=[manifests.workflow(arguments)],
-        secrets={secret: _docker_login(here, name, secret)} if secret else {},
+    workspace = planned.workspace
+    name = _random_name(workspace.name)
+    arguments, url_secret = split_urls(
+        workspace.name,
+        workspace.urls,
+        {
+            "provider": "local",
+            "deploy-to": "process",
+            "services-dir": str(here.services_dir),
+            **to_parameters(workspace, allow_loopback=allow_loopback),
+        },
     )
+    secrets = {}
+    if workspace.push_secret:
+        secrets[workspace.push_secret] = _docker_login(here, name, workspace.push_secret)
+    if url_secret:
+        secrets[url_secret["metadata"]["name"]] = _secret_files(here, name, url_secret)
+    return Runnable(name=name, documents=[manifests.workflow(arguments)], secrets=secrets)
 
 
 def from_documents(texts: Texts, name: str | None) -> Runnable:
@@ -153,8 +159,17 @@ def _check_weights(planned: workspaces.Planned, here: Home) -> None:
 def _docker_login(here: Home, run_name: str, secret: str) -> Path:
     """A directory like the cluster's Secret, whose one file is this user's docker login."""
     own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
-    directory = here.runs_dir / run_name / "secrets" / secret
-    directory.mkdir(parents=True, exist_ok=True)
+    directory = here.secret_dir(run_name, secret)
+    directory.mkdir(parents=True)
     if own.exists():
         (directory / ".dockerconfigjson").symlink_to(own)
+    return directory
+
+
+def _secret_files(here: Home, run_name: str, secret: Document) -> Path:
+    """The Secret as a directory that only this user reads: it stays out of the run's record."""
+    directory = here.secret_dir(run_name, secret["metadata"]["name"])
+    directory.mkdir(parents=True, mode=0o700)
+    for key, text in secret["stringData"].items():
+        (directory / key).write_text(text)
     return directory

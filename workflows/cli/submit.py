@@ -8,6 +8,7 @@ import typer
 
 from workflows.cli import manifests, options, workspaces
 from workflows.cli.errors import InputError
+from workflows.cli.url_secret import split_urls
 from workflows.workspace.model import Workspace
 from workflows.workspace.translate import to_parameters
 
@@ -64,7 +65,9 @@ def submit(
     workspace = planned.workspace
     _check_for_cluster(workspace)
     workspaces.print_warnings(planned)
-    arguments = to_parameters(workspace, allow_loopback=allow_loopback)
+    arguments, secret = split_urls(
+        workspace.name, workspace.urls, to_parameters(workspace, allow_loopback=allow_loopback)
+    )
     if template_ref:
         document = manifests.workflow_from_template(arguments)
     else:
@@ -73,7 +76,9 @@ def submit(
             volume_size=workspace.options.volume_size,
             storage_class=workspace.options.storage_class,
         )
-    created = cluster.create_workflow(document, namespace or workspace.namespace)
+    if secret:
+        cluster.create_secret(secret, workspace.namespace)
+    created = cluster.create_workflow(document, workspace.namespace)
     print(f"workflow.argoproj.io/{created.name} created in namespace {created.namespace}")
     print(f"watch it: argo watch -n {created.namespace} {created.name}")
 
