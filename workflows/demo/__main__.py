@@ -16,13 +16,14 @@ from steps.common.services import read_service
 from workflows.cli.chat import ask
 from workflows.cli.errors import CliError
 from workflows.cli.home import Home, home
-from workflows.demo.dataset import question, write_dataset
+from workflows.demo.dataset import write_dataset
 from workflows.demo.server import serving
 
 NAME = "python-docs"
 WORKSPACE = Path(__file__).parent / "workspace.yaml"
 PORT = 8765
-_ASKED = ("json.dumps", "os.path.basename", "shutil.rmtree")
+_ASKED = ("What does json.dumps do?", "Explain math.sqrt.", "Tell me about shutil.rmtree.")
+_NEXT = "What is textwrap.dedent for?"
 
 
 def main(arguments: list[str]) -> int:
@@ -92,16 +93,15 @@ def _compare(console: Console, here: Home) -> None:
     if service is None:
         raise CliError(f"no service {NAME}: `argotune status {NAME}` says why")
     base = model_preset("tiny").repository
-    for name in _ASKED:
-        prompt = question(name)
+    for prompt in _ASKED:
         console.print(f"\n[bold]{prompt}[/bold]")
         console.print(f"  base:  {_line(ask(service, prompt, model=base))}", markup=False)
         console.print(f"  tuned: {_line(ask(service, prompt))}", markup=False, style="green")
     console.print(
         f"\nIt goes on answering at {service.endpoint}:\n"
-        f'  .venv/bin/argotune chat {NAME} "{question("math.sqrt")}"\n'
+        f'  .venv/bin/argotune chat {NAME} "{_NEXT}"\n'
         f"  curl {service.endpoint}/chat -H 'Content-Type: application/json'"
-        f' -d \'{{"prompt": "{question("math.sqrt")}"}}\'\n'
+        f' -d \'{{"prompt": "{_NEXT}"}}\'\n'
         f"  .venv/bin/argotune status\n"
         f"  .venv/bin/argotune stop {NAME}",
         markup=False,
