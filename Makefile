@@ -11,7 +11,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 ARGOTUNE := .venv/bin/argotune
 MODELS := $(ARGOTUNE_HOME)/claims/argotune-models
 
-.PHONY: help setup tiny demo test check fix golden e2e bench clean
+.PHONY: help setup tiny demo test check lint fix golden e2e bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 12
@@ -36,14 +36,16 @@ demo: setup  ## The whole pipeline on this machine: data, tuning, image, service
 test: setup  ## All tests that need no cluster
 	.venv/bin/pytest
 
-check: setup  ## Format, lint, types, import contracts, golden files, tests; changes nothing
+check: lint  ## Format, lint, types, import contracts, golden files, tests; changes nothing
+	.venv/bin/pytest --quiet
+
+lint: setup  ## What `check` does before the tests
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/python -m workflows.templates --check
 	.venv/bin/python -m workflows.workspace.reference --check
-	.venv/bin/pytest --quiet
 
 fix: setup  ## Format and mend what can be mended
 	.venv/bin/ruff check --fix .

@@ -76,11 +76,14 @@ def parse_fields(cls: type[T], values: Mapping[str, str]) -> T:
 
 
 def text_of(value: object) -> str:
-    """A field's value as the text that `parse_fields` reads back and Argo shows."""
+    """A field's value as the text that `parse_fields` reads back and Argo shows; floats have six
+    digits."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.6g}"
     if isinstance(value, tuple | list):
         return json.dumps(list(value), ensure_ascii=False)
     return str(value)

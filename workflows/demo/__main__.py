@@ -95,8 +95,12 @@ def _compare(console: Console, here: Home) -> None:
     base = model_preset("tiny").repository
     for prompt in _ASKED:
         console.print(f"\n[bold]{prompt}[/bold]")
-        console.print(f"  base:  {_line(ask(service, prompt, model=base))}", markup=False)
-        console.print(f"  tuned: {_line(ask(service, prompt))}", markup=False, style="green")
+        console.print(
+            f"  base:  {_line(ask(service, prompt, model=base))}", markup=False, soft_wrap=True
+        )
+        console.print(
+            f"  tuned: {_line(ask(service, prompt))}", markup=False, style="green", soft_wrap=True
+        )
     console.print(
         f"\nIt goes on answering at {service.endpoint}:\n"
         f'  .venv/bin/argotune chat {NAME} "{_NEXT}"\n'
