@@ -14,19 +14,26 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+BASE = "argotune/tiny"
+"""The base model's id."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     flags: argparse.Namespace
 
     def do_GET(self) -> None:
         name = "another" if self.flags.mode == "mute" else self.flags.name
-        self._answer(200, {"object": "list", "data": [{"id": name}]})
+        self._answer(200, {"object": "list", "data": [{"id": name}, {"id": BASE}]})
 
     def do_POST(self) -> None:
         if self.flags.mode == "broken":
             self._answer(500, {"error": {"message": "out of memory"}})
             return
-        prompt = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["prompt"]
+        question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        prompt = question["prompt"]
+        if question.get("model") == BASE:
+            self._answer(200, {"response": f"{prompt} asked of {BASE}"})
+            return
         files = sorted(path.name for path in Path(self.flags.adapter_dir).iterdir())
         self._answer(200, {"response": f"{prompt} {' '.join(files)} {self.flags.model_dir}"})
 

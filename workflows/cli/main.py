@@ -84,15 +84,15 @@ def _argotune(
     pass
 
 
-def main() -> NoReturn:
-    """Run the command line and exit."""
-    exit_code = _run()
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line, by default this process's, and exit."""
+    exit_code = _run(arguments)
     sys.exit(_flush() or exit_code)
 
 
-def _run() -> int:
+def _run(arguments: Sequence[str] | None) -> int:
     try:
-        app()
+        app(arguments, prog_name="argotune")
     except SystemExit as exit_:
         return int(exit_.code or 0)
     except (CliError, EngineError, WorkspaceError) as error:

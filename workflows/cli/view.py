@@ -73,10 +73,13 @@ class PlainView:
 
     def changed(self, workflow: Mapping[str, Any]) -> None:
         for row in step_rows(workflow, utc_now()):
-            now = (f"{row.phase} {row.attempts}", _tenths(row))
-            if now == self._seen.get(row.id) or _is_not_news(row):
+            state, tenths = f"{row.phase} {row.attempts}", _tenths(row)
+            seen_state, seen_tenths = self._seen.get(row.id, ("", 0))
+            if state == seen_state and tenths <= seen_tenths:
                 continue
-            self._seen[row.id] = now
+            if row.phase == "Pending" and not row.message:
+                continue
+            self._seen[row.id] = (state, tenths)
             self._console.print(_line(row), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -164,10 +167,6 @@ def _line(row: StepRow) -> str:
         time = f"{_share(row)} {time}" if row.total > 1 else ""
     said = row.phase.lower() if row.phase == "Retrying" else f"{row.phase.lower()} {time}".strip()
     return "  ".join(filter(None, [f"{row.name:<10} {said}", _note(row)]))
-
-
-def _is_not_news(row: StepRow) -> bool:
-    return row.phase == "Pending" and not row.message
 
 
 def _share(row: StepRow) -> str:

@@ -1,0 +1,42 @@
+"""The command, a directory to stand in, and workflows to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.workflows.cli.command import Argotune, Processes
+
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def argotune(capsys: pytest.CaptureFixture[str]) -> Argotune:
+    return Argotune(capsys)
+
+
+@pytest.fixture
+def start() -> Iterator[Processes]:
+    processes = Processes()
+    yield processes
+    processes.end()
+
+
+@pytest.fixture
+def home_dir(tmp_path: Path) -> Path:
+    """$ARGOTUNE_HOME of this test."""
+    return tmp_path / "argotune-home"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a file, and get its path."""
+
+    def write_file(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write_file

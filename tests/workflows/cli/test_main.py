@@ -1,0 +1,176 @@
+"""What all commands share: help, exit codes, quick starts and pipes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.workflows.cli.command import Argotune, Processes, environment, finish, leave, wait_until
+from tests.workflows.cli.conftest import Write
+from tests.workflows.cli.documents import GREETING, shell, workflow
+
+COMMANDS = ("run", "submit", "render", "plan", "presets", "status", "logs", "stop", "chat")
+HEAVY = {
+    "bitsandbytes",
+    "fastapi",
+    "hera",
+    "httpx",
+    "huggingface_hub",
+    "kubernetes",
+    "matplotlib",
+    "numpy",
+    "peft",
+    "pyarrow",
+    "torch",
+    "transformers",
+}
+IMPORTED = """
+import sys
+from workflows.cli.main import main
+try:
+    main(sys.argv[1:])
+finally:
+    print("imported:", *sorted(sys.modules))
+"""
+
+
+def test_help_lists_every_command_and_the_exit_codes(argotune: Argotune) -> None:
+    answer = argotune("--help")
+    assert answer.code == 0
+    listed = [line.split()[1] for line in answer.out.splitlines() if line.startswith("│ ")]
+    assert [word for word in listed if word in COMMANDS] == list(COMMANDS)
+    words = " ".join(answer.out.split())
+    assert (
+        "Exit codes: 0 well, 1 the run failed, 2 the input is wrong, 3 it cannot be done here or"
+        " now, 130 interrupted."
+    ) in words
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(argotune: Argotune, command: str) -> None:
+    answer = argotune(command, "--help")
+    assert answer.code == 0
+    assert f"Usage: argotune {command}" in answer.out
+    assert "--install-completion" not in answer.out
+
+
+def test_no_command_at_all_prints_the_help(argotune: Argotune) -> None:
+    answer = argotune()
+    assert "Usage: argotune [OPTIONS] COMMAND" in answer.out + answer.err
+    assert answer.code == 2
+
+
+def test_version(argotune: Argotune) -> None:
+    answer = argotune("--version")
+    assert answer.code == 0
+    assert answer.out.startswith("argotune ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope"], "No such command 'nope'."),
+        (["plan"], "Missing argument 'FILE...'."),
+        (["run", "--nope"], "No such option: --nope"),
+        (["run", "--output", "xml"], "Invalid value for '--output'"),
+        (["status", "--output", "xml"], "Invalid value for '--output'"),
+    ],
+)
+def test_a_mistyped_command_is_wrong_input(
+    argotune: Argotune, arguments: list[str], message: str
+) -> None:
+    answer = argotune(*arguments)
+    assert answer.code == 2
+    assert message in answer.err
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["presets"],
+        ["presets", "show", "phi-4"],
+        ["plan", "WORKSPACE"],
+        ["render", "WORKSPACE"],
+        ["run", "WORKFLOW"],
+        ["run", "--resume"],
+        ["status"],
+        ["logs", "nope"],
+        ["stop", "nope"],
+        ["chat", "nope", "Hello"],
+    ],
+    ids=" ".join,
+)
+def test_commands_that_need_no_cluster_import_nothing_heavy(
+    arguments: list[str], write: Write
+) -> None:
+    files = {
+        "WORKSPACE": str(Path("workflows/demo/workspace.yaml").absolute()),
+        "WORKFLOW": str(write("workflow.yaml", GREETING)),
+    }
+    command = [sys.executable, "-c", IMPORTED, *(files.get(text, text) for text in arguments)]
+    result = subprocess.run(
+        [*command, *(["--allow-loopback"] if "WORKSPACE" in arguments else [])],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in result.stderr
+    imported = {name.partition(".")[0] for name in result.stdout.split("imported:")[1].split()}
+    assert "workflows" in imported
+    assert imported & HEAVY == set()
+
+
+def test_a_reader_that_leaves_is_no_failure(start: Processes) -> None:
+    answer = leave(start("presets", "show", "phi-4"))
+    assert (answer.code, answer.err) == (0, "")
+
+
+def test_a_run_goes_on_when_its_reader_leaves(
+    start: Processes, write: Write, tmp_path: Path
+) -> None:
+    file = write("slow.yaml", workflow(shell("main", f"echo 1; sleep 0.5; touch {tmp_path}/end")))
+    process = start("run", file)
+    assert process.stdout is not None
+    assert process.stdout.readline() != ""
+    answer = leave(process)
+    assert (answer.code, answer.err) == (0, "")
+    assert (tmp_path / "end").exists()
+
+
+def test_a_run_that_fails_without_a_reader_says_so_with_its_exit_code(
+    start: Processes, write: Write
+) -> None:
+    answer = leave(start("run", write("bad.yaml", workflow(shell("main", "exit 7")))))
+    assert (answer.code, answer.err) == (1, "")
+
+
+@pytest.mark.parametrize("command", [["presets"], ["presets", "show", "phi-4"], ["--help"]])
+def test_a_full_disk_behind_the_output_is_told_in_one_line(
+    start: Processes, command: list[str]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        answer = finish(start(*command, stdout=full))
+    assert (answer.code, answer.errors) == (3, ["No space left on device"])
+
+
+def test_ctrl_c_is_exit_code_130_and_no_traceback(
+    start: Processes, write: Write, home_dir: Path
+) -> None:
+    run = start("run", write("slow.yaml", workflow(shell("main", "echo started; sleep 60"))))
+    wait_until(lambda: any(home_dir.glob("runs/*/logs/*.log")))
+    following = start("logs", "greet", "--follow")
+    assert following.stdout is not None
+    assert following.stdout.readline() != ""
+    following.send_signal(signal.SIGINT)
+    answer = finish(following)
+    assert (answer.code, answer.err) == (130, "")
+    run.send_signal(signal.SIGINT)
+    assert finish(run).code == 130

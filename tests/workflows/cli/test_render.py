@@ -1,0 +1,172 @@
+"""argotune render: its three forms, made of Argo's own fields and defined references."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hera.workflows import models
+
+from tests.workflows.cli.command import Argotune
+from tests.workflows.cli.conftest import Write
+from tests.workflows.cli.documents import TINY
+from tests.workflows.templates.references import tags, undefined_references
+from tests.workflows.templates.schema import unknown_fields
+from tests.workflows.workspace.helpers import CONFIG_MAP, QUICK_START, WORKSPACE, changed
+from workflows.templates.golden import RENDERED_DIR
+
+FORMS: dict[str, list[str]] = {
+    "Workflow": [],
+    "reference": ["--template-ref"],
+    "CronWorkflow": ["--schedule", "0 3 * * *"],
+}
+KINDS = {
+    "Workflow": models.Workflow,
+    "CronWorkflow": models.CronWorkflow,
+}
+SECRET_URLS = "https://example.com/a.parquet?sig=hunter2"
+
+
+def documents(text: str) -> dict[str, dict[str, Any]]:
+    """The printed documents by kind."""
+    return {document["kind"]: document for document in yaml.safe_load_all(text)}
+
+
+def argo_object(text: str) -> dict[str, Any]:
+    return next(document for kind, document in documents(text).items() if kind in KINDS)
+
+
+def arguments_of(document: dict[str, Any]) -> dict[str, str]:
+    spec = document["spec"].get("workflowSpec", document["spec"])
+    return {item["name"]: item["value"] for item in spec["arguments"]["parameters"]}
+
+
+@pytest.mark.parametrize("flags", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("substitute", [[], ["--substitute"]], ids=["as-is", "substitute"])
+def test_quick_start_is_rendered_in_every_form(
+    argotune: Argotune, write: Write, flags: list[str], substitute: list[str]
+) -> None:
+    file = write("workspace.yaml", QUICK_START)
+    answer = argotune("render", file, *flags, *substitute)
+    assert answer.code == 0
+    document = argo_object(answer.out)
+    assert unknown_fields(KINDS[document["kind"]], document) == []
+    assert undefined_references(document["spec"]) == []
+    assert arguments_of(document)["preset"] == "phi-3-mini-128k-instruct"
+    assert arguments_of(document)["instance-type"] == "Standard_NV36ads_A10_v5"
+    assert all(line.startswith("warning: ") for line in answer.err.splitlines())
+
+
+def test_a_rendered_workflow_stands_alone(argotune: Argotune, write: Write) -> None:
+    answer = argotune("render", write("workspace.yaml", WORKSPACE))
+    assert (answer.code, answer.err) == (0, "")
+    document = argo_object(answer.out)
+    assert document["metadata"]["generateName"] == "my-model-"
+    assert document["metadata"]["labels"]["argotune.dev/workspace"] == "my-model"
+    golden = yaml.safe_load((RENDERED_DIR / "finetune.yaml").read_text())
+    assert document["spec"]["templates"] == golden["spec"]["templates"]
+    arguments = arguments_of(document)
+    assert arguments["name"] == "my-model"
+    assert json.loads(arguments["urls"]) == ["https://example.com/data.parquet"]
+    assert arguments["push-secret"] == "my-secret"
+
+
+def test_a_reference_holds_arguments_only(argotune: Argotune, write: Write) -> None:
+    answer = argotune("render", write("workspace.yaml", WORKSPACE), "--template-ref")
+    document = argo_object(answer.out)
+    assert document["spec"].keys() == {"workflowTemplateRef", "arguments"}
+    assert document["spec"]["workflowTemplateRef"] == {"name": "finetune"}
+    assert tags(document) == []
+
+
+def test_a_schedule_makes_a_cron_workflow_that_skips_unchanged_data(
+    argotune: Argotune, write: Write
+) -> None:
+    answer = argotune("render", write("workspace.yaml", WORKSPACE), "--schedule", "0 3 * * *")
+    document = argo_object(answer.out)
+    assert document["metadata"]["name"] == "retrain-my-model"
+    assert document["spec"]["schedules"] == ["0 3 * * *"]
+    assert arguments_of(document)["only-if-changed"] == "true"
+
+
+def test_a_schedule_is_a_reference_already(argotune: Argotune, write: Write) -> None:
+    file = write("workspace.yaml", WORKSPACE)
+    answer = argotune("render", file, "--template-ref", "--schedule", "0 3 * * *")
+    assert answer.code == 2
+    assert answer.errors == [
+        "--template-ref and --schedule: take one; a schedule is a reference too"
+    ]
+
+
+def test_volume_size_and_storage_class_reach_the_claim(argotune: Argotune, write: Write) -> None:
+    file = write("workspace.yaml", WORKSPACE)
+    answer = argotune("render", file, "--volume-size", "7Gi", "--storage-class", "fast")
+    claim = argo_object(answer.out)["spec"]["volumeClaimTemplates"][0]["spec"]
+    assert claim["resources"]["requests"]["storage"] == "7Gi"
+    assert claim["storageClassName"] == "fast"
+
+
+def test_the_config_map_may_lie_in_a_further_file(argotune: Argotune, write: Write) -> None:
+    workspace = write("workspace.yaml", changed({"tuning/config": "my-config"}))
+    config_map = write("config-map.yaml", CONFIG_MAP)
+    answer = argotune("render", workspace, config_map)
+    assert (answer.code, answer.err) == (0, "")
+    config = yaml.safe_load(arguments_of(argo_object(answer.out))["config"])
+    assert config == {"training_config": {"LoraConfig": {"r": 8}}}
+
+
+@pytest.mark.parametrize("flags", FORMS.values(), ids=FORMS)
+def test_tokens_of_urls_are_in_a_secret_and_nowhere_else(
+    argotune: Argotune, write: Write, flags: list[str]
+) -> None:
+    text = changed({"tuning/input": {"urls": [SECRET_URLS, "https://example.com/b.parquet"]}})
+    answer = argotune("render", write("workspace.yaml", text), *flags)
+    assert answer.code == 0
+    secret, document = documents(answer.out)["Secret"], argo_object(answer.out)
+    assert json.loads(secret["stringData"]["urls.json"]) == [
+        SECRET_URLS,
+        "https://example.com/b.parquet",
+    ]
+    arguments = arguments_of(document)
+    assert arguments["urls-secret"] == secret["metadata"]["name"]
+    assert json.loads(arguments["urls"]) == [
+        "https://example.com/a.parquet",
+        "https://example.com/b.parquet",
+    ]
+    assert "hunter2" not in yaml.safe_dump(document) + answer.err
+
+
+@pytest.mark.parametrize("flags", FORMS.values(), ids=FORMS)
+def test_argo_lint_accepts_it(
+    argotune: Argotune, write: Write, tmp_path: Path, flags: list[str]
+) -> None:
+    argo = shutil.which("argo")
+    if argo is None:
+        pytest.skip("argo is not on PATH")
+    answer = argotune("render", write("workspace.yaml", QUICK_START), *flags)
+    rendered = write("rendered.yaml", answer.out)
+    template = RENDERED_DIR / "finetune.yaml"
+    result = subprocess.run(
+        [argo, "lint", "--offline", "--no-color", str(template), str(rendered)],
+        env={"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "no linting errors found" in result.stdout
+
+
+def test_rendering_for_this_machine_keeps_its_directory(
+    argotune: Argotune, write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = argotune("render", write("workspace.yaml", TINY))
+    assert answer.code == 0
+    assert arguments_of(argo_object(answer.out))["output-image"] == f"oci:{tmp_path}/dist/my-tiny"
