@@ -12,8 +12,13 @@ _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting of the developer reaches a test, and no test writes to their home."""
+def clean_environment(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No setting of the developer reaches a test, and no test writes to their home; what needs a
+    cluster keeps the settings that name it."""
+    if request.node.get_closest_marker("cluster"):
+        return
     for name in list(os.environ):
         if name.startswith(_OURS) or name in _PROXIES:
             monkeypatch.delenv(name)

@@ -29,7 +29,7 @@ def test_every_make_target_of_the_readme_exists() -> None:
     named = set(re.findall(r"`?make ([a-z0-9-]+)", README))
     assert named
     assert named <= targets
-    assert targets == {
+    assert targets >= {
         "help", "setup", "tiny", "demo", "test", "check", "fix", "golden", "e2e", "bench", "clean",
     }  # fmt: skip
 
