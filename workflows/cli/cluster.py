@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +92,9 @@ class Cluster:
             configuration.retries = False
             try:
                 config.load_kube_config(  # type: ignore[no-untyped-call]
-                    context=self._context, client_configuration=configuration
+                    config_file=_kubeconfig(),
+                    context=self._context,
+                    client_configuration=configuration,
                 )
             except (ConfigException, yaml.YAMLError, ValueError) as error:
                 what = " ".join(str(error).split()).rstrip(".")
@@ -105,7 +108,7 @@ class Cluster:
         return self._namespace or namespace or self._current_namespace()
 
     def _current_namespace(self) -> str:
-        contexts, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
+        contexts, active = config.list_kube_config_contexts(_kubeconfig())  # type: ignore[no-untyped-call]
         named = [item for item in contexts if item["name"] == self._context]
         context = (named[0] if named else active)["context"]
         return str(context.get("namespace", "default"))
@@ -114,6 +117,11 @@ class Cluster:
         # urllib3 begins with its own objects: HTTPConnection(host='...', port=...): ...
         reason = str(error).rpartition("): ")[2]
         return CliError(f"cluster {self._connect().configuration.host} does not answer: {reason}")
+
+
+def _kubeconfig() -> str:
+    """The file, or several with ':' between."""
+    return os.environ.get("KUBECONFIG") or "~/.kube/config"
 
 
 def _explained(error: ApiException, what: str) -> CliError:

@@ -25,6 +25,7 @@ _MARKS = {
     "Suspended": ("‖", "yellow"),
 }
 _FAILED = ("Failed", "Error")
+_WAITING = ("Pending", "Retrying", "Suspended")
 _BAR_COLUMNS = 24
 
 
@@ -162,11 +163,11 @@ def _note(row: StepRow) -> str:
 
 
 def _line(row: StepRow) -> str:
-    time = "" if row.seconds is None else _clock(row.seconds)
+    time = "" if row.seconds is None or row.phase in _WAITING else _clock(row.seconds)
     if row.phase == "Running":
         time = f"{_share(row)} {time}" if row.total > 1 else ""
-    said = row.phase.lower() if row.phase == "Retrying" else f"{row.phase.lower()} {time}".strip()
-    return "  ".join(filter(None, [f"{row.name:<10} {said}", _note(row)]))
+    said = " ".join(filter(None, [f"{row.name:<10}", row.phase.lower(), time]))
+    return "  ".join(filter(None, [said, _note(row)]))
 
 
 def _share(row: StepRow) -> str:
@@ -179,4 +180,9 @@ def _tenths(row: StepRow) -> int:
 
 
 def _clock(seconds: float) -> str:
-    return f"{seconds:.0f}s" if seconds < 120 else f"{int(seconds // 60)}m{int(seconds % 60):02d}s"
+    if seconds < 120:
+        return f"{seconds:.0f}s"
+    minutes = int(seconds // 60)
+    if minutes < 120:
+        return f"{minutes}m{int(seconds % 60):02d}s"
+    return f"{minutes // 60}h{minutes % 60:02d}m"

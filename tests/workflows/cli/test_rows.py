@@ -1,0 +1,131 @@
+"""The steps of a run as a person thinks of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.workflows.cli.status import END, attempt, node, retry, workflow_of
+from workflows.cli.rows import StepRow, age, last_line, step_rows
+
+NOW = datetime(2026, 1, 1, 0, 0, 10, tzinfo=UTC)
+
+
+def rows(*nodes: dict[str, object]) -> list[StepRow]:
+    return step_rows(workflow_of(*nodes), NOW)
+
+
+def test_only_steps_are_rows_and_the_ones_left_out_come_last() -> None:
+    found = rows(
+        node("one", "Running", type="DAG"),
+        node("left-out", "Skipped", type="Skipped"),
+        node("second", "Running", startedAt=END),
+        node("first", "Succeeded"),
+        node("omitted", "Omitted", type="Skipped"),
+    )
+    assert [row.name for row in found] == ["first", "second", "left-out", "omitted"]
+
+
+def test_seconds_are_from_start_to_end_or_until_now() -> None:
+    found = rows(
+        node("ended", "Succeeded"),
+        node("running", "Running"),
+        node("omitted", "Omitted", type="Skipped"),
+    )
+    assert [row.seconds for row in found] == [7, 10, None]
+
+
+def test_progress_is_done_of_total() -> None:
+    (row,) = rows(node("tune", "Running", progress="3/8"))
+    assert (row.done, row.total) == (3, 8)
+
+
+def test_all_tries_of_a_step_are_one_row() -> None:
+    (row,) = rows(
+        *retry(
+            "tune",
+            "Running",
+            attempt("tune(0)", "Failed", message="main: Error (exit code 75): cut off"),
+            attempt("tune(1)", "Running", progress="3/8"),
+        )
+    )
+    assert (row.name, row.phase, row.attempts, row.message) == ("tune", "Running", 2, "")
+    assert (row.done, row.total) == (3, 8)
+
+
+def test_between_two_tries_a_step_says_what_failed_and_how_long_it_waits() -> None:
+    (row,) = rows(
+        *retry(
+            "tune",
+            "Running",
+            attempt("tune(0)", "Failed", message="main: Error (exit code 75): error: cut off"),
+            message="Backoff for 10 seconds",
+        )
+    )
+    assert (row.phase, row.attempts) == ("Retrying", 1)
+    assert row.message == "error: cut off; backoff for 10 seconds"
+
+
+def test_the_last_try_says_why_the_step_failed() -> None:
+    (row,) = rows(
+        *retry(
+            "tune",
+            "Failed",
+            attempt("tune(0)", "Failed", message="main: Error (exit code 75): first"),
+            attempt("tune(1)", "Failed", message="main: Error (exit code 75): second"),
+            message="No more retries left",
+        )
+    )
+    assert (row.phase, row.attempts, row.message) == ("Failed", 2, "second")
+
+
+def test_a_hook_below_a_retried_step_is_no_try() -> None:
+    hook = node("tune.hooks.running", "Succeeded", nodeFlag={"hooked": True})
+    parent, first = retry("tune", "Succeeded", attempt("tune(0)", "Succeeded"))
+    parent["children"].append(hook["id"])
+    found = {row.name: row for row in rows(parent, first, hook)}
+    assert found.keys() == {"tune", "tune.hooks.running"}
+    assert found["tune"].attempts == 1
+
+
+def test_a_suspended_step_is_not_shown_as_running() -> None:
+    (row,) = rows(node("wait", "Running", type="Suspend"))
+    assert row.phase == "Suspended"
+
+
+def test_an_exit_handler_goes_by_its_template() -> None:
+    found = rows(
+        node("one.onExit", "Succeeded", templateName="release"),
+        *retry("two.onExit", "Succeeded", attempt("two.onExit(0)", "Succeeded"), templateName="x"),
+    )
+    assert [row.name for row in found] == ["release", "x"]
+
+
+def test_steps_of_one_name_stay_apart() -> None:
+    found = rows(node("a", "Running", displayName="load"), node("b", "Running", displayName="load"))
+    assert [(row.id, row.name) for row in found] == [("a", "load"), ("b", "load")]
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("", ""),
+        ("main: Error (exit code 1)", "main: Error (exit code 1)"),
+        ("main: Error (exit code 2): error: no such preset", "error: no such preset"),
+        ("main: Error (exit code 1): Traceback:\n  File x\nValueError: no\n\n", "ValueError: no"),
+        ("10%\r20%\rerror: disk full", "error: disk full"),
+        ("\x1b[31merror: red\x1b[0m", "error: red"),
+        ("Pod was active on the node longer than the deadline",) * 2,
+    ],
+)
+def test_a_message_is_cut_to_its_last_line(message: str, line: str) -> None:
+    assert last_line(message) == line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (119, "119s"), (120, "2m"), (3599, "59m"), (3600, "1h"), (86400 * 2, "2d")],
+)
+def test_age_is_written_as_kubectl_does(seconds: float, text: str) -> None:
+    assert age(seconds) == text
