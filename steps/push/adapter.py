@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import stat
-import struct
 from pathlib import Path
 
 from steps.common import log
 from steps.common.errors import PermanentError
+from steps.common.safetensors_file import safetensors_problem
 
 _LOGGER = logging.getLogger(__name__)
 
 _REQUIRED = ("adapter_config.json", "adapter_model.safetensors")
 _ACCEPTED_SUFFIXES = (".json", ".safetensors", ".jinja", ".model", ".txt", ".md")
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pickle")
-_LARGEST_HEADER_BYTES = 100_000_000
-"""The safetensors library refuses longer headers, too."""
 
 
 def adapter_files(directory: Path) -> list[Path]:
@@ -58,7 +56,7 @@ def _problem(path: Path) -> str | None:
     if path.suffix not in _ACCEPTED_SUFFIXES:
         return f"{path.name} is no file of an adapter; accepted are {', '.join(_ACCEPTED_SUFFIXES)}"
     if path.suffix == ".safetensors":
-        return _safetensors_problem(path)
+        return safetensors_problem(path)
     if path.suffix == ".json":
         return _json_problem(path)
     return None
@@ -70,34 +68,3 @@ def _json_problem(path: Path) -> str | None:
     except ValueError as error:
         return f"{path.name} is not JSON ({error})"
     return None if isinstance(value, dict) else f"{path.name} is not a JSON object"
-
-
-def _safetensors_problem(path: Path) -> str | None:
-    """Check header and offsets: https://github.com/huggingface/safetensors#format."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        header_size = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
-        if header_size > min(_LARGEST_HEADER_BYTES, size - 8):
-            return f"{path.name} is not safetensors: its header does not fit into {size} bytes"
-        header_text = file.read(header_size)
-    try:
-        header = json.loads(header_text)
-        offsets = sorted(
-            tuple(tensor["data_offsets"])
-            for name, tensor in header.items()
-            if name != "__metadata__"
-        )
-    except (ValueError, AttributeError, KeyError, TypeError):
-        return f"{path.name} is not safetensors: its header cannot be read"
-    end = 0
-    for offset in offsets:
-        if len(offset) != 2 or offset[0] != end or offset[1] < offset[0]:
-            return f"{path.name} is not safetensors: its tensors overlap or leave a gap"
-        end = offset[1]
-    if end != size - 8 - header_size:
-        return (
-            f"{path.name} is not whole: its tensors take {end} bytes, the file has "
-            f"{size - 8 - header_size}"
-        )
-    return f"{path.name} has no tensors" if not offsets else None
