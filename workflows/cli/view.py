@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from rich.console import Console, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
@@ -88,6 +89,7 @@ class LiveView:
     """The table of steps with bars; what was printed above it stays."""
 
     def __init__(self, console: Console) -> None:
+        self._console = console
         self._workflow: Mapping[str, Any] = {}
         self._spinners: dict[str, Spinner] = {}
         self._live = Live(
@@ -105,7 +107,9 @@ class LiveView:
         self._workflow = workflow
 
     def _render(self) -> RenderableType:
-        return steps_table(step_rows(self._workflow, utc_now()), self._mark)
+        table = steps_table(step_rows(self._workflow, utc_now()), self._mark)
+        # The terminal writes ^C behind the last line: in a full line that would be a new one.
+        return Constrain(table, self._console.width - len("^C"))
 
     def _mark(self, row: StepRow) -> RenderableType:
         if row.phase == "Running":

@@ -12,8 +12,8 @@ import pytest
 from tests.workflows.cli.command import Argotune, Processes, environment, finish, leave, wait_until
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import GREETING, shell, workflow
+from workflows.cli.main import COMMANDS
 
-COMMANDS = ("run", "submit", "render", "plan", "presets", "status", "logs", "stop", "chat")
 HEAVY = {
     "bitsandbytes",
     "fastapi",
@@ -42,7 +42,8 @@ def test_help_lists_every_command_and_the_exit_codes(argotune: Argotune) -> None
     answer = argotune("--help")
     assert answer.code == 0
     listed = [line.split()[1] for line in answer.out.splitlines() if line.startswith("│ ")]
-    assert [word for word in listed if word in COMMANDS] == list(COMMANDS)
+    commands = ["run", "submit", "render", "plan", "presets", "status", "logs", "stop", "chat"]
+    assert [word for word in listed if word in commands] == commands
     words = " ".join(answer.out.split())
     assert (
         "Exit codes: 0 well, 1 the run failed, 2 the input is wrong, 3 it cannot be done here or"
@@ -55,6 +56,8 @@ def test_every_command_has_help(argotune: Argotune, command: str) -> None:
     answer = argotune(command, "--help")
     assert answer.code == 0
     assert f"Usage: argotune {command}" in answer.out
+    words = " ".join(answer.out.replace("│", " ").split())
+    assert COMMANDS[command] in words, "what argotune --help says of it"
     assert "--install-completion" not in answer.out
 
 
@@ -74,6 +77,7 @@ def test_version(argotune: Argotune) -> None:
     ("arguments", "message"),
     [
         (["nope"], "No such command 'nope'."),
+        (["pln"], "No such command 'pln'. Did you mean 'plan'?"),
         (["plan"], "Missing argument 'FILE...'."),
         (["run", "--nope"], "No such option: --nope"),
         (["run", "--output", "xml"], "Invalid value for '--output'"),
@@ -92,7 +96,6 @@ def test_a_mistyped_command_is_wrong_input(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--help"],
         ["presets"],
         ["presets", "show", "phi-4"],
         ["plan", "WORKSPACE"],
@@ -113,9 +116,24 @@ def test_commands_that_need_no_cluster_import_nothing_heavy(
         "WORKSPACE": str(Path("workflows/demo/workspace.yaml").absolute()),
         "WORKFLOW": str(write("workflow.yaml", GREETING)),
     }
-    command = [sys.executable, "-c", IMPORTED, *(files.get(text, text) for text in arguments)]
+    loopback = ["--allow-loopback"] if "WORKSPACE" in arguments else []
+    modules = imported(*(files.get(text, text) for text in arguments), *loopback)
+    assert {name.partition(".")[0] for name in modules} & HEAVY == set()
+
+
+def test_help_imports_no_command() -> None:
+    modules = imported("--help")
+    assert modules & HEAVY == set()
+    assert {name for name in modules if name.startswith("workflows.cli.")} == {
+        "workflows.cli.errors",
+        "workflows.cli.main",
+    }
+
+
+def imported(*arguments: str) -> set[str]:
+    """The modules that a command loads."""
     result = subprocess.run(
-        [*command, *(["--allow-loopback"] if "WORKSPACE" in arguments else [])],
+        [sys.executable, "-c", IMPORTED, *arguments],
         env=environment(),
         capture_output=True,
         text=True,
@@ -123,9 +141,9 @@ def test_commands_that_need_no_cluster_import_nothing_heavy(
         check=False,
     )
     assert "Traceback" not in result.stderr
-    imported = {name.partition(".")[0] for name in result.stdout.split("imported:")[1].split()}
-    assert "workflows" in imported
-    assert imported & HEAVY == set()
+    modules = set(result.stdout.split("imported:")[1].split())
+    assert "workflows.cli.main" in modules
+    return modules
 
 
 def test_a_reader_that_leaves_is_no_failure(start: Processes) -> None:
