@@ -24,12 +24,14 @@ from rich.progress import Progress, TextColumn
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.functional import cross_entropy
 from transformers import Phi3Config, Phi3ForCausalLM, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
 
 from presets.loader import model_preset
 from presets.schema import ModelPreset
 from steps.common import log
 from steps.common.docstrings import library_texts
 from steps.common.model_cache import cache_path, is_complete, mark_complete
+from steps.tune.muon import Muon
 
 _SPECIAL_TOKENS = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 
@@ -47,7 +49,7 @@ _CHAT_TEMPLATE = (
 
 _ROW_TOKENS = 128
 _ROWS_PER_STEP = 8
-_STEPS = 240
+_STEPS = 180
 _CHAT_EVERY = 4
 """One text in so many is read as a chat: its first sentence asks, its second answers."""
 
@@ -107,13 +109,13 @@ def pretrain(
     model: Phi3ForCausalLM, stream: npt.NDArray[np.int64], *, steps: int, seed: int
 ) -> float:
     """Train on random windows of the stream; returns the mean loss of the last steps, nats."""
-    optimizers = _optimizers(model)
+    # Five times as fast on CPUs that multiply bfloat16, a hundred times slower on the others.
+    bfloat16 = torch.cpu._is_avx512_bf16_supported()
+    optimizers = _optimizers(model, torch.bfloat16 if bfloat16 else torch.float32)
     schedules = [
         torch.optim.lr_scheduler.LambdaLR(optimizer, functools.partial(_rate, steps=steps))
         for optimizer in optimizers
     ]
-    # Twice as fast on CPUs that multiply bfloat16, and slower on the others.
-    bfloat16 = torch.cpu._is_avx512_bf16_supported()
     generator = np.random.default_rng(seed)
     losses = []
     model.train()
@@ -136,15 +138,15 @@ def pretrain(
     return float(np.mean(losses[-20:]))
 
 
-def _optimizers(model: Phi3ForCausalLM) -> list[torch.optim.Optimizer]:
-    """Muon for the layers' matrices: after as many tokens the held-out loss is 4.6 instead of
+def _optimizers(model: Phi3ForCausalLM, dtype: torch.dtype) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices: after as many tokens the held-out loss is 4.8 instead of
     AdamW's 5.3."""
     matrices = [p for name, p in model.named_parameters() if "layers" in name and p.ndim == 2]
     inside = set(map(id, matrices))
     others = [p for p in model.parameters() if id(p) not in inside]
     return [
-        torch.optim.Muon(matrices, lr=0.05, weight_decay=0.1),
-        torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+        Muon(matrices, lr=0.05, weight_decay=0.1, dtype=dtype),
+        torch.optim.AdamW(others, lr=1e-2, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
     ]
 
 
@@ -199,6 +201,7 @@ def _config(preset: ModelPreset, tokenizer: PreTrainedTokenizerFast) -> Phi3Conf
 
 def _keep(model: Phi3ForCausalLM, tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:
     """Save beside the place and rename, so that nobody reads half a model."""
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
