@@ -128,6 +128,7 @@ def to_workflow(document: JsonObject, *, name: str | None, namespace: str) -> Js
                 _SCHEDULED_TIME: rfc3339(time.time()),
             }
             spec, prefix = cron.get("workflowSpec") or {}, f"{own_name}-"
+            kept["generateName"] = prefix
         case kind:
             cluster_scope = kind == "ClusterWorkflowTemplate"
             label = "cluster-workflow-template" if cluster_scope else "workflow-template"
@@ -136,6 +137,7 @@ def to_workflow(document: JsonObject, *, name: str | None, namespace: str) -> Js
             if cluster_scope:
                 reference["clusterScope"] = True
             spec, prefix = {"workflowTemplateRef": reference}, f"{own_name}-"
+            kept["generateName"] = prefix
     final_name = name or kept.get("name") or f"{prefix or 'workflow-'}{_random_end()}"
     return {
         "apiVersion": source.get("apiVersion", "argoproj.io/v1alpha1"),

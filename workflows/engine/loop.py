@@ -32,7 +32,7 @@ _COMPLETED_LABEL = "workflows.argoproj.io/completed"
 
 @dataclass(frozen=True, slots=True)
 class _Interrupt:
-    """Ctrl-C or SIGTERM."""
+    """Ctrl-C, SIGTERM, or the terminal is gone."""
 
 
 @dataclass(slots=True)
@@ -75,15 +75,30 @@ class Loop:
         state = self.operator.state
         state.on_change = self._node_changed
         with self._interrupts():
-            self._operate()
-            while not state.phase.is_fulfilled or self._active:
-                self._handle(self._next_event())
-                self._keep_results()
-                self._follow_controls()
-                self._stop_overdue_pods()
-                self._operate()
+            try:
+                self._run_to_end()
+            except BaseException:
+                # A record that cannot be saved, say: nothing may run on that nobody watches.
+                self._abandon_pods()
+                raise
         self._save(durable=True)
         return self._snapshot()
+
+    def _run_to_end(self) -> None:
+        state = self.operator.state
+        self._operate()
+        while not state.phase.is_fulfilled or self._active:
+            self._handle(self._next_event())
+            self._keep_results()
+            self._follow_controls()
+            self._stop_overdue_pods()
+            self._operate()
+
+    def _abandon_pods(self) -> None:
+        for active in self._active.values():
+            active.pod.kill()
+        for active in self._active.values():
+            active.pod.join()
 
     def start_pod(self, request: PodRequest) -> None:
         """Starts a pod's thread; its events come to this loop."""
@@ -224,7 +239,7 @@ class Loop:
 
     @contextmanager
     def _interrupts(self) -> Iterator[None]:
-        """Turns SIGINT and SIGTERM into events, where this is the main thread."""
+        """Turns signals to stop into events, where this is the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -232,7 +247,7 @@ class Loop:
         def interrupted(number: int, frame: FrameType | None) -> None:
             self._events.put(_Interrupt())
 
-        numbers = (signal.SIGINT, signal.SIGTERM)
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = {number: signal.signal(number, interrupted) for number in numbers}
         try:
             yield

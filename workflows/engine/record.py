@@ -112,6 +112,13 @@ def run_lock(run_dir: Path) -> Iterator[None]:
         yield
 
 
+def discard_empty(run_dir: Path) -> None:
+    """Removes a run directory, while it is locked, that holds nothing but the lock."""
+    if [path.name for path in run_dir.iterdir()] == [_LOCK]:
+        (run_dir / _LOCK).unlink()
+        run_dir.rmdir()
+
+
 class Record:
     """Saves the Workflow object, not more often than its size allows."""
 

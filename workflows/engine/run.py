@@ -18,7 +18,13 @@ from workflows.engine.model import JsonObject, Node
 from workflows.engine.operate import Operator
 from workflows.engine.pods import PodFactory
 from workflows.engine.process import ProcessLauncher, inherited_environment
-from workflows.engine.record import load_documents_of, load_record, run_lock, save_documents
+from workflows.engine.record import (
+    discard_empty,
+    load_documents_of,
+    load_record,
+    run_lock,
+    save_documents,
+)
 from workflows.engine.refuse import unsupported
 from workflows.engine.resume import clear_pods, kept_nodes
 from workflows.engine.runtime import Launcher
@@ -71,7 +77,12 @@ def run(documents: list[JsonObject], options: Options) -> JsonObject:
     """
     options = _absolute(options)
     with run_lock(options.run_dir):
-        return _started(documents, options).run()
+        try:
+            loop = _started(documents, options)
+        except EngineError:
+            discard_empty(options.run_dir)
+            raise
+        return loop.run()
 
 
 def resume(options: Options) -> JsonObject:

@@ -437,3 +437,38 @@ def test_the_entrypoint_may_be_another_template(tmp_path: Path) -> None:
   - {name: good, container: {image: b, command: ["true"]}}
 """
     assert run_spec(spec, tmp_path, entrypoint="good")["status"]["phase"] == "Succeeded"
+
+
+def test_no_pod_outlives_a_record_that_cannot_be_saved(tmp_path: Path) -> None:
+    record, pid = tmp_path / "run" / "workflow.json", tmp_path / "pid"
+    with pytest.raises(OSError, match=r"workflow\.json"):
+        run_spec(
+            f"""
+  entrypoint: main
+  templates:
+  - name: main
+    steps: [[{{name: spoil, template: spoil}}, {{name: quick, template: quick}}]]
+  - name: spoil
+    container:
+      image: busybox
+      command:
+      - sh
+      - -c
+      - |
+        echo $$$$ > {pid}
+        until mkdir -p {record}/x; do rm -f {record}; done
+        exec sleep 60
+  - name: quick
+    container:
+      image: busybox
+      command: [sh, -c, "until [ -d {record} ]; do sleep 0.01; done"]
+""",
+            tmp_path,
+        )
+    assert not Path(f"/proc/{int(pid.read_text())}").exists()
+
+
+def test_a_refused_run_leaves_no_directory(tmp_path: Path) -> None:
+    with pytest.raises(EngineError):
+        run_spec("  entrypoint: none\n  templates: [{name: main, dag: {tasks: []}}]\n", tmp_path)
+    assert not (tmp_path / "run").exists()
