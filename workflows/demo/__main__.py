@@ -41,14 +41,15 @@ def main(arguments: list[str]) -> int:
 
 
 def _demo(console: Console, here: Home, port: int, resume: bool) -> int:
-    console.rule("1. A base model, made here")
-    code = _make_base_model(here)
-    if code:
-        return code
-    console.rule("2. A dataset from Python's own documentation, served over HTTP")
     dataset = here.root / "demo" / f"{NAME}.parquet"
     rows = write_dataset(dataset)
+    # Before the minute of work: the port may be taken.
     with serving(dataset, port) as url:
+        console.rule("1. A base model, made here")
+        code = _make_base_model(here)
+        if code:
+            return code
+        console.rule("2. A dataset of Python's own documentation, served over HTTP")
         console.print(f"{rows} questions and answers at {url}")
         console.rule(f"3. argotune run {_relative(WORKSPACE)}")
         code = _run(url if port != PORT else None, resume)
