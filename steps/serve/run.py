@@ -54,6 +54,7 @@ def _listen(params: Params) -> socket.socket:
     try:
         listener.bind((params.host, params.port))
     except OSError as error:
+        listener.close()
         raise PermanentError(
             f"cannot listen on {params.host}:{params.port}: {error.strerror or error}"
         ) from error

@@ -48,10 +48,11 @@ class Report:
             axes.plot(*zip(*_smooth(train), strict=True), color="tab:blue", label="train, smoothed")
         if held_out:
             axes.plot(*zip(*held_out, strict=True), "o-", color="tab:orange", label="held out")
-            axes.annotate(f"base {held_out[0][1]:.3f}", held_out[0], (8, 0), **_NOTE)
-            axes.annotate(f"{held_out[-1][1]:.3f}", held_out[-1], (0, 8), **_NOTE)
+            first, last = held_out[0], held_out[-1]
+            axes.annotate(f"base {first[1]:.3f}", first, (7, 7), **_NOTE)
+            axes.annotate(f"{last[1]:.3f}", last, (0, 8), ha="right", **_NOTE)
         axes.set(title=title, xlabel="optimizer step", ylabel="loss per token, nats")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(bottom=0, top=1.1 * axes.get_ylim()[1])
         axes.grid(alpha=0.25)
         if train or held_out:
             axes.legend(frameon=False)

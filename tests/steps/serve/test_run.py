@@ -1,0 +1,134 @@
+"""The server as the process that deploy starts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from steps.common.errors import ParamsError, PermanentError
+from steps.serve.params import Params
+from steps.serve.run import serve
+from tests.steps.serve.conftest import ANSWER, QUESTION, Tuned
+
+
+def start(tuned: Tuned, tmp_path: Path, *flags: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "steps.serve",
+            f"--model-dir={tuned.model_dir}",
+            f"--adapter-dir={tuned.adapter_dir}",
+            "--name=demo",
+            "--port=0",
+            f"--port-file={tmp_path / 'port'}",
+            *flags,
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ready_client(process: subprocess.Popen[str], tmp_path: Path) -> httpx.Client:
+    """A client once /v1/models lists the adapter."""
+    deadline = time.monotonic() + 90
+    while not (tmp_path / "port").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    url = f"http://127.0.0.1:{int((tmp_path / 'port').read_text())}"
+    client = httpx.Client(base_url=url, timeout=30, trust_env=False)
+    while (response := client.get("/v1/models")).status_code != 200:
+        assert response.status_code == 503
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return client
+
+
+def test_it_answers_and_sigterm_lets_it_finish_what_it_began(tuned: Tuned, tmp_path: Path) -> None:
+    process = start(tuned, tmp_path, "--load-in-4bit=true")
+    try:
+        with contextlib.closing(ready_client(process, tmp_path)) as client:
+            assert client.post("/chat", json={"prompt": QUESTION}).json() == {"response": ANSWER}
+            body = {
+                "model": "acme/random",
+                "messages": [{"role": "user", "content": QUESTION}],
+                "max_tokens": 100,
+                "temperature": 1.5,
+                "seed": 4,
+                "stream": True,
+            }
+            with client.stream("POST", "/v1/chat/completions", json=body) as response:
+                lines = response.iter_lines()
+                assert "assistant" in next(lines)
+                process.send_signal(signal.SIGTERM)
+                rest = [line for line in lines if line]
+            assert rest[-1] == "data: [DONE]"
+            assert json.loads(rest[-2].removeprefix("data: "))["choices"][0]["finish_reason"]
+        _, log = process.communicate(timeout=30)
+        assert process.returncode == 0, log
+        assert "Traceback" not in log
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def params(tuned: Tuned, **changes: object) -> Params:
+    known = {"model_dir": tuned.model_dir, "adapter_dir": tuned.adapter_dir, "name": "demo"}
+    return Params(**{**known, "port": 0, **changes})  # type: ignore[arg-type]
+
+
+def test_a_port_in_use_is_said(tuned: Tuned) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PermanentError) as caught:
+            serve(params(tuned, port=port))
+    assert str(caught.value) == f"cannot listen on 127.0.0.1:{port}: Address already in use"
+
+
+def test_without_a_contract_it_does_not_start(tuned: Tuned) -> None:
+    with pytest.raises(PermanentError, match=r"serving\.json: No such file or directory"):
+        serve(params(tuned, adapter_dir=tuned.model_dir))
+
+
+def test_weights_in_other_formats_are_not_read(tuned: Tuned, tmp_path: Path) -> None:
+    shutil.copytree(tuned.adapter_dir, tmp_path / "adapter")
+    weights = tmp_path / "adapter" / "adapter_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(PermanentError, match="other formats than safetensors are not read"):
+        serve(params(tuned, adapter_dir=tmp_path / "adapter"))
+
+
+def test_a_base_model_that_is_not_there_ends_the_server(tuned: Tuned, tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match="no usable tokenizer"):
+        serve(params(tuned, model_dir=tmp_path / "nothing"))
+
+
+def test_another_base_model_is_refused(tuned: Tuned, tmp_path: Path) -> None:
+    shutil.copytree(tuned.model_dir, tmp_path / "model")
+    config = tmp_path / "model" / "config.json"
+    changed = {**json.loads(config.read_text()), "model_type": "mistral"}
+    config.write_text(json.dumps(changed))
+    with pytest.raises(PermanentError, match="holds a mistral model; the adapter belongs to"):
+        serve(params(tuned, model_dir=tmp_path / "model"))
+
+
+def test_all_problems_of_the_flags_are_said_at_once(tuned: Tuned) -> None:
+    with pytest.raises(ParamsError) as caught:
+        params(tuned, port=70000, queue_size=-1, max_body_bytes=0, drain_seconds=0.0)
+    assert caught.value.problems == [
+        "--port: 70000 is not between 0 and 65535",
+        "--queue-size: -1 is less than 0",
+        "--max-body-bytes: 0 is less than 1024",
+        "--drain-seconds: 0 is not above 0",
+    ]
