@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any
 _SHOWN = ("Pod", "Retry", "Suspend", "Skipped")
 _LEFT_OUT = ("Skipped", "Omitted")
 _FAILED = ("Failed", "Error")
+_KILLED = re.compile(r"(OOMKilled|Error) \(exit code (137|143)\)")
 _BEFORE_THE_LOG = re.compile(r"^main: Error \(exit code \d+\): ")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -58,7 +60,15 @@ def last_line(message: str) -> str:
     """What a step said last: Argo's message of a container ends with its log, and that with the
     error."""
     lines = [line.strip() for line in _COLOUR.sub("", message).splitlines() if line.strip()]
-    return _BEFORE_THE_LOG.sub("", lines[-1]) if lines else ""
+    if not lines:
+        return ""
+    killed = _KILLED.search(lines[0])
+    if killed:
+        # Its last line is where it was, not why it ended.
+        why, code = killed.groups()
+        name = signal.Signals(int(code) - 128).name
+        return f"killed by {name} (exit code {code})" if why == "Error" else killed[0]
+    return _BEFORE_THE_LOG.sub("", lines[-1])
 
 
 def parse_time(text: str | None) -> datetime | None:

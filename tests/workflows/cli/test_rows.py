@@ -114,6 +114,8 @@ def test_steps_of_one_name_stay_apart() -> None:
         ("main: Error (exit code 1)", "main: Error (exit code 1)"),
         ("main: Error (exit code 2): error: no such preset", "error: no such preset"),
         ("main: Error (exit code 1): Traceback:\n  File x\nValueError: no\n\n", "ValueError: no"),
+        ("main: Error (exit code 137): step 7", "killed by SIGKILL (exit code 137)"),
+        ("main: OOMKilled (exit code 137): step 7", "OOMKilled (exit code 137)"),
         ("10%\r20%\rerror: disk full", "error: disk full"),
         ("\x1b[31merror: red\x1b[0m", "error: red"),
         ("Pod was active on the node longer than the deadline",) * 2,
