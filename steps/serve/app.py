@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
@@ -13,20 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from steps.serve.body_limit import BodyLimit
 from steps.serve.decode import Sampling
 from steps.serve.engine import Answer, Engine, Question
-from steps.serve.errors import ApiError, server_error
+from steps.serve.errors import ApiError, add_error_handlers
 from steps.serve.metrics import CountRequests, Metrics
 from steps.serve.schema import ChatRequest, CompletionRequest
-
-_JSON = re.compile(r"application/([\w.-]+\+)?json\b", re.IGNORECASE)
 
 
 class Service:
@@ -110,7 +105,7 @@ def make_app(service: Service, *, max_body_bytes: int) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
     app.add_middleware(CountRequests, metrics=service.metrics)
-    _add_error_handlers(app)
+    add_error_handlers(app)
     _add_status_routes(app, service)
     _add_chat_routes(app, service)
     return app
@@ -280,40 +275,3 @@ async def _unless_gone(request: Request, text: Coroutine[Any, Any, str]) -> str:
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _add_error_handlers(app: FastAPI) -> None:
-    @app.exception_handler(ApiError)
-    async def refused(request: Request, error: ApiError) -> Response:
-        return JSONResponse(error.body(), error.status, error.headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        kind = request.headers.get("Content-Type", "none")
-        if not _JSON.match(kind):
-            # Browsers send forms to any address without asking; JSON they ask for first.
-            message = f"the body's Content-Type is {kind}; send application/json"
-            return JSONResponse(ApiError(415, message).body(), 415)
-        problems = [_problem(dict(problem)) for problem in error.errors()]
-        body = ApiError(400, "; ".join(problems), code="invalid_request").body()
-        return JSONResponse(body, 400)
-
-    @app.exception_handler(HTTPException)
-    async def no_route(request: Request, error: HTTPException) -> Response:
-        message = f"{request.method} {request.url.path}: {error.detail}"
-        body = ApiError(error.status_code, message).body()
-        return JSONResponse(body, error.status_code, error.headers)
-
-    @app.exception_handler(Exception)
-    async def bug(request: Request, error: Exception) -> Response:
-        # uvicorn logs it.
-        return JSONResponse(server_error().body(), 500)
-
-
-def _problem(problem: dict[str, Any]) -> str:
-    """One of pydantic's findings as FIELD: WHAT."""
-    if problem["type"] == "json_invalid":
-        return f"the body is not JSON: {problem['ctx']['error']}"
-    place = ".".join(str(part) for part in problem["loc"] if part != "body")
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message

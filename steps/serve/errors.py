@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+_JSON = re.compile(r"application/([\w.-]+\+)?json\b", re.IGNORECASE)
 
 
 class ApiError(Exception):
@@ -42,3 +50,42 @@ class ApiError(Exception):
 def server_error() -> ApiError:
     """What a client hears of a failure that is not theirs; the log has the rest."""
     return ApiError(500, "an error in the server; its log says more", kind="server_error")
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer every failure in that form, without stack traces."""
+
+    @app.exception_handler(ApiError)
+    async def refused(request: Request, error: ApiError) -> Response:
+        return JSONResponse(error.body(), error.status, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        kind = request.headers.get("Content-Type", "none")
+        if not _JSON.match(kind):
+            # Browsers send forms to any address without asking; JSON they ask for first.
+            message = f"the body's Content-Type is {kind}; send application/json"
+            return JSONResponse(ApiError(415, message).body(), 415)
+        problems = [_problem(dict(problem)) for problem in error.errors()]
+        body = ApiError(400, "; ".join(problems), code="invalid_request").body()
+        return JSONResponse(body, 400)
+
+    @app.exception_handler(HTTPException)
+    async def no_route(request: Request, error: HTTPException) -> Response:
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        body = ApiError(error.status_code, message).body()
+        return JSONResponse(body, error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def bug(request: Request, error: Exception) -> Response:
+        # uvicorn logs it.
+        return JSONResponse(server_error().body(), 500)
+
+
+def _problem(problem: dict[str, Any]) -> str:
+    """One of pydantic's findings as FIELD: WHAT."""
+    if problem["type"] == "json_invalid":
+        return f"the body is not JSON: {problem['ctx']['error']}"
+    place = ".".join(str(part) for part in problem["loc"] if part != "body")
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message

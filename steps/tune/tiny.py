@@ -162,7 +162,10 @@ def _shuffled(texts: Sequence[str], seed: int) -> list[str]:
 
 def _stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> npt.NDArray[np.int64]:
     """All texts as one row of tokens, some of them as chats."""
-    rows = tokenizer(list(_documents(texts, tokenizer)), add_special_tokens=False)["input_ids"]
+    # One row of all texts is cut later; the library would warn of texts beyond the model's length.
+    rows = tokenizer(list(_documents(texts, tokenizer)), add_special_tokens=False, verbose=False)[
+        "input_ids"
+    ]
     return np.concatenate([np.asarray(row, dtype=np.int64) for row in rows])
 
 

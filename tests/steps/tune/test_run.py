@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,22 @@ def test_a_second_run_returns_the_result_without_training(tmp_path: Path, model_
     before = (tmp_path / "report" / "metrics.jsonl").read_bytes()
     assert tune(tmp_path, tmp_path / "no model is needed", tiny_plan()) == first
     assert (tmp_path / "report" / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_killed_after_its_last_checkpoint_only_exports(
+    tmp_path: Path, model_dir: Path
+) -> None:
+    write_dataset(tmp_path)
+    first = tune(tmp_path, model_dir, tiny_plan())
+    (tmp_path / "report" / "result.json").unlink()
+    expected = weights(tmp_path)
+    shutil.rmtree(tmp_path / "adapter")
+    before = (tmp_path / "report" / "metrics.jsonl").read_bytes()
+    again = tune(tmp_path, model_dir, tiny_plan())
+    assert again.resumed_from_step == first.steps
+    assert (again.tuned_loss, again.train_loss) == (first.tuned_loss, first.train_loss)
+    assert (tmp_path / "report" / "metrics.jsonl").read_bytes() == before
+    torch.testing.assert_close(weights(tmp_path), expected, rtol=0, atol=0)
 
 
 def test_equal_runs_give_equal_bytes(tmp_path: Path, model_dir: Path) -> None:
