@@ -40,8 +40,8 @@ A100 = card_of(sku("Standard_NC24ads_A100_v4"))
         ("phi-3-mini-4k-instruct", A100, 8192, 4, False),
         ("phi-4", A10, 8192, 4, True),
         ("qwen2.5-coder-32b-instruct", A100, 8192, 4, True),
-        ("tiny", A10, 4096, 1, False),
-        ("tiny", THIS_MACHINE, 1024, 4, False),
+        ("tiny", A10, 512, 1, False),
+        ("tiny", THIS_MACHINE, 512, 1, False),
     ],
 )
 def test_choice_for_a_card(
