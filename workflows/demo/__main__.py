@@ -16,6 +16,7 @@ from steps.common.services import read_service
 from workflows.cli.chat import ask
 from workflows.cli.errors import CliError
 from workflows.cli.home import Home, home
+from workflows.cli.runs import find_run
 from workflows.demo.dataset import write_dataset
 from workflows.demo.server import serving
 
@@ -102,7 +103,9 @@ def _compare(console: Console, here: Home) -> None:
         console.print(
             f"  tuned: {_line(ask(service, prompt))}", markup=False, style="green", soft_wrap=True
         )
+    loss_curve = find_run(here, NAME).directory / "claims" / "work" / "report" / "loss.png"
     console.print(
+        f"\nLoss curve: {loss_curve}\n"
         f"\nIt goes on answering at {service.endpoint}:\n"
         f'  .venv/bin/argotune chat {NAME} "{_NEXT}"\n'
         f"  curl {service.endpoint}/chat -H 'Content-Type: application/json'"

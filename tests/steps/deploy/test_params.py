@@ -9,7 +9,7 @@ from steps.deploy.params import Params
 GOOD = {
     "name": "phi-tuned",
     "reference": "acr.io/team/phi@sha256:" + "a" * 64,
-    "plan-file": "/work/plan.yaml",
+    "plan-file": "/volume/plan.yaml",
     "model-dir": "microsoft--Phi-3/abc",
     "cache-dir": "/models",
     "dataset-digest": "sha256:" + "d" * 64,

@@ -8,7 +8,7 @@ from steps.push.params import Params
 
 GOOD = {
     "work-dir": "/work",
-    "plan-file": "/work/plan.yaml",
+    "plan-file": "/volume/plan.yaml",
     "image": "acr.io/team/phi:1",
     "dataset-digest": "sha256:" + "a" * 64,
     "base-loss": "3.1",
