@@ -13,7 +13,8 @@ import pytest
 
 from tests.workflows.engine.on_argo import CASES, differences, there
 
-pytestmark = pytest.mark.cluster
+# Some forty workflows of real pods, a few at once.
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 _AT_ONCE = 4
 
