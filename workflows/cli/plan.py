@@ -15,6 +15,7 @@ from steps.common.training_plan import dump_plan
 from steps.plan.render import Row, SkuRow, memory_rows, plan_rows, sku_rows
 from workflows.cli import options, workspaces
 from workflows.cli.console import console
+from workflows.cli.texts import read_texts
 
 app = typer.Typer(add_completion=False)
 
@@ -46,7 +47,7 @@ def plan(
 ) -> None:
     """Show what a run would do: hyperparameters, GPU memory, and the SKUs that fit."""
     planned = workspaces.load(
-        workspaces.read_texts(files),
+        read_texts(files),
         overrides=options.overrides(
             name=name,
             preset=preset,

@@ -13,13 +13,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from workflows.cli import options, runnable, workspaces
+from workflows.cli import options, runnable
 from workflows.cli.console import console
 from workflows.cli.errors import INTERRUPTED, RUN_FAILED, InputError
 from workflows.cli.home import Home, home
 from workflows.cli.rows import last_line
 from workflows.cli.runs import find_run, find_unfinished
 from workflows.cli.status import Output, OutputOption, outputs_of, print_record
+from workflows.cli.texts import read_texts
 from workflows.cli.view import SilentView, View, view_for
 from workflows.engine.process import inherited_environment
 from workflows.engine.record import request_resume
@@ -94,11 +95,12 @@ def run(
         return
     if not files:
         raise InputError("FILE: missing; name a Workspace or Workflow file, or say --resume")
-    texts = workspaces.read_texts([Path(file) for file in files])
+    texts = read_texts([Path(file) for file in files])
     if runnable.holds_workspace(texts):
-        start = runnable.from_workspace(
-            texts, here, overrides=overrides, allow_loopback=allow_loopback
-        )
+        # Planning takes a tenth of a second to import, and no other run needs it.
+        from workflows.cli.local_workspace import from_workspace
+
+        start = from_workspace(texts, here, overrides=overrides, allow_loopback=allow_loopback)
     else:
         _refuse_overrides(overrides)
         start = runnable.from_documents(texts, name)
@@ -143,7 +145,7 @@ def _resumed_name(names: Sequence[str]) -> str | None:
     """The name that is meant: a run's, a workspace's, or that in a workspace file."""
     paths = [Path(name) for name in names if Path(name).is_file()]
     if paths and len(paths) == len(names):
-        return runnable.name_in(workspaces.read_texts(paths))
+        return runnable.name_in(read_texts(paths))
     if len(names) > 1:
         raise InputError(f"--resume {' '.join(names)}: accepted is one name, or files")
     return names[0] if names else None

@@ -8,6 +8,7 @@ import typer
 
 from workflows.cli import manifests, options, workspaces
 from workflows.cli.errors import InputError
+from workflows.cli.texts import read_texts
 from workflows.cli.url_secret import split_urls
 from workflows.workspace.model import Workspace
 from workflows.workspace.translate import to_parameters
@@ -46,7 +47,7 @@ def submit(
 
     cluster = Cluster(context=context, namespace=namespace)
     planned = workspaces.load(
-        workspaces.read_texts(files),
+        read_texts(files),
         overrides=options.overrides(
             name=name,
             preset=preset,

@@ -14,6 +14,7 @@ from steps.plan.params import Params
 from steps.plan.run import make_plan
 from steps.plan.substitute import find_substitution
 from workflows.cli.errors import InputError
+from workflows.cli.texts import Texts
 from workflows.workspace.config_map import FindConfigMap
 from workflows.workspace.model import Workspace
 from workflows.workspace.read import plan_params, read_workspace
@@ -29,24 +30,8 @@ class Planned:
     plan: TrainingPlan
 
 
-def read_texts(paths: Sequence[Path]) -> list[tuple[str, str]]:
-    """The files' names and texts; `-` is standard input. Raises InputError naming each that
-    cannot be read."""
-    texts, problems = [], []
-    for path in paths:
-        try:
-            texts.append((str(path), _read_text(path)))
-        except OSError as error:
-            problems.append(f"{path}: {error.strerror}")
-        except UnicodeDecodeError:
-            problems.append(f"{path}: not a text file")
-    if problems:
-        raise InputError(problems)
-    return texts
-
-
 def load(
-    texts: Sequence[tuple[str, str]],
+    texts: Texts,
     *,
     overrides: Mapping[str, str],
     allow_loopback: bool,
@@ -112,7 +97,3 @@ def _plan_problems(params: Params) -> Sequence[str]:
     except ParamsError as error:
         return error.problems
     return []
-
-
-def _read_text(path: Path) -> str:
-    return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")

@@ -1,0 +1,32 @@
+"""The input files of a command, as texts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from workflows.cli.errors import InputError
+
+Texts = Sequence[tuple[str, str]]
+"""Name and content of each file."""
+
+
+def read_texts(paths: Sequence[Path]) -> Texts:
+    """The files' names and texts; `-` is standard input. Raises InputError naming each that
+    cannot be read."""
+    texts, problems = [], []
+    for path in paths:
+        try:
+            texts.append((str(path), _read_text(path)))
+        except OSError as error:
+            problems.append(f"{path}: {error.strerror}")
+        except UnicodeDecodeError:
+            problems.append(f"{path}: not a text file")
+    if problems:
+        raise InputError(problems)
+    return texts
+
+
+def _read_text(path: Path) -> str:
+    return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
