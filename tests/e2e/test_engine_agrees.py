@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.workflows.engine.on_argo import CASES, differences, there
+from tests.workflows.engine.on_argo import CASES, differences, grant_access, there
 
 # Some forty workflows of real pods, a few at once.
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
@@ -22,6 +22,7 @@ _AT_ONCE = 4
 def test_cases_come_out_on_argo_as_recorded(kubeconfig: Path) -> None:
     cases = sorted(CASES.glob("*.yaml"))
     assert len(cases) >= 25
+    grant_access()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = dict(zip((case.stem for case in cases), pool.map(_differences, cases), strict=True))
     assert {name: problems for name, problems in found.items() if problems} == {}

@@ -61,8 +61,13 @@ def here(case: Path, directory: Path) -> dict[str, Any]:
     return summary(run(load_documents([case]), options))
 
 
+def grant_access() -> None:
+    """Makes the account that the cases run as on Argo; call it before the first `there`."""
+    _apply(_ACCESS)
+
+
 def there(case: Path, images: dict[str, str]) -> dict[str, Any]:
-    """The summary of a case, run by Argo."""
+    """The summary of a case, run by Argo; several may run at once."""
     others: list[dict[str, Any]] = []
     workflows: list[dict[str, Any]] = []
     for document in load_documents([case]):
@@ -75,12 +80,17 @@ def there(case: Path, images: dict[str, str]) -> dict[str, Any]:
     workflow["metadata"]["name"] = case.stem
     workflow["spec"]["serviceAccountName"] = _ACCOUNT
     _call("kubectl", "-n", "argo", "delete", "workflow", case.stem, "--ignore-not-found")
-    _call("kubectl", "-n", "argo", "apply", "-f", "-", text=yaml.safe_dump_all(_ACCESS + others))
+    if others:
+        _apply(others)
     _call("kubectl", "-n", "argo", "create", "-f", "-", text=json.dumps(workflow))
     _call("kubectl", "-n", "argo", "wait", "workflow", case.stem,
           "--for=condition=Completed", f"--timeout={_TIMEOUT_SECONDS - 10}s")  # fmt: skip
     answer = _call("kubectl", "-n", "argo", "get", "workflow", case.stem, "-o", "json")
     return summary(json.loads(answer))
+
+
+def _apply(objects: list[dict[str, Any]]) -> None:
+    _call("kubectl", "-n", "argo", "apply", "-f", "-", text=yaml.safe_dump_all(objects))
 
 
 def _call(*command: str, text: str | None = None, check: bool = True) -> str:
@@ -111,6 +121,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     images = dict(image.split("=", 1) for image in arguments.image)
+    grant_access()
     failed = 0
     for case in sorted(CASES.glob("*.yaml")):
         if arguments.cases and case.stem not in arguments.cases:
