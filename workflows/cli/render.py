@@ -8,9 +8,8 @@ import typer
 
 from workflows.cli import manifests, options, workspaces
 from workflows.cli.errors import InputError
+from workflows.cli.for_cluster import objects_of
 from workflows.cli.texts import read_texts
-from workflows.cli.url_secret import split_urls
-from workflows.workspace.translate import to_parameters
 
 app = typer.Typer(add_completion=False)
 
@@ -62,18 +61,10 @@ def render(
         substitute=substitute,
     )
     workspaces.print_warnings(planned)
-    workspace = planned.workspace
-    arguments, secret = split_urls(
-        workspace.name, workspace.urls, to_parameters(workspace, allow_loopback=allow_loopback)
+    secret, document = objects_of(
+        planned.workspace,
+        allow_loopback=allow_loopback,
+        template_ref=template_ref,
+        schedule=schedule,
     )
-    if schedule:
-        document = manifests.cron_workflow(arguments, schedule)
-    elif template_ref:
-        document = manifests.workflow_from_template(arguments)
-    else:
-        document = manifests.workflow(
-            arguments,
-            volume_size=workspace.options.volume_size,
-            storage_class=workspace.options.storage_class,
-        )
     print(manifests.dump(*([secret] if secret else []), document), end="")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflows.cli import manifests, options, workspaces
+from workflows.cli import options, workspaces
 from workflows.cli.errors import InputError
+from workflows.cli.for_cluster import objects_of
 from workflows.cli.texts import read_texts
-from workflows.cli.url_secret import split_urls
 from workflows.workspace.model import Workspace
-from workflows.workspace.translate import to_parameters
+
+if TYPE_CHECKING:
+    from workflows.cli.cluster import Cluster
 
 app = typer.Typer(add_completion=False)
 
@@ -42,10 +44,6 @@ def submit(
     storage_class: options.StorageClass = None,
 ) -> None:
     """Check and plan a workspace here, then create its Workflow on the cluster."""
-    # The client takes a second to import; a mistake in the file should not cost it.
-    from workflows.cli.cluster import Cluster
-
-    cluster = Cluster(context=context, namespace=namespace)
     planned = workspaces.load(
         read_texts(files),
         overrides=options.overrides(
@@ -61,27 +59,29 @@ def submit(
         allow_loopback=allow_loopback,
         substitute=substitute,
         must_be_final=True,
-        find_config_map=cluster.find_config_map,
+        find_config_map=lambda where, wanted: _connect(context, namespace).find_config_map(
+            where, wanted
+        ),
     )
     workspace = planned.workspace
     _check_for_cluster(workspace)
     workspaces.print_warnings(planned)
-    arguments, secret = split_urls(
-        workspace.name, workspace.urls, to_parameters(workspace, allow_loopback=allow_loopback)
+    secret, document = objects_of(
+        workspace, allow_loopback=allow_loopback, template_ref=template_ref
     )
-    if template_ref:
-        document = manifests.workflow_from_template(arguments)
-    else:
-        document = manifests.workflow(
-            arguments,
-            volume_size=workspace.options.volume_size,
-            storage_class=workspace.options.storage_class,
-        )
+    cluster = _connect(context, namespace)
     if secret:
         cluster.create_secret(secret, workspace.namespace)
     created = cluster.create_workflow(document, workspace.namespace)
     print(f"workflow.argoproj.io/{created.name} created in namespace {created.namespace}")
     print(f"watch it: argo watch -n {created.namespace} {created.name}")
+
+
+def _connect(context: str | None, namespace: str | None) -> Cluster:
+    # The client takes a second to import; a mistake in the file should not cost it.
+    from workflows.cli.cluster import Cluster
+
+    return Cluster(context=context, namespace=namespace)
 
 
 def _check_for_cluster(workspace: Workspace) -> None:
