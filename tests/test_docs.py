@@ -13,7 +13,9 @@ from workflows.workspace.reference import reference
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("[a-z]*/README.md"), *ROOT.glob("workflows/*/README.md")])
+PAGES = sorted(
+    [ROOT / "README.md", *ROOT.glob("[a-z]*/README.md"), *ROOT.glob("workflows/*/README.md")]
+)
 
 
 def test_the_readme_shows_the_workspace_that_the_demo_runs() -> None:
