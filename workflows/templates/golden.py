@@ -1,16 +1,31 @@
-"""The YAML of every template, as workflows/rendered holds it."""
+"""The YAML of every template and of what they need beside them, as workflows/rendered holds it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from workflows.templates import finetune, retrain
+import yaml
+
+from workflows.templates import (
+    accounts,
+    cluster_permissions,
+    finetune,
+    model_cache,
+    network,
+    permissions,
+    retrain,
+)
 
 RENDERED_DIR = Path(__file__).parent.parent / "rendered"
 _HEADER = "# Written by `make golden` from workflows/templates/{}.py; edit that.\n"
+_PLAIN = (accounts, permissions, cluster_permissions, network, model_cache)
 
 
 def golden() -> dict[str, str]:
     """File name to YAML text."""
-    texts = {module: module.build().to_yaml() for module in (finetune, retrain)}
-    return {f"{m.NAME}.yaml": _HEADER.format(m.NAME) + text for m, text in texts.items()}
+    argo = {module: module.build().to_yaml() for module in (finetune, retrain)}
+    plain = {module: yaml.safe_dump_all(module.build(), sort_keys=False) for module in _PLAIN}
+    return {
+        f"{module.NAME}.yaml": _HEADER.format(module.__name__.rpartition(".")[2]) + text
+        for module, text in {**argo, **plain}.items()
+    }

@@ -22,6 +22,7 @@ KINDS = {
     "Workflow": models.Workflow,
 }
 RENDERED = sorted(RENDERED_DIR.glob("*.yaml"))
+ARGO = [RENDERED_DIR / "finetune.yaml", RENDERED_DIR / "retrain.yaml"]
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def test_rendered_file_is_what_the_template_builds(path: Path) -> None:
     assert path.read_text() == golden()[path.name], "run `make golden`"
 
 
-@pytest.mark.parametrize("path", RENDERED, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", ARGO, ids=lambda path: path.name)
 def test_rendered_file_has_only_fields_that_argo_knows(path: Path) -> None:
     document = load(path)
     assert unknown_fields(KINDS[document["kind"]], document) == []

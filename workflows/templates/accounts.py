@@ -1,0 +1,38 @@
+"""Service accounts of the steps' pods, and the tokens of the executor beside each step."""
+
+from __future__ import annotations
+
+from workflows.templates.manifest import Manifest, manifest
+
+NAME = "accounts"
+STEP = "argotune-step"
+"""Account of the steps that need no API."""
+PROVISION = "argotune-provision"
+RELEASE = "argotune-release"
+DEPLOY = "argotune-deploy"
+ACCOUNTS = (STEP, PROVISION, RELEASE, DEPLOY)
+
+
+def build() -> list[Manifest]:
+    """Every account with its token secret.
+
+    A template that names an `executor.serviceAccountName` gets the account's token from a Secret,
+    which Argo finds by this name; the control plane fills it. The accounts themselves mount
+    nothing: a template that needs the API says so.
+    """
+    accounts = [
+        manifest("ServiceAccount", name, api_version="v1", automountServiceAccountToken=False)
+        for name in ACCOUNTS
+    ]
+    return accounts + [_token(name) for name in ACCOUNTS]
+
+
+def _token(account: str) -> Manifest:
+    secret = manifest(
+        "Secret",
+        f"{account}.service-account-token",
+        api_version="v1",
+        type="kubernetes.io/service-account-token",
+    )
+    secret["metadata"]["annotations"] = {"kubernetes.io/service-account.name": account}
+    return secret

@@ -1,0 +1,87 @@
+"""What each step, the executor beside it, and the people who submit may do in the namespace.
+
+A step has the verbs that its code calls and no other; none may read a secret. A write is a
+server-side apply, which takes `patch`, and `create` where the object is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from workflows.templates import accounts
+from workflows.templates.manifest import Manifest, manifest
+
+NAME = "permissions"
+API_VERSION = "rbac.authorization.k8s.io/v1"
+API_GROUP = "rbac.authorization.k8s.io"
+EXECUTOR = "argotune-executor"
+USER = "argotune-user"
+_READ = ["get", "list", "watch"]
+_WRITE = [*_READ, "create", "update", "patch", "delete"]
+
+Rule = dict[str, list[str]]
+
+
+def rule(group: str, resources: Sequence[str], verbs: Sequence[str]) -> Rule:
+    """A rule over resources of one API group; "" is Kubernetes' own."""
+    return {"apiGroups": [group], "resources": [*resources], "verbs": [*verbs]}
+
+
+_EXECUTOR_RULES = [rule("argoproj.io", ["workflowtaskresults"], ["create", "patch"])]
+
+_DEPLOY_VERBS = ["get", "create", "patch", "delete"]
+_DEPLOY_RULES = [
+    rule("apps", ["deployments"], _DEPLOY_VERBS),
+    rule("", ["services"], _DEPLOY_VERBS),
+    rule("networking.k8s.io", ["networkpolicies"], _DEPLOY_VERBS),
+    # Why a rollout does not come to its end.
+    rule("", ["pods", "events"], ["list"]),
+    rule("", ["pods/log"], ["get"]),
+]
+
+_USER_RULES = [
+    rule("argoproj.io", ["workflows", "cronworkflows"], _WRITE),
+    rule("argoproj.io", ["workflowtemplates"], _READ),
+    # URLs with tokens go into a Secret; to read one back takes another right.
+    rule("", ["secrets"], ["create"]),
+    # The training config by its name, and what `argotune status` and `logs` show.
+    rule("", ["configmaps"], ["get"]),
+    rule("", ["pods", "events", "persistentvolumeclaims"], _READ),
+    rule("", ["pods/log"], ["get"]),
+    # Services that a run deployed: to look at, to ask (`argotune chat`) and to take away.
+    rule("", ["services"], [*_READ, "delete"]),
+    rule("apps", ["deployments"], [*_READ, "delete"]),
+    rule("networking.k8s.io", ["networkpolicies"], [*_READ, "delete"]),
+    rule("", ["services/proxy", "pods/portforward"], ["get", "create"]),
+]
+
+
+def build() -> list[Manifest]:
+    """Roles with their bindings. `argotune-user` is bound to nobody: that is the platform's to do.
+
+    Who may create Workflows in a namespace runs pods as any of its accounts and with any of its
+    secrets mounted, whatever this role leaves out; only a controller with
+    `templateReferencing: Strict` narrows that to the installed template.
+    """
+    return [
+        _role(EXECUTOR, _EXECUTOR_RULES),
+        _binding(EXECUTOR, accounts.ACCOUNTS),
+        _role(accounts.DEPLOY, _DEPLOY_RULES),
+        _binding(accounts.DEPLOY, [accounts.DEPLOY]),
+        _role(USER, _USER_RULES),
+    ]
+
+
+def _role(name: str, rules: list[Rule]) -> Manifest:
+    return manifest("Role", name, api_version=API_VERSION, rules=rules)
+
+
+def _binding(role: str, subjects: Sequence[str]) -> Manifest:
+    # A subject without a namespace is one of the binding's.
+    return manifest(
+        "RoleBinding",
+        role,
+        api_version=API_VERSION,
+        roleRef={"apiGroup": API_GROUP, "kind": "Role", "name": role},
+        subjects=[{"kind": "ServiceAccount", "name": name} for name in subjects],
+    )
