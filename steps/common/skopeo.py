@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from steps.common import log
+from steps.common import certificates, log
 from steps.common.errors import PermanentError, StepError, TransientError
 from steps.common.oci import ImageReference
 from steps.common.registry_login import check_login, describe
@@ -58,7 +58,7 @@ class Registry:
     secret: str | None = None
     """Name of the secret that the file comes from; for messages."""
     ca_file: Path | None = None
-    """Certificate authority in PEM; None: the system's."""
+    """Certificate authority in PEM, trusted beside the system's; a missing file is none."""
     attempts: int = 4
     """Tries on failures that may pass."""
     timeout_seconds: float = 1800.0
@@ -130,8 +130,6 @@ def _check(image: ImageReference, registry: Registry) -> None:
             "skopeo is not installed, and images need it to reach a registry; install the package "
             "skopeo, or use oci:DIRECTORY"
         )
-    if registry.ca_file is not None and not registry.ca_file.is_file():
-        raise PermanentError(f"{registry.ca_file}: no such file; it is the registry's CA")
     auth_file = registry.auth_file
     if auth_file is None:
         return
@@ -216,9 +214,7 @@ def error_of(stderr: str, image: ImageReference, registry: Registry) -> StepErro
     if _NOT_TLS.search(symptoms):
         return PermanentError(f"registry {image.registry} speaks plain HTTP, and HTTPS is needed")
     if _CERTIFICATE.search(symptoms):
-        return PermanentError(
-            f"registry {image.registry}: {reason}; give its certificate authority with --ca-file"
-        )
+        return PermanentError(f"registry {image.registry}: {reason}; {certificates.ADVICE}")
     return PermanentError(f"{image}: {reason}")
 
 
@@ -244,11 +240,12 @@ def _with_retries(action: Callable[[], bytes], attempts: int, sleep: Sleep) -> b
 @contextlib.contextmanager
 def _certificates(ca_file: Path | None) -> Iterator[Path | None]:
     """skopeo wants a directory in which the authority's file ends in .crt."""
-    if ca_file is None:
+    own = certificates.existing(ca_file)
+    if own is None:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="argotune-ca-") as directory:
-        shutil.copyfile(ca_file, Path(directory) / "ca.crt")
+        shutil.copyfile(own, Path(directory) / "ca.crt")
         yield Path(directory)
 
 

@@ -8,6 +8,7 @@ import time
 
 import httpx
 
+from steps.common import certificates
 from steps.common.errors import PermanentError, TransientError
 from steps.common.urls import redact
 from steps.dataset.guard import ForbiddenAddress
@@ -96,7 +97,7 @@ def refuse_bad_certificate(failure: BaseException, url: str) -> None:
         if isinstance(cause, ssl.SSLCertVerificationError):
             raise PermanentError(
                 f"{redact(url)}: the certificate is not trusted ({cause.verify_message}); "
-                "SSL_CERT_FILE names further authorities"
+                f"{certificates.ADVICE}"
             ) from failure
         cause = cause.__cause__ or cause.__context__
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+import ssl
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -48,6 +49,21 @@ _NOT_PUBLIC = [
         "fec0::/10",
     )
 ]
+# What no mirror has: link-local addresses, and where clouds answer with a machine's credentials.
+_NEVER = [
+    ipaddress.ip_network(network)
+    for network in (
+        "0.0.0.0/8",
+        "100.100.100.200/32",
+        "168.63.129.16/32",
+        "169.254.0.0/16",
+        "224.0.0.0/3",
+        "::/128",
+        "fd00:ec2::254/128",
+        "fe80::/10",
+        "ff00::/8",
+    )
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +75,8 @@ class UrlPolicy:
     allow_http: bool = True
     """http beside https."""
     allowed_hosts: frozenset[str] = frozenset()
-    """HOST or HOST:PORT of mirrors inside the network: neither their addresses nor their ports
-    are checked."""
+    """HOST or HOST:PORT of mirrors inside the network: any port, and any address but those of
+    `_NEVER`."""
 
     def trusts(self, host: str, port: int) -> bool:
         """Whether the user vouched for this server."""
@@ -117,7 +133,8 @@ def _server_problem(url: httpx.URL, policy: UrlPolicy) -> str | None:
         return "the host is missing"
     port = url.port or _WEB_PORTS[url.scheme]
     if policy.trusts(host, port):
-        return None
+        literal = _address(host)
+        return None if literal is None else mirror_problem(literal)
     problem = _host_problem(host, policy)
     if problem is not None:
         return problem
@@ -156,6 +173,14 @@ def address_problem(address: Address, policy: UrlPolicy) -> str | None:
     return f"{address} is an internal or special address; {advice}"
 
 
+def mirror_problem(address: Address) -> str | None:
+    """Why not even a trusted mirror may have an address; None when it may."""
+    inner = getattr(address, "ipv4_mapped", None) or address
+    if any(inner in network for network in _NEVER if network.version == inner.version):
+        return f"{address} is a link-local or metadata address, which no mirror has"
+    return None
+
+
 def _is_special(address: Address) -> bool:
     if address.is_multicast or address.is_reserved or address.is_unspecified:
         return True
@@ -190,13 +215,19 @@ def resolve(host: str, port: int) -> list[str]:
 class GuardedTransport(httpx.BaseTransport):
     """Connects only to addresses that passed the checks, with the name kept for Host and TLS."""
 
-    def __init__(self, policy: UrlPolicy, *, resolve: Resolve = resolve) -> None:
+    def __init__(
+        self,
+        policy: UrlPolicy,
+        *,
+        resolve: Resolve = resolve,
+        tls: ssl.SSLContext | bool = True,
+    ) -> None:
         self._policy = policy
         self._resolve = resolve
         # Connections are pooled by address here: a second name at the same address must not get
         # the connection whose certificate was checked for the first.
         limits = httpx.Limits(max_keepalive_connections=0)
-        self._transport = httpx.HTTPTransport(limits=limits)
+        self._transport = httpx.HTTPTransport(verify=tls, limits=limits)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request to the first checked address that accepts the connection."""
@@ -220,11 +251,11 @@ class GuardedTransport(httpx.BaseTransport):
         if _address(host) is not None:
             return [host]
         addresses = self._lookup(url, host, port)
-        if self._policy.trusts(host, port):
-            return addresses
+        trusted = self._policy.trusts(host, port)
         for text in addresses:
             # A zone (fe80::1%eth0) stands only on link-local addresses, refused without it too.
-            problem = address_problem(ipaddress.ip_address(text.partition("%")[0]), self._policy)
+            address = ipaddress.ip_address(text.partition("%")[0])
+            problem = mirror_problem(address) if trusted else address_problem(address, self._policy)
             if problem:
                 raise ForbiddenAddress(f"{redact(str(url))}: {host} resolves to {text}; {problem}")
         return addresses

@@ -25,8 +25,11 @@ class Params:
     allow_http: bool = True
     """Permit http beside https."""
     allowed_hosts: tuple[str, ...] = ()
-    """HOST or HOST:PORT of mirrors inside the network, as a JSON list; neither their addresses
-    nor their ports are checked."""
+    """HOST or HOST:PORT of mirrors inside the network, as a JSON list; any port, and any address
+    but link-local ones and those of a cloud's metadata."""
+    ca_file: Path | None = None
+    """Certificate authority of such mirrors, PEM, trusted beside the public ones; a missing file
+    is none."""
     max_download_gib: float = 200.0
     """Largest file that is fetched, GiB."""
     timeout_seconds: float = 60.0

@@ -22,6 +22,7 @@ from steps.dataset.make import Made, make_dataset
 from steps.dataset.params import Params, Result
 from steps.dataset.record import Record
 from steps.dataset.secret_urls import full_urls
+from steps.dataset.tls import tls_that_trusts
 
 NewDownloader = Callable[[Params, UrlPolicy], Downloader]
 
@@ -33,7 +34,7 @@ def new_downloader(
 ) -> Downloader:
     """A downloader over the real network."""
     client = httpx.Client(
-        transport=GuardedTransport(policy),
+        transport=GuardedTransport(policy, tls=tls_that_trusts(params.ca_file)),
         timeout=params.timeout_seconds,
         # Without this the environment's proxies and .netrc would step around the checks.
         trust_env=False,

@@ -122,9 +122,9 @@ def _template(params: Params, adapter: Adapter) -> Manifest:
         "containers": [_container(params, adapter)],
         "volumes": _volumes(params, adapter),
     }
-    if params.node_labels():
-        spec["nodeSelector"] = params.node_labels()
-    if params.gpus:
+    if params.server_labels():
+        spec["nodeSelector"] = params.server_labels()
+    if params.server_gpus():
         spec["tolerations"] = [dict(toleration) for toleration in GPU_TOLERATIONS]
     if params.image_pull_secret:
         spec["imagePullSecrets"] = [{"name": params.image_pull_secret}]
@@ -179,11 +179,9 @@ def _probe(path: str, *, failures: int) -> Manifest:
 
 
 def _resources(params: Params) -> Manifest:
-    resources: Manifest = {
-        "requests": {"cpu": "500m", "memory": f"{int(params.memory_gib * 1024)}Mi"}
-    }
-    if params.gpus:
-        resources["limits"] = {GPU_RESOURCE: str(params.gpus)}
+    resources: Manifest = {"requests": {"cpu": "500m", "memory": params.memory}}
+    if params.server_gpus():
+        resources["limits"] = {GPU_RESOURCE: str(params.server_gpus())}
     return resources
 
 

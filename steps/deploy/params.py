@@ -11,6 +11,9 @@ from typing import Literal
 from steps.common.errors import ParamsError
 from steps.common.oci import ImageReference, LayoutReference, parse_reference
 
+_QUANTITY = re.compile(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?([KMGTPE]i|[kMGTPE])?")
+"""A positive quantity of Kubernetes, as far as memory is written that way."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
@@ -34,7 +37,8 @@ class Params:
     auth_file: Path | None = None
     """Docker config.json to pull the image with; may be missing."""
     ca_file: Path | None = None
-    """Certificate authority of the registry, PEM; empty: the system's."""
+    """Certificate authority of the registry, PEM, trusted beside the system's; a missing file is
+    none."""
     services_dir: Path | None = None
     """Directory for the record and log of a server process; needed for target process."""
     namespace: str = "default"
@@ -50,11 +54,15 @@ class Params:
     files that deploy puts into the model cache, for nodes with containerd before 2.1. For target
     kubernetes."""
     node_selector: str = "{}"
-    """Labels of the node to serve on, a JSON object; for target kubernetes."""
+    """Labels of the node that tuned, a JSON object; the server goes to such a node, unless it
+    needs none of its GPUs. For target kubernetes."""
     gpus: int = 0
-    """GPUs of the server; for target kubernetes."""
-    memory_gib: float = 2.0
-    """Memory that the server asks for, GiB; for target kubernetes."""
+    """GPUs that tuning took; for target kubernetes."""
+    service_gpus: int | None = None
+    """GPUs of the server; empty: as many as tuning took; 0: it runs on a CPU, on any node. For
+    target kubernetes."""
+    memory: str = "2Gi"
+    """Memory that the server asks for, a quantity such as 16Gi; for target kubernetes."""
     question: str = "Hello! Who are you?"
     """Asked once when the service is ready; an answer is part of being ready."""
     timeout_seconds: float = 900.0
@@ -87,13 +95,23 @@ class Params:
             problems.append("--model-cache-claim: missing; --target kubernetes needs it")
         if self.gpus < 0:
             problems.append(f"--gpus: {self.gpus} is less than 0")
-        if not self.memory_gib > 0:
-            problems.append(f"--memory-gib: {self.memory_gib} is not above 0")
+        if self.service_gpus is not None and self.service_gpus < 0:
+            problems.append(f"--service-gpus: {self.service_gpus} is less than 0")
+        if not _QUANTITY.fullmatch(self.memory):
+            problems.append(f"--memory: {self.memory!r} is not a quantity such as 16Gi")
         try:
             self.node_labels()
         except ValueError as error:
             problems.append(f"--node-selector: {error}")
         return problems
+
+    def server_gpus(self) -> int:
+        """GPUs that the server asks for."""
+        return self.gpus if self.service_gpus is None else self.service_gpus
+
+    def server_labels(self) -> dict[str, str]:
+        """Labels of the node to serve on: none where a GPU tuned and the server needs none."""
+        return {} if self.gpus and not self.server_gpus() else self.node_labels()
 
     def node_labels(self) -> dict[str, str]:
         """The node selector. Raises ValueError unless it is a JSON object of texts."""

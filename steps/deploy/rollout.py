@@ -123,7 +123,7 @@ class Rollout:
         if ended.get("reason") == "OOMKilled":
             raise PermanentError(
                 f"the server of pod {pod} ran out of memory; it asks for "
-                f"{self.params.memory_gib:g} GiB (--memory-gib)"
+                f"{self.params.memory} (parameter service-memory)"
             )
         waiting = container.get("state", {}).get("waiting") or {}
         if waiting.get("reason") == "CrashLoopBackOff" or container.get("restartCount", 0) > 1:

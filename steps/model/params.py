@@ -17,7 +17,12 @@ class Params:
     timeout_seconds: float = 60.0
     """Longest silence of a server."""
     auth_file: Path | None = None
-    """Docker config.json for weights in a container image; empty: without login."""
+    """Docker config.json for weights in a container image; may be missing."""
+    access_secret: str | None = None
+    """Name of the secret that the auth file comes from; used in messages only."""
+    ca_file: Path | None = None
+    """Certificate authority of that image's registry, PEM, trusted beside the system's; a missing
+    file is none."""
     verify_contents: bool = False
     """Read a model that is in the cache already whole and compare its SHA-256 sums, not only
     its sizes."""

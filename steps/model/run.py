@@ -84,7 +84,9 @@ def _fetch(
             hub = Hub(timeout_seconds=params.timeout_seconds, endpoint=hub_endpoint)
             return hub.fetch(model, partial, free_bytes=free_bytes, on_progress=progress.update)
         case "oci":
-            registry = Registry(auth_file=params.auth_file)
+            registry = Registry(
+                auth_file=params.auth_file, secret=params.access_secret, ca_file=params.ca_file
+            )
             fetch_image(place, partial, registry=registry, on_progress=progress.update)
             return {}
         case "dir":

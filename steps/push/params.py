@@ -41,7 +41,8 @@ class Params:
     timeout_seconds: float = 1800.0
     """Longest time for one try at the upload."""
     ca_file: Path | None = None
-    """Certificate authority of the registry, PEM; empty: the system's."""
+    """Certificate authority of the registry, PEM, trusted beside the system's; a missing file is
+    none."""
 
     def __post_init__(self) -> None:
         problems = [*self._image_problems()]

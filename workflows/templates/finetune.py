@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from hera.workflows import (
     DAG,
+    ConfigMapVolume,
     Env,
     ExistingVolume,
     Parameter,
@@ -14,6 +15,7 @@ from hera.workflows import (
     WorkflowTemplate,
 )
 from hera.workflows.models import (
+    KeyToPath,
     LabelValueFrom,
     Metadata,
     PodGC,
@@ -40,6 +42,9 @@ from workflows.templates.step import Step, output
 NAME = "finetune"
 _PLAN_FILE = f"{container.WORK_DIR}/plan.yaml"
 _HISTORY_FILE = container.MODELS_DIR + "/history/{{workflow.parameters.name}}.json"
+_CA = "argotune-ca"  # hera gives the volume the name of its ConfigMap
+_CA_FILE = f"{container.CA_DIR}/ca.crt"
+_PUSH_AUTH_FILE = f"{container.PUSH_SECRET_DIR}/.dockerconfigjson"
 _DAY_SECONDS = 24 * 3600
 
 # Argo refuses templated quantities in `resources`; a patch is text until the pod is made.
@@ -65,19 +70,35 @@ DATASET = Step(
         "work-dir": container.WORK_DIR,
         "urls-file": f"{container.URLS_SECRET_DIR}/urls.json",
         "history-file": _HISTORY_FILE,
+        # Who may submit a run must not choose the internal hosts that it reaches:
+        # `argotune install` writes them here.
+        "allowed-hosts": "[]",
+        "ca-file": _CA_FILE,
     },
     inputs=["urls", "allow-loopback", "only-if-changed"],
     mounts={
         "work": container.WORK_DIR,
         "models": container.MODELS_DIR,
         "urls-secret": container.URLS_SECRET_DIR,
+        _CA: container.CA_DIR,
     },
     timeout_seconds=_DAY_SECONDS,
 )
 MODEL = Step(
     params=model_params,
-    fixed={"plan-file": _PLAN_FILE, "cache-dir": container.MODELS_DIR},
-    mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},
+    fixed={
+        "plan-file": _PLAN_FILE,
+        "cache-dir": container.MODELS_DIR,
+        "auth-file": f"{container.MODEL_SECRET_DIR}/.dockerconfigjson",
+        "access-secret": "{{workflow.parameters.model-access-secret}}",
+        "ca-file": _CA_FILE,
+    },
+    mounts={
+        "work": container.WORK_DIR,
+        "models": container.MODELS_DIR,
+        "model-secret": container.MODEL_SECRET_DIR,
+        _CA: container.CA_DIR,
+    },
     timeout_seconds=_DAY_SECONDS,
     env=[
         SecretEnv(
@@ -114,12 +135,17 @@ PUSH = Step(
     fixed={
         "plan-file": _PLAN_FILE,
         "work-dir": container.WORK_DIR,
-        "auth-file": f"{container.PUSH_SECRET_DIR}/.dockerconfigjson",
+        "auth-file": _PUSH_AUTH_FILE,
+        "ca-file": _CA_FILE,
         "push-secret": "{{workflow.parameters.push-secret}}",
         "created": "{{workflow.creationTimestamp}}",
     },
     inputs=["image", "dataset-digest", "base-loss", "tuned-loss"],
-    mounts={"work": container.WORK_DIR, "push-secret": container.PUSH_SECRET_DIR},
+    mounts={
+        "work": container.WORK_DIR,
+        "push-secret": container.PUSH_SECRET_DIR,
+        _CA: container.CA_DIR,
+    },
     timeout_seconds=2 * 3600,
 )
 DEPLOY = Step(
@@ -129,6 +155,8 @@ DEPLOY = Step(
         "cache-dir": container.MODELS_DIR,
         "layout-dir": f"{container.WORK_DIR}/image",
         "history-file": _HISTORY_FILE,
+        "auth-file": _PUSH_AUTH_FILE,
+        "ca-file": _CA_FILE,
         "namespace": "{{workflow.namespace}}",
         "image": (
             "{{workflow.parameters.images-registry}}"
@@ -145,10 +173,18 @@ DEPLOY = Step(
         "services-dir",
         "node-selector",
         "gpus",
+        "service-gpus",
+        "memory",
+        "adapter-from",
         "question",
         "dataset-digest",
     ],
-    mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},
+    mounts={
+        "work": container.WORK_DIR,
+        "models": container.MODELS_DIR,
+        "push-secret": container.PUSH_SECRET_DIR,
+        _CA: container.CA_DIR,
+    },
     timeout_seconds=3600,
     uses_kubernetes=True,
 )
@@ -208,6 +244,14 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
                 secret_name="{{workflow.parameters.push-secret}}",
                 optional=True,
             ),
+            SecretVolume(
+                name="model-secret",
+                secret_name="{{workflow.parameters.model-access-secret}}",
+                # Only this key: a token of the same secret is no file.
+                items=[KeyToPath(key=".dockerconfigjson", path=".dockerconfigjson")],
+                optional=True,
+            ),
+            ConfigMapVolume(name=_CA, optional=True),
         ],
     ) as template:
         for step in STEPS:
@@ -279,6 +323,9 @@ def _dag() -> None:
             services_dir=_parameter("services-dir"),
             node_selector=output(PROVISION, "node-selector"),
             gpus=output(PLAN, "gpus"),
+            service_gpus=_parameter("service-gpus"),
+            memory=_parameter("service-memory"),
+            adapter_from=_parameter("adapter-from"),
             question=_parameter("question"),
             dataset_digest=digest,
         )
@@ -353,6 +400,25 @@ def parameters() -> list[Parameter]:
             description="kubernetes: a Deployment and a Service; process: a server on this machine",
         ),
         Parameter(
+            name="service-gpus",
+            value="",
+            description="GPUs of the service; empty: as many as tuning; 0: it runs on CPUs",
+        ),
+        Parameter(
+            name="service-memory",
+            value="2Gi",
+            description="Memory that the service asks for, a quantity",
+        ),
+        Parameter(
+            name="adapter-from",
+            value="auto",
+            enum=["auto", "cache"],
+            description=(
+                "auto: the service mounts the adapter's image where the cluster can;"
+                " cache: a copy in the model cache, for nodes with containerd before 2.1"
+            ),
+        ),
+        Parameter(
             name="question",
             value="Hello! Who are you?",
             description="Asked once when the service is ready",
@@ -375,7 +441,10 @@ def parameters() -> list[Parameter]:
         Parameter(
             name="model-access-secret",
             value="argotune-model-access",
-            description="Secret with the key HF_TOKEN for gated models; may be missing",
+            description=(
+                "Secret with the key HF_TOKEN for gated models, or .dockerconfigjson for weights"
+                " in a private image; may be missing"
+            ),
         ),
         Parameter(
             name="model-cache-claim",

@@ -36,6 +36,8 @@ OUTPUTS_DIR = "/argotune/outputs"
 SCRATCH_DIR = "/argotune/scratch"
 URLS_SECRET_DIR = "/argotune/secrets/urls"
 PUSH_SECRET_DIR = "/argotune/secrets/push"
+MODEL_SECRET_DIR = "/argotune/secrets/model"
+CA_DIR = "/argotune/ca"
 
 # nonroot in the distroless images, and no user of any base image that we know.
 _USER = 65532

@@ -62,8 +62,8 @@ def test_failures_that_may_pass_are_transient(message: str) -> None:
         ),
         (
             "x509: certificate signed by unknown authority",
-            "registry acr.io: x509: certificate signed by unknown authority; give its certificate "
-            "authority with --ca-file",
+            "registry acr.io: x509: certificate signed by unknown authority; its certificate "
+            "authority belongs into ConfigMap argotune-ca, key ca.crt (--ca-file)",
         ),
         (
             "writing manifest to acr.io/team/timeout-denied: manifest invalid",

@@ -19,6 +19,7 @@ from steps.dataset.guard import (
     check_urls,
     url_problem,
 )
+from steps.dataset.tls import tls_that_trusts
 from tests.fakes.http import FileServer, Status, file_server
 
 PUBLIC = UrlPolicy()
@@ -171,6 +172,16 @@ def test_trusted_mirror_passes_by_name_and_port() -> None:
     assert url_problem("http://minio.storage.svc:9001/x", policy) is not None
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["169.254.169.254", "168.63.129.16", "[fd00:ec2::254]", "[::ffff:169.254.169.254]", "0.0.0.0"],
+)
+def test_no_mirror_has_an_address_of_metadata_or_of_the_link(host: str) -> None:
+    policy = UrlPolicy(allowed_hosts=frozenset({host.strip("[]"), f"{host.strip('[]')}:80"}))
+    problem = url_problem(f"http://{host}/x", policy)
+    assert str(problem).endswith(" is a link-local or metadata address, which no mirror has")
+
+
 def test_all_urls_are_checked_and_their_secrets_left_out() -> None:
     urls = ["https://10.0.0.1/a?sig=SECRET", "https://example.org/fine", "ftp://u:SECRET@h/b"]
     with pytest.raises(ParamsError) as caught:
@@ -182,8 +193,10 @@ def test_all_urls_are_checked_and_their_secrets_left_out() -> None:
     ]
 
 
-def get(url: str, policy: UrlPolicy, *addresses: str) -> httpx.Response:
-    transport = GuardedTransport(policy, resolve=lambda host, port: addresses)
+def get(
+    url: str, policy: UrlPolicy, *addresses: str, tls: ssl.SSLContext | bool = True
+) -> httpx.Response:
+    transport = GuardedTransport(policy, resolve=lambda host, port: addresses, tls=tls)
     with httpx.Client(transport=transport, trust_env=False) as client:
         return client.get(url)
 
@@ -202,6 +215,13 @@ def test_name_that_resolves_to_an_internal_address_is_refused() -> None:
 def test_one_internal_address_among_public_ones_is_enough(bad: str) -> None:
     with pytest.raises(ForbiddenAddress):
         get("https://example.org/x", PUBLIC, "93.184.216.34", bad)
+
+
+@pytest.mark.parametrize("bad", ["169.254.169.254", "fe80::1%eth0", "fd00:ec2::254"])
+def test_a_mirrors_name_that_resolves_to_metadata_is_refused(bad: str) -> None:
+    policy = UrlPolicy(allowed_hosts=frozenset({"minio.storage.svc"}))
+    with pytest.raises(ForbiddenAddress, match=r"link-local or metadata address, which no mirror"):
+        get("http://minio.storage.svc/x", policy, "10.0.0.7", bad)
 
 
 def test_connection_goes_to_the_checked_address(server: FileServer) -> None:
@@ -283,6 +303,31 @@ def tls_server(certificate: Path) -> Iterator[FileServer]:
     context.load_cert_chain(certificate)
     with file_server(context) as files:
         yield files
+
+
+def test_own_authority_is_trusted_beside_the_public_ones(
+    tls_server: FileServer, certificate: Path, tmp_path: Path
+) -> None:
+    tls_server.add("/x", b"content")
+    policy = UrlPolicy(allowed_hosts=frozenset({"data.example"}))
+    url = tls_server.url("/x", "data.example")
+    tls = tls_that_trusts(certificate)
+    assert get(url, policy, "127.0.0.1", tls=tls).content == b"content"
+    missing = tls_that_trusts(tmp_path / "ca.crt")
+    assert len(tls.get_ca_certs()) == len(missing.get_ca_certs()) + 1
+    with pytest.raises(httpx.ConnectError, match="self-signed certificate"):
+        get(url, policy, "127.0.0.1", tls=missing)
+
+
+def test_authority_that_is_no_certificate_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "ca.crt"
+    path.write_text("nothing")
+    with pytest.raises(PermanentError) as caught:
+        tls_that_trusts(path)
+    assert str(caught.value) == (
+        f"{path}: not a certificate in PEM; its certificate authority belongs into ConfigMap "
+        "argotune-ca, key ca.crt (--ca-file)"
+    )
 
 
 def test_certificate_is_checked_for_the_name_and_not_the_address(

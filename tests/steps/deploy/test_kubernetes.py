@@ -236,7 +236,7 @@ def test_an_object_of_somebody_else_is_left_alone() -> None:
                     }
                 ]
             },
-            "the server of pod phi-1 ran out of memory; it asks for 2 GiB (--memory-gib)",
+            "the server of pod phi-1 ran out of memory; it asks for 2Gi (parameter service-memory)",
         ),
         (
             {

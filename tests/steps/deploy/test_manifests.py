@@ -37,7 +37,7 @@ def gpu_params() -> Params:
         gpus=1,
         node_selector='{"gpu": "a100"}',
         image_pull_secret="acr-push",
-        memory_gib=16.0,
+        memory="16Gi",
         timeout_seconds=1200.0,
     )
 

@@ -38,7 +38,8 @@ def test_every_problem_is_said_at_once() -> None:
         image="",
         model_cache_claim="",
         gpus="-1",
-        memory_gib="0",
+        service_gpus="-2",
+        memory="0Gi",
         node_selector='["a"]',
         timeout_seconds="0",
     ) == [
@@ -49,7 +50,8 @@ def test_every_problem_is_said_at_once() -> None:
         "--image: missing; --target kubernetes needs it",
         "--model-cache-claim: missing; --target kubernetes needs it",
         "--gpus: -1 is less than 0",
-        "--memory-gib: 0.0 is not above 0",
+        "--service-gpus: -2 is less than 0",
+        "--memory: '0Gi' is not a quantity such as 16Gi",
         "--node-selector: '[\"a\"]' is not a JSON object of texts",
         "--timeout-seconds: 0.0 is not above 0",
     ]
@@ -64,3 +66,30 @@ def test_a_process_needs_a_directory_for_its_record() -> None:
 @pytest.mark.parametrize("name", ["1phi", "-phi", "phi-", "p" * 64, ""])
 def test_names_that_no_service_can_have_are_refused(name: str) -> None:
     assert len(problems(name=name)) == 1
+
+
+@pytest.mark.parametrize("memory", ["2Gi", "1.5G", "500M", "1073741824", "900Ki"])
+def test_memory_is_a_quantity(memory: str) -> None:
+    assert parse_fields(Params, GOOD | {"memory": memory}).memory == memory
+
+
+@pytest.mark.parametrize("memory", ["", "16 Gi", "2GB", "-1Gi", "0", "0.0Gi", "two"])
+def test_memory_that_is_no_quantity_is_refused(memory: str) -> None:
+    assert problems(memory=memory) == [f"--memory: {memory!r} is not a quantity such as 16Gi"]
+
+
+@pytest.mark.parametrize(
+    ("service_gpus", "gpus", "labels"),
+    [("", 2, {"gpu": "a100"}), ("1", 1, {"gpu": "a100"}), ("0", 0, {})],
+)
+def test_server_takes_the_gpus_of_tuning_unless_it_is_told_otherwise(
+    service_gpus: str, gpus: int, labels: dict[str, str]
+) -> None:
+    values = {"gpus": "2", "service-gpus": service_gpus, "node-selector": '{"gpu": "a100"}'}
+    params = parse_fields(Params, GOOD | values)
+    assert (params.server_gpus(), params.server_labels()) == (gpus, labels)
+
+
+def test_server_of_a_run_without_gpus_stays_on_the_labelled_nodes() -> None:
+    values = {"gpus": "0", "service-gpus": "0", "node-selector": '{"pool": "cpu"}'}
+    assert parse_fields(Params, GOOD | values).server_labels() == {"pool": "cpu"}

@@ -156,3 +156,35 @@ def test_only_steps_that_run_one_after_the_other_share_the_read_write_once_volum
     assert mounting == ["plan", "dataset", "model", "tune", "push", "deploy"]
     for before, after in itertools.pairwise(mounting):
         assert before in depends[after]
+
+
+def flags_of(step: str) -> list[str]:
+    template = next(template for template in CONTAINERS if template["name"] == step)
+    flags: list[str] = template["container"]["args"]
+    return flags
+
+
+def test_internal_hosts_are_fixed_in_the_template() -> None:
+    """`argotune install` rewrites this flag; whoever submits a run cannot."""
+    assert "--allowed-hosts=[]" in flags_of("dataset")
+
+
+def test_what_reaches_registries_and_dataset_hosts_mounts_the_private_authority() -> None:
+    spec = load(RENDERED_DIR / "finetune.yaml")["spec"]
+    volume = next(volume for volume in spec["volumes"] if volume["name"] == "argotune-ca")
+    assert volume["configMap"] == {"name": "argotune-ca", "optional": True}
+    mounting = [
+        template["name"]
+        for template in CONTAINERS
+        if any(mount["name"] == "argotune-ca" for mount in template["container"]["volumeMounts"])
+    ]
+    assert mounting == ["dataset", "model", "push", "deploy"]
+    for step in mounting:
+        assert "--ca-file=/argotune/ca/ca.crt" in flags_of(step)
+
+
+@pytest.mark.parametrize("name", ["urls-secret", "push-secret", "model-secret"])
+def test_secrets_may_be_missing(name: str) -> None:
+    spec = load(RENDERED_DIR / "finetune.yaml")["spec"]
+    volume = next(volume for volume in spec["volumes"] if volume["name"] == name)
+    assert volume["secret"]["optional"] is True
