@@ -6,23 +6,43 @@ from dataclasses import dataclass
 from typing import Literal
 
 from steps.common.errors import ParamsError
+from steps.common.nodes.cluster_id import ClusterId
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
     """Give back what provision got for this run, whatever the run's result."""
 
-    provider: Literal["local", "existing"] = "existing"
+    provider: Literal["local", "existing", "aks", "karpenter"] = "existing"
     """The provider that provision used."""
     run: str
     """UID of the run."""
+    timeout_seconds: float = 3300.0
+    """Longest wait until everything is gone; a pool that is still being made is waited for."""
+    aks_cluster_id: str = ""
+    """Azure resource ID of the cluster, with provider aks."""
 
     def __post_init__(self) -> None:
+        problems = []
         if not self.run:
-            raise ParamsError("--run: empty; give the run's UID")
+            problems.append("--run: empty; give the run's UID")
+        if not self.timeout_seconds > 0:
+            problems.append(f"--timeout-seconds: {self.timeout_seconds} is not above 0")
+        if self.provider == "aks":
+            try:
+                ClusterId.parse(self.aks_cluster_id)
+            except ValueError as error:
+                problems.append(f"--aks-cluster-id: {error}")
+        if problems:
+            raise ParamsError(problems)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
     released: str
-    """What was given back; `nothing` where the nodes were there before the run."""
+    """What was given back, with hours and cost where known; `nothing` where the nodes were there
+    before the run."""
+    node_hours: float | None
+    """How long the run's nodes were there, together; empty: not known, or none was made."""
+    cost_usd: float | None
+    """What they cost by the known price; spot at most this. Empty: not known."""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 
-from steps.common import log
 from steps.common.clock import REAL_CLOCK, Clock
-from steps.common.errors import CapacityError, TransientError
-from steps.common.kube import ApiRefusal, Kube, Object, connect
-from steps.common.nodes.fit import GPU_PRODUCT, INSTANCE_TYPE, free_gpus, gpu_name, problems_of
-from steps.common.nodes.provider import Node, NodeRequest
+from steps.common.errors import TransientError
+from steps.common.kube import Kube, Object, connect
+from steps.common.nodes.fit import (
+    GPU_PRODUCT,
+    INSTANCE_TYPE,
+    free_gpus,
+    gpu_name,
+    problems_of,
+    tolerations_for,
+)
+from steps.common.nodes.provider import Gone, Node, NodeRequest, RunIsAlive, Settings, Stray
+from steps.common.nodes.ready import pods_or_none, selector_text
+from steps.common.nodes.waiting import Waiting
 from steps.common.progress import Progress
 
-_LOGGER = logging.getLogger(__name__)
-_LOOK_SECONDS = 10.0
 _MOST_NODES = 10
 
 
@@ -31,28 +36,27 @@ class ExistingProvider:
         Raises CapacityError at the deadline, with what every node lacks.
         """
         kube = self._connect()
-        start, reason = self._clock.now(), ""
+        longest = request.launch_timeout_seconds + request.gpu_timeout_seconds
+        timeout_seconds = min(request.timeout_seconds, longest)
+        waiting = Waiting(timeout_seconds, clock=self._clock, progress=progress)
+        phase = waiting.phase("no node fits", timeout_seconds)
         while True:
-            node, found = _look(kube, request)
+            node, reason = _look(kube, request)
             if node is not None:
-                progress.update(1, 1)
+                waiting.done()
                 return node
-            if found != reason:
-                log.event(_LOGGER, "waiting", reason=found)
-                reason = found
-            waited = self._clock.now() - start
-            left = request.timeout_seconds - waited
-            if left <= 0:
-                raise CapacityError(f"no node fits after {waited:.0f} s: {reason}")
-            progress.update(int(waited), int(request.timeout_seconds) + 1)
-            self._clock.sleep(min(_LOOK_SECONDS, left))
+            phase.wait(reason)
 
-    def release(self, run: str) -> str:
+    def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
         """Nothing: the nodes were there before."""
-        return "nothing"
+        return ()
+
+    def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
+        """Nothing: no node was made."""
+        return ()
 
 
-def provider() -> ExistingProvider:
+def provider(settings: Settings) -> ExistingProvider:
     """The provider for the cluster of this pod, or of the kubeconfig."""
     return ExistingProvider()
 
@@ -60,8 +64,8 @@ def provider() -> ExistingProvider:
 def _look(kube: Kube, request: NodeRequest) -> tuple[Node | None, str]:
     """A node that fits, or why none does; an API server that is away is one reason of them."""
     try:
-        nodes = kube.nodes(",".join(f"{key}={value}" for key, value in request.labels.items()))
-        pods = _pods(kube) if request.gpus else []
+        nodes = kube.nodes(selector_text(request.labels))
+        pods = (pods_or_none(kube) or []) if request.gpus else []
     except TransientError as error:
         return None, str(error)
     if not nodes:
@@ -73,17 +77,6 @@ def _look(kube: Kube, request: NodeRequest) -> tuple[Node | None, str]:
         return None, _listed(problems)
     best = min(fitting, key=lambda node: (free_gpus(node, pods), node["metadata"]["name"]))
     return _node(best, request), ""
-
-
-def _pods(kube: Kube) -> Sequence[Object]:
-    """Who takes GPUs. Without the right to list pods the scheduler alone finds out."""
-    try:
-        return kube.pods_on_nodes()
-    except ApiRefusal as error:
-        if error.status != 403:
-            raise
-        log.warn(_LOGGER, "cannot-see-pods", reason=error)
-        return []
 
 
 def _listed(problems: dict[str, list[str]]) -> str:
@@ -100,4 +93,9 @@ def _node(node: Object, request: NodeRequest) -> Node:
     kind = (INSTANCE_TYPE, GPU_PRODUCT) if request.gpus else ()
     selector = {**request.labels, **{key: labels[key] for key in kind if key in labels}}
     accelerator = f"{request.gpus} x {gpu_name(node)}" if request.gpus else "cpu"
-    return Node(name=node["metadata"]["name"], accelerator=accelerator, selector=selector)
+    return Node(
+        name=node["metadata"]["name"],
+        accelerator=accelerator,
+        selector=selector,
+        tolerations=tolerations_for(node),
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from steps.common import log
 from steps.common.errors import PermanentError
-from steps.common.nodes.provider import Node, NodeRequest
+from steps.common.nodes.provider import Gone, Node, NodeRequest, RunIsAlive, Settings, Stray
 from steps.common.progress import Progress
 
 _LOGGER = logging.getLogger(__name__)
@@ -39,9 +39,13 @@ class LocalProvider:
         accelerator = ", ".join(f"{count} x {model}" for model, count in Counter(gpus).items())
         return Node(name=platform.node(), accelerator=accelerator or "cpu", selector={})
 
-    def release(self, run: str) -> str:
+    def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
         """Nothing: the machine was there before."""
-        return "nothing"
+        return ()
+
+    def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
+        """Nothing: no node was made."""
+        return ()
 
     def gpus(self) -> Sequence[str]:
         """Models of the NVIDIA GPUs of this machine."""
@@ -59,7 +63,7 @@ class LocalProvider:
         return [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
 
 
-def provider() -> LocalProvider:
+def provider(settings: Settings) -> LocalProvider:
     """The provider."""
     return LocalProvider()
 

@@ -1,53 +1,127 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 
 from steps.common.errors import ParamsError
 from steps.common.fields import parse_fields
-from steps.common.nodes.provider import Node, NodeRequest
+from steps.common.nodes.provider import (
+    Attempt,
+    Gone,
+    Node,
+    NodeRequest,
+    Placement,
+    RunIsAlive,
+    Stray,
+)
 from steps.common.progress import Progress
 from steps.provision.params import Params, Result
 from steps.provision.run import run
 
+CLUSTER = (
+    "/subscriptions/26fe00f8-9173-4872-9134-bb1d2e00343a/resourceGroups/team/providers/"
+    "Microsoft.ContainerService/managedClusters/prod"
+)
+A100 = Placement(instance_type="Standard_NC24ads_A100_v4", capacity_type="spot", zone="2")
+REFUSED = Placement(instance_type="Standard_NC24ads_A100_v4", capacity_type="spot", zone="1")
+
 
 class Provider:
-    """Notes what it is asked for."""
+    """Notes what it is asked for, and answers with one node."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: Node) -> None:
         self.requests: list[NodeRequest] = []
+        self._node = node
 
     def provision(self, request: NodeRequest, progress: Progress) -> Node:
         self.requests.append(request)
-        return Node(name="n", accelerator="1 x A10", selector={"b": "2", "a": "1"})
+        return self._node
 
-    def release(self, run: str) -> str:
-        return "nothing"
+    def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
+        return ()
+
+    def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
+        return ()
 
 
 def test_the_provider_gets_what_the_run_needs() -> None:
-    provider = Provider()
+    provider = Provider(Node(name="n", accelerator="1 x A10", selector={}))
     flags = {
+        "provider": "aks",
         "run": "uid",
+        "workflow": "tune-x7k2p",
+        "namespace": "team",
+        "workspace": "phi",
         "gpus": "2",
         "gpu-memory-gb": "20.5",
-        "instance-type": "Standard_NV36ads_A10_v5",
+        "disk-gib": "256",
+        "instance-type": "Standard_NV72ads_A10_v5",
+        "alternative-instance-types": '["Standard_NC48ads_A100_v4", "Standard_NV72ads_A10_v5"]',
+        "zones": '["1", "any"]',
+        "capacity-types": '["spot", "regular"]',
+        "spot-max-price-usd-per-hour": "1.5",
         "label-selector": "app=tuning, zone=1",
+        "lifetime-seconds": "3600",
         "timeout-seconds": "60",
+        "launch-timeout-seconds": "30",
+        "gpu-timeout-seconds": "20",
+        "aks-cluster-id": CLUSTER,
     }
-    result = run(parse_fields(Params, flags), progress=Progress(), provider=provider)
+    run(parse_fields(Params, flags), progress=Progress(), provider=provider)
     assert provider.requests == [
         NodeRequest(
             run="uid",
+            workflow="tune-x7k2p",
+            namespace="team",
+            workspace="phi",
             gpus=2,
             gpu_memory_gb=20.5,
-            instance_type="Standard_NV36ads_A10_v5",
+            disk_gib=256,
             labels={"app": "tuning", "zone": "1"},
+            instance_types=("Standard_NV72ads_A10_v5", "Standard_NC48ads_A100_v4"),
+            zones=("1", "any"),
+            capacity_types=("spot", "regular"),
+            spot_max_price_usd_per_hour=1.5,
+            prices_usd_per_hour={
+                "Standard_NV72ads_A10_v5": 6.52,
+                "Standard_NC48ads_A100_v4": 7.346,
+            },
+            lifetime_seconds=3600.0,
             timeout_seconds=60.0,
+            launch_timeout_seconds=30.0,
+            gpu_timeout_seconds=20.0,
         )
     ]
-    assert result == Result(node="n", accelerator="1 x A10", node_selector='{"a": "1", "b": "2"}')
+
+
+def test_the_result_says_how_a_pod_gets_there_and_what_was_tried() -> None:
+    node = Node(
+        name="n",
+        accelerator="1 x A100",
+        selector={"b": "2", "a": "1"},
+        tolerations=({"key": "sku", "operator": "Exists"},),
+        placement=A100,
+        price_usd_per_hour=3.673,
+        tried=(
+            Attempt(placement=REFUSED, outcome="no machines", seconds=61.0, tries=2),
+            Attempt(placement=A100, outcome="node n", seconds=300.4),
+        ),
+    )
+    result = run(Params(run="uid", gpus=1), progress=Progress(), provider=Provider(node))
+    assert result == Result(
+        node="n",
+        accelerator="1 x A100",
+        node_selector='{"a": "1", "b": "2"}',
+        tolerations='[{"key": "sku", "operator": "Exists"}]',
+        placement="Standard_NC24ads_A100_v4 spot in zone 2",
+        price_usd_per_hour=3.673,
+        tried=(
+            "Standard_NC24ads_A100_v4 spot in zone 1 (61 s, 2 tries): no machines\n"
+            "Standard_NC24ads_A100_v4 spot in zone 2 (300 s): node n"
+        ),
+    )
 
 
 def test_this_machine_does_for_a_run_without_gpus() -> None:
@@ -55,6 +129,7 @@ def test_this_machine_does_for_a_run_without_gpus() -> None:
     result = run(params, progress=Progress())
     assert result.node
     assert json.loads(result.node_selector) == {}
+    assert (result.tried, result.placement, result.tolerations) == ("", "", "[]")
 
 
 def test_every_problem_is_said_at_once() -> None:
@@ -62,8 +137,11 @@ def test_every_problem_is_said_at_once() -> None:
         "run": "",
         "gpus": "-1",
         "gpu-memory-gb": "nan",
+        "disk-gib": "-1",
         "label-selector": "app",
         "timeout-seconds": "0",
+        "spot-max-price-usd-per-hour": "-1",
+        "capacity-types": '["on-demand"]',
     }
     with pytest.raises(ParamsError) as caught:
         parse_fields(Params, flags)
@@ -71,8 +149,22 @@ def test_every_problem_is_said_at_once() -> None:
         "--run: empty; give the run's UID",
         "--gpus: -1 is less than 0",
         "--gpu-memory-gb: nan is less than 0",
+        "--disk-gib: -1 is less than 0",
         "--timeout-seconds: 0.0 is not above 0",
+        "--spot-max-price-usd-per-hour: -1.0 is not above 0",
         "--label-selector: 'app' is not KEY=VALUE",
+        "--capacity-types: 'on-demand'; accepted are spot and regular",
+    ]
+
+
+def test_what_aks_needs_is_asked_for_at_once() -> None:
+    with pytest.raises(ParamsError) as caught:
+        Params(provider="aks", run="uid", gpus=0)
+    assert caught.value.problems == [
+        "--aks-cluster-id: empty; give what `az aks show --query id --output tsv` prints",
+        "--gpus: 0 with provider aks, which makes GPU nodes; take provider existing",
+        "--instance-type: empty; provider aks needs a SKU, see `argotune plan`",
+        "--disk-gib: 0; provider aks needs the size of the OS disk, see plan's output",
     ]
 
 

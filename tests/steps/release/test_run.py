@@ -2,36 +2,71 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from steps.common.errors import ParamsError
-from steps.common.nodes.provider import Node, NodeRequest
+from steps.common.nodes.provider import Gone, Node, NodeRequest, RunIsAlive, Stray
 from steps.common.progress import Progress
 from steps.release.params import Params, Result
 from steps.release.run import run
 
 
 class Provider:
-    """Gives back one pool."""
+    """Gives back what it is told to."""
+
+    def __init__(self, *gone: Gone) -> None:
+        self.gone = gone
+        self.asked: list[tuple[str, float]] = []
 
     def provision(self, request: NodeRequest, progress: Progress) -> Node:
         raise AssertionError
 
-    def release(self, run: str) -> str:
-        return f"pool of {run}"
+    def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
+        self.asked.append((run, timeout_seconds))
+        return self.gone
+
+    def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
+        raise AssertionError
 
 
-def test_the_provider_gives_back_the_runs_nodes() -> None:
-    result = run(Params(run="uid"), progress=Progress(), provider=Provider())
-    assert result == Result(released="pool of uid")
+def test_the_provider_gives_back_the_runs_nodes_with_their_cost() -> None:
+    provider = Provider(
+        Gone(what="agent pool gpu1", hours=1.5, cost_usd=5.5095),
+        Gone(what="agent pool gpu2", hours=0.25, cost_usd=0.92, is_upper_bound=True),
+    )
+    result = run(Params(run="uid", timeout_seconds=60), progress=Progress(), provider=provider)
+    assert provider.asked == [("uid", 60)]
+    assert result.released == (
+        "agent pool gpu1 after 1.50 h, about 5.51 USD; "
+        "agent pool gpu2 after 0.25 h, at most 0.92 USD"
+    )
+    assert (result.node_hours, result.cost_usd) == (1.75, pytest.approx(6.4295))
 
 
-def test_a_run_must_be_named() -> None:
+def test_a_cost_that_is_not_known_in_whole_is_not_said() -> None:
+    provider = Provider(
+        Gone(what="agent pool gpu1", hours=1.5, cost_usd=5.5), Gone(what="agent pool gpu2")
+    )
+    result = run(Params(run="uid"), progress=Progress(), provider=provider)
+    assert result == Result(
+        released="agent pool gpu1 after 1.50 h, about 5.50 USD; agent pool gpu2",
+        node_hours=None,
+        cost_usd=None,
+    )
+
+
+def test_a_run_must_be_named_and_a_cluster_with_aks() -> None:
     with pytest.raises(ParamsError) as caught:
-        Params(run="")
-    assert str(caught.value) == "--run: empty; give the run's UID"
+        Params(run="", provider="aks", aks_cluster_id="prod", timeout_seconds=0)
+    assert caught.value.problems == [
+        "--run: empty; give the run's UID",
+        "--timeout-seconds: 0 is not above 0",
+        "--aks-cluster-id: 'prod' is not /subscriptions/ID/resourceGroups/GROUP/providers/"
+        "Microsoft.ContainerService/managedClusters/NAME",
+    ]
 
 
 @pytest.mark.parametrize("provider", ["local", "existing"])

@@ -153,7 +153,7 @@ def test_our_taints_and_soft_ones_do_not_matter() -> None:
 )
 def test_what_a_node_lacks_is_said(found: Object, reason: str) -> None:
     said = lack(
-        Cluster(nodes=[found]), instance_type="Standard_NC24ads_A100_v4", gpu_memory_gb=20.0
+        Cluster(nodes=[found]), instance_types=("Standard_NC24ads_A100_v4",), gpu_memory_gb=20.0
     )
     assert said == f"gpu-1: {reason}"
 
@@ -233,8 +233,44 @@ def test_without_the_right_to_see_nodes_it_fails_at_once() -> None:
     assert str(caught.value) == "cannot list nodes: cannot list resource nodes"
 
 
-def test_release_gives_nothing_back_and_needs_no_cluster() -> None:
+def test_any_of_the_alternatives_does_in_any_case_of_letters() -> None:
+    found = node(labels={"node.kubernetes.io/instance-type": "standard_nc24ads_a100_v4"})
+    types = ("Standard_NV36ads_A10_v5", "Standard_NC24ads_A100_v4")
+    assert provision(Cluster(nodes=[found]), instance_types=types).name == "gpu-1"
+    said = lack(Cluster(nodes=[found]), instance_types=("Standard_NV36ads_A10_v5", "b"))
+    assert said.endswith("standard_nc24ads_a100_v4, not Standard_NV36ads_A10_v5 or b")
+
+
+def test_a_device_plugin_that_does_not_do_its_work_is_named() -> None:
+    plugin = pod("nvidia-device-plugin-7x2", "gpu-1", gpus=0) | {"status": {"phase": "Pending"}}
+    assert lack(Cluster(nodes=[node(gpus=0)], pods=[plugin])) == (
+        "gpu-1: no nvidia.com/gpu: device plugin team/nvidia-device-plugin-7x2 is Pending; its "
+        "log says what it lacks, such as the driver"
+    )
+
+
+def test_the_wait_for_nodes_that_exist_ends_with_both_phases() -> None:
+    with pytest.raises(CapacityError) as caught:
+        provision(Cluster(), launch_timeout_seconds=15.0, gpu_timeout_seconds=5.0)
+    assert str(caught.value) == "no node fits after 20 s: the cluster has no node"
+
+
+def test_the_taints_of_the_node_are_handed_on_as_tolerations() -> None:
+    taints = [
+        {"key": "sku", "value": "gpu", "effect": "NoSchedule"},
+        {"key": "nvidia.com/gpu", "effect": "NoSchedule"},
+        {"key": "maintenance", "effect": "PreferNoSchedule"},
+    ]
+    assert provision(Cluster(nodes=[node(spec={"taints": taints})])).tolerations == (
+        {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+    )
+
+
+def test_nothing_is_given_back_or_collected_and_no_cluster_is_needed() -> None:
     def no_cluster() -> Any:
         raise AssertionError
 
-    assert ExistingProvider(no_cluster).release("r") == "nothing"
+    existing = ExistingProvider(no_cluster)
+    assert existing.release("r", timeout_seconds=1.0, progress=Progress()) == ()
+    assert existing.collect(lambda run, namespace, workflow: False, dry_run=False) == ()

@@ -74,5 +74,7 @@ def test_the_driver_is_asked_where_nvidia_smi_fails(machine: Path) -> None:
     assert provision(machine, 1).accelerator == "1 x NVIDIA H100"
 
 
-def test_release_gives_nothing_back() -> None:
-    assert LocalProvider().release("r") == "nothing"
+def test_nothing_is_given_back_or_collected() -> None:
+    local = LocalProvider()
+    assert local.release("r", timeout_seconds=1.0, progress=Progress()) == ()
+    assert local.collect(lambda run, namespace, workflow: False, dry_run=False) == ()

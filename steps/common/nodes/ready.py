@@ -1,0 +1,110 @@
+"""When a node that was made for a run can be used: the same test for every provider.
+
+Ready, not being deleted, no taint that our pods do not tolerate, and the GPUs allocatable on two
+looks ten seconds apart: a kubelet that restarts shows them, takes them back and shows them again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from steps.common import log
+from steps.common.errors import PermanentError, TransientError
+from steps.common.kube import ApiRefusal, Kube
+from steps.common.nodes.errors import PlacementRefused
+from steps.common.nodes.fit import Object, device_plugins, gpu_count, problems_of, state_problems
+from steps.common.nodes.provider import NodeRequest, Placement
+from steps.common.nodes.waiting import Phase, Waiting
+
+_LOGGER = logging.getLogger(__name__)
+_LOOKS = 2
+
+
+def wait_for_node(kube: Kube, labels: Mapping[str, str], phase: Phase) -> Object:
+    """The node with these labels, as soon as it is Ready. Raises PlacementRefused at the
+    phase's deadline."""
+    while True:
+        node, reason = _look_for_node(kube, labels)
+        if node is not None:
+            return node
+        phase.wait(reason)
+
+
+def wait_for_gpus(
+    kube: Kube,
+    request: NodeRequest,
+    placement: Placement,
+    labels: Mapping[str, str],
+    waiting: Waiting,
+) -> Object:
+    """The node with these labels, as soon as its GPUs can be allocated and stay so.
+
+    Raises PlacementRefused at the deadline of the request's GPU phase, and PermanentError where
+    there is no device plugin: every other node would lack it too.
+    """
+    wanted = replace(request, instance_types=(placement.instance_type,), labels={})
+    phase = waiting.phase("no usable GPU (gpu-timeout-seconds)", request.gpu_timeout_seconds)
+    good_looks = 0
+    while True:
+        node, reason, lacks_plugin = _look_for_gpus(kube, wanted, labels)
+        good_looks = good_looks + 1 if node is not None else 0
+        if node is not None and good_looks >= _LOOKS:
+            return node
+        try:
+            phase.wait(reason or "the GPUs are there; looking once more")
+        except PlacementRefused as error:
+            if lacks_plugin:
+                raise PermanentError(str(error)) from error
+            raise
+
+
+def pods_or_none(kube: Kube) -> Sequence[Object] | None:
+    """Pods on nodes; None without the right to list them."""
+    try:
+        return kube.pods_on_nodes()
+    except ApiRefusal as error:
+        if error.status != 403:
+            raise
+        log.warn(_LOGGER, "cannot-see-pods", reason=error)
+        return None
+
+
+def _look_for_node(kube: Kube, labels: Mapping[str, str]) -> tuple[Object | None, str]:
+    try:
+        nodes = kube.nodes(selector_text(labels))
+    except TransientError as error:
+        return None, str(error)
+    reasons = []
+    for node in nodes:
+        problems = list(state_problems(node))
+        if not problems:
+            return node, ""
+        reasons.append(f"{node['metadata']['name']}: {', '.join(problems)}")
+    return None, "; ".join(reasons) or f"no node with the label {selector_text(labels)} yet"
+
+
+def _look_for_gpus(
+    kube: Kube, wanted: NodeRequest, labels: Mapping[str, str]
+) -> tuple[Object | None, str, bool]:
+    """The node, or why it does not do, and whether the reason is a missing device plugin."""
+    try:
+        nodes = kube.nodes(selector_text(labels))
+        pods = pods_or_none(kube) if wanted.gpus else []
+    except TransientError as error:
+        return None, str(error), False
+    reasons, lacks_plugin = [], False
+    for node in nodes:
+        problems = problems_of(node, pods or [], wanted)
+        if not problems:
+            return node, "", False
+        reasons.append(f"{node['metadata']['name']}: {', '.join(problems)}")
+        no_gpu = gpu_count(node, "capacity") == 0 and bool(wanted.gpus)
+        lacks_plugin = no_gpu and pods is not None and not device_plugins(node, pods)
+    return None, "; ".join(reasons) or f"the node with {selector_text(labels)} went", lacks_plugin
+
+
+def selector_text(labels: Mapping[str, str]) -> str:
+    """Labels as a selector."""
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))

@@ -1,0 +1,71 @@
+"""Waiting with a reason: its log line, its progress, and the deadline of each phase."""
+
+from __future__ import annotations
+
+import logging
+
+from steps.common import log
+from steps.common.clock import Clock
+from steps.common.nodes.errors import PlacementRefused
+from steps.common.progress import Progress
+
+LOOK_SECONDS = 10.0
+"""Between two looks at a node."""
+_LOGGER = logging.getLogger(__name__)
+
+
+class Waiting:
+    """All the waiting for one request: one deadline and one progress over every alternative."""
+
+    def __init__(self, timeout_seconds: float, *, clock: Clock, progress: Progress) -> None:
+        self.clock = clock
+        self._progress = progress
+        self._timeout_seconds = timeout_seconds
+        self._start = clock.now()
+        self._reason = ""
+
+    @property
+    def left_seconds(self) -> float:
+        """Time that is left for everything."""
+        return self._timeout_seconds - (self.clock.now() - self._start)
+
+    def phase(self, what: str, timeout_seconds: float) -> Phase:
+        """A phase with its own deadline; `what` begins the message when it is missed."""
+        return Phase(self, what, min(timeout_seconds, max(self.left_seconds, 0.0)))
+
+    def sleep(self, reason: str, seconds: float) -> None:
+        """Say why, once for each reason, and let time pass."""
+        if reason != self._reason:
+            log.event(_LOGGER, "waiting", reason=reason)
+            self._reason = reason
+        waited = self._timeout_seconds - self.left_seconds
+        self._progress.update(int(waited), int(self._timeout_seconds) + 1)
+        self.clock.sleep(seconds)
+
+    def done(self) -> None:
+        """Report the end of the waiting."""
+        self._progress.update(1, 1)
+
+
+class Phase:
+    """One phase of waiting."""
+
+    def __init__(self, waiting: Waiting, what: str, timeout_seconds: float) -> None:
+        self._waiting = waiting
+        self._what = what
+        self._timeout_seconds = timeout_seconds
+        self._start = waiting.clock.now()
+
+    def wait(
+        self, reason: str, seconds: float = LOOK_SECONDS, *, last_words: str | None = None
+    ) -> None:
+        """Sleep before the next look.
+
+        Raises PlacementRefused after the deadline, with the reason, or with `last_words` for what
+        is too long to be said at each look.
+        """
+        waited = self._waiting.clock.now() - self._start
+        left = self._timeout_seconds - waited
+        if left <= 0:
+            raise PlacementRefused(f"{self._what} after {waited:.0f} s: {last_words or reason}")
+        self._waiting.sleep(reason, min(seconds, left))
