@@ -4,22 +4,41 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
+import time
 from typing import Any
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.,:/@+%()[]<>")
+_USER_IN_URL = re.compile(r"(https?://)[^\s/@\"']+@")
+_QUERY_IN_URL = re.compile(r"(https?://[^\s?#\"'<>]+)[?#][^\s\"'<>]*")
 
 
 def set_up() -> None:
     """Send the steps' events to stderr; libraries speak from warnings on."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter("%H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(True)
     logging.getLogger("steps").setLevel(logging.INFO)
+
+
+def formatter(time_format: str) -> logging.Formatter:
+    """One event a line, `time level event`; the time is UTC."""
+    made = _Redacting("%(asctime)s %(levelname)s %(message)s", time_format)
+    made.converter = time.gmtime
+    return made
+
+
+def redacted(text: str) -> str:
+    """The text with the URLs in it shorn of users and queries, which may hold tokens. Our own
+    events have none; a library's may."""
+    return _QUERY_IN_URL.sub(r"\1", _USER_IN_URL.sub(r"\1", text))
+
+
+class _Redacting(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
 
 
 def event(logger: logging.Logger, name: str, /, **values: Any) -> None:

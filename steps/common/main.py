@@ -1,7 +1,8 @@
 """The entry point of every step: flags in, result files out, errors as exit codes.
 
 `--outputs-dir` names the directory into which each Result field is written as a file of its
-kebab-case name, for Argo's `outputs.parameters[].valueFrom.path`.
+kebab-case name, for Argo's `outputs.parameters[].valueFrom.path`; beside them stands `log`, the
+last lines of a step that failed. `--logs-dir` names the directory that keeps the whole log.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from steps.common import log
 from steps.common.errors import Interrupted, ParamsError, PermanentError, StepError, TransientError
 from steps.common.fields import fields_of, parse_fields, text_of
 from steps.common.fs import atomic_write
+from steps.common.log_files import TAIL, TAIL_LINES, LogFiles
 from steps.common.progress import Progress
+
+_OWN_FLAGS = ("outputs-dir", "logs-dir", "retries")
 
 P_contra = TypeVar("P_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
@@ -48,11 +52,14 @@ def main(
     log.set_up()
     # In a container this process is PID 1, which ignores SIGTERM unless somebody handles it.
     signal.signal(signal.SIGTERM, _interrupt)
-    flags = _parser(params_type, result_type).parse_args(arguments)
-    values = {name: text for name, text in vars(flags).items() if text is not None}
-    outputs_dir = values.pop("outputs-dir", None)
+    flags = vars(_parser(params_type, result_type).parse_args(arguments))
+    outputs_dir, logs_dir, retries = (flags.pop(name) for name in _OWN_FLAGS)
+    files = LogFiles(_name(params_type), outputs_dir=outputs_dir, logs_dir=logs_dir)
+    logging.getLogger().addHandler(files)
+    files.begin(attempt=retries + 1)
+    values = {name: text for name, text in flags.items() if text is not None}
     progress = Progress(_path(os.environ.get("ARGO_PROGRESS_FILE")))
-    _exit(lambda: _step(params_type, run, values, progress, _path(outputs_dir)))
+    _exit(lambda: _step(params_type, run, values, progress, outputs_dir, files), files.note)
 
 
 def service_main(
@@ -75,6 +82,7 @@ def _step(
     values: dict[str, str],
     progress: Progress,
     outputs_dir: Path | None,
+    files: LogFiles,
 ) -> None:
     result = run(parse_fields(params_type, values), progress=progress)
     for field in dataclasses.fields(result):  # type: ignore[arg-type]
@@ -82,23 +90,37 @@ def _step(
         log.event(logging.getLogger("steps"), "result", **{field.name: _short(text)})
         if outputs_dir is not None:
             atomic_write(outputs_dir / field.name.replace("_", "-"), text)
+    files.succeed()
 
 
-def _exit(step: Callable[[], None]) -> NoReturn:
-    """Argo shows the last line on stderr as the step's message: the error in one line."""
+def _exit(step: Callable[[], None], note: Callable[[str], None] = lambda text: None) -> NoReturn:
+    """Argo shows the last line on stderr as the step's message: the error in one line. The lines
+    of errors are handed to `note` too."""
     try:
         step()
-    except StepError as error:
-        _complain(error)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        sys.exit(_say(_os_message(error), _os_exit_code(error)))
-    except KeyboardInterrupt:
-        sys.exit(_say("interrupted", 130))
     except Exception as error:
-        logging.getLogger("steps").exception("bug")
-        sys.exit(_say(f"a bug in this step: {type(error).__name__}: {error}", 1))
-    sys.exit(0)
+        messages, exit_code = _messages(error)
+    except KeyboardInterrupt:
+        messages, exit_code = ["interrupted"], 130
+    else:
+        sys.exit(0)
+    sys.stdout.flush()
+    for message in messages:
+        text = log.redacted(" ".join(message.split()))
+        note(text)
+        print(f"error: {text}", file=sys.stderr, flush=True)
+    sys.exit(exit_code)
+
+
+def _messages(error: Exception) -> tuple[list[str], int]:
+    """What to say of an error, the sentence of all last, and the exit code."""
+    if isinstance(error, StepError):
+        problems = error.problems if isinstance(error, ParamsError) else []
+        return [*(problems if len(problems) > 1 else []), str(error)], error.exit_code
+    if isinstance(error, OSError):
+        return [_os_message(error)], _os_exit_code(error)
+    logging.getLogger("steps").error("bug", exc_info=error)
+    return [f"a bug in this step: {type(error).__name__}: {error}"], 1
 
 
 def _os_message(error: OSError) -> str:
@@ -113,19 +135,6 @@ def _os_exit_code(error: OSError) -> int:
     return TransientError.exit_code if transient else PermanentError.exit_code
 
 
-def _complain(error: StepError) -> None:
-    if isinstance(error, ParamsError) and len(error.problems) > 1:
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
-    _say(str(error), error.exit_code)
-
-
-def _say(message: str, exit_code: int) -> int:
-    sys.stdout.flush()
-    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
-    return exit_code
-
-
 def _parser(params_type: type, result_type: type | None) -> argparse.ArgumentParser:
     package = params_type.__module__.rpartition(".")[0]
     parser = argparse.ArgumentParser(
@@ -136,8 +145,7 @@ def _parser(params_type: type, result_type: type | None) -> argparse.ArgumentPar
         allow_abbrev=False,
     )
     if result_type:
-        help_text = "directory for the result files"
-        parser.add_argument("--outputs-dir", dest="outputs-dir", help=help_text)
+        _add_own_flags(parser)
     for field in fields_of(params_type):
         default = "" if field.default in (None, "") else f" (default: {field.default})"
         choices = f" One of {', '.join(field.choices)}." if field.choices else ""
@@ -146,13 +154,38 @@ def _parser(params_type: type, result_type: type | None) -> argparse.ArgumentPar
     return parser
 
 
+def _add_own_flags(parser: argparse.ArgumentParser) -> None:
+    """What every step has beside its Params."""
+    outputs_dir, logs_dir, retries = _OWN_FLAGS
+    parser.add_argument(
+        f"--{outputs_dir}", dest=outputs_dir, type=_path, help="directory for the result files"
+    )
+    parser.add_argument(
+        f"--{logs_dir}",
+        dest=logs_dir,
+        type=_path,
+        help="directory in which STEP.log keeps the log of all tries",
+    )
+    parser.add_argument(
+        f"--{retries}", dest=retries, type=int, default=0, help="how many tries there were before"
+    )
+
+
 def _outputs_help(result_type: type) -> str:
-    lines = [f"  {field.kebab}: {field.doc}" for field in fields_of(result_type)]
+    lines = [
+        *(f"  {field.kebab}: {field.doc}" for field in fields_of(result_type)),
+        f"  {TAIL}: Where the step failed, the last {TAIL_LINES} lines of its log.",
+    ]
     return "\n".join(["files in the outputs directory:", *lines])
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> Any:
     raise Interrupted(f"stopped by {signal.Signals(signum).name}; the next try goes on from here")
+
+
+def _name(params_type: type) -> str:
+    """steps.tune.params is tune."""
+    return params_type.__module__.split(".")[-2]
 
 
 def _path(text: str | None) -> Path | None:

@@ -27,17 +27,21 @@ from hera.workflows.models import (
 from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrString
 
 from steps.common.fields import fields_of
+from steps.common.log_files import TAIL
 
 # Paths inside the containers. The local engine maps each to a directory of this machine wherever
 # it is written, so they must not be paths that a user's own values could begin with.
 WORK_DIR = "/argotune/work"
 MODELS_DIR = "/argotune/models"
+LOGS_DIR = f"{WORK_DIR}/logs"
 OUTPUTS_DIR = "/argotune/outputs"
 SCRATCH_DIR = "/argotune/scratch"
 URLS_SECRET_DIR = "/argotune/secrets/urls"
 PUSH_SECRET_DIR = "/argotune/secrets/push"
 MODEL_SECRET_DIR = "/argotune/secrets/model"
 CA_DIR = "/argotune/ca"
+
+_WORK = "work"
 
 # nonroot in the distroless images, and no user of any base image that we know.
 _USER = 65532
@@ -121,6 +125,8 @@ class Step:
             command=["python", "-m", f"steps.{self.name}"],
             args=[
                 f"--outputs-dir={OUTPUTS_DIR}",
+                *([f"--logs-dir={LOGS_DIR}"] if _WORK in self.mounts else []),
+                "--retries={{retries}}",
                 *(f"--{name}={value}" for name, value in self.fixed.items()),
                 *(f"--{name}={{{{inputs.parameters.{name}}}}}" for name in self.inputs),
             ],
@@ -128,7 +134,10 @@ class Step:
                 *(Parameter(name=name, description=fields[name].doc) for name in self.inputs),
                 *(Parameter(name=name) for name in self.pod_inputs),
             ],
-            outputs=[self._output(item.kebab) for item in fields_of(self.params.Result)],
+            outputs=[
+                *(self._output(item.kebab) for item in fields_of(self.params.Result)),
+                self._output(TAIL),
+            ],
             env=[
                 Env(name="HOME", value=SCRATCH_DIR),
                 Env(name="TMPDIR", value=SCRATCH_DIR),

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import errno
+import logging
+import platform
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from steps.common import log
 from steps.common.errors import CapacityError, ParamsError, PermanentError, TransientError
 from steps.common.main import main
 from steps.common.progress import Progress
@@ -60,6 +64,7 @@ def test_every_result_field_becomes_a_file(tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "train-rows": "4",
         "digest": "sha256:ab",
+        "log": "",
     }
 
 
@@ -110,8 +115,68 @@ def test_sigterm_ends_the_step_as_one_to_be_retried(capsys: pytest.CaptureFixtur
     assert "stopped by SIGTERM" in capsys.readouterr().err
 
 
+def test_log_of_a_failed_step_is_a_result_that_ends_with_its_error(tmp_path: Path) -> None:
+    def run(params: Params, *, progress: Progress) -> Result:
+        log.event(logging.getLogger("steps.example"), "rows", read=params.rows)
+        raise ParamsError(["a: wrong", "b: wrong"])
+
+    assert exit_code(run, f"--outputs-dir={tmp_path}", "--rows=7") == 2
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line.partition(" ")[2] for line in lines] == [
+        "INFO rows read=7",
+        "ERROR a: wrong",
+        "ERROR b: wrong",
+        "ERROR a: wrong; b: wrong",
+    ]
+
+
+def test_the_traceback_of_a_bug_is_in_the_log(tmp_path: Path) -> None:
+    assert exit_code(failing(KeyError("x")), f"--outputs-dir={tmp_path}", "--rows=7") == 1
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert "Traceback (most recent call last):" in lines
+    assert lines[-1].endswith("ERROR a bug in this step: KeyError: 'x'")
+
+
+def test_the_whole_log_of_all_tries_stays_on_the_volume(tmp_path: Path) -> None:
+    arguments = (f"--logs-dir={tmp_path}/logs", "--rows=8")
+    assert exit_code(failing(TransientError("503")), "--retries=0", *arguments) == 75
+    assert exit_code(half, "--retries=1", *arguments) == 0
+    lines = (tmp_path / "logs" / "common.log").read_text().splitlines()
+    pod = platform.node()
+    assert [line.partition(" ")[2] for line in lines] == [
+        f"INFO begin pod={pod} attempt=1",
+        "ERROR 503",
+        f"INFO begin pod={pod} attempt=2",
+        "INFO result train_rows=4",
+        "INFO result digest=sha256:ab",
+    ]
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", line) for line in lines)
+
+
+def test_tokens_in_urls_are_in_no_message_and_no_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = OSError("cannot reach https://me:GEHEIM@host/x?sig=GEHEIM")
+    arguments = (f"--outputs-dir={tmp_path}/out", f"--logs-dir={tmp_path}", "--rows=1")
+    assert exit_code(failing(error), *arguments) == 3
+    texts = [capsys.readouterr().err, (tmp_path / "out" / "log").read_text()]
+    texts.append((tmp_path / "common.log").read_text())
+    assert [text.count("GEHEIM") for text in texts] == [0, 0, 0]
+    assert ["cannot reach https://host/x" in text for text in texts] == [True] * 3
+
+
+def test_a_log_that_cannot_be_kept_does_not_fail_the_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "logs").write_text("a file")
+    assert exit_code(half, f"--logs-dir={tmp_path}/logs", "--rows=8") == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert warnings == [f"warning: no more log in {tmp_path}/logs/common.log: File exists"]
+
+
 def test_help_names_flags_and_outputs(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(half, "--help") == 0
     text = capsys.readouterr().out
     assert "--rows VALUE" in text
     assert "train-rows: Half of them." in text
+    assert "log: Where the step failed, the last 50 lines of its log." in text

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_RETRIED = {"retries", "lastRetry.exitCode", "lastRetry.status", "lastRetry.message"}
 _WORKFLOW = {
     "workflow.name",
     "workflow.namespace",
@@ -24,7 +25,8 @@ def undefined_references(spec: dict[str, Any]) -> list[str]:
     outside = {key: value for key, value in spec.items() if key != "templates"}
     problems = [f"spec: {tag}" for tag in tags(outside) if tag not in known]
     for template in spec.get("templates", []):
-        inside = known | _inputs(template) | _task_outputs(template, outputs)
+        known_here = known | (_RETRIED if "retryStrategy" in template else set())
+        inside = known_here | _inputs(template) | _task_outputs(template, outputs)
         problems += [f"{template['name']}: {tag}" for tag in tags(template) if tag not in inside]
     return problems
 
