@@ -7,12 +7,14 @@ from typing import Any
 
 from presets.loader import nearest
 from steps.common.fields import Field, fields_of
-from workflows.workspace.checks import is_dns_subdomain, is_quantity
+from workflows.workspace.checks import is_dns_subdomain, is_quantity, is_whole_number
 from workflows.workspace.fields import Fields
 from workflows.workspace.model import PREFIX, Options
 
 _CHECKS: Mapping[str, tuple[Callable[[str], bool], str]] = {
     "model-cache-claim": (is_dns_subdomain, "the name of a PersistentVolumeClaim"),
+    "service-gpus": (is_whole_number, "a whole number such as 1, in quotes"),
+    "service-memory": (is_quantity, "a quantity such as 16Gi"),
     "storage-class": (is_dns_subdomain, "the name of a StorageClass"),
     "tune-cpu": (is_quantity, "a quantity such as 4"),
     "tune-memory": (is_quantity, "a quantity such as 32Gi"),

@@ -13,6 +13,7 @@ _DNS_SUBDOMAIN = re.compile(
 )
 _LABEL_NAME = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)")
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
+_WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,3}")
 
 # Kaito's webhook for v1beta1, and the names that lead to the machine or the cluster itself.
 _METADATA_HOSTS = ("metadata.google.internal", "metadata.goog", "metadata.azure.com")
@@ -48,6 +49,11 @@ def is_label_value(text: str) -> bool:
 def is_quantity(text: str) -> bool:
     """Whether it is an amount as Kubernetes writes it, such as 100Gi."""
     return _QUANTITY.fullmatch(text) is not None
+
+
+def is_whole_number(text: str) -> bool:
+    """Whether it counts something: 0, 1, 2, ..."""
+    return _WHOLE_NUMBER.fullmatch(text) is not None
 
 
 def unsafe(text: str, *, lines: bool = False) -> str | None:

@@ -33,6 +33,13 @@ class Options:
     """CPUs that the tune pod asks for, a quantity. Default: 2."""
     tune_memory: str | None = None
     """Memory of the tune pod, a quantity. Default: 16Gi."""
+    service_gpus: str | None = None
+    """GPUs of the service; 0: it runs on CPUs. Default: as many as tuning."""
+    service_memory: str | None = None
+    """Memory that the service asks for, a quantity. Default: 2Gi."""
+    adapter_from: Literal["auto", "cache"] | None = None
+    """auto: the service mounts the adapter's image where the cluster can; cache: a copy in the
+    model cache. Default: auto."""
     volume_size: str | None = None
     """Size of the run's volume, a quantity. Default: 100Gi."""
     storage_class: str | None = None

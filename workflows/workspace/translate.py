@@ -34,5 +34,8 @@ def to_parameters(workspace: Workspace, *, allow_loopback: bool = False) -> dict
         "model-cache-claim": options.model_cache_claim,
         "tune-cpu": options.tune_cpu,
         "tune-memory": options.tune_memory,
+        "service-gpus": options.service_gpus,
+        "service-memory": options.service_memory,
+        "adapter-from": options.adapter_from,
     }
     return always | {name: text for name, text in where_given.items() if text is not None}

@@ -16,6 +16,9 @@ ALL = {
     "model-cache-claim": "models",
     "tune-cpu": "8",
     "tune-memory": "64Gi",
+    "service-gpus": "0",
+    "service-memory": "8Gi",
+    "adapter-from": "cache",
     "volume-size": "200Gi",
     "storage-class": "managed-csi-premium",
 }
@@ -73,6 +76,11 @@ def test_annotations_of_others_are_theirs() -> None:
             {"storage-class": "My Class"},
             "metadata.annotations.argotune.dev/storage-class: 'My Class'; accepted is the name of "
             "a StorageClass",
+        ),
+        (
+            {"service-gpus": "-1"},
+            "metadata.annotations.argotune.dev/service-gpus: '-1'; accepted is a whole number such "
+            "as 1, in quotes",
         ),
         (
             {"tune-cpu": 4},

@@ -56,6 +56,9 @@ def test_arguments_are_parameters_of_the_rendered_template() -> None:
             "model-cache-claim": "models",
             "tune-cpu": "4",
             "tune-memory": "64Gi",
+            "service-gpus": "0",
+            "service-memory": "8Gi",
+            "adapter-from": "cache",
         }.items()
     }
     text = changed(
@@ -65,7 +68,7 @@ def test_arguments_are_parameters_of_the_rendered_template() -> None:
         }
     )
     arguments = to_parameters(read(text))
-    assert len(arguments) == 18
+    assert len(arguments) == 21
     assert arguments.keys() - enums.keys() == set()
     assert [
         name for name, value in arguments.items() if enums[name] and value not in enums[name]
