@@ -33,7 +33,8 @@ class Serve:
     no_length: bool = False
     """Neither Content-Length nor chunks: the end of the connection is the end."""
     hold: threading.Event | None = None
-    """Send nothing of the body before this is set."""
+    """Send nothing of the body before this is set, or hold_seconds have passed."""
+    hold_seconds: float = 30.0
     chunk: int = 1 << 16
     """Bytes of one send."""
 
@@ -67,8 +68,9 @@ class _File:
 class FileServer:
     """Files by path; each request to a path takes the next behaviour of its script."""
 
-    def __init__(self) -> None:
+    def __init__(self, echo: bool = False) -> None:
         self.requests: list[Seen] = []
+        self.echo = echo
         self.address = ("127.0.0.1", 0)
         self.scheme = "http"
         self._files: dict[str, _File] = {}
@@ -103,6 +105,8 @@ class FileServer:
 
     def take(self, path: str, headers: Mapping[str, str]) -> tuple[_File, Behaviour] | None:
         """The file of a request and what to do with it."""
+        if self.echo:
+            print("GET", path, headers.get("Range", "-"), flush=True)
         with self._lock:
             self.requests.append(Seen(path=path, headers=headers))
             file = self._files.get(path.partition("?")[0])
@@ -172,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, body: bytes, behaviour: Serve) -> None:
         if behaviour.hold is not None:
-            behaviour.hold.wait(timeout=30)
+            behaviour.hold.wait(timeout=behaviour.hold_seconds)
         end = len(body) if behaviour.cut_after is None else behaviour.cut_after
         try:
             for start in range(0, end, behaviour.chunk):
@@ -197,11 +201,17 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def file_server(tls: ssl.SSLContext | None = None) -> Iterator[FileServer]:
-    """A server on a free port of 127.0.0.1 that ends with the block."""
-    files = FileServer()
+def file_server(
+    tls: ssl.SSLContext | None = None,
+    *,
+    address: tuple[str, int] = ("127.0.0.1", 0),
+    echo: bool = False,
+) -> Iterator[FileServer]:
+    """A server that ends with the block, on a free port of 127.0.0.1 unless told otherwise; with
+    echo it prints a line for each request."""
+    files = FileServer(echo)
     handler = type("Handler", (_Handler,), {"files": files})
-    server = _Server(("127.0.0.1", 0), handler)
+    server = _Server(address, handler)
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
         files.scheme = "https"

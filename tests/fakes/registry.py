@@ -13,6 +13,7 @@ import json
 import re
 import ssl
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ class Fault:
     status: int | None = None
     """Status to answer; None: the connection is cut in the middle of the request's body."""
     body: str = ""
+    hold_seconds: float = 0.0
+    """Wait so long before that."""
 
 
 @dataclass
@@ -51,6 +54,13 @@ class Registry:
     uploads: dict[str, bytes] = field(default_factory=dict)
     host: str = ""
     """HOST:PORT."""
+    echo: bool = False
+    """Whether to print a line for each request."""
+
+    def note(self, method: str, path: str, status: int) -> None:
+        self.requests.append((method, path, status))
+        if self.echo:
+            print(method, path, status, flush=True)
 
     def take_fault(self, method: str, path: str) -> Fault | None:
         for fault in self.faults:
@@ -73,12 +83,17 @@ def docker_config(host: str, *, user: str = USER, password: str = PASSWORD) -> s
 
 @contextmanager
 def serving(
-    *, login: bool = False, tls: ssl.SSLContext | None = None, faults: list[Fault] | None = None
+    *,
+    login: bool = False,
+    tls: ssl.SSLContext | None = None,
+    faults: list[Fault] | None = None,
+    address: tuple[str, int] = ("127.0.0.1", 0),
+    echo: bool = False,
 ) -> Iterator[Registry]:
     """Run the fake until the block ends."""
-    registry = Registry(login=login, faults=faults or [])
+    registry = Registry(login=login, faults=faults or [], echo=echo)
     handler = type("Handler", (_Handler,), {"registry": registry})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = ThreadingHTTPServer(address, handler)
     server.daemon_threads = True
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
@@ -108,6 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self) -> None:
         url = urlsplit(self.path)
         fault = self.registry.take_fault(self.command, url.path)
+        if fault is not None and fault.hold_seconds:
+            time.sleep(fault.hold_seconds)
         if fault is not None and fault.status is None:
             self._cut()
             return
@@ -126,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/v2/":
             self._answer(200, b"{}")
             return
-        parsed = re.fullmatch(r"/v2/(.+)/(blobs/uploads|blobs|manifests)/([^/]*)", path)
+        parsed = re.fullmatch(r"/v2/(.+)/(blobs/uploads|blobs|manifests|tags)/([^/]*)", path)
         if parsed is None:
             self._error(404, "NAME_UNKNOWN", path)
             return
@@ -135,6 +152,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._upload(repository, name, query, body)
         elif kind == "blobs":
             self._send_blob(name)
+        elif kind == "tags":
+            self._send_tags(repository)
         elif self.command == "PUT":
             self._put_manifest(repository, name, body)
         else:
@@ -170,6 +189,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
         self._answer(200, content, headers)
+
+    def _send_tags(self, repository: str) -> None:
+        names = sorted(name for where, name in self.registry.manifests if where == repository)
+        if not names:
+            self._error(404, "NAME_UNKNOWN", repository)
+            return
+        tags = [name for name in names if ":" not in name]
+        self._answer(200, json.dumps({"name": repository, "tags": tags}).encode())
 
     def _put_manifest(self, repository: str, name: str, body: bytes) -> None:
         manifest = json.loads(body)
@@ -209,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _cut(self) -> None:
         self.rfile.read(1)
-        self.registry.requests.append((self.command, self.path, 0))
+        self.registry.note(self.command, self.path, 0)
         self.close_connection = True
 
     def _error(
@@ -219,7 +246,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(status, body, {"Content-Type": "application/json", **(headers or {})})
 
     def _answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        self.registry.requests.append((self.command, self.path, status))
+        self.registry.note(self.command, self.path, status)
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
