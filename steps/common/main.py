@@ -2,7 +2,9 @@
 
 `--outputs-dir` names the directory into which each Result field is written as a file of its
 kebab-case name, for Argo's `outputs.parameters[].valueFrom.path`; beside them stands `log`, the
-last lines of a step that failed. `--logs-dir` names the directory that keeps the whole log.
+last lines of a step that failed. `--logs-dir` names the directory that keeps the whole log. The
+error goes to `--termination-log` too: the end of a container's log, which Argo would else show,
+has lines of Argo's own after ours.
 """
 
 from __future__ import annotations
@@ -23,10 +25,19 @@ from steps.common import log
 from steps.common.errors import Interrupted, ParamsError, PermanentError, StepError, TransientError
 from steps.common.fields import fields_of, parse_fields, text_of
 from steps.common.fs import atomic_write
+from steps.common.host_memory import MemoryWatch
 from steps.common.log_files import TAIL, TAIL_LINES, LogFiles
 from steps.common.progress import Progress
+from steps.common.termination_log import TerminationLog
 
-_OWN_FLAGS = ("outputs-dir", "logs-dir", "retries")
+_OWN_FLAGS = {
+    "outputs-dir": "directory for the result files",
+    "logs-dir": "directory in which STEP.log keeps the log of all tries",
+    "retries": "how many tries there were before (default: 0)",
+    "termination-log": "file for the error, which Kubernetes and Argo show",
+    "memory-parameter": "workflow parameter of the container's memory limit; names it in the"
+    " message of a step that is killed for its memory",
+}
 
 P_contra = TypeVar("P_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
@@ -53,13 +64,25 @@ def main(
     # In a container this process is PID 1, which ignores SIGTERM unless somebody handles it.
     signal.signal(signal.SIGTERM, _interrupt)
     flags = vars(_parser(params_type, result_type).parse_args(arguments))
-    outputs_dir, logs_dir, retries = (flags.pop(name) for name in _OWN_FLAGS)
-    files = LogFiles(_name(params_type), outputs_dir=outputs_dir, logs_dir=logs_dir)
+    own = {name: flags.pop(name) for name in _OWN_FLAGS}
+    outputs_dir = own["outputs-dir"]
+    files = LogFiles(_name(params_type), outputs_dir=outputs_dir, logs_dir=own["logs-dir"])
     logging.getLogger().addHandler(files)
-    files.begin(attempt=retries + 1)
+    files.begin(attempt=own["retries"] + 1)
+    last_message = TerminationLog(own["termination-log"])
+    watch = MemoryWatch(own["memory-parameter"], last_message.write)
     values = {name: text for name, text in flags.items() if text is not None}
     progress = Progress(_path(os.environ.get("ARGO_PROGRESS_FILE")))
-    _exit(lambda: _step(params_type, run, values, progress, outputs_dir, files), files.note)
+
+    def step() -> None:
+        with watch:
+            _step(params_type, run, values, progress, outputs_dir, files)
+
+    def note(text: str) -> None:
+        files.note(text)
+        last_message.write(f"error: {text}")
+
+    _exit(step, note)
 
 
 def service_main(
@@ -94,8 +117,7 @@ def _step(
 
 
 def _exit(step: Callable[[], None], note: Callable[[str], None] = lambda text: None) -> NoReturn:
-    """Argo shows the last line on stderr as the step's message: the error in one line. The lines
-    of errors are handed to `note` too."""
+    """The last line on stderr is the error. The lines of errors are handed to `note` too."""
     try:
         step()
     except Exception as error:
@@ -156,19 +178,16 @@ def _parser(params_type: type, result_type: type | None) -> argparse.ArgumentPar
 
 def _add_own_flags(parser: argparse.ArgumentParser) -> None:
     """What every step has beside its Params."""
-    outputs_dir, logs_dir, retries = _OWN_FLAGS
-    parser.add_argument(
-        f"--{outputs_dir}", dest=outputs_dir, type=_path, help="directory for the result files"
-    )
-    parser.add_argument(
-        f"--{logs_dir}",
-        dest=logs_dir,
-        type=_path,
-        help="directory in which STEP.log keeps the log of all tries",
-    )
-    parser.add_argument(
-        f"--{retries}", dest=retries, type=int, default=0, help="how many tries there were before"
-    )
+    types = {"retries": int, "memory-parameter": str}
+    for name, text in _OWN_FLAGS.items():
+        parser.add_argument(
+            f"--{name}",
+            dest=name,
+            metavar="VALUE",
+            type=types.get(name, _path),
+            default=0 if name == "retries" else None,
+            help=text,
+        )
 
 
 def _outputs_help(result_type: type) -> str:

@@ -34,7 +34,8 @@ class _Before:
     """What the cluster had before this deploy."""
 
     existed: frozenset[str]
-    """Kinds of the service's objects that were there."""
+    """Kinds of the service's objects that were there; those that an earlier try of this run made
+    and did not finish were not."""
     template: Object | None
     """The pod template of the Deployment, to roll back to."""
 
@@ -59,12 +60,21 @@ def deploy_service(
     before = _look(kube, params)
     adapter = _adapter(kube, params)
     url = (endpoint or _service_url)(params)
+    objects = [
+        manifests.network_policy(params),
+        manifests.service(params),
+        manifests.deployment(params, adapter),
+    ]
     with _rolled_back_on_failure(kube, params, before):
-        kube.apply(manifests.network_policy(params))
-        kube.apply(manifests.service(params))
-        kube.apply(manifests.deployment(params, adapter))
+        for item in objects:
+            is_new = item["kind"] not in before.existed
+            # Killed before it can roll back, the step leaves nothing that outlives its Workflow.
+            kube.apply(manifests.owned_by_run(item, params) if is_new else item)
         Rollout(kube=kube, params=params, clock=clock, progress=progress).wait()
         answer = ask(url, params.question, timeout_seconds=_ASK_SECONDS)
+        for item in objects:
+            if item["kind"] not in before.existed:
+                kube.apply(item)
     _remove_other_adapters(params, adapter)
     progress.update(1, 1)
     log.event(_LOGGER, "serving", name=params.name, namespace=params.namespace, endpoint=url)
@@ -86,9 +96,15 @@ def _look(kube: Kube, params: Params) -> _Before:
                 f"{kind} {params.namespace}/{params.name} exists and is not argotune's; "
                 "give the workspace another name"
             )
-    deployment = existing.get("Deployment")
+    old = {kind: item for kind, item in existing.items() if not _is_of_this_run(item, params)}
+    deployment = old.get("Deployment")
     template = deployment["spec"]["template"] if deployment is not None else None
-    return _Before(existed=frozenset(existing), template=template)
+    return _Before(existed=frozenset(old), template=template)
+
+
+def _is_of_this_run(item: Object, params: Params) -> bool:
+    owners = item["metadata"].get("ownerReferences") or []
+    return params.run_uid is not None and params.run_uid in [owner["uid"] for owner in owners]
 
 
 def _adapter(kube: Kube, params: Params) -> Adapter:

@@ -49,6 +49,19 @@ class AdapterInCache:
 Adapter = AdapterImage | AdapterInCache
 
 
+def owned_by_run(manifest: Manifest, params: Params) -> Manifest:
+    """The object as one that the cluster deletes together with the run's Workflow."""
+    if params.run_name is None:
+        return manifest
+    owner = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "name": params.run_name,
+        "uid": params.run_uid,
+    }
+    return {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [owner]}}
+
+
 def service(params: Params) -> Manifest:
     """The ClusterIP service on port 80."""
     spec = {

@@ -43,6 +43,11 @@ class Params:
     """Directory for the record and log of a server process; needed for target process."""
     namespace: str = "default"
     """Namespace of the service; for target kubernetes."""
+    run_name: str | None = None
+    """Name of the Workflow that runs this step: what it newly makes is the Workflow's, and goes
+    with it, until the service answers; empty: nobody's. For target kubernetes."""
+    run_uid: str | None = None
+    """UID of that Workflow."""
     image: str | None = None
     """Image of the server; needed for target kubernetes."""
     model_cache_claim: str | None = None
@@ -91,6 +96,8 @@ class Params:
         problems = []
         if not self.image:
             problems.append("--image: missing; --target kubernetes needs it")
+        if bool(self.run_name) != bool(self.run_uid):
+            problems.append("--run-name, --run-uid: one without the other; give both or none")
         if not self.model_cache_claim:
             problems.append("--model-cache-claim: missing; --target kubernetes needs it")
         if self.gpus < 0:

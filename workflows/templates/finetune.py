@@ -49,22 +49,33 @@ _DAY_SECONDS = 24 * 3600
 
 # Argo refuses templated quantities in `resources`; a patch is text until the pod is made.
 _GPU_POD = (
-    '{"nodeSelector": {{inputs.parameters.node-selector}}, "containers": [{"name": "main",'
+    # Time for one optimizer step and a checkpoint, within the two minutes of most spot nodes.
+    '{"terminationGracePeriodSeconds": 110,'
+    ' "nodeSelector": {{inputs.parameters.node-selector}}, "containers": [{"name": "main",'
     ' "resources": {"requests": {"cpu": "{{workflow.parameters.tune-cpu}}",'
     ' "memory": "{{workflow.parameters.tune-memory}}"}, "limits":'
     ' {"memory": "{{workflow.parameters.tune-memory}}",'
     ' "nvidia.com/gpu": "{{inputs.parameters.gpus}}"}}}]}'
 )
 
+# What deploy needs to take back what it made.
+_DEPLOY_POD = '{"terminationGracePeriodSeconds": 90}'
+
+# The memory of the steps: their peaks with the demo's data on Linux, doubled; dataset's is the
+# bound that tests/bench/dataset.py holds it to.
 PLAN = Step(
     params=plan_params,
+    memory="64Mi",
     fixed={"plan-file": _PLAN_FILE},
     inputs=["name", "preset", "method", "config", "instance-type", "model-source"],
     mounts={"work": container.WORK_DIR},
-    timeout_seconds=300,
+    # Seconds of work; the rest is for pulling. Every run's first pod: an image that is not there
+    # shows here.
+    timeout_seconds=180,
 )
 DATASET = Step(
     params=dataset_params,
+    memory="512Mi",
     fixed={
         "plan-file": _PLAN_FILE,
         "work-dir": container.WORK_DIR,
@@ -86,6 +97,7 @@ DATASET = Step(
 )
 MODEL = Step(
     params=model_params,
+    memory="256Mi",
     fixed={
         "plan-file": _PLAN_FILE,
         "cache-dir": container.MODELS_DIR,
@@ -112,6 +124,8 @@ MODEL = Step(
 )
 PROVISION = Step(
     params=provision_params,
+    memory="192Mi",
+    stays_on_its_node=True,
     fixed={"run": "{{workflow.uid}}"},
     inputs=["provider", "gpus", "gpu-memory-gb", "instance-type", "label-selector"],
     timeout_seconds=3600,
@@ -119,6 +133,8 @@ PROVISION = Step(
 )
 TUNE = Step(
     params=tune_params,
+    memory_parameter="tune-memory",
+    stays_on_its_node=True,
     fixed={"plan-file": _PLAN_FILE, "work-dir": container.WORK_DIR},
     inputs=["model-dir", "dataset-digest"],
     mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},
@@ -132,6 +148,7 @@ TUNE = Step(
 )
 PUSH = Step(
     params=push_params,
+    memory="192Mi",
     fixed={
         "plan-file": _PLAN_FILE,
         "work-dir": container.WORK_DIR,
@@ -150,6 +167,7 @@ PUSH = Step(
 )
 DEPLOY = Step(
     params=deploy_params,
+    memory="192Mi",
     fixed={
         "plan-file": _PLAN_FILE,
         "cache-dir": container.MODELS_DIR,
@@ -158,6 +176,8 @@ DEPLOY = Step(
         "auth-file": _PUSH_AUTH_FILE,
         "ca-file": _CA_FILE,
         "namespace": "{{workflow.namespace}}",
+        "run-name": "{{workflow.name}}",
+        "run-uid": "{{workflow.uid}}",
         "image": (
             "{{workflow.parameters.images-registry}}"
             "/argotune-serve:{{workflow.parameters.images-tag}}"
@@ -187,12 +207,14 @@ DEPLOY = Step(
     },
     timeout_seconds=3600,
     uses_kubernetes=True,
+    pod_spec_patch=_DEPLOY_POD,
 )
 RELEASE = Step(
     params=release_params,
+    memory="192Mi",
     # An exit handler gets no arguments of tasks.
     fixed={"provider": "{{workflow.parameters.provider}}", "run": "{{workflow.uid}}"},
-    timeout_seconds=3600,
+    timeout_seconds=1200,
     retries=8,
     uses_kubernetes=True,
 )
@@ -219,6 +241,15 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
         service_account_name="argotune-step",
         workflow_metadata=WorkflowMetadata(
             labels={"app.kubernetes.io/part-of": "argotune"},
+            annotations={
+                "workflows.argoproj.io/title": (
+                    "Fine-tune {{workflow.parameters.preset}} as {{workflow.parameters.name}}"
+                ),
+                "workflows.argoproj.io/description": (
+                    "{{workflow.parameters.method}} adapter, pushed to"
+                    " {{workflow.parameters.output-image}}"
+                ),
+            },
             labels_from={
                 "argotune.dev/workspace": LabelValueFrom(expression="workflow.parameters.name")
             },

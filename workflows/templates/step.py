@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
-from hera.workflows import Container, EmptyDirVolume, Env, Parameter, RetryStrategy, SecretEnv
+from hera.workflows import (
+    Container,
+    EmptyDirVolume,
+    Env,
+    Parameter,
+    Resources,
+    RetryStrategy,
+    SecretEnv,
+)
 from hera.workflows import Task as HeraTask
 from hera.workflows.models import (
     Backoff,
@@ -24,6 +32,7 @@ from hera.workflows.models import (
     ValueFrom,
     VolumeMount,
 )
+from hera.workflows.models.io.k8s.apimachinery.pkg.api.resource import Quantity
 from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrString
 
 from steps.common.fields import fields_of
@@ -46,8 +55,28 @@ _WORK = "work"
 # nonroot in the distroless images, and no user of any base image that we know.
 _USER = 65532
 
+# What the kubelet says of a pod that the node took down or did not take: eviction, shutdown,
+# preemption, and devices that were gone between scheduling and start (OutOfnvidia.com/gpu,
+# UnexpectedAdmissionError); and what Argo says of a pod whose node is gone. Argo calls these
+# Failed. A pod's own fault is not among them: its deadline, or a volume that it overfilled.
+_TAKEN_DOWN = (
+    "^(Pod was (rejected|terminated)|Pod (Node didn.t|Allocate failed|Predicate)"
+    "|The node (was low on resource|had condition)|Preempt|pod failed: |can.t find failed message)"
+)
 # 75 is steps.common.errors.TransientError; Error is Argo's word for a pod that was lost.
-_RETRY = 'asInt(lastRetry.exitCode) == 75 || lastRetry.status == "Error"'
+_RETRY = (
+    'asInt(lastRetry.exitCode) == 75 || lastRetry.status == "Error"'
+    f' || lastRetry.message matches "{_TAKEN_DOWN}"'
+)
+# The kubelet's place for the last message; the engine maps it like any other path.
+_TERMINATION_LOG = "/dev/termination-log"
+_CPU = "100m"
+# Argo keeps results in the Workflow, of which etcd takes 1.5 MiB.
+_OUTPUTS_SIZE = Quantity(root="16Mi")
+_STAY_ANNOTATIONS = {
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+    "karpenter.sh/do-not-disrupt": "true",
+}
 
 POD_SECURITY = PodSecurityContext(
     run_as_non_root=True,
@@ -82,6 +111,12 @@ class Step:
     """Further tries on exit code 75 and on lost pods."""
     uses_kubernetes: bool = False
     """Whether the step talks to the API server; the others get no token."""
+    memory: str | None = None
+    """Memory that the pod asks for, a quantity; it may take more. None: pod_spec_patch says it."""
+    memory_parameter: str | None = None
+    """Workflow parameter of the memory limit, for the message of a pod that is killed for it."""
+    stays_on_its_node: bool = False
+    """Whether autoscalers must not take the pod's node to save money."""
     env: Sequence[Env | SecretEnv] = ()
     tolerations: Sequence[Toleration] = ()
     pod_spec_patch: str | None = None
@@ -127,6 +162,8 @@ class Step:
                 f"--outputs-dir={OUTPUTS_DIR}",
                 *([f"--logs-dir={LOGS_DIR}"] if _WORK in self.mounts else []),
                 "--retries={{retries}}",
+                f"--termination-log={_TERMINATION_LOG}",
+                *([f"--memory-parameter={self.memory_parameter}"] if self.memory_parameter else []),
                 *(f"--{name}={value}" for name, value in self.fixed.items()),
                 *(f"--{name}={{{{inputs.parameters.{name}}}}}" for name in self.inputs),
             ],
@@ -144,7 +181,7 @@ class Step:
                 *self.env,
             ],
             volumes=[
-                EmptyDirVolume(name="outputs", mount_path=OUTPUTS_DIR),
+                EmptyDirVolume(name="outputs", mount_path=OUTPUTS_DIR, size_limit=_OUTPUTS_SIZE),
                 EmptyDirVolume(name="scratch", mount_path=SCRATCH_DIR),
             ],
             # Hera mounts the volumes above by itself.
@@ -158,8 +195,14 @@ class Step:
                 expression=_RETRY,
                 backoff=Backoff(duration="5s", factor=IntOrString(root=3), cap="5m"),
             ),
-            # The last log line is the error's message; Argo shows it at the node.
+            # For a process that ends before it can write the file.
             termination_message_policy="FallbackToLogsOnError",
+            resources=self._resources(),
+            labels={
+                "argotune.dev/step": self.name,
+                "argotune.dev/workspace": "{{workflow.parameters.name}}",
+            },
+            annotations=dict(_STAY_ANNOTATIONS) if self.stays_on_its_node else None,
             security_context=_CONTAINER_SECURITY,
             service_account_name=account,
             automount_service_account_token=self.uses_kubernetes,
@@ -167,6 +210,12 @@ class Step:
             tolerations=list(self.tolerations) or None,
             pod_spec_patch=self.pod_spec_patch,
         )
+
+    def _resources(self) -> Resources | None:
+        """No limit: the steps wait more than they compute, and data differ in size."""
+        if self.memory is None:
+            return None
+        return Resources(cpu_request=_CPU, memory_request=self.memory)
 
     @staticmethod
     def _output(name: str) -> Parameter:

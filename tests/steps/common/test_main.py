@@ -54,7 +54,7 @@ def failing(error: Exception) -> object:
 
 def exit_code(run: object, *arguments: str) -> int:
     with pytest.raises(SystemExit) as raised:
-        main(Params, Result, run, arguments=arguments)  # type: ignore[type-var, arg-type]
+        main(Params, Result, run, arguments=arguments)  # type: ignore[arg-type]
     assert isinstance(raised.value.code, int)
     return raised.value.code
 
@@ -128,6 +128,16 @@ def test_log_of_a_failed_step_is_a_result_that_ends_with_its_error(tmp_path: Pat
         "ERROR b: wrong",
         "ERROR a: wrong; b: wrong",
     ]
+
+
+def test_the_error_alone_is_the_containers_last_message(tmp_path: Path) -> None:
+    path = tmp_path / "termination-log"
+    path.write_text("of an earlier container")
+    wrong = ParamsError(["a: wrong", "b: wrong"])
+    assert exit_code(failing(wrong), f"--termination-log={path}", "--rows=7") == 2
+    assert path.read_text() == "error: a: wrong; b: wrong"
+    assert exit_code(half, f"--termination-log={path}", "--rows=7") == 0
+    assert path.read_text() == ""
 
 
 def test_the_traceback_of_a_bug_is_in_the_log(tmp_path: Path) -> None:

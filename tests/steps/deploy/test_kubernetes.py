@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from steps.common.clock import Clock
-from steps.common.errors import PermanentError, StepError, TransientError
+from steps.common.errors import Interrupted, PermanentError, StepError, TransientError
 from steps.common.progress import Progress
 from steps.deploy import kubernetes, manifests
 from steps.deploy.params import Params, Result
@@ -421,3 +421,75 @@ def test_an_api_server_that_is_away_is_a_transient_error() -> None:
         pass
     with pytest.raises(TransientError, match="cannot read NetworkPolicy team/phi: the API server"):
         kubernetes.deploy_service(params(), kube=kube, progress=Progress())
+
+
+OF_THE_RUN = {"run_name": "phi-x7k2p", "run_uid": "11111111-2222"}
+
+
+def owners(cluster: Cluster) -> list[Object]:
+    return [
+        owner
+        for item in cluster.objects.values()
+        for owner in item["metadata"].get("ownerReferences", [])
+    ]
+
+
+def test_new_objects_are_the_workflows_until_the_service_answers(service: str) -> None:
+    during: list[list[Object] | None] = []
+
+    def roll(cluster: Cluster, applied: Object) -> None:
+        rolls_out(cluster, applied)
+        during.append(applied["metadata"].get("ownerReferences"))
+
+    cluster = Cluster(on_apply=roll)
+    deploy(cluster, service, params(**OF_THE_RUN))
+    owner = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "name": "phi-x7k2p",
+        "uid": "11111111-2222",
+    }
+    assert during == [[owner]] * 3 + [None] * 3
+    assert owners(cluster) == []
+    # Else the pods would be replaced when the owner goes.
+    assert cluster.objects["Deployment", "team", "phi"]["metadata"]["generation"] == 1
+
+
+def test_a_service_that_was_there_is_never_the_workflows(service: str) -> None:
+    cluster = Cluster()
+    running_before(cluster)
+    seen: list[Object] = []
+
+    def roll(cluster: Cluster, applied: Object) -> None:
+        rolls_out(cluster, applied)
+        seen.extend(owners(cluster))
+
+    cluster.on_apply = roll
+    deploy(cluster, service, params(**OF_THE_RUN))
+    assert seen == []
+
+
+def test_what_an_earlier_try_was_killed_over_goes_when_the_next_one_fails() -> None:
+    wanted = params(**OF_THE_RUN)
+    cluster = Cluster(on_apply=hangs(waiting("InvalidImageName", "bad")))
+    with serving(cluster) as kube:
+        for manifest in (manifests.network_policy(wanted), manifests.service(wanted)):
+            kube.apply(manifests.owned_by_run(manifest, wanted))
+    error(cluster, wanted)
+    assert cluster.objects == {}
+
+
+def test_a_stop_in_the_middle_of_a_rollout_takes_back_what_was_new() -> None:
+    cluster = Cluster(on_apply=hangs(waiting("ContainerCreating")))
+
+    def sleep(seconds: float) -> None:
+        raise Interrupted("stopped by SIGTERM")
+
+    with serving(cluster) as kube, pytest.raises(Interrupted):
+        kubernetes.deploy_service(
+            params(**OF_THE_RUN),
+            kube=kube,
+            progress=Progress(),
+            clock=Clock(now=lambda: 0.0, sleep=sleep),
+        )
+    assert cluster.objects == {}

@@ -40,6 +40,7 @@ def test_every_problem_is_said_at_once() -> None:
         gpus="-1",
         service_gpus="-2",
         memory="0Gi",
+        run_name="phi-1",
         node_selector='["a"]',
         timeout_seconds="0",
     ) == [
@@ -48,6 +49,7 @@ def test_every_problem_is_said_at_once() -> None:
         "--reference: 'acr.io/team/phi:1' has no digest; give NAME@sha256:HEX",
         "--model-dir: '../etc' is not a directory below the cache",
         "--image: missing; --target kubernetes needs it",
+        "--run-name, --run-uid: one without the other; give both or none",
         "--model-cache-claim: missing; --target kubernetes needs it",
         "--gpus: -1 is less than 0",
         "--service-gpus: -2 is less than 0",

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from steps.common.host_memory import HostMemory, MemoryWatch, host_memory, sentence
+
+MIB, GIB = 1 << 20, 1 << 30
+
+
+def version_2(root: Path, *, limit: str) -> Path:
+    (root / "memory.current").write_text(f"{900 * MIB}\n")
+    (root / "memory.max").write_text(f"{limit}\n")
+    (root / "memory.stat").write_text(f"anon {700 * MIB}\ninactive_file {100 * MIB}\n")
+    return root
+
+
+def version_1(root: Path, *, limit: str) -> Path:
+    memory = root / "memory"
+    memory.mkdir()
+    (memory / "memory.usage_in_bytes").write_text(f"{900 * MIB}\n")
+    (memory / "memory.limit_in_bytes").write_text(f"{limit}\n")
+    (memory / "memory.stat").write_text(f"inactive_file 1\ntotal_inactive_file {100 * MIB}\n")
+    return root
+
+
+@pytest.mark.parametrize("files", [version_1, version_2])
+def test_page_cache_that_would_be_dropped_is_not_counted(files: object, tmp_path: Path) -> None:
+    root = files(tmp_path, limit=str(GIB))  # type: ignore[operator]
+    assert host_memory(root) == HostMemory(used=800 * MIB, limit=GIB)
+
+
+def test_no_limit_and_no_files_are_nothing_to_say(tmp_path: Path) -> None:
+    assert host_memory(tmp_path) is None
+    # What version 1 writes where there is none.
+    assert host_memory(version_1(tmp_path, limit=str((1 << 63) - 4096))) is None
+    assert host_memory(version_2(tmp_path, limit="max")) is None
+
+
+@pytest.mark.parametrize(
+    ("memory", "text"),
+    [
+        (
+            HostMemory(used=int(15.9 * GIB), limit=16 * GIB),
+            "host memory: 15.9 GiB used of 16.0 GiB (parameter tune-memory); if it ran out, give "
+            "at least 24Gi",
+        ),
+        (
+            HostMemory(used=60 * MIB, limit=64 * MIB),
+            "host memory: 60 MiB used of 64 MiB (parameter tune-memory); if it ran out, give at "
+            "least 96Mi",
+        ),
+    ],
+)
+def test_sentence_names_numbers_and_parameter(memory: HostMemory, text: str) -> None:
+    assert sentence(memory, "tune-memory") == text
+
+
+def test_message_is_kept_up_to_date_and_gone_at_the_end() -> None:
+    said: list[str] = []
+    twice = threading.Event()
+    used = iter(range(1, 1000))
+
+    def say(text: str) -> None:
+        said.append(text)
+        if len(said) == 2:
+            twice.set()
+
+    before = set(threading.enumerate())
+    with MemoryWatch(
+        "tune-memory",
+        say,
+        look=lambda: HostMemory(used=next(used) * GIB, limit=2000 * GIB),
+        every_seconds=0.001,
+    ):
+        assert twice.wait(10)
+    assert said[0].startswith("host memory: 2.0 GiB used")
+    assert said[1].startswith("host memory: 3.0 GiB used")
+    assert said[-1] == ""
+    assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize(
+    ("parameter", "memory"), [(None, HostMemory(used=1, limit=2)), ("tune-memory", None)]
+)
+def test_without_a_parameter_or_a_limit_nobody_watches(
+    parameter: str | None, memory: HostMemory | None
+) -> None:
+    said: list[str] = []
+    before = set(threading.enumerate())
+    with MemoryWatch(parameter, said.append, look=lambda: memory):
+        assert set(threading.enumerate()) <= before
+    assert said == [""]
