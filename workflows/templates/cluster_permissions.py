@@ -9,7 +9,8 @@ from workflows.templates.permissions import API_GROUP, API_VERSION, rule
 
 NAME = "cluster-permissions"
 NAMESPACE = "argotune"
-"""Objects of the cluster have to name the namespace, and carry it so that two namespaces do not
+NAMESPACE_LABEL = "argotune.dev/namespace"
+"""Objects of the cluster name the namespace that they are for, so that two namespaces do not
 share them."""
 
 _RULES = [
@@ -19,11 +20,12 @@ _RULES = [
 ]
 
 
-def build(namespace: str = NAMESPACE) -> list[Manifest]:
-    """The ClusterRole of provision and its binding, for one namespace."""
-    name = f"{accounts.PROVISION}-{namespace}"
-    subject = {"kind": "ServiceAccount", "name": accounts.PROVISION, "namespace": namespace}
-    return [
+def build() -> list[Manifest]:
+    """The ClusterRole of provision and its binding, for one namespace; `argotune install` puts
+    another in its place."""
+    name = f"{accounts.PROVISION}-{NAMESPACE}"
+    subject = {"kind": "ServiceAccount", "name": accounts.PROVISION, "namespace": NAMESPACE}
+    objects = [
         manifest("ClusterRole", name, api_version=API_VERSION, rules=_RULES),
         manifest(
             "ClusterRoleBinding",
@@ -33,3 +35,6 @@ def build(namespace: str = NAMESPACE) -> list[Manifest]:
             subjects=[subject],
         ),
     ]
+    for item in objects:
+        item["metadata"]["labels"][NAMESPACE_LABEL] = NAMESPACE
+    return objects

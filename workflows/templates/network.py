@@ -12,9 +12,9 @@ from workflows.templates.manifest import PART_OF, Manifest, manifest
 NAME = "network"
 _POLICY = "argotune-runs"
 
-# Whoever reaches these from a pod gets the node's credentials: link-local addresses with AWS's,
-# Azure's and Google's metadata service, Azure's host agent, and AWS's by IPv6.
-_METADATA_V4 = ["169.254.0.0/16", "168.63.129.16/32"]
+# Whoever reaches these from a pod gets the node's credentials: the metadata services of AWS, Azure
+# and Google (link-local), Azure's host agent, Alibaba's metadata service, and AWS's by IPv6.
+_METADATA_V4 = ["169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32"]
 _METADATA_V6 = ["fe80::/10", "fd00:ec2::254/128"]
 
 

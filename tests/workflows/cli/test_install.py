@@ -1,0 +1,469 @@
+"""argotune install, against an API server on loopback that knows server-side apply."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.fakes.apply import ApiServer, Refusal
+from tests.workflows.cli.api import api_server
+from tests.workflows.cli.command import Answer, Argotune
+from tests.workflows.cli.conftest import Write
+
+MADE = [
+    "serviceaccount/argotune-step",
+    "serviceaccount/argotune-provision",
+    "serviceaccount/argotune-release",
+    "serviceaccount/argotune-deploy",
+    "secret/argotune-step.service-account-token",
+    "secret/argotune-provision.service-account-token",
+    "secret/argotune-release.service-account-token",
+    "secret/argotune-deploy.service-account-token",
+    "role.rbac.authorization.k8s.io/argotune-executor",
+    "rolebinding.rbac.authorization.k8s.io/argotune-executor",
+    "role.rbac.authorization.k8s.io/argotune-deploy",
+    "rolebinding.rbac.authorization.k8s.io/argotune-deploy",
+    "role.rbac.authorization.k8s.io/argotune-user",
+    "clusterrole.rbac.authorization.k8s.io/argotune-provision-team-a",
+    "clusterrolebinding.rbac.authorization.k8s.io/argotune-provision-team-a",
+    "networkpolicy.networking.k8s.io/argotune-runs",
+    "persistentvolumeclaim/argotune-models",
+    "workflowtemplate.argoproj.io/finetune",
+    "cronworkflow.argoproj.io/retrain",
+]
+CHECK = "check it: argotune doctor -n team-a"
+REGISTRY = "registry.example.org/argotune"
+CORE = "/api/v1/namespaces/team-a"
+ARGO = "/apis/argoproj.io/v1alpha1/namespaces/team-a"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+NO_CA = "-----BEGIN CERTIFICATE-----\nbm8=\n-----END CERTIFICATE-----\n"
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiServer]:
+    with api_server(monkeypatch, tmp_path) as server:
+        yield server
+
+
+def install(argotune: Argotune, *flags: str) -> Answer:
+    """With the registry, which has to be named once."""
+    return argotune("install", "--images-registry", REGISTRY, *flags)
+
+
+def outcomes(answer: Answer) -> dict[str, str]:
+    """Object -> what was done with it."""
+    lines = [line for line in answer.out.splitlines() if "/" in line.split()[0]]
+    return {line.partition(" ")[0]: line.partition(" ")[2] for line in lines}
+
+
+def template_of(api: ApiServer) -> dict[str, Any]:
+    spec: dict[str, Any] = api.named("workflowtemplates/finetune")["spec"]
+    return spec
+
+
+def parameters(api: ApiServer) -> dict[str, str]:
+    return {item["name"]: item["value"] for item in template_of(api)["arguments"]["parameters"]}
+
+
+def allowed_hosts(api: ApiServer) -> list[str]:
+    (dataset,) = (item for item in template_of(api)["templates"] if item["name"] == "dataset")
+    (flag,) = (text for text in dataset["container"]["args"] if "allowed-hosts" in text)
+    hosts: list[str] = json.loads(flag.removeprefix("--allowed-hosts="))
+    return hosts
+
+
+def test_everything_is_made_in_the_order_in_which_it_is_needed(
+    argotune: Argotune, api: ApiServer
+) -> None:
+    answer = install(argotune)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.splitlines() == [*(f"{name} created" for name in MADE), CHECK]
+    placed = [item for path, item in api.objects.items() if "/namespaces/team-a/" in path]
+    assert len(placed) == len(MADE) - 2
+    assert {item["metadata"]["namespace"] for item in placed} == {"team-a"}
+
+
+def test_a_second_time_nothing_changes(argotune: Argotune, api: ApiServer) -> None:
+    install(argotune)
+    before = copy.deepcopy(api.objects)
+    answer = argotune("install")
+    assert (answer.code, answer.err) == (0, "")
+    assert outcomes(answer) == dict.fromkeys(MADE, "unchanged")
+    assert api.objects == before
+
+
+def test_a_dry_run_keeps_nothing(argotune: Argotune, api: ApiServer) -> None:
+    answer = install(argotune, "--dry-run")
+    assert answer.code == 0
+    assert answer.out.splitlines() == [f"{name} created (dry run)" for name in MADE]
+    assert api.names() == ["namespaces/team-a"]
+
+
+def test_a_change_is_told_apart(argotune: Argotune, api: ApiServer) -> None:
+    install(argotune)
+    before = copy.deepcopy(api.objects)
+    tried = argotune("install", "--volume-size", "7Gi", "--dry-run")
+    assert [k for k, v in outcomes(tried).items() if v != "unchanged (dry run)"] == [
+        "workflowtemplate.argoproj.io/finetune"
+    ]
+    assert api.objects == before
+    done = argotune("install", "--volume-size", "7Gi")
+    assert outcomes(done)["workflowtemplate.argoproj.io/finetune"] == "configured"
+    (claim,) = template_of(api)["volumeClaimTemplates"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "7Gi"
+
+
+def test_options_reach_the_objects(argotune: Argotune, api: ApiServer, tmp_path: Path) -> None:
+    answer = install(
+        argotune,
+        "--images-tag=1.2.3",
+        "--volume-size=50Gi",
+        "--storage-class=fast",
+        "--models-size=1Ti",
+        "--models-storage-class=files",
+        "--models-access-mode=ReadWriteOnce",
+        "--allow-host=data.team-a.svc:8080",
+        "--allow-host=mirror.example.org",
+    )
+    assert answer.code == 0, answer.err
+    assert parameters(api)["images-registry"] == REGISTRY
+    assert parameters(api)["images-tag"] == "1.2.3"
+    assert allowed_hosts(api) == ["data.team-a.svc:8080", "mirror.example.org"]
+    (run,) = template_of(api)["volumeClaimTemplates"]
+    assert run["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "50Gi"}},
+        "storageClassName": "fast",
+    }
+    assert api.named("persistentvolumeclaims/argotune-models")["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Ti"}},
+        "storageClassName": "files",
+    }
+
+
+def test_what_is_not_said_stays_but_for_the_tag(argotune: Argotune, api: ApiServer) -> None:
+    flags = ["--volume-size=50Gi", "--storage-class=fast", "--allow-host=a.example"]
+    install(argotune, *flags, "--images-tag=1.2.3", "--models-size=1Ti")
+    tag_of_this_version = yaml.safe_load(argotune("--version").out.split()[1])
+    answer = argotune("install", "--images-tag", tag_of_this_version)
+    assert answer.code == 0
+    assert parameters(api)["images-registry"] == REGISTRY
+    assert allowed_hosts(api) == ["a.example"]
+    (run,) = template_of(api)["volumeClaimTemplates"]
+    assert run["spec"]["resources"]["requests"]["storage"] == "50Gi"
+    assert run["spec"]["storageClassName"] == "fast"
+    assert argotune("install").code == 0
+    assert parameters(api)["images-tag"] == tag_of_this_version
+
+
+def test_hosts_and_storage_class_can_be_taken_back(argotune: Argotune, api: ApiServer) -> None:
+    install(argotune, "--allow-host=a.example", "--storage-class=fast")
+    answer = argotune("install", "--no-allow-hosts", "--storage-class=")
+    assert answer.code == 0
+    assert allowed_hosts(api) == []
+    (run,) = template_of(api)["volumeClaimTemplates"]
+    assert "storageClassName" not in run["spec"]
+
+
+def test_the_registry_has_to_be_named_once(argotune: Argotune, api: ApiServer) -> None:
+    answer = argotune("install")
+    assert answer.code == 2
+    assert answer.errors == [
+        "--images-registry: missing; name the registry that holds the step images, such as"
+        " registry.example.org/argotune (`make images` builds them)"
+    ]
+    assert api.names() == ["namespaces/team-a"]
+
+
+def test_all_that_is_wrong_with_the_options_is_told_at_once(
+    argotune: Argotune, api: ApiServer, write: Write
+) -> None:
+    answer = argotune(
+        "install",
+        "--images-registry=https://r.example",
+        "--images-tag=latest",
+        "--volume-size=many",
+        "--models-size=-1Gi",
+        "--storage-class=Fast!",
+        "--models-access-mode=ReadWrite",
+        "--allow-host=https://a.example/x",
+        "--allow-host={{workflow.name}}",
+        "--no-allow-hosts",
+        f"--ca-file={write('ca.crt', NO_CA)}",
+    )
+    assert answer.code == 2
+    assert answer.errors == [
+        "--allow-host and --no-allow-hosts: take one",
+        "--images-registry 'https://r.example': 'https:' is not a registry's HOST or HOST:PORT",
+        "--images-tag 'latest': name a version; runs would change under way",
+        "--volume-size 'many': accepted is a quantity such as 100Gi",
+        "--models-size '-1Gi': accepted is a quantity such as 100Gi",
+        "--storage-class 'Fast!': accepted is the name of a storage class",
+        "--models-access-mode 'ReadWrite': accepted is ReadWriteMany or ReadWriteOnce",
+        "--allow-host 'https://a.example/x': accepted is HOST or HOST:PORT, in lower case",
+        "--allow-host '{{workflow.name}}': accepted is HOST or HOST:PORT, in lower case",
+        "--ca-file: accepted are certificates in PEM, -----BEGIN CERTIFICATE-----",
+    ]
+    assert api.requests == []
+
+
+def test_a_missing_ca_file_is_told_with_the_rest(argotune: Argotune, tmp_path: Path) -> None:
+    missing = tmp_path / "ca.crt"
+    answer = argotune("install", "--ca-file", missing, "--volume-size", "many")
+    assert answer.code == 2
+    assert answer.errors == [
+        f"--ca-file: {missing}: No such file or directory",
+        "--volume-size 'many': accepted is a quantity such as 100Gi",
+    ]
+
+
+def test_a_namespace_that_is_missing_is_made_on_request_only(
+    argotune: Argotune, api: ApiServer
+) -> None:
+    answer = install(argotune, "-n", "new")
+    assert answer.code == 3
+    assert answer.errors == ["namespace new: there is none; --create-namespace makes it"]
+    assert api.names() == ["namespaces/team-a"]
+    answer = install(argotune, "-n", "new", "--create-namespace")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.splitlines()[0] == "namespace/new created"
+    assert api.named("namespaces/new")["metadata"]["labels"] == {
+        "pod-security.kubernetes.io/enforce": "restricted"
+    }
+
+
+def test_a_dry_run_before_the_namespace_is_there_says_what_it_could_not_try(
+    argotune: Argotune, api: ApiServer
+) -> None:
+    answer = install(argotune, "-n", "new", "--create-namespace", "--dry-run")
+    assert answer.code == 0
+    assert answer.out.splitlines() == [
+        "namespace/new created (dry run)",
+        *(f"{name.replace('team-a', 'new')} created (dry run)" for name in MADE),
+    ]
+    assert answer.err == (
+        "warning: the namespace is not there yet: what goes into it was not tried on the server\n"
+    )
+    assert api.names() == ["namespaces/team-a"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "level"),
+    [({}, "no"), ({"pod-security.kubernetes.io/enforce": "baseline"}, "baseline")],
+)
+def test_a_namespace_that_permits_more_than_restricted_is_a_warning(
+    argotune: Argotune, api: ApiServer, labels: dict[str, str], level: str
+) -> None:
+    api.add_namespace("lax", **labels)
+    answer = install(argotune, "-n", "lax")
+    assert answer.code == 0
+    assert answer.err == (
+        f"warning: namespace lax enforces {level} Pod Security Standard; all that argotune runs"
+        " satisfies restricted: kubectl label --overwrite namespace lax"
+        " pod-security.kubernetes.io/enforce=restricted\n"
+    )
+
+
+def test_who_may_not_see_the_namespace_can_still_install(
+    argotune: Argotune, api: ApiServer
+) -> None:
+    api.refusals.append(Refusal("GET", r"/namespaces/team-a$", 403, "no namespaces for you"))
+    answer = install(argotune)
+    assert answer.code == 0
+    assert answer.err == (
+        "warning: cannot see whether the namespace enforces `restricted`: namespace/team-a: no"
+        " namespaces for you; it takes an administrator of the namespace\n"
+    )
+
+
+def test_what_others_have_changed_is_not_overwritten_unasked(
+    argotune: Argotune, api: ApiServer
+) -> None:
+    install(argotune)
+    api.put(f"{CORE}/serviceaccounts/argotune-step", {"automountServiceAccountToken": True}, "ann")
+    api.put(f"{ARGO}/workflowtemplates/finetune", {"spec": {"onExit": "mine"}}, "bob")
+    before = copy.deepcopy(api.objects)
+    answer = argotune("install", "--volume-size", "7Gi")
+    assert answer.code == 3
+    assert answer.errors == [
+        'serviceaccount/argotune-step: .automountServiceAccountToken (conflict with "ann" using'
+        " v1); --force-conflicts takes these fields over",
+        'workflowtemplate.argoproj.io/finetune: .spec.onExit (conflict with "bob" using v1);'
+        " --force-conflicts takes these fields over",
+    ]
+    assert api.objects == before
+    assert argotune("install", "--force-conflicts").code == 0
+    assert api.named("serviceaccounts/argotune-step")["automountServiceAccountToken"] is False
+
+
+def test_a_schedule_that_somebody_filled_in_stays(argotune: Argotune, api: ApiServer) -> None:
+    install(argotune)
+    api.put(f"{ARGO}/cronworkflows/retrain", {"spec": {"suspend": False}}, "kubectl-edit")
+    answer = argotune("install")
+    assert answer.code == 0
+    assert outcomes(answer)["cronworkflow.argoproj.io/retrain"] == (
+        "unchanged, for kubectl-edit changed it"
+    )
+    assert api.named("cronworkflows/retrain")["spec"]["suspend"] is False
+    assert argotune("install", "--force-conflicts").code == 0
+    assert api.named("cronworkflows/retrain")["spec"]["suspend"] is True
+
+
+def test_a_claim_of_somebody_else_is_used_as_it_is(argotune: Argotune, api: ApiServer) -> None:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "5Gi"}}}
+    api.put(f"{CORE}/persistentvolumeclaims/argotune-models", {"spec": spec})
+    answer = install(argotune, "--models-size", "9Gi")
+    assert answer.code == 0
+    assert outcomes(answer)["persistentvolumeclaim/argotune-models"] == (
+        "unchanged, for it is not of argotune install"
+    )
+    assert api.named("persistentvolumeclaims/argotune-models")["spec"] == spec
+
+
+def test_what_an_older_version_installed_goes(argotune: Argotune, api: ApiServer) -> None:
+    ours = {"app.kubernetes.io/managed-by": "argotune-install"}
+    old = {"metadata": {"labels": ours}}
+    of_here = {"metadata": {"labels": {**ours, "argotune.dev/namespace": "team-a"}}}
+    of_there = {"metadata": {"labels": {**ours, "argotune.dev/namespace": "team-b"}}}
+    install(argotune)
+    api.put(f"{ARGO}/workflowtemplates/old", old, "argotune-install")
+    api.put(f"{ARGO}/workflowtemplates/a-copy", old, "kubectl")
+    api.put(f"{RBAC}/clusterroles/old-here", of_here, "argotune-install")
+    api.put(f"{RBAC}/clusterroles/old-there", of_there, "argotune-install")
+    tried = outcomes(argotune("install", "--dry-run"))
+    assert tried["workflowtemplate.argoproj.io/old"] == "pruned (dry run)"
+    assert "workflowtemplates/old" in api.names()
+    done = outcomes(argotune("install"))
+    assert [name for name, outcome in done.items() if outcome == "pruned"] == [
+        "clusterrole.rbac.authorization.k8s.io/old-here",
+        "workflowtemplate.argoproj.io/old",
+    ]
+    assert {"workflowtemplates/a-copy", "clusterroles/old-there"} <= {*api.names()}
+    assert {"workflowtemplates/old", "clusterroles/old-here"} & {*api.names()} == set()
+
+
+def test_every_refusal_is_told_and_nothing_is_applied(argotune: Argotune, api: ApiServer) -> None:
+    api.refusals += [
+        Refusal("PATCH", "/clusterroles/.*dryRun=All", 403, "only\n admins"),
+        Refusal("PATCH", "/roles/argotune-user.*dryRun=All", 403, "not you"),
+        Refusal("PATCH", "/workflowtemplates/", 404, "page not found", kind_is_missing=True),
+    ]
+    answer = install(argotune)
+    assert answer.code == 3
+    assert answer.errors == [
+        "role.rbac.authorization.k8s.io/argotune-user: not you; it takes an administrator of the"
+        " namespace",
+        "clusterrole.rbac.authorization.k8s.io/argotune-provision-team-a: only admins; it takes an"
+        " administrator of the cluster; --no-cluster-roles leaves it to one",
+        "workflowtemplate.argoproj.io/finetune: page not found; is Argo Workflows installed in"
+        " this cluster?",
+    ]
+    assert api.names() == ["namespaces/team-a"]
+
+
+def test_a_binding_is_not_tried_before_its_role_is_there(
+    argotune: Argotune, api: ApiServer
+) -> None:
+    api.refusals.append(
+        Refusal("PATCH", "/rolebindings/.*dryRun=All", 404, 'roles "argotune-deploy" not found')
+    )
+    answer = install(argotune)
+    assert answer.code == 0
+    assert {"rolebindings/argotune-executor", "rolebindings/argotune-deploy"} <= {*api.names()}
+
+
+def test_an_administrator_of_the_namespace_alone_leaves_the_cluster_roles(
+    argotune: Argotune, api: ApiServer
+) -> None:
+    api.refusals += [
+        Refusal(method, "/clusterrole", 403, "no") for method in ("GET", "PATCH", "DELETE")
+    ]
+    answer = install(argotune, "--no-cluster-roles")
+    assert (answer.code, answer.err) == (0, "")
+    assert [*outcomes(answer)] == [name for name in MADE if not name.startswith("clusterrole")]
+
+
+def test_the_authority_is_installed_and_stays(
+    argotune: Argotune, api: ApiServer, authority: Path
+) -> None:
+    assert install(argotune, "--ca-file", str(authority)).code == 0
+    assert api.named("configmaps/argotune-ca")["data"] == {"ca.crt": authority.read_text()}
+    assert argotune("install").code == 0
+    assert "configmaps/argotune-ca" in api.names()
+
+
+def test_a_private_key_is_no_authority(argotune: Argotune, api: ApiServer, authority: Path) -> None:
+    authority.write_text(f"{authority.read_text()}-----BEGIN PRIVATE KEY-----\n")
+    answer = install(argotune, "--ca-file", str(authority))
+    assert answer.code == 2
+    assert answer.errors[0] == "--ca-file: it holds a private key; accepted are certificates only"
+
+
+def test_the_yaml_is_what_is_installed(
+    argotune: Argotune, api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ["-n", "team-a", "--allow-host=a.example", "--volume-size=7Gi"]
+    assert install(argotune, *flags).code == 0
+    monkeypatch.delenv("KUBECONFIG")
+    requests = len(api.requests)
+    answer = install(argotune, *flags, "--output", "yaml")
+    assert (answer.code, answer.err) == (0, "")
+    assert len(api.requests) == requests
+    documents = list(yaml.safe_load_all(answer.out))
+    assert len(documents) == len(MADE)
+    installed = [
+        {**item, "metadata": {k: v for k, v in item["metadata"].items() if k != "managedFields"}}
+        for item in list(api.objects.values())[1:]
+    ]
+    assert documents == installed
+
+
+def test_the_yaml_takes_a_namespace_and_a_registry(argotune: Argotune) -> None:
+    assert install(argotune, "--output", "yaml").errors == [
+        "--namespace: missing; --output looks at no cluster for the current one"
+    ]
+    answer = argotune("install", "-n", "team-a", "--output", "yaml")
+    assert answer.code == 2
+    assert answer.errors[0].startswith("--images-registry: missing; ")
+
+
+def test_the_yaml_for_an_administrator_of_the_namespace(argotune: Argotune) -> None:
+    answer = install(
+        argotune, "-n", "new", "--create-namespace", "--no-cluster-roles", "--output", "yaml"
+    )
+    kinds = [item["kind"] for item in yaml.safe_load_all(answer.out)]
+    assert kinds[0] == "Namespace"
+    assert not {"ClusterRole", "ClusterRoleBinding"} & {*kinds}
+
+
+def test_two_namespaces_share_nothing_of_the_cluster(argotune: Argotune, api: ApiServer) -> None:
+    api.add_namespace("team-b", **{"pod-security.kubernetes.io/enforce": "restricted"})
+    assert install(argotune).code == 0
+    assert install(argotune, "-n", "team-b").code == 0
+    bindings = {
+        path.rpartition("/")[2]: item
+        for path, item in api.objects.items()
+        if "/clusterrolebindings/" in path
+    }
+    assert {
+        name: (item["roleRef"]["name"], item["subjects"][0]["namespace"])
+        for name, item in bindings.items()
+    } == {
+        "argotune-provision-team-a": ("argotune-provision-team-a", "team-a"),
+        "argotune-provision-team-b": ("argotune-provision-team-b", "team-b"),
+    }
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Path:
+    """A certificate authority's certificate, PEM; anyone's will do."""
+    path = tmp_path / "authority.crt"
+    path.write_text((Path(__file__).parent / "authority.crt").read_text())
+    return path

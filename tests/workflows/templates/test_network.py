@@ -1,0 +1,82 @@
+"""The network policy: it holds for the pods of runs, and not for the servers that they deploy."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import pytest
+import yaml
+
+from workflows.templates import network
+from workflows.templates.golden import RENDERED_DIR
+
+(POLICY,) = network.build()
+SPEC = POLICY["spec"]
+SERVERS = RENDERED_DIR.parent.parent / "tests" / "steps" / "deploy" / "golden"
+
+
+def selects(labels: dict[str, str]) -> bool:
+    selector = SPEC["podSelector"]
+    (expression,) = selector["matchExpressions"]
+    assert expression["operator"] == "Exists"
+    return selector["matchLabels"].items() <= labels.items() and expression["key"] in labels
+
+
+def reaches(address: str) -> bool:
+    """Whether a TCP connection other than to a name server is let out."""
+    found = ipaddress.ip_address(address)
+    (blocks,) = (rule["to"] for rule in SPEC["egress"] if "to" in rule)
+    return any(
+        found in ipaddress.ip_network(block["ipBlock"]["cidr"])
+        and not any(found in ipaddress.ip_network(net) for net in block["ipBlock"]["except"])
+        for block in blocks
+    )
+
+
+def test_it_holds_for_pods_of_runs() -> None:
+    template = yaml.safe_load((RENDERED_DIR / "finetune.yaml").read_text())["spec"]
+    # The second label is Argo's, on every pod that it makes.
+    labels = {**template["podMetadata"]["labels"], "workflows.argoproj.io/workflow": "my-model-1"}
+    assert selects(labels)
+
+
+@pytest.mark.parametrize("path", sorted(SERVERS.glob("*.yaml")), ids=lambda path: path.name)
+def test_it_opens_nothing_for_servers(path: Path) -> None:
+    documents = [item for item in yaml.safe_load_all(path.read_text()) if item]
+    (server,) = (item for item in documents if item["kind"] == "Deployment")
+    assert not selects(server["spec"]["template"]["metadata"]["labels"])
+
+
+def test_there_are_servers_to_look_at() -> None:
+    assert list(SERVERS.glob("*.yaml"))
+
+
+def test_nobody_talks_to_a_run() -> None:
+    assert SPEC["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in SPEC
+
+
+@pytest.mark.parametrize(
+    ("address", "lets_out"),
+    [
+        ("140.82.121.3", True),
+        ("10.0.0.1", True),
+        ("2606:50c0:8000::153", True),
+        ("169.254.169.254", False),
+        ("168.63.129.16", False),
+        ("100.100.100.200", False),
+        ("fd00:ec2::254", False),
+        ("fe80::1", False),
+    ],
+)
+def test_only_the_clouds_metadata_is_out_of_reach(address: str, lets_out: bool) -> None:
+    assert reaches(address) is lets_out
+
+
+def test_names_are_asked_of_any_address() -> None:
+    (rule,) = (rule for rule in SPEC["egress"] if "to" not in rule)
+    assert {(port["protocol"], port["port"]) for port in rule["ports"]} == {
+        ("UDP", 53),
+        ("TCP", 53),
+    }

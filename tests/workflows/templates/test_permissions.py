@@ -1,0 +1,191 @@
+"""The roles: each step has the verbs that its code calls, no other, and none reads secrets."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+import yaml
+
+from steps.common.kube import Kube
+from tests.fakes.kube import Cluster, serving
+from workflows.templates import accounts, cluster_permissions, finetune, permissions
+from workflows.templates.golden import RENDERED_DIR
+
+PROJECT_DIR = RENDERED_DIR.parent.parent
+ROLE_KINDS = ("Role", "ClusterRole")
+ROLES = {
+    item["metadata"]["name"]: item["rules"]
+    for item in [*permissions.build(), *cluster_permissions.build()]
+    if item["kind"] in ROLE_KINDS
+}
+BINDINGS = [
+    item for item in [*permissions.build(), *cluster_permissions.build()] if "roleRef" in item
+]
+Right = tuple[str, str, str]
+"""API group, resource and verb."""
+
+EXECUTOR = {("argoproj.io", "workflowtaskresults", verb) for verb in ("create", "patch")}
+APPLIED_KINDS = ("Deployment", "Service", "NetworkPolicy")
+CALLS: dict[str, Callable[[Kube, str], object]] = {
+    "get": lambda kube, kind: kube.get(kind, "ns", "x"),
+    "apply": lambda kube, kind: kube.apply(
+        {"kind": kind, "metadata": {"name": "x", "namespace": "ns"}, "spec": {}}
+    ),
+    "delete": lambda kube, kind: kube.delete(kind, "ns", "x"),
+    "pods": lambda kube, kind: kube.pods("ns", "a=b"),
+    "pods_on_nodes": lambda kube, kind: kube.pods_on_nodes(),
+    "nodes": lambda kube, kind: kube.nodes(""),
+    "warnings": lambda kube, kind: kube.warnings("ns", "x"),
+    "pod_log": lambda kube, kind: kube.pod_log("ns", "x", previous=False, tail_lines=1),
+}
+"""How each method of the steps' client is called, for every kind that deploy makes."""
+
+
+def test_what_deploy_may_is_what_its_code_calls() -> None:
+    called = methods_called(["steps.deploy.kubernetes"])
+    assert {"apply", "delete", "pod_log"} <= called
+    assert rights_of(accounts.DEPLOY) - EXECUTOR == rights_used(called)
+
+
+def test_what_provision_may_is_what_the_providers_of_the_template_call() -> None:
+    (parameter,) = (item for item in finetune.parameters() if item.name == "provider")
+    assert parameter.enum
+    providers = [f"steps.common.nodes.{name}" for name in parameter.enum]
+    called = methods_called(["steps.provision.run", *providers])
+    assert "nodes" in called
+    assert rights_of(accounts.PROVISION) - EXECUTOR == rights_used(called)
+
+
+def test_the_other_accounts_may_only_report_results() -> None:
+    assert rights_of(accounts.STEP) == EXECUTOR
+    assert rights_of(accounts.RELEASE) == EXECUTOR
+
+
+@pytest.mark.parametrize("account", accounts.ACCOUNTS)
+def test_no_step_touches_secrets_or_has_a_wildcard(account: str) -> None:
+    rights = rights_of(account)
+    assert rights
+    assert not [right for right in rights if right[1].startswith("secrets") or "*" in right]
+
+
+def test_only_nodes_and_who_is_on_them_are_seen_across_the_cluster() -> None:
+    (binding,) = (item for item in BINDINGS if item["kind"] == "ClusterRoleBinding")
+    assert [subject["name"] for subject in binding["subjects"]] == [accounts.PROVISION]
+    assert rights(ROLES[binding["roleRef"]["name"]]) == {
+        ("", "nodes", "list"),
+        ("", "pods", "list"),
+    }
+
+
+def test_the_role_of_people_is_bound_to_nobody_and_reads_no_secret() -> None:
+    assert permissions.USER not in {item["roleRef"]["name"] for item in BINDINGS}
+    found = rights(ROLES[permissions.USER])
+    assert {right for right in found if right[1] == "secrets"} == {("", "secrets", "create")}
+    assert ("argoproj.io", "workflows", "create") in found
+
+
+def test_every_binding_is_of_a_role_and_accounts_that_are_there() -> None:
+    assert BINDINGS
+    assert {item["roleRef"]["name"] for item in BINDINGS} <= ROLES.keys()
+    subjects = {subject["name"] for item in BINDINGS for subject in item["subjects"]}
+    assert subjects == {*accounts.ACCOUNTS}
+
+
+def test_the_accounts_are_those_of_the_templates_each_with_a_token_for_its_executor() -> None:
+    template = yaml.safe_load((RENDERED_DIR / "finetune.yaml").read_text())["spec"]
+    used = {template["serviceAccountName"]}
+    for item in template["templates"]:
+        if "container" in item:
+            used |= {item["serviceAccountName"], item["executor"]["serviceAccountName"]}
+    built = accounts.build()
+    made = {item["metadata"]["name"]: item for item in built if item["kind"] == "ServiceAccount"}
+    assert used == made.keys()
+    assert [item["automountServiceAccountToken"] for item in made.values()] == [False] * len(made)
+    tokens = [item for item in built if item["kind"] == "Secret"]
+    assert {item["metadata"]["name"] for item in tokens} == {
+        f"{name}.service-account-token" for name in made
+    }
+    owner = "kubernetes.io/service-account.name"
+    assert {item["metadata"]["annotations"][owner] for item in tokens} == made.keys()
+
+
+def rights_of(account: str) -> set[Right]:
+    """All that the bindings give an account."""
+    bound = [
+        item["roleRef"]["name"]
+        for item in BINDINGS
+        if account in [subject["name"] for subject in item["subjects"]]
+    ]
+    return {right for name in bound for right in rights(ROLES[name])}
+
+
+def rights(rules: Sequence[dict[str, Any]]) -> set[Right]:
+    return {
+        (group, resource, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def methods_called(modules: Sequence[str]) -> set[str]:
+    """The methods of Kube that these modules call, and those that they import of their steps."""
+    todo, seen, called = list(modules), set[str](), set[str]()
+    while todo:
+        module = todo.pop()
+        path = PROJECT_DIR / f"{module.replace('.', '/')}.py"
+        if module in seen or not path.exists():
+            continue
+        seen.add(module)
+        tree = ast.parse(path.read_text())
+        todo += list(modules_imported(tree))
+        called |= set(calls_in(tree))
+    return called
+
+
+def modules_imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("steps."):
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def calls_in(tree: ast.Module) -> Iterator[str]:
+    """METHOD of every `kube.METHOD(...)` and `self.kube.METHOD(...)`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            receiver = ast.unparse(node.func.value)
+            if re.fullmatch(r"(self\.)?_?kube", receiver):
+                yield node.func.attr
+
+
+def rights_used(methods: set[str]) -> set[Right]:
+    """What the API server would ask for the calls, from the requests that they make."""
+    cluster = Cluster()
+    with serving(cluster) as kube:
+        for method in methods:
+            for kind in APPLIED_KINDS:
+                CALLS[method](kube, kind)
+    assert cluster.requests
+    return {right for request in cluster.requests for right in rights_for(request)}
+
+
+def rights_for(request: str) -> Iterator[Right]:
+    method, path = request.partition("?")[0].split()
+    found = re.fullmatch(
+        r"/apis?(?:/([a-z.0-9]+))?/v1(?:/namespaces/[^/]+)?/([a-z]+)(?:/([^/]+))?(/log)?", path
+    )
+    assert found, path
+    group, resource, name, log = found.groups()
+    verbs = {
+        "GET": ["get" if name else "list"],
+        # An apply of what is not there is a creation too.
+        "PATCH": ["patch", "create"],
+        "DELETE": ["delete"],
+    }[method]
+    yield from ((group or "", f"{resource}{log or ''}", verb) for verb in verbs)

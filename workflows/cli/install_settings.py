@@ -1,0 +1,146 @@
+"""What an installation can choose: checked, and read from the one that is there."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from steps.common.oci import parse_image
+from workflows.workspace.checks import is_dns_subdomain, is_quantity
+
+Object = dict[str, Any]
+
+ALLOWED_HOSTS = "--allowed-hosts="
+ACCESS_MODES = ("ReadWriteMany", "ReadWriteOnce")
+_PLACEHOLDER_REGISTRY = "registry.example.com/argotune"
+_HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What an installation can choose; None is: as it is installed, else the default."""
+
+    images_registry: str | None = None
+    """HOST[:PORT][/PATH] that holds argotune-STEP."""
+    images_tag: str | None = None
+    volume_size: str | None = None
+    """Size of a run's volume, a quantity."""
+    storage_class: str | None = None
+    """Class of a run's volume; empty: the cluster's default."""
+    models_size: str | None = None
+    models_storage_class: str | None = None
+    models_access_mode: str | None = None
+    """ReadWriteMany, or ReadWriteOnce where the cluster has one node."""
+    allowed_hosts: tuple[str, ...] | None = None
+    """HOST or HOST:PORT of dataset mirrors inside the network."""
+    ca: str | None = None
+    """Certificates, PEM, that the steps trust beside the public ones."""
+
+    def over(self, other: Settings) -> Settings:
+        """These, and the other's where these say nothing."""
+        mine = {name: value for name, value in vars(self).items() if value is not None}
+        return dataclasses.replace(other, **mine)
+
+    def problems(self) -> list[str]:
+        """Everything that is wrong, each with its flag."""
+        return [
+            *self._image_problems(),
+            *self._storage_problems(),
+            *self._host_problems(),
+            *self._ca_problems(),
+        ]
+
+    def _image_problems(self) -> Iterator[str]:
+        try:
+            parse_image(f"{self.images_registry or 'example.com'}/argotune-plan")
+        except ValueError as error:
+            yield f"--images-registry {self.images_registry!r}: {str(error).partition(': ')[2]}"
+        try:
+            parse_image(f"example.com/argotune-plan:{self.images_tag or '0'}")
+        except ValueError as error:
+            yield f"--images-tag {self.images_tag!r}: {str(error).partition(': ')[2]}"
+        if self.images_tag == "latest":
+            yield "--images-tag 'latest': name a version; runs would change under way"
+
+    def _storage_problems(self) -> Iterator[str]:
+        for flag in ("volume_size", "models_size"):
+            size = getattr(self, flag)
+            if size is not None and not is_quantity(size):
+                yield f"--{_kebab(flag)} {size!r}: accepted is a quantity such as 100Gi"
+        for flag in ("storage_class", "models_storage_class"):
+            name = getattr(self, flag)
+            if name and not is_dns_subdomain(name):
+                yield f"--{_kebab(flag)} {name!r}: accepted is the name of a storage class"
+        mode = self.models_access_mode
+        if mode is not None and mode not in ACCESS_MODES:
+            yield f"--models-access-mode {mode!r}: accepted is {' or '.join(ACCESS_MODES)}"
+
+    def _host_problems(self) -> Iterator[str]:
+        for host in self.allowed_hosts or ():
+            if not _HOST.fullmatch(host):
+                yield f"--allow-host {host!r}: accepted is HOST or HOST:PORT, in lower case"
+
+    def _ca_problems(self) -> Iterator[str]:
+        if self.ca is None:
+            return
+        if "PRIVATE KEY" in self.ca:
+            yield "--ca-file: it holds a private key; accepted are certificates only"
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=self.ca)
+        except (ssl.SSLError, ValueError):
+            yield "--ca-file: accepted are certificates in PEM, -----BEGIN CERTIFICATE-----"
+
+
+def installed_settings(template: Object | None, claim: Object | None) -> Settings:
+    """What an installation chose, from its WorkflowTemplate and its claim.
+
+    The tag is not among it: it belongs to the version of the templates. Neither is the
+    certificate authority, whose ConfigMap stays as it is.
+    """
+    found = {}
+    if template is not None:
+        volume = template["spec"]["volumeClaimTemplates"][0]["spec"]
+        registry = parameters_of(template)["images-registry"]["value"]
+        found = {
+            "images_registry": None if registry == _PLACEHOLDER_REGISTRY else registry,
+            "volume_size": volume["resources"]["requests"]["storage"],
+            "storage_class": volume.get("storageClassName"),
+            "allowed_hosts": _allowed_hosts(template),
+        }
+    if claim is not None:
+        spec = claim["spec"]
+        found |= {
+            "models_size": spec["resources"]["requests"]["storage"],
+            "models_storage_class": spec.get("storageClassName"),
+            "models_access_mode": spec["accessModes"][0],
+        }
+    return Settings(**found)
+
+
+def parameters_of(template: Object) -> dict[str, Object]:
+    """The template's parameters by their names."""
+    return {item["name"]: item for item in template["spec"]["arguments"]["parameters"]}
+
+
+def dataset_arguments(template: Object) -> list[str]:
+    """The flags of the dataset step."""
+    arguments: list[str] = next(
+        item["container"]["args"]
+        for item in template["spec"]["templates"]
+        if item["name"] == "dataset"
+    )
+    return arguments
+
+
+def _allowed_hosts(template: Object) -> tuple[str, ...]:
+    flags = [flag for flag in dataset_arguments(template) if flag.startswith(ALLOWED_HOSTS)]
+    return tuple(json.loads(flags[0].removeprefix(ALLOWED_HOSTS))) if flags else ()
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
