@@ -17,11 +17,14 @@ def build() -> list[Manifest]:
     """Every account with its token secret.
 
     A template that names an `executor.serviceAccountName` gets the account's token from a Secret,
-    which Argo finds by this name; the control plane fills it. The accounts themselves mount
-    nothing: a template that needs the API says so.
+    which Argo finds by this name; the control plane fills it. The account of the steps that need
+    no API mounts nothing; the others must mount their token, because Argo passes on a template's
+    `automountServiceAccountToken` only where it is false.
     """
     accounts = [
-        manifest("ServiceAccount", name, api_version="v1", automountServiceAccountToken=False)
+        manifest(
+            "ServiceAccount", name, api_version="v1", automountServiceAccountToken=name != STEP
+        )
         for name in ACCOUNTS
     ]
     return accounts + [_token(name) for name in ACCOUNTS]

@@ -104,7 +104,8 @@ def test_the_accounts_are_those_of_the_templates_each_with_a_token_for_its_execu
     built = accounts.build()
     made = {item["metadata"]["name"]: item for item in built if item["kind"] == "ServiceAccount"}
     assert used == made.keys()
-    assert [item["automountServiceAccountToken"] for item in made.values()] == [False] * len(made)
+    mounting = {name for name, item in made.items() if item["automountServiceAccountToken"]}
+    assert mounting == {accounts.PROVISION, accounts.RELEASE, accounts.DEPLOY}
     tokens = [item for item in built if item["kind"] == "Secret"]
     assert {item["metadata"]["name"] for item in tokens} == {
         f"{name}.service-account-token" for name in made
