@@ -1,16 +1,18 @@
-"""A Kubernetes API server on a loopback socket, as far as argotune's steps talk to one.
+"""A Kubernetes API server on a loopback socket, as far as argotune talks to one.
 
-Get, create, server-side apply and delete of objects, lists of pods, nodes and events, and logs of
-pods; the official client talks to it. There is no controller: a test's `on_apply` says
-what becomes of what was applied.
+Get, create, server-side apply, merge and delete of objects, lists, watches, logs of pods and
+port-forwards; the official client talks to it. There is no controller: a test's `on_apply` says
+what becomes of what was applied, and `Cluster.put` is what a controller would do.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 from kubernetes.client import ApiClient, Configuration
 
 from steps.common.kube import Kube
+from tests.fakes.port_forward import forward
 
 Object = dict[str, Any]
 
@@ -30,9 +33,24 @@ _PLURALS = {
     "services": "Service",
     "networkpolicies": "NetworkPolicy",
     "secrets": "Secret",
+    "pods": "Pod",
     "workflows": "Workflow",
+    "workflowtemplates": "WorkflowTemplate",
 }
+_MERGE = "application/merge-patch+json"
 _RANDOM_END = "x7k2p"
+_CREATED = "2026-01-01T00:00:00Z"
+_WAIT_SECONDS = 30.0
+"""A test that waits longer than this for something is wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One event of a watch."""
+
+    version: int
+    type: str
+    item: Object
 
 
 @dataclass
@@ -66,9 +84,68 @@ class Cluster:
     """Where it is served."""
     image_volumes: bool = True
     """Whether the feature gate ImageVolume is on."""
+    watches: list[str] = field(default_factory=list)
+    """What becomes of the next watches: `end` at once, `reset` after the first event, `expired`.
+    Then they are served well."""
+    writing: set[str] = field(default_factory=set)
+    """Pods whose containers go on writing their logs."""
+    ports: dict[str, int] = field(default_factory=dict)
+    """Pod -> the port of this machine that stands for its own."""
+    changes: list[Change] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
 
     def of_kind(self, kind: str) -> list[Object]:
         return [item for (k, _, _), item in self.objects.items() if k == kind]
+
+    def put(self, item: Object) -> Object:
+        """Make the object, or another state of it, known to everybody who watches."""
+        metadata = item["metadata"]
+        key = (item["kind"], metadata["namespace"], metadata["name"])
+        with self.changed:
+            version = len(self.changes) + 1
+            there = key in self.objects
+            stored = {**item, "metadata": {**metadata, "resourceVersion": str(version)}}
+            self.objects[key] = stored
+            kind = "MODIFIED" if there else "ADDED"
+            self.changes.append(Change(version=version, type=kind, item=stored))
+            self.changed.notify_all()
+        return stored
+
+    def take(self, kind: str, namespace: str, name: str) -> Object:
+        """Delete the object."""
+        with self.changed:
+            item = self.objects.pop((kind, namespace, name))
+            version = len(self.changes) + 1
+            self.changes.append(Change(version=version, type="DELETED", item=item))
+            self.changed.notify_all()
+        return item
+
+    def write_log(self, pod: str, *lines: str) -> None:
+        """Let a pod write lines."""
+        with self.changed:
+            self.logs[pod] = self.logs.get(pod, "") + "".join(f"{line}\n" for line in lines)
+            self.changed.notify_all()
+
+    def end_log(self, pod: str) -> None:
+        """Let a pod's container end."""
+        with self.changed:
+            self.writing.discard(pod)
+            self.changed.notify_all()
+
+    def changes_since(self, version: int, timeout_seconds: float) -> list[Change]:
+        """The changes after a version; waits for one where there is none."""
+        with self.changed:
+            self.changed.wait_for(lambda: len(self.changes) > version, timeout_seconds)
+            return self.changes[version:]
+
+    def wait_for_lines(self, pod: str, count: int) -> None:
+        """Wait until a pod has written more lines than that, or writes no more."""
+        self.wait_for(lambda: pod not in self.writing or len(self.logs[pod].splitlines()) > count)
+
+    def wait_for(self, met: Callable[[], bool]) -> None:
+        """Wait for a change after which the condition holds."""
+        with self.changed:
+            assert self.changed.wait_for(met, _WAIT_SECONDS), "it did not happen"
 
 
 @contextmanager
@@ -111,27 +188,37 @@ class _Handler(BaseHTTPRequestHandler):
                 return
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        with self.cluster.changed:
+            self.cluster.changed.notify_all()
         self._route(url.path, query, body)
 
     def _route(self, path: str, query: Mapping[str, str], body: bytes) -> None:
-        named = re.fullmatch(r"/apis?/.*?/?namespaces/([^/]+)/([a-z]+)/([^/]+)(/log)?", path)
+        named = re.fullmatch(r"/apis?/.*?/?namespaces/([^/]+)/([a-z]+)/([^/]+)(/\w+)?", path)
         if self.command == "POST":
             self._create(path, body)
             return
         if named is None:
-            self._list(path.rpartition("/")[2], query)
+            if query.get("watch"):
+                self._watch(path, query)
+            else:
+                self._list(path, query)
             return
-        namespace, plural, name, is_log = named.groups()
-        if is_log:
-            self._answer(200, self.cluster.logs.get(name, "").encode(), "text/plain")
+        namespace, plural, name, part = named.groups()
+        if part == "/portforward":
+            forward(self, int(query["ports"]), self.cluster.ports[name])
+            return
+        if part == "/log":
+            self._log(name, query)
             return
         key = (_PLURALS[plural], namespace, name)
-        if self.command == "PATCH":
+        if self.command == "PATCH" and self.headers["Content-Type"] == _MERGE:
+            self._merge(key, json.loads(body))
+        elif self.command == "PATCH":
             self._apply(key, query, body)
         elif key not in self.cluster.objects:
             self._status(404, f'{plural} "{name}" not found')
         elif self.command == "DELETE":
-            self._json(self.cluster.objects.pop(key))
+            self._json(self.cluster.take(*key))
         else:
             self._json(self.cluster.objects[key])
 
@@ -145,8 +232,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._status(409, f'{plural} "{name}" already exists')
             return
         metadata |= {"name": name, "namespace": namespace}
-        self.cluster.objects[key] = created
-        self._json(created, 201)
+        metadata |= {"uid": f"uid-of-{name}", "creationTimestamp": _CREATED}
+        self._json(self.cluster.put(created), 201)
+
+    def _merge(self, key: tuple[str, str, str], change: Object) -> None:
+        if key not in self.cluster.objects:
+            self._status(404, f'"{key[2]}" not found')
+            return
+        self._json(self.cluster.put(_merged(self.cluster.objects[key], change)))
 
     def _apply(self, key: tuple[str, str, str], query: Mapping[str, str], body: bytes) -> None:
         applied: Object = json.loads(body)
@@ -177,21 +270,82 @@ class _Handler(BaseHTTPRequestHandler):
         self.cluster.on_apply(self.cluster, new)
         self._json(new)
 
-    def _list(self, plural: str, query: Mapping[str, str]) -> None:
-        items = {
-            "pods": self.cluster.pods,
-            "nodes": self.cluster.nodes,
-            "events": self.cluster.events,
-        }[plural]
-        labels = dict(pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair)
+    def _list(self, path: str, query: Mapping[str, str]) -> None:
+        place, _, plural = path.rpartition("/")
+        items = {"nodes": self.cluster.nodes, "events": self.cluster.events}.get(plural)
+        if items is None:
+            _, _, namespace = place.partition("/namespaces/")
+            items = [
+                item
+                for (kind, where, _), item in self.cluster.objects.items()
+                if kind == _PLURALS[plural] and namespace in ("", where)
+            ]
+        if plural == "pods":
+            items = [*self.cluster.pods, *items]
         fields = query.get("fieldSelector", "")
         found = [
             item
             for item in items
-            if labels.items() <= item["metadata"].get("labels", {}).items()
-            and _selected(item, fields)
+            if _has_labels(item, query.get("labelSelector", "")) and _selected(item, fields)
         ]
         self._json({"kind": "List", "items": found})
+
+    def _watch(self, path: str, query: Mapping[str, str]) -> None:
+        """The changes since a version, until the timeout or as the test has it."""
+        what = self.cluster.watches.pop(0) if self.cluster.watches else "well"
+        kind = _PLURALS[path.rpartition("/")[2]]
+        self._begin_chunks("application/json")
+        if what == "expired":
+            status = {"kind": "Status", "code": 410, "message": "too old resource version"}
+            self._chunk(json.dumps({"type": "ERROR", "object": status}) + "\n")
+        elif what != "end":
+            self._send_changes(kind, query, reset=what == "reset")
+        if what != "reset":
+            self._chunk("")
+
+    def _send_changes(self, kind: str, query: Mapping[str, str], *, reset: bool) -> None:
+        version = int(query["resourceVersion"])
+        deadline = time.monotonic() + int(query["timeoutSeconds"])
+        while (left := deadline - time.monotonic()) > 0:
+            for change in self.cluster.changes_since(version, left):
+                version = change.version
+                item = change.item
+                if item["kind"] == kind and _selected(item, query.get("fieldSelector", "")):
+                    self._chunk(json.dumps({"type": change.type, "object": item}) + "\n")
+                    if reset:
+                        self.close_connection = True
+                        return
+
+    def _log(self, pod: str, query: Mapping[str, str]) -> None:
+        if pod not in self.cluster.logs:
+            self._status(404, f'pods "{pod}" not found')
+            return
+        self._begin_chunks("text/plain")
+        sent = 0
+        while True:
+            is_written = query.get("follow") == "true" and pod in self.cluster.writing
+            lines = self.cluster.logs[pod].splitlines()
+            for number, line in enumerate(lines[sent:], start=sent):
+                stamp = f"2026-01-01T00:00:00.{number:09d}Z "
+                self._chunk((stamp if query.get("timestamps") else "") + line + "\n")
+            sent = len(lines)
+            if not is_written:
+                break
+            self.cluster.wait_for_lines(pod, sent)
+        self._chunk("")
+
+    def _begin_chunks(self, content_type: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def _chunk(self, text: str) -> None:
+        """One chunk; the empty one is the last."""
+        data = text.encode()
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+            self.wfile.flush()
 
     def _status(self, status: int, message: str) -> None:
         self._json({"kind": "Status", "code": status, "message": message}, status)
@@ -205,6 +359,28 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _has_labels(item: Object, selector: str) -> bool:
+    labels = item["metadata"].get("labels", {})
+    for term in filter(None, selector.split(",")):
+        name, equals, value = term.partition("=")
+        if name not in labels or (equals and labels[name] != value):
+            return False
+    return True
+
+
+def _merged(old: Any, change: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(change, dict):
+        return change
+    merged = dict(old) if isinstance(old, dict) else {}
+    for name, value in change.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _merged(merged.get(name), value)
+    return merged
 
 
 def _selected(item: Object, selector: str) -> bool:

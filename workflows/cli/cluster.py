@@ -1,122 +1,213 @@
-"""The few calls of the command line to a cluster."""
+"""The calls of the command line to a cluster. Objects are dictionaries with the YAML's names."""
 
 from __future__ import annotations
 
+import copy
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import urllib3
 import yaml
 from kubernetes import client, config
-from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 
+from workflows.cli.api_errors import ApiRefusal, explained
 from workflows.cli.errors import CliError
 
-_TIMEOUT_SECONDS = 30
-_GROUP, _VERSION = "argoproj.io", "v1alpha1"
+Object = dict[str, Any]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Created:
-    """What the cluster made."""
-
-    name: str
-    namespace: str
+TIMEOUT_SECONDS = (10, 30)
+"""To connect, and between two reads."""
+_CORE = {
+    "ConfigMap": "config_map",
+    "Pod": "pod",
+    "Secret": "secret",
+    "Service": "service",
+}
+"""Kind -> how the client's methods call it."""
+_GROUPS = {
+    "Deployment": ("apps", "v1", "deployments"),
+    "NetworkPolicy": ("networking.k8s.io", "v1", "networkpolicies"),
+    "Workflow": ("argoproj.io", "v1alpha1", "workflows"),
+    "WorkflowTemplate": ("argoproj.io", "v1alpha1", "workflowtemplates"),
+}
+"""Kind -> API group, version and plural."""
 
 
 class Cluster:
-    """The cluster of the kubeconfig; nothing is read before the first call."""
+    """One namespace of the cluster that the kubeconfig names; nothing is read before the first
+    call."""
 
     def __init__(self, *, context: str | None = None, namespace: str | None = None) -> None:
         self._context = context
-        self._namespace = namespace
+        self._given_namespace = namespace
+        self._file_namespace: str | None = None
         self._client: client.ApiClient | None = None
+
+    @property
+    def namespace(self) -> str:
+        """The one that was given, else that of the file, else the context's."""
+        return self._given_namespace or self._file_namespace or self._current_namespace()
+
+    @property
+    def flags(self) -> str:
+        """What to say to argotune, argo and kubectl to mean this namespace."""
+        context = f" --context {self._context}" if self._context else ""
+        return f"-n {self.namespace}{context}"
+
+    @property
+    def host(self) -> str:
+        """URL of the API server."""
+        return str(self.api_client.configuration.host)
+
+    @property
+    def api_client(self) -> client.ApiClient:
+        """The connection. Raises CliError when the kubeconfig names none."""
+        if self._client is None:
+            self._client = self._connect()
+        return self._client
+
+    def within(self, namespace: str | None) -> Cluster:
+        """The same cluster, in a file's namespace where no other was given."""
+        other = copy.copy(self)
+        other._file_namespace = namespace
+        return other
+
+    def get(self, kind: str, name: str) -> Object | None:
+        """The object, or None where there is none."""
+        try:
+            return _json(self._call("get", kind, f"{kind} {name}", name))
+        except ApiRefusal as error:
+            if error.status == 404 and str(error).endswith(" not found"):
+                return None
+            raise
+
+    def list(self, kind: str, label_selector: str) -> list[Object]:
+        """The objects of the namespace with these labels."""
+        response = self._call("list", kind, f"{kind}s", label_selector=label_selector)
+        items: list[Object] = _json(response)["items"]
+        return items
+
+    def create(self, manifest: Mapping[str, Any]) -> Object:
+        """Create the object, every field of it checked by the server."""
+        kind = manifest["kind"]
+        what = f"{kind} {manifest['metadata'].get('name', '')}".strip()
+        return _json(
+            self._call("create", kind, what, body=dict(manifest), field_validation="Strict")
+        )
+
+    def patch(self, kind: str, name: str, change: Mapping[str, Any]) -> Object:
+        """Merge the change into the object."""
+        response = self._call(
+            "patch",
+            kind,
+            f"{kind} {name}",
+            name,
+            body=dict(change),
+            _content_type="application/merge-patch+json",
+        )
+        return _json(response)
+
+    def delete(self, kind: str, name: str) -> None:
+        """Delete the object and what it owns."""
+        self._call("delete", kind, f"{kind} {name}", name, propagation_policy="Background")
+
+    def watch(
+        self, kind: str, name: str, resource_version: str, timeout_seconds: int
+    ) -> Iterator[Object]:
+        """The object's events since that version: type and object, and a bookmark now and then.
+        Ends after the timeout, or when the server has enough."""
+        response = self._call(
+            "list",
+            kind,
+            f"{kind} {name}",
+            field_selector=f"metadata.name={name}",
+            resource_version=resource_version,
+            allow_watch_bookmarks=True,
+            timeout_seconds=timeout_seconds,
+            watch=True,
+            _request_timeout=(TIMEOUT_SECONDS[0], timeout_seconds + TIMEOUT_SECONDS[1]),
+        )
+        for line in self._lines(response, f"{kind} {name}"):
+            yield json.loads(line)
+
+    def pod_log(self, pod: str, *, follow: bool) -> Iterator[str]:
+        """The lines of the container main, each after its time and a space."""
+        what = f"log of pod {pod}"
+        with explained(what, self.host):
+            response: Any = client.CoreV1Api(self.api_client).read_namespaced_pod_log(
+                pod,
+                self.namespace,
+                container="main",
+                follow=follow,
+                timestamps=True,
+                _preload_content=False,
+                # A step may say nothing for hours.
+                _request_timeout=(TIMEOUT_SECONDS[0], 3600) if follow else TIMEOUT_SECONDS,
+            )
+        for line in self._lines(response, what):
+            yield line.decode(errors="replace")
 
     def find_config_map(self, namespace: str | None, name: str) -> str | None:
         """The training config of a ConfigMap, or None where there is none."""
-        api = client.CoreV1Api(self._connect())
-        try:
-            found = api.read_namespaced_config_map(
-                name, self._in(namespace), _request_timeout=_TIMEOUT_SECONDS
-            )
-        except ApiException as error:
-            if error.status == 404:
-                return None
-            raise _explained(error, f"ConfigMap {name}") from error
-        except urllib3.exceptions.HTTPError as error:
-            raise self._unreachable(error) from error
-        text = (found.data or {}).get("training_config.yaml")
+        found = self.within(namespace).get("ConfigMap", name)
+        text = ((found or {}).get("data") or {}).get("training_config.yaml")
         return None if text is None else str(text)
 
-    def create_secret(self, secret: dict[str, Any], namespace: str | None) -> None:
-        """Create the Secret; one of its name is there already when a run used it before."""
-        api = client.CoreV1Api(self._connect())
-        body: Any = secret  # The client takes manifests too, its types do not say so.
-        try:
-            api.create_namespaced_secret(
-                self._in(namespace), body, _request_timeout=_TIMEOUT_SECONDS
-            )
-        except ApiException as error:
-            if error.status != 409:
-                raise _explained(error, f"Secret {secret['metadata']['name']}") from error
-        except urllib3.exceptions.HTTPError as error:
-            raise self._unreachable(error) from error
+    def _call(
+        self, verb: str, kind: str, what: str, name: str | None = None, **options: Any
+    ) -> urllib3.BaseHTTPResponse:
+        options = {"_request_timeout": TIMEOUT_SECONDS, "_preload_content": False, **options}
+        named = [] if name is None else [name]
+        if kind in _CORE:
+            verb = "read" if verb == "get" else verb
+            method = getattr(client.CoreV1Api(self.api_client), f"{verb}_namespaced_{_CORE[kind]}")
+            place = [*named, self.namespace]
+        else:
+            group, version, plural = _GROUPS[kind]
+            custom = client.CustomObjectsApi(self.api_client)
+            method = getattr(custom, f"{verb}_namespaced_custom_object")
+            place = [group, version, self.namespace, plural, *named]
+        with explained(what, self.host):
+            response: urllib3.BaseHTTPResponse = method(*place, **options)
+            return response
 
-    def create_workflow(self, workflow: dict[str, Any], namespace: str | None) -> Created:
-        """Create the Workflow, every field of it checked by the server."""
-        api = client.CustomObjectsApi(self._connect())
+    def _lines(self, response: urllib3.BaseHTTPResponse, what: str) -> Iterator[bytes]:
+        """The lines as they come; the connection is closed with the iterator."""
+        rest = b""
         try:
-            made: Any = api.create_namespaced_custom_object(
-                _GROUP,
-                _VERSION,
-                self._in(namespace),
-                "workflows",
-                workflow,
-                field_validation="Strict",
-                _request_timeout=_TIMEOUT_SECONDS,
-            )
-        except ApiException as error:
-            raise _explained(error, "the Workflow") from error
-        except urllib3.exceptions.HTTPError as error:
-            raise self._unreachable(error) from error
-        metadata = made["metadata"]
-        return Created(name=metadata["name"], namespace=metadata["namespace"])
+            with explained(what, self.host):
+                for chunk in response.stream(decode_content=True):
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    yield from lines
+        finally:
+            response.close()
+        if rest:
+            yield rest
 
     def _connect(self) -> client.ApiClient:
-        if self._client is None:
-            configuration = client.Configuration()
-            # A cluster that is not there should not be waited for three times.
-            configuration.retries = False
-            try:
-                config.load_kube_config(  # type: ignore[no-untyped-call]
-                    config_file=_kubeconfig(),
-                    context=self._context,
-                    client_configuration=configuration,
-                )
-            except (ConfigException, yaml.YAMLError, ValueError) as error:
-                what = " ".join(str(error).split()).rstrip(".")
-                raise CliError(
-                    f"no cluster: {what}; set KUBECONFIG or make ~/.kube/config"
-                ) from error
-            self._client = client.ApiClient(configuration)
-        return self._client
-
-    def _in(self, namespace: str | None) -> str:
-        return self._namespace or namespace or self._current_namespace()
+        configuration = client.Configuration()
+        # A cluster that is not there should not be waited for three times.
+        configuration.retries = False
+        try:
+            config.load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=_kubeconfig(),
+                context=self._context,
+                client_configuration=configuration,
+            )
+        except (ConfigException, yaml.YAMLError, ValueError) as error:
+            what = " ".join(str(error).split()).rstrip(".")
+            raise CliError(f"no cluster: {what}; set KUBECONFIG or make ~/.kube/config") from error
+        return client.ApiClient(configuration)
 
     def _current_namespace(self) -> str:
+        self.api_client  # noqa: B018  says what is wrong with the kubeconfig, if anything is
         contexts, active = config.list_kube_config_contexts(_kubeconfig())  # type: ignore[no-untyped-call]
         named = [item for item in contexts if item["name"] == self._context]
         context = (named[0] if named else active)["context"]
         return str(context.get("namespace", "default"))
-
-    def _unreachable(self, error: Exception) -> CliError:
-        # urllib3 begins with its own objects: HTTPConnection(host='...', port=...): ...
-        reason = str(error).rpartition("): ")[2]
-        return CliError(f"cluster {self._connect().configuration.host} does not answer: {reason}")
 
 
 def _kubeconfig() -> str:
@@ -124,21 +215,6 @@ def _kubeconfig() -> str:
     return os.environ.get("KUBECONFIG") or "~/.kube/config"
 
 
-def _explained(error: ApiException, what: str) -> CliError:
-    if not error.status:
-        # So the client tells of TLS.
-        return CliError(f"{what}: no connection to the cluster: {_message(error)}")
-    advice = {
-        401: "log in again",
-        403: "ask for the permission",
-        404: "is Argo Workflows installed, and the namespace there?",
-    }.get(error.status, "")
-    message = f"{what}: the cluster answers {error.status}: {_message(error)}"
-    return CliError(f"{message}; {advice}" if advice else message)
-
-
-def _message(error: ApiException) -> str:
-    try:
-        return str(json.loads(error.body or "")["message"])
-    except (TypeError, ValueError, KeyError):
-        return " ".join(str(error.reason).split())
+def _json(response: urllib3.BaseHTTPResponse) -> Object:
+    found: Object = json.loads(response.data)
+    return found

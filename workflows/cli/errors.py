@@ -21,6 +21,12 @@ class CliError(Exception):
         super().__init__("; ".join(self.problems))
 
 
+class RunFailed(CliError):
+    """The run did not succeed, for a reason that Argo does not give."""
+
+    exit_code = RUN_FAILED
+
+
 class InputError(CliError):
     """What was typed or a file that was named is wrong."""
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from workflows.cli.errors import InputError
-from workflows.cli.home import home
-from workflows.cli.rows import Node, step_name
+from workflows.cli.home import Home, home
+from workflows.cli.log_lines import is_wanted, labelled
+from workflows.cli.rows import step_name
 from workflows.cli.runs import LocalRun, find_run
+from workflows.cli.where import ClusterOption, ContextOption, NamespaceOption, chosen_cluster
+from workflows.cli.workflow_json import nodes_of
 
 app = typer.Typer(add_completion=False)
 
@@ -26,12 +29,25 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on while the run does.")
     ] = False,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    on_cluster: ClusterOption = False,
 ) -> None:
     """Print the logs of a run's steps, each line with its step."""
-    here = home()
+    cluster = chosen_cluster(namespace, context, on_cluster)
+    if cluster is None:
+        _print_logs(home(), name, step, follow=follow)
+        return
+    # It needs the Kubernetes client, which takes most of a second to import.
+    from workflows.cli import cluster_logs
+
+    cluster_logs.print_logs(cluster, name, step, follow=follow)
+
+
+def _print_logs(here: Home, name: str, step: str | None, *, follow: bool) -> None:
     run = find_run(here, name)
     steps = [_step_of(run, path) for path in _log_files(run)]
-    if step is not None and not follow and not any(_is_wanted(found, step) for found in steps):
+    if step is not None and not follow and not any(is_wanted(found, step) for found in steps):
         known = ", ".join(steps) or "none yet"
         raise InputError(f"{step!r}: no step of {run.name} with a log; there are {known}")
     offsets: dict[Path, int] = {}
@@ -39,9 +55,9 @@ def logs(
         going_on = follow and run.phase in ("Running", "Pending")
         for path in _log_files(run):
             label = _step_of(run, path)
-            if _is_wanted(label, step):
+            if is_wanted(label, step):
                 for line in _new_lines(path, offsets, whole=not going_on):
-                    print(line if label == step else f"{label}: {line}", flush=follow)
+                    print(labelled(line, label, step), flush=follow)
         if not going_on:
             return
         time.sleep(_POLL_SECONDS)
@@ -50,24 +66,14 @@ def logs(
 
 def _log_files(run: LocalRun) -> list[Path]:
     """The logs in the order in which their steps came up; times have whole seconds only."""
-    places = {node_id: place for place, node_id in enumerate(_nodes(run))}
+    places = {node_id: place for place, node_id in enumerate(nodes_of(run.workflow))}
     paths = (run.directory / "logs").glob("*.log")
     return sorted(paths, key=lambda path: (places.get(path.stem, len(places)), path.name))
 
 
 def _step_of(run: LocalRun, path: Path) -> str:
-    node = _nodes(run).get(path.stem)
+    node = nodes_of(run.workflow).get(path.stem)
     return step_name(node) if node else path.stem
-
-
-def _nodes(run: LocalRun) -> Mapping[str, Node]:
-    nodes: Mapping[str, Node] = run.status.get("nodes", {})
-    return nodes
-
-
-def _is_wanted(label: str, step: str | None) -> bool:
-    """A step's name stands for all its tries too: tune for tune(0) and tune(1)."""
-    return step is None or label == step or label.startswith(f"{step}(")
 
 
 def _new_lines(path: Path, offsets: dict[Path, int], *, whole: bool) -> Iterator[str]:

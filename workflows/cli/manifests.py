@@ -3,6 +3,7 @@ half a second to import."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,16 @@ import yaml
 
 from workflows.cli.errors import InputError
 
+NAME = "finetune"
+"""Of the WorkflowTemplate."""
 _RENDERED_DIR = Path(__file__).parent.parent / "rendered"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def template(*, volume_size: str | None = None, storage_class: str | None = None) -> dict[str, Any]:
     """WorkflowTemplate `finetune`, with the volume's size and storage class where given."""
-    document = _rendered("finetune")
-    claim = document["spec"]["volumeClaimTemplates"][0]["spec"]
-    if volume_size:
-        claim["resources"]["requests"]["storage"] = volume_size
-    if storage_class:
-        claim["storageClassName"] = storage_class
+    document = _rendered(NAME)
+    document["spec"] |= _claims(document["spec"], volume_size, storage_class)
     return document
 
 
@@ -41,27 +40,54 @@ def workflow(
     return _workflow(arguments, document["metadata"]["annotations"], spec)
 
 
-def workflow_from_template(arguments: Mapping[str, str]) -> dict[str, Any]:
-    """A Workflow of nothing but arguments, for controllers with templateReferencing: Strict."""
-    document = template()
+def workflow_from_template(
+    arguments: Mapping[str, str],
+    installed: Mapping[str, Any] | None = None,
+    *,
+    volume_size: str | None = None,
+    storage_class: str | None = None,
+) -> dict[str, Any]:
+    """A Workflow of nothing but arguments for a WorkflowTemplate: the one that is installed where
+    it is known, else that of this version.
+
+    The volume's size and storage class are no arguments: Argo takes the Workflow's volume claims
+    in place of the template's.
+    """
+    document = installed or template()
     _check_known(arguments, document["spec"])
     spec = {
-        "workflowTemplateRef": {"name": document["metadata"]["name"]},
+        "workflowTemplateRef": {"name": NAME},
         "arguments": _arguments(arguments),
+        **_claims(document["spec"], volume_size, storage_class),
     }
-    return _workflow(arguments, document["metadata"]["annotations"], spec)
+    return _workflow(arguments, document["metadata"].get("annotations") or {}, spec)
 
 
-def cron_workflow(arguments: Mapping[str, str], schedule: str) -> dict[str, Any]:
+def cron_workflow(
+    arguments: Mapping[str, str],
+    schedule: str,
+    *,
+    volume_size: str | None = None,
+    storage_class: str | None = None,
+) -> dict[str, Any]:
     """The CronWorkflow of one workspace."""
     document = _rendered("retrain")
     document["metadata"]["name"] = f"retrain-{arguments['name']}"
-    spec = document["spec"]
+    spec, template_spec = document["spec"], template()["spec"]
     del spec["suspend"]
     spec["schedules"] = [schedule]
-    _check_known(arguments, template()["spec"])
-    spec["workflowSpec"]["arguments"] = _arguments({**arguments, "only-if-changed": "true"})
+    _check_known(arguments, template_spec)
+    spec["workflowSpec"] |= {
+        "arguments": _arguments({**arguments, "only-if-changed": "true"}),
+        **_claims(template_spec, volume_size, storage_class),
+    }
     return document
+
+
+def named(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The Workflow under a name of its own instead of one that the server makes."""
+    metadata = {key: value for key, value in document["metadata"].items() if key != "generateName"}
+    return {**document, "metadata": {"name": name, **metadata}}
 
 
 def dump(*documents: Mapping[str, Any]) -> str:
@@ -92,11 +118,26 @@ def _arguments(arguments: Mapping[str, str]) -> dict[str, Any]:
     return {"parameters": [{"name": name, "value": text} for name, text in arguments.items()]}
 
 
+def _claims(
+    spec: Mapping[str, Any], volume_size: str | None, storage_class: str | None
+) -> dict[str, Any]:
+    """The volume claims with another size or storage class; nothing where neither is given."""
+    if not volume_size and not storage_class:
+        return {}
+    claims: list[dict[str, Any]] = copy.deepcopy(spec["volumeClaimTemplates"])
+    for claim in claims:
+        if volume_size:
+            claim["spec"]["resources"]["requests"]["storage"] = volume_size
+        if storage_class:
+            claim["spec"]["storageClassName"] = storage_class
+    return {"volumeClaimTemplates": claims}
+
+
 def _check_known(arguments: Mapping[str, str], spec: Mapping[str, Any]) -> None:
     known = {parameter["name"]: parameter for parameter in spec["arguments"]["parameters"]}
     problems = [
         f"parameter {name}: unknown; known are {', '.join(sorted(known))}"
-        for name in arguments.keys() - known.keys()
+        for name in sorted(arguments.keys() - known.keys())
     ]
     problems += [
         f"parameter {name}: {text!r} is not one of {', '.join(known[name]['enum'])}"

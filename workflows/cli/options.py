@@ -48,6 +48,8 @@ VolumeSize = Annotated[
 StorageClass = Annotated[
     str | None, typer.Option(rich_help_panel=_OVERRIDES, help="Storage class of the volume.")
 ]
+ImagesRegistry = Annotated[str | None, typer.Option(help="Registry of the step images, HOST/PATH.")]
+ImagesTag = Annotated[str | None, typer.Option(help="Tag of the step images.")]
 
 
 def overrides(

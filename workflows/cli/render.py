@@ -8,7 +8,12 @@ import typer
 
 from workflows.cli import manifests, options, workspaces
 from workflows.cli.errors import InputError
-from workflows.cli.for_cluster import objects_of
+from workflows.cli.for_cluster import (
+    cron_workflow,
+    images_arguments,
+    referring_workflow,
+    whole_workflow,
+)
 from workflows.cli.texts import read_texts
 
 app = typer.Typer(add_completion=False)
@@ -27,6 +32,8 @@ def render(
         str | None,
         typer.Option(metavar="CRON", help='A CronWorkflow instead, e.g. "0 3 * * *" (UTC).'),
     ] = None,
+    images_registry: options.ImagesRegistry = None,
+    images_tag: options.ImagesTag = None,
     substitute: options.Substitute = False,
     allow_loopback: options.AllowLoopback = False,
     name: options.Name = None,
@@ -45,6 +52,7 @@ def render(
     """
     if template_ref and schedule:
         raise InputError("--template-ref and --schedule: take one; a schedule is a reference too")
+    images = images_arguments(images_registry, images_tag, whole=not (template_ref or schedule))
     planned = workspaces.load(
         read_texts(files),
         overrides=options.overrides(
@@ -61,10 +69,12 @@ def render(
         substitute=substitute,
     )
     workspaces.print_warnings(planned)
-    secret, document = objects_of(
-        planned.workspace,
-        allow_loopback=allow_loopback,
-        template_ref=template_ref,
-        schedule=schedule,
-    )
+    workspace = planned.workspace
+    if schedule:
+        made = cron_workflow(workspace, allow_loopback=allow_loopback, schedule=schedule)
+    elif template_ref:
+        made = referring_workflow(workspace, allow_loopback=allow_loopback)
+    else:
+        made = whole_workflow(workspace, allow_loopback=allow_loopback, images=images)
+    secret, document = made
     print(manifests.dump(*([secret] if secret else []), document), end="")

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from workflows.cli.pending import waiting_message
+
 _SHOWN = ("Pod", "Retry", "Suspend", "Skipped")
 _LEFT_OUT = ("Skipped", "Omitted")
 _FAILED = ("Failed", "Error")
 _KILLED = re.compile(r"(OOMKilled|Error) \(exit code (137|143)\)")
 _BEFORE_THE_LOG = re.compile(r"^main: Error \(exit code \d+\): ")
+_MEMORY = re.compile(r": host memory: ")
+_OF_ARGO = re.compile(r"(^|: )time=\S+ level=\w+ .*\bargo=true\b|^Error: exit status \d+$")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 Node = Mapping[str, Any]
@@ -50,10 +54,13 @@ def step_name(node: Node) -> str:
     """The step's name for a person: its own; an exit handler goes by its template, as Argo calls
     it after the workflow."""
     name = str(node["displayName"])
-    called, bracket, attempt = name.partition("(")
-    if called.endswith(".onExit"):
-        return f"{node['templateName']}{bracket}{attempt}"
-    return name
+    _, bracket, attempt = name.partition("(")
+    return f"{node['templateName']}{bracket}{attempt}" if is_exit_handler(node) else name
+
+
+def is_exit_handler(node: Node) -> bool:
+    """Whether it is the workflow's exit handler, or a try of it."""
+    return str(node["displayName"]).partition("(")[0].endswith(".onExit")
 
 
 def last_line(message: str) -> str:
@@ -63,12 +70,20 @@ def last_line(message: str) -> str:
     if not lines:
         return ""
     killed = _KILLED.search(lines[0])
+    said = [line for line in lines if not is_of_argo(line)] or lines
     if killed:
-        # Its last line is where it was, not why it ended.
+        # Its last line is where it was, not why it ended; but tune says how much memory it had.
         why, code = killed.groups()
+        if _MEMORY.match(lines[0], killed.end()):
+            return lines[0][killed.start() :]
         name = signal.Signals(int(code) - 128).name
         return f"killed by {name} (exit code {code})" if why == "Error" else killed[0]
-    return _BEFORE_THE_LOG.sub("", lines[-1])
+    return _BEFORE_THE_LOG.sub("", said[-1])
+
+
+def is_of_argo(line: str) -> bool:
+    """Whether Argo's executor wrote the line into the container's log, not the container."""
+    return bool(_OF_ARGO.search(line))
 
 
 def parse_time(text: str | None) -> datetime | None:
@@ -119,13 +134,16 @@ def _row(node: Node, nodes: Mapping[str, Node], now: datetime) -> StepRow:
 
 
 def _is_try(node: Node) -> bool:
-    return bool(node.get("nodeFlag", {}).get("retried"))
+    # Argo flags the node around an exit handler's tries too.
+    return node["type"] != "Retry" and bool(node.get("nodeFlag", {}).get("retried"))
 
 
 def _phase(node: Node, last: Node) -> str:
     phase = str(node["phase"])
     if phase == "Running" and last["phase"] in _FAILED and node.get("message"):
         return "Retrying"
+    if phase == "Running" and last["phase"] == "Pending":
+        return "Pending"
     return "Suspended" if phase == "Running" and node["type"] == "Suspend" else phase
 
 
@@ -133,6 +151,8 @@ def _message(node: Node, last: Node, phase: str) -> str:
     if phase == "Running" and last is not node:
         return ""
     text = last_line(last.get("message") or node.get("message") or "")
+    if phase == "Pending":
+        return waiting_message(text)
     if phase == "Retrying":
         # Argo's words: Backoff for 10 seconds.
         return f"{text}; {node['message'][0].lower()}{node['message'][1:]}"

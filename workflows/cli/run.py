@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from workflows.cli import options, runnable
 from workflows.cli.console import console
 from workflows.cli.errors import INTERRUPTED, RUN_FAILED, InputError
 from workflows.cli.home import Home, home
-from workflows.cli.rows import last_line
+from workflows.cli.results import Output, OutputOption, print_record, print_results
 from workflows.cli.runs import find_run, find_unfinished
-from workflows.cli.status import Output, OutputOption, outputs_of, print_record
 from workflows.cli.texts import read_texts
 from workflows.cli.view import SilentView, View, view_for
 from workflows.engine.process import inherited_environment
@@ -65,8 +63,12 @@ def run(
         str | None, typer.Option(help="The template of a Workflow to begin with.")
     ] = None,
     runtime: Annotated[
-        Runtime, typer.Option(help="Run containers as processes of this Python, or with docker.")
-    ] = Runtime.PROCESS,
+        Runtime | None,
+        typer.Option(
+            help="Run containers as processes of this Python, or with docker. Default: process,"
+            " and with --resume what the run was started with."
+        ),
+    ] = None,
     secret: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=PATH", help="A file or directory that stands for a Secret."),
@@ -114,7 +116,7 @@ def run(
                 view,
                 parameters=parameters,
                 entrypoint=entrypoint,
-                runtime=runtime.value,
+                runtime=runtime.value if runtime else None,
             ),
         )
     _finish(workflow, output)
@@ -124,7 +126,7 @@ def _resume(
     here: Home,
     names: Sequence[str],
     secrets: Mapping[str, Path],
-    runtime: Runtime,
+    runtime: Runtime | None,
     output: Output | None,
 ) -> None:
     name = _resumed_name(names)
@@ -136,7 +138,13 @@ def _resume(
     kept = {path.name: path for path in here.secret_dir(found.name, "").glob("*/")}
     with _view(output) as view:
         workflow = resume_workflow(
-            _options(here, found.name, {**kept, **secrets}, view, runtime=runtime.value)
+            _options(
+                here,
+                found.name,
+                {**kept, **secrets},
+                view,
+                runtime=runtime.value if runtime else None,
+            )
         )
     _finish(workflow, output)
 
@@ -198,25 +206,15 @@ def _finish(workflow: dict[str, Any], output: Output | None) -> None:
         if output:
             print_record(workflow, output)
         else:
-            _print_results(console(), workflow)
+            print_results(console(), workflow, _advice(workflow["metadata"]["name"]))
     status = workflow["status"]
     if status["phase"] == "Succeeded":
         return
     raise typer.Exit(INTERRUPTED if _was_stopped(status) else RUN_FAILED)
 
 
-def _print_results(screen: Console, workflow: dict[str, Any]) -> None:
-    name, status = workflow["metadata"]["name"], workflow["status"]
-    succeeded = status["phase"] == "Succeeded"
-    screen.print(f"\n{name}: {status['phase']}", style="bold")
-    if not succeeded and status.get("message"):
-        screen.print(last_line(status["message"]), markup=False, soft_wrap=True)
-    for key, value in outputs_of(workflow).items():
-        if value:
-            screen.print(f"{key + ':':<12} {value}", markup=False, soft_wrap=True)
-    if not succeeded:
-        screen.print(f"logs: argotune logs {name}", soft_wrap=True)
-        screen.print(f"go on with it: argotune run --resume {name}", soft_wrap=True)
+def _advice(name: str) -> list[str]:
+    return [f"logs: argotune logs {name}", f"go on with it: argotune run --resume {name}"]
 
 
 def _was_stopped(status: Mapping[str, Any]) -> bool:

@@ -9,14 +9,10 @@ from typing import Any
 
 from workflows.cli.errors import InputError
 from workflows.cli.home import Home
+from workflows.cli.workflow_json import name_of, phase_of, workspace_of
 from workflows.engine.errors import EngineError
 from workflows.engine.record import is_running, load_record
 
-WORKSPACE_LABEL = "argotune.dev/workspace"
-_TEMPLATE_LABELS = (
-    "workflows.argoproj.io/workflow-template",
-    "workflows.argoproj.io/cluster-workflow-template",
-)
 _ENDED_WELL = "Succeeded"
 
 
@@ -29,17 +25,11 @@ class LocalRun:
 
     @property
     def name(self) -> str:
-        return str(self.workflow["metadata"]["name"])
+        return name_of(self.workflow)
 
     @property
     def workspace(self) -> str:
-        """The workspace that it tunes; a foreign workflow goes by what its name was made from."""
-        metadata = self.workflow["metadata"]
-        labels = metadata.get("labels", {})
-        for label in (WORKSPACE_LABEL, *_TEMPLATE_LABELS):
-            if label in labels:
-                return str(labels[label])
-        return str(metadata.get("generateName", self.name)).rstrip("-")
+        return workspace_of(self.workflow)
 
     @property
     def status(self) -> Mapping[str, Any]:
@@ -49,7 +39,7 @@ class LocalRun:
     @property
     def phase(self) -> str:
         """Argo's phase; a Running one whose engine is gone is Interrupted."""
-        phase = str(self.status.get("phase", "Pending"))
+        phase = phase_of(self.workflow)
         if phase in ("Pending", "Running") and not is_running(self.directory):
             return "Interrupted"
         return phase

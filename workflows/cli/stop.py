@@ -1,4 +1,4 @@
-"""argotune stop: end a run or a service of this machine."""
+"""argotune stop: end a run or a service of this machine or of a cluster."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from steps.common.services import is_alive, list_services, stop_service
+from workflows.cli import local_stop
 from workflows.cli.errors import InputError
-from workflows.cli.home import Home, home
-from workflows.cli.runs import local_runs
-from workflows.engine.record import request_stop
+from workflows.cli.home import home
+from workflows.cli.where import PANEL, ClusterOption, ContextOption, NamespaceOption, chosen_cluster
 
 app = typer.Typer(add_completion=False)
+
+_TIMEOUT_SECONDS = 600.0
 
 
 @app.command()
@@ -21,38 +22,51 @@ def stop(
         list[str] | None, typer.Argument(help="Names of workspaces or runs.", metavar="[NAME]...")
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Every run and service of this machine.")
+        bool,
+        typer.Option("--all", help="Every run of the namespace; here, every run and service."),
     ] = False,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    on_cluster: ClusterOption = False,
+    terminate: Annotated[
+        bool,
+        typer.Option(
+            "--terminate", rich_help_panel=PANEL, help="End at once, without the exit handler."
+        ),
+    ] = False,
+    service: Annotated[
+        bool,
+        typer.Option("--service", rich_help_panel=PANEL, help="Remove the workspace's service."),
+    ] = False,
+    timeout_seconds: Annotated[
+        float, typer.Option(rich_help_panel=PANEL, help="Longest wait for the ends.", min=0)
+    ] = _TIMEOUT_SECONDS,
 ) -> None:
-    """Stop the run and the service of a workspace; a stopped run can be resumed."""
-    here = home()
-    if everything:
-        names = _all_names(here)
-        if not names:
-            print("nothing is running")
-    elif not names:
+    """Stop the run of a workspace; on this machine its service too.
+
+    On this machine a stopped run can be resumed; on a cluster `argo retry` goes on with it.
+    """
+    if not everything and not names:
         raise InputError("name a workspace or a run, or say --all")
-    missing = [name for name in names or [] if not _stop(here, name)]
-    if missing:
-        raise InputError(
-            [f"{name!r}: no run or service of this name is running" for name in missing]
-        )
+    cluster = chosen_cluster(namespace, context, on_cluster)
+    if cluster is None:
+        _refuse_without_cluster(terminate=terminate, service=service)
+        local_stop.stop(home(), names or [], everything=everything)
+        return
+    # It needs the Kubernetes client, which takes most of a second to import.
+    from workflows.cli import cluster_stop
+
+    cluster_stop.stop(
+        cluster,
+        names or [],
+        everything=everything,
+        terminate=terminate,
+        service=service,
+        timeout_seconds=timeout_seconds,
+    )
 
 
-def _stop(here: Home, name: str) -> bool:
-    """Whether anything of this name was running."""
-    running = [run for run in local_runs(here) if run.phase == "Running"]
-    found = [run for run in running if name in (run.name, run.workspace)]
-    for run in found:
-        request_stop(run.directory)
-        print(f"run {run.name}: asked to stop; `argotune run --resume {run.name}` goes on with it")
-    if stop_service(here.services_dir, name):
-        print(f"service {name}: stopped")
-        return True
-    return bool(found)
-
-
-def _all_names(here: Home) -> list[str]:
-    runs = {run.workspace for run in local_runs(here) if run.phase == "Running"}
-    services = {service.name for service in list_services(here.services_dir) if is_alive(service)}
-    return sorted(runs | services)
+def _refuse_without_cluster(**given: bool) -> None:
+    flags = [f"--{flag}" for flag, is_given in given.items() if is_given]
+    if flags:
+        raise InputError([f"{flag}: for a cluster; name a --namespace" for flag in flags])

@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from workflows.cli import options, workspaces
 from workflows.cli.errors import InputError
-from workflows.cli.for_cluster import objects_of
+from workflows.cli.for_cluster import images_arguments
 from workflows.cli.texts import read_texts
+from workflows.cli.where import connect
 from workflows.workspace.model import Workspace
 
-if TYPE_CHECKING:
-    from workflows.cli.cluster import Cluster
-
 app = typer.Typer(add_completion=False)
+
+_PULL_TIMEOUT_SECONDS = 60.0
 
 
 @app.command()
 def submit(
     files: options.Files,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", "-w", help="Show the steps until the run has ended."),
+    ] = False,
     namespace: Annotated[
         str | None,
         typer.Option("--namespace", "-n", help="Default: the file's, else kubectl's current one."),
     ] = None,
     context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
-    template_ref: Annotated[
+    standalone: Annotated[
         bool,
         typer.Option(
-            "--template-ref", help="Only the arguments, for an installed WorkflowTemplate."
+            "--standalone", help="With the whole template inside; none need be installed."
         ),
     ] = False,
+    images_registry: options.ImagesRegistry = None,
+    images_tag: options.ImagesTag = None,
+    pull_timeout_seconds: Annotated[
+        float,
+        typer.Option(
+            help="With --watch: the run is stopped when a step's image could not be pulled for so"
+            " long.",
+            min=0,
+        ),
+    ] = _PULL_TIMEOUT_SECONDS,
     substitute: options.Substitute = False,
     allow_loopback: options.AllowLoopback = False,
     name: options.Name = None,
@@ -43,7 +57,13 @@ def submit(
     volume_size: options.VolumeSize = None,
     storage_class: options.StorageClass = None,
 ) -> None:
-    """Check and plan a workspace here, then create its Workflow on the cluster."""
+    """Check and plan a workspace here, then create its Workflow on the cluster.
+
+    The Workflow refers to the template that `argotune install` put into the namespace.
+    """
+    images = images_arguments(images_registry, images_tag, whole=standalone)
+    if standalone and images_registry is None:
+        raise InputError("--standalone: --images-registry is missing; the step images are there")
     planned = workspaces.load(
         read_texts(files),
         overrides=options.overrides(
@@ -59,29 +79,30 @@ def submit(
         allow_loopback=allow_loopback,
         substitute=substitute,
         must_be_final=True,
-        find_config_map=lambda where, wanted: _connect(context, namespace).find_config_map(
+        find_config_map=lambda where, wanted: connect(namespace, context).find_config_map(
             where, wanted
         ),
     )
     workspace = planned.workspace
     _check_for_cluster(workspace)
     workspaces.print_warnings(planned)
-    secret, document = objects_of(
-        workspace, allow_loopback=allow_loopback, template_ref=template_ref
+    cluster = connect(namespace, context).within(workspace.namespace)
+    # It needs the Kubernetes client, which takes most of a second to import.
+    from workflows.cli import submission
+
+    run = submission.submit(
+        cluster,
+        workspace,
+        allow_loopback=allow_loopback,
+        images=images if standalone else None,
     )
-    cluster = _connect(context, namespace)
-    if secret:
-        cluster.create_secret(secret, workspace.namespace)
-    created = cluster.create_workflow(document, workspace.namespace)
-    print(f"workflow.argoproj.io/{created.name} created in namespace {created.namespace}")
-    print(f"watch it: argo watch -n {created.namespace} {created.name}")
+    print(f"workflow.argoproj.io/{run} created in namespace {cluster.namespace}", flush=True)
+    if not watch:
+        print(f"watch it: argotune status {run} {cluster.flags} --watch")
+        return
+    from workflows.cli import watching
 
-
-def _connect(context: str | None, namespace: str | None) -> Cluster:
-    # The client takes a second to import; a mistake in the file should not cost it.
-    from workflows.cli.cluster import Cluster
-
-    return Cluster(context=context, namespace=namespace)
+    watching.watch(cluster, run, pull_timeout_seconds=pull_timeout_seconds)
 
 
 def _check_for_cluster(workspace: Workspace) -> None:

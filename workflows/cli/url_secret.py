@@ -14,16 +14,20 @@ KEY = "urls.json"
 
 
 def split_urls(
-    name: str, urls: Sequence[str], arguments: Mapping[str, str]
+    name: str,
+    urls: Sequence[str],
+    arguments: Mapping[str, str],
+    secret_name: str | None = None,
 ) -> tuple[dict[str, str], dict[str, Any] | None]:
     """The arguments without queries, and the Secret that has them; None where there are none.
 
-    The Secret's name follows from its content, so that runs with other URLs do not share it.
+    Without a name for it, the Secret's name follows from its content, so that runs with other
+    URLs do not share it.
     """
     if not any("?" in url for url in urls):
         return dict(arguments), None
     text = json.dumps(list(urls))
-    secret_name = f"{name}-urls-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+    secret_name = secret_name or f"{name}-urls-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",

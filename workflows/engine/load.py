@@ -1,8 +1,6 @@
 """Reads YAML documents the way Argo's API does: YAML 1.1 without dates and base-60 numbers."""
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -19,22 +17,6 @@ _FLOATS = re.compile(
     r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
 )
 _NULLS = re.compile(r"^(?:~|null|Null|NULL|)$")
-
-
-def load_documents(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """Every document of the files, in order; EngineError names each file that cannot be read."""
-    documents: list[dict[str, Any]] = []
-    problems: list[str] = []
-    for path in paths:
-        try:
-            documents.extend(parse_documents(path.read_text(encoding="utf-8"), str(path)))
-        except EngineError as error:
-            problems.extend(error.problems)
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(f"{path}: cannot be read: {error}")
-    if problems:
-        raise EngineError(problems)
-    return documents
 
 
 def parse_documents(text: str, source: str) -> list[dict[str, Any]]:

@@ -5,9 +5,11 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 JsonObject = dict[str, Any]
+Runtime: TypeAlias = Literal["process", "docker", "podman"]
+"""What runs the containers on this machine."""
 
 _SEPARATOR = re.compile(r"^(?:\[\d+\])?\.")
 

@@ -6,13 +6,14 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from workflows.engine.errors import EngineError
-from workflows.engine.model import JsonObject
+from workflows.engine.model import JsonObject, Runtime
 
 _RECORD = "workflow.json"
-_DOCUMENTS = "documents.json"
+_START = "documents.json"
 _LOCK = "lock"
 _STOP = "control/stop"
 _RESUME = "control/resume"
@@ -28,15 +29,23 @@ def load_record(run_dir: Path) -> JsonObject:
     return _read(run_dir / _RECORD)
 
 
-def load_documents_of(run_dir: Path) -> list[JsonObject]:
-    """The documents that a run was started with."""
-    documents: list[JsonObject] = _read(run_dir / _DOCUMENTS)["documents"]
-    return documents
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """What a run was started with, for resuming it."""
+
+    documents: list[JsonObject]
+    runtime: Runtime
 
 
-def save_documents(run_dir: Path, documents: list[JsonObject]) -> None:
-    """Keeps the documents of a run, for resuming it."""
-    write_atomically(run_dir / _DOCUMENTS, json.dumps({"documents": documents}, indent=1))
+def load_start(run_dir: Path) -> Start:
+    """What the run was started with; EngineError where that is not recorded."""
+    found = _read(run_dir / _START)
+    return Start(documents=found["documents"], runtime=found.get("runtime", "process"))
+
+
+def save_start(run_dir: Path, start: Start) -> None:
+    """Keeps what the run is started with."""
+    write_atomically(run_dir / _START, json.dumps(asdict(start), indent=1))
 
 
 def is_running(run_dir: Path) -> bool:

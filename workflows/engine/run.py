@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from workflows.engine.docker import ContainerLauncher
 from workflows.engine.documents import Catalog, TemplateBase, executed_spec, select, to_workflow
@@ -14,16 +13,17 @@ from workflows.engine.expr import evaluate
 from workflows.engine.listen import Listener, Listening
 from workflows.engine.locks import LockTable
 from workflows.engine.loop import Loop
-from workflows.engine.model import JsonObject, Node
+from workflows.engine.model import JsonObject, Node, Runtime
 from workflows.engine.operate import Operator
 from workflows.engine.pods import PodFactory
 from workflows.engine.process import ProcessLauncher, inherited_environment
 from workflows.engine.record import (
+    Start,
     discard_empty,
-    load_documents_of,
     load_record,
+    load_start,
     run_lock,
-    save_documents,
+    save_start,
 )
 from workflows.engine.refuse import unsupported
 from workflows.engine.resume import clear_pods, kept_nodes
@@ -56,7 +56,8 @@ class Options:
     """Values over those of ``spec.arguments.parameters``; never read as ``{{tags}}``."""
     entrypoint: str | None = None
     """The template to begin with, instead of ``spec.entrypoint``."""
-    runtime: Literal["process", "docker", "podman"] = "process"
+    runtime: Runtime | None = None
+    """What runs the containers; None: processes, and on resuming what the run was started with."""
     secrets: Mapping[str, Path] = field(default_factory=dict)
     """Directories (or single files) that stand for Secrets; a file's name is its key."""
     environ: Mapping[str, str] = field(default_factory=_own_environment)
@@ -96,7 +97,9 @@ def resume(options: Options) -> JsonObject:
         workflow = load_record(options.run_dir)
         if workflow.get("status", {}).get("phase") == "Succeeded":
             return workflow
-        return _resumed(workflow, load_documents_of(options.run_dir), options).run()
+        start = load_start(options.run_dir)
+        options = replace(options, runtime=options.runtime or start.runtime)
+        return _resumed(workflow, start, options).run()
 
 
 def _absolute(options: Options) -> Options:
@@ -124,7 +127,7 @@ def _started(documents: list[JsonObject], options: Options) -> Loop:
     resolve_parameter_values(spec, options.parameters, known, catalog.config_maps)
     _add_computed_labels(workflow, spec)
     problems = problems_of(
-        workflow, spec, catalog, given=options.parameters, runtime=options.runtime,
+        workflow, spec, catalog, given=options.parameters, runtime=_runtime(options),
         environ=options.environ,
     )  # fmt: skip
     if problems:
@@ -133,15 +136,15 @@ def _started(documents: list[JsonObject], options: Options) -> Loop:
         workflow["spec"].setdefault("arguments", {})["parameters"] = copy.deepcopy(
             spec["arguments"]["parameters"]
         )
-    save_documents(options.run_dir, documents)
+    save_start(options.run_dir, Start(documents=documents, runtime=_runtime(options)))
     return _loop(workflow, spec, catalog, options, RunState(workflow["metadata"]["name"]))
 
 
-def _resumed(workflow: JsonObject, documents: list[JsonObject], options: Options) -> Loop:
-    catalog = Catalog.of(documents, options.secrets)
+def _resumed(workflow: JsonObject, start: Start, options: Options) -> Loop:
+    catalog = Catalog.of(start.documents, options.secrets)
     spec = copy.deepcopy(workflow["status"]["storedWorkflowTemplateSpec"])
     problems = problems_of(
-        workflow, spec, catalog, given={}, runtime=options.runtime, environ=options.environ
+        workflow, spec, catalog, given={}, runtime=_runtime(options), environ=options.environ
     )
     if problems:
         raise EngineError(problems)
@@ -227,7 +230,12 @@ def _loop(
     return loop
 
 
+def _runtime(options: Options) -> Runtime:
+    return options.runtime or "process"
+
+
 def _launcher(options: Options) -> Launcher:
-    if options.runtime == "process":
+    runtime = _runtime(options)
+    if runtime == "process":
         return ProcessLauncher(working_dir=options.working_dir, environ=options.environ)
-    return ContainerLauncher(options.runtime, environ=options.environ)
+    return ContainerLauncher(runtime, environ=options.environ)

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.kube import Cluster, serving
 from tests.workflows.cli.command import Argotune, Processes
+from tests.workflows.cli.kubeconfig import use_kubeconfig
+from workflows.cli import manifests
 
 Write = Callable[[str, str], Path]
 
@@ -22,6 +25,22 @@ def start() -> Iterator[Processes]:
     processes = Processes()
     yield processes
     processes.end()
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster for the kubeconfig, with argotune's template in namespace team-a."""
+    cluster = Cluster()
+    install(cluster, "team-a")
+    with serving(cluster):
+        use_kubeconfig(monkeypatch, tmp_path, cluster.url)
+        yield cluster
+
+
+def install(cluster: Cluster, namespace: str) -> None:
+    """Put the WorkflowTemplate into a namespace."""
+    template = manifests.template()
+    cluster.put({**template, "metadata": {**template["metadata"], "namespace": namespace}})
 
 
 @pytest.fixture

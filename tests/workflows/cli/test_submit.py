@@ -3,63 +3,52 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.fakes.kube import Cluster, Fault, serving
+from tests.fakes.kube import Cluster, Fault
 from tests.workflows.cli.command import Answer, Argotune
-from tests.workflows.cli.conftest import Write
+from tests.workflows.cli.conftest import Write, install
+from tests.workflows.cli.kubeconfig import use_kubeconfig
 from tests.workflows.workspace.helpers import CONFIG_MAP, QUICK_START, WORKSPACE, changed
 
-WORKFLOWS = "/apis/argoproj.io/v1alpha1/namespaces/{}/workflows?fieldValidation=Strict"
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster()
-    with serving(cluster):
-        use_kubeconfig(monkeypatch, tmp_path, cluster.url)
-        yield cluster
-
-
-def use_kubeconfig(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: str) -> None:
-    """A kubeconfig of two contexts; the current one works in namespace team-a."""
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "first",
-        "clusters": [{"name": "cluster", "cluster": {"server": server}}],
-        "users": [{"name": "user", "user": {}}],
-        "contexts": [
-            {"name": name, "context": {"cluster": "cluster", "user": "user", "namespace": space}}
-            for name, space in (("first", "team-a"), ("second", "team-b"))
-        ],
-    }
-    path = tmp_path / "kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    monkeypatch.setenv("KUBECONFIG", str(path))
+TEMPLATE = "/apis/argoproj.io/v1alpha1/namespaces/{}/workflowtemplates/finetune"
+CREATE = "/apis/argoproj.io/v1alpha1/namespaces/{}/workflows?fieldValidation=Strict"
+URL_WITH_TOKEN = "https://example.com/a.parquet?sig=hunter2"
+WITH_TOKEN = changed({"tuning/input": {"urls": [URL_WITH_TOKEN]}})
 
 
 def submit(argotune: Argotune, write: Write, text: str = WORKSPACE, *flags: str) -> Answer:
     return argotune("submit", write("workspace.yaml", text), *flags)
 
 
-def test_the_workflow_is_created_and_its_name_printed(
+def arguments_of(workflow: dict[str, Any]) -> dict[str, str]:
+    return {item["name"]: item["value"] for item in workflow["spec"]["arguments"]["parameters"]}
+
+
+def test_the_workflow_refers_to_the_installed_template(
     argotune: Argotune, write: Write, cluster: Cluster
 ) -> None:
     answer = submit(argotune, write)
     assert (answer.code, answer.err) == (0, "")
-    assert answer.out == (
-        "workflow.argoproj.io/my-model-x7k2p created in namespace team-a\n"
-        "watch it: argo watch -n team-a my-model-x7k2p\n"
-    )
-    assert cluster.requests == [f"POST {WORKFLOWS.format('team-a')}"]
     (created,) = cluster.of_kind("Workflow")
+    name = created["metadata"]["name"]
+    assert re.fullmatch(r"my-model-[a-z0-9]{5}", name)
+    assert answer.out == (
+        f"workflow.argoproj.io/{name} created in namespace team-a\n"
+        f"watch it: argotune status {name} -n team-a --watch\n"
+    )
+    assert cluster.requests == [
+        f"GET {TEMPLATE.format('team-a')}",
+        f"POST {CREATE.format('team-a')}",
+    ]
     assert created["metadata"]["labels"]["argotune.dev/workspace"] == "my-model"
-    assert len(created["spec"]["templates"]) > 1
+    assert created["spec"].keys() == {"workflowTemplateRef", "arguments"}
+    assert created["spec"]["workflowTemplateRef"] == {"name": "finetune"}
 
 
 @pytest.mark.parametrize(
@@ -79,17 +68,90 @@ def test_namespace_is_the_flags_then_the_files_then_the_contexts(
     flags: tuple[str, ...],
     namespace: str,
 ) -> None:
+    install(cluster, namespace)
     answer = submit(argotune, write, changed({"metadata/namespace": in_file}), *flags)
     assert answer.code == 0
-    assert cluster.requests == [f"POST {WORKFLOWS.format(namespace)}"]
+    assert cluster.requests[-1] == f"POST {CREATE.format(namespace)}"
 
 
-def test_a_reference_to_the_installed_template(
+def test_without_the_template_nothing_is_made(
     argotune: Argotune, write: Write, cluster: Cluster
 ) -> None:
-    assert submit(argotune, write, WORKSPACE, "--template-ref").code == 0
+    answer = submit(argotune, write, WORKSPACE, "-n", "empty", "--context", "second")
+    assert answer.code == 3
+    assert answer.errors == [
+        "WorkflowTemplate finetune is not in namespace empty: `argotune install -n empty --context"
+        " second` puts it there, and `argotune submit --standalone --images-registry REGISTRY`"
+        " does without"
+    ]
+    assert cluster.of_kind("Workflow") == []
+
+
+def test_a_template_of_another_version_is_told(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    template = cluster.objects["WorkflowTemplate", "team-a", "finetune"]
+    parameters = template["spec"]["arguments"]["parameters"]
+    template["spec"]["arguments"]["parameters"] = [
+        item for item in parameters if item["name"] in ("name", "preset")
+    ]
+    answer = submit(argotune, write)
+    assert answer.code == 3
+    assert "parameter method: unknown; known are name, preset" in answer.errors
+    assert answer.errors[-1] == (
+        "WorkflowTemplate finetune in namespace team-a is of another version than this command:"
+        " `argotune install -n team-a` brings this one's"
+    )
+    assert cluster.of_kind("Workflow") == []
+
+
+def test_volume_size_and_storage_class_replace_the_templates_claim(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    assert submit(argotune, write, WORKSPACE, "--volume-size", "7Gi").code == 0
     (created,) = cluster.of_kind("Workflow")
-    assert created["spec"].keys() == {"workflowTemplateRef", "arguments"}
+    (claim,) = created["spec"]["volumeClaimTemplates"]
+    assert claim["metadata"] == {"name": "work"}
+    assert claim["spec"]["resources"]["requests"] == {"storage": "7Gi"}
+    assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+    assert "storageClassName" not in claim["spec"]
+
+
+def test_standalone_has_the_whole_template_and_these_images(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    flags = ("--standalone", "--images-registry", "registry.example.org/ours", "--images-tag", "2")
+    assert submit(argotune, write, WORKSPACE, "-n", "empty", *flags).code == 0
+    (created,) = cluster.of_kind("Workflow")
+    assert len(created["spec"]["templates"]) > 1
+    assert arguments_of(created)["images-registry"] == "registry.example.org/ours"
+    assert arguments_of(created)["images-tag"] == "2"
+    assert cluster.requests == [f"POST {CREATE.format('empty')}"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "errors"),
+    [
+        (
+            ("--standalone",),
+            ["--standalone: --images-registry is missing; the step images are there"],
+        ),
+        (
+            ("--images-registry", "a", "--images-tag", "b"),
+            [
+                f"--{flag}: for a workflow with the whole template in it; the installed template's"
+                " is set by `argotune install`"
+                for flag in ("images-registry", "images-tag")
+            ],
+        ),
+    ],
+)
+def test_images_are_for_standalone(
+    argotune: Argotune, write: Write, cluster: Cluster, flags: tuple[str, ...], errors: list[str]
+) -> None:
+    answer = submit(argotune, write, WORKSPACE, *flags)
+    assert (answer.code, answer.errors) == (2, errors)
+    assert cluster.requests == []
 
 
 def test_the_config_map_is_found_in_the_cluster(
@@ -100,8 +162,7 @@ def test_the_config_map_is_found_in_the_cluster(
     assert (answer.code, answer.err) == (0, "")
     assert cluster.requests[0] == "GET /api/v1/namespaces/team-a/configmaps/my-config"
     (created,) = cluster.of_kind("Workflow")
-    arguments = {item["name"]: item["value"] for item in created["spec"]["arguments"]["parameters"]}
-    assert "LoraConfig" in arguments["config"]
+    assert "LoraConfig" in arguments_of(created)["config"]
 
 
 def test_a_config_map_that_is_nowhere(argotune: Argotune, write: Write, cluster: Cluster) -> None:
@@ -113,18 +174,45 @@ def test_a_config_map_that_is_nowhere(argotune: Argotune, write: Write, cluster:
     assert cluster.of_kind("Workflow") == []
 
 
-def test_tokens_of_urls_go_into_a_secret_that_later_runs_share(
+def test_tokens_of_urls_are_in_a_secret_that_goes_with_the_run(
     argotune: Argotune, write: Write, cluster: Cluster
 ) -> None:
-    url = "https://example.com/a.parquet?sig=hunter2"
-    text = changed({"tuning/input": {"urls": [url]}})
-    assert submit(argotune, write, text).code == 0
-    (secret,) = cluster.of_kind("Secret")
-    assert json.loads(secret["stringData"]["urls.json"]) == [url]
-    assert "hunter2" not in json.dumps(cluster.of_kind("Workflow"))
-    cluster.objects = {key: item for key, item in cluster.objects.items() if key[0] == "Secret"}
-    assert submit(argotune, write, text).code == 0
-    assert len(cluster.of_kind("Secret")) == len(cluster.of_kind("Workflow")) == 1
+    assert submit(argotune, write, WITH_TOKEN).code == 0
+    (secret,), (workflow,) = cluster.of_kind("Secret"), cluster.of_kind("Workflow")
+    name = workflow["metadata"]["name"]
+    assert json.loads(secret["stringData"]["urls.json"]) == [URL_WITH_TOKEN]
+    assert secret["metadata"]["name"] == arguments_of(workflow)["urls-secret"] == f"{name}-urls"
+    assert secret["metadata"]["ownerReferences"] == [
+        {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Workflow",
+            "name": name,
+            "uid": f"uid-of-{name}",
+        }
+    ]
+    assert "hunter2" not in json.dumps(workflow)
+
+
+def test_the_run_waits_for_its_secret(argotune: Argotune, write: Write, cluster: Cluster) -> None:
+    assert submit(argotune, write, WITH_TOKEN).code == 0
+    states = [
+        change.item for change in cluster.changes if change.item["kind"] != "WorkflowTemplate"
+    ]
+    assert [(item["kind"], item.get("spec", {}).get("suspend")) for item in states] == [
+        ("Workflow", True),
+        ("Secret", None),
+        ("Workflow", None),
+    ]
+
+
+def test_a_run_whose_secret_is_refused_is_taken_back(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    cluster.faults.append(Fault("POST", "/secrets", 403, message="forbidden"))
+    answer = submit(argotune, write, WITH_TOKEN)
+    assert answer.code == 3
+    assert "the cluster answers 403: forbidden; ask for that right" in answer.err
+    assert cluster.of_kind("Workflow") == cluster.of_kind("Secret") == []
 
 
 def test_the_quick_start_is_refused_until_it_is_filled_in(
@@ -182,22 +270,34 @@ def test_what_is_of_this_machine_is_refused(
     assert cluster.requests == []
 
 
+RIGHT = "ask for that right; the Role argotune-user of `argotune install` has what is needed"
+
+
 @pytest.mark.parametrize(
-    ("status", "advice"),
+    ("status", "message", "advice"),
     [
-        (401, "; log in again"),
-        (403, "; ask for the permission"),
-        (404, "; is Argo Workflows installed, and the namespace there?"),
-        (500, ""),
+        (401, "Unauthorized", "; log in again"),
+        (403, 'User "me" cannot create resource "workflows"', f"; {RIGHT}"),
+        (404, 'namespaces "team-a" not found', "; `argotune install --create-namespace` makes it"),
+        (
+            404,
+            "the server could not find the requested resource",
+            "; is Argo Workflows installed in this cluster?",
+        ),
+        (422, "spec.entrypoint: Invalid value", ""),
+        (500, "etcdserver: request timed out", ""),
     ],
 )
 def test_what_the_cluster_refuses_is_told_in_one_line(
-    argotune: Argotune, write: Write, cluster: Cluster, status: int, advice: str
+    argotune: Argotune, write: Write, cluster: Cluster, status: int, message: str, advice: str
 ) -> None:
-    cluster.faults.append(Fault("POST", "/workflows", status, message="that is why"))
+    cluster.faults.append(Fault("POST", "/workflows", status, message=message))
     answer = submit(argotune, write)
     assert answer.code == 3
-    assert answer.errors == [f"the Workflow: the cluster answers {status}: that is why{advice}"]
+    (error,) = answer.errors
+    what, _, said = error.partition(": ")
+    assert what.startswith("Workflow my-model-")
+    assert said == f"the cluster answers {status}: {message}{advice}"
 
 
 def test_a_config_map_that_may_not_be_read(
@@ -206,9 +306,7 @@ def test_a_config_map_that_may_not_be_read(
     cluster.faults.append(Fault("GET", "/configmaps/my-config", 403, message="forbidden"))
     answer = submit(argotune, write, changed({"tuning/config": "my-config"}))
     assert answer.code == 3
-    assert answer.errors == [
-        "ConfigMap my-config: the cluster answers 403: forbidden; ask for the permission"
-    ]
+    assert answer.errors == ["ConfigMap my-config: the cluster answers 403: forbidden; " + RIGHT]
 
 
 def test_no_server_at_all(

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from tests.workflows.engine.summary import summary
-from workflows.engine.load import load_documents
+from workflows.engine.load import parse_documents
 from workflows.engine.run import Options, run
 
 CASES = Path(__file__).parent / "cases"
@@ -58,7 +58,11 @@ def here(case: Path, directory: Path) -> dict[str, Any]:
         name=case.stem,
         namespace="argo",
     )
-    return summary(run(load_documents([case]), options))
+    return summary(run(_documents(case), options))
+
+
+def _documents(case: Path) -> list[dict[str, Any]]:
+    return parse_documents(case.read_text(), case.name)
 
 
 def grant_access() -> None:
@@ -70,7 +74,7 @@ def there(case: Path, images: dict[str, str]) -> dict[str, Any]:
     """The summary of a case, run by Argo; several may run at once."""
     others: list[dict[str, Any]] = []
     workflows: list[dict[str, Any]] = []
-    for document in load_documents([case]):
+    for document in _documents(case):
         text = json.dumps(document)
         for name, reference in images.items():
             text = text.replace(f'"image": "{name}"', f'"image": "{reference}"')

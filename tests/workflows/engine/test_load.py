@@ -1,9 +1,7 @@
-from pathlib import Path
-
 import pytest
 
 from workflows.engine.errors import EngineError
-from workflows.engine.load import load_documents, parse_documents
+from workflows.engine.load import parse_documents
 
 
 def test_scalars_are_read_as_argo_reads_them() -> None:
@@ -30,13 +28,15 @@ def test_a_key_that_occurs_twice_is_refused() -> None:
         parse_documents("kind: A\nkind: B", "x.yaml")
 
 
-def test_every_unreadable_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "broken.yaml").write_text("a: [")
-    (tmp_path / "text.yaml").write_text("just words")
-    paths = [tmp_path / "broken.yaml", tmp_path / "text.yaml", tmp_path / "absent.yaml"]
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: [", "x.yaml: not valid YAML: "),
+        ("just words", "x.yaml: expected a Kubernetes object with a kind"),
+        ("kind: A\n---\n[]", "x.yaml (document 2): expected a Kubernetes object with a kind"),
+    ],
+)
+def test_what_is_no_object_is_refused(text: str, problem: str) -> None:
     with pytest.raises(EngineError) as caught:
-        load_documents(paths)
-    assert [problem.split(": ")[0] for problem in caught.value.problems] == [
-        str(path) for path in paths
-    ]
-    assert caught.value.problems[1].endswith("expected a Kubernetes object with a kind")
+        parse_documents(text, "x.yaml")
+    assert [found.startswith(problem) for found in caught.value.problems] == [True]

@@ -1,0 +1,40 @@
+"""Which runs a command is about: those of this machine, or of a cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from workflows.cli.cluster import Cluster
+
+PANEL = "On a cluster; without any of these, this machine"
+
+NamespaceOption = Annotated[
+    str | None, typer.Option("--namespace", "-n", rich_help_panel=PANEL, help="A namespace of it.")
+]
+ContextOption = Annotated[
+    str | None, typer.Option("--context", rich_help_panel=PANEL, help="Context of the kubeconfig.")
+]
+ClusterOption = Annotated[
+    bool,
+    typer.Option(
+        "--cluster", rich_help_panel=PANEL, help="The kubeconfig's current context and namespace."
+    ),
+]
+
+
+def chosen_cluster(namespace: str | None, context: str | None, on_cluster: bool) -> Cluster | None:
+    """The cluster that the flags choose; None is this machine."""
+    if not (namespace or context or on_cluster):
+        return None
+    return connect(namespace, context)
+
+
+def connect(namespace: str | None, context: str | None) -> Cluster:
+    """The cluster of the kubeconfig."""
+    # The client takes most of a second to import, and runs of this machine need none of it.
+    from workflows.cli.cluster import Cluster
+
+    return Cluster(context=context, namespace=namespace)
