@@ -11,7 +11,15 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 ARGOTUNE := .venv/bin/argotune
 MODELS := $(ARGOTUNE_HOME)/claims/argotune-models
 
-.PHONY: help setup tiny demo test check lint fix golden e2e bench clean
+VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+
+# For `make images` and `make push-images`; what else there is: images/README.md.
+STEPS ?= $(filter-out tune serve,$(basename $(notdir $(wildcard images/*.Containerfile)))) tune serve
+REGISTRY ?= localhost
+TAG ?= $(VERSION)
+IMAGES = REGISTRY='$(REGISTRY)' TAG='$(TAG)' VERSION='$(VERSION)' images/build
+
+.PHONY: help setup tiny demo test check lint fix golden e2e images push-images bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 12
@@ -57,6 +65,12 @@ golden: setup  ## Write workflows/rendered and the reference of the input file
 
 e2e: setup  ## Tests against the cluster that KUBECONFIG names
 	.venv/bin/pytest -m cluster tests/e2e
+
+images:  ## Build the step images: [STEPS="plan push"] [BASE=...] [REGISTRY=...] [TAG=...]
+	@$(IMAGES) build $(STEPS)
+
+push-images:  ## Push what `images` built: REGISTRY=... [TAG=...] [STEPS=...]
+	@$(IMAGES) push $(STEPS)
 
 bench: setup  ## Measure: dataset against pyarrow, the engine against bare processes
 	.venv/bin/python -m tests.bench.dataset --size-gb $(SIZE_GB)

@@ -1,0 +1,62 @@
+"""What a dependency group installs, read from uv.lock as uv does for an image."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from packaging.markers import Marker
+
+from tests.images.containerfile import ROOT
+
+# The production base; the other values are those of the machine that runs the tests, Linux too.
+_PYTHON = {"python_version": "3.12", "python_full_version": "3.12.9", "extra": ""}
+
+Requirement = dict[str, Any]
+
+
+def direct(group: str) -> set[str]:
+    """Names that the group lists."""
+    return {requirement["name"] for requirement in _project()["dev-dependencies"][group]}
+
+
+def closure(group: str, pruned: Iterable[str] = ()) -> set[str]:
+    """Names of all that the group brings, without the pruned ones."""
+    left_out = set(pruned)
+    waiting: list[Requirement] = list(_project()["dev-dependencies"][group])
+    seen: set[tuple[str, tuple[str, ...]]] = set()
+    while waiting:
+        requirement = waiting.pop()
+        name, extras = requirement["name"], tuple(requirement.get("extra", ()))
+        if name in left_out or (name, extras) in seen or not _applies(requirement):
+            continue
+        seen.add((name, extras))
+        for package in _packages(name, requirement.get("version")):
+            waiting += package.get("dependencies", [])
+            for extra in extras:
+                waiting += package.get("optional-dependencies", {}).get(extra, [])
+    return {name for name, _ in seen}
+
+
+def _applies(requirement: Requirement) -> bool:
+    marker = requirement.get("marker")
+    return marker is None or Marker(marker).evaluate(_PYTHON)
+
+
+def _packages(name: str, version: str | None) -> list[Requirement]:
+    found = [package for package in _lock() if package["name"] == name]
+    assert found, name
+    return [package for package in found if version in {None, package["version"]}]
+
+
+def _project() -> Requirement:
+    (project,) = (package for package in _lock() if package["name"] == "argotune")
+    return project
+
+
+@cache
+def _lock() -> list[Requirement]:
+    packages: list[Requirement] = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    return packages

@@ -1,0 +1,84 @@
+"""Each image holds what its code imports, and no more."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import distribution
+
+import pytest
+
+from tests.images import lock
+from tests.images.containerfile import IMAGES, read
+from tests.images.imports import modules_of, third_party_of
+
+COMMAND_LINE = {"hera", "rich", "typer"}
+CUDA = {"accelerate", "bitsandbytes", "peft", "torch", "transformers"}
+# transformers imports it to place weights on devices; our code does not.
+UNSEEN = {"accelerate"}
+
+
+def test_imports_are_found_through_our_modules_and_by_name() -> None:
+    modules = modules_of("steps/release")
+    assert {"steps.release.run", "steps.common.main", "steps.common.nodes.existing"} <= modules
+    assert "kubernetes.client" in third_party_of("steps/release")
+
+
+def test_locked_dependencies_are_followed() -> None:
+    assert {"kubernetes", "urllib3"} <= lock.closure("image-deploy")
+    assert "triton" in lock.closure("image-torch")
+    assert "triton" not in lock.closure("image-torch", ["triton"])
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_the_locked_group_provides_every_import(image: str) -> None:
+    found = read(image)
+    names = lock.closure(f"image-{found.groups[-1]}", found.pruned)
+    modules = third_party_of(f"steps/{image}")
+    assert modules
+    missing = [module for module in sorted(modules) if not _provided(module, names)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_presets_are_there_where_they_are_imported(image: str) -> None:
+    imported = any(module.startswith("presets") for module in modules_of(f"steps/{image}"))
+    assert ("presets" in read(image).sources) == imported
+
+
+@pytest.mark.parametrize("group", sorted({read(image).groups[-1] for image in IMAGES}))
+def test_a_group_names_nothing_that_its_images_do_not_import(group: str) -> None:
+    images = [image for image in IMAGES if group == read(image).groups[-1]]
+    modules = {module for image in images for module in third_party_of(f"steps/{image}")}
+    unused = [
+        name
+        for name in sorted(lock.direct(f"image-{group}") - UNSEEN)
+        if not any(_provided(module, {name}) for module in modules)
+    ]
+    assert unused == []
+
+
+@pytest.mark.parametrize("image", [image for image in IMAGES if image not in {"tune", "serve"}])
+def test_small_images_have_neither_the_command_line_nor_torch(image: str) -> None:
+    assert not lock.closure(f"image-{image}") & (COMMAND_LINE | CUDA)
+
+
+def test_the_large_layer_is_part_of_both_cuda_images() -> None:
+    for image in ("tune", "serve"):
+        assert read(image).groups == ["torch", "cuda"]
+    assert lock.closure("image-torch") < lock.closure("image-cuda")
+
+
+def _provided(module: str, names: set[str]) -> bool:
+    path = module.replace(".", "/")
+    places = {f"{path}.py", f"{path}/__init__.py"}
+    # A module that is compiled, too, or a namespace of several distributions.
+    begins = (f"{path}.", f"{path}/")
+    return any(
+        places & _files(name) or any(file.startswith(begins) for file in _files(name))
+        for name in names
+    )
+
+
+@cache
+def _files(name: str) -> frozenset[str]:
+    return frozenset(str(file) for file in distribution(name).files or ())
