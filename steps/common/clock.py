@@ -13,6 +13,8 @@ class Clock:
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    wall: Callable[[], float] = time.time
+    """Seconds since the epoch, for times that others read."""
 
 
 REAL_CLOCK = Clock()

@@ -29,15 +29,22 @@ def placements(request: NodeRequest) -> tuple[Placement, ...]:
     )
 
 
-def place(request: NodeRequest, attempt: Callable[[Placement], Node], waiting: Waiting) -> Node:
-    """The node of the first placement that gives one.
+def place(
+    request: NodeRequest,
+    attempt: Callable[[Placement], Node],
+    waiting: Waiting,
+    *,
+    first: Placement | None = None,
+) -> Node:
+    """The node of the first placement that gives one; `first`, if it is one of the request's, is
+    tried before the others.
 
     Those that lacked machines are tried again, later and later, until the time of the request is
     over. Raises CapacityError with the table of what was tried, and every other error of
     `attempt` at once.
     """
     outcomes = _Outcomes()
-    left: Sequence[Placement] = placements(request)
+    left: Sequence[Placement] = sorted(placements(request), key=lambda each: each != first)
     pause_seconds = _FIRST_PAUSE_SECONDS
     while True:
         again: list[Placement] = []
@@ -62,10 +69,10 @@ def _round(
     """Try each that no refusal rules out; `again` gets those that a later round may try."""
     refused: list[tuple[PlacementRefused, Placement]] = []
     for placement in left:
-        known = next((error for error, of in refused if error.rules_out(of, placement)), None)
+        known = next((pair for pair in refused if pair[0].rules_out(pair[1], placement)), None)
         if known is not None:
-            outcomes.skipped(placement, known)
-            if known.may_pass:
+            outcomes.skipped(placement, like=known[1])
+            if known[0].may_pass:
                 again.append(placement)
             continue
         if waiting.left_seconds <= 0:
@@ -91,20 +98,20 @@ class _Outcomes:
         self._rows: dict[Placement, Attempt] = {}
 
     def rows(self) -> tuple[Attempt, ...]:
-        """The table with the placement that gave the node last."""
+        """The table."""
         return tuple(self._rows.values())
 
     def tried(self, placement: Placement, outcome: str, seconds: float) -> None:
         """Note what became of a try."""
-        known = self._rows.pop(placement, None)
+        known = self._rows.get(placement)
         tries = 1 + (known.tries if known else 0)
         row = Attempt(placement=placement, outcome=outcome, seconds=seconds, tries=tries)
         self._rows[placement] = row
         log.event(_LOGGER, "tried", placement=placement, outcome=outcome, seconds=seconds)
 
-    def skipped(self, placement: Placement, error: PlacementRefused) -> None:
-        """Note that an earlier refusal stands for this one too."""
-        outcome = f"not tried, as above: {error}"
+    def skipped(self, placement: Placement, *, like: Placement) -> None:
+        """Note that the refusal of another placement stands for this one too."""
+        outcome = f"not tried, for the same reason as {like}"
         row = Attempt(placement=placement, outcome=outcome, seconds=0.0, tries=0)
         self._rows.setdefault(placement, row)
 

@@ -51,8 +51,11 @@ class Attempt:
     seconds: float
     """How long the last try took."""
     tries: int = 1
+    """0: the refusal of another placement stood for this one."""
 
     def __str__(self) -> str:
+        if self.tries == 0:
+            return f"{self.placement}: {self.outcome}"
         tries = f", {self.tries} tries" if self.tries > 1 else ""
         return f"{self.placement} ({self.seconds:.0f} s{tries}): {self.outcome}"
 
@@ -126,7 +129,7 @@ class Node:
     price_usd_per_hour: float | None = None
     """None: not known. For spot the regular price, which it does not pass."""
     tried: tuple[Attempt, ...] = ()
-    """Every alternative that was asked for, this node's last."""
+    """Every alternative up to the one that gave the node, in the order of first tries."""
 
 
 @dataclass(frozen=True, kw_only=True)

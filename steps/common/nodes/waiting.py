@@ -33,6 +33,10 @@ class Waiting:
         """A phase with its own deadline; `what` begins the message when it is missed."""
         return Phase(self, what, min(timeout_seconds, max(self.left_seconds, 0.0)))
 
+    def extra_phase(self, what: str, timeout_seconds: float) -> Phase:
+        """A phase that may take longer than the whole, such as taking away what failed."""
+        return Phase(self, what, timeout_seconds)
+
     def sleep(self, reason: str, seconds: float) -> None:
         """Say why, once for each reason, and let time pass."""
         if reason != self._reason:

@@ -43,7 +43,8 @@ def test_the_provider_gives_back_the_runs_nodes_with_their_cost() -> None:
         "agent pool gpu1 after 1.50 h, about 5.51 USD; "
         "agent pool gpu2 after 0.25 h, at most 0.92 USD"
     )
-    assert (result.node_hours, result.cost_usd) == (1.75, pytest.approx(6.4295))
+    assert result.node_hours == 1.75
+    assert result.cost_usd == pytest.approx(6.4295)
 
 
 def test_a_cost_that_is_not_known_in_whole_is_not_said() -> None:
