@@ -1,7 +1,8 @@
 """The calls that argotune's steps make to a Kubernetes API server.
 
 Objects are dictionaries with the names of the YAML. Every call has a timeout; writes are
-server-side apply or deletion, so that another try does no harm. Importing the kubernetes client
+server-side apply, creation of what is not there yet, or deletion, so that another try does no
+harm. Importing the kubernetes client
 takes most of a second: only what talks to a cluster imports this module.
 """
 
@@ -14,7 +15,14 @@ from typing import Any
 
 import urllib3
 from kubernetes import config
-from kubernetes.client import ApiClient, AppsV1Api, Configuration, CoreV1Api, NetworkingV1Api
+from kubernetes.client import (
+    ApiClient,
+    AppsV1Api,
+    Configuration,
+    CoreV1Api,
+    CustomObjectsApi,
+    NetworkingV1Api,
+)
 from kubernetes.client.exceptions import ApiException
 
 from steps.common.errors import PermanentError, TransientError
@@ -24,6 +32,10 @@ Object = dict[str, Any]
 
 _TIMEOUT_SECONDS = (5, 30)
 """To connect, and between two reads."""
+_KARPENTER = ("karpenter.sh", "v1")
+_ARGO = ("argoproj.io", "v1alpha1")
+_CLUSTER_EVENTS = "default"
+"""Namespace of the events about objects that have none."""
 _MAY_PASS = (408, 409, 425, 429, 500, 502, 503, 504)
 _KINDS: Mapping[str, tuple[type, str]] = {
     "Deployment": (AppsV1Api, "namespaced_deployment"),
@@ -66,6 +78,7 @@ class Kube:
     def __init__(self, api_client: ApiClient) -> None:
         self._client = api_client
         self._core = CoreV1Api(api_client)
+        self._custom = CustomObjectsApi(api_client)
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """The object, or None where there is none."""
@@ -124,15 +137,86 @@ class Kube:
 
     def warnings(self, namespace: str, name: str) -> list[str]:
         """What the events warn of about one object, oldest first: `REASON: message`."""
-        fields = f"involvedObject.name={name},type=Warning"
-        with _said("list", f"events in {namespace}"):
-            events = _items(
-                self._core.list_namespaced_event(
-                    namespace, field_selector=fields, **_request_options()
+        return self._warnings(namespace, f"involvedObject.name={name},type=Warning")
+
+    def warnings_about(self, uid: str) -> list[str]:
+        """What the events warn of about one object of the cluster, oldest first:
+        `REASON: message`. By UID, because names are used again."""
+        return self._warnings(_CLUSTER_EVENTS, f"involvedObject.uid={uid},type=Warning")
+
+    def node_claims(self, label_selector: str) -> list[Object]:
+        """Karpenter's NodeClaims by labels."""
+        with _said("list", "nodeclaims"):
+            return _items(
+                self._custom.list_cluster_custom_object(
+                    *_KARPENTER, "nodeclaims", label_selector=label_selector, **_request_options()
                 )
             )
-        events.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
-        return [f"{event.get('reason')}: {event.get('message')}" for event in events]
+
+    def node_claim(self, name: str) -> Object | None:
+        """The NodeClaim, or None where there is none."""
+        try:
+            with _said("read", f"nodeclaim {name}"):
+                response = self._custom.get_cluster_custom_object(
+                    *_KARPENTER, "nodeclaims", name, **_request_options()
+                )
+                return _object(response)
+        except ApiRefusal as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def create_node_claim(self, manifest: Mapping[str, Any]) -> Object | None:
+        """Create a NodeClaim; None where one of that name is there already."""
+        with _said("create", f"nodeclaim {manifest['metadata']['name']}"):
+            try:
+                response = self._custom.create_cluster_custom_object(
+                    *_KARPENTER,
+                    "nodeclaims",
+                    dict(manifest),
+                    field_manager=FIELD_MANAGER,
+                    field_validation="Strict",
+                    **_request_options(),
+                )
+            except ApiException as error:
+                if error.status == 409:
+                    return None
+                raise
+            return _object(response)
+
+    def delete_node_claim(self, name: str) -> None:
+        """Ask for the deletion of a NodeClaim, which takes Karpenter a while; one that is not
+        there is well."""
+        try:
+            with _said("delete", f"nodeclaim {name}"):
+                self._custom.delete_cluster_custom_object(
+                    *_KARPENTER, "nodeclaims", name, **_request_options()
+                )
+        except ApiRefusal as error:
+            if error.status != 404:
+                raise
+
+    def workflow(self, namespace: str, name: str) -> Object | None:
+        """Argo's Workflow, or None where there is none."""
+        try:
+            with _said("read", f"workflow {namespace}/{name}"):
+                response = self._custom.get_namespaced_custom_object(
+                    *_ARGO, namespace, "workflows", name, **_request_options()
+                )
+                return _object(response)
+        except ApiRefusal as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def node_pools(self) -> list[Object]:
+        """Karpenter's NodePools."""
+        with _said("list", "nodepools"):
+            return _items(
+                self._custom.list_cluster_custom_object(
+                    *_KARPENTER, "nodepools", **_request_options()
+                )
+            )
 
     def pod_log(self, namespace: str, name: str, *, previous: bool, tail_lines: int) -> str:
         """The end of a container's log; of the one before its restart with `previous`."""
@@ -146,18 +230,31 @@ class Kube:
             )
             return bytes(response.data).decode(errors="replace")
 
+    def _warnings(self, namespace: str, fields: str) -> list[str]:
+        with _said("list", f"events in {namespace}"):
+            events = _items(
+                self._core.list_namespaced_event(
+                    namespace, field_selector=fields, **_request_options()
+                )
+            )
+        events.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+        return [f"{event.get('reason')}: {event.get('message')}" for event in events]
+
     def _call(self, kind: str, verb: str, name: str, namespace: str, **options: Any) -> Object:
         api_type, suffix = _KINDS[kind]
         method = getattr(api_type(self._client), f"{verb}_{suffix}")
         with _said(verb, f"{kind} {namespace}/{name}"):
-            response = method(name, namespace, **options, **_request_options())
-            found: Object = json.loads(response.data)
-            return found
+            return _object(method(name, namespace, **options, **_request_options()))
 
 
 def _request_options() -> dict[str, Any]:
     # The typed models would refuse what a newer API server adds; plain JSON reads on.
     return {"_request_timeout": _TIMEOUT_SECONDS, "_preload_content": False}
+
+
+def _object(response: Any) -> Object:
+    found: Object = json.loads(response.data)
+    return found
 
 
 def _items(response: Any) -> list[Object]:

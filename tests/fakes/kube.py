@@ -13,7 +13,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,6 +38,8 @@ _PLURALS = {
     "workflowtemplates": "WorkflowTemplate",
 }
 _MERGE = "application/merge-patch+json"
+_KARPENTERS = {"nodeclaims": "NodeClaim", "nodepools": "NodePool"}
+"""Objects of the whole cluster; their namespace here is empty."""
 _RANDOM_END = "x7k2p"
 _CREATED = "2026-01-01T00:00:00Z"
 _WAIT_SECONDS = 30.0
@@ -80,6 +82,16 @@ class Cluster:
     requests: list[str] = field(default_factory=list)
     """`METHOD path?query` of every request."""
     on_apply: Callable[[Cluster, Object], None] = lambda cluster, applied: None
+    on_create: Callable[[Cluster, Object], None] = lambda cluster, created: None
+    """Called for Karpenter's objects."""
+    on_delete: Callable[[Cluster, Object], None] = lambda cluster, deleted: None
+    """Called for an object that has finalizers, and so stays."""
+    made: int = 0
+    """Objects of Karpenter that were ever made; the UID of the next."""
+    has_karpenter: bool = True
+    """Whether Karpenter's definitions are installed."""
+    today: Callable[[], str] = lambda: _CREATED
+    """Time of creation and deletion."""
     url: str = ""
     """Where it is served."""
     image_volumes: bool = True
@@ -193,6 +205,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._route(url.path, query, body)
 
     def _route(self, path: str, query: Mapping[str, str], body: bytes) -> None:
+        karpenters = re.fullmatch(r"/apis/karpenter\.sh/v1/([a-z]+)(?:/([^/]+))?", path)
+        if karpenters is not None:
+            self._route_karpenters(karpenters[1], karpenters[2], query, body)
+            return
         named = re.fullmatch(r"/apis?/.*?/?namespaces/([^/]+)/([a-z]+)/([^/]+)(/\w+)?", path)
         if self.command == "POST":
             self._create(path, body)
@@ -221,6 +237,49 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(self.cluster.take(*key))
         else:
             self._json(self.cluster.objects[key])
+
+    def _route_karpenters(
+        self, plural: str, name: str | None, query: Mapping[str, str], body: bytes
+    ) -> None:
+        if not self.cluster.has_karpenter:
+            self._answer(404, b"404 page not found", "text/plain")
+            return
+        kind = _KARPENTERS[plural]
+        key = (kind, "", name or "")
+        if self.command == "POST":
+            self._create_of_cluster(kind, json.loads(body))
+        elif name is None:
+            self._items(self.cluster.of_kind(kind), query)
+        elif key not in self.cluster.objects:
+            self._status(404, f'{plural}.karpenter.sh "{name}" not found')
+        elif self.command == "DELETE":
+            self._delete_of_cluster(key)
+        else:
+            self._json(self.cluster.objects[key])
+
+    def _create_of_cluster(self, kind: str, created: Object) -> None:
+        key = (kind, "", created["metadata"]["name"])
+        if key in self.cluster.objects:
+            self._status(409, f'"{key[2]}" already exists')
+            return
+        self.cluster.made += 1
+        created["metadata"] |= {
+            "uid": f"uid-{self.cluster.made}",
+            "creationTimestamp": self.cluster.today(),
+        }
+        self.cluster.objects[key] = created
+        answer = copy.deepcopy(created)
+        self.cluster.on_create(self.cluster, created)
+        self._json(answer, 201)
+
+    def _delete_of_cluster(self, key: tuple[str, str, str]) -> None:
+        found = self.cluster.objects[key]
+        if not found["metadata"].get("finalizers"):
+            del self.cluster.objects[key]
+        elif "deletionTimestamp" not in found["metadata"]:
+            found["metadata"]["deletionTimestamp"] = self.cluster.today()
+            self.cluster.on_delete(self.cluster, found)
+        self._json(found)
 
     def _create(self, path: str, body: bytes) -> None:
         created: Object = json.loads(body)
@@ -282,6 +341,9 @@ class _Handler(BaseHTTPRequestHandler):
             ]
         if plural == "pods":
             items = [*self.cluster.pods, *items]
+        self._items(items, query)
+
+    def _items(self, items: Sequence[Object], query: Mapping[str, str]) -> None:
         fields = query.get("fieldSelector", "")
         found = [
             item

@@ -7,7 +7,7 @@ looks ten seconds apart: a kubelet that restarts shows them, takes them back and
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from steps.common import log
@@ -38,9 +38,12 @@ def wait_for_gpus(
     placement: Placement,
     labels: Mapping[str, str],
     waiting: Waiting,
+    *,
+    before_look: Callable[[], None] = lambda: None,
 ) -> Object:
     """The node with these labels, as soon as its GPUs can be allocated and stay so.
 
+    `before_look` may raise what ends the waiting earlier, such as the node being taken away.
     Raises PlacementRefused at the deadline of the request's GPU phase, and PermanentError where
     there is no device plugin: every other node would lack it too.
     """
@@ -48,6 +51,7 @@ def wait_for_gpus(
     phase = waiting.phase("no usable GPU (gpu-timeout-seconds)", request.gpu_timeout_seconds)
     good_looks = 0
     while True:
+        before_look()
         node, reason, lacks_plugin = _look_for_gpus(kube, wanted, labels)
         good_looks = good_looks + 1 if node is not None else 0
         if node is not None and good_looks >= _LOOKS:

@@ -1,0 +1,96 @@
+"""Nodes by Karpenter's API karpenter.sh/v1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+
+from steps.common.clock import REAL_CLOCK, Clock
+from steps.common.errors import ParamsError
+from steps.common.kube import Kube, connect
+from steps.common.nodes.karpenter.launch import Launch
+from steps.common.nodes.karpenter.promise import promised_node
+from steps.common.nodes.karpenter.remove import Now, Removal, collect
+from steps.common.nodes.karpenter_node_class import NodeClass
+from steps.common.nodes.provider import (
+    ANY_ZONE,
+    Gone,
+    Node,
+    NodeRequest,
+    RunIsAlive,
+    Settings,
+    Stray,
+)
+from steps.common.nodes.waiting import Waiting
+from steps.common.progress import Progress
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class KarpenterProvider:
+    """By claims of our own, or by the NodePools of the cluster."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        connect: Callable[[], Kube] = connect,
+        clock: Clock = REAL_CLOCK,
+        now: Now = _utc_now,
+    ) -> None:
+        self._settings = settings
+        self._connect = connect
+        self._clock = clock
+        self._now = now
+
+    def provision(self, request: NodeRequest, progress: Progress) -> Node:
+        """The run's node; in mode nodepool what makes the tune pod bring it."""
+        problems = list(self._problems(request))
+        if problems:
+            raise ParamsError(problems)
+        waiting = Waiting(request.timeout_seconds, clock=self._clock, progress=progress)
+        if self._settings.karpenter_mode == "nodepool":
+            return promised_node(self._connect(), request, waiting)
+        node_class = NodeClass.parse(self._settings.karpenter_node_class)
+        return Launch(self._connect(), request, node_class, waiting).node()
+
+    def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
+        """The run's claim with its node. A node that a NodePool brought is that pool's affair:
+        Karpenter takes it away when it is empty."""
+        waiting = Waiting(timeout_seconds, clock=self._clock, progress=progress)
+        return Removal(self._connect(), run, waiting, self._now).remove()
+
+    def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
+        """Claims whose run is no more or whose time is over."""
+        return collect(self._connect(), is_alive, self._now, dry_run=dry_run)
+
+    def _problems(self, request: NodeRequest) -> Iterator[str]:
+        if request.gpus == 0:
+            yield "--gpus: 0 with provider karpenter, which makes GPU nodes; take provider existing"
+        if request.spot_max_price_usd_per_hour is not None:
+            yield (
+                f"--spot-max-price-usd-per-hour: {request.spot_max_price_usd_per_hour:g}; "
+                "Karpenter knows no such limit, leave it out"
+            )
+        if self._settings.karpenter_mode == "nodeclaim":
+            yield from _claim_problems(request, self._settings.karpenter_node_class)
+
+
+def _claim_problems(request: NodeRequest, text: str) -> Iterator[str]:
+    if not request.instance_types:
+        yield "--instance-type: empty; a claim of provider karpenter needs a SKU"
+    try:
+        node_class = NodeClass.parse(text)
+    except ValueError as error:
+        yield f"--karpenter-node-class: {error}"
+        return
+    if not node_class.is_kaito:
+        return
+    if not request.disk_gib:
+        yield f"--disk-gib: 0 with {node_class}, whose agent pools need the size of the disk"
+    # gpu-provisioner makes a regular node in any zone, whatever the claim says.
+    if "spot" in request.capacity_types:
+        yield f"--capacity-types: spot with {node_class}, which makes regular nodes only"
+    if set(request.zones) - {ANY_ZONE}:
+        yield f"--zones: {', '.join(request.zones)} with {node_class}, which does not choose zones"

@@ -1,0 +1,51 @@
+"""The node class of a NodeClaim, as a parameter names it. Standard library only: parameters are
+checked by it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+KNOWN_GROUPS: Mapping[str, str] = {
+    "AKSNodeClass": "karpenter.azure.com",
+    "EC2NodeClass": "karpenter.k8s.aws",
+    "KaitoNodeClass": "kaito.sh",
+}
+"""API groups of the node classes that need not be spelled out."""
+_KIND = re.compile(r"[A-Z][A-Za-z0-9]*")
+_DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeClass:
+    """What Karpenter makes machines by: an object of the cloud's own kind."""
+
+    group: str
+    kind: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> NodeClass:
+        """Read GROUP/KIND/NAME or KIND/NAME. Raises ValueError when it is neither."""
+        if not text:
+            raise ValueError(f"empty; give {_ACCEPTED}")
+        parts = text.split("/")
+        kind, name = parts[-2:] if len(parts) in (2, 3) else ("", "")
+        group = parts[0] if len(parts) == 3 else KNOWN_GROUPS.get(kind, "")
+        if not (_KIND.fullmatch(kind) and _DNS_NAME.fullmatch(name)):
+            raise ValueError(f"{text!r} is not {_ACCEPTED}")
+        if not _DNS_NAME.fullmatch(group):
+            raise ValueError(f"{text!r} lacks the API group of {kind}; give GROUP/{kind}/{name}")
+        return cls(group=group, kind=kind, name=name)
+
+    @property
+    def is_kaito(self) -> bool:
+        """Whether Kaito's gpu-provisioner makes the machines, which wants more and does less."""
+        return self.kind == "KaitoNodeClass"
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+_ACCEPTED = f"GROUP/KIND/NAME, or KIND/NAME of {', '.join(KNOWN_GROUPS)}"
