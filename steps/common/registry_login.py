@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,22 @@ def check_login(auth_file: Path, registry: str, *, secret: str | None = None) ->
 
     The message names the file, its secret and the registries that it has, never a password.
     """
-    where = describe(auth_file, secret)
-    config = _read(auth_file, where)
+    check_config(auth_file.read_bytes(), registry, describe(auth_file, secret))
+
+
+def check_config(
+    text: bytes,
+    registry: str,
+    where: str,
+    *,
+    find_program: Callable[[str], str | None] = shutil.which,
+) -> None:
+    """The same of a config.json's text; `where` is how the message names it, and `find_program`
+    looks for credential helpers where the login will be used."""
+    config = _parsed(text, where)
     helper = _section(config, "credHelpers", where).get(registry)
     if helper is not None:
-        _check_helper(str(helper), registry, where)
+        _check_helper(str(helper), registry, where, find_program)
         return
     logins = {_host(key): login for key, login in _section(config, "auths", where).items()}
     if registry in _DOCKER_HUB:
@@ -41,6 +52,11 @@ def check_login(auth_file: Path, registry: str, *, secret: str | None = None) ->
         raise PermanentError(f"{where}, registry {registry}: {problem}")
 
 
+def registries_of(text: bytes, where: str) -> list[str]:
+    """The registries that a config.json has logins for. Raises PermanentError when it is none."""
+    return sorted(map(_host, _section(_parsed(text, where), "auths", where)))
+
+
 def describe(auth_file: Path | None, secret: str | None) -> str:
     """How messages name a login: by its secret, where it has one, and by its file."""
     if auth_file is None:
@@ -48,9 +64,9 @@ def describe(auth_file: Path | None, secret: str | None) -> str:
     return f"secret {secret} ({auth_file})" if secret else f"login file {auth_file}"
 
 
-def _read(auth_file: Path, where: str) -> Mapping[str, Any]:
+def _parsed(text: bytes, where: str) -> Mapping[str, Any]:
     try:
-        config = json.loads(auth_file.read_bytes())
+        config = json.loads(text)
     except ValueError:
         # The parser's message would quote the text, which holds passwords.
         raise PermanentError(f"{where} is not JSON; it must be a Docker config.json") from None
@@ -66,9 +82,11 @@ def _section(config: Mapping[str, Any], name: str, where: str) -> Mapping[str, A
     return section
 
 
-def _check_helper(helper: str, registry: str, where: str) -> None:
+def _check_helper(
+    helper: str, registry: str, where: str, find_program: Callable[[str], str | None]
+) -> None:
     program = f"docker-credential-{helper}"
-    if shutil.which(program) is None:
+    if find_program(program) is None:
         raise PermanentError(
             f"{where} leaves registry {registry} to the program {program}, which is not here; "
             "put the login itself under auths"

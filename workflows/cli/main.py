@@ -22,10 +22,13 @@ COMMANDS = {
     "render": "Print a workspace as an Argo Workflow.",
     "plan": "Show what a run would do: hyperparameters, GPU memory, and the SKUs that fit.",
     "presets": "The models that can be tuned: a table, or one preset whole.",
-    "status": "Show the workspaces of this machine, or the steps of one run.",
+    "status": "Show the workspaces of this machine or of a cluster, or the steps of one run.",
     "logs": "Print the logs of a run's steps, each line with its step.",
-    "stop": "Stop the run and the service of a workspace; a stopped run can be resumed.",
-    "chat": "Ask the model that a run on this machine deployed.",
+    "stop": "Stop the run of a workspace; on this machine its service too.",
+    "chat": "Ask the model that a run deployed, on this machine or on a cluster.",
+    "doctor": "Look at a cluster before anyone waits for it, and say what to do.",
+    "install": "Install argotune in a namespace: accounts, permissions, policies, templates.",
+    "uninstall": "Delete what `argotune install` made in a namespace.",
 }
 """What `--help` says of each."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from steps.common.errors import PermanentError
-from steps.common.registry_login import check_login
+from steps.common.registry_login import check_config, check_login, registries_of
 
 AUTH = base64.b64encode(b"user:pass").decode()
 
@@ -77,3 +77,15 @@ def test_what_is_wrong_with_a_login_is_said_without_it(
     said = problem(tmp_path, content)
     assert said == message
     assert "geheim" not in said
+
+
+def test_a_helper_is_looked_for_where_the_login_will_be_used() -> None:
+    text = json.dumps({"credHelpers": {"acr.io": "any"}}).encode()
+    check_config(text, "acr.io", "SECRET", find_program=lambda program: f"/bin/{program}")
+    with pytest.raises(PermanentError, match="to the program docker-credential-any"):
+        check_config(text, "acr.io", "SECRET", find_program=lambda program: None)
+
+
+def test_the_registries_of_a_login_file() -> None:
+    text = json.dumps({"auths": {"https://index.docker.io/v1/": {}, "acr.io": {}}}).encode()
+    assert registries_of(text, "SECRET") == ["acr.io", "index.docker.io"]

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from steps.common.nodes.provider import NodeRequest
+from tests.fakes.api_server import ApiServer
+from tests.workflows.cli.checks.cluster import device_plugin, healthy, look, messages, node
+from workflows.cli.checks import gpus
+from workflows.cli.checks.subject import Needs
+
+TAINT = {"key": "team", "value": "other", "effect": "NoSchedule"}
+
+
+def cluster_of(*nodes: dict[str, Any]) -> ApiServer:
+    cluster = ApiServer()
+    for item in nodes:
+        cluster.put(item)
+    return cluster
+
+
+def needs(**changes: Any) -> Needs:
+    request = NodeRequest(run="", gpus=1, timeout_seconds=0.0)
+    return Needs(workspace="my-model", node=dataclasses.replace(request, **changes))
+
+
+def test_nodes_that_fit() -> None:
+    labels = {"nvidia.com/gpu.product": "NVIDIA-A100"}
+    cluster = cluster_of(node("gpu-1", labels=labels), node("gpu-2", gpus=4, labels=labels))
+    assert messages(look(cluster, gpus.nodes)) == [
+        "ok: 2 node(s) with 5 nvidia.com/gpu fit: gpu-1 (NVIDIA-A100), gpu-2 (NVIDIA-A100)"
+    ]
+
+
+def test_a_node_that_does_not_fit_beside_one_that_does() -> None:
+    cluster = cluster_of(node("gpu-1"), node("gpu-2", taints=[TAINT]))
+    assert messages(look(cluster, gpus.nodes)) == [
+        "ok: 1 node(s) with 1 nvidia.com/gpu fit: gpu-1 (GPU (model unknown))",
+        "info: node gpu-2 does not fit: taint team=other:NoSchedule is not tolerated",
+    ]
+
+
+def test_no_node_fits() -> None:
+    (found,) = look(cluster_of(node("gpu-1")), gpus.nodes, needs=needs(gpus=2))
+    assert (found.level, found.message) == (
+        "warning",
+        "no GPU node fits: gpu-1: 1 GPU(s), 2 needed; provider existing makes none, so runs wait "
+        "for one and then fail",
+    )
+
+
+def test_no_node_has_the_labels_of_the_workspace() -> None:
+    wanted = needs(labels={"app": "my-model", "tier": "gpu"})
+    (found,) = look(cluster_of(node("gpu-1")), gpus.nodes, needs=wanted)
+    assert (found.level, found.message) == (
+        "warning",
+        "no GPU node has the labels app=my-model,tier=gpu of workspace my-model; GPU nodes are "
+        "gpu-1; provider existing makes none, so runs wait for one and then fail",
+    )
+    assert found.command == "kubectl label node gpu-1 app=my-model tier=gpu"
+
+
+def test_no_gpu_node_at_all() -> None:
+    (found,) = look(cluster_of(node("cpu-1", gpus=0)), gpus.nodes)
+    assert (found.level, found.message) == (
+        "warning",
+        "no node offers nvidia.com/gpu; provider existing makes none, so runs wait for one and "
+        "then fail",
+    )
+    assert found.advice.startswith("add a GPU node to the cluster")
+
+
+def test_a_provider_that_brings_nodes() -> None:
+    found = look(cluster_of(node("cpu-1", gpus=0)), gpus.nodes, needs=Needs(provider="karpenter"))
+    assert messages(found) == [
+        "info: no node offers nvidia.com/gpu; provider karpenter brings one for each run"
+    ]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"accelerator": "nvidia"},
+        {"cloud.google.com/gke-accelerator": "nvidia-l4"},
+        {"node.kubernetes.io/instance-type": "standard_nc24ads_a100_v4"},
+    ],
+)
+def test_a_gpu_node_without_a_device_plugin(labels: dict[str, str]) -> None:
+    silent, none = look(cluster_of(node("quiet", gpus=0, labels=labels)), gpus.nodes)
+    assert (silent.level, silent.message) == (
+        "warning",
+        "node quiet looks like one with a GPU, and offers no nvidia.com/gpu",
+    )
+    assert silent.command.startswith("helm upgrade -i nvidia-device-plugin ")
+    assert none.message.startswith("no node offers nvidia.com/gpu")
+
+
+def test_a_workspace_without_gpus() -> None:
+    assert messages(look(ApiServer(), gpus.nodes, needs=needs(gpus=0))) == [
+        "info: workspace my-model needs no GPU"
+    ]
+    assert look(ApiServer(), gpus.device_plugin, needs=needs(gpus=0)) == []
+
+
+@pytest.mark.parametrize(
+    ("plugin", "said"),
+    [
+        (device_plugin(), "ok: device plugin gpu/nvidia-device-plugin is ready on 1 of 1 nodes"),
+        (
+            device_plugin(key="sku", operator="Equal", value="gpu", effect="NoSchedule"),
+            "ok: device plugin gpu/nvidia-device-plugin is ready on 1 of 1 nodes",
+        ),
+        (
+            device_plugin(ready=0),
+            "warning: device plugin gpu/nvidia-device-plugin is ready on 0 of 1 nodes",
+        ),
+        (
+            device_plugin(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule"),
+            "warning: device plugin gpu/nvidia-device-plugin does not tolerate sku=gpu:NoSchedule, "
+            "the taint of nodes that are made for runs",
+        ),
+    ],
+)
+def test_the_device_plugin(plugin: dict[str, Any], said: str) -> None:
+    cluster = healthy()
+    cluster.put(plugin)
+    assert messages(look(cluster, gpus.device_plugin)) == [said]
+
+
+def test_no_device_plugin_is_seen() -> None:
+    (found,) = look(cluster_of(node("cpu-1", gpus=0)), gpus.device_plugin)
+    assert (found.level, found.message) == (
+        "unknown",
+        "no DaemonSet named like NVIDIA's device plugin is seen; some clouds hide theirs",
+    )
+    assert look(cluster_of(node("gpu-1")), gpus.device_plugin) == []

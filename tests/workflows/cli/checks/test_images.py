@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from steps.common.clock import Clock
+from steps.common.nodes.provider import NodeRequest
+from tests.fakes.api_server import ApiServer, Object
+from tests.workflows.cli.checks.cluster import REGISTRY, SPACE, healthy, look, messages
+from workflows.cli.checks import images
+from workflows.cli.checks.choices import Pull
+from workflows.cli.checks.subject import Needs
+
+ENDED = {"terminated": {"exitCode": 0, "reason": "Completed"}}
+NOT_FOUND = {"waiting": {"reason": "ErrImagePull", "message": "IMAGE:\n not found"}}
+TEMPLATE = f"/apis/argoproj.io/v1alpha1/namespaces/{SPACE}/workflowtemplates/finetune"
+
+
+def becomes(
+    state_of: Callable[[str], Object | None], **status: Any
+) -> Callable[[ApiServer, str, Object], None]:
+    """Pods with the container's state that is given for their image."""
+
+    def on_create(server: ApiServer, path: str, pod: Object) -> None:
+        image = pod["spec"]["containers"][0]["image"]
+        state = state_of(image)
+        text = {**state, "waiting": {**state["waiting"]}} if state and "waiting" in state else state
+        if text and "waiting" in text:
+            text["waiting"]["message"] = text["waiting"]["message"].replace("IMAGE", image)
+        pod["status"] = {"containerStatuses": [{"state": text}] if text else [], **status}
+
+    return on_create
+
+
+def pulled(server: ApiServer, **changes: Any) -> list[str]:
+    found = look(server, images.pulls, **changes)
+    assert server.of_kind("Pod") == []
+    return messages(found)
+
+
+def test_images_that_start() -> None:
+    server, pods = healthy(), []
+
+    def on_create(server: ApiServer, path: str, pod: Object) -> None:
+        becomes(lambda image: ENDED)(server, path, pod)
+        pods.append(pod)
+
+    server.on_create = on_create
+    assert pulled(server) == [
+        f"ok: 7 images of {REGISTRY} start: argotune-plan:0.1.0, argotune-dataset:0.1.0, "
+        "argotune-model:0.1.0, argotune-provision:0.1.0, argotune-push:0.1.0, "
+        "argotune-deploy:0.1.0, argotune-release:0.1.0"
+    ]
+    accounts = {pod["spec"]["serviceAccountName"] for pod in pods}
+    assert accounts == {
+        "argotune-step",
+        "argotune-provision",
+        "argotune-deploy",
+        "argotune-release",
+    }
+    (context,) = {str(pod["spec"]["containers"][0]["securityContext"]) for pod in pods}
+    assert "'readOnlyRootFilesystem': True" in context
+    assert all(pod["spec"]["securityContext"]["runAsNonRoot"] for pod in pods)
+
+
+def test_images_that_cannot_be_pulled_are_told_together() -> None:
+    server = healthy()
+    bad = (f"{REGISTRY}/argotune-plan:0.1.0", f"{REGISTRY}/argotune-deploy:0.1.0")
+    server.on_create = becomes(lambda image: NOT_FOUND if image in bad else ENDED)
+    found = look(server, images.pulls)
+    assert messages(found)[0] == (
+        f"problem: image {bad[0]} cannot be pulled: {bad[0]}: not found; and so it is with "
+        "argotune-deploy:0.1.0"
+    )
+    assert found[0].command == (
+        "kubectl -n team-a patch serviceaccount argotune-deploy argotune-step -p "
+        '\'{"imagePullSecrets": [{"name": "SECRET"}]}\''
+    )
+    assert found[1].message.startswith(f"5 images of {REGISTRY} start: ")
+    assert server.of_kind("Pod") == []
+
+
+def test_an_image_without_python() -> None:
+    server = healthy()
+    ended = {"terminated": {"exitCode": 128, "reason": "StartError"}}
+    server.on_create = becomes(lambda image: ended)
+    (found,) = pulled(server)
+    assert found.startswith(
+        f"problem: image {REGISTRY}/argotune-plan:0.1.0 was pulled, and its python ends with exit "
+        "code 128 (StartError); and so it is with "
+    )
+
+
+def test_a_pull_that_takes_too_long() -> None:
+    server = healthy()
+    server.on_create = becomes(lambda image: None if "plan" in image else ENDED)
+    assert pulled(server)[0] == (
+        f"warning: image {REGISTRY}/argotune-plan:0.1.0 was not pulled in 240 s"
+    )
+
+
+def test_the_kubelets_own_limit_is_waited_for() -> None:
+    server = healthy()
+    busy = {"waiting": {"reason": "ErrImagePull", "message": "pull QPS exceeded"}}
+    server.on_create = becomes(lambda image: busy)
+    (found,) = pulled(server)
+    assert "was not pulled in 240 s" in found
+
+
+def test_a_pod_that_finds_no_node() -> None:
+    server = healthy()
+    condition = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}
+    server.on_create = becomes(lambda image: None, conditions=[condition])
+    (found,) = pulled(server)
+    assert found.startswith(
+        f"warning: image {REGISTRY}/argotune-plan:0.1.0 was not tried, its pod found no node in "
+        "240 s: 0/3 nodes are available; and so it is with "
+    )
+
+
+def test_a_pod_that_the_namespace_refuses() -> None:
+    server = healthy()
+    server.refusals["POST pods"] = (403, "exceeded quota: pods=0")
+    (found,) = pulled(server)
+    assert found.startswith(
+        f"problem: image {REGISTRY}/argotune-plan:0.1.0 gets no pod: exceeded quota: pods=0; and so"
+    )
+
+
+def test_large_images_are_pulled_where_they_will_run() -> None:
+    server, pods = healthy(), {}
+
+    def on_create(server: ApiServer, path: str, pod: Object) -> None:
+        becomes(lambda image: ENDED)(server, path, pod)
+        pods[pod["spec"]["containers"][0]["image"]] = pod["spec"]
+
+    server.on_create = on_create
+    node = NodeRequest(run="", gpus=1, labels={"app": "gpu"}, timeout_seconds=0.0)
+    needs = Needs(push_secret="mine", node=node)
+    look(server, images.pulls, pull=Pull.ALL, needs=needs)
+    tune, serve = (pods[f"{REGISTRY}/argotune-{step}:0.1.0"] for step in ("tune", "serve"))
+    assert tune["nodeSelector"] == serve["nodeSelector"] == {"app": "gpu"}
+    assert serve["imagePullSecrets"] == [{"name": "mine"}]
+    assert "nodeSelector" not in pods[f"{REGISTRY}/argotune-plan:0.1.0"]
+
+
+def test_other_images_than_the_installed_ones_and_the_default_account() -> None:
+    server, pods = healthy(), []
+    server.objects = {
+        path: item for path, item in server.objects.items() if "/serviceaccounts/" not in path
+    }
+
+    def on_create(server: ApiServer, path: str, pod: Object) -> None:
+        becomes(lambda image: ENDED)(server, path, pod)
+        pods.append(pod["spec"])
+
+    server.on_create = on_create
+    look(server, images.pulls, images_registry="mirror.test:5000/a", images_tag="2")
+    assert pods[0]["containers"][0]["image"] == "mirror.test:5000/a/argotune-plan:2"
+    assert {spec["serviceAccountName"] for spec in pods} == {"default"}
+
+
+def test_images_of_nowhere() -> None:
+    server = healthy()
+    del server.objects[TEMPLATE]
+    assert pulled(server) == [
+        "unknown: whether the nodes can pull the images: it is not known where the images are"
+    ]
+
+
+def test_no_pull_test() -> None:
+    assert pulled(healthy(), pull=Pull.NONE) == [
+        "info: whether the nodes can pull the images was not tried, as --pull-test none says"
+    ]
+
+
+def test_pods_go_when_the_wait_is_interrupted() -> None:
+    server = healthy()
+    made: list[str] = []
+
+    def on_create(server: ApiServer, path: str, pod: Object) -> None:
+        made.append(path)
+
+    server.on_create = on_create
+
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    clock = Clock(now=lambda: 0.0, sleep=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        look(server, images.pulls, clock=clock)
+    assert len(made) == len(images.SMALL)
+    assert server.of_kind("Pod") == []

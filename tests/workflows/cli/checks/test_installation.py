@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from tests.fakes.api_server import ApiServer
+from tests.workflows.cli.checks.cluster import SPACE, expected, healthy, look, messages
+from workflows.cli.checks import installation
+
+TEMPLATE = f"/apis/argoproj.io/v1alpha1/namespaces/{SPACE}/workflowtemplates/finetune"
+SECRET = f"/api/v1/namespaces/{SPACE}/secrets/argotune-step.service-account-token"
+
+
+def objects_without(*ends: str) -> ApiServer:
+    cluster = healthy()
+    for end in ends:
+        (path,) = [path for path in cluster.objects if path.endswith(end)]
+        del cluster.objects[path]
+    return cluster
+
+
+def test_a_whole_installation() -> None:
+    cluster = healthy()
+    assert messages(look(cluster, installation.template)) == [
+        f"ok: WorkflowTemplate finetune of argotune {version('argotune')} is there"
+    ]
+    (objects,) = look(cluster, installation.objects)
+    assert objects.level == "ok"
+    (tokens,) = look(cluster, installation.tokens)
+    assert tokens.message == "the 4 secrets with the accounts' tokens are filled"
+
+
+def test_every_kind_that_install_makes_is_looked_for() -> None:
+    cluster = ApiServer()
+    for check in (installation.template, installation.objects, installation.tokens):
+        look(cluster, check)
+    names = {item["metadata"]["name"] for item in expected()} - {"argotune-models"}
+    asked = {request.rpartition("/")[2] for request in cluster.requests}
+    assert names
+    assert names <= asked
+
+
+def test_no_installation() -> None:
+    cluster = objects_without("/workflowtemplates/finetune")
+    (found,) = look(cluster, installation.template)
+    assert (found.level, found.message, found.command) == (
+        "problem",
+        "WorkflowTemplate finetune is not in namespace team-a",
+        "argotune install -n team-a --images-registry REGISTRY",
+    )
+
+
+def test_an_installation_of_another_version() -> None:
+    cluster = healthy()
+    labels = cluster.objects[TEMPLATE]["metadata"]["labels"]
+    ours = version("argotune")
+    for theirs, shown in (("0.0.9", "0.0.9"), (None, "without a version")):
+        labels["app.kubernetes.io/version"] = theirs
+        assert messages(look(cluster, installation.template)) == [
+            f"warning: WorkflowTemplate finetune is of argotune {shown}, this command of {ours}"
+        ]
+
+
+def test_images_of_the_placeholder() -> None:
+    cluster = healthy()
+    for parameter in cluster.objects[TEMPLATE]["spec"]["arguments"]["parameters"]:
+        if parameter["name"] == "images-registry":
+            parameter["value"] = "registry.example.com/argotune"
+    assert messages(look(cluster, installation.template))[1:] == [
+        "problem: the template takes its images from registry.example.com/argotune, which is no "
+        "registry"
+    ]
+
+
+def test_objects_that_are_missing() -> None:
+    cluster = objects_without("/serviceaccounts/argotune-deploy", "/networkpolicies/argotune-runs")
+    assert messages(look(cluster, installation.objects))[0] == (
+        "problem: 2 objects that `argotune install` makes are missing: ServiceAccount "
+        "argotune-deploy, NetworkPolicy argotune-runs"
+    )
+
+
+def test_objects_that_may_not_be_seen() -> None:
+    cluster = healthy()
+    cluster.forbidden = {"get clusterroles", "get roles"}
+    unseen, seen = look(cluster, installation.objects)
+    assert unseen.level == "unknown"
+    assert unseen.message.endswith(
+        "cannot be seen: it takes the right to get clusterroles in the whole cluster and get roles "
+        "in namespace team-a"
+    )
+    assert seen.level == "ok"
+
+
+def test_tokens_that_are_missing_or_empty() -> None:
+    cluster = objects_without("/argotune-deploy.service-account-token")
+    del cluster.objects[SECRET]["data"]
+    missing, empty = look(cluster, installation.tokens)
+    assert missing.message == (
+        "1 secrets with the accounts' tokens are missing: argotune-deploy.service-account-token"
+    )
+    assert empty.message == (
+        "argotune-step.service-account-token: no token in it; a run's steps cannot report their "
+        "results"
+    )
+    assert empty.command == (
+        "kubectl -n team-a delete secret argotune-step.service-account-token; "
+        "argotune install -n team-a"
+    )

@@ -1,0 +1,1 @@
+"""What `argotune doctor` looks at: one module per matter, listed in `all.py`."""

@@ -1,0 +1,87 @@
+"""The checks in the order in which they are told, and how they are run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from workflows.cli.checks import (
+    argo_kinds,
+    controller,
+    controller_config,
+    gpus,
+    image_volumes,
+    images,
+    installation,
+    network,
+    permissions,
+    registry_secret,
+    server,
+    storage,
+    trial_run,
+    workspace,
+)
+from workflows.cli.checks.api import MissingRight, Refused
+from workflows.cli.checks.finding import Finding, Level, Told, problem, unknown
+from workflows.cli.checks.subject import Check, Subject
+from workflows.cli.errors import CliError
+
+_SERVER = Check("cluster", "the cluster", server.server)
+_NAMESPACE = Check("cluster", "the namespace's Pod Security Standard", server.namespace)
+CHECKS = (
+    Check("workspace", "what the file lacks", workspace.file),
+    Check("argo", "Argo's kinds", argo_kinds.kinds),
+    Check("argo", "whether Argo's definitions are full", argo_kinds.schema, in_namespace=True),
+    Check("argo", "whether Argo's controller runs", controller.running),
+    Check("argo", "Argo's version", controller.version),
+    Check("argo", "whether the Argo server answers", controller.server),
+    Check("argo", "the settings of Argo's controller", controller_config.settings),
+    Check("storage", "the volume of a run", storage.run_volume),
+    Check("storage", "the claim of the weights", storage.models_claim, in_namespace=True),
+    Check("installation", "the template", installation.template, in_namespace=True),
+    Check("installation", "accounts and roles", installation.objects, in_namespace=True),
+    Check("installation", "the accounts' tokens", installation.tokens, in_namespace=True),
+    Check("permissions", "what you may do", permissions.person),
+    Check("permissions", "what the accounts may do", permissions.accounts, in_namespace=True),
+    Check("secrets", "the registry's login", registry_secret.push_secret, in_namespace=True),
+    Check("secrets", "the weights' token", registry_secret.model_secret, in_namespace=True),
+    Check("gpu", "the GPU nodes", gpus.nodes),
+    Check("gpu", "the device plugin", gpus.device_plugin),
+    Check("network", "the network's engine", network.policy_engine),
+    Check("images", "image volumes", image_volumes.image_volumes, in_namespace=True),
+    Check("images", "whether the images can be pulled", images.pulls, in_namespace=True),
+    Check("images", "whether a trial run ends well", trial_run.trial_run, in_namespace=True),
+)
+
+
+def examine(subject: Subject) -> Iterator[Told]:
+    """Every finding as it is found. No check stops the others, but a server that does not answer
+    leaves nothing to look at."""
+    answers = True
+    for finding in _run(_SERVER, subject):
+        answers = answers and finding.level is not Level.PROBLEM
+        yield Told(area=_SERVER.area, finding=finding)
+    if not answers:
+        return
+    has_namespace = True
+    for finding in _run(_NAMESPACE, subject):
+        has_namespace = has_namespace and finding.level is not Level.PROBLEM
+        yield Told(area=_NAMESPACE.area, finding=finding)
+    for check in CHECKS:
+        if has_namespace or not check.in_namespace:
+            for finding in _run(check, subject):
+                yield Told(area=check.area, finding=finding)
+
+
+def _run(check: Check, subject: Subject) -> Iterator[Finding]:
+    try:
+        yield from check.look(subject)
+    except MissingRight as error:
+        yield unknown(f"{check.what}: unknown, it takes the right to {error.right}")
+    except Refused as error:
+        yield unknown(
+            f"{check.what}: unknown, the cluster answers {error.status}: {error}", "look again"
+        )
+    except CliError as error:
+        # The server is away, or was all the time.
+        say = problem if check is _SERVER else unknown
+        yield say(f"{check.what}: {error}", "see whether you reach it, by VPN or proxy")

@@ -1,0 +1,175 @@
+"""The controller's ConfigMap: what it sets for the pods of every run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from workflows.cli.checks.api import Object
+from workflows.cli.checks.controller import CONFIG_MAP, find_controller
+from workflows.cli.checks.finding import Finding, info, ok, problem, unknown, warning
+from workflows.cli.checks.subject import Subject
+
+_EXECUTOR = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+"""What the restricted standard asks of a container and our pods' own security context does not
+give to Argo's: https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted"""
+_RESTART = {"enabled": True, "maxRestarts": 3}
+_INSTANCE_LABEL = "workflows.argoproj.io/controller-instanceid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Config:
+    """The ConfigMap, its settings read."""
+
+    namespace: str
+    name: str
+    exists: bool
+    settings: Mapping[str, Any]
+    nested: bool
+    """The settings stand in one text under the key `config`, as Argo still accepts."""
+
+    @property
+    def where(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    def section(self, key: str) -> Mapping[str, Any]:
+        """The settings under one key; empty where they are no mapping."""
+        return _mapping(self.settings.get(key))
+
+    def command(self, key: str, value: Mapping[str, Any]) -> str:
+        """The command that sets one key and leaves the others."""
+        settings = {**self.settings, key: dict(value)}
+        data = (
+            {"config": yaml.safe_dump(settings, sort_keys=False)}
+            if self.nested
+            else {key: json.dumps(value)}
+        )
+        if not self.exists:
+            pairs = " ".join(shlex.quote(f"--from-literal={k}={v}") for k, v in data.items())
+            return f"kubectl -n {self.namespace} create configmap {self.name} {pairs}"
+        patch = shlex.quote(json.dumps({"data": data}))
+        return f"kubectl -n {self.namespace} patch configmap {self.name} --type merge -p {patch}"
+
+
+def settings(subject: Subject) -> Iterator[Finding]:
+    """What the controller's settings mean for runs in the namespace."""
+    config = _read(subject)
+    if not isinstance(config, _Config):
+        yield from config
+        return
+    yield _executor(config)
+    yield from _selection(config, subject.namespace)
+    yield _restarts(config)
+
+
+def _executor(config: _Config) -> Finding:
+    """Whether Argo's own containers keep to the restricted Pod Security Standard."""
+    own = config.section("executor")
+    context = _mapping(own.get("securityContext"))
+    lacks = _lacks(context)
+    if not lacks:
+        return ok(f"{config.where} lets Argo's own containers keep to the restricted standard")
+    merged = {**own, "securityContext": {**context, **_EXECUTOR}}
+    return problem(
+        f"{config.where} sets for executor.securityContext no {' and no '.join(lacks)}: a "
+        "namespace that enforces restricted refuses every pod of a run",
+        "set it; the controller reads it again by itself",
+        config.command("executor", merged),
+    )
+
+
+def _restarts(config: _Config) -> Finding:
+    """Whether pods that a node refused before they began come again."""
+    if config.section("failedPodRestart").get("enabled"):
+        return ok(f"{config.where} lets evicted pods that had not begun come again")
+    return info(
+        f"{config.where} does not set failedPodRestart: a pod that is evicted before it begins "
+        "fails its step",
+        "Argo 4.0 and later can restart it",
+        config.command("failedPodRestart", _RESTART),
+    )
+
+
+def _selection(config: _Config, namespace: str) -> Iterator[Finding]:
+    """Whether the controller leaves out Workflows of this namespace, or of our kind."""
+    instance, only = config.settings.get("instanceID"), config.settings.get("namespace")
+    if instance:
+        yield problem(
+            f"{config.where} has instanceID {instance}: the controller takes only Workflows with "
+            f"the label {_INSTANCE_LABEL}={instance}, and argotune's have none",
+            "run a controller without an instance ID for this namespace",
+        )
+    if only and only != namespace:
+        yield problem(
+            f"{config.where} has namespace {only}: the controller takes no Workflows of "
+            f"{namespace}",
+            "work in that namespace, or take the setting away",
+        )
+    restrictions = config.section("workflowRestrictions")
+    if restrictions.get("templateReferencing"):
+        yield info(
+            f"{config.where} has templateReferencing {restrictions['templateReferencing']}: runs "
+            "refer to the installed template, a Workflow that stands alone is refused"
+        )
+
+
+def _read(subject: Subject) -> _Config | list[Finding]:
+    """The configuration, or why it is not known."""
+    if not subject.has_argo:
+        return []
+    controller = find_controller(subject)
+    namespace = controller.namespace if controller else subject.argo_namespace
+    name = controller.config_map if controller else CONFIG_MAP
+    found = subject.api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+    if found is None and controller is None:
+        return [
+            unknown(
+                f"the controller's ConfigMap {namespace}/{name} is not there",
+                "say with --argo-namespace where Argo's controller runs",
+            )
+        ]
+    try:
+        return _parsed(namespace, name, found)
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
+        return [
+            warning(
+                f"the controller's ConfigMap {namespace}/{name} cannot be read as YAML settings",
+                "correct it",
+                f"kubectl -n {namespace} edit configmap {name}",
+            )
+        ]
+
+
+def _parsed(namespace: str, name: str, found: Object | None) -> _Config:
+    data = (found or {}).get("data") or {}
+    nested = "config" in data
+    settings = (
+        dict(yaml.safe_load(data["config"]) or {})
+        if nested
+        else {key: yaml.safe_load(text) for key, text in data.items()}
+    )
+    return _Config(
+        namespace=namespace,
+        name=name,
+        exists=found is not None,
+        settings=settings,
+        nested=nested,
+    )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _lacks(context: Mapping[str, Any]) -> list[str]:
+    lacks = []
+    if context.get("allowPrivilegeEscalation") is not False:
+        lacks.append("allowPrivilegeEscalation: false")
+    if "ALL" not in (_mapping(context.get("capabilities")).get("drop") or []):
+        lacks.append('capabilities.drop: ["ALL"]')
+    return lacks

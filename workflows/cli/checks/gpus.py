@@ -1,0 +1,163 @@
+"""GPU nodes: there, offered by a device plugin, and of the kind that the runs ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from presets.loader import skus_of_azure
+from steps.common.fields import fields_of
+from steps.common.nodes.fit import INSTANCE_TYPE, gpu_count, gpu_name, problems_of
+from steps.common.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
+from workflows.cli.checks.api import Object
+from workflows.cli.checks.finding import Finding, info, ok, unknown, warning
+from workflows.cli.checks.subject import Subject
+from workflows.workspace.model import PREFIX, Options
+
+_LABELS = {
+    "accelerator": "nvidia",
+    "kubernetes.azure.com/accelerator": "nvidia",
+    "nvidia.com/gpu.present": "true",
+    "feature.node.kubernetes.io/pci-10de.present": "true",
+}
+_LABELS_OF_ANY_VALUE = ("cloud.google.com/gke-accelerator", "k8s.amazonaws.com/accelerator")
+"""By these clouds and tools mark nodes that have a GPU, with or without a device plugin."""
+_PLUGIN = "nvidia-device-plugin"
+"""In the names of NVIDIA's chart, of the GPU operator, of GKE and of AKS's page."""
+_INSTALL = (
+    "helm upgrade -i nvidia-device-plugin nvidia-device-plugin "
+    "--repo https://nvidia.github.io/k8s-device-plugin -n nvidia-device-plugin --create-namespace"
+)
+_NO_NODES_OF_THEIR_OWN = ("existing", "local")
+_MOST_NODES = 10
+
+
+def nodes(subject: Subject) -> Iterator[Finding]:
+    """Which nodes offer GPUs, and whether one fits."""
+    request = subject.needs.node
+    if not request.gpus:
+        yield info(f"workspace {subject.needs.workspace} needs no GPU")
+        return
+    offering = [node for node in subject.nodes if gpu_count(node, "capacity")]
+    silent = [node for node in subject.nodes if node not in offering and _looks_like_gpu(node)]
+    for node in silent[:_MOST_NODES]:
+        yield warning(
+            f"node {_name(node)} looks like one with a GPU, and offers no {GPU_RESOURCE}",
+            "install NVIDIA's k8s-device-plugin, with tolerations of the node's taints, or the "
+            "GPU operator, which brings the driver too",
+            _INSTALL,
+        )
+    if not offering:
+        yield _no_node(subject)
+        return
+    chosen = [node for node in offering if _has(node, request.labels)]
+    if not chosen:
+        labels = ",".join(f"{key}={value}" for key, value in request.labels.items())
+        yield _nothing_fits(
+            subject,
+            f"no GPU node has the labels {labels} of workspace {subject.needs.workspace}; GPU "
+            f"nodes are {', '.join(map(_name, offering[:_MOST_NODES]))}",
+            f"kubectl label node {_name(offering[0])} {labels.replace(',', ' ')}",
+        )
+        return
+    yield from _fits(subject, chosen)
+
+
+def device_plugin(subject: Subject) -> Iterator[Finding]:
+    """Whether a device plugin runs, and on nodes with the taint of GPU nodes too."""
+    if not subject.needs.node.gpus:
+        return
+    plugins = [item for item in subject.daemon_sets if _PLUGIN in item["metadata"]["name"]]
+    if not plugins and not any(gpu_count(node, "capacity") for node in subject.nodes):
+        yield unknown(
+            "no DaemonSet named like NVIDIA's device plugin is seen; some clouds hide theirs",
+            f"where nodes do not offer {GPU_RESOURCE}, install it",
+            _INSTALL,
+        )
+    for plugin in plugins:
+        metadata, status = plugin["metadata"], plugin.get("status") or {}
+        name = f"{metadata['namespace']}/{metadata['name']}"
+        ready, wanted = status.get("numberReady", 0), status.get("desiredNumberScheduled", 0)
+        taint = GPU_TOLERATIONS[0]
+        if ready < wanted:
+            yield warning(
+                f"device plugin {name} is ready on {ready} of {wanted} nodes",
+                "its pods' logs say what it lacks, such as the driver",
+                f"kubectl -n {metadata['namespace']} get pods -o wide",
+            )
+        elif not _tolerates(plugin["spec"]["template"]["spec"].get("tolerations") or [], taint):
+            yield warning(
+                f"device plugin {name} does not tolerate {taint['key']}={taint['value']}:"
+                f"{taint['effect']}, the taint of nodes that are made for runs",
+                "add the toleration to its DaemonSet or its chart's values",
+            )
+        else:
+            yield ok(f"device plugin {name} is ready on {ready} of {wanted} nodes")
+
+
+def _fits(subject: Subject, chosen: Sequence[Object]) -> Iterator[Finding]:
+    """What each node lacks. GPUs that other pods have are no lack: runs wait for them."""
+    lacks = {_name(node): problems_of(node, [], subject.needs.node) for node in chosen}
+    fitting = [node for node in chosen if not lacks[_name(node)]]
+    if fitting:
+        gpus = sum(gpu_count(node, "allocatable") for node in fitting)
+        names = ", ".join(f"{_name(node)} ({gpu_name(node)})" for node in fitting[:_MOST_NODES])
+        yield ok(f"{len(fitting)} node(s) with {gpus} {GPU_RESOURCE} fit: {names}")
+    else:
+        texts = [f"{name}: {', '.join(found)}" for name, found in lacks.items()]
+        yield _nothing_fits(subject, f"no GPU node fits: {'; '.join(texts[:_MOST_NODES])}")
+    for name, found in list(lacks.items())[:_MOST_NODES]:
+        if found and fitting:
+            yield info(f"node {name} does not fit: {', '.join(found)}")
+
+
+def _no_node(subject: Subject) -> Finding:
+    return _nothing_fits(subject, f"no node offers {GPU_RESOURCE}")
+
+
+def _nothing_fits(subject: Subject, message: str, command: str = "") -> Finding:
+    provider = subject.needs.provider
+    if provider not in _NO_NODES_OF_THEIR_OWN:
+        return info(f"{message}; provider {provider} brings one for each run")
+    others = [name for name in _providers() if name not in _NO_NODES_OF_THEIR_OWN]
+    instead = (
+        f"; or let one be made for each run: annotation {PREFIX}provider: {' or '.join(others)}"
+        if others
+        else ""
+    )
+    return warning(
+        f"{message}; provider {provider} makes none, so runs wait for one and then fail",
+        f"add a GPU node to the cluster{instead}",
+        command,
+    )
+
+
+def _providers() -> Sequence[str]:
+    return next(field.choices for field in fields_of(Options) if field.name == "provider") or ()
+
+
+def _looks_like_gpu(node: Object) -> bool:
+    labels = node["metadata"].get("labels") or {}
+    if any(labels.get(key) == value for key, value in _LABELS.items()):
+        return True
+    if any(key in labels for key in _LABELS_OF_ANY_VALUE):
+        return True
+    found = str(labels.get(INSTANCE_TYPE, "")).casefold()
+    return found in {sku.name.casefold() for sku in skus_of_azure().skus}
+
+
+def _has(node: Object, labels: Mapping[str, str]) -> bool:
+    return labels.items() <= (node["metadata"].get("labels") or {}).items()
+
+
+def _tolerates(tolerations: Sequence[Mapping[str, Any]], taint: Mapping[str, str]) -> bool:
+    return any(
+        toleration.get("key", taint["key"]) == taint["key"]
+        and toleration.get("effect", taint["effect"]) == taint["effect"]
+        and (toleration.get("operator") == "Exists" or toleration.get("value") == taint["value"])
+        for toleration in tolerations
+    )
+
+
+def _name(node: Object) -> str:
+    return str(node["metadata"]["name"])

@@ -1,0 +1,54 @@
+"""Whether pods can mount an image as a volume: how `deploy` brings the adapter to the server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from workflows.cli.checks.api import MissingRight, Refused
+from workflows.cli.checks.finding import Finding, info, ok
+from workflows.cli.checks.pods import trial_pod
+from workflows.cli.checks.subject import Subject
+
+_OLDEST: Mapping[str, tuple[int, int]] = {"containerd": (2, 1), "cri-o": (1, 31)}
+"""Container runtime -> first version that mounts images."""
+_INSTEAD = "deploy copies the adapter into the claim of the weights instead; nothing to do"
+
+
+def image_volumes(subject: Subject) -> Iterator[Finding]:
+    """Asks the API server with a pod that is not kept, and reads the nodes' runtimes."""
+    refusal = _refusal(subject)
+    if refusal:
+        yield info(f"the API server takes no image volumes ({refusal})", _INSTEAD)
+        return
+    old = sorted(_old_runtimes(subject))
+    if old:
+        yield info(f"the container runtime of nodes mounts no images: {', '.join(old)}", _INSTEAD)
+        return
+    yield ok("pods can mount the adapter's image as a volume, as far as API server and nodes tell")
+
+
+def _refusal(subject: Subject) -> str:
+    """Why the API server refuses an image volume; empty where it takes one. A server without the
+    feature leaves the field out, and then misses the volume's type."""
+    pod = trial_pod(subject, "image-volume", "example.com/image:1", account="default")
+    pod["spec"]["volumes"] = [{"name": "image", "image": {"reference": "example.com/image:1"}}]
+    try:
+        subject.api.create(subject.path("pods"), pod, dryRun="All")
+    except Refused as error:
+        if error.status != 422:
+            raise
+        return str(error)
+    return ""
+
+
+def _old_runtimes(subject: Subject) -> Iterator[str]:
+    try:
+        nodes = subject.nodes
+    except MissingRight:
+        return
+    for node in nodes:
+        runtime = str(node["status"]["nodeInfo"]["containerRuntimeVersion"])
+        match = re.match(r"([\w-]+)://v?(\d+)\.(\d+)", runtime)
+        if match and (int(match[2]), int(match[3])) < _OLDEST.get(match[1], (0, 0)):
+            yield f"{node['metadata']['name']} ({runtime})"

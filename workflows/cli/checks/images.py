@@ -1,0 +1,239 @@
+"""Whether the nodes can pull the images of the steps: one short-lived pod for each."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from workflows.cli.checks.api import MissingRight, Object, Refused
+from workflows.cli.checks.choices import Pull
+from workflows.cli.checks.finding import Finding, Level, info, ok, unknown
+from workflows.cli.checks.installation import PLACEHOLDER, parameter
+from workflows.cli.checks.pods import LABELS, step_template, trial_pod
+from workflows.cli.checks.subject import Subject
+
+SMALL = ("plan", "dataset", "model", "provision", "push", "deploy", "release")
+LARGE = ("tune", "serve")
+"""Several GiB each."""
+REFUSED = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "RegistryUnavailable",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+)
+"""Why a container waits that would wait for ever."""
+_LATER = "QPS exceeded"
+"""The kubelet's own limit, which says nothing of the image."""
+_TIMEOUT_SECONDS = {Pull.SMALL: 240.0, Pull.ALL: 1200.0}
+_POLL_SECONDS = 1.0
+_ANY = "IMAGE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    """What became of an image, after the words `image NAME`."""
+
+    level: Level
+    said: str
+    advice: str = ""
+    is_refused: bool = False
+    """The registry or the kubelet refused it."""
+
+
+@dataclass(kw_only=True)
+class _Trial:
+    """One image on its way."""
+
+    image: str
+    account: str
+    pod: Object
+    outcome: _Outcome | None = None
+
+    @property
+    def short(self) -> str:
+        return self.image.rpartition("/")[2]
+
+
+def pulls(subject: Subject) -> Iterator[Finding]:
+    """Makes the pods, waits for each to end, and deletes them whatever happens."""
+    if subject.pull is Pull.NONE:
+        yield info("whether the nodes can pull the images was not tried, as --pull-test none says")
+        return
+    if image_of(subject, "plan") is None:
+        yield unknown(
+            "whether the nodes can pull the images: it is not known where the images are",
+            "install first, or give --images-registry",
+        )
+        return
+    steps = SMALL if subject.pull is Pull.SMALL else (*SMALL, *LARGE)
+    trials = [_trial(subject, step) for step in steps]
+    made: list[str] = []
+    try:
+        _start(subject, trials, made)
+        _wait(subject, trials)
+    finally:
+        _delete(subject, made)
+    yield from _findings(subject, trials)
+
+
+def image_of(subject: Subject, step: str) -> str | None:
+    """A step's image by the flags, else by the installed template; None where neither says."""
+    template = (subject.template if subject.has_argo else None) or {"spec": {}}
+    expected = subject.expected_of("WorkflowTemplate")[0]
+    registry = subject.images_registry or parameter(template, "images-registry")
+    tag = parameter(template, "images-tag") or parameter(expected, "images-tag")
+    if not registry or registry.partition("/")[0] == PLACEHOLDER:
+        return None
+    return f"{registry}/argotune-{step}:{subject.images_tag or tag}"
+
+
+def _trial(subject: Subject, step: str) -> _Trial:
+    image = str(image_of(subject, step))
+    account = "default"
+    if step != "serve":
+        account = str(step_template(subject, step)["serviceAccountName"])
+    if not _has_account(subject, account):
+        account = "default"
+    pod = trial_pod(subject, step, image, account=account)
+    if step == "serve":
+        pod["spec"]["imagePullSecrets"] = [{"name": subject.needs.push_secret}]
+    if step in LARGE and subject.needs.node.labels:
+        # Where they will run: a large image is in the way elsewhere.
+        pod["spec"]["nodeSelector"] = dict(subject.needs.node.labels)
+    return _Trial(image=image, account=account, pod=pod)
+
+
+def _start(subject: Subject, trials: Sequence[_Trial], made: list[str]) -> None:
+    """Make the pods; the names of those that were made are added to `made` one by one."""
+    for trial in trials:
+        try:
+            trial.pod = subject.api.create(subject.path("pods"), trial.pod)
+        except Refused as error:
+            trial.outcome = _Outcome(
+                level=Level.PROBLEM,
+                said=f"gets no pod: {error}",
+                advice="let the namespace's policies and quotas permit such pods",
+            )
+        else:
+            made.append(trial.pod["metadata"]["name"])
+
+
+def _wait(subject: Subject, trials: Sequence[_Trial]) -> None:
+    """Until every pod has told, or the time is over."""
+    selector = ",".join(f"{key}={value}" for key, value in LABELS.items())
+    seconds = _TIMEOUT_SECONDS[subject.pull]
+    deadline = subject.clock.now() + seconds
+    while waiting := [trial for trial in trials if trial.outcome is None]:
+        pods = subject.api.list(subject.path("pods"), labelSelector=selector)
+        found = {pod["metadata"]["name"]: pod for pod in pods}
+        for trial in waiting:
+            trial.pod = found.get(trial.pod["metadata"]["name"], trial.pod)
+            trial.outcome = _outcome(trial.pod)
+        if subject.clock.now() >= deadline:
+            break
+        subject.clock.sleep(_POLL_SECONDS)
+    for trial in trials:
+        trial.outcome = trial.outcome or _too_late(trial.pod, seconds)
+
+
+def _outcome(pod: Object) -> _Outcome | None:
+    """What the pod tells so far; None while it does not."""
+    for container in _status(pod).get("containerStatuses") or []:
+        state = container.get("state") or {}
+        waiting, ended = state.get("waiting") or {}, state.get("terminated")
+        said = " ".join(str(waiting.get("message") or waiting.get("reason")).split())
+        if waiting.get("reason") in REFUSED and _LATER not in said:
+            return _Outcome(
+                level=Level.PROBLEM,
+                said=f"cannot be pulled: {said}",
+                advice="correct the installation's --images-registry and --images-tag, or let its "
+                "accounts pull with a secret",
+                is_refused=True,
+            )
+        if ended and ended.get("exitCode") == 0:
+            return _Outcome(level=Level.OK, said="starts")
+        if ended:
+            return _Outcome(
+                level=Level.PROBLEM,
+                said="was pulled, and its python ends with exit code "
+                f"{ended.get('exitCode')} ({ended.get('reason')})",
+                advice="build it again with `make images`",
+            )
+    return None
+
+
+def _too_late(pod: Object, seconds: float) -> _Outcome:
+    conditions = {item["type"]: item for item in _status(pod).get("conditions") or []}
+    scheduled = conditions.get("PodScheduled") or {}
+    if scheduled.get("status") == "False":
+        return _Outcome(
+            level=Level.WARNING,
+            said=f"was not tried, its pod found no node in {seconds:.0f} s: "
+            f"{scheduled.get('message')}",
+            advice="give the cluster a node that fits, and look again",
+        )
+    return _Outcome(
+        level=Level.WARNING,
+        said=f"was not pulled in {seconds:.0f} s",
+        advice="look again later: a node goes on with a pull that it has begun",
+    )
+
+
+def _delete(subject: Subject, names: Sequence[str]) -> None:
+    """Every pod, though one may fail to go; then that is told."""
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            stack.callback(subject.api.delete, subject.path("pods", name))
+
+
+def _findings(subject: Subject, trials: Sequence[_Trial]) -> Iterator[Finding]:
+    """The good ones in one line, and likewise those that fail alike."""
+    alike: dict[_Outcome, list[_Trial]] = {}
+    for trial in trials:
+        if trial.outcome is not None:
+            alike.setdefault(_without(trial.image, trial.outcome), []).append(trial)
+    for outcome, same in alike.items():
+        names = ", ".join(trial.short for trial in same)
+        if outcome.level is Level.OK:
+            yield ok(f"{len(same)} images of {_registry(same[0])} start: {names}")
+            continue
+        first, others = same[0], ", ".join(trial.short for trial in same[1:])
+        more = f"; and so it is with {others}" if others else ""
+        yield Finding(
+            level=outcome.level,
+            message=f"image {first.image} {outcome.said.replace(_ANY, first.image)}{more}",
+            advice=outcome.advice,
+            command=_pull_secret_command(subject, same) if outcome.is_refused else "",
+        )
+
+
+def _without(image: str, outcome: _Outcome) -> _Outcome:
+    """The outcome as it is for other images too."""
+    return dataclasses.replace(outcome, said=outcome.said.replace(image, _ANY))
+
+
+def _registry(trial: _Trial) -> str:
+    return trial.image.rpartition("/")[0]
+
+
+def _pull_secret_command(subject: Subject, trials: Sequence[_Trial]) -> str:
+    accounts = " ".join(sorted({trial.account for trial in trials}))
+    patch = '{"imagePullSecrets": [{"name": "SECRET"}]}'
+    return f"kubectl -n {subject.namespace} patch serviceaccount {accounts} -p '{patch}'"
+
+
+def _has_account(subject: Subject, name: str) -> bool:
+    try:
+        return subject.api.get(subject.path("serviceaccounts", name)) is not None
+    except MissingRight:
+        return True
+
+
+def _status(pod: Object) -> Object:
+    found: Object = pod.get("status") or {}
+    return found

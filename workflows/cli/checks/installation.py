@@ -1,0 +1,141 @@
+"""What `argotune install` puts into the namespace: there, filled, and of this version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from workflows.cli.checks.api import MissingRight
+from workflows.cli.checks.finding import Finding, ok, problem, unknown, warning
+from workflows.cli.checks.subject import ARGO, Subject
+
+PLACEHOLDER = "registry.example.com"
+_VERSION_LABEL = "app.kubernetes.io/version"
+_MOST_NAMED = 4
+_TOKEN = "kubernetes.io/service-account-token"
+_RBAC = "/apis/rbac.authorization.k8s.io/v1"
+_PLURALS = {
+    "ServiceAccount": ("/api/v1", "serviceaccounts"),
+    "Role": (_RBAC, "roles"),
+    "RoleBinding": (_RBAC, "rolebindings"),
+    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
+    "CronWorkflow": (ARGO, "cronworkflows"),
+}
+_CLUSTER_PLURALS = {"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings"}
+
+
+def template(subject: Subject) -> Iterator[Finding]:
+    """Whether the WorkflowTemplate is there, and names images that can be."""
+    if not subject.has_argo:
+        return
+    found = subject.template
+    if found is None:
+        yield problem(
+            f"WorkflowTemplate finetune is not in namespace {subject.namespace}",
+            "install it",
+            subject.install_command(),
+        )
+        return
+    ours = version("argotune")
+    theirs = (found["metadata"].get("labels") or {}).get(_VERSION_LABEL)
+    if theirs != ours:
+        yield warning(
+            f"WorkflowTemplate finetune is of argotune {theirs or 'without a version'}, this "
+            f"command of {ours}",
+            "install it again with this command, or take the command of that version",
+            subject.install_command(),
+        )
+    else:
+        yield ok(f"WorkflowTemplate finetune of argotune {ours} is there")
+    registry = parameter(found, "images-registry")
+    if registry.partition("/")[0] == PLACEHOLDER:
+        yield problem(
+            f"the template takes its images from {registry}, which is no registry",
+            "say where the images are",
+            subject.install_command("--images-registry REGISTRY"),
+        )
+
+
+def objects(subject: Subject) -> Iterator[Finding]:
+    """Whether accounts, roles, policies and the schedule are there."""
+    missing, unseen, there = [], [], 0
+    for item in subject.expected:
+        path = _path(subject, item)
+        if path is None:
+            continue
+        name = f"{item['kind']} {item['metadata']['name']}"
+        try:
+            found = subject.api.get(path)
+        except MissingRight as error:
+            unseen.append(str(error))
+            continue
+        if found is None:
+            missing.append(name)
+        else:
+            there += 1
+    if unseen:
+        yield unknown(
+            f"{len(unseen)} of the objects that `argotune install` makes cannot be seen: it takes "
+            f"the right to {' and '.join(sorted(set(unseen)))}"
+        )
+    if missing:
+        yield problem(
+            f"{len(missing)} objects that `argotune install` makes are missing: {_first(missing)}",
+            "install it",
+            subject.install_command(),
+        )
+    elif there:
+        yield ok(f"the {there} accounts, roles, bindings, policies and schedules are there")
+
+
+def tokens(subject: Subject) -> Iterator[Finding]:
+    """Whether the secrets by which Argo's executor reports have their tokens."""
+    missing, empty, filled = [], [], 0
+    for item in subject.expected_of("Secret"):
+        name = item["metadata"]["name"]
+        found = subject.api.get(subject.path("secrets", name))
+        if found is None:
+            missing.append(name)
+        elif found.get("type") != _TOKEN or not (found.get("data") or {}).get("token"):
+            empty.append(name)
+        else:
+            filled += 1
+    if missing:
+        yield problem(
+            f"{len(missing)} secrets with the accounts' tokens are missing: {_first(missing)}",
+            "install them",
+            subject.install_command(),
+        )
+    if empty:
+        delete = f"kubectl -n {subject.namespace} delete secret {' '.join(empty)}"
+        yield problem(
+            f"{', '.join(empty)}: no token in it; a run's steps cannot report their results",
+            "delete and install again: the cluster fills a secret of type "
+            f"{_TOKEN} while its account is there",
+            f"{delete}; {subject.install_command()}",
+        )
+    if filled and not missing and not empty:
+        yield ok(f"the {filled} secrets with the accounts' tokens are filled")
+
+
+def parameter(template: Mapping[str, Any], name: str) -> str:
+    """The default of a template's parameter."""
+    found = template["spec"].get("arguments", {}).get("parameters") or []
+    return next((str(item.get("value", "")) for item in found if item["name"] == name), "")
+
+
+def _path(subject: Subject, item: Mapping[str, Any]) -> str | None:
+    """Where the object is; None for kinds that other checks look at."""
+    name = item["metadata"]["name"]
+    if item["kind"] in _CLUSTER_PLURALS:
+        return f"{_RBAC}/{_CLUSTER_PLURALS[item['kind']]}/{name}"
+    api, plural = _PLURALS.get(item["kind"], ("", ""))
+    if not api or (api == ARGO and not subject.has_argo):
+        return None
+    return subject.path(plural, name, api=api)
+
+
+def _first(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return f"{', '.join(names[:_MOST_NAMED])}{f' and {more} more' if more > 0 else ''}"

@@ -1,0 +1,49 @@
+"""Whether something enforces NetworkPolicies. Kubernetes does not say; known engines are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from workflows.cli.checks.api import MissingRight
+from workflows.cli.checks.finding import Finding, info
+from workflows.cli.checks.subject import Subject
+
+_ENGINES = {
+    "anetd": "GKE Dataplane V2",
+    "antrea-agent": "Antrea",
+    "azure-npm": "Azure Network Policy Manager",
+    "calico-node": "Calico",
+    "canal": "Canal",
+    "cilium": "Cilium",
+    "kube-router": "kube-router",
+    "ovnkube-node": "OVN-Kubernetes",
+    "weave-net": "Weave Net",
+}
+"""Name of the DaemonSet -> what it belongs to."""
+_BUILT_IN = {"+k3s": "k3s", "+rke2": "RKE2"}
+"""In the kubelet's version -> what enforces them without pods of its own."""
+
+
+def policy_engine(subject: Subject) -> Iterator[Finding]:
+    """Which engine is there, if one is known."""
+    names = {item["metadata"]["name"] for item in subject.daemon_sets}
+    found = sorted(_ENGINES[name] for name in names & _ENGINES.keys()) or _built_in(subject)
+    if found:
+        yield info(f"NetworkPolicies: {', '.join(found)} is there, which enforces them")
+        return
+    yield info(
+        "NetworkPolicies: no engine that enforces them is seen; without one runs and services "
+        "can be reached from every pod, and runs can reach everything",
+        "have your network's documentation say whether it enforces them",
+    )
+
+
+def _built_in(subject: Subject) -> list[str]:
+    try:
+        nodes = subject.nodes
+    except MissingRight:
+        return []
+    versions = [node["status"]["nodeInfo"]["kubeletVersion"] for node in nodes]
+    return sorted(
+        name for mark, name in _BUILT_IN.items() if any(mark in version for version in versions)
+    )

@@ -1,0 +1,62 @@
+"""From the command's flags to what is examined."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from workflows.cli.checks.api import Api
+from workflows.cli.checks.choices import Pull
+from workflows.cli.checks.installation import PLACEHOLDER
+from workflows.cli.checks.subject import Needs, Subject
+from workflows.cli.checks.workspace import needs_of
+from workflows.cli.cluster import Cluster
+from workflows.cli.install_settings import Settings
+from workflows.cli.installation import objects
+from workflows.cli.texts import read_texts
+from workflows.cli.workspaces import Planned, load
+
+
+def open_subject(
+    files: Sequence[Path],
+    *,
+    namespace: str | None,
+    context: str | None,
+    push_secret: str | None,
+    pull: Pull,
+    images_registry: str | None,
+    images_tag: str | None,
+    argo_namespace: str,
+) -> Subject:
+    """The cluster of the kubeconfig, and what the workspace needs. Raises as `submit` does for a
+    file that is wrong."""
+    cluster = Cluster(context=context, namespace=namespace)
+    needs = Needs()
+    if files:
+        planned = _plan(files, cluster)
+        cluster = cluster.within(planned.workspace.namespace)
+        needs = needs_of(planned, push_secret)
+    elif push_secret is not None:
+        needs = Needs(push_secret=push_secret, push_secret_is_named=True)
+    return Subject(
+        api=Api(cluster.api_client),
+        namespace=cluster.namespace,
+        # Which registry does not matter: names, roles and security are looked at.
+        expected=tuple(objects(Settings(images_registry=PLACEHOLDER), cluster.namespace)),
+        needs=needs,
+        argo_namespace=argo_namespace,
+        images_registry=images_registry,
+        images_tag=images_tag,
+        pull=pull,
+        environment=os.environ,
+    )
+
+
+def _plan(files: Sequence[Path], cluster: Cluster) -> Planned:
+    return load(
+        read_texts(files),
+        overrides={},
+        allow_loopback=True,
+        find_config_map=cluster.find_config_map,
+    )

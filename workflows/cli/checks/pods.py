@@ -1,0 +1,85 @@
+"""The short-lived pods and Workflow of the checks: what runs have, and nothing in them to do."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from steps.common.scheduling import GPU_TOLERATIONS
+from workflows.cli.checks.api import Object
+from workflows.cli.checks.subject import Subject
+
+LABELS = {"app.kubernetes.io/part-of": "argotune", "argotune.dev/doctor": "true"}
+_COMMAND = ["python", "-c", ""]
+_RESOURCES = {
+    "requests": {"cpu": "10m", "memory": "32Mi"},
+    "limits": {"cpu": "500m", "memory": "128Mi"},
+}
+_LIFETIME_SECONDS = 1500
+"""A pod ends by itself, should nobody be left to delete it."""
+
+
+def trial_pod(subject: Subject, name: str, image: str, *, account: str) -> Object:
+    """A pod that starts Python and ends, as restricted as a run's."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": f"argotune-doctor-{name}-", "labels": dict(LABELS)},
+        "spec": {
+            "restartPolicy": "Never",
+            "activeDeadlineSeconds": _LIFETIME_SECONDS,
+            "serviceAccountName": account,
+            "automountServiceAccountToken": False,
+            "securityContext": copy.deepcopy(_expected_template(subject)["securityContext"]),
+            "tolerations": [dict(toleration) for toleration in GPU_TOLERATIONS],
+            "containers": [{"name": "main", "image": image, **_container(subject)}],
+        },
+    }
+
+
+def trial_workflow(subject: Subject, image: str | None) -> Object:
+    """A Workflow of one such pod, made as the template makes its own; without an image one that
+    needs no pod."""
+    spec = _expected_template(subject)
+    work: dict[str, Any] = {"suspend": {"duration": "1"}}
+    if image is not None:
+        work = {
+            **{key: step_template(subject, "plan")[key] for key in _OF_ACCOUNT},
+            "container": {"image": image, **_container(subject)},
+        }
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"generateName": "argotune-doctor-", "labels": dict(LABELS)},
+        "spec": {
+            "entrypoint": "trial",
+            "serviceAccountName": spec["serviceAccountName"],
+            "securityContext": copy.deepcopy(spec["securityContext"]),
+            "activeDeadlineSeconds": _LIFETIME_SECONDS,
+            "templates": [{"name": "trial", **work}],
+        },
+    }
+
+
+_OF_ACCOUNT = ("serviceAccountName", "automountServiceAccountToken", "executor")
+
+
+def step_template(subject: Subject, step: str) -> Mapping[str, Any]:
+    """The template of a step, as this version installs it."""
+    templates: list[Mapping[str, Any]] = _expected_template(subject)["templates"]
+    return next(item for item in templates if item["name"] == step)
+
+
+def _container(subject: Subject) -> dict[str, Any]:
+    context = step_template(subject, "plan")["container"]["securityContext"]
+    return {
+        "command": list(_COMMAND),
+        "resources": copy.deepcopy(_RESOURCES),
+        "securityContext": copy.deepcopy(context),
+    }
+
+
+def _expected_template(subject: Subject) -> Mapping[str, Any]:
+    spec: Mapping[str, Any] = subject.expected_of("WorkflowTemplate")[0]["spec"]
+    return spec

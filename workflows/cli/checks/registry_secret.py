@@ -1,0 +1,97 @@
+"""The secrets that a run mounts: the registry's login, and the Hub's token."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+
+from steps.common.errors import PermanentError
+from steps.common.registry_login import check_config, registries_of
+from workflows.cli.checks.api import Object
+from workflows.cli.checks.finding import Finding, info, ok, problem, warning
+from workflows.cli.checks.subject import Subject
+
+_TYPE = "kubernetes.io/dockerconfigjson"
+_KEY = ".dockerconfigjson"
+
+
+def push_secret(subject: Subject) -> Iterator[Finding]:
+    """Whether the secret for the output image is there, and has a login for its registry."""
+    needs = subject.needs
+    if needs.workspace is not None and needs.image is None:
+        yield info("the workspace's output is no registry's image, so no login is needed")
+        return
+    name = needs.push_secret
+    registry = needs.image.registry if needs.image else None
+    found = subject.api.get(subject.path("secrets", name))
+    if found is None:
+        say = problem if needs.push_secret_is_named else warning
+        yield say(
+            f"secret {name} is not in namespace {subject.namespace}; push needs a login"
+            f"{f' for {registry}' if registry else ''}",
+            "make it",
+            _create(subject, registry),
+        )
+        return
+    if found.get("type") != _TYPE:
+        yield problem(
+            f"secret {name} is of type {found.get('type')}, not {_TYPE}",
+            "delete it, and make it again",
+            _create(subject, registry),
+        )
+        return
+    yield _login(subject, found, registry)
+
+
+def model_secret(subject: Subject) -> Iterator[Finding]:
+    """Whether the secret that a workspace names for gated weights has the Hub's token."""
+    name = subject.needs.model_secret
+    if name is None:
+        return
+    found = subject.api.get(subject.path("secrets", name))
+    command = f"kubectl -n {subject.namespace} create secret generic {name} --from-file=HF_TOKEN"
+    if found is None:
+        yield problem(
+            f"secret {name} for the weights is not in namespace {subject.namespace}",
+            "make it, with the Hub's token in the file HF_TOKEN",
+            command,
+        )
+    elif not (found.get("data") or {}).get("HF_TOKEN"):
+        yield problem(
+            f"secret {name} for the weights has no key HF_TOKEN",
+            "delete it, and make it again, with the Hub's token in the file HF_TOKEN",
+            command,
+        )
+    else:
+        yield ok(f"secret {name} has the key HF_TOKEN")
+
+
+def _login(subject: Subject, secret: Object, registry: str | None) -> Finding:
+    where = f"secret {secret['metadata']['name']}"
+    try:
+        text = base64.b64decode((secret.get("data") or {}).get(_KEY, ""), validate=True)
+        logins = registries_of(text, where)
+        for wanted in [registry] if registry else logins:
+            # The push step's image has no credential helpers.
+            check_config(text, wanted, where, find_program=lambda program: None)
+    except (PermanentError, binascii.Error) as error:
+        said = error if isinstance(error, PermanentError) else f"{where}: its {_KEY} is not base64"
+        return problem(
+            str(said), "delete the secret, and make it again", _create(subject, registry)
+        )
+    if not logins and not registry:
+        return problem(
+            f"{where} has no login in it",
+            "delete it, and make it again",
+            _create(subject, registry),
+        )
+    return ok(f"{where} has a login for {registry or ', '.join(logins)}")
+
+
+def _create(subject: Subject, registry: str | None) -> str:
+    return (
+        f"kubectl -n {subject.namespace} create secret docker-registry "
+        f"{subject.needs.push_secret} --docker-server={registry or 'REGISTRY'} "
+        "--docker-username=USER --docker-password=PASSWORD"
+    )

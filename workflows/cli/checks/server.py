@@ -1,0 +1,66 @@
+"""The API server, the person's login, and the namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from workflows.cli.checks.api import Refused
+from workflows.cli.checks.finding import Finding, ok, problem, warning
+from workflows.cli.checks.subject import Subject
+
+_ENFORCE = "pod-security.kubernetes.io/enforce"
+_REVIEWS = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+
+
+def server(subject: Subject) -> Iterator[Finding]:
+    """Whether the API server answers, and knows the person."""
+    version = (subject.api.get("/version") or {}).get("gitVersion", "of unknown version")
+    try:
+        user = _user(subject)
+    except Refused as error:
+        if error.status != 401:
+            raise
+        yield problem(
+            f"{subject.api.host} does not accept the kubeconfig's login: {error}",
+            "log in again, as your cluster's provider says",
+        )
+        return
+    yield ok(f"Kubernetes {version} answers at {subject.api.host}{f' to {user}' if user else ''}")
+
+
+def _user(subject: Subject) -> str:
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    try:
+        answer = subject.api.create(_REVIEWS, review)
+    except Refused as error:
+        if error.status == 404:
+            # Kubernetes before 1.28.
+            return ""
+        raise
+    return str(answer["status"]["userInfo"].get("username", ""))
+
+
+def namespace(subject: Subject) -> Iterator[Finding]:
+    """Whether the namespace is there, and which Pod Security Standard it holds pods to."""
+    name = subject.namespace
+    found = subject.api.get(f"/api/v1/namespaces/{name}")
+    if found is None:
+        yield problem(
+            f"namespace {name} is not there; what is in it was not looked at",
+            "make it, with what runs need",
+            f"argotune install --namespace {name} --create-namespace",
+        )
+        return
+    if found["metadata"].get("deletionTimestamp"):
+        yield problem(f"namespace {name} is being deleted", "wait for its end, or name another")
+        return
+    enforced = (found["metadata"].get("labels") or {}).get(_ENFORCE)
+    if enforced == "restricted":
+        yield ok(f"namespace {name} enforces the Pod Security Standard restricted")
+        return
+    standard = f"only {enforced}" if enforced else "no Pod Security Standard"
+    yield warning(
+        f"namespace {name} enforces {standard}, and argotune's pods keep to restricted",
+        "hold all other pods there to it too",
+        f"kubectl label namespace {name} {_ENFORCE}=restricted --overwrite",
+    )

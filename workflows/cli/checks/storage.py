@@ -1,0 +1,204 @@
+"""The run's volume and the claim that keeps the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from workflows.cli.checks.api import MissingRight, Object
+from workflows.cli.checks.finding import Finding, info, ok, problem, unknown, warning
+from workflows.cli.checks.storage_classes import DISKS, is_shared
+from workflows.cli.checks.subject import Needs, Subject
+
+_DEFAULT = "storageclass.kubernetes.io/is-default-class"
+_LATE = "WaitForFirstConsumer"
+_ZONE = "topology.kubernetes.io/zone"
+
+
+def run_volume(subject: Subject) -> Iterator[Finding]:
+    """Whether the volume of a run can be made, and on the side of its pods."""
+    classes = _classes(subject)
+    wanted = subject.needs.storage_class or _class_of_template(subject)
+    names = ", ".join(sorted(item["metadata"]["name"] for item in classes)) or "none"
+    found = _pick(classes, wanted)
+    if found is None:
+        yield _no_class(wanted, names)
+        return
+    name, provisioner = found["metadata"]["name"], str(found["provisioner"])
+    shown = f"storage class {name}{'' if wanted else ', the default,'} ({provisioner})"
+    late = found.get("volumeBindingMode") == _LATE
+    if not late and provisioner in DISKS and len(_zones(subject)) > 1:
+        yield warning(
+            f"{shown} makes a run's disk at once, in any of the zones {', '.join(_zones(subject))},"
+            " and a GPU node of another zone cannot take it",
+            f"install with a class whose volumeBindingMode is {_LATE}: --storage-class NAME",
+        )
+        return
+    yield ok(f"{shown} makes the volume of a run {'with its first pod' if late else 'at once'}")
+
+
+def models_claim(subject: Subject) -> Iterator[Finding]:
+    """Whether the claim for the weights is there, bound, and writable from many nodes."""
+    name = subject.needs.models_claim
+    claim = subject.api.get(subject.path("persistentvolumeclaims", name))
+    if claim is None:
+        yield _no_claim(subject, name)
+        return
+    phase = (claim.get("status") or {}).get("phase", "Pending")
+    modes = claim["spec"].get("accessModes") or []
+    if "ReadWriteMany" not in modes and _is_one_node(subject):
+        yield info(f"claim {name} is {' and '.join(modes)}, enough for a cluster of one node")
+    elif "ReadWriteMany" not in modes:
+        yield problem(
+            f"claim {name} is {' and '.join(modes)}, not ReadWriteMany: pods on two nodes wait "
+            "for it for ever",
+            "make it again with a class that can, after the weights in it are no longer needed",
+            _again(subject),
+        )
+    elif phase == "Bound":
+        size = (claim["status"].get("capacity") or {}).get("storage", "unknown size")
+        yield ok(f"claim {name} is bound, ReadWriteMany, {size}")
+    elif phase == "Pending":
+        yield _pending(subject, claim)
+    else:
+        yield problem(
+            f"claim {name} is {phase}: its volume is gone",
+            "make it again; the weights are fetched anew",
+            f"{_delete(subject)}; {subject.install_command()}",
+        )
+
+
+def _no_class(wanted: str | None, names: str) -> Finding:
+    if wanted:
+        return problem(
+            f"storage class {wanted} of the run's volume is not there; there are: {names}",
+            "name one of them: argotune install --storage-class NAME",
+        )
+    return problem(
+        f"the cluster has no default storage class; there are: {names}",
+        "name one with `argotune install --storage-class NAME`, or make one the default",
+        f"kubectl annotate storageclass NAME {_DEFAULT}=true",
+    )
+
+
+def _no_claim(subject: Subject, name: str) -> Finding:
+    if name != Needs().models_claim:
+        return problem(
+            f"claim {name} for the weights, which the workspace names, is not there",
+            "make it, ReadWriteMany and large enough for the weights",
+        )
+    classes = _classes(subject)
+    shared = sorted(item["metadata"]["name"] for item in classes if is_shared(item["provisioner"]))
+    default = _pick(classes, None)
+    if shared:
+        return problem(
+            f"claim {name} for the weights is not there; class {', '.join(shared)} can be "
+            "ReadWriteMany, as it must be",
+            "install it",
+            subject.install_command(f"--models-storage-class {shared[0]}"),
+        )
+    if default is None or is_shared(default["provisioner"]) is False:
+        return problem(
+            f"claim {name} for the weights is not there, and no storage class is known to give "
+            "ReadWriteMany, as it must be",
+            "bring one, such as Azure Files, EFS, Filestore, CephFS or NFS, and install with it",
+            subject.install_command("--models-storage-class CLASS"),
+        )
+    return problem(
+        f"claim {name} for the weights is not there; whether class {default['metadata']['name']} "
+        f"({default['provisioner']}) can be ReadWriteMany is not known",
+        "install it, and look here again",
+        subject.install_command(),
+    )
+
+
+def _again(subject: Subject) -> str:
+    classes = _classes(subject)
+    shared = (item["metadata"]["name"] for item in classes if is_shared(item["provisioner"]))
+    flag = f"--models-storage-class {min(shared, default='CLASS')}"
+    return f"{_delete(subject)}; {subject.install_command(flag)}"
+
+
+def _delete(subject: Subject) -> str:
+    claim = subject.needs.models_claim
+    return f"kubectl -n {subject.namespace} delete persistentvolumeclaim {claim}"
+
+
+def _pending(subject: Subject, claim: Object) -> Finding:
+    name, class_name = claim["metadata"]["name"], claim["spec"].get("storageClassName")
+    said = _warnings(subject, name)
+    if said:
+        return problem(
+            f"claim {name} is not bound: {said[-1]}",
+            "correct what it says, or choose another class with --models-storage-class",
+            f"kubectl -n {subject.namespace} describe persistentvolumeclaim {name}",
+        )
+    chosen = _pick(_classes(subject), class_name) if class_name else None
+    if chosen is not None and chosen.get("volumeBindingMode") == _LATE:
+        if is_shared(chosen["provisioner"]) is False:
+            return problem(
+                f"claim {name} waits for its first pod, and {chosen['provisioner']} of class "
+                f"{class_name} cannot be ReadWriteMany",
+                "choose another class",
+                _again(subject),
+            )
+        return info(f"claim {name} waits for its first pod, as class {class_name} has it")
+    if not class_name:
+        return problem(
+            f"claim {name} is not bound: it names no storage class and the cluster has no default",
+            "choose one with --models-storage-class",
+        )
+    return unknown(
+        f"claim {name} is not bound yet, and no event says why",
+        "look again in a minute",
+        f"kubectl -n {subject.namespace} describe persistentvolumeclaim {name}",
+    )
+
+
+def _warnings(subject: Subject, name: str) -> list[str]:
+    """What the events warn of about the claim, oldest first."""
+    fields = f"involvedObject.kind=PersistentVolumeClaim,involvedObject.name={name},type=Warning"
+    try:
+        events = subject.api.list(subject.path("events"), fieldSelector=fields)
+    except MissingRight:
+        return []
+    events.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+    return [" ".join(str(event.get("message")).split()) for event in events]
+
+
+def _classes(subject: Subject) -> list[Object]:
+    return subject.api.list("/apis/storage.k8s.io/v1/storageclasses")
+
+
+def _pick(classes: Sequence[Object], name: str | None) -> Object | None:
+    """The class of that name, or the default; of several defaults Kubernetes takes the newest."""
+    if name:
+        return next((item for item in classes if item["metadata"]["name"] == name), None)
+    defaults = [
+        item
+        for item in classes
+        if (item["metadata"].get("annotations") or {}).get(_DEFAULT) == "true"
+    ]
+    return max(defaults, key=lambda item: item["metadata"]["creationTimestamp"], default=None)
+
+
+def _class_of_template(subject: Subject) -> str | None:
+    template = subject.template if subject.has_argo else None
+    claims = (template or {"spec": {}})["spec"].get("volumeClaimTemplates") or []
+    found = claims[0]["spec"].get("storageClassName") if claims else None
+    return None if found is None else str(found)
+
+
+def _is_one_node(subject: Subject) -> bool:
+    try:
+        return len(subject.nodes) == 1
+    except MissingRight:
+        return False
+
+
+def _zones(subject: Subject) -> list[str]:
+    try:
+        nodes = subject.nodes
+    except MissingRight:
+        return []
+    labels = (node["metadata"].get("labels") or {} for node in nodes)
+    return sorted({found[_ZONE] for found in labels if _ZONE in found})

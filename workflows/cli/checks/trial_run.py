@@ -1,0 +1,109 @@
+"""A trial run: a Workflow of one pod that ends at once. It goes the whole way of a run's pod:
+the controller, the namespace's policies, Argo's executor, the account's token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from workflows.cli.checks.api import MissingRight, Object, Refused
+from workflows.cli.checks.choices import Pull
+from workflows.cli.checks.finding import Finding, info, ok, problem
+from workflows.cli.checks.images import REFUSED, image_of
+from workflows.cli.checks.pods import step_template, trial_workflow
+from workflows.cli.checks.subject import ARGO, Subject
+
+_TIMEOUT_SECONDS = 120.0
+_TAKEN_SECONDS = 30.0
+"""By then a controller that sees the namespace has begun."""
+_POLL_SECONDS = 1.0
+_ENDED = ("Succeeded", "Failed", "Error")
+
+
+def trial_run(subject: Subject) -> Iterator[Finding]:
+    """Runs it, tells what became of it, and deletes it whatever happens."""
+    if subject.pull is Pull.NONE or not subject.has_argo:
+        return
+    image = _image(subject)
+    workflow = trial_workflow(subject, image)
+    try:
+        made = subject.api.create(subject.path("workflows", api=ARGO), workflow)
+    except Refused as error:
+        yield problem(
+            f"the cluster refuses a trial run: {error}",
+            "let the namespace's policies and quotas permit Workflows",
+        )
+        return
+    path = subject.path("workflows", made["metadata"]["name"], api=ARGO)
+    start = subject.clock.now()
+    try:
+        last = _wait(subject, path, made)
+    finally:
+        subject.api.delete(path)
+    yield _judged(last, subject.clock.now() - start, image)
+
+
+def _image(subject: Subject) -> str | None:
+    """The image of the trial's pod; None where nothing is installed to run one with."""
+    account = step_template(subject, "plan")["serviceAccountName"]
+    try:
+        if subject.api.get(subject.path("serviceaccounts", account)) is None:
+            return None
+    except MissingRight:
+        # Then a run would not see it either way; the trial tells.
+        pass
+    return image_of(subject, "plan")
+
+
+def _wait(subject: Subject, path: str, workflow: Object) -> Object:
+    """The Workflow when it has ended, or when there is no more to wait for."""
+    start = subject.clock.now()
+    while True:
+        workflow = subject.api.get(path) or workflow
+        phase = _status(workflow).get("phase")
+        waited = subject.clock.now() - start
+        if phase in _ENDED or waited >= _TIMEOUT_SECONDS:
+            return workflow
+        if not phase and waited >= _TAKEN_SECONDS:
+            return workflow
+        if _message(workflow).startswith(REFUSED):
+            return workflow
+        subject.clock.sleep(_POLL_SECONDS)
+
+
+def _judged(workflow: Object, seconds: float, image: str | None) -> Finding:
+    phase, message = _status(workflow).get("phase"), _message(workflow)
+    if phase == "Succeeded" and image is None:
+        return info(
+            f"the controller takes Workflows of this namespace (a trial without a pod ended after "
+            f"{seconds:.0f} s)",
+            "install, and let `argotune doctor` try one with a pod",
+        )
+    if phase == "Succeeded":
+        return ok(f"a trial run of one pod ended well after {seconds:.0f} s")
+    if not phase:
+        return problem(
+            f"no controller took a trial run in {seconds:.0f} s",
+            "see whether Argo's controller runs, and whether it watches this namespace",
+        )
+    if phase in _ENDED:
+        return problem(
+            f"a trial run ended as {phase}: {message or 'no reason given'}",
+            "mend what it says; every run would end so",
+        )
+    return problem(
+        f"a trial run is still {phase} after {seconds:.0f} s{f': {message}' if message else ''}",
+        "mend what it says; every run would wait so",
+    )
+
+
+def _status(workflow: Object) -> Object:
+    found: Object = workflow.get("status") or {}
+    return found
+
+
+def _message(workflow: Object) -> str:
+    """The node's message, which says more than the Workflow's."""
+    status = _status(workflow)
+    nodes = (status.get("nodes") or {}).values()
+    said = [node["message"] for node in nodes if node.get("message")]
+    return " ".join(str((said or [status.get("message") or ""])[0]).split())

@@ -1,0 +1,57 @@
+"""The workspace file: read as `submit` reads it, and what the checks want to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from steps.common.nodes.provider import NodeRequest
+from steps.common.oci import ImageReference, parse_reference
+from workflows.cli.checks.finding import Finding, ok, problem
+from workflows.cli.checks.subject import Needs, Subject
+from workflows.cli.workspaces import Planned
+
+
+def file(subject: Subject) -> Iterator[Finding]:
+    """What has to be filled in before the file can be submitted."""
+    needs = subject.needs
+    if needs.workspace is None:
+        return
+    for text in needs.problems:
+        yield problem(f"workspace {needs.workspace}: {text}", "correct the file")
+    if not needs.problems:
+        yield ok(f"workspace {needs.workspace} can be submitted")
+
+
+def needs_of(planned: Planned, push_secret: str | None) -> Needs:
+    """What this workspace needs; the secret's name is the flag's in its place."""
+    workspace, options = planned.workspace, planned.workspace.options
+    named = push_secret or workspace.push_secret
+    defaults = Needs()
+    return Needs(
+        workspace=workspace.name,
+        image=_image(workspace.output_image),
+        push_secret=named or defaults.push_secret,
+        push_secret_is_named=named is not None,
+        model_secret=workspace.model_access_secret,
+        models_claim=options.model_cache_claim or defaults.models_claim,
+        storage_class=options.storage_class,
+        provider=options.provider or defaults.provider,
+        node=NodeRequest(
+            run="",
+            gpus=planned.plan.hardware.gpus,
+            gpu_memory_gb=planned.plan.memory.total_gb,
+            instance_types=(workspace.instance_type,) if workspace.instance_type else (),
+            labels=workspace.label_selector,
+            timeout_seconds=0.0,
+        ),
+        problems=workspace.problems_before_submit,
+    )
+
+
+def _image(text: str) -> ImageReference | None:
+    try:
+        reference = parse_reference(text)
+    except ValueError:
+        # A placeholder; `file` tells of it.
+        return None
+    return reference if isinstance(reference, ImageReference) else None
