@@ -1,5 +1,14 @@
 from steps.common.main import main
+from steps.common.progress import Progress
 from steps.tune.params import Params, Result
-from steps.tune.run import run
 
-main(Params, Result, run)
+
+def _run(params: Params, /, *, progress: Progress) -> Result:
+    # torch and what it brings take half a GiB and seconds to import: within the step, so that a
+    # container too small even for that says so.
+    from steps.tune.run import run
+
+    return run(params, progress=progress)
+
+
+main(Params, Result, _run)

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
+import signal
 import ssl
 import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -267,3 +273,51 @@ def _self_signed(directory: Path, name: str = "tls") -> tuple[Path, ssl.SSLConte
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     return certificate, context
+
+
+@needs_skopeo
+def test_a_push_that_is_killed_leaves_no_tag(work_dir: Path) -> None:
+    """The tag is what goes last; blobs without one are what the next try finds."""
+    with serving(login=True) as registry:
+        # The layer's upload never gets an answer, so the kill comes in the middle of it.
+        registry.faults = [Fault("PATCH", "/blobs/uploads/", hold_seconds=30.0)]
+        process = _push_as_a_process(work_dir, registry)
+        _wait_for(lambda: bool(registry.uploads), process)
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait(10) == -signal.SIGKILL
+        assert registry.manifests == {}
+        registry.faults = []
+        result = push(work_dir, registry)
+        assert set(registry.manifests) == {("team/phi", "1"), ("team/phi", result.digest)}
+
+
+def _wait_for(
+    happened: Callable[[], bool], process: subprocess.Popen[bytes], *, seconds: float = 30.0
+) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            pytest.fail(f"the process ended with {process.wait(0.02)}")
+
+
+def _push_as_a_process(work_dir: Path, registry: Registry) -> subprocess.Popen[bytes]:
+    (work_dir / "config.json").write_text(docker_config(registry.host))
+    values = {
+        "work-dir": work_dir,
+        "plan-file": work_dir / "plan.yaml",
+        "auth-file": work_dir / "config.json",
+        "image": f"{registry.host}/team/phi:1",
+        "dataset-digest": "sha256:" + "a" * 64,
+        "base-loss": 3.25,
+        "tuned-loss": 1.5,
+        "created": "2026-01-01T00:00:00Z",
+    }
+    flags = [f"--{name}={value}" for name, value in values.items()]
+    # A session of its own: the kill reaches skopeo too, as the end of a container does.
+    return subprocess.Popen(
+        [sys.executable, "-m", "steps.push", *flags],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )

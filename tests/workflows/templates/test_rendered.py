@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from hera.workflows import models
 
 from tests.workflows.templates.references import undefined_references
 from tests.workflows.templates.schema import unknown_fields
+from workflows.engine.expr import evaluate_bool
+from workflows.engine.model import Node, NodeType, Phase
+from workflows.engine.retry import retry_scope
 from workflows.templates import finetune
 from workflows.templates.golden import RENDERED_DIR, golden
 
@@ -143,19 +148,50 @@ def test_outputs_have_defaults_for_steps_that_were_left_out(template: dict[str, 
     assert [item["name"] for item in outputs if "default" not in item["valueFrom"]] == []
 
 
-def test_only_steps_that_run_one_after_the_other_share_the_read_write_once_volume() -> None:
+def mounts(template: dict[str, Any], volume: str) -> bool:
+    return any(mount["name"] == volume for mount in template["container"]["volumeMounts"])
+
+
+def may_run_together(dag: dict[str, Any], first: str, second: str) -> bool:
+    """Whether neither task waits for the other, be it over several tasks between."""
+    waits_for = {
+        task["name"]: set(re.findall(r"[a-z-]+", task.get("depends", ""))) for task in dag["tasks"]
+    }
+
+    def waits(task: str, other: str) -> bool:
+        return any(before == other or waits(before, other) for before in waits_for[task])
+
+    return not waits(first, second) and not waits(second, first)
+
+
+def test_no_two_pods_that_may_run_together_mount_the_read_write_once_volume() -> None:
+    """Two of them on two nodes would wait for one disk for ever. A retry begins when the pod
+    before it has ended, and the exit handler when all tasks have."""
     spec = load(RENDERED_DIR / "finetune.yaml")["spec"]
-    assert spec["volumeClaimTemplates"][0]["spec"]["accessModes"] == ["ReadWriteOnce"]
-    dag = next(template["dag"] for template in spec["templates"] if "dag" in template)
-    depends = {task["name"]: task.get("depends", "") for task in dag["tasks"]}
-    mounting = [
-        template["name"]
-        for template in CONTAINERS
-        if any(mount["name"] == "work" for mount in template["container"]["volumeMounts"])
+    claims = spec["volumeClaimTemplates"]
+    modes = {claim["metadata"]["name"]: claim["spec"]["accessModes"] for claim in claims}
+    assert modes == {"work": ["ReadWriteOnce"]}
+    dags = [template for template in spec["templates"] if "dag" in template]
+    assert [dag["name"] for dag in dags] == [spec["entrypoint"]]
+    # A loop would run one task as several pods.
+    loops = {"withItems", "withParam", "withSequence", "onExit", "hooks"}
+    assert [task["name"] for task in dags[0]["dag"]["tasks"] if loops & task.keys()] == []
+    mounting = [template["name"] for template in CONTAINERS if mounts(template, "work")]
+    assert len(mounting) > 1
+    assert spec["onExit"] not in mounting
+    together = [
+        pair
+        for pair in itertools.combinations(mounting, 2)
+        if may_run_together(dags[0]["dag"], *pair)
     ]
-    assert mounting == ["plan", "dataset", "model", "tune", "push", "deploy"]
-    for before, after in itertools.pairwise(mounting):
-        assert before in depends[after]
+    assert together == []
+
+
+def test_the_steps_beside_each_other_are_seen_as_such() -> None:
+    dag = {"tasks": [{"name": "a"}, {"name": "b", "depends": "a"}, {"name": "c", "depends": "a"}]}
+    assert may_run_together(dag, "b", "c")
+    dag["tasks"].append({"name": "d", "depends": "b && c"})
+    assert not may_run_together(dag, "a", "d")
 
 
 def flags_of(step: str) -> list[str]:
@@ -188,3 +224,122 @@ def test_secrets_may_be_missing(name: str) -> None:
     spec = load(RENDERED_DIR / "finetune.yaml")["spec"]
     volume = next(volume for volume in spec["volumes"] if volume["name"] == name)
     assert volume["secret"]["optional"] is True
+
+
+def retry_expression() -> str:
+    expressions = {template["retryStrategy"]["expression"] for template in CONTAINERS}
+    assert len(expressions) == 1
+    return str(expressions.pop())
+
+
+def is_retried(message: str, *, phase: Phase = Phase.FAILED, exit_code: int | None = None) -> bool:
+    node = Node(id="x", name="x", display_name="x", type=NodeType.POD, phase=phase, message=message)
+    if exit_code is not None:
+        node.outputs = {"exitCode": str(exit_code)}
+    return evaluate_bool(retry_expression(), retry_scope([node]).environment())
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Pod was terminated in response to imminent node shutdown.",
+        "Pod was rejected: Pod was rejected as the node is shutting down.",
+        "Pod was rejected: Node didn't have enough resource: nvidia.com/gpu, requested: 1, used: 1,"
+        " capacity: 1",
+        "Pod was rejected: Allocate failed due to no healthy devices present; cannot allocate"
+        " unhealthy devices nvidia.com/gpu, which is unexpected",
+        "Pod Node didn't have enough resource: nvidia.com/gpu, requested: 1, used: 1, capacity: 1",
+        "Pod Allocate failed due to requested number of devices unavailable, which is unexpected",
+        "The node was low on resource: memory. Threshold quantity: 100Mi, available: 80Mi. ",
+        "The node had condition: [DiskPressure]. ",
+        "Preempted in order to admit critical pod",
+        "pod failed: neither main nor wait container completed successfully",
+        "can't find failed message for pod a namespace b",
+    ],
+)
+def test_a_pod_that_its_node_took_down_is_tried_again(message: str) -> None:
+    assert is_retried(message)
+
+
+@pytest.mark.parametrize(
+    ("message", "exit_code"),
+    [
+        ("main: Error (exit code 3): error: the dataset has no rows", 3),
+        ("main: Error (exit code 3): error: Pod was rejected: Evicted, Preempted", 3),
+        ("main: OOMKilled (exit code 137): host memory: 16.0 GiB used of 16.0 GiB", 137),
+        ("Pod was active on the node longer than the specified deadline", None),
+        ('Usage of EmptyDir volume "outputs" exceeds the limit "16Mi". ', None),
+        ("Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ", None),
+    ],
+)
+def test_a_pods_own_fault_is_not_tried_again(message: str, exit_code: int | None) -> None:
+    assert not is_retried(message, exit_code=exit_code)
+
+
+def test_a_lost_pod_and_a_transient_error_are_tried_again() -> None:
+    assert is_retried("pod deleted", phase=Phase.ERROR)
+    assert is_retried("main: Error (exit code 75): error: 503", exit_code=75)
+
+
+def patch_of(step: str) -> dict[str, Any]:
+    template = next(template for template in CONTAINERS if template["name"] == step)
+    tags = {"node-selector": "{}", "gpus": "1", "tune-cpu": "2", "tune-memory": "16Gi"}
+    text = re.sub(r"\{\{[a-z.]+\.([a-z-]+)\}\}", lambda tag: tags[tag[1]], template["podSpecPatch"])
+    patch: dict[str, Any] = json.loads(text)
+    return patch
+
+
+def test_tuning_has_the_time_to_save_and_deploying_the_time_to_take_back() -> None:
+    assert patch_of("tune")["terminationGracePeriodSeconds"] == 110
+    assert patch_of("deploy") == {"terminationGracePeriodSeconds": 90}
+
+
+@pytest.mark.parametrize("step", ["provision", "tune"])
+def test_autoscalers_leave_the_nodes_of_the_costly_steps(step: str) -> None:
+    template = next(template for template in CONTAINERS if template["name"] == step)
+    assert template["metadata"]["annotations"] == {
+        "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+        "karpenter.sh/do-not-disrupt": "true",
+    }
+
+
+@pytest.mark.parametrize("template", CONTAINERS, ids=lambda template: template["name"])
+def test_pod_says_its_step_and_workspace(template: dict[str, Any]) -> None:
+    assert template["metadata"]["labels"] == {
+        "argotune.dev/step": template["name"],
+        "argotune.dev/workspace": "{{workflow.parameters.name}}",
+    }
+
+
+@pytest.mark.parametrize("template", CONTAINERS, ids=lambda template: template["name"])
+def test_pod_asks_for_cpu_and_memory(template: dict[str, Any]) -> None:
+    """So that the scheduler counts with it, and a namespace with a quota takes it."""
+    container = template["container"]
+    if template["name"] == "tune":
+        container = patch_of("tune")["containers"][0]
+    assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+
+
+@pytest.mark.parametrize("template", CONTAINERS, ids=lambda template: template["name"])
+def test_log_outlives_the_pod(template: dict[str, Any]) -> None:
+    outputs = {item["name"]: item["valueFrom"] for item in template["outputs"]["parameters"]}
+    assert outputs["log"] == {"path": "/argotune/outputs/log", "default": ""}
+    flags = template["container"]["args"]
+    assert "--termination-log=/dev/termination-log" in flags
+    assert ("--logs-dir=/argotune/work/logs" in flags) == mounts(template, "work")
+
+
+def test_only_tuning_has_a_memory_limit_and_names_the_parameter_that_sets_it() -> None:
+    naming = [
+        template["name"]
+        for template in CONTAINERS
+        if "--memory-parameter=tune-memory" in template["container"]["args"]
+    ]
+    assert naming == ["tune"]
+
+
+def test_run_is_named_by_what_it_makes() -> None:
+    annotations = load(RENDERED_DIR / "finetune.yaml")["spec"]["workflowMetadata"]["annotations"]
+    assert annotations["workflows.argoproj.io/title"] == (
+        "Fine-tune {{workflow.parameters.preset}} as {{workflow.parameters.name}}"
+    )
