@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from steps.common.errors import ParamsError
 from steps.common.nodes.cluster_id import ClusterId
+from steps.common.nodes.karpenter_node_class import NodeClass
 from steps.common.nodes.provider import CapacityType
 
 _CAPACITY_TYPES = ("spot", "regular")
@@ -132,20 +133,27 @@ class Params:
 
     def _cloud_problems(self) -> Iterator[str]:
         if self.provider == "aks":
-            yield from _cluster_id_problems(self.aks_cluster_id)
-            if self.gpus == 0:
-                yield "--gpus: 0 with provider aks, which makes GPU nodes; take provider existing"
-            if not self.instance_types():
-                yield "--instance-type: empty; provider aks needs a SKU, see `argotune plan`"
+            yield from _problem("--aks-cluster-id", ClusterId.parse, self.aks_cluster_id)
             if not self.disk_gib:
                 yield "--disk-gib: 0; provider aks needs the size of the OS disk, see plan's output"
+            if not self.instance_types():
+                yield "--instance-type: empty; provider aks needs a SKU, see `argotune plan`"
+        if self.provider == "karpenter" and self.karpenter_mode == "nodeclaim":
+            yield from _problem(
+                "--karpenter-node-class", NodeClass.parse, self.karpenter_node_class
+            )
+        if self.provider in ("aks", "karpenter") and self.gpus == 0:
+            yield (
+                f"--gpus: 0 with provider {self.provider}, which makes GPU nodes; take provider "
+                "existing"
+            )
 
 
-def _cluster_id_problems(cluster_id: str) -> Iterator[str]:
+def _problem(flag: str, parse: Callable[[str], object], text: str) -> Iterator[str]:
     try:
-        ClusterId.parse(cluster_id)
+        parse(text)
     except ValueError as error:
-        yield f"--aks-cluster-id: {error}"
+        yield f"{flag}: {error}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,16 +60,11 @@ class Phase:
         self._timeout_seconds = timeout_seconds
         self._start = waiting.clock.now()
 
-    def wait(
-        self, reason: str, seconds: float = LOOK_SECONDS, *, last_words: str | None = None
-    ) -> None:
-        """Sleep before the next look.
-
-        Raises PlacementRefused after the deadline, with the reason, or with `last_words` for what
-        is too long to be said at each look.
-        """
+    def wait(self, reason: str, seconds: float = LOOK_SECONDS) -> None:
+        """Sleep before the next look. Raises PlacementRefused after the deadline, with the
+        reason."""
         waited = self._waiting.clock.now() - self._start
         left = self._timeout_seconds - waited
         if left <= 0:
-            raise PlacementRefused(f"{self._what} after {waited:.0f} s: {last_words or reason}")
+            raise PlacementRefused(f"{self._what} after {waited:.0f} s: {reason}")
         self._waiting.sleep(reason, min(seconds, left))

@@ -43,7 +43,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         url = urlsplit(self.path)
         if _TOKEN.fullmatch(url.path):
-            self._answer(self._token())
+            refused = self._fault(self.cloud.token_faults)
+            answer = Answer(refused.status, refused.body) if refused else self._token()
+            self._answer(answer)
             return
         if found := _CONFIGURATION.fullmatch(url.path):
             self._answer(self._configuration(found["tenant"]))
@@ -51,7 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.cloud.lock:
             self.cloud.requests.append(f"{self.command} {self.path}")
             self.cloud.settle()
-            fault = self._fault()
+            fault = self._fault(self.cloud.faults)
             if fault is None:
                 self._answer(self._arm(url.path, url.query, body))
                 return
@@ -68,8 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: tests read `Cloud.requests`."""
 
-    def _fault(self) -> Fault | None:
-        for fault in self.cloud.faults:
+    def _fault(self, faults: list[Fault]) -> Fault | None:
+        for fault in faults:
             if fault.times and fault.method == self.command and re.search(fault.path, self.path):
                 fault.times -= 1
                 return fault

@@ -109,6 +109,8 @@ class Cloud:
     creations: list[Creation] = field(default_factory=list)
     """What becomes of the next pools; then they all come."""
     faults: list[Fault] = field(default_factory=list)
+    token_faults: list[Fault] = field(default_factory=list)
+    """Of the token endpoint."""
     usages: list[Json] = field(default_factory=list)
     skus: list[Json] = field(default_factory=list)
     delete_seconds: float = 60.0

@@ -162,10 +162,19 @@ def test_what_aks_needs_is_asked_for_at_once() -> None:
         Params(provider="aks", run="uid", gpus=0)
     assert caught.value.problems == [
         "--aks-cluster-id: empty; give what `az aks show --query id --output tsv` prints",
-        "--gpus: 0 with provider aks, which makes GPU nodes; take provider existing",
-        "--instance-type: empty; provider aks needs a SKU, see `argotune plan`",
         "--disk-gib: 0; provider aks needs the size of the OS disk, see plan's output",
+        "--instance-type: empty; provider aks needs a SKU, see `argotune plan`",
+        "--gpus: 0 with provider aks, which makes GPU nodes; take provider existing",
     ]
+
+
+def test_a_claim_of_karpenter_needs_a_node_class_and_a_node_pool_has_one() -> None:
+    with pytest.raises(ParamsError) as caught:
+        Params(provider="karpenter", run="uid", gpus=1, karpenter_node_class="default")
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "--karpenter-node-class"
+    ]
+    Params(provider="karpenter", run="uid", gpus=1, karpenter_mode="nodepool")
 
 
 @pytest.mark.parametrize("selector", ["app", "app=", "=x", "app!=x", "app==x", "a=b=c"])

@@ -1,7 +1,8 @@
 """What Azure says when something fails, in one shape: codes and texts, from the outer to the inner.
 
 Azure answers flat ({"code", "message"}) or wrapped ({"error": {...}}), nests the cause in
-`details`, and puts the JSON of one service into the message of another.
+`details`, and puts the JSON of one service into the message of another. Entra answers
+{"error", "error_description"}.
 """
 
 from __future__ import annotations
@@ -72,6 +73,10 @@ def _pairs(body: object, depth: int) -> Iterator[tuple[str, str]]:
 def _pairs_in_mapping(body: Mapping[str, Any], depth: int) -> Iterator[tuple[str, str]]:
     if isinstance(body.get("error"), Mapping):
         yield from _pairs(body["error"], depth + 1)
+        return
+    if isinstance(body.get("error"), str):
+        # Entra's way, which is OAuth's.
+        yield str(body["error"]), str(body.get("error_description") or "")
         return
     yield str(body.get("code") or ""), ""
     yield from _pairs_in_text(str(body.get("message") or ""), depth)
