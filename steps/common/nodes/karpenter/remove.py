@@ -90,10 +90,12 @@ class Removal:
         node = next((node for node in nodes if node["metadata"]["name"] == name), None)
         if node is None or claims.is_true(claim, "Drained"):
             return f"{text}: Karpenter takes it down"
-        pods = ", ".join(self._pods_on(node)) or "the end of the drain"
+        pods = ", ".join(self._pods_on(node))
+        if not pods:
+            return f"{text}: node {name} is being drained"
         forced = claims.forced_at(claim)
-        until = f", which are deleted at {forced}" if forced else ""
-        return f"{text}: node {name} is drained and waits for {pods}{until}"
+        until = f" (deleted at {forced} at the latest)" if forced else ""
+        return f"{text}: node {name} is being drained and waits for {pods}{until}"
 
     def _pods_on(self, node: Object) -> list[str]:
         """Pods that have to go before the machine; those of DaemonSets stay to the end."""

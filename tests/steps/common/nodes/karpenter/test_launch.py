@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def world() -> World:
     return World()
 
 
-def failure(world: World, kind: type[Exception], **changes: object) -> str:
+def failure(world: World, kind: type[Exception], **changes: Any) -> str:
     with pytest.raises(kind) as caught:
         world.provision(**changes)
     return str(caught.value)

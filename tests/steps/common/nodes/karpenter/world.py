@@ -21,7 +21,7 @@ RUN = "0f8fad5b-d9cb-469f-a165-70867728950e"
 NAME = "gpuc812e1ed"
 A100 = "Standard_NC24ads_A100_v4"
 
-Action = Callable[[], None]
+Action = Callable[[], object]
 
 
 class World:
@@ -143,7 +143,7 @@ class World:
         """Bring the node in a minute and a half."""
         self.after(1, lambda: self.take_up(claim))
         self.after(30, lambda: self.launch(claim))
-        self.after(90, lambda: self.register(claim) and None)
+        self.after(90, lambda: self.register(claim))
 
     def _created(self, cluster: Cluster, claim: Object) -> None:
         self.claims.append(claim)
