@@ -46,6 +46,12 @@ class Settings:
         mine = {name: value for name, value in vars(self).items() if value is not None}
         return dataclasses.replace(other, **mine)
 
+    @property
+    def says_of_models(self) -> bool:
+        """Whether any of these is about the model cache."""
+        about = (self.models_size, self.models_storage_class, self.models_access_mode)
+        return any(value is not None for value in about)
+
     def problems(self) -> list[str]:
         """Everything that is wrong, each with its flag."""
         return [

@@ -44,7 +44,10 @@ class Installer:
         there = self._namespace_is_there(create=create_namespace)
         settings = said.over(self._installed()) if there else said
         wanted = objects(settings, self.applied.cluster.namespace)
-        wanted = [item for item in wanted if self._is_to_be_applied(item, there=there)]
+        if not self.cluster_roles:
+            wanted = [item for item in wanted if item["kind"] not in CLUSTER_KINDS]
+        if there:
+            wanted = [item for item in wanted if self._is_to_be_applied(item, said)]
         outcomes = self._try(wanted, there=there)
         for item in wanted:
             outcome = outcomes[shown(item)]
@@ -82,21 +85,26 @@ class Installer:
         template, claim = [item if item and is_ours(item) else None for item in found]
         return installed_settings(template, claim)
 
-    def _is_to_be_applied(self, item: Object, *, there: bool) -> bool:
-        kind, name = item["kind"], item["metadata"]["name"]
-        if kind in CLUSTER_KINDS:
-            return self.cluster_roles
-        found = self.applied.find(kind, name) if there and kind in _USERS_KINDS else None
-        if found is None or self.force_conflicts:
+    def _is_to_be_applied(self, item: Object, said: Settings) -> bool:
+        if item["kind"] not in _USERS_KINDS:
             return True
-        if kind == "PersistentVolumeClaim" and not is_ours(found):
-            self._say(item, "unchanged, for it is not of argotune install")
-            return False
+        found = self.applied.find(item["kind"], item["metadata"]["name"])
+        reason = None if found is None else self._reason_to_keep(found, said)
+        if reason is not None:
+            self._say(item, f"unchanged{reason}")
+        return reason is None
+
+    def _reason_to_keep(self, found: Object, said: Settings) -> str | None:
+        """Why an object that a user may have made or changed stays; None where it does not."""
+        if found["kind"] == "PersistentVolumeClaim":
+            if not is_ours(found):
+                return ", for it is not of argotune install"
+            # A bound claim takes a larger size and nothing else.
+            return None if said.says_of_models else ""
         others = field_managers(found, "spec") - {MANAGER}
-        if kind == "CronWorkflow" and others:
-            self._say(item, f"unchanged, for {', '.join(sorted(others))} changed it")
-            return False
-        return True
+        if others and not self.force_conflicts:
+            return f", for {', '.join(sorted(others))} changed it"
+        return None
 
     def _try(self, wanted: list[Object], *, there: bool) -> dict[str, str]:
         """What an apply of each object would do."""

@@ -48,11 +48,12 @@ _USER_RULES = [
     rule("", ["configmaps"], ["get"]),
     rule("", ["pods", "events", "persistentvolumeclaims"], _READ),
     rule("", ["pods/log"], ["get"]),
-    # Services that a run deployed: to look at, to ask (`argotune chat`) and to take away.
+    # Services that a run deployed: to look at, to take away, and to ask (`argotune chat`).
     rule("", ["services"], [*_READ, "delete"]),
     rule("apps", ["deployments"], [*_READ, "delete"]),
     rule("networking.k8s.io", ["networkpolicies"], [*_READ, "delete"]),
-    rule("", ["services/proxy", "pods/portforward"], ["get", "create"]),
+    # `get` was enough for a WebSocket before Kubernetes 1.35.
+    rule("", ["pods/portforward"], ["get", "create"]),
 ]
 
 

@@ -305,7 +305,8 @@ def test_what_others_have_changed_is_not_overwritten_unasked(
 
 def test_a_schedule_that_somebody_filled_in_stays(argotune: Argotune, api: ApiServer) -> None:
     install(argotune)
-    api.put(f"{ARGO}/cronworkflows/retrain", {"spec": {"suspend": False}}, "kubectl-edit")
+    resumed = {"kind": "CronWorkflow", "spec": {"suspend": False}}
+    api.put(f"{ARGO}/cronworkflows/retrain", resumed, "kubectl-edit")
     answer = argotune("install")
     assert answer.code == 0
     assert outcomes(answer)["cronworkflow.argoproj.io/retrain"] == (
@@ -318,13 +319,28 @@ def test_a_schedule_that_somebody_filled_in_stays(argotune: Argotune, api: ApiSe
 
 def test_a_claim_of_somebody_else_is_used_as_it_is(argotune: Argotune, api: ApiServer) -> None:
     spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "5Gi"}}}
-    api.put(f"{CORE}/persistentvolumeclaims/argotune-models", {"spec": spec})
+    claim = {"kind": "PersistentVolumeClaim", "spec": spec}
+    api.put(f"{CORE}/persistentvolumeclaims/argotune-models", claim)
     answer = install(argotune, "--models-size", "9Gi")
     assert answer.code == 0
     assert outcomes(answer)["persistentvolumeclaim/argotune-models"] == (
         "unchanged, for it is not of argotune install"
     )
     assert api.named("persistentvolumeclaims/argotune-models")["spec"] == spec
+
+
+def test_a_claim_is_left_alone_until_it_is_spoken_of(argotune: Argotune, api: ApiServer) -> None:
+    install(argotune, "--models-size=1Gi")
+    api.requests.clear()
+    assert argotune("install", "--volume-size=2Gi").code == 0
+    claim = f"{CORE}/persistentvolumeclaims/argotune-models"
+    assert [request for request in api.requests if request == f"PATCH {claim}"] == []
+    answer = argotune("install", "--models-size=2Gi")
+    assert outcomes(answer)["persistentvolumeclaim/argotune-models"] == "configured"
+    assert api.objects[claim]["spec"] == {
+        "accessModes": ["ReadWriteMany"],
+        "resources": {"requests": {"storage": "2Gi"}},
+    }
 
 
 def test_what_an_older_version_installed_goes(argotune: Argotune, api: ApiServer) -> None:
