@@ -5,6 +5,7 @@ StepError
   PermanentError    exit 3   trying again gives the same; the user changes something else
   CapacityError     exit 4   no machine to be had; the next SKU or zone may do
   TransientError    exit 75  the template retries it with backoff
+  Interrupted       exit 75  the step was asked to stop
 
 Exit codes 64 and 65 belong to Argo's emissary, 137 and 143 to the kernel and the kubelet.
 """
@@ -49,5 +50,8 @@ class TransientError(StepError):
     exit_code = 75
 
 
-class Interrupted(TransientError):
-    """The step was asked to stop and kept its work; the next try goes on from there."""
+class Interrupted(StepError):
+    """The step was asked to stop and kept its work; the next try goes on from there. No
+    TransientError, although retried like one: what waits out those must not wait this out."""
+
+    exit_code = 75

@@ -7,7 +7,9 @@ import logging
 import re
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
+
+from steps.common.errors import Interrupted
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.,:/@+%()[]<>")
 _USER_IN_URL = re.compile(r"(https?://)[^\s/@\"']+@")
@@ -16,7 +18,7 @@ _QUERY_IN_URL = re.compile(r"(https?://[^\s?#\"'<>]+)[?#][^\s\"'<>]*")
 
 def set_up() -> None:
     """Send the steps' events to stderr; libraries speak from warnings on."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stderr(sys.stderr)
     handler.setFormatter(formatter("%H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.captureWarnings(True)
@@ -34,6 +36,16 @@ def redacted(text: str) -> str:
     """The text with the URLs in it shorn of users and queries, which may hold tokens. Our own
     events have none; a library's may."""
     return _QUERY_IN_URL.sub(r"\1", _USER_IN_URL.sub(r"\1", text))
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Does not swallow the order to stop: SIGTERM raises it wherever the process is, here too."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exception()
+        if isinstance(error, Interrupted):
+            raise error
+        super().handleError(record)
 
 
 class _Redacting(logging.Formatter):

@@ -107,7 +107,9 @@ class Cloud:
 
     now: Callable[[], float] = time.monotonic
     creations: list[Creation] = field(default_factory=list)
-    """What becomes of the next pools; then they all come."""
+    """What becomes of the next pools."""
+    creation: Creation = field(default_factory=Creation)
+    """What becomes of those after them."""
     faults: list[Fault] = field(default_factory=list)
     token_faults: list[Fault] = field(default_factory=list)
     """Of the token endpoint."""
@@ -162,7 +164,7 @@ class Cloud:
         busy = self._in_progress()
         if busy is not None:
             return busy
-        creation = self.creations.pop(0) if self.creations else Creation()
+        creation = self.creations.pop(0) if self.creations else self.creation
         full = {"id": path, "name": name, "type": f"{path.split('/providers/')[1]}", **body}
         pool = Pool(full, creation, until=self.now() + creation.seconds)
         self.pools[name] = pool

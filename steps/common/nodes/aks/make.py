@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from azure.mgmt.containerservice.models import AgentPool
 
 from steps.common import log
-from steps.common.errors import PermanentError, StepError
+from steps.common.errors import CapacityError, PermanentError, StepError, TransientError
 from steps.common.kube import Kube
 from steps.common.nodes.aks.arm import AlreadyThere, Arm, Operation
 from steps.common.nodes.aks.classify import refusal_of
@@ -174,7 +174,7 @@ class PoolMaker:
         log.event(_LOGGER, "give-up", pool=self.name, reason=reason)
         try:
             remove_pool(self.arm, self.name, self._removal(), run=self.request.run)
-        except StepError as error:
+        except (CapacityError, PermanentError, TransientError) as error:
             log.warn(_LOGGER, "left-to-release", pool=self.name, reason=error)
 
     def _busy(self) -> Phase:

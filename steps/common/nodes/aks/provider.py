@@ -10,7 +10,7 @@ from azure.mgmt.containerservice.models import AgentPool
 
 from steps.common import log
 from steps.common.clock import REAL_CLOCK, Clock
-from steps.common.errors import StepError, TransientError
+from steps.common.errors import PermanentError, TransientError
 from steps.common.kube import Kube
 from steps.common.nodes.aks.arm import Arm
 from steps.common.nodes.aks.make import PoolMaker
@@ -125,7 +125,7 @@ def _region(kube: Kube) -> str:
     """The region that the cluster's nodes are in."""
     try:
         nodes = kube.nodes(_REGION_LABEL)
-    except StepError as error:
+    except (PermanentError, TransientError) as error:
         log.warn(_LOGGER, "no-preflight", reason=error)
         return ""
     return next((str(node["metadata"]["labels"][_REGION_LABEL]) for node in nodes), "")

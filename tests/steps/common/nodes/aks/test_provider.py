@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.errors import CapacityError, PermanentError, TransientError
+from steps.common.errors import CapacityError, Interrupted, PermanentError, TransientError
 from steps.common.nodes.aks.pool import pool_name
 from steps.common.nodes.errors import PlacementRefused
 from steps.common.nodes.provider import RUN_LABEL, Node
@@ -450,3 +450,31 @@ def test_the_body_that_azure_gets_is_json_of_known_fields_only(azure: Azure) -> 
     azure.provision()
     text = json.dumps(azure.cloud.pools[POOL].body)
     assert "null" not in text
+
+
+@pytest.mark.parametrize("looks", range(1, 30, 2))
+def test_the_order_to_stop_is_never_waited_out_and_release_cleans_up(
+    azure: Azure, looks: int
+) -> None:
+    azure.gpus_after_seconds = 60.0
+    azure.cloud.creations = [Creation(seconds=30, error=ALLOCATION_FAILED)]
+    left = looks
+
+    def stop() -> None:
+        nonlocal left
+        azure.passes()
+        left -= 1
+        if left == 0:
+            raise Interrupted("stopped by SIGTERM")
+
+    azure.time.on_sleep = stop
+    try:
+        azure.provision(instance_types=(A100, H100))
+    except Interrupted:
+        assert left == 0
+    else:
+        assert left > 0
+    azure.time.on_sleep = azure.passes
+    azure.release()
+    assert azure.cloud.pools == {}
+    assert azure.cluster.nodes == []
