@@ -1,0 +1,339 @@
+"""Provider karpenter against a real API server with Karpenter's real definitions, from no GPU node
+to no GPU node, with the rights that its step has. What Karpenter does is tests/fakes/karpenter."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import config
+from kubernetes.client import ApiClient, Configuration
+
+from steps.common.clock import Clock
+from steps.common.errors import CapacityError, Interrupted, PermanentError
+from steps.common.kube import Kube
+from steps.common.nodes.karpenter.claim import claim_name
+from steps.common.nodes.karpenter.provider import KarpenterProvider
+from steps.common.nodes.provider import RUN_LABEL, Gone, Node, NodeRequest, Settings
+from steps.common.progress import Progress
+from tests.e2e.cluster import Object, run, wait_for
+from tests.fakes.karpenter.api import Api
+from tests.fakes.karpenter.controller import Karpenter, running
+from tests.fakes.karpenter.machines import Commands
+from tests.fakes.karpenter.scripts import SCRIPTS
+
+# The API server is asked by the official client, wherever it is.
+pytestmark = [pytest.mark.cluster, pytest.mark.enable_socket, pytest.mark.timeout(300)]
+
+NODE_CLASS = "karpenter.test/TestNodeClass/default"
+TYPE = "Standard_NC24ads_A100_v4"
+_FASTER = 5
+"""The provider's seconds are so much shorter, so that its looks are 2 s apart."""
+_RULES = """
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: {name}
+  labels: {{pod-security.kubernetes.io/enforce: restricted}}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{name: provision, namespace: {name}}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {{name: {name}}}
+rules:
+  - {{apiGroups: [""], resources: [nodes, pods], verbs: [list]}}
+  - {{apiGroups: [""], resources: [events], verbs: [list]}}
+  - apiGroups: [karpenter.sh]
+    resources: [nodeclaims]
+    verbs: [get, list, create, delete]
+  - {{apiGroups: [karpenter.sh], resources: [nodepools], verbs: [list]}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {{name: {name}}}
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {name}}}
+subjects: [{{kind: ServiceAccount, name: provision, namespace: {name}}}]
+"""
+_POD = """
+apiVersion: v1
+kind: Pod
+metadata:
+  name: tune
+  annotations: {{karpenter.sh/do-not-disrupt: "{keep}"}}
+spec:
+  terminationGracePeriodSeconds: 1
+  nodeSelector: {selector}
+  tolerations: {tolerations}
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 65534
+    seccompProfile: {{type: RuntimeDefault}}
+  containers:
+    - name: main
+      image: cluster.local/pause:1
+      resources: {{limits: {{nvidia.com/gpu: 1}}}}
+      securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}
+"""
+
+
+class Run:
+    """One run's provider and what is there of the run."""
+
+    def __init__(self, kube: Kube, namespace: str, api: Api) -> None:
+        self.uid = str(uuid.uuid4())
+        self.namespace = namespace
+        self.selector = f"{RUN_LABEL}={self.uid}"
+        self._kube = kube
+        self._api = api
+        self._on_sleep: Callable[[], None] = lambda: None
+
+    def karpenter(self, *scripts: str) -> AbstractContextManager[Karpenter]:
+        """Karpenter for this run's claims only."""
+        commands = Commands.of_environment()
+        assert commands is not None
+        chosen = [SCRIPTS[name] for name in scripts]
+        return running(Karpenter(self._api, chosen, commands, selector=self.selector))
+
+    def provision(self, on_sleep: Callable[[], None] = lambda: None, **changes: Any) -> Node:
+        values: dict[str, Any] = {
+            "run": self.uid,
+            "workflow": "karpenter-e2e",
+            "namespace": self.namespace,
+            "gpus": 1,
+            "instance_types": (TYPE,),
+            "timeout_seconds": 600.0,
+            "launch_timeout_seconds": 300.0,
+            "gpu_timeout_seconds": 150.0,
+            "prices_usd_per_hour": {TYPE: 3.673},
+        }
+        self._on_sleep = on_sleep
+        return self._provider().provision(NodeRequest(**values | changes), Progress())
+
+    def release(self) -> Sequence[Gone]:
+        return self._provider().release(self.uid, timeout_seconds=600.0, progress=Progress())
+
+    def claims(self) -> list[Object]:
+        return self._api.claims(self.selector)
+
+    def nodes(self) -> list[Object]:
+        command = ("kubectl", "get", "nodes", f"--selector={self.selector}", "-o", "json")
+        items: list[Object] = json.loads(run(*command))["items"]
+        return items
+
+    def kubectl(self, *arguments: str, text: str | None = None) -> str:
+        return run("kubectl", f"--namespace={self.namespace}", *arguments, text=text)
+
+    def start_pod(self, node: Node, *, keep: bool = False) -> None:
+        """Do what the tune step does with the node."""
+        manifest = _POD.format(
+            keep=str(keep).lower(),
+            selector=json.dumps(dict(node.selector)),
+            tolerations=json.dumps([dict(each) for each in node.tolerations]),
+        )
+        self.kubectl("apply", "-f", "-", text=manifest)
+        self.kubectl("wait", "--for=condition=Ready", "pod/tune", "--timeout=60s")
+
+    def nothing_is_left(self) -> bool:
+        return not (self.claims() or self.nodes())
+
+    def _provider(self) -> KarpenterProvider:
+        settings = Settings(karpenter_node_class=NODE_CLASS)
+        clock = Clock(now=lambda: time.monotonic() * _FASTER, sleep=self._sleep)
+        return KarpenterProvider(settings, lambda: self._kube, clock)
+
+    def _sleep(self, seconds: float) -> None:
+        time.sleep(seconds / _FASTER)
+        self._on_sleep()
+
+
+@pytest.fixture(scope="module")
+def account(kubeconfig: Path) -> Iterator[tuple[str, Kube]]:
+    """A namespace, and the client of a service account that has just what the step has."""
+    if Commands.of_environment() is None:
+        pytest.skip("needs FAKE_NODE_UP and FAKE_NODE_DOWN: see tests/fakes/karpenter/machines.py")
+    namespace = f"karp-e2e-{uuid.uuid4().hex[:6]}"
+    run("kubectl", "apply", "-f", "-", text=_RULES.format(name=namespace))
+    try:
+        with _client_of(namespace) as kube:
+            yield namespace, kube
+    finally:
+        run("kubectl", "delete", "clusterrole,clusterrolebinding", namespace)
+        run("kubectl", "delete", "namespace", namespace, "--wait=false")
+
+
+@contextmanager
+def _client_of(namespace: str) -> Iterator[Kube]:
+    token = run("kubectl", f"--namespace={namespace}", "create", "token", "provision").strip()
+    configuration = Configuration()
+    config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    configuration.cert_file = configuration.key_file = None
+    configuration.api_key = {"authorization": f"Bearer {token}"}
+    with ApiClient(configuration) as client:
+        yield Kube(client)
+
+
+@pytest.fixture
+def a_run(account: tuple[str, Kube]) -> Iterator[Run]:
+    namespace, kube = account
+    made = Run(kube, namespace, Api())
+    yield made
+    made.kubectl("delete", "pods", "--all", "--now")
+    assert made.nothing_is_left(), "something was left behind"
+
+
+def test_a_node_comes_the_pod_runs_there_and_the_node_goes(a_run: Run) -> None:
+    with a_run.karpenter("happy") as karpenter:
+        node = a_run.provision()
+        assert (node.name, node.selector) == (
+            f"karp-{claim_name(a_run.uid)}",
+            {RUN_LABEL: a_run.uid},
+        )
+        assert re.fullmatch(rf"{TYPE} regular \(\d+ s\): node {node.name}", str(node.tried[0]))
+        a_run.start_pod(node)
+        gone = a_run.release()
+        assert [each.what for each in gone] == [
+            f"NodeClaim {claim_name(a_run.uid)} ({TYPE} regular)"
+        ]
+        assert gone[0].cost_usd is not None
+        assert a_run.nothing_is_left()
+        assert a_run.release() == []
+    assert not karpenter.problems
+
+
+def test_without_capacity_the_next_alternative_is_asked_for(a_run: Run) -> None:
+    with a_run.karpenter("capacity", "happy"):
+        node = a_run.provision(capacity_types=("spot", "regular"))
+        assert node.tried[0].outcome == (
+            "InsufficientCapacityError: all requested instance types were unavailable during launch"
+        )
+        assert str(node.placement) == f"{TYPE} regular"
+        (claim,) = a_run.claims()
+        assert claim["metadata"]["labels"]["karpenter.sh/capacity-type"] == "on-demand"
+        a_run.release()
+
+
+def test_without_capacity_anywhere_nothing_is_left(a_run: Run) -> None:
+    with a_run.karpenter("capacity"), pytest.raises(CapacityError) as caught:
+        a_run.provision(timeout_seconds=100.0)
+    assert "InsufficientCapacityError: all requested" in str(caught.value)
+    assert a_run.nothing_is_left()
+
+
+def test_a_launch_that_is_stuck_ends_with_its_reason(a_run: Run) -> None:
+    with a_run.karpenter("stuck"):
+        with pytest.raises(CapacityError) as caught:
+            a_run.provision(launch_timeout_seconds=40.0)
+        assert str(caught.value).endswith(
+            "Karpenter launched no machine (launch-timeout-seconds) after 40 s: Launched: "
+            "LaunchFailed: creating instance failed, the cloud's API does not answer"
+        )
+        wait_for("end of the claim", a_run.nothing_is_left, seconds=30)
+
+
+def test_a_node_without_gpu_fails_for_good_and_goes(a_run: Run) -> None:
+    with a_run.karpenter("no-gpu"):
+        with pytest.raises(PermanentError) as caught:
+            a_run.provision(gpu_timeout_seconds=30.0)
+        assert "no device plugin (install NVIDIA's k8s-device-plugin" in str(caught.value)
+        wait_for("end of the node", a_run.nothing_is_left, seconds=60)
+
+
+def test_gpus_that_come_late_are_waited_for(a_run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "steps")
+    with a_run.karpenter("gpu-later"):
+        node = a_run.provision()
+        assert f"{node.name}: no nvidia.com/gpu: it has no GPU" in caplog.text
+        a_run.release()
+
+
+def test_a_drain_that_takes_long_says_what_it_waits_for(
+    a_run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "steps")
+    with a_run.karpenter("slow-drain"):
+        node = a_run.provision()
+        a_run.start_pod(node, keep=True)
+        end = threading.Timer(8, a_run.kubectl, ("delete", "pod", "tune", "--now"))
+        end.start()
+        a_run.release()
+        end.join()
+        assert (
+            f"node {node.name} is being drained and waits for {a_run.namespace}/tune (deleted"
+            in (caplog.text)
+        )
+        assert a_run.nothing_is_left()
+
+
+@pytest.mark.parametrize("script", ["slow-launch", "happy", "no-gpu"])
+def test_a_run_that_is_stopped_while_it_waits_leaves_nothing(a_run: Run, script: str) -> None:
+    """Before the launch, while the machine starts, and while its GPU is waited for."""
+
+    def stop() -> None:
+        (claim,) = a_run.claims()
+        is_launched = "providerID" in claim.get("status", {})
+        is_registered = "nodeName" in claim.get("status", {})
+        if {"slow-launch": True, "happy": is_launched, "no-gpu": is_registered}[script]:
+            raise Interrupted("asked to stop")
+
+    with a_run.karpenter(script):
+        with pytest.raises(Interrupted):
+            a_run.provision(on_sleep=stop)
+        assert a_run.claims()
+        (gone,) = a_run.release()
+        assert gone.what.startswith("NodeClaim ")
+        assert a_run.nothing_is_left()
+
+
+def test_a_provision_that_lost_its_pod_goes_on_with_the_claim(a_run: Run) -> None:
+    def stop() -> None:
+        raise Interrupted("asked to stop")
+
+    with a_run.karpenter("happy"):
+        with pytest.raises(Interrupted):
+            a_run.provision(on_sleep=stop)
+        (before,) = a_run.claims()
+        a_run.provision()
+        (after,) = a_run.claims()
+        assert before["metadata"]["uid"] == after["metadata"]["uid"]
+        a_run.release()
+
+
+def test_a_node_that_is_taken_back_can_be_asked_for_again(a_run: Run) -> None:
+    """What a run does whose spot node went while it tuned."""
+    with a_run.karpenter("happy"):
+        first = a_run.provision(capacity_types=("spot",))
+        a_run.start_pod(first)
+        (claim,) = a_run.claims()
+        run("kubectl", "delete", "node", first.name)
+        second = a_run.provision(capacity_types=("spot",))
+        (other,) = a_run.claims()
+        assert claim["metadata"]["uid"] != other["metadata"]["uid"]
+        assert second.selector == first.selector
+        a_run.release()
+
+
+def test_claims_whose_run_is_gone_are_collected(a_run: Run) -> None:
+    with a_run.karpenter("happy"):
+        a_run.provision()
+        provider = a_run._provider()
+
+        def is_alive(uid: str, namespace: str, workflow: str) -> bool:
+            return uid != a_run.uid
+
+        (stray,) = provider.collect(is_alive, dry_run=True)
+        assert not stray.gone
+        assert stray.reason == f"its run is over ({a_run.namespace}/karpenter-e2e)"
+        assert a_run.claims()
+        assert [each.gone for each in provider.collect(is_alive, dry_run=False)] == [True]
+        wait_for("end of the node", a_run.nothing_is_left, seconds=60)
