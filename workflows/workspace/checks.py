@@ -95,19 +95,44 @@ def _authority_problem(parts: SplitResult, *, allow_loopback: bool) -> str | Non
         return None if allow_loopback else "this machine; --allow-loopback permits it"
     if host in _METADATA_HOSTS:
         return "a cloud's metadata service; accepted are public hosts"
-    if host.endswith(_CLUSTER_SUFFIXES) or host == "kubernetes.default":
-        return "a name inside the cluster; accepted are public hosts"
+    if host.startswith("kubernetes.default"):
+        return "the cluster's API server; accepted are public hosts"
     return _address_problem(host, allow_loopback=allow_loopback)
 
 
 def _address_problem(host: str, *, allow_loopback: bool) -> str | None:
+    address = _address(host)
+    if address is None:
+        return None
+    if address.is_loopback:
+        return None if allow_loopback else "this machine; --allow-loopback permits it"
+    if address.is_link_local or address == _AZURE_PLATFORM or str(address) == "fd00:ec2::254":
+        return "a cloud's metadata service; accepted are public hosts"
+    if address.is_multicast or address.is_unspecified or address.is_reserved:
+        return "no address of a server; accepted are public hosts"
+    return None
+
+
+def internal_host(url: str) -> str | None:
+    """HOST or HOST:PORT of a URL that leads into a private network by its text; None for others.
+
+    The dataset step fetches from such a host only where the installation permits it.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".").lower()
+    address = _address(host)
+    if address is None:
+        internal = host.endswith(_CLUSTER_SUFFIXES)
+    else:
+        internal = not address.is_global and not address.is_loopback
+    if not internal:
+        return None
+    return host if parts.port is None else f"{host}:{parts.port}"
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return None
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    if mapped.is_loopback:
-        return None if allow_loopback else "this machine; --allow-loopback permits it"
-    if not mapped.is_global or mapped.is_multicast or mapped == _AZURE_PLATFORM:
-        return "an internal address; accepted are public hosts"
-    return None
+    return getattr(address, "ipv4_mapped", None) or address

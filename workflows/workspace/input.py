@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from steps.common.urls import redact
-from workflows.workspace.checks import unsafe, url_problem
+from workflows.workspace.checks import internal_host, unsafe, url_problem
 from workflows.workspace.fields import Fields
 
 
@@ -19,7 +19,14 @@ def read_urls(fields: Fields, allow_loopback: bool) -> tuple[str, ...]:
         problem = url_problem(url, allow_loopback=allow_loopback) or unsafe(url)
         if problem is not None:
             fields.problems.append(f"{path}: {_shown_url(url)!r}: {problem}")
-        elif "?" in url:
+            continue
+        host = internal_host(url)
+        if host is not None:
+            fields.warnings.append(
+                f"{path}: {host} is inside a private network; it is fetched from only where"
+                f" `argotune install --allow-host {host}` permits it"
+            )
+        if "?" in url:
             fields.warnings.append(
                 f"{path}: the query of {redact(url)} may hold a token: it goes into a Secret and "
                 "is in no argument, log, name or image"

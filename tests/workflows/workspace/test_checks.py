@@ -6,6 +6,7 @@ import pytest
 
 from tests.workflows.workspace.helpers import changed, problems_of, read
 from workflows.workspace.checks import (
+    internal_host,
     is_dns_label,
     is_dns_subdomain,
     is_label_key,
@@ -15,7 +16,8 @@ from workflows.workspace.checks import (
     url_problem,
 )
 
-INTERNAL = "an internal address; accepted are public hosts"
+METADATA = "a cloud's metadata service; accepted are public hosts"
+NO_SERVER = "no address of a server; accepted are public hosts"
 THIS_MACHINE = "this machine; --allow-loopback permits it"
 
 
@@ -46,24 +48,17 @@ def test_public_url_is_accepted(url: str) -> None:
         ),
         ("https://example.com:0/x", "accepted are ports from 1 to 65535"),
         ("https://[::1/x", "accepted is a URL such as https://HOST/FILE; its host or port is "),
-        ("https://169.254.169.254/latest", INTERNAL),
-        ("https://168.63.129.16/x", INTERNAL),
-        ("https://10.1.2.3/x", INTERNAL),
-        ("https://192.168.0.1/x", INTERNAL),
-        ("https://100.64.0.1/x", INTERNAL),
-        ("https://[fd00::1]/x", INTERNAL),
-        ("https://[fe80::1%25eth0]/x", INTERNAL),
-        ("https://[::ffff:10.0.0.1]/x", INTERNAL),
-        ("https://224.0.0.1/x", INTERNAL),
-        ("https://0.0.0.0/x", INTERNAL),
+        ("https://169.254.169.254/latest", METADATA),
+        ("https://168.63.129.16/x", METADATA),
+        ("https://[fd00:ec2::254]/x", METADATA),
+        ("https://[fe80::1%25eth0]/x", METADATA),
+        ("https://[::ffff:169.254.169.254]/x", METADATA),
+        ("http://metadata.google.internal/x", METADATA),
+        ("https://224.0.0.1/x", NO_SERVER),
+        ("https://0.0.0.0/x", NO_SERVER),
         (
-            "http://metadata.google.internal/x",
-            "a cloud's metadata service; accepted are public hosts",
-        ),
-        ("https://api.team.svc/x", "a name inside the cluster; accepted are public hosts"),
-        (
-            "https://api.team.svc.cluster.local./x",
-            "a name inside the cluster; accepted are public hosts",
+            "https://kubernetes.default.svc/x",
+            "the cluster's API server; accepted are public hosts",
         ),
     ],
 )
@@ -72,6 +67,40 @@ def test_url_that_leads_elsewhere_is_refused(url: str, problem: str, allow_loopb
     found = url_problem(url, allow_loopback=allow_loopback)
     assert found is not None
     assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://10.1.2.3/x", "10.1.2.3"),
+        ("https://192.168.0.1:8443/x", "192.168.0.1:8443"),
+        ("https://100.64.0.1/x", "100.64.0.1"),
+        ("https://[fd00::1]/x", "fd00::1"),
+        ("https://[::ffff:10.0.0.1]/x", "::ffff:10.0.0.1"),
+        ("https://api.team.svc/x", "api.team.svc"),
+        ("https://API.team.svc.cluster.local./x", "api.team.svc.cluster.local"),
+        ("http://mirror.corp.internal:8080/x", "mirror.corp.internal:8080"),
+    ],
+)
+def test_private_host_is_left_to_the_installation(url: str, host: str) -> None:
+    assert url_problem(url, allow_loopback=False) is None
+    assert internal_host(url) == host
+
+
+@pytest.mark.parametrize("url", ["https://example.com/x", "http://127.0.0.1/x", "file:///x"])
+def test_public_host_and_this_machine_are_not_private(url: str) -> None:
+    assert internal_host(url) is None
+
+
+def test_private_host_is_warned_of_with_what_permits_it() -> None:
+    found = read(changed({"tuning/input/urls": ["http://mirror.svc:8080/x?sig=secret"]}))
+    assert found.urls == ("http://mirror.svc:8080/x?sig=secret",)
+    assert found.warnings[-2:] == (
+        "tuning.input.urls[0]: mirror.svc:8080 is inside a private network; it is fetched from "
+        "only where `argotune install --allow-host mirror.svc:8080` permits it",
+        "tuning.input.urls[0]: the query of http://mirror.svc:8080/x may hold a token: it goes "
+        "into a Secret and is in no argument, log, name or image",
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,14 +124,15 @@ def test_this_machine_is_permitted_only_where_the_run_says_so(url: str, problem:
 def test_problem_of_a_url_shows_no_query_and_no_password() -> None:
     urls = [
         "https://user:hunter2@example.com/x?sig=secret",
-        "http://10.0.0.1/x?sig=secret",
+        "http://169.254.169.254/x?sig=secret",
         "https://user:hunter2@[::1/x?sig=secret",
     ]
     found = problems_of(changed({"tuning/input/urls": urls}))
     assert found == [
         "tuning.input.urls[0]: 'https://example.com/x': accepted is a URL without user and "
         "password",
-        "tuning.input.urls[1]: 'http://10.0.0.1/x': an internal address; accepted are public hosts",
+        "tuning.input.urls[1]: 'http://169.254.169.254/x': a cloud's metadata service; accepted "
+        "are public hosts",
         "tuning.input.urls[2]: '[::1/x': accepted is a URL such as https://HOST/FILE; its host or "
         "port is wrong",
     ]

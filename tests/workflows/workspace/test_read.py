@@ -462,7 +462,7 @@ def test_every_problem_comes_in_one_answer_and_then_the_plans() -> None:
         {
             "metadata/name": "-",
             "tuning/method": "full",
-            "tuning/input/urls": ["ftp://example.com/a", "https://10.0.0.1/b"],
+            "tuning/input/urls": ["ftp://example.com/a", "https://168.63.129.16/b"],
             "tuning/output/imagePushSecret": None,
             "resource/count": 3,
         }
