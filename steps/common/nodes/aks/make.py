@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from azure.mgmt.containerservice.models import AgentPool
 
@@ -28,7 +28,7 @@ from steps.common.nodes.alternatives import placements
 from steps.common.nodes.errors import Busy, PlacementRefused
 from steps.common.nodes.fit import gpu_name, tolerations_for
 from steps.common.nodes.provider import RUN_LABEL, Node, NodeRequest, Placement, Settings
-from steps.common.nodes.ready import wait_for_gpus, wait_for_node
+from steps.common.nodes.ready import selector_text, wait_for_gpus, wait_for_node
 from steps.common.nodes.waiting import LOOK_SECONDS, Phase, Waiting
 
 _LOGGER = logging.getLogger(__name__)
@@ -49,10 +49,11 @@ class PoolMaker:
     settings: Settings
     waiting: Waiting
     preflight: Preflight | None
-    name: str = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "name", pool_name(self.request.run))
+    @property
+    def name(self) -> str:
+        """The pool's name: the same in every try of the run."""
+        return pool_name(self.request.run)
 
     def running(self) -> Placement | None:
         """Where an earlier try of this step got to; None where there is nothing to go on with."""
@@ -139,9 +140,19 @@ class PoolMaker:
                 f"{'run ' + owner.run if owner else 'no run of argotune'}; delete it, or start "
                 "the run anew"
             )
-        if pool.provisioning_state in _LOST:
+        if pool.provisioning_state in _LOST or self._is_evicted(pool):
             return False
         return _folded(placement_of(pool)) == _folded(placement)
+
+    def _is_evicted(self, pool: AgentPool) -> bool:
+        """Whether the pool had its node and lost it: nobody brings a new one, for autoscaling is
+        off. AKS says Succeeded only once the node has come."""
+        if pool.provisioning_state != "Succeeded":
+            return False
+        try:
+            return not self.kube.nodes(selector_text({POOL_LABEL: self.name}))
+        except TransientError:
+            return False
 
     def _wait_for_pool(self, placement: Placement, url: str | None, launch: Phase) -> None:
         """Until the pool says Succeeded. The operation alone is not believed: it may stay

@@ -176,6 +176,15 @@ def test_a_failed_pool_of_an_earlier_try_is_made_anew(azure: Azure) -> None:
     assert len(azure.cloud.asked("DELETE")) == 1
 
 
+def test_a_pool_whose_node_was_evicted_is_made_anew(azure: Azure) -> None:
+    azure.provision(capacity_types=("spot",))
+    azure.takes(azure.cloud.pools[POOL])
+    assert azure.cluster.nodes == []
+    assert azure.provision(capacity_types=("spot",)).name
+    assert len(azure.cloud.asked("PUT")) == 2
+    assert len(azure.cluster.nodes) == 1
+
+
 def test_a_pool_of_somebody_else_is_left_alone(azure: Azure) -> None:
     azure.provision()
     azure.cloud.pools[POOL].body["properties"]["tags"]["argotune-run"] = "other"
