@@ -137,7 +137,8 @@ def _template(params: Params, adapter: Adapter) -> Manifest:
     }
     if params.server_labels():
         spec["nodeSelector"] = params.server_labels()
-    if params.server_gpus():
+    if params.server_gpus() or params.server_labels():
+        # The node that tuned may be tainted, whether or not the server takes a GPU of it.
         spec["tolerations"] = [dict(toleration) for toleration in GPU_TOLERATIONS]
     if params.image_pull_secret:
         spec["imagePullSecrets"] = [{"name": params.image_pull_secret}]

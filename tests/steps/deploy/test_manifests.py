@@ -90,6 +90,24 @@ def test_every_mount_has_its_volume_and_every_volume_its_mount(manifest: Manifes
     assert mounts == {volume["name"] for volume in pod["volumes"]}
 
 
+@pytest.mark.parametrize(
+    ("changes", "tolerates"),
+    [
+        ({"gpus": 1, "node_selector": "{}"}, True),
+        ({"gpus": 0, "node_selector": '{"pool": "tuning"}'}, True),
+        ({"gpus": 1, "service_gpus": 0, "node_selector": '{"pool": "tuning"}'}, False),
+        ({"gpus": 0, "node_selector": "{}"}, False),
+    ],
+)
+def test_taints_of_gpu_nodes_are_tolerated_by_what_may_go_there(
+    changes: dict[str, Any], tolerates: bool
+) -> None:
+    deployment = manifests.deployment(params(**changes), AdapterImage(reference=REFERENCE))
+    pod = deployment["spec"]["template"]["spec"]
+    assert ("tolerations" in pod) is tolerates
+    assert "limits" not in pod["containers"][0]["resources"] or changes.get("service_gpus") != 0
+
+
 def test_the_service_and_the_policy_select_the_servers_pods() -> None:
     policy, service, deployment = on_gpu()
     labels = deployment["spec"]["template"]["metadata"]["labels"]
