@@ -71,7 +71,7 @@ def doctor(
     ] = "argo",
     output: Annotated[Output, typer.Option("--output", "-o", help="text or json.")] = Output.TEXT,
 ) -> None:
-    """Look at a cluster before anyone waits for it, and say of each finding what to do."""
+    """Look at a cluster before anyone waits for it, and say what to do."""
     # The client takes a second to import; the help should not cost it.
     from workflows.cli.checks.all import examine
     from workflows.cli.checks.opening import open_subject

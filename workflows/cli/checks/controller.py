@@ -155,9 +155,9 @@ def _version_signs(subject: Subject) -> Iterator[tuple[str, str]]:
     """Where a version shows and the text there, the surest first."""
     controller = find_controller(subject)
     if controller is not None:
-        yield "the controller's image", controller.image.rpartition(":")[2]
+        yield "the controller's image", _tag(controller.image)
         executor = controller.argument("executor-image") or ""
-        yield "the controller's --executor-image", executor.rpartition(":")[2]
+        yield "the controller's --executor-image", _tag(executor)
     if subject.environment.get("ARGO_SERVER"):
         # `server` tells of one that does not answer.
         with contextlib.suppress(*_SERVER_ERRORS):
@@ -220,7 +220,7 @@ def _executors_of_pods(subject: Subject) -> set[str]:
     except MissingRight:
         return set()
     containers = [item for pod in pods for item in pod["spec"]["containers"]]
-    return {item["image"].rpartition(":")[2] for item in containers if item["name"] == "wait"}
+    return {_tag(item["image"]) for item in containers if item["name"] == "wait"}
 
 
 def _executors_on_nodes(subject: Subject) -> set[str]:
@@ -232,6 +232,12 @@ def _executors_on_nodes(subject: Subject) -> set[str]:
     names = [name for image in images for name in image.get("names") or []]
     found = (re.search(r"/argoexec:(.+)$", name) for name in names)
     return {match[1] for match in found if match}
+
+
+def _tag(image: str) -> str:
+    """The image's tag; a port and a digest are none."""
+    _, colon, tag = image.partition("@")[0].rpartition("/")[2].partition(":")
+    return tag if colon else ""
 
 
 def _only(versions: set[str]) -> str:

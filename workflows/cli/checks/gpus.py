@@ -36,7 +36,10 @@ def nodes(subject: Subject) -> Iterator[Finding]:
     """Which nodes offer GPUs, and whether one fits."""
     request = subject.needs.node
     if not request.gpus:
-        yield info(f"workspace {subject.needs.workspace} needs no GPU")
+        yield info(
+            f"workspace {subject.needs.workspace} is planned for no GPU",
+            "name a machine with one as resource.instanceType, unless it is a trial of preset tiny",
+        )
         return
     offering = [node for node in subject.nodes if gpu_count(node, "capacity")]
     silent = [node for node in subject.nodes if node not in offering and _looks_like_gpu(node)]
@@ -100,9 +103,7 @@ def _fits(subject: Subject, chosen: Sequence[Object]) -> Iterator[Finding]:
     lacks = {_name(node): problems_of(node, [], subject.needs.node) for node in chosen}
     fitting = [node for node in chosen if not lacks[_name(node)]]
     if fitting:
-        gpus = sum(gpu_count(node, "allocatable") for node in fitting)
-        names = ", ".join(f"{_name(node)} ({gpu_name(node)})" for node in fitting[:_MOST_NODES])
-        yield ok(f"{len(fitting)} node(s) with {gpus} {GPU_RESOURCE} fit: {names}")
+        yield ok(f"GPU nodes that fit: {', '.join(map(_described, fitting[:_MOST_NODES]))}")
     else:
         texts = [f"{name}: {', '.join(found)}" for name, found in lacks.items()]
         yield _nothing_fits(subject, f"no GPU node fits: {'; '.join(texts[:_MOST_NODES])}")
@@ -157,6 +158,10 @@ def _tolerates(tolerations: Sequence[Mapping[str, Any]], taint: Mapping[str, str
         and (toleration.get("operator") == "Exists" or toleration.get("value") == taint["value"])
         for toleration in tolerations
     )
+
+
+def _described(node: Object) -> str:
+    return f"{_name(node)} ({gpu_count(node, 'allocatable')} x {gpu_name(node)})"
 
 
 def _name(node: Object) -> str:

@@ -200,7 +200,7 @@ def _findings(subject: Subject, trials: Sequence[_Trial]) -> Iterator[Finding]:
     for outcome, same in alike.items():
         names = ", ".join(trial.short for trial in same)
         if outcome.level is Level.OK:
-            yield ok(f"{len(same)} images of {_registry(same[0])} start: {names}")
+            yield ok(f"images of {_registry(same[0])} start: {names}")
             continue
         first, others = same[0], ", ".join(trial.short for trial in same[1:])
         more = f"; and so it is with {others}" if others else ""

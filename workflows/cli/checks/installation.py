@@ -81,7 +81,7 @@ def objects(subject: Subject) -> Iterator[Finding]:
         )
     if missing:
         yield problem(
-            f"{len(missing)} objects that `argotune install` makes are missing: {_first(missing)}",
+            f"missing of what `argotune install` makes: {_first(missing)}",
             "install it",
             subject.install_command(),
         )
@@ -103,7 +103,7 @@ def tokens(subject: Subject) -> Iterator[Finding]:
             filled += 1
     if missing:
         yield problem(
-            f"{len(missing)} secrets with the accounts' tokens are missing: {_first(missing)}",
+            f"missing of the secrets with the accounts' tokens: {_first(missing)}",
             "install them",
             subject.install_command(),
         )

@@ -45,15 +45,16 @@ def models_claim(subject: Subject) -> Iterator[Finding]:
         return
     phase = (claim.get("status") or {}).get("phase", "Pending")
     modes = claim["spec"].get("accessModes") or []
-    if "ReadWriteMany" not in modes and _is_one_node(subject):
-        yield info(f"claim {name} is {' and '.join(modes)}, enough for a cluster of one node")
-    elif "ReadWriteMany" not in modes:
+    is_shared_claim = "ReadWriteMany" in modes
+    if not is_shared_claim and not _is_one_node(subject):
         yield problem(
             f"claim {name} is {' and '.join(modes)}, not ReadWriteMany: pods on two nodes wait "
             "for it for ever",
             "make it again with a class that can, after the weights in it are no longer needed",
             _again(subject),
         )
+    elif phase == "Bound" and not is_shared_claim:
+        yield info(f"claim {name} is {' and '.join(modes)}, enough for a cluster of one node")
     elif phase == "Bound":
         size = (claim["status"].get("capacity") or {}).get("storage", "unknown size")
         yield ok(f"claim {name} is bound, ReadWriteMany, {size}")
@@ -134,7 +135,8 @@ def _pending(subject: Subject, claim: Object) -> Finding:
         )
     chosen = _pick(_classes(subject), class_name) if class_name else None
     if chosen is not None and chosen.get("volumeBindingMode") == _LATE:
-        if is_shared(chosen["provisioner"]) is False:
+        wants_to_be_shared = "ReadWriteMany" in (claim["spec"].get("accessModes") or [])
+        if wants_to_be_shared and is_shared(chosen["provisioner"]) is False:
             return problem(
                 f"claim {name} waits for its first pod, and {chosen['provisioner']} of class "
                 f"{class_name} cannot be ReadWriteMany",

@@ -119,7 +119,7 @@ def test_the_version_by_the_executor_argument_of_an_untold_image() -> None:
     cluster = healthy()
     cluster.put(
         controller(
-            "--executor-image", "mirror:5000/argoexec:v4.0.7", image="mirror:5000/x@sha256:1"
+            "--executor-image", "mirror:5000/argoexec:v4.0.7", image="mirror-1.2.3:5000/x@sha256:1"
         )
     )
     (found,) = look(cluster, checks.version)

@@ -30,14 +30,14 @@ def test_nodes_that_fit() -> None:
     labels = {"nvidia.com/gpu.product": "NVIDIA-A100"}
     cluster = cluster_of(node("gpu-1", labels=labels), node("gpu-2", gpus=4, labels=labels))
     assert messages(look(cluster, gpus.nodes)) == [
-        "ok: 2 node(s) with 5 nvidia.com/gpu fit: gpu-1 (NVIDIA-A100), gpu-2 (NVIDIA-A100)"
+        "ok: GPU nodes that fit: gpu-1 (1 x NVIDIA-A100), gpu-2 (4 x NVIDIA-A100)"
     ]
 
 
 def test_a_node_that_does_not_fit_beside_one_that_does() -> None:
     cluster = cluster_of(node("gpu-1"), node("gpu-2", taints=[TAINT]))
     assert messages(look(cluster, gpus.nodes)) == [
-        "ok: 1 node(s) with 1 nvidia.com/gpu fit: gpu-1 (GPU (model unknown))",
+        "ok: GPU nodes that fit: gpu-1 (1 x GPU (model unknown))",
         "info: node gpu-2 does not fit: taint team=other:NoSchedule is not tolerated",
     ]
 
@@ -99,7 +99,7 @@ def test_a_gpu_node_without_a_device_plugin(labels: dict[str, str]) -> None:
 
 def test_a_workspace_without_gpus() -> None:
     assert messages(look(ApiServer(), gpus.nodes, needs=needs(gpus=0))) == [
-        "info: workspace my-model needs no GPU"
+        "info: workspace my-model is planned for no GPU"
     ]
     assert look(ApiServer(), gpus.device_plugin, needs=needs(gpus=0)) == []
 

@@ -74,8 +74,8 @@ def test_images_of_the_placeholder() -> None:
 def test_objects_that_are_missing() -> None:
     cluster = objects_without("/serviceaccounts/argotune-deploy", "/networkpolicies/argotune-runs")
     assert messages(look(cluster, installation.objects))[0] == (
-        "problem: 2 objects that `argotune install` makes are missing: ServiceAccount "
-        "argotune-deploy, NetworkPolicy argotune-runs"
+        "problem: missing of what `argotune install` makes: ServiceAccount argotune-deploy, "
+        "NetworkPolicy argotune-runs"
     )
 
 
@@ -96,7 +96,7 @@ def test_tokens_that_are_missing_or_empty() -> None:
     del cluster.objects[SECRET]["data"]
     missing, empty = look(cluster, installation.tokens)
     assert missing.message == (
-        "1 secrets with the accounts' tokens are missing: argotune-deploy.service-account-token"
+        "missing of the secrets with the accounts' tokens: argotune-deploy.service-account-token"
     )
     assert empty.message == (
         "argotune-step.service-account-token: no token in it; a run's steps cannot report their "

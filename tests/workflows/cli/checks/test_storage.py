@@ -129,6 +129,14 @@ def test_a_claim_of_one_node() -> None:
     assert found.command == AGAIN.format(RWX)
 
 
+def test_a_claim_of_one_node_that_waits() -> None:
+    cluster = with_claim(spec={"accessModes": ["ReadWriteOnce"]})
+    cluster.put(storage_class(RWX, "disk.csi.azure.com", late=True))
+    assert messages(look(cluster, storage.models_claim)) == [
+        "info: claim argotune-models waits for its first pod, as class shared has it"
+    ]
+
+
 def test_a_claim_that_cannot_be_made_says_the_newest_event() -> None:
     cluster = with_claim()
     cluster.put(event("old", "2026-01-01T00:00:01Z"))

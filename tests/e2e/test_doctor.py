@@ -1,0 +1,331 @@
+"""argotune doctor on a real cluster: what it says of namespaces that are well, and of broken ones.
+
+E2E_REGISTRY and E2E_TAG say where the step images are, as for the other tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from tests.e2e.cluster import Cluster, Object, run, wait_for
+from tests.e2e.nodes import can_bring_nodes, gpu_node
+from workflows.cli.checks.images import SMALL
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+REGISTRY = "registry.example.org:5000"
+# A documentation address: nobody answers, so a pull goes on until it is given up.
+NOWHERE = "192.0.2.1:5000/argotune"
+WORKSPACE = """
+apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata: {{name: looked-at}}
+resource:
+  instanceType: Standard_NC24ads_A100_v4
+  labelSelector: {{matchLabels: {{doctor: {label}}}}}
+tuning:
+  preset: {{name: phi-4}}
+  method: qlora
+  input: {{urls: ["https://example.com/data.parquet"]}}
+  output: {{image: "registry.example.org:5000/looked-at:1", imagePushSecret: mine}}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examined:
+    """What the command found."""
+
+    code: int
+    rows: list[Object]
+
+    def said(self, area: str, level: str) -> list[str]:
+        """Messages of one area and level."""
+        return [row["message"] for row in self.rows if (row["area"], row["level"]) == (area, level)]
+
+    def command(self, words: str) -> list[str]:
+        """The command beside the one message with these words, as its arguments."""
+        (row,) = [row for row in self.rows if words in row["message"]]
+        return shlex.split(row["command"])
+
+
+def examine(cluster: Cluster, *flags: str, pull: str = "none", **environment: str) -> Examined:
+    done = subprocess.run(
+        [*doctor(cluster), "-o", "json", "--pull-test", pull, *flags],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert done.stderr == ""
+    rows = json.loads(done.stdout)
+    assert rows
+    problems = [row for row in rows if row["level"] == "problem"]
+    assert done.returncode == (1 if problems else 0)
+    return Examined(code=done.returncode, rows=rows)
+
+
+def doctor(cluster: Cluster) -> list[str]:
+    return [sys.executable, "-m", "workflows.cli", "doctor", "-n", cluster.namespace]
+
+
+@contextmanager
+def namespace(api: httpx.Client, *flags: str, registry: str | None = None) -> Iterator[Cluster]:
+    """A namespace of its own that enforces restricted; with a registry argotune is installed."""
+    cluster = Cluster(f"argotune-doctor-{secrets.token_hex(3)}", api)
+    installer = [sys.executable, "-m", "workflows.cli"]
+    try:
+        run("kubectl", "create", "namespace", cluster.namespace)
+        enforce = "pod-security.kubernetes.io/enforce=restricted"
+        run("kubectl", "label", "namespace", cluster.namespace, enforce)
+        if registry:
+            sizes = ("--models-size=1Gi", "--volume-size=1Gi")
+            run(
+                *(*installer, "install", "-n", cluster.namespace),
+                *("--images-registry", registry, *sizes, *flags),
+            )
+            cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Bound", "pvc", "--all")
+        yield cluster
+    finally:
+        if registry:
+            run(*installer, "uninstall", "-n", cluster.namespace, "--delete-models", "--force")
+        run("kubectl", "delete", "namespace", cluster.namespace, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def images() -> str:
+    registry = os.environ.get("E2E_REGISTRY")
+    if not registry:
+        pytest.fail("set E2E_REGISTRY (and E2E_TAG) to where `make push-images` put the images")
+    return registry
+
+
+@pytest.fixture(scope="module")
+def bare(api: httpx.Client) -> Iterator[Cluster]:
+    """Nothing is installed."""
+    with namespace(api) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def whole(api: httpx.Client, images: str) -> Iterator[Cluster]:
+    """All that runs need is installed, and a registry's login."""
+    tag = os.environ.get("E2E_TAG", "0.1.0")
+    with namespace(api, "--images-tag", tag, registry=images) as cluster:
+        create_login(cluster, "argotune-push", REGISTRY)
+        yield cluster
+
+
+def create_login(cluster: Cluster, name: str, registry: str) -> None:
+    login = (f"--docker-server={registry}", "--docker-username=u", "--docker-password=p")
+    cluster.kubectl("create", "secret", "docker-registry", name, *login)
+
+
+def leftovers(cluster: Cluster) -> list[Object]:
+    """Pods and Workflows that were not deleted; those on their way out do not count."""
+    found = [
+        *cluster.items("v1", "pods", labelSelector="argotune.dev/doctor=true"),
+        *cluster.workflows(),
+    ]
+    return [item for item in found if "deletionTimestamp" not in item["metadata"]]
+
+
+def test_a_namespace_that_is_whole(whole: Cluster) -> None:
+    found = examine(whole, pull="small")
+    assert [row for row in found.rows if row["level"] == "problem"] == []
+    assert found.said("installation", "ok")[-1] == (
+        "the 4 secrets with the accounts' tokens are filled"
+    )
+    assert found.said("secrets", "ok") == [f"secret argotune-push has a login for {REGISTRY}"]
+    (accounts,) = [text for text in found.said("permissions", "ok") if "accounts" in text]
+    assert accounts.startswith("the steps' accounts have the ")
+    trial = found.said("images", "ok")[-1]
+    assert trial.startswith("a trial run of one pod ended well after ")
+    pulled = found.said("images", "ok")[-2]
+    assert all(f"argotune-{step}:" in pulled for step in SMALL)
+    assert leftovers(whole) == []
+
+
+def test_a_namespace_without_an_installation(bare: Cluster) -> None:
+    found = examine(bare, pull="small")
+    assert found.said("installation", "problem")[0] == (
+        f"WorkflowTemplate finetune is not in namespace {bare.namespace}"
+    )
+    assert found.command("WorkflowTemplate finetune is not in") == [
+        *("argotune", "install", "-n", bare.namespace, "--images-registry", "REGISTRY")
+    ]
+    assert found.said("storage", "problem")[0].startswith("claim argotune-models for the weights")
+    assert found.said("secrets", "warning") == [
+        f"secret argotune-push is not in namespace {bare.namespace}; push needs a login"
+    ]
+    assert found.said("images", "info")[-1].startswith(
+        "the controller takes Workflows of this namespace"
+    )
+    assert leftovers(bare) == []
+
+
+def test_a_namespace_that_is_not_there(api: httpx.Client) -> None:
+    found = examine(Cluster("argotune-doctor-nowhere", api), pull="small")
+    problems = [row["message"] for row in found.rows if row["level"] == "problem"]
+    assert problems == [
+        "namespace argotune-doctor-nowhere is not there; what is in it was not looked at"
+    ]
+
+
+def test_images_that_are_not_there(whole: Cluster, images: str) -> None:
+    found = examine(whole, "--images-tag", "0.0.0-none", pull="small")
+    image = f"{images}/argotune-plan:0.0.0-none"
+    pulls, trial = found.said("images", "problem")
+    assert pulls.startswith(f"image {image} cannot be pulled: ")
+    assert pulls.endswith(", argotune-release:0.0.0-none")
+    assert "ErrImagePull" in trial
+    assert image in trial
+    assert leftovers(whole) == []
+
+
+def test_ctrl_c_leaves_no_pod(whole: Cluster) -> None:
+    with subprocess.Popen(
+        [*doctor(whole), "--images-registry", NOWHERE],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        wait_for("trial pods", lambda: len(leftovers(whole)) == len(SMALL), seconds=60)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert leftovers(whole) == []
+
+
+LOGIN = ("docker-registry", "mine", "--docker-username=u", "--docker-password=p")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), f"secret mine is not in namespace {{}}; push needs a login for {REGISTRY}"),
+        (
+            ("generic", "mine", "--from-literal=.dockerconfigjson={}"),
+            "secret mine is of type Opaque, not kubernetes.io/dockerconfigjson",
+        ),
+        (
+            (*LOGIN, "--docker-server=other.example.org"),
+            f"secret mine has no login for registry {REGISTRY}; it has other.example.org",
+        ),
+        ((*LOGIN, f"--docker-server={REGISTRY}"), None),
+    ],
+)
+def test_the_secret_of_a_workspace(
+    bare: Cluster, tmp_path: Path, arguments: tuple[str, ...], said: str | None
+) -> None:
+    path = tmp_path / "workspace.yaml"
+    path.write_text(WORKSPACE.format(label="any"))
+    if arguments:
+        bare.kubectl("create", "secret", *arguments)
+    try:
+        found = examine(bare, str(path))
+    finally:
+        bare.kubectl("delete", "secret", "mine", "--ignore-not-found")
+    expected = [said.format(bare.namespace)] if said else []
+    assert found.said("secrets", "problem") == expected
+
+
+def test_an_installation_that_was_taken_apart(api: httpx.Client, images: str) -> None:
+    with namespace(api, registry=images) as cluster:
+        cluster.kubectl("delete", "rolebinding", "argotune-deploy")
+        cluster.kubectl("delete", "secret", "argotune-step.service-account-token")
+        cluster.kubectl(
+            "create",
+            "rolebinding",
+            "too-much",
+            "--clusterrole=view",
+            f"--serviceaccount={cluster.namespace}:argotune-step",
+        )
+        cluster.kubectl("create", "role", "secrets", "--verb=get", "--resource=secrets")
+        cluster.kubectl(
+            "create",
+            "rolebinding",
+            "secrets",
+            "--role=secrets",
+            f"--serviceaccount={cluster.namespace}:argotune-step",
+        )
+        found = examine(cluster)
+    assert found.said("installation", "problem") == [
+        "missing of what `argotune install` makes: RoleBinding argotune-deploy",
+        "missing of the secrets with the accounts' tokens: argotune-step.service-account-token",
+    ]
+    (missing,) = found.said("permissions", "problem")
+    assert missing.startswith("account argotune-deploy may not get deployments.apps, ")
+    assert found.said("permissions", "warning") == [
+        "account argotune-step may read every secret of the namespace, which no step needs"
+    ]
+
+
+def test_a_person_with_the_users_role_alone(whole: Cluster, tmp_path: Path) -> None:
+    whole.kubectl("create", "serviceaccount", "person")
+    whole.kubectl(
+        *("create", "rolebinding", "person", "--role=argotune-user"),
+        f"--serviceaccount={whole.namespace}:person",
+    )
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(kubeconfig_of(whole.kubectl("create", "token", "person").strip()))
+    found = examine(whole, pull="small", KUBECONFIG=str(kubeconfig))
+    assert found.code == 0
+    (may,) = found.said("permissions", "ok")
+    assert may.startswith("you may submit runs, follow runs, read logs, stop runs")
+    assert found.said("gpu", "unknown")[0] == (
+        "the GPU nodes: unknown, it takes the right to list nodes in the whole cluster"
+    )
+    assert found.said("images", "ok")[-1].startswith("a trial run of one pod ended well after ")
+    assert leftovers(whole) == []
+
+
+def kubeconfig_of(token: str) -> str:
+    """The cluster's kubeconfig with another login."""
+    config = yaml.safe_load(run("kubectl", "config", "view", "--raw", "--minify", "--flatten"))
+    config["users"][0]["user"] = {"token": token}
+    return yaml.safe_dump(config)
+
+
+@pytest.mark.skipif(not can_bring_nodes(), reason="E2E_NODE_UP and E2E_NODE_DOWN are not set")
+def test_a_gpu_node_is_found_by_the_labels_of_the_workspace(bare: Cluster, tmp_path: Path) -> None:
+    label = secrets.token_hex(3)
+    path = tmp_path / "workspace.yaml"
+    path.write_text(WORKSPACE.format(label=label))
+    name = f"doctor-{label}"
+    with gpu_node(name, f"doctor={label}"):
+        well = wait_for("GPU", lambda: examine(bare, str(path)).said("gpu", "ok"), seconds=60)
+        run("kubectl", "taint", "node", name, "team=other:NoSchedule")
+        tainted = examine(bare, str(path)).said("gpu", "warning")
+    gone = examine(bare, str(path)).said("gpu", "warning")
+    assert well == [f"GPU nodes that fit: {name} (1 x GPU (model unknown))"]
+    assert tainted[0].startswith(
+        f"no GPU node fits: {name}: taint team=other:NoSchedule is not tolerated; provider existing"
+    )
+    assert len(gone) == 1
+
+
+def test_the_commands_that_it_gives_are_taken_by_the_cluster(bare: Cluster) -> None:
+    run("kubectl", "label", "namespace", bare.namespace, "pod-security.kubernetes.io/enforce-")
+    found = examine(bare)
+    run(*found.command("enforces no Pod Security Standard"))
+    assert examine(bare).said("cluster", "ok")[-1] == (
+        f"namespace {bare.namespace} enforces the Pod Security Standard restricted"
+    )
+    restarts = [row for row in found.rows if "failedPodRestart" in row["message"]]
+    assert len(restarts) == 1
+    if restarts[0]["command"]:
+        run(*shlex.split(restarts[0]["command"]), "--dry-run=server")
