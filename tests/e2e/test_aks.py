@@ -151,7 +151,9 @@ def test_a_run_that_is_stopped_leaves_nothing(azure: Azure, event: str) -> None:
     wait_for(step, event)
     step.send_signal(signal.SIGTERM)
     assert finished(step) == 75
-    assert azure.release() != "nothing"
+    asked = bool(azure.cloud.asked("PUT"))
+    assert asked or event == "create pool="
+    assert (azure.release() != "nothing") is asked
     assert azure.gpu_nodes() == []
     assert azure.cloud.pools == {}
 
@@ -164,6 +166,17 @@ def test_a_lost_pod_goes_on_with_the_pool_that_it_asked_for(azure: Azure) -> Non
     assert finished(azure.provision()) == 0
     assert len(azure.cloud.asked("PUT")) == 1
     assert azure.release() != "nothing"
+    assert azure.gpu_nodes() == []
+
+
+def test_a_node_that_was_evicted_comes_back(azure: Azure) -> None:
+    assert finished(azure.provision('--capacity-types=["spot"]')) == 0
+    (pool,) = azure.cloud.pools.values()
+    run_command(os.environ[DOWN], pool)
+    assert azure.gpu_nodes() == []
+    assert finished(azure.provision('--capacity-types=["spot"]')) == 0
+    assert azure.gpu_nodes() == [azure.node]
+    assert "at most" in azure.release()
     assert azure.gpu_nodes() == []
 
 
