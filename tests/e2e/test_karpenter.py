@@ -20,7 +20,7 @@ from kubernetes.client import ApiClient, Configuration
 from steps.common.clock import Clock
 from steps.common.errors import CapacityError, Interrupted, PermanentError
 from steps.common.kube import Kube
-from steps.common.nodes.karpenter.claim import claim_name
+from steps.common.nodes.karpenter.claim import NODE_POOL, claim_name
 from steps.common.nodes.karpenter.provider import KarpenterProvider
 from steps.common.nodes.provider import RUN_LABEL, Gone, Node, NodeRequest, Settings
 from steps.common.progress import Progress
@@ -28,12 +28,14 @@ from tests.e2e.cluster import Object, run, wait_for
 from tests.fakes.karpenter.api import Api
 from tests.fakes.karpenter.controller import Karpenter, running
 from tests.fakes.karpenter.machines import Commands
+from tests.fakes.karpenter.provisioner import Provisioner
 from tests.fakes.karpenter.scripts import SCRIPTS
 
 # The API server is asked by the official client, wherever it is.
 pytestmark = [pytest.mark.cluster, pytest.mark.enable_socket, pytest.mark.timeout(300)]
 
-NODE_CLASS = "karpenter.test/TestNodeClass/default"
+CLAIM = Settings(karpenter_node_class="karpenter.test/TestNodeClass/default")
+POOL = Settings(karpenter_mode="nodepool")
 TYPE = "Standard_NC24ads_A100_v4"
 _FASTER = 5
 """The provider's seconds are so much shorter, so that its looks are 2 s apart."""
@@ -64,6 +66,21 @@ kind: ClusterRoleBinding
 metadata: {{name: {name}}}
 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {name}}}
 subjects: [{{kind: ServiceAccount, name: provision, namespace: {name}}}]
+"""
+_POOL = """
+apiVersion: karpenter.sh/v1
+kind: NodePool
+metadata: {{name: {name}}}
+spec:
+  template:
+    spec:
+      nodeClassRef: {{group: karpenter.test, kind: TestNodeClass, name: default}}
+      requirements:
+        - {{key: karpenter.sh/capacity-type, operator: In, values: [on-demand]}}
+        - {{key: argotune.dev/karpenter-e2e, operator: Exists}}
+      taints: [{{key: sku, value: gpu, effect: NoSchedule}}]
+      expireAfter: 1h
+  limits: {{nvidia.com/gpu: 1}}
 """
 _POD = """
 apiVersion: v1
@@ -96,16 +113,26 @@ class Run:
         self.selector = f"{RUN_LABEL}={self.uid}"
         self._kube = kube
         self._api = api
-        self._on_sleep: Callable[[], None] = lambda: None
 
-    def karpenter(self, *scripts: str) -> AbstractContextManager[Karpenter]:
-        """Karpenter for this run's claims only."""
+    def karpenter(
+        self, *scripts: str, pool: str | None = None
+    ) -> AbstractContextManager[Karpenter]:
+        """Karpenter for this run's claims only, or for those that it makes for a NodePool."""
         commands = Commands.of_environment()
         assert commands is not None
         chosen = [SCRIPTS[name] for name in scripts]
-        return running(Karpenter(self._api, chosen, commands, selector=self.selector))
+        provisioner = Provisioner(self._api, pool) if pool else None
+        selector = provisioner.selector if provisioner else self.selector
+        return running(
+            Karpenter(self._api, chosen, commands, selector=selector, provisioner=provisioner)
+        )
 
-    def provision(self, on_sleep: Callable[[], None] = lambda: None, **changes: Any) -> Node:
+    def provision(
+        self,
+        on_sleep: Callable[[], None] = lambda: None,
+        settings: Settings = CLAIM,
+        **changes: Any,
+    ) -> Node:
         values: dict[str, Any] = {
             "run": self.uid,
             "workflow": "karpenter-e2e",
@@ -117,11 +144,11 @@ class Run:
             "gpu_timeout_seconds": 150.0,
             "prices_usd_per_hour": {TYPE: 3.673},
         }
-        self._on_sleep = on_sleep
-        return self._provider().provision(NodeRequest(**values | changes), Progress())
+        request = NodeRequest(**values | changes)
+        return self.provider(on_sleep, settings).provision(request, Progress())
 
     def release(self) -> Sequence[Gone]:
-        return self._provider().release(self.uid, timeout_seconds=600.0, progress=Progress())
+        return self.provider().release(self.uid, timeout_seconds=600.0, progress=Progress())
 
     def claims(self) -> list[Object]:
         return self._api.claims(self.selector)
@@ -147,14 +174,15 @@ class Run:
     def nothing_is_left(self) -> bool:
         return not (self.claims() or self.nodes())
 
-    def _provider(self) -> KarpenterProvider:
-        settings = Settings(karpenter_node_class=NODE_CLASS)
-        clock = Clock(now=lambda: time.monotonic() * _FASTER, sleep=self._sleep)
-        return KarpenterProvider(settings, lambda: self._kube, clock)
+    def provider(
+        self, on_sleep: Callable[[], None] = lambda: None, settings: Settings = CLAIM
+    ) -> KarpenterProvider:
+        def sleep(seconds: float) -> None:
+            time.sleep(seconds / _FASTER)
+            on_sleep()
 
-    def _sleep(self, seconds: float) -> None:
-        time.sleep(seconds / _FASTER)
-        self._on_sleep()
+        clock = Clock(now=lambda: time.monotonic() * _FASTER, sleep=sleep)
+        return KarpenterProvider(settings, lambda: self._kube, clock)
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +354,7 @@ def test_a_node_that_is_taken_back_can_be_asked_for_again(a_run: Run) -> None:
 def test_claims_whose_run_is_gone_are_collected(a_run: Run) -> None:
     with a_run.karpenter("happy"):
         a_run.provision()
-        provider = a_run._provider()
+        provider = a_run.provider()
 
         def is_alive(uid: str, namespace: str, workflow: str) -> bool:
             return uid != a_run.uid
@@ -337,3 +365,28 @@ def test_claims_whose_run_is_gone_are_collected(a_run: Run) -> None:
         assert a_run.claims()
         assert [each.gone for each in provider.collect(is_alive, dry_run=False)] == [True]
         wait_for("end of the node", a_run.nothing_is_left, seconds=60)
+
+
+def test_a_pod_that_waits_brings_the_node_of_a_node_pool(a_run: Run) -> None:
+    pool = f"{a_run.namespace}-pool"
+    labels = {"argotune.dev/karpenter-e2e": a_run.uid}
+
+    def nodes() -> str:
+        return run("kubectl", "get", "nodes", f"--selector={NODE_POOL}={pool}", "-o", "name")
+
+    run("kubectl", "apply", "--validate=strict", "-f", "-", text=_POOL.format(name=pool))
+    try:
+        with a_run.karpenter("gpu-later", pool=pool):
+            promised = a_run.provision(settings=POOL, labels=labels)
+            assert promised.name == f"of NodePool {pool}"
+            assert not nodes()
+            a_run.start_pod(promised)
+            assert nodes().startswith("node/karp-pod-")
+            assert a_run.release() == []
+            a_run.kubectl("delete", "pod", "tune", "--now")
+            wait_for("end of the node", lambda: not nodes(), seconds=60)
+            with pytest.raises(PermanentError) as caught:
+                a_run.provision(settings=POOL, labels=labels, gpus=2)
+            assert "its limit of 1 nvidia.com/gpu leaves no room" in str(caught.value)
+    finally:
+        run("kubectl", "delete", "nodepool", pool)

@@ -14,6 +14,7 @@ import threading
 from tests.fakes.karpenter import machines
 from tests.fakes.karpenter.api import Api
 from tests.fakes.karpenter.controller import Karpenter, running
+from tests.fakes.karpenter.provisioner import Provisioner
 from tests.fakes.karpenter.scripts import SCRIPTS
 
 
@@ -26,12 +27,16 @@ def main() -> None:
     )
     parser.add_argument("--script", action="append", choices=sorted(SCRIPTS), required=True)
     parser.add_argument("--selector", default="argotune.dev/run", help="claims that are its own")
+    parser.add_argument("--pool", help="make claims of this NodePool instead, for pods that wait")
     arguments = parser.parse_args()
     commands = machines.Commands.of_environment()
     if commands is None:
         parser.error("FAKE_NODE_UP and FAKE_NODE_DOWN are not set")
     scripts = [SCRIPTS[name] for name in arguments.script]
-    karpenter = Karpenter(Api(), scripts, commands, selector=arguments.selector)
+    api = Api()
+    provisioner = Provisioner(api, arguments.pool) if arguments.pool else None
+    selector = provisioner.selector if provisioner else arguments.selector
+    karpenter = Karpenter(api, scripts, commands, selector=selector, provisioner=provisioner)
     over = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: over.set())

@@ -13,6 +13,7 @@ from kubernetes.client.exceptions import ApiException
 Object = dict[str, Any]
 
 _CLAIMS = ("karpenter.sh", "v1", "nodeclaims")
+_POOLS = ("karpenter.sh", "v1", "nodepools")
 _MERGE = {"_content_type": "application/merge-patch+json", "_request_timeout": 30}
 _JSON = {"_content_type": "application/json-patch+json", "_request_timeout": 30}
 _GET = {"_request_timeout": 30}
@@ -50,6 +51,9 @@ class Api:
         )
         claim["metadata"] = changed["metadata"]
 
+    def create_claim(self, claim: Object) -> None:
+        self._custom.create_cluster_custom_object(*_CLAIMS, claim, **_GET)
+
     def delete_claim(self, claim: Object) -> None:
         self._custom.delete_cluster_custom_object(*_CLAIMS, claim["metadata"]["name"], **_GET)
 
@@ -73,6 +77,27 @@ class Api:
             "count": 1,
         }
         self._core.create_namespaced_event("default", event, **_GET)
+
+    def node_pool(self, name: str) -> Object | None:
+        try:
+            found: Object = self._custom.get_cluster_custom_object(*_POOLS, name, **_GET)
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
+
+    def set_pool_ready(self, name: str) -> None:
+        at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        ready = {"type": "Ready", "status": "True", "reason": "Ready", "message": ""}
+        status = {"conditions": [{**ready, "lastTransitionTime": at}]}
+        self._custom.patch_cluster_custom_object_status(*_POOLS, name, {"status": status}, **_MERGE)
+
+    def unfinished_pods(self) -> list[Object]:
+        fields = "status.phase!=Succeeded,status.phase!=Failed"
+        answer = self._core.list_pod_for_all_namespaces(field_selector=fields, **_GET)
+        pods: list[Object] = self._plain(answer)["items"]
+        return pods
 
     def node(self, name: str) -> Object | None:
         try:

@@ -15,6 +15,7 @@ from urllib3.exceptions import HTTPError
 
 from tests.fakes.karpenter.api import Api, Object
 from tests.fakes.karpenter.machines import Commands, Machine
+from tests.fakes.karpenter.provisioner import Provisioner
 from tests.fakes.karpenter.scripts import Script
 
 FINALIZER = "karpenter.sh/termination"
@@ -55,19 +56,28 @@ class Karpenter:
     """A controller for the claims that a selector finds, and for no other."""
 
     def __init__(
-        self, api: Api, scripts: Sequence[Script], commands: Commands, *, selector: str
+        self,
+        api: Api,
+        scripts: Sequence[Script],
+        commands: Commands,
+        *,
+        selector: str,
+        provisioner: Provisioner | None = None,
     ) -> None:
         self._api = api
         self._scripts = list(scripts)
         """Of the first claim, the second, ...; the last is for all further ones too."""
         self._commands = commands
         self._selector = selector
+        self._provisioner = provisioner
         self._known: dict[str, _Known] = {}
         self.problems: list[str] = []
         """Errors of passes; the next pass may do better."""
 
     def look(self) -> None:
         """One pass."""
+        if self._provisioner is not None:
+            self._provisioner.look()
         for claim in self._api.claims(self._selector):
             try:
                 self._look_at(claim)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from steps.common import log
-from steps.common.errors import Interrupted, PermanentError, StepError, TransientError
+from steps.common.errors import CapacityError, PermanentError, StepError, TransientError
 from steps.common.kube import ApiRefusal, Kube
 from steps.common.nodes.alternatives import place
 from steps.common.nodes.fit import Object, gpu_name, tolerations_for
@@ -19,6 +19,8 @@ from steps.common.nodes.ready import wait_for_gpus
 from steps.common.nodes.waiting import Phase, Waiting
 
 _LOGGER = logging.getLogger(__name__)
+_FAILURES = (CapacityError, PermanentError, TransientError)
+"""Not the order to stop: the next try of the step goes on with the claim, or release ends it."""
 _EVENT_SECONDS = 5.0
 """An event may come this much later than what it tells of."""
 
@@ -73,10 +75,7 @@ class Launch:
         uid = self._have_claim(placement, launching)
         try:
             return self._node_of(uid, placement, launching)
-        except Interrupted:
-            # The next try of the step goes on with the claim; if there is none, release ends it.
-            raise
-        except StepError:
+        except _FAILURES:
             self._give_up()
             raise
 
@@ -126,7 +125,7 @@ class Launch:
     def _give_up(self) -> None:
         try:
             self._kube.delete_node_claim(self._name)
-        except StepError as error:
+        except (PermanentError, TransientError) as error:
             log.warn(_LOGGER, "cannot-delete-claim", claim=self._name, reason=error)
 
 
@@ -158,8 +157,6 @@ class _Watch:
         nothing of it."""
         try:
             self._judge(self._kube.node_claim(self._name))
-        except Interrupted:
-            raise
         except TransientError as error:
             log.warn(_LOGGER, "cannot-see-claim", claim=self._name, reason=error)
 
@@ -168,14 +165,14 @@ class _Watch:
 
     def _judge(self, claim: Object | None) -> Object:
         if claim is None or claim["metadata"]["uid"] != self._uid or claims.is_going(claim):
-            raise self._refusal()
+            raise self._refusal(is_gone=True)
         self._was_launched = self._was_launched or claims.is_true(claim, "Launched")
         self._seen = claims.reason_of(claim) or self._seen
         if claims.failed_condition(claim):
-            raise self._refusal()
+            raise self._refusal(is_gone=False)
         return claim
 
-    def _refusal(self) -> StepError:
+    def _refusal(self, *, is_gone: bool) -> StepError:
         warnings = self._warnings()
         if not warnings:
             self._waiting.sleep(
@@ -185,6 +182,7 @@ class _Watch:
         return refusal_of(
             warnings,
             seen=self._seen,
+            is_gone=is_gone,
             was_launched=self._was_launched,
             node_class=self._node_class,
         )
@@ -192,9 +190,7 @@ class _Watch:
     def _warnings(self) -> Sequence[str]:
         try:
             return self._kube.warnings_about(self._uid)
-        except Interrupted:
-            raise
-        except StepError as error:
+        except (PermanentError, TransientError) as error:
             log.warn(_LOGGER, "cannot-see-events", claim=self._name, reason=error)
             return ()
 
@@ -212,7 +208,5 @@ def _patiently(call: Callable[[], T], phase: Phase) -> T:
     while True:
         try:
             return call()
-        except Interrupted:
-            raise
         except TransientError as error:
             phase.wait(str(error))

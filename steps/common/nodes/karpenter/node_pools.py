@@ -141,7 +141,9 @@ def _limit_problems(pool: Object, gpus: int) -> Iterator[_Problem]:
         # Karpenter makes no further node when a limit is used up; of cpu and memory we do not know
         # how much the node has.
         if total > allowed or (not more and total >= allowed):
-            text = f"its limit of {limit} {resource} is used up ({used.get(resource, 0)} in use)"
+            text = (
+                f"its limit of {limit} {resource} leaves no room ({used.get(resource, 0)} in use)"
+            )
             yield _Problem(text=text, may_pass=more <= allowed)
 
 

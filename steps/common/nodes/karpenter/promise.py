@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from steps.common import log
-from steps.common.errors import Interrupted, PermanentError, TransientError
+from steps.common.errors import PermanentError, TransientError
 from steps.common.kube import ApiRefusal, Kube
 from steps.common.nodes.fit import Object
 from steps.common.nodes.karpenter.node_pools import NoOffer, Offer, offer_of
@@ -37,8 +37,6 @@ def promised_node(kube: Kube, request: NodeRequest, waiting: Waiting) -> Node:
 def _look(kube: Kube, request: NodeRequest) -> Offer | NoOffer:
     try:
         return offer_of(_pools(kube), request)
-    except Interrupted:
-        raise
     except TransientError as error:
         return NoOffer(reason=str(error), may_pass=True)
 

@@ -90,13 +90,20 @@ _RULES = (
 
 
 def refusal_of(
-    warnings: Sequence[str], *, seen: str, was_launched: bool, node_class: NodeClass
+    warnings: Sequence[str],
+    *,
+    seen: str,
+    is_gone: bool,
+    was_launched: bool,
+    node_class: NodeClass,
 ) -> StepError:
-    """The error for a claim that is gone, or going.
+    """The error for a claim that is gone, or that says of itself that it failed.
 
     `warnings` are its events, `seen` is the last reason that its conditions gave.
     """
     texts = [_PREFIX.sub("", each) for each in warnings if not each.startswith(_OF_NO_INTEREST)]
+    if seen and is_gone and not texts:
+        texts.append("the claim was deleted")
     if seen and not any(seen in text for text in texts):
         texts.append(f"last seen {seen}")
     said = "; ".join(dict.fromkeys(texts))

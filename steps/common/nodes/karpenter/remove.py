@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from steps.common import log
-from steps.common.errors import Interrupted, TransientError
+from steps.common.errors import TransientError
 from steps.common.kube import ApiRefusal, Kube
 from steps.common.nodes.fit import Object, is_on
 from steps.common.nodes.karpenter import claim as claims
@@ -52,8 +52,6 @@ class Removal:
     def _patient_look(self) -> str:
         try:
             return self._look()
-        except Interrupted:
-            raise
         except TransientError as error:
             return str(error)
 

@@ -144,7 +144,9 @@ def test_without_the_right_to_see_events_the_conditions_tell(world: World) -> No
     world.scripts = [failing, happy]
     world.cluster.faults = [Fault("GET", "/events", 403, "cannot list events", times=9)]
     node = world.provision(instance_types=(A100, A10))
-    assert node.tried[0].outcome == "last seen Launched: CreateInstanceFailed: no A100 today"
+    assert node.tried[0].outcome == (
+        "the claim was deleted; last seen Launched: CreateInstanceFailed: no A100 today"
+    )
 
 
 def test_a_launch_that_fails_again_and_again_ends_with_its_reason(world: World) -> None:

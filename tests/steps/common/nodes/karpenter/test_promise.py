@@ -159,14 +159,14 @@ def test_a_limit_that_stays_used_up_ends_at_the_deadline(world: World) -> None:
     made["status"]["resources"] = {"cpu": "48000m", "memory": "220Gi"}
     assert lack(world, CapacityError, launch_timeout_seconds=60.0) == (
         "no NodePool can make the node (launch-timeout-seconds) after 60 s: NodePool gpu: its "
-        "limit of 48 cpu is used up (48000m in use)"
+        "limit of 48 cpu leaves no room (48000m in use)"
     )
 
 
 def test_a_limit_below_the_need_is_not_waited_for(world: World) -> None:
     pool(world, "gpu", limits={GPU: "1"})
     assert lack(world, gpus=2) == (
-        "NodePool gpu: its limit of 1 nvidia.com/gpu is used up (0 in use)"
+        "NodePool gpu: its limit of 1 nvidia.com/gpu leaves no room (0 in use)"
     )
 
 

@@ -17,7 +17,9 @@ QUOTA = (
 
 
 def refused(*warnings: str, seen: str = "", was_launched: bool = False) -> StepError:
-    return refusal_of(warnings, seen=seen, was_launched=was_launched, node_class=NODE_CLASS)
+    return refusal_of(
+        warnings, seen=seen, is_gone=True, was_launched=was_launched, node_class=NODE_CLASS
+    )
 
 
 @pytest.mark.parametrize(
