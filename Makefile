@@ -63,8 +63,8 @@ golden: setup  ## Write workflows/rendered and the reference of the input file
 	.venv/bin/python -m workflows.templates
 	.venv/bin/python -m workflows.workspace.reference
 
-e2e: setup  ## Tests against the cluster that KUBECONFIG names
-	.venv/bin/pytest -m cluster tests/e2e
+e2e: tiny  ## Tests against the cluster that KUBECONFIG names; what they want: tests/e2e/README.md
+	.venv/bin/pytest -m cluster --force-enable-socket --durations=10 tests/e2e
 
 images:  ## Build the step images: [STEPS="plan push"] [BASE=...] [REGISTRY=...] [TAG=...]
 	@$(IMAGES) build $(STEPS)

@@ -1,16 +1,21 @@
-"""A namespace on the cluster that KUBECONFIG names, as a careful platform engineer makes it."""
+"""The cluster that KUBECONFIG names, and namespaces on it as a careful platform engineer makes
+them."""
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import httpx
 import pytest
+
+from tests.e2e.cluster import Cluster, api_proxy, run
+from tests.e2e.site import Site, installed
+from tests.e2e.stories import stories, stories_told, wanted
+
+__all__ = ["Cluster", "stories", "stories_told"]
 
 _MANIFESTS = """
 apiVersion: v1
@@ -35,21 +40,6 @@ subjects: [{{kind: ServiceAccount, name: default, namespace: {name}}}]
 """
 
 
-class Cluster:
-    """kubectl and argo, each call with a timeout, in one namespace."""
-
-    def __init__(self, namespace: str) -> None:
-        self.namespace = namespace
-
-    def kubectl(self, *arguments: str, text: str | None = None) -> str:
-        return _run("kubectl", f"--namespace={self.namespace}", *arguments, text=text)
-
-    def workflows(self) -> list[dict[str, Any]]:
-        items = json.loads(self.kubectl("get", "workflows", "-o", "json"))["items"]
-        assert isinstance(items, list)
-        return items
-
-
 @pytest.fixture(scope="session")
 def kubeconfig() -> Path:
     name = os.environ.get("KUBECONFIG")
@@ -59,17 +49,38 @@ def kubeconfig() -> Path:
 
 
 @pytest.fixture(scope="session")
-def cluster(kubeconfig: Path) -> Iterator[Cluster]:
+def api(kubeconfig: Path) -> Iterator[httpx.Client]:
+    """The API server, logged in."""
+    with api_proxy() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def cluster(api: httpx.Client) -> Iterator[Cluster]:
     """A namespace that enforces the restricted Pod Security Standard; it goes at the end."""
-    namespace = f"argotune-e2e-{secrets.token_hex(3)}"
-    _run("kubectl", "apply", "-f", "-", text=_MANIFESTS.format(name=namespace))
-    yield Cluster(namespace)
-    _run("kubectl", "delete", "namespace", namespace, "--wait=false")
+    namespace = _new_name()
+    run("kubectl", "apply", "-f", "-", text=_MANIFESTS.format(name=namespace))
+    yield Cluster(namespace, api)
+    run("kubectl", "delete", "namespace", namespace, "--wait=false")
 
 
-def _run(*command: str, text: str | None = None) -> str:
-    result = subprocess.run(
-        command, input=text, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert result.returncode == 0, f"{' '.join(command)}: {result.stderr}"
-    return result.stdout
+@pytest.fixture(scope="session")
+def site(api: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A namespace in which argotune is installed; it goes at the end."""
+    namespace = _new_name()
+    try:
+        with installed(Cluster(namespace, api), tmp_path_factory.mktemp("site")) as found:
+            yield found
+    finally:
+        run("kubectl", "delete", "namespace", namespace, "--wait=false", "--ignore-not-found")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def begun(request: pytest.FixtureRequest) -> None:
+    """The stories go on beside the tests that have none, from the first test on."""
+    if wanted(request.session.items):
+        request.getfixturevalue("stories")
+
+
+def _new_name() -> str:
+    return f"argotune-e2e-{secrets.token_hex(3)}"

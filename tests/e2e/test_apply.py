@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Cluster
+from tests.e2e.cluster import Cluster
 from workflows.templates.golden import RENDERED_DIR
 
 pytestmark = pytest.mark.cluster

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.site import Site
+from tests.e2e.stories import story
 from tests.workflows.engine.on_argo import CASES, differences, grant_access, there
 
 # Some forty workflows of real pods, a few at once.
@@ -19,13 +22,23 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 _AT_ONCE = 4
 
 
-def test_cases_come_out_on_argo_as_recorded(kubeconfig: Path) -> None:
-    cases = sorted(CASES.glob("*.yaml"))
-    assert len(cases) >= 25
+@story
+def cases_on_argo(site: Site) -> Mapping[str, Future[list[str]]]:
     grant_access()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = dict(zip((case.stem for case in cases), pool.map(_differences, cases), strict=True))
+        return {case.stem: pool.submit(_differences, case) for case in _cases()}
+
+
+def test_cases_come_out_on_argo_as_recorded(
+    cases_on_argo: Mapping[str, Future[list[str]]],
+) -> None:
+    assert len(cases_on_argo) >= 25
+    found = {name: problems.result() for name, problems in cases_on_argo.items()}
     assert {name: problems for name, problems in found.items() if problems} == {}
+
+
+def _cases() -> list[Path]:
+    return sorted(CASES.glob("*.yaml"))
 
 
 def _differences(case: Path) -> list[str]:

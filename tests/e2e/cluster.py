@@ -1,0 +1,130 @@
+"""The cluster that KUBECONFIG names: kubectl, the API behind `kubectl proxy`, and waiting."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import httpx
+
+Object = dict[str, Any]
+T = TypeVar("T")
+
+_CALL_SECONDS = 120
+_LOOK_SECONDS = 1.0
+
+
+class Cluster:
+    """One namespace; every call has a timeout."""
+
+    def __init__(self, namespace: str, api: httpx.Client) -> None:
+        self.namespace = namespace
+        self._api = api
+
+    def kubectl(
+        self, *arguments: str, text: str | None = None, seconds: float = _CALL_SECONDS
+    ) -> str:
+        """What kubectl prints. Fails with what it complains of."""
+        command = ("kubectl", f"--namespace={self.namespace}", *arguments)
+        return run(*command, text=text, seconds=seconds)
+
+    def read(self, api_version: str, plural: str, name: str) -> Object | None:
+        """The object of the namespace, or None where there is none."""
+        response = self._api.get(f"{self._path(api_version, plural)}/{name}")
+        return None if response.status_code == 404 else _json(response)
+
+    def items(self, api_version: str, plural: str, **query: str) -> list[Object]:
+        """The namespace's objects of a kind; query is labelSelector or fieldSelector."""
+        found = _json(self._api.get(self._path(api_version, plural), params=query))["items"]
+        assert isinstance(found, list)
+        return found
+
+    def create(self, manifest: Object) -> Object:
+        """Create a Workflow; every field of it is checked by the server."""
+        path = self._path(manifest["apiVersion"], f"{manifest['kind'].lower()}s")
+        return _json(self._api.post(path, params={"fieldValidation": "Strict"}, json=manifest))
+
+    def workflows(self) -> list[Object]:
+        return self.items("argoproj.io/v1alpha1", "workflows")
+
+    def log(self, pod: str, container: str = "main", *, tail_lines: int = 10_000) -> str:
+        """A container's log, or why there is none."""
+        path = f"{self._path('v1', 'pods')}/{pod}/log"
+        query: dict[str, str | int] = {"container": container, "tailLines": tail_lines}
+        return self._api.get(path, params=query).text
+
+    def _path(self, api_version: str, plural: str) -> str:
+        root = "/api" if "/" not in api_version else "/apis"
+        return f"{root}/{api_version}/namespaces/{self.namespace}/{plural}"
+
+
+def run(
+    *command: str,
+    text: str | None = None,
+    seconds: float = _CALL_SECONDS,
+    variables: Mapping[str, str] | None = None,
+) -> str:
+    """A command's stdout. Fails with its stderr."""
+    done = subprocess.run(
+        command,
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        env=variables,
+        check=False,
+    )
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr or done.stdout}"
+    return done.stdout
+
+
+def wait_for(
+    what: str,
+    look: Callable[[], T | None],
+    *,
+    seconds: float,
+    explain: Callable[[], str] = lambda: "",
+) -> T:
+    """Look until there is something. Fails at the deadline with what, and with the explanation."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"no {what} within {seconds:.0f} s\n{explain()}")
+        time.sleep(_LOOK_SECONDS)
+    return found
+
+
+def argo(namespace: str, *arguments: str) -> str:
+    """What the argo command prints; it talks to the API server, as kubectl does."""
+    # With ARGO_SERVER it would want a token for the Argo server.
+    variables = {name: text for name, text in os.environ.items() if name != "ARGO_SERVER"}
+    return run("argo", f"--namespace={namespace}", *arguments, variables=variables)
+
+
+@contextmanager
+def api_proxy() -> Iterator[httpx.Client]:
+    """The API server on loopback, whatever way of logging in the kubeconfig has."""
+    process = subprocess.Popen(
+        ["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        address = re.search(r"127\.0\.0\.1:\d+", line)
+        assert address, f"kubectl proxy: {line}"
+        with httpx.Client(base_url=f"http://{address[0]}", timeout=30, trust_env=False) as client:
+            yield client
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+
+
+def _json(response: httpx.Response) -> Object:
+    assert response.is_success, f"{response.request.url}: {response.text}"
+    answer: Object = response.json()
+    return answer

@@ -1,0 +1,275 @@
+"""What stands in the cluster for the rest of the world: a server of datasets, a registry over TLS,
+and a workbench from which the tests look at both and ask services, as an application would."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import subprocess
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.cluster import Cluster, Object
+from tests.e2e.pods import dataset, registry
+from tests.fakes.registry import PASSWORD, USER, docker_config
+
+DATASET_FILE = "python-docs.parquet"
+MODELS_CLAIM = "argotune-models"
+CA_CONFIG_MAP = "argotune-ca"
+PUSH_SECRET = "argotune-push"
+WRONG_PUSH_SECRET = "argotune-push-wrong"
+_REPOSITORY = Path(__file__).parent.parent.parent
+_PACKAGES = ("tests/fakes/http.py", "tests/fakes/registry.py", "tests/e2e/pods/*.py")
+_LABEL = "argotune-e2e"
+_USER_ID = 65532
+_READY_SECONDS = 180
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """A registry and who may push there."""
+
+    host: str
+    user: str
+    password: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a service said."""
+
+    response: str
+    details: Mapping[str, Any]
+
+
+class Doubles:
+    """The pods, once they are ready."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def ask(self, url: str, prompt: str) -> Answer:
+        """POST a prompt from a pod of the namespace."""
+        answer = json.loads(self._workbench("tests.e2e.pods.ask", url, prompt))
+        return Answer(response=answer["response"], details=answer)
+
+    def tags(self, host: str, repository: str) -> dict[str, str]:
+        """Tags of a repository and the digests that they name."""
+        answer: dict[str, str] = json.loads(
+            self._workbench(
+                "tests.e2e.pods.tags", host, repository,
+                "/push/.dockerconfigjson", "/ca/ca.crt",
+            )
+        )  # fmt: skip
+        return answer
+
+    def dataset_requests(self) -> list[str]:
+        """Lines of `GET PATH RANGE`, one for each request so far."""
+        return self._cluster.log("dataset").splitlines()
+
+    def registry_requests(self) -> list[str]:
+        """Lines of `METHOD PATH STATUS`, one for each request so far."""
+        return self._cluster.log("registry").splitlines()
+
+    def put_model(self, directory: Path) -> None:
+        """Copy a model of this machine's cache into the cluster's."""
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            tar.add(directory, arcname=directory.name)
+        command = ["kubectl", f"--namespace={self._cluster.namespace}", "exec", "-i", "workbench"]
+        command += ["--", "python3", "-m", "tests.e2e.pods.unpack", "/models"]
+        done = subprocess.run(
+            command, input=archive.getvalue(), capture_output=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr.decode()
+
+    def _workbench(self, module: str, *arguments: str) -> str:
+        return self._cluster.kubectl("exec", "workbench", "--", "python3", "-m", module, *arguments)
+
+
+def hosts(namespace: str) -> tuple[str, str]:
+    """HOST:PORT of the dataset server and of the registry."""
+    return f"dataset.{namespace}.svc:80", f"registry.{namespace}.svc:443"
+
+
+def put_up(
+    cluster: Cluster, image: str, dataset_file: Path, certificates: Path, logins: Sequence[Login]
+) -> Doubles:
+    """Make the pods and all that they read; returns when they are ready."""
+    objects = [
+        _code(),
+        _secret("registry-tls", {n: certificates / n for n in ("tls.crt", "tls.key")}),
+        _config_map("dataset", dataset_file),
+        _login_secret(PUSH_SECRET, logins),
+        _login_secret(
+            WRONG_PUSH_SECRET,
+            [Login(host=login.host, user=login.user, password="no such") for login in logins],
+        ),
+        _service("dataset", 80, dataset.PORT),
+        _service("registry", 443, registry.PORT),
+        _pod(
+            "dataset",
+            image,
+            ["tests.e2e.pods.dataset", f"/data/{dataset_file.name}"],
+            {"/data": {"configMap": {"name": "dataset"}}},
+            port=dataset.PORT,
+        ),
+        _pod(
+            "registry",
+            image,
+            ["tests.e2e.pods.registry", "/tls/tls.crt", "/tls/tls.key"],
+            {"/tls": {"secret": {"secretName": "registry-tls"}}},
+            port=registry.PORT,
+        ),
+        _pod(
+            "workbench",
+            image,
+            ["tests.e2e.pods.idle"],
+            {
+                "/models": {"persistentVolumeClaim": {"claimName": MODELS_CLAIM}},
+                "/push": {"secret": {"secretName": PUSH_SECRET}},
+                "/ca": {"configMap": {"name": CA_CONFIG_MAP}},
+            },
+        ),
+    ]
+    cluster.kubectl(
+        "apply", "--server-side", "-f", "-",
+        text=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}),
+    )  # fmt: skip
+    cluster.kubectl(
+        "wait", "pod", f"--selector={_LABEL}", "--for=condition=Ready",
+        f"--timeout={_READY_SECONDS}s", seconds=_READY_SECONDS + 10,
+    )  # fmt: skip
+    return Doubles(cluster)
+
+
+def make_certificates(directory: Path, namespace: str) -> Path:
+    """A certificate authority, ca.crt, and the registry's certificate by it, tls.crt and tls.key;
+    returns the authority."""
+    name = hosts(namespace)[1].partition(":")[0]
+    _openssl(directory, "ca", "/CN=argotune-e2e")
+    _openssl(
+        directory, "tls", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}",
+        "-CA", str(directory / "ca.crt"), "-CAkey", str(directory / "ca.key"),
+    )  # fmt: skip
+    return directory / "ca.crt"
+
+
+def registry_login(namespace: str) -> Login:
+    """Who may push to the registry pod."""
+    return Login(host=hosts(namespace)[1], user=USER, password=PASSWORD)
+
+
+def _openssl(directory: Path, name: str, subject: str, *arguments: str) -> None:
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "2", "-subj", subject, *arguments]
+    command += ["-keyout", str(directory / f"{name}.key"), "-out", str(directory / f"{name}.crt")]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
+def _code() -> Object:
+    paths = [path for pattern in _PACKAGES for path in sorted(_REPOSITORY.glob(pattern))]
+    data = {_key(path): path.read_text() for path in paths}
+    assert data
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "e2e-code"},
+        "data": data,
+    }
+
+
+def _code_items() -> list[Object]:
+    paths = [path for pattern in _PACKAGES for path in sorted(_REPOSITORY.glob(pattern))]
+    return [{"key": _key(path), "path": str(path.relative_to(_REPOSITORY))} for path in paths]
+
+
+def _key(path: Path) -> str:
+    return str(path.relative_to(_REPOSITORY)).replace("/", ".")
+
+
+def _config_map(name: str, file: Path) -> Object:
+    data = {file.name: base64.b64encode(file.read_bytes()).decode()}
+    metadata = {"name": name}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "binaryData": data}
+
+
+def _secret(name: str, files: Mapping[str, Path]) -> Object:
+    data = {key: path.read_text() for key, path in files.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
+
+
+def _login_secret(name: str, logins: Sequence[Login]) -> Object:
+    auths: dict[str, Any] = {}
+    for login in logins:
+        config = docker_config(login.host, user=login.user, password=login.password)
+        auths |= json.loads(config)["auths"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name},
+        "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": json.dumps({"auths": auths})},
+    }
+
+
+def _service(name: str, port: int, target: int) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"selector": {_LABEL: name}, "ports": [{"port": port, "targetPort": target}]},
+    }
+
+
+def _pod(
+    name: str,
+    image: str,
+    module: Sequence[str],
+    mounts: Mapping[str, Object],
+    *,
+    port: int | None = None,
+) -> Object:
+    """A pod that the restricted Pod Security Standard lets in."""
+    code = {"configMap": {"name": "e2e-code", "items": _code_items()}}
+    volumes = {
+        f"volume-{index}": item for index, item in enumerate({"/code": code, **mounts}.items())
+    }
+    container: Object = {
+        "name": "main",
+        "image": image,
+        "command": ["python3", "-m", *module],
+        "workingDir": "/code",
+        "env": [{"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}],
+        "volumeMounts": [{"name": name, "mountPath": path} for name, (path, _) in volumes.items()],
+        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+    }
+    if port is not None:
+        container["readinessProbe"] = {"tcpSocket": {"port": port}, "periodSeconds": 1}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {_LABEL: name}},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 1,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": _USER_ID,
+                "runAsGroup": _USER_ID,
+                "fsGroup": _USER_ID,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container],
+            "volumes": [{"name": name, **source} for name, (_, source) in volumes.items()],
+        },
+    }

@@ -1,0 +1,265 @@
+"""A namespace in which argotune is installed as the README says, with a GPU node, a registry, a
+server of datasets and the weights of preset tiny."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from presets.loader import model_preset
+from steps.common.model_cache import cache_path, is_complete
+from tests.e2e import doubles
+from tests.e2e.cluster import Cluster, Object, run
+from tests.e2e.doubles import DATASET_FILE, PUSH_SECRET, Doubles, Login
+from tests.e2e.nodes import gpu_node
+from tests.e2e.runs import ARGO, Run
+from workflows.cli.home import home
+from workflows.demo.dataset import write_dataset
+
+QUESTION = "What does json.dumps do?"
+RUN_SECONDS = 900
+"""Longest wait for a run beside many others."""
+_INSTALL_SECONDS = 180
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What the tests of whole runs share; each run has names of its own."""
+
+    cluster: Cluster
+    directory: Path
+    """For files of the tests."""
+    doubles: Doubles
+    node_selector: str
+    """KEY=VALUE of the GPU node."""
+    node: str
+    """Name of the GPU node, where the tests brought it."""
+    registry: str
+    """HOST:PORT of the registry for whole runs."""
+    adapter_from: str
+    """Whether the nodes can pull from that registry (auto) or not (cache)."""
+
+    @property
+    def namespace(self) -> str:
+        return self.cluster.namespace
+
+    @property
+    def failing_registry(self) -> str:
+        """HOST:PORT of the registry that fails where it is told to; no node pulls from it."""
+        return doubles.hosts(self.namespace)[1]
+
+    @property
+    def allowed_hosts(self) -> str:
+        """The internal hosts that datasets may come from, as the dataset step takes them."""
+        return json.dumps([doubles.hosts(self.namespace)[0]])
+
+    def dataset(self, how: str = "plain") -> str:
+        """URL of the dataset: plain, cut (breaks off three times) or held (sends nothing)."""
+        host = doubles.hosts(self.namespace)[0].removesuffix(":80")
+        return f"http://{host}/{how}/{DATASET_FILE}"
+
+    def image(self, name: str) -> str:
+        """An output image in the registry for whole runs."""
+        return f"{self.registry}/{self.namespace}/{name}:1"
+
+    def failing_image(self, how: str, name: str) -> str:
+        """An output image in the registry that fails: well, unwell or held."""
+        return f"{self.failing_registry}/{how}/{name}:1"
+
+    def arguments(
+        self,
+        name: str,
+        *,
+        steps: int = 2,
+        save_steps: int | None = None,
+        seed: int = 42,
+        **changes: str,
+    ) -> dict[str, str]:
+        """Arguments of a small run of preset tiny; a change's name is in snake_case."""
+        return {
+            "name": name,
+            "preset": "tiny",
+            "urls": json.dumps([self.dataset()]),
+            "output-image": self.image(name),
+            "push-secret": PUSH_SECRET,
+            "config": training_config(steps, save_steps, seed),
+            "label-selector": self.node_selector,
+            "question": QUESTION,
+            "service-gpus": "0",
+            "service-memory": "512Mi",
+            "adapter-from": self.adapter_from,
+            "tune-cpu": "200m",
+            "tune-memory": "2Gi",
+            **{key.replace("_", "-"): value for key, value in changes.items()},
+        }
+
+    def submit(self, arguments: dict[str, str]) -> Run:
+        """Create a Workflow that refers to the installed template."""
+        made = self.cluster.create(workflow(arguments))
+        return Run(self.cluster, made["metadata"]["name"])
+
+    def completes(self, run: Run, name: str) -> Run:
+        """Wait for the good end of a run whose service nobody needs."""
+        run.ends("Succeeded", seconds=RUN_SECONDS)
+        self.remove_service(name)
+        return run
+
+    def remove_service(self, name: str) -> None:
+        """Give back the CPU that a service asks for: many of them are more than two cores."""
+        self.argotune("stop", name, f"--namespace={self.namespace}", "--service")
+
+    def served(self, name: str) -> str:
+        """Reference of the adapter that a service serves."""
+        deployment = self.cluster.read("apps/v1", "deployments", name)
+        assert deployment is not None, f"no service {name}"
+        annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+        return str(annotations["argotune.dev/adapter"])
+
+    def service_objects(self, name: str) -> list[str]:
+        """What of a service is there, as KIND/NAME."""
+        kinds = {
+            "deployments": "apps/v1",
+            "services": "v1",
+            "networkpolicies": "networking.k8s.io/v1",
+        }
+        return [
+            f"{kind}/{name}"
+            for kind, version in kinds.items()
+            if self.cluster.read(version, kind, name)
+        ]
+
+    def argotune(self, *arguments: str, text: str | None = None, seconds: float = 120) -> str:
+        """What the command line prints. Fails with what it complains of."""
+        return argotune(*arguments, text=text, seconds=seconds)
+
+
+def workflow(arguments: dict[str, str]) -> Object:
+    """A Workflow with nothing but arguments."""
+    parameters = [{"name": name, "value": value} for name, value in arguments.items()]
+    return {
+        "apiVersion": ARGO,
+        "kind": "Workflow",
+        "metadata": {"generateName": f"{arguments['name']}-"},
+        "spec": {
+            "workflowTemplateRef": {"name": "finetune"},
+            "arguments": {"parameters": parameters},
+        },
+    }
+
+
+def training_config(steps: int, save_steps: int | None = None, seed: int = 42) -> str:
+    """Kaito's training_config.yaml for so many optimizer steps."""
+    training: dict[str, int | float] = {"max_steps": steps, "learning_rate": 5.0e-3, "seed": seed}
+    if save_steps is not None:
+        training["save_steps"] = save_steps
+    ours = {
+        "validation_share": 0.1,
+        "micro_batch_tokens": 512,
+        "tokens_per_step": 512,
+        # Of the node that says it has a GPU; tiny is tuned on its CPU.
+        "gpus": 1,
+        "gpu_memory_gib": 16,
+    }
+    return yaml.safe_dump(
+        {
+            "training_config": {
+                "LoraConfig": {"r": 8, "lora_alpha": 16},
+                "TrainingArguments": training,
+                "Argotune": ours,
+            }
+        }
+    )
+
+
+def argotune(*arguments: str, text: str | None = None, seconds: float = 120) -> str:
+    """What `argotune` prints. Fails with what it complains of."""
+    return run(sys.executable, "-m", "workflows.cli", *arguments, text=text, seconds=seconds)
+
+
+@contextmanager
+def installed(cluster: Cluster, directory: Path) -> Iterator[Site]:
+    """The site; at the end its node is gone and argotune is uninstalled."""
+    suffix = cluster.namespace.rpartition("-")[2]
+    node = f"e2e-gpu-{suffix}"
+    with gpu_node(node, f"argotune-e2e={suffix}") as selector:
+        logins = [doubles.registry_login(cluster.namespace)]
+        private = _private_registry()
+        authority = doubles.make_certificates(directory, cluster.namespace)
+        if private is not None:
+            logins.append(private)
+            own = Path(os.environ["CLUSTER_CA"]).read_text()
+            authority.write_text(authority.read_text() + own)
+        _install(cluster, authority)
+        image = os.environ.get("E2E_IMAGE") or f"{images()}/argotune-dataset:{tag()}"
+        dataset = directory / DATASET_FILE
+        write_dataset(dataset)
+        pods = doubles.put_up(cluster, image, dataset, directory, logins)
+        pods.put_model(_weights())
+        try:
+            yield Site(
+                cluster=cluster,
+                directory=directory,
+                doubles=pods,
+                node_selector=selector,
+                node=node,
+                registry=logins[-1].host,
+                adapter_from="cache" if private is None else "auto",
+            )
+        finally:
+            cluster.kubectl("delete", "workflows,cronworkflows", "--all", "--timeout=60s")
+            argotune("uninstall", f"--namespace={cluster.namespace}", "--delete-models")
+
+
+def images() -> str:
+    """E2E_REGISTRY: where the cluster pulls the step images from."""
+    registry = os.environ.get("E2E_REGISTRY")
+    if not registry:
+        pytest.fail("set E2E_REGISTRY (and E2E_TAG) to where `make push-images` put the images")
+    return registry
+
+
+def tag() -> str:
+    """E2E_TAG: the step images' tag."""
+    return os.environ.get("E2E_TAG", "0.1.0")
+
+
+def _install(cluster: Cluster, authority: Path) -> None:
+    dataset_host = doubles.hosts(cluster.namespace)[0]
+    argotune(
+        "install",
+        f"--namespace={cluster.namespace}",
+        "--create-namespace",
+        f"--images-registry={images()}",
+        f"--images-tag={tag()}",
+        "--volume-size=1Gi",
+        "--models-size=1Gi",
+        f"--allow-host={dataset_host}",
+        f"--ca-file={authority}",
+        seconds=_INSTALL_SECONDS,
+    )
+
+
+def _private_registry() -> Login | None:
+    """The cluster's own registry, that its nodes pull from with a login, where it has one."""
+    host = os.environ.get("CLUSTER_REGISTRY")
+    if not host:
+        return None
+    password = Path(os.environ["CLUSTER_REGISTRY_PASSWORD_FILE"]).read_text().strip()
+    return Login(host=host, user=os.environ["CLUSTER_REGISTRY_USER"], password=password)
+
+
+def _weights() -> Path:
+    """The directory of preset tiny in this machine's cache."""
+    preset = model_preset("tiny")
+    directory = cache_path(home().models_dir, preset.repository, preset.revision)
+    if not is_complete(directory):
+        pytest.fail(f"no weights in {directory}; `make tiny` makes them")
+    return directory.parent

@@ -1,0 +1,55 @@
+"""Runs that go on beside each other while the tests wait for theirs.
+
+Most of a run is waiting, so every story that the session's tests ask for begins when the first of
+them is asked for. A story is a function of the site; `@story` makes it a fixture, whose value is
+what the function returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.e2e.site import Site
+
+T = TypeVar("T")
+Story = Callable[[Site], Any]
+
+_AT_ONCE = 10
+_known: dict[str, Story] = {}
+
+
+def story(function: Callable[[Site], T]) -> Any:
+    """The fixture of a story."""
+    name = function.__name__
+    _known[name] = function
+
+    @pytest.fixture(scope="session", name=name)
+    def told(stories: dict[str, Future[Any]]) -> Any:
+        return stories[name].result()
+
+    return told
+
+
+def wanted(items: Iterable[pytest.Item]) -> list[str]:
+    """Names of the stories that these tests ask for."""
+    names = [name for item in items for name in getattr(item, "fixturenames", ())]
+    return [name for name in dict.fromkeys(names) if name in _known]
+
+
+@pytest.fixture(scope="session")
+def stories(site: Site, request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Any]]]:
+    """The stories of this session's tests, all begun."""
+    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="story")
+    names = wanted(request.session.items)
+    yield {name: pool.submit(_known[name], site) for name in names}
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture(scope="session")
+def stories_told(stories: dict[str, Future[Any]]) -> None:
+    """All stories have come to their end, well or not: the cluster is quiet."""
+    wait(stories.values())
