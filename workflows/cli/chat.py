@@ -38,7 +38,7 @@ def chat(
     """Ask the model that a run deployed, on this machine or on a cluster."""
     cluster = chosen_cluster(namespace, context, on_cluster)
     if cluster is None:
-        served = _served_here(name)
+        served = served_here(name)
     else:
         # It needs the Kubernetes client, which takes most of a second to import.
         from workflows.cli.service_tunnel import served_on
@@ -69,7 +69,8 @@ def _base_model(served: Served) -> str:
     return base
 
 
-def _served_here(name: str) -> Served:
+def served_here(name: str) -> Served:
+    """The service of that name on this machine. Raises InputError when none runs."""
     services_dir = home().services_dir
     service = read_service(services_dir, name)
     if service is not None and is_alive(service):

@@ -12,8 +12,8 @@ from pathlib import Path
 from rich.console import Console
 
 from presets.loader import model_preset
-from steps.common.services import read_service
-from workflows.cli.chat import ask
+from workflows.cli.chat import served_here
+from workflows.cli.chat_client import ask
 from workflows.cli.errors import CliError
 from workflows.cli.home import Home, home
 from workflows.cli.runs import find_run
@@ -91,9 +91,7 @@ def _foreground(command: list[str]) -> int:
 
 
 def _compare(console: Console, here: Home) -> None:
-    service = read_service(here.services_dir, NAME)
-    if service is None:
-        raise CliError(f"no service {NAME}: `argotune status {NAME}` says why")
+    service = served_here(NAME)
     base = model_preset("tiny").repository
     for prompt in _ASKED:
         console.print(f"\n[bold]{prompt}[/bold]")
