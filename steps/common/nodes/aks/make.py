@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from azure.mgmt.containerservice.models import AgentPool
@@ -48,7 +49,8 @@ class PoolMaker:
     request: NodeRequest
     settings: Settings
     waiting: Waiting
-    preflight: Preflight | None
+    preflight: Callable[[], Preflight | None]
+    """Called when there is no pool of the run: one that failed would count against its quota."""
 
     @property
     def name(self) -> str:
@@ -125,8 +127,9 @@ class PoolMaker:
                 busy.wait(str(error), _seconds(error))
 
     def _create(self, placement: Placement) -> str | None:
-        if self.preflight is not None:
-            self.preflight.check(placement)
+        preflight = self.preflight()
+        if preflight is not None:
+            preflight.check(placement)
         now_seconds = self.waiting.clock.wall()
         body = pool_body(self.request, placement, self.settings, now_seconds)
         log.event(_LOGGER, "create", pool=self.name, placement=placement)

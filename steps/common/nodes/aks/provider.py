@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import logging
 from collections.abc import Callable, Sequence
 
@@ -54,7 +55,7 @@ class AksProvider:
             request=request,
             settings=self._settings,
             waiting=waiting,
-            preflight=self._preflight(arm, kube),
+            preflight=functools.cache(lambda: self._preflight(arm, kube)),
         )
         return place(request, maker.attempt, waiting, first=maker.running())
 

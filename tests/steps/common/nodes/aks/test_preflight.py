@@ -8,7 +8,7 @@ from steps.common.errors import CapacityError
 from steps.common.nodes.aks import refusals
 from steps.common.nodes.aks.preflight import Preflight
 from steps.common.nodes.provider import Settings
-from tests.fakes.arm import Fault
+from tests.fakes.arm import Creation, Fault
 from tests.steps.common.nodes.aks.azure import (
     A10,
     A100,
@@ -198,6 +198,15 @@ def test_when_everything_is_refused_no_money_is_spent(region: Azure) -> None:
     assert str(caught.value).count("quota cores in eastus") == 2
     assert region.cloud.asked("PUT") == []
     assert region.time.seconds == 0
+
+
+def test_the_lists_are_read_once_and_only_for_a_new_pool(region: Azure) -> None:
+    region.cloud.creations = [Creation(error={"code": "SkuNotAvailable", "message": "no"})]
+    region.provision(instance_types=(A100, A10))
+    assert len([each for each in region.cloud.requests if "/usages?" in each]) == 2
+    before = len(region.cloud.requests)
+    region.provision(instance_types=(A100, A10))
+    assert not any("Compute" in each for each in region.cloud.requests[before:])
 
 
 def test_without_the_right_to_look_it_goes_on(
