@@ -132,13 +132,13 @@ class Arm:
                     raise
 
     def operation(self, url: str) -> Operation | None:
-        """What an operation says of itself; None where it is not known, or is elsewhere: the
-        token is for this endpoint only."""
+        """What an operation says of itself; None where it is not known, may not be read, or is
+        elsewhere: the token is for this endpoint only."""
         if urlsplit(url).netloc != urlsplit(self._endpoint).netloc:
             return None
         with _said():
             response = self._client.send_request(HttpRequest("GET", url))
-            if response.status_code == 404:
+            if response.status_code in (403, 404):
                 return None
             response.raise_for_status()
             body = response.json()

@@ -245,6 +245,15 @@ def test_the_pool_is_believed_rather_than_its_operation(azure: Azure, creation: 
     assert azure.provision().name
 
 
+def test_without_the_right_to_read_operations_the_pool_alone_tells(azure: Azure) -> None:
+    body = {"error": {"code": "AuthorizationFailed", "message": "no"}}
+    azure.cloud.faults = [Fault("GET", "operations", 403, body, times=99)]
+    azure.cloud.creations = [Creation(error=ALLOCATION_FAILED)]
+    node = azure.provision(instance_types=(A100, A10))
+    assert "AllocationFailed" in node.tried[0].outcome
+    assert node.placement == placement(A10)
+
+
 def test_a_pool_that_succeeds_without_a_machine_ends_with_the_launch(azure: Azure) -> None:
     azure.cloud.creations = [Creation(brings_node=False)]
     node = azure.provision(capacity_types=("spot", "regular"), launch_timeout_seconds=300.0)
