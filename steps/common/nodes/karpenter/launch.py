@@ -146,11 +146,12 @@ class _Watch:
 
     def wait_for(self, condition: str, phase: Phase) -> None:
         """Wait until a condition of the claim is met."""
-        while True:
+        claim = self._look(phase)
+        silence = "Karpenter has just been asked"
+        while not claims.is_true(claim, condition):
+            phase.wait(claims.reason_of(claim) or silence)
             claim = self._look(phase)
-            if claims.is_true(claim, condition):
-                return
-            phase.wait(self._reason(claim))
+            silence = self._silence(claim)
 
     def check(self) -> None:
         """Raise the reason when the claim is gone or going; an API server that is away says
@@ -194,13 +195,14 @@ class _Watch:
             log.warn(_LOGGER, "cannot-see-events", claim=self._name, reason=error)
             return ()
 
-    def _reason(self, claim: Object) -> str:
-        if not (claim.get("status") or {}).get("conditions"):
-            return (
-                "nobody took up the claim: is Karpenter running, and does it make nodes of "
-                f"{self._node_class.kind} ({self._node_class.group})?"
-            )
-        return claims.reason_of(claim) or "Karpenter is at it"
+    def _silence(self, claim: Object) -> str:
+        """What it may mean that the claim says nothing."""
+        if (claim.get("status") or {}).get("conditions"):
+            return "Karpenter is at it"
+        return (
+            "nobody took up the claim: is Karpenter running, and does it make nodes of "
+            f"{self._node_class.kind} ({self._node_class.group})?"
+        )
 
 
 def _patiently(call: Callable[[], T], phase: Phase) -> T:

@@ -73,8 +73,7 @@ def test_what_is_waited_for_is_logged_once_each(
     world.provision()
     waiting = [record.message for record in caplog.records if "waiting" in record.message]
     assert waiting == [
-        'waiting reason="nobody took up the claim: is Karpenter running, and does it make nodes '
-        'of AKSNodeClass (karpenter.azure.com)?"',
+        'waiting reason="Karpenter has just been asked"',
         'waiting reason="Karpenter is at it"',
         'waiting reason="Registered: NodeNotFound: Node not registered with cluster"',
         'waiting reason="the GPUs are there; looking once more"',
@@ -158,6 +157,15 @@ def test_a_launch_that_fails_again_and_again_ends_with_its_reason(world: World) 
     assert failure(world, CapacityError, launch_timeout_seconds=120.0) == (
         f"no GPU node: {A100} regular (120 s): Karpenter launched no machine "
         "(launch-timeout-seconds) after 120 s: Launched: LaunchFailed: the API of the cloud is away"
+    )
+    assert nothing_is_left(world)
+
+
+def test_a_claim_that_nobody_takes_up_says_what_may_be_missing(world: World) -> None:
+    assert failure(world, CapacityError, launch_timeout_seconds=60.0) == (
+        f"no GPU node: {A100} regular (60 s): Karpenter launched no machine "
+        "(launch-timeout-seconds) after 60 s: nobody took up the claim: is Karpenter running, and "
+        "does it make nodes of AKSNodeClass (karpenter.azure.com)?"
     )
     assert nothing_is_left(world)
 
