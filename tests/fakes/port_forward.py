@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import socket
 import struct
@@ -28,14 +29,21 @@ def forward(handler: BaseHTTPRequestHandler, port: int, target_port: int) -> Non
     handler.send_header("Sec-WebSocket-Protocol", _PROTOCOL)
     handler.end_headers()
     handler.close_connection = True
-    with socket.create_connection(("127.0.0.1", target_port), _TIMEOUT_SECONDS) as pod:
-        for channel in (_DATA_CHANNEL, _ERROR_CHANNEL):
-            _send(handler, _BINARY, channel + struct.pack("<H", port))
+    for channel in (_DATA_CHANNEL, _ERROR_CHANNEL):
+        _send(handler, _BINARY, channel + struct.pack("<H", port))
+    try:
+        pod = socket.create_connection(("127.0.0.1", target_port), _TIMEOUT_SECONDS)
+    except OSError as error:
+        _send(handler, _BINARY, _ERROR_CHANNEL + f"error forwarding port {port}: {error}".encode())
+        return
+    with pod:
         answers = threading.Thread(target=_pass_answers, args=(handler, pod), daemon=True)
         answers.start()
-        while (data := _receive(handler)) is not None:
-            pod.sendall(data)
-        pod.shutdown(socket.SHUT_RDWR)
+        # Either side may leave first.
+        with contextlib.suppress(OSError):
+            while (data := _receive(handler)) is not None:
+                pod.sendall(data)
+            pod.shutdown(socket.SHUT_RDWR)
         answers.join()
 
 

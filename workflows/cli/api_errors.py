@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 
 import urllib3
@@ -11,6 +12,8 @@ from kubernetes.client.exceptions import ApiException
 
 from workflows.cli.errors import CliError
 
+# So the client tells of a WebSocket that was refused: status, headers and body.
+_HANDSHAKE = re.compile(r"Handshake status (\d+) .*-\+-\+- (.*)$", re.DOTALL)
 _MAY_PASS = (408, 429, 500, 502, 503, 504)
 
 
@@ -46,8 +49,11 @@ def explained(what: str, host: str) -> Iterator[None]:
 def refusal(error: ApiException, what: str) -> ApiRefusal:
     """The server's own words about one request, with what to do."""
     status, message = int(error.status or 0), _message(error)
+    handshake = _HANDSHAKE.match(message)
+    if handshake:
+        status, message = int(handshake[1]), _message_in(handshake[2])
     if not status:
-        # So the client tells of TLS and of WebSockets.
+        # So the client tells of TLS.
         return ApiRefusal(f"{what}: no connection to the cluster: {message}", 0)
     said = f"{what}: the cluster answers {status}: {message}"
     advice = _advice(status, message)
@@ -69,13 +75,17 @@ def _advice(status: int, message: str) -> str:
 
 
 def _message(error: ApiException) -> str:
-    """The Status object's message, which names user, verb and resource for a missing right."""
     body = error.body or b""
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
+    return _message_in(text) or " ".join(str(error.reason).split())
+
+
+def _message_in(body: str) -> str:
+    """The Status object's message, which names user, verb and resource for a missing right."""
     try:
-        return str(json.loads(text)["message"])
+        return str(json.loads(body)["message"])
     except (TypeError, ValueError, KeyError):
-        return " ".join(str(error.reason).split())
+        return ""
 
 
 def _reason(error: Exception) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -80,7 +81,7 @@ def served_here(name: str) -> Served:
             endpoint=service.endpoint,
             base=service.model.partition("@")[0],
             log=f"{name}'s server.log",
-            connect=lambda timeout: http.client.HTTPConnection(host, timeout=timeout),
+            connect=lambda timeout_seconds: closing(HTTPConnection(host, timeout=timeout_seconds)),
         )
     running = [known.name for known in list_services(services_dir) if is_alive(known)]
     there = f"running are {', '.join(running)}" if running else "none is running"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ class Served:
     """The base model, where it is known without asking."""
     log: str
     """Where to look when it says nothing."""
-    connect: Callable[[float], http.client.HTTPConnection]
+    connect: Callable[[float], AbstractContextManager[http.client.HTTPConnection]]
     """A new connection whose reads take at most that many seconds."""
 
 
@@ -43,16 +44,14 @@ def models_of(served: Served) -> list[str]:
 def _request(
     served: Served, method: str, path: str, body: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    connection = served.connect(_TIMEOUT_SECONDS)
-    try:
-        headers = {"Content-Type": "application/json"}
-        connection.request(method, path, json.dumps(body) if body else None, headers)
-        response = connection.getresponse()
-        text = response.read().decode(errors="replace")
-    except (OSError, http.client.HTTPException) as error:
-        raise CliError(f"{served.endpoint}: {error}; see {served.log}") from error
-    finally:
-        connection.close()
+    headers = {"Content-Type": "application/json"}
+    with served.connect(_TIMEOUT_SECONDS) as connection:
+        try:
+            connection.request(method, path, json.dumps(body) if body else None, headers)
+            response = connection.getresponse()
+            text = response.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            raise CliError(f"{served.endpoint}: {error}; see {served.log}") from error
     try:
         answer = json.loads(text)
     except json.JSONDecodeError:

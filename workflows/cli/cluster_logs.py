@@ -114,12 +114,13 @@ class _Following:
         self._step = step
         self._readers: dict[str, _Reader] = {}
         """Node id -> who reads its pod's log."""
+        self._run_ended = threading.Event()
 
     def run(self, name: str) -> None:
         """Until the run has ended."""
         for workflow in states(self._cluster, name):
             self._start_readers(workflow)
-        self._start_readers(workflow)
+        self._run_ended.set()
         deadline = time.monotonic() + _LAST_LINES_SECONDS
         for reader in self._readers.values():
             reader.thread.join(max(0.0, deadline - time.monotonic()))
@@ -131,8 +132,7 @@ class _Following:
         new = [
             node
             for node in _pod_nodes(workflow)
-            if is_wanted(step_name(node), self._step)
-            and (node["id"] not in self._readers or self._readers[node["id"]].came_too_early)
+            if is_wanted(step_name(node), self._step) and node["id"] not in self._readers
         ]
         pods = _pods(self._cluster, workflow) if new else {}
         gone = [node for node in new if node["id"] not in pods]
@@ -140,7 +140,7 @@ class _Following:
             _say_gone(workflow, gone)
         for node in new:
             self._readers[node["id"]] = _Reader(
-                self._cluster, node, pods.get(node["id"]), self._step
+                self._cluster, node, pods.get(node["id"]), self._step, self._run_ended
             )
 
 
@@ -157,13 +157,19 @@ class _Progress:
 class _Reader:
     """Follows one pod's log in a thread."""
 
-    def __init__(self, cluster: Cluster, node: Node, pod: str | None, step: str | None) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        node: Node,
+        pod: str | None,
+        step: str | None,
+        run_ended: threading.Event,
+    ) -> None:
         self._cluster = cluster
         self._node = node
         self._pod = pod
         self._step = step
-        self.came_too_early = False
-        """The container had not started: somebody has to come again."""
+        self._run_ended = run_ended
         self.problem = ""
         """Why lines are missing."""
         self.thread = threading.Thread(target=self._read, daemon=True)
@@ -175,7 +181,7 @@ class _Reader:
             for line in self._lines():
                 print(labelled(line, label, self._step), flush=True)
         except BrokenPipeError:
-            # Whoever read along has left; the main thread notices with its next line or at exit.
+            # Whoever read along has left; the main thread notices at its end.
             return
         except CliError as error:
             self.problem = f"{label}: {error}"
@@ -186,6 +192,7 @@ class _Reader:
             return
         progress = _Progress()
         while True:
+            is_last_look = self._run_ended.is_set()
             try:
                 yield from self._unread(self._pod, progress)
                 return
@@ -193,12 +200,12 @@ class _Reader:
                 progress.breaks += 1
                 if progress.breaks > _BREAKS:
                     raise
-                time.sleep(_PAUSE_SECONDS)
             except ApiRefusal as error:
                 if error.status not in (404, _NOT_STARTED):
                     raise
-                self.came_too_early = error.status == _NOT_STARTED
-                return
+                if error.status == 404 or is_last_look:
+                    return
+            self._run_ended.wait(_PAUSE_SECONDS)
 
     def _unread(self, pod: str, progress: _Progress) -> Iterator[str]:
         """The log is read from its beginning after each break; what was printed is left out."""

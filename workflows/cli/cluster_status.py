@@ -129,7 +129,9 @@ def _print_run(cluster: Cluster, screen: Console, run: Workflow) -> None:
         screen.print(database_note(cluster, name), markup=False, soft_wrap=True)
     screen.print(steps_table(step_rows(run, utc_now())))
     results = outputs_of(run)
-    screen.print(_outputs_table(run))
+    outputs = _outputs_table(run)
+    if outputs.row_count:
+        screen.print(outputs)
     for key, value in results.items():
         if value:
             screen.print(f"{key}: {value}", markup=False, soft_wrap=True)

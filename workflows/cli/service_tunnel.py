@@ -6,7 +6,10 @@ and its NetworkPolicy lets its namespace in but not the API server's proxy.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from kubernetes import client, stream
@@ -18,6 +21,8 @@ from workflows.cli.cluster_runs import SERVICE_LABEL, deployments
 from workflows.cli.errors import InputError
 
 _PORT_NAME = "http"
+_CLOSE_SECONDS = 5.0
+_POLL_SECONDS = 0.01
 
 
 def served_on(cluster: Cluster, name: str) -> Served:
@@ -27,14 +32,11 @@ def served_on(cluster: Cluster, name: str) -> Served:
         raise InputError(_none_ready(cluster, name))
     pod = pods[0]
 
-    def connect(timeout_seconds: float) -> http.client.HTTPConnection:
-        return _connection(cluster, pod, timeout_seconds)
-
     return Served(
         name=name,
         endpoint=f"http://{name}.{cluster.namespace}.svc",
         log=f"kubectl logs {pod['metadata']['name']} {cluster.flags}",
-        connect=connect,
+        connect=lambda timeout_seconds: _connection(cluster, pod, timeout_seconds),
     )
 
 
@@ -58,9 +60,10 @@ def _is_ready(pod: Object) -> bool:
     )
 
 
+@contextlib.contextmanager
 def _connection(
     cluster: Cluster, pod: Object, timeout_seconds: float
-) -> http.client.HTTPConnection:
+) -> Iterator[http.client.HTTPConnection]:
     name, port = pod["metadata"]["name"], _port(pod)
     with explained(f"port {port} of pod {name}", cluster.host):
         forward: Any = stream.portforward(
@@ -72,7 +75,19 @@ def _connection(
     connection = http.client.HTTPConnection(name, port, timeout=timeout_seconds)
     connection.sock = forward.socket(port)
     connection.sock.settimeout(timeout_seconds)
-    return connection
+    try:
+        yield connection
+    finally:
+        connection.close()
+        _close(forward)
+
+
+def _close(forward: Any) -> None:
+    """Close the WebSocket, which the client's thread leaves open when the server ends first."""
+    deadline = time.monotonic() + _CLOSE_SECONDS
+    while forward.connected and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    forward.websocket.shutdown()
 
 
 def _port(pod: Object) -> int:

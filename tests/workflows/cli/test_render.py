@@ -103,12 +103,30 @@ def test_a_schedule_is_a_reference_already(argotune: Argotune, write: Write) -> 
     ]
 
 
-def test_volume_size_and_storage_class_reach_the_claim(argotune: Argotune, write: Write) -> None:
+@pytest.mark.parametrize("flags", FORMS.values(), ids=FORMS)
+def test_volume_size_and_storage_class_reach_the_claim(
+    argotune: Argotune, write: Write, flags: list[str]
+) -> None:
     file = write("workspace.yaml", WORKSPACE)
-    answer = argotune("render", file, "--volume-size", "7Gi", "--storage-class", "fast")
-    claim = argo_object(answer.out)["spec"]["volumeClaimTemplates"][0]["spec"]
+    answer = argotune("render", file, "--volume-size", "7Gi", "--storage-class", "fast", *flags)
+    spec = argo_object(answer.out)["spec"]
+    claim = spec.get("workflowSpec", spec)["volumeClaimTemplates"][0]["spec"]
     assert claim["resources"]["requests"]["storage"] == "7Gi"
     assert claim["storageClassName"] == "fast"
+
+
+def test_a_whole_workflow_gets_its_images_by_flags(argotune: Argotune, write: Write) -> None:
+    file = write("workspace.yaml", WORKSPACE)
+    flags = ("--images-registry", "registry.example.org/ours", "--images-tag", "2")
+    arguments = arguments_of(argo_object(argotune("render", file, *flags).out))
+    assert arguments["images-registry"] == "registry.example.org/ours"
+    assert arguments["images-tag"] == "2"
+    answer = argotune("render", file, "--template-ref", *flags[:2])
+    assert answer.code == 2
+    assert answer.errors == [
+        "--images-registry: for a workflow with the whole template in it; the installed template's"
+        " is set by `argotune install`"
+    ]
 
 
 def test_the_config_map_may_lie_in_a_further_file(argotune: Argotune, write: Write) -> None:

@@ -205,3 +205,28 @@ def test_resume_lets_a_suspended_run_go_on(
     assert (answer.code, answer.out) == (0, "run one: asked to go on\n")
     assert finish(process).code == 0
     assert (tmp_path / "end").exists()
+
+
+DOCKER = """#!/bin/sh
+# Stands in for docker: keeps its calls; containers fail until the file `mended` is there.
+echo "$1" >> "{0}/calls"
+test "$1" != run || test -e "{0}/mended"
+"""
+
+
+@pytest.mark.parametrize(("flags", "runs"), [((), 2), (("--runtime", "process"), 1)])
+def test_resume_keeps_the_runtime_unless_another_is_asked_for(
+    argotune: Argotune,
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+    runs: int,
+) -> None:
+    write("docker", DOCKER.format(tmp_path)).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    file = write("workflow.yaml", workflow(shell("main", "true")))
+    assert argotune("run", file, "--name", "one", "--runtime", "docker").code == 1
+    (tmp_path / "mended").touch()
+    assert argotune("run", "--resume", "one", *flags).code == 0
+    assert (tmp_path / "calls").read_text().splitlines().count("run") == runs

@@ -9,6 +9,7 @@ import pytest
 from tests.workflows.cli.status import END, attempt, node, retry, workflow_of
 from workflows.cli.rows import StepRow, age, last_line, step_rows
 
+ARGO = 'time=2026-01-01T00:00:00.000Z level=INFO msg="sub-process exited" argo=true error=<nil>'
 NOW = datetime(2026, 1, 1, 0, 0, 10, tzinfo=UTC)
 
 
@@ -89,6 +90,13 @@ def test_a_hook_below_a_retried_step_is_no_try() -> None:
     assert found["tune"].attempts == 1
 
 
+def test_a_try_whose_pod_waits_makes_its_step_wait() -> None:
+    message = "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu."
+    (row,) = rows(*retry("tune", "Running", attempt("tune(0)", "Pending", message=message)))
+    assert row.phase == "Pending"
+    assert row.message == "waits for a node: 0/1 nodes are available: 1 Insufficient cpu"
+
+
 def test_a_suspended_step_is_not_shown_as_running() -> None:
     (row,) = rows(node("wait", "Running", type="Suspend"))
     assert row.phase == "Suspended"
@@ -100,6 +108,12 @@ def test_an_exit_handler_goes_by_its_template() -> None:
         *retry("two.onExit", "Succeeded", attempt("two.onExit(0)", "Succeeded"), templateName="x"),
     )
     assert [row.name for row in found] == ["release", "x"]
+
+
+def test_an_exit_handler_that_argo_flags_as_a_try_is_a_step() -> None:
+    flags = {"nodeFlag": {"hooked": True, "retried": True}, "templateName": "release"}
+    (row,) = rows(*retry("one.onExit", "Succeeded", attempt("one.onExit(0)", "Succeeded"), **flags))
+    assert (row.name, row.phase, row.attempts) == ("release", "Succeeded", 1)
 
 
 def test_steps_of_one_name_stay_apart() -> None:
@@ -116,6 +130,15 @@ def test_steps_of_one_name_stay_apart() -> None:
         ("main: Error (exit code 1): Traceback:\n  File x\nValueError: no\n\n", "ValueError: no"),
         ("main: Error (exit code 137): step 7", "killed by SIGKILL (exit code 137)"),
         ("main: OOMKilled (exit code 137): step 7", "OOMKilled (exit code 137)"),
+        (
+            "main: OOMKilled (exit code 137): host memory: 1 GiB used of 1 GiB; give at least 2Gi",
+            "OOMKilled (exit code 137): host memory: 1 GiB used of 1 GiB; give at least 2Gi",
+        ),
+        (
+            f"main: Error (exit code 3): {ARGO}\nerror: no luck\n{ARGO}\nError: exit status 3",
+            "error: no luck",
+        ),
+        (f"main: Error (exit code 143): {ARGO}\nstep 7", "killed by SIGTERM (exit code 143)"),
         ("10%\r20%\rerror: disk full", "error: disk full"),
         ("\x1b[31merror: red\x1b[0m", "error: red"),
         ("Pod was active on the node longer than the deadline",) * 2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from steps.common.services import RECORD, Service, process_started, write_record
-from tests.workflows.cli.command import Argotune
+from tests.workflows.cli.command import Argotune, Processes, finish, wait_until
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import GREETING, dag, shell, workflow
 
@@ -140,3 +141,49 @@ def test_a_record_that_is_damaged_hides_its_run_only(
         assert argotune("run", file, "--name", name).code == 0
     (home_dir / "runs" / "two" / "workflow.json").write_text("{")
     assert argotune("status", "greet").out.startswith("one: ")
+
+
+def test_watch_shows_a_run_of_another_process_until_its_end(
+    start: Processes, write: Write, tmp_path: Path, home_dir: Path
+) -> None:
+    go_on = tmp_path / "go-on"
+    script = f"until test -e {go_on}; do sleep 0.05; done"
+    run = start("run", write("workflow.yaml", workflow(shell("main", script))), "--name", "slow")
+    wait_until(lambda: any(home_dir.glob("runs/slow/workflow.json")))
+    watching = start("status", "slow", "--watch")
+    assert watching.stdout is not None
+    assert watching.stdout.readline().startswith("slow       running")
+    go_on.touch()
+    answer = finish(watching)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.splitlines()[-1] == "slow: Succeeded"
+    assert finish(run).code == 0
+
+
+def test_watch_of_a_failed_run_leaves_as_the_run_did(argotune: Argotune, write: Write) -> None:
+    file = write("workflow.yaml", workflow(shell("main", "exit 1")))
+    assert argotune("run", file, "--name", "one").code == 1
+    answer = argotune("status", "one", "--watch")
+    assert (answer.code, answer.err) == (1, "")
+    assert answer.out.splitlines()[-2:] == [
+        "logs: argotune logs one",
+        "go on with it: argotune run --resume one",
+    ]
+
+
+def test_watch_shows_the_table_again_after_each_change(
+    start: Processes, argotune: Argotune, write: Write
+) -> None:
+    file = write("workflow.yaml", GREETING)
+    assert argotune("run", file).code == 0
+    watching = start("status", "--watch")
+    assert watching.stdout is not None
+    shown = [watching.stdout.readline().split() for _ in range(2)]
+    assert shown[0] == COLUMNS
+    assert shown[1][0] == "greet"
+    other = write("other.yaml", GREETING.replace("greet-", "other-"))
+    assert argotune("run", other).code == 0
+    shown = [watching.stdout.readline().split() for _ in range(3)]
+    assert sorted(row[0] for row in shown) == ["NAME", "greet", "other"]
+    watching.send_signal(signal.SIGINT)
+    assert finish(watching).code == 130
