@@ -328,9 +328,10 @@ def _dag() -> None:
             instance_type=_parameter("instance-type"),
             label_selector=_parameter("label-selector"),
         )
+        # Not only `when`: Argo 4.0 waits for ever for the outputs of a task that was skipped, so
+        # what reads them is omitted, and what comes after it too.
         TUNE.task(
-            depends=f"{MODEL.name} && {PROVISION.name}",
-            when=changed,
+            depends=f"{MODEL.name}.Succeeded && {PROVISION.name}.Succeeded",
             model_dir=f"{container.MODELS_DIR}/{output(MODEL, 'model-dir')}",
             dataset_digest=digest,
             node_selector=output(PROVISION, "node-selector"),
@@ -338,7 +339,6 @@ def _dag() -> None:
         )
         PUSH.task(
             depends=TUNE.name,
-            when=changed,
             image=_parameter("output-image"),
             dataset_digest=digest,
             base_loss=output(TUNE, "base-loss"),
@@ -346,7 +346,6 @@ def _dag() -> None:
         )
         DEPLOY.task(
             depends=PUSH.name,
-            when=changed,
             target=_parameter("deploy-to"),
             name=_parameter("name"),
             reference=output(PUSH, "reference"),
