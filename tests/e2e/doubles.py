@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steps.common.scheduling import GPU_TOLERATIONS
 from tests.e2e.cluster import Cluster, Object
 from tests.e2e.pods import dataset, registry
 from tests.fakes.registry import PASSWORD, USER, docker_config
@@ -97,9 +98,14 @@ def hosts(namespace: str) -> tuple[str, str]:
 
 
 def put_up(
-    cluster: Cluster, image: str, dataset_file: Path, certificates: Path, logins: Sequence[Login]
+    cluster: Cluster,
+    image: str,
+    dataset_file: Path,
+    certificates: Path,
+    logins: Sequence[Login],
+    others: Sequence[Object],
 ) -> Doubles:
-    """Make the pods and all that they read; returns when they are ready."""
+    """Make the pods and all that they read; returns when they are ready, the others or not."""
     objects = [
         _code(),
         _secret("registry-tls", {n: certificates / n for n in ("tls.crt", "tls.key")}),
@@ -135,6 +141,7 @@ def put_up(
                 "/ca": {"configMap": {"name": CA_CONFIG_MAP}},
             },
         ),
+        *others,
     ]
     cluster.kubectl(
         "apply", "--server-side", "-f", "-",
@@ -145,6 +152,17 @@ def put_up(
         f"--timeout={_READY_SECONDS}s", seconds=_READY_SECONDS + 10,
     )  # fmt: skip
     return Doubles(cluster)
+
+
+def pull_ahead(name: str, image: str, node_selector: str = "") -> Object:
+    """A pod that has a node pull a large image while other things are done."""
+    pod = _pod(name, image, ["tests.e2e.pods.idle"], {})
+    del pod["metadata"]["labels"]
+    if node_selector:
+        key, _, value = node_selector.partition("=")
+        pod["spec"]["nodeSelector"] = {key: value}
+        pod["spec"]["tolerations"] = [dict(toleration) for toleration in GPU_TOLERATIONS]
+    return pod
 
 
 def make_certificates(directory: Path, namespace: str) -> Path:

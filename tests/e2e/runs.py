@@ -8,6 +8,7 @@ from datetime import datetime
 from tests.e2e.cluster import Cluster, Object, wait_for
 
 ARGO = "argoproj.io/v1alpha1"
+_NODE_NAME = "workflows.argoproj.io/node-name"
 _ENDED = {"Succeeded", "Failed", "Error", "Skipped", "Omitted"}
 _LOG_LINES = 25
 
@@ -80,40 +81,31 @@ class Run:
             return self.outputs("finetune")
         return {item["name"]: item.get("value", "") for item in found}
 
-    def runs_step(self, name: str, *, seconds: float, attempt: int = 0) -> Object:
-        """Wait until a try of a step has a container that runs; its node."""
+    def running_pod(self, step: str, *, seconds: float, other_than: str | None = None) -> Object:
+        """Wait for a pod of a step whose own container runs; other_than is a UID. Nodes are of no
+        help: Argo says of them that they run 10 s later, and may give a lost pod's name and node
+        to its successor."""
 
-        def running() -> Object | None:
+        def found() -> Object | None:
+            for pod in self.pods():
+                of_step = f".{step}(" in pod["metadata"]["annotations"][_NODE_NAME]
+                if of_step and _main_runs(pod) and pod["metadata"]["uid"] != other_than:
+                    return pod
             self.refresh()
-            self._still_going(f"before step {name} ran")
-            tries = self.tries(name)
-            if len(tries) <= attempt or tries[attempt]["phase"] != "Running":
-                return None
-            pod = self.cluster.read("v1", "pods", self.pod_of(tries[attempt]))
-            return tries[attempt] if pod and _main_runs(pod) else None
+            assert self.phase not in _ENDED, f"{self.name} has ended\n{self.explain()}"
+            return None
 
-        return wait_for(
-            f"pod of step {name} of {self.name}", running, seconds=seconds, explain=self.explain
-        )
+        what = f"running pod of step {step} of {self.name}"
+        return wait_for(what, found, seconds=seconds, explain=self.explain)
 
-    def says(self, name: str, pattern: str, *, seconds: float, attempt: int = 0) -> re.Match[str]:
-        """Wait until the log of a try of a step has the pattern; its first match."""
-        node = self.runs_step(name, seconds=seconds, attempt=attempt)
+    def says(self, pod: Object, pattern: str, *, seconds: float) -> list[str]:
+        """Wait until a pod's log has the pattern; all that it matches."""
 
-        def said() -> re.Match[str] | None:
-            return re.search(pattern, self.cluster.log(self.pod_of(node)))
+        def found() -> list[str]:
+            return re.findall(pattern, self.cluster.log(pod["metadata"]["name"]))
 
-        what = f"{pattern!r} in the log of {name} of {self.name}"
-        return wait_for(what, said, seconds=seconds, explain=self.explain)
-
-    def pod_of(self, node: Object) -> str:
-        """Name of a node's pod."""
-        for pod in self.pods():
-            annotations = pod["metadata"]["annotations"]
-            if annotations.get("workflows.argoproj.io/node-id") == node["id"]:
-                return str(pod["metadata"]["name"])
-        # As Argo names them: WORKFLOW-TEMPLATE-HASH.
-        return f"{self.name}-{node['templateName']}-{node['id'].rpartition('-')[2]}"
+        what = f"{pattern!r} in the log of {pod['metadata']['name']}"
+        return wait_for(what, found, seconds=seconds, explain=self.explain)
 
     def pods(self) -> list[Object]:
         """Pods of the run that are there."""
@@ -157,10 +149,6 @@ class Run:
         lines = self.cluster.log(pod).splitlines()
         return [line for line in lines if " argo=true" not in line][-_LOG_LINES:]
 
-    def _still_going(self, when: str) -> None:
-        if self.phase in _ENDED:
-            raise AssertionError(f"{self.name} ended {when}\n{self.explain()}")
-
 
 def seconds_between(begin: str, end: str) -> float:
     """Between two times of Kubernetes."""
@@ -168,6 +156,7 @@ def seconds_between(begin: str, end: str) -> float:
 
 
 def _main_runs(pod: Object) -> bool:
+    """Whether the step's own container is running."""
     statuses = pod["status"].get("containerStatuses") or []
     return any(s["name"] == "main" and "running" in s["state"] for s in statuses)
 

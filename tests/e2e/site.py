@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import yaml
 from presets.loader import model_preset
 from steps.common.model_cache import cache_path, is_complete
 from tests.e2e import doubles
-from tests.e2e.cluster import Cluster, Object, run
+from tests.e2e.cluster import Cluster, Object, run, wait_for
 from tests.e2e.doubles import DATASET_FILE, PUSH_SECRET, Doubles, Login
 from tests.e2e.nodes import gpu_node
 from tests.e2e.runs import ARGO, Run
@@ -28,6 +29,15 @@ QUESTION = "What does json.dumps do?"
 RUN_SECONDS = 900
 """Longest wait for a run beside many others."""
 _INSTALL_SECONDS = 180
+_ARGOTUNE = (sys.executable, "-m", "workflows.cli")
+_ANNOTATIONS = (
+    "question",
+    "service-gpus",
+    "service-memory",
+    "adapter-from",
+    "tune-cpu",
+    "tune-memory",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +116,41 @@ class Site:
         made = self.cluster.create(workflow(arguments))
         return Run(self.cluster, made["metadata"]["name"])
 
+    def workspace(self, name: str, *, steps: int = 2) -> str:
+        """The same as arguments, as a Kaito Workspace."""
+        arguments = self.arguments(name)
+        annotations = {f"argotune.dev/{key}": arguments[key] for key in _ANNOTATIONS}
+        key, _, value = self.node_selector.partition("=")
+        workspace = {
+            "apiVersion": "kaito.sh/v1beta1",
+            "kind": "Workspace",
+            "metadata": {"name": name, "annotations": annotations},
+            "resource": {"labelSelector": {"matchLabels": {key: value}}},
+            "tuning": {
+                "preset": {"name": "tiny"},
+                "method": "qlora",
+                "config": f"{name}-config",
+                "input": {"urls": json.loads(arguments["urls"])},
+                "output": {"image": arguments["output-image"], "imagePushSecret": PUSH_SECRET},
+            },
+        }
+        config = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": f"{name}-config"},
+            "data": {"training_config.yaml": training_config(steps)},
+        }
+        return yaml.safe_dump_all([workspace, config])
+
+    def run_with_label(self, label: str) -> Run:
+        """The one run with a label, once it is there."""
+
+        def names() -> list[str]:
+            found = self.cluster.items(ARGO, "workflows", labelSelector=label)
+            return [str(item["metadata"]["name"]) for item in found]
+
+        return Run(self.cluster, wait_for(f"run with label {label}", names, seconds=120)[0])
+
     def completes(self, run: Run, name: str) -> Run:
         """Wait for the good end of a run whose service nobody needs."""
         run.ends("Succeeded", seconds=RUN_SECONDS)
@@ -135,6 +180,19 @@ class Site:
             for kind, version in kinds.items()
             if self.cluster.read(version, kind, name)
         ]
+
+    def argotune_refuses(self, *arguments: str, text: str, seconds: float) -> str:
+        """What the command line complains of; it must."""
+        done = subprocess.run(
+            [*_ARGOTUNE, *arguments],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        assert done.returncode == 1, f"{done.stdout}\n{done.stderr}"
+        return done.stderr
 
     def argotune(self, *arguments: str, text: str | None = None, seconds: float = 120) -> str:
         """What the command line prints. Fails with what it complains of."""
@@ -181,7 +239,7 @@ def training_config(steps: int, save_steps: int | None = None, seed: int = 42) -
 
 def argotune(*arguments: str, text: str | None = None, seconds: float = 120) -> str:
     """What `argotune` prints. Fails with what it complains of."""
-    return run(sys.executable, "-m", "workflows.cli", *arguments, text=text, seconds=seconds)
+    return run(*_ARGOTUNE, *arguments, text=text, seconds=seconds)
 
 
 @contextmanager
@@ -201,7 +259,11 @@ def installed(cluster: Cluster, directory: Path) -> Iterator[Site]:
         image = os.environ.get("E2E_IMAGE") or f"{images()}/argotune-dataset:{tag()}"
         dataset = directory / DATASET_FILE
         write_dataset(dataset)
-        pods = doubles.put_up(cluster, image, dataset, directory, logins)
+        ahead = [
+            doubles.pull_ahead("tune-image", f"{images()}/argotune-tune:{tag()}", selector),
+            doubles.pull_ahead("serve-image", f"{images()}/argotune-serve:{tag()}"),
+        ]
+        pods = doubles.put_up(cluster, image, dataset, directory, logins, ahead)
         pods.put_model(_weights())
         try:
             yield Site(

@@ -54,7 +54,7 @@ def test_ten_runs_at_once_end_well_and_apart(
 
 
 def _end(site: Site, name: str, run: Run) -> Ended:
-    run.runs_step("tune", seconds=_RUN_SECONDS)
+    run.running_pod("tune", seconds=_RUN_SECONDS)
     volumes = run.volumes()
     run.ends("Succeeded", seconds=_RUN_SECONDS)
     ended = Ended(

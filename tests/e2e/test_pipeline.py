@@ -12,21 +12,24 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
-import yaml
 
 from tests.e2e.cluster import Object, argo, wait_for
 from tests.e2e.cluster import run as call
-from tests.e2e.doubles import PUSH_SECRET, Answer
-from tests.e2e.runs import ARGO, Run
-from tests.e2e.site import QUESTION, RUN_SECONDS, Site, images, tag, training_config
+from tests.e2e.doubles import Answer
+from tests.e2e.runs import Run
+from tests.e2e.site import QUESTION, RUN_SECONDS, Site, images, tag
 from tests.e2e.stories import story
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 _COMMAND_SECONDS = 60
-_TUNED = ("model", "provision", "tune", "push", "deploy")
-_ALL_WELL = dict.fromkeys(("plan", "dataset", *_TUNED, "release"), "Succeeded")
-_ENDED_EARLY = {step: "Skipped" if step in _TUNED else "Succeeded" for step in _ALL_WELL}
+_STEPS = ("plan", "dataset", "model", "provision", "tune", "push", "deploy", "release")
+_ALL_WELL = dict.fromkeys(_STEPS, "Succeeded")
+_ENDED_EARLY = {
+    **dict.fromkeys(("plan", "dataset", "release"), "Succeeded"),
+    **dict.fromkeys(("model", "provision"), "Skipped"),
+    **dict.fromkeys(("tune", "push", "deploy"), "Omitted"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,21 +51,20 @@ class Submitted:
 def submitted(site: Site) -> Submitted:
     command = ["submit", "-", "--watch", f"--namespace={site.namespace}"]
     with ThreadPoolExecutor(1) as pool:
-        text = _workspace(site, "submitted", steps=40)
+        text = site.workspace("submitted", steps=40)
         printed = pool.submit(site.argotune, *command, text=text, seconds=RUN_SECONDS)
         return _look_at(site, printed)
 
 
 def _look_at(site: Site, printed: Future[str]) -> Submitted:
     """Wait for the run's tune step, look, wait for its end, and look again."""
-    run = _run_with_label(site, "argotune.dev/workspace=submitted")
-    run.says("tune", r" step of=\d+ ", seconds=RUN_SECONDS)
-    pod = site.cluster.read("v1", "pods", run.pod_of(run.tries("tune")[0]))
+    run = site.run_with_label("argotune.dev/workspace=submitted")
+    pod = run.running_pod("tune", seconds=RUN_SECONDS)
+    run.says(pod, r" step of=\d+ ", seconds=RUN_SECONDS)
     log = site.argotune("logs", run.name, "tune", f"--namespace={site.namespace}")
     volumes = run.volumes()
     said = printed.result()
     run.ends("Succeeded", seconds=_COMMAND_SECONDS)
-    assert pod is not None
     answer = site.doubles.ask("http://submitted/chat", QUESTION)
     service = site.service_objects("submitted")
     status = site.argotune("status", run.name, f"--namespace={site.namespace}")
@@ -159,13 +161,13 @@ def created(site: Site) -> Run:
     """kubectl create -f of a rendered workflow that stands alone."""
     rendered = site.argotune(
         "render", "-", f"--images-registry={images()}", f"--images-tag={tag()}",
-        "--volume-size=1Gi", text=_workspace(site, "created"),
+        "--volume-size=1Gi", text=site.workspace("created"),
     )  # fmt: skip
     # What `argotune install --allow-host` writes into the installed template.
     assert "--allowed-hosts=[]" in rendered
     rendered = rendered.replace("--allowed-hosts=[]", f"--allowed-hosts={site.allowed_hosts}")
     site.cluster.kubectl("create", "--validate=strict", "-f", "-", text=rendered)
-    run = _run_with_label(site, "argotune.dev/workspace=created")
+    run = site.run_with_label("argotune.dev/workspace=created")
     return site.completes(run, "created")
 
 
@@ -296,54 +298,12 @@ def _argo_submit(site: Site, source: str, arguments: dict[str, str]) -> Run:
 
 def _scheduled(site: Site, name: str) -> Run:
     """What a schedule of every minute begins; it is suspended then."""
-    rendered = site.argotune("render", "-", "--schedule=* * * * *", text=_workspace(site, name))
+    rendered = site.argotune("render", "-", "--schedule=* * * * *", text=site.workspace(name))
     path = site.directory / "schedule.yaml"
     path.write_text(rendered)
     argo(site.namespace, "cron", "create", str(path))
     try:
-        run = _run_with_label(site, f"workflows.argoproj.io/cron-workflow=retrain-{name}")
+        run = site.run_with_label(f"workflows.argoproj.io/cron-workflow=retrain-{name}")
     finally:
         argo(site.namespace, "cron", "suspend", f"retrain-{name}")
     return run.ends("Succeeded", seconds=RUN_SECONDS)
-
-
-def _run_with_label(site: Site, label: str) -> Run:
-    """The one run with a label, once it is there."""
-
-    def names() -> list[str]:
-        found = site.cluster.items(ARGO, "workflows", labelSelector=label)
-        return [str(item["metadata"]["name"]) for item in found]
-
-    return Run(site.cluster, wait_for(f"run with label {label}", names, seconds=120)[0])
-
-
-def _workspace(site: Site, name: str, *, steps: int = 2) -> str:
-    """The same as site.arguments, as a Kaito Workspace."""
-    arguments = site.arguments(name)
-    annotations = {
-        f"argotune.dev/{key}": arguments[key]
-        for key in (
-            "question", "service-gpus", "service-memory", "adapter-from", "tune-cpu", "tune-memory"
-        )
-    }  # fmt: skip
-    key, _, value = site.node_selector.partition("=")
-    workspace = {
-        "apiVersion": "kaito.sh/v1beta1",
-        "kind": "Workspace",
-        "metadata": {"name": name, "annotations": annotations},
-        "resource": {"labelSelector": {"matchLabels": {key: value}}},
-        "tuning": {
-            "preset": {"name": "tiny"},
-            "method": "qlora",
-            "config": f"{name}-config",
-            "input": {"urls": json.loads(arguments["urls"])},
-            "output": {"image": arguments["output-image"], "imagePushSecret": PUSH_SECRET},
-        },
-    }
-    config = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": f"{name}-config"},
-        "data": {"training_config.yaml": training_config(steps)},
-    }
-    return yaml.safe_dump_all([workspace, config])

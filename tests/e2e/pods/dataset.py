@@ -25,7 +25,8 @@ def main() -> None:
     held = Serve(hold=threading.Event(), hold_seconds=_FOREVER_SECONDS)
     with file_server(address=("0.0.0.0", PORT), echo=True) as files:
         files.add(f"/plain/{path.name}", body)
-        files.add(f"/cut/{path.name}", body, *[cut] * CUTS)
+        # The first request asks for one byte only.
+        files.add(f"/cut/{path.name}", body, *[cut] * (1 + CUTS))
         # More than a run ever asks for.
         files.add(f"/held/{path.name}", body, *[held] * 1000)
         signal.sigwait({signal.SIGTERM, signal.SIGINT})
