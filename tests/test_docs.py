@@ -37,7 +37,7 @@ def test_every_make_target_of_the_readme_exists() -> None:
 
 
 def test_every_command_of_the_readme_exists() -> None:
-    named = set(re.findall(r"argotune ([a-z]+)\b", README))
+    named = set(re.findall(r"(?:^|`|\$ |bin/)argotune ([a-z]+)\b", README, re.MULTILINE))
     assert set(COMMANDS) <= named
     assert named <= set(COMMANDS)
 

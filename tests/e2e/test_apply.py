@@ -14,7 +14,9 @@ from workflows.templates.golden import RENDERED_DIR
 pytestmark = pytest.mark.cluster
 
 RENDERED = sorted(RENDERED_DIR.glob("*.yaml"))
-WORKSPACE = Path(__file__).parent.parent.parent / "workflows" / "demo" / "workspace.yaml"
+DEMO = Path(__file__).parent.parent.parent / "workflows" / "demo"
+WORKSPACE = DEMO / "workspace.yaml"
+TINY_WEIGHTS = DEMO / "tiny-weights.yaml"
 
 
 def test_there_are_rendered_files() -> None:
@@ -53,6 +55,11 @@ def test_rendered_workspace_is_created_with_strict_validation(
     cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", text=rendered)
 
 
+def test_workflow_that_makes_tiny_is_created_with_strict_validation(cluster: Cluster) -> None:
+    cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", str(TINY_WEIGHTS))
+
+
 def test_argo_lints_what_is_rendered() -> None:
     assert RENDERED
-    subprocess.run(["argo", "lint", "--offline", *map(str, RENDERED)], timeout=60, check=True)
+    files = [*map(str, RENDERED), str(TINY_WEIGHTS)]
+    subprocess.run(["argo", "lint", "--offline", *files], timeout=60, check=True)

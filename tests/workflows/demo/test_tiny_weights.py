@@ -1,0 +1,30 @@
+"""The workflow that makes preset tiny on a cluster is as careful as the template's steps."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+
+import workflows
+from workflows.templates.golden import RENDERED_DIR
+
+ROOT = Path(workflows.__file__).parent
+SPEC = yaml.safe_load((ROOT / "demo" / "tiny-weights.yaml").read_text())["spec"]
+FINETUNE = yaml.safe_load((RENDERED_DIR / "finetune.yaml").read_text())["spec"]
+
+
+def test_its_images_are_of_this_version() -> None:
+    tags = {item["name"]: item.get("value") for item in SPEC["arguments"]["parameters"]}
+    assert tags == {"images-registry": None, "images-tag": version("argotune")}
+
+
+def test_its_pod_is_as_restricted_as_that_of_tune() -> None:
+    (tune,) = (item for item in FINETUNE["templates"] if item["name"] == "tune")
+    (tiny,) = SPEC["templates"]
+    assert SPEC["securityContext"] == FINETUNE["securityContext"]
+    assert tiny["container"]["securityContext"] == tune["container"]["securityContext"]
+    assert tiny["container"]["image"] == tune["container"]["image"]
+    assert SPEC["serviceAccountName"] == tune["serviceAccountName"]
+    assert SPEC["automountServiceAccountToken"] is False
