@@ -23,6 +23,8 @@ _NOT_STARTED = 400
 _BREAKS = 5
 _PAUSE_SECONDS = 1.0
 _LAST_LINES_SECONDS = 30.0
+_WRITING = threading.Lock()
+"""Held while a line is printed: Python writes its end apart from it."""
 
 
 def print_logs(cluster: Cluster, name: str, step: str | None, *, follow: bool) -> None:
@@ -139,9 +141,11 @@ class _Following:
         if gone:
             _say_gone(workflow, gone)
         for node in new:
-            self._readers[node["id"]] = _Reader(
-                self._cluster, node, pods.get(node["id"]), self._step, self._run_ended
-            )
+            reader = _Reader(self._cluster, node, pods.get(node["id"]), self._step, self._run_ended)
+            self._readers[node["id"]] = reader
+            if node["phase"] != "Running":
+                # What is over comes in its order, not all at once.
+                reader.thread.join(_LAST_LINES_SECONDS)
 
 
 @dataclass
@@ -179,7 +183,9 @@ class _Reader:
         label = step_name(self._node)
         try:
             for line in self._lines():
-                print(labelled(line, label, self._step), flush=True)
+                text = labelled(line, label, self._step)
+                with _WRITING:
+                    print(text, flush=True)
         except BrokenPipeError:
             # Whoever read along has left; the main thread notices at its end.
             return

@@ -121,6 +121,18 @@ def test_follow_prints_lines_as_they_come_and_ends_with_the_run(
     assert (answer.code, answer.out, answer.err) == (0, "release(0): bye\n", "")
 
 
+def test_follow_begins_with_what_is_over_in_its_order(argotune: Argotune, cluster: Cluster) -> None:
+    names = [f"step-{number}" for number in range(8)]
+    cluster.put(
+        run_of(*(node for name in names for node in step(name, "Succeeded")), phase="Failed")
+    )
+    lines = [f"line {number}" for number in range(50)]
+    for name in reversed(names):
+        put_pod(cluster, f"{name}(0)", *lines)
+    answer = argotune(*LOGS, NAME, "--follow")
+    assert answer.out.splitlines() == [f"{name}(0): {line}" for name in names for line in lines]
+
+
 def test_follow_comes_again_to_a_container_that_had_not_started(
     start: Processes, cluster: Cluster
 ) -> None:
