@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import urllib3
 from kubernetes import client
@@ -16,6 +16,7 @@ from workflows.cli.cluster import TIMEOUT_SECONDS, Cluster
 from workflows.cli.installation import CLUSTER_KINDS, MANAGED_BY, MANAGER, NAMESPACE_LABEL
 
 Object = dict[str, Any]
+_Call: TypeAlias = Callable[..., urllib3.BaseHTTPResponse]
 
 _CORE = {
     "Namespace": "namespace",
@@ -102,13 +103,12 @@ class Applied:
 
     def create_namespace(self, manifest: Object, *, dry_run: bool) -> None:
         """Create the namespace; it must not be there."""
+        # The client takes manifests too, its types do not say so.
+        body: Any = manifest
+        options: dict[str, Any] = {"_request_timeout": TIMEOUT_SECONDS, **_only_tried(dry_run)}
         with explained(shown(manifest), self.cluster.host):
             client.CoreV1Api(self.cluster.api_client).create_namespace(
-                manifest,
-                field_manager=MANAGER,
-                field_validation="Strict",
-                _request_timeout=TIMEOUT_SECONDS,
-                **_only_tried(dry_run),
+                body, field_manager=MANAGER, field_validation="Strict", **options
             )
 
     def delete(self, kind: str, name: str, *, dry_run: bool) -> None:
@@ -131,14 +131,15 @@ class Applied:
             if kind in _CORE:
                 verb = "read" if verb == "get" else verb
                 scope = [] if kind == "Namespace" else [self.cluster.namespace]
-                method = getattr(client.CoreV1Api(self.cluster.api_client), f"{verb}_{_CORE[kind]}")
-                return method(*named, *scope, **options)
+                core = client.CoreV1Api(self.cluster.api_client)
+                call: _Call = getattr(core, f"{verb}_{_CORE[kind]}")
+                return call(*named, *scope, **options)
             group, version, plural = _GROUPS[kind]
             scope = [] if kind in CLUSTER_KINDS else [self.cluster.namespace]
             custom = client.CustomObjectsApi(self.cluster.api_client)
             suffix = "namespaced" if scope else "cluster"
-            method = getattr(custom, f"{verb}_{suffix}_custom_object")
-            return method(group, version, *scope, plural, *named, **options)
+            call = getattr(custom, f"{verb}_{suffix}_custom_object")
+            return call(group, version, *scope, plural, *named, **options)
 
 
 def shown(item: Object) -> str:
