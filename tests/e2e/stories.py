@@ -18,7 +18,7 @@ from tests.e2e.site import Site
 T = TypeVar("T")
 Story = Callable[[Site], Any]
 
-_AT_ONCE = 10
+_AT_ONCE = 6
 _known: dict[str, Story] = {}
 
 
