@@ -28,6 +28,7 @@ def error(message: str) -> StepError:
         r"Get \"https://acr.io/v2/\": dial tcp 10.0.0.1:443: connect: connection refused",
         r"Get \"https://acr.io/v2/\": dial tcp 10.0.0.1:443: i/o timeout",
         "read tcp 10.0.0.2:1->10.0.0.1:443: read: connection reset by peer",
+        "readfrom tcp 10.0.0.2:1->10.0.0.1:443: write tcp: use of closed network connection",
         r"Get \"https://acr.io/v2/\": net/http: TLS handshake timeout",
         "dial tcp: lookup acr.io on 10.0.0.10:53: server misbehaving",
     ],
