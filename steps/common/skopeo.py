@@ -40,7 +40,8 @@ _NOT_TLS = re.compile(r"server gave HTTP response to HTTPS client", re.IGNORECAS
 _MAY_PASS = re.compile(
     r"status(?:code)?: (?:408|429|499|5\d\d)\b|toomanyrequests|too many requests"
     r"|timeout|timed out|deadline exceeded|connection re(?:set|fused)|broken pipe|\bEOF\b"
-    r"|use of closed network connection|temporary failure|server misbehaving|no route to host|network is unreachable"
+    r"|use of closed network connection|temporary failure|server misbehaving"
+    r"|no route to host|network is unreachable"
     # What skopeo makes of a /v2/ that answers 5xx: it tries the protocol before 2015.
     r"|V1 container registry",
     re.IGNORECASE,
