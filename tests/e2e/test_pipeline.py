@@ -260,9 +260,10 @@ def test_ui_sees_names_progress_and_endpoint(as_the_ui: Run, site: Site) -> None
     pods = {n["displayName"]: n for n in status["nodes"].values() if n["type"] == "Pod"}
     expected = [f"{step}(0)" for step in _ALL_WELL if step != "release"]
     assert sorted(pods) == sorted([*expected, f"{as_the_ui.name}.onExit(0)"])
-    done, _, total = status["progress"].partition("/")
-    assert done == total != "0"
-    assert pods["tune(0)"]["progress"] == "2/2"
+    # Argo reads a pod's own progress once a minute, 2/2 here; a faster pod stays one of one.
+    for progress in (status["progress"], pods["tune(0)"]["progress"]):
+        done, _, total = progress.partition("/")
+        assert done == total != "0"
     outputs = {item["name"]: item["value"] for item in _outputs(status)}
     assert outputs["endpoint"] == f"http://as-the-ui.{site.namespace}.svc"
 
