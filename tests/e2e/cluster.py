@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ import httpx
 Object = dict[str, Any]
 T = TypeVar("T")
 
+GIVEN_UP = threading.Event()
+"""Set at the end of the session: who waits need wait no longer."""
 _CALL_SECONDS = 120
 _LOOK_SECONDS = 1.0
 
@@ -95,7 +98,7 @@ def wait_for(
     while not (found := look()):
         if time.monotonic() > deadline:
             raise AssertionError(f"no {what} within {seconds:.0f} s\n{explain()}")
-        time.sleep(_LOOK_SECONDS)
+        assert not GIVEN_UP.wait(_LOOK_SECONDS), f"no {what}: the session has ended"
     return found
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,16 +256,9 @@ def installed(cluster: Cluster, directory: Path) -> Iterator[Site]:
             own = Path(os.environ["CLUSTER_CA"]).read_text()
             authority.write_text(authority.read_text() + own)
         _install(cluster, authority)
-        image = os.environ.get("E2E_IMAGE") or f"{images()}/argotune-dataset:{tag()}"
-        dataset = directory / DATASET_FILE
-        write_dataset(dataset)
-        ahead = [
-            doubles.pull_ahead("tune-image", f"{images()}/argotune-tune:{tag()}", selector),
-            doubles.pull_ahead("serve-image", f"{images()}/argotune-serve:{tag()}"),
-        ]
-        pods = doubles.put_up(cluster, image, dataset, directory, logins, ahead)
-        pods.put_model(_weights())
         try:
+            pods = _put_up(cluster, directory, logins, selector)
+            pods.put_model(_weights())
             yield Site(
                 cluster=cluster,
                 directory=directory,
@@ -278,6 +271,25 @@ def installed(cluster: Cluster, directory: Path) -> Iterator[Site]:
         finally:
             cluster.kubectl("delete", "workflows,cronworkflows", "--all", "--timeout=60s")
             argotune("uninstall", f"--namespace={cluster.namespace}", "--delete-models")
+
+
+def _put_up(
+    cluster: Cluster, directory: Path, logins: Sequence[Login], node_selector: str
+) -> Doubles:
+    """The pods beside argotune; the large images are pulled meanwhile."""
+    dataset = directory / DATASET_FILE
+    write_dataset(dataset)
+    return doubles.put_up(
+        cluster,
+        os.environ.get("E2E_IMAGE") or f"{images()}/argotune-dataset:{tag()}",
+        dataset,
+        directory,
+        logins,
+        [
+            doubles.pull_ahead("tune-image", f"{images()}/argotune-tune:{tag()}", node_selector),
+            doubles.pull_ahead("serve-image", f"{images()}/argotune-serve:{tag()}"),
+        ],
+    )
 
 
 def images() -> str:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.e2e.cluster import GIVEN_UP
 from tests.e2e.site import Site
 
 T = TypeVar("T")
@@ -46,6 +47,8 @@ def stories(site: Site, request: pytest.FixtureRequest) -> Iterator[dict[str, Fu
     pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="story")
     names = wanted(request.session.items)
     yield {name: pool.submit(_known[name], site) for name in names}
+    # All are done, unless somebody ended the session.
+    GIVEN_UP.set()
     pool.shutdown(cancel_futures=True)
 
 

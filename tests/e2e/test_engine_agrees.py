@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.cluster import run
 from tests.e2e.site import Site
 from tests.e2e.stories import story
 from tests.workflows.engine.on_argo import CASES, differences, grant_access, there
@@ -43,7 +44,10 @@ def _cases() -> list[Path]:
 
 def _differences(case: Path) -> list[str]:
     expected: dict[str, Any] = json.loads(case.with_suffix(".expected.json").read_text())
-    return differences(there(case, _images()), expected)
+    found = differences(there(case, _images()), expected)
+    if not found:
+        run("kubectl", "-n", "argo", "delete", "workflow", case.stem, "--wait=false")
+    return found
 
 
 def _images() -> dict[str, str]:
