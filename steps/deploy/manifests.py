@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from steps.common.nodes.labels import RUN_LABEL
 from steps.common.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
 from steps.deploy.params import Params
 
@@ -134,6 +135,7 @@ def _template(params: Params, adapter: Adapter) -> Manifest:
         },
         "containers": [_container(params, adapter)],
         "volumes": _volumes(params, adapter),
+        "affinity": {"nodeAffinity": _only_nodes_that_stay()},
     }
     if params.server_labels():
         spec["nodeSelector"] = params.server_labels()
@@ -144,6 +146,13 @@ def _template(params: Params, adapter: Adapter) -> Manifest:
         spec["imagePullSecrets"] = [{"name": params.image_pull_secret}]
     annotations = {REFERENCE_ANNOTATION: params.reference}
     return {"metadata": {"labels": _labels(params), "annotations": annotations}, "spec": spec}
+
+
+def _only_nodes_that_stay() -> Manifest:
+    """A run's own node has a GPU free just then, and goes when the run ends."""
+    is_nobodys = {"key": RUN_LABEL, "operator": "DoesNotExist"}
+    terms = [{"matchExpressions": [is_nobodys]}]
+    return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
 
 
 def _container(params: Params, adapter: Adapter) -> Manifest:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from steps.common.errors import ParamsError
+from steps.common.nodes.labels import RUN_LABEL, labels_in
 from steps.common.oci import ImageReference, LayoutReference, parse_reference
 
 _QUANTITY = re.compile(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?([KMGTPE]i|[kMGTPE])?")
@@ -60,7 +61,10 @@ class Params:
     kubernetes."""
     node_selector: str = "{}"
     """Labels of the node that tuned, a JSON object; the server goes to such a node, unless it
-    needs none of its GPUs. For target kubernetes."""
+    needs none of its GPUs or the node was made for the run and goes with it. For target
+    kubernetes."""
+    label_selector: str = ""
+    """Labels of the node to serve on instead, KEY=VALUE,KEY=VALUE. For target kubernetes."""
     gpus: int = 0
     """GPUs that tuning took; for target kubernetes."""
     service_gpus: int | None = None
@@ -110,6 +114,10 @@ class Params:
             self.node_labels()
         except ValueError as error:
             problems.append(f"--node-selector: {error}")
+        try:
+            labels_in(self.label_selector)
+        except ValueError as error:
+            problems.append(f"--label-selector: {error}")
         return problems
 
     def server_gpus(self) -> int:
@@ -117,8 +125,13 @@ class Params:
         return self.gpus if self.service_gpus is None else self.service_gpus
 
     def server_labels(self) -> dict[str, str]:
-        """Labels of the node to serve on: none where a GPU tuned and the server needs none."""
-        return {} if self.gpus and not self.server_gpus() else self.node_labels()
+        """Labels of the node to serve on: none where a GPU tuned and the server needs none, or
+        where the node that tuned goes."""
+        if self.label_selector:
+            return labels_in(self.label_selector)
+        labels = self.node_labels()
+        needs_no_gpu = self.gpus > 0 and not self.server_gpus()
+        return {} if needs_no_gpu or RUN_LABEL in labels else labels
 
     def node_labels(self) -> dict[str, str]:
         """The node selector. Raises ValueError unless it is a JSON object of texts."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, cast
 
 from steps.common.errors import ParamsError
 from steps.common.nodes.cluster_id import ClusterId
-from steps.common.nodes.karpenter_node_class import NodeClass
+from steps.common.nodes.karpenter_node_class import claim_problems, price_problem
+from steps.common.nodes.labels import labels_in
 from steps.common.nodes.provider import CapacityType
 
 _CAPACITY_TYPES = ("spot", "regular")
@@ -86,13 +87,7 @@ class Params:
 
     def labels(self) -> dict[str, str]:
         """The label selector. Raises ValueError unless it is KEY=VALUE,KEY=VALUE."""
-        labels = {}
-        for pair in filter(None, self.label_selector.split(",")):
-            key, equals, value = (part.strip() for part in pair.partition("="))
-            if not (key and equals and value) or "=" in value or "!" in key:
-                raise ValueError(f"{pair!r} is not KEY=VALUE")
-            labels[key] = value
-        return labels
+        return labels_in(self.label_selector)
 
     def instance_types(self) -> tuple[str, ...]:
         """All SKUs in order, each once."""
@@ -133,27 +128,29 @@ class Params:
 
     def _cloud_problems(self) -> Iterator[str]:
         if self.provider == "aks":
-            yield from _problem("--aks-cluster-id", ClusterId.parse, self.aks_cluster_id)
+            try:
+                ClusterId.parse(self.aks_cluster_id)
+            except ValueError as error:
+                yield f"--aks-cluster-id: {error}"
             if not self.disk_gib:
                 yield "--disk-gib: 0; provider aks needs the size of the OS disk, see plan's output"
             if not self.instance_types():
                 yield "--instance-type: empty; provider aks needs a SKU, see `argotune plan`"
+        if self.provider == "karpenter" and self.spot_max_price_usd_per_hour is not None:
+            yield price_problem(self.spot_max_price_usd_per_hour)
         if self.provider == "karpenter" and self.karpenter_mode == "nodeclaim":
-            yield from _problem(
-                "--karpenter-node-class", NodeClass.parse, self.karpenter_node_class
+            yield from claim_problems(
+                self.karpenter_node_class,
+                instance_types=self.instance_types(),
+                disk_gib=self.disk_gib,
+                capacity_types=self.capacity_types,
+                zones=self.zones,
             )
         if self.provider in ("aks", "karpenter") and self.gpus == 0:
             yield (
                 f"--gpus: 0 with provider {self.provider}, which makes GPU nodes; take provider "
                 "existing"
             )
-
-
-def _problem(flag: str, parse: Callable[[str], object], text: str) -> Iterator[str]:
-    try:
-        parse(text)
-    except ValueError as error:
-        yield f"{flag}: {error}"
 
 
 @dataclass(frozen=True, kw_only=True)

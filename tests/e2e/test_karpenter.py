@@ -22,7 +22,8 @@ from steps.common.errors import CapacityError, Interrupted, PermanentError
 from steps.common.kube import Kube
 from steps.common.nodes.karpenter.claim import NODE_POOL, claim_name
 from steps.common.nodes.karpenter.provider import KarpenterProvider
-from steps.common.nodes.provider import RUN_LABEL, Gone, Node, NodeRequest, Settings
+from steps.common.nodes.labels import RUN_LABEL
+from steps.common.nodes.provider import Gone, Node, NodeRequest, Settings
 from steps.common.progress import Progress
 from tests.e2e.cluster import Object, run, wait_for
 from tests.fakes.karpenter.api import Api

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
+_NODES = "Nodes that are made for runs"
 _STORAGE = "Storage"
 _DATA = "Data and registries inside the network"
 
@@ -92,10 +93,29 @@ def install(
             rich_help_panel=_DATA, help="Private certificate authority of such hosts, PEM."
         ),
     ] = None,
+    azure_client_id: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_NODES, help="Managed identity that makes agent pools; '' is none."
+        ),
+    ] = None,
+    aks_cluster_id: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_NODES,
+            help="Of this cluster, for provider aks: `az aks show --query id`.",
+        ),
+    ] = None,
+    karpenter_node_class: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_NODES, help="For provider karpenter, such as AKSNodeClass/default."
+        ),
+    ] = None,
     cluster_roles: Annotated[
         bool,
         typer.Option(
-            help="Also the ClusterRole to look for GPU nodes; it takes a cluster's administrator."
+            help="Also the ClusterRoles for GPU nodes; it takes a cluster's administrator."
         ),
     ] = True,
     force_conflicts: Annotated[
@@ -126,6 +146,9 @@ def install(
         allow_host=allow_host,
         no_allow_hosts=no_allow_hosts,
         ca_file=ca_file,
+        azure_client_id=azure_client_id,
+        aks_cluster_id=aks_cluster_id,
+        karpenter_node_class=karpenter_node_class,
     )
     if output is not None:
         _print_yaml(said, namespace, create_namespace, cluster_roles)

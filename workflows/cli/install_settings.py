@@ -10,14 +10,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from steps.common.nodes.cluster_id import ClusterId
+from steps.common.nodes.karpenter_node_class import NodeClass
 from steps.common.oci import parse_image
 from workflows.workspace.checks import is_dns_subdomain, is_quantity
 
 Object = dict[str, Any]
 
 ALLOWED_HOSTS = "--allowed-hosts="
+AZURE_CLIENT_ID = "azure.workload.identity/client-id"
+"""Annotation of an account: who its pods are for Azure."""
+NODE_DEFAULTS = ("aks_cluster_id", "karpenter_node_class")
+"""Settings that are defaults of the template's parameters of the same name."""
 ACCESS_MODES = ("ReadWriteMany", "ReadWriteOnce")
 _PLACEHOLDER_REGISTRY = "registry.example.com/argotune"
+_UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?")
 
 
@@ -40,6 +47,12 @@ class Settings:
     """HOST or HOST:PORT of dataset mirrors inside the network."""
     ca: str | None = None
     """Certificates, PEM, that the steps trust beside the public ones."""
+    azure_client_id: str | None = None
+    """Client ID of the managed identity that makes and deletes agent pools; empty: none."""
+    aks_cluster_id: str | None = None
+    """Azure resource ID of the cluster, for runs with provider aks; empty: each run says it."""
+    karpenter_node_class: str | None = None
+    """Node class of the claims of runs with provider karpenter; empty: each run says it."""
 
     def over(self, other: Settings) -> Settings:
         """These, and the other's where these say nothing."""
@@ -59,6 +72,7 @@ class Settings:
             *self._storage_problems(),
             *self._host_problems(),
             *self._ca_problems(),
+            *self._node_problems(),
         ]
 
     def _image_problems(self) -> Iterator[str]:
@@ -77,11 +91,11 @@ class Settings:
         for flag in ("volume_size", "models_size"):
             size = getattr(self, flag)
             if size is not None and not is_quantity(size):
-                yield f"--{_kebab(flag)} {size!r}: accepted is a quantity such as 100Gi"
+                yield f"--{kebab(flag)} {size!r}: accepted is a quantity such as 100Gi"
         for flag in ("storage_class", "models_storage_class"):
             name = getattr(self, flag)
             if name and not is_dns_subdomain(name):
-                yield f"--{_kebab(flag)} {name!r}: accepted is the name of a storage class"
+                yield f"--{kebab(flag)} {name!r}: accepted is the name of a storage class"
         mode = self.models_access_mode
         if mode is not None and mode not in ACCESS_MODES:
             yield f"--models-access-mode {mode!r}: accepted is {' or '.join(ACCESS_MODES)}"
@@ -90,6 +104,22 @@ class Settings:
         for host in self.allowed_hosts or ():
             if not _HOST.fullmatch(host):
                 yield f"--allow-host {host!r}: accepted is HOST or HOST:PORT, in lower case"
+
+    def _node_problems(self) -> Iterator[str]:
+        if self.azure_client_id and not _UUID.fullmatch(self.azure_client_id):
+            yield (
+                f"--azure-client-id {self.azure_client_id!r}: accepted is the client ID of a"
+                " managed identity, `az identity show --query clientId`"
+            )
+        readers = {"aks_cluster_id": ClusterId.parse, "karpenter_node_class": NodeClass.parse}
+        for name, read in readers.items():
+            text = getattr(self, name)
+            if not text:
+                continue
+            try:
+                read(text)
+            except ValueError as error:
+                yield f"--{kebab(name)}: {error}"
 
     def _ca_problems(self) -> Iterator[str]:
         if self.ca is None:
@@ -102,8 +132,11 @@ class Settings:
             yield "--ca-file: accepted are certificates in PEM, -----BEGIN CERTIFICATE-----"
 
 
-def installed_settings(template: Object | None, claim: Object | None) -> Settings:
-    """What an installation chose, from its WorkflowTemplate and its claim.
+def installed_settings(
+    template: Object | None, claim: Object | None, account: Object | None
+) -> Settings:
+    """What an installation chose, from its WorkflowTemplate, its claim and its account that makes
+    nodes.
 
     The tag is not among it: it belongs to the version of the templates. Neither is the
     certificate authority, whose ConfigMap stays as it is.
@@ -117,6 +150,7 @@ def installed_settings(template: Object | None, claim: Object | None) -> Setting
             "volume_size": volume["resources"]["requests"]["storage"],
             "storage_class": volume.get("storageClassName"),
             "allowed_hosts": _allowed_hosts(template),
+            **{name: _default(template, kebab(name)) for name in NODE_DEFAULTS},
         }
     if claim is not None:
         spec = claim["spec"]
@@ -125,6 +159,9 @@ def installed_settings(template: Object | None, claim: Object | None) -> Setting
             "models_storage_class": spec.get("storageClassName"),
             "models_access_mode": spec["accessModes"][0],
         }
+    if account is not None:
+        annotations = account["metadata"].get("annotations") or {}
+        found["azure_client_id"] = annotations.get(AZURE_CLIENT_ID)
     return Settings(**found)
 
 
@@ -143,10 +180,17 @@ def dataset_arguments(template: Object) -> list[str]:
     return arguments
 
 
+def _default(template: Object, name: str) -> str | None:
+    """A parameter's default; None where the template is of a version without it."""
+    parameter = parameters_of(template).get(name)
+    return None if parameter is None else parameter["value"]
+
+
 def _allowed_hosts(template: Object) -> tuple[str, ...]:
     flags = [flag for flag in dataset_arguments(template) if flag.startswith(ALLOWED_HOSTS)]
     return tuple(json.loads(flags[0].removeprefix(ALLOWED_HOSTS))) if flags else ()
 
 
-def _kebab(name: str) -> str:
+def kebab(name: str) -> str:
+    """The name as a flag and as a parameter."""
     return name.replace("_", "-")

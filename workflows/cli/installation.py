@@ -12,9 +12,12 @@ import yaml
 from workflows.cli.errors import InputError
 from workflows.cli.install_settings import (
     ALLOWED_HOSTS,
+    AZURE_CLIENT_ID,
+    NODE_DEFAULTS,
     Object,
     Settings,
     dataset_arguments,
+    kebab,
     parameters_of,
 )
 
@@ -25,6 +28,8 @@ NAMESPACE_LABEL = "argotune.dev/namespace"
 """On objects of the cluster: the namespace that they are for."""
 CLAIM = "argotune-models"
 TEMPLATE = "finetune"
+CLOUD_ACCOUNTS = ("argotune-provision", "argotune-release")
+"""Accounts whose pods log in to the cloud."""
 CA_CONFIG_MAP = "argotune-ca"
 CA_KEY = "ca.crt"
 CLUSTER_KINDS = ("ClusterRole", "ClusterRoleBinding")
@@ -76,6 +81,9 @@ def _rendered() -> Iterator[Object]:
 def _set(document: Object, settings: Settings) -> Object:
     if document["kind"] == "WorkflowTemplate":
         _set_template(document, settings)
+    is_maker = document["metadata"]["name"] in CLOUD_ACCOUNTS
+    if document["kind"] == "ServiceAccount" and is_maker and settings.azure_client_id:
+        document["metadata"]["annotations"] = {AZURE_CLIENT_ID: settings.azure_client_id}
     if document["kind"] == "PersistentVolumeClaim":
         _set_claim(
             document["spec"],
@@ -91,6 +99,8 @@ def _set_template(template: Object, settings: Settings) -> None:
     parameters["images-registry"]["value"] = settings.images_registry
     if settings.images_tag is not None:
         parameters["images-tag"]["value"] = settings.images_tag
+    for name in NODE_DEFAULTS:
+        parameters[kebab(name)]["value"] = getattr(settings, name) or ""
     volume = template["spec"]["volumeClaimTemplates"][0]["spec"]
     _set_claim(volume, size=settings.volume_size, storage_class=settings.storage_class)
     # In the text of the template, for a submitter could set a parameter.

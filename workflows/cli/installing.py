@@ -11,6 +11,7 @@ from workflows.cli.errors import CliError
 from workflows.cli.install_settings import Object, Settings, installed_settings
 from workflows.cli.installation import (
     CLAIM,
+    CLOUD_ACCOUNTS,
     CLUSTER_KINDS,
     MANAGER,
     TEMPLATE,
@@ -81,9 +82,10 @@ class Installer:
         found = [
             self.applied.find("WorkflowTemplate", TEMPLATE),
             self.applied.find("PersistentVolumeClaim", CLAIM),
+            self.applied.find("ServiceAccount", CLOUD_ACCOUNTS[0]),
         ]
-        template, claim = [item if item and is_ours(item) else None for item in found]
-        return installed_settings(template, claim)
+        template, claim, account = [item if item and is_ours(item) else None for item in found]
+        return installed_settings(template, claim, account)
 
     def _is_to_be_applied(self, item: Object, said: Settings) -> bool:
         if item["kind"] not in _USERS_KINDS:

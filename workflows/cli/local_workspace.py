@@ -8,11 +8,13 @@ from pathlib import Path
 
 from steps.common.model_cache import cache_path, is_complete
 from workflows.cli import manifests, workspaces
-from workflows.cli.errors import CliError
+from workflows.cli.errors import CliError, InputError
 from workflows.cli.home import Home
 from workflows.cli.runnable import Document, Runnable, random_name
 from workflows.cli.texts import Texts
 from workflows.cli.url_secret import split_urls
+from workflows.workspace.model import PREFIX
+from workflows.workspace.nodes import MAKING_NODES
 from workflows.workspace.translate import to_parameters
 
 
@@ -27,6 +29,7 @@ def from_workspace(
         must_be_final=True,
         on_this_machine=True,
     )
+    _check_provider(planned.workspace.options.provider)
     _check_weights(planned, here)
     workspaces.print_warnings(planned)
     workspace = planned.workspace
@@ -47,6 +50,14 @@ def from_workspace(
     if url_secret:
         secrets[url_secret["metadata"]["name"]] = _secret_files(here, name, url_secret)
     return Runnable(name=name, documents=[manifests.workflow(arguments)], secrets=secrets)
+
+
+def _check_provider(provider: str | None) -> None:
+    if provider in MAKING_NODES:
+        raise InputError(
+            f"metadata.annotations.{PREFIX}provider: {provider!r} makes nodes of a cluster, and"
+            " this machine tunes by itself; leave it out, or use `argotune submit`"
+        )
 
 
 def _check_weights(planned: workspaces.Planned, here: Home) -> None:

@@ -9,6 +9,7 @@ from workflows.cli import manifests
 from workflows.cli.cluster import Cluster, Object
 from workflows.cli.errors import CliError, InputError
 from workflows.cli.for_cluster import referring_workflow, whole_workflow
+from workflows.cli.node_settings import check_node_settings
 from workflows.cli.runnable import random_name
 from workflows.workspace.model import Workspace
 
@@ -29,6 +30,7 @@ def submit(
     if images is None:
         secret, document = _referring(cluster, workspace, allow_loopback, secret_name)
     else:
+        check_node_settings(workspace, manifests.template())
         secret, document = whole_workflow(
             workspace, allow_loopback=allow_loopback, images=images, secret_name=secret_name
         )
@@ -43,11 +45,13 @@ def submit(
 def _referring(
     cluster: Cluster, workspace: Workspace, allow_loopback: bool, secret_name: str
 ) -> tuple[Object | None, Object]:
+    installed = _installed(cluster)
+    check_node_settings(workspace, installed)
     try:
         return referring_workflow(
             workspace,
             allow_loopback=allow_loopback,
-            installed=_installed(cluster),
+            installed=installed,
             secret_name=secret_name,
         )
     except InputError as error:

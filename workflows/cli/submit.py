@@ -115,7 +115,7 @@ def _check_for_cluster(workspace: Workspace) -> None:
     if workspace.options.provider == "local":
         problems.append(
             "metadata.annotations.argotune.dev/provider: 'local' is this machine; accepted on a"
-            " cluster is existing"
+            " cluster are existing, aks and karpenter"
         )
     if workspace.options.deploy_to == "process":
         problems.append(

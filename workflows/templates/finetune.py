@@ -46,6 +46,7 @@ _CA = "argotune-ca"  # hera gives the volume the name of its ConfigMap
 _CA_FILE = f"{container.CA_DIR}/ca.crt"
 _PUSH_AUTH_FILE = f"{container.PUSH_SECRET_DIR}/.dockerconfigjson"
 _DAY_SECONDS = 24 * 3600
+_NODE_LIFETIME_SECONDS = 8 * _DAY_SECONDS  # a day more than tune may take
 
 # Argo refuses templated quantities in `resources`; a patch is text until the pod is made.
 _GPU_POD = (
@@ -126,10 +127,35 @@ PROVISION = Step(
     params=provision_params,
     memory="192Mi",
     stays_on_its_node=True,
-    fixed={"run": "{{workflow.uid}}"},
-    inputs=["provider", "gpus", "gpu-memory-gb", "instance-type", "label-selector"],
+    fixed={
+        "run": "{{workflow.uid}}",
+        "workflow": "{{workflow.name}}",
+        "namespace": "{{workflow.namespace}}",
+    },
+    inputs=[
+        "provider",
+        "workspace",
+        "gpus",
+        "gpu-memory-gb",
+        "disk-gib",
+        "instance-type",
+        "alternative-instance-types",
+        "zones",
+        "capacity-types",
+        "spot-max-price-usd-per-hour",
+        "label-selector",
+        "lifetime-seconds",
+        "aks-cluster-id",
+        "aks-subnet-id",
+        "aks-os-sku",
+        "aks-gpu-driver",
+        "aks-mig-profile",
+        "karpenter-mode",
+        "karpenter-node-class",
+    ],
     timeout_seconds=3600,
     uses_kubernetes=True,
+    asks_the_cloud=True,
 )
 TUNE = Step(
     params=tune_params,
@@ -192,6 +218,7 @@ DEPLOY = Step(
         "model-dir",
         "services-dir",
         "node-selector",
+        "label-selector",
         "gpus",
         "service-gpus",
         "memory",
@@ -213,10 +240,16 @@ RELEASE = Step(
     params=release_params,
     memory="192Mi",
     # An exit handler gets no arguments of tasks.
-    fixed={"provider": "{{workflow.parameters.provider}}", "run": "{{workflow.uid}}"},
-    timeout_seconds=1200,
+    fixed={
+        "provider": "{{workflow.parameters.provider}}",
+        "run": "{{workflow.uid}}",
+        "aks-cluster-id": "{{workflow.parameters.aks-cluster-id}}",
+    },
+    # A pool that is still being made can only be deleted when it is there.
+    timeout_seconds=3600,
     retries=8,
     uses_kubernetes=True,
+    asks_the_cloud=True,
 )
 STEPS = (PLAN, DATASET, MODEL, PROVISION, TUNE, PUSH, DEPLOY, RELEASE)
 
@@ -325,8 +358,22 @@ def _dag() -> None:
             provider=_parameter("provider"),
             gpus=output(PLAN, "gpus"),
             gpu_memory_gb=output(PLAN, "memory-gb"),
+            disk_gib=output(PLAN, "disk-gib"),
+            workspace=_parameter("name"),
             instance_type=_parameter("instance-type"),
+            alternative_instance_types=_parameter("alternative-instance-types"),
+            zones=_parameter("zones"),
+            capacity_types=_parameter("capacity-types"),
+            spot_max_price_usd_per_hour=_parameter("spot-max-price-usd-per-hour"),
             label_selector=_parameter("label-selector"),
+            lifetime_seconds=_parameter("node-lifetime-seconds"),
+            aks_cluster_id=_parameter("aks-cluster-id"),
+            aks_subnet_id=_parameter("aks-subnet-id"),
+            aks_os_sku=_parameter("aks-os-sku"),
+            aks_gpu_driver=_parameter("aks-gpu-driver"),
+            aks_mig_profile=_parameter("aks-mig-profile"),
+            karpenter_mode=_parameter("karpenter-mode"),
+            karpenter_node_class=_parameter("karpenter-node-class"),
         )
         # Not only `when`: Argo 4.0 waits for ever for the outputs of a task that was skipped, so
         # what reads them is omitted, and what comes after it too.
@@ -352,6 +399,7 @@ def _dag() -> None:
             model_dir=output(MODEL, "model-dir"),
             services_dir=_parameter("services-dir"),
             node_selector=output(PROVISION, "node-selector"),
+            label_selector=_parameter("service-label-selector"),
             gpus=output(PLAN, "gpus"),
             service_gpus=_parameter("service-gpus"),
             memory=_parameter("service-memory"),
@@ -410,8 +458,12 @@ def parameters() -> list[Parameter]:
         Parameter(
             name="provider",
             value="existing",
-            enum=["existing", "local"],
-            description="Where the GPU node comes from",
+            enum=["existing", "aks", "karpenter", "local"],
+            description=(
+                "Where the GPU node comes from. existing: nodes of the cluster; aks: an agent pool"
+                " that is made for the run; karpenter: a node that Karpenter makes for it; local:"
+                " this machine, without a cluster"
+            ),
         ),
         Parameter(
             name="instance-type",
@@ -421,8 +473,12 @@ def parameters() -> list[Parameter]:
         Parameter(
             name="label-selector",
             value="",
-            description="Labels of the GPU node: KEY=VALUE,KEY=VALUE; empty: any node",
+            description=(
+                "Labels of the GPU node: KEY=VALUE,KEY=VALUE; a node that is made gets them; empty:"
+                " any node"
+            ),
         ),
+        *_made_node_parameters(),
         Parameter(
             name="deploy-to",
             value="kubernetes",
@@ -433,6 +489,14 @@ def parameters() -> list[Parameter]:
             name="service-gpus",
             value="",
             description="GPUs of the service; empty: as many as tuning; 0: it runs on CPUs",
+        ),
+        Parameter(
+            name="service-label-selector",
+            value="",
+            description=(
+                "Labels of the node that serves: KEY=VALUE,KEY=VALUE; empty: those of the node that"
+                " tuned, or any node where that one is made for the run"
+            ),
         ),
         Parameter(
             name="service-memory",
@@ -497,6 +561,79 @@ def parameters() -> list[Parameter]:
             name="services-dir",
             value="",
             description="Directory for the records of server processes; with deploy-to process",
+        ),
+    ]
+
+
+def _made_node_parameters() -> list[Parameter]:
+    """What only counts where a node is made: providers aks and karpenter."""
+    return [
+        Parameter(
+            name="alternative-instance-types",
+            value="[]",
+            description="Further SKUs, tried in order when the first is sold out: a JSON list",
+        ),
+        Parameter(
+            name="zones",
+            value="[]",
+            description='Availability zones, tried in order: ["1", "2"]; []: the cloud chooses',
+        ),
+        Parameter(
+            name="capacity-types",
+            value='["regular"]',
+            enum=['["regular"]', '["spot"]', '["spot", "regular"]'],
+            description="Spot machines cost less and may be taken away",
+        ),
+        Parameter(
+            name="spot-max-price-usd-per-hour",
+            value="",
+            description="Most that a spot machine may cost (aks); empty: up to the regular price",
+        ),
+        Parameter(
+            name="node-lifetime-seconds",
+            value=str(_NODE_LIFETIME_SECONDS),
+            description="A node that is made goes after so long, whatever became of its run",
+        ),
+        Parameter(
+            name="aks-cluster-id",
+            value="",
+            description="Azure resource ID of the cluster: `az aks show --query id`",
+        ),
+        Parameter(
+            name="aks-subnet-id",
+            value="",
+            description="Azure resource ID of the node's subnet; empty: as the cluster does it",
+        ),
+        Parameter(
+            name="aks-os-sku",
+            value="Ubuntu",
+            enum=["Ubuntu", "AzureLinux"],
+            description="Operating system of an AKS node",
+        ),
+        Parameter(
+            name="aks-gpu-driver",
+            value="Install",
+            enum=["Install", "None"],
+            description="None: somebody else installs the driver, such as the GPU operator",
+        ),
+        Parameter(
+            name="aks-mig-profile",
+            value="",
+            description="Cut of each GPU, MIG1g to MIG7g; empty: whole GPUs",
+        ),
+        Parameter(
+            name="karpenter-mode",
+            value="nodeclaim",
+            enum=["nodeclaim", "nodepool"],
+            description=(
+                "nodeclaim: a claim of the run's own; nodepool: an installed NodePool brings the"
+                " node, and brings another when a spot machine is taken away"
+            ),
+        ),
+        Parameter(
+            name="karpenter-node-class",
+            value="",
+            description="Node class of claims: KIND/NAME, such as AKSNodeClass/gpu",
         ),
     ]
 

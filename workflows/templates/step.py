@@ -77,6 +77,8 @@ _STAY_ANNOTATIONS = {
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
     "karpenter.sh/do-not-disrupt": "true",
 }
+# By it Azure's webhook gives the pod a token of its account; other clouds take no notice.
+_CLOUD_LABELS = {"azure.workload.identity/use": "true"}
 
 POD_SECURITY = PodSecurityContext(
     run_as_non_root=True,
@@ -115,6 +117,8 @@ class Step:
     """Memory that the pod asks for, a quantity; it may take more. None: pod_spec_patch says it."""
     memory_parameter: str | None = None
     """Workflow parameter of the memory limit, for the message of a pod that is killed for it."""
+    asks_the_cloud: bool = False
+    """Whether the step may log in to the cloud by the workload identity of its account."""
     stays_on_its_node: bool = False
     """Whether autoscalers must not take the pod's node to save money."""
     env: Sequence[Env | SecretEnv] = ()
@@ -201,6 +205,7 @@ class Step:
             labels={
                 "argotune.dev/step": self.name,
                 "argotune.dev/workspace": "{{workflow.parameters.name}}",
+                **(_CLOUD_LABELS if self.asks_the_cloud else {}),
             },
             annotations=dict(_STAY_ANNOTATIONS) if self.stays_on_its_node else None,
             security_context=_CONTAINER_SECURITY,

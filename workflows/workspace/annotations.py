@@ -7,18 +7,50 @@ from typing import Any
 
 from presets.loader import nearest
 from steps.common.fields import Field, fields_of
-from workflows.workspace.checks import is_dns_subdomain, is_quantity, is_whole_number
+from steps.common.nodes.cluster_id import ClusterId
+from steps.common.nodes.karpenter_node_class import NodeClass
+from steps.common.nodes.labels import labels_in
+from workflows.workspace.checks import (
+    is_azure_id,
+    is_dns_subdomain,
+    is_list_of_names,
+    is_positive_number,
+    is_quantity,
+    is_whole_number,
+)
 from workflows.workspace.fields import Fields
 from workflows.workspace.model import PREFIX, Options
 
+
+def _reads(parse: Callable[[str], object]) -> Callable[[str], bool]:
+    """Whether a reader takes the text."""
+
+    def reads(text: str) -> bool:
+        try:
+            parse(text)
+        except ValueError:
+            return False
+        return True
+
+    return reads
+
+
 _CHECKS: Mapping[str, tuple[Callable[[str], bool], str]] = {
+    "aks-cluster-id": (_reads(ClusterId.parse), "what `az aks show --query id` prints"),
+    "aks-subnet-id": (is_azure_id, "an Azure resource ID, /subscriptions/..."),
+    "alternative-instance-types": (is_list_of_names, "SKUs with commas between"),
+    "karpenter-node-class": (_reads(NodeClass.parse), "KIND/NAME or GROUP/KIND/NAME"),
     "model-cache-claim": (is_dns_subdomain, "the name of a PersistentVolumeClaim"),
+    "node-lifetime-seconds": (is_positive_number, "a number of seconds, in quotes"),
     "service-gpus": (is_whole_number, "a whole number such as 1, in quotes"),
+    "service-label-selector": (_reads(labels_in), "KEY=VALUE,KEY=VALUE"),
     "service-memory": (is_quantity, "a quantity such as 16Gi"),
+    "spot-max-price-usd-per-hour": (is_positive_number, "a price such as 1.5, in quotes"),
     "storage-class": (is_dns_subdomain, "the name of a StorageClass"),
     "tune-cpu": (is_quantity, "a quantity such as 4"),
     "tune-memory": (is_quantity, "a quantity such as 32Gi"),
     "volume-size": (is_quantity, "a quantity such as 100Gi"),
+    "zones": (is_list_of_names, "zones with commas between, such as 1,2"),
 }
 
 

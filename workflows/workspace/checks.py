@@ -13,6 +13,9 @@ _DNS_SUBDOMAIN = re.compile(
 )
 _LABEL_NAME = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)")
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
+_POSITIVE_NUMBER = re.compile(r"(?=.*[1-9])[0-9]{1,9}(\.[0-9]{1,6})?")
+_LIST_OF_NAMES = re.compile(r"[\w.-]+( *, *[\w.-]+)*", re.ASCII)
+_AZURE_ID = re.compile(r"/subscriptions/[\w.()/-]+", re.ASCII)
 _WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,3}")
 
 # Kaito's webhook for v1beta1, and the names that lead to the machine or the cluster itself.
@@ -54,6 +57,26 @@ def is_quantity(text: str) -> bool:
 def is_whole_number(text: str) -> bool:
     """Whether it counts something: 0, 1, 2, ..."""
     return _WHOLE_NUMBER.fullmatch(text) is not None
+
+
+def is_positive_number(text: str) -> bool:
+    """Whether it is a number above 0: 86400, 1.5."""
+    return _POSITIVE_NUMBER.fullmatch(text) is not None
+
+
+def is_list_of_names(text: str) -> bool:
+    """Whether it is a name or several with commas between: SKUs, zones."""
+    return _LIST_OF_NAMES.fullmatch(text) is not None
+
+
+def names_in(text: str) -> list[str]:
+    """The names of such a list."""
+    return [name.strip() for name in text.split(",")]
+
+
+def is_azure_id(text: str) -> bool:
+    """Whether it can be an Azure resource ID."""
+    return _AZURE_ID.fullmatch(text) is not None
 
 
 def unsafe(text: str, *, lines: bool = False) -> str | None:

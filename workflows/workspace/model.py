@@ -16,9 +16,42 @@ class Options:
     """Annotations `argotune.dev/NAME` of the Workspace, for what Kaito has no word for. Each may
     be left out; the name is the field's, with dashes."""
 
-    provider: Literal["existing", "local"] | None = None
-    """Where the GPU comes from: nodes of the cluster, or this machine. Default: local for
-    `argotune run`, existing for `argotune submit`."""
+    provider: Literal["existing", "aks", "karpenter", "local"] | None = None
+    """Where the GPU comes from: nodes of the cluster, an agent pool of AKS or a node of Karpenter
+    that is made for the run, or this machine. Default: local for `argotune run`, existing for
+    `argotune submit`."""
+    alternative_instance_types: str | None = None
+    """Further SKUs, with commas between, tried in order when the first is sold out. Default:
+    none."""
+    zones: str | None = None
+    """Availability zones, with commas between, tried in order; `any` leaves it to the cloud.
+    Default: any."""
+    capacity_types: Literal["regular", "spot", "spot,regular"] | None = None
+    """Spot machines cost less and may be taken away; spot,regular takes a regular one where there
+    is no spot one. Default: regular."""
+    spot_max_price_usd_per_hour: str | None = None
+    """Most that a spot machine of AKS may cost. Default: the regular price."""
+    node_lifetime_seconds: str | None = None
+    """A node that is made goes after so long, whatever became of its run. Default: 691200, eight
+    days."""
+    aks_cluster_id: str | None = None
+    """Azure resource ID of the cluster, for provider aks. Default: the one of `argotune
+    install`."""
+    aks_subnet_id: str | None = None
+    """Azure resource ID of the node's subnet. Default: as the cluster does it."""
+    aks_os_sku: Literal["Ubuntu", "AzureLinux"] | None = None
+    """Operating system of an AKS node. Default: Ubuntu."""
+    aks_gpu_driver: Literal["Install", "None"] | None = None
+    """Who installs NVIDIA's driver: AKS, or somebody else such as the GPU operator. Default:
+    Install."""
+    aks_mig_profile: Literal["MIG1g", "MIG2g", "MIG3g", "MIG4g", "MIG7g"] | None = None
+    """Cut of each GPU into instances. Default: whole GPUs."""
+    karpenter_mode: Literal["nodeclaim", "nodepool"] | None = None
+    """nodeclaim: a claim of the run's own; nodepool: an installed NodePool brings the node, and
+    another one when a spot machine is taken away. Default: nodeclaim."""
+    karpenter_node_class: str | None = None
+    """Node class of the claim, KIND/NAME or GROUP/KIND/NAME. Default: the one of `argotune
+    install`."""
     deploy_to: Literal["kubernetes", "process"] | None = None
     """What serves the adapter: a Deployment, or a process of this machine. Default: process for
     `argotune run`, kubernetes for `argotune submit`."""
@@ -35,6 +68,9 @@ class Options:
     """Memory of the tune pod, a quantity. Default: 16Gi."""
     service_gpus: str | None = None
     """GPUs of the service; 0: it runs on CPUs. Default: as many as tuning."""
+    service_label_selector: str | None = None
+    """Labels of the node that serves, KEY=VALUE,KEY=VALUE. Default: those of the node that tuned,
+    or any where that one goes with the run."""
     service_memory: str | None = None
     """Memory that the service asks for, a quantity. Default: 2Gi."""
     adapter_from: Literal["auto", "cache"] | None = None

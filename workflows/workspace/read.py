@@ -20,6 +20,7 @@ from workflows.workspace.errors import WorkspaceError
 from workflows.workspace.fields import Fields, check_fields
 from workflows.workspace.input import read_urls
 from workflows.workspace.model import PREFIX, Workspace
+from workflows.workspace.nodes import check_node
 from workflows.workspace.output import read_output
 from workflows.workspace.preset import (
     read_method,
@@ -95,6 +96,7 @@ def read_workspace(
     _check_tuning(fields)
     workspace = _read(fields, manifests.config_maps, find_config_map, base_dir, allow_loopback)
     _check_refused_fields(fields)
+    check_node(fields, workspace.options, workspace.instance_type)
     _check_texts(workspace, fields)
     if not fields.problems:
         return _with_remarks(workspace, fields)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from steps.common.fields import text_of
+from workflows.workspace.checks import names_in
 from workflows.workspace.model import Workspace
 
 
@@ -29,13 +30,30 @@ def to_parameters(workspace: Workspace, *, allow_loopback: bool = False) -> dict
         "push-secret": workspace.push_secret,
         "model-access-secret": workspace.model_access_secret,
         "provider": options.provider,
+        "alternative-instance-types": _list(options.alternative_instance_types),
+        "zones": _list(options.zones),
+        "capacity-types": _list(options.capacity_types),
+        "spot-max-price-usd-per-hour": options.spot_max_price_usd_per_hour,
+        "node-lifetime-seconds": options.node_lifetime_seconds,
+        "aks-cluster-id": options.aks_cluster_id,
+        "aks-subnet-id": options.aks_subnet_id,
+        "aks-os-sku": options.aks_os_sku,
+        "aks-gpu-driver": options.aks_gpu_driver,
+        "aks-mig-profile": options.aks_mig_profile,
+        "karpenter-mode": options.karpenter_mode,
+        "karpenter-node-class": options.karpenter_node_class,
         "deploy-to": options.deploy_to,
         "question": options.question,
         "model-cache-claim": options.model_cache_claim,
         "tune-cpu": options.tune_cpu,
         "tune-memory": options.tune_memory,
         "service-gpus": options.service_gpus,
+        "service-label-selector": options.service_label_selector,
         "service-memory": options.service_memory,
         "adapter-from": options.adapter_from,
     }
     return always | {name: text for name, text in where_given.items() if text is not None}
+
+
+def _list(text: str | None) -> str | None:
+    return None if text is None else json.dumps(names_in(text))

@@ -1,10 +1,10 @@
-"""The node class of a NodeClaim, as a parameter names it. Standard library only: parameters are
-checked by it."""
+"""The node class of a NodeClaim, as a parameter names it, and what it makes. Standard library only:
+parameters are checked by it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 KNOWN_GROUPS: Mapping[str, str] = {
@@ -49,3 +49,38 @@ class NodeClass:
 
 
 _ACCEPTED = f"GROUP/KIND/NAME, or KIND/NAME of {', '.join(KNOWN_GROUPS)}"
+
+
+def claim_problems(
+    node_class: str,
+    *,
+    instance_types: Collection[str],
+    disk_gib: int,
+    capacity_types: Collection[str],
+    zones: Collection[str],
+) -> Iterator[str]:
+    """Why there can be no claim for this: the flag, its value, and what to do."""
+    if not instance_types:
+        yield "--instance-type: empty; a claim of provider karpenter needs a SKU"
+    try:
+        found = NodeClass.parse(node_class)
+    except ValueError as error:
+        yield f"--karpenter-node-class: {error}"
+        return
+    if not found.is_kaito:
+        return
+    if not disk_gib:
+        yield f"--disk-gib: 0 with {found}, whose agent pools need the size of the disk"
+    # gpu-provisioner makes a regular node in any zone, whatever the claim says.
+    if "spot" in capacity_types:
+        yield f"--capacity-types: spot with {found}, which makes regular nodes only"
+    if set(zones) - {"any"}:
+        yield f"--zones: {', '.join(zones)} with {found}, which does not choose zones"
+
+
+def price_problem(spot_max_price_usd_per_hour: float) -> str:
+    """Why there can be no limit of the price."""
+    return (
+        f"--spot-max-price-usd-per-hour: {spot_max_price_usd_per_hour:g}; Karpenter knows no such "
+        "limit, leave it out"
+    )

@@ -13,17 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from steps.common.nodes.labels import (
+    NAMESPACE_LABEL,
+    RUN_LABEL,
+    WORKFLOW_LABEL,
+    WORKSPACE_LABEL,
+)
 from steps.common.progress import Progress
 
 CapacityType = Literal["spot", "regular"]
 ANY_ZONE = "any"
 """In a list of zones: let the cloud choose."""
-
-# Labels of what is made, readable by everybody who asks whose node this is.
-RUN_LABEL = "argotune.dev/run"
-WORKFLOW_LABEL = "argotune.dev/workflow"
-NAMESPACE_LABEL = "argotune.dev/namespace"
-WORKSPACE_LABEL = "argotune.dev/workspace"
 
 
 @dataclass(frozen=True, kw_only=True)

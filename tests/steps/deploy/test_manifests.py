@@ -107,6 +107,36 @@ def test_taints_of_gpu_nodes_are_tolerated_by_what_may_go_there(
     assert ("tolerations" in pod) is tolerates
 
 
+def test_the_service_keeps_off_nodes_that_are_made_for_runs() -> None:
+    """They are there while it starts, have a free GPU, and go when the run ends."""
+    pod = manifests.deployment(gpu_params(), AdapterImage(reference=REFERENCE))["spec"]["template"]
+    required = pod["spec"]["affinity"]["nodeAffinity"][
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ]
+    assert required["nodeSelectorTerms"] == [
+        {"matchExpressions": [{"key": "argotune.dev/run", "operator": "DoesNotExist"}]}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "selector"),
+    [
+        ({"node_selector": '{"pool": "gpu"}'}, {"pool": "gpu"}),
+        ({"node_selector": '{"argotune.dev/run": "uid"}'}, None),
+        ({"node_selector": '{"argotune.dev/run": "uid"}', "label_selector": "a=b"}, {"a": "b"}),
+        ({"node_selector": '{"pool": "gpu"}', "label_selector": "a=b,c=d"}, {"a": "b", "c": "d"}),
+        ({"service_gpus": 0, "node_selector": '{"pool": "gpu"}'}, None),
+        ({"service_gpus": 0, "label_selector": "a=b"}, {"a": "b"}),
+    ],
+)
+def test_the_service_goes_where_it_is_told_else_to_nodes_like_the_one_that_tuned(
+    changes: dict[str, Any], selector: dict[str, str] | None
+) -> None:
+    wanted = params(gpus=1, **changes)
+    deployment = manifests.deployment(wanted, AdapterImage(reference=REFERENCE))
+    assert deployment["spec"]["template"]["spec"].get("nodeSelector") == selector
+
+
 def test_the_service_and_the_policy_select_the_servers_pods() -> None:
     policy, service, deployment = on_gpu()
     labels = deployment["spec"]["template"]["metadata"]["labels"]

@@ -42,6 +42,7 @@ def test_every_problem_is_said_at_once() -> None:
         memory="0Gi",
         run_name="phi-1",
         node_selector='["a"]',
+        label_selector="a",
         timeout_seconds="0",
     ) == [
         "--name: 'Phi_1' is not a service's name: up to 63 lower-case letters, digits and '-', "
@@ -55,6 +56,7 @@ def test_every_problem_is_said_at_once() -> None:
         "--service-gpus: -2 is less than 0",
         "--memory: '0Gi' is not a quantity such as 16Gi",
         "--node-selector: '[\"a\"]' is not a JSON object of texts",
+        "--label-selector: 'a' is not KEY=VALUE",
         "--timeout-seconds: 0.0 is not above 0",
     ]
 

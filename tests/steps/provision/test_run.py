@@ -168,13 +168,34 @@ def test_what_aks_needs_is_asked_for_at_once() -> None:
     ]
 
 
-def test_a_claim_of_karpenter_needs_a_node_class_and_a_node_pool_has_one() -> None:
+def test_a_claim_of_karpenter_needs_a_node_class_and_a_sku_and_a_node_pool_has_both() -> None:
     with pytest.raises(ParamsError) as caught:
         Params(provider="karpenter", run="uid", gpus=1, karpenter_node_class="default")
     assert [problem.partition(":")[0] for problem in caught.value.problems] == [
-        "--karpenter-node-class"
+        "--instance-type",
+        "--karpenter-node-class",
     ]
     Params(provider="karpenter", run="uid", gpus=1, karpenter_mode="nodepool")
+
+
+def test_what_karpenter_and_kaitos_nodes_cannot_do_is_refused_before_the_step_begins() -> None:
+    with pytest.raises(ParamsError) as caught:
+        Params(
+            provider="karpenter",
+            run="uid",
+            gpus=1,
+            instance_type="Standard_NC24ads_A100_v4",
+            zones=("1",),
+            capacity_types=("spot",),
+            spot_max_price_usd_per_hour=1.5,
+            karpenter_node_class="KaitoNodeClass/default",
+        )
+    assert caught.value.problems == [
+        "--spot-max-price-usd-per-hour: 1.5; Karpenter knows no such limit, leave it out",
+        "--disk-gib: 0 with KaitoNodeClass default, whose agent pools need the size of the disk",
+        "--capacity-types: spot with KaitoNodeClass default, which makes regular nodes only",
+        "--zones: 1 with KaitoNodeClass default, which does not choose zones",
+    ]
 
 
 @pytest.mark.parametrize("selector", ["app", "app=", "=x", "app!=x", "app==x", "a=b=c"])

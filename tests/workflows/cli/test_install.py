@@ -32,6 +32,8 @@ MADE = [
     "role.rbac.authorization.k8s.io/argotune-user",
     "clusterrole.rbac.authorization.k8s.io/argotune-provision-team-a",
     "clusterrolebinding.rbac.authorization.k8s.io/argotune-provision-team-a",
+    "clusterrole.rbac.authorization.k8s.io/argotune-release-team-a",
+    "clusterrolebinding.rbac.authorization.k8s.io/argotune-release-team-a",
     "networkpolicy.networking.k8s.io/argotune-runs",
     "persistentvolumeclaim/argotune-models",
     "workflowtemplate.argoproj.io/finetune",
@@ -42,6 +44,11 @@ REGISTRY = "registry.example.org/argotune"
 CORE = "/api/v1/namespaces/team-a"
 ARGO = "/apis/argoproj.io/v1alpha1/namespaces/team-a"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
+CLIENT_ID = "66666666-7777-8888-9999-000000000000"
+CLUSTER_ID = (
+    "/subscriptions/26fe00f8-9173-4872-9134-bb1d2e00343a/resourceGroups/team/providers/"
+    "Microsoft.ContainerService/managedClusters/prod"
+)
 NO_CA = "-----BEGIN CERTIFICATE-----\nbm8=\n-----END CERTIFICATE-----\n"
 
 
@@ -85,7 +92,7 @@ def test_everything_is_made_in_the_order_in_which_it_is_needed(
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.splitlines() == [*(f"{name} created" for name in MADE), CHECK]
     placed = [item for path, item in api.objects.items() if "/namespaces/team-a/" in path]
-    assert len(placed) == len(MADE) - 2
+    assert len(placed) == len([name for name in MADE if not name.startswith("clusterrole")])
     assert {item["metadata"]["namespace"] for item in placed} == {"team-a"}
 
 
@@ -161,6 +168,45 @@ def test_what_is_not_said_stays_but_for_the_tag(argotune: Argotune, api: ApiServ
     assert run["spec"]["storageClassName"] == "fast"
     assert argotune("install").code == 0
     assert parameters(api)["images-tag"] == tag_of_this_version
+
+
+def test_what_nodes_of_clouds_need_is_said_once(argotune: Argotune, api: ApiServer) -> None:
+    flags = {
+        "aks-cluster-id": CLUSTER_ID,
+        "karpenter-node-class": "AKSNodeClass/gpu",
+        "azure-client-id": CLIENT_ID,
+    }
+    assert install(argotune, *(f"--{name}={value}" for name, value in flags.items())).code == 0
+    assert argotune("install").code == 0
+    assert parameters(api)["aks-cluster-id"] == CLUSTER_ID
+    assert parameters(api)["karpenter-node-class"] == "AKSNodeClass/gpu"
+    identities = {
+        account: api.named(f"serviceaccounts/argotune-{account}")["metadata"].get("annotations")
+        for account in ("provision", "release", "deploy", "step")
+    }
+    identity = {"azure.workload.identity/client-id": CLIENT_ID}
+    assert identities == {
+        "provision": identity,
+        "release": identity,
+        "deploy": None,
+        "step": None,
+    }
+    assert argotune("install", *(f"--{name}=" for name in flags)).code == 0
+    assert parameters(api)["aks-cluster-id"] == parameters(api)["karpenter-node-class"] == ""
+    account = api.named("serviceaccounts/argotune-provision")
+    assert not account["metadata"].get("annotations")
+
+
+def test_what_is_wrong_of_nodes_is_told_at_once(argotune: Argotune, api: ApiServer) -> None:
+    flags = ("--azure-client-id=me", "--aks-cluster-id=prod", "--karpenter-node-class=gpu")
+    answer = install(argotune, *flags)
+    assert answer.code == 2
+    assert [error.split()[0].rstrip(":") for error in answer.errors] == [
+        "--azure-client-id",
+        "--aks-cluster-id",
+        "--karpenter-node-class",
+    ]
+    assert api.requests == []
 
 
 def test_hosts_and_storage_class_can_be_taken_back(argotune: Argotune, api: ApiServer) -> None:
@@ -376,8 +422,11 @@ def test_every_refusal_is_told_and_nothing_is_applied(argotune: Argotune, api: A
     assert answer.errors == [
         "role.rbac.authorization.k8s.io/argotune-user: not you; it takes an administrator of the"
         " namespace",
-        "clusterrole.rbac.authorization.k8s.io/argotune-provision-team-a: only admins; it takes an"
-        " administrator of the cluster; --no-cluster-roles leaves it to one",
+        *(
+            f"clusterrole.rbac.authorization.k8s.io/{account}-team-a: only admins; it takes an"
+            " administrator of the cluster; --no-cluster-roles leaves it to one"
+            for account in ("argotune-provision", "argotune-release")
+        ),
         "workflowtemplate.argoproj.io/finetune: page not found; is Argo Workflows installed in"
         " this cluster?",
     ]
@@ -474,6 +523,8 @@ def test_two_namespaces_share_nothing_of_the_cluster(argotune: Argotune, api: Ap
     } == {
         "argotune-provision-team-a": ("argotune-provision-team-a", "team-a"),
         "argotune-provision-team-b": ("argotune-provision-team-b", "team-b"),
+        "argotune-release-team-a": ("argotune-release-team-a", "team-a"),
+        "argotune-release-team-b": ("argotune-release-team-b", "team-b"),
     }
 
 

@@ -263,7 +263,7 @@ def test_what_is_of_this_machine_is_refused(
         "tuning.output.image: 'oci:/data/out' is a directory of this machine, and the pods run"
         " elsewhere; name an image of a registry, or use `argotune run`",
         "metadata.annotations.argotune.dev/provider: 'local' is this machine; accepted on a"
-        " cluster is existing",
+        " cluster are existing, aks and karpenter",
         "metadata.annotations.argotune.dev/deploy-to: 'process' is this machine; accepted on a"
         " cluster is kubernetes",
     ]

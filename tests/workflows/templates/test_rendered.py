@@ -13,6 +13,9 @@ import pytest
 import yaml
 from hera.workflows import models
 
+from steps.common.fields import fields_of
+from steps.provision import params as provision_params
+from steps.release import params as release_params
 from tests.workflows.templates.references import undefined_references
 from tests.workflows.templates.schema import unknown_fields
 from workflows.engine.expr import evaluate_bool
@@ -327,10 +330,50 @@ def test_autoscalers_leave_the_nodes_of_the_costly_steps(step: str) -> None:
 
 @pytest.mark.parametrize("template", CONTAINERS, ids=lambda template: template["name"])
 def test_pod_says_its_step_and_workspace(template: dict[str, Any]) -> None:
-    assert template["metadata"]["labels"] == {
-        "argotune.dev/step": template["name"],
-        "argotune.dev/workspace": "{{workflow.parameters.name}}",
+    labels = template["metadata"]["labels"]
+    assert labels["argotune.dev/step"] == template["name"]
+    assert labels["argotune.dev/workspace"] == "{{workflow.parameters.name}}"
+
+
+def test_only_the_steps_that_make_nodes_are_somebody_for_azure() -> None:
+    label = "azure.workload.identity/use"
+    labelled = [item["name"] for item in CONTAINERS if label in item["metadata"]["labels"]]
+    assert labelled == ["provision", "release"]
+
+
+def test_what_is_chosen_of_a_node_that_is_made_reaches_the_steps() -> None:
+    """Every flag of provision but those that have a sensible default for all."""
+    given = {flag.partition("=")[0].removeprefix("--") for flag in flags_of("provision")}
+    params = {field.kebab for field in fields_of(provision_params.Params)}
+    assert params - given == {
+        "timeout-seconds",
+        "launch-timeout-seconds",
+        "gpu-timeout-seconds",
+        "aks-location",
     }
+
+
+def test_defaults_of_the_form_are_those_of_provision() -> None:
+    spec = load(RENDERED_DIR / "finetune.yaml")["spec"]
+    form = {item["name"]: item for item in spec["arguments"]["parameters"]}
+    fields = {
+        field.kebab: field
+        for field in fields_of(provision_params.Params)
+        if field.kebab in form and field.kebab != "provider"
+    }
+    assert len(fields) > 10
+    for name, field in fields.items():
+        assert form[name]["value"] == (field.default or ""), name
+        if "enum" in form[name] and field.choices:
+            assert form[name]["enum"] == list(field.choices), name
+    provider = next(f for f in fields_of(provision_params.Params) if f.name == "provider")
+    assert sorted(form["provider"]["enum"]) == sorted(provider.choices)
+
+
+def test_release_has_the_time_that_it_gives_itself() -> None:
+    release = next(template for template in CONTAINERS if template["name"] == "release")
+    timeout = next(f for f in fields_of(release_params.Params) if f.name == "timeout_seconds")
+    assert release["activeDeadlineSeconds"] > float(str(timeout.default))
 
 
 @pytest.mark.parametrize("template", CONTAINERS, ids=lambda template: template["name"])

@@ -8,8 +8,24 @@ from tests.workflows.workspace.helpers import changed, problems_of, read
 from workflows.workspace.annotations import known_annotations
 from workflows.workspace.model import Options
 
+CLUSTER = (
+    "/subscriptions/26fe00f8-9173-4872-9134-bb1d2e00343a/resourceGroups/team/providers/"
+    "Microsoft.ContainerService/managedClusters/prod"
+)
 ALL = {
     "provider": "local",
+    "alternative-instance-types": "Standard_NC48ads_A100_v4, Standard_NV36ads_A10_v5",
+    "zones": "1,2,any",
+    "capacity-types": "spot,regular",
+    "spot-max-price-usd-per-hour": "1.5",
+    "node-lifetime-seconds": "86400",
+    "aks-cluster-id": CLUSTER,
+    "aks-subnet-id": "/subscriptions/a/resourceGroups/b/providers/c/subnets/d",
+    "aks-os-sku": "AzureLinux",
+    "aks-gpu-driver": "None",
+    "aks-mig-profile": "MIG1g",
+    "karpenter-mode": "nodepool",
+    "karpenter-node-class": "EC2NodeClass/gpu",
     "deploy-to": "process",
     "question": "What does json.dumps do?",
     "model-source": "dir:/models/phi-4",
@@ -17,6 +33,7 @@ ALL = {
     "tune-cpu": "8",
     "tune-memory": "64Gi",
     "service-gpus": "0",
+    "service-label-selector": "pool=serving",
     "service-memory": "8Gi",
     "adapter-from": "cache",
     "volume-size": "200Gi",
@@ -60,12 +77,48 @@ def test_annotations_of_others_are_theirs() -> None:
         ),
         (
             {"zone": "1"},
-            "metadata.annotations.argotune.dev/zone: unknown annotation; known are "
-            "argotune.dev/provider, argotune.dev/deploy-to, ",
+            "metadata.annotations.argotune.dev/zone: unknown annotation; did you mean "
+            "argotune.dev/zones?",
         ),
         (
-            {"provider": "aks"},
-            "metadata.annotations.argotune.dev/provider: 'aks'; accepted is existing or local",
+            {"colour": "1"},
+            "metadata.annotations.argotune.dev/colour: unknown annotation; known are "
+            "argotune.dev/provider, argotune.dev/alternative-instance-types, ",
+        ),
+        (
+            {"provider": "gke"},
+            "metadata.annotations.argotune.dev/provider: 'gke'; accepted is existing or aks or "
+            "karpenter or local",
+        ),
+        (
+            {"zones": "1,,2"},
+            "metadata.annotations.argotune.dev/zones: '1,,2'; accepted is zones with commas "
+            "between, such as 1,2",
+        ),
+        (
+            {"capacity-types": "on-demand"},
+            "metadata.annotations.argotune.dev/capacity-types: 'on-demand'; accepted is regular or "
+            "spot or spot,regular",
+        ),
+        (
+            {"spot-max-price-usd-per-hour": "-1"},
+            "metadata.annotations.argotune.dev/spot-max-price-usd-per-hour: '-1'; accepted is a "
+            "price such as 1.5, in quotes",
+        ),
+        (
+            {"aks-cluster-id": "prod"},
+            "metadata.annotations.argotune.dev/aks-cluster-id: 'prod'; accepted is what `az aks "
+            "show --query id` prints",
+        ),
+        (
+            {"karpenter-node-class": "gpu"},
+            "metadata.annotations.argotune.dev/karpenter-node-class: 'gpu'; accepted is KIND/NAME "
+            "or GROUP/KIND/NAME",
+        ),
+        (
+            {"service-label-selector": "pool"},
+            "metadata.annotations.argotune.dev/service-label-selector: 'pool'; accepted is "
+            "KEY=VALUE,KEY=VALUE",
         ),
         (
             {"volume-size": "100GB"},

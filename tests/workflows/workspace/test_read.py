@@ -521,7 +521,7 @@ def test_flags_stand_in_for_fields() -> None:
         ({"urls": "https://x"}, "--urls: accepted is a JSON list of URLs, such as "),
         ({"urls": '["ftp://x.com/a"]'}, "--urls[0]: 'ftp://x.com/a': accepted are http and https"),
         ({"output-image": "a b"}, "--output-image: 'a b': 'a b' is not a part of a repository"),
-        ({"provider": "gcp"}, "--provider: 'gcp'; accepted is existing or local"),
+        ({"provider": "gcp"}, "--provider: 'gcp'; accepted is existing or aks or "),
         ({"presets": "phi-4"}, "--presets: unknown; known are name, preset, method, "),
     ],
 )

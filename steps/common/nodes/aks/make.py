@@ -28,7 +28,8 @@ from steps.common.nodes.aks.remove import remove_pool
 from steps.common.nodes.alternatives import placements
 from steps.common.nodes.errors import Busy, PlacementRefused
 from steps.common.nodes.fit import gpu_name, tolerations_for
-from steps.common.nodes.provider import RUN_LABEL, Node, NodeRequest, Placement, Settings
+from steps.common.nodes.labels import RUN_LABEL
+from steps.common.nodes.provider import Node, NodeRequest, Placement, Settings
 from steps.common.nodes.ready import selector_text, wait_for_gpus, wait_for_node
 from steps.common.nodes.waiting import LOOK_SECONDS, Phase, Waiting
 

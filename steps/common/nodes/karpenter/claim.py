@@ -13,7 +13,8 @@ from typing import Any
 
 from steps.common.nodes.fit import INSTANCE_TYPE, Object
 from steps.common.nodes.karpenter_node_class import NodeClass
-from steps.common.nodes.provider import RUN_LABEL, CapacityType, Gone, NodeRequest, Placement
+from steps.common.nodes.labels import RUN_LABEL
+from steps.common.nodes.provider import CapacityType, Gone, NodeRequest, Placement
 from steps.common.scheduling import GPU_RESOURCE
 
 CAPACITY_TYPE = "karpenter.sh/capacity-type"

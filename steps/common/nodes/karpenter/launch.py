@@ -14,7 +14,8 @@ from steps.common.nodes.fit import Object, gpu_name, tolerations_for
 from steps.common.nodes.karpenter import claim as claims
 from steps.common.nodes.karpenter.refusals import refusal_of
 from steps.common.nodes.karpenter_node_class import NodeClass
-from steps.common.nodes.provider import RUN_LABEL, Node, NodeRequest, Placement
+from steps.common.nodes.labels import RUN_LABEL
+from steps.common.nodes.provider import Node, NodeRequest, Placement
 from steps.common.nodes.ready import wait_for_gpus
 from steps.common.nodes.waiting import Phase, Waiting
 

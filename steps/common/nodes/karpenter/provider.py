@@ -11,16 +11,8 @@ from steps.common.kube import Kube, connect
 from steps.common.nodes.karpenter.launch import Launch
 from steps.common.nodes.karpenter.promise import promised_node
 from steps.common.nodes.karpenter.remove import Now, Removal, collect
-from steps.common.nodes.karpenter_node_class import NodeClass
-from steps.common.nodes.provider import (
-    ANY_ZONE,
-    Gone,
-    Node,
-    NodeRequest,
-    RunIsAlive,
-    Settings,
-    Stray,
-)
+from steps.common.nodes.karpenter_node_class import NodeClass, claim_problems, price_problem
+from steps.common.nodes.provider import Gone, Node, NodeRequest, RunIsAlive, Settings, Stray
 from steps.common.nodes.waiting import Waiting
 from steps.common.progress import Progress
 
@@ -69,28 +61,12 @@ class KarpenterProvider:
         if request.gpus == 0:
             yield "--gpus: 0 with provider karpenter, which makes GPU nodes; take provider existing"
         if request.spot_max_price_usd_per_hour is not None:
-            yield (
-                f"--spot-max-price-usd-per-hour: {request.spot_max_price_usd_per_hour:g}; "
-                "Karpenter knows no such limit, leave it out"
-            )
+            yield price_problem(request.spot_max_price_usd_per_hour)
         if self._settings.karpenter_mode == "nodeclaim":
-            yield from _claim_problems(request, self._settings.karpenter_node_class)
-
-
-def _claim_problems(request: NodeRequest, text: str) -> Iterator[str]:
-    if not request.instance_types:
-        yield "--instance-type: empty; a claim of provider karpenter needs a SKU"
-    try:
-        node_class = NodeClass.parse(text)
-    except ValueError as error:
-        yield f"--karpenter-node-class: {error}"
-        return
-    if not node_class.is_kaito:
-        return
-    if not request.disk_gib:
-        yield f"--disk-gib: 0 with {node_class}, whose agent pools need the size of the disk"
-    # gpu-provisioner makes a regular node in any zone, whatever the claim says.
-    if "spot" in request.capacity_types:
-        yield f"--capacity-types: spot with {node_class}, which makes regular nodes only"
-    if set(request.zones) - {ANY_ZONE}:
-        yield f"--zones: {', '.join(request.zones)} with {node_class}, which does not choose zones"
+            yield from claim_problems(
+                self._settings.karpenter_node_class,
+                instance_types=request.instance_types,
+                disk_gib=request.disk_gib,
+                capacity_types=request.capacity_types,
+                zones=request.zones,
+            )

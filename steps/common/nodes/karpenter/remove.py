@@ -11,14 +11,8 @@ from steps.common.errors import TransientError
 from steps.common.kube import ApiRefusal, Kube
 from steps.common.nodes.fit import Object, is_on
 from steps.common.nodes.karpenter import claim as claims
-from steps.common.nodes.provider import (
-    NAMESPACE_LABEL,
-    RUN_LABEL,
-    WORKFLOW_LABEL,
-    Gone,
-    RunIsAlive,
-    Stray,
-)
+from steps.common.nodes.labels import NAMESPACE_LABEL, RUN_LABEL, WORKFLOW_LABEL
+from steps.common.nodes.provider import Gone, RunIsAlive, Stray
 from steps.common.nodes.ready import pods_or_none
 from steps.common.nodes.waiting import LOOK_SECONDS, Waiting
 

@@ -8,7 +8,8 @@ import pytest
 from steps.common.errors import CapacityError, Interrupted, PermanentError, TransientError
 from steps.common.nodes.aks.pool import pool_name
 from steps.common.nodes.errors import PlacementRefused
-from steps.common.nodes.provider import RUN_LABEL, Node
+from steps.common.nodes.labels import RUN_LABEL
+from steps.common.nodes.provider import Node
 from steps.common.progress import Progress
 from tests.fakes.arm import Creation, Fault
 from tests.steps.common.nodes.aks.azure import A10, A100, GPU, H100, RUN, Azure, placement
