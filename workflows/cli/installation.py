@@ -28,6 +28,8 @@ NAMESPACE_LABEL = "argotune.dev/namespace"
 """On objects of the cluster: the namespace that they are for."""
 CLAIM = "argotune-models"
 TEMPLATE = "finetune"
+GC = "gc"
+"""WorkflowTemplate, and CronWorkflow."""
 CLOUD_ACCOUNTS = ("argotune-provision", "argotune-release")
 """Accounts whose pods log in to the cloud."""
 CA_CONFIG_MAP = "argotune-ca"
@@ -44,6 +46,7 @@ _FILES = (
     "model-cache",
     TEMPLATE,
     "retrain",
+    GC,
 )
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -84,6 +87,9 @@ def _set(document: Object, settings: Settings) -> Object:
     is_maker = document["metadata"]["name"] in CLOUD_ACCOUNTS
     if document["kind"] == "ServiceAccount" and is_maker and settings.azure_client_id:
         document["metadata"]["annotations"] = {AZURE_CLIENT_ID: settings.azure_client_id}
+    if (document["kind"], document["metadata"]["name"]) == ("CronWorkflow", GC):
+        # Nobody's node is made, and there is nothing to look for.
+        document["spec"]["suspend"] = not any(getattr(settings, name) for name in NODE_DEFAULTS)
     if document["kind"] == "PersistentVolumeClaim":
         _set_claim(
             document["spec"],
@@ -100,7 +106,14 @@ def _set_template(template: Object, settings: Settings) -> None:
     if settings.images_tag is not None:
         parameters["images-tag"]["value"] = settings.images_tag
     for name in NODE_DEFAULTS:
-        parameters[kebab(name)]["value"] = getattr(settings, name) or ""
+        if kebab(name) in parameters:
+            parameters[kebab(name)]["value"] = getattr(settings, name) or ""
+    if template["metadata"]["name"] == TEMPLATE:
+        _set_run(template, settings)
+
+
+def _set_run(template: Object, settings: Settings) -> None:
+    """What only the template of runs has."""
     volume = template["spec"]["volumeClaimTemplates"][0]["spec"]
     _set_claim(volume, size=settings.volume_size, storage_class=settings.storage_class)
     # In the text of the template, for a submitter could set a parameter.

@@ -28,6 +28,7 @@ COMMANDS = {
     "chat": "Ask the model that a run deployed, on this machine or on a cluster.",
     "doctor": "Look at a cluster before anyone waits for it, and say what to do.",
     "install": "Install argotune in a namespace: accounts, permissions, policies, templates.",
+    "gc": "Take away agent pools and NodeClaims of runs that are over, or whose time is.",
     "uninstall": "Delete what `argotune install` made in a namespace.",
 }
 """What `--help` says of each."""

@@ -10,6 +10,7 @@ from workflows.templates import (
     accounts,
     cluster_permissions,
     finetune,
+    gc,
     model_cache,
     network,
     permissions,
@@ -24,8 +25,9 @@ _PLAIN = (accounts, permissions, cluster_permissions, network, model_cache)
 def golden() -> dict[str, str]:
     """File name to YAML text."""
     argo = {module: module.build().to_yaml() for module in (finetune, retrain)}
+    collection = f"{gc.build().to_yaml()}---\n{gc.build_schedule().to_yaml()}"
     plain = {module: yaml.safe_dump_all(module.build(), sort_keys=False) for module in _PLAIN}
     return {
         f"{module.NAME}.yaml": _HEADER.format(module.__name__.rpartition(".")[2]) + text
-        for module, text in {**argo, **plain}.items()
+        for module, text in {**argo, gc: collection, **plain}.items()
     }

@@ -39,6 +39,11 @@ _DEPLOY_RULES = [
     rule("", ["pods/log"], ["get"]),
 ]
 
+_RELEASE_RULES = [
+    # gc, which shares the account: whether a node's run goes on.
+    rule("argoproj.io", ["workflows"], ["get"]),
+]
+
 _USER_RULES = [
     rule("argoproj.io", ["workflows", "cronworkflows"], _WRITE),
     rule("argoproj.io", ["workflowtemplates"], _READ),
@@ -69,6 +74,8 @@ def build() -> list[Manifest]:
         _binding(EXECUTOR, accounts.ACCOUNTS),
         _role(accounts.DEPLOY, _DEPLOY_RULES),
         _binding(accounts.DEPLOY, [accounts.DEPLOY]),
+        _role(accounts.RELEASE, _RELEASE_RULES),
+        _binding(accounts.RELEASE, [accounts.RELEASE]),
         _role(USER, _USER_RULES),
     ]
 

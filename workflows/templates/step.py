@@ -77,6 +77,7 @@ _STAY_ANNOTATIONS = {
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
     "karpenter.sh/do-not-disrupt": "true",
 }
+_WORKSPACE_LABELS = {"argotune.dev/workspace": "{{workflow.parameters.name}}"}
 # By it Azure's webhook gives the pod a token of its account; other clouds take no notice.
 _CLOUD_LABELS = {"azure.workload.identity/use": "true"}
 
@@ -117,6 +118,10 @@ class Step:
     """Memory that the pod asks for, a quantity; it may take more. None: pod_spec_patch says it."""
     memory_parameter: str | None = None
     """Workflow parameter of the memory limit, for the message of a pod that is killed for it."""
+    home: str | None = None
+    """Step whose image and account it shares; None: its own."""
+    is_of_workspace: bool = True
+    """Whether its pods are labelled with the run's workspace."""
     asks_the_cloud: bool = False
     """Whether the step may log in to the cloud by the workload identity of its account."""
     stays_on_its_node: bool = False
@@ -154,12 +159,13 @@ class Step:
         ]
         if missing:
             raise ValueError(f"step {self.name}: nothing fills {', '.join(missing)}")
-        account = f"argotune-{self.name}" if self.uses_kubernetes else "argotune-step"
+        home = self.home or self.name
+        account = f"argotune-{home}" if self.uses_kubernetes else "argotune-step"
         return Container(
             name=self.name,
             image=(
                 "{{workflow.parameters.images-registry}}"
-                f"/argotune-{self.name}:{{{{workflow.parameters.images-tag}}}}"
+                f"/argotune-{home}:{{{{workflow.parameters.images-tag}}}}"
             ),
             command=["python", "-m", f"steps.{self.name}"],
             args=[
@@ -204,7 +210,7 @@ class Step:
             resources=self._resources(),
             labels={
                 "argotune.dev/step": self.name,
-                "argotune.dev/workspace": "{{workflow.parameters.name}}",
+                **(_WORKSPACE_LABELS if self.is_of_workspace else {}),
                 **(_CLOUD_LABELS if self.asks_the_cloud else {}),
             },
             annotations=dict(_STAY_ANNOTATIONS) if self.stays_on_its_node else None,

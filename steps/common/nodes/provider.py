@@ -166,6 +166,9 @@ class Stray:
     gone: bool
     """Whether it was taken away; False in a dry run."""
 
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason}{', taken away' if self.gone else ', still there'}"
+
 
 RunIsAlive = Callable[[str, str, str], bool]
 """Whether a run goes on, by its UID, namespace and Workflow name (which may be empty)."""

@@ -29,6 +29,8 @@ MADE = [
     "rolebinding.rbac.authorization.k8s.io/argotune-executor",
     "role.rbac.authorization.k8s.io/argotune-deploy",
     "rolebinding.rbac.authorization.k8s.io/argotune-deploy",
+    "role.rbac.authorization.k8s.io/argotune-release",
+    "rolebinding.rbac.authorization.k8s.io/argotune-release",
     "role.rbac.authorization.k8s.io/argotune-user",
     "clusterrole.rbac.authorization.k8s.io/argotune-provision-team-a",
     "clusterrolebinding.rbac.authorization.k8s.io/argotune-provision-team-a",
@@ -38,6 +40,8 @@ MADE = [
     "persistentvolumeclaim/argotune-models",
     "workflowtemplate.argoproj.io/finetune",
     "cronworkflow.argoproj.io/retrain",
+    "workflowtemplate.argoproj.io/gc",
+    "cronworkflow.argoproj.io/gc",
 ]
 CHECK = "check it: argotune doctor -n team-a"
 REGISTRY = "registry.example.org/argotune"
@@ -195,6 +199,26 @@ def test_what_nodes_of_clouds_need_is_said_once(argotune: Argotune, api: ApiServ
     assert parameters(api)["aks-cluster-id"] == parameters(api)["karpenter-node-class"] == ""
     account = api.named("serviceaccounts/argotune-provision")
     assert not account["metadata"].get("annotations")
+
+
+def test_nodes_that_runs_left_are_looked_for_where_nodes_are_made(
+    argotune: Argotune, api: ApiServer
+) -> None:
+    def suspended() -> bool:
+        return bool(api.named("cronworkflows/gc")["spec"]["suspend"])
+
+    install(argotune)
+    assert suspended()
+    argotune("install", f"--aks-cluster-id={CLUSTER_ID}")
+    assert not suspended()
+    arguments = api.named("workflowtemplates/gc")["spec"]["arguments"]["parameters"]
+    values = {item["name"]: item["value"] for item in arguments}
+    assert values["aks-cluster-id"] == CLUSTER_ID
+    assert values["images-registry"] == REGISTRY
+    argotune("install", "--aks-cluster-id=", "--karpenter-node-class=AKSNodeClass/gpu")
+    assert not suspended()
+    argotune("install", "--karpenter-node-class=")
+    assert suspended()
 
 
 def test_what_is_wrong_of_nodes_is_told_at_once(argotune: Argotune, api: ApiServer) -> None:
@@ -415,7 +439,9 @@ def test_every_refusal_is_told_and_nothing_is_applied(argotune: Argotune, api: A
     api.refusals += [
         Refusal("PATCH", "/clusterroles/.*dryRun=All", 403, "only\n admins"),
         Refusal("PATCH", "/roles/argotune-user.*dryRun=All", 403, "not you"),
-        Refusal("PATCH", "/workflowtemplates/", 404, "page not found", kind_is_missing=True),
+        Refusal(
+            "PATCH", "/workflowtemplates/finetune", 404, "page not found", kind_is_missing=True
+        ),
     ]
     answer = install(argotune)
     assert answer.code == 3

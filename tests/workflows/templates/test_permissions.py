@@ -73,9 +73,9 @@ def test_what_provision_may_is_what_the_providers_of_the_template_call() -> None
     assert rights_of(accounts.PROVISION) - EXECUTOR == rights_used(called)
 
 
-def test_what_release_may_is_what_taking_nodes_away_calls() -> None:
-    called = methods_called(TAKING_AWAY, but=PROVIDERS)
-    assert {"delete_node_claim", "nodes"} <= called
+def test_what_release_and_gc_may_is_what_taking_nodes_away_calls() -> None:
+    called = methods_called([*TAKING_AWAY, "steps.gc.run"], but=PROVIDERS)
+    assert {"delete_node_claim", "nodes", "workflow"} <= called
     assert rights_of(accounts.RELEASE) - EXECUTOR == rights_used(called)
 
 

@@ -114,6 +114,27 @@ def test_a_reference_that_nothing_defines_is_found(tag: str) -> None:
     assert undefined_references(spec) == [f"finetune: {tag}"]
 
 
+def test_gc_is_of_fields_that_argo_knows_and_its_schedule_of_its_template() -> None:
+    template, schedule = yaml.safe_load_all((RENDERED_DIR / "gc.yaml").read_text())
+    assert unknown_fields(models.WorkflowTemplate, template) == []
+    assert unknown_fields(models.CronWorkflow, schedule) == []
+    assert undefined_references(template["spec"]) == []
+    assert schedule["spec"]["suspend"] is True
+    reference = schedule["spec"]["workflowSpec"]["workflowTemplateRef"]
+    assert reference == {"name": template["metadata"]["name"]}
+
+
+def test_gc_runs_in_the_image_and_as_the_account_of_release() -> None:
+    template, _ = yaml.safe_load_all((RENDERED_DIR / "gc.yaml").read_text())
+    (step,) = template["spec"]["templates"]
+    assert "/argotune-release:" in step["container"]["image"]
+    assert step["container"]["command"] == ["python", "-m", "steps.gc"]
+    assert step["serviceAccountName"] == step["executor"]["serviceAccountName"]
+    assert step["serviceAccountName"] == "argotune-release"
+    labels = step["metadata"]["labels"]
+    assert labels == {"argotune.dev/step": "gc", "azure.workload.identity/use": "true"}
+
+
 def test_cron_arguments_are_parameters_of_the_template() -> None:
     cron = load(RENDERED_DIR / "retrain.yaml")["spec"]["workflowSpec"]
     known = {

@@ -46,3 +46,12 @@ def test_a_run_whose_workflow_is_not_known_counts_as_alive() -> None:
     with serving(cluster) as kube:
         assert run_is_alive(kube)("uid", "", "")
     assert cluster.requests == []
+
+
+def test_runs_of_other_namespaces_are_not_asked_about_where_one_is_named() -> None:
+    cluster = Cluster()
+    with serving(cluster) as kube:
+        is_alive = run_is_alive(kube, namespace="team")
+        assert is_alive("uid", "others", "tune-1")
+        assert cluster.requests == []
+        assert not is_alive("uid", "team", "tune-1")

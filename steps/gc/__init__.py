@@ -1,0 +1,1 @@
+"""Take away the nodes that runs left behind."""

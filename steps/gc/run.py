@@ -1,0 +1,42 @@
+"""Take away what runs left behind."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from steps.common import log
+from steps.common.kube import connect
+from steps.common.nodes.provider import Provider, RunIsAlive, Settings, load_provider
+from steps.common.nodes.runs import run_is_alive
+from steps.common.progress import Progress
+from steps.gc.params import Params, Result
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def run(
+    params: Params,
+    *,
+    progress: Progress,
+    providers: Sequence[Provider] | None = None,
+    is_alive: RunIsAlive | None = None,
+) -> Result:
+    """Ask every provider for its strays, and let them go."""
+    alive = is_alive or run_is_alive(connect(), namespace=params.namespace)
+    chosen = _providers(params) if providers is None else providers
+    found = [stray for each in chosen for stray in each.collect(alive, dry_run=params.dry_run)]
+    for stray in found:
+        log.event(_LOGGER, "stray", what=stray.what, run=stray.run, gone=stray.gone)
+    progress.update(1, 1)
+    return Result(
+        strays="\n".join(map(str, found)) or "nothing",
+        taken_away=sum(stray.gone for stray in found),
+    )
+
+
+def _providers(params: Params) -> list[Provider]:
+    """Those that make nodes; a cluster without Karpenter has no claims."""
+    names = ["karpenter", *(["aks"] if params.aks_cluster_id else [])]
+    settings = Settings(aks_cluster_id=params.aks_cluster_id)
+    return [load_provider(name, settings) for name in names]

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from steps.common.errors import ParamsError
+from steps.common.fields import parse_fields
+from steps.common.nodes.provider import Gone, Node, NodeRequest, RunIsAlive, Stray
+from steps.common.progress import Progress
+from steps.gc.params import Params, Result
+from steps.gc.run import run
+
+
+class Provider:
+    """Has one node of each run, and finds those astray whose run is over."""
+
+    def __init__(self, *runs: str) -> None:
+        self.runs = list(runs)
+
+    def provision(self, request: NodeRequest, progress: Progress) -> Node:
+        raise AssertionError
+
+    def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
+        raise AssertionError
+
+    def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
+        over = [run for run in self.runs if not is_alive(run, "team", run)]
+        if not dry_run:
+            self.runs = [run for run in self.runs if run not in over]
+        return [
+            Stray(what=f"node of {run}", run=run, reason="its run is over", gone=not dry_run)
+            for run in over
+        ]
+
+
+def is_alive(run: str, namespace: str, workflow: str) -> bool:
+    return run == "alive"
+
+
+def test_the_strays_of_all_providers_go() -> None:
+    providers = [Provider("alive", "a"), Provider(), Provider("b", "alive")]
+    result = run(Params(), progress=Progress(), providers=providers, is_alive=is_alive)
+    assert result == Result(
+        strays=("node of a: its run is over, taken away\nnode of b: its run is over, taken away"),
+        taken_away=2,
+    )
+    assert [each.runs for each in providers] == [["alive"], [], ["alive"]]
+
+
+def test_a_dry_run_only_says_what_would_go() -> None:
+    provider = Provider("a")
+    params = parse_fields(Params, {"dry-run": "true"})
+    result = run(params, progress=Progress(), providers=[provider], is_alive=is_alive)
+    assert result == Result(strays="node of a: its run is over, still there", taken_away=0)
+    assert provider.runs == ["a"]
+
+
+def test_nothing_is_well() -> None:
+    found = run(Params(), progress=Progress(), providers=[], is_alive=is_alive)
+    assert found == Result(strays="nothing", taken_away=0)
+
+
+def test_a_cluster_that_is_none_of_azures_is_refused() -> None:
+    with pytest.raises(ParamsError, match="--aks-cluster-id: 'prod' is not /subscriptions/ID"):
+        Params(aks_cluster_id="prod")

@@ -1,0 +1,84 @@
+"""WorkflowTemplate and CronWorkflow `gc`: every hour, nodes of runs that are over go."""
+
+from __future__ import annotations
+
+from hera.workflows import CronWorkflow, Parameter, WorkflowTemplate
+from hera.workflows.models import Metadata, PodGC, TTLStrategy, WorkflowTemplateRef
+
+from steps.gc import params as gc_params
+from workflows.templates import accounts, finetune
+from workflows.templates import step as container
+from workflows.templates.step import Step
+
+NAME = "gc"
+_LABELS = {"app.kubernetes.io/part-of": "argotune"}
+_KEPT_SECONDS = 24 * 3600
+
+GC = Step(
+    params=gc_params,
+    home="release",
+    is_of_workspace=False,
+    memory="192Mi",
+    fixed={
+        "namespace": "{{workflow.namespace}}",
+        "aks-cluster-id": "{{workflow.parameters.aks-cluster-id}}",
+        "dry-run": "{{workflow.parameters.dry-run}}",
+    },
+    timeout_seconds=600,
+    uses_kubernetes=True,
+    asks_the_cloud=True,
+)
+
+
+def build() -> WorkflowTemplate:
+    """The template: one step."""
+    with WorkflowTemplate(
+        name=NAME,
+        annotations={
+            "workflows.argoproj.io/title": "Take away nodes that runs left behind",
+            "workflows.argoproj.io/description": (
+                "Agent pools and NodeClaims of runs that are over, or whose time is."
+            ),
+        },
+        labels=_LABELS,
+        arguments=_parameters(),
+        entrypoint=GC.name,
+        security_context=container.POD_SECURITY,
+        service_account_name=accounts.STEP,
+        pod_metadata=Metadata(labels=_LABELS),
+        pod_gc=PodGC(strategy="OnWorkflowSuccess"),
+        ttl_strategy=TTLStrategy(seconds_after_completion=_KEPT_SECONDS),
+    ) as template:
+        GC.template()
+    return template
+
+
+def build_schedule() -> CronWorkflow:
+    """The schedule, suspended where no run's node is made; `argotune install` resumes it."""
+    return CronWorkflow(
+        name=NAME,
+        labels=_LABELS,
+        schedules=["17 * * * *"],
+        timezone="Etc/UTC",
+        concurrency_policy="Forbid",
+        starting_deadline_seconds=600,
+        successful_jobs_history_limit=1,
+        failed_jobs_history_limit=3,
+        cron_suspend=True,
+        workflow_template_ref=WorkflowTemplateRef(name=NAME),
+    )
+
+
+def _parameters() -> list[Parameter]:
+    shared = {parameter.name: parameter for parameter in finetune.parameters()}
+    return [
+        shared["aks-cluster-id"],
+        Parameter(
+            name="dry-run",
+            value="false",
+            enum=["false", "true"],
+            description="Only say what would go",
+        ),
+        shared["images-registry"],
+        shared["images-tag"],
+    ]
