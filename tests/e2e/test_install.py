@@ -44,11 +44,13 @@ RESOURCES = {
     ],
     "apps": ["deployments"],
     "argoproj.io": ["workflows", "workflowtaskresults", "workflowtemplates"],
+    "karpenter.sh": ["nodeclaims", "nodepools"],
     "networking.k8s.io": ["networkpolicies"],
     "rbac.authorization.k8s.io": ["roles", "rolebindings"],
 }
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
-ACROSS_THE_CLUSTER = [("", "nodes", "list"), ("", "pods", "list")]
+LISTS = [("", kind, "list") for kind in ("nodes", "pods", "events")]
+ACROSS_THE_CLUSTER = {accounts.PROVISION: LISTS, accounts.RELEASE: LISTS[:2]}
 WORKSPACE = """
 apiVersion: kaito.sh/v1beta1
 kind: Workspace
@@ -197,12 +199,12 @@ def test_an_account_may_what_its_code_calls_and_nothing_else(
 
 
 @pytest.mark.parametrize("account", accounts.ACCOUNTS)
-def test_an_account_sees_of_other_namespaces_only_who_is_on_the_nodes(
+def test_an_account_sees_of_other_namespaces_only_who_is_on_the_nodes_and_events(
     installed: Cluster, api: httpx.Client, account: str
 ) -> None:
-    asked = [("", "secrets", "get"), ("apps", "deployments", "get"), *ACROSS_THE_CLUSTER]
+    asked = [("", "secrets", "get"), ("apps", "deployments", "get"), *LISTS]
     may = [right for right in asked if allowed(api, installed.namespace, account, right, "default")]
-    assert may == (ACROSS_THE_CLUSTER if account == accounts.PROVISION else [])
+    assert may == ACROSS_THE_CLUSTER.get(account, [])
 
 
 def test_a_person_with_the_users_role_submits_looks_and_stops(
