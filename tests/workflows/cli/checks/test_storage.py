@@ -89,7 +89,8 @@ def test_no_default_class() -> None:
 
 def test_the_class_of_the_installed_template_that_is_not_there() -> None:
     cluster = healthy()
-    (template,) = cluster.of_kind("WorkflowTemplate")
+    templates = {item["metadata"]["name"]: item for item in cluster.of_kind("WorkflowTemplate")}
+    template = templates["finetune"]
     template["spec"]["volumeClaimTemplates"][0]["spec"]["storageClassName"] = "gone"
     assert messages(look(cluster, storage.run_volume)) == [
         "problem: storage class gone of the run's volume is not there; there are: standard"
