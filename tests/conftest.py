@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from steps.common.log import _Stderr
 
 _OURS = ("ARGOTUNE_", "ARGO_", "HF_", "KUBE", "DOCKER_", "AZURE_")
 _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"}
@@ -23,3 +27,14 @@ def clean_environment(
         if name.startswith(_OURS) or name in _PROXIES:
             monkeypatch.delenv(name)
     monkeypatch.setenv("ARGOTUNE_HOME", str(tmp_path / "argotune-home"))
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A step's entry point sends the log to the stderr of its test, which is closed afterwards."""
+    level = logging.getLogger("steps").level
+    yield
+    logging.root.handlers[:] = [
+        handler for handler in logging.root.handlers if not isinstance(handler, _Stderr)
+    ]
+    logging.getLogger("steps").setLevel(level)
