@@ -48,7 +48,8 @@ def explained(what: str, host: str) -> Iterator[None]:
 
 def refusal(error: ApiException, what: str) -> ApiRefusal:
     """The server's own words about one request, with what to do."""
-    status, message = int(error.status or 0), _message(error)
+    status, message = int(error.status or 0), message_of(error)
+    message = message or " ".join(str(error.reason).split())
     handshake = _HANDSHAKE.match(message)
     if handshake:
         status, message = int(handshake[1]), _message_in(handshake[2])
@@ -74,10 +75,10 @@ def _advice(status: int, message: str) -> str:
     return "is Argo Workflows installed in this cluster?"
 
 
-def _message(error: ApiException) -> str:
+def message_of(error: ApiException) -> str:
+    """What the server says in the body; empty where it says nothing there."""
     body = error.body or b""
-    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
-    return _message_in(text) or " ".join(str(error.reason).split())
+    return _message_in(body.decode(errors="replace") if isinstance(body, bytes) else str(body))
 
 
 def _message_in(body: str) -> str:

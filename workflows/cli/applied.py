@@ -4,38 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import urllib3
 from kubernetes import client
 
+from workflows.cli import kinds
 from workflows.cli.api_errors import ApiRefusal, explained
-from workflows.cli.cluster import TIMEOUT_SECONDS, Cluster
-from workflows.cli.installation import CLUSTER_KINDS, MANAGED_BY, MANAGER, NAMESPACE_LABEL
+from workflows.cli.cluster import Cluster
+from workflows.cli.installation import MANAGED_BY, MANAGER, NAMESPACE_LABEL
+from workflows.cli.kinds import CLUSTER_KINDS, TIMEOUT_SECONDS, Object, json_of
 
-Object = dict[str, Any]
-_Call: TypeAlias = Callable[..., urllib3.BaseHTTPResponse]
-
-_CORE = {
-    "Namespace": "namespace",
-    "ConfigMap": "namespaced_config_map",
-    "PersistentVolumeClaim": "namespaced_persistent_volume_claim",
-    "Secret": "namespaced_secret",
-    "ServiceAccount": "namespaced_service_account",
-}
-"""Kind -> how the client's methods call it."""
-_GROUPS = {
-    "ClusterRole": ("rbac.authorization.k8s.io", "v1", "clusterroles"),
-    "ClusterRoleBinding": ("rbac.authorization.k8s.io", "v1", "clusterrolebindings"),
-    "CronWorkflow": ("argoproj.io", "v1alpha1", "cronworkflows"),
-    "NetworkPolicy": ("networking.k8s.io", "v1", "networkpolicies"),
-    "Role": ("rbac.authorization.k8s.io", "v1", "roles"),
-    "RoleBinding": ("rbac.authorization.k8s.io", "v1", "rolebindings"),
-    "WorkflowTemplate": ("argoproj.io", "v1alpha1", "workflowtemplates"),
-}
-"""Kind -> API group, version and plural."""
 KINDS = (
     "ConfigMap",
     "ServiceAccount",
@@ -64,7 +45,7 @@ class Applied:
     def find(self, kind: str, name: str) -> Object | None:
         """The object, or None where there is none."""
         try:
-            return _json(self._call("get", kind, name))
+            return json_of(self._call("get", kind, name))
         except ApiRefusal as error:
             if _is_of_a_name(error):
                 return None
@@ -76,7 +57,7 @@ class Applied:
         selector = f"{MANAGED_BY}={MANAGER}"
         if kind in CLUSTER_KINDS:
             selector += f",{NAMESPACE_LABEL}={self.cluster.namespace}"
-        items = _json(self._call("list", kind, label_selector=selector))["items"]
+        items = json_of(self._call("list", kind, label_selector=selector))["items"]
         return [{**item, "kind": kind} for item in items if is_ours(item)]
 
     def apply(self, manifest: Object, *, dry_run: bool, force: bool) -> str:
@@ -84,7 +65,7 @@ class Applied:
         unchanged. A dry run is one of the server: it checks all and keeps nothing."""
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         before = self.find(kind, name)
-        after = _json(
+        after = json_of(
             self._call(
                 "patch",
                 kind,
@@ -124,27 +105,15 @@ class Applied:
     def _call(
         self, verb: str, kind: str, name: str | None = None, **options: Any
     ) -> urllib3.BaseHTTPResponse:
-        options = {"_request_timeout": TIMEOUT_SECONDS, "_preload_content": False, **options}
-        named = [] if name is None else [name]
-        what = _shown(kind, name) if name else f"{kind}s"
-        with _advised(kind, what), explained(what, self.cluster.host):
-            if kind in _CORE:
-                verb = "read" if verb == "get" else verb
-                scope = [] if kind == "Namespace" else [self.cluster.namespace]
-                core = client.CoreV1Api(self.cluster.api_client)
-                call: _Call = getattr(core, f"{verb}_{_CORE[kind]}")
-                return call(*named, *scope, **options)
-            group, version, plural = _GROUPS[kind]
-            scope = [] if kind in CLUSTER_KINDS else [self.cluster.namespace]
-            custom = client.CustomObjectsApi(self.cluster.api_client)
-            suffix = "namespaced" if scope else "cluster"
-            call = getattr(custom, f"{verb}_{suffix}_custom_object")
-            return call(group, version, *scope, plural, *named, **options)
+        cluster = self.cluster
+        what = kinds.shown(kind, name) if name else f"{kind}s"
+        with _advised(kind, what), explained(what, cluster.host):
+            return kinds.request(cluster.api_client, verb, kind, cluster.namespace, name, **options)
 
 
 def shown(item: Object) -> str:
     """The object as kubectl names it, such as role.rbac.authorization.k8s.io/argotune-user."""
-    return _shown(item["kind"], item["metadata"]["name"])
+    return kinds.shown(item["kind"], item["metadata"]["name"])
 
 
 def is_ours(item: Object) -> bool:
@@ -164,11 +133,6 @@ def field_managers(item: Object, field: str | None = None) -> set[str]:
     }
 
 
-def _shown(kind: str, name: str) -> str:
-    group = f".{_GROUPS[kind][0]}" if kind in _GROUPS else ""
-    return f"{kind.lower()}{group}/{name}"
-
-
 @contextlib.contextmanager
 def _advised(kind: str, what: str) -> Iterator[None]:
     """Say of a refusal what whoever installs can do about it."""
@@ -185,7 +149,7 @@ def _advice(kind: str, status: int) -> str:
         return "it takes an administrator of the cluster; --no-cluster-roles leaves it to one"
     if status == 403:
         return "it takes an administrator of the namespace"
-    if status == 404 and "argoproj.io" in _GROUPS.get(kind, ()):
+    if status == 404 and kinds.is_of_argo(kind):
         return "is Argo Workflows installed in this cluster?"
     return "--force-conflicts takes these fields over" if status == 409 else ""
 
@@ -222,8 +186,3 @@ def _only_tried(dry_run: bool) -> dict[str, str]:
 def _content(item: Object) -> Object:
     metadata = {k: v for k, v in item["metadata"].items() if k not in _SERVER_METADATA}
     return {**item, "metadata": metadata, "status": None}
-
-
-def _json(response: urllib3.BaseHTTPResponse) -> Object:
-    found: Object = json.loads(response.data)
-    return found

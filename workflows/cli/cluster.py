@@ -15,25 +15,7 @@ from kubernetes.config.config_exception import ConfigException
 
 from workflows.cli.api_errors import ApiRefusal, explained
 from workflows.cli.errors import CliError
-
-Object = dict[str, Any]
-
-TIMEOUT_SECONDS = (10, 30)
-"""To connect, and between two reads."""
-_CORE = {
-    "ConfigMap": "config_map",
-    "Pod": "pod",
-    "Secret": "secret",
-    "Service": "service",
-}
-"""Kind -> how the client's methods call it."""
-_GROUPS = {
-    "Deployment": ("apps", "v1", "deployments"),
-    "NetworkPolicy": ("networking.k8s.io", "v1", "networkpolicies"),
-    "Workflow": ("argoproj.io", "v1alpha1", "workflows"),
-    "WorkflowTemplate": ("argoproj.io", "v1alpha1", "workflowtemplates"),
-}
-"""Kind -> API group, version and plural."""
+from workflows.cli.kinds import TIMEOUT_SECONDS, Object, json_of, request
 
 
 class Cluster:
@@ -78,7 +60,7 @@ class Cluster:
     def get(self, kind: str, name: str) -> Object | None:
         """The object, or None where there is none."""
         try:
-            return _json(self._call("get", kind, f"{kind} {name}", name))
+            return json_of(self._call("get", kind, f"{kind} {name}", name))
         except ApiRefusal as error:
             if error.status == 404 and str(error).endswith(" not found"):
                 return None
@@ -87,14 +69,14 @@ class Cluster:
     def list(self, kind: str, label_selector: str) -> list[Object]:
         """The objects of the namespace with these labels."""
         response = self._call("list", kind, f"{kind}s", label_selector=label_selector)
-        items: list[Object] = _json(response)["items"]
+        items: list[Object] = json_of(response)["items"]
         return items
 
     def create(self, manifest: Mapping[str, Any]) -> Object:
         """Create the object, every field of it checked by the server."""
         kind = manifest["kind"]
         what = f"{kind} {manifest['metadata'].get('name', '')}".strip()
-        return _json(
+        return json_of(
             self._call("create", kind, what, body=dict(manifest), field_validation="Strict")
         )
 
@@ -108,7 +90,7 @@ class Cluster:
             body=dict(change),
             _content_type="application/merge-patch+json",
         )
-        return _json(response)
+        return json_of(response)
 
     def delete(self, kind: str, name: str) -> None:
         """Delete the object and what it owns."""
@@ -159,20 +141,8 @@ class Cluster:
     def _call(
         self, verb: str, kind: str, what: str, name: str | None = None, **options: Any
     ) -> urllib3.BaseHTTPResponse:
-        options = {"_request_timeout": TIMEOUT_SECONDS, "_preload_content": False, **options}
-        named = [] if name is None else [name]
-        if kind in _CORE:
-            verb = "read" if verb == "get" else verb
-            method = getattr(client.CoreV1Api(self.api_client), f"{verb}_namespaced_{_CORE[kind]}")
-            place = [*named, self.namespace]
-        else:
-            group, version, plural = _GROUPS[kind]
-            custom = client.CustomObjectsApi(self.api_client)
-            method = getattr(custom, f"{verb}_namespaced_custom_object")
-            place = [group, version, self.namespace, plural, *named]
         with explained(what, self.host):
-            response: urllib3.BaseHTTPResponse = method(*place, **options)
-            return response
+            return request(self.api_client, verb, kind, self.namespace, name, **options)
 
     def _lines(self, response: urllib3.BaseHTTPResponse, what: str) -> Iterator[bytes]:
         """The lines as they come; the connection is closed with the iterator."""
@@ -213,8 +183,3 @@ class Cluster:
 def _kubeconfig() -> str:
     """The file, or several with ':' between."""
     return os.environ.get("KUBECONFIG") or "~/.kube/config"
-
-
-def _json(response: urllib3.BaseHTTPResponse) -> Object:
-    found: Object = json.loads(response.data)
-    return found

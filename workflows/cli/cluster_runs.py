@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from workflows.cli.cluster import Cluster, Object
+from workflows.cli.cluster import Cluster
 from workflows.cli.errors import InputError
+from workflows.cli.kinds import Object
 from workflows.cli.workflow_json import WORKSPACE_LABEL, Workflow, decoded, workspace_of
 
 SERVICE_LABEL = "argotune.dev/service"

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from workflows.cli.cluster import Cluster, Object
+from workflows.cli.cluster import Cluster
 from workflows.cli.cluster_runs import (
     cluster_runs,
     deployments,
@@ -19,6 +19,7 @@ from workflows.cli.cluster_runs import (
     run_named,
 )
 from workflows.cli.console import console
+from workflows.cli.kinds import Object
 from workflows.cli.results import Output, print_record
 from workflows.cli.rows import last_line, step_name, step_rows, utc_now
 from workflows.cli.view import steps_table

@@ -11,7 +11,8 @@ import typer
 from workflows.cli import manifests
 from workflows.cli.errors import InputError
 from workflows.cli.install_settings import ACCESS_MODES, Settings
-from workflows.cli.installation import CLUSTER_KINDS, namespace_object, objects
+from workflows.cli.installation import namespace_object, objects
+from workflows.cli.kinds import CLUSTER_KINDS
 from workflows.cli.texts import read_texts
 
 if TYPE_CHECKING:

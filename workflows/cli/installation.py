@@ -20,6 +20,7 @@ from workflows.cli.install_settings import (
     kebab,
     parameters_of,
 )
+from workflows.cli.kinds import CLUSTER_KINDS
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "argotune-install"
@@ -34,7 +35,6 @@ CLOUD_ACCOUNTS = ("argotune-provision", "argotune-release")
 """Accounts whose pods log in to the cloud."""
 CA_CONFIG_MAP = "argotune-ca"
 CA_KEY = "ca.crt"
-CLUSTER_KINDS = ("ClusterRole", "ClusterRoleBinding")
 
 _RENDERED_DIR = Path(__file__).parent.parent / "rendered"
 # In the order in which each finds what it names.

@@ -12,12 +12,12 @@ from workflows.cli.install_settings import Object, Settings, installed_settings
 from workflows.cli.installation import (
     CLAIM,
     CLOUD_ACCOUNTS,
-    CLUSTER_KINDS,
     MANAGER,
     TEMPLATE,
     namespace_object,
     objects,
 )
+from workflows.cli.kinds import CLUSTER_KINDS
 
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 _USERS_KINDS = ("PersistentVolumeClaim", "CronWorkflow")

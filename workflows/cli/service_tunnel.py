@@ -16,9 +16,10 @@ from kubernetes import client, stream
 
 from workflows.cli.api_errors import explained
 from workflows.cli.chat_client import Served
-from workflows.cli.cluster import Cluster, Object
+from workflows.cli.cluster import Cluster
 from workflows.cli.cluster_runs import SERVICE_LABEL, deployments
 from workflows.cli.errors import InputError
+from workflows.cli.kinds import Object
 
 _PORT_NAME = "http"
 _CLOSE_SECONDS = 5.0

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from workflows.cli import manifests
-from workflows.cli.cluster import Cluster, Object
+from workflows.cli.cluster import Cluster
 from workflows.cli.errors import CliError, InputError
 from workflows.cli.for_cluster import referring_workflow, whole_workflow
+from workflows.cli.kinds import Object
 from workflows.cli.node_settings import check_node_settings
 from workflows.cli.runnable import random_name
 from workflows.workspace.model import Workspace

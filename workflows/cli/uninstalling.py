@@ -9,7 +9,8 @@ from workflows.cli.applied import KINDS, Applied, shown
 from workflows.cli.cluster import Cluster
 from workflows.cli.errors import CliError
 from workflows.cli.install_settings import Object
-from workflows.cli.installation import CLAIM, CLUSTER_KINDS, TEMPLATE
+from workflows.cli.installation import CLAIM, TEMPLATE
+from workflows.cli.kinds import CLUSTER_KINDS
 
 _PART_OF = "app.kubernetes.io/part-of=argotune"
 _COMPLETED = "workflows.argoproj.io/completed"

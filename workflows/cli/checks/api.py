@@ -12,7 +12,7 @@ from kubernetes.client import ApiClient
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 
-from workflows.cli.api_errors import explained
+from workflows.cli.api_errors import explained, message_of
 
 Object = dict[str, Any]
 
@@ -105,18 +105,10 @@ class Api:
 
 
 def _told_apart(error: ApiException) -> MissingRight | Refused:
-    message, status = _message(error), int(error.status or 0)
+    message, status = message_of(error), int(error.status or 0)
+    message = message or " ".join(f"{error.status} {error.reason}".split())
     right = _RIGHT.search(message) if status == 403 else None
     if right is None:
         return Refused(message, status)
     where = f"namespace {right['namespace']}" if right["namespace"] else "the whole cluster"
     return MissingRight(f"{right['verb']} {right['resource']} in {where}")
-
-
-def _message(error: ApiException) -> str:
-    body = error.body or b""
-    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
-    try:
-        return str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
-        return " ".join(f"{error.status} {error.reason}".split())
