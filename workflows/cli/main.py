@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
@@ -107,6 +109,9 @@ def _argotune(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, by default this process's, and exit."""
+    if threading.current_thread() is threading.main_thread():
+        # Like Ctrl-C: whoever is told to stop takes away what it made on the cluster.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     exit_code = _run(arguments)
     sys.exit(_flush() or exit_code)
 

@@ -179,16 +179,17 @@ def test_a_full_disk_behind_the_output_is_told_in_one_line(
     assert (answer.code, answer.errors) == (3, ["No space left on device"])
 
 
-def test_ctrl_c_is_exit_code_130_and_no_traceback(
-    start: Processes, write: Write, home_dir: Path
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_to_be_stopped_is_exit_code_130_and_no_traceback(
+    start: Processes, write: Write, home_dir: Path, signum: signal.Signals
 ) -> None:
     run = start("run", write("slow.yaml", workflow(shell("main", "echo started; sleep 60"))))
     wait_until(lambda: any(home_dir.glob("runs/*/logs/*.log")))
     following = start("logs", "greet", "--follow")
     assert following.stdout is not None
     assert following.stdout.readline() != ""
-    following.send_signal(signal.SIGINT)
+    following.send_signal(signum)
     answer = finish(following)
     assert (answer.code, answer.err) == (130, "")
-    run.send_signal(signal.SIGINT)
+    run.send_signal(signum)
     assert finish(run).code == 130
