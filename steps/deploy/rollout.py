@@ -10,7 +10,7 @@ from typing import Any
 
 from steps.common import log
 from steps.common.clock import Clock
-from steps.common.errors import PermanentError, StepError, TransientError
+from steps.common.errors import PermanentError, TransientError
 from steps.common.kube import Kube, Object
 from steps.common.progress import Progress
 from steps.deploy.manifests import REFERENCE_ANNOTATION, SERVICE_LABEL
@@ -137,7 +137,7 @@ class Rollout:
             text = self.kube.pod_log(
                 self.params.namespace, pod, previous=True, tail_lines=_LOG_LINES
             )
-        except StepError as error:
+        except (PermanentError, TransientError) as error:
             return f"({error})"
         return " | ".join(line.strip() for line in text.strip().splitlines()) or "nothing"
 
