@@ -22,6 +22,7 @@ from workflows.cli.console import console
 from workflows.cli.kinds import Object
 from workflows.cli.results import Output, print_record
 from workflows.cli.rows import last_line, step_name, step_rows, utc_now
+from workflows.cli.spending import spending_of
 from workflows.cli.view import steps_table
 from workflows.cli.watching import advice, database_note
 from workflows.cli.watching import watch as watch_until_the_end
@@ -94,6 +95,7 @@ def _row(run: Workflow, service: Object | None) -> WorkspaceRow:
     provision = node_of_step(run, "provision").get("phase", "Skipped")
     # A run on a schedule whose data did not change provisions nothing, and leaves what there is.
     resource = provision == "Succeeded" or (provision in ("Skipped", "Omitted") and inference)
+    spending = spending_of(run, utc_now())
     return WorkspaceRow(
         name=workspace_of(run),
         instance=step_output(run, "provision", "accelerator") or _instance_type(service),
@@ -101,6 +103,7 @@ def _row(run: Workflow, service: Object | None) -> WorkspaceRow:
         inference_ready=inference,
         workspace_ready=phase_of(run) == "Succeeded" and inference,
         created=run["metadata"]["creationTimestamp"],
+        spent="" if spending is None else spending.short,
     )
 
 
@@ -136,6 +139,12 @@ def _print_run(cluster: Cluster, screen: Console, run: Workflow) -> None:
     for key, value in results.items():
         if value:
             screen.print(f"{key}: {value}", markup=False, soft_wrap=True)
+    spending = spending_of(run, utc_now())
+    if spending is not None:
+        screen.print(f"{spending.label}: {spending}", markup=False, soft_wrap=True)
+        if has_ended(run) and not spending.is_over:
+            left = f"the node may still be there: argotune gc {cluster.flags}"
+            screen.print(left, markup=False, soft_wrap=True)
     for label, log in _failed_logs(run):
         screen.print(f"the end of the log of {label}:", markup=False)
         for line in log.splitlines():

@@ -11,7 +11,8 @@ import typer
 import yaml
 from rich.console import Console
 
-from workflows.cli.rows import last_line
+from workflows.cli.rows import last_line, utc_now
+from workflows.cli.spending import spending_of
 from workflows.cli.workflow_json import Workflow, name_of, outputs_of, phase_of
 
 _SUCCEEDED = "Succeeded"
@@ -38,7 +39,8 @@ def print_record(record: object, output: Output) -> None:
 
 
 def print_results(screen: Console, workflow: Workflow, advice: Sequence[str]) -> None:
-    """Phase and outputs of a run that has ended; of one that failed also why, and what to do."""
+    """Phase and outputs of a run that has ended, and what its node cost; of one that failed also
+    why, and what to do."""
     phase = phase_of(workflow)
     message = workflow["status"].get("message")
     screen.print(f"\n{name_of(workflow)}: {phase}", style="bold")
@@ -47,6 +49,9 @@ def print_results(screen: Console, workflow: Workflow, advice: Sequence[str]) ->
     for key, value in outputs_of(workflow).items():
         if value:
             screen.print(f"{key + ':':<12} {value}", markup=False, soft_wrap=True)
+    spending = spending_of(workflow, utc_now())
+    if spending is not None:
+        screen.print(f"{spending.label + ':':<12} {spending}", markup=False, soft_wrap=True)
     if phase != _SUCCEEDED:
         for line in advice:
             screen.print(line, markup=False, soft_wrap=True)

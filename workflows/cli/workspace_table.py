@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.table import Table
 from workflows.cli.rows import age, seconds_between, utc_now
 
 _COLUMNS = ("NAME", "INSTANCE", "RESOURCEREADY", "INFERENCEREADY", "WORKSPACEREADY", "AGE")
+_SPENT = "SPENT"
 
 _POLL_SECONDS = 2.0
 
@@ -30,12 +31,17 @@ class WorkspaceRow:
     workspace_ready: bool
     created: str
     """Time, RFC 3339."""
+    spent: str = field(default="", compare=False)
+    """What the node that was made for the newest run has cost; empty where none was made. It
+    grows all the time, which is no change to tell."""
 
 
 def workspaces_table(rows: Iterable[WorkspaceRow]) -> Table:
-    """The rows as a table without borders."""
+    """The rows as a table without borders; what was spent has a column where nodes were made."""
+    rows = list(rows)
+    shows_spent = any(row.spent for row in rows)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in _COLUMNS:
+    for column in (*_COLUMNS, _SPENT) if shows_spent else _COLUMNS:
         table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(
@@ -45,6 +51,7 @@ def workspaces_table(rows: Iterable[WorkspaceRow]) -> Table:
             str(row.inference_ready),
             str(row.workspace_ready),
             age(seconds_between(row.created, None, utc_now()) or 0),
+            *([row.spent] if shows_spent else []),
         )
     return table
 
