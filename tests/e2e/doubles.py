@@ -24,7 +24,12 @@ CA_CONFIG_MAP = "argotune-ca"
 PUSH_SECRET = "argotune-push"
 WRONG_PUSH_SECRET = "argotune-push-wrong"
 _REPOSITORY = Path(__file__).parent.parent.parent
-_PACKAGES = ("tests/fakes/http.py", "tests/fakes/registry.py", "tests/e2e/pods/*.py")
+_PACKAGES = (
+    "tests/fakes/http.py",
+    "tests/fakes/listening.py",
+    "tests/fakes/registry.py",
+    "tests/e2e/pods/*.py",
+)
 _LABEL = "argotune-e2e"
 _USER_ID = 65532
 _READY_SECONDS = 180

@@ -1,55 +1,59 @@
-"""The GPU node of the tests: one that is brought by a command, or one that the cluster has.
-
-E2E_NODE_UP is a command with {name}, {label} and {gpus} that brings a node with that label, the
-taint sku=gpu:NoSchedule and so many nvidia.com/gpu; E2E_NODE_DOWN, with {name}, takes it away.
-Without them E2E_GPU_SELECTOR, KEY=VALUE, names a node that is like that already.
-"""
+"""The GPU node of the tests: one that is brought by the commands of tests/fakes/nodes.py, or, where
+there are none, one that the cluster has: E2E_GPU_SELECTOR, KEY=VALUE, names a node with the taint
+sku=gpu:NoSchedule and nvidia.com/gpu."""
 
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from tests.e2e.cluster import run
+from tests.fakes.nodes import DOWN, UP, Commands, Machine
 
-_UP, _DOWN, _SELECTOR = "E2E_NODE_UP", "E2E_NODE_DOWN", "E2E_GPU_SELECTOR"
-_SECONDS = 180
+_SELECTOR = "E2E_GPU_SELECTOR"
+_TAINT = "sku=gpu:NoSchedule"
 
 
 @contextmanager
 def gpu_node(name: str, label: str, *, gpus: int = 1) -> Iterator[str]:
     """A node while the block runs; its selector, KEY=VALUE."""
     if can_bring_nodes():
-        bring(name, label, gpus=gpus)
+        machine = bring(name, label, gpus=gpus)
         try:
             yield label
         finally:
-            take_away(name)
+            machine.take_down()
         return
     selector = os.environ.get(_SELECTOR)
     if not selector:
-        pytest.fail(f"set {_UP} and {_DOWN}, or {_SELECTOR}: see {__name__}")
+        pytest.fail(f"set {UP} and {DOWN}, or {_SELECTOR}: see {__name__}")
     yield selector
 
 
 def can_bring_nodes() -> bool:
     """Whether the tests were told how."""
-    return _UP in os.environ and _DOWN in os.environ
+    return Commands.of_environment() is not None
 
 
-def bring(name: str, label: str, *, gpus: int = 1) -> None:
-    """Have a tainted node with this label, KEY=VALUE."""
-    command = os.environ[_UP].format(name=name, label=label, gpus=gpus)
-    run(*shlex.split(command), seconds=_SECONDS)
+def commands() -> Commands:
+    """How nodes come and go; a test that needs it is left out where nobody said it."""
+    found = Commands.of_environment()
+    if found is None:
+        pytest.skip(f"needs {UP} and {DOWN}: see tests/fakes/nodes.py")
+    return found
 
 
-def take_away(name: str) -> None:
-    """Take the node away with all that runs there, at once."""
-    run(*shlex.split(os.environ[_DOWN].format(name=name)), seconds=_SECONDS)
+def bring(name: str, label: str, *, gpus: int = 1) -> Machine:
+    """Have a tainted node with this label, KEY=VALUE; the machine takes it away again."""
+    machine = Machine(name, commands())
+    key, _, value = label.partition("=")
+    machine.start({key: value}, [_TAINT], {"nvidia.com/gpu": gpus})
+    machine.wait_until_up()
+    assert machine.is_up(), f"{UP} brought no node {name}"
+    return machine
 
 
 def give_label(name: str, label: str) -> None:

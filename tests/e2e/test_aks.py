@@ -1,6 +1,6 @@
 """Provider aks from no GPU node to no GPU node: the real steps and the real Azure SDK, an API
 server with real nodes, and a fake Azure between them that brings the nodes by
-FAKE_NODE_UP_COMMAND and takes them away by FAKE_NODE_DOWN_COMMAND (tests/fakes/arm/commands.py).
+FAKE_NODE_UP_COMMAND and takes them away by FAKE_NODE_DOWN_COMMAND (tests/fakes/nodes.py).
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import httpx
 import pytest
 
 from steps.common.nodes.aks.pool import pool_name
+from tests.e2e import nodes
 from tests.e2e.cluster import run
 from tests.fakes.arm import Cloud, Creation, serving
-from tests.fakes.arm.commands import DOWN, UP, run_command
+from tests.fakes.arm.machines import Machines
 from tests.fakes.tls import self_signed, server_context
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -82,11 +83,10 @@ def azure(tmp_path: Path, api: httpx.Client) -> Iterator[Azure]:
 
 @contextmanager
 def cloud_with_nodes(directory: Path) -> Iterator[Azure]:
-    if UP not in os.environ or DOWN not in os.environ:
-        pytest.skip(f"needs {UP} and {DOWN}: see tests/fakes/arm/__main__.py")
+    machines = Machines(nodes.commands())
     cloud = Cloud(
-        on_up=lambda pool: run_command(os.environ[UP], pool),
-        on_down=lambda pool: run_command(os.environ[DOWN], pool),
+        on_up=machines.bring,
+        on_down=machines.take_away,
         creation=Creation(seconds=5.0),
         delete_seconds=5.0,
     )
@@ -171,8 +171,8 @@ def test_a_lost_pod_goes_on_with_the_pool_that_it_asked_for(azure: Azure) -> Non
 
 def test_a_node_that_was_evicted_comes_back(azure: Azure) -> None:
     assert finished(azure.provision('--capacity-types=["spot"]')) == 0
-    (pool,) = azure.cloud.pools.values()
-    run_command(os.environ[DOWN], pool)
+    with azure.cloud.lock:
+        azure.cloud.evict()
     assert azure.gpu_nodes() == []
     assert finished(azure.provision('--capacity-types=["spot"]')) == 0
     assert azure.gpu_nodes() == [azure.node]

@@ -23,6 +23,7 @@ import yaml
 
 from tests.e2e.cluster import Cluster, Object, run, wait_for
 from tests.e2e.nodes import can_bring_nodes, gpu_node
+from tests.fakes.nodes import DOWN, UP
 from workflows.cli.checks.images import SMALL
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -300,7 +301,7 @@ def kubeconfig_of(token: str) -> str:
     return yaml.safe_dump(config)
 
 
-@pytest.mark.skipif(not can_bring_nodes(), reason="E2E_NODE_UP and E2E_NODE_DOWN are not set")
+@pytest.mark.skipif(not can_bring_nodes(), reason=f"{UP} and {DOWN} are not set")
 def test_a_gpu_node_is_found_by_the_labels_of_the_workspace(bare: Cluster, tmp_path: Path) -> None:
     label = secrets.token_hex(3)
     path = tmp_path / "workspace.yaml"

@@ -15,6 +15,7 @@ from tests.e2e.cluster import Object, wait_for
 from tests.e2e.doubles import WRONG_PUSH_SECRET
 from tests.e2e.pods.dataset import CUTS
 from tests.e2e.pods.registry import REFUSALS
+from tests.e2e.resuming import LOST_AFTER, SAVE_STEPS, STEPS, Resumed, resumed, tunes_until
 from tests.e2e.runs import Run, seconds_between
 from tests.e2e.site import RUN_SECONDS, Site, images
 from tests.e2e.stories import story
@@ -22,58 +23,42 @@ from tests.e2e.stories import story
 # A story waits for the GPU behind others.
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
-_STEPS, _SAVE_STEPS, _LOST_AFTER = 60, 5, 10
-_STEP = r" step of=\d+ step=(\d+)"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resumed:
-    """A run whose tune pod was lost after a checkpoint."""
-
-    run: Run
-    nodes: tuple[str, str]
-    """Of the pod that was lost, and of the one after it."""
-    first_step_after: int
-    """The first that the second pod trained."""
-
 
 @story
 def tune_pod_deleted(site: Site) -> Resumed:
-    arguments = site.arguments("pod-deleted", steps=_STEPS, save_steps=_SAVE_STEPS)
+    arguments = site.arguments("pod-deleted", steps=STEPS, save_steps=SAVE_STEPS)
     run = site.submit(arguments)
-    lost = _tunes_until(run, _LOST_AFTER)
+    lost = tunes_until(run, LOST_AFTER)
     site.cluster.kubectl("delete", "pod", lost["metadata"]["name"], "--wait=false")
-    return _resumed(site, run, "pod-deleted", lost)
+    return resumed(site, run, "pod-deleted", lost)
 
 
 def test_run_whose_tune_pod_is_deleted_goes_on_from_the_checkpoint(
     tune_pod_deleted: Resumed,
 ) -> None:
-    _check_resumed(tune_pod_deleted)
+    tune_pod_deleted.check()
 
 
 @story
 def node_lost(site: Site) -> Resumed:
-    if not nodes.can_bring_nodes():
-        pytest.skip("needs E2E_NODE_UP and E2E_NODE_DOWN: a node that may go away")
     name, label = f"{site.node}-lost", f"argotune-e2e-lost={site.namespace}"
-    nodes.bring(name, label)
+    machine = nodes.bring(name, label)
     try:
         arguments = site.arguments(
-            "node-lost", steps=_STEPS, save_steps=_SAVE_STEPS, label_selector=label
+            "node-lost", steps=STEPS, save_steps=SAVE_STEPS, label_selector=label
         )
         run = site.submit(arguments)
-        lost = _tunes_until(run, _LOST_AFTER)
+        lost = tunes_until(run, LOST_AFTER)
     finally:
-        nodes.take_away(name)
+        machine.take_down()
     nodes.give_label(site.node, label)
-    return _resumed(site, run, "node-lost", lost)
+    return resumed(site, run, "node-lost", lost)
 
 
 def test_run_whose_node_goes_away_goes_on_from_the_checkpoint_on_another(
     node_lost: Resumed, site: Site
 ) -> None:
-    _check_resumed(node_lost)
+    node_lost.check()
     assert node_lost.nodes == (f"{site.node}-lost", site.node)
 
 
@@ -202,34 +187,3 @@ def test_step_image_that_does_not_exist_is_named_within_a_minute(
     assert image_missing.seconds_to_message < 60
     assert image_missing.run.phase == "Failed"
     assert f"{images()}/argotune-plan:no-such-tag" in image_missing.refusal
-
-
-def _tunes_until(run: Run, step: int) -> Object:
-    """Wait until the tune pod has logged a step after this one; the pod."""
-    pod = run.running_pod("tune", seconds=RUN_SECONDS)
-    wait_for(
-        f"step {step} of {run.name}",
-        lambda: any(int(number) > step for number in run.says(pod, _STEP, seconds=300)),
-        seconds=300,
-        explain=run.explain,
-    )
-    return pod
-
-
-def _resumed(site: Site, run: Run, name: str, lost: Object) -> Resumed:
-    pod = run.running_pod("tune", seconds=RUN_SECONDS, other_than=lost["metadata"]["uid"])
-    steps = run.says(pod, _STEP, seconds=300)
-    site.completes(run, name)
-    return Resumed(
-        run=run,
-        nodes=(lost["spec"]["nodeName"], pod["spec"]["nodeName"]),
-        first_step_after=int(steps[0]),
-    )
-
-
-def _check_resumed(resumed: Resumed) -> None:
-    outputs = resumed.run.outputs("tune")
-    assert int(outputs["resumed-from-step"]) >= _LOST_AFTER
-    assert resumed.first_step_after > _LOST_AFTER
-    assert outputs["steps"] == str(_STEPS)
-    assert float(outputs["tuned-loss"]) < float(outputs["base-loss"])

@@ -26,9 +26,9 @@ from steps.common.nodes.labels import RUN_LABEL
 from steps.common.nodes.provider import Gone, Node, NodeRequest, Settings
 from steps.common.progress import Progress
 from tests.e2e.cluster import Object, run, wait_for
+from tests.e2e.nodes import commands
 from tests.fakes.karpenter.api import Api
 from tests.fakes.karpenter.controller import Karpenter, running
-from tests.fakes.karpenter.machines import Commands
 from tests.fakes.karpenter.provisioner import Provisioner
 from tests.fakes.karpenter.scripts import SCRIPTS
 
@@ -119,13 +119,11 @@ class Run:
         self, *scripts: str, pool: str | None = None
     ) -> AbstractContextManager[Karpenter]:
         """Karpenter for this run's claims only, or for those that it makes for a NodePool."""
-        commands = Commands.of_environment()
-        assert commands is not None
         chosen = [SCRIPTS[name] for name in scripts]
         provisioner = Provisioner(self._api, pool) if pool else None
         selector = provisioner.selector if provisioner else self.selector
         return running(
-            Karpenter(self._api, chosen, commands, selector=selector, provisioner=provisioner)
+            Karpenter(self._api, chosen, commands(), selector=selector, provisioner=provisioner)
         )
 
     def provision(
@@ -189,8 +187,7 @@ class Run:
 @pytest.fixture(scope="module")
 def account(kubeconfig: Path) -> Iterator[tuple[str, Kube]]:
     """A namespace, and the client of a service account that has just what the step has."""
-    if Commands.of_environment() is None:
-        pytest.skip("needs FAKE_NODE_UP and FAKE_NODE_DOWN: see tests/fakes/karpenter/machines.py")
+    commands()
     namespace = f"karp-e2e-{uuid.uuid4().hex[:6]}"
     run("kubectl", "apply", "-f", "-", text=_RULES.format(name=namespace))
     try:

@@ -20,9 +20,9 @@ from steps.common.nodes.karpenter_node_class import NodeClass
 from steps.common.nodes.labels import NAMESPACE_LABEL
 from steps.common.nodes.provider import NodeRequest, Placement
 from tests.e2e.cluster import Cluster, Object, run, wait_for
+from tests.e2e.nodes import commands
 from tests.fakes.karpenter.api import Api
 from tests.fakes.karpenter.controller import Karpenter, running
-from tests.fakes.karpenter.machines import Commands
 from tests.fakes.karpenter.scripts import SCRIPTS
 
 # The API server is asked by the official client, wherever it is.
@@ -37,8 +37,7 @@ _SECONDS = 240
 @pytest.fixture(scope="module")
 def installation(api: httpx.Client) -> Iterator[Cluster]:
     """A namespace with an installation that makes nodes by Karpenter."""
-    if Commands.of_environment() is None:
-        pytest.skip("needs FAKE_NODE_UP and FAKE_NODE_DOWN: see tests/fakes/karpenter/machines.py")
+    commands()
     if "E2E_REGISTRY" not in os.environ:
         pytest.fail("set E2E_REGISTRY: see tests/e2e/README.md")
     name = f"made-nodes-{secrets.token_hex(3)}"
@@ -173,10 +172,8 @@ def _parameters(values: dict[str, str]) -> list[Object]:
 
 def _karpenter(installation: Cluster) -> AbstractContextManager[Karpenter]:
     """It sees the claims of this namespace's runs only."""
-    commands = Commands.of_environment()
-    assert commands is not None
     selector = f"{NAMESPACE_LABEL}={installation.namespace}"
-    return running(Karpenter(Api(), [SCRIPTS["happy"]], commands, selector=selector))
+    return running(Karpenter(Api(), [SCRIPTS["happy"]], commands(), selector=selector))
 
 
 def _ended(installation: Cluster, workflow: Object) -> Object:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.e2e.cluster import Cluster, wait_for
 from tests.e2e.stand_in import BAD, ENDPOINT, IMAGE, LOST, SLOW, stand_in
+from tests.workflows.cli.command import Answer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -58,22 +59,6 @@ HTTPServer(("", 8080), Handler).serve_forever()
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def run(self) -> str:
-        """The name of the run that it submitted."""
-        found = re.match(r"workflow\.argoproj\.io/(\S+) created in namespace", self.out)
-        assert found, self.out + self.err
-        return found[1]
-
-
 Argotune = Callable[..., Answer]
 
 
@@ -112,6 +97,13 @@ def scene(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield Scene(argotune=argotune, submitted=submitted)
 
 
+def _submitted(answer: Answer) -> str:
+    """The name of the run that a command submitted."""
+    found = re.match(r"workflow\.argoproj\.io/(\S+) created in namespace", answer.out)
+    assert found, answer.out + answer.err
+    return found[1]
+
+
 def _command(cluster: Cluster, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "workflows.cli", *arguments, "-n", cluster.namespace]
 
@@ -119,10 +111,10 @@ def _command(cluster: Cluster, *arguments: str) -> list[str]:
 def test_a_watched_run_ends_well(cluster: Cluster, scene: Scene) -> None:
     answer = scene.submitted[GOOD].result()
     assert answer.code == 0, answer.out + answer.err
-    assert f"{answer.run}: Succeeded" in answer.out
+    assert f"{_submitted(answer)}: Succeeded" in answer.out
     assert f"endpoint:    {ENDPOINT}" in answer.out
     assert re.search(r"^release +succeeded", answer.out, re.MULTILINE), answer.out
-    workflow = cluster.read("argoproj.io/v1alpha1", "workflows", answer.run)
+    workflow = cluster.read("argoproj.io/v1alpha1", "workflows", _submitted(answer))
     assert workflow is not None
     claim = workflow["status"]["storedWorkflowTemplateSpec"]["volumeClaimTemplates"][0]
     assert claim["spec"]["resources"]["requests"]["storage"] == "7Mi"
@@ -130,11 +122,11 @@ def test_a_watched_run_ends_well(cluster: Cluster, scene: Scene) -> None:
 
 
 def test_the_secret_of_the_urls_goes_with_the_run(cluster: Cluster, scene: Scene) -> None:
-    run = scene.submitted[BAD].result().run
+    run = _submitted(scene.submitted[BAD].result())
     assert cluster.read("v1", "secrets", f"{run}-urls") is not None
     other = scene.argotune("status", BAD, "-o", "json")
     assert json.loads(other.out)["metadata"]["name"] == run
-    run_good = scene.submitted[GOOD].result().run
+    run_good = _submitted(scene.submitted[GOOD].result())
     cluster.kubectl("delete", "workflow", run_good)
     wait_for(
         "end of the secret",
@@ -147,7 +139,7 @@ def test_a_failed_run_shows_why(scene: Scene) -> None:
     answer = scene.submitted[BAD].result()
     assert answer.code == 1, answer.out + answer.err
     assert re.search(r"^tune +failed .*RuntimeError: no luck$", answer.out, re.MULTILINE)
-    assert f"go on with it: argo retry {answer.run} " in answer.out
+    assert f"go on with it: argo retry {_submitted(answer)} " in answer.out
     status = scene.argotune("status", BAD)
     assert "the end of the log of tune(0):\n  step 7\n  RuntimeError: no luck\n" in status.out
     logs = scene.argotune("logs", BAD, "tune")
@@ -155,7 +147,7 @@ def test_a_failed_run_shows_why(scene: Scene) -> None:
 
 
 def test_of_pods_that_are_gone_the_end_of_the_log_is_left(cluster: Cluster, scene: Scene) -> None:
-    run = scene.submitted[BAD].result().run
+    run = _submitted(scene.submitted[BAD].result())
     cluster.kubectl("delete", "pods", "-l", f"workflows.argoproj.io/workflow={run}")
     logs = scene.argotune("logs", BAD, "tune")
     assert logs.out == "tune(0): step 7\ntune(0): RuntimeError: no luck\n"
@@ -171,7 +163,7 @@ def test_a_run_whose_image_is_not_there_is_stopped(scene: Scene) -> None:
 
 
 def test_looking_on_ends_with_ctrl_c_and_the_run_with_stop(cluster: Cluster, scene: Scene) -> None:
-    run = scene.submitted[SLOW].result().run
+    run = _submitted(scene.submitted[SLOW].result())
     with _reading(cluster, "status", SLOW, "--watch") as (watching, lines):
         assert any(re.match(r"tune +running", line) for line in lines)
         watching.send_signal(signal.SIGINT)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.fakes.listening import listening
 
 Object = dict[str, Any]
 
@@ -92,18 +93,9 @@ class ApiServer:
 @contextmanager
 def serving(server: ApiServer) -> Iterator[ApiServer]:
     """Run the fake until the block ends."""
-    handler = type("Handler", (_Handler,), {"server_state": server})
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    listener.daemon_threads = True
-    thread = threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    server.url = f"http://127.0.0.1:{listener.server_address[1]}"
-    try:
+    with listening(_Handler, server_state=server) as port:
+        server.url = f"http://127.0.0.1:{port}"
         yield server
-    finally:
-        listener.shutdown()
-        thread.join()
-        listener.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import copy
 import json
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.fakes.listening import listening
 
 Object = dict[str, Any]
 Fields = dict[tuple[str, ...], Any]
@@ -102,18 +103,9 @@ class ApiServer:
 @contextmanager
 def serving(server: ApiServer) -> Iterator[ApiServer]:
     """Run the fake until the block ends."""
-    handler = type("Handler", (_Handler,), {"api": server})
-    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    http.daemon_threads = True
-    thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    server.url = f"http://127.0.0.1:{http.server_address[1]}"
-    try:
+    with listening(_Handler, api=server) as port:
+        server.url = f"http://127.0.0.1:{port}"
         yield server
-    finally:
-        http.shutdown()
-        thread.join()
-        http.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -7,13 +7,14 @@ import hashlib
 import re
 import socket
 import ssl
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
+
+from tests.fakes.listening import listening
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
@@ -191,15 +192,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away half-way is what the tests are about; show the rest."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]
-
-
 @contextmanager
 def file_server(
     tls: ssl.SSLContext | None = None,
@@ -210,17 +202,7 @@ def file_server(
     """A server that ends with the block, on a free port of 127.0.0.1 unless told otherwise; with
     echo it prints a line for each request."""
     files = FileServer(echo)
-    handler = type("Handler", (_Handler,), {"files": files})
-    server = _Server(address, handler)
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-        files.scheme = "https"
-    files.address = ("127.0.0.1", server.server_address[1])
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with listening(_Handler, address=address, tls=tls, files=files) as port:
+        files.address = ("127.0.0.1", port)
+        files.scheme = "http" if tls is None else "https"
         yield files
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -10,12 +10,13 @@ import hashlib
 import json
 import re
 import socket
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
+
+from tests.fakes.listening import listening
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -188,17 +189,8 @@ def _git_hash(content: bytes) -> str:
 def fake_hub() -> Iterator[FakeHub]:
     """A Hub on a free port of 127.0.0.1 that ends with the block."""
     hub = FakeHub()
-    handler = type("Handler", (_Handler,), {"hub": hub})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    hub.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
-    # Another host, as the real one's content servers are.
-    hub.content_endpoint = f"http://localhost:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with listening(_Handler, hub=hub) as port:
+        hub.endpoint = f"http://127.0.0.1:{port}"
+        # Another host, as the real one's content servers are.
+        hub.content_endpoint = f"http://localhost:{port}"
         yield hub
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

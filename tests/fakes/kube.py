@@ -16,13 +16,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from kubernetes.client import ApiClient, Configuration
 
 from steps.common.kube import Kube
+from tests.fakes.listening import listening
 from tests.fakes.port_forward import forward
 
 Object = dict[str, Any]
@@ -163,20 +164,10 @@ class Cluster:
 @contextmanager
 def serving(cluster: Cluster) -> Iterator[Kube]:
     """Run the fake until the block ends, and give the client for it."""
-    handler = type("Handler", (_Handler,), {"cluster": cluster})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    cluster.url = f"http://127.0.0.1:{server.server_address[1]}"
-    configuration = Configuration(host=cluster.url)
-    try:
-        with ApiClient(configuration) as api_client:
+    with listening(_Handler, cluster=cluster) as port:
+        cluster.url = f"http://127.0.0.1:{port}"
+        with ApiClient(Configuration(host=cluster.url)) as api_client:
             yield Kube(api_client)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

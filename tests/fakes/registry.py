@@ -12,14 +12,15 @@ import hashlib
 import json
 import re
 import ssl
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
+
+from tests.fakes.listening import listening
 
 USER, PASSWORD = "pusher", "p:ss wörd"
 
@@ -92,20 +93,9 @@ def serving(
 ) -> Iterator[Registry]:
     """Run the fake until the block ends."""
     registry = Registry(login=login, faults=faults or [], echo=echo)
-    handler = type("Handler", (_Handler,), {"registry": registry})
-    server = ThreadingHTTPServer(address, handler)
-    server.daemon_threads = True
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    registry.host = f"127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
+    with listening(_Handler, address=address, tls=tls, registry=registry) as port:
+        registry.host = f"127.0.0.1:{port}"
         yield registry
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -10,8 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.fakes.arm.commands import command_of
-from tests.fakes.arm.state import Cloud, Creation, Pool
+from tests.fakes.arm.state import Cloud
 
 SUBSCRIPTION = "26fe00f8-9173-4872-9134-bb1d2e00343a"
 POOL = (
@@ -29,22 +28,13 @@ BODY = {
 }
 
 
-def test_a_command_gets_the_labels_and_taints_of_its_pool() -> None:
-    pool = Pool({"name": "gpu1", **BODY}, Creation())
-    template = "cluster node {name} up {labels} {taints} --size={size} '{pool} x'"
-    assert command_of(template, pool) == [
-        *("cluster", "node", "aks-gpu1-vmss000000", "up"),
-        *("--label", "agentpool=gpu1"),
-        *("--label", "node.kubernetes.io/instance-type=Standard_X", "--label", "a=b"),
-        *("--taint", "sku=gpu:NoSchedule", "--size=Standard_X", "gpu1 x"),
-    ]
-
-
 def test_nodes_come_and_go_with_pools_and_all_go_at_the_end(tmp_path: Path) -> None:
     node = tmp_path / "aks-gpu1-vmss000000"
+    said = "labels {labels} taints {taints} resources {resources}"
+    script = "import sys; open(sys.argv[1], 'w').write(' '.join(sys.argv[2:]))"
     environment = {
         **os.environ,
-        "FAKE_NODE_UP_COMMAND": f"touch {tmp_path}/{{name}}",
+        "FAKE_NODE_UP_COMMAND": f'{sys.executable} -c "{script}" {tmp_path}/{{name}} {said}',
         "FAKE_NODE_DOWN_COMMAND": f"rm {tmp_path}/{{name}}",
     }
     command = [sys.executable, "-m", "tests.fakes.arm", f"--directory={tmp_path}"]
@@ -61,7 +51,11 @@ def test_nodes_come_and_go_with_pools_and_all_go_at_the_end(tmp_path: Path) -> N
                 "Creating"
             )
             assert client.get(POOL).json()["properties"]["provisioningState"] == "Succeeded"
-            assert node.exists()
+            assert node.read_text() == (
+                "labels --label agentpool=gpu1"
+                " --label node.kubernetes.io/instance-type=Standard_X --label a=b"
+                " taints --taint sku=gpu:NoSchedule resources --resource nvidia.com/gpu=1"
+            )
             assert client.delete(POOL).status_code == 202
             assert client.get(POOL).status_code == 404
             assert not node.exists()

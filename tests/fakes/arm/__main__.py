@@ -1,10 +1,7 @@
 """Serve the fake Azure to a cluster, with real nodes.
 
-FAKE_NODE_UP_COMMAND and FAKE_NODE_DOWN_COMMAND bring a pool's node and take it away. For the test
-cluster:
-
-  FAKE_NODE_UP_COMMAND='cluster node {name} up {labels} {taints} --resource nvidia.com/gpu=1'
-  FAKE_NODE_DOWN_COMMAND='cluster node {name} down'
+FAKE_NODE_UP_COMMAND and FAKE_NODE_DOWN_COMMAND bring a pool's node and take it away, as
+tests/fakes/nodes.py says.
 
 Steps find it by ARGOTUNE_ARM_ENDPOINT, its tokens by AZURE_AUTHORITY_HOST, both the printed URL,
 and trust it by REQUESTS_CA_BUNDLE=DIRECTORY/tls.crt.
@@ -13,14 +10,14 @@ and trust it by REQUESTS_CA_BUNDLE=DIRECTORY/tls.crt.
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import threading
 from pathlib import Path
 
-from tests.fakes.arm.commands import DOWN, UP, run_command
+from tests.fakes.arm.machines import Machines
 from tests.fakes.arm.server import serving
 from tests.fakes.arm.state import Cloud, Creation
+from tests.fakes.nodes import DOWN, UP, Commands
 from tests.fakes.tls import self_signed, server_context
 
 _TICK_SECONDS = 1.0
@@ -29,9 +26,13 @@ _TICK_SECONDS = 1.0
 def main() -> None:
     """Serve until SIGTERM or Ctrl-C, then take every node away."""
     arguments = _arguments()
+    commands = Commands.of_environment()
+    if commands is None:
+        raise SystemExit(f"{UP} and {DOWN} are not set")
+    machines = Machines(commands)
     cloud = Cloud(
-        on_up=lambda pool: run_command(os.environ.get(UP, ""), pool),
-        on_down=lambda pool: run_command(os.environ.get(DOWN, ""), pool),
+        on_up=machines.bring,
+        on_down=machines.take_away,
         delete_seconds=arguments.delete_seconds,
         creation=Creation(seconds=arguments.create_seconds),
     )

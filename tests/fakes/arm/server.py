@@ -7,19 +7,22 @@ import re
 import secrets
 import socket
 import ssl
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 from urllib.parse import urlsplit
 
 from tests.fakes.arm.state import Answer, Cloud, Fault, error
+from tests.fakes.listening import listening
 
 _POOLS = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ContainerService"
     r"/managedClusters/[^/]+/agentPools(?:/(?P<name>[^/]+))?"
+)
+_CLUSTER = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ContainerService"
+    r"/managedClusters/(?P<name>[^/]+)(?P<permissions>/providers/Microsoft\.Authorization/permissions)?"
 )
 _OPERATION = re.compile(
     r"/subscriptions/[^/]+/providers/Microsoft\.ContainerService/locations/[^/]+"
@@ -85,6 +88,11 @@ class _Handler(BaseHTTPRequestHandler):
             return error(400, "MissingApiVersionParameter", "api-version is required")
         if found := _POOLS.fullmatch(path):
             return self._pools(path, found["name"], body)
+        if found := _CLUSTER.fullmatch(path):
+            if found["permissions"]:
+                return self._page(self.cloud.permissions, path, query)
+            cluster = {"id": path, "name": found["name"], "location": self.cloud.location}
+            return Answer(200, cluster)
         if found := _OPERATION.fullmatch(path):
             return self.cloud.operation(found["name"])
         if found := _COMPUTE.fullmatch(path):
@@ -147,15 +155,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is its right; show the rest."""
-        if not isinstance(sys.exception(), ConnectionError | ssl.SSLError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]
-
-
 @contextmanager
 def serving(
     cloud: Cloud,
@@ -165,17 +164,7 @@ def serving(
     host: str | None = None,
 ) -> Iterator[str]:
     """Serve the cloud until the block ends; gives its URL, by `host` where it has another name."""
-    handler = type("Handler", (_Handler,), {"cloud": cloud})
-    server = _Server(address, handler)
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
     scheme = "http" if tls is None else "https"
-    cloud.url = f"{scheme}://{host or address[0]}:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with listening(_Handler, address=address, tls=tls, cloud=cloud) as port:
+        cloud.url = f"{scheme}://{host or address[0]}:{port}"
         yield cloud.url
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

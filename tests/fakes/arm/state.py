@@ -51,6 +51,8 @@ class Creation:
     operation_says: str | None = None
     """What the operation says of itself, whatever becomes of the pool."""
     brings_node: bool = True
+    gpus: int = 1
+    """That the node has; 0: its device plugin never comes up."""
 
 
 @dataclass
@@ -115,6 +117,10 @@ class Cloud:
     """Of the token endpoint."""
     usages: list[Json] = field(default_factory=list)
     skus: list[Json] = field(default_factory=list)
+    permissions: list[Json] = field(default_factory=lambda: [{"actions": ["*"], "notActions": []}])
+    """Of everybody, on the cluster: one for each role."""
+    location: str = "eastus"
+    """Region of the cluster."""
     delete_seconds: float = 60.0
     retry_after: str | None = None
     """Retry-After of operations."""
@@ -195,6 +201,12 @@ class Cloud:
             body["error"] = dict(pool.creation.error)
         headers = {"Retry-After": self.retry_after} if self.retry_after else {}
         return Answer(200, body, headers)
+
+    def evict(self) -> None:
+        """Take the spot machines back: their nodes go, their pools stay and say that all is well,
+        as with the eviction policy Delete."""
+        for pool in self.pools.values():
+            self._node_goes(pool)
 
     def take_down(self) -> None:
         """Take every node away, as at the end of a test."""

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 
-from tests.fakes.karpenter import machines
+from tests.fakes import nodes
 from tests.fakes.karpenter.api import Api
 from tests.fakes.karpenter.controller import Karpenter, running
 from tests.fakes.karpenter.provisioner import Provisioner
@@ -22,16 +22,16 @@ def main() -> None:
     """Work until told to end."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.fakes.karpenter",
-        description=f"{__doc__}\n{machines.__doc__}",
+        description=f"{__doc__}\n{nodes.__doc__}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--script", action="append", choices=sorted(SCRIPTS), required=True)
     parser.add_argument("--selector", default="argotune.dev/run", help="claims that are its own")
     parser.add_argument("--pool", help="make claims of this NodePool instead, for pods that wait")
     arguments = parser.parse_args()
-    commands = machines.Commands.of_environment()
+    commands = nodes.Commands.of_environment()
     if commands is None:
-        parser.error("FAKE_NODE_UP and FAKE_NODE_DOWN are not set")
+        parser.error(f"{nodes.UP} and {nodes.DOWN} are not set")
     scripts = [SCRIPTS[name] for name in arguments.script]
     api = Api()
     provisioner = Provisioner(api, arguments.pool) if arguments.pool else None

@@ -14,9 +14,9 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from tests.fakes.karpenter.api import Api, Object
-from tests.fakes.karpenter.machines import Commands, Machine
 from tests.fakes.karpenter.provisioner import Provisioner
 from tests.fakes.karpenter.scripts import Script
+from tests.fakes.nodes import Commands, Machine
 
 FINALIZER = "karpenter.sh/termination"
 _UNREGISTERED = {"key": "karpenter.sh/unregistered", "effect": "NoExecute"}
@@ -133,10 +133,9 @@ class Karpenter:
         if time.monotonic() - known.seen_at < known.script.launch_seconds:
             return
         self._api.patch_claim(claim, {"labels": _launched_labels(claim)})
-        known.machine.start(
-            {**claim["metadata"]["labels"]},
-            [*(claim["spec"].get("taints") or []), _UNREGISTERED],
-        )
+        taints = [*(claim["spec"].get("taints") or []), _UNREGISTERED]
+        # The GPUs come later, by a device plugin.
+        known.machine.start(claim["metadata"]["labels"], [_taint_text(each) for each in taints])
         claim["status"]["providerID"] = f"fake:///{known.machine.name}"
         _set(claim, "Launched", "True", "Launched", "")
         _set(claim, "Registered", "Unknown", "NodeNotFound", "Node not registered with cluster")
@@ -243,6 +242,11 @@ def _launched_labels(claim: Object) -> dict[str, str]:
         if item["operator"] == "In"
     }
     return {key: wanted.get(key, value) for key, value in _COPIED.items()}
+
+
+def _taint_text(taint: Object) -> str:
+    value = f"={taint['value']}" if taint.get("value") else ""
+    return f"{taint['key']}{value}:{taint['effect']}"
 
 
 def _initialize(claim: Object, node: Object) -> bool:

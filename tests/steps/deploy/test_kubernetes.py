@@ -3,9 +3,8 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from steps.deploy.params import Params, Result
 from steps.push.layout import write_image
 from tests.fakes.adapter import write_adapter
 from tests.fakes.kube import Cluster, Fault, Object, serving
+from tests.fakes.listening import listening
 
 DIGEST = "sha256:" + "a" * 64
 REFERENCE = f"acr.io/team/phi@{DIGEST}"
@@ -56,13 +56,8 @@ def service() -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             """Quiet."""
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 class Time:
