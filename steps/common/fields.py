@@ -164,7 +164,15 @@ _READERS: Mapping[type, Any] = {
 
 
 def _docstrings(cls: type) -> dict[str, str]:
-    """The string literal that stands under each field in the class's source."""
+    """The string literal that stands under each field, also of the classes that it extends."""
+    docs: dict[str, str] = {}
+    for each in reversed(cls.__mro__):
+        if dataclasses.is_dataclass(each):
+            docs |= _own_docstrings(each)
+    return docs
+
+
+def _own_docstrings(cls: type) -> dict[str, str]:
     tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
     definition = tree.body[0]
     if not isinstance(definition, ast.ClassDef):

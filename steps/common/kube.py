@@ -36,6 +36,7 @@ _KARPENTER = ("karpenter.sh", "v1")
 _ARGO = ("argoproj.io", "v1alpha1")
 _CLUSTER_EVENTS = "default"
 """Namespace of the events about objects that have none."""
+_MERGE_PATCH = "application/merge-patch+json"
 _MAY_PASS = (408, 409, 425, 429, 500, 502, 503, 504)
 _KINDS: Mapping[str, tuple[type, str]] = {
     "Deployment": (AppsV1Api, "namespaced_deployment"),
@@ -55,11 +56,21 @@ class ApiRefusal(PermanentError):
 
 def connect() -> Kube:
     """The cluster of this pod's service account, or the kubeconfig's current context."""
+    own = cluster_of_pod()
+    if own is not None:
+        return own
+    configuration = Configuration()
+    _load_kubeconfig(configuration)
+    return Kube(ApiClient(configuration))
+
+
+def cluster_of_pod() -> Kube | None:
+    """The cluster of this pod's service account; None where this is no pod, or one without."""
     configuration = Configuration()
     try:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     except config.ConfigException:
-        _load_kubeconfig(configuration)
+        return None
     return Kube(ApiClient(configuration))
 
 
@@ -184,6 +195,28 @@ class Kube:
                 raise
             return _object(response)
 
+    def change_node_claim(self, seen: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
+        """Merge labels and annotations into a NodeClaim, None for those that go; False where it is
+        not any more as it was seen."""
+        version = {"resourceVersion": seen["metadata"]["resourceVersion"]}
+        name = seen["metadata"]["name"]
+        with _said("change", f"nodeclaim {name}"):
+            try:
+                self._custom.patch_cluster_custom_object(
+                    *_KARPENTER,
+                    "nodeclaims",
+                    name,
+                    {"metadata": {**metadata, **version}},
+                    field_manager=FIELD_MANAGER,
+                    _content_type=_MERGE_PATCH,
+                    **_request_options(),
+                )
+            except ApiException as error:
+                if error.status in (404, 409):
+                    return False
+                raise
+        return True
+
     def delete_node_claim(self, name: str) -> None:
         """Ask for the deletion of a NodeClaim, which takes Karpenter a while; one that is not
         there is well."""
@@ -208,6 +241,51 @@ class Kube:
             if error.status == 404:
                 return None
             raise
+
+    def stop_workflow(self, namespace: str, name: str) -> None:
+        """Stop it as `argo stop` does: what runs is ended, its exit handler still runs."""
+        with _said("stop", f"workflow {namespace}/{name}"):
+            self._custom.patch_namespaced_custom_object(
+                *_ARGO,
+                namespace,
+                "workflows",
+                name,
+                {"spec": {"shutdown": "Stop"}},
+                field_manager=FIELD_MANAGER,
+                _content_type=_MERGE_PATCH,
+                **_request_options(),
+            )
+
+    def create_event(self, manifest: Mapping[str, Any]) -> Object:
+        """Create a core/v1 Event in the namespace that it names."""
+        namespace = manifest["metadata"]["namespace"]
+        with _said("create", f"an event in {namespace}"):
+            return _object(
+                self._core.create_namespaced_event(
+                    namespace,
+                    dict(manifest),  # type: ignore[arg-type]
+                    field_manager=FIELD_MANAGER,
+                    **_request_options(),
+                )
+            )
+
+    def repeat_event(self, namespace: str, name: str, *, count: int, last: str) -> bool:
+        """Say that an Event happened again; False where the cluster has forgotten it."""
+        try:
+            with _said("patch", f"event {namespace}/{name}"):
+                self._core.patch_namespaced_event(
+                    name,
+                    namespace,
+                    {"count": count, "lastTimestamp": last},
+                    field_manager=FIELD_MANAGER,
+                    _content_type=_MERGE_PATCH,
+                    **_request_options(),
+                )
+        except ApiRefusal as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
 
     def node_pools(self) -> list[Object]:
         """Karpenter's NodePools."""

@@ -2,155 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, cast
 
-from steps.common.errors import ParamsError
-from steps.common.nodes.cluster_id import ClusterId
-from steps.common.nodes.karpenter_node_class import claim_problems, price_problem
-from steps.common.nodes.labels import labels_in
-from steps.common.nodes.provider import CapacityType
-
-_CAPACITY_TYPES = ("spot", "regular")
+from steps.common.nodes.node_params import NodeParams
 
 
 @dataclass(frozen=True, kw_only=True)
-class Params:
+class Params(NodeParams):
     """Have a GPU node, and wait until its GPU can be used."""
-
-    provider: Literal["local", "existing", "aks", "karpenter"] = "existing"
-    """local: this machine, with the accelerator that it has or none; existing: nodes of the
-    cluster that match the label selector; aks: an agent pool of the run's own; karpenter: a
-    NodeClaim of the run's own."""
-    run: str
-    """UID of the run; what is made is named and labelled by it."""
-    workflow: str = ""
-    """Name of the run's Workflow; `argotune gc` asks by it whether the run is still there."""
-    namespace: str = ""
-    """Namespace of the Workflow."""
-    workspace: str = ""
-    """Name of the workspace, for labels and tags."""
-    gpus: int
-    """GPUs that the node must have free to allocate."""
-    gpu_memory_gb: float = 0.0
-    """Memory that one GPU must have, decimal GB; checked where the node says what it has (label
-    nvidia.com/gpu.memory); 0: not checked."""
-    disk_gib: int = 0
-    """OS disk of a node that is made, GiB; 0: as the cloud does it."""
-    instance_type: str | None = None
-    """Cloud SKU, e.g. Standard_NC24ads_A100_v4; empty: any, for nodes that exist."""
-    alternative_instance_types: tuple[str, ...] = ()
-    """Further SKUs, a JSON list: tried in order where the cloud has none of the first."""
-    zones: tuple[str, ...] = ()
-    """Availability zones, a JSON list, tried in order; `any` among them, and the empty list,
-    leave the choice to the cloud. A volume that lives in one zone needs its node there."""
-    capacity_types: tuple[str, ...] = ("regular",)
-    """spot, regular or both, a JSON list, in order: all SKUs of the first before the second."""
-    spot_max_price_usd_per_hour: float | None = None
-    """Most that a spot node may cost; empty: up to the regular price."""
-    label_selector: str = ""
-    """Labels as KEY=VALUE,KEY=VALUE: those that an existing node must have (empty: any node), or
-    that a new one gets."""
-    lifetime_seconds: float = 8 * 24 * 3600.0
-    """A node that is made is taken away after this long, even if release never ran."""
-    timeout_seconds: float = 3300.0
-    """Longest wait in all, over all alternatives."""
-    launch_timeout_seconds: float = 900.0
-    """Longest wait of one alternative for a node that is Ready; a spot request that gets no
-    machine ends here."""
-    gpu_timeout_seconds: float = 600.0
-    """Longest wait of one alternative for the GPUs of a node that is Ready: driver and device
-    plugin. Existing nodes are waited for as long as both together."""
-    aks_cluster_id: str = ""
-    """Azure resource ID of the cluster, with provider aks: what `az aks show --query id` says."""
-    aks_location: str = ""
-    """Azure region for the look at quota and SKUs; empty: as the cluster's nodes say."""
-    aks_subnet_id: str = ""
-    """Azure resource ID of the nodes' subnet; empty: as the cluster does it."""
-    aks_os_sku: Literal["Ubuntu", "AzureLinux"] = "Ubuntu"
-    """Operating system of the node."""
-    aks_gpu_driver: Literal["Install", "None"] = "Install"
-    """Install: AKS installs NVIDIA's driver; None: somebody else does, such as the GPU operator."""
-    aks_mig_profile: Literal["", "MIG1g", "MIG2g", "MIG3g", "MIG4g", "MIG7g"] = ""
-    """Cut of each GPU into instances; empty: whole GPUs."""
-    karpenter_mode: Literal["nodeclaim", "nodepool"] = "nodeclaim"
-    """nodeclaim: a claim of the run's own; nodepool: the waiting tune pod makes Karpenter bring a
-    node of an installed NodePool."""
-    karpenter_node_class: str = ""
-    """Node class of the claim as GROUP/KIND/NAME or KIND/NAME, with provider karpenter."""
-
-    def __post_init__(self) -> None:
-        problems = [*self._value_problems(), *self._cloud_problems()]
-        if problems:
-            raise ParamsError(problems)
-
-    def labels(self) -> dict[str, str]:
-        """The label selector. Raises ValueError unless it is KEY=VALUE,KEY=VALUE."""
-        return labels_in(self.label_selector)
-
-    def instance_types(self) -> tuple[str, ...]:
-        """All SKUs in order, each once."""
-        first = (self.instance_type,) if self.instance_type else ()
-        return tuple(dict.fromkeys([*first, *self.alternative_instance_types]))
-
-    def capacity(self) -> tuple[CapacityType, ...]:
-        """The capacity types, which `__post_init__` has checked."""
-        return cast("tuple[CapacityType, ...]", self.capacity_types)
-
-    def _value_problems(self) -> Iterator[str]:
-        if not self.run:
-            yield "--run: empty; give the run's UID"
-        if self.gpus < 0:
-            yield f"--gpus: {self.gpus} is less than 0"
-        if not self.gpu_memory_gb >= 0:
-            yield f"--gpu-memory-gb: {self.gpu_memory_gb} is less than 0"
-        if self.disk_gib < 0:
-            yield f"--disk-gib: {self.disk_gib} is less than 0"
-        for name in (
-            "lifetime_seconds",
-            "timeout_seconds",
-            "launch_timeout_seconds",
-            "gpu_timeout_seconds",
-            "spot_max_price_usd_per_hour",
-        ):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                yield f"--{name.replace('_', '-')}: {value} is not above 0"
-        try:
-            self.labels()
-        except ValueError as error:
-            yield f"--label-selector: {error}"
-        unknown = [each for each in self.capacity_types if each not in _CAPACITY_TYPES]
-        if unknown or not self.capacity_types:
-            given = ", ".join(map(repr, unknown)) or "an empty list"
-            yield f"--capacity-types: {given}; accepted are spot and regular"
-
-    def _cloud_problems(self) -> Iterator[str]:
-        if self.provider == "aks":
-            try:
-                ClusterId.parse(self.aks_cluster_id)
-            except ValueError as error:
-                yield f"--aks-cluster-id: {error}"
-            if not self.disk_gib:
-                yield "--disk-gib: 0; provider aks needs the size of the OS disk, see plan's output"
-            if not self.instance_types():
-                yield "--instance-type: empty; provider aks needs a SKU, see `argotune plan`"
-        if self.provider == "karpenter" and self.spot_max_price_usd_per_hour is not None:
-            yield price_problem(self.spot_max_price_usd_per_hour)
-        if self.provider == "karpenter" and self.karpenter_mode == "nodeclaim":
-            yield from claim_problems(
-                self.karpenter_node_class,
-                instance_types=self.instance_types(),
-                disk_gib=self.disk_gib,
-                capacity_types=self.capacity_types,
-                zones=self.zones,
-            )
-        if self.provider in ("aks", "karpenter") and self.gpus == 0:
-            yield (
-                f"--gpus: 0 with provider {self.provider}, which makes GPU nodes; take provider "
-                "existing"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,3 +28,6 @@ class Result:
     """Known price of the node; spot costs at most this. Empty: not known."""
     tried: str
     """What was tried and what became of it, one line each."""
+    watched: bool
+    """Whether the step `watch` brings another node when this one is taken away: true for a node
+    that was made for the run."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal, Protocol
 
 from steps.common.nodes.labels import (
@@ -71,7 +72,10 @@ class NodeRequest:
     namespace: str = ""
     """Namespace of the Workflow."""
     workspace: str = ""
-    """Name of the workspace, for people who look at the node."""
+    """Name of the workspace: a node that an earlier run of it left is taken, if it fits."""
+    node: str = ""
+    """Label of the node by which the run's pods look for it already, as an earlier `provision`
+    said; empty: nobody looks yet."""
 
     gpus: int
     """GPUs that must be free to allocate; 0 for none."""
@@ -155,6 +159,27 @@ class Gone:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Kept:
+    """One thing that was not given back but waits for the next run of its workspace."""
+
+    used: Gone
+    """What the run before had of it."""
+    workspace: str
+    """NAMESPACE/NAME of the workspace."""
+    until: datetime
+    """When it goes unless a run took it, UTC."""
+    price_usd_per_hour: float | None = None
+    """None: not known. For spot the regular price, which it does not pass."""
+
+    def __str__(self) -> str:
+        what = f"{self.used.what} until {self.until:%Y-%m-%d %H:%M} UTC"
+        if self.price_usd_per_hour is None:
+            return f"{what}, costs money while it waits"
+        about = "at most" if self.used.is_upper_bound else "about"
+        return f"{what}, costs {about} {self.price_usd_per_hour:.2f} USD/h while it waits"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stray:
     """Something that was made for a run and should not be there any more."""
 
@@ -197,11 +222,23 @@ class Settings:
     """GROUP/KIND/NAME or KIND/NAME of the node class of claims."""
 
 
+OnWait = Callable[[str], None]
+"""Hears why somebody waits, before each wait and every ten seconds of it; may raise what ends
+it."""
+
+
+def unheard(reason: str) -> None:
+    """The OnWait of nobody."""
+
+
 class Provider(Protocol):
     """Gets nodes and gives them back."""
 
-    def provision(self, request: NodeRequest, progress: Progress) -> Node:
-        """A node that fits, as soon as its GPU can be allocated.
+    def provision(
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+    ) -> Node:
+        """A node that fits, as soon as its GPU can be allocated; `on_wait` hears what is waited
+        for, and may raise what ends it.
 
         Raises CapacityError when there is none within the time, PermanentError when there will
         be none. Nothing that was made for the run is left behind by a failure, and what another
@@ -214,9 +251,19 @@ class Provider(Protocol):
         gone; nothing is well too. Raises TransientError when the time does not do."""
         ...
 
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+        """Leave what `provision` got for the run to the next run of its workspace, for so long at
+        most; also what another try left already. What cannot be kept is still the run's, for
+        `release`."""
+        ...
+
+    def kept(self) -> Sequence[Kept]:
+        """What waits for the next run of its workspace."""
+        ...
+
     def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
-        """Find what was made for runs that are no more or whose time is over, and ask for its
-        deletion unless it is a dry run."""
+        """Find what was made for runs that are no more or whose time is over, and what was kept
+        long enough, and ask for its deletion unless it is a dry run."""
         ...
 
 

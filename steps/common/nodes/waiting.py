@@ -1,12 +1,14 @@
-"""Waiting with a reason: its log line, its progress, and the deadline of each phase."""
+"""Waiting with a reason: its log line, who else hears of it, and the deadline of each phase."""
 
 from __future__ import annotations
 
 import logging
+from enum import IntEnum
 
 from steps.common import log
 from steps.common.clock import Clock
 from steps.common.nodes.errors import PlacementRefused
+from steps.common.nodes.provider import OnWait, unheard
 from steps.common.progress import Progress
 
 LOOK_SECONDS = 10.0
@@ -14,15 +16,37 @@ LOOK_SECONDS = 10.0
 _LOGGER = logging.getLogger(__name__)
 
 
+class Stage(IntEnum):
+    """How far a node is that is being made."""
+
+    ASKED = 1
+    """The cloud took the request."""
+    MADE = 2
+    """The cloud has the machine."""
+    JOINED = 3
+    """The machine is a node of the cluster."""
+    USABLE = 4
+    """Its GPUs can be allocated."""
+
+
 class Waiting:
     """All the waiting for one request: one deadline and one progress over every alternative."""
 
-    def __init__(self, timeout_seconds: float, *, clock: Clock, progress: Progress) -> None:
+    def __init__(
+        self,
+        timeout_seconds: float,
+        *,
+        clock: Clock,
+        progress: Progress,
+        on_wait: OnWait = unheard,
+    ) -> None:
         self.clock = clock
         self._progress = progress
+        self._on_wait = on_wait
         self._timeout_seconds = timeout_seconds
         self._start = clock.now()
         self._reason = ""
+        self._stages = 1
 
     @property
     def left_seconds(self) -> float:
@@ -37,18 +61,24 @@ class Waiting:
         """A phase that may take longer than the whole, such as taking away what failed."""
         return Phase(self, what, timeout_seconds)
 
+    def reached(self, stage: Stage) -> None:
+        """Report how far the node is; the next alternative begins anew."""
+        self._stages = len(Stage)
+        self._progress.update(stage, self._stages)
+
     def sleep(self, reason: str, seconds: float) -> None:
         """Say why, once for each reason, and let time pass."""
         if reason != self._reason:
             log.event(_LOGGER, "waiting", reason=reason)
             self._reason = reason
-        waited = self._timeout_seconds - self.left_seconds
-        self._progress.update(int(waited), int(self._timeout_seconds) + 1)
-        self.clock.sleep(seconds)
+        while seconds > 0:
+            self._on_wait(reason)
+            self.clock.sleep(min(seconds, LOOK_SECONDS))
+            seconds -= LOOK_SECONDS
 
     def done(self) -> None:
         """Report the end of the waiting."""
-        self._progress.update(1, 1)
+        self._progress.update(self._stages, self._stages)
 
 
 class Phase:

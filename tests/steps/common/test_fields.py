@@ -40,6 +40,20 @@ def test_fields_carry_the_docstring_the_default_and_the_choices() -> None:
     assert fields["dry"].default == "false"
 
 
+def test_fields_of_a_class_that_is_extended_come_first_with_their_docstrings() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class More(Params):
+        """An example with more."""
+
+        grace_seconds: float = 60.0
+        """How long."""
+
+    fields = fields_of(More)
+    assert [field.kebab for field in fields[:-1]] == [field.kebab for field in fields_of(Params)]
+    assert fields[0].doc == "Step size; no unit."
+    assert (fields[-1].kebab, fields[-1].doc) == ("grace-seconds", "How long.")
+
+
 def test_texts_become_typed_values() -> None:
     params = parse_fields(
         Params,
