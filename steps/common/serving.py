@@ -6,7 +6,7 @@ answers worse without an error; so `tune` writes them down and `serve` follows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,9 +60,8 @@ class ServingContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     quantization: str | None
     """4-bit type of the base during training, e.g. nf4; None for 16 or 32 bit."""
     chat_template: str
-    """Jinja, as in the tokenizer's chat_template.jinja."""
-    merge_system: bool
-    """The template drops a system turn: its text goes before the first user's turn."""
+    """Jinja, as in chat_template.jinja beside the adapter: the base model's, and for one that
+    would drop a system turn a line before it that merges it into the first user's."""
     stop_tokens: list[str]
     stop_token_ids: list[int]
     max_length: int
@@ -90,14 +89,6 @@ def read_contract(directory: Path) -> ServingContract:
         ) from error
     except msgspec.DecodeError as error:
         raise PermanentError(f"{path}: not a serving contract: {error}") from error
-
-
-def merge_system_turn(messages: Sequence[Message]) -> list[Message]:
-    """The messages with a leading system turn put before the first user's text."""
-    if len(messages) < 2 or messages[0]["role"] != "system":
-        return list(messages)
-    system, first, *rest = messages
-    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
 
 
 def rope_choice(longest_row: int, original_max_position_embeddings: int | None) -> Rope:

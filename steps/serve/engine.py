@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from jinja2.exceptions import TemplateError
 
-from steps.common.serving import Message, ServingContract, merge_system_turn
+from steps.common.serving import Message, ServingContract
 from steps.serve.decode import AnswerText, Sampling, generate
 from steps.serve.errors import ApiError, server_error
 
@@ -167,10 +167,9 @@ class Engine:
             work.cancel()
 
     def _tokenize(self, messages: Sequence[Message]) -> list[int]:
-        turns = merge_system_turn(messages) if self.contract.merge_system else list(messages)
         try:
             text = self._tokenizer.apply_chat_template(
-                turns, add_generation_prompt=True, tokenize=False
+                list(messages), add_generation_prompt=True, tokenize=False
             )
         except TemplateError as error:
             raise ApiError(

@@ -10,11 +10,13 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import msgspec
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 
 from steps.common.errors import PermanentError
 from steps.common.fs import atomic_write, fsync
@@ -124,12 +126,19 @@ class Checkpoints:
             return Position(), None
         newest = found[-1]
         state = self._read(newest)
-        load_tensors(model, safetensors.torch.load_file(newest / _ADAPTER))
-        saved = torch.load(newest / _OPTIMIZER, map_location="cpu", weights_only=True)
+        try:
+            adapter = safetensors.torch.load_file(newest / _ADAPTER)
+            saved = torch.load(newest / _OPTIMIZER, map_location="cpu", weights_only=True)
+            best = newest / _BEST
+            best_adapter = safetensors.torch.load_file(best) if best.exists() else None
+        except (OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
+            raise PermanentError(
+                f"{newest} is damaged ({error}); remove it to go on from the one before"
+            ) from error
+        load_tensors(model, adapter)
         optimizer.load_state_dict(saved["optimizer"])
         _set_rng(saved)
-        best = newest / _BEST
-        return state.position, safetensors.torch.load_file(best) if best.exists() else None
+        return state.position, best_adapter
 
     def check(self) -> None:
         """Refuse a foreign checkpoint before the model is loaded. Raises PermanentError."""

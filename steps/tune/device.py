@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import resource
 import sys
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
+from presets.loader import skus_of_azure
+from presets.schema import Sku
 from steps.common.errors import PermanentError
 
 
@@ -30,19 +33,36 @@ class Device:
         return torch.autocast(self.torch_device.type, dtype=self.autocast)
 
 
-def find_device() -> Device:
-    """The first CUDA device, else the CPU. Raises PermanentError for a GPU without bfloat16."""
+def find_device(rank: int = 0) -> Device:
+    """CUDA device `rank`, else the CPU. Raises PermanentError for a GPU without bfloat16."""
     if not torch.cuda.is_available():
         return Device(torch.device("cpu"), torch.float32, None)
     # Rows of many lengths leave holes in fixed segments; read when CUDA allocates first.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     if not torch.cuda.is_bf16_supported(including_emulation=False):
+        memory_gib = torch.cuda.get_device_properties(0).total_memory / 2**30
         raise PermanentError(
             f"{torch.cuda.get_device_name()} has no bfloat16, and in fp16 one in five QLoRA runs "
             "of a 7B model ends in NaN; take an Ampere GPU or newer, such as "
-            "Standard_NV36ads_A10_v5 or Standard_NC24ads_A100_v4"
+            f"{nearest_with_bfloat16(memory_gib).name}"
         )
-    return Device(torch.device("cuda", 0), torch.bfloat16, torch.bfloat16)
+    return Device(torch.device("cuda", rank), torch.bfloat16, torch.bfloat16)
+
+
+def nearest_with_bfloat16(memory_gib: float) -> Sku:
+    """The machine with the fewest and smallest GPUs on offer that compute in bfloat16 and have that
+    much memory each, or with the largest if none have; of equals the cheapest."""
+    offered = [
+        sku
+        for sku in skus_of_azure().skus
+        if sku.bfloat16 and sku.vendor == "nvidia" and sku.retired is None
+    ]
+    enough = [sku for sku in offered if sku.gpu_memory_gib >= memory_gib]
+    if not enough:
+        return max(offered, key=lambda sku: sku.gpu_memory_gib)
+    return min(
+        enough, key=lambda sku: (sku.gpus, sku.gpu_memory_gib, sku.price_usd_per_hour or math.inf)
+    )
 
 
 def peak_memory_gb(device: Device) -> float:

@@ -14,6 +14,7 @@ from peft import get_peft_model_state_dict
 from steps.common.fs import fsync
 from steps.common.serving import Adapter, Base, Rope, ServingContract, write_contract
 from steps.common.training_plan import TrainingPlan
+from steps.tune.model_card import model_card
 from steps.tune.template import ChatTemplate
 
 _TOKENIZER_FILES = (
@@ -47,7 +48,6 @@ def make_contract(
         ),
         quantization=plan.quantization.quant_type if plan.quantization else None,
         chat_template=template.source,
-        merge_system=template.merge_system,
         stop_tokens=tokenizer.convert_ids_to_tokens(template.stop_token_ids),
         stop_token_ids=template.stop_token_ids,
         max_length=original
@@ -79,6 +79,8 @@ def export_adapter(
             if (model_dir / name).exists():
                 shutil.copyfile(model_dir / name, temporary / name)
         (temporary / "chat_template.jinja").write_text(contract.chat_template)
+        (temporary / "generation_config.json").write_text(_generation_config(contract))
+        (temporary / "README.md").write_text(model_card(contract))
         write_contract(temporary, contract)
         temporary.chmod(0o755)
         _put(temporary, directory)
@@ -97,6 +99,15 @@ def _write_config(model: Any, directory: Path, plan: TrainingPlan) -> None:
     )
     text = json.dumps(config, indent=2, sort_keys=True, default=_sorted_set)
     (directory / "adapter_config.json").write_text(text + "\n")
+
+
+def _generation_config(contract: ServingContract) -> str:
+    """generation_config.json with the stop tokens of training, which the base's may lack."""
+    settings = {
+        "do_sample": contract.generation.temperature > 0,
+        "eos_token_id": contract.stop_token_ids,
+    }
+    return json.dumps(settings, indent=2) + "\n"
 
 
 def _sorted_set(value: Any) -> Any:

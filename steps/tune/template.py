@@ -1,42 +1,39 @@
-"""The chat template: which text a conversation becomes, and which part of it the assistant wrote.
-
-Templates with {% generation %} markers say it themselves. For the others each assistant turn is
-what the rendering gains over the prompt that the server will send for it.
-"""
+"""The chat template: which text a conversation becomes, in training as in serving."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2.exceptions import TemplateError
-from transformers.utils.chat_template_utils import render_jinja_template
-
 from steps.common.errors import PermanentError
-from steps.common.serving import Message, merge_system_turn
+from steps.common.serving import Message
+from steps.tune.spans import (
+    Rendered,
+    TemplateMismatch,
+    has_marks,
+    marked_templates,
+    render_marked,
+    render_text,
+    spans_by_difference,
+    spans_of_marked,
+)
 
-# Its annotation says str; it returns the texts and the places of the assistant's turns.
-_render_jinja: Any = render_jinja_template
-
-_GENERATION_TAG = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _SYSTEM_MARK, _USER_MARK, _ANSWER_MARK = "system-7c1f", "user-7c1f", "answer-7c1f"
 
+_QUESTION = {"role": "user", "content": _USER_MARK}
+_ANSWER = {"role": "assistant", "content": _ANSWER_MARK}
 
-class TemplateMismatch(Exception):
-    """A conversation that the template refuses or renders so that no turn can be told apart."""
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """A conversation as text, and the assistant's parts of it."""
-
-    text: str
-    spans: list[tuple[int, int]]
-    """Start and end of each assistant turn in `text`, its end-of-turn token included."""
+_MERGE_SYSTEM = (
+    "{%- if messages | length > 1 and messages[0]['role'] == 'system' %}"
+    "{%- set messages = [{'role': messages[1]['role'], "
+    "'content': messages[0]['content'] + '\\n\\n' + messages[1]['content']}] + messages[2:] %}"
+    "{%- endif %}"
+)
+"""Put before a template that drops system turns: every server that renders it then merges them
+into the first user's turn, as training did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +41,11 @@ class ChatTemplate:
     """A tokenizer's chat template, with what has to be known to train and serve with it alike."""
 
     source: str
-    """Jinja."""
-    merge_system: bool
-    """The template drops a system turn, so its text goes before the first user's."""
+    """Jinja; the tokenizer's own, but for a system turn that it would drop."""
+    marked: str | None
+    """A template that writes the same text and marks the assistant's turns, if there is one."""
+    end_of_turn: str
+    """The special token that ends an assistant turn."""
     stop_token_ids: list[int]
     """Tokens that end an answer, the template's own end-of-turn token first."""
     special_tokens: dict[str, str]
@@ -54,10 +53,17 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Message]) -> Rendered:
         """Render a whole conversation. Raises TemplateMismatch."""
-        turns = merge_system_turn(messages) if self.merge_system else list(messages)
-        if _GENERATION_TAG.search(self.source):
-            return _render_marked(self.source, turns, self.special_tokens)
-        return _render_by_difference(self.source, turns, self.special_tokens)
+        if self.marked == self.source:
+            return render_marked(self.source, messages, self.special_tokens)
+        text = render_text(self.source, messages, self.special_tokens)
+        spans = None
+        if self.marked is not None:
+            spans = spans_of_marked(self.marked, messages, self.special_tokens, text)
+        if spans is None:
+            spans = spans_by_difference(
+                self.source, messages, self.special_tokens, text, self.end_of_turn
+            )
+        return Rendered(text, spans)
 
 
 def chat_template(tokenizer: Any, model_dir: Path, without: str | None = None) -> ChatTemplate:
@@ -66,94 +72,61 @@ def chat_template(tokenizer: Any, model_dir: Path, without: str | None = None) -
     Raises PermanentError where there is no template, or where no special token ends a turn: a
     model tuned with such a one would never stop.
     """
-    source = tokenizer.chat_template or without
-    if not isinstance(source, str):
+    own = tokenizer.chat_template or without
+    if not isinstance(own, str):
         raise PermanentError(
             f"the tokenizer in {model_dir} has no chat template; tune an instruction model, or put "
             "a chat_template.jinja into the model directory"
         )
     special_tokens = {name: str(text) for name, text in tokenizer.special_tokens_map.items()}
-    end_of_turn = _end_of_turn(source, special_tokens, tokenizer)
+    try:
+        end_of_turn = _end_of_turn(own, special_tokens, tokenizer)
+    except TemplateMismatch as error:
+        raise PermanentError(f"{model_dir}: a question and an answer fail: {error}") from error
     if end_of_turn is None:
         raise PermanentError(
             f"the chat template in {model_dir} ends an assistant turn without a special token; "
             "the tuned model would never stop"
         )
     others = _generation_stops(model_dir) | {tokenizer.eos_token_id} - {None}
+    merge = _MERGE_SYSTEM if _drops_system(own, special_tokens) else ""
+    marked = _marked(own, special_tokens)
     return ChatTemplate(
-        source=source,
-        merge_system=_drops_system(source, special_tokens),
+        source=merge + own,
+        marked=None if marked is None else merge + marked,
+        end_of_turn=tokenizer.convert_ids_to_tokens(end_of_turn),
         stop_token_ids=[end_of_turn, *sorted(others - {end_of_turn})],
         special_tokens=special_tokens,
     )
 
 
-def _render(
-    source: str, turns: Sequence[Message], special_tokens: dict[str, str], **options: Any
-) -> tuple[str, Any]:
+def _marked(own: str, special_tokens: Mapping[str, str]) -> str | None:
+    """The template itself if it marks the assistant's turns, else a preset's that writes alike."""
+    if has_marks(own):
+        return own
+    turns = [_QUESTION, _ANSWER]
+    text = render_text(own, turns, special_tokens)
+    alike = (
+        marked
+        for marked in marked_templates()
+        if spans_of_marked(marked, turns, special_tokens, text) is not None
+    )
+    return next(alike, None)
+
+
+def _drops_system(source: str, special_tokens: Mapping[str, str]) -> bool:
+    turns = [{"role": "system", "content": _SYSTEM_MARK}, _QUESTION, _ANSWER]
     try:
-        texts, spans = _render_jinja(
-            [list(turns)], chat_template=source, **options, **special_tokens
-        )
-    except (TemplateError, TypeError, ValueError) as error:
-        raise TemplateMismatch(f"the chat template refuses it: {error}") from error
-    return texts[0], spans[0] if spans else []
-
-
-def _render_marked(
-    source: str, turns: Sequence[Message], special_tokens: dict[str, str]
-) -> Rendered:
-    text, spans = _render(source, turns, special_tokens, return_assistant_tokens_mask=True)
-    return Rendered(text, [(start, end) for start, end in spans])
-
-
-def _render_by_difference(
-    source: str, turns: Sequence[Message], special_tokens: dict[str, str]
-) -> Rendered:
-    text, _ = _render(source, turns, special_tokens)
-    spans = []
-    for index, turn in enumerate(turns):
-        if turn["role"] != "assistant":
-            continue
-        prompt, _ = _render(source, turns[:index], special_tokens, add_generation_prompt=True)
-        until, _ = _render(source, turns[: index + 1], special_tokens)
-        if not text.startswith(prompt):
-            raise TemplateMismatch(
-                f"the chat template renders the turns before message {index} differently once the "
-                "answer follows"
-            )
-        # Some templates close a whole conversation with a token that later turns do not follow.
-        spans.append((len(prompt), _common_prefix(text, until)))
-    return Rendered(text, spans)
-
-
-def _common_prefix(first: str, second: str) -> int:
-    """Characters that both texts begin with."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((place for place, (a, b) in pairs if a != b), min(len(first), len(second)))
-
-
-def _drops_system(source: str, special_tokens: dict[str, str]) -> bool:
-    turns = [
-        {"role": "system", "content": _SYSTEM_MARK},
-        {"role": "user", "content": _USER_MARK},
-        {"role": "assistant", "content": _ANSWER_MARK},
-    ]
-    try:
-        text, _ = _render(source, turns, special_tokens)
+        text = render_text(source, turns, special_tokens)
     except TemplateMismatch:
         return True
     return _SYSTEM_MARK not in text
 
 
-def _end_of_turn(source: str, special_tokens: dict[str, str], tokenizer: Any) -> int | None:
+def _end_of_turn(source: str, special_tokens: Mapping[str, str], tokenizer: Any) -> int | None:
     """The special token that comes next after an answer's last word."""
-    turns = [
-        {"role": "user", "content": _USER_MARK},
-        {"role": "assistant", "content": _ANSWER_MARK},
-    ]
-    text, _ = _render(source, turns, special_tokens)
-    tail = text[text.index(_ANSWER_MARK) + len(_ANSWER_MARK) :]
+    text = render_text(source, [_QUESTION, _ANSWER], special_tokens)
+    _, _, tail = text.partition(_ANSWER_MARK)
     ids = tokenizer(tail.lstrip(), add_special_tokens=False)["input_ids"]
     return ids[0] if ids and ids[0] in tokenizer.added_tokens_decoder else None
 

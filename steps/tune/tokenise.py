@@ -17,7 +17,8 @@ import pyarrow.parquet
 from steps.common import log
 from steps.common.errors import PermanentError
 from steps.common.serving import Message
-from steps.tune.template import ChatTemplate, Rendered, TemplateMismatch
+from steps.tune.spans import Rendered, TemplateMismatch
+from steps.tune.template import ChatTemplate
 
 _BATCH_ROWS = 512
 
@@ -170,10 +171,12 @@ def _labels(
     bounds = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
     labelled = np.zeros(len(ids), dtype=np.bool_)
     for start, end in row.spans:
-        inside = (bounds[:, 0] >= start) & (bounds[:, 1] <= end)
-        labelled |= inside
-        after = int(np.searchsorted(bounds[:, 0], end))
+        inside = np.flatnonzero((bounds[:, 0] >= start) & (bounds[:, 1] <= end))
+        labelled[inside] = True
+        if len(inside) and ids[inside[-1]] in stop_token_ids:
+            continue
         # Templates exist whose markers leave the end-of-turn token out; it must be learned.
+        after = int(np.searchsorted(bounds[:, 0], end))
         if after < len(ids) and ids[after] in stop_token_ids:
             labelled[after] = True
     labelled[:1] = False

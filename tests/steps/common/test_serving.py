@@ -11,7 +11,6 @@ from steps.common.serving import (
     Base,
     ServingContract,
     fix_rope,
-    merge_system_turn,
     read_contract,
     rope_choice,
     write_contract,
@@ -24,7 +23,6 @@ def contract() -> ServingContract:
         adapter=Adapter(name="demo", r=8, alpha=16, target_modules=["qkv_proj"]),
         quantization="nf4",
         chat_template="{{ messages }}",
-        merge_system=False,
         stop_tokens=["<|end|>"],
         stop_token_ids=[7],
         max_length=4096,
@@ -48,16 +46,6 @@ def test_a_missing_or_foreign_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "serving.json").write_text('{"version": 2}')
     with pytest.raises(PermanentError, match=r"serving\.json: not a serving contract: Invalid"):
         read_contract(tmp_path)
-
-
-def test_a_system_turn_goes_before_the_first_question() -> None:
-    system = {"role": "system", "content": "Be short."}
-    user = {"role": "user", "content": "One?"}
-    answer = {"role": "assistant", "content": "1"}
-    merged = {"role": "user", "content": "Be short.\n\nOne?"}
-    assert merge_system_turn([system, user, answer]) == [merged, answer]
-    assert merge_system_turn([user, answer]) == [user, answer]
-    assert merge_system_turn([system]) == [system]
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,18 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
         Checkpoints(tmp_path, {}).check()
 
 
+@pytest.mark.parametrize("name", ["adapter.safetensors", "optimizer.pt"])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, name: str) -> None:
+    adapter, optimizer = trained_adapter()
+    Checkpoints(tmp_path, {}).save(Position(step=7), adapter, optimizer, None)
+    path = tmp_path / "step-00000007" / name
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(
+        PermanentError, match=r"step-00000007 is damaged \(.*\); remove it to go on"
+    ):
+        Checkpoints(tmp_path, {}).restore(adapter, optimizer)
+
+
 def test_the_base_loss_is_kept_for_the_same_run_only(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, {"dataset": "a"})
     assert checkpoints.base_loss() is None

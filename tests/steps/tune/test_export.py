@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from peft import PeftModel
@@ -10,10 +14,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from steps.common.progress import Progress
 from steps.common.serving import read_contract
 from steps.common.training_plan import write_plan
+from steps.common.vllm import vllm_command
+from steps.tune.model_card import model_card
 from steps.tune.params import Params
 from steps.tune.run import run
 from steps.tune.template import chat_template
 from steps.tune.tokenise import read_rows
+from tests.steps.common.test_serving import contract as small_contract
 from tests.steps.tune.models import make_tokenizer, tiny_plan, write_dataset
 
 
@@ -69,12 +76,29 @@ def test_the_directory_is_a_tokenizer_with_the_template_of_training(
     run(params, progress=Progress())
     adapter = tmp_path / "adapter"
     assert sorted(path.name for path in adapter.iterdir()) == [
+        "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
         "chat_template.jinja",
+        "generation_config.json",
         "serving.json",
         "tokenizer.json",
         "tokenizer_config.json",
     ]
     tokenizer = AutoTokenizer.from_pretrained(adapter)
     assert tokenizer.chat_template == read_contract(adapter).chat_template
+    stops = json.loads((adapter / "generation_config.json").read_text())
+    contract = read_contract(adapter)
+    assert stops == {"do_sample": False, "eos_token_id": contract.stop_token_ids}
+
+
+def test_the_readme_holds_the_command_for_vllm() -> None:
+    contract = msgspec.structs.replace(small_contract(), rope="short")
+    card = model_card(contract)
+    assert card.startswith("---\nbase_model: acme/base\n")
+    (command,) = re.findall(r"```sh\n(.*?)```", card, flags=re.DOTALL)
+    assert shlex.split(command.replace("\\\n", " ")) == vllm_command(contract)
+    assert "with a larger `--max-model-len` vLLM takes the long" in card
+    assert "max-model-len` of" not in card
+    (code,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    compile(code, "README.md", "exec")

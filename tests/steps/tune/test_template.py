@@ -39,11 +39,7 @@ def test_marked_templates_name_the_assistants_turns(tmp_path: Path) -> None:
 
 
 def test_plain_templates_are_understood_by_difference(tmp_path: Path) -> None:
-    first, second = spans(PLAIN_TEMPLATE, tmp_path)
-    # Both continuations of the first turn, "<|user|>" and "<|endoftext|>", begin with "<|":
-    # half of a token, which tokenise.py leaves out.
-    assert first == "1<|end|><|"
-    assert second == "2<|end|><|endoftext|>"
+    assert spans(PLAIN_TEMPLATE, tmp_path) == ["1<|end|>", "2<|end|>"]
 
 
 def test_the_prompt_is_what_the_server_will_send(tmp_path: Path) -> None:
@@ -59,10 +55,9 @@ def test_a_system_turn_that_the_template_drops_goes_before_the_first_question(
     tmp_path: Path,
 ) -> None:
     systemless = template(SYSTEMLESS_TEMPLATE, tmp_path)
-    assert systemless.merge_system
     text = systemless.render(TWO_TURNS).text
     assert text == "[Be short.\n\nOne?] 1<|endoftext|>[Two?] 2<|endoftext|>"
-    assert not template(MARKED_TEMPLATE, tmp_path).merge_system
+    assert template(MARKED_TEMPLATE, tmp_path).source == MARKED_TEMPLATE
 
 
 def test_stop_tokens_are_the_end_of_turn_and_what_the_model_names(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_only_the_assistants_tokens_and_their_end_are_learned(
 def test_templates_without_marks_teach_the_same(tmp_path: Path) -> None:
     turns = [*conversation("One?", "It is 1."), *conversation("Two?", "It is 2.")]
     rows, _ = read(tmp_path, [turns], PLAIN_TEMPLATE)
-    assert learned(rows) == ["It is 1.<|end|>", "It is 2.<|end|><|endoftext|>"]
+    assert learned(rows) == ["It is 1.<|end|>", "It is 2.<|end|>"]
 
 
 def test_the_end_is_learned_where_it_is_the_padding_too(tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""README.md of an adapter: what it is, and how others load and serve it as it was trained."""
+
+from __future__ import annotations
+
+import shlex
+
+from steps.common.serving import ServingContract
+from steps.common.vllm import vllm_command
+
+_CARD = """\
+---
+base_model: {repository}
+library_name: peft
+pipeline_tag: text-generation
+tags: [lora]
+---
+# {name}
+A LoRA adapter of rank {rank} on {layers} of
+[{repository}](https://huggingface.co/{repository}/tree/{revision}), tuned with argotune.
+`serving.json` holds what a server must do as training did; the commands below follow it.
+
+## Load it with PEFT
+In this directory, with the base model from the Hub:
+```python
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoTokenizer
+
+model = AutoPeftModelForCausalLM.from_pretrained(".")
+tokenizer = AutoTokenizer.from_pretrained(".")
+question = [{{"role": "user", "content": "Hello?"}}]
+prompt = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_tensors="pt")
+answer = model.generate(**prompt, max_new_tokens={max_new_tokens}, eos_token_id={stop_token_ids})
+print(tokenizer.decode(answer[0], skip_special_tokens=True))
+```
+
+## Serve it with vLLM
+In this directory, with vLLM 0.33 or later:
+```sh
+{command}
+```
+{rope}Requests name the adapter by `"model": "{name}"`.
+"""
+
+_ROPE_NOTES = {
+    "default": "",
+    "short": (
+        "Training used the short factors of LongRoPE: with a larger `--max-model-len` vLLM takes "
+        "the long\nones, and answers become worse.\n"
+    ),
+    "long": (
+        "Training used the long factors of LongRoPE: with a `--max-model-len` of the model's "
+        "original\nlength or less vLLM takes the short ones, and answers become worse.\n"
+    ),
+}
+
+
+def model_card(contract: ServingContract) -> str:
+    """The text of README.md, Markdown."""
+    return _CARD.format(
+        name=contract.adapter.name,
+        repository=contract.base.repository,
+        revision=contract.base.revision,
+        rank=contract.adapter.r,
+        layers=", ".join(contract.adapter.target_modules),
+        max_new_tokens=contract.generation.max_new_tokens,
+        stop_token_ids=contract.stop_token_ids,
+        command=_shell(vllm_command(contract)),
+        rope=_ROPE_NOTES[contract.rope],
+    )
+
+
+def _shell(words: list[str]) -> str:
+    """A command, one flag a line."""
+    lines: list[list[str]] = [[]]
+    for word in words:
+        if word.startswith("--"):
+            lines.append([])
+        lines[-1].append(word)
+    return " \\\n  ".join(shlex.join(line) for line in lines)
