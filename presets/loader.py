@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 import yaml
 
-from presets.schema import Anchor, AnchorFile, ModelPreset, Sku, SkuCatalog
+from presets.schema import AnchorFile, ModelPreset, Sku, SkuCatalog
 
 PRESETS_DIR = Path(__file__).parent
 
@@ -67,9 +67,9 @@ def skus_of_azure() -> SkuCatalog:
 
 
 @functools.cache
-def anchors() -> tuple[Anchor, ...]:
-    """Published measurements of tuning speed."""
-    return tuple(_read(PRESETS_DIR / "anchors.yaml", AnchorFile).anchors)
+def published_speeds() -> AnchorFile:
+    """Measurements of tuning speed that others published, and the rates of the cards."""
+    return _read(PRESETS_DIR / "anchors.yaml", AnchorFile)
 
 
 def _find(kind: str, name: str, entries: Sequence[Entry]) -> Entry:

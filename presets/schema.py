@@ -123,6 +123,9 @@ class Sku(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Memory of the machine, GiB."""
     quota_family: str
     """Name of the vCPU quota that it counts against."""
+    confidential: bool = False
+    """Whether it is a confidential machine, which is never proposed unasked: it wants node pools
+    and drivers of its own."""
     retired: datetime.date | None = None
     """Day on which the cloud retired it; None: on offer."""
     price_usd_per_hour: float | None = None
@@ -150,4 +153,7 @@ class Anchor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class AnchorFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    bfloat16_tflops: dict[str, float]
+    """Dense bfloat16 rate of each card, 10^12 operations per second, to carry a speed over to
+    another card."""
     anchors: list[Anchor]

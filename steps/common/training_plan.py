@@ -85,7 +85,7 @@ class Training(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     micro_batch_tokens: int
     """Tokens of one packed micro-batch: what one forward pass holds."""
     accumulation_steps: int
-    """Micro-batches per optimizer step."""
+    """Micro-batches per optimizer step, of all GPUs together."""
     epochs: float
     max_steps: int | None
     """Optimizer steps at most; None: as many as the epochs take."""
@@ -97,6 +97,9 @@ class Training(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_grad_norm: float
     adam_beta2: float
     gradient_checkpointing: bool
+    kept_blocks: int = 0
+    """With gradient_checkpointing, the last blocks whose activations are kept all the same, for
+    the GPU has the memory."""
     seed: int
     eval_steps: int | None
     """Held-out loss each so many optimizer steps; None: after each epoch."""
@@ -104,6 +107,37 @@ class Training(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Checkpoint each so many optimizer steps; None: at each evaluation."""
     early_stopping_patience: int | None
     """Evaluations without a better held-out loss before the run ends; None: never."""
+
+
+class Execution(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the work is laid out on the machine; the numbers of a run do not depend on it, so an
+    interrupted run may go on with another."""
+
+    processes: int | None = None
+    """Processes that share the work, one for each GPU; None: as many as there are GPUs."""
+    shard: bool = False
+    """Each process keeps a part of the base weights (FSDP2), for models too large for one GPU."""
+    liger: bool = False
+    """Liger's fused kernels for norms, rotary embedding and MLP."""
+    compile: bool = False
+    """torch.compile of each block: minutes at the start, for runs of hours."""
+
+
+class Watch(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who else is told how the run goes, and what it is asked while it learns."""
+
+    report_to: list[Literal["mlflow", "wandb"]] = []
+    """Trackers beside metrics.jsonl, the curves and the TensorBoard files."""
+    project: str | None = None
+    """W&B's project or MLflow's experiment; None: argotune, or what their variables say."""
+    run_name: str | None = None
+    """Name of the run there; None: the workspace's."""
+    sample_prompts: list[str] = []
+    """Questions asked at each evaluation; empty: those of the first held-out rows."""
+    samples: int = 3
+    """Held-out rows whose questions are asked; 0: none."""
+    sample_tokens: int = 48
+    """Longest answer to them."""
 
 
 class Hardware(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -144,6 +178,8 @@ class TrainingPlan(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     training: Training
     hardware: Hardware
     memory: Memory
+    execution: Execution = Execution()
+    watch: Watch = Watch()
     warnings: list[str] = []
     """What the plan changed or wants known, one sentence each."""
 

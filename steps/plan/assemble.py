@@ -100,6 +100,7 @@ def _training(settings: Settings, choice: Choice) -> Training:
         max_grad_norm=settings.max_grad_norm,
         adam_beta2=settings.adam_beta2,
         gradient_checkpointing=choice.gradient_checkpointing,
+        kept_blocks=choice.kept_blocks,
         seed=settings.seed,
         eval_steps=settings.eval_steps,
         save_steps=settings.save_steps,
@@ -129,7 +130,7 @@ def _warnings(job: Job, card: Card, choice: Choice) -> list[str]:
         _about_tight_memory(card, choice),
         _about_rope(job),
         _about_held_out_rows(job.settings),
-        _about_gpus(card),
+        _about_gpus(job.settings, card, choice),
         _about_cpu(job.preset, card),
         _about_template(job.preset),
     )
@@ -174,10 +175,17 @@ def _about_held_out_rows(settings: Settings) -> str | None:
     )
 
 
-def _about_gpus(card: Card) -> str | None:
-    if card.gpus < 2:
+def _about_gpus(settings: Settings, card: Card, choice: Choice) -> str | None:
+    step_tokens = choice.micro_batch_tokens * choice.accumulation_steps
+    if card.gpus < 2 or step_tokens <= 1.5 * settings.tokens_per_step:
         return None
-    return f"the node has {card.gpus} GPUs and the run uses one of them"
+    if settings.accumulation_steps is not None:
+        return None
+    return (
+        f"an optimizer step sees {step_tokens} tokens instead of {settings.tokens_per_step}: each "
+        f"of the {card.gpus} GPUs takes {choice.micro_batch_tokens}; a machine with fewer GPUs "
+        "wastes less"
+    )
 
 
 def _about_cpu(preset: ModelPreset, card: Card) -> str | None:

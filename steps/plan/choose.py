@@ -14,9 +14,11 @@ from steps.plan.settings import Settings
 
 GPU_MICRO_BATCH_TOKENS = 8192
 """More tokens than this no longer make a pass faster per token on the cards of the catalog."""
-KEPT_MICRO_BATCH_TOKENS = 4096
-"""Activations are recomputed rather than kept for passes of fewer tokens: each pass turns all
-4-bit weights into 16 bits, whatever it holds."""
+PASS_TOKENS = 128
+"""A pass over the weights costs as much as computing so many tokens, whatever it holds: 4-bit
+weights are read and written as 16 bits, 2.5 bytes each, where a token takes 2 operations of each.
+By data sheets (A10 125 TFLOPS and 600 GB/s, A100 312 and 2039, H100 NVL 835 and 3938) that is
+190 to 270 tokens at the full rate, and 100 to 140 at the half of it that training reaches."""
 CPU_MICRO_BATCH_TOKENS = 1024
 """Two cores take about a second for it on preset tiny, so progress moves."""
 COMFORTABLE_SHARE = 0.9
@@ -42,20 +44,22 @@ class Choice:
     micro_batch_tokens: int
     accumulation_steps: int
     gradient_checkpointing: bool
+    kept_blocks: int
+    """Last blocks whose activations are kept although the others' are recomputed."""
     memory: Memory
 
 
 def choose(job: Job, card: Card) -> Choice | None:
-    """The first way that fits well, with activations kept before recomputed and many tokens
-    before few; else the smallest way if it fits at all; else None."""
-    loops = list(_loops(job.settings, card))
-    for loop in loops:
-        memory = estimate_job(job, loop)
-        if _fits_well(memory, loop, card):
-            return _choice(job.settings, loop, memory)
-    memory = estimate_job(job, loops[-1])
+    """The fastest way that leaves some memory free; else the smallest way if it fits at all; else
+    None."""
+    ways = list(_ways(job, card))
+    comfortable = [(loop, memory) for loop, memory in ways if _fits_well(memory, card)]
+    if comfortable:
+        best = min(comfortable, key=lambda way: _time(job, way[0]))
+        return _choice(job.settings, card, *best)
+    loop, memory = ways[-1]
     if card.usable_gb is None or memory.total_gb <= card.usable_gb:
-        return _choice(job.settings, loops[-1], memory)
+        return _choice(job.settings, card, loop, memory)
     return None
 
 
@@ -74,18 +78,36 @@ def estimate_job(job: Job, loop: Loop) -> Memory:
     return estimate(architecture, family, job.method, lora_weights=lora_weights, loop=loop)
 
 
-def _loops(settings: Settings, card: Card) -> Iterator[Loop]:
-    """Ways to run, the best first and the smallest last."""
-    sizes = _micro_batches(settings, card)
-    asked = settings.gradient_checkpointing
+def _ways(job: Job, card: Card) -> Iterator[tuple[Loop, Memory]]:
+    """Ways to run: for each number of tokens the one that keeps as many activations as leave some
+    memory free, and that which keeps none. The smallest of all comes last."""
+    for tokens in _micro_batches(job.settings, card):
+        loops = list(_loops(job, tokens))
+        for loop in loops:
+            memory = estimate_job(job, loop)
+            if _fits_well(memory, card) or loop is loops[-1]:
+                yield loop, memory
+                break
+
+
+def _loops(job: Job, tokens: int) -> Iterator[Loop]:
+    """Ways to run with these tokens, from most activations kept to fewest."""
+    asked = job.settings.gradient_checkpointing
     if asked is not True:
-        enough = 0 if asked is False else min(KEPT_MICRO_BATCH_TOKENS, sizes[0])
-        for tokens in sizes:
-            if tokens >= enough:
-                yield Loop(micro_batch_tokens=tokens, checkpointing=False)
+        yield Loop(micro_batch_tokens=tokens, checkpointing=False)
+    if asked is None:
+        for kept in reversed(range(1, job.preset.architecture.num_hidden_layers)):
+            yield Loop(micro_batch_tokens=tokens, checkpointing=True, kept_blocks=kept)
     if asked is not False:
-        for tokens in sizes:
-            yield Loop(micro_batch_tokens=tokens, checkpointing=True)
+        yield Loop(micro_batch_tokens=tokens, checkpointing=True)
+
+
+def _time(job: Job, loop: Loop) -> float:
+    """What a token takes, as multiples of one forward pass: forward, backward to the activations
+    (the frozen weights have no gradient), and forward again for the blocks that are recomputed."""
+    blocks = job.preset.architecture.num_hidden_layers
+    recomputed = (blocks - loop.kept_blocks) / blocks if loop.checkpointing else 0.0
+    return (2 + recomputed) * (1 + PASS_TOKENS / loop.micro_batch_tokens)
 
 
 def _micro_batches(settings: Settings, card: Card) -> list[int]:
@@ -93,25 +115,32 @@ def _micro_batches(settings: Settings, card: Card) -> list[int]:
     if settings.micro_batch_tokens is not None:
         return [settings.micro_batch_tokens]
     wanted = GPU_MICRO_BATCH_TOKENS if card.gpus else CPU_MICRO_BATCH_TOKENS
-    most = min(wanted, settings.tokens_per_step)
+    most = min(wanted, settings.tokens_per_step // max(1, card.gpus))
     sizes = [settings.max_length]
     while 2 * sizes[-1] <= most:
         sizes.append(2 * sizes[-1])
     return sizes[::-1]
 
 
-def _fits_well(memory: Memory, loop: Loop, card: Card) -> bool:
-    if card.usable_gb is not None:
-        return memory.total_gb <= COMFORTABLE_SHARE * card.usable_gb
-    return loop.checkpointing or memory.activations_gb <= CPU_ACTIVATIONS_GB
+def _fits_well(memory: Memory, card: Card) -> bool:
+    if card.usable_gb is None:
+        return memory.activations_gb <= CPU_ACTIVATIONS_GB
+    return memory.total_gb <= COMFORTABLE_SHARE * card.usable_gb
 
 
-def _choice(settings: Settings, loop: Loop, memory: Memory) -> Choice:
-    tokens = loop.micro_batch_tokens
-    accumulation = settings.accumulation_steps or round(settings.tokens_per_step / tokens)
+def _choice(settings: Settings, card: Card, loop: Loop, memory: Memory) -> Choice:
     return Choice(
-        micro_batch_tokens=tokens,
-        accumulation_steps=max(1, accumulation),
+        micro_batch_tokens=loop.micro_batch_tokens,
+        accumulation_steps=_accumulation_steps(settings, card, loop.micro_batch_tokens),
         gradient_checkpointing=loop.checkpointing,
+        kept_blocks=loop.kept_blocks,
         memory=memory,
     )
+
+
+def _accumulation_steps(settings: Settings, card: Card, tokens: int) -> int:
+    """Micro-batches of a step, as many for each GPU; the user's word is for one GPU, as
+    transformers means it."""
+    gpus = max(1, card.gpus)
+    of_one_gpu = settings.accumulation_steps or round(settings.tokens_per_step / (tokens * gpus))
+    return gpus * max(1, of_one_gpu)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from presets.loader import anchors
-from presets.schema import Anchor
-from steps.common.training_plan import TrainingPlan
-from steps.plan.choose import Job
+from presets.loader import model_preset
+from presets.schema import Method
+from steps.common.training_plan import Training, TrainingPlan
+from steps.plan.choose import Choice, Job
 from steps.plan.params import Params
 from steps.plan.request import read_request
 from steps.plan.skus import Fit, fits
+from steps.plan.speed import Span, anchors_of, expected_speed, hours
 
-COMPARABLE_RATIO = 1.5
-"""A published speed counts for models up to this much larger or smaller."""
+UNKNOWN_RUN_TOKENS = 10_000_000
+"""What hours are given for where nobody knows how long the run is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,20 +35,25 @@ class SkuRow:
     gpu_model: str
     gpu_memory_gib: float
     fits: bool
-    needed_gb: float | None
+    peak_gb: float | None
     """Estimated peak of one GPU as the job would run there, decimal GB; None where it cannot."""
     micro_batch_tokens: int | None
     gradient_checkpointing: bool | None
     price_usd_per_hour: float | None
-    published_speed: str
-    """Tokens per second that others published for such a card and model; empty where none did."""
+    tokens_per_second: Span | None
+    """Class of the speed, by what others published; None where the job cannot run, and for cards
+    whose rate is not known."""
+    hours: Span | None
+    """Of the run, or of ten million tokens where nobody knows how many the run has."""
+    cost_usd: Span | None
+    """Of these hours; None where price or hours are not known."""
     reason: str
     """Why the job cannot run there; empty where it can."""
     chosen: bool
     """Whether the parameters name it."""
 
 
-def plan_rows(plan: TrainingPlan) -> list[Row]:
+def plan_rows(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> list[Row]:
     """The key numbers of a plan."""
     training, lora = plan.training, plan.lora
     step_tokens = training.micro_batch_tokens * training.accumulation_steps
@@ -74,7 +79,7 @@ def plan_rows(plan: TrainingPlan) -> list[Row]:
         Row(name="length of run", value=_run_length(plan), note=_early_stop(plan)),
         Row(
             name="activations",
-            value="recomputed" if training.gradient_checkpointing else "kept",
+            value=_activations(plan),
             note="gradient checkpointing " + ("on" if training.gradient_checkpointing else "off"),
         ),
         Row(
@@ -83,6 +88,7 @@ def plan_rows(plan: TrainingPlan) -> list[Row]:
             note=f"seed {plan.data.split_seed}",
         ),
         Row(name="machine", value=_machine(plan), note=_price(plan)),
+        *_speed_rows(plan, dataset_tokens),
     ]
 
 
@@ -96,7 +102,7 @@ def memory_rows(plan: TrainingPlan) -> list[Row]:
         (
             "activations",
             memory.activations_gb,
-            f"{plan.training.micro_batch_tokens} tokens in one pass",
+            f"{plan.training.micro_batch_tokens} tokens in one pass, {_activations(plan)}",
         ),
         ("logits", memory.logits_gb, "512 positions at a time"),
         ("fragmentation", memory.fragmentation_gb, "5 %"),
@@ -105,54 +111,106 @@ def memory_rows(plan: TrainingPlan) -> list[Row]:
     return [Row(name=name, value=f"{size:.2f} GB", note=note) for name, size, note in terms]
 
 
-def sku_rows(params: Params, *, every: bool = False) -> list[SkuRow]:
+def sku_rows(
+    params: Params, *, every: bool = False, dataset_tokens: int | None = None
+) -> list[SkuRow]:
     """The SKUs that the job fits on, cheapest first; with `every` the others too, with reasons.
 
-    The SKU that the parameters name is always there. Raises ParamsError as make_plan does, but
-    not for a SKU that cannot be used.
+    Hours and cost are of the whole run where `dataset_tokens`, those of one epoch, or the config's
+    max_steps say how long it is; else of ten million tokens. The SKU that the parameters name is
+    always there. Raises ParamsError as make_plan does, but not for a SKU that cannot be used.
     """
     request = read_request(params)
     named = request.sku.name if request.sku is not None else None
     return [
-        _sku_row(fit, request.job, chosen=fit.sku.name == named)
+        _sku_row(fit, request.job, dataset_tokens, chosen=fit.sku.name == named)
         for fit in fits(request.job)
         if every or fit.choice is not None or fit.sku.name == named
     ]
 
 
-def _sku_row(fit: Fit, job: Job, *, chosen: bool) -> SkuRow:
-    choice = fit.choice
+def what_hours_are_of(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> str:
+    """What the hours of these tables count, for their heading."""
+    training = plan.training
+    if dataset_tokens is not None:
+        least = ", or fewer" if training.max_steps is not None else ""
+        return f"of {training.epochs:g} epochs of {dataset_tokens:,} tokens{least}"
+    if training.max_steps is not None:
+        return f"of {training.max_steps} steps"
+    return "per 10 million tokens trained on"
+
+
+def published(method: Method) -> str:
+    """What others published of runs with this method, and where: the source of all speeds."""
+    return "; ".join(
+        f"{anchor.tokens_per_second:g} with {anchor.model} on {anchor.gpu_model} ({anchor.source})"
+        for anchor in anchors_of(method)
+    )
+
+
+def _sku_row(fit: Fit, job: Job, dataset_tokens: int | None, *, chosen: bool) -> SkuRow:
+    choice, sku = fit.choice, fit.sku
+    speed = expected_speed(job.preset.parameters, job.method, sku.gpu_model, sku.gpus)
+    taken = None
+    if choice and speed:
+        settings = job.settings
+        tokens = _tokens(choice, settings.epochs, settings.max_steps, dataset_tokens)
+        taken = hours(tokens, speed)
+    price = sku.price_usd_per_hour
     return SkuRow(
-        name=fit.sku.name,
-        gpus=fit.sku.gpus,
-        gpu_model=fit.sku.gpu_model,
-        gpu_memory_gib=fit.sku.gpu_memory_gib,
+        name=sku.name,
+        gpus=sku.gpus,
+        gpu_model=sku.gpu_model,
+        gpu_memory_gib=sku.gpu_memory_gib,
         fits=choice is not None,
-        needed_gb=choice.memory.total_gb if choice else None,
+        peak_gb=choice.memory.total_gb if choice else None,
         micro_batch_tokens=choice.micro_batch_tokens if choice else None,
         gradient_checkpointing=choice.gradient_checkpointing if choice else None,
-        price_usd_per_hour=fit.sku.price_usd_per_hour,
-        published_speed=_published_speed(fit, job) if choice else "",
+        price_usd_per_hour=price,
+        tokens_per_second=speed if choice else None,
+        hours=taken,
+        cost_usd=taken.times(price) if taken and price is not None else None,
         reason=fit.reason or "",
         chosen=chosen,
     )
 
 
-def _published_speed(fit: Fit, job: Job) -> str:
-    def distance(anchor: Anchor) -> float:
-        return abs(math.log(anchor.parameters / job.preset.parameters))
+def _tokens(
+    batch: Choice | Training, epochs: float, max_steps: int | None, dataset_tokens: int | None
+) -> float:
+    """Tokens that a run trains on, each epoch's again; ten million where it is not known."""
+    limits: list[float] = []
+    if max_steps is not None:
+        limits.append(max_steps * batch.micro_batch_tokens * batch.accumulation_steps)
+    if dataset_tokens is not None:
+        limits.append(epochs * dataset_tokens)
+    return min(limits, default=UNKNOWN_RUN_TOKENS)
 
-    candidates = [
-        anchor
-        for anchor in anchors()
-        if anchor.gpu_model == fit.sku.gpu_model
-        and anchor.method == job.method
-        and distance(anchor) <= math.log(COMPARABLE_RATIO)
+
+def _speed_rows(plan: TrainingPlan, dataset_tokens: int | None) -> list[Row]:
+    hardware, training = plan.hardware, plan.training
+    parameters = model_preset(plan.model.preset).parameters
+    speed = expected_speed(parameters, plan.method, hardware.gpu_model, hardware.gpus)
+    if speed is None:
+        return []
+    tokens = _tokens(training, training.epochs, training.max_steps, dataset_tokens)
+    taken = hours(tokens, speed)
+    price = hardware.price_usd_per_hour
+    cost = f", {taken.times(price)} USD" if price is not None else ""
+    of = what_hours_are_of(plan, dataset_tokens=dataset_tokens)
+    return [
+        Row(name="expected", value=f"{speed} tokens/s", note=f"class, {taken} h{cost} {of}"),
     ]
-    if not candidates:
-        return ""
-    nearest = min(candidates, key=distance)
-    return f"{nearest.tokens_per_second:g} tokens/s with {nearest.model} ({nearest.source})"
+
+
+def _activations(plan: TrainingPlan) -> str:
+    training = plan.training
+    if not training.gradient_checkpointing:
+        return "kept"
+    if not training.kept_blocks:
+        return "recomputed"
+    blocks = model_preset(plan.model.preset).architecture.num_hidden_layers
+    return f"recomputed in {blocks - training.kept_blocks} of {blocks} blocks"
 
 
 def _weights_note(plan: TrainingPlan) -> str:

@@ -71,8 +71,10 @@ def _shorter(job: Job, card: Card) -> str | None:
     lengths = range(LENGTH_STEP, job.settings.max_length, LENGTH_STEP)
     for length in reversed(lengths):
         shorter = replace(job.settings, max_length=length, micro_batch_tokens=None)
-        if choose(replace(job, settings=shorter), card) is not None:
-            return f"max_length {length} instead of {job.settings.max_length}"
+        changed = replace(job, settings=shorter)
+        if choose(changed, card) is not None:
+            least_gb = smallest(changed).total_gb
+            return f"max_length {length} instead of {job.settings.max_length} ({least_gb:.1f} GB)"
     return None
 
 
@@ -80,16 +82,23 @@ def _other_sku(job: Job, card: Card) -> str | None:
     found = nearest_fit(job)
     if found is None or found.sku.name == card.instance_type:
         return None
-    return f"instance type {describe(found.sku)}"
+    return f"instance type {describe(found.sku)}, which gives {usable(found.sku)}"
 
 
 def _quantised(job: Job, card: Card) -> str | None:
+    """4-bit weights, with shorter rows where they alone do not do."""
     if job.method == "qlora":
         return None
-    quantised = choose(replace(job, method="qlora"), card)
-    if quantised is None:
-        return None
-    return f"method qlora instead of lora ({quantised.memory.total_gb:.1f} GB)"
+    quantised = replace(job, method="qlora")
+    if choose(quantised, card) is not None:
+        return f"method qlora instead of lora ({smallest(quantised).total_gb:.1f} GB)"
+    shorter = _shorter(quantised, card)
+    return None if shorter is None else f"method qlora instead of lora with {shorter}"
+
+
+def usable(sku: Sku) -> str:
+    """The memory that one GPU gives to a run."""
+    return f"{card_of(sku).usable_gb:.1f} GB"
 
 
 def describe(sku: Sku) -> str:

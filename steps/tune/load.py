@@ -17,6 +17,7 @@ from transformers import (
     AutoTokenizer,
     BitsAndBytesConfig,
 )
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.logging import disable_progress_bar
 
 from steps.common import log
@@ -39,19 +40,39 @@ def load_tokenizer(model_dir: Path) -> Any:
         raise PermanentError(f"{model_dir}: no usable tokenizer: {error}") from error
     if not tokenizer.is_fast:
         raise PermanentError(f"{model_dir}: the tokenizer has no tokenizer.json (a fast one)")
+    _refuse_added_tokens(tokenizer, _load_config(model_dir))
     return tokenizer
 
 
-def load_model(plan: TrainingPlan, model_dir: Path, device: Device, rope: Rope) -> Any:
-    """The base model with the plan's adapter, ready to train. Raises PermanentError."""
-    base = _load_base(plan, model_dir, device, rope)
+def _refuse_added_tokens(tokenizer: Any, config: Any) -> None:
+    """Tokens beyond the embedding would need one of their own in the adapter."""
+    added = sorted(
+        (number, token)
+        for token, number in tokenizer.get_vocab().items()
+        if number >= config.vocab_size
+    )
+    if added:
+        names = ", ".join(token for _, token in added[:5])
+        more = f" and {len(added) - 5} more" if len(added) > 5 else ""
+        raise PermanentError(
+            f"the tokenizer has tokens that the model, with {config.vocab_size} of them, does not "
+            f"know: {names}{more}; vLLM refuses adapters with new embeddings, so take a reserved "
+            "token of the tokenizer, or write the markers as plain text"
+        )
+
+
+def load_model(
+    plan: TrainingPlan, model_dir: Path, device: Device, rope: Rope, *, sharded: bool = False
+) -> Any:
+    """The base model with the plan's adapter, ready to train, or `sharded`, to be sharded first.
+    Raises PermanentError."""
+    base = _load_base(plan, model_dir, device, rope, sharded)
     check_targets(base, plan.lora.target_modules)
     # Frozen by hand: PEFT's own preparation also casts embeddings and norms to fp32, which costs
     # gigabytes (2.2 GB for a 7B model with 152k tokens) and brings nothing under autocast.
     base.requires_grad_(False)
     if plan.training.gradient_checkpointing:
-        base.activation_checkpointing_enable({"use_reentrant": False})
-        base.enable_input_require_grads()
+        recompute_activations(base, plan.training.kept_blocks)
     torch.manual_seed(plan.training.seed)
     with warnings.catch_warnings():
         # PEFT 0.21 reads an attribute by a name that transformers 5.23 calls deprecated.
@@ -67,6 +88,16 @@ def load_model(plan: TrainingPlan, model_dir: Path, device: Device, rope: Rope) 
         frozen_gb=sum(p.nbytes for p in model.parameters() if not p.requires_grad) / 1e9,
     )
     return model
+
+
+def recompute_activations(base: Any, kept_blocks: int) -> None:
+    """Recompute the activations of all blocks but the last ones: those are needed first, and gone
+    when the others' turn comes."""
+    base.activation_checkpointing_enable({"use_reentrant": False})
+    base.enable_input_require_grads()
+    blocks = [m for m in base.modules() if isinstance(m, GradientCheckpointingLayer)]
+    for block in blocks[len(blocks) - kept_blocks :]:
+        block.gradient_checkpointing = False
 
 
 def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
@@ -89,7 +120,9 @@ def check_targets(model: torch.nn.Module, target_modules: Sequence[str]) -> None
         )
 
 
-def _quantization_config(quantization: Quantization | None, compute: torch.dtype) -> Any:
+def _quantization_config(
+    quantization: Quantization | None, compute: torch.dtype, sharded: bool
+) -> Any:
     """bitsandbytes' settings for transformers; None for a base that is not quantised."""
     if quantization is None:
         return None
@@ -98,27 +131,37 @@ def _quantization_config(quantization: Quantization | None, compute: torch.dtype
         bnb_4bit_quant_type=quantization.quant_type,
         bnb_4bit_use_double_quant=quantization.double_quant,
         bnb_4bit_compute_dtype=compute,
+        # Sharding takes the bytes for numbers of the type that the other weights have.
+        bnb_4bit_quant_storage=compute if sharded else torch.uint8,
     )
 
 
-def _load_base(plan: TrainingPlan, model_dir: Path, device: Device, rope: Rope) -> Any:
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+def _load_config(model_dir: Path) -> Any:
     try:
-        config = AutoConfig.from_pretrained(
-            model_dir, local_files_only=True, trust_remote_code=False
+        return AutoConfig.from_pretrained(model_dir, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise PermanentError(f"{model_dir}: no usable config.json: {error}") from error
+
+
+def _load_base(
+    plan: TrainingPlan, model_dir: Path, device: Device, rope: Rope, sharded: bool
+) -> Any:
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    config = _load_config(model_dir)
+    if config.model_type != plan.model.family:
+        raise PermanentError(
+            f"{model_dir} holds a {config.model_type} model; the plan says {plan.model.family}"
         )
-        if config.model_type != plan.model.family:
-            raise PermanentError(
-                f"{model_dir} holds a {config.model_type} model; the plan says {plan.model.family}"
-            )
-        fix_rope(config, rope)
+    fix_rope(config, rope)
+    try:
         model = AutoModelForCausalLM.from_pretrained(
             model_dir,
             config=config,
             dtype=device.weights,
             attn_implementation=SEGMENTED,
-            quantization_config=_quantization_config(plan.quantization, device.weights),
-            device_map={"": device.torch_device},
+            quantization_config=_quantization_config(plan.quantization, device.weights, sharded),
+            # 16-bit weights that are sharded do not fit one GPU; 4-bit ones are made there.
+            device_map={"": "cpu" if sharded and not plan.quantization else device.torch_device},
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,

@@ -14,7 +14,7 @@ def test_unknown_key_is_an_error_that_names_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loader, "PRESETS_DIR", tmp_path)
-    (tmp_path / "anchors.yaml").write_text("anchors: []\nanchorz: []\n")
+    (tmp_path / "anchors.yaml").write_text("bfloat16_tflops: {}\nanchors: []\nanchorz: []\n")
     with pytest.raises(
         ValueError, match=r"^anchors\.yaml: Object contains unknown field `anchorz`$"
     ):

@@ -6,7 +6,7 @@ import datetime
 
 import pytest
 
-from presets.loader import PRESETS_DIR, UnknownName, anchors, sku, skus_of_azure
+from presets.loader import PRESETS_DIR, UnknownName, published_speeds, sku, skus_of_azure
 from presets.schema import Sku
 
 CATALOG = skus_of_azure()
@@ -76,10 +76,16 @@ def test_unknown_sku_is_answered_with_the_nearest() -> None:
     assert caught.value.nearest == "Standard_NC24ads_A100_v4"
 
 
-def test_published_speeds_are_of_cards_in_the_catalog() -> None:
-    models = {entry.gpu_model for entry in CATALOG.skus}
-    assert anchors()
-    for anchor in anchors():
-        assert anchor.gpu_model in models
+def test_published_speeds_are_of_cards_whose_rate_is_known() -> None:
+    speeds = published_speeds()
+    assert speeds.anchors
+    for anchor in speeds.anchors:
+        assert anchor.gpu_model in speeds.bfloat16_tflops
         assert anchor.source
         assert 500 < anchor.tokens_per_second < 50_000
+
+
+def test_rate_is_known_of_every_card_that_can_tune() -> None:
+    cards = {entry.gpu_model for entry in CATALOG.skus if entry.bfloat16 and not entry.retired}
+    assert len(cards) >= 5
+    assert cards - published_speeds().bfloat16_tflops.keys() == set()

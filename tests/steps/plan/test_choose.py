@@ -8,9 +8,10 @@ import pytest
 
 from presets.loader import model_preset, sku
 from presets.schema import Method
-from steps.plan.choose import Choice, Job, choose
+from steps.plan.choose import Choice, Job, choose, estimate_job, smallest
 from steps.plan.config import read_config
 from steps.plan.hardware import THIS_MACHINE, Card, card_of
+from steps.plan.memory import Loop
 from tests.steps.plan.helpers import config
 
 
@@ -32,25 +33,74 @@ A10 = card_of(sku("Standard_NV36ads_A10_v5"))
 A100 = card_of(sku("Standard_NC24ads_A100_v4"))
 
 
-# Kept activations need 4.6 MB per token of Phi-3 mini: too much for an A10, little for an A100.
+def gpus(name: str) -> Card:
+    return card_of(sku(name))
+
+
 @pytest.mark.parametrize(
-    ("preset", "card", "tokens", "accumulation", "checkpointing"),
+    ("preset", "card", "tokens", "accumulation", "kept"),
     [
-        ("phi-3-mini-4k-instruct", A10, 8192, 4, True),
-        ("phi-3-mini-4k-instruct", A100, 8192, 4, False),
-        ("phi-4", A10, 8192, 4, True),
-        ("qwen2.5-coder-32b-instruct", A100, 8192, 4, True),
-        ("tiny", A10, 512, 1, False),
-        ("tiny", THIS_MACHINE, 512, 1, False),
+        # 4.6 MB per token with all activations kept: nearly all of them have room on an A10.
+        ("phi-3-mini-4k-instruct", A10, 4096, 8, "29 of 32"),
+        ("phi-3-mini-4k-instruct", A100, 8192, 4, "all"),
+        ("phi-4", A10, 4096, 8, "7 of 40"),
+        ("phi-4", A100, 4096, 8, "all"),
+        ("qwen2.5-coder-32b-instruct", A100, 4096, 8, "28 of 64"),
+        ("tiny", A10, 512, 1, "all"),
+        ("tiny", THIS_MACHINE, 512, 1, "all"),
+        # A step is shared out, in equal parts.
+        ("phi-4", gpus("Standard_NC48ads_A100_v4"), 4096, 8, "all"),
+        ("phi-4", gpus("Standard_ND96amsr_A100_v4"), 4096, 8, "all"),
     ],
 )
 def test_choice_for_a_card(
-    preset: str, card: Card, tokens: int, accumulation: int, checkpointing: bool
+    preset: str, card: Card, tokens: int, accumulation: int, kept: str
 ) -> None:
-    choice = chosen(job(preset), card)
+    wanted = job(preset)
+    choice = chosen(wanted, card)
     assert choice.micro_batch_tokens == tokens
     assert choice.accumulation_steps == accumulation
-    assert choice.gradient_checkpointing is checkpointing
+    blocks = wanted.preset.architecture.num_hidden_layers
+    if choice.gradient_checkpointing:
+        assert f"{choice.kept_blocks} of {blocks}" == kept
+    else:
+        assert (choice.kept_blocks, kept) == (0, "all")
+
+
+@pytest.mark.parametrize("preset", ["phi-3-mini-4k-instruct", "phi-4", "mistral-7b"])
+def test_one_more_kept_block_would_not_leave_a_tenth_of_the_card(preset: str) -> None:
+    wanted = job(preset)
+    choice = chosen(wanted, A10)
+    more = Loop(
+        micro_batch_tokens=choice.micro_batch_tokens,
+        checkpointing=True,
+        kept_blocks=choice.kept_blocks + 1,
+    )
+    assert A10.usable_gb is not None
+    most_gb = 0.9 * A10.usable_gb
+    assert choice.memory.total_gb <= most_gb < estimate_job(wanted, more).total_gb
+
+
+def test_many_tokens_are_not_worth_recomputing_for_where_few_can_be_kept() -> None:
+    """512 tokens waste an eighth of the passes over the weights; recomputing all costs a half."""
+    text = config("Argotune: {max_length: 512, tokens_per_step: 8192}")
+    choice = chosen(job("phi-3-mini-4k-instruct", text=text), A10)
+    assert (choice.micro_batch_tokens, choice.gradient_checkpointing) == (2048, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("TrainingArguments: {gradient_accumulation_steps: 3}", 24),
+        ("Argotune: {tokens_per_step: 4096}", 8),
+        ("Argotune: {tokens_per_step: 100000}", 24),
+    ],
+)
+def test_every_gpu_has_as_much_to_do(text: str, expected: int) -> None:
+    eight = gpus("Standard_ND96amsr_A100_v4")
+    choice = chosen(job("phi-4", text=config(text)), eight)
+    assert choice.micro_batch_tokens == 4096
+    assert choice.accumulation_steps == expected
 
 
 def test_a_tenth_of_the_card_is_kept_free_where_there_is_a_choice() -> None:
@@ -60,16 +110,17 @@ def test_a_tenth_of_the_card_is_kept_free_where_there_is_a_choice() -> None:
 
 
 def test_last_tenth_is_used_before_a_job_is_refused() -> None:
-    wanted = job("mistral-7b", method="lora")
-    needed_gb = chosen(wanted, A10).memory.total_gb
-    smallest = job("mistral-7b", method="lora", text=config("Argotune: {micro_batch_tokens: 8192}"))
+    wanted = job("mistral-7b", method="lora", text=config("Argotune: {micro_batch_tokens: 8192}"))
+    needed_gb = smallest(wanted).total_gb
     tight = Card(
         instance_type=None,
         gpus=1,
         gpu_model=None,
         gpu_memory_gib=(needed_gb + 0.1) * 1e9 / 2**30 * 16 / 15,
     )
-    assert chosen(smallest, tight).memory.total_gb == needed_gb
+    choice = chosen(wanted, tight)
+    assert (choice.gradient_checkpointing, choice.kept_blocks) == (True, 0)
+    assert choice.memory.total_gb == needed_gb
 
 
 def test_nothing_fits_on_a_card_that_is_too_small() -> None:
@@ -80,15 +131,15 @@ def test_nothing_fits_on_a_card_that_is_too_small() -> None:
     ("text", "expected"),
     [
         ("TrainingArguments: {per_device_train_batch_size: 1}", (4096, 8)),
-        ("TrainingArguments: {gradient_accumulation_steps: 3}", (8192, 3)),
+        ("TrainingArguments: {gradient_accumulation_steps: 3}", (4096, 3)),
         (
             "TrainingArguments: {per_device_train_batch_size: 2, gradient_accumulation_steps: 3}",
             (8192, 3),
         ),
         ("Argotune: {micro_batch_tokens: 5000}", (5000, 7)),
         ("Argotune: {tokens_per_step: 4096}", (4096, 1)),
-        ("Argotune: {max_length: 512}", (8192, 1)),
-        ("Argotune: {max_length: 3000}", (6000, 5)),
+        ("Argotune: {max_length: 512}", (1024, 8)),
+        ("Argotune: {max_length: 3000}", (3000, 11)),
     ],
 )
 def test_words_of_the_user_are_honoured(text: str, expected: tuple[int, int]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from presets.loader import skus_of_azure
-from steps.plan.render import memory_rows, plan_rows, sku_rows
+from steps.plan.render import memory_rows, plan_rows, published, sku_rows, what_hours_are_of
 from steps.plan.run import make_plan
 from tests.steps.plan.helpers import config, params
 
@@ -28,6 +28,10 @@ def test_key_numbers_of_a_plan() -> None:
         "activations": ("kept", "gradient checkpointing off"),
         "held out": ("5% of the rows", "seed 42"),
         "machine": ("Standard_NC24ads_A100_v4, 1 x A100 80GB", "3.673 USD/h"),
+        "expected": (
+            "4600-9600 tokens/s",
+            "class, 0.29-0.60 h, 1.1-2.2 USD per 10 million tokens trained on",
+        ),
     }
 
 
@@ -64,7 +68,7 @@ def test_skus_that_fit_come_cheapest_first() -> None:
     assert len(prices) >= len(rows) - 1
     assert [row.name for row in rows if row.chosen] == ["Standard_NC24ads_A100_v4"]
     assert rows[0].name == "Standard_NV36ads_A10_v5"
-    assert rows[0].needed_gb is not None
+    assert rows[0].peak_gb is not None
     assert rows[0].gradient_checkpointing is True
 
 
@@ -88,12 +92,47 @@ def test_every_sku_can_be_shown_with_its_reason() -> None:
     assert reasons["Standard_ND96asr_v4"] == ""
 
 
-def test_speed_is_only_what_others_published_for_that_card_and_size() -> None:
-    speeds = {row.name: row.published_speed for row in sku_rows(PHI_ON_A100)}
-    assert speeds["Standard_NC24ads_A100_v4"] == (
-        "8035 tokens/s with Llama-3.2-3B (torchtune README, packed rows of 4096 tokens, "
-        "torch.compile)"
+def test_activations_that_are_kept_in_part_are_counted() -> None:
+    plan = make_plan(params(preset="phi-4", instance_type="Standard_NV36ads_A10_v5"))
+    rows = {row.name: row.value for row in plan_rows(plan)}
+    assert rows["activations"] == "recomputed in 33 of 40 blocks"
+
+
+def test_hours_and_cost_are_of_the_run_where_its_length_is_known() -> None:
+    wanted = params(preset="phi-4", instance_type="Standard_NV36ads_A10_v5")
+    rows = {row.name: row.note for row in plan_rows(make_plan(wanted), dataset_tokens=2_000_000)}
+    assert rows["expected"] == "class, 1.7-3.4 h, 5.3-11 USD of 3 epochs of 2,000,000 tokens"
+    (chosen,) = (row for row in sku_rows(wanted, dataset_tokens=2_000_000) if row.chosen)
+    assert (str(chosen.hours), str(chosen.cost_usd)) == ("1.7-3.4", "5.3-11")
+
+
+def test_hours_are_of_the_steps_that_the_config_names() -> None:
+    own = config("TrainingArguments: {max_steps: 100}")
+    wanted = params(preset="phi-4", config=own, instance_type="Standard_NV36ads_A10_v5")
+    plan = make_plan(wanted)
+    rows = {row.name: row.note for row in plan_rows(plan)}
+    assert rows["expected"] == "class, 0.91-1.9 h, 2.9-6.0 USD of 100 steps"
+    assert what_hours_are_of(plan, dataset_tokens=5) == "of 3 epochs of 5 tokens, or fewer"
+    fewer = {row.name: row.note for row in plan_rows(plan, dataset_tokens=20_000)}
+    assert fewer["expected"].startswith("class, 0.017-0.034 h, ")
+
+
+def test_nothing_is_said_of_the_speed_of_a_card_that_is_not_known() -> None:
+    own = config("Argotune: {gpu_memory_gib: 24, gpu_model: Mystery 9000}")
+    assert "expected" not in [row.name for row in plan_rows(make_plan(params(config=own)))]
+    assert "expected" not in [row.name for row in plan_rows(make_plan(params()))]
+    (old,) = (row for row in sku_rows(params(instance_type="Standard_NC6s_v3")) if row.chosen)
+    assert (old.tokens_per_second, old.hours, old.cost_usd) == (None, None, None)
+
+
+def test_machine_without_a_price_has_hours_and_no_cost() -> None:
+    (row,) = (row for row in sku_rows(PHI_ON_A100) if row.name == "Standard_ND96isr_H200_v5")
+    assert row.hours is not None
+    assert row.cost_usd is None
+
+
+def test_speeds_name_their_publications() -> None:
+    assert published("qlora").startswith(
+        "8035 with Llama-3.2-3B on A100 80GB (torchtune README, packed rows of 4096 tokens, "
+        "torch.compile); 2413 with Llama-3.1-8B on RTX 4090 ("
     )
-    assert speeds["Standard_NV36ads_A10_v5"] == ""
-    large = sku_rows(params(preset="qwen2.5-coder-32b-instruct"))
-    assert {row.published_speed for row in large} == {""}

@@ -1,0 +1,50 @@
+"""Speeds carried over from cards that others measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from presets.schema import Method
+from steps.plan.speed import Span, anchors_of, expected_speed, hours
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_class_holds_every_published_speed_it_comes_from(method: Method) -> None:
+    anchors = anchors_of(method)
+    assert len(anchors) == 3
+    for anchor in anchors:
+        span = expected_speed(round(anchor.parameters), method, anchor.gpu_model, 1)
+        assert span is not None
+        assert span.low <= anchor.tokens_per_second * 1.001
+        assert span.high >= anchor.tokens_per_second * 0.999
+        assert span.high < 2.5 * span.low
+
+
+def test_speed_goes_with_gpus_and_against_size() -> None:
+    one = expected_speed(4_000_000_000, "qlora", "A10", 1)
+    assert one is not None
+    assert expected_speed(4_000_000_000, "qlora", "A10", 2) == one.times(2)
+    assert expected_speed(8_000_000_000, "qlora", "A10", 1) == one.times(0.5)
+
+
+@pytest.mark.parametrize(("model", "gpus"), [("Mystery 9000", 1), (None, 1), ("A10", 0)])
+def test_unknown_card_has_no_speed(model: str | None, gpus: int) -> None:
+    assert expected_speed(10**9, "qlora", model, gpus) is None
+
+
+def test_hours_take_the_slower_speed_for_the_longer_time() -> None:
+    assert hours(7200, Span(low=1, high=2)) == Span(low=1, high=2)
+
+
+@pytest.mark.parametrize(
+    ("span", "text"),
+    [
+        (Span(low=1871, high=3841), "1900-3800"),
+        (Span(low=0.0731, high=1.5), "0.073-1.5"),
+        (Span(low=9.4, high=9.96), "9.4-10"),
+        (Span(low=2, high=2.01), "2.0"),
+        (Span(low=0, high=0), "0"),
+    ],
+)
+def test_two_digits_are_shown(span: Span, text: str) -> None:
+    assert str(span) == text

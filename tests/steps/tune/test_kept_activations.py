@@ -1,0 +1,152 @@
+"""What the backward pass keeps of each block, counted, against the plan's estimate of it.
+
+No GPU is needed for that: the shapes and types of saved tensors are the same on a CPU in bfloat16.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.autograd.graph import saved_tensors_hooks
+from transformers import AutoModelForCausalLM, MistralConfig, Phi3Config, Qwen2Config
+
+from presets.loader import model_preset
+from steps.plan.memory import block_bytes
+from steps.tune.attention import SEGMENTED
+from steps.tune.load import recompute_activations
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+
+HIDDEN = 256
+_FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
+_SPLIT = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def adapted(name: str, blocks: int, kept_blocks: int | None = None) -> Any:
+    """A bfloat16 model in the proportions of a preset with float32 adapters on all layers; the
+    activations of all blocks but `kept_blocks` are recomputed, of none where that is None."""
+    real = model_preset(name).architecture
+    shape: dict[str, Any] = {
+        "vocab_size": 300,
+        "hidden_size": HIDDEN,
+        "intermediate_size": HIDDEN * real.intermediate_size // real.hidden_size,
+        "num_hidden_layers": blocks,
+        "num_attention_heads": 8,
+        "num_key_value_heads": max(1, 8 * real.num_key_value_heads // real.num_attention_heads),
+        "max_position_embeddings": 1024,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "pad_token_id": 0,
+    }
+    family = model_preset(name).family
+    config = {
+        "phi3": Phi3Config,
+        "mistral": MistralConfig,
+        "qwen2": Qwen2Config,
+    }[family](**shape)
+    torch.manual_seed(0)
+    base: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+        config, dtype=torch.bfloat16, attn_implementation=SEGMENTED
+    )
+    base.requires_grad_(False)
+    if kept_blocks is not None:
+        recompute_activations(base, kept_blocks)
+    targets = _FUSED if family == "phi3" else _SPLIT
+    return get_peft_model(base, LoraConfig(r=4, target_modules=targets)).train()
+
+
+def forward(model: Any, tokens: int) -> torch.Tensor:
+    ids = torch.arange(tokens)[None] % 299
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        decoded = model.get_base_model().get_decoder()(
+            input_ids=ids,
+            position_ids=torch.arange(tokens)[None],
+            use_cache=False,
+            document_lengths=(tokens,),
+        )
+    hidden: torch.Tensor = decoded.last_hidden_state
+    return hidden
+
+
+def kept_bytes(model: Any, tokens: int) -> int:
+    """Bytes of all tensors that a forward pass leaves for the backward pass, weights aside."""
+    weights = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in weights:
+            # The tensor too, so that nothing else comes to lie at its address.
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with saved_tensors_hooks(note, lambda tensor: tensor):
+        forward(model, tokens)
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def kept_per_token_and_block(name: str, kept_blocks: int | None) -> float:
+    """From differences, so that embedding, norm and adapters drop out. `kept_blocks` are those of
+    the smaller of both models; the larger has two blocks more that are recomputed."""
+    grown = []
+    for tokens in (128, 256):
+        small, large = (kept_bytes(adapted(name, n, kept_blocks), tokens) for n in (2, 4))
+        grown.append((large - small) / 2)
+    return (grown[1] - grown[0]) / 128
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "phi-3-mini-4k-instruct",
+        "phi-4-mini-instruct",
+        "phi-4",
+        "mistral-7b",
+        "qwen2.5-coder-7b-instruct",
+        "qwen2.5-coder-32b-instruct",
+    ],
+)
+def test_a_kept_block_keeps_what_the_plan_says(name: str) -> None:
+    estimate = block_bytes(model_preset(name).architecture)
+    scaled = estimate * HIDDEN / model_preset(name).architecture.hidden_size
+    assert kept_per_token_and_block(name, None) == pytest.approx(scaled, rel=0.1)
+
+
+def test_a_recomputed_block_keeps_its_input_only() -> None:
+    per_token = kept_per_token_and_block("phi-3-mini-4k-instruct", 0)
+    assert per_token == pytest.approx(2 * HIDDEN, rel=0.05)
+
+
+def test_the_last_blocks_can_be_kept_while_the_others_are_recomputed() -> None:
+    """Memory lies between the two extremes, and the gradients are the same."""
+    name, tokens = "phi-3-mini-4k-instruct", 64
+    sizes, gradients = [], []
+    for kept_blocks in (None, 3, 1, 0):
+        model = adapted(name, 4, kept_blocks)
+        sizes.append(kept_bytes(model, tokens))
+        torch.autograd.backward(forward(model, tokens).float().square().sum())
+        gradients.append(
+            [each.grad for each in model.parameters() if each.requires_grad and each.grad.any()]
+        )
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 4
+    for others in gradients[1:]:
+        assert len(others) == 16
+        torch.testing.assert_close(others, gradients[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("kept_blocks", "passes"), [(0, 2), (3, 1)])
+def test_only_what_is_not_kept_is_computed_twice(kept_blocks: int, passes: int) -> None:
+    model = adapted("phi-3-mini-4k-instruct", 4, kept_blocks)
+    counts = [0] * 4
+    for index, block in enumerate(model.get_base_model().get_decoder().layers):
+        block.self_attn.register_forward_hook(partial(_count, counts, index))
+    torch.autograd.backward(forward(model, 16).float().sum())
+    assert counts == [2] + [passes] * 3
+
+
+def _count(counts: list[int], index: int, *_: object) -> None:
+    counts[index] += 1
