@@ -38,6 +38,9 @@ class Result:
     """GPUs that the node must have; 0 for this machine without one."""
     disk_gib: int
     """OS disk of the GPU node, GiB."""
+    alternatives: tuple[str, ...]
+    """Further SKUs on which the plan runs as it is, cheapest first, a JSON list: with as many GPUs
+    and at most twice the price."""
     memory_gb: float
     """Estimated peak memory of one GPU, decimal GB."""
     warnings: str

@@ -8,6 +8,7 @@ from steps.common import log
 from steps.common.errors import ParamsError
 from steps.common.progress import Progress
 from steps.common.training_plan import TrainingPlan, dump_plan, write_plan
+from steps.plan.alternatives import alternatives
 from steps.plan.assemble import assemble
 from steps.plan.choose import choose
 from steps.plan.params import Params, Result
@@ -31,6 +32,7 @@ def run(params: Params, /, *, progress: Progress) -> Result:
         model=f"{plan.model.repository}@{plan.model.revision}",
         gpus=plan.hardware.gpus,
         disk_gib=plan.hardware.disk_gib,
+        alternatives=alternatives(params),
         memory_gb=plan.memory.total_gb,
         warnings="\n".join(plan.warnings),
     )

@@ -10,24 +10,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from workflows.cli.checks.choices import Pull
-from workflows.cli.checks.finding import Finding, Level, Told
+from workflows.cli.checks.finding import Level, Told
 from workflows.cli.console import console
 from workflows.cli.errors import RUN_FAILED
+from workflows.cli.findings import print_finding
 
 app = typer.Typer(add_completion=False)
-
-_STYLES = {
-    Level.OK: "green",
-    Level.INFO: "cyan",
-    Level.UNKNOWN: "magenta",
-    Level.WARNING: "yellow",
-    Level.PROBLEM: "bold red",
-}
-_LEVEL_COLUMNS = max(map(len, Level)) + 2
 
 
 class Output(StrEnum):
@@ -99,20 +89,9 @@ def _print(found: Iterable[Told]) -> list[Told]:
             if not told or told[-1].area != item.area:
                 out.print(item.area, style="bold")
             told.append(item)
-            _print_finding(out, item.finding)
+            print_finding(out, item.finding)
     out.print(_count(told))
     return told
-
-
-def _print_finding(out: Console, finding: Finding) -> None:
-    level = Text(f"  {finding.level:<{_LEVEL_COLUMNS}}", style=_STYLES[finding.level])
-    indent = " " * len(level)
-    # Whole lines: a terminal wraps them, and a copied command has no break in it.
-    out.print(level + Text(finding.message), soft_wrap=True)
-    if finding.advice:
-        out.print(Text(f"{indent}{finding.advice}"), soft_wrap=True)
-    if finding.command:
-        out.print(Text(f"{indent}$ {finding.command}"), soft_wrap=True)
 
 
 def _print_json(found: Iterable[Told]) -> list[Told]:

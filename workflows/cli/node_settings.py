@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from workflows.cli import manifests
 from workflows.cli.errors import InputError
 from workflows.cli.install_settings import parameters_of
 from workflows.workspace.model import PREFIX, Workspace
 from workflows.workspace.nodes import FROM_THE_INSTALLATION
+
+if TYPE_CHECKING:
+    from workflows.cli.cluster import Cluster
 
 
 def check_node_settings(workspace: Workspace, template: Mapping[str, Any]) -> None:
@@ -24,3 +28,11 @@ def check_node_settings(workspace: Workspace, template: Mapping[str, Any]) -> No
         f"metadata.annotations.{PREFIX}{name}: missing; provider {options.provider} needs it, "
         f"here or for all runs by `argotune install --{name}`"
     )
+
+
+def installed_parameter(cluster: Cluster, name: str) -> str:
+    """What the installation in the cluster's namespace says for all runs; empty where it does not,
+    and where there is none."""
+    template = cluster.get("WorkflowTemplate", manifests.NAME)
+    parameter = parameters_of(template).get(name) if template else None
+    return str(parameter.get("value", "")) if parameter else ""

@@ -62,6 +62,8 @@ def overrides(
     instance_type: str | None = None,
     volume_size: str | None = None,
     storage_class: str | None = None,
+    provider: str | None = None,
+    aks_cluster_id: str | None = None,
 ) -> dict[str, str]:
     """The given flags as `read_workspace` takes them."""
     given = {
@@ -73,5 +75,7 @@ def overrides(
         "instance-type": instance_type,
         "volume-size": volume_size,
         "storage-class": storage_class,
+        "provider": provider,
+        "aks-cluster-id": aks_cluster_id,
     }
     return {flag: text for flag, text in given.items() if text is not None}

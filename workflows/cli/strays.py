@@ -8,10 +8,10 @@ from steps.common.kube import Kube
 from steps.common.nodes.karpenter.provider import KarpenterProvider
 from steps.common.nodes.provider import Provider, Settings, load_provider
 from steps.common.nodes.runs import run_is_alive
-from workflows.cli import manifests
 from workflows.cli.cluster import Cluster
-from workflows.cli.errors import CliError, InputError
-from workflows.cli.install_settings import parameters_of
+from workflows.cli.errors import InputError
+from workflows.cli.extras import azure_needed
+from workflows.cli.node_settings import installed_parameter
 
 
 def collect(
@@ -36,7 +36,7 @@ def _providers(
         yield KarpenterProvider(Settings(), connect=lambda: kube)
     if only == "karpenter":
         return
-    cluster_id = aks_cluster_id or _installed_cluster_id(cluster)
+    cluster_id = aks_cluster_id or installed_parameter(cluster, "aks-cluster-id")
     if cluster_id:
         yield _aks(cluster_id)
     elif only == "aks":
@@ -46,17 +46,6 @@ def _providers(
         )
 
 
-def _installed_cluster_id(cluster: Cluster) -> str:
-    template = cluster.get("WorkflowTemplate", manifests.NAME)
-    parameter = parameters_of(template).get("aks-cluster-id") if template else None
-    return str(parameter.get("value", "")) if parameter else ""
-
-
 def _aks(cluster_id: str) -> Provider:
-    try:
+    with azure_needed():
         return load_provider("aks", Settings(aks_cluster_id=cluster_id))
-    except ModuleNotFoundError as error:
-        raise CliError(
-            f"provider aks needs {error.name}, of the extra `azure`: uv sync --extra azure, or"
-            " pip install 'argotune[azure]'"
-        ) from error

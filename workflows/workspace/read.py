@@ -39,6 +39,7 @@ OVERRIDES = (
     "push-secret",
     "instance-type",
     "provider",
+    "aks-cluster-id",
     "deploy-to",
     "question",
     "model-source",

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 from workflows.cli.checks import (
     argo_kinds,
+    azure,
     controller,
     controller_config,
     gpus,
     image_volumes,
     images,
     installation,
+    karpenter,
     network,
     permissions,
     registry_secret,
@@ -46,6 +48,8 @@ CHECKS = (
     Check("secrets", "the weights' token", registry_secret.model_secret, in_namespace=True),
     Check("gpu", "the GPU nodes", gpus.nodes),
     Check("gpu", "the device plugin", gpus.device_plugin),
+    Check("gpu", "Karpenter", karpenter.nodes),
+    Check("azure", "what Azure permits", azure.rights, in_namespace=True),
     Check("network", "the network's engine", network.policy_engine),
     Check("images", "image volumes", image_volumes.image_volumes, in_namespace=True),
     Check("images", "whether the images can be pulled", images.pulls, in_namespace=True),
@@ -57,22 +61,23 @@ def examine(subject: Subject) -> Iterator[Told]:
     """Every finding as it is found. No check stops the others, but a server that does not answer
     leaves nothing to look at."""
     answers = True
-    for finding in _run(_SERVER, subject):
+    for finding in findings_of(_SERVER, subject):
         answers = answers and finding.level is not Level.PROBLEM
         yield Told(area=_SERVER.area, finding=finding)
     if not answers:
         return
     has_namespace = True
-    for finding in _run(_NAMESPACE, subject):
+    for finding in findings_of(_NAMESPACE, subject):
         has_namespace = has_namespace and finding.level is not Level.PROBLEM
         yield Told(area=_NAMESPACE.area, finding=finding)
     for check in CHECKS:
         if has_namespace or not check.in_namespace:
-            for finding in _run(check, subject):
+            for finding in findings_of(check, subject):
                 yield Told(area=check.area, finding=finding)
 
 
-def _run(check: Check, subject: Subject) -> Iterator[Finding]:
+def findings_of(check: Check, subject: Subject) -> Iterator[Finding]:
+    """What one check finds; what it may not or cannot see is a finding too."""
     try:
         yield from check.look(subject)
     except MissingRight as error:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steps.common.nodes.provider import NodeRequest
 from steps.common.oci import ImageReference, parse_reference
 from workflows.cli.checks.finding import Finding, ok, problem
 from workflows.cli.checks.subject import Needs, Subject
+from workflows.cli.node_request import request_of
 from workflows.cli.workspaces import Planned
 
 
@@ -36,14 +36,10 @@ def needs_of(planned: Planned, push_secret: str | None) -> Needs:
         models_claim=options.model_cache_claim or defaults.models_claim,
         storage_class=options.storage_class,
         provider=options.provider or defaults.provider,
-        node=NodeRequest(
-            run="",
-            gpus=planned.plan.hardware.gpus,
-            gpu_memory_gb=planned.plan.memory.total_gb,
-            instance_types=(workspace.instance_type,) if workspace.instance_type else (),
-            labels=workspace.label_selector,
-            timeout_seconds=0.0,
-        ),
+        aks_cluster_id=options.aks_cluster_id,
+        karpenter_mode=options.karpenter_mode or defaults.karpenter_mode,
+        karpenter_node_class=options.karpenter_node_class,
+        node=request_of(planned),
         problems=workspace.problems_before_submit,
     )
 

@@ -26,6 +26,7 @@ from azure.core.rest import HttpRequest
 from azure.mgmt.containerservice import ContainerServiceClient
 from azure.mgmt.containerservice.models import AgentPool
 
+from steps.common.errors import PermanentError
 from steps.common.nodes.aks.classify import refusal_of
 from steps.common.nodes.aks.fault import Fault, fault_of
 from steps.common.nodes.aks.refusals import AzureAway
@@ -38,11 +39,16 @@ _READ_SECONDS = 60
 _LONGEST_RETRY_AFTER_SECONDS = 120.0
 _USAGES_VERSION = "2024-07-01"
 _SKUS_VERSION = "2021-07-01"
+_PERMISSIONS_VERSION = "2022-04-01"
 _NO_PLACEMENT = Placement(instance_type="the SKU")
 
 
 class AlreadyThere(Exception):
     """There is a pool of this name: a create that only creates does nothing."""
+
+
+class Changed(Exception):
+    """Somebody changed the pool meanwhile, or deleted it: an update of what it was does nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +125,29 @@ class Arm:
         lower = {key.lower(): value for key, value in headers.items()}
         return lower.get("azure-asyncoperation")
 
+    def update(self, seen: AgentPool, changed: AgentPool) -> None:
+        """Ask for another state of a pool, unless it is not any more as it was seen.
+
+        Raises Changed, or the refusal that Azure's answer means.
+        """
+        if not seen.e_tag:
+            raise PermanentError(f"Azure says no etag of agent pool {seen.name}")
+        with _said():
+            try:
+                self._client.agent_pools.begin_create_or_update(
+                    *self._place,
+                    str(seen.name),
+                    changed,
+                    etag=seen.e_tag,
+                    match_condition=MatchConditions.IfNotModified,
+                    polling=False,
+                )
+            except HttpResponseError as error:
+                # Not 409, which is another operation that goes on.
+                if error.status_code in (404, 412):
+                    raise Changed from error
+                raise
+
     def delete(self, name: str) -> None:
         """Ask for the pool's deletion, without regard for what runs there; one that is not there
         is well."""
@@ -149,6 +178,21 @@ class Arm:
                 retry_after_seconds=_retry_after(response.headers),
             )
 
+    def location(self) -> str:
+        """The region of the cluster. It takes a right that runs do not need:
+        Microsoft.ContainerService/managedClusters/read."""
+        with _said():
+            return str(self._client.managed_clusters.get(*self._place).location)
+
+    def permissions(self) -> list[Mapping[str, Any]]:
+        """What the caller may do with the cluster: `actions` and `notActions` of each of its
+        roles there."""
+        group, name = self._place
+        return self._pages(
+            f"/resourceGroups/{group}/providers/Microsoft.ContainerService/managedClusters/{name}"
+            f"/providers/Microsoft.Authorization/permissions?api-version={_PERMISSIONS_VERSION}"
+        )
+
     def usages(self, location: str) -> list[Mapping[str, Any]]:
         """vCPU quotas of the region."""
         path = f"locations/{quote(location, safe='')}/usages?api-version={_USAGES_VERSION}"
@@ -164,11 +208,11 @@ class Arm:
         return self._cluster.group, self._cluster.name
 
     def _compute(self, path: str) -> list[Mapping[str, Any]]:
-        """Every page of a list of Compute's."""
-        url: str | None = (
-            f"{self._endpoint}/subscriptions/{self._cluster.subscription}"
-            f"/providers/Microsoft.Compute/{path}"
-        )
+        return self._pages(f"/providers/Microsoft.Compute/{path}")
+
+    def _pages(self, path: str) -> list[Mapping[str, Any]]:
+        """Every page of a list of the subscription."""
+        url: str | None = f"{self._endpoint}/subscriptions/{self._cluster.subscription}{path}"
         found: list[Mapping[str, Any]] = []
         while url and urlsplit(url).netloc == urlsplit(self._endpoint).netloc:
             with _said():

@@ -6,12 +6,10 @@ lists that it follows from can be read in a second. They are a forecast: Azure d
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from steps.common import log
 from steps.common.errors import PermanentError, StepError
 from steps.common.nodes.aks.classify import quota_exceeded
 from steps.common.nodes.aks.quota import REGIONAL_QUOTA, SPOT_QUOTA, Quota
@@ -19,7 +17,6 @@ from steps.common.nodes.aks.refusals import SkuUnavailable, SkuUnsupported, Zone
 from steps.common.nodes.errors import Busy, PlacementRefused
 from steps.common.nodes.provider import Placement
 
-_LOGGER = logging.getLogger(__name__)
 _WHY = {
     "QuotaId": "the subscription's kind of offer does not include it; take another kind of "
     "subscription, or another SKU",
@@ -56,8 +53,14 @@ class Preflight:
 
     def __init__(self, region: Region, location: str) -> None:
         self._location = location
-        self._quotas = _usages(region, location)
-        self._skus = _skus(region, location)
+        self._unseen: list[str] = []
+        self._quotas = self._usages(region)
+        self._skus = self._skus_of(region)
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """Why a list could not be read; what it would say speaks against nothing."""
+        return tuple(self._unseen)
 
     def forecast(self, placement: Placement) -> Forecast:
         """What the lists say; what they do not say speaks against nothing."""
@@ -79,6 +82,25 @@ class Preflight:
         forecast = self.forecast(placement)
         if forecast.refusal is not None:
             raise PlacementRefused(f"not asked for: {forecast.refusal}") from forecast.refusal
+
+    def _usages(self, region: Region) -> dict[str, Mapping[str, Any]]:
+        """vCPU quotas by name in lower case."""
+        try:
+            found = region.usages(self._location)
+        except (PermanentError, Busy) as error:
+            self._unseen.append(f"quotas: {error}")
+            return {}
+        return {usage["name"]["value"].casefold(): usage for usage in found}
+
+    def _skus_of(self, region: Region) -> dict[str, Mapping[str, Any]]:
+        """VM sizes by name in lower case."""
+        try:
+            found = region.skus(self._location)
+        except (PermanentError, Busy) as error:
+            self._unseen.append(f"SKUs: {error}")
+            return {}
+        machines = [sku for sku in found if sku.get("resourceType") == "virtualMachines"]
+        return {str(sku["name"]).casefold(): sku for sku in machines}
 
     def _quotas_of(self, placement: Placement, sku: Mapping[str, Any]) -> tuple[Quota, ...]:
         spot = placement.capacity_type == "spot"
@@ -114,25 +136,6 @@ def _restriction(placement: Placement, sku: Mapping[str, Any]) -> StepError | No
     if wants_spot and _capability(sku, "LowPriorityCapable", "True") != "True":
         return SkuUnavailable(placement, "it is not offered as spot")
     return None
-
-
-def _usages(region: Region, location: str) -> dict[str, Mapping[str, Any]]:
-    try:
-        return {usage["name"]["value"].casefold(): usage for usage in region.usages(location)}
-    except (PermanentError, Busy) as error:
-        log.warn(_LOGGER, "no-look-at-quota", reason=error)
-        return {}
-
-
-def _skus(region: Region, location: str) -> dict[str, Mapping[str, Any]]:
-    """VM sizes by name in lower case."""
-    try:
-        found = region.skus(location)
-    except (PermanentError, Busy) as error:
-        log.warn(_LOGGER, "no-look-at-skus", reason=error)
-        return {}
-    machines = [sku for sku in found if sku.get("resourceType") == "virtualMachines"]
-    return {str(sku["name"]).casefold(): sku for sku in machines}
 
 
 def _vcpus(sku: Mapping[str, Any]) -> int:

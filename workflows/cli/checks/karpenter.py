@@ -1,0 +1,119 @@
+"""Karpenter: its API, the node class of claims, and the NodePools that would bring a node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from steps.common.nodes.karpenter.node_pools import NoOffer, offer_of
+from steps.common.nodes.karpenter_node_class import NodeClass
+from workflows.cli.checks.api import Object
+from workflows.cli.checks.finding import Finding, ok, problem, warning
+from workflows.cli.checks.installation import parameter
+from workflows.cli.checks.subject import Subject
+from workflows.workspace.model import PREFIX
+
+_KARPENTER = "/apis/karpenter.sh/v1"
+_PARAMETER = "karpenter-node-class"
+_INSTALL = "install Karpenter 1.0 or later"
+
+
+def nodes(subject: Subject) -> Iterator[Finding]:
+    """Whether a run with provider karpenter gets a node, as far as the cluster tells; without a
+    workspace, whether the installation's node class is there."""
+    needs = subject.needs
+    text = needs.karpenter_node_class or _installed(subject)
+    if needs.provider != "karpenter" and (needs.workspace is not None or not text):
+        return
+    if subject.api.get(_KARPENTER) is None:
+        yield problem("the cluster has no NodeClaims (karpenter.sh/v1)", _INSTALL)
+    elif needs.karpenter_mode == "nodepool":
+        yield from _node_pools(subject)
+    elif text:
+        yield from _node_class(subject, NodeClass.parse(text))
+    else:
+        yield problem(
+            "no node class is named, by which Karpenter would make machines",
+            f"name one for all runs, or in the annotation {PREFIX}{_PARAMETER}",
+            subject.install_command("--karpenter-node-class KIND/NAME"),
+        )
+
+
+def _node_class(subject: Subject, wanted: NodeClass) -> Iterator[Finding]:
+    """Whether the node class is there, and ready where it says so."""
+    path = _path_of(subject, wanted)
+    if path is None:
+        yield problem(
+            f"the cluster knows no {wanted.kind} of {wanted.group}",
+            "install Karpenter for your cloud, which brings its kind of node class, or name "
+            "another class",
+        )
+        return
+    found = subject.api.get(f"{path}/{wanted.name}")
+    if found is None:
+        others = [str(item["metadata"]["name"]) for item in subject.api.list(path)]
+        there = f"there are {', '.join(sorted(others))}" if others else "there is none"
+        yield problem(
+            f"{wanted} is not there; of {wanted.kind} {there}",
+            "make it, or name another one",
+            subject.install_command(f"--karpenter-node-class {wanted.kind}/NAME"),
+        )
+        return
+    reason = _not_ready(found)
+    if reason is not None:
+        yield problem(
+            f"{wanted} is not Ready: {reason}",
+            "mend what it says; Karpenter deletes every claim until then",
+            f"kubectl get {wanted.kind.lower()} {wanted.name} -o yaml",
+        )
+        return
+    yield ok(f"{wanted} is there, by which Karpenter makes a node for each run")
+
+
+def _node_pools(subject: Subject) -> Iterator[Finding]:
+    """Which NodePools bring a node for the run, and what the others lack."""
+    pools = subject.api.list(f"{_KARPENTER}/nodepools")
+    fits = 0
+    lacks = []
+    for pool in pools:
+        offer = offer_of([pool], subject.needs.node)
+        if isinstance(offer, NoOffer):
+            lacks.append(offer.reason)
+            continue
+        fits += 1
+        machine = offer.instance_type or "a machine that fits"
+        yield ok(f"NodePool {offer.pool} brings {machine} for the pod that waits")
+    for reason in lacks:
+        if fits:
+            yield warning(f"{reason}; it brings none for this run", "change it where it should")
+        else:
+            yield problem(f"{reason}; it brings none for this run", "change it, or make another")
+    if not pools:
+        yield problem("the cluster has no NodePool", "make one with GPU machines")
+
+
+def _path_of(subject: Subject, wanted: NodeClass) -> str | None:
+    """Where objects of the class's kind are, by the server's own list of kinds."""
+    group = subject.api.get(f"/apis/{wanted.group}")
+    if group is None:
+        return None
+    for version in group["versions"]:
+        path = f"/apis/{version['groupVersion']}"
+        kinds = subject.api.get(path) or {"resources": []}
+        for resource in kinds["resources"]:
+            if resource["kind"] == wanted.kind and "/" not in resource["name"]:
+                return f"{path}/{resource['name']}"
+    return None
+
+
+def _not_ready(node_class: Object) -> str | None:
+    """Why the class is not ready; None where it is, and where nobody says."""
+    conditions = (node_class.get("status") or {}).get("conditions") or []
+    ready = next((item for item in conditions if item["type"] == "Ready"), None)
+    if ready is None or ready["status"] == "True":
+        return None
+    return str(ready.get("message") or ready.get("reason") or ready["status"])
+
+
+def _installed(subject: Subject) -> str:
+    template = subject.template if subject.has_argo else None
+    return parameter(template, _PARAMETER) if template else ""

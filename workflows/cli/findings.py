@@ -1,0 +1,29 @@
+"""How findings about a cluster are printed."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from workflows.cli.checks.finding import Finding, Level
+
+_STYLES = {
+    Level.OK: "green",
+    Level.INFO: "cyan",
+    Level.UNKNOWN: "magenta",
+    Level.WARNING: "yellow",
+    Level.PROBLEM: "bold red",
+}
+_LEVEL_COLUMNS = max(map(len, Level)) + 2
+
+
+def print_finding(out: Console, finding: Finding) -> None:
+    """Its level and sentence, and below them what to do."""
+    level = Text(f"  {finding.level:<{_LEVEL_COLUMNS}}", style=_STYLES[finding.level])
+    indent = " " * len(level)
+    # Whole lines: a terminal wraps them, and a copied command has no break in it.
+    out.print(level + Text(finding.message), soft_wrap=True)
+    if finding.advice:
+        out.print(Text(f"{indent}{finding.advice}"), soft_wrap=True)
+    if finding.command:
+        out.print(Text(f"{indent}$ {finding.command}"), soft_wrap=True)
