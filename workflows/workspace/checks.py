@@ -74,6 +74,11 @@ def names_in(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
+def skus_in(text: str) -> list[str]:
+    """The SKUs of such a list; none for the word `none`."""
+    return [] if text == "none" else names_in(text)
+
+
 def is_azure_id(text: str) -> bool:
     """Whether it can be an Azure resource ID."""
     return _AZURE_ID.fullmatch(text) is not None
