@@ -69,6 +69,8 @@ class ApiServer:
         "workflowtaskresults",
     )
     """Argo's kinds; empty: Argo is not installed."""
+    discovery: dict[str, Object] = field(default_factory=dict)
+    """Path of an API group or version -> what it has; those that others bring."""
     full_definitions: bool = True
     image_volumes: bool = True
     on_create: Callable[[ApiServer, str, Object], None] = lambda server, path, created: None
@@ -114,6 +116,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"gitVersion": "v1.34.4"})
         elif url.path == ARGO:
             self._argo_kinds()
+        elif url.path in state.discovery:
+            self._json(state.discovery[url.path])
         elif (
             parsed.get("kind") == "SelfSubjectReview"
             and "POST selfsubjectreviews" in state.refusals

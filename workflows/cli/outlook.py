@@ -90,4 +90,4 @@ def _print_findings(screen: Console, planned: Planned, cluster: Cluster, provide
     for finding in findings:
         print_finding(screen, finding)
     screen.print()
-    return not any(each.level in (Level.PROBLEM, Level.WARNING) for each in findings)
+    return any(each.level is Level.OK for each in findings)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from steps.common.nodes.karpenter.node_pools import NoOffer, offer_of
 from steps.common.nodes.karpenter_node_class import NodeClass
 from workflows.cli.checks.api import Object
-from workflows.cli.checks.finding import Finding, ok, problem, warning
+from workflows.cli.checks.finding import Finding, info, ok, problem
 from workflows.cli.checks.installation import parameter
 from workflows.cli.checks.subject import Subject
 from workflows.workspace.model import PREFIX
@@ -84,7 +84,7 @@ def _node_pools(subject: Subject) -> Iterator[Finding]:
         yield ok(f"NodePool {offer.pool} brings {machine} for the pod that waits")
     for reason in lacks:
         if fits:
-            yield warning(f"{reason}; it brings none for this run", "change it where it should")
+            yield info(f"{reason}; it brings none for this run")
         else:
             yield problem(f"{reason}; it brings none for this run", "change it, or make another")
     if not pools:
