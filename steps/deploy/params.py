@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from steps.common.errors import ParamsError
-from steps.common.nodes.labels import RUN_LABEL, labels_in
+from steps.common.nodes.labels import NODE_LABEL, labels_in
 from steps.common.oci import ImageReference, LayoutReference, parse_reference
 
 _QUANTITY = re.compile(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?([KMGTPE]i|[kMGTPE])?")
@@ -131,7 +131,7 @@ class Params:
             return labels_in(self.label_selector)
         labels = self.node_labels()
         needs_no_gpu = self.gpus > 0 and not self.server_gpus()
-        return {} if needs_no_gpu or RUN_LABEL in labels else labels
+        return {} if needs_no_gpu or NODE_LABEL in labels else labels
 
     def node_labels(self) -> dict[str, str]:
         """The node selector. Raises ValueError unless it is a JSON object of texts."""

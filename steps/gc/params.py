@@ -10,7 +10,8 @@ from steps.common.nodes.cluster_id import ClusterId
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Take away what was made for runs that are over, whose release never came to an end."""
+    """Take away what was made for runs that are over, whose release never came to an end, and what
+    was kept for a next run that did not come."""
 
     namespace: str = ""
     """Only runs of this namespace are asked about; a node of another one's run goes when its time
@@ -35,3 +36,6 @@ class Result:
     """What should not be there and why, one line each; `nothing` where all is well."""
     taken_away: int
     """How many were asked to go."""
+    kept: str
+    """What still waits for the next run of its workspace, one line each; `nothing` where nothing
+    does."""

@@ -22,16 +22,20 @@ def run(
     providers: Sequence[Provider] | None = None,
     is_alive: RunIsAlive | None = None,
 ) -> Result:
-    """Ask every provider for its strays, and let them go."""
+    """Ask every provider for its strays, let them go, and say what is kept."""
     alive = is_alive or run_is_alive(connect(), namespace=params.namespace)
     chosen = _providers(params) if providers is None else providers
     found = [stray for each in chosen for stray in each.collect(alive, dry_run=params.dry_run)]
     for stray in found:
         log.event(_LOGGER, "stray", what=stray.what, run=stray.run, gone=stray.gone)
+    kept = [each for provider in chosen for each in provider.kept()]
+    for each in kept:
+        log.event(_LOGGER, "kept", what=each, workspace=each.workspace)
     progress.update(1, 1)
     return Result(
         strays="\n".join(map(str, found)) or "nothing",
         taken_away=sum(stray.gone for stray in found),
+        kept="\n".join(f"{each.workspace}: {each}" for each in kept) or "nothing",
     )
 
 

@@ -17,6 +17,11 @@ class Params:
     """The provider that provision used."""
     run: str
     """UID of the run."""
+    status: str = ""
+    """How the run ended: Succeeded, Failed or Error, as Argo says it to exit handlers."""
+    keep_node_seconds: float = 0.0
+    """How long a node that was made waits for the next run of the workspace, after a run that
+    succeeded; 0: not at all. The node of any other run is given back at once."""
     timeout_seconds: float = 3300.0
     """Longest wait until everything is gone; a pool that is still being made is waited for."""
     aks_cluster_id: str = ""
@@ -28,6 +33,8 @@ class Params:
             problems.append("--run: empty; give the run's UID")
         if not self.timeout_seconds > 0:
             problems.append(f"--timeout-seconds: {self.timeout_seconds} is not above 0")
+        if not self.keep_node_seconds >= 0:
+            problems.append(f"--keep-node-seconds: {self.keep_node_seconds} is less than 0")
         if self.provider == "aks":
             try:
                 ClusterId.parse(self.aks_cluster_id)
@@ -40,8 +47,11 @@ class Params:
 @dataclass(frozen=True, kw_only=True)
 class Result:
     released: str
-    """What was given back, with hours and cost where known; `nothing` where the nodes were there
-    before the run."""
+    """What was given back, with hours and cost where known, and what was kept, with its price;
+    `nothing` where the nodes were there before the run."""
+    kept_until: str
+    """Until when a node waits for the next run of the workspace, as 2026-01-31T14:05:00Z; empty:
+    none does."""
     node_hours: float | None
     """How long the run's nodes were there, together; empty: not known, or none was made."""
     cost_usd: float | None

@@ -1,35 +1,45 @@
-"""Give back what provision got."""
+"""Give back what provision got, or leave it to the next run."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from steps.common import log
-from steps.common.nodes.provider import Provider, Settings, load_provider
+from steps.common.errors import CapacityError, PermanentError, TransientError
+from steps.common.nodes.provider import Kept, Provider, Settings, load_provider
+from steps.common.nodes.sums import sum_of_known
 from steps.common.progress import Progress
 from steps.release.params import Params, Result
 
 _LOGGER = logging.getLogger(__name__)
+_SUCCEEDED = "Succeeded"
 
 
 def run(params: Params, *, progress: Progress, provider: Provider | None = None) -> Result:
-    """Let the provider give back the run's nodes, and say which they were."""
+    """Let the provider keep or give back the run's nodes, and say which they were."""
     settings = Settings(aks_cluster_id=params.aks_cluster_id)
     chosen = provider or load_provider(params.provider, settings)
+    kept = _keep(params, chosen, progress)
     gone = chosen.release(params.run, timeout_seconds=params.timeout_seconds, progress=progress)
     progress.update(1, 1)
-    released = "; ".join(map(str, gone)) or "nothing"
+    released = "; ".join([*map(str, gone), *(f"kept {each}" for each in kept)]) or "nothing"
     log.event(_LOGGER, "released", provider=params.provider, what=released)
+    used = [*gone, *(each.used for each in kept)]
     return Result(
         released=released,
-        node_hours=_sum(each.hours for each in gone),
-        cost_usd=_sum(each.cost_usd for each in gone),
+        kept_until=max((f"{each.until:%Y-%m-%dT%H:%M:%SZ}" for each in kept), default=""),
+        node_hours=sum_of_known(each.hours for each in used),
+        cost_usd=sum_of_known(each.cost_usd for each in used),
     )
 
 
-def _sum(values: Iterable[float | None]) -> float | None:
-    """The sum of what is known; a part that is not known makes the whole unknown."""
-    numbers = list(values)
-    known = [number for number in numbers if number is not None]
-    return sum(known) if known and len(known) == len(numbers) else None
+def _keep(params: Params, provider: Provider, progress: Progress) -> Sequence[Kept]:
+    """What waits for the next run; what cannot be kept is given back instead."""
+    if params.status != _SUCCEEDED or not params.keep_node_seconds:
+        return ()
+    try:
+        return provider.keep(params.run, seconds=params.keep_node_seconds, progress=progress)
+    except (CapacityError, PermanentError, TransientError) as error:
+        log.warn(_LOGGER, "cannot-keep", run=params.run, reason=error)
+        return ()

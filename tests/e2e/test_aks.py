@@ -130,7 +130,7 @@ def test_from_no_gpu_node_to_no_gpu_node(azure: Azure) -> None:
     assert azure.gpu_nodes() == []
     assert finished(azure.provision("--workspace=phi")) == 0
     assert azure.gpu_nodes() == [azure.node] == [azure.output("node")]
-    assert json.loads(azure.output("node-selector")) == {"argotune.dev/run": azure.run}
+    assert json.loads(azure.output("node-selector")) == {"argotune.dev/node": pool_name(azure.run)}
     assert json.loads(azure.output("tolerations")) == [
         {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"}
     ]

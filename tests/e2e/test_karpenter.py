@@ -22,7 +22,7 @@ from steps.common.errors import CapacityError, Interrupted, PermanentError
 from steps.common.kube import Kube
 from steps.common.nodes.karpenter.claim import NODE_POOL, claim_name
 from steps.common.nodes.karpenter.provider import KarpenterProvider
-from steps.common.nodes.labels import RUN_LABEL
+from steps.common.nodes.labels import NODE_LABEL, RUN_LABEL
 from steps.common.nodes.provider import Gone, Node, NodeRequest, Settings
 from steps.common.progress import Progress
 from tests.e2e.cluster import Object, run, wait_for
@@ -59,7 +59,7 @@ rules:
   - {{apiGroups: [""], resources: [events], verbs: [list]}}
   - apiGroups: [karpenter.sh]
     resources: [nodeclaims]
-    verbs: [get, list, create, delete]
+    verbs: [get, list, create, patch, delete]
   - {{apiGroups: [karpenter.sh], resources: [nodepools], verbs: [list]}}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -223,7 +223,7 @@ def test_a_node_comes_the_pod_runs_there_and_the_node_goes(a_run: Run) -> None:
         node = a_run.provision()
         assert (node.name, node.selector) == (
             f"karp-{claim_name(a_run.uid)}",
-            {RUN_LABEL: a_run.uid},
+            {NODE_LABEL: claim_name(a_run.uid)},
         )
         assert re.fullmatch(rf"{TYPE} regular \(\d+ s\): node {node.name}", str(node.tried[0]))
         a_run.start_pod(node)

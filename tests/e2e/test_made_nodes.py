@@ -68,7 +68,9 @@ def test_a_runs_node_comes_and_goes(installation: Cluster) -> None:
     outputs = {name: _outputs(done, name) for name in ("provision", "release")}
     uid = done["metadata"]["uid"]
     claim = f"NodeClaim {claims.claim_name(uid)} ({TYPE} regular)"
-    assert json.loads(outputs["provision"]["node-selector"]) == {"argotune.dev/run": uid}
+    assert json.loads(outputs["provision"]["node-selector"]) == {
+        "argotune.dev/node": claims.claim_name(uid)
+    }
     assert outputs["provision"]["placement"] == f"{TYPE} regular"
     assert outputs["release"]["released"].startswith(f"{claim} after 0.")
     assert _left(f"argotune.dev/run={uid}") == []

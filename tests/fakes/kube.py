@@ -245,6 +245,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._status(404, f'{plural}.karpenter.sh "{name}" not found')
         elif self.command == "DELETE":
             self._delete_of_cluster(key)
+        elif self.command == "PATCH":
+            self._merge_of_cluster(key, json.loads(body))
         else:
             self._json(self.cluster.objects[key])
 
@@ -256,12 +258,26 @@ class _Handler(BaseHTTPRequestHandler):
         self.cluster.made += 1
         created["metadata"] |= {
             "uid": f"uid-{self.cluster.made}",
+            "resourceVersion": "1",
             "creationTimestamp": self.cluster.today(),
         }
         self.cluster.objects[key] = created
         answer = copy.deepcopy(created)
         self.cluster.on_create(self.cluster, created)
         self._json(answer, 201)
+
+    def _merge_of_cluster(self, key: tuple[str, str, str], change: Object) -> None:
+        """In place, for who holds the object; only where it still is as the client saw it."""
+        found = self.cluster.objects[key]
+        version = found["metadata"]["resourceVersion"]
+        if change["metadata"].get("resourceVersion") not in (None, version):
+            self._status(
+                409, "the object has been modified; please apply your changes to the latest"
+            )
+            return
+        found |= _merged(found, change)
+        found["metadata"]["resourceVersion"] = str(int(version) + 1)
+        self._json(found)
 
     def _delete_of_cluster(self, key: tuple[str, str, str]) -> None:
         found = self.cluster.objects[key]

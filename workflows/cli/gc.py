@@ -41,7 +41,7 @@ def gc(
 ) -> None:
     """Take away agent pools and NodeClaims of runs that are over, or whose time is.
 
-    The installed CronWorkflow `gc` does the same every hour.
+    The installed CronWorkflow `gc` does the same every ten minutes.
     """
     if aks_cluster_id is not None:
         _check(aks_cluster_id)

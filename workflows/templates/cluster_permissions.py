@@ -20,7 +20,7 @@ _RULES = {
         rule("", ["nodes"], ["list"]),
         # How many of a node's GPUs are taken.
         rule("", ["pods"], ["list"]),
-        rule(_KARPENTER, ["nodeclaims"], ["get", "list", "create", "delete"]),
+        rule(_KARPENTER, ["nodeclaims"], ["get", "list", "create", "patch", "delete"]),
         rule(_KARPENTER, ["nodepools"], ["list"]),
         # Why Karpenter refused: the events of objects without a namespace are in `default`.
         rule("", ["events"], ["list"]),
@@ -28,7 +28,7 @@ _RULES = {
     accounts.RELEASE: [
         # Whether the node is gone, and which pods it still waits for.
         rule("", ["nodes", "pods"], ["list"]),
-        rule(_KARPENTER, ["nodeclaims"], ["list", "delete"]),
+        rule(_KARPENTER, ["nodeclaims"], ["list", "patch", "delete"]),
     ],
 }
 

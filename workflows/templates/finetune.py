@@ -140,11 +140,13 @@ PROVISION = Step(
         "disk-gib",
         "instance-type",
         "alternative-instance-types",
+        "planned-alternatives",
         "zones",
         "capacity-types",
         "spot-max-price-usd-per-hour",
         "label-selector",
         "lifetime-seconds",
+        "keep-node-seconds",
         "aks-cluster-id",
         "aks-subnet-id",
         "aks-os-sku",
@@ -243,6 +245,8 @@ RELEASE = Step(
     fixed={
         "provider": "{{workflow.parameters.provider}}",
         "run": "{{workflow.uid}}",
+        "status": "{{workflow.status}}",
+        "keep-node-seconds": "{{workflow.parameters.keep-node-seconds}}",
         "aks-cluster-id": "{{workflow.parameters.aks-cluster-id}}",
     },
     # A pool that is still being made can only be deleted when it is there.
@@ -362,11 +366,13 @@ def _dag() -> None:
             workspace=_parameter("name"),
             instance_type=_parameter("instance-type"),
             alternative_instance_types=_parameter("alternative-instance-types"),
+            planned_alternatives=output(PLAN, "alternatives"),
             zones=_parameter("zones"),
             capacity_types=_parameter("capacity-types"),
             spot_max_price_usd_per_hour=_parameter("spot-max-price-usd-per-hour"),
             label_selector=_parameter("label-selector"),
             lifetime_seconds=_parameter("node-lifetime-seconds"),
+            keep_node_seconds=_parameter("keep-node-seconds"),
             aks_cluster_id=_parameter("aks-cluster-id"),
             aks_subnet_id=_parameter("aks-subnet-id"),
             aks_os_sku=_parameter("aks-os-sku"),
@@ -570,8 +576,11 @@ def _made_node_parameters() -> list[Parameter]:
     return [
         Parameter(
             name="alternative-instance-types",
-            value="[]",
-            description="Further SKUs, tried in order when the first is sold out: a JSON list",
+            value="",
+            description=(
+                "Further SKUs, tried in order when the first is sold out: a JSON list; empty: those"
+                " that the plan proposes, at no more than twice the price; []: none"
+            ),
         ),
         Parameter(
             name="zones",
@@ -593,6 +602,14 @@ def _made_node_parameters() -> list[Parameter]:
             name="node-lifetime-seconds",
             value=str(_NODE_LIFETIME_SECONDS),
             description="A node that is made goes after so long, whatever became of its run",
+        ),
+        Parameter(
+            name="keep-node-seconds",
+            value="0",
+            description=(
+                "A node that was made waits so long for the workspace's next run, and costs money"
+                " all the while; only after a run that succeeded; 0: it goes with its run"
+            ),
         ),
         Parameter(
             name="aks-cluster-id",

@@ -1,4 +1,5 @@
-"""WorkflowTemplate and CronWorkflow `gc`: every hour, nodes of runs that are over go."""
+"""WorkflowTemplate and CronWorkflow `gc`: every ten minutes, nodes of runs that are over
+go, and those that were kept long enough."""
 
 from __future__ import annotations
 
@@ -58,7 +59,7 @@ def build_schedule() -> CronWorkflow:
     return CronWorkflow(
         name=NAME,
         labels=_LABELS,
-        schedules=["17 * * * *"],
+        schedules=["7-59/10 * * * *"],
         timezone="Etc/UTC",
         concurrency_policy="Forbid",
         starting_deadline_seconds=600,

@@ -38,8 +38,9 @@ def _reads(parse: Callable[[str], object]) -> Callable[[str], bool]:
 _CHECKS: Mapping[str, tuple[Callable[[str], bool], str]] = {
     "aks-cluster-id": (_reads(ClusterId.parse), "what `az aks show --query id` prints"),
     "aks-subnet-id": (is_azure_id, "an Azure resource ID, /subscriptions/..."),
-    "alternative-instance-types": (is_list_of_names, "SKUs with commas between"),
+    "alternative-instance-types": (is_list_of_names, "SKUs with commas between, or none"),
     "karpenter-node-class": (_reads(NodeClass.parse), "KIND/NAME or GROUP/KIND/NAME"),
+    "keep-node-seconds": (is_whole_number, "a whole number of seconds, in quotes"),
     "model-cache-claim": (is_dns_subdomain, "the name of a PersistentVolumeClaim"),
     "node-lifetime-seconds": (is_positive_number, "a number of seconds, in quotes"),
     "service-gpus": (is_whole_number, "a whole number such as 1, in quotes"),

@@ -21,8 +21,9 @@ class Options:
     that is made for the run, or this machine. Default: local for `argotune run`, existing for
     `argotune submit`."""
     alternative_instance_types: str | None = None
-    """Further SKUs, with commas between, tried in order when the first is sold out. Default:
-    none."""
+    """Further SKUs, with commas between, tried in order when the first is sold out; none: no
+    other. Default: up to three on which the plan runs, at no more than twice the price, as
+    `argotune plan` shows them."""
     zones: str | None = None
     """Availability zones, with commas between, tried in order; `any` leaves it to the cloud.
     Default: any."""
@@ -34,6 +35,11 @@ class Options:
     node_lifetime_seconds: str | None = None
     """A node that is made goes after so long, whatever became of its run. Default: 691200, eight
     days."""
+    keep_node_seconds: str | None = None
+    """So long a node that was made waits for the workspace's next run, which then need not wait for
+    it. It costs money all the while, at most half of node-lifetime-seconds. The node of a run that
+    failed or was stopped goes at once. For providers aks and karpenter (nodeclaim). Default: 0, it
+    goes with its run."""
     aks_cluster_id: str | None = None
     """Azure resource ID of the cluster, for provider aks. Default: the one of `argotune
     install`."""

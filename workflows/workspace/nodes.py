@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from steps.common.errors import ParamsError
 from steps.provision.params import Params
-from workflows.workspace.checks import names_in
+from workflows.workspace.checks import names_in, skus_in
 from workflows.workspace.fields import Fields
 from workflows.workspace.model import PREFIX, Options
 
@@ -25,6 +25,7 @@ _OF_MADE_NODES = (
     "spot-max-price-usd-per-hour",
     "node-lifetime-seconds",
 )
+_LIFETIME_SECONDS = Params.lifetime_seconds
 _SOMETHING = 1
 """For what the plan says later."""
 
@@ -32,10 +33,11 @@ _SOMETHING = 1
 def check_node(fields: Fields, options: Options, instance_type: str | None) -> None:
     """Report what cannot be made, and warn of what the user may not expect."""
     fields.warnings += _without_effect(options)
-    if options.provider not in MAKING_NODES:
-        return
-    fields.problems += _problems(options, instance_type)
-    fields.warnings += _warnings(options)
+    is_made = options.provider in MAKING_NODES
+    if is_made or options.keep_node_seconds:
+        fields.problems += _problems(options, instance_type)
+    if is_made:
+        fields.warnings += _warnings(options)
 
 
 def _problems(options: Options, instance_type: str | None) -> Iterator[str]:
@@ -47,10 +49,12 @@ def _problems(options: Options, instance_type: str | None) -> Iterator[str]:
             gpus=_SOMETHING,
             disk_gib=_SOMETHING,
             instance_type=instance_type,
-            alternative_instance_types=_names(options.alternative_instance_types),
+            alternative_instance_types=_skus(options.alternative_instance_types),
             zones=_names(options.zones),
             capacity_types=_names(options.capacity_types or "regular"),
             spot_max_price_usd_per_hour=_number(options.spot_max_price_usd_per_hour),
+            lifetime_seconds=_number(options.node_lifetime_seconds) or _LIFETIME_SECONDS,
+            keep_node_seconds=_number(options.keep_node_seconds) or 0.0,
             aks_cluster_id=options.aks_cluster_id or "",
             karpenter_mode=options.karpenter_mode or "nodeclaim",
             karpenter_node_class=options.karpenter_node_class or "",
@@ -101,6 +105,10 @@ def _place(flag: str) -> str:
 
 def _names(text: str | None) -> tuple[str, ...]:
     return tuple(names_in(text)) if text else ()
+
+
+def _skus(text: str | None) -> tuple[str, ...] | None:
+    return tuple(skus_in(text)) if text else None
 
 
 def _number(text: str | None) -> float | None:

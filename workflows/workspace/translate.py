@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from steps.common.fields import text_of
-from workflows.workspace.checks import names_in
+from workflows.workspace.checks import names_in, skus_in
 from workflows.workspace.model import Workspace
 
 
@@ -30,11 +31,12 @@ def to_parameters(workspace: Workspace, *, allow_loopback: bool = False) -> dict
         "push-secret": workspace.push_secret,
         "model-access-secret": workspace.model_access_secret,
         "provider": options.provider,
-        "alternative-instance-types": _list(options.alternative_instance_types),
+        "alternative-instance-types": _list(options.alternative_instance_types, skus_in),
         "zones": _list(options.zones),
         "capacity-types": _list(options.capacity_types),
         "spot-max-price-usd-per-hour": options.spot_max_price_usd_per_hour,
         "node-lifetime-seconds": options.node_lifetime_seconds,
+        "keep-node-seconds": options.keep_node_seconds,
         "aks-cluster-id": options.aks_cluster_id,
         "aks-subnet-id": options.aks_subnet_id,
         "aks-os-sku": options.aks_os_sku,
@@ -55,5 +57,5 @@ def to_parameters(workspace: Workspace, *, allow_loopback: bool = False) -> dict
     return always | {name: text for name, text in where_given.items() if text is not None}
 
 
-def _list(text: str | None) -> str | None:
-    return None if text is None else json.dumps(names_in(text))
+def _list(text: str | None, read: Callable[[str], list[str]] = names_in) -> str | None:
+    return None if text is None else json.dumps(read(text))

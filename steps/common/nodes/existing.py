@@ -15,7 +15,18 @@ from steps.common.nodes.fit import (
     problems_of,
     tolerations_for,
 )
-from steps.common.nodes.provider import Gone, Node, NodeRequest, RunIsAlive, Settings, Stray
+from steps.common.nodes.labels import NODE_LABEL
+from steps.common.nodes.provider import (
+    Gone,
+    Kept,
+    Node,
+    NodeRequest,
+    OnWait,
+    RunIsAlive,
+    Settings,
+    Stray,
+    unheard,
+)
 from steps.common.nodes.ready import pods_or_none, selector_text
 from steps.common.nodes.waiting import Waiting
 from steps.common.progress import Progress
@@ -30,7 +41,9 @@ class ExistingProvider:
         self._connect = connect
         self._clock = clock
 
-    def provision(self, request: NodeRequest, progress: Progress) -> Node:
+    def provision(
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+    ) -> Node:
         """The node with the fewest free GPUs that fits, so that large ones stay for large runs.
 
         Raises CapacityError at the deadline, with what every node lacks.
@@ -38,7 +51,7 @@ class ExistingProvider:
         kube = self._connect()
         longest = request.launch_timeout_seconds + request.gpu_timeout_seconds
         timeout_seconds = min(request.timeout_seconds, longest)
-        waiting = Waiting(timeout_seconds, clock=self._clock, progress=progress)
+        waiting = Waiting(timeout_seconds, clock=self._clock, progress=progress, on_wait=on_wait)
         phase = waiting.phase("no node fits", timeout_seconds)
         while True:
             node, reason = _look(kube, request)
@@ -49,6 +62,14 @@ class ExistingProvider:
 
     def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
         """Nothing: the nodes were there before."""
+        return ()
+
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+        """Nothing: no node was made."""
+        return ()
+
+    def kept(self) -> Sequence[Kept]:
+        """Nothing: no node was made."""
         return ()
 
     def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
@@ -64,7 +85,7 @@ def provider(settings: Settings) -> ExistingProvider:
 def _look(kube: Kube, request: NodeRequest) -> tuple[Node | None, str]:
     """A node that fits, or why none does; an API server that is away is one reason of them."""
     try:
-        nodes = kube.nodes(selector_text(request.labels))
+        nodes = [node for node in kube.nodes(selector_text(request.labels)) if not _is_made(node)]
         pods = (pods_or_none(kube) or []) if request.gpus else []
     except TransientError as error:
         return None, str(error)
@@ -77,6 +98,11 @@ def _look(kube: Kube, request: NodeRequest) -> tuple[Node | None, str]:
         return None, _listed(problems)
     best = min(fitting, key=lambda node: (free_gpus(node, pods), node["metadata"]["name"]))
     return _node(best, request), ""
+
+
+def _is_made(node: Object) -> bool:
+    """Whether the node was made for somebody's run, with which it goes."""
+    return NODE_LABEL in (node["metadata"].get("labels") or {})
 
 
 def _listed(problems: dict[str, list[str]]) -> str:

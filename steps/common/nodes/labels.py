@@ -8,6 +8,12 @@ RUN_LABEL = "argotune.dev/run"
 WORKFLOW_LABEL = "argotune.dev/workflow"
 NAMESPACE_LABEL = "argotune.dev/namespace"
 WORKSPACE_LABEL = "argotune.dev/workspace"
+NODE_LABEL = "argotune.dev/node"
+"""Name of the agent pool or claim, by which pods select its node: it stays when the node is handed
+from run to run, and labels of nodes cannot follow."""
+KEPT_LABEL = "argotune.dev/kept-from"
+"""UID of the run that left its node to the next one of its workspace, in place of the run's own
+label."""
 
 
 def labels_in(text: str) -> dict[str, str]:

@@ -12,7 +12,17 @@ from pathlib import Path
 
 from steps.common import log
 from steps.common.errors import PermanentError
-from steps.common.nodes.provider import Gone, Node, NodeRequest, RunIsAlive, Settings, Stray
+from steps.common.nodes.provider import (
+    Gone,
+    Kept,
+    Node,
+    NodeRequest,
+    OnWait,
+    RunIsAlive,
+    Settings,
+    Stray,
+    unheard,
+)
 from steps.common.progress import Progress
 
 _LOGGER = logging.getLogger(__name__)
@@ -27,7 +37,9 @@ class LocalProvider:
         self._driver_dir = driver_dir
         """Where the NVIDIA driver describes its devices, for machines without nvidia-smi."""
 
-    def provision(self, request: NodeRequest, progress: Progress) -> Node:
+    def provision(
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+    ) -> Node:
         """This machine; PermanentError when it has fewer GPUs than the run needs."""
         gpus = self.gpus()
         if len(gpus) < request.gpus:
@@ -41,6 +53,14 @@ class LocalProvider:
 
     def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
         """Nothing: the machine was there before."""
+        return ()
+
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+        """Nothing: no node was made."""
+        return ()
+
+    def kept(self) -> Sequence[Kept]:
+        """Nothing: no node was made."""
         return ()
 
     def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:

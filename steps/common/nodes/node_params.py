@@ -62,6 +62,9 @@ class NodeParams:
     that a new one gets."""
     lifetime_seconds: float = 8 * 24 * 3600.0
     """A node that is made is taken away after this long, even if release never ran."""
+    keep_node_seconds: float = 0.0
+    """How long `release` keeps a node that was made for the next run of the workspace, after a run
+    that succeeded. Checked here, before anything is made."""
     timeout_seconds: float = 3300.0
     """Longest wait in all, over all alternatives."""
     launch_timeout_seconds: float = 900.0
@@ -98,6 +101,7 @@ class NodeParams:
         more."""
         yield from self._value_problems()
         yield from self._cloud_problems()
+        yield from self._keep_problems()
 
     def labels(self) -> dict[str, str]:
         """The label selector. Raises ValueError unless it is KEY=VALUE,KEY=VALUE."""
@@ -175,6 +179,29 @@ class NodeParams:
         if unknown or not self.capacity_types:
             given = ", ".join(map(repr, unknown)) or "an empty list"
             yield f"--capacity-types: {given}; accepted are spot and regular"
+
+    def _keep_problems(self) -> Iterator[str]:
+        keep = self.keep_node_seconds
+        if keep < 0:
+            yield f"--keep-node-seconds: {keep:g} is less than 0"
+        if keep <= 0:
+            return
+        if self.provider not in _MAKERS or self._is_of_node_pool():
+            yield (
+                f"--keep-node-seconds: {keep:g} with {self._maker()}, which makes no node of the "
+                "run's own; leave it out"
+            )
+        elif keep > self.lifetime_seconds / 2:
+            yield (
+                f"--keep-node-seconds: {keep:g} is more than half of the node's lifetime of "
+                f"{self.lifetime_seconds:g} s, the half in which it is handed on"
+            )
+
+    def _is_of_node_pool(self) -> bool:
+        return self.provider == "karpenter" and self.karpenter_mode == "nodepool"
+
+    def _maker(self) -> str:
+        return f"provider {self.provider}" + (" in mode nodepool" * self._is_of_node_pool())
 
     def _cloud_problems(self) -> Iterator[str]:
         if self.provider == "aks":

@@ -14,8 +14,17 @@ from steps.common import log
 from steps.common.errors import PermanentError, TransientError
 from steps.common.kube import ApiRefusal, Kube
 from steps.common.nodes.errors import PlacementRefused
-from steps.common.nodes.fit import Object, device_plugins, gpu_count, problems_of, state_problems
-from steps.common.nodes.provider import NodeRequest, Placement
+from steps.common.nodes.fit import (
+    Object,
+    device_plugins,
+    gpu_count,
+    gpu_name,
+    problems_of,
+    state_problems,
+    tolerations_for,
+)
+from steps.common.nodes.labels import NODE_LABEL
+from steps.common.nodes.provider import Node, NodeRequest, Placement
 from steps.common.nodes.waiting import Phase, Waiting
 
 _LOGGER = logging.getLogger(__name__)
@@ -62,6 +71,32 @@ def wait_for_gpus(
             if lacks_plugin:
                 raise PermanentError(str(error)) from error
             raise
+
+
+def made_node(node: Object, request: NodeRequest, placement: Placement) -> Node:
+    """What the pods of a run must know of a node that was made for it."""
+    labels = node["metadata"]["labels"]
+    return Node(
+        name=node["metadata"]["name"],
+        accelerator=f"{request.gpus} x {gpu_name(node)}",
+        selector={NODE_LABEL: labels[NODE_LABEL]},
+        tolerations=tolerations_for(node),
+        placement=placement,
+        price_usd_per_hour=request.prices_usd_per_hour.get(placement.instance_type),
+    )
+
+
+def why_not_ready(kube: Kube, labels: Mapping[str, str]) -> str:
+    """Why no node with these labels is Ready now; empty where one is."""
+    return _look_for_node(kube, labels)[1]
+
+
+def why_not_usable(
+    kube: Kube, request: NodeRequest, placement: Placement, labels: Mapping[str, str]
+) -> str:
+    """Why the GPUs of no node with these labels can be allocated now; empty where one's can."""
+    wanted = replace(request, instance_types=(placement.instance_type,), labels={})
+    return _look_for_gpus(kube, wanted, labels)[1]
 
 
 def pods_or_none(kube: Kube) -> Sequence[Object] | None:

@@ -105,7 +105,14 @@ class _Handler(BaseHTTPRequestHandler):
             return Answer(200, {"value": [pool.json() for pool in self.cloud.pools.values()]})
         if self.command == "PUT":
             only_new = self.headers.get("If-None-Match") == "*"
-            return self.cloud.put(path, name, json.loads(body), only_new=only_new)
+            etag = self.headers.get("If-Match")
+            return self.cloud.put(
+                path,
+                name,
+                json.loads(body),
+                only_new=only_new,
+                etag=None if etag is None else etag.strip('"'),
+            )
         if self.command == "DELETE":
             return self.cloud.delete(path, name)
         pool = self.cloud.pools.get(name)

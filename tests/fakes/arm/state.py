@@ -66,6 +66,8 @@ class Pool:
     """When the current operation is through."""
     operation: str = ""
     has_node: bool = False
+    version: int = 1
+    """Its etag."""
 
     @property
     def name(self) -> str:
@@ -78,12 +80,12 @@ class Pool:
 
     @property
     def busy(self) -> bool:
-        return self.state in ("Creating", "Deleting")
+        return self.state in ("Creating", "Updating", "Deleting")
 
     def json(self) -> Json:
         """What GET answers."""
         answer = copy.deepcopy(self.body)
-        answer["properties"]["provisioningState"] = self.state
+        answer["properties"] |= {"provisioningState": self.state, "eTag": f"v{self.version}"}
         if self.state == "Failed" and self.creation.error:
             answer["properties"]["status"] = {"provisioningError": dict(self.creation.error)}
         return answer
@@ -122,6 +124,7 @@ class Cloud:
     location: str = "eastus"
     """Region of the cluster."""
     delete_seconds: float = 60.0
+    update_seconds: float = 30.0
     retry_after: str | None = None
     """Retry-After of operations."""
     busy_until: float = 0.0
@@ -150,17 +153,24 @@ class Cloud:
             if pool.state == "Deleting":
                 del self.pools[pool.name]
                 self._node_goes(pool)
+            elif pool.state == "Updating":
+                pool.state = "Succeeded"
             else:
                 pool.state = "Failed" if pool.creation.error else "Succeeded"
                 if pool.state == "Succeeded" and pool.creation.brings_node:
                     pool.has_node = True
                     self.on_up(pool)
 
-    def put(self, path: str, name: str, body: Json, *, only_new: bool) -> Answer:
-        """Create a pool; over one that is there Azure says that all is well."""
+    def put(
+        self, path: str, name: str, body: Json, *, only_new: bool, etag: str | None = None
+    ) -> Answer:
+        """Create a pool, or update the one that has the etag; over another one that is there
+        Azure says that all is well."""
         problem = self._problem(name, body)
         if problem is not None:
             return problem
+        if etag is not None:
+            return self._update(path, name, body, etag)
         if name in self.pools:
             if only_new:
                 return error(412, "PreconditionFailed", "the etag does not match")
@@ -176,6 +186,22 @@ class Cloud:
         self.pools[name] = pool
         headers = self._start(pool, path) if creation.says_operation else {}
         return Answer(201, pool.json(), headers)
+
+    def _update(self, path: str, name: str, body: Json, etag: str) -> Answer:
+        pool = self.pools.get(name)
+        if pool is None or etag != f"v{pool.version}":
+            return error(412, "PreconditionFailed", "the etag does not match")
+        busy = self._in_progress()
+        if busy is not None:
+            return busy
+        fixed = ("vmSize", "osSKU", "scaleSetPriority", "osDiskSizeGB")
+        old, new = pool.body["properties"], body["properties"]
+        if changed := [key for key in fixed if old.get(key) != new.get(key)]:
+            return error(400, "PropertyChangeNotAllowed", f"{changed[0]} cannot be changed")
+        pool.body["properties"] = new
+        pool.version += 1
+        pool.state, pool.until = "Updating", self.now() + self.update_seconds
+        return Answer(200, pool.json(), self._start(pool, path))
 
     def delete(self, path: str, name: str) -> Answer:
         """Start the deletion of a pool."""
@@ -194,7 +220,8 @@ class Cloud:
         pool = self._operations.get(name)
         if pool is None:
             return error(404, "NotFound", f"operation {name} is not there")
-        done = {"Creating": "InProgress", "Deleting": "InProgress", "Failed": "Failed"}
+        done = {"Creating": "InProgress", "Deleting": "InProgress"}
+        done |= {"Updating": "InProgress", "Failed": "Failed"}
         said = pool.creation.operation_says or done.get(pool.state, "Succeeded")
         body: Json = {"name": name, "startTime": "2026-01-01T00:00:00Z", "status": said}
         if said == "Failed" and pool.creation.error:

@@ -122,8 +122,8 @@ def test_the_service_keeps_off_nodes_that_are_made_for_runs() -> None:
     ("changes", "selector"),
     [
         ({"node_selector": '{"pool": "gpu"}'}, {"pool": "gpu"}),
-        ({"node_selector": '{"argotune.dev/run": "uid"}'}, None),
-        ({"node_selector": '{"argotune.dev/run": "uid"}', "label_selector": "a=b"}, {"a": "b"}),
+        ({"node_selector": '{"argotune.dev/node": "gpu1f"}'}, None),
+        ({"node_selector": '{"argotune.dev/node": "gpu1f"}', "label_selector": "a=b"}, {"a": "b"}),
         ({"node_selector": '{"pool": "gpu"}', "label_selector": "a=b,c=d"}, {"a": "b", "c": "d"}),
         ({"service_gpus": 0, "node_selector": '{"pool": "gpu"}'}, None),
         ({"service_gpus": 0, "label_selector": "a=b"}, {"a": "b"}),

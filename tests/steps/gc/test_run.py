@@ -1,12 +1,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
 
 from steps.common.errors import ParamsError
 from steps.common.fields import parse_fields
-from steps.common.nodes.provider import Gone, Node, NodeRequest, RunIsAlive, Stray
+from steps.common.nodes.provider import (
+    Gone,
+    Kept,
+    Node,
+    NodeRequest,
+    OnWait,
+    RunIsAlive,
+    Stray,
+    unheard,
+)
 from steps.common.progress import Progress
 from steps.gc.params import Params, Result
 from steps.gc.run import run
@@ -18,11 +28,27 @@ class Provider:
     def __init__(self, *runs: str) -> None:
         self.runs = list(runs)
 
-    def provision(self, request: NodeRequest, progress: Progress) -> Node:
+    def provision(
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+    ) -> Node:
         raise AssertionError
 
     def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
         raise AssertionError
+
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+        return ()
+
+    def kept(self) -> Sequence[Kept]:
+        return [
+            Kept(
+                used=Gone(what=f"node of {run}"),
+                workspace="team/phi",
+                until=datetime(2026, 1, 31, 14, 5, tzinfo=UTC),
+            )
+            for run in self.runs
+            if run == "kept"
+        ]
 
     def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
         over = [run for run in self.runs if not is_alive(run, "team", run)]
@@ -35,7 +61,7 @@ class Provider:
 
 
 def is_alive(run: str, namespace: str, workflow: str) -> bool:
-    return run == "alive"
+    return run in ("alive", "kept")
 
 
 def test_the_strays_of_all_providers_go() -> None:
@@ -44,6 +70,7 @@ def test_the_strays_of_all_providers_go() -> None:
     assert result == Result(
         strays=("node of a: its run is over, taken away\nnode of b: its run is over, taken away"),
         taken_away=2,
+        kept="nothing",
     )
     assert [each.runs for each in providers] == [["alive"], [], ["alive"]]
 
@@ -52,13 +79,24 @@ def test_a_dry_run_only_says_what_would_go() -> None:
     provider = Provider("a")
     params = parse_fields(Params, {"dry-run": "true"})
     result = run(params, progress=Progress(), providers=[provider], is_alive=is_alive)
-    assert result == Result(strays="node of a: its run is over, still there", taken_away=0)
+    assert result == Result(
+        strays="node of a: its run is over, still there", taken_away=0, kept="nothing"
+    )
     assert provider.runs == ["a"]
+
+
+def test_what_is_kept_for_a_next_run_is_said() -> None:
+    provider = Provider("kept")
+    result = run(Params(), progress=Progress(), providers=[provider], is_alive=is_alive)
+    assert result.kept == (
+        "team/phi: node of kept until 2026-01-31 14:05 UTC, costs money while it waits"
+    )
+    assert result.strays == "nothing"
 
 
 def test_nothing_is_well() -> None:
     found = run(Params(), progress=Progress(), providers=[], is_alive=is_alive)
-    assert found == Result(strays="nothing", taken_away=0)
+    assert found == Result(strays="nothing", taken_away=0, kept="nothing")
 
 
 def test_a_cluster_that_is_none_of_azures_is_refused() -> None:

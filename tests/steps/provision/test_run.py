@@ -10,11 +10,14 @@ from steps.common.fields import parse_fields
 from steps.common.nodes.provider import (
     Attempt,
     Gone,
+    Kept,
     Node,
     NodeRequest,
+    OnWait,
     Placement,
     RunIsAlive,
     Stray,
+    unheard,
 )
 from steps.common.progress import Progress
 from steps.provision.params import Params, Result
@@ -35,11 +38,19 @@ class Provider:
         self.requests: list[NodeRequest] = []
         self._node = node
 
-    def provision(self, request: NodeRequest, progress: Progress) -> Node:
+    def provision(
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+    ) -> Node:
         self.requests.append(request)
         return self._node
 
     def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
+        return ()
+
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+        return ()
+
+    def kept(self) -> Sequence[Kept]:
         return ()
 
     def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
@@ -96,6 +107,31 @@ def test_the_provider_gets_what_the_run_needs() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("provider", "given", "tried"),
+    [
+        ("aks", "", ("Standard_NC24ads_A100_v4", "Standard_NC40ads_H100_v5")),
+        ("aks", "[]", ("Standard_NC24ads_A100_v4",)),
+        ("aks", '["Other"]', ("Standard_NC24ads_A100_v4", "Other")),
+        ("existing", "", ("Standard_NC24ads_A100_v4",)),
+    ],
+)
+def test_what_the_plan_proposes_is_tried_where_a_node_is_made_and_nobody_said_otherwise(
+    provider: str, given: str, tried: tuple[str, ...]
+) -> None:
+    flags = {
+        "provider": provider,
+        "run": "uid",
+        "gpus": "1",
+        "disk-gib": "256",
+        "instance-type": "Standard_NC24ads_A100_v4",
+        "alternative-instance-types": given,
+        "planned-alternatives": '["Standard_NC40ads_H100_v5"]',
+        "aks-cluster-id": CLUSTER,
+    }
+    assert parse_fields(Params, flags).instance_types() == tried
+
+
 def test_the_result_says_how_a_pod_gets_there_and_what_was_tried() -> None:
     node = Node(
         name="n",
@@ -121,6 +157,7 @@ def test_the_result_says_how_a_pod_gets_there_and_what_was_tried() -> None:
             "Standard_NC24ads_A100_v4 spot in zone 1 (61 s, 2 tries): no machines\n"
             "Standard_NC24ads_A100_v4 spot in zone 2 (300 s): node n"
         ),
+        watched=True,
     )
 
 
@@ -130,6 +167,7 @@ def test_this_machine_does_for_a_run_without_gpus() -> None:
     assert result.node
     assert json.loads(result.node_selector) == {}
     assert (result.tried, result.placement, result.tolerations) == ("", "", "[]")
+    assert not result.watched
 
 
 def test_every_problem_is_said_at_once() -> None:

@@ -3,12 +3,29 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from steps.common.errors import ParamsError
-from steps.common.nodes.provider import Gone, Node, NodeRequest, RunIsAlive, Stray
+from steps.common.errors import (
+    Interrupted,
+    ParamsError,
+    PermanentError,
+    StepError,
+    TransientError,
+)
+from steps.common.nodes.provider import (
+    Gone,
+    Kept,
+    Node,
+    NodeRequest,
+    OnWait,
+    RunIsAlive,
+    Stray,
+    unheard,
+)
 from steps.common.progress import Progress
 from steps.release.params import Params, Result
 from steps.release.run import run
@@ -17,16 +34,28 @@ from steps.release.run import run
 class Provider:
     """Gives back what it is told to."""
 
-    def __init__(self, *gone: Gone) -> None:
+    def __init__(self, *gone: Gone, kept: Kept | StepError | None = None) -> None:
         self.gone = gone
+        self.kept_node = kept
         self.asked: list[tuple[str, float]] = []
 
-    def provision(self, request: NodeRequest, progress: Progress) -> Node:
+    def provision(
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+    ) -> Node:
         raise AssertionError
 
     def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
         self.asked.append((run, timeout_seconds))
         return self.gone
+
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+        assert (run, seconds) == ("uid", 3600)
+        if isinstance(self.kept_node, StepError):
+            raise self.kept_node
+        return () if self.kept_node is None else (self.kept_node,)
+
+    def kept(self) -> Sequence[Kept]:
+        raise AssertionError
 
     def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
         raise AssertionError
@@ -54,17 +83,65 @@ def test_a_cost_that_is_not_known_in_whole_is_not_said() -> None:
     result = run(Params(run="uid"), progress=Progress(), provider=provider)
     assert result == Result(
         released="agent pool gpu1 after 1.50 h, about 5.50 USD; agent pool gpu2",
+        kept_until="",
         node_hours=None,
         cost_usd=None,
     )
 
 
+KEPT = Kept(
+    used=Gone(what="agent pool gpu1", hours=1.5, cost_usd=5.5),
+    workspace="team/phi",
+    until=datetime(2026, 1, 31, 14, 5, tzinfo=UTC),
+    price_usd_per_hour=3.673,
+)
+
+
+def test_a_node_that_is_kept_says_until_when_and_what_it_costs() -> None:
+    params = Params(run="uid", status="Succeeded", keep_node_seconds=3600)
+    assert run(params, progress=Progress(), provider=Provider(kept=KEPT)) == Result(
+        released=(
+            "kept agent pool gpu1 until 2026-01-31 14:05 UTC, costs about 3.67 USD/h while it waits"
+        ),
+        kept_until="2026-01-31T14:05:00Z",
+        node_hours=1.5,
+        cost_usd=5.5,
+    )
+
+
+def test_without_a_known_price_it_is_said_that_it_costs() -> None:
+    assert str(replace(KEPT, price_usd_per_hour=None)).endswith("UTC, costs money while it waits")
+
+
+@pytest.mark.parametrize(
+    ("status", "keep_node_seconds"),
+    [("Failed", 3600), ("Error", 3600), ("", 3600), ("Succeeded", 0)],
+)
+def test_only_a_run_that_succeeded_and_wishes_it_keeps_its_node(
+    status: str, keep_node_seconds: float
+) -> None:
+    provider = Provider(Gone(what="agent pool gpu1"), kept=Interrupted("asked to keep"))
+    params = Params(run="uid", status=status, keep_node_seconds=keep_node_seconds)
+    assert run(params, progress=Progress(), provider=provider).released == "agent pool gpu1"
+
+
+@pytest.mark.parametrize("error", [PermanentError("no right"), TransientError("Azure is away")])
+def test_a_node_that_cannot_be_kept_is_given_back(error: StepError) -> None:
+    provider = Provider(Gone(what="agent pool gpu1"), kept=error)
+    params = Params(run="uid", status="Succeeded", keep_node_seconds=3600)
+    result = run(params, progress=Progress(), provider=provider)
+    assert (result.released, result.kept_until) == ("agent pool gpu1", "")
+
+
 def test_a_run_must_be_named_and_a_cluster_with_aks() -> None:
     with pytest.raises(ParamsError) as caught:
-        Params(run="", provider="aks", aks_cluster_id="prod", timeout_seconds=0)
+        Params(
+            run="", provider="aks", aks_cluster_id="prod", timeout_seconds=0, keep_node_seconds=-1
+        )
     assert caught.value.problems == [
         "--run: empty; give the run's UID",
         "--timeout-seconds: 0 is not above 0",
+        "--keep-node-seconds: -1 is less than 0",
         "--aks-cluster-id: 'prod' is not /subscriptions/ID/resourceGroups/GROUP/providers/"
         "Microsoft.ContainerService/managedClusters/NAME",
     ]

@@ -46,13 +46,20 @@ CALLS: dict[str, Callable[[Kube, str], object]] = {
     "node_claims": lambda kube, kind: kube.node_claims("a=b"),
     "node_claim": lambda kube, kind: kube.node_claim("x"),
     "create_node_claim": lambda kube, kind: kube.create_node_claim({"metadata": {"name": "x"}}),
+    "change_node_claim": lambda kube, kind: kube.change_node_claim(
+        {"metadata": {"name": "x", "resourceVersion": "1"}}, {}
+    ),
     "delete_node_claim": lambda kube, kind: kube.delete_node_claim("x"),
     "node_pools": lambda kube, kind: kube.node_pools(),
     "workflow": lambda kube, kind: kube.workflow("ns", "x"),
     "pod_log": lambda kube, kind: kube.pod_log("ns", "x", previous=False, tail_lines=1),
 }
 """How each method of the steps' client is called, for every kind that deploy makes."""
-TAKING_AWAY = ["steps.common.nodes.aks.remove", "steps.common.nodes.karpenter.remove"]
+TAKING_AWAY = [
+    f"steps.common.nodes.{provider}.{half}"
+    for provider in ("aks", "karpenter")
+    for half in ("keep", "remove")
+]
 """The half of the providers that release runs."""
 PROVIDERS = ["steps.common.nodes.aks", "steps.common.nodes.karpenter"]
 """The packages themselves: both halves."""
@@ -210,7 +217,8 @@ def rights_used(methods: set[str]) -> set[Right]:
 
 
 def rights_for(request: str) -> Iterator[Right]:
-    method, path = request.partition("?")[0].split()
+    place, _, query = request.partition("?")
+    method, path = place.split()
     found = re.fullmatch(
         r"/apis?(?:/([a-z.0-9]+))?/v1[a-z0-9]*(?:/namespaces/[^/]+)?/([a-z]+)(?:/([^/]+))?(/log)?",
         path,
@@ -219,8 +227,8 @@ def rights_for(request: str) -> Iterator[Right]:
     group, resource, name, log = found.groups()
     verbs = {
         "GET": ["get" if name else "list"],
-        # An apply of what is not there is a creation too.
-        "PATCH": ["patch", "create"],
+        # An apply of what is not there is a creation too; a merge is not.
+        "PATCH": ["patch", "create"] if "force=" in query else ["patch"],
         "POST": ["create"],
         "DELETE": ["delete"],
     }[method]

@@ -19,6 +19,7 @@ ALL = {
     "capacity-types": "spot,regular",
     "spot-max-price-usd-per-hour": "1.5",
     "node-lifetime-seconds": "86400",
+    "keep-node-seconds": "0",
     "aks-cluster-id": CLUSTER,
     "aks-subnet-id": "/subscriptions/a/resourceGroups/b/providers/c/subnets/d",
     "aks-os-sku": "AzureLinux",

@@ -57,6 +57,13 @@ def test_what_the_installation_may_say_need_not_be_in_the_file(provider: str) ->
     assert not {"aks-cluster-id", "karpenter-node-class"} & to_parameters(workspace).keys()
 
 
+def test_that_no_other_sku_shall_be_tried_is_not_the_same_as_saying_nothing() -> None:
+    none = read(asking({"provider": "aks", "alternative-instance-types": "none"}))
+    assert to_parameters(none)["alternative-instance-types"] == "[]"
+    nothing = read(asking({"provider": "aks"}))
+    assert "alternative-instance-types" not in to_parameters(nothing)
+
+
 def test_the_wishes_become_arguments() -> None:
     annotations = {
         "provider": "aks",

@@ -76,56 +76,41 @@ def _zone_unsupported(fault: Fault, placement: Placement) -> StepError:
     return refusals.ZoneUnsupported(placement, str(fault))
 
 
-def _allocation_failed(fault: Fault, placement: Placement) -> StepError:
-    return refusals.RegionFull(placement, str(fault))
+def _of(refusal: Callable[[Fault], StepError]) -> Make:
+    """A refusal that means the same whatever was asked for."""
+    return lambda fault, placement: refusal(fault)
+
+
+def _at(refusal: Callable[[Placement, str], StepError]) -> Make:
+    """A refusal of what was asked for, with what Azure says."""
+    return lambda fault, placement: refusal(placement, str(fault))
 
 
 ROWS: tuple[Row, ...] = (
-    Row(
-        text=r"AADSTS7000222",
-        make=lambda fault, placement: refusals.SecretExpired(fault),
-    ),
-    Row(
-        text=r"AADSTS\d+",
-        make=lambda fault, placement: refusals.NoCredential(fault),
-    ),
-    Row(
-        codes=r"LinkedAuthorizationFailed",
-        make=lambda fault, placement: refusals.LinkedRoleMissing(fault),
-    ),
-    Row(
-        codes=r"ReadOnlyDisabledSubscription",
-        make=lambda fault, placement: refusals.SubscriptionReadOnly(fault),
-    ),
-    Row(
-        codes=r"RequestDisallowedByPolicy",
-        make=lambda fault, placement: refusals.PolicyViolated(fault),
-    ),
+    Row(text=r"AADSTS7000222", make=_of(refusals.SecretExpired)),
+    Row(text=r"AADSTS\d+", make=_of(refusals.NoCredential)),
+    Row(codes=r"LinkedAuthorizationFailed", make=_of(refusals.LinkedRoleMissing)),
+    Row(codes=r"ReadOnlyDisabledSubscription", make=_of(refusals.SubscriptionReadOnly)),
+    Row(codes=r"RequestDisallowedByPolicy", make=_of(refusals.PolicyViolated)),
     Row(
         codes=r"MissingSubscriptionRegistration|SubscriptionNotRegistered",
-        make=lambda fault, placement: refusals.ProviderNotRegistered(fault),
+        make=_of(refusals.ProviderNotRegistered),
     ),
-    Row(
-        codes=r"InsufficientSubnetSize|SubnetIsFull",
-        make=lambda fault, placement: refusals.SubnetFull(fault),
-    ),
+    Row(codes=r"InsufficientSubnetSize|SubnetIsFull", make=_of(refusals.SubnetFull)),
     Row(
         codes=r"Throttled|SubscriptionRequestsThrottled|TooManyRequests",
-        make=lambda fault, placement: refusals.Throttled(fault),
+        make=_of(refusals.Throttled),
     ),
-    Row(statuses=(429,), make=lambda fault, placement: refusals.Throttled(fault)),
+    Row(statuses=(429,), make=_of(refusals.Throttled)),
     Row(
         codes=r"AKSOperationPreemptedByDelete|OperationPreemptedByDelete",
-        make=lambda fault, placement: refusals.PreemptedByDelete(fault),
+        make=_of(refusals.PreemptedByDelete),
     ),
-    Row(
-        codes=r"(AKS)?OperationPreempted",
-        make=lambda fault, placement: refusals.OperationPreempted(fault),
-    ),
+    Row(codes=r"(AKS)?OperationPreempted", make=_of(refusals.OperationPreempted)),
     Row(
         text=r"another agentpool operation|in[- ]progress|aks-pending-operation",
         codes=r"OperationNotAllowed|Conflict|AnotherOperationInProgress|OperationInProgress",
-        make=lambda fault, placement: refusals.OperationInProgress(fault),
+        make=_of(refusals.OperationInProgress),
     ),
     Row(
         codes=r"ErrCode_InsufficientVCPUQuota|InsufficientVCPUQuota|QuotaExceeded",
@@ -139,25 +124,19 @@ ROWS: tuple[Row, ...] = (
     Row(
         codes=r"OperationNotAllowed|PropertyChangeNotAllowed|InvalidParameter",
         text=r"not allowed to be changed|immutable|cannot be changed|changing property",
-        make=lambda fault, placement: refusals.ImmutableProperty(fault),
+        make=_of(refusals.ImmutableProperty),
     ),
     Row(
         codes=r"ZonalAllocationFailed|OverconstrainedZonalAllocationRequest",
-        make=lambda fault, placement: refusals.ZoneFull(placement, str(fault)),
+        make=_at(refusals.ZoneFull),
     ),
-    Row(codes=r"AllocationFailed|OverconstrainedAllocationRequest", make=_allocation_failed),
+    Row(codes=r"AllocationFailed|OverconstrainedAllocationRequest", make=_at(refusals.RegionFull)),
     Row(codes=r"AvailabilityZoneNotSupported", make=_zone_unsupported),
-    Row(
-        codes=r"SkuNotAvailable",
-        make=lambda fault, placement: refusals.SkuUnavailable(placement, str(fault)),
-    ),
-    Row(
-        codes=r"VMSizeNotSupported",
-        make=lambda fault, placement: refusals.SkuUnsupported(placement, str(fault)),
-    ),
+    Row(codes=r"SkuNotAvailable", make=_at(refusals.SkuUnavailable)),
+    Row(codes=r"VMSizeNotSupported", make=_at(refusals.SkuUnsupported)),
     Row(
         text=r"Virtual Machine size: .* is not supported|vm-size-selector",
-        make=lambda fault, placement: refusals.SkuUnsupported(placement, str(fault)),
+        make=_at(refusals.SkuUnsupported),
     ),
     Row(
         codes=r"VMExtension\w*|\w*(OutboundConnFail|K8SAPIServerConnFail)\w*|ProvisioningTimeout",
@@ -167,12 +146,9 @@ ROWS: tuple[Row, ...] = (
         text=r"VMExtension|OutboundConnFail|K8SAPIServerConnFail",
         make=lambda fault, placement: refusals.BootstrapFailed(placement, fault),
     ),
-    Row(
-        codes=r"AuthorizationFailed",
-        make=lambda fault, placement: refusals.RoleMissing(fault),
-    ),
-    Row(statuses=(403,), make=lambda fault, placement: refusals.RoleMissing(fault)),
-    Row(statuses=(401,), make=lambda fault, placement: refusals.NoCredential(fault)),
-    Row(statuses=(409,), make=lambda fault, placement: refusals.OperationInProgress(fault)),
-    Row(statuses=(404,), make=lambda fault, placement: refusals.ClusterMissing(fault)),
+    Row(codes=r"AuthorizationFailed", make=_of(refusals.RoleMissing)),
+    Row(statuses=(403,), make=_of(refusals.RoleMissing)),
+    Row(statuses=(401,), make=_of(refusals.NoCredential)),
+    Row(statuses=(409,), make=_of(refusals.OperationInProgress)),
+    Row(statuses=(404,), make=_of(refusals.ClusterMissing)),
 )

@@ -15,23 +15,22 @@ from steps.common.nodes.aks.arm import AlreadyThere, Arm, Operation
 from steps.common.nodes.aks.classify import refusal_of
 from steps.common.nodes.aks.fault import Fault, fault_of
 from steps.common.nodes.aks.pool import (
-    POOL_LABEL,
+    folded,
     is_of,
+    name_of,
     owner_of,
     placement_of,
     pool_body,
-    pool_name,
 )
 from steps.common.nodes.aks.preflight import Preflight
 from steps.common.nodes.aks.refusals import BootstrapFailed
 from steps.common.nodes.aks.remove import remove_pool
 from steps.common.nodes.alternatives import placements
 from steps.common.nodes.errors import Busy, PlacementRefused
-from steps.common.nodes.fit import gpu_name, tolerations_for
-from steps.common.nodes.labels import RUN_LABEL
+from steps.common.nodes.labels import NODE_LABEL
 from steps.common.nodes.provider import Node, NodeRequest, Placement, Settings
-from steps.common.nodes.ready import selector_text, wait_for_gpus, wait_for_node
-from steps.common.nodes.waiting import LOOK_SECONDS, Phase, Waiting
+from steps.common.nodes.ready import made_node, selector_text, wait_for_gpus, wait_for_node
+from steps.common.nodes.waiting import LOOK_SECONDS, Phase, Stage, Waiting
 
 _LOGGER = logging.getLogger(__name__)
 _BUSY_SECONDS = 30.0
@@ -56,7 +55,12 @@ class PoolMaker:
     @property
     def name(self) -> str:
         """The pool's name: the same in every try of the run."""
-        return pool_name(self.request.run)
+        return name_of(self.request)
+
+    @property
+    def _labels(self) -> dict[str, str]:
+        """By which its node is found."""
+        return {NODE_LABEL: self.name}
 
     def running(self) -> Placement | None:
         """Where an earlier try of this step got to; None where there is nothing to go on with."""
@@ -69,8 +73,8 @@ class PoolMaker:
                 continue
             if pool is None or pool.provisioning_state in _LOST:
                 return None
-            found = _folded(placement_of(pool))
-            return next((each for each in placements(self.request) if _folded(each) == found), None)
+            found = folded(placement_of(pool))
+            return next((each for each in placements(self.request) if folded(each) == found), None)
 
     def attempt(self, placement: Placement) -> Node:
         """A node of this placement. On every failure the pool is gone, or release is left with
@@ -93,19 +97,14 @@ class PoolMaker:
 
     def _node(self, placement: Placement) -> Node:
         operation_url = self._have_pool(placement)
+        self.waiting.reached(Stage.ASKED)
         launch = self.waiting.phase(_launch_text(placement), self.request.launch_timeout_seconds)
         self._wait_for_pool(placement, operation_url, launch)
-        labels = {POOL_LABEL: self.name}
-        wait_for_node(self.kube, labels, launch)
-        node = wait_for_gpus(self.kube, self.request, placement, labels, self.waiting)
-        return Node(
-            name=node["metadata"]["name"],
-            accelerator=f"{self.request.gpus} x {gpu_name(node)}",
-            selector={RUN_LABEL: self.request.run},
-            tolerations=tolerations_for(node),
-            placement=placement,
-            price_usd_per_hour=self.request.prices_usd_per_hour.get(placement.instance_type),
-        )
+        self.waiting.reached(Stage.MADE)
+        wait_for_node(self.kube, self._labels, launch)
+        self.waiting.reached(Stage.JOINED)
+        node = wait_for_gpus(self.kube, self.request, placement, self._labels, self.waiting)
+        return made_node(node, self.request, placement)
 
     def _have_pool(self, placement: Placement) -> str | None:
         """Ask for the pool unless it is there. Gives the operation's URL of a new one.
@@ -146,7 +145,7 @@ class PoolMaker:
             )
         if pool.provisioning_state in _LOST or self._is_evicted(pool):
             return False
-        return _folded(placement_of(pool)) == _folded(placement)
+        return folded(placement_of(pool)) == folded(placement)
 
     def _is_evicted(self, pool: AgentPool) -> bool:
         """Whether the pool had its node and lost it: nobody brings a new one, for autoscaling is
@@ -154,7 +153,7 @@ class PoolMaker:
         if pool.provisioning_state != "Succeeded":
             return False
         try:
-            return not self.kube.nodes(selector_text({POOL_LABEL: self.name}))
+            return not self.kube.nodes(selector_text(self._labels))
         except TransientError:
             return False
 
@@ -213,10 +212,6 @@ def _failure(operation: Operation | None, pool: AgentPool | None) -> Fault | Non
 def _launch_text(placement: Placement) -> str:
     hint = "; the price offered may be too low" if placement.capacity_type == "spot" else ""
     return f"no node (launch-timeout-seconds{hint})"
-
-
-def _folded(placement: Placement) -> tuple[str, str, str | None]:
-    return placement.instance_type.casefold(), placement.capacity_type, placement.zone
 
 
 def _seconds(error: Busy) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from azure.mgmt.containerservice.models import AgentPool
 
@@ -14,17 +15,37 @@ from steps.common.clock import REAL_CLOCK, Clock
 from steps.common.errors import PermanentError, TransientError
 from steps.common.kube import Kube
 from steps.common.nodes.aks.arm import Arm
+from steps.common.nodes.aks.keep import leave_pools, take_pool
 from steps.common.nodes.aks.make import PoolMaker
-from steps.common.nodes.aks.pool import expiry_of, gone, owner_of, placement_of, pool_name
-from steps.common.nodes.aks.preflight import Forecast, Preflight
-from steps.common.nodes.aks.remove import LOOKS_TO_BE_SURE, remove_pool
-from steps.common.nodes.alternatives import place, placements
+from steps.common.nodes.aks.pool import (
+    expiry_of,
+    gone,
+    kept,
+    owner_of,
+    text_of,
+    waiting_of,
+)
+from steps.common.nodes.aks.preflight import Preflight
+from steps.common.nodes.aks.remove import remove_pools
+from steps.common.nodes.alternatives import place
 from steps.common.nodes.errors import Busy, PlacementRefused
-from steps.common.nodes.provider import Gone, Node, NodeRequest, RunIsAlive, Settings, Stray
+from steps.common.nodes.keeping import KEEP_SECONDS
+from steps.common.nodes.provider import (
+    Gone,
+    Kept,
+    Node,
+    NodeRequest,
+    OnWait,
+    RunIsAlive,
+    Settings,
+    Stray,
+    unheard,
+)
 from steps.common.nodes.waiting import Waiting
 from steps.common.progress import Progress
 
 _LOGGER = logging.getLogger(__name__)
+_TIME = "%Y-%m-%d %H:%M UTC"
 _REGION_LABEL = "topology.kubernetes.io/region"
 
 
@@ -44,15 +65,22 @@ class AksProvider:
         self._kube = kube
         self._clock = clock
 
-    def provision(self, request: NodeRequest, progress: Progress) -> Node:
+    def provision(
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+    ) -> Node:
         """The node of the first alternative that gives one; a pool that an earlier try of this
-        step asked for is gone on with."""
-        waiting = Waiting(request.timeout_seconds, clock=self._clock, progress=progress)
+        step asked for is gone on with, and one that an earlier run of the workspace left is
+        taken."""
+        waiting = Waiting(
+            request.timeout_seconds, clock=self._clock, progress=progress, on_wait=on_wait
+        )
         arm, kube = self._arm(), self._kube()
+        busy = waiting.phase("AKS took no request", request.timeout_seconds)
+        name = take_pool(arm, kube, request, self._settings, busy, self._now)
         maker = PoolMaker(
             arm=arm,
             kube=kube,
-            request=request,
+            request=replace(request, node=name or request.node),
             settings=self._settings,
             waiting=waiting,
             preflight=functools.cache(lambda: self._preflight(arm, kube)),
@@ -62,45 +90,56 @@ class AksProvider:
     def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
         """Delete the run's pool and wait until it is gone, with what it cost."""
         waiting = Waiting(timeout_seconds, clock=self._clock, progress=progress)
-        name = pool_name(run)
-        phase = waiting.phase(f"agent pool {name} is still there", timeout_seconds)
+        phase = waiting.phase("the run's agent pool is still there", timeout_seconds)
         try:
-            pool = remove_pool(self._arm(), name, phase, run=run, looks=LOOKS_TO_BE_SURE)
+            removed = remove_pools(self._arm(), run, phase)
         except PlacementRefused as error:
             raise TransientError(str(error)) from error
-        return () if pool is None else (gone(pool, self._clock.wall()),)
+        return [gone(pool, self._clock.wall()) for pool in removed]
+
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+        """Leave the run's pool to the next run of its workspace, if its node is well."""
+        waiting = Waiting(KEEP_SECONDS, clock=self._clock, progress=progress)
+        phase = waiting.phase("AKS took no request", KEEP_SECONDS)
+        left = leave_pools(self._arm(), self._kube(), run, seconds, phase, self._now)
+        return _kept(left)
+
+    def kept(self) -> Sequence[Kept]:
+        """Pools that wait for the next run of their workspace."""
+        return [each for each in _kept(self._arm().pools()) if each.until > self._now()]
 
     def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
-        """Ask for the deletion of every pool whose run is no more or whose time is over."""
+        """Ask for the deletion of every pool whose run is no more or whose time is over, and of
+        those that were kept long enough."""
         arm = self._arm()
         found = [(pool, self._why_stray(pool, is_alive)) for pool in arm.pools()]
         return [
             self._collected(arm, pool, reason, dry_run=dry_run) for pool, reason in found if reason
         ]
 
-    def forecasts(self, request: NodeRequest) -> Sequence[Forecast]:
-        """What quotas and SKUs say of every alternative, before anything is asked for; empty
-        where the region is not known."""
-        preflight = self._preflight(self._arm(), self._kube())
-        if preflight is None:
-            return ()
-        return [preflight.forecast(placement) for placement in placements(request)]
-
     def _why_stray(self, pool: AgentPool, is_alive: RunIsAlive) -> str:
         """Why a pool should not be there; empty for other people's pools and for those that are
         used or on their way out."""
-        owner, expiry = owner_of(pool), expiry_of(pool)
-        if owner is None or pool.provisioning_state == "Deleting":
+        if pool.provisioning_state == "Deleting":
             return ""
-        now = datetime.datetime.fromtimestamp(self._clock.wall(), datetime.UTC)
+        owner, expiry, now = owner_of(pool), expiry_of(pool), self._now()
+        if waiting := waiting_of(pool):
+            until = waiting.until
+            if until is not None and until > now:
+                return ""
+            said = "it was kept" if until is None else f"it was kept until {until:{_TIME}}"
+            return f"{said} for {waiting.namespace}/{waiting.workspace}"
+        if owner is None:
+            return ""
         if expiry is not None and expiry < now:
-            return f"its time was over at {expiry:%Y-%m-%d %H:%M} UTC"
+            return f"its time was over at {expiry:{_TIME}}"
         if not is_alive(owner.run, owner.namespace, owner.workflow):
             return "its run is no more"
         return ""
 
     def _collected(self, arm: Arm, pool: AgentPool, reason: str, *, dry_run: bool) -> Stray:
-        owner, name = owner_of(pool), str(pool.name)
+        owner = owner_of(pool) or waiting_of(pool)
+        name = str(pool.name)
         if not dry_run:
             try:
                 arm.delete(name)
@@ -108,18 +147,28 @@ class AksProvider:
                 log.warn(_LOGGER, "later", pool=name, reason=error)
                 reason, dry_run = f"{reason}; not now: {error}", True
         return Stray(
-            what=f"agent pool {name} ({placement_of(pool)})",
+            what=text_of(pool),
             run=owner.run if owner else "",
             reason=reason,
             gone=not dry_run,
         )
+
+    def _now(self) -> datetime.datetime:
+        return datetime.datetime.fromtimestamp(self._clock.wall(), datetime.UTC)
 
     def _preflight(self, arm: Arm, kube: Kube) -> Preflight | None:
         location = self._settings.aks_location or _region(kube)
         if not location:
             log.warn(_LOGGER, "no-preflight", reason="no node says its region; --aks-location does")
             return None
-        return Preflight(arm, location)
+        preflight = Preflight(arm, location)
+        for reason in preflight.unseen:
+            log.warn(_LOGGER, "not-all-of-preflight", reason=reason)
+        return preflight
+
+
+def _kept(pools: Iterable[AgentPool]) -> list[Kept]:
+    return [found for found in map(kept, pools) if found is not None]
 
 
 def _region(kube: Kube) -> str:

@@ -14,29 +14,22 @@ from steps.common.nodes.waiting import Phase
 
 _LOGGER = logging.getLogger(__name__)
 _LOOK_SECONDS = 15.0
-LOOKS_TO_BE_SURE = 2
+_LOOKS_TO_BE_SURE = 2
 """A request that was under way when its sender was stopped may show its pool a moment later."""
 
 
-def remove_pool(arm: Arm, name: str, phase: Phase, *, run: str, looks: int = 1) -> AgentPool | None:
+def remove_pool(arm: Arm, name: str, phase: Phase, *, run: str) -> AgentPool | None:
     """Delete the pool and wait until Azure finds it no more.
 
     AKS refuses to delete while it does something else, such as making this very pool: then the
     deletion is asked for again, rather than left to nobody. Gives the pool as it last was, or
-    None where there was none of this run in so many looks. Raises PlacementRefused at the phase's
-    deadline.
+    None where there was none of this run. Raises PlacementRefused at the phase's deadline.
     """
     last: AgentPool | None = None
     while True:
         try:
             pool = arm.get(name)
-            if pool is None:
-                looks -= 1
-                if last is not None or looks <= 0:
-                    return last
-                phase.wait(f"making sure that there is no agent pool {name}")
-                continue
-            if not is_of(pool, run):
+            if pool is None or not is_of(pool, run):
                 return last
             last = pool
             # A deletion that failed leaves the pool in another state, and is asked for again.
@@ -47,6 +40,28 @@ def remove_pool(arm: Arm, name: str, phase: Phase, *, run: str, looks: int = 1) 
             phase.wait(f"deleting agent pool {name}: {error}", _seconds(error))
         else:
             phase.wait(f"agent pool {name} is being deleted", _LOOK_SECONDS)
+
+
+def remove_pools(arm: Arm, run: str, phase: Phase) -> list[AgentPool]:
+    """Delete every pool of a run and wait until they are gone, as they last were. Raises
+    PlacementRefused at the phase's deadline."""
+    gone: list[AgentPool] = []
+    looks = _LOOKS_TO_BE_SURE
+    while True:
+        try:
+            names = [str(pool.name) for pool in arm.pools() if is_of(pool, run)]
+        except Busy as error:
+            phase.wait(str(error), _seconds(error))
+            continue
+        for name in names:
+            last = remove_pool(arm, name, phase, run=run)
+            gone += [] if last is None else [last]
+        if gone:
+            return gone
+        looks -= 1
+        if looks == 0:
+            return []
+        phase.wait("making sure that the run has no agent pool")
 
 
 def _seconds(error: Busy) -> float:

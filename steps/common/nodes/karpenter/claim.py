@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from steps.common.nodes.alternatives import placements
 from steps.common.nodes.fit import INSTANCE_TYPE, Object
 from steps.common.nodes.karpenter_node_class import NodeClass
-from steps.common.nodes.labels import RUN_LABEL
-from steps.common.nodes.provider import CapacityType, Gone, NodeRequest, Placement
+from steps.common.nodes.labels import (
+    KEPT_LABEL,
+    NAMESPACE_LABEL,
+    NODE_LABEL,
+    RUN_LABEL,
+    WORKFLOW_LABEL,
+    WORKSPACE_LABEL,
+)
+from steps.common.nodes.provider import CapacityType, Gone, Kept, NodeRequest, Placement
 from steps.common.scheduling import GPU_RESOURCE
 
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
@@ -25,7 +33,12 @@ KARPENTERS_WORDS: Mapping[CapacityType, str] = {ours: word for word, ours in OUR
 """Of capacity types."""
 
 _PRICE = "argotune.dev/price-usd-per-hour"
+_SINCE = "argotune.dev/since"
+"""Since when the run has the node, where another run had it before."""
+_KEPT_AT = "argotune.dev/kept-at"
+_KEPT_UNTIL = "argotune.dev/kept-until"
 _TERMINATION_TIME = "karpenter.sh/nodeclaim-termination-timestamp"
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 _DRAIN_TIME = "10m"
 """Pods that will not go are deleted after this long; without it they hold the node for ever."""
 _NOT_LOOKED_AT = ("", "AwaitingReconciliation")
@@ -41,6 +54,11 @@ def claim_name(run: str) -> str:
     return f"gpu{hashlib.sha256(run.encode()).hexdigest()[:8]}"
 
 
+def name_of(request: NodeRequest) -> str:
+    """The name of the claim that is made for a request."""
+    return request.node or claim_name(request.run)
+
+
 def manifest(request: NodeRequest, placement: Placement, node_class: NodeClass) -> dict[str, Any]:
     """The claim that asks for one placement.
 
@@ -54,8 +72,10 @@ def manifest(request: NodeRequest, placement: Placement, node_class: NodeClass) 
         "apiVersion": "karpenter.sh/v1",
         "kind": "NodeClaim",
         "metadata": {
-            "name": claim_name(request.run),
-            "labels": {**request.labels, **_kaito_labels(request, node_class)} | request.identity(),
+            "name": name_of(request),
+            "labels": {**request.labels, **_kaito_labels(request, node_class)}
+            | request.identity()
+            | {NODE_LABEL: name_of(request)},
             "annotations": annotations,
         },
         "spec": {
@@ -104,14 +124,87 @@ def _kaito_labels(request: NodeRequest, node_class: NodeClass) -> dict[str, str]
         return {}
     return {
         NODE_POOL: "kaito",
-        "kaito.sh/workspace": request.workspace or claim_name(request.run),
+        "kaito.sh/workspace": request.workspace or name_of(request),
         "kaito.sh/workspacenamespace": request.namespace or "default",
     }
 
 
 def run_of(claim: Object) -> str:
     """UID of the run that the claim was made for; empty for a claim of somebody else."""
-    return str((claim["metadata"].get("labels") or {}).get(RUN_LABEL, ""))
+    return _label(claim, RUN_LABEL)
+
+
+def left_by(claim: Object) -> str:
+    """UID of the run that left the claim to the next one; empty where a run has it."""
+    return "" if run_of(claim) else _label(claim, KEPT_LABEL)
+
+
+def workspace_of(claim: Object) -> tuple[str, str]:
+    """Namespace and name of the workspace."""
+    return _label(claim, NAMESPACE_LABEL), _label(claim, WORKSPACE_LABEL)
+
+
+def kept_until(claim: Object) -> datetime | None:
+    """Until when it waits for the next run; None where nobody said."""
+    return _time(claim, _KEPT_UNTIL)
+
+
+def left_by_run(claim: Object, *, now: datetime, until: datetime) -> dict[str, Any]:
+    """What changes in the metadata of a claim that its run leaves to the next one."""
+    return {
+        "labels": {RUN_LABEL: None, WORKFLOW_LABEL: None, KEPT_LABEL: run_of(claim)},
+        "annotations": {_KEPT_AT: f"{now:{_TIME}}", _KEPT_UNTIL: f"{until:{_TIME}}"},
+    }
+
+
+def taken_by_run(claim: Object, request: NodeRequest) -> dict[str, Any]:
+    """What changes in the metadata of a claim that a run takes; the time that it waited counts to
+    that run."""
+    since = _annotation(claim, _KEPT_AT)
+    return {
+        "labels": {**request.identity(), KEPT_LABEL: None},
+        "annotations": {_SINCE: since or None, _KEPT_AT: None, _KEPT_UNTIL: None},
+    }
+
+
+def differences(claim: Object, request: NodeRequest, node_class: NodeClass) -> Iterator[str]:
+    """Where a claim is not what would be made for a request, one text each."""
+    found = placement_of(claim)
+    if found not in placements(request):
+        yield f"{found} is none of the alternatives"
+        return
+    wanted = manifest(request, found, node_class)
+    if claim["spec"]["nodeClassRef"] != wanted["spec"]["nodeClassRef"]:
+        yield f"its node class is not {node_class}"
+    disk_gib = _disk_gib(claim)
+    if disk_gib < request.disk_gib:
+        yield f"its disk has {disk_gib} GiB, {request.disk_gib} needed"
+    if missing := [key for key, value in request.labels.items() if _label(claim, key) != value]:
+        yield f"it lacks the labels {', '.join(missing)}"
+
+
+def _disk_gib(claim: Object) -> int:
+    """The disk that `manifest` asks for; 0 where it asks for none."""
+    requests = claim["spec"]["resources"]["requests"]
+    text = str(requests.get("storage") or requests.get("ephemeral-storage") or "")
+    number = text.removesuffix("Gi")
+    return int(number) if number.isdigit() else 0
+
+
+def _label(claim: Object, name: str) -> str:
+    return str((claim["metadata"].get("labels") or {}).get(name, ""))
+
+
+def _annotation(claim: Object, name: str) -> str:
+    return str((claim["metadata"].get("annotations") or {}).get(name, ""))
+
+
+def _time(claim: Object, name: str) -> datetime | None:
+    """A time of an annotation; people may change those, so anything may stand there."""
+    try:
+        return datetime.fromisoformat(_annotation(claim, name)).astimezone(UTC)
+    except ValueError:
+        return None
 
 
 def placement_of(claim: Object) -> Placement:
@@ -178,7 +271,7 @@ def expires_at(claim: Object) -> datetime | None:
 
 def forced_at(claim: Object) -> str:
     """Until when its pods may go by themselves; empty where Karpenter has not said so yet."""
-    return str((claim["metadata"].get("annotations") or {}).get(_TERMINATION_TIME, ""))
+    return _annotation(claim, _TERMINATION_TIME)
 
 
 def text_of(claim: Object) -> str:
@@ -187,8 +280,9 @@ def text_of(claim: Object) -> str:
 
 
 def gone(claim: Object, now: datetime) -> Gone:
-    """What was given back, with its price where the claim has it."""
-    hours = max((now - created_at(claim)).total_seconds(), 0.0) / 3600
+    """What a run had of the claim until now, or until it left it."""
+    since, end = _time(claim, _SINCE) or created_at(claim), _time(claim, _KEPT_AT) or now
+    hours = max((end - since).total_seconds(), 0.0) / 3600
     price = _price_of(claim)
     return Gone(
         what=text_of(claim),
@@ -198,6 +292,19 @@ def gone(claim: Object, now: datetime) -> Gone:
     )
 
 
+def kept(claim: Object, now: datetime) -> Kept | None:
+    """What waits for the next run; None for a claim that does not, or whose time is over."""
+    until = kept_until(claim)
+    if not left_by(claim) or until is None or until <= now:
+        return None
+    return Kept(
+        used=gone(claim, now),
+        workspace="/".join(workspace_of(claim)),
+        until=until,
+        price_usd_per_hour=_price_of(claim),
+    )
+
+
 def _price_of(claim: Object) -> float | None:
-    text = (claim["metadata"].get("annotations") or {}).get(_PRICE)
-    return None if text is None else float(text)
+    text = _annotation(claim, _PRICE)
+    return float(text) if text else None

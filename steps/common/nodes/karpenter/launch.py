@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from steps.common import log
 from steps.common.errors import CapacityError, PermanentError, StepError, TransientError
-from steps.common.kube import ApiRefusal, Kube
+from steps.common.kube import Kube
 from steps.common.nodes.alternatives import place
-from steps.common.nodes.fit import Object, gpu_name, tolerations_for
+from steps.common.nodes.fit import Object
 from steps.common.nodes.karpenter import claim as claims
 from steps.common.nodes.karpenter.refusals import refusal_of
 from steps.common.nodes.karpenter_node_class import NodeClass
-from steps.common.nodes.labels import RUN_LABEL
+from steps.common.nodes.labels import NODE_LABEL
 from steps.common.nodes.provider import Node, NodeRequest, Placement
-from steps.common.nodes.ready import wait_for_gpus
-from steps.common.nodes.waiting import Phase, Waiting
+from steps.common.nodes.ready import made_node, wait_for_gpus
+from steps.common.nodes.waiting import Phase, Stage, Waiting
 
 _LOGGER = logging.getLogger(__name__)
 _FAILURES = (CapacityError, PermanentError, TransientError)
@@ -32,13 +33,19 @@ class Launch:
     """The node of one run, by the run's only claim."""
 
     def __init__(
-        self, kube: Kube, request: NodeRequest, node_class: NodeClass, waiting: Waiting
+        self,
+        kube: Kube,
+        request: NodeRequest,
+        node_class: NodeClass,
+        waiting: Waiting,
+        *,
+        claim: str | None = None,
     ) -> None:
         self._kube = kube
-        self._request = request
+        self._request = replace(request, node=claim or request.node)
         self._node_class = node_class
         self._waiting = waiting
-        self._name = claims.claim_name(request.run)
+        self._name = claims.name_of(self._request)
 
     def node(self) -> Node:
         """The node of the first placement that gives one; a claim that an earlier try of the step
@@ -51,15 +58,6 @@ class Launch:
         return place(self._request, self._attempt, self._waiting, first=first)
 
     def _earlier_claim(self) -> Object | None:
-        try:
-            self._kube.node_claims(f"{RUN_LABEL}={self._request.run}")
-        except ApiRefusal as error:
-            if error.status != 404:
-                raise
-            raise PermanentError(
-                "the cluster has no NodeClaims (karpenter.sh/v1): install Karpenter 1.0 or later, "
-                "or take another provider"
-            ) from error
         found = self._kube.node_claim(self._name)
         if found is not None and claims.run_of(found) != self._request.run:
             raise PermanentError(
@@ -91,37 +89,44 @@ class Launch:
                 if found is None:
                     continue
                 log.event(_LOGGER, "asked-for-node", claim=self._name, placement=placement)
-            if not claims.is_going(found) and claims.placement_of(found) == placement:
-                return str(found["metadata"]["uid"])
             if not claims.is_going(found):
+                fits = claims.placement_of(found) == placement
+                if fits and not self._has_lost_its_node(found):
+                    return str(found["metadata"]["uid"])
                 _patiently(lambda: self._kube.delete_node_claim(self._name), phase)
             phase.wait(f"the {claims.text_of(found)} is still going")
 
+    def _has_lost_its_node(self, claim: Object) -> bool:
+        """Whether its node was there and is no more; Karpenter deletes such a claim too, in its
+        own time."""
+        if not claims.is_true(claim, "Registered"):
+            return False
+        try:
+            return not self._kube.nodes(f"{NODE_LABEL}={self._name}")
+        except TransientError:
+            return False
+
     def _node_of(self, uid: str, placement: Placement, launching: Phase) -> Node:
         watch = _Watch(self._kube, self._name, uid, self._node_class, self._waiting)
+        self._waiting.reached(Stage.ASKED)
         started = self._waiting.clock.now()
         watch.wait_for("Launched", launching)
+        self._waiting.reached(Stage.MADE)
         left = self._request.launch_timeout_seconds - (self._waiting.clock.now() - started)
         joining = self._waiting.phase(
             "the machine did not join the cluster (launch-timeout-seconds)", left
         )
         watch.wait_for("Registered", joining)
+        self._waiting.reached(Stage.JOINED)
         node = wait_for_gpus(
             self._kube,
             self._request,
             placement,
-            {RUN_LABEL: self._request.run},
+            {NODE_LABEL: self._name},
             self._waiting,
             before_look=watch.check,
         )
-        return Node(
-            name=node["metadata"]["name"],
-            accelerator=f"{self._request.gpus} x {gpu_name(node)}",
-            selector={RUN_LABEL: self._request.run},
-            tolerations=tolerations_for(node),
-            placement=placement,
-            price_usd_per_hour=self._request.prices_usd_per_hour.get(placement.instance_type),
-        )
+        return made_node(node, self._request, placement)
 
     def _give_up(self) -> None:
         try:

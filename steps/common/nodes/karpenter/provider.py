@@ -8,11 +8,25 @@ from datetime import UTC, datetime
 from steps.common.clock import REAL_CLOCK, Clock
 from steps.common.errors import ParamsError
 from steps.common.kube import Kube, connect
+from steps.common.nodes.karpenter import claim as claims
+from steps.common.nodes.karpenter.keep import leave_claims, take_claim
 from steps.common.nodes.karpenter.launch import Launch
 from steps.common.nodes.karpenter.promise import promised_node
-from steps.common.nodes.karpenter.remove import Now, Removal, collect
+from steps.common.nodes.karpenter.remove import Now, Removal, claims_of, collect
 from steps.common.nodes.karpenter_node_class import NodeClass, claim_problems, price_problem
-from steps.common.nodes.provider import Gone, Node, NodeRequest, RunIsAlive, Settings, Stray
+from steps.common.nodes.keeping import KEEP_SECONDS
+from steps.common.nodes.labels import KEPT_LABEL
+from steps.common.nodes.provider import (
+    Gone,
+    Kept,
+    Node,
+    NodeRequest,
+    OnWait,
+    RunIsAlive,
+    Settings,
+    Stray,
+    unheard,
+)
 from steps.common.nodes.waiting import Waiting
 from steps.common.progress import Progress
 
@@ -36,16 +50,22 @@ class KarpenterProvider:
         self._clock = clock
         self._now = now
 
-    def provision(self, request: NodeRequest, progress: Progress) -> Node:
+    def provision(
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+    ) -> Node:
         """The run's node; in mode nodepool what makes the tune pod bring it."""
         problems = list(self._problems(request))
         if problems:
             raise ParamsError(problems)
-        waiting = Waiting(request.timeout_seconds, clock=self._clock, progress=progress)
+        waiting = Waiting(
+            request.timeout_seconds, clock=self._clock, progress=progress, on_wait=on_wait
+        )
         if self._settings.karpenter_mode == "nodepool":
             return promised_node(self._connect(), request, waiting)
         node_class = NodeClass.parse(self._settings.karpenter_node_class)
-        return Launch(self._connect(), request, node_class, waiting).node()
+        kube = self._connect()
+        claim = take_claim(kube, request, node_class, waiting, self._now)
+        return Launch(kube, request, node_class, waiting, claim=claim).node()
 
     def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
         """The run's claim with its node. A node that a NodePool brought is that pool's affair:
@@ -53,8 +73,20 @@ class KarpenterProvider:
         waiting = Waiting(timeout_seconds, clock=self._clock, progress=progress)
         return Removal(self._connect(), run, waiting, self._now).remove()
 
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+        """Leave the run's claim to the next run of its workspace, if its node is well."""
+        waiting = Waiting(KEEP_SECONDS, clock=self._clock, progress=progress)
+        return leave_claims(self._connect(), run, seconds, waiting, self._now)
+
+    def kept(self) -> Sequence[Kept]:
+        """Claims that wait for the next run of their workspace."""
+        found = [
+            claims.kept(claim, self._now()) for claim in claims_of(self._connect(), KEPT_LABEL)
+        ]
+        return [each for each in found if each is not None]
+
     def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
-        """Claims whose run is no more or whose time is over."""
+        """Claims whose run is no more or whose time is over, and those kept long enough."""
         return collect(self._connect(), is_alive, self._now, dry_run=dry_run)
 
     def _problems(self, request: NodeRequest) -> Iterator[str]:

@@ -11,7 +11,13 @@ from steps.common.errors import TransientError
 from steps.common.kube import ApiRefusal, Kube
 from steps.common.nodes.fit import Object, is_on
 from steps.common.nodes.karpenter import claim as claims
-from steps.common.nodes.labels import NAMESPACE_LABEL, RUN_LABEL, WORKFLOW_LABEL
+from steps.common.nodes.labels import (
+    KEPT_LABEL,
+    NAMESPACE_LABEL,
+    NODE_LABEL,
+    RUN_LABEL,
+    WORKFLOW_LABEL,
+)
 from steps.common.nodes.provider import Gone, RunIsAlive, Stray
 from steps.common.nodes.ready import pods_or_none
 from steps.common.nodes.waiting import LOOK_SECONDS, Waiting
@@ -65,7 +71,8 @@ class Removal:
                 self._kube.delete_node_claim(claim["metadata"]["name"])
         if not (left or self._found):
             return ""
-        nodes = self._kube.nodes(self._selector)
+        names = [claim["metadata"]["name"] for claim in self._found.values()]
+        nodes = [node for name in names for node in self._kube.nodes(f"{NODE_LABEL}={name}")]
         waits = [self._what_it_waits_for(claim, nodes) for claim in left]
         if not left:
             waits = [f"node {node['metadata']['name']}, though its claim is gone" for node in nodes]
@@ -103,14 +110,17 @@ class Removal:
 def collect(kube: Kube, is_alive: RunIsAlive, now: Now, *, dry_run: bool) -> Sequence[Stray]:
     """Claims of runs that are no more or whose time is over, asked to go unless it is a dry run."""
     strays = []
-    for claim in claims_of(kube, RUN_LABEL):
+    for claim in [*claims_of(kube, RUN_LABEL), *claims_of(kube, KEPT_LABEL)]:
         reason = "" if claims.is_going(claim) else _stray_reason(claim, is_alive, now())
         if not reason:
             continue
         if not dry_run:
             kube.delete_node_claim(claim["metadata"]["name"])
         stray = Stray(
-            what=claims.text_of(claim), run=claims.run_of(claim), reason=reason, gone=not dry_run
+            what=claims.text_of(claim),
+            run=claims.run_of(claim) or claims.left_by(claim),
+            reason=reason,
+            gone=not dry_run,
         )
         log.event(_LOGGER, "stray", what=stray.what, run=stray.run, reason=reason, gone=stray.gone)
         strays.append(stray)
@@ -131,6 +141,12 @@ def _stray_reason(claim: Object, is_alive: RunIsAlive, now: datetime) -> str:
     over_at = claims.expires_at(claim)
     if over_at is not None and over_at < now:
         return f"its time was over at {over_at:%Y-%m-%dT%H:%M:%SZ}"
+    if claims.left_by(claim):
+        until = claims.kept_until(claim)
+        if until is not None and until > now:
+            return ""
+        said = "it was kept" if until is None else f"it was kept until {until:%Y-%m-%d %H:%M UTC}"
+        return f"{said} for {'/'.join(claims.workspace_of(claim))}"
     labels = claim["metadata"]["labels"]
     namespace, workflow = labels.get(NAMESPACE_LABEL, ""), labels.get(WORKFLOW_LABEL, "")
     if is_alive(claims.run_of(claim), namespace, workflow):

@@ -16,7 +16,6 @@ from tests.steps.common.nodes.aks.azure import (
     H100,
     Azure,
     placement,
-    request,
 )
 
 A100_FAMILY = "StandardNCADSA100v4Family"
@@ -215,20 +214,36 @@ def test_without_the_right_to_look_it_goes_on(
     body = {"error": {"code": "AuthorizationFailed", "message": "no right to read usages"}}
     region.cloud.faults = [Fault("GET", "Microsoft.Compute", 403, body, times=9)]
     assert region.provision().name
-    assert "no-look-at-quota" in caplog.text
-    assert "no-look-at-skus" in caplog.text
+    said = [record.message for record in caplog.records if "not-all-of-preflight" in record.message]
+    assert [text.partition('reason="')[2].partition(":")[0] for text in said] == ["quotas", "SKUs"]
+
+
+def test_what_could_not_be_read_is_said_and_the_rest_is_used(region: Azure) -> None:
+    body = {"error": {"code": "AuthorizationFailed", "message": "no right to read usages"}}
+    region.cloud.faults = [Fault("GET", "/usages", 403, body)]
+    restrict(region, type="Location", values=["eastus"], reasonCode="QuotaId")
+    preflight = Preflight(region.arm, "eastus")
+    (said,) = preflight.unseen
+    assert said.startswith(
+        "quotas: a role is missing: AuthorizationFailed: no right to read usages"
+    )
+    forecast = preflight.forecast(placement())
+    assert forecast.quotas == ()
+    assert isinstance(forecast.refusal, refusals.SkuUnsupported)
 
 
 def test_the_region_is_that_of_the_clusters_nodes(region: Azure) -> None:
     region.settings = Settings(aks_cluster_id=CLUSTER_ID)
     labels = {"topology.kubernetes.io/region": "eastus"}
     region.cluster.nodes = [{"metadata": {"name": "cpu-1", "labels": labels}}]
-    forecasts = region.provider().forecasts(request(capacity_types=("spot", "regular")))
-    assert [(each.placement, each.refusal) for each in forecasts] == [
-        (placement(capacity_type="spot"), None),
-        (placement(), None),
-    ]
-    assert "locations/eastus/usages" in region.cloud.requests[0]
+    limit(region, "standardNCADSA100v4Family", 48, 48)
+    assert region.provision(instance_types=(A100, A10)).placement == placement(A10)
+    assert any("locations/eastus/usages" in each for each in region.cloud.requests)
+
+
+def test_azure_says_the_region_of_the_cluster(region: Azure) -> None:
+    region.cloud.location = "westeurope"
+    assert region.arm.location() == "westeurope"
 
 
 def test_a_list_that_leads_elsewhere_is_not_followed(region: Azure) -> None:

@@ -8,7 +8,7 @@ import pytest
 from steps.common.errors import CapacityError, Interrupted, PermanentError, TransientError
 from steps.common.nodes.aks.pool import pool_name
 from steps.common.nodes.errors import PlacementRefused
-from steps.common.nodes.labels import RUN_LABEL
+from steps.common.nodes.labels import NODE_LABEL
 from steps.common.nodes.provider import Node
 from steps.common.progress import Progress
 from tests.fakes.arm import Creation, Fault
@@ -34,7 +34,7 @@ def test_a_pool_of_the_runs_own_becomes_a_node(azure: Azure, tmp_path: Path) -> 
     assert node == Node(
         name=f"aks-{POOL}-vmss000000",
         accelerator=f"1 x GPU ({A100})",
-        selector={RUN_LABEL: RUN},
+        selector={NODE_LABEL: POOL},
         tolerations=({"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},),
         placement=placement(),
         price_usd_per_hour=3.673,
@@ -53,6 +53,7 @@ def test_a_pool_of_the_runs_own_becomes_a_node(azure: Azure, tmp_path: Path) -> 
             "argotune.dev/workflow": "tune-x7k2p",
             "argotune.dev/namespace": "team",
             "argotune.dev/workspace": "phi",
+            "argotune.dev/node": POOL,
         },
         "nodeTaints": ["sku=gpu:NoSchedule"],
         "osDiskSizeGB": 256,
@@ -71,7 +72,7 @@ def test_a_pool_of_the_runs_own_becomes_a_node(azure: Azure, tmp_path: Path) -> 
         "type": "VirtualMachineScaleSets",
         "vmSize": A100,
     }
-    assert progress_file.read_text().splitlines()[-1] == "1/1"
+    assert progress_file.read_text().split() == ["1/4", "2/4", "3/4", "4/4"]
 
 
 def test_spot_zone_and_settings_reach_azure(azure: Azure) -> None:
@@ -260,7 +261,7 @@ def test_a_pool_that_succeeds_without_a_machine_ends_with_the_launch(azure: Azur
     node = azure.provision(capacity_types=("spot", "regular"), launch_timeout_seconds=300.0)
     assert [str(each) for each in node.tried] == [
         f"{A100} spot (360 s): no node (launch-timeout-seconds; the price offered may be too low) "
-        f"after 300 s: no node with the label agentpool={POOL} yet",
+        f"after 300 s: no node with the label argotune.dev/node={POOL} yet",
         f"{A100} regular (130 s): node aks-{POOL}-vmss000000",
     ]
 
@@ -415,7 +416,7 @@ def test_release_that_runs_out_of_time_is_tried_again_by_argo(azure: Azure) -> N
         azure.release(timeout_seconds=60.0)
     assert not isinstance(caught.value, PlacementRefused)
     assert str(caught.value) == (
-        f"agent pool {POOL} is still there after 60 s: agent pool {POOL} is being deleted"
+        f"the run's agent pool is still there after 60 s: agent pool {POOL} is being deleted"
     )
     assert azure.release()
 

@@ -27,6 +27,7 @@ def test_a_claim_says_all_that_karpenter_needs() -> None:
                 "argotune.dev/workflow": "phi-abc",
                 "argotune.dev/namespace": "team",
                 "argotune.dev/workspace": "phi",
+                "argotune.dev/node": NAME,
             },
             "annotations": {
                 "karpenter.sh/do-not-disrupt": "true",

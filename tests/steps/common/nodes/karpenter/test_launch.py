@@ -19,7 +19,6 @@ from tests.steps.common.nodes.karpenter.world import (
     A100,
     GPU,
     NAME,
-    RUN,
     World,
     happy,
     no_capacity,
@@ -53,16 +52,14 @@ def test_a_claim_brings_a_node_and_says_how_the_pod_finds_it(world: World, tmp_p
     assert node == Node(
         name=f"aks-{NAME}",
         accelerator=f"1 x GPU ({A100})",
-        selector={"argotune.dev/run": RUN},
+        selector={"argotune.dev/node": NAME},
         tolerations=({"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},),
         placement=Placement(instance_type=A100),
         price_usd_per_hour=3.673,
         tried=node.tried,
     )
     assert [str(row) for row in node.tried] == [f"{A100} regular (100 s): node aks-{NAME}"]
-    lines = (tmp_path / "progress").read_text().split()
-    assert lines[0] == "0/3301"
-    assert lines[-1] == "1/1"
+    assert (tmp_path / "progress").read_text().split() == ["1/4", "2/4", "3/4", "4/4"]
 
 
 def test_what_is_waited_for_is_logged_once_each(
@@ -348,3 +345,14 @@ def test_what_kaitos_provisioner_would_ignore_is_refused(world: World) -> None:
         "--capacity-types: spot with KaitoNodeClass default, which makes regular nodes only",
         "--zones: 1, any with KaitoNodeClass default, which does not choose zones",
     ]
+
+
+def test_a_claim_whose_node_is_gone_is_taken_away_and_made_anew(world: World) -> None:
+    """Before Karpenter found out by itself."""
+    world.scripts = [happy]
+    world.provision()
+    world.cluster.nodes.clear()
+    world.on_delete = lambda world, claim: world.after(25, lambda: world.drop(claim))
+    node = world.provision()
+    assert len(world.claims) == 2
+    assert str(node.tried[0]) == f"{A100} regular (130 s): node aks-{NAME}"
