@@ -11,6 +11,9 @@ from typing import Any, TextIO
 
 from steps.common.errors import Interrupted
 
+CLEAR_LINE = "\x1b[K"
+"""Clears a terminal's line from the cursor on."""
+
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.,:/@+%()[]<>")
 _USER_IN_URL = re.compile(r"(https?://)[^\s/@\"']+@")
 _QUERY_IN_URL = re.compile(r"(https?://[^\s?#\"'<>]+)[?#][^\s\"'<>]*")
@@ -40,6 +43,12 @@ def redacted(text: str) -> str:
 
 class _Stderr(logging.StreamHandler[TextIO]):
     """Does not swallow the order to stop: SIGTERM raises it wherever the process is, here too."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # A live line may stand where the next log line goes.
+        if self.stream.isatty():
+            self.stream.write(CLEAR_LINE)
+        super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exception()

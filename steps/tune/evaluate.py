@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from steps.tune.device import Device
+from steps.tune.distributed import World
 from steps.tune.loss import summed_loss
 from steps.tune.pack import MicroBatch, Packs
 from steps.tune.stop import StopRequest
@@ -14,30 +15,49 @@ from steps.tune.stop import StopRequest
 
 def micro_batch_loss(model: Any, batch: MicroBatch) -> torch.Tensor:
     """Summed loss of a micro-batch that lies on the model's device."""
-    causal = model.get_base_model()
+    return summed_loss(
+        hidden_states(model, batch),
+        batch.label_positions,
+        batch.targets,
+        model.get_base_model().get_output_embeddings(),
+    )
+
+
+def hidden_states(model: Any, batch: MicroBatch) -> torch.Tensor:
+    """What the model's last block makes of a micro-batch, [1, tokens, width]."""
     # With a cache or an attention mask transformers would take the pack for one document.
-    hidden = causal.get_decoder()(
-        input_ids=batch.input_ids,
-        position_ids=batch.position_ids,
-        use_cache=False,
-        document_lengths=batch.document_lengths,
-    ).last_hidden_state
-    return summed_loss(hidden, batch.label_positions, batch.targets, causal.get_output_embeddings())
+    states: torch.Tensor = (
+        model.get_base_model()
+        .get_decoder()(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            use_cache=False,
+            document_lengths=batch.document_lengths,
+        )
+        .last_hidden_state
+    )
+    return states
 
 
 @torch.no_grad()
-def held_out_loss(model: Any, packs: Packs, device: Device, stop: StopRequest) -> float | None:
+def held_out_loss(
+    model: Any, packs: Packs, device: Device, stop: StopRequest, world: World
+) -> float | None:
     """Mean loss per label over all held-out rows, without dropout; None when asked to stop."""
     was_training = model.training
     model.eval()
-    total = torch.zeros((), dtype=torch.float64, device=device.torch_device)
-    labels = 0
-    for index in range(len(packs)):
-        if stop.name is not None:
-            return None
+    # Loss, labels, and how many processes were asked to stop.
+    totals = torch.zeros(3, dtype=torch.float64, device=device.torch_device)
+    for index, counts in world.deal(range(len(packs))):
+        if stop.name is not None and not world.lockstep:
+            break
         batch = packs.micro_batch(index)
         with device.precision():
-            total += micro_batch_loss(model, batch.to(device.torch_device))
-        labels += batch.labels
+            loss = micro_batch_loss(model, batch.to(device.torch_device))
+        if counts:
+            totals[0] += loss
+            totals[1] += batch.labels
+    totals[2] += stop.name is not None
     model.train(was_training)
-    return float(total) / labels
+    loss_sum, labels, stopped = world.sum(totals).tolist()
+    return None if stopped else loss_sum / labels

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -15,16 +15,21 @@ from steps.common.errors import Interrupted, PermanentError
 from steps.common.progress import Progress
 from steps.common.training_plan import Training
 from steps.tune.checkpoint import Checkpoints, Position, Tensors, snapshot
-from steps.tune.device import Device
+from steps.tune.device import Device, peak_memory_gb
+from steps.tune.distributed import World
 from steps.tune.evaluate import held_out_loss, micro_batch_loss
 from steps.tune.load import trained
 from steps.tune.pack import Packs
 from steps.tune.report import Report
+from steps.tune.samples import Samples
 from steps.tune.schedule import Schedule
 from steps.tune.stop import StopRequest
 
 _SAVE_SECONDS = 180.0
 """What a node that is taken away costs at most, where save_steps does not say."""
+
+_LOG_SECONDS = 30.0
+"""Between two lines in the log of a run with long steps."""
 
 _RECENT_STEPS = 10
 
@@ -36,11 +41,13 @@ class Job:
     """All that a run works with."""
 
     model: Any
+    world: World
     device: Device
     training: Training
     schedule: Schedule
     packs: Packs
     held_out: Packs
+    samples: Samples
     checkpoints: Checkpoints
     report: Report
     progress: Progress
@@ -94,7 +101,7 @@ class _Run:
             fused=True,
         )
         self.position, self.best = job.checkpoints.restore(job.model, self.optimizer)
-        self.saved_at = time.monotonic()
+        self.saved_at = self.logged_at = time.monotonic()
         self.tokens, self.seconds = 0, 0.0
 
     def go(self) -> None:
@@ -116,33 +123,45 @@ class _Run:
         return self.position.stopped_early or self.position.step >= self.job.schedule.steps
 
     def _step(self) -> None:
-        """One optimizer step."""
-        job, began = self.job, time.monotonic()
+        """One optimizer step; none of it counts when it was asked to stop meanwhile."""
+        job, step, began = self.job, self.position.step, time.monotonic()
+        indices = job.schedule.indices(step)
+        sizes = [job.packs.size(index) for index in indices]
+        tokens, labels = sum(size[0] for size in sizes), sum(size[1] for size in sizes)
+        # All copies while the device is idle: each would else wait for the passes before it.
         batches = [
-            job.packs.micro_batch(index) for index in job.schedule.indices(self.position.step)
+            (place, job.packs.micro_batch(index).to(job.device.torch_device), counts)
+            for (place, index), counts in job.world.deal(list(enumerate(indices)))
         ]
-        labels = sum(batch.labels for batch in batches)
-        total = torch.zeros((), device=job.device.torch_device)
-        for batch in batches:
-            self._stop_if_asked()
+        # Loss, and how many processes were asked to stop.
+        totals = torch.zeros(2, device=job.device.torch_device)
+        for place, batch, counts in batches:
+            if job.stop.name is not None and not job.world.lockstep:
+                break
+            torch.manual_seed(job.schedule.seed(step, place))
             with job.device.precision():
-                loss = micro_batch_loss(job.model, batch.to(job.device.torch_device))
+                loss = micro_batch_loss(job.model, batch) * counts
             # Divided by the labels of all micro-batches, so that each token weighs the same.
             torch.autograd.backward(loss / labels)
-            total += loss.detach()
+            totals[0] += loss.detach()
+        totals[1] += job.stop.name is not None
+        job.world.sum(totals)
+        job.world.sum_gradients(self.parameters)
         limit = job.training.max_grad_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
         # The one place in a step that waits for the device.
-        summed, gradient_norm = torch.stack([total, norm.float()]).tolist()
+        summed, stopped, gradient_norm = torch.stack([*totals, norm.float()]).tolist()
+        if stopped:
+            self._leave()
         self._refuse_bad_loss(summed / labels, gradient_norm)
-        rate = job.schedule.learning_rate(self.position.step)
+        rate = job.schedule.learning_rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.position.step += 1
         self.position.recent = [*self.position.recent, (summed, labels)][-_RECENT_STEPS:]
-        tokens, seconds = sum(batch.tokens for batch in batches), time.monotonic() - began
+        seconds = time.monotonic() - began
         self.tokens += tokens
         self.seconds += seconds
         self._record(summed / labels, rate, gradient_norm, tokens / seconds)
@@ -175,10 +194,13 @@ class _Run:
             "learning_rate": rate,
             "gradient_norm": gradient_norm,
             "tokens_per_second": round(tokens_per_second, 1),
+            "memory_gb": round(peak_memory_gb(self.job.device), 3),
         }
-        self.job.report.add({**record, "time": round(time.time(), 3)})
-        if step % max(1, steps // 20) == 0 or step == steps:
+        self.job.report.add(record)
+        waited = time.monotonic() - self.logged_at
+        if step % max(1, steps // 20) == 0 or step == steps or waited >= _LOG_SECONDS:
             log.event(_logger, "step", of=steps, **record)
+            self.logged_at = time.monotonic()
 
     def _evaluation_is_due(self) -> bool:
         step = self.position.step
@@ -188,18 +210,19 @@ class _Run:
     def _evaluate(self) -> None:
         """Measure the held-out loss, and note whether it is time to stop early."""
         job, position = self.job, self.position
-        loss = held_out_loss(job.model, job.held_out, job.device, job.stop)
+        loss = held_out_loss(job.model, job.held_out, job.device, job.stop, job.world)
         if loss is None:
-            self._stop_if_asked()
-            return
-        job.report.add({"step": position.step, "eval_loss": loss, "time": round(time.time(), 3)})
+            self._leave()
+        job.report.add({"step": position.step, "eval_loss": loss})
+        job.report.add_answers(position.step, job.samples.answers(job.model, job.device, job.world))
         log.event(_logger, "evaluation", step=position.step, eval_loss=loss)
         position.last_loss, position.evaluated_step = loss, position.step
         patience = job.training.early_stopping_patience
         if position.best_loss is None or loss < position.best_loss:
             position.best_loss, position.best_step = loss, position.step
             position.evaluations_without_gain = 0
-            self.best = snapshot(job.model) if patience is not None else None
+            keeps = patience is not None and job.world.leads
+            self.best = snapshot(job.model) if keeps else None
             return
         position.evaluations_without_gain += 1
         if patience is not None and position.evaluations_without_gain >= patience:
@@ -217,16 +240,15 @@ class _Run:
         return self.job.schedule.evaluates_after(step) or waited >= _SAVE_SECONDS
 
     def _save(self) -> None:
-        self.job.checkpoints.save(self.position, self.job.model, self.optimizer, self.best)
+        if self.job.world.leads:
+            self.job.checkpoints.save(self.position, self.job.model, self.optimizer, self.best)
         self.saved_at = time.monotonic()
 
-    def _stop_if_asked(self) -> None:
+    def _leave(self) -> NoReturn:
         """Leave with a checkpoint of the last whole step; a begun one is done again."""
-        if self.job.stop.name is None:
-            return
         if self.position.step > 0:
             self._save()
         raise Interrupted(
-            f"stopped by {self.job.stop.name} after step {self.position.step} of "
+            f"stopped by {self.job.stop.name or 'a signal'} after step {self.position.step} of "
             f"{self.job.schedule.steps}; the next try goes on from there"
         )

@@ -57,6 +57,12 @@ class Packs:
     def __len__(self) -> int:
         return len(self.bins)
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Tokens and labels of a micro-batch, without making it."""
+        spans = [slice(*self.rows.starts[row : row + 2]) for row in self.bins[index]]
+        tokens = sum(int(span.stop - span.start) for span in spans)
+        return tokens, sum(int(self.rows.labelled[span].sum()) for span in spans)
+
     def micro_batch(self, index: int) -> MicroBatch:
         """Micro-batch `index`, 0 to len - 1."""
         spans = [slice(*self.rows.starts[row : row + 2]) for row in self.bins[index]]

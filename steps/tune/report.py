@@ -1,83 +1,111 @@
-"""The run's record: metrics.jsonl, one line per step and evaluation, and the loss curve."""
+"""The run's record, work-dir/report: metrics.jsonl with a line per step and evaluation,
+samples.jsonl with the answers to fixed questions, the curves, and TensorBoard's event files.
+
+The two .jsonl files are the source; the others, and what trackers are told, follow from them.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
-from steps.common.fs import atomic_write, replacing
+from steps.common.fs import atomic_write
+from steps.tune.curves import loss_png, report_html
+from steps.tune.samples import Answer
+from steps.tune.trackers import Tracker
 
 Record = dict[str, Any]
 
+_DRAW_SECONDS = 30.0
+"""Between two drawings while the run goes on; one takes about a second."""
+
 
 class Report:
-    """Writes work-dir/report; a resumed run goes on in the same file."""
+    """Writes the record; a resumed run goes on in the same files."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, title: str = "", trackers: Sequence[Tracker] = ()) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._metrics = directory / "metrics.jsonl"
+        self._samples = directory / "samples.jsonl"
         self._plot = directory / "loss.png"
+        self._page = directory / "report.html"
+        self._title = title
+        self._trackers = trackers
+        self._drawn_at = time.monotonic()
 
     def rewind(self, step: int) -> None:
         """Drop what an earlier try wrote after its last checkpoint, at `step`."""
-        kept = [record for record in self._records() if record["step"] <= step]
-        atomic_write(self._metrics, "".join(json.dumps(record) + "\n" for record in kept))
+        for path in (self._metrics, self._samples):
+            kept = [record for record in _records(path) if record["step"] <= step]
+            atomic_write(path, "".join(json.dumps(record) + "\n" for record in kept))
+        records = list(_records(self._metrics))
+        for tracker in self._trackers:
+            tracker.rewind(records)
 
     def add(self, record: Record) -> None:
         """Append one record; every record has `step`."""
-        with self._metrics.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        record = {**record, "time": round(time.time(), 3)}
+        _append(self._metrics, record)
+        for tracker in self._trackers:
+            tracker.add(record)
 
-    def plot(self, title: str) -> None:
-        """Draw the losses over the steps into loss.png."""
-        records = list(self._records())
-        figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
-        axes = figure.add_subplot()
-        train = [(record["step"], record["loss"]) for record in records if "loss" in record]
-        held_out = [
-            (record["step"], record["eval_loss"]) for record in records if "eval_loss" in record
-        ]
-        if train:
-            axes.plot(
-                *zip(*train, strict=True), color="0.75", linewidth=1, label="train, each step"
-            )
-            axes.plot(*zip(*_smooth(train), strict=True), color="tab:blue", label="train, smoothed")
-        if held_out:
-            axes.plot(*zip(*held_out, strict=True), "o-", color="tab:orange", label="held out")
-            first, last = held_out[0], held_out[-1]
-            axes.annotate(f"base {first[1]:.3f}", first, (7, 7), **_NOTE)
-            axes.annotate(f"{last[1]:.3f}", last, (0, 8), ha="right", **_NOTE)
-        axes.set(title=title, xlabel="optimizer step", ylabel="loss per token, nats")
-        axes.set_ylim(bottom=0, top=1.1 * axes.get_ylim()[1])
-        axes.grid(alpha=0.25)
-        if train or held_out:
-            axes.legend(frameon=False)
-        with replacing(self._plot) as temporary:
-            figure.savefig(temporary, format="png")
+    def add_answers(self, step: int, answers: Sequence[Answer]) -> None:
+        """Append the answers of one evaluation."""
+        for number, answer in enumerate(answers):
+            _append(self._samples, {"step": step, "question": number, **asdict(answer)})
+        if time.monotonic() - self._drawn_at >= _DRAW_SECONDS:
+            self.draw()
 
-    def _records(self) -> Iterator[Record]:
-        if not self._metrics.exists():
-            return
-        for line in self._metrics.read_text().splitlines():
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                return  # the process was killed while it wrote the last line
+    def draw(self) -> None:
+        """Draw loss.png and report.html from what there is."""
+        records, samples = list(_records(self._metrics)), list(_records(self._samples))
+        atomic_write(self._plot, loss_png(records, self._title))
+        atomic_write(self._page, report_html(records, samples, self._title))
+        self._drawn_at = time.monotonic()
+
+    def close(self, succeeded: bool) -> None:
+        """Draw the end, and tell the trackers how it was."""
+        self.draw()
+        for tracker in self._trackers:
+            tracker.close(succeeded)
 
 
-_NOTE: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9}
+class NoReport(Report):
+    """Of the processes beside the leader: they see the same and write nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def rewind(self, step: int) -> None:
+        pass
+
+    def add(self, record: Record) -> None:
+        pass
+
+    def add_answers(self, step: int, answers: Sequence[Answer]) -> None:
+        pass
+
+    def draw(self) -> None:
+        pass
+
+    def close(self, succeeded: bool) -> None:
+        pass
 
 
-def _smooth(points: list[tuple[int, float]], weight: float = 0.9) -> list[tuple[int, float]]:
-    """Exponential mean, without the pull to 0 at the start."""
-    mean, share = 0.0, 0.0
-    smoothed = []
-    for step, value in points:
-        mean = weight * mean + (1 - weight) * value
-        share = weight * share + (1 - weight)
-        smoothed.append((step, mean / share))
-    return smoothed
+def _append(path: Path, record: Record) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def _records(path: Path) -> Iterator[Record]:
+    if not path.exists():
+        return
+    for line in path.read_text().splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            return  # the process was killed while it wrote the last line

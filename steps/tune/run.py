@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,20 +19,27 @@ from steps.common.errors import Interrupted, PermanentError
 from steps.common.fs import atomic_write
 from steps.common.progress import Progress
 from steps.common.serving import FILE_NAME, rope_choice
-from steps.common.training_plan import read_plan
+from steps.common.training_plan import TrainingPlan, read_plan
 from steps.tune.checkpoint import Checkpoints, identity_of, load_tensors
 from steps.tune.device import Device, find_device, peak_memory_gb
+from steps.tune.distributed import World, process_count
 from steps.tune.evaluate import held_out_loss
 from steps.tune.export import export_adapter, make_contract
+from steps.tune.extras import check_extras, use_extras
+from steps.tune.launch import launch
+from steps.tune.live import LiveLine
 from steps.tune.load import load_model, load_tokenizer
 from steps.tune.loop import Job, Outcome, mean_loss, train
 from steps.tune.pack import Packs, pack
 from steps.tune.params import Params, Result
-from steps.tune.report import Report
+from steps.tune.report import NoReport, Report
+from steps.tune.samples import Samples, make_samples
 from steps.tune.schedule import Schedule
+from steps.tune.shard import shard_base
 from steps.tune.stop import StopRequest
 from steps.tune.template import chat_template
 from steps.tune.tokenise import check_census, read_rows
+from steps.tune.trackers import check_trackers, open_trackers
 
 _RESULT = Path("report", "result.json")
 
@@ -39,12 +49,22 @@ _logger = logging.getLogger(__name__)
 def run(params: Params, *, progress: Progress) -> Result:
     """Train the adapter, or go on with it, and measure it against the base model."""
     plan = read_plan(params.plan_file)
-    settings = identity_of(plan, params.dataset_digest)
-    finished = _finished_result(params.work_dir, settings)
+    finished = _finished_result(params.work_dir, identity_of(plan, params.dataset_digest))
     if finished is not None:
         log.event(_logger, "finished_before")
         return finished
+    check_extras(plan.execution)
+    check_trackers(plan.watch)
+    processes = process_count(plan.execution.processes)
+    work = functools.partial(tune, params, plan, progress)
+    if processes == 1:
+        return work(World())
+    return launch(work, processes, lockstep=plan.execution.shard)
 
+
+def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -> Result:
+    """What each process of a run does; the first one writes."""
+    settings = identity_of(plan, params.dataset_digest)
     tokenizer = load_tokenizer(params.model_dir)
     template = chat_template(tokenizer, params.model_dir, plan.model.chat_template)
     dataset = params.work_dir / "dataset"
@@ -55,48 +75,79 @@ def run(params: Params, *, progress: Progress) -> Result:
     packs = pack(rows, plan.training.micro_batch_tokens)
     held_out = pack(held_out_rows, plan.training.micro_batch_tokens)
     identity = {**settings, "packs": packs.digest, "held-out packs": held_out.digest}
-    checkpoints = Checkpoints(params.work_dir / "checkpoints", identity)
+    with world.leader_first():
+        checkpoints = Checkpoints(params.work_dir / "checkpoints", identity)
 
     checkpoints.check()
 
     rope = rope_choice(
         max(rows.longest, held_out_rows.longest), plan.model.original_max_position_embeddings
     )
-    device = find_device()
-    model = load_model(plan, params.model_dir, device, rope)
-    report = Report(params.work_dir / "report")
-    with StopRequest() as stop:
-        base_loss = _base_loss(model, held_out, device, stop, checkpoints, report)
+    samples = make_samples(plan.watch, held_out_rows, template, tokenizer)
+    device = find_device(world.rank)
+    model = load_model(plan, params.model_dir, device, rope, sharded=world.lockstep)
+    if world.lockstep:
+        shard_base(model, world)
+    use_extras(model, plan.execution)
+    schedule = Schedule(plan.training, len(packs))
+    with StopRequest() as stop, _reporting(params, plan, schedule, world) as report:
+        base_loss = _base_loss(model, held_out, samples, device, stop, checkpoints, report, world)
         job = Job(
             model=model,
+            world=world,
             device=device,
             training=plan.training,
-            schedule=Schedule(plan.training, len(packs)),
+            schedule=schedule,
             packs=packs,
             held_out=held_out,
+            samples=samples,
             checkpoints=checkpoints,
             report=report,
-            progress=progress,
+            progress=progress if world.leads else Progress(),
             stop=stop,
             base_loss=base_loss,
         )
-        outcome = _train(job, f"{plan.name}: {plan.model.preset}, {plan.method}")
+        outcome = _train(job)
+    result = _result(outcome, base_loss, device)
+    if not world.leads:
+        return result
     if outcome.best is not None:
         load_tensors(model, outcome.best)
     contract = make_contract(plan, template, tokenizer, rows.longest, rope)
     export_adapter(model, params.work_dir / "adapter", plan, contract, params.model_dir)
-    result = _result(outcome, base_loss, device)
     _keep_result(params.work_dir, settings, result)
     return result
+
+
+@contextlib.contextmanager
+def _reporting(
+    params: Params, plan: TrainingPlan, schedule: Schedule, world: World
+) -> Iterator[Report]:
+    """The run's record, closed whatever happens; only the leader has one."""
+    if not world.leads:
+        yield NoReport()
+        return
+    directory = params.work_dir / "report"
+    directory.mkdir(parents=True, exist_ok=True)
+    trackers = [*open_trackers(plan, directory), LiveLine(schedule.steps)]
+    report = Report(directory, f"{plan.name}: {plan.model.preset}, {plan.method}", trackers)
+    try:
+        yield report
+    except BaseException:
+        report.close(succeeded=False)
+        raise
+    report.close(succeeded=True)
 
 
 def _base_loss(
     model: Any,
     held_out: Packs,
+    samples: Samples,
     device: Device,
     stop: StopRequest,
     checkpoints: Checkpoints,
     report: Report,
+    world: World,
 ) -> float | None:
     """Held-out loss of the base model, measured once for all tries of a run."""
     if not len(held_out):
@@ -106,17 +157,20 @@ def _base_loss(
     if known is not None:
         return known
     with model.disable_adapter():
-        loss = held_out_loss(model, held_out, device, stop)
-    if loss is None:
-        raise Interrupted(f"stopped by {stop.name} before the first step")
-    checkpoints.keep_base_loss(loss)
+        loss = held_out_loss(model, held_out, device, stop, world)
+        if loss is None:
+            raise Interrupted(f"stopped by {stop.name or 'a signal'} before the first step")
+        answers = samples.answers(model, device, world)
     report.rewind(-1)
     report.add({"step": 0, "eval_loss": loss})
+    report.add_answers(0, answers)
+    if world.leads:
+        checkpoints.keep_base_loss(loss)
     log.event(_logger, "evaluation", step=0, eval_loss=loss, model="base")
     return loss
 
 
-def _train(job: Job, title: str) -> Outcome:
+def _train(job: Job) -> Outcome:
     try:
         return train(job)
     except torch.cuda.OutOfMemoryError as error:
@@ -125,8 +179,6 @@ def _train(job: Job, title: str) -> Outcome:
             f"tokens with gradient_checkpointing {job.training.gradient_checkpointing}; "
             "take a smaller max_length or a GPU with more memory"
         ) from error
-    finally:
-        job.report.plot(title)
 
 
 def _result(outcome: Outcome, base_loss: float | None, device: Device) -> Result:

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from steps.common.training_plan import Training
 from steps.tune.pack import epoch_order
 
@@ -44,6 +46,12 @@ class Schedule:
                 orders[epoch] = epoch_order(self.packs, self.training.seed, epoch)
             chosen.append(orders[epoch][place % self.packs])
         return chosen
+
+    def seed(self, step: int, place: int) -> int:
+        """Seed of the dropout in micro-batch `place` of a step: the same in whichever process."""
+        number = step * self.training.accumulation_steps + place
+        words = np.random.SeedSequence([self.training.seed, number]).generate_state(1, np.uint64)
+        return int(words[0] >> np.uint64(1))
 
     def epoch(self, steps_done: int) -> float:
         """Epochs done after so many steps."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +26,8 @@ from transformers import (
     Qwen2Config,
 )
 
-from steps.common.training_plan import Quantization, TrainingPlan
+from steps.common.training_plan import Execution, Quantization, TrainingPlan, Watch, write_plan
+from steps.tune.params import Params
 from tests.fakes.plans import small_plan
 
 VOCABULARY = 300
@@ -62,6 +68,9 @@ CONFIGS: dict[str, PreTrainedConfig] = {
     "mistral": MistralConfig(**_SHAPE, sliding_window=None),
     "mistral with a window": MistralConfig(**_SHAPE, sliding_window=6),
     "qwen2": Qwen2Config(**_SHAPE),
+    "qwen2 with a window": Qwen2Config(
+        **_SHAPE, use_sliding_window=True, sliding_window=6, max_window_layers=1
+    ),
     "tied phi-4-mini": Phi3Config(
         **_SHAPE,
         tie_word_embeddings=True,
@@ -148,7 +157,13 @@ def write_dataset(work_dir: Path, train: int = 24, held_out: int = 6) -> None:
     write_rows(work_dir / "dataset" / "validation.parquet", rows)
 
 
-def tiny_plan(*, method: str = "lora", **training: Any) -> TrainingPlan:
+def tiny_plan(
+    *,
+    method: str = "lora",
+    execution: Execution | None = None,
+    watch: Watch | None = None,
+    **training: Any,
+) -> TrainingPlan:
     """A plan for the random phi3 that trains in a second, with some training settings changed."""
     plan = small_plan()
     settings = {
@@ -172,6 +187,21 @@ def tiny_plan(*, method: str = "lora", **training: Any) -> TrainingPlan:
             target_modules=["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
         ),
         training=msgspec.structs.replace(plan.training, **settings),
+        execution=execution or Execution(),
+        watch=watch or Watch(),
+    )
+
+
+def params_for(
+    work_dir: Path, model_dir: Path, plan: TrainingPlan, digest: str = "sha256:d"
+) -> Params:
+    """The step's parameters, with the plan written where they say."""
+    write_plan(work_dir / "plan.yaml", plan)
+    return Params(
+        plan_file=work_dir / "plan.yaml",
+        model_dir=model_dir,
+        work_dir=work_dir,
+        dataset_digest=digest,
     )
 
 
@@ -179,7 +209,32 @@ def read_records(work_dir: Path) -> list[dict[str, Any]]:
     """metrics.jsonl without what differs from run to run."""
     lines = (work_dir / "report" / "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
+    measured = ("time", "tokens_per_second", "memory_gb")
     return [
-        {key: value for key, value in record.items() if key not in ("time", "tokens_per_second")}
-        for record in records
+        {key: value for key, value in record.items() if key not in measured} for record in records
     ]
+
+
+def start(params: Params) -> subprocess.Popen[str]:
+    """The step as a process of its own."""
+    flags = [
+        f"--{field.name.replace('_', '-')}={getattr(params, field.name)}"
+        for field in dataclasses.fields(params)
+    ]
+    # As many threads as the tests: sums in another order differ in the last bit.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "steps.tune", *flags],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def wait_for_checkpoint(work_dir: Path, process: subprocess.Popen[str]) -> None:
+    """Until the first one is there."""
+    deadline = time.monotonic() + 100
+    while not list((work_dir / "checkpoints").glob("step-*")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

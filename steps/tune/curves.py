@@ -1,0 +1,184 @@
+"""The run's curves: loss.png for a glance, report.html for all of it in one file without a network.
+
+Both are drawn from the lines of metrics.jsonl, and so can be drawn anew at any time.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Record = dict[str, Any]
+Points = list[tuple[int, float]]
+
+_NOTE: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9}
+
+_SMALL_CURVES = (
+    ("learning_rate", "learning rate"),
+    ("gradient_norm", "gradient norm, before clipping"),
+    ("tokens_per_second", "real tokens per second"),
+    ("memory_gb", "peak memory, GB"),
+)
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem;
+  padding: 0 1rem; color: #222; background: #fff }}
+h1 {{ font-size: 1.35rem }} h2 {{ font-size: 1.05rem; margin-top: 2rem }}
+svg {{ width: 100%; height: auto }}
+table {{ border-collapse: collapse; width: 100% }}
+th, td {{ text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0;
+  border-bottom: 1px solid #ddd }}
+th {{ font-weight: 600; color: #555; white-space: nowrap }}
+td {{ overflow-wrap: anywhere }} td.text {{ white-space: pre-wrap }}
+dl {{ display: flex; flex-wrap: wrap; gap: .4rem 2.2rem }}
+dt {{ color: #555; font-size: .85rem }} dd {{ margin: 0; font-size: 1.15rem }}
+</style>
+<h1>{title}</h1>
+{facts}
+{curves}
+{evaluations}
+{samples}
+</html>
+"""
+
+
+def loss_png(records: Sequence[Record], title: str) -> bytes:
+    """The losses over the steps as a picture."""
+    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    _draw_losses(axes, records)
+    axes.set_title(title)
+    return _saved(figure, "png")
+
+
+def report_html(records: Sequence[Record], samples: Sequence[Record], title: str) -> str:
+    """All curves, evaluations and answers as one page."""
+    return _PAGE.format(
+        title=escape(title),
+        facts=_facts(records),
+        curves=_curves(records),
+        evaluations=_evaluations(records),
+        samples=_samples(samples),
+    )
+
+
+def _curves(records: Sequence[Record]) -> str:
+    """The losses above, the rest in small below, as SVG within the page."""
+    drawn = [(key, name) for key, name in _SMALL_CURVES if any(key in r for r in records)]
+    figure = Figure(figsize=(9, 4.2 + 2.1 * -(-len(drawn) // 2)), layout="constrained")
+    rows = -(-len(drawn) // 2)
+    grid = figure.add_gridspec(rows + 1, 2, height_ratios=[2.2, *[1.0] * rows])
+    _draw_losses(figure.add_subplot(grid[0, :]), records)
+    for place, (key, name) in enumerate(drawn):
+        axes = figure.add_subplot(grid[1 + place // 2, place % 2])
+        axes.plot(*zip(*_points(records, key), strict=True), color="tab:blue", linewidth=1)
+        axes.set_title(name, fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.25)
+    # Text stays text, and equal curves give equal bytes.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "argotune"}):
+        svg = _saved(figure, "svg").decode()
+    return svg[svg.index("<svg") :]
+
+
+def _saved(figure: Figure, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()
+
+
+def _draw_losses(axes: Axes, records: Sequence[Record]) -> None:
+    train, held_out = _points(records, "loss"), _points(records, "eval_loss")
+    if train:
+        axes.plot(*zip(*train, strict=True), color="0.75", linewidth=1, label="train, each step")
+        axes.plot(*zip(*_smooth(train), strict=True), color="tab:blue", label="train, smoothed")
+    if held_out:
+        axes.plot(*zip(*held_out, strict=True), "o-", color="tab:orange", label="held out")
+        first, last = held_out[0], held_out[-1]
+        axes.annotate(f"base {first[1]:.3f}", first, (7, 7), **_NOTE)
+        if len(held_out) > 1:
+            axes.annotate(f"{last[1]:.3f}", last, (0, 8), ha="right", **_NOTE)
+    axes.set(xlabel="optimizer step", ylabel="loss per token, nats")
+    axes.set_ylim(bottom=0, top=1.1 * axes.get_ylim()[1])
+    axes.grid(alpha=0.25)
+    if train or held_out:
+        axes.legend(frameon=False)
+
+
+def _points(records: Sequence[Record], key: str) -> Points:
+    return [(record["step"], record[key]) for record in records if key in record]
+
+
+def _smooth(points: Points, weight: float = 0.9) -> Points:
+    """Exponential mean, without the pull to 0 at the start."""
+    mean, share = 0.0, 0.0
+    smoothed = []
+    for step, value in points:
+        mean = weight * mean + (1 - weight) * value
+        share = weight * share + (1 - weight)
+        smoothed.append((step, mean / share))
+    return smoothed
+
+
+def _facts(records: Sequence[Record]) -> str:
+    steps = [record for record in records if "loss" in record]
+    held_out = _points(records, "eval_loss")
+    facts: dict[str, str] = {}
+    if held_out:
+        facts["held-out loss of the base model"] = f"{held_out[0][1]:.4f}"
+    if len(held_out) > 1:
+        step, loss = min(held_out[1:], key=lambda point: point[1])
+        facts["best held-out loss"] = f"{loss:.4f} at step {step}"
+    if steps:
+        rates = sorted(record["tokens_per_second"] for record in steps)
+        facts["steps"] = f"{steps[-1]['step']} ({steps[-1]['epoch']:.2f} epochs)"
+        facts["tokens per second, median"] = f"{rates[len(rates) // 2]:,.0f}"
+        facts["peak memory"] = f"{max(record['memory_gb'] for record in steps):.2f} GB"
+    items = "".join(
+        f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items()
+    )
+    return f"<dl>{items}</dl>"
+
+
+def _evaluations(records: Sequence[Record]) -> str:
+    rows = [
+        [str(step) if step else "base", f"{loss:.4f}"]
+        for step, loss in _points(records, "eval_loss")
+    ]
+    return _table("Evaluations", ["step", "held-out loss"], rows)
+
+
+def _samples(samples: Sequence[Record]) -> str:
+    """Of each question the answers in the order of the steps."""
+    rows, seen = [], ""
+    for sample in sorted(samples, key=lambda s: (s["question"], s["step"])):
+        prompt = "" if sample["prompt"] == seen else sample["prompt"]
+        expected = "" if prompt == "" else sample["expected"] or ""
+        seen = sample["prompt"]
+        step = str(sample["step"]) if sample["step"] else "base"
+        rows.append([prompt, expected, step, sample["answer"]])
+    return _table("Answers as it learned", ["question", "expected", "step", "answer"], rows)
+
+
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return ""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = "".join(
+        "<tr>" + "".join(f'<td class="text">{escape(cell)}</td>' for cell in row) + "</tr>\n"
+        for row in rows
+    )
+    return f"<h2>{escape(title)}</h2>\n<table><tr>{head}</tr>\n{body}</table>"

@@ -1,0 +1,146 @@
+"""A few questions that the model answers at each evaluation, to see what a loss does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from steps.common.errors import PermanentError
+from steps.common.training_plan import Watch
+from steps.tune.device import Device
+from steps.tune.distributed import World
+from steps.tune.evaluate import hidden_states
+from steps.tune.pack import MicroBatch
+from steps.tune.spans import TemplateMismatch
+from steps.tune.template import ChatTemplate
+from steps.tune.tokenise import TokenRows
+
+_LONGEST_PROMPT = 512
+"""Tokens; of longer ones each answered token would cost as much as a training step."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt as the model gets it."""
+
+    ids: list[int]
+    expected: str | None
+    """The held-out row's own answer; None for a prompt of the plan."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model made of a question."""
+
+    prompt: str
+    expected: str | None
+    answer: str
+    finished: bool
+    """Whether it ended by a stop token within the tokens that it had."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Fixed questions, answered greedily and together, so that each try gives the same."""
+
+    questions: list[Question]
+    most_tokens: int
+    tokenizer: Any
+    stop_token_ids: Sequence[int]
+
+    @torch.no_grad()
+    def answers(self, model: Any, device: Device, world: World) -> list[Answer]:
+        """Answer all questions; every process of a run makes the same passes."""
+        if not self.questions:
+            return []
+        was_training = model.training
+        model.eval()
+        written: list[list[int]] = [[] for _ in self.questions]
+        open_ones = list(range(len(self.questions)))
+        for _ in range(self.most_tokens):
+            rows = [self.questions[index].ids + written[index] for index in open_ones]
+            chosen = world.as_leader(_next_tokens(model, rows, device)).tolist()
+            for index, token in zip(open_ones, chosen, strict=True):
+                written[index].append(token)
+            open_ones = [i for i in open_ones if written[i][-1] not in self.stop_token_ids]
+            if not open_ones:
+                break
+        model.train(was_training)
+        return [
+            Answer(
+                prompt=self._text(question.ids),
+                expected=question.expected,
+                answer=self._text(ids),
+                finished=ids[-1] in self.stop_token_ids,
+            )
+            for question, ids in zip(self.questions, written, strict=True)
+        ]
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+def make_samples(
+    watch: Watch, held_out: TokenRows, template: ChatTemplate, tokenizer: Any
+) -> Samples:
+    """The plan's own questions, else those of the first held-out rows that are short enough."""
+    asked = [_asked(prompt, template, tokenizer) for prompt in watch.sample_prompts]
+    questions = asked or _of_rows(held_out, watch.samples, tokenizer)
+    return Samples(questions, watch.sample_tokens, tokenizer, template.stop_token_ids)
+
+
+def _asked(prompt: str, template: ChatTemplate, tokenizer: Any) -> Question:
+    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": "x"}]
+    try:
+        rendered = template.render(turns)
+    except TemplateMismatch as error:
+        raise PermanentError(f"watch.sample_prompts: {prompt!r}: {error}") from error
+    text = rendered.text[: rendered.spans[0][0]]
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if len(ids) > _LONGEST_PROMPT:
+        raise PermanentError(
+            f"watch.sample_prompts: {prompt[:40]!r}... has {len(ids)} tokens; accepted are at most "
+            f"{_LONGEST_PROMPT}"
+        )
+    return Question(list(ids), None)
+
+
+def _of_rows(rows: TokenRows, wanted: int, tokenizer: Any) -> list[Question]:
+    questions: list[Question] = []
+    for row in range(len(rows)):
+        if len(questions) == wanted:
+            break
+        span = slice(*rows.starts[row : row + 2])
+        ids, labelled = rows.ids[span], rows.labelled[span]
+        first = int(np.argmax(labelled))
+        if first > _LONGEST_PROMPT:
+            continue
+        # The first answer only: the questions after it are no part of the prompt.
+        others = np.flatnonzero(~labelled[first:])
+        end = first + int(others[0]) if len(others) else len(ids)
+        expected = str(tokenizer.decode(ids[first:end], skip_special_tokens=True)).strip()
+        questions.append(Question(ids[:first].tolist(), expected))
+    return questions
+
+
+def _next_tokens(model: Any, rows: list[list[int]], device: Device) -> torch.Tensor:
+    """The likeliest next token of each row. Without a cache: the rows are one pack, as in
+    training, and their answers short."""
+    lengths = tuple(len(row) for row in rows)
+    ends = torch.tensor(lengths).cumsum(0) - 1
+    batch = MicroBatch(
+        input_ids=torch.tensor([token for row in rows for token in row])[None],
+        position_ids=torch.cat([torch.arange(length) for length in lengths])[None],
+        label_positions=ends,
+        targets=torch.zeros_like(ends),
+        document_lengths=lengths,
+    ).to(device.torch_device)
+    with device.precision():
+        states = hidden_states(model, batch)[0, batch.label_positions]
+        logits = model.get_base_model().get_output_embeddings()(states)
+    chosen: torch.Tensor = logits.argmax(-1)
+    return chosen

@@ -1,0 +1,140 @@
+"""Two processes on this machine's CPU, over gloo, against one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import safetensors.torch
+import torch
+
+from steps.common.errors import PermanentError
+from steps.common.progress import Progress
+from steps.common.training_plan import Execution, TrainingPlan
+from steps.tune import distributed
+from steps.tune.distributed import World, process_count
+from steps.tune.params import Result
+from steps.tune.run import run
+from tests.steps.tune.models import (
+    params_for,
+    read_records,
+    start,
+    tiny_plan,
+    wait_for_checkpoint,
+    write_dataset,
+)
+
+
+def tune(work_dir: Path, model_dir: Path, plan: TrainingPlan) -> Result:
+    write_dataset(work_dir)
+    return run(params_for(work_dir, model_dir, plan), progress=Progress(work_dir / "progress"))
+
+
+def numbers(work_dir: Path) -> list[list[float]]:
+    return [
+        [float(value) for value in record.values() if value is not None]
+        for record in read_records(work_dir)
+    ]
+
+
+def adapter(work_dir: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(work_dir / "adapter" / "adapter_model.safetensors")
+
+
+def check_alike(first: Path, second: Path) -> None:
+    """Equal but for the order in which gradients are summed."""
+    found, expected = numbers(first), numbers(second)
+    assert len(found) == len(expected) > 5
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+    torch.testing.assert_close(adapter(first), adapter(second), rtol=1e-3, atol=1e-4)
+    contracts = [(path / "adapter" / "serving.json").read_bytes() for path in (first, second)]
+    assert contracts[0] == contracts[1]
+
+
+@pytest.mark.parametrize(
+    ("method", "execution", "training"),
+    [
+        ("lora", Execution(processes=2), {}),
+        ("lora", Execution(processes=2, shard=True), {"gradient_checkpointing": True}),
+        ("qlora", Execution(processes=2, shard=True), {}),
+    ],
+    ids=["replicated", "sharded", "sharded 4-bit"],
+)
+def test_two_processes_give_the_loss_curve_of_one(
+    tmp_path: Path, model_dir: Path, method: str, execution: Execution, training: dict[str, Any]
+) -> None:
+    """Steps of three micro-batches, so that one process has one more than the other."""
+    settings = {"accumulation_steps": 3, "epochs": 4.0, **training}
+    for name, laid_out in (("one", Execution(processes=1)), ("two", execution)):
+        plan = tiny_plan(method=method, execution=laid_out, **settings)
+        result = tune(tmp_path / name, model_dir, plan)
+        assert result.tuned_loss < 0.9 * result.base_loss
+    check_alike(tmp_path / "two", tmp_path / "one")
+    progress = (tmp_path / "two" / "progress").read_text().splitlines()
+    assert progress[-1] == "1/1"
+
+
+def test_dropout_is_the_same_in_whichever_process(tmp_path: Path, model_dir: Path) -> None:
+    for name, processes in (("one", 1), ("two", 2)):
+        plan = tiny_plan(execution=Execution(processes=processes), accumulation_steps=2)
+        lora = msgspec.structs.replace(plan.lora, dropout=0.3)
+        tune(tmp_path / name, model_dir, msgspec.structs.replace(plan, lora=lora))
+    check_alike(tmp_path / "two", tmp_path / "one")
+
+
+def test_sigterm_is_passed_on_and_the_run_goes_on_with_another_number_of_processes(
+    tmp_path: Path, model_dir: Path
+) -> None:
+    settings = {"epochs": 30.0, "accumulation_steps": 8, "save_steps": 1, "eval_steps": 5}
+    two = tiny_plan(execution=Execution(processes=2), **settings)
+    one = tiny_plan(execution=Execution(processes=1), **settings)
+    whole = tune(tmp_path / "whole", model_dir, one)
+
+    work_dir = tmp_path / "stopped"
+    write_dataset(work_dir)
+    process = start(params_for(work_dir, model_dir, two))
+    wait_for_checkpoint(work_dir, process)
+    process.terminate()
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 75, log
+    last = int(max(path.name for path in (work_dir / "checkpoints").glob("step-*"))[5:])
+    assert 0 < last < whole.steps
+    assert log.splitlines()[-1] == (
+        f"error: stopped by SIGTERM after step {last} of {whole.steps}; "
+        "the next try goes on from there"
+    )
+    assert [r["step"] for r in read_records(work_dir) if "loss" in r][-1] == last
+
+    result = run(params_for(work_dir, model_dir, one), progress=Progress())
+    assert result.resumed_from_step == last
+    check_alike(work_dir, tmp_path / "whole")
+
+
+def test_a_share_is_every_so_manieth_item() -> None:
+    items = ["a", "b", "c", "d", "e"]
+    assert World(0, 2).deal(items) == [("a", True), ("c", True), ("e", True)]
+    assert World(1, 2).deal(items) == [("b", True), ("d", True)]
+    assert World(3, 4).deal(items[:2]) == []
+
+
+def test_in_lockstep_all_have_as_many_items_and_each_counts_once() -> None:
+    items = ["a", "b", "c", "d", "e"]
+    shares = [World(rank, 3, lockstep=True).deal(items) for rank in range(3)]
+    assert {len(share) for share in shares} == {2}
+    assert sorted(item for share in shares for item, counts in share if counts) == items
+
+
+def test_all_gpus_are_used_unless_fewer_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are no GPUs here, so torch's count of them is given by hand."""
+    assert (process_count(None), process_count(3)) == (1, 3)
+    monkeypatch.setattr(distributed.torch.cuda, "device_count", lambda: 4)
+    assert (process_count(None), process_count(2)) == (4, 2)
+    with pytest.raises(PermanentError) as caught:
+        process_count(8)
+    assert str(caught.value) == (
+        "processes is 8, and this machine shows 4 GPUs; take as many or fewer, or leave it out to "
+        "use all"
+    )

@@ -1,0 +1,54 @@
+"""What becomes of a run when its processes do."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import pytest
+
+from steps.common.errors import PermanentError
+from steps.tune.distributed import World
+from steps.tune.launch import launch
+from tests.steps.tune import crews
+
+Work = Callable[[World], float]
+
+
+def test_the_first_ones_result_and_log_come_back(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="steps"):
+        assert launch(crews.add_ranks, 2) == 3.0
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == ["processes started=2", "rank 0"]
+
+
+@pytest.mark.parametrize(
+    ("work", "message"),
+    [
+        (crews.second_fails, "no bfloat16 here"),
+        (
+            crews.second_is_killed,
+            "process 1 of 2 was ended by SIGKILL; the kernel does so when memory is short: give "
+            "the step more (parameter tune-memory) or take fewer processes",
+        ),
+    ],
+)
+def test_the_one_that_failed_is_heard_and_not_those_that_lost_it(work: Work, message: str) -> None:
+    with pytest.raises(PermanentError) as caught:
+        launch(work, 2)
+    assert str(caught.value) == message
+
+
+def test_a_bug_of_one_process_comes_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        launch(crews.second_has_a_bug, 2)
+    assert any("in second_has_a_bug" in record.getMessage() for record in caplog.records)
+
+
+def test_one_that_hangs_is_ended_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.monotonic()
+    monkeypatch.setattr("steps.tune.launch._GRACE_SECONDS", 0.2)
+    with pytest.raises(PermanentError, match="the data differ"):
+        launch(crews.first_hangs, 2)
+    assert time.monotonic() - began < 60
