@@ -17,7 +17,8 @@ from workflows.cli.node_settings import installed_parameter
 def collect(
     cluster: Cluster, *, provider: str | None, aks_cluster_id: str | None, dry_run: bool
 ) -> None:
-    """Print what should not be there, and ask for its deletion unless it is a dry run."""
+    """Print what should not be there, and ask for its deletion unless it is a dry run; then what
+    waits for the next run of its workspace."""
     kube = Kube(cluster.api_client)
     is_alive = run_is_alive(kube, namespace=cluster.namespace)
     count = 0
@@ -25,8 +26,11 @@ def collect(
         for stray in chosen.collect(is_alive, dry_run=dry_run):
             print(f"{stray}{' (dry run)' if dry_run else ''}")
             count += 1
+        for kept in chosen.kept():
+            print(f"kept for {kept.workspace}: {kept}")
+            count += 1
     if not count:
-        print("nothing: every node that was made for a run has its run")
+        print("nothing: every node that was made for a run has its run, and none is kept")
 
 
 def _providers(

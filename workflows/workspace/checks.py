@@ -64,6 +64,11 @@ def is_positive_number(text: str) -> bool:
     return _POSITIVE_NUMBER.fullmatch(text) is not None
 
 
+def is_number(text: str) -> bool:
+    """Whether it is 0 or a number above it."""
+    return text == "0" or is_positive_number(text)
+
+
 def is_list_of_names(text: str) -> bool:
     """Whether it is a name or several with commas between: SKUs, zones."""
     return _LIST_OF_NAMES.fullmatch(text) is not None

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from steps.common.nodes.aks.connect import ENDPOINT_VARIABLE
 from steps.common.nodes.aks.pool import pool_body, pool_name
 from steps.common.nodes.karpenter import claim as claims
 from steps.common.nodes.karpenter_node_class import NodeClass
+from steps.common.nodes.labels import WORKSPACE_LABEL
 from steps.common.nodes.provider import NodeRequest, Placement, Settings
 from tests.fakes import arm
 from tests.fakes.kube import Cluster, Object
@@ -25,7 +27,7 @@ CLUSTER_ID = (
     "/subscriptions/26fe00f8-9173-4872-9134-bb1d2e00343a/resourceGroups/team/providers/"
     "Microsoft.ContainerService/managedClusters/prod"
 )
-NOTHING = "nothing: every node that was made for a run has its run\n"
+NOTHING = "nothing: every node that was made for a run has its run, and none is kept\n"
 
 
 def request(run: str, *, namespace: str = "team-a") -> NodeRequest:
@@ -95,6 +97,23 @@ def test_a_dry_run_takes_nothing(argotune: Argotune, cluster: Cluster) -> None:
     assert all(line.endswith(", still there (dry run)") for line in answer.out.splitlines())
     assert claims_left(cluster) == {"on", "over", "gone", "others"}
     assert not [each for each in cluster.requests if not each.startswith("GET ")]
+
+
+def test_what_is_kept_for_a_next_run_is_shown_and_stays(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    claim = add_claim(cluster, "over")
+    until = datetime(2999, 1, 31, 14, 5, tzinfo=UTC)
+    change = claims.left_by_run(claim, now=datetime(2026, 9, 22, tzinfo=UTC), until=until)
+    labels = {**claim["metadata"]["labels"], **change["labels"], WORKSPACE_LABEL: "phi"}
+    claim["metadata"]["labels"] = {key: value for key, value in labels.items() if value}
+    claim["metadata"]["annotations"] |= change["annotations"]
+    for flags in (("--dry-run",), ()):
+        assert argotune("gc", *flags).out == (
+            f"kept for team-a/phi: NodeClaim {claims.claim_name('over')} ({A100}) until 2999-01-31 "
+            "14:05 UTC, costs money while it waits\n"
+        )
+    assert cluster.of_kind("NodeClaim") == [claim]
 
 
 def test_a_cluster_without_karpenter_has_nothing(argotune: Argotune, cluster: Cluster) -> None:

@@ -72,6 +72,7 @@ def test_the_wishes_become_arguments() -> None:
         "capacity-types": "spot,regular",
         "spot-max-price-usd-per-hour": "1.5",
         "node-lifetime-seconds": "86400",
+        "keep-node-seconds": "3600",
         "aks-cluster-id": CLUSTER,
         "service-label-selector": "pool=serving",
     }
@@ -84,10 +85,38 @@ def test_the_wishes_become_arguments() -> None:
         "capacity-types": '["spot", "regular"]',
         "spot-max-price-usd-per-hour": "1.5",
         "node-lifetime-seconds": "86400",
+        "keep-node-seconds": "3600",
         "aks-cluster-id": CLUSTER,
         "service-label-selector": "pool=serving",
     }
     assert expected.items() <= found.items()
+
+
+@pytest.mark.parametrize(
+    ("annotations", "who"),
+    [
+        ({}, "provider existing"),
+        ({"provider": "local"}, "provider local"),
+        (
+            {"provider": "karpenter", "karpenter-mode": "nodepool"},
+            "provider karpenter in mode nodepool",
+        ),
+    ],
+)
+def test_only_a_node_of_the_runs_own_can_be_kept(annotations: dict[str, str], who: str) -> None:
+    assert problems_of(asking({**annotations, "keep-node-seconds": "3600"})) == [
+        f"{HERE}keep-node-seconds: 3600 with {who}, which makes no node of the run's own; leave it "
+        "out"
+    ]
+
+
+def test_a_node_is_kept_in_the_first_half_of_its_lifetime_only() -> None:
+    annotations = {"provider": "aks", "keep-node-seconds": "43201"}
+    assert problems_of(asking({**annotations, "node-lifetime-seconds": "86400"})) == [
+        f"{HERE}keep-node-seconds: 43201 is more than half of the node's lifetime of 86400 s, the "
+        "half in which it is handed on"
+    ]
+    assert read(asking(annotations)).options.keep_node_seconds == "43201"
 
 
 def test_a_service_on_a_gpu_has_to_find_another_node() -> None:
