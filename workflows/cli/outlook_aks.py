@@ -18,6 +18,7 @@ from steps.common.nodes.aks.refusals import NoCredential, RoleMissing, SecretExp
 from steps.common.nodes.alternatives import placements
 from steps.common.nodes.provider import NodeRequest, Placement, Settings
 from steps.plan.render import SkuRow, sku_rows, what_hours_are_of
+from steps.plan.speed import Span
 from workflows.cli.checks.api import Api, MissingRight
 from workflows.cli.cluster import Cluster
 from workflows.cli.errors import CliError, InputError
@@ -151,7 +152,10 @@ def _price(placement: Placement, request: NodeRequest) -> str:
 def _cost(row: SkuRow | None, placement: Placement) -> str:
     if row is None or row.cost_usd is None:
         return "-"
-    return f"{'<= ' if placement.capacity_type == 'spot' else ''}{row.cost_usd}"
+    if placement.capacity_type == "spot":
+        most = row.cost_usd.high
+        return f"<= {Span(low=most, high=most)}"
+    return str(row.cost_usd)
 
 
 def _reasons(forecasts: Sequence[Forecast]) -> list[str]:
