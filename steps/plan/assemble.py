@@ -7,23 +7,25 @@ import math
 from presets.schema import ModelPreset
 from steps.common.training_plan import (
     Data,
+    Execution,
     Hardware,
     Lora,
     Model,
     Quantization,
     Training,
     TrainingPlan,
+    Watch,
 )
 from steps.plan.choose import COMFORTABLE_SHARE, Choice, Job
 from steps.plan.hardware import GIB, Card
 from steps.plan.params import Params
+from steps.plan.request import needs_gpu
 from steps.plan.settings import Settings
 
 BASE_DISK_GIB = 64
 """System, container runtime and the unpacked CUDA image with room for a second version."""
 LEAST_DISK_GIB = 128
 """What AKS gives a node by default."""
-SLOW_ON_CPU_PARAMETERS = 1_000_000_000
 
 
 def assemble(
@@ -47,6 +49,20 @@ def assemble(
         training=_training(settings, choice),
         hardware=_hardware(job, card),
         memory=choice.memory,
+        execution=Execution(
+            processes=settings.processes,
+            shard=settings.shard,
+            liger=settings.liger,
+            compile=settings.compile,
+        ),
+        watch=Watch(
+            report_to=settings.report_to,
+            project=settings.project,
+            run_name=settings.run_name,
+            sample_prompts=settings.sample_prompts,
+            samples=settings.samples,
+            sample_tokens=settings.sample_tokens,
+        ),
         warnings=[*warnings, *_warnings(job, card, choice)],
     )
 
@@ -189,7 +205,7 @@ def _about_gpus(settings: Settings, card: Card, choice: Choice) -> str | None:
 
 
 def _about_cpu(preset: ModelPreset, card: Card) -> str | None:
-    if card.gpus or preset.parameters < SLOW_ON_CPU_PARAMETERS:
+    if card.gpus or not needs_gpu(preset):
         return None
     return (
         "no GPU is known of, so the plan is for a CPU, which takes days for this model; name an "

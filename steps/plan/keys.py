@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from steps.plan.key import BFLOAT16, FLOAT16, Key, each, fixed, mapped, no_effect
-from steps.plan.readers import boolean, modules, number, one_of, or_none, text, whole
+from steps.plan.readers import boolean, modules, number, one_of, or_none, text, texts, whole
 from steps.plan.training_keys import PACKED, TRAINING_ARGUMENTS
 
 _PRESET_NAMES_THE_MODEL = "the preset names the model and its pinned revision"
@@ -49,7 +49,9 @@ _QUANTIZATION_CONFIG: dict[str, Key] = {
         "double_quant", boolean, "quantise the quantisation constants too"
     ),
     "bnb_4bit_compute_dtype": fixed(f"{BFLOAT16}; {FLOAT16}", "bfloat16", None),
-    "bnb_4bit_quant_storage": fixed("matters for sharded training only", "uint8", None),
+    "bnb_4bit_quant_storage": fixed(
+        "the type is chosen by whether weights are sharded", "uint8", "bfloat16", None
+    ),
     "quant_method": fixed("bitsandbytes quantises the weights", "bitsandbytes", None),
     **each(
         "llm_int8_threshold llm_int8_skip_modules llm_int8_enable_fp32_cpu_offload"
@@ -158,7 +160,19 @@ _ARGOTUNE: dict[str, Key] = {
         or_none(whole(1)),
         "evaluations without a better held-out loss before the run ends; null: never",
     ),
-    "gpus": mapped("gpus", whole(1, 16), "GPUs of an existing node without an instance type"),
+    "processes": mapped(
+        "processes", whole(1, 16), "processes that share the work; unset: one for each GPU"
+    ),
+    "sample_prompts": mapped(
+        "sample_prompts",
+        texts(20),
+        "questions that the model answers at each evaluation; unset: those of held-out rows",
+    ),
+    "samples": mapped("samples", whole(0, 20), "how many held-out rows are asked; 0: none"),
+    "sample_tokens": mapped("sample_tokens", whole(1, 512), "longest of these answers, tokens"),
+    "gpus": mapped(
+        "gpus", whole(0, 16), "GPUs of an existing node without an instance type; 0: its CPU"
+    ),
     "gpu_memory_gib": mapped(
         "gpu_memory_gib", number(above=0), "memory of one GPU of such a node, GiB"
     ),

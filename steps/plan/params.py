@@ -21,6 +21,9 @@ class Params:
     """Kaito's training_config.yaml as text; empty for the preset's defaults."""
     instance_type: str | None = None
     """Cloud SKU of the GPU node, e.g. Standard_NC24ads_A100_v4; empty: this machine."""
+    provider: Literal["local", "existing", "aks", "karpenter"] = "local"
+    """Where the GPU comes from. local: this machine, with a GPU or without; else a node of a
+    cluster, which is taken to have a GPU where the model needs one."""
     model_source: str | None = None
     """Where the weights come from instead of the preset's own place: hub, oci:IMAGE or
     dir:DIRECTORY."""

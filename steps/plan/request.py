@@ -13,8 +13,10 @@ from steps.plan.config import read_config
 from steps.plan.hardware import THIS_MACHINE, Card, card_of, unusable
 from steps.plan.params import Params
 from steps.plan.settings import Settings
+from steps.plan.skus import nearest_fit
 from steps.plan.targets import resolve_targets
 
+SLOW_ON_CPU_PARAMETERS = 1_000_000_000
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -46,6 +48,8 @@ def read_request(params: Params) -> Request:
     if problems:
         raise ParamsError(problems + _unusable(found_sku))
     job = Job(preset=preset, method=params.method, settings=settings, targets=targets)
+    if card is THIS_MACHINE and settings.gpus is None and needs_gpu(preset):
+        card = _assumed_card(job, params.provider, warnings)
     return Request(job=job, sku=found_sku, card=card, warnings=warnings)
 
 
@@ -109,6 +113,10 @@ def _card(settings: Settings, found: Sku | None, problems: list[str]) -> Card:
         return card_of(found)
     if not named:
         return THIS_MACHINE
+    if settings.gpus == 0:
+        if len(named) > 1:
+            problems.append(f"{' and '.join(named)}: 0 GPUs have no memory and no model; keep one")
+        return THIS_MACHINE
     if settings.gpu_memory_gib is None:
         problems.append(f"{' and '.join(named)}: needs gpu_memory_gib beside it, to plan for")
     return Card(
@@ -117,6 +125,26 @@ def _card(settings: Settings, found: Sku | None, problems: list[str]) -> Card:
         gpu_model=settings.gpu_model,
         gpu_memory_gib=settings.gpu_memory_gib,
     )
+
+
+def needs_gpu(preset: ModelPreset) -> bool:
+    """Whether a CPU would take days."""
+    return preset.parameters >= SLOW_ON_CPU_PARAMETERS
+
+
+def _assumed_card(job: Job, provider: str, warnings: list[str]) -> Card:
+    """The smallest GPU that a cluster's node must have, where nobody says which it has: Kaito's
+    users name their own nodes by labels alone, and mean their GPUs."""
+    found = nearest_fit(job) if provider != "local" else None
+    if found is None:
+        return THIS_MACHINE
+    memory_gib = found.sku.gpu_memory_gib
+    warnings.append(
+        f"no GPU is named, so the plan is for one with {memory_gib:g} GiB, as of "
+        f"{found.sku.name}; training_config.Argotune.gpu_memory_gib says what the node has, and "
+        "gpus how many (0: tune on its CPU)"
+    )
+    return Card(instance_type=None, gpus=1, gpu_model=None, gpu_memory_gib=memory_gib)
 
 
 def _unusable(found: Sku | None) -> list[str]:

@@ -8,6 +8,7 @@ carried over to this model and this card; several GPUs of a machine count in ful
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from presets.loader import published_speeds
@@ -37,13 +38,14 @@ def expected_speed(
 ) -> Span | None:
     """Tokens per second of a machine; None for cards whose rate is not known."""
     rates = published_speeds().bfloat16_tflops
-    if gpu_model not in rates or not gpus:
+    rate = _rate(gpu_model or "")
+    if rate is None or not gpus:
         return None
     shares = [
         anchor.tokens_per_second * anchor.parameters / rates[anchor.gpu_model]
         for anchor in anchors_of(method)
     ]
-    factor = rates[gpu_model] / parameters * gpus
+    factor = rate / parameters * gpus
     return Span(low=min(shares) * factor, high=max(shares) * factor)
 
 
@@ -57,6 +59,14 @@ def hours(tokens: float, speed: Span) -> Span:
 def anchors_of(method: Method) -> list[Anchor]:
     """The publications that a method's class comes from."""
     return [anchor for anchor in published_speeds().anchors if anchor.method == method]
+
+
+def _rate(gpu_model: str) -> float | None:
+    """The rate of a card, also by the name that NVIDIA's node labels have for it, such as
+    NVIDIA-A100-SXM4-80GB."""
+    words = set(re.split(r"[\s-]+", gpu_model))
+    rates = published_speeds().bfloat16_tflops
+    return next((rate for name, rate in rates.items() if words >= set(name.split())), None)
 
 
 def _rounded(value: float) -> str:

@@ -53,7 +53,7 @@ def load(
     if must_be_final and workspace.problems_before_submit:
         raise InputError(list(workspace.problems_before_submit))
     if on_this_machine:
-        workspace = _without_sku(workspace)
+        workspace = _on_this_machine(_without_sku(workspace))
     workspace = _with_usable_sku(workspace, substitute, must_be_final)
     params = plan_params(workspace)
     return Planned(workspace=workspace, params=params, plan=make_plan(params))
@@ -63,6 +63,13 @@ def print_warnings(planned: Planned) -> None:
     """The warnings of file and plan on stderr, one line each."""
     for warning in (*planned.workspace.warnings, *planned.plan.warnings):
         print(f"warning: {warning}", file=sys.stderr)
+
+
+def _on_this_machine(workspace: Workspace) -> Workspace:
+    if workspace.options.provider is not None:
+        return workspace
+    options = dataclasses.replace(workspace.options, provider="local")
+    return dataclasses.replace(workspace, options=options)
 
 
 def _without_sku(workspace: Workspace) -> Workspace:

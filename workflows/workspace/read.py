@@ -114,6 +114,8 @@ def plan_params(workspace: Workspace) -> Params:
         method=workspace.method,
         config=workspace.config,
         instance_type=workspace.instance_type,
+        # What `submit` takes where the file says nothing; `run` says local by itself.
+        provider=workspace.options.provider or "existing",
         model_source=workspace.model_source,
     )
 

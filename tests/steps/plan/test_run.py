@@ -140,6 +140,41 @@ QUICK_START = params(
 )
 
 
+ON_A_CLUSTER = params(preset="phi-4", provider="existing")
+
+
+def test_node_of_a_cluster_is_taken_to_have_the_smallest_gpu_that_fits() -> None:
+    plan = make_plan(ON_A_CLUSTER)
+    hardware = plan.hardware
+    assert (hardware.instance_type, hardware.gpus, hardware.gpu_memory_gib) == (None, 1, 24)
+    assert plan.memory.total_gb <= 24
+    assert plan.warnings == [
+        "no GPU is named, so the plan is for one with 24 GiB, as of Standard_NV36ads_A10_v5; "
+        "training_config.Argotune.gpu_memory_gib says what the node has, and gpus how many (0: "
+        "tune on its CPU)"
+    ]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        params(preset="phi-4", provider="local"),
+        params(preset="phi-4", provider="existing", config=config("Argotune: {gpus: 0}")),
+        params(preset="tiny", provider="existing"),
+    ],
+)
+def test_cpu_is_planned_for_where_it_is_meant_or_enough(wanted: Params) -> None:
+    assert make_plan(wanted).hardware.gpus == 0
+
+
+def test_no_gpus_with_memory_are_refused() -> None:
+    own = config("Argotune: {gpus: 0, gpu_memory_gib: 24}")
+    assert problems_of(params(config=own)) == [
+        "training_config.Argotune.gpus and training_config.Argotune.gpu_memory_gib: 0 GPUs have no "
+        "memory and no model; keep one"
+    ]
+
+
 def test_retired_sku_is_refused_with_the_nearest_that_fits() -> None:
     assert problems_of(QUICK_START) == [
         "instance-type: Standard_NC6s_v3 cannot be used: retired by the cloud on 2025-09-30; the "

@@ -27,6 +27,22 @@ def test_speed_goes_with_gpus_and_against_size() -> None:
     assert expected_speed(8_000_000_000, "qlora", "A10", 1) == one.times(0.5)
 
 
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("NVIDIA-A10", "A10"),
+        ("NVIDIA-A100-SXM4-80GB", "A100 80GB"),
+        ("NVIDIA-H100-NVL", "H100 NVL"),
+        ("NVIDIA-H100-80GB-HBM3", "H100 80GB"),
+        ("NVIDIA-GeForce-RTX-4090", "RTX 4090"),
+    ],
+)
+def test_card_is_known_by_the_name_of_its_node_label(label: str, name: str) -> None:
+    speed = expected_speed(10**9, "qlora", label, 1)
+    assert speed is not None
+    assert speed == expected_speed(10**9, "qlora", name, 1)
+
+
 @pytest.mark.parametrize(("model", "gpus"), [("Mystery 9000", 1), (None, 1), ("A10", 0)])
 def test_unknown_card_has_no_speed(model: str | None, gpus: int) -> None:
     assert expected_speed(10**9, "qlora", model, gpus) is None

@@ -539,4 +539,5 @@ def test_plan_gets_what_it_needs() -> None:
         method="lora",
         config="training_config:\n  LoraConfig:\n    r: 8\n",
         instance_type="Standard_NC24ads_A100_v4",
+        provider="existing",
     )
