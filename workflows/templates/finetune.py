@@ -68,7 +68,7 @@ PLAN = Step(
     params=plan_params,
     memory="64Mi",
     fixed={"plan-file": _PLAN_FILE},
-    inputs=["name", "preset", "method", "config", "instance-type", "model-source"],
+    inputs=["name", "preset", "method", "config", "instance-type", "provider", "model-source"],
     mounts={"work": container.WORK_DIR},
     # Seconds of work; the rest is for pulling. Every run's first pod: an image that is not there
     # shows here.
@@ -347,6 +347,7 @@ def _dag() -> None:
             method=_parameter("method"),
             config=_parameter("config"),
             instance_type=_parameter("instance-type"),
+            provider=_parameter("provider"),
             model_source=_parameter("model-source"),
         )
         DATASET.task(
