@@ -28,6 +28,8 @@ class Request:
     sku: Sku | None
     """SKU asked for, on offer or not; None for existing nodes and this machine."""
     card: Card
+    is_assumed: bool
+    """Whether nobody said which GPU it is."""
     warnings: list[str]
 
 
@@ -48,9 +50,10 @@ def read_request(params: Params) -> Request:
     if problems:
         raise ParamsError(problems + _unusable(found_sku))
     job = Job(preset=preset, method=params.method, settings=settings, targets=targets)
-    if card is THIS_MACHINE and settings.gpus is None and needs_gpu(preset):
+    is_assumed = card is THIS_MACHINE and settings.gpus is None and needs_gpu(preset)
+    if is_assumed:
         card = _assumed_card(job, params.provider, warnings)
-    return Request(job=job, sku=found_sku, card=card, warnings=warnings)
+    return Request(job=job, sku=found_sku, card=card, is_assumed=is_assumed, warnings=warnings)
 
 
 def _problems_of_texts(params: Params) -> list[str]:

@@ -18,6 +18,7 @@ CLUSTER_KINDS = ("ClusterRole", "ClusterRoleBinding")
 _CORE = {
     "ConfigMap": "namespaced_config_map",
     "Namespace": "namespace",
+    "Node": "node",
     "PersistentVolumeClaim": "namespaced_persistent_volume_claim",
     "Pod": "namespaced_pod",
     "Secret": "namespaced_secret",
@@ -54,7 +55,7 @@ def request(
     call: Callable[..., urllib3.BaseHTTPResponse]
     if kind in _CORE:
         verb = "read" if verb == "get" else verb
-        scope = [] if kind == "Namespace" else [namespace]
+        scope = [] if kind in ("Namespace", "Node") else [namespace]
         call = getattr(client.CoreV1Api(api), f"{verb}_{_CORE[kind]}")
         return call(*named, *scope, **options)
     group, version, plural = _GROUPS[kind]

@@ -82,6 +82,7 @@ def submit(
         find_config_map=lambda where, wanted: connect(namespace, context).find_config_map(
             where, wanted
         ),
+        name_gpu=lambda found: _with_gpu_of_nodes(found, namespace, context),
     )
     workspace = planned.workspace
     _check_for_cluster(workspace)
@@ -103,6 +104,15 @@ def submit(
     from workflows.cli import watching
 
     watching.watch(cluster, run, pull_timeout_seconds=pull_timeout_seconds)
+
+
+def _with_gpu_of_nodes(
+    workspace: Workspace, namespace: str | None, context: str | None
+) -> Workspace:
+    # It needs the Kubernetes client, and a file that is wrong does not.
+    from workflows.cli.node_gpus import with_gpu_of_nodes
+
+    return with_gpu_of_nodes(connect(namespace, context).within(workspace.namespace), workspace)
 
 
 def _check_for_cluster(workspace: Workspace) -> None:

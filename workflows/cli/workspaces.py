@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,9 +39,11 @@ def load(
     must_be_final: bool = False,
     on_this_machine: bool = False,
     find_config_map: FindConfigMap | None = None,
+    name_gpu: Callable[[Workspace], Workspace] | None = None,
 ) -> Planned:
     """Read the workspace and plan it. `must_be_final` refuses what is only to be looked at:
-    placeholders, and a retired SKU without `substitute`."""
+    placeholders, and a retired SKU without `substitute`. `name_gpu` writes down which GPU the
+    nodes have, where the file leaves that open."""
     workspace = read_workspace(
         texts,
         base_dir=Path.cwd(),
@@ -55,6 +57,8 @@ def load(
     if on_this_machine:
         workspace = _on_this_machine(_without_sku(workspace))
     workspace = _with_usable_sku(workspace, substitute, must_be_final)
+    if name_gpu is not None:
+        workspace = name_gpu(workspace)
     params = plan_params(workspace)
     return Planned(workspace=workspace, params=params, plan=make_plan(params))
 
