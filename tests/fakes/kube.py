@@ -217,6 +217,9 @@ class _Handler(BaseHTTPRequestHandler):
         if part == "/log":
             self._log(name, query)
             return
+        if plural == "events":
+            self._repeat(name, json.loads(body))
+            return
         key = (_PLURALS[plural], namespace, name)
         if self.command == "PATCH" and self.headers["Content-Type"] == _MERGE:
             self._merge(key, json.loads(body))
@@ -292,6 +295,11 @@ class _Handler(BaseHTTPRequestHandler):
         created: Object = json.loads(body)
         namespace, _, plural = path.partition("/namespaces/")[2].partition("/")
         metadata = created["metadata"]
+        if plural == "events":
+            metadata["name"] = f"{metadata['generateName']}{len(self.cluster.events)}"
+            self.cluster.events.append(created)
+            self._json(created, 201)
+            return
         name = metadata.get("name") or f"{metadata['generateName']}{_RANDOM_END}"
         key = (_PLURALS[plural], namespace, name)
         if key in self.cluster.objects:
@@ -300,6 +308,15 @@ class _Handler(BaseHTTPRequestHandler):
         metadata |= {"name": name, "namespace": namespace}
         metadata |= {"uid": f"uid-of-{name}", "creationTimestamp": _CREATED}
         self._json(self.cluster.put(created), 201)
+
+    def _repeat(self, name: str, change: Object) -> None:
+        """Merge into an event."""
+        found = [event for event in self.cluster.events if event["metadata"].get("name") == name]
+        if not found:
+            self._status(404, f'events "{name}" not found')
+            return
+        found[0].update(change)
+        self._json(found[0])
 
     def _merge(self, key: tuple[str, str, str], change: Object) -> None:
         if key not in self.cluster.objects:

@@ -12,9 +12,9 @@ from workflows.templates.gc import GC
 
 BASE = "docker.io/library/python:3.12-slim"
 CUDA = ("tune", "serve")
-GUESTS = {GC.name: GC.home}
+GUESTS = {step.name: step.home for step in (*STEPS, GC) if step.home}
 """Steps that share another one's image."""
-STEP_NAMES = [step.name for step in STEPS]
+STEP_NAMES = [step.name for step in STEPS if not step.home]
 
 
 def test_every_step_of_the_template_and_the_server_has_a_containerfile() -> None:

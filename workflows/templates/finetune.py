@@ -1,5 +1,5 @@
-"""WorkflowTemplate `finetune`: plan, dataset, model beside provision, tune, push, deploy, and
-release at the end whatever happened."""
+"""WorkflowTemplate `finetune`: plan, dataset, model beside provision, tune with watch beside
+it, push, deploy, and release at the end whatever happened."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ from steps.provision import params as provision_params
 from steps.push import params as push_params
 from steps.release import params as release_params
 from steps.tune import params as tune_params
+from steps.watch import params as watch_params
 from workflows.templates import step as container
 from workflows.templates.step import Step, output
 
@@ -46,6 +47,7 @@ _CA = "argotune-ca"  # hera gives the volume the name of its ConfigMap
 _CA_FILE = f"{container.CA_DIR}/ca.crt"
 _PUSH_AUTH_FILE = f"{container.PUSH_SECRET_DIR}/.dockerconfigjson"
 _DAY_SECONDS = 24 * 3600
+_REPLACEMENT_SECONDS = 6 * 3600
 _NODE_LIFETIME_SECONDS = 8 * _DAY_SECONDS  # a day more than tune may take
 
 # Argo refuses templated quantities in `resources`; a patch is text until the pod is made.
@@ -123,38 +125,41 @@ MODEL = Step(
         Env(name="HF_HOME", value=f"{container.SCRATCH_DIR}/huggingface"),
     ],
 )
+_OF_RUN = {
+    "run": "{{workflow.uid}}",
+    "workflow": "{{workflow.name}}",
+    "namespace": "{{workflow.namespace}}",
+}
+_NODE_INPUTS = (
+    "provider",
+    "workspace",
+    "gpus",
+    "gpu-memory-gb",
+    "disk-gib",
+    "instance-type",
+    "alternative-instance-types",
+    "planned-alternatives",
+    "zones",
+    "capacity-types",
+    "spot-max-price-usd-per-hour",
+    "label-selector",
+    "lifetime-seconds",
+    "keep-node-seconds",
+    "aks-cluster-id",
+    "aks-subnet-id",
+    "aks-os-sku",
+    "aks-gpu-driver",
+    "aks-mig-profile",
+    "karpenter-mode",
+    "karpenter-node-class",
+)
+"""What provision and watch must know of the node."""
 PROVISION = Step(
     params=provision_params,
     memory="192Mi",
     stays_on_its_node=True,
-    fixed={
-        "run": "{{workflow.uid}}",
-        "workflow": "{{workflow.name}}",
-        "namespace": "{{workflow.namespace}}",
-    },
-    inputs=[
-        "provider",
-        "workspace",
-        "gpus",
-        "gpu-memory-gb",
-        "disk-gib",
-        "instance-type",
-        "alternative-instance-types",
-        "planned-alternatives",
-        "zones",
-        "capacity-types",
-        "spot-max-price-usd-per-hour",
-        "label-selector",
-        "lifetime-seconds",
-        "keep-node-seconds",
-        "aks-cluster-id",
-        "aks-subnet-id",
-        "aks-os-sku",
-        "aks-gpu-driver",
-        "aks-mig-profile",
-        "karpenter-mode",
-        "karpenter-node-class",
-    ],
+    fixed=_OF_RUN,
+    inputs=_NODE_INPUTS,
     timeout_seconds=3600,
     uses_kubernetes=True,
     asks_the_cloud=True,
@@ -173,6 +178,20 @@ TUNE = Step(
     pod_spec_patch=_GPU_POD,
     pod_inputs=["node-selector", "gpus"],
     env=[Env(name="HF_HOME", value=f"{container.SCRATCH_DIR}/huggingface")],
+)
+WATCH = Step(
+    params=watch_params,
+    home=PROVISION.name,
+    memory="192Mi",
+    # Machines of spot capacity come back when others have slept.
+    fixed={**_OF_RUN, "timeout-seconds": str(_REPLACEMENT_SECONDS)},
+    inputs=[*_NODE_INPUTS, "node-selector"],
+    # It ends by itself; this is longer than tune takes with all its tries.
+    timeout_seconds=(1 + TUNE.retries) * TUNE.timeout_seconds + _DAY_SECONDS,
+    # No harm is done where its own node goes: another pod watches on.
+    retries=100,
+    uses_kubernetes=True,
+    asks_the_cloud=True,
 )
 PUSH = Step(
     params=push_params,
@@ -255,7 +274,7 @@ RELEASE = Step(
     uses_kubernetes=True,
     asks_the_cloud=True,
 )
-STEPS = (PLAN, DATASET, MODEL, PROVISION, TUNE, PUSH, DEPLOY, RELEASE)
+STEPS = (PLAN, DATASET, MODEL, PROVISION, TUNE, WATCH, PUSH, DEPLOY, RELEASE)
 
 
 def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> WorkflowTemplate:
@@ -331,8 +350,33 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
 def _dag() -> None:
     changed = f"{output(DATASET, 'changed')} == true"
     digest = output(DATASET, "digest")
+    node = {
+        "provider": _parameter("provider"),
+        "gpus": output(PLAN, "gpus"),
+        "gpu_memory_gb": output(PLAN, "memory-gb"),
+        "disk_gib": output(PLAN, "disk-gib"),
+        "workspace": _parameter("name"),
+        "instance_type": _parameter("instance-type"),
+        "alternative_instance_types": _parameter("alternative-instance-types"),
+        "planned_alternatives": output(PLAN, "alternatives"),
+        "zones": _parameter("zones"),
+        "capacity_types": _parameter("capacity-types"),
+        "spot_max_price_usd_per_hour": _parameter("spot-max-price-usd-per-hour"),
+        "label_selector": _parameter("label-selector"),
+        "lifetime_seconds": _parameter("node-lifetime-seconds"),
+        "keep_node_seconds": _parameter("keep-node-seconds"),
+        "aks_cluster_id": _parameter("aks-cluster-id"),
+        "aks_subnet_id": _parameter("aks-subnet-id"),
+        "aks_os_sku": _parameter("aks-os-sku"),
+        "aks_gpu_driver": _parameter("aks-gpu-driver"),
+        "aks_mig_profile": _parameter("aks-mig-profile"),
+        "karpenter_mode": _parameter("karpenter-mode"),
+        "karpenter_node_class": _parameter("karpenter-node-class"),
+    }
     with DAG(
         name=NAME,
+        # A watch that breaks down must not keep the adapter from being pushed.
+        fail_fast=False,
         outputs=[
             _result("base-loss", TUNE),
             _result("tuned-loss", TUNE),
@@ -357,30 +401,12 @@ def _dag() -> None:
             only_if_changed=_parameter("only-if-changed"),
         )
         MODEL.task(depends=DATASET.name, when=changed)
-        PROVISION.task(
-            depends=DATASET.name,
-            when=changed,
-            provider=_parameter("provider"),
-            gpus=output(PLAN, "gpus"),
-            gpu_memory_gb=output(PLAN, "memory-gb"),
-            disk_gib=output(PLAN, "disk-gib"),
-            workspace=_parameter("name"),
-            instance_type=_parameter("instance-type"),
-            alternative_instance_types=_parameter("alternative-instance-types"),
-            planned_alternatives=output(PLAN, "alternatives"),
-            zones=_parameter("zones"),
-            capacity_types=_parameter("capacity-types"),
-            spot_max_price_usd_per_hour=_parameter("spot-max-price-usd-per-hour"),
-            label_selector=_parameter("label-selector"),
-            lifetime_seconds=_parameter("node-lifetime-seconds"),
-            keep_node_seconds=_parameter("keep-node-seconds"),
-            aks_cluster_id=_parameter("aks-cluster-id"),
-            aks_subnet_id=_parameter("aks-subnet-id"),
-            aks_os_sku=_parameter("aks-os-sku"),
-            aks_gpu_driver=_parameter("aks-gpu-driver"),
-            aks_mig_profile=_parameter("aks-mig-profile"),
-            karpenter_mode=_parameter("karpenter-mode"),
-            karpenter_node_class=_parameter("karpenter-node-class"),
+        PROVISION.task(depends=DATASET.name, when=changed, **node)
+        WATCH.task(
+            depends=f"{PROVISION.name}.Succeeded",
+            when=f"{output(PROVISION, 'watched')} == true",
+            node_selector=output(PROVISION, "node-selector"),
+            **node,
         )
         # Not only `when`: Argo 4.0 waits for ever for the outputs of a task that was skipped, so
         # what reads them is omitted, and what comes after it too.

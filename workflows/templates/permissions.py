@@ -39,6 +39,14 @@ _DEPLOY_RULES = [
     rule("", ["pods/log"], ["get"]),
 ]
 
+_PROVISION_RULES = [
+    # watch, which shares the account: whether the run still needs its node, and the end of a run
+    # that gets none any more.
+    rule("argoproj.io", ["workflows"], ["get", "patch"]),
+    # Why they wait, said about the Workflow.
+    rule("", ["events"], ["create", "patch"]),
+]
+
 _RELEASE_RULES = [
     # gc, which shares the account: whether a node's run goes on.
     rule("argoproj.io", ["workflows"], ["get"]),
@@ -74,6 +82,8 @@ def build() -> list[Manifest]:
         _binding(EXECUTOR, accounts.ACCOUNTS),
         _role(accounts.DEPLOY, _DEPLOY_RULES),
         _binding(accounts.DEPLOY, [accounts.DEPLOY]),
+        _role(accounts.PROVISION, _PROVISION_RULES),
+        _binding(accounts.PROVISION, [accounts.PROVISION]),
         _role(accounts.RELEASE, _RELEASE_RULES),
         _binding(accounts.RELEASE, [accounts.RELEASE]),
         _role(USER, _USER_RULES),

@@ -78,12 +78,19 @@ def gpu_name(node: Object) -> str:
     return str(labels.get(GPU_PRODUCT) or f"GPU ({labels.get(INSTANCE_TYPE, 'model unknown')})")
 
 
+def not_ready(node: Object) -> str:
+    """Why the node is not Ready; empty where it is."""
+    ready = _conditions(node).get("Ready", {"status": "Unknown"})
+    if ready["status"] == "True":
+        return ""
+    return f"not Ready ({ready.get('message') or ready.get('reason') or 'no report'})"
+
+
 def state_problems(node: Object) -> Iterator[str]:
     """Why no pod would run there, whatever it needs."""
-    conditions = {item["type"]: item for item in node["status"].get("conditions") or []}
-    ready = conditions.get("Ready", {"status": "Unknown"})
-    if ready["status"] != "True":
-        yield f"not Ready ({ready.get('message') or ready.get('reason') or 'no report'})"
+    conditions = _conditions(node)
+    if reason := not_ready(node):
+        yield reason
     yield from (
         pressure
         for pressure in _PRESSURES
@@ -152,6 +159,10 @@ def _requested(container: Object) -> int:
     resources = container.get("resources") or {}
     # Of extended resources the API server copies limits to requests.
     return int((resources.get("requests") or {}).get(GPU_RESOURCE, 0))
+
+
+def _conditions(node: Object) -> Mapping[str, Object]:
+    return {item["type"]: item for item in node["status"].get("conditions") or []}
 
 
 def _labels(node: Object) -> Mapping[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from steps.common.kube import Kube
 from steps.common.nodes.provider import RunIsAlive
 
-_OVER = ("Succeeded", "Failed", "Error")
+OVER = ("Succeeded", "Failed", "Error")
+"""Phases of a Workflow that has ended."""
 
 
 def run_is_alive(kube: Kube, *, namespace: str = "") -> RunIsAlive:
@@ -23,6 +24,6 @@ def run_is_alive(kube: Kube, *, namespace: str = "") -> RunIsAlive:
         found = kube.workflow(runs_namespace, workflow)
         if found is None or found["metadata"].get("uid") != run:
             return False
-        return (found.get("status") or {}).get("phase") not in _OVER
+        return (found.get("status") or {}).get("phase") not in OVER
 
     return is_alive

@@ -29,6 +29,8 @@ MADE = [
     "rolebinding.rbac.authorization.k8s.io/argotune-executor",
     "role.rbac.authorization.k8s.io/argotune-deploy",
     "rolebinding.rbac.authorization.k8s.io/argotune-deploy",
+    "role.rbac.authorization.k8s.io/argotune-provision",
+    "rolebinding.rbac.authorization.k8s.io/argotune-provision",
     "role.rbac.authorization.k8s.io/argotune-release",
     "rolebinding.rbac.authorization.k8s.io/argotune-release",
     "role.rbac.authorization.k8s.io/argotune-user",

@@ -52,6 +52,11 @@ CALLS: dict[str, Callable[[Kube, str], object]] = {
     "delete_node_claim": lambda kube, kind: kube.delete_node_claim("x"),
     "node_pools": lambda kube, kind: kube.node_pools(),
     "workflow": lambda kube, kind: kube.workflow("ns", "x"),
+    "stop_workflow": lambda kube, kind: kube.stop_workflow("ns", "x"),
+    "create_event": lambda kube, kind: kube.create_event(
+        {"metadata": {"generateName": "x-", "namespace": "ns"}, "involvedObject": {}}
+    ),
+    "repeat_event": lambda kube, kind: kube.repeat_event("ns", "x", count=2, last=""),
     "pod_log": lambda kube, kind: kube.pod_log("ns", "x", previous=False, tail_lines=1),
 }
 """How each method of the steps' client is called, for every kind that deploy makes."""
@@ -71,12 +76,12 @@ def test_what_deploy_may_is_what_its_code_calls() -> None:
     assert rights_of(accounts.DEPLOY) - EXECUTOR == rights_used(called)
 
 
-def test_what_provision_may_is_what_the_providers_of_the_template_call() -> None:
+def test_what_provision_may_is_what_it_the_watch_and_the_providers_of_the_template_call() -> None:
     (parameter,) = (item for item in finetune.parameters() if item.name == "provider")
     assert parameter.enum
     providers = [f"steps.common.nodes.{name}" for name in parameter.enum]
-    called = methods_called(["steps.provision.run", *providers])
-    assert "nodes" in called
+    called = methods_called(["steps.provision.run", "steps.watch.run", *providers])
+    assert {"nodes", "stop_workflow", "create_event"} <= called
     assert rights_of(accounts.PROVISION) - EXECUTOR == rights_used(called)
 
 

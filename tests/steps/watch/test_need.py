@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from steps.watch.need import end_of_need
+
+Object = dict[str, Any]
+
+
+def workflow(nodes: Object, **status: Any) -> Object:
+    return {
+        "metadata": {"uid": "uid"},
+        "spec": {},
+        "status": {"phase": "Running", "nodes": nodes, **status},
+    }
+
+
+def tune(phase: str, *tries: str) -> Object:
+    nodes = {"1": {"displayName": "tune", "type": "Retry", "phase": phase}}
+    return nodes | {
+        f"1-{number}": {"displayName": f"tune({number})", "type": "Pod", "phase": each}
+        for number, each in enumerate(tries)
+    }
+
+
+def end(found: Object | None) -> str:
+    return end_of_need(found, run="uid", step="tune")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        workflow({}),
+        workflow({"0": {"displayName": "model", "phase": "Failed"}}),
+        workflow(tune("Pending")),
+        workflow(tune("Running", "Error", "Pending")),
+        {"metadata": {"uid": "uid"}, "spec": {}},
+    ],
+)
+def test_the_node_is_needed_until_tune_has_ended_with_all_its_tries(found: Object) -> None:
+    assert end(found) == ""
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed", "Error", "Skipped", "Omitted"])
+def test_the_end_of_tune_is_the_end_of_the_need(phase: str) -> None:
+    assert end(workflow(tune(phase, "Failed"))) == f"tune is {phase}"
+
+
+def test_compressed_steps_are_read() -> None:
+    packed = base64.b64encode(gzip.compress(json.dumps(tune("Succeeded")).encode())).decode()
+    assert end(workflow({}, compressedNodes=packed)) == "tune is Succeeded"
+
+
+def test_steps_that_cannot_be_seen_end_the_watch_for_the_run_waits_for_it() -> None:
+    assert end(workflow({}, offloadNodeStatusVersion="fnv:1")) == (
+        "the run's steps are in Argo's own database, where they cannot be seen"
+    )
+
+
+def test_a_run_that_ends_or_is_gone_needs_no_node() -> None:
+    stopped = workflow(tune("Running")) | {"spec": {"shutdown": "Terminate"}}
+    assert end(stopped) == "the run is being ended (spec.shutdown: Terminate)"
+    assert end(workflow({}, phase="Failed")) == "the run is Failed"
+    assert end(None) == "the run is gone"
+    assert end({"metadata": {"uid": "a later run of this name"}, "spec": {}}) == "the run is gone"

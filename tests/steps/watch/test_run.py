@@ -1,0 +1,371 @@
+"""The step with the providers that it brings nodes by, and clouds and a cluster on sockets."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from steps.common.clock import Clock
+from steps.common.errors import CapacityError, PermanentError
+from steps.common.progress import Progress
+from steps.watch.params import Params, Result
+from steps.watch.run import run
+from tests.fakes.arm.state import Creation
+from tests.fakes.kube import Cluster, Fault, Object, serving
+from tests.steps.common.nodes.aks.azure import A10, A100, CLUSTER_ID, Azure
+from tests.steps.common.nodes.aks.azure import RUN as AKS_RUN
+from tests.steps.common.nodes.aks.conftest import azure, certificate  # noqa: F401
+from tests.steps.common.nodes.karpenter import world as karpenter
+from tests.steps.common.nodes.karpenter.world import World, happy, no_capacity
+
+WORKFLOW = ("Workflow", "team", "phi-abc")
+
+
+def put_run(cluster: Cluster, uid: str) -> Object:
+    """A run in the middle of tuning."""
+    tune = {"displayName": "tune", "type": "Retry", "phase": "Running"}
+    found: Object = {
+        "kind": "Workflow",
+        "metadata": {"name": "phi-abc", "namespace": "team", "uid": uid},
+        "spec": {},
+        "status": {"phase": "Running", "nodes": {"1": tune}},
+    }
+    cluster.objects[WORKFLOW] = found
+    return found
+
+
+def tuned(cluster: Cluster, phase: str = "Succeeded") -> None:
+    cluster.objects[WORKFLOW]["status"]["nodes"]["1"]["phase"] = phase
+
+
+def said(cluster: Cluster, reason: str) -> list[str]:
+    """Messages of the events of watch."""
+    return [
+        event["message"]
+        for event in cluster.events
+        if event["reason"] == reason and event.get("reportingComponent") == "argotune-watch"
+    ]
+
+
+def params(run_uid: str, selector: dict[str, str], **changes: Any) -> Params:
+    values: dict[str, Any] = {
+        "run": run_uid,
+        "workflow": "phi-abc",
+        "namespace": "team",
+        "workspace": "phi",
+        "gpus": 1,
+        "disk_gib": 200,
+        "instance_type": A100,
+        "node_selector": json.dumps(selector),
+        "timeout_seconds": 3300.0,
+    }
+    return Params(**values | changes)
+
+
+class Karpenter:
+    """A run whose node Karpenter made, in the middle of tuning."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.world.scripts = [happy]
+        self.selector = dict(self.world.provision().selector)
+        self.workflow = put_run(self.cluster, karpenter.RUN)
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.world.cluster
+
+    def lose(self, after_seconds: float = 20.0) -> None:
+        """Let the machine go, with its claim."""
+        claim = self.world.claims[-1]
+        self.world.after(after_seconds, lambda: self.world.drop(claim))
+
+    def tuned_when(self, met: Callable[[], bool]) -> None:
+        """Let tune succeed as soon as something is so."""
+
+        def look() -> None:
+            if met():
+                tuned(self.cluster)
+            else:
+                self.world.after(5, look)
+
+        self.world.after(5, look)
+
+    def watch(self, **changes: Any) -> Result:
+        asked = {"provider": "karpenter", "karpenter_node_class": "AKSNodeClass/gpu"} | changes
+        world = self.world
+        clock = Clock(now=lambda: world.seconds, sleep=world.sleep, wall=lambda: world.seconds)
+        with serving(self.cluster) as kube:
+            return run(
+                params(karpenter.RUN, self.selector, **asked),
+                progress=Progress(),
+                kube=kube,
+                provider=world.provider(kube),
+                clock=clock,
+            )
+
+
+@pytest.fixture
+def tuning() -> Karpenter:
+    return Karpenter()
+
+
+def test_a_node_that_stays_is_watched_until_tune_has_ended(tuning: Karpenter) -> None:
+    tuning.world.after(300, lambda: tuned(tuning.cluster))
+    result = tuning.watch()
+    assert result == Result(
+        replaced=0,
+        node="",
+        placement="",
+        price_usd_per_hour=None,
+        tried="",
+        node_hours=None,
+        cost_usd=None,
+    )
+    assert len(tuning.world.claims) == 1
+    assert tuning.cluster.events == []
+
+
+def test_a_node_that_is_taken_away_is_replaced_by_one_that_the_pod_finds(
+    tuning: Karpenter,
+) -> None:
+    tuning.lose()
+    tuning.tuned_when(lambda: len(tuning.world.claims) == 2 and bool(said_ready(tuning)))
+    result = tuning.watch(capacity_types=("spot", "regular"))
+    assert (result.replaced, result.placement) == (1, f"{A100} spot")
+    assert result.price_usd_per_hour == 3.673
+    assert result.tried == f"{A100} spot (100 s): node {result.node}"
+    (node,) = tuning.cluster.nodes
+    assert node["metadata"]["name"] == result.node
+    assert tuning.selector.items() <= node["metadata"]["labels"].items()
+    assert said(tuning.cluster, "NodeLost") == ["the run's node was taken away"]
+    assert said_ready(tuning) == [f"node {result.node} ({A100} spot) is there"]
+    assert said(tuning.cluster, "WaitingForNode")[0] == "Karpenter has just been asked"
+
+
+def said_ready(tuning: Karpenter) -> list[str]:
+    return said(tuning.cluster, "NodeReady")
+
+
+def test_a_node_that_is_not_ready_is_given_back_before_another_is_asked_for(
+    tuning: Karpenter,
+) -> None:
+    def fail() -> None:
+        tuning.cluster.nodes[0]["status"]["conditions"][0]["status"] = "Unknown"
+
+    tuning.world.after(100, fail)
+    tuning.world.on_delete = lambda world, claim: world.after(45, lambda: world.drop(claim))
+    tuning.tuned_when(lambda: bool(said_ready(tuning)))
+    result = tuning.watch()
+    assert result.replaced == 1
+    assert said(tuning.cluster, "NodeLost") == ["the run's node is not Ready (no report) for 60 s"]
+    assert len(tuning.cluster.nodes) == 1
+    assert result.node_hours == pytest.approx(0.09, abs=0.03)
+    assert result.cost_usd == pytest.approx(3.673 * (result.node_hours or 0.0))
+
+
+def test_nodes_are_replaced_as_often_as_they_are_taken_away(tuning: Karpenter) -> None:
+    tuning.lose()
+    world = tuning.world
+    world.after(300, lambda: world.drop(world.claims[-1]))
+    tuning.tuned_when(lambda: len(world.claims) == 3 and len(said_ready(tuning)) == 1)
+    assert tuning.watch().replaced >= 1
+    assert len(world.claims) == 3
+
+
+def test_where_there_is_no_other_node_the_run_is_stopped_with_the_table(
+    tuning: Karpenter,
+) -> None:
+    tuning.world.scripts = [happy, no_capacity]
+    tuning.lose()
+    with pytest.raises(CapacityError) as caught:
+        tuning.watch(alternative_instance_types=(A10,), timeout_seconds=50.0)
+    reason = (
+        "InsufficientCapacityError: all requested instance types were unavailable during launch"
+    )
+    message = (
+        "the run's node was taken away and there is no other, so the run was stopped; `argo retry "
+        f"phi-abc` goes on from the last checkpoint: no GPU node: {A100} regular (10 s): {reason}; "
+        f"{A10} regular (10 s): {reason}"
+    )
+    assert str(caught.value) == message
+    assert tuning.cluster.objects[WORKFLOW]["spec"] == {"shutdown": "Stop"}
+    assert said(tuning.cluster, "NoNode") == [message]
+
+
+def test_a_permanent_refusal_stops_the_run_too(tuning: Karpenter) -> None:
+    def bare(world: World, claim: Object) -> None:
+        world.take_up(claim)
+        world.launch(claim)
+        world.register(claim, gpus=0)
+
+    tuning.world.scripts = [happy, bare]
+    tuning.lose()
+    with pytest.raises(PermanentError, match="no device plugin"):
+        tuning.watch()
+    assert tuning.cluster.objects[WORKFLOW]["spec"] == {"shutdown": "Stop"}
+
+
+def test_the_stop_is_asked_for_until_the_api_server_takes_it(tuning: Karpenter) -> None:
+    tuning.world.scripts = [happy, no_capacity]
+    tuning.lose()
+    tuning.cluster.faults = [Fault("PATCH", "/workflows/", 503, "away", times=3)]
+    with pytest.raises(CapacityError):
+        tuning.watch(timeout_seconds=50.0)
+    assert tuning.cluster.objects[WORKFLOW]["spec"] == {"shutdown": "Stop"}
+
+
+def test_a_run_that_may_not_be_stopped_is_still_a_failure_that_says_why(
+    tuning: Karpenter, caplog: pytest.LogCaptureFixture
+) -> None:
+    tuning.world.scripts = [happy, no_capacity]
+    tuning.lose()
+    tuning.cluster.faults = [Fault("PATCH", "/workflows/", 403, "no right")]
+    with pytest.raises(CapacityError, match="there is no other"):
+        tuning.watch(timeout_seconds=50.0)
+    assert "cannot-stop" in caplog.text
+
+
+def test_no_node_is_brought_when_the_time_of_the_runs_nodes_is_over(tuning: Karpenter) -> None:
+    tuning.lose(after_seconds=500.0)
+    with pytest.raises(PermanentError, match=r"\(node-lifetime-seconds\)$"):
+        tuning.watch(lifetime_seconds=400.0)
+    assert len(tuning.world.claims) == 1
+
+
+@pytest.mark.parametrize("status", [403, 429, 503])
+def test_an_api_server_that_is_away_or_refuses_does_not_end_the_watch(
+    tuning: Karpenter, status: int
+) -> None:
+    tuning.cluster.faults = [
+        Fault("GET", "/nodes", status, "away", times=5),
+        Fault("GET", "/workflows/", status, "away", times=5),
+    ]
+    tuning.lose()
+    tuning.tuned_when(lambda: bool(said_ready(tuning)))
+    assert tuning.watch().replaced == 1
+
+
+def test_what_is_unwell_while_a_node_is_brought_is_tried_again(tuning: Karpenter) -> None:
+    def silent(world: World, claim: Object) -> None:
+        world.after(1, lambda: world.take_up(claim))
+        world.after(2, lambda: world.drop(claim))
+
+    tuning.world.scripts = [happy, silent, happy]
+    tuning.lose()
+    tuning.tuned_when(lambda: bool(said_ready(tuning)))
+    assert tuning.watch().replaced == 1
+    assert len(tuning.world.claims) == 3
+
+
+def test_the_end_of_tune_ends_the_wait_for_a_node_and_leaves_it_to_release(
+    tuning: Karpenter,
+) -> None:
+    tuning.world.scripts = [happy, lambda world, claim: None]
+    tuning.lose()
+    began = tuning.world.seconds
+    tuning.world.after(100, lambda: tuned(tuning.cluster, "Failed"))
+    result = tuning.watch()
+    assert result.replaced == 0
+    assert tuning.world.seconds - began <= 115
+    assert "shutdown" not in tuning.cluster.objects[WORKFLOW]["spec"]
+
+
+def test_a_run_that_is_being_ended_gets_no_node(tuning: Karpenter) -> None:
+    tuning.lose(after_seconds=10.0)
+    tuning.world.after(12, lambda: tuning.workflow["spec"].update(shutdown="Stop"))
+    assert tuning.watch().replaced == 0
+    assert len(tuning.world.claims) == 1
+
+
+def test_another_try_of_the_step_goes_on_with_the_node_that_was_asked_for(
+    tuning: Karpenter,
+) -> None:
+    """The pod of watch may go too."""
+
+    def stopped(world: World, claim: Object) -> None:
+        world.happy(claim)
+
+        def stop() -> None:
+            raise KeyboardInterrupt
+
+        world.after(40, stop)
+
+    tuning.world.scripts = [happy, stopped]
+    tuning.lose()
+    with pytest.raises(KeyboardInterrupt):
+        tuning.watch()
+    tuning.tuned_when(lambda: bool(said_ready(tuning)))
+    assert tuning.watch().replaced == 1
+    assert len(tuning.world.claims) == 2
+
+
+def test_an_evicted_spot_node_of_aks_is_replaced_by_a_regular_one(azure: Azure) -> None:  # noqa: F811
+    node = azure.provision(capacity_types=("spot", "regular"), workflow="phi-abc")
+    put_run(azure.cluster, AKS_RUN)
+
+    sold_out = {"code": "OverconstrainedAllocationRequest", "message": "no spot machines"}
+    azure.cloud.creations = [Creation(error=sold_out)]
+    evicted_at = azure.time.seconds + 100
+
+    def passes() -> None:
+        azure.passes()
+        if azure.time.seconds >= evicted_at and not azure.cloud.asked("DELETE"):
+            azure.cloud.evict()
+        if said(azure.cluster, "NodeReady"):
+            tuned(azure.cluster)
+
+    azure.time.on_sleep = passes
+    asked = params(
+        AKS_RUN,
+        dict(node.selector),
+        provider="aks",
+        capacity_types=("spot", "regular"),
+        aks_cluster_id=CLUSTER_ID,
+    )
+    result = run(
+        asked,
+        progress=Progress(),
+        kube=azure.kube,
+        provider=azure.provider(),
+        clock=azure.time.clock(),
+    )
+    assert (result.replaced, result.placement) == (1, f"{A100} regular")
+    assert len(azure.cluster.nodes) == 1
+    assert result.node_hours
+
+
+def test_it_ends_at_once_when_it_is_told_to_stop() -> None:
+    cluster = Cluster()
+    put_run(cluster, "uid")
+    with serving(cluster):
+        script = (
+            "from kubernetes.client import ApiClient, Configuration\n"
+            "from steps.common.kube import Kube\n"
+            "from steps.common.main import main\n"
+            "from steps.watch import params, run\n"
+            f"kube = Kube(ApiClient(Configuration(host={cluster.url!r})))\n"
+            "main(params.Params, params.Result,\n"
+            "     lambda given, progress: run.run(given, progress=progress, kube=kube))\n"
+        )
+        flags = {
+            "run": "uid",
+            "workflow": "phi-abc",
+            "namespace": "team",
+            "gpus": "1",
+            "node-selector": '{"argotune.dev/node": "gpu1f3a"}',
+        }
+        arguments = [f"--{name}={value}" for name, value in flags.items()]
+        command = [sys.executable, "-c", script, *arguments]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            cluster.wait_for(lambda: any("/nodes" in each for each in cluster.requests))
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=10)
+    assert process.returncode == 75
+    assert errors.splitlines()[-1] == ("error: stopped by SIGTERM; the next try goes on from here")
