@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from steps.common.errors import CapacityError, Interrupted, PermanentError
 from steps.common.kube import Kube
 from steps.common.nodes.karpenter.claim import NODE_POOL, claim_name
 from steps.common.nodes.karpenter.provider import KarpenterProvider
-from steps.common.nodes.labels import NODE_LABEL, RUN_LABEL
-from steps.common.nodes.provider import Gone, Node, NodeRequest, Settings
+from steps.common.nodes.labels import NODE_LABEL
+from steps.common.nodes.provider import Gone, Kept, Node, NodeRequest, Settings
 from steps.common.progress import Progress
 from tests.e2e.cluster import Object, run, wait_for
 from tests.e2e.nodes import commands
@@ -111,7 +112,7 @@ class Run:
     def __init__(self, kube: Kube, namespace: str, api: Api) -> None:
         self.uid = str(uuid.uuid4())
         self.namespace = namespace
-        self.selector = f"{RUN_LABEL}={self.uid}"
+        self.selector = f"{NODE_LABEL}={claim_name(self.uid)}"
         self._kube = kube
         self._api = api
 
@@ -173,15 +174,24 @@ class Run:
     def nothing_is_left(self) -> bool:
         return not (self.claims() or self.nodes())
 
+    def keep(self, run: str, seconds: float) -> Sequence[Kept]:
+        return self.provider().keep(run, seconds=seconds, progress=Progress())
+
     def provider(
-        self, on_sleep: Callable[[], None] = lambda: None, settings: Settings = CLAIM
+        self,
+        on_sleep: Callable[[], None] = lambda: None,
+        settings: Settings = CLAIM,
+        *,
+        later: timedelta = timedelta(),
     ) -> KarpenterProvider:
         def sleep(seconds: float) -> None:
             time.sleep(seconds / _FASTER)
             on_sleep()
 
         clock = Clock(now=lambda: time.monotonic() * _FASTER, sleep=sleep)
-        return KarpenterProvider(settings, lambda: self._kube, clock)
+        return KarpenterProvider(
+            settings, lambda: self._kube, clock, now=lambda: datetime.now(UTC) + later
+        )
 
 
 @pytest.fixture(scope="module")
@@ -362,6 +372,31 @@ def test_claims_whose_run_is_gone_are_collected(a_run: Run) -> None:
         assert stray.reason == f"its run is over ({a_run.namespace}/karpenter-e2e)"
         assert a_run.claims()
         assert [each.gone for each in provider.collect(is_alive, dry_run=False)] == [True]
+        wait_for("end of the node", a_run.nothing_is_left, seconds=60)
+
+
+def test_a_node_is_kept_taken_by_the_next_run_and_goes_when_its_time_is_over(a_run: Run) -> None:
+    following = str(uuid.uuid4())
+    with a_run.karpenter("happy"):
+        first = a_run.provision(workspace="phi")
+        (kept,) = a_run.keep(a_run.uid, seconds=3600.0)
+        assert kept.used.what == f"NodeClaim {claim_name(a_run.uid)} ({TYPE} regular)"
+        assert a_run.release() == []
+        (before,) = a_run.claims()
+
+        second = a_run.provision(run=following, workspace="phi")
+        assert (second.name, second.selector) == (first.name, first.selector)
+        a_run.start_pod(second)
+        a_run.kubectl("delete", "pod", "tune", "--now")
+        (after,) = a_run.claims()
+        assert before["metadata"]["uid"] == after["metadata"]["uid"]
+
+        (again,) = a_run.keep(following, seconds=600.0)
+        assert again.used.hours is not None
+        soon, later = a_run.provider(), a_run.provider(later=timedelta(seconds=700))
+        assert soon.collect(lambda *run: True, dry_run=False) == []
+        (stray,) = later.collect(lambda *run: True, dry_run=False)
+        assert (stray.run, stray.gone) == (following, True)
         wait_for("end of the node", a_run.nothing_is_left, seconds=60)
 
 
