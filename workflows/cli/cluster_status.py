@@ -20,9 +20,10 @@ from workflows.cli.cluster_runs import (
 )
 from workflows.cli.console import console
 from workflows.cli.kinds import Object
+from workflows.cli.reasons import reasons
 from workflows.cli.results import Output, print_record
 from workflows.cli.rows import last_line, step_name, step_rows, utc_now
-from workflows.cli.spending import spending_of
+from workflows.cli.spending import kept_node_of, spending_of
 from workflows.cli.view import steps_table
 from workflows.cli.watching import advice, database_note
 from workflows.cli.watching import watch as watch_until_the_end
@@ -131,7 +132,7 @@ def _print_run(cluster: Cluster, screen: Console, run: Workflow) -> None:
     screen.print(said, markup=False, soft_wrap=True)
     if is_offloaded(run):
         screen.print(database_note(cluster, name), markup=False, soft_wrap=True)
-    screen.print(steps_table(step_rows(run, utc_now())))
+    screen.print(steps_table(step_rows(run, utc_now(), reasons(cluster, run))))
     results = outputs_of(run)
     outputs = _outputs_table(run)
     if outputs.row_count:
@@ -139,6 +140,9 @@ def _print_run(cluster: Cluster, screen: Console, run: Workflow) -> None:
     for key, value in results.items():
         if value:
             screen.print(f"{key}: {value}", markup=False, soft_wrap=True)
+    kept = kept_node_of(run, utc_now())
+    if kept:
+        screen.print(f"kept: {kept}", markup=False, soft_wrap=True)
     spending = spending_of(run, utc_now())
     if spending is not None:
         screen.print(f"{spending.label}: {spending}", markup=False, soft_wrap=True)

@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 
 from workflows.cli.rows import last_line, utc_now
-from workflows.cli.spending import spending_of
+from workflows.cli.spending import kept_node_of, spending_of
 from workflows.cli.workflow_json import Workflow, name_of, outputs_of, phase_of
 
 _SUCCEEDED = "Succeeded"
@@ -49,6 +49,9 @@ def print_results(screen: Console, workflow: Workflow, advice: Sequence[str]) ->
     for key, value in outputs_of(workflow).items():
         if value:
             screen.print(f"{key + ':':<12} {value}", markup=False, soft_wrap=True)
+    kept = kept_node_of(workflow, utc_now())
+    if kept:
+        screen.print(f"{'kept:':<12} {kept}", markup=False, soft_wrap=True)
     spending = spending_of(workflow, utc_now())
     if spending is not None:
         screen.print(f"{spending.label + ':':<12} {spending}", markup=False, soft_wrap=True)

@@ -86,6 +86,16 @@ def spending_of(workflow: Workflow, now: datetime) -> Spending | None:
     )
 
 
+def kept_node_of(workflow: Workflow, now: datetime) -> str:
+    """What the run left to the next one of its workspace, with until when and its price; empty
+    where it left nothing or the time is over."""
+    given = outputs_of_node(_release_of(workflow))
+    until = given.get("kept-until", "")
+    if not until or datetime.fromisoformat(until) <= now:
+        return ""
+    return given.get("released", "").removeprefix("kept ")
+
+
 def _seconds_of_node(workflow: Workflow, release: dict[str, Any], now: datetime) -> float:
     """From when the node was asked for until release ended, or until now."""
     provision = node_of_step(workflow, "provision")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from tests.fakes.kube import Cluster
 from tests.workflows.cli.cluster_workflows import exit_handler, run_of, step
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.status import END
-from workflows.cli.spending import Spending, spending_of
+from workflows.cli.spending import Spending, kept_node_of, spending_of
 
 A100 = Placement(instance_type="Standard_NC24ads_A100_v4")
 SPOT = Placement(instance_type="Standard_NC24ads_A100_v4", capacity_type="spot", zone="1")
@@ -108,6 +108,21 @@ def test_the_summary_of_a_watched_run_has_it(argotune: Argotune, cluster: Cluste
     cluster.put(run_of(*provision(), *exit_handler("Succeeded", **given), phase="Succeeded"))
     answer = argotune("status", "-n", "team-a", "my-model", "--watch")
     assert answer.out.splitlines()[-1] == "spent:       about 1.80 USD: 0.50 h x 3.60 USD/h"
+
+
+KEPT = "agent pool gpu1 until 2999-01-31 14:05 UTC, costs about 3.67 USD/h while it waits"
+
+
+def test_what_a_run_left_to_the_next_one_is_shown_while_it_waits(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    given = {"kept-until": "2999-01-31T14:05:00Z", "released": f"kept {KEPT}"}
+    run = run_of(*provision(), *exit_handler("Succeeded", **given), phase="Succeeded")
+    cluster.put(run)
+    assert f"kept: {KEPT}" in argotune("status", "-n", "team-a", "my-model").out.splitlines()
+    summary = argotune("status", "-n", "team-a", "my-model", "--watch").out.splitlines()
+    assert f"kept:        {KEPT}" in summary
+    assert kept_node_of(run, datetime(2999, 2, 1, tzinfo=UTC)) == ""
 
 
 def test_where_no_node_was_made_there_is_no_column(argotune: Argotune, cluster: Cluster) -> None:
