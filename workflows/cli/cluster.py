@@ -66,6 +66,14 @@ class Cluster:
                 return None
             raise
 
+    def events_about(self, uid: str) -> list[Object]:
+        """The events about one object of the namespace."""
+        about = f"involvedObject.uid={uid}"
+        items: list[Object] = json_of(self._call("list", "Event", "events", field_selector=about))[
+            "items"
+        ]
+        return items
+
     def list(self, kind: str, label_selector: str) -> list[Object]:
         """The objects of the namespace with these labels."""
         response = self._call("list", kind, f"{kind}s", label_selector=label_selector)

@@ -17,6 +17,7 @@ CLUSTER_KINDS = ("ClusterRole", "ClusterRoleBinding")
 """Those of an installation that are in no namespace."""
 _CORE = {
     "ConfigMap": "namespaced_config_map",
+    "Event": "namespaced_event",
     "Namespace": "namespace",
     "Node": "node",
     "PersistentVolumeClaim": "namespaced_persistent_volume_claim",

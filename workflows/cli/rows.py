@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,12 +42,18 @@ class StepRow:
     """One line."""
 
 
-def step_rows(workflow: Mapping[str, Any], now: datetime) -> list[StepRow]:
-    """The run's steps in the order in which they started; the ones left out come last."""
+def step_rows(
+    workflow: Mapping[str, Any], now: datetime, reasons: Mapping[str, str] | None = None
+) -> list[StepRow]:
+    """The run's steps in the order in which they started; the ones left out come last.
+
+    `reasons` is step -> why it waits, shown while it runs: a Workflow has no place for it.
+    """
     nodes: dict[str, Node] = workflow.get("status", {}).get("nodes", {})
     shown = [node for node in nodes.values() if node["type"] in _SHOWN and not _is_try(node)]
     shown.sort(key=lambda node: (node["type"] == "Skipped", node.get("startedAt") or "~"))
-    return [_row(node, nodes, now) for node in shown]
+    rows = [_with_reason(_row(node, nodes, now), reasons or {}) for node in shown]
+    return [row for row in rows if not _is_no_news(row)]
 
 
 def step_name(node: Node) -> str:
@@ -131,6 +137,17 @@ def _row(node: Node, nodes: Mapping[str, Node], now: datetime) -> StepRow:
         attempts=max(1, len(tries)),
         message=_message(node, last, phase),
     )
+
+
+def _is_no_news(row: StepRow) -> bool:
+    """Whether it is the watch over a node that nobody made."""
+    return row.name == "watch" and row.phase in _LEFT_OUT
+
+
+def _with_reason(row: StepRow, reasons: Mapping[str, str]) -> StepRow:
+    if row.phase != "Running" or row.name not in reasons:
+        return row
+    return replace(row, message=last_line(reasons[row.name]))
 
 
 def _is_try(node: Node) -> bool:

@@ -37,8 +37,10 @@ class View(Protocol):
 
     def __exit__(self, *exception: object) -> None: ...
 
-    def changed(self, workflow: Mapping[str, Any]) -> None:
-        """The run's record has changed."""
+    def changed(
+        self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None
+    ) -> None:
+        """The run's record has changed, or why a step waits, by its name."""
 
 
 def view_for(console: Console) -> View:
@@ -55,12 +57,15 @@ class SilentView:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def changed(self, workflow: Mapping[str, Any]) -> None:
+    def changed(
+        self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None
+    ) -> None:
         pass
 
 
 class PlainView:
-    """One line when a step starts, ends, or has got ten percent further."""
+    """One line when a step starts, ends, waits for something else, or has got ten percent
+    further."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -73,9 +78,12 @@ class PlainView:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def changed(self, workflow: Mapping[str, Any]) -> None:
-        for row in step_rows(workflow, utc_now()):
-            state, tenths = f"{row.phase} {row.attempts}", _tenths(row)
+    def changed(
+        self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None
+    ) -> None:
+        for row in step_rows(workflow, utc_now(), reasons):
+            reason = (reasons or {}).get(row.name, "")
+            state, tenths = f"{row.phase} {row.attempts} {reason}", _tenths(row)
             seen_state, seen_tenths = self._seen.get(row.id, ("", 0))
             if state == seen_state and tenths <= seen_tenths:
                 continue
@@ -91,6 +99,7 @@ class LiveView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._workflow: Mapping[str, Any] = {}
+        self._reasons: Mapping[str, str] = {}
         self._spinners: dict[str, Spinner] = {}
         self._live = Live(
             console=console, refresh_per_second=8, get_renderable=self._render, transient=False
@@ -103,11 +112,14 @@ class LiveView:
     def __exit__(self, *exception: object) -> None:
         self._live.stop()
 
-    def changed(self, workflow: Mapping[str, Any]) -> None:
+    def changed(
+        self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None
+    ) -> None:
         self._workflow = workflow
+        self._reasons = reasons or {}
 
     def _render(self) -> RenderableType:
-        table = steps_table(step_rows(self._workflow, utc_now()), self._mark)
+        table = steps_table(step_rows(self._workflow, utc_now(), self._reasons), self._mark)
         # The terminal writes ^C behind the last line: in a full line that would be a new one.
         return Constrain(table, self._console.width - len("^C"))
 

@@ -11,6 +11,7 @@ from workflows.cli.cluster import Cluster
 from workflows.cli.console import console
 from workflows.cli.errors import INTERRUPTED, RUN_FAILED, RunFailed
 from workflows.cli.pending import PullProblem, PullTimer
+from workflows.cli.reasons import reasons
 from workflows.cli.results import print_results
 from workflows.cli.rows import is_exit_handler, step_name
 from workflows.cli.states import states
@@ -59,7 +60,7 @@ def _show(
     workflow: Workflow = {}
     with view_for(screen) as view:
         for workflow in states(cluster, name):
-            view.changed(workflow)
+            view.changed(workflow, reasons(cluster, workflow))
             if is_offloaded(workflow) and not said_of_database:
                 said_of_database = True
                 screen.print(database_note(cluster, name), soft_wrap=True)

@@ -154,3 +154,15 @@ def test_a_message_is_cut_to_its_last_line(message: str, line: str) -> None:
 )
 def test_age_is_written_as_kubectl_does(seconds: float, text: str) -> None:
     assert age(seconds) == text
+
+
+def test_a_reason_is_shown_while_its_step_runs() -> None:
+    nodes = [node("provision", "Running"), node("tune", "Succeeded")]
+    found = step_rows(workflow_of(*nodes), NOW, {"provision": "queued", "tune": "queued"})
+    assert [row.message for row in found] == ["queued", ""]
+
+
+def test_the_watch_over_a_node_that_nobody_made_is_no_row() -> None:
+    assert rows(node("watch", "Skipped", type="Skipped")) == []
+    assert rows(node("watch", "Omitted", type="Skipped")) == []
+    assert [row.name for row in rows(node("watch", "Running"))] == ["watch"]

@@ -6,7 +6,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 
-from tests.fakes.kube import Cluster, Object
+from tests.fakes.kube import Cluster, Fault, Object
 from tests.workflows.cli.cluster_workflows import (
     IMAGE,
     NAME,
@@ -197,3 +197,42 @@ def test_ctrl_c_leaves_the_run_going(start: Processes, cluster: Cluster) -> None
         f"end it: argotune stop {NAME} -n team-a",
     ]
     assert stops(cluster) == []
+
+
+def test_a_step_that_waits_for_a_node_says_why(argotune: Argotune, cluster: Cluster) -> None:
+    cluster.events += [
+        event_of("provision", "Registered: NodeNotFound", "2026-01-01T00:00:20+00:00"),
+        event_of("provision", "Karpenter has just been asked", "2026-01-01T00:00:10+00:00"),
+        event_of("provision", "of another run", "2026-01-01T00:00:30+00:00", uid="other"),
+        event_of("tune", "of a step that does not say it", "2026-01-01T00:00:30+00:00"),
+    ]
+    cluster.put(run_of(*step("provision", "Running"), *step("tune", "Running")))
+    ended = run_of(*step("provision", "Succeeded"), *step("tune", "Succeeded"), phase="Succeeded")
+    with meanwhile(put_when_watched(cluster, ended)):
+        answer = argotune(*WATCH)
+    lines = answer.out.splitlines()
+    assert lines[0].startswith("provision  running")
+    assert lines[0].endswith("  Registered: NodeNotFound")
+    assert "says" not in answer.out
+    assert lines[2] == "provision  succeeded 7s"
+
+
+def test_without_the_right_to_list_events_the_steps_are_shown(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    cluster.faults = [Fault("GET", "/events", 403, "events is forbidden", times=9)]
+    cluster.put(run_of(*step("provision", "Running")))
+    with meanwhile(put_when_watched(cluster, run_of(phase="Succeeded"))):
+        answer = argotune(*WATCH)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith("provision  running")
+
+
+def event_of(step: str, message: str, last: str, uid: str = "") -> Object:
+    return {
+        "metadata": {"name": f"event-{message}"},
+        "involvedObject": {"uid": uid or run_of()["metadata"]["uid"]},
+        "reportingComponent": f"argotune-{step}",
+        "message": message,
+        "lastTimestamp": last,
+    }
