@@ -16,7 +16,7 @@ from steps.common.training_plan import (
     TrainingPlan,
     Watch,
 )
-from steps.plan.choose import COMFORTABLE_SHARE, Choice, Job
+from steps.plan.choose import COMFORTABLE_SHARE, Choice, Job, workers
 from steps.plan.hardware import GIB, Card
 from steps.plan.params import Params
 from steps.plan.request import needs_gpu
@@ -56,10 +56,10 @@ def assemble(
             compile=settings.compile,
         ),
         watch=Watch(
-            report_to=settings.report_to,
+            report_to=list(settings.report_to),
             project=settings.project,
             run_name=settings.run_name,
-            sample_prompts=settings.sample_prompts,
+            sample_prompts=list(settings.sample_prompts),
             samples=settings.samples,
             sample_tokens=settings.sample_tokens,
         ),
@@ -193,14 +193,15 @@ def _about_held_out_rows(settings: Settings) -> str | None:
 
 def _about_gpus(settings: Settings, card: Card, choice: Choice) -> str | None:
     step_tokens = choice.micro_batch_tokens * choice.accumulation_steps
-    if card.gpus < 2 or step_tokens <= 1.5 * settings.tokens_per_step:
+    if workers(settings, card) < 2 or step_tokens <= 1.5 * settings.tokens_per_step:
         return None
     if settings.accumulation_steps is not None:
         return None
+    gpus = workers(settings, card)
     return (
         f"an optimizer step sees {step_tokens} tokens instead of {settings.tokens_per_step}: each "
-        f"of the {card.gpus} GPUs takes {choice.micro_batch_tokens}; a machine with fewer GPUs "
-        "wastes less"
+        f"of the {gpus} GPUs takes {choice.micro_batch_tokens}; a machine with fewer GPUs does "
+        "what was asked"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from presets.schema import Method, ModelPreset
 from presets.sizes import lora_parameters
@@ -63,12 +63,14 @@ def choose(job: Job, card: Card) -> Choice | None:
     return None
 
 
-def smallest(job: Job) -> Memory:
+def smallest(job: Job, card: Card) -> Memory:
     """The memory of the job with everything that the user left open at its smallest."""
     settings = job.settings
     checkpointing = settings.gradient_checkpointing is not False
     tokens = settings.micro_batch_tokens or settings.max_length
-    return estimate_job(job, Loop(micro_batch_tokens=tokens, checkpointing=checkpointing))
+    shards = _shards(job.settings, card)
+    loop = Loop(micro_batch_tokens=tokens, checkpointing=checkpointing, shards=shards)
+    return estimate_job(job, loop)
 
 
 def estimate_job(job: Job, loop: Loop) -> Memory:
@@ -81,8 +83,9 @@ def estimate_job(job: Job, loop: Loop) -> Memory:
 def _ways(job: Job, card: Card) -> Iterator[tuple[Loop, Memory]]:
     """Ways to run: for each number of tokens the one that keeps as many activations as leave some
     memory free, and that which keeps none. The smallest of all comes last."""
+    shards = _shards(job.settings, card)
     for tokens in _micro_batches(job.settings, card):
-        loops = list(_loops(job, tokens))
+        loops = [replace(loop, shards=shards) for loop in _loops(job, tokens)]
         for loop in loops:
             memory = estimate_job(job, loop)
             if _fits_well(memory, card) or loop is loops[-1]:
@@ -115,11 +118,20 @@ def _micro_batches(settings: Settings, card: Card) -> list[int]:
     if settings.micro_batch_tokens is not None:
         return [settings.micro_batch_tokens]
     wanted = GPU_MICRO_BATCH_TOKENS if card.gpus else CPU_MICRO_BATCH_TOKENS
-    most = min(wanted, settings.tokens_per_step // max(1, card.gpus))
+    most = min(wanted, settings.tokens_per_step // workers(settings, card))
     sizes = [settings.max_length]
     while 2 * sizes[-1] <= most:
         sizes.append(2 * sizes[-1])
     return sizes[::-1]
+
+
+def workers(settings: Settings, card: Card) -> int:
+    """Processes that share a step out among them, one for each GPU."""
+    return settings.processes or max(1, card.gpus)
+
+
+def _shards(settings: Settings, card: Card) -> int:
+    return workers(settings, card) if settings.shard else 1
 
 
 def _fits_well(memory: Memory, card: Card) -> bool:
@@ -141,6 +153,6 @@ def _choice(settings: Settings, card: Card, loop: Loop, memory: Memory) -> Choic
 def _accumulation_steps(settings: Settings, card: Card, tokens: int) -> int:
     """Micro-batches of a step, as many for each GPU; the user's word is for one GPU, as
     transformers means it."""
-    gpus = max(1, card.gpus)
+    gpus = workers(settings, card)
     of_one_gpu = settings.accumulation_steps or round(settings.tokens_per_step / (tokens * gpus))
     return gpus * max(1, of_one_gpu)

@@ -79,7 +79,7 @@ def document_keys() -> list[KeyHelp]:
 def _default(value: object) -> str:
     if value is dataclasses.MISSING:
         return "the preset's"
-    return "" if value is None else str(value)
+    return "" if value in (None, ()) else str(value)
 
 
 def _parse(text: str, reading: _Reading) -> Mapping[Any, Any]:

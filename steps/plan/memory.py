@@ -51,6 +51,8 @@ class Loop:
     kept_blocks: int = 0
     """With checkpointing, the last blocks whose activations are kept all the same: they are needed
     first, and gone when the blocks before them are recomputed."""
+    shards: int = 1
+    """GPUs that share the frozen weights out among them (FSDP2)."""
     whole_logits: bool = False
     """Logits of all tokens at once instead of chunks."""
     float32_embeddings: bool = False
@@ -65,6 +67,9 @@ def estimate(
     weights = _weights(architecture, family, method)
     if loop.float32_embeddings:
         weights += BFLOAT16_BYTES * embedding_parameters(architecture)
+    if loop.shards > 1:
+        # Two blocks are whole at a time: the one that computes, and the next on its way.
+        weights = weights / loop.shards + 2 * weights / architecture.num_hidden_layers
     lora = LORA_BYTES * lora_weights
     before = weights + lora + CONTEXT_BYTES + activations + logits
     fragmentation = FRAGMENTATION * before

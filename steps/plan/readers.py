@@ -118,6 +118,41 @@ def modules(value: object) -> str | list[str]:
     return value
 
 
+def texts(at_most: int) -> Read:
+    """Up to so many texts."""
+    accepted = f"a list of at most {at_most} texts"
+
+    def read(value: object) -> list[str]:
+        if not isinstance(value, list) or len(value) > at_most:
+            raise ValueError(accepted)
+        if not all(isinstance(each, str) and each.strip() for each in value):
+            raise ValueError(accepted)
+        return value
+
+    return read
+
+
+def trackers(value: object) -> list[str]:
+    """transformers' report_to; TensorBoard's files are written in any case."""
+    names = ["none"] if value is None else [value] if isinstance(value, str) else value
+    known = ("mlflow", "wandb", "tensorboard", "none")
+    if not isinstance(names, list) or not all(name in known for name in names):
+        raise ValueError("mlflow, wandb, tensorboard, a list of them, or none")
+    return sorted(set(names) & {"mlflow", "wandb"})
+
+
+def sharding(value: object) -> bool:
+    """transformers' fsdp: whether there is any of it."""
+    if value in (None, "", [], False):
+        return False
+    words = value.split() if isinstance(value, str) else value
+    if value is True:
+        return True
+    if isinstance(words, list) and words[:1] == ["full_shard"] and words[1:] in ([], ["auto_wrap"]):
+        return True
+    raise ValueError("true, false, or full_shard with or without auto_wrap")
+
+
 def _number(value: object, accepted: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(accepted)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from presets.schema import ModelPreset
+from steps.common.training_plan import Watch
 
 ROWS_PER_STEP = 16
 """Rows of full length that one optimizer step sees at most. LoRA loses at batches of 32 and more
@@ -63,6 +65,17 @@ class Settings:
     seed: int = 42
     eval_steps: int | None = None
     save_steps: int | None = None
+
+    processes: int | None = None
+    shard: bool = False
+    liger: bool = False
+    compile: bool = False
+    report_to: Sequence[Literal["mlflow", "wandb"]] = ()
+    project: str | None = None
+    run_name: str | None = None
+    sample_prompts: Sequence[str] = ()
+    samples: int = Watch().samples
+    sample_tokens: int = Watch().sample_tokens
 
     gpus: int | None = None
     gpu_memory_gib: float | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from presets.loader import skus_of_azure
 from presets.schema import Sku
-from steps.plan.choose import Choice, Job, choose, smallest
+from steps.plan.choose import Choice, Job, choose, smallest, workers
 from steps.plan.hardware import Card, card_of, unusable
 
 LENGTH_STEP = 256
@@ -50,7 +50,12 @@ def refusal(job: Job, card: Card) -> str:
     where = card.instance_type or "the GPU of training_config.Argotune.gpu_memory_gib"
     ways = [
         way
-        for way in (_shorter(job, card), _other_sku(job, card), _quantised(job, card))
+        for way in (
+            _shorter(job, card),
+            _other_sku(job, card),
+            _quantised(job, card),
+            _sharded(job, card),
+        )
         if way is not None
     ]
     advice = f"; what would fit: {'; '.join(ways)}" if ways else ""
@@ -58,7 +63,7 @@ def refusal(job: Job, card: Card) -> str:
 
 
 def _too_small(job: Job, card: Card) -> str:
-    memory, usable_gb = smallest(job), card.usable_gb or 0.0
+    memory, usable_gb = smallest(job, card), card.usable_gb or 0.0
     tokens = job.settings.micro_batch_tokens or job.settings.max_length
     return (
         f"{job.preset.name} with {job.method} and {tokens} tokens per pass needs "
@@ -73,7 +78,7 @@ def _shorter(job: Job, card: Card) -> str | None:
         shorter = replace(job.settings, max_length=length, micro_batch_tokens=None)
         changed = replace(job, settings=shorter)
         if choose(changed, card) is not None:
-            least_gb = smallest(changed).total_gb
+            least_gb = smallest(changed, card).total_gb
             return f"max_length {length} instead of {job.settings.max_length} ({least_gb:.1f} GB)"
     return None
 
@@ -91,9 +96,21 @@ def _quantised(job: Job, card: Card) -> str | None:
         return None
     quantised = replace(job, method="qlora")
     if choose(quantised, card) is not None:
-        return f"method qlora instead of lora ({smallest(quantised).total_gb:.1f} GB)"
+        return f"method qlora instead of lora ({smallest(quantised, card).total_gb:.1f} GB)"
     shorter = _shorter(quantised, card)
     return None if shorter is None else f"method qlora instead of lora with {shorter}"
+
+
+def _sharded(job: Job, card: Card) -> str | None:
+    if job.settings.shard or workers(job.settings, card) == 1:
+        return None
+    sharded = replace(job, settings=replace(job.settings, shard=True))
+    if choose(sharded, card) is None:
+        return None
+    least_gb = smallest(sharded, card).total_gb
+    return (
+        f"TrainingArguments.fsdp full_shard over its {card.gpus} GPUs ({least_gb:.1f} GB of each)"
+    )
 
 
 def usable(sku: Sku) -> str:

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from steps.plan.key import BFLOAT16, FLOAT16, Key, each, fixed, mapped, no_effect
-from steps.plan.readers import boolean, none_for, number, or_none, renamed, whole
+from steps.plan.readers import (
+    boolean,
+    none_for,
+    number,
+    or_none,
+    renamed,
+    sharding,
+    text,
+    trackers,
+    whole,
+)
 
-_ONE_GPU = "one GPU tunes the adapter"
+_OWN_PROCESSES = "the step itself starts a process for each GPU and joins them"
 _METRICS = "every step is written to report/metrics.jsonl"
 PACKED = "rows are packed without padding, each seeing only itself"
 _CHECKPOINTS = "checkpoints are kept for resuming and the last ones stay"
@@ -63,6 +73,24 @@ TRAINING_ARGUMENTS: dict[str, Key] = {
     ),
     "max_length": mapped("max_length", whole(16), "longest row, tokens (TRL's SFTConfig)"),
     "max_seq_length": mapped("max_length", whole(16), "older name of max_length"),
+    "fsdp": mapped(
+        "shard",
+        sharding,
+        "each GPU keeps a part of the base weights, for models that one does not hold",
+    ),
+    "use_liger_kernel": mapped(
+        "liger", boolean, "Liger's kernels, where the image has the package"
+    ),
+    "torch_compile": mapped(
+        "compile", boolean, "compile each block, where the image has triton and a C compiler"
+    ),
+    "report_to": mapped(
+        "report_to", trackers, "mlflow, wandb or both, where the image has their packages"
+    ),
+    "project": mapped(
+        "project", none_for("huggingface", or_none(text)), "project or experiment of the trackers"
+    ),
+    "run_name": mapped("run_name", or_none(text), "name of the run there; unset: the workspace's"),
     # What happens in one way only.
     "bf16": fixed(BFLOAT16, True, None),
     "fp16": fixed(f"{BFLOAT16}; {FLOAT16}", False, None),
@@ -99,10 +127,11 @@ TRAINING_ARGUMENTS: dict[str, Key] = {
     "train_sampling_strategy": fixed(
         "rows come in a random order, packed by length", "random", "group_by_length", None
     ),
-    "torch_compile": fixed("compiling takes minutes and is not offered", False, None),
-    **each("torch_compile_backend torch_compile_mode", fixed("nothing is compiled", None)),
-    "use_liger_kernel": fixed("the loss is computed in chunks without Liger", False, None),
-    "liger_kernel_config": fixed("Liger is not used", None),
+    **each(
+        "torch_compile_backend torch_compile_mode",
+        fixed("torch_compile uses PyTorch's own choice", None),
+    ),
+    "liger_kernel_config": fixed("Liger's norms, rotary embedding and MLP are used", None),
     "auto_find_batch_size": fixed("the batch is chosen before a GPU is bought", False, None),
     "use_cpu": fixed("leave resource.instanceType empty to tune on this machine", False, None),
     "no_cuda": fixed("leave resource.instanceType empty to tune on this machine", False, None),
@@ -116,11 +145,13 @@ TRAINING_ARGUMENTS: dict[str, Key] = {
         "eos_token pad_token chat_template_path", fixed("the model's own tokens are used", None)
     ),
     **each(
-        "fsdp fsdp_config deepspeed parallelism_config accelerator_config"
-        " fsdp_transformer_layer_cls_to_wrap",
-        fixed(_ONE_GPU, None, "", [], {}),
+        "deepspeed parallelism_config accelerator_config",
+        fixed(_OWN_PROCESSES, None, "", [], {}),
     ),
-    **each("fsdp_min_num_params", fixed(_ONE_GPU, 0, None)),
+    **each(
+        "fsdp_config fsdp_transformer_layer_cls_to_wrap fsdp_min_num_params",
+        no_effect("the frozen weights are sharded block by block", None, "", {}, 0),
+    ),
     **each(
         "push_to_hub hub_always_push",
         fixed(_PUSHED, False, None),
@@ -154,8 +185,8 @@ TRAINING_ARGUMENTS: dict[str, Key] = {
         no_effect(_METRICS, None, True, False, "steps", "passive", "warning", 500, "no", "", []),
     ),
     **each(
-        "report_to run_name project trackio_space_id trackio_bucket_id trackio_static_space_id",
-        no_effect(f"{_METRICS}; no tracker is called", None, "none", [], "huggingface", "trackio"),
+        "trackio_space_id trackio_bucket_id trackio_static_space_id",
+        no_effect(f"{_METRICS}; trackers are named by report_to", None, "trackio"),
     ),
     **each(
         "eval_delay prediction_loss_only eval_on_start eval_do_concat_batches"
@@ -178,6 +209,8 @@ TRAINING_ARGUMENTS: dict[str, Key] = {
     **each(
         "ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph"
         " ddp_backend ddp_timeout local_rank",
-        no_effect(_ONE_GPU, None, False, 1800, -1, 0),
+        no_effect(
+            f"{_OWN_PROCESSES}; gradients are summed once per step", None, False, 1800, -1, 0
+        ),
     ),
 }

@@ -111,7 +111,7 @@ def test_a_tenth_of_the_card_is_kept_free_where_there_is_a_choice() -> None:
 
 def test_last_tenth_is_used_before_a_job_is_refused() -> None:
     wanted = job("mistral-7b", method="lora", text=config("Argotune: {micro_batch_tokens: 8192}"))
-    needed_gb = smallest(wanted).total_gb
+    needed_gb = smallest(wanted, A10).total_gb
     tight = Card(
         instance_type=None,
         gpus=1,

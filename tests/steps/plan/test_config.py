@@ -236,7 +236,22 @@ def test_warmup_steps_become_a_share(max_steps: str, steps: str, ratio: float) -
         (
             "TrainingArguments: {deepspeed: ds.json}",
             "training_config.TrainingArguments.deepspeed: 'ds.json'; accepted is null or \"\" or "
-            "[] or {}: one GPU tunes the adapter",
+            "[] or {}: the step itself starts a process for each GPU and joins them",
+        ),
+        (
+            "TrainingArguments: {report_to: [wandb, comet]}",
+            "training_config.TrainingArguments.report_to: ['wandb', 'comet']; accepted is mlflow, "
+            "wandb, tensorboard, a list of them, or none",
+        ),
+        (
+            "TrainingArguments: {fsdp: shard_grad_op}",
+            "training_config.TrainingArguments.fsdp: 'shard_grad_op'; accepted is true, false, or "
+            "full_shard with or without auto_wrap",
+        ),
+        (
+            "Argotune: {sample_prompts: [Who?, '']}",
+            "training_config.Argotune.sample_prompts: ['Who?', '']; accepted is a list of at most "
+            "20 texts",
         ),
         (
             "ModelConfig: {trust_remote_code: true}",
@@ -342,12 +357,12 @@ def test_every_problem_comes_in_one_answer() -> None:
 
 def test_key_without_effect_is_said() -> None:
     _, problems, warnings = read(
-        config("TrainingArguments: {report_to: wandb, logging_steps: 5, packing: false}")
+        config("TrainingArguments: {trackio_space_id: x, logging_steps: 5, packing: false}")
     )
     assert problems == []
     assert warnings == [
-        "training_config.TrainingArguments.report_to: 'wandb' has no effect: every step is "
-        "written to report/metrics.jsonl; no tracker is called",
+        "training_config.TrainingArguments.trackio_space_id: 'x' has no effect: every step is "
+        "written to report/metrics.jsonl; trackers are named by report_to",
         "training_config.TrainingArguments.logging_steps: 5 has no effect: every step is written "
         "to report/metrics.jsonl",
         "training_config.TrainingArguments.packing: False has no effect: rows are packed without "

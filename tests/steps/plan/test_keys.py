@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from steps.plan.config import document_keys
+from presets.loader import model_preset
+from steps.plan.config import document_keys, read_config
 from steps.plan.key import Fixed, Mapped, NoEffect
 from steps.plan.keys import SECTIONS
 from steps.plan.settings import Settings
@@ -100,6 +101,20 @@ def test_every_key_sets_a_field_or_says_why_not(key: object) -> None:
         assert key.reason
 
 
+@pytest.mark.parametrize(
+    ("section", "name"), [(section, name) for section, keys in SECTIONS.items() for name in keys]
+)
+def test_no_key_is_dropped_in_silence(section: str, name: str) -> None:
+    """A value that no key expects is a problem or a warning that names the key."""
+    problems: list[str] = []
+    warnings: list[str] = []
+    text = f"training_config: {{{section}: {{{name}: [{{never: expected}}]}}}}"
+    read_config(text, model_preset("phi-4"), "qlora", problems=problems, warnings=warnings)
+    (said,) = (*problems, *warnings)
+    assert said.startswith(f"training_config.{section}.{name}: [{{'never': 'expected'}}]")
+    assert len(said.rpartition(": ")[2]) > 3
+
+
 def test_every_setting_can_be_set() -> None:
     mapped = {
         key.field for keys in SECTIONS.values() for key in keys.values() if isinstance(key, Mapped)
@@ -118,6 +133,10 @@ def test_reference_has_each_own_key_with_its_default() -> None:
         "micro_batch_tokens": "",
         "tokens_per_step": "the preset's",
         "early_stopping_patience": "the preset's",
+        "processes": "",
+        "sample_prompts": "",
+        "samples": "3",
+        "sample_tokens": "48",
         "gpus": "",
         "gpu_memory_gib": "",
         "gpu_model": "",

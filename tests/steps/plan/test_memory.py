@@ -244,3 +244,15 @@ def test_chunk_of_the_estimate_is_the_chunk_of_the_loss() -> None:
     """The estimate counts on a number of the tune step, which this step may not import."""
     source = (Path(steps.__file__).parent / "tune" / "loss.py").read_text()
     assert f"\nCHUNK_TOKENS = {CHUNK_TOKENS}\n" in source
+
+
+def test_weights_that_gpus_share_out_leave_two_blocks_whole() -> None:
+    preset = model_preset("qwen2.5-coder-32b-instruct")
+
+    def weights_gb(shards: int) -> float:
+        loop = Loop(micro_batch_tokens=512, checkpointing=True, shards=shards)
+        memory = estimate(preset.architecture, preset.family, "lora", lora_weights=0, loop=loop)
+        return memory.weights_gb
+
+    blocks = preset.architecture.num_hidden_layers
+    assert weights_gb(4) == pytest.approx(weights_gb(1) * (1 / 4 + 2 / blocks), rel=1e-3)

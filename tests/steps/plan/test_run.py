@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,38 @@ def test_shorter_rows_are_proposed_where_they_would_fit() -> None:
         "instead of 16384 (24.0 GB); instance type Standard_NC24ads_A100_v4 (A100 80GB, 80 GiB, "
         "3.673 USD/h in eastus), which gives 80.5 GB; method qlora instead of lora (14.3 GB)"
     ]
+
+
+def test_step_that_is_too_small_for_the_gpus_is_said() -> None:
+    wanted = params(
+        preset="phi-4",
+        instance_type="Standard_ND96amsr_A100_v4",
+        config=config("Argotune: {tokens_per_step: 4096}"),
+    )
+    assert make_plan(wanted).warnings == [
+        "an optimizer step sees 32768 tokens instead of 4096: each of the 8 GPUs takes 4096; a "
+        "machine with fewer GPUs does what was asked"
+    ]
+    one = config("Argotune: {tokens_per_step: 4096, processes: 1}")
+    plan = make_plan(replace(wanted, config=one))
+    assert (plan.training.accumulation_steps, plan.warnings) == (1, [])
+
+
+def test_gpus_of_one_machine_that_would_hold_the_model_together_are_proposed() -> None:
+    wanted = params(
+        preset="qwen2.5-coder-32b-instruct",
+        instance_type="Standard_NV72ads_A10_v5",
+        config=config("Argotune: {max_length: 2048}"),
+    )
+    (problem,) = problems_of(wanted)
+    assert problem.endswith(
+        "instance type Standard_NC24ads_A100_v4 (A100 80GB, 80 GiB, 3.673 USD/h in eastus), which "
+        "gives 80.5 GB; TrainingArguments.fsdp full_shard over its 2 GPUs (16.8 GB of each)"
+    )
+    text = "{TrainingArguments: {fsdp: full_shard}, Argotune: {max_length: 2048}}"
+    plan = make_plan(replace(wanted, config=config(text)))
+    assert plan.execution.shard
+    assert plan.memory.weights_gb < 12
 
 
 def test_existing_gpu_that_is_too_small_is_refused_by_its_own_name() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.fakes.kube import Cluster
+from tests.fakes.kube import Cluster, Fault
 from tests.workflows.cli.command import Answer, Argotune
 from tests.workflows.cli.conftest import Write
 from tests.workflows.workspace.helpers import CONFIG_MAP, WORKSPACE
@@ -114,6 +114,17 @@ def test_nodes_that_say_nothing_leave_it_to_the_plan(
     argotune: Argotune, write: Write, cluster: Cluster, nodes: list[dict[str, Any]]
 ) -> None:
     cluster.nodes = nodes
+    answer = submit(argotune, write, workspace())
+    assert answer.code == 0
+    assert "no GPU is named, so the plan is for one with 24 GiB" in answer.err
+    assert own_keys(cluster) == {}
+
+
+def test_who_may_not_see_nodes_may_submit(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    cluster.nodes = [node("small", A10)]
+    cluster.faults.append(Fault("GET", "/nodes", 403, message="forbidden"))
     answer = submit(argotune, write, workspace())
     assert answer.code == 0
     assert "no GPU is named, so the plan is for one with 24 GiB" in answer.err
