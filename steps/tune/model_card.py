@@ -28,9 +28,11 @@ from transformers import AutoTokenizer
 model = AutoPeftModelForCausalLM.from_pretrained(".")
 tokenizer = AutoTokenizer.from_pretrained(".")
 question = [{{"role": "user", "content": "Hello?"}}]
-prompt = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_tensors="pt")
+prompt = tokenizer.apply_chat_template(
+    question, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+)
 answer = model.generate(**prompt, max_new_tokens={max_new_tokens}, eos_token_id={stop_token_ids})
-print(tokenizer.decode(answer[0], skip_special_tokens=True))
+print(tokenizer.decode(answer[0]))
 ```
 
 ## Serve it with vLLM

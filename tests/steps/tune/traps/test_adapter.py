@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -110,7 +111,7 @@ def test_trap_09_the_adapter_is_one_that_vllm_accepts(tmp_path: Path, name: str)
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_trap_10_plain_peft_loads_the_base_from_the_hub_id_at_its_revision(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From a cache as the Hub's client keeps it; the newest revision there is another model."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
@@ -127,6 +128,13 @@ def test_trap_10_plain_peft_loads_the_base_from_the_hub_id_at_its_revision(
     model = AutoPeftModelForCausalLM.from_pretrained(
         moved, cache_dir=tmp_path / "hub", local_files_only=True
     )
+    # As the adapter's own README.md says it.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.chdir(moved)
+    (code,) = re.findall(r"```python\n(.*?)```", Path("README.md").read_text(), flags=re.DOTALL)
+    exec(code, {})
+    assert capsys.readouterr().out.startswith("<|user|>Hello?<|end|><|assistant|>")
+
     assert model.get_base_model().config.model_type == "phi3"
     assert sum(isinstance(module, LoraLayer) for module in model.modules()) == 8
     assert len(list(moved.iterdir())) >= 8
