@@ -154,6 +154,38 @@ def test_own_section_is_mapped() -> None:
     assert (settings.gpu_model, settings.disk_gib) == ("RTX 4090", 200)
 
 
+def test_how_the_work_is_laid_out_is_mapped() -> None:
+    settings = settings_of(
+        config("""
+            TrainingArguments:
+              fsdp: full_shard auto_wrap
+              use_liger_kernel: true
+              torch_compile: true
+            Argotune:
+              processes: 2
+        """)
+    )
+    assert (settings.shard, settings.liger, settings.compile) == (True, True, True)
+    assert settings.processes == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("wandb", ["wandb"]),
+        ("[tensorboard, mlflow, wandb]", ["mlflow", "wandb"]),
+        ("none", []),
+        ("tensorboard", []),
+    ],
+)
+def test_trackers_are_those_of_report_to(value: str, expected: list[str]) -> None:
+    settings = settings_of(
+        config(f"TrainingArguments: {{report_to: {value}, project: p, run_name: r}}")
+    )
+    assert settings.report_to == expected
+    assert (settings.project, settings.run_name) == ("p", "r")
+
+
 @pytest.mark.parametrize(
     ("max_steps", "steps", "ratio"), [("-1", "0.25", 0.25), ("200", "20", 0.1), ("10", "20", 1.0)]
 )
