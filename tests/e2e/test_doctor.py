@@ -12,7 +12,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,20 @@ import yaml
 
 from tests.e2e.cluster import Cluster, Object, run, wait_for
 from tests.e2e.nodes import can_bring_nodes, gpu_node
+from tests.fakes import arm
 from tests.fakes.nodes import DOWN, UP
+from tests.fakes.tls import self_signed, server_context
+from tests.fakes.workload_identity import CA_KEY, USE_LABEL, Identity, webhook
 from workflows.cli.checks.images import SMALL
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 REGISTRY = "registry.example.org:5000"
+AKS_CLUSTER = (
+    "/subscriptions/26fe00f8-9173-4872-9134-bb1d2e00343a/resourceGroups/team/providers/"
+    "Microsoft.ContainerService/managedClusters/prod"
+)
+CLIENT_ID = "66666666-7777-8888-9999-000000000000"
 # A documentation address: nobody answers, so a pull goes on until it is given up.
 NOWHERE = "192.0.2.1:5000/argotune"
 WORKSPACE = """
@@ -138,11 +146,16 @@ def create_login(cluster: Cluster, name: str, registry: str) -> None:
 
 def leftovers(cluster: Cluster) -> list[Object]:
     """Pods and Workflows that were not deleted; those on their way out do not count."""
-    found = [
-        *cluster.items("v1", "pods", labelSelector="argotune.dev/doctor=true"),
-        *cluster.workflows(),
-    ]
-    return [item for item in found if "deletionTimestamp" not in item["metadata"]]
+    return [*pods_left(cluster), *_staying(cluster.workflows())]
+
+
+def pods_left(cluster: Cluster) -> list[Object]:
+    """The doctor's own."""
+    return _staying(cluster.items("v1", "pods", labelSelector="argotune.dev/doctor=true"))
+
+
+def _staying(items: Sequence[Object]) -> list[Object]:
+    return [item for item in items if "deletionTimestamp" not in item["metadata"]]
 
 
 def test_a_namespace_that_is_whole(whole: Cluster) -> None:
@@ -159,6 +172,73 @@ def test_a_namespace_that_is_whole(whole: Cluster) -> None:
     pulled = found.said("images", "ok")[-2]
     assert all(f"argotune-{step}:" in pulled for step in SMALL)
     assert leftovers(whole) == []
+
+
+def test_what_azure_permits_the_accounts(api: httpx.Client, images: str, tmp_path: Path) -> None:
+    """Pods of the accounts, with the workload identity that a webhook gives them, ask a fake Azure
+    on this machine."""
+    address = os.environ.get("E2E_ADDRESS")
+    if not address:
+        pytest.skip("needs E2E_ADDRESS: see tests/e2e/README.md")
+    tag = os.environ.get("E2E_TAG", "0.1.0")
+    aks = (f"--aks-cluster-id={AKS_CLUSTER}", f"--azure-client-id={CLIENT_ID}")
+    certificate, key = self_signed(tmp_path, [address])
+    tls = server_context(certificate, key)
+    with namespace(api, "--images-tag", tag, *aks, registry=images) as cluster:
+        with (
+            arm.serving(cloud := arm.Cloud(), tls, address=(address, 0)) as url,
+            identities(cluster, url, address, certificate, key),
+        ):
+            assert examine(cluster, pull="small").said("azure", "ok") == [
+                "argotune-provision is let in by Azure and may read, write, delete the agent pools "
+                "of cluster prod",
+                "argotune-release is let in by Azure and may read, delete the agent pools of "
+                "cluster prod",
+            ]
+            cloud.permissions = [{"actions": ["*"], "notActions": ["*/agentPools/delete"]}]
+            lacks = "may not Microsoft.ContainerService/managedClusters/agentPools/delete on"
+            assert examine(cluster, pull="small").said("azure", "problem") == [
+                f"argotune-{step} {lacks} cluster prod" for step in ("provision", "release")
+            ]
+            said = "AADSTS700213: No matching federated identity record found"
+            refusal = {"error": "invalid_client", "error_description": said}
+            cloud.token_faults = [arm.Fault("POST", "token", 401, refusal, times=99)]
+            (first, _) = examine(cluster, pull="small").said("azure", "problem")
+            assert first == (
+                f"the identity {CLIENT_ID} has no federated credential for argotune-provision of "
+                f"namespace {cluster.namespace}: {said}"
+            )
+        # The schedule `gc`, which such an installation resumes, has Workflows of its own.
+        assert pods_left(cluster) == []
+
+
+@contextmanager
+def identities(
+    cluster: Cluster, url: str, address: str, certificate: Path, key: Path
+) -> Iterator[None]:
+    """Workload identity for the pods of the namespace."""
+    identity = Identity(
+        cloud_url=url, ca_config_map="azure-ca", client_id_of=lambda account: CLIENT_ID
+    )
+    labels = {"kubernetes.io/metadata.name": cluster.namespace}
+    selector = {
+        "namespaceSelector": {"matchLabels": labels},
+        "objectSelector": {"matchLabels": {USE_LABEL: "true"}},
+    }
+    cluster.kubectl("create", "configmap", "azure-ca", f"--from-file={CA_KEY}={certificate}")
+    with webhook(
+        identity,
+        host=address,
+        certificate=certificate,
+        key=key,
+        name=cluster.namespace,
+        selector=selector,
+    ) as configuration:
+        run("kubectl", "create", "-f", "-", text=json.dumps(configuration))
+        try:
+            yield
+        finally:
+            run("kubectl", "delete", "-f", "-", text=json.dumps(configuration))
 
 
 def test_a_namespace_without_an_installation(bare: Cluster) -> None:
