@@ -35,6 +35,9 @@ def gc(
         str | None,
         typer.Option(help="`az aks show --query id`; default: the one of `argotune install`."),
     ] = None,
+    kept: Annotated[
+        bool, typer.Option("--kept", help="Also what is kept for the namespace's next runs.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would go, and why.")
     ] = False,
@@ -53,6 +56,7 @@ def gc(
         cluster,
         provider=None if provider is None else provider.value,
         aks_cluster_id=aks_cluster_id,
+        kept=kept,
         dry_run=dry_run,
     )
 

@@ -15,20 +15,27 @@ from workflows.cli.node_settings import installed_parameter
 
 
 def collect(
-    cluster: Cluster, *, provider: str | None, aks_cluster_id: str | None, dry_run: bool
+    cluster: Cluster,
+    *,
+    provider: str | None,
+    aks_cluster_id: str | None,
+    kept: bool,
+    dry_run: bool,
 ) -> None:
     """Print what should not be there, and ask for its deletion unless it is a dry run; then what
-    waits for the next run of its workspace."""
+    waits for the next run of its workspace, unless that goes too."""
     kube = Kube(cluster.api_client)
     is_alive = run_is_alive(kube, namespace=cluster.namespace)
     count = 0
     for chosen in _providers(cluster, kube, provider, aks_cluster_id):
-        for stray in chosen.collect(is_alive, dry_run=dry_run):
+        kept_of = cluster.namespace if kept else ""
+        for stray in chosen.collect(is_alive, dry_run=dry_run, kept_of=kept_of):
             print(f"{stray}{' (dry run)' if dry_run else ''}")
             count += 1
-        for kept in chosen.kept():
-            print(f"kept for {kept.workspace}: {kept}")
-            count += 1
+        for each in chosen.kept():
+            if each.workspace.partition("/")[0] != kept_of:
+                print(f"kept for {each.workspace}: {each}")
+                count += 1
     if not count:
         print("nothing: every node that was made for a run has its run, and none is kept")
 

@@ -72,7 +72,7 @@ class ExistingProvider:
         """Nothing: no node was made."""
         return ()
 
-    def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
+    def collect(self, is_alive: RunIsAlive, *, dry_run: bool, kept_of: str = "") -> Sequence[Stray]:
         """Nothing: no node was made."""
         return ()
 

@@ -63,7 +63,7 @@ class LocalProvider:
         """Nothing: no node was made."""
         return ()
 
-    def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
+    def collect(self, is_alive: RunIsAlive, *, dry_run: bool, kept_of: str = "") -> Sequence[Stray]:
         """Nothing: no node was made."""
         return ()
 

@@ -261,9 +261,10 @@ class Provider(Protocol):
         """What waits for the next run of its workspace."""
         ...
 
-    def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
+    def collect(self, is_alive: RunIsAlive, *, dry_run: bool, kept_of: str = "") -> Sequence[Stray]:
         """Find what was made for runs that are no more or whose time is over, and what was kept
-        long enough, and ask for its deletion unless it is a dry run."""
+        long enough, and ask for its deletion unless it is a dry run; also what still waits for
+        workspaces of the namespace `kept_of`."""
         ...
 
 

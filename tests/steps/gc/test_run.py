@@ -50,7 +50,7 @@ class Provider:
             if run == "kept"
         ]
 
-    def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
+    def collect(self, is_alive: RunIsAlive, *, dry_run: bool, kept_of: str = "") -> Sequence[Stray]:
         over = [run for run in self.runs if not is_alive(run, "team", run)]
         if not dry_run:
             self.runs = [run for run in self.runs if run not in over]

@@ -53,7 +53,7 @@ class Provider:
     def kept(self) -> Sequence[Kept]:
         return ()
 
-    def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
+    def collect(self, is_alive: RunIsAlive, *, dry_run: bool, kept_of: str = "") -> Sequence[Stray]:
         return ()
 
 

@@ -57,7 +57,7 @@ class Provider:
     def kept(self) -> Sequence[Kept]:
         raise AssertionError
 
-    def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
+    def collect(self, is_alive: RunIsAlive, *, dry_run: bool, kept_of: str = "") -> Sequence[Stray]:
         raise AssertionError
 
 

@@ -108,12 +108,18 @@ def test_what_is_kept_for_a_next_run_is_shown_and_stays(
     labels = {**claim["metadata"]["labels"], **change["labels"], WORKSPACE_LABEL: "phi"}
     claim["metadata"]["labels"] = {key: value for key, value in labels.items() if value}
     claim["metadata"]["annotations"] |= change["annotations"]
-    for flags in (("--dry-run",), ()):
-        assert argotune("gc", *flags).out == (
+    others = argotune("gc", "-n", "team-b", "--kept")
+    for shown in (others, argotune("gc", "--dry-run"), argotune("gc")):
+        assert shown.out == (
             f"kept for team-a/phi: NodeClaim {claims.claim_name('over')} ({A100}) until 2999-01-31 "
             "14:05 UTC, costs money while it waits\n"
         )
     assert cluster.of_kind("NodeClaim") == [claim]
+    assert argotune("gc", "--kept").out == (
+        f"NodeClaim {claims.claim_name('over')} ({A100}): it was kept until 2999-01-31 14:05 UTC "
+        "for team-a/phi, taken away\n"
+    )
+    assert not cluster.of_kind("NodeClaim")
 
 
 def test_a_cluster_without_karpenter_has_nothing(argotune: Argotune, cluster: Cluster) -> None:

@@ -226,9 +226,9 @@ def folded(placement: Placement) -> tuple[str, str, str | None]:
 
 
 def kept(pool: AgentPool) -> Kept | None:
-    """What waits for the next run; None for a pool that does not."""
+    """What waits for the next run; None for a pool that does not, or not any more."""
     waiting = waiting_of(pool)
-    if waiting is None or waiting.until is None:
+    if pool.provisioning_state == "Deleting" or waiting is None or waiting.until is None:
         return None
     return Kept(
         used=gone(pool, 0.0),

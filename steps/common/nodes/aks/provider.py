@@ -108,16 +108,16 @@ class AksProvider:
         """Pools that wait for the next run of their workspace."""
         return [each for each in _kept(self._arm().pools()) if each.until > self._now()]
 
-    def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
+    def collect(self, is_alive: RunIsAlive, *, dry_run: bool, kept_of: str = "") -> Sequence[Stray]:
         """Ask for the deletion of every pool whose run is no more or whose time is over, and of
         those that were kept long enough."""
         arm = self._arm()
-        found = [(pool, self._why_stray(pool, is_alive)) for pool in arm.pools()]
+        found = [(pool, self._why_stray(pool, is_alive, kept_of)) for pool in arm.pools()]
         return [
             self._collected(arm, pool, reason, dry_run=dry_run) for pool, reason in found if reason
         ]
 
-    def _why_stray(self, pool: AgentPool, is_alive: RunIsAlive) -> str:
+    def _why_stray(self, pool: AgentPool, is_alive: RunIsAlive, kept_of: str) -> str:
         """Why a pool should not be there; empty for other people's pools and for those that are
         used or on their way out."""
         if pool.provisioning_state == "Deleting":
@@ -125,7 +125,7 @@ class AksProvider:
         owner, expiry, now = owner_of(pool), expiry_of(pool), self._now()
         if waiting := waiting_of(pool):
             until = waiting.until
-            if until is not None and until > now:
+            if until is not None and until > now and waiting.namespace != kept_of:
                 return ""
             said = "it was kept" if until is None else f"it was kept until {until:{_TIME}}"
             return f"{said} for {waiting.namespace}/{waiting.workspace}"

@@ -293,9 +293,9 @@ def gone(claim: Object, now: datetime) -> Gone:
 
 
 def kept(claim: Object, now: datetime) -> Kept | None:
-    """What waits for the next run; None for a claim that does not, or whose time is over."""
+    """What waits for the next run; None for a claim that does not, or not any more."""
     until = kept_until(claim)
-    if not left_by(claim) or until is None or until <= now:
+    if not left_by(claim) or is_going(claim) or until is None or until <= now:
         return None
     return Kept(
         used=gone(claim, now),

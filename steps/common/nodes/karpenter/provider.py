@@ -85,9 +85,9 @@ class KarpenterProvider:
         ]
         return [each for each in found if each is not None]
 
-    def collect(self, is_alive: RunIsAlive, *, dry_run: bool) -> Sequence[Stray]:
+    def collect(self, is_alive: RunIsAlive, *, dry_run: bool, kept_of: str = "") -> Sequence[Stray]:
         """Claims whose run is no more or whose time is over, and those kept long enough."""
-        return collect(self._connect(), is_alive, self._now, dry_run=dry_run)
+        return collect(self._connect(), is_alive, self._now, dry_run=dry_run, kept_of=kept_of)
 
     def _problems(self, request: NodeRequest) -> Iterator[str]:
         if request.gpus == 0:

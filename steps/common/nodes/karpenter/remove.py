@@ -107,11 +107,14 @@ class Removal:
         return names[:_MOST_PODS] + ([f"{more} more pods"] if more > 0 else [])
 
 
-def collect(kube: Kube, is_alive: RunIsAlive, now: Now, *, dry_run: bool) -> Sequence[Stray]:
-    """Claims of runs that are no more or whose time is over, asked to go unless it is a dry run."""
+def collect(
+    kube: Kube, is_alive: RunIsAlive, now: Now, *, dry_run: bool, kept_of: str
+) -> Sequence[Stray]:
+    """Claims of runs that are no more, or whose time is over, or that wait for a workspace of the
+    namespace `kept_of`; asked to go unless it is a dry run."""
     strays = []
     for claim in [*claims_of(kube, RUN_LABEL), *claims_of(kube, KEPT_LABEL)]:
-        reason = "" if claims.is_going(claim) else _stray_reason(claim, is_alive, now())
+        reason = "" if claims.is_going(claim) else _stray_reason(claim, is_alive, now(), kept_of)
         if not reason:
             continue
         if not dry_run:
@@ -137,13 +140,13 @@ def claims_of(kube: Kube, selector: str) -> list[Object]:
         raise
 
 
-def _stray_reason(claim: Object, is_alive: RunIsAlive, now: datetime) -> str:
+def _stray_reason(claim: Object, is_alive: RunIsAlive, now: datetime, kept_of: str) -> str:
     over_at = claims.expires_at(claim)
     if over_at is not None and over_at < now:
         return f"its time was over at {over_at:%Y-%m-%dT%H:%M:%SZ}"
     if claims.left_by(claim):
-        until = claims.kept_until(claim)
-        if until is not None and until > now:
+        until, namespace = claims.kept_until(claim), claims.workspace_of(claim)[0]
+        if until is not None and until > now and namespace != kept_of:
             return ""
         said = "it was kept" if until is None else f"it was kept until {until:%Y-%m-%d %H:%M UTC}"
         return f"{said} for {'/'.join(claims.workspace_of(claim))}"

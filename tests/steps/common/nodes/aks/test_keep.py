@@ -180,9 +180,14 @@ def test_a_pool_whose_time_is_over_is_not_taken_and_goes(kept: Azure) -> None:
     assert list(kept.cloud.pools) == [pool_name(NEXT)]
 
 
-def test_a_pool_that_waits_is_not_collected(kept: Azure) -> None:
-    found = kept.provider().collect(lambda *run: False, dry_run=False)
-    assert found == []
+def test_a_pool_that_waits_is_not_collected_unless_that_is_asked_for(kept: Azure) -> None:
+    provider = kept.provider()
+    kept.time.sleep(60)
+    assert provider.collect(lambda *run: False, dry_run=False) == []
+    assert provider.collect(lambda *run: False, dry_run=False, kept_of="other") == []
+    (stray,) = provider.collect(lambda *run: False, dry_run=False, kept_of="team")
+    assert (stray.run, stray.gone) == (RUN, True)
+    assert provider.kept() == []
 
 
 def test_a_pool_that_another_run_takes_first_is_left_to_it(kept: Azure) -> None:
