@@ -28,6 +28,7 @@ from steps.common.training_plan import Data
 from steps.dataset.make import make_dataset
 from steps.dataset.target import DatasetFile
 from steps.dataset.write import SCHEMA, WRITE_OPTIONS
+from tests.bench.memory import peak_mb
 
 MAX_PEAK_MB = 400
 _ROWS_OF_A_TABLE = 20_000
@@ -101,17 +102,10 @@ def _measure(work: Callable[[Path], int], directory: Path) -> None:
     found = {
         "seconds": time.perf_counter() - start,
         "cpu_seconds": time.process_time() - cpu_start,
-        "peak_mb": _peak_mb(),
+        "peak_mb": peak_mb(),
         "rows": rows,
     }
     print(json.dumps(found))
-
-
-def _peak_mb() -> float:
-    """Largest resident memory of this process; getrusage's would count its parent's too."""
-    status = Path("/proc/self/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024 / 1e6
 
 
 def _step(directory: Path) -> int:

@@ -1,0 +1,137 @@
+"""From the dataset step's file to packs: our preparation beside TRL's, tokens per second.
+
+    python -m tests.bench.tune.prepare [--rows 20000] [--rounds 3]
+
+Template, tokens, labels of the assistant's turns, packs of 2048. Each measurement is a process of
+its own, with as many processes (TRL) or threads (ours) as there are cores; starting and importing
+are not counted. Exits with 1 below 750 000 tokens/s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench.memory import peak_mb
+from tests.bench.tune.rig import (
+    LENGTHS,
+    PACK_TOKENS,
+    PAD_TOKEN,
+    VOCABULARY,
+    save_tokenizer,
+    write_rows,
+)
+
+LEAST_TOKENS_PER_SECOND = 750_000
+
+Found = dict[str, float]
+
+
+def main() -> int:
+    """Parse the flags; with `--child`, be one of the measured processes."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--without-rival", action="store_true", help="measure ours only")
+    parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
+    parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    if flags.child:
+        print(json.dumps(CHILDREN[flags.child](flags.directory)))
+        return 0
+    names = ["argotune"] if flags.without_rival else list(CHILDREN)
+    with tempfile.TemporaryDirectory(prefix="bench-prepare-") as place:
+        directory = Path(place)
+        tokenizer = save_tokenizer(directory / "model")
+        write_rows(directory / "train.parquet", tokenizer, LENGTHS["mixed"], flags.rows)
+        found: dict[str, list[Found]] = {name: [] for name in names}
+        for _ in range(flags.rounds):
+            for name in names:
+                found[name].append(_run(name, directory))
+    for name, rounds in found.items():
+        speeds = sorted(each["tokens"] / each["seconds"] for each in rounds)
+        print(
+            f"{name}: {statistics.median(speeds):.0f} tokens/s ({speeds[0]:.0f}-{speeds[-1]:.0f}), "
+            f"{rounds[0]['tokens']:.0f} tokens, peak {max(e['peak_mb'] for e in rounds):.0f} MB"
+        )
+    best = statistics.median(each["tokens"] / each["seconds"] for each in found["argotune"])
+    return 0 if best >= LEAST_TOKENS_PER_SECOND else 1
+
+
+def _run(name: str, directory: Path) -> Found:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(directory / "hf")}
+    command = [sys.executable, "-m", "tests.bench.tune.prepare"]
+    answer = subprocess.run(
+        [*command, "--child", name, "--directory", str(directory)],
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        timeout=3600,
+    )
+    found: Found = json.loads(answer.stdout.splitlines()[-1])
+    return found
+
+
+def _ours(directory: Path) -> Found:
+    # In the measured process only, as TRL: the parent needs neither.
+    from transformers import AutoTokenizer
+
+    from steps.tune.pack import pack
+    from steps.tune.template import chat_template
+    from steps.tune.tokenise import read_rows
+
+    tokenizer = AutoTokenizer.from_pretrained(directory / "model", local_files_only=True)
+    began = time.perf_counter()
+    template = chat_template(tokenizer, directory / "model")
+    rows, _ = read_rows(directory / "train.parquet", template, tokenizer, PACK_TOKENS)
+    packs = pack(rows, PACK_TOKENS)
+    seconds = time.perf_counter() - began
+    return {"seconds": seconds, "tokens": len(packs.rows.ids), "peak_mb": peak_mb()}
+
+
+def _trl(directory: Path) -> Found:
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer, Phi3Config
+    from trl import SFTConfig, SFTTrainer
+
+    tokenizer = AutoTokenizer.from_pretrained(directory / "model", local_files_only=True)
+    shape = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    model = AutoModelForCausalLM.from_config(
+        Phi3Config(**shape, num_attention_heads=1, vocab_size=VOCABULARY, pad_token_id=PAD_TOKEN)
+    )
+    with tempfile.TemporaryDirectory(dir=directory) as name:
+        began = time.perf_counter()
+        dataset = Dataset.from_parquet(str(directory / "train.parquet"), cache_dir=name)
+        arguments = SFTConfig(
+            output_dir=name,
+            assistant_only_loss=True,
+            max_length=PACK_TOKENS,
+            packing=True,
+            packing_strategy="bfd",
+            dataset_num_proc=os.cpu_count(),
+            bf16=False,
+            use_cpu=True,
+            report_to="none",
+        )
+        trainer = SFTTrainer(
+            model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer
+        )
+        seconds = time.perf_counter() - began
+        tokens = sum(sum(row) for row in trainer.train_dataset["seq_lengths"])
+    return {"seconds": seconds, "tokens": tokens, "peak_mb": peak_mb()}
+
+
+CHILDREN: dict[str, Callable[[Path], Found]] = {"argotune": _ours, "trl": _trl}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
