@@ -110,7 +110,7 @@ def _draw_losses(axes: Axes, records: Sequence[Record]) -> None:
         first, last = held_out[0], held_out[-1]
         axes.annotate(f"base {first[1]:.3f}", first, (7, 7), **_NOTE)
         if len(held_out) > 1:
-            axes.annotate(f"{last[1]:.3f}", last, (0, 8), ha="right", **_NOTE)
+            axes.annotate(f"{last[1]:.3f}", last, (0, -15), ha="center", **_NOTE)
     axes.set(xlabel="optimizer step", ylabel="loss per token, nats")
     axes.set_ylim(bottom=0, top=1.1 * axes.get_ylim()[1])
     axes.grid(alpha=0.25)
@@ -122,8 +122,10 @@ def _points(records: Sequence[Record], key: str) -> Points:
     return [(record["step"], record[key]) for record in records if key in record]
 
 
-def _smooth(points: Points, weight: float = 0.9) -> Points:
-    """Exponential mean, without the pull to 0 at the start."""
+def _smooth(points: Points) -> Points:
+    """Exponential mean over a fifteenth of the run, at most 20 steps; without the pull to 0 at the
+    start."""
+    weight = 1 - 1 / max(2.0, min(20.0, len(points) / 15))
     mean, share = 0.0, 0.0
     smoothed = []
     for step, value in points:

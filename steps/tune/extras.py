@@ -13,6 +13,7 @@ from transformers import AttentionInterface
 from steps.common.errors import PermanentError
 from steps.common.training_plan import Execution
 from steps.tune.attention import SEGMENTED, segmented_attention
+from steps.tune.varlen import VARLEN, varlen_attention
 
 _COMPILERS = ("cc", "gcc", "clang")
 
@@ -64,10 +65,11 @@ def use_liger(model: Any) -> None:
     )
 
 
-def compile_blocks(model: Any) -> None:
+def compile_blocks(model: Any, backend: Any = "inductor") -> None:
     """Compile each block by itself: alike, they share the result, which takes a minute instead of
     many. Attention stays as it is, for its documents have other lengths in each micro-batch."""
     uncompiled: Any = torch.compiler.disable
     AttentionInterface.register(SEGMENTED, uncompiled(segmented_attention))
+    AttentionInterface.register(VARLEN, uncompiled(varlen_attention))
     for block in model.get_base_model().get_decoder().layers:
-        block.compile(dynamic=True)
+        block.compile(dynamic=True, backend=backend)

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from steps.common.errors import PermanentError
+from steps.common.training_plan import Execution
+from steps.tune import extras
+from steps.tune.extras import check_extras, use_liger
+
+
+def test_what_is_missing_is_said_in_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this machine has is taken away by hand."""
+    check_extras(Execution())
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(extras.shutil, "which", lambda name: None)
+    with pytest.raises(PermanentError) as caught:
+        check_extras(Execution(liger=True, compile=True, shard=True))
+    assert str(caught.value) == (
+        "liger is on, and the package is not installed here; build the tune image with "
+        "liger-kernel, or leave it out; liger is on, and its kernels need a CUDA device, which is "
+        "not here; compile is on, and there is no C compiler (cc, gcc, clang) here; compile and "
+        "shard are on; compiled blocks cannot be sharded, keep one"
+    )
+
+
+def test_compiling_on_a_gpu_needs_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras.torch.cuda, "is_available", lambda: True)
+    with pytest.raises(PermanentError, match="compile is on, and the package is not installed"):
+        check_extras(Execution(compile=True))
+
+
+def test_liger_replaces_all_but_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernels do not run on a CPU: here it is a module that notes how it is called."""
+    calls: list[dict[str, Any]] = []
+    module = ModuleType("liger_kernel.transformers")
+    module._apply_liger_kernel_to_instance = lambda **given: calls.append(given)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "liger_kernel", ModuleType("liger_kernel"))
+    monkeypatch.setitem(sys.modules, "liger_kernel.transformers", module)
+    use_liger(SimpleNamespace(get_base_model=lambda: "base"))
+    assert calls == [
+        {
+            "model": "base",
+            "rope": True,
+            "rms_norm": True,
+            "swiglu": True,
+            "cross_entropy": False,
+            "fused_linear_cross_entropy": False,
+        }
+    ]
