@@ -24,8 +24,8 @@ from steps.common import log
 from steps.common.errors import PermanentError
 from steps.common.serving import Rope, fix_rope
 from steps.common.training_plan import Quantization, TrainingPlan
-from steps.tune.attention import SEGMENTED
 from steps.tune.device import Device
+from steps.tune.varlen import attention_for
 
 _logger = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ def _load_base(
             model_dir,
             config=config,
             dtype=device.weights,
-            attn_implementation=SEGMENTED,
+            attn_implementation=attention_for(device.torch_device),
             quantization_config=_quantization_config(plan.quantization, device.weights, sharded),
             # 16-bit weights that are sharded do not fit one GPU; 4-bit ones are made there.
             device_map={"": "cpu" if sharded and not plan.quantization else device.torch_device},
