@@ -25,6 +25,9 @@ from workflows.cli.workflow_json import (
 # no machine.
 _PLACED = re.compile(r"\((?P<seconds>\d+) s(?:, \d+ tries)?\): node \S+$")
 
+_PLACING = ("provision", "watch")
+"""Steps that have nodes made, in order."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spending:
@@ -64,24 +67,24 @@ class Spending:
 def spending_of(workflow: Workflow, now: datetime) -> Spending | None:
     """What was spent until now, or until the node was given back; None where no node was made
     for the run, or none is there yet."""
-    placement = step_output(workflow, "provision", "placement")
-    if not placement:
+    steps = [each for each in _PLACING if step_output(workflow, each, "placement")]
+    if not steps:
         return None
-    price = _number(step_output(workflow, "provision", "price-usd-per-hour"))
+    placements = [step_output(workflow, each, "placement") for each in steps]
+    price = _number(step_output(workflow, steps[-1], "price-usd-per-hour"))
     release = _release_of(workflow)
     is_over = release.get("phase") == "Succeeded"
-    given = outputs_of_node(release)
-    hours = _number(given.get("node-hours", "")) if is_over else None
+    hours = _given_back(workflow, release, "node-hours") if is_over else None
     if hours is None:
         hours = _seconds_of_node(workflow, release if is_over else {}, now) / 3600
-    cost = _number(given.get("cost-usd", "")) if is_over else None
+    cost = _given_back(workflow, release, "cost-usd") if is_over else None
     if cost is None and price is not None:
         cost = hours * price
     return Spending(
         hours=hours,
         price_usd_per_hour=price,
         cost_usd=cost,
-        is_spot="spot" in placement.split(),
+        is_spot=any("spot" in placement.split() for placement in placements),
         is_over=is_over,
     )
 
@@ -94,6 +97,15 @@ def kept_node_of(workflow: Workflow, now: datetime) -> str:
     if not until or datetime.fromisoformat(until) <= now:
         return ""
     return given.get("released", "").removeprefix("kept ")
+
+
+def _given_back(workflow: Workflow, release: dict[str, Any], name: str) -> float | None:
+    """What release says, and watch of the nodes before; None where one of them does not know."""
+    amounts = [_number(outputs_of_node(release).get(name, ""))]
+    if step_output(workflow, "watch", "replaced") not in ("", "0"):
+        amounts.append(_number(step_output(workflow, "watch", name)))
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if len(known) == len(amounts) else None
 
 
 def _seconds_of_node(workflow: Workflow, release: dict[str, Any], now: datetime) -> float:

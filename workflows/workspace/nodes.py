@@ -71,12 +71,6 @@ def _problems(options: Options, instance_type: str | None) -> Iterator[str]:
 def _warnings(options: Options) -> Iterator[str]:
     if options.karpenter_mode == "nodepool":
         return
-    if "spot" in (options.capacity_types or ""):
-        yield (
-            f"{_place('capacity-types')}: when a spot node is taken away while the run tunes, "
-            f"provider {options.provider} brings no other, and the run waits until you stop it; "
-            f"with {PREFIX}karpenter-mode: nodepool Karpenter brings one"
-        )
     if options.service_gpus != "0" and not options.service_label_selector:
         yield (
             f"{_place('service-gpus')}: the node of provider {options.provider} goes when the run "

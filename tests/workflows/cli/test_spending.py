@@ -70,6 +70,24 @@ def test_release_knows_better() -> None:
     assert (found.label, found.is_over) == ("spent", True)
 
 
+def test_a_node_that_was_taken_away_counts_beside_the_one_that_replaced_it() -> None:
+    lost = {"replaced": "1", "placement": str(A100), "price-usd-per-hour": "3.6"}
+    lost |= {"node-hours": "0.25", "cost-usd": "0.5"}
+    watch = step("watch", "Succeeded", outputs=lost)
+    given = {"node-hours": "0.5", "cost-usd": "1.8", "released": "agent pool gpu1"}
+    found = spending(*provision(SPOT), *watch, *exit_handler("Succeeded", **given))
+    assert (found.hours, found.cost_usd) == (pytest.approx(0.75), pytest.approx(2.3))
+    assert found.is_spot
+
+
+def test_what_watch_does_not_know_of_a_lost_node_is_estimated_by_time() -> None:
+    lost = {"replaced": "1", "placement": str(A100), "price-usd-per-hour": "3.6"}
+    watch = step("watch", "Succeeded", outputs=lost)
+    given = {"node-hours": "0.5", "cost-usd": "1.8", "released": "agent pool gpu1"}
+    found = spending(*provision(SPOT), *watch, *exit_handler("Succeeded", **given))
+    assert found.hours == pytest.approx(7 / 3600)
+
+
 def test_after_release_time_stands_still() -> None:
     nodes = [*provision(), *exit_handler("Succeeded", released="agent pool gpu1")]
     early, late = spending(*nodes), spending(*nodes, now=HOUR_LATER + timedelta(days=1))

@@ -124,12 +124,9 @@ def test_a_service_on_a_gpu_has_to_find_another_node() -> None:
     assert warning.startswith(f"{HERE}service-gpus: the node of provider aks goes when the run ")
 
 
-def test_a_spot_node_that_is_taken_away_is_not_brought_back() -> None:
+def test_spot_needs_no_warning_for_a_node_that_is_taken_away_is_replaced() -> None:
     asked = {"provider": "aks", "capacity-types": "spot", "service-gpus": "0"}
-    (warning,) = read(asking(asked)).warnings
-    assert warning.startswith(f"{HERE}capacity-types: when a spot node is taken away")
-    pool = {**asked, "provider": "karpenter", "karpenter-mode": "nodepool"}
-    assert read(asking(pool)).warnings == ()
+    assert read(asking(asked)).warnings == ()
 
 
 @pytest.mark.parametrize(
