@@ -32,6 +32,14 @@ class Device:
             return contextlib.nullcontext()
         return torch.autocast(self.torch_device.type, dtype=self.autocast)
 
+    def seed(self, number: int) -> None:
+        """Seed this device's generator. torch.manual_seed seeds those of all kinds of devices, and
+        on a machine without CUDA keeps each call for a CUDA that never comes: 0.7 ms and memory."""
+        if self.torch_device.type == "cuda":
+            torch.cuda.manual_seed(number)
+        else:
+            torch.default_generator.manual_seed(number)
+
 
 def find_device(rank: int = 0) -> Device:
     """CUDA device `rank`, else the CPU. Raises PermanentError for a GPU without bfloat16."""

@@ -138,7 +138,7 @@ class _Run:
         for place, batch, counts in batches:
             if job.stop.name is not None and not job.world.lockstep:
                 break
-            torch.manual_seed(job.schedule.seed(step, place))
+            job.device.seed(job.schedule.seed(step, place))
             with job.device.precision():
                 loss = micro_batch_loss(job.model, batch) * counts
             # Divided by the labels of all micro-batches, so that each token weighs the same.

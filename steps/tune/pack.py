@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import hashlib
 from dataclasses import dataclass
 
@@ -59,9 +60,13 @@ class Packs:
 
     def size(self, index: int) -> tuple[int, int]:
         """Tokens and labels of a micro-batch, without making it."""
-        spans = [slice(*self.rows.starts[row : row + 2]) for row in self.bins[index]]
-        tokens = sum(int(span.stop - span.start) for span in spans)
-        return tokens, sum(int(self.rows.labelled[span].sum()) for span in spans)
+        return self._sizes[index]
+
+    @functools.cached_property
+    def _sizes(self) -> list[tuple[int, int]]:
+        labels = np.diff(np.concatenate([[0], np.cumsum(self.rows.labelled)])[self.rows.starts])
+        lengths = self.rows.lengths
+        return [(int(lengths[rows].sum()), int(labels[rows].sum())) for rows in self.bins]
 
     def micro_batch(self, index: int) -> MicroBatch:
         """Micro-batch `index`, 0 to len - 1."""
@@ -72,7 +77,7 @@ class Packs:
         learned = np.flatnonzero(labelled)
         return MicroBatch(
             input_ids=torch.from_numpy(ids)[None],
-            position_ids=torch.cat([torch.arange(length) for length in lengths])[None],
+            position_ids=torch.from_numpy(np.concatenate([np.arange(n) for n in lengths]))[None],
             label_positions=torch.from_numpy(learned - 1),
             targets=torch.from_numpy(ids[learned]),
             document_lengths=lengths,
@@ -115,11 +120,11 @@ def pack(rows: TokenRows, capacity_tokens: int) -> Packs:
     return Packs(rows, bins)
 
 
-def epoch_order(packs: int, seed: int, epoch: int) -> list[int]:
+@functools.lru_cache(maxsize=2)
+def epoch_order(packs: int, seed: int, epoch: int) -> tuple[int, ...]:
     """The order of the micro-batches in an epoch; from the seed alone, so that any step of a run
     can be gone to without having done those before it."""
-    order: list[int] = np.random.default_rng([seed, epoch]).permutation(packs).tolist()
-    return order
+    return tuple(np.random.default_rng([seed, epoch]).permutation(packs).tolist())
 
 
 def _open(open_bins: dict[int, list[int]], free_sizes: list[int], free: int, index: int) -> None:
