@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +12,17 @@ from steps.tune.distributed import World
 from steps.tune.loss import summed_loss
 from steps.tune.pack import MicroBatch, Packs
 from steps.tune.stop import StopRequest
+
+
+class Documents:
+    """Lengths of a pack's documents for the attention. No tuple: torch.compile looks into one, and
+    would compile the blocks anew for each number of documents."""
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self._lengths = tuple(lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._lengths)
 
 
 def micro_batch_loss(model: Any, batch: MicroBatch) -> torch.Tensor:
@@ -32,7 +44,7 @@ def hidden_states(model: Any, batch: MicroBatch) -> torch.Tensor:
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
             use_cache=False,
-            document_lengths=batch.document_lengths,
+            document_lengths=Documents(batch.document_lengths),
         )
         .last_hidden_state
     )

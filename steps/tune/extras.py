@@ -12,7 +12,6 @@ from transformers import AttentionInterface
 
 from steps.common.errors import PermanentError
 from steps.common.training_plan import Execution
-from steps.tune.attention import SEGMENTED, segmented_attention
 from steps.tune.varlen import VARLEN, varlen_attention
 
 _COMPILERS = ("cc", "gcc", "clang")
@@ -68,8 +67,11 @@ def use_liger(model: Any) -> None:
 def compile_blocks(model: Any, backend: Any = "inductor") -> None:
     """Compile each block by itself: alike, they share the result, which takes a minute instead of
     many. Attention stays as it is, for its documents have other lengths in each micro-batch."""
+    base = model.get_base_model()
+    name = base.config._attn_implementation
+    attentions: Any = AttentionInterface()  # type: ignore[no-untyped-call]
     uncompiled: Any = torch.compiler.disable
-    AttentionInterface.register(SEGMENTED, uncompiled(segmented_attention))
+    AttentionInterface.register(name, uncompiled(attentions[name]))
     AttentionInterface.register(VARLEN, uncompiled(varlen_attention))
-    for block in model.get_base_model().get_decoder().layers:
+    for block in base.get_decoder().layers:
         block.compile(dynamic=True, backend=backend)

@@ -38,14 +38,10 @@ class Schedule:
         """The micro-batches of step `step`, counted from 0."""
         first = step * self.training.accumulation_steps
         last = min(first + self.training.accumulation_steps, self.micro_batches)
-        orders: dict[int, list[int]] = {}
-        chosen = []
-        for place in range(first, last):
-            epoch = place // self.packs
-            if epoch not in orders:
-                orders[epoch] = epoch_order(self.packs, self.training.seed, epoch)
-            chosen.append(orders[epoch][place % self.packs])
-        return chosen
+        return [
+            epoch_order(self.packs, self.training.seed, place // self.packs)[place % self.packs]
+            for place in range(first, last)
+        ]
 
     def seed(self, step: int, place: int) -> int:
         """Seed of the dropout in micro-batch `place` of a step: the same in whichever process."""

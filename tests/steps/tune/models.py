@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from steps.common.training_plan import Execution, Quantization, TrainingPlan, Watch, write_plan
+from steps.tune.attention import SEGMENTED
 from steps.tune.params import Params
 from tests.fakes.plans import small_plan
 
@@ -93,6 +94,23 @@ def random_model(family: str, attention: str) -> Any:
     config = CONFIGS[family].__class__.from_dict(CONFIGS[family].to_dict())
     model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
     return model.to(torch.float32).eval()
+
+
+class Wrapped:
+    """A random base model as PEFT hands it out."""
+
+    def __init__(self) -> None:
+        self.base = random_model("phi3", SEGMENTED)
+        self.training = True
+
+    def get_base_model(self) -> Any:
+        return self.base
+
+    def eval(self) -> None:
+        self.training = False
+
+    def train(self, mode: bool) -> None:
+        self.training = mode
 
 
 def make_tokenizer(template: str | None = MARKED_TEMPLATE) -> PreTrainedTokenizerFast:

@@ -5,11 +5,16 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from torch._dynamo.testing import CompileCounter
 
 from steps.common.errors import PermanentError
 from steps.common.training_plan import Execution
 from steps.tune import extras
-from steps.tune.extras import check_extras, use_liger
+from steps.tune.evaluate import hidden_states
+from steps.tune.extras import check_extras, compile_blocks, use_liger
+from steps.tune.pack import MicroBatch
+from tests.steps.tune.models import Wrapped
 
 
 def test_what_is_missing_is_said_in_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,3 +58,29 @@ def test_liger_replaces_all_but_the_loss(monkeypatch: pytest.MonkeyPatch) -> Non
             "fused_linear_cross_entropy": False,
         }
     ]
+
+
+def test_blocks_are_compiled_once_for_packs_of_any_number_of_documents() -> None:
+    model, plain = Wrapped(), Wrapped()
+    count = CompileCounter()
+    compile_blocks(model, backend=count)
+    frames = []
+    for lengths in ((5, 7), (3, 4, 6), (9,), (2, 3, 4, 5), (1, 2), (11, 2, 4)):
+        batch = micro_batch(lengths)
+        with torch.no_grad():
+            found, expected = hidden_states(model, batch), hidden_states(plain, batch)
+        torch.testing.assert_close(found, expected)
+        frames.append(count.frame_count)
+    assert frames[0] > 0
+    assert set(frames) == {frames[0]}
+
+
+def micro_batch(lengths: tuple[int, ...]) -> MicroBatch:
+    none = torch.zeros(0, dtype=torch.long)
+    return MicroBatch(
+        input_ids=torch.arange(sum(lengths))[None],
+        position_ids=torch.cat([torch.arange(length) for length in lengths])[None],
+        label_positions=none,
+        targets=none,
+        document_lengths=lengths,
+    )
