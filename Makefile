@@ -4,6 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PORT ?= 8765
 SIZE_GB ?= 2
+PRESET ?= phi-3-mini-4k-instruct
+METHOD ?= qlora
 export ARGOTUNE_HOME ?= $(HOME)/.argotune
 
 # uv of this machine, else one of our own in .tools.
@@ -19,7 +21,7 @@ REGISTRY ?= localhost
 TAG ?= $(VERSION)
 IMAGES = REGISTRY='$(REGISTRY)' TAG='$(TAG)' VERSION='$(VERSION)' images/build
 
-.PHONY: help setup tiny demo test check lint fix golden e2e images push-images bench clean
+.PHONY: help setup tiny demo test check lint fix golden e2e images push-images bench bench-gpu clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 12
@@ -72,9 +74,20 @@ images:  ## Build the step images: [STEPS="plan push"] [BASE=...] [REGISTRY=...]
 push-images:  ## Push what `images` built: REGISTRY=... [TAG=...] [STEPS=...]
 	@$(IMAGES) push $(STEPS)
 
-bench: setup  ## Measure: dataset against pyarrow, the engine against bare processes
+# TRL and what it needs, on top of what `setup` makes.
+.venv/.bench: .venv/.ready
+	$(UV) sync --quiet --all-extras --group bench --locked --compile-bytecode
+	@touch $@
+
+bench: .venv/.bench  ## Measure: dataset, local engine, and tuning against TRL and Kaito
 	.venv/bin/python -m tests.bench.dataset --size-gb $(SIZE_GB)
 	.venv/bin/python -m tests.bench.engine_overhead
+	.venv/bin/python -m tests.bench.tune.prepare
+	.venv/bin/python -m tests.bench.tune.overhead
+	.venv/bin/python -m tests.bench.tune.speed
+
+bench-gpu: .venv/.bench  ## Measure tuning on this machine's GPU: [PRESET=...] [METHOD=lora|qlora]
+	.venv/bin/python -m tests.bench.tune.gpu --preset $(PRESET) --method $(METHOD)
 
 clean:  ## Remove what the other targets made here; runs and models in ARGOTUNE_HOME stay
 	rm -rf .venv .tools dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
