@@ -29,6 +29,8 @@ from steps.common.nodes.waiting import Phase, Waiting
 
 _LOGGER = logging.getLogger(__name__)
 _LOOKS = 2
+_WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
+"""Argo's, on every pod of a Workflow."""
 
 
 def wait_for_node(kube: Kube, labels: Mapping[str, str], phase: Phase) -> Object:
@@ -133,15 +135,27 @@ def _look_for_gpus(
         pods = pods_or_none(kube) if wanted.gpus else []
     except TransientError as error:
         return None, str(error), False
+    # The pod that waits for a lost node's successor takes its GPU as soon as there is one.
+    others = [pod for pod in pods or [] if not _is_of_run(pod, wanted)]
     reasons, lacks_plugin = [], False
     for node in nodes:
-        problems = problems_of(node, pods or [], wanted)
+        problems = problems_of(node, others, wanted)
         if not problems:
             return node, "", False
         reasons.append(f"{node['metadata']['name']}: {', '.join(problems)}")
         no_gpu = gpu_count(node, "capacity") == 0 and bool(wanted.gpus)
         lacks_plugin = no_gpu and pods is not None and not device_plugins(node, pods)
     return None, "; ".join(reasons) or f"the node with {selector_text(labels)} went", lacks_plugin
+
+
+def _is_of_run(pod: Object, request: NodeRequest) -> bool:
+    """Whether a pod is of the run that asks."""
+    metadata = pod["metadata"]
+    workflow = (metadata.get("labels") or {}).get(_WORKFLOW_LABEL)
+    return bool(request.workflow) and (metadata["namespace"], workflow) == (
+        request.namespace,
+        request.workflow,
+    )
 
 
 def selector_text(labels: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,6 +31,22 @@ def node(*, ready: str = "True", gpus: str | None = "1", **changes: Any) -> Obje
             "capacity": {} if gpus is None else {"nvidia.com/gpu": changes.get("capacity", gpus)},
             "allocatable": {} if gpus is None else {"nvidia.com/gpu": gpus},
         },
+    }
+
+
+def tune_pod(workflow: str) -> Object:
+    """It has the node's GPU."""
+    return {
+        "metadata": {
+            "name": "tune",
+            "namespace": "team",
+            "labels": {"workflows.argoproj.io/workflow": workflow},
+        },
+        "spec": {
+            "nodeName": "n",
+            "containers": [{"resources": {"requests": {"nvidia.com/gpu": "1"}}}],
+        },
+        "status": {"phase": "Running"},
     }
 
 
@@ -109,6 +126,20 @@ def test_gpus_that_cannot_be_used_say_why(found: Object, reason: str) -> None:
     with pytest.raises(PlacementRefused) as caught:
         Wait(Cluster(nodes=[found])).for_gpus()
     assert str(caught.value) == f"no usable GPU (gpu-timeout-seconds) after 30 s: {reason}"
+
+
+def test_a_gpu_that_the_runs_own_pod_has_taken_is_there() -> None:
+    """The tune pod waits for the successor of a lost node and is there before the second look."""
+    wait = Wait(Cluster(nodes=[node()], pods=[tune_pod("fit-x2b")]))
+    wait.for_gpus(replace(REQUEST, workflow="fit-x2b", namespace="team"))
+    assert wait.sleeps == [10.0]
+
+
+def test_a_gpu_that_another_runs_pod_has_taken_is_not() -> None:
+    wait = Wait(Cluster(nodes=[node()], pods=[tune_pod("fit-old")]))
+    with pytest.raises(PlacementRefused) as caught:
+        wait.for_gpus(replace(REQUEST, workflow="fit-x2b", namespace="team"))
+    assert str(caught.value).endswith("n: 0 of 1 GPU(s) free, taken by team/tune")
 
 
 def test_a_node_that_goes_meanwhile_is_missed() -> None:
