@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from steps.tune.params import TRACKER_VARIABLES
 from workflows.cli import options, runnable
 from workflows.cli.console import console
 from workflows.cli.errors import INTERRUPTED, RUN_FAILED, InputError
@@ -28,8 +29,8 @@ from workflows.engine.run import run as run_workflow
 
 app = typer.Typer(add_completion=False)
 
-# What the steps need of the user's own settings: where the Hub is, and the login to it.
-_PASSED_ON = ("HF_ENDPOINT", "HF_TOKEN")
+# What the steps need of the user's own settings: where the Hub and trackers are, and the logins.
+_PASSED_ON = ("HF_ENDPOINT", "HF_TOKEN", *TRACKER_VARIABLES)
 _PROJECT_DIR = Path(__file__).parent.parent.parent
 
 

@@ -177,7 +177,13 @@ TUNE = Step(
     tolerations=[Toleration.model_validate(toleration) for toleration in GPU_TOLERATIONS],
     pod_spec_patch=_GPU_POD,
     pod_inputs=["node-selector", "gpus"],
-    env=[Env(name="HF_HOME", value=f"{container.SCRATCH_DIR}/huggingface")],
+    env=[
+        Env(name="HF_HOME", value=f"{container.SCRATCH_DIR}/huggingface"),
+        *(
+            SecretEnv(name=name, secret_name="argotune-tracking", secret_key=name, optional=True)
+            for name in tune_params.TRACKER_VARIABLES
+        ),
+    ],
 )
 WATCH = Step(
     params=watch_params,
