@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.bench.memory import peak_mb
 from tests.bench.tune.rig import (
@@ -104,8 +105,8 @@ def _trl(directory: Path) -> Found:
     from trl import SFTConfig, SFTTrainer
 
     tokenizer = AutoTokenizer.from_pretrained(directory / "model", local_files_only=True)
-    shape = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
-    model = AutoModelForCausalLM.from_config(
+    shape: dict[str, Any] = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
         Phi3Config(**shape, num_attention_heads=1, vocab_size=VOCABULARY, pad_token_id=PAD_TOKEN)
     )
     with tempfile.TemporaryDirectory(dir=directory) as name:

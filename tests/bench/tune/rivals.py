@@ -96,7 +96,7 @@ class Rival:
             local_files_only=True,
         )
         if self._way.kaito and quantization is not None:
-            model = prepare_model_for_kbit_training(model)
+            model = prepare_model_for_kbit_training(model)  # type: ignore[no-untyped-call]
         lora = self._plan.lora
         settings = LoraConfig(
             r=lora.r,
@@ -150,7 +150,7 @@ class Rival:
         return -(-len(self._trainer.train_dataset) // self._batch)
 
 
-class _Timer(TrainerCallback):  # type: ignore[misc]
+class _Timer(TrainerCallback):
     """From the first batch to the last step: the trainer's own preparations are not counted."""
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
@@ -163,7 +163,7 @@ class _Timer(TrainerCallback):  # type: ignore[misc]
         self.cpu_seconds = time.process_time() - self._cpu_began
 
 
-class _EmptyCache(TrainerCallback):  # type: ignore[misc]
+class _EmptyCache(TrainerCallback):
     """As Kaito's."""
 
     def on_step_end(self, *_: Any, **__: Any) -> None:

@@ -42,6 +42,7 @@ TOLERANCE = 1e-4
 differ by some 1e-6."""
 
 Rounds = Mapping[str, Sequence[Measured]]
+Gradients = tuple[float, torch.Tensor]
 
 
 def main() -> int:
@@ -67,7 +68,7 @@ def _compare(lengths: str, rivals: Sequence[str], rounds: int, threads: int) -> 
         workers = [
             stack.enter_context(started(name, directory, lengths, threads)) for name in names
         ]
-        check_gradients(workers, directory)
+        check_gradients({worker.name: gradients_of(worker, directory) for worker in workers})
         for worker in workers:
             worker.round()  # warm up
         found: dict[str, list[Measured]] = {name: [] for name in names}
@@ -89,24 +90,25 @@ def _make_rig(directory: Path, lengths: str) -> int:
     return len(packs.rows.ids)
 
 
-def check_gradients(workers: Sequence[Worker], directory: Path) -> None:
+def gradients_of(worker: Worker, directory: Path) -> Gradients:
+    """Loss and gradients of one step over all rows."""
+    file = directory / worker.name / "gradients.safetensors"
+    loss = worker.gradients(file).loss
+    found = safetensors.torch.load_file(file)
+    return loss, torch.cat([found[name].flatten() for name in sorted(found)])
+
+
+def check_gradients(found: Mapping[str, Gradients], tolerance: float = TOLERANCE) -> None:
     """Refuse to measure contestants that do not compute the same."""
-    losses, gradients = {}, {}
-    for worker in workers:
-        file = directory / worker.name / "gradients.safetensors"
-        losses[worker.name] = worker.gradients(file).loss
-        found = safetensors.torch.load_file(file)
-        gradients[worker.name] = torch.cat([found[name].flatten() for name in sorted(found)])
-    ours = gradients[OURS]
-    for name, theirs in gradients.items():
+    our_loss, ours = found[OURS]
+    for name, (loss, theirs) in found.items():
         apart = float((theirs - ours).norm() / ours.norm()) if len(theirs) == len(ours) else 1.0
-        off = abs(losses[name] / losses[OURS] - 1)
-        if not max(apart, off) < TOLERANCE:
+        if not max(apart, abs(loss / our_loss - 1)) < tolerance:
             raise SystemExit(
-                f"{name} does not compute what {OURS} does: loss {losses[name]:.6f} and "
-                f"{losses[OURS]:.6f}, gradients {apart:.1e} apart"
+                f"{name} does not compute what {OURS} does: loss {loss:.6f} and {our_loss:.6f}, "
+                f"gradients {apart:.1e} apart"
             )
-        print(f"{name}: loss {losses[name]:.6f}, gradients {apart:.0e} from ours", flush=True)
+        print(f"{name}: loss {loss:.6f}, gradients {apart:.0e} from ours", flush=True)
 
 
 def print_table(found: Rounds, tokens: int) -> None:
@@ -128,7 +130,8 @@ def print_table(found: Rounds, tokens: int) -> None:
 def times_as_fast(found: Rounds, rival: str, clock: str = "seconds") -> float:
     """Median over the rounds; neighbours on the machine disturb a round's contestants alike."""
     pairs = zip(found[rival], found[OURS], strict=True)
-    return statistics.median(getattr(a, clock) / getattr(b, clock) for a, b in pairs)
+    ratios: list[float] = [getattr(a, clock) / getattr(b, clock) for a, b in pairs]
+    return statistics.median(ratios)
 
 
 def peak(rounds: Sequence[Measured]) -> float:

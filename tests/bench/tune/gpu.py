@@ -1,0 +1,176 @@
+"""Tuning a preset's architecture on this machine's GPU, beside TRL and Kaito's way.
+
+    python -m tests.bench.tune.gpu [--preset phi-3-mini-4k-instruct] [--method qlora] [--rounds 5]
+
+Random weights of the preset's architecture in bfloat16, rank 16 on all linear layers, packs of 4096
+tokens, activations recomputed; the same optimizer steps for everybody. The contestants run one
+after the other, each in a process of its own, for a small card does not hold them all. Prints real
+tokens per second, the peak of reserved memory, and what the plan's formula says of ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import torch
+import transformers
+import trl
+from transformers import AutoConfig
+
+from presets.loader import model_preset
+from presets.schema import ModelPreset
+from presets.sizes import lora_parameters
+from steps.common.training_plan import Quantization, TrainingPlan, write_plan
+from steps.plan.memory import Loop, estimate
+from tests.bench.tune.contestants import all_tokens_packed
+from tests.bench.tune.rig import (
+    LENGTHS,
+    PAD_TOKEN,
+    save_random_model,
+    save_tokenizer,
+    tiny_plan,
+    write_rows,
+)
+from tests.bench.tune.speed import (
+    Gradients,
+    check_gradients,
+    gradients_of,
+    print_table,
+)
+from tests.bench.tune.worker import OURS, Measured, started
+
+RIVALS = ("kaito", "trl-batch-1", "trl-padded", "trl-grouped", "trl-packing", "trl-packing-flex")
+
+TOLERANCE = 0.1
+"""Of loss and gradients: bfloat16 keeps three digits, and Kaito's way has its norms in float32."""
+
+_PACK_TOKENS = 4096
+"""About the tokens of one optimizer step of those that count rows."""
+_ROWS_MULTIPLIED = 5
+
+Method = Literal["lora", "qlora"]
+
+
+def main() -> int:
+    """Print a table for each distribution of lengths; 1 without a GPU."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--preset", default="phi-3-mini-4k-instruct")
+    parser.add_argument("--method", choices=("lora", "qlora"), default="qlora")
+    parser.add_argument("--lengths", nargs="+", choices=LENGTHS, default=["mixed"])
+    parser.add_argument("--rivals", nargs="*", choices=RIVALS, default=list(RIVALS))
+    parser.add_argument("--rounds", type=int, default=5)
+    flags = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("there is no CUDA device here; `make bench` measures on the CPU", file=sys.stderr)
+        return 1
+    print(
+        f"{torch.cuda.get_device_name()}, torch {torch.__version__}, "
+        f"transformers {transformers.__version__}, trl {trl.__version__}"
+    )
+    preset = model_preset(flags.preset)
+    with tempfile.TemporaryDirectory(prefix="bench-gpu-") as place:
+        directory = Path(place)
+        _save_model(directory / "model", preset)
+        for lengths in flags.lengths:
+            _compare(directory, preset, flags.method, lengths, flags.rivals, flags.rounds)
+    return 0
+
+
+def _compare(
+    directory: Path,
+    preset: ModelPreset,
+    method: Method,
+    lengths: str,
+    rivals: list[str],
+    rounds: int,
+) -> None:
+    plan = _plan(preset, method)
+    write_plan(directory / "plan.yaml", plan)
+    distribution = LENGTHS[lengths]
+    write_rows(
+        directory / "train.parquet",
+        save_tokenizer(directory / "model"),
+        distribution,
+        distribution.rows * _ROWS_MULTIPLIED,
+    )
+    tokens = len(all_tokens_packed(directory, plan).rows.ids)
+    gradients: dict[str, Gradients] = {}
+    found: dict[str, list[Measured]] = {}
+    for name in (OURS, *rivals):
+        with contextlib.ExitStack() as stack:
+            worker = stack.enter_context(started(name, directory, lengths, None))
+            gradients[name] = gradients_of(worker, directory)
+            worker.round()  # warm up
+            found[name] = [worker.round() for _ in range(rounds)]
+    check_gradients(gradients, TOLERANCE)
+    print(f"\n{lengths} rows, {tokens} tokens a round, {preset.name}, {method}")
+    print_table(found, tokens)
+    print(f"the plan's estimate for ours: {1e3 * _estimated_gb(preset, method):.0f} MB")
+
+
+def _save_model(directory: Path, preset: ModelPreset) -> None:
+    shape = preset.architecture
+    config = AutoConfig.for_model(
+        preset.family,
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_hidden_layers=shape.num_hidden_layers,
+        num_attention_heads=shape.num_attention_heads,
+        num_key_value_heads=shape.num_key_value_heads,
+        head_dim=shape.head_dim,
+        max_position_embeddings=_PACK_TOKENS,
+        sliding_window=shape.sliding_window,
+        tie_word_embeddings=shape.tie_word_embeddings,
+        rms_norm_eps=shape.rms_norm_eps,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=PAD_TOKEN,
+    )
+    save_random_model(directory, config, torch.bfloat16)
+
+
+def _plan(preset: ModelPreset, method: Method) -> TrainingPlan:
+    plan = tiny_plan(packs=1)
+    training = msgspec.structs.replace(
+        plan.training,
+        max_length=_PACK_TOKENS,
+        micro_batch_tokens=_PACK_TOKENS,
+        accumulation_steps=1,
+    )
+    return msgspec.structs.replace(
+        plan,
+        method=method,
+        quantization=Quantization() if method == "qlora" else None,
+        model=msgspec.structs.replace(
+            plan.model,
+            preset=preset.name,
+            family=preset.family,
+            max_position_embeddings=_PACK_TOKENS,
+            sliding_window=preset.architecture.sliding_window,
+        ),
+        lora=msgspec.structs.replace(plan.lora, target_modules=preset.lora_target_modules),
+        training=training,
+    )
+
+
+def _estimated_gb(preset: ModelPreset, method: Method) -> float:
+    targets, shape = preset.lora_target_modules, preset.architecture
+    memory = estimate(
+        shape,
+        preset.family,
+        method,
+        lora_weights=lora_parameters(shape, preset.family, targets, r=16),
+        loop=Loop(micro_batch_tokens=_PACK_TOKENS, checkpointing=True),
+    )
+    return memory.total_gb
+
+
+if __name__ == "__main__":
+    sys.exit(main())
