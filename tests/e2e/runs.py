@@ -99,10 +99,14 @@ class Run:
         return wait_for(what, found, seconds=seconds, explain=self.explain)
 
     def says(self, pod: Object, pattern: str, *, seconds: float) -> list[str]:
-        """Wait until a pod's log has the pattern; all that it matches."""
+        """Wait until a pod's log has the pattern; all that it matches. A run that has ended says
+        no more."""
 
         def found() -> list[str]:
-            return re.findall(pattern, self.cluster.log(pod["metadata"]["name"]))
+            has_ended = self.refresh() and self.phase in _ENDED
+            matches = re.findall(pattern, self.cluster.log(pod["metadata"]["name"]))
+            assert matches or not has_ended, f"{self.name} has ended\n{self.explain()}"
+            return matches
 
         what = f"{pattern!r} in the log of {pod['metadata']['name']}"
         return wait_for(what, found, seconds=seconds, explain=self.explain)

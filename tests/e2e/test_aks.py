@@ -1,6 +1,5 @@
-"""Provider aks from no GPU node to no GPU node: the real steps and the real Azure SDK, an API
-server with real nodes, and a fake Azure between them that brings the nodes by
-FAKE_NODE_UP_COMMAND and takes them away by FAKE_NODE_DOWN_COMMAND (tests/fakes/nodes.py).
+"""Provider aks with real nodes, in what the whole runs of test_clouds.py do not show: the real
+steps and the real Azure SDK, an API server, and a fake Azure that brings the nodes.
 """
 
 from __future__ import annotations
@@ -8,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -126,38 +124,6 @@ def wait_for(step: subprocess.Popen[str], event: str) -> None:
     pytest.fail(f"the step ended without {event!r}")
 
 
-def test_from_no_gpu_node_to_no_gpu_node(azure: Azure) -> None:
-    assert azure.gpu_nodes() == []
-    assert finished(azure.provision("--workspace=phi")) == 0
-    assert azure.gpu_nodes() == [azure.node] == [azure.output("node")]
-    assert json.loads(azure.output("node-selector")) == {"argotune.dev/node": pool_name(azure.run)}
-    assert json.loads(azure.output("tolerations")) == [
-        {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"}
-    ]
-    assert f"{_SKU} regular (" in azure.output("tried")
-    assert azure.release().startswith(
-        f"agent pool {pool_name(azure.run)} ({_SKU} regular) after 0."
-    )
-    assert azure.release() == "nothing"
-    assert azure.gpu_nodes() == []
-    assert azure.cloud.pools == {}
-
-
-@pytest.mark.parametrize(
-    "event", ["create pool=", "is Creating", "looking once more"], ids=["asked", "creating", "gpu"]
-)
-def test_a_run_that_is_stopped_leaves_nothing(azure: Azure, event: str) -> None:
-    step = azure.provision()
-    wait_for(step, event)
-    step.send_signal(signal.SIGTERM)
-    assert finished(step) == 75
-    asked = bool(azure.cloud.asked("PUT"))
-    assert asked or event == "create pool="
-    assert (azure.release() != "nothing") is asked
-    assert azure.gpu_nodes() == []
-    assert azure.cloud.pools == {}
-
-
 def test_a_lost_pod_goes_on_with_the_pool_that_it_asked_for(azure: Azure) -> None:
     step = azure.provision()
     wait_for(step, "is Creating")
@@ -166,17 +132,6 @@ def test_a_lost_pod_goes_on_with_the_pool_that_it_asked_for(azure: Azure) -> Non
     assert finished(azure.provision()) == 0
     assert len(azure.cloud.asked("PUT")) == 1
     assert azure.release() != "nothing"
-    assert azure.gpu_nodes() == []
-
-
-def test_a_node_that_was_evicted_comes_back(azure: Azure) -> None:
-    assert finished(azure.provision('--capacity-types=["spot"]')) == 0
-    with azure.cloud.lock:
-        azure.cloud.evict()
-    assert azure.gpu_nodes() == []
-    assert finished(azure.provision('--capacity-types=["spot"]')) == 0
-    assert azure.gpu_nodes() == [azure.node]
-    assert "at most" in azure.release()
     assert azure.gpu_nodes() == []
 
 

@@ -311,26 +311,6 @@ def test_a_drain_that_takes_long_says_what_it_waits_for(
         assert a_run.nothing_is_left()
 
 
-@pytest.mark.parametrize("script", ["slow-launch", "happy", "no-gpu"])
-def test_a_run_that_is_stopped_while_it_waits_leaves_nothing(a_run: Run, script: str) -> None:
-    """Before the launch, while the machine starts, and while its GPU is waited for."""
-
-    def stop() -> None:
-        (claim,) = a_run.claims()
-        is_launched = "providerID" in claim.get("status", {})
-        is_registered = "nodeName" in claim.get("status", {})
-        if {"slow-launch": True, "happy": is_launched, "no-gpu": is_registered}[script]:
-            raise Interrupted("asked to stop")
-
-    with a_run.karpenter(script):
-        with pytest.raises(Interrupted):
-            a_run.provision(on_sleep=stop)
-        assert a_run.claims()
-        (gone,) = a_run.release()
-        assert gone.what.startswith("NodeClaim ")
-        assert a_run.nothing_is_left()
-
-
 def test_a_provision_that_lost_its_pod_goes_on_with_the_claim(a_run: Run) -> None:
     def stop() -> None:
         raise Interrupted("asked to stop")

@@ -232,8 +232,9 @@ class Cloud:
     def evict(self) -> None:
         """Take the spot machines back: their nodes go, their pools stay and say that all is well,
         as with the eviction policy Delete."""
-        for pool in self.pools.values():
-            self._node_goes(pool)
+        with self.lock:
+            for pool in self.pools.values():
+                self._node_goes(pool)
 
     def take_down(self) -> None:
         """Take every node away, as at the end of a test."""

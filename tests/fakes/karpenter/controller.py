@@ -43,6 +43,8 @@ class _Known:
     registered_at: float = 0.0
     has_gpus: bool = False
     draining_since: float = 0.0
+    is_taken: bool = False
+    """The cloud takes the machine back, whatever runs there."""
 
     def lacks_gpus_of_now(self) -> bool:
         """Whether the GPUs should be there by now and are not."""
@@ -84,6 +86,13 @@ class Karpenter:
             except (ApiException, HTTPError) as error:
                 # Somebody else changed or deleted it meanwhile: the next pass sees what there is.
                 self.problems.append(f"{claim['metadata']['name']}: {error}")
+
+    def interrupt(self) -> None:
+        """Take the spot machines back: the claims are deleted at the cloud's notice, and nobody
+        waits for the drain."""
+        for claim in self._api.claims(self._selector):
+            self._know(claim).is_taken = True
+            self._api.delete_claim(claim)
 
     def close(self) -> None:
         """Take every node away and let every claim go, so that nothing is held for ever."""
@@ -171,7 +180,7 @@ class Karpenter:
     def _finalize(self, claim: Object, known: _Known) -> None:
         if FINALIZER not in claim["metadata"].get("finalizers", []):
             return
-        if _is(claim, "Registered") and not _is(claim, "Drained"):
+        if _is(claim, "Registered") and not _is(claim, "Drained") and not known.is_taken:
             self._drain(claim, known)
             return
         if known.machine.was_started and not _is(claim, "InstanceTerminating"):

@@ -1,0 +1,199 @@
+"""Whole runs with providers aks and karpenter, in an installation's own pods, from no GPU node to
+no GPU node: with the node taken away while it tunes, and ended in each phase."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+
+from steps.common.nodes.aks.pool import pool_name
+from steps.common.nodes.karpenter.claim import claim_name
+from tests.e2e.clouds import INSTANCE_TYPE, azure, karpenter, left_of
+from tests.e2e.resuming import LOST_AFTER, SAVE_STEPS, STEPS, Resumed, resumed, tunes_until
+from tests.e2e.site import RUN_SECONDS, Site
+from tests.e2e.stories import story
+from tests.fakes.arm import Creation
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+
+Provider = Literal["aks", "karpenter"]
+_STOP_SECONDS = 300
+_LONG = 2000
+"""Optimizer steps that no test waits for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evicted:
+    """A run that went on after its spot machine was taken away."""
+
+    resumed: Resumed
+    status: str
+    """What `argotune status` said at the end."""
+    left: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """What a run that was stopped had, and what was left."""
+
+    uid: str
+    had: list[str]
+    """Pools, claims and nodes when it was stopped."""
+    left: list[str]
+    tries: list[str]
+    """Phases of the pods of the step in which it was stopped."""
+    released: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A phase in which a run is stopped, and what holds it there."""
+
+    step: str
+    log: str
+    """What the step's log says in that phase."""
+    creation: Creation = field(default_factory=lambda: Creation(seconds=3.0))
+    """What Azure does."""
+    script: str = "happy"
+    """What Karpenter does."""
+
+
+SCENES = {
+    "launching": Scene(
+        step="provision",
+        log=" waiting reason=",
+        creation=Creation(seconds=45.0),
+        script="slow-launch",
+    ),
+    "waiting-for-gpu": Scene(
+        step="provision",
+        log="no nvidia.com/gpu",
+        creation=Creation(seconds=3.0, gpus=0),
+        script="no-gpu",
+    ),
+    "tuning": Scene(step="tune", log=r" step of="),
+}
+PROVIDERS: Sequence[Provider] = ("aks", "karpenter")
+# Each run of the first kind has two nodes with the large image, one after the other; the disk of
+# the machine takes a few at once.
+_EVICTED_AT_ONCE, _STOPPED_AT_ONCE = 1, 2
+
+
+@story
+def evicted_runs(site: Site) -> Mapping[Provider, Future[Evicted]]:
+    with ThreadPoolExecutor(_EVICTED_AT_ONCE) as pool:
+        return {each: pool.submit(_evicted, site, each) for each in PROVIDERS}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_run_whose_spot_machine_is_taken_away_goes_on_from_the_checkpoint_on_the_next(
+    evicted_runs: Mapping[Provider, Future[Evicted]], provider: Provider
+) -> None:
+    evicted = evicted_runs[provider].result()
+    run = evicted.resumed.run
+    evicted.resumed.check()
+    assert run.outputs("provision")["placement"] == f"{INSTANCE_TYPE} spot"
+    assert run.outputs("watch")["replaced"] == "1"
+    released = run.outputs("release")["released"]
+    assert re.search(rf"\({INSTANCE_TYPE} spot\) after 0\.\d+ h, at most \d", released)
+    assert float(run.outputs("release")["cost-usd"]) > 0
+    assert f"{INSTANCE_TYPE} spot" in evicted.status
+    assert "USD" in evicted.status
+    assert evicted.left == []
+
+
+@story
+def stopped_runs(site: Site) -> Mapping[str, Future[Stopped]]:
+    with ThreadPoolExecutor(_STOPPED_AT_ONCE) as pool:
+        return {
+            f"{provider}-{phase}": pool.submit(_stopped, site, provider, phase)
+            for phase in SCENES
+            for provider in PROVIDERS
+        }
+
+
+@pytest.mark.parametrize("phase", SCENES)
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_run_that_is_stopped_leaves_nothing_in_the_cloud(
+    stopped_runs: Mapping[str, Future[Stopped]], provider: Provider, phase: str
+) -> None:
+    stopped = stopped_runs[f"{provider}-{phase}"].result()
+    what = {
+        "aks": f"agent pool {pool_name(stopped.uid)}",
+        "karpenter": f"NodeClaim {claim_name(stopped.uid)}",
+    }[provider]
+    assert stopped.had
+    assert stopped.tries == ["Failed"]
+    assert stopped.released.startswith(f"{what} ({INSTANCE_TYPE} regular) after 0.")
+    assert stopped.left == []
+
+
+def _evicted(site: Site, provider: Provider) -> Evicted:
+    name = f"{provider}-evicted"
+    with _cloud(site, provider, name, Creation(seconds=3.0), "happy") as cloud:
+        arguments = _arguments(site, provider, name, steps=STEPS, save_steps=SAVE_STEPS)
+        run = site.submit({**arguments, "capacity-types": '["spot", "regular"]'})
+        lost = tunes_until(run, LOST_AFTER)
+        cloud.evict()
+        told = resumed(site, run, name, lost)
+        return Evicted(
+            resumed=told,
+            status=site.argotune("status", run.name, f"--namespace={site.namespace}"),
+            left=[*cloud.pools(), *left_of(run.uid)],
+        )
+
+
+def _stopped(site: Site, provider: Provider, phase: str) -> Stopped:
+    name, scene = f"{provider}-{phase}", SCENES[phase]
+    with _cloud(site, provider, name, scene.creation, scene.script) as cloud:
+        run = site.submit(_arguments(site, provider, name, steps=_LONG))
+        pod = run.running_pod(scene.step, seconds=RUN_SECONDS)
+        run.says(pod, scene.log, seconds=RUN_SECONDS)
+        had = [*cloud.pools(), *left_of(run.uid)]
+        site.argotune("stop", run.name, f"--namespace={site.namespace}", seconds=_STOP_SECONDS)
+        run.ends("Failed", seconds=_STOP_SECONDS)
+        return Stopped(
+            uid=run.uid,
+            had=had,
+            left=[*cloud.pools(), *left_of(run.uid)],
+            tries=[node["phase"] for node in run.tries(scene.step)],
+            released=run.outputs("release")["released"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """A run's cloud, as both have it."""
+
+    evict: Callable[[], None]
+    """Take the spot machines back."""
+    pools: Callable[[], list[str]]
+    """What there is that the API server does not know."""
+
+
+@contextmanager
+def _cloud(
+    site: Site, provider: Provider, name: str, creation: Creation, script: str
+) -> Iterator[Beside]:
+    if provider == "aks":
+        with azure(site, name, creation) as cloud:
+            yield Beside(evict=cloud.evict, pools=lambda: list(cloud.pools))
+    else:
+        with karpenter(site, name, script) as playing:
+            yield Beside(evict=playing.interrupt, pools=list)
+
+
+def _arguments(
+    site: Site, provider: Provider, name: str, *, steps: int, save_steps: int | None = None
+) -> dict[str, str]:
+    return {
+        **site.arguments(name, steps=steps, save_steps=save_steps, instance_type=INSTANCE_TYPE),
+        "provider": provider,
+        "label-selector": "",
+    }
