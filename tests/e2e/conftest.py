@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.cluster import Cluster, api_proxy, run
 from tests.e2e.site import Site, installed
-from tests.e2e.stories import stories, stories_told, wanted
+from tests.e2e.stories import stories, stories_last, stories_told, wanted
 
 __all__ = ["Cluster", "stories", "stories_told"]
 
@@ -73,6 +73,11 @@ def site(api: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             yield found
     finally:
         run("kubectl", "delete", "namespace", namespace, "--wait=false", "--ignore-not-found")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = stories_last(items)
 
 
 @pytest.fixture(scope="session", autouse=True)

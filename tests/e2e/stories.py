@@ -41,6 +41,17 @@ def wanted(items: Iterable[pytest.Item]) -> list[str]:
     return [name for name in dict.fromkeys(names) if name in _known]
 
 
+def stories_last(items: Iterable[pytest.Item]) -> list[pytest.Item]:
+    """The tests that wait for a story after those that need not, so that the stories go on
+    meanwhile; those that want a quiet cluster end the list."""
+
+    def rank(item: pytest.Item) -> int:
+        names = set(getattr(item, "fixturenames", ()))
+        return 2 if "stories_told" in names else bool(names & _known.keys())
+
+    return sorted(items, key=rank)
+
+
 @pytest.fixture(scope="session")
 def stories(site: Site, request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Any]]]:
     """The stories of this session's tests, all begun."""

@@ -115,6 +115,7 @@ def _run_of_a_node() -> Object:
         "name": "made-nodes",
         "provider": "karpenter",
         "aks-cluster-id": "",
+        "keep-node-seconds": "0",
     }
     wanted = {
         "provider": "karpenter",
@@ -124,6 +125,8 @@ def _run_of_a_node() -> Object:
         "disk-gib": "0",
         "instance-type": TYPE,
         "alternative-instance-types": "[]",
+        "planned-alternatives": "[]",
+        "keep-node-seconds": "0",
         "zones": "[]",
         "capacity-types": '["regular"]',
         "spot-max-price-usd-per-hour": "",
@@ -191,8 +194,8 @@ def _ended(installation: Cluster, workflow: Object) -> Object:
 
 def _outputs(workflow: Object, step: str) -> dict[str, str]:
     """Of the step's last try."""
-    nodes = workflow["status"]["nodes"].values()
-    found = [node for node in nodes if _template(node) == step and node["type"] == "Retry"]
+    found = [node for node in _nodes(workflow) if _template(node) == step]
+    found = [node for node in found if node["type"] == "Retry"]
     assert len(found) == 1, _messages(workflow)
     outputs = found[0]["outputs"]["parameters"]
     return {item["name"]: item.get("value", "") for item in outputs}
@@ -204,8 +207,13 @@ def _template(node: Object) -> str:
 
 
 def _messages(workflow: Object) -> str:
-    nodes = workflow["status"].get("nodes", {}).values()
-    return "\n".join(f"{node['displayName']}: {node.get('message', '')}" for node in nodes)
+    nodes = [f"{node['displayName']}: {node.get('message', '')}" for node in _nodes(workflow)]
+    return "\n".join([workflow["status"].get("message", ""), *nodes])
+
+
+def _nodes(workflow: Object) -> list[Object]:
+    """None of a workflow that the controller refused."""
+    return list(workflow["status"].get("nodes", {}).values())
 
 
 def _left(selector: str) -> list[str]:

@@ -16,16 +16,13 @@ import pytest
 from tests.e2e.cluster import Object, argo, wait_for
 from tests.e2e.cluster import run as call
 from tests.e2e.doubles import Answer
-from tests.e2e.runs import Run
+from tests.e2e.runs import ALL_WELL, STEPS, Run
 from tests.e2e.site import QUESTION, RUN_SECONDS, Site, images, tag
 from tests.e2e.stories import story
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 _COMMAND_SECONDS = 60
-_STEPS = ("plan", "dataset", "model", "provision", "tune", "push", "deploy", "release")
-# The node was there before, so nobody watches over it.
-_ALL_WELL = {**dict.fromkeys(_STEPS, "Succeeded"), "watch": "Skipped"}
 _ENDED_EARLY = {
     **dict.fromkeys(("plan", "dataset", "release"), "Succeeded"),
     **dict.fromkeys(("model", "provision"), "Skipped"),
@@ -83,8 +80,8 @@ def _look_at(site: Site, printed: Future[str]) -> Submitted:
 
 
 def test_every_step_of_a_submitted_workspace_succeeds_at_once(submitted: Submitted) -> None:
-    assert submitted.run.phases() == _ALL_WELL
-    assert [step for step in _STEPS if len(submitted.run.tries(step)) != 1] == []
+    assert submitted.run.phases() == ALL_WELL
+    assert [step for step in STEPS if len(submitted.run.tries(step)) != 1] == []
 
 
 def test_outputs_say_what_came_of_it(submitted: Submitted, site: Site) -> None:
@@ -142,7 +139,7 @@ def test_service_answers_another_pod(submitted: Submitted) -> None:
 
 
 def test_command_shows_every_step_and_the_results(submitted: Submitted) -> None:
-    for step in _STEPS:
+    for step in STEPS:
         assert re.search(rf"^ *{step} .*(succeeded|Succeeded)", submitted.printed, re.MULTILINE)
     for text in (submitted.printed, submitted.status):
         for name in ("endpoint", "reference", "tuned-loss"):
@@ -173,7 +170,7 @@ def created(site: Site) -> Run:
 
 
 def test_rendered_workflow_is_created_by_kubectl(created: Run) -> None:
-    assert created.phases() == _ALL_WELL
+    assert created.phases() == ALL_WELL
     assert "workflowTemplateRef" not in created.workflow["spec"]
 
 
@@ -204,7 +201,7 @@ def again(site: Site) -> Again:
 
 
 def test_argo_submits_from_the_template(again: Again) -> None:
-    assert again.first.phases() == _ALL_WELL
+    assert again.first.phases() == ALL_WELL
 
 
 def test_installed_schedule_ends_early_when_nothing_has_changed(again: Again) -> None:
@@ -238,7 +235,7 @@ def as_the_ui(site: Site) -> Run:
 
 
 def test_argo_server_takes_the_form(as_the_ui: Run) -> None:
-    assert as_the_ui.phases() == _ALL_WELL
+    assert as_the_ui.phases() == ALL_WELL
 
 
 def test_form_has_descriptions_and_choices(site: Site) -> None:
@@ -259,7 +256,7 @@ def test_ui_sees_names_progress_and_endpoint(as_the_ui: Run, site: Site) -> None
         path = f"/api/v1/workflows/{site.namespace}/{as_the_ui.name}"
         status = server.get(path).json()["status"]
     pods = {n["displayName"]: n for n in status["nodes"].values() if n["type"] == "Pod"}
-    expected = [f"{step}(0)" for step in _STEPS if step != "release"]
+    expected = [f"{step}(0)" for step in STEPS if step != "release"]
     assert sorted(pods) == sorted([*expected, f"{as_the_ui.name}.onExit(0)"])
     # Argo reads a pod's own progress once a minute, 2/2 here; a faster pod stays one of one.
     for progress in (status["progress"], pods["tune(0)"]["progress"]):
