@@ -57,11 +57,13 @@ _USER = 65532
 
 # What the kubelet says of a pod that the node took down or did not take: eviction, shutdown,
 # preemption, and devices that were gone between scheduling and start (OutOfnvidia.com/gpu,
-# UnexpectedAdmissionError); and what Argo says of a pod whose node is gone. Argo calls these
-# Failed. A pod's own fault is not among them: its deadline, or a volume that it overfilled.
+# UnexpectedAdmissionError); and what Argo says of a pod whose node is gone, or of a container that
+# went with its node (ContainerStatusUnknown, with 137 as if it had been killed for its memory).
+# Argo calls these Failed. A pod's own fault is not among them: its deadline, or a volume that it overfilled.
 _TAKEN_DOWN = (
     "^(Pod was (rejected|terminated)|Pod (Node didn.t|Allocate failed|Predicate)"
-    "|The node (was low on resource|had condition)|Preempt|pod failed: |can.t find failed message)"
+    "|The node (was low on resource|had condition)|Preempt|pod failed: |can.t find failed message"
+    "|(init|main|wait): ContainerStatusUnknown )"
 )
 # 75 is steps.common.errors.TransientError; Error is Argo's word for a pod that was lost.
 _RETRY = (

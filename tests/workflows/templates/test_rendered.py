@@ -290,6 +290,8 @@ def is_retried(message: str, *, phase: Phase = Phase.FAILED, exit_code: int | No
     "message",
     [
         "Pod was terminated in response to imminent node shutdown.",
+        "main: ContainerStatusUnknown (exit code 137): The container could not be located when the"
+        " pod was terminated",
         "Pod was rejected: Pod was rejected as the node is shutting down.",
         "Pod was rejected: Node didn't have enough resource: nvidia.com/gpu, requested: 1, used: 1,"
         " capacity: 1",
@@ -313,6 +315,8 @@ def test_a_pod_that_its_node_took_down_is_tried_again(message: str) -> None:
     [
         ("main: Error (exit code 3): error: the dataset has no rows", 3),
         ("main: Error (exit code 3): error: Pod was rejected: Evicted, Preempted", 3),
+        ("main: Error (exit code 3): error: main: ContainerStatusUnknown (exit code 137)", 3),
+        ("main: OOMKilled (exit code 137)", 137),
         ("main: OOMKilled (exit code 137): host memory: 16.0 GiB used of 16.0 GiB", 137),
         ("Pod was active on the node longer than the specified deadline", None),
         ('Usage of EmptyDir volume "outputs" exceeds the limit "16Mi". ', None),
