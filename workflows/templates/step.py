@@ -59,7 +59,8 @@ _USER = 65532
 # preemption, and devices that were gone between scheduling and start (OutOfnvidia.com/gpu,
 # UnexpectedAdmissionError); and what Argo says of a pod whose node is gone, or of a container that
 # went with its node (ContainerStatusUnknown, with 137 as if it had been killed for its memory).
-# Argo calls these Failed. A pod's own fault is not among them: its deadline, or a volume that it overfilled.
+# Argo calls these Failed. A pod's own fault is not among them: its deadline, or a volume that it
+# overfilled.
 _TAKEN_DOWN = (
     "^(Pod was (rejected|terminated)|Pod (Node didn.t|Allocate failed|Predicate)"
     "|The node (was low on resource|had condition)|Preempt|pod failed: |can.t find failed message"
