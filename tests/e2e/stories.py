@@ -47,16 +47,20 @@ def stories_last(items: Iterable[pytest.Item]) -> list[pytest.Item]:
 
     def rank(item: pytest.Item) -> int:
         names = set(getattr(item, "fixturenames", ()))
-        return 2 if "stories_told" in names else bool(names & _known.keys())
+        if "stories_told" in names:
+            return 2
+        return 1 if names & _known.keys() else 0
 
     return sorted(items, key=rank)
 
 
 @pytest.fixture(scope="session")
-def stories(site: Site, request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Any]]]:
+def stories(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Any]]]:
     """The stories of this session's tests, all begun."""
     pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="story")
     names = wanted(request.session.items)
+    # Without stories a site need not be made.
+    site = request.getfixturevalue("site") if names else None
     yield {name: pool.submit(_known[name], site) for name in names}
     # All are done, unless somebody ended the session.
     GIVEN_UP.set()

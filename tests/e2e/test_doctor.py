@@ -29,7 +29,11 @@ from tests.fakes.tls import self_signed, server_context
 from tests.fakes.workload_identity import CA_KEY, USE_LABEL, Identity, webhook
 from workflows.cli.checks.images import SMALL
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("stories_told"),
+]
 
 REGISTRY = "registry.example.org:5000"
 AKS_CLUSTER = (

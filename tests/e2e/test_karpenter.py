@@ -34,7 +34,12 @@ from tests.fakes.karpenter.provisioner import Provisioner
 from tests.fakes.karpenter.scripts import SCRIPTS
 
 # The API server is asked by the official client, wherever it is.
-pytestmark = [pytest.mark.cluster, pytest.mark.enable_socket, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.enable_socket,
+    pytest.mark.timeout(300),
+    pytest.mark.usefixtures("stories_told"),
+]
 
 CLAIM = Settings(karpenter_node_class="karpenter.test/TestNodeClass/default")
 POOL = Settings(karpenter_mode="nodepool")

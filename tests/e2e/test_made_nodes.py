@@ -26,7 +26,12 @@ from tests.fakes.karpenter.controller import Karpenter, running
 from tests.fakes.karpenter.scripts import SCRIPTS
 
 # The API server is asked by the official client, wherever it is.
-pytestmark = [pytest.mark.cluster, pytest.mark.enable_socket, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.enable_socket,
+    pytest.mark.timeout(400),
+    pytest.mark.usefixtures("stories_told"),
+]
 
 TYPE = "Standard_NC24ads_A100_v4"
 NODE_CLASS = "karpenter.test/TestNodeClass/default"
