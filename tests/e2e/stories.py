@@ -59,9 +59,8 @@ def stories(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Any]]]:
     """The stories of this session's tests, all begun."""
     pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="story")
     names = wanted(request.session.items)
-    # Without stories a site need not be made.
-    site = request.getfixturevalue("site") if names else None
-    yield {name: pool.submit(_known[name], site) for name in names}
+    # By name, for without stories no site need be made.
+    yield {name: pool.submit(_known[name], request.getfixturevalue("site")) for name in names}
     # All are done, unless somebody ended the session.
     GIVEN_UP.set()
     pool.shutdown(cancel_futures=True)
