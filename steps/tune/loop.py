@@ -101,6 +101,8 @@ class _Run:
             fused=True,
         )
         self.position, self.best = job.checkpoints.restore(job.model, self.optimizer)
+        uniform = math.log(job.model.config.vocab_size)
+        self.start_loss = uniform if job.base_loss is None else job.base_loss
         self.saved_at = self.logged_at = time.monotonic()
         self.tokens, self.seconds = 0, 0.0
 
@@ -140,10 +142,10 @@ class _Run:
                 break
             job.device.seed(job.schedule.seed(step, place))
             with job.device.precision():
-                loss = micro_batch_loss(job.model, batch) * counts
+                loss = micro_batch_loss(job.model, batch)
             # Divided by the labels of all micro-batches, so that each token weighs the same.
-            torch.autograd.backward(loss / labels)
-            totals[0] += loss.detach()
+            torch.autograd.backward(loss * (counts / labels))
+            totals[0] += loss.detach() * counts
         totals[1] += job.stop.name is not None
         job.world.sum(totals)
         job.world.sum_gradients(self.parameters)
@@ -168,10 +170,7 @@ class _Run:
 
     def _refuse_bad_loss(self, loss: float, gradient_norm: float) -> None:
         """Stop before the optimizer takes a step that ruins the adapter."""
-        start = self.job.base_loss
-        if start is None:
-            start = math.log(self.job.model.config.vocab_size)
-        mean = mean_loss(self.position)
+        start, mean = self.start_loss, mean_loss(self.position)
         exploded = len(self.position.recent) == _RECENT_STEPS and mean > 2 * start + 1
         if math.isfinite(loss) and math.isfinite(gradient_norm) and not exploded:
             return

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from steps.common.fs import atomic_write
 from steps.tune.curves import loss_png, report_html
@@ -35,10 +35,12 @@ class Report:
         self._page = directory / "report.html"
         self._title = title
         self._trackers = trackers
+        self._lines: TextIO | None = None
         self._drawn_at = time.monotonic()
 
     def rewind(self, step: int) -> None:
         """Drop what an earlier try wrote after its last checkpoint, at `step`."""
+        self._let_go()
         for path in (self._metrics, self._samples):
             kept = [record for record in _records(path) if record["step"] <= step]
             atomic_write(path, "".join(json.dumps(record) + "\n" for record in kept))
@@ -49,14 +51,21 @@ class Report:
     def add(self, record: Record) -> None:
         """Append one record; every record has `step`."""
         record = {**record, "time": round(time.time(), 3)}
-        _append(self._metrics, record)
+        # Kept open: opening it for each step takes as long as a small model's optimizer.
+        if self._lines is None:
+            self._lines = self._metrics.open("a", buffering=1)
+        self._lines.write(json.dumps(record) + "\n")
         for tracker in self._trackers:
             tracker.add(record)
 
     def add_answers(self, step: int, answers: Sequence[Answer]) -> None:
         """Append the answers of one evaluation."""
-        for number, answer in enumerate(answers):
-            _append(self._samples, {"step": step, "question": number, **asdict(answer)})
+        records = [
+            {"step": step, "question": number, **asdict(answer)}
+            for number, answer in enumerate(answers)
+        ]
+        with self._samples.open("a") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records)
         if time.monotonic() - self._drawn_at >= _DRAW_SECONDS:
             self.draw()
 
@@ -69,9 +78,15 @@ class Report:
 
     def close(self, succeeded: bool) -> None:
         """Draw the end, and tell the trackers how it was."""
+        self._let_go()
         self.draw()
         for tracker in self._trackers:
             tracker.close(succeeded)
+
+    def _let_go(self) -> None:
+        if self._lines is not None:
+            self._lines.close()
+            self._lines = None
 
 
 class NoReport(Report):
@@ -94,11 +109,6 @@ class NoReport(Report):
 
     def close(self, succeeded: bool) -> None:
         pass
-
-
-def _append(path: Path, record: Record) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(record) + "\n")
 
 
 def _records(path: Path) -> Iterator[Record]:

@@ -91,6 +91,7 @@ def test_the_curves_are_drawn_with_and_without_losses(tmp_path: Path) -> None:
     report.add(step_record(1, 2.5))
     report.draw()
     drawn = (tmp_path / "loss.png").read_bytes()
+    report.close(succeeded=True)
     assert empty.startswith(b"\x89PNG")
     assert drawn.startswith(b"\x89PNG")
     assert drawn != empty
