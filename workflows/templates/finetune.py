@@ -168,6 +168,7 @@ TUNE = Step(
     params=tune_params,
     memory_parameter="tune-memory",
     stays_on_its_node=True,
+    shares_memory=True,
     fixed={"plan-file": _PLAN_FILE, "work-dir": container.WORK_DIR},
     inputs=["model-dir", "dataset-digest"],
     mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},

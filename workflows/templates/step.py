@@ -76,6 +76,7 @@ _TERMINATION_LOG = "/dev/termination-log"
 _CPU = "100m"
 # Argo keeps results in the Workflow, of which etcd takes 1.5 MiB.
 _OUTPUTS_SIZE = Quantity(root="16Mi")
+_SHARED_MEMORY = EmptyDirVolume(name="shared-memory", mount_path="/dev/shm", medium="Memory")
 _STAY_ANNOTATIONS = {
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
     "karpenter.sh/do-not-disrupt": "true",
@@ -129,6 +130,9 @@ class Step:
     """Whether the step may log in to the cloud by the workload identity of its account."""
     stays_on_its_node: bool = False
     """Whether autoscalers must not take the pod's node to save money."""
+    shares_memory: bool = False
+    """Whether /dev/shm has more than the 64 MiB of container runtimes, as NCCL needs between GPUs.
+    What is in it counts as the pod's memory, so the pod's limit bounds it."""
     env: Sequence[Env | SecretEnv] = ()
     tolerations: Sequence[Toleration] = ()
     pod_spec_patch: str | None = None
@@ -196,6 +200,7 @@ class Step:
             volumes=[
                 EmptyDirVolume(name="outputs", mount_path=OUTPUTS_DIR, size_limit=_OUTPUTS_SIZE),
                 EmptyDirVolume(name="scratch", mount_path=SCRATCH_DIR),
+                *([_SHARED_MEMORY] if self.shares_memory else []),
             ],
             # Hera mounts the volumes above by itself.
             volume_mounts=[
