@@ -19,7 +19,8 @@ from workflows.engine.load import parse_documents
 from workflows.engine.run import Options, run
 
 CASES = Path(__file__).parent / "cases"
-_TIMEOUT_SECONDS = 180
+# Of one case; beside whole runs a pod of it may wait for minutes.
+_TIMEOUT_SECONDS = 600
 _ACCOUNT = "engine-cases"
 _ACCESS: list[dict[str, Any]] = [
     {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": _ACCOUNT}},
