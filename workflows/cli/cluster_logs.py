@@ -19,6 +19,7 @@ from workflows.cli.workflow_json import LOG_OUTPUT, Workflow, name_of, nodes_of,
 
 _NODE_ID = "workflows.argoproj.io/node-id"
 _RUN_LABEL = "workflows.argoproj.io/workflow"
+_NOT_BEGUN = ("Pending", "Omitted", "Skipped")
 _NOT_STARTED = 400
 _BREAKS = 5
 _PAUSE_SECONDS = 1.0
@@ -33,11 +34,12 @@ def print_logs(cluster: Cluster, name: str, step: str | None, *, follow: bool) -
     if follow:
         _Following(cluster, step).run(name_of(run))
         return
-    wanted = [node for node in _pod_nodes(run) if is_wanted(step_name(node), step)]
-    if step is not None and not wanted:
-        known = ", ".join(step_name(node) for node in _pod_nodes(run)) or "none yet"
-        raise InputError(f"{step!r}: no step of {name_of(run)} with a log; there are {known}")
     pods = _pods(cluster, run)
+    begun = _begun(run, pods)
+    wanted = [node for node in begun if is_wanted(step_name(node), step)]
+    if step is not None and not wanted:
+        known = ", ".join(step_name(node) for node in begun) or "none yet"
+        raise InputError(f"{step!r}: no step of {name_of(run)} with a log; there are {known}")
     gone = [node for node in wanted if node["id"] not in pods]
     if gone:
         _say_gone(run, gone)
@@ -46,32 +48,46 @@ def print_logs(cluster: Cluster, name: str, step: str | None, *, follow: bool) -
             print(labelled(line, step_name(node), step))
 
 
-def _pod_nodes(run: Workflow) -> list[Node]:
+@dataclass(frozen=True)
+class _Pod:
+    """A node's pod."""
+
+    name: str
+    has_begun: bool
+    """Its phase is past Pending."""
+
+
+def _begun(run: Workflow, pods: Mapping[str, _Pod]) -> list[Node]:
     """The nodes whose pods have started, in the order in which they did."""
+    running = {node_id for node_id, pod in pods.items() if pod.has_begun}
     nodes = [
         node
         for node in nodes_of(run).values()
-        if node["type"] == "Pod" and node["phase"] not in ("Pending", "Omitted", "Skipped")
+        # Argo calls a node pending for seconds after its pod began: the pod tells it first.
+        if node["type"] == "Pod" and (node["phase"] not in _NOT_BEGUN or node["id"] in running)
     ]
     return sorted(nodes, key=lambda node: str(node.get("startedAt")))
 
 
-def _pods(cluster: Cluster, run: Workflow) -> Mapping[str, str]:
+def _pods(cluster: Cluster, run: Workflow) -> Mapping[str, _Pod]:
     """Node id -> its pod, as far as there are pods."""
     pods = cluster.list("Pod", f"{_RUN_LABEL}={name_of(run)}")
     return {
-        str(pod["metadata"].get("annotations", {}).get(_NODE_ID)): str(pod["metadata"]["name"])
+        str(pod["metadata"].get("annotations", {}).get(_NODE_ID)): _Pod(
+            str(pod["metadata"]["name"]),
+            pod.get("status", {}).get("phase", "Pending") != "Pending",
+        )
         for pod in pods
     }
 
 
-def _lines(cluster: Cluster, node: Node, pod: str | None) -> Iterator[str]:
+def _lines(cluster: Cluster, node: Node, pod: _Pod | None) -> Iterator[str]:
     """What the container wrote; of one that is gone, what is left of it."""
     if pod is None:
         yield from _end_of_log(node)
         return
     try:
-        for _, text in _own_lines(cluster, pod, follow=False):
+        for _, text in _own_lines(cluster, pod.name, follow=False):
             yield text
     except ApiRefusal as error:
         if error.status == 404:
@@ -133,7 +149,7 @@ class _Following:
     def _start_readers(self, workflow: Workflow) -> None:
         new = [
             node
-            for node in _pod_nodes(workflow)
+            for node in _begun(workflow, {})
             if is_wanted(step_name(node), self._step) and node["id"] not in self._readers
         ]
         pods = _pods(self._cluster, workflow) if new else {}
@@ -165,7 +181,7 @@ class _Reader:
         self,
         cluster: Cluster,
         node: Node,
-        pod: str | None,
+        pod: _Pod | None,
         step: str | None,
         run_ended: threading.Event,
     ) -> None:
@@ -200,7 +216,7 @@ class _Reader:
         while True:
             is_last_look = self._run_ended.is_set()
             try:
-                yield from self._unread(self._pod, progress)
+                yield from self._unread(self._pod.name, progress)
                 return
             except Unreachable:
                 progress.breaks += 1

@@ -78,7 +78,7 @@ def pod_name(node_id: str) -> str:
     return "pod-of-" + node_id.replace("(", "-").replace(")", "").replace(".onExit", "-exit")
 
 
-def pod_of(node_id: str, name: str = NAME) -> Object:
+def pod_of(node_id: str, name: str = NAME, *, phase: str = "Pending") -> Object:
     """The pod of a node."""
     return {
         "kind": "Pod",
@@ -88,12 +88,13 @@ def pod_of(node_id: str, name: str = NAME) -> Object:
             "labels": {"workflows.argoproj.io/workflow": name},
             "annotations": {"workflows.argoproj.io/node-id": node_id},
         },
+        "status": {"phase": phase},
     }
 
 
 def put_pod(cluster: Cluster, node_id: str, *lines: str, writing: bool = False) -> str:
     """Put a pod with its log; its name."""
-    pod = cluster.put(pod_of(node_id))
+    pod = cluster.put(pod_of(node_id, phase="Running" if writing else "Succeeded"))
     name = str(pod["metadata"]["name"])
     if writing:
         cluster.writing.add(name)

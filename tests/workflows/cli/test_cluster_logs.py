@@ -10,6 +10,7 @@ from tests.fakes.kube import Cluster, Fault, Object
 from tests.workflows.cli.cluster_workflows import (
     NAME,
     exit_handler,
+    pod_of,
     put_pod,
     run_of,
     step,
@@ -59,6 +60,17 @@ def test_every_line_has_its_step_and_argos_own_lines_are_left_out(argotune: Argo
 def test_a_step_stands_for_its_tries(argotune: Argotune) -> None:
     assert argotune(*LOGS, NAME, "flaky").out == "flaky(0): try 0\nflaky(1): try 1\n"
     assert argotune(*LOGS, NAME, "flaky(1)").out == "try 1\n"
+
+
+def test_a_step_that_argo_calls_pending_while_its_pod_runs(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    cluster.put(run_of(*step("first", "Pending"), *step("next", "Pending")))
+    put_pod(cluster, "first(0)", "one")
+    cluster.put(pod_of("next(0)"))
+    assert argotune(*LOGS, NAME, "first").out == "first(0): one\n"
+    answer = argotune(*LOGS, NAME, "next")
+    assert answer.errors == [f"'next': no step of {NAME} with a log; there are first(0)"]
 
 
 @pytest.mark.usefixtures("pods")
