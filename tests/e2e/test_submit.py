@@ -143,7 +143,7 @@ def test_a_failed_run_shows_why(scene: Scene) -> None:
     status = scene.argotune("status", BAD)
     assert "the end of the log of tune(0):\n  step 7\n  RuntimeError: no luck\n" in status.out
     logs = scene.argotune("logs", BAD, "tune")
-    assert logs.out == f"tune(0): tune of {BAD} begins\ntune(0): RuntimeError: no luck\n"
+    assert logs.out == f"tune(0): tune of {BAD} begins\ntune(0): RuntimeError: no luck\n", logs.err
 
 
 def test_of_pods_that_are_gone_the_end_of_the_log_is_left(cluster: Cluster, scene: Scene) -> None:
