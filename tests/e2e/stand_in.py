@@ -19,6 +19,15 @@ SLOW, BAD, LOST = "slow-model", "bad-model", "lost-model"
 ENDPOINT = "http://good-model.example.svc"
 
 _VOLUMES = ("work", "outputs", "scratch")
+_LEFT_OUT = (
+    "executor",
+    "podSpecPatch",
+    "serviceAccountName",
+    "automountServiceAccountToken",
+    # On a GPU node that another test has made, a pod goes when that test takes the node away.
+    "tolerations",
+    "nodeSelector",
+)
 _OUTPUTS = {
     "plan": {"gpus": "1", "memory-gb": "1"},
     "dataset": {"rows": "10", "digest": "sha256:0", "changed": "true"},
@@ -64,7 +73,7 @@ def stand_in() -> Object:
 def _step(item: Object, image: str) -> Object:
     """The step's template with our script in its container; inputs and outputs stay."""
     changed = copy.deepcopy(item)
-    for key in ("executor", "podSpecPatch", "serviceAccountName", "automountServiceAccountToken"):
+    for key in _LEFT_OUT:
         changed.pop(key, None)
     container = item["container"]
     tag = "{{workflow.parameters.images-tag}}"
