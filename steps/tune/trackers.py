@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
-import tensorboardX
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import Summary
 
 from steps.common import log
 from steps.common.errors import PermanentError
@@ -83,27 +85,41 @@ def open_trackers(plan: TrainingPlan, directory: Path) -> list[Tracker]:
 
 
 class TensorBoard:
-    """Event files, made anew from the records at each try: what was dropped is not in them."""
+    """Event files, made anew from the records at each try: what was dropped is not in them.
+
+    Written at once: SummaryWriter's queue and its two threads cost more than the six numbers of a
+    step, and its semaphores outlive a process that is ended.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._writer: Any = None
 
     def rewind(self, records: Sequence[Record]) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        self.close(succeeded=False)
         shutil.rmtree(self._directory, ignore_errors=True)
-        self._writer = tensorboardX.SummaryWriter(str(self._directory), flush_secs=10)
+        self._directory.mkdir(parents=True)
+        self._writer = EventsWriter(str(self._directory / "events"))
         for record in records:
-            self.add(record)
+            self._write(record)
+        self._writer.flush()
 
     def add(self, record: Record) -> None:
-        for name, value in _named(record).items():
-            self._writer.add_scalar(name, value, record["step"], walltime=record["time"])
+        self._write(record)
+        self._writer.flush()
 
     def close(self, succeeded: bool) -> None:
         if self._writer is not None:
             self._writer.close()
+            self._writer = None
+
+    def _write(self, record: Record) -> None:
+        values = [
+            Summary.Value(tag=name, simple_value=value) for name, value in _named(record).items()
+        ]
+        self._writer.write_event(
+            Event(wall_time=record["time"], step=record["step"], summary=Summary(value=values))
+        )
 
 
 class _Remote:
