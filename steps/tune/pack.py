@@ -5,13 +5,30 @@ from __future__ import annotations
 import bisect
 import functools
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow
 import torch
 
 from steps.common.errors import PermanentError
 from steps.tune.tokenise import TokenRows
+
+SCHEMA = pyarrow.schema(
+    [
+        ("input_ids", pyarrow.list_(pyarrow.int32())),
+        # A byte each: Arrow's own booleans are bits, which cannot be mapped as an array.
+        ("labelled", pyarrow.list_(pyarrow.uint8())),
+        ("document_lengths", pyarrow.list_(pyarrow.int32())),
+        ("rows", pyarrow.list_(pyarrow.int64())),
+    ]
+)
+"""One record a micro-batch; `rows` are the documents' numbers in the split."""
+
+_BATCH_PACKS = 256
+"""Records of every batch but the last: the place of a micro-batch follows from its number."""
 
 
 @dataclass(frozen=True)
@@ -47,65 +64,159 @@ class MicroBatch:
         )
 
 
-@dataclass(frozen=True)
 class Packs:
-    """All micro-batches of a split, made when they are asked for."""
+    """All micro-batches of a split, made when they are asked for from Arrow's record batches: those
+    in memory or, several times larger than it, those of a mapped file."""
 
-    rows: TokenRows
-    bins: list[list[int]]
-    """Row numbers of each micro-batch."""
+    def __init__(self, batches: Iterable[pyarrow.RecordBatch]) -> None:
+        self._chunks = [_Chunk.of(batch) for batch in batches]
+        self._sizes = [size for chunk in self._chunks for size in chunk.sizes()]
 
     def __len__(self) -> int:
-        return len(self.bins)
+        return len(self._sizes)
 
     def size(self, index: int) -> tuple[int, int]:
         """Tokens and labels of a micro-batch, without making it."""
         return self._sizes[index]
 
-    @functools.cached_property
-    def _sizes(self) -> list[tuple[int, int]]:
-        labels = np.diff(np.concatenate([[0], np.cumsum(self.rows.labelled)])[self.rows.starts])
-        lengths = self.rows.lengths
-        return [(int(lengths[rows].sum()), int(labels[rows].sum())) for rows in self.bins]
+    @property
+    def tokens(self) -> int:
+        """Of all micro-batches together."""
+        return sum(tokens for tokens, _ in self._sizes)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest document; 0 without any."""
+        return max((int(chunk.lengths.max()) for chunk in self._chunks), default=0)
 
     def micro_batch(self, index: int) -> MicroBatch:
         """Micro-batch `index`, 0 to len - 1."""
-        spans = [slice(*self.rows.starts[row : row + 2]) for row in self.bins[index]]
-        ids = np.concatenate([self.rows.ids[span] for span in spans]).astype(np.int64)
-        labelled = np.concatenate([self.rows.labelled[span] for span in spans])
-        lengths = tuple(int(span.stop - span.start) for span in spans)
-        learned = np.flatnonzero(labelled)
+        number, place = divmod(index, _BATCH_PACKS)
+        chunk = self._chunks[number]
+        tokens = slice(*chunk.token_starts[place : place + 2])
+        documents = slice(*chunk.document_starts[place : place + 2])
+        ids = chunk.ids[tokens].astype(np.int64)
+        lengths = chunk.lengths[documents]
+        starts = np.cumsum(lengths) - lengths
+        learned = np.flatnonzero(chunk.labelled[tokens])
         return MicroBatch(
             input_ids=torch.from_numpy(ids)[None],
-            position_ids=torch.from_numpy(np.concatenate([np.arange(n) for n in lengths]))[None],
+            position_ids=torch.from_numpy(np.arange(len(ids)) - np.repeat(starts, lengths))[None],
             label_positions=torch.from_numpy(learned - 1),
             targets=torch.from_numpy(ids[learned]),
-            document_lengths=lengths,
+            document_lengths=tuple(lengths.tolist()),
         )
+
+    def row_numbers(self, index: int) -> list[int]:
+        """Which rows of the split are in a micro-batch, in the order of its documents."""
+        number, place = divmod(index, _BATCH_PACKS)
+        chunk = self._chunks[number]
+        return [int(row) for row in chunk.rows[slice(*chunk.document_starts[place : place + 2])]]
+
+    def documents(self) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]]:
+        """Ids and labels of each document, in the order of the split's rows."""
+        places = sorted(
+            (int(row), number, place)
+            for number, chunk in enumerate(self._chunks)
+            for place, row in enumerate(chunk.rows)
+        )
+        for _, number, place in places:
+            chunk = self._chunks[number]
+            end = int(chunk.lengths[: place + 1].sum())
+            span = slice(end - int(chunk.lengths[place]), end)
+            yield chunk.ids[span], chunk.labelled[span]
 
     @property
     def digest(self) -> str:
         """sha256:HEX over every token, label and place; a resumed run must have the same."""
         state = hashlib.sha256()
-        for array in (self.rows.ids, self.rows.labelled, self.rows.starts):
-            state.update(array.tobytes())
-        for rows in self.bins:
-            state.update(np.asarray([len(rows), *rows], dtype=np.int64).tobytes())
+        for chunk in self._chunks:
+            for array in vars(chunk).values():
+                state.update(array)
         return f"sha256:{state.hexdigest()}"
 
 
-def pack(rows: TokenRows, capacity_tokens: int) -> Packs:
-    """Best-fit decreasing: each row, longest first, into the fullest micro-batch that has room."""
+@dataclass(frozen=True)
+class _Chunk:
+    """A record batch's own memory as arrays."""
+
+    ids: npt.NDArray[np.int32]
+    labelled: npt.NDArray[np.bool_]
+    token_starts: npt.NDArray[np.int32]
+    """Of each micro-batch in these two, and the end of the last one."""
+    lengths: npt.NDArray[np.int32]
+    """Tokens of each document."""
+    rows: npt.NDArray[np.int64]
+    """Each document's number in the split."""
+    document_starts: npt.NDArray[np.int32]
+    """Of each micro-batch in these two, and the end of the last one."""
+
+    @staticmethod
+    def of(batch: pyarrow.RecordBatch) -> _Chunk:
+        ids, lengths = batch.column("input_ids"), batch.column("document_lengths")
+        return _Chunk(
+            ids=ids.values.to_numpy(),
+            labelled=batch.column("labelled").values.to_numpy().view(np.bool_),
+            token_starts=ids.offsets.to_numpy(),
+            lengths=lengths.values.to_numpy(),
+            rows=batch.column("rows").values.to_numpy(),
+            document_starts=lengths.offsets.to_numpy(),
+        )
+
+    def sizes(self) -> list[tuple[int, int]]:
+        labels = np.add.reduceat(self.labelled, self.token_starts[:-1], dtype=np.int64)
+        return list(zip(np.diff(self.token_starts).tolist(), labels.tolist(), strict=True))
+
+
+def pack(rows: TokenRows, capacity_tokens: int) -> Iterator[pyarrow.RecordBatch]:
+    """The rows in micro-batches of at most so many tokens, one a record of SCHEMA.
+
+    Raises PermanentError where a row is longer than that.
+    """
     if rows.longest > capacity_tokens:
         raise PermanentError(
             f"a row has {rows.longest} tokens, but a micro-batch holds {capacity_tokens}; "
             "the plan's training.micro_batch_tokens must not be below its max_length"
         )
+    bins = _best_fit(rows.lengths, capacity_tokens)
+    return (
+        _record_batch(rows, bins[first : first + _BATCH_PACKS])
+        for first in range(0, len(bins), _BATCH_PACKS)
+    )
+
+
+def _record_batch(rows: TokenRows, bins: list[list[int]]) -> pyarrow.RecordBatch:
+    numbers = np.concatenate([np.asarray(each, dtype=np.int64) for each in bins])
+    lengths = rows.lengths[numbers]
+    documents = _starts([len(each) for each in bins])
+    tokens = _starts(lengths)[documents]
+    spans = [slice(*rows.starts[number : number + 2]) for number in numbers]
+    ids = np.concatenate([rows.ids[span] for span in spans])
+    labelled = np.concatenate([rows.labelled[span] for span in spans])
+    columns = [
+        pyarrow.ListArray.from_arrays(offsets, pyarrow.array(values))
+        for offsets, values in (
+            (tokens, ids),
+            (tokens, labelled.view(np.uint8)),
+            (documents, lengths.astype(np.int32)),
+            (documents, numbers),
+        )
+    ]
+    return pyarrow.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _starts(lengths: npt.ArrayLike) -> npt.NDArray[np.int32]:
+    """Where each begins that follows the one before, and the end of the last one."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+
+
+def _best_fit(lengths: npt.NDArray[np.int64], capacity_tokens: int) -> list[list[int]]:
+    """Best-fit decreasing: each row, longest first, into the fullest micro-batch that has room."""
     bins: list[list[int]] = []
     open_bins: dict[int, list[int]] = {}  # free tokens -> bins
     free_sizes: list[int] = []  # sorted keys of open_bins
-    for row in np.argsort(-rows.lengths, kind="stable").tolist():
-        length = int(rows.lengths[row])
+    for row in np.argsort(-lengths, kind="stable").tolist():
+        length = int(lengths[row])
         found = bisect.bisect_left(free_sizes, length)
         if found == len(free_sizes):
             bins.append([row])
@@ -117,7 +228,7 @@ def pack(rows: TokenRows, capacity_tokens: int) -> Packs:
             del open_bins[free], free_sizes[found]
         bins[chosen].append(row)
         _open(open_bins, free_sizes, free - length, chosen)
-    return Packs(rows, bins)
+    return bins
 
 
 @functools.lru_cache(maxsize=2)

@@ -30,15 +30,16 @@ from steps.tune.launch import launch
 from steps.tune.live import LiveLine
 from steps.tune.load import load_model, load_tokenizer
 from steps.tune.loop import Job, Outcome, mean_loss, train
-from steps.tune.pack import Packs, pack
+from steps.tune.pack import Packs
 from steps.tune.params import Params, Result
+from steps.tune.prepare import prepare
 from steps.tune.report import NoReport, Report
 from steps.tune.samples import Samples, make_samples
 from steps.tune.schedule import Schedule
 from steps.tune.shard import shard_base
 from steps.tune.stop import StopRequest
-from steps.tune.template import chat_template
-from steps.tune.tokenise import check_census, read_rows
+from steps.tune.template import ChatTemplate, chat_template
+from steps.tune.tokenise import Census, check_census
 from steps.tune.trackers import check_trackers, open_trackers
 
 _RESULT = Path("report", "result.json")
@@ -67,23 +68,19 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
     settings = identity_of(plan, params.dataset_digest)
     tokenizer = load_tokenizer(params.model_dir)
     template = chat_template(tokenizer, params.model_dir, plan.model.chat_template)
-    dataset = params.work_dir / "dataset"
-    length = plan.training.max_length
-    rows, census = read_rows(dataset / "train.parquet", template, tokenizer, length)
-    check_census(census, plan.training.max_truncated_share, plan.data.max_rejected_share)
-    held_out_rows, _ = read_rows(dataset / "validation.parquet", template, tokenizer, length)
-    packs = pack(rows, plan.training.micro_batch_tokens)
-    held_out = pack(held_out_rows, plan.training.micro_batch_tokens)
-    identity = {**settings, "packs": packs.digest, "held-out packs": held_out.digest}
     with world.leader_first():
+        packs, census = _prepared(params.work_dir, "train", template, tokenizer, plan)
+        check_census(census, plan.training.max_truncated_share, plan.data.max_rejected_share)
+        held_out, _ = _prepared(params.work_dir, "validation", template, tokenizer, plan)
+        identity = {**settings, "packs": packs.digest, "held-out packs": held_out.digest}
         checkpoints = Checkpoints(params.work_dir / "checkpoints", identity)
 
     checkpoints.check()
 
     rope = rope_choice(
-        max(rows.longest, held_out_rows.longest), plan.model.original_max_position_embeddings
+        max(packs.longest, held_out.longest), plan.model.original_max_position_embeddings
     )
-    samples = make_samples(plan.watch, held_out_rows, template, tokenizer)
+    samples = make_samples(plan.watch, held_out, template, tokenizer)
     device = find_device(world.rank)
     model = load_model(plan, params.model_dir, device, rope, sharded=world.lockstep)
     if world.lockstep:
@@ -113,10 +110,26 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
         return result
     if outcome.best is not None:
         load_tensors(model, outcome.best)
-    contract = make_contract(plan, template, tokenizer, rows.longest, rope)
+    contract = make_contract(plan, template, tokenizer, packs.longest, rope)
     export_adapter(model, params.work_dir / "adapter", plan, contract, params.model_dir)
     _keep_result(params.work_dir, settings, result)
     return result
+
+
+def _prepared(
+    work_dir: Path,
+    split: str,
+    template: ChatTemplate,
+    tokenizer: Any,
+    plan: TrainingPlan,
+) -> tuple[Packs, Census]:
+    return prepare(
+        work_dir / "dataset" / f"{split}.parquet",
+        work_dir / "prepared" / f"{split}.arrow",
+        template,
+        tokenizer,
+        plan.training,
+    )
 
 
 @contextlib.contextmanager

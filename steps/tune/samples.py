@@ -14,10 +14,9 @@ from steps.common.training_plan import Watch
 from steps.tune.device import Device
 from steps.tune.distributed import World
 from steps.tune.evaluate import hidden_states
-from steps.tune.pack import MicroBatch
+from steps.tune.pack import MicroBatch, Packs
 from steps.tune.spans import TemplateMismatch
 from steps.tune.template import ChatTemplate
-from steps.tune.tokenise import TokenRows
 
 _LONGEST_PROMPT = 512
 """Tokens; of longer ones each answered token would cost as much as a training step."""
@@ -84,9 +83,7 @@ class Samples:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
-def make_samples(
-    watch: Watch, held_out: TokenRows, template: ChatTemplate, tokenizer: Any
-) -> Samples:
+def make_samples(watch: Watch, held_out: Packs, template: ChatTemplate, tokenizer: Any) -> Samples:
     """The plan's own questions, else those of the first held-out rows that are short enough."""
     asked = [_asked(prompt, template, tokenizer) for prompt in watch.sample_prompts]
     questions = asked or _of_rows(held_out, watch.samples, tokenizer)
@@ -109,13 +106,11 @@ def _asked(prompt: str, template: ChatTemplate, tokenizer: Any) -> Question:
     return Question(list(ids), None)
 
 
-def _of_rows(rows: TokenRows, wanted: int, tokenizer: Any) -> list[Question]:
+def _of_rows(held_out: Packs, wanted: int, tokenizer: Any) -> list[Question]:
     questions: list[Question] = []
-    for row in range(len(rows)):
+    for ids, labelled in held_out.documents():
         if len(questions) == wanted:
             break
-        span = slice(*rows.starts[row : row + 2])
-        ids, labelled = rows.ids[span], rows.labelled[span]
         first = int(np.argmax(labelled))
         if first > _LONGEST_PROMPT:
             continue

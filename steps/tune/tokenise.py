@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow
 import pyarrow.parquet
+from tokenizers import Encoding
 
 from steps.common import log
 from steps.common.errors import PermanentError
 from steps.common.serving import Message
-from steps.tune.spans import Rendered, TemplateMismatch
+from steps.tune.spans import Rendered, Span, TemplateMismatch
 from steps.tune.template import ChatTemplate
 
 _BATCH_ROWS = 512
@@ -62,12 +62,20 @@ class Census:
     dropped: Counter[str] = field(default_factory=Counter)
     """Rows that cannot be trained on, by reason."""
 
+    @staticmethod
+    def of(kept: Mapping[str, Any]) -> Census:
+        """A census from its fields, as JSON kept them."""
+        return Census(**{**kept, "dropped": Counter(kept["dropped"])})
+
 
 def read_rows(
     path: Path, template: ChatTemplate, tokenizer: Any, max_length: int
 ) -> tuple[TokenRows, Census]:
     """Tokenise the `messages` of a parquet file. Raises PermanentError where it is none."""
     census = Census()
+    # A tokenizer can come with orders to cut or to fill up; max_length and the packs do so here.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     kept: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]] = []
     for conversations in _conversations(path):
         kept.extend(_tokenise(conversations, template, tokenizer, max_length, census))
@@ -135,17 +143,13 @@ def _tokenise(
     rendered = [row for messages in conversations if (row := _render(messages, template, census))]
     if not rendered:
         return
-    encoded = tokenizer(
-        [row.text for row in rendered],
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        return_offsets_mapping=True,
+    # Not the tokenizer's __call__: it makes Python lists of all offsets, which take as long again.
+    encoded = tokenizer.backend_tokenizer.encode_batch(
+        [row.text for row in rendered], add_special_tokens=False
     )
-    for row, ids, offsets in zip(
-        rendered, encoded["input_ids"], encoded["offset_mapping"], strict=True
-    ):
-        labelled = _labels(row, ids, offsets, template.stop_token_ids)
+    for row, encoding in zip(rendered, encoded, strict=True):
+        ids = encoding.ids
+        labelled = _labels(row, encoding, template.stop_token_ids)
         if len(ids) > max_length:
             census.truncated += 1
             census.cut_tokens += len(ids) - max_length
@@ -167,27 +171,46 @@ def _render(messages: Sequence[Message], template: ChatTemplate, census: Census)
 
 
 def _labels(
-    row: Rendered,
-    ids: Sequence[int],
-    offsets: Sequence[tuple[int, int]],
-    stop_token_ids: Sequence[int],
+    row: Rendered, encoding: Encoding, stop_token_ids: Sequence[int]
 ) -> npt.NDArray[np.bool_]:
     """Label by place in the text, never by id: in some models the padding is the end-of-turn."""
-    # Twice as fast as an array made of pairs.
-    numbers = itertools.chain.from_iterable(offsets)
-    bounds = np.fromiter(numbers, dtype=np.int64, count=2 * len(ids)).reshape(-1, 2)
+    ids = encoding.ids
     labelled = np.zeros(len(ids), dtype=np.bool_)
     for start, end in row.spans:
-        inside = np.flatnonzero((bounds[:, 0] >= start) & (bounds[:, 1] <= end))
-        labelled[inside] = True
-        if len(inside) and ids[inside[-1]] in stop_token_ids:
+        first, after = (_first_from(place, encoding, len(row.text)) for place in (start, end))
+        # A token that goes on beyond the turn is not the assistant's.
+        last = after
+        while last > first and _characters(last - 1, encoding)[1] > end:
+            last -= 1
+        labelled[first:last] = True
+        if last > first and ids[last - 1] in stop_token_ids:
             continue
         # Templates exist whose markers leave the end-of-turn token out; it must be learned.
-        after = int(np.searchsorted(bounds[:, 0], end))
         if after < len(ids) and ids[after] in stop_token_ids:
             labelled[after] = True
     labelled[:1] = False
     return labelled
+
+
+def _first_from(place: int, encoding: Encoding, length: int) -> int:
+    """The first token that begins at a character of the text or after it."""
+    token = None
+    while token is None:
+        if place >= length:
+            return len(encoding.ids)
+        token = encoding.char_to_token(place)
+        # Characters that the tokenizer's normalizer leaves out are in no token.
+        place += token is None
+    while token < len(encoding.ids) and _characters(token, encoding)[0] < place:
+        token += 1
+    return token
+
+
+def _characters(token: int, encoding: Encoding) -> Span:
+    span = encoding.token_to_chars(token)
+    if span is None:
+        raise IndexError(f"token {token} of {len(encoding.ids)}")
+    return span
 
 
 def _learns_to_stop(

@@ -31,7 +31,7 @@ from steps.tune.samples import Samples
 from steps.tune.schedule import Schedule
 from steps.tune.stop import StopRequest
 from steps.tune.template import chat_template
-from steps.tune.tokenise import TokenRows, read_rows
+from steps.tune.tokenise import read_rows
 
 
 class Round(msgspec.Struct, kw_only=True):
@@ -76,7 +76,7 @@ class Ours:
                 training=training,
                 schedule=Schedule(training, len(self.packs)),
                 packs=self.packs,
-                held_out=Packs(_rows_without_any(), []),
+                held_out=Packs([]),
                 samples=Samples([], 0, None, ()),
                 checkpoints=Checkpoints(Path(name) / "checkpoints", {}),
                 report=Report(Path(name)),
@@ -100,7 +100,8 @@ def all_tokens_packed(directory: Path, plan: TrainingPlan) -> Packs:
     rows, _ = read_rows(directory / "train.parquet", template, tokenizer, plan.training.max_length)
     labelled = np.ones_like(rows.labelled)
     labelled[rows.starts[:-1]] = False
-    return pack(dataclasses.replace(rows, labelled=labelled), plan.training.micro_batch_tokens)
+    rows = dataclasses.replace(rows, labelled=labelled)
+    return Packs(pack(rows, plan.training.micro_batch_tokens))
 
 
 def fill_adapter(model: Any) -> None:
@@ -128,11 +129,3 @@ def first_gradients(model: Any) -> Iterator[dict[str, torch.Tensor]]:
         yield found
     finally:
         handle.remove()
-
-
-def _rows_without_any() -> TokenRows:
-    return TokenRows(
-        ids=np.zeros(0, dtype=np.int32),
-        labelled=np.zeros(0, dtype=np.bool_),
-        starts=np.zeros(1, dtype=np.int64),
-    )

@@ -99,7 +99,7 @@ def _compare(
         distribution,
         distribution.rows * _ROWS_MULTIPLIED,
     )
-    tokens = len(all_tokens_packed(directory, plan).rows.ids)
+    tokens = all_tokens_packed(directory, plan).tokens
     gradients: dict[str, Gradients] = {}
     found: dict[str, list[Measured]] = {}
     for name in (OURS, *rivals):

@@ -87,7 +87,7 @@ def _make_rig(directory: Path, lengths: str) -> int:
     write_rows(directory / "train.parquet", tokenizer, LENGTHS[lengths], LENGTHS[lengths].rows)
     packs = all_tokens_packed(directory, tiny_plan(packs=1))
     write_plan(directory / "plan.yaml", tiny_plan(len(packs)))
-    return len(packs.rows.ids)
+    return packs.tokens
 
 
 def gradients_of(worker: Worker, directory: Path) -> Gradients:

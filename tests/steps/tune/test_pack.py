@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from steps.common.errors import PermanentError
-from steps.tune.pack import epoch_order, pack
+from steps.tune.pack import Packs, epoch_order, pack
 from steps.tune.tokenise import TokenRows
 
 
@@ -17,21 +17,50 @@ def rows_of(*lengths: int) -> TokenRows:
     return TokenRows(np.arange(sum(lengths), dtype=np.int32), labelled, starts)
 
 
+def packed(rows: TokenRows, capacity_tokens: int) -> Packs:
+    return Packs(pack(rows, capacity_tokens))
+
+
 def test_each_row_goes_into_the_fullest_micro_batch_with_room() -> None:
-    packs = pack(rows_of(6, 5, 3, 4, 2), capacity_tokens=10)
-    assert packs.bins == [[0, 3], [1, 2, 4]]
+    packs = packed(rows_of(6, 5, 3, 4, 2), 10)
+    assert [packs.row_numbers(index) for index in range(len(packs))] == [[0, 3], [1, 2, 4]]
 
 
 def test_every_row_is_in_one_micro_batch_within_its_capacity() -> None:
-    lengths = np.random.default_rng(0).integers(1, 60, 500)
-    packs = pack(rows_of(*lengths.tolist()), capacity_tokens=100)
-    assert sorted(row for rows in packs.bins for row in rows) == list(range(500))
-    assert max(int(lengths[rows].sum()) for rows in packs.bins) <= 100
-    assert len(packs) <= 1.02 * lengths.sum() / 100 + 1
+    """Of more than two Arrow batches."""
+    lengths = np.random.default_rng(0).integers(1, 60, 2000)
+    packs = packed(rows_of(*lengths.tolist()), 100)
+    numbers = [packs.row_numbers(index) for index in range(len(packs))]
+    assert sorted(row for rows in numbers for row in rows) == list(range(2000))
+    assert max(int(lengths[rows].sum()) for rows in numbers) <= 100
+    assert 512 < len(packs) <= 1.02 * lengths.sum() / 100 + 1
+    assert packs.tokens == lengths.sum()
+    for index, rows in enumerate(numbers):
+        batch = packs.micro_batch(index)
+        assert batch.document_lengths == tuple(lengths[rows].tolist())
+        assert packs.size(index) == (batch.tokens, batch.labels)
+        assert batch.labels == lengths[rows].sum() - len(rows)
+        ends = np.cumsum(lengths)
+        firsts = batch.input_ids[0][batch.position_ids[0] == 0]
+        assert firsts.tolist() == (ends - lengths)[rows].tolist()
+
+
+def test_documents_come_in_the_order_of_their_rows() -> None:
+    rows = rows_of(2, 6, 5, 3)
+    packs = packed(rows, 8)
+    assert packs.longest == 6
+    assert [ids.tolist() for ids, _ in packs.documents()] == [
+        [0, 1],
+        [2, 3, 4, 5, 6, 7],
+        [8, 9, 10, 11, 12],
+        [13, 14, 15],
+    ]
+    _, labelled = next(packs.documents())
+    assert labelled.tolist() == [False, True]
 
 
 def test_positions_restart_and_first_tokens_are_not_learned() -> None:
-    batch = pack(rows_of(3, 2), capacity_tokens=8).micro_batch(0)
+    batch = packed(rows_of(3, 2), 8).micro_batch(0)
     assert batch.input_ids.tolist() == [[0, 1, 2, 3, 4]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 0, 1]]
     assert batch.label_positions.tolist() == [0, 1, 3]
@@ -51,20 +80,21 @@ def test_a_row_longer_than_a_micro_batch_is_refused() -> None:
 
 
 def test_no_rows_make_no_micro_batches() -> None:
-    assert len(pack(rows_of(), capacity_tokens=10)) == 0
+    packs = packed(rows_of(), 10)
+    assert (len(packs), packs.tokens, packs.longest, [*packs.documents()]) == (0, 0, 0, [])
 
 
 def test_digest_tells_tokens_labels_and_places_apart() -> None:
     rows = rows_of(3, 2)
     unlabelled = TokenRows(rows.ids, np.zeros_like(rows.labelled), rows.starts)
     digests = {
-        pack(rows, 8).digest,
-        pack(rows, 4).digest,
-        pack(unlabelled, 8).digest,
-        pack(rows_of(2, 3), 8).digest,
+        packed(rows, 8).digest,
+        packed(rows, 4).digest,
+        packed(unlabelled, 8).digest,
+        packed(rows_of(2, 3), 8).digest,
     }
     assert len(digests) == 4
-    assert pack(rows_of(3, 2), 8).digest == pack(rows, 8).digest
+    assert packed(rows_of(3, 2), 8).digest == packed(rows, 8).digest
 
 
 def test_epochs_have_orders_of_their_own_that_the_seed_repeats() -> None:

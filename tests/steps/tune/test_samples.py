@@ -12,9 +12,10 @@ from steps.common.errors import PermanentError
 from steps.common.training_plan import Watch
 from steps.tune.device import Device
 from steps.tune.distributed import World
+from steps.tune.pack import Packs, pack
 from steps.tune.samples import Question, Samples, make_samples
 from steps.tune.template import ChatTemplate, chat_template
-from steps.tune.tokenise import TokenRows, read_rows
+from steps.tune.tokenise import read_rows
 from tests.steps.tune.models import (
     MARKED_TEMPLATE,
     Wrapped,
@@ -37,9 +38,10 @@ def template(tokenizer: Any) -> ChatTemplate:
     return chat_template(tokenizer, Path("model"))
 
 
-def rows_of(tmp_path: Path, rows: Any, template: ChatTemplate, tokenizer: Any) -> TokenRows:
+def rows_of(tmp_path: Path, rows: Any, template: ChatTemplate, tokenizer: Any) -> Packs:
     write_rows(tmp_path / "rows.parquet", rows)
-    return read_rows(tmp_path / "rows.parquet", template, tokenizer, 2000)[0]
+    rows, _ = read_rows(tmp_path / "rows.parquet", template, tokenizer, 2000)
+    return Packs(pack(rows, 2000))
 
 
 def test_held_out_rows_are_asked_up_to_their_first_answer(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -48,6 +49,26 @@ def test_only_the_assistants_tokens_and_their_end_are_learned(
     turns = [*conversation("One?", "It is 1."), *conversation("Two?", "It is 2.")]
     rows, _ = read(tmp_path, [turns], template)
     assert learned(rows) == ["It is 1.<|end|>", "It is 2.<|end|>"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_learned_is_what_lies_in_the_answer_whole(tmp_path: Path, seed: int) -> None:
+    """Tokens of half a character, of none, and over the answer's end, by the tokenizer's places."""
+    random = Random(seed)
+    texts = [
+        "".join(random.choices("nu mber sta\u00e9\u4e2d\U0001f600\u0301\n", k=9)) for _ in range(8)
+    ]
+    turns = [
+        turn for pair in zip(texts[::2], texts[1::2], strict=True) for turn in conversation(*pair)
+    ]
+    tokenizer = make_tokenizer()
+    template = chat_template(tokenizer, tmp_path)
+    rendered = template.render(turns)
+    offsets = tokenizer(rendered.text, return_offsets_mapping=True)["offset_mapping"]
+    inside = [any(a <= x and y <= b for a, b in rendered.spans) for x, y in offsets]
+    rows, _ = read(tmp_path, [turns], max_length=1000)
+    assert rows.labelled.tolist() == inside
+    assert 8 < sum(inside) < len(inside) - 8
 
 
 def test_templates_without_marks_teach_the_same(tmp_path: Path) -> None:

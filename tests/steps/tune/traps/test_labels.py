@@ -11,7 +11,7 @@ import pytest
 from transformers import DataCollatorForLanguageModeling
 
 from steps.common.errors import PermanentError
-from steps.tune.pack import pack
+from steps.tune.pack import Packs, pack
 from steps.tune.template import ChatTemplate, chat_template
 from steps.tune.tokenise import Census, TokenRows, check_census, read_rows
 from tests.steps.tune.models import MARKED_TEMPLATE, conversation, make_tokenizer, write_rows
@@ -58,7 +58,7 @@ def test_trap_01_a_batch_keeps_its_masks_whatever_its_size(tmp_path: Path) -> No
     rebuilt = collate(features[:1])["labels"][0]
     assert (rebuilt.numpy() != labels[0]).any(), "it trains on the question"
 
-    batch = pack(rows, 200).micro_batch(0)
+    batch = Packs(pack(rows, 200)).micro_batch(0)
     assert len(batch.document_lengths) == 2
     taught = np.full(batch.tokens, -100)
     taught[batch.label_positions.numpy() + 1] = batch.targets.numpy()

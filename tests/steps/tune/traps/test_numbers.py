@@ -18,7 +18,7 @@ from steps.common.errors import Interrupted, PermanentError
 from steps.tune import device
 from steps.tune.device import find_device
 from steps.tune.load import load_model
-from steps.tune.pack import pack
+from steps.tune.pack import Packs, pack
 from steps.tune.template import chat_template
 from steps.tune.tokenise import read_rows
 from tests.steps.tune.models import (
@@ -147,7 +147,7 @@ def test_trap_08_no_micro_batch_is_without_labels(tmp_path: Path) -> None:
     write_rows(path, [*unanswered, *numbered_rows(1, 20), [{"role": "user", "content": "?"}]])
     tokenizer = make_tokenizer()
     rows, census = read_rows(path, chat_template(tokenizer, tmp_path), tokenizer, 50)
-    packs = pack(rows, 60)
+    packs = Packs(pack(rows, 60))
     assert census.dropped.total() == 21
     assert len(packs) > 5
     for index in range(len(packs)):

@@ -1,0 +1,86 @@
+"""A run's packed data as a memory-mapped Arrow file, made once for all its tries and processes.
+
+Its pages are the kernel's: data larger than the pod's memory is read as the loop comes to it, and
+the processes of a node share one copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+
+from steps.common import log
+from steps.common.fs import replacing, sha256_file
+from steps.common.training_plan import Training
+from steps.tune.pack import SCHEMA, Packs, pack
+from steps.tune.template import ChatTemplate
+from steps.tune.tokenise import Census, read_rows
+
+_FORMAT = "1"
+"""Counts up when the same rows would become other packs."""
+_KEY = b"argotune"
+
+_logger = logging.getLogger(__name__)
+
+
+def prepare(
+    split: Path,
+    file: Path,
+    template: ChatTemplate,
+    tokenizer: Any,
+    training: Training,
+) -> tuple[Packs, Census]:
+    """The packs of a parquet file, kept in an Arrow `file`, and what became of its rows.
+
+    A file that an earlier try made from the same is taken as it is. Raises PermanentError where
+    `split` is not the dataset step's, and OSError where the disk is full.
+    """
+    made_from = {
+        "format": _FORMAT,
+        "rows": sha256_file(split) if split.exists() else "none",
+        "template": _sha256(f"{template.source}\0{template.marked}"),
+        "stop tokens": str(template.stop_token_ids),
+        "tokenizer": _sha256(tokenizer.backend_tokenizer.to_str()),
+        "max_length": str(training.max_length),
+        "micro_batch_tokens": str(training.micro_batch_tokens),
+    }
+    kept = _mapped(file, made_from)
+    if kept is not None:
+        log.event(_logger, "prepared_before", file=split.name, micro_batches=len(kept[0]))
+        return kept
+    rows, census = read_rows(split, template, tokenizer, training.max_length)
+    batches = pack(rows, training.micro_batch_tokens)
+    about = {_KEY: json.dumps({"made_from": made_from, "census": vars(census)})}
+    with (
+        replacing(file) as temporary,
+        pyarrow.ipc.new_file(temporary, SCHEMA.with_metadata(about)) as writer,
+    ):
+        for batch in batches:
+            writer.write_batch(batch)
+    made = _mapped(file, made_from)
+    if made is None:
+        raise OSError(f"{file} does not read as it was written")
+    return made
+
+
+def _mapped(file: Path, made_from: Mapping[str, str]) -> tuple[Packs, Census] | None:
+    """What a file holds; None where it is missing, damaged or made from something else."""
+    try:
+        reader = pyarrow.ipc.open_file(pyarrow.memory_map(str(file)))
+        about = json.loads((reader.schema.metadata or {}).get(_KEY, b"{}"))
+        if about.get("made_from") != made_from:
+            return None
+        packs = Packs(reader.get_batch(number) for number in range(reader.num_record_batches))
+    except (FileNotFoundError, pyarrow.ArrowInvalid):
+        return None
+    return packs, Census.of(about["census"])
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
