@@ -107,24 +107,21 @@ class Packs:
             document_lengths=tuple(lengths.tolist()),
         )
 
-    def row_numbers(self, index: int) -> list[int]:
-        """Which rows of the split are in a micro-batch, in the order of its documents."""
-        number, place = divmod(index, _BATCH_PACKS)
-        chunk = self._chunks[number]
-        return [int(row) for row in chunk.rows[slice(*chunk.document_starts[place : place + 2])]]
-
     def documents(self) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]]:
         """Ids and labels of each document, in the order of the split's rows."""
         places = sorted(
-            (int(row), number, place)
+            (row, number, end - length, end)
             for number, chunk in enumerate(self._chunks)
-            for place, row in enumerate(chunk.rows)
+            for row, length, end in zip(
+                chunk.rows.tolist(),
+                chunk.lengths.tolist(),
+                np.cumsum(chunk.lengths).tolist(),
+                strict=True,
+            )
         )
-        for _, number, place in places:
+        for _, number, start, end in places:
             chunk = self._chunks[number]
-            end = int(chunk.lengths[: place + 1].sum())
-            span = slice(end - int(chunk.lengths[place]), end)
-            yield chunk.ids[span], chunk.labelled[span]
+            yield chunk.ids[start:end], chunk.labelled[start:end]
 
     @property
     def digest(self) -> str:

@@ -149,7 +149,7 @@ def _tokenise(
     )
     for row, encoding in zip(rendered, encoded, strict=True):
         ids = encoding.ids
-        labelled = _labels(row, encoding, template.stop_token_ids)
+        labelled = _labels(row, ids, encoding, template.stop_token_ids)
         if len(ids) > max_length:
             census.truncated += 1
             census.cut_tokens += len(ids) - max_length
@@ -171,10 +171,9 @@ def _render(messages: Sequence[Message], template: ChatTemplate, census: Census)
 
 
 def _labels(
-    row: Rendered, encoding: Encoding, stop_token_ids: Sequence[int]
+    row: Rendered, ids: Sequence[int], encoding: Encoding, stop_token_ids: Sequence[int]
 ) -> npt.NDArray[np.bool_]:
     """Label by place in the text, never by id: in some models the padding is the end-of-turn."""
-    ids = encoding.ids
     labelled = np.zeros(len(ids), dtype=np.bool_)
     for start, end in row.spans:
         first, after = (_first_from(place, encoding, len(row.text)) for place in (start, end))
@@ -197,11 +196,11 @@ def _first_from(place: int, encoding: Encoding, length: int) -> int:
     token = None
     while token is None:
         if place >= length:
-            return len(encoding.ids)
+            return len(encoding)
         token = encoding.char_to_token(place)
         # Characters that the tokenizer's normalizer leaves out are in no token.
         place += token is None
-    while token < len(encoding.ids) and _characters(token, encoding)[0] < place:
+    while token < len(encoding) and _characters(token, encoding)[0] < place:
         token += 1
     return token
 
@@ -209,7 +208,7 @@ def _first_from(place: int, encoding: Encoding, length: int) -> int:
 def _characters(token: int, encoding: Encoding) -> Span:
     span = encoding.token_to_chars(token)
     if span is None:
-        raise IndexError(f"token {token} of {len(encoding.ids)}")
+        raise IndexError(f"token {token} of {len(encoding)}")
     return span
 
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
+import pyarrow
 import pytest
 import torch
 
@@ -21,16 +24,21 @@ def packed(rows: TokenRows, capacity_tokens: int) -> Packs:
     return Packs(pack(rows, capacity_tokens))
 
 
+def row_numbers(batches: Iterable[pyarrow.RecordBatch]) -> list[list[int]]:
+    """Which rows are in each micro-batch."""
+    return [rows for batch in batches for rows in batch.column("rows").to_pylist()]
+
+
 def test_each_row_goes_into_the_fullest_micro_batch_with_room() -> None:
-    packs = packed(rows_of(6, 5, 3, 4, 2), 10)
-    assert [packs.row_numbers(index) for index in range(len(packs))] == [[0, 3], [1, 2, 4]]
+    assert row_numbers(pack(rows_of(6, 5, 3, 4, 2), 10)) == [[0, 3], [1, 2, 4]]
 
 
 def test_every_row_is_in_one_micro_batch_within_its_capacity() -> None:
     """Of more than two Arrow batches."""
     lengths = np.random.default_rng(0).integers(1, 60, 2000)
-    packs = packed(rows_of(*lengths.tolist()), 100)
-    numbers = [packs.row_numbers(index) for index in range(len(packs))]
+    batches = list(pack(rows_of(*lengths.tolist()), 100))
+    packs, numbers = Packs(batches), row_numbers(batches)
+    assert len(packs) == len(numbers)
     assert sorted(row for rows in numbers for row in rows) == list(range(2000))
     assert max(int(lengths[rows].sum()) for rows in numbers) <= 100
     assert 512 < len(packs) <= 1.02 * lengths.sum() / 100 + 1
