@@ -25,6 +25,7 @@ from steps.common import log
 from steps.common.errors import PermanentError
 from steps.common.fs import atomic_write
 from steps.common.training_plan import TrainingPlan, Watch
+from steps.tune.extras import remedy
 
 Record = Mapping[str, Any]
 
@@ -63,8 +64,7 @@ class Tracker(Protocol):
 def check_trackers(watch: Watch) -> None:
     """Refuse trackers that cannot work, before a GPU has waited for it. Raises PermanentError."""
     problems = [
-        f"report_to names {name}, which is not installed here; build the tune image with "
-        f"{_PACKAGES[name]}, or leave it out"
+        f"report_to names {name}, and {_PACKAGES[name]} is not installed here; {remedy('track')}"
         for name in watch.report_to
         if importlib.util.find_spec(name) is None
     ]
@@ -167,7 +167,7 @@ class MLflow(_Remote):
         # A server that is gone must not hold up every step for MLflow's own ten minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        # Optional, and not part of the image: by its name, not by an import statement.
+        # Optional, and not part of every image: by its name, not by an import statement.
         self._entities = importlib.import_module("mlflow.entities")
         self.errors = (importlib.import_module("mlflow.exceptions").MlflowException,)
         self._client = importlib.import_module("mlflow").MlflowClient()
@@ -220,7 +220,7 @@ class Wandb(_Remote):
 
     def __init__(self, plan: TrainingPlan, directory: Path) -> None:
         super().__init__()
-        # Optional, and not part of the image: by its name, not by an import statement.
+        # Optional, and not part of every image: by its name, not by an import statement.
         wandb = importlib.import_module("wandb")
         self.errors = (wandb.Error, OSError)
         id_file = directory / "wandb-run-id"

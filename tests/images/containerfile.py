@@ -10,6 +10,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 IMAGES = sorted(path.stem for path in (ROOT / "images").glob("*.Containerfile"))
+_BUILD = (ROOT / "images" / "build").read_text()
+EXTRAS = " ".join(re.findall(r'^ALL_EXTRAS="(.+)"$', _BUILD, re.M)).split()
+"""What EXTRAS can name."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,15 @@ class Containerfile:
 
     @property
     def image(self) -> Stage:
-        return self.stages[-1]
+        return self.image_with(extras="")
+
+    def image_with(self, extras: str) -> Stage:
+        """The last stage and, before it, the stages that it begins with."""
+        whole = self.stages[-1]
+        names = {stage.name: stage for stage in self.stages}
+        while lower := names.get(_expand(whole.base, extras)):
+            whole = Stage(whole.name, lower.base, lower.instructions + whole.instructions)
+        return whole
 
     def stage(self, name: str) -> Stage:
         (found,) = (stage for stage in self.stages if stage.name == name)
@@ -111,6 +122,10 @@ def read(image: str) -> Containerfile:
     ends = [*starts[1:], len(instructions)]
     stages = [_stage(instructions[start:end]) for start, end in zip(starts, ends, strict=True)]
     return Containerfile(tuple(instructions[: starts[0]]), tuple(stages))
+
+
+def _expand(base: str, extras: str) -> str:
+    return re.sub(r"\$\{EXTRAS:\+(.*)\}", r"\1" if extras else "", base)
 
 
 def _stage(instructions: list[Instruction]) -> Stage:

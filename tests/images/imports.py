@@ -13,6 +13,7 @@ from tests.images.containerfile import ROOT
 _OURS = {"presets", "steps"}
 # Loaded by name: steps.common.nodes.provider.load_provider.
 _BY_NAME = {"steps.common.nodes.provider": "steps/common/nodes"}
+_ASKING = {"importlib.import_module", "importlib.util.find_spec"}
 
 
 @cache
@@ -41,6 +42,19 @@ def third_party_of(package: str) -> frozenset[str]:
         for module in modules_of(package)
         for name in imports_of(module)
         if name.split(".")[0] not in known
+    )
+
+
+@cache
+def optional_of(package: str) -> frozenset[str]:
+    """Dotted modules that are asked for by a written name: what an image may lack."""
+    return frozenset(
+        argument.value
+        for module in modules_of(package)
+        for node in ast.walk(ast.parse(_path(module).read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in _ASKING
+        for argument in node.args
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.containerfile import IMAGES, ROOT
+from tests.images.containerfile import EXTRAS, IMAGES, ROOT
 
 _BUILDER = """#!/bin/bash
 [[ $1 != info ]] || exit {info}
@@ -97,6 +97,51 @@ def test_builder_flags_and_index_are_passed_on(machine: Machine) -> None:
     )
     (call,) = machine.calls
     assert call.endswith(" --build-arg INDEX=https://pypi.example.com/simple --isolation chroot .")
+
+
+@pytest.mark.parametrize(
+    ("given", "passed"),
+    [
+        (None, ""),
+        ("", ""),
+        ("liger", " --build-arg EXTRAS=liger"),
+        ("compile  track compile", " --build-arg EXTRAS=track compile"),
+        (" ".join(EXTRAS), f" --build-arg EXTRAS={' '.join(EXTRAS)}"),
+    ],
+)
+def test_extras_are_passed_to_tune_alone(machine: Machine, given: str | None, passed: str) -> None:
+    machine.has("podman")
+    settings = {} if given is None else {"EXTRAS": given}
+    done = machine.build("build", *IMAGES, **settings)
+    assert done.returncode == 0, done.stderr
+    assert machine.calls == [
+        f"podman with BuildKit: build --layers --timestamp 0 --file images/{step}.Containerfile"
+        f" --tag registry.example.com/team/argotune-{step}:0.1.0 --build-arg VERSION=0.1.0"
+        f"{passed if step == 'tune' else ''} ."
+        for step in IMAGES
+    ]
+
+
+def test_an_unknown_extra_is_refused_before_anything_is_built(machine: Machine) -> None:
+    machine.has("docker")
+    assert refusal(machine.build("build", "plan", "tune", EXTRAS="track,liger")) == (
+        "EXTRAS names track,liger; there are: track liger compile"
+    )
+    assert machine.calls == []
+
+
+def test_extras_without_tune_are_refused(machine: Machine) -> None:
+    machine.has("docker")
+    assert refusal(machine.build("build", "plan", "serve", EXTRAS="liger")) == (
+        "EXTRAS is 'liger', which only tune has; the steps are: plan serve"
+    )
+    assert machine.calls == []
+
+
+def test_a_push_needs_no_extras(machine: Machine) -> None:
+    machine.has("podman")
+    machine.build("push", "plan", EXTRAS="liger")
+    assert machine.calls == ["podman: push registry.example.com/team/argotune-plan:0.1.0"]
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from itertools import combinations
 
 import pytest
 
-from tests.images.containerfile import IMAGES, ROOT, Instruction, read, text_of
+from tests.images import lock
+from tests.images.containerfile import EXTRAS, IMAGES, ROOT, Instruction, Stage, read, text_of
 from workflows.templates.finetune import STEPS
 from workflows.templates.gc import GC
 
@@ -14,6 +17,9 @@ BASE = "docker.io/library/python:3.12-slim"
 CUDA = ("tune", "serve")
 GUESTS = {step.name: step.home for step in (*STEPS, GC) if step.home}
 """Steps that share another one's image."""
+WITH_EXTRAS = read("tune").image_with(extras=" ".join(EXTRAS))
+FINAL = [*(read(image).image for image in IMAGES), WITH_EXTRAS]
+FINAL_NAMES = [*IMAGES, "tune with extras"]
 STEP_NAMES = [step.name for step in STEPS if not step.home]
 
 
@@ -24,8 +30,11 @@ def test_every_step_of_the_template_and_the_server_has_a_containerfile() -> None
 @pytest.mark.parametrize("image", IMAGES)
 def test_there_is_one_line_with_the_base(image: str) -> None:
     found = read(image)
-    assert found.preamble == (Instruction("ARG", f"BASE={BASE}"),)
-    assert {stage.base for stage in found.stages} == {"${BASE}"}
+    extras = [Instruction("ARG", 'EXTRAS=""')] if image == "tune" else []
+    assert list(found.preamble) == [Instruction("ARG", f"BASE={BASE}"), *extras]
+    names = {stage.name for stage in found.stages}
+    assert {stage.base for stage in found.stages[:-1]} - names == {"${BASE}"}
+    assert found.image.base == "${BASE}"
     assert text_of(image).count(BASE) == 1
 
 
@@ -41,10 +50,9 @@ def test_every_image_is_installed_by_the_same_uv() -> None:
     assert len(versions) == 1
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_it_runs_as_a_numbered_user_that_owns_no_file(image: str) -> None:
+@pytest.mark.parametrize("stage", FINAL, ids=FINAL_NAMES)
+def test_it_runs_as_a_numbered_user_that_owns_no_file(stage: Stage) -> None:
     """`runAsNonRoot` refuses a name: the kubelet cannot tell whether it is root's."""
-    stage = read(image).image
     assert [user.text for user in stage.all("USER")] == ["65532:65532"]
     assert [each.word for each in stage.instructions[-2:]] == ["USER", "ENTRYPOINT"]
     assert not any("--chown" in copy.text for copy in stage.all("COPY"))
@@ -88,18 +96,16 @@ def test_it_holds_no_other_step(image: str) -> None:
     assert code == ["steps/__init__.py", "steps/common", *(f"steps/{step}" for step in steps)]
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_a_change_of_code_changes_one_layer(image: str) -> None:
+@pytest.mark.parametrize("stage", FINAL, ids=FINAL_NAMES)
+def test_a_change_of_code_changes_one_layer(stage: Stage) -> None:
     """Behind the code there are only settings."""
-    stage = read(image).image
     words = [each.word for each in stage.instructions]
     code = stage.instructions.index(Instruction("COPY", "--from=code /code /opt/argotune/code"))
     assert set(words[code + 1 :]) == {"ARG", "LABEL", "USER", "ENTRYPOINT"}
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_uv_is_mounted_and_not_left_inside(image: str) -> None:
-    stage = read(image).image
+@pytest.mark.parametrize("stage", FINAL, ids=FINAL_NAMES)
+def test_uv_is_mounted_and_not_left_inside(stage: Stage) -> None:
     syncs = [run for run in stage.all("RUN") if "/uv/bin/uv" in run.text]
     assert syncs
     for run in syncs:
@@ -131,6 +137,42 @@ def test_tune_and_serve_are_the_same_up_to_their_code() -> None:
         if ours.word in {"LABEL", "ENTRYPOINT"}:
             continue
         assert ours == theirs
+
+
+def test_extras_lie_between_the_layers_of_serve_and_the_code() -> None:
+    plain, extended = read("tune").image.instructions, WITH_EXTRAS.instructions
+    code = [each.text.startswith("--from=code") for each in plain].index(True)
+    added = len(extended) - len(plain)
+    assert added > 0
+    assert extended[:code] == plain[:code]
+    assert extended[code + added :] == plain[code:]
+
+
+def test_a_compiler_is_for_the_extras_only() -> None:
+    installing = [run for run in WITH_EXTRAS.all("RUN") if "apt-get install" in run.text]
+    assert installing
+    for image in CUDA:
+        assert not any(run in read(image).image.instructions for run in installing)
+
+
+@pytest.mark.parametrize("count", range(1, len(EXTRAS) + 1))
+def test_triton_stays_for_the_extras_that_compile(count: int) -> None:
+    """The shell of the Containerfile, with `echo` for uv."""
+    (export,) = read("tune").stage("uv-extras").all("RUN")
+    compiling = {extra for extra in EXTRAS if "triton" in lock.direct(f"image-{extra}")}
+    assert compiling < set(EXTRAS)
+    for chosen in combinations(EXTRAS, count):
+        told = subprocess.run(
+            ["sh", "-c", export.text.replace("/uv/bin/uv", "echo")],
+            env={"EXTRAS": " ".join(chosen)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        ).stdout
+        groups = re.findall(r"--only-group image-(\S+)", told)
+        assert groups == ["cuda", *chosen]
+        assert ("--prune triton" in told) == compiling.isdisjoint(chosen)
 
 
 @pytest.mark.parametrize("image", [image for image in IMAGES if image not in CUDA])

@@ -8,8 +8,8 @@ from importlib.metadata import distribution
 import pytest
 
 from tests.images import lock
-from tests.images.containerfile import IMAGES, read
-from tests.images.imports import modules_of, third_party_of
+from tests.images.containerfile import EXTRAS, IMAGES, read
+from tests.images.imports import modules_of, optional_of, third_party_of
 
 COMMAND_LINE = {"hera", "rich", "typer"}
 CUDA = {"accelerate", "bitsandbytes", "peft", "torch", "transformers"}
@@ -66,6 +66,25 @@ def test_the_large_layer_is_part_of_both_cuda_images() -> None:
     for image in ("tune", "serve"):
         assert read(image).groups == ["torch", "cuda"]
     assert lock.closure("image-torch") < lock.closure("image-cuda")
+
+
+@pytest.mark.parametrize("module", sorted(optional_of("steps/tune")))
+def test_what_is_imported_by_name_is_there_with_extras_only(module: str) -> None:
+    extras = {name for extra in EXTRAS for name in lock.direct(f"image-{extra}")}
+    assert _provided(module, extras)
+    assert not _provided(module, lock.closure("image-cuda", read("tune").pruned))
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_an_extra_names_nothing_that_tune_does_not_ask_for(extra: str) -> None:
+    modules = optional_of("steps/tune")
+    names = lock.direct(f"image-{extra}")
+    assert names
+    assert [name for name in names if not any(_provided(each, {name}) for each in modules)] == []
+
+
+def test_liger_brings_what_its_kernels_are_compiled_with() -> None:
+    assert lock.direct("image-compile") < lock.direct("image-liger")
 
 
 def _provided(module: str, names: set[str]) -> bool:

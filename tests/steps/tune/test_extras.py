@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import ast
 import sys
+from importlib.metadata import distribution
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
+from presets.schema import Family
 from steps.common.errors import PermanentError
 from steps.common.training_plan import Execution
 from steps.tune import extras
@@ -16,28 +20,76 @@ from steps.tune.extras import check_extras, compile_blocks, use_liger
 from steps.tune.pack import MicroBatch
 from tests.steps.tune.models import Wrapped
 
+LIGER_IS_TOLD = {
+    "model": "base",
+    "rope": True,
+    "rms_norm": True,
+    "swiglu": True,
+    "cross_entropy": False,
+    "fused_linear_cross_entropy": False,
+}
 
-def test_what_is_missing_is_said_in_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """What this machine has is taken away by hand."""
-    check_extras(Execution())
-    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(extras.torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(extras.shutil, "which", lambda name: None)
-    with pytest.raises(PermanentError) as caught:
-        check_extras(Execution(liger=True, compile=True, shard=True))
-    assert str(caught.value) == (
-        "liger is on, and the package is not installed here; build the tune image with "
-        "liger-kernel, or leave it out; liger is on, and its kernels need a CUDA device, which is "
-        "not here; compile is on, and there is no C compiler (cc, gcc, clang) here; compile and "
-        "shard are on; compiled blocks cannot be sharded, keep one"
-    )
-
-
-def test_compiling_on_a_gpu_needs_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(extras.torch.cuda, "is_available", lambda: True)
-    with pytest.raises(PermanentError, match="compile is on, and the package is not installed"):
+    monkeypatch.setattr(extras.shutil, "which", lambda name: None)
+
+
+@pytest.mark.usefixtures("bare")
+def test_what_is_missing_is_said_in_one_answer() -> None:
+    check_extras(Execution())
+    with pytest.raises(PermanentError) as caught:
+        check_extras(Execution(liger=True, compile=True, shard=True))
+    assert str(caught.value).split("; ") == [
+        "liger is on, and liger-kernel is not installed here",
+        "build the tune image with `make images STEPS=tune EXTRAS=liger`, run `make setup` on a "
+        "machine of your own, or leave it out",
+        "liger is on, and there is no C compiler (gcc, clang) here",
+        "build the tune image with `make images STEPS=tune EXTRAS=liger`, install gcc on a machine "
+        "of your own, or leave it out",
+        "compile is on, and triton is not installed here",
+        "build the tune image with `make images STEPS=tune EXTRAS=compile`, run `make setup` on a "
+        "machine of your own, or leave it out",
+        "compile is on, and there is no C compiler (gcc, clang) here",
+        "build the tune image with `make images STEPS=tune EXTRAS=compile`, install gcc on a "
+        "machine of your own, or leave it out",
+        "compile and shard are on",
+        "compiled blocks cannot be sharded, keep one",
+    ]
+
+
+@pytest.mark.usefixtures("bare")
+def test_a_machine_without_gpu_needs_another_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(extras.torch.cuda, "is_available", lambda: False)
+    with pytest.raises(PermanentError) as caught:
         check_extras(Execution(compile=True))
+    assert str(caught.value) == (
+        "compile is on, and for a CPU it needs a C++ compiler (g++), which is not here; tune on a "
+        "GPU, install g++, or leave it out"
+    )
+    monkeypatch.setattr(extras.shutil, "which", lambda name: f"/usr/bin/{name}")
+    check_extras(Execution(compile=True))
+
+
+def test_liger_without_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(extras.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(extras.shutil, "which", lambda name: f"/usr/bin/{name}")
+    with pytest.raises(PermanentError, match=r"^liger is on, .* need a CUDA device, which is not"):
+        check_extras(Execution(liger=True))
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang", "/opt/cc"])
+def test_tritons_compilers_are_accepted(monkeypatch: pytest.MonkeyPatch, compiler: str) -> None:
+    monkeypatch.setenv("CC", "/opt/cc")
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(extras.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(extras.shutil, "which", lambda name: name if name == compiler else None)
+    check_extras(Execution(liger=True, compile=True))
 
 
 def test_liger_replaces_all_but_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,16 +100,26 @@ def test_liger_replaces_all_but_the_loss(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "liger_kernel", ModuleType("liger_kernel"))
     monkeypatch.setitem(sys.modules, "liger_kernel.transformers", module)
     use_liger(SimpleNamespace(get_base_model=lambda: "base"))
-    assert calls == [
-        {
-            "model": "base",
-            "rope": True,
-            "rms_norm": True,
-            "swiglu": True,
-            "cross_entropy": False,
-            "fused_linear_cross_entropy": False,
-        }
-    ]
+    assert calls == [LIGER_IS_TOLD]
+
+
+@pytest.mark.parametrize("family", get_args(Family))
+def test_the_locked_liger_knows_every_family_and_what_it_is_told(family: str) -> None:
+    """It drops what it does not know without a word. Read, for its import takes many seconds."""
+    source = distribution("liger-kernel").locate_file("liger_kernel/transformers/monkey_patch.py")
+    tree = ast.parse(Path(str(source)).read_text())
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert "_apply_liger_kernel_to_instance" in functions
+    known = {each.arg for each in functions[f"apply_liger_kernel_to_{family}"].args.args}
+    assert known >= LIGER_IS_TOLD.keys()
+    (table,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and ast.unparse(node.targets[0]) == "MODEL_TYPE_TO_APPLY_LIGER_FN"
+    )
+    assert isinstance(table, ast.Dict)
+    assert family in [ast.literal_eval(key) for key in table.keys if key is not None]
 
 
 def test_blocks_are_compiled_once_for_packs_of_any_number_of_documents() -> None:

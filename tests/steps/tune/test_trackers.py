@@ -172,8 +172,10 @@ def test_trackers_that_cannot_work_are_refused_before_anything_else(
     with pytest.raises(PermanentError) as caught:
         check_trackers(Watch(report_to=["mlflow", "wandb"]))
     assert str(caught.value) == (
-        "report_to names mlflow, which is not installed here; build the tune image with "
-        "mlflow-skinny, or leave it out; report_to names wandb, which is not installed here; build "
-        "the tune image with wandb, or leave it out; report_to names mlflow, and "
-        "MLFLOW_TRACKING_URI does not say where it is"
+        "report_to names mlflow, and mlflow-skinny is not installed here; build the tune image "
+        "with `make images STEPS=tune EXTRAS=track`, run `make setup` on a machine of your own, or "
+        "leave it out; report_to names wandb, and wandb is not installed here; build the tune "
+        "image with `make images STEPS=tune EXTRAS=track`, run `make setup` on a machine of your "
+        "own, or leave it out; report_to names mlflow, and MLFLOW_TRACKING_URI does not say where "
+        "it is"
     )
