@@ -68,7 +68,7 @@ golden: setup  ## Write workflows/rendered and the reference of the input file
 e2e: tiny  ## Tests against the cluster that KUBECONFIG names; what they want: tests/e2e/README.md
 	.venv/bin/pytest -m cluster --force-enable-socket --durations=10 tests/e2e
 
-images:  ## Build the step images: [STEPS="plan push"] [BASE=...] [REGISTRY=...] [TAG=...]
+images:  ## Build the step images: [STEPS="plan push"] [BASE=...] [REGISTRY=...] [TAG=...] [EXTRAS=...]
 	@$(IMAGES) build $(STEPS)
 
 push-images:  ## Push what `images` built: REGISTRY=... [TAG=...] [STEPS=...]
@@ -83,6 +83,7 @@ bench: .venv/.bench  ## Measure: dataset, local engine, and tuning against TRL a
 	.venv/bin/python -m tests.bench.dataset --size-gb $(SIZE_GB)
 	.venv/bin/python -m tests.bench.engine_overhead
 	.venv/bin/python -m tests.bench.tune.prepare
+	.venv/bin/python -m tests.bench.tune.load
 	.venv/bin/python -m tests.bench.tune.overhead
 	.venv/bin/python -m tests.bench.tune.speed
 

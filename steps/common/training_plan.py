@@ -121,6 +121,8 @@ class Execution(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Liger's fused kernels for norms, rotary embedding and MLP."""
     compile: bool = False
     """torch.compile of each block: minutes at the start, for runs of hours."""
+    cache_quantized: bool = False
+    """The 4-bit weights are kept beside the model's own, for the next run with method qlora."""
 
 
 class Watch(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

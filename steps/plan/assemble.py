@@ -54,6 +54,7 @@ def assemble(
             shard=settings.shard,
             liger=settings.liger,
             compile=settings.compile,
+            cache_quantized=settings.cache_quantized,
         ),
         watch=Watch(
             report_to=list(settings.report_to),

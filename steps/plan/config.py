@@ -58,6 +58,7 @@ def read_config(
     reading = _Reading()
     _read_sections(_parse(text, reading), reading)
     _check_method(reading, method)
+    _check_quantized_cache(reading, method)
     values = preset_defaults(preset) | reading.values
     settings = _derive(Settings(**values), reading, preset)  # type: ignore[arg-type]
     problems += reading.problems
@@ -188,6 +189,14 @@ def _check_method(reading: _Reading, method: Method) -> None:
         f"{path}: {_yaml(not wanted)}; method {method} needs {_yaml(wanted)}, "
         f"method {'lora' if wanted else 'qlora'} goes with {_yaml(not wanted)}"
     )
+
+
+def _check_quantized_cache(reading: _Reading, method: Method) -> None:
+    if method == "lora" and reading.values.get("cache_quantized"):
+        path = reading.origins["cache_quantized"]
+        reading.problems.append(
+            f"{path}: true; needs method qlora, for method lora has no 4-bit weights"
+        )
 
 
 def _derive(settings: Settings, reading: _Reading, preset: ModelPreset) -> Settings:

@@ -163,6 +163,11 @@ _ARGOTUNE: dict[str, Key] = {
     "processes": mapped(
         "processes", whole(1, 16), "processes that share the work; unset: one for each GPU"
     ),
+    "cache_quantized": mapped(
+        "cache_quantized",
+        boolean,
+        "keep the 4-bit weights beside the model's own, for later runs to read; method qlora",
+    ),
     "sample_prompts": mapped(
         "sample_prompts",
         texts(20),

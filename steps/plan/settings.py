@@ -70,6 +70,7 @@ class Settings:
     shard: bool = False
     liger: bool = False
     compile: bool = False
+    cache_quantized: bool = False
     report_to: Sequence[Literal["mlflow", "wandb"]] = ()
     project: str | None = None
     run_name: str | None = None

@@ -79,13 +79,13 @@ TRAINING_ARGUMENTS: dict[str, Key] = {
         "each GPU keeps a part of the base weights, for models that one does not hold",
     ),
     "use_liger_kernel": mapped(
-        "liger", boolean, "Liger's kernels, where the image has the package"
+        "liger", boolean, "Liger's kernels, where the image was built with EXTRAS=liger"
     ),
     "torch_compile": mapped(
-        "compile", boolean, "compile each block, where the image has triton and a C compiler"
+        "compile", boolean, "compile each block, where the image was built with EXTRAS=compile"
     ),
     "report_to": mapped(
-        "report_to", trackers, "mlflow, wandb or both, where the image has their packages"
+        "report_to", trackers, "mlflow, wandb or both, where the image was built with EXTRAS=track"
     ),
     "project": mapped(
         "project", none_for("huggingface", or_none(text)), "project or experiment of the trackers"

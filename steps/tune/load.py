@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import warnings
 from collections.abc import Sequence
@@ -25,6 +27,9 @@ from steps.common.errors import PermanentError
 from steps.common.serving import Rope, fix_rope
 from steps.common.training_plan import Quantization, TrainingPlan
 from steps.tune.device import Device
+from steps.tune.lora import use_fused_layers
+from steps.tune.phi3 import packed_attention
+from steps.tune.quantized_cache import quantized_cache
 from steps.tune.varlen import attention_for
 
 _logger = logging.getLogger(__name__)
@@ -62,11 +67,18 @@ def _refuse_added_tokens(tokenizer: Any, config: Any) -> None:
 
 
 def load_model(
-    plan: TrainingPlan, model_dir: Path, device: Device, rope: Rope, *, sharded: bool = False
+    plan: TrainingPlan,
+    model_dir: Path,
+    device: Device,
+    rope: Rope,
+    *,
+    sharded: bool = False,
+    leads: bool = True,
 ) -> Any:
     """The base model with the plan's adapter, ready to train, or `sharded`, to be sharded first.
-    Raises PermanentError."""
-    base = _load_base(plan, model_dir, device, rope, sharded)
+    Only the process that leads writes what is kept for later runs. Raises PermanentError."""
+    with _attention_of(plan):
+        base = _load_base(plan, model_dir, device, rope, sharded=sharded, leads=leads)
     check_targets(base, plan.lora.target_modules)
     # Frozen by hand: PEFT's own preparation also casts embeddings and norms to fp32, which costs
     # gigabytes (2.2 GB for a 7B model with 152k tokens) and brings nothing under autocast.
@@ -88,6 +100,13 @@ def load_model(
         frozen_gb=sum(p.nbytes for p in model.parameters() if not p.requires_grad) / 1e9,
     )
     return model
+
+
+def _attention_of(plan: TrainingPlan) -> contextlib.AbstractContextManager[None]:
+    """Ours for Phi-3, where no other kernels were asked for, which take transformers' code."""
+    if plan.execution.compile or plan.execution.liger:
+        return contextlib.nullcontext()
+    return packed_attention()
 
 
 def recompute_activations(base: Any, kept_blocks: int) -> None:
@@ -144,7 +163,7 @@ def _load_config(model_dir: Path) -> Any:
 
 
 def _load_base(
-    plan: TrainingPlan, model_dir: Path, device: Device, rope: Rope, sharded: bool
+    plan: TrainingPlan, model_dir: Path, device: Device, rope: Rope, *, sharded: bool, leads: bool
 ) -> Any:
     disable_progress_bar()  # type: ignore[no-untyped-call]
     config = _load_config(model_dir)
@@ -153,22 +172,30 @@ def _load_base(
             f"{model_dir} holds a {config.model_type} model; the plan says {plan.model.family}"
         )
     fix_rope(config, rope)
+    quantization = _quantization_config(plan.quantization, device.weights, sharded)
+    load = functools.partial(
+        AutoModelForCausalLM.from_pretrained,
+        dtype=device.weights,
+        attn_implementation=attention_for(device.torch_device),
+        # 16-bit weights that are sharded do not fit one GPU; 4-bit ones are made there.
+        device_map={"": "cpu" if sharded and not plan.quantization else device.torch_device},
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+    )
+    cache = None
+    if plan.execution.cache_quantized and quantization is not None:
+        cache = quantized_cache(model_dir, quantization, device)
+    if cache is not None and (kept := cache.read(config, load)) is not None:
+        _keep_4bit_layout(kept)
+        return kept
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            model_dir,
-            config=config,
-            dtype=device.weights,
-            attn_implementation=attention_for(device.torch_device),
-            quantization_config=_quantization_config(plan.quantization, device.weights, sharded),
-            # 16-bit weights that are sharded do not fit one GPU; 4-bit ones are made there.
-            device_map={"": "cpu" if sharded and not plan.quantization else device.torch_device},
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-        )
+        model = load(model_dir, config=config, quantization_config=quantization)
     except (OSError, ValueError) as error:
         raise PermanentError(f"{model_dir}: cannot be loaded: {error}") from error
     _keep_4bit_layout(model)
+    if cache is not None and leads:
+        cache.write(model, _load_config(model_dir))
     return model
 
 
@@ -184,7 +211,7 @@ def _keep_4bit_layout(model: torch.nn.Module) -> None:
 
 
 def _lora_config(plan: TrainingPlan) -> LoraConfig:
-    return LoraConfig(
+    config = LoraConfig(
         r=plan.lora.r,
         lora_alpha=plan.lora.alpha,
         lora_dropout=plan.lora.dropout,
@@ -193,3 +220,6 @@ def _lora_config(plan: TrainingPlan) -> LoraConfig:
         bias="none",
         task_type="CAUSAL_LM",
     )
+    if not plan.execution.compile:
+        use_fused_layers(config)
+    return config

@@ -82,7 +82,9 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
     )
     samples = make_samples(plan.watch, held_out, template, tokenizer)
     device = find_device(world.rank)
-    model = load_model(plan, params.model_dir, device, rope, sharded=world.lockstep)
+    model = load_model(
+        plan, params.model_dir, device, rope, sharded=world.lockstep, leads=world.leads
+    )
     if world.lockstep:
         shard_base(model, world)
     use_extras(model, plan.execution)

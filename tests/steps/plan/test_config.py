@@ -163,10 +163,11 @@ def test_how_the_work_is_laid_out_is_mapped() -> None:
               torch_compile: true
             Argotune:
               processes: 2
+              cache_quantized: true
         """)
     )
     assert (settings.shard, settings.liger, settings.compile) == (True, True, True)
-    assert settings.processes == 2
+    assert (settings.processes, settings.cache_quantized) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -352,6 +353,14 @@ def test_4_bit_weights_go_with_qlora_only() -> None:
         "training_config.QuantizationConfig.load_in_4bit: true; method lora needs false, "
         "method qlora goes with true"
     ]
+
+
+def test_there_are_no_4_bit_weights_to_keep_without_qlora() -> None:
+    assert problems_of(config("Argotune: {cache_quantized: true}"), method="lora") == [
+        "training_config.Argotune.cache_quantized: true; needs method qlora, for method lora has "
+        "no 4-bit weights"
+    ]
+    assert problems_of(config("Argotune: {cache_quantized: false}"), method="lora") == []
 
 
 @pytest.mark.parametrize(

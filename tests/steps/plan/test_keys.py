@@ -134,6 +134,7 @@ def test_reference_has_each_own_key_with_its_default() -> None:
         "tokens_per_step": "the preset's",
         "early_stopping_patience": "the preset's",
         "processes": "",
+        "cache_quantized": "False",
         "sample_prompts": "",
         "samples": "3",
         "sample_tokens": "48",

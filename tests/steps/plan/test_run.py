@@ -267,6 +267,12 @@ def test_gpus_of_one_machine_that_would_hold_the_model_together_are_proposed() -
     assert plan.memory.weights_gb < 12
 
 
+def test_the_plan_says_whether_4_bit_weights_are_kept() -> None:
+    kept = config("Argotune: {cache_quantized: true}")
+    plans = [make_plan(params(config=text)) for text in (kept, "")]
+    assert [plan.execution.cache_quantized for plan in plans] == [True, False]
+
+
 def test_existing_gpu_that_is_too_small_is_refused_by_its_own_name() -> None:
     own = config("Argotune: {gpu_memory_gib: 8}")
     found = problems_of(params(preset="phi-4", config=own))

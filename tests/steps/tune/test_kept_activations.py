@@ -18,6 +18,8 @@ from presets.loader import model_preset
 from steps.plan.memory import block_bytes
 from steps.tune.attention import SEGMENTED
 from steps.tune.load import recompute_activations
+from steps.tune.lora import use_fused_layers
+from steps.tune.phi3 import packed_attention
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
@@ -49,14 +51,17 @@ def adapted(name: str, blocks: int, kept_blocks: int | None = None) -> Any:
         "qwen2": Qwen2Config,
     }[family](**shape)
     torch.manual_seed(0)
-    base: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-        config, dtype=torch.bfloat16, attn_implementation=SEGMENTED
-    )
+    with packed_attention():
+        base: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, dtype=torch.bfloat16, attn_implementation=SEGMENTED
+        )
     base.requires_grad_(False)
     if kept_blocks is not None:
         recompute_activations(base, kept_blocks)
     targets = _FUSED if family == "phi3" else _SPLIT
-    return get_peft_model(base, LoraConfig(r=4, target_modules=targets)).train()
+    adapter = LoraConfig(r=4, target_modules=targets)
+    use_fused_layers(adapter)
+    return get_peft_model(base, adapter).train()
 
 
 def forward(model: Any, tokens: int) -> torch.Tensor:
@@ -109,10 +114,12 @@ def kept_per_token_and_block(name: str, kept_blocks: int | None) -> float:
         "qwen2.5-coder-32b-instruct",
     ],
 )
-def test_a_kept_block_keeps_what_the_plan_says(name: str) -> None:
+def test_a_kept_block_keeps_no_more_than_the_plan_says(name: str) -> None:
+    """And not much less: the rest is room for gradients that are under way, which peaks that
+    others published hold too."""
     estimate = block_bytes(model_preset(name).architecture)
     scaled = estimate * HIDDEN / model_preset(name).architecture.hidden_size
-    assert kept_per_token_and_block(name, None) == pytest.approx(scaled, rel=0.1)
+    assert 0.8 * scaled < kept_per_token_and_block(name, None) < scaled
 
 
 def test_a_recomputed_block_keeps_its_input_only() -> None:

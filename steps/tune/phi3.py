@@ -1,0 +1,112 @@
+"""Phi-3's attention for packs: its fused projection split and rotated in one autograd function.
+
+transformers slices query, key and value out of one tensor and rotates them in parts. Each slice's
+gradient is a tensor of zeros as large as the whole, and each part is copied once more on both ways:
+a sixth of a training step on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.phi3.modeling_phi3 import Phi3Attention
+from transformers.monkey_patching import register_patch_mapping, unregister_patch_mapping
+
+_REPLACED = Phi3Attention.__name__
+
+
+@contextmanager
+def packed_attention() -> Iterator[None]:
+    """Models that are made meanwhile have PackedAttention in the place of transformers' class."""
+    register_patch_mapping({_REPLACED: PackedAttention})
+    try:
+        yield
+    finally:
+        unregister_patch_mapping([_REPLACED])
+
+
+class PackedAttention(Phi3Attention):
+    """The same layers; no cache and no mask, which training on packs never has."""
+
+    # Its annotation promises three results and the options of flash attention only.
+    def forward(  # type: ignore[override]
+        self,
+        hidden_states: torch.Tensor,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        attention_mask: None = None,
+        past_key_values: None = None,
+        **options: Any,
+    ) -> tuple[torch.Tensor, None]:
+        """[1, tokens, width] to the same."""
+        attention: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
+        query, key, value = _SplitAndRotate.apply(
+            self.qkv_proj(hidden_states),
+            *position_embeddings,
+            self.config.num_attention_heads,
+            self.num_key_value_heads,
+        )
+        mixed, _ = attention(
+            self,
+            query,
+            key,
+            value,
+            None,
+            dropout=self.attention_dropout if self.training else 0.0,
+            scaling=self.scaling,
+            sliding_window=getattr(self.config, "sliding_window", None),
+            **options,
+        )
+        return self.o_proj(mixed.reshape(*hidden_states.shape[:-1], -1)), None
+
+
+class _SplitAndRotate(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        context: Any,
+        projected: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        heads: int,
+        key_heads: int,
+    ) -> tuple[torch.Tensor, ...]:
+        """[1, tokens, (heads + 2 key_heads) x width] to query, key and value, each
+        [1, its heads, tokens, width]."""
+        context.save_for_backward(cos, sin)
+        context.sizes = (heads, key_heads, key_heads)
+        by_head = projected.view(projected.shape[1], sum(context.sizes), -1)
+        made = torch.empty_like(by_head)
+        turned = heads + key_heads
+        _rotate(by_head[:, :turned], cos, sin, made[:, :turned])
+        made[:, turned:] = by_head[:, turned:]
+        return tuple(part.transpose(0, 1)[None] for part in torch.split(made, context.sizes, dim=1))
+
+    @staticmethod
+    def backward(
+        context: Any, *output_gradients: torch.Tensor
+    ) -> tuple[torch.Tensor, None, None, None, None]:
+        cos, sin = context.saved_tensors
+        query, key, value = (gradient[0].transpose(0, 1) for gradient in output_gradients)
+        tokens, _, width = query.shape
+        made = query.new_empty(tokens, sum(context.sizes), width)
+        parts = torch.split(made, context.sizes, dim=1)
+        # The gradient of a rotation is the rotation back.
+        _rotate(query, cos, -sin, parts[0])
+        _rotate(key, cos, -sin, parts[1])
+        parts[2].copy_(value)
+        return made.flatten(1)[None], None, None, None, None
+
+
+def _rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, made: torch.Tensor) -> None:
+    """Rotate [tokens, heads, width] into `made`; cos and sin are [1, tokens, rotated width], the
+    same twice. What is beyond the rotated width is copied."""
+    half = cos.shape[-1] // 2
+    cos, sin = (each[0, :, None, :half].to(states.dtype) for each in (cos, sin))
+    first, second, rest = states.tensor_split((half, 2 * half), dim=-1)
+    made_first, made_second, made_rest = made.tensor_split((half, 2 * half), dim=-1)
+    torch.mul(first, cos, out=made_first).addcmul_(second, sin, value=-1)
+    torch.mul(second, cos, out=made_second).addcmul_(first, sin)
+    made_rest.copy_(rest)

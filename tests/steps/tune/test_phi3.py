@@ -1,0 +1,58 @@
+"""Our attention of Phi-3 against transformers' own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers.models.phi3.modeling_phi3 import Phi3Attention
+
+from steps.tune.attention import SEGMENTED
+from steps.tune.phi3 import PackedAttention, packed_attention
+from tests.steps.tune.models import CONFIGS, VOCABULARY, random_model
+
+LENGTHS = (7, 12, 9)
+PHI3 = [name for name, config in CONFIGS.items() if config.model_type == "phi3"]
+
+
+def ours(family: str) -> Any:
+    with packed_attention():
+        return random_model(family, SEGMENTED)
+
+
+def passed(model: Any) -> list[torch.Tensor]:
+    """Logits of three packed documents, and the gradients of all weights."""
+    generator = torch.Generator().manual_seed(3)
+    ids = torch.randint(VOCABULARY, (1, sum(LENGTHS)), generator=generator)
+    positions = torch.cat([torch.arange(length) for length in LENGTHS])[None]
+    logits = model(
+        input_ids=ids, position_ids=positions, use_cache=False, document_lengths=LENGTHS
+    ).logits
+    torch.autograd.backward(logits.square().sum())
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert len(gradients) > 10
+    return [logits.detach(), *gradients]
+
+
+@pytest.mark.parametrize("family", PHI3)
+def test_logits_and_gradients_are_those_of_transformers(family: str) -> None:
+    """With grouped heads, a window, and a head that is rotated in part."""
+    model = ours(family)
+    assert {type(block.self_attn) for block in model.model.layers} == {PackedAttention}
+    expected = passed(random_model(family, SEGMENTED))
+    for found, right in zip(passed(model), expected, strict=True):
+        assert (found - right).norm() < 1e-5 * right.norm()
+
+
+def test_models_that_are_made_later_have_transformers_own() -> None:
+    assert len(PHI3) == 3
+    ours(PHI3[0])
+    later = random_model(PHI3[0], SEGMENTED)
+    assert {type(block.self_attn) for block in later.model.layers} == {Phi3Attention}
+
+
+def test_other_families_are_left_alone() -> None:
+    with packed_attention():
+        model = random_model("qwen2", SEGMENTED)
+    assert not any(isinstance(module, PackedAttention) for module in model.modules())
