@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import os
 import resource
@@ -14,6 +15,12 @@ import torch
 from presets.loader import skus_of_azure
 from presets.schema import Sku
 from steps.common.errors import PermanentError
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+_LARGEST_KEPT_BYTES = 32 * 2**20
+"""The most that glibc takes for M_MMAP_THRESHOLD."""
+_MOST_KEPT_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class Device:
 def find_device(rank: int = 0) -> Device:
     """CUDA device `rank`, else the CPU. Raises PermanentError for a GPU without bfloat16."""
     if not torch.cuda.is_available():
+        _keep_freed_memory()
         return Device(torch.device("cpu"), torch.float32, None)
     # Rows of many lengths leave holes in fixed segments; read when CUDA allocates first.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
@@ -55,6 +63,16 @@ def find_device(rank: int = 0) -> Device:
             f"{nearest_with_bfloat16(memory_gib).name}"
         )
     return Device(torch.device("cuda", rank), torch.bfloat16, torch.bfloat16)
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what tensors give back, as CUDA's allocator does, for the next ones: fresh
+    pages of the kernel's take as long as the arithmetic that fills them."""
+    # Another C library has no such call.
+    with contextlib.suppress(AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT_BYTES)
 
 
 def nearest_with_bfloat16(memory_gib: float) -> Sku:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 from types import SimpleNamespace
 
 import pytest
@@ -38,3 +39,19 @@ def test_a_gpu_without_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_nearest_gpu_has_as_much_memory_if_any_has(memory_gib: float, model: str) -> None:
     nearest = nearest_with_bfloat16(memory_gib)
     assert (nearest.gpu_model, nearest.bfloat16, nearest.retired) == (model, True, None)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_memory_that_tensors_gave_back_is_used_again() -> None:
+    """Else each tensor of a step costs fresh pages, as long to get as to fill."""
+    find_device()
+
+    def faults_of_a_step() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        tensors = [torch.ones(6 * 2**20) for _ in range(4)]
+        assert sum(tensor.nbytes for tensor in tensors) == 96 * 2**20
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    faults_of_a_step()
+    pages = 96 * 2**20 // resource.getpagesize()
+    assert faults_of_a_step() < pages / 10
