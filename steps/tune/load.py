@@ -28,7 +28,7 @@ from steps.common.serving import Rope, fix_rope
 from steps.common.training_plan import Quantization, TrainingPlan
 from steps.tune.device import Device
 from steps.tune.lora import use_fused_layers
-from steps.tune.phi3 import packed_attention
+from steps.tune.phi3 import packed_blocks
 from steps.tune.quantized_cache import quantized_cache
 from steps.tune.varlen import attention_for
 
@@ -106,7 +106,7 @@ def _attention_of(plan: TrainingPlan) -> contextlib.AbstractContextManager[None]
     """Ours for Phi-3, where no other kernels were asked for, which take transformers' code."""
     if plan.execution.compile or plan.execution.liger:
         return contextlib.nullcontext()
-    return packed_attention()
+    return packed_blocks()
 
 
 def recompute_activations(base: Any, kept_blocks: int) -> None:

@@ -68,11 +68,15 @@ class _FrozenHeadLoss(torch.autograd.Function):
             learned = targets[chunk, None]
             made = torch.mm(states[chunk].to(weight.dtype), weight.t(), out=logits[: len(learned)])
             shares = made.float()  # in a float32 model the buffer itself
-            scale = torch.logsumexp(shares, dim=1, keepdim=True)
-            total += (scale - shares.gather(1, learned)).sum()
-            shares.sub_(scale).exp_()
-            shares.scatter_add_(1, learned, shares.new_full(learned.shape, -1.0))
-            gradient[chunk] = shares.to(weight.dtype) @ weight
+            highest = shares.amax(dim=1, keepdim=True)
+            found = shares.gather(1, learned)
+            shares.sub_(highest).exp_()
+            whole = shares.sum(dim=1, keepdim=True)
+            total += (whole.log() + highest - found).sum()
+            # The softmax less the one that is right, both times `whole`: the division is cheaper
+            # on the product.
+            shares.scatter_add_(1, learned, -whole)
+            gradient[chunk] = (shares.to(weight.dtype) @ weight).div_(whole)
         context.save_for_backward(gradient)
         return total
 

@@ -19,7 +19,7 @@ from steps.plan.memory import block_bytes
 from steps.tune.attention import SEGMENTED
 from steps.tune.load import recompute_activations
 from steps.tune.lora import use_fused_layers
-from steps.tune.phi3 import packed_attention
+from steps.tune.phi3 import packed_blocks
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
@@ -51,7 +51,7 @@ def adapted(name: str, blocks: int, kept_blocks: int | None = None) -> Any:
         "qwen2": Qwen2Config,
     }[family](**shape)
     torch.manual_seed(0)
-    with packed_attention():
+    with packed_blocks():
         base: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
             config, dtype=torch.bfloat16, attn_implementation=SEGMENTED
         )

@@ -9,7 +9,7 @@ import torch
 from transformers.models.phi3.modeling_phi3 import Phi3Attention
 
 from steps.tune.attention import SEGMENTED
-from steps.tune.phi3 import PackedAttention, packed_attention
+from steps.tune.phi3 import PackedAttention, packed_blocks
 from tests.steps.tune.models import CONFIGS, VOCABULARY, random_model
 
 LENGTHS = (7, 12, 9)
@@ -17,7 +17,7 @@ PHI3 = [name for name, config in CONFIGS.items() if config.model_type == "phi3"]
 
 
 def ours(family: str) -> Any:
-    with packed_attention():
+    with packed_blocks():
         return random_model(family, SEGMENTED)
 
 
@@ -53,6 +53,6 @@ def test_models_that_are_made_later_have_transformers_own() -> None:
 
 
 def test_other_families_are_left_alone() -> None:
-    with packed_attention():
+    with packed_blocks():
         model = random_model("qwen2", SEGMENTED)
     assert not any(isinstance(module, PackedAttention) for module in model.modules())
