@@ -16,7 +16,6 @@ from presets.loader import skus_of_azure
 from presets.schema import Sku
 from steps.common.errors import PermanentError
 
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _LARGEST_KEPT_BYTES = 32 * 2**20
 """The most that glibc takes for M_MMAP_THRESHOLD."""

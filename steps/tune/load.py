@@ -27,7 +27,7 @@ from steps.common.errors import PermanentError
 from steps.common.serving import Rope, fix_rope
 from steps.common.training_plan import Quantization, TrainingPlan
 from steps.tune.device import Device
-from steps.tune.lora import use_fused_layers
+from steps.tune.lora import note_ends_of_blocks, use_fused_layers
 from steps.tune.phi3 import packed_blocks
 from steps.tune.quantized_cache import quantized_cache
 from steps.tune.varlen import attention_for
@@ -77,7 +77,7 @@ def load_model(
 ) -> Any:
     """The base model with the plan's adapter, ready to train, or `sharded`, to be sharded first.
     Only the process that leads writes what is kept for later runs. Raises PermanentError."""
-    with _attention_of(plan):
+    with _blocks_of(plan):
         base = _load_base(plan, model_dir, device, rope, sharded=sharded, leads=leads)
     check_targets(base, plan.lora.target_modules)
     # Frozen by hand: PEFT's own preparation also casts embeddings and norms to fp32, which costs
@@ -90,6 +90,8 @@ def load_model(
         # PEFT 0.21 reads an attribute by a name that transformers 5.23 calls deprecated.
         warnings.simplefilter("ignore", FutureWarning)
         model = get_peft_model(base, _lora_config(plan), autocast_adapter_dtype=True)
+    if plan.training.gradient_checkpointing:
+        note_ends_of_blocks(model)
     log.event(
         _logger,
         "model",
@@ -102,7 +104,7 @@ def load_model(
     return model
 
 
-def _attention_of(plan: TrainingPlan) -> contextlib.AbstractContextManager[None]:
+def _blocks_of(plan: TrainingPlan) -> contextlib.AbstractContextManager[None]:
     """Ours for Phi-3, where no other kernels were asked for, which take transformers' code."""
     if plan.execution.compile or plan.execution.liger:
         return contextlib.nullcontext()

@@ -22,7 +22,17 @@ def use_fused_layers(config: LoraConfig) -> None:
     config._register_custom_module({Linear4bit: FusedLinear4bit, torch.nn.Linear: FusedLinear})
 
 
+def note_ends_of_blocks(model: Any) -> None:
+    """Tell each block's last layer that it is the last: when a block is recomputed nobody needs its
+    output, for that stops at the last tensor that is kept, and what follows is a plain sum."""
+    for block in model.get_base_model().get_decoder().layers:
+        if isinstance(block.mlp.down_proj, _Fused):
+            block.mlp.down_proj.ends_block = True
+
+
 class _Fused:
+    ends_block = False
+
     def forward(self, states: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
         """[..., inputs] to [..., outputs]; what is more than one plain adapter is left to PEFT."""
         if not args and not options and _is_plain(self):
@@ -55,8 +65,14 @@ def _apply(layer: Any, states: torch.Tensor) -> torch.Tensor:
         layer.lora_B[name].weight,
         layer.base_layer,
         layer.scaling[name],
+        layer.ends_block and _is_recomputation(),
     )
     return output
+
+
+def _is_recomputation() -> bool:
+    """Whether this forward pass runs within a backward pass, as checkpointing has it."""
+    return bool(torch._C._current_graph_task_id() >= 0)
 
 
 class _LoraProduct(torch.autograd.Function):
@@ -68,14 +84,16 @@ class _LoraProduct(torch.autograd.Function):
         b: torch.Tensor,
         base: torch.nn.Module,
         scaling: float,
+        unused: bool,
     ) -> torch.Tensor:
-        """base(states) + scaling B A states"""
-        output: torch.Tensor = base(states)
+        """base(states) + scaling B A states; any numbers in its shape if the output is unused."""
+        output = _unused_output(base, states) if unused else base(states)
         # Under autocast the adapter is float32 and multiplied as what it is added to.
         flat = states.reshape(-1, states.shape[-1]).to(output.dtype)
         a, b = a.to(output.dtype), b.to(output.dtype)
         reduced = flat @ a.t()
-        output.view(-1, output.shape[-1]).addmm_(reduced, b.t(), alpha=scaling)
+        if not unused:
+            output.view(-1, output.shape[-1]).addmm_(reduced, b.t(), alpha=scaling)
         context.save_for_backward(flat, reduced, a, b)
         context.base, context.scaling, context.input_dtype = base, scaling, states.dtype
         return output
@@ -83,7 +101,7 @@ class _LoraProduct(torch.autograd.Function):
     @staticmethod
     def backward(
         context: Any, *output_gradients: torch.Tensor
-    ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor, None, None]:
+    ) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor, None, None, None]:
         flat, reduced, a, b = context.saved_tensors
         (gradient,) = output_gradients
         shape = gradient.shape[:-1]
@@ -96,7 +114,15 @@ class _LoraProduct(torch.autograd.Function):
             states_gradient = states_gradient.view(*shape, -1).to(context.input_dtype)
         a_gradient = reduced_gradient.t() @ flat
         b_gradient = (gradient.t() @ reduced).mul_(context.scaling)
-        return states_gradient, a_gradient, b_gradient, None, None
+        return states_gradient, a_gradient, b_gradient, None, None, None
+
+
+def _unused_output(base: Any, states: torch.Tensor) -> torch.Tensor:
+    """One number in the shape and type of what `base` would make."""
+    kind, dtype = states.device.type, states.dtype
+    if torch.is_autocast_enabled(kind) and not isinstance(base, Linear4bit):
+        dtype = torch.get_autocast_dtype(kind)
+    return states.new_empty((), dtype=dtype).expand(*states.shape[:-1], base.out_features)
 
 
 def _frozen_matrix(base: Any, dtype: torch.dtype) -> torch.Tensor:

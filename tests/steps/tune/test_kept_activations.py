@@ -119,7 +119,7 @@ def test_a_kept_block_keeps_no_more_than_the_plan_says(name: str) -> None:
     others published hold too."""
     estimate = block_bytes(model_preset(name).architecture)
     scaled = estimate * HIDDEN / model_preset(name).architecture.hidden_size
-    assert 0.8 * scaled < kept_per_token_and_block(name, None) < scaled
+    assert 0.7 * scaled < kept_per_token_and_block(name, None) < scaled
 
 
 def test_a_recomputed_block_keeps_its_input_only() -> None:

@@ -10,7 +10,19 @@ from bitsandbytes.nn.modules import Linear4bit
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from torch.autograd.graph import saved_tensors_hooks
 
-from steps.tune.lora import FusedLinear, FusedLinear4bit, use_fused_layers
+from steps.tune.attention import SEGMENTED
+from steps.tune.evaluate import hidden_states
+from steps.tune.load import recompute_activations
+from steps.tune.lora import (
+    FusedLinear,
+    FusedLinear4bit,
+    note_ends_of_blocks,
+    use_fused_layers,
+)
+from tests.steps.tune.models import random_model
+from tests.steps.tune.test_extras import micro_batch
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 INPUTS, OUTPUTS, RANK, TOKENS = 64, 192, 4, 24
 
@@ -136,3 +148,40 @@ def test_gradients_are_those_of_small_differences() -> None:
     trained = [p for p in model.parameters() if p.requires_grad]
     given = states()[:, :3].double().requires_grad_()
     torch.autograd.gradcheck(lambda *_: model(given), (given, *trained))
+
+
+class Counted(torch.nn.Linear):
+    """Counts its products."""
+
+    products = 0
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        self.products += 1
+        return super().forward(states)
+
+
+@pytest.mark.parametrize("family", ["phi3", "mistral", "qwen2"])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_last_product_of_a_recomputed_block_is_left_out(family: str, autocast: bool) -> None:
+    """And the gradients are bit for bit those of a model whose activations are all kept."""
+    gradients, products = [], []
+    for recomputed in (True, False):
+        base = random_model(family, SEGMENTED).train().requires_grad_(False)
+        if recomputed:
+            recompute_activations(base, kept_blocks=1)
+        for block in base.get_decoder().layers:
+            block.mlp.down_proj.__class__ = Counted
+        torch.manual_seed(0)
+        config = LoraConfig(r=RANK, target_modules=["down_proj", "o_proj"], init_lora_weights=False)
+        use_fused_layers(config)
+        model = get_peft_model(base, config)
+        note_ends_of_blocks(model)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            states = hidden_states(model, micro_batch((7, 12)))
+        torch.autograd.backward(states.float().square().sum())
+        gradients.append([p.grad for p in model.parameters() if p.requires_grad])
+        blocks = base.get_decoder().layers
+        products.append([block.mlp.down_proj.base_layer.products for block in blocks])
+    assert products == [[1, 1], [1, 1]]
+    assert len(gradients[0]) == 8
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=0)
