@@ -13,7 +13,7 @@ The formula counts what must lie in memory at the worst moment, the start of the
 
 Against ten published figures (Unsloth's table of HF + FlashAttention 2, torchtune, LitGPT) it is
 within 10 %; two outliers are named in tests/steps/plan/test_memory.py. A block of our own models
-keeps 8 to 27 % less than that, counted in tests/steps/tune/test_kept_activations.py: room for
+keeps 14 to 27 % less than that, counted in tests/steps/tune/test_kept_activations.py: room for
 gradients that are under way, which the published peaks hold too.
 """
 

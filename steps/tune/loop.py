@@ -93,6 +93,12 @@ def mean_loss(position: Position) -> float:
     return sum(loss for loss, _ in position.recent) / labels if labels else math.nan
 
 
+def _draws(model: Any) -> bool:
+    """Whether a pass in training takes random numbers: for dropout alone."""
+    rates = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+    return any([*rates, getattr(model.config, "attention_dropout", 0.0)])
+
+
 class _Run:
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -110,6 +116,9 @@ class _Run:
         self.saved_at = self.logged_at = time.monotonic()
         self.tokens, self.seconds = 0, 0.0
         self.memory_gb, self.memory_asked_at = 0.0, -math.inf
+        self.draws = _draws(job.model)
+        # On the device already: a step copies nothing there but its micro-batches.
+        self.zero, self.one = torch.tensor([0.0, 1.0], device=job.device.torch_device)
 
     def go(self) -> None:
         job, position = self.job, self.position
@@ -140,24 +149,26 @@ class _Run:
             (place, job.packs.micro_batch(index).to(job.device.torch_device), counts)
             for (place, index), counts in job.world.deal(list(enumerate(indices)))
         ]
-        # Loss, and how many processes were asked to stop.
-        totals = torch.zeros(2, device=job.device.torch_device)
+        losses = [self.zero]
         for place, batch, counts in batches:
             if job.stop.name is not None and not job.world.lockstep:
                 break
-            job.device.seed(job.schedule.seed(step, place))
+            if self.draws:
+                job.device.seed(job.schedule.seed(step, place))
             with job.device.precision():
                 loss = micro_batch_loss(job.model, batch)
             # Divided by the labels of all micro-batches, so that each token weighs the same.
             torch.autograd.backward(loss * (counts / labels))
-            totals[0] += loss.detach() * counts
-        totals[1] += job.stop.name is not None
-        job.world.sum(totals)
+            if counts:
+                losses.append(loss.detach())
+        # Loss, and how many processes were asked to stop.
+        asked = self.zero if job.stop.name is None else self.one
+        totals = job.world.sum(torch.stack([torch.stack(losses).sum(), asked]))
         job.world.sum_gradients(self.parameters)
         limit = job.training.max_grad_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
         # The one place in a step that waits for the device.
-        summed, stopped, gradient_norm = torch.stack([*totals, norm.float()]).tolist()
+        summed, stopped, gradient_norm = torch.cat([totals, norm.float()[None]]).tolist()
         if stopped:
             self._leave()
         self._refuse_bad_loss(summed / labels, gradient_norm)

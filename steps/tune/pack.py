@@ -93,8 +93,8 @@ class Packs:
         """Micro-batch `index`, 0 to len - 1."""
         number, place = divmod(index, _BATCH_PACKS)
         chunk = self._chunks[number]
-        tokens = slice(*chunk.token_starts[place : place + 2])
-        documents = slice(*chunk.document_starts[place : place + 2])
+        tokens = slice(*chunk.token_starts[place : place + 2].tolist())
+        documents = slice(*chunk.document_starts[place : place + 2].tolist())
         ids = chunk.ids[tokens].astype(np.int64)
         lengths = chunk.lengths[documents]
         starts = np.cumsum(lengths) - lengths

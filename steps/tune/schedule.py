@@ -5,6 +5,7 @@ All of it follows from the step's number, so a resumed run needs to know nothing
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ class Schedule:
     packs: int
     """Micro-batches of an epoch."""
 
-    @property
+    @functools.cached_property
     def micro_batches(self) -> int:
         """Forward and backward passes of the whole run."""
         wanted = max(1, round(self.training.epochs * self.packs))
@@ -29,7 +30,7 @@ class Schedule:
             return wanted
         return min(wanted, self.training.max_steps * self.training.accumulation_steps)
 
-    @property
+    @functools.cached_property
     def steps(self) -> int:
         """Optimizer steps of the whole run; the last may have fewer micro-batches."""
         return math.ceil(self.micro_batches / self.training.accumulation_steps)

@@ -1,6 +1,6 @@
 """What the training loop adds to forward, backward and optimizer step, where these cost nothing.
 
-    python -m tests.bench.tune.overhead [--steps 300] [--rounds 5]
+    python -m tests.bench.tune.overhead [--steps 300] [--rounds 15]
 
 Two layers of width 32 and packs of 32 tokens: all that is left is Python. The bare loop makes the
 same passes over the same batches, with the same loss, clipping and optimizer, and nothing else.
@@ -39,7 +39,7 @@ def main() -> int:
     """Interleave both and compare."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=15)
     flags = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="bench-overhead-") as name:
