@@ -11,9 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import msgspec
+from typing import Any, TextIO
 
 from steps.common.fs import atomic_write
 from steps.tune.curves import loss_png, report_html
@@ -37,7 +35,7 @@ class Report:
         self._page = directory / "report.html"
         self._title = title
         self._trackers = trackers
-        self._lines: BinaryIO | None = None
+        self._lines: TextIO | None = None
         self._drawn_at = time.monotonic()
 
     def rewind(self, step: int) -> None:
@@ -45,7 +43,7 @@ class Report:
         self._let_go()
         for path in (self._metrics, self._samples):
             kept = [record for record in _records(path) if record["step"] <= step]
-            atomic_write(path, b"".join(map(_line, kept)))
+            atomic_write(path, "".join(json.dumps(record) + "\n" for record in kept))
         records = list(_records(self._metrics))
         for tracker in self._trackers:
             tracker.rewind(records)
@@ -55,8 +53,8 @@ class Report:
         record = {**record, "time": round(time.time(), 3)}
         # Kept open: opening it for each step takes as long as a small model's optimizer.
         if self._lines is None:
-            self._lines = self._metrics.open("ab", buffering=0)
-        self._lines.write(_line(record))
+            self._lines = self._metrics.open("a", buffering=1)
+        self._lines.write(json.dumps(record) + "\n")
         for tracker in self._trackers:
             tracker.add(record)
 
@@ -66,8 +64,8 @@ class Report:
             {"step": step, "question": number, **asdict(answer)}
             for number, answer in enumerate(answers)
         ]
-        with self._samples.open("ab") as file:
-            file.writelines(map(_line, records))
+        with self._samples.open("a") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records)
         if time.monotonic() - self._drawn_at >= _DRAW_SECONDS:
             self.draw()
 
@@ -111,10 +109,6 @@ class NoReport(Report):
 
     def close(self, succeeded: bool) -> None:
         pass
-
-
-def _line(record: Record) -> bytes:
-    return msgspec.json.encode(record) + b"\n"
 
 
 def _records(path: Path) -> Iterator[Record]:
