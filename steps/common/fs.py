@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,11 @@ def fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def free_bytes_of(directory: Path) -> int:
+    """Bytes that can still be written to the volume of a directory."""
+    return shutil.disk_usage(directory).free
 
 
 def sha256_file(path: Path) -> str:

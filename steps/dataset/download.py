@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import httpx
 
 from steps.common import log
 from steps.common.errors import PermanentError, TransientError
+from steps.common.fs import free_bytes_of
 from steps.common.urls import redact
 from steps.dataset import answers
 from steps.dataset.answers import TryAgain
@@ -30,10 +30,6 @@ T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 
 
-def _free_bytes(directory: Path) -> int:
-    return shutil.disk_usage(directory).free
-
-
 class Downloader:
     """Fetches files one after the other over a client whose transport guards the addresses."""
 
@@ -46,7 +42,7 @@ class Downloader:
         stall_seconds: float = 60.0,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
-        free_bytes: Callable[[Path], int] = _free_bytes,
+        free_bytes: Callable[[Path], int] = free_bytes_of,
     ) -> None:
         self._client = client
         self._attempts = attempts

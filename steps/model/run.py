@@ -9,7 +9,7 @@ from pathlib import Path
 
 from steps.common import log
 from steps.common.errors import ParamsError, PermanentError, TransientError
-from steps.common.fs import fsync
+from steps.common.fs import free_bytes_of, fsync
 from steps.common.model_cache import MARKER, Marker, cache_path, damage, mark_complete, read_marker
 from steps.common.progress import Progress
 from steps.common.skopeo import Registry
@@ -23,16 +23,12 @@ from steps.model.params import Params, Result
 _logger = logging.getLogger(__name__)
 
 
-def _free_bytes(directory: Path) -> int:
-    return shutil.disk_usage(directory).free
-
-
 def run(
     params: Params,
     *,
     progress: Progress,
     hub_endpoint: str | None = None,
-    free_bytes: Callable[[Path], int] = _free_bytes,
+    free_bytes: Callable[[Path], int] = free_bytes_of,
 ) -> Result:
     """Fill the model's place in the cache, or find that it is filled already."""
     model = read_plan(params.plan_file).model

@@ -24,7 +24,7 @@ import torch
 from safetensors import SafetensorError
 
 from steps.common import log
-from steps.common.fs import fsync
+from steps.common.fs import free_bytes_of, fsync
 from steps.common.model_cache import MARKER, damage, mark_complete, read_marker
 from steps.tune.device import Device
 
@@ -39,10 +39,6 @@ _FAILURES = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 """What transformers and safetensors raise for files that they cannot read or write."""
 
 _logger = logging.getLogger(__name__)
-
-
-def _free_bytes(directory: Path) -> int:
-    return shutil.disk_usage(directory).free
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ class QuantizedCache:
         return model
 
     def write(
-        self, model: Any, config: Any, *, free_bytes: Callable[[Path], int] = _free_bytes
+        self, model: Any, config: Any, *, free_bytes: Callable[[Path], int] = free_bytes_of
     ) -> None:
         """Keep a base that was just quantised, with the unchanged `config` of its directory."""
         began = time.monotonic()
