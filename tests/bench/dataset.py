@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ from steps.common.training_plan import Data
 from steps.dataset.make import make_dataset
 from steps.dataset.target import DatasetFile
 from steps.dataset.write import SCHEMA, WRITE_OPTIONS
+from tests.bench.child import measured
 from tests.bench.memory import peak_mb
 
 MAX_PEAK_MB = 400
@@ -56,8 +56,8 @@ def main() -> None:
 def _compare(directory: Path, size: int, rounds: int) -> bool:
     plain, step = [], []
     for number in range(1, rounds + 1):
-        plain.append(_run("pyarrow", directory))
-        step.append(_run("step", directory))
+        plain.append(measured("tests.bench.dataset", "pyarrow", directory))
+        step.append(measured("tests.bench.dataset", "step", directory))
         print(
             f"round {number}: pyarrow {_described(plain[-1], size)}; "
             f"step {_described(step[-1], size)}, {step[-1]['rows']:.0f} rows",
@@ -85,15 +85,6 @@ def _described(found: dict[str, float], size: int) -> str:
 def _ratio(plain: list[dict[str, float]], step: list[dict[str, float]], key: str) -> float:
     """By CPU time, busy neighbours on the machine count less."""
     return statistics.median(a[key] / b[key] for a, b in zip(plain, step, strict=True))
-
-
-def _run(child: str, directory: Path) -> dict[str, float]:
-    command = [sys.executable, "-m", "tests.bench.dataset", "--child", child]
-    answer = subprocess.run(
-        [*command, "--directory", str(directory)], check=True, capture_output=True, timeout=3600
-    )
-    found: dict[str, float] = json.loads(answer.stdout)
-    return found
 
 
 def _measure(work: Callable[[Path], int], directory: Path) -> None:

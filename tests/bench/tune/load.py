@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,10 +26,11 @@ from steps.common.model_cache import mark_complete, read_marker
 from steps.common.training_plan import Execution, Quantization
 from steps.tune.device import Device
 from steps.tune.load import load_model
+from tests.bench.child import Found, measured
 from tests.bench.memory import peak_mb
 from tests.bench.tune.rig import save_random_model, tiny_config, tiny_plan
 
-Found = dict[str, float]
+_MODULE = "tests.bench.tune.load"
 
 
 def main() -> int:
@@ -48,13 +48,13 @@ def main() -> int:
         save_random_model(directory, _config(), torch.bfloat16)
         mark_complete(directory)
         # The first one keeps what the others of its kind read.
-        _run("kept", directory)
+        measured(_MODULE, "kept", directory)
         (kept,) = (path for path in directory.parent.iterdir() if path != directory)
         sizes = {"quantised": _gb(directory), "kept": _gb(kept)}
         found: dict[str, list[Found]] = {name: [] for name in CHILDREN}
         for _ in range(flags.rounds):
             for name in CHILDREN:
-                found[name].append(_run(name, directory))
+                found[name].append(measured(_MODULE, name, directory))
     for name, rounds in found.items():
         seconds = sorted(each["seconds"] for each in rounds)
         print(
@@ -90,19 +90,6 @@ def _gb(directory: Path) -> float:
     if marker is None:
         raise SystemExit(f"{directory} is not whole")
     return marker.size / 1e9
-
-
-def _run(name: str, directory: Path) -> Found:
-    command = [sys.executable, "-m", "tests.bench.tune.load"]
-    answer = subprocess.run(
-        [*command, "--child", name, "--directory", str(directory)],
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        timeout=600,
-    )
-    found: Found = json.loads(answer.stdout.splitlines()[-1])
-    return found
 
 
 def _load(directory: Path, execution: Execution) -> Found:

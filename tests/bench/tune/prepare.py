@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.bench.child import Found, measured
 from tests.bench.memory import peak_mb
 from tests.bench.tune.rig import (
     LENGTHS,
@@ -33,8 +33,6 @@ from tests.bench.tune.rig import (
 )
 
 LEAST_TOKENS_PER_SECOND = 750_000
-
-Found = dict[str, float]
 
 
 def main() -> int:
@@ -69,18 +67,8 @@ def main() -> int:
 
 
 def _run(name: str, directory: Path) -> Found:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(directory / "hf")}
-    command = [sys.executable, "-m", "tests.bench.tune.prepare"]
-    answer = subprocess.run(
-        [*command, "--child", name, "--directory", str(directory)],
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-        timeout=3600,
-    )
-    found: Found = json.loads(answer.stdout.splitlines()[-1])
-    return found
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(directory / "hf")}
+    return measured("tests.bench.tune.prepare", name, directory, environment)
 
 
 def _ours(directory: Path) -> Found:
