@@ -94,8 +94,9 @@ class _SplitAndRotate(torch.autograd.Function):
         made = query.new_empty(tokens, sum(context.sizes), width)
         parts = torch.split(made, context.sizes, dim=1)
         # The gradient of a rotation is the rotation back.
-        _rotate(query, cos, -sin, parts[0])
-        _rotate(key, cos, -sin, parts[1])
+        back = -sin
+        _rotate(query, cos, back, parts[0])
+        _rotate(key, cos, back, parts[1])
         parts[2].copy_(value)
         return made.flatten(1)[None], None, None, None, None
 

@@ -10,9 +10,9 @@ from transformers.models.phi3.modeling_phi3 import Phi3Attention
 
 from steps.tune.attention import SEGMENTED
 from steps.tune.phi3 import PackedAttention, packed_blocks
-from tests.steps.tune.models import CONFIGS, VOCABULARY, random_model
+from tests.steps.tune.models import CONFIGS, random_model
+from tests.steps.tune.test_attention import packed_hidden
 
-LENGTHS = (7, 12, 9)
 PHI3 = [name for name, config in CONFIGS.items() if config.model_type == "phi3"]
 
 
@@ -22,13 +22,8 @@ def ours(family: str) -> Any:
 
 
 def passed(model: Any) -> list[torch.Tensor]:
-    """Logits of three packed documents, and the gradients of all weights."""
-    generator = torch.Generator().manual_seed(3)
-    ids = torch.randint(VOCABULARY, (1, sum(LENGTHS)), generator=generator)
-    positions = torch.cat([torch.arange(length) for length in LENGTHS])[None]
-    logits = model(
-        input_ids=ids, position_ids=positions, use_cache=False, document_lengths=LENGTHS
-    ).logits
+    """Logits of packed documents, and the gradients of all weights."""
+    logits = model.lm_head(packed_hidden(model))
     torch.autograd.backward(logits.square().sum())
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert len(gradients) > 10
