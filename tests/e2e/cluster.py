@@ -18,7 +18,8 @@ T = TypeVar("T")
 
 GIVEN_UP = threading.Event()
 """Set at the end of the session: who waits need wait no longer."""
-_CALL_SECONDS = 120
+CALL_SECONDS = 300
+"""Longest wait for a command: on a machine with many runs one takes minutes, and none hangs."""
 _LOOK_SECONDS = 1.0
 
 
@@ -30,7 +31,7 @@ class Cluster:
         self._api = api
 
     def kubectl(
-        self, *arguments: str, text: str | None = None, seconds: float = _CALL_SECONDS
+        self, *arguments: str, text: str | None = None, seconds: float = CALL_SECONDS
     ) -> str:
         """What kubectl prints. Fails with what it complains of."""
         command = ("kubectl", f"--namespace={self.namespace}", *arguments)
@@ -69,7 +70,7 @@ class Cluster:
 def run(
     *command: str,
     text: str | None = None,
-    seconds: float = _CALL_SECONDS,
+    seconds: float = CALL_SECONDS,
     variables: Mapping[str, str] | None = None,
 ) -> str:
     """A command's stdout. Fails with its stderr."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from steps.common.scheduling import GPU_TOLERATIONS
-from tests.e2e.cluster import Cluster, Object
+from tests.e2e.cluster import CALL_SECONDS, Cluster, Object
 from tests.e2e.pods import dataset, registry
 from tests.fakes.registry import PASSWORD, USER, docker_config
 
@@ -89,7 +89,11 @@ class Doubles:
         command = ["kubectl", f"--namespace={self._cluster.namespace}", "exec", "-i", "workbench"]
         command += ["--", "python3", "-m", "tests.e2e.pods.unpack", "/models"]
         done = subprocess.run(
-            command, input=archive.getvalue(), capture_output=True, timeout=120, check=False
+            command,
+            input=archive.getvalue(),
+            capture_output=True,
+            timeout=CALL_SECONDS,
+            check=False,
         )
         assert done.returncode == 0, done.stderr.decode()
 
@@ -191,7 +195,7 @@ def _openssl(directory: Path, name: str, subject: str, *arguments: str) -> None:
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     command += ["-nodes", "-days", "2", "-subj", subject, *arguments]
     command += ["-keyout", str(directory / f"{name}.key"), "-out", str(directory / f"{name}.crt")]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=CALL_SECONDS)
 
 
 def _code() -> Object:

@@ -18,7 +18,7 @@ import yaml
 from presets.loader import model_preset
 from steps.common.model_cache import cache_path, is_complete
 from tests.e2e import doubles
-from tests.e2e.cluster import Cluster, Object, run, wait_for
+from tests.e2e.cluster import CALL_SECONDS, Cluster, Object, run, wait_for
 from tests.e2e.doubles import DATASET_FILE, PUSH_SECRET, Doubles, Login
 from tests.e2e.nodes import gpu_node
 from tests.e2e.runs import ARGO, Run
@@ -157,7 +157,9 @@ class Site:
             found = self.cluster.items(ARGO, "workflows", labelSelector=label)
             return [str(item["metadata"]["name"]) for item in found]
 
-        return Run(self.cluster, wait_for(f"run with label {label}", names, seconds=120)[0])
+        return Run(
+            self.cluster, wait_for(f"run with label {label}", names, seconds=CALL_SECONDS)[0]
+        )
 
     def completes(self, run: Run, name: str) -> Run:
         """Wait for the good end of a run whose service nobody needs."""
@@ -202,7 +204,9 @@ class Site:
         assert done.returncode == 1, f"{done.stdout}\n{done.stderr}"
         return done.stderr
 
-    def argotune(self, *arguments: str, text: str | None = None, seconds: float = 120) -> str:
+    def argotune(
+        self, *arguments: str, text: str | None = None, seconds: float = CALL_SECONDS
+    ) -> str:
         """What the command line prints. Fails with what it complains of."""
         return argotune(*arguments, text=text, seconds=seconds)
 
@@ -248,7 +252,7 @@ def training_config(
     )
 
 
-def argotune(*arguments: str, text: str | None = None, seconds: float = 120) -> str:
+def argotune(*arguments: str, text: str | None = None, seconds: float = CALL_SECONDS) -> str:
     """What `argotune` prints. Fails with what it complains of."""
     return run(*_ARGOTUNE, *arguments, text=text, seconds=seconds)
 
@@ -280,7 +284,9 @@ def installed(cluster: Cluster, directory: Path) -> Iterator[Site]:
                 adapter_from="cache" if private is None else "auto",
             )
         finally:
-            cluster.kubectl("delete", "workflows,cronworkflows", "--all", "--timeout=60s")
+            cluster.kubectl(
+                "delete", "workflows,cronworkflows", "--all", f"--timeout={CALL_SECONDS - 10}s"
+            )
             argotune("uninstall", f"--namespace={cluster.namespace}", "--delete-models")
 
 

@@ -19,7 +19,11 @@ from tests.e2e.site import Site
 T = TypeVar("T")
 Story = Callable[[Site], Any]
 
-_AT_ONCE = 6
+# Where two cores are saturated, more at once end no sooner, and every pod and every command waits
+# minutes for its turn.
+_AT_ONCE = 3
+STORY_SECONDS = 3000
+"""Longest wait of a test for its story, which waits for others' cores and GPUs."""
 _known: dict[str, Story] = {}
 
 

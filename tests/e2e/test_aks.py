@@ -24,7 +24,7 @@ from tests.fakes.arm import Cloud, Creation, serving
 from tests.fakes.arm.machines import Machines
 from tests.fakes.tls import self_signed, server_context
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 _SECONDS = 300
 _SKU = "Standard_NC24ads_A100_v4"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import Cluster
+from tests.e2e.cluster import CALL_SECONDS, Cluster
 from workflows.templates.golden import RENDERED_DIR
 
 pytestmark = pytest.mark.cluster
@@ -49,7 +49,7 @@ def test_rendered_workspace_is_created_with_strict_validation(
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=CALL_SECONDS,
         check=True,
     ).stdout
     cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", text=rendered)
@@ -62,4 +62,4 @@ def test_workflow_that_makes_tiny_is_created_with_strict_validation(cluster: Clu
 def test_argo_lints_what_is_rendered() -> None:
     assert RENDERED
     files = [*map(str, RENDERED), str(TINY_WEIGHTS)]
-    subprocess.run(["argo", "lint", "--offline", *files], timeout=60, check=True)
+    subprocess.run(["argo", "lint", "--offline", *files], timeout=CALL_SECONDS, check=True)

@@ -17,13 +17,13 @@ from steps.common.nodes.karpenter.claim import claim_name
 from tests.e2e.clouds import INSTANCE_TYPE, azure, karpenter, left_of
 from tests.e2e.resuming import LOST_AFTER, SAVE_STEPS, STEPS, Resumed, resumed, tunes_until
 from tests.e2e.site import RUN_SECONDS, Site
-from tests.e2e.stories import story
+from tests.e2e.stories import STORY_SECONDS, story
 from tests.fakes.arm import Creation
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(STORY_SECONDS)]
 
 Provider = Literal["aks", "karpenter"]
-_STOP_SECONDS = 300
+_STOP_SECONDS = 600
 _LONG = 2000
 """Optimizer steps that no test waits for."""
 

@@ -14,13 +14,13 @@ import pytest
 
 from tests.e2e.cluster import run
 from tests.e2e.site import Site
-from tests.e2e.stories import story
+from tests.e2e.stories import STORY_SECONDS, story
 from tests.workflows.engine.on_argo import CASES, differences, grant_access, there
 
 # Some forty workflows of real pods, a few at once.
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(STORY_SECONDS)]
 
-_AT_ONCE = 4
+_AT_ONCE = 2
 
 
 @story

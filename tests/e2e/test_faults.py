@@ -18,10 +18,10 @@ from tests.e2e.pods.registry import REFUSALS
 from tests.e2e.resuming import LOST_AFTER, SAVE_STEPS, STEPS, Resumed, resumed, tunes_until
 from tests.e2e.runs import Run, seconds_between
 from tests.e2e.site import RUN_SECONDS, Site, images
-from tests.e2e.stories import story
+from tests.e2e.stories import STORY_SECONDS, story
 
 # A story waits for the GPU behind others.
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(STORY_SECONDS)]
 
 
 @story
@@ -156,7 +156,7 @@ def image_missing(site: Site) -> NotPulled:
     with ThreadPoolExecutor(1) as pool:
         began = time.monotonic()
         text = site.workspace("image-missing")
-        watched = pool.submit(site.argotune_refuses, *command, text=text, seconds=300)
+        watched = pool.submit(site.argotune_refuses, *command, text=text, seconds=RUN_SECONDS)
         run = site.run_with_label("argotune.dev/workspace=image-missing")
         message, seconds = _complaint(run), time.monotonic() - began
         return NotPulled(

@@ -16,11 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.cluster import Cluster, Object, run, wait_for
+from tests.e2e.cluster import CALL_SECONDS, Cluster, Object, run, wait_for
 from tests.workflows.templates.test_permissions import rights_of
 from workflows.templates import accounts
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 REGISTRY = "registry.example.org/argotune"
 SIZES = ("--models-size=1Gi", "--volume-size=1Gi")
@@ -84,7 +84,7 @@ def argotune(*arguments: str, text: str | None = None, **environment: str) -> Do
         input=text,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=CALL_SECONDS,
         check=False,
         env={**os.environ, **environment},
     )
@@ -151,7 +151,7 @@ def test_the_namespace_enforces_restricted(installed: Cluster) -> None:
 
 @pytest.mark.parametrize("account", accounts.ACCOUNTS)
 def test_every_account_gets_a_token_for_its_executor(installed: Cluster, account: str) -> None:
-    wait_for(f"token of {account}", lambda: token_data(installed, account), seconds=30)
+    wait_for(f"token of {account}", lambda: token_data(installed, account), seconds=CALL_SECONDS)
 
 
 def test_a_second_time_writes_nothing(installed: Cluster) -> None:
@@ -229,7 +229,7 @@ def test_a_person_with_the_users_role_submits_looks_and_stops(
         ["kubectl", f"--kubeconfig={kubeconfig}", *namespace, "get", "secrets"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=CALL_SECONDS,
         check=False,
     )
     assert 'cannot list resource "secrets"' in secret.stderr

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from tests.e2e.cluster import Object, argo, wait_for
+from tests.e2e.cluster import CALL_SECONDS, Object, argo, wait_for
 from tests.e2e.cluster import run as call
 from tests.e2e.doubles import Answer
 from tests.e2e.runs import ALL_WELL, STEPS, Run
 from tests.e2e.site import QUESTION, RUN_SECONDS, Site, images, tag
-from tests.e2e.stories import story
+from tests.e2e.stories import STORY_SECONDS, story
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(STORY_SECONDS)]
 
-_COMMAND_SECONDS = 60
 _ENDED_EARLY = {
     **dict.fromkeys(("plan", "dataset", "release"), "Succeeded"),
     **dict.fromkeys(("model", "provision"), "Skipped"),
@@ -62,7 +61,7 @@ def _look_at(site: Site, printed: Future[str]) -> Submitted:
     log = site.argotune("logs", run.name, "tune", f"--namespace={site.namespace}")
     volumes = run.volumes()
     said = printed.result()
-    run.ends("Succeeded", seconds=_COMMAND_SECONDS)
+    run.ends("Succeeded", seconds=CALL_SECONDS)
     answer = site.doubles.ask("http://submitted/chat", QUESTION)
     service = site.service_objects("submitted")
     status = site.argotune("status", run.name, f"--namespace={site.namespace}")
@@ -150,8 +149,10 @@ def test_command_shows_every_step_and_the_results(submitted: Submitted) -> None:
 def test_nothing_of_a_run_that_went_well_is_left(submitted: Submitted) -> None:
     assert len(submitted.volumes) == 1
     run = submitted.run
-    wait_for("end of the pods", lambda: not run.pods(), seconds=60, explain=run.explain)
-    wait_for("end of the volume", lambda: not run.volumes(), seconds=60, explain=run.explain)
+    wait_for("end of the pods", lambda: not run.pods(), seconds=CALL_SECONDS, explain=run.explain)
+    wait_for(
+        "end of the volume", lambda: not run.volumes(), seconds=CALL_SECONDS, explain=run.explain
+    )
 
 
 @story
@@ -283,7 +284,7 @@ def _argo_server() -> httpx.Client:
         base_url=f"{scheme}://{address}",
         headers={"Authorization": token} if token else {},
         verify=os.environ.get("ARGO_INSECURE_SKIP_VERIFY") != "true",
-        timeout=30,
+        timeout=CALL_SECONDS,
         trust_env=False,
     )
 

@@ -14,14 +14,14 @@ from tests.e2e.cluster import argo, wait_for
 from tests.e2e.cluster import run as call
 from tests.e2e.runs import ARGO, Run
 from tests.e2e.site import Site
-from tests.e2e.stories import story
+from tests.e2e.stories import STORY_SECONDS, story
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(STORY_SECONDS)]
 
 _RUN_SECONDS = 900
-_END_SECONDS = 240
-_COLLECT_SECONDS = 90
-_AT_ONCE = 3
+_END_SECONDS = 600
+_COLLECT_SECONDS = 300
+_AT_ONCE = 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.e2e.cluster import Cluster, wait_for
+from tests.e2e.cluster import CALL_SECONDS, Cluster, wait_for
 from tests.e2e.stand_in import BAD, ENDPOINT, IMAGE, LOST, SLOW, stand_in
 from tests.workflows.cli.command import Answer
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 GOOD = "good-model"
 _PULL_SECONDS = 15
-_COMMAND_SECONDS = 600
+_COMMAND_SECONDS = 1200
 _WORKSPACE = """
 apiVersion: kaito.sh/v1beta1
 kind: Workspace
@@ -131,7 +131,7 @@ def test_the_secret_of_the_urls_goes_with_the_run(cluster: Cluster, scene: Scene
     wait_for(
         "end of the secret",
         lambda: cluster.read("v1", "secrets", f"{run_good}-urls") is None,
-        seconds=60,
+        seconds=CALL_SECONDS,
     )
 
 
@@ -168,14 +168,14 @@ def test_looking_on_ends_with_ctrl_c_and_the_run_with_stop(cluster: Cluster, sce
         assert any(re.match(r"tune +running", line) for line in lines)
         watching.send_signal(signal.SIGINT)
         assert f"run {run} goes on\n" in lines
-        assert watching.wait(timeout=60) == 130
+        assert watching.wait(timeout=CALL_SECONDS) == 130
     with _reading(cluster, "logs", SLOW, "--follow") as (following, lines):
         assert f"tune(0): tune of {SLOW} begins\n" in lines
         stopped = scene.argotune("stop", SLOW)
         assert stopped.code == 0, stopped.err
         assert f"run {run}: release: Succeeded: nothing" in stopped.out
         assert f"release(0): release of {SLOW} is done\n" in lines
-        assert following.wait(timeout=60) == 0
+        assert following.wait(timeout=CALL_SECONDS) == 0
     assert scene.argotune("stop", SLOW).code == 2
 
 
@@ -213,7 +213,7 @@ def test_the_table_has_every_workspace(scene: Scene) -> None:
 def test_a_service_is_asked_and_removed(cluster: Cluster, scene: Scene) -> None:
     name = "served-model"
     cluster.kubectl("apply", "-f", "-", text=json.dumps(_service(name)))
-    cluster.kubectl("rollout", "status", f"deployment/{name}", "--timeout=110s")
+    cluster.kubectl("rollout", "status", f"deployment/{name}", "--timeout=240s")
     assert scene.argotune("chat", name, "Who are you?") == Answer(
         code=0, out="You asked: Who are you?\n", err=""
     )
