@@ -50,7 +50,7 @@ class Device:
 def find_device(rank: int = 0) -> Device:
     """CUDA device `rank`, else the CPU. Raises PermanentError for a GPU without bfloat16."""
     if not torch.cuda.is_available():
-        _keep_freed_memory()
+        keep_freed_memory()
         return Device(torch.device("cpu"), torch.float32, None)
     # Rows of many lengths leave holes in fixed segments; read when CUDA allocates first.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
@@ -64,7 +64,7 @@ def find_device(rank: int = 0) -> Device:
     return Device(torch.device("cuda", rank), torch.bfloat16, torch.bfloat16)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc keep what tensors give back, as CUDA's allocator does, for the next ones: fresh
     pages of the kernel's take as long as the arithmetic that fills them."""
     # Another C library has no such call.

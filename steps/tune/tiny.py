@@ -31,6 +31,7 @@ from presets.schema import ModelPreset
 from steps.common import log
 from steps.common.docstrings import library_texts
 from steps.common.model_cache import cache_path, is_complete, mark_complete
+from steps.tune.device import keep_freed_memory
 from steps.tune.muon import Muon
 
 _SPECIAL_TOKENS = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
@@ -109,6 +110,7 @@ def pretrain(
     model: Phi3ForCausalLM, stream: npt.NDArray[np.int64], *, steps: int, seed: int
 ) -> float:
     """Train on random windows of the stream; returns the mean loss of the last steps, nats."""
+    keep_freed_memory()
     # Five times as fast on CPUs that multiply bfloat16, a hundred times slower on the others.
     bfloat16 = torch.cpu._is_avx512_bf16_supported()
     optimizers = _optimizers(model, torch.bfloat16 if bfloat16 else torch.float32)
