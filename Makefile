@@ -6,6 +6,8 @@ PORT ?= 8765
 SIZE_GB ?= 2
 PRESET ?= phi-3-mini-4k-instruct
 METHOD ?= qlora
+# A process a core; each holds torch, so that many are more memory than they are worth.
+WORKERS ?= --numprocesses=auto --maxprocesses=8
 export ARGOTUNE_HOME ?= $(HOME)/.argotune
 
 # uv of this machine, else one of our own in .tools.
@@ -44,10 +46,10 @@ demo: setup  ## The whole pipeline on this machine: data, tuning, image, service
 	@.venv/bin/python -m workflows.demo --port $(PORT) $(if $(RESUME),--resume)
 
 test: setup  ## All tests that need no cluster
-	.venv/bin/pytest
+	.venv/bin/pytest $(WORKERS)
 
 check: lint  ## Format, lint, types, import contracts, golden files, tests; changes nothing
-	.venv/bin/pytest --quiet
+	.venv/bin/pytest --quiet $(WORKERS)
 
 lint: setup  ## What `check` does before the tests
 	.venv/bin/ruff format --check .

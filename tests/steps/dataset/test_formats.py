@@ -144,7 +144,7 @@ def test_name_does_not_decide(opened: Callable[..., OpenFile], case: str) -> Non
     ("content", "name", "message"),
     [
         (b"", "a.parquet", "the file is empty"),
-        (gzip.compress(b""), "a.jsonl.gz", "the file is empty"),
+        (gzip.compress(b"", mtime=0), "a.jsonl.gz", "the file is empty"),
         (
             b"\n <!DOCTYPE html><html><body>Sign in</body></html>",
             "a.parquet",
