@@ -18,6 +18,7 @@ import pytest
 
 from tests.e2e.cluster import CALL_SECONDS, Cluster, Object, run, wait_for
 from tests.workflows.templates.test_permissions import rights_of
+from workflows.cli.installation import MANAGER
 from workflows.templates import accounts
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -125,7 +126,8 @@ def own(api: httpx.Client) -> Iterator[Cluster]:
 
 
 def objects(cluster: Cluster) -> list[Object]:
-    items = json.loads(cluster.kubectl("get", KINDS, "-o", "json"))["items"]
+    found = cluster.kubectl("get", KINDS, "-o", "json", "--show-managed-fields")
+    items = json.loads(found)["items"]
     assert items
     return [item for item in items if isinstance(item, dict)]
 
@@ -135,13 +137,22 @@ def token_data(cluster: Cluster, account: str) -> Object | None:
     return secret and secret.get("data")
 
 
-def versions(cluster: Cluster) -> dict[str, str]:
-    """Object -> the version that every write changes. What controllers write is left out."""
+def versions(cluster: Cluster) -> dict[str, object]:
+    """Object -> what every write of ours changes."""
     return {
-        f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
-        for item in objects(cluster)
-        if item["kind"] != "PersistentVolumeClaim"
+        f"{item['kind']}/{item['metadata']['name']}": _version(item) for item in objects(cluster)
     }
+
+
+def _version(item: Object) -> object:
+    """The object's, or when we wrote it last: controllers note in a claim what became of it, and in
+    a schedule each of its times, suspended or not."""
+    metadata = item["metadata"]
+    if item["kind"] not in ("CronWorkflow", "PersistentVolumeClaim"):
+        return metadata["resourceVersion"]
+    times = [each["time"] for each in metadata["managedFields"] if each["manager"] == MANAGER]
+    assert times
+    return times
 
 
 def test_the_namespace_enforces_restricted(installed: Cluster) -> None:
