@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(STORY_SECONDS)]
 _RUN_SECONDS = 900
 _END_SECONDS = 600
 _COLLECT_SECONDS = 300
-_AT_ONCE = 2
+_AT_ONCE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
