@@ -21,7 +21,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.e2e.cluster import CALL_SECONDS, Cluster, Object, run, wait_for
+from tests.e2e.cluster import Cluster, Object, run, wait_for
 from tests.e2e.nodes import can_bring_nodes, gpu_node
 from tests.fakes import arm
 from tests.fakes.nodes import DOWN, UP
@@ -31,7 +31,7 @@ from workflows.cli.checks.images import SMALL
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(600),
     pytest.mark.usefixtures("stories_told"),
 ]
 
@@ -288,9 +288,9 @@ def test_ctrl_c_leaves_no_pod(whole: Cluster) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
-        wait_for("trial pods", lambda: len(leftovers(whole)) == len(SMALL), seconds=CALL_SECONDS)
+        wait_for("trial pods", lambda: len(leftovers(whole)) == len(SMALL), seconds=60)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=CALL_SECONDS)
+        process.communicate(timeout=60)
     assert process.returncode == 130
     assert leftovers(whole) == []
 
@@ -392,9 +392,7 @@ def test_a_gpu_node_is_found_by_the_labels_of_the_workspace(bare: Cluster, tmp_p
     path.write_text(WORKSPACE.format(label=label))
     name = f"doctor-{label}"
     with gpu_node(name, f"doctor={label}"):
-        well = wait_for(
-            "GPU", lambda: examine(bare, str(path)).said("gpu", "ok"), seconds=CALL_SECONDS
-        )
+        well = wait_for("GPU", lambda: examine(bare, str(path)).said("gpu", "ok"), seconds=60)
         run("kubectl", "taint", "node", name, "team=other:NoSchedule")
         tainted = examine(bare, str(path)).said("gpu", "warning")
     gone = examine(bare, str(path)).said("gpu", "warning")

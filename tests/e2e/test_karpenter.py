@@ -26,7 +26,7 @@ from steps.common.nodes.karpenter.provider import KarpenterProvider
 from steps.common.nodes.labels import NODE_LABEL
 from steps.common.nodes.provider import Gone, Kept, Node, NodeRequest, Settings
 from steps.common.progress import Progress
-from tests.e2e.cluster import CALL_SECONDS, Object, run, wait_for
+from tests.e2e.cluster import Object, run, wait_for
 from tests.e2e.nodes import commands
 from tests.fakes.karpenter.api import Api
 from tests.fakes.karpenter.controller import Karpenter, running
@@ -37,7 +37,7 @@ from tests.fakes.karpenter.scripts import SCRIPTS
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.enable_socket,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(300),
     pytest.mark.usefixtures("stories_told"),
 ]
 
@@ -174,7 +174,7 @@ class Run:
             tolerations=json.dumps([dict(each) for each in node.tolerations]),
         )
         self.kubectl("apply", "-f", "-", text=manifest)
-        self.kubectl("wait", "--for=condition=Ready", "pod/tune", f"--timeout={CALL_SECONDS - 10}s")
+        self.kubectl("wait", "--for=condition=Ready", "pod/tune", "--timeout=60s")
 
     def nothing_is_left(self) -> bool:
         return not (self.claims() or self.nodes())
@@ -279,7 +279,7 @@ def test_a_launch_that_is_stuck_ends_with_its_reason(a_run: Run) -> None:
             "Karpenter launched no machine (launch-timeout-seconds) after 40 s: Launched: "
             "LaunchFailed: creating instance failed, the cloud's API does not answer"
         )
-        wait_for("end of the claim", a_run.nothing_is_left, seconds=CALL_SECONDS)
+        wait_for("end of the claim", a_run.nothing_is_left, seconds=30)
 
 
 def test_a_node_without_gpu_fails_for_good_and_goes(a_run: Run) -> None:
@@ -287,7 +287,7 @@ def test_a_node_without_gpu_fails_for_good_and_goes(a_run: Run) -> None:
         with pytest.raises(PermanentError) as caught:
             a_run.provision(gpu_timeout_seconds=30.0)
         assert "no device plugin (install NVIDIA's k8s-device-plugin" in str(caught.value)
-        wait_for("end of the node", a_run.nothing_is_left, seconds=CALL_SECONDS)
+        wait_for("end of the node", a_run.nothing_is_left, seconds=60)
 
 
 def test_gpus_that_come_late_are_waited_for(a_run: Run, caplog: pytest.LogCaptureFixture) -> None:
@@ -357,7 +357,7 @@ def test_claims_whose_run_is_gone_are_collected(a_run: Run) -> None:
         assert stray.reason == f"its run is over ({a_run.namespace}/karpenter-e2e)"
         assert a_run.claims()
         assert [each.gone for each in provider.collect(is_alive, dry_run=False)] == [True]
-        wait_for("end of the node", a_run.nothing_is_left, seconds=CALL_SECONDS)
+        wait_for("end of the node", a_run.nothing_is_left, seconds=60)
 
 
 def test_a_node_is_kept_taken_by_the_next_run_and_goes_when_its_time_is_over(a_run: Run) -> None:
@@ -382,7 +382,7 @@ def test_a_node_is_kept_taken_by_the_next_run_and_goes_when_its_time_is_over(a_r
         assert soon.collect(lambda *run: True, dry_run=False) == []
         (stray,) = later.collect(lambda *run: True, dry_run=False)
         assert (stray.run, stray.gone) == (following, True)
-        wait_for("end of the node", a_run.nothing_is_left, seconds=CALL_SECONDS)
+        wait_for("end of the node", a_run.nothing_is_left, seconds=60)
 
 
 def test_a_pod_that_waits_brings_the_node_of_a_node_pool(a_run: Run) -> None:
@@ -402,7 +402,7 @@ def test_a_pod_that_waits_brings_the_node_of_a_node_pool(a_run: Run) -> None:
             assert nodes().startswith("node/karp-pod-")
             assert a_run.release() == []
             a_run.kubectl("delete", "pod", "tune", "--now")
-            wait_for("end of the node", lambda: not nodes(), seconds=CALL_SECONDS)
+            wait_for("end of the node", lambda: not nodes(), seconds=60)
             with pytest.raises(PermanentError) as caught:
                 a_run.provision(settings=POOL, labels=labels, gpus=2)
             assert "its limit of 1 nvidia.com/gpu leaves no room" in str(caught.value)

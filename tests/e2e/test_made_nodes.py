@@ -29,7 +29,7 @@ from tests.fakes.karpenter.scripts import SCRIPTS
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.enable_socket,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(400),
     pytest.mark.usefixtures("stories_told"),
 ]
 

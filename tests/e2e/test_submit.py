@@ -213,7 +213,7 @@ def test_the_table_has_every_workspace(scene: Scene) -> None:
 def test_a_service_is_asked_and_removed(cluster: Cluster, scene: Scene) -> None:
     name = "served-model"
     cluster.kubectl("apply", "-f", "-", text=json.dumps(_service(name)))
-    cluster.kubectl("rollout", "status", f"deployment/{name}", "--timeout=240s")
+    cluster.kubectl("rollout", "status", f"deployment/{name}", f"--timeout={CALL_SECONDS - 10}s")
     assert scene.argotune("chat", name, "Who are you?") == Answer(
         code=0, out="You asked: Who are you?\n", err=""
     )
