@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +24,9 @@ from steps.tune.spans import Rendered, Span, TemplateMismatch
 from steps.tune.template import ChatTemplate
 
 _BATCH_ROWS = 512
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 _logger = logging.getLogger(__name__)
 
@@ -77,8 +82,9 @@ def read_rows(
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     kept: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]] = []
-    for conversations in _conversations(path):
-        kept.extend(_tokenise(conversations, template, tokenizer, max_length, census))
+    rendered = (_rendered(batch, template, census) for batch in _conversations(path))
+    for rows, encodings in _one_ahead(functools.partial(_encode, tokenizer), rendered):
+        kept.extend(_labelled(rows, encodings, template.stop_token_ids, max_length, census))
     log.event(
         _logger,
         "tokenised",
@@ -132,34 +138,54 @@ def _conversations(path: Path) -> Iterator[list[list[Message]]]:
         raise PermanentError(f"{path} is not the dataset step's file: {error}") from error
 
 
-def _tokenise(
-    conversations: Sequence[Sequence[Message]],
-    template: ChatTemplate,
-    tokenizer: Any,
+def _one_ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[tuple[Item, Made]]:
+    """Each item with what is made of it, the next one's being made in a thread meanwhile."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        waiting: list[tuple[Item, Future[Made]]] = []
+        for item in items:
+            waiting.append((item, thread.submit(make, item)))
+            if len(waiting) > 1:
+                earlier, made = waiting.pop(0)
+                yield earlier, made.result()
+        for earlier, made in waiting:
+            yield earlier, made.result()
+
+
+def _encode(tokenizer: Any, rows: Sequence[Rendered]) -> list[Encoding]:
+    # Not the tokenizer's __call__: it makes Python lists of all offsets, which take as long again.
+    encodings: list[Encoding] = tokenizer.backend_tokenizer.encode_batch(
+        [row.text for row in rows], add_special_tokens=False
+    )
+    return encodings
+
+
+def _labelled(
+    rows: Sequence[Rendered],
+    encodings: Sequence[Encoding],
+    stop_token_ids: Sequence[int],
     max_length: int,
     census: Census,
 ) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]]:
-    census.rows += len(conversations)
-    rendered = [row for messages in conversations if (row := _render(messages, template, census))]
-    if not rendered:
-        return
-    # Not the tokenizer's __call__: it makes Python lists of all offsets, which take as long again.
-    encoded = tokenizer.backend_tokenizer.encode_batch(
-        [row.text for row in rendered], add_special_tokens=False
-    )
-    for row, encoding in zip(rendered, encoded, strict=True):
+    for row, encoding in zip(rows, encodings, strict=True):
         ids = encoding.ids
-        labelled = _labels(row, ids, encoding, template.stop_token_ids)
+        labelled = _labels(row, ids, encoding, stop_token_ids)
         if len(ids) > max_length:
             census.truncated += 1
             census.cut_tokens += len(ids) - max_length
-        elif not _learns_to_stop(ids, labelled, template.stop_token_ids):
+        elif not _learns_to_stop(ids, labelled, stop_token_ids):
             census.dropped["no end-of-turn token would be learned"] += 1
             continue
         if not labelled[:max_length].any():
             census.dropped["no assistant token within max_length"] += 1
             continue
         yield np.asarray(ids[:max_length], dtype=np.int32), labelled[:max_length]
+
+
+def _rendered(
+    conversations: Sequence[Sequence[Message]], template: ChatTemplate, census: Census
+) -> list[Rendered]:
+    census.rows += len(conversations)
+    return [row for messages in conversations if (row := _render(messages, template, census))]
 
 
 def _render(messages: Sequence[Message], template: ChatTemplate, census: Census) -> Rendered | None:
