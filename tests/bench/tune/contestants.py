@@ -62,7 +62,7 @@ class Ours:
         self.model = load_model(plan, directory / "model", self._device, "default")
         fill_adapter(self.model)
 
-    def train(self, *, whole: bool) -> Round:
+    def train(self, *, whole: bool, progress: Progress | None = None) -> Round:
         training = self._plan.training
         if whole:
             training = msgspec.structs.replace(
@@ -80,7 +80,7 @@ class Ours:
                 samples=Samples([], 0, None, ()),
                 checkpoints=Checkpoints(Path(name) / "checkpoints", {}),
                 report=Report(Path(name)),
-                progress=Progress(),
+                progress=progress or Progress(),
                 stop=stop,
                 base_loss=None,
             )
