@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow
 import pyarrow.parquet
-from tokenizers import Encoding
+from tokenizers import Encoding, Tokenizer
 
 from steps.common import log
 from steps.common.errors import PermanentError
@@ -24,9 +23,6 @@ from steps.tune.spans import Rendered, Span, TemplateMismatch
 from steps.tune.template import ChatTemplate
 
 _BATCH_ROWS = 512
-
-Item = TypeVar("Item")
-Made = TypeVar("Made")
 
 _logger = logging.getLogger(__name__)
 
@@ -83,7 +79,7 @@ def read_rows(
     tokenizer.backend_tokenizer.no_padding()
     kept: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]] = []
     rendered = (_rendered(batch, template, census) for batch in _conversations(path))
-    for rows, encodings in _one_ahead(functools.partial(_encode, tokenizer), rendered):
+    for rows, encodings in _encoded_ahead(tokenizer.backend_tokenizer, rendered):
         kept.extend(_labelled(rows, encodings, template.stop_token_ids, max_length, census))
     log.event(
         _logger,
@@ -138,25 +134,23 @@ def _conversations(path: Path) -> Iterator[list[list[Message]]]:
         raise PermanentError(f"{path} is not the dataset step's file: {error}") from error
 
 
-def _one_ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[tuple[Item, Made]]:
-    """Each item with what is made of it, the next one's being made in a thread meanwhile."""
+def _encoded_ahead(
+    tokenizer: Tokenizer, batches: Iterable[list[Rendered]]
+) -> Iterator[tuple[list[Rendered], list[Encoding]]]:
+    """Each batch with its encodings; the next one is encoded in a thread meanwhile."""
     with ThreadPoolExecutor(max_workers=1) as thread:
-        waiting: list[tuple[Item, Future[Made]]] = []
-        for item in items:
-            waiting.append((item, thread.submit(make, item)))
+        waiting: deque[tuple[list[Rendered], Future[list[Encoding]]]] = deque()
+        for rows in batches:
+            texts = [row.text for row in rows]
+            # Not transformers' __call__: it makes Python lists of all offsets, which take as long
+            # again.
+            made = thread.submit(tokenizer.encode_batch, texts, add_special_tokens=False)
+            waiting.append((rows, made))
             if len(waiting) > 1:
-                earlier, made = waiting.pop(0)
+                earlier, made = waiting.popleft()
                 yield earlier, made.result()
         for earlier, made in waiting:
             yield earlier, made.result()
-
-
-def _encode(tokenizer: Any, rows: Sequence[Rendered]) -> list[Encoding]:
-    # Not the tokenizer's __call__: it makes Python lists of all offsets, which take as long again.
-    encodings: list[Encoding] = tokenizer.backend_tokenizer.encode_batch(
-        [row.text for row in rows], add_special_tokens=False
-    )
-    return encodings
 
 
 def _labelled(
