@@ -85,7 +85,7 @@ push-images:  ## Push what `images` built: REGISTRY=... [TAG=...] [STEPS=...]
 BENCHES = 'dataset --size-gb $(SIZE_GB)' engine_overhead tune.prepare tune.load tune.overhead tune.speed
 
 bench: .venv/.bench  ## Measure: dataset, local engine, and tuning against TRL and Kaito
-	@for bench in $(BENCHES); do \
+	@missed=; for bench in $(BENCHES); do \
 	  echo ".venv/bin/python -m tests.bench.$$bench"; \
 	  .venv/bin/python -m tests.bench.$$bench || missed+=" $${bench%% *}"; \
 	done; \

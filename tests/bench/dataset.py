@@ -29,6 +29,7 @@ from steps.dataset.target import DatasetFile
 from steps.dataset.write import SCHEMA, WRITE_OPTIONS
 from tests.bench.child import measured
 from tests.bench.memory import peak_mb
+from tests.bench.ratio import median_ratio
 
 MAX_PEAK_MB = 400
 _ROWS_OF_A_TABLE = 20_000
@@ -84,7 +85,7 @@ def _described(found: dict[str, float], size: int) -> str:
 
 def _ratio(plain: list[dict[str, float]], step: list[dict[str, float]], key: str) -> float:
     """By CPU time, busy neighbours on the machine count less."""
-    return statistics.median(a[key] / b[key] for a, b in zip(plain, step, strict=True))
+    return median_ratio((found[key] for found in plain), (found[key] for found in step))
 
 
 def _measure(work: Callable[[Path], int], directory: Path) -> None:

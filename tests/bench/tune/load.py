@@ -28,6 +28,7 @@ from steps.tune.device import Device
 from steps.tune.load import load_model
 from tests.bench.child import Found, measured
 from tests.bench.memory import peak_mb
+from tests.bench.ratio import median_ratio
 from tests.bench.tune.rig import save_random_model, tiny_config, tiny_plan
 
 _MODULE = "tests.bench.tune.load"
@@ -62,9 +63,9 @@ def main() -> int:
             f"{sizes[name]:.2f} GB of files, "
             f"peak {statistics.median(each['peak_mb'] for each in rounds):.0f} MB"
         )
-    ratio = statistics.median(
-        fresh["seconds"] / kept["seconds"]
-        for fresh, kept in zip(found["quantised"], found["kept"], strict=True)
+    ratio = median_ratio(
+        (each["seconds"] for each in found["quantised"]),
+        (each["seconds"] for each in found["kept"]),
     )
     print(f"kept weights load {ratio:.2f} times as fast")
     return 0 if ratio > 1 else 1

@@ -25,6 +25,7 @@ import torch
 from steps.common.progress import Progress
 from steps.tune.evaluate import micro_batch_loss
 from steps.tune.load import trained
+from tests.bench.ratio import median_ratio
 from tests.bench.tune.contestants import Ours
 from tests.bench.tune.rig import (
     LENGTHS,
@@ -51,10 +52,11 @@ def main() -> int:
         ours = _make(Path(name), flags.steps)
         ours.train(whole=False)  # warm up
         blocks = [block for _ in range(flags.rounds) for block in _blocks(ours)]
-    ratio = statistics.median(mine / bare for mine, bare in blocks)
-    loop, bare = (1e3 * statistics.median(each) for each in zip(*blocks, strict=True))
+    loop, bare = zip(*blocks, strict=True)
+    ratio = median_ratio(loop, bare)
     print(
-        f"training loop: {loop:.2f} ms a step, bare passes: {bare:.2f} ms, "
+        f"training loop: {1e3 * statistics.median(loop):.2f} ms a step, "
+        f"bare passes: {1e3 * statistics.median(bare):.2f} ms, "
         f"{100 * (ratio - 1):+.1f} % "
         f"(CPU time, medians of {len(blocks)} blocks of {_BLOCK_STEPS} steps)"
     )
@@ -67,10 +69,13 @@ def _blocks(ours: Ours) -> list[tuple[float, float]]:
     ours.train(whole=False, progress=steps)
     # What comes before the first step and after the last one belongs to the run, not to a step.
     pairs = steps.pairs[1:-1]
-    return [
-        (statistics.fmean(mine), statistics.fmean(bare))
+    blocks = [
+        pairs[first : first + _BLOCK_STEPS]
         for first in range(0, len(pairs) - _BLOCK_STEPS + 1, _BLOCK_STEPS)
-        for mine, bare in [zip(*pairs[first : first + _BLOCK_STEPS], strict=True)]
+    ]
+    return [
+        (statistics.fmean(loop for loop, _ in block), statistics.fmean(bare for _, bare in block))
+        for block in blocks
     ]
 
 

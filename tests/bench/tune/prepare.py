@@ -24,6 +24,7 @@ from typing import Any
 
 from tests.bench.child import Found, measured
 from tests.bench.memory import peak_mb
+from tests.bench.ratio import median_ratio
 from tests.bench.tune.rig import (
     LENGTHS,
     PACK_TOKENS,
@@ -75,9 +76,10 @@ def _median_speed(rounds: Sequence[Found]) -> float:
 
 
 def _times_as_fast(found: Mapping[str, Sequence[Found]], name: str) -> float:
-    """Median over the rounds; neighbours on the machine disturb a round's contestants alike."""
-    pairs = zip(found[name], found["argotune"], strict=True)
-    return statistics.median(theirs["seconds"] / ours["seconds"] for theirs, ours in pairs)
+    return median_ratio(
+        (each["seconds"] for each in found[name]),
+        (each["seconds"] for each in found["argotune"]),
+    )
 
 
 def _run(name: str, directory: Path) -> Found:

@@ -22,6 +22,7 @@ import safetensors.torch
 import torch
 
 from steps.common.training_plan import write_plan
+from tests.bench.ratio import median_ratio
 from tests.bench.tune.contestants import all_tokens_packed
 from tests.bench.tune.rig import (
     LENGTHS,
@@ -128,10 +129,11 @@ def print_table(found: Rounds, tokens: int) -> None:
 
 
 def times_as_fast(found: Rounds, rival: str, clock: str = "seconds") -> float:
-    """Median over the rounds; neighbours on the machine disturb a round's contestants alike."""
-    pairs = zip(found[rival], found[OURS], strict=True)
-    ratios: list[float] = [getattr(a, clock) / getattr(b, clock) for a, b in pairs]
-    return statistics.median(ratios)
+    """Median over the rounds, by the clock or by CPU time."""
+    return median_ratio(
+        (getattr(taken, clock) for taken in found[rival]),
+        (getattr(taken, clock) for taken in found[OURS]),
+    )
 
 
 def peak(rounds: Sequence[Measured]) -> float:
