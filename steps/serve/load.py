@@ -35,6 +35,9 @@ def load_model(
     weights = adapter_dir / "adapter_model.safetensors"
     if not weights.exists():
         raise PermanentError(f"{weights} is missing; other formats than safetensors are not read")
+    # torch's first choice on Hopper and Blackwell plans every new shape anew, which takes up to a
+    # second (FunASR's issue 3704), and each length of a question is one.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     on_gpu = torch.cuda.is_available()
     bfloat16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     dtype = torch.bfloat16 if bfloat16 else torch.float32

@@ -49,6 +49,9 @@ class Device:
 
 def find_device(rank: int = 0) -> Device:
     """CUDA device `rank`, else the CPU. Raises PermanentError for a GPU without bfloat16."""
+    # torch's first choice on Hopper and Blackwell plans every new shape anew, which takes up to a
+    # second (FunASR's issue 3704), and hardly two packs have the same.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     if not torch.cuda.is_available():
         keep_freed_memory()
         return Device(torch.device("cpu"), torch.float32, None)

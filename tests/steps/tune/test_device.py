@@ -18,6 +18,12 @@ def test_the_cpu_trains_in_fp32() -> None:
     assert 0.05 < peak_memory_gb(found) < 50
 
 
+def test_attention_is_planned_for_no_shape() -> None:
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    find_device()
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+
+
 def test_a_gpu_without_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no such GPU here, so torch's answers about it are given by hand."""
     monkeypatch.setattr(device.torch.cuda, "is_available", lambda: True)
