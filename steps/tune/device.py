@@ -49,8 +49,8 @@ class Device:
 
 def find_device(rank: int = 0) -> Device:
     """CUDA device `rank`, else the CPU. Raises PermanentError for a GPU without bfloat16."""
-    # torch's first choice on Hopper and Blackwell plans every new shape anew, which takes up to a
-    # second (FunASR's issue 3704), and hardly two packs have the same.
+    # torch's first choice on Hopper and Blackwell, but it plans every new shape, 0.44 s forward and
+    # 0.55 s backward on a B200 (modelscope/FunASR, issue 3704), and hardly two packs have the same.
     torch.backends.cuda.enable_cudnn_sdp(False)
     if not torch.cuda.is_available():
         keep_freed_memory()
