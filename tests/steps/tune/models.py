@@ -96,6 +96,13 @@ def random_model(family: str, attention: str) -> Any:
     return model.to(torch.float32).eval()
 
 
+def linear_layers(model_type: str) -> list[str]:
+    """Names of all layers that an adapter can be on."""
+    if model_type == "phi3":
+        return ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
+    return ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
 class Wrapped:
     """A random base model as PEFT hands it out."""
 
@@ -202,7 +209,7 @@ def tiny_plan(
         lora=msgspec.structs.replace(
             plan.lora,
             alpha=16,
-            target_modules=["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
+            target_modules=linear_layers("phi3"),
         ),
         training=msgspec.structs.replace(plan.training, **settings),
         execution=execution or Execution(),

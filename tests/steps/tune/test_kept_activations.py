@@ -20,12 +20,11 @@ from steps.tune.attention import SEGMENTED
 from steps.tune.load import recompute_activations
 from steps.tune.lora import use_fused_layers
 from steps.tune.phi3 import packed_blocks
+from tests.steps.tune.models import linear_layers
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 HIDDEN = 256
-_FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
-_SPLIT = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 def adapted(name: str, blocks: int, kept_blocks: int | None = None) -> Any:
@@ -58,8 +57,7 @@ def adapted(name: str, blocks: int, kept_blocks: int | None = None) -> Any:
     base.requires_grad_(False)
     if kept_blocks is not None:
         recompute_activations(base, kept_blocks)
-    targets = _FUSED if family == "phi3" else _SPLIT
-    adapter = LoraConfig(r=4, target_modules=targets)
+    adapter = LoraConfig(r=4, target_modules=linear_layers(family))
     use_fused_layers(adapter)
     return get_peft_model(base, adapter).train()
 
