@@ -20,18 +20,14 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from steps.common.progress import Progress
 from steps.common.training_plan import TrainingPlan
-from steps.tune.checkpoint import Checkpoints
 from steps.tune.device import find_device
-from steps.tune.distributed import World
 from steps.tune.load import load_model, load_tokenizer, trained
-from steps.tune.loop import Job, mean_loss, train
+from steps.tune.loop import mean_loss, train
 from steps.tune.pack import Packs, pack
-from steps.tune.report import Report
-from steps.tune.samples import Samples
-from steps.tune.schedule import Schedule
 from steps.tune.stop import StopRequest
 from steps.tune.template import chat_template
 from steps.tune.tokenise import read_rows
+from tests.fakes.jobs import bare_job
 
 
 class Round(msgspec.Struct, kw_only=True):
@@ -69,20 +65,8 @@ class Ours:
                 training, accumulation_steps=len(self.packs), max_grad_norm=0.0
             )
         with tempfile.TemporaryDirectory(dir=self._directory) as name, StopRequest() as stop:
-            job = Job(
-                model=self.model,
-                world=World(),
-                device=self._device,
-                training=training,
-                schedule=Schedule(training, len(self.packs)),
-                packs=self.packs,
-                held_out=Packs([]),
-                samples=Samples([], 0, None, ()),
-                checkpoints=Checkpoints(Path(name) / "checkpoints", {}),
-                report=Report(Path(name)),
-                progress=progress or Progress(),
-                stop=stop,
-                base_loss=None,
+            job = bare_job(
+                self.model, self._device, training, self.packs, Path(name), stop, progress
             )
             began, cpu_began = time.perf_counter(), time.process_time()
             outcome = train(job)

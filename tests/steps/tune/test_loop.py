@@ -10,32 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 import torch
-from bitsandbytes.functional import QuantState
 from bitsandbytes.nn.modules import Linear4bit
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from steps.common.progress import Progress
 from steps.tune import loop, varlen
-from steps.tune.checkpoint import Checkpoints
 from steps.tune.device import Device, find_device
-from steps.tune.distributed import World
 from steps.tune.evaluate import micro_batch_loss
 from steps.tune.load import load_model
-from steps.tune.loop import Job, train
-from steps.tune.pack import Packs, pack
-from steps.tune.report import Report
-from steps.tune.samples import Samples
-from steps.tune.schedule import Schedule
+from steps.tune.loop import train
+from steps.tune.pack import Packs
 from steps.tune.stop import StopRequest
-from steps.tune.tokenise import TokenRows
-from tests.steps.tune.models import CONFIGS, save_model, tiny_plan
+from tests.fakes.jobs import bare_job
+from tests.steps.tune.models import CONFIGS, linear_layers, save_model, tiny_plan
+from tests.steps.tune.test_pack import packed, rows_of
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-_FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
-_SPLIT = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+AS_ON_CUDA = Device(CPU, torch.bfloat16, torch.bfloat16)
 
 
 @pytest.fixture(params=["phi3", "mistral with a window", "qwen2", "tied phi-4-mini"])
@@ -52,12 +44,13 @@ def test_a_step_waits_for_the_device_where_it_reads_its_loss_and_nowhere_else(
     tmp_path: Path, family: str, method: str
 ) -> None:
     model = model_for_cuda(tmp_path / "model", family, method)
+    training = tiny_plan(accumulation_steps=2).training
     with (
         contentless(model, CPU),
         StopRequest() as stop,
         pytest.raises(DataDependentOutputException) as caught,
     ):
-        train(job(model, tmp_path, stop))
+        train(bare_job(model, AS_ON_CUDA, training, packs(), tmp_path, stop))
     steps = [f for f in traceback.extract_tb(caught.value.__traceback__) if "/steps/" in f.filename]
     assert steps[-1].filename == loop.__file__
     assert "torch.cat([totals, norm" in str(steps[-1].line)
@@ -80,44 +73,16 @@ def model_for_cuda(directory: Path, family: str, method: str) -> Any:
     plan = msgspec.structs.replace(
         plan,
         model=msgspec.structs.replace(plan.model, family=kind),
-        lora=msgspec.structs.replace(
-            plan.lora, target_modules=_FUSED if kind == "phi3" else _SPLIT
-        ),
+        lora=msgspec.structs.replace(plan.lora, target_modules=linear_layers(kind)),
     )
-    model = load_model(plan, directory, Device(CPU, torch.bfloat16, torch.bfloat16), "default")
+    model = load_model(plan, directory, AS_ON_CUDA, "default")
     model.get_base_model().set_attn_implementation(varlen.VARLEN)
     return model.train()
 
 
-def job(model: Any, directory: Path, stop: StopRequest) -> Job:
-    """Two micro-batches a step."""
-    training = tiny_plan(accumulation_steps=2).training
-    return Job(
-        model=model,
-        world=World(),
-        device=Device(CPU, torch.bfloat16, torch.bfloat16),
-        training=training,
-        schedule=Schedule(training, len(packs())),
-        packs=packs(),
-        held_out=Packs([]),
-        samples=Samples([], 0, None, ()),
-        checkpoints=Checkpoints(directory / "checkpoints", {}),
-        report=Report(directory),
-        progress=Progress(),
-        stop=stop,
-        base_loss=None,
-    )
-
-
 def packs() -> Packs:
     """Two micro-batches of two documents."""
-    lengths = np.array([60, 60, 40, 40])
-    rows = TokenRows(
-        ids=np.arange(lengths.sum(), dtype=np.int32),
-        labelled=np.arange(lengths.sum()) % 10 > 4,
-        starts=np.concatenate([[0], np.cumsum(lengths)]),
-    )
-    made = Packs(pack(rows, 100))
+    made = packed(rows_of(60, 60, 40, 40), 100)
     assert [made.micro_batch(index).document_lengths for index in range(2)] == [(60, 40)] * 2
     return made
 
@@ -125,8 +90,6 @@ def packs() -> Packs:
 @contextmanager
 def contentless(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
     """While it lasts no tensor has contents; those of the model lie on the device."""
-    # It would keep tensors of one such time for the next.
-    varlen._starts.cache_clear()
     with FakeTensorMode(allow_non_fake_inputs=True):
         for module in model.modules():
             for name, buffer in module._buffers.items():
@@ -135,22 +98,17 @@ def contentless(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
                 if parameter is not None:
                     module._parameters[name] = _parameter_like(parameter, device)
             if isinstance(module, Linear4bit):
-                module.weight.quant_state = _state_like(module.quant_state, device)
-        yield
-    varlen._starts.cache_clear()
+                module.quant_state.to(device)
+                module.weight.quant_state = module.quant_state
+        try:
+            yield
+        finally:
+            # It would keep such tensors for passes with real ones.
+            varlen._starts.cache_clear()
 
 
 def _parameter_like(parameter: torch.nn.Parameter, device: torch.device) -> torch.nn.Parameter:
     return torch.nn.Parameter(_like(parameter, device), requires_grad=parameter.requires_grad)
-
-
-def _state_like(state: QuantState, device: torch.device) -> QuantState:
-    """Scales of 4-bit weights, themselves quantised."""
-    state.absmax, state.code = _like(state.absmax, device), _like(state.code, device)
-    state.offset = _like(state.offset, device)
-    state.state2.absmax = _like(state.state2.absmax, device)
-    state.state2.code = _like(state.state2.code, device)
-    return state
 
 
 def _like(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
