@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.steps.tune.float64 import in_float64
 from tests.steps.tune.models import save_model
 
 
@@ -19,3 +21,10 @@ def _one_thread() -> None:
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Phi-3 with a tokenizer that marks the assistant's turns."""
     return save_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(name="in_float64")
+def _in_float64() -> Iterator[None]:
+    """For tests that compare two computations of the same numbers."""
+    with in_float64():
+        yield

@@ -89,11 +89,11 @@ CONFIGS: dict[str, PreTrainedConfig] = {
 
 
 def random_model(family: str, attention: str) -> Any:
-    """A model of the family with the same random weights each time."""
+    """A model of the family with the same random weights each time, in torch's default type."""
     torch.manual_seed(0)
     config = CONFIGS[family].__class__.from_dict(CONFIGS[family].to_dict())
     model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
-    return model.to(torch.float32).eval()
+    return model.to(torch.get_default_dtype()).eval()
 
 
 def linear_layers(model_type: str) -> list[str]:
@@ -240,7 +240,7 @@ def read_records(work_dir: Path) -> list[dict[str, Any]]:
     ]
 
 
-def start(params: Params) -> subprocess.Popen[str]:
+def start(params: Params, module: str = "steps.tune") -> subprocess.Popen[str]:
     """The step as a process of its own."""
     flags = [
         f"--{field.name.replace('_', '-')}={getattr(params, field.name)}"
@@ -249,7 +249,7 @@ def start(params: Params) -> subprocess.Popen[str]:
     # As many threads as the tests: sums in another order differ in the last bit.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "steps.tune", *flags],
+        [sys.executable, "-m", module, *flags],
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
@@ -258,7 +258,7 @@ def start(params: Params) -> subprocess.Popen[str]:
 
 def wait_for_checkpoint(work_dir: Path, process: subprocess.Popen[str]) -> None:
     """Until the first one is there."""
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 250
     while not list((work_dir / "checkpoints").glob("step-*")):
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from steps.common.serving import Rope, fix_rope
 from steps.tune.attention import SEGMENTED
 from steps.tune.loss import summed_loss
+from tests.steps.tune.float64 import check_close
 from tests.steps.tune.models import CONFIGS, VOCABULARY, random_model
 
 LENGTHS = (5, 14, 1, 9)
@@ -28,15 +29,17 @@ def packed_hidden(model: torch.nn.Module) -> torch.Tensor:
     ).last_hidden_state
 
 
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("family", CONFIGS)
 def test_packed_logits_equal_those_of_single_documents(family: str) -> None:
     segmented, plain = random_model(family, SEGMENTED), random_model(family, "sdpa")
     with torch.no_grad():
         packed = segmented.lm_head(packed_hidden(segmented))[0]
         single = torch.cat([plain(document[None]).logits[0] for document in documents()])
-    torch.testing.assert_close(packed, single, atol=2e-6, rtol=1e-5)
+    check_close(packed, single)
 
 
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("family", CONFIGS)
 def test_packed_gradients_equal_those_of_single_documents(family: str) -> None:
     segmented, plain = random_model(family, SEGMENTED), random_model(family, "sdpa")
@@ -51,7 +54,7 @@ def test_packed_gradients_equal_those_of_single_documents(family: str) -> None:
     found = {name: parameter.grad for name, parameter in segmented.named_parameters()}
     expected = {name: parameter.grad for name, parameter in plain.named_parameters()}
     assert len(found) > 10
-    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
+    check_close(found, expected)
 
 
 def test_a_document_does_not_see_the_one_before_it() -> None:
@@ -70,6 +73,7 @@ def test_a_document_does_not_see_the_one_before_it() -> None:
     assert torch.equal(before[0, LENGTHS[0] :], after[0, LENGTHS[0] :])
 
 
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("choice", ["short", "long"])
 def test_a_long_row_does_not_change_the_rotary_factors_of_short_ones(choice: Rope) -> None:
     model = random_model("tied phi-4-mini", "sdpa")
@@ -79,4 +83,4 @@ def test_a_long_row_does_not_change_the_rotary_factors_of_short_ones(choice: Rop
     with torch.no_grad():
         alone = model(short).logits[0]
         beside_long = model(long).logits[0, :10]
-    torch.testing.assert_close(alone, beside_long, atol=2e-6, rtol=1e-5)
+    check_close(alone, beside_long)

@@ -131,7 +131,8 @@ def test_blocks_are_compiled_once_for_packs_of_any_number_of_documents() -> None
         batch = micro_batch(lengths)
         with torch.no_grad():
             found, expected = hidden_states(model, batch), hidden_states(plain, batch)
-        torch.testing.assert_close(found, expected)
+        # The compiler under test calls the same operations in the same order.
+        assert torch.equal(found, expected)
         frames.append(count.frame_count)
     assert frames[0] > 0
     assert set(frames) == {frames[0]}

@@ -5,8 +5,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from steps.tune.loss import CHUNK_TOKENS, summed_loss
+from tests.steps.tune.float64 import check_close
+from tests.tolerances import worst
 
 
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize("tokens", [3, CHUNK_TOKENS, CHUNK_TOKENS + 1, 2 * CHUNK_TOKENS + 7])
 def test_chunks_give_the_plain_loss_and_gradients(tokens: int, frozen: bool) -> None:
@@ -18,8 +21,7 @@ def test_chunks_give_the_plain_loss_and_gradients(tokens: int, frozen: bool) -> 
     (found,) = torch.autograd.grad(loss, hidden)
     plain = cross_entropy(head(hidden[0])[positions], targets, reduction="sum")
     (expected,) = torch.autograd.grad(plain, hidden)
-    torch.testing.assert_close(loss, plain)
-    torch.testing.assert_close(found, expected)
+    check_close([loss, found], [plain, expected])
 
 
 def test_a_frozen_head_in_bfloat16_gives_the_gradients_of_the_plain_loss_under_autocast() -> None:
@@ -33,10 +35,13 @@ def test_a_frozen_head_in_bfloat16_gives_the_gradients_of_the_plain_loss_under_a
         plain = cross_entropy(head(hidden[0, positions]).float(), targets, reduction="sum")
     (found,) = torch.autograd.grad(loss / 3, hidden)
     (expected,) = torch.autograd.grad(plain / 3, hidden)
-    torch.testing.assert_close(loss, plain, rtol=1e-4, atol=0.0)
-    torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-3)
+    # Softmax, product and gradient are rounded to bfloat16; over the labels such errors cancel out.
+    rounding = worst(3, torch.bfloat16)
+    assert (loss - plain).abs() < rounding / len(targets) ** 0.5 * plain
+    assert (found - expected).norm() < rounding * expected.norm()
 
 
+@pytest.mark.usefixtures("in_float64")
 def test_a_head_that_learns_itself_gets_its_gradient() -> None:
     torch.manual_seed(0)
     head = torch.nn.Linear(8, 20, bias=False)
@@ -46,4 +51,4 @@ def test_a_head_that_learns_itself_gets_its_gradient() -> None:
     plain = cross_entropy(head(hidden[0])[positions], targets, reduction="sum")
     (found,) = torch.autograd.grad(loss, head.weight)
     (expected,) = torch.autograd.grad(plain, head.weight)
-    torch.testing.assert_close(found, expected)
+    check_close(found, expected)

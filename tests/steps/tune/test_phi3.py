@@ -10,6 +10,7 @@ from transformers.models.phi3.modeling_phi3 import Phi3Attention
 
 from steps.tune.attention import SEGMENTED
 from steps.tune.phi3 import PackedAttention, packed_blocks
+from tests.steps.tune.float64 import check_close
 from tests.steps.tune.models import CONFIGS, random_model
 from tests.steps.tune.test_attention import packed_hidden
 
@@ -30,14 +31,14 @@ def passed(model: Any) -> list[torch.Tensor]:
     return [logits.detach(), *gradients]
 
 
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("family", PHI3)
 def test_logits_and_gradients_are_those_of_transformers(family: str) -> None:
     """With grouped heads, a window, and a head that is rotated in part."""
     model = ours(family)
     assert {type(block.self_attn) for block in model.model.layers} == {PackedAttention}
     expected = passed(random_model(family, SEGMENTED))
-    for found, right in zip(passed(model), expected, strict=True):
-        assert (found - right).norm() < 1e-5 * right.norm()
+    check_close(passed(model), expected)
 
 
 def test_models_that_are_made_later_have_transformers_own() -> None:

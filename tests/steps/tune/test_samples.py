@@ -79,6 +79,7 @@ def test_a_prompt_that_would_cost_more_than_training_is_refused(
         make_samples(Watch(sample_prompts=["why? " * 600]), rows, template, tokenizer)
 
 
+@pytest.mark.usefixtures("in_float64")
 def test_packed_answers_are_those_that_each_question_gets_alone(tokenizer: Any) -> None:
     model = Wrapped()
     generator = torch.Generator().manual_seed(0)

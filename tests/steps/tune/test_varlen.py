@@ -54,4 +54,6 @@ def test_packed_logits_on_a_gpu_equal_those_of_single_documents(family: str) -> 
         ).logits[0]
         single = torch.cat([plain(d[None].to(device)).logits[0] for d in documents()])
     error = (packed.float() - single.float()).norm() / single.float().norm()
-    assert float(error) < 0.03
+    # 31 roundings to bfloat16 on the way, up to u = 2^-8, are sqrt(31 / 3) u = 0.013 of the norm,
+    # which is what a CPU has too; documents that see each other change 0.7 of it.
+    assert float(error) < 0.1

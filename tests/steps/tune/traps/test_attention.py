@@ -15,6 +15,7 @@ from steps.common.serving import read_contract
 from steps.common.vllm import vllm_command
 from steps.serve.load import load_model
 from steps.tune.attention import SEGMENTED, segmented_attention
+from tests.steps.tune.float64 import FLOAT32, check_close
 from tests.steps.tune.models import (
     CONFIGS,
     VOCABULARY,
@@ -56,6 +57,7 @@ def alone(family: str) -> torch.Tensor:
         return torch.cat([model(document).logits for document in documents], dim=1)
 
 
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("family", CONFIGS)
 def test_trap_packed_documents_do_not_see_each_other(family: str) -> None:
     """A mask of ones or a cache makes transformers take a pack for one document."""
@@ -69,10 +71,11 @@ def test_trap_packed_documents_do_not_see_each_other(family: str) -> None:
         ours = model(ids, position_ids=positions, use_cache=False, document_lengths=LENGTHS).logits
     expected = alone(family)
     assert float((naive - expected).abs().max()) > 0.01
-    torch.testing.assert_close(ours, expected, atol=5e-6, rtol=1e-5)
+    check_close(ours, expected)
 
 
 @torch.no_grad()
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("family", [name for name in CONFIGS if name.endswith("window")])
 def test_trap_06_the_sliding_window_is_kept_in_packs(family: str) -> None:
     """An attention of one's own that drops the window teaches a model that nobody serves."""
@@ -85,7 +88,7 @@ def test_trap_06_the_sliding_window_is_kept_in_packs(family: str) -> None:
     )
     expected = alone(family)
     assert float((naive - expected).abs().max()) > 0.01
-    torch.testing.assert_close(ours, expected, atol=5e-6, rtol=1e-5)
+    check_close(ours, expected)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -113,7 +116,7 @@ def test_trap_04_longropes_factors_are_chosen_once_and_served(
     assert command[command.index("--max-model-len") + 1] == str(served_length)
 
     served = load_model(model_dir, adapter, contract, load_in_4bit=False)
-    assert loss_by_row(served, tmp_path, model_dir) == pytest.approx(result.tuned_loss, rel=1e-5)
+    assert loss_by_row(served, tmp_path, model_dir) == pytest.approx(result.tuned_loss, rel=FLOAT32)
     if rope == "long":
         base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
         naive = PeftModel.from_pretrained(base, str(adapter)).eval()
