@@ -17,6 +17,7 @@ from steps.tune import distributed
 from steps.tune.distributed import World, process_count
 from steps.tune.params import Result
 from steps.tune.run import run
+from tests.steps.tune.float64 import TOLERANCE, check_close
 from tests.steps.tune.models import (
     params_for,
     read_records,
@@ -48,12 +49,13 @@ def check_alike(first: Path, second: Path) -> None:
     found, expected = numbers(first), numbers(second)
     assert len(found) == len(expected) > 5
     for one, other in zip(found, expected, strict=True):
-        assert one == pytest.approx(other, rel=1e-4)
-    torch.testing.assert_close(adapter(first), adapter(second), rtol=1e-3, atol=1e-4)
+        assert one == pytest.approx(other, rel=TOLERANCE)
+    check_close(adapter(first), adapter(second))
     contracts = [(path / "adapter" / "serving.json").read_bytes() for path in (first, second)]
     assert contracts[0] == contracts[1]
 
 
+@pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize(
     ("method", "execution", "training"),
     [
@@ -77,6 +79,7 @@ def test_two_processes_give_the_loss_curve_of_one(
     assert progress[-1] == "1/1"
 
 
+@pytest.mark.usefixtures("in_float64")
 def test_dropout_is_the_same_in_whichever_process(tmp_path: Path, model_dir: Path) -> None:
     for name, processes in (("one", 1), ("two", 2)):
         plan = tiny_plan(execution=Execution(processes=processes), accumulation_steps=2)
@@ -85,6 +88,7 @@ def test_dropout_is_the_same_in_whichever_process(tmp_path: Path, model_dir: Pat
     check_alike(tmp_path / "two", tmp_path / "one")
 
 
+@pytest.mark.usefixtures("in_float64")
 def test_sigterm_is_passed_on_and_the_run_goes_on_with_another_number_of_processes(
     tmp_path: Path, model_dir: Path
 ) -> None:
@@ -95,7 +99,7 @@ def test_sigterm_is_passed_on_and_the_run_goes_on_with_another_number_of_process
 
     work_dir = tmp_path / "stopped"
     write_dataset(work_dir)
-    process = start(params_for(work_dir, model_dir, two))
+    process = start(params_for(work_dir, model_dir, two), "tests.steps.tune.float64")
     wait_for_checkpoint(work_dir, process)
     process.terminate()
     _, log = process.communicate(timeout=60)

@@ -21,11 +21,13 @@ from steps.tune.run import run
 from steps.tune.template import chat_template
 from steps.tune.tokenise import read_rows
 from tests.steps.common.test_serving import contract as small_contract
+from tests.steps.tune.float64 import TOLERANCE
 from tests.steps.tune.models import make_tokenizer, tiny_plan, write_dataset
 
 
 # PEFT 0.21 reads an attribute by a name that transformers 5.23 calls deprecated.
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+@pytest.mark.usefixtures("in_float64")
 def test_the_adapter_in_plain_peft_has_the_loss_that_was_measured(
     tmp_path: Path, model_dir: Path
 ) -> None:
@@ -42,7 +44,7 @@ def test_the_adapter_in_plain_peft_has_the_loss_that_was_measured(
         ),
         progress=Progress(),
     )
-    base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float64)
     model = PeftModel.from_pretrained(base, str(tmp_path / "adapter")).eval()
     tokenizer = make_tokenizer()
     rows, _ = read_rows(
@@ -59,7 +61,7 @@ def test_the_adapter_in_plain_peft_has_the_loss_that_was_measured(
             loss = model(ids, labels=ids.masked_fill(~learned, -100)).loss
         total += float(loss) * int(learned.sum())
         labels += int(learned.sum())
-    torch.testing.assert_close(total / labels, result.tuned_loss, rtol=1e-5, atol=1e-6)
+    assert total / labels == pytest.approx(result.tuned_loss, rel=TOLERANCE)
 
 
 def test_the_directory_is_a_tokenizer_with_the_template_of_training(

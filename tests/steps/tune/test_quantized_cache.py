@@ -27,6 +27,7 @@ from steps.tune import quantized_cache
 from steps.tune.device import Device, find_device
 from steps.tune.load import load_model
 from steps.tune.run import run
+from tests.steps.tune.float64 import DEVICE, TOLERANCE
 from tests.steps.tune.models import params_for, save_model, tiny_plan, write_dataset
 
 NAME = "main+nf4-double-float32-uint8"
@@ -202,13 +203,14 @@ def test_a_run_on_kept_weights_gives_the_same_adapter(
     assert events == ["quantized_cache_written", "quantized_cache_read"]
 
 
+@pytest.mark.usefixtures("in_float64")
 def test_two_processes_shard_what_they_read(tmp_path: Path, base: Path) -> None:
     losses, _ = tune(tmp_path / "one", base, Execution())
-    load(base, sharded=True)
+    load_model(tiny_plan(method="qlora", execution=KEPT), base, DEVICE, "default", sharded=True)
     execution = Execution(processes=2, shard=True, cache_quantized=True)
     found, _ = tune(tmp_path / "two", without_weights(base), execution)
-    assert found == pytest.approx(losses, rel=1e-4)
-    assert neighbours(base) == ["main", "main+nf4-double-float32-float32"]
+    assert found == pytest.approx(losses, rel=TOLERANCE)
+    assert neighbours(base) == ["main", "main+nf4-double-float64-float64"]
 
 
 def test_what_is_kept_is_whole_and_others_may_read_it(base: Path) -> None:
