@@ -142,5 +142,5 @@ def _listening(service: Service) -> Iterator[httpx.Client]:
             yield client
     finally:
         server.should_exit = True
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         listener.close()

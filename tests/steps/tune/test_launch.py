@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 
 import pytest
@@ -46,9 +45,8 @@ def test_a_bug_of_one_process_comes_with_its_traceback(caplog: pytest.LogCapture
     assert any("in second_has_a_bug" in record.getMessage() for record in caplog.records)
 
 
-def test_one_that_hangs_is_ended_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    began = time.monotonic()
+def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would wait for a signal for ever, and this test with it."""
     monkeypatch.setattr("steps.tune.launch._GRACE_SECONDS", 0.2)
     with pytest.raises(PermanentError, match="the data differ"):
         launch(crews.first_hangs, 2)
-    assert time.monotonic() - began < 60

@@ -366,6 +366,6 @@ def test_it_ends_at_once_when_it_is_told_to_stop() -> None:
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             cluster.wait_for(lambda: any("/nodes" in each for each in cluster.requests))
             process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=10)
+            _, errors = process.communicate(timeout=60)
     assert process.returncode == 75
     assert errors.splitlines()[-1] == ("error: stopped by SIGTERM; the next try goes on from here")

@@ -20,7 +20,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def get(url: str, path: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
     try:
         connection.request("GET", path)
         response = connection.getresponse()

@@ -37,7 +37,7 @@ def run_spec(spec: str, tmp_path: Path, **more: Any) -> dict[str, Any]:
     return run(documents(spec), options(tmp_path, **more))
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], *, seconds: float = 60.0) -> None:
     """Polls until the condition holds; fails after a deadline."""
     deadline = time.monotonic() + seconds
     while not condition():

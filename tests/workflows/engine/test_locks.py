@@ -61,5 +61,5 @@ def test_two_runs_with_a_mutex_do_not_overlap(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert results == ["Succeeded"] * 3

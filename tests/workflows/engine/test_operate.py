@@ -34,7 +34,7 @@ def test_a_workflow_may_begin_suspended(tmp_path: Path) -> None:
     thread.join(0.5)
     assert thread.is_alive()
     request_resume(tmp_path / "run")
-    thread.join(15)
+    thread.join(60)
     assert results[0]["status"]["phase"] == "Succeeded"
 
 
@@ -179,7 +179,7 @@ def test_a_stop_ends_what_waits_for_a_lock_of_another_run(tmp_path: Path) -> Non
     record = tmp_path / "run" / "workflow.json"
     wait_until(lambda: record.exists() and "Waiting for default/Mutex/m" in record.read_text())
     request_stop(tmp_path / "run")
-    thread.join(15)
+    thread.join(60)
     other.release_all()
     assert results[0]["status"]["phase"] == "Failed"
     assert node(results[0], "")["message"] == "Stopped with strategy 'Stop'"

@@ -91,7 +91,7 @@ def start_engine(spec: str, tmp_path: Path) -> subprocess.Popen[bytes]:
 
 
 def wait_for(file: Path) -> str:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while not (file.exists() and file.read_text().endswith("\n")):
         assert time.monotonic() < deadline, f"{file} did not come"
         time.sleep(0.01)

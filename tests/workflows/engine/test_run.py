@@ -313,7 +313,7 @@ def test_a_stop_ends_children_and_still_runs_the_exit_handler(tmp_path: Path) ->
     wait_until(lambda: log_has(tmp_path, "ready"))
     assert is_running(tmp_path / "run")
     request_stop(tmp_path / "run")
-    thread.join(15)
+    thread.join(60)
     [finished] = results
     assert not is_running(tmp_path / "run")
     assert log_has(tmp_path, "terminated")
@@ -330,7 +330,7 @@ def test_what_ignores_sigterm_is_killed_after_its_grace_period(tmp_path: Path) -
     thread, results = run_in_thread(spec, tmp_path, grace_seconds=0.3)
     wait_until(lambda: log_has(tmp_path, "ready"))
     request_stop(tmp_path / "run")
-    thread.join(15)
+    thread.join(60)
     assert node(results[0], ".slow")["outputs"]["exitCode"] == "137"
 
 
@@ -341,7 +341,7 @@ def test_a_second_stop_kills_at_once_and_skips_the_exit_handler(tmp_path: Path) 
     request_stop(tmp_path / "run")
     wait_until(lambda: log_has(tmp_path, "terminated"))
     request_stop(tmp_path / "run")
-    thread.join(15)
+    thread.join(60)
     assert results[0]["status"]["phase"] == "Failed"
     assert not (tmp_path / "handled").exists()
 
@@ -359,7 +359,7 @@ def test_a_suspension_ends_when_it_is_asked_to(tmp_path: Path) -> None:
     record = tmp_path / "run" / "workflow.json"
     wait_until(lambda: record.exists() and '"Suspend"' in record.read_text())
     request_resume(tmp_path / "run")
-    thread.join(15)
+    thread.join(60)
     assert results[0]["status"]["phase"] == "Succeeded"
 
 
@@ -376,7 +376,7 @@ def test_two_engines_do_not_run_one_directory(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="is being run by another process"):
         run(documents("  entrypoint: m\n"), options(tmp_path))
     request_stop(tmp_path / "run")
-    thread.join(15)
+    thread.join(60)
 
 
 def test_a_process_that_left_its_session_outlives_the_step(tmp_path: Path) -> None:
