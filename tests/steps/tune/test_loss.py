@@ -6,22 +6,35 @@ from torch.nn.functional import cross_entropy
 
 from steps.tune.loss import CHUNK_TOKENS, summed_loss
 from tests.steps.tune.float64 import check_close
-from tests.tolerances import worst
+from tests.tolerances import likely, worst
+
+
+def chunked_and_plain(
+    tokens: int, *, frozen: bool
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Loss, and gradient of the hidden states, in chunks and of all logits at once."""
+    torch.manual_seed(0)
+    head = torch.nn.Linear(8, 20, bias=False).requires_grad_(not frozen)
+    hidden = torch.randn(1, tokens + 5, 8, requires_grad=True)
+    positions, targets = torch.randperm(tokens + 5)[:tokens], torch.randint(20, (tokens,))
+    loss = summed_loss(hidden, positions, targets, head)
+    plain = cross_entropy(head(hidden[0])[positions], targets, reduction="sum")
+    found, expected = ([each, *torch.autograd.grad(each, hidden)] for each in (loss, plain))
+    return found, expected
 
 
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize("tokens", [3, CHUNK_TOKENS, CHUNK_TOKENS + 1, 2 * CHUNK_TOKENS + 7])
 def test_chunks_give_the_plain_loss_and_gradients(tokens: int, frozen: bool) -> None:
-    torch.manual_seed(0)
-    head = torch.nn.Linear(8, 20, bias=False).requires_grad_(not frozen)
-    hidden = torch.randn(1, tokens + 5, 8, requires_grad=True)
-    positions, targets = torch.randperm(tokens + 5)[:tokens], torch.randint(20, (tokens,))
-    loss = summed_loss(hidden, positions, targets, head)
-    (found,) = torch.autograd.grad(loss, hidden)
-    plain = cross_entropy(head(hidden[0])[positions], targets, reduction="sum")
-    (expected,) = torch.autograd.grad(plain, hidden)
-    check_close([loss, found], [plain, expected])
+    check_close(*chunked_and_plain(tokens, frozen=frozen))
+
+
+def test_in_float32_too_where_the_softmax_is_made_in_the_buffer_of_the_logits() -> None:
+    tokens = 2 * CHUNK_TOKENS + 7
+    for found, expected in zip(*chunked_and_plain(tokens, frozen=True), strict=True):
+        most = likely(tokens, torch.float32) * expected.abs().max()
+        assert (found - expected).abs().max() < most
 
 
 def test_a_frozen_head_in_bfloat16_gives_the_gradients_of_the_plain_loss_under_autocast() -> None:
