@@ -51,4 +51,5 @@ def test_evaluates_each_eval_steps_and_at_the_end() -> None:
 def test_rate_rises_then_follows_the_schedule(scheduler: str, expected: list[float]) -> None:
     plan = schedule(10, epochs=1.0, learning_rate=1.0, warmup_ratio=0.2, scheduler=scheduler)
     found = [plan.learning_rate(step) for step in (0, 1, 2, 4, 8)]
+    # Six digits are written above.
     assert found == pytest.approx(expected, abs=1e-6)

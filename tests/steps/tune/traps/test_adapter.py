@@ -162,6 +162,7 @@ def test_trap_11_the_adapter_is_served_unmerged_as_it_was_measured(
         base = loss_by_row(served, tmp_path, model_dir)
     assert base == pytest.approx(result.base_loss, rel=FLOAT32)
     merged = served.merge_and_unload()
+    # It is 5 % off, a thousand times what float32 leaves open.
     assert loss_by_row(merged, tmp_path, model_dir) != pytest.approx(result.tuned_loss, rel=1e-3)
 
 

@@ -120,4 +120,5 @@ def test_trap_04_longropes_factors_are_chosen_once_and_served(
     if rope == "long":
         base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
         naive = PeftModel.from_pretrained(base, str(adapter)).eval()
+        # It is 4 % off, a thousand times what float32 leaves open.
         assert loss_by_row(naive, tmp_path, model_dir) != pytest.approx(result.tuned_loss, rel=1e-2)
