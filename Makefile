@@ -23,7 +23,8 @@ REGISTRY ?= localhost
 TAG ?= $(VERSION)
 IMAGES = REGISTRY='$(REGISTRY)' TAG='$(TAG)' VERSION='$(VERSION)' images/build
 
-.PHONY: help setup tiny demo test check lint fix golden e2e images push-images bench bench-gpu clean
+.PHONY: help setup tiny demo test test-gpu check lint fix golden e2e e2e-all images push-images \
+  bench bench-gpu clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 12
@@ -48,6 +49,9 @@ demo: setup  ## The whole pipeline on this machine: data, tuning, image, service
 test: setup  ## All tests that need no cluster
 	.venv/bin/pytest $(WORKERS)
 
+test-gpu: setup  ## The tests that need a CUDA device
+	.venv/bin/pytest -m gpu
+
 check: lint  ## Format, lint, types, import contracts, golden files, tests; changes nothing
 	.venv/bin/pytest --quiet $(WORKERS)
 
@@ -56,6 +60,7 @@ lint: setup  ## What `check` does before the tests
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/python -m tests.tiers
 	.venv/bin/python -m workflows.templates --check
 	.venv/bin/python -m workflows.workspace.reference --check
 
@@ -67,8 +72,14 @@ golden: setup  ## Write workflows/rendered and the reference of the input file
 	.venv/bin/python -m workflows.templates
 	.venv/bin/python -m workflows.workspace.reference
 
-e2e: tiny  ## Tests against the cluster that KUBECONFIG names; what they want: tests/e2e/README.md
-	.venv/bin/pytest -m cluster --force-enable-socket --durations=10 tests/e2e
+# What they want, and what is in a shard: tests/e2e/README.md.
+E2E = .venv/bin/pytest --force-enable-socket --durations=10 tests/e2e
+
+e2e: tiny  ## The smoke tests against the cluster that KUBECONFIG names: [SHARDS="shard1 shard3"]
+	$(E2E) -m "smoke$(SHARDS:%= or %)"
+
+e2e-all: tiny  ## All tests against the cluster that KUBECONFIG names
+	$(E2E) -m cluster
 
 images:  ## Build the step images: [STEPS="plan push"] [BASE=...] [REGISTRY=...] [TAG=...] [EXTRAS=...]
 	@$(IMAGES) build $(STEPS)

@@ -10,9 +10,16 @@ from pathlib import Path
 import pytest
 
 from steps.common.log import _Stderr
+from tests import tiers
 
 _OURS = ("ARGOTUNE_", "ARGO_", "HF_", "KUBE", "DOCKER_", "AZURE_")
 _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that no command would run is an error of every command."""
+    tiers.check(items)
 
 
 @pytest.fixture(autouse=True)

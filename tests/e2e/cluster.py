@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import httpx
+import pytest
 
 Object = dict[str, Any]
 T = TypeVar("T")
@@ -108,6 +109,22 @@ def argo(namespace: str, *arguments: str) -> str:
     # With ARGO_SERVER it would want a token for the Argo server.
     variables = {name: text for name, text in os.environ.items() if name != "ARGO_SERVER"}
     return run("argo", f"--namespace={namespace}", *arguments, variables=variables)
+
+
+def argo_server() -> httpx.Client:
+    """The server that ARGO_SERVER names, as the argo command finds it."""
+    address = os.environ.get("ARGO_SERVER")
+    if not address:
+        pytest.skip("ARGO_SERVER is not set: there is no Argo server to ask")
+    scheme = "http" if os.environ.get("ARGO_SECURE") == "false" else "https"
+    token = os.environ.get("ARGO_TOKEN")
+    return httpx.Client(
+        base_url=f"{scheme}://{address}",
+        headers={"Authorization": token} if token else {},
+        verify=os.environ.get("ARGO_INSECURE_SKIP_VERIFY") != "true",
+        timeout=CALL_SECONDS,
+        trust_env=False,
+    )
 
 
 @contextmanager

@@ -3,6 +3,7 @@ them."""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from tests.e2e.cluster import Cluster, api_proxy, run
 from tests.e2e.site import Site, installed
+from tests.e2e.stand_in import stand_in
 from tests.e2e.stories import stories, stories_last, stories_told, wanted
 
 __all__ = ["Cluster", "stories", "stories_told"]
@@ -62,6 +64,12 @@ def cluster(api: httpx.Client) -> Iterator[Cluster]:
     run("kubectl", "apply", "-f", "-", text=_MANIFESTS.format(name=namespace))
     yield Cluster(namespace, api)
     run("kubectl", "delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def stand_ins(cluster: Cluster) -> None:
+    """WorkflowTemplate `finetune` whose steps do nothing."""
+    cluster.kubectl("apply", "-f", "-", text=json.dumps(stand_in()))
 
 
 @pytest.fixture(scope="session")

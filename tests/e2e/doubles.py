@@ -22,7 +22,6 @@ DATASET_FILE = "python-docs.parquet"
 MODELS_CLAIM = "argotune-models"
 CA_CONFIG_MAP = "argotune-ca"
 PUSH_SECRET = "argotune-push"
-WRONG_PUSH_SECRET = "argotune-push-wrong"
 _REPOSITORY = Path(__file__).parent.parent.parent
 _PACKAGES = (
     "tests/fakes/http.py",
@@ -73,14 +72,6 @@ class Doubles:
         )  # fmt: skip
         return answer
 
-    def dataset_requests(self) -> list[str]:
-        """Lines of `GET PATH RANGE`, one for each request so far."""
-        return self._cluster.log("dataset").splitlines()
-
-    def registry_requests(self) -> list[str]:
-        """Lines of `METHOD PATH STATUS`, one for each request so far."""
-        return self._cluster.log("registry").splitlines()
-
     def put_model(self, directory: Path) -> None:
         """Copy a model of this machine's cache into the cluster's."""
         archive = io.BytesIO()
@@ -120,10 +111,6 @@ def put_up(
         _secret("registry-tls", {n: certificates / n for n in ("tls.crt", "tls.key")}),
         _config_map("dataset", dataset_file),
         _login_secret(PUSH_SECRET, logins),
-        _login_secret(
-            WRONG_PUSH_SECRET,
-            [Login(host=login.host, user=login.user, password="no such") for login in logins],
-        ),
         _service("dataset", 80, dataset.PORT),
         _service("registry", 443, registry.PORT),
         _pod(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from tests.e2e.cluster import Cluster, Object, wait_for
+from tests.e2e.cluster import CALL_SECONDS, Cluster, Object, wait_for
 
 ARGO = "argoproj.io/v1alpha1"
 _NODE_NAME = "workflows.argoproj.io/node-name"
@@ -13,6 +13,12 @@ STEPS = ("plan", "dataset", "model", "provision", "tune", "push", "deploy", "rel
 # The node was there before, so nobody watches over it.
 ALL_WELL = {**dict.fromkeys(STEPS, "Succeeded"), "watch": "Skipped"}
 """Phases of a run that ended well on a node that it did not make."""
+ENDED_EARLY = {
+    **dict.fromkeys(("plan", "dataset", "release"), "Succeeded"),
+    **dict.fromkeys(("model", "provision"), "Skipped"),
+    **dict.fromkeys(("tune", "watch", "push", "deploy"), "Omitted"),
+}
+"""Phases of a run whose data has not changed since the last."""
 _ENDED = {"Succeeded", "Failed", "Error", "Skipped", "Omitted"}
 _LOG_LINES = 25
 
@@ -156,6 +162,16 @@ class Run:
         """The last lines of a pod's log, without those of Argo's own executor."""
         lines = self.cluster.log(pod).splitlines()
         return [line for line in lines if " argo=true" not in line][-_LOG_LINES:]
+
+
+def run_with_label(cluster: Cluster, label: str) -> Run:
+    """The one run with a label, once it is there."""
+
+    def names() -> list[str]:
+        found = cluster.items(ARGO, "workflows", labelSelector=label)
+        return [str(item["metadata"]["name"]) for item in found]
+
+    return Run(cluster, wait_for(f"run with label {label}", names, seconds=CALL_SECONDS)[0])
 
 
 def seconds_between(begin: str, end: str) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import yaml
 from presets.loader import model_preset
 from steps.common.model_cache import cache_path, is_complete
 from tests.e2e import doubles
-from tests.e2e.cluster import CALL_SECONDS, Cluster, Object, run, wait_for
+from tests.e2e.cluster import CALL_SECONDS, Cluster, Object, run
 from tests.e2e.doubles import DATASET_FILE, PUSH_SECRET, Doubles, Login
 from tests.e2e.nodes import gpu_node
 from tests.e2e.runs import ARGO, Run
@@ -68,27 +67,19 @@ class Site:
         return self.cluster.namespace
 
     @property
-    def failing_registry(self) -> str:
-        """HOST:PORT of the registry that fails where it is told to; no node pulls from it."""
-        return doubles.hosts(self.namespace)[1]
-
-    @property
     def allowed_hosts(self) -> str:
         """The internal hosts that datasets may come from, as the dataset step takes them."""
         return json.dumps([doubles.hosts(self.namespace)[0]])
 
-    def dataset(self, how: str = "plain") -> str:
-        """URL of the dataset: plain, cut (breaks off three times) or held (sends nothing)."""
+    @property
+    def dataset(self) -> str:
+        """URL of the dataset."""
         host = doubles.hosts(self.namespace)[0].removesuffix(":80")
-        return f"http://{host}/{how}/{DATASET_FILE}"
+        return f"http://{host}/{DATASET_FILE}"
 
     def image(self, name: str) -> str:
         """An output image in the registry for whole runs."""
         return f"{self.registry}/{self.namespace}/{name}:1"
-
-    def failing_image(self, how: str, name: str) -> str:
-        """An output image in the registry that fails: well, unwell or held."""
-        return f"{self.failing_registry}/{how}/{name}:1"
 
     def arguments(
         self,
@@ -103,7 +94,7 @@ class Site:
         return {
             "name": name,
             "preset": "tiny",
-            "urls": json.dumps([self.dataset()]),
+            "urls": json.dumps([self.dataset]),
             "output-image": self.image(name),
             "push-secret": PUSH_SECRET,
             "config": training_config(
@@ -150,17 +141,6 @@ class Site:
         }
         return yaml.safe_dump_all([workspace, config])
 
-    def run_with_label(self, label: str) -> Run:
-        """The one run with a label, once it is there."""
-
-        def names() -> list[str]:
-            found = self.cluster.items(ARGO, "workflows", labelSelector=label)
-            return [str(item["metadata"]["name"]) for item in found]
-
-        return Run(
-            self.cluster, wait_for(f"run with label {label}", names, seconds=CALL_SECONDS)[0]
-        )
-
     def completes(self, run: Run, name: str) -> Run:
         """Wait for the good end of a run whose service nobody needs."""
         run.ends("Succeeded", seconds=RUN_SECONDS)
@@ -190,19 +170,6 @@ class Site:
             for kind, version in kinds.items()
             if self.cluster.read(version, kind, name)
         ]
-
-    def argotune_refuses(self, *arguments: str, text: str, seconds: float) -> str:
-        """What the command line complains of; it must."""
-        done = subprocess.run(
-            [*_ARGOTUNE, *arguments],
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-        )
-        assert done.returncode == 1, f"{done.stdout}\n{done.stderr}"
-        return done.stderr
 
     def argotune(
         self, *arguments: str, text: str | None = None, seconds: float = CALL_SECONDS

@@ -1,5 +1,5 @@
-"""A WorkflowTemplate `finetune` that does nothing: ours, with other containers. It needs no image,
-account or claim of argotune's, and a step is over in a moment."""
+"""Our Argo objects with steps that do nothing: other containers, and all else as it is. They need
+no image, account or claim of argotune's, and a step is over in a moment."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ Object = dict[str, Any]
 
 IMAGE = os.environ.get("E2E_IMAGE", "docker.io/library/python:3.11")
 """Has python3."""
-SLOW, BAD, LOST = "slow-model", "bad-model", "lost-model"
-"""Workspaces that stay in tune, that fail there, and whose plan has an image that is not there."""
+BAD, LOST, UNCHANGED = "bad-model", "lost-model", "unchanged-model"
+"""Workspaces that fail in tune, whose plan has an image that is not there, and whose data has not
+changed."""
 ENDPOINT = "http://good-model.example.svc"
 
 _VOLUMES = ("work", "outputs", "scratch")
@@ -41,23 +42,30 @@ _SCRIPT = f"""
 import json, pathlib, sys, time
 step, workspace, outputs = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 print(f"{{step}} of {{workspace}} begins", flush=True)
-if step == "tune" and workspace == "{SLOW}":
+if workspace.endswith(f"-in-{{step}}"):
     time.sleep(600)
 if step == "tune" and workspace == "{BAD}":
     pathlib.Path("/argotune/outputs/log").write_text("step 7\\nRuntimeError: no luck")
     print("RuntimeError: no luck", flush=True)
     sys.exit(3)
+if step == "dataset" and workspace == "{UNCHANGED}":
+    outputs["changed"] = "false"
 for name, value in outputs.items():
     pathlib.Path("/argotune/outputs", name).write_text(value)
 print(f"{{step}} of {{workspace}} is done")
 """
 
 
-def stand_in() -> Object:
-    """The template."""
+def held(step: str, how: str = "held") -> str:
+    """Name of a workspace whose run stays in a step."""
+    return f"{how}-in-{step}"
+
+
+def stand_in(document: Object | None = None) -> Object:
+    """A Workflow that stands alone or, unless given, WorkflowTemplate `finetune`."""
     registry, _, rest = IMAGE.rpartition("/")
     name, _, tag = rest.partition(":")
-    document = template(volume_size="10Mi")
+    document = template(volume_size="10Mi") if document is None else document
     spec = document["spec"]
     spec["serviceAccountName"] = "default"
     spec["volumes"] = [{"name": "models", "emptyDir": {}}]

@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.cluster import CALL_SECONDS, Cluster
 from workflows.templates.golden import RENDERED_DIR
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.smoke]
 
 RENDERED = sorted(RENDERED_DIR.glob("*.yaml"))
 DEMO = Path(__file__).parent.parent.parent / "workflows" / "demo"

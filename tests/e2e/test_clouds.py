@@ -4,8 +4,7 @@ no GPU node: with the node taken away while it tunes, and ended in each phase.""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -42,7 +41,8 @@ class Evicted:
 class Stopped:
     """What a run that was stopped had, and what was left."""
 
-    uid: str
+    what: str
+    """The kind and name of its machine."""
     had: list[str]
     """Pools, claims and nodes when it was stopped."""
     left: list[str]
@@ -79,23 +79,13 @@ SCENES = {
     ),
     "tuning": Scene(step="tune", log=r" step of="),
 }
-PROVIDERS: Sequence[Provider] = ("aks", "karpenter")
-# Each run of the first kind has two nodes with the large image, one after the other; the disk of
-# the machine takes a few at once.
-_EVICTED_AT_ONCE, _STOPPED_AT_ONCE = 1, 2
 
 
-@story
-def evicted_runs(site: Site) -> Mapping[Provider, Future[Evicted]]:
-    with ThreadPoolExecutor(_EVICTED_AT_ONCE) as pool:
-        return {each: pool.submit(_evicted, site, each) for each in PROVIDERS}
-
-
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.shard3
+@pytest.mark.parametrize("evicted", ["aks", "karpenter"], indirect=True)
 def test_run_whose_spot_machine_is_taken_away_goes_on_from_the_checkpoint_on_the_next(
-    evicted_runs: Mapping[Provider, Future[Evicted]], provider: Provider
+    evicted: Evicted,
 ) -> None:
-    evicted = evicted_runs[provider].result()
     run = evicted.resumed.run
     evicted.resumed.check()
     assert run.outputs("provision")["placement"] == f"{INSTANCE_TYPE} spot"
@@ -108,33 +98,28 @@ def test_run_whose_spot_machine_is_taken_away_goes_on_from_the_checkpoint_on_the
     assert evicted.left == []
 
 
-@story
-def stopped_runs(site: Site) -> Mapping[str, Future[Stopped]]:
-    with ThreadPoolExecutor(_STOPPED_AT_ONCE) as pool:
-        return {
-            f"{provider}-{phase}": pool.submit(_stopped, site, provider, phase)
-            for phase in SCENES
-            for provider in PROVIDERS
-        }
-
-
-@pytest.mark.parametrize("phase", SCENES)
-@pytest.mark.parametrize("provider", PROVIDERS)
-def test_run_that_is_stopped_leaves_nothing_in_the_cloud(
-    stopped_runs: Mapping[str, Future[Stopped]], provider: Provider, phase: str
-) -> None:
-    stopped = stopped_runs[f"{provider}-{phase}"].result()
-    what = {
-        "aks": f"agent pool {pool_name(stopped.uid)}",
-        "karpenter": f"NodeClaim {claim_name(stopped.uid)}",
-    }[provider]
+@pytest.mark.parametrize(
+    "stopped",
+    [
+        pytest.param(("aks", "tuning"), marks=pytest.mark.smoke),
+        pytest.param(("karpenter", "tuning"), marks=pytest.mark.shard4),
+        pytest.param(("aks", "launching"), marks=pytest.mark.shard4),
+        pytest.param(("karpenter", "launching"), marks=pytest.mark.shard4),
+        pytest.param(("aks", "waiting-for-gpu"), marks=pytest.mark.shard4),
+        pytest.param(("karpenter", "waiting-for-gpu"), marks=pytest.mark.shard4),
+    ],
+    indirect=True,
+    ids="-".join,
+)
+def test_run_that_is_stopped_leaves_nothing_in_the_cloud(stopped: Stopped) -> None:
     assert stopped.had
     assert stopped.tries == ["Failed"]
-    assert stopped.released.startswith(f"{what} ({INSTANCE_TYPE} regular) after 0.")
+    assert stopped.released.startswith(f"{stopped.what} ({INSTANCE_TYPE} regular) after 0.")
     assert stopped.left == []
 
 
-def _evicted(site: Site, provider: Provider) -> Evicted:
+@story
+def evicted(site: Site, provider: Provider) -> Evicted:
     name = f"{provider}-evicted"
     with _cloud(site, provider, name, Creation(seconds=3.0), "happy") as cloud:
         arguments = _arguments(site, provider, name, steps=STEPS, save_steps=SAVE_STEPS)
@@ -149,7 +134,9 @@ def _evicted(site: Site, provider: Provider) -> Evicted:
         )
 
 
-def _stopped(site: Site, provider: Provider, phase: str) -> Stopped:
+@story
+def stopped(site: Site, case: tuple[Provider, str]) -> Stopped:
+    provider, phase = case
     name, scene = f"{provider}-{phase}", SCENES[phase]
     with _cloud(site, provider, name, scene.creation, scene.script) as cloud:
         run = site.submit(_arguments(site, provider, name, steps=_LONG))
@@ -159,7 +146,10 @@ def _stopped(site: Site, provider: Provider, phase: str) -> Stopped:
         site.argotune("stop", run.name, f"--namespace={site.namespace}", seconds=_STOP_SECONDS)
         run.ends("Failed", seconds=_STOP_SECONDS)
         return Stopped(
-            uid=run.uid,
+            what={
+                "aks": f"agent pool {pool_name(run.uid)}",
+                "karpenter": f"NodeClaim {claim_name(run.uid)}",
+            }[provider],
             had=had,
             left=[*cloud.pools(), *left_of(run.uid)],
             tries=[node["phase"] for node in run.tries(scene.step)],

@@ -29,11 +29,7 @@ from tests.fakes.tls import self_signed, server_context
 from tests.fakes.workload_identity import CA_KEY, USE_LABEL, Identity, webhook
 from workflows.cli.checks.images import SMALL
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.timeout(600),
-    pytest.mark.usefixtures("stories_told"),
-]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 REGISTRY = "registry.example.org:5000"
 AKS_CLUSTER = (
@@ -162,6 +158,7 @@ def _staying(items: Sequence[Object]) -> list[Object]:
     return [item for item in items if "deletionTimestamp" not in item["metadata"]]
 
 
+@pytest.mark.smoke
 def test_a_namespace_that_is_whole(whole: Cluster) -> None:
     found = examine(whole, pull="small")
     assert [row for row in found.rows if row["level"] == "problem"] == []
@@ -178,6 +175,7 @@ def test_a_namespace_that_is_whole(whole: Cluster) -> None:
     assert leftovers(whole) == []
 
 
+@pytest.mark.shard3
 def test_what_azure_permits_the_accounts(api: httpx.Client, images: str, tmp_path: Path) -> None:
     """Pods of the accounts, with the workload identity that a webhook gives them, ask a fake Azure
     on this machine."""
@@ -245,6 +243,7 @@ def identities(
             run("kubectl", "delete", "-f", "-", text=json.dumps(configuration))
 
 
+@pytest.mark.smoke
 def test_a_namespace_without_an_installation(bare: Cluster) -> None:
     found = examine(bare, pull="small")
     assert found.said("installation", "problem")[0] == (
@@ -263,6 +262,7 @@ def test_a_namespace_without_an_installation(bare: Cluster) -> None:
     assert leftovers(bare) == []
 
 
+@pytest.mark.smoke
 def test_a_namespace_that_is_not_there(api: httpx.Client) -> None:
     found = examine(Cluster("argotune-doctor-nowhere", api), pull="small")
     problems = [row["message"] for row in found.rows if row["level"] == "problem"]
@@ -271,6 +271,7 @@ def test_a_namespace_that_is_not_there(api: httpx.Client) -> None:
     ]
 
 
+@pytest.mark.shard3
 def test_images_that_are_not_there(whole: Cluster, images: str) -> None:
     found = examine(whole, "--images-tag", "0.0.0-none", pull="small")
     image = f"{images}/argotune-plan:0.0.0-none"
@@ -282,6 +283,7 @@ def test_images_that_are_not_there(whole: Cluster, images: str) -> None:
     assert leftovers(whole) == []
 
 
+@pytest.mark.shard3
 def test_ctrl_c_leaves_no_pod(whole: Cluster) -> None:
     with subprocess.Popen(
         [*doctor(whole), "--images-registry", NOWHERE],
@@ -298,6 +300,7 @@ def test_ctrl_c_leaves_no_pod(whole: Cluster) -> None:
 LOGIN = ("docker-registry", "mine", "--docker-username=u", "--docker-password=p")
 
 
+@pytest.mark.shard3
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -328,6 +331,7 @@ def test_the_secret_of_a_workspace(
     assert found.said("secrets", "problem") == expected
 
 
+@pytest.mark.shard3
 def test_an_installation_that_was_taken_apart(api: httpx.Client, images: str) -> None:
     with namespace(api, registry=images) as cluster:
         cluster.kubectl("delete", "rolebinding", "argotune-deploy")
@@ -359,6 +363,7 @@ def test_an_installation_that_was_taken_apart(api: httpx.Client, images: str) ->
     ]
 
 
+@pytest.mark.shard3
 def test_a_person_with_the_users_role_alone(whole: Cluster, tmp_path: Path) -> None:
     whole.kubectl("create", "serviceaccount", "person")
     whole.kubectl(
@@ -385,6 +390,7 @@ def kubeconfig_of(token: str) -> str:
     return yaml.safe_dump(config)
 
 
+@pytest.mark.shard3
 @pytest.mark.skipif(not can_bring_nodes(), reason=f"{UP} and {DOWN} are not set")
 def test_a_gpu_node_is_found_by_the_labels_of_the_workspace(bare: Cluster, tmp_path: Path) -> None:
     label = secrets.token_hex(3)
@@ -403,6 +409,7 @@ def test_a_gpu_node_is_found_by_the_labels_of_the_workspace(bare: Cluster, tmp_p
     assert len(gone) == 1
 
 
+@pytest.mark.shard3
 def test_the_commands_that_it_gives_are_taken_by_the_cluster(bare: Cluster) -> None:
     run("kubectl", "label", "namespace", bare.namespace, "pod-security.kubernetes.io/enforce-")
     found = examine(bare)

@@ -18,7 +18,7 @@ from tests.e2e.stories import STORY_SECONDS, story
 from tests.workflows.engine.on_argo import CASES, differences, grant_access, there
 
 # Some forty workflows of real pods, a few at once.
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(STORY_SECONDS)]
+pytestmark = [pytest.mark.cluster, pytest.mark.shard2, pytest.mark.timeout(STORY_SECONDS)]
 
 _AT_ONCE = 2
 

@@ -16,7 +16,7 @@ from tests.e2e.cluster import Cluster, run, wait_for
 from tests.e2e.site import images, tag
 from tests.images.containerfile import IMAGES, read
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.shard3]
 
 MB = 1_000_000
 LARGEST_MB = {"provision": 200, "dataset": 300}

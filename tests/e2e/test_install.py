@@ -155,16 +155,19 @@ def _version(item: Object) -> object:
     return times
 
 
+@pytest.mark.smoke
 def test_the_namespace_enforces_restricted(installed: Cluster) -> None:
     found = json.loads(run("kubectl", "get", "namespace", installed.namespace, "-o", "json"))
     assert found["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("account", accounts.ACCOUNTS)
 def test_every_account_gets_a_token_for_its_executor(installed: Cluster, account: str) -> None:
     wait_for(f"token of {account}", lambda: token_data(installed, account), seconds=CALL_SECONDS)
 
 
+@pytest.mark.smoke
 def test_a_second_time_writes_nothing(installed: Cluster) -> None:
     before = versions(installed)
     done = argotune("install", "-n", installed.namespace)
@@ -173,6 +176,7 @@ def test_a_second_time_writes_nothing(installed: Cluster) -> None:
     assert versions(installed) == before
 
 
+@pytest.mark.smoke
 def test_a_dry_run_tells_the_changes_and_writes_nothing(installed: Cluster) -> None:
     before = versions(installed)
     done = argotune("install", "-n", installed.namespace, "--dry-run", "--volume-size", "2Gi")
@@ -182,6 +186,7 @@ def test_a_dry_run_tells_the_changes_and_writes_nothing(installed: Cluster) -> N
     assert versions(installed) == before
 
 
+@pytest.mark.smoke
 def test_the_yaml_passes_the_servers_strict_checks(installed: Cluster) -> None:
     done = install(installed, *SIZES, "--output=yaml")
     assert done.code == 0
@@ -193,6 +198,7 @@ def test_the_yaml_passes_the_servers_strict_checks(installed: Cluster) -> None:
     assert len(checked.splitlines()) > 15
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("account", accounts.ACCOUNTS)
 def test_an_account_may_what_its_code_calls_and_nothing_else(
     installed: Cluster, api: httpx.Client, account: str
@@ -209,6 +215,7 @@ def test_an_account_may_what_its_code_calls_and_nothing_else(
     assert not [right for right in may if right[1] == "secrets"]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("account", accounts.ACCOUNTS)
 def test_an_account_sees_of_other_namespaces_only_who_is_on_the_nodes_and_events(
     installed: Cluster, api: httpx.Client, account: str
@@ -218,6 +225,7 @@ def test_an_account_sees_of_other_namespaces_only_who_is_on_the_nodes_and_events
     assert may == ACROSS_THE_CLUSTER.get(account, [])
 
 
+@pytest.mark.smoke
 def test_a_person_with_the_users_role_submits_looks_and_stops(
     installed: Cluster, tmp_path: Path
 ) -> None:
@@ -246,6 +254,7 @@ def test_a_person_with_the_users_role_submits_looks_and_stops(
     assert 'cannot list resource "secrets"' in secret.stderr
 
 
+@pytest.mark.shard1
 def test_what_others_have_changed_is_refused_then_taken_over(own: Cluster) -> None:
     change = '{"automountServiceAccountToken": true}'
     own.kubectl("patch", "serviceaccount", "argotune-step", "--field-manager=ann", "-p", change)
@@ -263,6 +272,7 @@ def test_what_others_have_changed_is_refused_then_taken_over(own: Cluster) -> No
     assert changed == ["serviceaccount/argotune-step"]
 
 
+@pytest.mark.shard1
 def test_a_schedule_that_was_resumed_stays_resumed(own: Cluster) -> None:
     resume = ("--type=merge", "-p", '{"spec": {"suspend": false}}', "--field-manager=ann")
     own.kubectl("patch", "cronworkflow", "retrain", *resume)
@@ -274,6 +284,7 @@ def test_a_schedule_that_was_resumed_stays_resumed(own: Cluster) -> None:
     assert found["spec"]["suspend"] is False
 
 
+@pytest.mark.shard1
 def test_uninstall_leaves_nothing_of_ours_and_all_of_others(own: Cluster) -> None:
     own.kubectl("create", "secret", "generic", "argotune-push", "--from-literal=a=b")
     template = own.read("argoproj.io/v1alpha1", "workflowtemplates", "finetune")

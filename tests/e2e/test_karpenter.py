@@ -19,7 +19,7 @@ from kubernetes import config
 from kubernetes.client import ApiClient, Configuration
 
 from steps.common.clock import Clock
-from steps.common.errors import CapacityError, Interrupted, PermanentError
+from steps.common.errors import Interrupted, PermanentError
 from steps.common.kube import Kube
 from steps.common.nodes.karpenter.claim import NODE_POOL, claim_name
 from steps.common.nodes.karpenter.provider import KarpenterProvider
@@ -36,6 +36,7 @@ from tests.fakes.karpenter.scripts import SCRIPTS
 # The API server is asked by the official client, wherever it is.
 pytestmark = [
     pytest.mark.cluster,
+    pytest.mark.shard4,
     pytest.mark.enable_socket,
     pytest.mark.timeout(300),
     pytest.mark.usefixtures("stories_told"),
@@ -250,52 +251,6 @@ def test_a_node_comes_the_pod_runs_there_and_the_node_goes(a_run: Run) -> None:
         assert a_run.nothing_is_left()
         assert a_run.release() == []
     assert not karpenter.problems
-
-
-def test_without_capacity_the_next_alternative_is_asked_for(a_run: Run) -> None:
-    with a_run.karpenter("capacity", "happy"):
-        node = a_run.provision(capacity_types=("spot", "regular"))
-        assert node.tried[0].outcome == (
-            "InsufficientCapacityError: all requested instance types were unavailable during launch"
-        )
-        assert str(node.placement) == f"{TYPE} regular"
-        (claim,) = a_run.claims()
-        assert claim["metadata"]["labels"]["karpenter.sh/capacity-type"] == "on-demand"
-        a_run.release()
-
-
-def test_without_capacity_anywhere_nothing_is_left(a_run: Run) -> None:
-    with a_run.karpenter("capacity"), pytest.raises(CapacityError) as caught:
-        a_run.provision(timeout_seconds=100.0)
-    assert "InsufficientCapacityError: all requested" in str(caught.value)
-    assert a_run.nothing_is_left()
-
-
-def test_a_launch_that_is_stuck_ends_with_its_reason(a_run: Run) -> None:
-    with a_run.karpenter("stuck"):
-        with pytest.raises(CapacityError) as caught:
-            a_run.provision(launch_timeout_seconds=40.0)
-        assert str(caught.value).endswith(
-            "Karpenter launched no machine (launch-timeout-seconds) after 40 s: Launched: "
-            "LaunchFailed: creating instance failed, the cloud's API does not answer"
-        )
-        wait_for("end of the claim", a_run.nothing_is_left, seconds=30)
-
-
-def test_a_node_without_gpu_fails_for_good_and_goes(a_run: Run) -> None:
-    with a_run.karpenter("no-gpu"):
-        with pytest.raises(PermanentError) as caught:
-            a_run.provision(gpu_timeout_seconds=30.0)
-        assert "no device plugin (install NVIDIA's k8s-device-plugin" in str(caught.value)
-        wait_for("end of the node", a_run.nothing_is_left, seconds=60)
-
-
-def test_gpus_that_come_late_are_waited_for(a_run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "steps")
-    with a_run.karpenter("gpu-later"):
-        node = a_run.provision()
-        assert f"{node.name}: no nvidia.com/gpu: it has no GPU" in caplog.text
-        a_run.release()
 
 
 def test_a_drain_that_takes_long_says_what_it_waits_for(

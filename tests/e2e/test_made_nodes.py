@@ -28,6 +28,7 @@ from tests.fakes.karpenter.scripts import SCRIPTS
 # The API server is asked by the official client, wherever it is.
 pytestmark = [
     pytest.mark.cluster,
+    pytest.mark.shard4,
     pytest.mark.enable_socket,
     pytest.mark.timeout(400),
     pytest.mark.usefixtures("stories_told"),

@@ -1,54 +1,30 @@
-"""A run that is stopped, terminated or deleted in any of its phases leaves nothing behind."""
+"""A run that is stopped, terminated or deleted leaves nothing behind. What Argo and our YAML do
+about it is shown for every step with steps that do nothing; what the real steps do when they are
+told to end, with one run that is stopped in the last of them."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
 
-from tests.e2e.cluster import argo, wait_for
-from tests.e2e.cluster import run as call
+from tests.e2e.cluster import Cluster, argo, wait_for
 from tests.e2e.runs import ARGO, Run
-from tests.e2e.site import Site
+from tests.e2e.site import RUN_SECONDS, Site, workflow
+from tests.e2e.stand_in import held
 from tests.e2e.stories import STORY_SECONDS, story
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(STORY_SECONDS)]
 
-_RUN_SECONDS = 900
 _END_SECONDS = 600
 _COLLECT_SECONDS = 300
 _AT_ONCE = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """In which phase, and how, a run is ended."""
-
-    phase: str
-    how: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.how}-{self.phase}"
-
-
-CASES = [
-    Case(phase="deploy", how="stop"),
-    Case(phase="deploy", how="terminate"),
-    Case(phase="deploy", how="delete"),
-    Case(phase="tune", how="stop"),
-    Case(phase="tune", how="terminate"),
-    Case(phase="tune", how="delete"),
-    Case(phase="push", how="stop"),
-    Case(phase="push", how="terminate"),
-    Case(phase="provision", how="stop"),
-    Case(phase="dataset", how="stop"),
-    Case(phase="plan", how="stop"),
-]
+_STEPS = ("plan", "dataset", "provision", "tune", "push", "deploy")
+CASES = [*(("stop", step) for step in _STEPS), ("terminate", "tune"), ("delete", "tune")]
+"""How a run is ended, and in which step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,109 +33,71 @@ class Ended:
 
     tries: list[str]
     """Phases of the pods of the step in which the run was ended."""
+    begun: list[str]
+    """Steps that had pods."""
     released: str
-    service: list[str]
-    tags: Mapping[str, str]
-    node_claims: list[str]
     pods_after: list[str]
     volumes_after: list[str]
 
 
-@story
-def ended_runs(site: Site) -> Mapping[str, Future[Ended]]:
+@pytest.fixture(scope="module")
+def ended_runs(
+    cluster: Cluster, stand_ins: None, request: pytest.FixtureRequest
+) -> Iterator[Mapping[str, Future[Ended]]]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return {case.name: pool.submit(_end, site, case) for case in CASES}
+        yield {held(step, how): pool.submit(_end, cluster, how, step) for how, step in CASES}
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.shard1
+@pytest.mark.parametrize(("how", "step"), CASES)
 def test_run_that_is_ended_leaves_nothing(
-    ended_runs: Mapping[str, Future[Ended]], case: Case
+    ended_runs: Mapping[str, Future[Ended]], how: str, step: str
 ) -> None:
-    ended = ended_runs[case.name].result()
-    assert ended.service == []
-    if case.phase != "deploy":  # Before it the image was pushed, and that is whole.
-        assert ended.tags == {}
-    assert ended.node_claims == []
+    ended = ended_runs[held(step, how)].result()
+    later = _STEPS[_STEPS.index(step) + 1 :]
+    assert [name for name in later if name in ended.begun] == []
     assert ended.pods_after == []
     assert ended.volumes_after == []
-    if case.how == "stop":
+    if how != "delete":
+        assert ended.tries == ["Failed"]
+    if how == "stop":
         assert ended.released == "Succeeded"
-        # plan may be done before the stop arrives.
-        assert ended.tries == ["Failed"] or case.phase == "plan"
 
 
-def _end(site: Site, case: Case) -> Ended:
-    run = site.submit(_arguments(site, case))
-    _reach(site, run, case)
-    if case.how == "delete":
-        run.delete()
-        _is_gone(site, run)
-    else:
-        argo(site.namespace, case.how, run.name)
+def _end(cluster: Cluster, how: str, step: str) -> Ended:
+    name = held(step, how)
+    made = cluster.create(
+        workflow(
+            {
+                "name": name,
+                "preset": "tiny",
+                "urls": '["https://example.com/data.parquet"]',
+                "output-image": f"registry.example.com/{name}:1",
+                "push-secret": "my-secret",
+                "label-selector": "apps=nowhere",
+            }
+        )
+    )
+    run = Run(cluster, made["metadata"]["name"])
+    run.running_pod(step, seconds=RUN_SECONDS)
+    if how != "delete":
+        argo(cluster.namespace, how, run.name)
         run.ends("Failed", seconds=_END_SECONDS)
-    service = _left(lambda: site.service_objects(case.name))
-    tags = site.doubles.tags(site.failing_registry, f"{_how(case)}/{case.name}")
-    if case.how != "delete":
-        run.delete()
-        _is_gone(site, run)
+    _delete(cluster, run)
     return Ended(
-        tries=[node["phase"] for node in run.tries(case.phase)],
+        tries=[node["phase"] for node in run.tries(step)],
+        begun=[node["templateName"] for node in run.nodes() if node["type"] == "Pod"],
         released=run.phases().get("release", ""),
-        service=service,
-        tags=tags,
-        node_claims=_node_claims(run),
         pods_after=_left(lambda: [pod["metadata"]["name"] for pod in run.pods()]),
         volumes_after=_left(run.volumes),
     )
 
 
-def _arguments(site: Site, case: Case) -> dict[str, str]:
-    """Of a run that stays in the phase, or long enough."""
-    changes = {
-        "output-image": site.failing_image(_how(case), case.name),
-        "adapter-from": "cache",
-    }
-    if case.phase == "dataset":
-        changes["urls"] = json.dumps([site.dataset("held")])
-    if case.phase == "provision":
-        changes["label-selector"] = "argotune-e2e=nowhere"
-    if case.phase == "deploy":
-        # No node has as many, so the service is never ready.
-        changes["service-gpus"] = "8"
-    steps = 2000 if case.phase == "tune" else 2
-    return {**site.arguments(case.name, steps=steps), **changes}
-
-
-def _how(case: Case) -> str:
-    return "held" if case.phase == "push" else "well"
-
-
-def _reach(site: Site, run: Run, case: Case) -> None:
-    """Wait until the run is in the middle of the phase."""
-    if case.phase == "plan":
-        return
-    pod = run.running_pod(case.phase, seconds=_RUN_SECONDS)
-    if case.phase == "tune":
-        run.says(pod, r" step of=", seconds=_RUN_SECONDS)
-    if case.phase == "push":
-        upload = f"PUT /v2/held/{case.name}/blobs/"
-        _wait(run, "upload", lambda: _any(site.doubles.registry_requests(), upload))
-    if case.phase == "deploy":
-        _wait(run, "service", lambda: bool(site.service_objects(case.name)))
-
-
-def _wait(run: Run, what: str, look: Callable[[], bool]) -> None:
-    wait_for(f"{what} of {run.name}", look, seconds=_END_SECONDS, explain=run.explain)
-
-
-def _any(lines: Sequence[str], begin: str) -> bool:
-    return any(line.startswith(begin) for line in lines)
-
-
-def _is_gone(site: Site, run: Run) -> None:
+def _delete(cluster: Cluster, run: Run) -> None:
+    run.delete()
     wait_for(
         f"end of deletion of {run.name}",
-        lambda: site.cluster.read(ARGO, "workflows", run.name) is None,
+        lambda: cluster.read(ARGO, "workflows", run.name) is None,
         seconds=_END_SECONDS,
     )
 
@@ -172,9 +110,46 @@ def _left(look: Callable[[], list[str]]) -> list[str]:
     return found
 
 
-def _node_claims(run: Run) -> list[str]:
-    """Karpenter's, that belong to the run."""
-    if not call("kubectl", "get", "crd", "nodeclaims.karpenter.sh", "--ignore-not-found"):
-        return []
-    claims = json.loads(call("kubectl", "get", "nodeclaims", "-o", "json"))["items"]
-    return [claim["metadata"]["name"] for claim in claims if run.uid in json.dumps(claim)]
+@dataclass(frozen=True, kw_only=True)
+class StoppedInDeploy:
+    """A run of the real steps that was stopped while its service came up."""
+
+    run: Run
+    tags: Mapping[str, str]
+    had: list[str]
+    service: list[str]
+    """KIND/NAME of the service's objects, when it was stopped and at the end."""
+    volumes: list[str]
+
+
+@story
+def stopped_in_deploy(site: Site) -> StoppedInDeploy:
+    name = "stopped-in-deploy"
+    # No node has as many, so the service is never ready.
+    run = site.submit({**site.arguments(name), "service-gpus": "8", "adapter-from": "cache"})
+    run.running_pod("deploy", seconds=RUN_SECONDS)
+    had = wait_for(
+        f"service of {run.name}",
+        lambda: site.service_objects(name),
+        seconds=_END_SECONDS,
+        explain=run.explain,
+    )
+    site.argotune("stop", run.name, f"--namespace={site.namespace}", seconds=_END_SECONDS)
+    run.ends("Failed", seconds=_END_SECONDS)
+    service = _left(lambda: site.service_objects(name))
+    tags = site.doubles.tags(site.registry, f"{site.namespace}/{name}")
+    _delete(site.cluster, run)
+    return StoppedInDeploy(run=run, tags=tags, had=had, service=service, volumes=_left(run.volumes))
+
+
+@pytest.mark.smoke
+def test_run_that_is_stopped_in_deploy_leaves_its_image_and_no_service(
+    stopped_in_deploy: StoppedInDeploy,
+) -> None:
+    run = stopped_in_deploy.run
+    assert stopped_in_deploy.had
+    assert stopped_in_deploy.service == []
+    assert stopped_in_deploy.tags == {"1": run.outputs("push")["digest"]}
+    assert [node["phase"] for node in run.tries("deploy")] == ["Failed"]
+    assert run.phases()["release"] == "Succeeded"
+    assert stopped_in_deploy.volumes == []

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import pytest
 
 from tests.e2e.cluster import CALL_SECONDS, Cluster, wait_for
-from tests.e2e.stand_in import BAD, ENDPOINT, IMAGE, LOST, SLOW, stand_in
+from tests.e2e.stand_in import BAD, ENDPOINT, IMAGE, LOST, held
 from tests.workflows.cli.command import Answer
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.cluster, pytest.mark.smoke, pytest.mark.timeout(1500)]
 
-GOOD = "good-model"
+GOOD, SLOW = "good-model", held("tune")
 _PULL_SECONDS = 15
 _COMMAND_SECONDS = 1200
 _WORKSPACE = """
@@ -72,9 +72,10 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(
+    cluster: Cluster, stand_ins: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scene]:
     directory = tmp_path_factory.mktemp("workspaces")
-    cluster.kubectl("apply", "-f", "-", text=json.dumps(stand_in()))
 
     def argotune(*arguments: str) -> Answer:
         done = subprocess.run(

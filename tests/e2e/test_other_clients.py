@@ -1,0 +1,160 @@
+"""Runs that others than `argotune submit` begin: kubectl, argo, the Argo server as its UI asks it,
+and schedules. Their steps do nothing, for this is Argo's work and our YAML's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.e2e.cluster import Cluster, Object, argo, argo_server
+from tests.e2e.runs import ALL_WELL, ENDED_EARLY, STEPS, Run, run_with_label
+from tests.e2e.site import RUN_SECONDS, argotune
+from tests.e2e.stand_in import ENDPOINT, UNCHANGED, stand_in
+from workflows.templates.golden import RENDERED_DIR
+
+pytestmark = [pytest.mark.cluster, pytest.mark.shard1, pytest.mark.timeout(1500)]
+
+_AT_ONCE = 3
+_WORKSPACE = """
+apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata: {{name: {name}}}
+resource: {{labelSelector: {{matchLabels: {{apps: nowhere}}}}}}
+tuning:
+  preset: {{name: tiny}}
+  method: qlora
+  input: {{urls: ["https://example.com/data.parquet"]}}
+  output: {{image: "registry.example.com/{name}:1", imagePushSecret: my-secret}}
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(
+    cluster: Cluster, stand_ins: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[str, Future[Run]]]:
+    """A run of each client, at its end."""
+    directory = tmp_path_factory.mktemp("other-clients")
+    clients: dict[str, Callable[[Cluster, Path], Run]] = {
+        "kubectl": _by_kubectl,
+        "argo": _by_argo,
+        "ui": _by_the_server,
+        "schedule": _by_a_schedule,
+        "installed-schedule": _by_the_installed_schedule,
+    }
+
+    def ended(begin: Callable[[Cluster, Path], Run]) -> Run:
+        return begin(cluster, directory).ends("Succeeded", seconds=RUN_SECONDS)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        yield {name: pool.submit(ended, begin) for name, begin in clients.items()}
+
+
+def _by_kubectl(cluster: Cluster, directory: Path) -> Run:
+    rendered = yaml.safe_load(argotune("render", "-", text=_WORKSPACE.format(name="by-kubectl")))
+    text = json.dumps(stand_in(rendered))
+    cluster.kubectl("create", "--validate=strict", "-f", "-", text=text)
+    return run_with_label(cluster, "argotune.dev/workspace=by-kubectl")
+
+
+def _by_argo(cluster: Cluster, directory: Path) -> Run:
+    return _argo_submit(cluster, "workflowtemplate/finetune", _arguments("by-argo"))
+
+
+def _by_the_server(cluster: Cluster, directory: Path) -> Run:
+    parameters = [f"{name}={value}" for name, value in _arguments("by-the-ui").items()]
+    body = {
+        "namespace": cluster.namespace,
+        "resourceKind": "WorkflowTemplate",
+        "resourceName": "finetune",
+        "submitOptions": {"generateName": "by-the-ui-", "parameters": parameters},
+    }
+    with argo_server() as server:
+        response = server.post(f"/api/v1/workflows/{cluster.namespace}/submit", json=body)
+    assert response.is_success, response.text
+    return Run(cluster, response.json()["metadata"]["name"])
+
+
+def _by_a_schedule(cluster: Cluster, directory: Path) -> Run:
+    """What a schedule of every minute begins; it is suspended then."""
+    path = directory / "schedule.yaml"
+    text = _WORKSPACE.format(name=UNCHANGED)
+    path.write_text(argotune("render", "-", "--schedule=* * * * *", text=text))
+    argo(cluster.namespace, "cron", "create", str(path))
+    try:
+        return run_with_label(cluster, f"workflows.argoproj.io/cron-workflow=retrain-{UNCHANGED}")
+    finally:
+        argo(cluster.namespace, "cron", "suspend", f"retrain-{UNCHANGED}")
+
+
+def _by_the_installed_schedule(cluster: Cluster, directory: Path) -> Run:
+    cluster.kubectl("apply", "-f", str(RENDERED_DIR / "retrain.yaml"))
+    arguments = {**_arguments(UNCHANGED), "only-if-changed": "true"}
+    return _argo_submit(cluster, "cronwf/retrain", arguments)
+
+
+def _arguments(name: str) -> dict[str, str]:
+    return {
+        "name": name,
+        "preset": "tiny",
+        "urls": '["https://example.com/data.parquet"]',
+        "output-image": f"registry.example.com/{name}:1",
+        "push-secret": "my-secret",
+        "label-selector": "apps=nowhere",
+    }
+
+
+def _argo_submit(cluster: Cluster, source: str, arguments: Mapping[str, str]) -> Run:
+    command = ["submit", f"--from={source}", "--output=name"]
+    for name, value in arguments.items():
+        command += ["-p", f"{name}={value}"]
+    return Run(cluster, argo(cluster.namespace, *command).split()[-1])
+
+
+def test_kubectl_creates_a_rendered_workflow(runs: Mapping[str, Future[Run]]) -> None:
+    run = runs["kubectl"].result()
+    assert run.phases() == ALL_WELL
+    assert "workflowTemplateRef" not in run.workflow["spec"]
+
+
+def test_argo_submits_from_the_template(runs: Mapping[str, Future[Run]]) -> None:
+    assert runs["argo"].result().phases() == ALL_WELL
+
+
+@pytest.mark.parametrize("schedule", ["schedule", "installed-schedule"])
+def test_a_schedule_ends_early_when_nothing_has_changed(
+    runs: Mapping[str, Future[Run]], schedule: str
+) -> None:
+    assert runs[schedule].result().phases() == ENDED_EARLY
+
+
+def test_the_argo_server_takes_the_form(runs: Mapping[str, Future[Run]]) -> None:
+    assert runs["ui"].result().phases() == ALL_WELL
+
+
+def test_the_ui_sees_names_progress_and_endpoint(
+    runs: Mapping[str, Future[Run]], cluster: Cluster
+) -> None:
+    run = runs["ui"].result()
+    with argo_server() as server:
+        path = f"/api/v1/workflows/{cluster.namespace}/{run.name}"
+        status = server.get(path).json()["status"]
+    pods = {n["displayName"]: n for n in status["nodes"].values() if n["type"] == "Pod"}
+    expected = [f"{step}(0)" for step in STEPS if step != "release"]
+    assert sorted(pods) == sorted([*expected, f"{run.name}.onExit(0)"])
+    # Argo reads a pod's own progress once a minute, 2/2 here; a faster pod stays one of one.
+    for progress in (status["progress"], pods["tune(0)"]["progress"]):
+        done, _, total = progress.partition("/")
+        assert done == total != "0"
+    outputs = {item["name"]: item["value"] for item in _outputs(status)}
+    assert outputs["endpoint"] == ENDPOINT
+
+
+def _outputs(status: Object) -> Sequence[Object]:
+    """Of the entrypoint, which Argo gives to the run."""
+    found = [n for n in status["nodes"].values() if n.get("templateName") == "finetune"]
+    return list(found[0]["outputs"]["parameters"])
