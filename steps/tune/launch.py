@@ -19,7 +19,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import (
+    ForkServerContext,
+    ForkServerProcess,
+    SpawnContext,
+    SpawnProcess,
+)
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
@@ -36,6 +41,10 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 R = TypeVar("R")
 Work = Callable[[World], R]
+Context = SpawnContext | ForkServerContext
+
+SPAWN = multiprocessing.get_context("spawn")
+"""New interpreters: a fork of a process that has looked for GPUs cannot use them."""
 
 _logger = logging.getLogger(__name__)
 
@@ -52,13 +61,13 @@ class _Failed:
     """Monotonic clock, the same for all processes of a machine."""
 
 
-def launch(work: Work[R], processes: int, *, lockstep: bool = False) -> R:
+def launch(work: Work[R], processes: int, *, lockstep: bool = False, context: Context = SPAWN) -> R:
     """Call `work` in so many processes, each with its place, and return the first one's result.
 
     `work` must be picklable. Raises what the first process that failed raised.
     """
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    crew: _Crew[R] = _Crew()
+    crew: _Crew[R] = _Crew(context)
     with crew.passing_on_signals():
         try:
             for rank in range(processes):
@@ -72,7 +81,7 @@ def launch(work: Work[R], processes: int, *, lockstep: bool = False) -> R:
 
 @dataclass
 class _Member:
-    process: SpawnProcess
+    process: SpawnProcess | ForkServerProcess
     channel: connection.Connection
     outcome: _Done | _Failed | None = None
     killed: bool = False
@@ -81,15 +90,15 @@ class _Member:
 
 @dataclass
 class _Crew(Generic[R]):
+    context: Context
     members: list[_Member] = field(default_factory=list)
     alive: list[_Member] = field(default_factory=list)
     signal_name: str | None = None
     """The signal that this process got."""
 
     def start(self, work: Work[R], rank: int, size: int, port: int, lockstep: bool) -> None:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(
+        ours, theirs = self.context.Pipe(duplex=False)
+        process = self.context.Process(
             target=_member, args=(work, rank, size, port, lockstep, theirs), name=f"rank {rank}"
         )
         process.start()

@@ -26,7 +26,7 @@ from steps.tune.distributed import World, process_count
 from steps.tune.evaluate import held_out_loss
 from steps.tune.export import export_adapter, make_contract
 from steps.tune.extras import check_extras, use_extras
-from steps.tune.launch import launch
+from steps.tune.launch import SPAWN, Context, launch
 from steps.tune.live import LiveLine
 from steps.tune.load import load_model, load_tokenizer
 from steps.tune.loop import Job, Outcome, mean_loss, train
@@ -47,8 +47,11 @@ _RESULT = Path("report", "result.json")
 _logger = logging.getLogger(__name__)
 
 
-def run(params: Params, *, progress: Progress) -> Result:
-    """Train the adapter, or go on with it, and measure it against the base model."""
+def run(params: Params, *, progress: Progress, context: Context = SPAWN) -> Result:
+    """Train the adapter, or go on with it, and measure it against the base model.
+
+    Where there are several processes, `context` starts them.
+    """
     plan = read_plan(params.plan_file)
     finished = _finished_result(params.work_dir, identity_of(plan, params.dataset_digest))
     if finished is not None:
@@ -60,7 +63,7 @@ def run(params: Params, *, progress: Progress) -> Result:
     work = functools.partial(tune, params, plan, progress)
     if processes == 1:
         return work(World())
-    return launch(work, processes, lockstep=plan.execution.shard)
+    return launch(work, processes, lockstep=plan.execution.shard, context=context)
 
 
 def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -> Result:

@@ -1,8 +1,10 @@
-"""Models are made once per session."""
+"""Models, and the process that others are forked from, are made once per session."""
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,12 @@ def _in_float64() -> Iterator[None]:
     """For tests that compare two computations of the same numbers."""
     with in_float64():
         yield
+
+
+@pytest.fixture(scope="session")
+def forks() -> ForkServerContext:
+    """Starts forks of a process that has imported torch and the step: a start of their own takes
+    each process eight seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.steps.tune.crews", "tests.steps.tune.traps.running"])
+    return context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,10 @@ from tests.steps.tune.models import (
 )
 
 
-def tune(work_dir: Path, model_dir: Path, plan: TrainingPlan) -> Result:
+def tune(work_dir: Path, model_dir: Path, plan: TrainingPlan, context: ForkServerContext) -> Result:
     write_dataset(work_dir)
-    return run(params_for(work_dir, model_dir, plan), progress=Progress(work_dir / "progress"))
+    progress = Progress(work_dir / "progress")
+    return run(params_for(work_dir, model_dir, plan), progress=progress, context=context)
 
 
 def numbers(work_dir: Path) -> list[list[float]]:
@@ -66,13 +68,18 @@ def check_alike(first: Path, second: Path) -> None:
     ids=["replicated", "sharded", "sharded 4-bit"],
 )
 def test_two_processes_give_the_loss_curve_of_one(
-    tmp_path: Path, model_dir: Path, method: str, execution: Execution, training: dict[str, Any]
+    tmp_path: Path,
+    model_dir: Path,
+    forks: ForkServerContext,
+    method: str,
+    execution: Execution,
+    training: dict[str, Any],
 ) -> None:
     """Steps of three micro-batches, so that one process has one more than the other."""
     settings = {"accumulation_steps": 3, "epochs": 4.0, **training}
     for name, laid_out in (("one", Execution(processes=1)), ("two", execution)):
         plan = tiny_plan(method=method, execution=laid_out, **settings)
-        result = tune(tmp_path / name, model_dir, plan)
+        result = tune(tmp_path / name, model_dir, plan, forks)
         assert result.tuned_loss < 0.9 * result.base_loss
     check_alike(tmp_path / "two", tmp_path / "one")
     progress = (tmp_path / "two" / "progress").read_text().splitlines()
@@ -80,22 +87,25 @@ def test_two_processes_give_the_loss_curve_of_one(
 
 
 @pytest.mark.usefixtures("in_float64")
-def test_dropout_is_the_same_in_whichever_process(tmp_path: Path, model_dir: Path) -> None:
+def test_dropout_is_the_same_in_whichever_process(
+    tmp_path: Path, model_dir: Path, forks: ForkServerContext
+) -> None:
     for name, processes in (("one", 1), ("two", 2)):
         plan = tiny_plan(execution=Execution(processes=processes), accumulation_steps=2)
         lora = msgspec.structs.replace(plan.lora, dropout=0.3)
-        tune(tmp_path / name, model_dir, msgspec.structs.replace(plan, lora=lora))
+        tune(tmp_path / name, model_dir, msgspec.structs.replace(plan, lora=lora), forks)
     check_alike(tmp_path / "two", tmp_path / "one")
 
 
 @pytest.mark.usefixtures("in_float64")
 def test_sigterm_is_passed_on_and_the_run_goes_on_with_another_number_of_processes(
-    tmp_path: Path, model_dir: Path
+    tmp_path: Path, model_dir: Path, forks: ForkServerContext
 ) -> None:
+    """Started as in a pod: an interpreter for the step, and one for each of its processes."""
     settings = {"epochs": 30.0, "accumulation_steps": 8, "save_steps": 1, "eval_steps": 5}
     two = tiny_plan(execution=Execution(processes=2), **settings)
     one = tiny_plan(execution=Execution(processes=1), **settings)
-    whole = tune(tmp_path / "whole", model_dir, one)
+    whole = tune(tmp_path / "whole", model_dir, one, forks)
 
     work_dir = tmp_path / "stopped"
     write_dataset(work_dir)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
 import time
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import pytest
 import safetensors.torch
 import torch
 
@@ -34,21 +32,15 @@ def work(work_dir: Path, model_dir: Path) -> None:
     tune(work_dir, model_dir, plan())
 
 
-@pytest.fixture(scope="module")
-def processes() -> Any:
-    """Forks of a process that has imported torch: a start takes no time of the test's."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
 def written(work_dir: Path) -> int:
     """Lines in the record of the run."""
     path = work_dir / "report" / "metrics.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def kill_after(process: Any, work_dir: Path, lines: int, delay_seconds: float) -> None:
+def kill_after(
+    process: ForkServerProcess, work_dir: Path, lines: int, delay_seconds: float
+) -> None:
     """SIGKILL a moment after the record has so many lines more than now."""
     goal = written(work_dir) + lines
     deadline = time.monotonic() + 60
@@ -63,7 +55,7 @@ def kill_after(process: Any, work_dir: Path, lines: int, delay_seconds: float) -
 
 
 def test_killed_five_times_at_random_it_equals_the_undisturbed_run_bit_for_bit(
-    tmp_path: Path, model_dir: Path, processes: Any
+    tmp_path: Path, model_dir: Path, forks: ForkServerContext
 ) -> None:
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     for work_dir in (undisturbed, disturbed):
@@ -73,7 +65,7 @@ def test_killed_five_times_at_random_it_equals_the_undisturbed_run_bit_for_bit(
     moments = random.Random(6)
     begun = set()
     for _ in range(KILLS):
-        process = processes.Process(target=work, args=(disturbed, model_dir))
+        process = forks.Process(target=work, args=(disturbed, model_dir))
         process.start()
         kill_after(process, disturbed, moments.randint(8, 24), moments.uniform(0, 0.02))
         assert not (disturbed / "adapter").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
 
 import pytest
 
@@ -33,20 +34,24 @@ def test_the_first_ones_result_and_log_come_back(caplog: pytest.LogCaptureFixtur
         ),
     ],
 )
-def test_the_one_that_failed_is_heard_and_not_those_that_lost_it(work: Work, message: str) -> None:
+def test_the_one_that_failed_is_heard_and_not_those_that_lost_it(
+    work: Work, message: str, forks: ForkServerContext
+) -> None:
     with pytest.raises(PermanentError) as caught:
-        launch(work, 2)
+        launch(work, 2, context=forks)
     assert str(caught.value) == message
 
 
-def test_a_bug_of_one_process_comes_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bug_of_one_process_comes_with_its_traceback(
+    caplog: pytest.LogCaptureFixture, forks: ForkServerContext
+) -> None:
     with pytest.raises(ZeroDivisionError, match="a bug"):
-        launch(crews.second_has_a_bug, 2)
+        launch(crews.second_has_a_bug, 2, context=forks)
     assert any("in second_has_a_bug" in record.getMessage() for record in caplog.records)
 
 
-def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, forks: ForkServerContext) -> None:
     """It would wait for a signal for ever, and this test with it."""
     monkeypatch.setattr("steps.tune.launch._GRACE_SECONDS", 0.2)
     with pytest.raises(PermanentError, match="the data differ"):
-        launch(crews.first_hangs, 2)
+        launch(crews.first_hangs, 2, context=forks)

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from steps.common.serving import Rope
 from steps.common.training_plan import Execution, Quantization, TrainingPlan
 from steps.tune import quantized_cache
 from steps.tune.device import Device, find_device
+from steps.tune.launch import SPAWN, Context
 from steps.tune.load import load_model
 from steps.tune.run import run
 from tests.steps.tune.float64 import DEVICE, TOLERANCE
@@ -182,11 +184,13 @@ def test_tied_embeddings_and_the_rotary_factors_of_each_run(tmp_path: Path) -> N
     assert [getattr(kept, name) for name in names] == [getattr(own, name) for name in names]
 
 
-def tune(work_dir: Path, base: Path, execution: Execution) -> tuple[list[float], bytes]:
+def tune(
+    work_dir: Path, base: Path, execution: Execution, context: Context = SPAWN
+) -> tuple[list[float], bytes]:
     """The run's losses and its adapter."""
     write_dataset(work_dir)
     plan = tiny_plan(method="qlora", execution=execution, max_steps=3)
-    result = run(params_for(work_dir, base, plan), progress=Progress())
+    result = run(params_for(work_dir, base, plan), progress=Progress(), context=context)
     losses = [result.base_loss, result.tuned_loss, result.train_loss]
     return losses, (work_dir / "adapter" / "adapter_model.safetensors").read_bytes()
 
@@ -204,11 +208,13 @@ def test_a_run_on_kept_weights_gives_the_same_adapter(
 
 
 @pytest.mark.usefixtures("in_float64")
-def test_two_processes_shard_what_they_read(tmp_path: Path, base: Path) -> None:
+def test_two_processes_shard_what_they_read(
+    tmp_path: Path, base: Path, forks: ForkServerContext
+) -> None:
     losses, _ = tune(tmp_path / "one", base, Execution())
     load_model(tiny_plan(method="qlora", execution=KEPT), base, DEVICE, "default", sharded=True)
     execution = Execution(processes=2, shard=True, cache_quantized=True)
-    found, _ = tune(tmp_path / "two", without_weights(base), execution)
+    found, _ = tune(tmp_path / "two", without_weights(base), execution, forks)
     assert found == pytest.approx(losses, rel=TOLERANCE)
     assert neighbours(base) == ["main", "main+nf4-double-float64-float64"]
 
