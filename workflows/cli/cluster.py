@@ -26,12 +26,13 @@ class Cluster:
         self._context = context
         self._given_namespace = namespace
         self._file_namespace: str | None = None
+        self._context_namespace: str | None = None
         self._client: client.ApiClient | None = None
 
     @property
     def namespace(self) -> str:
         """The one that was given, else that of the file, else the context's."""
-        return self._given_namespace or self._file_namespace or self._current_namespace()
+        return self._given_namespace or self._file_namespace or self._current_namespace
 
     @property
     def flags(self) -> str:
@@ -180,7 +181,14 @@ class Cluster:
             raise CliError(f"no cluster: {what}; set KUBECONFIG or make ~/.kube/config") from error
         return client.ApiClient(configuration)
 
+    @property
     def _current_namespace(self) -> str:
+        """The context's, read once, as the connection is: each call asks for it."""
+        if self._context_namespace is None:
+            self._context_namespace = self._read_namespace()
+        return self._context_namespace
+
+    def _read_namespace(self) -> str:
         self.api_client  # noqa: B018  says what is wrong with the kubeconfig, if anything is
         contexts, active = config.list_kube_config_contexts(_kubeconfig())  # type: ignore[no-untyped-call]
         named = [item for item in contexts if item["name"] == self._context]
