@@ -34,7 +34,7 @@ from tests.steps.tune.models import (
     write_rows,
 )
 
-LONG = {"epochs": 40.0, "save_steps": 2, "eval_steps": 50}
+LONG = {"epochs": 20.0, "save_steps": 2, "eval_steps": 50}
 """Many short steps: time to be stopped in."""
 
 

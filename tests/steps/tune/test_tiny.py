@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -19,12 +20,25 @@ TEXTS = [
 ]
 
 
-def test_the_model_is_the_presets(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model cache with tiny after two steps."""
+    directory = tmp_path_factory.mktemp("models")
+    make_tiny(directory, texts=TEXTS, steps=2)
+    return directory
+
+
+@pytest.fixture
+def made(cache_dir: Path) -> Path:
+    """The directory of the model."""
+    return next(cache_dir.glob("*/*"))
+
+
+def test_the_model_is_the_presets(cache_dir: Path, made: Path) -> None:
     preset = model_preset("tiny")
-    directory = make_tiny(tmp_path, texts=TEXTS, steps=2)
-    assert is_complete(directory)
-    assert directory.relative_to(tmp_path).as_posix() == f"argotune--tiny/{preset.revision}"
-    model = AutoModelForCausalLM.from_pretrained(directory)
+    assert is_complete(made)
+    assert made.relative_to(cache_dir).as_posix() == f"argotune--tiny/{preset.revision}"
+    model = AutoModelForCausalLM.from_pretrained(made)
     assert model.config.model_type == preset.family
     assert model.dtype == torch.bfloat16
     assert sum(p.numel() for p in model.parameters()) == preset.parameters
@@ -34,11 +48,10 @@ def test_the_model_is_the_presets(tmp_path: Path) -> None:
     assert set(preset.lora_target_modules) <= layers
 
 
-def test_the_tokenizer_speaks_phi_3s_turns(tmp_path: Path) -> None:
-    directory = make_tiny(tmp_path, texts=TEXTS, steps=1)
-    tokenizer = AutoTokenizer.from_pretrained(directory)
+def test_the_tokenizer_speaks_phi_3s_turns(made: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(made)
     assert len(tokenizer) <= model_preset("tiny").architecture.vocab_size
-    template = chat_template(tokenizer, directory)
+    template = chat_template(tokenizer, made)
     stops = tokenizer.convert_ids_to_tokens(template.stop_token_ids)
     assert stops == [model_preset("tiny").chat.end_of_turn, "<|endoftext|>"]
     text = template.render(
@@ -48,11 +61,12 @@ def test_the_tokenizer_speaks_phi_3s_turns(tmp_path: Path) -> None:
     assert tokenizer.decode(ids) == text.text == "<|user|>\né?<|end|>\n<|assistant|>\nü<|end|>\n"
 
 
-def test_it_is_found_the_second_time_and_the_same_seed_makes_the_same(tmp_path: Path) -> None:
-    first = make_tiny(tmp_path / "a", texts=TEXTS, steps=2)
-    weights = first / "model.safetensors"
+def test_it_is_found_the_second_time_and_the_same_seed_makes_the_same(
+    tmp_path: Path, cache_dir: Path, made: Path
+) -> None:
+    weights = made / "model.safetensors"
     written = weights.stat().st_mtime_ns
-    make_tiny(tmp_path / "a", texts=TEXTS, steps=2)
+    assert make_tiny(cache_dir, texts=TEXTS, steps=2) == made
     assert weights.stat().st_mtime_ns == written
     second = make_tiny(tmp_path / "b", texts=TEXTS, steps=2) / "model.safetensors"
     other = make_tiny(tmp_path / "c", seed=1, texts=TEXTS, steps=2) / "model.safetensors"

@@ -91,6 +91,16 @@ def test_trap_17_every_file_is_read_and_by_its_content(tmp_path: Path, server: F
     assert sorted(questions) == sorted(row["messages"][0]["content"] for row in rows)
 
 
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Path:
+    """The directory of a run that was stopped after step 5; tests copy it."""
+    work_dir = tmp_path_factory.mktemp("interrupted")
+    write_dataset(work_dir)
+    with pytest.raises(Interrupted):
+        tune(work_dir, model_dir, tiny_plan(epochs=3.0), progress=StopAt(5))
+    return work_dir
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -101,20 +111,17 @@ def test_trap_17_every_file_is_read_and_by_its_content(tmp_path: Path, server: F
     ],
 )
 def test_trap_13_a_resumed_run_continues_at_the_same_row_or_refuses(
-    tmp_path: Path, model_dir: Path, change: dict[str, int], message: str
+    tmp_path: Path, model_dir: Path, interrupted: Path, change: dict[str, int], message: str
 ) -> None:
     """A step's number alone means other rows once the batch or the packing has changed."""
-    write_dataset(tmp_path)
-    plan = tiny_plan(epochs=3.0)
-    with pytest.raises(Interrupted):
-        tune(tmp_path, model_dir, plan, progress=StopAt(5))
+    work_dir = shutil.copytree(interrupted, tmp_path / "work")
     other = tiny_plan(epochs=3.0, **change)
     with pytest.raises(PermanentError, match=message):
-        tune(tmp_path, model_dir, other)
-    assert checkpoints(tmp_path) == ["step-00000005"]
-    result = tune(tmp_path, model_dir, plan)
+        tune(work_dir, model_dir, other)
+    assert checkpoints(work_dir) == ["step-00000005"]
+    result = tune(work_dir, model_dir, tiny_plan(epochs=3.0))
     assert result.resumed_from_step == 5
-    steps = [record["step"] for record in read_records(tmp_path) if "loss" in record]
+    steps = [record["step"] for record in read_records(work_dir) if "loss" in record]
     assert steps == list(range(1, result.steps + 1))
 
 
