@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -240,26 +240,30 @@ def read_records(work_dir: Path) -> list[dict[str, Any]]:
     ]
 
 
-def start(params: Params, module: str = "steps.tune") -> subprocess.Popen[str]:
-    """The step as a process of its own."""
-    flags = [
+def flags_of(params: Params) -> list[str]:
+    """What the step is called with."""
+    return [
         f"--{field.name.replace('_', '-')}={getattr(params, field.name)}"
         for field in dataclasses.fields(params)
     ]
+
+
+def start(params: Params, module: str = "steps.tune") -> subprocess.Popen[str]:
+    """The step as a process of its own."""
     # As many threads as the tests: sums in another order differ in the last bit.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", module, *flags],
+        [sys.executable, "-m", module, *flags_of(params)],
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
     )
 
 
-def wait_for_checkpoint(work_dir: Path, process: subprocess.Popen[str]) -> None:
+def wait_for_checkpoint(work_dir: Path, is_running: Callable[[], bool]) -> None:
     """Until the first one is there."""
     deadline = time.monotonic() + 250
     while not list((work_dir / "checkpoints").glob("step-*")):
-        assert process.poll() is None, process.communicate()[1]
+        assert is_running(), "it ended before its first checkpoint"
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -110,7 +110,7 @@ def test_sigterm_is_passed_on_and_the_run_goes_on_with_another_number_of_process
     work_dir = tmp_path / "stopped"
     write_dataset(work_dir)
     process = start(params_for(work_dir, model_dir, two), "tests.steps.tune.float64")
-    wait_for_checkpoint(work_dir, process)
+    wait_for_checkpoint(work_dir, lambda: process.poll() is None)
     process.terminate()
     _, log = process.communicate(timeout=60)
     assert process.returncode == 75, log

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import math
+import os
 import shutil
 import signal
+from collections.abc import Callable
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,19 @@ import pytest
 import safetensors.torch
 import torch
 
-from steps.common.errors import Interrupted, PermanentError
+from steps.common.errors import PermanentError
+from steps.common.main import main
 from steps.common.progress import Progress
 from steps.common.serving import read_contract
 from steps.common.training_plan import TrainingPlan
-from steps.tune.params import Result
+from steps.tune.params import Params, Result
 from steps.tune.run import run
 from tests.steps.tune.float64 import TOLERANCE
 from tests.steps.tune.models import (
     conversation,
+    flags_of,
     params_for,
     read_records,
-    start,
     tiny_plan,
     wait_for_checkpoint,
     write_dataset,
@@ -272,7 +275,26 @@ def test_contract_names_the_base_by_its_hub_id(tmp_path: Path, model_dir: Path) 
         assert str(model_dir).encode() not in path.read_bytes(), path.name
 
 
-# SIGTERM, kill -9 and what comes after; these steps run as processes of their own.
+# SIGTERM, kill -9 and what comes after; these steps run as processes of their own. As an
+# interpreter of its own, which takes 8 s to start, the step is stopped in test_distributed.
+
+
+def step(flags: list[str], log: Path, work: Callable[..., Result] = run) -> None:
+    """What such a process does: all of the step, with its stderr in a file."""
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 2)
+    torch.set_num_threads(1)
+    main(Params, Result, work, arguments=flags)
+
+
+def started(forks: ForkServerContext, work_dir: Path, model_dir: Path) -> ForkServerProcess:
+    """The step as a process that has written its first checkpoint; its log is work_dir/log."""
+    write_dataset(work_dir)
+    flags = flags_of(params_for(work_dir, model_dir, tiny_plan(method="qlora", **LONG)))
+    process = forks.Process(target=step, args=(flags, work_dir / "log"))
+    process.start()
+    wait_for_checkpoint(work_dir, process.is_alive)
+    return process
 
 
 @pytest.fixture(scope="module")
@@ -293,28 +315,31 @@ def check_equal(work_dir: Path, result: Result, expected: tuple[Path, Result]) -
 
 
 def test_killed_and_resumed_equals_uninterrupted(
-    tmp_path: Path, model_dir: Path, uninterrupted: tuple[Path, Result]
+    tmp_path: Path,
+    model_dir: Path,
+    forks: ForkServerContext,
+    uninterrupted: tuple[Path, Result],
 ) -> None:
-    write_dataset(tmp_path)
-    process = start(params_for(tmp_path, model_dir, tiny_plan(method="qlora", **LONG)))
-    wait_for_checkpoint(tmp_path, process)
+    process = started(forks, tmp_path, model_dir)
     process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    process.join(timeout=60)
+    assert process.exitcode == -signal.SIGKILL
     assert not (tmp_path / "adapter").exists()
     result = tune(tmp_path, model_dir, tiny_plan(method="qlora", **LONG))
     check_equal(tmp_path, result, uninterrupted)
 
 
 def test_sigterm_saves_and_asks_to_be_run_again(
-    tmp_path: Path, model_dir: Path, uninterrupted: tuple[Path, Result]
+    tmp_path: Path,
+    model_dir: Path,
+    forks: ForkServerContext,
+    uninterrupted: tuple[Path, Result],
 ) -> None:
-    write_dataset(tmp_path)
-    process = start(params_for(tmp_path, model_dir, tiny_plan(method="qlora", **LONG)))
-    wait_for_checkpoint(tmp_path, process)
+    process = started(forks, tmp_path, model_dir)
     process.terminate()
-    _, log = process.communicate(timeout=60)
-    assert process.returncode == 75, log
+    process.join(timeout=60)
+    log = (tmp_path / "log").read_text()
+    assert process.exitcode == 75, log
     last = int(steps_of(tmp_path)[-1].removeprefix("step-"))
     assert log.splitlines()[-1] == (
         f"error: stopped by SIGTERM after step {last} of {uninterrupted[1].steps}; "
@@ -327,28 +352,35 @@ def test_sigterm_saves_and_asks_to_be_run_again(
     check_equal(tmp_path, result, uninterrupted)
 
 
-# Python swallows an interrupt that comes within a weak reference's callback, with a warning.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def stopped_after(seconds: float, flags: list[str], log: Path) -> None:
+    """The step, with a SIGINT by the kernel's timer: the run blocks its only thread."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+    def work(params: Params, *, progress: Progress) -> Result:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        return run(params, progress=progress)
+
+    step(flags, log, work)
+
+
 def test_stopped_at_any_moment_the_run_comes_to_the_same_end(
-    tmp_path: Path, model_dir: Path, uninterrupted: tuple[Path, Result]
+    tmp_path: Path,
+    model_dir: Path,
+    forks: ForkServerContext,
+    uninterrupted: tuple[Path, Result],
 ) -> None:
     """The signal arrives in steps, in evaluations and while nothing is trained yet."""
     write_dataset(tmp_path)
-    plan = tiny_plan(method="qlora", **LONG)
-    tries = 0
-    for delay_seconds in itertools.chain([0.0, 0.02, 0.1, 0.25, 0.4], itertools.repeat(30.0)):
-        tries += 1
-        # The run blocks this thread; the kernel's timer sends the signal.
-        before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
-        signal.setitimer(signal.ITIMER_REAL, delay_seconds or 0.001)
-        try:
-            result = tune(tmp_path, model_dir, plan)
-            break
-        except (Interrupted, KeyboardInterrupt):
-            continue
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-    assert tries > 1
+    flags = flags_of(params_for(tmp_path, model_dir, tiny_plan(method="qlora", **LONG)))
+    codes = []
+    for seconds in (0.001, 0.02, 0.1, 0.25, 0.4, 0.8):
+        process = forks.Process(target=stopped_after, args=(seconds, flags, tmp_path / "log"))
+        process.start()
+        process.join(timeout=60)
+        codes.append(process.exitcode)
+        assert codes[-1] in (0, 75, 130), (tmp_path / "log").read_text()
+    assert 130 in codes, "before the training"
+    result = tune(tmp_path, model_dir, tiny_plan(method="qlora", **LONG))
     assert result.tuned_loss == uninterrupted[1].tuned_loss
     assert read_records(tmp_path) == read_records(uninterrupted[0])
