@@ -111,7 +111,7 @@ def _margins(width: float, height: float, top: float) -> dict[str, float]:
     time.
     """
     return {
-        "left": 0.75 / width,
+        "left": 0.9 / width,
         "right": 1 - 0.15 / width,
         "bottom": 0.55 / height,
         "top": 1 - top / height,
