@@ -6,8 +6,9 @@ PORT ?= 8765
 SIZE_GB ?= 2
 PRESET ?= phi-3-mini-4k-instruct
 METHOD ?= qlora
-# A process a core; each holds torch, so that many are more memory than they are worth.
-WORKERS ?= --numprocesses=auto --maxprocesses=8
+# One process more than cores, for tests wait for processes of their own; each holds torch, so that
+# many are more memory than they are worth.
+WORKERS ?= --numprocesses=$(shell n=$$(($$(nproc) + 1)); echo $$((n < 8 ? n : 8))) --dist=worksteal
 export ARGOTUNE_HOME ?= $(HOME)/.argotune
 
 # uv of this machine, else one of our own in .tools.

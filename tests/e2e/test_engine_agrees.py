@@ -20,7 +20,7 @@ from tests.workflows.engine.on_argo import CASES, differences, grant_access, the
 # Some forty workflows of real pods, a few at once.
 pytestmark = [pytest.mark.cluster, pytest.mark.shard2, pytest.mark.timeout(STORY_SECONDS)]
 
-_AT_ONCE = 2
+_AT_ONCE = 3
 
 
 @story

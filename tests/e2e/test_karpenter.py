@@ -19,7 +19,7 @@ from kubernetes import config
 from kubernetes.client import ApiClient, Configuration
 
 from steps.common.clock import Clock
-from steps.common.errors import Interrupted, PermanentError
+from steps.common.errors import PermanentError
 from steps.common.kube import Kube
 from steps.common.nodes.karpenter.claim import NODE_POOL, claim_name
 from steps.common.nodes.karpenter.provider import KarpenterProvider
@@ -269,50 +269,6 @@ def test_a_drain_that_takes_long_says_what_it_waits_for(
             in (caplog.text)
         )
         assert a_run.nothing_is_left()
-
-
-def test_a_provision_that_lost_its_pod_goes_on_with_the_claim(a_run: Run) -> None:
-    def stop() -> None:
-        raise Interrupted("asked to stop")
-
-    with a_run.karpenter("happy"):
-        with pytest.raises(Interrupted):
-            a_run.provision(on_sleep=stop)
-        (before,) = a_run.claims()
-        a_run.provision()
-        (after,) = a_run.claims()
-        assert before["metadata"]["uid"] == after["metadata"]["uid"]
-        a_run.release()
-
-
-def test_a_node_that_is_taken_back_can_be_asked_for_again(a_run: Run) -> None:
-    """What a run does whose spot node went while it tuned."""
-    with a_run.karpenter("happy"):
-        first = a_run.provision(capacity_types=("spot",))
-        a_run.start_pod(first)
-        (claim,) = a_run.claims()
-        run("kubectl", "delete", "node", first.name)
-        second = a_run.provision(capacity_types=("spot",))
-        (other,) = a_run.claims()
-        assert claim["metadata"]["uid"] != other["metadata"]["uid"]
-        assert second.selector == first.selector
-        a_run.release()
-
-
-def test_claims_whose_run_is_gone_are_collected(a_run: Run) -> None:
-    with a_run.karpenter("happy"):
-        a_run.provision()
-        provider = a_run.provider()
-
-        def is_alive(uid: str, namespace: str, workflow: str) -> bool:
-            return uid != a_run.uid
-
-        (stray,) = provider.collect(is_alive, dry_run=True)
-        assert not stray.gone
-        assert stray.reason == f"its run is over ({a_run.namespace}/karpenter-e2e)"
-        assert a_run.claims()
-        assert [each.gone for each in provider.collect(is_alive, dry_run=False)] == [True]
-        wait_for("end of the node", a_run.nothing_is_left, seconds=60)
 
 
 def test_a_node_is_kept_taken_by_the_next_run_and_goes_when_its_time_is_over(a_run: Run) -> None:

@@ -76,7 +76,7 @@ def test_two_processes_give_the_loss_curve_of_one(
     training: dict[str, Any],
 ) -> None:
     """Steps of three micro-batches, so that one process has one more than the other."""
-    settings = {"accumulation_steps": 3, "epochs": 4.0, **training}
+    settings = {"accumulation_steps": 3, **training}
     for name, laid_out in (("one", Execution(processes=1)), ("two", execution)):
         plan = tiny_plan(method=method, execution=laid_out, **settings)
         result = tune(tmp_path / name, model_dir, plan, forks)
@@ -102,7 +102,7 @@ def test_sigterm_is_passed_on_and_the_run_goes_on_with_another_number_of_process
     tmp_path: Path, model_dir: Path, forks: ForkServerContext
 ) -> None:
     """Started as in a pod: an interpreter for the step, and one for each of its processes."""
-    settings = {"epochs": 30.0, "accumulation_steps": 8, "save_steps": 1, "eval_steps": 5}
+    settings = {"epochs": 10.0, "accumulation_steps": 8, "save_steps": 1, "eval_steps": 5}
     two = tiny_plan(execution=Execution(processes=2), **settings)
     one = tiny_plan(execution=Execution(processes=1), **settings)
     whole = tune(tmp_path / "whole", model_dir, one, forks)

@@ -22,7 +22,7 @@ KILLS = 5
 
 def plan() -> TrainingPlan:
     """With dropout, whose random numbers have to go on where they were."""
-    made = tiny_plan(epochs=50.0, save_steps=7, eval_steps=23, accumulation_steps=2)
+    made = tiny_plan(epochs=40.0, save_steps=7, eval_steps=23, accumulation_steps=2)
     return msgspec.structs.replace(made, lora=msgspec.structs.replace(made.lora, dropout=0.1))
 
 

@@ -1,5 +1,5 @@
-"""The templates' own provision, release and gc in pods of an installation, with the rights that it
-gives them, from no GPU node to no GPU node. What Karpenter does is tests/fakes/karpenter."""
+"""The template `gc` in a pod of an installation, with the rights that it gives: what a run left
+behind goes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import secrets
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from importlib.metadata import version
 
 import httpx
@@ -17,13 +16,9 @@ import pytest
 
 from steps.common.nodes.karpenter import claim as claims
 from steps.common.nodes.karpenter_node_class import NodeClass
-from steps.common.nodes.labels import NAMESPACE_LABEL
 from steps.common.nodes.provider import NodeRequest, Placement
 from tests.e2e.cluster import Cluster, Object, run, wait_for
 from tests.e2e.nodes import commands
-from tests.fakes.karpenter.api import Api
-from tests.fakes.karpenter.controller import Karpenter, running
-from tests.fakes.karpenter.scripts import SCRIPTS
 
 # The API server is asked by the official client, wherever it is.
 pytestmark = [
@@ -46,7 +41,7 @@ def installation(api: httpx.Client) -> Iterator[Cluster]:
     commands()
     if "E2E_REGISTRY" not in os.environ:
         pytest.fail("set E2E_REGISTRY: see tests/e2e/README.md")
-    name = f"made-nodes-{secrets.token_hex(3)}"
+    name = f"collection-{secrets.token_hex(3)}"
     try:
         _argotune(
             "install",
@@ -65,21 +60,6 @@ def installation(api: httpx.Client) -> Iterator[Cluster]:
     finally:
         _argotune("uninstall", f"--namespace={name}", "--force", "--delete-models")
         run("kubectl", "delete", "namespace", name, "--wait=false")
-
-
-def test_a_runs_node_comes_and_goes(installation: Cluster) -> None:
-    with _karpenter(installation):
-        done = _ended(installation, _run_of_a_node())
-    assert done["status"]["phase"] == "Succeeded", _messages(done)
-    outputs = {name: _outputs(done, name) for name in ("provision", "release")}
-    uid = done["metadata"]["uid"]
-    claim = f"NodeClaim {claims.claim_name(uid)} ({TYPE} regular)"
-    assert json.loads(outputs["provision"]["node-selector"]) == {
-        "argotune.dev/node": claims.claim_name(uid)
-    }
-    assert outputs["provision"]["placement"] == f"{TYPE} regular"
-    assert outputs["release"]["released"].startswith(f"{claim} after 0.")
-    assert _left(f"argotune.dev/run={uid}") == []
 
 
 def test_a_claim_that_a_run_left_behind_goes_with_the_collection(installation: Cluster) -> None:
@@ -111,80 +91,6 @@ def test_a_claim_that_a_run_left_behind_goes_with_the_collection(installation: C
     finally:
         name = claim["metadata"]["name"]
         run("kubectl", "delete", "nodeclaim", name, "--ignore-not-found")
-
-
-def _run_of_a_node() -> Object:
-    """What the template does with a node, without what comes before and between."""
-    arguments = {
-        "images-registry": os.environ["E2E_REGISTRY"],
-        "images-tag": os.environ.get("E2E_TAG") or version("argotune"),
-        "name": "made-nodes",
-        "provider": "karpenter",
-        "aks-cluster-id": "",
-        "keep-node-seconds": "0",
-    }
-    wanted = {
-        "provider": "karpenter",
-        "workspace": "made-nodes",
-        "gpus": "1",
-        "gpu-memory-gb": "0",
-        "disk-gib": "0",
-        "instance-type": TYPE,
-        "alternative-instance-types": "[]",
-        "planned-alternatives": "[]",
-        "keep-node-seconds": "0",
-        "zones": "[]",
-        "capacity-types": '["regular"]',
-        "spot-max-price-usd-per-hour": "",
-        "label-selector": "",
-        "lifetime-seconds": "3600",
-        "aks-cluster-id": "",
-        "aks-subnet-id": "",
-        "aks-os-sku": "Ubuntu",
-        "aks-gpu-driver": "Install",
-        "aks-mig-profile": "",
-        "karpenter-mode": "nodeclaim",
-        "karpenter-node-class": NODE_CLASS,
-    }
-    return {
-        "apiVersion": ARGO,
-        "kind": "Workflow",
-        "metadata": {"generateName": "made-nodes-"},
-        "spec": {
-            "entrypoint": "main",
-            "onExit": "give-back",
-            "serviceAccountName": "argotune-step",
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "podMetadata": {"labels": {"app.kubernetes.io/part-of": "argotune"}},
-            "arguments": {"parameters": _parameters(arguments)},
-            "templates": [
-                {"name": "main", "dag": {"tasks": [_task("provision", wanted)]}},
-                {"name": "give-back", "dag": {"tasks": [_task("release", {})]}},
-            ],
-        },
-    }
-
-
-def _task(name: str, arguments: dict[str, str]) -> Object:
-    return {
-        "name": name,
-        "templateRef": {"name": "finetune", "template": name},
-        "arguments": {"parameters": _parameters(arguments)},
-    }
-
-
-def _parameters(values: dict[str, str]) -> list[Object]:
-    return [{"name": name, "value": value} for name, value in values.items()]
-
-
-def _karpenter(installation: Cluster) -> AbstractContextManager[Karpenter]:
-    """It sees the claims of this namespace's runs only."""
-    selector = f"{NAMESPACE_LABEL}={installation.namespace}"
-    return running(Karpenter(Api(), [SCRIPTS["happy"]], commands(), selector=selector))
 
 
 def _ended(installation: Cluster, workflow: Object) -> Object:
