@@ -34,8 +34,7 @@ class Serve:
     no_length: bool = False
     """Neither Content-Length nor chunks: the end of the connection is the end."""
     hold: threading.Event | None = None
-    """Send nothing of the body before this is set, or hold_seconds have passed."""
-    hold_seconds: float = 30.0
+    """Send nothing of the body before this is set, or half a minute has passed."""
     chunk: int = 1 << 16
     """Bytes of one send."""
 
@@ -177,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, body: bytes, behaviour: Serve) -> None:
         if behaviour.hold is not None:
-            behaviour.hold.wait(timeout=behaviour.hold_seconds)
+            behaviour.hold.wait(timeout=30.0)
         end = len(body) if behaviour.cut_after is None else behaviour.cut_after
         try:
             for start in range(0, end, behaviour.chunk):
