@@ -61,6 +61,18 @@ def held(step: str, how: str = "held") -> str:
     return f"{how}-in-{step}"
 
 
+def arguments_of(name: str) -> dict[str, str]:
+    """What a run of the template is given."""
+    return {
+        "name": name,
+        "preset": "tiny",
+        "urls": '["https://example.com/data.parquet"]',
+        "output-image": f"registry.example.com/{name}:1",
+        "push-secret": "my-secret",
+        "label-selector": "apps=nowhere",
+    }
+
+
 def stand_in(document: Object | None = None) -> Object:
     """A Workflow that stands alone or, unless given, WorkflowTemplate `finetune`."""
     registry, _, rest = IMAGE.rpartition("/")

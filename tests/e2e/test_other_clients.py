@@ -14,7 +14,7 @@ import yaml
 from tests.e2e.cluster import Cluster, Object, argo, argo_server
 from tests.e2e.runs import ALL_WELL, ENDED_EARLY, STEPS, Run, run_with_label
 from tests.e2e.site import RUN_SECONDS, argotune
-from tests.e2e.stand_in import ENDPOINT, UNCHANGED, stand_in
+from tests.e2e.stand_in import ENDPOINT, UNCHANGED, arguments_of, stand_in
 from workflows.templates.golden import RENDERED_DIR
 
 pytestmark = [pytest.mark.cluster, pytest.mark.shard1, pytest.mark.timeout(1500)]
@@ -62,11 +62,11 @@ def _by_kubectl(cluster: Cluster, directory: Path) -> Run:
 
 
 def _by_argo(cluster: Cluster, directory: Path) -> Run:
-    return _argo_submit(cluster, "workflowtemplate/finetune", _arguments("by-argo"))
+    return _argo_submit(cluster, "workflowtemplate/finetune", arguments_of("by-argo"))
 
 
 def _by_the_server(cluster: Cluster, directory: Path) -> Run:
-    parameters = [f"{name}={value}" for name, value in _arguments("by-the-ui").items()]
+    parameters = [f"{name}={value}" for name, value in arguments_of("by-the-ui").items()]
     body = {
         "namespace": cluster.namespace,
         "resourceKind": "WorkflowTemplate",
@@ -93,19 +93,8 @@ def _by_a_schedule(cluster: Cluster, directory: Path) -> Run:
 
 def _by_the_installed_schedule(cluster: Cluster, directory: Path) -> Run:
     cluster.kubectl("apply", "-f", str(RENDERED_DIR / "retrain.yaml"))
-    arguments = {**_arguments(UNCHANGED), "only-if-changed": "true"}
+    arguments = {**arguments_of(UNCHANGED), "only-if-changed": "true"}
     return _argo_submit(cluster, "cronwf/retrain", arguments)
-
-
-def _arguments(name: str) -> dict[str, str]:
-    return {
-        "name": name,
-        "preset": "tiny",
-        "urls": '["https://example.com/data.parquet"]',
-        "output-image": f"registry.example.com/{name}:1",
-        "push-secret": "my-secret",
-        "label-selector": "apps=nowhere",
-    }
 
 
 def _argo_submit(cluster: Cluster, source: str, arguments: Mapping[str, str]) -> Run:

@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.cluster import Cluster, argo, wait_for
 from tests.e2e.runs import ARGO, Run
 from tests.e2e.site import RUN_SECONDS, Site, workflow
-from tests.e2e.stand_in import held
+from tests.e2e.stand_in import arguments_of, held
 from tests.e2e.stories import STORY_SECONDS, story
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(STORY_SECONDS)]
@@ -44,8 +44,19 @@ class Ended:
 def ended_runs(
     cluster: Cluster, stand_ins: None, request: pytest.FixtureRequest
 ) -> Iterator[Mapping[str, Future[Ended]]]:
+    """Those of the chosen tests."""
+    tests = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    chosen = {
+        test.callspec.id
+        for test in tests
+        if test.path == request.path and hasattr(test, "callspec")
+    }
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        yield {held(step, how): pool.submit(_end, cluster, how, step) for how, step in CASES}
+        yield {
+            held(step, how): pool.submit(_end, cluster, how, step)
+            for how, step in CASES
+            if f"{how}-{step}" in chosen
+        }
 
 
 @pytest.mark.shard1
@@ -66,18 +77,7 @@ def test_run_that_is_ended_leaves_nothing(
 
 def _end(cluster: Cluster, how: str, step: str) -> Ended:
     name = held(step, how)
-    made = cluster.create(
-        workflow(
-            {
-                "name": name,
-                "preset": "tiny",
-                "urls": '["https://example.com/data.parquet"]',
-                "output-image": f"registry.example.com/{name}:1",
-                "push-secret": "my-secret",
-                "label-selector": "apps=nowhere",
-            }
-        )
-    )
+    made = cluster.create(workflow(arguments_of(name)))
     run = Run(cluster, made["metadata"]["name"])
     run.running_pod(step, seconds=RUN_SECONDS)
     if how != "delete":
