@@ -77,6 +77,7 @@ golden: setup  ## Write workflows/rendered and the reference of the input file
 E2E = .venv/bin/pytest --force-enable-socket --durations=10 tests/e2e
 
 e2e: tiny  ## The smoke tests against the cluster that KUBECONFIG names: [SHARDS="shard1 shard3"]
+	$(if $(filter-out shard1 shard2 shard3 shard4,$(SHARDS)),$(error SHARDS is '$(SHARDS)'; there are shard1, shard2, shard3 and shard4))
 	$(E2E) -m "smoke$(SHARDS:%= or %)"
 
 e2e-all: tiny  ## All tests against the cluster that KUBECONFIG names

@@ -23,6 +23,7 @@ CLUSTER_TIERS = ("smoke", *SHARDS)
 AREAS = {
     "workflows/templates/": "shard1",
     "workflows/engine/": "shard2",
+    "tests/workflows/engine/cases/": "shard2",
     "images/": "shard3",
 }
 """Where a change asks for a shard, and which. A file of tests/e2e asks for its own."""
@@ -126,7 +127,11 @@ def main() -> int:
     parser.add_argument("--since", metavar="REV", help="first commit before the change")
     options = parser.parse_args()
     if options.shards:
-        reasons = _of_the_change(options.since)
+        try:
+            reasons = _of_the_change(options.since)
+        except subprocess.CalledProcessError as error:
+            print(f"tests.tiers: {error.stderr.strip()}", file=sys.stderr)
+            return 2
         for shard, reason in reasons.items():
             print(f"{shard}: {reason}", file=sys.stderr)
         print(*reasons)
