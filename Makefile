@@ -42,7 +42,7 @@ help:  ## List the targets
 setup: .venv/.ready  ## Make .venv with everything; the command is then .venv/bin/argotune
 
 tiny: setup  ## Make the weights of preset tiny in the model cache (under a minute)
-	@.venv/bin/python -m steps.tune.tiny --cache-dir $(MODELS)
+	@.venv/bin/python -m steps.tiny.make --cache-dir $(MODELS)
 
 demo: setup  ## The whole pipeline on this machine: data, tuning, image, service, answers
 	@.venv/bin/python -m workflows.demo --port $(PORT) $(if $(RESUME),--resume)

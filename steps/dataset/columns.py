@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from steps.common.errors import PermanentError
-from steps.common.training_plan import Data
+from steps.contracts.training_plan import Data
 from steps.dataset.source import Column
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from steps.common import log
 from steps.common.errors import PermanentError
-from steps.common.training_plan import Data
+from steps.contracts.training_plan import Data
 from steps.dataset import record
 from steps.dataset.columns import map_columns
 from steps.dataset.formats import OpenFile

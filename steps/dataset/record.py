@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from steps.common.fs import atomic_write
-from steps.common.training_plan import Data
+from steps.contracts.training_plan import Data
 from steps.dataset.target import Target
 
 NAME = "dataset.json"

@@ -12,9 +12,9 @@ import httpx
 
 from steps.common import log
 from steps.common.errors import ParamsError
-from steps.common.history import digest_of_plan, last_deployed
 from steps.common.progress import Progress
-from steps.common.training_plan import read_plan
+from steps.contracts.history import digest_of_plan, last_deployed
+from steps.contracts.training_plan import read_plan
 from steps.dataset import record
 from steps.dataset.download import Downloader
 from steps.dataset.guard import GuardedTransport, UrlPolicy, check_urls

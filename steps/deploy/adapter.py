@@ -18,9 +18,9 @@ from typing import Any
 
 from steps.common.errors import PermanentError
 from steps.common.fs import fsync, sha256_file
-from steps.common.oci import ImageReference, LayoutReference
-from steps.common.skopeo import Registry, pull
 from steps.deploy.params import Params
+from steps.registry.oci import ImageReference, LayoutReference
+from steps.registry.skopeo import Registry, pull
 
 _FILE = re.compile(r"(?:\./|/)?data/(?P<name>[A-Za-z0-9_][A-Za-z0-9._-]*)")
 _DIRECTORY = re.compile(r"(?:\./?|/)?(?:data/?)?")

@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from steps.common.nodes.labels import RUN_LABEL
-from steps.common.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
+from steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
 from steps.deploy.params import Params
+from steps.nodes.labels import RUN_LABEL
 
 Manifest = dict[str, Any]
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from steps.common import log
 from steps.common.errors import PermanentError, TransientError
 from steps.common.progress import Progress
-from steps.common.services import (
+from steps.contracts.services import (
     LOG,
     RECORD,
     Service,
@@ -33,7 +33,7 @@ from steps.common.services import (
     stop_process,
     write_record,
 )
-from steps.common.training_plan import TrainingPlan
+from steps.contracts.training_plan import TrainingPlan
 from steps.deploy.adapter import unpack_adapter
 from steps.deploy.ask import ask, serves
 from steps.deploy.params import Params, Result
@@ -53,7 +53,7 @@ class _Server:
 
     process: subprocess.Popen[bytes]
     started: str
-    """Its start, as steps.common.services identifies it."""
+    """Its start, as steps.contracts.services identifies it."""
     log_file: Path
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from steps.cluster.kube import Kube, Object
 from steps.common import log
 from steps.common.clock import Clock
 from steps.common.errors import PermanentError, TransientError
-from steps.common.kube import Kube, Object
 from steps.common.progress import Progress
 from steps.deploy.manifests import REFERENCE_ANNOTATION, SERVICE_LABEL
 from steps.deploy.params import Params

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from steps.common.errors import ParamsError
-from steps.common.history import Deployed, digest_of_plan, record_deployed
 from steps.common.progress import Progress
-from steps.common.training_plan import TrainingPlan, read_plan
+from steps.contracts.history import Deployed, digest_of_plan, record_deployed
+from steps.contracts.training_plan import TrainingPlan, read_plan
 from steps.deploy.params import Params, Result
 from steps.deploy.process import deploy_process
 

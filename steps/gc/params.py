@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from steps.common.errors import ParamsError
-from steps.common.nodes.cluster_id import ClusterId
+from steps.nodes.aks.cluster_id import ClusterId
 
 
 @dataclass(frozen=True, kw_only=True)

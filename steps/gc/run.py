@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from steps.cluster.kube import connect
 from steps.common import log
-from steps.common.kube import connect
-from steps.common.nodes.provider import Provider, RunIsAlive, Settings, load_provider
-from steps.common.nodes.runs import run_is_alive
 from steps.common.progress import Progress
 from steps.gc.params import Params, Result
+from steps.nodes.provider import Provider, RunIsAlive, Settings, load_provider
+from steps.nodes.runs import run_is_alive
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any
 from steps.common import log
 from steps.common.errors import PermanentError
 from steps.common.fs import atomic_write
-from steps.common.safetensors_file import safetensors_problem
+from steps.contracts.safetensors_file import safetensors_problem
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"

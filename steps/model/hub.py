@@ -27,7 +27,7 @@ from huggingface_hub.errors import (
 
 from steps.common import log
 from steps.common.errors import PermanentError, StepError, TransientError
-from steps.common.training_plan import Model
+from steps.contracts.training_plan import Model
 from steps.model.files import model_files
 
 _LOGGERS_OF_URLS = ("huggingface_hub.file_download", "huggingface_hub.utils._http")

@@ -18,9 +18,9 @@ from typing import IO, Any
 
 from steps.common.errors import ParamsError, PermanentError
 from steps.common.fs import fsync, sha256_file
-from steps.common.oci import LayoutReference, parse_image, parse_reference
-from steps.common.skopeo import Registry, pull
 from steps.model.files import CONFIG, is_model_file, model_files
+from steps.registry.oci import LayoutReference, parse_image, parse_reference
+from steps.registry.skopeo import Registry, pull
 
 _TAG = "model"
 _TITLE = "org.opencontainers.image.title"

@@ -10,15 +10,22 @@ from pathlib import Path
 from steps.common import log
 from steps.common.errors import ParamsError, PermanentError, TransientError
 from steps.common.fs import free_bytes_of, fsync
-from steps.common.model_cache import MARKER, Marker, cache_path, damage, mark_complete, read_marker
 from steps.common.progress import Progress
-from steps.common.skopeo import Registry
-from steps.common.training_plan import Model, read_plan
+from steps.contracts.model_cache import (
+    MARKER,
+    Marker,
+    cache_path,
+    damage,
+    mark_complete,
+    read_marker,
+)
+from steps.contracts.training_plan import Model, read_plan
 from steps.model.directory import fetch_directory
 from steps.model.files import MAY_NAME_CODE, check_model
 from steps.model.image import fetch_image
 from steps.model.lock import locked
 from steps.model.params import Params, Result
+from steps.registry.skopeo import Registry
 
 _logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from presets.schema import ModelPreset
-from steps.common.training_plan import (
+from steps.contracts.training_plan import (
     Data,
     Execution,
     Hardware,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from presets.schema import Method, ModelPreset
 from presets.sizes import lora_parameters
-from steps.common.training_plan import Memory
+from steps.contracts.training_plan import Memory
 from steps.plan.hardware import Card
 from steps.plan.memory import Loop, estimate
 from steps.plan.settings import Settings

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from presets.schema import Architecture, Family, Method
 from presets.sizes import embedding_parameters, linear_parameters, total_parameters
-from steps.common.training_plan import Memory
+from steps.contracts.training_plan import Memory
 
 NF4_BYTES = 0.516
 """4 bits, and 8-bit quantised scales per 64 weights with their own per 256."""

@@ -7,7 +7,7 @@ import logging
 from steps.common import log
 from steps.common.errors import ParamsError
 from steps.common.progress import Progress
-from steps.common.training_plan import TrainingPlan, dump_plan, write_plan
+from steps.contracts.training_plan import TrainingPlan, dump_plan, write_plan
 from steps.plan.alternatives import alternatives
 from steps.plan.assemble import assemble
 from steps.plan.choose import choose

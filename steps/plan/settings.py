@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from presets.schema import ModelPreset
-from steps.common.training_plan import Watch
+from steps.contracts.training_plan import Watch
 
 ROWS_PER_STEP = 16
 """Rows of full length that one optimizer step sees at most. LoRA loses at batches of 32 and more

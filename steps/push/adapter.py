@@ -9,7 +9,7 @@ from pathlib import Path
 
 from steps.common import log
 from steps.common.errors import PermanentError
-from steps.common.safetensors_file import safetensors_problem
+from steps.contracts.safetensors_file import safetensors_problem
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from steps.common.training_plan import TrainingPlan, dump_plan
+from steps.contracts.training_plan import TrainingPlan, dump_plan
 from steps.push.params import Params
 
 _OCI = "org.opencontainers.image"

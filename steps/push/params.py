@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from steps.common.errors import ParamsError
-from steps.common.oci import LayoutReference, parse_reference
+from steps.registry.oci import LayoutReference, parse_reference
 
 
 @dataclass(frozen=True, kw_only=True)

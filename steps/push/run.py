@@ -7,15 +7,15 @@ import time
 from pathlib import Path
 
 from steps.common import log
-from steps.common.oci import DEFAULT_TAG, ImageReference, LayoutReference, parse_reference
 from steps.common.progress import Progress
-from steps.common.skopeo import Registry, Sleep
-from steps.common.skopeo import push as push_image
-from steps.common.training_plan import TrainingPlan, read_plan
+from steps.contracts.training_plan import TrainingPlan, read_plan
 from steps.push.adapter import adapter_files
 from steps.push.annotations import annotations_of
 from steps.push.layout import Image, write_image
 from steps.push.params import Params, Result
+from steps.registry.oci import DEFAULT_TAG, ImageReference, LayoutReference, parse_reference
+from steps.registry.skopeo import Registry, Sleep
+from steps.registry.skopeo import push as push_image
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from steps.common.errors import ParamsError
-from steps.common.nodes.cluster_id import ClusterId
+from steps.nodes.aks.cluster_id import ClusterId
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from steps.common import log
 from steps.common.errors import CapacityError, PermanentError, TransientError
-from steps.common.nodes.provider import Kept, Provider, Settings, load_provider
-from steps.common.nodes.sums import sum_of_known
 from steps.common.progress import Progress
+from steps.nodes.provider import Kept, Provider, Settings, load_provider
+from steps.nodes.sums import sum_of_known
 from steps.release.params import Params, Result
 
 _LOGGER = logging.getLogger(__name__)

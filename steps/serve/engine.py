@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from jinja2.exceptions import TemplateError
 
-from steps.common.serving import Message, ServingContract
+from steps.contracts.serving import Message, ServingContract
 from steps.serve.decode import AnswerText, Sampling, generate
 from steps.serve.errors import ApiError, server_error
 

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from transformers.utils.logging import disable_progress_bar
 
 from steps.common.errors import PermanentError
-from steps.common.serving import ServingContract, fix_rope
+from steps.contracts.serving import ServingContract, fix_rope
 
 
 def load_tokenizer(model_dir: Path, contract: ServingContract) -> Any:

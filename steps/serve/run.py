@@ -13,7 +13,7 @@ import uvicorn
 from steps.common import log
 from steps.common.errors import PermanentError
 from steps.common.fs import atomic_write
-from steps.common.serving import ServingContract, read_contract
+from steps.contracts.serving import ServingContract, read_contract
 from steps.serve.app import Service, make_app
 from steps.serve.decode import Sampling, generate
 from steps.serve.engine import Engine

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from steps.common.errors import PermanentError
 from steps.common.fs import atomic_write, fsync
-from steps.common.training_plan import TrainingPlan
+from steps.contracts.training_plan import TrainingPlan
 from steps.tune.load import trained
 
 _KEPT = 2

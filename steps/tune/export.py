@@ -12,8 +12,8 @@ import safetensors.torch
 from peft import get_peft_model_state_dict
 
 from steps.common.fs import fsync
-from steps.common.serving import Adapter, Base, Rope, ServingContract, write_contract
-from steps.common.training_plan import TrainingPlan
+from steps.contracts.serving import Adapter, Base, Rope, ServingContract, write_contract
+from steps.contracts.training_plan import TrainingPlan
 from steps.tune.model_card import model_card
 from steps.tune.template import ChatTemplate
 

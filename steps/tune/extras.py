@@ -13,7 +13,7 @@ import torch
 from transformers import AttentionInterface
 
 from steps.common.errors import PermanentError
-from steps.common.training_plan import Execution
+from steps.contracts.training_plan import Execution
 from steps.tune.varlen import VARLEN, varlen_attention
 
 

@@ -24,8 +24,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from steps.common import log
 from steps.common.errors import PermanentError
-from steps.common.serving import Rope, fix_rope
-from steps.common.training_plan import Quantization, TrainingPlan
+from steps.contracts.serving import Rope, fix_rope
+from steps.contracts.training_plan import Quantization, TrainingPlan
 from steps.tune.device import Device
 from steps.tune.lora import note_ends_of_blocks, use_fused_layers
 from steps.tune.phi3 import packed_blocks

@@ -13,7 +13,7 @@ import torch
 from steps.common import log
 from steps.common.errors import Interrupted, PermanentError
 from steps.common.progress import Progress
-from steps.common.training_plan import Training
+from steps.contracts.training_plan import Training
 from steps.tune.checkpoint import Checkpoints, Position, Tensors, snapshot
 from steps.tune.device import Device, peak_memory_gb
 from steps.tune.distributed import World

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-from steps.common.serving import ServingContract
-from steps.common.vllm import vllm_command
+from steps.contracts.serving import ServingContract
+from steps.tune.vllm import vllm_command
 
 _CARD = """\
 ---

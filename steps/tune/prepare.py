@@ -17,7 +17,7 @@ import pyarrow
 
 from steps.common import log
 from steps.common.fs import replacing, sha256_file
-from steps.common.training_plan import Training
+from steps.contracts.training_plan import Training
 from steps.tune.pack import SCHEMA, Packs, pack
 from steps.tune.template import ChatTemplate
 from steps.tune.tokenise import Census, read_rows

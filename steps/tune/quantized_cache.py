@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 
 from steps.common import log
 from steps.common.fs import free_bytes_of, fsync
-from steps.common.model_cache import MARKER, damage, mark_complete, read_marker
+from steps.contracts.model_cache import MARKER, damage, mark_complete, read_marker
 from steps.tune.device import Device
 
 _FORMAT = "1"

@@ -18,8 +18,8 @@ from steps.common import log
 from steps.common.errors import Interrupted, PermanentError
 from steps.common.fs import atomic_write
 from steps.common.progress import Progress
-from steps.common.serving import FILE_NAME, rope_choice
-from steps.common.training_plan import TrainingPlan, read_plan
+from steps.contracts.serving import FILE_NAME, rope_choice
+from steps.contracts.training_plan import TrainingPlan, read_plan
 from steps.tune.checkpoint import Checkpoints, identity_of, load_tensors
 from steps.tune.device import Device, find_device, peak_memory_gb
 from steps.tune.distributed import World, process_count

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from steps.common.errors import PermanentError
-from steps.common.training_plan import Watch
+from steps.contracts.training_plan import Watch
 from steps.tune.device import Device
 from steps.tune.distributed import World
 from steps.tune.evaluate import hidden_states

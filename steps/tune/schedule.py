@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steps.common.training_plan import Training
+from steps.contracts.training_plan import Training
 from steps.tune.pack import epoch_order
 
 

@@ -19,7 +19,7 @@ from jinja2.exceptions import TemplateError
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from steps.common.errors import PermanentError
-from steps.common.serving import Message
+from steps.contracts.serving import Message
 
 # Its annotation says str; it returns the texts and the places of the assistant's turns.
 _render_jinja: Any = render_jinja_template

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steps.common.errors import PermanentError
-from steps.common.serving import Message
+from steps.contracts.serving import Message
 from steps.tune.spans import (
     Rendered,
     TemplateMismatch,

@@ -18,7 +18,7 @@ from tokenizers import Encoding, Tokenizer
 
 from steps.common import log
 from steps.common.errors import PermanentError
-from steps.common.serving import Message
+from steps.contracts.serving import Message
 from steps.tune.spans import Rendered, Span, TemplateMismatch
 from steps.tune.template import ChatTemplate
 

@@ -24,7 +24,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 from steps.common import log
 from steps.common.errors import PermanentError
 from steps.common.fs import atomic_write
-from steps.common.training_plan import TrainingPlan, Watch
+from steps.contracts.training_plan import TrainingPlan, Watch
 from steps.tune.extras import remedy
 
 Record = Mapping[str, Any]

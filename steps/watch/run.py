@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 
 from presets.prices import prices_usd_per_hour
+from steps.cluster.kube import ApiRefusal, Kube, connect
+from steps.cluster.run_events import RunEvents
 from steps.common import log
 from steps.common.clock import REAL_CLOCK, Clock
 from steps.common.errors import (
@@ -14,12 +16,10 @@ from steps.common.errors import (
     StepError,
     TransientError,
 )
-from steps.common.kube import ApiRefusal, Kube, connect
-from steps.common.nodes.provider import Gone, Node, Provider, load_provider
-from steps.common.nodes.ready import selector_text
-from steps.common.nodes.sums import sum_of_known
 from steps.common.progress import Progress
-from steps.common.run_events import RunEvents
+from steps.nodes.provider import Gone, Node, Provider, load_provider
+from steps.nodes.ready import selector_text
+from steps.nodes.sums import sum_of_known
 from steps.watch.loss import Loss
 from steps.watch.need import end_of_need
 from steps.watch.params import Params, Result

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from steps.common.training_plan import Data
+from steps.contracts.training_plan import Data
 from steps.dataset.make import make_dataset
 from steps.dataset.target import DatasetFile
 from steps.dataset.write import SCHEMA, WRITE_OPTIONS

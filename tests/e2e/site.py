@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from presets.loader import model_preset
-from steps.common.model_cache import cache_path, is_complete
+from steps.contracts.model_cache import cache_path, is_complete
 from tests.e2e import doubles
 from tests.e2e.cluster import CALL_SECONDS, Cluster, Object, run
 from tests.e2e.doubles import DATASET_FILE, PUSH_SECRET, Doubles, Login

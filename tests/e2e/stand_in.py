@@ -8,7 +8,7 @@ import json
 import os
 from typing import Any
 
-from workflows.cli.manifests import template
+from workflows.workspace.manifests import template
 
 Object = dict[str, Any]
 

@@ -14,9 +14,9 @@ from importlib.metadata import version
 import httpx
 import pytest
 
-from steps.common.nodes.karpenter import claim as claims
-from steps.common.nodes.karpenter_node_class import NodeClass
-from steps.common.nodes.provider import NodeRequest, Placement
+from steps.nodes.karpenter import claim as claims
+from steps.nodes.karpenter.node_class import NodeClass
+from steps.nodes.provider import NodeRequest, Placement
 from tests.e2e.cluster import Cluster, Object, run, wait_for
 from tests.e2e.nodes import commands
 

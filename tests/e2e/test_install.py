@@ -18,7 +18,7 @@ import pytest
 
 from tests.e2e.cluster import CALL_SECONDS, Cluster, Object, run, wait_for
 from tests.workflows.templates.test_permissions import rights_of
-from workflows.cli.installation import MANAGER
+from workflows.cli.installation.objects import MANAGER
 from workflows.templates import accounts
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]

@@ -18,14 +18,14 @@ import pytest
 from kubernetes import config
 from kubernetes.client import ApiClient, Configuration
 
+from steps.cluster.kube import Kube
 from steps.common.clock import Clock
 from steps.common.errors import PermanentError
-from steps.common.kube import Kube
-from steps.common.nodes.karpenter.claim import NODE_POOL, claim_name
-from steps.common.nodes.karpenter.provider import KarpenterProvider
-from steps.common.nodes.labels import NODE_LABEL
-from steps.common.nodes.provider import Gone, Kept, Node, NodeRequest, Settings
 from steps.common.progress import Progress
+from steps.nodes.karpenter.claim import NODE_POOL, claim_name
+from steps.nodes.karpenter.provider import KarpenterProvider
+from steps.nodes.labels import NODE_LABEL
+from steps.nodes.provider import Gone, Kept, Node, NodeRequest, Settings
 from tests.e2e.cluster import Object, run, wait_for
 from tests.e2e.nodes import commands
 from tests.fakes.karpenter.api import Api

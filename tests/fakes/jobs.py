@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from steps.common.progress import Progress
-from steps.common.training_plan import Training
+from steps.contracts.training_plan import Training
 from steps.tune.checkpoint import Checkpoints
 from steps.tune.device import Device
 from steps.tune.distributed import World

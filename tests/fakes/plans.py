@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steps.common.training_plan import (
+from steps.contracts.training_plan import (
     Data,
     Hardware,
     Lora,

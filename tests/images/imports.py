@@ -11,8 +11,8 @@ from pathlib import Path
 from tests.images.containerfile import ROOT
 
 _OURS = {"presets", "steps"}
-# Loaded by name: steps.common.nodes.provider.load_provider.
-_BY_NAME = {"steps.common.nodes.provider": "steps/common/nodes"}
+# Loaded by name: steps.nodes.provider.load_provider.
+_BY_NAME = {"steps.nodes.provider": "steps/nodes"}
 _ASKING = {"importlib.import_module", "importlib.util.find_spec"}
 
 

@@ -11,12 +11,9 @@ import pytest
 from tests.images import lock
 from tests.images.containerfile import EXTRAS, IMAGES, ROOT, Instruction, Stage, read, text_of
 from workflows.templates.finetune import STEPS
-from workflows.templates.gc import GC
 
 BASE = "docker.io/library/python:3.12-slim"
 CUDA = ("tune", "serve")
-GUESTS = {step.name: step.home for step in (*STEPS, GC) if step.home}
-"""Steps that share another one's image."""
 WITH_EXTRAS = read("tune").image_with(extras=" ".join(EXTRAS))
 FINAL = [*(read(image).image for image in IMAGES), WITH_EXTRAS]
 FINAL_NAMES = [*IMAGES, "tune with extras"]
@@ -87,13 +84,6 @@ def test_every_copied_path_exists_and_the_builder_may_see_it(image: str) -> None
     for source in sources:
         assert (ROOT / source).exists(), source
         assert source.split("/")[0] in seen, source
-
-
-@pytest.mark.parametrize("image", IMAGES)
-def test_it_holds_no_other_step(image: str) -> None:
-    code = [source for source in read(image).sources if source.startswith("steps")]
-    steps = [image, *(step for step, home in GUESTS.items() if home == image)]
-    assert code == ["steps/__init__.py", "steps/common", *(f"steps/{step}" for step in steps)]
 
 
 @pytest.mark.parametrize("stage", FINAL, ids=FINAL_NAMES)

@@ -15,11 +15,13 @@ COMMAND_LINE = {"hera", "rich", "typer"}
 CUDA = {"accelerate", "bitsandbytes", "peft", "torch", "transformers"}
 # transformers imports it to place weights on devices; our code does not.
 UNSEEN = {"accelerate"}
+GUESTS = {"tune": ["steps/tiny"]}
+"""What an image runs beside its step."""
 
 
 def test_imports_are_found_through_our_modules_and_by_name() -> None:
     modules = modules_of("steps/release")
-    assert {"steps.release.run", "steps.common.main", "steps.common.nodes.existing"} <= modules
+    assert {"steps.release.run", "steps.common.main", "steps.nodes.existing"} <= modules
     assert "kubernetes.client" in third_party_of("steps/release")
 
 
@@ -33,22 +35,23 @@ def test_locked_dependencies_are_followed() -> None:
 def test_the_locked_group_provides_every_import(image: str) -> None:
     found = read(image)
     names = lock.closure(f"image-{found.groups[-1]}", found.pruned)
-    modules = third_party_of(f"steps/{image}")
+    modules = frozenset[str]().union(
+        *map(third_party_of, [f"steps/{image}", *GUESTS.get(image, [])])
+    )
     assert modules
     missing = [module for module in sorted(modules) if not _provided(module, names)]
     assert missing == []
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_presets_are_there_where_they_are_imported(image: str) -> None:
-    imported = any(module.startswith("presets") for module in modules_of(f"steps/{image}"))
-    assert ("presets" in read(image).sources) == imported
-
-
 @pytest.mark.parametrize("group", sorted({read(image).groups[-1] for image in IMAGES}))
 def test_a_group_names_nothing_that_its_images_do_not_import(group: str) -> None:
     images = [image for image in IMAGES if group == read(image).groups[-1]]
-    modules = {module for image in images for module in third_party_of(f"steps/{image}")}
+    modules = {
+        module
+        for image in images
+        for code in [f"steps/{image}", *GUESTS.get(image, [])]
+        for module in third_party_of(code)
+    }
     unused = [
         name
         for name in sorted(lock.direct(f"image-{group}") - UNSEEN)
@@ -85,6 +88,12 @@ def test_an_extra_names_nothing_that_tune_does_not_ask_for(extra: str) -> None:
 
 def test_liger_brings_what_its_kernels_are_compiled_with() -> None:
     assert lock.direct("image-compile") < lock.direct("image-liger")
+
+
+def _modules_in(image: str) -> set[str]:
+    """Modules that are not ours nor the standard library's, of all that the image runs."""
+    code = [f"steps/{image}", *GUESTS.get(image, [])]
+    return {module for package in code for module in third_party_of(package)}
 
 
 def _provided(module: str, names: set[str]) -> bool:

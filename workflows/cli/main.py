@@ -70,7 +70,7 @@ class _Commands(TyperGroup):
 
 
 def _load(name: str) -> Any:
-    command = typer.main.get_command(importlib.import_module(f"workflows.cli.{name}").app)
+    command = typer.main.get_command(importlib.import_module(f"workflows.cli.commands.{name}").app)
     command.name = name
     return command
 

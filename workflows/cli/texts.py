@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workflows.cli.errors import InputError
-
-Texts = Sequence[tuple[str, str]]
-"""Name and content of each file."""
+from workflows.workspace.documents import Texts
 
 
 def read_texts(paths: Sequence[Path]) -> Texts:

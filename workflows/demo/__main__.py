@@ -12,11 +12,11 @@ from pathlib import Path
 from rich.console import Console
 
 from presets.loader import model_preset
-from workflows.cli.chat import served_here
 from workflows.cli.chat_client import ask
+from workflows.cli.commands.chat import served_here
 from workflows.cli.errors import CliError
 from workflows.cli.home import Home, home
-from workflows.cli.runs import find_run
+from workflows.cli.local.runs import find_run
 from workflows.demo.dataset import write_dataset
 from workflows.demo.server import serving
 
@@ -64,7 +64,7 @@ def _demo(console: Console, here: Home, port: int, resume: bool) -> int:
 
 def _make_base_model(here: Home) -> int:
     """In a process of its own: torch is for the tuning steps only."""
-    command = [sys.executable, "-m", "steps.tune.tiny", f"--cache-dir={here.models_dir}"]
+    command = [sys.executable, "-m", "steps.tiny.make", f"--cache-dir={here.models_dir}"]
     return _foreground(command)
 
 

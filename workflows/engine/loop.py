@@ -10,13 +10,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 
-from workflows.engine.launch import PodRequest
+from workflows.engine.controller.launch import PodRequest
+from workflows.engine.controller.operate import Operator
 from workflows.engine.listen import Listening
 from workflows.engine.model import JsonObject, Node, Phase, rfc3339
-from workflows.engine.operate import Operator
-from workflows.engine.record import Controls, Record
-from workflows.engine.runtime import Launcher
-from workflows.engine.supervise import (
+from workflows.engine.pods.runtime import Launcher
+from workflows.engine.pods.supervise import (
     PodEnded,
     PodEvent,
     PodLine,
@@ -24,6 +23,7 @@ from workflows.engine.supervise import (
     PodStarted,
     RunningPod,
 )
+from workflows.engine.record import Controls, Record
 
 _CONTROL_POLL_SECONDS = 0.25  # how soon a request of another process is seen
 _PHASE_LABEL = "workflows.argoproj.io/phase"

@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from workflows.engine.docker import ContainerLauncher
-from workflows.engine.documents import Catalog, TemplateBase, executed_spec, select, to_workflow
+from workflows.engine.controller.locks import LockTable
+from workflows.engine.controller.operate import Operator
 from workflows.engine.errors import EngineError, ExpressionError, UnsupportedError
-from workflows.engine.expr import evaluate
+from workflows.engine.language.expr import evaluate
+from workflows.engine.language.substitute import substitute
 from workflows.engine.listen import Listener, Listening
-from workflows.engine.locks import LockTable
 from workflows.engine.loop import Loop
 from workflows.engine.model import JsonObject, Node, Runtime
-from workflows.engine.operate import Operator
-from workflows.engine.pods import PodFactory
-from workflows.engine.process import ProcessLauncher, inherited_environment
+from workflows.engine.pods.docker import ContainerLauncher
+from workflows.engine.pods.factory import PodFactory
+from workflows.engine.pods.process import ProcessLauncher, inherited_environment
+from workflows.engine.pods.runtime import Launcher
+from workflows.engine.pods.volumes import VolumeStore
 from workflows.engine.record import (
     Start,
     discard_empty,
@@ -25,14 +27,18 @@ from workflows.engine.record import (
     run_lock,
     save_start,
 )
-from workflows.engine.refuse import unsupported
 from workflows.engine.resume import clear_pods, kept_nodes
-from workflows.engine.runtime import Launcher
-from workflows.engine.state import RunState
-from workflows.engine.substitute import substitute
-from workflows.engine.validate import problems_of
-from workflows.engine.variables import resolve_parameter_values, workflow_variables
-from workflows.engine.volumes import VolumeStore
+from workflows.engine.state.documents import (
+    Catalog,
+    TemplateBase,
+    executed_spec,
+    select,
+    to_workflow,
+)
+from workflows.engine.state.run_state import RunState
+from workflows.engine.state.variables import resolve_parameter_values, workflow_variables
+from workflows.engine.validation.refuse import unsupported
+from workflows.engine.validation.validate import problems_of
 
 _RESOLVED = frozenset({"templates", "arguments"})
 _PODS, _LOGS, _CLAIMS, _LOCKS = "pods", "logs", "claims", ".locks"

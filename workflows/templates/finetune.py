@@ -27,7 +27,7 @@ from hera.workflows.models import (
 )
 
 from presets.loader import model_presets
-from steps.common.scheduling import GPU_TOLERATIONS
+from steps.cluster.scheduling import GPU_TOLERATIONS
 from steps.dataset import params as dataset_params
 from steps.deploy import params as deploy_params
 from steps.model import params as model_params

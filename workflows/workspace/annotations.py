@@ -7,9 +7,9 @@ from typing import Any
 
 from presets.loader import nearest
 from steps.common.fields import Field, fields_of
-from steps.common.nodes.cluster_id import ClusterId
-from steps.common.nodes.karpenter_node_class import NodeClass
-from steps.common.nodes.labels import labels_in
+from steps.nodes.aks.cluster_id import ClusterId
+from steps.nodes.karpenter.node_class import NodeClass
+from steps.nodes.labels import labels_in
 from workflows.workspace.checks import (
     is_azure_id,
     is_dns_subdomain,

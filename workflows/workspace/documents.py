@@ -9,6 +9,8 @@ from typing import Any
 from steps.common import strict_yaml
 from workflows.workspace.errors import WorkspaceError
 
+Texts = Sequence[tuple[str, str]]
+"""Name and content of each file."""
 _KINDS = "Workspace, ConfigMap, Secret and List"
 API_VERSIONS = ("kaito.sh/v1beta1", "kaito.sh/v1alpha1")
 
@@ -30,7 +32,7 @@ class _Found:
     warnings: list[str] = field(default_factory=list)
 
 
-def read_manifests(texts: Sequence[tuple[str, str]]) -> Manifests:
+def read_manifests(texts: Texts) -> Manifests:
     """Read the texts, each with the name of its file. Raises WorkspaceError when one is no YAML,
     when something else stands in them, or when there is not exactly one Workspace."""
     found = _Found()

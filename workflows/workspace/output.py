@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from steps.common.oci import LayoutReference, parse_reference
+from steps.registry.oci import LayoutReference, parse_reference
 from workflows.workspace.checks import is_dns_subdomain
 from workflows.workspace.fields import Fields
 

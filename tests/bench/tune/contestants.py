@@ -19,7 +19,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from steps.common.progress import Progress
-from steps.common.training_plan import TrainingPlan
+from steps.contracts.training_plan import TrainingPlan
 from steps.tune.device import find_device
 from steps.tune.load import load_model, load_tokenizer, trained
 from steps.tune.loop import mean_loss, train

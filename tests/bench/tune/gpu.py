@@ -26,7 +26,7 @@ from transformers import AutoConfig
 from presets.loader import model_preset
 from presets.schema import ModelPreset
 from presets.sizes import lora_parameters
-from steps.common.training_plan import Quantization, TrainingPlan, write_plan
+from steps.contracts.training_plan import Quantization, TrainingPlan, write_plan
 from steps.plan.memory import Loop, estimate
 from tests.bench.tune.contestants import all_tokens_packed
 from tests.bench.tune.rig import (

@@ -22,8 +22,8 @@ import msgspec
 import torch
 from transformers import Phi3Config
 
-from steps.common.model_cache import mark_complete, read_marker
-from steps.common.training_plan import Execution, Quantization
+from steps.contracts.model_cache import mark_complete, read_marker
+from steps.contracts.training_plan import Execution, Quantization
 from steps.tune.device import Device
 from steps.tune.load import load_model
 from tests.bench.child import Found, measured

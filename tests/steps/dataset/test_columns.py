@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from steps.common.errors import PermanentError
-from steps.common.training_plan import Data
+from steps.contracts.training_plan import Data
 from steps.dataset.columns import Mapped, map_columns
 from steps.dataset.source import Column
 

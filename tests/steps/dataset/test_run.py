@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from steps.common.errors import ParamsError, PermanentError, TransientError
-from steps.common.history import Deployed, digest_of_plan, record_deployed
 from steps.common.progress import Progress
-from steps.common.training_plan import read_plan, write_plan
+from steps.contracts.history import Deployed, digest_of_plan, record_deployed
+from steps.contracts.training_plan import read_plan, write_plan
 from steps.dataset.download import Downloader
 from steps.dataset.guard import UrlPolicy
 from steps.dataset.params import Params, Result

@@ -16,7 +16,7 @@ import pytest
 
 from steps.common.errors import PermanentError, TransientError
 from steps.common.progress import Progress
-from steps.common.services import Service, is_alive, list_services, read_service, stop_service
+from steps.contracts.services import Service, is_alive, list_services, read_service, stop_service
 from steps.deploy.params import Params, Result
 from steps.deploy.process import deploy_process
 from steps.push.layout import write_image
@@ -108,7 +108,7 @@ def test_the_server_outlives_the_step_and_holds_none_of_its_pipes(deployer: Depl
 import sys
 from pathlib import Path
 from steps.common.progress import Progress
-from steps.common.training_plan import read_plan
+from steps.contracts.training_plan import read_plan
 from steps.deploy.params import Params
 from steps.deploy.process import deploy_process
 root = Path({str(deployer.root)!r})

@@ -7,7 +7,10 @@ import pytest
 
 from steps.common.errors import ParamsError
 from steps.common.fields import parse_fields
-from steps.common.nodes.provider import (
+from steps.common.progress import Progress
+from steps.gc.params import Params, Result
+from steps.gc.run import run
+from steps.nodes.provider import (
     Gone,
     Kept,
     Node,
@@ -17,9 +20,6 @@ from steps.common.nodes.provider import (
     Stray,
     unheard,
 )
-from steps.common.progress import Progress
-from steps.gc.params import Params, Result
-from steps.gc.run import run
 
 
 class Provider:

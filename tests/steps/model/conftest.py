@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from steps.common.training_plan import write_plan
+from steps.contracts.training_plan import write_plan
 from steps.model.params import Params
 from tests.fakes.hub import FakeHub, fake_hub
 from tests.fakes.plans import small_plan

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from steps.common.errors import ParamsError, PermanentError
-from steps.common.model_cache import MARKER, cache_path, is_complete
-from steps.common.oci import parse_image
 from steps.common.progress import Progress
-from steps.common.skopeo import Registry, push
+from steps.contracts.model_cache import MARKER, cache_path, is_complete
 from steps.model.params import Params, Result
 from steps.model.run import run
+from steps.registry.oci import parse_image
+from steps.registry.skopeo import Registry, push
 from tests.fakes.registry import serving
 from tests.steps.model.conftest import model_files, safetensors
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from steps.common.errors import ParamsError, PermanentError, TransientError
-from steps.common.model_cache import MARKER, cache_path, is_complete, mark_complete
 from steps.common.progress import Progress
+from steps.contracts.model_cache import MARKER, cache_path, is_complete, mark_complete
 from steps.model.params import Params, Result
 from steps.model.run import run
 from tests.fakes.hub import COMMIT, FakeHub

@@ -12,7 +12,7 @@ import steps
 from presets.loader import model_preset
 from presets.schema import Architecture, Method
 from presets.sizes import linear_layers, lora_parameters
-from steps.common.training_plan import Memory
+from steps.contracts.training_plan import Memory
 from steps.plan.memory import CHUNK_TOKENS, Loop, block_bytes, estimate
 
 GIB = 2**30 / 1e9

@@ -12,7 +12,7 @@ import pytest
 from presets.loader import model_preset, model_presets
 from steps.common.errors import ParamsError
 from steps.common.progress import Progress
-from steps.common.training_plan import parse_plan, read_plan
+from steps.contracts.training_plan import parse_plan, read_plan
 from steps.plan.params import Params
 from steps.plan.run import make_plan, run
 from tests.steps.plan.helpers import config, params
@@ -381,7 +381,7 @@ def test_plan_command_exits_with_2_and_one_line_per_problem(tmp_path: Path) -> N
 
 
 def test_plan_needs_no_torch() -> None:
-    code = "import sys, steps.plan.run, steps.plan.render; print('torch' in sys.modules)"
+    code = "import sys, steps.plan.run, workflows.cli.show.plan_rows; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )

@@ -7,7 +7,8 @@ import pytest
 
 from steps.common.errors import ParamsError
 from steps.common.fields import parse_fields
-from steps.common.nodes.provider import (
+from steps.common.progress import Progress
+from steps.nodes.provider import (
     Attempt,
     Gone,
     Kept,
@@ -19,7 +20,6 @@ from steps.common.nodes.provider import (
     Stray,
     unheard,
 )
-from steps.common.progress import Progress
 from steps.provision.params import Params, Result
 from steps.provision.run import run
 

@@ -16,7 +16,8 @@ from steps.common.errors import (
     StepError,
     TransientError,
 )
-from steps.common.nodes.provider import (
+from steps.common.progress import Progress
+from steps.nodes.provider import (
     Gone,
     Kept,
     Node,
@@ -26,7 +27,6 @@ from steps.common.nodes.provider import (
     Stray,
     unheard,
 )
-from steps.common.progress import Progress
 from steps.release.params import Params, Result
 from steps.release.run import run
 

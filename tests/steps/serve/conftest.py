@@ -15,8 +15,8 @@ import torch
 import uvicorn
 
 from steps.common.progress import Progress
-from steps.common.serving import ServingContract, read_contract
-from steps.common.training_plan import write_plan
+from steps.contracts.serving import ServingContract, read_contract
+from steps.contracts.training_plan import write_plan
 from steps.serve.app import Service, make_app
 from steps.serve.engine import Engine
 from steps.serve.load import load_model, load_tokenizer

@@ -26,7 +26,7 @@ from transformers import (
     Qwen2Config,
 )
 
-from steps.common.training_plan import Execution, Quantization, TrainingPlan, Watch, write_plan
+from steps.contracts.training_plan import Execution, Quantization, TrainingPlan, Watch, write_plan
 from steps.tune.attention import SEGMENTED
 from steps.tune.params import Params
 from tests.fakes.plans import small_plan

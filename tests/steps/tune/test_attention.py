@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from steps.common.serving import Rope, fix_rope
+from steps.contracts.serving import Rope, fix_rope
 from steps.tune.attention import SEGMENTED
 from steps.tune.loss import summed_loss
 from tests.steps.tune.float64 import check_close

@@ -13,7 +13,7 @@ import torch
 
 from steps.common.errors import PermanentError
 from steps.common.progress import Progress
-from steps.common.training_plan import Execution, TrainingPlan
+from steps.contracts.training_plan import Execution, TrainingPlan
 from steps.tune import distributed
 from steps.tune.distributed import World, process_count
 from steps.tune.params import Result

@@ -12,15 +12,15 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from steps.common.progress import Progress
-from steps.common.serving import read_contract
-from steps.common.training_plan import write_plan
-from steps.common.vllm import vllm_command
+from steps.contracts.serving import read_contract
+from steps.contracts.training_plan import write_plan
 from steps.tune.model_card import model_card
 from steps.tune.params import Params
 from steps.tune.run import run
 from steps.tune.template import chat_template
 from steps.tune.tokenise import read_rows
-from tests.steps.common.test_serving import contract as small_contract
+from steps.tune.vllm import vllm_command
+from tests.steps.contracts.test_serving import contract as small_contract
 from tests.steps.tune.float64 import TOLERANCE
 from tests.steps.tune.models import make_tokenizer, tiny_plan, write_dataset
 

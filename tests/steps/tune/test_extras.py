@@ -13,7 +13,7 @@ from torch._dynamo.testing import CompileCounter
 
 from presets.schema import Family
 from steps.common.errors import PermanentError
-from steps.common.training_plan import Execution
+from steps.contracts.training_plan import Execution
 from steps.tune import extras
 from steps.tune.evaluate import hidden_states
 from steps.tune.extras import check_extras, compile_blocks, use_liger

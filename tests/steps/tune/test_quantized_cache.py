@@ -20,10 +20,10 @@ from safetensors import SafetensorError
 from transformers import AutoConfig
 
 from steps.common.errors import Interrupted
-from steps.common.model_cache import MARKER, damage, is_complete, mark_complete
 from steps.common.progress import Progress
-from steps.common.serving import Rope
-from steps.common.training_plan import Execution, Quantization, TrainingPlan
+from steps.contracts.model_cache import MARKER, damage, is_complete, mark_complete
+from steps.contracts.serving import Rope
+from steps.contracts.training_plan import Execution, Quantization, TrainingPlan
 from steps.tune import quantized_cache
 from steps.tune.device import Device, find_device
 from steps.tune.launch import SPAWN, Context

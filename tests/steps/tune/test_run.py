@@ -21,8 +21,8 @@ import torch
 from steps.common.errors import PermanentError
 from steps.common.main import main
 from steps.common.progress import Progress
-from steps.common.serving import read_contract
-from steps.common.training_plan import TrainingPlan
+from steps.contracts.serving import read_contract
+from steps.contracts.training_plan import TrainingPlan
 from steps.tune.params import Params, Result
 from steps.tune.run import run
 from tests.steps.tune.float64 import TOLERANCE

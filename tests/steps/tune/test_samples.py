@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from steps.common.errors import PermanentError
-from steps.common.training_plan import Watch
+from steps.contracts.training_plan import Watch
 from steps.tune.device import Device
 from steps.tune.distributed import World
 from steps.tune.pack import Packs, pack

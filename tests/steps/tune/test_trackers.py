@@ -16,7 +16,7 @@ import wandb
 
 from steps.common.errors import PermanentError
 from steps.common.progress import Progress
-from steps.common.training_plan import Watch
+from steps.contracts.training_plan import Watch
 from steps.tune import trackers
 from steps.tune.run import run
 from steps.tune.trackers import check_trackers, open_trackers

@@ -18,11 +18,11 @@ from steps.watch.params import Params, Result
 from steps.watch.run import run
 from tests.fakes.arm.state import Creation
 from tests.fakes.kube import Cluster, Fault, Object, serving
-from tests.steps.common.nodes.aks.azure import A10, A100, CLUSTER_ID, Azure
-from tests.steps.common.nodes.aks.azure import RUN as AKS_RUN
-from tests.steps.common.nodes.aks.conftest import azure, certificate  # noqa: F401
-from tests.steps.common.nodes.karpenter import world as karpenter
-from tests.steps.common.nodes.karpenter.world import World, happy, no_capacity
+from tests.steps.nodes.aks.azure import A10, A100, CLUSTER_ID, Azure
+from tests.steps.nodes.aks.azure import RUN as AKS_RUN
+from tests.steps.nodes.aks.conftest import azure, certificate  # noqa: F401
+from tests.steps.nodes.karpenter import world as karpenter
+from tests.steps.nodes.karpenter.world import World, happy, no_capacity
 
 WORKFLOW = ("Workflow", "team", "phi-abc")
 
@@ -347,7 +347,7 @@ def test_it_ends_at_once_when_it_is_told_to_stop() -> None:
     with serving(cluster):
         script = (
             "from kubernetes.client import ApiClient, Configuration\n"
-            "from steps.common.kube import Kube\n"
+            "from steps.cluster.kube import Kube\n"
             "from steps.common.main import main\n"
             "from steps.watch import params, run\n"
             f"kube = Kube(ApiClient(Configuration(host={cluster.url!r})))\n"

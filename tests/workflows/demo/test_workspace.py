@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.training_plan import parse_plan
+from steps.contracts.training_plan import parse_plan
 from tests.workflows.cli.command import Argotune
 from workflows.demo.__main__ import NAME, PORT, WORKSPACE
 

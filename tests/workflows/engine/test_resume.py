@@ -76,7 +76,7 @@ ENGINE = """
 import sys
 from pathlib import Path
 from tests.workflows.engine.running import options
-from workflows.engine.load import parse_documents
+from workflows.engine.state.load import parse_documents
 from workflows.engine.run import run
 run(parse_documents(Path(sys.argv[1]).read_text(), "x"), options(Path(sys.argv[2])))
 """

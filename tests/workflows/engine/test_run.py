@@ -14,7 +14,7 @@ from tests.workflows.engine.running import (
 )
 from workflows.engine.errors import EngineError
 from workflows.engine.model import JsonObject
-from workflows.engine.process import inherited_environment
+from workflows.engine.pods.process import inherited_environment
 from workflows.engine.record import is_running, load_record, request_resume, request_stop
 from workflows.engine.run import run
 

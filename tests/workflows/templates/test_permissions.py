@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from steps.cluster.kube import Kube
 from steps.common.errors import StepError
-from steps.common.kube import Kube
 from tests.fakes.kube import Cluster, serving
 from workflows.templates import accounts, cluster_permissions, finetune, permissions
 from workflows.templates.golden import RENDERED_DIR
@@ -61,12 +61,12 @@ CALLS: dict[str, Callable[[Kube, str], object]] = {
 }
 """How each method of the steps' client is called, for every kind that deploy makes."""
 TAKING_AWAY = [
-    f"steps.common.nodes.{provider}.{half}"
+    f"steps.nodes.{provider}.{half}"
     for provider in ("aks", "karpenter")
     for half in ("keep", "remove")
 ]
 """The half of the providers that release runs."""
-PROVIDERS = ["steps.common.nodes.aks", "steps.common.nodes.karpenter"]
+PROVIDERS = ["steps.nodes.aks", "steps.nodes.karpenter"]
 """The packages themselves: both halves."""
 
 
@@ -79,7 +79,7 @@ def test_what_deploy_may_is_what_its_code_calls() -> None:
 def test_what_provision_may_is_what_it_the_watch_and_the_providers_of_the_template_call() -> None:
     (parameter,) = (item for item in finetune.parameters() if item.name == "provider")
     assert parameter.enum
-    providers = [f"steps.common.nodes.{name}" for name in parameter.enum]
+    providers = [f"steps.nodes.{name}" for name in parameter.enum]
     called = methods_called(["steps.provision.run", "steps.watch.run", *providers])
     assert {"nodes", "stop_workflow", "create_event"} <= called
     assert rights_of(accounts.PROVISION) - EXECUTOR == rights_used(called)

@@ -18,9 +18,9 @@ from steps.provision import params as provision_params
 from steps.release import params as release_params
 from tests.workflows.templates.references import undefined_references
 from tests.workflows.templates.schema import unknown_fields
-from workflows.engine.expr import evaluate_bool
+from workflows.engine.controller.retry import retry_scope
+from workflows.engine.language.expr import evaluate_bool
 from workflows.engine.model import Node, NodeType, Phase
-from workflows.engine.retry import retry_scope
 from workflows.templates import finetune
 from workflows.templates.golden import RENDERED_DIR, golden
 

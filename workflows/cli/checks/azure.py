@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from steps.common.nodes.aks_rights import REQUIRED, Rights
-from steps.common.nodes.cluster_id import ClusterId
+from steps.nodes.aks.cluster_id import ClusterId
+from steps.nodes.aks.needed_rights import REQUIRED, Rights
 from workflows.cli.checks.api import MissingRight, Object, Refused
 from workflows.cli.checks.choices import Pull
 from workflows.cli.checks.finding import Finding, info, ok, problem, unknown
@@ -20,11 +20,11 @@ from workflows.cli.checks.images import image_of
 from workflows.cli.checks.installation import parameter
 from workflows.cli.checks.pods import step_template, trial_pod
 from workflows.cli.checks.subject import Subject
-from workflows.cli.install_settings import AZURE_CLIENT_ID
+from workflows.cli.installation.settings import AZURE_CLIENT_ID
 
 _STEPS = {"provision": REQUIRED, "release": (REQUIRED[0], REQUIRED[2])}
 """Steps that ask Azure, and what they need of it."""
-_MODULE = "steps.common.nodes.aks.rights"
+_MODULE = "steps.nodes.aks.rights"
 _USES_IDENTITY = {"azure.workload.identity/use": "true"}
 _REGION = "topology.kubernetes.io/region"
 _TERMINATION_LOG = "/dev/termination-log"

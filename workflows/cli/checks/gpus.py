@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from presets.loader import skus_of_azure
+from steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
 from steps.common.fields import fields_of
-from steps.common.nodes.fit import INSTANCE_TYPE, gpu_count, gpu_name, problems_of
-from steps.common.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
+from steps.nodes.fit import INSTANCE_TYPE, gpu_count, gpu_name, problems_of
 from workflows.cli.checks.api import Object
 from workflows.cli.checks.finding import Finding, info, ok, unknown, warning
 from workflows.cli.checks.subject import Subject

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steps.common.nodes.karpenter.node_pools import NoOffer, offer_of
-from steps.common.nodes.karpenter_node_class import NodeClass
+from steps.nodes.karpenter.node_class import NodeClass
+from steps.nodes.karpenter.node_pools import NoOffer, offer_of
 from workflows.cli.checks.api import Object
 from workflows.cli.checks.finding import Finding, info, ok, problem
 from workflows.cli.checks.installation import parameter

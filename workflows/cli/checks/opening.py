@@ -11,11 +11,11 @@ from workflows.cli.checks.choices import Pull
 from workflows.cli.checks.installation import PLACEHOLDER
 from workflows.cli.checks.subject import Needs, Subject
 from workflows.cli.checks.workspace import needs_of
-from workflows.cli.cluster import Cluster
-from workflows.cli.install_settings import Settings
-from workflows.cli.installation import objects
+from workflows.cli.installation.objects import objects
+from workflows.cli.installation.settings import Settings
+from workflows.cli.remote.cluster import Cluster
 from workflows.cli.texts import read_texts
-from workflows.cli.workspaces import Planned, load
+from workflows.workspace.planned import Planned, load
 
 
 def open_subject(

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from steps.common.scheduling import GPU_TOLERATIONS
+from steps.cluster.scheduling import GPU_TOLERATIONS
 from workflows.cli.checks.api import Object
 from workflows.cli.checks.subject import Subject
 

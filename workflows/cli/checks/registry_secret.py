@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Iterator
 
 from steps.common.errors import PermanentError
-from steps.common.registry_login import check_config, registries_of
+from steps.registry.registry_login import check_config, registries_of
 from workflows.cli.checks.api import Object
 from workflows.cli.checks.finding import Finding, info, ok, problem, warning
 from workflows.cli.checks.subject import Subject

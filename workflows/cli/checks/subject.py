@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from steps.common.clock import REAL_CLOCK, Clock
-from steps.common.nodes.provider import NodeRequest
-from steps.common.oci import ImageReference
+from steps.nodes.provider import NodeRequest
+from steps.registry.oci import ImageReference
 from workflows.cli.checks.api import Api, Object
 from workflows.cli.checks.choices import Pull
 from workflows.cli.checks.finding import Finding

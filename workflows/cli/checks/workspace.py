@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steps.common.oci import ImageReference, parse_reference
+from steps.registry.oci import ImageReference, parse_reference
 from workflows.cli.checks.finding import Finding, ok, problem
 from workflows.cli.checks.subject import Needs, Subject
-from workflows.cli.node_request import request_of
-from workflows.cli.workspaces import Planned
+from workflows.workspace.node_request import request_of
+from workflows.workspace.planned import Planned
 
 
 def file(subject: Subject) -> Iterator[Finding]:

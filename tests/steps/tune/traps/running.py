@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from steps.common.progress import Progress
-from steps.common.training_plan import TrainingPlan, write_plan
+from steps.contracts.training_plan import TrainingPlan, write_plan
 from steps.tune.params import Params, Result
 from steps.tune.run import run
 from steps.tune.template import chat_template

@@ -20,12 +20,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from presets.loader import model_preset
 from presets.schema import ModelPreset
 from steps.common.errors import PermanentError
-from steps.common.serving import read_contract
-from steps.common.vllm import LORA_RANKS
+from steps.contracts.serving import read_contract
 from steps.serve.load import load_model
 from steps.tune.device import find_device
 from steps.tune.load import load_model as load_for_training
 from steps.tune.load import load_tokenizer
+from steps.tune.vllm import LORA_RANKS
 from tests.steps.tune.float64 import FLOAT32
 from tests.steps.tune.models import VOCABULARY, random_model, save_model, tiny_plan, write_dataset
 from tests.steps.tune.traps.running import loss_by_row, tune

@@ -11,10 +11,10 @@ import torch
 from peft import PeftModel
 from transformers import AttentionInterface, AutoModelForCausalLM
 
-from steps.common.serving import read_contract
-from steps.common.vllm import vllm_command
+from steps.contracts.serving import read_contract
 from steps.serve.load import load_model
 from steps.tune.attention import SEGMENTED, segmented_attention
+from steps.tune.vllm import vllm_command
 from tests.steps.tune.float64 import FLOAT32, check_close
 from tests.steps.tune.models import (
     CONFIGS,

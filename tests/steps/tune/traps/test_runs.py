@@ -16,7 +16,7 @@ import torch
 
 from steps.common.errors import Interrupted, PermanentError
 from steps.common.progress import Progress
-from steps.common.training_plan import write_plan
+from steps.contracts.training_plan import write_plan
 from steps.dataset.params import Params
 from steps.dataset.run import run as make_dataset
 from steps.tune.checkpoint import Checkpoints, Position

@@ -16,8 +16,8 @@ from tests.fakes.api_server import ApiServer, Object, serving
 from workflows.cli.checks.api import Api
 from workflows.cli.checks.finding import Finding
 from workflows.cli.checks.subject import Subject
-from workflows.cli.install_settings import Settings
-from workflows.cli.installation import objects
+from workflows.cli.installation.objects import objects
+from workflows.cli.installation.settings import Settings
 
 SPACE = "team-a"
 REGISTRY = "registry.test/argotune"

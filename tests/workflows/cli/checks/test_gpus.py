@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from steps.common.nodes.provider import NodeRequest
+from steps.nodes.provider import NodeRequest
 from tests.fakes.api_server import ApiServer
 from tests.workflows.cli.checks.cluster import device_plugin, healthy, look, messages, node
 from workflows.cli.checks import gpus

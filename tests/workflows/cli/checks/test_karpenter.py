@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from steps.common.nodes.provider import NodeRequest
+from steps.nodes.provider import NodeRequest
 from tests.fakes.api_server import ApiServer, Object
 from tests.workflows.cli.checks.cluster import healthy, look, messages
 from workflows.cli.checks import karpenter

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from steps.common.oci import parse_image
+from steps.registry.oci import parse_image
 from tests.workflows.cli.checks.cluster import SPACE, healthy, login, look, manifest, messages
 from workflows.cli.checks import registry_secret
 from workflows.cli.checks.subject import Needs

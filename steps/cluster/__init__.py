@@ -1,0 +1,1 @@
+"""The door to Kubernetes and what is read there of runs."""

@@ -1,0 +1,156 @@
+"""Leaving a pool to the next run of its workspace, and taking one that was left.
+
+Whose a pool is stands in its tags. A change of them is asked for with the pool's etag, so that two
+runs never take the same one, and a pool is never taken that is being deleted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime
+
+from azure.mgmt.containerservice.models import AgentPool
+
+from steps.cluster.kube import Kube
+from steps.common import log
+from steps.common.errors import CapacityError, PermanentError
+from steps.nodes.aks import pool as pools
+from steps.nodes.aks.arm import Arm, Changed
+from steps.nodes.alternatives import placements
+from steps.nodes.errors import Busy
+from steps.nodes.keeping import is_of_workspace, kept_until, time_problem
+from steps.nodes.labels import NODE_LABEL
+from steps.nodes.provider import NodeRequest, Placement, Settings
+from steps.nodes.ready import why_not_ready, why_not_usable
+from steps.nodes.waiting import Phase
+
+_LOGGER = logging.getLogger(__name__)
+_BUSY_SECONDS = 30.0
+
+Now = Callable[[], datetime]
+
+
+def leave_pools(
+    arm: Arm, kube: Kube, run: str, seconds: float, phase: Phase, now: Now
+) -> list[AgentPool]:
+    """The run's pools that wait for the next run from now on, and those that do already.
+
+    A pool that is too old or whose node is not well stays the run's. Raises PlacementRefused at
+    the phase's deadline.
+    """
+    while True:
+        try:
+            left = [_left(arm, kube, pool, run, seconds, now()) for pool in arm.pools()]
+        except Changed:
+            phase.wait("somebody else changed the run's agent pool")
+        except Busy as error:
+            phase.wait(str(error), error.retry_after_seconds or _BUSY_SECONDS)
+        else:
+            return [pool for pool in left if pool is not None]
+
+
+def take_pool(
+    arm: Arm, kube: Kube, request: NodeRequest, settings: Settings, phase: Phase, now: Now
+) -> str | None:
+    """Name of the run's pool: the one that it has, or one that an earlier run of its workspace
+    left and that is its own from now on. None where there is neither."""
+    refused: set[str] = set()
+    while True:
+        try:
+            found = arm.pools()
+            own = next((pool for pool in found if pools.is_of(pool, request.run)), None)
+            if own is not None or request.node:
+                return str(own.name) if own is not None else None
+            fitting = [
+                pool
+                for pool in _waiting_for(request, found, refused)
+                if _fits(kube, pool, request, settings, now())
+            ]
+            if not fitting:
+                return None
+            best = min(fitting, key=lambda pool: _order(pool, request))
+            if _is_taken(arm, best, request):
+                return str(best.name)
+            refused.add(str(best.name))
+        except Changed:
+            phase.wait("another run took the agent pool that was kept")
+        except Busy as error:
+            phase.wait(str(error), error.retry_after_seconds or _BUSY_SECONDS)
+
+
+def _left(
+    arm: Arm, kube: Kube, pool: AgentPool, run: str, seconds: float, now: datetime
+) -> AgentPool | None:
+    waiting = pools.waiting_of(pool)
+    if waiting is not None and waiting.run == run:
+        return pool
+    if not pools.is_of(pool, run):
+        return None
+    until = kept_until(now, seconds, made=pools.made_at(pool), ends=pools.expiry_of(pool))
+    problem = _state_problem(pool) or ("" if until else "it is too old")
+    problem = problem or why_not_ready(kube, {NODE_LABEL: str(pool.name)})
+    if problem or until is None:
+        log.event(_LOGGER, "not-kept", pool=pool.name, reason=problem)
+        return None
+    left = pools.left_by_run(pool, now=now, until=until)
+    arm.update(pool, left)
+    log.event(_LOGGER, "kept", pool=pool.name, until=until)
+    return left
+
+
+def _waiting_for(
+    request: NodeRequest, found: Sequence[AgentPool], refused: Collection[str]
+) -> Iterator[AgentPool]:
+    for pool in found:
+        waiting = pools.waiting_of(pool)
+        if waiting is None or pool.name in refused:
+            continue
+        if is_of_workspace(request, namespace=waiting.namespace, workspace=waiting.workspace):
+            yield pool
+
+
+def _fits(
+    kube: Kube, pool: AgentPool, request: NodeRequest, settings: Settings, now: datetime
+) -> bool:
+    waiting = pools.waiting_of(pool)
+    problem = (
+        _state_problem(pool)
+        or time_problem(
+            now,
+            request,
+            until=waiting.until if waiting else None,
+            ends=pools.expiry_of(pool),
+        )
+        or ", ".join(pools.differences(pool, request, settings))
+        or why_not_usable(kube, request, pools.placement_of(pool), {NODE_LABEL: str(pool.name)})
+    )
+    if problem:
+        log.event(_LOGGER, "kept-pool-not-taken", pool=pool.name, reason=problem)
+    return not problem
+
+
+def _is_taken(arm: Arm, pool: AgentPool, request: NodeRequest) -> bool:
+    """Take the pool; whether Azure took the request."""
+    try:
+        arm.update(pool, pools.taken_by_run(pool, request))
+    except (PermanentError, CapacityError) as error:
+        log.warn(_LOGGER, "cannot-take-kept-pool", pool=pool.name, reason=error)
+        return False
+    log.event(_LOGGER, "took-kept-pool", pool=pool.name)
+    return True
+
+
+def _state_problem(pool: AgentPool) -> str:
+    """Why nobody can have the pool; raises Busy while its tags are being changed."""
+    state = str(pool.provisioning_state)
+    if state == "Updating":
+        raise Busy(f"agent pool {pool.name} is being updated")
+    return "" if state == "Succeeded" else f"it is {state}"
+
+
+def _order(pool: AgentPool, request: NodeRequest) -> tuple[int, str]:
+    """In the order of the alternatives."""
+    found = pools.folded(pools.placement_of(pool))
+    wanted: list[Placement] = list(placements(request))
+    return [pools.folded(each) for each in wanted].index(found), str(pool.name)

@@ -1,0 +1,218 @@
+"""Making the pool of a run: one at a time, found again after a lost pod, taken away on failure."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from azure.mgmt.containerservice.models import AgentPool
+
+from steps.cluster.kube import Kube
+from steps.common import log
+from steps.common.errors import CapacityError, PermanentError, StepError, TransientError
+from steps.nodes.aks.arm import AlreadyThere, Arm, Operation
+from steps.nodes.aks.classify import refusal_of
+from steps.nodes.aks.fault import Fault, fault_of
+from steps.nodes.aks.pool import (
+    folded,
+    is_of,
+    name_of,
+    owner_of,
+    placement_of,
+    pool_body,
+)
+from steps.nodes.aks.preflight import Preflight
+from steps.nodes.aks.refusals import BootstrapFailed
+from steps.nodes.aks.remove import remove_pool
+from steps.nodes.alternatives import placements
+from steps.nodes.errors import Busy, PlacementRefused
+from steps.nodes.labels import NODE_LABEL
+from steps.nodes.provider import Node, NodeRequest, Placement, Settings
+from steps.nodes.ready import made_node, selector_text, wait_for_gpus, wait_for_node
+from steps.nodes.waiting import LOOK_SECONDS, Phase, Stage, Waiting
+
+_LOGGER = logging.getLogger(__name__)
+_BUSY_SECONDS = 30.0
+_REMOVAL_SECONDS = 900.0
+_LOOKS_WITHOUT_POOL = 3
+_FAILED = ("Failed", "Canceled")
+_LOST = (*_FAILED, "Deleting")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolMaker:
+    """Makes the pool of one request."""
+
+    arm: Arm
+    kube: Kube
+    request: NodeRequest
+    settings: Settings
+    waiting: Waiting
+    preflight: Callable[[], Preflight | None]
+    """Called when there is no pool of the run: one that failed would count against its quota."""
+
+    @property
+    def name(self) -> str:
+        """The pool's name: the same in every try of the run."""
+        return name_of(self.request)
+
+    @property
+    def _labels(self) -> dict[str, str]:
+        """By which its node is found."""
+        return {NODE_LABEL: self.name}
+
+    def running(self) -> Placement | None:
+        """Where an earlier try of this step got to; None where there is nothing to go on with."""
+        busy = self._busy()
+        while True:
+            try:
+                pool = self.arm.get(self.name)
+            except Busy as error:
+                busy.wait(str(error), _seconds(error))
+                continue
+            if pool is None or pool.provisioning_state in _LOST:
+                return None
+            found = folded(placement_of(pool))
+            return next((each for each in placements(self.request) if folded(each) == found), None)
+
+    def attempt(self, placement: Placement) -> Node:
+        """A node of this placement. On every failure the pool is gone, or release is left with
+        it; a step that is stopped leaves it to the next try."""
+        tries = 0
+        while True:
+            try:
+                return self._node(placement)
+            except BootstrapFailed as error:
+                self._give_up(error)
+                tries += 1
+                if tries > 1:
+                    raise
+            except Busy as error:
+                self._give_up(error)
+                self._busy().wait(str(error), _seconds(error))
+            except (PlacementRefused, PermanentError) as error:
+                self._give_up(error)
+                raise
+
+    def _node(self, placement: Placement) -> Node:
+        operation_url = self._have_pool(placement)
+        self.waiting.reached(Stage.ASKED)
+        launch = self.waiting.phase(_launch_text(placement), self.request.launch_timeout_seconds)
+        self._wait_for_pool(placement, operation_url, launch)
+        self.waiting.reached(Stage.MADE)
+        wait_for_node(self.kube, self._labels, launch)
+        self.waiting.reached(Stage.JOINED)
+        node = wait_for_gpus(self.kube, self.request, placement, self._labels, self.waiting)
+        return made_node(node, self.request, placement)
+
+    def _have_pool(self, placement: Placement) -> str | None:
+        """Ask for the pool unless it is there. Gives the operation's URL of a new one.
+
+        There is never a PUT over a pool that is there: over a failed one AKS reports success.
+        """
+        busy = self._busy()
+        while True:
+            try:
+                pool = self.arm.get(self.name)
+                if pool is None:
+                    return self._create(placement)
+                if self._is_usable(pool, placement):
+                    log.event(_LOGGER, "found", pool=self.name, state=pool.provisioning_state)
+                    return None
+                remove_pool(self.arm, self.name, self._removal(), run=self.request.run)
+            except AlreadyThere:
+                continue
+            except Busy as error:
+                busy.wait(str(error), _seconds(error))
+
+    def _create(self, placement: Placement) -> str | None:
+        preflight = self.preflight()
+        if preflight is not None:
+            preflight.check(placement)
+        now_seconds = self.waiting.clock.wall()
+        body = pool_body(self.request, placement, self.settings, now_seconds)
+        log.event(_LOGGER, "create", pool=self.name, placement=placement)
+        return self.arm.create(self.name, body, placement)
+
+    def _is_usable(self, pool: AgentPool, placement: Placement) -> bool:
+        if not is_of(pool, self.request.run):
+            owner = owner_of(pool)
+            raise PermanentError(
+                f"agent pool {self.name} is there and was made for "
+                f"{'run ' + owner.run if owner else 'no run of argotune'}; delete it, or start "
+                "the run anew"
+            )
+        if pool.provisioning_state in _LOST or self._is_evicted(pool):
+            return False
+        return folded(placement_of(pool)) == folded(placement)
+
+    def _is_evicted(self, pool: AgentPool) -> bool:
+        """Whether the pool had its node and lost it: nobody brings a new one, for autoscaling is
+        off. AKS says Succeeded only once the node has come."""
+        if pool.provisioning_state != "Succeeded":
+            return False
+        try:
+            return not self.kube.nodes(selector_text(self._labels))
+        except TransientError:
+            return False
+
+    def _wait_for_pool(self, placement: Placement, url: str | None, launch: Phase) -> None:
+        """Until the pool says Succeeded. The operation alone is not believed: it may stay
+        InProgress though all is well, or say Succeeded with nothing there."""
+        without_pool = 0
+        while True:
+            try:
+                operation = self.arm.operation(url) if url else None
+                pool = self.arm.get(self.name)
+            except Busy as error:
+                launch.wait(str(error), _seconds(error))
+                continue
+            state = pool.provisioning_state if pool is not None else "not there"
+            if state == "Succeeded":
+                return
+            failure = _failure(operation, pool)
+            if failure is not None:
+                raise refusal_of(failure, placement)
+            if state == "Deleting":
+                raise PermanentError(f"agent pool {self.name} is being deleted by somebody else")
+            without_pool = without_pool + 1 if pool is None else 0
+            if without_pool >= _LOOKS_WITHOUT_POOL:
+                raise PermanentError(f"agent pool {self.name} was deleted by somebody else")
+            asked_seconds = operation.retry_after_seconds if operation is not None else None
+            reason = f"agent pool {self.name} ({placement}) is {state}"
+            launch.wait(reason, asked_seconds or LOOK_SECONDS)
+
+    def _give_up(self, reason: StepError) -> None:
+        """Take the pool away; what cannot be taken away now is left to release."""
+        log.event(_LOGGER, "give-up", pool=self.name, reason=reason)
+        try:
+            remove_pool(self.arm, self.name, self._removal(), run=self.request.run)
+        except (CapacityError, PermanentError, TransientError) as error:
+            log.warn(_LOGGER, "left-to-release", pool=self.name, reason=error)
+
+    def _busy(self) -> Phase:
+        return self.waiting.phase("AKS took no request", self.waiting.left_seconds)
+
+    def _removal(self) -> Phase:
+        """Also when the time of the request is over: money goes on running otherwise."""
+        return self.waiting.extra_phase(f"agent pool {self.name} is still there", _REMOVAL_SECONDS)
+
+
+def _failure(operation: Operation | None, pool: AgentPool | None) -> Fault | None:
+    """Why the pool failed, by the operation, else by the pool itself."""
+    if operation is not None and operation.status in _FAILED:
+        return operation.fault or fault_of(f"the operation is {operation.status}")
+    if pool is None or pool.provisioning_state not in _FAILED:
+        return None
+    detail = pool.status.provisioning_error if pool.status else None
+    return fault_of(detail.as_dict() if detail else f"the pool is {pool.provisioning_state}")
+
+
+def _launch_text(placement: Placement) -> str:
+    hint = "; the price offered may be too low" if placement.capacity_type == "spot" else ""
+    return f"no node (launch-timeout-seconds{hint})"
+
+
+def _seconds(error: Busy) -> float:
+    return error.retry_after_seconds or _BUSY_SECONDS

@@ -1,0 +1,302 @@
+"""The agent pool of a run: its name, its body, and what it says of itself. Pure."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from azure.mgmt.containerservice.models import (
+    AgentPool,
+    AgentPoolManagedClusterAgentPoolProfileProperties,
+    GPUProfile,
+)
+
+from steps.nodes.alternatives import placements
+from steps.nodes.labels import NODE_LABEL
+from steps.nodes.provider import Gone, Kept, NodeRequest, Placement, Settings
+
+TAINT = "sku=gpu:NoSchedule"
+# Azure forbids the slash in names of tags.
+RUN_TAG = "argotune-run"
+_WORKFLOW_TAG = "argotune-workflow"
+_NAMESPACE_TAG = "argotune-namespace"
+_WORKSPACE_TAG = "argotune-workspace"
+_CREATED_TAG = "argotune-created"
+_EXPIRES_TAG = "argotune-expires"
+_PRICE_TAG = "argotune-price-usd-per-hour"
+_SINCE_TAG = "argotune-since"
+"""Since when the run has the pool, where another run had it before."""
+_KEPT_FROM_TAG = "argotune-kept-from"
+_KEPT_AT_TAG = "argotune-kept-at"
+_KEPT_UNTIL_TAG = "argotune-kept-until"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """The run that a pool was made for."""
+
+    run: str
+    namespace: str
+    workflow: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """What a pool waits for that its run left to the next one."""
+
+    run: str
+    """The run that left it."""
+    namespace: str
+    workspace: str
+    until: datetime.datetime | None
+    """None: nobody can read the tag, so its time counts as over."""
+
+
+def pool_name(run: str) -> str:
+    """The same for every try of a run. AKS takes 1-12 lower-case letters and digits, a letter
+    first; nine hex digits keep 10,000 runs apart with a chance of 1:1400."""
+    return f"gpu{hashlib.sha256(run.encode()).hexdigest()[:9]}"
+
+
+def name_of(request: NodeRequest) -> str:
+    """The name of the pool that is made for a request."""
+    return request.node or pool_name(request.run)
+
+
+def pool_body(
+    request: NodeRequest, placement: Placement, settings: Settings, now_seconds: float
+) -> AgentPool:
+    """What to ask AKS for; `now_seconds` since the epoch."""
+    spot = placement.capacity_type == "spot"
+    max_price = request.spot_max_price_usd_per_hour
+    pool = AgentPoolManagedClusterAgentPoolProfileProperties(
+        count=1,
+        enable_auto_scaling=False,
+        mode="User",
+        node_labels={**request.labels, **request.identity(), NODE_LABEL: name_of(request)},
+        node_taints=[TAINT],
+        os_disk_size_gb=request.disk_gib,
+        os_sku=settings.aks_os_sku,
+        os_type="Linux",
+        scale_set_priority="Spot" if spot else "Regular",
+        tags=_tags(request, placement, now_seconds),
+        type_properties_type="VirtualMachineScaleSets",
+        vm_size=placement.instance_type,
+    )
+    if spot:
+        pool.scale_set_eviction_policy = "Delete"
+        # -1: up to the regular price, and never evicted for the price.
+        pool.spot_max_price = -1.0 if max_price is None else max_price
+    if placement.zone:
+        pool.availability_zones = [placement.zone]
+    if settings.aks_subnet_id:
+        pool.vnet_subnet_id = settings.aks_subnet_id
+    if settings.aks_mig_profile:
+        pool.gpu_instance_profile = settings.aks_mig_profile
+    if settings.aks_gpu_driver != "Install":
+        pool.gpu_profile = GPUProfile(driver=settings.aks_gpu_driver)
+    return AgentPool(properties=pool)
+
+
+def placement_of(pool: AgentPool) -> Placement:
+    """Where a pool is."""
+    zones = list(pool.availability_zones or [])
+    return Placement(
+        instance_type=str(pool.vm_size),
+        capacity_type="spot" if pool.scale_set_priority == "Spot" else "regular",
+        zone=zones[0] if len(zones) == 1 else None,
+    )
+
+
+def owner_of(pool: AgentPool) -> Owner | None:
+    """The run that a pool was made for; None for other people's pools."""
+    tags = tags_of(pool)
+    if not tags.get(RUN_TAG):
+        return None
+    return Owner(
+        run=tags[RUN_TAG],
+        namespace=tags.get(_NAMESPACE_TAG, ""),
+        workflow=tags.get(_WORKFLOW_TAG, ""),
+    )
+
+
+def is_of(pool: AgentPool, run: str) -> bool:
+    """Whether a pool was made for a run."""
+    return tags_of(pool).get(RUN_TAG) == run
+
+
+def waiting_of(pool: AgentPool) -> Waiting | None:
+    """For whom a pool waits; None for one that has a run, and for other people's pools."""
+    tags = tags_of(pool)
+    if tags.get(RUN_TAG) or not tags.get(_KEPT_FROM_TAG):
+        return None
+    return Waiting(
+        run=tags[_KEPT_FROM_TAG],
+        namespace=tags.get(_NAMESPACE_TAG, ""),
+        workspace=tags.get(_WORKSPACE_TAG, ""),
+        until=_time(tags.get(_KEPT_UNTIL_TAG, "")),
+    )
+
+
+def left_by_run(pool: AgentPool, *, now: datetime.datetime, until: datetime.datetime) -> AgentPool:
+    """The pool as it is when its run leaves it to the next one."""
+    owner = owner_of(pool)
+    tags = {
+        **tags_of(pool),
+        _KEPT_FROM_TAG: owner.run if owner else "",
+        _KEPT_AT_TAG: _text(now.timestamp()),
+        _KEPT_UNTIL_TAG: _text(until.timestamp()),
+    }
+    return _with_tags(pool, tags, without=(RUN_TAG, _WORKFLOW_TAG))
+
+
+def taken_by_run(pool: AgentPool, request: NodeRequest) -> AgentPool:
+    """The pool as it is when a run takes it; the time that it waited counts to that run."""
+    old = tags_of(pool)
+    tags = {
+        **old,
+        RUN_TAG: request.run,
+        _WORKFLOW_TAG: request.workflow,
+        _SINCE_TAG: old.get(_KEPT_AT_TAG, ""),
+    }
+    return _with_tags(pool, tags, without=(_KEPT_FROM_TAG, _KEPT_AT_TAG, _KEPT_UNTIL_TAG))
+
+
+def made_at(pool: AgentPool) -> datetime.datetime | None:
+    """When a pool was asked for; None where nobody said."""
+    return _time(tags_of(pool).get(_CREATED_TAG, ""))
+
+
+def expiry_of(pool: AgentPool) -> datetime.datetime | None:
+    """When a pool has to go at the latest; None where nobody said."""
+    return _time(tags_of(pool).get(_EXPIRES_TAG, ""))
+
+
+def gone(pool: AgentPool, now_seconds: float) -> Gone:
+    """What a run had of the pool until now, or until it left it, by the pool's tags."""
+    what, tags = text_of(pool), tags_of(pool)
+    since = _time(tags.get(_SINCE_TAG, "")) or made_at(pool)
+    if since is None:
+        return Gone(what=what)
+    left = _time(tags.get(_KEPT_AT_TAG, ""))
+    end_seconds = now_seconds if left is None else left.timestamp()
+    hours = max(end_seconds - since.timestamp(), 0.0) / 3600
+    price = _price_of(pool)
+    return Gone(
+        what=what,
+        hours=hours,
+        cost_usd=None if price is None else hours * price,
+        is_upper_bound=placement_of(pool).capacity_type == "spot",
+    )
+
+
+def differences(pool: AgentPool, request: NodeRequest, settings: Settings) -> Iterator[str]:
+    """Where a pool is not what would be made for a request, one text each."""
+    found = placement_of(pool)
+    if folded(found) not in {folded(each) for each in placements(request)}:
+        yield f"{found} is none of the alternatives"
+        return
+    wanted = pool_body(request, found, settings, 0.0)
+    disk_gib = pool.os_disk_size_gb or 0
+    if disk_gib < request.disk_gib:
+        yield f"its disk has {disk_gib} GiB, {request.disk_gib} needed"
+    labels = pool.node_labels or {}
+    if missing := [key for key, value in request.labels.items() if labels.get(key) != value]:
+        yield f"it lacks the labels {', '.join(missing)}"
+    if found.capacity_type == "spot" and pool.spot_max_price != wanted.spot_max_price:
+        yield f"its highest price is {pool.spot_max_price:g} USD/h"
+    # Azure fills in what is not asked for, and ignores the case of its IDs.
+    pairs = {
+        "operating system": (pool.os_sku, wanted.os_sku),
+        "driver": (_driver(pool), _driver(wanted)),
+        "MIG profile": (pool.gpu_instance_profile, wanted.gpu_instance_profile),
+        "subnet": (pool.vnet_subnet_id if settings.aks_subnet_id else None, wanted.vnet_subnet_id),
+    }
+    for what, (there, asked) in pairs.items():
+        if _word(there) != _word(asked):
+            yield f"its {what} is {_word(there)}, not {_word(asked)}"
+
+
+def folded(placement: Placement) -> tuple[str, str, str | None]:
+    """For comparison: Azure ignores the case of SKUs."""
+    return placement.instance_type.casefold(), placement.capacity_type, placement.zone
+
+
+def kept(pool: AgentPool) -> Kept | None:
+    """What waits for the next run; None for a pool that does not, or not any more."""
+    waiting = waiting_of(pool)
+    if pool.provisioning_state == "Deleting" or waiting is None or waiting.until is None:
+        return None
+    return Kept(
+        used=gone(pool, 0.0),
+        workspace=f"{waiting.namespace}/{waiting.workspace}",
+        until=waiting.until,
+        price_usd_per_hour=_price_of(pool),
+    )
+
+
+def text_of(pool: AgentPool) -> str:
+    """Kind, name and placement."""
+    return f"agent pool {pool.name} ({placement_of(pool)})"
+
+
+def tags_of(pool: AgentPool) -> Mapping[str, str]:
+    """The pool's tags."""
+    tags: Mapping[str, str] = pool.tags or {}
+    return tags
+
+
+def _tags(request: NodeRequest, placement: Placement, now_seconds: float) -> dict[str, str]:
+    price = request.prices_usd_per_hour.get(placement.instance_type)
+    tags = {
+        RUN_TAG: request.run,
+        _WORKFLOW_TAG: request.workflow,
+        _NAMESPACE_TAG: request.namespace,
+        _WORKSPACE_TAG: request.workspace,
+        _CREATED_TAG: _text(now_seconds),
+        _EXPIRES_TAG: _text(now_seconds + request.lifetime_seconds),
+        _PRICE_TAG: "" if price is None else f"{price:g}",
+    }
+    return {name: value for name, value in tags.items() if value}
+
+
+def _with_tags(pool: AgentPool, tags: Mapping[str, str], *, without: Collection[str]) -> AgentPool:
+    changed = copy.deepcopy(pool)
+    changed.tags = {name: value for name, value in tags.items() if value and name not in without}
+    return changed
+
+
+def _driver(pool: AgentPool) -> str:
+    return (pool.gpu_profile.driver if pool.gpu_profile else None) or "Install"
+
+
+def _word(value: str | None) -> str:
+    """A text or a member of the SDK's enumerations, which are texts too, in lower case."""
+    return value.lower() if value else "none"
+
+
+def _price_of(pool: AgentPool) -> float | None:
+    return _number(tags_of(pool).get(_PRICE_TAG, ""))
+
+
+def _text(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _time(text: str) -> datetime.datetime | None:
+    """A time of a tag; people may change tags, so anything may stand there."""
+    try:
+        found = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,181 @@
+"""Provider aks: an agent pool of the run's own in an AKS cluster."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from azure.mgmt.containerservice.models import AgentPool
+
+from steps.cluster.kube import Kube
+from steps.common import log
+from steps.common.clock import REAL_CLOCK, Clock
+from steps.common.errors import PermanentError, TransientError
+from steps.common.progress import Progress
+from steps.nodes.aks.arm import Arm
+from steps.nodes.aks.keep import leave_pools, take_pool
+from steps.nodes.aks.make import PoolMaker
+from steps.nodes.aks.pool import (
+    expiry_of,
+    gone,
+    kept,
+    owner_of,
+    text_of,
+    waiting_of,
+)
+from steps.nodes.aks.preflight import Preflight
+from steps.nodes.aks.remove import remove_pools
+from steps.nodes.alternatives import place
+from steps.nodes.errors import Busy, PlacementRefused
+from steps.nodes.keeping import KEEP_SECONDS
+from steps.nodes.provider import (
+    Gone,
+    Kept,
+    Node,
+    NodeRequest,
+    OnWait,
+    RunIsAlive,
+    Settings,
+    Stray,
+    unheard,
+)
+from steps.nodes.waiting import Waiting
+
+_LOGGER = logging.getLogger(__name__)
+_TIME = "%Y-%m-%d %H:%M UTC"
+_REGION_LABEL = "topology.kubernetes.io/region"
+
+
+class AksProvider:
+    """Agent pools of one cluster; each belongs to one run."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        arm: Callable[[], Arm],
+        kube: Callable[[], Kube],
+        clock: Clock = REAL_CLOCK,
+    ) -> None:
+        self._settings = settings
+        self._arm = arm
+        self._kube = kube
+        self._clock = clock
+
+    def provision(
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+    ) -> Node:
+        """The node of the first alternative that gives one; a pool that an earlier try of this
+        step asked for is gone on with, and one that an earlier run of the workspace left is
+        taken."""
+        waiting = Waiting(
+            request.timeout_seconds, clock=self._clock, progress=progress, on_wait=on_wait
+        )
+        arm, kube = self._arm(), self._kube()
+        busy = waiting.phase("AKS took no request", request.timeout_seconds)
+        name = take_pool(arm, kube, request, self._settings, busy, self._now)
+        maker = PoolMaker(
+            arm=arm,
+            kube=kube,
+            request=replace(request, node=name or request.node),
+            settings=self._settings,
+            waiting=waiting,
+            preflight=functools.cache(lambda: self._preflight(arm, kube)),
+        )
+        return place(request, maker.attempt, waiting, first=maker.running())
+
+    def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
+        """Delete the run's pool and wait until it is gone, with what it cost."""
+        waiting = Waiting(timeout_seconds, clock=self._clock, progress=progress)
+        phase = waiting.phase("the run's agent pool is still there", timeout_seconds)
+        try:
+            removed = remove_pools(self._arm(), run, phase)
+        except PlacementRefused as error:
+            raise TransientError(str(error)) from error
+        return [gone(pool, self._clock.wall()) for pool in removed]
+
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+        """Leave the run's pool to the next run of its workspace, if its node is well."""
+        waiting = Waiting(KEEP_SECONDS, clock=self._clock, progress=progress)
+        phase = waiting.phase("AKS took no request", KEEP_SECONDS)
+        left = leave_pools(self._arm(), self._kube(), run, seconds, phase, self._now)
+        return _kept(left)
+
+    def kept(self) -> Sequence[Kept]:
+        """Pools that wait for the next run of their workspace."""
+        return [each for each in _kept(self._arm().pools()) if each.until > self._now()]
+
+    def collect(self, is_alive: RunIsAlive, *, dry_run: bool, kept_of: str = "") -> Sequence[Stray]:
+        """Ask for the deletion of every pool whose run is no more or whose time is over, and of
+        those that were kept long enough."""
+        arm = self._arm()
+        found = [(pool, self._why_stray(pool, is_alive, kept_of)) for pool in arm.pools()]
+        return [
+            self._collected(arm, pool, reason, dry_run=dry_run) for pool, reason in found if reason
+        ]
+
+    def _why_stray(self, pool: AgentPool, is_alive: RunIsAlive, kept_of: str) -> str:
+        """Why a pool should not be there; empty for other people's pools and for those that are
+        used or on their way out."""
+        if pool.provisioning_state == "Deleting":
+            return ""
+        owner, expiry, now = owner_of(pool), expiry_of(pool), self._now()
+        if waiting := waiting_of(pool):
+            until = waiting.until
+            if until is not None and until > now and waiting.namespace != kept_of:
+                return ""
+            said = "it was kept" if until is None else f"it was kept until {until:{_TIME}}"
+            return f"{said} for {waiting.namespace}/{waiting.workspace}"
+        if owner is None:
+            return ""
+        if expiry is not None and expiry < now:
+            return f"its time was over at {expiry:{_TIME}}"
+        if not is_alive(owner.run, owner.namespace, owner.workflow):
+            return "its run is no more"
+        return ""
+
+    def _collected(self, arm: Arm, pool: AgentPool, reason: str, *, dry_run: bool) -> Stray:
+        owner = owner_of(pool) or waiting_of(pool)
+        name = str(pool.name)
+        if not dry_run:
+            try:
+                arm.delete(name)
+            except Busy as error:
+                log.warn(_LOGGER, "later", pool=name, reason=error)
+                reason, dry_run = f"{reason}; not now: {error}", True
+        return Stray(
+            what=text_of(pool),
+            run=owner.run if owner else "",
+            reason=reason,
+            gone=not dry_run,
+        )
+
+    def _now(self) -> datetime.datetime:
+        return datetime.datetime.fromtimestamp(self._clock.wall(), datetime.UTC)
+
+    def _preflight(self, arm: Arm, kube: Kube) -> Preflight | None:
+        location = self._settings.aks_location or _region(kube)
+        if not location:
+            log.warn(_LOGGER, "no-preflight", reason="no node says its region; --aks-location does")
+            return None
+        preflight = Preflight(arm, location)
+        for reason in preflight.unseen:
+            log.warn(_LOGGER, "not-all-of-preflight", reason=reason)
+        return preflight
+
+
+def _kept(pools: Iterable[AgentPool]) -> list[Kept]:
+    return [found for found in map(kept, pools) if found is not None]
+
+
+def _region(kube: Kube) -> str:
+    """The region that the cluster's nodes are in."""
+    try:
+        nodes = kube.nodes(_REGION_LABEL)
+    except (PermanentError, TransientError) as error:
+        log.warn(_LOGGER, "no-preflight", reason=error)
+        return ""
+    return next((str(node["metadata"]["labels"][_REGION_LABEL]) for node in nodes), "")

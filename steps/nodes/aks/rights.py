@@ -1,0 +1,102 @@
+"""What an identity may do with an AKS cluster, as Azure itself says.
+
+`python -m steps.nodes.aks.rights --aks-cluster-id ID` asks as whoever runs it, and writes
+the answer as one line of JSON: `argotune doctor` runs it in a pod of the account that makes nodes,
+so that the workload identity with its federated credential is tried too, and nothing is made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from steps.common.errors import StepError, TransientError
+from steps.common.termination_log import TerminationLog
+from steps.nodes.aks.arm import Arm
+from steps.nodes.aks.connect import connect
+from steps.nodes.aks.needed_rights import QUOTAS, REQUIRED, SKUS, Rights, allows
+from steps.nodes.aks.refusals import NoCredential, RoleMissing, SecretExpired
+from steps.nodes.provider import Settings
+
+_TOKEN_FILE = "AZURE_FEDERATED_TOKEN_FILE"
+_LONGEST_ERROR = 1500
+
+
+def rights_of(arm: Arm, location: str, *, has_token: bool) -> Rights:
+    """Ask Azure; the recommended rights are tried, for reading does no harm."""
+    try:
+        missing, unknown = _required(arm)
+    except StepError as error:
+        return _refused(error, has_token=has_token)
+    tried = {QUOTAS: arm.usages, SKUS: arm.skus} if location else {}
+    recommended = tuple(action for action, read in tried.items() if not _may(read, location))
+    return Rights(has_token=has_token, missing=missing, unknown=unknown, recommended=recommended)
+
+
+def main(
+    arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ
+) -> None:
+    """Print the answer, and leave it in the termination log."""
+    flags = _parser().parse_args(arguments)
+    has_token = bool(environment.get(_TOKEN_FILE))
+    try:
+        arm = connect(Settings(aks_cluster_id=flags.aks_cluster_id), environment)
+        found = rights_of(arm, flags.location, has_token=has_token)
+    except StepError as error:
+        found = _refused(error, has_token=has_token)
+    text = json.dumps(asdict(found))
+    TerminationLog(flags.termination_log).write(text)
+    print(text)
+
+
+def _refused(error: StepError, *, has_token: bool) -> Rights:
+    return Rights(
+        has_token=has_token,
+        refused=_short(error),
+        is_login_refused=isinstance(error, NoCredential | SecretExpired),
+        may_pass=isinstance(error, TransientError),
+    )
+
+
+def _required(arm: Arm) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The required actions that are missing, and those that are not known of."""
+    try:
+        permissions = arm.permissions()
+    except RoleMissing:
+        # Then only what can be tried without harm is known.
+        reads = _may(lambda _: arm.pools(), "")
+        return (() if reads else REQUIRED[:1]), REQUIRED[1:]
+    return tuple(action for action in REQUIRED if not allows(permissions, action)), ()
+
+
+def _may(read: Callable[[str], object], location: str) -> bool:
+    """Whether a list can be read; where Azure is away, nothing is said against the identity."""
+    try:
+        read(location)
+    except RoleMissing:
+        return False
+    except StepError:
+        return True
+    return True
+
+
+def _short(error: Exception) -> str:
+    """The kubelet keeps 4096 bytes of it."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST_ERROR else f"{text[:_LONGEST_ERROR]}..."
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m steps.nodes.aks.rights")
+    parser.add_argument("--aks-cluster-id", required=True, help="Azure resource ID of the cluster")
+    parser.add_argument("--location", default="", help="its region; empty: quotas are not read")
+    parser.add_argument("--termination-log", type=Path, help="file for the answer, too")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

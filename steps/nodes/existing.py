@@ -1,0 +1,127 @@
+"""Provider existing: nodes that the cluster has, by labels; waits until one has its GPUs free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from steps.cluster.kube import Kube, Object, connect
+from steps.common.clock import REAL_CLOCK, Clock
+from steps.common.errors import TransientError
+from steps.common.progress import Progress
+from steps.nodes.fit import (
+    GPU_PRODUCT,
+    INSTANCE_TYPE,
+    free_gpus,
+    gpu_name,
+    problems_of,
+    tolerations_for,
+)
+from steps.nodes.labels import NODE_LABEL
+from steps.nodes.provider import (
+    Gone,
+    Kept,
+    Node,
+    NodeRequest,
+    OnWait,
+    RunIsAlive,
+    Settings,
+    Stray,
+    unheard,
+)
+from steps.nodes.ready import pods_or_none, selector_text
+from steps.nodes.waiting import Waiting
+
+_MOST_NODES = 10
+
+
+class ExistingProvider:
+    """Looks for a node, makes none, and so has nothing to give back."""
+
+    def __init__(self, connect: Callable[[], Kube] = connect, clock: Clock = REAL_CLOCK) -> None:
+        self._connect = connect
+        self._clock = clock
+
+    def provision(
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+    ) -> Node:
+        """The node with the fewest free GPUs that fits, so that large ones stay for large runs.
+
+        Raises CapacityError at the deadline, with what every node lacks.
+        """
+        kube = self._connect()
+        longest = request.launch_timeout_seconds + request.gpu_timeout_seconds
+        timeout_seconds = min(request.timeout_seconds, longest)
+        waiting = Waiting(timeout_seconds, clock=self._clock, progress=progress, on_wait=on_wait)
+        phase = waiting.phase("no node fits", timeout_seconds)
+        while True:
+            node, reason = _look(kube, request)
+            if node is not None:
+                waiting.done()
+                return node
+            phase.wait(reason)
+
+    def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
+        """Nothing: the nodes were there before."""
+        return ()
+
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+        """Nothing: no node was made."""
+        return ()
+
+    def kept(self) -> Sequence[Kept]:
+        """Nothing: no node was made."""
+        return ()
+
+    def collect(self, is_alive: RunIsAlive, *, dry_run: bool, kept_of: str = "") -> Sequence[Stray]:
+        """Nothing: no node was made."""
+        return ()
+
+
+def provider(settings: Settings) -> ExistingProvider:
+    """The provider for the cluster of this pod, or of the kubeconfig."""
+    return ExistingProvider()
+
+
+def _look(kube: Kube, request: NodeRequest) -> tuple[Node | None, str]:
+    """A node that fits, or why none does; an API server that is away is one reason of them."""
+    try:
+        nodes = [node for node in kube.nodes(selector_text(request.labels)) if not _is_made(node)]
+        pods = (pods_or_none(kube) or []) if request.gpus else []
+    except TransientError as error:
+        return None, str(error)
+    if not nodes:
+        labels = ", ".join(f"{key}={value}" for key, value in request.labels.items())
+        return None, f"no node has the labels {labels}" if labels else "the cluster has no node"
+    problems = {node["metadata"]["name"]: problems_of(node, pods, request) for node in nodes}
+    fitting = [node for node in nodes if not problems[node["metadata"]["name"]]]
+    if not fitting:
+        return None, _listed(problems)
+    best = min(fitting, key=lambda node: (free_gpus(node, pods), node["metadata"]["name"]))
+    return _node(best, request), ""
+
+
+def _is_made(node: Object) -> bool:
+    """Whether the node was made for somebody's run, with which it goes."""
+    return NODE_LABEL in (node["metadata"].get("labels") or {})
+
+
+def _listed(problems: dict[str, list[str]]) -> str:
+    """Node by node; the first ones stand for a large cluster."""
+    texts = [f"{name}: {', '.join(found)}" for name, found in sorted(problems.items())]
+    more = len(texts) - _MOST_NODES
+    return "; ".join(texts[:_MOST_NODES]) + (f"; and {more} more nodes" if more > 0 else "")
+
+
+def _node(node: Object, request: NodeRequest) -> Node:
+    """The selector names the kind of node, not the node: another run may be faster to take this
+    one's GPU, and the scheduler then finds an equal one."""
+    labels = node["metadata"].get("labels") or {}
+    kind = (INSTANCE_TYPE, GPU_PRODUCT) if request.gpus else ()
+    selector = {**request.labels, **{key: labels[key] for key in kind if key in labels}}
+    accelerator = f"{request.gpus} x {gpu_name(node)}" if request.gpus else "cpu"
+    return Node(
+        name=node["metadata"]["name"],
+        accelerator=accelerator,
+        selector=selector,
+        tolerations=tolerations_for(node),
+    )

@@ -1,0 +1,174 @@
+"""Whether a node of a cluster fits a run, and what it lacks. Pure: objects in, reasons out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from steps.cluster.scheduling import GPU_RESOURCE, tolerated
+from steps.nodes.provider import NodeRequest
+
+Object = Mapping[str, Any]
+
+INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+GPU_PRODUCT = "nvidia.com/gpu.product"
+"""Labels of NVIDIA's GPU feature discovery, which the GPU operator brings."""
+_GPU_MEMORY = "nvidia.com/gpu.memory"
+_PLUGIN = "nvidia-device-plugin"
+"""In the pod names of NVIDIA's chart and manifest, of the GPU operator and of Kaito's chart."""
+_MIB_BYTES = 1024 * 1024
+_PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
+_CONDITION_TAINTS = "node.kubernetes.io/"
+"""Taints of this prefix repeat what the node's conditions and `unschedulable` say."""
+
+
+def problems_of(node: Object, pods: Sequence[Object], request: NodeRequest) -> list[str]:
+    """What the node lacks, one text each; none when it fits."""
+    return [
+        *state_problems(node),
+        *_taint_problems(node),
+        *_instance_type_problems(node, request),
+        *(_gpu_problems(node, pods, request) if request.gpus else ()),
+    ]
+
+
+def free_gpus(node: Object, pods: Sequence[Object]) -> int:
+    """Allocatable GPUs less those that pods on the node ask for."""
+    return gpu_count(node, "allocatable") - sum(gpus_of(pod) for pod in _on(node, pods))
+
+
+def gpus_of(pod: Object) -> int:
+    """GPUs that a pod takes: its containers together, or its largest init container."""
+    spec = pod["spec"]
+    containers = [_requested(container) for container in spec.get("containers") or []]
+    init = [_requested(container) for container in spec.get("initContainers") or []]
+    return max(sum(containers), *init, 0)
+
+
+def gpu_count(node: Object, which: Literal["capacity", "allocatable"]) -> int:
+    """GPUs that a node has, or that the kubelet would give to pods."""
+    return int((node["status"].get(which) or {}).get(GPU_RESOURCE, 0))
+
+
+def is_on(pod: Object, node: Object) -> bool:
+    """Whether the pod is bound to the node."""
+    return bool(pod["spec"].get("nodeName") == node["metadata"]["name"])
+
+
+def device_plugins(node: Object, pods: Sequence[Object]) -> list[Object]:
+    """Pods on the node that would tell the kubelet of its GPUs."""
+    return [pod for pod in _on(node, pods) if _PLUGIN in pod["metadata"]["name"]]
+
+
+def tolerations_for(node: Object) -> tuple[Mapping[str, str], ...]:
+    """What a pod needs to be scheduled there in spite of the node's lasting taints."""
+    return tuple(
+        {"key": taint["key"], "operator": "Equal", "value": taint["value"]}
+        | {"effect": taint["effect"]}
+        if taint.get("value")
+        else {"key": taint["key"], "operator": "Exists", "effect": taint["effect"]}
+        for taint in node["spec"].get("taints") or []
+        if not taint["key"].startswith(_CONDITION_TAINTS) and taint["effect"] != "PreferNoSchedule"
+    )
+
+
+def gpu_name(node: Object) -> str:
+    """The GPU's model where the node says it."""
+    labels = _labels(node)
+    return str(labels.get(GPU_PRODUCT) or f"GPU ({labels.get(INSTANCE_TYPE, 'model unknown')})")
+
+
+def not_ready(node: Object) -> str:
+    """Why the node is not Ready; empty where it is."""
+    ready = _conditions(node).get("Ready", {"status": "Unknown"})
+    if ready["status"] == "True":
+        return ""
+    return f"not Ready ({ready.get('message') or ready.get('reason') or 'no report'})"
+
+
+def state_problems(node: Object) -> Iterator[str]:
+    """Why no pod would run there, whatever it needs."""
+    conditions = _conditions(node)
+    if reason := not_ready(node):
+        yield reason
+    yield from (
+        pressure
+        for pressure in _PRESSURES
+        if conditions.get(pressure, {"status": "False"})["status"] == "True"
+    )
+    if node["metadata"].get("deletionTimestamp"):
+        yield "being deleted"
+    if node["spec"].get("unschedulable"):
+        yield "cordoned"
+
+
+def _taint_problems(node: Object) -> Iterator[str]:
+    for taint in node["spec"].get("taints") or []:
+        if not taint["key"].startswith(_CONDITION_TAINTS) and not tolerated(taint):
+            value = f"={taint['value']}" if taint.get("value") else ""
+            yield f"taint {taint['key']}{value}:{taint['effect']} is not tolerated"
+
+
+def _instance_type_problems(node: Object, request: NodeRequest) -> Iterator[str]:
+    """A node without the label is a machine of one's own: the labels chose it."""
+    found = _labels(node).get(INSTANCE_TYPE)
+    # Azure does not care about the case of a SKU; the label repeats what somebody wrote.
+    wanted = {name.casefold() for name in request.instance_types}
+    if wanted and found and found.casefold() not in wanted:
+        yield f"instance type {found}, not {' or '.join(request.instance_types)}"
+
+
+def _gpu_problems(node: Object, pods: Sequence[Object], request: NodeRequest) -> Iterator[str]:
+    capacity, allocatable = gpu_count(node, "capacity"), gpu_count(node, "allocatable")
+    if capacity == 0:
+        yield f"no {GPU_RESOURCE}: {_plugin_problem(node, pods)}"
+        return
+    if capacity < request.gpus:
+        yield f"{capacity} GPU(s), {request.gpus} needed"
+    elif allocatable < request.gpus:
+        yield f"{allocatable} of {capacity} GPU(s) healthy, {request.gpus} needed"
+    elif (free := free_gpus(node, pods)) < request.gpus:
+        takers = [_name(pod) for pod in _on(node, pods) if gpus_of(pod)]
+        yield f"{free} of {allocatable} GPU(s) free, taken by {', '.join(takers)}"
+    memory_gb = _gpu_memory_gb(node)
+    if memory_gb is not None and memory_gb < request.gpu_memory_gb:
+        yield f"{memory_gb:.1f} GB of GPU memory, {request.gpu_memory_gb:.1f} GB needed"
+
+
+def _plugin_problem(node: Object, pods: Sequence[Object]) -> str:
+    plugins = device_plugins(node, pods)
+    if not plugins:
+        return (
+            "it has no GPU, or no device plugin (install NVIDIA's k8s-device-plugin or the GPU "
+            "operator)"
+        )
+    states = [f"{_name(pod)} is {pod['status'].get('phase', 'Unknown')}" for pod in plugins]
+    return f"device plugin {', '.join(states)}; its log says what it lacks, such as the driver"
+
+
+def _gpu_memory_gb(node: Object) -> float | None:
+    text = str(_labels(node).get(_GPU_MEMORY, ""))
+    return int(text) * _MIB_BYTES / 1e9 if text.isdigit() else None
+
+
+def _on(node: Object, pods: Sequence[Object]) -> list[Object]:
+    return [pod for pod in pods if is_on(pod, node)]
+
+
+def _requested(container: Object) -> int:
+    resources = container.get("resources") or {}
+    # Of extended resources the API server copies limits to requests.
+    return int((resources.get("requests") or {}).get(GPU_RESOURCE, 0))
+
+
+def _conditions(node: Object) -> Mapping[str, Object]:
+    return {item["type"]: item for item in node["status"].get("conditions") or []}
+
+
+def _labels(node: Object) -> Mapping[str, str]:
+    labels: Mapping[str, str] = node["metadata"].get("labels") or {}
+    return labels
+
+
+def _name(pod: Object) -> str:
+    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"

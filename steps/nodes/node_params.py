@@ -1,0 +1,230 @@
+"""The parameters of a node, which the steps `provision` and `watch` share.
+
+Standard library only, but for modules that are so too: templates and the command line read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from steps.common.errors import ParamsError
+from steps.nodes.aks.cluster_id import ClusterId
+from steps.nodes.karpenter.node_class import claim_problems, price_problem
+from steps.nodes.labels import labels_in
+from steps.nodes.provider import CapacityType, NodeRequest, Settings
+
+_CAPACITY_TYPES = ("spot", "regular")
+_MAKERS = ("aks", "karpenter")
+"""Providers that make nodes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeParams:
+    """Which node a run needs, and how long it may take to come."""
+
+    provider: Literal["local", "existing", "aks", "karpenter"] = "existing"
+    """local: this machine, with the accelerator that it has or none; existing: nodes of the
+    cluster that match the label selector; aks: an agent pool of the run's own; karpenter: a
+    NodeClaim of the run's own."""
+    run: str
+    """UID of the run; what is made is named and labelled by it."""
+    workflow: str = ""
+    """Name of the run's Workflow; `argotune gc` asks by it whether the run is still there."""
+    namespace: str = ""
+    """Namespace of the Workflow."""
+    workspace: str = ""
+    """Name of the workspace, for labels and tags."""
+    gpus: int
+    """GPUs that the node must have free to allocate."""
+    gpu_memory_gb: float = 0.0
+    """Memory that one GPU must have, decimal GB; checked where the node says what it has (label
+    nvidia.com/gpu.memory); 0: not checked."""
+    disk_gib: int = 0
+    """OS disk of a node that is made, GiB; 0: as the cloud does it."""
+    instance_type: str | None = None
+    """Cloud SKU, e.g. Standard_NC24ads_A100_v4; empty: any, for nodes that exist."""
+    alternative_instance_types: tuple[str, ...] | None = None
+    """Further SKUs, a JSON list: tried in order where the cloud has none of the first. Empty:
+    `planned_alternatives`; []: none."""
+    planned_alternatives: tuple[str, ...] = ()
+    """Those that the plan proposes, a JSON list; for providers that make nodes."""
+    zones: tuple[str, ...] = ()
+    """Availability zones, a JSON list, tried in order; `any` among them, and the empty list,
+    leave the choice to the cloud. A volume that lives in one zone needs its node there."""
+    capacity_types: tuple[str, ...] = ("regular",)
+    """spot, regular or both, a JSON list, in order: all SKUs of the first before the second."""
+    spot_max_price_usd_per_hour: float | None = None
+    """Most that a spot node may cost; empty: up to the regular price."""
+    label_selector: str = ""
+    """Labels as KEY=VALUE,KEY=VALUE: those that an existing node must have (empty: any node), or
+    that a new one gets."""
+    lifetime_seconds: float = 8 * 24 * 3600.0
+    """A node that is made is taken away after this long, even if release never ran."""
+    keep_node_seconds: float = 0.0
+    """How long `release` keeps a node that was made for the next run of the workspace, after a run
+    that succeeded. Checked here, before anything is made."""
+    timeout_seconds: float = 3300.0
+    """Longest wait in all, over all alternatives."""
+    launch_timeout_seconds: float = 900.0
+    """Longest wait of one alternative for a node that is Ready; a spot request that gets no
+    machine ends here."""
+    gpu_timeout_seconds: float = 600.0
+    """Longest wait of one alternative for the GPUs of a node that is Ready: driver and device
+    plugin. Existing nodes are waited for as long as both together."""
+    aks_cluster_id: str = ""
+    """Azure resource ID of the cluster, with provider aks: what `az aks show --query id` says."""
+    aks_location: str = ""
+    """Azure region for the look at quota and SKUs; empty: as the cluster's nodes say."""
+    aks_subnet_id: str = ""
+    """Azure resource ID of the nodes' subnet; empty: as the cluster does it."""
+    aks_os_sku: Literal["Ubuntu", "AzureLinux"] = "Ubuntu"
+    """Operating system of the node."""
+    aks_gpu_driver: Literal["Install", "None"] = "Install"
+    """Install: AKS installs NVIDIA's driver; None: somebody else does, such as the GPU operator."""
+    aks_mig_profile: Literal["", "MIG1g", "MIG2g", "MIG3g", "MIG4g", "MIG7g"] = ""
+    """Cut of each GPU into instances; empty: whole GPUs."""
+    karpenter_mode: Literal["nodeclaim", "nodepool"] = "nodeclaim"
+    """nodeclaim: a claim of the run's own; nodepool: the waiting tune pod makes Karpenter bring a
+    node of an installed NodePool."""
+    karpenter_node_class: str = ""
+    """Node class of the claim as GROUP/KIND/NAME or KIND/NAME, with provider karpenter."""
+
+    def __post_init__(self) -> None:
+        problems = list(self.problems())
+        if problems:
+            raise ParamsError(problems)
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong: the flag, its value, and what is accepted; extended by steps that take
+        more."""
+        yield from self._value_problems()
+        yield from self._cloud_problems()
+        yield from self._keep_problems()
+
+    def labels(self) -> dict[str, str]:
+        """The label selector. Raises ValueError unless it is KEY=VALUE,KEY=VALUE."""
+        return labels_in(self.label_selector)
+
+    def instance_types(self) -> tuple[str, ...]:
+        """All SKUs in order, each once."""
+        first = (self.instance_type,) if self.instance_type else ()
+        return tuple(dict.fromkeys([*first, *self._alternatives()]))
+
+    def request(self, prices_usd_per_hour: Mapping[str, float]) -> NodeRequest:
+        """What a provider is asked for; `prices_usd_per_hour` by SKU, where known."""
+        return NodeRequest(
+            run=self.run,
+            workflow=self.workflow,
+            namespace=self.namespace,
+            workspace=self.workspace,
+            gpus=self.gpus,
+            gpu_memory_gb=self.gpu_memory_gb,
+            labels=self.labels(),
+            disk_gib=self.disk_gib,
+            instance_types=self.instance_types(),
+            zones=self.zones,
+            capacity_types=cast("tuple[CapacityType, ...]", self.capacity_types),
+            spot_max_price_usd_per_hour=self.spot_max_price_usd_per_hour,
+            prices_usd_per_hour=prices_usd_per_hour,
+            lifetime_seconds=self.lifetime_seconds,
+            timeout_seconds=self.timeout_seconds,
+            launch_timeout_seconds=self.launch_timeout_seconds,
+            gpu_timeout_seconds=self.gpu_timeout_seconds,
+        )
+
+    def settings(self) -> Settings:
+        """What the provider must know besides."""
+        return Settings(
+            aks_cluster_id=self.aks_cluster_id,
+            aks_location=self.aks_location,
+            aks_subnet_id=self.aks_subnet_id,
+            aks_os_sku=self.aks_os_sku,
+            aks_gpu_driver=self.aks_gpu_driver,
+            aks_mig_profile=self.aks_mig_profile,
+            karpenter_mode=self.karpenter_mode,
+            karpenter_node_class=self.karpenter_node_class,
+        )
+
+    def _alternatives(self) -> tuple[str, ...]:
+        if self.alternative_instance_types is not None:
+            return self.alternative_instance_types
+        return self.planned_alternatives if self.provider in _MAKERS else ()
+
+    def _value_problems(self) -> Iterator[str]:
+        if not self.run:
+            yield "--run: empty; give the run's UID"
+        if self.gpus < 0:
+            yield f"--gpus: {self.gpus} is less than 0"
+        if not self.gpu_memory_gb >= 0:
+            yield f"--gpu-memory-gb: {self.gpu_memory_gb} is less than 0"
+        if self.disk_gib < 0:
+            yield f"--disk-gib: {self.disk_gib} is less than 0"
+        for name in (
+            "lifetime_seconds",
+            "timeout_seconds",
+            "launch_timeout_seconds",
+            "gpu_timeout_seconds",
+            "spot_max_price_usd_per_hour",
+        ):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                yield f"--{name.replace('_', '-')}: {value} is not above 0"
+        try:
+            self.labels()
+        except ValueError as error:
+            yield f"--label-selector: {error}"
+        unknown = [each for each in self.capacity_types if each not in _CAPACITY_TYPES]
+        if unknown or not self.capacity_types:
+            given = ", ".join(map(repr, unknown)) or "an empty list"
+            yield f"--capacity-types: {given}; accepted are spot and regular"
+
+    def _keep_problems(self) -> Iterator[str]:
+        keep = self.keep_node_seconds
+        if keep < 0:
+            yield f"--keep-node-seconds: {keep:g} is less than 0"
+        if keep <= 0:
+            return
+        if self.provider not in _MAKERS or self._is_of_node_pool():
+            yield (
+                f"--keep-node-seconds: {keep:g} with {self._maker()}, which makes no node of the "
+                "run's own; leave it out"
+            )
+        elif keep > self.lifetime_seconds / 2:
+            yield (
+                f"--keep-node-seconds: {keep:g} is more than half of the node's lifetime of "
+                f"{self.lifetime_seconds:g} s, the half in which it is handed on"
+            )
+
+    def _is_of_node_pool(self) -> bool:
+        return self.provider == "karpenter" and self.karpenter_mode == "nodepool"
+
+    def _maker(self) -> str:
+        return f"provider {self.provider}" + (" in mode nodepool" * self._is_of_node_pool())
+
+    def _cloud_problems(self) -> Iterator[str]:
+        if self.provider == "aks":
+            try:
+                ClusterId.parse(self.aks_cluster_id)
+            except ValueError as error:
+                yield f"--aks-cluster-id: {error}"
+            if not self.disk_gib:
+                yield "--disk-gib: 0; provider aks needs the size of the OS disk, see plan's output"
+            if not self.instance_types():
+                yield "--instance-type: empty; provider aks needs a SKU, see `argotune plan`"
+        if self.provider == "karpenter" and self.spot_max_price_usd_per_hour is not None:
+            yield price_problem(self.spot_max_price_usd_per_hour)
+        if self.provider == "karpenter" and self.karpenter_mode == "nodeclaim":
+            yield from claim_problems(
+                self.karpenter_node_class,
+                instance_types=self.instance_types(),
+                disk_gib=self.disk_gib,
+                capacity_types=self.capacity_types,
+                zones=self.zones,
+            )
+        if self.provider in _MAKERS and self.gpus == 0:
+            yield (
+                f"--gpus: 0 with provider {self.provider}, which makes GPU nodes; take provider "
+                "existing"
+            )

@@ -1,0 +1,163 @@
+"""When a node that was made for a run can be used: the same test for every provider.
+
+Ready, not being deleted, no taint that our pods do not tolerate, and the GPUs allocatable on two
+looks ten seconds apart: a kubelet that restarts shows them, takes them back and shows them again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from steps.cluster.kube import ApiRefusal, Kube
+from steps.common import log
+from steps.common.errors import PermanentError, TransientError
+from steps.nodes.errors import PlacementRefused
+from steps.nodes.fit import (
+    Object,
+    device_plugins,
+    gpu_count,
+    gpu_name,
+    problems_of,
+    state_problems,
+    tolerations_for,
+)
+from steps.nodes.labels import NODE_LABEL
+from steps.nodes.provider import Node, NodeRequest, Placement
+from steps.nodes.waiting import Phase, Waiting
+
+_LOGGER = logging.getLogger(__name__)
+_LOOKS = 2
+_WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
+"""Argo's, on every pod of a Workflow."""
+
+
+def wait_for_node(kube: Kube, labels: Mapping[str, str], phase: Phase) -> Object:
+    """The node with these labels, as soon as it is Ready. Raises PlacementRefused at the
+    phase's deadline."""
+    while True:
+        node, reason = _look_for_node(kube, labels)
+        if node is not None:
+            return node
+        phase.wait(reason)
+
+
+def wait_for_gpus(
+    kube: Kube,
+    request: NodeRequest,
+    placement: Placement,
+    labels: Mapping[str, str],
+    waiting: Waiting,
+    *,
+    before_look: Callable[[], None] = lambda: None,
+) -> Object:
+    """The node with these labels, as soon as its GPUs can be allocated and stay so.
+
+    `before_look` may raise what ends the waiting earlier, such as the node being taken away.
+    Raises PlacementRefused at the deadline of the request's GPU phase, and PermanentError where
+    there is no device plugin: every other node would lack it too.
+    """
+    wanted = replace(request, instance_types=(placement.instance_type,), labels={})
+    phase = waiting.phase("no usable GPU (gpu-timeout-seconds)", request.gpu_timeout_seconds)
+    good_looks = 0
+    while True:
+        before_look()
+        node, reason, lacks_plugin = _look_for_gpus(kube, wanted, labels)
+        good_looks = good_looks + 1 if node is not None else 0
+        if node is not None and good_looks >= _LOOKS:
+            return node
+        try:
+            phase.wait(reason or "the GPUs are there; looking once more")
+        except PlacementRefused as error:
+            if lacks_plugin:
+                raise PermanentError(str(error)) from error
+            raise
+
+
+def made_node(node: Object, request: NodeRequest, placement: Placement) -> Node:
+    """What the pods of a run must know of a node that was made for it."""
+    labels = node["metadata"]["labels"]
+    return Node(
+        name=node["metadata"]["name"],
+        accelerator=f"{request.gpus} x {gpu_name(node)}",
+        selector={NODE_LABEL: labels[NODE_LABEL]},
+        tolerations=tolerations_for(node),
+        placement=placement,
+        price_usd_per_hour=request.prices_usd_per_hour.get(placement.instance_type),
+    )
+
+
+def why_not_ready(kube: Kube, labels: Mapping[str, str]) -> str:
+    """Why no node with these labels is Ready now; empty where one is."""
+    return _look_for_node(kube, labels)[1]
+
+
+def why_not_usable(
+    kube: Kube, request: NodeRequest, placement: Placement, labels: Mapping[str, str]
+) -> str:
+    """Why the GPUs of no node with these labels can be allocated now; empty where one's can."""
+    wanted = replace(request, instance_types=(placement.instance_type,), labels={})
+    return _look_for_gpus(kube, wanted, labels)[1]
+
+
+def pods_or_none(kube: Kube) -> Sequence[Object] | None:
+    """Pods on nodes; None without the right to list them."""
+    try:
+        return kube.pods_on_nodes()
+    except ApiRefusal as error:
+        if error.status != 403:
+            raise
+        log.warn(_LOGGER, "cannot-see-pods", reason=error)
+        return None
+
+
+def _look_for_node(kube: Kube, labels: Mapping[str, str]) -> tuple[Object | None, str]:
+    try:
+        nodes = kube.nodes(selector_text(labels))
+    except TransientError as error:
+        return None, str(error)
+    reasons = []
+    for node in nodes:
+        problems = list(state_problems(node))
+        if not problems:
+            return node, ""
+        reasons.append(f"{node['metadata']['name']}: {', '.join(problems)}")
+    return None, "; ".join(reasons) or f"no node with the label {selector_text(labels)} yet"
+
+
+def _look_for_gpus(
+    kube: Kube, wanted: NodeRequest, labels: Mapping[str, str]
+) -> tuple[Object | None, str, bool]:
+    """The node, or why it does not do, and whether the reason is a missing device plugin."""
+    try:
+        nodes = kube.nodes(selector_text(labels))
+        pods = pods_or_none(kube) if wanted.gpus else []
+    except TransientError as error:
+        return None, str(error), False
+    # The pod that waits for a lost node's successor takes its GPU as soon as there is one.
+    others = [pod for pod in pods or [] if not _is_of_run(pod, wanted)]
+    reasons, lacks_plugin = [], False
+    for node in nodes:
+        problems = problems_of(node, others, wanted)
+        if not problems:
+            return node, "", False
+        reasons.append(f"{node['metadata']['name']}: {', '.join(problems)}")
+        no_gpu = gpu_count(node, "capacity") == 0 and bool(wanted.gpus)
+        lacks_plugin = no_gpu and pods is not None and not device_plugins(node, pods)
+    return None, "; ".join(reasons) or f"the node with {selector_text(labels)} went", lacks_plugin
+
+
+def _is_of_run(pod: Object, request: NodeRequest) -> bool:
+    """Whether a pod is of the run that asks."""
+    metadata = pod["metadata"]
+    workflow = (metadata.get("labels") or {}).get(_WORKFLOW_LABEL)
+    return bool(request.workflow) and (metadata["namespace"], workflow) == (
+        request.namespace,
+        request.workflow,
+    )
+
+
+def selector_text(labels: Mapping[str, str]) -> str:
+    """Labels as a selector."""
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))

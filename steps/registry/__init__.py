@@ -1,0 +1,1 @@
+"""Container registries: names, logins and copies of images."""

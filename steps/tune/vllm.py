@@ -1,0 +1,51 @@
+"""The `vllm serve` command that answers as training measured, made from the serving contract.
+
+vLLM reads neither serving.json nor the tokenizer and chat template beside an adapter, so all that
+matters has to be said by flags. Their names and limits are those of vLLM 0.33.
+"""
+
+from __future__ import annotations
+
+import json
+
+from steps.common.errors import PermanentError
+from steps.contracts.serving import ServingContract
+
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What --max-lora-rank accepts; an adapter's own rank may be any up to it."""
+
+
+def vllm_command(contract: ServingContract, directory: str = ".") -> list[str]:
+    """The command's words; `directory` is where the adapter lies.
+
+    Raises PermanentError for a rank that vLLM has no room for.
+    """
+    base, adapter = contract.base, contract.adapter
+    # Not max_new_tokens: as a default of the server it would cap what every request may ask for.
+    sampling = {
+        "temperature": contract.generation.temperature,
+        "top_p": contract.generation.top_p,
+    }
+    return [
+        *("vllm", "serve", base.repository),
+        *("--revision", base.revision),
+        *("--tokenizer-revision", base.revision),
+        # It also decides LongRoPE's factors: the long ones above the model's original length.
+        *("--max-model-len", str(contract.max_length)),
+        *("--chat-template", f"{directory}/chat_template.jinja"),
+        # Its generation_config.json names the stop tokens.
+        *("--generation-config", directory),
+        *("--override-generation-config", json.dumps(sampling)),
+        "--enable-lora",
+        *("--max-lora-rank", str(max_lora_rank(adapter.r))),
+        *("--lora-target-modules", *adapter.target_modules),
+        *("--lora-modules", f"{adapter.name}={directory}"),
+    ]
+
+
+def max_lora_rank(rank: int) -> int:
+    """The smallest --max-lora-rank for an adapter's rank; the default, 16, refuses a larger one."""
+    for accepted in LORA_RANKS:
+        if accepted >= rank:
+            return accepted
+    raise PermanentError(f"rank {rank}: vLLM serves adapters of rank {LORA_RANKS[-1]} at most")

@@ -1,0 +1,152 @@
+"""argotune chat and argotune stop, with a server that has no model."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from steps.contracts.services import RECORD, Service, process_started, write_record
+from tests.fakes.serve import BASE
+from tests.workflows.cli.command import Argotune, environment, wait_until
+
+Serve = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def serve(tmp_path: Path, home_dir: Path) -> Iterator[Serve]:
+    """Start a server and write its record, as the deploy step does."""
+    processes = []
+
+    def start(name: str, mode: str = "well", model: str = BASE) -> subprocess.Popen[bytes]:
+        directory = home_dir / "services" / name
+        directory.mkdir(parents=True)
+        (tmp_path / "adapter").mkdir(exist_ok=True)
+        port_file = directory / "port"
+        command = [sys.executable, "-m", "tests.fakes.serve", f"--mode={mode}", f"--name={name}"]
+        command += ["--host=127.0.0.1", "--port=0", f"--port-file={port_file}"]
+        command += ["--model-dir=MODEL", f"--adapter-dir={tmp_path / 'adapter'}"]
+        process = subprocess.Popen(
+            command, env=environment(), start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        processes.append(process)
+        wait_until(port_file.exists)
+        port = int(port_file.read_text())
+        service = Service(
+            name=name,
+            pid=process.pid,
+            process_started=process_started(process.pid) or "",
+            port=port,
+            endpoint=f"http://127.0.0.1:{port}",
+            digest="sha256:0",
+            model=f"{model}@main",
+            started="2026-01-01T00:00:00Z",
+        )
+        write_record(directory / RECORD, service)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_a_question_is_asked_of_the_tuned_model(argotune: Argotune, serve: Serve) -> None:
+    serve("my-model")
+    answer = argotune("chat", "my-model", "Who are you?")
+    assert (answer.code, answer.out, answer.err) == (0, "Who are you?  MODEL\n", "")
+
+
+def test_base_asks_the_base_model(argotune: Argotune, serve: Serve) -> None:
+    serve("my-model")
+    answer = argotune("chat", "my-model", "Who are you?", "--base")
+    assert (answer.code, answer.out) == (0, f"Who are you? asked of {BASE}\n")
+
+
+def test_a_base_model_that_is_not_served(argotune: Argotune, serve: Serve) -> None:
+    serve("my-model", model="microsoft/phi-4")
+    answer = argotune("chat", "my-model", "Who are you?", "--base")
+    assert answer.code == 3
+    assert len(answer.errors) == 1
+    assert answer.errors[0].endswith(
+        f": does not serve the base model microsoft/phi-4; it serves my-model, {BASE}"
+    )
+
+
+def test_without_a_question_lines_are_read(
+    argotune: Argotune, serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    serve("my-model")
+    (tmp_path / "questions").write_text("One?\n\nTwo?\n")
+    with (tmp_path / "questions").open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        answer = argotune("chat", "my-model")
+    assert (answer.code, answer.out) == (0, "One?  MODEL\nTwo?  MODEL\n")
+
+
+def test_the_servers_refusal_is_told_in_its_words(argotune: Argotune, serve: Serve) -> None:
+    serve("my-model", mode="broken")
+    answer = argotune("chat", "my-model", "Who are you?")
+    assert answer.code == 3
+    assert len(answer.errors) == 1
+    assert answer.errors[0].endswith("/chat: HTTP 500: out of memory")
+
+
+def test_a_service_that_does_not_run(argotune: Argotune, serve: Serve) -> None:
+    answer = argotune("chat", "my-model", "Who are you?")
+    assert answer.code == 2
+    assert answer.errors == [
+        "'my-model': no running service of this name on this machine; none is running"
+    ]
+    serve("other")
+    assert argotune("chat", "my-model", "Who are you?").errors == [
+        "'my-model': no running service of this name on this machine; running are other"
+    ]
+
+
+def test_a_server_that_died_is_not_running(argotune: Argotune, serve: Serve) -> None:
+    process = serve("my-model")
+    process.kill()
+    process.wait()
+    assert argotune("chat", "my-model", "Hello").code == 2
+
+
+def test_stop_ends_the_server(argotune: Argotune, serve: Serve, home_dir: Path) -> None:
+    process = serve("my-model")
+    answer = argotune("stop", "my-model")
+    assert (answer.code, answer.out, answer.err) == (0, "service my-model: stopped\n", "")
+    assert process.wait(timeout=60) != 0
+    assert not (home_dir / "services" / "my-model" / RECORD).exists()
+    answer = argotune("stop", "my-model")
+    assert answer.code == 2
+    assert answer.errors == ["'my-model': no run or service of this name is running"]
+
+
+def test_stop_all(argotune: Argotune, serve: Serve) -> None:
+    assert argotune("stop", "--all").out == "nothing is running\n"
+    processes = [serve("one"), serve("two")]
+    answer = argotune("stop", "--all")
+    assert answer.code == 0
+    assert answer.out == "service one: stopped\nservice two: stopped\n"
+    assert all(process.wait(timeout=60) != 0 for process in processes)
+
+
+def test_stop_wants_a_name(argotune: Argotune) -> None:
+    answer = argotune("stop")
+    assert answer.code == 2
+    assert answer.errors == ["name a workspace or a run, or say --all"]
+
+
+def test_stop_does_what_it_can_and_names_the_rest(argotune: Argotune, serve: Serve) -> None:
+    serve("one")
+    answer = argotune("stop", "nope", "one", "nada")
+    assert answer.code == 2
+    assert answer.out == "service one: stopped\n"
+    assert answer.errors == [
+        "'nope': no run or service of this name is running",
+        "'nada': no run or service of this name is running",
+    ]

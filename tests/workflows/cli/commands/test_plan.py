@@ -1,0 +1,92 @@
+"""argotune plan."""
+
+from __future__ import annotations
+
+import pytest
+
+from steps.contracts.training_plan import parse_plan
+from tests.workflows.cli.command import Argotune
+from tests.workflows.cli.conftest import Write
+from tests.workflows.cli.documents import TINY
+from tests.workflows.workspace.helpers import QUICK_START
+
+
+def test_quick_start_is_planned_with_warnings(argotune: Argotune, write: Write) -> None:
+    answer = argotune("plan", write("workspace.yaml", QUICK_START))
+    assert answer.code == 0
+    assert "Plan of workspace-tuning-phi-3" in answer.out
+    warnings = answer.err.splitlines()
+    assert [line for line in warnings if not line.startswith("warning: ")] == []
+    fields = [line.removeprefix("warning: ").partition(":")[0] for line in warnings]
+    assert fields[:5] == [
+        "apiVersion",
+        "tuning.input.urls[0]",
+        "tuning.output.image",
+        "tuning.output.imagePushSecret",
+        "resource.instanceType",
+    ]
+    assert (
+        "Standard_NC6s_v3 cannot be used: retired by the cloud on 2025-09-30; the nearest that"
+        " fits is Standard_NV36ads_A10_v5 (A10, 24 GiB, 3.2 USD/h in eastus); planned for instead;"
+        " submit asks for --substitute"
+    ) in warnings[4]
+
+
+def test_substitute_takes_the_nearest_sku(argotune: Argotune, write: Write) -> None:
+    answer = argotune("plan", write("workspace.yaml", QUICK_START), "--substitute")
+    assert answer.code == 0
+    assert "3.2 USD/h in eastus); taken instead" in answer.err
+    chosen = [line.split()[1] for line in answer.out.splitlines() if line.startswith("* ")]
+    assert chosen == ["Standard_NV36ads_A10_v5"]
+
+
+def test_skus_that_do_not_fit_are_listed_with_their_reason_on_request(
+    argotune: Argotune, write: Write
+) -> None:
+    file = write("workspace.yaml", QUICK_START)
+    assert "Standard_NC6s_v3" not in argotune("plan", file).out
+    every = argotune("plan", file, "--all").out
+    line = next(line for line in every.splitlines() if "Standard_NC6s_v3 " in line)
+    assert "retired" in line
+
+
+def test_yaml_output_is_the_plan_that_the_steps_read(argotune: Argotune, write: Write) -> None:
+    answer = argotune("plan", write("workspace.yaml", TINY), "--output", "yaml")
+    assert answer.code == 0
+    plan = parse_plan(answer.out)
+    assert (plan.name, plan.method, plan.model.preset) == ("my-tiny", "lora", "tiny")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "shown"),
+    [
+        ("--name", "another", "Plan of another"),
+        ("--preset", "phi-4", "microsoft/phi-4"),
+        ("--method", "qlora", "qlora"),
+    ],
+)
+def test_flags_stand_in_for_the_files_fields(
+    argotune: Argotune, write: Write, flag: str, value: str, shown: str
+) -> None:
+    file = write("workspace.yaml", TINY)
+    assert shown not in argotune("plan", file).out
+    answer = argotune("plan", file, flag, value)
+    assert answer.code == 0
+    assert shown in answer.out
+
+
+def test_a_sku_that_cannot_hold_the_job_is_refused_with_one_that_can(
+    argotune: Argotune, write: Write
+) -> None:
+    file = write("workspace.yaml", TINY)
+    answer = argotune(
+        "plan", file, "--preset", "qwen2.5-coder-32b-instruct",
+        "--instance-type", "Standard_NV36ads_A10_v5",
+    )  # fmt: skip
+    assert answer.code == 2
+    assert len(answer.errors) == 1
+    assert answer.errors[0].startswith(
+        "resource.instanceType: Standard_NV36ads_A10_v5: qwen2.5-coder-32b-instruct with lora and"
+        " 4096 tokens per pass needs "
+    )
+    assert "; take it with --substitute or --instance-type Standard_" in answer.errors[0]

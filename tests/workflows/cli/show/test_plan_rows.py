@@ -1,0 +1,144 @@
+"""What `argotune plan` shows."""
+
+from __future__ import annotations
+
+import pytest
+
+from presets.loader import skus_of_azure
+from steps.plan.run import make_plan
+from tests.steps.plan.helpers import config, params
+from workflows.cli.show.plan_rows import (
+    memory_rows,
+    plan_rows,
+    published,
+    sku_rows,
+    what_hours_are_of,
+)
+
+PHI_ON_A100 = params(preset="phi-3-mini-4k-instruct", instance_type="Standard_NC24ads_A100_v4")
+
+
+def test_key_numbers_of_a_plan() -> None:
+    rows = {row.name: (row.value, row.note) for row in plan_rows(make_plan(PHI_ON_A100))}
+    assert rows == {
+        "model": ("microsoft/Phi-3-mini-4k-instruct", "0a67737cc96d"),
+        "method": ("qlora", "4 bits, nf4 with double quantisation"),
+        "adapter": (
+            "r 16, alpha 32, dropout 0",
+            "qkv_proj, o_proj, gate_up_proj, down_proj",
+        ),
+        "longest row": ("4096 tokens", "longer rows are cut"),
+        "batch": ("4 x 8192 tokens", "32768 tokens per optimizer step, rows packed"),
+        "rate": ("0.0002, cosine", "warm-up 3%, seed 42"),
+        "length of run": ("3 epochs", "ends after 2 evaluations without a better loss"),
+        "activations": ("kept", "gradient checkpointing off"),
+        "held out": ("5% of the rows", "seed 42"),
+        "machine": ("Standard_NC24ads_A100_v4, 1 x A100 80GB", "3.673 USD/h"),
+        "expected": (
+            "4600-9600 tokens/s",
+            "class, 0.29-0.60 h, 1.1-2.2 USD per 10 million tokens trained on",
+        ),
+    }
+
+
+def test_machine_that_no_cloud_sells() -> None:
+    own = config("{Argotune: {gpu_memory_gib: 24}, TrainingArguments: {max_steps: 9}}")
+    rows = {row.name: (row.value, row.note) for row in plan_rows(make_plan(params(config=own)))}
+    assert rows["machine"] == ("existing node, 1 x GPU", "")
+    assert rows["length of run"] == ("9 steps at most", "")
+    here = {row.name: row.value for row in plan_rows(make_plan(params(method="lora")))}
+    assert here["machine"] == "this machine"
+
+
+def test_memory_terms_end_with_their_sum() -> None:
+    rows = memory_rows(make_plan(PHI_ON_A100))
+    assert [row.name for row in rows] == [
+        "weights",
+        "adapter",
+        "context",
+        "activations",
+        "logits",
+        "fragmentation",
+        "peak",
+    ]
+    sizes = [float(row.value.removesuffix(" GB")) for row in rows]
+    assert sum(sizes[:-1]) == pytest.approx(sizes[-1], abs=0.05)
+    assert rows[-1].note == "of one GPU with 80 GiB"
+
+
+def test_skus_that_fit_come_cheapest_first() -> None:
+    rows = sku_rows(PHI_ON_A100)
+    assert all(row.fits and not row.reason for row in rows)
+    prices = [row.price_usd_per_hour for row in rows if row.price_usd_per_hour is not None]
+    assert prices == sorted(prices)
+    assert len(prices) >= len(rows) - 1
+    assert [row.name for row in rows if row.chosen] == ["Standard_NC24ads_A100_v4"]
+    assert rows[0].name == "Standard_NV36ads_A10_v5"
+    assert rows[0].peak_gb is not None
+    assert rows[0].gradient_checkpointing is True
+
+
+def test_sku_that_is_asked_for_is_shown_with_the_reason_even_if_it_cannot() -> None:
+    rows = sku_rows(params(preset="phi-4", instance_type="Standard_NC6s_v3"))
+    shown = [row for row in rows if row.chosen]
+    assert [(row.name, row.fits, row.reason) for row in shown] == [
+        ("Standard_NC6s_v3", False, "retired by the cloud on 2025-09-30")
+    ]
+    assert rows[-1] == shown[0]
+
+
+def test_every_sku_can_be_shown_with_its_reason() -> None:
+    rows = sku_rows(params(preset="qwen2.5-coder-32b-instruct"), every=True)
+    assert len(rows) == len(skus_of_azure().skus)
+    reasons = {row.name: row.reason for row in rows}
+    assert reasons["Standard_NV36ads_A10_v5"] == (
+        "qwen2.5-coder-32b-instruct with qlora and 4096 tokens per pass needs 28.4 GB of one GPU, "
+        "A10 gives 24.2 GB"
+    )
+    assert reasons["Standard_ND96asr_v4"] == ""
+
+
+def test_activations_that_are_kept_in_part_are_counted() -> None:
+    plan = make_plan(params(preset="phi-4", instance_type="Standard_NV36ads_A10_v5"))
+    rows = {row.name: row.value for row in plan_rows(plan)}
+    assert rows["activations"] == "recomputed in 33 of 40 blocks"
+
+
+def test_hours_and_cost_are_of_the_run_where_its_length_is_known() -> None:
+    wanted = params(preset="phi-4", instance_type="Standard_NV36ads_A10_v5")
+    rows = {row.name: row.note for row in plan_rows(make_plan(wanted), dataset_tokens=2_000_000)}
+    assert rows["expected"] == "class, 1.7-3.4 h, 5.3-11 USD of 3 epochs of 2,000,000 tokens"
+    (chosen,) = (row for row in sku_rows(wanted, dataset_tokens=2_000_000) if row.chosen)
+    assert (str(chosen.hours), str(chosen.cost_usd)) == ("1.7-3.4", "5.3-11")
+
+
+def test_hours_are_of_the_steps_that_the_config_names() -> None:
+    own = config("TrainingArguments: {max_steps: 100}")
+    wanted = params(preset="phi-4", config=own, instance_type="Standard_NV36ads_A10_v5")
+    plan = make_plan(wanted)
+    rows = {row.name: row.note for row in plan_rows(plan)}
+    assert rows["expected"] == "class, 0.91-1.9 h, 2.9-6.0 USD of 100 steps"
+    assert what_hours_are_of(plan, dataset_tokens=5) == "of 3 epochs of 5 tokens, or fewer"
+    fewer = {row.name: row.note for row in plan_rows(plan, dataset_tokens=20_000)}
+    assert fewer["expected"].startswith("class, 0.017-0.034 h, ")
+
+
+def test_nothing_is_said_of_the_speed_of_a_card_that_is_not_known() -> None:
+    own = config("Argotune: {gpu_memory_gib: 24, gpu_model: Mystery 9000}")
+    assert "expected" not in [row.name for row in plan_rows(make_plan(params(config=own)))]
+    assert "expected" not in [row.name for row in plan_rows(make_plan(params()))]
+    (old,) = (row for row in sku_rows(params(instance_type="Standard_NC6s_v3")) if row.chosen)
+    assert (old.tokens_per_second, old.hours, old.cost_usd) == (None, None, None)
+
+
+def test_machine_without_a_price_has_hours_and_no_cost() -> None:
+    (row,) = (row for row in sku_rows(PHI_ON_A100) if row.name == "Standard_ND96isr_H200_v5")
+    assert row.hours is not None
+    assert row.cost_usd is None
+
+
+def test_speeds_name_their_publications() -> None:
+    assert published("qlora").startswith(
+        "8035 with Llama-3.2-3B on A100 80GB (torchtune README, packed rows of 4096 tokens, "
+        "torch.compile); 2413 with Llama-3.1-8B on RTX 4090 ("
+    )

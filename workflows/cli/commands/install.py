@@ -1,0 +1,214 @@
+"""argotune install: accounts, permissions, policies and templates in a namespace."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workflows.cli.errors import InputError
+from workflows.cli.installation.objects import namespace_object, objects
+from workflows.cli.installation.settings import ACCESS_MODES, Settings
+from workflows.cli.remote.kinds import CLUSTER_KINDS
+from workflows.cli.texts import read_texts
+from workflows.workspace import manifests
+
+if TYPE_CHECKING:
+    from workflows.cli.installation.installer import Installer
+
+app = typer.Typer(add_completion=False)
+
+_NODES = "Nodes that are made for runs"
+_STORAGE = "Storage"
+_DATA = "Data and registries inside the network"
+
+
+class Output(StrEnum):
+    """What to print instead of applying."""
+
+    yaml = "yaml"
+
+
+@app.command()
+def install(
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", "-n", help="Default: kubectl's current one."),
+    ] = None,
+    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
+    create_namespace: Annotated[
+        bool,
+        typer.Option(
+            "--create-namespace", help="Make the namespace; it then enforces `restricted`."
+        ),
+    ] = False,
+    images_registry: Annotated[
+        str | None,
+        typer.Option(help="Registry of the step images, such as HOST:PORT/PATH; needed once."),
+    ] = None,
+    images_tag: Annotated[
+        str | None, typer.Option(help="Tag of the step images; default: this version.")
+    ] = None,
+    volume_size: Annotated[
+        str | None, typer.Option(rich_help_panel=_STORAGE, help="Of each run's volume; 100Gi.")
+    ] = None,
+    storage_class: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_STORAGE, help="Of each run's volume; '' is the cluster's default."
+        ),
+    ] = None,
+    models_size: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=_STORAGE, help="Of the claim argotune-models; 200Gi."),
+    ] = None,
+    models_storage_class: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_STORAGE, help="Of argotune-models; one that can ReadWriteMany."
+        ),
+    ] = None,
+    models_access_mode: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_STORAGE,
+            help=f"{' or '.join(ACCESS_MODES)}; the latter only where there is one node.",
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            rich_help_panel=_DATA,
+            metavar="HOST[:PORT]",
+            help="Internal host that datasets may come from; may be given several times.",
+        ),
+    ] = None,
+    no_allow_hosts: Annotated[
+        bool, typer.Option("--no-allow-hosts", rich_help_panel=_DATA, help="None of them again.")
+    ] = False,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=_DATA, help="Private certificate authority of such hosts, PEM."
+        ),
+    ] = None,
+    azure_client_id: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_NODES, help="Managed identity that makes agent pools; '' is none."
+        ),
+    ] = None,
+    aks_cluster_id: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_NODES,
+            help="Of this cluster, for provider aks: `az aks show --query id`.",
+        ),
+    ] = None,
+    karpenter_node_class: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_NODES, help="For provider karpenter, such as AKSNodeClass/default."
+        ),
+    ] = None,
+    cluster_roles: Annotated[
+        bool,
+        typer.Option(
+            help="Also the ClusterRoles for GPU nodes; it takes a cluster's administrator."
+        ),
+    ] = True,
+    force_conflicts: Annotated[
+        bool,
+        typer.Option("--force-conflicts", help="Take over fields that others have changed."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Let the server check everything, keep nothing.")
+    ] = False,
+    output: Annotated[
+        Output | None,
+        typer.Option("--output", "-o", help="Print the objects, and look at no cluster."),
+    ] = None,
+) -> None:
+    """Install argotune in a namespace: accounts, permissions, policies, templates.
+
+    An option that is not given stays as it is installed.
+    Nothing is applied unless the server takes all of it.
+    """
+    said = _settings(
+        images_registry=images_registry,
+        images_tag=images_tag,
+        volume_size=volume_size,
+        storage_class=storage_class,
+        models_size=models_size,
+        models_storage_class=models_storage_class,
+        models_access_mode=models_access_mode,
+        allow_host=allow_host,
+        no_allow_hosts=no_allow_hosts,
+        ca_file=ca_file,
+        azure_client_id=azure_client_id,
+        aks_cluster_id=aks_cluster_id,
+        karpenter_node_class=karpenter_node_class,
+    )
+    if output is not None:
+        _print_yaml(said, namespace, create_namespace, cluster_roles)
+        return
+    installer = _installer(
+        context, namespace, dry_run=dry_run, force=force_conflicts, cluster_roles=cluster_roles
+    )
+    installer.install(said, create_namespace=create_namespace)
+    if not dry_run:
+        print(f"check it: argotune doctor -n {installer.applied.cluster.namespace}")
+
+
+def _settings(
+    *,
+    allow_host: list[str] | None,
+    no_allow_hosts: bool,
+    ca_file: Path | None,
+    **flags: str | None,
+) -> Settings:
+    """What the flags say. Raises InputError with all that is wrong with them."""
+    problems = []
+    if allow_host and no_allow_hosts:
+        problems.append("--allow-host and --no-allow-hosts: take one")
+    ca = None
+    if ca_file is not None:
+        try:
+            ((_, ca),) = read_texts([ca_file])
+        except InputError as error:
+            problems += [f"--ca-file: {problem}" for problem in error.problems]
+    hosts = tuple(allow_host) if allow_host else () if no_allow_hosts else None
+    settings = Settings(**flags, allowed_hosts=hosts, ca=ca)
+    problems += settings.problems()
+    if problems:
+        raise InputError(problems)
+    return settings
+
+
+def _print_yaml(
+    said: Settings, namespace: str | None, create_namespace: bool, cluster_roles: bool
+) -> None:
+    if namespace is None:
+        raise InputError("--namespace: missing; --output looks at no cluster for the current one")
+    found = [namespace_object(namespace)] if create_namespace else []
+    found += objects(said, namespace)
+    wanted = [item for item in found if cluster_roles or item["kind"] not in CLUSTER_KINDS]
+    print(manifests.dump(*wanted), end="")
+
+
+def _installer(
+    context: str | None, namespace: str | None, *, dry_run: bool, force: bool, cluster_roles: bool
+) -> Installer:
+    # The client takes a second to import; a mistake in the options should not cost it.
+    from workflows.cli.installation.applied import Applied
+    from workflows.cli.installation.installer import Installer
+    from workflows.cli.remote.cluster import Cluster
+
+    return Installer(
+        applied=Applied(cluster=Cluster(context=context, namespace=namespace)),
+        dry_run=dry_run,
+        force_conflicts=force,
+        cluster_roles=cluster_roles,
+    )

@@ -1,0 +1,86 @@
+"""argotune logs: what the steps of a run wrote."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workflows.cli.errors import InputError
+from workflows.cli.home import Home, home
+from workflows.cli.local.runs import LocalRun, find_run
+from workflows.cli.show.log_lines import is_wanted, labelled
+from workflows.cli.show.rows import step_name
+from workflows.cli.show.workflow_json import nodes_of
+from workflows.cli.where import ClusterOption, ContextOption, NamespaceOption, chosen_cluster
+
+app = typer.Typer(add_completion=False)
+
+_POLL_SECONDS = 0.2
+
+
+@app.command()
+def logs(
+    name: Annotated[str, typer.Argument(help="Name of a workspace or a run.")],
+    step: Annotated[str | None, typer.Argument(help="Only this step, e.g. tune.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on while the run does.")
+    ] = False,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    on_cluster: ClusterOption = False,
+) -> None:
+    """Print the logs of a run's steps, each line with its step."""
+    cluster = chosen_cluster(namespace, context, on_cluster)
+    if cluster is None:
+        _print_logs(home(), name, step, follow=follow)
+        return
+    # It needs the Kubernetes client, which takes most of a second to import.
+    from workflows.cli.remote import logs as cluster_logs
+
+    cluster_logs.print_logs(cluster, name, step, follow=follow)
+
+
+def _print_logs(here: Home, name: str, step: str | None, *, follow: bool) -> None:
+    run = find_run(here, name)
+    steps = [_step_of(run, path) for path in _log_files(run)]
+    if step is not None and not follow and not any(is_wanted(found, step) for found in steps):
+        known = ", ".join(steps) or "none yet"
+        raise InputError(f"{step!r}: no step of {run.name} with a log; there are {known}")
+    offsets: dict[Path, int] = {}
+    while True:
+        going_on = follow and run.phase in ("Running", "Pending")
+        for path in _log_files(run):
+            label = _step_of(run, path)
+            if is_wanted(label, step):
+                for line in _new_lines(path, offsets, whole=not going_on):
+                    print(labelled(line, label, step), flush=follow)
+        if not going_on:
+            return
+        time.sleep(_POLL_SECONDS)
+        run = find_run(here, run.name)
+
+
+def _log_files(run: LocalRun) -> list[Path]:
+    """The logs in the order in which their steps came up; times have whole seconds only."""
+    places = {node_id: place for place, node_id in enumerate(nodes_of(run.workflow))}
+    paths = (run.directory / "logs").glob("*.log")
+    return sorted(paths, key=lambda path: (places.get(path.stem, len(places)), path.name))
+
+
+def _step_of(run: LocalRun, path: Path) -> str:
+    node = nodes_of(run.workflow).get(path.stem)
+    return step_name(node) if node else path.stem
+
+
+def _new_lines(path: Path, offsets: dict[Path, int], *, whole: bool) -> Iterator[str]:
+    """The lines since the last call; a last line without its end waits unless `whole`."""
+    with path.open("rb") as file:
+        file.seek(offsets.get(path, 0))
+        data = file.read()
+    end = len(data) if whole else data.rfind(b"\n") + 1
+    offsets[path] = offsets.get(path, 0) + end
+    yield from data[:end].decode(errors="replace").splitlines()

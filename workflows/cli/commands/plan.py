@@ -1,0 +1,224 @@
+"""argotune plan: what a run would do, need and cost, before it does anything."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from presets.loader import skus_of_azure
+from presets.schema import Method
+from steps.common.errors import StepError
+from steps.contracts.training_plan import dump_plan
+from workflows.cli import options
+from workflows.cli.console import console
+from workflows.cli.errors import NOT_POSSIBLE, CliError
+from workflows.cli.show.plan_rows import (
+    Row,
+    SkuRow,
+    memory_rows,
+    plan_rows,
+    published,
+    sku_rows,
+    what_hours_are_of,
+)
+from workflows.cli.texts import read_texts
+from workflows.cli.where import ClusterOption, ContextOption, NamespaceOption, chosen_cluster
+from workflows.workspace import planned as workspaces
+from workflows.workspace.node_request import request_of
+
+if TYPE_CHECKING:
+    from workflows.cli.remote.cluster import Cluster
+
+app = typer.Typer(add_completion=False)
+
+_NODE_PANEL = "Where the GPU node would come from"
+
+
+class Provider(StrEnum):
+    """Where the GPU node may come from."""
+
+    existing = "existing"
+    aks = "aks"
+    karpenter = "karpenter"
+
+
+class Output(StrEnum):
+    """How the plan is printed."""
+
+    TABLE = "table"
+    YAML = "yaml"
+
+
+@app.command()
+def plan(
+    files: options.Files,
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="Tables, or the plan that the steps read.")
+    ] = Output.TABLE,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also the SKUs on which the job cannot run, and why.")
+    ] = False,
+    dataset_tokens: Annotated[
+        int | None,
+        typer.Option(help="Tokens of the dataset: hours and cost of the whole run.", min=1),
+    ] = None,
+    substitute: options.Substitute = False,
+    allow_loopback: options.AllowLoopback = False,
+    name: options.Name = None,
+    preset: options.Preset = None,
+    method: options.Method = None,
+    url: options.Url = None,
+    output_image: options.OutputImage = None,
+    instance_type: options.InstanceType = None,
+    provider: Annotated[
+        Provider | None,
+        typer.Option(
+            rich_help_panel=_NODE_PANEL,
+            help="Look whether it would bring the node; default: as the file says.",
+        ),
+    ] = None,
+    aks_cluster_id: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_NODE_PANEL,
+            help="`az aks show --query id`; default: the file's, or the installation's.",
+        ),
+    ] = None,
+    aks_location: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=_NODE_PANEL, help="Azure region; default: the cluster's."),
+    ] = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    on_cluster: ClusterOption = False,
+) -> None:
+    """Show what a run would do: hyperparameters, GPU memory, and the SKUs that fit."""
+    planned = workspaces.load(
+        read_texts(files),
+        overrides=options.overrides(
+            name=name,
+            preset=preset,
+            method=method,
+            url=url,
+            output_image=output_image,
+            instance_type=instance_type,
+            provider=None if provider is None else provider.value,
+            aks_cluster_id=aks_cluster_id,
+        ),
+        allow_loopback=allow_loopback,
+        substitute=substitute,
+    )
+    if output is Output.YAML:
+        workspaces.print_warnings(planned)
+        print(dump_plan(planned.plan), end="")
+        return
+    screen = console()
+    rows = plan_rows(planned.plan, dataset_tokens=dataset_tokens)
+    _print_rows(screen, f"Plan of {planned.workspace.name}", rows)
+    _print_rows(screen, "GPU memory, estimated", memory_rows(planned.plan))
+    _print_skus(
+        screen,
+        sku_rows(planned.params, every=every, dataset_tokens=dataset_tokens),
+        what_hours_are_of(planned.plan, dataset_tokens=dataset_tokens),
+        planned.plan.method,
+        alternatives=request_of(planned).instance_types[1:],
+    )
+    cluster = chosen_cluster(namespace, context, on_cluster)
+    is_asked = bool(provider or aks_cluster_id or aks_location or cluster)
+    would_come = True
+    try:
+        if is_asked or planned.workspace.options.provider == "aks":
+            would_come = _print_outlook(screen, planned, cluster, aks_location, dataset_tokens)
+    except (CliError, StepError) as error:
+        if is_asked:
+            workspaces.print_warnings(planned)
+            raise
+        print(f"warning: the GPU node was not looked for: {error}", file=sys.stderr)
+    workspaces.print_warnings(planned)
+    if is_asked and not would_come:
+        raise typer.Exit(NOT_POSSIBLE)
+
+
+def _print_outlook(
+    screen: Console,
+    planned: workspaces.Planned,
+    cluster: Cluster | None,
+    aks_location: str | None,
+    dataset_tokens: int | None,
+) -> bool:
+    # It needs the Kubernetes client, which takes most of a second to import.
+    from workflows.cli.outlook.nodes import Asked, print_outlook
+
+    asked = Asked(cluster=cluster, aks_location=aks_location, dataset_tokens=dataset_tokens)
+    return print_outlook(screen, planned, asked)
+
+
+def _print_rows(screen: Console, title: str, rows: list[Row]) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    table.add_column(style="dim", overflow="fold")
+    for row in rows:
+        table.add_row(f"  {row.name}", row.value, row.note)
+    screen.print(title, style="bold")
+    screen.print(table)
+    screen.print()
+
+
+def _print_skus(
+    screen: Console,
+    rows: list[SkuRow],
+    hours_of: str,
+    method: Method,
+    *,
+    alternatives: Sequence[str],
+) -> None:
+    catalog = skus_of_azure()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(" ", width=1)
+    table.add_column("SKU", no_wrap=True)
+    table.add_column("GPUS", no_wrap=True)
+    for name in ("MEMORY", "TOKENS/S", "HOURS", "USD", "USD/H"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        if row.fits:
+            mark = "*" if row.chosen else "+" if row.name in alternatives else ""
+            table.add_row(mark, *_cells(row))
+    tried = ", + is tried where the cloud has none of it" if alternatives else ""
+    title = f"GPU machines of {catalog.cloud} that fit; * is planned for{tried}"
+    screen.print(title, style="bold")
+    screen.print(table)
+    for line in (
+        "MEMORY: of one GPU; what it has is used to keep activations instead of recomputing them.",
+        f"HOURS, USD: {hours_of}.",
+        f"TOKENS/S: a class, carried over by model size and bfloat16 rate: {published(method)}.",
+        f"Prices: {catalog.price_region}, {catalog.price_source}",
+    ):
+        screen.print(Text(line, style="dim"))
+    screen.print()
+    others = [Row(name=row.name, value=row.reason) for row in rows if not row.fits]
+    if others:
+        _print_rows(screen, "GPU machines on which it cannot run", others)
+
+
+def _cells(row: SkuRow) -> tuple[str, ...]:
+    return (
+        row.name,
+        f"{row.gpus} x {row.gpu_model} {row.gpu_memory_gib:g} GiB",
+        f"{row.peak_gb:.1f} GB" if row.peak_gb else "-",
+        _or_dash(row.tokens_per_second),
+        _or_dash(row.hours),
+        _or_dash(row.cost_usd),
+        f"{row.price_usd_per_hour:.2f}" if row.price_usd_per_hour else "-",
+    )
+
+
+def _or_dash(value: object) -> str:
+    return "-" if value is None else str(value)

@@ -1,0 +1,82 @@
+"""argotune render: the workspace as YAML for `kubectl create -f`, `argo submit` or Git."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from workflows.cli import options
+from workflows.cli.errors import InputError
+from workflows.cli.texts import read_texts
+from workflows.workspace import manifests
+from workflows.workspace import planned as workspaces
+from workflows.workspace.workflow import (
+    cron_workflow,
+    images_arguments,
+    referring_workflow,
+    whole_workflow,
+)
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def render(
+    files: options.Files,
+    template_ref: Annotated[
+        bool,
+        typer.Option(
+            "--template-ref", help="Only the arguments, for an installed WorkflowTemplate."
+        ),
+    ] = False,
+    schedule: Annotated[
+        str | None,
+        typer.Option(metavar="CRON", help='A CronWorkflow instead, e.g. "0 3 * * *" (UTC).'),
+    ] = None,
+    images_registry: options.ImagesRegistry = None,
+    images_tag: options.ImagesTag = None,
+    substitute: options.Substitute = False,
+    allow_loopback: options.AllowLoopback = False,
+    name: options.Name = None,
+    preset: options.Preset = None,
+    method: options.Method = None,
+    url: options.Url = None,
+    output_image: options.OutputImage = None,
+    instance_type: options.InstanceType = None,
+    volume_size: options.VolumeSize = None,
+    storage_class: options.StorageClass = None,
+) -> None:
+    """Print a workspace as an Argo Workflow.
+
+    It stands alone: it needs nothing in the cluster but Argo, the service accounts and the images.
+    Dataset URLs with a query come with a Secret that holds them, for they may contain tokens.
+    """
+    if template_ref and schedule:
+        raise InputError("--template-ref and --schedule: take one; a schedule is a reference too")
+    images = images_arguments(images_registry, images_tag, whole=not (template_ref or schedule))
+    planned = workspaces.load(
+        read_texts(files),
+        overrides=options.overrides(
+            name=name,
+            preset=preset,
+            method=method,
+            url=url,
+            output_image=output_image,
+            instance_type=instance_type,
+            volume_size=volume_size,
+            storage_class=storage_class,
+        ),
+        allow_loopback=allow_loopback,
+        substitute=substitute,
+    )
+    workspaces.print_warnings(planned)
+    workspace = planned.workspace
+    if schedule:
+        made = cron_workflow(workspace, allow_loopback=allow_loopback, schedule=schedule)
+    elif template_ref:
+        made = referring_workflow(workspace, allow_loopback=allow_loopback)
+    else:
+        made = whole_workflow(workspace, allow_loopback=allow_loopback, images=images)
+    secret, document = made
+    print(manifests.dump(*([secret] if secret else []), document), end="")

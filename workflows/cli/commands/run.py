@@ -1,0 +1,264 @@
+"""argotune run: a workspace, or any Argo Workflow, on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from steps.tune.params import TRACKER_VARIABLES
+from workflows.cli import options
+from workflows.cli.console import console
+from workflows.cli.errors import INTERRUPTED, RUN_FAILED, InputError
+from workflows.cli.home import Home, home
+from workflows.cli.local import runnable
+from workflows.cli.local.runs import find_run, find_unfinished
+from workflows.cli.show.results import Output, OutputOption, print_record, print_results
+from workflows.cli.show.view import SilentView, View, view_for
+from workflows.cli.texts import read_texts
+from workflows.engine.pods.process import inherited_environment
+from workflows.engine.record import request_resume
+from workflows.engine.run import Options
+from workflows.engine.run import resume as resume_workflow
+from workflows.engine.run import run as run_workflow
+
+app = typer.Typer(add_completion=False)
+
+# What the steps need of the user's own settings: where the Hub and trackers are, and the logins.
+_PASSED_ON = ("HF_ENDPOINT", "HF_TOKEN", *TRACKER_VARIABLES)
+_PROJECT_DIR = Path(__file__).parents[3]
+
+
+class Runtime(StrEnum):
+    """What runs the containers."""
+
+    PROCESS = "process"
+    DOCKER = "docker"
+    PODMAN = "podman"
+
+
+@app.command()
+def run(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FILE...",
+            help="A Workspace with its ConfigMap, or Argo Workflow and WorkflowTemplates;"
+            " with --resume a run's or workspace's name, or nothing.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the first step that did not finish.")
+    ] = False,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="A workflow parameter."),
+    ] = None,
+    entrypoint: Annotated[
+        str | None, typer.Option(help="The template of a Workflow to begin with.")
+    ] = None,
+    runtime: Annotated[
+        Runtime | None,
+        typer.Option(
+            help="Run containers as processes of this Python, or with docker. Default: process,"
+            " and with --resume what the run was started with."
+        ),
+    ] = None,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="A file or directory that stands for a Secret."),
+    ] = None,
+    output: OutputOption = None,
+    allow_loopback: options.AllowLoopback = False,
+    name: options.Name = None,
+    preset: options.Preset = None,
+    method: options.Method = None,
+    url: options.Url = None,
+    output_image: options.OutputImage = None,
+) -> None:
+    """Run a workspace, or any Argo Workflow, on this machine, and show its steps.
+
+    What was done is kept: after Ctrl-C or a failure, --resume goes on from there.
+    """
+    here = home()
+    secrets = _secrets(secret)
+    overrides = options.overrides(
+        name=name, preset=preset, method=method, url=url, output_image=output_image
+    )
+    parameters = _pairs(parameter, "--parameter")
+    if resume:
+        _warn_of_no_effect(overrides, parameters, entrypoint)
+        _resume(here, files or [], secrets, runtime, output)
+        return
+    if not files:
+        raise InputError("FILE: missing; name a Workspace or Workflow file, or say --resume")
+    texts = read_texts([Path(file) for file in files])
+    if runnable.holds_workspace(texts):
+        # Planning takes a tenth of a second to import, and no other run needs it.
+        from workflows.cli.local.workspace import from_workspace
+
+        start = from_workspace(texts, here, overrides=overrides, allow_loopback=allow_loopback)
+    else:
+        _refuse_overrides(overrides)
+        start = runnable.from_documents(texts, name)
+    with _view(output) as view:
+        workflow = run_workflow(
+            start.documents,
+            _options(
+                here,
+                start.name,
+                {**start.secrets, **secrets},
+                view,
+                parameters=parameters,
+                entrypoint=entrypoint,
+                runtime=runtime.value if runtime else None,
+            ),
+        )
+    _finish(workflow, output)
+
+
+def _resume(
+    here: Home,
+    names: Sequence[str],
+    secrets: Mapping[str, Path],
+    runtime: Runtime | None,
+    output: Output | None,
+) -> None:
+    name = _resumed_name(names)
+    if name is not None and (running := find_run(here, name)).is_suspended:
+        request_resume(running.directory)
+        print(f"run {running.name}: asked to go on")
+        return
+    found = find_unfinished(here, name)
+    kept = {path.name: path for path in here.secret_dir(found.name, "").glob("*/")}
+    with _view(output) as view:
+        workflow = resume_workflow(
+            _options(
+                here,
+                found.name,
+                {**kept, **secrets},
+                view,
+                runtime=runtime.value if runtime else None,
+            )
+        )
+    _finish(workflow, output)
+
+
+def _resumed_name(names: Sequence[str]) -> str | None:
+    """The name that is meant: a run's, a workspace's, or that in a workspace file."""
+    paths = [Path(name) for name in names if Path(name).is_file()]
+    if paths and len(paths) == len(names):
+        return runnable.name_in(read_texts(paths))
+    if len(names) > 1:
+        raise InputError(f"--resume {' '.join(names)}: accepted is one name, or files")
+    return names[0] if names else None
+
+
+def _options(
+    here: Home, name: str, secrets: Mapping[str, Path], view: View, **given: Any
+) -> Options:
+    passed_on = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+    return Options(
+        name=name,
+        run_dir=here.runs_dir / name,
+        claims_dir=here.claims_dir,
+        working_dir=_PROJECT_DIR,
+        secrets=secrets,
+        environ={**inherited_environment(os.environ), **passed_on},
+        listener=_ViewListener(view),
+        **given,
+    )
+
+
+class _ViewListener:
+    """The engine tells; the view shows."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def on_workflow(self, workflow: dict[str, Any]) -> None:
+        try:
+            self._view.changed(workflow)
+        except BrokenPipeError:
+            # Whoever read along, such as head, has left; the run goes on.
+            self._view = SilentView()
+
+    def on_node(self, node: dict[str, Any]) -> None:
+        pass
+
+    def on_line(self, node_id: str, text: str) -> None:
+        pass
+
+
+def _view(output: Output | None) -> View:
+    """Steps go to stdout; with --output they would stand in the way, so there are none."""
+    return SilentView() if output else view_for(console())
+
+
+def _finish(workflow: dict[str, Any], output: Output | None) -> None:
+    """Print the results, and leave with the exit code that the phase means."""
+    with contextlib.suppress(BrokenPipeError):
+        if output:
+            print_record(workflow, output)
+        else:
+            print_results(console(), workflow, _advice(workflow["metadata"]["name"]))
+    status = workflow["status"]
+    if status["phase"] == "Succeeded":
+        return
+    raise typer.Exit(INTERRUPTED if _was_stopped(status) else RUN_FAILED)
+
+
+def _advice(name: str) -> list[str]:
+    return [f"logs: argotune logs {name}", f"go on with it: argotune run --resume {name}"]
+
+
+def _was_stopped(status: Mapping[str, Any]) -> bool:
+    """By Ctrl-C, SIGTERM or `argotune stop`; the words are Argo's."""
+    return str(status.get("message", "")).startswith("Stopped with strategy ")
+
+
+def _warn_of_no_effect(
+    overrides: Mapping[str, str], parameters: Mapping[str, str], entrypoint: str | None
+) -> None:
+    flags = _flags(overrides)
+    flags += ["--parameter"] if parameters else []
+    flags += ["--entrypoint"] if entrypoint else []
+    if flags:
+        print(
+            f"warning: {', '.join(flags)}: without effect; a resumed run keeps what it was"
+            " started with",
+            file=sys.stderr,
+        )
+
+
+def _refuse_overrides(overrides: Mapping[str, str]) -> None:
+    flags = _flags({flag: text for flag, text in overrides.items() if flag != "name"})
+    if flags:
+        raise InputError([f"{flag}: for a Workspace, and the files hold none" for flag in flags])
+
+
+def _flags(overrides: Mapping[str, str]) -> list[str]:
+    return ["--url" if flag == "urls" else f"--{flag}" for flag in overrides]
+
+
+def _secrets(given: Sequence[str] | None) -> dict[str, Path]:
+    secrets = {name: Path(path) for name, path in _pairs(given, "--secret").items()}
+    missing = [f"{name}={path}" for name, path in secrets.items() if not path.exists()]
+    if missing:
+        raise InputError([f"--secret {text}: no such file or directory" for text in missing])
+    return secrets
+
+
+def _pairs(given: Sequence[str] | None, flag: str) -> dict[str, str]:
+    pairs = {text: text.partition("=") for text in given or []}
+    wrong = [text for text, (name, equals, _) in pairs.items() if not name or not equals]
+    if wrong:
+        raise InputError([f"{flag} {text!r}: accepted is NAME=VALUE" for text in wrong])
+    return {name: value for name, _, value in pairs.values()}

@@ -1,0 +1,50 @@
+"""argotune status: the workspaces of this machine or of a cluster, or one run whole."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from workflows.cli.errors import InputError
+from workflows.cli.home import home
+from workflows.cli.local import status as local_status
+from workflows.cli.show.results import OutputOption
+from workflows.cli.where import ClusterOption, ContextOption, NamespaceOption, chosen_cluster
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(help="Name of a workspace or a run.")] = None,
+    output: OutputOption = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Look on, until the run of that name has ended.")
+    ] = False,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    on_cluster: ClusterOption = False,
+) -> None:
+    """Show the workspaces of this machine or of a cluster, or the steps of one run."""
+    if watch and output:
+        raise InputError("--watch and --output: take one")
+    cluster = chosen_cluster(namespace, context, on_cluster)
+    if cluster is None:
+        here = home()
+        if name is None:
+            local_status.print_workspaces(here, output, watch=watch)
+        elif watch:
+            local_status.watch_run(here, name)
+        else:
+            local_status.print_run(here, name, output)
+        return
+    # It needs the Kubernetes client, which takes most of a second to import.
+    from workflows.cli.remote import status as cluster_status
+
+    if name is None:
+        cluster_status.print_workspaces(cluster, output, watch=watch)
+    elif watch:
+        cluster_status.watch_run(cluster, name)
+    else:
+        cluster_status.print_run(cluster, name, output)

@@ -1,0 +1,72 @@
+"""argotune stop: end a run or a service of this machine or of a cluster."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from workflows.cli.errors import InputError
+from workflows.cli.home import home
+from workflows.cli.local import stop as local_stop
+from workflows.cli.where import PANEL, ClusterOption, ContextOption, NamespaceOption, chosen_cluster
+
+app = typer.Typer(add_completion=False)
+
+_TIMEOUT_SECONDS = 600.0
+
+
+@app.command()
+def stop(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names of workspaces or runs.", metavar="[NAME]...")
+    ] = None,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Every run of the namespace; here, every run and service."),
+    ] = False,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    on_cluster: ClusterOption = False,
+    terminate: Annotated[
+        bool,
+        typer.Option(
+            "--terminate", rich_help_panel=PANEL, help="End at once, without the exit handler."
+        ),
+    ] = False,
+    service: Annotated[
+        bool,
+        typer.Option("--service", rich_help_panel=PANEL, help="Remove the workspace's service."),
+    ] = False,
+    timeout_seconds: Annotated[
+        float, typer.Option(rich_help_panel=PANEL, help="Longest wait for the ends.", min=0)
+    ] = _TIMEOUT_SECONDS,
+) -> None:
+    """Stop the run of a workspace; on this machine its service too.
+
+    On this machine a stopped run can be resumed; on a cluster `argo retry` goes on with it.
+    """
+    if not everything and not names:
+        raise InputError("name a workspace or a run, or say --all")
+    cluster = chosen_cluster(namespace, context, on_cluster)
+    if cluster is None:
+        _refuse_without_cluster(terminate=terminate, service=service)
+        local_stop.stop(home(), names or [], everything=everything)
+        return
+    # It needs the Kubernetes client, which takes most of a second to import.
+    from workflows.cli.remote import stop as cluster_stop
+
+    cluster_stop.stop(
+        cluster,
+        names or [],
+        everything=everything,
+        terminate=terminate,
+        service=service,
+        timeout_seconds=timeout_seconds,
+    )
+
+
+def _refuse_without_cluster(**given: bool) -> None:
+    flags = [f"--{flag}" for flag, is_given in given.items() if is_given]
+    if flags:
+        raise InputError([f"{flag}: for a cluster; name a --namespace" for flag in flags])

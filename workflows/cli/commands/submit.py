@@ -1,0 +1,137 @@
+"""argotune submit: a workspace as a Workflow on the cluster."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from workflows.cli import options
+from workflows.cli.errors import InputError
+from workflows.cli.texts import read_texts
+from workflows.cli.where import connect
+from workflows.workspace import planned as workspaces
+from workflows.workspace.model import Workspace
+from workflows.workspace.workflow import images_arguments
+
+app = typer.Typer(add_completion=False)
+
+_PULL_TIMEOUT_SECONDS = 60.0
+
+
+@app.command()
+def submit(
+    files: options.Files,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", "-w", help="Show the steps until the run has ended."),
+    ] = False,
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", "-n", help="Default: the file's, else kubectl's current one."),
+    ] = None,
+    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
+    standalone: Annotated[
+        bool,
+        typer.Option(
+            "--standalone", help="With the whole template inside; none need be installed."
+        ),
+    ] = False,
+    images_registry: options.ImagesRegistry = None,
+    images_tag: options.ImagesTag = None,
+    pull_timeout_seconds: Annotated[
+        float,
+        typer.Option(
+            help="With --watch: the run is stopped when a step's image could not be pulled for so"
+            " long.",
+            min=0,
+        ),
+    ] = _PULL_TIMEOUT_SECONDS,
+    substitute: options.Substitute = False,
+    allow_loopback: options.AllowLoopback = False,
+    name: options.Name = None,
+    preset: options.Preset = None,
+    method: options.Method = None,
+    url: options.Url = None,
+    output_image: options.OutputImage = None,
+    instance_type: options.InstanceType = None,
+    volume_size: options.VolumeSize = None,
+    storage_class: options.StorageClass = None,
+) -> None:
+    """Check and plan a workspace here, then create its Workflow on the cluster.
+
+    The Workflow refers to the template that `argotune install` put into the namespace.
+    """
+    images = images_arguments(images_registry, images_tag, whole=standalone)
+    if standalone and images_registry is None:
+        raise InputError("--standalone: --images-registry is missing; the step images are there")
+    planned = workspaces.load(
+        read_texts(files),
+        overrides=options.overrides(
+            name=name,
+            preset=preset,
+            method=method,
+            url=url,
+            output_image=output_image,
+            instance_type=instance_type,
+            volume_size=volume_size,
+            storage_class=storage_class,
+        ),
+        allow_loopback=allow_loopback,
+        substitute=substitute,
+        must_be_final=True,
+        find_config_map=lambda where, wanted: connect(namespace, context).find_config_map(
+            where, wanted
+        ),
+        name_gpu=lambda found: _with_gpu_of_nodes(found, namespace, context),
+    )
+    workspace = planned.workspace
+    _check_for_cluster(workspace)
+    workspaces.print_warnings(planned)
+    cluster = connect(namespace, context).within(workspace.namespace)
+    # It needs the Kubernetes client, which takes most of a second to import.
+    from workflows.cli.remote import submission
+
+    run = submission.submit(
+        cluster,
+        workspace,
+        allow_loopback=allow_loopback,
+        images=images if standalone else None,
+    )
+    print(f"workflow.argoproj.io/{run} created in namespace {cluster.namespace}", flush=True)
+    if not watch:
+        print(f"watch it: argotune status {run} {cluster.flags} --watch")
+        return
+    from workflows.cli.remote import watching
+
+    watching.watch(cluster, run, pull_timeout_seconds=pull_timeout_seconds)
+
+
+def _with_gpu_of_nodes(
+    workspace: Workspace, namespace: str | None, context: str | None
+) -> Workspace:
+    # It needs the Kubernetes client, and a file that is wrong does not.
+    from workflows.cli.remote.gpus import with_gpu_of_nodes
+
+    return with_gpu_of_nodes(connect(namespace, context).within(workspace.namespace), workspace)
+
+
+def _check_for_cluster(workspace: Workspace) -> None:
+    problems = []
+    if workspace.output_image.startswith("oci:"):
+        problems.append(
+            f"tuning.output.image: {workspace.output_image!r} is a directory of this machine, and"
+            " the pods run elsewhere; name an image of a registry, or use `argotune run`"
+        )
+    if workspace.options.provider == "local":
+        problems.append(
+            "metadata.annotations.argotune.dev/provider: 'local' is this machine; accepted on a"
+            " cluster are existing, aks and karpenter"
+        )
+    if workspace.options.deploy_to == "process":
+        problems.append(
+            "metadata.annotations.argotune.dev/deploy-to: 'process' is this machine; accepted on"
+            " a cluster is kubernetes"
+        )
+    if problems:
+        raise InputError(problems)

@@ -1,0 +1,1 @@
+"""What argotune install puts on a cluster, and takes off it."""

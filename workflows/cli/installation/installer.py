@@ -1,0 +1,160 @@
+"""What `argotune install` does on a cluster: everything is tried first, then applied."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from workflows.cli.errors import CliError
+from workflows.cli.installation.applied import KINDS, Applied, field_managers, is_ours, shown
+from workflows.cli.installation.objects import (
+    CLAIM,
+    CLOUD_ACCOUNTS,
+    MANAGER,
+    TEMPLATE,
+    namespace_object,
+    objects,
+)
+from workflows.cli.installation.settings import Object, Settings, installed_settings
+from workflows.cli.remote.api_errors import ApiRefusal
+from workflows.cli.remote.kinds import CLUSTER_KINDS
+
+_ENFORCE = "pod-security.kubernetes.io/enforce"
+_USERS_KINDS = ("PersistentVolumeClaim", "CronWorkflow")
+"""What a user may have made or changed: the cache's claim, and the schedule."""
+_KEPT_KINDS = ("ConfigMap",)
+"""What an install without --ca-file leaves as it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installer:
+    """One `argotune install`."""
+
+    applied: Applied
+    dry_run: bool
+    force_conflicts: bool
+    """Take over fields that others wrote."""
+    cluster_roles: bool
+    """Install what only an administrator of the cluster may."""
+
+    def install(self, said: Settings, *, create_namespace: bool) -> None:
+        """Apply the installation; what it says nothing of stays as it is installed.
+
+        Nothing is applied when the server refuses any object; then CliError has all refusals.
+        """
+        there = self._namespace_is_there(create=create_namespace)
+        settings = said.over(self._installed()) if there else said
+        wanted = objects(settings, self.applied.cluster.namespace)
+        if not self.cluster_roles:
+            wanted = [item for item in wanted if item["kind"] not in CLUSTER_KINDS]
+        if there:
+            wanted = [item for item in wanted if self._is_to_be_applied(item, said)]
+        outcomes = self._try(wanted, there=there)
+        for item in wanted:
+            outcome = outcomes[shown(item)]
+            if not self.dry_run:
+                outcome = self.applied.apply(item, dry_run=False, force=self.force_conflicts)
+            self._say(item, outcome)
+        if there:
+            self._prune(wanted)
+
+    def _namespace_is_there(self, *, create: bool) -> bool:
+        """Whether it is; it is made on request. Raises CliError when it has to be made first."""
+        name = self.applied.cluster.namespace
+        try:
+            found = self.applied.find("Namespace", name)
+        except ApiRefusal as error:
+            if error.status != 403:
+                raise
+            _warn(f"cannot see whether the namespace enforces `restricted`: {error}")
+            return True
+        if found is not None:
+            _warn_of_unrestricted(found)
+            return True
+        if not create:
+            raise CliError(f"namespace {name}: there is none; --create-namespace makes it")
+        wanted = namespace_object(name)
+        self.applied.create_namespace(wanted, dry_run=self.dry_run)
+        self._say(wanted, "created")
+        return not self.dry_run
+
+    def _installed(self) -> Settings:
+        found = [
+            self.applied.find("WorkflowTemplate", TEMPLATE),
+            self.applied.find("PersistentVolumeClaim", CLAIM),
+            self.applied.find("ServiceAccount", CLOUD_ACCOUNTS[0]),
+        ]
+        template, claim, account = [item if item and is_ours(item) else None for item in found]
+        return installed_settings(template, claim, account)
+
+    def _is_to_be_applied(self, item: Object, said: Settings) -> bool:
+        if item["kind"] not in _USERS_KINDS:
+            return True
+        found = self.applied.find(item["kind"], item["metadata"]["name"])
+        reason = None if found is None else self._reason_to_keep(found, said)
+        if reason is not None:
+            self._say(item, f"unchanged{reason}")
+        return reason is None
+
+    def _reason_to_keep(self, found: Object, said: Settings) -> str | None:
+        """Why an object that a user may have made or changed stays; None where it does not."""
+        if found["kind"] == "PersistentVolumeClaim":
+            if not is_ours(found):
+                return ", for it is not of argotune install"
+            # A bound claim takes a larger size and nothing else.
+            return None if said.says_of_models else ""
+        others = field_managers(found, "spec") - {MANAGER}
+        if others and not self.force_conflicts:
+            return f", for {', '.join(sorted(others))} changed it"
+        return None
+
+    def _try(self, wanted: list[Object], *, there: bool) -> dict[str, str]:
+        """What an apply of each object would do."""
+        outcomes, problems = {}, []
+        for item in wanted:
+            outcomes[shown(item)] = "created"
+            if not there and item["kind"] not in CLUSTER_KINDS:
+                continue
+            try:
+                outcomes[shown(item)] = self.applied.apply(
+                    item, dry_run=True, force=self.force_conflicts
+                )
+            except ApiRefusal as error:
+                # The role of a binding is not there yet: a dry run keeps nothing.
+                if error.status != 404 or not item["kind"].endswith("Binding"):
+                    problems.append(str(error))
+        if problems:
+            raise CliError(problems)
+        if not there:
+            _warn("the namespace is not there yet: what goes into it was not tried on the server")
+        return outcomes
+
+    def _prune(self, wanted: list[Object]) -> None:
+        """Delete what an earlier version installed and this one does not."""
+        names = {shown(item) for item in wanted}
+        kinds = [kind for kind in KINDS if kind not in (*_KEPT_KINDS, *_USERS_KINDS)]
+        for kind in kinds:
+            if kind in CLUSTER_KINDS and not self.cluster_roles:
+                continue
+            for item in self.applied.find_all(kind):
+                if shown(item) not in names:
+                    self.applied.delete(kind, item["metadata"]["name"], dry_run=self.dry_run)
+                    self._say(item, "pruned")
+
+    def _say(self, item: Object, outcome: str) -> None:
+        print(f"{shown(item)} {outcome}{' (dry run)' if self.dry_run else ''}")
+
+
+def _warn_of_unrestricted(namespace: Object) -> None:
+    name = namespace["metadata"]["name"]
+    level = (namespace["metadata"].get("labels") or {}).get(_ENFORCE)
+    if level != "restricted":
+        _warn(
+            f"namespace {name} enforces {level or 'no'} Pod Security Standard; all that argotune"
+            f" runs satisfies restricted: kubectl label --overwrite namespace {name}"
+            f" {_ENFORCE}=restricted"
+        )
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)

@@ -1,0 +1,175 @@
+"""What `argotune install` puts into a namespace: the rendered files with the options set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+
+from workflows.cli.errors import InputError
+from workflows.cli.installation.settings import (
+    ALLOWED_HOSTS,
+    AZURE_CLIENT_ID,
+    NODE_DEFAULTS,
+    Object,
+    Settings,
+    dataset_arguments,
+    kebab,
+)
+from workflows.cli.remote.kinds import CLUSTER_KINDS
+from workflows.workspace.manifests import parameters_of
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGER = "argotune-install"
+"""Field manager, and value of the label above: by both is known what was installed."""
+NAMESPACE_LABEL = "argotune.dev/namespace"
+"""On objects of the cluster: the namespace that they are for."""
+CLAIM = "argotune-models"
+TEMPLATE = "finetune"
+GC = "gc"
+"""WorkflowTemplate, and CronWorkflow."""
+CLOUD_ACCOUNTS = ("argotune-provision", "argotune-release")
+"""Accounts whose pods log in to the cloud."""
+CA_CONFIG_MAP = "argotune-ca"
+CA_KEY = "ca.crt"
+
+_RENDERED_DIR = Path(__file__).parents[2] / "rendered"
+# In the order in which each finds what it names.
+_FILES = (
+    "accounts",
+    "permissions",
+    "cluster-permissions",
+    "network",
+    "model-cache",
+    TEMPLATE,
+    "retrain",
+    GC,
+)
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def objects(settings: Settings, namespace: str) -> list[Object]:
+    """The objects in the order in which they are made. Raises InputError without a registry."""
+    if settings.images_registry is None:
+        raise InputError(
+            "--images-registry: missing; name the registry that holds the step images, such as"
+            " registry.example.org/argotune (`make images` builds them)"
+        )
+    documents = [_set(document, settings) for document in _rendered()]
+    if settings.ca is not None:
+        documents.insert(0, _ca_config_map(settings.ca))
+    return [_placed(document, namespace) for document in documents]
+
+
+def namespace_object(name: str) -> Object:
+    """The namespace, where no pod gets more than the restricted Pod Security Standard."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": name,
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+        },
+    }
+
+
+def _rendered() -> Iterator[Object]:
+    for name in _FILES:
+        yield from yaml.load_all((_RENDERED_DIR / f"{name}.yaml").read_text(), Loader=_LOADER)
+
+
+def _set(document: Object, settings: Settings) -> Object:
+    if document["kind"] == "WorkflowTemplate":
+        _set_template(document, settings)
+    is_maker = document["metadata"]["name"] in CLOUD_ACCOUNTS
+    if document["kind"] == "ServiceAccount" and is_maker and settings.azure_client_id:
+        document["metadata"]["annotations"] = {AZURE_CLIENT_ID: settings.azure_client_id}
+    if (document["kind"], document["metadata"]["name"]) == ("CronWorkflow", GC):
+        # Nobody's node is made, and there is nothing to look for.
+        document["spec"]["suspend"] = not any(getattr(settings, name) for name in NODE_DEFAULTS)
+    if document["kind"] == "PersistentVolumeClaim":
+        _set_claim(
+            document["spec"],
+            size=settings.models_size,
+            storage_class=settings.models_storage_class,
+            access_mode=settings.models_access_mode,
+        )
+    return document
+
+
+def _set_template(template: Object, settings: Settings) -> None:
+    parameters = parameters_of(template)
+    parameters["images-registry"]["value"] = settings.images_registry
+    if settings.images_tag is not None:
+        parameters["images-tag"]["value"] = settings.images_tag
+    for name in NODE_DEFAULTS:
+        if kebab(name) in parameters:
+            parameters[kebab(name)]["value"] = getattr(settings, name) or ""
+    if template["metadata"]["name"] == TEMPLATE:
+        _set_run(template, settings)
+
+
+def _set_run(template: Object, settings: Settings) -> None:
+    """What only the template of runs has."""
+    volume = template["spec"]["volumeClaimTemplates"][0]["spec"]
+    _set_claim(volume, size=settings.volume_size, storage_class=settings.storage_class)
+    # In the text of the template, for a submitter could set a parameter.
+    flags = dataset_arguments(template)
+    hosts = json.dumps(settings.allowed_hosts or ())
+    flags[flags.index(f"{ALLOWED_HOSTS}[]")] = f"{ALLOWED_HOSTS}{hosts}"
+
+
+def _set_claim(
+    spec: Object,
+    *,
+    size: str | None,
+    storage_class: str | None,
+    access_mode: str | None = None,
+) -> None:
+    if size is not None:
+        spec["resources"]["requests"]["storage"] = size
+    # An empty class in the object would mean none, not the default one.
+    if storage_class:
+        spec["storageClassName"] = storage_class
+    if access_mode is not None:
+        spec["accessModes"] = [access_mode]
+
+
+def _ca_config_map(certificates: str) -> Object:
+    labels = {"app.kubernetes.io/part-of": "argotune"}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": CA_CONFIG_MAP, "labels": labels},
+        "data": {CA_KEY: certificates},
+    }
+
+
+def _placed(document: Object, namespace: str) -> Object:
+    """The object in its namespace, with the labels by which it is found again."""
+    metadata = document["metadata"]
+    metadata["labels"] |= {
+        MANAGED_BY: MANAGER,
+        "app.kubernetes.io/version": version("argotune"),
+    }
+    if document["kind"] in CLUSTER_KINDS:
+        _name_for(document, namespace)
+    else:
+        metadata["namespace"] = namespace
+    return document
+
+
+def _name_for(document: Object, namespace: str) -> None:
+    """Let an object of the cluster be that of this namespace."""
+    metadata = document["metadata"]
+    rendered_for = metadata["labels"][NAMESPACE_LABEL]
+    name = f"{metadata['name'].removesuffix(rendered_for)}{namespace}"
+    metadata["name"] = name
+    metadata["labels"][NAMESPACE_LABEL] = namespace
+    if document["kind"] == "ClusterRoleBinding":
+        document["roleRef"]["name"] = name
+        for subject in document["subjects"]:
+            subject["namespace"] = namespace

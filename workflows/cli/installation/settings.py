@@ -1,0 +1,192 @@
+"""What an installation can choose: checked, and read from the one that is there."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from steps.nodes.aks.cluster_id import ClusterId
+from steps.nodes.karpenter.node_class import NodeClass
+from steps.registry.oci import parse_image
+from workflows.workspace.checks import is_dns_subdomain, is_quantity
+from workflows.workspace.manifests import parameters_of
+
+Object = dict[str, Any]
+
+ALLOWED_HOSTS = "--allowed-hosts="
+AZURE_CLIENT_ID = "azure.workload.identity/client-id"
+"""Annotation of an account: who its pods are for Azure."""
+NODE_DEFAULTS = ("aks_cluster_id", "karpenter_node_class")
+"""Settings that are defaults of the template's parameters of the same name."""
+ACCESS_MODES = ("ReadWriteMany", "ReadWriteOnce")
+_PLACEHOLDER_REGISTRY = "registry.example.com/argotune"
+_UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+_HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What an installation can choose; None is: as it is installed, else the default."""
+
+    images_registry: str | None = None
+    """HOST[:PORT][/PATH] that holds argotune-STEP."""
+    images_tag: str | None = None
+    volume_size: str | None = None
+    """Size of a run's volume, a quantity."""
+    storage_class: str | None = None
+    """Class of a run's volume; empty: the cluster's default."""
+    models_size: str | None = None
+    models_storage_class: str | None = None
+    models_access_mode: str | None = None
+    """ReadWriteMany, or ReadWriteOnce where the cluster has one node."""
+    allowed_hosts: tuple[str, ...] | None = None
+    """HOST or HOST:PORT of dataset mirrors inside the network."""
+    ca: str | None = None
+    """Certificates, PEM, that the steps trust beside the public ones."""
+    azure_client_id: str | None = None
+    """Client ID of the managed identity that makes and deletes agent pools; empty: none."""
+    aks_cluster_id: str | None = None
+    """Azure resource ID of the cluster, for runs with provider aks; empty: each run says it."""
+    karpenter_node_class: str | None = None
+    """Node class of the claims of runs with provider karpenter; empty: each run says it."""
+
+    def over(self, other: Settings) -> Settings:
+        """These, and the other's where these say nothing."""
+        mine = {name: value for name, value in vars(self).items() if value is not None}
+        return dataclasses.replace(other, **mine)
+
+    @property
+    def says_of_models(self) -> bool:
+        """Whether any of these is about the model cache."""
+        about = (self.models_size, self.models_storage_class, self.models_access_mode)
+        return any(value is not None for value in about)
+
+    def problems(self) -> list[str]:
+        """Everything that is wrong, each with its flag."""
+        return [
+            *self._image_problems(),
+            *self._storage_problems(),
+            *self._host_problems(),
+            *self._ca_problems(),
+            *self._node_problems(),
+        ]
+
+    def _image_problems(self) -> Iterator[str]:
+        try:
+            parse_image(f"{self.images_registry or 'example.com'}/argotune-plan")
+        except ValueError as error:
+            yield f"--images-registry {self.images_registry!r}: {str(error).partition(': ')[2]}"
+        try:
+            parse_image(f"example.com/argotune-plan:{self.images_tag or '0'}")
+        except ValueError as error:
+            yield f"--images-tag {self.images_tag!r}: {str(error).partition(': ')[2]}"
+        if self.images_tag == "latest":
+            yield "--images-tag 'latest': name a version; runs would change under way"
+
+    def _storage_problems(self) -> Iterator[str]:
+        for flag in ("volume_size", "models_size"):
+            size = getattr(self, flag)
+            if size is not None and not is_quantity(size):
+                yield f"--{kebab(flag)} {size!r}: accepted is a quantity such as 100Gi"
+        for flag in ("storage_class", "models_storage_class"):
+            name = getattr(self, flag)
+            if name and not is_dns_subdomain(name):
+                yield f"--{kebab(flag)} {name!r}: accepted is the name of a storage class"
+        mode = self.models_access_mode
+        if mode is not None and mode not in ACCESS_MODES:
+            yield f"--models-access-mode {mode!r}: accepted is {' or '.join(ACCESS_MODES)}"
+
+    def _host_problems(self) -> Iterator[str]:
+        for host in self.allowed_hosts or ():
+            if not _HOST.fullmatch(host):
+                yield f"--allow-host {host!r}: accepted is HOST or HOST:PORT, in lower case"
+
+    def _node_problems(self) -> Iterator[str]:
+        if self.azure_client_id and not _UUID.fullmatch(self.azure_client_id):
+            yield (
+                f"--azure-client-id {self.azure_client_id!r}: accepted is the client ID of a"
+                " managed identity, `az identity show --query clientId`"
+            )
+        readers = {"aks_cluster_id": ClusterId.parse, "karpenter_node_class": NodeClass.parse}
+        for name, read in readers.items():
+            text = getattr(self, name)
+            if not text:
+                continue
+            try:
+                read(text)
+            except ValueError as error:
+                yield f"--{kebab(name)}: {error}"
+
+    def _ca_problems(self) -> Iterator[str]:
+        if self.ca is None:
+            return
+        if "PRIVATE KEY" in self.ca:
+            yield "--ca-file: it holds a private key; accepted are certificates only"
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=self.ca)
+        except (ssl.SSLError, ValueError):
+            yield "--ca-file: accepted are certificates in PEM, -----BEGIN CERTIFICATE-----"
+
+
+def installed_settings(
+    template: Object | None, claim: Object | None, account: Object | None
+) -> Settings:
+    """What an installation chose, from its WorkflowTemplate, its claim and its account that makes
+    nodes.
+
+    The tag is not among it: it belongs to the version of the templates. Neither is the
+    certificate authority, whose ConfigMap stays as it is.
+    """
+    found = {}
+    if template is not None:
+        volume = template["spec"]["volumeClaimTemplates"][0]["spec"]
+        registry = parameters_of(template)["images-registry"]["value"]
+        found = {
+            "images_registry": None if registry == _PLACEHOLDER_REGISTRY else registry,
+            "volume_size": volume["resources"]["requests"]["storage"],
+            "storage_class": volume.get("storageClassName"),
+            "allowed_hosts": _allowed_hosts(template),
+            **{name: _default(template, kebab(name)) for name in NODE_DEFAULTS},
+        }
+    if claim is not None:
+        spec = claim["spec"]
+        found |= {
+            "models_size": spec["resources"]["requests"]["storage"],
+            "models_storage_class": spec.get("storageClassName"),
+            "models_access_mode": spec["accessModes"][0],
+        }
+    if account is not None:
+        annotations = account["metadata"].get("annotations") or {}
+        found["azure_client_id"] = annotations.get(AZURE_CLIENT_ID)
+    return Settings(**found)
+
+
+def dataset_arguments(template: Object) -> list[str]:
+    """The flags of the dataset step."""
+    arguments: list[str] = next(
+        item["container"]["args"]
+        for item in template["spec"]["templates"]
+        if item["name"] == "dataset"
+    )
+    return arguments
+
+
+def _default(template: Object, name: str) -> str | None:
+    """A parameter's default; None where the template is of a version without it."""
+    parameter = parameters_of(template).get(name)
+    return None if parameter is None else parameter["value"]
+
+
+def _allowed_hosts(template: Object) -> tuple[str, ...]:
+    flags = [flag for flag in dataset_arguments(template) if flag.startswith(ALLOWED_HOSTS)]
+    return tuple(json.loads(flags[0].removeprefix(ALLOWED_HOSTS))) if flags else ()
+
+
+def kebab(name: str) -> str:
+    """The name as a flag and as a parameter."""
+    return name.replace("_", "-")

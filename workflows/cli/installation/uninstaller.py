@@ -1,0 +1,115 @@
+"""What `argotune uninstall` does on a cluster: it deletes what `argotune install` made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workflows.cli.errors import CliError
+from workflows.cli.installation.applied import KINDS, Applied, shown
+from workflows.cli.installation.objects import CLAIM, TEMPLATE
+from workflows.cli.installation.settings import Object
+from workflows.cli.remote.api_errors import ApiRefusal
+from workflows.cli.remote.cluster import Cluster
+from workflows.cli.remote.kinds import CLUSTER_KINDS
+
+_PART_OF = "app.kubernetes.io/part-of=argotune"
+_COMPLETED = "workflows.argoproj.io/completed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uninstaller:
+    """One `argotune uninstall`."""
+
+    applied: Applied
+    dry_run: bool
+    force: bool
+    """Although runs are active."""
+    delete_models: bool
+    """The model cache too."""
+    cluster_roles: bool
+    """Delete what only an administrator of the cluster may."""
+
+    def uninstall(self) -> None:
+        """Delete every object that `argotune install` made for the namespace, and say what stays.
+
+        Raises CliError while runs are active, and with every refusal of the server at the end.
+        """
+        runs = _runs(self.applied.cluster)
+        self._refuse_active(runs)
+        problems: list[str] = []
+        found = self._found(problems)
+        for item in found:
+            self._delete(item, problems)
+        if not found and not problems:
+            print(f"namespace {self.applied.cluster.namespace}: argotune install made nothing here")
+        self._say_what_stays(runs)
+        if problems:
+            raise CliError(problems)
+
+    def _refuse_active(self, runs: list[Object]) -> None:
+        active = [
+            run["metadata"]["name"]
+            for run in runs
+            if (run["metadata"].get("labels") or {}).get(_COMPLETED) != "true"
+        ]
+        if active and not self.force:
+            raise CliError(
+                f"active runs would fail, and could not release their nodes: {', '.join(active)};"
+                " stop them (argotune stop NAME -n NAMESPACE), or say --force"
+            )
+
+    def _found(self, problems: list[str]) -> list[Object]:
+        """What is to be deleted, the last made first."""
+        left: set[str] = set()
+        if not self.cluster_roles:
+            left |= {*CLUSTER_KINDS}
+        if not self.delete_models:
+            left.add("PersistentVolumeClaim")
+        found = []
+        for kind in reversed(KINDS):
+            if kind in left:
+                continue
+            try:
+                found += self.applied.find_all(kind)
+            except ApiRefusal as error:
+                # A cluster without Argo's kinds has none of them.
+                if error.status != 404:
+                    problems.append(str(error))
+        return found
+
+    def _delete(self, item: Object, problems: list[str]) -> None:
+        try:
+            self.applied.delete(item["kind"], item["metadata"]["name"], dry_run=self.dry_run)
+        except ApiRefusal as error:
+            problems.append(str(error))
+            return
+        print(f"{shown(item)} deleted{' (dry run)' if self.dry_run else ''}")
+
+    def _say_what_stays(self, runs: list[Object]) -> None:
+        cluster = self.applied.cluster
+        stays = [f"run {run['metadata']['name']}" for run in runs]
+        services = cluster.list("Deployment", f"{_PART_OF},app.kubernetes.io/managed-by=argotune")
+        stays += [f"service {service['metadata']['name']}" for service in services]
+        if not self.delete_models and self.applied.find("PersistentVolumeClaim", CLAIM):
+            stays.append(f"claim {CLAIM} with the weights (--delete-models)")
+        if stays:
+            print(f"stays: {', '.join(stays)}")
+
+
+def _runs(cluster: Cluster) -> list[Object]:
+    """Workflows of ours: by the label, or by the template where Argo has not labelled them yet."""
+    try:
+        workflows = cluster.list("Workflow", "")
+    except ApiRefusal as error:
+        if error.status == 404:
+            return []
+        raise
+    return [item for item in workflows if _is_ours(item)]
+
+
+def _is_ours(workflow: Object) -> bool:
+    labels = workflow["metadata"].get("labels") or {}
+    reference = workflow["spec"].get("workflowTemplateRef") or {}
+    return (
+        labels.get("app.kubernetes.io/part-of") == "argotune" or reference.get("name") == TEMPLATE
+    )

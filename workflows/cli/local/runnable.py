@@ -1,0 +1,100 @@
+"""What `argotune run` gives to the engine, made from Argo's own documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from steps.common import strict_yaml
+from workflows.cli.errors import InputError
+from workflows.engine.state.load import parse_documents
+from workflows.workspace.checks import is_dns_subdomain
+from workflows.workspace.documents import Texts
+from workflows.workspace.workflow import random_name
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runnable:
+    """A run that can start."""
+
+    name: str
+    """Of the run: unique on this machine."""
+    documents: list[Document]
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+    """Directories that stand for Secrets."""
+
+
+def holds_workspace(texts: Texts) -> bool:
+    """Whether a Workspace is among the documents. Raises InputError when a text is no YAML."""
+    problems, kinds = [], set()
+    for source, text in texts:
+        try:
+            documents = [document.value for document in strict_yaml.load_all(text)]
+        except strict_yaml.YamlProblem as problem:
+            problems.append(f"{source}: {problem}")
+            continue
+        kinds |= {kind for document in documents for kind in _kinds(document)}
+    if problems:
+        raise InputError(problems)
+    return "Workspace" in kinds
+
+
+def from_documents(texts: Texts, name: str | None) -> Runnable:
+    """Argo's documents as they are; without a name the run gets one like its Workflow's."""
+    documents = _parse(texts)
+    if name is not None:
+        _check_name(name, "--name")
+        return Runnable(name=name, documents=documents)
+    prefix = _name_among(documents)
+    _check_name(prefix, "metadata.name")
+    return Runnable(
+        name=random_name(prefix),
+        documents=[_with_generated_name(document) for document in documents],
+    )
+
+
+def name_in(texts: Texts) -> str:
+    """The name of the workspace or workflow in the texts."""
+    return _name_among(_parse(texts))
+
+
+def _parse(texts: Texts) -> list[Document]:
+    return [document for source, text in texts for document in parse_documents(text, source)]
+
+
+def _kinds(document: object) -> list[object]:
+    if not isinstance(document, dict):
+        return []
+    items = document.get("items")
+    inner = [kind for item in items for kind in _kinds(item)] if isinstance(items, list) else []
+    return [document.get("kind"), *inner]
+
+
+def _name_among(documents: Sequence[Document]) -> str:
+    for document in documents:
+        if document["kind"] in ("Workspace", "Workflow", "WorkflowTemplate", "CronWorkflow"):
+            metadata = document.get("metadata")
+            given = metadata if isinstance(metadata, dict) else {}
+            return str(given.get("name") or given.get("generateName") or "workflow").rstrip("-")
+    return "workflow"
+
+
+def _with_generated_name(document: Document) -> Document:
+    """A Workflow under a name of its own can run once; here it may run again, so the name becomes
+    the beginning of one, and `status` and `--resume` know the runs by it."""
+    metadata = document.get("metadata")
+    if document["kind"] != "Workflow" or not isinstance(metadata, dict):
+        return document
+    return {**document, "metadata": {"generateName": f"{metadata.get('name')}-", **metadata}}
+
+
+def _check_name(name: str, where: str) -> None:
+    if not is_dns_subdomain(name):
+        raise InputError(
+            f"{where}: {name!r}; accepted are lower-case letters, digits, '-' and '.', a letter or"
+            " digit first and last"
+        )

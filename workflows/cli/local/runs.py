@@ -1,0 +1,98 @@
+"""The runs of this machine: one directory each, with the Workflow as its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workflows.cli.errors import InputError
+from workflows.cli.home import Home
+from workflows.cli.show.workflow_json import name_of, phase_of, workspace_of
+from workflows.engine.errors import EngineError
+from workflows.engine.record import is_running, load_record
+
+_ENDED_WELL = "Succeeded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalRun:
+    """One run as it is recorded."""
+
+    directory: Path
+    workflow: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return name_of(self.workflow)
+
+    @property
+    def workspace(self) -> str:
+        return workspace_of(self.workflow)
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        status: Mapping[str, Any] = self.workflow.get("status", {})
+        return status
+
+    @property
+    def phase(self) -> str:
+        """Argo's phase; a Running one whose engine is gone is Interrupted."""
+        phase = phase_of(self.workflow)
+        if phase in ("Pending", "Running") and not is_running(self.directory):
+            return "Interrupted"
+        return phase
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether it waits for somebody to let it go on."""
+        waiting = any(
+            node["type"] == "Suspend" and node["phase"] == "Running"
+            for node in self.status.get("nodes", {}).values()
+        )
+        spec = self.status.get("storedWorkflowTemplateSpec", {})
+        return self.phase == "Running" and (waiting or bool(spec.get("suspend")))
+
+    @property
+    def resumable(self) -> bool:
+        return self.phase not in (_ENDED_WELL, "Running", "Pending")
+
+
+def local_runs(home: Home) -> list[LocalRun]:
+    """All runs, the newest first; a directory without a record is none."""
+    runs = []
+    for path in home.runs_dir.glob("*/"):
+        try:
+            runs.append(LocalRun(directory=path, workflow=load_record(path)))
+        except EngineError:
+            continue
+    runs.sort(key=lambda run: str(run.workflow["metadata"].get("creationTimestamp", "")))
+    return runs[::-1]
+
+
+def find_run(home: Home, name: str) -> LocalRun:
+    """The run of this name, or the newest of the workspace of this name."""
+    runs = local_runs(home)
+    for run in runs:
+        if run.name == name:
+            return run
+    for run in runs:
+        if run.workspace == name:
+            return run
+    known = sorted({run.workspace for run in runs})
+    raise InputError(
+        f"{name!r}: no run or workspace of this name on this machine; "
+        + (f"there are {', '.join(known)}" if known else "nothing was run yet")
+    )
+
+
+def find_unfinished(home: Home, name: str | None) -> LocalRun:
+    """The newest run that can be resumed, of a run's or workspace's name where one is given."""
+    newest = find_run(home, name) if name else None
+    for run in local_runs(home):
+        if name in (None, run.name, run.workspace) and run.resumable:
+            return run
+    if newest is None:
+        raise InputError("nothing to resume: no run was interrupted or failed")
+    raise InputError(f"nothing to resume: {newest.name} is {newest.phase}")

@@ -1,0 +1,98 @@
+"""What `argotune status` shows of this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import typer
+
+from steps.contracts.services import is_alive, list_services
+from workflows.cli.console import console
+from workflows.cli.errors import RUN_FAILED
+from workflows.cli.home import Home
+from workflows.cli.local.runs import LocalRun, find_run, local_runs
+from workflows.cli.show.results import Output, print_record, print_results
+from workflows.cli.show.rows import step_rows, utc_now
+from workflows.cli.show.view import steps_table, view_for
+from workflows.cli.show.workflow_json import node_of_step, outputs_of, step_output
+from workflows.cli.show.workspace_table import WorkspaceRow, watch_table, workspaces_table
+
+_POLL_SECONDS = 0.5
+
+
+def print_workspaces(here: Home, output: Output | None, *, watch: bool) -> None:
+    """One row for each workspace of this machine."""
+    newest = _newest(here)
+    if output:
+        print_record([run.workflow for run in newest], output)
+    elif watch:
+        watch_table(console(), lambda: _rows(here))
+    elif newest:
+        console().print(workspaces_table(_rows(here)))
+    else:
+        print("no runs on this machine; `argotune run workspace.yaml` starts one")
+
+
+def print_run(here: Home, name: str, output: Output | None) -> None:
+    """The steps and results of one run."""
+    run = find_run(here, name)
+    if output:
+        print_record(run.workflow, output)
+        return
+    screen = console()
+    screen.print(f"{run.name}: {run.phase}")
+    screen.print(steps_table(step_rows(run.workflow, utc_now())))
+    for key, value in outputs_of(run.workflow).items():
+        screen.print(f"{key}: {value}", markup=False, soft_wrap=True)
+    if run.resumable:
+        screen.print(f"go on with it: argotune run --resume {run.name}")
+    for service in list_services(here.services_dir):
+        if service.name == run.workspace and is_alive(service):
+            screen.print(f"service: {service.endpoint}")
+
+
+def watch_run(here: Home, name: str) -> None:
+    """Show a run that another process runs until it has ended, and leave as `argotune run`
+    does."""
+    screen = console()
+    run = find_run(here, name)
+    with view_for(screen) as view:
+        for state in _states(here, run):
+            run = state
+            view.changed(run.workflow)
+    advice = [f"logs: argotune logs {run.name}", f"go on with it: argotune run --resume {run.name}"]
+    print_results(screen, run.workflow, advice)
+    if run.resumable:
+        raise typer.Exit(RUN_FAILED)
+
+
+def _states(here: Home, run: LocalRun) -> Iterator[LocalRun]:
+    yield run
+    while run.phase in ("Running", "Pending"):
+        time.sleep(_POLL_SECONDS)
+        run = find_run(here, run.name)
+        yield run
+
+
+def _newest(here: Home) -> list[LocalRun]:
+    newest: dict[str, LocalRun] = {}
+    for run in local_runs(here):
+        newest.setdefault(run.workspace, run)
+    return list(newest.values())
+
+
+def _rows(here: Home) -> list[WorkspaceRow]:
+    alive = {service.name for service in list_services(here.services_dir) if is_alive(service)}
+    return [_row(run, run.workspace in alive) for run in _newest(here)]
+
+
+def _row(run: LocalRun, inference_ready: bool) -> WorkspaceRow:
+    return WorkspaceRow(
+        name=run.workspace,
+        instance=step_output(run.workflow, "provision", "accelerator"),
+        resource_ready=node_of_step(run.workflow, "provision").get("phase") == "Succeeded",
+        inference_ready=inference_ready,
+        workspace_ready=run.phase == "Succeeded" and inference_ready,
+        created=run.workflow["metadata"]["creationTimestamp"],
+    )

@@ -1,0 +1,43 @@
+"""End runs and services of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from steps.contracts.services import is_alive, list_services, stop_service
+from workflows.cli.errors import InputError
+from workflows.cli.home import Home
+from workflows.cli.local.runs import local_runs
+from workflows.engine.record import request_stop
+
+
+def stop(here: Home, names: Sequence[str], *, everything: bool) -> None:
+    """Stop the runs and services of these names, or all."""
+    if everything:
+        names = _all_names(here)
+        if not names:
+            print("nothing is running")
+    missing = [name for name in names if not _stop(here, name)]
+    if missing:
+        raise InputError(
+            [f"{name!r}: no run or service of this name is running" for name in missing]
+        )
+
+
+def _stop(here: Home, name: str) -> bool:
+    """Whether anything of this name was running."""
+    running = [run for run in local_runs(here) if run.phase == "Running"]
+    found = [run for run in running if name in (run.name, run.workspace)]
+    for run in found:
+        request_stop(run.directory)
+        print(f"run {run.name}: asked to stop; `argotune run --resume {run.name}` goes on with it")
+    if stop_service(here.services_dir, name):
+        print(f"service {name}: stopped")
+        return True
+    return bool(found)
+
+
+def _all_names(here: Home) -> list[str]:
+    runs = {run.workspace for run in local_runs(here) if run.phase == "Running"}
+    services = {service.name for service in list_services(here.services_dir) if is_alive(service)}
+    return sorted(runs | services)

@@ -1,0 +1,89 @@
+"""A workspace as a run of this machine: planned, with its secrets as directories."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from steps.contracts.model_cache import cache_path, is_complete
+from workflows.cli.errors import CliError, InputError
+from workflows.cli.home import Home
+from workflows.cli.local.runnable import Document, Runnable
+from workflows.workspace import manifests
+from workflows.workspace import planned as workspaces
+from workflows.workspace.documents import Texts
+from workflows.workspace.model import PREFIX
+from workflows.workspace.nodes import MAKING_NODES
+from workflows.workspace.translate import to_parameters
+from workflows.workspace.workflow import random_name, split_urls
+
+
+def from_workspace(
+    texts: Texts, here: Home, *, overrides: Mapping[str, str], allow_loopback: bool
+) -> Runnable:
+    """Plan the workspace for this machine, and make its Workflow."""
+    planned = workspaces.load(
+        texts,
+        overrides=overrides,
+        allow_loopback=allow_loopback,
+        must_be_final=True,
+        on_this_machine=True,
+    )
+    _check_provider(planned.workspace.options.provider)
+    _check_weights(planned, here)
+    workspaces.print_warnings(planned)
+    workspace = planned.workspace
+    name = random_name(workspace.name)
+    arguments, url_secret = split_urls(
+        workspace.name,
+        workspace.urls,
+        {
+            "provider": "local",
+            "deploy-to": "process",
+            "services-dir": str(here.services_dir),
+            **to_parameters(workspace, allow_loopback=allow_loopback),
+        },
+    )
+    secrets = {}
+    if workspace.push_secret:
+        secrets[workspace.push_secret] = _docker_login(here, name, workspace.push_secret)
+    if url_secret:
+        secrets[url_secret["metadata"]["name"]] = _secret_files(here, name, url_secret)
+    return Runnable(name=name, documents=[manifests.workflow(arguments)], secrets=secrets)
+
+
+def _check_provider(provider: str | None) -> None:
+    if provider in MAKING_NODES:
+        raise InputError(
+            f"metadata.annotations.{PREFIX}provider: {provider!r} makes nodes of a cluster, and"
+            " this machine tunes by itself; leave it out, or use `argotune submit`"
+        )
+
+
+def _check_weights(planned: workspaces.Planned, here: Home) -> None:
+    model, claim = planned.plan.model, planned.workspace.options.model_cache_claim
+    directory = cache_path(here.model_cache(claim), model.repository, model.revision)
+    if model.source == "cache" and not is_complete(directory):
+        raise CliError(
+            f"the weights of preset {model.preset} are not in {directory}; `make tiny` makes them"
+        )
+
+
+def _docker_login(here: Home, run_name: str, secret: str) -> Path:
+    """A directory like the cluster's Secret, whose one file is this user's docker login."""
+    own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    directory = here.secret_dir(run_name, secret)
+    directory.mkdir(parents=True)
+    if own.exists():
+        (directory / ".dockerconfigjson").symlink_to(own)
+    return directory
+
+
+def _secret_files(here: Home, run_name: str, secret: Document) -> Path:
+    """The Secret as a directory that only this user reads: it stays out of the run's record."""
+    directory = here.secret_dir(run_name, secret["metadata"]["name"])
+    directory.mkdir(parents=True, mode=0o700)
+    for key, text in secret["stringData"].items():
+        (directory / key).write_text(text)
+    return directory

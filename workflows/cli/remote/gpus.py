@@ -1,0 +1,109 @@
+"""Which GPU the cluster's own nodes have, for a workspace that names them by labels alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from presets.loader import skus_of_azure
+from steps.common import strict_yaml
+from steps.nodes.fit import GPU_PRODUCT, INSTANCE_TYPE, gpu_count
+from steps.plan.choose import choose
+from steps.plan.config import ROOT
+from steps.plan.hardware import Card
+from steps.plan.keys import OWN_SECTION
+from steps.plan.request import read_request
+from workflows.cli.remote.api_errors import ApiRefusal
+from workflows.cli.remote.cluster import Cluster
+from workflows.cli.remote.kinds import Object
+from workflows.workspace.model import Workspace
+from workflows.workspace.read import plan_params
+
+_MEMORY_MIB = "nvidia.com/gpu.memory"
+_COMPUTE_MAJOR = "nvidia.com/gpu.compute.major"
+"""Labels of NVIDIA's GPU feature discovery."""
+_FIRST_WITH_BFLOAT16 = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    node: str
+    card: Card
+    memory_gib: float
+
+
+def with_gpu_of_nodes(cluster: Cluster, workspace: Workspace) -> Workspace:
+    """The workspace with the GPU of the nodes that its labels choose in its training config: of
+    the smallest that the run fits, else of the largest, for the plan to say what would fit.
+
+    Unchanged where the file names a GPU, the run needs none or brings its own node, and where the
+    nodes do not say what they have or may not be read: the plan then says what it assumes.
+    """
+    is_open = workspace.options.provider in (None, "existing")
+    request = read_request(plan_params(workspace))
+    if not is_open or not request.is_assumed:
+        return workspace
+    found = sorted(_gpus(cluster, workspace.label_selector), key=lambda each: each.memory_gib)
+    if not found:
+        return workspace
+    fitting = (each for each in found if choose(request.job, each.card) is not None)
+    chosen = next(fitting, found[-1])
+    named = {
+        "gpus": chosen.card.gpus,
+        "gpu_memory_gib": chosen.memory_gib,
+        "gpu_model": chosen.card.gpu_model,
+    }
+    warning = (
+        f"resource.instanceType: missing, so the plan is for one GPU of node {chosen.node}: "
+        f"{chosen.card.gpu_model}, {chosen.memory_gib:g} GiB"
+    )
+    return dataclasses.replace(
+        workspace,
+        config=_with_own_keys(workspace.config, named),
+        warnings=(*workspace.warnings, warning),
+    )
+
+
+def _gpus(cluster: Cluster, labels: Mapping[str, str]) -> list[_Found]:
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    try:
+        nodes = cluster.list("Node", selector)
+    except ApiRefusal:
+        # Who may submit need not see the cluster's nodes.
+        return []
+    return [found for found in map(_gpu_of, nodes) if found is not None]
+
+
+def _gpu_of(node: Object) -> _Found | None:
+    """The GPU by NVIDIA's labels, else by the cloud's label of the machine; None without one that
+    computes in bfloat16 and says its memory."""
+    labels = node["metadata"].get("labels") or {}
+    if not gpu_count(node, "capacity"):
+        return None
+    machine = str(labels.get(INSTANCE_TYPE, "")).casefold()
+    sku = next((each for each in skus_of_azure().skus if each.name.casefold() == machine), None)
+    memory, major = str(labels.get(_MEMORY_MIB, "")), str(labels.get(_COMPUTE_MAJOR, ""))
+    if memory.isdigit():
+        memory_gib = round(int(memory) / 1024, 2)
+    elif sku is not None:
+        memory_gib = sku.gpu_memory_gib
+    else:
+        return None
+    is_too_old = major.isdigit() and int(major) < _FIRST_WITH_BFLOAT16
+    if is_too_old or (sku is not None and not sku.bfloat16):
+        return None
+    model = str(labels.get(GPU_PRODUCT) or (sku.gpu_model if sku else "GPU"))
+    card = Card(instance_type=None, gpus=1, gpu_model=model, gpu_memory_gib=memory_gib)
+    return _Found(node=node["metadata"]["name"], card=card, memory_gib=memory_gib)
+
+
+def _with_own_keys(text: str, named: Mapping[str, object]) -> str:
+    """The training config, which was read before and is right, with keys of our own section."""
+    document: Any = strict_yaml.load(text) or {}
+    sections = dict(document.get(ROOT) or {})
+    sections[OWN_SECTION] = {**(sections.get(OWN_SECTION) or {}), **named}
+    return yaml.safe_dump({ROOT: sections}, sort_keys=False)

@@ -1,0 +1,244 @@
+"""What the steps of a run on a cluster wrote: their pods' logs, or what is left of them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from workflows.cli.errors import CliError, InputError
+from workflows.cli.remote.api_errors import ApiRefusal, Unreachable
+from workflows.cli.remote.cluster import Cluster
+from workflows.cli.remote.runs import run_named
+from workflows.cli.remote.states import states
+from workflows.cli.show.log_lines import is_wanted, labelled
+from workflows.cli.show.rows import Node, is_of_argo, step_name
+from workflows.cli.show.workflow_json import (
+    LOG_OUTPUT,
+    Workflow,
+    name_of,
+    nodes_of,
+    outputs_of_node,
+)
+
+_NODE_ID = "workflows.argoproj.io/node-id"
+_RUN_LABEL = "workflows.argoproj.io/workflow"
+_NOT_BEGUN = ("Pending", "Omitted", "Skipped")
+_NOT_STARTED = 400
+_BREAKS = 5
+_PAUSE_SECONDS = 1.0
+_LAST_LINES_SECONDS = 30.0
+_WRITING = threading.Lock()
+"""Held while a line is printed: Python writes its end apart from it."""
+
+
+def print_logs(cluster: Cluster, name: str, step: str | None, *, follow: bool) -> None:
+    """The lines of all steps in their order, or of one, with its tries."""
+    run = run_named(cluster, name)
+    if follow:
+        _Following(cluster, step).run(name_of(run))
+        return
+    pods = _pods(cluster, run)
+    begun = _begun(run, pods)
+    wanted = [node for node in begun if is_wanted(step_name(node), step)]
+    if step is not None and not wanted:
+        known = ", ".join(step_name(node) for node in begun) or "none yet"
+        raise InputError(f"{step!r}: no step of {name_of(run)} with a log; there are {known}")
+    gone = [node for node in wanted if node["id"] not in pods]
+    if gone:
+        _say_gone(run, gone)
+    for node in wanted:
+        for line in _lines(cluster, node, pods.get(node["id"])):
+            print(labelled(line, step_name(node), step))
+
+
+@dataclass(frozen=True)
+class _Pod:
+    """A node's pod."""
+
+    name: str
+    has_begun: bool
+    """Its phase is past Pending."""
+
+
+def _begun(run: Workflow, pods: Mapping[str, _Pod]) -> list[Node]:
+    """The nodes whose pods have started, in the order in which they did."""
+    running = {node_id for node_id, pod in pods.items() if pod.has_begun}
+    nodes = [
+        node
+        for node in nodes_of(run).values()
+        # Argo calls a node pending for seconds after its pod began: the pod tells it first.
+        if node["type"] == "Pod" and (node["phase"] not in _NOT_BEGUN or node["id"] in running)
+    ]
+    return sorted(nodes, key=lambda node: str(node.get("startedAt")))
+
+
+def _pods(cluster: Cluster, run: Workflow) -> Mapping[str, _Pod]:
+    """Node id -> its pod, as far as there are pods."""
+    pods = cluster.list("Pod", f"{_RUN_LABEL}={name_of(run)}")
+    return {
+        str(pod["metadata"].get("annotations", {}).get(_NODE_ID)): _Pod(
+            str(pod["metadata"]["name"]),
+            pod.get("status", {}).get("phase", "Pending") != "Pending",
+        )
+        for pod in pods
+    }
+
+
+def _lines(cluster: Cluster, node: Node, pod: _Pod | None) -> Iterator[str]:
+    """What the container wrote; of one that is gone, what is left of it."""
+    if pod is None:
+        yield from _end_of_log(node)
+        return
+    try:
+        for _, text in _own_lines(cluster, pod.name, follow=False):
+            yield text
+    except ApiRefusal as error:
+        if error.status == 404:
+            yield from _end_of_log(node)
+        elif error.status != _NOT_STARTED:
+            raise
+
+
+def _own_lines(cluster: Cluster, pod: str, *, follow: bool) -> Iterator[tuple[str, str]]:
+    """Time and text of the lines that the step wrote itself."""
+    for line in cluster.pod_log(pod, follow=follow):
+        stamp, _, text = line.partition(" ")
+        if not is_of_argo(text):
+            yield stamp, text
+
+
+def _end_of_log(node: Node) -> list[str]:
+    return outputs_of_node(node).get(LOG_OUTPUT, "").splitlines()
+
+
+def _say_gone(run: Workflow, nodes: Sequence[Node]) -> None:
+    """On stderr: which lines are missing, and where they are."""
+    claims = run.get("status", {}).get("persistentVolumeClaims") or []
+    volume = next((item["persistentVolumeClaim"]["claimName"] for item in claims), None)
+    labels = ", ".join(step_name(node) for node in nodes)
+    print(
+        f"note: the pods of {labels} are gone, and only the end of a failed step's log is kept; "
+        + (
+            f"the whole logs are on the run's volume {volume}, in logs/"
+            if volume
+            else "the run's volume with the whole logs is gone too"
+        ),
+        file=sys.stderr,
+    )
+
+
+class _Following:
+    """Prints the lines of all steps as they come; each pod has a thread of its own."""
+
+    def __init__(self, cluster: Cluster, step: str | None) -> None:
+        self._cluster = cluster
+        self._step = step
+        self._readers: dict[str, _Reader] = {}
+        """Node id -> who reads its pod's log."""
+        self._run_ended = threading.Event()
+
+    def run(self, name: str) -> None:
+        """Until the run has ended."""
+        for workflow in states(self._cluster, name):
+            self._start_readers(workflow)
+        self._run_ended.set()
+        deadline = time.monotonic() + _LAST_LINES_SECONDS
+        for reader in self._readers.values():
+            reader.thread.join(max(0.0, deadline - time.monotonic()))
+        problems = [reader.problem for reader in self._readers.values() if reader.problem]
+        if problems:
+            raise CliError(problems)
+
+    def _start_readers(self, workflow: Workflow) -> None:
+        new = [
+            node
+            for node in _begun(workflow, {})
+            if is_wanted(step_name(node), self._step) and node["id"] not in self._readers
+        ]
+        pods = _pods(self._cluster, workflow) if new else {}
+        gone = [node for node in new if node["id"] not in pods]
+        if gone:
+            _say_gone(workflow, gone)
+        for node in new:
+            reader = _Reader(self._cluster, node, pods.get(node["id"]), self._step, self._run_ended)
+            self._readers[node["id"]] = reader
+            if node["phase"] != "Running":
+                # What is over comes in its order, not all at once.
+                reader.thread.join(_LAST_LINES_SECONDS)
+
+
+@dataclass
+class _Progress:
+    """How far a log was read."""
+
+    time: str = ""
+    """Of the last line, RFC 3339 with nanoseconds: as text in the order of time."""
+    breaks: int = 0
+    """Connections lost since the last line."""
+
+
+class _Reader:
+    """Follows one pod's log in a thread."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        node: Node,
+        pod: _Pod | None,
+        step: str | None,
+        run_ended: threading.Event,
+    ) -> None:
+        self._cluster = cluster
+        self._node = node
+        self._pod = pod
+        self._step = step
+        self._run_ended = run_ended
+        self.problem = ""
+        """Why lines are missing."""
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
+
+    def _read(self) -> None:
+        label = step_name(self._node)
+        try:
+            for line in self._lines():
+                text = labelled(line, label, self._step)
+                with _WRITING:
+                    print(text, flush=True)
+        except BrokenPipeError:
+            # Whoever read along has left; the main thread notices at its end.
+            return
+        except CliError as error:
+            self.problem = f"{label}: {error}"
+
+    def _lines(self) -> Iterator[str]:
+        if self._pod is None:
+            yield from _end_of_log(self._node)
+            return
+        progress = _Progress()
+        while True:
+            is_last_look = self._run_ended.is_set()
+            try:
+                yield from self._unread(self._pod.name, progress)
+                return
+            except Unreachable:
+                progress.breaks += 1
+                if progress.breaks > _BREAKS:
+                    raise
+            except ApiRefusal as error:
+                if error.status not in (404, _NOT_STARTED):
+                    raise
+                if error.status == 404 or is_last_look:
+                    return
+            self._run_ended.wait(_PAUSE_SECONDS)
+
+    def _unread(self, pod: str, progress: _Progress) -> Iterator[str]:
+        """The log is read from its beginning after each break; what was printed is left out."""
+        for stamp, text in _own_lines(self._cluster, pod, follow=True):
+            if stamp <= progress.time:
+                continue
+            progress.time, progress.breaks = stamp, 0
+            yield text

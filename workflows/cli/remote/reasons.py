@@ -1,0 +1,28 @@
+"""Why a step of a run on a cluster waits for a node, as it says in events of its Workflow."""
+
+from __future__ import annotations
+
+from workflows.cli.remote.api_errors import ApiRefusal, Unreachable
+from workflows.cli.remote.cluster import Cluster
+from workflows.cli.show.workflow_json import Workflow, node_of_step
+
+_STEPS = ("provision", "watch")
+_COMPONENT = "argotune-"
+
+
+def reasons(cluster: Cluster, run: Workflow) -> dict[str, str]:
+    """Step that runs -> what it said last; nothing without the right to list events, and in a
+    cluster that has forgotten them."""
+    running = [step for step in _STEPS if node_of_step(run, step).get("phase") == "Running"]
+    if not running:
+        return {}
+    try:
+        events = cluster.events_about(run["metadata"]["uid"])
+    except (ApiRefusal, Unreachable):
+        return {}
+    events.sort(key=lambda event: str(event.get("lastTimestamp") or ""))
+    said = {
+        str(event.get("reportingComponent")).removeprefix(_COMPONENT): str(event.get("message"))
+        for event in events
+    }
+    return {step: said[step] for step in running if step in said}

@@ -1,0 +1,97 @@
+"""A connection to an inference service of a cluster, from outside of it.
+
+It is a port-forward to one of the service's pods, as kubectl makes it: the service is a ClusterIP,
+and its NetworkPolicy lets its namespace in but not the API server's proxy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from kubernetes import client, stream
+
+from workflows.cli.chat_client import Served
+from workflows.cli.errors import InputError
+from workflows.cli.remote.api_errors import explained
+from workflows.cli.remote.cluster import Cluster
+from workflows.cli.remote.kinds import Object
+from workflows.cli.remote.runs import SERVICE_LABEL, deployments
+
+_PORT_NAME = "http"
+_CLOSE_SECONDS = 5.0
+_POLL_SECONDS = 0.01
+
+
+def served_on(cluster: Cluster, name: str) -> Served:
+    """The service of a workspace. Raises InputError when no server of it is ready."""
+    pods = [pod for pod in cluster.list("Pod", f"{SERVICE_LABEL}={name}") if _is_ready(pod)]
+    if not pods:
+        raise InputError(_none_ready(cluster, name))
+    pod = pods[0]
+
+    return Served(
+        name=name,
+        endpoint=f"http://{name}.{cluster.namespace}.svc",
+        log=f"kubectl logs {pod['metadata']['name']} {cluster.flags}",
+        connect=lambda timeout_seconds: _connection(cluster, pod, timeout_seconds),
+    )
+
+
+def _none_ready(cluster: Cluster, name: str) -> str:
+    known = deployments(cluster)
+    where = f"in namespace {cluster.namespace}"
+    if name in known:
+        return (
+            f"{name!r}: no server of this service is ready {where}; look with"
+            f" `kubectl get pods -l {SERVICE_LABEL}={name} {cluster.flags}`"
+        )
+    there = f"there are {', '.join(sorted(known))}" if known else "there is none"
+    return f"{name!r}: no service of this name {where}; {there}"
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or []
+    going = "deletionTimestamp" in pod["metadata"]
+    return not going and any(
+        condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
+    )
+
+
+@contextlib.contextmanager
+def _connection(
+    cluster: Cluster, pod: Object, timeout_seconds: float
+) -> Iterator[http.client.HTTPConnection]:
+    name, port = pod["metadata"]["name"], _port(pod)
+    with explained(f"port {port} of pod {name}", cluster.host):
+        forward: Any = stream.portforward(
+            client.CoreV1Api(cluster.api_client).connect_get_namespaced_pod_portforward,
+            name,
+            cluster.namespace,
+            ports=str(port),
+        )
+    connection = http.client.HTTPConnection(name, port, timeout=timeout_seconds)
+    connection.sock = forward.socket(port)
+    connection.sock.settimeout(timeout_seconds)
+    try:
+        yield connection
+    finally:
+        connection.close()
+        _close(forward)
+
+
+def _close(forward: Any) -> None:
+    """Close the WebSocket, which the client's thread leaves open when the server ends first."""
+    deadline = time.monotonic() + _CLOSE_SECONDS
+    while forward.connected and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    forward.websocket.shutdown()
+
+
+def _port(pod: Object) -> int:
+    ports = [port for container in pod["spec"]["containers"] for port in container.get("ports", [])]
+    named = [port for port in ports if port.get("name") == _PORT_NAME]
+    return int((named or ports)[0]["containerPort"])

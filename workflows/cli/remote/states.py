@@ -1,0 +1,97 @@
+"""A run on a cluster, state after state, until it has ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from workflows.cli.errors import CliError
+from workflows.cli.remote.api_errors import ApiRefusal, Unreachable
+from workflows.cli.remote.cluster import Cluster
+from workflows.cli.show.workflow_json import Workflow, decoded, has_ended
+
+TICK_SECONDS = 15
+"""A state comes at least so often, the same again if nothing happened: waiting has its limits."""
+_GIVE_UP_SECONDS = 300.0
+_LONGEST_PAUSE_SECONDS = 10.0
+_GONE = 410
+
+
+def states(cluster: Cluster, name: str) -> Iterator[Workflow]:
+    """The Workflow as it is now, and then after each change; the last one has ended.
+
+    A connection that breaks is made again. Raises CliError when the run is deleted, or when the
+    cluster has not answered for five minutes.
+    """
+    outage = _Outage()
+    workflow: Workflow = {}
+    version = ""
+    while True:
+        try:
+            if not version:
+                workflow = _read(cluster, name)
+                version = workflow["metadata"]["resourceVersion"]
+                yield workflow
+            if has_ended(workflow):
+                return
+            for newer, its_version in _changes(cluster, name, version):
+                version = its_version
+                outage.is_over()
+                if newer is None:
+                    continue
+                workflow = newer
+                yield workflow
+                if has_ended(workflow):
+                    return
+            outage.is_over()
+            yield workflow
+        except (ApiRefusal, Unreachable) as error:
+            version = ""
+            outage.wait(error)
+
+
+def _read(cluster: Cluster, name: str) -> Workflow:
+    found = cluster.get("Workflow", name)
+    if found is None:
+        raise CliError(f"run {name} is not in namespace {cluster.namespace} any more")
+    return decoded(found)
+
+
+def _changes(cluster: Cluster, name: str, version: str) -> Iterator[tuple[Workflow | None, str]]:
+    """The object with its version after each change; None where only the version is new."""
+    for event in cluster.watch("Workflow", name, version, TICK_SECONDS):
+        kind, item = event["type"], event["object"]
+        if kind == "ERROR":
+            raise ApiRefusal(f"Workflow {name}: {item.get('message')}", int(item.get("code", 0)))
+        if kind == "DELETED":
+            raise CliError(f"run {name} was deleted from namespace {cluster.namespace}")
+        newer = None if kind == "BOOKMARK" else decoded(item)
+        yield newer, item["metadata"]["resourceVersion"]
+
+
+class _Outage:
+    """A time without the API server."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._pause_seconds = 0.0
+
+    def is_over(self) -> None:
+        self._since = None
+        self._pause_seconds = 0.0
+
+    def wait(self, error: ApiRefusal | Unreachable) -> None:
+        """Pause before the next try, the longer the more there were. Raises the error when it
+        will not pass."""
+        if isinstance(error, ApiRefusal):
+            if error.status == _GONE:
+                # The version that was asked for is too old: the state is read anew.
+                return
+            if not error.may_pass:
+                raise error
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        if now - self._since > _GIVE_UP_SECONDS:
+            raise error
+        time.sleep(self._pause_seconds)
+        self._pause_seconds = min(_LONGEST_PAUSE_SECONDS, 2 * self._pause_seconds or 0.5)

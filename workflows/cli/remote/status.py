@@ -1,0 +1,194 @@
+"""What `argotune status` shows of a cluster's namespace; pods may be gone, and runs too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from workflows.cli.console import console
+from workflows.cli.remote.cluster import Cluster
+from workflows.cli.remote.kinds import Object
+from workflows.cli.remote.reasons import reasons
+from workflows.cli.remote.runs import (
+    cluster_runs,
+    deployments,
+    find_cluster_run,
+    is_ready,
+    newest_by_workspace,
+    refuse_name,
+    run_named,
+)
+from workflows.cli.remote.watching import advice, database_note
+from workflows.cli.remote.watching import watch as watch_until_the_end
+from workflows.cli.show.results import Output, print_record
+from workflows.cli.show.rows import last_line, step_name, step_rows, utc_now
+from workflows.cli.show.spending import kept_node_of, spending_of
+from workflows.cli.show.view import steps_table
+from workflows.cli.show.workflow_json import (
+    LOG_OUTPUT,
+    Workflow,
+    has_ended,
+    is_offloaded,
+    name_of,
+    node_of_step,
+    nodes_of,
+    outputs_of,
+    outputs_of_node,
+    phase_of,
+    step_output,
+    workspace_of,
+)
+from workflows.cli.show.workspace_table import WorkspaceRow, watch_table, workspaces_table
+
+_INSTANCE_LABEL = "node.kubernetes.io/instance-type"
+_FAILED = ("Failed", "Error")
+
+
+def print_workspaces(cluster: Cluster, output: Output | None, *, watch: bool) -> None:
+    """One row for each workspace that has a run or a service in the namespace."""
+    if output:
+        print_record(list(newest_by_workspace(cluster_runs(cluster)).values()), output)
+    elif watch:
+        watch_table(console(), lambda: _rows(cluster))
+    elif rows := _rows(cluster):
+        console().print(workspaces_table(rows))
+    else:
+        print(
+            f"no runs in namespace {cluster.namespace};"
+            f" `argotune submit workspace.yaml {cluster.flags}` starts one"
+        )
+
+
+def print_run(cluster: Cluster, name: str, output: Output | None) -> None:
+    """Steps, results and service of one run; of a run that is gone, its service."""
+    run = find_cluster_run(cluster, name)
+    service = deployments(cluster).get(workspace_of(run) if run else name)
+    if run is None and service is None:
+        refuse_name(cluster, name)
+    if output:
+        print_record(run or service, output)
+        return
+    screen = console()
+    if run is not None:
+        _print_run(cluster, screen, run)
+    if service is not None:
+        _print_service(cluster, screen, service)
+    if run is not None:
+        screen.print(f"in Argo's UI: /workflows/{cluster.namespace}/{name_of(run)}", soft_wrap=True)
+
+
+def watch_run(cluster: Cluster, name: str) -> None:
+    """Show the run until it has ended."""
+    watch_until_the_end(cluster, name_of(run_named(cluster, name)))
+
+
+def _rows(cluster: Cluster) -> list[WorkspaceRow]:
+    newest, served = newest_by_workspace(cluster_runs(cluster)), deployments(cluster)
+    rows = [_row(run, served.get(name)) for name, run in newest.items()]
+    return rows + [_row_of_service(name, it) for name, it in served.items() if name not in newest]
+
+
+def _row(run: Workflow, service: Object | None) -> WorkspaceRow:
+    inference = service is not None and is_ready(service)
+    provision = node_of_step(run, "provision").get("phase", "Skipped")
+    # A run on a schedule whose data did not change provisions nothing, and leaves what there is.
+    resource = provision == "Succeeded" or (provision in ("Skipped", "Omitted") and inference)
+    spending = spending_of(run, utc_now())
+    return WorkspaceRow(
+        name=workspace_of(run),
+        instance=step_output(run, "provision", "accelerator") or _instance_type(service),
+        resource_ready=resource,
+        inference_ready=inference,
+        workspace_ready=phase_of(run) == "Succeeded" and inference,
+        created=run["metadata"]["creationTimestamp"],
+        spent="" if spending is None else spending.short,
+    )
+
+
+def _row_of_service(name: str, service: Object) -> WorkspaceRow:
+    ready = is_ready(service)
+    return WorkspaceRow(
+        name=name,
+        instance=_instance_type(service),
+        resource_ready=ready,
+        inference_ready=ready,
+        workspace_ready=ready,
+        created=service["metadata"]["creationTimestamp"],
+    )
+
+
+def _instance_type(service: Object | None) -> str:
+    """The cloud's name of the machine, where the service asks for one."""
+    pod = ((service or {}).get("spec", {}).get("template", {})).get("spec", {})
+    return str((pod.get("nodeSelector") or {}).get(_INSTANCE_LABEL, ""))
+
+
+def _print_run(cluster: Cluster, screen: Console, run: Workflow) -> None:
+    name, message = name_of(run), last_line(run.get("status", {}).get("message") or "")
+    said = f"{name}: {phase_of(run)}" + (f": {message}" if message else "")
+    screen.print(said, markup=False, soft_wrap=True)
+    if is_offloaded(run):
+        screen.print(database_note(cluster, name), markup=False, soft_wrap=True)
+    screen.print(steps_table(step_rows(run, utc_now(), reasons(cluster, run))))
+    results = outputs_of(run)
+    outputs = _outputs_table(run)
+    if outputs.row_count:
+        screen.print(outputs)
+    for key, value in results.items():
+        if value:
+            screen.print(f"{key}: {value}", markup=False, soft_wrap=True)
+    kept = kept_node_of(run, utc_now())
+    if kept:
+        screen.print(f"kept: {kept}", markup=False, soft_wrap=True)
+    spending = spending_of(run, utc_now())
+    if spending is not None:
+        screen.print(f"{spending.label}: {spending}", markup=False, soft_wrap=True)
+        if has_ended(run) and not spending.is_over:
+            left = f"the node may still be there: argotune gc {cluster.flags}"
+            screen.print(left, markup=False, soft_wrap=True)
+    for label, log in _failed_logs(run):
+        screen.print(f"the end of the log of {label}:", markup=False)
+        for line in log.splitlines():
+            screen.print(f"  {line}", markup=False, soft_wrap=True)
+    if has_ended(run) and phase_of(run) in _FAILED:
+        for line in advice(cluster, name):
+            screen.print(line, markup=False, soft_wrap=True)
+
+
+def _outputs_table(run: Workflow) -> Table:
+    """What each step gave to the next ones, but for the run's own results."""
+    table = Table.grid(padding=(0, 2))
+    results = outputs_of(run).items()
+    for row in step_rows(run, utc_now()):
+        given = {
+            name: value
+            for name, value in outputs_of_node(nodes_of(run)[row.id]).items()
+            if value and name != LOG_OUTPUT and (name, value) not in results
+        }
+        for place, (name, value) in enumerate(given.items()):
+            step = row.name if place == 0 else ""
+            table.add_row("", Text(step), Text(name, style="dim"), Text(last_line(value)))
+    return table
+
+
+def _failed_logs(run: Workflow) -> Iterator[tuple[str, str]]:
+    """Each step that failed, and the last lines that it logged."""
+    for node in nodes_of(run).values():
+        log = outputs_of_node(node).get(LOG_OUTPUT, "")
+        if node["type"] == "Pod" and node["phase"] in _FAILED and log:
+            yield step_name(node), log
+
+
+def _print_service(cluster: Cluster, screen: Console, service: Object) -> None:
+    name, namespace = service["metadata"]["name"], cluster.namespace
+    wanted = service.get("spec", {}).get("replicas", 1)
+    ready = service.get("status", {}).get("readyReplicas") or 0
+    for line in (
+        f"service: http://{name}.{namespace}.svc, {ready} of {wanted} ready",
+        f'ask it: argotune chat {name} "A question" {cluster.flags}',
+        f"from this machine: kubectl port-forward service/{name} 8080:80 {cluster.flags}",
+    ):
+        screen.print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,133 @@
+"""End runs and services of a cluster's namespace."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from workflows.cli.errors import CliError, InputError
+from workflows.cli.remote.cluster import Cluster
+from workflows.cli.remote.runs import SERVICE_LABEL, cluster_runs
+from workflows.cli.remote.states import states
+from workflows.cli.remote.watching import shut_down
+from workflows.cli.show.rows import is_exit_handler, last_line, step_rows, utc_now
+from workflows.cli.show.workflow_json import (
+    Workflow,
+    decoded,
+    has_ended,
+    name_of,
+    nodes_of,
+    outputs_of_node,
+    phase_of,
+    workspace_of,
+)
+
+_SERVICE_KINDS = ("Deployment", "Service", "NetworkPolicy")
+_RELEASED_OUTPUT = "released"
+
+
+def stop(
+    cluster: Cluster,
+    names: Sequence[str],
+    *,
+    everything: bool,
+    terminate: bool,
+    service: bool,
+    timeout_seconds: float,
+) -> None:
+    """Stop the runs of these names, or all, and wait for their ends; with `service`, remove the
+    workspaces' services too."""
+    running = [run for run in cluster_runs(cluster) if not has_ended(run)]
+    if everything:
+        names = sorted({workspace_of(run) for run in running})
+        if not names:
+            print(f"nothing is running in namespace {cluster.namespace}")
+    found = {name: _runs_of(cluster, running, name) for name in names}
+    runs = [run for those in found.values() for run in those]
+    for run in runs:
+        _ask(cluster, run, terminate=terminate)
+    deadline = time.monotonic() + timeout_seconds
+    for run in runs:
+        _wait(cluster, name_of(run), deadline)
+    missing = [name for name in names if not found[name]]
+    if service:
+        with_service = {name for name in names if _remove_service(cluster, name, found[name])}
+        missing = [name for name in missing if name not in with_service]
+    if missing:
+        what = "and no service of it is there" if service else "--service removes a service"
+        raise InputError(
+            [
+                f"{name!r}: no run of this name is running in namespace {cluster.namespace}; {what}"
+                for name in missing
+            ]
+        )
+
+
+def _runs_of(cluster: Cluster, running: Sequence[Workflow], name: str) -> list[Workflow]:
+    """The running runs of a workspace, or one by its name, which may be a foreign one."""
+    ours = [run for run in running if name in (name_of(run), workspace_of(run))]
+    if ours:
+        return ours
+    found = cluster.get("Workflow", name)
+    return [] if found is None or has_ended(found) else [decoded(found)]
+
+
+def _ask(cluster: Cluster, run: Workflow, *, terminate: bool) -> None:
+    name = name_of(run)
+    if not terminate:
+        shut_down(cluster, name, "Stop")
+        print(f"run {name}: asked to stop; its exit handler still runs")
+        return
+    print(
+        f"warning: run {name}: --terminate leaves out the exit handler: what release would give"
+        " back, such as a GPU node made for the run, stays",
+        file=sys.stderr,
+    )
+    shut_down(cluster, name, "Terminate")
+    print(f"run {name}: asked to end at once")
+
+
+def _wait(cluster: Cluster, name: str, deadline: float) -> None:
+    for run in states(cluster, name):
+        if has_ended(run):
+            message = last_line(run["status"].get("message") or "")
+            print(f"run {name}: {phase_of(run)}" + (f": {message}" if message else ""))
+            for line in _exit_handlers(run):
+                print(f"run {name}: {line}")
+            return
+        if time.monotonic() > deadline:
+            raise CliError(
+                f"run {name}: has not ended in time, and goes on ending; look with"
+                f" `argotune status {name} {cluster.flags} --watch`"
+            )
+
+
+def _exit_handlers(run: Workflow) -> Iterator[str]:
+    """What the exit handler did."""
+    for row in step_rows(run, utc_now()):
+        node = nodes_of(run)[row.id]
+        if is_exit_handler(node):
+            said = outputs_of_node(node).get(_RELEASED_OUTPUT) or row.message
+            yield f"{row.name}: {row.phase}" + (f": {said}" if said else "")
+
+
+def _remove_service(cluster: Cluster, name: str, runs: Sequence[Workflow]) -> bool:
+    """Delete the objects that argotune made for the workspace's service; whether there were any.
+
+    The name may be a run's: then the workspace is the run's.
+    """
+    name = workspace_of(runs[0]) if runs else name
+    removed = False
+    for kind in _SERVICE_KINDS:
+        item = cluster.get(kind, name)
+        if item is None:
+            continue
+        labels = item["metadata"].get("labels") or {}
+        if labels.get(SERVICE_LABEL) != name:
+            print(f"warning: {kind} {name} is not argotune's, and stays", file=sys.stderr)
+            continue
+        cluster.delete(kind, name)
+        print(f"{kind} {name}: deleted from namespace {cluster.namespace}")
+        removed = True
+    return removed

@@ -1,0 +1,101 @@
+"""A workspace's objects on the cluster, made so that nothing is left behind by a run that is gone
+or never came to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from workflows.cli.errors import CliError
+from workflows.cli.remote.cluster import Cluster
+from workflows.cli.remote.kinds import Object
+from workflows.workspace import manifests
+from workflows.workspace.errors import WorkspaceError
+from workflows.workspace.model import Workspace
+from workflows.workspace.workflow import (
+    check_node_settings,
+    random_name,
+    referring_workflow,
+    whole_workflow,
+)
+
+
+def submit(
+    cluster: Cluster,
+    workspace: Workspace,
+    *,
+    allow_loopback: bool,
+    images: Mapping[str, str] | None,
+) -> str:
+    """Create the run, and return its name.
+
+    It refers to the installed template, or with `images` has it inside.
+    """
+    name = random_name(workspace.name)
+    secret_name = f"{name}-urls"
+    if images is None:
+        secret, document = _referring(cluster, workspace, allow_loopback, secret_name)
+    else:
+        check_node_settings(workspace, manifests.template())
+        secret, document = whole_workflow(
+            workspace, allow_loopback=allow_loopback, images=images, secret_name=secret_name
+        )
+    workflow = manifests.named(document, name)
+    if secret is None:
+        cluster.create(workflow)
+    else:
+        _create_with_secret(cluster, workflow, secret)
+    return name
+
+
+def _referring(
+    cluster: Cluster, workspace: Workspace, allow_loopback: bool, secret_name: str
+) -> tuple[Object | None, Object]:
+    installed = _installed(cluster)
+    check_node_settings(workspace, installed)
+    try:
+        return referring_workflow(
+            workspace,
+            allow_loopback=allow_loopback,
+            installed=installed,
+            secret_name=secret_name,
+        )
+    except WorkspaceError as error:
+        # The workspace was accepted before: it is the template that differs.
+        raise CliError(
+            [
+                *error.problems,
+                f"WorkflowTemplate {manifests.NAME} in namespace {cluster.namespace} is of another"
+                f" version than this command: `argotune install {cluster.flags}` brings this one's",
+            ]
+        ) from error
+
+
+def _installed(cluster: Cluster) -> Object:
+    template = cluster.get("WorkflowTemplate", manifests.NAME)
+    if template is None:
+        raise CliError(
+            f"WorkflowTemplate {manifests.NAME} is not in namespace {cluster.namespace}:"
+            f" `argotune install {cluster.flags}` puts it there, and `argotune submit --standalone"
+            " --images-registry REGISTRY` does without"
+        )
+    return template
+
+
+def _create_with_secret(cluster: Cluster, workflow: Object, secret: Object) -> None:
+    """The Secret belongs to the Workflow and goes with it; so the Workflow comes first, and waits
+    until its Secret is there."""
+    waiting = {**workflow, "spec": {**workflow["spec"], "suspend": True}}
+    created = cluster.create(waiting)["metadata"]
+    owner = {
+        "apiVersion": workflow["apiVersion"],
+        "kind": workflow["kind"],
+        "name": created["name"],
+        "uid": created["uid"],
+    }
+    try:
+        metadata = {**secret["metadata"], "ownerReferences": [owner]}
+        cluster.create({**secret, "metadata": metadata})
+        cluster.patch("Workflow", created["name"], {"spec": {"suspend": None}})
+    except BaseException:
+        cluster.delete("Workflow", created["name"])
+        raise

@@ -1,0 +1,132 @@
+"""Look on while a run goes on a cluster, as `argotune run` does here."""
+
+from __future__ import annotations
+
+import time
+
+import typer
+from rich.console import Console
+
+from workflows.cli.console import console
+from workflows.cli.errors import INTERRUPTED, RUN_FAILED, RunFailed
+from workflows.cli.remote.cluster import Cluster
+from workflows.cli.remote.reasons import reasons
+from workflows.cli.remote.states import states
+from workflows.cli.show.pending import PullProblem, PullTimer
+from workflows.cli.show.results import print_results
+from workflows.cli.show.rows import is_exit_handler, step_name
+from workflows.cli.show.view import view_for
+from workflows.cli.show.workflow_json import Workflow, is_offloaded, phase_of
+
+_EXIT_HANDLER_SECONDS = 20.0
+
+
+def watch(cluster: Cluster, name: str, *, pull_timeout_seconds: float | None = None) -> None:
+    """Show the run until it has ended, and leave with the exit code that its phase means.
+
+    Where a step's image cannot be pulled for that long, the run is stopped: Argo would wait on.
+    Ctrl-C ends the looking on, not the run.
+    """
+    screen = console()
+    try:
+        workflow, problems = _show(cluster, name, screen, pull_timeout_seconds)
+    except KeyboardInterrupt:
+        flags = cluster.flags
+        screen.print(f"\nrun {name} goes on", soft_wrap=True)
+        screen.print(f"watch it again: argotune status {name} {flags} --watch", soft_wrap=True)
+        screen.print(f"end it: argotune stop {name} {flags}", soft_wrap=True)
+        raise typer.Exit(INTERRUPTED) from None
+    print_results(screen, workflow, advice(cluster, name))
+    if problems:
+        raise RunFailed(problems)
+    if phase_of(workflow) != "Succeeded":
+        raise typer.Exit(RUN_FAILED)
+
+
+def advice(cluster: Cluster, name: str) -> list[str]:
+    """What can be done about a run that failed."""
+    return [
+        f"logs: argotune logs {name} {cluster.flags}",
+        f"go on with it: argo retry {name} {cluster.flags}",
+    ]
+
+
+def _show(
+    cluster: Cluster, name: str, screen: Console, pull_timeout_seconds: float | None
+) -> tuple[Workflow, list[str]]:
+    """The ended run, and why it was stopped, if it was."""
+    stopper = _Stopper(cluster, name, pull_timeout_seconds)
+    said_of_database = False
+    workflow: Workflow = {}
+    with view_for(screen) as view:
+        for workflow in states(cluster, name):
+            view.changed(workflow, reasons(cluster, workflow))
+            if is_offloaded(workflow) and not said_of_database:
+                said_of_database = True
+                screen.print(database_note(cluster, name), soft_wrap=True)
+            for line in stopper.look(workflow, time.monotonic()):
+                screen.print(line, markup=False, soft_wrap=True)
+    return workflow, stopper.problems
+
+
+def database_note(cluster: Cluster, name: str) -> str:
+    """Said where the steps cannot be shown."""
+    return (
+        f"the steps of {name} are in Argo's own database, and only the Argo server shows them:"
+        f" argo get {name} {cluster.flags}"
+    )
+
+
+class _Stopper:
+    """Ends a run whose step waits for an image that does not come."""
+
+    def __init__(self, cluster: Cluster, name: str, timeout_seconds: float | None) -> None:
+        self._cluster = cluster
+        self._name = name
+        self._timeout_seconds = timeout_seconds
+        self._timer = PullTimer(timeout_seconds or 0.0)
+        self.problems: list[str] = []
+        """Why the run was stopped, and what to do about it."""
+
+    def look(self, workflow: Workflow, now_seconds: float) -> list[str]:
+        """What was done about the state, as lines to print."""
+        if self._timeout_seconds is None:
+            return []
+        shutdown = workflow["spec"].get("shutdown")
+        for node, problem in self._timer.overdue(workflow, now_seconds):
+            if shutdown == "Terminate" or (shutdown and not is_exit_handler(node)):
+                continue
+            step = step_name(node).partition("(")[0]
+            self.problems = self.problems or self._explain(step, problem)
+            act = self._terminate if is_exit_handler(node) else self._stop
+            return [act(step, problem)]
+        return []
+
+    def _explain(self, step: str, problem: PullProblem) -> list[str]:
+        return [
+            f"{step}: {problem}, for {self._timeout_seconds:.0f} s",
+            "is it there, and may the pods pull it? `argotune install --images-registry`"
+            " sets where the step images come from,"
+            f" `argotune doctor {self._cluster.flags}` tries to pull them",
+        ]
+
+    def _stop(self, step: str, problem: PullProblem) -> str:
+        shut_down(self._cluster, self._name, "Stop")
+        # The exit handler's image comes from the same registry: it need not be waited for as long.
+        self._timer = PullTimer(min(self._timeout_seconds or 0.0, _EXIT_HANDLER_SECONDS))
+        return (
+            f"{step}: {problem}; the run is being stopped (spec.shutdown: Stop), its exit handler"
+            " still runs"
+        )
+
+    def _terminate(self, step: str, problem: PullProblem) -> str:
+        shut_down(self._cluster, self._name, "Terminate")
+        return (
+            f"{step}: {problem}; the run is ended without this exit handler (spec.shutdown:"
+            " Terminate)"
+        )
+
+
+def shut_down(cluster: Cluster, name: str, strategy: str) -> None:
+    """Argo's stop and terminate: Stop lets the exit handler run, Terminate does not."""
+    cluster.patch("Workflow", name, {"spec": {"shutdown": strategy}})

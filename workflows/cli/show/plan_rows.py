@@ -1,0 +1,248 @@
+"""The plan as rows for a table: what `argotune plan` prints. No terminal code here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from presets.loader import model_preset
+from presets.schema import Method
+from steps.contracts.training_plan import Training, TrainingPlan
+from steps.plan.choose import Choice, Job
+from steps.plan.params import Params
+from steps.plan.request import read_request
+from steps.plan.skus import Fit, fits
+from steps.plan.speed import Span, anchors_of, expected_speed, hours
+
+UNKNOWN_RUN_TOKENS = 10_000_000
+"""What hours are given for where nobody knows how long the run is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a plan: a name, its value, and what the value means."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkuRow:
+    """One cloud SKU beside the job."""
+
+    name: str
+    gpus: int
+    gpu_model: str
+    gpu_memory_gib: float
+    fits: bool
+    peak_gb: float | None
+    """Estimated peak of one GPU as the job would run there, decimal GB; None where it cannot."""
+    micro_batch_tokens: int | None
+    gradient_checkpointing: bool | None
+    price_usd_per_hour: float | None
+    tokens_per_second: Span | None
+    """Class of the speed, by what others published; None where the job cannot run, and for cards
+    whose rate is not known."""
+    hours: Span | None
+    """Of the run, or of ten million tokens where nobody knows how many the run has."""
+    cost_usd: Span | None
+    """Of these hours; None where price or hours are not known."""
+    reason: str
+    """Why the job cannot run there; empty where it can."""
+    chosen: bool
+    """Whether the parameters name it."""
+
+
+def plan_rows(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> list[Row]:
+    """The key numbers of a plan."""
+    training, lora = plan.training, plan.lora
+    step_tokens = training.micro_batch_tokens * training.accumulation_steps
+    return [
+        Row(name="model", value=plan.model.repository, note=plan.model.revision[:12]),
+        Row(name="method", value=plan.method, note=_weights_note(plan)),
+        Row(
+            name="adapter",
+            value=f"r {lora.r}, alpha {lora.alpha}, dropout {lora.dropout:g}",
+            note=", ".join(lora.target_modules),
+        ),
+        Row(name="longest row", value=f"{training.max_length} tokens", note="longer rows are cut"),
+        Row(
+            name="batch",
+            value=f"{training.accumulation_steps} x {training.micro_batch_tokens} tokens",
+            note=f"{step_tokens} tokens per optimizer step, rows packed",
+        ),
+        Row(
+            name="rate",
+            value=f"{training.learning_rate:g}, {training.scheduler}",
+            note=f"warm-up {training.warmup_ratio:.0%}, seed {training.seed}",
+        ),
+        Row(name="length of run", value=_run_length(plan), note=_early_stop(plan)),
+        Row(
+            name="activations",
+            value=_activations(plan),
+            note="gradient checkpointing " + ("on" if training.gradient_checkpointing else "off"),
+        ),
+        Row(
+            name="held out",
+            value=f"{plan.data.validation_share:.0%} of the rows",
+            note=f"seed {plan.data.split_seed}",
+        ),
+        Row(name="machine", value=_machine(plan), note=_price(plan)),
+        *_speed_rows(plan, dataset_tokens),
+    ]
+
+
+def memory_rows(plan: TrainingPlan) -> list[Row]:
+    """The terms of the memory estimate; the last row is their sum."""
+    memory = plan.memory
+    terms = (
+        ("weights", memory.weights_gb, _weights_note(plan)),
+        ("adapter", memory.lora_gb, "weights, gradients and Adam's moments in float32"),
+        ("context", memory.context_gb, "CUDA and libraries"),
+        (
+            "activations",
+            memory.activations_gb,
+            f"{plan.training.micro_batch_tokens} tokens in one pass, {_activations(plan)}",
+        ),
+        ("logits", memory.logits_gb, "512 positions at a time"),
+        ("fragmentation", memory.fragmentation_gb, "5 %"),
+        ("peak", memory.total_gb, _capacity(plan)),
+    )
+    return [Row(name=name, value=f"{size:.2f} GB", note=note) for name, size, note in terms]
+
+
+def sku_rows(
+    params: Params, *, every: bool = False, dataset_tokens: int | None = None
+) -> list[SkuRow]:
+    """The SKUs that the job fits on, cheapest first; with `every` the others too, with reasons.
+
+    Hours and cost are of the whole run where `dataset_tokens`, those of one epoch, or the config's
+    max_steps say how long it is; else of ten million tokens. The SKU that the parameters name is
+    always there. Raises ParamsError as make_plan does, but not for a SKU that cannot be used.
+    """
+    request = read_request(params)
+    named = request.sku.name if request.sku is not None else None
+    return [
+        _sku_row(fit, request.job, dataset_tokens, chosen=fit.sku.name == named)
+        for fit in fits(request.job)
+        if every or fit.choice is not None or fit.sku.name == named
+    ]
+
+
+def what_hours_are_of(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> str:
+    """What the hours of these tables count, for their heading."""
+    training = plan.training
+    if dataset_tokens is not None:
+        least = ", or fewer" if training.max_steps is not None else ""
+        return f"of {training.epochs:g} epochs of {dataset_tokens:,} tokens{least}"
+    if training.max_steps is not None:
+        return f"of {training.max_steps} steps"
+    return "per 10 million tokens trained on"
+
+
+def published(method: Method) -> str:
+    """What others published of runs with this method, and where: the source of all speeds."""
+    return "; ".join(
+        f"{anchor.tokens_per_second:g} with {anchor.model} on {anchor.gpu_model} ({anchor.source})"
+        for anchor in anchors_of(method)
+    )
+
+
+def _sku_row(fit: Fit, job: Job, dataset_tokens: int | None, *, chosen: bool) -> SkuRow:
+    choice, sku = fit.choice, fit.sku
+    speed = expected_speed(job.preset.parameters, job.method, sku.gpu_model, sku.gpus)
+    taken = None
+    if choice and speed:
+        settings = job.settings
+        tokens = _tokens(choice, settings.epochs, settings.max_steps, dataset_tokens)
+        taken = hours(tokens, speed)
+    price = sku.price_usd_per_hour
+    return SkuRow(
+        name=sku.name,
+        gpus=sku.gpus,
+        gpu_model=sku.gpu_model,
+        gpu_memory_gib=sku.gpu_memory_gib,
+        fits=choice is not None,
+        peak_gb=choice.memory.total_gb if choice else None,
+        micro_batch_tokens=choice.micro_batch_tokens if choice else None,
+        gradient_checkpointing=choice.gradient_checkpointing if choice else None,
+        price_usd_per_hour=price,
+        tokens_per_second=speed if choice else None,
+        hours=taken,
+        cost_usd=taken.times(price) if taken and price is not None else None,
+        reason=fit.reason or "",
+        chosen=chosen,
+    )
+
+
+def _tokens(
+    batch: Choice | Training, epochs: float, max_steps: int | None, dataset_tokens: int | None
+) -> float:
+    """Tokens that a run trains on, each epoch's again; ten million where it is not known."""
+    limits: list[float] = []
+    if max_steps is not None:
+        limits.append(max_steps * batch.micro_batch_tokens * batch.accumulation_steps)
+    if dataset_tokens is not None:
+        limits.append(epochs * dataset_tokens)
+    return min(limits, default=UNKNOWN_RUN_TOKENS)
+
+
+def _speed_rows(plan: TrainingPlan, dataset_tokens: int | None) -> list[Row]:
+    hardware, training = plan.hardware, plan.training
+    parameters = model_preset(plan.model.preset).parameters
+    speed = expected_speed(parameters, plan.method, hardware.gpu_model, hardware.gpus)
+    if speed is None:
+        return []
+    tokens = _tokens(training, training.epochs, training.max_steps, dataset_tokens)
+    taken = hours(tokens, speed)
+    price = hardware.price_usd_per_hour
+    cost = f", {taken.times(price)} USD" if price is not None else ""
+    of = what_hours_are_of(plan, dataset_tokens=dataset_tokens)
+    return [
+        Row(name="expected", value=f"{speed} tokens/s", note=f"class, {taken} h{cost} {of}"),
+    ]
+
+
+def _activations(plan: TrainingPlan) -> str:
+    training = plan.training
+    if not training.gradient_checkpointing:
+        return "kept"
+    if not training.kept_blocks:
+        return "recomputed"
+    blocks = model_preset(plan.model.preset).architecture.num_hidden_layers
+    return f"recomputed in {blocks - training.kept_blocks} of {blocks} blocks"
+
+
+def _weights_note(plan: TrainingPlan) -> str:
+    if plan.quantization is None:
+        return "bfloat16"
+    double = " with double quantisation" if plan.quantization.double_quant else ""
+    return f"4 bits, {plan.quantization.quant_type}{double}"
+
+
+def _run_length(plan: TrainingPlan) -> str:
+    epochs = f"{plan.training.epochs:g} epochs"
+    return epochs if plan.training.max_steps is None else f"{plan.training.max_steps} steps at most"
+
+
+def _early_stop(plan: TrainingPlan) -> str:
+    patience = plan.training.early_stopping_patience
+    return "" if patience is None else f"ends after {patience} evaluations without a better loss"
+
+
+def _machine(plan: TrainingPlan) -> str:
+    hardware = plan.hardware
+    if not hardware.gpus:
+        return "this machine"
+    name = hardware.instance_type or "existing node"
+    return f"{name}, {hardware.gpus} x {hardware.gpu_model or 'GPU'}"
+
+
+def _price(plan: TrainingPlan) -> str:
+    price = plan.hardware.price_usd_per_hour
+    return "" if price is None else f"{price:g} USD/h"
+
+
+def _capacity(plan: TrainingPlan) -> str:
+    memory = plan.hardware.gpu_memory_gib
+    return "" if memory is None else f"of one GPU with {memory:g} GiB"

@@ -1,0 +1,60 @@
+"""What is printed of a run at its end, and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+
+from workflows.cli.show.rows import last_line, utc_now
+from workflows.cli.show.spending import kept_node_of, spending_of
+from workflows.cli.show.workflow_json import Workflow, name_of, outputs_of, phase_of
+
+_SUCCEEDED = "Succeeded"
+
+
+class Output(StrEnum):
+    """How a record is printed."""
+
+    JSON = "json"
+    YAML = "yaml"
+
+
+OutputOption = Annotated[
+    Output | None, typer.Option("--output", "-o", help="Print the whole Workflow object.")
+]
+
+
+def print_record(record: object, output: Output) -> None:
+    """Print the record as JSON or YAML, for programs."""
+    if output is Output.JSON:
+        print(json.dumps(record, indent=2, ensure_ascii=False))
+    else:
+        print(yaml.safe_dump(record, sort_keys=False, allow_unicode=True), end="")
+
+
+def print_results(screen: Console, workflow: Workflow, advice: Sequence[str]) -> None:
+    """Phase and outputs of a run that has ended, and what its node cost; of one that failed also
+    why, and what to do."""
+    phase = phase_of(workflow)
+    message = workflow["status"].get("message")
+    screen.print(f"\n{name_of(workflow)}: {phase}", style="bold")
+    if phase != _SUCCEEDED and message:
+        screen.print(last_line(message), markup=False, soft_wrap=True)
+    for key, value in outputs_of(workflow).items():
+        if value:
+            screen.print(f"{key + ':':<12} {value}", markup=False, soft_wrap=True)
+    kept = kept_node_of(workflow, utc_now())
+    if kept:
+        screen.print(f"{'kept:':<12} {kept}", markup=False, soft_wrap=True)
+    spending = spending_of(workflow, utc_now())
+    if spending is not None:
+        screen.print(f"{spending.label + ':':<12} {spending}", markup=False, soft_wrap=True)
+    if phase != _SUCCEEDED:
+        for line in advice:
+            screen.print(line, markup=False, soft_wrap=True)

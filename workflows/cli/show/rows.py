@@ -1,0 +1,181 @@
+"""The steps of a run as a person thinks of them, read from the Workflow's status."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from workflows.cli.show.pending import waiting_message
+
+_SHOWN = ("Pod", "Retry", "Suspend", "Skipped")
+_LEFT_OUT = ("Skipped", "Omitted")
+_FAILED = ("Failed", "Error")
+_KILLED = re.compile(r"(OOMKilled|Error) \(exit code (137|143)\)")
+_BEFORE_THE_LOG = re.compile(r"^main: Error \(exit code \d+\): ")
+_MEMORY = re.compile(r": host memory: ")
+_OF_ARGO = re.compile(r"(^|: )time=\S+ level=\w+ .*\bargo=true\b|^Error: exit status \d+$")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+Node = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRow:
+    """One step: a pod, or all tries of one."""
+
+    id: str
+    """Of the node; loops and nested DAGs may give several steps one name."""
+    name: str
+    phase: str
+    """Argo's, or Retrying between two tries, or Suspended."""
+    done: int
+    total: int
+    """Progress as done of total units; 0 of 0 when the step has not said."""
+    seconds: float | None
+    """Time since its start, or from start to end; None before the start and where left out."""
+    attempts: int
+    message: str
+    """One line."""
+
+
+def step_rows(
+    workflow: Mapping[str, Any], now: datetime, reasons: Mapping[str, str] | None = None
+) -> list[StepRow]:
+    """The run's steps in the order in which they started; the ones left out come last.
+
+    `reasons` is step -> why it waits, shown while it runs: a Workflow has no place for it.
+    """
+    nodes: dict[str, Node] = workflow.get("status", {}).get("nodes", {})
+    shown = [node for node in nodes.values() if node["type"] in _SHOWN and not _is_try(node)]
+    shown.sort(key=lambda node: (node["type"] == "Skipped", node.get("startedAt") or "~"))
+    rows = [_with_reason(_row(node, nodes, now), reasons or {}) for node in shown]
+    return [row for row in rows if not _is_no_news(row)]
+
+
+def step_name(node: Node) -> str:
+    """The step's name for a person: its own; an exit handler goes by its template, as Argo calls
+    it after the workflow."""
+    name = str(node["displayName"])
+    _, bracket, attempt = name.partition("(")
+    return f"{node['templateName']}{bracket}{attempt}" if is_exit_handler(node) else name
+
+
+def is_exit_handler(node: Node) -> bool:
+    """Whether it is the workflow's exit handler, or a try of it."""
+    return str(node["displayName"]).partition("(")[0].endswith(".onExit")
+
+
+def last_line(message: str) -> str:
+    """What a step said last: Argo's message of a container ends with its log, and that with the
+    error."""
+    lines = [line.strip() for line in _COLOUR.sub("", message).splitlines() if line.strip()]
+    if not lines:
+        return ""
+    killed = _KILLED.search(lines[0])
+    said = [line for line in lines if not is_of_argo(line)] or lines
+    if killed:
+        # Its last line is where it was, not why it ended; but tune says how much memory it had.
+        why, code = killed.groups()
+        if _MEMORY.match(lines[0], killed.end()):
+            return lines[0][killed.start() :]
+        name = signal.Signals(int(code) - 128).name
+        return f"killed by {name} (exit code {code})" if why == "Error" else killed[0]
+    return _BEFORE_THE_LOG.sub("", said[-1])
+
+
+def is_of_argo(line: str) -> bool:
+    """Whether Argo's executor wrote the line into the container's log, not the container."""
+    return bool(_OF_ARGO.search(line))
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """Kubernetes' time, RFC 3339."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def seconds_between(start: str | None, end: str | None, now: datetime) -> float | None:
+    """Seconds from start to end, or to now; None without a start."""
+    began = parse_time(start)
+    if began is None:
+        return None
+    return max(0.0, ((parse_time(end) or now) - began).total_seconds())
+
+
+def age(seconds: float) -> str:
+    """A duration as kubectl writes it: 45s, 12m, 5h, 3d."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= 2 * size or (size > 60 and seconds >= size):
+            return f"{int(seconds // size)}{unit}"
+    return f"{int(seconds)}s"
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _row(node: Node, nodes: Mapping[str, Node], now: datetime) -> StepRow:
+    tries = [
+        nodes[child]
+        for child in node.get("children", [])
+        if child in nodes and node["type"] == "Retry" and _is_try(nodes[child])
+    ]
+    last = tries[-1] if tries else node
+    phase = _phase(node, last)
+    seconds = seconds_between(node.get("startedAt"), node.get("finishedAt"), now)
+    done, total = _progress(last.get("progress", ""))
+    return StepRow(
+        id=node["id"],
+        name=step_name(node),
+        phase=phase,
+        done=done,
+        total=total,
+        seconds=None if phase in _LEFT_OUT else seconds,
+        attempts=max(1, len(tries)),
+        message=_message(node, last, phase),
+    )
+
+
+def _is_no_news(row: StepRow) -> bool:
+    """Whether it is the watch over a node that nobody made."""
+    return row.name == "watch" and row.phase in _LEFT_OUT
+
+
+def _with_reason(row: StepRow, reasons: Mapping[str, str]) -> StepRow:
+    if row.phase != "Running" or row.name not in reasons:
+        return row
+    return replace(row, message=last_line(reasons[row.name]))
+
+
+def _is_try(node: Node) -> bool:
+    # Argo flags the node around an exit handler's tries too.
+    return node["type"] != "Retry" and bool(node.get("nodeFlag", {}).get("retried"))
+
+
+def _phase(node: Node, last: Node) -> str:
+    phase = str(node["phase"])
+    if phase == "Running" and last["phase"] in _FAILED and node.get("message"):
+        return "Retrying"
+    if phase == "Running" and last["phase"] == "Pending":
+        return "Pending"
+    return "Suspended" if phase == "Running" and node["type"] == "Suspend" else phase
+
+
+def _message(node: Node, last: Node, phase: str) -> str:
+    if phase == "Running" and last is not node:
+        return ""
+    text = last_line(last.get("message") or node.get("message") or "")
+    if phase == "Pending":
+        return waiting_message(text)
+    if phase == "Retrying":
+        # Argo's words: Backoff for 10 seconds.
+        return f"{text}; {node['message'][0].lower()}{node['message'][1:]}"
+    return text.removeprefix("omitted: ")
+
+
+def _progress(text: str) -> tuple[int, int]:
+    done, _, total = text.partition("/")
+    return (int(done), int(total)) if done.isdigit() and total.isdigit() else (0, 0)

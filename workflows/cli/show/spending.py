@@ -1,0 +1,138 @@
+"""What the node that was made for a run costs, read from the run's Workflow.
+
+An estimate by the price that is known: the cloud's bill counts from the machine's start, which no
+Workflow says, and has disks and addresses on it too. Nodes that were there before cost nothing
+here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from workflows.cli.show.rows import is_exit_handler, seconds_between
+from workflows.cli.show.workflow_json import (
+    Workflow,
+    node_of_step,
+    nodes_of,
+    outputs_of_node,
+    step_output,
+)
+
+# The last row of provision's table: `SKU regular (312 s): node NAME`. What was tried before it cost
+# no machine.
+_PLACED = re.compile(r"\((?P<seconds>\d+) s(?:, \d+ tries)?\): node \S+$")
+
+_PLACING = ("provision", "watch")
+"""Steps that have nodes made, in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spending:
+    """Hours of a node, and what they cost."""
+
+    hours: float
+    price_usd_per_hour: float | None
+    """None: not known."""
+    cost_usd: float | None
+    """None: not known."""
+    is_spot: bool
+    """Whether the price is that of a regular machine, which a spot machine does not pass."""
+    is_over: bool
+    """Whether the node is gone."""
+
+    @property
+    def label(self) -> str:
+        """What the amount is."""
+        return "spent" if self.is_over else "spent so far"
+
+    @property
+    def short(self) -> str:
+        """The amount for a table; the hours where it is not known."""
+        if self.cost_usd is None:
+            return f"{self.hours:.2f} h"
+        return f"{'<= ' if self.is_spot else ''}{self.cost_usd:.2f} USD"
+
+    def __str__(self) -> str:
+        if self.cost_usd is None:
+            return f"{self.hours:.2f} h of a GPU node, whose price is not known"
+        about = "at most" if self.is_spot else "about"
+        price = self.price_usd_per_hour
+        rate = "" if price is None else f" x {price:.2f} USD/h{' at most, spot' * self.is_spot}"
+        return f"{about} {self.cost_usd:.2f} USD: {self.hours:.2f} h{rate}"
+
+
+def spending_of(workflow: Workflow, now: datetime) -> Spending | None:
+    """What was spent until now, or until the node was given back; None where no node was made
+    for the run, or none is there yet."""
+    steps = [each for each in _PLACING if step_output(workflow, each, "placement")]
+    if not steps:
+        return None
+    placements = [step_output(workflow, each, "placement") for each in steps]
+    price = _number(step_output(workflow, steps[-1], "price-usd-per-hour"))
+    release = _release_of(workflow)
+    is_over = release.get("phase") == "Succeeded"
+    hours = _given_back(workflow, release, "node-hours") if is_over else None
+    if hours is None:
+        hours = _seconds_of_node(workflow, release if is_over else {}, now) / 3600
+    cost = _given_back(workflow, release, "cost-usd") if is_over else None
+    if cost is None and price is not None:
+        cost = hours * price
+    return Spending(
+        hours=hours,
+        price_usd_per_hour=price,
+        cost_usd=cost,
+        is_spot=any("spot" in placement.split() for placement in placements),
+        is_over=is_over,
+    )
+
+
+def kept_node_of(workflow: Workflow, now: datetime) -> str:
+    """What the run left to the next one of its workspace, with until when and its price; empty
+    where it left nothing or the time is over."""
+    given = outputs_of_node(_release_of(workflow))
+    until = given.get("kept-until", "")
+    if not until or datetime.fromisoformat(until) <= now:
+        return ""
+    return given.get("released", "").removeprefix("kept ")
+
+
+def _given_back(workflow: Workflow, release: dict[str, Any], name: str) -> float | None:
+    """What release says, and watch of the nodes before; None where one of them does not know."""
+    amounts = [_number(outputs_of_node(release).get(name, ""))]
+    if step_output(workflow, "watch", "replaced") not in ("", "0"):
+        amounts.append(_number(step_output(workflow, "watch", name)))
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known) if len(known) == len(amounts) else None
+
+
+def _seconds_of_node(workflow: Workflow, release: dict[str, Any], now: datetime) -> float:
+    """From when the node was asked for until release ended, or until now."""
+    provision = node_of_step(workflow, "provision")
+    until = seconds_between(provision.get("finishedAt"), release.get("finishedAt"), now) or 0.0
+    rows = step_output(workflow, "provision", "tried").splitlines()
+    placed = _PLACED.search(rows[-1]) if rows else None
+    if placed is not None:
+        return until + float(placed["seconds"])
+    made = seconds_between(provision.get("startedAt"), provision.get("finishedAt"), now) or 0.0
+    return until + made
+
+
+def _release_of(workflow: Workflow) -> dict[str, Any]:
+    """The exit handler's node that stands for all of its tries; empty before there is one."""
+    found = [
+        node
+        for node in nodes_of(workflow).values()
+        if is_exit_handler(node) and node.get("templateName") == "release"
+    ]
+    found.sort(key=lambda node: node["type"] != "Retry")
+    return dict(found[0]) if found else {}
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,204 @@
+"""A run while it runs: a table that moves on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from rich.console import Console, RenderableType
+from rich.constrain import Constrain
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from workflows.cli.show.rows import StepRow, step_rows, utc_now
+
+_MARKS = {
+    "Succeeded": ("✔", "green"),
+    "Failed": ("✖", "red"),
+    "Error": ("✖", "red"),
+    "Skipped": ("○", "dim"),
+    "Omitted": ("○", "dim"),
+    "Pending": ("◷", "yellow"),
+    "Retrying": ("◷", "yellow"),
+    "Suspended": ("‖", "yellow"),
+}
+_FAILED = ("Failed", "Error")
+_WAITING = ("Pending", "Retrying", "Suspended")
+_BAR_COLUMNS = 24
+
+
+class View(Protocol):
+    """Shows a run; entered when it starts, left when it ends."""
+
+    def __enter__(self) -> View: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def changed(
+        self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None
+    ) -> None:
+        """The run's record has changed, or why a step waits, by its name."""
+
+
+def view_for(console: Console) -> View:
+    """The moving table on a terminal, else plain lines."""
+    return LiveView(console) if console.is_terminal else PlainView(console)
+
+
+class SilentView:
+    """Shows nothing."""
+
+    def __enter__(self) -> SilentView:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def changed(
+        self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None
+    ) -> None:
+        pass
+
+
+class PlainView:
+    """One line when a step starts, ends, waits for something else, or has got ten percent
+    further."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._seen: dict[str, tuple[str, int]] = {}
+        """Step's id -> what was printed of it last."""
+
+    def __enter__(self) -> PlainView:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def changed(
+        self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None
+    ) -> None:
+        for row in step_rows(workflow, utc_now(), reasons):
+            reason = (reasons or {}).get(row.name, "")
+            state, tenths = f"{row.phase} {row.attempts} {reason}", _tenths(row)
+            seen_state, seen_tenths = self._seen.get(row.id, ("", 0))
+            if state == seen_state and tenths <= seen_tenths:
+                continue
+            if row.phase == "Pending" and not row.message:
+                continue
+            self._seen[row.id] = (state, tenths)
+            self._console.print(_line(row), highlight=False, markup=False, soft_wrap=True)
+
+
+class LiveView:
+    """The table of steps with bars; what was printed above it stays."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._workflow: Mapping[str, Any] = {}
+        self._reasons: Mapping[str, str] = {}
+        self._spinners: dict[str, Spinner] = {}
+        self._live = Live(
+            console=console, refresh_per_second=8, get_renderable=self._render, transient=False
+        )
+
+    def __enter__(self) -> LiveView:
+        self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.stop()
+
+    def changed(
+        self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None
+    ) -> None:
+        self._workflow = workflow
+        self._reasons = reasons or {}
+
+    def _render(self) -> RenderableType:
+        table = steps_table(step_rows(self._workflow, utc_now(), self._reasons), self._mark)
+        # The terminal writes ^C behind the last line: in a full line that would be a new one.
+        return Constrain(table, self._console.width - len("^C"))
+
+    def _mark(self, row: StepRow) -> RenderableType:
+        if row.phase == "Running":
+            return self._spinners.setdefault(row.id, Spinner("dots", style="cyan"))
+        return mark(row)
+
+
+def mark(row: StepRow) -> RenderableType:
+    """The phase as one sign."""
+    sign, style = _MARKS.get(row.phase, ("…", "cyan"))
+    return Text(sign, style=style)
+
+
+def steps_table(
+    rows: list[StepRow], marked: Callable[[StepRow], RenderableType] = mark
+) -> RenderableType:
+    """The steps as a table without borders."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(width=1)
+    table.add_column(min_width=10, max_width=40)
+    table.add_column(width=_BAR_COLUMNS)
+    table.add_column(justify="right", min_width=5)
+    table.add_column(overflow="fold")
+    for row in rows:
+        time = "" if row.seconds is None else _clock(row.seconds)
+        # A text of its own: brackets in a str would be read as rich's markup.
+        note = Text(_note(row), style="red" if row.phase in _FAILED else "dim")
+        table.add_row(marked(row), Text(row.name), _bar(row), time, note)
+    return table
+
+
+def _bar(row: StepRow) -> RenderableType:
+    if row.phase == "Succeeded":
+        return _progress_bar(1, 1)
+    if row.phase != "Running":
+        return Text(row.phase.lower(), style="dim")
+    return _progress_bar(row.done, row.total) if row.total > 1 else _progress_bar(0, None)
+
+
+def _progress_bar(done: int, total: int | None) -> ProgressBar:
+    """Without a total a light runs through it. Rich's own colour for the unfinished is red."""
+    return ProgressBar(
+        total=total,
+        completed=done,
+        width=_BAR_COLUMNS,
+        complete_style="cyan",
+        finished_style="green",
+        pulse_style="cyan",
+    )
+
+
+def _note(row: StepRow) -> str:
+    number = f"try {row.attempts}" if row.attempts > 1 or row.phase == "Retrying" else ""
+    return ": ".join(filter(None, [number, row.message]))
+
+
+def _line(row: StepRow) -> str:
+    time = "" if row.seconds is None or row.phase in _WAITING else _clock(row.seconds)
+    if row.phase == "Running":
+        time = f"{_share(row)} {time}" if row.total > 1 else ""
+    said = " ".join(filter(None, [f"{row.name:<10}", row.phase.lower(), time]))
+    return "  ".join(filter(None, [said, _note(row)]))
+
+
+def _share(row: StepRow) -> str:
+    """Steps are counted; bytes are too many to read."""
+    return f"{row.done}/{row.total}" if row.total < 10_000 else f"{100 * row.done // row.total}%"
+
+
+def _tenths(row: StepRow) -> int:
+    return 10 * row.done // row.total if row.total > 1 and row.phase == "Running" else 0
+
+
+def _clock(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f}s"
+    minutes = int(seconds // 60)
+    if minutes < 120:
+        return f"{minutes}m{int(seconds % 60):02d}s"
+    return f"{minutes // 60}h{minutes % 60:02d}m"

@@ -1,0 +1,72 @@
+"""The table of workspaces, with the columns of Kaito's `kubectl get workspace`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from workflows.cli.show.rows import age, seconds_between, utc_now
+
+_COLUMNS = ("NAME", "INSTANCE", "RESOURCEREADY", "INFERENCEREADY", "WORKSPACEREADY", "AGE")
+_SPENT = "SPENT"
+
+_POLL_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkspaceRow:
+    """One workspace: its newest run and its service."""
+
+    name: str
+    instance: str
+    """What it was tuned on; empty before that is known."""
+    resource_ready: bool
+    inference_ready: bool
+    workspace_ready: bool
+    created: str
+    """Time, RFC 3339."""
+    spent: str = field(default="", compare=False)
+    """What the node that was made for the newest run has cost; empty where none was made. It
+    grows all the time, which is no change to tell."""
+
+
+def workspaces_table(rows: Iterable[WorkspaceRow]) -> Table:
+    """The rows as a table without borders; what was spent has a column where nodes were made."""
+    rows = list(rows)
+    shows_spent = any(row.spent for row in rows)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in (*_COLUMNS, _SPENT) if shows_spent else _COLUMNS:
+        table.add_column(column, no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row.name,
+            row.instance,
+            str(row.resource_ready),
+            str(row.inference_ready),
+            str(row.workspace_ready),
+            age(seconds_between(row.created, None, utc_now()) or 0),
+            *([row.spent] if shows_spent else []),
+        )
+    return table
+
+
+def watch_table(screen: Console, rows: Callable[[], Sequence[WorkspaceRow]]) -> NoReturn:
+    """Show the table again and again, until Ctrl-C; where it cannot move, after each change."""
+    if screen.is_terminal:
+        with Live(console=screen, auto_refresh=False) as live:
+            while True:
+                live.update(workspaces_table(rows()), refresh=True)
+                time.sleep(_POLL_SECONDS)
+    shown: Sequence[WorkspaceRow] | None = None
+    while True:
+        found = rows()
+        if found != shown:
+            screen.print(workspaces_table(found))
+            shown = found
+        time.sleep(_POLL_SECONDS)

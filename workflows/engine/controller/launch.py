@@ -1,0 +1,124 @@
+"""Starts the pod of a container or script template."""
+
+import json
+import re
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import yaml
+
+from workflows.engine.language.durations import parse_duration_seconds
+from workflows.engine.language.govalues import any_string
+from workflows.engine.language.substitute import substitute
+from workflows.engine.model import Node, Phase, pod_name
+from workflows.engine.pods.factory import Pod, PodIdentity
+from workflows.engine.state.place import Place
+from workflows.engine.state.templates import Prepared, own_part
+from workflows.engine.state.variables import template_of
+
+if TYPE_CHECKING:  # the operator launches pods, for which the operator is asked
+    from workflows.engine.controller.operate import Operator
+
+WORKFLOW_DEADLINE = "Step exceeded its deadline"
+_POD_DEADLINE = "Pod was active on the node longer than the specified deadline"
+
+
+@dataclass(frozen=True, slots=True)
+class PodRequest:
+    """A pod to start, and until when it may run."""
+
+    pod: Pod
+    deadline: float | None
+    deadline_message: str
+
+
+def launch(
+    operator: "Operator", node: Node, prepared: Prepared, place: Place, more: Mapping[str, str]
+) -> None:
+    """Starts the node's pod, once; a run that is being stopped or overdue starts none."""
+    if node.id in operator.started_pods:
+        return
+    if operator.shutdown and not place.on_exit:
+        message = f"workflow shutdown with strategy: {operator.shutdown}"
+        operator.state.mark(node, Phase.FAILED, message)
+        return
+    deadline, deadline_message = _deadline(operator, node, prepared, place)
+    if deadline is not None and deadline <= time.time():
+        operator.state.mark(node, Phase.FAILED, deadline_message)
+        return
+    pod = _pod(operator, node, prepared, place, more)
+    node.host_node_name = socket.gethostname()
+    operator.started_pods.add(node.id)
+    operator.start_pod(PodRequest(pod, deadline, deadline_message))
+
+
+def _pod(
+    operator: "Operator", node: Node, prepared: Prepared, place: Place, more: Mapping[str, str]
+) -> Pod:
+    name = pod_name(
+        operator.state.workflow_name,
+        node.name,
+        template_of(node) or prepared.template.get("name", ""),
+    )
+    identity = PodIdentity(
+        node_id=node.id,
+        pod_name=name,
+        workflow_name=operator.state.workflow_name,
+        namespace=operator.namespace,
+        service_account=operator.spec.get("serviceAccountName") or "default",
+    )
+    scope = operator.scope({**prepared.variables, **more, "pod.name": name})
+    template = own_part(prepared.template, scope)
+    volumes = [*(operator.spec.get("volumes") or []), *(prepared.template.get("volumes") or [])]
+    return operator.pods.make(
+        template,
+        substitute(volumes, scope),
+        identity,
+        keeps_result=_result_is_asked_for(operator, place),
+        patch=_patch(operator.spec.get("podSpecPatch"), template.get("podSpecPatch")),
+    )
+
+
+def _deadline(
+    operator: "Operator", node: Node, prepared: Prepared, place: Place
+) -> tuple[float | None, str]:
+    """The earliest of the deadlines that a pod has, and what is said when it is over."""
+    ends: list[tuple[float, str]] = []
+    if (seconds := prepared.settings.get("activeDeadlineSeconds")) is not None:
+        ends.append((time.time() + float(any_string(seconds)), _POD_DEADLINE))
+    if timeout := prepared.settings.get("timeout"):
+        ends.append((node.started_at + parse_duration_seconds(timeout), _POD_DEADLINE))
+    if place.deadline is not None:
+        ends.append((place.deadline, _POD_DEADLINE))
+    if operator.deadline is not None and not place.on_exit:
+        ends.append((operator.deadline, WORKFLOW_DEADLINE))
+    return min(ends) if ends else (None, "")
+
+
+def _result_is_asked_for(operator: "Operator", place: Place) -> bool:
+    """Whether the template around refers to this step's ``outputs.result``.
+
+    Argo keeps a container's standard output as its result only then.
+    """
+    around = operator.prepared.get(place.boundary_id)
+    if around is None or not place.step_name:
+        return False
+    if place.step_name not in around.results_asked:
+        kind = "tasks" if around.kind == "dag" else "steps"
+        name = re.escape(place.step_name)
+        pattern = rf"{kind}(\.{name}|\[['\"]{name}['\"]\])\.outputs\.result"
+        text = json.dumps(around.template).replace('\\"', '"')
+        around.results_asked[place.step_name] = re.search(pattern, text) is not None
+    return around.results_asked[place.step_name]
+
+
+def _patch(*texts: str | None) -> dict[str, object]:
+    """The podSpecPatches of the workflow and the template, the later over the earlier."""
+    merged: dict[str, object] = {}
+    for text in texts:
+        found = yaml.safe_load(text) if text else None
+        merged.update(found or {})
+    return merged

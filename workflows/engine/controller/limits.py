@@ -1,0 +1,98 @@
+"""What holds a template back: parallelism, failFast and locks."""
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from workflows.engine.controller.locks import lock_names, waiting_message
+from workflows.engine.model import Node, NodeType, Phase
+from workflows.engine.state.place import Execution
+from workflows.engine.state.templates import Prepared
+
+if TYPE_CHECKING:  # the operator asks for limits, which look at the operator
+    from workflows.engine.controller.operate import Operator
+
+_LOCK_POLL_SECONDS = 0.25
+_COUNTED = frozenset({NodeType.POD, NodeType.STEPS, NodeType.DAG})
+_FAIL_FAST = "template has failed or errored children and failFast enabled"
+
+
+def may_start(operator: "Operator", call: Execution, prepared: Prepared) -> bool:
+    """Whether parallelism and failFast of workflow, template and boundary let it go on."""
+    node = operator.state.get(call.name)
+    limit = operator.spec.get("parallelism")
+    if limit is not None and _active_pods(operator, operator.state.nodes.values()) >= int(limit):
+        return False
+    if node is not None and prepared.kind in ("dag", "steps"):
+        inside = list(operator.state.inside(node.id))
+        if not _passes_fail_fast(operator, prepared, node):
+            return False
+        limit = prepared.template.get("parallelism")
+        if limit and _active_pods(operator, inside) >= int(limit):
+            return False
+    return node is not None or _boundary_allows(operator, call.place.boundary_id)
+
+
+def _boundary_allows(operator: "Operator", boundary_id: str) -> bool:
+    around = operator.prepared.get(boundary_id)
+    if around is None:
+        return True
+    if not _passes_fail_fast(operator, around, operator.state.nodes[boundary_id]):
+        return False
+    limit = around.template.get("parallelism")
+    if not limit:
+        return True
+    active = sum(
+        node.type in _COUNTED and not node.phase.is_fulfilled
+        for node in operator.state.inside(boundary_id)
+    )
+    return active < int(limit)
+
+
+def _passes_fail_fast(operator: "Operator", prepared: Prepared, node: Node) -> bool:
+    """Fails a template with failFast once a child failed and no pod of it runs any more."""
+    if not prepared.template.get("failFast"):
+        return True
+    inside = list(operator.state.inside(node.id))
+    if not any(other.type in _COUNTED and other.phase.is_failed for other in inside):
+        return True
+    if _active_pods(operator, inside) == 0:
+        groups = [other for other in inside if other.type is NodeType.STEP_GROUP]
+        for unfinished in (*groups[-1:], node):
+            if not unfinished.phase.is_fulfilled:
+                operator.state.mark(unfinished, Phase.FAILED, _FAIL_FAST)
+    return False
+
+
+def _active_pods(operator: "Operator", nodes: Iterable[Node]) -> int:
+    """The pods that were started and did not end."""
+    return sum(
+        node.type is NodeType.POD
+        and not node.phase.is_fulfilled
+        and node.id in operator.started_pods
+        for node in nodes
+    )
+
+
+def take_locks(operator: "Operator", call: Execution, prepared: Prepared) -> bool:
+    """Takes the template's locks; while one is missing, its node waits as Pending."""
+    wanted = prepared.settings.get("synchronization")
+    if not wanted:
+        return True
+    state = operator.state
+    names = lock_names(wanted, operator.namespace, operator.catalog.config_maps)
+    taken = operator.locks.acquire(state.id_of(call.name), names)
+    node = state.get(call.name)
+    if taken is None:
+        if node is not None and node.waiting_for_lock:
+            node.waiting_for_lock = ""
+            state.mark(node, node.phase, "")
+        return True
+    if node is None:
+        retries = operator.retry_strategy(prepared) is not None
+        type_ = NodeType.RETRY if retries else prepared.node_type
+        node = operator.add(call, type_, Phase.PENDING, inputs=prepared.inputs)
+    node.waiting_for_lock = str(taken)
+    state.mark(node, node.phase, waiting_message(taken))
+    operator.wake_at(time.time() + _LOCK_POLL_SECONDS)
+    return False

@@ -1,0 +1,1 @@
+"""What stands in a Workflow's fields: expressions, conditions, loops, durations."""

@@ -1,0 +1,131 @@
+"""``withItems``, ``withParam`` and ``withSequence``: their items and the names they give."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workflows.engine.errors import ExpressionError
+from workflows.engine.language.govalues import go_json
+from workflows.engine.language.substitute import Scope, substitute, substitute_text
+from workflows.engine.model import JsonObject
+
+_FORMAT = re.compile(
+    r"%(?P<flags>[-+ 0#]*)(?P<width>\d*)(?:\.(?P<precision>\d+))?(?P<verb>[dxXobvc])"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopItem:
+    """One turn of a loop: the step's name in it and what ``{{item}}`` is."""
+
+    name: str
+    variables: Mapping[str, str]
+
+
+def is_loop(step: JsonObject) -> bool:
+    """Whether a step or task has one of the three loops."""
+    return any(step.get(key) for key in ("withItems", "withParam", "withSequence"))
+
+
+def loop_items(step: JsonObject, scope: Scope, strict: tuple[str, ...]) -> list[LoopItem]:
+    """The turns of the step's loop; ExpressionError where its items cannot be read."""
+    return [
+        _turn(step["name"], index, item) for index, item in enumerate(_items(step, scope, strict))
+    ]
+
+
+def _items(step: JsonObject, scope: Scope, strict: tuple[str, ...]) -> list[Any]:
+    if step.get("withItems"):
+        items: list[Any] = substitute(step["withItems"], scope, strict)
+        return items
+    if step.get("withParam"):
+        return _parse_param(substitute_text(step["withParam"], scope, strict))
+    return sequence(substitute(step["withSequence"], scope, strict))
+
+
+def _parse_param(text: str) -> list[Any]:
+    try:
+        items = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ExpressionError(
+            f"withParam value could not be parsed as a JSON list: {text.strip()}: {error}"
+        ) from None
+    if not isinstance(items, list):
+        raise ExpressionError(f"withParam value could not be parsed as a JSON list: {text.strip()}")
+    return items
+
+
+def sequence(spec: JsonObject) -> list[str]:
+    """The numbers of a ``withSequence``, formatted; both ends count, and it may go down."""
+    start = _number(spec, "start", 0)
+    if spec.get("end") is not None:
+        end = _number(spec, "end", 0)
+    elif spec.get("count") is not None:
+        count = _number(spec, "count", 0)
+        if count == 0:
+            return []
+        end = start + count - 1
+    else:
+        raise ExpressionError("neither end nor count was specified in withSequence")
+    step = 1 if start <= end else -1
+    template = spec.get("format") or "%d"
+    return [go_format(template, number) for number in range(start, end + step, step)]
+
+
+def _number(spec: JsonObject, key: str, default: int) -> int:
+    value = spec.get(key)
+    if value is None:
+        return default
+    try:
+        return int(str(value))
+    except ValueError:
+        raise ExpressionError(f"withSequence.{key} must be an integer, got {value!r}") from None
+
+
+def go_format(template: str, number: int) -> str:
+    """``number`` in a Go format such as ``%02d`` or ``testuser%02X``."""
+
+    def replace(match: re.Match[str]) -> str:
+        verb = "d" if match["verb"] == "v" else match["verb"]
+        if verb == "b":
+            return format(number, f"{'0' if '0' in match['flags'] else ''}{match['width']}b")
+        precision = f".{match['precision']}" if match["precision"] else ""
+        return f"%{match['flags']}{match['width']}{precision}{verb}" % number
+
+    return "%".join(_FORMAT.sub(replace, part) for part in template.split("%%"))
+
+
+def _turn(name: str, index: int, item: Any) -> LoopItem:
+    variables, label = _describe(item, index)
+    clean = label.replace("(", "").replace(")", "")
+    return LoopItem(f"{name}({index}:{clean})", variables)
+
+
+def _describe(item: Any, index: int) -> tuple[dict[str, str], str]:
+    """The variables of an item, and how it is shown in the node's name."""
+    match item:
+        case dict():
+            inner = {key: item_text(value) for key, value in item.items()}
+            variables = {f"item.{key}": text for key, text in inner.items()}
+            label = ",".join(sorted(f"{key}:{text}" for key, text in inner.items()))
+            return {**variables, "item": go_json(item)}, label
+        case list():
+            return {"item": go_json(item)}, "[" + " ".join(map(item_text, item)) + "]"
+        case None:
+            raise ExpressionError(
+                f"withItems[{index}] expected string, number, list, or map. received: null"
+            )
+        case _:
+            return {"item": item_text(item)}, item_text(item)
+
+
+def item_text(value: Any) -> str:
+    """An item as text: strings as they are, anything else as JSON."""
+    return value if isinstance(value, str) else go_json(value)
+
+
+def loop_index(node_name: str) -> int:
+    """The index in a loop node's name: 3 of ``wf.task(3:blue)``."""
+    return int(node_name.rsplit("(", 1)[1].split(":", 1)[0])

@@ -1,0 +1,239 @@
+"""Turns a template whose tags are replaced into what a runtime starts."""
+
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from workflows.engine.errors import PodError
+from workflows.engine.language.govalues import any_string
+from workflows.engine.model import JsonObject
+from workflows.engine.pods.paths import Mount
+from workflows.engine.pods.volumes import VolumeStore
+from workflows.engine.state.documents import Catalog
+
+# Where Argo puts these in a container.
+SCRIPT_PATH = "/argo/staging/script"
+PROGRESS_PATH = "/var/run/argo/progress"
+TERMINATION_PATH = "/dev/termination-log"
+
+_REFERENCE = re.compile(r"\$(?:\$|\((?P<name>[-._a-zA-Z0-9]+)\))")
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """An output parameter that the container writes to a file."""
+
+    parameter: JsonObject
+    path: str
+
+    @property
+    def name(self) -> str:
+        """The parameter's name."""
+        return str(self.parameter["name"])
+
+    @property
+    def default(self) -> str | None:
+        """What it is where the file is missing."""
+        value = self.parameter["valueFrom"].get("default")
+        return None if value is None else any_string(value)
+
+
+@dataclass(frozen=True, slots=True)
+class PodIdentity:
+    """The names a pod knows about itself."""
+
+    node_id: str
+    pod_name: str
+    workflow_name: str
+    namespace: str
+    service_account: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One container to run: everything in the container's own terms, and where its files are."""
+
+    identity: PodIdentity
+    image: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    working_dir: str
+    directory: Path
+    """The pod's own directory, gone after it."""
+    log: Path
+    mounts: tuple[Mount, ...]
+    script: str | None = None
+    outputs: tuple[OutputFile, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Raw input artifacts: text by container path."""
+    gpus: int = 0
+    keeps_result: bool = False
+    termination_path: str = TERMINATION_PATH
+    falls_back_to_logs: bool = False
+    grace_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class PodFactory:
+    """Makes pods of one run."""
+
+    volumes: VolumeStore
+    catalog: Catalog
+    pods_dir: Path
+    logs_dir: Path
+    default_grace_seconds: float
+
+    def make(
+        self,
+        template: JsonObject,
+        volumes: Sequence[JsonObject],
+        identity: PodIdentity,
+        *,
+        keeps_result: bool,
+        patch: Mapping[str, object],
+    ) -> Pod:
+        """The pod of a container or script template; PodError where it cannot be made."""
+        container: JsonObject = template.get("container") or template["script"]
+        directory = self.pods_dir / identity.node_id
+        directory.mkdir(parents=True, exist_ok=True)
+        environment = self._environment(container, identity)
+        words = [*(container.get("command") or []), *(container.get("args") or [])]
+        script = (template.get("script") or {}).get("source")
+        if script:
+            words.append(SCRIPT_PATH)
+        grace = patch.get("terminationGracePeriodSeconds", self.default_grace_seconds)
+        return Pod(
+            identity=identity,
+            image=container.get("image") or "",
+            command=tuple(expand(any_string(word), environment) for word in words),
+            environment=environment,
+            working_dir=container.get("workingDir") or "",
+            directory=directory,
+            log=self.logs_dir / f"{identity.node_id}.log",
+            mounts=tuple(self.volumes.mounts(container, volumes, directory)),
+            script=script,
+            outputs=tuple(_output_files(template)),
+            files=_raw_files(template),
+            gpus=_gpus(container),
+            keeps_result=keeps_result,
+            termination_path=container.get("terminationMessagePath") or TERMINATION_PATH,
+            falls_back_to_logs=(
+                container.get("terminationMessagePolicy") == "FallbackToLogsOnError"
+            ),
+            grace_seconds=float(any_string(grace)),
+        )
+
+    def _environment(self, container: JsonObject, identity: PodIdentity) -> dict[str, str]:
+        environment = {
+            "ARGO_CONTAINER_NAME": "main",
+            "ARGO_NODE_ID": identity.node_id,
+            "ARGO_POD_NAME": identity.pod_name,
+            "ARGO_WORKFLOW_NAME": identity.workflow_name,
+        }
+        for source in container.get("envFrom") or []:
+            environment.update(self._all_of(source))
+        for variable in container.get("env") or []:
+            value = self._value(variable, identity)
+            if value is not None:
+                environment[variable["name"]] = expand(value, environment)
+        return environment
+
+    def _all_of(self, source: JsonObject) -> dict[str, str]:
+        prefix = source.get("prefix") or ""
+        if reference := source.get("configMapRef"):
+            found = self.catalog.config_maps.get(reference["name"])
+            label = f"configMap {reference['name']!r}"
+        else:
+            reference = source["secretRef"]
+            found = _decoded(self.catalog.secret(reference["name"]))
+            label = f"secret {reference['name']!r}"
+        if found is None and not reference.get("optional"):
+            raise PodError(f"{label} was not found")
+        return {prefix + key: value for key, value in (found or {}).items()}
+
+    def _value(self, variable: JsonObject, identity: PodIdentity) -> str | None:
+        source = variable.get("valueFrom")
+        if not source:
+            return any_string(variable.get("value") or "")
+        if reference := source.get("fieldRef"):
+            return _field(reference["fieldPath"], identity)
+        if reference := source.get("configMapKeyRef"):
+            found = self.catalog.config_maps.get(reference["name"])
+            label = f"configMap {reference['name']!r}"
+        else:
+            reference = source["secretKeyRef"]
+            found = _decoded(self.catalog.secret(reference["name"]))
+            label = f"secret {reference['name']!r}"
+        value = (found or {}).get(reference["key"])
+        if value is None and not reference.get("optional"):
+            problem = "was not found" if found is None else f"has no key {reference['key']!r}"
+            raise PodError(f"env {variable['name']}: {label} {problem}")
+        return value
+
+
+def expand(text: str, environment: Mapping[str, str]) -> str:
+    """Kubernetes' ``$(NAME)``: replaced where the variable is known, ``$$`` stands for ``$``."""
+
+    def replace(match: re.Match[str]) -> str:
+        if match["name"] is None:
+            return "$"
+        return environment.get(match["name"], match.group())
+
+    return _REFERENCE.sub(replace, text)
+
+
+def _decoded(values: Mapping[str, bytes] | None) -> dict[str, str] | None:
+    if values is None:
+        return None
+    return {key: value.decode(errors="replace") for key, value in values.items()}
+
+
+FIELDS = frozenset(
+    {
+        "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName",
+        "spec.serviceAccountName", "status.podIP", "status.hostIP",
+    }
+)  # fmt: skip
+
+
+def _field(path: str, identity: PodIdentity) -> str:
+    match path:
+        case "metadata.name":
+            return identity.pod_name
+        case "metadata.namespace":
+            return identity.namespace
+        case "metadata.uid":
+            return identity.node_id
+        case "spec.nodeName":
+            return socket.gethostname()
+        case "spec.serviceAccountName":
+            return identity.service_account
+        case "status.podIP" | "status.hostIP":
+            return "127.0.0.1"
+    raise PodError(f"fieldPath {path!r} is not supported by the local engine")
+
+
+def _output_files(template: JsonObject) -> list[OutputFile]:
+    parameters = (template.get("outputs") or {}).get("parameters") or []
+    return [
+        OutputFile(parameter, parameter["valueFrom"]["path"])
+        for parameter in parameters
+        if (parameter.get("valueFrom") or {}).get("path")
+    ]
+
+
+def _raw_files(template: JsonObject) -> dict[str, str]:
+    artifacts = (template.get("inputs") or {}).get("artifacts") or []
+    return {
+        artifact["path"]: artifact["raw"]["data"]
+        for artifact in artifacts
+        if artifact.get("raw") and artifact.get("path")
+    }
+
+
+def _gpus(container: JsonObject) -> int:
+    limits = (container.get("resources") or {}).get("limits") or {}
+    count = any_string(limits.get("nvidia.com/gpu", 0))
+    return int(count) if count.isdigit() else 0

@@ -1,0 +1,127 @@
+"""Runs containers as processes of this machine."""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from workflows.engine.errors import PodError
+from workflows.engine.pods.factory import PROGRESS_PATH, SCRIPT_PATH, OutputFile, Pod
+from workflows.engine.pods.paths import PathMap
+from workflows.engine.pods.runtime import Launch
+
+_INHERITED = frozenset(
+    {
+        "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR",
+        "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
+        "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+        "http_proxy", "https_proxy", "no_proxy", "all_proxy", "OMP_NUM_THREADS",
+        "DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT", "CONTAINER_HOST",
+    }
+)  # fmt: skip
+_INHERITED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "XDG_")
+
+
+def inherited_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The part of an environment that a step's process may see: nothing that could be a secret.
+
+    Search path, home, locale, time zone, proxies, certificates and accelerators.
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in _INHERITED or name.startswith(_INHERITED_PREFIXES)
+    }
+
+
+def find_command(command: str, environ: Mapping[str, str]) -> str | None:
+    """The program of this machine that a container's command stands for.
+
+    Python is the one that runs the engine; anything else is looked for in PATH.
+    """
+    if command.rsplit("/", 1)[-1] in ("python", "python3"):
+        return sys.executable
+    return shutil.which(command, path=environ.get("PATH", os.defpath))
+
+
+class ProcessLauncher:
+    """Starts a container's command as a process; declared paths become paths of this machine."""
+
+    def __init__(self, *, working_dir: Path, environ: Mapping[str, str]) -> None:
+        self._working_dir = working_dir
+        self._environ = environ
+
+    def prepare(self, pod: Pod) -> Launch:
+        """Writes script and raw files, and maps paths in command, environment and script."""
+        paths = self._paths(pod)
+        if pod.script is not None:
+            self._host(pod, SCRIPT_PATH).write_text(paths.to_host(pod.script), encoding="utf-8")
+        for path, text in pod.files.items():
+            file = self._host(pod, path)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        for output in pod.outputs:
+            self.output_file(pod, output).parent.mkdir(parents=True, exist_ok=True)
+        environment = {name: paths.to_host(value) for name, value in pod.environment.items()}
+        command, *arguments = pod.command
+        program = paths.to_host(command)
+        found = find_command(program, {**self._environ, **environment})
+        if found is None:
+            raise PodError(
+                f'failed to find name in PATH: exec: "{command}": executable file not found in '
+                "$PATH"
+            )
+        return Launch(
+            arguments=[found, *(paths.to_host(argument) for argument in arguments)],
+            environment={
+                **self._environ,
+                **environment,
+                "ARGO_PROGRESS_FILE": str(self.progress_file(pod)),
+            },
+            working_dir=paths.host_of(pod.working_dir) or self._working_dir,
+        )
+
+    def output_file(self, pod: Pod, output: OutputFile) -> Path:
+        """Under its mount, else in the pod's directory: two pods never share ``/tmp/x``."""
+        return self._host(pod, output.path)
+
+    def progress_file(self, pod: Pod) -> Path:
+        """In the pod's directory."""
+        return pod.directory / "progress"
+
+    def termination_file(self, pod: Pod) -> Path:
+        """In the pod's directory."""
+        return pod.directory / "termination-log"
+
+    def text(self, pod: Pod, value: str) -> str:
+        """The pod's own paths in ``value`` as container paths."""
+        return self._paths(pod).to_container(value)
+
+    def kill(self, pod: Pod) -> None:
+        """Nothing: the process group is all there is."""
+
+    def clean_up(self, pod: Pod) -> None:
+        """Nothing: everything is in the pod's directory."""
+
+    def _host(self, pod: Pod, path: str) -> Path:
+        return self._paths(pod).host_of(path) or Path(path)
+
+    def _paths(self, pod: Pod) -> PathMap:
+        mounts = {mount.path: mount.host for mount in pod.mounts}
+        under_mounts = PathMap(mounts)
+        own = [output.path for output in pod.outputs] + list(pod.files)
+        private = {
+            path: pod.directory / "files" / path.lstrip("/")
+            for path in own
+            if path.startswith("/") and under_mounts.host_of(path) is None
+        }
+        return PathMap(
+            {
+                SCRIPT_PATH: pod.directory / "script",
+                PROGRESS_PATH: self.progress_file(pod),
+                pod.termination_path: self.termination_file(pod),
+                **private,
+                **mounts,
+            }
+        )

@@ -1,0 +1,303 @@
+"""Runs one pod in a thread: its output, its progress, its end."""
+
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import IO
+
+from workflows.engine.errors import PodError
+from workflows.engine.model import JsonObject
+from workflows.engine.pods.factory import Pod
+from workflows.engine.pods.identity import signal_group, write_pid
+from workflows.engine.pods.progress import ProgressFile
+from workflows.engine.pods.runtime import Launch, Launcher
+
+_POLL_SECONDS = 0.2
+_POLL_WITHOUT_PIDFD_SECONDS = 0.05
+_READ_BYTES = 64 * 1024
+# Kubernetes keeps this much of a termination message, and this many lines of a log for it.
+_MESSAGE_BYTES = 2048
+_MESSAGE_LINES = 80
+_RESULT_BYTES = 256 * 1024  # as much of the standard output as Argo keeps for outputs.result
+_COMMAND_NOT_FOUND = 64  # how Argo's own wrapper (emissary) ends then
+
+
+@dataclass(frozen=True, slots=True)
+class PodStarted:
+    """The pod's process runs."""
+
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodProgress:
+    """The pod wrote new progress."""
+
+    node_id: str
+    progress: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodLine:
+    """The pod wrote a line."""
+
+    node_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodEnded:
+    """The pod ended; ``error`` is a fault around it (Argo's Error), not of its command."""
+
+    node_id: str
+    exit_code: int
+    message: str
+    outputs: JsonObject
+    error: str = ""
+
+
+PodEvent = PodStarted | PodProgress | PodLine | PodEnded
+Sink = Callable[[PodEvent], None]
+
+
+class _Read(Enum):
+    """What came of reading from a stream."""
+
+    DATA = auto()
+    NOTHING_NOW = auto()
+    END = auto()
+
+
+class RunningPod:
+    """A pod's thread; ``stop`` and ``kill`` may be called from another one."""
+
+    def __init__(self, pod: Pod, launcher: Launcher, sink: Sink, *, wants_lines: bool) -> None:
+        self.pod = pod
+        self._launcher = launcher
+        self._sink = sink
+        self._wants_lines = wants_lines
+        self._process: subprocess.Popen[bytes] | None = None
+        self._kill_at: float | None = None
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._stdout = bytearray()
+        self._tail = bytearray()
+        self._lines: dict[int, bytes] = {}
+        self._thread = threading.Thread(
+            target=self._run, name=f"pod-{pod.identity.node_id}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Asks the pod to end: SIGTERM now, SIGKILL after its grace period."""
+        with self._lock:
+            if self._stopped.is_set():
+                return
+            self._stopped.set()
+            self._kill_at = time.monotonic() + self.pod.grace_seconds
+            if self._process is not None:
+                signal_group(self._process.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends the pod at once."""
+        with self._lock:
+            self._stopped.set()
+            self._kill_at = time.monotonic()
+            if self._process is not None:
+                signal_group(self._process.pid, signal.SIGKILL)
+
+    def join(self) -> None:
+        """Waits until the pod ended and its last event was sent."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        node_id = self.pod.identity.node_id
+        try:
+            ended = self._supervise()
+        except PodError as error:
+            ended = PodEnded(
+                node_id,
+                _COMMAND_NOT_FOUND,
+                f"main: Error (exit code {_COMMAND_NOT_FOUND}): {error}",
+                {"exitCode": str(_COMMAND_NOT_FOUND)},
+            )
+        except OSError as error:
+            ended = PodEnded(node_id, -1, "", {}, error=f"pod could not be run: {error}")
+        finally:
+            self._launcher.clean_up(self.pod)
+            shutil.rmtree(self.pod.directory, ignore_errors=True)
+        self._sink(ended)
+
+    def _supervise(self) -> PodEnded:
+        launch = self._launcher.prepare(self.pod)
+        self.pod.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.pod.log.open("ab") as log:
+            process = self._start(launch)
+            self._sink(PodStarted(self.pod.identity.node_id))
+            self._follow(process, log)
+        exit_code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+        outputs, error = self._outputs(exit_code)
+        return PodEnded(
+            self.pod.identity.node_id, exit_code, self._message(exit_code), outputs, error
+        )
+
+    def _start(self, launch: Launch) -> subprocess.Popen[bytes]:
+        with self._lock:
+            try:
+                process = subprocess.Popen(
+                    list(launch.arguments),
+                    cwd=launch.working_dir,
+                    env=dict(launch.environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                )
+            except (FileNotFoundError, PermissionError) as error:
+                raise PodError(f'exec: "{launch.arguments[0]}": {error.strerror}') from error
+            self._process = process
+            write_pid(self.pod.directory / "pid", process.pid)
+            if self._stopped.is_set():
+                signal_group(process.pid, signal.SIGTERM)
+        return process
+
+    def _follow(self, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+        """Copies output and progress until the process ends."""
+        if process.stdout is None or process.stderr is None:
+            raise AssertionError("both streams are pipes")
+        progress = ProgressFile(self._launcher.progress_file(self.pod))
+        exit_fd = _exit_descriptor(process.pid)
+        poll = _POLL_WITHOUT_PIDFD_SECONDS if exit_fd is None else _POLL_SECONDS
+        with selectors.DefaultSelector() as selector, process.stdout, process.stderr:
+            for stream in (process.stdout, process.stderr):
+                os.set_blocking(stream.fileno(), False)
+                selector.register(stream, selectors.EVENT_READ, stream is process.stdout)
+            if exit_fd is not None:
+                selector.register(exit_fd, selectors.EVENT_READ, None)
+            while process.poll() is None:
+                for key, _ in selector.select(poll):
+                    if key.data is None:
+                        continue
+                    if self._copy(key.fd, log, is_stdout=key.data) is _Read.END:
+                        selector.unregister(key.fileobj)
+                self._report_progress(progress)
+                self._kill_if_due(process)
+            if exit_fd is not None:
+                os.close(exit_fd)
+            # As in a container, what the command started ends with it. What is in the pipes is
+            # still read; a process that left the group may keep them open and is not waited for.
+            signal_group(process.pid, signal.SIGKILL)
+            for stream in (process.stdout, process.stderr):
+                is_stdout = stream is process.stdout
+                while self._copy(stream.fileno(), log, is_stdout=is_stdout) is _Read.DATA:
+                    pass
+        self._flush_lines()
+        self._report_progress(progress)
+
+    def _copy(self, descriptor: int, log: IO[bytes], *, is_stdout: bool) -> "_Read":
+        """Copies what can be read now."""
+        try:
+            data = os.read(descriptor, _READ_BYTES)
+        except BlockingIOError:
+            return _Read.NOTHING_NOW
+        if not data:
+            return _Read.END
+        log.write(data)
+        log.flush()
+        self._tail = (self._tail + data)[-_MESSAGE_BYTES:]
+        if is_stdout and self.pod.keeps_result:
+            self._stdout = (self._stdout + data)[-_RESULT_BYTES - 1 :]
+        if self._wants_lines:
+            self._send_lines(descriptor, data)
+        return _Read.DATA
+
+    def _send_lines(self, descriptor: int, data: bytes) -> None:
+        *lines, rest = (self._lines.get(descriptor, b"") + data).split(b"\n")
+        self._lines[descriptor] = rest
+        for line in lines:
+            self._sink(PodLine(self.pod.identity.node_id, line.decode(errors="replace")))
+
+    def _flush_lines(self) -> None:
+        for rest in self._lines.values():
+            if rest:
+                self._sink(PodLine(self.pod.identity.node_id, rest.decode(errors="replace")))
+
+    def _report_progress(self, progress: ProgressFile) -> None:
+        changed = progress.changed()
+        if changed is not None:
+            self._sink(PodProgress(self.pod.identity.node_id, changed))
+
+    def _kill_if_due(self, process: subprocess.Popen[bytes]) -> None:
+        if self._kill_at is None or time.monotonic() < self._kill_at:
+            return
+        signal_group(process.pid, signal.SIGKILL)
+        self._launcher.kill(self.pod)
+        self._kill_at = None
+
+    def _message(self, exit_code: int) -> str:
+        """What Argo shows for a failed container: its reason, code and termination message."""
+        if exit_code == 0:
+            return ""
+        text = _read_tail(self._launcher.termination_file(self.pod))
+        if not text and self.pod.falls_back_to_logs:
+            text = bytes(self._tail).decode(errors="replace")
+        lines = self._launcher.text(self.pod, text).strip().splitlines()[-_MESSAGE_LINES:]
+        message = f"main: Error (exit code {exit_code})"
+        return message + ": " + "\n".join(lines) if lines else message
+
+    def _outputs(self, exit_code: int) -> tuple[JsonObject, str]:
+        """The node's outputs, and what is wrong where the command succeeded without them."""
+        parameters: list[JsonObject] = []
+        missing: list[str] = []
+        for output in self.pod.outputs:
+            file = self._launcher.output_file(self.pod, output)
+            value = _read_value(file)
+            value = output.default if value is None else self._launcher.text(self.pod, value)
+            if value is None:
+                missing.append(f"{output.path} (outputs.parameters.{output.name}) was not written")
+                parameters.append(dict(output.parameter))
+            else:
+                parameters.append({**output.parameter, "value": value.removesuffix("\n")})
+        outputs: JsonObject = {"exitCode": str(exit_code)}
+        if parameters:
+            outputs["parameters"] = parameters
+        if self.pod.keeps_result:
+            text = bytes(self._stdout).decode(errors="replace")
+            text = self._launcher.text(self.pod, text).removesuffix("\n")
+            outputs["result"] = text[-_RESULT_BYTES:]
+        return outputs, "; ".join(missing) if exit_code == 0 else ""
+
+
+def _exit_descriptor(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends, where the system has them."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def _read_value(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+
+
+def _read_tail(file: Path) -> str:
+    try:
+        return file.read_bytes()[-_MESSAGE_BYTES:].decode(errors="replace")
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,112 @@
+"""Volumes as directories of this machine."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from workflows.engine.errors import PodError
+from workflows.engine.model import JsonObject
+from workflows.engine.pods.paths import Mount
+from workflows.engine.state.documents import Catalog
+
+
+class VolumeStore:
+    """Finds or makes the directory behind each volume."""
+
+    def __init__(
+        self, *, claims_dir: Path, run_claims_dir: Path, claim_templates: Sequence[str],
+        catalog: Catalog,
+    ) -> None:  # fmt: skip
+        self._claims_dir = claims_dir
+        self._run_claims_dir = run_claims_dir
+        self._claim_templates = frozenset(claim_templates)
+        self._catalog = catalog
+
+    def mounts(
+        self, container: JsonObject, volumes: Sequence[JsonObject], pod_dir: Path
+    ) -> list[Mount]:
+        """The container's mounts; PodError names a volume that is not declared or not there."""
+        declared = {volume["name"]: volume for volume in volumes}
+        made: dict[str, Path] = {}
+        found: list[Mount] = []
+        for mount in container.get("volumeMounts") or []:
+            name = mount["name"]
+            if name not in made:
+                made[name] = self._directory(name, declared.get(name), pod_dir)
+            found.append(_mount(mount, made[name]))
+        return found
+
+    def _directory(self, name: str, volume: JsonObject | None, pod_dir: Path) -> Path:
+        if volume is None:
+            if name not in self._claim_templates:
+                raise PodError(f"volume {name!r} is mounted and not declared")
+            return _made(self._run_claims_dir / name)
+        if claim := volume.get("persistentVolumeClaim"):
+            return _made(self._claims_dir / _plain_name(claim["claimName"]))
+        directory = _made(pod_dir / "volumes" / name)
+        if (secret := volume.get("secret")) is not None:
+            self._write_secret(secret, directory)
+        elif (config_map := volume.get("configMap")) is not None:
+            self._write_config_map(config_map, directory)
+        return directory
+
+    def _write_secret(self, source: JsonObject, directory: Path) -> None:
+        name = source["secretName"]
+        values = self._catalog.secret(name)
+        _write(directory, f"secret {name!r}", values, source)
+
+    def _write_config_map(self, source: JsonObject, directory: Path) -> None:
+        name = source["name"]
+        values = self._catalog.config_maps.get(name)
+        encoded = None if values is None else {k: v.encode() for k, v in values.items()}
+        _write(directory, f"configMap {name!r}", encoded, source)
+
+
+def _write(
+    directory: Path, label: str, values: Mapping[str, bytes] | None, source: Mapping[str, Any]
+) -> None:
+    optional = bool(source.get("optional"))
+    if values is None:
+        if optional:
+            return
+        raise PodError(f"{label} was not found")
+    items = source.get("items") or [{"key": key, "path": key} for key in values]
+    for item in items:
+        if item["key"] in values:
+            _write_private(directory / _inner_path(item["path"]), values[item["key"]])
+        elif not optional:
+            raise PodError(f"{label} has no key {item['key']!r}")
+
+
+def _write_private(file: Path, content: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(mode=0o600)
+    file.write_bytes(content)
+
+
+def _mount(mount: JsonObject, directory: Path) -> Mount:
+    host = directory
+    if mount.get("subPath"):
+        host = directory / _inner_path(mount["subPath"])
+        if not host.exists():
+            _made(host)
+    return Mount(host, mount["mountPath"], bool(mount.get("readOnly")))
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def _plain_name(name: str) -> str:
+    if name in ("", ".", "..") or "/" in name:
+        raise PodError(f"claimName {name!r} is not a name")
+    return name
+
+
+def _inner_path(path: str) -> PurePosixPath:
+    """A relative path that stays inside, as Kubernetes demands of subPath and items."""
+    inner = PurePosixPath(path)
+    if inner.is_absolute() or ".." in inner.parts:
+        raise PodError(f"path {path!r} must be relative and without '..'")
+    return inner

@@ -1,0 +1,1 @@
+"""Refuses what is wrong or not supported before anything starts."""

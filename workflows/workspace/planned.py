@@ -1,0 +1,112 @@
+"""A workspace file as a command gets it: read, checked and planned before anything starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from steps.common.errors import ParamsError
+from steps.contracts.training_plan import TrainingPlan
+from steps.plan.params import Params
+from steps.plan.run import make_plan
+from steps.plan.substitute import find_substitution
+from workflows.workspace.config_map import FindConfigMap
+from workflows.workspace.documents import Texts
+from workflows.workspace.errors import WorkspaceError
+from workflows.workspace.model import Workspace
+from workflows.workspace.read import plan_params, read_workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A workspace and what will be done for it."""
+
+    workspace: Workspace
+    params: Params
+    """Of the plan step."""
+    plan: TrainingPlan
+
+
+def load(
+    texts: Texts,
+    *,
+    overrides: Mapping[str, str],
+    allow_loopback: bool,
+    substitute: bool = False,
+    must_be_final: bool = False,
+    on_this_machine: bool = False,
+    find_config_map: FindConfigMap | None = None,
+    name_gpu: Callable[[Workspace], Workspace] | None = None,
+) -> Planned:
+    """Read the workspace and plan it. `must_be_final` refuses what is only to be looked at:
+    placeholders, and a retired SKU without `substitute`. `name_gpu` writes down which GPU the
+    nodes have, where the file leaves that open."""
+    workspace = read_workspace(
+        texts,
+        base_dir=Path.cwd(),
+        allow_loopback=allow_loopback,
+        overrides=overrides,
+        find_config_map=find_config_map,
+        check_plan=_plan_problems,
+    )
+    if must_be_final and workspace.problems_before_submit:
+        raise WorkspaceError(list(workspace.problems_before_submit))
+    if on_this_machine:
+        workspace = _on_this_machine(_without_sku(workspace))
+    workspace = _with_usable_sku(workspace, substitute, must_be_final)
+    if name_gpu is not None:
+        workspace = name_gpu(workspace)
+    params = plan_params(workspace)
+    return Planned(workspace=workspace, params=params, plan=make_plan(params))
+
+
+def print_warnings(planned: Planned) -> None:
+    """The warnings of file and plan on stderr, one line each."""
+    for warning in (*planned.workspace.warnings, *planned.plan.warnings):
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _on_this_machine(workspace: Workspace) -> Workspace:
+    if workspace.options.provider is not None:
+        return workspace
+    options = dataclasses.replace(workspace.options, provider="local")
+    return dataclasses.replace(workspace, options=options)
+
+
+def _without_sku(workspace: Workspace) -> Workspace:
+    if workspace.instance_type is None:
+        return workspace
+    warning = f"resource.instanceType: {workspace.instance_type} has no effect on this machine"
+    return dataclasses.replace(
+        workspace, instance_type=None, warnings=(*workspace.warnings, warning)
+    )
+
+
+def _with_usable_sku(workspace: Workspace, substitute: bool, must_be_final: bool) -> Workspace:
+    found = find_substitution(plan_params(workspace))
+    if found is None:
+        return workspace
+    if not substitute and (must_be_final or not found.retired):
+        raise WorkspaceError(
+            [
+                f"resource.instanceType: {found.reason}; take it with --substitute or"
+                f" --instance-type {found.new}"
+            ]
+        )
+    said = "taken instead" if substitute else "planned for instead; submit asks for --substitute"
+    return dataclasses.replace(
+        workspace,
+        instance_type=found.new,
+        warnings=(*workspace.warnings, f"resource.instanceType: {found.reason}; {said}"),
+    )
+
+
+def _plan_problems(params: Params) -> Sequence[str]:
+    try:
+        make_plan(params)
+    except ParamsError as error:
+        return error.problems
+    return []

@@ -1,0 +1,138 @@
+"""What a workspace becomes on a cluster: its Workflow or CronWorkflow, and the Secret of its
+dataset URLs where they have queries, which may hold tokens."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from steps.common.urls import redact
+from workflows.workspace import manifests
+from workflows.workspace.errors import WorkspaceError
+from workflows.workspace.model import PREFIX, Workspace
+from workflows.workspace.nodes import FROM_THE_INSTALLATION
+from workflows.workspace.translate import to_parameters
+
+Object = dict[str, Any]
+URLS_KEY = "urls.json"
+"""Of the Secret: a JSON list."""
+_RANDOM_CHARACTERS = string.ascii_lowercase + string.digits
+
+
+def whole_workflow(
+    workspace: Workspace,
+    *,
+    allow_loopback: bool,
+    images: Mapping[str, str],
+    secret_name: str | None = None,
+) -> tuple[Object | None, Object]:
+    """A Workflow with the whole template in it, after the Secret of its URLs where they need
+    one."""
+    arguments, secret = _arguments(workspace, allow_loopback, secret_name)
+    return secret, manifests.workflow({**arguments, **images}, **_volume(workspace))
+
+
+def referring_workflow(
+    workspace: Workspace,
+    *,
+    allow_loopback: bool,
+    installed: Mapping[str, Any] | None = None,
+    secret_name: str | None = None,
+) -> tuple[Object | None, Object]:
+    """A Workflow of arguments for the installed template, after the Secret of its URLs."""
+    arguments, secret = _arguments(workspace, allow_loopback, secret_name)
+    workflow = manifests.workflow_from_template(arguments, installed, **_volume(workspace))
+    return secret, workflow
+
+
+def cron_workflow(
+    workspace: Workspace, *, allow_loopback: bool, schedule: str
+) -> tuple[Object | None, Object]:
+    """A CronWorkflow of arguments for the installed template, after the Secret of its URLs."""
+    arguments, secret = _arguments(workspace, allow_loopback, None)
+    return secret, manifests.cron_workflow(arguments, schedule, **_volume(workspace))
+
+
+def images_arguments(registry: str | None, tag: str | None, *, whole: bool) -> dict[str, str]:
+    """The given parameters of the step images. Raises WorkspaceError where the installed template's
+    are used."""
+    given = {
+        name: value
+        for name, value in (("images-registry", registry), ("images-tag", tag))
+        if value is not None
+    }
+    if given and not whole:
+        raise WorkspaceError(
+            [
+                f"--{name}: for a workflow with the whole template in it; the installed template's"
+                " is set by `argotune install`"
+                for name in given
+            ]
+        )
+    return given
+
+
+def check_node_settings(workspace: Workspace, template: Mapping[str, Any]) -> None:
+    """Raise WorkspaceError where neither the file nor the template says what the provider needs."""
+    options = workspace.options
+    name = FROM_THE_INSTALLATION.get(options.provider or "")
+    if name is None or (options.provider, options.karpenter_mode) == ("karpenter", "nodepool"):
+        return
+    installed = manifests.parameters_of(template).get(name) or {}
+    if getattr(options, name.replace("-", "_")) or installed.get("value"):
+        return
+    problem = (
+        f"metadata.annotations.{PREFIX}{name}: missing; provider {options.provider} needs it, "
+        f"here or for all runs by `argotune install --{name}`"
+    )
+    raise WorkspaceError([problem])
+
+
+def split_urls(
+    name: str,
+    urls: Sequence[str],
+    arguments: Mapping[str, str],
+    secret_name: str | None = None,
+) -> tuple[dict[str, str], dict[str, Any] | None]:
+    """The arguments without queries, and the Secret that has them; None where there are none.
+
+    Without a name for it, the Secret's name follows from its content, so that runs with other
+    URLs do not share it.
+    """
+    if not any("?" in url for url in urls):
+        return dict(arguments), None
+    text = json.dumps(list(urls))
+    secret_name = secret_name or f"{name}-urls-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": secret_name,
+            "labels": {"app.kubernetes.io/part-of": "argotune", "argotune.dev/workspace": name},
+        },
+        "immutable": True,
+        "stringData": {URLS_KEY: text},
+    }
+    redacted = json.dumps([redact(url) for url in urls], ensure_ascii=False)
+    return {**arguments, "urls": redacted, "urls-secret": secret_name}, secret
+
+
+def random_name(prefix: str) -> str:
+    """Kubernetes' way to make a name of a generateName."""
+    return f"{prefix}-{''.join(random.choices(_RANDOM_CHARACTERS, k=5))}"
+
+
+def _arguments(
+    workspace: Workspace, allow_loopback: bool, secret_name: str | None
+) -> tuple[dict[str, str], Object | None]:
+    parameters = to_parameters(workspace, allow_loopback=allow_loopback)
+    return split_urls(workspace.name, workspace.urls, parameters, secret_name)
+
+
+def _volume(workspace: Workspace) -> dict[str, str | None]:
+    options = workspace.options
+    return {"volume_size": options.volume_size, "storage_class": options.storage_class}
