@@ -42,10 +42,10 @@ help:  ## List the targets
 setup: .venv/.ready  ## Make .venv with everything; the command is then .venv/bin/argotune
 
 tiny: setup  ## Make the weights of preset tiny in the model cache (under a minute)
-	@.venv/bin/python -m steps.tiny.make --cache-dir $(MODELS)
+	@.venv/bin/python -m argotune.steps.tiny.make --cache-dir $(MODELS)
 
 demo: setup  ## The whole pipeline on this machine: data, tuning, image, service, answers
-	@.venv/bin/python -m workflows.demo --port $(PORT) $(if $(RESUME),--resume)
+	@.venv/bin/python -m argotune.workflows.demo --port $(PORT) $(if $(RESUME),--resume)
 
 test: setup  ## All tests that need no cluster
 	.venv/bin/pytest $(WORKERS)
@@ -62,16 +62,16 @@ lint: setup  ## What `check` does before the tests
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/python -m tests.tiers
-	.venv/bin/python -m workflows.templates --check
-	.venv/bin/python -m workflows.workspace.reference --check
+	.venv/bin/python -m argotune.workflows.templates --check
+	.venv/bin/python -m argotune.workflows.workspace.reference --check
 
 fix: setup  ## Format and mend what can be mended
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
 golden: setup  ## Write workflows/rendered and the reference of the input file
-	.venv/bin/python -m workflows.templates
-	.venv/bin/python -m workflows.workspace.reference
+	.venv/bin/python -m argotune.workflows.templates
+	.venv/bin/python -m argotune.workflows.workspace.reference
 
 # What they want, and what is in a shard: tests/e2e/README.md.
 E2E = .venv/bin/pytest --force-enable-socket --durations=10 tests/e2e

@@ -1,6 +1,6 @@
 """Reads the preset files; each is read once per process.
 
-Try it: python -c "from presets.loader import model_preset; print(model_preset('tiny'))"
+Try it: python -c "from argotune.presets.loader import model_preset; print(model_preset('tiny'))"
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 import yaml
 
-from presets.schema import AnchorFile, ModelPreset, Sku, SkuCatalog
+from argotune.presets.schema import AnchorFile, ModelPreset, Sku, SkuCatalog
 
 PRESETS_DIR = Path(__file__).parent
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from presets.loader import skus_of_azure
+from argotune.presets.loader import skus_of_azure
 
 
 def prices_usd_per_hour(names: Iterable[str]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from presets.schema import Architecture, Family
+from argotune.presets.schema import Architecture, Family
 
 
 def linear_layers(architecture: Architecture, family: Family) -> Mapping[str, tuple[int, int]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.log import _Stderr
+from argotune.steps.common.log import _Stderr
 from tests import tiers
 
 _OURS = ("ARGOTUNE_", "ARGO_", "HF_", "KUBE", "DOCKER_", "AZURE_")
@@ -47,9 +47,9 @@ def clean_environment(
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
     """A step's entry point sends the log to the stderr of its test, which is closed afterwards."""
-    level = logging.getLogger("steps").level
+    level = logging.getLogger("argotune").level
     yield
     logging.root.handlers[:] = [
         handler for handler in logging.root.handlers if not isinstance(handler, _Stderr)
     ]
-    logging.getLogger("steps").setLevel(level)
+    logging.getLogger("argotune").setLevel(level)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from workflows.cli.main import COMMANDS
-from workflows.workspace.reference import README as REFERENCE
-from workflows.workspace.reference import reference
+from argotune.workflows.cli.main import COMMANDS
+from argotune.workflows.workspace.reference import README as REFERENCE
+from argotune.workflows.workspace.reference import reference
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -25,7 +25,7 @@ from kubernetes.client import (
 )
 from kubernetes.client.exceptions import ApiException
 
-from steps.common.errors import PermanentError, TransientError
+from argotune.steps.common.errors import PermanentError, TransientError
 
 FIELD_MANAGER = "argotune"
 Object = dict[str, Any]

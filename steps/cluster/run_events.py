@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from steps.cluster.kube import Kube
-from steps.common import log
-from steps.common.clock import REAL_CLOCK, Clock
-from steps.common.errors import PermanentError, TransientError
+from argotune.steps.cluster.kube import Kube
+from argotune.steps.common import log
+from argotune.steps.common.clock import REAL_CLOCK, Clock
+from argotune.steps.common.errors import PermanentError, TransientError
 
 _LOGGER = logging.getLogger(__name__)
 _MOST_CHARACTERS = 1000

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from steps.common.errors import ParamsError
+from argotune.steps.common.errors import ParamsError
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any, TextIO
 
-from steps.common.errors import Interrupted
+from argotune.steps.common.errors import Interrupted
 
 CLEAR_LINE = "\x1b[K"
 """Clears a terminal's line from the cursor on."""
@@ -25,7 +25,7 @@ def set_up() -> None:
     handler.setFormatter(formatter("%H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.captureWarnings(True)
-    logging.getLogger("steps").setLevel(logging.INFO)
+    logging.getLogger("argotune").setLevel(logging.INFO)
 
 
 def formatter(time_format: str) -> logging.Formatter:

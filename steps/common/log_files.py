@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from pathlib import Path
 
-from steps.common import log
+from argotune.steps.common import log
 
 TAIL = "log"
 """The result's name, beside those of the step's own Result."""

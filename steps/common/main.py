@@ -21,14 +21,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol, TypeVar
 
-from steps.common import log
-from steps.common.errors import Interrupted, ParamsError, PermanentError, StepError, TransientError
-from steps.common.fields import fields_of, parse_fields, text_of
-from steps.common.fs import atomic_write
-from steps.common.host_memory import MemoryWatch
-from steps.common.log_files import TAIL, TAIL_LINES, LogFiles
-from steps.common.progress import Progress
-from steps.common.termination_log import TerminationLog
+from argotune.steps.common import log
+from argotune.steps.common.errors import (
+    Interrupted,
+    ParamsError,
+    PermanentError,
+    StepError,
+    TransientError,
+)
+from argotune.steps.common.fields import fields_of, parse_fields, text_of
+from argotune.steps.common.fs import atomic_write
+from argotune.steps.common.host_memory import MemoryWatch
+from argotune.steps.common.log_files import TAIL, TAIL_LINES, LogFiles
+from argotune.steps.common.progress import Progress
+from argotune.steps.common.termination_log import TerminationLog
 
 _OWN_FLAGS = {
     "outputs-dir": "directory for the result files",
@@ -110,7 +116,7 @@ def _step(
     result = run(parse_fields(params_type, values), progress=progress)
     for field in dataclasses.fields(result):  # type: ignore[arg-type]
         text = text_of(getattr(result, field.name))
-        log.event(logging.getLogger("steps"), "result", **{field.name: _short(text)})
+        log.event(logging.getLogger("argotune"), "result", **{field.name: _short(text)})
         if outputs_dir is not None:
             atomic_write(outputs_dir / field.name.replace("_", "-"), text)
     files.succeed()
@@ -141,7 +147,7 @@ def _messages(error: Exception) -> tuple[list[str], int]:
         return [*(problems if len(problems) > 1 else []), str(error)], error.exit_code
     if isinstance(error, OSError):
         return [_os_message(error)], _os_exit_code(error)
-    logging.getLogger("steps").error("bug", exc_info=error)
+    logging.getLogger("argotune").error("bug", exc_info=error)
     return [f"a bug in this step: {type(error).__name__}: {error}"], 1
 
 
@@ -203,7 +209,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> Any:
 
 
 def _name(params_type: type) -> str:
-    """steps.tune.params is tune."""
+    """argotune.steps.tune.params is tune."""
     return params_type.__module__.split(".")[-2]
 
 

@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from steps.common.fs import atomic_write
+from argotune.steps.common.fs import atomic_write
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from steps.common.errors import ParamsError
-from steps.common.fs import atomic_write, sha256_file
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.fs import atomic_write, sha256_file
 
 MARKER = ".argotune-complete.json"
 """Name of the file that says a model directory is complete."""

@@ -16,8 +16,8 @@ import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from steps.common.errors import PermanentError
-from steps.common.fs import atomic_write
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.fs import atomic_write
 
 RECORD = "service.json"
 LOG = "server.log"

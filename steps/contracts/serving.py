@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from steps.common.errors import PermanentError
-from steps.common.fs import atomic_write
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.fs import atomic_write
 
 FILE_NAME = "serving.json"
 

@@ -12,8 +12,8 @@ from typing import Literal
 import msgspec
 import yaml
 
-from steps.common.errors import PermanentError
-from steps.common.fs import atomic_write
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.fs import atomic_write
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,5 +1,5 @@
-from steps.common.main import main
-from steps.dataset.params import Params, Result
-from steps.dataset.run import run
+from argotune.steps.common.main import main
+from argotune.steps.dataset.params import Params, Result
+from argotune.steps.dataset.run import run
 
 main(Params, Result, run)

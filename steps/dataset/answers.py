@@ -8,10 +8,10 @@ import time
 
 import httpx
 
-from steps.common import certificates
-from steps.common.errors import PermanentError, TransientError
-from steps.common.urls import redact
-from steps.dataset.guard import ForbiddenAddress
+from argotune.steps.common import certificates
+from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.common.urls import redact
+from argotune.steps.dataset.guard import ForbiddenAddress
 
 MAX_RETRY_AFTER_SECONDS = 300.0
 """A server that asks for more is left to Argo's retry, which does not hold a pod meanwhile."""

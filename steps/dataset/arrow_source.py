@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from steps.dataset.source import BATCH_BYTES, BATCH_ROWS, Batch, Column, FormatError
+from argotune.steps.dataset.source import BATCH_BYTES, BATCH_ROWS, Batch, Column, FormatError
 
 _READ_BUFFER_BYTES = 1 << 20
 _MAGIC_BYTES = 8

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from steps.common.errors import PermanentError
-from steps.contracts.training_plan import Data
-from steps.dataset.source import Column
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.training_plan import Data
+from argotune.steps.dataset.source import Column
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,13 +13,13 @@ from typing import TypeVar
 
 import httpx
 
-from steps.common import log
-from steps.common.errors import PermanentError, TransientError
-from steps.common.fs import free_bytes_of
-from steps.common.urls import redact
-from steps.dataset import answers
-from steps.dataset.answers import TryAgain
-from steps.dataset.target import DatasetFile, Received, Target
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.common.fs import free_bytes_of
+from argotune.steps.common.urls import redact
+from argotune.steps.dataset import answers
+from argotune.steps.dataset.answers import TryAgain
+from argotune.steps.dataset.target import DatasetFile, Received, Target
 
 MAX_REDIRECTS = 5
 MIN_BYTES_PER_SECOND = 1024

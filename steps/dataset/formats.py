@@ -14,13 +14,13 @@ from typing import Literal
 
 import pyarrow as pa
 
-from steps.common.errors import PermanentError
-from steps.common.fs import replacing
-from steps.dataset.arrow_source import ArrowFileSource, ArrowStreamSource, ParquetSource
-from steps.dataset.source import MAX_ROW_BYTES, Batch, Column, FormatError, Source
-from steps.dataset.streams import ByteStream, Compression, buffered
-from steps.dataset.target import DatasetFile
-from steps.dataset.text_source import TextSource, csv_rows, json_rows, jsonl_rows
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.fs import replacing
+from argotune.steps.dataset.arrow_source import ArrowFileSource, ArrowStreamSource, ParquetSource
+from argotune.steps.dataset.source import MAX_ROW_BYTES, Batch, Column, FormatError, Source
+from argotune.steps.dataset.streams import ByteStream, Compression, buffered
+from argotune.steps.dataset.target import DatasetFile
+from argotune.steps.dataset.text_source import TextSource, csv_rows, json_rows, jsonl_rows
 
 Format = Literal["parquet", "arrow", "arrow-stream", "jsonl", "json", "csv"]
 

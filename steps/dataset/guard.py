@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from steps.common.errors import ParamsError, PermanentError
-from steps.common.urls import redact
+from argotune.steps.common.errors import ParamsError, PermanentError
+from argotune.steps.common.urls import redact
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Sequence[str]]

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from steps.common import log
-from steps.common.errors import PermanentError
-from steps.contracts.training_plan import Data
-from steps.dataset import record
-from steps.dataset.columns import map_columns
-from steps.dataset.formats import OpenFile
-from steps.dataset.messages import Conversations, read_conversations, reject
-from steps.dataset.record import InputFile
-from steps.dataset.rejected import Rejected, rejected_rows
-from steps.dataset.split import DIGEST_BYTES, SeenRows, Split, digests, keys_of
-from steps.dataset.target import DatasetFile
-from steps.dataset.write import RowWriter, row_writer
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.training_plan import Data
+from argotune.steps.dataset import record
+from argotune.steps.dataset.columns import map_columns
+from argotune.steps.dataset.formats import OpenFile
+from argotune.steps.dataset.messages import Conversations, read_conversations, reject
+from argotune.steps.dataset.record import InputFile
+from argotune.steps.dataset.rejected import Rejected, rejected_rows
+from argotune.steps.dataset.split import DIGEST_BYTES, SeenRows, Split, digests, keys_of
+from argotune.steps.dataset.target import DatasetFile
+from argotune.steps.dataset.write import RowWriter, row_writer
 
 _logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Made:
     validation_rows: int = 0
     digest: bytes = b""
     lowest: int | None = None
-    """Lowest order of a row (steps.dataset.split): the first to be held out."""
+    """Lowest order of a row (argotune.steps.dataset.split): the first to be held out."""
     highest: int | None = None
 
 

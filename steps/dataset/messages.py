@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from steps.dataset.columns import Mapped
-from steps.dataset.source import Batch, Values
+from argotune.steps.dataset.columns import Mapped
+from argotune.steps.dataset.source import Batch, Values
 
 Flags = npt.NDArray[np.bool_]
 

@@ -38,7 +38,7 @@ class Params:
     """Tries in a row that bring nothing new (cut connections, 5xx, 429) before the step gives
     up on a file."""
     history_file: Path | None = None
-    """Record of what was last tuned and deployed (steps.contracts.history); empty: none."""
+    """Record of what was last tuned and deployed (steps/contracts/history.py); empty: none."""
     only_if_changed: bool = False
     """Report changed=false, which ends the run well, when data and plan equal the record's."""
 

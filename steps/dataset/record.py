@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from steps.common.fs import atomic_write
-from steps.contracts.training_plan import Data
-from steps.dataset.target import Target
+from argotune.steps.common.fs import atomic_write
+from argotune.steps.contracts.training_plan import Data
+from argotune.steps.dataset.target import Target
 
 NAME = "dataset.json"
 TRAIN = "train.parquet"

@@ -13,10 +13,10 @@ from typing import TextIO
 import numpy as np
 import numpy.typing as npt
 
-from steps.common import log
-from steps.common.errors import PermanentError
-from steps.common.fs import replacing
-from steps.dataset.messages import REASONS
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.fs import replacing
+from argotune.steps.dataset.messages import REASONS
 
 _EXAMPLES = 20
 _EXAMPLES_IN_ERROR = 3

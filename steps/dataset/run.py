@@ -10,19 +10,19 @@ from pathlib import Path
 
 import httpx
 
-from steps.common import log
-from steps.common.errors import ParamsError
-from steps.common.progress import Progress
-from steps.contracts.history import digest_of_plan, last_deployed
-from steps.contracts.training_plan import read_plan
-from steps.dataset import record
-from steps.dataset.download import Downloader
-from steps.dataset.guard import GuardedTransport, UrlPolicy, check_urls
-from steps.dataset.make import Made, make_dataset
-from steps.dataset.params import Params, Result
-from steps.dataset.record import Record
-from steps.dataset.secret_urls import full_urls
-from steps.dataset.tls import tls_that_trusts
+from argotune.steps.common import log
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.history import digest_of_plan, last_deployed
+from argotune.steps.contracts.training_plan import read_plan
+from argotune.steps.dataset import record
+from argotune.steps.dataset.download import Downloader
+from argotune.steps.dataset.guard import GuardedTransport, UrlPolicy, check_urls
+from argotune.steps.dataset.make import Made, make_dataset
+from argotune.steps.dataset.params import Params, Result
+from argotune.steps.dataset.record import Record
+from argotune.steps.dataset.secret_urls import full_urls
+from argotune.steps.dataset.tls import tls_that_trusts
 
 NewDownloader = Callable[[Params, UrlPolicy], Downloader]
 

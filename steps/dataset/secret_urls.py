@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from steps.common.errors import ParamsError
-from steps.common.urls import redact
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.urls import redact
 
 
 def full_urls(urls: Sequence[str], secret_file: Path | None) -> tuple[str, ...]:

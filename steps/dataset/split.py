@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from steps.dataset.messages import Conversations
+from argotune.steps.dataset.messages import Conversations
 
 Keys = npt.NDArray[np.uint64]
 Flags = npt.NDArray[np.bool_]

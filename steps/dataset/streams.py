@@ -8,7 +8,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from steps.dataset.source import FormatError
+from argotune.steps.dataset.source import FormatError
 
 Compression = Literal["gzip", "zstd"]
 

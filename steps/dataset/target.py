@@ -13,9 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from steps.common.errors import PermanentError
-from steps.common.fs import atomic_write, fsync, sha256_file
-from steps.common.urls import redact
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.fs import atomic_write, fsync, sha256_file
+from argotune.steps.common.urls import redact
 
 
 @dataclass(frozen=True, kw_only=True)

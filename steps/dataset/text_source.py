@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 import numpy as np
 
-from steps.dataset.source import (
+from argotune.steps.dataset.source import (
     BATCH_BYTES,
     BATCH_ROWS,
     MAX_ROW_BYTES,
@@ -23,7 +23,7 @@ from steps.dataset.source import (
     Column,
     FormatError,
 )
-from steps.dataset.streams import ByteStream, Compression, buffered
+from argotune.steps.dataset.streams import ByteStream, Compression, buffered
 
 _SAMPLE_ROWS = 200
 """Rows that are looked at to find the columns."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import httpx
 
-from steps.common import certificates
-from steps.common.errors import PermanentError
+from argotune.steps.common import certificates
+from argotune.steps.common.errors import PermanentError
 
 
 def tls_that_trusts(ca_file: Path | None) -> ssl.SSLContext:

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from steps.common.fs import replacing
-from steps.dataset.messages import ROLES, Conversations
+from argotune.steps.common.fs import replacing
+from argotune.steps.dataset.messages import ROLES, Conversations
 
 _ROW_GROUP_BYTES = 8 << 20
 """Texts of a row group: what reader and writer hold in memory."""

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from steps.common.errors import PermanentError
-from steps.common.fs import fsync, sha256_file
-from steps.deploy.params import Params
-from steps.registry.oci import ImageReference, LayoutReference
-from steps.registry.skopeo import Registry, pull
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.fs import fsync, sha256_file
+from argotune.steps.deploy.params import Params
+from argotune.steps.registry.oci import ImageReference, LayoutReference
+from argotune.steps.registry.skopeo import Registry, pull
 
 _FILE = re.compile(r"(?:\./|/)?data/(?P<name>[A-Za-z0-9_][A-Za-z0-9._-]*)")
 _DIRECTORY = re.compile(r"(?:\./?|/)?(?:data/?)?")

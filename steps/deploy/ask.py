@@ -6,8 +6,8 @@ import logging
 
 import httpx
 
-from steps.common import log
-from steps.common.errors import PermanentError, TransientError
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError, TransientError
 
 _LOGGER = logging.getLogger(__name__)
 _READY_TIMEOUT_SECONDS = 5.0

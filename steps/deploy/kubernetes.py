@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from steps.cluster.kube import ApiRefusal, Kube, Object, connect
-from steps.common import log
-from steps.common.clock import REAL_CLOCK, Clock
-from steps.common.errors import PermanentError, StepError
-from steps.common.progress import Progress
-from steps.contracts.training_plan import TrainingPlan
-from steps.deploy import manifests
-from steps.deploy.adapter import unpack_adapter
-from steps.deploy.ask import ask
-from steps.deploy.manifests import Adapter, AdapterImage, AdapterInCache
-from steps.deploy.params import Params, Result
-from steps.deploy.rollout import Rollout
-from steps.registry.oci import ImageReference
+from argotune.steps.cluster.kube import ApiRefusal, Kube, Object, connect
+from argotune.steps.common import log
+from argotune.steps.common.clock import REAL_CLOCK, Clock
+from argotune.steps.common.errors import PermanentError, StepError
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.deploy import manifests
+from argotune.steps.deploy.adapter import unpack_adapter
+from argotune.steps.deploy.ask import ask
+from argotune.steps.deploy.manifests import Adapter, AdapterImage, AdapterInCache
+from argotune.steps.deploy.params import Params, Result
+from argotune.steps.deploy.rollout import Rollout
+from argotune.steps.registry.oci import ImageReference
 
 _LOGGER = logging.getLogger(__name__)
 _KINDS = ("NetworkPolicy", "Service", "Deployment")

@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
-from steps.deploy.params import Params
-from steps.nodes.labels import RUN_LABEL
+from argotune.steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
+from argotune.steps.deploy.params import Params
+from argotune.steps.nodes.labels import RUN_LABEL
 
 Manifest = dict[str, Any]
 
@@ -159,7 +159,7 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
     return {
         "name": "serve",
         "image": params.image,
-        "command": ["python", "-m", "steps.serve"],
+        "command": ["python", "-m", "argotune.steps.serve"],
         "args": [
             f"--model-dir={_MODELS}/{params.model_dir}",
             f"--adapter-dir={_adapter_dir(adapter)}",

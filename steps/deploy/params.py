@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from steps.common.errors import ParamsError
-from steps.nodes.labels import NODE_LABEL, labels_in
-from steps.registry.oci import ImageReference, LayoutReference, parse_reference
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.nodes.labels import NODE_LABEL, labels_in
+from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
 
 _QUANTITY = re.compile(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?([KMGTPE]i|[kMGTPE])?")
 """A positive quantity of Kubernetes, as far as memory is written that way."""
@@ -79,7 +79,7 @@ class Params:
     dataset_digest: str
     """Digest of the data, for the history file and the labels."""
     history_file: Path | None = None
-    """Record of what was last tuned and deployed (steps.contracts.history), written when the
+    """Record of what was last tuned and deployed (steps/contracts/history.py), written when the
     service answers; empty: none."""
 
     def __post_init__(self) -> None:

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from steps.common import log
-from steps.common.errors import PermanentError, TransientError
-from steps.common.progress import Progress
-from steps.contracts.services import (
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.services import (
     LOG,
     RECORD,
     Service,
@@ -33,14 +33,14 @@ from steps.contracts.services import (
     stop_process,
     write_record,
 )
-from steps.contracts.training_plan import TrainingPlan
-from steps.deploy.adapter import unpack_adapter
-from steps.deploy.ask import ask, serves
-from steps.deploy.params import Params, Result
+from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.deploy.adapter import unpack_adapter
+from argotune.steps.deploy.ask import ask, serves
+from argotune.steps.deploy.params import Params, Result
 
 _LOGGER = logging.getLogger(__name__)
 
-SERVE_COMMAND = (sys.executable, "-m", "steps.serve")
+SERVE_COMMAND = (sys.executable, "-m", "argotune.steps.serve")
 _STARTING, _STOPPING = "starting.json", "stopping.json"
 _STARTING_LOG, _FAILED_LOG = "server.starting.log", "server.failed.log"
 _POLL_SECONDS = 0.1
@@ -53,7 +53,7 @@ class _Server:
 
     process: subprocess.Popen[bytes]
     started: str
-    """Its start, as steps.contracts.services identifies it."""
+    """Its start, as argotune.steps.contracts.services identifies it."""
     log_file: Path
 
 
@@ -147,19 +147,16 @@ def _environment(folder: Path) -> dict[str, str]:
     scratch = folder / "tmp"
     scratch.mkdir(exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ARGO_")}
-    root = str(Path(__file__).resolve().parents[2])
-    python_path = os.pathsep.join(filter(None, [root, kept.get("PYTHONPATH")]))
     return kept | {
         "HOME": str(scratch),
         "TMPDIR": str(scratch),
-        "PYTHONPATH": python_path,
         # Model and adapter are files; a server that asks the Hub would fail without a network.
         "HF_HUB_OFFLINE": "1",
     }
 
 
 def flags_of(params: Params, adapter_dir: Path, folder: Path) -> list[str]:
-    """The flags of steps.serve."""
+    """The flags of argotune.steps.serve."""
     return [
         f"--model-dir={params.cache_dir.absolute() / params.model_dir}",
         f"--adapter-dir={adapter_dir}",

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from steps.cluster.kube import Kube, Object
-from steps.common import log
-from steps.common.clock import Clock
-from steps.common.errors import PermanentError, TransientError
-from steps.common.progress import Progress
-from steps.deploy.manifests import REFERENCE_ANNOTATION, SERVICE_LABEL
-from steps.deploy.params import Params
+from argotune.steps.cluster.kube import Kube, Object
+from argotune.steps.common import log
+from argotune.steps.common.clock import Clock
+from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.common.progress import Progress
+from argotune.steps.deploy.manifests import REFERENCE_ANNOTATION, SERVICE_LABEL
+from argotune.steps.deploy.params import Params
 
 _LOGGER = logging.getLogger(__name__)
 

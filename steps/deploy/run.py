@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from steps.common.errors import ParamsError
-from steps.common.progress import Progress
-from steps.contracts.history import Deployed, digest_of_plan, record_deployed
-from steps.contracts.training_plan import TrainingPlan, read_plan
-from steps.deploy.params import Params, Result
-from steps.deploy.process import deploy_process
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.history import Deployed, digest_of_plan, record_deployed
+from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
+from argotune.steps.deploy.params import Params, Result
+from argotune.steps.deploy.process import deploy_process
 
 Target: TypeAlias = Callable[[Params, TrainingPlan, Progress], Result]
 
@@ -28,7 +28,7 @@ def run(params: Params, *, progress: Progress, target: Target | None = None) -> 
 def _target(params: Params) -> Target:
     if params.target == "kubernetes":
         # Takes most of a second to import, and a machine without a cluster needs none of it.
-        from steps.deploy.kubernetes import deploy_kubernetes
+        from argotune.steps.deploy.kubernetes import deploy_kubernetes
 
         return deploy_kubernetes
     return _deploy_process

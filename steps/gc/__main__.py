@@ -1,5 +1,5 @@
-from steps.common.main import main
-from steps.gc.params import Params, Result
-from steps.gc.run import run
+from argotune.steps.common.main import main
+from argotune.steps.gc.params import Params, Result
+from argotune.steps.gc.run import run
 
 main(Params, Result, run)

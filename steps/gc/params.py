@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from steps.common.errors import ParamsError
-from steps.nodes.aks.cluster_id import ClusterId
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.nodes.aks.cluster_id import ClusterId
 
 
 @dataclass(frozen=True, kw_only=True)

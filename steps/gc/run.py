@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from steps.cluster.kube import connect
-from steps.common import log
-from steps.common.progress import Progress
-from steps.gc.params import Params, Result
-from steps.nodes.provider import Provider, RunIsAlive, Settings, load_provider
-from steps.nodes.runs import run_is_alive
+from argotune.steps.cluster.kube import connect
+from argotune.steps.common import log
+from argotune.steps.common.progress import Progress
+from argotune.steps.gc.params import Params, Result
+from argotune.steps.nodes.provider import Provider, RunIsAlive, Settings, load_provider
+from argotune.steps.nodes.runs import run_is_alive
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from steps.common.errors import PermanentError
-from steps.common.fs import fsync
-from steps.model.files import model_files
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.fs import fsync
+from argotune.steps.model.files import model_files
 
 
 def fetch_directory(

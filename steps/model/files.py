@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from steps.common import log
-from steps.common.errors import PermanentError
-from steps.common.fs import atomic_write
-from steps.contracts.safetensors_file import safetensors_problem
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.fs import atomic_write
+from argotune.steps.contracts.safetensors_file import safetensors_problem
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"

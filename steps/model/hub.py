@@ -25,10 +25,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from steps.common import log
-from steps.common.errors import PermanentError, StepError, TransientError
-from steps.contracts.training_plan import Model
-from steps.model.files import model_files
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError, StepError, TransientError
+from argotune.steps.contracts.training_plan import Model
+from argotune.steps.model.files import model_files
 
 _LOGGERS_OF_URLS = ("huggingface_hub.file_download", "huggingface_hub.utils._http")
 _QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")

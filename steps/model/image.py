@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from steps.common.errors import ParamsError, PermanentError
-from steps.common.fs import fsync, sha256_file
-from steps.model.files import CONFIG, is_model_file, model_files
-from steps.registry.oci import LayoutReference, parse_image, parse_reference
-from steps.registry.skopeo import Registry, pull
+from argotune.steps.common.errors import ParamsError, PermanentError
+from argotune.steps.common.fs import fsync, sha256_file
+from argotune.steps.model.files import CONFIG, is_model_file, model_files
+from argotune.steps.registry.oci import LayoutReference, parse_image, parse_reference
+from argotune.steps.registry.skopeo import Registry, pull
 
 _TAG = "model"
 _TITLE = "org.opencontainers.image.title"

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from steps.common import log
+from argotune.steps.common import log
 
 _logger = logging.getLogger(__name__)
 

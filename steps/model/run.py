@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from steps.common import log
-from steps.common.errors import ParamsError, PermanentError, TransientError
-from steps.common.fs import free_bytes_of, fsync
-from steps.common.progress import Progress
-from steps.contracts.model_cache import (
+from argotune.steps.common import log
+from argotune.steps.common.errors import ParamsError, PermanentError, TransientError
+from argotune.steps.common.fs import free_bytes_of, fsync
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.model_cache import (
     MARKER,
     Marker,
     cache_path,
@@ -19,13 +19,13 @@ from steps.contracts.model_cache import (
     mark_complete,
     read_marker,
 )
-from steps.contracts.training_plan import Model, read_plan
-from steps.model.directory import fetch_directory
-from steps.model.files import MAY_NAME_CODE, check_model
-from steps.model.image import fetch_image
-from steps.model.lock import locked
-from steps.model.params import Params, Result
-from steps.registry.skopeo import Registry
+from argotune.steps.contracts.training_plan import Model, read_plan
+from argotune.steps.model.directory import fetch_directory
+from argotune.steps.model.files import MAY_NAME_CODE, check_model
+from argotune.steps.model.image import fetch_image
+from argotune.steps.model.lock import locked
+from argotune.steps.model.params import Params, Result
+from argotune.steps.registry.skopeo import Registry
 
 _logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def _fetch(
     match kind:
         case "hub":
             # The library takes 0.3 s to import, and a model in the cache needs none of it.
-            from steps.model.hub import Hub
+            from argotune.steps.model.hub import Hub
 
             hub = Hub(timeout_seconds=params.timeout_seconds, endpoint=hub_endpoint)
             return hub.fetch(model, partial, free_bytes=free_bytes, on_progress=progress.update)

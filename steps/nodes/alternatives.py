@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from steps.common import log
-from steps.common.errors import CapacityError
-from steps.nodes.errors import PlacementRefused
-from steps.nodes.provider import ANY_ZONE, Attempt, Node, NodeRequest, Placement
-from steps.nodes.waiting import Waiting
+from argotune.steps.common import log
+from argotune.steps.common.errors import CapacityError
+from argotune.steps.nodes.errors import PlacementRefused
+from argotune.steps.nodes.provider import ANY_ZONE, Attempt, Node, NodeRequest, Placement
+from argotune.steps.nodes.waiting import Waiting
 
 _LOGGER = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS = 60.0

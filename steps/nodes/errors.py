@@ -1,6 +1,6 @@
 """What the refusal of a node means for the next move: fail now, next, wait.
 
-Fail now is steps.common.errors.PermanentError.
+Fail now is argotune.steps.common.errors.PermanentError.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from steps.common.errors import CapacityError, TransientError
-from steps.nodes.provider import Placement
+from argotune.steps.common.errors import CapacityError, TransientError
+from argotune.steps.nodes.provider import Placement
 
 Field = Literal["instance_type", "capacity_type", "zone"]
 THIS_ONE: tuple[Field, ...] = ("instance_type", "capacity_type", "zone")

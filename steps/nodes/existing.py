@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from steps.cluster.kube import Kube, Object, connect
-from steps.common.clock import REAL_CLOCK, Clock
-from steps.common.errors import TransientError
-from steps.common.progress import Progress
-from steps.nodes.fit import (
+from argotune.steps.cluster.kube import Kube, Object, connect
+from argotune.steps.common.clock import REAL_CLOCK, Clock
+from argotune.steps.common.errors import TransientError
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.fit import (
     GPU_PRODUCT,
     INSTANCE_TYPE,
     free_gpus,
@@ -16,8 +16,8 @@ from steps.nodes.fit import (
     problems_of,
     tolerations_for,
 )
-from steps.nodes.labels import NODE_LABEL
-from steps.nodes.provider import (
+from argotune.steps.nodes.labels import NODE_LABEL
+from argotune.steps.nodes.provider import (
     Gone,
     Kept,
     Node,
@@ -28,8 +28,8 @@ from steps.nodes.provider import (
     Stray,
     unheard,
 )
-from steps.nodes.ready import pods_or_none, selector_text
-from steps.nodes.waiting import Waiting
+from argotune.steps.nodes.ready import pods_or_none, selector_text
+from argotune.steps.nodes.waiting import Waiting
 
 _MOST_NODES = 10
 

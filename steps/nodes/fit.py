@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from steps.cluster.scheduling import GPU_RESOURCE, tolerated
-from steps.nodes.provider import NodeRequest
+from argotune.steps.cluster.scheduling import GPU_RESOURCE, tolerated
+from argotune.steps.nodes.provider import NodeRequest
 
 Object = Mapping[str, Any]
 

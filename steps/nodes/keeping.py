@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from steps.nodes.provider import NodeRequest
+from argotune.steps.nodes.provider import NodeRequest
 
 MARGIN = timedelta(minutes=2)
 """A node is not taken so shortly before its end: the collection's clock may be ahead."""

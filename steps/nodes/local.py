@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from steps.common import log
-from steps.common.errors import PermanentError
-from steps.common.progress import Progress
-from steps.nodes.provider import (
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.provider import (
     Gone,
     Kept,
     Node,

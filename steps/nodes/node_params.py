@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from steps.common.errors import ParamsError
-from steps.nodes.aks.cluster_id import ClusterId
-from steps.nodes.karpenter.node_class import claim_problems, price_problem
-from steps.nodes.labels import labels_in
-from steps.nodes.provider import CapacityType, NodeRequest, Settings
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.nodes.aks.cluster_id import ClusterId
+from argotune.steps.nodes.karpenter.node_class import claim_problems, price_problem
+from argotune.steps.nodes.labels import labels_in
+from argotune.steps.nodes.provider import CapacityType, NodeRequest, Settings
 
 _CAPACITY_TYPES = ("spot", "regular")
 _MAKERS = ("aks", "karpenter")

@@ -1,9 +1,8 @@
 """What a provider of nodes does, and which there are.
 
-A provider is a module or package here, named as the step's parameter names it, with a function
-`provider(settings)` that makes one. It is imported only when it is used: each brings the client
-of its cloud. What they share: the order of alternatives (`alternatives.py`), waiting with a reason
-(`waiting.py`), the test of a GPU's readiness (`ready.py`) and the errors (`errors.py`).
+Its module is imported only when it is used: each brings the client of its cloud. What they share:
+the order of alternatives (`alternatives.py`), waiting with a reason (`waiting.py`), the test of a
+GPU's readiness (`ready.py`) and the errors (`errors.py`).
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
-from steps.common.progress import Progress
-from steps.nodes.labels import (
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.labels import (
     NAMESPACE_LABEL,
     RUN_LABEL,
     WORKFLOW_LABEL,
@@ -268,8 +267,17 @@ class Provider(Protocol):
         ...
 
 
+_MODULES = {
+    "local": "local",
+    "existing": "existing",
+    "aks": "aks.provider",
+    "karpenter": "karpenter.provider",
+}
+"""Name -> module that has `provider(settings)`."""
+
+
 def load_provider(name: str, settings: Settings | None = None) -> Provider:
     """The provider of that name."""
-    module = importlib.import_module(f"{__package__}.{name}")
+    module = importlib.import_module(f"{__package__}.{_MODULES[name]}")
     made: Provider = module.provider(settings or Settings())
     return made

@@ -10,11 +10,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from steps.cluster.kube import ApiRefusal, Kube
-from steps.common import log
-from steps.common.errors import PermanentError, TransientError
-from steps.nodes.errors import PlacementRefused
-from steps.nodes.fit import (
+from argotune.steps.cluster.kube import ApiRefusal, Kube
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.nodes.errors import PlacementRefused
+from argotune.steps.nodes.fit import (
     Object,
     device_plugins,
     gpu_count,
@@ -23,9 +23,9 @@ from steps.nodes.fit import (
     state_problems,
     tolerations_for,
 )
-from steps.nodes.labels import NODE_LABEL
-from steps.nodes.provider import Node, NodeRequest, Placement
-from steps.nodes.waiting import Phase, Waiting
+from argotune.steps.nodes.labels import NODE_LABEL
+from argotune.steps.nodes.provider import Node, NodeRequest, Placement
+from argotune.steps.nodes.waiting import Phase, Waiting
 
 _LOGGER = logging.getLogger(__name__)
 _LOOKS = 2

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from steps.cluster.kube import Kube
-from steps.nodes.provider import RunIsAlive
+from argotune.steps.cluster.kube import Kube
+from argotune.steps.nodes.provider import RunIsAlive
 
 OVER = ("Succeeded", "Failed", "Error")
 """Phases of a Workflow that has ended."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from enum import IntEnum
 
-from steps.common import log
-from steps.common.clock import Clock
-from steps.common.progress import Progress
-from steps.nodes.errors import PlacementRefused
-from steps.nodes.provider import OnWait, unheard
+from argotune.steps.common import log
+from argotune.steps.common.clock import Clock
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.errors import PlacementRefused
+from argotune.steps.nodes.provider import OnWait, unheard
 
 LOOK_SECONDS = 10.0
 """Between two looks at a node."""

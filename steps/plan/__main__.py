@@ -1,5 +1,5 @@
-from steps.common.main import main
-from steps.plan.params import Params, Result
-from steps.plan.run import run
+from argotune.steps.common.main import main
+from argotune.steps.plan.params import Params, Result
+from argotune.steps.plan.run import run
 
 main(Params, Result, run)

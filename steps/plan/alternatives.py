@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from presets.schema import Sku
-from steps.plan.choose import COMFORTABLE_SHARE, Choice, choose
-from steps.plan.hardware import Card, card_of
-from steps.plan.params import Params
-from steps.plan.request import read_request
-from steps.plan.skus import fits
+from argotune.presets.schema import Sku
+from argotune.steps.plan.choose import COMFORTABLE_SHARE, Choice, choose
+from argotune.steps.plan.hardware import Card, card_of
+from argotune.steps.plan.params import Params
+from argotune.steps.plan.request import read_request
+from argotune.steps.plan.skus import fits
 
 MOST_ALTERNATIVES = 3
 MOST_PRICE_RATIO = 2.0

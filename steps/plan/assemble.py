@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from presets.schema import ModelPreset
-from steps.contracts.training_plan import (
+from argotune.presets.schema import ModelPreset
+from argotune.steps.contracts.training_plan import (
     Data,
     Execution,
     Hardware,
@@ -16,11 +16,11 @@ from steps.contracts.training_plan import (
     TrainingPlan,
     Watch,
 )
-from steps.plan.choose import COMFORTABLE_SHARE, Choice, Job, workers
-from steps.plan.hardware import GIB, Card
-from steps.plan.params import Params
-from steps.plan.request import needs_gpu
-from steps.plan.settings import Settings
+from argotune.steps.plan.choose import COMFORTABLE_SHARE, Choice, Job, workers
+from argotune.steps.plan.hardware import GIB, Card
+from argotune.steps.plan.params import Params
+from argotune.steps.plan.request import needs_gpu
+from argotune.steps.plan.settings import Settings
 
 BASE_DISK_GIB = 64
 """System, container runtime and the unpacked CUDA image with room for a second version."""

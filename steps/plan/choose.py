@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from presets.schema import Method, ModelPreset
-from presets.sizes import lora_parameters
-from steps.contracts.training_plan import Memory
-from steps.plan.hardware import Card
-from steps.plan.memory import Loop, estimate
-from steps.plan.settings import Settings
+from argotune.presets.schema import Method, ModelPreset
+from argotune.presets.sizes import lora_parameters
+from argotune.steps.contracts.training_plan import Memory
+from argotune.steps.plan.hardware import Card
+from argotune.steps.plan.memory import Loop, estimate
+from argotune.steps.plan.settings import Settings
 
 GPU_MICRO_BATCH_TOKENS = 8192
 """More tokens than this no longer make a pass faster per token on the cards of the catalog."""

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from presets.loader import nearest
-from presets.schema import Method, ModelPreset
-from steps.common import strict_yaml
-from steps.plan.key import Fixed, Key, Mapped
-from steps.plan.keys import SECTIONS
-from steps.plan.settings import ROWS_PER_STEP, Settings, preset_defaults
+from argotune.presets.loader import nearest
+from argotune.presets.schema import Method, ModelPreset
+from argotune.steps.common import strict_yaml
+from argotune.steps.plan.key import Fixed, Key, Mapped
+from argotune.steps.plan.keys import SECTIONS
+from argotune.steps.plan.settings import ROWS_PER_STEP, Settings, preset_defaults
 
 ROOT = "training_config"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from presets.schema import Sku
-from steps.plan.key import FLOAT16
+from argotune.presets.schema import Sku
+from argotune.steps.plan.key import FLOAT16
 
 USABLE_SHARE = 15 / 16
 """Error correction on GDDR6 cards (A10, T4) takes a sixteenth; on others it is a margin."""

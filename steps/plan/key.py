@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from steps.plan.readers import Read
+from argotune.steps.plan.readers import Read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +12,7 @@ class Mapped:
     """A key that sets a field of the settings."""
 
     field: str
-    """Field of `steps.plan.settings.Settings`."""
+    """Field of `argotune.steps.plan.settings.Settings`."""
     read: Read
     doc: str
 

@@ -3,16 +3,25 @@
 The sections are Kaito's (training_config.yaml: transformers' from_pretrained, BitsAndBytesConfig,
 peft's LoraConfig, transformers' TrainingArguments with TRL's additions, Kaito's DatasetConfig and
 DataCollator), and `Argotune` for what those have no word for. The reference of all keys is made
-from this table, see `steps.plan.config.document_keys`.
+from this table, see `argotune.steps.plan.config.document_keys`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from steps.plan.key import BFLOAT16, FLOAT16, Key, each, fixed, mapped, no_effect
-from steps.plan.readers import boolean, modules, number, one_of, or_none, text, texts, whole
-from steps.plan.training_keys import PACKED, TRAINING_ARGUMENTS
+from argotune.steps.plan.key import BFLOAT16, FLOAT16, Key, each, fixed, mapped, no_effect
+from argotune.steps.plan.readers import (
+    boolean,
+    modules,
+    number,
+    one_of,
+    or_none,
+    text,
+    texts,
+    whole,
+)
+from argotune.steps.plan.training_keys import PACKED, TRAINING_ARGUMENTS
 
 _PRESET_NAMES_THE_MODEL = "the preset names the model and its pinned revision"
 _DOWNLOAD = "the model step brings the weights into the cache"

@@ -21,9 +21,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from presets.schema import Architecture, Family, Method
-from presets.sizes import embedding_parameters, linear_parameters, total_parameters
-from steps.contracts.training_plan import Memory
+from argotune.presets.schema import Architecture, Family, Method
+from argotune.presets.sizes import embedding_parameters, linear_parameters, total_parameters
+from argotune.steps.contracts.training_plan import Memory
 
 NF4_BYTES = 0.516
 """4 bits, and 8-bit quantised scales per 64 weights with their own per 256."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from presets.loader import UnknownName, model_preset, sku
-from presets.schema import ModelPreset, Sku
-from steps.common.errors import ParamsError
-from steps.plan.choose import Job
-from steps.plan.config import read_config
-from steps.plan.hardware import THIS_MACHINE, Card, card_of, unusable
-from steps.plan.params import Params
-from steps.plan.settings import Settings
-from steps.plan.skus import nearest_fit
-from steps.plan.targets import resolve_targets
+from argotune.presets.loader import UnknownName, model_preset, sku
+from argotune.presets.schema import ModelPreset, Sku
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.plan.choose import Job
+from argotune.steps.plan.config import read_config
+from argotune.steps.plan.hardware import THIS_MACHINE, Card, card_of, unusable
+from argotune.steps.plan.params import Params
+from argotune.steps.plan.settings import Settings
+from argotune.steps.plan.skus import nearest_fit
+from argotune.steps.plan.targets import resolve_targets
 
 SLOW_ON_CPU_PARAMETERS = 1_000_000_000
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 
-from steps.common import log
-from steps.common.errors import ParamsError
-from steps.common.progress import Progress
-from steps.contracts.training_plan import TrainingPlan, dump_plan, write_plan
-from steps.plan.alternatives import alternatives
-from steps.plan.assemble import assemble
-from steps.plan.choose import choose
-from steps.plan.params import Params, Result
-from steps.plan.request import read_request
-from steps.plan.skus import refusal
-from steps.plan.substitute import problem_of_sku
+from argotune.steps.common import log
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.training_plan import TrainingPlan, dump_plan, write_plan
+from argotune.steps.plan.alternatives import alternatives
+from argotune.steps.plan.assemble import assemble
+from argotune.steps.plan.choose import choose
+from argotune.steps.plan.params import Params, Result
+from argotune.steps.plan.request import read_request
+from argotune.steps.plan.skus import refusal
+from argotune.steps.plan.substitute import problem_of_sku
 
 LOGGER = logging.getLogger(__name__)
 

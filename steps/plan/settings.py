@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from presets.schema import ModelPreset
-from steps.contracts.training_plan import Watch
+from argotune.presets.schema import ModelPreset
+from argotune.steps.contracts.training_plan import Watch
 
 ROWS_PER_STEP = 16
 """Rows of full length that one optimizer step sees at most. LoRA loses at batches of 32 and more

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from presets.loader import skus_of_azure
-from presets.schema import Sku
-from steps.plan.choose import Choice, Job, choose, smallest, workers
-from steps.plan.hardware import Card, card_of, unusable
+from argotune.presets.loader import skus_of_azure
+from argotune.presets.schema import Sku
+from argotune.steps.plan.choose import Choice, Job, choose, smallest, workers
+from argotune.steps.plan.hardware import Card, card_of, unusable
 
 LENGTH_STEP = 256
 """Shorter lengths are proposed in multiples of this."""

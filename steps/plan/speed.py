@@ -11,8 +11,8 @@ import math
 import re
 from dataclasses import dataclass
 
-from presets.loader import published_speeds
-from presets.schema import Anchor, Method
+from argotune.presets.loader import published_speeds
+from argotune.presets.schema import Anchor, Method
 
 SECONDS_PER_HOUR = 3600
 

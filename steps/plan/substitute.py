@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from presets.schema import Sku
-from steps.plan.choose import Job, choose
-from steps.plan.hardware import card_of, unusable
-from steps.plan.params import Params
-from steps.plan.request import read_request
-from steps.plan.skus import describe, nearest_fit, refusal
+from argotune.presets.schema import Sku
+from argotune.steps.plan.choose import Job, choose
+from argotune.steps.plan.hardware import card_of, unusable
+from argotune.steps.plan.params import Params
+from argotune.steps.plan.request import read_request
+from argotune.steps.plan.skus import describe, nearest_fit, refusal
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from presets.loader import nearest
-from presets.schema import ModelPreset
+from argotune.presets.loader import nearest
+from argotune.presets.schema import ModelPreset
 
 # transformers' Phi3ForCausalLM has q, k and v in one matrix, gate and up in another. peft ignores
 # names that match nothing as long as one matches, so a list of unfused names would train less

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from steps.plan.key import BFLOAT16, FLOAT16, Key, each, fixed, mapped, no_effect
-from steps.plan.readers import (
+from argotune.steps.plan.key import BFLOAT16, FLOAT16, Key, each, fixed, mapped, no_effect
+from argotune.steps.plan.readers import (
     boolean,
     none_for,
     number,

@@ -1,5 +1,5 @@
-from steps.common.main import main
-from steps.provision.params import Params, Result
-from steps.provision.run import run
+from argotune.steps.common.main import main
+from argotune.steps.provision.params import Params, Result
+from argotune.steps.provision.run import run
 
 main(Params, Result, run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from steps.nodes.node_params import NodeParams
+from argotune.steps.nodes.node_params import NodeParams
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 
-from presets.prices import prices_usd_per_hour
-from steps.common import log
-from steps.common.progress import Progress
-from steps.nodes.provider import OnWait, Provider, load_provider, unheard
-from steps.provision.params import Params, Result
+from argotune.presets.prices import prices_usd_per_hour
+from argotune.steps.common import log
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.provider import OnWait, Provider, load_provider, unheard
+from argotune.steps.provision.params import Params, Result
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ def _events(params: Params) -> OnWait:
     if params.provider == "local":
         return unheard
     # Provider local must not wait for the import of the Kubernetes client.
-    from steps.cluster.kube import cluster_of_pod
-    from steps.cluster.run_events import RunEvents
+    from argotune.steps.cluster.kube import cluster_of_pod
+    from argotune.steps.cluster.run_events import RunEvents
 
     events = RunEvents(
         cluster_of_pod(),

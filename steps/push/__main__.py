@@ -1,5 +1,5 @@
-from steps.common.main import main
-from steps.push.params import Params, Result
-from steps.push.run import run
+from argotune.steps.common.main import main
+from argotune.steps.push.params import Params, Result
+from argotune.steps.push.run import run
 
 main(Params, Result, run)

@@ -7,9 +7,9 @@ import logging
 import stat
 from pathlib import Path
 
-from steps.common import log
-from steps.common.errors import PermanentError
-from steps.contracts.safetensors_file import safetensors_problem
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.safetensors_file import safetensors_problem
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from steps.contracts.training_plan import TrainingPlan, dump_plan
-from steps.push.params import Params
+from argotune.steps.contracts.training_plan import TrainingPlan, dump_plan
+from argotune.steps.push.params import Params
 
 _OCI = "org.opencontainers.image"
 _OURS = "sh.argotune"

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from steps.common.errors import PermanentError
-from steps.common.fs import atomic_write, fsync
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.fs import atomic_write, fsync
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

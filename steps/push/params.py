@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from steps.common.errors import ParamsError
-from steps.registry.oci import LayoutReference, parse_reference
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.registry.oci import LayoutReference, parse_reference
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,16 +6,21 @@ import logging
 import time
 from pathlib import Path
 
-from steps.common import log
-from steps.common.progress import Progress
-from steps.contracts.training_plan import TrainingPlan, read_plan
-from steps.push.adapter import adapter_files
-from steps.push.annotations import annotations_of
-from steps.push.layout import Image, write_image
-from steps.push.params import Params, Result
-from steps.registry.oci import DEFAULT_TAG, ImageReference, LayoutReference, parse_reference
-from steps.registry.skopeo import Registry, Sleep
-from steps.registry.skopeo import push as push_image
+from argotune.steps.common import log
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
+from argotune.steps.push.adapter import adapter_files
+from argotune.steps.push.annotations import annotations_of
+from argotune.steps.push.layout import Image, write_image
+from argotune.steps.push.params import Params, Result
+from argotune.steps.registry.oci import (
+    DEFAULT_TAG,
+    ImageReference,
+    LayoutReference,
+    parse_reference,
+)
+from argotune.steps.registry.skopeo import Registry, Sleep
+from argotune.steps.registry.skopeo import push as push_image
 
 _LOGGER = logging.getLogger(__name__)
 

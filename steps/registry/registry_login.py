@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from steps.common.errors import PermanentError
+from argotune.steps.common.errors import PermanentError
 
 _DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 

@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from steps.common import certificates, log
-from steps.common.errors import PermanentError, StepError, TransientError
-from steps.registry.oci import ImageReference
-from steps.registry.registry_login import check_login, describe
+from argotune.steps.common import certificates, log
+from argotune.steps.common.errors import PermanentError, StepError, TransientError
+from argotune.steps.registry.oci import ImageReference
+from argotune.steps.registry.registry_login import check_login, describe
 
 _LOGGER = logging.getLogger(__name__)
 

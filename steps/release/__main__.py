@@ -1,5 +1,5 @@
-from steps.common.main import main
-from steps.release.params import Params, Result
-from steps.release.run import run
+from argotune.steps.common.main import main
+from argotune.steps.release.params import Params, Result
+from argotune.steps.release.run import run
 
 main(Params, Result, run)

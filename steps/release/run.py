@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from steps.common import log
-from steps.common.errors import CapacityError, PermanentError, TransientError
-from steps.common.progress import Progress
-from steps.nodes.provider import Kept, Provider, Settings, load_provider
-from steps.nodes.sums import sum_of_known
-from steps.release.params import Params, Result
+from argotune.steps.common import log
+from argotune.steps.common.errors import CapacityError, PermanentError, TransientError
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.provider import Kept, Provider, Settings, load_provider
+from argotune.steps.nodes.sums import sum_of_known
+from argotune.steps.release.params import Params, Result
 
 _LOGGER = logging.getLogger(__name__)
 _SUCCEEDED = "Succeeded"

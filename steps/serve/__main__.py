@@ -1,5 +1,5 @@
-from steps.common.main import service_main
-from steps.serve.params import Params
-from steps.serve.run import serve
+from argotune.steps.common.main import service_main
+from argotune.steps.serve.params import Params
+from argotune.steps.serve.run import serve
 
 service_main(Params, serve)

@@ -16,12 +16,12 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Receive, Scope, Send
 
-from steps.serve.body_limit import BodyLimit
-from steps.serve.decode import Sampling
-from steps.serve.engine import Answer, Engine, Question
-from steps.serve.errors import ApiError, add_error_handlers
-from steps.serve.metrics import CountRequests, Metrics
-from steps.serve.schema import ChatRequest, CompletionRequest
+from argotune.steps.serve.body_limit import BodyLimit
+from argotune.steps.serve.decode import Sampling
+from argotune.steps.serve.engine import Answer, Engine, Question
+from argotune.steps.serve.errors import ApiError, add_error_handlers
+from argotune.steps.serve.metrics import CountRequests, Metrics
+from argotune.steps.serve.schema import ChatRequest, CompletionRequest
 
 
 class Service:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from steps.serve.errors import ApiError
+from argotune.steps.serve.errors import ApiError
 
 
 class BodyLimit:

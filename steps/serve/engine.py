@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from jinja2.exceptions import TemplateError
 
-from steps.contracts.serving import Message, ServingContract
-from steps.serve.decode import AnswerText, Sampling, generate
-from steps.serve.errors import ApiError, server_error
+from argotune.steps.contracts.serving import Message, ServingContract
+from argotune.steps.serve.decode import AnswerText, Sampling, generate
+from argotune.steps.serve.errors import ApiError, server_error
 
 _logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils.logging import disable_progress_bar
 
-from steps.common.errors import PermanentError
-from steps.contracts.serving import ServingContract, fix_rope
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.serving import ServingContract, fix_rope
 
 
 def load_tokenizer(model_dir: Path, contract: ServingContract) -> Any:

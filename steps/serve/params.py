@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from steps.common.errors import ParamsError
+from argotune.steps.common.errors import ParamsError
 
 
 @dataclass(frozen=True, kw_only=True)

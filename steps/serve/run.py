@@ -10,15 +10,15 @@ import time
 
 import uvicorn
 
-from steps.common import log
-from steps.common.errors import PermanentError
-from steps.common.fs import atomic_write
-from steps.contracts.serving import ServingContract, read_contract
-from steps.serve.app import Service, make_app
-from steps.serve.decode import Sampling, generate
-from steps.serve.engine import Engine
-from steps.serve.load import load_model, load_tokenizer
-from steps.serve.params import Params
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.fs import atomic_write
+from argotune.steps.contracts.serving import ServingContract, read_contract
+from argotune.steps.serve.app import Service, make_app
+from argotune.steps.serve.decode import Sampling, generate
+from argotune.steps.serve.engine import Engine
+from argotune.steps.serve.load import load_model, load_tokenizer
+from argotune.steps.serve.params import Params
 
 _logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class _Loading(threading.Thread):
     def run(self) -> None:
         try:
             self._load()
-        # Whatever it is, the main thread raises it again and steps.common.main says it.
+        # Whatever it is, the main thread raises it again and argotune.steps.common.main says it.
         except Exception as error:
             self.failure = error
             self._server.should_exit = True

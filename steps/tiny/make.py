@@ -1,6 +1,6 @@
 """The weights of preset `tiny`: a Phi-3 in small, pretrained on this machine's own text.
 
-    python -m steps.tiny.make --cache-dir DIRECTORY [--seed 0]
+    python -m argotune.steps.tiny.make --cache-dir DIRECTORY [--seed 0]
 
 It knows the language of Python's documentation and the form of a chat, and no answers: enough to
 see the whole pipeline teach it some within a minute.
@@ -26,13 +26,13 @@ from torch.nn.functional import cross_entropy
 from transformers import Phi3Config, Phi3ForCausalLM, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
-from presets.loader import model_preset
-from presets.schema import ModelPreset
-from steps.common import log
-from steps.contracts.model_cache import cache_path, is_complete, mark_complete
-from steps.tiny.docstrings import library_texts
-from steps.tiny.muon import Muon
-from steps.tune.device import keep_freed_memory
+from argotune.presets.loader import model_preset
+from argotune.presets.schema import ModelPreset
+from argotune.steps.common import log
+from argotune.steps.contracts.model_cache import cache_path, is_complete, mark_complete
+from argotune.steps.tiny.docstrings import library_texts
+from argotune.steps.tiny.muon import Muon
+from argotune.steps.tune.device import keep_freed_memory
 
 _SPECIAL_TOKENS = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 
@@ -231,7 +231,7 @@ def _keep(model: Phi3ForCausalLM, tokenizer: PreTrainedTokenizerFast, directory:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the flags and make the model."""
     parser = argparse.ArgumentParser(
-        prog="python -m steps.tiny.make", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m argotune.steps.tiny.make", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--cache-dir", type=Path, required=True, help="the model cache")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the order of texts")

@@ -18,10 +18,10 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from steps.common.errors import PermanentError
-from steps.common.fs import atomic_write, fsync
-from steps.contracts.training_plan import TrainingPlan
-from steps.tune.load import trained
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.fs import atomic_write, fsync
+from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.tune.load import trained
 
 _KEPT = 2
 _BASE = "base_loss.json"

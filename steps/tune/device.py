@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
-from presets.loader import skus_of_azure
-from presets.schema import Sku
-from steps.common.errors import PermanentError
+from argotune.presets.loader import skus_of_azure
+from argotune.presets.schema import Sku
+from argotune.steps.common.errors import PermanentError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _LARGEST_KEPT_BYTES = 32 * 2**20

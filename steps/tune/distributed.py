@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import TCPStore
 
-from steps.common.errors import PermanentError
+from argotune.steps.common.errors import PermanentError
 
 _TIMEOUT = datetime.timedelta(minutes=30)
 """Longer than the leader takes for a checkpoint or the tokenising that the others wait for."""

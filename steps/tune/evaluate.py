@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from steps.tune.device import Device
-from steps.tune.distributed import World
-from steps.tune.loss import summed_loss
-from steps.tune.pack import MicroBatch, Packs
-from steps.tune.stop import StopRequest
+from argotune.steps.tune.device import Device
+from argotune.steps.tune.distributed import World
+from argotune.steps.tune.loss import summed_loss
+from argotune.steps.tune.pack import MicroBatch, Packs
+from argotune.steps.tune.stop import StopRequest
 
 
 class Documents:

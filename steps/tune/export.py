@@ -11,11 +11,11 @@ from typing import Any
 import safetensors.torch
 from peft import get_peft_model_state_dict
 
-from steps.common.fs import fsync
-from steps.contracts.serving import Adapter, Base, Rope, ServingContract, write_contract
-from steps.contracts.training_plan import TrainingPlan
-from steps.tune.model_card import model_card
-from steps.tune.template import ChatTemplate
+from argotune.steps.common.fs import fsync
+from argotune.steps.contracts.serving import Adapter, Base, Rope, ServingContract, write_contract
+from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.tune.model_card import model_card
+from argotune.steps.tune.template import ChatTemplate
 
 _TOKENIZER_FILES = (
     "tokenizer.json",

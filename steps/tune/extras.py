@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
-from steps.common.errors import PermanentError
-from steps.contracts.training_plan import Execution
-from steps.tune.varlen import VARLEN, varlen_attention
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.training_plan import Execution
+from argotune.steps.tune.varlen import VARLEN, varlen_attention
 
 
 def check_extras(execution: Execution) -> None:

@@ -30,9 +30,9 @@ from typing import Any, Generic, TypeVar
 
 from torch._C._distributed_c10d import TCPStore
 
-from steps.common import log
-from steps.common.errors import Interrupted, PermanentError, StepError, TransientError
-from steps.tune.distributed import World, joined
+from argotune.steps.common import log
+from argotune.steps.common.errors import Interrupted, PermanentError, StepError, TransientError
+from argotune.steps.tune.distributed import World, joined
 
 _GRACE_SECONDS = 5.0
 """For the others to say what they saw, after the first has failed."""
@@ -214,7 +214,7 @@ def _member(
     if rank > 0:
         # All see the same; the first one tells it.
         logging.getLogger().setLevel(logging.ERROR)
-        logging.getLogger("steps").setLevel(logging.ERROR)
+        logging.getLogger("argotune").setLevel(logging.ERROR)
     outcome: _Done | _Failed
     try:
         with joined(rank, size, port, lockstep=lockstep) as world:

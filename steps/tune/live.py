@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
-from steps.common.log import CLEAR_LINE
+from argotune.steps.common.log import CLEAR_LINE
 
 Record = Mapping[str, Any]
 

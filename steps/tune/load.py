@@ -22,15 +22,15 @@ from transformers import (
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.logging import disable_progress_bar
 
-from steps.common import log
-from steps.common.errors import PermanentError
-from steps.contracts.serving import Rope, fix_rope
-from steps.contracts.training_plan import Quantization, TrainingPlan
-from steps.tune.device import Device
-from steps.tune.lora import note_ends_of_blocks, use_fused_layers
-from steps.tune.phi3 import packed_blocks
-from steps.tune.quantized_cache import quantized_cache
-from steps.tune.varlen import attention_for
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.serving import Rope, fix_rope
+from argotune.steps.contracts.training_plan import Quantization, TrainingPlan
+from argotune.steps.tune.device import Device
+from argotune.steps.tune.lora import note_ends_of_blocks, use_fused_layers
+from argotune.steps.tune.phi3 import packed_blocks
+from argotune.steps.tune.quantized_cache import quantized_cache
+from argotune.steps.tune.varlen import attention_for
 
 _logger = logging.getLogger(__name__)
 

@@ -10,20 +10,20 @@ from typing import Any, NoReturn
 
 import torch
 
-from steps.common import log
-from steps.common.errors import Interrupted, PermanentError
-from steps.common.progress import Progress
-from steps.contracts.training_plan import Training
-from steps.tune.checkpoint import Checkpoints, Position, Tensors, snapshot
-from steps.tune.device import Device, peak_memory_gb
-from steps.tune.distributed import World
-from steps.tune.evaluate import held_out_loss, micro_batch_loss
-from steps.tune.load import trained
-from steps.tune.pack import Packs
-from steps.tune.report import Report
-from steps.tune.samples import Samples
-from steps.tune.schedule import Schedule
-from steps.tune.stop import StopRequest
+from argotune.steps.common import log
+from argotune.steps.common.errors import Interrupted, PermanentError
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.training_plan import Training
+from argotune.steps.tune.checkpoint import Checkpoints, Position, Tensors, snapshot
+from argotune.steps.tune.device import Device, peak_memory_gb
+from argotune.steps.tune.distributed import World
+from argotune.steps.tune.evaluate import held_out_loss, micro_batch_loss
+from argotune.steps.tune.load import trained
+from argotune.steps.tune.pack import Packs
+from argotune.steps.tune.report import Report
+from argotune.steps.tune.samples import Samples
+from argotune.steps.tune.schedule import Schedule
+from argotune.steps.tune.stop import StopRequest
 
 _SAVE_SECONDS = 180.0
 """What a node that is taken away costs at most, where save_steps does not say."""

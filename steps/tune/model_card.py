@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-from steps.contracts.serving import ServingContract
-from steps.tune.vllm import vllm_command
+from argotune.steps.contracts.serving import ServingContract
+from argotune.steps.tune.vllm import vllm_command
 
 _CARD = """\
 ---

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow
 import torch
 
-from steps.common.errors import PermanentError
-from steps.tune.tokenise import TokenRows
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.tune.tokenise import TokenRows
 
 SCHEMA = pyarrow.schema(
     [

@@ -15,12 +15,12 @@ from typing import Any
 
 import pyarrow
 
-from steps.common import log
-from steps.common.fs import replacing, sha256_file
-from steps.contracts.training_plan import Training
-from steps.tune.pack import SCHEMA, Packs, pack
-from steps.tune.template import ChatTemplate
-from steps.tune.tokenise import Census, read_rows
+from argotune.steps.common import log
+from argotune.steps.common.fs import replacing, sha256_file
+from argotune.steps.contracts.training_plan import Training
+from argotune.steps.tune.pack import SCHEMA, Packs, pack
+from argotune.steps.tune.template import ChatTemplate
+from argotune.steps.tune.tokenise import Census, read_rows
 
 _FORMAT = "1"
 """Counts up when the same rows would become other packs."""

@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from steps.common import log
-from steps.common.fs import free_bytes_of, fsync
-from steps.contracts.model_cache import MARKER, damage, mark_complete, read_marker
-from steps.tune.device import Device
+from argotune.steps.common import log
+from argotune.steps.common.fs import free_bytes_of, fsync
+from argotune.steps.contracts.model_cache import MARKER, damage, mark_complete, read_marker
+from argotune.steps.tune.device import Device
 
 _FORMAT = "1"
 """Counts up when the same base would be kept in another way."""

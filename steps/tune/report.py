@@ -13,10 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from steps.common.fs import atomic_write
-from steps.tune.curves import loss_png, report_html
-from steps.tune.samples import Answer
-from steps.tune.trackers import Tracker
+from argotune.steps.common.fs import atomic_write
+from argotune.steps.tune.curves import loss_png, report_html
+from argotune.steps.tune.samples import Answer
+from argotune.steps.tune.trackers import Tracker
 
 Record = dict[str, Any]
 

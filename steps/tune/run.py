@@ -14,33 +14,33 @@ from typing import Any
 
 import torch
 
-from steps.common import log
-from steps.common.errors import Interrupted, PermanentError
-from steps.common.fs import atomic_write
-from steps.common.progress import Progress
-from steps.contracts.serving import FILE_NAME, rope_choice
-from steps.contracts.training_plan import TrainingPlan, read_plan
-from steps.tune.checkpoint import Checkpoints, identity_of, load_tensors
-from steps.tune.device import Device, find_device, peak_memory_gb
-from steps.tune.distributed import World, process_count
-from steps.tune.evaluate import held_out_loss
-from steps.tune.export import export_adapter, make_contract
-from steps.tune.extras import check_extras, use_extras
-from steps.tune.launch import SPAWN, Context, launch
-from steps.tune.live import LiveLine
-from steps.tune.load import load_model, load_tokenizer
-from steps.tune.loop import Job, Outcome, mean_loss, train
-from steps.tune.pack import Packs
-from steps.tune.params import Params, Result
-from steps.tune.prepare import prepare
-from steps.tune.report import NoReport, Report
-from steps.tune.samples import Samples, make_samples
-from steps.tune.schedule import Schedule
-from steps.tune.shard import shard_base
-from steps.tune.stop import StopRequest
-from steps.tune.template import ChatTemplate, chat_template
-from steps.tune.tokenise import Census, check_census
-from steps.tune.trackers import check_trackers, open_trackers
+from argotune.steps.common import log
+from argotune.steps.common.errors import Interrupted, PermanentError
+from argotune.steps.common.fs import atomic_write
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.serving import FILE_NAME, rope_choice
+from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
+from argotune.steps.tune.checkpoint import Checkpoints, identity_of, load_tensors
+from argotune.steps.tune.device import Device, find_device, peak_memory_gb
+from argotune.steps.tune.distributed import World, process_count
+from argotune.steps.tune.evaluate import held_out_loss
+from argotune.steps.tune.export import export_adapter, make_contract
+from argotune.steps.tune.extras import check_extras, use_extras
+from argotune.steps.tune.launch import SPAWN, Context, launch
+from argotune.steps.tune.live import LiveLine
+from argotune.steps.tune.load import load_model, load_tokenizer
+from argotune.steps.tune.loop import Job, Outcome, mean_loss, train
+from argotune.steps.tune.pack import Packs
+from argotune.steps.tune.params import Params, Result
+from argotune.steps.tune.prepare import prepare
+from argotune.steps.tune.report import NoReport, Report
+from argotune.steps.tune.samples import Samples, make_samples
+from argotune.steps.tune.schedule import Schedule
+from argotune.steps.tune.shard import shard_base
+from argotune.steps.tune.stop import StopRequest
+from argotune.steps.tune.template import ChatTemplate, chat_template
+from argotune.steps.tune.tokenise import Census, check_census
+from argotune.steps.tune.trackers import check_trackers, open_trackers
 
 _RESULT = Path("report", "result.json")
 

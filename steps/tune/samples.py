@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from steps.common.errors import PermanentError
-from steps.contracts.training_plan import Watch
-from steps.tune.device import Device
-from steps.tune.distributed import World
-from steps.tune.evaluate import hidden_states
-from steps.tune.pack import MicroBatch, Packs
-from steps.tune.spans import TemplateMismatch
-from steps.tune.template import ChatTemplate
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.training_plan import Watch
+from argotune.steps.tune.device import Device
+from argotune.steps.tune.distributed import World
+from argotune.steps.tune.evaluate import hidden_states
+from argotune.steps.tune.pack import MicroBatch, Packs
+from argotune.steps.tune.spans import TemplateMismatch
+from argotune.steps.tune.template import ChatTemplate
 
 _LONGEST_PROMPT = 512
 """Tokens; of longer ones each answered token would cost as much as a training step."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steps.contracts.training_plan import Training
-from steps.tune.pack import epoch_order
+from argotune.steps.contracts.training_plan import Training
+from argotune.steps.tune.pack import epoch_order
 
 
 @dataclass(frozen=True)

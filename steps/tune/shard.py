@@ -14,7 +14,7 @@ from bitsandbytes.nn.modules import Linear4bit
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from steps.tune.distributed import World
+from argotune.steps.tune.distributed import World
 
 
 def shard_base(model: Any, world: World) -> None:

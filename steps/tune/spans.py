@@ -18,8 +18,8 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from steps.common.errors import PermanentError
-from steps.contracts.serving import Message
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.serving import Message
 
 # Its annotation says str; it returns the texts and the places of the assistant's turns.
 _render_jinja: Any = render_jinja_template

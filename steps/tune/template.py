@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steps.common.errors import PermanentError
-from steps.contracts.serving import Message
-from steps.tune.spans import (
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.serving import Message
+from argotune.steps.tune.spans import (
     Rendered,
     TemplateMismatch,
     has_marks,

@@ -16,11 +16,11 @@ import pyarrow
 import pyarrow.parquet
 from tokenizers import Encoding, Tokenizer
 
-from steps.common import log
-from steps.common.errors import PermanentError
-from steps.contracts.serving import Message
-from steps.tune.spans import Rendered, Span, TemplateMismatch
-from steps.tune.template import ChatTemplate
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.serving import Message
+from argotune.steps.tune.spans import Rendered, Span, TemplateMismatch
+from argotune.steps.tune.template import ChatTemplate
 
 _BATCH_ROWS = 512
 

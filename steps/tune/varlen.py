@@ -16,8 +16,8 @@ import torch
 from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 
-from steps.common import log
-from steps.tune.attention import SEGMENTED, segmented_attention
+from argotune.steps.common import log
+from argotune.steps.tune.attention import SEGMENTED, segmented_attention
 
 VARLEN = "argotune_varlen"
 """Name for `attn_implementation`, used as SEGMENTED is."""

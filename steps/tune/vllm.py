@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 
-from steps.common.errors import PermanentError
-from steps.contracts.serving import ServingContract
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.serving import ServingContract
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What --max-lora-rank accepts; an adapter's own rank may be any up to it."""

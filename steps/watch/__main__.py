@@ -1,5 +1,5 @@
-from steps.common.main import main
-from steps.watch.params import Params, Result
-from steps.watch.run import run
+from argotune.steps.common.main import main
+from argotune.steps.watch.params import Params, Result
+from argotune.steps.watch.run import run
 
 main(Params, Result, run)

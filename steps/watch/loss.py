@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from steps.nodes.fit import Object, not_ready
+from argotune.steps.nodes.fit import Object, not_ready
 
 _LOOKS_WITHOUT_NODE = 2
 """A list that came from a server which lags behind may lack a node once."""

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from steps.nodes.runs import OVER
+from argotune.steps.nodes.runs import OVER
 
 Object = Mapping[str, Any]
 

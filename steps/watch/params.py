@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from steps.nodes.labels import NODE_LABEL
-from steps.nodes.node_params import NodeParams
-from steps.nodes.provider import NodeRequest
+from argotune.steps.nodes.labels import NODE_LABEL
+from argotune.steps.nodes.node_params import NodeParams
+from argotune.steps.nodes.provider import NodeRequest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import logging
 
-from presets.prices import prices_usd_per_hour
-from steps.cluster.kube import ApiRefusal, Kube, connect
-from steps.cluster.run_events import RunEvents
-from steps.common import log
-from steps.common.clock import REAL_CLOCK, Clock
-from steps.common.errors import (
+from argotune.presets.prices import prices_usd_per_hour
+from argotune.steps.cluster.kube import ApiRefusal, Kube, connect
+from argotune.steps.cluster.run_events import RunEvents
+from argotune.steps.common import log
+from argotune.steps.common.clock import REAL_CLOCK, Clock
+from argotune.steps.common.errors import (
     CapacityError,
     ParamsError,
     PermanentError,
     StepError,
     TransientError,
 )
-from steps.common.progress import Progress
-from steps.nodes.provider import Gone, Node, Provider, load_provider
-from steps.nodes.ready import selector_text
-from steps.nodes.sums import sum_of_known
-from steps.watch.loss import Loss
-from steps.watch.need import end_of_need
-from steps.watch.params import Params, Result
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.provider import Gone, Node, Provider, load_provider
+from argotune.steps.nodes.ready import selector_text
+from argotune.steps.nodes.sums import sum_of_known
+from argotune.steps.watch.loss import Loss
+from argotune.steps.watch.need import end_of_need
+from argotune.steps.watch.params import Params, Result
 
 _LOGGER = logging.getLogger(__name__)
 _REMOVAL_SECONDS = 1800.0

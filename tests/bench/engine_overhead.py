@@ -10,8 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from workflows.engine.model import JsonObject
-from workflows.engine.run import Options, run
+from argotune.workflows.engine.model import JsonObject
+from argotune.workflows.engine.run import Options, run
 
 STEPS = 50
 MOST_MILLISECONDS = 200.0

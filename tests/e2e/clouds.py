@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from steps.nodes.labels import NAMESPACE_LABEL, WORKSPACE_LABEL
+from argotune.steps.nodes.labels import NAMESPACE_LABEL, WORKSPACE_LABEL
 from tests.e2e import nodes
 from tests.e2e.cluster import Object, run
 from tests.e2e.site import Site

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steps.cluster.scheduling import GPU_TOLERATIONS
+from argotune.steps.cluster.scheduling import GPU_TOLERATIONS
 from tests.e2e.cluster import CALL_SECONDS, Cluster, Object
 from tests.e2e.pods import dataset, registry
 from tests.fakes.registry import PASSWORD, USER, docker_config

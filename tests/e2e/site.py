@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from presets.loader import model_preset
-from steps.contracts.model_cache import cache_path, is_complete
+from argotune.presets.loader import model_preset
+from argotune.steps.contracts.model_cache import cache_path, is_complete
+from argotune.workflows.cli.home import home
+from argotune.workflows.demo.dataset import write_dataset
 from tests.e2e import doubles
 from tests.e2e.cluster import CALL_SECONDS, Cluster, Object, run
 from tests.e2e.doubles import DATASET_FILE, PUSH_SECRET, Doubles, Login
 from tests.e2e.nodes import gpu_node
 from tests.e2e.runs import ARGO, Run
-from workflows.cli.home import home
-from workflows.demo.dataset import write_dataset
 
 QUESTION = "What does json.dumps do?"
 AKS_CLUSTER_ID = (
@@ -34,7 +34,7 @@ KARPENTER_NODE_CLASS = "karpenter.test/TestNodeClass/default"
 RUN_SECONDS = 900
 """Longest wait for a run beside many others."""
 _INSTALL_SECONDS = 180
-_ARGOTUNE = (sys.executable, "-m", "workflows.cli")
+_ARGOTUNE = (sys.executable, "-m", "argotune.workflows.cli")
 _ANNOTATIONS = (
     "question",
     "service-gpus",

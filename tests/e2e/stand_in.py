@@ -8,7 +8,7 @@ import json
 import os
 from typing import Any
 
-from workflows.workspace.manifests import template
+from argotune.workflows.workspace.manifests import template
 
 Object = dict[str, Any]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from argotune.workflows.templates.golden import RENDERED_DIR
 from tests.e2e.cluster import CALL_SECONDS, Cluster
-from workflows.templates.golden import RENDERED_DIR
 
 pytestmark = [pytest.mark.cluster, pytest.mark.smoke]
 
@@ -41,7 +41,7 @@ def test_rendered_workspace_is_created_with_strict_validation(
         [
             sys.executable,
             "-m",
-            "workflows.cli",
+            "argotune.workflows.cli",
             "render",
             "--allow-loopback",
             *flags,

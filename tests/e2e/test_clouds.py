@@ -11,8 +11,8 @@ from typing import Literal
 
 import pytest
 
-from steps.nodes.aks.pool import pool_name
-from steps.nodes.karpenter.claim import claim_name
+from argotune.steps.nodes.aks.pool import pool_name
+from argotune.steps.nodes.karpenter.claim import claim_name
 from tests.e2e.clouds import INSTANCE_TYPE, azure, karpenter, left_of
 from tests.e2e.resuming import LOST_AFTER, SAVE_STEPS, STEPS, Resumed, resumed, tunes_until
 from tests.e2e.site import RUN_SECONDS, Site

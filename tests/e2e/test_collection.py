@@ -14,9 +14,9 @@ from importlib.metadata import version
 import httpx
 import pytest
 
-from steps.nodes.karpenter import claim as claims
-from steps.nodes.karpenter.node_class import NodeClass
-from steps.nodes.provider import NodeRequest, Placement
+from argotune.steps.nodes.karpenter import claim as claims
+from argotune.steps.nodes.karpenter.node_class import NodeClass
+from argotune.steps.nodes.provider import NodeRequest, Placement
 from tests.e2e.cluster import Cluster, Object, run, wait_for
 from tests.e2e.nodes import commands
 
@@ -133,4 +133,4 @@ def _left(selector: str) -> list[str]:
 
 
 def _argotune(*arguments: str) -> str:
-    return run(sys.executable, "-m", "workflows.cli", *arguments)
+    return run(sys.executable, "-m", "argotune.workflows.cli", *arguments)

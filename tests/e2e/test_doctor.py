@@ -21,13 +21,13 @@ import httpx
 import pytest
 import yaml
 
+from argotune.workflows.cli.checks.images import SMALL
 from tests.e2e.cluster import Cluster, Object, run, wait_for
 from tests.e2e.nodes import can_bring_nodes, gpu_node
 from tests.fakes import arm
 from tests.fakes.nodes import DOWN, UP
 from tests.fakes.tls import self_signed, server_context
 from tests.fakes.workload_identity import CA_KEY, USE_LABEL, Identity, webhook
-from workflows.cli.checks.images import SMALL
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -89,14 +89,14 @@ def examine(cluster: Cluster, *flags: str, pull: str = "none", **environment: st
 
 
 def doctor(cluster: Cluster) -> list[str]:
-    return [sys.executable, "-m", "workflows.cli", "doctor", "-n", cluster.namespace]
+    return [sys.executable, "-m", "argotune.workflows.cli", "doctor", "-n", cluster.namespace]
 
 
 @contextmanager
 def namespace(api: httpx.Client, *flags: str, registry: str | None = None) -> Iterator[Cluster]:
     """A namespace of its own that enforces restricted; with a registry argotune is installed."""
     cluster = Cluster(f"argotune-doctor-{secrets.token_hex(3)}", api)
-    installer = [sys.executable, "-m", "workflows.cli"]
+    installer = [sys.executable, "-m", "argotune.workflows.cli"]
     try:
         run("kubectl", "create", "namespace", cluster.namespace)
         enforce = "pod-security.kubernetes.io/enforce=restricted"

@@ -46,7 +46,7 @@ def skopeo(tmp_path_factory: pytest.TempPathFactory) -> Skopeo:
 def test_image_says_who_it_runs_as_and_what_it_is(skopeo: Skopeo, image: str) -> None:
     config = _json(skopeo("inspect", "--config", _reference(image)))["config"]
     assert config["User"] == "65532:65532"
-    assert config["Entrypoint"] == ["python", "-m", f"steps.{image}"]
+    assert config["Entrypoint"] == ["python", "-m", f"argotune.steps.{image}"]
     assert config["Labels"]["org.opencontainers.image.title"] == f"argotune-{image}"
     assert config["Labels"]["org.opencontainers.image.version"][0].isdigit()
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from argotune.workflows.cli.installation.objects import MANAGER
+from argotune.workflows.templates import accounts
 from tests.e2e.cluster import CALL_SECONDS, Cluster, Object, run, wait_for
 from tests.workflows.templates.test_permissions import rights_of
-from workflows.cli.installation.objects import MANAGER
-from workflows.templates import accounts
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -81,7 +81,7 @@ class Done:
 
 def argotune(*arguments: str, text: str | None = None, **environment: str) -> Done:
     done = subprocess.run(
-        [sys.executable, "-m", "workflows.cli", *arguments],
+        [sys.executable, "-m", "argotune.workflows.cli", *arguments],
         input=text,
         capture_output=True,
         text=True,

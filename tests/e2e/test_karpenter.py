@@ -18,14 +18,14 @@ import pytest
 from kubernetes import config
 from kubernetes.client import ApiClient, Configuration
 
-from steps.cluster.kube import Kube
-from steps.common.clock import Clock
-from steps.common.errors import PermanentError
-from steps.common.progress import Progress
-from steps.nodes.karpenter.claim import NODE_POOL, claim_name
-from steps.nodes.karpenter.provider import KarpenterProvider
-from steps.nodes.labels import NODE_LABEL
-from steps.nodes.provider import Gone, Kept, Node, NodeRequest, Settings
+from argotune.steps.cluster.kube import Kube
+from argotune.steps.common.clock import Clock
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.karpenter.claim import NODE_POOL, claim_name
+from argotune.steps.nodes.karpenter.provider import KarpenterProvider
+from argotune.steps.nodes.labels import NODE_LABEL
+from argotune.steps.nodes.provider import Gone, Kept, Node, NodeRequest, Settings
 from tests.e2e.cluster import Object, run, wait_for
 from tests.e2e.nodes import commands
 from tests.fakes.karpenter.api import Api
@@ -256,7 +256,7 @@ def test_a_node_comes_the_pod_runs_there_and_the_node_goes(a_run: Run) -> None:
 def test_a_drain_that_takes_long_says_what_it_waits_for(
     a_run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "steps")
+    caplog.set_level("INFO", "argotune")
     with a_run.karpenter("slow-drain"):
         node = a_run.provision()
         a_run.start_pod(node, keep=True)

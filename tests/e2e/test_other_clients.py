@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from argotune.workflows.templates.golden import RENDERED_DIR
 from tests.e2e.cluster import Cluster, Object, argo, argo_server
 from tests.e2e.runs import ALL_WELL, ENDED_EARLY, STEPS, Run, run_with_label
 from tests.e2e.site import RUN_SECONDS, argotune
 from tests.e2e.stand_in import ENDPOINT, UNCHANGED, arguments_of, stand_in
-from workflows.templates.golden import RENDERED_DIR
 
 pytestmark = [pytest.mark.cluster, pytest.mark.shard1, pytest.mark.timeout(1500)]
 

@@ -106,7 +106,7 @@ def _submitted(answer: Answer) -> str:
 
 
 def _command(cluster: Cluster, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "workflows.cli", *arguments, "-n", cluster.namespace]
+    return [sys.executable, "-m", "argotune.workflows.cli", *arguments, "-n", cluster.namespace]
 
 
 def test_a_watched_run_ends_well(cluster: Cluster, scene: Scene) -> None:

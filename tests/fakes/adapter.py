@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from steps.contracts.training_plan import TrainingPlan, write_plan
+from argotune.steps.contracts.training_plan import TrainingPlan, write_plan
 from tests.fakes.plans import small_plan
 
 

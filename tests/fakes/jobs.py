@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from steps.common.progress import Progress
-from steps.contracts.training_plan import Training
-from steps.tune.checkpoint import Checkpoints
-from steps.tune.device import Device
-from steps.tune.distributed import World
-from steps.tune.loop import Job
-from steps.tune.pack import Packs
-from steps.tune.report import Report
-from steps.tune.samples import Samples
-from steps.tune.schedule import Schedule
-from steps.tune.stop import StopRequest
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.training_plan import Training
+from argotune.steps.tune.checkpoint import Checkpoints
+from argotune.steps.tune.device import Device
+from argotune.steps.tune.distributed import World
+from argotune.steps.tune.loop import Job
+from argotune.steps.tune.pack import Packs
+from argotune.steps.tune.report import Report
+from argotune.steps.tune.samples import Samples
+from argotune.steps.tune.schedule import Schedule
+from argotune.steps.tune.stop import StopRequest
 
 
 def bare_job(

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from kubernetes.client import ApiClient, Configuration
 
-from steps.cluster.kube import Kube
+from argotune.steps.cluster.kube import Kube
 from tests.fakes.listening import listening
 from tests.fakes.port_forward import forward
 

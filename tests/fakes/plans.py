@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steps.contracts.training_plan import (
+from argotune.steps.contracts.training_plan import (
     Data,
     Hardware,
     Lora,

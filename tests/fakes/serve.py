@@ -1,4 +1,4 @@
-"""A stand-in for `python -m steps.serve`: the same flags and endpoints, and no model.
+"""A stand-in for `python -m argotune.steps.serve`: the same flags and endpoints, and no model.
 
     python -m tests.fakes.serve --mode=MODE --model-dir=... --adapter-dir=... --name=... ...
 

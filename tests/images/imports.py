@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tests.images.containerfile import ROOT
 
-_OURS = {"presets", "steps"}
-# Loaded by name: steps.nodes.provider.load_provider.
-_BY_NAME = {"steps.nodes.provider": "steps/nodes"}
+_OURS = "argotune"
+# Loaded by name: argotune.steps.nodes.provider.load_provider.
+_BY_NAME = {"argotune.steps.nodes.provider": "steps/nodes"}
 _ASKING = {"importlib.import_module", "importlib.util.find_spec"}
 
 
@@ -27,7 +27,7 @@ def modules_of(package: str) -> frozenset[str]:
         if module in seen:
             continue
         seen.add(module)
-        waiting += [name for name in imports_of(module) if name.split(".")[0] in _OURS]
+        waiting += [name for name in imports_of(module) if name.split(".")[0] == _OURS]
         if module in _BY_NAME:
             waiting += [_name(path) for path in (ROOT / _BY_NAME[module]).rglob("*.py")]
     return frozenset(seen)
@@ -36,7 +36,7 @@ def modules_of(package: str) -> frozenset[str]:
 @cache
 def third_party_of(package: str) -> frozenset[str]:
     """Dotted modules that are neither ours nor the standard library's."""
-    known = _OURS | sys.stdlib_module_names
+    known = {_OURS, *sys.stdlib_module_names}
     return frozenset(
         name
         for module in modules_of(package)
@@ -65,7 +65,7 @@ def imports_of(module: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module
-            if node.module.split(".")[0] in _OURS:
+            if node.module.split(".")[0] == _OURS:
                 yield from _submodules(node)
 
 
@@ -86,10 +86,10 @@ def _submodules(node: ast.ImportFrom) -> Iterator[str]:
 
 
 def _path(module: str) -> Path:
-    path = ROOT / module.replace(".", "/")
+    path = ROOT / module.removeprefix(f"{_OURS}.").replace(".", "/")
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def _name(path: Path) -> str:
-    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    name = ".".join([_OURS, *path.relative_to(ROOT).with_suffix("").parts])
     return name.removesuffix(".__init__")

@@ -8,9 +8,9 @@ from itertools import combinations
 
 import pytest
 
+from argotune.workflows.templates.finetune import STEPS
 from tests.images import lock
 from tests.images.containerfile import EXTRAS, IMAGES, ROOT, Instruction, Stage, read, text_of
-from workflows.templates.finetune import STEPS
 
 BASE = "docker.io/library/python:3.12-slim"
 CUDA = ("tune", "serve")
@@ -57,7 +57,7 @@ def test_it_runs_as_a_numbered_user_that_owns_no_file(stage: Stage) -> None:
 
 @pytest.mark.parametrize("image", IMAGES)
 def test_it_starts_its_own_step(image: str) -> None:
-    assert read(image).entrypoint == ["python", "-m", f"steps.{image}"]
+    assert read(image).entrypoint == ["python", "-m", f"argotune.steps.{image}"]
     assert (ROOT / "steps" / image / "__main__.py").is_file()
 
 
@@ -83,7 +83,7 @@ def test_every_copied_path_exists_and_the_builder_may_see_it(image: str) -> None
     assert "*" in lines
     for source in sources:
         assert (ROOT / source).exists(), source
-        assert source.split("/")[0] in seen, source
+        assert source in seen or source.split("/")[0] in seen, source
 
 
 @pytest.mark.parametrize("stage", FINAL, ids=FINAL_NAMES)

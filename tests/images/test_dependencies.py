@@ -21,7 +21,11 @@ GUESTS = {"tune": ["steps/tiny"]}
 
 def test_imports_are_found_through_our_modules_and_by_name() -> None:
     modules = modules_of("steps/release")
-    assert {"steps.release.run", "steps.common.main", "steps.nodes.existing"} <= modules
+    assert {
+        "argotune.steps.release.run",
+        "argotune.steps.common.main",
+        "argotune.steps.nodes.existing",
+    } <= modules
     assert "kubernetes.client" in third_party_of("steps/release")
 
 

@@ -15,7 +15,13 @@ from tests.images.containerfile import ROOT
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """All kinds of files that a build reads, and some that it does not."""
-    for name in ("steps/push/run.py", "steps/README.md", "presets/models/tiny.yaml", "uv.lock"):
+    for name in (
+        "steps/push/run.py",
+        "steps/README.md",
+        "presets/models/tiny.yaml",
+        "uv.lock",
+        ".src/argotune/__init__.py",
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"what is in {name}\n")

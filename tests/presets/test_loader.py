@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from presets import loader
-from presets.schema import AnchorFile
+from argotune.presets import loader
+from argotune.presets.schema import AnchorFile
 
 
 def test_unknown_key_is_an_error_that_names_the_file(

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from presets.loader import PRESETS_DIR, UnknownName, model_preset, model_presets
-from presets.schema import ModelPreset
-from presets.sizes import linear_layers, lora_parameters, total_parameters
+from argotune.presets.loader import PRESETS_DIR, UnknownName, model_preset, model_presets
+from argotune.presets.schema import ModelPreset
+from argotune.presets.sizes import linear_layers, lora_parameters, total_parameters
 
 # Millions of LoRA weights at rank 16 on all linear layers, and the known totals in billions:
 # the table of published and recomputed sizes that the memory model was checked against.

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from presets.loader import skus_of_azure
-from presets.prices import prices_usd_per_hour
+from argotune.presets.loader import skus_of_azure
+from argotune.presets.prices import prices_usd_per_hour
 
 
 def test_prices_go_by_the_names_that_were_given_where_they_are_known() -> None:

@@ -6,8 +6,8 @@ import datetime
 
 import pytest
 
-from presets.loader import PRESETS_DIR, UnknownName, published_speeds, sku, skus_of_azure
-from presets.schema import Sku
+from argotune.presets.loader import PRESETS_DIR, UnknownName, published_speeds, sku, skus_of_azure
+from argotune.presets.schema import Sku
 
 CATALOG = skus_of_azure()
 

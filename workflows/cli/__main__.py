@@ -1,5 +1,5 @@
-"""python -m workflows.cli: the same as the command argotune."""
+"""python -m argotune.workflows.cli: the same as the command argotune."""
 
-from workflows.cli.main import main
+from argotune.workflows.cli.main import main
 
 main()

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from workflows.cli.errors import CliError
+from argotune.workflows.cli.errors import CliError
 
 _TIMEOUT_SECONDS = 300.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from workflows.cli.errors import CliError
+from argotune.workflows.cli.errors import CliError
 
 
 @contextlib.contextmanager

@@ -13,10 +13,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from steps.common.errors import StepError
-from workflows.cli.errors import INPUT_WRONG, INTERRUPTED, NOT_POSSIBLE, CliError
-from workflows.engine.errors import EngineError
-from workflows.workspace.errors import WorkspaceError
+from argotune.steps.common.errors import StepError
+from argotune.workflows.cli.errors import INPUT_WRONG, INTERRUPTED, NOT_POSSIBLE, CliError
+from argotune.workflows.engine.errors import EngineError
+from argotune.workflows.workspace.errors import WorkspaceError
 
 COMMANDS = {
     "run": "Run a workspace, or any Argo Workflow, on this machine, and show its steps.",
@@ -70,7 +70,9 @@ class _Commands(TyperGroup):
 
 
 def _load(name: str) -> Any:
-    command = typer.main.get_command(importlib.import_module(f"workflows.cli.commands.{name}").app)
+    command = typer.main.get_command(
+        importlib.import_module(f"argotune.workflows.cli.commands.{name}").app
+    )
     command.name = name
     return command
 

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from workflows.cli.errors import InputError
-from workflows.workspace.documents import Texts
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.workspace.documents import Texts
 
 
 def read_texts(paths: Sequence[Path]) -> Texts:

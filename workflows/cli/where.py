@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from workflows.cli.remote.cluster import Cluster
+    from argotune.workflows.cli.remote.cluster import Cluster
 
 PANEL = "On a cluster; without any of these, this machine"
 
@@ -35,6 +35,6 @@ def chosen_cluster(namespace: str | None, context: str | None, on_cluster: bool)
 def connect(namespace: str | None, context: str | None) -> Cluster:
     """The cluster of the kubeconfig."""
     # The client takes most of a second to import, and runs of this machine need none of it.
-    from workflows.cli.remote.cluster import Cluster
+    from argotune.workflows.cli.remote.cluster import Cluster
 
     return Cluster(context=context, namespace=namespace)

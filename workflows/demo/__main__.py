@@ -1,5 +1,5 @@
-"""python -m workflows.demo: make a base model and a dataset, run the README's workspace file on
-them, and ask the same question of the base model and of the tuned one."""
+"""`make demo`: make a base model and a dataset, run the README's workspace file on them, and ask
+the base model and the tuned one the same question."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from presets.loader import model_preset
-from workflows.cli.chat_client import ask
-from workflows.cli.commands.chat import served_here
-from workflows.cli.errors import CliError
-from workflows.cli.home import Home, home
-from workflows.cli.local.runs import find_run
-from workflows.demo.dataset import write_dataset
-from workflows.demo.server import serving
+from argotune.presets.loader import model_preset
+from argotune.workflows.cli.chat_client import ask
+from argotune.workflows.cli.commands.chat import served_here
+from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.home import Home, home
+from argotune.workflows.cli.local.runs import find_run
+from argotune.workflows.demo.dataset import write_dataset
+from argotune.workflows.demo.server import serving
 
 NAME = "python-docs"
 WORKSPACE = Path(__file__).parent / "workspace.yaml"
@@ -64,12 +64,12 @@ def _demo(console: Console, here: Home, port: int, resume: bool) -> int:
 
 def _make_base_model(here: Home) -> int:
     """In a process of its own: torch is for the tuning steps only."""
-    command = [sys.executable, "-m", "steps.tiny.make", f"--cache-dir={here.models_dir}"]
+    command = [sys.executable, "-m", "argotune.steps.tiny.make", f"--cache-dir={here.models_dir}"]
     return _foreground(command)
 
 
 def _run(url: str | None, resume: bool) -> int:
-    command = [sys.executable, "-m", "workflows.cli", "run", str(_relative(WORKSPACE))]
+    command = [sys.executable, "-m", "argotune.workflows.cli", "run", str(_relative(WORKSPACE))]
     command += ["--allow-loopback"]
     if url:
         command += ["--url", url]
@@ -124,7 +124,7 @@ def _relative(path: Path) -> Path:
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m workflows.demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m argotune.workflows.demo", description=__doc__)
     parser.add_argument("--port", type=int, default=PORT, help="port of the dataset's server")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted demo")
     return parser.parse_args(arguments)

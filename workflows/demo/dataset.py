@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from steps.common.fs import replacing
-from steps.tiny.docstrings import conversations
+from argotune.steps.common.fs import replacing
+from argotune.steps.tiny.docstrings import conversations
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 

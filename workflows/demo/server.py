@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from workflows.cli.errors import CliError
+from argotune.workflows.cli.errors import CliError
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from workflows.engine.model import JsonObject
+from argotune.workflows.engine.model import JsonObject
 
 _log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 
-from workflows.engine.controller.launch import PodRequest
-from workflows.engine.controller.operate import Operator
-from workflows.engine.listen import Listening
-from workflows.engine.model import JsonObject, Node, Phase, rfc3339
-from workflows.engine.pods.runtime import Launcher
-from workflows.engine.pods.supervise import (
+from argotune.workflows.engine.controller.launch import PodRequest
+from argotune.workflows.engine.controller.operate import Operator
+from argotune.workflows.engine.listen import Listening
+from argotune.workflows.engine.model import JsonObject, Node, Phase, rfc3339
+from argotune.workflows.engine.pods.runtime import Launcher
+from argotune.workflows.engine.pods.supervise import (
     PodEnded,
     PodEvent,
     PodLine,
@@ -23,7 +23,7 @@ from workflows.engine.pods.supervise import (
     PodStarted,
     RunningPod,
 )
-from workflows.engine.record import Controls, Record
+from argotune.workflows.engine.record import Controls, Record
 
 _CONTROL_POLL_SECONDS = 0.25  # how soon a request of another process is seen
 _PHASE_LABEL = "workflows.argoproj.io/phase"

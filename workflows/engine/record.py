@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from workflows.engine.errors import EngineError
-from workflows.engine.model import JsonObject, Runtime
+from argotune.workflows.engine.errors import EngineError
+from argotune.workflows.engine.model import JsonObject, Runtime
 
 _RECORD = "workflow.json"
 _START = "documents.json"

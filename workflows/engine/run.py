@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from workflows.engine.controller.locks import LockTable
-from workflows.engine.controller.operate import Operator
-from workflows.engine.errors import EngineError, ExpressionError, UnsupportedError
-from workflows.engine.language.expr import evaluate
-from workflows.engine.language.substitute import substitute
-from workflows.engine.listen import Listener, Listening
-from workflows.engine.loop import Loop
-from workflows.engine.model import JsonObject, Node, Runtime
-from workflows.engine.pods.docker import ContainerLauncher
-from workflows.engine.pods.factory import PodFactory
-from workflows.engine.pods.process import ProcessLauncher, inherited_environment
-from workflows.engine.pods.runtime import Launcher
-from workflows.engine.pods.volumes import VolumeStore
-from workflows.engine.record import (
+from argotune.workflows.engine.controller.locks import LockTable
+from argotune.workflows.engine.controller.operate import Operator
+from argotune.workflows.engine.errors import EngineError, ExpressionError, UnsupportedError
+from argotune.workflows.engine.language.expr import evaluate
+from argotune.workflows.engine.language.substitute import substitute
+from argotune.workflows.engine.listen import Listener, Listening
+from argotune.workflows.engine.loop import Loop
+from argotune.workflows.engine.model import JsonObject, Node, Runtime
+from argotune.workflows.engine.pods.docker import ContainerLauncher
+from argotune.workflows.engine.pods.factory import PodFactory
+from argotune.workflows.engine.pods.process import ProcessLauncher, inherited_environment
+from argotune.workflows.engine.pods.runtime import Launcher
+from argotune.workflows.engine.pods.volumes import VolumeStore
+from argotune.workflows.engine.record import (
     Start,
     discard_empty,
     load_record,
@@ -27,18 +27,18 @@ from workflows.engine.record import (
     run_lock,
     save_start,
 )
-from workflows.engine.resume import clear_pods, kept_nodes
-from workflows.engine.state.documents import (
+from argotune.workflows.engine.resume import clear_pods, kept_nodes
+from argotune.workflows.engine.state.documents import (
     Catalog,
     TemplateBase,
     executed_spec,
     select,
     to_workflow,
 )
-from workflows.engine.state.run_state import RunState
-from workflows.engine.state.variables import resolve_parameter_values, workflow_variables
-from workflows.engine.validation.refuse import unsupported
-from workflows.engine.validation.validate import problems_of
+from argotune.workflows.engine.state.run_state import RunState
+from argotune.workflows.engine.state.variables import resolve_parameter_values, workflow_variables
+from argotune.workflows.engine.validation.refuse import unsupported
+from argotune.workflows.engine.validation.validate import problems_of
 
 _RESOLVED = frozenset({"templates", "arguments"})
 _PODS, _LOGS, _CLAIMS, _LOCKS = "pods", "logs", "claims", ".locks"

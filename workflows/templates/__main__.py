@@ -1,10 +1,10 @@
-"""python -m workflows.templates: write the golden YAML; with --check, only say what differs."""
+"""Writes the golden YAML; with --check, only says what differs: `make golden`, `make lint`."""
 
 from __future__ import annotations
 
 import sys
 
-from workflows.templates.golden import RENDERED_DIR, golden
+from argotune.workflows.templates.golden import RENDERED_DIR, golden
 
 
 def main(arguments: list[str]) -> int:

@@ -4,9 +4,9 @@ administrator."""
 
 from __future__ import annotations
 
-from workflows.templates import accounts
-from workflows.templates.manifest import Manifest, manifest
-from workflows.templates.permissions import API_GROUP, API_VERSION, Rule, rule
+from argotune.workflows.templates import accounts
+from argotune.workflows.templates.manifest import Manifest, manifest
+from argotune.workflows.templates.permissions import API_GROUP, API_VERSION, Rule, rule
 
 NAME = "cluster-permissions"
 NAMESPACE = "argotune"

@@ -26,19 +26,19 @@ from hera.workflows.models import (
     WorkflowMetadata,
 )
 
-from presets.loader import model_presets
-from steps.cluster.scheduling import GPU_TOLERATIONS
-from steps.dataset import params as dataset_params
-from steps.deploy import params as deploy_params
-from steps.model import params as model_params
-from steps.plan import params as plan_params
-from steps.provision import params as provision_params
-from steps.push import params as push_params
-from steps.release import params as release_params
-from steps.tune import params as tune_params
-from steps.watch import params as watch_params
-from workflows.templates import step as container
-from workflows.templates.step import Step, output
+from argotune.presets.loader import model_presets
+from argotune.steps.cluster.scheduling import GPU_TOLERATIONS
+from argotune.steps.dataset import params as dataset_params
+from argotune.steps.deploy import params as deploy_params
+from argotune.steps.model import params as model_params
+from argotune.steps.plan import params as plan_params
+from argotune.steps.provision import params as provision_params
+from argotune.steps.push import params as push_params
+from argotune.steps.release import params as release_params
+from argotune.steps.tune import params as tune_params
+from argotune.steps.watch import params as watch_params
+from argotune.workflows.templates import step as container
+from argotune.workflows.templates.step import Step, output
 
 NAME = "finetune"
 _PLAN_FILE = f"{container.WORK_DIR}/plan.yaml"

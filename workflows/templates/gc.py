@@ -6,10 +6,10 @@ from __future__ import annotations
 from hera.workflows import CronWorkflow, Parameter, WorkflowTemplate
 from hera.workflows.models import Metadata, PodGC, TTLStrategy, WorkflowTemplateRef
 
-from steps.gc import params as gc_params
-from workflows.templates import accounts, finetune
-from workflows.templates import step as container
-from workflows.templates.step import Step
+from argotune.steps.gc import params as gc_params
+from argotune.workflows.templates import accounts, finetune
+from argotune.workflows.templates import step as container
+from argotune.workflows.templates.step import Step
 
 NAME = "gc"
 _LABELS = {"app.kubernetes.io/part-of": "argotune"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from workflows.templates import (
+from argotune.workflows.templates import (
     accounts,
     cluster_permissions,
     finetune,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workflows.templates.manifest import Manifest, manifest
+from argotune.workflows.templates.manifest import Manifest, manifest
 
 NAME = "model-cache"
 CLAIM = "argotune-models"

@@ -7,7 +7,7 @@ and API servers on 443, 6443 or 8443. It takes a cluster whose network enforces 
 
 from __future__ import annotations
 
-from workflows.templates.manifest import PART_OF, Manifest, manifest
+from argotune.workflows.templates.manifest import PART_OF, Manifest, manifest
 
 NAME = "network"
 _POLICY = "argotune-runs"

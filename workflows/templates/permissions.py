@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workflows.templates import accounts
-from workflows.templates.manifest import Manifest, manifest
+from argotune.workflows.templates import accounts
+from argotune.workflows.templates.manifest import Manifest, manifest
 
 NAME = "permissions"
 API_VERSION = "rbac.authorization.k8s.io/v1"

@@ -6,7 +6,7 @@ from __future__ import annotations
 from hera.workflows import CronWorkflow, Parameter
 from hera.workflows.models import WorkflowTemplateRef
 
-from workflows.templates import finetune
+from argotune.workflows.templates import finetune
 
 NAME = "retrain"
 # A schedule of a workspace is rendered by `argotune render --schedule`; this one shows its shape.

@@ -35,8 +35,8 @@ from hera.workflows.models import (
 from hera.workflows.models.io.k8s.apimachinery.pkg.api.resource import Quantity
 from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrString
 
-from steps.common.fields import fields_of
-from steps.common.log_files import TAIL
+from argotune.steps.common.fields import fields_of
+from argotune.steps.common.log_files import TAIL
 
 # Paths inside the containers. The local engine maps each to a directory of this machine wherever
 # it is written, so they must not be paths that a user's own values could begin with.
@@ -66,7 +66,7 @@ _TAKEN_DOWN = (
     "|The node (was low on resource|had condition)|Preempt|pod failed: |can.t find failed message"
     "|(init|main|wait): ContainerStatusUnknown )"
 )
-# 75 is steps.common.errors.TransientError; Error is Argo's word for a pod that was lost.
+# 75 is argotune.steps.common.errors.TransientError; Error is Argo's word for a pod that was lost.
 _RETRY = (
     'asInt(lastRetry.exitCode) == 75 || lastRetry.status == "Error"'
     f' || lastRetry.message matches "{_TAKEN_DOWN}"'
@@ -174,7 +174,7 @@ class Step:
                 "{{workflow.parameters.images-registry}}"
                 f"/argotune-{home}:{{{{workflow.parameters.images-tag}}}}"
             ),
-            command=["python", "-m", f"steps.{self.name}"],
+            command=["python", "-m", f"argotune.steps.{self.name}"],
             args=[
                 f"--outputs-dir={OUTPUTS_DIR}",
                 *([f"--logs-dir={LOGS_DIR}"] if _WORK in self.mounts else []),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from presets.loader import nearest
-from steps.common.fields import Field, fields_of
-from steps.nodes.aks.cluster_id import ClusterId
-from steps.nodes.karpenter.node_class import NodeClass
-from steps.nodes.labels import labels_in
-from workflows.workspace.checks import (
+from argotune.presets.loader import nearest
+from argotune.steps.common.fields import Field, fields_of
+from argotune.steps.nodes.aks.cluster_id import ClusterId
+from argotune.steps.nodes.karpenter.node_class import NodeClass
+from argotune.steps.nodes.labels import labels_in
+from argotune.workflows.workspace.checks import (
     is_azure_id,
     is_dns_subdomain,
     is_list_of_names,
@@ -19,8 +19,8 @@ from workflows.workspace.checks import (
     is_quantity,
     is_whole_number,
 )
-from workflows.workspace.fields import Fields
-from workflows.workspace.model import PREFIX, Options
+from argotune.workflows.workspace.fields import Fields
+from argotune.workflows.workspace.model import PREFIX, Options
 
 
 def _reads(parse: Callable[[str], object]) -> Callable[[str], bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from workflows.workspace.fields import Fields
+from argotune.workflows.workspace.fields import Fields
 
 CONFIG_KEY = "training_config.yaml"
 

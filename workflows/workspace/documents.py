@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from steps.common import strict_yaml
-from workflows.workspace.errors import WorkspaceError
+from argotune.steps.common import strict_yaml
+from argotune.workflows.workspace.errors import WorkspaceError
 
 Texts = Sequence[tuple[str, str]]
 """Name and content of each file."""

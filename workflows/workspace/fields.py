@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from presets.loader import nearest
+from argotune.presets.loader import nearest
 
 # Kaito 0.12, api/v1beta1/workspace_types.go; v1alpha1 has the same names. What is below a path
 # that is not listed here is not looked at.

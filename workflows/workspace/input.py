@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from steps.common.urls import redact
-from workflows.workspace.checks import internal_host, unsafe, url_problem
-from workflows.workspace.fields import Fields
+from argotune.steps.common.urls import redact
+from argotune.workflows.workspace.checks import internal_host, unsafe, url_problem
+from argotune.workflows.workspace.fields import Fields
 
 
 def read_urls(fields: Fields, allow_loopback: bool) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.errors import WorkspaceError
 
 NAME = "finetune"
 """Of the WorkflowTemplate."""

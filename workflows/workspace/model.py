@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from presets.schema import Method
+from argotune.presets.schema import Method
 
 PREFIX = "argotune.dev/"
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from presets.prices import prices_usd_per_hour
-from steps.nodes.node_params import NodeParams
-from steps.nodes.provider import NodeRequest
-from steps.plan.alternatives import alternatives
-from workflows.workspace.checks import names_in, skus_in
-from workflows.workspace.planned import Planned
+from argotune.presets.prices import prices_usd_per_hour
+from argotune.steps.nodes.node_params import NodeParams
+from argotune.steps.nodes.provider import NodeRequest
+from argotune.steps.plan.alternatives import alternatives
+from argotune.workflows.workspace.checks import names_in, skus_in
+from argotune.workflows.workspace.planned import Planned
 
 _NO_RUN = "planned"
 

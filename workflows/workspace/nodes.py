@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from steps.common.errors import ParamsError
-from steps.provision.params import Params
-from workflows.workspace.checks import names_in, skus_in
-from workflows.workspace.fields import Fields
-from workflows.workspace.model import PREFIX, Options
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.provision.params import Params
+from argotune.workflows.workspace.checks import names_in, skus_in
+from argotune.workflows.workspace.fields import Fields
+from argotune.workflows.workspace.model import PREFIX, Options
 
 MAKING_NODES = ("aks", "karpenter")
 """Providers whose nodes come and go with a run."""

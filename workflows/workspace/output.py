@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from steps.registry.oci import LayoutReference, parse_reference
-from workflows.workspace.checks import is_dns_subdomain
-from workflows.workspace.fields import Fields
+from argotune.steps.registry.oci import LayoutReference, parse_reference
+from argotune.workflows.workspace.checks import is_dns_subdomain
+from argotune.workflows.workspace.fields import Fields
 
 _IMAGE = "tuning.output.image"
 _SECRET = "tuning.output.imagePushSecret"

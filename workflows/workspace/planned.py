@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from steps.common.errors import ParamsError
-from steps.contracts.training_plan import TrainingPlan
-from steps.plan.params import Params
-from steps.plan.run import make_plan
-from steps.plan.substitute import find_substitution
-from workflows.workspace.config_map import FindConfigMap
-from workflows.workspace.documents import Texts
-from workflows.workspace.errors import WorkspaceError
-from workflows.workspace.model import Workspace
-from workflows.workspace.read import plan_params, read_workspace
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.plan.params import Params
+from argotune.steps.plan.run import make_plan
+from argotune.steps.plan.substitute import find_substitution
+from argotune.workflows.workspace.config_map import FindConfigMap
+from argotune.workflows.workspace.documents import Texts
+from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.model import Workspace
+from argotune.workflows.workspace.read import plan_params, read_workspace
 
 
 @dataclass(frozen=True, kw_only=True)

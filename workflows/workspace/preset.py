@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from presets.loader import UnknownName, model_preset
-from presets.schema import Method
-from workflows.workspace.checks import is_dns_subdomain
-from workflows.workspace.fields import Fields
-from workflows.workspace.model import PREFIX
+from argotune.presets.loader import UnknownName, model_preset
+from argotune.presets.schema import Method
+from argotune.workflows.workspace.checks import is_dns_subdomain
+from argotune.workflows.workspace.fields import Fields
+from argotune.workflows.workspace.model import PREFIX
 
 
 def read_preset(fields: Fields) -> str:

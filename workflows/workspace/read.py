@@ -6,29 +6,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from steps.plan.params import Params
-from workflows.workspace.annotations import read_options
-from workflows.workspace.checks import is_dns_label, unsafe
-from workflows.workspace.config_map import (
+from argotune.steps.plan.params import Params
+from argotune.workflows.workspace.annotations import read_options
+from argotune.workflows.workspace.checks import is_dns_label, unsafe
+from argotune.workflows.workspace.config_map import (
     CONFIG_KEY,
     ConfigMaps,
     FindConfigMap,
     read_config_map,
 )
-from workflows.workspace.documents import read_manifests
-from workflows.workspace.errors import WorkspaceError
-from workflows.workspace.fields import Fields, check_fields
-from workflows.workspace.input import read_urls
-from workflows.workspace.model import PREFIX, Workspace
-from workflows.workspace.nodes import check_node
-from workflows.workspace.output import read_output
-from workflows.workspace.preset import (
+from argotune.workflows.workspace.documents import read_manifests
+from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.fields import Fields, check_fields
+from argotune.workflows.workspace.input import read_urls
+from argotune.workflows.workspace.model import PREFIX, Workspace
+from argotune.workflows.workspace.nodes import check_node
+from argotune.workflows.workspace.output import read_output
+from argotune.workflows.workspace.preset import (
     read_method,
     read_model_access_secret,
     read_model_source,
     read_preset,
 )
-from workflows.workspace.resource import read_instance_type, read_label_selector
+from argotune.workflows.workspace.resource import read_instance_type, read_label_selector
 
 OVERRIDES = (
     "name",

@@ -1,14 +1,14 @@
-"""The input file's reference, README.md beside this file: python -m workflows.workspace.reference
-writes it, with --check it only says whether it is up to date."""
+"""Writes the input file's reference, README.md beside this file; with --check, only says whether it
+is up to date: `make golden`, `make lint`."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from steps.plan.config import document_keys
-from workflows.workspace.annotations import known_annotations
-from workflows.workspace.model import PREFIX
+from argotune.steps.plan.config import document_keys
+from argotune.workflows.workspace.annotations import known_annotations
+from argotune.workflows.workspace.model import PREFIX
 
 README = Path(__file__).parent / "README.md"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from workflows.workspace.checks import is_label_key, is_label_value
-from workflows.workspace.fields import Fields
+from argotune.workflows.workspace.checks import is_label_key, is_label_value
+from argotune.workflows.workspace.fields import Fields
 
 # Kaito and Karpenter put these on nodes themselves, so Kaito takes them out of the selector.
 _RESERVED_LABELS = ("kaito.sh/", "karpenter.sh/", "karpenter.azure.com/", "karpenter.k8s.aws/")

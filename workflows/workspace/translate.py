@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from steps.common.fields import text_of
-from workflows.workspace.checks import names_in, skus_in
-from workflows.workspace.model import Workspace
+from argotune.steps.common.fields import text_of
+from argotune.workflows.workspace.checks import names_in, skus_in
+from argotune.workflows.workspace.model import Workspace
 
 
 def to_parameters(workspace: Workspace, *, allow_loopback: bool = False) -> dict[str, str]:

@@ -10,12 +10,12 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from steps.common.urls import redact
-from workflows.workspace import manifests
-from workflows.workspace.errors import WorkspaceError
-from workflows.workspace.model import PREFIX, Workspace
-from workflows.workspace.nodes import FROM_THE_INSTALLATION
-from workflows.workspace.translate import to_parameters
+from argotune.steps.common.urls import redact
+from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.model import PREFIX, Workspace
+from argotune.workflows.workspace.nodes import FROM_THE_INSTALLATION
+from argotune.workflows.workspace.translate import to_parameters
 
 Object = dict[str, Any]
 URLS_KEY = "urls.json"

@@ -26,12 +26,12 @@ from azure.core.rest import HttpRequest
 from azure.mgmt.containerservice import ContainerServiceClient
 from azure.mgmt.containerservice.models import AgentPool
 
-from steps.common.errors import PermanentError
-from steps.nodes.aks.classify import refusal_of
-from steps.nodes.aks.cluster_id import ClusterId
-from steps.nodes.aks.fault import Fault, fault_of
-from steps.nodes.aks.refusals import AzureAway
-from steps.nodes.provider import Placement
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.nodes.aks.classify import refusal_of
+from argotune.steps.nodes.aks.cluster_id import ClusterId
+from argotune.steps.nodes.aks.fault import Fault, fault_of
+from argotune.steps.nodes.aks.refusals import AzureAway
+from argotune.steps.nodes.provider import Placement
 
 PUBLIC_CLOUD = "https://management.azure.com"
 _CONNECT_SECONDS = 10

@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from steps.common.errors import StepError
-from steps.nodes.aks import refusals
-from steps.nodes.aks.fault import Fault
-from steps.nodes.aks.quota import REGIONAL_QUOTA, SPOT_QUOTA, Quota, quota_in
-from steps.nodes.provider import Placement
+from argotune.steps.common.errors import StepError
+from argotune.steps.nodes.aks import refusals
+from argotune.steps.nodes.aks.fault import Fault
+from argotune.steps.nodes.aks.quota import REGIONAL_QUOTA, SPOT_QUOTA, Quota, quota_in
+from argotune.steps.nodes.provider import Placement
 
 Make = Callable[[Fault, Placement], StepError]
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 from azure.identity import DefaultAzureCredential
 
-from steps.common.errors import ParamsError
-from steps.nodes.aks.arm import PUBLIC_CLOUD, Arm
-from steps.nodes.aks.cluster_id import ClusterId
-from steps.nodes.provider import Settings
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.nodes.aks.arm import PUBLIC_CLOUD, Arm
+from argotune.steps.nodes.aks.cluster_id import ClusterId
+from argotune.steps.nodes.provider import Settings
 
 ENDPOINT_VARIABLE = "ARGOTUNE_ARM_ENDPOINT"
 

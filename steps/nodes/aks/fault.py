@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from steps.common import log
+from argotune.steps.common import log
 
 _DEEPEST = 8
 _LONGEST_TEXT = 400

@@ -12,18 +12,18 @@ from datetime import datetime
 
 from azure.mgmt.containerservice.models import AgentPool
 
-from steps.cluster.kube import Kube
-from steps.common import log
-from steps.common.errors import CapacityError, PermanentError
-from steps.nodes.aks import pool as pools
-from steps.nodes.aks.arm import Arm, Changed
-from steps.nodes.alternatives import placements
-from steps.nodes.errors import Busy
-from steps.nodes.keeping import is_of_workspace, kept_until, time_problem
-from steps.nodes.labels import NODE_LABEL
-from steps.nodes.provider import NodeRequest, Placement, Settings
-from steps.nodes.ready import why_not_ready, why_not_usable
-from steps.nodes.waiting import Phase
+from argotune.steps.cluster.kube import Kube
+from argotune.steps.common import log
+from argotune.steps.common.errors import CapacityError, PermanentError
+from argotune.steps.nodes.aks import pool as pools
+from argotune.steps.nodes.aks.arm import Arm, Changed
+from argotune.steps.nodes.alternatives import placements
+from argotune.steps.nodes.errors import Busy
+from argotune.steps.nodes.keeping import is_of_workspace, kept_until, time_problem
+from argotune.steps.nodes.labels import NODE_LABEL
+from argotune.steps.nodes.provider import NodeRequest, Placement, Settings
+from argotune.steps.nodes.ready import why_not_ready, why_not_usable
+from argotune.steps.nodes.waiting import Phase
 
 _LOGGER = logging.getLogger(__name__)
 _BUSY_SECONDS = 30.0

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from azure.mgmt.containerservice.models import AgentPool
 
-from steps.cluster.kube import Kube
-from steps.common import log
-from steps.common.errors import CapacityError, PermanentError, StepError, TransientError
-from steps.nodes.aks.arm import AlreadyThere, Arm, Operation
-from steps.nodes.aks.classify import refusal_of
-from steps.nodes.aks.fault import Fault, fault_of
-from steps.nodes.aks.pool import (
+from argotune.steps.cluster.kube import Kube
+from argotune.steps.common import log
+from argotune.steps.common.errors import CapacityError, PermanentError, StepError, TransientError
+from argotune.steps.nodes.aks.arm import AlreadyThere, Arm, Operation
+from argotune.steps.nodes.aks.classify import refusal_of
+from argotune.steps.nodes.aks.fault import Fault, fault_of
+from argotune.steps.nodes.aks.pool import (
     folded,
     is_of,
     name_of,
@@ -22,15 +22,15 @@ from steps.nodes.aks.pool import (
     placement_of,
     pool_body,
 )
-from steps.nodes.aks.preflight import Preflight
-from steps.nodes.aks.refusals import BootstrapFailed
-from steps.nodes.aks.remove import remove_pool
-from steps.nodes.alternatives import placements
-from steps.nodes.errors import Busy, PlacementRefused
-from steps.nodes.labels import NODE_LABEL
-from steps.nodes.provider import Node, NodeRequest, Placement, Settings
-from steps.nodes.ready import made_node, selector_text, wait_for_gpus, wait_for_node
-from steps.nodes.waiting import LOOK_SECONDS, Phase, Stage, Waiting
+from argotune.steps.nodes.aks.preflight import Preflight
+from argotune.steps.nodes.aks.refusals import BootstrapFailed
+from argotune.steps.nodes.aks.remove import remove_pool
+from argotune.steps.nodes.alternatives import placements
+from argotune.steps.nodes.errors import Busy, PlacementRefused
+from argotune.steps.nodes.labels import NODE_LABEL
+from argotune.steps.nodes.provider import Node, NodeRequest, Placement, Settings
+from argotune.steps.nodes.ready import made_node, selector_text, wait_for_gpus, wait_for_node
+from argotune.steps.nodes.waiting import LOOK_SECONDS, Phase, Stage, Waiting
 
 _LOGGER = logging.getLogger(__name__)
 _BUSY_SECONDS = 30.0

@@ -14,9 +14,9 @@ from azure.mgmt.containerservice.models import (
     GPUProfile,
 )
 
-from steps.nodes.alternatives import placements
-from steps.nodes.labels import NODE_LABEL
-from steps.nodes.provider import Gone, Kept, NodeRequest, Placement, Settings
+from argotune.steps.nodes.alternatives import placements
+from argotune.steps.nodes.labels import NODE_LABEL
+from argotune.steps.nodes.provider import Gone, Kept, NodeRequest, Placement, Settings
 
 TAINT = "sku=gpu:NoSchedule"
 # Azure forbids the slash in names of tags.

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from steps.common.errors import PermanentError, StepError
-from steps.nodes.aks.classify import quota_exceeded
-from steps.nodes.aks.quota import REGIONAL_QUOTA, SPOT_QUOTA, Quota
-from steps.nodes.aks.refusals import SkuUnavailable, SkuUnsupported, ZoneUnsupported
-from steps.nodes.errors import Busy, PlacementRefused
-from steps.nodes.provider import Placement
+from argotune.steps.common.errors import PermanentError, StepError
+from argotune.steps.nodes.aks.classify import quota_exceeded
+from argotune.steps.nodes.aks.quota import REGIONAL_QUOTA, SPOT_QUOTA, Quota
+from argotune.steps.nodes.aks.refusals import SkuUnavailable, SkuUnsupported, ZoneUnsupported
+from argotune.steps.nodes.errors import Busy, PlacementRefused
+from argotune.steps.nodes.provider import Placement
 
 _WHY = {
     "QuotaId": "the subscription's kind of offer does not include it; take another kind of "

@@ -10,15 +10,17 @@ from dataclasses import replace
 
 from azure.mgmt.containerservice.models import AgentPool
 
-from steps.cluster.kube import Kube
-from steps.common import log
-from steps.common.clock import REAL_CLOCK, Clock
-from steps.common.errors import PermanentError, TransientError
-from steps.common.progress import Progress
-from steps.nodes.aks.arm import Arm
-from steps.nodes.aks.keep import leave_pools, take_pool
-from steps.nodes.aks.make import PoolMaker
-from steps.nodes.aks.pool import (
+from argotune.steps.cluster.kube import Kube
+from argotune.steps.cluster.kube import connect as connect_to_kubernetes
+from argotune.steps.common import log
+from argotune.steps.common.clock import REAL_CLOCK, Clock
+from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.aks.arm import Arm
+from argotune.steps.nodes.aks.connect import connect
+from argotune.steps.nodes.aks.keep import leave_pools, take_pool
+from argotune.steps.nodes.aks.make import PoolMaker
+from argotune.steps.nodes.aks.pool import (
     expiry_of,
     gone,
     kept,
@@ -26,12 +28,12 @@ from steps.nodes.aks.pool import (
     text_of,
     waiting_of,
 )
-from steps.nodes.aks.preflight import Preflight
-from steps.nodes.aks.remove import remove_pools
-from steps.nodes.alternatives import place
-from steps.nodes.errors import Busy, PlacementRefused
-from steps.nodes.keeping import KEEP_SECONDS
-from steps.nodes.provider import (
+from argotune.steps.nodes.aks.preflight import Preflight
+from argotune.steps.nodes.aks.remove import remove_pools
+from argotune.steps.nodes.alternatives import place
+from argotune.steps.nodes.errors import Busy, PlacementRefused
+from argotune.steps.nodes.keeping import KEEP_SECONDS
+from argotune.steps.nodes.provider import (
     Gone,
     Kept,
     Node,
@@ -42,7 +44,7 @@ from steps.nodes.provider import (
     Stray,
     unheard,
 )
-from steps.nodes.waiting import Waiting
+from argotune.steps.nodes.waiting import Waiting
 
 _LOGGER = logging.getLogger(__name__)
 _TIME = "%Y-%m-%d %H:%M UTC"
@@ -179,3 +181,8 @@ def _region(kube: Kube) -> str:
         log.warn(_LOGGER, "no-preflight", reason=error)
         return ""
     return next((str(node["metadata"]["labels"][_REGION_LABEL]) for node in nodes), "")
+
+
+def provider(settings: Settings) -> AksProvider:
+    """The provider for the cluster of the settings, with the identity of this environment."""
+    return AksProvider(settings, arm=lambda: connect(settings), kube=connect_to_kubernetes)

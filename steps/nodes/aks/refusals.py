@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from steps.common.errors import PermanentError
-from steps.nodes.aks.fault import Fault
-from steps.nodes.aks.quota import Quota
-from steps.nodes.errors import Busy, PlacementRefused
-from steps.nodes.provider import Placement
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.nodes.aks.fault import Fault
+from argotune.steps.nodes.aks.quota import Quota
+from argotune.steps.nodes.errors import Busy, PlacementRefused
+from argotune.steps.nodes.provider import Placement
 
 ROLE_ACTIONS = "Microsoft.ContainerService/managedClusters/agentPools/read, /write and /delete"
 

@@ -6,11 +6,11 @@ import logging
 
 from azure.mgmt.containerservice.models import AgentPool
 
-from steps.common import log
-from steps.nodes.aks.arm import Arm
-from steps.nodes.aks.pool import is_of
-from steps.nodes.errors import Busy
-from steps.nodes.waiting import Phase
+from argotune.steps.common import log
+from argotune.steps.nodes.aks.arm import Arm
+from argotune.steps.nodes.aks.pool import is_of
+from argotune.steps.nodes.errors import Busy
+from argotune.steps.nodes.waiting import Phase
 
 _LOGGER = logging.getLogger(__name__)
 _LOOK_SECONDS = 15.0

@@ -1,6 +1,6 @@
 """What an identity may do with an AKS cluster, as Azure itself says.
 
-`python -m steps.nodes.aks.rights --aks-cluster-id ID` asks as whoever runs it, and writes
+`python -m argotune.steps.nodes.aks.rights --aks-cluster-id ID` asks as whoever runs it, and writes
 the answer as one line of JSON: `argotune doctor` runs it in a pod of the account that makes nodes,
 so that the workload identity with its federated credential is tried too, and nothing is made.
 """
@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from steps.common.errors import StepError, TransientError
-from steps.common.termination_log import TerminationLog
-from steps.nodes.aks.arm import Arm
-from steps.nodes.aks.connect import connect
-from steps.nodes.aks.needed_rights import QUOTAS, REQUIRED, SKUS, Rights, allows
-from steps.nodes.aks.refusals import NoCredential, RoleMissing, SecretExpired
-from steps.nodes.provider import Settings
+from argotune.steps.common.errors import StepError, TransientError
+from argotune.steps.common.termination_log import TerminationLog
+from argotune.steps.nodes.aks.arm import Arm
+from argotune.steps.nodes.aks.connect import connect
+from argotune.steps.nodes.aks.needed_rights import QUOTAS, REQUIRED, SKUS, Rights, allows
+from argotune.steps.nodes.aks.refusals import NoCredential, RoleMissing, SecretExpired
+from argotune.steps.nodes.provider import Settings
 
 _TOKEN_FILE = "AZURE_FEDERATED_TOKEN_FILE"
 _LONGEST_ERROR = 1500
@@ -91,7 +91,7 @@ def _short(error: Exception) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m steps.nodes.aks.rights")
+    parser = argparse.ArgumentParser(prog="python -m argotune.steps.nodes.aks.rights")
     parser.add_argument("--aks-cluster-id", required=True, help="Azure resource ID of the cluster")
     parser.add_argument("--location", default="", help="its region; empty: quotas are not read")
     parser.add_argument("--termination-log", type=Path, help="file for the answer, too")

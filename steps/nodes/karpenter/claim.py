@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from steps.cluster.scheduling import GPU_RESOURCE
-from steps.nodes.alternatives import placements
-from steps.nodes.fit import INSTANCE_TYPE, Object
-from steps.nodes.karpenter.node_class import NodeClass
-from steps.nodes.labels import (
+from argotune.steps.cluster.scheduling import GPU_RESOURCE
+from argotune.steps.nodes.alternatives import placements
+from argotune.steps.nodes.fit import INSTANCE_TYPE, Object
+from argotune.steps.nodes.karpenter.node_class import NodeClass
+from argotune.steps.nodes.labels import (
     KEPT_LABEL,
     NAMESPACE_LABEL,
     NODE_LABEL,
@@ -23,7 +23,7 @@ from steps.nodes.labels import (
     WORKFLOW_LABEL,
     WORKSPACE_LABEL,
 )
-from steps.nodes.provider import CapacityType, Gone, Kept, NodeRequest, Placement
+from argotune.steps.nodes.provider import CapacityType, Gone, Kept, NodeRequest, Placement
 
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
 NODE_POOL = "karpenter.sh/nodepool"

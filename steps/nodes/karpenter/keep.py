@@ -11,18 +11,18 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from steps.cluster.kube import ApiRefusal, Kube
-from steps.common import log
-from steps.common.errors import PermanentError, TransientError
-from steps.nodes.alternatives import placements
-from steps.nodes.fit import Object
-from steps.nodes.karpenter import claim as claims
-from steps.nodes.karpenter.node_class import NodeClass
-from steps.nodes.keeping import is_of_workspace, kept_until, time_problem
-from steps.nodes.labels import KEPT_LABEL, NODE_LABEL, RUN_LABEL
-from steps.nodes.provider import Kept, NodeRequest
-from steps.nodes.ready import why_not_ready, why_not_usable
-from steps.nodes.waiting import Waiting
+from argotune.steps.cluster.kube import ApiRefusal, Kube
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.nodes.alternatives import placements
+from argotune.steps.nodes.fit import Object
+from argotune.steps.nodes.karpenter import claim as claims
+from argotune.steps.nodes.karpenter.node_class import NodeClass
+from argotune.steps.nodes.keeping import is_of_workspace, kept_until, time_problem
+from argotune.steps.nodes.labels import KEPT_LABEL, NODE_LABEL, RUN_LABEL
+from argotune.steps.nodes.provider import Kept, NodeRequest
+from argotune.steps.nodes.ready import why_not_ready, why_not_usable
+from argotune.steps.nodes.waiting import Waiting
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from steps.cluster.kube import Kube
-from steps.common import log
-from steps.common.errors import CapacityError, PermanentError, StepError, TransientError
-from steps.nodes.alternatives import place
-from steps.nodes.fit import Object
-from steps.nodes.karpenter import claim as claims
-from steps.nodes.karpenter.node_class import NodeClass
-from steps.nodes.karpenter.refusals import refusal_of
-from steps.nodes.labels import NODE_LABEL
-from steps.nodes.provider import Node, NodeRequest, Placement
-from steps.nodes.ready import made_node, wait_for_gpus
-from steps.nodes.waiting import Phase, Stage, Waiting
+from argotune.steps.cluster.kube import Kube
+from argotune.steps.common import log
+from argotune.steps.common.errors import CapacityError, PermanentError, StepError, TransientError
+from argotune.steps.nodes.alternatives import place
+from argotune.steps.nodes.fit import Object
+from argotune.steps.nodes.karpenter import claim as claims
+from argotune.steps.nodes.karpenter.node_class import NodeClass
+from argotune.steps.nodes.karpenter.refusals import refusal_of
+from argotune.steps.nodes.labels import NODE_LABEL
+from argotune.steps.nodes.provider import Node, NodeRequest, Placement
+from argotune.steps.nodes.ready import made_node, wait_for_gpus
+from argotune.steps.nodes.waiting import Phase, Stage, Waiting
 
 _LOGGER = logging.getLogger(__name__)
 _FAILURES = (CapacityError, PermanentError, TransientError)

@@ -12,10 +12,10 @@ from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
 
-from steps.cluster.scheduling import GPU_RESOURCE, tolerated
-from steps.nodes.fit import INSTANCE_TYPE, Object, tolerations_for
-from steps.nodes.karpenter.claim import CAPACITY_TYPE, KARPENTERS_WORDS, NODE_POOL, ZONE
-from steps.nodes.provider import ANY_ZONE, NodeRequest
+from argotune.steps.cluster.scheduling import GPU_RESOURCE, tolerated
+from argotune.steps.nodes.fit import INSTANCE_TYPE, Object, tolerations_for
+from argotune.steps.nodes.karpenter.claim import CAPACITY_TYPE, KARPENTERS_WORDS, NODE_POOL, ZONE
+from argotune.steps.nodes.provider import ANY_ZONE, NodeRequest
 
 _GPU_COUNTS = ("karpenter.azure.com/sku-gpu-count", "karpenter.k8s.aws/instance-gpu-count")
 _KNOWN_DOMAINS = ("kubernetes.io", "karpenter.sh", "karpenter.azure.com", "karpenter.k8s.aws")

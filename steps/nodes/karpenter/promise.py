@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from steps.cluster.kube import ApiRefusal, Kube
-from steps.common import log
-from steps.common.errors import PermanentError, TransientError
-from steps.nodes.fit import Object
-from steps.nodes.karpenter.node_pools import NoOffer, Offer, offer_of
-from steps.nodes.provider import Node, NodeRequest
-from steps.nodes.waiting import Waiting
+from argotune.steps.cluster.kube import ApiRefusal, Kube
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.nodes.fit import Object
+from argotune.steps.nodes.karpenter.node_pools import NoOffer, Offer, offer_of
+from argotune.steps.nodes.provider import Node, NodeRequest
+from argotune.steps.nodes.waiting import Waiting
 
 _LOGGER = logging.getLogger(__name__)
 _WHAT = "no NodePool can make the node"

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from steps.cluster.kube import Kube, connect
-from steps.common.clock import REAL_CLOCK, Clock
-from steps.common.errors import ParamsError
-from steps.common.progress import Progress
-from steps.nodes.karpenter import claim as claims
-from steps.nodes.karpenter.keep import leave_claims, take_claim
-from steps.nodes.karpenter.launch import Launch
-from steps.nodes.karpenter.node_class import NodeClass, claim_problems, price_problem
-from steps.nodes.karpenter.promise import promised_node
-from steps.nodes.karpenter.remove import Now, Removal, claims_of, collect
-from steps.nodes.keeping import KEEP_SECONDS
-from steps.nodes.labels import KEPT_LABEL
-from steps.nodes.provider import (
+from argotune.steps.cluster.kube import Kube, connect
+from argotune.steps.common.clock import REAL_CLOCK, Clock
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.karpenter import claim as claims
+from argotune.steps.nodes.karpenter.keep import leave_claims, take_claim
+from argotune.steps.nodes.karpenter.launch import Launch
+from argotune.steps.nodes.karpenter.node_class import NodeClass, claim_problems, price_problem
+from argotune.steps.nodes.karpenter.promise import promised_node
+from argotune.steps.nodes.karpenter.remove import Now, Removal, claims_of, collect
+from argotune.steps.nodes.keeping import KEEP_SECONDS
+from argotune.steps.nodes.labels import KEPT_LABEL
+from argotune.steps.nodes.provider import (
     Gone,
     Kept,
     Node,
@@ -28,7 +28,7 @@ from steps.nodes.provider import (
     Stray,
     unheard,
 )
-from steps.nodes.waiting import Waiting
+from argotune.steps.nodes.waiting import Waiting
 
 
 def _utc_now() -> datetime:
@@ -102,3 +102,8 @@ class KarpenterProvider:
                 capacity_types=request.capacity_types,
                 zones=request.zones,
             )
+
+
+def provider(settings: Settings) -> KarpenterProvider:
+    """The provider for the cluster of this pod, or of the kubeconfig."""
+    return KarpenterProvider(settings)

@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from steps.common.errors import PermanentError, StepError, TransientError
-from steps.nodes.errors import PlacementRefused
-from steps.nodes.karpenter.node_class import NodeClass
+from argotune.steps.common.errors import PermanentError, StepError, TransientError
+from argotune.steps.nodes.errors import PlacementRefused
+from argotune.steps.nodes.karpenter.node_class import NodeClass
 
 _OF_NO_INTEREST = (
     "FailedConsistencyCheck",

@@ -6,21 +6,21 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from steps.cluster.kube import ApiRefusal, Kube
-from steps.common import log
-from steps.common.errors import TransientError
-from steps.nodes.fit import Object, is_on
-from steps.nodes.karpenter import claim as claims
-from steps.nodes.labels import (
+from argotune.steps.cluster.kube import ApiRefusal, Kube
+from argotune.steps.common import log
+from argotune.steps.common.errors import TransientError
+from argotune.steps.nodes.fit import Object, is_on
+from argotune.steps.nodes.karpenter import claim as claims
+from argotune.steps.nodes.labels import (
     KEPT_LABEL,
     NAMESPACE_LABEL,
     NODE_LABEL,
     RUN_LABEL,
     WORKFLOW_LABEL,
 )
-from steps.nodes.provider import Gone, RunIsAlive, Stray
-from steps.nodes.ready import pods_or_none
-from steps.nodes.waiting import LOOK_SECONDS, Waiting
+from argotune.steps.nodes.provider import Gone, RunIsAlive, Stray
+from argotune.steps.nodes.ready import pods_or_none
+from argotune.steps.nodes.waiting import LOOK_SECONDS, Waiting
 
 _LOGGER = logging.getLogger(__name__)
 _MOST_PODS = 5

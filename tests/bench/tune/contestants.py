@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from steps.common.progress import Progress
-from steps.contracts.training_plan import TrainingPlan
-from steps.tune.device import find_device
-from steps.tune.load import load_model, load_tokenizer, trained
-from steps.tune.loop import mean_loss, train
-from steps.tune.pack import Packs, pack
-from steps.tune.stop import StopRequest
-from steps.tune.template import chat_template
-from steps.tune.tokenise import read_rows
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.tune.device import find_device
+from argotune.steps.tune.load import load_model, load_tokenizer, trained
+from argotune.steps.tune.loop import mean_loss, train
+from argotune.steps.tune.pack import Packs, pack
+from argotune.steps.tune.stop import StopRequest
+from argotune.steps.tune.template import chat_template
+from argotune.steps.tune.tokenise import read_rows
 from tests.fakes.jobs import bare_job
 
 

@@ -23,11 +23,11 @@ import transformers
 import trl
 from transformers import AutoConfig
 
-from presets.loader import model_preset
-from presets.schema import ModelPreset
-from presets.sizes import lora_parameters
-from steps.contracts.training_plan import Quantization, TrainingPlan, write_plan
-from steps.plan.memory import Loop, estimate
+from argotune.presets.loader import model_preset
+from argotune.presets.schema import ModelPreset
+from argotune.presets.sizes import lora_parameters
+from argotune.steps.contracts.training_plan import Quantization, TrainingPlan, write_plan
+from argotune.steps.plan.memory import Loop, estimate
 from tests.bench.tune.contestants import all_tokens_packed
 from tests.bench.tune.rig import (
     LENGTHS,

@@ -22,10 +22,10 @@ import msgspec
 import torch
 from transformers import Phi3Config
 
-from steps.contracts.model_cache import mark_complete, read_marker
-from steps.contracts.training_plan import Execution, Quantization
-from steps.tune.device import Device
-from steps.tune.load import load_model
+from argotune.steps.contracts.model_cache import mark_complete, read_marker
+from argotune.steps.contracts.training_plan import Execution, Quantization
+from argotune.steps.tune.device import Device
+from argotune.steps.tune.load import load_model
 from tests.bench.child import Found, measured
 from tests.bench.memory import peak_mb
 from tests.bench.ratio import median_ratio

@@ -22,9 +22,9 @@ from pathlib import Path
 import msgspec
 import torch
 
-from steps.common.progress import Progress
-from steps.tune.evaluate import micro_batch_loss
-from steps.tune.load import trained
+from argotune.steps.common.progress import Progress
+from argotune.steps.tune.evaluate import micro_batch_loss
+from argotune.steps.tune.load import trained
 from tests.bench.ratio import median_ratio
 from tests.bench.tune.contestants import Ours
 from tests.bench.tune.rig import (

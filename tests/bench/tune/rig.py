@@ -19,7 +19,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, Phi3Config, PreTrainedTokenizerFast
 
-from steps.contracts.training_plan import TrainingPlan
+from argotune.steps.contracts.training_plan import TrainingPlan
 from tests.fakes.plans import small_plan
 
 VOCABULARY = 8064

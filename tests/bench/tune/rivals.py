@@ -25,7 +25,7 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from steps.contracts.training_plan import TrainingPlan
+from argotune.steps.contracts.training_plan import TrainingPlan
 from tests.bench.tune.contestants import Round, fill_adapter
 from tests.bench.tune.rig import Lengths
 

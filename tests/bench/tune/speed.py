@@ -21,7 +21,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from steps.contracts.training_plan import write_plan
+from argotune.steps.contracts.training_plan import write_plan
 from tests.bench.ratio import median_ratio
 from tests.bench.tune.contestants import all_tokens_packed
 from tests.bench.tune.rig import (

@@ -100,7 +100,7 @@ def _serve(name: str, directory: Path, lengths: str, questions: IO[str], answers
     import safetensors.torch
     import torch
 
-    from steps.contracts.training_plan import read_plan
+    from argotune.steps.contracts.training_plan import read_plan
     from tests.bench.tune.contestants import Contestant, Ours, first_gradients
     from tests.bench.tune.rig import LENGTHS
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from steps.cluster.kube import Kube
-from steps.cluster.run_events import RunEvents
-from steps.common.clock import Clock
+from argotune.steps.cluster.kube import Kube
+from argotune.steps.cluster.run_events import RunEvents
+from argotune.steps.common.clock import Clock
 from tests.fakes.kube import Cluster, Fault, serving
 
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 import pytest
 
-from steps.common.errors import ParamsError
-from steps.common.fields import fields_of, parse_fields, text_of
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.fields import fields_of, parse_fields, text_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.fs import atomic_write, replacing, sha256_file
+from argotune.steps.common.fs import atomic_write, replacing, sha256_file
 
 
 def test_a_file_is_written_whole_and_readable_by_others(tmp_path: Path) -> None:

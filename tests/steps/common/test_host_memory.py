@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.host_memory import HostMemory, MemoryWatch, host_memory, sentence
+from argotune.steps.common.host_memory import HostMemory, MemoryWatch, host_memory, sentence
 
 MIB, GIB = 1 << 20, 1 << 30
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from steps.common import log
-from steps.common.errors import Interrupted
-from steps.common.log import line
+from argotune.steps.common import log
+from argotune.steps.common.errors import Interrupted
+from argotune.steps.common.log import line
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_the_order_to_stop_is_not_lost_in_a_log_line(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "stderr", Stopped())
     log.set_up()
     with pytest.raises(Interrupted):
-        log.event(logging.getLogger("steps"), "waiting")
+        log.event(logging.getLogger("argotune"), "waiting")
 
 
 def test_values_with_spaces_are_quoted_and_floats_are_short() -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.log_files import LogFiles
+from argotune.steps.common.log_files import LogFiles
 
 
 @pytest.fixture
 def logger() -> logging.Logger:
-    return logging.Logger("steps.example")
+    return logging.Logger("argotune.example")
 
 
 def test_the_end_is_there_before_the_step_ends(tmp_path: Path, logger: logging.Logger) -> None:

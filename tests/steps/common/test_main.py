@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from steps.common import log
-from steps.common.errors import CapacityError, ParamsError, PermanentError, TransientError
-from steps.common.main import main
-from steps.common.progress import Progress
+from argotune.steps.common import log
+from argotune.steps.common.errors import CapacityError, ParamsError, PermanentError, TransientError
+from argotune.steps.common.main import main
+from argotune.steps.common.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ def test_sigterm_ends_the_step_as_one_to_be_retried(capsys: pytest.CaptureFixtur
 
 def test_log_of_a_failed_step_is_a_result_that_ends_with_its_error(tmp_path: Path) -> None:
     def run(params: Params, *, progress: Progress) -> Result:
-        log.event(logging.getLogger("steps.example"), "rows", read=params.rows)
+        log.event(logging.getLogger("argotune.example"), "rows", read=params.rows)
         raise ParamsError(["a: wrong", "b: wrong"])
 
     assert exit_code(run, f"--outputs-dir={tmp_path}", "--rows=7") == 2

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from steps.common.progress import Progress
+from argotune.steps.common.progress import Progress
 
 
 class Clock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from steps.common.strict_yaml import Document, YamlProblem, load, load_all
+from argotune.steps.common.strict_yaml import Document, YamlProblem, load, load_all
 
 
 def test_documents_come_with_the_line_on_which_they_start() -> None:

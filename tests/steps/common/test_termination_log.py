@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from steps.common.termination_log import TerminationLog
+from argotune.steps.common.termination_log import TerminationLog
 
 
 def test_a_text_takes_the_place_of_a_longer_one_in_the_same_file(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from steps.common.urls import redact
+from argotune.steps.common.urls import redact
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from steps.contracts.history import Deployed, digest_of_plan, last_deployed, record_deployed
+from argotune.steps.contracts.history import (
+    Deployed,
+    digest_of_plan,
+    last_deployed,
+    record_deployed,
+)
 
 DEPLOYED = Deployed(dataset_digest="sha256:aa", plan_digest="sha256:bb", reference="r/i@sha256:cc")
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.errors import ParamsError
-from steps.contracts.model_cache import (
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.contracts.model_cache import (
     MARKER,
     cache_path,
     damage,

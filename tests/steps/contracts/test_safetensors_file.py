@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from steps.contracts.safetensors_file import safetensors_problem
+from argotune.steps.contracts.safetensors_file import safetensors_problem
 
 
 def file_of(path: Path, header: object, data: bytes) -> Path:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.errors import PermanentError
-from steps.contracts.services import (
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.services import (
     RECORD,
     Service,
     is_alive,

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from steps.common.errors import PermanentError
-from steps.contracts.serving import (
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.serving import (
     Adapter,
     Base,
     ServingContract,

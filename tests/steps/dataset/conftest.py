@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from steps.contracts.training_plan import Data
+from argotune.steps.contracts.training_plan import Data
 from tests.fakes.http import FileServer, file_server
 from tests.fakes.plans import small_plan
 

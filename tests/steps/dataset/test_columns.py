@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from steps.common.errors import PermanentError
-from steps.contracts.training_plan import Data
-from steps.dataset.columns import Mapped, map_columns
-from steps.dataset.source import Column
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.training_plan import Data
+from argotune.steps.dataset.columns import Mapped, map_columns
+from argotune.steps.dataset.source import Column
 
 
 def columns(*texts: str, **others: str) -> dict[str, Column]:

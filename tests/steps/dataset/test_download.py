@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from steps.common.errors import PermanentError, TransientError
-from steps.dataset.download import Downloader
-from steps.dataset.guard import ForbiddenAddress, GuardedTransport, UrlPolicy
-from steps.dataset.target import DatasetFile, Target
+from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.dataset.download import Downloader
+from argotune.steps.dataset.guard import ForbiddenAddress, GuardedTransport, UrlPolicy
+from argotune.steps.dataset.target import DatasetFile, Target
 from tests.fakes.http import FileServer, Serve, Status
 
 BODY = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(10_000))
@@ -420,7 +420,7 @@ def test_interruption_is_logged_without_the_query(
     server: FileServer, downloader: Downloader, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = server.add("/a?sig=SECRET", BODY, Serve(cut_after=1000))
-    with caplog.at_level(logging.INFO, logger="steps"):
+    with caplog.at_level(logging.INFO, logger="argotune"):
         fetch(downloader, url, tmp_path)
     assert "download-interrupted" in caplog.text
     assert "SECRET" not in caplog.text

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from steps.common.errors import PermanentError
-from steps.dataset import formats, streams, text_source
-from steps.dataset.formats import OpenFile
-from steps.dataset.source import BATCH_ROWS
-from steps.dataset.target import DatasetFile
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.dataset import formats, streams, text_source
+from argotune.steps.dataset.formats import OpenFile
+from argotune.steps.dataset.source import BATCH_ROWS
+from argotune.steps.dataset.target import DatasetFile
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": f"question {number} ä", "completion": f'answer "{number}", \n😀'}

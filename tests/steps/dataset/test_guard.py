@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from steps.common.errors import ParamsError, PermanentError
-from steps.dataset.guard import (
+from argotune.steps.common.errors import ParamsError, PermanentError
+from argotune.steps.dataset.guard import (
     ForbiddenAddress,
     GuardedTransport,
     UrlPolicy,
@@ -19,7 +19,7 @@ from steps.dataset.guard import (
     check_urls,
     url_problem,
 )
-from steps.dataset.tls import tls_that_trusts
+from argotune.steps.dataset.tls import tls_that_trusts
 from tests.fakes.http import FileServer, Status, file_server
 
 PUBLIC = UrlPolicy()

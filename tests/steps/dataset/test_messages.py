@@ -9,9 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from steps.dataset.columns import Mapped
-from steps.dataset.messages import REASONS, ROLES, Conversations, read_conversations, reject
-from steps.dataset.source import Batch, Values
+from argotune.steps.dataset.columns import Mapped
+from argotune.steps.dataset.messages import (
+    REASONS,
+    ROLES,
+    Conversations,
+    read_conversations,
+    reject,
+)
+from argotune.steps.dataset.source import Batch, Values
 
 MESSAGES = Mapped(messages="messages")
 

@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from steps.common.errors import ParamsError, PermanentError, TransientError
-from steps.common.progress import Progress
-from steps.contracts.history import Deployed, digest_of_plan, record_deployed
-from steps.contracts.training_plan import read_plan, write_plan
-from steps.dataset.download import Downloader
-from steps.dataset.guard import UrlPolicy
-from steps.dataset.params import Params, Result
-from steps.dataset.run import new_downloader, run
+from argotune.steps.common.errors import ParamsError, PermanentError, TransientError
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.history import Deployed, digest_of_plan, record_deployed
+from argotune.steps.contracts.training_plan import read_plan, write_plan
+from argotune.steps.dataset.download import Downloader
+from argotune.steps.dataset.guard import UrlPolicy
+from argotune.steps.dataset.params import Params, Result
+from argotune.steps.dataset.run import new_downloader, run
 from tests.fakes.http import FileServer, Serve, Status
 from tests.fakes.plans import small_plan
 
@@ -278,7 +278,7 @@ def test_unusable_rows_are_counted_and_named(
     params = new_params(
         server.add("/good.jsonl", jsonl(rows(100))), server.add("/bad.jsonl", jsonl(bad + rows(3)))
     )
-    with caplog.at_level(logging.INFO, logger="steps"):
+    with caplog.at_level(logging.INFO, logger="argotune"):
         result = make(params)
     assert (result.rejected_rows, result.rows, result.duplicate_rows) == (5, 103, 3)
     url = server.url("/bad.jsonl")
@@ -458,7 +458,7 @@ def test_step_as_a_process_says_what_is_wrong_in_its_last_line(
     server: FileServer, new_params: NewParams, tmp_path: Path
 ) -> None:
     params = new_params(server.add("/a.csv", b"a,b\n1,2\n"))
-    command = [sys.executable, "-m", "steps.dataset", "--allow-loopback", "true"]
+    command = [sys.executable, "-m", "argotune.steps.dataset", "--allow-loopback", "true"]
     command += ["--urls", json.dumps(params.urls), "--plan-file", str(params.plan_file)]
     command += ["--work-dir", str(params.work_dir), "--outputs-dir", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.errors import ParamsError
-from steps.dataset.secret_urls import full_urls
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.dataset.secret_urls import full_urls
 
 URLS = ("https://h.example/a.parquet", "https://h.example/b.parquet")
 FULL = ["https://h.example/a.parquet?sig=TOKEN", "https://h.example/b.parquet#sha256=ab"]

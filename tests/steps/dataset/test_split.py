@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from steps.dataset.columns import Mapped
-from steps.dataset.messages import Conversations, read_conversations
-from steps.dataset.source import Batch
-from steps.dataset.split import DIGEST_BYTES, Keys, SeenRows, Split, digests, keys_of
+from argotune.steps.dataset.columns import Mapped
+from argotune.steps.dataset.messages import Conversations, read_conversations
+from argotune.steps.dataset.source import Batch
+from argotune.steps.dataset.split import DIGEST_BYTES, Keys, SeenRows, Split, digests, keys_of
 
 
 def pairs(prompts: list[str], answers: list[str]) -> Conversations:

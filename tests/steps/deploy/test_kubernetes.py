@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from steps.common.clock import Clock
-from steps.common.errors import Interrupted, PermanentError, StepError, TransientError
-from steps.common.progress import Progress
-from steps.deploy import kubernetes, manifests
-from steps.deploy.params import Params, Result
-from steps.push.layout import write_image
+from argotune.steps.common.clock import Clock
+from argotune.steps.common.errors import Interrupted, PermanentError, StepError, TransientError
+from argotune.steps.common.progress import Progress
+from argotune.steps.deploy import kubernetes, manifests
+from argotune.steps.deploy.params import Params, Result
+from argotune.steps.push.layout import write_image
 from tests.fakes.adapter import write_adapter
 from tests.fakes.kube import Cluster, Fault, Object, serving
 from tests.fakes.listening import listening

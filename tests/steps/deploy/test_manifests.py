@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from steps.deploy import manifests
-from steps.deploy.manifests import AdapterImage, AdapterInCache, Manifest
-from steps.deploy.params import Params
+from argotune.steps.deploy import manifests
+from argotune.steps.deploy.manifests import AdapterImage, AdapterInCache, Manifest
+from argotune.steps.deploy.params import Params
 
 GOLDEN = Path(__file__).parent / "golden"
 REFERENCE = "acr.io/team/phi@sha256:" + "a" * 64

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from steps.common.errors import ParamsError
-from steps.common.fields import parse_fields
-from steps.deploy.params import Params
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.fields import parse_fields
+from argotune.steps.deploy.params import Params
 
 GOOD = {
     "name": "phi-tuned",

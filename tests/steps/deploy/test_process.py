@@ -14,12 +14,18 @@ from typing import Any
 
 import pytest
 
-from steps.common.errors import PermanentError, TransientError
-from steps.common.progress import Progress
-from steps.contracts.services import Service, is_alive, list_services, read_service, stop_service
-from steps.deploy.params import Params, Result
-from steps.deploy.process import deploy_process
-from steps.push.layout import write_image
+from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.services import (
+    Service,
+    is_alive,
+    list_services,
+    read_service,
+    stop_service,
+)
+from argotune.steps.deploy.params import Params, Result
+from argotune.steps.deploy.process import deploy_process
+from argotune.steps.push.layout import write_image
 from tests.fakes.adapter import write_adapter, write_tiny_plan
 from tests.fakes.registry import docker_config, serving
 
@@ -107,10 +113,10 @@ def test_the_server_outlives_the_step_and_holds_none_of_its_pipes(deployer: Depl
     code = f"""
 import sys
 from pathlib import Path
-from steps.common.progress import Progress
-from steps.contracts.training_plan import read_plan
-from steps.deploy.params import Params
-from steps.deploy.process import deploy_process
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.training_plan import read_plan
+from argotune.steps.deploy.params import Params
+from argotune.steps.deploy.process import deploy_process
 root = Path({str(deployer.root)!r})
 params = Params(target="process", name="phi", reference=f"oci:{{root}}/image@{digest}",
     plan_file=root / "plan.yaml", model_dir="m/0", cache_dir=root, services_dir=root / "services",
@@ -125,7 +131,7 @@ deploy_process(params, read_plan(root / "plan.yaml"), root / "services", progres
         text=True,
         timeout=30,
         check=False,
-        env={**os.environ, "ARGO_PROGRESS_FILE": "/gone", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "ARGO_PROGRESS_FILE": "/gone"},
     )
     assert done.returncode == 0, done.stderr
     service = deployer.service()

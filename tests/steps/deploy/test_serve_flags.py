@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from steps.common.fields import parse_fields
-from steps.deploy import manifests
-from steps.deploy.process import flags_of
-from steps.serve.params import Params as ServeParams
+from argotune.steps.common.fields import parse_fields
+from argotune.steps.deploy import manifests
+from argotune.steps.deploy.process import flags_of
+from argotune.steps.serve.params import Params as ServeParams
 from tests.steps.deploy.test_manifests import REFERENCE, params
 
 
@@ -20,7 +20,7 @@ def test_the_pod_starts_the_server_with_its_flags() -> None:
     adapter = manifests.AdapterImage(reference=REFERENCE)
     pod = manifests.deployment(params(), adapter)["spec"]["template"]["spec"]
     container = pod["containers"][0]
-    assert container["command"] == ["python", "-m", "steps.serve"]
+    assert container["command"] == ["python", "-m", "argotune.steps.serve"]
     serve = parse(container["args"])
     assert (serve.host, serve.port) == ("0.0.0.0", container["ports"][0]["containerPort"])
     assert serve.name == "phi"

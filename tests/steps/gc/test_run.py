@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from steps.common.errors import ParamsError
-from steps.common.fields import parse_fields
-from steps.common.progress import Progress
-from steps.gc.params import Params, Result
-from steps.gc.run import run
-from steps.nodes.provider import (
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.fields import parse_fields
+from argotune.steps.common.progress import Progress
+from argotune.steps.gc.params import Params, Result
+from argotune.steps.gc.run import run
+from argotune.steps.nodes.provider import (
     Gone,
     Kept,
     Node,

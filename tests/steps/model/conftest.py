@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from steps.contracts.training_plan import write_plan
-from steps.model.params import Params
+from argotune.steps.contracts.training_plan import write_plan
+from argotune.steps.model.params import Params
 from tests.fakes.hub import FakeHub, fake_hub
 from tests.fakes.plans import small_plan
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from steps.common.errors import ParamsError, PermanentError
-from steps.common.progress import Progress
-from steps.contracts.model_cache import MARKER, cache_path, is_complete
-from steps.model.params import Params, Result
-from steps.model.run import run
-from steps.registry.oci import parse_image
-from steps.registry.skopeo import Registry, push
+from argotune.steps.common.errors import ParamsError, PermanentError
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.model_cache import MARKER, cache_path, is_complete
+from argotune.steps.model.params import Params, Result
+from argotune.steps.model.run import run
+from argotune.steps.registry.oci import parse_image
+from argotune.steps.registry.skopeo import Registry, push
 from tests.fakes.registry import serving
 from tests.steps.model.conftest import model_files, safetensors
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.errors import ParamsError, PermanentError, TransientError
-from steps.common.progress import Progress
-from steps.contracts.model_cache import MARKER, cache_path, is_complete, mark_complete
-from steps.model.params import Params, Result
-from steps.model.run import run
+from argotune.steps.common.errors import ParamsError, PermanentError, TransientError
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.model_cache import MARKER, cache_path, is_complete, mark_complete
+from argotune.steps.model.params import Params, Result
+from argotune.steps.model.run import run
 from tests.fakes.hub import COMMIT, FakeHub
 from tests.steps.model.conftest import model_files, safetensors
 
@@ -203,7 +203,7 @@ def test_progress_reaches_the_end(hub: FakeHub, new_params: NewParams, tmp_path:
 
 def test_endpoint_of_the_environment_is_used(hub: FakeHub, new_params: NewParams) -> None:
     params = new_params(source="hub")
-    command = [sys.executable, "-m", "steps.model", "--plan-file", str(params.plan_file)]
+    command = [sys.executable, "-m", "argotune.steps.model", "--plan-file", str(params.plan_file)]
     command += ["--cache-dir", str(params.cache_dir)]
     environment = os.environ | {"HF_ENDPOINT": hub.endpoint}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)

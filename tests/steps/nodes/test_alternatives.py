@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from steps.common.clock import Clock
-from steps.common.errors import CapacityError, PermanentError
-from steps.common.progress import Progress
-from steps.nodes.alternatives import place, placements
-from steps.nodes.errors import PlacementRefused
-from steps.nodes.provider import Node, NodeRequest, Placement
-from steps.nodes.waiting import Waiting
+from argotune.steps.common.clock import Clock
+from argotune.steps.common.errors import CapacityError, PermanentError
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.alternatives import place, placements
+from argotune.steps.nodes.errors import PlacementRefused
+from argotune.steps.nodes.provider import Node, NodeRequest, Placement
+from argotune.steps.nodes.waiting import Waiting
 
 
 class Cloud:

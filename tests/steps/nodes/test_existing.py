@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from steps.common.clock import Clock
-from steps.common.errors import CapacityError, PermanentError
-from steps.common.progress import Progress
-from steps.nodes.existing import ExistingProvider
-from steps.nodes.provider import Node, NodeRequest
+from argotune.steps.common.clock import Clock
+from argotune.steps.common.errors import CapacityError, PermanentError
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.existing import ExistingProvider
+from argotune.steps.nodes.provider import Node, NodeRequest
 from tests.fakes.kube import Cluster, Fault, Object, serving
 
 GPU = "nvidia.com/gpu"
@@ -206,7 +206,7 @@ def test_a_node_that_comes_later_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_the_current_reason_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "steps")
+    caplog.set_level("INFO", "argotune")
     lack(Cluster(nodes=[node(spec={"unschedulable": True})]))
     waiting = [record.message for record in caplog.records if "waiting" in record.message]
     assert waiting == ['waiting reason="gpu-1: cordoned"']

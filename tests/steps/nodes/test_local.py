@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.errors import PermanentError
-from steps.common.progress import Progress
-from steps.nodes.local import LocalProvider
-from steps.nodes.provider import Node, NodeRequest
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.local import LocalProvider
+from argotune.steps.nodes.provider import Node, NodeRequest
 
 
 def request(gpus: int) -> NodeRequest:

@@ -7,9 +7,9 @@ from typing import get_args
 
 import pytest
 
-from steps.nodes.provider import load_provider
-from steps.provision.params import Params as ProvisionParams
-from steps.release.params import Params as ReleaseParams
+from argotune.steps.nodes.provider import load_provider
+from argotune.steps.provision.params import Params as ProvisionParams
+from argotune.steps.release.params import Params as ReleaseParams
 
 NAMES = get_args(typing.get_type_hints(ProvisionParams)["provider"])
 
@@ -28,8 +28,10 @@ def test_provision_and_release_know_the_same_providers() -> None:
 
 def test_this_machine_needs_no_cluster_client() -> None:
     code = (
-        "import sys, steps.provision.run, steps.release.run, steps.deploy.run\n"
-        "from steps.nodes.provider import load_provider\n"
+        "import sys\n"
+        "import argotune.steps.provision.run, argotune.steps.release.run\n"
+        "import argotune.steps.deploy.run\n"
+        "from argotune.steps.nodes.provider import load_provider\n"
         "load_provider('local')\n"
         "sys.exit('kubernetes' in sys.modules)"
     )

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from steps.common.clock import Clock
-from steps.common.errors import PermanentError
-from steps.common.progress import Progress
-from steps.nodes.errors import PlacementRefused
-from steps.nodes.provider import NodeRequest, Placement
-from steps.nodes.ready import wait_for_gpus, wait_for_node
-from steps.nodes.waiting import Waiting
+from argotune.steps.common.clock import Clock
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.errors import PlacementRefused
+from argotune.steps.nodes.provider import NodeRequest, Placement
+from argotune.steps.nodes.ready import wait_for_gpus, wait_for_node
+from argotune.steps.nodes.waiting import Waiting
 from tests.fakes.kube import Cluster, Fault, Object, serving
 
 LABELS = {"agentpool": "gpu1"}

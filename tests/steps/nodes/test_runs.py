@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from steps.nodes.runs import run_is_alive
+from argotune.steps.nodes.runs import run_is_alive
 from tests.fakes.kube import Cluster, Object, serving
 
 

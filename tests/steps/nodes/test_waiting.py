@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.clock import Clock
-from steps.common.progress import Progress
-from steps.nodes.errors import PlacementRefused
-from steps.nodes.waiting import Stage, Waiting
+from argotune.steps.common.clock import Clock
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.errors import PlacementRefused
+from argotune.steps.nodes.waiting import Stage, Waiting
 
 
 class Time:
@@ -42,7 +42,7 @@ def test_a_phase_ends_with_the_whole_unless_it_is_an_extra_one() -> None:
 
 
 def test_each_reason_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "steps")
+    caplog.set_level("INFO", "argotune")
     phase = Time().waiting(30.0).phase("no node", 30.0)
     for reason in ("queued", "queued", "starting"):
         phase.wait(reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from steps.plan.params import Params
+from argotune.steps.plan.params import Params
 
 
 def params(**values: Any) -> Params:

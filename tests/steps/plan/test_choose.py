@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from presets.loader import model_preset, sku
-from presets.schema import Method
-from steps.plan.choose import Choice, Job, choose, estimate_job, smallest
-from steps.plan.config import read_config
-from steps.plan.hardware import THIS_MACHINE, Card, card_of
-from steps.plan.memory import Loop
+from argotune.presets.loader import model_preset, sku
+from argotune.presets.schema import Method
+from argotune.steps.plan.choose import Choice, Job, choose, estimate_job, smallest
+from argotune.steps.plan.config import read_config
+from argotune.steps.plan.hardware import THIS_MACHINE, Card, card_of
+from argotune.steps.plan.memory import Loop
 from tests.steps.plan.helpers import config
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from presets.loader import model_preset
-from presets.schema import Method
-from steps.plan.config import read_config
-from steps.plan.settings import Settings
+from argotune.presets.loader import model_preset
+from argotune.presets.schema import Method
+from argotune.steps.plan.config import read_config
+from argotune.steps.plan.settings import Settings
 from tests.steps.plan.helpers import config
 
 # What Kaito 0.12 ships as its default for QLoRA, in its own words and values.

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from presets.loader import model_preset
-from steps.plan.config import document_keys, read_config
-from steps.plan.key import Fixed, Mapped, NoEffect
-from steps.plan.keys import SECTIONS
-from steps.plan.settings import Settings
+from argotune.presets.loader import model_preset
+from argotune.steps.plan.config import document_keys, read_config
+from argotune.steps.plan.key import Fixed, Mapped, NoEffect
+from argotune.steps.plan.keys import SECTIONS
+from argotune.steps.plan.settings import Settings
 
 
 def fields_in_source(package: str, module: str, *classes: str) -> set[str]:

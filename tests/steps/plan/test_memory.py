@@ -9,11 +9,11 @@ from typing import cast
 import pytest
 
 import steps
-from presets.loader import model_preset
-from presets.schema import Architecture, Method
-from presets.sizes import linear_layers, lora_parameters
-from steps.contracts.training_plan import Memory
-from steps.plan.memory import CHUNK_TOKENS, Loop, block_bytes, estimate
+from argotune.presets.loader import model_preset
+from argotune.presets.schema import Architecture, Method
+from argotune.presets.sizes import linear_layers, lora_parameters
+from argotune.steps.contracts.training_plan import Memory
+from argotune.steps.plan.memory import CHUNK_TOKENS, Loop, block_bytes, estimate
 
 GIB = 2**30 / 1e9
 

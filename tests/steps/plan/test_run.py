@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from presets.loader import model_preset, model_presets
-from steps.common.errors import ParamsError
-from steps.common.progress import Progress
-from steps.contracts.training_plan import parse_plan, read_plan
-from steps.plan.params import Params
-from steps.plan.run import make_plan, run
+from argotune.presets.loader import model_preset, model_presets
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.training_plan import parse_plan, read_plan
+from argotune.steps.plan.params import Params
+from argotune.steps.plan.run import make_plan, run
 from tests.steps.plan.helpers import config, params
 
 
@@ -368,7 +368,14 @@ def test_equal_parameters_give_an_equal_plan(tmp_path: Path) -> None:
 
 def test_plan_command_exits_with_2_and_one_line_per_problem(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "steps.plan", "--name=demo", "--preset=nope", "--model-source=x"],
+        [
+            sys.executable,
+            "-m",
+            "argotune.steps.plan",
+            "--name=demo",
+            "--preset=nope",
+            "--model-source=x",
+        ],
         capture_output=True,
         text=True,
         timeout=60,
@@ -381,7 +388,10 @@ def test_plan_command_exits_with_2_and_one_line_per_problem(tmp_path: Path) -> N
 
 
 def test_plan_needs_no_torch() -> None:
-    code = "import sys, steps.plan.run, workflows.cli.show.plan_rows; print('torch' in sys.modules)"
+    code = (
+        "import sys, argotune.steps.plan.run, argotune.workflows.cli.show.plan_rows;"
+        "print('torch' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )

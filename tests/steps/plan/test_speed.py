@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from presets.schema import Method
-from steps.plan.speed import Span, anchors_of, expected_speed, hours
+from argotune.presets.schema import Method
+from argotune.steps.plan.speed import Span, anchors_of, expected_speed, hours
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from steps.common.errors import ParamsError
-from steps.plan.run import make_plan
-from steps.plan.substitute import find_substitution
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.plan.run import make_plan
+from argotune.steps.plan.substitute import find_substitution
 from tests.steps.plan.helpers import config, params
 
 

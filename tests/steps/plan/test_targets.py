@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from presets.loader import model_preset
-from steps.plan.targets import resolve_targets
+from argotune.presets.loader import model_preset
+from argotune.steps.plan.targets import resolve_targets
 
 SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 PHI = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from steps.common.errors import ParamsError
-from steps.common.fields import parse_fields
-from steps.common.progress import Progress
-from steps.nodes.provider import (
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.fields import parse_fields
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.provider import (
     Attempt,
     Gone,
     Kept,
@@ -20,8 +20,8 @@ from steps.nodes.provider import (
     Stray,
     unheard,
 )
-from steps.provision.params import Params, Result
-from steps.provision.run import run
+from argotune.steps.provision.params import Params, Result
+from argotune.steps.provision.run import run
 
 CLUSTER = (
     "/subscriptions/26fe00f8-9173-4872-9134-bb1d2e00343a/resourceGroups/team/providers/"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.errors import PermanentError
-from steps.push.adapter import adapter_files
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.push.adapter import adapter_files
 from tests.fakes.adapter import safetensors, write_adapter
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from steps.common.errors import PermanentError
-from steps.push.layout import Image, write_image
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.push.layout import Image, write_image
 from tests.fakes.adapter import write_adapter
 
 CREATED = "2026-01-01T00:00:00Z"

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from steps.common.errors import ParamsError
-from steps.common.fields import parse_fields
-from steps.push.params import Params
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.fields import parse_fields
+from argotune.steps.push.params import Params
 
 GOOD = {
     "work-dir": "/work",

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from steps.common.errors import PermanentError, TransientError
-from steps.common.progress import Progress
-from steps.push.params import Params, Result
-from steps.push.run import run
+from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.common.progress import Progress
+from argotune.steps.push.params import Params, Result
+from argotune.steps.push.run import run
 from tests.fakes.adapter import write_adapter, write_tiny_plan
 from tests.fakes.registry import Fault, Registry, docker_config, serving
 
@@ -316,7 +316,7 @@ def _push_as_a_process(work_dir: Path, registry: Registry) -> subprocess.Popen[b
     flags = [f"--{name}={value}" for name, value in values.items()]
     # A session of its own: the kill reaches skopeo too, as the end of a container does.
     return subprocess.Popen(
-        [sys.executable, "-m", "steps.push", *flags],
+        [sys.executable, "-m", "argotune.steps.push", *flags],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

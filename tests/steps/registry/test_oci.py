@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from steps.registry.oci import ImageReference, LayoutReference, parse_image, parse_reference
+from argotune.steps.registry.oci import (
+    ImageReference,
+    LayoutReference,
+    parse_image,
+    parse_reference,
+)
 
 DIGEST = "sha256:" + "ab" * 32
 

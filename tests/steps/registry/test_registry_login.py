@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.errors import PermanentError
-from steps.registry.registry_login import check_config, check_login, registries_of
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.registry.registry_login import check_config, check_login, registries_of
 
 AUTH = base64.b64encode(b"user:pass").decode()
 

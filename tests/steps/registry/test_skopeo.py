@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.errors import PermanentError, StepError, TransientError
-from steps.registry.oci import parse_image
-from steps.registry.skopeo import Registry, error_of
+from argotune.steps.common.errors import PermanentError, StepError, TransientError
+from argotune.steps.registry.oci import parse_image
+from argotune.steps.registry.skopeo import Registry, error_of
 
 IMAGE = parse_image("acr.io/team/timeout-denied:1")
 REGISTRY = Registry(auth_file=Path("/auth/config.json"), secret="acr-push")

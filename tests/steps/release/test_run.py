@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.errors import (
+from argotune.steps.common.errors import (
     Interrupted,
     ParamsError,
     PermanentError,
     StepError,
     TransientError,
 )
-from steps.common.progress import Progress
-from steps.nodes.provider import (
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.provider import (
     Gone,
     Kept,
     Node,
@@ -27,8 +27,8 @@ from steps.nodes.provider import (
     Stray,
     unheard,
 )
-from steps.release.params import Params, Result
-from steps.release.run import run
+from argotune.steps.release.params import Params, Result
+from argotune.steps.release.run import run
 
 
 class Provider:
@@ -149,7 +149,13 @@ def test_a_run_must_be_named_and_a_cluster_with_aks() -> None:
 
 @pytest.mark.parametrize("provider", ["local", "existing"])
 def test_the_step_says_that_nothing_is_given_back(provider: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "steps.release", "--run=uid", f"--provider={provider}"]
+    command = [
+        sys.executable,
+        "-m",
+        "argotune.steps.release",
+        "--run=uid",
+        f"--provider={provider}",
+    ]
     done = subprocess.run(
         [*command, f"--outputs-dir={tmp_path}"],
         capture_output=True,

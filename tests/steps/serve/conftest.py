@@ -14,14 +14,14 @@ import pytest
 import torch
 import uvicorn
 
-from steps.common.progress import Progress
-from steps.contracts.serving import ServingContract, read_contract
-from steps.contracts.training_plan import write_plan
-from steps.serve.app import Service, make_app
-from steps.serve.engine import Engine
-from steps.serve.load import load_model, load_tokenizer
-from steps.tune.params import Params
-from steps.tune.run import run
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.serving import ServingContract, read_contract
+from argotune.steps.contracts.training_plan import write_plan
+from argotune.steps.serve.app import Service, make_app
+from argotune.steps.serve.engine import Engine
+from argotune.steps.serve.load import load_model, load_tokenizer
+from argotune.steps.tune.params import Params
+from argotune.steps.tune.run import run
 from tests.steps.tune.models import conversation, save_model, tiny_plan, write_rows
 
 QUESTION, ANSWER = "Who are you?", "It stands for the answer."

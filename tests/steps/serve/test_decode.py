@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from steps.serve.decode import AnswerText, Sampling, generate
+from argotune.steps.serve.decode import AnswerText, Sampling, generate
 from tests.steps.serve.conftest import QUESTION
 from tests.steps.tune.models import make_tokenizer
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from steps.serve.load import load_model
+from argotune.steps.serve.load import load_model
 from tests.steps.serve.conftest import Tuned
 
 

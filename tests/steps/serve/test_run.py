@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from steps.common.errors import ParamsError, PermanentError
-from steps.serve.params import Params
-from steps.serve.run import serve
+from argotune.steps.common.errors import ParamsError, PermanentError
+from argotune.steps.serve.params import Params
+from argotune.steps.serve.run import serve
 from tests.steps.serve.conftest import ANSWER, QUESTION, Tuned
 
 
@@ -26,7 +26,7 @@ def start(tuned: Tuned, tmp_path: Path, *flags: str) -> subprocess.Popen[str]:
         [
             sys.executable,
             "-m",
-            "steps.serve",
+            "argotune.steps.serve",
             f"--model-dir={tuned.model_dir}",
             f"--adapter-dir={tuned.adapter_dir}",
             "--name=demo",

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from steps.tiny.docstrings import (
+from argotune.steps.tiny.docstrings import (
     FAMILIAR,
     PHRASINGS,
     collect_docstrings,
@@ -57,7 +57,8 @@ def test_library_texts_come_in_the_same_order_each_time() -> None:
 
 def test_neither_torch_nor_a_browser_is_opened_by_it() -> None:
     code = (
-        "import sys; from steps.tiny.docstrings import collect_docstrings; collect_docstrings();"
+        "import sys; from argotune.steps.tiny.docstrings import collect_docstrings;"
+        "collect_docstrings();"
         "assert not {'torch', 'antigravity', 'this', 'tkinter'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

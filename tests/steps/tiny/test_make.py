@@ -9,11 +9,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from presets.loader import model_preset
-from steps.contracts.model_cache import is_complete
-from steps.tiny.docstrings import collect_docstrings
-from steps.tiny.make import make_tiny
-from steps.tune.template import chat_template
+from argotune.presets.loader import model_preset
+from argotune.steps.contracts.model_cache import is_complete
+from argotune.steps.tiny.docstrings import collect_docstrings
+from argotune.steps.tiny.make import make_tiny
+from argotune.steps.tune.template import chat_template
 
 TEXTS = [
     f"{documented.summary} {documented.name}. It is fast." for documented in collect_docstrings()

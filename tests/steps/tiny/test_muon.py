@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from steps.tiny.muon import Muon, orthogonal
+from argotune.steps.tiny.muon import Muon, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (4, 16), (16, 4)])

@@ -8,10 +8,10 @@ import signal
 
 import torch
 
-from steps.common.errors import PermanentError
-from steps.tune.distributed import World
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.tune.distributed import World
 
-_logger = logging.getLogger("steps.crew")
+_logger = logging.getLogger("argotune.crew")
 
 
 def add_ranks(world: World) -> float:

@@ -15,10 +15,10 @@ import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from steps.tune import run
-from steps.tune.device import Device
-from steps.tune.distributed import World
-from steps.tune.launch import launch
+from argotune.steps.tune import run
+from argotune.steps.tune.device import Device
+from argotune.steps.tune.distributed import World
+from argotune.steps.tune.launch import launch
 from tests.tolerances import likely, worst
 
 MODEL_TERMS = 1000
@@ -113,4 +113,4 @@ def check_close(found: Any, expected: Any) -> None:
 
 if __name__ == "__main__":
     with in_float64():
-        runpy.run_module("steps.tune", run_name="__main__")
+        runpy.run_module("argotune.steps.tune", run_name="__main__")

@@ -26,9 +26,15 @@ from transformers import (
     Qwen2Config,
 )
 
-from steps.contracts.training_plan import Execution, Quantization, TrainingPlan, Watch, write_plan
-from steps.tune.attention import SEGMENTED
-from steps.tune.params import Params
+from argotune.steps.contracts.training_plan import (
+    Execution,
+    Quantization,
+    TrainingPlan,
+    Watch,
+    write_plan,
+)
+from argotune.steps.tune.attention import SEGMENTED
+from argotune.steps.tune.params import Params
 from tests.fakes.plans import small_plan
 
 VOCABULARY = 300
@@ -248,7 +254,7 @@ def flags_of(params: Params) -> list[str]:
     ]
 
 
-def start(params: Params, module: str = "steps.tune") -> subprocess.Popen[str]:
+def start(params: Params, module: str = "argotune.steps.tune") -> subprocess.Popen[str]:
     """The step as a process of its own."""
     # As many threads as the tests: sums in another order differ in the last bit.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -5,8 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from steps.common.errors import PermanentError
-from steps.tune.checkpoint import Checkpoints, Position, identity_of, load_tensors, mismatches
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.tune.checkpoint import (
+    Checkpoints,
+    Position,
+    identity_of,
+    load_tensors,
+    mismatches,
+)
 from tests.steps.tune.models import tiny_plan
 
 

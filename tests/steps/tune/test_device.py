@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from steps.common.errors import PermanentError
-from steps.tune import device
-from steps.tune.device import find_device, nearest_with_bfloat16, peak_memory_gb
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.tune import device
+from argotune.steps.tune.device import find_device, nearest_with_bfloat16, peak_memory_gb
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

@@ -11,13 +11,13 @@ import pytest
 import safetensors.torch
 import torch
 
-from steps.common.errors import PermanentError
-from steps.common.progress import Progress
-from steps.contracts.training_plan import Execution, TrainingPlan
-from steps.tune import distributed
-from steps.tune.distributed import World, process_count
-from steps.tune.params import Result
-from steps.tune.run import run
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.training_plan import Execution, TrainingPlan
+from argotune.steps.tune import distributed
+from argotune.steps.tune.distributed import World, process_count
+from argotune.steps.tune.params import Result
+from argotune.steps.tune.run import run
 from tests.steps.tune.float64 import TOLERANCE, check_close
 from tests.steps.tune.models import (
     params_for,

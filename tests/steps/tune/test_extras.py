@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
-from presets.schema import Family
-from steps.common.errors import PermanentError
-from steps.contracts.training_plan import Execution
-from steps.tune import extras
-from steps.tune.evaluate import hidden_states
-from steps.tune.extras import check_extras, compile_blocks, use_liger
-from steps.tune.pack import MicroBatch
+from argotune.presets.schema import Family
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.training_plan import Execution
+from argotune.steps.tune import extras
+from argotune.steps.tune.evaluate import hidden_states
+from argotune.steps.tune.extras import check_extras, compile_blocks, use_liger
+from argotune.steps.tune.pack import MicroBatch
 from tests.steps.tune.models import Wrapped
 
 LIGER_IS_TOLD = {

@@ -14,12 +14,12 @@ from peft import LoraConfig, get_peft_model
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoModelForCausalLM, MistralConfig, Phi3Config, Qwen2Config
 
-from presets.loader import model_preset
-from steps.plan.memory import block_bytes
-from steps.tune.attention import SEGMENTED
-from steps.tune.load import recompute_activations
-from steps.tune.lora import use_fused_layers
-from steps.tune.phi3 import packed_blocks
+from argotune.presets.loader import model_preset
+from argotune.steps.plan.memory import block_bytes
+from argotune.steps.tune.attention import SEGMENTED
+from argotune.steps.tune.load import recompute_activations
+from argotune.steps.tune.lora import use_fused_layers
+from argotune.steps.tune.phi3 import packed_blocks
 from tests.steps.tune.models import linear_layers
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")

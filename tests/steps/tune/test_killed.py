@@ -13,7 +13,7 @@ import msgspec
 import safetensors.torch
 import torch
 
-from steps.contracts.training_plan import TrainingPlan
+from argotune.steps.contracts.training_plan import TrainingPlan
 from tests.steps.tune.models import read_records, tiny_plan, write_dataset
 from tests.steps.tune.traps.running import checkpoints, tune
 

@@ -8,16 +8,16 @@ from multiprocessing.context import ForkServerContext
 
 import pytest
 
-from steps.common.errors import PermanentError
-from steps.tune.distributed import World
-from steps.tune.launch import launch
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.tune.distributed import World
+from argotune.steps.tune.launch import launch
 from tests.steps.tune import crews
 
 Work = Callable[[World], float]
 
 
 def test_the_first_ones_result_and_log_come_back(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="steps"):
+    with caplog.at_level(logging.INFO, logger="argotune"):
         assert launch(crews.add_ranks, 2) == 3.0
     lines = [record.getMessage() for record in caplog.records]
     assert lines == ["processes started=2", "rank 0"]
@@ -52,6 +52,6 @@ def test_a_bug_of_one_process_comes_with_its_traceback(
 
 def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, forks: ForkServerContext) -> None:
     """It would wait for a signal for ever, and this test with it."""
-    monkeypatch.setattr("steps.tune.launch._GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("argotune.steps.tune.launch._GRACE_SECONDS", 0.2)
     with pytest.raises(PermanentError, match="the data differ"):
         launch(crews.first_hangs, 2, context=forks)

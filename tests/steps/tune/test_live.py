@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import io
 
-from steps.common.log import CLEAR_LINE
-from steps.tune.live import LiveLine
+from argotune.steps.common.log import CLEAR_LINE
+from argotune.steps.tune.live import LiveLine
 from tests.steps.tune.test_report import step_record
 
 

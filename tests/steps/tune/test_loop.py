@@ -15,13 +15,13 @@ import torch
 from bitsandbytes.nn.modules import Linear4bit
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from steps.tune import loop, varlen
-from steps.tune.device import Device, find_device
-from steps.tune.evaluate import micro_batch_loss
-from steps.tune.load import load_model
-from steps.tune.loop import train
-from steps.tune.pack import Packs
-from steps.tune.stop import StopRequest
+from argotune.steps.tune import loop, varlen
+from argotune.steps.tune.device import Device, find_device
+from argotune.steps.tune.evaluate import micro_batch_loss
+from argotune.steps.tune.load import load_model
+from argotune.steps.tune.loop import train
+from argotune.steps.tune.pack import Packs
+from argotune.steps.tune.stop import StopRequest
 from tests.fakes.jobs import bare_job
 from tests.steps.tune.models import CONFIGS, linear_layers, save_model, tiny_plan
 from tests.steps.tune.test_pack import packed, rows_of

@@ -10,10 +10,10 @@ from bitsandbytes.nn.modules import Linear4bit
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from torch.autograd.graph import saved_tensors_hooks
 
-from steps.tune.attention import SEGMENTED
-from steps.tune.evaluate import hidden_states
-from steps.tune.load import recompute_activations
-from steps.tune.lora import (
+from argotune.steps.tune.attention import SEGMENTED
+from argotune.steps.tune.evaluate import hidden_states
+from argotune.steps.tune.load import recompute_activations
+from argotune.steps.tune.lora import (
     FusedLinear,
     FusedLinear4bit,
     note_ends_of_blocks,

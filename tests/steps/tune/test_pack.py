@@ -7,9 +7,9 @@ import pyarrow
 import pytest
 import torch
 
-from steps.common.errors import PermanentError
-from steps.tune.pack import Packs, epoch_order, pack
-from steps.tune.tokenise import TokenRows
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.tune.pack import Packs, epoch_order, pack
+from argotune.steps.tune.tokenise import TokenRows
 
 
 def rows_of(*lengths: int) -> TokenRows:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers.models.phi3.modeling_phi3 import Phi3Attention
 
-from steps.tune.attention import SEGMENTED
-from steps.tune.phi3 import PackedAttention, packed_blocks
+from argotune.steps.tune.attention import SEGMENTED
+from argotune.steps.tune.phi3 import PackedAttention, packed_blocks
 from tests.steps.tune.float64 import check_close
 from tests.steps.tune.models import CONFIGS, random_model
 from tests.steps.tune.test_attention import packed_hidden

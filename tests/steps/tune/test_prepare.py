@@ -6,11 +6,11 @@ from typing import Any
 import pyarrow
 import pytest
 
-from steps.common.errors import PermanentError
-from steps.tune.pack import Packs
-from steps.tune.prepare import prepare
-from steps.tune.template import chat_template
-from steps.tune.tokenise import Census
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.tune.pack import Packs
+from argotune.steps.tune.prepare import prepare
+from argotune.steps.tune.template import chat_template
+from argotune.steps.tune.tokenise import Census
 from tests.steps.tune.models import (
     PLAIN_TEMPLATE,
     conversation,

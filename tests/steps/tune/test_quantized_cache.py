@@ -19,16 +19,16 @@ from bitsandbytes.nn.modules import Linear4bit, Params4bit
 from safetensors import SafetensorError
 from transformers import AutoConfig
 
-from steps.common.errors import Interrupted
-from steps.common.progress import Progress
-from steps.contracts.model_cache import MARKER, damage, is_complete, mark_complete
-from steps.contracts.serving import Rope
-from steps.contracts.training_plan import Execution, Quantization, TrainingPlan
-from steps.tune import quantized_cache
-from steps.tune.device import Device, find_device
-from steps.tune.launch import SPAWN, Context
-from steps.tune.load import load_model
-from steps.tune.run import run
+from argotune.steps.common.errors import Interrupted
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.model_cache import MARKER, damage, is_complete, mark_complete
+from argotune.steps.contracts.serving import Rope
+from argotune.steps.contracts.training_plan import Execution, Quantization, TrainingPlan
+from argotune.steps.tune import quantized_cache
+from argotune.steps.tune.device import Device, find_device
+from argotune.steps.tune.launch import SPAWN, Context
+from argotune.steps.tune.load import load_model
+from argotune.steps.tune.run import run
 from tests.steps.tune.float64 import DEVICE, TOLERANCE
 from tests.steps.tune.models import params_for, save_model, tiny_plan, write_dataset
 
@@ -198,7 +198,7 @@ def tune(
 def test_a_run_on_kept_weights_gives_the_same_adapter(
     tmp_path: Path, base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "steps")
+    caplog.set_level(logging.INFO, "argotune")
     fresh = tune(tmp_path / "fresh", base, Execution())
     assert neighbours(base) == ["main"]
     assert tune(tmp_path / "writes", base, KEPT) == fresh

@@ -6,9 +6,9 @@ from typing import Any
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from steps.tune.report import Report
-from steps.tune.samples import Answer
-from steps.tune.trackers import TensorBoard
+from argotune.steps.tune.report import Report
+from argotune.steps.tune.samples import Answer
+from argotune.steps.tune.trackers import TensorBoard
 
 
 def step_record(step: int, loss: float) -> dict[str, Any]:

@@ -18,13 +18,13 @@ import pytest
 import safetensors.torch
 import torch
 
-from steps.common.errors import PermanentError
-from steps.common.main import main
-from steps.common.progress import Progress
-from steps.contracts.serving import read_contract
-from steps.contracts.training_plan import TrainingPlan
-from steps.tune.params import Params, Result
-from steps.tune.run import run
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.main import main
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.serving import read_contract
+from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.tune.params import Params, Result
+from argotune.steps.tune.run import run
 from tests.steps.tune.float64 import TOLERANCE
 from tests.steps.tune.models import (
     conversation,

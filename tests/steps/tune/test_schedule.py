@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from steps.tune.schedule import Schedule
+from argotune.steps.tune.schedule import Schedule
 from tests.steps.tune.models import tiny_plan
 
 

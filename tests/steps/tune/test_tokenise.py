@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from steps.common.errors import PermanentError
-from steps.tune.template import chat_template
-from steps.tune.tokenise import Census, TokenRows, check_census, read_rows
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.tune.template import chat_template
+from argotune.steps.tune.tokenise import Census, TokenRows, check_census, read_rows
 from tests.steps.tune.models import (
     MARKED_TEMPLATE,
     PLAIN_TEMPLATE,

@@ -14,12 +14,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import wandb
 
-from steps.common.errors import PermanentError
-from steps.common.progress import Progress
-from steps.contracts.training_plan import Watch
-from steps.tune import trackers
-from steps.tune.run import run
-from steps.tune.trackers import check_trackers, open_trackers
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.training_plan import Watch
+from argotune.steps.tune import trackers
+from argotune.steps.tune.run import run
+from argotune.steps.tune.trackers import check_trackers, open_trackers
 from tests.steps.tune.models import params_for, read_records, tiny_plan, write_dataset
 from tests.steps.tune.test_report import step_record
 

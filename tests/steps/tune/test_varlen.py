@@ -5,8 +5,8 @@ import logging
 import pytest
 import torch
 
-from steps.tune.attention import SEGMENTED
-from steps.tune.varlen import VARLEN, attention_for
+from argotune.steps.tune.attention import SEGMENTED
+from argotune.steps.tune.varlen import VARLEN, attention_for
 from tests.steps.tune.models import CONFIGS, random_model
 from tests.steps.tune.test_attention import documents, packed_hidden
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from steps.common.errors import PermanentError
-from steps.tune.vllm import LORA_RANKS, max_lora_rank, vllm_command
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.tune.vllm import LORA_RANKS, max_lora_rank, vllm_command
 from tests.steps.contracts.test_serving import contract
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from steps.watch.loss import Loss
+from argotune.steps.watch.loss import Loss
 
 Object = dict[str, Any]
 

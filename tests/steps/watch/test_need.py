@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from steps.watch.need import end_of_need
+from argotune.steps.watch.need import end_of_need
 
 Object = dict[str, Any]
 

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from steps.common.errors import ParamsError
-from steps.common.fields import parse_fields
-from steps.provision.params import Params as ProvisionParams
-from steps.watch.params import Params
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.fields import parse_fields
+from argotune.steps.provision.params import Params as ProvisionParams
+from argotune.steps.watch.params import Params
 
 
 def test_the_request_is_provisions_for_a_node_that_the_waiting_pod_finds() -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from steps.common.clock import Clock
-from steps.common.errors import CapacityError, PermanentError
-from steps.common.progress import Progress
-from steps.watch.params import Params, Result
-from steps.watch.run import run
+from argotune.steps.common.clock import Clock
+from argotune.steps.common.errors import CapacityError, PermanentError
+from argotune.steps.common.progress import Progress
+from argotune.steps.watch.params import Params, Result
+from argotune.steps.watch.run import run
 from tests.fakes.arm.state import Creation
 from tests.fakes.kube import Cluster, Fault, Object, serving
 from tests.steps.nodes.aks.azure import A10, A100, CLUSTER_ID, Azure
@@ -347,9 +347,9 @@ def test_it_ends_at_once_when_it_is_told_to_stop() -> None:
     with serving(cluster):
         script = (
             "from kubernetes.client import ApiClient, Configuration\n"
-            "from steps.cluster.kube import Kube\n"
-            "from steps.common.main import main\n"
-            "from steps.watch import params, run\n"
+            "from argotune.steps.cluster.kube import Kube\n"
+            "from argotune.steps.common.main import main\n"
+            "from argotune.steps.watch import params, run\n"
             f"kube = Kube(ApiClient(Configuration(host={cluster.url!r})))\n"
             "main(params.Params, params.Result,\n"
             "     lambda given, progress: run.run(given, progress=progress, kube=kube))\n"

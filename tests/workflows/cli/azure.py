@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from steps.nodes.aks.connect import ENDPOINT_VARIABLE
+from argotune.steps.nodes.aks.connect import ENDPOINT_VARIABLE
 from tests.fakes import arm
 from tests.fakes.tls import self_signed, server_context
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from workflows.cli.main import main
+from argotune.workflows.cli.main import main
 
 PROJECT_DIR = Path(__file__).parents[3]
 _DEADLINE_SECONDS = 60
@@ -57,7 +57,7 @@ class Processes:
         self._started: list[subprocess.Popen[str]] = []
 
     def __call__(self, *arguments: object, **options: Any) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "workflows.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "argotune.workflows.cli", *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process = subprocess.Popen(command, text=True, env=environment(), **{**pipes, **options})
         self._started.append(process)
@@ -85,7 +85,7 @@ def leave(process: subprocess.Popen[str]) -> Answer:
 
 def environment() -> Mapping[str, str]:
     """This process's, with the project to import from."""
-    return {**os.environ, "PYTHONPATH": str(PROJECT_DIR), "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, "PYTHONUNBUFFERED": "1"}
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from argotune.workflows.workspace import manifests
 from tests.fakes.kube import Cluster, serving
 from tests.workflows.cli.command import Argotune, Processes
 from tests.workflows.cli.kubeconfig import use_kubeconfig
-from workflows.workspace import manifests
 
 Write = Callable[[str, str], Path]
 

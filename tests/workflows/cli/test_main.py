@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from argotune.workflows.cli.main import COMMANDS
 from tests.workflows.cli.command import Argotune, Processes, environment, finish, leave, wait_until
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import GREETING, shell, workflow
-from workflows.cli.main import COMMANDS
 
 HEAVY = {
     "bitsandbytes",
@@ -30,7 +30,7 @@ HEAVY = {
 }
 IMPORTED = """
 import sys
-from workflows.cli.main import main
+from argotune.workflows.cli.main import main
 try:
     main(sys.argv[1:])
 finally:
@@ -124,9 +124,9 @@ def test_commands_that_need_no_cluster_import_nothing_heavy(
 def test_help_imports_no_command() -> None:
     modules = imported("--help")
     assert modules & HEAVY == set()
-    assert {name for name in modules if name.startswith("workflows.cli.")} == {
-        "workflows.cli.errors",
-        "workflows.cli.main",
+    assert {name for name in modules if name.startswith("argotune.workflows.cli.")} == {
+        "argotune.workflows.cli.errors",
+        "argotune.workflows.cli.main",
     }
 
 
@@ -142,7 +142,7 @@ def imported(*arguments: str) -> set[str]:
     )
     assert "Traceback" not in result.stderr
     modules = set(result.stdout.split("imported:")[1].split())
-    assert "workflows.cli.main" in modules
+    assert "argotune.workflows.cli.main" in modules
     return modules
 
 

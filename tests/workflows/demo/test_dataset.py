@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from workflows.demo.__main__ import _ASKED
-from workflows.demo.dataset import write_dataset
+from argotune.workflows.demo.__main__ import _ASKED
+from argotune.workflows.demo.dataset import write_dataset
 
 
 def test_rows_are_conversations_of_real_text(tmp_path: Path) -> None:

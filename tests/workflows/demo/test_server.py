@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from workflows.cli.errors import CliError
-from workflows.demo.server import serving
+from argotune.workflows.cli.errors import CliError
+from argotune.workflows.demo.server import serving
 
 
 @pytest.fixture

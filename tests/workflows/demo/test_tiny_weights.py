@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 import workflows
-from workflows.templates.golden import RENDERED_DIR
+from argotune.workflows.templates.golden import RENDERED_DIR
 
 ROOT = Path(workflows.__file__).parent
 SPEC = yaml.safe_load((ROOT / "demo" / "tiny-weights.yaml").read_text())["spec"]

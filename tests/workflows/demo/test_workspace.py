@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from steps.contracts.training_plan import parse_plan
+from argotune.steps.contracts.training_plan import parse_plan
+from argotune.workflows.demo.__main__ import NAME, PORT, WORKSPACE
 from tests.workflows.cli.command import Argotune
-from workflows.demo.__main__ import NAME, PORT, WORKSPACE
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
+from argotune.workflows.engine.run import Options, run
+from argotune.workflows.engine.state.load import parse_documents
 from tests.workflows.engine.summary import summary
-from workflows.engine.run import Options, run
-from workflows.engine.state.load import parse_documents
 
 CASES = Path(__file__).parent / "cases"
 # Of one case; beside whole runs a pod of it may wait for minutes.

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workflows.engine.run import Options, run
-from workflows.engine.state.load import parse_documents
+from argotune.workflows.engine.run import Options, run
+from argotune.workflows.engine.state.load import parse_documents
 
 HEAD = """
 apiVersion: argoproj.io/v1alpha1

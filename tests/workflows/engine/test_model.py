@@ -1,4 +1,4 @@
-from workflows.engine.model import Node, NodeType, Phase, display_name, node_id, pod_name
+from argotune.workflows.engine.model import Node, NodeType, Phase, display_name, node_id, pod_name
 
 
 def test_ids_are_argos() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from argotune.workflows.engine.errors import EngineError
+from argotune.workflows.engine.record import is_running, load_record
+from argotune.workflows.engine.run import resume
 from tests.workflows.engine.running import HEAD, node, options, output, run_spec
-from workflows.engine.errors import EngineError
-from workflows.engine.record import is_running, load_record
-from workflows.engine.run import resume
 
 COUNTED = """
   entrypoint: main
@@ -76,8 +76,8 @@ ENGINE = """
 import sys
 from pathlib import Path
 from tests.workflows.engine.running import options
-from workflows.engine.state.load import parse_documents
-from workflows.engine.run import run
+from argotune.workflows.engine.state.load import parse_documents
+from argotune.workflows.engine.run import run
 run(parse_documents(Path(sys.argv[1]).read_text(), "x"), options(Path(sys.argv[2])))
 """
 

@@ -4,6 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from argotune.workflows.engine.errors import EngineError
+from argotune.workflows.engine.model import JsonObject
+from argotune.workflows.engine.pods.process import inherited_environment
+from argotune.workflows.engine.record import is_running, load_record, request_resume, request_stop
+from argotune.workflows.engine.run import run
 from tests.workflows.engine.running import (
     documents,
     node,
@@ -12,11 +17,6 @@ from tests.workflows.engine.running import (
     run_spec,
     wait_until,
 )
-from workflows.engine.errors import EngineError
-from workflows.engine.model import JsonObject
-from workflows.engine.pods.process import inherited_environment
-from workflows.engine.record import is_running, load_record, request_resume, request_stop
-from workflows.engine.run import run
 
 ECHO = """
   - name: echo

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from workflows.templates import network
-from workflows.templates.golden import RENDERED_DIR
+from argotune.workflows.templates import network
+from argotune.workflows.templates.golden import RENDERED_DIR
 
 (POLICY,) = network.build()
 SPEC = POLICY["spec"]
-SERVERS = RENDERED_DIR.parent.parent / "tests" / "steps" / "deploy" / "golden"
+SERVERS = RENDERED_DIR.resolve().parent.parent / "tests" / "steps" / "deploy" / "golden"
 
 
 def selects(labels: dict[str, str]) -> bool:

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
-from steps.cluster.kube import Kube
-from steps.common.errors import StepError
+from argotune.steps.cluster.kube import Kube
+from argotune.steps.common.errors import StepError
+from argotune.workflows.templates import accounts, cluster_permissions, finetune, permissions
+from argotune.workflows.templates.golden import RENDERED_DIR
 from tests.fakes.kube import Cluster, serving
-from workflows.templates import accounts, cluster_permissions, finetune, permissions
-from workflows.templates.golden import RENDERED_DIR
 
-PROJECT_DIR = RENDERED_DIR.parent.parent
+PACKAGES_DIR = RENDERED_DIR.parents[2]
+"""Holds argotune."""
 ROLE_KINDS = ("Role", "ClusterRole")
 ROLES = {
     item["metadata"]["name"]: item["rules"]
@@ -61,17 +62,17 @@ CALLS: dict[str, Callable[[Kube, str], object]] = {
 }
 """How each method of the steps' client is called, for every kind that deploy makes."""
 TAKING_AWAY = [
-    f"steps.nodes.{provider}.{half}"
+    f"argotune.steps.nodes.{provider}.{half}"
     for provider in ("aks", "karpenter")
     for half in ("keep", "remove")
 ]
 """The half of the providers that release runs."""
-PROVIDERS = ["steps.nodes.aks", "steps.nodes.karpenter"]
-"""The packages themselves: both halves."""
+PROVIDERS = ["argotune.steps.nodes.aks.provider", "argotune.steps.nodes.karpenter.provider"]
+"""Both halves."""
 
 
 def test_what_deploy_may_is_what_its_code_calls() -> None:
-    called = methods_called(["steps.deploy.kubernetes"])
+    called = methods_called(["argotune.steps.deploy.kubernetes"])
     assert {"apply", "delete", "pod_log"} <= called
     assert rights_of(accounts.DEPLOY) - EXECUTOR == rights_used(called)
 
@@ -79,14 +80,16 @@ def test_what_deploy_may_is_what_its_code_calls() -> None:
 def test_what_provision_may_is_what_it_the_watch_and_the_providers_of_the_template_call() -> None:
     (parameter,) = (item for item in finetune.parameters() if item.name == "provider")
     assert parameter.enum
-    providers = [f"steps.nodes.{name}" for name in parameter.enum]
-    called = methods_called(["steps.provision.run", "steps.watch.run", *providers])
+    others = [f"argotune.steps.nodes.{name}" for name in ("local", "existing")]
+    called = methods_called(
+        ["argotune.steps.provision.run", "argotune.steps.watch.run", *others, *PROVIDERS]
+    )
     assert {"nodes", "stop_workflow", "create_event"} <= called
     assert rights_of(accounts.PROVISION) - EXECUTOR == rights_used(called)
 
 
 def test_what_release_and_gc_may_is_what_taking_nodes_away_calls() -> None:
-    called = methods_called([*TAKING_AWAY, "steps.gc.run"], but=PROVIDERS)
+    called = methods_called([*TAKING_AWAY, "argotune.steps.gc.run"], but=PROVIDERS)
     assert {"delete_node_claim", "nodes", "workflow"} <= called
     assert rights_of(accounts.RELEASE) - EXECUTOR == rights_used(called)
 
@@ -181,7 +184,7 @@ def methods_called(modules: Sequence[str], *, but: Sequence[str] = ()) -> set[st
     todo, seen, called = list(modules), set(but), set[str]()
     while todo:
         module = todo.pop()
-        path = PROJECT_DIR / module.replace(".", "/")
+        path = PACKAGES_DIR / module.replace(".", "/")
         path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         if module in seen or not path.exists():
             continue
@@ -194,7 +197,7 @@ def methods_called(modules: Sequence[str], *, but: Sequence[str] = ()) -> set[st
 
 def modules_imported(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("steps."):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("argotune.steps."):
             yield str(node.module)
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 

@@ -13,16 +13,16 @@ import pytest
 import yaml
 from hera.workflows import models
 
-from steps.common.fields import fields_of
-from steps.provision import params as provision_params
-from steps.release import params as release_params
+from argotune.steps.common.fields import fields_of
+from argotune.steps.provision import params as provision_params
+from argotune.steps.release import params as release_params
+from argotune.workflows.engine.controller.retry import retry_scope
+from argotune.workflows.engine.language.expr import evaluate_bool
+from argotune.workflows.engine.model import Node, NodeType, Phase
+from argotune.workflows.templates import finetune
+from argotune.workflows.templates.golden import RENDERED_DIR, golden
 from tests.workflows.templates.references import undefined_references
 from tests.workflows.templates.schema import unknown_fields
-from workflows.engine.controller.retry import retry_scope
-from workflows.engine.language.expr import evaluate_bool
-from workflows.engine.model import Node, NodeType, Phase
-from workflows.templates import finetune
-from workflows.templates.golden import RENDERED_DIR, golden
 
 KINDS = {
     "WorkflowTemplate": models.WorkflowTemplate,
@@ -129,7 +129,7 @@ def test_gc_runs_in_the_image_and_as_the_account_of_release() -> None:
     template, _ = yaml.safe_load_all((RENDERED_DIR / "gc.yaml").read_text())
     (step,) = template["spec"]["templates"]
     assert "/argotune-release:" in step["container"]["image"]
-    assert step["container"]["command"] == ["python", "-m", "steps.gc"]
+    assert step["container"]["command"] == ["python", "-m", "argotune.steps.gc"]
     assert step["serviceAccountName"] == step["executor"]["serviceAccountName"]
     assert step["serviceAccountName"] == "argotune-release"
     labels = step["metadata"]["labels"]

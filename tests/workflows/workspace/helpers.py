@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from workflows.workspace.errors import WorkspaceError
-from workflows.workspace.model import Workspace
-from workflows.workspace.read import read_workspace
+from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.model import Workspace
+from argotune.workflows.workspace.read import read_workspace
 
 BASE_DIR = Path("/home/user/project")
 

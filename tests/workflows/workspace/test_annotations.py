@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from argotune.workflows.workspace.annotations import known_annotations
+from argotune.workflows.workspace.model import Options
 from tests.workflows.workspace.helpers import changed, problems_of, read
-from workflows.workspace.annotations import known_annotations
-from workflows.workspace.model import Options
 
 CLUSTER = (
     "/subscriptions/26fe00f8-9173-4872-9134-bb1d2e00343a/resourceGroups/team/providers/"

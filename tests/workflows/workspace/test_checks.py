@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.workflows.workspace.helpers import changed, problems_of, read
-from workflows.workspace.checks import (
+from argotune.workflows.workspace.checks import (
     internal_host,
     is_dns_label,
     is_dns_subdomain,
@@ -15,6 +14,7 @@ from workflows.workspace.checks import (
     unsafe,
     url_problem,
 )
+from tests.workflows.workspace.helpers import changed, problems_of, read
 
 METADATA = "a cloud's metadata service; accepted are public hosts"
 NO_SERVER = "no address of a server; accepted are public hosts"

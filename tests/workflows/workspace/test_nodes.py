@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from argotune.workflows.workspace.translate import to_parameters
 from tests.workflows.workspace.helpers import changed, problems_of, read
-from workflows.workspace.translate import to_parameters
 
 A100 = "Standard_NC24ads_A100_v4"
 CLUSTER = (

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from steps.plan.params import Params
+from argotune.steps.plan.params import Params
+from argotune.workflows.workspace.model import Options
+from argotune.workflows.workspace.read import plan_params
 from tests.workflows.workspace.helpers import (
     CONFIG_MAP,
     QUICK_START,
@@ -15,8 +17,6 @@ from tests.workflows.workspace.helpers import (
     problems_of,
     read,
 )
-from workflows.workspace.model import Options
-from workflows.workspace.read import plan_params
 
 TUNING = "tuning: missing; accepted are preset, method, input and output"
 

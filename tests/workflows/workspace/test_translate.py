@@ -7,9 +7,9 @@ import sys
 
 import yaml
 
-from presets.loader import PRESETS_DIR
+from argotune.presets.loader import PRESETS_DIR
+from argotune.workflows.workspace.translate import to_parameters
 from tests.workflows.workspace.helpers import CONFIG_MAP, QUICK_START, WORKSPACE, changed, read
-from workflows.workspace.translate import to_parameters
 
 
 def test_arguments_of_a_workspace() -> None:
@@ -84,7 +84,7 @@ def test_quick_start_is_translated_as_it_stands() -> None:
 
 def test_reading_a_workspace_loads_nothing_heavy() -> None:
     code = (
-        "import sys, workflows.workspace.read, workflows.workspace.translate;"
+        "import sys, argotune.workflows.workspace.read, argotune.workflows.workspace.translate;"
         "print([name for name in ('hera', 'pydantic', 'httpx', 'kubernetes', 'torch', 'pyarrow')"
         " if name in sys.modules])"
     )

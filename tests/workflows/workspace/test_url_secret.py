@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from workflows.workspace.workflow import URLS_KEY, split_urls
+from argotune.workflows.workspace.workflow import URLS_KEY, split_urls
 
 PLAIN = "https://example.com/a.parquet"
 TOKEN = "https://example.com/b.parquet?sig=hunter2"

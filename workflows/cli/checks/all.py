@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from workflows.cli.checks import (
+from argotune.workflows.cli.checks import (
     argo_kinds,
     azure,
     controller,
@@ -22,10 +22,10 @@ from workflows.cli.checks import (
     trial_run,
     workspace,
 )
-from workflows.cli.checks.api import MissingRight, Refused
-from workflows.cli.checks.finding import Finding, Level, Told, problem, unknown
-from workflows.cli.checks.subject import Check, Subject
-from workflows.cli.errors import CliError
+from argotune.workflows.cli.checks.api import MissingRight, Refused
+from argotune.workflows.cli.checks.finding import Finding, Level, Told, problem, unknown
+from argotune.workflows.cli.checks.subject import Check, Subject
+from argotune.workflows.cli.errors import CliError
 
 _SERVER = Check("cluster", "the cluster", server.server)
 _NAMESPACE = Check("cluster", "the namespace's Pod Security Standard", server.namespace)

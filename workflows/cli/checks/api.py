@@ -12,7 +12,7 @@ from kubernetes.client import ApiClient
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
 
-from workflows.cli.remote.api_errors import explained, message_of
+from argotune.workflows.cli.remote.api_errors import explained, message_of
 
 Object = dict[str, Any]
 

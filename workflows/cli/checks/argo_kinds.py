@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from workflows.cli.checks.api import Refused
-from workflows.cli.checks.finding import Finding, info, ok, problem
-from workflows.cli.checks.subject import ARGO, Subject
+from argotune.workflows.cli.checks.api import Refused
+from argotune.workflows.cli.checks.finding import Finding, info, ok, problem
+from argotune.workflows.cli.checks.subject import ARGO, Subject
 
 _NEEDED = ("workflows", "workflowtemplates", "cronworkflows", "workflowtaskresults")
 _RELEASE = "https://github.com/argoproj/argo-workflows/releases/download/v4.0.6/install.yaml"

@@ -11,20 +11,20 @@ from typing import Any
 
 import msgspec
 
-from steps.nodes.aks.cluster_id import ClusterId
-from steps.nodes.aks.needed_rights import REQUIRED, Rights
-from workflows.cli.checks.api import MissingRight, Object, Refused
-from workflows.cli.checks.choices import Pull
-from workflows.cli.checks.finding import Finding, info, ok, problem, unknown
-from workflows.cli.checks.images import image_of
-from workflows.cli.checks.installation import parameter
-from workflows.cli.checks.pods import step_template, trial_pod
-from workflows.cli.checks.subject import Subject
-from workflows.cli.installation.settings import AZURE_CLIENT_ID
+from argotune.steps.nodes.aks.cluster_id import ClusterId
+from argotune.steps.nodes.aks.needed_rights import REQUIRED, Rights
+from argotune.workflows.cli.checks.api import MissingRight, Object, Refused
+from argotune.workflows.cli.checks.choices import Pull
+from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, unknown
+from argotune.workflows.cli.checks.images import image_of
+from argotune.workflows.cli.checks.installation import parameter
+from argotune.workflows.cli.checks.pods import step_template, trial_pod
+from argotune.workflows.cli.checks.subject import Subject
+from argotune.workflows.cli.installation.settings import AZURE_CLIENT_ID
 
 _STEPS = {"provision": REQUIRED, "release": (REQUIRED[0], REQUIRED[2])}
 """Steps that ask Azure, and what they need of it."""
-_MODULE = "steps.nodes.aks.rights"
+_MODULE = "argotune.steps.nodes.aks.rights"
 _USES_IDENTITY = {"azure.workload.identity/use": "true"}
 _REGION = "topology.kubernetes.io/region"
 _TERMINATION_LOG = "/dev/termination-log"

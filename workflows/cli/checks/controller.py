@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 
-from workflows.cli.checks.api import MissingRight, Object
-from workflows.cli.checks.finding import Finding, ok, problem, unknown, warning
-from workflows.cli.checks.subject import Subject
+from argotune.workflows.cli.checks.api import MissingRight, Object
+from argotune.workflows.cli.checks.finding import Finding, ok, problem, unknown, warning
+from argotune.workflows.cli.checks.subject import Subject
 
 CONFIG_MAP = "workflow-controller-configmap"
 Version = tuple[int, int, int]

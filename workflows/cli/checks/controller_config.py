@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from workflows.cli.checks.api import Object
-from workflows.cli.checks.controller import CONFIG_MAP, find_controller
-from workflows.cli.checks.finding import Finding, info, ok, problem, unknown, warning
-from workflows.cli.checks.subject import Subject
+from argotune.workflows.cli.checks.api import Object
+from argotune.workflows.cli.checks.controller import CONFIG_MAP, find_controller
+from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, unknown, warning
+from argotune.workflows.cli.checks.subject import Subject
 
 _EXECUTOR = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 """What the restricted standard asks of a container and our pods' own security context does not

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from presets.loader import skus_of_azure
-from steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
-from steps.common.fields import fields_of
-from steps.nodes.fit import INSTANCE_TYPE, gpu_count, gpu_name, problems_of
-from workflows.cli.checks.api import Object
-from workflows.cli.checks.finding import Finding, info, ok, unknown, warning
-from workflows.cli.checks.subject import Subject
-from workflows.workspace.model import PREFIX, Options
+from argotune.presets.loader import skus_of_azure
+from argotune.steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
+from argotune.steps.common.fields import fields_of
+from argotune.steps.nodes.fit import INSTANCE_TYPE, gpu_count, gpu_name, problems_of
+from argotune.workflows.cli.checks.api import Object
+from argotune.workflows.cli.checks.finding import Finding, info, ok, unknown, warning
+from argotune.workflows.cli.checks.subject import Subject
+from argotune.workflows.workspace.model import PREFIX, Options
 
 _LABELS = {
     "accelerator": "nvidia",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from workflows.cli.checks.api import MissingRight, Refused
-from workflows.cli.checks.finding import Finding, info, ok
-from workflows.cli.checks.pods import trial_pod
-from workflows.cli.checks.subject import Subject
+from argotune.workflows.cli.checks.api import MissingRight, Refused
+from argotune.workflows.cli.checks.finding import Finding, info, ok
+from argotune.workflows.cli.checks.pods import trial_pod
+from argotune.workflows.cli.checks.subject import Subject
 
 _OLDEST: Mapping[str, tuple[int, int]] = {"containerd": (2, 1), "cri-o": (1, 31)}
 """Container runtime -> first version that mounts images."""

@@ -7,12 +7,12 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from workflows.cli.checks.api import MissingRight, Object, Refused
-from workflows.cli.checks.choices import Pull
-from workflows.cli.checks.finding import Finding, Level, info, ok, unknown
-from workflows.cli.checks.installation import PLACEHOLDER, parameter
-from workflows.cli.checks.pods import LABELS, step_template, trial_pod
-from workflows.cli.checks.subject import Subject
+from argotune.workflows.cli.checks.api import MissingRight, Object, Refused
+from argotune.workflows.cli.checks.choices import Pull
+from argotune.workflows.cli.checks.finding import Finding, Level, info, ok, unknown
+from argotune.workflows.cli.checks.installation import PLACEHOLDER, parameter
+from argotune.workflows.cli.checks.pods import LABELS, step_template, trial_pod
+from argotune.workflows.cli.checks.subject import Subject
 
 SMALL = ("plan", "dataset", "model", "provision", "push", "deploy", "release")
 LARGE = ("tune", "serve")

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from workflows.cli.checks.api import MissingRight
-from workflows.cli.checks.finding import Finding, ok, problem, unknown, warning
-from workflows.cli.checks.subject import ARGO, Subject
+from argotune.workflows.cli.checks.api import MissingRight
+from argotune.workflows.cli.checks.finding import Finding, ok, problem, unknown, warning
+from argotune.workflows.cli.checks.subject import ARGO, Subject
 
 PLACEHOLDER = "registry.example.com"
 _VERSION_LABEL = "app.kubernetes.io/version"

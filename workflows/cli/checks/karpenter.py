@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steps.nodes.karpenter.node_class import NodeClass
-from steps.nodes.karpenter.node_pools import NoOffer, offer_of
-from workflows.cli.checks.api import Object
-from workflows.cli.checks.finding import Finding, info, ok, problem
-from workflows.cli.checks.installation import parameter
-from workflows.cli.checks.subject import Subject
-from workflows.workspace.model import PREFIX
+from argotune.steps.nodes.karpenter.node_class import NodeClass
+from argotune.steps.nodes.karpenter.node_pools import NoOffer, offer_of
+from argotune.workflows.cli.checks.api import Object
+from argotune.workflows.cli.checks.finding import Finding, info, ok, problem
+from argotune.workflows.cli.checks.installation import parameter
+from argotune.workflows.cli.checks.subject import Subject
+from argotune.workflows.workspace.model import PREFIX
 
 _KARPENTER = "/apis/karpenter.sh/v1"
 _PARAMETER = "karpenter-node-class"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from workflows.cli.checks.api import MissingRight
-from workflows.cli.checks.finding import Finding, info
-from workflows.cli.checks.subject import Subject
+from argotune.workflows.cli.checks.api import MissingRight
+from argotune.workflows.cli.checks.finding import Finding, info
+from argotune.workflows.cli.checks.subject import Subject
 
 _ENGINES = {
     "anetd": "GKE Dataplane V2",

@@ -6,16 +6,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from workflows.cli.checks.api import Api
-from workflows.cli.checks.choices import Pull
-from workflows.cli.checks.installation import PLACEHOLDER
-from workflows.cli.checks.subject import Needs, Subject
-from workflows.cli.checks.workspace import needs_of
-from workflows.cli.installation.objects import objects
-from workflows.cli.installation.settings import Settings
-from workflows.cli.remote.cluster import Cluster
-from workflows.cli.texts import read_texts
-from workflows.workspace.planned import Planned, load
+from argotune.workflows.cli.checks.api import Api
+from argotune.workflows.cli.checks.choices import Pull
+from argotune.workflows.cli.checks.installation import PLACEHOLDER
+from argotune.workflows.cli.checks.subject import Needs, Subject
+from argotune.workflows.cli.checks.workspace import needs_of
+from argotune.workflows.cli.installation.objects import objects
+from argotune.workflows.cli.installation.settings import Settings
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.texts import read_texts
+from argotune.workflows.workspace.planned import Planned, load
 
 
 def open_subject(

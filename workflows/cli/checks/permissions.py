@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workflows.cli.checks.finding import Finding, ok, problem, warning
-from workflows.cli.checks.subject import Subject
+from argotune.workflows.cli.checks.finding import Finding, ok, problem, warning
+from argotune.workflows.cli.checks.subject import Subject
 
 _REVIEWS = "/apis/authorization.k8s.io/v1"
 _MOST_NAMED = 6

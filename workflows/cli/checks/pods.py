@@ -6,9 +6,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from steps.cluster.scheduling import GPU_TOLERATIONS
-from workflows.cli.checks.api import Object
-from workflows.cli.checks.subject import Subject
+from argotune.steps.cluster.scheduling import GPU_TOLERATIONS
+from argotune.workflows.cli.checks.api import Object
+from argotune.workflows.cli.checks.subject import Subject
 
 LABELS = {"app.kubernetes.io/part-of": "argotune", "argotune.dev/doctor": "true"}
 _COMMAND = ["python", "-c", ""]

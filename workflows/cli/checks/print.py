@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from workflows.cli.checks.finding import Finding, Level
+from argotune.workflows.cli.checks.finding import Finding, Level
 
 _STYLES = {
     Level.OK: "green",

@@ -6,11 +6,11 @@ import base64
 import binascii
 from collections.abc import Iterator
 
-from steps.common.errors import PermanentError
-from steps.registry.registry_login import check_config, registries_of
-from workflows.cli.checks.api import Object
-from workflows.cli.checks.finding import Finding, info, ok, problem, warning
-from workflows.cli.checks.subject import Subject
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.registry.registry_login import check_config, registries_of
+from argotune.workflows.cli.checks.api import Object
+from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, warning
+from argotune.workflows.cli.checks.subject import Subject
 
 _TYPE = "kubernetes.io/dockerconfigjson"
 _KEY = ".dockerconfigjson"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from workflows.cli.checks.api import Refused
-from workflows.cli.checks.finding import Finding, ok, problem, warning
-from workflows.cli.checks.subject import Subject
+from argotune.workflows.cli.checks.api import Refused
+from argotune.workflows.cli.checks.finding import Finding, ok, problem, warning
+from argotune.workflows.cli.checks.subject import Subject
 
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 _REVIEWS = "/apis/authentication.k8s.io/v1/selfsubjectreviews"

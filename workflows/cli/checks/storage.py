@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from workflows.cli.checks.api import MissingRight, Object
-from workflows.cli.checks.finding import Finding, info, ok, problem, unknown, warning
-from workflows.cli.checks.storage_classes import DISKS, is_shared
-from workflows.cli.checks.subject import Needs, Subject
+from argotune.workflows.cli.checks.api import MissingRight, Object
+from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, unknown, warning
+from argotune.workflows.cli.checks.storage_classes import DISKS, is_shared
+from argotune.workflows.cli.checks.subject import Needs, Subject
 
 _DEFAULT = "storageclass.kubernetes.io/is-default-class"
 _LATE = "WaitForFirstConsumer"

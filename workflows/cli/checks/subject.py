@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from steps.common.clock import REAL_CLOCK, Clock
-from steps.nodes.provider import NodeRequest
-from steps.registry.oci import ImageReference
-from workflows.cli.checks.api import Api, Object
-from workflows.cli.checks.choices import Pull
-from workflows.cli.checks.finding import Finding
+from argotune.steps.common.clock import REAL_CLOCK, Clock
+from argotune.steps.nodes.provider import NodeRequest
+from argotune.steps.registry.oci import ImageReference
+from argotune.workflows.cli.checks.api import Api, Object
+from argotune.workflows.cli.checks.choices import Pull
+from argotune.workflows.cli.checks.finding import Finding
 
 ARGO = "/apis/argoproj.io/v1alpha1"
 

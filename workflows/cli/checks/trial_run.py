@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from workflows.cli.checks.api import MissingRight, Object, Refused
-from workflows.cli.checks.choices import Pull
-from workflows.cli.checks.finding import Finding, info, ok, problem
-from workflows.cli.checks.images import REFUSED, image_of
-from workflows.cli.checks.pods import step_template, trial_workflow
-from workflows.cli.checks.subject import ARGO, Subject
+from argotune.workflows.cli.checks.api import MissingRight, Object, Refused
+from argotune.workflows.cli.checks.choices import Pull
+from argotune.workflows.cli.checks.finding import Finding, info, ok, problem
+from argotune.workflows.cli.checks.images import REFUSED, image_of
+from argotune.workflows.cli.checks.pods import step_template, trial_workflow
+from argotune.workflows.cli.checks.subject import ARGO, Subject
 
 _TIMEOUT_SECONDS = 120.0
 _TAKEN_SECONDS = 30.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steps.registry.oci import ImageReference, parse_reference
-from workflows.cli.checks.finding import Finding, ok, problem
-from workflows.cli.checks.subject import Needs, Subject
-from workflows.workspace.node_request import request_of
-from workflows.workspace.planned import Planned
+from argotune.steps.registry.oci import ImageReference, parse_reference
+from argotune.workflows.cli.checks.finding import Finding, ok, problem
+from argotune.workflows.cli.checks.subject import Needs, Subject
+from argotune.workflows.workspace.node_request import request_of
+from argotune.workflows.workspace.planned import Planned
 
 
 def file(subject: Subject) -> Iterator[Finding]:

@@ -11,11 +11,16 @@ from urllib.parse import urlsplit
 
 import typer
 
-from steps.contracts.services import is_alive, list_services, read_service
-from workflows.cli.chat_client import Served, ask, models_of
-from workflows.cli.errors import CliError, InputError
-from workflows.cli.home import home
-from workflows.cli.where import ClusterOption, ContextOption, NamespaceOption, chosen_cluster
+from argotune.steps.contracts.services import is_alive, list_services, read_service
+from argotune.workflows.cli.chat_client import Served, ask, models_of
+from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.home import home
+from argotune.workflows.cli.where import (
+    ClusterOption,
+    ContextOption,
+    NamespaceOption,
+    chosen_cluster,
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -42,7 +47,7 @@ def chat(
         served = served_here(name)
     else:
         # It needs the Kubernetes client, which takes most of a second to import.
-        from workflows.cli.remote.service import served_on
+        from argotune.workflows.cli.remote.service import served_on
 
         served = served_on(cluster, name)
     options: dict[str, Any] = {"model": _base_model(served)} if base else {}

@@ -11,11 +11,11 @@ from typing import Annotated
 
 import typer
 
-from workflows.cli.checks.choices import Pull
-from workflows.cli.checks.finding import Level, Told
-from workflows.cli.checks.print import print_finding
-from workflows.cli.console import console
-from workflows.cli.errors import RUN_FAILED
+from argotune.workflows.cli.checks.choices import Pull
+from argotune.workflows.cli.checks.finding import Level, Told
+from argotune.workflows.cli.checks.print import print_finding
+from argotune.workflows.cli.console import console
+from argotune.workflows.cli.errors import RUN_FAILED
 
 app = typer.Typer(add_completion=False)
 
@@ -63,8 +63,8 @@ def doctor(
 ) -> None:
     """Look at a cluster before anyone waits for it, and say what to do."""
     # The client takes a second to import; the help should not cost it.
-    from workflows.cli.checks.all import examine
-    from workflows.cli.checks.opening import open_subject
+    from argotune.workflows.cli.checks.all import examine
+    from argotune.workflows.cli.checks.opening import open_subject
 
     subject = open_subject(
         files or [],

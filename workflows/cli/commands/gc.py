@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from steps.nodes.aks.cluster_id import ClusterId
-from workflows.cli.errors import InputError
-from workflows.cli.where import connect
+from argotune.steps.nodes.aks.cluster_id import ClusterId
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.where import connect
 
 app = typer.Typer(add_completion=False)
 
@@ -49,7 +49,7 @@ def gc(
     if aks_cluster_id is not None:
         _check(aks_cluster_id)
     # It needs the Kubernetes client, which takes most of a second to import.
-    from workflows.cli.remote import strays
+    from argotune.workflows.cli.remote import strays
 
     cluster = connect(namespace, context)
     strays.collect(

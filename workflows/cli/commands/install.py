@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflows.cli.errors import InputError
-from workflows.cli.installation.objects import namespace_object, objects
-from workflows.cli.installation.settings import ACCESS_MODES, Settings
-from workflows.cli.remote.kinds import CLUSTER_KINDS
-from workflows.cli.texts import read_texts
-from workflows.workspace import manifests
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.installation.objects import namespace_object, objects
+from argotune.workflows.cli.installation.settings import ACCESS_MODES, Settings
+from argotune.workflows.cli.remote.kinds import CLUSTER_KINDS
+from argotune.workflows.cli.texts import read_texts
+from argotune.workflows.workspace import manifests
 
 if TYPE_CHECKING:
-    from workflows.cli.installation.installer import Installer
+    from argotune.workflows.cli.installation.installer import Installer
 
 app = typer.Typer(add_completion=False)
 
@@ -202,9 +202,9 @@ def _installer(
     context: str | None, namespace: str | None, *, dry_run: bool, force: bool, cluster_roles: bool
 ) -> Installer:
     # The client takes a second to import; a mistake in the options should not cost it.
-    from workflows.cli.installation.applied import Applied
-    from workflows.cli.installation.installer import Installer
-    from workflows.cli.remote.cluster import Cluster
+    from argotune.workflows.cli.installation.applied import Applied
+    from argotune.workflows.cli.installation.installer import Installer
+    from argotune.workflows.cli.remote.cluster import Cluster
 
     return Installer(
         applied=Applied(cluster=Cluster(context=context, namespace=namespace)),

@@ -9,13 +9,18 @@ from typing import Annotated
 
 import typer
 
-from workflows.cli.errors import InputError
-from workflows.cli.home import Home, home
-from workflows.cli.local.runs import LocalRun, find_run
-from workflows.cli.show.log_lines import is_wanted, labelled
-from workflows.cli.show.rows import step_name
-from workflows.cli.show.workflow_json import nodes_of
-from workflows.cli.where import ClusterOption, ContextOption, NamespaceOption, chosen_cluster
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.home import Home, home
+from argotune.workflows.cli.local.runs import LocalRun, find_run
+from argotune.workflows.cli.show.log_lines import is_wanted, labelled
+from argotune.workflows.cli.show.rows import step_name
+from argotune.workflows.cli.show.workflow_json import nodes_of
+from argotune.workflows.cli.where import (
+    ClusterOption,
+    ContextOption,
+    NamespaceOption,
+    chosen_cluster,
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -39,7 +44,7 @@ def logs(
         _print_logs(home(), name, step, follow=follow)
         return
     # It needs the Kubernetes client, which takes most of a second to import.
-    from workflows.cli.remote import logs as cluster_logs
+    from argotune.workflows.cli.remote import logs as cluster_logs
 
     cluster_logs.print_logs(cluster, name, step, follow=follow)
 

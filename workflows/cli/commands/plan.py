@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from presets.loader import skus_of_azure
-from presets.schema import Method
-from steps.common.errors import StepError
-from steps.contracts.training_plan import dump_plan
-from workflows.cli import options
-from workflows.cli.console import console
-from workflows.cli.errors import NOT_POSSIBLE, CliError
-from workflows.cli.show.plan_rows import (
+from argotune.presets.loader import skus_of_azure
+from argotune.presets.schema import Method
+from argotune.steps.common.errors import StepError
+from argotune.steps.contracts.training_plan import dump_plan
+from argotune.workflows.cli import options
+from argotune.workflows.cli.console import console
+from argotune.workflows.cli.errors import NOT_POSSIBLE, CliError
+from argotune.workflows.cli.show.plan_rows import (
     Row,
     SkuRow,
     memory_rows,
@@ -28,13 +28,18 @@ from workflows.cli.show.plan_rows import (
     sku_rows,
     what_hours_are_of,
 )
-from workflows.cli.texts import read_texts
-from workflows.cli.where import ClusterOption, ContextOption, NamespaceOption, chosen_cluster
-from workflows.workspace import planned as workspaces
-from workflows.workspace.node_request import request_of
+from argotune.workflows.cli.texts import read_texts
+from argotune.workflows.cli.where import (
+    ClusterOption,
+    ContextOption,
+    NamespaceOption,
+    chosen_cluster,
+)
+from argotune.workflows.workspace import planned as workspaces
+from argotune.workflows.workspace.node_request import request_of
 
 if TYPE_CHECKING:
-    from workflows.cli.remote.cluster import Cluster
+    from argotune.workflows.cli.remote.cluster import Cluster
 
 app = typer.Typer(add_completion=False)
 
@@ -154,7 +159,7 @@ def _print_outlook(
     dataset_tokens: int | None,
 ) -> bool:
     # It needs the Kubernetes client, which takes most of a second to import.
-    from workflows.cli.outlook.nodes import Asked, print_outlook
+    from argotune.workflows.cli.outlook.nodes import Asked, print_outlook
 
     asked = Asked(cluster=cluster, aks_location=aks_location, dataset_tokens=dataset_tokens)
     return print_outlook(screen, planned, asked)

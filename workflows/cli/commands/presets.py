@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from presets.loader import PRESETS_DIR, UnknownName, model_preset, model_presets
-from presets.schema import ModelPreset
-from workflows.cli.console import console
-from workflows.cli.errors import InputError
+from argotune.presets.loader import PRESETS_DIR, UnknownName, model_preset, model_presets
+from argotune.presets.schema import ModelPreset
+from argotune.workflows.cli.console import console
+from argotune.workflows.cli.errors import InputError
 
 app = typer.Typer(
     add_completion=False, help="The models that can be tuned: a table, or one preset whole."

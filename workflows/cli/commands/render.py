@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from workflows.cli import options
-from workflows.cli.errors import InputError
-from workflows.cli.texts import read_texts
-from workflows.workspace import manifests
-from workflows.workspace import planned as workspaces
-from workflows.workspace.workflow import (
+from argotune.workflows.cli import options
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.texts import read_texts
+from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace import planned as workspaces
+from argotune.workflows.workspace.workflow import (
     cron_workflow,
     images_arguments,
     referring_workflow,

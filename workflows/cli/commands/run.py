@@ -12,27 +12,28 @@ from typing import Annotated, Any
 
 import typer
 
-from steps.tune.params import TRACKER_VARIABLES
-from workflows.cli import options
-from workflows.cli.console import console
-from workflows.cli.errors import INTERRUPTED, RUN_FAILED, InputError
-from workflows.cli.home import Home, home
-from workflows.cli.local import runnable
-from workflows.cli.local.runs import find_run, find_unfinished
-from workflows.cli.show.results import Output, OutputOption, print_record, print_results
-from workflows.cli.show.view import SilentView, View, view_for
-from workflows.cli.texts import read_texts
-from workflows.engine.pods.process import inherited_environment
-from workflows.engine.record import request_resume
-from workflows.engine.run import Options
-from workflows.engine.run import resume as resume_workflow
-from workflows.engine.run import run as run_workflow
+from argotune.steps.tune.params import TRACKER_VARIABLES
+from argotune.workflows.cli import options
+from argotune.workflows.cli.console import console
+from argotune.workflows.cli.errors import INTERRUPTED, RUN_FAILED, InputError
+from argotune.workflows.cli.home import Home, home
+from argotune.workflows.cli.local import runnable
+from argotune.workflows.cli.local.runs import find_run, find_unfinished
+from argotune.workflows.cli.show.results import Output, OutputOption, print_record, print_results
+from argotune.workflows.cli.show.view import SilentView, View, view_for
+from argotune.workflows.cli.texts import read_texts
+from argotune.workflows.engine.pods.process import inherited_environment
+from argotune.workflows.engine.record import request_resume
+from argotune.workflows.engine.run import Options
+from argotune.workflows.engine.run import resume as resume_workflow
+from argotune.workflows.engine.run import run as run_workflow
 
 app = typer.Typer(add_completion=False)
 
 # What the steps need of the user's own settings: where the Hub and trackers are, and the logins.
 _PASSED_ON = ("HF_ENDPOINT", "HF_TOKEN", *TRACKER_VARIABLES)
-_PROJECT_DIR = Path(__file__).parents[3]
+_WORKING_DIR = Path("/")
+"""A container's, where its image and the template name none."""
 
 
 class Runtime(StrEnum):
@@ -102,7 +103,7 @@ def run(
     texts = read_texts([Path(file) for file in files])
     if runnable.holds_workspace(texts):
         # Planning takes a tenth of a second to import, and no other run needs it.
-        from workflows.cli.local.workspace import from_workspace
+        from argotune.workflows.cli.local.workspace import from_workspace
 
         start = from_workspace(texts, here, overrides=overrides, allow_loopback=allow_loopback)
     else:
@@ -169,7 +170,7 @@ def _options(
         name=name,
         run_dir=here.runs_dir / name,
         claims_dir=here.claims_dir,
-        working_dir=_PROJECT_DIR,
+        working_dir=_WORKING_DIR,
         secrets=secrets,
         environ={**inherited_environment(os.environ), **passed_on},
         listener=_ViewListener(view),

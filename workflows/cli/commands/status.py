@@ -6,11 +6,16 @@ from typing import Annotated
 
 import typer
 
-from workflows.cli.errors import InputError
-from workflows.cli.home import home
-from workflows.cli.local import status as local_status
-from workflows.cli.show.results import OutputOption
-from workflows.cli.where import ClusterOption, ContextOption, NamespaceOption, chosen_cluster
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.home import home
+from argotune.workflows.cli.local import status as local_status
+from argotune.workflows.cli.show.results import OutputOption
+from argotune.workflows.cli.where import (
+    ClusterOption,
+    ContextOption,
+    NamespaceOption,
+    chosen_cluster,
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -40,7 +45,7 @@ def status(
             local_status.print_run(here, name, output)
         return
     # It needs the Kubernetes client, which takes most of a second to import.
-    from workflows.cli.remote import status as cluster_status
+    from argotune.workflows.cli.remote import status as cluster_status
 
     if name is None:
         cluster_status.print_workspaces(cluster, output, watch=watch)

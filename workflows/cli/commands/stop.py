@@ -6,10 +6,16 @@ from typing import Annotated
 
 import typer
 
-from workflows.cli.errors import InputError
-from workflows.cli.home import home
-from workflows.cli.local import stop as local_stop
-from workflows.cli.where import PANEL, ClusterOption, ContextOption, NamespaceOption, chosen_cluster
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.home import home
+from argotune.workflows.cli.local import stop as local_stop
+from argotune.workflows.cli.where import (
+    PANEL,
+    ClusterOption,
+    ContextOption,
+    NamespaceOption,
+    chosen_cluster,
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -54,7 +60,7 @@ def stop(
         local_stop.stop(home(), names or [], everything=everything)
         return
     # It needs the Kubernetes client, which takes most of a second to import.
-    from workflows.cli.remote import stop as cluster_stop
+    from argotune.workflows.cli.remote import stop as cluster_stop
 
     cluster_stop.stop(
         cluster,

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from workflows.cli import options
-from workflows.cli.errors import InputError
-from workflows.cli.texts import read_texts
-from workflows.cli.where import connect
-from workflows.workspace import planned as workspaces
-from workflows.workspace.model import Workspace
-from workflows.workspace.workflow import images_arguments
+from argotune.workflows.cli import options
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.texts import read_texts
+from argotune.workflows.cli.where import connect
+from argotune.workflows.workspace import planned as workspaces
+from argotune.workflows.workspace.model import Workspace
+from argotune.workflows.workspace.workflow import images_arguments
 
 app = typer.Typer(add_completion=False)
 
@@ -90,7 +90,7 @@ def submit(
     workspaces.print_warnings(planned)
     cluster = connect(namespace, context).within(workspace.namespace)
     # It needs the Kubernetes client, which takes most of a second to import.
-    from workflows.cli.remote import submission
+    from argotune.workflows.cli.remote import submission
 
     run = submission.submit(
         cluster,
@@ -102,7 +102,7 @@ def submit(
     if not watch:
         print(f"watch it: argotune status {run} {cluster.flags} --watch")
         return
-    from workflows.cli.remote import watching
+    from argotune.workflows.cli.remote import watching
 
     watching.watch(cluster, run, pull_timeout_seconds=pull_timeout_seconds)
 
@@ -111,7 +111,7 @@ def _with_gpu_of_nodes(
     workspace: Workspace, namespace: str | None, context: str | None
 ) -> Workspace:
     # It needs the Kubernetes client, and a file that is wrong does not.
-    from workflows.cli.remote.gpus import with_gpu_of_nodes
+    from argotune.workflows.cli.remote.gpus import with_gpu_of_nodes
 
     return with_gpu_of_nodes(connect(namespace, context).within(workspace.namespace), workspace)
 

@@ -38,9 +38,9 @@ def uninstall(
     Runs, services, claims and what others made stay; the last line says what there is of them.
     """
     # The client takes a second to import; the help should not cost it.
-    from workflows.cli.installation.applied import Applied
-    from workflows.cli.installation.uninstaller import Uninstaller
-    from workflows.cli.remote.cluster import Cluster
+    from argotune.workflows.cli.installation.applied import Applied
+    from argotune.workflows.cli.installation.uninstaller import Uninstaller
+    from argotune.workflows.cli.remote.cluster import Cluster
 
     uninstaller = Uninstaller(
         applied=Applied(cluster=Cluster(context=context, namespace=namespace)),

@@ -11,11 +11,11 @@ from typing import Any
 import urllib3
 from kubernetes import client
 
-from workflows.cli.installation.objects import MANAGED_BY, MANAGER, NAMESPACE_LABEL
-from workflows.cli.remote import kinds
-from workflows.cli.remote.api_errors import ApiRefusal, explained
-from workflows.cli.remote.cluster import Cluster
-from workflows.cli.remote.kinds import CLUSTER_KINDS, TIMEOUT_SECONDS, Object, json_of
+from argotune.workflows.cli.installation.objects import MANAGED_BY, MANAGER, NAMESPACE_LABEL
+from argotune.workflows.cli.remote import kinds
+from argotune.workflows.cli.remote.api_errors import ApiRefusal, explained
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.kinds import CLUSTER_KINDS, TIMEOUT_SECONDS, Object, json_of
 
 KINDS = (
     "ConfigMap",

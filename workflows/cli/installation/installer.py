@@ -5,9 +5,15 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from workflows.cli.errors import CliError
-from workflows.cli.installation.applied import KINDS, Applied, field_managers, is_ours, shown
-from workflows.cli.installation.objects import (
+from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.installation.applied import (
+    KINDS,
+    Applied,
+    field_managers,
+    is_ours,
+    shown,
+)
+from argotune.workflows.cli.installation.objects import (
     CLAIM,
     CLOUD_ACCOUNTS,
     MANAGER,
@@ -15,9 +21,9 @@ from workflows.cli.installation.objects import (
     namespace_object,
     objects,
 )
-from workflows.cli.installation.settings import Object, Settings, installed_settings
-from workflows.cli.remote.api_errors import ApiRefusal
-from workflows.cli.remote.kinds import CLUSTER_KINDS
+from argotune.workflows.cli.installation.settings import Object, Settings, installed_settings
+from argotune.workflows.cli.remote.api_errors import ApiRefusal
+from argotune.workflows.cli.remote.kinds import CLUSTER_KINDS
 
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 _USERS_KINDS = ("PersistentVolumeClaim", "CronWorkflow")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from workflows.cli.errors import InputError
-from workflows.cli.installation.settings import (
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.installation.settings import (
     ALLOWED_HOSTS,
     AZURE_CLIENT_ID,
     NODE_DEFAULTS,
@@ -19,8 +19,8 @@ from workflows.cli.installation.settings import (
     dataset_arguments,
     kebab,
 )
-from workflows.cli.remote.kinds import CLUSTER_KINDS
-from workflows.workspace.manifests import parameters_of
+from argotune.workflows.cli.remote.kinds import CLUSTER_KINDS
+from argotune.workflows.workspace.manifests import parameters_of
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "argotune-install"

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from steps.nodes.aks.cluster_id import ClusterId
-from steps.nodes.karpenter.node_class import NodeClass
-from steps.registry.oci import parse_image
-from workflows.workspace.checks import is_dns_subdomain, is_quantity
-from workflows.workspace.manifests import parameters_of
+from argotune.steps.nodes.aks.cluster_id import ClusterId
+from argotune.steps.nodes.karpenter.node_class import NodeClass
+from argotune.steps.registry.oci import parse_image
+from argotune.workflows.workspace.checks import is_dns_subdomain, is_quantity
+from argotune.workflows.workspace.manifests import parameters_of
 
 Object = dict[str, Any]
 

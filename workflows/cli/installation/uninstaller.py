@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workflows.cli.errors import CliError
-from workflows.cli.installation.applied import KINDS, Applied, shown
-from workflows.cli.installation.objects import CLAIM, TEMPLATE
-from workflows.cli.installation.settings import Object
-from workflows.cli.remote.api_errors import ApiRefusal
-from workflows.cli.remote.cluster import Cluster
-from workflows.cli.remote.kinds import CLUSTER_KINDS
+from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.installation.applied import KINDS, Applied, shown
+from argotune.workflows.cli.installation.objects import CLAIM, TEMPLATE
+from argotune.workflows.cli.installation.settings import Object
+from argotune.workflows.cli.remote.api_errors import ApiRefusal
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.kinds import CLUSTER_KINDS
 
 _PART_OF = "app.kubernetes.io/part-of=argotune"
 _COMPLETED = "workflows.argoproj.io/completed"

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from steps.common import strict_yaml
-from workflows.cli.errors import InputError
-from workflows.engine.state.load import parse_documents
-from workflows.workspace.checks import is_dns_subdomain
-from workflows.workspace.documents import Texts
-from workflows.workspace.workflow import random_name
+from argotune.steps.common import strict_yaml
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.engine.state.load import parse_documents
+from argotune.workflows.workspace.checks import is_dns_subdomain
+from argotune.workflows.workspace.documents import Texts
+from argotune.workflows.workspace.workflow import random_name
 
 Document = dict[str, Any]
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workflows.cli.errors import InputError
-from workflows.cli.home import Home
-from workflows.cli.show.workflow_json import name_of, phase_of, workspace_of
-from workflows.engine.errors import EngineError
-from workflows.engine.record import is_running, load_record
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.home import Home
+from argotune.workflows.cli.show.workflow_json import name_of, phase_of, workspace_of
+from argotune.workflows.engine.errors import EngineError
+from argotune.workflows.engine.record import is_running, load_record
 
 _ENDED_WELL = "Succeeded"
 

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 import typer
 
-from steps.contracts.services import is_alive, list_services
-from workflows.cli.console import console
-from workflows.cli.errors import RUN_FAILED
-from workflows.cli.home import Home
-from workflows.cli.local.runs import LocalRun, find_run, local_runs
-from workflows.cli.show.results import Output, print_record, print_results
-from workflows.cli.show.rows import step_rows, utc_now
-from workflows.cli.show.view import steps_table, view_for
-from workflows.cli.show.workflow_json import node_of_step, outputs_of, step_output
-from workflows.cli.show.workspace_table import WorkspaceRow, watch_table, workspaces_table
+from argotune.steps.contracts.services import is_alive, list_services
+from argotune.workflows.cli.console import console
+from argotune.workflows.cli.errors import RUN_FAILED
+from argotune.workflows.cli.home import Home
+from argotune.workflows.cli.local.runs import LocalRun, find_run, local_runs
+from argotune.workflows.cli.show.results import Output, print_record, print_results
+from argotune.workflows.cli.show.rows import step_rows, utc_now
+from argotune.workflows.cli.show.view import steps_table, view_for
+from argotune.workflows.cli.show.workflow_json import node_of_step, outputs_of, step_output
+from argotune.workflows.cli.show.workspace_table import WorkspaceRow, watch_table, workspaces_table
 
 _POLL_SECONDS = 0.5
 

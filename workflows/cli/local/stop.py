@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from steps.contracts.services import is_alive, list_services, stop_service
-from workflows.cli.errors import InputError
-from workflows.cli.home import Home
-from workflows.cli.local.runs import local_runs
-from workflows.engine.record import request_stop
+from argotune.steps.contracts.services import is_alive, list_services, stop_service
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.home import Home
+from argotune.workflows.cli.local.runs import local_runs
+from argotune.workflows.engine.record import request_stop
 
 
 def stop(here: Home, names: Sequence[str], *, everything: bool) -> None:

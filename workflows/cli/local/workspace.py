@@ -6,17 +6,17 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from steps.contracts.model_cache import cache_path, is_complete
-from workflows.cli.errors import CliError, InputError
-from workflows.cli.home import Home
-from workflows.cli.local.runnable import Document, Runnable
-from workflows.workspace import manifests
-from workflows.workspace import planned as workspaces
-from workflows.workspace.documents import Texts
-from workflows.workspace.model import PREFIX
-from workflows.workspace.nodes import MAKING_NODES
-from workflows.workspace.translate import to_parameters
-from workflows.workspace.workflow import random_name, split_urls
+from argotune.steps.contracts.model_cache import cache_path, is_complete
+from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.home import Home
+from argotune.workflows.cli.local.runnable import Document, Runnable
+from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace import planned as workspaces
+from argotune.workflows.workspace.documents import Texts
+from argotune.workflows.workspace.model import PREFIX
+from argotune.workflows.workspace.nodes import MAKING_NODES
+from argotune.workflows.workspace.translate import to_parameters
+from argotune.workflows.workspace.workflow import random_name, split_urls
 
 
 def from_workspace(

@@ -9,21 +9,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from presets.loader import skus_of_azure
-from steps.nodes.aks.arm import Arm
-from steps.nodes.aks.connect import connect
-from steps.nodes.aks.preflight import Forecast, Preflight
-from steps.nodes.aks.quota import REGIONAL_QUOTA, SPOT_QUOTA
-from steps.nodes.aks.refusals import NoCredential, RoleMissing, SecretExpired
-from steps.nodes.alternatives import placements
-from steps.nodes.provider import NodeRequest, Placement, Settings
-from steps.plan.speed import Span
-from workflows.cli.checks.api import Api, MissingRight
-from workflows.cli.errors import CliError, InputError
-from workflows.cli.remote.cluster import Cluster
-from workflows.cli.show.plan_rows import SkuRow, sku_rows, what_hours_are_of
-from workflows.workspace.node_request import request_of
-from workflows.workspace.planned import Planned
+from argotune.presets.loader import skus_of_azure
+from argotune.steps.nodes.aks.arm import Arm
+from argotune.steps.nodes.aks.connect import connect
+from argotune.steps.nodes.aks.preflight import Forecast, Preflight
+from argotune.steps.nodes.aks.quota import REGIONAL_QUOTA, SPOT_QUOTA
+from argotune.steps.nodes.aks.refusals import NoCredential, RoleMissing, SecretExpired
+from argotune.steps.nodes.alternatives import placements
+from argotune.steps.nodes.provider import NodeRequest, Placement, Settings
+from argotune.steps.plan.speed import Span
+from argotune.workflows.cli.checks.api import Api, MissingRight
+from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.show.plan_rows import SkuRow, sku_rows, what_hours_are_of
+from argotune.workflows.workspace.node_request import request_of
+from argotune.workflows.workspace.planned import Planned
 
 _REGION = "topology.kubernetes.io/region"
 _OTHERS = (

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from workflows.cli.checks import gpus, karpenter
-from workflows.cli.checks.all import findings_of
-from workflows.cli.checks.api import Api
-from workflows.cli.checks.finding import Level
-from workflows.cli.checks.print import print_finding
-from workflows.cli.checks.subject import Check, Subject
-from workflows.cli.checks.workspace import needs_of
-from workflows.cli.errors import InputError
-from workflows.cli.extras import azure_needed
-from workflows.cli.remote.cluster import Cluster, installed_parameter
-from workflows.workspace.planned import Planned
+from argotune.workflows.cli.checks import gpus, karpenter
+from argotune.workflows.cli.checks.all import findings_of
+from argotune.workflows.cli.checks.api import Api
+from argotune.workflows.cli.checks.finding import Level
+from argotune.workflows.cli.checks.print import print_finding
+from argotune.workflows.cli.checks.subject import Check, Subject
+from argotune.workflows.cli.checks.workspace import needs_of
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.extras import azure_needed
+from argotune.workflows.cli.remote.cluster import Cluster, installed_parameter
+from argotune.workflows.workspace.planned import Planned
 
 _CHECKS = {
     "existing": Check("gpu", "the GPU nodes", gpus.nodes),
@@ -64,7 +64,7 @@ def _print_aks(screen: Console, planned: Planned, asked: Asked) -> bool:
         )
     with azure_needed():
         # Azure's SDK takes a second to import, and need not be there.
-        from workflows.cli.outlook import aks as outlook_aks
+        from argotune.workflows.cli.outlook import aks as outlook_aks
 
     return outlook_aks.print_outlook(
         screen,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import urllib3
 from kubernetes.client.exceptions import ApiException
 
-from workflows.cli.errors import CliError
+from argotune.workflows.cli.errors import CliError
 
 # So the client tells of a WebSocket that was refused: status, headers and body.
 _HANDSHAKE = re.compile(r"Handshake status (\d+) .*-\+-\+- (.*)$", re.DOTALL)

@@ -13,10 +13,10 @@ import yaml
 from kubernetes import client, config
 from kubernetes.config.config_exception import ConfigException
 
-from workflows.cli.errors import CliError
-from workflows.cli.remote.api_errors import ApiRefusal, explained
-from workflows.cli.remote.kinds import TIMEOUT_SECONDS, Object, json_of, request
-from workflows.workspace import manifests
+from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.remote.api_errors import ApiRefusal, explained
+from argotune.workflows.cli.remote.kinds import TIMEOUT_SECONDS, Object, json_of, request
+from argotune.workflows.workspace import manifests
 
 
 class Cluster:

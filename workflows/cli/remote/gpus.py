@@ -9,19 +9,19 @@ from typing import Any
 
 import yaml
 
-from presets.loader import skus_of_azure
-from steps.common import strict_yaml
-from steps.nodes.fit import GPU_PRODUCT, INSTANCE_TYPE, gpu_count
-from steps.plan.choose import choose
-from steps.plan.config import ROOT
-from steps.plan.hardware import Card
-from steps.plan.keys import OWN_SECTION
-from steps.plan.request import read_request
-from workflows.cli.remote.api_errors import ApiRefusal
-from workflows.cli.remote.cluster import Cluster
-from workflows.cli.remote.kinds import Object
-from workflows.workspace.model import Workspace
-from workflows.workspace.read import plan_params
+from argotune.presets.loader import skus_of_azure
+from argotune.steps.common import strict_yaml
+from argotune.steps.nodes.fit import GPU_PRODUCT, INSTANCE_TYPE, gpu_count
+from argotune.steps.plan.choose import choose
+from argotune.steps.plan.config import ROOT
+from argotune.steps.plan.hardware import Card
+from argotune.steps.plan.keys import OWN_SECTION
+from argotune.steps.plan.request import read_request
+from argotune.workflows.cli.remote.api_errors import ApiRefusal
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.kinds import Object
+from argotune.workflows.workspace.model import Workspace
+from argotune.workflows.workspace.read import plan_params
 
 _MEMORY_MIB = "nvidia.com/gpu.memory"
 _COMPUTE_MAJOR = "nvidia.com/gpu.compute.major"

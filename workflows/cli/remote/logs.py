@@ -8,14 +8,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from workflows.cli.errors import CliError, InputError
-from workflows.cli.remote.api_errors import ApiRefusal, Unreachable
-from workflows.cli.remote.cluster import Cluster
-from workflows.cli.remote.runs import run_named
-from workflows.cli.remote.states import states
-from workflows.cli.show.log_lines import is_wanted, labelled
-from workflows.cli.show.rows import Node, is_of_argo, step_name
-from workflows.cli.show.workflow_json import (
+from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.remote.api_errors import ApiRefusal, Unreachable
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.runs import run_named
+from argotune.workflows.cli.remote.states import states
+from argotune.workflows.cli.show.log_lines import is_wanted, labelled
+from argotune.workflows.cli.show.rows import Node, is_of_argo, step_name
+from argotune.workflows.cli.show.workflow_json import (
     LOG_OUTPUT,
     Workflow,
     name_of,

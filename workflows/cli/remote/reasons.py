@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from workflows.cli.remote.api_errors import ApiRefusal, Unreachable
-from workflows.cli.remote.cluster import Cluster
-from workflows.cli.show.workflow_json import Workflow, node_of_step
+from argotune.workflows.cli.remote.api_errors import ApiRefusal, Unreachable
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.show.workflow_json import Workflow, node_of_step
 
 _STEPS = ("provision", "watch")
 _COMPONENT = "argotune-"

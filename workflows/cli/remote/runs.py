@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from workflows.cli.errors import InputError
-from workflows.cli.remote.cluster import Cluster
-from workflows.cli.remote.kinds import Object
-from workflows.cli.show.workflow_json import WORKSPACE_LABEL, Workflow, decoded, workspace_of
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.kinds import Object
+from argotune.workflows.cli.show.workflow_json import (
+    WORKSPACE_LABEL,
+    Workflow,
+    decoded,
+    workspace_of,
+)
 
 SERVICE_LABEL = "argotune.dev/service"
 _SERVICES = "app.kubernetes.io/part-of=argotune,app.kubernetes.io/component=inference"

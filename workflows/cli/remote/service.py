@@ -14,12 +14,12 @@ from typing import Any
 
 from kubernetes import client, stream
 
-from workflows.cli.chat_client import Served
-from workflows.cli.errors import InputError
-from workflows.cli.remote.api_errors import explained
-from workflows.cli.remote.cluster import Cluster
-from workflows.cli.remote.kinds import Object
-from workflows.cli.remote.runs import SERVICE_LABEL, deployments
+from argotune.workflows.cli.chat_client import Served
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.remote.api_errors import explained
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.kinds import Object
+from argotune.workflows.cli.remote.runs import SERVICE_LABEL, deployments
 
 _PORT_NAME = "http"
 _CLOSE_SECONDS = 5.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from workflows.cli.errors import CliError
-from workflows.cli.remote.api_errors import ApiRefusal, Unreachable
-from workflows.cli.remote.cluster import Cluster
-from workflows.cli.show.workflow_json import Workflow, decoded, has_ended
+from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.remote.api_errors import ApiRefusal, Unreachable
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.show.workflow_json import Workflow, decoded, has_ended
 
 TICK_SECONDS = 15
 """A state comes at least so often, the same again if nothing happened: waiting has its limits."""

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from workflows.cli.console import console
-from workflows.cli.remote.cluster import Cluster
-from workflows.cli.remote.kinds import Object
-from workflows.cli.remote.reasons import reasons
-from workflows.cli.remote.runs import (
+from argotune.workflows.cli.console import console
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.kinds import Object
+from argotune.workflows.cli.remote.reasons import reasons
+from argotune.workflows.cli.remote.runs import (
     cluster_runs,
     deployments,
     find_cluster_run,
@@ -21,13 +21,13 @@ from workflows.cli.remote.runs import (
     refuse_name,
     run_named,
 )
-from workflows.cli.remote.watching import advice, database_note
-from workflows.cli.remote.watching import watch as watch_until_the_end
-from workflows.cli.show.results import Output, print_record
-from workflows.cli.show.rows import last_line, step_name, step_rows, utc_now
-from workflows.cli.show.spending import kept_node_of, spending_of
-from workflows.cli.show.view import steps_table
-from workflows.cli.show.workflow_json import (
+from argotune.workflows.cli.remote.watching import advice, database_note
+from argotune.workflows.cli.remote.watching import watch as watch_until_the_end
+from argotune.workflows.cli.show.results import Output, print_record
+from argotune.workflows.cli.show.rows import last_line, step_name, step_rows, utc_now
+from argotune.workflows.cli.show.spending import kept_node_of, spending_of
+from argotune.workflows.cli.show.view import steps_table
+from argotune.workflows.cli.show.workflow_json import (
     LOG_OUTPUT,
     Workflow,
     has_ended,
@@ -41,7 +41,7 @@ from workflows.cli.show.workflow_json import (
     step_output,
     workspace_of,
 )
-from workflows.cli.show.workspace_table import WorkspaceRow, watch_table, workspaces_table
+from argotune.workflows.cli.show.workspace_table import WorkspaceRow, watch_table, workspaces_table
 
 _INSTANCE_LABEL = "node.kubernetes.io/instance-type"
 _FAILED = ("Failed", "Error")

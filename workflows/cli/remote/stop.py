@@ -6,13 +6,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from workflows.cli.errors import CliError, InputError
-from workflows.cli.remote.cluster import Cluster
-from workflows.cli.remote.runs import SERVICE_LABEL, cluster_runs
-from workflows.cli.remote.states import states
-from workflows.cli.remote.watching import shut_down
-from workflows.cli.show.rows import is_exit_handler, last_line, step_rows, utc_now
-from workflows.cli.show.workflow_json import (
+from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.runs import SERVICE_LABEL, cluster_runs
+from argotune.workflows.cli.remote.states import states
+from argotune.workflows.cli.remote.watching import shut_down
+from argotune.workflows.cli.show.rows import is_exit_handler, last_line, step_rows, utc_now
+from argotune.workflows.cli.show.workflow_json import (
     Workflow,
     decoded,
     has_ended,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from steps.cluster.kube import Kube
-from steps.nodes.karpenter.provider import KarpenterProvider
-from steps.nodes.provider import Provider, Settings, load_provider
-from steps.nodes.runs import run_is_alive
-from workflows.cli.errors import InputError
-from workflows.cli.extras import azure_needed
-from workflows.cli.remote.cluster import Cluster, installed_parameter
+from argotune.steps.cluster.kube import Kube
+from argotune.steps.nodes.karpenter.provider import KarpenterProvider
+from argotune.steps.nodes.provider import Provider, Settings, load_provider
+from argotune.steps.nodes.runs import run_is_alive
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.extras import azure_needed
+from argotune.workflows.cli.remote.cluster import Cluster, installed_parameter
 
 
 def collect(

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from workflows.cli.errors import CliError
-from workflows.cli.remote.cluster import Cluster
-from workflows.cli.remote.kinds import Object
-from workflows.workspace import manifests
-from workflows.workspace.errors import WorkspaceError
-from workflows.workspace.model import Workspace
-from workflows.workspace.workflow import (
+from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.kinds import Object
+from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.model import Workspace
+from argotune.workflows.workspace.workflow import (
     check_node_settings,
     random_name,
     referring_workflow,

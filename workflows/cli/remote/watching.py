@@ -7,16 +7,16 @@ import time
 import typer
 from rich.console import Console
 
-from workflows.cli.console import console
-from workflows.cli.errors import INTERRUPTED, RUN_FAILED, RunFailed
-from workflows.cli.remote.cluster import Cluster
-from workflows.cli.remote.reasons import reasons
-from workflows.cli.remote.states import states
-from workflows.cli.show.pending import PullProblem, PullTimer
-from workflows.cli.show.results import print_results
-from workflows.cli.show.rows import is_exit_handler, step_name
-from workflows.cli.show.view import view_for
-from workflows.cli.show.workflow_json import Workflow, is_offloaded, phase_of
+from argotune.workflows.cli.console import console
+from argotune.workflows.cli.errors import INTERRUPTED, RUN_FAILED, RunFailed
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.reasons import reasons
+from argotune.workflows.cli.remote.states import states
+from argotune.workflows.cli.show.pending import PullProblem, PullTimer
+from argotune.workflows.cli.show.results import print_results
+from argotune.workflows.cli.show.rows import is_exit_handler, step_name
+from argotune.workflows.cli.show.view import view_for
+from argotune.workflows.cli.show.workflow_json import Workflow, is_offloaded, phase_of
 
 _EXIT_HANDLER_SECONDS = 20.0
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workflows.cli.show.workflow_json import Workflow, nodes_of
+from argotune.workflows.cli.show.workflow_json import Workflow, nodes_of
 
 _PULL = re.compile(
     r"^(ErrImagePull|ImagePullBackOff|InvalidImageName|ErrImageNeverPull|ImageInspectError"

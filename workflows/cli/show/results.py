@@ -11,9 +11,9 @@ import typer
 import yaml
 from rich.console import Console
 
-from workflows.cli.show.rows import last_line, utc_now
-from workflows.cli.show.spending import kept_node_of, spending_of
-from workflows.cli.show.workflow_json import Workflow, name_of, outputs_of, phase_of
+from argotune.workflows.cli.show.rows import last_line, utc_now
+from argotune.workflows.cli.show.spending import kept_node_of, spending_of
+from argotune.workflows.cli.show.workflow_json import Workflow, name_of, outputs_of, phase_of
 
 _SUCCEEDED = "Succeeded"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from workflows.cli.show.pending import waiting_message
+from argotune.workflows.cli.show.pending import waiting_message
 
 _SHOWN = ("Pod", "Retry", "Suspend", "Skipped")
 _LEFT_OUT = ("Skipped", "Omitted")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from workflows.cli.show.rows import is_exit_handler, seconds_between
-from workflows.cli.show.workflow_json import (
+from argotune.workflows.cli.show.rows import is_exit_handler, seconds_between
+from argotune.workflows.cli.show.workflow_json import (
     Workflow,
     node_of_step,
     nodes_of,

@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from workflows.cli.show.rows import StepRow, step_rows, utc_now
+from argotune.workflows.cli.show.rows import StepRow, step_rows, utc_now
 
 _MARKS = {
     "Succeeded": ("✔", "green"),

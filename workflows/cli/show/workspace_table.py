@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from workflows.cli.show.rows import age, seconds_between, utc_now
+from argotune.workflows.cli.show.rows import age, seconds_between, utc_now
 
 _COLUMNS = ("NAME", "INSTANCE", "RESOURCEREADY", "INFERENCEREADY", "WORKSPACEREADY", "AGE")
 _SPENT = "SPENT"

@@ -3,14 +3,14 @@
 import time
 from typing import TYPE_CHECKING
 
-from workflows.engine.controller.retry import Retry, Wait, attempt_scope, decide
-from workflows.engine.errors import ExpressionError, PodError, UnresolvedError
-from workflows.engine.model import Node, NodeType, Phase
-from workflows.engine.state.place import Execution
-from workflows.engine.state.templates import Prepared
+from argotune.workflows.engine.controller.retry import Retry, Wait, attempt_scope, decide
+from argotune.workflows.engine.errors import ExpressionError, PodError, UnresolvedError
+from argotune.workflows.engine.model import Node, NodeType, Phase
+from argotune.workflows.engine.state.place import Execution
+from argotune.workflows.engine.state.templates import Prepared
 
 if TYPE_CHECKING:  # the operator calls for attempts, which call the operator
-    from workflows.engine.controller.operate import Operator
+    from argotune.workflows.engine.controller.operate import Operator
 
 
 def advance(operator: "Operator", call: Execution, prepared: Prepared) -> Node:

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from workflows.engine.errors import ExpressionError
-from workflows.engine.language.expr import evaluate
-from workflows.engine.language.govalues import any_string, go_string
-from workflows.engine.language.loops import is_loop, loop_items
-from workflows.engine.language.substitute import Scope, substitute, substitute_text
-from workflows.engine.language.when import should_execute
-from workflows.engine.model import JsonObject
-from workflows.engine.state.run_state import Caller
+from argotune.workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.language.expr import evaluate
+from argotune.workflows.engine.language.govalues import any_string, go_string
+from argotune.workflows.engine.language.loops import is_loop, loop_items
+from argotune.workflows.engine.language.substitute import Scope, substitute, substitute_text
+from argotune.workflows.engine.language.when import should_execute
+from argotune.workflows.engine.model import JsonObject
+from argotune.workflows.engine.state.run_state import Caller
 
 # Outputs of other steps must have a value by now; other tags may stay as they are.
 STRICT = ("tasks", "steps")

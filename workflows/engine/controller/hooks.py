@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from workflows.engine.errors import ExpressionError, UnresolvedError
-from workflows.engine.language.expr import evaluate_bool
-from workflows.engine.language.substitute import substitute
-from workflows.engine.model import JsonObject, Node, Phase
-from workflows.engine.state.documents import TemplateBase
-from workflows.engine.state.place import Execution, Place, TemplateError
-from workflows.engine.state.run_state import Caller
+from argotune.workflows.engine.errors import ExpressionError, UnresolvedError
+from argotune.workflows.engine.language.expr import evaluate_bool
+from argotune.workflows.engine.language.substitute import substitute
+from argotune.workflows.engine.model import JsonObject, Node, Phase
+from argotune.workflows.engine.state.documents import TemplateBase
+from argotune.workflows.engine.state.place import Execution, Place, TemplateError
+from argotune.workflows.engine.state.run_state import Caller
 
 if TYPE_CHECKING:  # the operator runs hooks, which call the operator
-    from workflows.engine.controller.operate import Operator
+    from argotune.workflows.engine.controller.operate import Operator
 
 
 def exit_hook(step: JsonObject, arguments: JsonObject | None) -> JsonObject | None:

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from workflows.engine.language.durations import parse_duration_seconds
-from workflows.engine.language.govalues import any_string
-from workflows.engine.language.substitute import substitute
-from workflows.engine.model import Node, Phase, pod_name
-from workflows.engine.pods.factory import Pod, PodIdentity
-from workflows.engine.state.place import Place
-from workflows.engine.state.templates import Prepared, own_part
-from workflows.engine.state.variables import template_of
+from argotune.workflows.engine.language.durations import parse_duration_seconds
+from argotune.workflows.engine.language.govalues import any_string
+from argotune.workflows.engine.language.substitute import substitute
+from argotune.workflows.engine.model import Node, Phase, pod_name
+from argotune.workflows.engine.pods.factory import Pod, PodIdentity
+from argotune.workflows.engine.state.place import Place
+from argotune.workflows.engine.state.templates import Prepared, own_part
+from argotune.workflows.engine.state.variables import template_of
 
 if TYPE_CHECKING:  # the operator launches pods, for which the operator is asked
-    from workflows.engine.controller.operate import Operator
+    from argotune.workflows.engine.controller.operate import Operator
 
 WORKFLOW_DEADLINE = "Step exceeded its deadline"
 _POD_DEADLINE = "Pod was active on the node longer than the specified deadline"

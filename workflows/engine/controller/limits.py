@@ -4,13 +4,13 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from workflows.engine.controller.locks import lock_names, waiting_message
-from workflows.engine.model import Node, NodeType, Phase
-from workflows.engine.state.place import Execution
-from workflows.engine.state.templates import Prepared
+from argotune.workflows.engine.controller.locks import lock_names, waiting_message
+from argotune.workflows.engine.model import Node, NodeType, Phase
+from argotune.workflows.engine.state.place import Execution
+from argotune.workflows.engine.state.templates import Prepared
 
 if TYPE_CHECKING:  # the operator asks for limits, which look at the operator
-    from workflows.engine.controller.operate import Operator
+    from argotune.workflows.engine.controller.operate import Operator
 
 _LOCK_POLL_SECONDS = 0.25
 _COUNTED = frozenset({NodeType.POD, NodeType.STEPS, NodeType.DAG})

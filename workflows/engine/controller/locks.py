@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from workflows.engine.errors import PodError
-from workflows.engine.model import JsonObject
+from argotune.workflows.engine.errors import PodError
+from argotune.workflows.engine.model import JsonObject
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,23 +9,23 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from workflows.engine.controller import attempts, dag, limits, steps
-from workflows.engine.controller.expand import Turn
-from workflows.engine.controller.hooks import run_workflow_hook
-from workflows.engine.controller.launch import WORKFLOW_DEADLINE, PodRequest, launch
-from workflows.engine.controller.locks import LockTable, lock_names, waiting_message
-from workflows.engine.errors import ExpressionError, PodError, UnresolvedError
-from workflows.engine.language.durations import parse_duration_seconds
-from workflows.engine.language.govalues import any_string
-from workflows.engine.language.substitute import Scope
-from workflows.engine.model import JsonObject, Node, NodeType, Phase
-from workflows.engine.pods.factory import PodFactory
-from workflows.engine.pods.supervise import PodEnded
-from workflows.engine.state.documents import Catalog, TemplateBase
-from workflows.engine.state.place import Execution, TemplateError
-from workflows.engine.state.run_state import Caller, RunState
-from workflows.engine.state.templates import Prepared, prepare
-from workflows.engine.state.variables import runtime_variables
+from argotune.workflows.engine.controller import attempts, dag, limits, steps
+from argotune.workflows.engine.controller.expand import Turn
+from argotune.workflows.engine.controller.hooks import run_workflow_hook
+from argotune.workflows.engine.controller.launch import WORKFLOW_DEADLINE, PodRequest, launch
+from argotune.workflows.engine.controller.locks import LockTable, lock_names, waiting_message
+from argotune.workflows.engine.errors import ExpressionError, PodError, UnresolvedError
+from argotune.workflows.engine.language.durations import parse_duration_seconds
+from argotune.workflows.engine.language.govalues import any_string
+from argotune.workflows.engine.language.substitute import Scope
+from argotune.workflows.engine.model import JsonObject, Node, NodeType, Phase
+from argotune.workflows.engine.pods.factory import PodFactory
+from argotune.workflows.engine.pods.supervise import PodEnded
+from argotune.workflows.engine.state.documents import Catalog, TemplateBase
+from argotune.workflows.engine.state.place import Execution, TemplateError
+from argotune.workflows.engine.state.run_state import Caller, RunState
+from argotune.workflows.engine.state.templates import Prepared, prepare
+from argotune.workflows.engine.state.variables import runtime_variables
 
 _LOCK_POLL_SECONDS = 0.25
 

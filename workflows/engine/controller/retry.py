@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workflows.engine.errors import ExpressionError
-from workflows.engine.language.durations import parse_duration_seconds
-from workflows.engine.language.expr import evaluate_bool
-from workflows.engine.language.govalues import go_string
-from workflows.engine.language.substitute import Scope
-from workflows.engine.model import JsonObject, Node, Phase
+from argotune.workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.language.durations import parse_duration_seconds
+from argotune.workflows.engine.language.expr import evaluate_bool
+from argotune.workflows.engine.language.govalues import go_string
+from argotune.workflows.engine.language.substitute import Scope
+from argotune.workflows.engine.model import JsonObject, Node, Phase
 
 POLICIES = frozenset({"Always", "OnFailure", "OnError", "OnTransientError"})
 

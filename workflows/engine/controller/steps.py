@@ -2,18 +2,18 @@
 
 from typing import TYPE_CHECKING
 
-from workflows.engine.controller.dag import continues_on
-from workflows.engine.controller.expand import EMPTY_LOOP, Turn, output_parameters, turns
-from workflows.engine.controller.hooks import run_step_hook
-from workflows.engine.errors import ExpressionError, UnresolvedError
-from workflows.engine.model import JsonObject, Node, NodeType, Phase
-from workflows.engine.state.place import Execution, Place, TemplateError
-from workflows.engine.state.run_state import Caller
-from workflows.engine.state.templates import Prepared
-from workflows.engine.state.variables import loop_variables, node_variables
+from argotune.workflows.engine.controller.dag import continues_on
+from argotune.workflows.engine.controller.expand import EMPTY_LOOP, Turn, output_parameters, turns
+from argotune.workflows.engine.controller.hooks import run_step_hook
+from argotune.workflows.engine.errors import ExpressionError, UnresolvedError
+from argotune.workflows.engine.model import JsonObject, Node, NodeType, Phase
+from argotune.workflows.engine.state.place import Execution, Place, TemplateError
+from argotune.workflows.engine.state.run_state import Caller
+from argotune.workflows.engine.state.templates import Prepared
+from argotune.workflows.engine.state.variables import loop_variables, node_variables
 
 if TYPE_CHECKING:  # the operator calls steps, which call the operator
-    from workflows.engine.controller.operate import Operator
+    from argotune.workflows.engine.controller.operate import Operator
 
 
 def advance(operator: "Operator", node: Node, prepared: Prepared, on_exit: bool) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from workflows.engine.errors import ExpressionError
-from workflows.engine.language.expr import parse
-from workflows.engine.language.expr.ast import (
+from argotune.workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.language.expr import parse
+from argotune.workflows.engine.language.expr.ast import (
     Binary,
     Expression,
     Literal,
@@ -14,8 +14,8 @@ from workflows.engine.language.expr.ast import (
     Unary,
     walk,
 )
-from workflows.engine.language.expr.evaluate import evaluate_tree
-from workflows.engine.model import JsonObject, NodeType, Phase
+from argotune.workflows.engine.language.expr.evaluate import evaluate_tree
+from argotune.workflows.engine.model import JsonObject, NodeType, Phase
 
 RESULTS = frozenset(
     {

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from workflows.engine.language.expr.functions import parse_duration
+from argotune.workflows.engine.language.expr.functions import parse_duration
 
 
 def parse_duration_seconds(value: Any) -> float:

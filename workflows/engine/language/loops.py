@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workflows.engine.errors import ExpressionError
-from workflows.engine.language.govalues import go_json
-from workflows.engine.language.substitute import Scope, substitute, substitute_text
-from workflows.engine.model import JsonObject
+from argotune.workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.language.govalues import go_json
+from argotune.workflows.engine.language.substitute import Scope, substitute, substitute_text
+from argotune.workflows.engine.model import JsonObject
 
 _FORMAT = re.compile(
     r"%(?P<flags>[-+ 0#]*)(?P<width>\d*)(?:\.(?P<precision>\d+))?(?P<verb>[dxXobvc])"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from workflows.engine.errors import ExpressionError, UnresolvedError
-from workflows.engine.language.expr import evaluate
-from workflows.engine.language.govalues import go_json
+from argotune.workflows.engine.errors import ExpressionError, UnresolvedError
+from argotune.workflows.engine.language.expr import evaluate
+from argotune.workflows.engine.language.govalues import go_json
 
 _OPEN, _CLOSE = "{{", "}}"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
-from workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.errors import ExpressionError
 
 Value: TypeAlias = "float | str | bool | list[Value]"
 

@@ -6,9 +6,9 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from workflows.engine.pods.factory import PROGRESS_PATH, SCRIPT_PATH, OutputFile, Pod
-from workflows.engine.pods.paths import Mount, PathMap
-from workflows.engine.pods.runtime import Launch
+from argotune.workflows.engine.pods.factory import PROGRESS_PATH, SCRIPT_PATH, OutputFile, Pod
+from argotune.workflows.engine.pods.paths import Mount, PathMap
+from argotune.workflows.engine.pods.runtime import Launch
 
 _COMMAND_TIMEOUT_SECONDS = 60
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workflows.engine.errors import PodError
-from workflows.engine.language.govalues import any_string
-from workflows.engine.model import JsonObject
-from workflows.engine.pods.paths import Mount
-from workflows.engine.pods.volumes import VolumeStore
-from workflows.engine.state.documents import Catalog
+from argotune.workflows.engine.errors import PodError
+from argotune.workflows.engine.language.govalues import any_string
+from argotune.workflows.engine.model import JsonObject
+from argotune.workflows.engine.pods.paths import Mount
+from argotune.workflows.engine.pods.volumes import VolumeStore
+from argotune.workflows.engine.state.documents import Catalog
 
 # Where Argo puts these in a container.
 SCRIPT_PATH = "/argo/staging/script"

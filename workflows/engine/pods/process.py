@@ -6,10 +6,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from workflows.engine.errors import PodError
-from workflows.engine.pods.factory import PROGRESS_PATH, SCRIPT_PATH, OutputFile, Pod
-from workflows.engine.pods.paths import PathMap
-from workflows.engine.pods.runtime import Launch
+from argotune.workflows.engine.errors import PodError
+from argotune.workflows.engine.pods.factory import PROGRESS_PATH, SCRIPT_PATH, OutputFile, Pod
+from argotune.workflows.engine.pods.paths import PathMap
+from argotune.workflows.engine.pods.runtime import Launch
 
 _INHERITED = frozenset(
     {

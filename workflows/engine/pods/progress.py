@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from workflows.engine.state.run_state import parse_progress
+from argotune.workflows.engine.state.run_state import parse_progress
 
 
 class ProgressFile:

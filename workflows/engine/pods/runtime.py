@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from workflows.engine.pods.factory import OutputFile, Pod
+from argotune.workflows.engine.pods.factory import OutputFile, Pod
 
 
 @dataclass(frozen=True, slots=True)

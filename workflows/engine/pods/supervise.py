@@ -13,12 +13,12 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import IO
 
-from workflows.engine.errors import PodError
-from workflows.engine.model import JsonObject
-from workflows.engine.pods.factory import Pod
-from workflows.engine.pods.identity import signal_group, write_pid
-from workflows.engine.pods.progress import ProgressFile
-from workflows.engine.pods.runtime import Launch, Launcher
+from argotune.workflows.engine.errors import PodError
+from argotune.workflows.engine.model import JsonObject
+from argotune.workflows.engine.pods.factory import Pod
+from argotune.workflows.engine.pods.identity import signal_group, write_pid
+from argotune.workflows.engine.pods.progress import ProgressFile
+from argotune.workflows.engine.pods.runtime import Launch, Launcher
 
 _POLL_SECONDS = 0.2
 _POLL_WITHOUT_PIDFD_SECONDS = 0.05

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from workflows.engine.errors import PodError
-from workflows.engine.model import JsonObject
-from workflows.engine.pods.paths import Mount
-from workflows.engine.state.documents import Catalog
+from argotune.workflows.engine.errors import PodError
+from argotune.workflows.engine.model import JsonObject
+from argotune.workflows.engine.pods.paths import Mount
+from argotune.workflows.engine.state.documents import Catalog
 
 
 class VolumeStore:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workflows.engine.errors import EngineError
-from workflows.engine.language.govalues import any_string
-from workflows.engine.model import JsonObject, rfc3339
-from workflows.engine.validation.refuse import title
+from argotune.workflows.engine.errors import EngineError
+from argotune.workflows.engine.language.govalues import any_string
+from argotune.workflows.engine.model import JsonObject, rfc3339
+from argotune.workflows.engine.validation.refuse import title
 
 # Kubernetes makes the random ends of names from these: no vowels, so no words.
 _NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"

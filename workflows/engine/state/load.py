@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from workflows.engine.errors import EngineError
+from argotune.workflows.engine.errors import EngineError
 
 _BOOLEANS = re.compile(
     r"^(?:y|Y|yes|Yes|YES|n|N|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$"

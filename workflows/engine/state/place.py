@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 
-from workflows.engine.model import JsonObject
-from workflows.engine.state.documents import TemplateBase
-from workflows.engine.state.run_state import Caller
+from argotune.workflows.engine.model import JsonObject
+from argotune.workflows.engine.state.documents import TemplateBase
+from argotune.workflows.engine.state.run_state import Caller
 
 
 class TemplateError(Exception):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from workflows.engine.model import JsonObject, Node, NodeType, Phase, display_name, node_id
+from argotune.workflows.engine.model import JsonObject, Node, NodeType, Phase, display_name, node_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from workflows.engine.errors import ExpressionError
-from workflows.engine.language.depends import Dependencies, dependencies
-from workflows.engine.language.govalues import any_string, go_json
-from workflows.engine.language.substitute import Scope, substitute, substitute_text
-from workflows.engine.model import JsonObject, NodeType
-from workflows.engine.state.documents import Catalog, TemplateBase, merge
-from workflows.engine.state.place import Execution
-from workflows.engine.state.run_state import Caller
+from argotune.workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.language.depends import Dependencies, dependencies
+from argotune.workflows.engine.language.govalues import any_string, go_json
+from argotune.workflows.engine.language.substitute import Scope, substitute, substitute_text
+from argotune.workflows.engine.model import JsonObject, NodeType
+from argotune.workflows.engine.state.documents import Catalog, TemplateBase, merge
+from argotune.workflows.engine.state.place import Execution
+from argotune.workflows.engine.state.run_state import Caller
 
 KINDS = ("container", "script", "dag", "steps", "suspend")
 POD_KINDS = frozenset({"container", "script"})

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from workflows.engine.errors import ExpressionError
-from workflows.engine.language.govalues import any_string, go_json
-from workflows.engine.language.loops import loop_index
-from workflows.engine.language.substitute import Scope, substitute_text
-from workflows.engine.model import JsonObject, Node, Phase, from_rfc3339, pod_name, rfc3339
-from workflows.engine.state.run_state import RunState
+from argotune.workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.language.govalues import any_string, go_json
+from argotune.workflows.engine.language.loops import loop_index
+from argotune.workflows.engine.language.substitute import Scope, substitute_text
+from argotune.workflows.engine.model import JsonObject, Node, Phase, from_rfc3339, pod_name, rfc3339
+from argotune.workflows.engine.state.run_state import RunState
 
 # The letters that {{workflow.creationTimestamp.X}} knows (util/strftime).
 _TIME_LETTERS = "BbmAadHIMSYypZz"

@@ -4,14 +4,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from workflows.engine.controller.retry import POLICIES
-from workflows.engine.errors import ExpressionError
-from workflows.engine.language.depends import Dependencies
-from workflows.engine.language.durations import parse_duration_seconds
-from workflows.engine.language.loops import is_loop
-from workflows.engine.model import JsonObject
-from workflows.engine.state.run_state import Caller
-from workflows.engine.validation.names import RETRY_NAMES, Known, expression_problems
+from argotune.workflows.engine.controller.retry import POLICIES
+from argotune.workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.language.depends import Dependencies
+from argotune.workflows.engine.language.durations import parse_duration_seconds
+from argotune.workflows.engine.language.loops import is_loop
+from argotune.workflows.engine.model import JsonObject
+from argotune.workflows.engine.state.run_state import Caller
+from argotune.workflows.engine.validation.names import RETRY_NAMES, Known, expression_problems
 
 FIELD_NAME = re.compile(r"^[a-zA-Z0-9][-a-zA-Z0-9]*$")
 

@@ -3,11 +3,11 @@
 import shutil
 from collections.abc import Iterator, Mapping
 
-from workflows.engine.language.substitute import Scope, substitute_text
-from workflows.engine.model import JsonObject
-from workflows.engine.pods.factory import FIELDS
-from workflows.engine.pods.process import find_command
-from workflows.engine.state.documents import Catalog
+from argotune.workflows.engine.language.substitute import Scope, substitute_text
+from argotune.workflows.engine.model import JsonObject
+from argotune.workflows.engine.pods.factory import FIELDS
+from argotune.workflows.engine.pods.process import find_command
+from argotune.workflows.engine.state.documents import Catalog
 
 
 def container_problems(

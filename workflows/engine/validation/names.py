@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from workflows.engine.errors import ExpressionError
-from workflows.engine.language.expr import parse
-from workflows.engine.language.expr.ast import (
+from argotune.workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.language.expr import parse
+from argotune.workflows.engine.language.expr.ast import (
     Binary,
     Call,
     Expression,
@@ -17,12 +17,12 @@ from workflows.engine.language.expr.ast import (
     children,
     path_of,
 )
-from workflows.engine.language.expr.functions import FUNCTIONS, SPRIG
-from workflows.engine.language.expr.parser import PREDICATES
-from workflows.engine.language.loops import is_loop
-from workflows.engine.language.substitute import Tag, tags
-from workflows.engine.model import JsonObject
-from workflows.engine.state.templates import POD_KINDS, kind_of
+from argotune.workflows.engine.language.expr.functions import FUNCTIONS, SPRIG
+from argotune.workflows.engine.language.expr.parser import PREDICATES
+from argotune.workflows.engine.language.loops import is_loop
+from argotune.workflows.engine.language.substitute import Tag, tags
+from argotune.workflows.engine.model import JsonObject
+from argotune.workflows.engine.state.templates import POD_KINDS, kind_of
 
 # Tags that begin otherwise are not Argo's and stay as they are.
 ROOTS = frozenset(

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from workflows.engine.validation.fields import TABLES, Ignore, Refuse, Take
+from argotune.workflows.engine.validation.fields import TABLES, Ignore, Refuse, Take
 
 _TEMPLATE_KINDS = frozenset({"Workflow", "WorkflowTemplate", "ClusterWorkflowTemplate"})
 # What Argo's types demand of plain values; YAML makes a boolean of `no` and a number of `1.0`.

@@ -4,19 +4,19 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from workflows.engine.controller.hooks import exit_hook
-from workflows.engine.controller.locks import lock_names
-from workflows.engine.errors import ExpressionError, PodError
-from workflows.engine.language.depends import Dependencies, dependencies
-from workflows.engine.language.govalues import any_string
-from workflows.engine.language.loops import is_loop
-from workflows.engine.language.substitute import Scope
-from workflows.engine.model import JsonObject
-from workflows.engine.state.documents import Catalog, TemplateBase
-from workflows.engine.state.run_state import Caller
-from workflows.engine.state.templates import KINDS, POD_KINDS, find, kind_of, with_defaults
-from workflows.engine.state.variables import workflow_variables
-from workflows.engine.validation.checks import (
+from argotune.workflows.engine.controller.hooks import exit_hook
+from argotune.workflows.engine.controller.locks import lock_names
+from argotune.workflows.engine.errors import ExpressionError, PodError
+from argotune.workflows.engine.language.depends import Dependencies, dependencies
+from argotune.workflows.engine.language.govalues import any_string
+from argotune.workflows.engine.language.loops import is_loop
+from argotune.workflows.engine.language.substitute import Scope
+from argotune.workflows.engine.model import JsonObject
+from argotune.workflows.engine.state.documents import Catalog, TemplateBase
+from argotune.workflows.engine.state.run_state import Caller
+from argotune.workflows.engine.state.templates import KINDS, POD_KINDS, find, kind_of, with_defaults
+from argotune.workflows.engine.state.variables import workflow_variables
+from argotune.workflows.engine.validation.checks import (
     FIELD_NAME,
     ancestors,
     argument_problems,
@@ -30,12 +30,12 @@ from workflows.engine.validation.checks import (
     prefixed,
     retry_problems,
 )
-from workflows.engine.validation.images import (
+from argotune.workflows.engine.validation.images import (
     container_problems,
     reference_problems,
     runtime_problems,
 )
-from workflows.engine.validation.names import (
+from argotune.workflows.engine.validation.names import (
     RETRY_NAMES,
     Known,
     expression_problems,

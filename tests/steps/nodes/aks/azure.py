@@ -10,13 +10,13 @@ from typing import Any
 
 from azure.core.credentials import AccessToken
 
-from steps.cluster.kube import Kube
-from steps.common.clock import Clock
-from steps.common.progress import Progress
-from steps.nodes.aks.arm import Arm
-from steps.nodes.aks.cluster_id import ClusterId
-from steps.nodes.aks.provider import AksProvider
-from steps.nodes.provider import Node, NodeRequest, Placement, Settings
+from argotune.steps.cluster.kube import Kube
+from argotune.steps.common.clock import Clock
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.aks.arm import Arm
+from argotune.steps.nodes.aks.cluster_id import ClusterId
+from argotune.steps.nodes.aks.provider import AksProvider
+from argotune.steps.nodes.provider import Node, NodeRequest, Placement, Settings
 from tests.fakes import arm, kube
 from tests.fakes.arm.state import Json, Pool
 from tests.fakes.tls import server_context

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from steps.nodes.aks.cluster_id import ClusterId
+from argotune.steps.nodes.aks.cluster_id import ClusterId
 
 SUBSCRIPTION = "26fe00f8-9173-4872-9134-bb1d2e00343a"
 PROVIDER = "providers/Microsoft.ContainerService/managedClusters"

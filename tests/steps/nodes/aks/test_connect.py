@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.errors import ParamsError, PermanentError
-from steps.nodes.aks.connect import ENDPOINT_VARIABLE, connect
-from steps.nodes.provider import Settings
+from argotune.steps.common.errors import ParamsError, PermanentError
+from argotune.steps.nodes.aks.connect import ENDPOINT_VARIABLE, connect
+from argotune.steps.nodes.provider import Settings
 from tests.fakes.arm import Fault
 from tests.steps.nodes.aks.azure import CLUSTER_ID, Azure
 

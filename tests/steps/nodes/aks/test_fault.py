@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from steps.nodes.aks.fault import fault_of
+from argotune.steps.nodes.aks.fault import fault_of
 
 
 @pytest.mark.parametrize(

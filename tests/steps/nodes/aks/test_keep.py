@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from steps.common.progress import Progress
-from steps.nodes.aks.pool import pool_name
-from steps.nodes.labels import NODE_LABEL
-from steps.nodes.provider import Kept
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.aks.pool import pool_name
+from argotune.steps.nodes.labels import NODE_LABEL
+from argotune.steps.nodes.provider import Kept
 from tests.fakes.arm import Fault
 from tests.steps.nodes.aks.azure import A10, A100, H100, RUN, Azure, placement
 

@@ -5,8 +5,8 @@ import re
 import pytest
 from azure.mgmt.containerservice.models import AgentPool
 
-from steps.nodes.aks.pool import expiry_of, gone, owner_of, pool_name
-from steps.nodes.provider import Gone
+from argotune.steps.nodes.aks.pool import expiry_of, gone, owner_of, pool_name
+from argotune.steps.nodes.provider import Gone
 from tests.steps.nodes.aks.azure import A100, EPOCH, RUN
 
 

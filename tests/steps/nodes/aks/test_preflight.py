@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from steps.common.errors import CapacityError
-from steps.nodes.aks import refusals
-from steps.nodes.aks.preflight import Preflight
-from steps.nodes.provider import Settings
+from argotune.steps.common.errors import CapacityError
+from argotune.steps.nodes.aks import refusals
+from argotune.steps.nodes.aks.preflight import Preflight
+from argotune.steps.nodes.provider import Settings
 from tests.fakes.arm import Creation, Fault
 from tests.steps.nodes.aks.azure import (
     A10,

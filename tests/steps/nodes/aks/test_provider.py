@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.errors import CapacityError, Interrupted, PermanentError, TransientError
-from steps.common.progress import Progress
-from steps.nodes.aks.pool import pool_name
-from steps.nodes.errors import PlacementRefused
-from steps.nodes.labels import NODE_LABEL
-from steps.nodes.provider import Node
+from argotune.steps.common.errors import CapacityError, Interrupted, PermanentError, TransientError
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.aks.pool import pool_name
+from argotune.steps.nodes.errors import PlacementRefused
+from argotune.steps.nodes.labels import NODE_LABEL
+from argotune.steps.nodes.provider import Node
 from tests.fakes.arm import Creation, Fault
 from tests.steps.nodes.aks.azure import A10, A100, GPU, H100, RUN, Azure, placement
 
@@ -202,7 +202,7 @@ def test_a_pool_of_somebody_else_is_left_alone(azure: Azure) -> None:
 def test_other_operations_of_the_cluster_are_waited_for(
     azure: Azure, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "steps")
+    caplog.set_level("INFO", "argotune")
     azure.cloud.busy_until = 200.0
     azure.provision()
     assert azure.time.seconds > 200

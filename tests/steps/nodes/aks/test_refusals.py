@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from steps.common.errors import PermanentError, StepError
-from steps.nodes.aks import refusals
-from steps.nodes.aks.classify import ROWS, refusal_of
-from steps.nodes.aks.fault import fault_of
-from steps.nodes.aks.pool import pool_body, pool_name
-from steps.nodes.errors import THIS_ONE, Busy, PlacementRefused
-from steps.nodes.provider import Placement, Settings
+from argotune.steps.common.errors import PermanentError, StepError
+from argotune.steps.nodes.aks import refusals
+from argotune.steps.nodes.aks.classify import ROWS, refusal_of
+from argotune.steps.nodes.aks.fault import fault_of
+from argotune.steps.nodes.aks.pool import pool_body, pool_name
+from argotune.steps.nodes.errors import THIS_ONE, Busy, PlacementRefused
+from argotune.steps.nodes.provider import Placement, Settings
 from tests.fakes.arm import Creation, Fault
 from tests.steps.nodes.aks.azure import A10, A100, RUN, Azure, placement, request
 

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from steps.nodes.aks.connect import ENDPOINT_VARIABLE
-from steps.nodes.aks.needed_rights import QUOTAS, REQUIRED, SKUS, Rights, allows
-from steps.nodes.aks.rights import main, rights_of
+from argotune.steps.nodes.aks.connect import ENDPOINT_VARIABLE
+from argotune.steps.nodes.aks.needed_rights import QUOTAS, REQUIRED, SKUS, Rights, allows
+from argotune.steps.nodes.aks.rights import main, rights_of
 from tests.fakes.arm import Fault
 from tests.steps.nodes.aks.azure import CLUSTER_ID, Azure
 
@@ -144,7 +144,7 @@ def test_a_missing_federated_credential_is_told_from_a_missing_role(
 def test_the_answer_is_the_pods_last_message(pod: Azure, tmp_path: Path) -> None:
     log = tmp_path / "termination-log"
     pod.cloud.permissions = [role(READ)]
-    command = [sys.executable, "-m", "steps.nodes.aks.rights"]
+    command = [sys.executable, "-m", "argotune.steps.nodes.aks.rights"]
     command += [f"--aks-cluster-id={CLUSTER_ID}", "--location=eastus", f"--termination-log={log}"]
     done = subprocess.run(
         command, cwd=PROJECT_DIR, env=dict(os.environ), capture_output=True, text=True, timeout=60

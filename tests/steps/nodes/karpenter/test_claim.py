@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from steps.nodes.karpenter import claim as claims
-from steps.nodes.karpenter.node_class import KNOWN_GROUPS, NodeClass
-from steps.nodes.provider import Placement
+from argotune.steps.nodes.karpenter import claim as claims
+from argotune.steps.nodes.karpenter.node_class import KNOWN_GROUPS, NodeClass
+from argotune.steps.nodes.provider import Placement
 from tests.fakes.kube import Object
 from tests.steps.nodes.karpenter.world import A100, NAME, RUN, request
 

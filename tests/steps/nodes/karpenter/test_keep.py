@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from steps.common.errors import PermanentError, TransientError
-from steps.common.progress import Progress
-from steps.nodes.karpenter.claim import claim_name
-from steps.nodes.labels import KEPT_LABEL, NODE_LABEL, RUN_LABEL, WORKFLOW_LABEL
-from steps.nodes.provider import Gone, Kept, Stray
+from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.karpenter.claim import claim_name
+from argotune.steps.nodes.labels import KEPT_LABEL, NODE_LABEL, RUN_LABEL, WORKFLOW_LABEL
+from argotune.steps.nodes.provider import Gone, Kept, Stray
 from tests.fakes.kube import Fault, Object, serving
 from tests.steps.nodes.karpenter.world import A100, GPU, NAME, RUN, World, happy
 

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from steps.common.errors import (
+from argotune.steps.common.errors import (
     CapacityError,
     Interrupted,
     ParamsError,
     PermanentError,
     TransientError,
 )
-from steps.common.progress import Progress
-from steps.nodes.provider import Node, Placement
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.provider import Node, Placement
 from tests.fakes.kube import Fault, Object
 from tests.steps.nodes.karpenter.world import (
     A100,
@@ -66,7 +66,7 @@ def test_what_is_waited_for_is_logged_once_each(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.scripts = [happy]
-    caplog.set_level("INFO", "steps")
+    caplog.set_level("INFO", "argotune")
     world.provision()
     waiting = [record.message for record in caplog.records if "waiting" in record.message]
     assert waiting == [

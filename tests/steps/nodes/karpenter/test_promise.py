@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from steps.common.errors import CapacityError, ParamsError, PermanentError
-from steps.nodes.provider import Node
+from argotune.steps.common.errors import CapacityError, ParamsError, PermanentError
+from argotune.steps.nodes.provider import Node
 from tests.fakes.kube import Fault, Object
 from tests.steps.nodes.karpenter.world import A100, GPU, World
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from steps.common.errors import PermanentError, StepError, TransientError
-from steps.nodes.errors import PlacementRefused
-from steps.nodes.karpenter.node_class import NodeClass
-from steps.nodes.karpenter.refusals import refusal_of
+from argotune.steps.common.errors import PermanentError, StepError, TransientError
+from argotune.steps.nodes.errors import PlacementRefused
+from argotune.steps.nodes.karpenter.node_class import NodeClass
+from argotune.steps.nodes.karpenter.refusals import refusal_of
 
 NODE_CLASS = NodeClass.parse("AKSNodeClass/gpu")
 ICE = "InsufficientCapacityError: NodeClaim gpu1 event: "

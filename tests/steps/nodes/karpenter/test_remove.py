@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from steps.common.errors import TransientError
-from steps.common.progress import Progress
-from steps.nodes.provider import Gone, RunIsAlive, Stray
+from argotune.steps.common.errors import TransientError
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.provider import Gone, RunIsAlive, Stray
 from tests.fakes.kube import Fault, Object, serving
 from tests.steps.nodes.karpenter.world import A100, NAME, RUN, START, World, happy
 
@@ -83,7 +83,7 @@ def test_claims_of_other_runs_stay(world: World) -> None:
 
 
 def test_what_the_drain_waits_for_is_said(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "steps")
+    caplog.set_level("INFO", "argotune")
     (claim,) = world.claims
     node = claim["status"]["nodeName"]
     world.cluster.pods = [
@@ -148,7 +148,7 @@ def test_a_claim_that_is_made_meanwhile_goes_too(world: World) -> None:
 def test_a_node_that_outlives_its_claim_is_waited_for(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "steps")
+    caplog.set_level("INFO", "argotune")
 
     def forget(world: World, claim: Object) -> None:
         world.cluster.objects.clear()

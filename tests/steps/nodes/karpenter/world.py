@@ -9,10 +9,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from steps.common.clock import Clock
-from steps.common.progress import Progress
-from steps.nodes.karpenter.provider import KarpenterProvider
-from steps.nodes.provider import Node, NodeRequest, Settings
+from argotune.steps.common.clock import Clock
+from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.karpenter.provider import KarpenterProvider
+from argotune.steps.nodes.provider import Node, NodeRequest, Settings
 from tests.fakes.kube import Cluster, Object, serving
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from steps.common.progress import Progress
-from steps.contracts.training_plan import TrainingPlan, write_plan
-from steps.tune.params import Params, Result
-from steps.tune.run import run
-from steps.tune.template import chat_template
-from steps.tune.tokenise import read_rows
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.training_plan import TrainingPlan, write_plan
+from argotune.steps.tune.params import Params, Result
+from argotune.steps.tune.run import run
+from argotune.steps.tune.template import chat_template
+from argotune.steps.tune.tokenise import read_rows
 from tests.steps.tune.models import make_tokenizer
 
 

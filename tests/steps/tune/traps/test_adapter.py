@@ -17,15 +17,15 @@ from peft import AutoPeftModelForCausalLM, LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from presets.loader import model_preset
-from presets.schema import ModelPreset
-from steps.common.errors import PermanentError
-from steps.contracts.serving import read_contract
-from steps.serve.load import load_model
-from steps.tune.device import find_device
-from steps.tune.load import load_model as load_for_training
-from steps.tune.load import load_tokenizer
-from steps.tune.vllm import LORA_RANKS
+from argotune.presets.loader import model_preset
+from argotune.presets.schema import ModelPreset
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.serving import read_contract
+from argotune.steps.serve.load import load_model
+from argotune.steps.tune.device import find_device
+from argotune.steps.tune.load import load_model as load_for_training
+from argotune.steps.tune.load import load_tokenizer
+from argotune.steps.tune.vllm import LORA_RANKS
 from tests.steps.tune.float64 import FLOAT32
 from tests.steps.tune.models import VOCABULARY, random_model, save_model, tiny_plan, write_dataset
 from tests.steps.tune.traps.running import loss_by_row, tune

@@ -11,10 +11,10 @@ import torch
 from peft import PeftModel
 from transformers import AttentionInterface, AutoModelForCausalLM
 
-from steps.contracts.serving import read_contract
-from steps.serve.load import load_model
-from steps.tune.attention import SEGMENTED, segmented_attention
-from steps.tune.vllm import vllm_command
+from argotune.steps.contracts.serving import read_contract
+from argotune.steps.serve.load import load_model
+from argotune.steps.tune.attention import SEGMENTED, segmented_attention
+from argotune.steps.tune.vllm import vllm_command
 from tests.steps.tune.float64 import FLOAT32, check_close
 from tests.steps.tune.models import (
     CONFIGS,

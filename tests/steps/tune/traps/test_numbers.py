@@ -14,13 +14,13 @@ from bitsandbytes.nn.modules import Linear4bit
 from torch.nn.functional import cross_entropy
 from transformers import Phi3Config, Phi3ForCausalLM
 
-from steps.common.errors import Interrupted, PermanentError
-from steps.tune import device
-from steps.tune.device import find_device
-from steps.tune.load import load_model
-from steps.tune.pack import Packs, pack
-from steps.tune.template import chat_template
-from steps.tune.tokenise import read_rows
+from argotune.steps.common.errors import Interrupted, PermanentError
+from argotune.steps.tune import device
+from argotune.steps.tune.device import find_device
+from argotune.steps.tune.load import load_model
+from argotune.steps.tune.pack import Packs, pack
+from argotune.steps.tune.template import chat_template
+from argotune.steps.tune.tokenise import read_rows
 from tests.steps.tune.float64 import TOLERANCE
 from tests.steps.tune.models import (
     CONFIGS,

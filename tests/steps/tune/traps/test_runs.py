@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from steps.common.errors import Interrupted, PermanentError
-from steps.common.progress import Progress
-from steps.contracts.training_plan import write_plan
-from steps.dataset.params import Params
-from steps.dataset.run import run as make_dataset
-from steps.tune.checkpoint import Checkpoints, Position
-from steps.tune.schedule import Schedule
+from argotune.steps.common.errors import Interrupted, PermanentError
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.training_plan import write_plan
+from argotune.steps.dataset.params import Params
+from argotune.steps.dataset.run import run as make_dataset
+from argotune.steps.tune.checkpoint import Checkpoints, Position
+from argotune.steps.tune.schedule import Schedule
 from tests.fakes.http import FileServer, file_server
 from tests.fakes.plans import small_plan
 from tests.steps.dataset.test_run import jsonl, parquet, patient

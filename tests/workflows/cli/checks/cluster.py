@@ -11,13 +11,13 @@ from typing import Any
 
 from kubernetes.client import ApiClient, Configuration
 
-from steps.common.clock import Clock
+from argotune.steps.common.clock import Clock
+from argotune.workflows.cli.checks.api import Api
+from argotune.workflows.cli.checks.finding import Finding
+from argotune.workflows.cli.checks.subject import Subject
+from argotune.workflows.cli.installation.objects import objects
+from argotune.workflows.cli.installation.settings import Settings
 from tests.fakes.api_server import ApiServer, Object, serving
-from workflows.cli.checks.api import Api
-from workflows.cli.checks.finding import Finding
-from workflows.cli.checks.subject import Subject
-from workflows.cli.installation.objects import objects
-from workflows.cli.installation.settings import Settings
 
 SPACE = "team-a"
 REGISTRY = "registry.test/argotune"

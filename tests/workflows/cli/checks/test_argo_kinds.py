@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+from argotune.workflows.cli.checks import argo_kinds
 from tests.fakes.api_server import ApiServer
 from tests.workflows.cli.checks.cluster import healthy, look, messages
-from workflows.cli.checks import argo_kinds
 
 
 def test_kinds_that_are_there() -> None:

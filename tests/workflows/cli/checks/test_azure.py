@@ -1,5 +1,5 @@
 """What the doctor says of the accounts that make agent pools; the pods' answers are those of
-steps.nodes.aks.rights."""
+argotune.steps.nodes.aks.rights."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from steps.nodes.aks.needed_rights import QUOTAS, REQUIRED, SKUS, Rights
+from argotune.steps.nodes.aks.needed_rights import QUOTAS, REQUIRED, SKUS, Rights
+from argotune.workflows.cli.checks import azure
+from argotune.workflows.cli.checks.choices import Pull
+from argotune.workflows.cli.checks.finding import Finding
+from argotune.workflows.cli.checks.subject import Needs
 from tests.fakes.api_server import ApiServer, Object
 from tests.workflows.cli.azure import CLUSTER_ID
 from tests.workflows.cli.checks.cluster import REGISTRY, SPACE, healthy, look, messages, node
-from workflows.cli.checks import azure
-from workflows.cli.checks.choices import Pull
-from workflows.cli.checks.finding import Finding
-from workflows.cli.checks.subject import Needs
 
 CLIENT_ID = "66666666-7777-8888-9999-000000000000"
 ACCOUNTS = ("argotune-provision", "argotune-release")
@@ -82,7 +82,7 @@ def test_each_account_asks_as_itself_in_a_pod_as_restricted_as_a_runs(server: Ap
     assert container["command"] == [
         "python",
         "-m",
-        "steps.nodes.aks.rights",
+        "argotune.steps.nodes.aks.rights",
         f"--aks-cluster-id={CLUSTER_ID}",
         "--location=eastus",
         "--termination-log=/dev/termination-log",
@@ -174,7 +174,7 @@ def test_permissions_that_azure_does_not_list_stay_unknown(server: ApiServer) ->
 
 
 def test_an_image_of_another_version_gives_no_answer(server: ApiServer) -> None:
-    said = "No module named steps.nodes.aks.rights"
+    said = "No module named argotune.steps.nodes.aks.rights"
     becoming(server, {"terminated": {"exitCode": 1, "message": said}})
     assert messages(asked(server))[0] == (
         "unknown: what Azure permits argotune-provision: its pod ended with exit code 1 and no "

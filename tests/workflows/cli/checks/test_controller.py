@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from argotune.workflows.cli.checks import controller as checks
 from tests.fakes.api_server import ApiServer
 from tests.fakes.http import file_server
 from tests.workflows.cli.checks.cluster import (
@@ -15,7 +16,6 @@ from tests.workflows.cli.checks.cluster import (
     messages,
     node,
 )
-from workflows.cli.checks import controller as checks
 
 DEPLOYMENT = "/apis/apps/v1/namespaces/argo/deployments/workflow-controller"
 HOLES = (

@@ -6,6 +6,7 @@ import shlex
 import pytest
 import yaml
 
+from argotune.workflows.cli.checks import controller_config
 from tests.workflows.cli.checks.cluster import (
     EXECUTOR,
     controller,
@@ -14,7 +15,6 @@ from tests.workflows.cli.checks.cluster import (
     messages,
     settings,
 )
-from workflows.cli.checks import controller_config
 
 MAP = "argo/workflow-controller-configmap"
 CONTEXT = EXECUTOR["securityContext"]

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from steps.nodes.provider import NodeRequest
+from argotune.steps.nodes.provider import NodeRequest
+from argotune.workflows.cli.checks import gpus
+from argotune.workflows.cli.checks.subject import Needs
 from tests.fakes.api_server import ApiServer
 from tests.workflows.cli.checks.cluster import device_plugin, healthy, look, messages, node
-from workflows.cli.checks import gpus
-from workflows.cli.checks.subject import Needs
 
 TAINT = {"key": "team", "value": "other", "effect": "NoSchedule"}
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from argotune.workflows.cli.checks import image_volumes
+from argotune.workflows.cli.checks.api import Refused
 from tests.workflows.cli.checks.cluster import healthy, look, messages, node
-from workflows.cli.checks import image_volumes
-from workflows.cli.checks.api import Refused
 
 
 def test_a_cluster_that_mounts_images() -> None:

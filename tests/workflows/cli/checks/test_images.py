@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from steps.common.clock import Clock
-from steps.nodes.provider import NodeRequest
+from argotune.steps.common.clock import Clock
+from argotune.steps.nodes.provider import NodeRequest
+from argotune.workflows.cli.checks import images
+from argotune.workflows.cli.checks.choices import Pull
+from argotune.workflows.cli.checks.subject import Needs
 from tests.fakes.api_server import ApiServer, Object
 from tests.workflows.cli.checks.cluster import REGISTRY, SPACE, healthy, look, messages
-from workflows.cli.checks import images
-from workflows.cli.checks.choices import Pull
-from workflows.cli.checks.subject import Needs
 
 ENDED = {"terminated": {"exitCode": 0, "reason": "Completed"}}
 NOT_FOUND = {"waiting": {"reason": "ErrImagePull", "message": "IMAGE:\n not found"}}

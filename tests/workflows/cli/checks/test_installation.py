@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from argotune.workflows.cli.checks import installation
 from tests.fakes.api_server import ApiServer
 from tests.workflows.cli.checks.cluster import SPACE, expected, healthy, look, messages
-from workflows.cli.checks import installation
 
 TEMPLATE = f"/apis/argoproj.io/v1alpha1/namespaces/{SPACE}/workflowtemplates/finetune"
 SECRET = f"/api/v1/namespaces/{SPACE}/secrets/argotune-step.service-account-token"

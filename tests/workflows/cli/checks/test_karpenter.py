@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from steps.nodes.provider import NodeRequest
+from argotune.steps.nodes.provider import NodeRequest
+from argotune.workflows.cli.checks import karpenter
+from argotune.workflows.cli.checks.subject import Needs
 from tests.fakes.api_server import ApiServer, Object
 from tests.workflows.cli.checks.cluster import healthy, look, messages
-from workflows.cli.checks import karpenter
-from workflows.cli.checks.subject import Needs
 
 A10 = "Standard_NV36ads_A10_v5"
 GROUP = "karpenter.azure.com"

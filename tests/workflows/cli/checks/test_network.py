@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+from argotune.workflows.cli.checks import network
 from tests.fakes.api_server import ApiServer
 from tests.workflows.cli.checks.cluster import look, manifest, messages, node
-from workflows.cli.checks import network
 
 
 def test_engines_are_known_by_their_daemon_sets() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from argotune.workflows.cli.checks import permissions
 from tests.workflows.cli.checks.cluster import expected, healthy, look, messages
-from workflows.cli.checks import permissions
 
 
 def test_a_person_with_every_right() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from steps.registry.oci import parse_image
+from argotune.steps.registry.oci import parse_image
+from argotune.workflows.cli.checks import registry_secret
+from argotune.workflows.cli.checks.subject import Needs
 from tests.workflows.cli.checks.cluster import SPACE, healthy, login, look, manifest, messages
-from workflows.cli.checks import registry_secret
-from workflows.cli.checks.subject import Needs
 
 IMAGE = parse_image("registry.example.com/my-model:1")
 MINE = Needs(workspace="w", image=IMAGE, push_secret="mine", push_secret_is_named=True)

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from argotune.workflows.cli.checks import server
+from argotune.workflows.cli.checks.finding import Finding, Level
 from tests.workflows.cli.checks.cluster import SPACE, healthy, look, messages
-from workflows.cli.checks import server
-from workflows.cli.checks.finding import Finding, Level
 
 ENFORCE = "pod-security.kubernetes.io/enforce"
 NAMESPACE = f"/api/v1/namespaces/{SPACE}"

@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from argotune.workflows.cli.checks import storage
+from argotune.workflows.cli.checks.storage_classes import is_shared
+from argotune.workflows.cli.checks.subject import Needs
 from tests.fakes.api_server import ApiServer
 from tests.workflows.cli.checks.cluster import (
     RWX,
@@ -15,9 +18,6 @@ from tests.workflows.cli.checks.cluster import (
     node,
     storage_class,
 )
-from workflows.cli.checks import storage
-from workflows.cli.checks.storage_classes import is_shared
-from workflows.cli.checks.subject import Needs
 
 CLAIM = f"/api/v1/namespaces/{SPACE}/persistentvolumeclaims/argotune-models"
 AGAIN = (

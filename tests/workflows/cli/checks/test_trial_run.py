@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from argotune.workflows.cli.checks import trial_run
+from argotune.workflows.cli.checks.choices import Pull
 from tests.fakes.api_server import ApiServer, Object
 from tests.workflows.cli.checks.cluster import REGISTRY, healthy, look, messages
-from workflows.cli.checks import trial_run
-from workflows.cli.checks.choices import Pull
 
 
 def tried(server: ApiServer, status: Object | None, **changes: Any) -> tuple[list[str], Object]:

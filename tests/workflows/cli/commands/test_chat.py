@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from steps.contracts.services import RECORD, Service, process_started, write_record
+from argotune.steps.contracts.services import RECORD, Service, process_started, write_record
 from tests.fakes.serve import BASE
 from tests.workflows.cli.command import Argotune, environment, wait_until
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from steps.nodes.aks.connect import ENDPOINT_VARIABLE
-from steps.nodes.aks.pool import pool_body, pool_name
-from steps.nodes.karpenter import claim as claims
-from steps.nodes.karpenter.node_class import NodeClass
-from steps.nodes.labels import WORKSPACE_LABEL
-from steps.nodes.provider import NodeRequest, Placement, Settings
+from argotune.steps.nodes.aks.connect import ENDPOINT_VARIABLE
+from argotune.steps.nodes.aks.pool import pool_body, pool_name
+from argotune.steps.nodes.karpenter import claim as claims
+from argotune.steps.nodes.karpenter.node_class import NodeClass
+from argotune.steps.nodes.labels import WORKSPACE_LABEL
+from argotune.steps.nodes.provider import NodeRequest, Placement, Settings
 from tests.fakes import arm
 from tests.fakes.kube import Cluster, Object
 from tests.fakes.tls import self_signed, server_context
@@ -201,7 +201,7 @@ def test_agent_pools_of_runs_that_are_over_go(
 
 def test_azure_is_imported_only_where_it_is_used() -> None:
     program = (
-        "import sys, workflows.cli.remote.strays\n"
+        "import sys, argotune.workflows.cli.remote.strays\n"
         "found = [name for name in sys.modules if name.split('.')[0] == 'azure']\n"
         "sys.exit(len(found))"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from steps.contracts.training_plan import parse_plan
+from argotune.steps.contracts.training_plan import parse_plan
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import TINY

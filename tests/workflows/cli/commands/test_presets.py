@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from presets.loader import PRESETS_DIR, model_presets
+from argotune.presets.loader import PRESETS_DIR, model_presets
 from tests.workflows.cli.command import Argotune
 
 

@@ -12,13 +12,13 @@ import pytest
 import yaml
 from hera.workflows import models
 
+from argotune.workflows.templates.golden import RENDERED_DIR
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import TINY
 from tests.workflows.templates.references import tags, undefined_references
 from tests.workflows.templates.schema import unknown_fields
 from tests.workflows.workspace.helpers import CONFIG_MAP, QUICK_START, WORKSPACE, changed
-from workflows.templates.golden import RENDERED_DIR
 
 FORMS: dict[str, list[str]] = {
     "Workflow": [],

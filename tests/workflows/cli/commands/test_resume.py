@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from steps.contracts.services import process_started
+from argotune.steps.contracts.services import process_started
 from tests.workflows.cli.command import Argotune, Processes, finish, wait_until
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import GREETING, HEAD, TINY, dag, shell, workflow

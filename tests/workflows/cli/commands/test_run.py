@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from argotune.workflows.engine.record import load_record
 from tests.workflows.cli.command import Argotune, Processes, finish
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import GREETING, HEAD, TINY, dag, shell, shown_duration, workflow
-from workflows.engine.record import load_record
 
 LOAD: dict[str, Callable[[str], Any]] = {"json": json.loads, "yaml": yaml.safe_load}
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from steps.contracts.services import RECORD, Service, process_started, write_record
+from argotune.steps.contracts.services import RECORD, Service, process_started, write_record
 from tests.workflows.cli.command import Argotune, Processes, finish, wait_until
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import GREETING, dag, shell, shown_duration, workflow

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 import pytest
 
+from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.remote.api_errors import ApiRefusal
+from argotune.workflows.cli.remote.cluster import Cluster as Client
+from argotune.workflows.cli.remote.states import states
+from argotune.workflows.cli.show.workflow_json import Workflow, phase_of
 from tests.fakes.kube import Cluster, Fault
 from tests.workflows.cli.cluster_workflows import NAME, run_of, step
-from workflows.cli.errors import CliError
-from workflows.cli.remote.api_errors import ApiRefusal
-from workflows.cli.remote.cluster import Cluster as Client
-from workflows.cli.remote.states import states
-from workflows.cli.show.workflow_json import Workflow, phase_of
 
 WATCH = "watch=true"
 

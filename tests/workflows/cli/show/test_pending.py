@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from argotune.workflows.cli.show.pending import PullTimer, pull_problem, waiting_message
 from tests.workflows.cli.cluster_workflows import IMAGE, NO_IMAGE, exit_handler, run_of, step
-from workflows.cli.show.pending import PullTimer, pull_problem, waiting_message
 
 
 @pytest.mark.parametrize(

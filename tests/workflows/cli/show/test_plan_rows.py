@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from presets.loader import skus_of_azure
-from steps.plan.run import make_plan
-from tests.steps.plan.helpers import config, params
-from workflows.cli.show.plan_rows import (
+from argotune.presets.loader import skus_of_azure
+from argotune.steps.plan.run import make_plan
+from argotune.workflows.cli.show.plan_rows import (
     memory_rows,
     plan_rows,
     published,
     sku_rows,
     what_hours_are_of,
 )
+from tests.steps.plan.helpers import config, params
 
 PHI_ON_A100 = params(preset="phi-3-mini-4k-instruct", instance_type="Standard_NC24ads_A100_v4")
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from argotune.workflows.cli.show.rows import StepRow, age, last_line, step_rows
 from tests.workflows.cli.status import END, attempt, node, retry, workflow_of
-from workflows.cli.show.rows import StepRow, age, last_line, step_rows
 
 ARGO = 'time=2026-01-01T00:00:00.000Z level=INFO msg="sub-process exited" argo=true error=<nil>'
 NOW = datetime(2026, 1, 1, 0, 0, 10, tzinfo=UTC)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from steps.nodes.provider import Attempt, Placement
+from argotune.steps.nodes.provider import Attempt, Placement
+from argotune.workflows.cli.show.spending import Spending, kept_node_of, spending_of
 from tests.fakes.kube import Cluster
 from tests.workflows.cli.cluster_workflows import exit_handler, run_of, step
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.status import END
-from workflows.cli.show.spending import Spending, kept_node_of, spending_of
 
 A100 = Placement(instance_type="Standard_NC24ads_A100_v4")
 SPOT = Placement(instance_type="Standard_NC24ads_A100_v4", capacity_type="spot", zone="1")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from argotune.workflows.cli.show.view import LiveView, PlainView, SilentView, view_for
 from tests.workflows.cli.status import attempt, node, retry, workflow_of
-from workflows.cli.show.view import LiveView, PlainView, SilentView, view_for
 
 LONG = "the message is longer than the terminal is wide " * 4
 

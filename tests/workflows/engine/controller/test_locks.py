@@ -3,9 +3,14 @@ from pathlib import Path
 
 import pytest
 
+from argotune.workflows.engine.controller.locks import (
+    LockName,
+    LockTable,
+    lock_names,
+    waiting_message,
+)
+from argotune.workflows.engine.errors import PodError
 from tests.workflows.engine.running import run_spec
-from workflows.engine.controller.locks import LockName, LockTable, lock_names, waiting_message
-from workflows.engine.errors import PodError
 
 MUTEX = LockName("Mutex", "default", "m", 1)
 

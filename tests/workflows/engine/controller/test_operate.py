@@ -3,11 +3,11 @@
 import threading
 from pathlib import Path
 
+from argotune.workflows.engine.controller.locks import LockName, LockTable
+from argotune.workflows.engine.model import JsonObject
+from argotune.workflows.engine.record import request_resume, request_stop
+from argotune.workflows.engine.run import run
 from tests.workflows.engine.running import documents, node, options, run_spec, wait_until
-from workflows.engine.controller.locks import LockName, LockTable
-from workflows.engine.model import JsonObject
-from workflows.engine.record import request_resume, request_stop
-from workflows.engine.run import run
 
 OK = '  - {name: ok, container: {image: busybox, command: ["true"]}}\n'
 

@@ -1,7 +1,7 @@
 import pytest
 
-from workflows.engine.controller.retry import Retry, Stop, Wait, attempt_scope, decide
-from workflows.engine.model import Node, NodeType, Phase
+from argotune.workflows.engine.controller.retry import Retry, Stop, Wait, attempt_scope, decide
+from argotune.workflows.engine.model import Node, NodeType, Phase
 
 
 def attempt(

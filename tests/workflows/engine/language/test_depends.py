@@ -1,8 +1,8 @@
 import pytest
 
-from workflows.engine.errors import ExpressionError
-from workflows.engine.language.depends import dependencies, results
-from workflows.engine.model import NodeType, Phase
+from argotune.workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.language.depends import dependencies, results
+from argotune.workflows.engine.model import NodeType, Phase
 
 TASKS = [{"name": name} for name in ("a-1", "b", "c")]
 

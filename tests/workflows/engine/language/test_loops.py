@@ -1,8 +1,8 @@
 import pytest
 
-from workflows.engine.errors import ExpressionError
-from workflows.engine.language.loops import go_format, loop_index, loop_items, sequence
-from workflows.engine.language.substitute import Scope
+from argotune.workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.language.loops import go_format, loop_index, loop_items, sequence
+from argotune.workflows.engine.language.substitute import Scope
 
 SCOPE = Scope({"inputs.parameters.list": '["x", {"k": [1]}, [1, "a"], true, 2.5]'})
 

@@ -1,7 +1,7 @@
 import pytest
 
-from workflows.engine.errors import ExpressionError, UnresolvedError
-from workflows.engine.language.substitute import Scope, substitute, substitute_text, tags
+from argotune.workflows.engine.errors import ExpressionError, UnresolvedError
+from argotune.workflows.engine.language.substitute import Scope, substitute, substitute_text, tags
 
 SCOPE = Scope(
     {

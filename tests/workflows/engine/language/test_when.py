@@ -1,7 +1,7 @@
 import pytest
 
-from workflows.engine.errors import ExpressionError
-from workflows.engine.language.when import should_execute
+from argotune.workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.language.when import should_execute
 
 
 @pytest.mark.parametrize(

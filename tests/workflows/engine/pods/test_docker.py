@@ -1,16 +1,16 @@
 from pathlib import Path
 
+from argotune.workflows.engine.pods.docker import run_arguments
+from argotune.workflows.engine.pods.factory import Pod, PodIdentity
+from argotune.workflows.engine.pods.paths import Mount
 from tests.workflows.engine.running import run_spec
-from workflows.engine.pods.docker import run_arguments
-from workflows.engine.pods.factory import Pod, PodIdentity
-from workflows.engine.pods.paths import Mount
 
 
 def pod(**more: object) -> Pod:
     given: dict[str, object] = {
         "identity": PodIdentity("wf-1", "wf-main-1", "wf", "default", "default"),
         "image": "python:3.11",
-        "command": ("python", "-m", "steps.plan"),
+        "command": ("python", "-m", "argotune.steps.plan"),
         "environment": {"TOKEN": "s3cret"},
         "working_dir": "",
         "directory": Path("/run/pods/wf-1"),
@@ -30,7 +30,7 @@ def test_the_command_line_of_docker() -> None:
         "--mount", "type=bind,source=/host/s,target=/s,readonly",
         "--mount", "type=bind,source=/run/pods/wf-1/argo,target=/var/run/argo",
         "--env", "ARGO_PROGRESS_FILE", "--env", "TOKEN",
-        "--entrypoint", "python", "python:3.11", "-m", "steps.plan",
+        "--entrypoint", "python", "python:3.11", "-m", "argotune.steps.plan",
     ]  # fmt: skip
 
 

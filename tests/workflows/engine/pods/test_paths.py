@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from workflows.engine.pods.paths import PathMap
+from argotune.workflows.engine.pods.paths import PathMap
 
 MAP = PathMap({"/x/work": Path("/host/w"), "/x/work/deep/": Path("/host/d")})
 

@@ -1,7 +1,7 @@
 import pytest
 
-from workflows.engine.errors import EngineError
-from workflows.engine.state.load import parse_documents
+from argotune.workflows.engine.errors import EngineError
+from argotune.workflows.engine.state.load import parse_documents
 
 
 def test_scalars_are_read_as_argo_reads_them() -> None:

@@ -1,6 +1,6 @@
+from argotune.workflows.engine.state.load import parse_documents
+from argotune.workflows.engine.validation.refuse import unsupported
 from tests.workflows.engine.running import documents
-from workflows.engine.state.load import parse_documents
-from workflows.engine.validation.refuse import unsupported
 
 
 def test_unsupported_fields_are_named_with_their_paths_all_at_once() -> None:

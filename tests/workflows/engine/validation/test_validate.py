@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from argotune.workflows.engine.errors import EngineError
+from argotune.workflows.engine.run import run
 from tests.workflows.engine.running import documents, options, run_spec
-from workflows.engine.errors import EngineError
-from workflows.engine.run import run
 
 OK = '  - name: ok\n    container: {image: busybox, command: ["true"]}\n'
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from workflows.engine.errors import ExpressionError
-from workflows.engine.language.expr import predicates
-from workflows.engine.language.expr.ast import (
+from argotune.workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.language.expr import predicates
+from argotune.workflows.engine.language.expr.ast import (
     Binary,
     Call,
     Closure,
@@ -27,8 +27,8 @@ from workflows.engine.language.expr.ast import (
     Unary,
     path_of,
 )
-from workflows.engine.language.expr.functions import FUNCTIONS, SPRIG
-from workflows.engine.language.expr.parser import PREDICATES, parse
+from argotune.workflows.engine.language.expr.functions import FUNCTIONS, SPRIG
+from argotune.workflows.engine.language.expr.parser import PREDICATES, parse
 
 Function = Callable[..., Any]
 

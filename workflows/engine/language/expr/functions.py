@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
 
-from workflows.engine.errors import ExpressionError
-from workflows.engine.language.expr.jsonpath import query
-from workflows.engine.language.expr.sprig import SPRIG_FUNCTIONS
-from workflows.engine.language.govalues import go_json, go_string
+from argotune.workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.language.expr.jsonpath import query
+from argotune.workflows.engine.language.expr.sprig import SPRIG_FUNCTIONS
+from argotune.workflows.engine.language.govalues import go_json, go_string
 
 Function = Callable[..., Any]
 

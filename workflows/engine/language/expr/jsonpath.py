@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.errors import ExpressionError
 
 _STEP = re.compile(
     r"""

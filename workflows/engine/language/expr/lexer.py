@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.errors import ExpressionError
 
 WORD_OPERATORS = frozenset(
     {"in", "or", "and", "matches", "contains", "startsWith", "endsWith", "not", "let", "if", "else"}

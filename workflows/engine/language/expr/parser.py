@@ -2,8 +2,8 @@
 
 from functools import lru_cache
 
-from workflows.engine.errors import ExpressionError
-from workflows.engine.language.expr.ast import (
+from argotune.workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.language.expr.ast import (
     Binary,
     Call,
     Closure,
@@ -19,7 +19,7 @@ from workflows.engine.language.expr.ast import (
     Slice,
     Unary,
 )
-from workflows.engine.language.expr.lexer import NEGATABLE, Kind, Token, tokens
+from argotune.workflows.engine.language.expr.lexer import NEGATABLE, Kind, Token, tokens
 
 PREDICATES = frozenset(
     {

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.errors import ExpressionError
 
 Body = Callable[[Any, int, Any], Any]
 """Called with an element, its index and (in reduce) the value so far."""

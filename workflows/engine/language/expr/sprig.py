@@ -17,8 +17,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from workflows.engine.errors import ExpressionError
-from workflows.engine.language.govalues import go_json, go_string
+from argotune.workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.language.govalues import go_json, go_string
 
 Function = Callable[..., Any]
 

@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from workflows.engine.errors import ExpressionError
-from workflows.engine.language.expr import evaluate, evaluate_bool
-from workflows.engine.language.govalues import any_string, go_json, go_string
+from argotune.workflows.engine.errors import ExpressionError
+from argotune.workflows.engine.language.expr import evaluate, evaluate_bool
+from argotune.workflows.engine.language.govalues import any_string, go_json, go_string
 
 ENV: dict[str, Any] = {
     "inputs": {"parameters": {"n": "5", "list": "[1,2,3]", "a-b": "dash"}},
