@@ -9,7 +9,8 @@ from argotune.steps.cluster.kube import connect
 from argotune.steps.common import log
 from argotune.steps.common.progress import Progress
 from argotune.steps.gc.params import Params, Result
-from argotune.steps.nodes.provider import Provider, RunIsAlive, Settings, load_provider
+from argotune.steps.nodes.load import load_provider
+from argotune.steps.nodes.provider import Provider, RunIsAlive
 from argotune.steps.nodes.runs import run_is_alive
 
 _LOGGER = logging.getLogger(__name__)
@@ -41,6 +42,4 @@ def run(
 
 def _providers(params: Params) -> list[Provider]:
     """Those that make nodes; a cluster without Karpenter has no claims."""
-    names = ["karpenter", *(["aks"] if params.aks_cluster_id else [])]
-    settings = Settings(aks_cluster_id=params.aks_cluster_id)
-    return [load_provider(name, settings) for name in names]
+    return [load_provider(name, params) for name in params.providers()]

@@ -24,7 +24,6 @@ from argotune.steps.nodes.provider import (
     NodeRequest,
     OnWait,
     RunIsAlive,
-    Settings,
     Stray,
     unheard,
 )
@@ -77,7 +76,7 @@ class ExistingProvider:
         return ()
 
 
-def provider(settings: Settings) -> ExistingProvider:
+def provider(settings: object) -> ExistingProvider:
     """The provider for the cluster of this pod, or of the kubeconfig."""
     return ExistingProvider()
 

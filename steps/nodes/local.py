@@ -20,7 +20,6 @@ from argotune.steps.nodes.provider import (
     NodeRequest,
     OnWait,
     RunIsAlive,
-    Settings,
     Stray,
     unheard,
 )
@@ -83,7 +82,7 @@ class LocalProvider:
         return [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
 
 
-def provider(settings: Settings) -> LocalProvider:
+def provider(settings: object) -> LocalProvider:
     """The provider."""
     return LocalProvider()
 

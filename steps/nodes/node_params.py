@@ -7,24 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 from argotune.steps.common.errors import ParamsError
-from argotune.steps.nodes.aks.cluster_id import ClusterId
-from argotune.steps.nodes.karpenter.node_class import claim_problems, price_problem
+from argotune.steps.nodes.description import ProviderDescription
 from argotune.steps.nodes.labels import labels_in
-from argotune.steps.nodes.provider import CapacityType, NodeRequest, Settings
+from argotune.steps.nodes.provider import CapacityType, NodeRequest
+from argotune.steps.nodes.providers import PROVIDERS, ProviderName, ProviderSettings
 
 _CAPACITY_TYPES = ("spot", "regular")
-_MAKERS = ("aks", "karpenter")
-"""Providers that make nodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeParams:
+class NodeParams(ProviderSettings):
     """Which node a run needs, and how long it may take to come."""
 
-    provider: Literal["local", "existing", "aks", "karpenter"] = "existing"
+    provider: ProviderName = "existing"
     """local: this machine, with the accelerator that it has or none; existing: nodes of the
     cluster that match the label selector; aks: an agent pool of the run's own; karpenter: a
     NodeClaim of the run's own."""
@@ -73,23 +71,6 @@ class NodeParams:
     gpu_timeout_seconds: float = 600.0
     """Longest wait of one alternative for the GPUs of a node that is Ready: driver and device
     plugin. Existing nodes are waited for as long as both together."""
-    aks_cluster_id: str = ""
-    """Azure resource ID of the cluster, with provider aks: what `az aks show --query id` says."""
-    aks_location: str = ""
-    """Azure region for the look at quota and SKUs; empty: as the cluster's nodes say."""
-    aks_subnet_id: str = ""
-    """Azure resource ID of the nodes' subnet; empty: as the cluster does it."""
-    aks_os_sku: Literal["Ubuntu", "AzureLinux"] = "Ubuntu"
-    """Operating system of the node."""
-    aks_gpu_driver: Literal["Install", "None"] = "Install"
-    """Install: AKS installs NVIDIA's driver; None: somebody else does, such as the GPU operator."""
-    aks_mig_profile: Literal["", "MIG1g", "MIG2g", "MIG3g", "MIG4g", "MIG7g"] = ""
-    """Cut of each GPU into instances; empty: whole GPUs."""
-    karpenter_mode: Literal["nodeclaim", "nodepool"] = "nodeclaim"
-    """nodeclaim: a claim of the run's own; nodepool: the waiting tune pod makes Karpenter bring a
-    node of an installed NodePool."""
-    karpenter_node_class: str = ""
-    """Node class of the claim as GROUP/KIND/NAME or KIND/NAME, with provider karpenter."""
 
     def __post_init__(self) -> None:
         problems = list(self.problems())
@@ -134,23 +115,14 @@ class NodeParams:
             gpu_timeout_seconds=self.gpu_timeout_seconds,
         )
 
-    def settings(self) -> Settings:
-        """What the provider must know besides."""
-        return Settings(
-            aks_cluster_id=self.aks_cluster_id,
-            aks_location=self.aks_location,
-            aks_subnet_id=self.aks_subnet_id,
-            aks_os_sku=self.aks_os_sku,
-            aks_gpu_driver=self.aks_gpu_driver,
-            aks_mig_profile=self.aks_mig_profile,
-            karpenter_mode=self.karpenter_mode,
-            karpenter_node_class=self.karpenter_node_class,
-        )
+    @property
+    def _provider(self) -> ProviderDescription:
+        return PROVIDERS[self.provider]
 
     def _alternatives(self) -> tuple[str, ...]:
         if self.alternative_instance_types is not None:
             return self.alternative_instance_types
-        return self.planned_alternatives if self.provider in _MAKERS else ()
+        return self.planned_alternatives if self._provider.makes_nodes else ()
 
     def _value_problems(self) -> Iterator[str]:
         if not self.run:
@@ -186,10 +158,11 @@ class NodeParams:
             yield f"--keep-node-seconds: {keep:g} is less than 0"
         if keep <= 0:
             return
-        if self.provider not in _MAKERS or self._is_of_node_pool():
+        if not self._provider.node_is_of_run(self):
             yield (
-                f"--keep-node-seconds: {keep:g} with {self._maker()}, which makes no node of the "
-                "run's own; leave it out"
+                f"--keep-node-seconds: {keep:g} with provider {self.provider}"
+                f"{self._provider.variant(self)}, which makes no node of the run's own; "
+                "leave it out"
             )
         elif keep > self.lifetime_seconds / 2:
             yield (
@@ -197,33 +170,9 @@ class NodeParams:
                 f"{self.lifetime_seconds:g} s, the half in which it is handed on"
             )
 
-    def _is_of_node_pool(self) -> bool:
-        return self.provider == "karpenter" and self.karpenter_mode == "nodepool"
-
-    def _maker(self) -> str:
-        return f"provider {self.provider}" + (" in mode nodepool" * self._is_of_node_pool())
-
     def _cloud_problems(self) -> Iterator[str]:
-        if self.provider == "aks":
-            try:
-                ClusterId.parse(self.aks_cluster_id)
-            except ValueError as error:
-                yield f"--aks-cluster-id: {error}"
-            if not self.disk_gib:
-                yield "--disk-gib: 0; provider aks needs the size of the OS disk, see plan's output"
-            if not self.instance_types():
-                yield "--instance-type: empty; provider aks needs a SKU, see `argotune plan`"
-        if self.provider == "karpenter" and self.spot_max_price_usd_per_hour is not None:
-            yield price_problem(self.spot_max_price_usd_per_hour)
-        if self.provider == "karpenter" and self.karpenter_mode == "nodeclaim":
-            yield from claim_problems(
-                self.karpenter_node_class,
-                instance_types=self.instance_types(),
-                disk_gib=self.disk_gib,
-                capacity_types=self.capacity_types,
-                zones=self.zones,
-            )
-        if self.provider in _MAKERS and self.gpus == 0:
+        yield from self._provider.problems(self, self)
+        if self._provider.makes_nodes and self.gpus == 0:
             yield (
                 f"--gpus: 0 with provider {self.provider}, which makes GPU nodes; take provider "
                 "existing"

@@ -1,13 +1,11 @@
-"""What a provider of nodes does, and which there are.
+"""What a provider of nodes does; `providers.py` says which there are.
 
-Its module is imported only when it is used: each brings the client of its cloud. What they share:
-the order of alternatives (`alternatives.py`), waiting with a reason (`waiting.py`), the test of a
-GPU's readiness (`ready.py`) and the errors (`errors.py`).
+What they share: the order of alternatives (`alternatives.py`), waiting with a reason
+(`waiting.py`), the test of a GPU's readiness (`ready.py`) and the errors (`errors.py`).
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -198,29 +196,6 @@ RunIsAlive = Callable[[str, str, str], bool]
 """Whether a run goes on, by its UID, namespace and Workflow name (which may be empty)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What the providers must know besides the request; each reads what is its own."""
-
-    aks_cluster_id: str = ""
-    """Azure resource ID of the cluster, as `az aks show --query id` prints it."""
-    aks_location: str = ""
-    """Azure region for the look at quota and SKUs; empty: as the cluster's nodes say."""
-    aks_subnet_id: str = ""
-    """Azure resource ID of the subnet of the node pools; empty: as the cluster does it."""
-    aks_os_sku: str = "Ubuntu"
-    """Ubuntu or AzureLinux."""
-    aks_gpu_driver: str = "Install"
-    """Install: AKS puts NVIDIA's driver on the node; None: somebody else does, such as the GPU
-    operator."""
-    aks_mig_profile: str = ""
-    """MIG1g, MIG2g, MIG3g, MIG4g or MIG7g to cut the GPUs; empty: whole GPUs."""
-    karpenter_mode: Literal["nodeclaim", "nodepool"] = "nodeclaim"
-    """nodeclaim: a claim of the run's own; nodepool: the pending pod makes Karpenter bring one."""
-    karpenter_node_class: str = ""
-    """GROUP/KIND/NAME or KIND/NAME of the node class of claims."""
-
-
 OnWait = Callable[[str], None]
 """Hears why somebody waits, before each wait and every ten seconds of it; may raise what ends
 it."""
@@ -265,19 +240,3 @@ class Provider(Protocol):
         long enough, and ask for its deletion unless it is a dry run; also what still waits for
         workspaces of the namespace `kept_of`."""
         ...
-
-
-_MODULES = {
-    "local": "local",
-    "existing": "existing",
-    "aks": "aks.provider",
-    "karpenter": "karpenter.provider",
-}
-"""Name -> module that has `provider(settings)`."""
-
-
-def load_provider(name: str, settings: Settings | None = None) -> Provider:
-    """The provider of that name."""
-    module = importlib.import_module(f"{__package__}.{_MODULES[name]}")
-    made: Provider = module.provider(settings or Settings())
-    return made

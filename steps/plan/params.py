@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from argotune.steps.nodes.providers import ProviderName
+
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
@@ -21,7 +23,7 @@ class Params:
     """Kaito's training_config.yaml as text; empty for the preset's defaults."""
     instance_type: str | None = None
     """Cloud SKU of the GPU node, e.g. Standard_NC24ads_A100_v4; empty: this machine."""
-    provider: Literal["local", "existing", "aks", "karpenter"] = "local"
+    provider: ProviderName = "local"
     """Where the GPU comes from. local: this machine, with a GPU or without; else a node of a
     cluster, which is taken to have a GPU where the model needs one."""
     model_source: str | None = None

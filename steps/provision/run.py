@@ -8,7 +8,8 @@ import logging
 from argotune.presets.prices import prices_usd_per_hour
 from argotune.steps.common import log
 from argotune.steps.common.progress import Progress
-from argotune.steps.nodes.provider import OnWait, Provider, load_provider, unheard
+from argotune.steps.nodes.load import load_provider
+from argotune.steps.nodes.provider import OnWait, Provider, unheard
 from argotune.steps.provision.params import Params, Result
 
 _LOGGER = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ def run(
     on_wait: OnWait | None = None,
 ) -> Result:
     """Get a node from the provider, and say how the tune pod finds it."""
-    chosen = provider or load_provider(params.provider, params.settings())
+    chosen = provider or load_provider(params.provider, params)
     request = params.request(prices_usd_per_hour(params.instance_types()))
     node = chosen.provision(request, progress, on_wait=on_wait or _events(params))
     log.event(_LOGGER, "node", name=node.name, accelerator=node.accelerator)

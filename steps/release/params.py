@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from argotune.steps.common.errors import ParamsError
-from argotune.steps.nodes.aks.cluster_id import ClusterId
+from argotune.steps.nodes.providers import PROVIDERS, ClusterSettings, ProviderName
 
 
 @dataclass(frozen=True, kw_only=True)
-class Params:
+class Params(ClusterSettings):
     """Give back what provision got for this run, whatever the run's result."""
 
-    provider: Literal["local", "existing", "aks", "karpenter"] = "existing"
+    provider: ProviderName = "existing"
     """The provider that provision used."""
     run: str
     """UID of the run."""
@@ -24,8 +23,6 @@ class Params:
     succeeded; 0: not at all. The node of any other run is given back at once."""
     timeout_seconds: float = 3300.0
     """Longest wait until everything is gone; a pool that is still being made is waited for."""
-    aks_cluster_id: str = ""
-    """Azure resource ID of the cluster, with provider aks."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -35,11 +32,7 @@ class Params:
             problems.append(f"--timeout-seconds: {self.timeout_seconds} is not above 0")
         if not self.keep_node_seconds >= 0:
             problems.append(f"--keep-node-seconds: {self.keep_node_seconds} is less than 0")
-        if self.provider == "aks":
-            try:
-                ClusterId.parse(self.aks_cluster_id)
-            except ValueError as error:
-                problems.append(f"--aks-cluster-id: {error}")
+        problems += PROVIDERS[self.provider].cluster_problems(self)
         if problems:
             raise ParamsError(problems)
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from argotune.steps.common import log
 from argotune.steps.common.errors import CapacityError, PermanentError, TransientError
 from argotune.steps.common.progress import Progress
-from argotune.steps.nodes.provider import Kept, Provider, Settings, load_provider
+from argotune.steps.nodes.load import load_provider
+from argotune.steps.nodes.provider import Kept, Provider
 from argotune.steps.nodes.sums import sum_of_known
 from argotune.steps.release.params import Params, Result
 
@@ -18,8 +19,7 @@ _SUCCEEDED = "Succeeded"
 
 def run(params: Params, *, progress: Progress, provider: Provider | None = None) -> Result:
     """Let the provider keep or give back the run's nodes, and say which they were."""
-    settings = Settings(aks_cluster_id=params.aks_cluster_id)
-    chosen = provider or load_provider(params.provider, settings)
+    chosen = provider or load_provider(params.provider, params)
     kept = _keep(params, chosen, progress)
     gone = chosen.release(params.run, timeout_seconds=params.timeout_seconds, progress=progress)
     progress.update(1, 1)

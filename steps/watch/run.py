@@ -17,7 +17,8 @@ from argotune.steps.common.errors import (
     TransientError,
 )
 from argotune.steps.common.progress import Progress
-from argotune.steps.nodes.provider import Gone, Node, Provider, load_provider
+from argotune.steps.nodes.load import load_provider
+from argotune.steps.nodes.provider import Gone, Node, Provider
 from argotune.steps.nodes.ready import selector_text
 from argotune.steps.nodes.sums import sum_of_known
 from argotune.steps.watch.loss import Loss
@@ -38,7 +39,7 @@ def run(
     clock: Clock = REAL_CLOCK,
 ) -> Result:
     """Watch the node; progress is said at the end only, for nobody knows how long tuning takes."""
-    chosen = provider or load_provider(params.provider, params.settings())
+    chosen = provider or load_provider(params.provider, params)
     watch = Watch(params, kube or connect(), chosen, clock)
     reason = watch.until_needless()
     log.event(_LOGGER, "done", reason=reason, replaced=len(watch.brought))

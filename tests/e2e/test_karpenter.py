@@ -25,7 +25,8 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.karpenter.claim import NODE_POOL, claim_name
 from argotune.steps.nodes.karpenter.provider import KarpenterProvider
 from argotune.steps.nodes.labels import NODE_LABEL
-from argotune.steps.nodes.provider import Gone, Kept, Node, NodeRequest, Settings
+from argotune.steps.nodes.provider import Gone, Kept, Node, NodeRequest
+from argotune.steps.nodes.providers import ProviderSettings
 from tests.e2e.cluster import Object, run, wait_for
 from tests.e2e.nodes import commands
 from tests.fakes.karpenter.api import Api
@@ -42,8 +43,8 @@ pytestmark = [
     pytest.mark.usefixtures("stories_told"),
 ]
 
-CLAIM = Settings(karpenter_node_class="karpenter.test/TestNodeClass/default")
-POOL = Settings(karpenter_mode="nodepool")
+CLAIM = ProviderSettings(karpenter_node_class="karpenter.test/TestNodeClass/default")
+POOL = ProviderSettings(karpenter_mode="nodepool")
 TYPE = "Standard_NC24ads_A100_v4"
 _FASTER = 5
 """The provider's seconds are so much shorter, so that its looks are 2 s apart."""
@@ -136,7 +137,7 @@ class Run:
     def provision(
         self,
         on_sleep: Callable[[], None] = lambda: None,
-        settings: Settings = CLAIM,
+        settings: ProviderSettings = CLAIM,
         **changes: Any,
     ) -> Node:
         values: dict[str, Any] = {
@@ -186,7 +187,7 @@ class Run:
     def provider(
         self,
         on_sleep: Callable[[], None] = lambda: None,
-        settings: Settings = CLAIM,
+        settings: ProviderSettings = CLAIM,
         *,
         later: timedelta = timedelta(),
     ) -> KarpenterProvider:

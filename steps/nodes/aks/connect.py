@@ -14,12 +14,12 @@ from azure.identity import DefaultAzureCredential
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.nodes.aks.arm import PUBLIC_CLOUD, Arm
 from argotune.steps.nodes.aks.cluster_id import ClusterId
-from argotune.steps.nodes.provider import Settings
+from argotune.steps.nodes.aks.settings import AksSettings
 
 ENDPOINT_VARIABLE = "ARGOTUNE_ARM_ENDPOINT"
 
 
-def connect(settings: Settings, environment: Mapping[str, str] = os.environ) -> Arm:
+def connect(settings: AksSettings, environment: Mapping[str, str] = os.environ) -> Arm:
     """The cluster's resource manager, by the first identity that there is: workload identity,
     service principal, managed identity, Azure CLI."""
     endpoint = environment.get(ENDPOINT_VARIABLE) or PUBLIC_CLOUD

@@ -17,11 +17,12 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import CapacityError, PermanentError
 from argotune.steps.nodes.aks import pool as pools
 from argotune.steps.nodes.aks.arm import Arm, Changed
+from argotune.steps.nodes.aks.settings import AksSettings
 from argotune.steps.nodes.alternatives import placements
 from argotune.steps.nodes.errors import Busy
 from argotune.steps.nodes.keeping import is_of_workspace, kept_until, time_problem
 from argotune.steps.nodes.labels import NODE_LABEL
-from argotune.steps.nodes.provider import NodeRequest, Placement, Settings
+from argotune.steps.nodes.provider import NodeRequest, Placement
 from argotune.steps.nodes.ready import why_not_ready, why_not_usable
 from argotune.steps.nodes.waiting import Phase
 
@@ -51,7 +52,7 @@ def leave_pools(
 
 
 def take_pool(
-    arm: Arm, kube: Kube, request: NodeRequest, settings: Settings, phase: Phase, now: Now
+    arm: Arm, kube: Kube, request: NodeRequest, settings: AksSettings, phase: Phase, now: Now
 ) -> str | None:
     """Name of the run's pool: the one that it has, or one that an earlier run of its workspace
     left and that is its own from now on. None where there is neither."""
@@ -111,7 +112,7 @@ def _waiting_for(
 
 
 def _fits(
-    kube: Kube, pool: AgentPool, request: NodeRequest, settings: Settings, now: datetime
+    kube: Kube, pool: AgentPool, request: NodeRequest, settings: AksSettings, now: datetime
 ) -> bool:
     waiting = pools.waiting_of(pool)
     problem = (

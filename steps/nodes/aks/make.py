@@ -25,10 +25,11 @@ from argotune.steps.nodes.aks.pool import (
 from argotune.steps.nodes.aks.preflight import Preflight
 from argotune.steps.nodes.aks.refusals import BootstrapFailed
 from argotune.steps.nodes.aks.remove import remove_pool
+from argotune.steps.nodes.aks.settings import AksSettings
 from argotune.steps.nodes.alternatives import placements
 from argotune.steps.nodes.errors import Busy, PlacementRefused
 from argotune.steps.nodes.labels import NODE_LABEL
-from argotune.steps.nodes.provider import Node, NodeRequest, Placement, Settings
+from argotune.steps.nodes.provider import Node, NodeRequest, Placement
 from argotune.steps.nodes.ready import made_node, selector_text, wait_for_gpus, wait_for_node
 from argotune.steps.nodes.waiting import LOOK_SECONDS, Phase, Stage, Waiting
 
@@ -47,7 +48,7 @@ class PoolMaker:
     arm: Arm
     kube: Kube
     request: NodeRequest
-    settings: Settings
+    settings: AksSettings
     waiting: Waiting
     preflight: Callable[[], Preflight | None]
     """Called when there is no pool of the run: one that failed would count against its quota."""

@@ -14,9 +14,10 @@ from azure.mgmt.containerservice.models import (
     GPUProfile,
 )
 
+from argotune.steps.nodes.aks.settings import AksSettings
 from argotune.steps.nodes.alternatives import placements
 from argotune.steps.nodes.labels import NODE_LABEL
-from argotune.steps.nodes.provider import Gone, Kept, NodeRequest, Placement, Settings
+from argotune.steps.nodes.provider import Gone, Kept, NodeRequest, Placement
 
 TAINT = "sku=gpu:NoSchedule"
 # Azure forbids the slash in names of tags.
@@ -67,7 +68,7 @@ def name_of(request: NodeRequest) -> str:
 
 
 def pool_body(
-    request: NodeRequest, placement: Placement, settings: Settings, now_seconds: float
+    request: NodeRequest, placement: Placement, settings: AksSettings, now_seconds: float
 ) -> AgentPool:
     """What to ask AKS for; `now_seconds` since the epoch."""
     spot = placement.capacity_type == "spot"
@@ -193,7 +194,7 @@ def gone(pool: AgentPool, now_seconds: float) -> Gone:
     )
 
 
-def differences(pool: AgentPool, request: NodeRequest, settings: Settings) -> Iterator[str]:
+def differences(pool: AgentPool, request: NodeRequest, settings: AksSettings) -> Iterator[str]:
     """Where a pool is not what would be made for a request, one text each."""
     found = placement_of(pool)
     if folded(found) not in {folded(each) for each in placements(request)}:

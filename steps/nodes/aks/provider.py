@@ -30,6 +30,7 @@ from argotune.steps.nodes.aks.pool import (
 )
 from argotune.steps.nodes.aks.preflight import Preflight
 from argotune.steps.nodes.aks.remove import remove_pools
+from argotune.steps.nodes.aks.settings import AksSettings
 from argotune.steps.nodes.alternatives import place
 from argotune.steps.nodes.errors import Busy, PlacementRefused
 from argotune.steps.nodes.keeping import KEEP_SECONDS
@@ -40,7 +41,6 @@ from argotune.steps.nodes.provider import (
     NodeRequest,
     OnWait,
     RunIsAlive,
-    Settings,
     Stray,
     unheard,
 )
@@ -56,7 +56,7 @@ class AksProvider:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: AksSettings,
         *,
         arm: Callable[[], Arm],
         kube: Callable[[], Kube],
@@ -183,6 +183,6 @@ def _region(kube: Kube) -> str:
     return next((str(node["metadata"]["labels"][_REGION_LABEL]) for node in nodes), "")
 
 
-def provider(settings: Settings) -> AksProvider:
+def provider(settings: AksSettings) -> AksProvider:
     """The provider for the cluster of the settings, with the identity of this environment."""
     return AksProvider(settings, arm=lambda: connect(settings), kube=connect_to_kubernetes)

@@ -20,7 +20,7 @@ from argotune.steps.nodes.aks.arm import Arm
 from argotune.steps.nodes.aks.connect import connect
 from argotune.steps.nodes.aks.needed_rights import QUOTAS, REQUIRED, SKUS, Rights, allows
 from argotune.steps.nodes.aks.refusals import NoCredential, RoleMissing, SecretExpired
-from argotune.steps.nodes.provider import Settings
+from argotune.steps.nodes.aks.settings import AksSettings
 
 _TOKEN_FILE = "AZURE_FEDERATED_TOKEN_FILE"
 _LONGEST_ERROR = 1500
@@ -44,7 +44,7 @@ def main(
     flags = _parser().parse_args(arguments)
     has_token = bool(environment.get(_TOKEN_FILE))
     try:
-        arm = connect(Settings(aks_cluster_id=flags.aks_cluster_id), environment)
+        arm = connect(AksSettings(aks_cluster_id=flags.aks_cluster_id), environment)
         found = rights_of(arm, flags.location, has_token=has_token)
     except StepError as error:
         found = _refused(error, has_token=has_token)

@@ -15,6 +15,7 @@ from argotune.steps.nodes.karpenter.launch import Launch
 from argotune.steps.nodes.karpenter.node_class import NodeClass, claim_problems, price_problem
 from argotune.steps.nodes.karpenter.promise import promised_node
 from argotune.steps.nodes.karpenter.remove import Now, Removal, claims_of, collect
+from argotune.steps.nodes.karpenter.settings import KarpenterSettings
 from argotune.steps.nodes.keeping import KEEP_SECONDS
 from argotune.steps.nodes.labels import KEPT_LABEL
 from argotune.steps.nodes.provider import (
@@ -24,7 +25,6 @@ from argotune.steps.nodes.provider import (
     NodeRequest,
     OnWait,
     RunIsAlive,
-    Settings,
     Stray,
     unheard,
 )
@@ -40,7 +40,7 @@ class KarpenterProvider:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: KarpenterSettings,
         connect: Callable[[], Kube] = connect,
         clock: Clock = REAL_CLOCK,
         now: Now = _utc_now,
@@ -104,6 +104,6 @@ class KarpenterProvider:
             )
 
 
-def provider(settings: Settings) -> KarpenterProvider:
+def provider(settings: KarpenterSettings) -> KarpenterProvider:
     """The provider for the cluster of this pod, or of the kubeconfig."""
     return KarpenterProvider(settings)

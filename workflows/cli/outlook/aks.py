@@ -16,7 +16,8 @@ from argotune.steps.nodes.aks.preflight import Forecast, Preflight
 from argotune.steps.nodes.aks.quota import REGIONAL_QUOTA, SPOT_QUOTA
 from argotune.steps.nodes.aks.refusals import NoCredential, RoleMissing, SecretExpired
 from argotune.steps.nodes.alternatives import placements
-from argotune.steps.nodes.provider import NodeRequest, Placement, Settings
+from argotune.steps.nodes.provider import NodeRequest, Placement
+from argotune.steps.nodes.providers import ProviderSettings
 from argotune.steps.plan.speed import Span
 from argotune.workflows.cli.checks.api import Api, MissingRight
 from argotune.workflows.cli.errors import CliError, InputError
@@ -45,7 +46,7 @@ def print_outlook(
     """Every alternative in the order in which provision tries them; whether one may be had."""
     # It warns of every way to log in that it tried; what is said here is enough.
     logging.getLogger("azure").setLevel(logging.ERROR)
-    arm = connect(Settings(aks_cluster_id=cluster_id))
+    arm = connect(ProviderSettings(aks_cluster_id=cluster_id))
     region = _region(arm, location, cluster)
     preflight, request = Preflight(arm, region), request_of(planned)
     forecasts = [preflight.forecast(placement) for placement in placements(request)]

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from argotune.steps.cluster.kube import Kube
 from argotune.steps.nodes.karpenter.provider import KarpenterProvider
-from argotune.steps.nodes.provider import Provider, Settings, load_provider
+from argotune.steps.nodes.load import load_provider
+from argotune.steps.nodes.provider import Provider
+from argotune.steps.nodes.providers import ProviderSettings
 from argotune.steps.nodes.runs import run_is_alive
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.extras import azure_needed
@@ -43,7 +45,7 @@ def _providers(
     cluster: Cluster, kube: Kube, only: str | None, aks_cluster_id: str | None
 ) -> Iterator[Provider]:
     if only != "aks":
-        yield KarpenterProvider(Settings(), connect=lambda: kube)
+        yield KarpenterProvider(ProviderSettings(), connect=lambda: kube)
     if only == "karpenter":
         return
     cluster_id = aks_cluster_id or installed_parameter(cluster, "aks-cluster-id")
@@ -58,4 +60,4 @@ def _providers(
 
 def _aks(cluster_id: str) -> Provider:
     with azure_needed():
-        return load_provider("aks", Settings(aks_cluster_id=cluster_id))
+        return load_provider("aks", ProviderSettings(aks_cluster_id=cluster_id))

@@ -16,7 +16,8 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.aks.arm import Arm
 from argotune.steps.nodes.aks.cluster_id import ClusterId
 from argotune.steps.nodes.aks.provider import AksProvider
-from argotune.steps.nodes.provider import Node, NodeRequest, Placement, Settings
+from argotune.steps.nodes.aks.settings import AksSettings
+from argotune.steps.nodes.provider import Node, NodeRequest, Placement
 from tests.fakes import arm, kube
 from tests.fakes.arm.state import Json, Pool
 from tests.fakes.tls import server_context
@@ -69,7 +70,7 @@ class Azure:
     kube: Kube
     time: Time
     arm: Arm
-    settings: Settings
+    settings: AksSettings
     gpus_after_seconds: float = 0.0
     """From the node to its GPUs."""
     _pending: list[tuple[float, Json]] = field(default_factory=list)
@@ -149,7 +150,7 @@ def azure(certificate: tuple[Path, Path], **settings: Any) -> Iterator[Azure]:
             kube=client,
             time=time,
             arm=Arm(CLUSTER, Token("good"), endpoint=url),
-            settings=Settings(aks_cluster_id=CLUSTER_ID, **settings),
+            settings=AksSettings(aks_cluster_id=CLUSTER_ID, **settings),
         )
         cloud.on_up, cloud.on_down, time.on_sleep = made.brings, made.takes, made.passes
         yield made

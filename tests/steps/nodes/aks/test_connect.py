@@ -6,7 +6,7 @@ import pytest
 
 from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.nodes.aks.connect import ENDPOINT_VARIABLE, connect
-from argotune.steps.nodes.provider import Settings
+from argotune.steps.nodes.aks.settings import AksSettings
 from tests.fakes.arm import Fault
 from tests.steps.nodes.aks.azure import CLUSTER_ID, Azure
 
@@ -25,7 +25,7 @@ def workload_identity(azure: Azure, monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 @pytest.mark.usefixtures("workload_identity")
 def test_a_workload_identity_of_another_cloud_is_used(azure: Azure) -> None:
-    arm = connect(Settings(aks_cluster_id=CLUSTER_ID), {ENDPOINT_VARIABLE: azure.cloud.url})
+    arm = connect(AksSettings(aks_cluster_id=CLUSTER_ID), {ENDPOINT_VARIABLE: azure.cloud.url})
     assert list(arm.pools()) == []
     assert len(azure.cloud.tokens) == 1
     assert list(arm.pools()) == []
@@ -39,7 +39,7 @@ def test_a_refused_identity_says_what_to_do(azure: Azure, tmp_path: Path) -> Non
         "error_description": "AADSTS70021: No matching federated identity record found.",
     }
     azure.cloud.token_faults = [Fault("POST", "token", 401, refusal, times=9)]
-    arm = connect(Settings(aks_cluster_id=CLUSTER_ID), {ENDPOINT_VARIABLE: azure.cloud.url})
+    arm = connect(AksSettings(aks_cluster_id=CLUSTER_ID), {ENDPOINT_VARIABLE: azure.cloud.url})
     with pytest.raises(PermanentError) as caught:
         arm.pools()
     assert "AADSTS70021: No matching federated identity record found." in str(caught.value)
@@ -49,13 +49,13 @@ def test_a_refused_identity_says_what_to_do(azure: Azure, tmp_path: Path) -> Non
 
 def test_an_endpoint_without_tls_is_refused() -> None:
     with pytest.raises(ParamsError) as caught:
-        connect(Settings(aks_cluster_id=CLUSTER_ID), {ENDPOINT_VARIABLE: "http://arm.local"})
+        connect(AksSettings(aks_cluster_id=CLUSTER_ID), {ENDPOINT_VARIABLE: "http://arm.local"})
     assert str(caught.value) == "ARGOTUNE_ARM_ENDPOINT: 'http://arm.local' is not https://HOST"
 
 
 def test_a_cluster_id_that_is_none_is_refused() -> None:
     with pytest.raises(ParamsError) as caught:
-        connect(Settings(aks_cluster_id=""), {})
+        connect(AksSettings(aks_cluster_id=""), {})
     assert str(caught.value) == (
         "--aks-cluster-id: empty; give what `az aks show --query id --output tsv` prints"
     )

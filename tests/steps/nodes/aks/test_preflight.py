@@ -7,7 +7,7 @@ import pytest
 from argotune.steps.common.errors import CapacityError
 from argotune.steps.nodes.aks import refusals
 from argotune.steps.nodes.aks.preflight import Preflight
-from argotune.steps.nodes.provider import Settings
+from argotune.steps.nodes.aks.settings import AksSettings
 from tests.fakes.arm import Creation, Fault
 from tests.steps.nodes.aks.azure import (
     A10,
@@ -53,7 +53,7 @@ def sku(name: str, family: str, vcpus: int, **changes: Any) -> dict[str, Any]:
 @pytest.fixture
 def region(azure: Azure) -> Azure:
     """A region with quota and machines for everything."""
-    azure.settings = Settings(aks_cluster_id=CLUSTER_ID, aks_location="eastus")
+    azure.settings = AksSettings(aks_cluster_id=CLUSTER_ID, aks_location="eastus")
     azure.cloud.skus = [
         {"resourceType": "disks", "name": A100},
         sku(A100, A100_FAMILY, 24),
@@ -233,7 +233,7 @@ def test_what_could_not_be_read_is_said_and_the_rest_is_used(region: Azure) -> N
 
 
 def test_the_region_is_that_of_the_clusters_nodes(region: Azure) -> None:
-    region.settings = Settings(aks_cluster_id=CLUSTER_ID)
+    region.settings = AksSettings(aks_cluster_id=CLUSTER_ID)
     labels = {"topology.kubernetes.io/region": "eastus"}
     region.cluster.nodes = [{"metadata": {"name": "cpu-1", "labels": labels}}]
     limit(region, "standardNCADSA100v4Family", 48, 48)

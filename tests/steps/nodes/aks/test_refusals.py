@@ -13,8 +13,9 @@ from argotune.steps.nodes.aks import refusals
 from argotune.steps.nodes.aks.classify import ROWS, refusal_of
 from argotune.steps.nodes.aks.fault import fault_of
 from argotune.steps.nodes.aks.pool import pool_body, pool_name
+from argotune.steps.nodes.aks.settings import AksSettings
 from argotune.steps.nodes.errors import THIS_ONE, Busy, PlacementRefused
-from argotune.steps.nodes.provider import Placement, Settings
+from argotune.steps.nodes.provider import Placement
 from tests.fakes.arm import Creation, Fault
 from tests.steps.nodes.aks.azure import A10, A100, RUN, Azure, placement, request
 
@@ -409,7 +410,7 @@ def test_a_refused_request_has_its_class_and_sentence(
     sentence: str,
 ) -> None:
     azure.cloud.faults = [Fault("PUT", "agentPools", status, body)]
-    asked = pool_body(request(), HERE, Settings(), 0.0)
+    asked = pool_body(request(), HERE, AksSettings(), 0.0)
     with pytest.raises(StepError) as caught:
         azure.arm.create(pool_name(RUN), asked, HERE)
     assert (type(caught.value), str(caught.value)) == (kind, sentence)
@@ -433,7 +434,7 @@ def test_a_failed_operation_has_its_class_and_sentence(
         Creation(seconds=0, error=error, says_operation=says_operation, brings_node=False)
     ]
     name = pool_name(RUN)
-    url = azure.arm.create(name, pool_body(request(), HERE, Settings(), 0.0), HERE)
+    url = azure.arm.create(name, pool_body(request(), HERE, AksSettings(), 0.0), HERE)
     assert (url is not None) is says_operation
     if url is not None:
         operation = azure.arm.operation(url)

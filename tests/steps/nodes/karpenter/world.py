@@ -12,7 +12,8 @@ from typing import Any
 from argotune.steps.common.clock import Clock
 from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.karpenter.provider import KarpenterProvider
-from argotune.steps.nodes.provider import Node, NodeRequest, Settings
+from argotune.steps.nodes.karpenter.settings import KarpenterSettings
+from argotune.steps.nodes.provider import Node, NodeRequest
 from tests.fakes.kube import Cluster, Object, serving
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -58,7 +59,7 @@ class World:
     def provider(self, kube: Any, mode: Any = "nodeclaim", **settings: Any) -> KarpenterProvider:
         values = {"karpenter_node_class": "AKSNodeClass/gpu", "karpenter_mode": mode} | settings
         clock = Clock(now=lambda: self.seconds, sleep=self.sleep)
-        return KarpenterProvider(Settings(**values), lambda: kube, clock, self.now)
+        return KarpenterProvider(KarpenterSettings(**values), lambda: kube, clock, self.now)
 
     def provision(
         self,

@@ -16,7 +16,8 @@ from argotune.steps.nodes.aks.pool import pool_body, pool_name
 from argotune.steps.nodes.karpenter import claim as claims
 from argotune.steps.nodes.karpenter.node_class import NodeClass
 from argotune.steps.nodes.labels import WORKSPACE_LABEL
-from argotune.steps.nodes.provider import NodeRequest, Placement, Settings
+from argotune.steps.nodes.provider import NodeRequest, Placement
+from argotune.steps.nodes.providers import ProviderSettings
 from tests.fakes import arm
 from tests.fakes.kube import Cluster, Object
 from tests.fakes.tls import self_signed, server_context
@@ -171,7 +172,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[arm.Cloud
 
 
 def add_pool(cloud: arm.Cloud, run: str) -> None:
-    body = pool_body(request(run), A100, Settings(), 1_790_000_000.0).as_dict()
+    body = pool_body(request(run), A100, ProviderSettings(), 1_790_000_000.0).as_dict()
     with cloud.lock:
         cloud.put(CLUSTER_ID, pool_name(run), body, only_new=True)
         cloud.settle()

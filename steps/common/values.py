@@ -1,0 +1,122 @@
+"""What a setting's text may be: quantities, names, numbers, lists. Each rule is written here once,
+for the workspace file, the command line and the steps' parameters. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+_DNS_SUBDOMAIN = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+)
+_LABEL_NAME = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)")
+_CPUS = re.compile(r"(?=.*[1-9])([0-9]{1,6}(\.[0-9]{1,3})?|[0-9]{1,9}m)")
+_BYTES = re.compile(r"(?=.*[1-9])[0-9]{1,18}(\.[0-9]{1,6})?([KMGTPE]i|[kMGTPE])?")
+_POSITIVE_NUMBER = re.compile(r"(?=.*[1-9])[0-9]{1,9}(\.[0-9]{1,6})?")
+_WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,3}")
+_NAMES = re.compile(r"[\w.-]+( *, *[\w.-]+)*", re.ASCII)
+
+
+def is_dns_label(text: str) -> bool:
+    """Whether Kubernetes takes it as the name of a Service: RFC 1035, a letter first."""
+    return _DNS_LABEL.fullmatch(text) is not None
+
+
+def is_dns_subdomain(text: str) -> bool:
+    """Whether Kubernetes takes it as an object's name: RFC 1123."""
+    return _DNS_SUBDOMAIN.fullmatch(text) is not None
+
+
+def is_label_key(text: str) -> bool:
+    """Whether it is a label's key: NAME or PREFIX/NAME."""
+    prefix, slash, name = text.rpartition("/")
+    return _LABEL_NAME.fullmatch(name) is not None and (not slash or is_dns_subdomain(prefix))
+
+
+def is_label_value(text: str) -> bool:
+    """Whether it is a label's value, the empty one included."""
+    return text == "" or _LABEL_NAME.fullmatch(text) is not None
+
+
+def is_bytes(text: str) -> bool:
+    """Whether it is a positive amount of memory or disk as Kubernetes writes it, such as 100Gi."""
+    return _BYTES.fullmatch(text) is not None
+
+
+def is_cpus(text: str) -> bool:
+    """Whether it is a positive number of CPUs as Kubernetes writes it: 2, 0.5, 500m."""
+    return _CPUS.fullmatch(text) is not None
+
+
+def is_positive_number(text: str) -> bool:
+    """Whether it is a number above 0: 86400, 1.5."""
+    return _POSITIVE_NUMBER.fullmatch(text) is not None
+
+
+def is_whole_number(text: str) -> bool:
+    """Whether it counts something: 0, 1, 2, ..."""
+    return _WHOLE_NUMBER.fullmatch(text) is not None
+
+
+def reads(parse: Callable[[str], object]) -> Callable[[str], bool]:
+    """The check that `parse` does: it raises ValueError for what it does not accept."""
+
+    def check(text: str) -> bool:
+        try:
+            parse(text)
+        except ValueError:
+            return False
+        return True
+
+    return check
+
+
+def names_in(text: str) -> list[str]:
+    """The names of a list with commas."""
+    return [name.strip() for name in text.split(",")]
+
+
+def _names_or_none(text: str) -> list[str]:
+    return [] if text == "none" else names_in(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueType:
+    """What a user may write for a setting, and how a step gets it."""
+
+    accepted: str
+    """For messages: `accepted is ...`."""
+    check: Callable[[str], bool] = bool
+    """Whether a text of the workspace file is accepted."""
+    items: Callable[[str], list[str]] | None = None
+    """Reads a list, which the step gets as JSON; None: the step gets the text as it is."""
+
+    def parameter(self, text: str) -> str:
+        """The template's parameter for a text of the workspace file."""
+        return text if self.items is None else json.dumps(self.items(text))
+
+
+TEXT = ValueType(accepted="a text")
+BYTES = ValueType(accepted="a quantity such as 16Gi", check=is_bytes)
+CPUS = ValueType(accepted="a quantity such as 4 or 500m", check=is_cpus)
+COUNT = ValueType(accepted="a whole number such as 1, in quotes", check=is_whole_number)
+PRICE = ValueType(accepted="a price such as 1.5, in quotes", check=is_positive_number)
+SECONDS = ValueType(accepted="a number of seconds, in quotes", check=is_positive_number)
+SECONDS_OR_ZERO = ValueType(
+    accepted="a number of seconds or 0, in quotes",
+    check=lambda text: text == "0" or is_positive_number(text),
+)
+CLAIM = ValueType(accepted="the name of a PersistentVolumeClaim", check=is_dns_subdomain)
+STORAGE_CLASS = ValueType(accepted="the name of a StorageClass", check=is_dns_subdomain)
+NAMES = ValueType(
+    accepted="names with commas between", check=lambda t: bool(_NAMES.fullmatch(t)), items=names_in
+)
+NAMES_OR_NONE = ValueType(
+    accepted="names with commas between, or none",
+    check=lambda text: bool(_NAMES.fullmatch(text)),
+    items=_names_or_none,
+)
