@@ -92,7 +92,7 @@ def settings_of(cls: type, *, provider: str, steps: Sequence[str]) -> tuple[Sett
     return tuple(
         Setting(
             name=field.kebab,
-            description=field.doc,
+            description=field.doc.removesuffix("."),
             choices=tuple(filter(None, field.choices)),
             default=field.default or "",
             feeds=tuple(f"{step}.{field.kebab}" for step in steps),

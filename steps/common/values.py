@@ -92,6 +92,10 @@ class ValueType:
     """For messages: `accepted is ...`."""
     check: Callable[[str], bool] = bool
     """Whether a text of the workspace file is accepted."""
+    in_file: str = ""
+    """How it is written in the workspace file, for the reference page."""
+    in_form: str = ""
+    """How the template's parameter is written, for Argo's form."""
     items: Callable[[str], list[str]] | None = None
     """Reads a list, which the step gets as JSON; None: the step gets the text as it is."""
 
@@ -101,8 +105,8 @@ class ValueType:
 
 
 TEXT = ValueType(accepted="a text")
-BYTES = ValueType(accepted="a quantity such as 16Gi", check=is_bytes)
-CPUS = ValueType(accepted="a quantity such as 4 or 500m", check=is_cpus)
+BYTES = ValueType(accepted="a quantity such as 16Gi", check=is_bytes, in_file="a quantity")
+CPUS = ValueType(accepted="a quantity such as 4 or 500m", check=is_cpus, in_file="a quantity")
 COUNT = ValueType(accepted="a whole number such as 1, in quotes", check=is_whole_number)
 PRICE = ValueType(accepted="a price such as 1.5, in quotes", check=is_positive_number)
 SECONDS = ValueType(accepted="a number of seconds, in quotes", check=is_positive_number)
@@ -113,10 +117,16 @@ SECONDS_OR_ZERO = ValueType(
 CLAIM = ValueType(accepted="the name of a PersistentVolumeClaim", check=is_dns_subdomain)
 STORAGE_CLASS = ValueType(accepted="the name of a StorageClass", check=is_dns_subdomain)
 NAMES = ValueType(
-    accepted="names with commas between", check=lambda t: bool(_NAMES.fullmatch(t)), items=names_in
+    accepted="names with commas between",
+    check=lambda text: _NAMES.fullmatch(text) is not None,
+    in_file="with commas between",
+    in_form='a JSON list, ["a", "b"]',
+    items=names_in,
 )
 NAMES_OR_NONE = ValueType(
     accepted="names with commas between, or none",
-    check=lambda text: bool(_NAMES.fullmatch(text)),
+    check=lambda text: _NAMES.fullmatch(text) is not None,
+    in_file="with commas between; none: no other",
+    in_form='a JSON list, ["a", "b"]; []: no other',
     items=_names_or_none,
 )

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.values import is_bytes, is_dns_label
 from argotune.steps.nodes.labels import NODE_LABEL, labels_in
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
-
-_QUANTITY = re.compile(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?([KMGTPE]i|[kMGTPE])?")
-"""A positive quantity of Kubernetes, as far as memory is written that way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +105,7 @@ class Params:
             problems.append(f"--gpus: {self.gpus} is less than 0")
         if self.service_gpus is not None and self.service_gpus < 0:
             problems.append(f"--service-gpus: {self.service_gpus} is less than 0")
-        if not _QUANTITY.fullmatch(self.memory):
+        if not is_bytes(self.memory):
             problems.append(f"--memory: {self.memory!r} is not a quantity such as 16Gi")
         try:
             self.node_labels()
@@ -162,7 +159,7 @@ class Result:
 
 def _name_problems(name: str) -> list[str]:
     # A Service's name is a DNS label, which must not begin with a digit.
-    if re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", name):
+    if is_dns_label(name):
         return []
     return [
         f"--name: {name!r} is not a service's name: up to 63 lower-case letters, digits and '-', "

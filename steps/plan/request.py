@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from argotune.presets.loader import UnknownName, model_preset, sku
 from argotune.presets.schema import ModelPreset, Sku
 from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.values import is_dns_label
 from argotune.steps.plan.choose import Job
 from argotune.steps.plan.config import read_config
 from argotune.steps.plan.hardware import THIS_MACHINE, Card, card_of, unusable
@@ -17,7 +17,6 @@ from argotune.steps.plan.skus import nearest_fit
 from argotune.steps.plan.targets import resolve_targets
 
 SLOW_ON_CPU_PARAMETERS = 1_000_000_000
-_DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +56,7 @@ def read_request(params: Params) -> Request:
 
 
 def _problems_of_texts(params: Params) -> list[str]:
-    if _DNS_LABEL.fullmatch(params.name):
+    if is_dns_label(params.name):
         return []
     return [
         f"name: {params.name!r}; accepted are at most 63 lower-case letters, digits and '-', "

@@ -37,6 +37,7 @@ from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrStrin
 
 from argotune.steps.common.fields import fields_of
 from argotune.steps.common.log_files import TAIL
+from argotune.workflows.workspace import run_settings
 
 # Paths inside the containers. The local engine maps each to a directory of this machine wherever
 # it is written, so they must not be paths that a user's own values could begin with.
@@ -109,7 +110,9 @@ class Step:
     fixed: Mapping[str, str] = field(default_factory=dict)
     """Flags with the same value in every run: kebab-case name to text."""
     inputs: Sequence[str] = ()
-    """Flags that tasks fill: kebab-case names."""
+    """Flags that tasks fill with outputs of other steps: kebab-case names."""
+    is_exit_handler: bool = False
+    """Whether it runs after the DAG: then no task fills its inputs."""
     mounts: Mapping[str, str] = field(default_factory=dict)
     """Volume name to path in the container."""
     timeout_seconds: int
@@ -143,10 +146,27 @@ class Step:
     def name(self) -> str:
         return self.params.__name__.split(".")[-2]
 
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """Flags that a setting of the run fills, as the table of settings says: flag to tag."""
+        return {flag: parameter(name) for flag, name in run_settings.flags_of(self.name).items()}
+
+    @property
+    def all_fixed(self) -> Mapping[str, str]:
+        """Flags whose value is written into the template: flag to text."""
+        return {**self.settings, **self.fixed} if self.is_exit_handler else self.fixed
+
+    @property
+    def all_inputs(self) -> Sequence[str]:
+        """Flags that tasks fill."""
+        return [*(() if self.is_exit_handler else self.settings), *self.inputs]
+
     def task(self, depends: str | None = None, when: str | None = None, **arguments: str) -> None:
-        """Call the step from the DAG that is open; argument names are snake_case inputs."""
-        given = {name.replace("_", "-"): value for name, value in arguments.items()}
-        self._refuse_differences("task arguments", given, [*self.inputs, *self.pod_inputs])
+        """Call the step from the DAG that is open, with the settings of the run; argument names are
+        snake_case inputs."""
+        outputs = {name.replace("_", "-"): value for name, value in arguments.items()}
+        given = {**self.settings, **outputs}
+        self._refuse_differences("task arguments", given, [*self.all_inputs, *self.pod_inputs])
         HeraTask(
             name=self.name,
             template=self.name,
@@ -158,11 +178,11 @@ class Step:
     def template(self) -> Container:
         """The container template; call it with the workflow open."""
         fields = {item.kebab: item for item in fields_of(self.params.Params)}
-        self._refuse_unknown(fields, [*self.fixed, *self.inputs])
+        self._refuse_unknown(fields, [*self.all_fixed, *self.all_inputs])
         missing = [
             item.kebab
             for item in fields.values()
-            if item.default is None and item.kebab not in {*self.fixed, *self.inputs}
+            if item.default is None and item.kebab not in {*self.all_fixed, *self.all_inputs}
         ]
         if missing:
             raise ValueError(f"step {self.name}: nothing fills {', '.join(missing)}")
@@ -170,10 +190,7 @@ class Step:
         account = f"argotune-{home}" if self.uses_kubernetes else "argotune-step"
         return Container(
             name=self.name,
-            image=(
-                "{{workflow.parameters.images-registry}}"
-                f"/argotune-{home}:{{{{workflow.parameters.images-tag}}}}"
-            ),
+            image=image_of(home),
             command=["python", "-m", f"argotune.steps.{self.name}"],
             args=[
                 f"--outputs-dir={OUTPUTS_DIR}",
@@ -181,11 +198,11 @@ class Step:
                 "--retries={{retries}}",
                 f"--termination-log={_TERMINATION_LOG}",
                 *([f"--memory-parameter={self.memory_parameter}"] if self.memory_parameter else []),
-                *(f"--{name}={value}" for name, value in self.fixed.items()),
-                *(f"--{name}={{{{inputs.parameters.{name}}}}}" for name in self.inputs),
+                *(f"--{name}={value}" for name, value in self.all_fixed.items()),
+                *(f"--{name}={{{{inputs.parameters.{name}}}}}" for name in self.all_inputs),
             ],
             inputs=[
-                *(Parameter(name=name, description=fields[name].doc) for name in self.inputs),
+                *(Parameter(name=name, description=fields[name].doc) for name in self.all_inputs),
                 *(Parameter(name=name) for name in self.pod_inputs),
             ],
             outputs=[
@@ -253,6 +270,24 @@ class Step:
         if set(given) != set(expected):
             difference = ", ".join(sorted(set(given) ^ set(expected)))
             raise ValueError(f"step {self.name}: {what} differ from its inputs in {difference}")
+
+
+def parameter(name: str) -> str:
+    """The tag of a setting of the run."""
+    if not run_settings.SETTINGS[name].is_parameter:
+        raise ValueError(f"setting {name} is no parameter of the template")
+    return f"{{{{workflow.parameters.{name}}}}}"
+
+
+def encoded(name: str) -> str:
+    """The tag of a setting as a JSON string, for a patch: no text in it ends the string early."""
+    parameter(name)  # refuses an unknown one
+    return f"{{{{=toJson(workflow.parameters['{name}'])}}}}"
+
+
+def image_of(step: str) -> str:
+    """The image of a step."""
+    return f"{parameter('images-registry')}/argotune-{step}:{parameter('images-tag')}"
 
 
 def output(step: Step, name: str) -> str:

@@ -1,22 +1,11 @@
-"""Checks of single values: names, labels, quantities, URLs, and what Argo would expand."""
+"""Checks of the file's texts: URLs, and what Argo would expand; `steps/common/values.py` has the
+rest."""
 
 from __future__ import annotations
 
 import ipaddress
-import re
 import unicodedata
 from urllib.parse import SplitResult, urlsplit
-
-_DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
-_DNS_SUBDOMAIN = re.compile(
-    r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
-)
-_LABEL_NAME = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)")
-_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
-_POSITIVE_NUMBER = re.compile(r"(?=.*[1-9])[0-9]{1,9}(\.[0-9]{1,6})?")
-_LIST_OF_NAMES = re.compile(r"[\w.-]+( *, *[\w.-]+)*", re.ASCII)
-_AZURE_ID = re.compile(r"/subscriptions/[\w.()/-]+", re.ASCII)
-_WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,3}")
 
 # Kaito's webhook for v1beta1, and the names that lead to the machine or the cluster itself.
 _METADATA_HOSTS = ("metadata.google.internal", "metadata.goog", "metadata.azure.com")
@@ -26,67 +15,6 @@ _AZURE_PLATFORM = ipaddress.ip_address("168.63.129.16")
 
 # Characters that Argo's substitution of parameters turns into invalid JSON.
 _NOT_JSON = "\U000e0001"
-
-
-def is_dns_label(text: str) -> bool:
-    """Whether Kubernetes takes it as the name of a Service: RFC 1035."""
-    return _DNS_LABEL.fullmatch(text) is not None
-
-
-def is_dns_subdomain(text: str) -> bool:
-    """Whether Kubernetes takes it as a name: RFC 1123."""
-    return _DNS_SUBDOMAIN.fullmatch(text) is not None
-
-
-def is_label_key(text: str) -> bool:
-    """Whether it is a label's key: NAME or PREFIX/NAME."""
-    prefix, slash, name = text.rpartition("/")
-    return _LABEL_NAME.fullmatch(name) is not None and (not slash or is_dns_subdomain(prefix))
-
-
-def is_label_value(text: str) -> bool:
-    """Whether it is a label's value, the empty one included."""
-    return text == "" or _LABEL_NAME.fullmatch(text) is not None
-
-
-def is_quantity(text: str) -> bool:
-    """Whether it is an amount as Kubernetes writes it, such as 100Gi."""
-    return _QUANTITY.fullmatch(text) is not None
-
-
-def is_whole_number(text: str) -> bool:
-    """Whether it counts something: 0, 1, 2, ..."""
-    return _WHOLE_NUMBER.fullmatch(text) is not None
-
-
-def is_positive_number(text: str) -> bool:
-    """Whether it is a number above 0: 86400, 1.5."""
-    return _POSITIVE_NUMBER.fullmatch(text) is not None
-
-
-def is_number(text: str) -> bool:
-    """Whether it is 0 or a number above it."""
-    return text == "0" or is_positive_number(text)
-
-
-def is_list_of_names(text: str) -> bool:
-    """Whether it is a name or several with commas between: SKUs, zones."""
-    return _LIST_OF_NAMES.fullmatch(text) is not None
-
-
-def names_in(text: str) -> list[str]:
-    """The names of such a list."""
-    return [name.strip() for name in text.split(",")]
-
-
-def skus_in(text: str) -> list[str]:
-    """The SKUs of such a list; none for the word `none`."""
-    return [] if text == "none" else names_in(text)
-
-
-def is_azure_id(text: str) -> bool:
-    """Whether it can be an Azure resource ID."""
-    return _AZURE_ID.fullmatch(text) is not None
 
 
 def unsafe(text: str, *, lines: bool = False) -> str | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 from argotune.presets.prices import prices_usd_per_hour
 from argotune.steps.nodes.node_params import NodeParams
 from argotune.steps.nodes.provider import NodeRequest
+from argotune.steps.nodes.providers import MAKING_NODES
 from argotune.steps.plan.alternatives import alternatives
-from argotune.workflows.workspace.checks import names_in, skus_in
+from argotune.workflows.workspace.model import provider_of
 from argotune.workflows.workspace.planned import Planned
+from argotune.workflows.workspace.run_settings import SETTINGS
 
 _NO_RUN = "planned"
 
@@ -15,8 +19,8 @@ _NO_RUN = "planned"
 def request_of(planned: Planned) -> NodeRequest:
     """The request that the provision step will make."""
     workspace, options, plan = planned.workspace, planned.workspace.options, planned.plan
-    given, zones = options.alternative_instance_types, options.zones
-    most = options.spot_max_price_usd_per_hour
+    given, zones = options.get("alternative-instance-types"), options.get("zones")
+    most = options.get("spot-max-price-usd-per-hour")
     params = NodeParams(
         # The provider's own settings are not of the request; it only decides about alternatives.
         run=_NO_RUN,
@@ -24,9 +28,11 @@ def request_of(planned: Planned) -> NodeRequest:
         gpu_memory_gb=plan.memory.total_gb,
         disk_gib=plan.hardware.disk_gib,
         instance_type=workspace.instance_type,
-        alternative_instance_types=_alternatives(planned) if given is None else _skus(given),
-        zones=() if zones is None else tuple(names_in(zones)),
-        capacity_types=tuple(names_in(options.capacity_types or "regular")),
+        alternative_instance_types=_alternatives(planned)
+        if given is None
+        else _items("alternative-instance-types", given),
+        zones=() if zones is None else _items("zones", zones),
+        capacity_types=_items("capacity-types", options.get("capacity-types", "regular")),
         spot_max_price_usd_per_hour=float(most) if most else None,
         label_selector=",".join(f"{k}={v}" for k, v in workspace.label_selector.items()),
     )
@@ -35,9 +41,9 @@ def request_of(planned: Planned) -> NodeRequest:
 
 def _alternatives(planned: Planned) -> tuple[str, ...]:
     """Of the plan, where a node is made."""
-    is_made = planned.workspace.options.provider in ("aks", "karpenter")
+    is_made = provider_of(planned.workspace.options) in MAKING_NODES
     return alternatives(planned.params) if is_made else ()
 
 
-def _skus(text: str) -> tuple[str, ...]:
-    return tuple(skus_in(text))
+def _items(name: str, text: str) -> tuple[str, ...]:
+    return tuple(json.loads(SETTINGS[name].value.parameter(text)))

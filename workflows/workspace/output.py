@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from argotune.steps.common.values import is_dns_subdomain
 from argotune.steps.registry.oci import LayoutReference, parse_reference
-from argotune.workflows.workspace.checks import is_dns_subdomain
 from argotune.workflows.workspace.fields import Fields
 
 _IMAGE = "tuning.output.image"

@@ -70,9 +70,9 @@ def print_warnings(planned: Planned) -> None:
 
 
 def _on_this_machine(workspace: Workspace) -> Workspace:
-    if workspace.options.provider is not None:
+    if "provider" in workspace.options:
         return workspace
-    options = dataclasses.replace(workspace.options, provider="local")
+    options = {**workspace.options, "provider": "local"}
     return dataclasses.replace(workspace, options=options)
 
 

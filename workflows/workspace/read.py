@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
+from argotune.steps.common.values import is_dns_label
+from argotune.steps.nodes.providers import ProviderName
 from argotune.steps.plan.params import Params
 from argotune.workflows.workspace.annotations import read_options
-from argotune.workflows.workspace.checks import is_dns_label, unsafe
+from argotune.workflows.workspace.checks import unsafe
 from argotune.workflows.workspace.config_map import (
     CONFIG_KEY,
     ConfigMaps,
@@ -19,7 +22,7 @@ from argotune.workflows.workspace.documents import read_manifests
 from argotune.workflows.workspace.errors import WorkspaceError
 from argotune.workflows.workspace.fields import Fields, check_fields
 from argotune.workflows.workspace.input import read_urls
-from argotune.workflows.workspace.model import PREFIX, Workspace
+from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.nodes import check_node
 from argotune.workflows.workspace.output import read_output
 from argotune.workflows.workspace.preset import (
@@ -29,6 +32,14 @@ from argotune.workflows.workspace.preset import (
     read_preset,
 )
 from argotune.workflows.workspace.resource import read_instance_type, read_label_selector
+from argotune.workflows.workspace.run_settings import (
+    PREFIX,
+    SETTINGS,
+    annotation_settings,
+    place_of,
+)
+from argotune.workflows.workspace.step_params import step_problems
+from argotune.workflows.workspace.translate import to_parameters
 
 OVERRIDES = (
     "name",
@@ -38,18 +49,10 @@ OVERRIDES = (
     "output-image",
     "push-secret",
     "instance-type",
-    "provider",
-    "aks-cluster-id",
-    "deploy-to",
-    "question",
-    "model-source",
-    "model-cache-claim",
-    "tune-cpu",
-    "tune-memory",
-    "volume-size",
-    "storage-class",
+    *annotation_settings(),
 )
-"""Flags that may stand in for a field; `urls` is a JSON list, the others are texts."""
+"""Settings that a flag may give in place of the file; `urls` is a JSON list, the others are
+texts."""
 
 CheckPlan = Callable[[Params], Sequence[str]]
 """The plan's problems with a workspace that is wrong anyway, to name all in one answer."""
@@ -97,7 +100,8 @@ def read_workspace(
     _check_tuning(fields)
     workspace = _read(fields, manifests.config_maps, find_config_map, base_dir, allow_loopback)
     _check_refused_fields(fields)
-    check_node(fields, workspace.options, workspace.instance_type)
+    check_node(fields, workspace.options)
+    _check_steps(workspace, fields, allow_loopback)
     _check_texts(workspace, fields)
     if not fields.problems:
         return _with_remarks(workspace, fields)
@@ -115,7 +119,7 @@ def plan_params(workspace: Workspace) -> Params:
         config=workspace.config,
         instance_type=workspace.instance_type,
         # What `submit` takes where the file says nothing; `run` says local by itself.
-        provider=workspace.options.provider or "existing",
+        provider=cast("ProviderName", provider_of(workspace.options)),
         model_source=workspace.model_source,
     )
 
@@ -141,7 +145,7 @@ def _read(
         push_secret=output.push_secret,
         instance_type=read_instance_type(fields),
         label_selector=read_label_selector(fields),
-        model_source=read_model_source(fields, options.model_source),
+        model_source=read_model_source(fields, options.get("model-source")),
         model_access_secret=read_model_access_secret(fields),
         options=options,
         warnings=(),
@@ -199,11 +203,31 @@ def _check_refused_fields(fields: Fields) -> None:
             fields.warnings.append(f"{path}: has no effect: {reason}")
 
 
+def _check_steps(workspace: Workspace, fields: Fields, allow_loopback: bool) -> None:
+    """What a step would refuse, by the place in the file; each place once."""
+    arguments = to_parameters(workspace, allow_loopback=allow_loopback)
+    for problem in step_problems(arguments):
+        if not problem.setting:
+            fields.problems.append(f"step {problem.step}: {problem.text}")
+            continue
+        row = SETTINGS[problem.setting]
+        is_of_file = bool(row.place) or row.is_annotation
+        is_left_open = row.is_installable and problem.setting not in workspace.options
+        # An empty text stands for a field whose own problem is known.
+        is_known = bool(fields.problems) and arguments.get(row.name) == ""
+        if not is_of_file or is_left_open or is_known:
+            continue
+        flag = f"--{row.name}"
+        place = flag if row.name in fields.overrides else place_of(row.name)
+        known = [*fields.problems, *fields.placeholders]
+        if not any(each.startswith((f"{place}:", f"{place}[")) for each in known):
+            fields.problems.append(f"{place}: {problem.text}")
+
+
 def _check_texts(workspace: Workspace, fields: Fields) -> None:
     """What Argo would expand or could not carry; input.py checks the URLs, with their index."""
     options = {
-        f"metadata.annotations.{PREFIX}{name.replace('_', '-')}": text
-        for name, text in vars(workspace.options).items()
+        f"metadata.annotations.{PREFIX}{name}": text for name, text in workspace.options.items()
     }
     texts = {
         "resource.instanceType": workspace.instance_type,

@@ -6,9 +6,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from argotune.steps.common.setting import Setting
 from argotune.steps.plan.config import document_keys
-from argotune.workflows.workspace.annotations import known_annotations
-from argotune.workflows.workspace.model import PREFIX
+from argotune.workflows.workspace.run_settings import PREFIX, annotation_settings
 
 README = Path(__file__).parent / "README.md"
 
@@ -40,7 +40,8 @@ def reference() -> str:
 
 
 def _annotations() -> list[str]:
-    rows = [f"| `{PREFIX}{field.kebab}` | {field.doc} |" for field in known_annotations()]
+    known = annotation_settings()
+    rows = [f"| `{PREFIX}{name}` | {_meaning(row)} |" for name, row in known.items()]
     return [
         "## Annotations, for what Kaito has no word for",
         "",
@@ -48,6 +49,15 @@ def _annotations() -> list[str]:
         "|---|---|",
         *rows,
     ]
+
+
+def _meaning(row: Setting) -> str:
+    notes = [row.description, *filter(None, [row.value.in_file])]
+    if row.choices:
+        notes.append(f"one of {', '.join(f'`{choice}`' for choice in row.choices)}")
+    if row.providers:
+        notes.append(f"for provider {' or '.join(row.providers)}")
+    return f"{'; '.join(notes)}. Default: {row.default_meaning or row.default}."
 
 
 def _config() -> list[str]:

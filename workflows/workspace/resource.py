@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argotune.workflows.workspace.checks import is_label_key, is_label_value
+from argotune.steps.common.values import is_label_key, is_label_value
 from argotune.workflows.workspace.fields import Fields
 
 # Kaito and Karpenter put these on nodes themselves, so Kaito takes them out of the selector.

@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from argotune.steps.common.urls import redact
+from argotune.steps.nodes.providers import PROVIDERS
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.errors import WorkspaceError
-from argotune.workflows.workspace.model import PREFIX, Workspace
-from argotune.workflows.workspace.nodes import FROM_THE_INSTALLATION
+from argotune.workflows.workspace.model import Workspace, provider_of
+from argotune.workflows.workspace.nodes import node_is_of_run
+from argotune.workflows.workspace.run_settings import PREFIX
 from argotune.workflows.workspace.translate import to_parameters
 
 Object = dict[str, Any]
@@ -79,14 +81,15 @@ def images_arguments(registry: str | None, tag: str | None, *, whole: bool) -> d
 def check_node_settings(workspace: Workspace, template: Mapping[str, Any]) -> None:
     """Raise WorkspaceError where neither the file nor the template says what the provider needs."""
     options = workspace.options
-    name = FROM_THE_INSTALLATION.get(options.provider or "")
-    if name is None or (options.provider, options.karpenter_mode) == ("karpenter", "nodepool"):
+    if not node_is_of_run(options):
         return
+    provider = provider_of(options)
+    name = PROVIDERS[provider].needed_setting
     installed = manifests.parameters_of(template).get(name) or {}
-    if getattr(options, name.replace("-", "_")) or installed.get("value"):
+    if name in options or installed.get("value"):
         return
     problem = (
-        f"metadata.annotations.{PREFIX}{name}: missing; provider {options.provider} needs it, "
+        f"metadata.annotations.{PREFIX}{name}: missing; provider {provider} needs it, "
         f"here or for all runs by `argotune install --{name}`"
     )
     raise WorkspaceError([problem])
@@ -135,4 +138,7 @@ def _arguments(
 
 def _volume(workspace: Workspace) -> dict[str, str | None]:
     options = workspace.options
-    return {"volume_size": options.volume_size, "storage_class": options.storage_class}
+    return {
+        "volume_size": options.get("volume-size"),
+        "storage_class": options.get("storage-class"),
+    }

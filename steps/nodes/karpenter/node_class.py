@@ -7,6 +7,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from argotune.steps.common.values import is_dns_subdomain
+
 KNOWN_GROUPS: Mapping[str, str] = {
     "AKSNodeClass": "karpenter.azure.com",
     "EC2NodeClass": "karpenter.k8s.aws",
@@ -14,7 +16,6 @@ KNOWN_GROUPS: Mapping[str, str] = {
 }
 """API groups of the node classes that need not be spelled out."""
 _KIND = re.compile(r"[A-Z][A-Za-z0-9]*")
-_DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +34,9 @@ class NodeClass:
         parts = text.split("/")
         kind, name = parts[-2:] if len(parts) in (2, 3) else ("", "")
         group = parts[0] if len(parts) == 3 else KNOWN_GROUPS.get(kind, "")
-        if not (_KIND.fullmatch(kind) and _DNS_NAME.fullmatch(name)):
+        if not (_KIND.fullmatch(kind) and is_dns_subdomain(name)):
             raise ValueError(f"{text!r} is not {_ACCEPTED}")
-        if not _DNS_NAME.fullmatch(group):
+        if not is_dns_subdomain(group):
             raise ValueError(f"{text!r} lacks the API group of {kind}; give GROUP/{kind}/{name}")
         return cls(group=group, kind=kind, name=name)
 

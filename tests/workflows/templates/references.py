@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_PARAMETER = re.compile(r"workflow\.parameters\['([^']+)'\]")
 _RETRIED = {"retries", "lastRetry.exitCode", "lastRetry.status", "lastRetry.message"}
 _WORKFLOW = {
     "workflow.name",
@@ -32,7 +33,15 @@ def undefined_references(spec: dict[str, Any]) -> list[str]:
 
 
 def tags(value: object) -> list[str]:
-    return [tag.strip() for tag in _TAG.findall(json.dumps(value))]
+    """The tags, and what the expressions among them read."""
+    found = [tag.strip() for tag in _TAG.findall(json.dumps(value))]
+    return [name for tag in found for name in (_read_by(tag) if tag.startswith("=") else [tag])]
+
+
+def _read_by(expression: str) -> list[str]:
+    names = [f"workflow.parameters.{name}" for name in _PARAMETER.findall(expression)]
+    assert names, expression
+    return names
 
 
 def _inputs(template: dict[str, Any]) -> set[str]:

@@ -336,6 +336,11 @@ def patch_of(step: str) -> dict[str, Any]:
     template = next(template for template in CONTAINERS if template["name"] == step)
     tags = {"node-selector": "{}", "gpus": "1", "tune-cpu": "2", "tune-memory": "16Gi"}
     text = re.sub(r"\{\{[a-z.]+\.([a-z-]+)\}\}", lambda tag: tags[tag[1]], template["podSpecPatch"])
+    text = re.sub(
+        r"\{\{=toJson\(workflow\.parameters\['([a-z-]+)'\]\)\}\}",
+        lambda tag: json.dumps(tags[tag[1]]),
+        text,
+    )
     patch: dict[str, Any] = json.loads(text)
     return patch
 

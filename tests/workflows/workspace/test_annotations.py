@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from argotune.workflows.workspace.annotations import known_annotations
-from argotune.workflows.workspace.model import Options
+from argotune.workflows.workspace.reference import reference
+from argotune.workflows.workspace.run_settings import annotation_settings
 from tests.workflows.workspace.helpers import changed, problems_of, read
 
 CLUSTER = (
@@ -49,23 +49,26 @@ def annotated(annotations: dict[str, object]) -> str:
 
 
 def test_every_annotation_is_read() -> None:
-    assert set(ALL) == {field.kebab for field in known_annotations()}
+    assert set(ALL) == set(annotation_settings())
     workspace = read(annotated(dict(ALL)))
-    assert workspace.options == Options(**{key.replace("-", "_"): ALL[key] for key in ALL})  # type: ignore[arg-type]
+    assert workspace.options == ALL
     assert workspace.model_source == "dir:/models/phi-4"
 
 
 def test_every_annotation_is_documented_with_its_default() -> None:
-    fields = known_annotations()
-    assert fields
-    for field in fields:
-        assert field.default == ""
-        assert "Default: " in field.doc
+    page = reference()
+    assert annotation_settings()
+    for name, row in annotation_settings().items():
+        (line,) = (
+            line for line in page.splitlines() if line.startswith(f"| `argotune.dev/{name}`")
+        )
+        assert row.description in line
+        assert not line.endswith("Default: . |")
 
 
 def test_annotations_of_others_are_theirs() -> None:
     text = changed({"metadata/annotations": {"kaito.sh/runtime": "vllm", "team": "ml"}})
-    assert read(text).options == Options()
+    assert read(text).options == {}
 
 
 @pytest.mark.parametrize(
@@ -93,8 +96,8 @@ def test_annotations_of_others_are_theirs() -> None:
         ),
         (
             {"zones": "1,,2"},
-            "metadata.annotations.argotune.dev/zones: '1,,2'; accepted is zones with commas "
-            "between, such as 1,2",
+            "metadata.annotations.argotune.dev/zones: '1,,2'; accepted is names with commas "
+            "between",
         ),
         (
             {"capacity-types": "on-demand"},
@@ -124,7 +127,7 @@ def test_annotations_of_others_are_theirs() -> None:
         (
             {"volume-size": "100GB"},
             "metadata.annotations.argotune.dev/volume-size: '100GB'; accepted is a quantity such "
-            "as 100Gi",
+            "as 16Gi",
         ),
         (
             {"storage-class": "My Class"},

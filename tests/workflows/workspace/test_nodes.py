@@ -116,7 +116,7 @@ def test_a_node_is_kept_in_the_first_half_of_its_lifetime_only() -> None:
         f"{HERE}keep-node-seconds: 43201 is more than half of the node's lifetime of 86400 s, the "
         "half in which it is handed on"
     ]
-    assert read(asking(annotations)).options.keep_node_seconds == "43201"
+    assert read(asking(annotations)).options["keep-node-seconds"] == "43201"
 
 
 def test_a_service_on_a_gpu_has_to_find_another_node() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from argotune.steps.plan.params import Params
-from argotune.workflows.workspace.model import Options
 from argotune.workflows.workspace.read import plan_params
 from tests.workflows.workspace.helpers import (
     CONFIG_MAP,
@@ -33,7 +32,7 @@ def test_workspace_is_read_whole() -> None:
     assert workspace.instance_type == "Standard_NC24ads_A100_v4"
     assert workspace.label_selector == {"app": "my-model"}
     assert workspace.model_source is None
-    assert workspace.options == Options()
+    assert workspace.options == {}
     assert workspace.warnings == ()
     assert workspace.problems_before_submit == ()
 
@@ -506,7 +505,7 @@ def test_flags_stand_in_for_fields() -> None:
     assert workspace.output_image == "oci:/home/user/project/out:2"
     assert workspace.push_secret is None
     assert workspace.instance_type is None
-    assert workspace.options == Options(question="Why?", provider="local")
+    assert workspace.options == {"question": "Why?", "provider": "local"}
     assert len(workspace.warnings) == 1
     assert workspace.problems_before_submit == ()
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from argotune.presets.loader import skus_of_azure
 from argotune.steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
-from argotune.steps.common.fields import fields_of
 from argotune.steps.nodes.fit import INSTANCE_TYPE, gpu_count, gpu_name, problems_of
+from argotune.steps.nodes.providers import PROVIDERS
 from argotune.workflows.cli.checks.api import Object
 from argotune.workflows.cli.checks.finding import Finding, info, ok, unknown, warning
 from argotune.workflows.cli.checks.subject import Subject
-from argotune.workflows.workspace.model import PREFIX, Options
+from argotune.workflows.workspace.run_settings import PREFIX
 
 _LABELS = {
     "accelerator": "nvidia",
@@ -134,7 +134,7 @@ def _nothing_fits(subject: Subject, message: str, command: str = "") -> Finding:
 
 
 def _providers() -> Sequence[str]:
-    return next(field.choices for field in fields_of(Options) if field.name == "provider") or ()
+    return tuple(PROVIDERS)
 
 
 def _looks_like_gpu(node: Object) -> bool:

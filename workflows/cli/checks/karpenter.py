@@ -10,7 +10,7 @@ from argotune.workflows.cli.checks.api import Object
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem
 from argotune.workflows.cli.checks.installation import parameter
 from argotune.workflows.cli.checks.subject import Subject
-from argotune.workflows.workspace.model import PREFIX
+from argotune.workflows.workspace.run_settings import PREFIX
 
 _KARPENTER = "/apis/karpenter.sh/v1"
 _PARAMETER = "karpenter-node-class"

@@ -139,7 +139,7 @@ def plan(
     is_asked = bool(provider or aks_cluster_id or aks_location or cluster)
     would_come = True
     try:
-        if is_asked or planned.workspace.options.provider == "aks":
+        if is_asked or planned.workspace.options.get("provider") == "aks":
             would_come = _print_outlook(screen, planned, cluster, aks_location, dataset_tokens)
     except (CliError, StepError) as error:
         if is_asked:

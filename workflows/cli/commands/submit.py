@@ -123,12 +123,12 @@ def _check_for_cluster(workspace: Workspace) -> None:
             f"tuning.output.image: {workspace.output_image!r} is a directory of this machine, and"
             " the pods run elsewhere; name an image of a registry, or use `argotune run`"
         )
-    if workspace.options.provider == "local":
+    if workspace.options.get("provider") == "local":
         problems.append(
             "metadata.annotations.argotune.dev/provider: 'local' is this machine; accepted on a"
             " cluster are existing, aks and karpenter"
         )
-    if workspace.options.deploy_to == "process":
+    if workspace.options.get("deploy-to") == "process":
         problems.append(
             "metadata.annotations.argotune.dev/deploy-to: 'process' is this machine; accepted on"
             " a cluster is kubernetes"

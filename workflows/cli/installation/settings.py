@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from argotune.steps.common.values import is_bytes, is_dns_subdomain
 from argotune.steps.nodes.aks.cluster_id import ClusterId
 from argotune.steps.nodes.karpenter.node_class import NodeClass
 from argotune.steps.registry.oci import parse_image
-from argotune.workflows.workspace.checks import is_dns_subdomain, is_quantity
 from argotune.workflows.workspace.manifests import parameters_of
 
 Object = dict[str, Any]
@@ -91,7 +91,7 @@ class Settings:
     def _storage_problems(self) -> Iterator[str]:
         for flag in ("volume_size", "models_size"):
             size = getattr(self, flag)
-            if size is not None and not is_quantity(size):
+            if size is not None and not is_bytes(size):
                 yield f"--{kebab(flag)} {size!r}: accepted is a quantity such as 100Gi"
         for flag in ("storage_class", "models_storage_class"):
             name = getattr(self, flag)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from argotune.steps.common import strict_yaml
+from argotune.steps.common.values import is_dns_subdomain
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.engine.state.load import parse_documents
-from argotune.workflows.workspace.checks import is_dns_subdomain
 from argotune.workflows.workspace.documents import Texts
 from argotune.workflows.workspace.workflow import random_name
 

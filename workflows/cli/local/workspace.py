@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from argotune.steps.contracts.model_cache import cache_path, is_complete
+from argotune.steps.nodes.providers import MAKING_NODES
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.runnable import Document, Runnable
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace import planned as workspaces
 from argotune.workflows.workspace.documents import Texts
-from argotune.workflows.workspace.model import PREFIX
-from argotune.workflows.workspace.nodes import MAKING_NODES
+from argotune.workflows.workspace.run_settings import PREFIX
 from argotune.workflows.workspace.translate import to_parameters
 from argotune.workflows.workspace.workflow import random_name, split_urls
 
@@ -30,7 +30,7 @@ def from_workspace(
         must_be_final=True,
         on_this_machine=True,
     )
-    _check_provider(planned.workspace.options.provider)
+    _check_provider(planned.workspace.options.get("provider"))
     _check_weights(planned, here)
     workspaces.print_warnings(planned)
     workspace = planned.workspace
@@ -62,7 +62,7 @@ def _check_provider(provider: str | None) -> None:
 
 
 def _check_weights(planned: workspaces.Planned, here: Home) -> None:
-    model, claim = planned.plan.model, planned.workspace.options.model_cache_claim
+    model, claim = planned.plan.model, planned.workspace.options.get("model-cache-claim")
     directory = cache_path(here.model_cache(claim), model.repository, model.revision)
     if model.source == "cache" and not is_complete(directory):
         raise CliError(

@@ -41,7 +41,7 @@ class Asked:
 def print_outlook(screen: Console, planned: Planned, asked: Asked) -> bool:
     """Show it; whether a node would come, as far as can be seen. Raises CliError and StepError
     where nothing can be seen."""
-    provider = planned.workspace.options.provider or "existing"
+    provider = planned.workspace.options.get("provider") or "existing"
     if provider == "local":
         return True
     if provider == "aks":
@@ -54,7 +54,7 @@ def print_outlook(screen: Console, planned: Planned, asked: Asked) -> bool:
 
 
 def _print_aks(screen: Console, planned: Planned, asked: Asked) -> bool:
-    cluster_id = planned.workspace.options.aks_cluster_id
+    cluster_id = planned.workspace.options.get("aks-cluster-id")
     if not cluster_id and asked.cluster is not None:
         cluster_id = installed_parameter(asked.cluster, "aks-cluster-id")
     if not cluster_id:

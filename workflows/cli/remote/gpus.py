@@ -43,7 +43,7 @@ def with_gpu_of_nodes(cluster: Cluster, workspace: Workspace) -> Workspace:
     Unchanged where the file names a GPU, the run needs none or brings its own node, and where the
     nodes do not say what they have or may not be read: the plan then says what it assumes.
     """
-    is_open = workspace.options.provider in (None, "existing")
+    is_open = workspace.options.get("provider") in (None, "existing")
     request = read_request(plan_params(workspace))
     if not is_open or not request.is_assumed:
         return workspace

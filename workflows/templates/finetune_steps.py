@@ -1,0 +1,215 @@
+"""The steps of WorkflowTemplate `finetune`: what each mounts, how long it may take, and what it
+gets beside the settings of the run."""
+
+from __future__ import annotations
+
+from hera.workflows import Env, SecretEnv
+from hera.workflows.models import Toleration
+
+from argotune.steps.cluster.scheduling import GPU_TOLERATIONS
+from argotune.steps.dataset import params as dataset_params
+from argotune.steps.deploy import params as deploy_params
+from argotune.steps.model import params as model_params
+from argotune.steps.plan import params as plan_params
+from argotune.steps.provision import params as provision_params
+from argotune.steps.push import params as push_params
+from argotune.steps.release import params as release_params
+from argotune.steps.tune import params as tune_params
+from argotune.steps.watch import params as watch_params
+from argotune.workflows.templates import step as container
+from argotune.workflows.templates.step import Step, encoded, parameter
+
+_PLAN_FILE = f"{container.WORK_DIR}/plan.yaml"
+_HISTORY_FILE = container.MODELS_DIR + "/history/{{workflow.parameters.name}}.json"
+CA = "argotune-ca"  # hera gives the volume the name of its ConfigMap
+_CA_FILE = f"{container.CA_DIR}/ca.crt"
+_PUSH_AUTH_FILE = f"{container.PUSH_SECRET_DIR}/.dockerconfigjson"
+DAY_SECONDS = 24 * 3600
+_REPLACEMENT_SECONDS = 6 * 3600
+
+# Argo refuses templated quantities in `resources`; a patch is text until the pod is made. What a
+# submitter may write is encoded anew, so that it stays one value of the patch.
+_TUNE_CPU, _TUNE_MEMORY = encoded("tune-cpu"), encoded("tune-memory")
+_GPU_POD = (
+    # Time for one optimizer step and a checkpoint, within the two minutes of most spot nodes.
+    '{"terminationGracePeriodSeconds": 110,'
+    ' "nodeSelector": {{inputs.parameters.node-selector}}, "containers": [{"name": "main",'
+    f' "resources": {{"requests": {{"cpu": {_TUNE_CPU}, "memory": {_TUNE_MEMORY}}},'
+    f' "limits": {{"memory": {_TUNE_MEMORY},'
+    ' "nvidia.com/gpu": "{{inputs.parameters.gpus}}"}}}]}'
+)
+
+# What deploy needs to take back what it made.
+_DEPLOY_POD = '{"terminationGracePeriodSeconds": 90}'
+
+# The memory of the steps: their peaks with the demo's data on Linux, doubled; dataset's is the
+# bound that tests/bench/dataset.py holds it to.
+PLAN = Step(
+    params=plan_params,
+    memory="64Mi",
+    fixed={"plan-file": _PLAN_FILE},
+    mounts={"work": container.WORK_DIR},
+    # Seconds of work; the rest is for pulling. Every run's first pod: an image that is not there
+    # shows here.
+    timeout_seconds=180,
+)
+DATASET = Step(
+    params=dataset_params,
+    memory="512Mi",
+    fixed={
+        "plan-file": _PLAN_FILE,
+        "work-dir": container.WORK_DIR,
+        "urls-file": f"{container.URLS_SECRET_DIR}/urls.json",
+        "history-file": _HISTORY_FILE,
+        # Who may submit a run must not choose the internal hosts that it reaches:
+        # `argotune install` writes them here.
+        "allowed-hosts": "[]",
+        "ca-file": _CA_FILE,
+    },
+    mounts={
+        "work": container.WORK_DIR,
+        "models": container.MODELS_DIR,
+        "urls-secret": container.URLS_SECRET_DIR,
+        CA: container.CA_DIR,
+    },
+    timeout_seconds=DAY_SECONDS,
+)
+MODEL = Step(
+    params=model_params,
+    memory="256Mi",
+    fixed={
+        "plan-file": _PLAN_FILE,
+        "cache-dir": container.MODELS_DIR,
+        "auth-file": f"{container.MODEL_SECRET_DIR}/.dockerconfigjson",
+        "access-secret": parameter("model-access-secret"),
+        "ca-file": _CA_FILE,
+    },
+    mounts={
+        "work": container.WORK_DIR,
+        "models": container.MODELS_DIR,
+        "model-secret": container.MODEL_SECRET_DIR,
+        CA: container.CA_DIR,
+    },
+    timeout_seconds=DAY_SECONDS,
+    env=[
+        SecretEnv(
+            name="HF_TOKEN",
+            secret_name=parameter("model-access-secret"),
+            secret_key="HF_TOKEN",
+            optional=True,
+        ),
+        Env(name="HF_HOME", value=f"{container.SCRATCH_DIR}/huggingface"),
+    ],
+)
+_OF_RUN = {
+    "run": "{{workflow.uid}}",
+    "workflow": "{{workflow.name}}",
+    "namespace": "{{workflow.namespace}}",
+}
+_NODE_INPUTS = ("gpus", "gpu-memory-gb", "disk-gib", "planned-alternatives")
+"""What the plan says of the node that provision and watch get."""
+PROVISION = Step(
+    params=provision_params,
+    memory="192Mi",
+    stays_on_its_node=True,
+    fixed=_OF_RUN,
+    inputs=_NODE_INPUTS,
+    timeout_seconds=3600,
+    uses_kubernetes=True,
+    asks_the_cloud=True,
+)
+TUNE = Step(
+    params=tune_params,
+    memory_parameter="tune-memory",
+    stays_on_its_node=True,
+    shares_memory=True,
+    fixed={"plan-file": _PLAN_FILE, "work-dir": container.WORK_DIR},
+    inputs=["model-dir", "dataset-digest"],
+    mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},
+    timeout_seconds=7 * DAY_SECONDS,
+    # Spot nodes go away more often than registries fail; each try goes on from a checkpoint.
+    retries=8,
+    tolerations=[Toleration.model_validate(toleration) for toleration in GPU_TOLERATIONS],
+    pod_spec_patch=_GPU_POD,
+    pod_inputs=["node-selector", "gpus"],
+    env=[
+        Env(name="HF_HOME", value=f"{container.SCRATCH_DIR}/huggingface"),
+        *(
+            SecretEnv(name=name, secret_name="argotune-tracking", secret_key=name, optional=True)
+            for name in tune_params.TRACKER_VARIABLES
+        ),
+    ],
+)
+WATCH = Step(
+    params=watch_params,
+    home=PROVISION.name,
+    memory="192Mi",
+    # Machines of spot capacity come back when others have slept.
+    fixed={**_OF_RUN, "timeout-seconds": str(_REPLACEMENT_SECONDS)},
+    inputs=[*_NODE_INPUTS, "node-selector"],
+    # It ends by itself; this is longer than tune takes with all its tries.
+    timeout_seconds=(1 + TUNE.retries) * TUNE.timeout_seconds + DAY_SECONDS,
+    # No harm is done where its own node goes: another pod watches on.
+    retries=100,
+    uses_kubernetes=True,
+    asks_the_cloud=True,
+)
+PUSH = Step(
+    params=push_params,
+    memory="192Mi",
+    fixed={
+        "plan-file": _PLAN_FILE,
+        "work-dir": container.WORK_DIR,
+        "auth-file": _PUSH_AUTH_FILE,
+        "ca-file": _CA_FILE,
+        "push-secret": parameter("push-secret"),
+        "created": "{{workflow.creationTimestamp}}",
+    },
+    inputs=["dataset-digest", "base-loss", "tuned-loss"],
+    mounts={
+        "work": container.WORK_DIR,
+        "push-secret": container.PUSH_SECRET_DIR,
+        CA: container.CA_DIR,
+    },
+    timeout_seconds=2 * 3600,
+)
+DEPLOY = Step(
+    params=deploy_params,
+    memory="192Mi",
+    fixed={
+        "plan-file": _PLAN_FILE,
+        "cache-dir": container.MODELS_DIR,
+        "layout-dir": f"{container.WORK_DIR}/image",
+        "history-file": _HISTORY_FILE,
+        "auth-file": _PUSH_AUTH_FILE,
+        "ca-file": _CA_FILE,
+        "namespace": "{{workflow.namespace}}",
+        "run-name": "{{workflow.name}}",
+        "run-uid": "{{workflow.uid}}",
+        "image": container.image_of("serve"),
+        "model-cache-claim": parameter("model-cache-claim"),
+        "image-pull-secret": parameter("push-secret"),
+    },
+    inputs=["reference", "model-dir", "node-selector", "gpus", "dataset-digest"],
+    mounts={
+        "work": container.WORK_DIR,
+        "models": container.MODELS_DIR,
+        "push-secret": container.PUSH_SECRET_DIR,
+        CA: container.CA_DIR,
+    },
+    timeout_seconds=3600,
+    uses_kubernetes=True,
+    pod_spec_patch=_DEPLOY_POD,
+)
+RELEASE = Step(
+    params=release_params,
+    memory="192Mi",
+    is_exit_handler=True,
+    fixed={"run": "{{workflow.uid}}", "status": "{{workflow.status}}"},
+    # A pool that is still being made can only be deleted when it is there.
+    timeout_seconds=3600,
+    retries=8,
+    uses_kubernetes=True,
+    asks_the_cloud=True,
+)
+STEPS = (PLAN, DATASET, MODEL, PROVISION, TUNE, WATCH, PUSH, DEPLOY, RELEASE)

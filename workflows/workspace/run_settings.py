@@ -1,0 +1,366 @@
+"""The settings of a run: the one table.
+
+A row is a parameter of the WorkflowTemplate, an annotation of the workspace file, or both. From the
+table come Argo's form, the annotations and their checks, `--set`, the arguments of a Workflow, the
+arguments of the steps and the reference page. Rows of a provider stand in its own package
+(steps/nodes/PROVIDER/settings.py). To add a setting that a step has as a flag, add one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from argotune.presets.loader import model_presets
+from argotune.steps.common.setting import Setting
+from argotune.steps.common.values import (
+    BYTES,
+    CLAIM,
+    COUNT,
+    CPUS,
+    NAMES,
+    NAMES_OR_NONE,
+    PRICE,
+    SECONDS,
+    SECONDS_OR_ZERO,
+    STORAGE_CLASS,
+    ValueType,
+    reads,
+)
+from argotune.steps.nodes.labels import labels_in
+from argotune.steps.nodes.providers import MAKING_NODES, PROVIDERS, provider_settings
+
+PREFIX = "argotune.dev/"
+"""Before a setting's name in metadata.annotations."""
+
+_LABELS = ValueType(accepted="KEY=VALUE,KEY=VALUE", check=reads(labels_in))
+_PRESETS = tuple(sorted(preset.name for preset in model_presets()))
+_TRUTH = ("false", "true")
+_NODE_LIFETIME_SECONDS = 8 * 24 * 3600  # a day more than tune may take
+
+_OF_THE_FILE = (
+    Setting(
+        name="name",
+        place="metadata.name",
+        description="Name of the workspace, a DNS label; also of the service and the adapter",
+        default="finetune",
+        feeds=("plan.name", "deploy.name", "provision.workspace", "watch.workspace"),
+    ),
+    Setting(
+        name="preset",
+        place="tuning.preset.name",
+        description="Base model",
+        default="phi-3-mini-4k-instruct",
+        choices=_PRESETS,
+        feeds=("plan.preset",),
+    ),
+    Setting(
+        name="method",
+        place="tuning.method",
+        description="lora tunes on 16-bit weights, qlora on 4-bit ones",
+        default="qlora",
+        choices=("lora", "qlora"),
+        feeds=("plan.method",),
+    ),
+    Setting(
+        name="urls",
+        place="tuning.input.urls",
+        description='Dataset URLs as a JSON list: ["https://..."]; all of them are used',
+        default="[]",
+        feeds=("dataset.urls",),
+    ),
+    Setting(
+        name="urls-secret",
+        place="tuning.input.urls",
+        description="Secret with the key urls.json: the same URLs with tokens in their queries",
+        default="argotune-no-urls",
+        used_by="the volume urls-secret",
+    ),
+    Setting(
+        name="output-image",
+        place="tuning.output.image",
+        description="Image of the adapter: REGISTRY/REPOSITORY:TAG",
+        feeds=("push.image",),
+    ),
+    Setting(
+        name="push-secret",
+        place="tuning.output.imagePushSecret",
+        description="Secret of type kubernetes.io/dockerconfigjson for the output image",
+        default="argotune-push",
+        used_by="the volume push-secret",
+    ),
+    Setting(
+        name="config",
+        place="tuning.config",
+        description="Kaito's training_config.yaml as text; empty: the preset's defaults",
+        feeds=("plan.config",),
+    ),
+)
+_NODE = (
+    Setting(
+        name="provider",
+        description=(
+            "Where the GPU node comes from. "
+            + "; ".join(f"{name}: {each.summary}" for name, each in PROVIDERS.items())
+        ),
+        default="existing",
+        default_meaning="existing for `argotune submit`, local for `argotune run`",
+        choices=tuple(PROVIDERS),
+        feeds=("plan.provider", "provision.provider", "watch.provider", "release.provider"),
+    ),
+    Setting(
+        name="instance-type",
+        place="resource.instanceType",
+        description="Cloud SKU of the GPU node, e.g. Standard_NC24ads_A100_v4; empty: any",
+        feeds=("plan.instance-type", "provision.instance-type", "watch.instance-type"),
+    ),
+    Setting(
+        name="label-selector",
+        place="resource.labelSelector.matchLabels",
+        description=(
+            "Labels of the GPU node: KEY=VALUE,KEY=VALUE; a node that is made gets them; empty:"
+            " any node"
+        ),
+        feeds=("provision.label-selector", "watch.label-selector"),
+    ),
+    Setting(
+        name="alternative-instance-types",
+        description="Further SKUs, tried in order when the first is sold out",
+        value=NAMES_OR_NONE,
+        default_meaning=(
+            "up to three on which the plan runs, at no more than twice the price, as `argotune"
+            " plan` shows them"
+        ),
+        feeds=("provision.alternative-instance-types", "watch.alternative-instance-types"),
+        providers=MAKING_NODES,
+    ),
+    Setting(
+        name="zones",
+        description="Availability zones, tried in order; any: the cloud chooses",
+        value=NAMES,
+        default="[]",
+        default_meaning="any",
+        feeds=("provision.zones", "watch.zones"),
+        providers=MAKING_NODES,
+    ),
+    Setting(
+        name="capacity-types",
+        description=(
+            "Spot machines cost less and may be taken away; spot,regular takes a regular one where"
+            " there is no spot one"
+        ),
+        value=NAMES,
+        choices=("regular", "spot", "spot,regular"),
+        default='["regular"]',
+        default_meaning="regular",
+        feeds=("provision.capacity-types", "watch.capacity-types"),
+        providers=MAKING_NODES,
+    ),
+    Setting(
+        name="spot-max-price-usd-per-hour",
+        description="Most that a spot machine may cost, for clouds that take a limit",
+        value=PRICE,
+        default_meaning="the regular price",
+        feeds=("provision.spot-max-price-usd-per-hour", "watch.spot-max-price-usd-per-hour"),
+        providers=MAKING_NODES,
+    ),
+    Setting(
+        name="node-lifetime-seconds",
+        description="A node that is made is deleted after so long, whatever became of its run",
+        value=SECONDS,
+        default=str(_NODE_LIFETIME_SECONDS),
+        default_meaning=f"{_NODE_LIFETIME_SECONDS}, eight days",
+        feeds=("provision.lifetime-seconds", "watch.lifetime-seconds"),
+        providers=MAKING_NODES,
+    ),
+    Setting(
+        name="keep-node-seconds",
+        description=(
+            "A node that was made waits so long for the workspace's next run, and costs money"
+            " meanwhile; at most half of node-lifetime-seconds, and only after a run that succeeded"
+        ),
+        value=SECONDS_OR_ZERO,
+        default="0",
+        default_meaning="0, the node is deleted with its run",
+        feeds=(
+            "provision.keep-node-seconds",
+            "watch.keep-node-seconds",
+            "release.keep-node-seconds",
+        ),
+    ),
+)
+_SERVICE = (
+    Setting(
+        name="deploy-to",
+        description="kubernetes: a Deployment and a Service; process: a server on this machine",
+        default="kubernetes",
+        default_meaning="kubernetes for `argotune submit`, process for `argotune run`",
+        choices=("kubernetes", "process"),
+        feeds=("deploy.target",),
+    ),
+    Setting(
+        name="service-gpus",
+        description="GPUs of the service; 0: it runs on CPUs",
+        value=COUNT,
+        default_meaning="as many as tuning",
+        feeds=("deploy.service-gpus",),
+    ),
+    Setting(
+        name="service-label-selector",
+        description="Labels of the node that serves: KEY=VALUE,KEY=VALUE",
+        value=_LABELS,
+        default_meaning=(
+            "those of the node that tuned, or any node where that one is made for the run"
+        ),
+        feeds=("deploy.label-selector",),
+    ),
+    Setting(
+        name="service-memory",
+        description="Memory that the service asks for",
+        value=BYTES,
+        default="2Gi",
+        feeds=("deploy.memory",),
+    ),
+    Setting(
+        name="adapter-from",
+        description=(
+            "auto: the service mounts the adapter's image where the cluster can; cache: a copy in"
+            " the model cache, for nodes with containerd before 2.1"
+        ),
+        default="auto",
+        choices=("auto", "cache"),
+        feeds=("deploy.adapter-from",),
+    ),
+    Setting(
+        name="question",
+        description="Asked once when the service is ready",
+        default="Hello! Who are you?",
+        feeds=("deploy.question",),
+    ),
+)
+_RUN = (
+    Setting(
+        name="only-if-changed",
+        is_annotation=False,
+        description="End the run before anything costs money when data and plan are unchanged",
+        default="false",
+        choices=_TRUTH,
+        feeds=("dataset.only-if-changed",),
+    ),
+    Setting(
+        name="tune-cpu",
+        description="CPUs that the tune pod asks for",
+        value=CPUS,
+        default="2",
+        used_by="tune's podSpecPatch",
+    ),
+    Setting(
+        name="tune-memory",
+        description="Memory of the tune pod",
+        value=BYTES,
+        default="16Gi",
+        used_by="tune's podSpecPatch",
+    ),
+    Setting(
+        name="model-source",
+        description="Where the weights come from: hub, oci:IMAGE, dir:DIRECTORY or cache",
+        default_meaning="the preset's",
+        feeds=("plan.model-source",),
+    ),
+    Setting(
+        name="model-access-secret",
+        place="tuning.preset.presetOptions.modelAccessSecret",
+        description=(
+            "Secret with the key HF_TOKEN for gated models, or .dockerconfigjson for weights in a"
+            " private image; may be missing"
+        ),
+        default="argotune-model-access",
+        used_by="model's environment, and the volume model-secret",
+    ),
+    Setting(
+        name="model-cache-claim",
+        description="ReadWriteMany PersistentVolumeClaim that keeps the weights between runs",
+        value=CLAIM,
+        default="argotune-models",
+        decided_by="installer",
+        used_by="the volume models, and deploy",
+    ),
+    Setting(
+        name="images-registry",
+        is_annotation=False,
+        description="Registry of the step images",
+        default="registry.example.com/argotune",
+        decided_by="installer",
+        used_by="every container",
+    ),
+    Setting(
+        name="images-tag",
+        is_annotation=False,
+        description="Tag of the step images",
+        default="0.1.0",
+        decided_by="installer",
+        used_by="every container",
+    ),
+    Setting(
+        name="allow-loopback",
+        is_annotation=False,
+        description="Permit dataset URLs of the machine itself, for trials",
+        default="false",
+        choices=_TRUTH,
+        decided_by="installer",
+        feeds=("dataset.allow-loopback",),
+    ),
+    Setting(
+        name="services-dir",
+        is_annotation=False,
+        description="Directory for the records of server processes; with deploy-to process",
+        feeds=("deploy.services-dir",),
+    ),
+)
+_VOLUME = (
+    Setting(
+        name="volume-size",
+        is_parameter=False,
+        description="Size of the run's volume",
+        value=BYTES,
+        default="100Gi",
+        used_by="the run's volume claim, which Argo reads before it expands parameters",
+    ),
+    Setting(
+        name="storage-class",
+        is_parameter=False,
+        description="Storage class of the run's volume",
+        value=STORAGE_CLASS,
+        default_meaning="the cluster's",
+        used_by="the run's volume claim",
+    ),
+)
+SETTINGS: Mapping[str, Setting] = {
+    row.name: row
+    for row in (*_OF_THE_FILE, *_NODE, *provider_settings(), *_SERVICE, *_RUN, *_VOLUME)
+}
+"""Every row by its name, in the order in which a person fills Argo's form."""
+
+
+def parameter_settings() -> list[Setting]:
+    """The rows that are parameters of the template."""
+    return [row for row in SETTINGS.values() if row.is_parameter]
+
+
+def annotation_settings() -> dict[str, Setting]:
+    """The rows that the workspace file has as annotations."""
+    return {name: row for name, row in SETTINGS.items() if row.is_annotation and not row.place}
+
+
+def flags_of(step: str) -> dict[str, str]:
+    """The flags of the step that a setting fills as it is: flag to name of the setting."""
+    return {
+        feed.partition(".")[2]: row.name
+        for row in SETTINGS.values()
+        for feed in row.feeds
+        if feed.partition(".")[0] == step
+    }
+
+
+def place_of(name: str) -> str:
+    """Where the workspace file has the setting."""
+    return SETTINGS[name].place or f"metadata.annotations.{PREFIX}{name}"

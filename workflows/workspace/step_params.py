@@ -1,0 +1,112 @@
+"""Every step's parameters, built when the file is read from the arguments that the template would
+hand on: what a late step would refuse is refused before anything runs, in the words of the file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.fields import Field, fields_of, parse_fields
+from argotune.workflows.workspace import manifests
+
+_TAG = re.compile(r"\{\{([^{}]+)\}\}")
+_SETTING = "workflow.parameters."
+_INPUT = "inputs.parameters."
+
+# What is known only when steps before have run; of the kind that they write.
+_LATER: Mapping[str, str] = {
+    "node-selector": '{"argotune.dev/node": "later"}',
+    "created": "2026-01-31T12:00:00Z",
+    "dataset-digest": f"sha256:{64 * '0'}",
+    "reference": f"registry.example.com/later@sha256:{64 * '0'}",
+}
+_LATER_BY_KIND: Mapping[type, str] = {int: "1", float: "1", bool: "true", tuple: "[]"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What a step refuses."""
+
+    step: str
+    setting: str
+    """Name of the setting that the step's flag has its value from; empty: of none alone."""
+    text: str
+    """The value, and what to do; with the flag before it where there is no setting."""
+
+
+def step_problems(arguments: Mapping[str, str]) -> Iterator[Problem]:
+    """What the steps refuse of the template's arguments; defaults stand for the others."""
+    spec = manifests.template()["spec"]
+    settings = {
+        parameter["name"]: arguments.get(parameter["name"], str(parameter["value"]))
+        for parameter in spec["arguments"]["parameters"]
+    }
+    tasks = _task_arguments(spec)
+    for template in spec["templates"]:
+        if "container" in template:
+            yield from _problems_of(template, tasks.get(template["name"], {}), settings)
+
+
+def _problems_of(
+    template: Mapping[str, Any], inputs: Mapping[str, str], settings: Mapping[str, str]
+) -> Iterator[Problem]:
+    step = template["name"]
+    module = importlib.import_module(f"{template['container']['command'][-1]}.params")
+    fields = {field.kebab: field for field in fields_of(module.Params)}
+    flags = dict(arg.removeprefix("--").split("=", 1) for arg in template["container"]["args"])
+    texts = {name: _handed_on(text, inputs) for name, text in flags.items() if name in fields}
+    values = {name: _value(fields[name], text, settings) for name, text in texts.items()}
+    try:
+        parse_fields(module.Params, values)
+    except ParamsError as error:
+        for problem in error.problems:
+            flag, _, reason = problem.removeprefix("--").partition(": ")
+            setting = _setting_in(texts.get(flag, ""))
+            yield Problem(step=step, setting=setting, text=reason if setting else problem)
+
+
+def _task_arguments(spec: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """What the DAG hands to each template: input to text."""
+    return {
+        task["template"]: {
+            each["name"]: str(each["value"])
+            for each in task.get("arguments", {}).get("parameters", [])
+        }
+        for template in spec["templates"]
+        for task in template.get("dag", {}).get("tasks", [])
+    }
+
+
+def _handed_on(text: str, inputs: Mapping[str, str]) -> str:
+    """The flag's text with the task's arguments in place of the template's inputs."""
+
+    def replaced(match: re.Match[str]) -> str:
+        name = match[1].removeprefix(_INPUT)
+        return inputs[name] if match[1].startswith(_INPUT) else match[0]
+
+    return _TAG.sub(replaced, text)
+
+
+def _value(field: Field, text: str, settings: Mapping[str, str]) -> str:
+    if _setting_in(text):
+        return settings[_setting_in(text)]
+    if _TAG.fullmatch(text):
+        return _LATER.get(field.kebab) or _LATER_BY_KIND.get(field.kind, "later")
+
+    def known(match: re.Match[str]) -> str:
+        name = match[1].removeprefix(_SETTING)
+        return settings[name] if match[1].startswith(_SETTING) else "later"
+
+    return _TAG.sub(known, text)
+
+
+def _setting_in(text: str) -> str:
+    """The setting that is the whole of the text; empty where none is."""
+    match = _TAG.fullmatch(text)
+    is_setting = match is not None and match[1].startswith(_SETTING)
+    return match[1].removeprefix(_SETTING) if match and is_setting else ""
