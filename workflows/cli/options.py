@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from argotune.workflows.cli.errors import InputError
 
 _OVERRIDES = "In place of the file's fields"
 
@@ -48,6 +51,16 @@ VolumeSize = Annotated[
 StorageClass = Annotated[
     str | None, typer.Option(rich_help_panel=_OVERRIDES, help="Storage class of the volume.")
 ]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        rich_help_panel=_OVERRIDES,
+        metavar="NAME=VALUE",
+        help="A setting in place of the annotation argotune.dev/NAME, such as tune-memory=32Gi; may"
+        " be given several times.",
+    ),
+]
 ImagesRegistry = Annotated[str | None, typer.Option(help="Registry of the step images, HOST/PATH.")]
 ImagesTag = Annotated[str | None, typer.Option(help="Tag of the step images.")]
 
@@ -64,8 +77,10 @@ def overrides(
     storage_class: str | None = None,
     provider: str | None = None,
     aks_cluster_id: str | None = None,
+    settings: Sequence[str] | None = None,
 ) -> dict[str, str]:
-    """The given flags as `read_workspace` takes them."""
+    """The given flags as `read_workspace` takes them. Raises InputError for a `--set` that is wrong
+    or contradicts another flag."""
     given = {
         "name": name,
         "preset": preset,
@@ -78,4 +93,33 @@ def overrides(
         "provider": provider,
         "aks-cluster-id": aks_cluster_id,
     }
-    return {flag: text for flag, text in given.items() if text is not None}
+    flags = {flag: text for flag, text in given.items() if text is not None}
+    return flags | _settings(settings or [], flags)
+
+
+def _settings(pairs: Sequence[str], flags: Mapping[str, str]) -> dict[str, str]:
+    """The pairs of `--set`, each setting once."""
+    if not pairs:
+        return {}
+    # Presets and the table take a tenth of a second to import, and most commands need neither.
+    from argotune.presets.loader import nearest
+    from argotune.workflows.workspace.run_settings import annotation_settings
+
+    found: dict[str, str] = {}
+    problems = []
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        known = annotation_settings()
+        if not equals or not text:
+            problems.append(f"--set {pair!r}: accepted is NAME=VALUE")
+        elif name not in known:
+            near = nearest(name, known)
+            advice = f"did you mean {near}?" if near else f"known are {', '.join(known)}"
+            problems.append(f"--set {pair!r}: no setting {name}; {advice}")
+        elif name in found or name in flags:
+            problems.append(f"--set {pair!r}: {name} is given twice; give it once")
+        else:
+            found[name] = text
+    if problems:
+        raise InputError(problems)
+    return found

@@ -82,6 +82,7 @@ def plan(
     url: options.Url = None,
     output_image: options.OutputImage = None,
     instance_type: options.InstanceType = None,
+    settings: options.Set = None,
     provider: Annotated[
         Provider | None,
         typer.Option(
@@ -116,6 +117,7 @@ def plan(
             instance_type=instance_type,
             provider=None if provider is None else provider.value,
             aks_cluster_id=aks_cluster_id,
+            settings=settings,
         ),
         allow_loopback=allow_loopback,
         substitute=substitute,

@@ -46,6 +46,7 @@ def render(
     instance_type: options.InstanceType = None,
     volume_size: options.VolumeSize = None,
     storage_class: options.StorageClass = None,
+    settings: options.Set = None,
 ) -> None:
     """Print a workspace as an Argo Workflow.
 
@@ -66,6 +67,7 @@ def render(
             instance_type=instance_type,
             volume_size=volume_size,
             storage_class=storage_class,
+            settings=settings,
         ),
         allow_loopback=allow_loopback,
         substitute=substitute,

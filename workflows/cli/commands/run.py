@@ -83,6 +83,7 @@ def run(
     method: options.Method = None,
     url: options.Url = None,
     output_image: options.OutputImage = None,
+    settings: options.Set = None,
 ) -> None:
     """Run a workspace, or any Argo Workflow, on this machine, and show its steps.
 
@@ -91,7 +92,12 @@ def run(
     here = home()
     secrets = _secrets(secret)
     overrides = options.overrides(
-        name=name, preset=preset, method=method, url=url, output_image=output_image
+        name=name,
+        preset=preset,
+        method=method,
+        url=url,
+        output_image=output_image,
+        settings=settings,
     )
     parameters = _pairs(parameter, "--parameter")
     if resume:

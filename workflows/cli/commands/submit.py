@@ -57,6 +57,7 @@ def submit(
     instance_type: options.InstanceType = None,
     volume_size: options.VolumeSize = None,
     storage_class: options.StorageClass = None,
+    settings: options.Set = None,
 ) -> None:
     """Check and plan a workspace here, then create its Workflow on the cluster.
 
@@ -76,6 +77,7 @@ def submit(
             instance_type=instance_type,
             volume_size=volume_size,
             storage_class=storage_class,
+            settings=settings,
         ),
         allow_loopback=allow_loopback,
         substitute=substitute,

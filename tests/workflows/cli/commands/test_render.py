@@ -188,3 +188,38 @@ def test_rendering_for_this_machine_keeps_its_directory(
     answer = argotune("render", write("workspace.yaml", TINY))
     assert answer.code == 0
     assert arguments_of(argo_object(answer.out))["output-image"] == f"oci:{tmp_path}/dist/my-tiny"
+
+
+def test_any_setting_can_be_given_by_a_flag(argotune: Argotune, write: Write) -> None:
+    file = write("workspace.yaml", WORKSPACE)
+    answer = argotune("render", file, "--set", "tune-memory=32Gi", "--set", "zones=1,2")
+    given = arguments_of(argo_object(answer.out))
+    assert given["tune-memory"] == "32Gi"
+    assert given["zones"] == '["1", "2"]'
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--set", "tune-memory"], "--set 'tune-memory': accepted is NAME=VALUE"),
+        (
+            ["--set", "tune-memroy=1Gi"],
+            "--set 'tune-memroy=1Gi': no setting tune-memroy; did you mean tune-memory?",
+        ),
+        (
+            ["--set", "tune-cpu=2", "--set", "tune-cpu=4"],
+            "--set 'tune-cpu=4': tune-cpu is given twice; give it once",
+        ),
+        (
+            ["--volume-size", "1Gi", "--set", "volume-size=2Gi"],
+            "--set 'volume-size=2Gi': volume-size is given twice; give it once",
+        ),
+        (["--set", "tune-memory=x"], "--tune-memory: 'x'; accepted is a quantity such as 16Gi"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_refused(
+    argotune: Argotune, write: Write, flags: list[str], problem: str
+) -> None:
+    answer = argotune("render", write("workspace.yaml", WORKSPACE), *flags)
+    assert answer.code == 2
+    assert answer.errors == [problem]
