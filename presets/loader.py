@@ -17,6 +17,7 @@ import yaml
 from argotune.presets.schema import AnchorFile, ModelPreset, Sku, SkuCatalog
 
 PRESETS_DIR = Path(__file__).parent
+_SKUS_DIR = PRESETS_DIR / "skus"
 
 # libyaml's parser is ten times faster; not every build of PyYAML has it.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -55,15 +56,27 @@ def model_presets() -> tuple[ModelPreset, ...]:
     return tuple(_read(path, ModelPreset) for path in paths)
 
 
-def sku(name: str) -> Sku:
+def sku(name: str, catalogs: Sequence[SkuCatalog] | None = None) -> Sku:
     """The SKU of this name or alias, in any case of letters. Raises UnknownName."""
-    return _find("GPU SKU", name, skus_of_azure().skus)
+    return _find("GPU SKU", name, skus(catalogs))
+
+
+def skus(catalogs: Sequence[SkuCatalog] | None = None) -> tuple[Sku, ...]:
+    """The GPU sizes of these catalogs, by default of all clouds."""
+    known = sku_catalogs() if catalogs is None else catalogs
+    return tuple(each for catalog in known for each in catalog.skus)
 
 
 @functools.cache
-def skus_of_azure() -> SkuCatalog:
-    """Azure's GPU sizes."""
-    return _read(PRESETS_DIR / "skus" / "azure.yaml", SkuCatalog)
+def sku_catalogs(folder: Path = _SKUS_DIR) -> tuple[SkuCatalog, ...]:
+    """The GPU sizes by cloud: one file of the folder each."""
+    return tuple(map(_read_catalog, sorted(folder.glob("*.yaml"))))
+
+
+def catalogs_of(provider: str, catalogs: Sequence[SkuCatalog]) -> tuple[SkuCatalog, ...]:
+    """The catalogs whose sizes the provider makes; all for a provider that makes no nodes."""
+    made = tuple(each for each in catalogs if provider in each.providers)
+    return made or tuple(catalogs)
 
 
 @functools.cache
@@ -79,8 +92,19 @@ def _find(kind: str, name: str, entries: Sequence[Entry]) -> Entry:
     raise UnknownName(kind, name, [known.name for known in entries])
 
 
+def _read_catalog(path: Path) -> SkuCatalog:
+    catalog = _read(path, SkuCatalog)
+    of_catalog = [
+        msgspec.structs.replace(
+            each, cloud=catalog.cloud, price_region=each.price_region or catalog.price_region
+        )
+        for each in catalog.skus
+    ]
+    return msgspec.structs.replace(catalog, skus=of_catalog)
+
+
 def _read(path: Path, kind: type[T]) -> T:
     try:
         return msgspec.convert(yaml.load(path.read_text(), _Loader), kind)
     except (yaml.YAMLError, msgspec.ValidationError) as error:
-        raise ValueError(f"{path.relative_to(PRESETS_DIR)}: {error}") from error
+        raise ValueError(f"{path}: {error}") from error

@@ -129,13 +129,20 @@ class Sku(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     retired: datetime.date | None = None
     """Day on which the cloud retired it; None: on offer."""
     price_usd_per_hour: float | None = None
-    """Price in the catalog's price_region; None: not known."""
+    """Price in price_region; None: not known."""
+    cloud: str = ""
+    """Cloud of its catalog; the loader fills it in."""
+    price_region: str = ""
+    """Region of the price; empty in a file: the catalog's, which the loader fills in."""
 
 
 class SkuCatalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All sizes of one cloud."""
 
     cloud: str
+    """Name of the cloud; also of the file."""
+    providers: list[str]
+    """Providers of steps/nodes that make nodes of these sizes."""
     price_region: str
     price_source: str
     skus: list[Sku]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from argotune.presets.schema import Method, ModelPreset
+from argotune.presets.schema import Method, ModelPreset, Sku
 from argotune.presets.sizes import lora_parameters
 from argotune.steps.contracts.training_plan import Memory
 from argotune.steps.plan.hardware import Card
@@ -35,6 +35,8 @@ class Job:
     method: Method
     settings: Settings
     targets: list[str]
+    skus: tuple[Sku, ...]
+    """Machines that may be proposed for it."""
 
 
 @dataclass(frozen=True, kw_only=True)

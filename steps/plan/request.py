@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from argotune.presets.loader import UnknownName, model_preset, sku
-from argotune.presets.schema import ModelPreset, Sku
+from argotune.presets.loader import UnknownName, catalogs_of, model_preset, sku, sku_catalogs
+from argotune.presets.schema import ModelPreset, Sku, SkuCatalog
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.values import is_dns_label
 from argotune.steps.plan.choose import Job
@@ -32,12 +33,14 @@ class Request:
     warnings: list[str]
 
 
-def read_request(params: Params) -> Request:
-    """Read preset, config and SKU. Raises ParamsError with every problem of them."""
+def read_request(params: Params, catalogs: Sequence[SkuCatalog] | None = None) -> Request:
+    """Read preset, config and SKU, the latter from the given catalogs or else from all. Raises
+    ParamsError with every problem of them."""
     problems = _problems_of_texts(params)
     warnings: list[str] = []
     preset = _preset(params.preset, problems)
-    found_sku = _sku(params.instance_type, problems)
+    known = sku_catalogs() if catalogs is None else catalogs
+    found_sku = _sku(params, known, problems)
     if preset is None:
         raise ParamsError(problems)
     problems += _problems_of_source(params.model_source, preset)
@@ -48,7 +51,13 @@ def read_request(params: Params) -> Request:
     card = _card(settings, found_sku, problems)
     if problems:
         raise ParamsError(problems + _unusable(found_sku))
-    job = Job(preset=preset, method=params.method, settings=settings, targets=targets)
+    job = Job(
+        preset=preset,
+        method=params.method,
+        settings=settings,
+        targets=targets,
+        skus=_proposed(params.provider, found_sku, known),
+    )
     is_assumed = card is THIS_MACHINE and settings.gpus is None and needs_gpu(preset)
     if is_assumed:
         card = _assumed_card(job, params.provider, warnings)
@@ -86,14 +95,31 @@ def _preset(name: str, problems: list[str]) -> ModelPreset | None:
         return None
 
 
-def _sku(name: str | None, problems: list[str]) -> Sku | None:
-    if name is None:
+def _sku(params: Params, catalogs: Sequence[SkuCatalog], problems: list[str]) -> Sku | None:
+    if params.instance_type is None:
         return None
     try:
-        return sku(name)
+        found = sku(params.instance_type, catalogs)
     except UnknownName as error:
         problems.append(f"instance-type: {error}; empty for existing nodes or this machine")
         return None
+    clouds = [each.cloud for each in catalogs_of(params.provider, catalogs)]
+    if found.cloud not in clouds:
+        problems.append(
+            f"instance-type: {found.name} is a machine of {found.cloud}; provider "
+            f"{params.provider} makes machines of {' and '.join(clouds)}"
+        )
+    return found
+
+
+def _proposed(provider: str, found: Sku | None, catalogs: Sequence[SkuCatalog]) -> tuple[Sku, ...]:
+    """The machines of the cloud of the one that is asked for, else all that the provider makes."""
+    return tuple(
+        each
+        for catalog in catalogs_of(provider, catalogs)
+        for each in catalog.skus
+        if found is None or each.cloud == found.cloud
+    )
 
 
 def _card(settings: Settings, found: Sku | None, problems: list[str]) -> Card:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from argotune.presets.loader import skus_of_azure
 from argotune.presets.schema import Sku
 from argotune.steps.plan.choose import Choice, Job, choose, smallest, workers
 from argotune.steps.plan.hardware import Card, card_of, unusable
@@ -26,8 +25,8 @@ class Fit:
 
 
 def fits(job: Job) -> list[Fit]:
-    """Every SKU of the catalog, those that fit first and the cheapest of them first."""
-    return sorted((fit(job, each) for each in skus_of_azure().skus), key=_order)
+    """Every SKU that may be proposed, those that fit first and the cheapest of them first."""
+    return sorted((fit(job, each) for each in job.skus), key=_order)
 
 
 def fit(job: Job, sku: Sku) -> Fit:
@@ -41,8 +40,7 @@ def fit(job: Job, sku: Sku) -> Fit:
 
 def nearest_fit(job: Job) -> Fit | None:
     """The cheapest SKU that is on offer, computes in bfloat16 and has the memory."""
-    first = fits(job)[0]
-    return first if first.choice is not None else None
+    return next((each for each in fits(job) if each.choice is not None), None)
 
 
 def refusal(job: Job, card: Card) -> str:
@@ -125,7 +123,7 @@ def describe(sku: Sku) -> str:
     if sku.gpus > 1:
         cards = f"{sku.gpus} x {sku.gpu_model}, {memory} each"
     price = sku.price_usd_per_hour
-    cost = "" if price is None else f", {price:g} USD/h in {skus_of_azure().price_region}"
+    cost = "" if price is None else f", {price:g} USD/h in {sku.price_region}"
     return f"{sku.name} ({cards}{cost})"
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from argotune.presets.loader import skus_of_azure
+from argotune.presets.loader import skus
 from argotune.presets.schema import Sku
 from argotune.steps.common.errors import PermanentError
 
@@ -81,9 +81,7 @@ def nearest_with_bfloat16(memory_gib: float) -> Sku:
     """The machine with the fewest and smallest GPUs on offer that compute in bfloat16 and have that
     much memory each, or with the largest if none have; of equals the cheapest."""
     offered = [
-        sku
-        for sku in skus_of_azure().skus
-        if sku.bfloat16 and sku.vendor == "nvidia" and sku.retired is None
+        sku for sku in skus() if sku.bfloat16 and sku.vendor == "nvidia" and sku.retired is None
     ]
     enough = [sku for sku in offered if sku.gpu_memory_gib >= memory_gib]
     if not enough:

@@ -6,16 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from argotune.presets import loader
-from argotune.presets.schema import AnchorFile
+from argotune.presets.loader import sku_catalogs
 
 
-def test_unknown_key_is_an_error_that_names_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loader, "PRESETS_DIR", tmp_path)
-    (tmp_path / "anchors.yaml").write_text("bfloat16_tflops: {}\nanchors: []\nanchorz: []\n")
-    with pytest.raises(
-        ValueError, match=r"^anchors\.yaml: Object contains unknown field `anchorz`$"
-    ):
-        loader._read(tmp_path / "anchors.yaml", AnchorFile)
+def test_unknown_key_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "acme.yaml"
+    path.write_text(
+        "{cloud: acme, providers: [], price_region: north, price_source: a list, skus: [], zone: 1}"
+    )
+    with pytest.raises(ValueError, match=r"Object contains unknown field `zone`$") as caught:
+        sku_catalogs(tmp_path)
+    assert str(caught.value).startswith(f"{path}: ")

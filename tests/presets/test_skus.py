@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 
 import pytest
 
-from argotune.presets.loader import PRESETS_DIR, UnknownName, published_speeds, sku, skus_of_azure
+from argotune.presets.loader import (
+    UnknownName,
+    catalogs_of,
+    published_speeds,
+    sku,
+    sku_catalogs,
+    skus,
+)
 from argotune.presets.schema import Sku
+from tests.presets.clouds import second_cloud
 
-CATALOG = skus_of_azure()
+SKUS = skus()
 
 # Kaito 0.12's SKUs that can tune: GPUs and total GPU memory in GiB.
 KAITO_SKUS = {
@@ -32,9 +41,24 @@ WITHOUT_BFLOAT16 = ("T4", "V100 16GB", "V100 32GB", "M60", "Radeon Instinct MI25
 
 
 def test_every_catalog_file_is_read() -> None:
-    assert [path.name for path in (PRESETS_DIR / "skus").glob("*.yaml")] == ["azure.yaml"]
-    assert CATALOG.cloud == "azure"
-    assert len(CATALOG.skus) >= 25
+    (azure,) = sku_catalogs()
+    assert azure.cloud == "azure"
+    assert len(azure.skus) >= 25
+
+
+def test_a_second_clouds_file_stands_beside_the_first(tmp_path: Path) -> None:
+    other, azure = sku_catalogs(second_cloud(tmp_path))
+    assert [other.cloud, azure.cloud] == ["acme", "azure"]
+    assert sku("ACME.small", (other, azure)).cloud == "acme"
+    assert skus((azure, other)) == (*azure.skus, *other.skus)
+    assert [each.price_region for each in other.skus] == ["north", "south"]
+
+
+def test_a_providers_machines_are_those_of_the_catalogs_that_name_it(tmp_path: Path) -> None:
+    both = other, azure = sku_catalogs(second_cloud(tmp_path))
+    assert catalogs_of("acme-pools", both) == (other,)
+    assert catalogs_of("aks", both) == (azure,)
+    assert catalogs_of("karpenter", both) == catalogs_of("existing", both) == both
 
 
 @pytest.mark.parametrize("name", KAITO_SKUS)
@@ -44,14 +68,15 @@ def test_skus_of_kaito_are_known(name: str) -> None:
     assert (found.gpus, found.gpus * found.gpu_memory_gib) == (gpus, total_gib)
 
 
-@pytest.mark.parametrize("entry", CATALOG.skus, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", SKUS, ids=lambda entry: entry.name)
 def test_sku_is_plausible(entry: Sku) -> None:
-    assert entry.name.startswith("Standard_N")
     assert entry.gpus in (1, 2, 4, 8)
     assert 8 <= entry.gpu_memory_gib <= 141
     assert entry.vcpus >= 4
     assert entry.memory_gib >= 16
-    assert entry.quota_family.lower().startswith("standard")
+    if entry.cloud == "azure":
+        assert entry.name.startswith("Standard_N")
+        assert entry.quota_family.lower().startswith("standard")
     if entry.vendor == "nvidia":
         assert entry.bfloat16 == (entry.gpu_model not in WITHOUT_BFLOAT16)
     if entry.price_usd_per_hour is not None:
@@ -59,7 +84,7 @@ def test_sku_is_plausible(entry: Sku) -> None:
 
 
 def test_names_and_aliases_are_unique() -> None:
-    names = [name.lower() for entry in CATALOG.skus for name in (entry.name, *entry.aliases)]
+    names = [name.lower() for entry in SKUS for name in (entry.name, *entry.aliases)]
     assert len(names) == len(set(names))
 
 
@@ -86,6 +111,6 @@ def test_published_speeds_are_of_cards_whose_rate_is_known() -> None:
 
 
 def test_rate_is_known_of_every_card_that_can_tune() -> None:
-    cards = {entry.gpu_model for entry in CATALOG.skus if entry.bfloat16 and not entry.retired}
+    cards = {entry.gpu_model for entry in SKUS if entry.bfloat16 and not entry.retired}
     assert len(cards) >= 5
     assert cards - published_speeds().bfloat16_tflops.keys() == set()

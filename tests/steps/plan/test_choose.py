@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from argotune.presets.loader import model_preset, sku
+from argotune.presets.loader import model_preset, sku, skus
 from argotune.presets.schema import Method
 from argotune.steps.plan.choose import Choice, Job, choose, estimate_job, smallest
 from argotune.steps.plan.config import read_config
@@ -20,7 +20,13 @@ def job(preset: str, *, method: Method = "qlora", text: str = "") -> Job:
     found = model_preset(preset)
     settings = read_config(text, found, method, problems=problems, warnings=[])
     assert problems == []
-    return Job(preset=found, method=method, settings=settings, targets=found.lora_target_modules)
+    return Job(
+        preset=found,
+        method=method,
+        settings=settings,
+        targets=found.lora_target_modules,
+        skus=skus(),
+    )
 
 
 def chosen(job: Job, card: Card) -> Choice:

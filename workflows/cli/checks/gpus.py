@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from argotune.presets.loader import skus_of_azure
+from argotune.presets.loader import skus
 from argotune.steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
 from argotune.steps.nodes.fit import INSTANCE_TYPE, gpu_count, gpu_name, problems_of
 from argotune.steps.nodes.providers import PROVIDERS
@@ -144,7 +144,7 @@ def _looks_like_gpu(node: Object) -> bool:
     if any(key in labels for key in _LABELS_OF_ANY_VALUE):
         return True
     found = str(labels.get(INSTANCE_TYPE, "")).casefold()
-    return found in {sku.name.casefold() for sku in skus_of_azure().skus}
+    return found in {sku.name.casefold() for sku in skus()}
 
 
 def _has(node: Object, labels: Mapping[str, str]) -> bool:

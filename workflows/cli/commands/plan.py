@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from argotune.presets.loader import skus_of_azure
+from argotune.presets.loader import sku_catalogs
 from argotune.presets.schema import Method
 from argotune.steps.common.errors import StepError
 from argotune.steps.contracts.training_plan import dump_plan
@@ -187,7 +187,8 @@ def _print_skus(
     *,
     alternatives: Sequence[str],
 ) -> None:
-    catalog = skus_of_azure()
+    clouds = {row.cloud for row in rows}
+    catalogs = [each for each in sku_catalogs() if not clouds or each.cloud in clouds]
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column(" ", width=1)
     table.add_column("SKU", no_wrap=True)
@@ -199,14 +200,15 @@ def _print_skus(
             mark = "*" if row.chosen else "+" if row.name in alternatives else ""
             table.add_row(mark, *_cells(row))
     tried = ", + is tried where the cloud has none of it" if alternatives else ""
-    title = f"GPU machines of {catalog.cloud} that fit; * is planned for{tried}"
+    of = " and ".join(each.cloud for each in catalogs)
+    title = f"GPU machines of {of} that fit; * is planned for{tried}"
     screen.print(title, style="bold")
     screen.print(table)
     for line in (
         "MEMORY: of one GPU; what it has is used to keep activations instead of recomputing them.",
         f"HOURS, USD: {hours_of}.",
         f"TOKENS/S: a class, carried over by model size and bfloat16 rate: {published(method)}.",
-        f"Prices: {catalog.price_region}, {catalog.price_source}",
+        *(f"Prices: {each.price_region}, {each.price_source}" for each in catalogs),
     ):
         screen.print(Text(line, style="dim"))
     screen.print()

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from argotune.presets.loader import skus_of_azure
+from argotune.presets.loader import catalogs_of, sku_catalogs
 from argotune.steps.nodes.aks.arm import Arm
 from argotune.steps.nodes.aks.connect import connect
 from argotune.steps.nodes.aks.preflight import Forecast, Preflight
@@ -182,9 +182,9 @@ def _notes(
     if rows:
         hours_of = what_hours_are_of(planned.plan, dataset_tokens=dataset_tokens)
         lines.append(f"USD: {hours_of}, without the minutes until the GPU can be used.")
-    catalog = skus_of_azure()
+    regions = [each.price_region for each in catalogs_of("aks", sku_catalogs())]
     lines.append(
-        f"USD/H: of a regular machine in {catalog.price_region}, which spot does not pass."
+        f"USD/H: of a regular machine in {' or '.join(regions)}, which spot does not pass."
     )
     lines.append(
         f"Until the GPU can be used: not known by SKU; {_OTHERS}. provision waits "

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from argotune.presets.loader import skus_of_azure
+from argotune.presets.loader import skus
 from argotune.steps.common import strict_yaml
 from argotune.steps.nodes.fit import GPU_PRODUCT, INSTANCE_TYPE, gpu_count
 from argotune.steps.plan.choose import choose
@@ -85,7 +85,7 @@ def _gpu_of(node: Object) -> _Found | None:
     if not gpu_count(node, "capacity"):
         return None
     machine = str(labels.get(INSTANCE_TYPE, "")).casefold()
-    sku = next((each for each in skus_of_azure().skus if each.name.casefold() == machine), None)
+    sku = next((each for each in skus() if each.name.casefold() == machine), None)
     memory, major = str(labels.get(_MEMORY_MIB, "")), str(labels.get(_COMPUTE_MAJOR, ""))
     if memory.isdigit():
         memory_gib = round(int(memory) / 1024, 2)

@@ -31,6 +31,7 @@ class SkuRow:
     """One cloud SKU beside the job."""
 
     name: str
+    cloud: str
     gpus: int
     gpu_model: str
     gpu_memory_gib: float
@@ -159,6 +160,7 @@ def _sku_row(fit: Fit, job: Job, dataset_tokens: int | None, *, chosen: bool) ->
     price = sku.price_usd_per_hour
     return SkuRow(
         name=sku.name,
+        cloud=sku.cloud,
         gpus=sku.gpus,
         gpu_model=sku.gpu_model,
         gpu_memory_gib=sku.gpu_memory_gib,

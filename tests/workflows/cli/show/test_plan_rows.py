@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from argotune.presets.loader import skus_of_azure
+from argotune.presets.loader import skus
 from argotune.steps.plan.run import make_plan
 from argotune.workflows.cli.show.plan_rows import (
     memory_rows,
@@ -89,7 +89,7 @@ def test_sku_that_is_asked_for_is_shown_with_the_reason_even_if_it_cannot() -> N
 
 def test_every_sku_can_be_shown_with_its_reason() -> None:
     rows = sku_rows(params(preset="qwen2.5-coder-32b-instruct"), every=True)
-    assert len(rows) == len(skus_of_azure().skus)
+    assert len(rows) == len(skus())
     reasons = {row.name: row.reason for row in rows}
     assert reasons["Standard_NV36ads_A10_v5"] == (
         "qwen2.5-coder-32b-instruct with qlora and 4096 tokens per pass needs 28.4 GB of one GPU, "
