@@ -6,14 +6,12 @@ from collections.abc import Iterator
 
 from argotune.workflows.cli.checks import (
     argo_kinds,
-    azure,
     controller,
     controller_config,
     gpus,
     image_volumes,
     images,
     installation,
-    karpenter,
     network,
     permissions,
     registry_secret,
@@ -26,6 +24,8 @@ from argotune.workflows.cli.checks.api import MissingRight, Refused
 from argotune.workflows.cli.checks.finding import Finding, Level, Told, problem, unknown
 from argotune.workflows.cli.checks.subject import Check, Subject
 from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.providers import karpenter
+from argotune.workflows.cli.providers.aks import doctor as aks
 
 _SERVER = Check("cluster", "the cluster", server.server)
 _NAMESPACE = Check("cluster", "the namespace's Pod Security Standard", server.namespace)
@@ -49,7 +49,7 @@ CHECKS = (
     Check("gpu", "the GPU nodes", gpus.nodes),
     Check("gpu", "the device plugin", gpus.device_plugin),
     Check("gpu", "Karpenter", karpenter.nodes),
-    Check("azure", "what Azure permits", azure.rights, in_namespace=True),
+    Check("azure", "what Azure permits", aks.rights, in_namespace=True),
     Check("network", "the network's engine", network.policy_engine),
     Check("images", "image volumes", image_volumes.image_volumes, in_namespace=True),
     Check("images", "whether the images can be pulled", images.pulls, in_namespace=True),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from argotune.workflows.cli.checks import gpus, karpenter
+from argotune.workflows.cli.checks import gpus
 from argotune.workflows.cli.checks.all import findings_of
 from argotune.workflows.cli.checks.api import Api
 from argotune.workflows.cli.checks.finding import Level
@@ -16,6 +16,7 @@ from argotune.workflows.cli.checks.subject import Check, Subject
 from argotune.workflows.cli.checks.workspace import needs_of
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.extras import azure_needed
+from argotune.workflows.cli.providers import karpenter
 from argotune.workflows.cli.remote.cluster import Cluster, installed_parameter
 from argotune.workflows.workspace.planned import Planned
 
@@ -64,7 +65,7 @@ def _print_aks(screen: Console, planned: Planned, asked: Asked) -> bool:
         )
     with azure_needed():
         # Azure's SDK takes a second to import, and need not be there.
-        from argotune.workflows.cli.outlook import aks as outlook_aks
+        from argotune.workflows.cli.providers.aks import outlook as outlook_aks
 
     return outlook_aks.print_outlook(
         screen,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from argotune.steps.nodes.provider import NodeRequest
-from argotune.workflows.cli.checks import karpenter
 from argotune.workflows.cli.checks.subject import Needs
+from argotune.workflows.cli.providers import karpenter
 from tests.fakes.api_server import ApiServer, Object
 from tests.workflows.cli.checks.cluster import healthy, look, messages
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from argotune.steps.nodes.aks.needed_rights import QUOTAS, REQUIRED, SKUS, Rights
-from argotune.workflows.cli.checks import azure
 from argotune.workflows.cli.checks.choices import Pull
 from argotune.workflows.cli.checks.finding import Finding
 from argotune.workflows.cli.checks.subject import Needs
+from argotune.workflows.cli.providers.aks import doctor
 from tests.fakes.api_server import ApiServer, Object
 from tests.workflows.cli.azure import CLUSTER_ID
 from tests.workflows.cli.checks.cluster import REGISTRY, SPACE, healthy, look, messages, node
@@ -66,7 +66,7 @@ def becoming(server: ApiServer, state: Object, **status: Any) -> list[Object]:
 
 
 def asked(server: ApiServer, **changes: Any) -> list[Finding]:
-    found = look(server, azure.rights, **changes)
+    found = look(server, doctor.rights, **changes)
     assert server.of_kind("Pod") == []
     return found
 

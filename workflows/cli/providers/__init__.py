@@ -1,0 +1,1 @@
+"""What the command line knows of each provider of nodes: one module or package each."""

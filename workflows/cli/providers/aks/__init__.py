@@ -1,0 +1,1 @@
+"""Provider aks, for the command line."""
