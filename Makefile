@@ -19,7 +19,7 @@ MODELS := $(ARGOTUNE_HOME)/claims/argotune-models
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 
 # For `make images` and `make push-images`; what else there is: images/README.md.
-STEPS ?= $(filter-out tune serve,$(basename $(notdir $(wildcard images/*.Containerfile)))) tune serve
+STEPS ?= $(shell images/build list)
 REGISTRY ?= localhost
 TAG ?= $(VERSION)
 IMAGES = REGISTRY='$(REGISTRY)' TAG='$(TAG)' VERSION='$(VERSION)' images/build

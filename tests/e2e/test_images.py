@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.cluster import Cluster, run, wait_for
 from tests.e2e.site import images, tag
-from tests.images.containerfile import IMAGES, read
+from tests.images.containerfile import IMAGES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.shard3]
 
@@ -46,16 +46,15 @@ def skopeo(tmp_path_factory: pytest.TempPathFactory) -> Skopeo:
 def test_image_says_who_it_runs_as_and_what_it_is(skopeo: Skopeo, image: str) -> None:
     config = _json(skopeo("inspect", "--config", _reference(image)))["config"]
     assert config["User"] == "65532:65532"
-    assert config["Entrypoint"] == ["python", "-m", f"argotune.steps.{image}"]
+    assert config["Entrypoint"] == ["python", "-m"]
     assert config["Labels"]["org.opencontainers.image.title"] == f"argotune-{image}"
     assert config["Labels"]["org.opencontainers.image.version"][0].isdigit()
 
 
-def test_tune_and_serve_differ_in_their_last_layer_only(skopeo: Skopeo) -> None:
+def test_tune_and_serve_hold_the_same_layers_with_the_code_in_a_small_one(skopeo: Skopeo) -> None:
     tune, serve = (_layers(skopeo, image) for image in ("tune", "serve"))
-    assert tune[:-1] == serve[:-1]
-    assert tune[-1] != serve[-1]
-    assert sum(layer["size"] for layer in tune[-1:]) < MB
+    assert tune == serve
+    assert tune[-1]["size"] < 2 * MB
 
 
 @pytest.mark.parametrize("image", LARGEST_MB)
@@ -63,7 +62,7 @@ def test_small_images_stay_small(skopeo: Skopeo, image: str, tmp_path: Path) -> 
     """Above the base, unpacked; a registry only knows the packed sizes."""
     skopeo("copy", "--quiet", _reference(image), f"dir:{tmp_path}")
     added = _layers(skopeo, image)[len(_base_layers(skopeo)) :]
-    assert len(added) >= len(read(image).image.all("COPY"))
+    assert added
     unpacked = sum(_unpacked_bytes(tmp_path / layer["digest"].split(":")[1]) for layer in added)
     print(f"argotune-{image}: {unpacked / MB:.0f} MB above the base")
     assert 10 * MB < unpacked < LARGEST_MB[image] * MB
@@ -93,7 +92,12 @@ def _pod(name: str, image: str) -> Document:
     container = {
         "name": "main",
         "image": _reference(image).removeprefix("docker://"),
-        "args": ["--outputs-dir=/argotune/outputs", "--name=images", "--preset=tiny"],
+        "args": [
+            f"argotune.steps.{image}",
+            "--outputs-dir=/argotune/outputs",
+            "--name=images",
+            "--preset=tiny",
+        ],
         "env": [{"name": "HOME", "value": "/argotune/outputs"}],
         "volumeMounts": [{"name": "outputs", "mountPath": "/argotune/outputs"}],
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},

@@ -1,18 +1,25 @@
-"""A Containerfile as its instructions, and what they say."""
+"""The Containerfiles as their instructions, and what they say of each image."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
+import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-IMAGES = sorted(path.stem for path in (ROOT / "images").glob("*.Containerfile"))
+IMAGES = subprocess.run(
+    [ROOT / "images" / "build", "list"], capture_output=True, text=True, timeout=30, check=True
+).stdout.split()
 _BUILD = (ROOT / "images" / "build").read_text()
 EXTRAS = " ".join(re.findall(r'^ALL_EXTRAS="(.+)"$', _BUILD, re.M)).split()
 """What EXTRAS can name."""
+FILES = ("step", "cuda")
+CUDA = ("tune", "serve")
+SMALL = [image for image in IMAGES if image not in CUDA]
 
 
 @dataclass(frozen=True)
@@ -92,27 +99,58 @@ class Containerfile:
         words: list[str] = json.loads(entrypoint.text)
         return words
 
-    @property
-    def groups(self) -> list[str]:
-        """Dependency groups of pyproject.toml that are exported, without `image-`."""
-        return re.findall(r"--only-group image-(\S+)", self._runs("uv"))
 
-    @property
-    def pruned(self) -> set[str]:
-        """Distributions that are left out on purpose."""
-        return set(re.findall(r"--prune (\S+)", self._runs("uv")))
+@dataclass(frozen=True)
+class Needs:
+    """What the stage `uv` writes down for one image."""
 
-    def _runs(self, stage: str) -> str:
-        return "\n".join(run.text for run in self.stage(stage).all("RUN"))
-
-
-def text_of(image: str) -> str:
-    return (ROOT / "images" / f"{image}.Containerfile").read_text()
+    groups: tuple[str, ...]
+    """Dependency groups of pyproject.toml, without `image-`; the last is that of the image."""
+    pruned: frozenset[str]
+    """Distributions that are left out on purpose."""
+    debian: str
+    """Packages of Debian."""
 
 
-def read(image: str) -> Containerfile:
-    """The Containerfile of that image, without its comments."""
-    lines = [line for line in text_of(image).splitlines() if not line.lstrip().startswith("#")]
+def file_of(image: str) -> str:
+    return "cuda" if image in CUDA else "step"
+
+
+@cache
+def needs_of(image: str) -> Needs:
+    """By the shell of the Containerfile, with `echo` for uv."""
+    uv = read(file_of(image)).stage("uv")
+    runs = [run.text for run in uv.all("RUN") if "/lock/" in run.text]
+    lists = [run_shell(text, STEP=image) for text in runs]
+    exported = "".join(text for text in lists if "--only-group" in text)
+    return Needs(
+        tuple(re.findall(r"--only-group image-(\S+)", exported)),
+        frozenset(re.findall(r"--prune (\S+)", exported)),
+        "".join(text for text in lists if "--only-group" not in text).strip(),
+    )
+
+
+def run_shell(text: str, **env: str) -> str:
+    """What a RUN prints, with `echo` for uv, and with the list of Debian in no file."""
+    text = text.replace("/uv/bin/uv", "echo").replace("/lock/pyproject.toml", "pyproject.toml")
+    return subprocess.run(
+        ["sh", "-c", text.replace("> /lock/debian.txt", "")],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", **env},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    ).stdout
+
+
+def text_of(file: str) -> str:
+    return (ROOT / "images" / f"{file}.Containerfile").read_text()
+
+
+def read(file: str) -> Containerfile:
+    """That Containerfile without its comments."""
+    lines = [line for line in text_of(file).splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     instructions = [
         Instruction(word, text.strip())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.containerfile import EXTRAS, IMAGES, ROOT
+from tests.images.containerfile import EXTRAS, IMAGES, ROOT, file_of
 
 _BUILDER = """#!/bin/bash
 [[ $1 != info ]] || exit {info}
@@ -73,9 +73,9 @@ def test_every_given_step_is_built_and_named_after_registry_step_and_tag(machine
     done = machine.build("build", "plan", "push", VERSION="0.1.0", BASE="localhost/python:3.11")
     assert done.returncode == 0, done.stderr
     assert machine.calls == [
-        f"buildah with BuildKit: build --layers --timestamp 0 --file images/{step}.Containerfile"
-        f" --tag registry.example.com/team/argotune-{step}:0.1.0 --build-arg VERSION=0.1.0"
-        " --build-arg BASE=localhost/python:3.11 ."
+        f"buildah with BuildKit: build --layers --timestamp 0 --file images/step.Containerfile"
+        f" --tag registry.example.com/team/argotune-{step}:0.1.0 --build-arg STEP={step}"
+        " --build-arg VERSION=0.1.0 --build-arg BASE=localhost/python:3.11 ."
         for step in ("plan", "push")
     ]
 
@@ -85,8 +85,8 @@ def test_docker_builds_with_buildkit_and_a_fixed_date(machine: Machine) -> None:
     machine.build("build", "plan")
     assert machine.calls == [
         "docker with BuildKit: build --build-arg SOURCE_DATE_EPOCH=0"
-        " --file images/plan.Containerfile"
-        " --tag registry.example.com/team/argotune-plan:0.1.0 --build-arg VERSION=0.1.0 ."
+        " --file images/step.Containerfile --tag registry.example.com/team/argotune-plan:0.1.0"
+        " --build-arg STEP=plan --build-arg VERSION=0.1.0 ."
     ]
 
 
@@ -115,9 +115,10 @@ def test_extras_are_passed_to_tune_alone(machine: Machine, given: str | None, pa
     done = machine.build("build", *IMAGES, **settings)
     assert done.returncode == 0, done.stderr
     assert machine.calls == [
-        f"podman with BuildKit: build --layers --timestamp 0 --file images/{step}.Containerfile"
-        f" --tag registry.example.com/team/argotune-{step}:0.1.0 --build-arg VERSION=0.1.0"
-        f"{passed if step == 'tune' else ''} ."
+        "podman with BuildKit: build --layers --timestamp 0"
+        f" --file images/{file_of(step)}.Containerfile"
+        f" --tag registry.example.com/team/argotune-{step}:0.1.0 --build-arg STEP={step}"
+        f" --build-arg VERSION=0.1.0{passed if step == 'tune' else ''} ."
         for step in IMAGES
     ]
 
@@ -208,10 +209,24 @@ def test_latest_is_refused(machine: Machine) -> None:
     )
 
 
+def test_a_step_that_runs_in_the_image_of_another_has_none(machine: Machine) -> None:
+    machine.has("docker")
+    assert refusal(machine.build("build", "watch")) == (
+        f"no image watch; there are: {' '.join(IMAGES)}"
+    )
+
+
+@pytest.mark.parametrize("action", ["tag", "list"])
+def test_what_is_of_all_images_takes_no_step(machine: Machine, action: str) -> None:
+    assert refusal(machine.build(action, "plan")) == (
+        f"{action} is of all images and takes no steps; given: plan"
+    )
+
+
 def test_an_unknown_step_is_refused_before_anything_is_built(machine: Machine) -> None:
     machine.has("docker")
     assert refusal(machine.build("build", "plan", "bake")) == (
-        f"no step bake; there are: {' '.join(IMAGES)}"
+        f"no image bake; there are: {' '.join(IMAGES)}"
     )
     assert machine.calls == []
 
@@ -235,4 +250,4 @@ def test_make_takes_all_steps_and_the_projects_version(target: str) -> None:
     ).stdout
     assert f"REGISTRY='localhost' TAG='{version}' VERSION='{version}' images/build" in shown
     (steps,) = re.findall(r"images/build (?:build|push) (.*)", shown)
-    assert sorted(steps.split()) == IMAGES
+    assert steps.split() == IMAGES

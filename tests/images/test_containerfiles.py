@@ -1,4 +1,4 @@
-"""What every Containerfile holds to."""
+"""What both Containerfiles hold to."""
 
 from __future__ import annotations
 
@@ -9,42 +9,59 @@ from itertools import combinations
 import pytest
 
 from argotune.workflows.templates.finetune import STEPS
+from argotune.workflows.templates.gc import GC
 from tests.images import lock
-from tests.images.containerfile import EXTRAS, IMAGES, ROOT, Instruction, Stage, read, text_of
+from tests.images.containerfile import (
+    CUDA,
+    EXTRAS,
+    FILES,
+    IMAGES,
+    ROOT,
+    SMALL,
+    Instruction,
+    Stage,
+    needs_of,
+    read,
+    run_shell,
+    text_of,
+)
+from tests.images.imports import modules_of
 
 BASE = "docker.io/library/python:3.12-slim"
-CUDA = ("tune", "serve")
-WITH_EXTRAS = read("tune").image_with(extras=" ".join(EXTRAS))
-FINAL = [*(read(image).image for image in IMAGES), WITH_EXTRAS]
-FINAL_NAMES = [*IMAGES, "tune with extras"]
-STEP_NAMES = [step.name for step in STEPS if not step.home]
+WITH_EXTRAS = read("cuda").image_with(extras=" ".join(EXTRAS))
+FINAL = [*(read(file).image for file in FILES), WITH_EXTRAS]
+FINAL_NAMES = [*FILES, "cuda with extras"]
 
 
-def test_every_step_of_the_template_and_the_server_has_a_containerfile() -> None:
-    assert sorted([*STEP_NAMES, "serve"]) == IMAGES
+def test_every_step_of_the_templates_and_the_server_has_an_image() -> None:
+    assert sorted([*{step.home or step.name for step in (*STEPS, GC)}, "serve"]) == sorted(IMAGES)
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_there_is_one_line_with_the_base(image: str) -> None:
-    found = read(image)
-    extras = [Instruction("ARG", 'EXTRAS=""')] if image == "tune" else []
+def test_the_images_of_torch_are_listed_last_for_they_take_longest() -> None:
+    assert tuple(IMAGES[-2:]) == CUDA
+    assert IMAGES[:-2] == sorted(SMALL)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_there_is_one_line_with_the_base(file: str) -> None:
+    found = read(file)
+    extras = [Instruction("ARG", 'EXTRAS=""')] if file == "cuda" else []
     assert list(found.preamble) == [Instruction("ARG", f"BASE={BASE}"), *extras]
     names = {stage.name for stage in found.stages}
     assert {stage.base for stage in found.stages[:-1]} - names == {"${BASE}"}
     assert found.image.base == "${BASE}"
-    assert text_of(image).count(BASE) == 1
+    assert text_of(file).count(BASE) == 1
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_nothing_is_latest(image: str) -> None:
-    assert "latest" not in text_of(image)
+@pytest.mark.parametrize("file", FILES)
+def test_nothing_is_latest(file: str) -> None:
+    assert "latest" not in text_of(file)
 
 
-def test_every_image_is_installed_by_the_same_uv() -> None:
-    versions = {
-        re.findall(r"^ARG UV_VERSION=([\d.]+)$", text_of(image), re.M)[0] for image in IMAGES
-    }
-    assert len(versions) == 1
+def test_every_image_is_installed_by_the_same_uv_and_gets_the_code_in_the_same_way() -> None:
+    step, cuda = (read(file) for file in FILES)
+    assert step.stage("uv").instructions[:4] == cuda.stage("uv").instructions[:4]
+    assert step.stage("code") == cuda.stage("code")
 
 
 @pytest.mark.parametrize("stage", FINAL, ids=FINAL_NAMES)
@@ -55,15 +72,14 @@ def test_it_runs_as_a_numbered_user_that_owns_no_file(stage: Stage) -> None:
     assert not any("--chown" in copy.text for copy in stage.all("COPY"))
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_it_starts_its_own_step(image: str) -> None:
-    assert read(image).entrypoint == ["python", "-m", f"argotune.steps.{image}"]
-    assert (ROOT / "steps" / image / "__main__.py").is_file()
+@pytest.mark.parametrize("file", FILES)
+def test_it_starts_the_module_that_it_is_given(file: str) -> None:
+    assert read(file).entrypoint == ["python", "-m"]
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_python_of_the_environment_comes_first_on_a_path_that_is_whole(image: str) -> None:
-    assert read(image).env["PATH"].split(":") == [
+@pytest.mark.parametrize("file", FILES)
+def test_python_of_the_environment_comes_first_on_a_path_that_is_whole(file: str) -> None:
+    assert read(file).env["PATH"].split(":") == [
         "/opt/argotune/venv/bin",
         "/usr/local/sbin",
         "/usr/local/bin",
@@ -74,9 +90,9 @@ def test_python_of_the_environment_comes_first_on_a_path_that_is_whole(image: st
     ]
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_every_copied_path_exists_and_the_builder_may_see_it(image: str) -> None:
-    sources = read(image).sources
+@pytest.mark.parametrize("file", FILES)
+def test_every_copied_path_exists_and_the_builder_may_see_it(file: str) -> None:
+    sources = read(file).sources
     assert sources
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     seen = [line.removeprefix("!") for line in lines if line.startswith("!")]
@@ -106,31 +122,34 @@ def test_uv_is_mounted_and_not_left_inside(stage: Stage) -> None:
     assert all(text.split()[1].startswith("/lock/") for text in copied)
 
 
-@pytest.mark.parametrize("image", IMAGES)
-def test_it_is_labelled(image: str) -> None:
+@pytest.mark.parametrize("file", FILES)
+def test_it_is_labelled(file: str) -> None:
     labels = {
         name.removeprefix("org.opencontainers.image."): value
-        for name, value in read(image).labels.items()
+        for name, value in read(file).labels.items()
     }
     assert labels.pop("description")
     assert labels == {
-        "title": f"argotune-{image}",
+        "title": "argotune-${STEP}",
         "version": "${VERSION}",
         "licenses": "Apache-2.0",
     }
 
 
-def test_tune_and_serve_are_the_same_up_to_their_code() -> None:
-    tune, serve = (read(image) for image in CUDA)
-    assert tune.stage("uv") == serve.stage("uv")
-    for ours, theirs in zip(tune.image.instructions, serve.image.instructions, strict=True):
-        if ours.word in {"LABEL", "ENTRYPOINT"}:
-            continue
-        assert ours == theirs
+@pytest.mark.parametrize("stage", FINAL, ids=FINAL_NAMES)
+def test_the_step_is_named_behind_the_layers_so_that_images_share_them(stage: Stage) -> None:
+    code = stage.instructions.index(Instruction("COPY", "--from=code /code /opt/argotune/code"))
+    assert not any("STEP" in each.text for each in stage.instructions[: code + 1])
+
+
+@pytest.mark.parametrize("image", SMALL)
+def test_an_image_holds_skopeo_where_its_step_calls_it(image: str) -> None:
+    calls = "argotune.steps.registry.skopeo" in modules_of(f"steps/{image}")
+    assert needs_of(image).debian == ("skopeo" if calls else "")
 
 
 def test_extras_lie_between_the_layers_of_serve_and_the_code() -> None:
-    plain, extended = read("tune").image.instructions, WITH_EXTRAS.instructions
+    plain, extended = read("cuda").image.instructions, WITH_EXTRAS.instructions
     code = [each.text.startswith("--from=code") for each in plain].index(True)
     added = len(extended) - len(plain)
     assert added > 0
@@ -141,30 +160,29 @@ def test_extras_lie_between_the_layers_of_serve_and_the_code() -> None:
 def test_a_compiler_is_for_the_extras_only() -> None:
     installing = [run for run in WITH_EXTRAS.all("RUN") if "apt-get install" in run.text]
     assert installing
-    for image in CUDA:
-        assert not any(run in read(image).image.instructions for run in installing)
+    assert not any(run in read("cuda").image.instructions for run in installing)
 
 
 @pytest.mark.parametrize("count", range(1, len(EXTRAS) + 1))
 def test_triton_stays_for_the_extras_that_compile(count: int) -> None:
-    """The shell of the Containerfile, with `echo` for uv."""
-    (export,) = read("tune").stage("uv-extras").all("RUN")
+    (export,) = read("cuda").stage("uv-extras").all("RUN")
     compiling = {extra for extra in EXTRAS if "triton" in lock.direct(f"image-{extra}")}
     assert compiling < set(EXTRAS)
     for chosen in combinations(EXTRAS, count):
-        told = subprocess.run(
-            ["sh", "-c", export.text.replace("/uv/bin/uv", "echo")],
-            env={"EXTRAS": " ".join(chosen)},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        ).stdout
+        told = run_shell(export.text, EXTRAS=" ".join(chosen))
         groups = re.findall(r"--only-group image-(\S+)", told)
         assert groups == ["cuda", *chosen]
         assert ("--prune triton" in told) == compiling.isdisjoint(chosen)
 
 
-@pytest.mark.parametrize("image", [image for image in IMAGES if image not in CUDA])
-def test_small_images_export_their_own_group(image: str) -> None:
-    assert read(image).groups == [image]
+def test_a_step_without_a_group_of_its_own_gets_what_every_step_needs() -> None:
+    """So a new step touches neither Containerfile nor pyproject.toml."""
+    assert needs_of("another").groups == ("step",)
+    assert needs_of("dataset").groups == ("dataset",)
+
+
+def test_a_build_without_step_ends_with_the_flag_to_give() -> None:
+    (debian, _) = read("step").stage("uv").all("RUN")[1:]
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run_shell(debian.text)
+    assert "STEP: is empty; give --build-arg STEP=plan or another step" in caught.value.stderr

@@ -7,16 +7,18 @@ from importlib.metadata import distribution
 
 import pytest
 
+from argotune.workflows.templates.finetune import STEPS
+from argotune.workflows.templates.gc import GC
 from tests.images import lock
-from tests.images.containerfile import EXTRAS, IMAGES, read
+from tests.images.containerfile import CUDA, EXTRAS, IMAGES, SMALL, needs_of
 from tests.images.imports import modules_of, optional_of, third_party_of
 
 COMMAND_LINE = {"hera", "rich", "typer"}
-CUDA = {"accelerate", "bitsandbytes", "peft", "torch", "transformers"}
+TORCH = {"accelerate", "bitsandbytes", "peft", "torch", "transformers"}
 # transformers imports it to place weights on devices; our code does not.
 UNSEEN = {"accelerate"}
-GUESTS = {"tune": ["steps/tiny"]}
-"""What an image runs beside its step."""
+GUESTS = {"tune": ["tiny"], **{step.home: [step.name] for step in (*STEPS, GC) if step.home}}
+"""Folders of steps/ that an image runs beside its step's."""
 
 
 def test_imports_are_found_through_our_modules_and_by_name() -> None:
@@ -37,25 +39,18 @@ def test_locked_dependencies_are_followed() -> None:
 
 @pytest.mark.parametrize("image", IMAGES)
 def test_the_locked_group_provides_every_import(image: str) -> None:
-    found = read(image)
-    names = lock.closure(f"image-{found.groups[-1]}", found.pruned)
-    modules = frozenset[str]().union(
-        *map(third_party_of, [f"steps/{image}", *GUESTS.get(image, [])])
-    )
+    needs = needs_of(image)
+    names = lock.closure(f"image-{needs.groups[-1]}", needs.pruned)
+    modules = _modules_in(image)
     assert modules
     missing = [module for module in sorted(modules) if not _provided(module, names)]
     assert missing == []
 
 
-@pytest.mark.parametrize("group", sorted({read(image).groups[-1] for image in IMAGES}))
+@pytest.mark.parametrize("group", sorted({needs_of(image).groups[-1] for image in IMAGES}))
 def test_a_group_names_nothing_that_its_images_do_not_import(group: str) -> None:
-    images = [image for image in IMAGES if group == read(image).groups[-1]]
-    modules = {
-        module
-        for image in images
-        for code in [f"steps/{image}", *GUESTS.get(image, [])]
-        for module in third_party_of(code)
-    }
+    images = [image for image in IMAGES if group == needs_of(image).groups[-1]]
+    modules = set[str]().union(*map(_modules_in, images))
     unused = [
         name
         for name in sorted(lock.direct(f"image-{group}") - UNSEEN)
@@ -64,14 +59,14 @@ def test_a_group_names_nothing_that_its_images_do_not_import(group: str) -> None
     assert unused == []
 
 
-@pytest.mark.parametrize("image", [image for image in IMAGES if image not in {"tune", "serve"}])
+@pytest.mark.parametrize("image", SMALL)
 def test_small_images_have_neither_the_command_line_nor_torch(image: str) -> None:
-    assert not lock.closure(f"image-{image}") & (COMMAND_LINE | CUDA)
+    assert not lock.closure(f"image-{needs_of(image).groups[-1]}") & (COMMAND_LINE | TORCH)
 
 
 def test_the_large_layer_is_part_of_both_cuda_images() -> None:
-    for image in ("tune", "serve"):
-        assert read(image).groups == ["torch", "cuda"]
+    for image in CUDA:
+        assert needs_of(image).groups == ("torch", "cuda")
     assert lock.closure("image-torch") < lock.closure("image-cuda")
 
 
@@ -79,7 +74,7 @@ def test_the_large_layer_is_part_of_both_cuda_images() -> None:
 def test_what_is_imported_by_name_is_there_with_extras_only(module: str) -> None:
     extras = {name for extra in EXTRAS for name in lock.direct(f"image-{extra}")}
     assert _provided(module, extras)
-    assert not _provided(module, lock.closure("image-cuda", read("tune").pruned))
+    assert not _provided(module, lock.closure("image-cuda", needs_of("tune").pruned))
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
@@ -96,8 +91,8 @@ def test_liger_brings_what_its_kernels_are_compiled_with() -> None:
 
 def _modules_in(image: str) -> set[str]:
     """Modules that are not ours nor the standard library's, of all that the image runs."""
-    code = [f"steps/{image}", *GUESTS.get(image, [])]
-    return {module for package in code for module in third_party_of(package)}
+    code = [image, *GUESTS.get(image, [])]
+    return {module for folder in code for module in third_party_of(f"steps/{folder}")}
 
 
 def _provided(module: str, names: set[str]) -> bool:

@@ -27,7 +27,7 @@ def checkout(tmp_path: Path) -> Path:
         path.write_text(f"what is in {name}\n")
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
     (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "push.Containerfile").write_text("FROM scratch\n")
+    (tmp_path / "images" / "step.Containerfile").write_text("FROM scratch\n")
     shutil.copy(ROOT / "images" / "build", tmp_path / "images")
     return tmp_path
 
@@ -50,7 +50,7 @@ def test_it_is_the_version_and_a_hash(checkout: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["steps/push/run.py", "presets/models/tiny.yaml", "images/push.Containerfile", "uv.lock"],
+    ["steps/push/run.py", "presets/models/tiny.yaml", "images/step.Containerfile", "uv.lock"],
 )
 def test_what_a_build_reads_changes_it(checkout: Path, name: str) -> None:
     before = tag(checkout)
