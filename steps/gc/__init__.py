@@ -1,1 +1,1 @@
-"""Take away the nodes that runs left behind."""
+"""Delete nodes that finished or expired runs left behind."""

@@ -10,14 +10,17 @@ from argotune.steps.nodes.providers import MAKING_NODES, PROVIDERS, ClusterSetti
 
 @dataclass(frozen=True, kw_only=True)
 class Params(ClusterSettings):
-    """Take away what was made for runs that are over, whose release never came to an end, and what
-    was kept for a next run that did not come."""
+    """Delete nodes of finished or expired runs, and nodes kept for a next run that did not start.
+
+    A node of a finished run remains if the run's release step failed.
+    """
 
     namespace: str = ""
-    """Only runs of this namespace are asked about; a node of another one's run goes when its time
-    is over. Empty: runs of all namespaces, which takes the right to see their Workflows."""
+    """Namespace in which the Workflows of runs are looked up; nodes of runs in other namespaces
+    are deleted when they expire. Empty: all namespaces, which needs the right to read their
+    Workflows."""
     dry_run: bool = False
-    """Only say what would go."""
+    """Only list what would be deleted."""
 
     def __post_init__(self) -> None:
         problems = [
@@ -35,10 +38,12 @@ class Params(ClusterSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
+    """Outputs of the gc step."""
+
     strays: str
-    """What should not be there and why, one line each; `nothing` where all is well."""
+    """Nodes without a run and the reason, one line each; `nothing` if there are none."""
     taken_away: int
-    """How many were asked to go."""
+    """Number of nodes whose deletion was requested."""
     kept: str
-    """What still waits for the next run of its workspace, one line each; `nothing` where nothing
-    does."""
+    """Nodes kept for the next run of their workspace, one line each; `nothing` if there are
+    none."""

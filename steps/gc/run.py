@@ -1,4 +1,4 @@
-"""Take away what runs left behind."""
+"""Delete nodes that finished or expired runs left behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run(
     providers: Sequence[Provider] | None = None,
     is_alive: RunIsAlive | None = None,
 ) -> Result:
-    """Ask every provider for its strays, let them go, and say what is kept."""
+    """Delete the stray nodes of every provider, and list them and the nodes kept for a next run."""
     alive = is_alive or run_is_alive(connect(), namespace=params.namespace)
     chosen = _providers(params) if providers is None else providers
     found = [stray for each in chosen for stray in each.collect(alive, dry_run=params.dry_run)]

@@ -1,1 +1,1 @@
-"""Have a GPU node, and wait until its GPU can be used."""
+"""Find or create a GPU node, and wait until its GPU is allocatable."""

@@ -9,25 +9,27 @@ from argotune.steps.nodes.node_params import NodeParams
 
 @dataclass(frozen=True, kw_only=True)
 class Params(NodeParams):
-    """Have a GPU node, and wait until its GPU can be used."""
+    """Find or create a GPU node, and wait until its GPU is allocatable."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
+    """Outputs of the provision step."""
+
     node: str
-    """Name of a node that fits; this machine's host name with provider local."""
+    """Name of a suitable node; with provider local, this machine's host name."""
     accelerator: str
     """GPU model and count, or cpu."""
     node_selector: str
-    """Labels of the node as a JSON object; the tune pod is scheduled by it."""
+    """Node selector of the tune pod, a JSON object of labels."""
     tolerations: str
-    """Tolerations that a pod needs there, a JSON list: one for each taint of the node."""
+    """Tolerations that a pod needs on the node, a JSON list: one for each taint."""
     placement: str
-    """SKU, spot or regular, and zone of a node that was made; empty for nodes that exist."""
+    """SKU, spot or regular, and zone of a created node; empty for existing nodes."""
     price_usd_per_hour: float | None
-    """Known price of the node; spot costs at most this. Empty: not known."""
+    """Known price of the node, an upper limit for spot. Empty: unknown."""
     tried: str
-    """What was tried and what became of it, one line each."""
+    """Attempted SKUs and zones with their results, one line each."""
     watched: bool
-    """Whether the step `watch` brings another node when this one is taken away: true for a node
-    that was made for the run."""
+    """Whether the step `watch` replaces the node if it is lost: true for a node that was created
+    for the run."""

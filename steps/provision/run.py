@@ -1,4 +1,4 @@
-"""Have a node that fits the run."""
+"""Find or create a node for the run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(
     provider: Provider | None = None,
     on_wait: OnWait | None = None,
 ) -> Result:
-    """Get a node from the provider, and say how the tune pod finds it."""
+    """Get a node from the provider, and return the selector and tolerations for the tune pod."""
     chosen = provider or load_provider(params.provider, params)
     request = params.request(prices_usd_per_hour(params.instance_types()))
     node = chosen.provision(request, progress, on_wait=on_wait or _events(params))
@@ -40,10 +40,10 @@ def run(
 
 
 def _events(params: Params) -> OnWait:
-    """Events of the run's Workflow, where the step is a pod of it."""
+    """Callback that records waiting reasons as events of the run's Workflow."""
     if params.provider == "local":
         return unheard
-    # Provider local must not wait for the import of the Kubernetes client.
+    # Imported here because the Kubernetes client is slow to import and provider local needs none.
     from argotune.steps.cluster.kube import cluster_of_pod
     from argotune.steps.cluster.run_events import RunEvents
 

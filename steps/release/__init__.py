@@ -1,1 +1,1 @@
-"""Give back what provision got for this run, whatever the run's result."""
+"""Delete the nodes that provision created for a run, or keep them for the next run."""

@@ -10,19 +10,19 @@ from argotune.steps.nodes.providers import PROVIDERS, ClusterSettings, ProviderN
 
 @dataclass(frozen=True, kw_only=True)
 class Params(ClusterSettings):
-    """Give back what provision got for this run, whatever the run's result."""
+    """Delete the nodes that provision created for this run, whether or not the run succeeded."""
 
     provider: ProviderName = "existing"
     """The provider that provision used."""
     run: str
     """UID of the run."""
     status: str = ""
-    """How the run ended: Succeeded, Failed or Error, as Argo says it to exit handlers."""
+    """Status of the run as Argo gives it to exit handlers: Succeeded, Failed or Error."""
     keep_node_seconds: float = 0.0
-    """How long a node that was made waits for the next run of the workspace, after a run that
-    succeeded; 0: not at all. The node of any other run is given back at once."""
+    """How long to keep a created node for the next run of the workspace, if this run succeeded;
+    0: not at all. After any other status the node is deleted at once."""
     timeout_seconds: float = 3300.0
-    """Longest wait until everything is gone; a pool that is still being made is waited for."""
+    """Longest wait for the deletion, including the wait for a pool that is still being created."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -39,13 +39,15 @@ class Params(ClusterSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
+    """Outputs of the release step."""
+
     released: str
-    """What was given back, with hours and cost where known, and what was kept, with its price;
-    `nothing` where the nodes were there before the run."""
+    """Deleted nodes with hours and cost if known, and kept nodes with their price; `nothing` if no
+    node was created for the run."""
     kept_until: str
-    """Until when a node waits for the next run of the workspace, as 2026-01-31T14:05:00Z; empty:
-    none does."""
+    """Time until which a node is kept for the next run of the workspace, such as
+    2026-01-31T14:05:00Z; empty: no node is kept."""
     node_hours: float | None
-    """How long the run's nodes were there, together; empty: not known, or none was made."""
+    """Total lifetime of the run's nodes, hours; empty: unknown, or no node was created."""
     cost_usd: float | None
-    """What they cost by the known price; spot at most this. Empty: not known."""
+    """Cost of these hours at the known price, an upper limit for spot. Empty: unknown."""

@@ -1,4 +1,4 @@
-"""Give back what provision got, or leave it to the next run."""
+"""Delete the nodes that provision created, or keep them for the next run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SUCCEEDED = "Succeeded"
 
 
 def run(params: Params, *, progress: Progress, provider: Provider | None = None) -> Result:
-    """Let the provider keep or give back the run's nodes, and say which they were."""
+    """Keep or delete the run's nodes through the provider, and report them."""
     chosen = provider or load_provider(params.provider, params)
     kept = _keep(params, chosen, progress)
     gone = chosen.release(params.run, timeout_seconds=params.timeout_seconds, progress=progress)
@@ -35,7 +35,7 @@ def run(params: Params, *, progress: Progress, provider: Provider | None = None)
 
 
 def _keep(params: Params, provider: Provider, progress: Progress) -> Sequence[Kept]:
-    """What waits for the next run; what cannot be kept is given back instead."""
+    """Keep the run's nodes for the next run; the caller deletes those that cannot be kept."""
     if params.status != _SUCCEEDED or not params.keep_node_seconds:
         return ()
     try:

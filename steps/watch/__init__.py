@@ -1,1 +1,1 @@
-"""Bring another node when the one that was made for a run is taken away."""
+"""Replace the node of a run when it is lost."""

@@ -1,4 +1,4 @@
-"""When a node counts as lost: gone on two looks, or not Ready for longer than a grace."""
+"""When a node counts as lost: missing in two checks, or not Ready for the grace period."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from collections.abc import Callable, Sequence
 
 from argotune.steps.nodes.fit import Object, not_ready
 
-_LOOKS_WITHOUT_NODE = 2
-"""A list that came from a server which lags behind may lack a node once."""
+_CHECKS_WITHOUT_NODE = 2
+"""One list may lack the node because the API server that answered lags behind."""
 
 
-class Loss:
-    """Looks at a node again and again."""
+class LossDetector:
+    """Decides from successive lists of nodes whether a node is lost."""
 
     def __init__(self, grace_seconds: float, now: Callable[[], float]) -> None:
         self._grace_seconds = grace_seconds
         self._now = now
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
-        """Begin anew, with another node."""
-        self._looks_without_node = 0
+    def reset(self) -> None:
+        """Start over with another node."""
+        self._checks_without_node = 0
         self._not_ready_since: float | None = None
-        self.was_there = False
-        """Whether there was a node on any look, well or not."""
+        self.node_existed = False
+        """Whether any check found a node, Ready or not."""
 
-    def look(self, nodes: Sequence[Object]) -> str:
-        """Why the node is lost; empty while it is well or may become so again.
+    def reason(self, nodes: Sequence[Object]) -> str:
+        """Why the node is lost; empty while it is Ready or may become Ready again.
 
-        A node that is being deleted is as good as gone.
+        A node that is being deleted counts as deleted.
         """
-        self.was_there = self.was_there or bool(nodes)
+        self.node_existed = self.node_existed or bool(nodes)
         staying = [node for node in nodes if not node["metadata"].get("deletionTimestamp")]
         if not staying:
             self._not_ready_since = None
-            self._looks_without_node += 1
-            gone = "was taken away" if not nodes else "is being taken away"
-            return gone if self._looks_without_node >= _LOOKS_WITHOUT_NODE else ""
-        self._looks_without_node = 0
+            self._checks_without_node += 1
+            gone = "was deleted" if not nodes else "is being deleted"
+            return gone if self._checks_without_node >= _CHECKS_WITHOUT_NODE else ""
+        self._checks_without_node = 0
         reasons = [not_ready(node) for node in staying]
         if not all(reasons):
             self._not_ready_since = None

@@ -1,4 +1,4 @@
-"""Whether a run still needs its node, as its Workflow says. Pure."""
+"""Whether a run still needs its node, from its Workflow object."""
 
 from __future__ import annotations
 
@@ -16,30 +16,33 @@ _ENDED = (*OVER, "Skipped", "Omitted")
 
 
 def end_of_need(workflow: Object | None, *, run: str, step: str) -> str:
-    """Why nobody needs the node any more; empty while the step may."""
+    """Why the run no longer needs the node; empty while the step may still need it.
+
+    `run` is the run's UID. `workflow` is None if the Workflow does not exist.
+    """
     if workflow is None or workflow["metadata"].get("uid") != run:
-        return "the run is gone"
+        return "the run was deleted"
     shutdown = workflow["spec"].get("shutdown")
     if shutdown:
-        return f"the run is being ended (spec.shutdown: {shutdown})"
+        return f"the run is being stopped (spec.shutdown: {shutdown})"
     status = workflow.get("status") or {}
     if status.get("phase") in OVER:
         return f"the run is {status['phase']}"
     if status.get("offloadNodeStatusVersion"):
-        # To watch on could be for ever: the run does not end before this step.
-        return "the run's steps are in Argo's own database, where they cannot be seen"
+        # Watching on might never end: the run does not finish before this step.
+        return "Argo stores the run's node status in its database, where watch cannot read it"
     phase = _phase(status, step)
     return f"{step} is {phase}" if phase in _ENDED else ""
 
 
 def _phase(status: Object, step: str) -> str:
-    """Of the step with all its tries; those have a number behind its name."""
+    """Phase of the step over all its attempts, whose display names have a number appended."""
     found = [node for node in _nodes(status).values() if node.get("displayName") == step]
     return str(found[0].get("phase", "")) if found else ""
 
 
 def _nodes(status: Object) -> Mapping[str, Object]:
-    """Argo compresses what is too long for etcd."""
+    """The Workflow's nodes, which Argo compresses if they are too large for etcd."""
     packed = status.get("compressedNodes")
     if packed:
         unpacked: Mapping[str, Object] = json.loads(gzip.decompress(base64.b64decode(packed)))

@@ -13,21 +13,21 @@ from argotune.steps.nodes.provider import NodeRequest
 
 @dataclass(frozen=True, kw_only=True)
 class Params(NodeParams):
-    """Bring another node when the one that was made for a run is taken away, until the step that
-    needs it has ended."""
+    """Replace the node that was created for a run when it is lost, until its step has finished."""
 
     node_selector: str
-    """Labels by which the tune pod finds its node, a JSON object, as provision said; another node
-    gets them too."""
+    """Node selector of the tune pod, the JSON object from provision; a replacement gets the same
+    labels."""
     step: str = "tune"
     """Step that needs the node."""
     look_seconds: float = 15.0
-    """Between two looks at the run and its node."""
+    """Interval between two checks of the run and its node."""
     grace_seconds: float = 60.0
-    """How long a node may be not Ready before it counts as lost; one that is gone does so on the
-    second look."""
+    """How long a node may be not Ready before it counts as lost; a deleted node counts as lost on
+    the second check."""
 
     def problems(self) -> Iterator[str]:
+        """Messages about invalid parameters."""
         yield from super().problems()
         if not (self.workflow and self.namespace):
             yield "--workflow, --namespace: empty; give those of the run's Workflow"
@@ -42,32 +42,34 @@ class Params(NodeParams):
             yield f'--node-selector: {given} is not a JSON object of labels, {{"a": "b"}}'
 
     def selector(self) -> Mapping[str, str]:
-        """The labels of the node. Raises ValueError unless there are some."""
+        """The labels of the node. Raises ValueError unless it is a non-empty JSON object."""
         labels = json.loads(self.node_selector)
         if not (isinstance(labels, dict) and labels):
             raise ValueError("no labels")
         return {str(key): str(value) for key, value in labels.items()}
 
     def request(self, prices_usd_per_hour: Mapping[str, float]) -> NodeRequest:
-        """As provision asked, for a node that the waiting pod finds."""
+        """The request of provision, for a node with the labels that the waiting pod selects."""
         request = super().request(prices_usd_per_hour)
         return replace(request, node=self.selector().get(NODE_LABEL, ""))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
+    """Outputs of the watch step."""
+
     replaced: int
-    """How many nodes were taken away and replaced."""
+    """Number of nodes that were lost and replaced."""
     node: str
-    """Name of the last node that was brought; empty: none was."""
+    """Name of the last replacement; empty: no node was replaced."""
     placement: str
     """SKU, spot or regular, and zone of that node."""
     price_usd_per_hour: float | None
-    """Known price of that node; spot costs at most this. Empty: not known, or none was brought."""
+    """Known price of that node, an upper limit for spot. Empty: unknown, or no node was
+    replaced."""
     tried: str
-    """What was tried each time and what became of it, one line each."""
+    """Attempted SKUs and zones of all replacements with their results, one line each."""
     node_hours: float | None
-    """How long the nodes were there that were taken away, together; empty: not known, or none
-    was."""
+    """Total lifetime of the lost nodes, hours; empty: unknown, or no node was lost."""
     cost_usd: float | None
-    """What they cost by the known price; spot at most this. Empty: not known."""
+    """Cost of these hours at the known price, an upper limit for spot. Empty: unknown."""

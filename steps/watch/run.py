@@ -1,4 +1,4 @@
-"""Bring another node whenever the run's is lost, until nobody needs one."""
+"""Replace the run's node whenever it is lost, until the run no longer needs one."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from argotune.steps.nodes.load import load_provider
 from argotune.steps.nodes.provider import Gone, Node, Provider
 from argotune.steps.nodes.ready import selector_text
 from argotune.steps.nodes.sums import sum_of_known
-from argotune.steps.watch.loss import Loss
+from argotune.steps.watch.loss import LossDetector
 from argotune.steps.watch.need import end_of_need
 from argotune.steps.watch.params import Params, Result
 
 _LOGGER = logging.getLogger(__name__)
 _REMOVAL_SECONDS = 1800.0
-"""Karpenter drains a node for ten minutes, and a pool that is being made goes when it is there."""
+"""Karpenter drains a node for ten minutes, and AKS deletes a pool only after its creation."""
 
 
 def run(
@@ -41,28 +41,28 @@ def run(
     """Watch the node; progress is said at the end only, for nobody knows how long tuning takes."""
     chosen = provider or load_provider(params.provider, params)
     watch = Watch(params, kube or connect(), chosen, clock)
-    reason = watch.until_needless()
-    log.event(_LOGGER, "done", reason=reason, replaced=len(watch.brought))
+    reason = watch.wait_for_end_of_need()
+    log.event(_LOGGER, "done", reason=reason, replaced=len(watch.replacements))
     progress.update(1, 1)
     return watch.result()
 
 
 class Watch:
-    """One run's node and what became of it."""
+    """Watches and replaces the node of one run."""
 
     def __init__(self, params: Params, kube: Kube, provider: Provider, clock: Clock) -> None:
-        self.brought: list[Node] = []
-        """Every node that was brought in place of another."""
+        self.replacements: list[Node] = []
+        """Every node that replaced a lost one."""
         self._params = params
         self._kube = kube
         self._provider = provider
         self._clock = clock
         self._request = params.request(prices_usd_per_hour(params.instance_types()))
         self._selector = selector_text(params.selector())
-        self._loss = Loss(params.grace_seconds, clock.now)
+        self._loss = LossDetector(params.grace_seconds, clock.now)
         self._gone: list[Gone] = []
-        self._until = clock.now() + params.lifetime_seconds
-        self._complaint = ""
+        self._expiry = clock.now() + params.lifetime_seconds
+        self._last_warning = ""
         self._events = RunEvents(
             kube,
             namespace=params.namespace,
@@ -72,91 +72,97 @@ class Watch:
             clock=clock,
         )
 
-    def until_needless(self) -> str:
-        """Why the node is needed no more. Raises CapacityError or PermanentError when there is no
-        node to be had, after the run was stopped."""
+    def wait_for_end_of_need(self) -> str:
+        """Watch until the run no longer needs the node, and return the reason.
+
+        Raises CapacityError or PermanentError if no replacement is available; the run is then
+        already stopped.
+        """
         try:
             while True:
                 self._check_need()
-                if lost := self._look():
+                if lost := self._loss_reason():
                     self._replace(lost)
                 self._clock.sleep(self._params.look_seconds)
-        except _Needless as end:
+        except _NodeNotNeeded as end:
             return str(end)
 
     def result(self) -> Result:
-        """What was brought and what was lost."""
-        last = self.brought[-1] if self.brought else None
+        """The outputs: replacements, and hours and cost of the lost nodes."""
+        last = self.replacements[-1] if self.replacements else None
         return Result(
-            replaced=len(self.brought),
+            replaced=len(self.replacements),
             node=last.name if last else "",
             placement=str(last.placement or "") if last else "",
             price_usd_per_hour=last.price_usd_per_hour if last else None,
-            tried="\n".join(str(row) for node in self.brought for row in node.tried),
+            tried="\n".join(str(row) for node in self.replacements for row in node.tried),
             node_hours=sum_of_known(each.hours for each in self._gone),
             cost_usd=sum_of_known(each.cost_usd for each in self._gone),
         )
 
     def _check_need(self) -> None:
-        """Raise _Needless when the run needs the node no more."""
+        """Raise _NodeNotNeeded if the run no longer needs the node."""
         try:
             workflow = self._kube.workflow(self._params.namespace, self._params.workflow)
         except (ApiRefusal, TransientError) as error:
-            self._complain(error)
+            self._warn_once(error)
             return
         end = end_of_need(workflow, run=self._params.run, step=self._params.step)
         if end:
-            raise _Needless(end)
+            raise _NodeNotNeeded(end)
 
-    def _look(self) -> str:
-        """Why the node is lost; empty while it is not, or nobody can say."""
+    def _loss_reason(self) -> str:
+        """Why the node is lost; empty if it is not, or its state cannot be read."""
         try:
             nodes = self._kube.nodes(self._selector)
         except (ApiRefusal, TransientError) as error:
-            self._complain(error)
+            self._warn_once(error)
             return ""
-        return self._loss.look(nodes)
+        return self._loss.reason(nodes)
 
     def _replace(self, lost: str) -> None:
-        """Have another node; what may pass is left to the next look."""
+        """Provision another node; after a transient error the next check tries again."""
         log.warn(_LOGGER, "node-lost", reason=lost)
         self._events.say("NodeLost", f"the run's node {lost}", is_warning=True)
         try:
-            if self._clock.now() >= self._until:
-                raise PermanentError("the time of the run's nodes is over (node-lifetime-seconds)")
-            self._let_go()
-            node = self._provider.provision(self._request, Progress(), on_wait=self._hear)
+            if self._clock.now() >= self._expiry:
+                raise PermanentError("the run's nodes have expired (node-lifetime-seconds)")
+            self._release_lost_node()
+            node = self._provider.provision(self._request, Progress(), on_wait=self._report_wait)
         except TransientError as error:
-            self._complain(error)
+            self._warn_once(error)
             self._events.waiting(str(error))
             return
         except (CapacityError, ParamsError, PermanentError) as error:
             raise self._give_up(lost, error) from error
-        self._loss.forget()
-        self.brought.append(node)
+        self._loss.reset()
+        self.replacements.append(node)
         log.event(_LOGGER, "replaced", node=node.name, placement=node.placement)
-        self._events.say("NodeReady", f"node {node.name} ({node.placement}) is there")
+        self._events.say("NodeReady", f"node {node.name} ({node.placement}) is Ready")
 
-    def _let_go(self) -> None:
-        """Give back what is left of a node that was there: a machine that is not Ready costs as
-        much, and a pool without its node brings none. What an earlier try of this step asked for
-        has no node yet; `provision` goes on with it."""
-        if not self._loss.was_there:
+    def _release_lost_node(self) -> None:
+        """Delete the lost node's machine or pool.
+
+        A machine that is not Ready costs as much as a Ready one, and a pool does not replace a
+        lost node. If no check found a node, an earlier attempt of this step may have requested
+        one, which `provision` then waits for.
+        """
+        if not self._loss.node_existed:
             return
         self._gone += self._provider.release(
             self._params.run, timeout_seconds=_REMOVAL_SECONDS, progress=Progress()
         )
-        self._loss.was_there = False
+        self._loss.node_existed = False
 
-    def _hear(self, reason: str) -> None:
+    def _report_wait(self, reason: str) -> None:
         self._events.waiting(reason)
         self._check_need()
 
     def _give_up(self, lost: str, error: StepError) -> StepError:
-        """Stop the run, whose pod would wait for ever, and say why."""
+        """Stop the run, whose pod would wait forever, and return the error for the user."""
         message = (
-            f"the run's node {lost} and there is no other, so the run was stopped; `argo retry "
-            f"{self._params.workflow}` goes on from the last checkpoint: {error}"
+            f"the run's node {lost} and no replacement is available, so the run was stopped; `argo "
+            f"retry {self._params.workflow}` resumes from the last checkpoint: {error}"
         )
         self._events.say("NoNode", message, is_warning=True)
         self._stop()
@@ -169,7 +175,7 @@ class Watch:
             try:
                 self._kube.stop_workflow(self._params.namespace, self._params.workflow)
             except TransientError as error:
-                self._complain(error)
+                self._warn_once(error)
                 self._clock.sleep(self._params.look_seconds)
             except ApiRefusal as error:
                 log.warn(_LOGGER, "cannot-stop", reason=error)
@@ -177,12 +183,15 @@ class Watch:
             else:
                 return
 
-    def _complain(self, error: StepError) -> None:
-        """Once for as long as nothing else is wrong: none of it ends the watch."""
-        if str(error) != self._complaint:
+    def _warn_once(self, error: StepError) -> None:
+        """Log an error that does not end the watch; the same error in a row is logged once."""
+        if str(error) != self._last_warning:
             log.warn(_LOGGER, "cannot-see", reason=error)
-            self._complaint = str(error)
+            self._last_warning = str(error)
 
 
-class _Needless(Exception):
-    """The run needs its node no more; no step error, for what waits those out must end too."""
+class _NodeNotNeeded(Exception):
+    """The run no longer needs its node.
+
+    It is no StepError, because it must also end code that waits until a StepError passes.
+    """

@@ -56,15 +56,17 @@ def test_compressed_steps_are_read() -> None:
     assert end(workflow({}, compressedNodes=packed)) == "tune is Succeeded"
 
 
-def test_steps_that_cannot_be_seen_end_the_watch_for_the_run_waits_for_it() -> None:
+def test_node_status_in_the_database_ends_the_watch() -> None:
     assert end(workflow({}, offloadNodeStatusVersion="fnv:1")) == (
-        "the run's steps are in Argo's own database, where they cannot be seen"
+        "Argo stores the run's node status in its database, where watch cannot read it"
     )
 
 
 def test_a_run_that_ends_or_is_gone_needs_no_node() -> None:
     stopped = workflow(tune("Running")) | {"spec": {"shutdown": "Terminate"}}
-    assert end(stopped) == "the run is being ended (spec.shutdown: Terminate)"
+    assert end(stopped) == "the run is being stopped (spec.shutdown: Terminate)"
     assert end(workflow({}, phase="Failed")) == "the run is Failed"
-    assert end(None) == "the run is gone"
-    assert end({"metadata": {"uid": "a later run of this name"}, "spec": {}}) == "the run is gone"
+    assert end(None) == "the run was deleted"
+    assert (
+        end({"metadata": {"uid": "a later run of this name"}, "spec": {}}) == "the run was deleted"
+    )

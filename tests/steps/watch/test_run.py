@@ -144,8 +144,8 @@ def test_a_node_that_is_taken_away_is_replaced_by_one_that_the_pod_finds(
     (node,) = tuning.cluster.nodes
     assert node["metadata"]["name"] == result.node
     assert tuning.selector.items() <= node["metadata"]["labels"].items()
-    assert said(tuning.cluster, "NodeLost") == ["the run's node was taken away"]
-    assert said_ready(tuning) == [f"node {result.node} ({A100} spot) is there"]
+    assert said(tuning.cluster, "NodeLost") == ["the run's node was deleted"]
+    assert said_ready(tuning) == [f"node {result.node} ({A100} spot) is Ready"]
     assert said(tuning.cluster, "WaitingForNode")[0] == "Karpenter has just been asked"
 
 
@@ -190,9 +190,9 @@ def test_where_there_is_no_other_node_the_run_is_stopped_with_the_table(
         "InsufficientCapacityError: all requested instance types were unavailable during launch"
     )
     message = (
-        "the run's node was taken away and there is no other, so the run was stopped; `argo retry "
-        f"phi-abc` goes on from the last checkpoint: no GPU node: {A100} regular (10 s): {reason}; "
-        f"{A10} regular (10 s): {reason}"
+        "the run's node was deleted and no replacement is available, so the run was stopped; "
+        f"`argo retry phi-abc` resumes from the last checkpoint: no GPU node: {A100} regular "
+        f"(10 s): {reason}; {A10} regular (10 s): {reason}"
     )
     assert str(caught.value) == message
     assert tuning.cluster.objects[WORKFLOW]["spec"] == {"shutdown": "Stop"}
@@ -227,7 +227,7 @@ def test_a_run_that_may_not_be_stopped_is_still_a_failure_that_says_why(
     tuning.world.scripts = [happy, no_capacity]
     tuning.lose()
     tuning.cluster.faults = [Fault("PATCH", "/workflows/", 403, "no right")]
-    with pytest.raises(CapacityError, match="there is no other"):
+    with pytest.raises(CapacityError, match="no replacement is available"):
         tuning.watch(timeout_seconds=50.0)
     assert "cannot-stop" in caplog.text
 
@@ -368,4 +368,4 @@ def test_it_ends_at_once_when_it_is_told_to_stop() -> None:
             process.send_signal(signal.SIGTERM)
             _, errors = process.communicate(timeout=60)
     assert process.returncode == 75
-    assert errors.splitlines()[-1] == ("error: stopped by SIGTERM; the next try goes on from here")
+    assert errors.splitlines()[-1] == ("error: stopped by SIGTERM; a retry resumes from here")
