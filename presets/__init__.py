@@ -1,1 +1,1 @@
-"""What is known about models and machines, as data: every number stands beside its source."""
+"""Data about models and machines; every number has its source beside it."""

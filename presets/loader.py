@@ -1,4 +1,4 @@
-"""Reads the preset files; each is read once per process.
+"""Load the preset files; each is read once per process.
 
 Try it: python -c "from argotune.presets.loader import model_preset; print(model_preset('tiny'))"
 """
@@ -27,37 +27,37 @@ Entry = TypeVar("Entry", bound=ModelPreset | Sku)
 
 
 class UnknownName(LookupError):
-    """No preset or SKU has this name; the message lists what there is."""
+    """No preset or SKU has this name; the message lists the known ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.name = name
         self.known = tuple(known)
         self.nearest = nearest(name, self.known)
         hint = f"did you mean {self.nearest}? " if self.nearest else ""
-        super().__init__(f"{name!r} is no {kind}; {hint}known are {', '.join(self.known)}")
+        super().__init__(f"{name!r} is not a {kind}; {hint}known are {', '.join(self.known)}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like the given one, if any comes close."""
+    """The known name most similar to the given one, or None if none is close."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[found[0]] if found else None
 
 
 def model_preset(name: str) -> ModelPreset:
-    """The preset of this name or alias, in any case of letters. Raises UnknownName."""
+    """The preset with this name or alias, case-insensitive. Raises UnknownName."""
     return _find("model preset", name, model_presets())
 
 
 @functools.cache
 def model_presets() -> tuple[ModelPreset, ...]:
-    """All model presets by name."""
+    """All model presets, sorted by name."""
     paths = sorted((PRESETS_DIR / "models").glob("*.yaml"), key=lambda path: path.stem)
     return tuple(_read(path, ModelPreset) for path in paths)
 
 
 def sku(name: str, catalogs: Sequence[SkuCatalog] | None = None) -> Sku:
-    """The SKU of this name or alias, in any case of letters. Raises UnknownName."""
+    """The SKU with this name or alias, case-insensitive. Raises UnknownName."""
     return _find("GPU SKU", name, skus(catalogs))
 
 
@@ -81,7 +81,7 @@ def catalogs_of(provider: str, catalogs: Sequence[SkuCatalog]) -> tuple[SkuCatal
 
 @functools.cache
 def published_speeds() -> AnchorFile:
-    """Measurements of tuning speed that others published, and the rates of the cards."""
+    """Published measurements of tuning speed, and the bfloat16 rates of the GPUs."""
     return _read(PRESETS_DIR / "anchors.yaml", AnchorFile)
 
 

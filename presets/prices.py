@@ -1,4 +1,4 @@
-"""What the clouds' machines cost, as far as the SKU files know."""
+"""Prices of cloud machines, from the SKU files."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The shape of the files in presets/models, presets/skus and presets/anchors.yaml.
+"""Schema of the files in presets/models, presets/skus and presets/anchors.yaml.
 
-Architecture names are transformers' own. Unknown keys are refused: a typo is an error here, not
-a silently missing number.
+Architecture keys have the names of transformers. Unknown keys are refused, so that a typo is an
+error and not a silently missing number.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Method = Literal["lora", "qlora"]
 
 
 class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The numbers of a model's config.json that sizes, memory and rope follow from."""
+    """Values of a model's config.json from which sizes, memory and rope are computed."""
 
     num_hidden_layers: int
     hidden_size: int
@@ -31,22 +31,22 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     attention_bias: bool
     """Whether q, k and v have a bias (Qwen2)."""
     max_position_embeddings: int
-    """Longest sequence that the model knows, tokens."""
+    """Longest sequence that the model supports, tokens."""
     original_max_position_embeddings: int | None = None
     """LongRoPE uses its long factors above this many tokens; None without LongRoPE."""
     sliding_window: int | None = None
     """Attention window in tokens; None for full attention."""
     partial_rotary_factor: float = 1.0
-    """Share of each head that is rotated."""
+    """Share of each head that rotary embedding rotates."""
     rope_theta: float
     rms_norm_eps: float
 
 
 class Chat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How conversations become text, and how the model says that its turn is over."""
+    """How conversations are rendered as text, and which token ends the model's turn."""
 
     template: str | None = None
-    """Jinja text for a tokenizer that has no template of its own; None: it has one."""
+    """Jinja template for a tokenizer that has none of its own; None: it has one."""
     end_of_turn: str
     """Token that ends the assistant's turn; it must be trained."""
     eos_token: str
@@ -56,7 +56,7 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Hyperparameters used where the training config says nothing."""
+    """Hyperparameters for keys that the training config does not set."""
 
     r: int
     lora_alpha: int
@@ -70,7 +70,7 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_length: int
     """Longest row in tokens."""
     tokens_per_step: int
-    """Tokens that one optimizer step should see."""
+    """Tokens per optimizer step."""
     early_stopping_patience: int | None
     """Evaluations without a better held-out loss before the run ends; None: never."""
     source: str
@@ -95,12 +95,12 @@ class ModelPreset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     license: str
     """SPDX identifier."""
     source: Literal["hub", "cache"]
-    """hub: fetched from the Hugging Face Hub; cache: must be in the model cache already."""
+    """hub: downloaded from the Hugging Face Hub; cache: must already be in the model cache."""
     parameters: int
-    """Weights and biases of the whole model; follows from the architecture."""
+    """Number of weights and biases of the whole model; a test computes it from the architecture."""
     architecture: Architecture
     lora_target_modules: list[str]
-    """Every linear layer of a block by its real name; fused on Phi."""
+    """Every linear layer of a block by its module name; fused layers on Phi."""
     chat: Chat
     defaults: Defaults
 
@@ -122,12 +122,12 @@ class Sku(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     memory_gib: float
     """Memory of the machine, GiB."""
     quota_family: str
-    """Name of the vCPU quota that it counts against."""
+    """Name of the vCPU quota that the size counts against."""
     confidential: bool = False
-    """Whether it is a confidential machine, which is never proposed unasked: it wants node pools
-    and drivers of its own."""
+    """Whether this is a confidential VM. These need their own node pools and drivers, so they are
+    never proposed as an alternative."""
     retired: datetime.date | None = None
-    """Day on which the cloud retired it; None: on offer."""
+    """Day on which the cloud retired the size; None: available."""
     price_usd_per_hour: float | None = None
     """Price in price_region; None: not known."""
     cloud: str = ""
@@ -149,7 +149,7 @@ class SkuCatalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Anchor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One published measurement of tuning speed on one GPU: a class to expect, no promise."""
+    """One published measurement of tuning speed on one GPU: an order of magnitude only."""
 
     gpu_model: str
     model: str
@@ -160,7 +160,9 @@ class Anchor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class AnchorFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file presets/anchors.yaml."""
+
     bfloat16_tflops: dict[str, float]
-    """Dense bfloat16 rate of each card, 10^12 operations per second, to carry a speed over to
-    another card."""
+    """Dense bfloat16 rate of each GPU model, 10^12 operations per second; speeds are scaled by it
+    from one GPU model to another."""
     anchors: list[Anchor]

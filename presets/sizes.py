@@ -1,4 +1,4 @@
-"""How many parameters a model and its adapter have, counted from the architecture."""
+"""Parameter counts of a model and its adapter, computed from the architecture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from argotune.presets.schema import Architecture, Family
 
 
 def linear_layers(architecture: Architecture, family: Family) -> Mapping[str, tuple[int, int]]:
-    """The linear layers of one block by their real names: inputs and outputs.
+    """The linear layers of one block: module name -> (input features, output features).
 
     Phi-3 and Phi-4 (transformers' Phi3ForCausalLM) fuse q, k, v and gate, up.
     """
@@ -34,19 +34,19 @@ def linear_layers(architecture: Architecture, family: Family) -> Mapping[str, tu
 
 
 def linear_parameters(architecture: Architecture, family: Family) -> int:
-    """Weights of all linear layers of all blocks: what 4-bit quantisation shrinks."""
+    """Number of weights in the linear layers of all blocks, which 4-bit quantization shrinks."""
     block = sum(rows * columns for rows, columns in linear_layers(architecture, family).values())
     return architecture.num_hidden_layers * block
 
 
 def embedding_parameters(architecture: Architecture) -> int:
-    """Weights of the embedding and, where it is not tied, of lm_head."""
+    """Number of weights of the embedding and, unless tied, of lm_head."""
     matrices = 1 if architecture.tie_word_embeddings else 2
     return matrices * architecture.vocab_size * architecture.hidden_size
 
 
 def total_parameters(architecture: Architecture, family: Family) -> int:
-    """All weights and biases of the model."""
+    """Number of all weights and biases of the model."""
     norms = (2 * architecture.num_hidden_layers + 1) * architecture.hidden_size
     return (
         linear_parameters(architecture, family)
@@ -59,7 +59,10 @@ def total_parameters(architecture: Architecture, family: Family) -> int:
 def lora_parameters(
     architecture: Architecture, family: Family, target_modules: Iterable[str], r: int
 ) -> int:
-    """Weights of an adapter of rank r on the given layers of every block."""
+    """Number of weights of a LoRA adapter of rank r on the given layers of every block.
+
+    A layer with i inputs and o outputs has r * (i + o) of them.
+    """
     layers = linear_layers(architecture, family)
     return architecture.num_hidden_layers * r * sum(sum(layers[name]) for name in target_modules)
 

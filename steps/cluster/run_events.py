@@ -64,7 +64,7 @@ class RunEvents:
         minutes. `reason` is one word in upper camel case."""
         if self._kube is None or not (self._namespace and self._workflow):
             return
-        said = (reason, log.redacted(message)[:_MOST_CHARACTERS])
+        said = (reason, log.redact_urls(message)[:_MOST_CHARACTERS])
         known = self._posted.get(said)
         now = self._clock.wall()
         if said == self._last and known and now - known.at_seconds < _REPEAT_SECONDS:

@@ -1,1 +1,1 @@
-"""What every step shares. Named modules only; nothing here knows a particular step."""
+"""Code that all steps share; no module here depends on a particular step."""

@@ -1,14 +1,16 @@
-"""A certificate authority of one's own, beside those that the system trusts."""
+"""A private certificate authority, trusted in addition to the system's."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-ADVICE = "its certificate authority belongs into ConfigMap argotune-ca, key ca.crt (--ca-file)"
-"""What to do where a server's certificate is not trusted."""
+ADVICE = "put the server's certificate authority into ConfigMap argotune-ca, key ca.crt (--ca-file)"
+"""What to do when a server's certificate is not trusted."""
 
 
-def existing(ca_file: Path | None) -> Path | None:
-    """The file where it is there: an optional ConfigMap that is missing is mounted as an empty
-    directory."""
+def file_or_none(ca_file: Path | None) -> Path | None:
+    """The file if it exists, else None.
+
+    An optional ConfigMap that does not exist is mounted as an empty directory.
+    """
     return ca_file if ca_file is not None and ca_file.is_file() else None

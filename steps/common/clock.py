@@ -1,4 +1,4 @@
-"""Time as an argument, for what waits."""
+"""Clocks as arguments, so that tests of waiting code need no real time."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """The time in seconds, and how to let it pass; tests bring their own."""
+    """Functions that read the time and sleep, in seconds; tests pass their own."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     wall: Callable[[], float] = time.time
-    """Seconds since the epoch, for times that others read."""
+    """Seconds since the epoch, for times that are shown or stored."""
 
 
 REAL_CLOCK = Clock()

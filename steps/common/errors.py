@@ -1,11 +1,11 @@
-"""The errors of steps, told apart by what should happen next.
+"""The errors of steps; each class stands for one reaction to a failure.
 
 StepError
   ParamsError       exit 2   the input is wrong; the user changes it
-  PermanentError    exit 3   trying again gives the same; the user changes something else
-  CapacityError     exit 4   no machine to be had; the next SKU or zone may do
+  PermanentError    exit 3   a retry fails the same way; the user changes something else
+  CapacityError     exit 4   no machine is available; another SKU or zone may have one
   TransientError    exit 75  the template retries it with backoff
-  Interrupted       exit 75  the step was asked to stop
+  Interrupted       exit 75  the step was stopped by a signal
 
 Exit codes 64 and 65 belong to Argo's emissary, 137 and 143 to the kernel and the kubelet.
 """
@@ -23,7 +23,7 @@ class StepError(Exception):
 
 
 class ParamsError(StepError):
-    """Every problem of one input, each naming the field, the value and what is accepted."""
+    """All problems of one input; each names the field, the value and what is accepted."""
 
     exit_code = 2
 
@@ -33,25 +33,28 @@ class ParamsError(StepError):
 
 
 class PermanentError(StepError):
-    """A failure that another try would repeat."""
+    """A failure that a retry would repeat."""
 
     exit_code = 3
 
 
 class CapacityError(StepError):
-    """The cloud has no such machine now; another SKU or zone may do."""
+    """The cloud has no such machine now; another SKU or zone may have one."""
 
     exit_code = 4
 
 
 class TransientError(StepError):
-    """A failure that may be gone on the next try; Argo retries exit code 75."""
+    """A failure that a retry may not meet again; Argo retries exit code 75."""
 
     exit_code = 75
 
 
 class Interrupted(StepError):
-    """The step was asked to stop and kept its work; the next try goes on from there. No
-    TransientError, although retried like one: what waits out those must not wait this out."""
+    """The step was stopped by a signal and has saved its work, so that a retry resumes there.
+
+    Argo retries it like a TransientError. It is no subclass of it, because code that waits until
+    a TransientError passes must end on a signal.
+    """
 
     exit_code = 75

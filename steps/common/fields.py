@@ -1,8 +1,8 @@
 """Step parameters: flags, template inputs and reference pages from one frozen dataclass.
 
 A field's type is one of str, int, float, bool, Path, tuple[str, ...], a Literal of strings, or
-one of these with None. On the command line and in Argo everything is text: None is the empty
-text, a bool is true or false, a tuple is a JSON list.
+one of these with None. On the command line and in Argo every value is a string: None is the empty
+string, a bool is true or false, a tuple is a JSON list.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ class Field:
     """One parameter as a flag and as a template input."""
 
     name: str
-    """Python's name of the field."""
+    """Name of the field in Python."""
     kebab: str
-    """The flag without dashes, and Argo's name of the parameter."""
+    """Name of the flag (without dashes) and of the Argo parameter."""
     doc: str
     """The docstring under the field, on one line."""
     kind: type
     """str, int, float, bool, Path or tuple."""
     optional: bool
-    """Whether None, written as the empty text, is accepted."""
+    """Whether None, written as the empty string, is accepted."""
     choices: tuple[str, ...]
-    """The accepted texts of a Literal, else empty."""
+    """The accepted values of a Literal, else empty."""
     default: str | None
-    """The default as text; None where the field is required."""
+    """The default as a string; None if the field is required."""
 
 
 def fields_of(cls: type) -> list[Field]:
-    """The fields of a parameter dataclass in the order of their definition."""
+    """The fields of a parameter dataclass, in definition order."""
     docs = _docstrings(cls)
     hints = typing.get_type_hints(cls)
     return [_field(field, hints[field.name], docs) for field in dataclasses.fields(cls)]
 
 
 def parse_fields(cls: type[T], values: Mapping[str, str]) -> T:
-    """Build the dataclass from kebab-case names and texts.
+    """Build the dataclass from a mapping of kebab-case names to strings.
 
-    Raises ParamsError with every problem: unknown and missing names, values of the wrong type,
-    and what the dataclass's own `__post_init__` finds.
+    Raises ParamsError with all problems: unknown and missing names, values of the wrong type,
+    and the problems that the dataclass's own `__post_init__` raises.
     """
     known = {field.kebab: field for field in fields_of(cls)}
     problems = [
@@ -76,8 +76,10 @@ def parse_fields(cls: type[T], values: Mapping[str, str]) -> T:
 
 
 def text_of(value: object) -> str:
-    """A field's value as the text that `parse_fields` reads back and Argo shows; floats have six
-    digits."""
+    """A field's value as a string that `parse_fields` can parse and Argo shows.
+
+    Floats have six significant digits.
+    """
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -149,7 +151,7 @@ def _tuple(text: str) -> tuple[str, ...]:
     except json.JSONDecodeError:
         items = None
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-        raise ValueError(f'{text!r} is not a JSON list of texts, such as ["a", "b"]')
+        raise ValueError(f'{text!r} is not a JSON list of strings, such as ["a", "b"]')
     return tuple(items)
 
 
@@ -164,7 +166,7 @@ _READERS: Mapping[type, Any] = {
 
 
 def _docstrings(cls: type) -> dict[str, str]:
-    """The string literal that stands under each field, also of the classes that it extends."""
+    """The string literal under each field of the class and of its base classes."""
     docs: dict[str, str] = {}
     for each in reversed(cls.__mro__):
         if dataclasses.is_dataclass(each):

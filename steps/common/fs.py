@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic file writes, free space and checksums."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pathlib import Path
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
-    """Write a file through a temporary one beside it, fsync and rename."""
+    """Write a file atomically: a temporary file beside it, fsync, rename."""
     with replacing(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path that becomes `path` when the block ends well, and is removed when not."""
+    """Yield a temporary path; rename it to `path` on success and delete it on an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes files for the owner only; other containers of the run read these.
+        # mkstemp creates files with mode 0600; other containers of the run read these.
         temporary.chmod(0o644)
         fsync(temporary)
         temporary.replace(path)
@@ -36,7 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def fsync(path: Path) -> None:
-    """Make a file's content, or a directory's names, survive a power cut."""
+    """Flush a file's content, or a directory's entries, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -45,7 +45,7 @@ def fsync(path: Path) -> None:
 
 
 def free_bytes_of(directory: Path) -> int:
-    """Bytes that can still be written to the volume of a directory."""
+    """Free bytes of the volume that holds a directory."""
     return shutil.disk_usage(directory).free
 
 

@@ -1,6 +1,6 @@
-"""How much of its memory a container uses, said before the kernel kills it for using all.
+"""Report a container's memory use before the kernel kills it for exceeding its limit.
 
-A killed process has no last word, so its message is written in advance and kept up to date.
+A killed process cannot write a message, so the message is written in advance and kept up to date.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-_LOOK_SECONDS = 1.0
+_INTERVAL_SECONDS = 1.0
 _ROOT = Path("/sys/fs/cgroup")
 _NO_LIMIT = 1 << 60
-"""cgroup v1 writes a number of this size where there is none."""
-_MORE = 1.5
+"""cgroup v1 writes a number of this size when there is no limit."""
+_ADVISED_INCREASE = 1.5
 _MIB, _GIB = 1 << 20, 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostMemory:
-    """Of one container, in bytes."""
+    """Memory use and limit of one container, bytes."""
 
     used: int
-    """Without the page cache that the kernel would drop first."""
+    """Used memory, without the page cache that the kernel drops first."""
     limit: int
 
 
 def host_memory(root: Path = _ROOT) -> HostMemory | None:
-    """What the cgroup's files say, of version 2 or 1; None where there is no limit."""
+    """Read the memory use and limit from cgroup v2 or v1; None if there is no limit."""
     v1 = root / "memory"
     if (root / "memory.current").exists():
         paths, cache = (root / "memory.current", root / "memory.max"), "inactive_file"
@@ -49,36 +49,39 @@ def host_memory(root: Path = _ROOT) -> HostMemory | None:
     return HostMemory(used=max(0, int(usage) - int(stat.get(cache, 0))), limit=int(limit))
 
 
-def sentence(memory: HostMemory, parameter: str) -> str:
-    """What to say of a container that was killed for its memory."""
-    more = memory.limit * _MORE
+def memory_message(memory: HostMemory, parameter: str) -> str:
+    """The error message of a container that the kernel kills for its memory use."""
+    more = memory.limit * _ADVISED_INCREASE
     needed = f"{math.ceil(more / _GIB)}Gi" if more >= _GIB else f"{math.ceil(more / _MIB)}Mi"
     return (
         f"host memory: {_size(memory.used)} used of {_size(memory.limit)} (parameter {parameter}); "
-        f"if it ran out, give at least {needed}"
+        f"if it ran out of memory, set at least {needed}"
     )
 
 
 class MemoryWatch:
-    """Says the memory's state once a second while the `with` block runs, and nothing after it."""
+    """Passes the memory message to `write` every second while the `with` block runs.
+
+    At the end of the block it passes the empty string, which clears the message.
+    """
 
     def __init__(
         self,
         parameter: str | None,
-        say: Callable[[str], None],
+        write: Callable[[str], None],
         *,
-        look: Callable[[], HostMemory | None] = host_memory,
-        every_seconds: float = _LOOK_SECONDS,
+        read: Callable[[], HostMemory | None] = host_memory,
+        interval_seconds: float = _INTERVAL_SECONDS,
     ) -> None:
         self._parameter = parameter
-        self._say = say
-        self._look = look
-        self._every_seconds = every_seconds
+        self._write = write
+        self._read = read
+        self._interval_seconds = interval_seconds
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> MemoryWatch:
-        if self._parameter is not None and self._look() is not None:
+        if self._parameter is not None and self._read() is not None:
             self._thread = threading.Thread(target=self._watch, args=(self._parameter,))
             self._thread.daemon = True
             self._thread.start()
@@ -93,14 +96,14 @@ class MemoryWatch:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        self._say("")
+        self._write("")
 
     def _watch(self, parameter: str) -> None:
         while True:
-            memory = self._look()
+            memory = self._read()
             if memory is not None:
-                self._say(sentence(memory, parameter))
-            if self._stop.wait(self._every_seconds):
+                self._write(memory_message(memory, parameter))
+            if self._stop.wait(self._interval_seconds):
                 return
 
 

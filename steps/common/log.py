@@ -1,4 +1,4 @@
-"""Logs: one event a line on stderr, `time level event key=value ...`."""
+"""Logging: one event per line on stderr, `time level event key=value ...`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from argotune.steps.common.errors import Interrupted
 
 CLEAR_LINE = "\x1b[K"
-"""Clears a terminal's line from the cursor on."""
+"""Escape sequence that clears a terminal's line from the cursor to its end."""
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.,:/@+%()[]<>")
 _USER_IN_URL = re.compile(r"(https?://)[^\s/@\"']+@")
@@ -20,7 +20,7 @@ _QUERY_IN_URL = re.compile(r"(https?://[^\s?#\"'<>]+)[?#][^\s\"'<>]*")
 
 
 def set_up() -> None:
-    """Send the steps' events to stderr; libraries speak from warnings on."""
+    """Send events of steps to stderr, and of libraries only warnings and errors."""
     handler = _Stderr(sys.stderr)
     handler.setFormatter(formatter("%H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
@@ -29,23 +29,28 @@ def set_up() -> None:
 
 
 def formatter(time_format: str) -> logging.Formatter:
-    """One event a line, `time level event`; the time is UTC."""
-    made = _Redacting("%(asctime)s %(levelname)s %(message)s", time_format)
+    """A formatter of lines `time level event`, with the time in UTC."""
+    made = _RedactingFormatter("%(asctime)s %(levelname)s %(message)s", time_format)
     made.converter = time.gmtime
     return made
 
 
-def redacted(text: str) -> str:
-    """The text with the URLs in it shorn of users and queries, which may hold tokens. Our own
-    events have none; a library's may."""
+def redact_urls(text: str) -> str:
+    """Remove user, password and query from the URLs in a text, because they may hold tokens.
+
+    Events of steps have none; messages of libraries may.
+    """
     return _QUERY_IN_URL.sub(r"\1", _USER_IN_URL.sub(r"\1", text))
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Does not swallow the order to stop: SIGTERM raises it wherever the process is, here too."""
+    """Re-raises Interrupted, which logging would swallow.
+
+    The handler of SIGTERM raises it wherever the process is, so also while a line is logged.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        # A live line may stand where the next log line goes.
+        # A live progress line may be on the terminal's current line.
         if self.stream.isatty():
             self.stream.write(CLEAR_LINE)
         super().emit(record)
@@ -57,18 +62,18 @@ class _Stderr(logging.StreamHandler[TextIO]):
         super().handleError(record)
 
 
-class _Redacting(logging.Formatter):
+class _RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return redacted(super().format(record))
+        return redact_urls(super().format(record))
 
 
 def event(logger: logging.Logger, name: str, /, **values: Any) -> None:
-    """Log one event, with its values as `key=value`, quoted where needed."""
+    """Log one event at level INFO with `key=value` pairs; values are quoted where needed."""
     logger.info("%s", line(name, **values))
 
 
 def warn(logger: logging.Logger, name: str, /, **values: Any) -> None:
-    """Log one event that the user may want to act on."""
+    """Log one event at level WARNING: the user may want to act on it."""
     logger.warning("%s", line(name, **values))
 
 

@@ -1,7 +1,7 @@
-"""A step's log beside stderr: its end as a result for Argo, and all of it on the run's volume.
+"""A step's log in files: its last lines as an Argo output, and the whole log on the run's volume.
 
-Both outlive the pod. The end is kept up to date line by line, because a process that the kernel
-kills for its memory writes nothing any more.
+Both outlive the pod. The file of the last lines is rewritten with every line, because a process
+that the kernel kills for its memory use cannot write it at its end.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 from argotune.steps.common import log
 
 TAIL = "log"
-"""The result's name, beside those of the step's own Result."""
+"""Name of the output, in addition to those of the step's Result."""
 TAIL_LINES = 50
 _LINE_CHARACTERS = 2000
 
 
 class LogFiles(logging.Handler):
-    """Writes every line to both files; a file that cannot be written is given up, not the step."""
+    """Writes every line to both files; a write error ends the writing, not the step."""
 
     def __init__(self, step: str, *, outputs_dir: Path | None, logs_dir: Path | None) -> None:
         super().__init__()
@@ -31,17 +31,17 @@ class LogFiles(logging.Handler):
         self._lines: deque[str] = deque(maxlen=TAIL_LINES)
 
     def begin(self, attempt: int) -> None:
-        """Say in the volume's file whose lines follow: the pod, and which try of the step it is."""
+        """Write a heading with the pod's name and the attempt into the volume's file."""
         text = log.line("begin", pod=platform.node(), attempt=attempt)
         self._append(self.format(logging.makeLogRecord({"levelname": "INFO", "msg": text})))
 
     def succeed(self) -> None:
-        """Empty the end of the log: that is a result of failed steps."""
+        """Empty the file of the last lines: only failed steps have that output."""
         self._lines.clear()
         self._write_tail()
 
     def note(self, text: str) -> None:
-        """Write an error's line, which goes to stderr by itself."""
+        """Write the line of an error that the caller prints to stderr itself."""
         self.emit(logging.makeLogRecord({"levelname": "ERROR", "msg": text}))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -68,7 +68,7 @@ class LogFiles(logging.Handler):
         temporary = self._tail.with_name(f".{TAIL}.part")
         try:
             self._tail.parent.mkdir(parents=True, exist_ok=True)
-            # Without fsync, unlike other files: it is for the pod's own lifetime.
+            # Without fsync, unlike other files: Argo reads it while the pod exists.
             temporary.write_text("".join(f"{line}\n" for line in self._lines), encoding="utf-8")
             temporary.replace(self._tail)
         except OSError as error:
@@ -77,5 +77,5 @@ class LogFiles(logging.Handler):
 
 
 def _warn(path: Path, error: OSError) -> None:
-    # Not through logging, which would come back here.
-    print(f"warning: no more log in {path}: {error.strerror}", file=sys.stderr, flush=True)
+    # Not through logging, which would call this handler again.
+    print(f"warning: cannot write log {path}: {error.strerror}", file=sys.stderr, flush=True)

@@ -1,10 +1,9 @@
-"""The entry point of every step: flags in, result files out, errors as exit codes.
+"""The entry point of every step: parse flags, write output files, map errors to exit codes.
 
-`--outputs-dir` names the directory into which each Result field is written as a file of its
-kebab-case name, for Argo's `outputs.parameters[].valueFrom.path`; beside them stands `log`, the
-last lines of a step that failed. `--logs-dir` names the directory that keeps the whole log. The
-error goes to `--termination-log` too: the end of a container's log, which Argo would else show,
-has lines of Argo's own after ours.
+Each Result field is written to a file with its kebab-case name in `--outputs-dir`, for Argo's
+`outputs.parameters[].valueFrom.path`; the file `log` there has the last lines of a step that
+failed. `--logs-dir` has the whole log. The error is also written to `--termination-log`, because
+Argo would otherwise show the end of the container's log, which has lines of Argo's executor.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.common.termination_log import TerminationLog
 
 _OWN_FLAGS = {
-    "outputs-dir": "directory for the result files",
-    "logs-dir": "directory in which STEP.log keeps the log of all tries",
-    "retries": "how many tries there were before (default: 0)",
-    "termination-log": "file for the error, which Kubernetes and Argo show",
-    "memory-parameter": "workflow parameter of the container's memory limit; names it in the"
-    " message of a step that is killed for its memory",
+    "outputs-dir": "directory for the output files",
+    "logs-dir": "directory for STEP.log, the log of all attempts",
+    "retries": "number of earlier attempts (default: 0)",
+    "termination-log": "file for the error message that Kubernetes and Argo show",
+    "memory-parameter": "workflow parameter that sets the container's memory limit; named in the"
+    " message of a step that is killed for its memory use",
 }
 
 P_contra = TypeVar("P_contra", contravariant=True)
@@ -52,10 +51,11 @@ R = TypeVar("R")
 
 
 class Run(Protocol[P_contra, R_co]):
-    """A step's `run`: further keyword-only arguments are its clients, with the real ones as
-    defaults."""
+    """A step's `run`; it may have clients as further keyword-only arguments with defaults."""
 
-    def __call__(self, params: P_contra, /, *, progress: Progress) -> R_co: ...
+    def __call__(self, params: P_contra, /, *, progress: Progress) -> R_co:
+        """Run the step and return its Result. Raises StepError."""
+        ...
 
 
 def main(
@@ -67,7 +67,7 @@ def main(
 ) -> NoReturn:
     """Parse the flags, run the step, write its outputs, and exit with the error's code."""
     log.set_up()
-    # In a container this process is PID 1, which ignores SIGTERM unless somebody handles it.
+    # In a container this process is PID 1, which ignores SIGTERM unless it has a handler.
     signal.signal(signal.SIGTERM, _interrupt)
     flags = vars(_parser(params_type, result_type).parse_args(arguments))
     own = {name: flags.pop(name) for name in _OWN_FLAGS}
@@ -97,7 +97,7 @@ def service_main(
     *,
     arguments: Sequence[str] | None = None,
 ) -> NoReturn:
-    """The same for a server: it has no results, and SIGTERM is its regular end, exit code 0."""
+    """Parse the flags and run a server: it has no outputs, and SIGTERM ends it with exit code 0."""
     log.set_up()
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(0))
     flags = _parser(params_type, None).parse_args(arguments)
@@ -123,7 +123,10 @@ def _step(
 
 
 def _exit(step: Callable[[], None], note: Callable[[str], None] = lambda text: None) -> NoReturn:
-    """The last line on stderr is the error. The lines of errors are handed to `note` too."""
+    """Run the step and exit; the last line on stderr is the error.
+
+    Each error line is also passed to `note`.
+    """
     try:
         step()
     except Exception as error:
@@ -134,31 +137,31 @@ def _exit(step: Callable[[], None], note: Callable[[str], None] = lambda text: N
         sys.exit(0)
     sys.stdout.flush()
     for message in messages:
-        text = log.redacted(" ".join(message.split()))
+        text = log.redact_urls(" ".join(message.split()))
         note(text)
         print(f"error: {text}", file=sys.stderr, flush=True)
     sys.exit(exit_code)
 
 
 def _messages(error: Exception) -> tuple[list[str], int]:
-    """What to say of an error, the sentence of all last, and the exit code."""
+    """The lines to print for an error, its full message last, and the exit code."""
     if isinstance(error, StepError):
         problems = error.problems if isinstance(error, ParamsError) else []
         return [*(problems if len(problems) > 1 else []), str(error)], error.exit_code
     if isinstance(error, OSError):
         return [_os_message(error)], _os_exit_code(error)
     logging.getLogger("argotune").error("bug", exc_info=error)
-    return [f"a bug in this step: {type(error).__name__}: {error}"], 1
+    return [f"bug in this step: {type(error).__name__}: {error}"], 1
 
 
 def _os_message(error: OSError) -> str:
     where = f" ({error.filename})" if error.filename else ""
-    advice = "; free space or ask for a larger volume" if error.errno == errno.ENOSPC else ""
+    advice = "; free space or request a larger volume" if error.errno == errno.ENOSPC else ""
     return f"{error.strerror or error}{where}{advice}"
 
 
 def _os_exit_code(error: OSError) -> int:
-    """A peer that went away may come back; a full disk or a missing file will not mend itself."""
+    """A lost connection may come back on a retry; a full disk or a missing file does not change."""
     transient = isinstance(error, ConnectionError | TimeoutError)
     return TransientError.exit_code if transient else PermanentError.exit_code
 
@@ -183,7 +186,7 @@ def _parser(params_type: type, result_type: type | None) -> argparse.ArgumentPar
 
 
 def _add_own_flags(parser: argparse.ArgumentParser) -> None:
-    """What every step has beside its Params."""
+    """Add the flags that every step has in addition to its Params."""
     types = {"retries": int, "memory-parameter": str}
     for name, text in _OWN_FLAGS.items():
         parser.add_argument(
@@ -199,17 +202,17 @@ def _add_own_flags(parser: argparse.ArgumentParser) -> None:
 def _outputs_help(result_type: type) -> str:
     lines = [
         *(f"  {field.kebab}: {field.doc}" for field in fields_of(result_type)),
-        f"  {TAIL}: Where the step failed, the last {TAIL_LINES} lines of its log.",
+        f"  {TAIL}: The last {TAIL_LINES} lines of the log if the step failed, else empty.",
     ]
     return "\n".join(["files in the outputs directory:", *lines])
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> Any:
-    raise Interrupted(f"stopped by {signal.Signals(signum).name}; the next try goes on from here")
+    raise Interrupted(f"stopped by {signal.Signals(signum).name}; a retry resumes from here")
 
 
 def _name(params_type: type) -> str:
-    """argotune.steps.tune.params is tune."""
+    """The step's name: tune for module argotune.steps.tune.params."""
     return params_type.__module__.split(".")[-2]
 
 

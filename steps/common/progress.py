@@ -1,4 +1,4 @@
-"""Progress as Argo reads it: `N/M` on the last line of the file named by $ARGO_PROGRESS_FILE."""
+"""Progress in Argo's format: `N/M` on the last line of the file $ARGO_PROGRESS_FILE."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 class Progress:
-    """Writes `done/total`, at most once per interval, and the end always.
+    """Writes `done/total` at most once per interval; the final value is always written.
 
-    Without a file (the step runs outside of Argo) updates do nothing.
+    Without a file (the step runs outside Argo) updates do nothing.
     """
 
     def __init__(
@@ -27,14 +27,17 @@ class Progress:
         self._last = ""
 
     def update(self, done: int, total: int) -> None:
-        """Report `done` of `total` units; Argo refuses more than the total and a total of 0."""
+        """Report `done` of `total` units.
+
+        `done` is clamped to 0..total, and a total of 0 is not written: Argo rejects both.
+        """
         if self._path is None or total <= 0:
             return
         line = f"{max(0, min(done, total))}/{total}"
         now = self._clock()
         if line == self._last or (done < total and now < self._next_write):
             return
-        # Argo reads the last line of the file; a rewrite could be read half-way.
+        # Argo reads the last line of the file; it could read a rewrite when only half is written.
         with self._path.open("a") as file:
             file.write(line + "\n")
         self._last = line

@@ -1,4 +1,4 @@
-"""YAML as users write it, with the errors that they need: a key that stands twice is one."""
+"""Strict parser for YAML that users write: duplicate keys are errors, dates stay strings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class YamlProblem(ValueError):
-    """What is wrong with the text, and where: `line L, column C: ...`."""
+    """The YAML is invalid; the message begins with the place, `line L, column C: ...`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +22,12 @@ class Document:
     """One document of a YAML text."""
 
     line: int
-    """Line on which it starts, from 1."""
+    """Line on which the document starts, from 1."""
     value: Any
 
 
 class _Loader(_Base):  # type: ignore[misc]
-    # Kubernetes reads no dates: 2026-01-31 is a text.
+    # Kubernetes parses no dates: 2026-01-31 is a string.
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
         first: [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in _Base.yaml_implicit_resolvers.items()
@@ -40,7 +40,7 @@ class _Loader(_Base):  # type: ignore[misc]
                 continue
             if key.value in seen:
                 raise ConstructorError(
-                    problem=f"the key {key.value} stands twice", problem_mark=key.start_mark
+                    problem=f"duplicate key {key.value}", problem_mark=key.start_mark
                 )
             seen.add(key.value)
         mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
@@ -48,15 +48,15 @@ class _Loader(_Base):  # type: ignore[misc]
 
 
 def load(text: str) -> Any:
-    """The one document of a text. Raises YamlProblem."""
+    """Parse a text of one document, None if empty. Raises YamlProblem."""
     documents = load_all(text)
     if len(documents) > 1:
-        raise YamlProblem(f"line {documents[1].line}: a second document; one is expected")
+        raise YamlProblem(f"line {documents[1].line}: second document; expected one document")
     return documents[0].value if documents else None
 
 
 def load_all(text: str) -> list[Document]:
-    """The documents of a text, empty ones left out. Raises YamlProblem."""
+    """Parse all documents of a text, without the empty ones. Raises YamlProblem."""
     loader = _Loader(text)
     documents = []
     try:
@@ -68,7 +68,7 @@ def load_all(text: str) -> list[Document]:
     except yaml.YAMLError as error:
         raise YamlProblem(_message(error)) from error
     except ValueError as error:
-        # PyYAML takes 0x_ for a number, and then cannot read it.
+        # PyYAML resolves 0x_ as a number and then fails to convert it.
         raise YamlProblem(str(error)) from error
     finally:
         loader.dispose()

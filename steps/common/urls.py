@@ -1,4 +1,4 @@
-"""URLs in logs, names and records."""
+"""URLs without secrets, for logs, names and records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 def redact(url: str) -> str:
-    """The URL without user, password, query and fragment: those may hold tokens."""
+    """The URL without user, password, query and fragment, which may hold tokens."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "", ""))

@@ -1,1 +1,1 @@
-"""What one step writes and another reads: files, labels and their formats."""
+"""Files and formats that one step writes and another reads."""

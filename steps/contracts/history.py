@@ -1,5 +1,7 @@
-"""What was last tuned and deployed for a workspace, so that a schedule can leave out a run whose
-data and plan are the same."""
+"""Record of the last deployment of a workspace.
+
+With it a scheduled run can end early when its data and plan are unchanged.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from argotune.steps.common.fs import atomic_write
 
 @dataclass(frozen=True, kw_only=True)
 class Deployed:
-    """One deployed adapter and what it came from."""
+    """One deployed adapter and its inputs."""
 
     dataset_digest: str
     """sha256:HEX of the dataset step."""
@@ -24,17 +26,17 @@ class Deployed:
 
 
 def digest_of_plan(plan_file: Path) -> str:
-    """sha256:HEX over the plan as it is written."""
+    """sha256:HEX of the plan file's bytes."""
     return f"sha256:{hashlib.sha256(plan_file.read_bytes()).hexdigest()}"
 
 
 def record_deployed(path: Path, deployed: Deployed) -> None:
-    """Replace the record."""
+    """Write the record, replacing an earlier one."""
     atomic_write(path, json.dumps(asdict(deployed), indent=2) + "\n")
 
 
 def last_deployed(path: Path) -> Deployed | None:
-    """The record, or None where nothing was deployed yet or the file is not ours to read."""
+    """The record, or None if the file does not exist or is not such a record."""
     try:
         return Deployed(**json.loads(path.read_text()))
     except (FileNotFoundError, json.JSONDecodeError, TypeError):

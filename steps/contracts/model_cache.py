@@ -1,7 +1,7 @@
-"""The model cache: cache_dir/OWNER--NAME/REVISION holds one base model, whole or not at all.
+"""The model cache: cache_dir/OWNER--NAME/REVISION holds one base model.
 
-A directory counts as a model once the marker in it, written last, names every file with its size
-and SHA-256.
+A directory counts as a complete model if it has the marker file, which is written last and lists
+every file with its size and SHA-256.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.fs import atomic_write, sha256_file
 
 MARKER = ".argotune-complete.json"
-"""Name of the file that says a model directory is complete."""
+"""Name of the marker file of a complete model directory."""
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 class CachedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """What the marker says of one file."""
+    """The marker's entry for one file."""
 
     size: int
     """Bytes."""
@@ -33,21 +33,21 @@ class CachedFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of the marker."""
+    """The content of the marker file."""
 
     files: dict[str, CachedFile]
-    """Path below the model directory, with forward slashes -> what it must be."""
+    """Path below the model directory, with forward slashes -> expected size and sum."""
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Total size of all files, bytes."""
         return sum(file.size for file in self.files.values())
 
 
 def cache_path(cache_dir: Path, repository: str, revision: str) -> Path:
-    """Where a model of this revision lies, there or not: cache_dir/OWNER--NAME/REVISION.
+    """Path of a model revision, existing or not: cache_dir/OWNER--NAME/REVISION.
 
-    Raises ParamsError for names that would lead out of the cache.
+    Raises ParamsError for names that would lead outside the cache.
     """
     problems = []
     if not _REPOSITORY.fullmatch(repository) or ".." in repository or "--" in repository:
@@ -60,7 +60,7 @@ def cache_path(cache_dir: Path, repository: str, revision: str) -> Path:
 
 
 def mark_complete(directory: Path) -> Marker:
-    """Write the marker over all files of a model directory: the last thing to do to it."""
+    """Write the marker for all files of a model directory; call this after all other writes."""
     files = {
         name: CachedFile(
             size=(directory / name).stat().st_size, sha256=sha256_file(directory / name)
@@ -74,12 +74,12 @@ def mark_complete(directory: Path) -> Marker:
 
 
 def is_complete(directory: Path) -> bool:
-    """Whether the model is there with every file in its full size; contents are not read."""
+    """Whether the marker and all its files exist with the right sizes; contents are not read."""
     return read_marker(directory) is not None and not damage(directory)
 
 
 def read_marker(directory: Path) -> Marker | None:
-    """What the marker says; None without a readable one."""
+    """The marker, or None if it is missing or unreadable."""
     try:
         return msgspec.json.decode((directory / MARKER).read_bytes(), type=Marker)
     except (OSError, msgspec.DecodeError):
@@ -87,7 +87,7 @@ def read_marker(directory: Path) -> Marker | None:
 
 
 def damage(directory: Path, *, read_contents: bool = False) -> list[str]:
-    """What differs from the marker, one sentence a file; with `read_contents` by SHA-256 too."""
+    """Differences from the marker, one message per file; `read_contents` compares SHA-256 too."""
     marker = read_marker(directory)
     if marker is None:
         return [f"{MARKER} is missing or unreadable"]
@@ -111,7 +111,7 @@ def _file_damage(path: Path, name: str, expected: CachedFile, read_contents: boo
 
 
 def _file_names(directory: Path) -> list[str]:
-    """All files, also in subdirectories; hidden ones are work files of whoever made the model."""
+    """Names of all files, also in subdirectories, without hidden ones (temporary files)."""
     names = []
     for root, folders, files in os.walk(directory):
         folders[:] = [folder for folder in folders if not folder.startswith(".")]

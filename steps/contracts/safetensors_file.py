@@ -1,4 +1,4 @@
-"""Checks safetensors files without a tensor library: https://github.com/huggingface/safetensors."""
+"""Check safetensors files without a tensor library: https://github.com/huggingface/safetensors."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import struct
 from pathlib import Path
 
 _LARGEST_HEADER_BYTES = 100_000_000
-"""The format's own limit."""
+"""Limit of the format's reference implementation."""
 
 
 def safetensors_problem(path: Path) -> str | None:
-    """What is wrong with a file's header, offsets or length; None when nothing is.
+    """The error in a file's header, offsets or length, or None.
 
-    Reads the header only: 14 GB are judged in a moment.
+    Only the header is read, so that the time does not depend on the file's size.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -44,5 +44,5 @@ def _offsets_problem(name: str, offsets: list[tuple[int, int]], size: int) -> st
             return f"{name} is not safetensors: its tensors overlap or leave a gap"
         expected = end
     if expected != size:
-        return f"{name} is not whole: its tensors take {expected} bytes, the file has {size}"
+        return f"{name} has the wrong size: its tensors take {expected} bytes, the file has {size}"
     return None

@@ -1,8 +1,7 @@
-"""Inference servers that run as processes of this machine: their records, and how to stop them.
+"""Inference servers that run as processes on this machine: their records, and how to stop them.
 
-A service lies in SERVICES_DIR/NAME; its record is service.json there. A process is known by
-its id and its start time, so that a process which got the id of a dead server is never taken
-for it.
+The record of a service is SERVICES_DIR/NAME/service.json. A process is identified by its id and
+its start time, so that an unrelated process with a reused id is never mistaken for the server.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class Service:
     """Name of the service and of the served adapter."""
     pid: int
     process_started: str
-    """Identifies the process together with its id; see `process_started`."""
+    """Identifies the process together with its id; from the function `process_started`."""
     port: int
     endpoint: str
     """URL, e.g. http://127.0.0.1:8080."""
@@ -41,43 +40,46 @@ class Service:
     model: str
     """The base model, REPOSITORY@REVISION."""
     started: str
-    """Time of the start, RFC 3339."""
+    """Start time, RFC 3339."""
 
 
 def read_service(services_dir: Path, name: str) -> Service | None:
-    """The record of a service, or None where there is none."""
+    """The record of a service, or None if it has none. Raises PermanentError as `read_record`."""
     return read_record(services_dir / name / RECORD)
 
 
 def list_services(services_dir: Path) -> list[Service]:
-    """All services that have a record, by name; their processes may be dead."""
+    """All services that have a record, sorted by name; their processes may be dead."""
     records = sorted(services_dir.glob(f"*/{RECORD}"))
     return [service for service in map(read_record, records) if service is not None]
 
 
 def read_record(path: Path) -> Service | None:
-    """Read one record. Raises PermanentError when it is not one."""
+    """Read one record; None if the file does not exist. Raises PermanentError if it is invalid."""
     try:
         values = json.loads(path.read_bytes())
         return Service(**{field.name: values[field.name] for field in fields(Service)})
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise PermanentError(f"{path}: not a service's record; remove it") from error
+        raise PermanentError(f"{path}: not a record of a service; delete the file") from error
 
 
 def write_record(path: Path, service: Service) -> None:
-    """Write one record, whole or not at all."""
+    """Write one record atomically."""
     atomic_write(path, json.dumps(asdict(service), indent=2) + "\n")
 
 
 def is_alive(service: Service) -> bool:
-    """Whether the very process of the record still runs."""
+    """Whether the process of the record still runs."""
     return process_started(service.pid) == service.process_started
 
 
 def stop_service(services_dir: Path, name: str, *, timeout_seconds: float = 15.0) -> bool:
-    """End the server of that name and remove its record; False where there was no record."""
+    """Stop the server with that name and delete its record; False if it had no record.
+
+    Raises PermanentError if the process cannot be killed.
+    """
     service = read_service(services_dir, name)
     if service is None:
         return False
@@ -87,11 +89,14 @@ def stop_service(services_dir: Path, name: str, *, timeout_seconds: float = 15.0
 
 
 def stop_process(service: Service, *, timeout_seconds: float = 15.0) -> None:
-    """Ask the server to end, and kill it after the timeout; a dead one is left alone."""
+    """Send SIGTERM to the server's process group, and SIGKILL after the timeout.
+
+    Raises PermanentError if the process outlives both.
+    """
     for request in (signal.SIGTERM, signal.SIGKILL):
         if not is_alive(service):
             return
-        # The server leads its own session, so its group is it and its children.
+        # The server leads its own session, so its process group is the server and its children.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(service.pid, request)
         if _ends(service, timeout_seconds):
@@ -100,9 +105,9 @@ def stop_process(service: Service, *, timeout_seconds: float = 15.0) -> None:
 
 
 def process_started(pid: int) -> str | None:
-    """A text that is equal for two looks at one process and differs for two processes.
+    """Start time of a process, as a string to compare with an earlier one of the same id.
 
-    None when there is no such process, or only its exit status is left (a zombie).
+    None if there is no such process, or it is a zombie.
     """
     if Path("/proc/self/stat").exists():
         return _started_from_proc(pid)
@@ -111,7 +116,7 @@ def process_started(pid: int) -> str | None:
 
 def _started_from_proc(pid: int) -> str | None:
     try:
-        # The command's name stands in brackets and may hold spaces and brackets itself.
+        # The command's name is in parentheses and may itself contain spaces and parentheses.
         after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):

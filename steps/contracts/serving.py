@@ -1,7 +1,7 @@
-"""The serving contract: what a server must do as training did, in serving.json beside the adapter.
+"""The serving contract: serving.json beside the adapter, with what serving must do as training did.
 
 A chat template, a stop token or a rotary scaling that differs between training and serving makes
-answers worse without an error; so `tune` writes them down and `serve` follows.
+answers worse without an error. So `tune` writes them to this file and `serve` reads them from it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Message = Mapping[str, str]
 """One turn: `role` (system, user, assistant) and `content`."""
 
 Rope = Literal["default", "short", "long"]
-"""LongRoPE's factors: transformers picks them by the longest row of a batch, vLLM by the longest
-that it may get, so training decides once; `default` for models without LongRoPE."""
+"""LongRoPE's factors, which training chooses once; `default` for models without LongRoPE.
+transformers would choose them by the longest row of each batch, vLLM by its --max-model-len."""
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,51 +35,53 @@ class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Adapter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What vLLM's --max-lora-rank and --lora-target-modules are made from."""
+    """The adapter's name and shape; vLLM needs r and target_modules as flags."""
 
     name: str
-    """Name to serve it under."""
+    """Name of the adapter in requests."""
     r: int
     alpha: int
     target_modules: list[str]
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Defaults of a request that does not say."""
+    """Defaults for parameters that a request does not set."""
 
     max_new_tokens: int = 256
     temperature: float = 0.0
-    """0 picks the likeliest token each time."""
+    """0: always the most likely token."""
     top_p: float = 1.0
 
 
 class ServingContract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of serving.json."""
+
     version: Literal[1] = 1
     base: Base
     adapter: Adapter
     quantization: str | None
     """4-bit type of the base during training, e.g. nf4; None for 16 or 32 bit."""
     chat_template: str
-    """Jinja, as in chat_template.jinja beside the adapter: the base model's, and for one that
-    would drop a system turn a line before it that merges it into the first user's."""
+    """Jinja template, as in chat_template.jinja beside the adapter: the base model's. If that one
+    drops system turns, it has an added first line that merges them into the first user turn."""
     stop_tokens: list[str]
     stop_token_ids: list[int]
     max_length: int
-    """Most tokens of question and answer together; vLLM's --max-model-len."""
+    """Longest question and answer together, tokens; vLLM's --max-model-len."""
     longest_row: int
-    """Longest row seen in training, tokens."""
+    """Longest row in training, tokens."""
     rope: Rope
     generation: Generation = Generation()
 
 
 def write_contract(directory: Path, contract: ServingContract) -> None:
-    """Write serving.json into an adapter's directory."""
+    """Write serving.json into the adapter's directory."""
     text = msgspec.json.format(msgspec.json.encode(contract), indent=2)
     atomic_write(directory / FILE_NAME, text + b"\n")
 
 
 def read_contract(directory: Path) -> ServingContract:
-    """Read serving.json from an adapter's directory. Raises PermanentError naming what is wrong."""
+    """Read serving.json from the adapter's directory. Raises PermanentError if it is invalid."""
     path = directory / FILE_NAME
     try:
         return msgspec.json.decode(path.read_bytes(), type=ServingContract)
@@ -92,16 +94,16 @@ def read_contract(directory: Path) -> ServingContract:
 
 
 def rope_choice(longest_row: int, original_max_position_embeddings: int | None) -> Rope:
-    """Short factors if every row fits the original context, for they are better there."""
+    """Short factors if every row fits the original context, where they are more accurate."""
     if original_max_position_embeddings is None:
         return "default"
     return "long" if longest_row > original_max_position_embeddings else "short"
 
 
 def fix_rope(config: Any, choice: Rope) -> None:
-    """Make both of LongRoPE's factor lists the chosen one in a transformers config.
+    """Set both of LongRoPE's factor lists to the chosen one in a transformers config.
 
-    Then no row, and no mixture of rows in a batch, can switch the factors.
+    Then transformers uses the same factors for rows of any length.
     """
     if choice == "default":
         return

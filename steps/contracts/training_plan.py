@@ -1,7 +1,6 @@
-"""The plan of a run: what `plan` resolved, in one YAML file that a person can read and that
-model, dataset, tune, push and deploy follow.
+"""The training plan: one YAML file that `plan` writes and the later steps read.
 
-The names are PEFT's and transformers' where they have one. Unknown keys are refused.
+Keys have the names of PEFT and transformers where these have one. Unknown keys are refused.
 """
 
 from __future__ import annotations
@@ -21,6 +20,8 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Model(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The base model and where its weights come from."""
+
     preset: str
     """Name of the preset, e.g. phi-3-mini-4k-instruct."""
     family: Literal["phi3", "mistral", "qwen2"]
@@ -33,136 +34,144 @@ class Model(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """SPDX identifier, copied into the adapter image's annotations."""
     source: str
     """Where the weights come from: `hub`, `oci:IMAGE`, `dir:DIRECTORY`, or `cache` (they must
-    be in the model cache already, as for preset tiny)."""
+    already be in the model cache, as for preset tiny)."""
     max_position_embeddings: int
-    """Longest sequence that the model knows, tokens."""
+    """Longest sequence that the model supports, tokens."""
     original_max_position_embeddings: int | None = None
     """LongRoPE switches to its long factors above this many tokens; None without LongRoPE."""
     sliding_window: int | None = None
     """Attention window in tokens; None for full attention."""
     chat_template: str | None = None
-    """Jinja text for a tokenizer that has no template of its own, as a base model's."""
+    """Jinja template for a tokenizer that has none of its own, as of a base model."""
 
 
 class Quantization(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """bitsandbytes' 4-bit settings; the plan has none of it for plain LoRA."""
+    """4-bit settings of bitsandbytes; only in plans with method qlora."""
 
     quant_type: Literal["nf4", "fp4"] = "nf4"
     double_quant: bool = True
 
 
 class Lora(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of the adapter, as in PEFT's LoraConfig."""
+
     r: int
     alpha: int
     dropout: float
     target_modules: list[str]
-    """Real module names of the model, e.g. qkv_proj for Phi-3."""
+    """Module names of the model, e.g. qkv_proj for Phi-3."""
     use_rslora: bool = False
 
 
 class Data(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How dataset rows become messages, and which are held out."""
+    """How dataset rows are converted into messages, and which rows are held out."""
 
     messages_column: str | None = None
-    """Column with a list of {role, content}; None: found by its name."""
+    """Column with a list of {role, content}; None: detected by its name."""
     context_column: str | None = None
-    """Column with the prompt; None: found by its name."""
+    """Column with the prompt; None: detected by its name."""
     response_column: str | None = None
-    """Column with the answer; None: found by its name."""
+    """Column with the answer; None: detected by its name."""
     validation_share: float
     """Share of distinct rows that are held out, 0 to 0.5."""
     split_seed: int
-    """Seed of the split by content."""
+    """Seed of the split, which is by the hash of a row's content."""
     max_rejected_share: float
-    """The dataset step fails when a larger share of rows is unusable."""
+    """The dataset step fails if a larger share of rows is unusable."""
 
 
 class Training(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Hyperparameters of the training loop."""
+
     max_length: int
-    """Longest row in tokens; longer ones are cut and counted."""
+    """Longest row in tokens; longer rows are truncated and counted."""
     max_truncated_share: float
-    """The tune step fails when a larger share of rows would be cut."""
+    """The tune step fails if a larger share of rows would be truncated."""
     micro_batch_tokens: int
-    """Tokens of one packed micro-batch: what one forward pass holds."""
+    """Tokens of one packed micro-batch, the input of one forward pass."""
     accumulation_steps: int
-    """Micro-batches per optimizer step, of all GPUs together."""
+    """Micro-batches per optimizer step, over all GPUs."""
     epochs: float
     max_steps: int | None
-    """Optimizer steps at most; None: as many as the epochs take."""
+    """Limit of optimizer steps; None: as many as the epochs take."""
     learning_rate: float
     scheduler: Literal["cosine", "linear", "constant"]
     warmup_ratio: float
-    """Share of the steps over which the rate rises from 0."""
+    """Share of the steps over which the learning rate rises from 0."""
     weight_decay: float
     max_grad_norm: float
     adam_beta2: float
     gradient_checkpointing: bool
     kept_blocks: int = 0
-    """With gradient_checkpointing, the last blocks whose activations are kept all the same, for
-    the GPU has the memory."""
+    """With gradient_checkpointing, the number of last blocks whose activations are kept and not
+    recomputed, because the GPU has the memory."""
     seed: int
     eval_steps: int | None
-    """Held-out loss each so many optimizer steps; None: after each epoch."""
+    """Optimizer steps between evaluations on held-out rows; None: one per epoch."""
     save_steps: int | None
-    """Checkpoint each so many optimizer steps; None: at each evaluation."""
+    """Optimizer steps between checkpoints; None: one per evaluation."""
     early_stopping_patience: int | None
     """Evaluations without a better held-out loss before the run ends; None: never."""
 
 
 class Execution(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the work is laid out on the machine; the numbers of a run do not depend on it, so an
-    interrupted run may go on with another."""
+    """How the work is distributed on the machine.
+
+    The results of a run do not depend on it, so an interrupted run may resume with other values.
+    """
 
     processes: int | None = None
-    """Processes that share the work, one for each GPU; None: as many as there are GPUs."""
+    """Number of training processes, one per GPU; None: as many as there are GPUs."""
     shard: bool = False
-    """Each process keeps a part of the base weights (FSDP2), for models too large for one GPU."""
+    """Shard the base weights over the processes (FSDP2), for models too large for one GPU."""
     liger: bool = False
     """Liger's fused kernels for norms, rotary embedding and MLP."""
     compile: bool = False
     """torch.compile of each block: minutes at the start, for runs of hours."""
     cache_quantized: bool = False
-    """The 4-bit weights are kept beside the model's own, for the next run with method qlora."""
+    """Store the 4-bit weights beside the model's own, for the next run with method qlora."""
 
 
 class Watch(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who else is told how the run goes, and what it is asked while it learns."""
+    """Experiment trackers, and the questions that the model answers at each evaluation."""
 
     report_to: list[Literal["mlflow", "wandb"]] = []
-    """Trackers beside metrics.jsonl, the curves and the TensorBoard files."""
+    """Trackers in addition to metrics.jsonl, the curves and the TensorBoard files."""
     project: str | None = None
-    """W&B's project or MLflow's experiment; None: argotune, or what their variables say."""
+    """W&B's project or MLflow's experiment; None: argotune, or the trackers' own variables."""
     run_name: str | None = None
-    """Name of the run there; None: the workspace's."""
+    """Name of the run in the trackers; None: the workspace's name."""
     sample_prompts: list[str] = []
-    """Questions asked at each evaluation; empty: those of the first held-out rows."""
+    """Questions at each evaluation; empty: those of the first held-out rows."""
     samples: int = 3
-    """Held-out rows whose questions are asked; 0: none."""
+    """Number of held-out rows whose questions are used; 0: none."""
     sample_tokens: int = 48
-    """Longest answer to them."""
+    """Longest sample answer, tokens."""
 
 
 class Hardware(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The machine that the plan is made for."""
+
     instance_type: str | None
-    """Cloud SKU, e.g. Standard_NC24ads_A100_v4; None: whatever this machine has."""
+    """Cloud SKU, e.g. Standard_NC24ads_A100_v4; None: this machine."""
     gpus: int
-    """GPUs of the node; 0 on a machine without one."""
+    """Number of GPUs of the node; 0 on a machine without GPUs."""
     gpu_model: str | None
     gpu_memory_gib: float | None
-    """Memory of one GPU."""
+    """Memory of one GPU, GiB."""
     price_usd_per_hour: float | None
     disk_gib: int
-    """OS disk of the GPU node: image, weights and checkpoints."""
+    """OS disk of the GPU node for image, weights and checkpoints, GiB."""
 
 
 class Memory(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The estimate's terms, decimal GB of one GPU (10^9 bytes)."""
+    """Terms of the memory estimate for one GPU, decimal GB (10^9 bytes)."""
 
     weights_gb: float
     lora_gb: float
     """Adapter weights, gradients and both Adam moments."""
     context_gb: float
-    """CUDA context and libraries."""
+    """CUDA context and libraries, decimal GB."""
     activations_gb: float
     logits_gb: float
     fragmentation_gb: float
@@ -170,8 +179,10 @@ class Memory(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class TrainingPlan(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The content of the plan file."""
+
     name: str
-    """Name of the workspace; also of the service and of the served adapter."""
+    """Name of the workspace, which is also that of the service and of the served adapter."""
     method: Literal["lora", "qlora"]
     model: Model
     quantization: Quantization | None
@@ -183,11 +194,11 @@ class TrainingPlan(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     execution: Execution = Execution()
     watch: Watch = Watch()
     warnings: list[str] = []
-    """What the plan changed or wants known, one sentence each."""
+    """What the plan changed, and other warnings, one sentence each."""
 
 
 def write_plan(path: Path, plan: TrainingPlan) -> None:
-    """Write the plan as YAML, whole or not at all."""
+    """Write the plan as YAML, atomically."""
     atomic_write(path, dump_plan(plan))
 
 
@@ -197,7 +208,7 @@ def dump_plan(plan: TrainingPlan) -> str:
 
 
 def read_plan(path: Path) -> TrainingPlan:
-    """Read a plan back. Raises PermanentError when it is missing or not a plan."""
+    """Read a plan file. Raises PermanentError if it is missing or invalid."""
     try:
         return parse_plan(path.read_text())
     except OSError as error:
@@ -207,7 +218,7 @@ def read_plan(path: Path) -> TrainingPlan:
 
 
 def parse_plan(text: str) -> TrainingPlan:
-    """Parse `dump_plan`'s text. Raises PermanentError naming the key that is wrong."""
+    """Parse a plan from YAML text. Raises PermanentError that names the invalid key."""
     try:
         return msgspec.convert(yaml.safe_load(text), TrainingPlan)
     except (yaml.YAMLError, msgspec.ValidationError) as error:

@@ -113,7 +113,7 @@ class Downloader:
         if need > free:
             raise PermanentError(
                 f"{directory}: {_gb(need)} are needed for the downloads and the dataset made "
-                f"from them, {_gb(free)} are free; ask for a larger volume"
+                f"from them, {_gb(free)} are free; request a larger volume"
             )
 
     def _persist(self, target: Target, attempt: Callable[[], T]) -> T:
@@ -255,7 +255,7 @@ def _disk_full_as_error(directory: Path, size: int | None) -> Iterator[None]:
             raise
         need = "" if size is None else f"; the file has {_gb(size)}"
         raise PermanentError(
-            f"{directory}: no space left on the volume{need}; ask for a larger volume"
+            f"{directory}: no space left on the volume{need}; request a larger volume"
         ) from error
 
 

@@ -15,7 +15,7 @@ def tls_that_trusts(ca_file: Path | None) -> ssl.SSLContext:
     """TLS that trusts the public authorities (or those of $SSL_CERT_FILE), and the file's where
     there is one. Raises PermanentError when the file is no certificate."""
     context = httpx.create_ssl_context()
-    own = certificates.existing(ca_file)
+    own = certificates.file_or_none(ca_file)
     if own is None:
         return context
     try:

@@ -41,5 +41,5 @@ def run(
 
 
 def _providers(params: Params) -> list[Provider]:
-    """Those that make nodes; a cluster without Karpenter has no claims."""
+    """The providers that create nodes; Karpenter's finds none in a cluster without Karpenter."""
     return [load_provider(name, params) for name in params.providers()]

@@ -157,7 +157,7 @@ def _check_space(directory: Path, sizes: dict[str, int], free_bytes: Callable[[P
     if need > free:
         raise PermanentError(
             f"{directory.parent}: the model needs {need / 1e9:.1f} GB more, {free / 1e9:.1f} GB "
-            "are free; ask for a larger volume for the model cache"
+            "are free; request a larger volume for the model cache"
         )
 
 

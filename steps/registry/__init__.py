@@ -1,1 +1,1 @@
-"""Container registries: names, logins and copies of images."""
+"""Container registries: image references, logins, push and pull."""

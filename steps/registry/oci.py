@@ -1,7 +1,7 @@
-"""References of container images: in a registry, or in an OCI layout on disk.
+"""References of container images in a registry or in an OCI layout on disk.
 
-The grammar is the one of docker's and containers' reference parsers: a registry is told from
-the first part of a repository by a dot, a port, or the word localhost.
+The grammar is that of Docker's and skopeo's reference parsers: the first component is a registry
+if it contains a dot or a port, or is localhost.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ImageReference:
     """An image in a registry."""
 
     registry: str
-    """Host, with the port if it is not 443."""
+    """HOST or HOST:PORT; without a port it is 443."""
     repository: str
     tag: str | None = None
     digest: str | None = None
@@ -56,9 +56,9 @@ class LayoutReference:
 
 
 def parse_reference(text: str) -> ImageReference | LayoutReference:
-    """Parse REGISTRY/REPOSITORY:TAG or oci:DIRECTORY[:TAG], either also with @sha256:HEX.
+    """Parse REGISTRY/REPOSITORY:TAG or oci:DIRECTORY[:TAG], each optionally with @sha256:HEX.
 
-    Raises ValueError with what is wrong and what is accepted.
+    Raises ValueError that names the wrong part and what is accepted.
     """
     if text.startswith(_LAYOUT):
         return _parse_layout(text)
@@ -66,7 +66,10 @@ def parse_reference(text: str) -> ImageReference | LayoutReference:
 
 
 def parse_image(text: str) -> ImageReference:
-    """Parse REGISTRY/REPOSITORY[:TAG][@sha256:HEX]; without a registry it is docker.io."""
+    """Parse [REGISTRY/]REPOSITORY[:TAG][@sha256:HEX]; the default registry is docker.io.
+
+    Raises ValueError that names the wrong part and what is accepted.
+    """
     rest, digest = _split_digest(text)
     rest, tag = _split_tag(rest)
     registry, repository = _split_registry(rest)
@@ -75,7 +78,7 @@ def parse_image(text: str) -> ImageReference:
     for part in repository.split("/"):
         if not _REPOSITORY_PART.fullmatch(part):
             raise ValueError(
-                f"{text!r}: {part!r} is not a part of a repository name; it has lower-case "
+                f"{text!r}: {part!r} is not a component of a repository name; use lower-case "
                 "letters and digits, with single '.', '_' or '-' between them"
             )
     return ImageReference(registry=registry, repository=repository, tag=tag, digest=digest)
@@ -106,8 +109,8 @@ def _split_tag(text: str) -> tuple[str, str | None]:
         return text, None
     if not _TAG.fullmatch(tag):
         raise ValueError(
-            f"{text!r}: {tag!r} is not a tag; it has up to 128 letters, digits, '_', '.' or '-', "
-            "and begins with none of '.' and '-'"
+            f"{text!r}: {tag!r} is not a tag; use up to 128 letters, digits, '_', '.' or '-', "
+            "and neither '.' nor '-' first"
         )
     return rest, tag
 

@@ -1,7 +1,7 @@
-"""Logins of registries: the Docker config.json that a dockerconfigjson secret holds.
+"""Registry logins from a Docker config.json, the content of a dockerconfigjson secret.
 
-It is checked before skopeo reads it, because skopeo goes on without a login where the file
-lacks the registry, and the registry then answers something that names neither.
+The file is checked before skopeo reads it. If the file has no login for the registry, skopeo
+continues without one, and the registry's error then names neither the file nor the login.
 """
 
 from __future__ import annotations
@@ -34,8 +34,11 @@ def check_config(
     *,
     find_program: Callable[[str], str | None] = shutil.which,
 ) -> None:
-    """The same of a config.json's text; `where` is how the message names it, and `find_program`
-    looks for credential helpers where the login will be used."""
+    """Raise PermanentError unless a config.json's text has a usable login for the registry.
+
+    `where` names the text in messages. `find_program` finds a credential helper on the machine
+    that uses the login.
+    """
     config = _parsed(text, where)
     helper = _section(config, "credHelpers", where).get(registry)
     if helper is not None:
@@ -53,12 +56,12 @@ def check_config(
 
 
 def registries_of(text: bytes, where: str) -> list[str]:
-    """The registries that a config.json has logins for. Raises PermanentError when it is none."""
+    """The registries that a config.json has logins for. Raises PermanentError if it is invalid."""
     return sorted(map(_host, _section(_parsed(text, where), "auths", where)))
 
 
 def describe(auth_file: Path | None, secret: str | None) -> str:
-    """How messages name a login: by its secret, where it has one, and by its file."""
+    """The name of a login for messages: its secret, if known, and its file."""
     if auth_file is None:
         return "no login file (no push or pull secret was given)"
     return f"secret {secret} ({auth_file})" if secret else f"login file {auth_file}"
@@ -88,7 +91,7 @@ def _check_helper(
     program = f"docker-credential-{helper}"
     if find_program(program) is None:
         raise PermanentError(
-            f"{where} leaves registry {registry} to the program {program}, which is not here; "
+            f"{where} uses the program {program} for registry {registry}, which is not installed; "
             "put the login itself under auths"
         )
 
@@ -111,5 +114,5 @@ def _login_problem(login: object) -> str | None:
 
 
 def _host(key: str) -> str:
-    """Docker writes the host alone, or as https://HOST/v1/."""
+    """The host of a key of auths: Docker writes HOST or https://HOST/v1/."""
     return key.partition("://")[2].partition("/")[0] if "://" in key else key.partition("/")[0]

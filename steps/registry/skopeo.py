@@ -1,7 +1,7 @@
-"""Carry images between OCI layouts and registries with skopeo, by digest and with retries.
+"""Copy images between OCI layouts and registries with skopeo, by digest and with retries.
 
-skopeo knows every registry's way to log in. It tries itself only on few failures, and which
-ones depends on its version, so the tries are ours.
+skopeo supports the login methods of all registries. Which failures it retries itself depends on
+its version, so this module retries.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _MAY_PASS = re.compile(
     r"|timeout|timed out|deadline exceeded|connection re(?:set|fused)|broken pipe|\bEOF\b"
     r"|use of closed network connection|temporary failure|server misbehaving"
     r"|no route to host|network is unreachable"
-    # What skopeo makes of a /v2/ that answers 5xx: it tries the protocol before 2015.
+    # skopeo's message when /v2/ answers 5xx, because it then tries the V1 protocol.
     r"|V1 container registry",
     re.IGNORECASE,
 )
@@ -55,15 +55,15 @@ class Registry:
     """How to reach a registry and log in to it."""
 
     auth_file: Path | None = None
-    """Docker config.json; a missing file is no login."""
+    """Docker config.json; if the file does not exist, no login is used."""
     secret: str | None = None
-    """Name of the secret that the file comes from; for messages."""
+    """Name of the secret that the file comes from, for messages."""
     ca_file: Path | None = None
-    """Certificate authority in PEM, trusted beside the system's; a missing file is none."""
+    """Certificate authority in PEM, trusted in addition to the system's; may not exist."""
     attempts: int = 4
-    """Tries on failures that may pass."""
+    """Attempts on transient errors."""
     timeout_seconds: float = 1800.0
-    """Longest time for one try."""
+    """Longest duration of one attempt."""
 
 
 Sleep = Callable[[float], None]
@@ -78,12 +78,13 @@ def push(
     *,
     sleep: Sleep = time.sleep,
 ) -> None:
-    """Copy an image of a layout to the registry, and see that its tag has the digest there.
+    """Copy an image of a layout to the registry, and verify the digest of the tag there.
 
-    What the registry has already is not sent again, so another try goes on from there.
+    Blobs that the registry already has are not sent again. Raises PermanentError for what the
+    user must change, TransientError when all attempts failed or the tag has another digest.
     """
     _check(image, registry)
-    # skopeo reads oci:PATH:TAG up to the first colon, so the path must not bring its own.
+    # skopeo splits oci:PATH:TAG at the first colon, so the path is relative and has none.
     source, target = f"oci:{layout.name}:{tag}", f"docker://{image}"
     with _certificates(registry.ca_file) as cert_dir:
         flags = _flags("dest-", image, registry, cert_dir)
@@ -94,7 +95,8 @@ def push(
         pushed = _remote_digest(image, registry, cert_dir, sleep)
     if pushed != digest:
         raise TransientError(
-            f"{image} has digest {pushed} after the push of {digest}; somebody else pushes this tag"
+            f"{image} has digest {pushed} after the push of {digest}; is another run pushing "
+            "to this tag?"
         )
 
 
@@ -106,10 +108,13 @@ def pull(
     *,
     sleep: Sleep = time.sleep,
 ) -> None:
-    """Copy an image of a registry into a layout under the tag."""
+    """Copy an image of a registry into a layout under the tag.
+
+    Raises PermanentError for what the user must change, TransientError when all attempts failed.
+    """
     _check(image, registry)
     layout.parent.mkdir(parents=True, exist_ok=True)
-    # skopeo takes no reference with both.
+    # skopeo accepts no reference with both a tag and a digest.
     source = ImageReference(
         registry=image.registry,
         repository=image.repository,
@@ -128,8 +133,8 @@ def pull(
 def _check(image: ImageReference, registry: Registry) -> None:
     if shutil.which("skopeo") is None:
         raise PermanentError(
-            "skopeo is not installed, and images need it to reach a registry; install the package "
-            "skopeo, or use oci:DIRECTORY"
+            "skopeo is not installed; registries need it: install the package skopeo, or use "
+            "oci:DIRECTORY"
         )
     auth_file = registry.auth_file
     if auth_file is None:
@@ -143,17 +148,17 @@ def _check(image: ImageReference, registry: Registry) -> None:
 def _flags(
     side: str, image: ImageReference, registry: Registry, cert_dir: Path | None
 ) -> list[str]:
-    """skopeo's flags; `side` is the prefix that copy has before those of one end."""
+    """Flags for skopeo; `side` is `src-` or `dest-` for copy, else empty."""
     flags = []
     if registry.auth_file is not None and registry.auth_file.exists():
         flags.append(f"--authfile={registry.auth_file.absolute()}")
     else:
-        # Else skopeo takes the login of whoever runs it, which is a different one each time.
+        # Otherwise skopeo uses the login of the user that runs it.
         flags.append(f"--{side}no-creds")
     if cert_dir is not None:
         flags.append(f"--{side}cert-dir={cert_dir}")
     elif _is_loopback(image.registry):
-        # As docker does: a registry of this machine may speak plain HTTP.
+        # As Docker does: a registry on this machine may use plain HTTP.
         flags.append(f"--{side}tls-verify=false")
     return flags
 
@@ -178,7 +183,7 @@ def _skopeo(
     timeout_seconds: float | None = None,
 ) -> bytes:
     timeout = timeout_seconds or registry.timeout_seconds
-    # What is pushed is our own, and what is pulled is named by its digest: no signature policy.
+    # No signature policy is needed: pushed images are our own, pulled ones have a digest.
     command = ["skopeo", "--insecure-policy", *arguments]
     try:
         done = subprocess.run(
@@ -199,7 +204,7 @@ def _skopeo(
 
 
 def error_of(stderr: str, image: ImageReference, registry: Registry) -> StepError:
-    """skopeo's failure as one of ours: what the user can change, or what may pass."""
+    """Convert skopeo's error output into a PermanentError or a TransientError."""
     reason = _reason(stderr)
     # A repository may be called "timeout" or "denied".
     symptoms = reason.replace(image.name, "")
@@ -213,7 +218,7 @@ def error_of(stderr: str, image: ImageReference, registry: Registry) -> StepErro
     if _UNKNOWN_HOST.search(symptoms):
         return PermanentError(f"registry {image.registry}: no such host; is the name right?")
     if _NOT_TLS.search(symptoms):
-        return PermanentError(f"registry {image.registry} speaks plain HTTP, and HTTPS is needed")
+        return PermanentError(f"registry {image.registry} uses plain HTTP; HTTPS is required")
     if _CERTIFICATE.search(symptoms):
         return PermanentError(f"registry {image.registry}: {reason}; {certificates.ADVICE}")
     return PermanentError(f"{image}: {reason}")
@@ -223,7 +228,7 @@ def _reason(stderr: str) -> str:
     fatal = _FATAL.search(stderr)
     lines = stderr.strip().splitlines() or ["skopeo failed without a message"]
     text = fatal["text"].replace('\\"', '"') if fatal is not None else lines[-1]
-    # Upload addresses carry the session's token in their query.
+    # URLs of uploads have the session's token in their query.
     return _QUERY.sub("", text)
 
 
@@ -240,8 +245,8 @@ def _with_retries(action: Callable[[], bytes], attempts: int, sleep: Sleep) -> b
 
 @contextlib.contextmanager
 def _certificates(ca_file: Path | None) -> Iterator[Path | None]:
-    """skopeo wants a directory in which the authority's file ends in .crt."""
-    own = certificates.existing(ca_file)
+    """A directory with the authority's file as ca.crt, the layout that skopeo needs."""
+    own = certificates.file_or_none(ca_file)
     if own is None:
         yield None
         return

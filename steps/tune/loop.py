@@ -272,5 +272,5 @@ class _Run:
             self._save()
         raise Interrupted(
             f"stopped by {self.job.stop.name or 'a signal'} after step {self.position.step} of "
-            f"{self.job.schedule.steps}; the next try goes on from there"
+            f"{self.job.schedule.steps}; a retry resumes from there"
         )

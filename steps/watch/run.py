@@ -38,7 +38,7 @@ def run(
     provider: Provider | None = None,
     clock: Clock = REAL_CLOCK,
 ) -> Result:
-    """Watch the node; progress is said at the end only, for nobody knows how long tuning takes."""
+    """Watch the node; progress is reported only at the end, because the duration is unknown."""
     chosen = provider or load_provider(params.provider, params)
     watch = Watch(params, kube or connect(), chosen, clock)
     reason = watch.wait_for_end_of_need()

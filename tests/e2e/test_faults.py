@@ -68,5 +68,5 @@ def test_tune_that_is_killed_for_its_memory_says_the_numbers(out_of_memory: Run)
     (tune,) = out_of_memory.tries("tune")
     assert tune["phase"] == "Failed"
     assert "OOMKilled" in tune["message"]
-    numbers = r"\d+ MiB used of 200 MiB \(parameter tune-memory\);.* give at least \d+Mi"
+    numbers = r"\d+ MiB used of 200 MiB \(parameter tune-memory\);.* set at least \d+Mi"
     assert re.search(numbers, tune["message"]), tune["message"]

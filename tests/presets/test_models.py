@@ -111,11 +111,11 @@ def test_unknown_name_is_answered_with_the_nearest() -> None:
         model_preset("phi3-mini-4k-instruct")
     assert caught.value.nearest == "phi-3-mini-4k-instruct"
     assert str(caught.value).startswith(
-        "'phi3-mini-4k-instruct' is no model preset; did you mean phi-3-mini-4k-instruct? "
+        "'phi3-mini-4k-instruct' is not a model preset; did you mean phi-3-mini-4k-instruct? "
         "known are mistral-7b, mistral-7b-instruct, phi-3-medium-128k-instruct, "
     )
 
 
 def test_name_without_resemblance_gets_the_list_only() -> None:
-    with pytest.raises(UnknownName, match=r"^'falcon' is no model preset; known are mistral-7b, "):
+    with pytest.raises(UnknownName, match=r"^'falcon' is not a model preset; known are mistral-7b"):
         model_preset("falcon")

@@ -43,7 +43,7 @@ class Fault:
         """The cause with its code, without the query strings of any URL, in a bearable length."""
         message = self.messages[-1] if self.messages else "no message"
         cause = f"{self.codes[-1]}: {message}" if self.codes else message
-        plain = " ".join(log.redacted(cause).split())
+        plain = " ".join(log.redact_urls(cause).split())
         return plain if len(plain) <= _LONGEST_TEXT else f"{plain[:_LONGEST_TEXT]}..."
 
 

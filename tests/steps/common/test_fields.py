@@ -89,7 +89,7 @@ def test_all_problems_are_reported_at_once() -> None:
     assert raised.value.problems == [
         "--colour: unknown; known are dry, learning-rate, method, plan-file, steps, urls",
         "--learning-rate: missing; Step size; no unit.",
-        '--urls: \'https://a\' is not a JSON list of texts, such as ["a", "b"]',
+        '--urls: \'https://a\' is not a JSON list of strings, such as ["a", "b"]',
         "--method: 'full' is not one of 'lora', 'qlora'",
         "--steps: 'many' is not a whole number",
         "--dry: 'yes' is neither 'true' nor 'false'",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from argotune.steps.common.host_memory import HostMemory, MemoryWatch, host_memory, sentence
+from argotune.steps.common.host_memory import HostMemory, MemoryWatch, host_memory, memory_message
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -44,52 +44,52 @@ def test_no_limit_and_no_files_are_nothing_to_say(tmp_path: Path) -> None:
     [
         (
             HostMemory(used=int(15.9 * GIB), limit=16 * GIB),
-            "host memory: 15.9 GiB used of 16.0 GiB (parameter tune-memory); if it ran out, give "
-            "at least 24Gi",
+            "host memory: 15.9 GiB used of 16.0 GiB (parameter tune-memory); if it ran out of "
+            "memory, set at least 24Gi",
         ),
         (
             HostMemory(used=60 * MIB, limit=64 * MIB),
-            "host memory: 60 MiB used of 64 MiB (parameter tune-memory); if it ran out, give at "
-            "least 96Mi",
+            "host memory: 60 MiB used of 64 MiB (parameter tune-memory); if it ran out of "
+            "memory, set at least 96Mi",
         ),
     ],
 )
-def test_sentence_names_numbers_and_parameter(memory: HostMemory, text: str) -> None:
-    assert sentence(memory, "tune-memory") == text
+def test_message_names_numbers_and_parameter(memory: HostMemory, text: str) -> None:
+    assert memory_message(memory, "tune-memory") == text
 
 
 def test_message_is_kept_up_to_date_and_gone_at_the_end() -> None:
-    said: list[str] = []
+    written: list[str] = []
     twice = threading.Event()
     used = iter(range(1, 1000))
 
-    def say(text: str) -> None:
-        said.append(text)
-        if len(said) == 2:
+    def write(text: str) -> None:
+        written.append(text)
+        if len(written) == 2:
             twice.set()
 
     before = set(threading.enumerate())
     with MemoryWatch(
         "tune-memory",
-        say,
-        look=lambda: HostMemory(used=next(used) * GIB, limit=2000 * GIB),
-        every_seconds=0.001,
+        write,
+        read=lambda: HostMemory(used=next(used) * GIB, limit=2000 * GIB),
+        interval_seconds=0.001,
     ):
         assert twice.wait(10)
-    assert said[0].startswith("host memory: 2.0 GiB used")
-    assert said[1].startswith("host memory: 3.0 GiB used")
-    assert said[-1] == ""
+    assert written[0].startswith("host memory: 2.0 GiB used")
+    assert written[1].startswith("host memory: 3.0 GiB used")
+    assert written[-1] == ""
     assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.parametrize(
     ("parameter", "memory"), [(None, HostMemory(used=1, limit=2)), ("tune-memory", None)]
 )
-def test_without_a_parameter_or_a_limit_nobody_watches(
+def test_nothing_is_written_without_a_parameter_or_a_limit(
     parameter: str | None, memory: HostMemory | None
 ) -> None:
-    said: list[str] = []
+    written: list[str] = []
     before = set(threading.enumerate())
-    with MemoryWatch(parameter, said.append, look=lambda: memory):
+    with MemoryWatch(parameter, written.append, read=lambda: memory):
         assert set(threading.enumerate()) <= before
-    assert said == [""]
+    assert written == [""]

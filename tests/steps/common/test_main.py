@@ -87,9 +87,9 @@ def test_progress_goes_to_the_file_that_argo_names(
         (
             OSError(errno.ENOSPC, "No space left on device", "/data/x"),
             3,
-            "error: No space left on device (/data/x); free space or ask for a larger volume",
+            "error: No space left on device (/data/x); free space or request a larger volume",
         ),
-        (KeyError("x"), 1, "error: a bug in this step: KeyError: 'x'"),
+        (KeyError("x"), 1, "error: bug in this step: KeyError: 'x'"),
     ],
 )
 def test_an_error_is_an_exit_code_and_one_last_line(
@@ -144,7 +144,7 @@ def test_the_traceback_of_a_bug_is_in_the_log(tmp_path: Path) -> None:
     assert exit_code(failing(KeyError("x")), f"--outputs-dir={tmp_path}", "--rows=7") == 1
     lines = (tmp_path / "log").read_text().splitlines()
     assert "Traceback (most recent call last):" in lines
-    assert lines[-1].endswith("ERROR a bug in this step: KeyError: 'x'")
+    assert lines[-1].endswith("ERROR bug in this step: KeyError: 'x'")
 
 
 def test_the_whole_log_of_all_tries_stays_on_the_volume(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_log_that_cannot_be_kept_does_not_fail_the_step(
     (tmp_path / "logs").write_text("a file")
     assert exit_code(half, f"--logs-dir={tmp_path}/logs", "--rows=8") == 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
-    assert warnings == [f"warning: no more log in {tmp_path}/logs/common.log: File exists"]
+    assert warnings == [f"warning: cannot write log {tmp_path}/logs/common.log: File exists"]
 
 
 def test_help_names_flags_and_outputs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,4 +189,4 @@ def test_help_names_flags_and_outputs(capsys: pytest.CaptureFixture[str]) -> Non
     text = capsys.readouterr().out
     assert "--rows VALUE" in text
     assert "train-rows: Half of them." in text
-    assert "log: Where the step failed, the last 50 lines of its log." in text
+    assert "log: The last 50 lines of the log if the step failed, else empty." in text

@@ -21,11 +21,11 @@ def test_text_without_a_document(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb: 2\na: 3\n", "line 3, column 1: the key a stands twice"),
-        ("a:\n  b: 1\n  b: 1\n", "line 3, column 3: the key b stands twice"),
+        ("a: 1\nb: 2\na: 3\n", "line 3, column 1: duplicate key a"),
+        ("a:\n  b: 1\n  b: 1\n", "line 3, column 3: duplicate key b"),
         ("a: [1\n", "line 2, column 1: while parsing a flow sequence, did not find"),
         ("a: !!python/name:os.system x\n", "line 1, column 4: could not determine a constructor"),
-        ("a: 1\n---\nb: 1\n", "line 3: a second document; one is expected"),
+        ("a: 1\n---\nb: 1\n", "line 3: second document; expected one document"),
         ("a: \x07\n", "unacceptable character"),
     ],
 )

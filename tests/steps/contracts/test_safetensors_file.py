@@ -27,8 +27,16 @@ def test_sound_file_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "data", "problem"),
     [
-        ({"a": tensor(0, 4)}, b"123", "is not whole: its tensors take 4 bytes, the file has 3"),
-        ({"a": tensor(0, 4)}, b"12345", "is not whole: its tensors take 4 bytes, the file has 5"),
+        (
+            {"a": tensor(0, 4)},
+            b"123",
+            "has the wrong size: its tensors take 4 bytes, the file has 3",
+        ),
+        (
+            {"a": tensor(0, 4)},
+            b"12345",
+            "has the wrong size: its tensors take 4 bytes, the file has 5",
+        ),
         (
             {"a": tensor(0, 4), "b": tensor(2, 6)},
             b"123456",

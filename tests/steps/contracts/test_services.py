@@ -82,7 +82,7 @@ def test_a_broken_record_is_named(tmp_path: Path, text: str) -> None:
     record.write_text(text)
     with pytest.raises(PermanentError) as caught:
         read_service(tmp_path, "phi")
-    assert str(caught.value) == f"{record}: not a service's record; remove it"
+    assert str(caught.value) == f"{record}: not a record of a service; delete the file"
 
 
 def test_a_stopped_service_is_gone(tmp_path: Path, server: subprocess.Popen[bytes]) -> None:

@@ -325,8 +325,8 @@ def test_authority_that_is_no_certificate_is_named(tmp_path: Path) -> None:
     with pytest.raises(PermanentError) as caught:
         tls_that_trusts(path)
     assert str(caught.value) == (
-        f"{path}: not a certificate in PEM; its certificate authority belongs into ConfigMap "
-        "argotune-ca, key ca.crt (--ca-file)"
+        f"{path}: not a certificate in PEM; put the server's certificate authority into "
+        "ConfigMap argotune-ca, key ca.crt (--ca-file)"
     )
 
 

@@ -186,7 +186,7 @@ def test_full_volume_is_found_before_the_download(hub: FakeHub, new_params: NewP
         )
     assert str(caught.value) == (
         f"{model_dir(params).parent}: the model needs 0.0 GB more, 0.0 GB are free; "
-        "ask for a larger volume for the model cache"
+        "request a larger volume for the model cache"
     )
     assert hub.downloads() == []
 
@@ -225,7 +225,7 @@ def test_weights_cut_at_the_source_are_refused(hub: FakeHub, new_params: NewPara
     with pytest.raises(PermanentError) as caught:
         fetch(new_params(source="hub"), hub)
     assert str(caught.value) == (
-        "owner/model from hub: model.safetensors is not whole: its tensors take 4 bytes, "
+        "owner/model from hub: model.safetensors has the wrong size: its tensors take 4 bytes, "
         "the file has 3"
     )
 

@@ -369,8 +369,8 @@ def test_there_are_no_4_bit_weights_to_keep_without_qlora() -> None:
         ("LoraConfig: {r: 8}", "training_config.yaml: LoraConfig; accepted is one root key, "),
         ("- a", "training_config.yaml: ['a']; accepted is one root key, "),
         ("training_config: {r: ]", "training_config.yaml: line 1, column 22: while parsing "),
-        ("a: 1\na: 2", "training_config.yaml: line 2, column 1: the key a stands twice"),
-        ("a: 1\n---\nb: 2", "training_config.yaml: line 3: a second document; one is expected"),
+        ("a: 1\na: 2", "training_config.yaml: line 2, column 1: duplicate key a"),
+        ("a: 1\n---\nb: 2", "training_config.yaml: line 3: second document; expected one document"),
     ],
 )
 def test_text_that_is_no_training_config(text: str, problem: str) -> None:

@@ -291,10 +291,10 @@ def test_existing_gpu_that_is_too_small_is_refused_by_its_own_name() -> None:
             "letter first and no '-' last",
         ),
         ({"name": "a" * 64}, f"name: '{'a' * 64}'; accepted are at most 63 lower-case letters, "),
-        ({"preset": "phi4"}, "preset: 'phi4' is no model preset; did you mean phi-4? known are "),
+        ({"preset": "phi4"}, "preset: 'phi4' is not a model preset; did you mean phi-4? known "),
         (
             {"instance_type": "Standard_NC24ads_A100_v5"},
-            "instance-type: 'Standard_NC24ads_A100_v5' is no GPU SKU; did you mean "
+            "instance-type: 'Standard_NC24ads_A100_v5' is not a GPU SKU; did you mean "
             "Standard_NC24ads_A100_v4? known are ",
         ),
         (
@@ -383,7 +383,7 @@ def test_plan_command_exits_with_2_and_one_line_per_problem(tmp_path: Path) -> N
     )
     assert done.returncode == 2
     lines = done.stderr.splitlines()
-    assert lines[0].startswith("error: preset: 'nope' is no model preset; known are mistral-7b, ")
+    assert lines[0].startswith("error: preset: 'nope' is not a model preset; known are mistral-7b")
     assert "Traceback" not in done.stderr
 
 

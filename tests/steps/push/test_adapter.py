@@ -71,7 +71,7 @@ def _header(value: object) -> bytes:
         (_header({}), "has no tensors"),
         (
             safetensors()[:-1],
-            "is not whole: its tensors take 64 bytes, the file has 63",
+            "has the wrong size: its tensors take 64 bytes, the file has 63",
         ),
         (
             _header({"a": {"data_offsets": [4, 8]}}) + b"\0" * 8,

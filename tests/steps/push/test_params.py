@@ -33,7 +33,7 @@ def test_every_problem_is_said_at_once() -> None:
     with pytest.raises(ParamsError) as caught:
         parse_fields(Params, GOOD | bad)
     assert caught.value.problems == [
-        "--image: 'acr.io/Phi:1': 'Phi' is not a part of a repository name; it has lower-case "
+        "--image: 'acr.io/Phi:1': 'Phi' is not a component of a repository name; use lower-case "
         "letters and digits, with single '.', '_' or '-' between them",
         "--dataset-digest: 'none' is not sha256: and 64 hex digits",
         "--created: '2026-13-01T00:00:00Z' is not a time such as 2026-01-31T12:00:00Z",

@@ -219,7 +219,7 @@ def test_a_registry_that_stores_something_else_is_noticed(work_dir: Path) -> Non
         changed = registry.manifests["team/phi", "1"]
         (work_dir / "adapter" / "serving.json").write_text("{}")
         registry.faults = [Fault("PUT", "manifests", 1, 201)]
-        with pytest.raises(TransientError, match="somebody else pushes this tag"):
+        with pytest.raises(TransientError, match="is another run pushing to this tag"):
             push(work_dir, registry)
         assert registry.manifests["team/phi", "1"] == changed
 
@@ -231,8 +231,8 @@ def test_missing_skopeo_says_what_to_install(
     with pytest.raises(PermanentError) as caught:
         run(params(work_dir, "127.0.0.1:1/phi:1"), progress=Progress())
     assert str(caught.value) == (
-        "skopeo is not installed, and images need it to reach a registry; install the package "
-        "skopeo, or use oci:DIRECTORY"
+        "skopeo is not installed; registries need it: install the package skopeo, or use "
+        "oci:DIRECTORY"
     )
 
 

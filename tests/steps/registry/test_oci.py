@@ -55,13 +55,13 @@ def test_layouts_are_parsed(text: str, directory: str, tag: str | None, digest: 
     [
         (
             "acr.io/Team/phi:1",
-            "'acr.io/Team/phi:1': 'Team' is not a part of a repository name; it has lower-case "
+            "'acr.io/Team/phi:1': 'Team' is not a component of a repository name; use lower-case "
             "letters and digits, with single '.', '_' or '-' between them",
         ),
         (
             "acr.io/phi:-1",
-            "'acr.io/phi:-1': '-1' is not a tag; it has up to 128 letters, digits, '_', '.' or "
-            "'-', and begins with none of '.' and '-'",
+            "'acr.io/phi:-1': '-1' is not a tag; use up to 128 letters, digits, '_', '.' or "
+            "'-', and neither '.' nor '-' first",
         ),
         (
             "acr.io/phi@sha256:12",
@@ -71,7 +71,7 @@ def test_layouts_are_parsed(text: str, directory: str, tag: str | None, digest: 
         ("oci:", "'oci:': a directory is missing; write oci:DIRECTORY or oci:DIRECTORY:TAG"),
         (
             "",
-            "'': '' is not a part of a repository name; it has lower-case letters and digits, "
+            "'': '' is not a component of a repository name; use lower-case letters and digits, "
             "with single '.', '_' or '-' between them",
         ),
     ],

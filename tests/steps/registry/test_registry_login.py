@@ -66,8 +66,8 @@ def test_logins_that_skopeo_can_use(tmp_path: Path, registry: str, auths: object
         ),
         (
             {"credHelpers": {"acr.io": "no-such-helper"}},
-            "SECRET leaves registry acr.io to the program docker-credential-no-such-helper, which "
-            "is not here; put the login itself under auths",
+            "SECRET uses the program docker-credential-no-such-helper for registry acr.io, which "
+            "is not installed; put the login itself under auths",
         ),
     ],
 )
@@ -82,7 +82,7 @@ def test_what_is_wrong_with_a_login_is_said_without_it(
 def test_a_helper_is_looked_for_where_the_login_will_be_used() -> None:
     text = json.dumps({"credHelpers": {"acr.io": "any"}}).encode()
     check_config(text, "acr.io", "SECRET", find_program=lambda program: f"/bin/{program}")
-    with pytest.raises(PermanentError, match="to the program docker-credential-any"):
+    with pytest.raises(PermanentError, match="uses the program docker-credential-any"):
         check_config(text, "acr.io", "SECRET", find_program=lambda program: None)
 
 

@@ -59,12 +59,12 @@ def test_failures_that_may_pass_are_transient(message: str) -> None:
         ),
         (
             "http: server gave HTTP response to HTTPS client",
-            "registry acr.io speaks plain HTTP, and HTTPS is needed",
+            "registry acr.io uses plain HTTP; HTTPS is required",
         ),
         (
             "x509: certificate signed by unknown authority",
-            "registry acr.io: x509: certificate signed by unknown authority; its certificate "
-            "authority belongs into ConfigMap argotune-ca, key ca.crt (--ca-file)",
+            "registry acr.io: x509: certificate signed by unknown authority; put the server's "
+            "certificate authority into ConfigMap argotune-ca, key ca.crt (--ca-file)",
         ),
         (
             "writing manifest to acr.io/team/timeout-denied: manifest invalid",

@@ -117,8 +117,7 @@ def test_sigterm_is_passed_on_and_the_run_goes_on_with_another_number_of_process
     last = int(max(path.name for path in (work_dir / "checkpoints").glob("step-*"))[5:])
     assert 0 < last < whole.steps
     assert log.splitlines()[-1] == (
-        f"error: stopped by SIGTERM after step {last} of {whole.steps}; "
-        "the next try goes on from there"
+        f"error: stopped by SIGTERM after step {last} of {whole.steps}; a retry resumes from there"
     )
     assert [r["step"] for r in read_records(work_dir) if "loss" in r][-1] == last
 

@@ -343,7 +343,7 @@ def test_sigterm_saves_and_asks_to_be_run_again(
     last = int(steps_of(tmp_path)[-1].removeprefix("step-"))
     assert log.splitlines()[-1] == (
         f"error: stopped by SIGTERM after step {last} of {uninterrupted[1].steps}; "
-        "the next try goes on from there"
+        "a retry resumes from there"
     )
     records = [r["step"] for r in read_records(tmp_path) if "loss" in r]
     assert records[-1] == last, "a finished step is not lost"

@@ -44,7 +44,7 @@ KINDS = "accepted are Workspace, ConfigMap, Secret and List"
         ),
         (
             WORKSPACE.replace("  method: lora\n", "  method: lora\n  method: qlora\n"),
-            "one.yaml: line 14, column 3: the key method stands twice",
+            "one.yaml: line 14, column 3: duplicate key method",
         ),
         (
             WORKSPACE.replace("  method: lora\n", "\tmethod: lora\n"),

@@ -269,7 +269,7 @@ def test_deprecated_fields_are_said_to_have_no_effect() -> None:
         ),
         (
             {"tuning/preset/name": "phi4"},
-            "tuning.preset.name: 'phi4' is no model preset; did you mean phi-4? known are ",
+            "tuning.preset.name: 'phi4' is not a model preset; did you mean phi-4? known are ",
         ),
         (
             {"tuning/preset/accessMode": "secret"},
@@ -513,7 +513,7 @@ def test_flags_stand_in_for_fields() -> None:
 @pytest.mark.parametrize(
     ("overrides", "problem"),
     [
-        ({"preset": "nope"}, "--preset: 'nope' is no model preset; known are "),
+        ({"preset": "nope"}, "--preset: 'nope' is not a model preset; known are "),
         ({"method": "full"}, "--method: 'full'; accepted are lora and qlora"),
         ({"name": "A"}, "--name: 'A'; accepted are lower-case letters, "),
         ({"name": ""}, "--name: missing; accepted is lower-case letters, "),

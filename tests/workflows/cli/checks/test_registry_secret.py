@@ -56,8 +56,8 @@ def test_every_login_is_looked_at_where_no_image_is_known() -> None:
         ),
         (
             json.dumps({"credHelpers": {"registry.example.com": "ecr-login"}}).encode(),
-            "leaves registry registry.example.com to the program docker-credential-ecr-login, "
-            "which is not here; put the login itself under auths",
+            "uses the program docker-credential-ecr-login for registry registry.example.com, "
+            "which is not installed; put the login itself under auths",
         ),
     ],
 )

@@ -28,4 +28,4 @@ def test_unknown_preset(argotune: Argotune) -> None:
     answer = argotune("presets", "show", "gpt-5")
     known = ", ".join(sorted(preset.name for preset in model_presets()))
     assert answer.code == 2
-    assert answer.errors == [f"'gpt-5' is no model preset; known are {known}"]
+    assert answer.errors == [f"'gpt-5' is not a model preset; known are {known}"]
