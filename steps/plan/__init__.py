@@ -1,1 +1,1 @@
-"""Resolve the configuration into one plan; refuse what cannot fit before it costs money."""
+"""Resolve the configuration into a training plan, and refuse a run that does not fit its GPU."""

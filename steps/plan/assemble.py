@@ -1,4 +1,4 @@
-"""Puts the plan together from the job, the card and the choice, and says what is worth knowing."""
+"""Assemble the plan from the job, the GPU and the chosen batch, and add its warnings."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from argotune.steps.plan.request import needs_gpu
 from argotune.steps.plan.settings import Settings
 
 BASE_DISK_GIB = 64
-"""System, container runtime and the unpacked CUDA image with room for a second version."""
+"""Operating system, container runtime, the unpacked CUDA image, and space for a second version."""
 LEAST_DISK_GIB = 128
-"""What AKS gives a node by default."""
+"""Default OS disk of an AKS node."""
 
 
 def assemble(
     params: Params, job: Job, card: Card, choice: Choice, warnings: list[str]
 ) -> TrainingPlan:
-    """The plan; `warnings` are those of the config, the plan's own come after them."""
+    """Build the plan; `warnings` are those of the config, to which the plan's own are appended."""
     settings = job.settings
     return TrainingPlan(
         name=params.name,
@@ -137,62 +137,62 @@ def _hardware(job: Job, card: Card) -> Hardware:
 
 
 def _disk_gib(preset: ModelPreset) -> int:
-    """Room for system, image and the weights in 16 bits, in steps of 32 GiB."""
+    """Disk for system, image and 16-bit weights (with 10 % reserve), in steps of 32 GiB."""
     needed = BASE_DISK_GIB + 1.1 * 2 * preset.parameters / GIB
     return max(LEAST_DISK_GIB, 32 * math.ceil(needed / 32))
 
 
 def _warnings(job: Job, card: Card, choice: Choice) -> list[str]:
     candidates = (
-        _about_tight_memory(card, choice),
-        _about_rope(job),
-        _about_held_out_rows(job.settings),
-        _about_gpus(job.settings, card, choice),
-        _about_cpu(job.preset, card),
-        _about_template(job.preset),
+        _memory_warning(card, choice),
+        _rope_warning(job),
+        _held_out_rows_warning(job.settings),
+        _gpus_warning(job.settings, card, choice),
+        _cpu_warning(job.preset, card),
+        _template_warning(job.preset),
     )
     return [warning for warning in candidates if warning is not None]
 
 
-def _about_tight_memory(card: Card, choice: Choice) -> str | None:
+def _memory_warning(card: Card, choice: Choice) -> str | None:
     if card.usable_gb is None:
         return None
     needed_gb = choice.memory.total_gb
     if needed_gb <= COMFORTABLE_SHARE * card.usable_gb:
         return None
     return (
-        f"the estimate of {needed_gb:.1f} GB is within 10 % of the {card.usable_gb:.1f} GB that "
-        "the GPU gives, and no better than that itself; a smaller max_length is safer"
+        f"the run needs an estimated {needed_gb:.1f} GB of the {card.usable_gb:.1f} GB that the "
+        "GPU has, and the estimate has an error of 10 %; use a smaller max_length to be safe"
     )
 
 
-def _about_rope(job: Job) -> str | None:
+def _rope_warning(job: Job) -> str | None:
     original = job.preset.architecture.original_max_position_embeddings
     length = job.settings.max_length
     if original is None:
         return None
     if length > original:
         return (
-            f"max_length {length} is above {original}: LongRoPE's long factors are used for every "
-            "row, in training and in serving"
+            f"max_length {length} is above {original}, so training and serving use LongRoPE's long "
+            "factors for rows of any length"
         )
     return (
-        f"max_length {length} keeps LongRoPE's short factors, so the service takes at most "
-        f"{original} tokens of prompt and answer; a max_length above {original} would give "
+        f"max_length {length} uses LongRoPE's short factors, so the service accepts at most "
+        f"{original} tokens of prompt and answer; with a max_length above {original} it accepts "
         f"{job.preset.architecture.max_position_embeddings}"
     )
 
 
-def _about_held_out_rows(settings: Settings) -> str | None:
+def _held_out_rows_warning(settings: Settings) -> str | None:
     if settings.validation_share > 0:
         return None
     return (
-        "no rows are held out, so nothing measures what was learned and nothing stops the run "
-        "early; training_config.Argotune.validation_share 0.05 instead of train_test_split 1 does"
+        "no rows are held out, so the run has no validation loss and no early stopping; set "
+        "training_config.Argotune.validation_share: 0.05 instead of train_test_split: 1"
     )
 
 
-def _about_gpus(settings: Settings, card: Card, choice: Choice) -> str | None:
+def _gpus_warning(settings: Settings, card: Card, choice: Choice) -> str | None:
     step_tokens = choice.micro_batch_tokens * choice.accumulation_steps
     if workers(settings, card) < 2 or step_tokens <= 1.5 * settings.tokens_per_step:
         return None
@@ -200,22 +200,22 @@ def _about_gpus(settings: Settings, card: Card, choice: Choice) -> str | None:
         return None
     gpus = workers(settings, card)
     return (
-        f"an optimizer step sees {step_tokens} tokens instead of {settings.tokens_per_step}: each "
-        f"of the {gpus} GPUs takes {choice.micro_batch_tokens}; a machine with fewer GPUs does "
-        "what was asked"
+        f"an optimizer step has {step_tokens} tokens, not {settings.tokens_per_step}, because "
+        f"each of the {gpus} GPUs processes {choice.micro_batch_tokens}; use a machine with fewer "
+        "GPUs for smaller steps"
     )
 
 
-def _about_cpu(preset: ModelPreset, card: Card) -> str | None:
+def _cpu_warning(preset: ModelPreset, card: Card) -> str | None:
     if card.gpus or not needs_gpu(preset):
         return None
     return (
-        "no GPU is known of, so the plan is for a CPU, which takes days for this model; name an "
-        "instance type, or the GPU's memory with training_config.Argotune.gpu_memory_gib"
+        "no GPU was found or named, so the plan is for a CPU, which takes days for this model; set "
+        "an instance type, or the GPU's memory in training_config.Argotune.gpu_memory_gib"
     )
 
 
-def _about_template(preset: ModelPreset) -> str | None:
+def _template_warning(preset: ModelPreset) -> str | None:
     if preset.chat.template is None:
         return None
-    return f"{preset.name} is a base model without a chat template of its own; the preset's is used"
+    return f"{preset.name} is a base model without a chat template, so the preset's is used"

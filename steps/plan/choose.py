@@ -1,4 +1,4 @@
-"""Picks what one forward pass holds, how many make a step, and whether to recompute activations."""
+"""Choose micro-batch size, gradient accumulation and activation checkpointing for a GPU."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from argotune.steps.plan.memory import Loop, estimate
 from argotune.steps.plan.settings import Settings
 
 GPU_MICRO_BATCH_TOKENS = 8192
-"""More tokens than this no longer make a pass faster per token on the cards of the catalog."""
+"""Above this number of tokens a pass is no faster per token on the GPUs of the catalog."""
 PASS_TOKENS = 128
-"""A pass over the weights costs as much as computing so many tokens, whatever it holds: 4-bit
-weights are read and written as 16 bits, 2.5 bytes each, where a token takes 2 operations of each.
-By data sheets (A10 125 TFLOPS and 600 GB/s, A100 312 and 2039, H100 NVL 835 and 3938) that is
-190 to 270 tokens at the full rate, and 100 to 140 at the half of it that training reaches."""
+"""Fixed cost of a pass over the weights, in tokens: the time to dequantize the weights equals the
+time to compute this many tokens. A 4-bit weight is read and written as 16 bits, 2.5 bytes; a token
+takes 2 operations per weight. With data-sheet rates (A10 125 TFLOPS and 600 GB/s, A100 312 and
+2039, H100 NVL 835 and 3938) that is 190 to 270 tokens at the full rate, and 100 to 140 at half of
+it, which training reaches."""
 CPU_MICRO_BATCH_TOKENS = 1024
-"""Two cores take about a second for it on preset tiny, so progress moves."""
+"""Two cores take about a second for this many tokens on preset tiny, so progress is visible."""
 COMFORTABLE_SHARE = 0.9
-"""The estimate is within 10 % of what was published, so a tenth of the card is kept free."""
+"""The estimate is within 10 % of published figures, so 10 % of the GPU's memory is kept free."""
 CPU_ACTIVATIONS_GB = 2.0
-"""A machine of unknown memory recomputes activations beyond this."""
+"""A machine of unknown memory recomputes activations above this estimate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is to be tuned, on whatever card."""
+    """A tuning job, independent of the GPU that runs it."""
 
     preset: ModelPreset
     method: Method
@@ -41,19 +42,18 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """How a job runs on a card."""
+    """Batch and checkpointing of a job on one GPU model."""
 
     micro_batch_tokens: int
     accumulation_steps: int
     gradient_checkpointing: bool
     kept_blocks: int
-    """Last blocks whose activations are kept although the others' are recomputed."""
+    """Number of last blocks whose activations are kept while those of the others are recomputed."""
     memory: Memory
 
 
 def choose(job: Job, card: Card) -> Choice | None:
-    """The fastest way that leaves some memory free; else the smallest way if it fits at all; else
-    None."""
+    """The fastest loop that leaves 10 % of memory free, else the smallest if it fits, else None."""
     ways = list(_ways(job, card))
     comfortable = [(loop, memory) for loop, memory in ways if _fits_well(memory, card)]
     if comfortable:
@@ -65,8 +65,8 @@ def choose(job: Job, card: Card) -> Choice | None:
     return None
 
 
-def smallest(job: Job, card: Card) -> Memory:
-    """The memory of the job with everything that the user left open at its smallest."""
+def smallest_memory(job: Job, card: Card) -> Memory:
+    """Memory of the job if each value that the user did not set has its smallest setting."""
     settings = job.settings
     checkpointing = settings.gradient_checkpointing is not False
     tokens = settings.micro_batch_tokens or settings.max_length
@@ -76,15 +76,18 @@ def smallest(job: Job, card: Card) -> Memory:
 
 
 def estimate_job(job: Job, loop: Loop) -> Memory:
-    """The memory estimate of one way to run the job."""
+    """The memory estimate of the job with one training loop."""
     architecture, family = job.preset.architecture, job.preset.family
     lora_weights = lora_parameters(architecture, family, job.targets, job.settings.r)
     return estimate(architecture, family, job.method, lora_weights=lora_weights, loop=loop)
 
 
 def _ways(job: Job, card: Card) -> Iterator[tuple[Loop, Memory]]:
-    """Ways to run: for each number of tokens the one that keeps as many activations as leave some
-    memory free, and that which keeps none. The smallest of all comes last."""
+    """Candidate loops, the smallest last.
+
+    For each number of tokens there are two: one that keeps as many activations as leave some
+    memory free, and one that keeps none.
+    """
     shards = _shards(job.settings, card)
     for tokens in _micro_batches(job.settings, card):
         loops = [replace(loop, shards=shards) for loop in _loops(job, tokens)]
@@ -96,7 +99,7 @@ def _ways(job: Job, card: Card) -> Iterator[tuple[Loop, Memory]]:
 
 
 def _loops(job: Job, tokens: int) -> Iterator[Loop]:
-    """Ways to run with these tokens, from most activations kept to fewest."""
+    """Loops with this number of tokens, from most to fewest kept activations."""
     asked = job.settings.gradient_checkpointing
     if asked is not True:
         yield Loop(micro_batch_tokens=tokens, checkpointing=False)
@@ -108,15 +111,18 @@ def _loops(job: Job, tokens: int) -> Iterator[Loop]:
 
 
 def _time(job: Job, loop: Loop) -> float:
-    """What a token takes, as multiples of one forward pass: forward, backward to the activations
-    (the frozen weights have no gradient), and forward again for the blocks that are recomputed."""
+    """Time per token, in forward passes.
+
+    One forward pass, one backward pass to the activations (frozen weights have no gradient), and
+    a second forward pass for the share of blocks that are recomputed.
+    """
     blocks = job.preset.architecture.num_hidden_layers
     recomputed = (blocks - loop.kept_blocks) / blocks if loop.checkpointing else 0.0
     return (2 + recomputed) * (1 + PASS_TOKENS / loop.micro_batch_tokens)
 
 
 def _micro_batches(settings: Settings, card: Card) -> list[int]:
-    """Token counts to try, largest first: max_length times a power of two, or what is asked."""
+    """Token counts to try, largest first: max_length times powers of two, or the user's value."""
     if settings.micro_batch_tokens is not None:
         return [settings.micro_batch_tokens]
     wanted = GPU_MICRO_BATCH_TOKENS if card.gpus else CPU_MICRO_BATCH_TOKENS
@@ -128,7 +134,7 @@ def _micro_batches(settings: Settings, card: Card) -> list[int]:
 
 
 def workers(settings: Settings, card: Card) -> int:
-    """Processes that share a step out among them, one for each GPU."""
+    """Number of processes that share one optimizer step, one per GPU."""
     return settings.processes or max(1, card.gpus)
 
 
@@ -153,8 +159,10 @@ def _choice(settings: Settings, card: Card, loop: Loop, memory: Memory) -> Choic
 
 
 def _accumulation_steps(settings: Settings, card: Card, tokens: int) -> int:
-    """Micro-batches of a step, as many for each GPU; the user's word is for one GPU, as
-    transformers means it."""
+    """Micro-batches of a step over all GPUs, the same number for each.
+
+    The user's value counts for one GPU, as in transformers.
+    """
     gpus = workers(settings, card)
     of_one_gpu = settings.accumulation_steps or round(settings.tokens_per_step / (tokens * gpus))
     return gpus * max(1, of_one_gpu)

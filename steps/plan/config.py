@@ -1,4 +1,4 @@
-"""Reads Kaito's training_config.yaml: each key is mapped or refused by name, none is dropped."""
+"""Read Kaito's training_config.yaml; every key sets something, is refused, or gives a warning."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class KeyHelp:
     key: str
     effect: str
     default: str
-    """What is used without the key, as text."""
+    """Value if the key is missing, as text."""
 
 
 class _Reading:
-    """Values, problems and warnings that gather while the config is read."""
+    """Values, problems and warnings collected while the config is read."""
 
     def __init__(self) -> None:
         self.values: dict[str, object] = {}
@@ -41,7 +41,7 @@ class _Reading:
     def set(self, key: Mapped, path: str, value: object) -> None:
         earlier = self.origins.get(key.field)
         if earlier is not None and self.values[key.field] != value:
-            self.problems.append(f"{earlier} and {path} set the same; keep one")
+            self.problems.append(f"{earlier} and {path} set the same value; keep one")
             return
         self.values[key.field] = value
         self.origins[key.field] = path
@@ -52,8 +52,8 @@ def read_config(
 ) -> Settings:
     """The settings of a training config; an empty text gives the defaults.
 
-    Every problem is appended to `problems`, and the settings are then those without the wrong
-    keys, so that the caller can go on looking for more.
+    Problems are appended to `problems`. The settings then leave out the wrong keys, so that the
+    caller can check the rest.
     """
     reading = _Reading()
     _read_sections(_parse(text, reading), reading)
@@ -67,7 +67,7 @@ def read_config(
 
 
 def document_keys() -> list[KeyHelp]:
-    """Every key that sets something, for the reference page and the README."""
+    """Every key that sets a value, for the reference page and the README."""
     defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
     return [
         KeyHelp(section=section, key=name, effect=key.doc, default=_default(defaults[key.field]))
@@ -102,7 +102,7 @@ def _mapping(value: object, path: str, reading: _Reading) -> Mapping[Any, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        reading.problems.append(f"{path}: {value!r} is no mapping")
+        reading.problems.append(f"{path}: {value!r} is not a mapping")
         return {}
     return value
 
@@ -144,7 +144,7 @@ def _read_mapped(key: Mapped, value: object, path: str, reading: _Reading) -> No
 
 
 def _read_output_dir(value: object, path: str, reason: str, reading: _Reading) -> None:
-    """Kaito's rule, so that its files pass and fail alike; the directory itself is not used."""
+    """Apply Kaito's rule for output_dir; the directory itself is not used."""
     if not isinstance(value, str) or not _below_mnt(value):
         reading.problems.append(f"{path}: {value!r}; accepted is a directory below /mnt")
     elif value != "/mnt/results":
@@ -162,11 +162,11 @@ def _unknown(name: object, known: Mapping[str, Any], kind: str) -> str:
     if len(known) <= 12:
         return f"unknown {kind}; known are {', '.join(known)}"
     homes = [section for section, keys in SECTIONS.items() if name in keys]
-    return f"unknown {kind}; it belongs to {' or '.join(homes)}" if homes else f"unknown {kind}"
+    return f"unknown {kind}; move it to {' or '.join(homes)}" if homes else f"unknown {kind}"
 
 
 def _among(value: object, accepted: tuple[object, ...]) -> bool:
-    # 1 == True in Python; a number is not meant where a boolean stands.
+    # 1 == True in Python, but a number is not accepted for a boolean.
     return any(
         value == each and isinstance(value, bool) == isinstance(each, bool) for each in accepted
     )
@@ -187,7 +187,7 @@ def _check_method(reading: _Reading, method: Method) -> None:
     path = reading.origins["load_in_4bit"]
     reading.problems.append(
         f"{path}: {_yaml(not wanted)}; method {method} needs {_yaml(wanted)}, "
-        f"method {'lora' if wanted else 'qlora'} goes with {_yaml(not wanted)}"
+        f"method {'lora' if wanted else 'qlora'} needs {_yaml(not wanted)}"
     )
 
 
@@ -195,12 +195,12 @@ def _check_quantized_cache(reading: _Reading, method: Method) -> None:
     if method == "lora" and reading.values.get("cache_quantized"):
         path = reading.origins["cache_quantized"]
         reading.problems.append(
-            f"{path}: true; needs method qlora, for method lora has no 4-bit weights"
+            f"{path}: true; needs method qlora, because method lora has no 4-bit weights"
         )
 
 
 def _derive(settings: Settings, reading: _Reading, preset: ModelPreset) -> Settings:
-    """Turn Kaito's and transformers' ways to say something into ours."""
+    """Convert settings in Kaito's and transformers' form to the plan's."""
     _check_length(settings, reading, preset)
     if settings.train_share is not None:
         _one_of(reading, "train_share", "validation_share")
@@ -216,7 +216,7 @@ def _derive(settings: Settings, reading: _Reading, preset: ModelPreset) -> Setti
 
 
 def _derive_warmup(settings: Settings, reading: _Reading) -> Settings:
-    """transformers 5 takes steps, or their share below 1; the plan has only the share."""
+    """Convert warmup_steps (a number of steps, or a share below 1) to the plan's warmup_ratio."""
     steps = settings.warmup_steps
     if steps is None:
         return settings
@@ -226,8 +226,8 @@ def _derive_warmup(settings: Settings, reading: _Reading) -> Settings:
     if settings.max_steps is not None:
         return replace(settings, warmup_ratio=min(1.0, steps / settings.max_steps))
     reading.problems.append(
-        f"{reading.origins['warmup_steps']}: {steps:g}; accepted is a share below 1, for the "
-        "number of steps is not known before the data is (or set max_steps)"
+        f"{reading.origins['warmup_steps']}: {steps:g}; accepted is a share below 1, because the "
+        "number of steps depends on the data; or set max_steps"
     )
     return settings
 
@@ -235,7 +235,7 @@ def _derive_warmup(settings: Settings, reading: _Reading) -> Settings:
 def _one_of(reading: _Reading, first: str, second: str) -> None:
     if second in reading.origins:
         reading.problems.append(
-            f"{reading.origins[first]} and {reading.origins[second]} set the same; keep one"
+            f"{reading.origins[first]} and {reading.origins[second]} set the same value; keep one"
         )
 
 
@@ -250,5 +250,5 @@ def _check_length(settings: Settings, reading: _Reading, preset: ModelPreset) ->
     if tokens is not None and tokens < settings.max_length:
         reading.problems.append(
             f"{reading.origins['micro_batch_tokens']}: {tokens}; accepted is max_length "
-            f"({settings.max_length}) or more, for a row is never split"
+            f"({settings.max_length}) or more, because a row is never split"
         )

@@ -1,4 +1,4 @@
-"""The card that a run is planned for: of a cloud SKU, of a named existing node, or none."""
+"""The GPUs that a run is planned for: of a cloud SKU, of an existing node, or none."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from argotune.presets.schema import Sku
 from argotune.steps.plan.key import FLOAT16
 
 USABLE_SHARE = 15 / 16
-"""Error correction on GDDR6 cards (A10, T4) takes a sixteenth; on others it is a margin."""
+"""ECC on GDDR6 GPUs (A10, T4) takes a sixteenth of the memory; on others this is a reserve."""
 GIB = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What the plan counts on."""
+    """The machine's GPUs, as assumed by the plan."""
 
     instance_type: str | None
     gpus: int
-    """0: no GPU is known of, the plan is for this machine's CPU."""
+    """Number of GPUs; 0: no GPU was found or named, the plan is for this machine's CPU."""
     gpu_model: str | None
     gpu_memory_gib: float | None
     price_usd_per_hour: float | None = None
 
     @property
     def usable_gb(self) -> float | None:
-        """Memory that one GPU gives to the run, decimal GB; None without a GPU."""
+        """Memory of one GPU that the run can use, decimal GB; None without a GPU."""
         if self.gpu_memory_gib is None:
             return None
         return self.gpu_memory_gib * GIB / 1e9 * USABLE_SHARE
@@ -35,7 +35,7 @@ THIS_MACHINE = Card(instance_type=None, gpus=0, gpu_model=None, gpu_memory_gib=N
 
 
 def card_of(sku: Sku) -> Card:
-    """The card of a cloud SKU."""
+    """The GPUs of a cloud SKU."""
     return Card(
         instance_type=sku.name,
         gpus=sku.gpus,
@@ -45,12 +45,12 @@ def card_of(sku: Sku) -> Card:
     )
 
 
-def unusable(sku: Sku) -> str | None:
-    """Why no run may be planned on a SKU, whatever its size; None when it may."""
+def sku_problem(sku: Sku) -> str | None:
+    """Why no run can be planned on a SKU, regardless of its memory; None if one can."""
     if sku.retired is not None:
         return f"retired by the cloud on {sku.retired.isoformat()}"
     if sku.vendor != "nvidia":
-        return f"an AMD {sku.gpu_model}; the images and bitsandbytes are for CUDA"
+        return f"its GPU is an AMD {sku.gpu_model}, but the images and bitsandbytes need CUDA"
     if not sku.bfloat16:
         return f"{sku.gpu_model} has no bfloat16, and {FLOAT16}"
     return None

@@ -1,4 +1,4 @@
-"""The three kinds of keys that a training config can have."""
+"""The three kinds of keys of a training config."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Mapped:
 
 @dataclass(frozen=True, kw_only=True)
 class Fixed:
-    """A key with one meaning here; another value is refused with the reason."""
+    """A key that accepts certain values only; others are refused with the reason."""
 
     accepted: tuple[object, ...]
     reason: str
@@ -27,10 +27,10 @@ class Fixed:
 
 @dataclass(frozen=True, kw_only=True)
 class NoEffect:
-    """A key that changes nothing here; an unusual value is answered with a warning."""
+    """A key without effect; an unusual value gives a warning."""
 
     usual: tuple[object, ...]
-    """Values that need no warning: the library's default, or what happens anyway."""
+    """Values that give no warning: the library's default, or what argotune does anyway."""
     reason: str
 
 
@@ -38,22 +38,22 @@ Key = Mapped | Fixed | NoEffect
 
 
 def mapped(field: str, read: Read, doc: str) -> Mapped:
-    """A key that sets a field."""
+    """A key that sets a field; `read` parses and checks its value."""
     return Mapped(field=field, read=read, doc=doc)
 
 
 def fixed(reason: str, *accepted: object) -> Fixed:
-    """A key that accepts these values only."""
+    """A key that accepts these values only, for this reason."""
     return Fixed(accepted=accepted, reason=reason)
 
 
 def no_effect(reason: str, *usual: object) -> NoEffect:
-    """A key that changes nothing; other values than these get a warning."""
+    """A key without effect, for this reason; values other than the usual ones give a warning."""
     return NoEffect(usual=usual, reason=reason)
 
 
 def each(names: str, key: Key) -> dict[str, Key]:
-    """The same for several names, divided by spaces."""
+    """The same key under several names, separated by spaces."""
     return dict.fromkeys(names.split(), key)
 
 

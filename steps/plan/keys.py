@@ -1,9 +1,9 @@
 """Every key of the training config: what it sets, or why it is refused or has no effect.
 
 The sections are Kaito's (training_config.yaml: transformers' from_pretrained, BitsAndBytesConfig,
-peft's LoraConfig, transformers' TrainingArguments with TRL's additions, Kaito's DatasetConfig and
-DataCollator), and `Argotune` for what those have no word for. The reference of all keys is made
-from this table, see `argotune.steps.plan.config.document_keys`.
+PEFT's LoraConfig, transformers' TrainingArguments with TRL's additions, Kaito's DatasetConfig and
+DataCollator), and `Argotune` for values that those have no key for. The reference of all keys is
+generated from this table by `argotune.steps.plan.config.document_keys`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from argotune.steps.plan.readers import (
 from argotune.steps.plan.training_keys import PACKED, TRAINING_ARGUMENTS
 
 _PRESET_NAMES_THE_MODEL = "the preset names the model and its pinned revision"
-_DOWNLOAD = "the model step brings the weights into the cache"
+_DOWNLOAD = "the model step downloads the weights into the model cache"
 
 _MODEL_CONFIG: dict[str, Key] = {
     **each(
@@ -38,57 +38,59 @@ _MODEL_CONFIG: dict[str, Key] = {
     ),
     "revision": fixed(_PRESET_NAMES_THE_MODEL, "main", None),
     "trust_remote_code": fixed("code of a model repository is never run", False, None),
-    "chat_template": fixed("the model's own template is used, in training as in serving", None),
-    "load_in_4bit": mapped("load_in_4bit", boolean, "must agree with the method"),
-    "load_in_8bit": fixed("8-bit weights are not offered; method qlora uses 4-bit", False, None),
-    "device_map": fixed("the model lies on one GPU as a whole", "auto", "cuda", "cuda:0", None),
+    "chat_template": fixed("training and serving use the model's own template", None),
+    "load_in_4bit": mapped("load_in_4bit", boolean, "must match the method"),
+    "load_in_8bit": fixed("8-bit weights are not supported; method qlora uses 4-bit", False, None),
+    "device_map": fixed("the whole model is on one GPU", "auto", "cuda", "cuda:0", None),
     "attn_implementation": no_effect(
-        "tuning brings its own attention for packed rows", "sdpa", "eager", None
+        "tuning uses its own attention for packed rows", "sdpa", "eager", None
     ),
     **each("local_files_only force_download resume_download", no_effect(_DOWNLOAD, True, False)),
     **each("cache_dir proxies from_tf output_loading_info", no_effect(_DOWNLOAD, None, False)),
-    "state_dict": fixed("the weights are those of the preset", None),
+    "state_dict": fixed("the preset's weights are used", None),
 }
 
 _QUANTIZATION_CONFIG: dict[str, Key] = {
-    "load_in_4bit": mapped("load_in_4bit", boolean, "must agree with the method"),
-    "load_in_8bit": fixed("8-bit weights are not offered; method qlora uses 4-bit", False, None),
+    "load_in_4bit": mapped("load_in_4bit", boolean, "must match the method"),
+    "load_in_8bit": fixed("8-bit weights are not supported; method qlora uses 4-bit", False, None),
     "bnb_4bit_quant_type": mapped("quant_type", one_of("nf4", "fp4"), "4-bit data type"),
     "bnb_4bit_use_double_quant": mapped(
-        "double_quant", boolean, "quantise the quantisation constants too"
+        "double_quant", boolean, "quantize the quantization constants too"
     ),
     "bnb_4bit_compute_dtype": fixed(f"{BFLOAT16}; {FLOAT16}", "bfloat16", None),
     "bnb_4bit_quant_storage": fixed(
-        "the type is chosen by whether weights are sharded", "uint8", "bfloat16", None
+        "the type depends on whether the weights are sharded", "uint8", "bfloat16", None
     ),
-    "quant_method": fixed("bitsandbytes quantises the weights", "bitsandbytes", None),
+    "quant_method": fixed("bitsandbytes quantizes the weights", "bitsandbytes", None),
     **each(
         "llm_int8_threshold llm_int8_skip_modules llm_int8_enable_fp32_cpu_offload"
         " llm_int8_has_fp16_weight",
-        no_effect("8-bit weights are not offered", 6.0, False, None),
+        no_effect("8-bit weights are not supported", 6.0, False, None),
     ),
 }
 
-_SERVABLE = "vLLM refuses to serve such adapters"
+_NOT_SERVABLE = "vLLM cannot serve such adapters"
 
 _LORA_CONFIG: dict[str, Key] = {
     "r": mapped("r", whole(1, 512), "rank of the adapter; vLLM serves at most 512"),
-    "lora_alpha": mapped("alpha", whole(1), "scale of the adapter, alpha / r"),
+    "lora_alpha": mapped("alpha", whole(1), "scaling of the adapter is alpha / r"),
     "lora_dropout": mapped(
         "dropout", number(at_least=0, at_most=0.9), "dropout before the adapter"
     ),
-    "target_modules": mapped("target_modules", modules, "layers that get an adapter"),
+    "target_modules": mapped("target_modules", modules, "linear layers to adapt, or all-linear"),
     "use_rslora": mapped("use_rslora", boolean, "scale by alpha / sqrt(r)"),
-    "bias": fixed(_SERVABLE, "none", None),
-    "modules_to_save": fixed(_SERVABLE, None, []),
-    "use_dora": fixed(_SERVABLE, False, None),
-    "init_lora_weights": fixed(f"{_SERVABLE} (PiSSA, OLoRA, LoftQ, ...)", True, "default", None),
-    "loftq_config": fixed(_SERVABLE, None, {}),
-    "lora_bias": fixed(_SERVABLE, False, None),
-    "layer_replication": fixed(_SERVABLE, None),
-    "use_qalora": fixed(_SERVABLE, False, None),
-    "alora_invocation_tokens": fixed(_SERVABLE, None),
-    "trainable_token_indices": fixed("new tokens are not trained; vLLM refuses them", None),
+    "bias": fixed(_NOT_SERVABLE, "none", None),
+    "modules_to_save": fixed(_NOT_SERVABLE, None, []),
+    "use_dora": fixed(_NOT_SERVABLE, False, None),
+    "init_lora_weights": fixed(
+        f"{_NOT_SERVABLE} (PiSSA, OLoRA, LoftQ, ...)", True, "default", None
+    ),
+    "loftq_config": fixed(_NOT_SERVABLE, None, {}),
+    "lora_bias": fixed(_NOT_SERVABLE, False, None),
+    "layer_replication": fixed(_NOT_SERVABLE, None),
+    "use_qalora": fixed(_NOT_SERVABLE, False, None),
+    "alora_invocation_tokens": fixed(_NOT_SERVABLE, None),
+    "trainable_token_indices": fixed("new tokens are not trained; vLLM cannot serve them", None),
     **each(
         "exclude_modules layers_to_transform layers_pattern rank_pattern alpha_pattern"
         " target_parameters megatron_config runtime_config eva_config corda_config"
@@ -97,12 +99,12 @@ _LORA_CONFIG: dict[str, Key] = {
     ),
     **each(
         "fan_in_fan_out use_bdlora ensure_weight_tying",
-        fixed("not a matter of these models", False, None),
+        fixed("does not apply to these models", False, None),
     ),
-    "qalora_group_size": no_effect("belongs to QA-LoRA", 16),
-    "megatron_core": no_effect("belongs to Megatron", "megatron.core"),
-    "task_type": fixed("these are language models", "CAUSAL_LM", None),
-    "peft_type": fixed("method lora and qlora make LoRA adapters", "LORA", None),
+    "qalora_group_size": no_effect("only for QA-LoRA", 16),
+    "megatron_core": no_effect("only for Megatron", "megatron.core"),
+    "task_type": fixed("the models are causal language models", "CAUSAL_LM", None),
+    "peft_type": fixed("methods lora and qlora create LoRA adapters", "LORA", None),
     "inference_mode": fixed("the adapter is trained", False, None),
     **each(
         "base_model_name_or_path revision auto_mapping peft_version",
@@ -110,7 +112,7 @@ _LORA_CONFIG: dict[str, Key] = {
     ),
 }
 
-_SHUFFLED = "rows are shuffled with the seed, and split by their content"
+_SHUFFLED = "rows are shuffled with the seed, and split by the hash of their content"
 
 _DATASET_CONFIG: dict[str, Key] = {
     "messages_column": mapped(
@@ -121,16 +123,16 @@ _DATASET_CONFIG: dict[str, Key] = {
     "train_test_split": mapped(
         "train_share",
         number(at_least=0.5, at_most=1),
-        "share of the rows that is trained on; 1: none held out",
+        "share of the rows to train on; 1: no rows are held out",
     ),
     "shuffle_seed": mapped("split_seed", whole(0, 2**32 - 1), "seed of the split"),
     "shuffle_dataset": no_effect(_SHUFFLED, True, None),
     "dataset_path": fixed("all files of tuning.input are used", None),
-    "dataset_extension": no_effect("the format is found from the file itself", None),
+    "dataset_extension": no_effect("the format is detected from the file's content", None),
 }
 
 _DATA_COLLATOR: dict[str, Key] = {
-    # Kaito's own template says mlm: true, then turns it off: these models have no mask token.
+    # Kaito's own template sets mlm: true and then disables it: these models have no mask token.
     "mlm": no_effect("these models predict the next token", True, False),
     **each(
         "mlm_probability mask_replace_prob random_replace_prob whole_word_mask",
@@ -147,50 +149,48 @@ _ARGOTUNE: dict[str, Key] = {
     "max_truncated_share": mapped(
         "max_truncated_share",
         number(at_least=0, at_most=1),
-        "tuning fails when a larger share of rows would be cut",
+        "tuning fails if a larger share of rows would be truncated",
     ),
     "validation_share": mapped(
-        "validation_share", number(at_least=0, at_most=0.5), "share of the rows that is held out"
+        "validation_share", number(at_least=0, at_most=0.5), "share of the rows to hold out"
     ),
     "split_seed": mapped("split_seed", whole(0, 2**32 - 1), "seed of the split"),
     "max_rejected_share": mapped(
         "max_rejected_share",
         number(at_least=0, at_most=1),
-        "the dataset step fails when a larger share of rows is unusable",
+        "the dataset step fails if a larger share of rows is unusable",
     ),
     "micro_batch_tokens": mapped(
-        "micro_batch_tokens", whole(16), "tokens of one packed forward pass; unset: what fits"
+        "micro_batch_tokens", whole(16), "tokens of one packed forward pass; unset: as many as fit"
     ),
-    "tokens_per_step": mapped(
-        "tokens_per_step", whole(16), "tokens that one optimizer step should see"
-    ),
+    "tokens_per_step": mapped("tokens_per_step", whole(16), "tokens per optimizer step"),
     "early_stopping_patience": mapped(
         "early_stopping_patience",
         or_none(whole(1)),
         "evaluations without a better held-out loss before the run ends; null: never",
     ),
     "processes": mapped(
-        "processes", whole(1, 16), "processes that share the work; unset: one for each GPU"
+        "processes", whole(1, 16), "number of training processes; unset: one per GPU"
     ),
     "cache_quantized": mapped(
         "cache_quantized",
         boolean,
-        "keep the 4-bit weights beside the model's own, for later runs to read; method qlora",
+        "store the 4-bit weights beside the model's own for later runs; only with method qlora",
     ),
     "sample_prompts": mapped(
         "sample_prompts",
         texts(20),
         "questions that the model answers at each evaluation; unset: those of held-out rows",
     ),
-    "samples": mapped("samples", whole(0, 20), "how many held-out rows are asked; 0: none"),
-    "sample_tokens": mapped("sample_tokens", whole(1, 512), "longest of these answers, tokens"),
+    "samples": mapped("samples", whole(0, 20), "number of held-out rows to answer; 0: none"),
+    "sample_tokens": mapped("sample_tokens", whole(1, 512), "longest sample answer, tokens"),
     "gpus": mapped(
         "gpus", whole(0, 16), "GPUs of an existing node without an instance type; 0: its CPU"
     ),
     "gpu_memory_gib": mapped(
         "gpu_memory_gib", number(above=0), "memory of one GPU of such a node, GiB"
     ),
-    "gpu_model": mapped("gpu_model", text, "name of the GPU of such a node, for the record"),
+    "gpu_model": mapped("gpu_model", text, "GPU model of such a node, for messages"),
     "disk_gib": mapped("disk_gib", whole(32, 4096), "OS disk of the GPU node, GiB"),
 }
 

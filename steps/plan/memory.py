@@ -1,20 +1,22 @@
-"""How much memory of one GPU a tuning run takes, estimated before the GPU is bought.
+"""Estimate of the peak GPU memory of a tuning run.
 
-The formula counts what must lie in memory at the worst moment, the start of the backward pass:
+The formula adds what is in memory at the peak, the start of the backward pass (H: hidden size,
+I: intermediate size):
 
-    weights      qlora: 0.516 bytes per linear weight (NF4 with double quantisation), embedding and
+    weights      qlora: 0.516 bytes per linear weight (NF4 with double quantization), embedding and
                  lm_head in bfloat16; lora: 2 bytes per weight
     lora         16 bytes per adapter weight: float32 weight, gradient and both Adam moments
     context      0.7 GB for CUDA's context and libraries
     activations  2 (10 H + 5 I) bytes per token for each block whose activations are kept, 2 H for
-                 each that is recomputed; one block at least is whole while its gradient is made
+                 each that is recomputed; at least one block is complete while its gradient is
+                 computed
     logits       512 positions at a time, 10 bytes per vocabulary entry
-    fragmentation  5 % of all that
+    fragmentation  5 % of the sum
 
-Against ten published figures (Unsloth's table of HF + FlashAttention 2, torchtune, LitGPT) it is
-within 10 %; two outliers are named in tests/steps/plan/test_memory.py. A block of our own models
-keeps 14 to 27 % less than that, counted in tests/steps/tune/test_kept_activations.py: room for
-gradients that are under way, which the published peaks hold too.
+The estimate is within 10 % of ten published figures (Unsloth's table of HF + FlashAttention 2,
+torchtune, LitGPT); tests/steps/plan/test_memory.py names two outliers. The activations of a block
+of our own models are 14 to 27 % smaller, as tests/steps/tune/test_kept_activations.py measures;
+the difference covers temporary gradients, which the published peaks include.
 """
 
 from __future__ import annotations
@@ -26,17 +28,17 @@ from argotune.presets.sizes import embedding_parameters, linear_parameters, tota
 from argotune.steps.contracts.training_plan import Memory
 
 NF4_BYTES = 0.516
-"""4 bits, and 8-bit quantised scales per 64 weights with their own per 256."""
+"""4 bits, plus an 8-bit scale per 64 weights, plus a float32 scale per 256 of these scales."""
 BFLOAT16_BYTES = 2
 LORA_BYTES = 16
 CONTEXT_BYTES = 0.7e9
 CHUNK_TOKENS = 512
-"""Positions whose logits exist at a time; steps/tune/loss.py has the same number."""
+"""Positions whose logits are in memory at a time; steps/tune/loss.py uses the same number."""
 CHUNK_BYTES = 10
 """Per vocabulary entry and position of a chunk: bfloat16 logits, their float32 copy and its
 gradient."""
 WHOLE_LOGITS_BYTES = 16
-"""Per vocabulary entry and token in a loop that makes all logits at once."""
+"""Per vocabulary entry and token in a loop that computes all logits at once."""
 FRAGMENTATION = 0.05
 
 GB = 1e9
@@ -44,32 +46,35 @@ GB = 1e9
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """How a training loop spends memory. The defaults are ours; the rest is for checking the
-    formula against figures that others published of their loops."""
+    """Memory-relevant properties of a training loop.
+
+    The defaults describe argotune's loop. The other values serve to check the formula against
+    published figures of other loops.
+    """
 
     micro_batch_tokens: int
     checkpointing: bool
     kept_blocks: int = 0
-    """With checkpointing, the last blocks whose activations are kept all the same: they are needed
-    first, and gone when the blocks before them are recomputed."""
+    """With checkpointing, the number of last blocks whose activations are kept. The backward pass
+    needs these first and has freed them when it recomputes the earlier blocks."""
     shards: int = 1
-    """GPUs that share the frozen weights out among them (FSDP2)."""
+    """Number of GPUs over which the frozen weights are sharded (FSDP2)."""
     whole_logits: bool = False
     """Logits of all tokens at once instead of chunks."""
     float32_embeddings: bool = False
-    """peft's prepare_model_for_kbit_training casts embedding and lm_head up."""
+    """Embedding and lm_head in float32, as PEFT's prepare_model_for_kbit_training casts them."""
 
 
 def estimate(
     architecture: Architecture, family: Family, method: Method, *, lora_weights: int, loop: Loop
 ) -> Memory:
-    """The terms of the peak, decimal GB of one GPU."""
+    """Estimate the terms of the peak memory of one GPU, decimal GB."""
     activations, logits = _per_micro_batch(architecture, loop)
     weights = _weights(architecture, family, method)
     if loop.float32_embeddings:
         weights += BFLOAT16_BYTES * embedding_parameters(architecture)
     if loop.shards > 1:
-        # Two blocks are whole at a time: the one that computes, and the next on its way.
+        # Two blocks are complete at a time: the computing one, and the next, which is prefetched.
         weights = weights / loop.shards + 2 * weights / architecture.num_hidden_layers
     lora = LORA_BYTES * lora_weights
     before = weights + lora + CONTEXT_BYTES + activations + logits
@@ -93,8 +98,11 @@ def _weights(architecture: Architecture, family: Family, method: Method) -> floa
 
 
 def _per_micro_batch(architecture: Architecture, loop: Loop) -> tuple[float, float]:
-    """Bytes of activations and of logits; whole logits are counted beyond the live block that
-    is computed after they are gone."""
+    """Bytes of activations and of logits.
+
+    Of whole logits only what exceeds one block's activations counts, because they are freed before
+    the block is recomputed.
+    """
     tokens, blocks = loop.micro_batch_tokens, architecture.num_hidden_layers
     kept_blocks = loop.kept_blocks if loop.checkpointing else blocks
     block = tokens * block_bytes(architecture)
@@ -107,7 +115,7 @@ def _per_micro_batch(architecture: Architecture, loop: Loop) -> tuple[float, flo
 
 
 def block_bytes(architecture: Architecture) -> int:
-    """Activations of one block that its backward pass needs, per token."""
+    """Bytes per token of the activations of one block that its backward pass needs."""
     return BFLOAT16_BYTES * (10 * architecture.hidden_size + 5 * architecture.intermediate_size)
 
 

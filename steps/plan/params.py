@@ -11,42 +11,43 @@ from argotune.steps.nodes.providers import ProviderName
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Resolve the configuration into one plan; refuse what cannot fit before it costs money."""
+    """Resolve the configuration into a training plan; refuse a run that does not fit its GPU."""
 
     name: str
-    """Name of the workspace, a DNS label; also of the service and of the served adapter."""
+    """Name of the workspace, of the service and of the served adapter, a DNS label."""
     preset: str
     """Model preset, one of `argotune presets`."""
     method: Literal["lora", "qlora"] = "qlora"
-    """lora tunes on 16-bit weights, qlora on 4-bit ones."""
+    """lora: 16-bit base weights; qlora: 4-bit base weights."""
     config: str = ""
-    """Kaito's training_config.yaml as text; empty for the preset's defaults."""
+    """Content of Kaito's training_config.yaml; empty: the preset's defaults."""
     instance_type: str | None = None
     """Cloud SKU of the GPU node, e.g. Standard_NC24ads_A100_v4; empty: this machine."""
     provider: ProviderName = "local"
-    """Where the GPU comes from. local: this machine, with a GPU or without; else a node of a
-    cluster, which is taken to have a GPU where the model needs one."""
+    """Where the GPU comes from. local: this machine, with or without a GPU; others: a node of a
+    cluster, which is assumed to have a GPU if the model needs one."""
     model_source: str | None = None
-    """Where the weights come from instead of the preset's own place: hub, oci:IMAGE or
-    dir:DIRECTORY."""
+    """Source of the weights instead of the preset's: hub, oci:IMAGE or dir:DIRECTORY."""
     plan_file: Path | None = None
     """File to write the plan to, YAML; empty: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
+    """Outputs of the plan step."""
+
     plan: str
-    """The whole plan as YAML."""
+    """The plan as YAML."""
     model: str
     """Repository and revision of the base model, REPOSITORY@REVISION."""
     gpus: int
-    """GPUs that the node must have; 0 for this machine without one."""
+    """Number of GPUs that the node must have; 0: this machine without a GPU."""
     disk_gib: int
     """OS disk of the GPU node, GiB."""
     alternatives: tuple[str, ...]
-    """Further SKUs on which the plan runs as it is, cheapest first, a JSON list: with as many GPUs
-    and at most twice the price."""
+    """Other SKUs on which the plan runs unchanged, cheapest first, a JSON list; they have as many
+    GPUs and cost at most twice as much."""
     memory_gb: float
     """Estimated peak memory of one GPU, decimal GB."""
     warnings: str
-    """What the plan changed or wants known, one line each."""
+    """Warnings about the plan, one line each."""

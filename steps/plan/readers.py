@@ -1,6 +1,7 @@
-"""Reads one value of the training config, or says what is accepted there.
+"""Parsers for one value of the training config.
 
-YAML 1.1 reads `2e-4` as a text, so numbers may be texts too.
+A reader raises ValueError with a description of the accepted values. YAML 1.1 parses `2e-4` as a
+string, so numbers may also be strings.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ Read = Callable[[object], object]
 
 
 def whole(at_least: int, at_most: int | None = None) -> Read:
-    """A whole number in the range, both ends included."""
+    """A reader of integers in the range, both ends included."""
     accepted = f"a whole number of {at_least} or more"
     if at_most is not None:
         accepted = f"a whole number from {at_least} to {at_most}"
@@ -29,7 +30,7 @@ def whole(at_least: int, at_most: int | None = None) -> Read:
 def number(
     *, above: float | None = None, at_least: float | None = None, at_most: float | None = None
 ) -> Read:
-    """A number in the range: `above` is excluded, the others are included."""
+    """A reader of numbers in the range: `above` is excluded, the other bounds are included."""
     bounds = [
         f"above {above:g}" if above is not None else "",
         f"from {at_least:g}" if at_least is not None else "",
@@ -51,21 +52,21 @@ def number(
 
 
 def boolean(value: object) -> bool:
-    """true or false."""
+    """Read true or false."""
     if not isinstance(value, bool):
         raise ValueError("true or false")
     return value
 
 
 def text(value: object) -> str:
-    """A text that is not empty."""
+    """Read a non-empty string."""
     if not isinstance(value, str) or not value.strip():
-        raise ValueError("a text")
+        raise ValueError("a string")
     return value
 
 
 def one_of(*choices: str) -> Read:
-    """One of the texts."""
+    """A reader of one of the strings."""
 
     def read(value: object) -> str:
         if value not in choices:
@@ -76,7 +77,7 @@ def one_of(*choices: str) -> Read:
 
 
 def renamed(names: dict[str, str]) -> Read:
-    """One of the keys, read as its value."""
+    """A reader of one of the keys of `names`, which it replaces by the key's value."""
 
     def read(value: object) -> str:
         if not isinstance(value, str) or value not in names:
@@ -87,7 +88,7 @@ def renamed(names: dict[str, str]) -> Read:
 
 
 def or_none(read: Read) -> Read:
-    """null, or what the other reader accepts."""
+    """A reader of null and of what the other reader accepts."""
 
     def read_or_none(value: object) -> object:
         if value is None:
@@ -101,7 +102,7 @@ def or_none(read: Read) -> Read:
 
 
 def none_for(unset: object, read: Read) -> Read:
-    """Like the other reader; the library's own word for "not set" becomes None."""
+    """A reader like the other one that returns None for `unset`, the library's "not set"."""
 
     def read_or_unset(value: object) -> object:
         return None if value == unset else read(value)
@@ -110,7 +111,7 @@ def none_for(unset: object, read: Read) -> Read:
 
 
 def modules(value: object) -> str | list[str]:
-    """Names of layers, or the text all-linear."""
+    """Read a list of layer names, or the string all-linear."""
     if value == "all-linear":
         return "all-linear"
     if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
@@ -119,8 +120,8 @@ def modules(value: object) -> str | list[str]:
 
 
 def texts(at_most: int) -> Read:
-    """Up to so many texts."""
-    accepted = f"a list of at most {at_most} texts"
+    """A reader of lists of at most this many strings."""
+    accepted = f"a list of at most {at_most} strings"
 
     def read(value: object) -> list[str]:
         if not isinstance(value, list) or len(value) > at_most:
@@ -133,7 +134,7 @@ def texts(at_most: int) -> Read:
 
 
 def trackers(value: object) -> list[str]:
-    """transformers' report_to; TensorBoard's files are written in any case."""
+    """Read report_to of transformers, without tensorboard, whose files are always written."""
     names = ["none"] if value is None else [value] if isinstance(value, str) else value
     known = ("mlflow", "wandb", "tensorboard", "none")
     if not isinstance(names, list) or not all(name in known for name in names):
@@ -142,7 +143,7 @@ def trackers(value: object) -> list[str]:
 
 
 def sharding(value: object) -> bool:
-    """transformers' fsdp: whether there is any of it."""
+    """Read fsdp of transformers: whether the weights are sharded."""
     if value in (None, "", [], False):
         return False
     words = value.split() if isinstance(value, str) else value

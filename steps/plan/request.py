@@ -1,4 +1,4 @@
-"""From the step's parameters to a job and the machine that it is asked for."""
+"""Read the step's parameters into a job and the machine to plan for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.values import is_dns_label
 from argotune.steps.plan.choose import Job
 from argotune.steps.plan.config import read_config
-from argotune.steps.plan.hardware import THIS_MACHINE, Card, card_of, unusable
+from argotune.steps.plan.hardware import THIS_MACHINE, Card, card_of, sku_problem
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.settings import Settings
 from argotune.steps.plan.skus import nearest_fit
@@ -22,20 +22,27 @@ SLOW_ON_CPU_PARAMETERS = 1_000_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Parameters that are right in themselves; whether the job fits is another question."""
+    """Valid parameters of a run; whether the job fits the machine is not checked yet."""
 
     job: Job
     sku: Sku | None
-    """SKU asked for, on offer or not; None for existing nodes and this machine."""
+    """The requested SKU, even if retired; None for existing nodes and this machine."""
     card: Card
     is_assumed: bool
-    """Whether nobody said which GPU it is."""
+    """Whether the GPU is an assumption, because the user named none."""
     warnings: list[str]
 
 
 def read_request(params: Params, catalogs: Sequence[SkuCatalog] | None = None) -> Request:
-    """Read preset, config and SKU, the latter from the given catalogs or else from all. Raises
-    ParamsError with every problem of them."""
+    """Read preset, config and SKU.
+
+    Args:
+        params: What the step was given.
+        catalogs: Where the SKU is looked for; None: in all.
+
+    Raises:
+        ParamsError: With all their problems.
+    """
     problems = _problems_of_texts(params)
     warnings: list[str] = []
     preset = _preset(params.preset, problems)
@@ -79,7 +86,8 @@ def _problems_of_source(source: str | None, preset: ModelPreset) -> list[str]:
     if source in ("hub", "cache"):
         if source == "hub" and preset.source == "cache":
             return [
-                f"model-source: 'hub'; {preset.name} is on no hub, `make {preset.name}` makes it"
+                f"model-source: 'hub'; {preset.name} is not on the hub; create it with "
+                f"`make {preset.name}`"
             ]
         return []
     if source.startswith(("oci:", "dir:")) and source.partition(":")[2]:
@@ -135,8 +143,8 @@ def _card(settings: Settings, found: Sku | None, problems: list[str]) -> Card:
     if found is not None:
         if named:
             problems.append(
-                f"{' and '.join(named)}: given beside instance type {found.name}, "
-                "which says it already; keep one"
+                f"{' and '.join(named)}: already set by instance type {found.name}; remove one of "
+                "them"
             )
         return card_of(found)
     if not named:
@@ -156,25 +164,27 @@ def _card(settings: Settings, found: Sku | None, problems: list[str]) -> Card:
 
 
 def needs_gpu(preset: ModelPreset) -> bool:
-    """Whether a CPU would take days."""
+    """Whether tuning the preset on a CPU would take days."""
     return preset.parameters >= SLOW_ON_CPU_PARAMETERS
 
 
 def _assumed_card(job: Job, provider: str, warnings: list[str]) -> Card:
-    """The smallest GPU that a cluster's node must have, where nobody says which it has: Kaito's
-    users name their own nodes by labels alone, and mean their GPUs."""
+    """The smallest GPU that fits the job, for cluster nodes whose GPU the user did not name.
+
+    Kaito's users select existing GPU nodes by labels alone.
+    """
     found = nearest_fit(job) if provider != "local" else None
     if found is None:
         return THIS_MACHINE
     memory_gib = found.sku.gpu_memory_gib
     warnings.append(
-        f"no GPU is named, so the plan is for one with {memory_gib:g} GiB, as of "
-        f"{found.sku.name}; training_config.Argotune.gpu_memory_gib says what the node has, and "
-        "gpus how many (0: tune on its CPU)"
+        f"the config names no GPU, so the plan is for one with {memory_gib:g} GiB, as in "
+        f"{found.sku.name}; set training_config.Argotune.gpu_memory_gib to the memory of the "
+        "node's GPU, and gpus to their number (0: tune on its CPU)"
     )
     return Card(instance_type=None, gpus=1, gpu_model=None, gpu_memory_gib=memory_gib)
 
 
 def _unusable(found: Sku | None) -> list[str]:
-    reason = unusable(found) if found is not None else None
+    reason = sku_problem(found) if found is not None else None
     return [f"instance-type: {found.name} cannot be used: {reason}"] if found and reason else []

@@ -1,4 +1,4 @@
-"""The plan step: check all that can be known before data, machine and money are needed."""
+"""The plan step: check everything that can be checked before data or a machine is needed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 def run(params: Params, /, *, progress: Progress) -> Result:
-    """Make the plan, say its warnings, and write it where the later steps read it."""
+    """Make the plan, log its warnings, and write the plan file for the later steps."""
     plan = make_plan(params)
     for warning in plan.warnings:
         log.warn(LOGGER, "plan", warning=warning)
@@ -39,7 +39,7 @@ def run(params: Params, /, *, progress: Progress) -> Result:
 
 
 def make_plan(params: Params) -> TrainingPlan:
-    """The plan for these parameters. Raises ParamsError with every problem that there is."""
+    """Make the plan for the parameters. Raises ParamsError with all problems."""
     request = read_request(params)
     if request.sku is not None:
         problem = problem_of_sku(request.job, request.sku)

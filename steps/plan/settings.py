@@ -1,4 +1,4 @@
-"""What a training config may set, with the preset's and our own defaults."""
+"""The settings of a training config, with argotune's defaults and those of the preset."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from argotune.presets.schema import ModelPreset
 from argotune.steps.contracts.training_plan import Watch
 
 ROWS_PER_STEP = 16
-"""Rows of full length that one optimizer step sees at most. LoRA loses at batches of 32 and more
-(LoRA Without Regret); 16 is what QLoRA's and axolotl's recipes use."""
+"""Most rows of full length per optimizer step. LoRA is worse with batches of 32 and more (LoRA
+Without Regret); the recipes of QLoRA and axolotl use 16."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Resolved settings: the config's words where it has some, else defaults."""
+    """Resolved settings: values of the config, else defaults."""
 
     target_modules: str | list[str]
     """Layer names as the user wrote them, or all-linear."""
@@ -32,12 +32,12 @@ class Settings:
     max_length: int
     """Longest row, tokens."""
     tokens_per_step: int
-    """Tokens that one optimizer step should see."""
+    """Tokens per optimizer step."""
     early_stopping_patience: int | None
 
     use_rslora: bool = False
     load_in_4bit: bool | None = None
-    """What the config says of 4-bit weights; None: nothing."""
+    """load_in_4bit of the config; None: not set."""
     quant_type: Literal["nf4", "fp4"] = "nf4"
     double_quant: bool = True
 
@@ -45,14 +45,14 @@ class Settings:
     context_column: str | None = None
     response_column: str | None = None
     validation_share: float = 0.05
-    """Enough rows to see the loss fall; few enough not to be missed in training."""
+    """Enough rows to measure the loss, and few enough not to weaken training."""
     train_share: float | None = None
-    """Kaito's word for 1 - validation_share; None: not set."""
+    """Kaito's train_test_split, 1 - validation_share; None: not set."""
     split_seed: int = 42
     max_rejected_share: float = 0.05
-    """A file with more bad rows than this is the wrong file or the wrong columns."""
+    """With more unusable rows than this, the file or its columns are probably the wrong ones."""
     max_truncated_share: float = 0.1
-    """When more rows than this would be cut, max_length is too small for the data."""
+    """If more rows than this would be truncated, max_length is too small for the data."""
 
     rows_per_micro_batch: int | None = None
     micro_batch_tokens: int | None = None
@@ -61,7 +61,7 @@ class Settings:
     warmup_steps: float | None = None
     adam_beta2: float = 0.999
     gradient_checkpointing: bool | None = None
-    """None: where memory needs it."""
+    """None: only if the memory requires it."""
     seed: int = 42
     eval_steps: int | None = None
     save_steps: int | None = None

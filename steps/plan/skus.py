@@ -1,4 +1,4 @@
-"""Which cloud SKUs a job fits on, and what to do when it does not fit on the one asked for."""
+"""Which cloud SKUs a job fits on, and advice if it does not fit on the requested one."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import math
 from dataclasses import dataclass, replace
 
 from argotune.presets.schema import Sku
-from argotune.steps.plan.choose import Choice, Job, choose, smallest, workers
-from argotune.steps.plan.hardware import Card, card_of, unusable
+from argotune.steps.plan.choose import Choice, Job, choose, smallest_memory, workers
+from argotune.steps.plan.hardware import Card, card_of, sku_problem
 
 LENGTH_STEP = 256
-"""Shorter lengths are proposed in multiples of this."""
+"""Shorter lengths are proposed in multiples of this many tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What a SKU is to a job."""
+    """Whether and how a job runs on a SKU."""
 
     sku: Sku
     choice: Choice | None
-    """How the job would run there; None where it cannot."""
+    """Batch and checkpointing on the SKU; None if the job cannot run there."""
     reason: str | None
-    """Why it cannot; None where it can."""
+    """Why the job cannot run on the SKU; None if it can."""
 
 
 def fits(job: Job) -> list[Fit]:
-    """Every SKU that may be proposed, those that fit first and the cheapest of them first."""
+    """Every SKU that may be proposed: those that fit first, the cheapest of them first."""
     return sorted((fit(job, each) for each in job.skus), key=_order)
 
 
 def fit(job: Job, sku: Sku) -> Fit:
     """Whether and how the job runs on a SKU."""
-    reason = unusable(sku)
+    reason = sku_problem(sku)
     choice = choose(job, card_of(sku)) if reason is None else None
     if reason is None and choice is None:
         reason = _too_small(job, card_of(sku))
@@ -39,12 +39,12 @@ def fit(job: Job, sku: Sku) -> Fit:
 
 
 def nearest_fit(job: Job) -> Fit | None:
-    """The cheapest SKU that is on offer, computes in bfloat16 and has the memory."""
+    """The cheapest available SKU that computes in bfloat16 and has the memory."""
     return next((each for each in fits(job) if each.choice is not None), None)
 
 
 def refusal(job: Job, card: Card) -> str:
-    """That a job does not fit on a card, with the numbers and the nearest ways that would."""
+    """The error message for a job that does not fit a GPU: memory numbers and possible changes."""
     where = card.instance_type or "the GPU of training_config.Argotune.gpu_memory_gib"
     ways = [
         way
@@ -56,27 +56,27 @@ def refusal(job: Job, card: Card) -> str:
         )
         if way is not None
     ]
-    advice = f"; what would fit: {'; '.join(ways)}" if ways else ""
+    advice = f"; possible changes: {'; '.join(ways)}" if ways else ""
     return f"{where}: {_too_small(job, card)}{advice}"
 
 
 def _too_small(job: Job, card: Card) -> str:
-    memory, usable_gb = smallest(job, card), card.usable_gb or 0.0
+    memory, usable_gb = smallest_memory(job, card), card.usable_gb or 0.0
     tokens = job.settings.micro_batch_tokens or job.settings.max_length
     return (
         f"{job.preset.name} with {job.method} and {tokens} tokens per pass needs "
-        f"{memory.total_gb:.1f} GB of one GPU, {card.gpu_model or 'it'} gives {usable_gb:.1f} GB"
+        f"{memory.total_gb:.1f} GB per GPU, but {card.gpu_model or 'it'} has {usable_gb:.1f} GB"
     )
 
 
 def _shorter(job: Job, card: Card) -> str | None:
-    """The longest max_length that fits; rows that are longer are cut."""
+    """Advice with the longest max_length that fits; longer rows are truncated."""
     lengths = range(LENGTH_STEP, job.settings.max_length, LENGTH_STEP)
     for length in reversed(lengths):
         shorter = replace(job.settings, max_length=length, micro_batch_tokens=None)
         changed = replace(job, settings=shorter)
         if choose(changed, card) is not None:
-            least_gb = smallest(changed, card).total_gb
+            least_gb = smallest_memory(changed, card).total_gb
             return f"max_length {length} instead of {job.settings.max_length} ({least_gb:.1f} GB)"
     return None
 
@@ -85,16 +85,16 @@ def _other_sku(job: Job, card: Card) -> str | None:
     found = nearest_fit(job)
     if found is None or found.sku.name == card.instance_type:
         return None
-    return f"instance type {describe(found.sku)}, which gives {usable(found.sku)}"
+    return f"instance type {describe(found.sku)}, which has {usable_memory(found.sku)}"
 
 
 def _quantised(job: Job, card: Card) -> str | None:
-    """4-bit weights, with shorter rows where they alone do not do."""
+    """Advice to use 4-bit weights, with shorter rows if these alone do not suffice."""
     if job.method == "qlora":
         return None
     quantised = replace(job, method="qlora")
     if choose(quantised, card) is not None:
-        return f"method qlora instead of lora ({smallest(quantised, card).total_gb:.1f} GB)"
+        return f"method qlora instead of lora ({smallest_memory(quantised, card).total_gb:.1f} GB)"
     shorter = _shorter(quantised, card)
     return None if shorter is None else f"method qlora instead of lora with {shorter}"
 
@@ -105,19 +105,19 @@ def _sharded(job: Job, card: Card) -> str | None:
     sharded = replace(job, settings=replace(job.settings, shard=True))
     if choose(sharded, card) is None:
         return None
-    least_gb = smallest(sharded, card).total_gb
+    least_gb = smallest_memory(sharded, card).total_gb
     return (
         f"TrainingArguments.fsdp full_shard over its {card.gpus} GPUs ({least_gb:.1f} GB of each)"
     )
 
 
-def usable(sku: Sku) -> str:
-    """The memory that one GPU gives to a run."""
+def usable_memory(sku: Sku) -> str:
+    """Memory of one GPU that a run can use, as text in decimal GB."""
     return f"{card_of(sku).usable_gb:.1f} GB"
 
 
 def describe(sku: Sku) -> str:
-    """A SKU in a sentence: name, GPUs, memory, and price where known."""
+    """One line about a SKU: name, GPUs, memory, and price if known."""
     memory = f"{sku.gpu_memory_gib:g} GiB"
     cards = f"{sku.gpu_model}, {memory}"
     if sku.gpus > 1:

@@ -1,8 +1,9 @@
-"""What class of speed to expect, from what others published of their runs on their cards.
+"""Expected tuning speed, scaled from published measurements.
 
-Time goes with a model's size and against a card's rate, so tokens/s x parameters / rate is about
-the same for all cards that others measured. A class spans the lowest and the highest of these,
-carried over to this model and this card; several GPUs of a machine count in full.
+Time is proportional to the model's size and inversely proportional to the GPU's bfloat16 rate, so
+tokens/s x parameters / rate is about the same for all published measurements. The expected range
+is from the lowest to the highest of these, scaled to the model and the GPU. Several GPUs of a
+machine are assumed to scale linearly.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ SECONDS_PER_HOUR = 3600
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """From the lower to the higher of two numbers."""
+    """A range of numbers."""
 
     low: float
     high: float
@@ -29,14 +30,14 @@ class Span:
         return low if low == high else f"{low}-{high}"
 
     def times(self, factor: float) -> Span:
-        """Both multiplied."""
+        """The range multiplied by a factor."""
         return Span(low=self.low * factor, high=self.high * factor)
 
 
 def expected_speed(
     parameters: int, method: Method, gpu_model: str | None, gpus: int
 ) -> Span | None:
-    """Tokens per second of a machine; None for cards whose rate is not known."""
+    """Expected tokens per second of a machine; None if the GPU's rate is unknown."""
     rates = published_speeds().bfloat16_tflops
     rate = _rate(gpu_model or "")
     if rate is None or not gpus:
@@ -50,27 +51,29 @@ def expected_speed(
 
 
 def hours(tokens: float, speed: Span) -> Span:
-    """How long so many tokens take."""
+    """Hours that training on this many tokens takes."""
     return Span(
         low=tokens / speed.high / SECONDS_PER_HOUR, high=tokens / speed.low / SECONDS_PER_HOUR
     )
 
 
 def anchors_of(method: Method) -> list[Anchor]:
-    """The publications that a method's class comes from."""
+    """The published measurements of a method."""
     return [anchor for anchor in published_speeds().anchors if anchor.method == method]
 
 
 def _rate(gpu_model: str) -> float | None:
-    """The rate of a card, also by the name that NVIDIA's node labels have for it, such as
-    NVIDIA-A100-SXM4-80GB."""
+    """The bfloat16 rate of a GPU model in 10^12 operations per second, or None.
+
+    The model may also be written as in NVIDIA's node labels, such as NVIDIA-A100-SXM4-80GB.
+    """
     words = set(re.split(r"[\s-]+", gpu_model))
     rates = published_speeds().bfloat16_tflops
     return next((rate for name, rate in rates.items() if words >= set(name.split())), None)
 
 
 def _rounded(value: float) -> str:
-    """Two digits: the class is no better than that."""
+    """The number with two significant digits, because the range is no more accurate."""
     if value <= 0:
         return "0"
     rounded = float(f"{value:.1e}")

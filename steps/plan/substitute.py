@@ -1,4 +1,4 @@
-"""Another SKU in place of one that cannot be used: said, and taken only where the user agreed."""
+"""A replacement for a SKU that cannot be used; the caller reports it or asks the user."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from argotune.presets.schema import Sku
 from argotune.steps.plan.choose import Job, choose
-from argotune.steps.plan.hardware import card_of, unusable
+from argotune.steps.plan.hardware import card_of, sku_problem
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.request import read_request
 from argotune.steps.plan.skus import describe, nearest_fit, refusal
@@ -14,21 +14,24 @@ from argotune.steps.plan.skus import describe, nearest_fit, refusal
 
 @dataclass(frozen=True, kw_only=True)
 class Substitution:
-    """A SKU that fits, for one that was asked for and cannot be used."""
+    """A SKU that fits, as a replacement for a requested one that cannot be used."""
 
     old: str
     new: str
     retired: bool
-    """Whether the old one is gone for good: `plan` and `render` then go on with the new one."""
+    """Whether the cloud retired the old one: `plan` and `render` then continue with the new one."""
     reason: str
-    """What is wrong with the old one and which is the nearest, for the user."""
+    """Message with the problem of the old one and the new one."""
     params: Params
     """The parameters with the new SKU."""
 
 
 def find_substitution(params: Params) -> Substitution | None:
-    """The nearest SKU that fits; None where the one asked for will do, where none is asked for,
-    and where none fits. Raises ParamsError where the parameters are wrong otherwise."""
+    """The nearest SKU that fits, as a replacement for the requested one.
+
+    None if the requested SKU can be used, none was requested, or none fits. Raises ParamsError if
+    other parameters are wrong.
+    """
     request = read_request(params)
     if request.sku is None:
         return None
@@ -46,11 +49,11 @@ def find_substitution(params: Params) -> Substitution | None:
 
 
 def problem_of_sku(job: Job, sku: Sku) -> str | None:
-    """Why a job cannot run on a SKU and what would do instead; None when it can."""
-    reason = unusable(sku)
+    """Why a job cannot run on a SKU and the nearest one that fits; None if it can."""
+    reason = sku_problem(sku)
     if reason is None:
         return refusal(job, card_of(sku)) if choose(job, card_of(sku)) is None else None
     nearest = nearest_fit(job)
     if nearest is None:
-        return f"{sku.name} cannot be used: {reason}; no other SKU has the memory either"
+        return f"{sku.name} cannot be used: {reason}; no other SKU has enough memory"
     return f"{sku.name} cannot be used: {reason}; the nearest that fits is {describe(nearest.sku)}"

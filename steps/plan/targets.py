@@ -1,4 +1,4 @@
-"""Which layers get an adapter, by the names that the model really has."""
+"""Resolve target_modules to the module names of the model."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from argotune.presets.loader import nearest
 from argotune.presets.schema import ModelPreset
 
-# transformers' Phi3ForCausalLM has q, k and v in one matrix, gate and up in another. peft ignores
-# names that match nothing as long as one matches, so a list of unfused names would train less
-# than it says.
+# transformers' Phi3ForCausalLM has q, k and v in one matrix, gate and up in another. PEFT ignores
+# names without a match if at least one matches, so a list of unfused names would silently train
+# fewer layers.
 FUSED: Mapping[str, str] = {
     "q_proj": "qkv_proj",
     "k_proj": "qkv_proj",
@@ -22,9 +22,9 @@ FUSED: Mapping[str, str] = {
 def resolve_targets(
     wanted: str | Sequence[str], preset: ModelPreset, *, problems: list[str], warnings: list[str]
 ) -> list[str]:
-    """The real names for a list of layer names or all-linear, in the model's order.
+    """The module names for a list of layer names or all-linear, in the model's order.
 
-    Unfused names on a fused model are mapped with a warning; unknown names are problems.
+    Unfused names are replaced by fused ones with a warning; unknown names are problems.
     """
     real = preset.lora_target_modules
     if isinstance(wanted, str):
@@ -47,7 +47,7 @@ def _unknown(name: str, preset: ModelPreset) -> str:
     found = nearest(name, preset.lora_target_modules)
     hint = f"did you mean {found}? " if found else ""
     return (
-        f"training_config.LoraConfig.target_modules: {name!r} is no linear layer of {preset.name}; "
+        f"training_config.LoraConfig.target_modules: {preset.name} has no linear layer {name!r}; "
         f"{hint}accepted are {', '.join(preset.lora_target_modules)}, or all-linear"
     )
 
@@ -55,6 +55,6 @@ def _unknown(name: str, preset: ModelPreset) -> str:
 def _mapped(mapped: Mapping[str, Sequence[str]], preset: ModelPreset) -> str:
     pairs = ", ".join(f"{', '.join(names)} -> {fused}" for fused, names in mapped.items())
     return (
-        f"training_config.LoraConfig.target_modules: {preset.name} has fused layers, so the "
-        f"adapter goes on these: {pairs}"
+        f"training_config.LoraConfig.target_modules: {preset.name} has fused layers, so these are "
+        f"adapted: {pairs}"
     )

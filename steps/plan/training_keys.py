@@ -15,31 +15,31 @@ from argotune.steps.plan.readers import (
     whole,
 )
 
-_OWN_PROCESSES = "the step itself starts a process for each GPU and joins them"
+_OWN_PROCESSES = "the tune step starts one process per GPU itself"
 _METRICS = "every step is written to report/metrics.jsonl"
-PACKED = "rows are packed without padding, each seeing only itself"
-_CHECKPOINTS = "checkpoints are kept for resuming and the last ones stay"
+PACKED = "rows are packed without padding, and each row attends only to itself"
+_CHECKPOINTS = "the last checkpoints are kept for resuming"
 _PUSHED = "the adapter is pushed as an image, see tuning.output.image"
 _PLAIN_LOSS = "the loss is the plain cross-entropy of the assistant's tokens"
 _ADAMW = "AdamW (fused where the GPU has it) with 0.9 and 1e-8; a LoRA's optimizer state is small"
 _BEST = (
-    "with Argotune.early_stopping_patience the adapter of the best held-out loss is kept, else the"
-    " last one"
+    "with Argotune.early_stopping_patience the adapter with the best held-out loss is kept, else"
+    " the last one"
 )
 
 TRAINING_ARGUMENTS: dict[str, Key] = {
-    # What is set.
+    # Keys that set a value.
     "per_device_train_batch_size": mapped(
-        "rows_per_micro_batch", whole(1, 4096), "rows of max_length that one forward pass holds"
+        "rows_per_micro_batch", whole(1, 4096), "rows of max_length per forward pass"
     ),
     "gradient_accumulation_steps": mapped(
         "accumulation_steps", whole(1, 65536), "micro-batches per optimizer step"
     ),
     "num_train_epochs": mapped("epochs", number(above=0, at_most=1000), "passes over the rows"),
     "max_steps": mapped(
-        "max_steps", none_for(-1, or_none(whole(1))), "optimizer steps at most; -1: no limit"
+        "max_steps", none_for(-1, or_none(whole(1))), "limit of optimizer steps; -1: no limit"
     ),
-    "learning_rate": mapped("learning_rate", number(above=0, at_most=1), "highest rate"),
+    "learning_rate": mapped("learning_rate", number(above=0, at_most=1), "peak learning rate"),
     "lr_scheduler_type": mapped(
         "scheduler",
         renamed(
@@ -50,48 +50,52 @@ TRAINING_ARGUMENTS: dict[str, Key] = {
                 "constant_with_warmup": "constant",
             }
         ),
-        "course of the rate after warm-up",
+        "learning rate schedule after the warm-up",
     ),
     "warmup_ratio": mapped(
-        "warmup_ratio", number(at_least=0, at_most=1), "share of the steps with a rising rate"
+        "warmup_ratio", number(at_least=0, at_most=1), "share of the steps for the warm-up"
     ),
     "warmup_steps": mapped(
-        "warmup_steps", number(at_least=0), "steps with a rising rate; below 1: their share"
+        "warmup_steps", number(at_least=0), "steps of the warm-up; below 1: share of the steps"
     ),
     "weight_decay": mapped("weight_decay", number(at_least=0, at_most=1), "AdamW's decay"),
-    "max_grad_norm": mapped("max_grad_norm", number(above=0), "gradients are clipped to it"),
+    "max_grad_norm": mapped("max_grad_norm", number(above=0), "norm for gradient clipping"),
     "adam_beta2": mapped("adam_beta2", number(above=0, at_most=0.99999), "AdamW's second beta"),
     "gradient_checkpointing": mapped(
-        "gradient_checkpointing", boolean, "recompute activations; unset: where memory needs it"
+        "gradient_checkpointing",
+        boolean,
+        "recompute activations; unset: only if memory requires it",
     ),
-    "seed": mapped("seed", whole(0, 2**32 - 1), "of initialisation, order and dropout"),
+    "seed": mapped("seed", whole(0, 2**32 - 1), "seed of initialization, row order and dropout"),
     "eval_steps": mapped(
-        "eval_steps", or_none(whole(1)), "held-out loss each so many steps; unset: each epoch"
+        "eval_steps", or_none(whole(1)), "steps between evaluations; unset: one per epoch"
     ),
     "save_steps": mapped(
-        "save_steps", or_none(whole(1)), "checkpoint each so many steps; unset: at evaluations"
+        "save_steps", or_none(whole(1)), "steps between checkpoints; unset: one per evaluation"
     ),
     "max_length": mapped("max_length", whole(16), "longest row, tokens (TRL's SFTConfig)"),
     "max_seq_length": mapped("max_length", whole(16), "older name of max_length"),
     "fsdp": mapped(
         "shard",
         sharding,
-        "each GPU keeps a part of the base weights, for models that one does not hold",
+        "shard the base weights over the GPUs, for models too large for one GPU",
     ),
     "use_liger_kernel": mapped(
-        "liger", boolean, "Liger's kernels, where the image was built with EXTRAS=liger"
+        "liger", boolean, "use Liger's kernels; needs an image built with EXTRAS=liger"
     ),
     "torch_compile": mapped(
-        "compile", boolean, "compile each block, where the image was built with EXTRAS=compile"
+        "compile", boolean, "compile each block; needs an image built with EXTRAS=compile"
     ),
     "report_to": mapped(
-        "report_to", trackers, "mlflow, wandb or both, where the image was built with EXTRAS=track"
+        "report_to", trackers, "mlflow, wandb or both; needs an image built with EXTRAS=track"
     ),
     "project": mapped(
         "project", none_for("huggingface", or_none(text)), "project or experiment of the trackers"
     ),
-    "run_name": mapped("run_name", or_none(text), "name of the run there; unset: the workspace's"),
-    # What happens in one way only.
+    "run_name": mapped(
+        "run_name", or_none(text), "name of the run in the trackers; unset: workspace"
+    ),
+    # Keys that accept one value only.
     "bf16": fixed(BFLOAT16, True, None),
     "fp16": fixed(f"{BFLOAT16}; {FLOAT16}", False, None),
     **each("bf16_full_eval fp16_full_eval", fixed(BFLOAT16, False, None)),
@@ -109,13 +113,13 @@ TRAINING_ARGUMENTS: dict[str, Key] = {
     ),
     "data_seed": fixed("seed gives the order of the rows too", None),
     "eval_strategy": no_effect(
-        "the held-out loss is measured each eval_steps, else after each epoch",
+        "the held-out loss is measured every eval_steps, else after each epoch",
         "steps",
         "epoch",
         None,
     ),
     "evaluation_strategy": no_effect(
-        "the held-out loss is measured each eval_steps, else after each epoch",
+        "the held-out loss is measured every eval_steps, else after each epoch",
         "steps",
         "epoch",
         None,
@@ -125,21 +129,21 @@ TRAINING_ARGUMENTS: dict[str, Key] = {
     **each("metric_for_best_model", fixed(_BEST, "loss", "eval_loss", None)),
     "greater_is_better": fixed(_BEST, False, None),
     "train_sampling_strategy": fixed(
-        "rows come in a random order, packed by length", "random", "group_by_length", None
+        "rows are in random order, packed by length", "random", "group_by_length", None
     ),
     **each(
         "torch_compile_backend torch_compile_mode",
-        fixed("torch_compile uses PyTorch's own choice", None),
+        fixed("torch_compile uses PyTorch's defaults", None),
     ),
     "liger_kernel_config": fixed("Liger's norms, rotary embedding and MLP are used", None),
-    "auto_find_batch_size": fixed("the batch is chosen before a GPU is bought", False, None),
+    "auto_find_batch_size": fixed("the plan step chooses the batch size", False, None),
     "use_cpu": fixed("leave resource.instanceType empty to tune on this machine", False, None),
     "no_cuda": fixed("leave resource.instanceType empty to tune on this machine", False, None),
     "full_determinism": no_effect("the same seed gives the same order and splits", False, None),
     "resume_from_checkpoint": no_effect(
-        "an interrupted run is resumed by itself", True, False, None
+        "an interrupted run resumes automatically", True, False, None
     ),
-    "ignore_data_skip": fixed("a resumed run goes on with the next row", False, None),
+    "ignore_data_skip": fixed("a resumed run continues with the next row", False, None),
     "dataset_text_field": fixed("name columns in DatasetConfig", "text", None),
     **each(
         "eos_token pad_token chat_template_path", fixed("the model's own tokens are used", None)
@@ -160,9 +164,9 @@ TRAINING_ARGUMENTS: dict[str, Key] = {
         "hub_token hub_private_repo hub_model_id hub_strategy hub_revision",
         fixed(_PUSHED, None, "every_save"),
     ),
-    # What has no meaning here.
-    "output_dir": no_effect("results lie on the volume of the run", "/mnt/results", None),
-    "overwrite_output_dir": no_effect("results lie on the volume of the run", True, False),
+    # Keys without effect.
+    "output_dir": no_effect("results are on the run's volume", "/mnt/results", None),
+    "overwrite_output_dir": no_effect("results are on the run's volume", True, False),
     **each("do_train do_eval do_predict", no_effect("tuning trains and evaluates", True, False)),
     "per_device_eval_batch_size": no_effect(f"as in training: {PACKED}", 8, None),
     "packing": no_effect(PACKED, True, None),
@@ -176,8 +180,8 @@ TRAINING_ARGUMENTS: dict[str, Key] = {
         " activation_checkpointing activation_offloading",
         no_effect("see gradient_checkpointing", None, False, {}, {"use_reentrant": False}),
     ),
-    "torch_empty_cache_steps": no_effect("the cache is never emptied: it costs a tenth", None),
-    "use_cache": no_effect("there is no key-value cache in training", False, None),
+    "torch_empty_cache_steps": no_effect("the cache is never emptied: that costs 10 %", None),
+    "use_cache": no_effect("training uses no key-value cache", False, None),
     **each(
         "logging_strategy logging_steps logging_first_step log_on_each_node logging_dir"
         " logging_nan_inf_filter include_num_input_tokens_seen include_tokens_per_second"
@@ -192,7 +196,7 @@ TRAINING_ARGUMENTS: dict[str, Key] = {
         "eval_delay prediction_loss_only eval_on_start eval_do_concat_batches"
         " eval_use_gather_object eval_accumulation_steps include_for_metrics batch_eval_metrics"
         " label_names",
-        no_effect("the held-out loss is all that is measured", None, False, True, 0, []),
+        no_effect("evaluation measures only the held-out loss", None, False, True, 0, []),
     ),
     **each(
         "save_only_model save_on_each_node save_total_limit enable_jit_checkpoint save_safetensors"
@@ -204,7 +208,7 @@ TRAINING_ARGUMENTS: dict[str, Key] = {
         " dataloader_persistent_workers dataloader_prefetch_factor dataloader_in_order"
         " dataloader_multiprocessing_context"
         " dataset_num_proc dataset_kwargs remove_unused_columns",
-        no_effect("rows are tokenised once, before the first step", None, False, True, 0, {}),
+        no_effect("rows are tokenized once, before the first step", None, False, True, 0, {}),
     ),
     **each(
         "ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph"

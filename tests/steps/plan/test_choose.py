@@ -8,7 +8,7 @@ import pytest
 
 from argotune.presets.loader import model_preset, sku, skus
 from argotune.presets.schema import Method
-from argotune.steps.plan.choose import Choice, Job, choose, estimate_job, smallest
+from argotune.steps.plan.choose import Choice, Job, choose, estimate_job, smallest_memory
 from argotune.steps.plan.config import read_config
 from argotune.steps.plan.hardware import THIS_MACHINE, Card, card_of
 from argotune.steps.plan.memory import Loop
@@ -117,7 +117,7 @@ def test_a_tenth_of_the_card_is_kept_free_where_there_is_a_choice() -> None:
 
 def test_last_tenth_is_used_before_a_job_is_refused() -> None:
     wanted = job("mistral-7b", method="lora", text=config("Argotune: {micro_batch_tokens: 8192}"))
-    needed_gb = smallest(wanted, A10).total_gb
+    needed_gb = smallest_memory(wanted, A10).total_gb
     tight = Card(
         instance_type=None,
         gpus=1,

@@ -216,13 +216,13 @@ def test_warmup_steps_become_a_share(max_steps: str, steps: str, ratio: float) -
         ),
         (
             "LoraConfig: {use_dora: true}",
-            "training_config.LoraConfig.use_dora: True; accepted is false or null: "
-            "vLLM refuses to serve such adapters",
+            "training_config.LoraConfig.use_dora: True; accepted is false or null: vLLM cannot "
+            "serve such adapters",
         ),
         (
             "LoraConfig: {modules_to_save: [lm_head]}",
             "training_config.LoraConfig.modules_to_save: ['lm_head']; accepted is null or []: "
-            "vLLM refuses to serve such adapters",
+            "vLLM cannot serve such adapters",
         ),
         (
             "LoraConfig: {target_modules: []}",
@@ -253,13 +253,13 @@ def test_warmup_steps_become_a_share(max_steps: str, steps: str, ratio: float) -
         ),
         (
             "TrainingArguments: {warmup_steps: 100}",
-            "training_config.TrainingArguments.warmup_steps: 100; accepted is a share below 1, for "
-            "the number of steps is not known before the data is (or set max_steps)",
+            "training_config.TrainingArguments.warmup_steps: 100; accepted is a share below 1, "
+            "because the number of steps depends on the data; or set max_steps",
         ),
         (
             "TrainingArguments: {warmup_steps: 0.1, warmup_ratio: 0.1}",
             "training_config.TrainingArguments.warmup_steps and "
-            "training_config.TrainingArguments.warmup_ratio set the same; keep one",
+            "training_config.TrainingArguments.warmup_ratio set the same value; keep one",
         ),
         (
             "TrainingArguments: {output_dir: ../etc}",
@@ -269,7 +269,7 @@ def test_warmup_steps_become_a_share(max_steps: str, steps: str, ratio: float) -
         (
             "TrainingArguments: {deepspeed: ds.json}",
             "training_config.TrainingArguments.deepspeed: 'ds.json'; accepted is null or \"\" or "
-            "[] or {}: the step itself starts a process for each GPU and joins them",
+            "[] or {}: the tune step starts one process per GPU itself",
         ),
         (
             "TrainingArguments: {report_to: [wandb, comet]}",
@@ -284,7 +284,7 @@ def test_warmup_steps_become_a_share(max_steps: str, steps: str, ratio: float) -
         (
             "Argotune: {sample_prompts: [Who?, '']}",
             "training_config.Argotune.sample_prompts: ['Who?', '']; accepted is a list of at most "
-            "20 texts",
+            "20 strings",
         ),
         (
             "ModelConfig: {trust_remote_code: true}",
@@ -294,12 +294,12 @@ def test_warmup_steps_become_a_share(max_steps: str, steps: str, ratio: float) -
         (
             "QuantizationConfig: {load_in_8bit: true}",
             "training_config.QuantizationConfig.load_in_8bit: True; accepted is false or null: "
-            "8-bit weights are not offered; method qlora uses 4-bit",
+            "8-bit weights are not supported; method qlora uses 4-bit",
         ),
         (
             "QuantizationConfig: {load_in_4bit: false}",
             "training_config.QuantizationConfig.load_in_4bit: false; method qlora needs true, "
-            "method lora goes with false",
+            "method lora needs false",
         ),
         (
             "DatasetConfig: {train_test_split: 0.2}",
@@ -309,12 +309,12 @@ def test_warmup_steps_become_a_share(max_steps: str, steps: str, ratio: float) -
         (
             "{DatasetConfig: {train_test_split: 0.9}, Argotune: {validation_share: 0.1}}",
             "training_config.DatasetConfig.train_test_split and "
-            "training_config.Argotune.validation_share set the same; keep one",
+            "training_config.Argotune.validation_share set the same value; keep one",
         ),
         (
             "{TrainingArguments: {max_length: 1024}, Argotune: {max_length: 512}}",
-            "training_config.TrainingArguments.max_length and "
-            "training_config.Argotune.max_length set the same; keep one",
+            "training_config.TrainingArguments.max_length and training_config.Argotune.max_length "
+            "set the same value; keep one",
         ),
         (
             "Argotune: {max_length: 8192}",
@@ -324,7 +324,7 @@ def test_warmup_steps_become_a_share(max_steps: str, steps: str, ratio: float) -
         (
             "Argotune: {micro_batch_tokens: 1024}",
             "training_config.Argotune.micro_batch_tokens: 1024; accepted is max_length (4096) or "
-            "more, for a row is never split",
+            "more, because a row is never split",
         ),
         (
             "LoraConfigs: {r: 8}",
@@ -338,10 +338,10 @@ def test_warmup_steps_become_a_share(max_steps: str, steps: str, ratio: float) -
         ),
         (
             "LoraConfig: {num_train_epochs: 3}",
-            "training_config.LoraConfig.num_train_epochs: unknown key; it belongs to "
+            "training_config.LoraConfig.num_train_epochs: unknown key; move it to "
             "TrainingArguments",
         ),
-        ("LoraConfig: 8", "training_config.LoraConfig: 8 is no mapping"),
+        ("LoraConfig: 8", "training_config.LoraConfig: 8 is not a mapping"),
     ],
 )
 def test_wrong_key_is_answered_with_what_is_accepted(text: str, problem: str) -> None:
@@ -350,15 +350,15 @@ def test_wrong_key_is_answered_with_what_is_accepted(text: str, problem: str) ->
 
 def test_4_bit_weights_go_with_qlora_only() -> None:
     assert problems_of(config("QuantizationConfig: {load_in_4bit: true}"), method="lora") == [
-        "training_config.QuantizationConfig.load_in_4bit: true; method lora needs false, "
-        "method qlora goes with true"
+        "training_config.QuantizationConfig.load_in_4bit: true; method lora needs false, method "
+        "qlora needs true"
     ]
 
 
 def test_there_are_no_4_bit_weights_to_keep_without_qlora() -> None:
     assert problems_of(config("Argotune: {cache_quantized: true}"), method="lora") == [
-        "training_config.Argotune.cache_quantized: true; needs method qlora, for method lora has "
-        "no 4-bit weights"
+        "training_config.Argotune.cache_quantized: true; needs method qlora, because method lora "
+        "has no 4-bit weights"
     ]
     assert problems_of(config("Argotune: {cache_quantized: false}"), method="lora") == []
 
@@ -407,5 +407,5 @@ def test_key_without_effect_is_said() -> None:
         "training_config.TrainingArguments.logging_steps: 5 has no effect: every step is written "
         "to report/metrics.jsonl",
         "training_config.TrainingArguments.packing: False has no effect: rows are packed without "
-        "padding, each seeing only itself",
+        "padding, and each row attends only to itself",
     ]

@@ -54,7 +54,7 @@ def test_alias_is_resolved_to_the_presets_name() -> None:
     plan = make_plan(params(preset="Mistral-7B-v0.3", instance_type="Standard_NC24ads_A100_v4"))
     assert plan.model.preset == "mistral-7b"
     assert plan.warnings == [
-        "mistral-7b is a base model without a chat template of its own; the preset's is used"
+        "mistral-7b is a base model without a chat template, so the preset's is used"
     ]
 
 
@@ -73,13 +73,13 @@ def test_named_gpu_of_an_existing_node_is_planned_for() -> None:
     [
         (
             "",
-            "max_length 4096 keeps LongRoPE's short factors, so the service takes at most 4096 "
-            "tokens of prompt and answer; a max_length above 4096 would give 131072",
+            "max_length 4096 uses LongRoPE's short factors, so the service accepts at most 4096 "
+            "tokens of prompt and answer; with a max_length above 4096 it accepts 131072",
         ),
         (
             "Argotune: {max_length: 4097}",
-            "max_length 4097 is above 4096: LongRoPE's long factors are used for every row, in "
-            "training and in serving",
+            "max_length 4097 is above 4096, so training and serving use LongRoPE's long factors "
+            "for rows of any length",
         ),
     ],
 )
@@ -102,15 +102,15 @@ def test_run_without_held_out_rows_never_stops_early_and_says_so() -> None:
     assert plan.data.validation_share == 0
     assert plan.training.early_stopping_patience is None
     assert plan.warnings == [
-        "no rows are held out, so nothing measures what was learned and nothing stops the run "
-        "early; training_config.Argotune.validation_share 0.05 instead of train_test_split 1 does"
+        "no rows are held out, so the run has no validation loss and no early stopping; set "
+        "training_config.Argotune.validation_share: 0.05 instead of train_test_split: 1"
     ]
 
 
 def test_large_model_without_a_gpu_is_warned_about() -> None:
     assert make_plan(params(preset="phi-4")).warnings == [
-        "no GPU is known of, so the plan is for a CPU, which takes days for this model; name an "
-        "instance type, or the GPU's memory with training_config.Argotune.gpu_memory_gib"
+        "no GPU was found or named, so the plan is for a CPU, which takes days for this model; "
+        "set an instance type, or the GPU's memory in training_config.Argotune.gpu_memory_gib"
     ]
 
 
@@ -119,8 +119,8 @@ def test_memory_in_the_last_tenth_of_the_card_is_warned_about() -> None:
     plan = make_plan(params(preset="phi-4", config=own))
     assert plan.training.micro_batch_tokens == 4096
     assert plan.warnings == [
-        "the estimate of 14.7 GB is within 10 % of the 15.3 GB that the GPU gives, and no better "
-        "than that itself; a smaller max_length is safer"
+        "the run needs an estimated 14.7 GB of the 15.3 GB that the GPU has, and the estimate has "
+        "an error of 10 %; use a smaller max_length to be safe"
     ]
 
 
@@ -150,9 +150,9 @@ def test_node_of_a_cluster_is_taken_to_have_the_smallest_gpu_that_fits() -> None
     assert (hardware.instance_type, hardware.gpus, hardware.gpu_memory_gib) == (None, 1, 24)
     assert plan.memory.total_gb <= 24
     assert plan.warnings == [
-        "no GPU is named, so the plan is for one with 24 GiB, as of Standard_NV36ads_A10_v5; "
-        "training_config.Argotune.gpu_memory_gib says what the node has, and gpus how many (0: "
-        "tune on its CPU)"
+        "the config names no GPU, so the plan is for one with 24 GiB, as in "
+        "Standard_NV36ads_A10_v5; set training_config.Argotune.gpu_memory_gib to the memory of "
+        "the node's GPU, and gpus to their number (0: tune on its CPU)"
     ]
 
 
@@ -198,7 +198,7 @@ def test_retired_sku_is_refused_with_the_nearest_that_fits() -> None:
         ),
         (
             "Standard_NG32ads_V620_v1",
-            "an AMD Radeon PRO V620; the images and bitsandbytes are for CUDA",
+            "its GPU is an AMD Radeon PRO V620, but the images and bitsandbytes need CUDA",
         ),
     ],
 )
@@ -214,9 +214,9 @@ def test_what_does_not_fit_is_refused_with_the_numbers_and_the_ways_that_would()
     wanted = params(preset="phi-4", method="lora", instance_type="Standard_NV36ads_A10_v5")
     assert problems_of(wanted) == [
         "instance-type: Standard_NV36ads_A10_v5: phi-4 with lora and 4096 tokens per pass needs "
-        "36.0 GB of one GPU, A10 gives 24.2 GB; what would fit: instance type "
-        "Standard_NC24ads_A100_v4 (A100 80GB, 80 GiB, 3.673 USD/h in eastus), which gives 80.5 GB; "
-        "method qlora instead of lora (14.7 GB)"
+        "36.0 GB per GPU, but A10 has 24.2 GB; possible changes: instance type "
+        "Standard_NC24ads_A100_v4 (A100 80GB, 80 GiB, 3.673 USD/h in eastus), which has 80.5 "
+        "GB; method qlora instead of lora (14.7 GB)"
     ]
 
 
@@ -229,9 +229,9 @@ def test_shorter_rows_are_proposed_where_they_would_fit() -> None:
     )
     assert problems_of(wanted) == [
         "instance-type: Standard_NV36ads_A10_v5: mistral-7b-instruct with lora and 16384 tokens "
-        "per pass needs 25.2 GB of one GPU, A10 gives 24.2 GB; what would fit: max_length 14080 "
+        "per pass needs 25.2 GB per GPU, but A10 has 24.2 GB; possible changes: max_length 14080 "
         "instead of 16384 (24.0 GB); instance type Standard_NC24ads_A100_v4 (A100 80GB, 80 GiB, "
-        "3.673 USD/h in eastus), which gives 80.5 GB; method qlora instead of lora (14.3 GB)"
+        "3.673 USD/h in eastus), which has 80.5 GB; method qlora instead of lora (14.3 GB)"
     ]
 
 
@@ -242,8 +242,8 @@ def test_step_that_is_too_small_for_the_gpus_is_said() -> None:
         config=config("Argotune: {tokens_per_step: 4096}"),
     )
     assert make_plan(wanted).warnings == [
-        "an optimizer step sees 32768 tokens instead of 4096: each of the 8 GPUs takes 4096; a "
-        "machine with fewer GPUs does what was asked"
+        "an optimizer step has 32768 tokens, not 4096, because each of the 8 GPUs processes 4096; "
+        "use a machine with fewer GPUs for smaller steps"
     ]
     one = config("Argotune: {tokens_per_step: 4096, processes: 1}")
     plan = make_plan(replace(wanted, config=one))
@@ -259,7 +259,7 @@ def test_gpus_of_one_machine_that_would_hold_the_model_together_are_proposed() -
     (problem,) = problems_of(wanted)
     assert problem.endswith(
         "instance type Standard_NC24ads_A100_v4 (A100 80GB, 80 GiB, 3.673 USD/h in eastus), which "
-        "gives 80.5 GB; TrainingArguments.fsdp full_shard over its 2 GPUs (16.8 GB of each)"
+        "has 80.5 GB; TrainingArguments.fsdp full_shard over its 2 GPUs (16.8 GB of each)"
     )
     text = "{TrainingArguments: {fsdp: full_shard}, Argotune: {max_length: 2048}}"
     plan = make_plan(replace(wanted, config=config(text)))
@@ -278,7 +278,7 @@ def test_existing_gpu_that_is_too_small_is_refused_by_its_own_name() -> None:
     found = problems_of(params(preset="phi-4", config=own))
     assert found[0].startswith(
         "the GPU of training_config.Argotune.gpu_memory_gib: phi-4 with qlora and 4096 tokens per "
-        "pass needs 14.7 GB of one GPU, it gives 8.1 GB; what would fit: instance type "
+        "pass needs 14.7 GB per GPU, but it has 8.1 GB; possible changes: instance type "
     )
 
 
@@ -307,7 +307,7 @@ def test_existing_gpu_that_is_too_small_is_refused_by_its_own_name() -> None:
         ),
         (
             {"model_source": "hub"},
-            "model-source: 'hub'; tiny is on no hub, `make tiny` makes it",
+            "model-source: 'hub'; tiny is not on the hub; create it with `make tiny`",
         ),
         (
             {"config": config("Argotune: {gpus: 1}")},
@@ -318,8 +318,8 @@ def test_existing_gpu_that_is_too_small_is_refused_by_its_own_name() -> None:
                 "config": config("Argotune: {gpu_memory_gib: 24}"),
                 "instance_type": "Standard_NC24ads_A100_v4",
             },
-            "training_config.Argotune.gpu_memory_gib: given beside instance type "
-            "Standard_NC24ads_A100_v4, which says it already; keep one",
+            "training_config.Argotune.gpu_memory_gib: already set by instance type "
+            "Standard_NC24ads_A100_v4; remove one of them",
         ),
     ],
 )

@@ -60,7 +60,7 @@ def test_nothing_is_substituted_where_no_sku_fits() -> None:
         instance_type="Standard_NC6s_v3",
     )
     assert find_substitution(wanted) is None
-    with pytest.raises(ParamsError, match="2025-09-30; no other SKU has the memory either"):
+    with pytest.raises(ParamsError, match="2025-09-30; no other SKU has enough memory"):
         make_plan(wanted)
 
 

@@ -34,8 +34,8 @@ def test_unfused_names_on_a_fused_model_are_mapped_with_a_warning() -> None:
     assert found == ["qkv_proj", "o_proj", "gate_up_proj"]
     assert problems == []
     assert warnings == [
-        "training_config.LoraConfig.target_modules: phi-4 has fused layers, so the adapter goes on "
-        "these: q_proj, v_proj -> qkv_proj, up_proj -> gate_up_proj"
+        "training_config.LoraConfig.target_modules: phi-4 has fused layers, so these are adapted: "
+        "q_proj, v_proj -> qkv_proj, up_proj -> gate_up_proj"
     ]
 
 
@@ -43,10 +43,10 @@ def test_unknown_name_is_refused_with_the_nearest() -> None:
     found, problems, _ = resolve(["q_proj", "query_key_value", "dwn_proj"], "mistral-7b")
     assert found == ["q_proj"]
     assert problems == [
-        "training_config.LoraConfig.target_modules: 'query_key_value' is no linear layer of "
-        "mistral-7b; accepted are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, "
-        "or all-linear",
-        "training_config.LoraConfig.target_modules: 'dwn_proj' is no linear layer of mistral-7b; "
+        "training_config.LoraConfig.target_modules: mistral-7b has no linear layer "
+        "'query_key_value'; accepted are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
+        "down_proj, or all-linear",
+        "training_config.LoraConfig.target_modules: mistral-7b has no linear layer 'dwn_proj'; "
         "did you mean down_proj? accepted are q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
         "down_proj, or all-linear",
     ]
@@ -56,5 +56,5 @@ def test_fused_name_on_an_unfused_model_is_refused() -> None:
     _, problems, _ = resolve(["qkv_proj"], "mistral-7b")
     assert len(problems) == 1
     assert problems[0].startswith(
-        "training_config.LoraConfig.target_modules: 'qkv_proj' is no linear layer of mistral-7b; "
+        "training_config.LoraConfig.target_modules: mistral-7b has no linear layer 'qkv_proj'; "
     )

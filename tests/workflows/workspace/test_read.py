@@ -170,8 +170,8 @@ def test_secret_for_a_layout_on_disk_is_not_needed() -> None:
 def test_upper_case_repository_is_a_placeholder_until_something_runs() -> None:
     workspace = read(changed({"tuning/output/image": "registry.example.com/MY_MODEL:1"}))
     problem = (
-        "tuning.output.image: 'registry.example.com/MY_MODEL:1': 'MY_MODEL' is not a part of a "
-        "repository name; it has lower-case letters and digits, with single '.', '_' or '-' "
+        "tuning.output.image: 'registry.example.com/MY_MODEL:1': 'MY_MODEL' is not a component of "
+        "a repository name; use lower-case letters and digits, with single '.', '_' or '-' "
         "between them"
     )
     assert workspace.problems_before_submit == (problem,)
@@ -336,8 +336,8 @@ def test_deprecated_fields_are_said_to_have_no_effect() -> None:
         ),
         (
             {"tuning/output/image": "registry.example.com/my model:1"},
-            "tuning.output.image: 'registry.example.com/my model:1': 'my model' is not a part of a "
-            "repository name; ",
+            "tuning.output.image: 'registry.example.com/my model:1': 'my model' is not a component of "
+            "a repository name; ",
         ),
         (
             {"tuning/output/image": "registry.example.com/m@sha256:" + 64 * "a"},
@@ -519,7 +519,10 @@ def test_flags_stand_in_for_fields() -> None:
         ({"name": ""}, "--name: missing; accepted is lower-case letters, "),
         ({"urls": "https://x"}, "--urls: accepted is a JSON list of URLs, such as "),
         ({"urls": '["ftp://x.com/a"]'}, "--urls[0]: 'ftp://x.com/a': accepted are http and https"),
-        ({"output-image": "a b"}, "--output-image: 'a b': 'a b' is not a part of a repository"),
+        (
+            {"output-image": "a b"},
+            "--output-image: 'a b': 'a b' is not a component of a repository",
+        ),
         ({"provider": "gcp"}, "--provider: 'gcp'; accepted is existing or aks or "),
         ({"presets": "phi-4"}, "--presets: unknown; known are name, preset, method, "),
     ],

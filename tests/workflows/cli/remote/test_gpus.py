@@ -91,7 +91,7 @@ def test_what_fits_no_node_is_refused_before_anything_is_made(
     cluster.nodes = [node("small", A10)]
     answer = submit(argotune, write, workspace("lora"))
     assert answer.code == 2
-    assert "phi-4 with lora and 4096 tokens per pass needs 36.0 GB of one GPU" in answer.err
+    assert "phi-4 with lora and 4096 tokens per pass needs 36.0 GB per GPU" in answer.err
     assert "method qlora instead of lora (14.7 GB)" in answer.err
     assert cluster.of_kind("Workflow") == []
 
@@ -116,7 +116,7 @@ def test_nodes_that_say_nothing_leave_it_to_the_plan(
     cluster.nodes = nodes
     answer = submit(argotune, write, workspace())
     assert answer.code == 0
-    assert "no GPU is named, so the plan is for one with 24 GiB" in answer.err
+    assert "the config names no GPU, so the plan is for one with 24 GiB" in answer.err
     assert own_keys(cluster) == {}
 
 
@@ -127,7 +127,7 @@ def test_who_may_not_see_nodes_may_submit(
     cluster.faults.append(Fault("GET", "/nodes", 403, message="forbidden"))
     answer = submit(argotune, write, workspace())
     assert answer.code == 0
-    assert "no GPU is named, so the plan is for one with 24 GiB" in answer.err
+    assert "the config names no GPU, so the plan is for one with 24 GiB" in answer.err
     assert own_keys(cluster) == {}
 
 

@@ -92,8 +92,8 @@ def test_every_sku_can_be_shown_with_its_reason() -> None:
     assert len(rows) == len(skus())
     reasons = {row.name: row.reason for row in rows}
     assert reasons["Standard_NV36ads_A10_v5"] == (
-        "qwen2.5-coder-32b-instruct with qlora and 4096 tokens per pass needs 28.4 GB of one GPU, "
-        "A10 gives 24.2 GB"
+        "qwen2.5-coder-32b-instruct with qlora and 4096 tokens per pass needs 28.4 GB per GPU, "
+        "but A10 has 24.2 GB"
     )
     assert reasons["Standard_ND96asr_v4"] == ""
 
