@@ -69,9 +69,10 @@ fix: setup  ## Format and mend what can be mended
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-golden: setup  ## Write workflows/rendered and the reference of the input file
+golden: setup  ## Write workflows/rendered, the reference of the input file, and the outputs in the READMEs
 	.venv/bin/python -m argotune.workflows.templates
 	.venv/bin/python -m argotune.workflows.workspace.reference
+	.venv/bin/python -m tests.transcripts
 
 # What they want, and what is in a shard: tests/e2e/README.md.
 E2E = .venv/bin/pytest --force-enable-socket --durations=10 tests/e2e

@@ -1,27 +1,39 @@
-"""Writes the golden YAML; with --check, only says what differs: `make golden`, `make lint`."""
+"""Writes the golden YAML and the README's graph of it; with --check, only says what differs: `make
+golden`, `make lint`."""
 
 from __future__ import annotations
 
 import sys
 
 from argotune.workflows.templates.golden import RENDERED_DIR, golden
+from argotune.workflows.templates.graph import README, page_with_graph
 
 
 def main(arguments: list[str]) -> int:
     """Write or compare; 1 when a file differs."""
+    check = arguments == ["--check"]
     different = [
         name
         for name, text in golden().items()
         if not (RENDERED_DIR / name).exists() or (RENDERED_DIR / name).read_text() != text
     ]
-    if arguments == ["--check"]:
-        for name in different:
-            print(f"workflows/rendered/{name} is not what its template builds: run `make golden`")
-        return 1 if different else 0
     for name in different:
-        (RENDERED_DIR / name).write_text(golden()[name])
-        print(f"wrote workflows/rendered/{name}")
-    return 0
+        if check:
+            print(f"workflows/rendered/{name} is not what its template builds: run `make golden`")
+        else:
+            (RENDERED_DIR / name).write_text(golden()[name])
+            print(f"wrote workflows/rendered/{name}")
+    # Drawn from the YAML as it now stands in the folder.
+    page = README.read_text()
+    drawn = page_with_graph(page)
+    if drawn != page:
+        different.append(README.name)
+        if check:
+            print("README.md's graph is not that of workflows/rendered: run `make golden`")
+        else:
+            README.write_text(drawn)
+            print("wrote README.md's graph")
+    return 1 if check and different else 0
 
 
 sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,44 @@
+"""The template's graph as Mermaid."""
+
+from __future__ import annotations
+
+import pytest
+
+from argotune.workflows.templates.graph import mermaid, page_with_graph
+
+TEMPLATE = {
+    "spec": {
+        "entrypoint": "main",
+        "onExit": "clean-up",
+        "templates": [
+            {"name": "a"},
+            {
+                "name": "main",
+                "dag": {
+                    "tasks": [
+                        {"name": "a"},
+                        {"name": "b-2", "depends": "a"},
+                        {"name": "c", "depends": "a.Succeeded && (b-2.Failed || b-2.Skipped)"},
+                    ]
+                },
+            },
+        ],
+    }
+}
+
+
+def test_a_task_hangs_on_what_it_waits_for_whatever_the_state() -> None:
+    assert mermaid(TEMPLATE).splitlines() == [
+        "flowchart LR",
+        "  subgraph main",
+        "    a --> b-2",
+        "    a --> c",
+        "    b-2 --> c",
+        "  end",
+        "  main -. always .-> clean-up",
+    ]
+
+
+def test_a_page_without_a_place_for_it_is_an_error() -> None:
+    with pytest.raises(SystemExit, match="no Mermaid block"):
+        page_with_graph("# argotune\n")

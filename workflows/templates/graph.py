@@ -1,0 +1,40 @@
+"""The graph of the template finetune as Mermaid, for the README: GitHub draws it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from argotune.workflows.templates import finetune
+from argotune.workflows.templates.golden import RENDERED_DIR
+
+README = RENDERED_DIR.resolve().parents[1] / "README.md"
+_MARK = "<!-- Written by `make golden` from workflows/rendered/finetune.yaml. -->\n"
+_BLOCK = re.compile(re.escape(_MARK) + r"```mermaid\n.*?^```\n", re.MULTILINE | re.DOTALL)
+# `tune` of `model.Succeeded && tune`: the word behind a dot is a state.
+_TASK = re.compile(r"(?<![\w.-])[a-z][\w-]*")
+
+
+def mermaid(template: dict[str, Any]) -> str:
+    """The tasks of the entrypoint's DAG, what each waits for, and the exit handler."""
+    spec = template["spec"]
+    entrypoint, on_exit = spec["entrypoint"], spec["onExit"]
+    (dag,) = (item["dag"] for item in spec["templates"] if item["name"] == entrypoint)
+    edges = [
+        f"    {name} --> {task['name']}"
+        for task in dag["tasks"]
+        for name in dict.fromkeys(_TASK.findall(task.get("depends", "")))
+    ]
+    always = f"  {entrypoint} -. always .-> {on_exit}"
+    return "\n".join(["flowchart LR", f"  subgraph {entrypoint}", *edges, "  end", always]) + "\n"
+
+
+def page_with_graph(page: str) -> str:
+    """The README's text with the graph of the YAML that stands in workflows/rendered."""
+    template = yaml.safe_load((RENDERED_DIR / f"{finetune.NAME}.yaml").read_text())
+    if not _BLOCK.search(page):
+        raise SystemExit(f"README.md has no Mermaid block below {_MARK.strip()!r}")
+    block = f"{_MARK}```mermaid\n{mermaid(template)}```\n"
+    return _BLOCK.sub(lambda _: block, page)
