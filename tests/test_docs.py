@@ -158,3 +158,34 @@ def test_the_messages_with_advice_are_those_of_the_source() -> None:
     quoted = re.findall(r"^\| `([^`]*)` \| ", section, re.MULTILINE)
     assert len(quoted) >= 10
     assert [message for message in quoted if not is_said(message)] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "folder"),
+    [
+        ("steps", "steps"),
+        ("workflows", "workflows"),
+        ("workflows", "workflows/engine"),
+        ("workflows/cli", "workflows/cli"),
+    ],
+)
+def test_a_layout_names_every_folder(page: str, folder: str) -> None:
+    text = (ROOT / page / "README.md").read_text()
+    folders = [path.parent.name for path in (ROOT / folder).glob("*/__init__.py")]
+    assert folders
+    assert [name for name in folders if f"`{name}/`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "letter"), [("workflows", "W"), ("steps", "S"), ("steps/nodes/aks", "A")]
+)
+def test_decisions_are_numbered_and_struck_ones_name_another(page: str, letter: str) -> None:
+    text = (ROOT / page / "README.md").read_text().partition("## Decisions")[2]
+    records = re.split(r"^- ", text, flags=re.MULTILINE)[1:]
+    numbers = [re.match(r"(?:~~)?\*\*([A-Z]\d+)\. ", record) for record in records]
+    ids = [number[1] if number else record for number, record in zip(numbers, records, strict=True)]
+    assert ids == [f"{letter}{count}" for count in range(1, len(records) + 1)]
+    replaced = [re.findall(r"Replaced\s+by ([A-Z]\d+)", record) for record in records]
+    struck = ["~~" in record for record in records]
+    assert [bool(names) for names in replaced] == struck
+    assert {name for names in replaced for name in names} <= set(ids)
