@@ -1,6 +1,6 @@
 """The transcripts of the READMEs: what `argotune` prints today for the commands that stand there.
 
-python -m tests.transcripts   writes the outputs anew: `make golden`; tests/test_docs.py compares them
+python -m tests.transcripts   writes the outputs anew, as `make golden` does
 
 A fenced block that begins with `$ argotune` is run: the shell runs each of its commands at the
 repository's root, against a fake of a Kubernetes API server. A block below the comment RECORDED
