@@ -7,12 +7,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from argotune.steps.common.fields import fields_of
 from argotune.steps.common.values import TEXT, ValueType
 
-DecidedBy = Literal["submitter", "installer"]
 _METADATA = "setting"
 
 
@@ -40,7 +39,6 @@ class Setting:
     """Field of the workspace file; empty: the annotation."""
     providers: tuple[str, ...] = ()
     """Providers with which it has an effect; empty: all."""
-    decided_by: DecidedBy = "submitter"
     is_installable: bool = False
     """Whether `argotune install --NAME` can set it for all runs."""
     is_parameter: bool = True
@@ -66,7 +64,6 @@ def setting(
     *,
     value: ValueType = TEXT,
     default_meaning: str = "",
-    decided_by: DecidedBy = "submitter",
     is_installable: bool = False,
     is_annotation: bool = True,
 ) -> Any:
@@ -74,7 +71,6 @@ def setting(
     row = {
         "value": value,
         "default_meaning": default_meaning,
-        "decided_by": decided_by,
         "is_installable": is_installable,
         "is_annotation": is_annotation,
     }

@@ -8,7 +8,7 @@ from argotune.presets.prices import prices_usd_per_hour
 from argotune.steps.nodes.node_params import NodeParams
 from argotune.steps.nodes.provider import NodeRequest
 from argotune.steps.nodes.providers import MAKING_NODES
-from argotune.steps.plan.alternatives import alternatives
+from argotune.steps.plan.planning import alternatives
 from argotune.workflows.workspace.model import provider_of
 from argotune.workflows.workspace.planned import Planned
 from argotune.workflows.workspace.run_settings import SETTINGS

@@ -11,8 +11,7 @@ from pathlib import Path
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.params import Params
-from argotune.steps.plan.run import make_plan
-from argotune.steps.plan.substitute import find_substitution
+from argotune.steps.plan.planning import find_substitution, make_plan
 from argotune.workflows.workspace.config_map import FindConfigMap
 from argotune.workflows.workspace.documents import Texts
 from argotune.workflows.workspace.errors import WorkspaceError

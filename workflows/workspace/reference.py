@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from argotune.steps.common.setting import Setting
-from argotune.steps.plan.config import document_keys
+from argotune.steps.plan.planning import document_keys
 from argotune.workflows.workspace.run_settings import PREFIX, annotation_settings
 
 README = Path(__file__).parent / "README.md"

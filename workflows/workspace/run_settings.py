@@ -281,7 +281,6 @@ _RUN = (
         description="ReadWriteMany PersistentVolumeClaim that keeps the weights between runs",
         value=CLAIM,
         default="argotune-models",
-        decided_by="installer",
         used_by="the volume models, and deploy",
     ),
     Setting(
@@ -289,7 +288,6 @@ _RUN = (
         is_annotation=False,
         description="Registry of the step images",
         default="registry.example.com/argotune",
-        decided_by="installer",
         used_by="every container",
     ),
     Setting(
@@ -297,7 +295,6 @@ _RUN = (
         is_annotation=False,
         description="Tag of the step images",
         default="0.1.0",
-        decided_by="installer",
         used_by="every container",
     ),
     Setting(
@@ -306,7 +303,6 @@ _RUN = (
         description="Permit dataset URLs of the machine itself, for trials",
         default="false",
         choices=_TRUTH,
-        decided_by="installer",
         feeds=("dataset.allow-loopback",),
     ),
     Setting(

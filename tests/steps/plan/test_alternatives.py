@@ -8,7 +8,8 @@ from argotune.presets.loader import sku
 from argotune.steps.common.fields import text_of
 from argotune.steps.common.progress import Progress
 from argotune.steps.plan.alternatives import MOST_ALTERNATIVES, MOST_PRICE_RATIO, alternatives
-from argotune.steps.plan.run import make_plan, run
+from argotune.steps.plan.planning import make_plan
+from argotune.steps.plan.run import run
 from tests.steps.plan.helpers import params
 
 A10 = "Standard_NV36ads_A10_v5"

@@ -14,7 +14,8 @@ from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.training_plan import parse_plan, read_plan
 from argotune.steps.plan.params import Params
-from argotune.steps.plan.run import make_plan, run
+from argotune.steps.plan.planning import make_plan
+from argotune.steps.plan.run import run
 from tests.steps.plan.helpers import config, params
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from argotune.steps.common.errors import ParamsError
-from argotune.steps.plan.run import make_plan
+from argotune.steps.plan.planning import make_plan
 from argotune.steps.plan.substitute import find_substitution
 from tests.steps.plan.helpers import config, params
 

@@ -12,11 +12,7 @@ import yaml
 from argotune.presets.loader import skus
 from argotune.steps.common import strict_yaml
 from argotune.steps.nodes.fit import GPU_PRODUCT, INSTANCE_TYPE, gpu_count
-from argotune.steps.plan.choose import choose
-from argotune.steps.plan.config import ROOT
-from argotune.steps.plan.hardware import Card
-from argotune.steps.plan.keys import OWN_SECTION
-from argotune.steps.plan.request import read_request
+from argotune.steps.plan.planning import OWN_SECTION, ROOT, Card, choose, read_request
 from argotune.workflows.cli.remote.api_errors import ApiRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.kinds import Object

@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from argotune.presets.loader import model_preset
 from argotune.presets.schema import Method
 from argotune.steps.contracts.training_plan import Training, TrainingPlan
-from argotune.steps.plan.choose import Choice, Job
 from argotune.steps.plan.params import Params
-from argotune.steps.plan.request import read_request
-from argotune.steps.plan.skus import Fit, fits
-from argotune.steps.plan.speed import Span, anchors_of, expected_speed, hours
+from argotune.steps.plan.planning import (
+    Choice,
+    Fit,
+    Job,
+    Span,
+    anchors_of,
+    expected_speed,
+    fits,
+    hours,
+    read_request,
+)
 
 UNKNOWN_RUN_TOKENS = 10_000_000
 """What hours are given for where nobody knows how long the run is."""

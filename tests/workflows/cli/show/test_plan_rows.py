@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from argotune.presets.loader import skus
-from argotune.steps.plan.run import make_plan
+from argotune.steps.plan.planning import make_plan
 from argotune.workflows.cli.show.plan_rows import (
     memory_rows,
     plan_rows,

@@ -18,7 +18,7 @@ from argotune.steps.nodes.aks.refusals import NoCredential, RoleMissing, SecretE
 from argotune.steps.nodes.alternatives import placements
 from argotune.steps.nodes.provider import NodeRequest, Placement
 from argotune.steps.nodes.providers import ProviderSettings
-from argotune.steps.plan.speed import Span
+from argotune.steps.plan.planning import Span
 from argotune.workflows.cli.checks.api import Api, MissingRight
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.cluster import Cluster

@@ -1,0 +1,51 @@
+"""Planning as a library: what the command line uses of this step, and all that it may use."""
+
+from __future__ import annotations
+
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.plan.alternatives import alternatives
+from argotune.steps.plan.assemble import assemble
+from argotune.steps.plan.choose import Choice, Job, choose
+from argotune.steps.plan.config import ROOT, document_keys
+from argotune.steps.plan.hardware import Card
+from argotune.steps.plan.keys import OWN_SECTION
+from argotune.steps.plan.params import Params
+from argotune.steps.plan.request import read_request
+from argotune.steps.plan.skus import Fit, fits, refusal
+from argotune.steps.plan.speed import Span, anchors_of, expected_speed, hours
+from argotune.steps.plan.substitute import find_substitution, problem_of_sku
+
+__all__ = [
+    "OWN_SECTION",
+    "ROOT",
+    "Card",
+    "Choice",
+    "Fit",
+    "Job",
+    "Params",
+    "Span",
+    "alternatives",
+    "anchors_of",
+    "choose",
+    "document_keys",
+    "expected_speed",
+    "find_substitution",
+    "fits",
+    "hours",
+    "make_plan",
+    "read_request",
+]
+
+
+def make_plan(params: Params) -> TrainingPlan:
+    """Make the plan for the parameters. Raises ParamsError with all problems."""
+    request = read_request(params)
+    if request.sku is not None:
+        problem = problem_of_sku(request.job, request.sku)
+        if problem is not None:
+            raise ParamsError(f"instance-type: {problem}")
+    choice = choose(request.job, request.card)
+    if choice is None:
+        raise ParamsError(refusal(request.job, request.card))
+    return assemble(params, request.job, request.card, choice, request.warnings)
