@@ -75,12 +75,11 @@ def overrides(
     instance_type: str | None = None,
     volume_size: str | None = None,
     storage_class: str | None = None,
-    provider: str | None = None,
-    aks_cluster_id: str | None = None,
     settings: Sequence[str] | None = None,
+    others: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """The given flags as `read_workspace` takes them. Raises InputError for a `--set` that is wrong
-    or contradicts another flag."""
+    or contradicts another flag. `others` are flags of settings, by name."""
     given = {
         "name": name,
         "preset": preset,
@@ -90,10 +89,8 @@ def overrides(
         "instance-type": instance_type,
         "volume-size": volume_size,
         "storage-class": storage_class,
-        "provider": provider,
-        "aks-cluster-id": aks_cluster_id,
     }
-    flags = {flag: text for flag, text in given.items() if text is not None}
+    flags = {flag: text for flag, text in given.items() if text is not None} | dict(others or {})
     return flags | _settings(settings or [], flags)
 
 

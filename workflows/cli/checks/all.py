@@ -24,12 +24,11 @@ from argotune.workflows.cli.checks.api import MissingRight, Refused
 from argotune.workflows.cli.checks.finding import Finding, Level, Told, problem, unknown
 from argotune.workflows.cli.checks.subject import Check, Subject
 from argotune.workflows.cli.errors import CliError
-from argotune.workflows.cli.providers import karpenter
-from argotune.workflows.cli.providers.aks import doctor as aks
+from argotune.workflows.cli.providers.registry import ENTRIES, load_commands
 
 _SERVER = Check("cluster", "the cluster", server.server)
 _NAMESPACE = Check("cluster", "the namespace's Pod Security Standard", server.namespace)
-CHECKS = (
+_BEFORE_PROVIDERS = (
     Check("workspace", "what the file lacks", workspace.file),
     Check("argo", "Argo's kinds", argo_kinds.kinds),
     Check("argo", "whether Argo's definitions are full", argo_kinds.schema, in_namespace=True),
@@ -48,8 +47,8 @@ CHECKS = (
     Check("secrets", "the weights' token", registry_secret.model_secret, in_namespace=True),
     Check("gpu", "the GPU nodes", gpus.nodes),
     Check("gpu", "the device plugin", gpus.device_plugin),
-    Check("gpu", "Karpenter", karpenter.nodes),
-    Check("azure", "what Azure permits", aks.rights, in_namespace=True),
+)
+_AFTER_PROVIDERS = (
     Check("network", "the network's engine", network.policy_engine),
     Check("images", "image volumes", image_volumes.image_volumes, in_namespace=True),
     Check("images", "whether the images can be pulled", images.pulls, in_namespace=True),
@@ -70,10 +69,17 @@ def examine(subject: Subject) -> Iterator[Told]:
     for finding in findings_of(_NAMESPACE, subject):
         has_namespace = has_namespace and finding.level is not Level.PROBLEM
         yield Told(area=_NAMESPACE.area, finding=finding)
-    for check in CHECKS:
+    for check in _checks():
         if has_namespace or not check.in_namespace:
             for finding in findings_of(check, subject):
                 yield Told(area=check.area, finding=finding)
+
+
+def _checks() -> Iterator[Check]:
+    yield from _BEFORE_PROVIDERS
+    for provider in ENTRIES:
+        yield from load_commands(provider).checks
+    yield from _AFTER_PROVIDERS
 
 
 def findings_of(check: Check, subject: Subject) -> Iterator[Finding]:

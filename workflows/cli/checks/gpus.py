@@ -8,7 +8,7 @@ from typing import Any
 from argotune.presets.loader import skus
 from argotune.steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
 from argotune.steps.nodes.fit import INSTANCE_TYPE, gpu_count, gpu_name, problems_of
-from argotune.steps.nodes.providers import PROVIDERS
+from argotune.steps.nodes.providers import MAKING_NODES
 from argotune.workflows.cli.checks.api import Object
 from argotune.workflows.cli.checks.finding import Finding, info, ok, unknown, warning
 from argotune.workflows.cli.checks.subject import Subject
@@ -28,7 +28,6 @@ _INSTALL = (
     "helm upgrade -i nvidia-device-plugin nvidia-device-plugin "
     "--repo https://nvidia.github.io/k8s-device-plugin -n nvidia-device-plugin --create-namespace"
 )
-_NO_NODES_OF_THEIR_OWN = ("existing", "local")
 _MOST_NODES = 10
 
 
@@ -118,23 +117,14 @@ def _no_node(subject: Subject) -> Finding:
 
 def _nothing_fits(subject: Subject, message: str, command: str = "") -> Finding:
     provider = subject.needs.provider
-    if provider not in _NO_NODES_OF_THEIR_OWN:
+    if provider in MAKING_NODES:
         return info(f"{message}; provider {provider} brings one for each run")
-    others = [name for name in _providers() if name not in _NO_NODES_OF_THEIR_OWN]
-    instead = (
-        f"; or let one be made for each run: annotation {PREFIX}provider: {' or '.join(others)}"
-        if others
-        else ""
-    )
     return warning(
         f"{message}; provider {provider} makes none, so runs wait for one and then fail",
-        f"add a GPU node to the cluster{instead}",
+        "add a GPU node to the cluster; or let one be made for each run: annotation "
+        f"{PREFIX}provider: {' or '.join(MAKING_NODES)}",
         command,
     )
-
-
-def _providers() -> Sequence[str]:
-    return tuple(PROVIDERS)
 
 
 def _looks_like_gpu(node: Object) -> bool:

@@ -125,6 +125,13 @@ def parameter(template: Mapping[str, Any], name: str) -> str:
     return next((str(item.get("value", "")) for item in found if item["name"] == name), "")
 
 
+def setting_of(subject: Subject, name: str) -> str:
+    """A setting of a provider: the file's, else the installation's for all runs."""
+    template = subject.template if subject.has_argo else None
+    installed = parameter(template, name) if template else ""
+    return subject.needs.provider_settings.get(name) or installed
+
+
 def _path(subject: Subject, item: Mapping[str, Any]) -> str | None:
     """Where the object is; None for kinds that other checks look at."""
     name = item["metadata"]["name"]

@@ -37,12 +37,8 @@ class Needs:
     """Of the run's volume; None: what the installed template says, else the default class."""
     provider: str = "existing"
     """Where the GPU node comes from."""
-    aks_cluster_id: str | None = None
-    """Of the file; None: what the installation says."""
-    karpenter_mode: str = "nodeclaim"
-    """nodeclaim or nodepool."""
-    karpenter_node_class: str | None = None
-    """Of the file; None: what the installation says."""
+    provider_settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings of providers that the file gives, by name."""
     node: NodeRequest = field(
         default_factory=lambda: NodeRequest(run="", gpus=1, timeout_seconds=0.0)
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from argotune.steps.nodes.providers import provider_settings
 from argotune.steps.registry.oci import ImageReference, parse_reference
 from argotune.workflows.cli.checks.finding import Finding, ok, problem
 from argotune.workflows.cli.checks.subject import Needs, Subject
+from argotune.workflows.workspace.model import provider_of
 from argotune.workflows.workspace.node_request import request_of
 from argotune.workflows.workspace.planned import Planned
 
@@ -35,10 +37,10 @@ def needs_of(planned: Planned, push_secret: str | None) -> Needs:
         model_secret=workspace.model_access_secret,
         models_claim=options.get("model-cache-claim") or defaults.models_claim,
         storage_class=options.get("storage-class"),
-        provider=options.get("provider") or defaults.provider,
-        aks_cluster_id=options.get("aks-cluster-id"),
-        karpenter_mode=options.get("karpenter-mode") or defaults.karpenter_mode,
-        karpenter_node_class=options.get("karpenter-node-class"),
+        provider=provider_of(options),
+        provider_settings={
+            row.name: options[row.name] for row in provider_settings() if row.name in options
+        },
         node=request_of(planned),
         problems=workspace.problems_before_submit,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,12 @@ import typer
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.installation.objects import namespace_object, objects
 from argotune.workflows.cli.installation.settings import ACCESS_MODES, Settings
+from argotune.workflows.cli.providers.flags import (
+    INSTALLABLE,
+    install_flags,
+    with_flags,
+)
+from argotune.workflows.cli.providers.registry import identities
 from argotune.workflows.cli.remote.kinds import CLUSTER_KINDS
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.workspace import manifests
@@ -32,6 +39,7 @@ class Output(StrEnum):
 
 
 @app.command()
+@with_flags(install_flags(), _NODES)
 def install(
     namespace: Annotated[
         str | None,
@@ -94,25 +102,6 @@ def install(
             rich_help_panel=_DATA, help="Private certificate authority of such hosts, PEM."
         ),
     ] = None,
-    azure_client_id: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=_NODES, help="Managed identity that makes agent pools; '' is none."
-        ),
-    ] = None,
-    aks_cluster_id: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=_NODES,
-            help="Of this cluster, for provider aks: `az aks show --query id`.",
-        ),
-    ] = None,
-    karpenter_node_class: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=_NODES, help="For provider karpenter, such as AKSNodeClass/default."
-        ),
-    ] = None,
     cluster_roles: Annotated[
         bool,
         typer.Option(
@@ -130,6 +119,8 @@ def install(
         Output | None,
         typer.Option("--output", "-o", help="Print the objects, and look at no cluster."),
     ] = None,
+    *,
+    given: Mapping[str, str],
 ) -> None:
     """Install argotune in a namespace: accounts, permissions, policies, templates.
 
@@ -147,9 +138,7 @@ def install(
         allow_host=allow_host,
         no_allow_hosts=no_allow_hosts,
         ca_file=ca_file,
-        azure_client_id=azure_client_id,
-        aks_cluster_id=aks_cluster_id,
-        karpenter_node_class=karpenter_node_class,
+        given=given,
     )
     if output is not None:
         _print_yaml(said, namespace, create_namespace, cluster_roles)
@@ -167,6 +156,7 @@ def _settings(
     allow_host: list[str] | None,
     no_allow_hosts: bool,
     ca_file: Path | None,
+    given: Mapping[str, str],
     **flags: str | None,
 ) -> Settings:
     """What the flags say. Raises InputError with all that is wrong with them."""
@@ -180,11 +170,21 @@ def _settings(
         except InputError as error:
             problems += [f"--ca-file: {problem}" for problem in error.problems]
     hosts = tuple(allow_host) if allow_host else () if no_allow_hosts else None
-    settings = Settings(**flags, allowed_hosts=hosts, ca=ca)
+    settings = Settings(
+        **flags,
+        allowed_hosts=hosts,
+        ca=ca,
+        provider_settings=_among(given, [row.name for row in INSTALLABLE]),
+        identities=_among(given, [each.flag.name for each in identities()]),
+    )
     problems += settings.problems()
     if problems:
         raise InputError(problems)
     return settings
+
+
+def _among(given: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    return {name: text for name, text in given.items() if name in names}
 
 
 def _print_yaml(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +19,13 @@ from argotune.steps.contracts.training_plan import dump_plan
 from argotune.workflows.cli import options
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import NOT_POSSIBLE, CliError
+from argotune.workflows.cli.providers.flags import (
+    CLUSTER_SETTINGS,
+    PROVIDER,
+    plan_flags,
+    with_flags,
+)
+from argotune.workflows.cli.providers.registry import ENTRIES
 from argotune.workflows.cli.show.plan_rows import (
     Row,
     SkuRow,
@@ -36,6 +43,7 @@ from argotune.workflows.cli.where import (
     chosen_cluster,
 )
 from argotune.workflows.workspace import planned as workspaces
+from argotune.workflows.workspace.model import provider_of
 from argotune.workflows.workspace.node_request import request_of
 
 if TYPE_CHECKING:
@@ -46,14 +54,6 @@ app = typer.Typer(add_completion=False)
 _NODE_PANEL = "Where the GPU node would come from"
 
 
-class Provider(StrEnum):
-    """Where the GPU node may come from."""
-
-    existing = "existing"
-    aks = "aks"
-    karpenter = "karpenter"
-
-
 class Output(StrEnum):
     """How the plan is printed."""
 
@@ -62,6 +62,7 @@ class Output(StrEnum):
 
 
 @app.command()
+@with_flags(plan_flags(), _NODE_PANEL)
 def plan(
     files: options.Files,
     output: Annotated[
@@ -83,29 +84,14 @@ def plan(
     output_image: options.OutputImage = None,
     instance_type: options.InstanceType = None,
     settings: options.Set = None,
-    provider: Annotated[
-        Provider | None,
-        typer.Option(
-            rich_help_panel=_NODE_PANEL,
-            help="Look whether it would bring the node; default: as the file says.",
-        ),
-    ] = None,
-    aks_cluster_id: Annotated[
-        str | None,
-        typer.Option(
-            rich_help_panel=_NODE_PANEL,
-            help="`az aks show --query id`; default: the file's, or the installation's.",
-        ),
-    ] = None,
-    aks_location: Annotated[
-        str | None,
-        typer.Option(rich_help_panel=_NODE_PANEL, help="Azure region; default: the cluster's."),
-    ] = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     on_cluster: ClusterOption = False,
+    *,
+    given: Mapping[str, str],
 ) -> None:
     """Show what a run would do: hyperparameters, GPU memory, and the SKUs that fit."""
+    of_file = (PROVIDER, *(row.name for row in CLUSTER_SETTINGS))
     planned = workspaces.load(
         read_texts(files),
         overrides=options.overrides(
@@ -115,9 +101,8 @@ def plan(
             url=url,
             output_image=output_image,
             instance_type=instance_type,
-            provider=None if provider is None else provider.value,
-            aks_cluster_id=aks_cluster_id,
             settings=settings,
+            others={name: text for name, text in given.items() if name in of_file},
         ),
         allow_loopback=allow_loopback,
         substitute=substitute,
@@ -138,11 +123,12 @@ def plan(
         alternatives=request_of(planned).instance_types[1:],
     )
     cluster = chosen_cluster(namespace, context, on_cluster)
-    is_asked = bool(provider or aks_cluster_id or aks_location or cluster)
+    is_asked = bool(any(given.values()) or cluster)
+    entry = ENTRIES.get(provider_of(planned.workspace.options))
     would_come = True
     try:
-        if is_asked or planned.workspace.options.get("provider") == "aks":
-            would_come = _print_outlook(screen, planned, cluster, aks_location, dataset_tokens)
+        if is_asked or (entry is not None and entry.is_foreseen_unasked):
+            would_come = _print_outlook(screen, planned, cluster, given, dataset_tokens)
     except (CliError, StepError) as error:
         if is_asked:
             workspaces.print_warnings(planned)
@@ -157,13 +143,13 @@ def _print_outlook(
     screen: Console,
     planned: workspaces.Planned,
     cluster: Cluster | None,
-    aks_location: str | None,
+    given: Mapping[str, str],
     dataset_tokens: int | None,
 ) -> bool:
     # It needs the Kubernetes client, which takes most of a second to import.
     from argotune.workflows.cli.outlook.nodes import Asked, print_outlook
 
-    asked = Asked(cluster=cluster, aks_location=aks_location, dataset_tokens=dataset_tokens)
+    asked = Asked(cluster=cluster, flags=given, dataset_tokens=dataset_tokens)
     return print_outlook(screen, planned, asked)
 
 

@@ -8,10 +8,11 @@ import typer
 
 from argotune.workflows.cli import options
 from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.cli.where import connect
 from argotune.workflows.workspace import planned as workspaces
-from argotune.workflows.workspace.model import Workspace
+from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.workflow import images_arguments
 
 app = typer.Typer(add_completion=False)
@@ -125,10 +126,12 @@ def _check_for_cluster(workspace: Workspace) -> None:
             f"tuning.output.image: {workspace.output_image!r} is a directory of this machine, and"
             " the pods run elsewhere; name an image of a registry, or use `argotune run`"
         )
-    if workspace.options.get("provider") == "local":
+    provider = provider_of(workspace.options)
+    if provider not in CLUSTER_PROVIDERS:
+        *others, last = CLUSTER_PROVIDERS
         problems.append(
-            "metadata.annotations.argotune.dev/provider: 'local' is this machine; accepted on a"
-            " cluster are existing, aks and karpenter"
+            f"metadata.annotations.argotune.dev/provider: {provider!r} is this machine; accepted on"
+            f" a cluster are {', '.join(others)} and {last}"
         )
     if workspace.options.get("deploy-to") == "process":
         problems.append(

@@ -12,13 +12,11 @@ import yaml
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.installation.settings import (
     ALLOWED_HOSTS,
-    AZURE_CLIENT_ID,
-    NODE_DEFAULTS,
     Object,
     Settings,
     dataset_arguments,
-    kebab,
 )
+from argotune.workflows.cli.providers.registry import identities
 from argotune.workflows.cli.remote.kinds import CLUSTER_KINDS
 from argotune.workflows.workspace.manifests import parameters_of
 
@@ -85,11 +83,15 @@ def _set(document: Object, settings: Settings) -> Object:
     if document["kind"] == "WorkflowTemplate":
         _set_template(document, settings)
     is_maker = document["metadata"]["name"] in CLOUD_ACCOUNTS
-    if document["kind"] == "ServiceAccount" and is_maker and settings.azure_client_id:
-        document["metadata"]["annotations"] = {AZURE_CLIENT_ID: settings.azure_client_id}
+    if document["kind"] == "ServiceAccount" and is_maker and any(settings.identities.values()):
+        document["metadata"]["annotations"] = {
+            each.annotation: settings.identities[each.flag.name]
+            for each in identities()
+            if settings.identities.get(each.flag.name)
+        }
     if (document["kind"], document["metadata"]["name"]) == ("CronWorkflow", GC):
         # Nobody's node is made, and there is nothing to look for.
-        document["spec"]["suspend"] = not any(getattr(settings, name) for name in NODE_DEFAULTS)
+        document["spec"]["suspend"] = not any(settings.provider_settings.values())
     if document["kind"] == "PersistentVolumeClaim":
         _set_claim(
             document["spec"],
@@ -105,9 +107,9 @@ def _set_template(template: Object, settings: Settings) -> None:
     parameters["images-registry"]["value"] = settings.images_registry
     if settings.images_tag is not None:
         parameters["images-tag"]["value"] = settings.images_tag
-    for name in NODE_DEFAULTS:
-        if kebab(name) in parameters:
-            parameters[kebab(name)]["value"] = getattr(settings, name) or ""
+    for name, text in settings.provider_settings.items():
+        if name in parameters:
+            parameters[name]["value"] = text
     if template["metadata"]["name"] == TEMPLATE:
         _set_run(template, settings)
 

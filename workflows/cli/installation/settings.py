@@ -6,26 +6,21 @@ import dataclasses
 import json
 import re
 import ssl
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from argotune.steps.common.values import is_bytes, is_dns_subdomain
-from argotune.steps.nodes.aks.cluster_id import ClusterId
-from argotune.steps.nodes.karpenter.node_class import NodeClass
 from argotune.steps.registry.oci import parse_image
+from argotune.workflows.cli.providers.flags import INSTALLABLE
+from argotune.workflows.cli.providers.registry import identities
 from argotune.workflows.workspace.manifests import parameters_of
 
 Object = dict[str, Any]
 
 ALLOWED_HOSTS = "--allowed-hosts="
-AZURE_CLIENT_ID = "azure.workload.identity/client-id"
-"""Annotation of an account: who its pods are for Azure."""
-NODE_DEFAULTS = ("aks_cluster_id", "karpenter_node_class")
-"""Settings that are defaults of the template's parameters of the same name."""
 ACCESS_MODES = ("ReadWriteMany", "ReadWriteOnce")
 _PLACEHOLDER_REGISTRY = "registry.example.com/argotune"
-_UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?")
 
 
@@ -48,16 +43,18 @@ class Settings:
     """HOST or HOST:PORT of dataset mirrors inside the network."""
     ca: str | None = None
     """Certificates, PEM, that the steps trust beside the public ones."""
-    azure_client_id: str | None = None
-    """Client ID of the managed identity that makes and deletes agent pools; empty: none."""
-    aks_cluster_id: str | None = None
-    """Azure resource ID of the cluster, for runs with provider aks; empty: each run says it."""
-    karpenter_node_class: str | None = None
-    """Node class of the claims of runs with provider karpenter; empty: each run says it."""
+    identities: Mapping[str, str] = field(default_factory=dict)
+    """Who the pods that make and delete nodes are for a cloud, by the flag's name; one that is not
+    among them is as it is installed, and an empty one is none."""
+    provider_settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings of providers for all runs, by name; one that is not among them is as it is
+    installed, and with an empty one each run says it."""
 
     def over(self, other: Settings) -> Settings:
         """These, and the other's where these say nothing."""
         mine = {name: value for name, value in vars(self).items() if value is not None}
+        mine["identities"] = {**other.identities, **self.identities}
+        mine["provider_settings"] = {**other.provider_settings, **self.provider_settings}
         return dataclasses.replace(other, **mine)
 
     @property
@@ -107,20 +104,15 @@ class Settings:
                 yield f"--allow-host {host!r}: accepted is HOST or HOST:PORT, in lower case"
 
     def _node_problems(self) -> Iterator[str]:
-        if self.azure_client_id and not _UUID.fullmatch(self.azure_client_id):
-            yield (
-                f"--azure-client-id {self.azure_client_id!r}: accepted is the client ID of a"
-                " managed identity, `az identity show --query clientId`"
-            )
-        readers = {"aks_cluster_id": ClusterId.parse, "karpenter_node_class": NodeClass.parse}
-        for name, read in readers.items():
-            text = getattr(self, name)
-            if not text:
-                continue
-            try:
-                read(text)
-            except ValueError as error:
-                yield f"--{kebab(name)}: {error}"
+        for identity in identities():
+            text = self.identities.get(identity.flag.name)
+            if text and not identity.value.check(text):
+                yield f"--{identity.flag.name} {text!r}: accepted is {identity.value.accepted}"
+        for row in INSTALLABLE:
+            text = self.provider_settings.get(row.name, "")
+            accepted = row.problem(text)
+            if accepted is not None:
+                yield f"--{row.name} {text!r}: accepted is {accepted}"
 
     def _ca_problems(self) -> Iterator[str]:
         if self.ca is None:
@@ -142,7 +134,7 @@ def installed_settings(
     The tag is not among it: it belongs to the version of the templates. Neither is the
     certificate authority, whose ConfigMap stays as it is.
     """
-    found = {}
+    found: dict[str, Any] = {}
     if template is not None:
         volume = template["spec"]["volumeClaimTemplates"][0]["spec"]
         registry = parameters_of(template)["images-registry"]["value"]
@@ -151,7 +143,7 @@ def installed_settings(
             "volume_size": volume["resources"]["requests"]["storage"],
             "storage_class": volume.get("storageClassName"),
             "allowed_hosts": _allowed_hosts(template),
-            **{name: _default(template, kebab(name)) for name in NODE_DEFAULTS},
+            "provider_settings": _defaults(template),
         }
     if claim is not None:
         spec = claim["spec"]
@@ -162,7 +154,11 @@ def installed_settings(
         }
     if account is not None:
         annotations = account["metadata"].get("annotations") or {}
-        found["azure_client_id"] = annotations.get(AZURE_CLIENT_ID)
+        found["identities"] = {
+            each.flag.name: annotations[each.annotation]
+            for each in identities()
+            if each.annotation in annotations
+        }
     return Settings(**found)
 
 
@@ -176,10 +172,12 @@ def dataset_arguments(template: Object) -> list[str]:
     return arguments
 
 
-def _default(template: Object, name: str) -> str | None:
-    """A parameter's default; None where the template is of a version without it."""
-    parameter = parameters_of(template).get(name)
-    return None if parameter is None else parameter["value"]
+def _defaults(template: Object) -> dict[str, str]:
+    """Settings of providers; a template of another version may lack some."""
+    parameters = parameters_of(template)
+    return {
+        row.name: parameters[row.name]["value"] for row in INSTALLABLE if row.name in parameters
+    }
 
 
 def _allowed_hosts(template: Object) -> tuple[str, ...]:

@@ -1,15 +1,22 @@
-"""Karpenter: its API, the node class of claims, and the NodePools that would bring a node."""
+"""Provider karpenter, for the command line: its API, the node class of claims, and the NodePools
+that would bring a node."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from argotune.steps.cluster.kube import Kube
 from argotune.steps.nodes.karpenter.node_class import NodeClass
 from argotune.steps.nodes.karpenter.node_pools import NoOffer, offer_of
+from argotune.steps.nodes.karpenter.provider import KarpenterProvider
+from argotune.steps.nodes.provider import Provider
+from argotune.steps.nodes.providers import ProviderSettings
 from argotune.workflows.cli.checks.api import Object
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem
-from argotune.workflows.cli.checks.installation import parameter
-from argotune.workflows.cli.checks.subject import Subject
+from argotune.workflows.cli.checks.installation import setting_of
+from argotune.workflows.cli.checks.subject import Check, Subject
+from argotune.workflows.cli.outlook.nodes import outlook_by
+from argotune.workflows.cli.providers.description import ProviderCommands
 from argotune.workflows.workspace.run_settings import PREFIX
 
 _KARPENTER = "/apis/karpenter.sh/v1"
@@ -21,12 +28,12 @@ def nodes(subject: Subject) -> Iterator[Finding]:
     """Whether a run with provider karpenter gets a node, as far as the cluster tells; without a
     workspace, whether the installation's node class is there."""
     needs = subject.needs
-    text = needs.karpenter_node_class or _installed(subject)
+    text = setting_of(subject, _PARAMETER)
     if needs.provider != "karpenter" and (needs.workspace is not None or not text):
         return
     if subject.api.get(_KARPENTER) is None:
         yield problem("the cluster has no NodeClaims (karpenter.sh/v1)", _INSTALL)
-    elif needs.karpenter_mode == "nodepool":
+    elif needs.provider_settings.get("karpenter-mode") == "nodepool":
         yield from _node_pools(subject)
     elif text:
         yield from _node_class(subject, NodeClass.parse(text))
@@ -114,6 +121,9 @@ def _not_ready(node_class: Object) -> str | None:
     return str(ready.get("message") or ready.get("reason") or ready["status"])
 
 
-def _installed(subject: Subject) -> str:
-    template = subject.template if subject.has_argo else None
-    return parameter(template, _PARAMETER) if template else ""
+def _connect(kube: Kube, settings: ProviderSettings) -> Provider:
+    return KarpenterProvider(settings, connect=lambda: kube)
+
+
+_NODES = Check("gpu", "Karpenter", nodes)
+COMMANDS = ProviderCommands(checks=(_NODES,), print_outlook=outlook_by(_NODES), connect=_connect)

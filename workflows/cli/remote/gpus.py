@@ -12,11 +12,12 @@ import yaml
 from argotune.presets.loader import skus
 from argotune.steps.common import strict_yaml
 from argotune.steps.nodes.fit import GPU_PRODUCT, INSTANCE_TYPE, gpu_count
+from argotune.steps.nodes.providers import PROVIDERS
 from argotune.steps.plan.planning import OWN_SECTION, ROOT, Card, choose, read_request
 from argotune.workflows.cli.remote.api_errors import ApiRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.kinds import Object
-from argotune.workflows.workspace.model import Workspace
+from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.read import plan_params
 
 _MEMORY_MIB = "nvidia.com/gpu.memory"
@@ -39,7 +40,8 @@ def with_gpu_of_nodes(cluster: Cluster, workspace: Workspace) -> Workspace:
     Unchanged where the file names a GPU, the run needs none or brings its own node, and where the
     nodes do not say what they have or may not be read: the plan then says what it assumes.
     """
-    is_open = workspace.options.get("provider") in (None, "existing")
+    provider = PROVIDERS[provider_of(workspace.options)]
+    is_open = provider.is_on_cluster and not provider.makes_nodes
     request = read_request(plan_params(workspace))
     if not is_open or not request.is_assumed:
         return workspace

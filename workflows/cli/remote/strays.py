@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from argotune.steps.cluster.kube import Kube
-from argotune.steps.nodes.karpenter.provider import KarpenterProvider
-from argotune.steps.nodes.load import load_provider
 from argotune.steps.nodes.provider import Provider
-from argotune.steps.nodes.providers import ProviderSettings
+from argotune.steps.nodes.providers import PROVIDERS
 from argotune.steps.nodes.runs import run_is_alive
 from argotune.workflows.cli.errors import InputError
-from argotune.workflows.cli.extras import azure_needed
+from argotune.workflows.cli.providers.flags import CLUSTER_SETTINGS, read_settings
+from argotune.workflows.cli.providers.registry import ENTRIES, load_commands
 from argotune.workflows.cli.remote.cluster import Cluster, installed_parameter
 
 
@@ -19,16 +18,17 @@ def collect(
     cluster: Cluster,
     *,
     provider: str | None,
-    aks_cluster_id: str | None,
+    given: Mapping[str, str],
     kept: bool,
     dry_run: bool,
 ) -> None:
     """Print what should not be there, and ask for its deletion unless it is a dry run; then what
-    waits for the next run of its workspace, unless that goes too."""
+    waits for the next run of its workspace, unless that goes too. `given` are settings that say in
+    which cluster the nodes are, in place of the installation's."""
     kube = Kube(cluster.api_client)
     is_alive = run_is_alive(kube, namespace=cluster.namespace)
     count = 0
-    for chosen in _providers(cluster, kube, provider, aks_cluster_id):
+    for chosen in _providers(cluster, kube, provider, given):
         kept_of = cluster.namespace if kept else ""
         for stray in chosen.collect(is_alive, dry_run=dry_run, kept_of=kept_of):
             print(f"{stray}{' (dry run)' if dry_run else ''}")
@@ -42,22 +42,23 @@ def collect(
 
 
 def _providers(
-    cluster: Cluster, kube: Kube, only: str | None, aks_cluster_id: str | None
+    cluster: Cluster, kube: Kube, only: str | None, given: Mapping[str, str]
 ) -> Iterator[Provider]:
-    if only != "aks":
-        yield KarpenterProvider(ProviderSettings(), connect=lambda: kube)
-    if only == "karpenter":
-        return
-    cluster_id = aks_cluster_id or installed_parameter(cluster, "aks-cluster-id")
-    if cluster_id:
-        yield _aks(cluster_id)
-    elif only == "aks":
-        raise InputError(
-            "--aks-cluster-id: missing, and `argotune install` was told none in namespace "
-            f"{cluster.namespace}"
+    for name in ENTRIES if only is None else (only,):
+        connect = load_commands(name).connect
+        if connect is None:
+            continue
+        settings = read_settings(
+            {
+                row.name: given.get(row.name) or installed_parameter(cluster, row.name)
+                for row in CLUSTER_SETTINGS
+                if name in row.providers
+            }
         )
-
-
-def _aks(cluster_id: str) -> Provider:
-    with azure_needed():
-        return load_provider("aks", ProviderSettings(aks_cluster_id=cluster_id))
+        if PROVIDERS[name].is_told_where(settings):
+            yield connect(kube, settings)
+        elif only is not None:
+            raise InputError(
+                f"--{PROVIDERS[name].needed_setting}: missing, and `argotune install` was told none"
+                f" in namespace {cluster.namespace}"
+            )

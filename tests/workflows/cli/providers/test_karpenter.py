@@ -62,13 +62,12 @@ def node_pool(name: str, **changes: Any) -> Object:
     }
 
 
-def needs(**changes: Any) -> Needs:
+def found(server: ApiServer, **settings: str) -> list[str]:
+    """What is found of a run with these settings of the provider."""
     node = NodeRequest(run="", gpus=1, instance_types=(A10,), timeout_seconds=0.0)
-    return Needs(workspace="phi", provider="karpenter", node=node, **changes)
-
-
-def found(server: ApiServer, **changes: Any) -> list[str]:
-    return messages(look(server, karpenter.nodes, needs=needs(**changes)))
+    given = {name.replace("_", "-"): text for name, text in settings.items()}
+    needs = Needs(workspace="phi", provider="karpenter", node=node, provider_settings=given)
+    return messages(look(server, karpenter.nodes, needs=needs))
 
 
 def test_a_node_class_that_is_there(server: ApiServer) -> None:

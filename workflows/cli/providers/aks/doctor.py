@@ -17,10 +17,10 @@ from argotune.workflows.cli.checks.api import MissingRight, Object, Refused
 from argotune.workflows.cli.checks.choices import Pull
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, unknown
 from argotune.workflows.cli.checks.images import image_of
-from argotune.workflows.cli.checks.installation import parameter
+from argotune.workflows.cli.checks.installation import setting_of
 from argotune.workflows.cli.checks.pods import step_template, trial_pod
 from argotune.workflows.cli.checks.subject import Subject
-from argotune.workflows.cli.installation.settings import AZURE_CLIENT_ID
+from argotune.workflows.cli.providers.aks.settings import AZURE_CLIENT_ID
 
 _STEPS = {"provision": REQUIRED, "release": (REQUIRED[0], REQUIRED[2])}
 """Steps that ask Azure, and what they need of it."""
@@ -51,7 +51,7 @@ def rights(subject: Subject) -> Iterator[Finding]:
     """Whether both accounts get into Azure and may do what runs do there; of a file with another
     provider, and of an installation without AKS, nothing is asked."""
     needs = subject.needs
-    text = needs.aks_cluster_id or _installed(subject)
+    text = setting_of(subject, "aks-cluster-id")
     if needs.provider != "aks" and (needs.workspace is not None or not text):
         return
     if not text:
@@ -237,11 +237,6 @@ def _client_id(subject: Subject, step: str) -> str:
     account = subject.api.get(subject.path("serviceaccounts", _account(subject, step)))
     annotations = ((account or {"metadata": {}})["metadata"]).get("annotations") or {}
     return str(annotations.get(AZURE_CLIENT_ID, ""))
-
-
-def _installed(subject: Subject) -> str:
-    template = subject.template if subject.has_argo else None
-    return parameter(template, "aks-cluster-id") if template else ""
 
 
 def _region(subject: Subject) -> str:

@@ -1,0 +1,133 @@
+"""Flags of commands that follow from the settings of the providers: a new setting or provider needs
+no change of a command."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Annotated, Any
+
+import typer
+
+from argotune.steps.common.setting import Setting
+from argotune.steps.nodes.providers import (
+    MAKING_NODES,
+    PROVIDERS,
+    ClusterSettings,
+    ProviderSettings,
+    provider_settings,
+)
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.providers.description import Flag
+from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS, ENTRIES, identities
+
+Command = Callable[..., None]
+PROVIDER = "provider"
+"""Flag of `argotune plan` and `argotune gc`."""
+_NAMES_OF_CLUSTER = frozenset(field.name.replace("_", "-") for field in fields(ClusterSettings))
+
+INSTALLABLE = tuple(row for row in provider_settings() if row.is_installable)
+"""Settings that `argotune install` makes the default of all runs."""
+CLUSTER_SETTINGS = tuple(row for row in provider_settings() if row.name in _NAMES_OF_CLUSTER)
+"""Settings that say in which cluster the nodes of runs are."""
+
+
+def install_flags() -> list[Flag]:
+    """The identities of accounts, and what may be said once for all runs."""
+    rows = [
+        Flag(name=row.name, help=f"{_sentence(row)}; for provider {' and '.join(row.providers)}.")
+        for row in INSTALLABLE
+    ]
+    return [*(each.flag for each in identities()), *rows]
+
+
+def plan_flags() -> list[Flag]:
+    """Where the node would come from."""
+    return [
+        Flag(
+            name=PROVIDER,
+            help="Look whether it would bring the node; default: as the file says.",
+            choices=CLUSTER_PROVIDERS,
+        ),
+        *_cluster_flags("the file's, or the installation's"),
+        *(flag for entry in ENTRIES.values() for flag in entry.plan_flags),
+    ]
+
+
+def gc_flags() -> list[Flag]:
+    """Whose nodes, and in which cluster they are."""
+    return [
+        Flag(
+            name=PROVIDER,
+            help="Only what this one made; default: all that is set up.",
+            choices=MAKING_NODES,
+        ),
+        *_cluster_flags("the one of `argotune install`"),
+    ]
+
+
+def with_flags(flags: Sequence[Flag], panel: str | None = None) -> Callable[[Command], Command]:
+    """Let a typer command take these flags beside those of its function, whose parameter `given`
+    gets the texts of those that were given, by the flag's name."""
+
+    def extend(command: Command) -> Command:
+        @functools.wraps(command)
+        def extended(**values: Any) -> None:
+            texts = {flag.name: values.pop(_parameter_name(flag)) for flag in flags}
+            given = {name: text for name, text in texts.items() if text is not None}
+            command(**values, given=given)
+
+        signature = inspect.signature(command, eval_str=True)
+        own = [each for each in signature.parameters.values() if each.name != "given"]
+        ours = [_parameter(flag, panel) for flag in flags]
+        # typer reads the flags from the signature.
+        extended.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[each.replace(kind=each.KEYWORD_ONLY) for each in (*own, *ours)]
+        )
+        return extended
+
+    return extend
+
+
+def read_settings(texts: Mapping[str, str]) -> ProviderSettings:
+    """The settings that say where the nodes are. Raises InputError for what cannot name a
+    cluster."""
+    settings = ProviderSettings(
+        **{name.replace("-", "_"): text for name, text in texts.items()}  # type: ignore[arg-type]
+    )
+    problems = [
+        problem
+        for provider in map(PROVIDERS.__getitem__, MAKING_NODES)
+        if provider.is_told_where(settings)
+        for problem in provider.cluster_problems(settings)
+    ]
+    if problems:
+        raise InputError(problems)
+    return settings
+
+
+def _cluster_flags(default: str) -> list[Flag]:
+    return [
+        Flag(name=row.name, help=f"{_sentence(row)}; default: {default}.")
+        for row in CLUSTER_SETTINGS
+    ]
+
+
+def _sentence(row: Setting) -> str:
+    return row.description.rstrip(".")
+
+
+def _parameter(flag: Flag, panel: str | None) -> inspect.Parameter:
+    option = typer.Option(f"--{flag.name}", rich_help_panel=panel, help=flag.help)
+    return inspect.Parameter(
+        _parameter_name(flag),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[flag.type | None, option],
+    )
+
+
+def _parameter_name(flag: Flag) -> str:
+    return flag.name.replace("-", "_")

@@ -1,0 +1,36 @@
+"""Which providers the command line knows: the one list. Cheap to import.
+
+To add one, write its module beside `karpenter` or its package beside `aks`, and name it here.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from argotune.steps.nodes.providers import PROVIDERS
+from argotune.workflows.cli.providers.aks.settings import AKS
+from argotune.workflows.cli.providers.description import Entry, Identity, ProviderCommands
+
+ENTRIES = {
+    each.name: each
+    for each in (
+        Entry(name="existing", module="existing"),
+        Entry(name="karpenter", module="karpenter"),
+        AKS,
+    )
+}
+"""In the order in which doctor and gc go through them; those that need no cloud login first."""
+CLUSTER_PROVIDERS = tuple(name for name, each in PROVIDERS.items() if each.is_on_cluster)
+"""Names of those whose nodes are a cluster's."""
+
+
+def load_commands(name: str) -> ProviderCommands:
+    """The part of this provider."""
+    module = importlib.import_module(f"{__package__}.{ENTRIES[name].module}")
+    commands: ProviderCommands = module.COMMANDS
+    return commands
+
+
+def identities() -> tuple[Identity, ...]:
+    """Those of all clouds."""
+    return tuple(each.identity for each in ENTRIES.values() if each.identity is not None)
