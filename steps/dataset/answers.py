@@ -1,4 +1,4 @@
-"""Judges a server's answer: go on, try again, or give up, and what to say about it."""
+"""Classify HTTP responses and failures of downloads: success, retry or error."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from argotune.steps.common.urls import redact
 from argotune.steps.dataset.guard import ForbiddenAddress
 
 MAX_RETRY_AFTER_SECONDS = 300.0
-"""A server that asks for more is left to Argo's retry, which does not hold a pod meanwhile."""
+"""For a longer Retry-After the step fails and Argo retries it, which occupies no pod meanwhile."""
 MAX_PAUSE_SECONDS = 60.0
 _RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 522})
 
 
 class TryAgain(Exception):
-    """This try failed in a way that may pass."""
+    """The attempt failed with a transient error."""
 
     def __init__(self, reason: str, *, pause_seconds: float | None = None) -> None:
         self.pause_seconds = pause_seconds
@@ -28,7 +28,7 @@ class TryAgain(Exception):
 
 
 def check_status(response: httpx.Response, url: str) -> None:
-    """Accept 200 and 206. Raises TryAgain, TransientError or PermanentError for the others."""
+    """Accept 200 and 206. Raises TryAgain, TransientError or PermanentError for other statuses."""
     status = response.status_code
     if status in (200, 206):
         return
@@ -37,12 +37,12 @@ def check_status(response: httpx.Response, url: str) -> None:
         raise PermanentError(f"{redact(url)}: {text}; {_advice(status)}")
     pause = retry_after_seconds(response)
     if pause is not None and pause > MAX_RETRY_AFTER_SECONDS:
-        raise TransientError(f"{redact(url)}: {text} and asks to come back in {pause:.0f} s")
+        raise TransientError(f"{redact(url)}: {text} with Retry-After {pause:.0f} s")
     raise TryAgain(text, pause_seconds=pause)
 
 
 def retry_after_seconds(response: httpx.Response) -> float | None:
-    """Retry-After, in seconds or as a date; None without one."""
+    """Seconds until the time of Retry-After (a number or a date); None without the header."""
     value = response.headers.get("Retry-After", "")
     if value.isdecimal():
         return float(value)
@@ -54,7 +54,7 @@ def retry_after_seconds(response: httpx.Response) -> float | None:
 
 
 def total_size(response: httpx.Response) -> int | None:
-    """Bytes of the whole file; None when the server does not say."""
+    """Size of the whole file in bytes; None if the server does not send it."""
     if response.status_code in (206, 416):
         size = response.headers.get("Content-Range", "").rpartition("/")[2]
     else:
@@ -63,26 +63,26 @@ def total_size(response: httpx.Response) -> int | None:
 
 
 def starts_over(response: httpx.Response, offset: int) -> bool:
-    """Whether the answer says that the part is of no use: it is not the rest after `offset`."""
+    """Whether the body is not the rest after `offset`, so that the download starts over."""
     if response.status_code == 206:
         return not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
     return response.status_code in (200, 416)
 
 
 def is_whole(response: httpx.Response, offset: int) -> bool:
-    """Whether a 416 says that there is nothing after what the part has."""
+    """Whether the response is a 416 for a file of exactly `offset` bytes."""
     return response.status_code == 416 and total_size(response) == offset
 
 
 def validator(response: httpx.Response) -> str | None:
-    """What If-Range may name: a strong ETag, else the date of the last change."""
+    """A value for If-Range: a strong ETag, else Last-Modified, else None."""
     etag: str = response.headers.get("ETag", "")
-    # A weak ETag (W/"...") does not promise the same bytes.
+    # A weak ETag (W/"...") does not guarantee the same bytes.
     return etag if etag.startswith('"') else response.headers.get("Last-Modified")
 
 
 def refuse_downgrade(request: httpx.Request, following: httpx.Request, url: str) -> None:
-    """A redirect must not leave https."""
+    """Raise PermanentError for a redirect from https to http."""
     if request.url.scheme == "https" and following.url.scheme != "https":
         raise ForbiddenAddress(
             f"{redact(url)}: redirected from https to {redact(str(following.url))}; "
@@ -91,7 +91,7 @@ def refuse_downgrade(request: httpx.Request, following: httpx.Request, url: str)
 
 
 def refuse_bad_certificate(failure: BaseException, url: str) -> None:
-    """A wrong certificate will not be right on the next try."""
+    """Raise PermanentError if the failure is a certificate error, which a retry would repeat."""
     cause: BaseException | None = failure
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -103,14 +103,14 @@ def refuse_bad_certificate(failure: BaseException, url: str) -> None:
 
 
 def reason(failure: Exception) -> str:
-    """A failed try in words."""
+    """A message for a failed attempt."""
     if isinstance(failure, httpx.TimeoutException):
-        return "the server stayed silent for too long"
+        return "the server sent no data until the timeout"
     return str(failure) or type(failure).__name__
 
 
 def pause_seconds(failure: Exception, failures: int) -> float:
-    """How long to wait after so many failures in a row: what the server said, else 1, 2, 4..."""
+    """Seconds to wait after this many consecutive failures: Retry-After, else 1, 2, 4, ..."""
     if isinstance(failure, TryAgain) and failure.pause_seconds is not None:
         return failure.pause_seconds
     return min(float(2 ** (failures - 1)), MAX_PAUSE_SECONDS)
@@ -118,7 +118,7 @@ def pause_seconds(failure: Exception, failures: int) -> float:
 
 def _advice(status: int) -> str:
     if status in (401, 403):
-        return "is the signature in the URL still valid, and may everybody read the file?"
+        return "check that the signature in the URL is still valid, or that the file is public"
     if status in (404, 410):
         return "check the path"
     return "open the URL with curl -v to see why"

@@ -22,7 +22,7 @@ class ParquetSource:
     def __init__(self, path: Path) -> None:
         _check_end(path, b"PAR1", "parquet")
         self._size = path.stat().st_size
-        # With a buffer size, pages are read as they are needed; without, whole column chunks.
+        # With a buffer size pages are read on demand, without one whole column chunks.
         self._file = pq.ParquetFile(
             path,
             buffer_size=_READ_BUFFER_BYTES,
@@ -37,7 +37,7 @@ class ParquetSource:
         return _columns(self._file.schema_arrow)
 
     def batches(self, names: Collection[str]) -> Iterator[Batch]:
-        """All rows in order, with these columns."""
+        """Yield all rows in order, with these columns."""
         for record_batch in self._file.iter_batches(
             batch_size=self._batch_rows(names), columns=list(names), use_threads=False
         ):
@@ -45,11 +45,11 @@ class ParquetSource:
             self._rows_read += record_batch.num_rows
 
     def position(self) -> int:
-        """Bytes read, by the share of rows."""
+        """Bytes read so far, estimated from the share of rows."""
         return self._size * self._rows_read // max(1, self._rows)
 
     def _batch_rows(self, names: Collection[str]) -> int:
-        """Rows that make one batch, by the largest average row of a row group."""
+        """Rows per batch, from the largest average row size of the row groups."""
         metadata = self._file.metadata
         largest = 1.0
         for index in range(metadata.num_row_groups):
@@ -70,7 +70,7 @@ class ArrowFileSource:
     def __init__(self, path: Path) -> None:
         _check_end(path, b"ARROW1", "arrow")
         self._size = path.stat().st_size
-        # A file may hold one record batch of many GB; mapped, only the slice in use is loaded.
+        # A file may have one record batch of many GB; with mmap only the current slice is loaded.
         self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
         self._count = int(self._reader.num_record_batches)
         self._batches_read = 0
@@ -80,7 +80,7 @@ class ArrowFileSource:
         return _columns(self._reader.schema)
 
     def batches(self, names: Collection[str]) -> Iterator[Batch]:
-        """All rows in order, with these columns."""
+        """Yield all rows in order, with these columns."""
         first = 0
         for index in range(self._count):
             record_batch = self._reader.get_batch(index)
@@ -89,7 +89,7 @@ class ArrowFileSource:
             self._batches_read += 1
 
     def position(self) -> int:
-        """Bytes read, by the share of record batches."""
+        """Bytes read so far, estimated from the share of record batches."""
         return self._size * self._batches_read // max(1, self._count)
 
 
@@ -105,7 +105,7 @@ class ArrowStreamSource:
         return _columns(self._reader.schema)
 
     def batches(self, names: Collection[str]) -> Iterator[Batch]:
-        """All rows in order, with these columns."""
+        """Yield all rows in order, with these columns."""
         first = 0
         for record_batch in self._reader:
             yield from _slices(record_batch, first, names)
@@ -117,7 +117,7 @@ class ArrowStreamSource:
 
 
 def is_messages(arrow_type: pa.DataType) -> bool:
-    """Whether it is a list of {role, content} or {from, value}."""
+    """Whether the type is a list of {role, content} or {from, value}."""
     is_list = (
         pa.types.is_list(arrow_type)
         or pa.types.is_large_list(arrow_type)
@@ -133,7 +133,7 @@ def is_messages(arrow_type: pa.DataType) -> bool:
 
 
 def is_text(arrow_type: pa.DataType) -> bool:
-    """Whether values can be read as text: text itself, numbers, and dictionaries of text."""
+    """Whether values can be read as text: strings, numbers, and dictionary-encoded strings."""
     if pa.types.is_dictionary(arrow_type):
         return is_text(arrow_type.value_type)
     return bool(
@@ -157,7 +157,7 @@ def _kind(arrow_type: pa.DataType) -> Any:
 
 
 def _slices(record_batch: pa.RecordBatch, first: int, names: Collection[str]) -> Iterator[Batch]:
-    """Pieces of a record batch that are no larger than a batch may be."""
+    """Split a record batch into batches of limited size."""
     rows = record_batch.num_rows
     wanted = record_batch.select(list(names))
     step = max(1, min(BATCH_ROWS, rows * BATCH_BYTES // max(1, wanted.nbytes)))
@@ -173,13 +173,12 @@ def _slices(record_batch: pa.RecordBatch, first: int, names: Collection[str]) ->
 
 
 def _check_end(path: Path, magic: bytes, format_name: str) -> None:
-    """Both formats end as they begin; a download that was cut off does not."""
+    """Raise FormatError unless the file ends with its magic bytes, as both formats do."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - _MAGIC_BYTES))
         end = file.read()
     if not end.endswith(magic) or size < 2 * len(magic) + 4:
         raise FormatError(
-            f"it begins as {format_name} but its end is missing after {size} bytes; "
-            "the file is truncated, upload it again"
+            f"it begins as {format_name} but is truncated after {size} bytes; upload the file again"
         )

@@ -1,4 +1,4 @@
-"""Finds which columns of a file hold the conversation."""
+"""Find the columns of a file that contain the conversation."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from argotune.steps.dataset.source import Column
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mapped:
-    """Columns that become messages: one with a list of them, or texts."""
+class ColumnMapping:
+    """The columns with a conversation: one list of messages, or prompt and response."""
 
     messages: str | None = None
-    """Column with a list of {role, content} or {from, value}, or with such a list as JSON text."""
+    """Column with a list of {role, content} or {from, value}, or with such a list as JSON."""
     prompt: tuple[str, ...] = ()
-    """Columns that make the user's message, joined by an empty line; none: there is no user."""
+    """Columns of the user's message, joined by an empty line; empty: no user message."""
     response: str | None = None
     """Column with the assistant's message."""
 
@@ -28,17 +28,17 @@ class Mapped:
 
 
 _MESSAGES = ("messages", "conversations")
-# In the order of preference. `text` alone is trained on as a whole: one assistant message that
-# answers nothing, so that the chat template frames it and every token of it counts.
+# In order of preference. A `text` column becomes one assistant message without a user message, so
+# that the chat template applies and the loss includes every token of the text.
 _TEXTS = (
-    Mapped(prompt=("prompt",), response="completion"),
-    Mapped(prompt=("prompt",), response="response"),
-    Mapped(prompt=("instruction", "input"), response="output"),
-    Mapped(prompt=("instruction",), response="output"),
-    Mapped(prompt=("instruction", "context"), response="response"),
-    Mapped(prompt=("instruction",), response="response"),
-    Mapped(prompt=("question",), response="answer"),
-    Mapped(response="text"),
+    ColumnMapping(prompt=("prompt",), response="completion"),
+    ColumnMapping(prompt=("prompt",), response="response"),
+    ColumnMapping(prompt=("instruction", "input"), response="output"),
+    ColumnMapping(prompt=("instruction",), response="output"),
+    ColumnMapping(prompt=("instruction", "context"), response="response"),
+    ColumnMapping(prompt=("instruction",), response="response"),
+    ColumnMapping(prompt=("question",), response="answer"),
+    ColumnMapping(response="text"),
 )
 _ACCEPTED = (
     "messages, conversations, prompt + completion, instruction (+ input) + output, "
@@ -46,53 +46,53 @@ _ACCEPTED = (
 )
 
 
-def map_columns(columns: Mapping[str, Column], data: Data) -> Mapped:
-    """The columns that the plan names, else those with well-known names.
+def map_columns(columns: Mapping[str, Column], data: Data) -> ColumnMapping:
+    """Choose the columns that the plan names, else those with well-known names.
 
-    Raises PermanentError that lists the columns which are there.
+    Raises PermanentError that lists the existing columns if none fit.
     """
     if data.messages_column or data.context_column or data.response_column:
         return _named(columns, data)
     for name in _MESSAGES:
         if name in columns and columns[name].kind != "other":
-            return Mapped(messages=name)
+            return ColumnMapping(messages=name)
     for mapped in _TEXTS:
         if all(name in columns and columns[name].kind == "text" for name in mapped.names()):
             return mapped
     raise PermanentError(
-        f"no columns that become messages; there are {_listed(columns)}; known are {_ACCEPTED}; "
-        "others are named with DatasetConfig's messages_column, or context_column and "
+        f"no known conversation columns; the file has {_list_text(columns)}; known are "
+        f"{_ACCEPTED}; name others with DatasetConfig's messages_column, or context_column and "
         "response_column"
     )
 
 
-def _named(columns: Mapping[str, Column], data: Data) -> Mapped:
+def _named(columns: Mapping[str, Column], data: Data) -> ColumnMapping:
     if data.messages_column:
         _check(columns, "messages_column", data.messages_column, ("messages", "text"))
-        return Mapped(messages=data.messages_column)
+        return ColumnMapping(messages=data.messages_column)
     if not data.response_column:
         raise PermanentError(
-            f"context_column {data.context_column!r} is named without response_column; "
-            f"there are {_listed(columns)}"
+            f"context_column {data.context_column!r} is set without response_column; "
+            f"the file has {_list_text(columns)}"
         )
     if data.context_column:
         _check(columns, "context_column", data.context_column, ("text",))
     _check(columns, "response_column", data.response_column, ("text",))
     prompt = (data.context_column,) if data.context_column else ()
-    return Mapped(prompt=prompt, response=data.response_column)
+    return ColumnMapping(prompt=prompt, response=data.response_column)
 
 
 def _check(columns: Mapping[str, Column], setting: str, name: str, kinds: tuple[str, ...]) -> None:
     if name not in columns:
         raise PermanentError(
-            f"{setting} {name!r} is not a column of the file; there are {_listed(columns)}"
+            f"{setting} {name!r} is not a column of the file; the file has {_list_text(columns)}"
         )
     if columns[name].kind not in kinds:
         accepted = "text" if kinds == ("text",) else "a list of {role, content}"
         raise PermanentError(
-            f"{setting} {name!r} is of type {columns[name].type}; {accepted} is needed"
+            f"{setting} {name!r} has type {columns[name].type}; expected {accepted}"
         )
 
 
-def _listed(columns: Mapping[str, Column]) -> str:
+def _list_text(columns: Mapping[str, Column]) -> str:
     return ", ".join(f"{name} ({column.type})" for name, column in columns.items()) or "none"

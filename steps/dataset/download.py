@@ -1,4 +1,4 @@
-"""Fetches dataset files: resumed, checked, and there only when whole."""
+"""Download dataset files: resumable, verified and atomic."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from argotune.steps.dataset.target import DatasetFile, Received, Target
 
 MAX_REDIRECTS = 5
 MIN_BYTES_PER_SECOND = 1024
-"""A server that stays below this for a whole timeout counts as silent."""
+"""A server that sends less than this during a whole timeout counts as stalled."""
 _CHUNK_BYTES = 1 << 20
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Downloader:
-    """Fetches files one after the other over a client whose transport guards the addresses."""
+    """Downloads files one after the other with a client whose transport checks the addresses."""
 
     def __init__(
         self,
@@ -55,10 +55,10 @@ class Downloader:
     def fetch_all(
         self, urls: Sequence[str], directory: Path, *, on_progress: Callable[[int, int], None]
     ) -> list[DatasetFile]:
-        """Fetch every URL into the directory; files that are there already are kept.
+        """Download every URL into the directory, except files that are already complete there.
 
-        All servers are asked for their file's size before the first byte is fetched, so that a
-        wrong last URL or a full disk shows at once. `on_progress` gets bytes done and in all.
+        The sizes of all files are requested before the first download, so that a wrong last URL
+        or a full disk fails at once. `on_progress` gets the bytes done and the total bytes.
         """
         directory.mkdir(parents=True, exist_ok=True)
         targets = [Target.of(url, index, directory) for index, url in enumerate(urls)]
@@ -73,7 +73,7 @@ class Downloader:
         return files
 
     def fetch(self, target: Target, on_bytes: Callable[[int], None]) -> DatasetFile:
-        """Fetch one file, from where an earlier try stopped; `on_bytes` gets its size so far."""
+        """Download one file, resuming an earlier attempt; `on_bytes` gets the bytes so far."""
         if target.is_local:
             return target.local_file()
         finished = target.finished()
@@ -85,7 +85,7 @@ class Downloader:
         return file
 
     def _size(self, target: Target) -> int | None:
-        """Bytes of the file behind a URL; None when the server does not say."""
+        """Size in bytes of the file at a URL; None if the server does not send it."""
         if target.is_local:
             return target.local_path().stat().st_size
         finished = target.finished()
@@ -104,7 +104,10 @@ class Downloader:
     def _check_space(
         self, targets: Sequence[Target], sizes: Sequence[int | None], directory: Path
     ) -> None:
-        """Room for what is still to come, and for as much as all of it, which the step writes."""
+        """Raise PermanentError unless the rest of the downloads and the dataset fit on the disk.
+
+        The dataset is assumed to be as large as all downloads.
+        """
         need = sum(size or 0 for size in sizes)
         for target, size in zip(targets, sizes, strict=True):
             if not target.is_local and target.finished() is None:
@@ -112,12 +115,12 @@ class Downloader:
         free = self._free_bytes(directory)
         if need > free:
             raise PermanentError(
-                f"{directory}: {_gb(need)} are needed for the downloads and the dataset made "
-                f"from them, {_gb(free)} are free; request a larger volume"
+                f"{directory}: {_gb(need)} are needed for the downloads and the dataset, "
+                f"{_gb(free)} are free; request a larger volume"
             )
 
     def _persist(self, target: Target, attempt: Callable[[], T]) -> T:
-        """Try until it works, the failure is permanent, or the tries bring nothing new."""
+        """Retry until success, a permanent error, or the limit of attempts without progress."""
         failures, furthest = 0, target.part_size
         while True:
             try:
@@ -136,7 +139,7 @@ class Downloader:
             if failures >= self._attempts:
                 raise TransientError(
                     f"{redact(target.url)}: {answers.reason(failure)}; "
-                    f"{failures} tries brought nothing new, {received} bytes are kept"
+                    f"{failures} attempts without progress; {received} bytes are kept"
                 ) from failure
             self._pause(target, failure, failures)
 
@@ -153,7 +156,7 @@ class Downloader:
         self._sleep(seconds)
 
     def _receive(self, target: Target, on_bytes: Callable[[int], None]) -> Received:
-        """One request: go on with the part where the server still has the same file."""
+        """Send one request, which resumes the partial file if the server still has its version."""
         offset, version = target.resume_point()
         headers = {"Range": f"bytes={offset}-", "If-Range": version} if version else {}
         with self._answer(target.url, headers) as response:
@@ -163,7 +166,7 @@ class Downloader:
                 target.discard_part()
                 offset = 0
                 if response.status_code != 200:
-                    raise TryAgain("the file changed while it was fetched", pause_seconds=0.0)
+                    raise TryAgain("the file changed during the download", pause_seconds=0.0)
             answers.check_status(response, target.url)
             size = answers.total_size(response)
             self._check_limit(size, target.url)
@@ -192,11 +195,11 @@ class Downloader:
                 self._check_limit(offset, target.url)
                 on_bytes(offset)
         if size is not None and offset != size:
-            raise TryAgain(f"the server ended after {offset} of {size} bytes")
+            raise TryAgain(f"the server closed the connection after {offset} of {size} bytes")
         return Received(size=offset, sha256=digest.hexdigest(), etag=response.headers.get("ETag"))
 
     def _body(self, response: httpx.Response) -> Iterator[bytes]:
-        """The bytes as they come; raises TryAgain when they come too slowly to ever end."""
+        """Yield the body's chunks; raises TryAgain if they arrive too slowly."""
         start, received = self._clock(), 0
         for chunk in response.iter_raw():
             yield chunk
@@ -205,13 +208,13 @@ class Downloader:
             if elapsed < self._stall_seconds:
                 continue
             if received < MIN_BYTES_PER_SECOND * elapsed:
-                raise TryAgain(f"only {received} bytes came in {elapsed:.0f} seconds")
+                raise TryAgain(f"received only {received} bytes in {elapsed:.0f} seconds")
             start, received = self._clock(), 0
 
     @contextlib.contextmanager
     def _answer(self, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
-        """The streamed answer at the end of the redirects, each checked by the transport."""
-        # Bytes as they lie on the server: lengths, ranges and checksums are about those.
+        """Stream the response after all redirects, each of which the transport checks."""
+        # Unencoded bytes: lengths, ranges and checksums refer to these.
         headers = {"Accept-Encoding": "identity"} | headers
         request = self._client.build_request("GET", url, headers=headers)
         for _ in range(MAX_REDIRECTS + 1):
@@ -221,13 +224,13 @@ class Downloader:
                     return
                 answers.refuse_downgrade(request, response.next_request, url)
                 request = response.next_request
-        raise PermanentError(f"{redact(url)}: more than {MAX_REDIRECTS} redirects; is it a loop?")
+        raise PermanentError(f"{redact(url)}: more than {MAX_REDIRECTS} redirects, maybe a loop")
 
     def _check_limit(self, size: int | None, url: str) -> None:
         if size is not None and size > self._max_bytes:
             raise PermanentError(
                 f"{redact(url)}: larger than the limit of {_gb(self._max_bytes)}; "
-                "raise --max-download-gib if that is meant"
+                "raise --max-download-gib to allow it"
             )
 
 

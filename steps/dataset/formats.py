@@ -1,4 +1,4 @@
-"""Tells a file's format by its content; its name only helps to say what is wrong.
+"""Detect a file's format from its content; its name is used only in error messages.
 
 parquet, arrow (IPC file and stream), jsonl, json (an array of objects, or {"data": [...]}) and
 csv, each also as gzip or zstd.
@@ -54,32 +54,32 @@ _NOT_CSV = {
 
 
 class OpenFile:
-    """A dataset file whose format is known; its errors name the file."""
+    """A dataset file with its detected format; errors of its reader name the file."""
 
     def __init__(self, file: DatasetFile, scratch_dir: Path) -> None:
         self.file = file
-        with _naming(file):
+        with _FileErrors(file):
             compression = _compression(file.path)
             self.format: Format = _detect(file, compression)
             self._source = _open(file, self.format, compression, scratch_dir)
 
     def columns(self) -> Mapping[str, Column]:
         """The columns, in the file's order."""
-        with _naming(self.file):
+        with _FileErrors(self.file):
             return self._source.columns()
 
     def batches(self, names: Collection[str]) -> Iterator[Batch]:
-        """All rows in order, with these columns."""
-        with _naming(self.file):
+        """Yield all rows in order, with these columns."""
+        with _FileErrors(self.file):
             yield from self._source.batches(names)
 
     def position(self) -> int:
-        """About how many of the file's bytes were read."""
+        """Approximate number of the file's bytes read so far."""
         return min(self._source.position(), self.file.size)
 
 
-class _naming:
-    """Turns what readers raise into an error that names the file."""
+class _FileErrors:
+    """Context manager that converts errors of readers into a PermanentError with the file's URL."""
 
     def __init__(self, file: DatasetFile) -> None:
         self._file = file
@@ -110,10 +110,10 @@ def _detect(file: DatasetFile, compression: Compression | None) -> Format:
     if text.startswith(b"<"):
         raise FormatError(
             "it is a web page or an XML error message, not data; "
-            "open the URL in a browser to see what it says"
+            "open the URL in a browser to read it"
         )
     if not text or b"\x00" in text:
-        raise FormatError(f"its content is of no known format; {_ACCEPTED}")
+        raise FormatError(f"its content has no known format; {_ACCEPTED}")
     if text.startswith(b"["):
         return "json"
     if text.startswith(b"{"):
@@ -123,7 +123,7 @@ def _detect(file: DatasetFile, compression: Compression | None) -> Format:
 
 
 def _json_or_jsonl(path: Path, compression: Compression | None) -> Format:
-    """A first line that is a whole object without rows of its own is the first of many rows."""
+    """Detect jsonl if the first line is a complete object without a list of rows, else json."""
     with ByteStream(path, compression) as stream, buffered(stream) as reader:
         line = reader.readline(MAX_ROW_BYTES)
         while line.isspace():
@@ -138,7 +138,7 @@ def _json_or_jsonl(path: Path, compression: Compression | None) -> Format:
 
 
 def _is_broken_row(line: bytes) -> bool:
-    """Whether a line that is not JSON looks like a damaged row rather than `{` of a document."""
+    """Whether a line that is not JSON is a damaged row rather than the start of a document."""
     return len(line.strip()) > 1 and line.rstrip().endswith(b"}")
 
 
@@ -174,7 +174,7 @@ def _open(
 
 
 def _unpacked(file: DatasetFile, compression: Compression | None, scratch_dir: Path) -> Path:
-    """The file itself, or its content unpacked once: these formats are read out of order."""
+    """The file itself or a decompressed copy, because these formats need random access."""
     if compression is None:
         return file.path
     path = scratch_dir / f"{file.sha256[:24]}.unpacked"

@@ -1,8 +1,8 @@
-"""Keeps dataset URLs away from what only this machine or its network can reach.
+"""Block dataset URLs that lead to this machine or its internal network (SSRF).
 
-A URL is checked as text, then every address its name resolves to, and the connection goes to
-exactly the addresses that were checked: a name that answers differently the second time gains
-nothing. Redirects pass through the same checks.
+A URL is checked as text, and then every address that its name resolves to. The connection goes to
+the checked addresses, so a name that resolves differently the second time (DNS rebinding) has no
+effect. Redirects pass the same checks.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
+from argotune.steps.common import certificates
 from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.common.urls import redact
 
@@ -32,8 +34,8 @@ _INTERNAL_NAMES = re.compile(
     r"(.*\.)?(localhost|local|internal|svc|cluster|kubernetes\.default|instance-data)"
     r"|.*\.svc\..*"
 )
-# What Python counts as global, or did before 3.11.10: carriers' networks, Azure's platform
-# address, protocol assignments, and IPv6 networks whose addresses stand for IPv4 ones.
+# Networks that Python counts as global, or did before 3.11.10: carrier-grade NAT, Azure's platform
+# address, protocol assignments, and IPv6 networks that embed IPv4 addresses.
 _NOT_PUBLIC = [
     ipaddress.ip_network(network)
     for network in (
@@ -49,7 +51,7 @@ _NOT_PUBLIC = [
         "fec0::/10",
     )
 ]
-# What no mirror has: link-local addresses, and where clouds answer with a machine's credentials.
+# Never a mirror: link-local addresses, and metadata services that return a machine's credentials.
 _NEVER = [
     ipaddress.ip_network(network)
     for network in (
@@ -68,27 +70,27 @@ _NEVER = [
 
 @dataclass(frozen=True, kw_only=True)
 class UrlPolicy:
-    """What dataset URLs may name beside public https servers."""
+    """Which dataset URLs are allowed in addition to those of public https servers."""
 
     allow_loopback: bool = False
-    """This machine's addresses, on any port, and file URLs."""
+    """Allow this machine's addresses, on any port, and file URLs."""
     allow_http: bool = True
-    """http beside https."""
+    """Allow http."""
     allowed_hosts: frozenset[str] = frozenset()
-    """HOST or HOST:PORT of mirrors inside the network: any port, and any address but those of
-    `_NEVER`."""
+    """HOST or HOST:PORT of mirrors inside the network, with any port and any address except those
+    of `_NEVER`."""
 
     def trusts(self, host: str, port: int) -> bool:
-        """Whether the user vouched for this server."""
+        """Whether the server is one of the allowed hosts."""
         return host in self.allowed_hosts or f"{host}:{port}" in self.allowed_hosts
 
 
 class ForbiddenAddress(PermanentError):
-    """A URL leads to where dataset URLs must not lead."""
+    """A URL leads to an address that dataset URLs must not have."""
 
 
 def check_urls(urls: Iterable[str], policy: UrlPolicy) -> None:
-    """Check URLs as text. Raises ParamsError with every problem of every URL."""
+    """Check URLs as text. Raises ParamsError with the problems of all URLs."""
     problems = []
     for index, url in enumerate(urls):
         found = url_problem(url, policy)
@@ -99,7 +101,7 @@ def check_urls(urls: Iterable[str], policy: UrlPolicy) -> None:
 
 
 def url_problem(url: str, policy: UrlPolicy) -> str | None:
-    """What is wrong with a URL's text and what to do about it; None when nothing is."""
+    """The problem in a URL's text and the remedy, or None."""
     if _UNSAFE_TEXT.search(url):
         return "spaces, backslashes and control characters are not accepted; percent-encode them"
     try:
@@ -127,7 +129,7 @@ def _server_problem(url: httpx.URL, policy: UrlPolicy) -> str | None:
     if url.scheme == "http" and not policy.allow_http:
         return "http is not accepted here; use https"
     if url.userinfo:
-        return "user and password in a URL would end up in logs; use a signed URL"
+        return "user and password in a URL would appear in logs; use a signed URL"
     host = host_of(url)
     if not host:
         return "the host is missing"
@@ -150,7 +152,7 @@ def _host_problem(host: str, policy: UrlPolicy) -> str | None:
     if not _HOST.fullmatch(host):
         return f"{host!r} is not a host name or address"
     if _ODD_ADDRESS.fullmatch(host):
-        return "an address in an unusual spelling; write it as four decimal numbers"
+        return "the address has an unusual notation; write it as four decimal numbers"
     if policy.allow_loopback and _is_this_machine(host):
         return None
     if _INTERNAL_NAMES.fullmatch(host) or "." not in host:
@@ -162,22 +164,22 @@ def _host_problem(host: str, policy: UrlPolicy) -> str | None:
 
 
 def address_problem(address: Address, policy: UrlPolicy) -> str | None:
-    """Why dataset URLs must not lead to an address; None when they may."""
+    """Why dataset URLs must not lead to an address, or None if they may."""
     if policy.allow_loopback and address.is_loopback:
         return None
     if address.is_global and not _is_special(address):
         return None
     advice = "use a public address, or --allowed-hosts for a mirror that you trust"
     if address.is_loopback:
-        advice = "--allow-loopback permits this machine's addresses"
+        advice = "--allow-loopback allows this machine's addresses"
     return f"{address} is an internal or special address; {advice}"
 
 
 def mirror_problem(address: Address) -> str | None:
-    """Why not even a trusted mirror may have an address; None when it may."""
+    """Why not even an allowed host may have an address, or None if it may."""
     inner = getattr(address, "ipv4_mapped", None) or address
     if any(inner in network for network in _NEVER if network.version == inner.version):
-        return f"{address} is a link-local or metadata address, which no mirror has"
+        return f"{address} is a link-local or metadata address, which is never allowed"
     return None
 
 
@@ -188,7 +190,7 @@ def _is_special(address: Address) -> bool:
 
 
 def host_of(url: httpx.URL) -> str:
-    """The host as it is resolved: lower case, IDNA, without the root's dot."""
+    """The host name to resolve: lower case, IDNA-encoded, without a trailing dot."""
     return url.raw_host.decode("ascii").lower().removesuffix(".")
 
 
@@ -207,13 +209,29 @@ def _address(host: str) -> Address | None:
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Every IPv4 and IPv6 address of a name, in the system's order."""
+    """All IPv4 and IPv6 addresses of a name, in the system's order. Raises socket.gaierror."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """A TLS context with the public authorities (or those of $SSL_CERT_FILE) and the given one.
+
+    Raises PermanentError if the file is not a certificate.
+    """
+    context = httpx.create_ssl_context()
+    own = certificates.file_or_none(ca_file)
+    if own is None:
+        return context
+    try:
+        context.load_verify_locations(cafile=own)
+    except ssl.SSLError as error:
+        raise PermanentError(f"{own}: not a certificate in PEM; {certificates.ADVICE}") from error
+    return context
+
+
 class GuardedTransport(httpx.BaseTransport):
-    """Connects only to addresses that passed the checks, with the name kept for Host and TLS."""
+    """Connects only to checked addresses, but uses the name for the Host header and TLS."""
 
     def __init__(
         self,
@@ -224,8 +242,8 @@ class GuardedTransport(httpx.BaseTransport):
     ) -> None:
         self._policy = policy
         self._resolve = resolve
-        # Connections are pooled by address here: a second name at the same address must not get
-        # the connection whose certificate was checked for the first.
+        # Connections are pooled by address here: a second name with the same address must not
+        # reuse a connection whose certificate was checked for the first name.
         limits = httpx.Limits(max_keepalive_connections=0)
         self._transport = httpx.HTTPTransport(verify=tls, limits=limits)
 
@@ -253,7 +271,7 @@ class GuardedTransport(httpx.BaseTransport):
         addresses = self._lookup(url, host, port)
         trusted = self._policy.trusts(host, port)
         for text in addresses:
-            # A zone (fe80::1%eth0) stands only on link-local addresses, refused without it too.
+            # Only link-local addresses have a zone (fe80::1%eth0); they are refused without it too.
             address = ipaddress.ip_address(text.partition("%")[0])
             problem = mirror_problem(address) if trusted else address_problem(address, self._policy)
             if problem:
@@ -267,13 +285,13 @@ class GuardedTransport(httpx.BaseTransport):
             if error.errno == socket.EAI_AGAIN:
                 raise httpx.ConnectError(f"the name server did not answer for {host}") from error
             raise PermanentError(
-                f"{redact(str(url))}: no address is known for {host} ({error.strerror}); "
+                f"{redact(str(url))}: {host} cannot be resolved ({error.strerror}); "
                 "check the spelling"
             ) from error
 
 
 def _pinned(request: httpx.Request, address: str) -> httpx.Request:
-    """The same request to an address; the Host header already holds the name."""
+    """The request with the URL's host replaced by the address; the Host header has the name."""
     extensions = dict(request.extensions)
     host = host_of(request.url)
     if host != address:

@@ -1,4 +1,4 @@
-"""Turns fetched files into train and validation rows, one batch at a time."""
+"""Convert downloaded files into train and validation rows, one batch at a time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Made:
-    """What became of all rows."""
+    """Counts and digest of the dataset."""
 
     files: list[InputFile] = field(default_factory=list)
     rows: int = 0
@@ -39,7 +39,7 @@ class Made:
     validation_rows: int = 0
     digest: bytes = b""
     lowest: int | None = None
-    """Lowest order of a row (argotune.steps.dataset.split): the first to be held out."""
+    """Lowest order of a row (argotune.steps.dataset.split), which is held out first."""
     highest: int | None = None
 
 
@@ -51,17 +51,20 @@ def make_dataset(
     scratch_dir: Path,
     on_bytes: Callable[[int], None],
 ) -> Made:
-    """Write the parquet files. Raises PermanentError when too many rows are unusable."""
+    """Write the parquet files. Raises PermanentError if too many rows are unusable."""
     split = Split(share=data.validation_share, seed=data.split_seed)
     made = _Making(data, split, directory, scratch_dir, on_bytes).run(files)
-    mended = _mended(split, made)
-    if mended is None:
+    repaired = _repair_split(split, made)
+    if repaired is None:
         return made
-    return _Making(data, mended, directory, scratch_dir, on_bytes).run(files)
+    return _Making(data, repaired, directory, scratch_dir, on_bytes).run(files)
 
 
-def _mended(split: Split, made: Made) -> Split | None:
-    """Chance may leave one side of a small dataset empty: then the nearest row changes sides."""
+def _repair_split(split: Split, made: Made) -> Split | None:
+    """A split that moves the nearest row to an empty side, or None if no side is empty.
+
+    The hash may put all rows of a small dataset on one side.
+    """
     if made.train_rows == 0:
         return replace(split, kept=made.highest)
     if made.validation_rows == 0 and split.share > 0 and made.train_rows > 1:
@@ -89,7 +92,7 @@ class _Making:
         self._made = Made()
 
     def run(self, files: Sequence[DatasetFile]) -> Made:
-        """Read, check, split and write every row."""
+        """Read, check, split and write all rows."""
         made = self._made
         with (
             rejected_rows(self._directory / record.REJECTED) as rejected,
@@ -113,7 +116,7 @@ class _Making:
         opened = OpenFile(file, self._scratch_dir)
         columns = opened.columns()
         if not columns:
-            raise PermanentError(f"{file.url}: there are no rows in it")
+            raise PermanentError(f"{file.url}: the file has no rows")
         try:
             mapped = map_columns(columns, self._data)
         except PermanentError as error:
@@ -162,12 +165,12 @@ class _Making:
 
 def _check(made: Made, rejected: Rejected, data: Data) -> None:
     if made.rows == 0:
-        raise PermanentError("there are no rows in any of the files")
+        raise PermanentError("none of the files has rows")
     rejected.check_share(made.rows, data.max_rejected_share)
     if made.train_rows + made.validation_rows == 0:
-        raise PermanentError(f"no row can be trained on: {rejected.summary()}")
+        raise PermanentError(f"no row is usable for training: {rejected.summary()}")
 
 
 def _return_memory() -> None:
-    """Give freed memory back to the system: Arrow's allocator keeps 60 MB more otherwise."""
+    """Return freed memory to the system; otherwise Arrow's allocator keeps 60 MB."""
     pa.default_memory_pool().release_unused()

@@ -1,7 +1,7 @@
-"""Batches of rows as conversations, and what is wrong with those that cannot be trained on.
+"""Convert batches of rows into conversations, and find the unusable ones.
 
-A conversation is an optional system message, then user and assistant in turn, the assistant last;
-or one assistant message alone, which is how plain text is trained on.
+A conversation is an optional system message, then alternating user and assistant messages, the
+last one from the assistant; or a single assistant message, the form of plain text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from argotune.steps.dataset.columns import Mapped
+from argotune.steps.dataset.columns import ColumnMapping
 from argotune.steps.dataset.source import Batch, Values
 
 Flags = npt.NDArray[np.bool_]
@@ -36,29 +36,29 @@ REASONS = (
     "no_assistant",
     "wrong_order",
 )
-"""Why a row is rejected, by code; 0 is a good row. Of several reasons the first counts."""
+"""Reasons to reject a row; index 0 is a usable row. Of several reasons the first counts."""
 _MALFORMED, _EMPTY, _UNKNOWN_ROLE, _NO_ASSISTANT, _WRONG_ORDER = range(1, len(REASONS))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conversations:
-    """Rows as columns: the messages of all rows one after the other."""
+    """Columnar conversations: the messages of all n rows, concatenated to m messages."""
 
     lengths: npt.NDArray[np.int64]
-    """Messages of each row."""
+    """Number of messages of each row, shape (n,)."""
     roles: npt.NDArray[np.uint8]
-    """Index into ROLES of each message."""
+    """Index into ROLES of each message, shape (m,)."""
     contents: pa.Array
-    """large_string without nulls, one of each message."""
+    """Text of each message, large_string without nulls, length m."""
     malformed: Flags
-    """Rows whose value is not what its column should hold."""
+    """Rows whose value has the wrong type for its column, shape (n,)."""
 
     def starts(self) -> npt.NDArray[np.int64]:
-        """Index of each row's first message, and the number of messages at the end."""
+        """Index of each row's first message, followed by m; shape (n + 1,)."""
         return np.concatenate(([0], np.cumsum(self.lengths)))
 
     def select(self, rows: Flags) -> Conversations:
-        """Only these rows."""
+        """The conversations of the selected rows; `rows` has shape (n,)."""
         if rows.all():
             return self
         messages = np.repeat(rows, self.lengths)
@@ -70,7 +70,7 @@ class Conversations:
         )
 
     def without(self, messages: Flags) -> Conversations:
-        """The same rows less these messages."""
+        """The same rows without the selected messages; `messages` has shape (m,)."""
         if not messages.any():
             return self
         dropped = np.bincount(self._rows()[messages], minlength=len(self.lengths))
@@ -82,21 +82,21 @@ class Conversations:
         )
 
     def any_message(self, messages: Flags) -> Flags:
-        """Which rows have one of these messages."""
+        """Which rows contain a selected message; shapes (m,) -> (n,)."""
         rows: Flags = np.zeros(len(self.lengths), dtype=np.bool_)
         rows[self._rows()[messages]] = True
         return rows
 
     def position(self) -> npt.NDArray[np.int64]:
-        """Place of each message in its row, from 0."""
+        """Index of each message within its row, from 0; shape (m,)."""
         return np.arange(len(self.roles)) - np.repeat(self.starts()[:-1], self.lengths)
 
     def _rows(self) -> npt.NDArray[np.int64]:
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
 
 
-def read_conversations(batch: Batch, mapped: Mapped) -> Conversations:
-    """The batch's rows as conversations; empty system messages are left out."""
+def read_conversations(batch: Batch, mapped: ColumnMapping) -> Conversations:
+    """Convert a batch of rows into conversations, without empty system messages."""
     if mapped.messages is not None:
         values = batch.columns[mapped.messages]
         found = _from_messages(values)
@@ -107,7 +107,7 @@ def read_conversations(batch: Batch, mapped: Mapped) -> Conversations:
 
 
 def reject(conversations: Conversations) -> npt.NDArray[np.uint8]:
-    """Index into REASONS of each row; 0 where it can be trained on."""
+    """Index into REASONS of each row, 0 for usable rows; shape (n,)."""
     reasons = np.zeros(len(conversations.lengths), dtype=np.uint8)
     checks = (
         (_WRONG_ORDER, _wrong_order(conversations)),
@@ -134,13 +134,13 @@ def _wrong_order(conversations: Conversations) -> Flags:
     turns = np.repeat(conversations.lengths - has_system, conversations.lengths)
     expected = np.where(turn % 2 == 0, _USER, _ASSISTANT)
     expected[turns == 1] = _ASSISTANT
-    # An even number of turns that alternate from the user on ends with the assistant.
+    # An even number of alternating turns that starts with the user ends with the assistant.
     odd_end = (turns != 1) & (turns % 2 == 1)
     return conversations.any_message(~leading & ((roles != expected) | odd_end))
 
 
 def _blank(contents: pa.Array) -> Flags:
-    """Texts without a visible character."""
+    """Which texts have no visible character."""
     is_space = pc.utf8_is_space(contents)
     is_empty = pc.equal(pc.binary_length(contents), 0)
     return _flags(pc.or_(is_space, is_empty))
@@ -180,7 +180,7 @@ def _role_codes(roles: pa.Array, codes: dict[str, int]) -> npt.NDArray[np.uint8]
 
 
 def _texts(values: pa.Array) -> pa.Array:
-    """The array as large_string, with empty text for null."""
+    """The array as large_string, with the empty string for null."""
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     if pa.types.is_dictionary(values.type):
@@ -189,7 +189,7 @@ def _texts(values: pa.Array) -> pa.Array:
 
 
 def _from_lists(values: Sequence[object]) -> Conversations:
-    """Lists of message objects as JSON has them, or JSON text that holds such a list."""
+    """Conversations from lists of message objects, or from strings with such a list as JSON."""
     lengths, roles, contents, malformed = [], bytearray(), list[str](), []
     for value in values:
         messages = _decoded(value)
@@ -210,7 +210,7 @@ def _from_lists(values: Sequence[object]) -> Conversations:
 
 
 def _decoded(value: object) -> list[Any] | None:
-    """The list itself; null is an empty one; None for what is no list."""
+    """The value as a list: empty for null, None if it is not a list."""
     if isinstance(value, str):
         try:
             value = msgspec.json.decode(value) if value.strip() else []
@@ -222,7 +222,7 @@ def _decoded(value: object) -> list[Any] | None:
 
 
 def _messages(values: list[Any]) -> list[tuple[int, str]] | None:
-    """Role codes and texts; None when one of the values is no message."""
+    """Role codes and texts of the messages; None if a value is not a message."""
     row = []
     for value in values:
         if not isinstance(value, dict):
@@ -237,7 +237,7 @@ def _messages(values: list[Any]) -> list[tuple[int, str]] | None:
     return row
 
 
-def _from_texts(batch: Batch, mapped: Mapped) -> Conversations:
+def _from_texts(batch: Batch, mapped: ColumnMapping) -> Conversations:
     rows = len(batch.numbers)
     malformed = np.zeros(rows, dtype=np.bool_)
     texts = {}
@@ -266,7 +266,7 @@ def _from_texts(batch: Batch, mapped: Mapped) -> Conversations:
 
 
 def _text_column(values: Values) -> tuple[pa.Array, Flags]:
-    """The texts, and which values are none."""
+    """The values as texts, and which of them are not texts."""
     if isinstance(values, pa.Array):
         return _texts(values), np.zeros(len(values), dtype=np.bool_)
     texts = [_text(value) for value in values]
@@ -275,7 +275,7 @@ def _text_column(values: Values) -> tuple[pa.Array, Flags]:
 
 
 def _text(value: object) -> str | None:
-    """The text of a text, a number or null; None for anything else."""
+    """A string, number or null as text; None for other types."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -285,7 +285,7 @@ def _text(value: object) -> str | None:
 
 
 def _large_strings(texts: list[str]) -> tuple[pa.Array, Flags]:
-    """The texts in Arrow, and which of them have no UTF-8 form (half of a surrogate pair)."""
+    """The texts as an Arrow array, and which of them have no UTF-8 form (lone surrogates)."""
     none = np.zeros(len(texts), dtype=np.bool_)
     try:
         return pa.array(texts, pa.large_string()), none

@@ -14,49 +14,51 @@ class Params:
     """URLs as a JSON list: https, http or file; all of them are used. A fragment
     `#sha256=HEX` is checked against the file."""
     urls_file: Path | None = None
-    """The same URLs with their queries, a JSON list from a secret; where the file exists it is
-    what is fetched, so that tokens stand in no parameter."""
+    """The same URLs with their queries, a JSON list from a Secret; if the file exists, its URLs
+    are downloaded, so that no parameter contains tokens."""
     plan_file: Path
     """The plan step's file."""
     work_dir: Path
     """Volume of the run; downloads go to work-dir/downloads, the result to work-dir/dataset."""
     allow_loopback: bool = False
-    """Permit URLs of this machine (127.0.0.0/8, ::1) and file URLs."""
+    """Allow URLs of this machine (127.0.0.0/8, ::1) and file URLs."""
     allow_http: bool = True
-    """Permit http beside https."""
+    """Allow http in addition to https."""
     allowed_hosts: tuple[str, ...] = ()
-    """HOST or HOST:PORT of mirrors inside the network, as a JSON list; any port, and any address
-    but link-local ones and those of a cloud's metadata."""
+    """HOST or HOST:PORT of mirrors inside the network, as a JSON list; they may have any port, and
+    any address except link-local addresses and cloud metadata services."""
     ca_file: Path | None = None
-    """Certificate authority of such mirrors, PEM, trusted beside the public ones; a missing file
-    is none."""
+    """Certificate authority of such mirrors, PEM, trusted in addition to the public ones; may not
+    exist."""
     max_download_gib: float = 200.0
-    """Largest file that is fetched, GiB."""
+    """Largest file to download, GiB."""
     timeout_seconds: float = 60.0
-    """Longest silence of a server."""
+    """Longest time without data from a server."""
     attempts: int = 6
-    """Tries in a row that bring nothing new (cut connections, 5xx, 429) before the step gives
-    up on a file."""
+    """Consecutive attempts without progress (lost connections, 5xx, 429) before the download of a
+    file fails."""
     history_file: Path | None = None
-    """Record of what was last tuned and deployed (steps/contracts/history.py); empty: none."""
+    """Record of the last deployment (steps/contracts/history.py); empty: none."""
     only_if_changed: bool = False
-    """Report changed=false, which ends the run well, when data and plan equal the record's."""
+    """Return changed=false, which ends the run successfully, if data and plan equal those of the
+    last deployment."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
+    """Outputs of the dataset step."""
+
     rows: int
-    """Usable rows of all files, duplicates among them."""
+    """Usable rows of all files, including duplicates."""
     train_rows: int
-    """Rows that are trained on."""
+    """Rows for training."""
     validation_rows: int
-    """Rows that are held out."""
+    """Held-out rows."""
     rejected_rows: int
     """Unusable rows; the log has their numbers and reasons."""
     duplicate_rows: int
-    """Rows that stand again elsewhere; each distinct row is kept once."""
+    """Repeated rows; each distinct row is kept once."""
     digest: str
     """sha256:HEX over the content of train and validation rows, in order."""
     changed: bool
-    """Whether there is something to tune: false only with only-if-changed and equal data and
-    plan."""
+    """Whether to tune: false only with only-if-changed and unchanged data and plan."""

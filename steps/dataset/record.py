@@ -1,4 +1,4 @@
-"""dataset.json: what the dataset is made of. Written last, it says that the dataset is whole."""
+"""The record dataset.json with inputs and counts; it is written last and marks completeness."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ VALIDATION = "validation.parquet"
 REJECTED = "rejected.jsonl"
 
 _VERSION = 1
-"""Counts up when the same input gives another dataset."""
+"""Increased with every change after which the same input gives another dataset."""
 
 
 class InputFile(msgspec.Struct, frozen=True, kw_only=True):
-    """One file that went in."""
+    """One input file."""
 
     url: str
-    """Without query."""
+    """URL without query."""
     size: int
     """Bytes."""
     sha256: str
     format: str
     columns: list[str]
-    """Columns that became messages."""
+    """Columns with the conversations."""
     rows: int
-    """All rows, also unusable ones."""
+    """All rows, including unusable ones."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The content of dataset.json."""
 
     inputs: str
-    """Digest of what was asked for: URLs and the plan's data section."""
+    """Digest of the inputs: URLs and the plan's data section."""
     digest: str
     """sha256:HEX over the content of train and validation rows, in order."""
     rows: int
@@ -50,14 +50,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     duplicate_rows: int
     rejected_rows: int
     rejected: dict[str, int]
-    """Unusable rows by reason."""
+    """Number of unusable rows by reason."""
     files: list[InputFile]
     sizes: dict[str, int]
     """Bytes of the parquet files."""
 
 
 def inputs_digest(urls: Sequence[str], data: Data) -> str:
-    """What the dataset follows from; a file of this machine counts with its size and date."""
+    """Digest of URLs and data settings; for local files also of size and modification time."""
     asked = {
         "version": _VERSION,
         "urls": [_identity(url) for url in urls],
@@ -67,7 +67,7 @@ def inputs_digest(urls: Sequence[str], data: Data) -> str:
 
 
 def read_record(directory: Path, inputs: str) -> Record | None:
-    """The record of a whole dataset made from these inputs, else None."""
+    """The record, if the directory has a complete dataset of these inputs, else None."""
     try:
         record = msgspec.json.decode((directory / NAME).read_bytes(), type=Record)
         sizes = {name: (directory / name).stat().st_size for name in (TRAIN, VALIDATION)}
@@ -77,12 +77,12 @@ def read_record(directory: Path, inputs: str) -> Record | None:
 
 
 def write_record(directory: Path, record: Record) -> None:
-    """Mark the dataset as whole."""
+    """Write the record, which marks the dataset as complete."""
     atomic_write(directory / NAME, json.dumps(msgspec.to_builtins(record), indent=2) + "\n")
 
 
 def _identity(url: str) -> list[str | int]:
-    # The hash stands for the URL: its query may hold a secret.
+    # Hashed, because the URL's query may contain a secret.
     identity: list[str | int] = [hashlib.sha256(url.encode()).hexdigest()]
     target = Target.of(url, 0, Path())
     if target.is_local:

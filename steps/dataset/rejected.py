@@ -1,4 +1,4 @@
-"""Counts unusable rows and says where they stand, without their content."""
+"""Count unusable rows and report their numbers and reasons, without their content."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Rejected:
-    """The unusable rows so far."""
+    """Counts of the unusable rows so far."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -33,7 +33,7 @@ class Rejected:
         self._first: dict[tuple[str, str], list[int]] = {}
 
     def add(self, url: str, numbers: npt.NDArray[np.int64], reasons: npt.NDArray[np.uint8]) -> None:
-        """Note the rows of a file whose reason is not 0."""
+        """Add the rows of a file whose reason is not 0; both arrays have shape (n,)."""
         for index in np.flatnonzero(reasons).tolist():
             key, number = (REASONS[reasons[index]], url), int(numbers[index])
             self._counts[key] += 1
@@ -44,7 +44,7 @@ class Rejected:
             self._file.write(json.dumps(line) + "\n")
 
     def by_reason(self) -> dict[str, int]:
-        """Rows of each reason."""
+        """Number of rows by reason."""
         counts: Counter[str] = Counter()
         for (reason, _), count in self._counts.items():
             counts[reason] += count
@@ -59,18 +59,18 @@ class Rejected:
             )
 
     def check_share(self, rows: int, max_share: float) -> None:
-        """Raise PermanentError when more than this share of all rows is unusable."""
+        """Raise PermanentError if more than this share of all rows is unusable."""
         total = self._counts.total()
         if total <= max_share * rows:
             return
         raise PermanentError(
-            f"{total} of {rows} rows are unusable ({total / rows:.1%}), accepted are "
-            f"{max_share:.1%} (max_rejected_share): {self.summary()}; "
-            "dataset/rejected.jsonl names all of them"
+            f"{total} of {rows} rows are unusable ({total / rows:.1%}), at most "
+            f"{max_share:.1%} are accepted (max_rejected_share): {self.summary()}; "
+            "dataset/rejected.jsonl lists all of them"
         )
 
     def summary(self) -> str:
-        """Each reason of each file with its count and a few rows."""
+        """A text with each reason of each file, its count and a few row numbers."""
         return ", ".join(
             f"{count} {reason} ({url.rpartition('/')[2]} row "
             f"{', '.join(map(str, self._first[reason, url][:_EXAMPLES_IN_ERROR]))})"
@@ -80,6 +80,6 @@ class Rejected:
 
 @contextmanager
 def rejected_rows(path: Path) -> Iterator[Rejected]:
-    """Collects unusable rows into a file of one JSON object a line."""
+    """Yield a collector that writes unusable rows to a file, one JSON object per line."""
     with replacing(path) as temporary, temporary.open("w") as file:
         yield Rejected(file)

@@ -17,12 +17,11 @@ from argotune.steps.contracts.history import digest_of_plan, last_deployed
 from argotune.steps.contracts.training_plan import read_plan
 from argotune.steps.dataset import record
 from argotune.steps.dataset.download import Downloader
-from argotune.steps.dataset.guard import GuardedTransport, UrlPolicy, check_urls
+from argotune.steps.dataset.guard import GuardedTransport, UrlPolicy, check_urls, tls_context
 from argotune.steps.dataset.make import Made, make_dataset
 from argotune.steps.dataset.params import Params, Result
 from argotune.steps.dataset.record import Record
 from argotune.steps.dataset.secret_urls import full_urls
-from argotune.steps.dataset.tls import tls_that_trusts
 
 NewDownloader = Callable[[Params, UrlPolicy], Downloader]
 
@@ -32,11 +31,11 @@ _logger = logging.getLogger(__name__)
 def new_downloader(
     params: Params, policy: UrlPolicy, *, sleep: Callable[[float], None] = time.sleep
 ) -> Downloader:
-    """A downloader over the real network."""
+    """A downloader that uses the real network and applies the policy."""
     client = httpx.Client(
-        transport=GuardedTransport(policy, tls=tls_that_trusts(params.ca_file)),
+        transport=GuardedTransport(policy, tls=tls_context(params.ca_file)),
         timeout=params.timeout_seconds,
-        # Without this the environment's proxies and .netrc would step around the checks.
+        # Otherwise proxies and .netrc of the environment would bypass the address checks.
         trust_env=False,
         headers={"User-Agent": "argotune"},
     )
@@ -52,7 +51,7 @@ def new_downloader(
 def run(
     params: Params, *, progress: Progress, downloader: NewDownloader = new_downloader
 ) -> Result:
-    """Make work_dir/dataset, or find that it is there already."""
+    """Create work_dir/dataset, unless a complete one of the same inputs exists."""
     policy = UrlPolicy(
         allow_loopback=params.allow_loopback,
         allow_http=params.allow_http,
@@ -69,13 +68,13 @@ def run(
     if found is not None:
         log.event(_logger, "dataset-found", digest=found.digest)
         return _result(found, params)
-    # What lies there belongs to other inputs, or was not finished.
+    # An existing dataset is from other inputs or incomplete.
     (directory / record.NAME).unlink(missing_ok=True)
     downloads = params.work_dir / "downloads"
     files = downloader(params, policy).fetch_all(
         urls,
         downloads,
-        # The other half of the way is reading.
+        # Reading the files is the second half of the progress.
         on_progress=lambda done, total: progress.update(done, 2 * total),
     )
     total = sum(file.size for file in files)
@@ -123,7 +122,7 @@ def _result(found: Record, params: Params) -> Result:
 
 
 def _changed(found: Record, params: Params) -> bool:
-    """Whether data or plan differ from what was last deployed."""
+    """Whether data or plan differ from those of the last deployment."""
     if not params.only_if_changed or params.history_file is None:
         return True
     last = last_deployed(params.history_file)

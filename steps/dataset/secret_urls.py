@@ -1,4 +1,4 @@
-"""URLs whose queries hold tokens: the parameter has them without, a mounted secret with."""
+"""URLs with tokens in their queries: a mounted Secret has them, the parameter omits the queries."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from argotune.steps.common.urls import redact
 
 
 def full_urls(urls: Sequence[str], secret_file: Path | None) -> tuple[str, ...]:
-    """The URLs of the file, or the given ones where there is no file.
+    """The URLs of the file, or the given ones if the file does not exist.
 
-    Raises ParamsError when the file is no list of the same URLs; it names none of its contents.
+    Raises ParamsError if the file is not a list of the same URLs; the message quotes none of it.
     """
     if secret_file is None or not secret_file.exists():
         return tuple(urls)
@@ -25,7 +25,7 @@ def full_urls(urls: Sequence[str], secret_file: Path | None) -> tuple[str, ...]:
         raise ParamsError(f"--urls-file: {secret_file} is not a JSON list of URLs")
     if [redact(url) for url in found] != [redact(url) for url in urls]:
         raise ParamsError(
-            f"--urls-file: {secret_file} holds other URLs than --urls; name the secret that was"
-            " made for them"
+            f"--urls-file: {secret_file} has other URLs than --urls; use the Secret that was"
+            " created for them"
         )
     return tuple(found)

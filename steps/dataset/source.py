@@ -1,4 +1,4 @@
-"""What every file format offers: named columns, and batches of rows with their numbers."""
+"""Interface of the file formats: named columns, and batches of numbered rows."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ import numpy.typing as npt
 import pyarrow as pa
 
 BATCH_BYTES = 4 << 20
-"""Raw size at which a batch ends: a few of these are in memory at a time, whatever the file."""
+"""Raw size of a batch; a few batches are in memory at a time, regardless of the file's size."""
 BATCH_ROWS = 8192
 MAX_ROW_BYTES = 64 << 20
-"""Longest row of a text format; a file without line ends must not fill the memory."""
+"""Longest row of a text format, so that a file without line ends does not fill the memory."""
 
 Values: TypeAlias = pa.Array | Sequence[object]
 """A column of a batch: Arrow's from parquet and arrow files, Python's from text formats."""
 
 
 class FormatError(Exception):
-    """The file's content is not what its format asks for."""
+    """The file's content is invalid for its format."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """What a column can be used for."""
+    """Kind and type of a column."""
 
     kind: Literal["messages", "text", "other"]
     type: str
-    """The type in the format's own words, for messages."""
+    """Name of the type in the file format, for messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Some rows."""
+    """A batch of n rows."""
 
     numbers: npt.NDArray[np.int64]
     """Row numbers from 1; line numbers in a jsonl file."""
     columns: Mapping[str, Values]
     malformed: npt.NDArray[np.bool_]
-    """Rows that are no rows at all, such as a line that is not JSON; their values are None."""
+    """Rows that could not be parsed, such as a line that is not JSON; their values are None."""
 
 
 class Source(Protocol):
@@ -52,9 +52,9 @@ class Source(Protocol):
         ...
 
     def batches(self, names: Collection[str]) -> Iterator[Batch]:
-        """All rows in order, with these columns."""
+        """Yield all rows in order, with these columns."""
         ...
 
     def position(self) -> int:
-        """About how many bytes of the file were read so far, for progress."""
+        """Approximate number of the file's bytes read so far, for progress."""
         ...

@@ -1,7 +1,7 @@
-"""Tells rows apart by their content: duplicates, and which rows are held out.
+"""Find duplicate rows and choose held-out rows, both by content hash.
 
-Both depend on a row's content and the seed only, so that another order of the files, more rows,
-or another run changes nothing for the rows that stay.
+The choice depends only on a row's content and the seed. Another order of the files, additional
+rows or another run does not change it for existing rows.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _PIECE = 1 << 16
 
 
 def digests(conversations: Conversations) -> bytes:
-    """The SHA-256 of each row, one after the other: roles, lengths, then texts."""
+    """The concatenated SHA-256 digests of the rows, 32 bytes each: of roles, lengths and texts."""
     starts = conversations.starts()
     offsets, text = _text_bytes(conversations)
     roles = conversations.roles.tobytes()
-    # The lengths keep ["ab", "c"] and ["a", "bc"] apart.
+    # The lengths distinguish ["ab", "c"] from ["a", "bc"].
     sizes = np.diff(offsets).astype("<i8").tobytes()
     ends = offsets[starts].tolist()
     first, found = 0, []
@@ -38,7 +38,7 @@ def digests(conversations: Conversations) -> bytes:
 
 
 def _text_bytes(conversations: Conversations) -> tuple[npt.NDArray[np.int64], bytes]:
-    """Where each message's text begins and ends, and the bytes of all."""
+    """Offsets of the messages' texts, shape (m + 1,), and the bytes of all texts."""
     contents = conversations.contents
     _, offset_buffer, data = contents.buffers()
     offsets = np.frombuffer(offset_buffer, dtype=np.int64)
@@ -50,31 +50,31 @@ def _text_bytes(conversations: Conversations) -> tuple[npt.NDArray[np.int64], by
 
 
 def keys_of(row_digests: bytes) -> Keys:
-    """Each digest as four numbers."""
+    """Each digest as four 64-bit numbers, shape (n, 4)."""
     return np.frombuffer(row_digests, dtype="<u8").reshape(-1, 4).astype(np.uint64)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Which rows are held out."""
+    """Rule that chooses the held-out rows."""
 
     share: float
-    """0 to 0.5."""
+    """Share of held-out rows, 0 to 0.5."""
     seed: int
     held_out: int | None = None
-    """Order of a row that is held out whatever the share: the only one of a small dataset."""
+    """Order of a row that is held out regardless of the share, if a small dataset has no other."""
     kept: int | None = None
-    """Order of a row that is trained on whatever the share."""
+    """Order of a row that is used for training regardless of the share."""
 
     def order(self, keys: Keys) -> Keys:
-        """A number of each row, even over all 64-bit numbers, that depends on the seed."""
+        """A 64-bit number per row, uniformly distributed and dependent on the seed; shape (n,)."""
         with np.errstate(over="ignore"):
             seed = _mixed(np.array([self.seed % 2**64], dtype=np.uint64))
             mixed: Keys = _mixed(keys[:, 2] ^ seed)
         return mixed
 
     def held_out_rows(self, order: Keys) -> Flags:
-        """The rows whose order is below the share."""
+        """Which rows are held out: those whose order is below the share; shape (n,)."""
         rows: Flags = order < np.uint64(min(2**64 - 1, int(self.share * 2**64)))
         if self.held_out is not None:
             rows |= order == np.uint64(self.held_out)
@@ -84,7 +84,7 @@ class Split:
 
 
 def _mixed(numbers: Keys) -> Keys:
-    """SplitMix64's finaliser (Steele, Lea, Flood 2014): every bit depends on every bit."""
+    """SplitMix64's finalizer (Steele, Lea, Flood 2014): every output bit depends on all bits."""
     numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -92,12 +92,11 @@ def _mixed(numbers: Keys) -> Keys:
 
 
 class SeenRows:
-    """The rows so far by 64 bits of their digests: 13 to 27 bytes a row, the step's only memory
-    that grows with the dataset.
+    """A set of 64-bit row digests, a hash table with linear probing; 0 is a free slot.
 
-    Two different rows are taken for one with probability n^2 / 2^65: 1 in 3,700 that it happens
-    at all among 100 million rows. A Python set takes 100 bytes a row. Open addressing with
-    linear probing; 0 is a free slot.
+    It takes 13 to 27 bytes per row (a Python set takes 100) and is the only memory of the step
+    that grows with the dataset. The probability that any two different rows among n count as
+    duplicates is n^2 / 2^65: 1 in 3,700 for 100 million rows.
     """
 
     _FULL = 0.6
@@ -107,7 +106,7 @@ class SeenRows:
         self._count = 0
 
     def add(self, keys: Keys) -> Flags:
-        """Remember rows; tells which of them were new, of equal ones the first."""
+        """Add rows; returns which were new (of equal rows only the first), shape (n,)."""
         new = np.zeros(len(keys), dtype=np.bool_)
         distinct, first = np.unique(np.maximum(keys[:, 0], np.uint64(1)), return_index=True)
         self._reserve(len(distinct))
@@ -123,13 +122,13 @@ class SeenRows:
         old = self._slots
         self._slots = np.zeros(size, dtype=np.uint64)
         self._count = 0
-        # In pieces, because placing rows takes ten times their own memory.
+        # In chunks, because inserting rows takes ten times their own memory.
         for start in range(0, len(old), _PIECE):
             piece = old[start : start + _PIECE]
             self._insert(piece[piece != 0])
 
     def _insert(self, keys: Keys) -> Flags:
-        """Place distinct keys; tells which of them were not there."""
+        """Insert distinct keys; returns which of them were new."""
         new = np.zeros(len(keys), dtype=np.bool_)
         mask = len(self._slots) - 1
         places = (keys & np.uint64(mask)).astype(np.int64)
@@ -137,7 +136,7 @@ class SeenRows:
         while len(pending):
             at, wanted = places[pending], keys[pending]
             free = self._slots[at] == 0
-            # Of several that want the same free slot, the one written last has it.
+            # Of several keys for the same free slot, the last one written gets it.
             self._slots[at[free]] = wanted[free]
             here = self._slots[at] == wanted
             new[pending[here & free]] = True

@@ -1,4 +1,4 @@
-"""Dataset files as streams of bytes, decompressed where needed."""
+"""Dataset files as byte streams, decompressed if necessary."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Compression = Literal["gzip", "zstd"]
 _BUFFER_BYTES = 1 << 20
 _MAX_RATIO = 300
 _RATIO_COUNTS_FROM_BYTES = 1 << 30
-"""Small files may compress as they like; 300 times of more than this is made to fill disks."""
+"""Up to this size any compression ratio is accepted; above it a high ratio is a bomb."""
 
 
 class ByteStream(io.RawIOBase):
-    """A file's bytes in order; `position` counts those of the file, not the decompressed ones.
+    """A file's decompressed bytes; `position` counts the file's own, compressed bytes.
 
-    Raises FormatError for compressed data that is damaged, cut off, or a bomb.
+    Raises FormatError if the compressed data is damaged, truncated, or a decompression bomb.
     """
 
     def __init__(self, path: Path, compression: Compression | None) -> None:
@@ -35,7 +35,7 @@ class ByteStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: object, /) -> int:
-        """Fill the buffer; 0 at the end."""
+        """Fill the buffer and return the number of bytes, 0 at the end."""
         view = memoryview(buffer)  # type: ignore[arg-type]
         try:
             data = (self._stream or self._file).read(len(view))
@@ -44,11 +44,11 @@ class ByteStream(io.RawIOBase):
         view[: len(data)] = data
         self._read += len(data)
         if self._read > max(_RATIO_COUNTS_FROM_BYTES, _MAX_RATIO * self._size):
-            raise FormatError(f"it unpacks to more than {_MAX_RATIO} times its size")
+            raise FormatError(f"it decompresses to more than {_MAX_RATIO} times its size")
         return len(data)
 
     def position(self) -> int:
-        """Bytes of the file that were read."""
+        """Bytes of the file read so far."""
         return int(self._file.tell())
 
     def close(self) -> None:
@@ -59,5 +59,5 @@ class ByteStream(io.RawIOBase):
 
 
 def buffered(stream: ByteStream) -> io.BufferedReader:
-    """The stream with `readline` and cheap small reads."""
+    """The stream with a buffer, for `readline` and small reads."""
     return io.BufferedReader(stream, _BUFFER_BYTES)

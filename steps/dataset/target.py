@@ -1,7 +1,7 @@
-"""The files on disk that one dataset URL becomes.
+"""The files on disk of one dataset URL.
 
-DIRECTORY/NAME is a finished file, NAME.json says what it is and is written last. NAME.part is
-an unfinished one, and NAME.part.json names the version of the remote file that it belongs to.
+DIRECTORY/NAME is the complete file, and NAME.json its record, which is written last. NAME.part is
+an incomplete file, and NAME.part.json identifies the version of the remote file.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from argotune.steps.common.urls import redact
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFile:
-    """One dataset file that lies here whole."""
+    """One complete dataset file on this machine."""
 
     url: str
-    """Where it came from, without query."""
+    """URL of the file, without query."""
     name: str
     """The last part of the URL's path: a hint about the format."""
     path: Path
@@ -34,7 +34,7 @@ class DatasetFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Received:
-    """An unfinished file that turned out whole."""
+    """A partial file that has been received completely."""
 
     size: int
     sha256: str
@@ -42,17 +42,17 @@ class Received:
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What lies beside a finished file."""
+    """The content of NAME.json."""
 
     url_sha256: str
-    """Tells URLs apart, also by their query, without keeping it: it may hold a secret."""
+    """Hash of the URL with its query, which is not stored itself because it may be secret."""
     size: int
     sha256: str
     etag: str | None
 
 
 class _PartRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Which version of the remote file an unfinished file belongs to."""
+    """The content of NAME.part.json."""
 
     validator: str
     """A strong ETag or a Last-Modified date, for If-Range."""
@@ -65,15 +65,15 @@ class Target:
     url: str
     """Without fragment."""
     path: Path
-    """Where the finished file lies."""
+    """Path of the complete file."""
     expected_sha256: str | None
 
     @classmethod
     def of(cls, url: str, index: int, directory: Path) -> Target:
-        """Name the files of the URL at this place in the list.
+        """The target of the URL at this index of the list.
 
-        The name survives a renewed signature in the query; the place tells URLs apart that
-        differ in nothing else.
+        The file name does not depend on the query, whose signature may be renewed. The index
+        distinguishes URLs that differ only in their query.
         """
         address, _, fragment = url.partition("#")
         key = hashlib.sha256(f"{index} {redact(url)}".encode()).hexdigest()[:24]
@@ -82,33 +82,33 @@ class Target:
 
     @property
     def part(self) -> Path:
-        """The unfinished file."""
+        """Path of the partial file."""
         return self.path.with_name(f"{self.path.name}.part")
 
     @property
     def part_size(self) -> int:
-        """Bytes that an earlier try left."""
+        """Size of the partial file in bytes, 0 if there is none."""
         return _size_of(self.part)
 
     @property
     def is_local(self) -> bool:
-        """Whether it is a file of this machine, read where it lies."""
+        """Whether the URL is a file URL, whose file is read in place."""
         return urlsplit(self.url).scheme == "file"
 
     def local_path(self) -> Path:
-        """Where the file of a file URL lies. Raises PermanentError when there is none."""
+        """The path of a file URL. Raises PermanentError if there is no such file."""
         path = Path(unquote(urlsplit(self.url).path))
         if not path.is_file():
-            raise PermanentError(f"{redact(self.url)}: there is no such file")
+            raise PermanentError(f"{redact(self.url)}: no such file")
         return path
 
     def local_file(self) -> DatasetFile:
-        """The file behind a file URL."""
+        """The file of a file URL. Raises PermanentError if it is missing or the wrong one."""
         path = self.local_path()
         return self._file(path, path.stat().st_size, sha256_file(path))
 
     def finished(self) -> DatasetFile | None:
-        """The file when an earlier run finished it."""
+        """The complete file of an earlier attempt, or None."""
         try:
             record = msgspec.json.decode(self._record.read_bytes(), type=_Record)
         except (OSError, msgspec.DecodeError):
@@ -120,9 +120,9 @@ class Target:
         return self._file(self.path, record.size, record.sha256)
 
     def finish(self, received: Received) -> DatasetFile:
-        """Give a whole part its name, and write the record last.
+        """Rename the received partial file and write its record.
 
-        Raises PermanentError, and forgets the part, when it is not the expected file.
+        Raises PermanentError, and deletes the partial file, if it is not the expected one.
         """
         try:
             file = self._file(self.path, received.size, received.sha256)
@@ -142,7 +142,7 @@ class Target:
         return file
 
     def resume_point(self) -> tuple[int, str | None]:
-        """Bytes that are here and the version they belong to; (0, None) when none is of use."""
+        """Size of the partial file and its version; (0, None) if it cannot be resumed."""
         try:
             record = msgspec.json.decode(self._part_record.read_bytes(), type=_PartRecord)
         except (OSError, msgspec.DecodeError):
@@ -150,14 +150,14 @@ class Target:
         return (self.part_size, record.validator) if self.part_size else (0, None)
 
     def remember_version(self, validator: str | None) -> None:
-        """Note what the bytes to come belong to; without it they cannot be resumed."""
+        """Record the version of the remote file; without it the download cannot be resumed."""
         if validator is None:
             self._part_record.unlink(missing_ok=True)
             return
         atomic_write(self._part_record, msgspec.json.encode(_PartRecord(validator=validator)))
 
     def discard_part(self) -> None:
-        """Forget what an earlier try left."""
+        """Delete the partial file of an earlier attempt."""
         self._part_record.unlink(missing_ok=True)
         self.part.unlink(missing_ok=True)
 
@@ -176,8 +176,8 @@ class Target:
     def _file(self, path: Path, size: int, sha256: str) -> DatasetFile:
         if self.expected_sha256 not in (None, sha256):
             raise PermanentError(
-                f"{redact(self.url)}: its SHA-256 is {sha256}, expected was "
-                f"{self.expected_sha256}; the file or the #sha256= of the URL is not the right one"
+                f"{redact(self.url)}: its SHA-256 is {sha256}, expected is "
+                f"{self.expected_sha256}; the file or the #sha256= of the URL is wrong"
             )
         name = unquote(urlsplit(self.url).path).rpartition("/")[2]
         return DatasetFile(url=redact(self.url), name=name, path=path, size=size, sha256=sha256)

@@ -1,4 +1,4 @@
-"""Writes conversations as parquet: the same rows give the same bytes."""
+"""Write conversations as parquet files; equal rows give equal bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from argotune.steps.common.fs import replacing
 from argotune.steps.dataset.messages import ROLES, Conversations
 
 _ROW_GROUP_BYTES = 8 << 20
-"""Texts of a row group: what reader and writer hold in memory."""
+"""Size of a row group's texts, which reader and writer hold in memory."""
 
 SCHEMA = pa.schema(
     [
@@ -31,14 +31,14 @@ SCHEMA = pa.schema(
 WRITE_OPTIONS: Mapping[str, Any] = {
     "compression": "zstd",
     "compression_level": 1,
-    # Texts hardly repeat, and nobody asks for their smallest and largest.
+    # Texts rarely repeat, and no reader uses their minimum and maximum.
     "use_dictionary": ["messages.list.element.role"],
     "write_statistics": False,
 }
 
 
 class RowWriter:
-    """One parquet file in the making; rows stay in the order of `add`."""
+    """Writer of one parquet file; rows are in the order of `add`."""
 
     def __init__(self, file: pq.ParquetWriter, thread: ThreadPoolExecutor) -> None:
         self._file = file
@@ -50,7 +50,7 @@ class RowWriter:
         self.rows = 0
 
     def add(self, conversations: Conversations, digests: bytes) -> None:
-        """Append rows with their digests."""
+        """Append rows; `digests` has 32 bytes per row."""
         self._hash.update(digests)
         self.rows += len(conversations.lengths)
         batch = _record_batch(conversations)
@@ -60,13 +60,13 @@ class RowWriter:
             self._flush()
 
     def finish(self) -> None:
-        """Write what is left and wait until it is written."""
+        """Write the remaining rows and wait until they are written."""
         if self._pending:
             self._flush()
         self._wait()
 
     def _flush(self) -> None:
-        """Write what was added as a row group, while the next rows are read."""
+        """Write the added rows as a row group, while the next rows are read."""
         table = pa.Table.from_batches(self._pending, SCHEMA)
         self._pending, self._pending_bytes = [], 0
         self._wait()
@@ -75,19 +75,19 @@ class RowWriter:
         )
 
     def _wait(self) -> None:
-        """At most one row group waits to be written; its error is raised here."""
+        """Wait for the row group that is being written; raises its error."""
         if self._writing is not None:
             self._writing.result()
         self._writing = None
 
     def digest(self) -> bytes:
-        """SHA-256 over the digests of all rows, in order."""
+        """SHA-256 over the digests of all rows, in order, 32 bytes."""
         return self._hash.digest()
 
 
 @contextlib.contextmanager
 def row_writer(path: Path) -> Iterator[RowWriter]:
-    """A parquet file that is there, whole, when the block ends well."""
+    """Yield a writer whose file appears under its name only if the block succeeds."""
     with (
         replacing(path) as temporary,
         pq.ParquetWriter(temporary, SCHEMA, **WRITE_OPTIONS) as file,

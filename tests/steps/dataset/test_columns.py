@@ -7,7 +7,7 @@ import pytest
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.training_plan import Data
-from argotune.steps.dataset.columns import Mapped, map_columns
+from argotune.steps.dataset.columns import ColumnMapping, map_columns
 from argotune.steps.dataset.source import Column
 
 
@@ -25,41 +25,44 @@ def named(data: Data, **settings: Any) -> Data:
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (columns("id", messages="messages"), Mapped(messages="messages")),
-        (columns("messages"), Mapped(messages="messages")),
-        (columns(conversations="messages"), Mapped(messages="conversations")),
-        (columns("text", messages="messages"), Mapped(messages="messages")),
+        (columns("id", messages="messages"), ColumnMapping(messages="messages")),
+        (columns("messages"), ColumnMapping(messages="messages")),
+        (columns(conversations="messages"), ColumnMapping(messages="conversations")),
+        (columns("text", messages="messages"), ColumnMapping(messages="messages")),
         (
             columns("prompt", "completion", messages="other"),
-            Mapped(prompt=("prompt",), response="completion"),
+            ColumnMapping(prompt=("prompt",), response="completion"),
         ),
-        (columns("prompt", "response"), Mapped(prompt=("prompt",), response="response")),
+        (columns("prompt", "response"), ColumnMapping(prompt=("prompt",), response="response")),
         (
             columns("instruction", "input", "output"),
-            Mapped(prompt=("instruction", "input"), response="output"),
+            ColumnMapping(prompt=("instruction", "input"), response="output"),
         ),
-        (columns("instruction", "output"), Mapped(prompt=("instruction",), response="output")),
+        (
+            columns("instruction", "output"),
+            ColumnMapping(prompt=("instruction",), response="output"),
+        ),
         (
             columns("instruction", "context", "response", "category"),
-            Mapped(prompt=("instruction", "context"), response="response"),
+            ColumnMapping(prompt=("instruction", "context"), response="response"),
         ),
-        (columns("question", "answer"), Mapped(prompt=("question",), response="answer")),
-        (columns("text"), Mapped(response="text")),
+        (columns("question", "answer"), ColumnMapping(prompt=("question",), response="answer")),
+        (columns("text"), ColumnMapping(response="text")),
     ],
 )
 def test_columns_are_found_by_their_names(
-    data: Data, found: dict[str, Column], expected: Mapped
+    data: Data, found: dict[str, Column], expected: ColumnMapping
 ) -> None:
     assert map_columns(found, data) == expected
 
 
 def test_columns_of_the_plan_come_first(data: Data) -> None:
     found = columns("a", "b", "prompt", "completion", chat="messages")
-    assert map_columns(found, named(data, messages_column="chat")) == Mapped(messages="chat")
-    assert map_columns(found, named(data, context_column="a", response_column="b")) == Mapped(
-        prompt=("a",), response="b"
-    )
-    assert map_columns(found, named(data, response_column="b")) == Mapped(response="b")
+    assert map_columns(found, named(data, messages_column="chat")) == ColumnMapping(messages="chat")
+    assert map_columns(
+        found, named(data, context_column="a", response_column="b")
+    ) == ColumnMapping(prompt=("a",), response="b")
+    assert map_columns(found, named(data, response_column="b")) == ColumnMapping(response="b")
 
 
 @pytest.mark.parametrize(
@@ -68,31 +71,31 @@ def test_columns_of_the_plan_come_first(data: Data) -> None:
         (
             {"messages_column": "chats"},
             "messages_column 'chats' is not a column of the file; "
-            "there are a (string), scores (<other>)",
+            "the file has a (string), scores (<other>)",
         ),
         (
             {"context_column": "q", "response_column": "a"},
             "context_column 'q' is not a column of the file; "
-            "there are a (string), scores (<other>)",
+            "the file has a (string), scores (<other>)",
         ),
         (
             {"response_column": "scores"},
-            "response_column 'scores' is of type <other>; text is needed",
+            "response_column 'scores' has type <other>; expected text",
         ),
         (
             {"messages_column": "scores"},
-            "messages_column 'scores' is of type <other>; a list of {role, content} is needed",
+            "messages_column 'scores' has type <other>; expected a list of {role, content}",
         ),
         (
             {"context_column": "a"},
-            "context_column 'a' is named without response_column; "
-            "there are a (string), scores (<other>)",
+            "context_column 'a' is set without response_column; "
+            "the file has a (string), scores (<other>)",
         ),
         (
             {},
-            "no columns that become messages; there are a (string), scores (<other>); known are "
+            "no known conversation columns; the file has a (string), scores (<other>); known are "
             "messages, conversations, prompt + completion, instruction (+ input) + output, "
-            "instruction (+ context) + response, question + answer, text; others are named with "
+            "instruction (+ context) + response, question + answer, text; name others with "
             "DatasetConfig's messages_column, or context_column and response_column",
         ),
     ],

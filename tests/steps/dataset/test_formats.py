@@ -148,14 +148,14 @@ def test_name_does_not_decide(opened: Callable[..., OpenFile], case: str) -> Non
         (
             b"\n <!DOCTYPE html><html><body>Sign in</body></html>",
             "a.parquet",
-            "it is a web page or an XML error message, not data; "
-            "open the URL in a browser to see what it says",
+            "it is a web page or an XML error message, not data; open the URL in a browser to "
+            "read it",
         ),
         (
             b'<?xml version="1.0"?><Error><Code>AuthenticationFailed</Code></Error>',
             "a.jsonl",
-            "it is a web page or an XML error message, not data; "
-            "open the URL in a browser to see what it says",
+            "it is a web page or an XML error message, not data; open the URL in a browser to "
+            "read it",
         ),
         (
             b"PK\x03\x04" + bytes(30),
@@ -178,7 +178,7 @@ def test_name_does_not_decide(opened: Callable[..., OpenFile], case: str) -> Non
         (
             b"abc\x00def",
             "a.bin",
-            "its content is of no known format; parquet, arrow, jsonl, json and csv, also as gzip "
+            "its content has no known format; parquet, arrow, jsonl, json and csv, also as gzip "
             "or zstd, are accepted",
         ),
         (b"Not Found", "a.jsonl.gz", "it is named a.jsonl.gz but its content is not JSON"),
@@ -209,8 +209,8 @@ def test_truncated_file_is_recognised(
     with pytest.raises(PermanentError) as caught:
         opened(content)
     assert str(caught.value) == (
-        f"{URL}: it begins as {name} but its end is missing after {len(content)} bytes; "
-        "the file is truncated, upload it again"
+        f"{URL}: it begins as {name} but is truncated after {len(content)} bytes; upload the file "
+        "again"
     )
 
 
@@ -232,7 +232,7 @@ def test_truncated_compression_is_an_error(
 
 def test_bomb_is_refused(opened: Callable[..., OpenFile], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "_RATIO_COUNTS_FROM_BYTES", 1 << 20)
-    with pytest.raises(PermanentError, match="it unpacks to more than 300 times its size"):
+    with pytest.raises(PermanentError, match="it decompresses to more than 300 times its size"):
         numbers_of(opened(gzip.compress(b"a,b\n" + b"1,2\n" * 1_000_000)), "a")
 
 

@@ -17,9 +17,9 @@ from argotune.steps.dataset.guard import (
     UrlPolicy,
     address_problem,
     check_urls,
+    tls_context,
     url_problem,
 )
-from argotune.steps.dataset.tls import tls_that_trusts
 from tests.fakes.http import FileServer, Status, file_server
 
 PUBLIC = UrlPolicy()
@@ -97,7 +97,7 @@ def test_names_of_machine_and_cluster_are_refused(host: str) -> None:
 )
 def test_odd_spellings_of_addresses_are_refused(host: str) -> None:
     problem = url_problem(f"http://{host}/x", LOOPBACK)
-    assert problem == "an address in an unusual spelling; write it as four decimal numbers"
+    assert problem == "the address has an unusual notation; write it as four decimal numbers"
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ def test_loopback_passes_only_when_asked_for(address: str) -> None:
     parsed = ipaddress.ip_address(address)
     assert address_problem(parsed, LOOPBACK) is None
     assert address_problem(parsed, PUBLIC) == (
-        f"{address} is an internal or special address; "
-        "--allow-loopback permits this machine's addresses"
+        f"{address} is an internal or special address; --allow-loopback allows this machine's "
+        "addresses"
     )
 
 
@@ -179,7 +179,7 @@ def test_trusted_mirror_passes_by_name_and_port() -> None:
 def test_no_mirror_has_an_address_of_metadata_or_of_the_link(host: str) -> None:
     policy = UrlPolicy(allowed_hosts=frozenset({host.strip("[]"), f"{host.strip('[]')}:80"}))
     problem = url_problem(f"http://{host}/x", policy)
-    assert str(problem).endswith(" is a link-local or metadata address, which no mirror has")
+    assert str(problem).endswith(" is a link-local or metadata address, which is never allowed")
 
 
 def test_all_urls_are_checked_and_their_secrets_left_out() -> None:
@@ -220,7 +220,7 @@ def test_one_internal_address_among_public_ones_is_enough(bad: str) -> None:
 @pytest.mark.parametrize("bad", ["169.254.169.254", "fe80::1%eth0", "fd00:ec2::254"])
 def test_a_mirrors_name_that_resolves_to_metadata_is_refused(bad: str) -> None:
     policy = UrlPolicy(allowed_hosts=frozenset({"minio.storage.svc"}))
-    with pytest.raises(ForbiddenAddress, match=r"link-local or metadata address, which no mirror"):
+    with pytest.raises(ForbiddenAddress, match=r"link-local or metadata address, which is never"):
         get("http://minio.storage.svc/x", policy, "10.0.0.7", bad)
 
 
@@ -276,8 +276,8 @@ def test_unknown_name_is_permanent_and_a_silent_name_server_is_not() -> None:
     with pytest.raises(PermanentError) as caught:
         httpx.Client(transport=GuardedTransport(PUBLIC, resolve=unknown)).get("https://a.example/x")
     assert str(caught.value) == (
-        "https://a.example/x: no address is known for a.example (Name or service not known); "
-        "check the spelling"
+        "https://a.example/x: a.example cannot be resolved (Name or service not known); check the "
+        "spelling"
     )
     with pytest.raises(httpx.ConnectError):
         httpx.Client(transport=GuardedTransport(PUBLIC, resolve=silent)).get("https://a.example/x")
@@ -311,9 +311,9 @@ def test_own_authority_is_trusted_beside_the_public_ones(
     tls_server.add("/x", b"content")
     policy = UrlPolicy(allowed_hosts=frozenset({"data.example"}))
     url = tls_server.url("/x", "data.example")
-    tls = tls_that_trusts(certificate)
+    tls = tls_context(certificate)
     assert get(url, policy, "127.0.0.1", tls=tls).content == b"content"
-    missing = tls_that_trusts(tmp_path / "ca.crt")
+    missing = tls_context(tmp_path / "ca.crt")
     assert len(tls.get_ca_certs()) == len(missing.get_ca_certs()) + 1
     with pytest.raises(httpx.ConnectError, match="self-signed certificate"):
         get(url, policy, "127.0.0.1", tls=missing)
@@ -323,7 +323,7 @@ def test_authority_that_is_no_certificate_is_named(tmp_path: Path) -> None:
     path = tmp_path / "ca.crt"
     path.write_text("nothing")
     with pytest.raises(PermanentError) as caught:
-        tls_that_trusts(path)
+        tls_context(path)
     assert str(caught.value) == (
         f"{path}: not a certificate in PEM; put the server's certificate authority into "
         "ConfigMap argotune-ca, key ca.crt (--ca-file)"

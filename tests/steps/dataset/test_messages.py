@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from argotune.steps.dataset.columns import Mapped
+from argotune.steps.dataset.columns import ColumnMapping
 from argotune.steps.dataset.messages import (
     REASONS,
     ROLES,
@@ -19,7 +19,7 @@ from argotune.steps.dataset.messages import (
 )
 from argotune.steps.dataset.source import Batch, Values
 
-MESSAGES = Mapped(messages="messages")
+MESSAGES = ColumnMapping(messages="messages")
 
 
 def batch(**columns: Values) -> Batch:
@@ -154,7 +154,7 @@ def test_null_rows_and_null_messages_of_arrow_do_not_shift_the_others() -> None:
     assert plain(found)[3] == plain(found)[0]
 
 
-PAIRS = Mapped(prompt=("a",), response="b")
+PAIRS = ColumnMapping(prompt=("a",), response="b")
 
 
 @pytest.mark.parametrize("make", [list, pa.array], ids=["python", "arrow"])
@@ -168,7 +168,7 @@ def test_texts_become_messages(make: Any) -> None:
 
 
 def test_input_is_joined_to_its_instruction() -> None:
-    mapped = Mapped(prompt=("instruction", "input"), response="output")
+    mapped = ColumnMapping(prompt=("instruction", "input"), response="output")
     columns = {"instruction": ["Add", "Sing"], "input": ["1 2", ""], "output": ["3", "La"]}
     for values in (columns, {name: pa.array(texts) for name, texts in columns.items()}):
         found = read_conversations(batch(**values), mapped)
@@ -179,7 +179,7 @@ def test_input_is_joined_to_its_instruction() -> None:
 
 
 def test_plain_text_is_one_assistant_message() -> None:
-    found = read_conversations(batch(text=["once upon a time", ""]), Mapped(response="text"))
+    found = read_conversations(batch(text=["once upon a time", ""]), ColumnMapping(response="text"))
     assert plain(found)[0] == [("assistant", "once upon a time")]
     assert [REASONS[code] for code in reject(found)] == ["", "empty"]
 

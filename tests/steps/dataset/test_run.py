@@ -302,9 +302,9 @@ def test_too_many_unusable_rows_fail_the_step(server: FileServer, new_params: Ne
     with pytest.raises(PermanentError) as caught:
         make(params)
     assert str(caught.value) == (
-        "10 of 100 rows are unusable (10.0%), accepted are 5.0% (max_rejected_share): "
-        "9 empty (a.jsonl row 91, 92, 93), 1 unknown_role (a.jsonl row 100); "
-        "dataset/rejected.jsonl names all of them"
+        "10 of 100 rows are unusable (10.0%), at most 5.0% are accepted (max_rejected_share): 9 "
+        "empty (a.jsonl row 91, 92, 93), 1 unknown_role (a.jsonl row 100); dataset/rejected.jsonl "
+        "lists all of them"
     )
     rejected = params.work_dir / "dataset" / "rejected.jsonl"
     assert len(rejected.read_text().splitlines()) == 10
@@ -315,15 +315,15 @@ def test_dataset_without_a_usable_row_fails(server: FileServer, new_params: NewP
     params = new_params(server.add("/a.jsonl", jsonl([{"messages": []}])), max_rejected_share=1.0)
     with pytest.raises(PermanentError) as caught:
         make(params)
-    assert str(caught.value) == "no row can be trained on: 1 empty (a.jsonl row 1)"
+    assert str(caught.value) == "no row is usable for training: 1 empty (a.jsonl row 1)"
 
 
 def test_empty_tables_are_refused(server: FileServer, new_params: NewParams) -> None:
-    with pytest.raises(PermanentError, match=r"/a\.csv: there are no rows in it"):
+    with pytest.raises(PermanentError, match=r"/a\.csv: the file has no rows"):
         make(new_params(server.add("/a.csv", b"prompt,completion\n")))
     buffer = io.BytesIO()
     pq.write_table(pa.table({"text": pa.array([], pa.string())}), buffer)
-    with pytest.raises(PermanentError, match="there are no rows in any of the files"):
+    with pytest.raises(PermanentError, match="none of the files has rows"):
         make(new_params(server.add("/a.parquet", buffer.getvalue())))
 
 
@@ -333,7 +333,7 @@ def test_wrong_column_lists_those_that_are_there(server: FileServer, new_params:
         make(new_params(url, context_column="question", response_column="Answer"))
     assert str(caught.value) == (
         f"{url}: context_column 'question' is not a column of the file; "
-        "there are Question (text), Answer (text)"
+        "the file has Question (text), Answer (text)"
     )
 
 
@@ -350,8 +350,8 @@ def test_truncated_parquet_is_said(server: FileServer, new_params: NewParams) ->
     with pytest.raises(PermanentError) as caught:
         make(new_params(url))
     assert str(caught.value) == (
-        f"{url}: it begins as parquet but its end is missing after {len(content)} bytes; "
-        "the file is truncated, upload it again"
+        f"{url}: it begins as parquet but is truncated after {len(content)} bytes; upload the "
+        "file again"
     )
 
 
@@ -369,7 +369,7 @@ def test_internal_address_is_refused_before_any_request(
 
 def test_loopback_is_refused_unless_asked_for(server: FileServer, new_params: NewParams) -> None:
     url = server.add("/a", jsonl(rows(5)))
-    with pytest.raises(ParamsError, match="--allow-loopback permits this machine's addresses"):
+    with pytest.raises(ParamsError, match="--allow-loopback allows this machine's addresses"):
         make(new_params(url, allow_loopback=False))
     assert server.requests == []
 
@@ -464,7 +464,7 @@ def test_step_as_a_process_says_what_is_wrong_in_its_last_line(
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 3
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"error: {server.url('/a.csv')}: no columns that become messages")
+    assert last.startswith(f"error: {server.url('/a.csv')}: no known conversation columns")
     assert "Traceback" not in done.stderr
 
 

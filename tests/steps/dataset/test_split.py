@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from argotune.steps.dataset.columns import Mapped
+from argotune.steps.dataset.columns import ColumnMapping
 from argotune.steps.dataset.messages import Conversations, read_conversations
 from argotune.steps.dataset.source import Batch
 from argotune.steps.dataset.split import DIGEST_BYTES, Keys, SeenRows, Split, digests, keys_of
@@ -20,7 +20,7 @@ def pairs(prompts: list[str], answers: list[str]) -> Conversations:
         columns={"a": pa.array(prompts), "b": pa.array(answers)},
         malformed=np.zeros(len(prompts), dtype=np.bool_),
     )
-    return read_conversations(batch, Mapped(prompt=("a",), response="b"))
+    return read_conversations(batch, ColumnMapping(prompt=("a",), response="b"))
 
 
 def each(found: bytes) -> list[bytes]:

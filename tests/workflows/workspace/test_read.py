@@ -336,8 +336,8 @@ def test_deprecated_fields_are_said_to_have_no_effect() -> None:
         ),
         (
             {"tuning/output/image": "registry.example.com/my model:1"},
-            "tuning.output.image: 'registry.example.com/my model:1': 'my model' is not a component "
-            "of a repository name; ",
+            "tuning.output.image: 'registry.example.com/my model:1': 'my model' is not a "
+            "component of a repository name; ",
         ),
         (
             {"tuning/output/image": "registry.example.com/m@sha256:" + 64 * "a"},
