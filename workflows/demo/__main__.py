@@ -21,7 +21,7 @@ from argotune.workflows.demo.dataset import write_dataset
 from argotune.workflows.demo.server import serving
 
 NAME = "python-docs"
-WORKSPACE = Path(__file__).parent / "workspace.yaml"
+WORKSPACE = Path(__file__).resolve().parent / "workspace.yaml"
 PORT = 8765
 _ASKED = ("What does json.dumps do?", "Explain math.sqrt.", "Tell me about shutil.rmtree.")
 _NEXT = "What is textwrap.dedent for?"
