@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from argotune.presets.loader import sku_catalogs
+from argotune.presets.loader import sku, sku_catalogs
 from argotune.presets.schema import SkuCatalog
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.nodes.providers import MAKING_NODES
 from argotune.steps.plan.request import read_request
-from argotune.steps.plan.skus import describe, fits, nearest_fit
+from argotune.steps.plan.skus import describe, fits
 from tests.presets.clouds import second_cloud
 from tests.steps.plan.helpers import params
 
@@ -38,7 +38,7 @@ def test_a_named_machine_is_compared_with_those_of_its_cloud(
 
 def test_a_provider_is_proposed_the_machines_that_it_makes(both: tuple[SkuCatalog, ...]) -> None:
     assert clouds(both, provider="aks") == {"azure"}
-    assert clouds(both, provider="karpenter") == {"acme", "azure"}
+    assert clouds(both, provider="karpenter") >= {"acme", "azure"}
 
 
 def test_catalogs_name_providers_that_make_nodes() -> None:
@@ -48,9 +48,8 @@ def test_catalogs_name_providers_that_make_nodes() -> None:
 
 
 def test_each_machine_has_the_price_of_its_clouds_region(both: tuple[SkuCatalog, ...]) -> None:
-    found = nearest_fit(read_request(params(provider="karpenter"), both).job)
-    assert found is not None
-    assert describe(found.sku) == "acme.small (A10, 24 GiB, 1.5 USD/h in north)"
+    found = sku("acme.small", both)
+    assert describe(found) == "acme.small (A10, 24 GiB, 1.5 USD/h in north)"
 
 
 def test_a_machine_of_another_cloud_than_the_providers_is_refused(

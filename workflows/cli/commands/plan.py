@@ -31,6 +31,7 @@ from argotune.workflows.cli.show.plan_rows import (
     SkuRow,
     memory_rows,
     plan_rows,
+    price_lines,
     published,
     sku_rows,
     what_hours_are_of,
@@ -194,7 +195,7 @@ def _print_skus(
         "MEMORY: of one GPU; what it has is used to keep activations instead of recomputing them.",
         f"HOURS, USD: {hours_of}.",
         f"TOKENS/S: a class, carried over by model size and bfloat16 rate: {published(method)}.",
-        *(f"Prices: {each.price_region}, {each.price_source}" for each in catalogs),
+        *price_lines(catalogs),
     ):
         screen.print(Text(line, style="dim"))
     screen.print()

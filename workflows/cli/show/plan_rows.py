@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from argotune.presets.loader import model_preset
-from argotune.presets.schema import Method
+from argotune.presets.schema import Method, SkuCatalog
 from argotune.steps.contracts.training_plan import Training, TrainingPlan
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import (
@@ -154,6 +155,15 @@ def published(method: Method) -> str:
         f"{anchor.tokens_per_second:g} with {anchor.model} on {anchor.gpu_model} ({anchor.source})"
         for anchor in anchors_of(method)
     )
+
+
+def price_lines(catalogs: Sequence[SkuCatalog]) -> list[str]:
+    """Where and when the prices of these catalogs hold."""
+    return [
+        f"Prices{'' if len(catalogs) == 1 else f' of {each.cloud}'}: {each.price_region}, "
+        f"{each.price_source}"
+        for each in catalogs
+    ]
 
 
 def _sku_row(fit: Fit, job: Job, dataset_tokens: int | None, *, chosen: bool) -> SkuRow:

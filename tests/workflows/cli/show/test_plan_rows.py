@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from argotune.presets.loader import skus
+from argotune.presets.loader import sku_catalogs, skus
 from argotune.steps.plan.planning import make_plan
 from argotune.workflows.cli.show.plan_rows import (
     memory_rows,
     plan_rows,
+    price_lines,
     published,
     sku_rows,
     what_hours_are_of,
 )
+from tests.presets.clouds import second_cloud
 from tests.steps.plan.helpers import config, params
 
 PHI_ON_A100 = params(preset="phi-3-mini-4k-instruct", instance_type="Standard_NC24ads_A100_v4")
@@ -85,6 +89,15 @@ def test_sku_that_is_asked_for_is_shown_with_the_reason_even_if_it_cannot() -> N
         ("Standard_NC6s_v3", False, "retired by the cloud on 2025-09-30")
     ]
     assert rows[-1] == shown[0]
+
+
+def test_prices_of_several_clouds_are_told_apart(tmp_path: Path) -> None:
+    catalogs = sku_catalogs(second_cloud(tmp_path))
+    lines = price_lines(catalogs)
+    assert len(lines) == len(catalogs)
+    assert "Prices of acme: north, acme.example's price list" in lines
+    (azure,) = (each for each in catalogs if each.cloud == "azure")
+    assert price_lines([azure])[0].startswith("Prices: eastus, Linux, pay as you go")
 
 
 def test_every_sku_can_be_shown_with_its_reason() -> None:
