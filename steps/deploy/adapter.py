@@ -1,7 +1,7 @@
-"""Take the adapter's files out of its image.
+"""Extract the adapter's files from its image.
 
-What is read is checked: every blob against its digest, and every file of the layer against what
-an adapter has, since images come from registries that others can write to.
+Every blob is verified against its digest, and only files that belong to an adapter are accepted,
+because others may be able to write to the registry.
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ _LAYERS = (
 
 
 def unpack_adapter(params: Params, destination: Path) -> Path:
-    """Put the adapter's files into a directory; one that is there already is whole."""
+    """Extract the adapter's files into a directory below `destination`, unless it exists.
+
+    A directory appears under its name only when it is complete. Raises PermanentError if the image
+    is missing, damaged or not an adapter's.
+    """
     if destination.is_dir():
         return destination
     digest = params.adapter_digest()
@@ -51,7 +55,7 @@ def unpack_adapter(params: Params, destination: Path) -> Path:
 
 
 def _layout_with(params: Params, digest: str, scratch: Path) -> Path:
-    """A layout that has the image: the reference's own, push's, or a new one by pulling."""
+    """A layout with the image: that of the reference, that of push, or a new one by a pull."""
     reference = params.adapter_image()
     if isinstance(reference, LayoutReference):
         return reference.directory
@@ -71,7 +75,7 @@ def _pull(params: Params, reference: ImageReference, layout: Path) -> None:
 def extract(layout: Path, digest: str, directory: Path) -> None:
     """Write the files of the image's /data into the directory.
 
-    Raises PermanentError when a blob is missing or damaged, or the image is no adapter's.
+    Raises PermanentError if a blob is missing or damaged, or the image is not an adapter's.
     """
     manifest = _read_manifest(layout, digest)
     names: set[str] = set()
@@ -85,7 +89,7 @@ def extract(layout: Path, digest: str, directory: Path) -> None:
     missing = {"adapter_config.json", "adapter_model.safetensors"} - names
     if missing:
         raise PermanentError(
-            f"image {digest} is no adapter: /data has no {' and no '.join(sorted(missing))}"
+            f"image {digest} is not an adapter: /data has no {' and no '.join(sorted(missing))}"
         )
 
 
@@ -98,13 +102,13 @@ def _read_manifest(layout: Path, digest: str) -> dict[str, Any]:
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise PermanentError(
-            f"image {digest}: not the manifest of one image; an index of several cannot be served"
+            f"image {digest}: not an image manifest; an index of several images cannot be served"
         ) from error
     return {"layers": layers}
 
 
 def _extract_layer(path: Path, digest: str, directory: Path) -> set[str]:
-    """The names of the files that the layer brought."""
+    """Extract a layer and return the names of its files."""
     names = set()
     try:
         with tarfile.open(path, mode="r:*") as tar:
@@ -112,7 +116,7 @@ def _extract_layer(path: Path, digest: str, directory: Path) -> set[str]:
                 _write(tar, member, directory / name)
                 names.add(name)
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise PermanentError(f"image {digest}: a layer is no whole tar archive: {error}") from error
+        raise PermanentError(f"image {digest}: a layer is a damaged tar file: {error}") from error
     return names
 
 
@@ -125,13 +129,13 @@ def _adapter_members(tar: tarfile.TarFile, digest: str) -> Iterator[tuple[tarfil
         name = found["name"] if found else ""
         if not member.isreg() or not name.endswith(_SUFFIXES):
             raise PermanentError(
-                f"image {digest}: {member.name!r} does not belong into an adapter's image; "
-                f"plain files /data/NAME with {', '.join(_SUFFIXES)} do"
+                f"image {digest}: {member.name!r} does not belong to an adapter; accepted are "
+                f"plain files /data/NAME with {', '.join(_SUFFIXES)}"
             )
         total_bytes += member.size
         if count > _MOST_FILES or total_bytes > _MOST_BYTES:
             raise PermanentError(
-                f"image {digest} is no adapter: over {_MOST_FILES} files or "
+                f"image {digest} is not an adapter: over {_MOST_FILES} files or "
                 f"{_MOST_BYTES // 10**9} GB"
             )
         yield member, name

@@ -1,4 +1,4 @@
-"""Talk to an inference service: is it ready, and what does it answer."""
+"""Client of the inference service: readiness check and one question."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def serves(endpoint: str, name: str) -> bool:
 
 
 def ask(endpoint: str, question: str, *, timeout_seconds: float) -> str:
-    """The answer of POST /chat, cut to 500 characters.
+    """Send the question to POST /chat; returns the answer, truncated to 500 characters.
 
-    Raises TransientError when nothing comes back, PermanentError when it is not an answer.
+    Raises TransientError if there is no response, PermanentError if it is not an answer.
     """
     try:
         reply = httpx.post(
             f"{endpoint}/chat",
             json={"prompt": question},
             timeout=timeout_seconds,
-            # The service is on this machine or in this cluster: no proxy is on the way.
+            # The service is on this machine or in this cluster, so proxies are ignored.
             trust_env=False,
         )
     except httpx.HTTPError as error:
@@ -57,7 +57,7 @@ def _answer_in(reply: httpx.Response, endpoint: str) -> str:
         answer = None
     if not isinstance(answer, str):
         raise PermanentError(
-            f"{endpoint}/chat answered something else than "
+            f"{endpoint}/chat answered something other than "
             f'{{"response": TEXT}}: {reply.text[:_LONGEST_ANSWER]}'
         )
     return answer

@@ -1,4 +1,4 @@
-"""Target kubernetes: Deployment, Service and NetworkPolicy; the old ones come back on failure."""
+"""Target kubernetes: apply Deployment, Service and NetworkPolicy, with rollback on failure."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _ASK_SECONDS = 300.0
 
 @dataclass(frozen=True, kw_only=True)
 class _Before:
-    """What the cluster had before this deploy."""
+    """State of the service's objects before this deploy."""
 
     existed: frozenset[str]
-    """Kinds of the service's objects that were there; those that an earlier try of this run made
-    and did not finish were not."""
+    """Kinds of the objects that existed, except those of an unfinished earlier attempt of this
+    run."""
     template: Object | None
-    """The pod template of the Deployment, to roll back to."""
+    """The pod template of the Deployment, for the rollback."""
 
 
 def deploy_kubernetes(params: Params, plan: TrainingPlan, progress: Progress) -> Result:
-    """Deploy to the cluster that this process belongs to, or that kubeconfig names."""
+    """Deploy to the cluster that this process runs in, or that kubeconfig names."""
     return deploy_service(params, kube=connect(), progress=progress)
 
 
@@ -53,11 +53,12 @@ def deploy_service(
     clock: Clock = REAL_CLOCK,
     endpoint: Callable[[Params], str] | None = None,
 ) -> Result:
-    """Apply the objects, watch the rollout, and ask the service its question.
+    """Apply the objects, wait for the rollout, and ask the service the question.
 
-    When anything fails, what was new is deleted and what was changed is changed back.
+    On any failure new objects are deleted and the Deployment gets its old pod template. Raises
+    PermanentError or TransientError with the reason.
     """
-    before = _look(kube, params)
+    before = _state_before(kube, params)
     adapter = _adapter(kube, params)
     url = (endpoint or _service_url)(params)
     objects = [
@@ -68,7 +69,8 @@ def deploy_service(
     with _rolled_back_on_failure(kube, params, before):
         for item in objects:
             is_new = item["kind"] not in before.existed
-            # Killed before it can roll back, the step leaves nothing that outlives its Workflow.
+            # If the step is killed before it can roll back, the objects are deleted with the
+            # Workflow.
             kube.apply(manifests.owned_by_run(item, params) if is_new else item)
         Rollout(kube=kube, params=params, clock=clock, progress=progress).wait()
         answer = ask(url, params.question, timeout_seconds=_ASK_SECONDS)
@@ -85,8 +87,8 @@ def _service_url(params: Params) -> str:
     return f"http://{params.name}.{params.namespace}.svc"
 
 
-def _look(kube: Kube, params: Params) -> _Before:
-    """The objects of the service's name. Raises PermanentError when one is somebody else's."""
+def _state_before(kube: Kube, params: Params) -> _Before:
+    """Read the objects with the service's name. Raises PermanentError if one is not argotune's."""
     found = {kind: kube.get(kind, params.namespace, params.name) for kind in _KINDS}
     existing = {kind: item for kind, item in found.items() if item is not None}
     for kind, item in existing.items():
@@ -108,10 +110,10 @@ def _is_of_this_run(item: Object, params: Params) -> bool:
 
 
 def _adapter(kube: Kube, params: Params) -> Adapter:
-    """How the server gets the adapter; `manifests` says why there are two ways."""
+    """How the server gets the adapter; the docstring of `manifests` explains the two ways."""
     if params.adapter_from == "auto" and isinstance(params.adapter_image(), ImageReference):
         image = AdapterImage(reference=params.reference)
-        if _knows_image_volumes(kube, params, image):
+        if _supports_image_volumes(kube, params, image):
             return image
         log.event(_LOGGER, "no-image-volumes", instead="files in the model cache")
     directory = _adapters(params) / params.adapter_digest().removeprefix("sha256:")[:16]
@@ -119,8 +121,8 @@ def _adapter(kube: Kube, params: Params) -> Adapter:
     return AdapterInCache(directory=str(directory))
 
 
-def _knows_image_volumes(kube: Kube, params: Params, image: AdapterImage) -> bool:
-    """Ask the API server itself: versions and feature gates say it less surely."""
+def _supports_image_volumes(kube: Kube, params: Params, image: AdapterImage) -> bool:
+    """Whether a dry run of the Deployment succeeds; versions and feature gates do not tell."""
     try:
         kube.apply(manifests.deployment(params, image), dry_run=True)
     except ApiRefusal as error:
@@ -138,16 +140,16 @@ def _rolled_back_on_failure(kube: Kube, params: Params, before: _Before) -> Iter
         try:
             _roll_back(kube, params, before)
         except StepError as error:
-            # The first failure is the one to show; this one tells what is left to do.
+            # The step fails with the first error; this one is logged for manual cleanup.
             log.warn(_LOGGER, "roll-back-failed", service=params.name, reason=error)
         raise
 
 
 def _roll_back(kube: Kube, params: Params, before: _Before) -> None:
-    """Delete what was not there, and give the Deployment its old pod template again.
+    """Delete the new objects, and restore the Deployment's old pod template.
 
-    The template is applied, not patched: fields of the new one would else stay, because two
-    field managers would own them.
+    The template is applied, not patched: otherwise fields of the new one would remain, because
+    two field managers would own them.
     """
     for kind in reversed(_KINDS):
         if kind not in before.existed:
@@ -160,12 +162,12 @@ def _roll_back(kube: Kube, params: Params, before: _Before) -> None:
 
 
 def _adapters(params: Params) -> Path:
-    """Below the cache directory."""
+    """Directory of the service's adapters below the cache directory."""
     return Path("adapters") / params.name
 
 
 def _remove_other_adapters(params: Params, adapter: Adapter) -> None:
-    """Adapters of earlier deploys in the model cache, which no pod mounts any more."""
+    """Delete adapters of earlier deploys in the model cache, which no pod mounts any more."""
     current = Path(adapter.directory) if isinstance(adapter, AdapterInCache) else None
     for path in (params.cache_dir / _adapters(params)).glob("*"):
         if current is None or path != params.cache_dir / current:

@@ -1,11 +1,10 @@
-"""The Kubernetes objects of an inference service. Pure: parameters in, manifests out.
+"""The Kubernetes objects of an inference service; functions from parameters to manifests.
 
-The adapter comes as an image volume where the cluster has them: the node pulls the very image
-that push made, by digest, and nothing is copied. Where it has not (before Kubernetes 1.35 they
-are off by default, and containerd must be 2.1 or later), deploy puts the adapter's files beside
-the base model in the model cache's claim, which the server mounts anyway. An init container
-that pulls would be a third way; it would need skopeo in the server's image and the registry's
-authority in the pod.
+The adapter is mounted as an image volume if the cluster supports these: the node pulls the image
+of the push step by digest, and nothing is copied. Otherwise (image volumes are off by default
+before Kubernetes 1.35, and need containerd 2.1) deploy writes the adapter's files into the claim of
+the model cache, which the server mounts anyway. An init container that pulls would be a third way,
+but would need skopeo in the server's image and the registry's certificate authority in the pod.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Manifest = dict[str, Any]
 MANAGED_BY = "app.kubernetes.io/managed-by"
 SERVICE_LABEL = "argotune.dev/service"
 CLIENT_LABEL = "argotune.dev/client"
-"""Namespaces with the value "true" may talk to the services of other namespaces."""
+"""Namespaces with this label and value "true" may connect to services of other namespaces."""
 REFERENCE_ANNOTATION = "argotune.dev/adapter"
 _PORT = 8080
 _USER = 65532
@@ -41,17 +40,17 @@ class AdapterImage:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterInCache:
-    """The adapter's files lie in the model cache."""
+    """The adapter's files are in the model cache."""
 
     directory: str
-    """Below the cache directory."""
+    """Path relative to the cache directory."""
 
 
 Adapter = AdapterImage | AdapterInCache
 
 
 def owned_by_run(manifest: Manifest, params: Params) -> Manifest:
-    """The object as one that the cluster deletes together with the run's Workflow."""
+    """The object with an owner reference to the run's Workflow, with which it is deleted."""
     if params.run_name is None:
         return manifest
     owner = {
@@ -74,8 +73,11 @@ def service(params: Params) -> Manifest:
 
 
 def network_policy(params: Params) -> Manifest:
-    """Who may talk to the server: its namespace, and namespaces with the client label. The server
-    itself needs nobody."""
+    """The NetworkPolicy of the server.
+
+    Ingress is allowed from its own namespace and from namespaces with the client label; egress is
+    denied.
+    """
     clients = [
         {"podSelector": {}},
         {"namespaceSelector": {"matchLabels": {CLIENT_LABEL: "true"}}},
@@ -95,17 +97,17 @@ def network_policy(params: Params) -> Manifest:
 
 
 def deployment(params: Params, adapter: Adapter) -> Manifest:
-    """The server. It has no replicas field: who scales it keeps the number."""
+    """The server's Deployment, without `replicas`, so that a user's scaling is kept."""
     return deployment_of_template(params, _template(params, adapter))
 
 
 def deployment_of_template(params: Params, template: Manifest) -> Manifest:
-    """The Deployment around a pod template, a new one or that of a rollback."""
+    """The Deployment with a pod template, either a new one or the old one of a rollback."""
     spec = {
         "revisionHistoryLimit": 3,
         "progressDeadlineSeconds": max(60, int(params.timeout_seconds)),
         "selector": {"matchLabels": _selector(params)},
-        # The old server goes only when the new one is ready; on a GPU that takes a second one.
+        # The old pod is deleted only when the new one is ready, so a GPU server needs a second GPU.
         "strategy": {
             "type": "RollingUpdate",
             "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
@@ -135,12 +137,12 @@ def _template(params: Params, adapter: Adapter) -> Manifest:
         },
         "containers": [_container(params, adapter)],
         "volumes": _volumes(params, adapter),
-        "affinity": {"nodeAffinity": _only_nodes_that_stay()},
+        "affinity": {"nodeAffinity": _affinity_to_permanent_nodes()},
     }
     if params.server_labels():
         spec["nodeSelector"] = params.server_labels()
     if params.server_gpus() or params.server_labels():
-        # The node that tuned may be tainted, whether or not the server takes a GPU of it.
+        # The node that ran tuning may be tainted, whether or not the server requests its GPU.
         spec["tolerations"] = [dict(toleration) for toleration in GPU_TOLERATIONS]
     if params.image_pull_secret:
         spec["imagePullSecrets"] = [{"name": params.image_pull_secret}]
@@ -148,8 +150,8 @@ def _template(params: Params, adapter: Adapter) -> Manifest:
     return {"metadata": {"labels": _labels(params), "annotations": annotations}, "spec": spec}
 
 
-def _only_nodes_that_stay() -> Manifest:
-    """A run's own node has a GPU free just then, and goes when the run ends."""
+def _affinity_to_permanent_nodes() -> Manifest:
+    """Affinity that excludes nodes created for a run: their GPU is free, but they are deleted."""
     is_nobodys = {"key": RUN_LABEL, "operator": "DoesNotExist"}
     terms = [{"matchExpressions": [is_nobodys]}]
     return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
@@ -182,7 +184,7 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
             "readOnlyRootFilesystem": True,
             "runAsNonRoot": True,
         },
-        # Loading takes minutes and the other two probes begin after it.
+        # Loading takes minutes; the other two probes start after the startup probe.
         "startupProbe": _probe(
             "/health", failures=int(params.timeout_seconds / _PROBE_SECONDS) + 1
         ),

@@ -30,54 +30,53 @@ class Params:
     cache_dir: Path
     """Model cache."""
     layout_dir: Path | None = None
-    """OCI layout that may have the image already, work-dir/image of the push step; where it has
-    not, the image is pulled."""
+    """OCI layout that may already have the image, work-dir/image of the push step; if it does not,
+    the image is pulled."""
     auth_file: Path | None = None
-    """Docker config.json to pull the image with; may be missing."""
+    """Docker config.json for pulling the image; may not exist."""
     ca_file: Path | None = None
-    """Certificate authority of the registry, PEM, trusted beside the system's; a missing file is
-    none."""
+    """Certificate authority of the registry, PEM, trusted in addition to the system's; may not
+    exist."""
     services_dir: Path | None = None
-    """Directory for the record and log of a server process; needed for target process."""
+    """Directory for the record and log of a server process; required for target process."""
     namespace: str = "default"
     """Namespace of the service; for target kubernetes."""
     run_name: str | None = None
-    """Name of the Workflow that runs this step: what it newly makes is the Workflow's, and goes
-    with it, until the service answers; empty: nobody's. For target kubernetes."""
+    """Name of the Workflow that runs this step. It owns newly created objects, which are deleted
+    with it, until the service has answered; empty: no owner. For target kubernetes."""
     run_uid: str | None = None
     """UID of that Workflow."""
     image: str | None = None
-    """Image of the server; needed for target kubernetes."""
+    """Image of the server; required for target kubernetes."""
     model_cache_claim: str | None = None
-    """PersistentVolumeClaim of the model cache; needed for target kubernetes."""
+    """PersistentVolumeClaim of the model cache; required for target kubernetes."""
     image_pull_secret: str | None = None
-    """Secret to pull the adapter image with; for target kubernetes."""
+    """Secret for pulling the adapter image; for target kubernetes."""
     adapter_from: Literal["auto", "cache"] = "auto"
-    """auto: mounted as an image volume where the API server knows them, else as cache; cache:
-    files that deploy puts into the model cache, for nodes with containerd before 2.1. For target
-    kubernetes."""
+    """auto: an image volume if the API server supports it, else as cache; cache: files that deploy
+    writes into the model cache, for nodes with containerd before 2.1. For target kubernetes."""
     node_selector: str = "{}"
-    """Labels of the node that tuned, a JSON object; the server goes to such a node, unless it
-    needs none of its GPUs or the node was made for the run and goes with it. For target
+    """Labels of the node that ran tuning, a JSON object. The server is scheduled to such a node,
+    unless it needs no GPU or the node was created for the run and is deleted with it. For target
     kubernetes."""
     label_selector: str = ""
-    """Labels of the node to serve on instead, KEY=VALUE,KEY=VALUE. For target kubernetes."""
+    """Labels of another node to serve on, KEY=VALUE,KEY=VALUE. For target kubernetes."""
     gpus: int = 0
-    """GPUs that tuning took; for target kubernetes."""
+    """Number of GPUs that tuning used; for target kubernetes."""
     service_gpus: int | None = None
-    """GPUs of the server; empty: as many as tuning took; 0: it runs on a CPU, on any node. For
-    target kubernetes."""
+    """Number of GPUs of the server; empty: as many as tuning used; 0: it runs on a CPU, on any
+    node. For target kubernetes."""
     memory: str = "2Gi"
-    """Memory that the server asks for, a quantity such as 16Gi; for target kubernetes."""
+    """Memory request of the server, a quantity such as 16Gi; for target kubernetes."""
     question: str = "Hello! Who are you?"
-    """Asked once when the service is ready; an answer is part of being ready."""
+    """Question to ask once the service is ready; deploy succeeds only with an answer."""
     timeout_seconds: float = 900.0
-    """Longest wait for readiness."""
+    """Longest wait until the service is ready."""
     dataset_digest: str
     """Digest of the data, for the history file and the labels."""
     history_file: Path | None = None
-    """Record of what was last tuned and deployed (steps/contracts/history.py), written when the
-    service answers; empty: none."""
+    """Record of the last deployment (steps/contracts/history.py), written when the service has
+    answered; empty: none."""
 
     def __post_init__(self) -> None:
         problems = [*_name_problems(self.name), *_reference_problems(self.reference)]
@@ -98,7 +97,7 @@ class Params:
         if not self.image:
             problems.append("--image: missing; --target kubernetes needs it")
         if bool(self.run_name) != bool(self.run_uid):
-            problems.append("--run-name, --run-uid: one without the other; give both or none")
+            problems.append("--run-name, --run-uid: only one is set; set both or none")
         if not self.model_cache_claim:
             problems.append("--model-cache-claim: missing; --target kubernetes needs it")
         if self.gpus < 0:
@@ -118,12 +117,15 @@ class Params:
         return problems
 
     def server_gpus(self) -> int:
-        """GPUs that the server asks for."""
+        """Number of GPUs that the server requests."""
         return self.gpus if self.service_gpus is None else self.service_gpus
 
     def server_labels(self) -> dict[str, str]:
-        """Labels of the node to serve on: none where a GPU tuned and the server needs none, or
-        where the node that tuned goes."""
+        """Labels of the node to serve on.
+
+        Empty if tuning used a GPU and the server needs none, or if the tuning node is deleted with
+        the run.
+        """
         if self.label_selector:
             return labels_in(self.label_selector)
         labels = self.node_labels()
@@ -131,14 +133,14 @@ class Params:
         return {} if needs_no_gpu or NODE_LABEL in labels else labels
 
     def node_labels(self) -> dict[str, str]:
-        """The node selector. Raises ValueError unless it is a JSON object of texts."""
+        """The parsed node selector. Raises ValueError unless it is a JSON object of strings."""
         labels = json.loads(self.node_selector or "{}")
         if not isinstance(labels, dict) or not all(isinstance(v, str) for v in labels.values()):
-            raise ValueError(f"{self.node_selector!r} is not a JSON object of texts")
+            raise ValueError(f"{self.node_selector!r} is not a JSON object of strings")
         return labels
 
     def adapter_image(self) -> ImageReference | LayoutReference:
-        """The parsed reference."""
+        """The parsed reference of the adapter image."""
         return parse_reference(self.reference)
 
     def adapter_digest(self) -> str:
@@ -151,10 +153,12 @@ class Params:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
+    """Outputs of the deploy step."""
+
     endpoint: str
     """URL of the service, e.g. http://127.0.0.1:8080 or http://NAME.NAMESPACE.svc."""
     answer: str
-    """The answer to the question, cut to 500 characters."""
+    """The answer to the question, truncated to 500 characters."""
 
 
 def _name_problems(name: str) -> list[str]:
@@ -162,8 +166,8 @@ def _name_problems(name: str) -> list[str]:
     if is_dns_label(name):
         return []
     return [
-        f"--name: {name!r} is not a service's name: up to 63 lower-case letters, digits and '-', "
-        "with a letter first and no '-' last"
+        f"--name: {name!r} is not a service's name; use up to 63 lower-case letters, digits and "
+        "'-', with a letter first and no '-' last"
     ]
 
 

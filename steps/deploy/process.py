@@ -1,7 +1,7 @@
-"""Target process: the server as a background process of this machine.
+"""Target process: the server as a background process on this machine.
 
-The new server is started beside the old one and takes its place only when it has answered. What
-an interrupted try left behind is known by the records starting.json and stopping.json.
+The new server starts beside the old one and replaces it only when it has answered. The records
+starting.json and stopping.json identify servers that an interrupted attempt left behind.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ _LOG_LINES = 15
 
 @dataclass(frozen=True, kw_only=True)
 class _Server:
-    """A server process that was started just now."""
+    """A newly started server process."""
 
     process: subprocess.Popen[bytes]
     started: str
-    """Its start, as argotune.steps.contracts.services identifies it."""
+    """Start time of the process, from argotune.steps.contracts.services.process_started."""
     log_file: Path
 
 
@@ -65,15 +65,16 @@ def deploy_process(
     progress: Progress,
     serve_command: Sequence[str] = SERVE_COMMAND,
 ) -> Result:
-    """Start the server, wait until it serves the adapter, ask it, and let it replace the old one.
+    """Start the server, wait until it serves the adapter, ask it, and replace the old one.
 
-    When anything fails the new server is killed, and the old one stays as it was.
+    On any failure the new server is killed and the old one keeps running. Raises PermanentError
+    with the end of the server's log.
     """
     deadline = time.monotonic() + params.timeout_seconds
     folder = services_dir.absolute() / params.name
     with _locked(folder):
         _end_leftovers(folder)
-        service = _running_already(params, plan, folder)
+        service = _find_running(params, plan, folder)
         if service is not None:
             answer = ask(service.endpoint, params.question, timeout_seconds=_left(deadline))
             return Result(endpoint=service.endpoint, answer=answer)
@@ -87,7 +88,7 @@ def deploy_process(
             service = _service(params, plan, server, port=port)
             answer = ask(service.endpoint, params.question, timeout_seconds=_left(deadline))
             progress.update(3, 4)
-        # From here on both servers are well and on record, so an interruption costs neither.
+        # From here on both servers work and have records, so an interruption loses neither.
         _take_over(folder, service)
         _end_leftovers(folder)
         _remove_other_adapters(folder, adapter_dir)
@@ -98,7 +99,7 @@ def deploy_process(
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One deploy of a name at a time; the lock goes with this process, however it ends."""
+    """Lock the service's folder; the lock is released when this process ends in any way."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -106,7 +107,7 @@ def _locked(folder: Path) -> Iterator[None]:
     except BlockingIOError as error:
         os.close(descriptor)
         raise TransientError(
-            f"another deploy of service {folder.name} is going on here; wait for its end"
+            f"another deploy of service {folder.name} is running on this machine; wait for its end"
         ) from error
     try:
         yield
@@ -116,7 +117,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _started(command: Sequence[str], folder: Path) -> Iterator[_Server]:
-    """A server in a session of its own, so that it outlives this step; killed on any failure."""
+    """Yield a server in its own session, so that it outlives this step; a failure kills it."""
     (folder / "port").unlink(missing_ok=True)
     log_file = folder / _STARTING_LOG
     with log_file.open("wb") as output:
@@ -138,25 +139,25 @@ def _started(command: Sequence[str], folder: Path) -> Iterator[_Server]:
         log_file.rename(folder / _FAILED_LOG)
         (folder / _STARTING).unlink(missing_ok=True)
         raise
-    # The server goes on; without this Popen would warn that it is not waited for.
+    # The server keeps running; otherwise Popen would warn that nothing waits for it.
     process.returncode = 0
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """This step's environment, less what belongs to the step and may go with it."""
+    """This step's environment without variables for files that may be deleted with the step."""
     scratch = folder / "tmp"
     scratch.mkdir(exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ARGO_")}
     return kept | {
         "HOME": str(scratch),
         "TMPDIR": str(scratch),
-        # Model and adapter are files; a server that asks the Hub would fail without a network.
+        # Model and adapter are local; a request to the Hub would fail without a network.
         "HF_HUB_OFFLINE": "1",
     }
 
 
 def flags_of(params: Params, adapter_dir: Path, folder: Path) -> list[str]:
-    """The flags of argotune.steps.serve."""
+    """The flags for argotune.steps.serve."""
     return [
         f"--model-dir={params.cache_dir.absolute() / params.model_dir}",
         f"--adapter-dir={adapter_dir}",
@@ -180,8 +181,8 @@ def _service(params: Params, plan: TrainingPlan, server: _Server, *, port: int) 
     )
 
 
-def _running_already(params: Params, plan: TrainingPlan, folder: Path) -> Service | None:
-    """The server of an earlier try with the same adapter and model, if it is well."""
+def _find_running(params: Params, plan: TrainingPlan, folder: Path) -> Service | None:
+    """The running server of an earlier attempt with the same adapter and model, if it serves."""
     service = read_record(folder / RECORD)
     if service is None or not is_alive(service):
         return None
@@ -192,10 +193,10 @@ def _running_already(params: Params, plan: TrainingPlan, folder: Path) -> Servic
 
 
 def _wait_until_ready(server: _Server, port_file: Path, name: str, deadline: float) -> int:
-    """The server's port, once it lists the adapter."""
+    """Wait until the server lists the adapter, and return its port."""
     while True:
         if server.process.poll() is not None:
-            raise _failure(server, f"the server ended with exit code {server.process.returncode}")
+            raise _failure(server, f"the server exited with code {server.process.returncode}")
         port = _port_in(port_file)
         if port is not None and serves(f"http://127.0.0.1:{port}", name):
             return port
@@ -205,12 +206,12 @@ def _wait_until_ready(server: _Server, port_file: Path, name: str, deadline: flo
 
 
 def _failure(server: _Server, what: str) -> PermanentError:
-    """The failure with the end of the log, which is kept under another name."""
+    """The error with the end of the log, which is kept under another name."""
     text = server.log_file.read_text(errors="replace")
     lines = text.strip().splitlines()[-_LOG_LINES:]
     kept = server.log_file.with_name(_FAILED_LOG)
-    said = " | ".join(line.strip() for line in lines) or "nothing"
-    return PermanentError(f"{what}; its log ({kept}) ends with: {said}")
+    log_end = " | ".join(line.strip() for line in lines) or "nothing"
+    return PermanentError(f"{what}; its log ({kept}) ends with: {log_end}")
 
 
 def _port_in(port_file: Path) -> int | None:
@@ -221,12 +222,12 @@ def _port_in(port_file: Path) -> int | None:
 
 
 def _left(deadline: float) -> float:
-    """Seconds until the deadline, and enough for one answer in any case."""
+    """Seconds until the deadline, but at least enough for one answer."""
     return max(30.0, deadline - time.monotonic())
 
 
 def _take_over(folder: Path, service: Service) -> None:
-    """Make the new server the one of the record; the old one waits for its end in another."""
+    """Write the new server's record; the old one moves to stopping.json until it has ended."""
     old = read_record(folder / RECORD)
     if old is not None:
         write_record(folder / _STOPPING, old)
@@ -236,7 +237,7 @@ def _take_over(folder: Path, service: Service) -> None:
 
 
 def _end_leftovers(folder: Path) -> None:
-    """End servers that are not, or no longer, the one of the record."""
+    """Stop the servers of starting.json and stopping.json that are not the recorded one."""
     current = read_record(folder / RECORD)
     for record in (folder / _STARTING, folder / _STOPPING):
         service = read_record(record)

@@ -1,4 +1,4 @@
-"""Watch a Deployment until the new pods serve, and say why they do not."""
+"""Wait until a Deployment's new pods are ready, or fail with the reason why they are not."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _LOGGER = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 2.0
 _PATIENCE_SECONDS = 45.0
-"""How long a container may be unable to start: the kubelet tries again by itself, and a registry
-that was away may be back, but a name that is wrong should not take the whole deadline."""
+"""How long a container may fail to start. The kubelet retries, and a registry may become available
+again, but a wrong image name should not use up the whole timeout."""
 _LOG_LINES = 15
 _STUCK = (
     "CreateContainerConfigError",
@@ -40,20 +40,20 @@ _HOPELESS = re.compile(
 
 @dataclass
 class Rollout:
-    """One rollout under watch."""
+    """One rollout."""
 
     kube: Kube
     params: Params
     clock: Clock
     progress: Progress
     stuck_since: dict[str, float] = field(default_factory=dict)
-    """Pod and reason -> when it was seen first."""
+    """Pod and reason -> time of its first observation, seconds of the clock."""
 
     def wait(self) -> None:
-        """Return when every pod is of the new template and ready.
+        """Wait until all pods have the new template and are ready.
 
-        Raises PermanentError as soon as the reason is one that waiting will not change, and
-        with the last reason at the deadline.
+        Raises PermanentError at once for a reason that waiting does not change, and with the last
+        reason at the timeout.
         """
         start, reason = self.clock.now(), ""
         while True:
@@ -77,19 +77,19 @@ class Rollout:
     def _deployment(self) -> Object:
         deployment = self.kube.get("Deployment", self.params.namespace, self.params.name)
         if deployment is None:
-            raise PermanentError(f"Deployment {self.params.name} was deleted while it rolled out")
+            raise PermanentError(f"Deployment {self.params.name} was deleted during the rollout")
         return deployment
 
     def _reason(self, deployment: Object) -> str:
-        """Why the rollout is not complete; raises PermanentError when it will not be."""
+        """Why the rollout is not complete. Raises PermanentError if it cannot complete."""
         for condition in deployment.get("status", {}).get("conditions", []):
             if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-                raise PermanentError(f"no pod can be made: {condition.get('message')}")
+                raise PermanentError(f"no pod can be created: {condition.get('message')}")
         pods = list(self._new_pods())
         if not pods:
             return "no new pod yet"
         reasons = [self._pod_reason(pod) for pod in pods if not _is_ready(pod)]
-        return "; ".join(dict.fromkeys(reasons)) or "the new pods are ready, the old ones still go"
+        return "; ".join(dict.fromkeys(reasons)) or "the new pods are ready, old ones are stopping"
 
     def _new_pods(self) -> Iterator[Object]:
         selector = f"{SERVICE_LABEL}={self.params.name}"
@@ -115,20 +115,20 @@ class Rollout:
         return self._unscheduled_reason(name, status)
 
     def _refuse_crash(self, pod: str, container: Mapping[str, Any]) -> None:
-        """A server that ended twice, or ran out of memory once, will do so again."""
+        """Raise PermanentError if the server crashed twice or was killed for its memory use."""
         states = (container.get("state", {}), container.get("lastState", {}))
         ended = next((state["terminated"] for state in states if state.get("terminated")), None)
         if ended is None:
             return
         if ended.get("reason") == "OOMKilled":
             raise PermanentError(
-                f"the server of pod {pod} ran out of memory; it asks for "
+                f"the server of pod {pod} ran out of memory; it requests "
                 f"{self.params.memory} (parameter service-memory)"
             )
         waiting = container.get("state", {}).get("waiting") or {}
         if waiting.get("reason") == "CrashLoopBackOff" or container.get("restartCount", 0) > 1:
             raise PermanentError(
-                f"the server of pod {pod} ended with exit code {ended.get('exitCode')}; "
+                f"the server of pod {pod} exited with code {ended.get('exitCode')}; "
                 f"its log ends with: {self._log_end(pod)}"
             )
 
@@ -147,23 +147,23 @@ class Rollout:
         if reason not in _STUCK and not _HOPELESS.search(reason):
             warning = self._last_warning(pod)
             return f"{reason} ({warning})" if warning else reason
-        said = f"{reason}: {message or self._last_warning(pod)}"
+        message_text = f"{reason}: {message or self._last_warning(pod)}"
         since = self.stuck_since.setdefault(f"{pod} {_family(reason)}", self.clock.now())
-        if _HOPELESS.search(said) or self.clock.now() - since >= _PATIENCE_SECONDS:
-            raise PermanentError(f"pod {pod} cannot start: {said}")
-        return said
+        if _HOPELESS.search(message_text) or self.clock.now() - since >= _PATIENCE_SECONDS:
+            raise PermanentError(f"pod {pod} cannot start: {message_text}")
+        return message_text
 
     def _unscheduled_reason(self, pod: str, status: Mapping[str, Any]) -> str:
         for condition in status.get("conditions") or []:
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
                 advice = ""
                 if "nvidia.com/gpu" in str(condition.get("message")):
-                    advice = "; an old server keeps its GPU until the new one is ready"
+                    advice = "; the old server keeps its GPU until the new one is ready"
                 return f"{condition.get('reason')}: {condition.get('message')}{advice}"
         return self._last_warning(pod) or "the pod is starting"
 
     def _last_warning(self, pod: str) -> str:
-        """The newest warning about the pod; events are a help, not a need."""
+        """The newest warning event of the pod; empty if events cannot be read."""
         try:
             warnings = self.kube.warnings(self.params.namespace, pod)
         except (PermanentError, TransientError):
@@ -177,12 +177,12 @@ def _is_ready(pod: Object) -> bool:
 
 
 def _family(reason: str) -> str:
-    """The two reasons that alternate while an image cannot be pulled count as one."""
+    """The reason, with one name for the two that alternate while an image cannot be pulled."""
     return "image" if "Image" in reason else reason
 
 
 def _complete(deployment: Object) -> bool:
-    """kubectl's rule of `rollout status`."""
+    """Whether the rollout is complete, by the rule of `kubectl rollout status`."""
     status = deployment.get("status", {})
     if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return False

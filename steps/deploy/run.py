@@ -1,4 +1,4 @@
-"""Serve the adapter where the user wants it."""
+"""Deploy the adapter to the requested target."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Target: TypeAlias = Callable[[Params, TrainingPlan, Progress], Result]
 
 
 def run(params: Params, *, progress: Progress, target: Target | None = None) -> Result:
-    """Deploy to the target, and note for the schedule what is deployed now."""
+    """Deploy to the target, and write the history file for scheduled runs."""
     plan = read_plan(params.plan_file)
     result = (target or _target(params))(params, plan, progress)
     if params.history_file is not None:
@@ -27,7 +27,7 @@ def run(params: Params, *, progress: Progress, target: Target | None = None) -> 
 
 def _target(params: Params) -> Target:
     if params.target == "kubernetes":
-        # Takes most of a second to import, and a machine without a cluster needs none of it.
+        # Imported here because it takes almost a second and target process does not need it.
         from argotune.steps.deploy.kubernetes import deploy_kubernetes
 
         return deploy_kubernetes

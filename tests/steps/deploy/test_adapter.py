@@ -104,8 +104,8 @@ def _special(kind: bytes, link: str = "") -> tarfile.TarInfo:
 def test_what_no_adapter_has_is_refused(tmp_path: Path, member: tarfile.TarInfo) -> None:
     digest = image(tmp_path, tar_of(*files(), (member, b"")))
     assert problem(tmp_path, digest, tmp_path) == (
-        f"image DIGEST: {member.name!r} does not belong into an adapter's image; plain files "
-        "/data/NAME with .json, .safetensors, .jinja, .model, .txt, .md do"
+        f"image DIGEST: {member.name!r} does not belong to an adapter; accepted are plain files "
+        "/data/NAME with .json, .safetensors, .jinja, .model, .txt, .md"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["blobs", "target"]
 
@@ -113,7 +113,7 @@ def test_what_no_adapter_has_is_refused(tmp_path: Path, member: tarfile.TarInfo)
 def test_an_image_of_something_else_is_refused(tmp_path: Path) -> None:
     digest = image(tmp_path, tar_of((tarfile.TarInfo("data/README.md"), b"hi")))
     assert problem(tmp_path, digest, tmp_path) == (
-        "image DIGEST is no adapter: /data has no adapter_config.json and no "
+        "image DIGEST is not an adapter: /data has no adapter_config.json and no "
         "adapter_model.safetensors"
     )
 
@@ -129,14 +129,14 @@ def test_an_unknown_compression_is_refused(tmp_path: Path) -> None:
 def test_an_index_of_several_images_is_refused(tmp_path: Path) -> None:
     digest = add_blob(tmp_path, b'{"manifests": []}')
     assert problem(tmp_path, digest, tmp_path) == (
-        "image DIGEST: not the manifest of one image; an index of several cannot be served"
+        "image DIGEST: not an image manifest; an index of several images cannot be served"
     )
 
 
 @pytest.mark.parametrize("layer", [b"", b"no tar", tar_of(*files())[:700]])
 def test_a_layer_that_is_no_whole_archive_is_refused(tmp_path: Path, layer: bytes) -> None:
     said = problem(tmp_path, image(tmp_path, layer), tmp_path)
-    assert said.startswith("image DIGEST: a layer is no whole tar archive: ")
+    assert said.startswith("image DIGEST: a layer is a damaged tar file: ")
 
 
 def test_a_damaged_blob_is_noticed(tmp_path: Path) -> None:

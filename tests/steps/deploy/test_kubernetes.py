@@ -218,7 +218,7 @@ def test_an_object_of_somebody_else_is_left_alone() -> None:
                     }
                 ]
             },
-            "the server of pod phi-1 ended with exit code 1; its log ends with: loading | "
+            "the server of pod phi-1 exited with code 1; its log ends with: loading | "
             "RuntimeError: no CUDA",
         ),
         (
@@ -231,7 +231,7 @@ def test_an_object_of_somebody_else_is_left_alone() -> None:
                     }
                 ]
             },
-            "the server of pod phi-1 ran out of memory; it asks for 2Gi (parameter service-memory)",
+            "the server of pod phi-1 ran out of memory; it requests 2Gi (parameter service-memory)",
         ),
         (
             {
@@ -246,7 +246,7 @@ def test_an_object_of_somebody_else_is_left_alone() -> None:
                 ],
             },
             "service phi was not ready within 60 s: Unschedulable: 0/1 nodes are available: 1 "
-            "Insufficient nvidia.com/gpu.; an old server keeps its GPU until the new one is ready",
+            "Insufficient nvidia.com/gpu.; the old server keeps its GPU until the new one is ready",
         ),
         (
             {
@@ -261,7 +261,7 @@ def test_an_object_of_somebody_else_is_left_alone() -> None:
         ),
         (
             {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
-            "service phi was not ready within 60 s: the new pods are ready, the old ones still go",
+            "service phi was not ready within 60 s: the new pods are ready, old ones are stopping",
         ),
         (
             {"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "no GPU"},
@@ -310,7 +310,7 @@ def test_pods_that_admission_refuses_end_the_wait() -> None:
         condition = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
         applied["status"] = {"observedGeneration": 1, "conditions": [condition]}
 
-    assert str(error(Cluster(on_apply=refuse))) == "no pod can be made: exceeded quota"
+    assert str(error(Cluster(on_apply=refuse))) == "no pod can be created: exceeded quota"
 
 
 def test_a_first_deploy_that_fails_leaves_nothing() -> None:

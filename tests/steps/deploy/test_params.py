@@ -45,17 +45,17 @@ def test_every_problem_is_said_at_once() -> None:
         label_selector="a",
         timeout_seconds="0",
     ) == [
-        "--name: 'Phi_1' is not a service's name: up to 63 lower-case letters, digits and '-', "
-        "with a letter first and no '-' last",
+        "--name: 'Phi_1' is not a service's name; use up to 63 lower-case letters, digits and "
+        "'-', with a letter first and no '-' last",
         "--reference: 'acr.io/team/phi:1' has no digest; give NAME@sha256:HEX",
         "--model-dir: '../etc' is not a directory below the cache",
         "--image: missing; --target kubernetes needs it",
-        "--run-name, --run-uid: one without the other; give both or none",
+        "--run-name, --run-uid: only one is set; set both or none",
         "--model-cache-claim: missing; --target kubernetes needs it",
         "--gpus: -1 is less than 0",
         "--service-gpus: -2 is less than 0",
         "--memory: '0Gi' is not a quantity such as 16Gi",
-        "--node-selector: '[\"a\"]' is not a JSON object of texts",
+        "--node-selector: '[\"a\"]' is not a JSON object of strings",
         "--label-selector: 'a' is not KEY=VALUE",
         "--timeout-seconds: 0.0 is not above 0",
     ]

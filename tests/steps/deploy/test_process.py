@@ -164,9 +164,9 @@ def test_a_crash_ends_the_wait_at_once_and_shows_the_log(deployer: Deployer) -> 
     message = fails(deployer, deployer.push(), "crash", timeout_seconds=3600.0)
     folder = deployer.services_dir / "phi"
     assert message == (
-        f"the server ended with exit code 1; its log ({folder / 'server.failed.log'}) ends with: "
-        f"loading {deployer.root}/cache/argotune--tiny/0 | "
-        "RuntimeError: adapter does not fit the model"
+        f"the server exited with code 1; its log ({folder / 'server.failed.log'}) ends with: "
+        f"loading {deployer.root}/cache/argotune--tiny/0 | RuntimeError: adapter does not fit the "
+        "model"
     )
     assert "RuntimeError" in (folder / "server.failed.log").read_text()
     assert list_services(deployer.services_dir) == []
@@ -175,7 +175,7 @@ def test_a_crash_ends_the_wait_at_once_and_shows_the_log(deployer: Deployer) -> 
 @pytest.mark.parametrize(
     ("mode", "message"),
     [
-        ("crash", "the server ended with exit code 1"),
+        ("crash", "the server exited with code 1"),
         ("mute", "the server was not ready in time; raise --timeout-seconds"),
         ("broken", 'answered 500: {"error": {"message": "out of memory"}}'),
     ],
@@ -231,7 +231,9 @@ def test_two_deploys_of_one_name_do_not_mix(deployer: Deployer) -> None:
     with pytest.raises(TransientError) as caught:
         deployer.deploy(digest)
     os.close(descriptor)
-    assert str(caught.value) == ("another deploy of service phi is going on here; wait for its end")
+    assert str(caught.value) == (
+        "another deploy of service phi is running on this machine; wait for its end"
+    )
 
 
 @pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed here")
