@@ -1,1 +1,1 @@
-"""Bring the base model's weights into the cache, once per revision, and verify them."""
+"""Download the base model's weights into the cache, once per revision, and verify them."""

@@ -1,4 +1,4 @@
-"""Weights from a directory of this machine or a mounted volume."""
+"""Model source dir: a directory on this machine or on a mounted volume."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ def fetch_directory(
     *,
     on_progress: Callable[[int, int], None],
 ) -> None:
-    """Take over the model's files: as second names of the same file where that works, which
-    takes no space, else as copies."""
+    """Add the model's files to the directory: as hard links, which take no space, else as copies.
+
+    Raises PermanentError if the source is not a model's directory.
+    """
     if not source.is_dir():
-        raise PermanentError(f"dir:{source}: there is no such directory")
+        raise PermanentError(f"dir:{source}: no such directory")
     names = model_files((path.name for path in source.iterdir()), f"dir:{source}")
     sizes = [(source / name).stat().st_size for name in names]
     for index, name in enumerate(names):
@@ -31,9 +33,9 @@ def fetch_directory(
 
 def _take(source: Path, target: Path) -> None:
     target.unlink(missing_ok=True)
-    # The Hub's own cache holds symbolic links.
+    # The Hub's cache consists of symbolic links.
     real = source.resolve()
-    # Small files may be rewritten here, which must not show in the source.
+    # `check_model` may rewrite small files, which must not change the source.
     if real.suffix == ".safetensors":
         try:
             os.link(real, target)

@@ -1,4 +1,4 @@
-"""Which files make a model, and whether they are sound."""
+"""Selection and checks of a model's files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _PLAIN_FILES = frozenset(
         "NOTICE.txt",
     }
 )
-# Mistral's repositories hold the same weights again as consolidated*.safetensors.
+# Mistral's repositories have the same weights a second time as consolidated*.safetensors.
 _WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -47,14 +47,14 @@ _logger = logging.getLogger(__name__)
 
 
 def is_model_file(name: str) -> bool:
-    """Whether a file of this name belongs to a model: weights, configuration, tokenizer."""
+    """Whether a file with this name belongs to a model: weights, configuration, tokenizer."""
     return name in _PLAIN_FILES or _WEIGHTS.fullmatch(name) is not None
 
 
 def model_files(names: Iterable[str], where: str) -> list[str]:
-    """The files to take out of a repository or directory, the small ones first.
+    """The files to use from a repository or directory, the small ones first.
 
-    Raises PermanentError when what a model needs is not among them.
+    Raises PermanentError if required files are missing.
     """
     available = set(names)
     problem = _missing(available)
@@ -66,7 +66,7 @@ def model_files(names: Iterable[str], where: str) -> list[str]:
 
 def _missing(available: set[str]) -> str | None:
     if CONFIG not in available:
-        return f"there is no {CONFIG}; is it a transformers model?"
+        return f"{CONFIG} is missing; is it a transformers model?"
     if not any(_WEIGHTS.fullmatch(name) for name in available):
         pickles = sorted(name for name in available if name.endswith(_PICKLES))
         if pickles:
@@ -81,9 +81,9 @@ def _missing(available: set[str]) -> str | None:
 
 
 def check_model(directory: Path, family: str, where: str) -> None:
-    """Check configuration and weights that were fetched; references to code are taken out.
+    """Check the downloaded configuration and weights, and remove references to code.
 
-    Raises PermanentError with every problem.
+    Raises PermanentError with all problems.
     """
     model_files((path.name for path in directory.iterdir()), where)
     problems = [
@@ -94,7 +94,7 @@ def check_model(directory: Path, family: str, where: str) -> None:
     if problems:
         raise PermanentError(f"{where}: {'; '.join(problems)}")
     for name in MAY_NAME_CODE:
-        _take_out_code(directory / name)
+        _remove_auto_map(directory / name)
 
 
 def _config_problems(directory: Path, family: str) -> Iterator[str]:
@@ -103,9 +103,8 @@ def _config_problems(directory: Path, family: str) -> Iterator[str]:
         yield f"{CONFIG} is not a JSON object"
     elif config.get("model_type") != family:
         yield (
-            f"{CONFIG} says model_type {config.get('model_type')!r}, the preset's family is "
-            f"{family!r}; only models that transformers knows without code of their own can be "
-            "tuned"
+            f"{CONFIG} has model_type {config.get('model_type')!r}, but the preset's family is "
+            f"{family!r}; only models that transformers supports without custom code can be tuned"
         )
 
 
@@ -120,14 +119,14 @@ def _index_problems(directory: Path) -> Iterator[str]:
         return
     for name in sorted(set(map(str, weight_map.values()))):
         if not (directory / name).is_file():
-            yield f"{name} is missing, which {INDEX} names"
+            yield f"{name} is missing, but {INDEX} names it"
 
 
-def _take_out_code(path: Path) -> None:
+def _remove_auto_map(path: Path) -> None:
     """Remove `auto_map`, which names Python files of the repository.
 
-    Microsoft's Phi-3 and Phi-4-mini have it, and need none of it: transformers knows them. Some
-    servers run such code even when told not to (CVE-2025-66448), so it does not stay.
+    Microsoft's Phi-3 and Phi-4-mini have it although transformers supports them without. Some
+    servers run such code even with trust_remote_code off (CVE-2025-66448).
     """
     config = _json_object(path) if path.exists() else None
     if config is None:

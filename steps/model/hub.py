@@ -1,7 +1,7 @@
-"""Weights from the Hugging Face Hub, or from the mirror that HF_ENDPOINT names.
+"""Model source hub: the Hugging Face Hub, or the mirror in HF_ENDPOINT.
 
-The library reads HF_ENDPOINT and HF_TOKEN itself. Files that an earlier try finished are kept;
-within one run, a connection that breaks is resumed.
+The library reads HF_ENDPOINT and HF_TOKEN itself. Files that an earlier attempt completed are
+kept; within one attempt, a lost connection is resumed.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ _logger = logging.getLogger(__name__)
 
 
 def _without_queries(record: logging.LogRecord) -> bool:
-    """The library logs the URLs that it tries again, and those are signed."""
+    """Log filter that removes queries, because the library logs signed URLs when it retries."""
     record.msg, record.args = _QUERY.sub(r"\1", record.getMessage()), ()
     return True
 
 
 class Hub:
-    """A Hub, by default the one that the environment names."""
+    """A Hub, by default that of HF_ENDPOINT."""
 
     def __init__(self, *, timeout_seconds: float, endpoint: str | None = None) -> None:
         self._timeout_seconds = timeout_seconds
         self._endpoint = endpoint or constants.ENDPOINT
         self._api = HfApi(endpoint=self._endpoint)
-        # The library has no argument for the silence of a download, only this.
+        # The library has no argument for the read timeout of a download, only this variable.
         constants.HF_HUB_DOWNLOAD_TIMEOUT = max(1, round(timeout_seconds))
-        # Xet brings errors and a cache directory of its own, and mirrors do not have it; plain
-        # HTTPS resumes, and is fast enough beside the minutes that a GPU node takes.
+        # Xet has its own errors and cache directory, and mirrors do not support it; plain HTTPS
+        # resumes, and is fast enough compared with the minutes until a GPU node is ready.
         constants.HF_HUB_DISABLE_XET = True
         for name in _LOGGERS_OF_URLS:
             logging.getLogger(name).addFilter(_without_queries)
@@ -65,7 +65,10 @@ class Hub:
         free_bytes: Callable[[Path], int],
         on_progress: Callable[[int, int], None],
     ) -> dict[str, str]:
-        """Download the model's files; returns the SHA-256 of those for which the Hub has one."""
+        """Download the model's files; returns the SHA-256 sums that the Hub has, by file name.
+
+        Raises PermanentError for what the user must change, else TransientError.
+        """
         with self._errors(model):
             info = self._api.model_info(
                 model.repository,
@@ -104,26 +107,26 @@ class Hub:
 
     @contextlib.contextmanager
     def _errors(self, model: Model) -> Iterator[None]:
-        """The library's errors as ours, with what the user can do about them."""
+        """Convert the library's errors into errors of steps, with advice for the user."""
         try:
             yield
         except LocalEntryNotFoundError as error:
-            # What it could not reach is the cause.
+            # The connection error is the cause.
             raise self._error(model, error.__cause__ or error) from error
         except (HfHubHTTPError, httpx2.TransportError, OfflineModeIsEnabled) as error:
             raise self._error(model, error) from error
         except OSError as error:
             if error.errno is not None:
                 raise
-            # A file that came with another length than announced.
+            # A file with another length than announced.
             raise TransientError(f"{model.repository}: {error}") from error
 
     def _error(self, model: Model, error: BaseException) -> StepError:
         where = f"{self._endpoint}/{model.repository}"
         if isinstance(error, GatedRepoError):
             return PermanentError(
-                f"{where} is gated: accept its licence on that page, and give a token of the "
-                "same account in HF_TOKEN"
+                f"{where} is gated: accept its license on that page, and set HF_TOKEN to a token "
+                "of the same account"
             )
         if isinstance(error, RevisionNotFoundError):
             return PermanentError(f"{where} has no revision {model.revision}")
@@ -136,7 +139,7 @@ class Hub:
         if isinstance(error, HfHubHTTPError):
             return _status_error(where, error.response.status_code)
         if isinstance(error, FileMetadataError):
-            return PermanentError(f"{self._endpoint} is no Hub: {error}")
+            return PermanentError(f"{self._endpoint} is not a Hub: {error}")
         reason = f"{type(error).__name__} {error}".strip()
         return TransientError(f"{where} cannot be reached: {reason}")
 
@@ -144,7 +147,7 @@ class Hub:
 def _status_error(where: str, status: int) -> StepError:
     if status in (401, 403):
         return PermanentError(
-            f"{where}: the Hub answered {status}; check that HF_TOKEN is valid and may read it"
+            f"{where}: the Hub answered {status}; check that HF_TOKEN is valid and has access"
         )
     if status in (408, 429) or status >= 500:
         return TransientError(f"{where}: the Hub answered {status}")
@@ -162,7 +165,7 @@ def _check_space(directory: Path, sizes: dict[str, int], free_bytes: Callable[[P
 
 
 def _bar(on_progress: Callable[[int, int], None], before: int, total: int) -> Any:
-    """The library reports bytes to a class with tqdm's interface."""
+    """A class with tqdm's interface, to which the library reports bytes."""
 
     class Bar:
         def __init__(self, *, initial: int = 0, **_: object) -> None:

@@ -1,7 +1,7 @@
-"""Weights from a container image: files of a model anywhere in its layers.
+"""Model source oci: a container image with the model's files anywhere in its layers.
 
-Kaito's images have them under /workspace/tfs/weights or /workspace/weights; artifacts that ORAS
-pushed have one layer a file, named by its title.
+Kaito's images have them under /workspace/tfs/weights or /workspace/weights. Artifacts that ORAS
+pushed have one layer per file, with the file's name as title annotation.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def fetch_image(
     registry: Registry,
     on_progress: Callable[[int, int], None],
 ) -> None:
-    """Put the model's files of an image into the directory.
+    """Extract the model's files of an image into the directory.
 
     `image` is REGISTRY/REPOSITORY:TAG, or the path of an OCI layout with an optional tag; a path
-    begins with / or a dot.
+    begins with / or a dot. Raises PermanentError or TransientError.
     """
     scratch = directory / ".image"
     try:
@@ -66,13 +66,13 @@ def _layout(image: str, pulled: Path, registry: Registry) -> LayoutReference:
         raise ParamsError(f"model source oci:{image}: {error}") from error
     if isinstance(reference, LayoutReference):
         return reference
-    # skopeo keeps the blobs of an earlier try.
+    # skopeo keeps the blobs of an earlier attempt.
     pull(reference, pulled, _TAG, registry)
     return LayoutReference(directory=pulled, tag=_TAG)
 
 
 def _unpack(layout: LayoutReference, files: Path, on_progress: Callable[[int, int], None]) -> None:
-    """Write the model files of all layers to FILES/NUMBER, one number for each directory."""
+    """Write the model files of all layers to FILES/NUMBER, one number per directory."""
     shutil.rmtree(files, ignore_errors=True)
     files.mkdir(parents=True)
     layers = _manifest(layout)["layers"]
@@ -86,7 +86,7 @@ def _unpack(layout: LayoutReference, files: Path, on_progress: Callable[[int, in
 
 
 class _Unpacked:
-    """Files of the image by their directory; later layers replace and remove earlier ones'."""
+    """Extracted files by their directory in the image; later layers replace and remove files."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -96,14 +96,14 @@ class _Unpacked:
     def write(self, directory: str, name: str, content: IO[bytes]) -> None:
         self._count += 1
         if self._count > _MOST_FILES:
-            raise PermanentError(f"the image has more than {_MOST_FILES} files like a model's")
+            raise PermanentError(f"the image has more than {_MOST_FILES} files with model names")
         place = self._places.setdefault(directory, self._root / str(len(self._places)))
         place.mkdir(exist_ok=True)
         with (place / name).open("wb") as target:
             shutil.copyfileobj(content, target, _COPY_BYTES)
 
     def remove(self, directory: str, name: str) -> None:
-        """Follow a whiteout: the file or directory is gone from this layer on."""
+        """Apply a whiteout: the layer deletes the file or directory."""
         if directory in self._places:
             (self._places[directory] / name).unlink(missing_ok=True)
         self.clear(posixpath.join(directory, name))
@@ -130,11 +130,11 @@ def _add_layer(unpacked: _Unpacked, layer: dict[str, Any], blob: Path, image: st
             for member in tar:
                 _add_member(unpacked, tar, member)
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise PermanentError(f"{image}: a layer is no whole tar archive: {error}") from error
+        raise PermanentError(f"{image}: a layer is a damaged tar file: {error}") from error
 
 
 def _add_member(unpacked: _Unpacked, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-    """Only plain files count, and only their last name is used: nothing can lead elsewhere."""
+    """Extract a plain file; only the last part of its path is used, so it cannot escape."""
     directory, name = posixpath.split(posixpath.normpath(f"/{member.name}"))
     if name == _OPAQUE:
         unpacked.clear(directory)
@@ -147,7 +147,7 @@ def _add_member(unpacked: _Unpacked, tar: tarfile.TarFile, member: tarfile.TarIn
 
 
 def _move_model(files: Path, directory: Path, image: str) -> None:
-    """The one directory with a configuration and weights."""
+    """Move the files of the only directory that has a configuration and weights."""
     candidates = [
         place
         for place in sorted(files.iterdir())
@@ -156,7 +156,7 @@ def _move_model(files: Path, directory: Path, image: str) -> None:
     if len(candidates) != 1:
         found = "no directory" if not candidates else f"{len(candidates)} directories"
         raise PermanentError(
-            f"oci:{image}: {found} with {CONFIG} and model*.safetensors; one is needed"
+            f"oci:{image}: {found} with {CONFIG} and model*.safetensors; expected exactly one"
         )
     for name in model_files((path.name for path in candidates[0].iterdir()), f"oci:{image}"):
         fsync(candidates[0] / name)
@@ -164,7 +164,7 @@ def _move_model(files: Path, directory: Path, image: str) -> None:
 
 
 def _manifest(layout: LayoutReference) -> dict[str, Any]:
-    """The image's manifest; of several platforms' the one of linux/amd64, or the first."""
+    """The image's manifest; for several platforms that of linux/amd64, or the first."""
     descriptor = _tagged(layout)
     manifest = _json(_blob(layout, str(descriptor.get("digest"))))
     while "manifests" in manifest:
@@ -178,7 +178,7 @@ def _manifest(layout: LayoutReference) -> dict[str, Any]:
 def _tagged(layout: LayoutReference) -> dict[str, Any]:
     path = layout.directory / "index.json"
     if not path.is_file():
-        raise PermanentError(f"{layout}: {layout.directory} is no OCI layout, it has no index.json")
+        raise PermanentError(f"{layout}: {layout.directory} is not an OCI layout: no index.json")
     entries = list(_descriptors(_json(path).get("manifests")))
     names = [(entry.get("annotations") or {}).get(_REF_NAME) for entry in entries]
     if layout.digest:
@@ -189,7 +189,7 @@ def _tagged(layout: LayoutReference) -> dict[str, Any]:
         if name == (layout.tag or "latest"):
             return entry
     listed = ", ".join(str(name) for name in names) or "nothing"
-    raise PermanentError(f"{layout}: there is no such tag; the layout has {listed}")
+    raise PermanentError(f"{layout}: no such tag; the layout has {listed}")
 
 
 def _for_platform(manifests: object, layout: LayoutReference) -> dict[str, Any]:
@@ -209,14 +209,14 @@ def _descriptors(value: object) -> Iterator[dict[str, Any]]:
 
 
 def _blob(layout: LayoutReference, digest: str) -> Path:
-    """The blob, checked against its digest."""
+    """The path of a blob, after verification of its digest."""
     if not _DIGEST.fullmatch(digest):
         raise PermanentError(f"{layout}: {digest!r} is not a sha256 digest")
     path = layout.directory / "blobs" / "sha256" / digest.removeprefix("sha256:")
     if not path.is_file():
         raise PermanentError(f"{layout}: blob {digest} is missing")
     if sha256_file(path) != digest.removeprefix("sha256:"):
-        raise PermanentError(f"{layout}: blob {digest} is damaged; its content has another digest")
+        raise PermanentError(f"{layout}: blob {digest} is damaged: its content has another digest")
     return path
 
 

@@ -1,4 +1,4 @@
-"""One step at a time fills one place of the model cache."""
+"""A file lock, so that only one step at a time writes a model into the cache."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the file's lock; waits for another holder, and dies with the process."""
+    """Wait for the file's lock and hold it; the lock is released when the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log.event(_logger, "waiting", reason="another run fills this place of the cache")
+            log.event(_logger, "waiting", reason="another run is downloading this model")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -8,31 +8,32 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Bring the base model's weights into the cache, once per revision, and verify them."""
+    """Download the base model's weights into the cache, once per revision, and verify them."""
 
     plan_file: Path
     """The plan step's file."""
     cache_dir: Path
-    """Model cache; a model lies in cache-dir/OWNER--NAME/REVISION."""
+    """Model cache; the directory of a model is cache-dir/OWNER--NAME/REVISION."""
     timeout_seconds: float = 60.0
-    """Longest silence of a server."""
+    """Longest time without data from a server."""
     auth_file: Path | None = None
-    """Docker config.json for weights in a container image; may be missing."""
+    """Docker config.json for weights in a container image; may not exist."""
     access_secret: str | None = None
-    """Name of the secret that the auth file comes from; used in messages only."""
+    """Name of the Secret with the auth file; used in messages only."""
     ca_file: Path | None = None
-    """Certificate authority of that image's registry, PEM, trusted beside the system's; a missing
-    file is none."""
+    """Certificate authority of that image's registry, PEM, trusted in addition to the system's;
+    may not exist."""
     verify_contents: bool = False
-    """Read a model that is in the cache already whole and compare its SHA-256 sums, not only
-    its sizes."""
+    """For a model in the cache, compare the SHA-256 sums of all files, not only their sizes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
+    """Outputs of the model step."""
+
     model_dir: str
     """Directory of the model below the cache directory, OWNER--NAME/REVISION."""
     size_gb: float
     """Size of all files, decimal GB."""
     cached: bool
-    """Whether the cache had it already."""
+    """Whether the model was already in the cache."""

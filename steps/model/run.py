@@ -1,4 +1,4 @@
-"""Bring the base model's weights into the cache, once per revision, and verify them."""
+"""Download the base model's weights into the cache, once per revision, and verify them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ def run(
     hub_endpoint: str | None = None,
     free_bytes: Callable[[Path], int] = free_bytes_of,
 ) -> Result:
-    """Fill the model's place in the cache, or find that it is filled already."""
+    """Download the model into the cache, unless it is already there.
+
+    Raises PermanentError, TransientError or ParamsError.
+    """
     model = read_plan(params.plan_file).model
     directory = cache_path(params.cache_dir, model.repository, model.revision)
     found = _whole(directory, params.verify_contents)
@@ -47,7 +50,7 @@ def run(
     if model.source == "cache":
         raise PermanentError(_not_in_cache(model, directory))
     with locked(directory.with_name(f".{directory.name}.lock")):
-        # Whoever held the lock may have fetched it.
+        # The previous holder of the lock may have downloaded the model.
         found = _whole(directory, params.verify_contents)
         if found is not None:
             return _result(params, directory, found, cached=True)
@@ -59,7 +62,7 @@ def run(
 
 
 def _whole(directory: Path, verify_contents: bool) -> Marker | None:
-    """The marker of a model that is there and sound."""
+    """The marker of a model in the cache, or None if it is missing or damaged."""
     marker = read_marker(directory)
     if marker is None:
         return None
@@ -77,11 +80,11 @@ def _fetch(
     hub_endpoint: str | None,
     free_bytes: Callable[[Path], int],
 ) -> dict[str, str]:
-    """Fill the directory from the plan's source; returns known SHA-256 sums."""
+    """Get the files from the plan's source; returns the known SHA-256 sums by file name."""
     kind, _, place = model.source.partition(":")
     match kind:
         case "hub":
-            # The library takes 0.3 s to import, and a model in the cache needs none of it.
+            # Imported here because it takes 0.3 s and a model in the cache does not need it.
             from argotune.steps.model.hub import Hub
 
             hub = Hub(timeout_seconds=params.timeout_seconds, endpoint=hub_endpoint)
@@ -101,7 +104,7 @@ def _fetch(
 
 
 def _finish(partial: Path, directory: Path, model: Model, expected: dict[str, str]) -> Marker:
-    """Check what was fetched, mark it, and give it its name."""
+    """Check the files, write the marker, and rename the directory to its final name."""
     check_model(partial, model.family, f"{model.repository} from {model.source}")
     marker = mark_complete(partial)
     wrong = [
@@ -113,9 +116,9 @@ def _finish(partial: Path, directory: Path, model: Model, expected: dict[str, st
         for name in [*wrong, MARKER]:
             (partial / name).unlink()
         raise TransientError(
-            f"{model.repository}: {', '.join(wrong)} arrived damaged and will be fetched again"
+            f"{model.repository}: {', '.join(wrong)} arrived damaged; a retry downloads them again"
         )
-    # What the Hub's library notes about its downloads.
+    # Metadata of the Hub's library about its downloads.
     shutil.rmtree(partial / ".cache", ignore_errors=True)
     if directory.exists():
         shutil.rmtree(directory)
@@ -128,12 +131,12 @@ def _finish(partial: Path, directory: Path, model: Model, expected: dict[str, st
 
 def _not_in_cache(model: Model, directory: Path) -> str:
     advice = (
-        "`make tiny` makes it"
+        "create it with `make tiny`"
         if model.preset == "tiny"
-        else f"fill it with {model.repository} at {model.revision}, or use source hub"
+        else f"put {model.repository} at {model.revision} there, or use source hub"
     )
-    problems = f" whole ({'; '.join(damage(directory))})" if directory.exists() else ""
-    return f"preset {model.preset} is not in the model cache {directory}{problems}; {advice}"
+    problems = f" or incomplete ({'; '.join(damage(directory))})" if directory.exists() else ""
+    return f"preset {model.preset} is missing in the model cache {directory}{problems}; {advice}"
 
 
 def _result(params: Params, directory: Path, marker: Marker, *, cached: bool) -> Result:

@@ -1,1 +1,1 @@
-"""Make the adapter a reproducible OCI image and push it."""
+"""Build a reproducible OCI image of the adapter and push it."""

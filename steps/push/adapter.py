@@ -1,4 +1,4 @@
-"""The adapter's files: which of them go into the image, and whether they are what they say."""
+"""Selection and checks of the adapter's files for the image."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pickle")
 def adapter_files(directory: Path) -> list[Path]:
     """The files of an adapter, sorted by name.
 
-    Hidden files, which are what an interrupted write leaves, are left out. Raises PermanentError
-    with every problem: a file that is missing, not a plain file, a pickle, or not whole.
+    Hidden files, which interrupted writes leave, are skipped. Raises PermanentError with all
+    problems: a file that is missing, not a plain file, a pickle, or truncated.
     """
     if not directory.is_dir():
         raise PermanentError(
@@ -52,9 +52,9 @@ def _problem(path: Path) -> str | None:
     if not stat.S_ISREG(mode):
         return f"{path.name} is not a plain file"
     if path.suffix in _PICKLE_SUFFIXES:
-        return f"{path.name} may hold code (pickle); weights are safetensors only"
+        return f"{path.name} may contain code (pickle); only safetensors are accepted"
     if path.suffix not in _ACCEPTED_SUFFIXES:
-        return f"{path.name} is no file of an adapter; accepted are {', '.join(_ACCEPTED_SUFFIXES)}"
+        return f"{path.name} is not a file of an adapter; accepted: {', '.join(_ACCEPTED_SUFFIXES)}"
     if path.suffix == ".safetensors":
         return safetensors_problem(path)
     if path.suffix == ".json":

@@ -1,4 +1,4 @@
-"""Where an adapter comes from, as annotations of its image."""
+"""Annotations of the adapter's image about its origin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OURS = "sh.argotune"
 
 
 def annotations_of(params: Params, plan: TrainingPlan, tag: str) -> dict[str, str]:
-    """The manifest's annotations: the standard ones, Kaito's and ours."""
+    """The manifest's annotations: those of the OCI specification, Kaito's and argotune's."""
     model = plan.model
     annotations = {
         f"{_OCI}.created": params.created,
@@ -28,7 +28,7 @@ def annotations_of(params: Params, plan: TrainingPlan, tag: str) -> dict[str, st
         f"{_OURS}.tuned-loss": f"{params.tuned_loss:.6g}",
         "sh.kaito.model.name": model.preset,
     }
-    # base.name is by its definition an image, so weights of the Hub have none.
+    # By its definition base.name is an image, so it is omitted for weights of the Hub.
     if model.source.startswith("oci:"):
         annotations[f"{_OCI}.base.name"] = model.source.removeprefix("oci:")
     return annotations

@@ -1,9 +1,9 @@
-"""An adapter as an OCI image layout, equal in every byte for equal input.
+"""Write an adapter into an OCI image layout; equal inputs give equal bytes.
 
-The image has one plain tar layer with Kaito's /data directory. It is a real image with
-architecture, os and rootfs, as containerd mounts only those as image volumes
-(containerd#11907). The layer is not compressed: safetensors hardly shrink, and gzip's output
-differs between Python versions, which would move the digest.
+The image has one plain tar layer with Kaito's /data directory. It is an image with architecture,
+os and rootfs, because containerd mounts only those as image volumes (containerd#11907). The layer
+is not compressed: safetensors hardly shrink, and gzip's output differs between Python versions,
+which would change the digest.
 
 Format: https://github.com/opencontainers/image-spec (image-layout.md, manifest.md, config.md).
 """
@@ -40,24 +40,25 @@ _CHUNK_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Blob:
-    """A descriptor: what a blob is, and its name in the layout."""
+    """Type, digest and size of a blob in the layout."""
 
     media_type: str
     digest: str
     size_bytes: int
 
     def descriptor(self) -> dict[str, Any]:
+        """The blob's OCI descriptor."""
         return {"mediaType": self.media_type, "digest": self.digest, "size": self.size_bytes}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """An image as it lies in a layout."""
+    """An image in a layout."""
 
     digest: str
     """sha256:HEX of the manifest."""
     size_bytes: int
-    """Size of manifest, config and layer."""
+    """Total size of manifest, config and layer."""
 
 
 def write_image(
@@ -69,10 +70,10 @@ def write_image(
     annotations: Mapping[str, str],
     progress: Callable[[int], None] = lambda _: None,
 ) -> Image:
-    """Add an image of these files to a layout directory and point the tag at it.
+    """Add an image of these files to a layout directory and set the tag to it.
 
-    Other tags of the directory stay. `progress` hears the bytes of the layer written so far.
-    The index is written last: until then the layout does not know of the image.
+    Other tags of the directory remain. `progress` gets the bytes of the layer written so far. The
+    index is written last, so an interrupted write leaves the layout unchanged.
     """
     with _locked(layout):
         _prepare(layout)
@@ -107,7 +108,7 @@ def _manifest(config: Blob, layer: Blob, annotations: Mapping[str, str]) -> dict
 
 @contextlib.contextmanager
 def _locked(layout: Path) -> Iterator[None]:
-    """One writer at a time: two runs may push to one layout, and both rewrite the index."""
+    """Lock the layout, because two runs that push to it would both rewrite the index."""
     layout.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(layout, os.O_RDONLY)
     try:
@@ -121,7 +122,7 @@ def _prepare(layout: Path) -> None:
     marker = layout / "oci-layout"
     if not marker.exists() and any(layout.iterdir()):
         raise PermanentError(
-            f"{layout} has files but is no OCI layout; give an empty or a new directory"
+            f"{layout} has files but is not an OCI layout; use an empty or a new directory"
         )
     atomic_write(marker, _canonical({"imageLayoutVersion": "1.0.0"}))
     blobs = _blobs(layout)
@@ -131,7 +132,7 @@ def _prepare(layout: Path) -> None:
 
 
 class _HashingWriter(io.BufferedIOBase):
-    """A file that knows the digest and the size of what was written."""
+    """A file that computes the digest and the size of the written bytes."""
 
     def __init__(self, file: BinaryIO, progress: Callable[[int], None]) -> None:
         self._file = file
@@ -151,7 +152,7 @@ class _HashingWriter(io.BufferedIOBase):
 
 
 def _write_layer(layout: Path, files: Sequence[Path], progress: Callable[[int], None]) -> Blob:
-    """Stream the files into a tar whose name is known only when it is written."""
+    """Stream the files into a tar blob, which is renamed to its digest when complete."""
     temporary = _blobs(layout) / f".layer.{os.getpid()}.part"
     try:
         with temporary.open("wb") as file:
@@ -179,7 +180,7 @@ def _write_tar(writer: _HashingWriter, files: Sequence[Path]) -> None:
         tar.addfile(directory)
         for path in sorted(files, key=lambda path: path.name):
             with path.open("rb") as file:
-                # A new TarInfo has owner 0, no names and time 0; only size and mode are ours.
+                # A new TarInfo has owner 0, no owner names and time 0; only size and mode are set.
                 entry = tarfile.TarInfo(f"{_DATA}/{path.name}")
                 entry.size = os.fstat(file.fileno()).st_size
                 entry.mode = 0o644
@@ -194,9 +195,9 @@ def _write_json(layout: Path, media_type: str, value: Mapping[str, Any]) -> Blob
 
 
 def _point_tag(layout: Path, tag: str, manifest: Blob) -> None:
-    """Put the image into the index in place of the one that had the tag.
+    """Put the image into the index and replace the one that had the tag.
 
-    The old image's blobs stay, so that who holds its digest still finds it.
+    The old image's blobs remain, so that references by digest stay valid.
     """
     entry = {**manifest.descriptor(), "annotations": {REF_NAME: tag}}
     others = [old for old in _index_entries(layout) if _tag_of(old) != tag]

@@ -14,20 +14,20 @@ from argotune.steps.registry.oci import LayoutReference, parse_reference
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Make the adapter a reproducible OCI image and push it."""
+    """Build a reproducible OCI image of the adapter and push it."""
 
     work_dir: Path
     """Volume of the run; reads work-dir/adapter, writes work-dir/image."""
     plan_file: Path
     """The plan step's file."""
     image: str
-    """REGISTRY/REPOSITORY:TAG, or oci:DIRECTORY[:TAG] for an OCI layout on disk; without a tag
-    it is latest."""
+    """REGISTRY/REPOSITORY:TAG, or oci:DIRECTORY[:TAG] for an OCI layout on disk; the default tag
+    is latest."""
     auth_file: Path | None = None
-    """Docker config.json with the registry's login, from the image push secret; may be missing
-    for oci: and for registries without login."""
+    """Docker config.json with the registry's login, from the image push Secret; not needed for
+    oci: and for registries without login."""
     push_secret: str | None = None
-    """Name of the secret that the auth file comes from; used in messages only."""
+    """Name of the Secret with the auth file; used in messages only."""
     dataset_digest: str
     """Digest of the data, for the image's annotations."""
     base_loss: float
@@ -35,14 +35,14 @@ class Params:
     tuned_loss: float
     """Held-out loss of the tuned model, nats per token, for the image's annotations."""
     created: str
-    """Time of the run, RFC 3339; with it the image of equal input is equal in every byte."""
+    """Time of the run, RFC 3339; images of equal inputs and time are equal byte for byte."""
     attempts: int = 4
-    """Tries on registry errors that may pass."""
+    """Attempts on transient registry errors."""
     timeout_seconds: float = 1800.0
-    """Longest time for one try at the upload."""
+    """Longest duration of one upload attempt."""
     ca_file: Path | None = None
-    """Certificate authority of the registry, PEM, trusted beside the system's; a missing file is
-    none."""
+    """Certificate authority of the registry, PEM, trusted in addition to the system's; may not
+    exist."""
 
     def __post_init__(self) -> None:
         problems = [*self._image_problems()]
@@ -70,24 +70,26 @@ class Params:
         except ValueError as error:
             return [f"--image: {error}"]
         if reference.digest is not None:
-            return [f"--image: {self.image!r} names a digest; push makes a new one, so give a tag"]
+            return [f"--image: {self.image!r} has a digest; push creates a new one, so use a tag"]
         if isinstance(reference, LayoutReference) and reference.directory.is_file():
-            return [f"--image: {reference.directory} is a file; give a directory"]
+            return [f"--image: {reference.directory} is a file; use a directory"]
         return []
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
+    """Outputs of the push step."""
+
     digest: str
     """sha256:HEX of the image's manifest."""
     reference: str
-    """Where the image is, by digest: REGISTRY/REPOSITORY@sha256:HEX or oci:DIRECTORY@sha256:HEX."""
+    """Reference by digest: REGISTRY/REPOSITORY@sha256:HEX or oci:DIRECTORY@sha256:HEX."""
     size_mb: float
-    """Size of all blobs, decimal MB."""
+    """Total size of the blobs, decimal MB."""
 
 
 def _is_rfc3339(text: str) -> bool:
-    # fromisoformat alone also takes times without a zone and bare dates.
+    # fromisoformat alone also accepts times without a zone and dates without a time.
     if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", text):
         return False
     try:

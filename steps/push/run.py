@@ -1,4 +1,4 @@
-"""Make the adapter an image, and bring it where the user wants it."""
+"""Build the adapter's image and push it to the requested registry or layout."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def run(params: Params, *, progress: Progress, sleep: Sleep = time.sleep) -> Result:
-    """Write the adapter as an image into a layout, and push that to the registry, if one is asked
-    for."""
+    """Write the adapter's image into a layout, and push it if the reference names a registry.
+
+    Raises PermanentError or TransientError.
+    """
     plan = read_plan(params.plan_file)
     target = parse_reference(params.image)
     if isinstance(target, LayoutReference):
@@ -71,7 +73,7 @@ def _to_registry(
 def _build(
     params: Params, plan: TrainingPlan, layout: Path, tag: str, progress: Progress, *, share: float
 ) -> Image:
-    """Write the image; that is this share of the step's work."""
+    """Write the image; `share` is this part's share of the step's progress."""
     files = adapter_files(params.work_dir / "adapter")
     total = int(sum(path.stat().st_size for path in files) / share)
     image = write_image(

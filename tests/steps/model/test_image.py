@@ -191,9 +191,7 @@ def test_tag_that_is_not_there_lists_those_that_are(layout: Layout, new_params: 
     layout.tag("v2", image)
     with pytest.raises(PermanentError) as caught:
         fetch(new_params, f"{layout.directory}:v3")
-    assert str(caught.value) == (
-        f"oci:{layout.directory}:v3: there is no such tag; the layout has v1, v2"
-    )
+    assert str(caught.value) == (f"oci:{layout.directory}:v3: no such tag; the layout has v1, v2")
 
 
 @pytest.mark.parametrize(("copies", "found"), [(0, "no directory"), (2, "2 directories")])
@@ -207,7 +205,8 @@ def test_image_must_have_one_model(
     with pytest.raises(PermanentError) as caught:
         fetch(new_params, layout.directory)
     assert str(caught.value) == (
-        f"oci:{layout.directory}: {found} with config.json and model*.safetensors; one is needed"
+        f"oci:{layout.directory}: {found} with config.json and model*.safetensors; expected "
+        "exactly one"
     )
 
 
@@ -216,19 +215,19 @@ def test_damaged_blob_is_refused(layout: Layout, new_params: NewParams) -> None:
     layout.tag("v1", layout.image([layer]))
     path = layout.directory / "blobs" / "sha256" / layer["digest"].removeprefix("sha256:")
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(PermanentError, match="is damaged; its content has another digest"):
+    with pytest.raises(PermanentError, match="is damaged: its content has another digest"):
         fetch(new_params, layout.directory)
 
 
 def test_layer_that_is_cut_is_refused(layout: Layout, new_params: NewParams) -> None:
     content = gzip.compress(tar(under(WEIGHTS, model_files())))
     layout.tag("v1", layout.image([layout.blob(content[: len(content) // 2], GZIP)]))
-    with pytest.raises(PermanentError, match="a layer is no whole tar archive"):
+    with pytest.raises(PermanentError, match="a layer is a damaged tar file"):
         fetch(new_params, layout.directory)
 
 
 def test_directory_that_is_no_layout_is_refused(tmp_path: Path, new_params: NewParams) -> None:
-    with pytest.raises(PermanentError, match=r"is no OCI layout, it has no index\.json"):
+    with pytest.raises(PermanentError, match=r"is not an OCI layout: no index\.json"):
         fetch(new_params, tmp_path)
 
 

@@ -92,7 +92,9 @@ def test_references_to_code_are_taken_out(hub: FakeHub, new_params: NewParams) -
 
 
 def test_model_of_another_family_is_refused(hub: FakeHub, new_params: NewParams) -> None:
-    with pytest.raises(PermanentError, match="model_type 'phi3', the preset's family is 'qwen2'"):
+    with pytest.raises(
+        PermanentError, match="model_type 'phi3', but the preset's family is 'qwen2"
+    ):
         fetch(new_params(source="hub", family="qwen2"), hub)
 
 
@@ -127,7 +129,7 @@ def test_damaged_file_is_fetched_again_and_the_others_kept(
     with pytest.raises(TransientError) as caught:
         fetch(params, hub)
     assert str(caught.value) == (
-        "owner/model: model.safetensors arrived damaged and will be fetched again"
+        "owner/model: model.safetensors arrived damaged; a retry downloads them again"
     )
     assert not is_complete(model_dir(params))
     hub.requests.clear()
@@ -147,8 +149,8 @@ def test_gated_model_names_licence_page_and_token(
         with pytest.raises(PermanentError) as caught:
             fetch(params, hub)
         assert str(caught.value) == (
-            f"{hub.endpoint}/owner/model is gated: accept its licence on that page, and give a "
-            "token of the same account in HF_TOKEN"
+            f"{hub.endpoint}/owner/model is gated: accept its license on that page, and set "
+            "HF_TOKEN to a token of the same account"
         )
     monkeypatch.setenv("HF_TOKEN", hub.token)
     fetch(params, hub)
@@ -264,7 +266,7 @@ def test_directory_of_links_is_followed(tmp_path: Path, new_params: NewParams) -
 def test_missing_directory_is_named(new_params: NewParams) -> None:
     with pytest.raises(PermanentError) as caught:
         run(new_params(source="dir:/absent/weights"), progress=Progress())
-    assert str(caught.value) == "dir:/absent/weights: there is no such directory"
+    assert str(caught.value) == "dir:/absent/weights: no such directory"
 
 
 def test_missing_tiny_model_names_the_command(new_params: NewParams) -> None:
@@ -272,8 +274,8 @@ def test_missing_tiny_model_names_the_command(new_params: NewParams) -> None:
     with pytest.raises(PermanentError) as caught:
         run(params, progress=Progress())
     assert str(caught.value) == (
-        f"preset tiny is not in the model cache {params.cache_dir}/argotune--tiny/main; "
-        "`make tiny` makes it"
+        f"preset tiny is missing in the model cache {params.cache_dir}/argotune--tiny/main; "
+        "create it with `make tiny`"
     )
 
 
@@ -283,7 +285,7 @@ def test_damaged_cache_says_what_is_wrong(new_params: NewParams) -> None:
     (model_dir(params) / "model.safetensors").write_bytes(safetensors())
     mark_complete(model_dir(params))
     (model_dir(params) / "model.safetensors").unlink()
-    with pytest.raises(PermanentError, match=r"whole \(model\.safetensors is missing\)"):
+    with pytest.raises(PermanentError, match=r"or incomplete \(model\.safetensors is missing\)"):
         run(params, progress=Progress())
 
 

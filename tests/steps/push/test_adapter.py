@@ -46,13 +46,10 @@ def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
     (directory / "tokenizer.json").symlink_to("/etc/passwd")
     os.mkfifo(directory / "vocab.json")
     assert problems(directory) == (
-        "adapter_config.json is missing; "
-        "checkpoint-1 is not a plain file; "
-        "optimizer.pt may hold code (pickle); weights are safetensors only; "
-        "run.sh is no file of an adapter; accepted are .json, .safetensors, .jinja, .model, .txt, "
-        ".md; "
-        "tokenizer.json is a link; only plain files go into an image; "
-        "vocab.json is not a plain file"
+        "adapter_config.json is missing; checkpoint-1 is not a plain file; optimizer.pt may "
+        "contain code (pickle); only safetensors are accepted; run.sh is not a file of an "
+        "adapter; accepted: .json, .safetensors, .jinja, .model, .txt, .md; tokenizer.json is a "
+        "link; only plain files go into an image; vocab.json is not a plain file"
     )
 
 

@@ -140,7 +140,7 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(PermanentError) as caught:
         write(home, adapter)
     assert str(caught.value) == (
-        f"{home} has files but is no OCI layout; give an empty or a new directory"
+        f"{home} has files but is not an OCI layout; use an empty or a new directory"
     )
     assert contents(home) == {"notes.txt": b"mine"}
 

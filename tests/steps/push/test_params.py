@@ -48,5 +48,5 @@ def test_a_digest_cannot_be_pushed_to() -> None:
     with pytest.raises(ParamsError) as caught:
         parse_fields(Params, GOOD | {"image": image})
     assert str(caught.value) == (
-        f"--image: {image!r} names a digest; push makes a new one, so give a tag"
+        f"--image: {image!r} has a digest; push creates a new one, so use a tag"
     )
