@@ -6,14 +6,19 @@ from __future__ import annotations
 from hera.workflows import CronWorkflow, Parameter, WorkflowTemplate
 from hera.workflows.models import Metadata, PodGC, TTLStrategy, WorkflowTemplateRef
 
+from argotune.steps.common.fields import fields_of
 from argotune.steps.gc import params as gc_params
+from argotune.steps.nodes.providers import ClusterSettings
 from argotune.workflows.templates import accounts, finetune
 from argotune.workflows.templates import step as container
-from argotune.workflows.templates.step import Step
+from argotune.workflows.templates.step import Step, parameter
 
 NAME = "gc"
 _LABELS = {"app.kubernetes.io/part-of": "argotune"}
 _KEPT_SECONDS = 24 * 3600
+
+_CLUSTER_SETTINGS = [field.kebab for field in fields_of(ClusterSettings)]
+"""What says where the providers' nodes are."""
 
 GC = Step(
     params=gc_params,
@@ -22,7 +27,7 @@ GC = Step(
     memory="192Mi",
     fixed={
         "namespace": "{{workflow.namespace}}",
-        "aks-cluster-id": "{{workflow.parameters.aks-cluster-id}}",
+        **{name: parameter(name) for name in _CLUSTER_SETTINGS},
         "dry-run": "{{workflow.parameters.dry-run}}",
     },
     timeout_seconds=600,
@@ -73,7 +78,7 @@ def build_schedule() -> CronWorkflow:
 def _parameters() -> list[Parameter]:
     shared = {parameter.name: parameter for parameter in finetune.parameters()}
     return [
-        shared["aks-cluster-id"],
+        *(shared[name] for name in _CLUSTER_SETTINGS),
         Parameter(
             name="dry-run",
             value="false",

@@ -92,9 +92,7 @@ def test_references_to_code_are_taken_out(hub: FakeHub, new_params: NewParams) -
 
 
 def test_model_of_another_family_is_refused(hub: FakeHub, new_params: NewParams) -> None:
-    with pytest.raises(
-        PermanentError, match="model_type 'phi3', but the preset's family is 'qwen2"
-    ):
+    with pytest.raises(PermanentError, match="'phi3', but the preset's family is 'qwen2'"):
         fetch(new_params(source="hub", family="qwen2"), hub)
 
 
