@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from argotune.steps.cluster.kube import ApiRefusal, Kube, Object, connect
+from argotune.steps.cluster.errors import ApiRefusal
+from argotune.steps.cluster.kube import Kube, Object, connect
 from argotune.steps.common import log
 from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.common.errors import PermanentError, StepError

@@ -10,7 +10,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from argotune.steps.cluster.kube import ApiRefusal, Kube
+from argotune.steps.cluster.errors import ApiRefusal
+from argotune.steps.cluster.kube import Kube
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.nodes.errors import PlacementRefused

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 from argotune.presets.prices import prices_usd_per_hour
-from argotune.steps.cluster.kube import ApiRefusal, Kube, connect
+from argotune.steps.cluster.errors import ApiRefusal
+from argotune.steps.cluster.kube import Kube, connect
 from argotune.steps.cluster.run_events import RunEvents
 from argotune.steps.common import log
 from argotune.steps.common.clock import REAL_CLOCK, Clock

@@ -18,6 +18,7 @@ import pytest
 from kubernetes import config
 from kubernetes.client import ApiClient, Configuration
 
+from argotune.steps.cluster.connection import Connection
 from argotune.steps.cluster.kube import Kube
 from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import PermanentError
@@ -223,7 +224,7 @@ def _client_of(namespace: str) -> Iterator[Kube]:
     configuration.cert_file = configuration.key_file = None
     configuration.api_key = {"authorization": f"Bearer {token}"}
     with ApiClient(configuration) as client:
-        yield Kube(client)
+        yield Kube(Connection(client))
 
 
 @pytest.fixture

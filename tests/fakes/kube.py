@@ -22,6 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from kubernetes.client import ApiClient, Configuration
 
+from argotune.steps.cluster.connection import Connection
 from argotune.steps.cluster.kube import Kube
 from tests.fakes.listening import listening
 from tests.fakes.port_forward import forward
@@ -167,7 +168,7 @@ def serving(cluster: Cluster) -> Iterator[Kube]:
     with listening(_Handler, cluster=cluster) as port:
         cluster.url = f"http://127.0.0.1:{port}"
         with ApiClient(Configuration(host=cluster.url)) as api_client:
-            yield Kube(api_client)
+            yield Kube(Connection(api_client))
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -11,7 +11,8 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from argotune.steps.cluster.kube import ApiRefusal, Kube
+from argotune.steps.cluster.errors import ApiRefusal, PermanentRefusal
+from argotune.steps.cluster.kube import Kube
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.nodes.alternatives import placements
@@ -92,7 +93,7 @@ def _taken(kube: Kube, request: NodeRequest, node_class: NodeClass, now: datetim
         name = str(claim["metadata"]["name"])
         try:
             is_taken = kube.change_node_claim(claim, claims.taken_by_run(claim, request))
-        except ApiRefusal as error:
+        except PermanentRefusal as error:
             log.warn(_LOGGER, "cannot-take-kept-claim", claim=name, reason=error)
             continue
         log.event(_LOGGER, "took-kept-claim" if is_taken else "kept-claim-changed", claim=name)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from argotune.steps.cluster.kube import ApiRefusal, Kube
+from argotune.steps.cluster.errors import ApiRefusal
+from argotune.steps.cluster.kube import Kube
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.nodes.fit import Object

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from argotune.steps.cluster.kube import ApiRefusal, Kube
+from argotune.steps.cluster.errors import ApiRefusal
+from argotune.steps.cluster.kube import Kube
 from argotune.steps.common import log
 from argotune.steps.common.errors import TransientError
 from argotune.steps.nodes.fit import Object, is_on

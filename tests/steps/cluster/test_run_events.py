@@ -99,7 +99,7 @@ def test_a_refusal_is_logged_once_and_the_next_event_is_posted(
         said.say("NodeLost", "it went", is_warning=True)
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert [record.message for record in warnings] == [
-        'no-events reason="cannot create an event in team: no right"'
+        'no-events reason="cannot create Event in team: no right"'
     ]
     assert [event["type"] for event in cluster.events] == ["Warning"]
 

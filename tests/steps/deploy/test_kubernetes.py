@@ -394,12 +394,12 @@ def test_old_pods_do_not_count(service: str) -> None:
         (
             Fault("PATCH", "services", 422, "spec.ports: Required value"),
             PermanentError,
-            "cannot patch Service team/phi: spec.ports: Required value",
+            "cannot apply Service team/phi: spec.ports: Required value",
         ),
         (
             Fault("PATCH", "services", 503, "apiserver not ready"),
             TransientError,
-            "cannot patch Service team/phi: apiserver not ready",
+            "cannot apply Service team/phi: apiserver not ready",
         ),
     ],
 )

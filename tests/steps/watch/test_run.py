@@ -347,10 +347,12 @@ def test_it_ends_at_once_when_it_is_told_to_stop() -> None:
     with serving(cluster):
         script = (
             "from kubernetes.client import ApiClient, Configuration\n"
+            "from argotune.steps.cluster.connection import Connection\n"
             "from argotune.steps.cluster.kube import Kube\n"
             "from argotune.steps.common.main import main\n"
             "from argotune.steps.watch import params, run\n"
-            f"kube = Kube(ApiClient(Configuration(host={cluster.url!r})))\n"
+            f"client = ApiClient(Configuration(host={cluster.url!r}))\n"
+            "kube = Kube(Connection(client))\n"
             "main(params.Params, params.Result,\n"
             "     lambda given, progress: run.run(given, progress=progress, kube=kube))\n"
         )

@@ -46,7 +46,9 @@ CALLS: dict[str, Callable[[Kube, str], object]] = {
     "warnings_about": lambda kube, kind: kube.warnings_about("uid"),
     "node_claims": lambda kube, kind: kube.node_claims("a=b"),
     "node_claim": lambda kube, kind: kube.node_claim("x"),
-    "create_node_claim": lambda kube, kind: kube.create_node_claim({"metadata": {"name": "x"}}),
+    "create_node_claim": lambda kube, kind: kube.create_node_claim(
+        {"kind": "NodeClaim", "metadata": {"name": "x"}}
+    ),
     "change_node_claim": lambda kube, kind: kube.change_node_claim(
         {"metadata": {"name": "x", "resourceVersion": "1"}}, {}
     ),
@@ -55,7 +57,11 @@ CALLS: dict[str, Callable[[Kube, str], object]] = {
     "workflow": lambda kube, kind: kube.workflow("ns", "x"),
     "stop_workflow": lambda kube, kind: kube.stop_workflow("ns", "x"),
     "create_event": lambda kube, kind: kube.create_event(
-        {"metadata": {"generateName": "x-", "namespace": "ns"}, "involvedObject": {}}
+        {
+            "kind": "Event",
+            "metadata": {"generateName": "x-", "namespace": "ns"},
+            "involvedObject": {},
+        }
     ),
     "repeat_event": lambda kube, kind: kube.repeat_event("ns", "x", count=2, last=""),
     "pod_log": lambda kube, kind: kube.pod_log("ns", "x", previous=False, tail_lines=1),

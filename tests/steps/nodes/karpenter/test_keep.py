@@ -234,4 +234,4 @@ def test_a_refusal_to_keep_is_said(world: World) -> None:
     with pytest.raises(PermanentError) as caught:
         keep(world)
     assert not isinstance(caught.value, TransientError)
-    assert str(caught.value) == f"cannot change nodeclaim {NAME}: nodeclaims is forbidden"
+    assert str(caught.value) == f"cannot patch NodeClaim {NAME}: nodeclaims is forbidden"

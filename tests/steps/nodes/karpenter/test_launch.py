@@ -288,7 +288,7 @@ def test_an_api_server_that_is_away_for_a_while_is_waited_for(world: World) -> N
 def test_a_missing_right_is_said_at_once(world: World) -> None:
     world.cluster.faults = [Fault("POST", "nodeclaims", 403, "nodeclaims is forbidden")]
     assert failure(world, PermanentError) == (
-        f"cannot create nodeclaim {NAME}: nodeclaims is forbidden"
+        f"cannot create NodeClaim {NAME}: nodeclaims is forbidden"
     )
 
 

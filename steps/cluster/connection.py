@@ -1,0 +1,203 @@
+"""The connection to an API server, on the official Kubernetes client.
+
+It imports the client, which takes most of a second: only `kube` imports this module, and only when
+a connection is made. It sends requests by path, without the client's models, which would refuse
+what a newer API server adds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import urllib3
+import yaml
+from kubernetes import client, config, stream
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic import DynamicClient
+
+from argotune.steps.cluster.errors import (
+    ApiRefusal,
+    NoCluster,
+    NoConnection,
+    Unreachable,
+    refusal,
+)
+
+Object = dict[str, Any]
+
+# So the client reports a WebSocket that was refused: status, headers and body.
+_HANDSHAKE = re.compile(r"Handshake status (\d+) .*-\+-\+- (.*)$", re.DOTALL)
+
+
+def connection_of_pod() -> Connection | None:
+    """With this pod's service account; None where this is no pod, or one without."""
+    configuration = client.Configuration()
+    try:
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except config.ConfigException:
+        return None
+    return Connection(client.ApiClient(configuration))
+
+
+def connection_of_kubeconfig(context: str | None, *, retries: bool) -> Connection:
+    """With a context of the kubeconfig, by default the current one. With `retries` a request that
+    finds no server is sent three more times at once. Raises NoCluster."""
+    configuration = client.Configuration()
+    if not retries:
+        configuration.retries = False
+    try:
+        config.load_kube_config(  # type: ignore[no-untyped-call]
+            config_file=_kubeconfig(), context=context, client_configuration=configuration
+        )
+    except (config.ConfigException, yaml.YAMLError, ValueError) as error:
+        raise NoCluster(" ".join(str(error).split()).rstrip(".")) from error
+    return Connection(client.ApiClient(configuration))
+
+
+def namespace_of_kubeconfig(context: str | None) -> str:
+    """The namespace of a context of the kubeconfig, by default of the current one."""
+    contexts, active = config.list_kube_config_contexts(_kubeconfig())  # type: ignore[no-untyped-call]
+    named = [item for item in contexts if item["name"] == context]
+    return str((named[0] if named else active)["context"].get("namespace", "default"))
+
+
+def _kubeconfig() -> str:
+    """The file, or several with ':' between."""
+    return os.environ.get("KUBECONFIG") or "~/.kube/config"
+
+
+class Connection:
+    """Requests to one API server. Each raises an ApiError that names the task: what was to be
+    done, after `cannot`."""
+
+    CONNECT_SECONDS: ClassVar = 10.0
+    """To connect: three retransmissions of a lost SYN."""
+    READ_SECONDS: ClassVar = 30.0
+    """Between two reads of an answer."""
+    LOG_READ_SECONDS: ClassVar = 3600.0
+    """Between two reads of a log that is followed: a step may write nothing for so long."""
+
+    def __init__(self, api_client: client.ApiClient) -> None:
+        self._api_client = api_client
+        # Without its discovery, which sends a dozen requests.
+        self._client: Any = DynamicClient(  # type: ignore[no-untyped-call]
+            api_client, discoverer=lambda client, cache_file: None
+        )
+        self.host = str(api_client.configuration.host)
+        """URL of the API server."""
+
+    def request(
+        self,
+        task: str,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        """The object, or the list, that is answered."""
+        with self._errors(task):
+            response = self._send(method, path, query, body, content_type)
+            found: Object = json.loads(response.data)
+            return found
+
+    def text(self, task: str, path: str, query: Mapping[str, str]) -> str:
+        """The text that is answered."""
+        with self._errors(task):
+            return bytes(self._send("get", path, query).data).decode(errors="replace")
+
+    def lines(
+        self, task: str, path: str, query: Mapping[str, str], *, read_seconds: float
+    ) -> Iterator[bytes]:
+        """The lines of the answer as they come; the connection is closed with the iterator."""
+        with self._errors(task):
+            response = self._send("get", path, query, read_seconds=read_seconds)
+        return self._lines(task, response)
+
+    def port_forward(self, task: str, namespace: str, pod: str, port: int) -> Any:
+        """A port-forward as kubectl makes it; its `socket(port)` is the connection."""
+        with self._errors(task):
+            return stream.portforward(
+                client.CoreV1Api(self._api_client).connect_get_namespaced_pod_portforward,
+                pod,
+                namespace,
+                ports=str(port),
+            )
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+        read_seconds: float = READ_SECONDS,
+    ) -> urllib3.BaseHTTPResponse:
+        response: urllib3.BaseHTTPResponse = self._client.request(
+            method,
+            path,
+            body=None if body is None else dict(body),
+            query_params=list((query or {}).items()),
+            content_type=content_type,
+            serialize=False,
+            _request_timeout=(self.CONNECT_SECONDS, read_seconds),
+        )
+        return response
+
+    def _lines(self, task: str, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        rest = b""
+        try:
+            with self._errors(task):
+                for chunk in response.stream(decode_content=True):
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    yield from lines
+        finally:
+            response.close()
+        if rest:
+            yield rest
+
+    @contextlib.contextmanager
+    def _errors(self, task: str) -> Iterator[None]:
+        """Turn the client's errors into ours."""
+        try:
+            yield
+        except ApiException as error:
+            raise self._error(task, error) from error
+        except (urllib3.exceptions.HTTPError, OSError, json.JSONDecodeError) as error:
+            raise Unreachable(task, host=self.host, reason=_reason(error)) from error
+
+    def _error(self, task: str, error: ApiException) -> ApiRefusal | NoConnection:
+        status, reason = int(error.status or 0), " ".join(str(error.reason).split())
+        answer = _status_object(error.body)
+        handshake = _HANDSHAKE.match(str(error.reason))
+        if handshake:
+            status, answer = int(handshake[1]), _status_object(handshake[2])
+        if not status:
+            return NoConnection(task, host=self.host, reason=reason)
+        words = " ".join(str(answer.get("message") or reason).split())
+        return refusal(task, status=status, words=words, details=answer.get("details"))
+
+
+def _status_object(body: object) -> Object:
+    """The server's Status, which names user, verb and resource for a missing right; empty where
+    the body is another text."""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _reason(error: BaseException) -> str:
+    """What the socket says, without the objects of urllib3 around it."""
+    while isinstance(cause := getattr(error, "reason", None), BaseException):
+        error = cause
+    # urllib3 begins with its own objects: HTTPConnection(host='...', port=...): ...
+    return str(error).rpartition("): ")[2] or type(error).__name__

@@ -1,0 +1,96 @@
+"""The kinds of objects that argotune reads and writes, and their places on an API server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+ARGO = "argoproj.io"
+KARPENTER = "karpenter.sh"
+_RBAC = "rbac.authorization.k8s.io"
+_REVIEWS = "authorization.k8s.io"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of objects, as the API server serves it."""
+
+    name: str
+    """Kind of the YAML, such as Deployment."""
+    plural: str
+    """Name of the resource in paths and roles, such as deployments."""
+    group: str = ""
+    """API group; empty for the core."""
+    version: str = "v1"
+    is_namespaced: bool = True
+
+    @property
+    def api_path(self) -> str:
+        """Where the group's version begins."""
+        return api_path(self.group, self.version)
+
+    def path(self, namespace: str | None = None, name: str = "", part: str = "") -> str:
+        """Path of one object, or of the list where no name is given: of a namespace, or of all of
+        them without one. `part` is a subresource, such as log."""
+        space = ""
+        if self.is_namespaced and namespace is not None:
+            space = f"/namespaces/{quote(namespace, safe='')}"
+        ends = [self.plural, *([quote(name, safe="")] if name else []), *([part] if part else [])]
+        return f"{self.api_path}{space}/{'/'.join(ends)}"
+
+    def shown(self, namespace: str | None, name: str) -> str:
+        """The object for messages: Deployment NAMESPACE/NAME, or Node NAME."""
+        return (
+            f"{self.name} {namespace}/{name}" if self._is_in(namespace) else f"{self.name} {name}"
+        )
+
+    def shown_list(self, namespace: str | None) -> str:
+        """The kind's objects for messages: pods in NAMESPACE, or nodes."""
+        if not self.is_namespaced:
+            return self.plural
+        return f"{self.plural} in {namespace}" if namespace else f"{self.plural} of all namespaces"
+
+    def _is_in(self, namespace: str | None) -> bool:
+        return self.is_namespaced and namespace is not None
+
+
+_TABLE = (
+    Kind("ClusterRole", "clusterroles", _RBAC, is_namespaced=False),
+    Kind("ClusterRoleBinding", "clusterrolebindings", _RBAC, is_namespaced=False),
+    Kind("ConfigMap", "configmaps"),
+    Kind("CronWorkflow", "cronworkflows", ARGO, "v1alpha1"),
+    Kind("DaemonSet", "daemonsets", "apps"),
+    Kind("Deployment", "deployments", "apps"),
+    Kind("Event", "events"),
+    Kind("Namespace", "namespaces", is_namespaced=False),
+    Kind("NetworkPolicy", "networkpolicies", "networking.k8s.io"),
+    Kind("Node", "nodes", is_namespaced=False),
+    Kind("NodeClaim", "nodeclaims", KARPENTER, is_namespaced=False),
+    Kind("NodePool", "nodepools", KARPENTER, is_namespaced=False),
+    Kind("PersistentVolumeClaim", "persistentvolumeclaims"),
+    Kind("Pod", "pods"),
+    Kind("Role", "roles", _RBAC),
+    Kind("RoleBinding", "rolebindings", _RBAC),
+    Kind("Secret", "secrets"),
+    Kind("SelfSubjectAccessReview", "selfsubjectaccessreviews", _REVIEWS, is_namespaced=False),
+    Kind("SelfSubjectReview", "selfsubjectreviews", "authentication.k8s.io", is_namespaced=False),
+    Kind("Service", "services"),
+    Kind("ServiceAccount", "serviceaccounts"),
+    Kind("StorageClass", "storageclasses", "storage.k8s.io", is_namespaced=False),
+    Kind("SubjectAccessReview", "subjectaccessreviews", _REVIEWS, is_namespaced=False),
+    Kind("Workflow", "workflows", ARGO, "v1alpha1"),
+    Kind("WorkflowTemplate", "workflowtemplates", ARGO, "v1alpha1"),
+)
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _TABLE}
+"""Name -> kind."""
+
+
+def kind_of(kind: str | Kind) -> Kind:
+    """The kind of that name; one that the table does not have is given itself."""
+    return KINDS[kind] if isinstance(kind, str) else kind
+
+
+def api_path(group: str, version: str) -> str:
+    """Where an API begins; what is there lists its kinds."""
+    return f"/apis/{group}/{version}" if group else f"/api/{version}"
