@@ -82,11 +82,6 @@ class Engine:
         """Requests that wait for their turn."""
         return max(0, self._admitted - 1)
 
-    @property
-    def idle(self) -> bool:
-        """Whether no request has a place."""
-        return self._admitted == 0
-
     def question(
         self,
         messages: Sequence[Message],

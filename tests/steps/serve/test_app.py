@@ -238,7 +238,7 @@ def test_hanging_up_ends_the_work(start: Start, tuned: Tuned, stream: bool) -> N
         connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
         assert server.model.entered.wait(timeout=60)
     # The place in the line is free at once, though the model is still held in its first token.
-    wait_until(lambda: server.service.engine.idle)
+    wait_until(lambda: server.service.engine._admitted == 0)
     server.model.gate.set()
     assert server.chat().json() == {"response": ANSWER}
     asked_for_the_second = len(ANSWER)
@@ -256,7 +256,7 @@ def test_an_answer_that_takes_too_long_is_ended(start: Start, stream: bool) -> N
     else:
         assert error_of(response) == (504, message)
     server.model.gate.set()
-    wait_until(lambda: server.service.engine.idle)
+    wait_until(lambda: server.service.engine._admitted == 0)
 
 
 def test_a_failure_of_the_model_is_no_end_of_the_server(
