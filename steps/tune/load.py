@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,9 @@ from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.serving import Rope, fix_rope
 from argotune.steps.contracts.training_plan import Quantization, TrainingPlan
 from argotune.steps.tune.device import Device
-from argotune.steps.tune.lora import note_ends_of_blocks, use_fused_layers
+from argotune.steps.tune.lora import use_fused_layers
 from argotune.steps.tune.phi3 import packed_blocks
-from argotune.steps.tune.quantized_cache import quantized_cache
+from argotune.steps.tune.quantized_cache import with_quantized_cache
 from argotune.steps.tune.varlen import attention_for
 
 _logger = logging.getLogger(__name__)
@@ -85,13 +85,14 @@ def load_model(
     base.requires_grad_(False)
     if plan.training.gradient_checkpointing:
         recompute_activations(base, plan.training.kept_blocks)
+    lora = _lora_config(plan)
+    if not plan.execution.compile:
+        use_fused_layers(lora, base.get_decoder().layers)
     torch.manual_seed(plan.training.seed)
     with warnings.catch_warnings():
         # PEFT 0.21 reads an attribute by a name that transformers 5.23 calls deprecated.
         warnings.simplefilter("ignore", FutureWarning)
-        model = get_peft_model(base, _lora_config(plan), autocast_adapter_dtype=True)
-    if plan.training.gradient_checkpointing:
-        note_ends_of_blocks(model)
+        model = get_peft_model(base, lora, autocast_adapter_dtype=True)
     log.event(
         _logger,
         "model",
@@ -175,7 +176,7 @@ def _load_base(
         )
     fix_rope(config, rope)
     quantization = _quantization_config(plan.quantization, device.weights, sharded)
-    load = functools.partial(
+    load: Callable[..., Any] = functools.partial(
         AutoModelForCausalLM.from_pretrained,
         dtype=device.weights,
         attn_implementation=attention_for(device.torch_device),
@@ -185,19 +186,13 @@ def _load_base(
         local_files_only=True,
         trust_remote_code=False,
     )
-    cache = None
     if plan.execution.cache_quantized and quantization is not None:
-        cache = quantized_cache(model_dir, quantization, device)
-    if cache is not None and (kept := cache.read(config, load)) is not None:
-        _keep_4bit_layout(kept)
-        return kept
+        load = with_quantized_cache(load, device, writes=leads)
     try:
         model = load(model_dir, config=config, quantization_config=quantization)
     except (OSError, ValueError) as error:
         raise PermanentError(f"{model_dir}: cannot be loaded: {error}") from error
     _keep_4bit_layout(model)
-    if cache is not None and leads:
-        cache.write(model, _load_config(model_dir))
     return model
 
 
@@ -213,7 +208,7 @@ def _keep_4bit_layout(model: torch.nn.Module) -> None:
 
 
 def _lora_config(plan: TrainingPlan) -> LoraConfig:
-    config = LoraConfig(
+    return LoraConfig(
         r=plan.lora.r,
         lora_alpha=plan.lora.alpha,
         lora_dropout=plan.lora.dropout,
@@ -222,6 +217,3 @@ def _lora_config(plan: TrainingPlan) -> LoraConfig:
         bias="none",
         task_type="CAUSAL_LM",
     )
-    if not plan.execution.compile:
-        use_fused_layers(config)
-    return config

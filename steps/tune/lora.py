@@ -8,6 +8,7 @@ product. Parameters, names and what is saved are PEFT's.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -16,23 +17,21 @@ from bitsandbytes.nn.modules import Linear4bit
 from peft import LoraConfig
 from peft.tuners import lora
 
+_ENDS_BLOCK = "argotune_ends_block"
 
-def use_fused_layers(config: LoraConfig) -> None:
-    """Have `get_peft_model` make this module's layers: PEFT's own way for layers of others."""
+
+def use_fused_layers(config: LoraConfig, blocks: Iterable[Any]) -> None:
+    """Have `get_peft_model` make this module's layers: PEFT's own way for layers of others.
+
+    Each block's last layer is marked as the last: when a block is recomputed, its output is not
+    needed, because that stops at the last tensor that is kept, and what follows is a plain sum.
+    """
     config._register_custom_module({Linear4bit: FusedLinear4bit, torch.nn.Linear: FusedLinear})
-
-
-def note_ends_of_blocks(model: Any) -> None:
-    """Tell each block's last layer that it is the last: when a block is recomputed nobody needs its
-    output, for that stops at the last tensor that is kept, and what follows is a plain sum."""
-    for block in model.get_base_model().get_decoder().layers:
-        if isinstance(block.mlp.down_proj, _Fused):
-            block.mlp.down_proj.ends_block = True
+    for block in blocks:
+        setattr(block.mlp.down_proj, _ENDS_BLOCK, True)
 
 
 class _Fused:
-    ends_block = False
-
     def forward(self, states: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
         """[..., inputs] to [..., outputs]; what is more than one plain adapter is left to PEFT."""
         if not args and not options and _is_plain(self):
@@ -65,7 +64,7 @@ def _apply(layer: Any, states: torch.Tensor) -> torch.Tensor:
         layer.lora_B[name].weight,
         layer.base_layer,
         layer.scaling[name],
-        layer.ends_block and _is_recomputation(),
+        getattr(layer.base_layer, _ENDS_BLOCK, False) and _is_recomputation(),
     )
     return output
 

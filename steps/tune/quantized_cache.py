@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from transformers import AutoConfig
 
 from argotune.steps.common import log
 from argotune.steps.common.fs import free_bytes_of, fsync
@@ -157,6 +158,27 @@ class QuantizedCache:
             self.directory.rename(old)
         made.rename(self.directory)
         fsync(self.directory.parent)
+
+
+def with_quantized_cache(
+    load: Callable[..., Any], device: Device, *, writes: bool
+) -> Callable[..., Any]:
+    """`load`, transformers' from_pretrained, which first looks for the base in 4 bits and otherwise
+    keeps what it quantises, if it `writes`."""
+
+    def load_or_read(model_dir: Path, *, config: Any, quantization_config: Any) -> Any:
+        cache = quantized_cache(model_dir, quantization_config, device)
+        if cache is not None and (kept := cache.read(config, load)) is not None:
+            return kept
+        model = load(model_dir, config=config, quantization_config=quantization_config)
+        if cache is not None and writes:
+            unchanged = AutoConfig.from_pretrained(
+                model_dir, local_files_only=True, trust_remote_code=False
+            )
+            cache.write(model, unchanged)
+        return model
+
+    return load_or_read
 
 
 def quantized_cache(model_dir: Path, quantization: Any, device: Device) -> QuantizedCache | None:

@@ -58,7 +58,7 @@ def adapted(name: str, blocks: int, kept_blocks: int | None = None) -> Any:
     if kept_blocks is not None:
         recompute_activations(base, kept_blocks)
     adapter = LoraConfig(r=4, target_modules=linear_layers(family))
-    use_fused_layers(adapter)
+    use_fused_layers(adapter, base.get_decoder().layers)
     return get_peft_model(base, adapter).train()
 
 

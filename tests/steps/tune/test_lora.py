@@ -16,7 +16,6 @@ from argotune.steps.tune.load import recompute_activations
 from argotune.steps.tune.lora import (
     FusedLinear,
     FusedLinear4bit,
-    note_ends_of_blocks,
     use_fused_layers,
 )
 from tests.steps.tune.float64 import check_close
@@ -60,7 +59,7 @@ def adapted(
     net.is_loaded_in_4bit = kind is Linear4bit
     config = LoraConfig(r=RANK, lora_alpha=8, target_modules=["up", "down"], **options)
     if fused:
-        use_fused_layers(config)
+        use_fused_layers(config, blocks=[])
     model = get_peft_model(net, config)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -178,9 +177,8 @@ def test_the_last_product_of_a_recomputed_block_is_left_out(family: str, autocas
             block.mlp.down_proj.__class__ = Counted
         torch.manual_seed(0)
         config = LoraConfig(r=RANK, target_modules=["down_proj", "o_proj"], init_lora_weights=False)
-        use_fused_layers(config)
+        use_fused_layers(config, base.get_decoder().layers)
         model = get_peft_model(base, config)
-        note_ends_of_blocks(model)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
             states = hidden_states(model, micro_batch((7, 12)))
         torch.autograd.backward(states.float().square().sum())

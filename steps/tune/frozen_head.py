@@ -1,0 +1,73 @@
+"""The loss of a head that is frozen, with a backward pass of its own.
+
+The gradient that reaches the hidden states is known as soon as the logits are: it is made in the
+forward pass, chunk by chunk, and no logits are made a second time for the backward pass. With 8064
+tokens in the vocabulary of a small model that is a sixth of all work.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def frozen_head_loss(
+    states: torch.Tensor, targets: torch.Tensor, head: torch.nn.Module, chunk_tokens: int
+) -> torch.Tensor | None:
+    """Sum of the cross-entropy in nats of `states`, [tokens, width]; logits of `chunk_tokens` of
+    them exist at the same time. None for a head that is more than a frozen matrix, and where no
+    gradient is asked for."""
+    if not (_is_plain_and_frozen(head) and states.requires_grad):
+        return None
+    loss: torch.Tensor = _FrozenHeadLoss.apply(states, targets, head.weight, chunk_tokens)
+    return loss
+
+
+def _is_plain_and_frozen(head: Any) -> bool:
+    """Nothing but a frozen matrix, in a type that the logits can have: not 4-bit, no adapter."""
+    return bool(
+        type(head) is torch.nn.Linear
+        and getattr(head, "bias", None) is None
+        and not head.weight.requires_grad
+        and type(head.weight) is torch.nn.Parameter
+    )
+
+
+class _FrozenHeadLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        context: Any,
+        states: torch.Tensor,
+        targets: torch.Tensor,
+        weight: torch.Tensor,
+        chunk_tokens: int,
+    ) -> torch.Tensor:
+        """The sum, with the gradient of `states` kept for the backward pass."""
+        gradient = torch.empty_like(states)
+        total = torch.zeros((), dtype=torch.float32, device=states.device)
+        # One buffer for all chunks: fresh pages for each would cost as much as filling them.
+        logits = weight.new_empty(min(chunk_tokens, len(states)), len(weight))
+        for begin in range(0, len(states), chunk_tokens):
+            chunk = slice(begin, begin + chunk_tokens)
+            learned = targets[chunk, None]
+            made = torch.mm(states[chunk].to(weight.dtype), weight.t(), out=logits[: len(learned)])
+            shares = made.float()  # in a float32 model the buffer itself
+            highest = shares.amax(dim=1, keepdim=True)
+            found = shares.gather(1, learned)
+            shares.sub_(highest).exp_()
+            whole = shares.sum(dim=1, keepdim=True)
+            total += (whole.log() + highest - found).sum()
+            # The softmax less the one that is right, both times `whole`: the division is cheaper
+            # on the product.
+            shares.scatter_add_(1, learned, -whole)
+            gradient[chunk] = (shares.to(weight.dtype) @ weight).div_(whole)
+        context.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(
+        context: Any, *output_gradients: torch.Tensor
+    ) -> tuple[torch.Tensor, None, None, None]:
+        (gradient,) = context.saved_tensors
+        return (gradient * output_gradients[0]).to(gradient.dtype), None, None, None
