@@ -25,3 +25,7 @@ class UnresolvedError(ValueError):
 
 class PodError(Exception):
     """A pod could not be started or its outputs not be read: Argo's phase ``Error``."""
+
+
+class TemplateError(Exception):
+    """A template could not be executed; its node is marked already."""

@@ -1,19 +1,20 @@
 """The loop of a run: waits for pods, timers, signals and requests, and operates after each."""
 
+import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
+from typing import Protocol
 
-from argotune.workflows.engine.controller.launch import PodRequest
 from argotune.workflows.engine.controller.operate import Operator
-from argotune.workflows.engine.listen import Listening
 from argotune.workflows.engine.model import JsonObject, Node, Phase, rfc3339
+from argotune.workflows.engine.pods.factory import PodRequest
 from argotune.workflows.engine.pods.runtime import Launcher
 from argotune.workflows.engine.pods.supervise import (
     PodEnded,
@@ -28,6 +29,54 @@ from argotune.workflows.engine.record import Controls, Record
 _CONTROL_POLL_SECONDS = 0.25  # how soon a request of another process is seen
 _PHASE_LABEL = "workflows.argoproj.io/phase"
 _COMPLETED_LABEL = "workflows.argoproj.io/completed"
+_log = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """Hears of a run from the thread that runs it; what it raises is logged and ends nothing."""
+
+    def on_workflow(self, workflow: JsonObject) -> None:
+        """The workflow changed: the whole object, at most some times a second."""
+
+    def on_node(self, node: JsonObject) -> None:
+        """A node was made or changed: its NodeStatus."""
+
+    def on_line(self, node_id: str, text: str) -> None:
+        """A node's container wrote a line."""
+
+
+class Listening:
+    """Calls a listener, if there is one, and never fails."""
+
+    def __init__(self, listener: Listener | None) -> None:
+        self._listener = listener
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anybody listens."""
+        return self._listener is not None
+
+    def workflow(self, workflow: JsonObject) -> None:
+        """Passes on a changed workflow."""
+        if (listener := self._listener) is not None:
+            self._call(lambda: listener.on_workflow(workflow))
+
+    def node(self, node: JsonObject) -> None:
+        """Passes on a changed node."""
+        if (listener := self._listener) is not None:
+            self._call(lambda: listener.on_node(node))
+
+    def line(self, node_id: str, text: str) -> None:
+        """Passes on a line of a log."""
+        if (listener := self._listener) is not None:
+            self._call(lambda: listener.on_line(node_id, text))
+
+    def _call(self, tell: Callable[[], None]) -> None:
+        try:
+            tell()
+        except Exception:  # a fault in what is shown must not end what is run
+            _log.exception("listener failed, it is not called again")
+            self._listener = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +121,7 @@ class Loop:
 
     def run(self) -> JsonObject:
         """Runs to the end; the first interrupt stops the run, the second one at once."""
-        state = self.operator.state
+        state = self.operator.run.state
         state.on_change = self._node_changed
         with self._interrupts():
             try:
@@ -85,7 +134,7 @@ class Loop:
         return self._snapshot()
 
     def _run_to_end(self) -> None:
-        state = self.operator.state
+        state = self.operator.run.state
         self._operate()
         while not state.phase.is_fulfilled or self._active:
             self._handle(self._next_event())
@@ -151,7 +200,7 @@ class Loop:
                 return
 
     def _take(self, event: PodEvent | _Interrupt) -> None:
-        state = self.operator.state
+        state = self.operator.run.state
         match event:
             case PodStarted(node_id):
                 state.mark(state.nodes[node_id], Phase.RUNNING)
@@ -169,21 +218,21 @@ class Loop:
 
     def _interrupt(self) -> None:
         """Stops what is not part of an exit handler; the second time, everything at once."""
-        if self.operator.shutdown:
-            self.operator.shutdown = "Terminate"
+        if self.operator.run.shutdown:
+            self.operator.run.shutdown = "Terminate"
             for active in self._active.values():
                 active.stopped_because = self._shutdown_message()
                 active.pod.kill()
             return
-        self.operator.shutdown = "Stop"
-        state = self.operator.state
+        self.operator.run.shutdown = "Stop"
+        state = self.operator.run.state
         for node_id, active in self._active.items():
             if not state.is_exit_handler(state.nodes[node_id]):
                 active.stopped_because = self._shutdown_message()
                 active.pod.stop()
 
     def _shutdown_message(self) -> str:
-        return f"workflow shutdown with strategy:  {self.operator.shutdown}"
+        return f"workflow shutdown with strategy:  {self.operator.run.shutdown}"
 
     def _follow_controls(self) -> None:
         if self._controls.stop_requested():
@@ -212,7 +261,7 @@ class Loop:
 
     def _snapshot(self) -> JsonObject:
         """The Workflow object as it is now."""
-        state = self.operator.state
+        state = self.operator.run.state
         progress = state.update_progress()
         completed = state.phase.is_fulfilled
         status: JsonObject = {

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from argotune.workflows.engine.controller.context import RunContext
 from argotune.workflows.engine.controller.locks import LockTable
 from argotune.workflows.engine.controller.operate import Operator
 from argotune.workflows.engine.errors import EngineError, ExpressionError, UnsupportedError
 from argotune.workflows.engine.language.expr import evaluate
 from argotune.workflows.engine.language.substitute import substitute
-from argotune.workflows.engine.listen import Listener, Listening
-from argotune.workflows.engine.loop import Loop
+from argotune.workflows.engine.loop import Listener, Listening, Loop
 from argotune.workflows.engine.model import JsonObject, Node, Runtime
 from argotune.workflows.engine.pods.docker import ContainerLauncher
 from argotune.workflows.engine.pods.factory import PodFactory
@@ -221,17 +221,19 @@ def _loop(
     )
     loop = Loop(workflow, stored, options.run_dir, _launcher(options), Listening(options.listener))
     loop.operator = Operator(
-        workflow=workflow,
-        spec=spec,
-        base=base,
-        catalog=catalog,
-        variables=variables,
-        state=state,
-        locks=LockTable(options.claims_dir / _LOCKS),
-        pods=pods,
-        start_pod=loop.start_pod,
-        wake_at=loop.wake_at,
-        suspended=bool(spec.get("suspend")),
+        RunContext(
+            workflow=workflow,
+            spec=spec,
+            base=base,
+            catalog=catalog,
+            variables=variables,
+            state=state,
+            locks=LockTable(options.claims_dir / _LOCKS),
+            pods=pods,
+            start_pod=loop.start_pod,
+            wake_at=loop.wake_at,
+            suspended=bool(spec.get("suspend")),
+        )
     )
     return loop
 

@@ -1,32 +1,36 @@
 """Brings a DAG forward."""
 
-from typing import TYPE_CHECKING
-
-from argotune.workflows.engine.controller.expand import EMPTY_LOOP, Turn, output_parameters, turns
+from argotune.workflows.engine.controller.context import TemplateExecutor
+from argotune.workflows.engine.controller.expand import (
+    EMPTY_LOOP,
+    Turn,
+    continues_on,
+    output_parameters,
+    turns,
+)
 from argotune.workflows.engine.controller.hooks import run_step_hook
-from argotune.workflows.engine.errors import ExpressionError, UnresolvedError
+from argotune.workflows.engine.errors import ExpressionError, TemplateError, UnresolvedError
 from argotune.workflows.engine.language import depends
 from argotune.workflows.engine.language.loops import is_loop
 from argotune.workflows.engine.language.substitute import Scope, substitute_text
 from argotune.workflows.engine.model import JsonObject, Node, NodeType, Phase
-from argotune.workflows.engine.state.place import Execution, Place, TemplateError
 from argotune.workflows.engine.state.run_state import Caller
-from argotune.workflows.engine.state.templates import Prepared
+from argotune.workflows.engine.state.templates import Place, Prepared, TemplateCall
 from argotune.workflows.engine.state.variables import loop_variables, node_variables
 
-if TYPE_CHECKING:  # the operator calls a DAG, which calls the operator
-    from argotune.workflows.engine.controller.operate import Operator
 
-
-def advance(operator: "Operator", node: Node, prepared: Prepared, on_exit: bool) -> None:
+def advance(executor: TemplateExecutor, node: Node, prepared: Prepared, on_exit: bool) -> None:
     """Executes the tasks whose turn has come, and ends the DAG when its targets are done."""
-    _Dag(operator, node, prepared, on_exit).advance()
+    _Dag(executor, node, prepared, on_exit).advance()
 
 
 class _Dag:
-    def __init__(self, operator: "Operator", node: Node, prepared: Prepared, on_exit: bool) -> None:
-        self._operator = operator
-        self._state = operator.state
+    def __init__(
+        self, executor: TemplateExecutor, node: Node, prepared: Prepared, on_exit: bool
+    ) -> None:
+        self._executor = executor
+        self._run = executor.run
+        self._state = executor.run.state
         self._node = node
         self._prepared = prepared
         self._on_exit = on_exit
@@ -37,8 +41,8 @@ class _Dag:
         for name in self._in_order():
             self._task(self._tasks[name])
         hooks = [self._hook(self._tasks[name]) for name in self._targets]
-        stopped = bool(self._operator.shutdown) and not self._on_exit
-        if stopped and (not all(hooks) or self._operator.started_pods):
+        stopped = bool(self._run.shutdown) and not self._on_exit
+        if stopped and (not all(hooks) or self._run.started_pods):
             return
         phase = Phase.FAILED if stopped else self._phase()
         if not phase.is_fulfilled:
@@ -57,7 +61,7 @@ class _Dag:
     def _target_names(self) -> list[str]:
         target = self._prepared.template["dag"].get("target")
         if target:
-            scope = self._operator.scope(self._prepared.variables)
+            scope = self._run.scope(self._prepared.variables)
             return substitute_text(target, scope).split()
         needed = {name for task in self._tasks.values() for name in self._dependencies(task).names}
         return sorted(self._tasks.keys() - needed)
@@ -98,9 +102,9 @@ class _Dag:
 
     def _turns(self, task: JsonObject) -> list[Turn]:
         key = (self._node.id, task["name"])
-        if key not in self._operator.turns:
-            self._operator.turns[key] = turns(task, "tasks", self._scope(task))
-        return self._operator.turns[key]
+        if key not in self._run.turns:
+            self._run.turns[key] = turns(task, "tasks", self._scope(task))
+        return self._run.turns[key]
 
     def _is_due(self, task: JsonObject) -> bool:
         """Whether the dependencies are done and met; a task of which they are not is omitted."""
@@ -213,9 +217,9 @@ class _Dag:
                 self._connect(task, node, group)
             return True
         place = Place(boundary_id=self._node.id, step_name=task["name"], on_exit=self._on_exit)
-        call = Execution(name, turn.caller, self._prepared.base, turn.arguments, place)
+        call = TemplateCall(name, turn.caller, self._prepared.base, turn.arguments, place)
         try:
-            started = self._operator.execute(call)
+            started = self._executor.execute(call)
         except TemplateError as error:
             started = self._state.nodes[self._state.id_of(name)]
             self._state.mark(started, Phase.ERROR, f"task '{name}' errored: {error}")
@@ -233,7 +237,7 @@ class _Dag:
             return True
         try:
             return run_step_hook(
-                self._operator,
+                self._executor,
                 task,
                 node,
                 self._prepared.base,
@@ -254,13 +258,13 @@ class _Dag:
                 seen.add(name)
                 waiting.extend(self._dependencies(self._tasks[name]).names)
                 known.update(self._outputs_of(name))
-        return self._operator.scope(known)
+        return self._run.scope(known)
 
     def _whole_scope(self) -> Scope:
         known: dict[str, str] = dict(self._prepared.variables)
         for name in self._tasks:
             known.update(self._outputs_of(name))
-        return self._operator.scope(known)
+        return self._run.scope(known)
 
     def _outputs_of(self, name: str) -> dict[str, str]:
         node = self._task_node(name)
@@ -318,12 +322,3 @@ class _Dag:
                 if fail_fast:
                     return result
         return result
-
-
-def continues_on(step: JsonObject, phase: Phase) -> bool:
-    """Whether a step's continueOn forgives this phase."""
-    forgiven = step.get("continueOn") or {}
-    return bool(
-        (phase is Phase.FAILED and forgiven.get("failed"))
-        or (phase is Phase.ERROR and forgiven.get("error"))
-    )

@@ -9,7 +9,7 @@ from argotune.workflows.engine.language.govalues import any_string, go_string
 from argotune.workflows.engine.language.loops import is_loop, loop_items
 from argotune.workflows.engine.language.substitute import Scope, substitute, substitute_text
 from argotune.workflows.engine.language.when import should_execute
-from argotune.workflows.engine.model import JsonObject
+from argotune.workflows.engine.model import JsonObject, Phase
 from argotune.workflows.engine.state.run_state import Caller
 
 # Outputs of other steps must have a value by now; other tags may stay as they are.
@@ -66,6 +66,15 @@ def _turn(step: JsonObject, kind: str, name: str, scope: Scope, item: Mapping[st
 def _holds(step: JsonObject, scope: Scope) -> tuple[bool, str]:
     when = substitute_text(any_string(step.get("when") or ""), scope, STRICT)
     return should_execute(when), when
+
+
+def continues_on(step: JsonObject, phase: Phase) -> bool:
+    """Whether a step's continueOn forgives this phase."""
+    forgiven = step.get("continueOn") or {}
+    return bool(
+        (phase is Phase.FAILED and forgiven.get("failed"))
+        or (phase is Phase.ERROR and forgiven.get("error"))
+    )
 
 
 def output_parameters(template: JsonObject, scope: Scope) -> JsonObject | None:

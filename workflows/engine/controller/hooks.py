@@ -1,18 +1,15 @@
 """Runs the exit hooks of steps, tasks and the workflow."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from argotune.workflows.engine.errors import ExpressionError, UnresolvedError
+from argotune.workflows.engine.controller.context import RunContext, TemplateExecutor
+from argotune.workflows.engine.errors import ExpressionError, TemplateError, UnresolvedError
 from argotune.workflows.engine.language.expr import evaluate_bool
 from argotune.workflows.engine.language.substitute import substitute
 from argotune.workflows.engine.model import JsonObject, Node, Phase
 from argotune.workflows.engine.state.documents import TemplateBase
-from argotune.workflows.engine.state.place import Execution, Place, TemplateError
 from argotune.workflows.engine.state.run_state import Caller
-
-if TYPE_CHECKING:  # the operator runs hooks, which call the operator
-    from argotune.workflows.engine.controller.operate import Operator
+from argotune.workflows.engine.state.templates import Place, TemplateCall
 
 
 def exit_hook(step: JsonObject, arguments: JsonObject | None) -> JsonObject | None:
@@ -23,24 +20,25 @@ def exit_hook(step: JsonObject, arguments: JsonObject | None) -> JsonObject | No
     return hook
 
 
-def run_workflow_hook(operator: "Operator", phase: Phase) -> Node | None:
+def run_workflow_hook(executor: TemplateExecutor, phase: Phase) -> Node | None:
     """Executes the workflow's exit handler; None where there is none."""
-    hook = exit_hook(operator.spec, operator.spec.get("arguments"))
-    if hook is None or operator.shutdown == "Terminate":
+    run = executor.run
+    hook = exit_hook(run.spec, run.spec.get("arguments"))
+    if hook is None or run.shutdown == "Terminate":
         return None
-    operator.ending = phase
-    call = Execution(
-        f"{operator.state.workflow_name}.onExit",
+    run.ending = phase
+    call = TemplateCall(
+        f"{run.state.workflow_name}.onExit",
         Caller.of(hook, ""),
-        operator.base,
-        _arguments(operator, hook, {}),
+        run.base,
+        _arguments(run, hook, {}),
         Place(hooked=True, on_exit=True),
     )
-    return operator.execute(call)
+    return executor.execute(call)
 
 
 def run_step_hook(
-    operator: "Operator",
+    executor: TemplateExecutor,
     step: JsonObject,
     node: Node,
     base: TemplateBase,
@@ -51,24 +49,25 @@ def run_step_hook(
 
     The hook knows what the step knew (``known``) and, under ``prefix``, what came of it.
     """
-    hook = exit_hook(step, operator.spec.get("arguments"))
-    if hook is None or not node.phase.is_completed or operator.shutdown == "Terminate":
+    run = executor.run
+    hook = exit_hook(step, run.spec.get("arguments"))
+    if hook is None or not node.phase.is_completed or run.shutdown == "Terminate":
         return True
     own = {
         f"{prefix}.outputs.parameters.{parameter['name']}": parameter.get("value", "")
-        for parameter in operator.state.result_node(node).output_parameters
+        for parameter in run.state.result_node(node).output_parameters
     }
     variables = {**known, **own, f"{prefix}.status": str(node.phase)}
     try:
         expression = hook.get("expression")
-        if expression and not evaluate_bool(expression, operator.scope(variables).environment()):
+        if expression and not evaluate_bool(expression, run.scope(variables).environment()):
             return True
-        handler = operator.execute(
-            Execution(
+        handler = executor.execute(
+            TemplateCall(
                 f"{node.name}.onExit",
                 Caller.of(hook, ""),
                 base,
-                _arguments(operator, hook, variables),
+                _arguments(run, hook, variables),
                 Place(boundary_id=node.boundary_id, hooked=True, on_exit=True),
             )
         )
@@ -76,13 +75,11 @@ def run_step_hook(
         raise TemplateError(f"{node.name}.onExit: {error}") from error
     if handler is None:
         return False
-    operator.state.link(node, handler)
+    run.state.link(node, handler)
     return handler.phase.is_fulfilled
 
 
-def _arguments(
-    operator: "Operator", hook: JsonObject, known: Mapping[str, str]
-) -> list[JsonObject]:
+def _arguments(run: RunContext, hook: JsonObject, known: Mapping[str, str]) -> list[JsonObject]:
     parameters = (hook.get("arguments") or {}).get("parameters") or []
-    found: list[JsonObject] = substitute(parameters, operator.scope(known))
+    found: list[JsonObject] = substitute(parameters, run.scope(known))
     return found

@@ -5,85 +5,71 @@ import re
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import yaml
 
+from argotune.workflows.engine.controller.context import RunContext
 from argotune.workflows.engine.language.durations import parse_duration_seconds
 from argotune.workflows.engine.language.govalues import any_string
 from argotune.workflows.engine.language.substitute import substitute
 from argotune.workflows.engine.model import Node, Phase, pod_name
-from argotune.workflows.engine.pods.factory import Pod, PodIdentity
-from argotune.workflows.engine.state.place import Place
-from argotune.workflows.engine.state.templates import Prepared, own_part
+from argotune.workflows.engine.pods.factory import Pod, PodIdentity, PodRequest
+from argotune.workflows.engine.state.templates import Place, Prepared, own_part
 from argotune.workflows.engine.state.variables import template_of
-
-if TYPE_CHECKING:  # the operator launches pods, for which the operator is asked
-    from argotune.workflows.engine.controller.operate import Operator
 
 WORKFLOW_DEADLINE = "Step exceeded its deadline"
 _POD_DEADLINE = "Pod was active on the node longer than the specified deadline"
 
 
-@dataclass(frozen=True, slots=True)
-class PodRequest:
-    """A pod to start, and until when it may run."""
-
-    pod: Pod
-    deadline: float | None
-    deadline_message: str
-
-
 def launch(
-    operator: "Operator", node: Node, prepared: Prepared, place: Place, more: Mapping[str, str]
+    run: RunContext, node: Node, prepared: Prepared, place: Place, more: Mapping[str, str]
 ) -> None:
     """Starts the node's pod, once; a run that is being stopped or overdue starts none."""
-    if node.id in operator.started_pods:
+    if node.id in run.started_pods:
         return
-    if operator.shutdown and not place.on_exit:
-        message = f"workflow shutdown with strategy: {operator.shutdown}"
-        operator.state.mark(node, Phase.FAILED, message)
+    if run.shutdown and not place.on_exit:
+        message = f"workflow shutdown with strategy: {run.shutdown}"
+        run.state.mark(node, Phase.FAILED, message)
         return
-    deadline, deadline_message = _deadline(operator, node, prepared, place)
+    deadline, deadline_message = _deadline(run, node, prepared, place)
     if deadline is not None and deadline <= time.time():
-        operator.state.mark(node, Phase.FAILED, deadline_message)
+        run.state.mark(node, Phase.FAILED, deadline_message)
         return
-    pod = _pod(operator, node, prepared, place, more)
+    pod = _pod(run, node, prepared, place, more)
     node.host_node_name = socket.gethostname()
-    operator.started_pods.add(node.id)
-    operator.start_pod(PodRequest(pod, deadline, deadline_message))
+    run.started_pods.add(node.id)
+    run.start_pod(PodRequest(pod, deadline, deadline_message))
 
 
 def _pod(
-    operator: "Operator", node: Node, prepared: Prepared, place: Place, more: Mapping[str, str]
+    run: RunContext, node: Node, prepared: Prepared, place: Place, more: Mapping[str, str]
 ) -> Pod:
     name = pod_name(
-        operator.state.workflow_name,
+        run.state.workflow_name,
         node.name,
         template_of(node) or prepared.template.get("name", ""),
     )
     identity = PodIdentity(
         node_id=node.id,
         pod_name=name,
-        workflow_name=operator.state.workflow_name,
-        namespace=operator.namespace,
-        service_account=operator.spec.get("serviceAccountName") or "default",
+        workflow_name=run.state.workflow_name,
+        namespace=run.namespace,
+        service_account=run.spec.get("serviceAccountName") or "default",
     )
-    scope = operator.scope({**prepared.variables, **more, "pod.name": name})
+    scope = run.scope({**prepared.variables, **more, "pod.name": name})
     template = own_part(prepared.template, scope)
-    volumes = [*(operator.spec.get("volumes") or []), *(prepared.template.get("volumes") or [])]
-    return operator.pods.make(
+    volumes = [*(run.spec.get("volumes") or []), *(prepared.template.get("volumes") or [])]
+    return run.pods.make(
         template,
         substitute(volumes, scope),
         identity,
-        keeps_result=_result_is_asked_for(operator, place),
-        patch=_patch(operator.spec.get("podSpecPatch"), template.get("podSpecPatch")),
+        keeps_result=_result_is_asked_for(run, place),
+        patch=_patch(run.spec.get("podSpecPatch"), template.get("podSpecPatch")),
     )
 
 
 def _deadline(
-    operator: "Operator", node: Node, prepared: Prepared, place: Place
+    run: RunContext, node: Node, prepared: Prepared, place: Place
 ) -> tuple[float | None, str]:
     """The earliest of the deadlines that a pod has, and what is said when it is over."""
     ends: list[tuple[float, str]] = []
@@ -93,17 +79,17 @@ def _deadline(
         ends.append((node.started_at + parse_duration_seconds(timeout), _POD_DEADLINE))
     if place.deadline is not None:
         ends.append((place.deadline, _POD_DEADLINE))
-    if operator.deadline is not None and not place.on_exit:
-        ends.append((operator.deadline, WORKFLOW_DEADLINE))
+    if run.deadline is not None and not place.on_exit:
+        ends.append((run.deadline, WORKFLOW_DEADLINE))
     return min(ends) if ends else (None, "")
 
 
-def _result_is_asked_for(operator: "Operator", place: Place) -> bool:
+def _result_is_asked_for(run: RunContext, place: Place) -> bool:
     """Whether the template around refers to this step's ``outputs.result``.
 
     Argo keeps a container's standard output as its result only then.
     """
-    around = operator.prepared.get(place.boundary_id)
+    around = run.prepared.get(place.boundary_id)
     if around is None or not place.step_name:
         return False
     if place.step_name not in around.results_asked:

@@ -2,86 +2,83 @@
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from argotune.workflows.engine.controller.locks import lock_names, waiting_message
+from argotune.workflows.engine.controller.context import RunContext
+from argotune.workflows.engine.controller.locks import (
+    LOCK_POLL_SECONDS,
+    lock_names,
+    waiting_message,
+)
 from argotune.workflows.engine.model import Node, NodeType, Phase
-from argotune.workflows.engine.state.place import Execution
-from argotune.workflows.engine.state.templates import Prepared
+from argotune.workflows.engine.state.templates import Prepared, TemplateCall
 
-if TYPE_CHECKING:  # the operator asks for limits, which look at the operator
-    from argotune.workflows.engine.controller.operate import Operator
-
-_LOCK_POLL_SECONDS = 0.25
 _COUNTED = frozenset({NodeType.POD, NodeType.STEPS, NodeType.DAG})
 _FAIL_FAST = "template has failed or errored children and failFast enabled"
 
 
-def may_start(operator: "Operator", call: Execution, prepared: Prepared) -> bool:
+def may_start(run: RunContext, call: TemplateCall, prepared: Prepared) -> bool:
     """Whether parallelism and failFast of workflow, template and boundary let it go on."""
-    node = operator.state.get(call.name)
-    limit = operator.spec.get("parallelism")
-    if limit is not None and _active_pods(operator, operator.state.nodes.values()) >= int(limit):
+    node = run.state.get(call.name)
+    limit = run.spec.get("parallelism")
+    if limit is not None and _active_pods(run, run.state.nodes.values()) >= int(limit):
         return False
     if node is not None and prepared.kind in ("dag", "steps"):
-        inside = list(operator.state.inside(node.id))
-        if not _passes_fail_fast(operator, prepared, node):
+        inside = list(run.state.inside(node.id))
+        if not _passes_fail_fast(run, prepared, node):
             return False
         limit = prepared.template.get("parallelism")
-        if limit and _active_pods(operator, inside) >= int(limit):
+        if limit and _active_pods(run, inside) >= int(limit):
             return False
-    return node is not None or _boundary_allows(operator, call.place.boundary_id)
+    return node is not None or _boundary_allows(run, call.place.boundary_id)
 
 
-def _boundary_allows(operator: "Operator", boundary_id: str) -> bool:
-    around = operator.prepared.get(boundary_id)
+def _boundary_allows(run: RunContext, boundary_id: str) -> bool:
+    around = run.prepared.get(boundary_id)
     if around is None:
         return True
-    if not _passes_fail_fast(operator, around, operator.state.nodes[boundary_id]):
+    if not _passes_fail_fast(run, around, run.state.nodes[boundary_id]):
         return False
     limit = around.template.get("parallelism")
     if not limit:
         return True
     active = sum(
         node.type in _COUNTED and not node.phase.is_fulfilled
-        for node in operator.state.inside(boundary_id)
+        for node in run.state.inside(boundary_id)
     )
     return active < int(limit)
 
 
-def _passes_fail_fast(operator: "Operator", prepared: Prepared, node: Node) -> bool:
+def _passes_fail_fast(run: RunContext, prepared: Prepared, node: Node) -> bool:
     """Fails a template with failFast once a child failed and no pod of it runs any more."""
     if not prepared.template.get("failFast"):
         return True
-    inside = list(operator.state.inside(node.id))
+    inside = list(run.state.inside(node.id))
     if not any(other.type in _COUNTED and other.phase.is_failed for other in inside):
         return True
-    if _active_pods(operator, inside) == 0:
+    if _active_pods(run, inside) == 0:
         groups = [other for other in inside if other.type is NodeType.STEP_GROUP]
         for unfinished in (*groups[-1:], node):
             if not unfinished.phase.is_fulfilled:
-                operator.state.mark(unfinished, Phase.FAILED, _FAIL_FAST)
+                run.state.mark(unfinished, Phase.FAILED, _FAIL_FAST)
     return False
 
 
-def _active_pods(operator: "Operator", nodes: Iterable[Node]) -> int:
+def _active_pods(run: RunContext, nodes: Iterable[Node]) -> int:
     """The pods that were started and did not end."""
     return sum(
-        node.type is NodeType.POD
-        and not node.phase.is_fulfilled
-        and node.id in operator.started_pods
+        node.type is NodeType.POD and not node.phase.is_fulfilled and node.id in run.started_pods
         for node in nodes
     )
 
 
-def take_locks(operator: "Operator", call: Execution, prepared: Prepared) -> bool:
+def take_locks(run: RunContext, call: TemplateCall, prepared: Prepared) -> bool:
     """Takes the template's locks; while one is missing, its node waits as Pending."""
     wanted = prepared.settings.get("synchronization")
     if not wanted:
         return True
-    state = operator.state
-    names = lock_names(wanted, operator.namespace, operator.catalog.config_maps)
-    taken = operator.locks.acquire(state.id_of(call.name), names)
+    state = run.state
+    names = lock_names(wanted, run.namespace, run.catalog.config_maps)
+    taken = run.locks.acquire(state.id_of(call.name), names)
     node = state.get(call.name)
     if taken is None:
         if node is not None and node.waiting_for_lock:
@@ -89,10 +86,10 @@ def take_locks(operator: "Operator", call: Execution, prepared: Prepared) -> boo
             state.mark(node, node.phase, "")
         return True
     if node is None:
-        retries = operator.retry_strategy(prepared) is not None
+        retries = run.retry_strategy(prepared) is not None
         type_ = NodeType.RETRY if retries else prepared.node_type
-        node = operator.add(call, type_, Phase.PENDING, inputs=prepared.inputs)
+        node = run.add_node(call, type_, Phase.PENDING, inputs=prepared.inputs)
     node.waiting_for_lock = str(taken)
     state.mark(node, node.phase, waiting_message(taken))
-    operator.wake_at(time.time() + _LOCK_POLL_SECONDS)
+    run.wake_at(time.time() + LOCK_POLL_SECONDS)
     return False

@@ -9,6 +9,9 @@ from typing import IO
 from argotune.workflows.engine.errors import PodError
 from argotune.workflows.engine.model import JsonObject
 
+LOCK_POLL_SECONDS = 0.25
+"""How often a lock that another run holds is tried again."""
+
 
 @dataclass(frozen=True, slots=True)
 class LockName:

@@ -1,30 +1,33 @@
 """Brings a list of steps forward: groups one after the other, the steps of a group together."""
 
-from typing import TYPE_CHECKING
-
-from argotune.workflows.engine.controller.dag import continues_on
-from argotune.workflows.engine.controller.expand import EMPTY_LOOP, Turn, output_parameters, turns
+from argotune.workflows.engine.controller.context import TemplateExecutor
+from argotune.workflows.engine.controller.expand import (
+    EMPTY_LOOP,
+    Turn,
+    continues_on,
+    output_parameters,
+    turns,
+)
 from argotune.workflows.engine.controller.hooks import run_step_hook
-from argotune.workflows.engine.errors import ExpressionError, UnresolvedError
+from argotune.workflows.engine.errors import ExpressionError, TemplateError, UnresolvedError
 from argotune.workflows.engine.model import JsonObject, Node, NodeType, Phase
-from argotune.workflows.engine.state.place import Execution, Place, TemplateError
 from argotune.workflows.engine.state.run_state import Caller
-from argotune.workflows.engine.state.templates import Prepared
+from argotune.workflows.engine.state.templates import Place, Prepared, TemplateCall
 from argotune.workflows.engine.state.variables import loop_variables, node_variables
 
-if TYPE_CHECKING:  # the operator calls steps, which call the operator
-    from argotune.workflows.engine.controller.operate import Operator
 
-
-def advance(operator: "Operator", node: Node, prepared: Prepared, on_exit: bool) -> None:
+def advance(executor: TemplateExecutor, node: Node, prepared: Prepared, on_exit: bool) -> None:
     """Executes the group whose turn it is, and ends the node after the last or a failed one."""
-    _Steps(operator, node, prepared, on_exit).advance()
+    _Steps(executor, node, prepared, on_exit).advance()
 
 
 class _Steps:
-    def __init__(self, operator: "Operator", node: Node, prepared: Prepared, on_exit: bool) -> None:
-        self._operator = operator
-        self._state = operator.state
+    def __init__(
+        self, executor: TemplateExecutor, node: Node, prepared: Prepared, on_exit: bool
+    ) -> None:
+        self._executor = executor
+        self._run = executor.run
+        self._state = executor.run.state
         self._node = node
         self._prepared = prepared
         self._on_exit = on_exit
@@ -44,7 +47,7 @@ class _Steps:
                 self._known.update(self._outputs_of(group, step))
             last = group
         self._node.outputs = output_parameters(
-            self._prepared.template, self._operator.scope(self._known)
+            self._prepared.template, self._run.scope(self._known)
         )
         self._state.add_global_outputs(self._node.outputs)
         self._end(last, Phase.SUCCEEDED, "")
@@ -105,10 +108,10 @@ class _Steps:
 
     def _turns(self, step: JsonObject) -> list[Turn]:
         key = (self._node.id, step["name"])
-        if key not in self._operator.turns:
-            scope = self._operator.scope(self._known)
-            self._operator.turns[key] = turns(step, "steps", scope)
-        return self._operator.turns[key]
+        if key not in self._run.turns:
+            scope = self._run.scope(self._known)
+            self._run.turns[key] = turns(step, "steps", scope)
+        return self._run.turns[key]
 
     def _skip(self, group: Node, name: str, caller: Caller, message: str) -> None:
         if self._state.get(f"{group.name}.{name}") is not None:
@@ -131,9 +134,9 @@ class _Steps:
             return True
         name = f"{group.name}.{turn.name}"
         place = Place(boundary_id=self._node.id, step_name=step["name"], on_exit=self._on_exit)
-        call = Execution(name, turn.caller, self._prepared.base, turn.arguments, place)
+        call = TemplateCall(name, turn.caller, self._prepared.base, turn.arguments, place)
         try:
-            node = self._operator.execute(call)
+            node = self._executor.execute(call)
         except TemplateError as error:
             self._state.link(group, self._state.nodes[self._state.id_of(name)])
             message = f"step group deemed errored due to child {name} error: {error}"
@@ -152,7 +155,7 @@ class _Steps:
             step, turn = by_node[child.name]
             try:
                 done = run_step_hook(
-                    self._operator,
+                    self._executor,
                     step,
                     child,
                     self._prepared.base,

@@ -76,6 +76,15 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True)
+class PodRequest:
+    """A pod to start, and until when it may run."""
+
+    pod: Pod
+    deadline: float | None
+    deadline_message: str
+
+
+@dataclass(frozen=True, slots=True)
 class PodFactory:
     """Makes pods of one run."""
 

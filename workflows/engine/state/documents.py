@@ -13,7 +13,6 @@ from typing import Any
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.engine.language.govalues import any_string
 from argotune.workflows.engine.model import JsonObject, rfc3339
-from argotune.workflows.engine.validation.refuse import title
 
 # Kubernetes makes the random ends of names from these: no vowels, so no words.
 _NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -96,6 +95,14 @@ def _secret_data(secret: JsonObject) -> dict[str, bytes]:
         key: any_string(value).encode() for key, value in (secret.get("stringData") or {}).items()
     }
     return {**encoded, **plain}
+
+
+def title(document: JsonObject) -> str:
+    """A document's kind and name, for messages."""
+    metadata = document.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    name = metadata.get("name") or metadata.get("generateName") or "(no name)"
+    return f"{document.get('kind')} {name}"
 
 
 def select(documents: Sequence[JsonObject]) -> JsonObject:

@@ -1,7 +1,7 @@
 """Finds the template that a step calls, and gives it its inputs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from argotune.workflows.engine.errors import ExpressionError
 from argotune.workflows.engine.language.depends import Dependencies, dependencies
@@ -9,7 +9,6 @@ from argotune.workflows.engine.language.govalues import any_string, go_json
 from argotune.workflows.engine.language.substitute import Scope, substitute, substitute_text
 from argotune.workflows.engine.model import JsonObject, NodeType
 from argotune.workflows.engine.state.documents import Catalog, TemplateBase, merge
-from argotune.workflows.engine.state.place import Execution
 from argotune.workflows.engine.state.run_state import Caller
 
 KINDS = ("container", "script", "dag", "steps", "suspend")
@@ -23,6 +22,37 @@ _NODE_TYPES = {
 }
 # What a template holds for later: its parts are replaced when their own turn comes.
 _LATER = frozenset({"inputs", "dag", "steps"})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the tree a template is executed."""
+
+    boundary_id: str = ""
+    step_name: str = ""
+    """The step or task as the document names it, without a loop's item."""
+    hooked: bool = False
+    on_exit: bool = False
+    retried: bool = False
+    deadline: float | None = None
+    """The end of a retry's maxDuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateCall:
+    """A call of a template as the node ``name``."""
+
+    name: str
+    caller: Caller
+    base: TemplateBase
+    """Where the caller's template is looked up."""
+    arguments: list[JsonObject] = field(default_factory=list)
+    place: Place = field(default_factory=Place)
+
+    def attempt(self, number: int, deadline: float | None) -> "TemplateCall":
+        """The same below a Retry node."""
+        place = replace(self.place, retried=True, deadline=deadline)
+        return replace(self, name=f"{self.name}({number})", place=place)
 
 
 @dataclass(slots=True)
@@ -173,7 +203,7 @@ def own_part(template: JsonObject, scope: Scope) -> JsonObject:
 
 
 def prepare(
-    call: Execution, scope: Scope, catalog: Catalog, defaults: JsonObject | None
+    call: TemplateCall, scope: Scope, catalog: Catalog, defaults: JsonObject | None
 ) -> Prepared:
     """Finds the template of a call and gives it its inputs; ``scope`` is the workflow's."""
     found = find(call.caller, call.base, catalog)

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from argotune.workflows.engine.state.documents import title
 from argotune.workflows.engine.validation.fields import TABLES, Ignore, Refuse, Take
 
 _TEMPLATE_KINDS = frozenset({"Workflow", "WorkflowTemplate", "ClusterWorkflowTemplate"})
@@ -46,14 +47,6 @@ def _document(document: dict[str, Any]) -> Iterator[str]:
     table = "CronWorkflow" if kind == "CronWorkflow" else "Workflow"
     for problem in _object(document, table, ""):
         yield f"{label}: {problem}"
-
-
-def title(document: dict[str, Any]) -> str:
-    """A document's kind and name, for messages."""
-    metadata = document.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    name = metadata.get("name") or metadata.get("generateName") or "(no name)"
-    return f"{document.get('kind')} {name}"
 
 
 def _object(value: Any, table_name: str, path: str) -> Iterator[str]:

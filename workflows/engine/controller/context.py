@@ -1,0 +1,125 @@
+"""What the parts of the controller share: the run that they advance, and who executes templates."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from argotune.workflows.engine.controller.expand import Turn
+from argotune.workflows.engine.controller.locks import LockTable
+from argotune.workflows.engine.language.govalues import any_string
+from argotune.workflows.engine.language.substitute import Scope
+from argotune.workflows.engine.model import JsonObject, Node, NodeType, Phase
+from argotune.workflows.engine.pods.factory import PodFactory, PodRequest
+from argotune.workflows.engine.state.documents import Catalog, TemplateBase
+from argotune.workflows.engine.state.run_state import RunState
+from argotune.workflows.engine.state.templates import Prepared, TemplateCall
+from argotune.workflows.engine.state.variables import runtime_variables
+
+
+@dataclass(slots=True)
+class RunContext:
+    """One run of one workflow: what it executes, and the state that it changes."""
+
+    workflow: JsonObject
+    spec: JsonObject
+    base: TemplateBase
+    catalog: Catalog
+    variables: Scope
+    state: RunState
+    locks: LockTable
+    pods: PodFactory
+    start_pod: Callable[[PodRequest], None]
+    wake_at: Callable[[float], None]
+    """Called with a time at which the operator should look at the run again."""
+    shutdown: str = ""
+    """``Stop`` once the run is being stopped, ``Terminate`` where exit handlers do not count."""
+    suspended: bool = False
+    ending: Phase | None = None
+    """What ``workflow.status`` is for exit handlers, once the entrypoint is through."""
+    started_pods: set[str] = field(default_factory=set)
+    """The nodes whose pods were started and did not end."""
+    prepared: dict[str, Prepared] = field(default_factory=dict)
+    """The templates of the nodes executed so far, by node id."""
+    turns: dict[tuple[str, str], list[Turn]] = field(default_factory=dict)
+    """What steps and tasks became when their turn came, by node id and step name."""
+
+    @property
+    def deadline(self) -> float | None:
+        """When the workflow's activeDeadlineSeconds are over."""
+        seconds = self.spec.get("activeDeadlineSeconds")
+        if seconds is None or self.state.started_at is None:
+            return None
+        return int(self.state.started_at) + float(any_string(seconds))
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the workflow's deadline has passed."""
+        deadline = self.deadline
+        return deadline is not None and time.time() >= deadline
+
+    @property
+    def stop_message(self) -> str:
+        """Argo's message of what ends because the run is being stopped."""
+        return f"Stopped with strategy '{self.shutdown}'"
+
+    @property
+    def namespace(self) -> str:
+        """The workflow's namespace."""
+        return str(self.workflow["metadata"]["namespace"])
+
+    def scope(self, *more: Mapping[str, str]) -> Scope:
+        """Every variable of the workflow, with ``more``."""
+        phase = self.ending or self.state.phase
+        return self.variables.merged(runtime_variables(self.state, phase), *more)
+
+    def retry_strategy(self, prepared: Prepared) -> JsonObject | None:
+        """The template's retryStrategy, else the workflow's."""
+        return prepared.settings.get("retryStrategy") or self.spec.get("retryStrategy")
+
+    def add_node(
+        self,
+        call: TemplateCall,
+        type_: NodeType,
+        phase: Phase,
+        *,
+        message: str = "",
+        inputs: JsonObject | None = None,
+    ) -> Node:
+        """Makes a call's node."""
+        return self.state.add(
+            call.name,
+            type_,
+            phase,
+            caller=call.caller,
+            scope=call.base.scope,
+            boundary_id=call.place.boundary_id,
+            message=message,
+            inputs=inputs,
+            hooked=call.place.hooked,
+            retried=call.place.retried,
+        )
+
+    def mark_errored(self, call: TemplateCall, message: str) -> Node:
+        """Marks a call's node Error, making it where it is not there."""
+        node = self.state.get(call.name)
+        if node is None:
+            node = self.add_node(call, NodeType.SKIPPED, Phase.ERROR, message=message)
+        else:
+            self.state.mark(node, Phase.ERROR, message)
+        self.locks.release(node.id)
+        return node
+
+
+class TemplateExecutor(Protocol):
+    """Executes the templates that DAGs, steps, hooks and retries call: the Operator."""
+
+    @property
+    def run(self) -> RunContext:
+        """The run that it advances."""
+
+    def execute(self, call: TemplateCall) -> Node | None:
+        """Executes a template and returns its node; None means that it cannot start yet."""
+
+    def dispatch(self, call: TemplateCall, prepared: Prepared, more: Mapping[str, str]) -> Node:
+        """Makes the node of a prepared template if it is not there, and brings it forward."""
