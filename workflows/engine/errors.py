@@ -1,5 +1,7 @@
 """What the engine raises: before a run starts, and inside one."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 
 

@@ -1,5 +1,7 @@
 """The loop of a run: waits for pods, timers, signals and requests, and operates after each."""
 
+from __future__ import annotations
+
 import logging
 import signal
 import threading
@@ -14,8 +16,7 @@ from typing import Protocol
 
 from argotune.workflows.engine.controller.operate import Operator
 from argotune.workflows.engine.model import JsonObject, Node, Phase, rfc3339
-from argotune.workflows.engine.pods.factory import PodRequest
-from argotune.workflows.engine.pods.runtime import Launcher
+from argotune.workflows.engine.pods.pod import Launcher, PodRequest
 from argotune.workflows.engine.pods.supervise import (
     PodEnded,
     PodEvent,

@@ -1,5 +1,7 @@
 """Nodes of a run: what Argo's ``status.nodes`` holds, and their names and ids."""
 
+from __future__ import annotations
+
 import re
 import time
 from dataclasses import dataclass, field
@@ -117,7 +119,7 @@ class Node:
         }
 
     @classmethod
-    def from_status(cls, status: JsonObject) -> "Node":
+    def from_status(cls, status: JsonObject) -> Node:
         """The node that ``to_status`` wrote."""
         flags = status.get("nodeFlag", {})
         return cls(

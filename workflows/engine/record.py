@@ -1,5 +1,7 @@
 """The run directory: the Workflow object, who runs it, and how others ask it to stop."""
 
+from __future__ import annotations
+
 import fcntl
 import json
 import os

@@ -1,11 +1,13 @@
 """Decides what an interrupted run keeps, and clears away what it left behind."""
 
+from __future__ import annotations
+
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from argotune.workflows.engine.model import Node, NodeType, Phase
-from argotune.workflows.engine.pods.identity import end_stale_pod
+from argotune.workflows.engine.pods.process_groups import end_stale_pod
 
 _GROUPS = frozenset({NodeType.DAG, NodeType.STEPS, NodeType.STEP_GROUP, NodeType.TASK_GROUP})
 _KEPT = frozenset({Phase.SUCCEEDED, Phase.SKIPPED, Phase.OMITTED})

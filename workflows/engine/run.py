@@ -1,5 +1,7 @@
 """Runs a workflow on this machine, and goes on with an interrupted run."""
 
+from __future__ import annotations
+
 import copy
 import os
 from collections.abc import Mapping
@@ -16,8 +18,8 @@ from argotune.workflows.engine.loop import Listener, Listening, Loop
 from argotune.workflows.engine.model import JsonObject, Node, Runtime
 from argotune.workflows.engine.pods.docker import ContainerLauncher
 from argotune.workflows.engine.pods.factory import PodFactory
+from argotune.workflows.engine.pods.pod import Launcher
 from argotune.workflows.engine.pods.process import ProcessLauncher, inherited_environment
-from argotune.workflows.engine.pods.runtime import Launcher
 from argotune.workflows.engine.pods.volumes import VolumeStore
 from argotune.workflows.engine.record import (
     Start,

@@ -1,5 +1,7 @@
 """Executes a template with a retryStrategy: attempts below a Retry node."""
 
+from __future__ import annotations
+
 import time
 
 from argotune.workflows.engine.controller.context import RunContext, TemplateExecutor

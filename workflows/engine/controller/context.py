@@ -1,5 +1,7 @@
 """What the parts of the controller share: the run that they advance, and who executes templates."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +12,8 @@ from argotune.workflows.engine.controller.locks import LockTable
 from argotune.workflows.engine.language.govalues import any_string
 from argotune.workflows.engine.language.substitute import Scope
 from argotune.workflows.engine.model import JsonObject, Node, NodeType, Phase
-from argotune.workflows.engine.pods.factory import PodFactory, PodRequest
+from argotune.workflows.engine.pods.factory import PodFactory
+from argotune.workflows.engine.pods.pod import PodRequest
 from argotune.workflows.engine.state.documents import Catalog, TemplateBase
 from argotune.workflows.engine.state.run_state import RunState
 from argotune.workflows.engine.state.templates import Prepared, TemplateCall

@@ -1,5 +1,7 @@
 """Brings a DAG forward."""
 
+from __future__ import annotations
+
 from argotune.workflows.engine.controller.context import TemplateExecutor
 from argotune.workflows.engine.controller.expand import (
     EMPTY_LOOP,

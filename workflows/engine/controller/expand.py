@@ -1,5 +1,7 @@
 """What a step or task becomes when its turn has come: itself, or one of it for each item."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,5 +1,7 @@
 """Runs the exit hooks of steps, tasks and the workflow."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
 from argotune.workflows.engine.controller.context import RunContext, TemplateExecutor

@@ -1,5 +1,7 @@
 """Starts the pod of a container or script template."""
 
+from __future__ import annotations
+
 import json
 import re
 import socket
@@ -9,11 +11,10 @@ from collections.abc import Mapping
 import yaml
 
 from argotune.workflows.engine.controller.context import RunContext
-from argotune.workflows.engine.language.durations import parse_duration_seconds
-from argotune.workflows.engine.language.govalues import any_string
+from argotune.workflows.engine.language.govalues import any_string, parse_duration_seconds
 from argotune.workflows.engine.language.substitute import substitute
 from argotune.workflows.engine.model import Node, Phase, pod_name
-from argotune.workflows.engine.pods.factory import Pod, PodIdentity, PodRequest
+from argotune.workflows.engine.pods.pod import Pod, PodIdentity, PodRequest
 from argotune.workflows.engine.state.templates import Place, Prepared, own_part
 from argotune.workflows.engine.state.variables import template_of
 

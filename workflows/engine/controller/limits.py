@@ -1,5 +1,7 @@
 """What holds a template back: parallelism, failFast and locks."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterable
 

@@ -1,5 +1,7 @@
 """Mutexes and semaphores as locked files, so that runs of this machine share them."""
 
+from __future__ import annotations
+
 import fcntl
 from collections.abc import Mapping
 from dataclasses import dataclass

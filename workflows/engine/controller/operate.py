@@ -5,6 +5,8 @@ turn has come, and finishes those whose children are done. It starts pods but wa
 so that it can be called after every event, and after a restart of the engine.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from argotune.workflows.engine.errors import (
     TemplateError,
     UnresolvedError,
 )
-from argotune.workflows.engine.language.durations import parse_duration_seconds
+from argotune.workflows.engine.language.govalues import parse_duration_seconds
 from argotune.workflows.engine.model import Node, NodeType, Phase
 from argotune.workflows.engine.pods.supervise import PodEnded
 from argotune.workflows.engine.state.run_state import Caller

@@ -1,13 +1,14 @@
 """Decides whether a failed attempt is followed by another one."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from argotune.workflows.engine.errors import ExpressionError
-from argotune.workflows.engine.language.durations import parse_duration_seconds
 from argotune.workflows.engine.language.expr import evaluate_bool
-from argotune.workflows.engine.language.govalues import go_string
+from argotune.workflows.engine.language.govalues import go_string, parse_duration_seconds
 from argotune.workflows.engine.language.substitute import Scope
 from argotune.workflows.engine.model import JsonObject, Node, Phase
 

@@ -1,5 +1,7 @@
 """Brings a list of steps forward: groups one after the other, the steps of a group together."""
 
+from __future__ import annotations
+
 from argotune.workflows.engine.controller.context import TemplateExecutor
 from argotune.workflows.engine.controller.expand import (
     EMPTY_LOOP,

@@ -1,5 +1,7 @@
 """``depends`` and ``dependencies`` of DAG tasks: which tasks they name and whether they are met."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

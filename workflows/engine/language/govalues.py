@@ -1,9 +1,14 @@
 """Values as Go prints them: what Argo writes when it turns a value into text."""
 
+from __future__ import annotations
+
 import json
 import math
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+
+from argotune.workflows.engine.errors import ExpressionError
 
 # encoding/json escapes these inside strings, so that JSON can stand inside HTML.
 _HTML_ESCAPES = str.maketrans(
@@ -85,3 +90,41 @@ def _float(value: float, *, exponent_from: int) -> str:
     text = "".join(map(str, digits))
     mantissa = text[0] + ("." + text[1:] if len(text) > 1 else "")
     return f"{'-' if sign else ''}{mantissa}e{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
+
+
+def parse_duration_seconds(value: Any) -> float:
+    """Seconds of ``"90"``, ``90`` or ``"1m30s"``; ExpressionError where it is no duration."""
+    text = str(value).strip()
+    if text.isdigit():
+        return float(text)
+    return parse_duration(text).total_seconds()
+
+
+def parse_duration(text: str) -> timedelta:
+    """A duration as Go writes it: ``1h30m``, ``500ms``, ``-2s``."""
+    units = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+    sign, rest = (-1 if text.startswith("-") else 1), text.lstrip("+-")
+    if rest == "0":
+        return timedelta()
+    seconds, number, position = 0.0, "", 0
+    while position < len(rest):
+        if rest[position].isdigit() or rest[position] == ".":
+            number += rest[position]
+            position += 1
+            continue
+        unit = next(
+            (u for u in units if rest.startswith(u, position) and _ends(rest, position, u)), ""
+        )
+        if not unit or not number or number.count(".") > 1 or number == ".":
+            raise ExpressionError(f"invalid duration {text!r}, expected one like 1h30m, 10s, 500ms")
+        seconds += float(number) * units[unit]
+        number, position = "", position + len(unit)
+    if number or not rest:
+        raise ExpressionError(f"invalid duration {text!r}, expected one like 1h30m, 10s, 500ms")
+    return timedelta(seconds=sign * seconds)
+
+
+def _ends(text: str, position: int, unit: str) -> bool:
+    """Whether ``unit`` is the whole unit here: ``m`` is not, at the start of ``ms``."""
+    after = text[position + len(unit) : position + len(unit) + 1]
+    return not after or after.isdigit() or after == "."

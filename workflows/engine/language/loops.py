@@ -1,5 +1,7 @@
 """``withItems``, ``withParam`` and ``withSequence``: their items and the names they give."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Mapping

@@ -5,6 +5,8 @@ holds a tag is expanded again, and a value with a control character breaks the J
 string is replaced once, as a string: a value is never read as a tag and never needs escaping.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +24,7 @@ class Tag:
     """One tag: what stands between the braces; a simple tag may hold further tags."""
 
     source: str
-    parts: tuple["str | Tag", ...]
+    parts: tuple[str | Tag, ...]
 
     @property
     def is_expression(self) -> bool:
@@ -57,7 +59,7 @@ class Scope(dict[str, str]):
             head[last] = self[name]
         return nested
 
-    def merged(self, *others: Mapping[str, str]) -> "Scope":
+    def merged(self, *others: Mapping[str, str]) -> Scope:
         """A copy with the variables of ``others``; the later ones win."""
         result = Scope(self)
         for other in others:

@@ -1,5 +1,7 @@
 """``when`` conditions: the language of govaluate, with bare words as strings, as Argo has it."""
 
+from __future__ import annotations
+
 import operator
 import re
 from collections.abc import Callable

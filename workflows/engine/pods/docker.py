@@ -1,14 +1,15 @@
 """Runs containers with docker or podman."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from argotune.workflows.engine.pods.factory import PROGRESS_PATH, SCRIPT_PATH, OutputFile, Pod
 from argotune.workflows.engine.pods.paths import Mount, PathMap
-from argotune.workflows.engine.pods.runtime import Launch
+from argotune.workflows.engine.pods.pod import PROGRESS_PATH, SCRIPT_PATH, Launch, OutputFile, Pod
 
 _COMMAND_TIMEOUT_SECONDS = 60
 

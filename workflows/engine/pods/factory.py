@@ -1,87 +1,27 @@
 """Turns a template whose tags are replaced into what a runtime starts."""
 
+from __future__ import annotations
+
 import re
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from argotune.workflows.engine.errors import PodError
 from argotune.workflows.engine.language.govalues import any_string
 from argotune.workflows.engine.model import JsonObject
-from argotune.workflows.engine.pods.paths import Mount
+from argotune.workflows.engine.pods.pod import (
+    SCRIPT_PATH,
+    TERMINATION_PATH,
+    OutputFile,
+    Pod,
+    PodIdentity,
+)
 from argotune.workflows.engine.pods.volumes import VolumeStore
 from argotune.workflows.engine.state.documents import Catalog
 
-# Where Argo puts these in a container.
-SCRIPT_PATH = "/argo/staging/script"
-PROGRESS_PATH = "/var/run/argo/progress"
-TERMINATION_PATH = "/dev/termination-log"
-
 _REFERENCE = re.compile(r"\$(?:\$|\((?P<name>[-._a-zA-Z0-9]+)\))")
-
-
-@dataclass(frozen=True, slots=True)
-class OutputFile:
-    """An output parameter that the container writes to a file."""
-
-    parameter: JsonObject
-    path: str
-
-    @property
-    def name(self) -> str:
-        """The parameter's name."""
-        return str(self.parameter["name"])
-
-    @property
-    def default(self) -> str | None:
-        """What it is where the file is missing."""
-        value = self.parameter["valueFrom"].get("default")
-        return None if value is None else any_string(value)
-
-
-@dataclass(frozen=True, slots=True)
-class PodIdentity:
-    """The names a pod knows about itself."""
-
-    node_id: str
-    pod_name: str
-    workflow_name: str
-    namespace: str
-    service_account: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pod:
-    """One container to run: everything in the container's own terms, and where its files are."""
-
-    identity: PodIdentity
-    image: str
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
-    working_dir: str
-    directory: Path
-    """The pod's own directory, gone after it."""
-    log: Path
-    mounts: tuple[Mount, ...]
-    script: str | None = None
-    outputs: tuple[OutputFile, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
-    """Raw input artifacts: text by container path."""
-    gpus: int = 0
-    keeps_result: bool = False
-    termination_path: str = TERMINATION_PATH
-    falls_back_to_logs: bool = False
-    grace_seconds: float = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class PodRequest:
-    """A pod to start, and until when it may run."""
-
-    pod: Pod
-    deadline: float | None
-    deadline_message: str
 
 
 @dataclass(frozen=True, slots=True)

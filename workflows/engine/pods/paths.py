@@ -1,5 +1,7 @@
 """Container paths on this machine: where a declared path stands for a file or directory here."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

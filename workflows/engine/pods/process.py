@@ -1,5 +1,7 @@
 """Runs containers as processes of this machine."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import sys
@@ -7,9 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from argotune.workflows.engine.errors import PodError
-from argotune.workflows.engine.pods.factory import PROGRESS_PATH, SCRIPT_PATH, OutputFile, Pod
 from argotune.workflows.engine.pods.paths import PathMap
-from argotune.workflows.engine.pods.runtime import Launch
+from argotune.workflows.engine.pods.pod import PROGRESS_PATH, SCRIPT_PATH, Launch, OutputFile, Pod
 
 _INHERITED = frozenset(
     {

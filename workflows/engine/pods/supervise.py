@@ -1,5 +1,7 @@
 """Runs one pod in a thread: its output, its progress, its end."""
 
+from __future__ import annotations
+
 import os
 import selectors
 import shutil
@@ -15,10 +17,9 @@ from typing import IO
 
 from argotune.workflows.engine.errors import PodError
 from argotune.workflows.engine.model import JsonObject
-from argotune.workflows.engine.pods.factory import Pod
-from argotune.workflows.engine.pods.identity import signal_group, write_pid
-from argotune.workflows.engine.pods.progress import ProgressFile
-from argotune.workflows.engine.pods.runtime import Launch, Launcher
+from argotune.workflows.engine.pods.pod import Launch, Launcher, Pod
+from argotune.workflows.engine.pods.process_groups import signal_group, write_pid
+from argotune.workflows.engine.state.run_state import parse_progress
 
 _POLL_SECONDS = 0.2
 _POLL_WITHOUT_PIDFD_SECONDS = 0.05
@@ -176,7 +177,7 @@ class RunningPod:
         """Copies output and progress until the process ends."""
         if process.stdout is None or process.stderr is None:
             raise AssertionError("both streams are pipes")
-        progress = ProgressFile(self._launcher.progress_file(self.pod))
+        progress = _ProgressFile(self._launcher.progress_file(self.pod))
         exit_fd = _exit_descriptor(process.pid)
         poll = _POLL_WITHOUT_PIDFD_SECONDS if exit_fd is None else _POLL_SECONDS
         with selectors.DefaultSelector() as selector, process.stdout, process.stderr:
@@ -205,7 +206,7 @@ class RunningPod:
         self._flush_lines()
         self._report_progress(progress)
 
-    def _copy(self, descriptor: int, log: IO[bytes], *, is_stdout: bool) -> "_Read":
+    def _copy(self, descriptor: int, log: IO[bytes], *, is_stdout: bool) -> _Read:
         """Copies what can be read now."""
         try:
             data = os.read(descriptor, _READ_BYTES)
@@ -233,7 +234,7 @@ class RunningPod:
             if rest:
                 self._sink(PodLine(self.pod.identity.node_id, rest.decode(errors="replace")))
 
-    def _report_progress(self, progress: ProgressFile) -> None:
+    def _report_progress(self, progress: _ProgressFile) -> None:
         changed = progress.changed()
         if changed is not None:
             self._sink(PodProgress(self.pod.identity.node_id, changed))
@@ -277,6 +278,32 @@ class RunningPod:
             text = self._launcher.text(self.pod, text).removesuffix("\n")
             outputs["result"] = text[-_RESULT_BYTES:]
         return outputs, "; ".join(missing) if exit_code == 0 else ""
+
+
+class _ProgressFile:
+    """The last valid ``N/M`` line of a file, read again only when the file changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, int] | None = None
+        self._progress = ""
+
+    def changed(self) -> str | None:
+        """The progress if it is another than at the last call, else None."""
+        try:
+            status = self._path.stat()
+            signature = (status.st_mtime_ns, status.st_size)
+            if signature == self._seen:
+                return None
+            self._seen = signature
+            lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return None  # not written yet, or being replaced
+        last = lines[-1].strip() if lines else ""
+        if parse_progress(last) is None or last == self._progress:
+            return None
+        self._progress = last
+        return last
 
 
 def _exit_descriptor(pid: int) -> int | None:

@@ -1,5 +1,7 @@
 """Volumes as directories of this machine."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any

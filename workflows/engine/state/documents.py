@@ -1,5 +1,7 @@
 """Finds what to run among the documents, and what it may refer to."""
 
+from __future__ import annotations
+
 import base64
 import copy
 import secrets
@@ -29,7 +31,7 @@ class TemplateBase:
     templates: Mapping[str, JsonObject]
 
     @classmethod
-    def of(cls, scope: str, spec: JsonObject) -> "TemplateBase":
+    def of(cls, scope: str, spec: JsonObject) -> TemplateBase:
         """The templates of a spec under their names."""
         return cls(scope, {t.get("name", ""): t for t in spec.get("templates") or []})
 
@@ -45,7 +47,7 @@ class Catalog:
     secret_paths: Mapping[str, Path] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, documents: Sequence[JsonObject], secret_paths: Mapping[str, Path]) -> "Catalog":
+    def of(cls, documents: Sequence[JsonObject], secret_paths: Mapping[str, Path]) -> Catalog:
         """Sorts the documents by kind."""
         return cls(
             workflow_templates=_by_name(documents, "WorkflowTemplate"),

@@ -1,5 +1,7 @@
 """Reads YAML documents the way Argo's API does: YAML 1.1 without dates and base-60 numbers."""
 
+from __future__ import annotations
+
 import re
 from typing import Any
 

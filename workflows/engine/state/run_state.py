@@ -1,5 +1,7 @@
 """The state of a run: its nodes, and how they are made, marked and linked."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ class Caller:
     """``steps`` or ``tasks``: the variable ``{{steps.name}}`` or ``{{tasks.name}}`` is its name."""
 
     @classmethod
-    def of(cls, step: JsonObject, kind: str) -> "Caller":
+    def of(cls, step: JsonObject, kind: str) -> Caller:
         """The caller that a step or task is."""
         return cls(
             name=step.get("name", ""),

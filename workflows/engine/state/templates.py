@@ -1,5 +1,7 @@
 """Finds the template that a step calls, and gives it its inputs."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -49,7 +51,7 @@ class TemplateCall:
     arguments: list[JsonObject] = field(default_factory=list)
     place: Place = field(default_factory=Place)
 
-    def attempt(self, number: int, deadline: float | None) -> "TemplateCall":
+    def attempt(self, number: int, deadline: float | None) -> TemplateCall:
         """The same below a Retry node."""
         place = replace(self.place, retried=True, deadline=deadline)
         return replace(self, name=f"{self.name}({number})", place=place)

@@ -1,5 +1,7 @@
 """The variables of ``{{...}}``: the workflow's, and those of finished steps and tasks."""
 
+from __future__ import annotations
+
 import json
 import time
 from collections.abc import Iterable, Mapping

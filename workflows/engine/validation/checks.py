@@ -1,5 +1,7 @@
 """The checks of single fields and of the order of tasks, for ``validate``."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 from argotune.workflows.engine.controller.retry import POLICIES
 from argotune.workflows.engine.errors import ExpressionError
 from argotune.workflows.engine.language.depends import Dependencies
-from argotune.workflows.engine.language.durations import parse_duration_seconds
+from argotune.workflows.engine.language.govalues import parse_duration_seconds
 from argotune.workflows.engine.language.loops import is_loop
 from argotune.workflows.engine.model import JsonObject
 from argotune.workflows.engine.state.run_state import Caller

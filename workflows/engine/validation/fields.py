@@ -4,6 +4,8 @@ A field is taken (with the shape of what it holds), ignored for a stated reason,
 stated reason. A field that is in no table is unknown to Argo 4.0 and refused too.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias

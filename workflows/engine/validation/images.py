@@ -1,5 +1,7 @@
 """Whether a container can run on this machine, and what to do where it cannot."""
 
+from __future__ import annotations
+
 import shutil
 from collections.abc import Iterator, Mapping
 

@@ -1,5 +1,7 @@
 """Which variables a tag or expression may name where it stands."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +19,9 @@ from argotune.workflows.engine.language.expr.ast import (
     children,
     path_of,
 )
-from argotune.workflows.engine.language.expr.functions import FUNCTIONS, SPRIG
+from argotune.workflows.engine.language.expr.functions import FUNCTIONS
 from argotune.workflows.engine.language.expr.parser import PREDICATES
+from argotune.workflows.engine.language.expr.sprig import SPRIG_FUNCTIONS
 from argotune.workflows.engine.language.loops import is_loop
 from argotune.workflows.engine.language.substitute import Tag, tags
 from argotune.workflows.engine.model import JsonObject
@@ -56,7 +59,7 @@ class Known:
     prefixes: frozenset[str] = frozenset()
     """Beginnings after which any name may follow: ``item.`` of a ``withParam``."""
 
-    def plus(self, names: Iterable[str], prefixes: Iterable[str] = ()) -> "Known":
+    def plus(self, names: Iterable[str], prefixes: Iterable[str] = ()) -> Known:
         """These and more."""
         return Known(self.names.union(names), self.prefixes.union(prefixes))
 
@@ -122,7 +125,7 @@ class _ExpressionChecker:
                 self.problems.append(f"function {name} is not known")
             case Name():
                 pass
-            case Member(Name("sprig"), Literal(name)) if name not in SPRIG:
+            case Member(Name("sprig"), Literal(name)) if name not in SPRIG_FUNCTIONS:
                 self.problems.append(f"function sprig.{name} is not supported by the local engine")
             case Member(Name("sprig")):
                 pass

@@ -1,5 +1,7 @@
 """Finds every field that the engine does not support, by its path, before anything starts."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 from typing import Any

@@ -1,5 +1,7 @@
 """What makes a workflow impossible to run, found before it starts and all at once."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from argotune.workflows.engine.pods.docker import run_arguments
-from argotune.workflows.engine.pods.factory import Pod, PodIdentity
 from argotune.workflows.engine.pods.paths import Mount
+from argotune.workflows.engine.pods.pod import Pod, PodIdentity
 from tests.workflows.engine.running import run_spec
 
 

@@ -1,5 +1,7 @@
 """The syntax tree of an expression: what the parser makes and the evaluator walks."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -32,8 +34,8 @@ class Pointer:
 class Member:
     """``target.key`` or ``target[key]``; ``optional`` is ``?.``, nil instead of an error."""
 
-    target: "Expression"
-    key: "Expression"
+    target: Expression
+    key: Expression
     optional: bool = False
 
 
@@ -41,24 +43,24 @@ class Member:
 class Slice:
     """``target[start:stop]``."""
 
-    target: "Expression"
-    start: "Expression | None"
-    stop: "Expression | None"
+    target: Expression
+    start: Expression | None
+    stop: Expression | None
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """A function call; a predicate argument is a Closure."""
 
-    function: "Expression"
-    arguments: tuple["Expression", ...]
+    function: Expression
+    arguments: tuple[Expression, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Closure:
     """``{# > 1}``, evaluated once for each element."""
 
-    body: "Expression"
+    body: Expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Unary:
     """``!x``, ``not x``, ``-x`` or ``+x``."""
 
     operator: str
-    operand: "Expression"
+    operand: Expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +76,17 @@ class Binary:
     """Two operands with an operator; ``&&``, ``||`` and ``??`` skip the right where they can."""
 
     operator: str
-    left: "Expression"
-    right: "Expression"
+    left: Expression
+    right: Expression
 
 
 @dataclass(frozen=True, slots=True)
 class Conditional:
     """``test ? then : otherwise``."""
 
-    test: "Expression"
-    then: "Expression"
-    otherwise: "Expression"
+    test: Expression
+    then: Expression
+    otherwise: Expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +94,22 @@ class Let:
     """``let name = value; body``."""
 
     name: str
-    value: "Expression"
-    body: "Expression"
+    value: Expression
+    body: Expression
 
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
     """``[a, b]``."""
 
-    items: tuple["Expression", ...]
+    items: tuple[Expression, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class MapOf:
     """``{key: value}``."""
 
-    items: tuple[tuple["Expression", "Expression"], ...]
+    items: tuple[tuple[Expression, Expression], ...]
 
 
 Expression: TypeAlias = (

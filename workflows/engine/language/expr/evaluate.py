@@ -1,5 +1,7 @@
 """Evaluates expressions over an environment of plain values."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -27,8 +29,9 @@ from argotune.workflows.engine.language.expr.ast import (
     Unary,
     path_of,
 )
-from argotune.workflows.engine.language.expr.functions import FUNCTIONS, SPRIG
+from argotune.workflows.engine.language.expr.functions import FUNCTIONS
 from argotune.workflows.engine.language.expr.parser import PREDICATES, parse
+from argotune.workflows.engine.language.expr.sprig import SPRIG_FUNCTIONS
 
 Function = Callable[..., Any]
 
@@ -106,7 +109,7 @@ class _Evaluator:
         if name == "$env":
             return self._env
         if name == "sprig":
-            return SPRIG
+            return SPRIG_FUNCTIONS
         if name in FUNCTIONS:
             return FUNCTIONS[name]
         raise ExpressionError(f"unknown name {name}")

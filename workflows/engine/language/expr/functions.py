@@ -1,18 +1,19 @@
 """The functions an expression may call: expr-lang's built-ins and Argo's own."""
 
+from __future__ import annotations
+
 import base64
 import json
 import math
 import statistics
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
 from argotune.workflows.engine.errors import ExpressionError
 from argotune.workflows.engine.language.expr.jsonpath import query
-from argotune.workflows.engine.language.expr.sprig import SPRIG_FUNCTIONS
-from argotune.workflows.engine.language.govalues import go_json, go_string
+from argotune.workflows.engine.language.govalues import go_json, go_string, parse_duration
 
 Function = Callable[..., Any]
 
@@ -150,36 +151,6 @@ def _date(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def parse_duration(text: str) -> timedelta:
-    """A duration as Go writes it: ``1h30m``, ``500ms``, ``-2s``."""
-    units = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-    sign, rest = (-1 if text.startswith("-") else 1), text.lstrip("+-")
-    if rest == "0":
-        return timedelta()
-    seconds, number, position = 0.0, "", 0
-    while position < len(rest):
-        if rest[position].isdigit() or rest[position] == ".":
-            number += rest[position]
-            position += 1
-            continue
-        unit = next(
-            (u for u in units if rest.startswith(u, position) and _ends(rest, position, u)), ""
-        )
-        if not unit or not number or number.count(".") > 1 or number == ".":
-            raise ExpressionError(f"invalid duration {text!r}, expected one like 1h30m, 10s, 500ms")
-        seconds += float(number) * units[unit]
-        number, position = "", position + len(unit)
-    if number or not rest:
-        raise ExpressionError(f"invalid duration {text!r}, expected one like 1h30m, 10s, 500ms")
-    return timedelta(seconds=sign * seconds)
-
-
-def _ends(text: str, position: int, unit: str) -> bool:
-    """Whether ``unit`` is the whole unit here: ``m`` is not, at the start of ``ms``."""
-    after = text[position + len(unit) : position + len(unit) + 1]
-    return not after or after.isdigit() or after == "."
-
-
 FUNCTIONS: dict[str, Function] = {
     # Argo's own
     "asInt": _int,
@@ -241,5 +212,3 @@ FUNCTIONS: dict[str, Function] = {
     "bitshl": lambda value, count: value << count,
     "bitshr": lambda value, count: value >> count,
 }
-
-SPRIG: dict[str, Function] = SPRIG_FUNCTIONS

@@ -1,5 +1,7 @@
 """JSONPath as ``jsonpath(text, path)`` takes it: members, indexes, slices, wildcards, descent."""
 
+from __future__ import annotations
+
 import re
 from typing import Any
 

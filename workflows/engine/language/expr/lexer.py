@@ -1,5 +1,7 @@
 """Splits an expression into tokens."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from enum import StrEnum

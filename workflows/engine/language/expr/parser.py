@@ -1,5 +1,7 @@
 """Parses expressions: precedence climbing with the operator table of expr-lang 1.17."""
 
+from __future__ import annotations
+
 from functools import lru_cache
 
 from argotune.workflows.engine.errors import ExpressionError

@@ -1,5 +1,7 @@
 """The built-ins that evaluate an expression for each element: filter, map, reduce and others."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

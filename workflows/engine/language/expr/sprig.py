@@ -4,6 +4,8 @@ Sprig has some two hundred functions. These are the ones about text, lists, maps
 hashes and encodings; a call of any other is refused by name before a run starts.
 """
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import json

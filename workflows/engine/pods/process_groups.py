@@ -1,5 +1,7 @@
 """Tells a process from a later one with the same number."""
 
+from __future__ import annotations
+
 import os
 import signal
 import subprocess
