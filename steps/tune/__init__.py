@@ -1,11 +1,11 @@
-"""Tune the adapter on the train rows and measure it on the held-out ones."""
+"""Train the adapter on the train rows and evaluate it on the held-out rows."""
 
 import logging
 import os
 
-# At import it warns that an optional kernel for inference on CPUs is not installed.
+# It warns at import that an optional kernel for inference on CPUs is not installed.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
-# OpenMP reads it once, when torch is imported. Its threads else spin while they wait for each
-# other, and beside other work on the same cores each training step takes six times as long.
+# OpenMP reads it once, when torch is imported. Otherwise its threads busy-wait for each other, and
+# beside other work on the same cores each training step takes six times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

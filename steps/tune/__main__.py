@@ -4,8 +4,8 @@ from argotune.steps.tune.params import Params, Result
 
 
 def _run(params: Params, /, *, progress: Progress) -> Result:
-    # torch and what it brings take half a GiB and seconds to import: within the step, so that a
-    # container too small even for that says so.
+    # Imported within the step, because torch takes half a GiB and seconds to import, and a
+    # container too small for that should report it.
     from argotune.steps.tune.run import run
 
     return run(params, progress=progress)

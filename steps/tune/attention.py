@@ -1,8 +1,8 @@
 """Attention within each packed document, never across two.
 
-A packed row is one sequence of documents whose positions start again at 0. One causal call per
-document needs no T x T mask and keeps the fast kernels; a dense block-diagonal mask made packing
-slower than no packing on a CPU (1061 against 1594 tokens/s).
+A packed row is one sequence of documents, and the positions of each start at 0. One causal call
+per document needs no T x T mask and can use the fast kernels; with a dense block-diagonal mask
+packing was slower than no packing on a CPU (1061 against 1594 tokens/s).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 SEGMENTED = "argotune_segmented"
-"""Name for `attn_implementation`. transformers makes no mask for a name that it does not know, so
-the forward pass must get `document_lengths`."""
+"""Name for `attn_implementation`. transformers creates no mask for a name that it does not know,
+so the forward pass must get `document_lengths`."""
 
 
 def segmented_attention(
@@ -52,7 +52,7 @@ def segmented_attention(
             strict=True,
         )
     ]
-    # The kernels write tokens before heads, so that this is the only copy.
+    # The kernels' output has tokens before heads in memory, so this is the only copy.
     return torch.cat([document.transpose(1, 2) for document in documents], dim=1), None
 
 
@@ -61,7 +61,7 @@ def _window_matters(query: torch.Tensor, sliding_window: int | None) -> bool:
 
 
 def _window_mask(query: torch.Tensor, sliding_window: int | None) -> torch.Tensor | None:
-    """Each token sees itself and the `sliding_window - 1` tokens before it."""
+    """Mask [tokens, tokens]: each token attends to itself and `sliding_window - 1` before it."""
     if sliding_window is None or not _window_matters(query, sliding_window):
         return None
     tokens = query.shape[2]

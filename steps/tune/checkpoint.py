@@ -1,7 +1,7 @@
-"""Checkpoints: everything that an interrupted run needs to go on as if nothing had happened.
+"""Checkpoints, with everything that an interrupted run needs to resume with the same results.
 
-Each is a directory that appears whole by a rename. It names what it was made from, and a run that
-was asked for something else refuses it.
+Each is a directory that is created atomically by a rename. It records the run's settings, and a
+run with other settings refuses it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write, fsync
 from argotune.steps.contracts.training_plan import TrainingPlan
-from argotune.steps.tune.load import trained
+from argotune.steps.tune.load import trainable_parameters
 
 _KEPT = 2
 _BASE = "base_loss.json"
@@ -36,14 +36,14 @@ Tensors = dict[str, torch.Tensor]
 
 
 class Position(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How far a run has come."""
+    """Progress of a run."""
 
     step: int = 0
-    """Optimizer steps done; with the seed it also says which rows come next."""
+    """Optimizer steps done; with the seed this also determines the next rows."""
     recent: list[tuple[float, int]] = []
-    """Summed loss and labels of the last steps, oldest first."""
+    """Summed loss (nats) and number of labels of the last steps, oldest first."""
     best_loss: float | None = None
-    """Lowest held-out loss."""
+    """Lowest held-out loss, nats per token."""
     best_step: int = 0
     evaluations_without_gain: int = 0
     last_loss: float | None = None
@@ -63,7 +63,7 @@ class _BaseLoss(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def identity_of(plan: TrainingPlan, dataset_digest: str) -> dict[str, str]:
-    """What a run's numbers depend on, by name; how often it saves is not among it."""
+    """The settings that a run's results depend on, by name; not the interval of checkpoints."""
     sections: dict[str, Any] = {
         "model": {"repository": plan.model.repository, "revision": plan.model.revision},
         "lora": msgspec.to_builtins(plan.lora),
@@ -95,12 +95,12 @@ class Checkpoints:
         optimizer: torch.optim.Optimizer,
         best: Tensors | None,
     ) -> None:
-        """Write a checkpoint, then remove all but the last two."""
+        """Write a checkpoint, then delete all but the last two."""
         target = self._path(position.step)
         if target.exists():
             return
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=self._directory))
-        safetensors.torch.save_file(_on_cpu(trained(model)), temporary / _ADAPTER)
+        safetensors.torch.save_file(_on_cpu(trainable_parameters(model)), temporary / _ADAPTER)
         if best is not None:
             safetensors.torch.save_file(best, temporary / _BEST)
         torch.save({"optimizer": optimizer.state_dict(), **_rng()}, temporary / _OPTIMIZER)
@@ -118,8 +118,8 @@ class Checkpoints:
     ) -> tuple[Position, Tensors | None]:
         """Load the newest checkpoint into model, optimizer and random generators.
 
-        Without one the position is the start. Raises PermanentError when it was made from
-        something else than this run, naming what differs.
+        Without a checkpoint the position is the start. Raises PermanentError that names the
+        differences if the checkpoint is of a run with other settings.
         """
         found = self._all()
         if not found:
@@ -133,7 +133,7 @@ class Checkpoints:
             best_adapter = safetensors.torch.load_file(best) if best.exists() else None
         except (OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
             raise PermanentError(
-                f"{newest} is damaged ({error}); remove it to go on from the one before"
+                f"{newest} is damaged ({error}); delete it to resume from the previous one"
             ) from error
         load_tensors(model, adapter)
         optimizer.load_state_dict(saved["optimizer"])
@@ -141,13 +141,13 @@ class Checkpoints:
         return state.position, best_adapter
 
     def check(self) -> None:
-        """Refuse a foreign checkpoint before the model is loaded. Raises PermanentError."""
+        """Raise PermanentError if the newest checkpoint is of a run with other settings."""
         found = self._all()
         if found:
             self._read(found[-1])
 
     def base_loss(self) -> float | None:
-        """The base model's held-out loss, if an earlier try of this run measured it."""
+        """The base model's held-out loss, if an earlier attempt of this run measured it."""
         try:
             kept = msgspec.json.decode((self._directory / _BASE).read_bytes(), type=_BaseLoss)
         except (OSError, msgspec.DecodeError):
@@ -155,7 +155,7 @@ class Checkpoints:
         return kept.loss if kept.identity == self._identity else None
 
     def keep_base_loss(self, loss: float) -> None:
-        """Remember it for the next try."""
+        """Store the base model's held-out loss for later attempts."""
         kept = _BaseLoss(identity=self._identity, loss=loss)
         atomic_write(self._directory / _BASE, msgspec.json.encode(kept))
 
@@ -163,12 +163,12 @@ class Checkpoints:
         try:
             state = msgspec.json.decode((path / _STATE).read_bytes(), type=_State)
         except (OSError, msgspec.DecodeError) as error:
-            raise PermanentError(f"{path}: not a checkpoint of this program: {error}") from error
+            raise PermanentError(f"{path}: not a checkpoint of argotune: {error}") from error
         differences = mismatches(state.identity, self._identity)
         if differences:
             raise PermanentError(
-                f"{path.name} was made from something else: {'; '.join(differences)}; "
-                f"restore that, or remove {self._directory} to start anew"
+                f"{path.name} is of a run with other settings: {'; '.join(differences)}; "
+                f"restore these, or delete {self._directory} to start over"
             )
         return state
 
@@ -180,7 +180,7 @@ class Checkpoints:
 
 
 def mismatches(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Each name whose value differs, with both values."""
+    """A text with both values for each name whose value differs."""
     return [
         f"{name} was {then.get(name, 'absent')}, is {now.get(name, 'absent')}"
         for name in sorted(then.keys() | now.keys())
@@ -190,13 +190,13 @@ def mismatches(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 def snapshot(model: torch.nn.Module) -> Tensors:
     """A copy of the adapter's weights on the CPU."""
-    return _on_cpu(trained(model))
+    return _on_cpu(trainable_parameters(model))
 
 
 @torch.no_grad()
 def load_tensors(model: torch.nn.Module, tensors: Tensors) -> None:
-    """Put saved weights into the adapter. Raises PermanentError if they are another adapter's."""
-    parameters = trained(model)
+    """Load saved weights into the adapter. Raises PermanentError if its layers differ."""
+    parameters = trainable_parameters(model)
     if parameters.keys() != tensors.keys():
         raise PermanentError("the checkpoint's adapter has other layers than the plan's")
     for name, parameter in parameters.items():
@@ -214,6 +214,6 @@ def _rng() -> dict[str, Any]:
 
 def _set_rng(saved: Mapping[str, Any]) -> None:
     torch.set_rng_state(saved["rng_cpu"])
-    # A node with another number of GPUs has other generators; only dropout would notice.
+    # A node with another number of GPUs has other generators; that affects only dropout.
     if len(saved["rng_cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(saved["rng_cuda"])

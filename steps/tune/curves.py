@@ -1,6 +1,6 @@
-"""The run's curves: loss.png for a glance, report.html for all of it in one file without a network.
+"""The run's curves: loss.png with the losses, and report.html with all values in one offline page.
 
-Both are drawn from the lines of metrics.jsonl, and so can be drawn anew at any time.
+Both are drawn from the records of metrics.jsonl.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ dt {{ color: #555; font-size: .85rem }} dd {{ margin: 0; font-size: 1.15rem }}
 
 
 def loss_png(records: Sequence[Record], title: str) -> bytes:
-    """The losses over the steps as a picture."""
+    """Draw the losses over the steps as PNG."""
     width, height = 8.0, 4.5
     figure = Figure(figsize=(width, height), dpi=120)
     figure.subplots_adjust(**_margins(width, height, top=0.4))
@@ -66,7 +66,7 @@ def loss_png(records: Sequence[Record], title: str) -> bytes:
 
 
 def report_html(records: Sequence[Record], samples: Sequence[Record], title: str) -> str:
-    """All curves, evaluations and answers as one page."""
+    """An HTML page with all curves, evaluations and sample answers."""
     return _PAGE.format(
         title=escape(title),
         facts=_facts(records),
@@ -77,7 +77,7 @@ def report_html(records: Sequence[Record], samples: Sequence[Record], title: str
 
 
 def _curves(records: Sequence[Record]) -> str:
-    """The losses above, the rest in small below, as SVG within the page."""
+    """One SVG with the losses above and smaller plots of the other values below."""
     drawn = [(key, name) for key, name in _SMALL_CURVES if any(key in r for r in records)]
     rows = -(-len(drawn) // 2)
     width, height = 9.0, 4.2 + 2.1 * rows
@@ -98,17 +98,17 @@ def _curves(records: Sequence[Record]) -> str:
         axes.tick_params(labelsize=8)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.25)
-    # Text stays text, and equal curves give equal bytes.
+    # Text stays text instead of paths, and equal curves give equal bytes.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "argotune"}):
         svg = _saved(figure, "svg").decode()
     return svg[svg.index("<svg") :]
 
 
 def _margins(width: float, height: float, top: float) -> dict[str, float]:
-    """Room in inches for the labels around the axes, as shares of the figure.
+    """Margins for the labels around the axes, as shares of a figure whose size is in inches.
 
-    matplotlib's own layout measures each label and draws all of it twice: three quarters of the
-    time.
+    matplotlib's automatic layout measures each label and draws everything twice, which takes three
+    quarters of the time.
     """
     return {
         "left": 0.9 / width,
@@ -147,8 +147,7 @@ def _points(records: Sequence[Record], key: str) -> Points:
 
 
 def _smooth(points: Points) -> Points:
-    """Exponential mean over a fifteenth of the run, at most 20 steps; without the pull to 0 at the
-    start."""
+    """Exponential moving average over a fifteenth of the run, at most 20 steps, bias-corrected."""
     weight = 1 - 1 / max(2.0, min(20.0, len(points) / 15))
     mean, share = 0.0, 0.0
     smoothed = []
@@ -188,7 +187,7 @@ def _evaluations(records: Sequence[Record]) -> str:
 
 
 def _samples(samples: Sequence[Record]) -> str:
-    """Of each question the answers in the order of the steps."""
+    """A table of the answers to each question, in the order of the steps."""
     rows, seen = [], ""
     for sample in sorted(samples, key=lambda s: (s["question"], s["step"])):
         prompt = "" if sample["prompt"] == seen else sample["prompt"]

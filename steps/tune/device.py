@@ -1,4 +1,4 @@
-"""The accelerator of this machine and the number formats that it trains in."""
+"""The accelerator of this machine and the data types for training on it."""
 
 from __future__ import annotations
 
@@ -18,29 +18,32 @@ from argotune.steps.common.errors import PermanentError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _LARGEST_KEPT_BYTES = 32 * 2**20
-"""The most that glibc takes for M_MMAP_THRESHOLD."""
+"""glibc's upper limit for M_MMAP_THRESHOLD."""
 _MOST_KEPT_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Device:
-    """Where and in which precision to train."""
+    """Device and data types for training."""
 
     torch_device: torch.device
     weights: torch.dtype
-    """Type of the frozen weights that are not 4-bit, and of 4-bit matrices when multiplied."""
+    """Type of frozen weights that are not 4-bit, and of 4-bit weights after dequantization."""
     autocast: torch.dtype | None
-    """Type of the matrix products of the fp32 adapters; None where they stay fp32."""
+    """Type of the matrix products of the fp32 adapters; None: fp32."""
 
     def precision(self) -> contextlib.AbstractContextManager[object]:
-        """The context of every forward pass."""
+        """The autocast context for forward passes."""
         if self.autocast is None:
             return contextlib.nullcontext()
         return torch.autocast(self.torch_device.type, dtype=self.autocast)
 
     def seed(self, number: int) -> None:
-        """Seed this device's generator. torch.manual_seed seeds those of all kinds of devices, and
-        on a machine without CUDA keeps each call for a CUDA that never comes: 0.7 ms and memory."""
+        """Seed this device's generator.
+
+        torch.manual_seed would seed the generators of all device types, and without CUDA it queues
+        each call for a later initialization of CUDA, which takes 0.7 ms and memory.
+        """
         if self.torch_device.type == "cuda":
             torch.cuda.manual_seed(number)
         else:
@@ -49,28 +52,31 @@ class Device:
 
 def find_device(rank: int = 0) -> Device:
     """CUDA device `rank`, else the CPU. Raises PermanentError for a GPU without bfloat16."""
-    # torch's first choice on Hopper and Blackwell, but it plans every new shape, 0.44 s forward and
-    # 0.55 s backward on a B200 (modelscope/FunASR, issue 3704), and hardly two packs have the same.
+    # torch prefers cuDNN's attention on Hopper and Blackwell, but cuDNN plans every new shape, 0.44
+    # s forward and 0.55 s backward on a B200 (modelscope/FunASR, issue 3704), and packs differ in
+    # shape.
     torch.backends.cuda.enable_cudnn_sdp(False)
     if not torch.cuda.is_available():
         keep_freed_memory()
         return Device(torch.device("cpu"), torch.float32, None)
-    # Rows of many lengths leave holes in fixed segments; read when CUDA allocates first.
+    # Rows of many lengths fragment fixed segments. torch reads this at the first CUDA allocation.
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     if not torch.cuda.is_bf16_supported(including_emulation=False):
         memory_gib = torch.cuda.get_device_properties(0).total_memory / 2**30
         raise PermanentError(
             f"{torch.cuda.get_device_name()} has no bfloat16, and in fp16 one in five QLoRA runs "
-            "of a 7B model ends in NaN; take an Ampere GPU or newer, such as "
+            "of a 7B model ends in NaN; use an Ampere GPU or newer, such as "
             f"{nearest_with_bfloat16(memory_gib).name}"
         )
     return Device(torch.device("cuda", rank), torch.bfloat16, torch.bfloat16)
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what tensors give back, as CUDA's allocator does, for the next ones: fresh
-    pages of the kernel's take as long as the arithmetic that fills them."""
-    # Another C library has no such call.
+    """Let glibc keep freed memory for later tensors, as CUDA's allocator does.
+
+    New pages from the kernel take as long as the arithmetic that fills them.
+    """
+    # Other C libraries have no such call.
     with contextlib.suppress(AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
@@ -78,8 +84,10 @@ def keep_freed_memory() -> None:
 
 
 def nearest_with_bfloat16(memory_gib: float) -> Sku:
-    """The machine with the fewest and smallest GPUs on offer that compute in bfloat16 and have that
-    much memory each, or with the largest if none have; of equals the cheapest."""
+    """The available SKU with the fewest and smallest GPUs that have bfloat16 and this much memory.
+
+    If no GPU has as much memory, the one with the most; of equal SKUs the cheapest.
+    """
     offered = [
         sku for sku in skus() if sku.bfloat16 and sku.vendor == "nvidia" and sku.retired is None
     ]
@@ -92,7 +100,7 @@ def nearest_with_bfloat16(memory_gib: float) -> Sku:
 
 
 def peak_memory_gb(device: Device) -> float:
-    """Most memory held so far on the GPU, or by this process on a CPU, decimal GB."""
+    """Peak memory so far of the GPU, or of this process on a CPU, decimal GB."""
     if device.torch_device.type == "cuda":
         return torch.cuda.max_memory_reserved(device.torch_device) / 1e9
     unit = 1 if sys.platform == "darwin" else 1024

@@ -1,9 +1,10 @@
-"""The processes of a run, one for each GPU, and the sums that they need of each other.
+"""The processes of a run, one per GPU, and their collective operations.
 
-Each holds the whole adapter and its optimizer. The micro-batches of a step are dealt out among
-them and the gradients are summed once per step, so a run is the same with any number of processes
-but for the order of sums, and a checkpoint goes on with another number. DDP's overlap of sums and
-backward passes would save little here: an adapter's gradients are a hundredth of the model.
+Each process has the whole adapter and its optimizer. The micro-batches of a step are distributed
+over the processes and the gradients are summed once per step. So the results do not depend on the
+number of processes, except for the order of sums, and a run can resume with another number. DDP's
+overlap of sums and backward passes would save little here: an adapter's gradients have a
+hundredth of the model's size.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from torch._C._distributed_c10d import TCPStore
 from argotune.steps.common.errors import PermanentError
 
 _TIMEOUT = datetime.timedelta(minutes=30)
-"""Longer than the leader takes for a checkpoint or the tokenising that the others wait for."""
+"""Longer than the leader takes for a checkpoint or tokenization, for which the others wait."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among those of the run; alone, every method is free of cost."""
+    """This process and its collective operations, which cost nothing in a single process."""
 
     rank: int = 0
     size: int = 1
     lockstep: bool = False
-    """Every process must make as many forward passes as the others, for each is a joint one."""
+    """All processes must make the same number of forward passes, because each is collective."""
 
     @property
     def leads(self) -> bool:
@@ -46,8 +47,10 @@ class World:
         return torch.device("cuda", self.rank) if torch.cuda.is_available() else torch.device("cpu")
 
     def deal(self, items: Sequence[T]) -> list[tuple[T, bool]]:
-        """This process' share, and whether each counts: in lockstep the last round is filled up
-        with an item that another process counts."""
+        """The items of this process, each with whether it counts.
+
+        In lockstep the last round is filled with an item that counts in another process.
+        """
         mine = [(item, True) for item in items[self.rank :: self.size]]
         rounds = -(-len(items) // self.size)
         if self.lockstep and len(mine) < rounds:
@@ -61,30 +64,30 @@ class World:
         return tensor
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
-        """Sum the gradients over all processes; a process without a share adds zeros."""
+        """Sum the gradients over all processes; a process without micro-batches adds zeros."""
         if self.size == 1:
             return
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        # One sum of all: hundreds of small ones wait for each other.
+        # One sum of all gradients: hundreds of small ones would wait for each other.
         flat = self.sum(torch.cat([gradient.flatten() for gradient in gradients]))
         parts = torch.split(flat, [p.numel() for p in parameters])
         for parameter, part in zip(parameters, parts, strict=True):
             parameter.grad = part.view_as(parameter)
 
     def as_leader(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The leader's values, in place: what follows from them is the same everywhere."""
+        """Replace the tensor's values by the leader's, in place, so that all processes agree."""
         if self.size > 1:
             dist.broadcast(tensor, src=0)
         return tensor
 
     def wait(self) -> None:
-        """Go on when all processes have come here."""
+        """Barrier: wait until all processes have called this."""
         if self.size > 1:
             self.sum(torch.zeros((), device=self.device)).item()
 
     @contextlib.contextmanager
     def leader_first(self) -> Iterator[None]:
-        """The leader does what follows and the others do it after: they find its files."""
+        """Run the block in the leader first and then in the others, which find its files."""
         if not self.leads:
             self.wait()
         yield
@@ -93,21 +96,24 @@ class World:
 
 
 def process_count(wanted: int | None) -> int:
-    """How many processes to start: those of the plan, else one for each GPU, else one."""
+    """Number of processes to start: that of the plan, else one per GPU, else one.
+
+    Raises PermanentError if the plan's number exceeds the number of GPUs.
+    """
     gpus = torch.cuda.device_count()
     if wanted is None:
         return max(1, gpus)
     if gpus and wanted > gpus:
         raise PermanentError(
-            f"processes is {wanted}, and this machine shows {gpus} GPU{'s' if gpus > 1 else ''}; "
-            "take as many or fewer, or leave it out to use all"
+            f"processes is {wanted}, but this machine has {gpus} GPU{'s' if gpus > 1 else ''}; "
+            "set at most that many, or remove it to use all"
         )
     return wanted
 
 
 @contextlib.contextmanager
 def joined(rank: int, size: int, port: int, *, lockstep: bool) -> Iterator[World]:
-    """Join the processes that meet at a store on `port` of this machine."""
+    """Join the process group whose store is on `port` of this machine."""
     world = World(rank, size, lockstep)
     cuda = world.device.type == "cuda"
     if cuda:
@@ -123,5 +129,5 @@ def joined(rank: int, size: int, port: int, *, lockstep: bool) -> Iterator[World
         device_id=world.device if cuda else None,
     )
     yield world
-    # Only after a good end: with a peer gone it would wait for it.
+    # Only after success: it would wait for a peer that has failed.
     dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Loss of one micro-batch, and of all held-out rows."""
+"""Loss of one micro-batch and of all held-out rows."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from argotune.steps.tune.stop import StopRequest
 
 
 class Documents:
-    """Lengths of a pack's documents for the attention. No tuple: torch.compile looks into one, and
-    would compile the blocks anew for each number of documents."""
+    """Lengths of a pack's documents, in tokens, for the attention.
+
+    Not a tuple: torch.compile specializes on tuples, and would recompile the blocks for each
+    number of documents.
+    """
 
     def __init__(self, lengths: Sequence[int]) -> None:
         self._lengths = tuple(lengths)
@@ -26,7 +29,7 @@ class Documents:
 
 
 def micro_batch_loss(model: Any, batch: MicroBatch) -> torch.Tensor:
-    """Summed loss of a micro-batch that lies on the model's device."""
+    """Summed loss (nats) of a micro-batch on the model's device, a scalar."""
     return summed_loss(
         hidden_states(model, batch),
         batch.label_positions,
@@ -36,8 +39,8 @@ def micro_batch_loss(model: Any, batch: MicroBatch) -> torch.Tensor:
 
 
 def hidden_states(model: Any, batch: MicroBatch) -> torch.Tensor:
-    """What the model's last block makes of a micro-batch, [1, tokens, width]."""
-    # With a cache or an attention mask transformers would take the pack for one document.
+    """The final hidden states of a micro-batch, [1, tokens, width]."""
+    # With a cache or an attention mask transformers would treat the pack as one document.
     states: torch.Tensor = (
         model.get_base_model()
         .get_decoder()(
@@ -55,10 +58,10 @@ def hidden_states(model: Any, batch: MicroBatch) -> torch.Tensor:
 def held_out_loss(
     model: Any, packs: Packs, device: Device, stop: StopRequest, world: World
 ) -> float | None:
-    """Mean loss per label over all held-out rows, without dropout; None when asked to stop."""
+    """Mean loss per label (nats) over all held-out rows, without dropout; None after a signal."""
     was_training = model.training
     model.eval()
-    # Loss, labels, and how many processes were asked to stop.
+    # Loss, labels, and the number of processes that received a signal.
     totals = torch.zeros(3, dtype=torch.float64, device=device.torch_device)
     for index, counts in world.deal(range(len(packs))):
         if stop.name is not None and not world.lockstep:

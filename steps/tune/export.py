@@ -1,4 +1,4 @@
-"""The adapter as others take it: plain PEFT files and the serving contract."""
+"""Export of the adapter: PEFT's files and the serving contract."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TOKENIZER_FILES = (
 def make_contract(
     plan: TrainingPlan, template: ChatTemplate, tokenizer: Any, longest_row: int, rope: Rope
 ) -> ServingContract:
-    """What a server has to do as this training did."""
+    """The serving contract of this training."""
     original = plan.model.original_max_position_embeddings
     fits_short = rope == "short" and original is not None
     return ServingContract(
@@ -61,13 +61,13 @@ def make_contract(
 def export_adapter(
     model: Any, directory: Path, plan: TrainingPlan, contract: ServingContract, model_dir: Path
 ) -> None:
-    """Write the adapter's directory, whole or not at all; one that is there is replaced.
+    """Write the adapter's directory atomically, replacing an existing one.
 
-    The bytes follow from the weights and the plan alone, so equal runs give equal images.
+    The bytes depend only on the weights and the plan, so equal runs give equal images.
     """
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
-        # "auto" would ask the Hub whether the vocabulary grew; ours never does.
+        # "auto" would ask the Hub whether the vocabulary has changed, which never happens here.
         weights = get_peft_model_state_dict(model, save_embedding_layers=False)
         safetensors.torch.save_file(
             {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()},
@@ -89,8 +89,7 @@ def export_adapter(
 
 
 def _write_config(model: Any, directory: Path, plan: TrainingPlan) -> None:
-    """adapter_config.json naming the base by its Hub id: a path of this machine means nothing
-    elsewhere."""
+    """Write adapter_config.json with the base's Hub id, not this machine's path."""
     config = model.peft_config["default"].to_dict()
     config.update(
         base_model_name_or_path=plan.model.repository,
@@ -102,7 +101,7 @@ def _write_config(model: Any, directory: Path, plan: TrainingPlan) -> None:
 
 
 def _generation_config(contract: ServingContract) -> str:
-    """generation_config.json with the stop tokens of training, which the base's may lack."""
+    """The text of generation_config.json with training's stop tokens, which the base's may lack."""
     settings = {
         "do_sample": contract.generation.temperature > 0,
         "eos_token_id": contract.stop_token_ids,
@@ -111,7 +110,7 @@ def _generation_config(contract: ServingContract) -> str:
 
 
 def _sorted_set(value: Any) -> Any:
-    """PEFT keeps target_modules as a set, whose order changes from run to run."""
+    """JSON encoder for PEFT's target_modules, a set, whose order differs between runs."""
     if isinstance(value, set | frozenset):
         return sorted(value)
     raise TypeError(f"{type(value).__name__} in the adapter's configuration")

@@ -1,4 +1,4 @@
-"""What makes long runs faster where it is installed: Liger's kernels and torch.compile."""
+"""Optional accelerations of long runs: Liger's kernels and torch.compile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from argotune.steps.tune.varlen import VARLEN, varlen_attention
 
 
 def check_extras(execution: Execution) -> None:
-    """Refuse what this machine or image does not have. Raises PermanentError with all of it."""
+    """Raise PermanentError with everything that the plan needs and this machine does not have."""
     cuda = torch.cuda.is_available()
     problems: list[str] = []
     if execution.liger:
@@ -26,41 +26,41 @@ def check_extras(execution: Execution) -> None:
     if execution.compile:
         problems += _compile_problems(cuda)
     if execution.compile and execution.shard:
-        problems.append("compile and shard are on; compiled blocks cannot be sharded, keep one")
+        problems.append("compile and shard are on; compiled blocks cannot be sharded, use only one")
     if problems:
         raise PermanentError("; ".join(problems))
 
 
 def remedy(extra: str, locally: str = "run `make setup`") -> str:
-    """How to get what is missing; `extra` is its word in EXTRAS (images/README.md)."""
+    """Advice to install a missing package; `extra` is its name in EXTRAS (images/README.md)."""
     return (
-        f"build the tune image with `make images STEPS=tune EXTRAS={extra}`, {locally} on a "
-        "machine of your own, or leave it out"
+        f"build the tune image with `make images STEPS=tune EXTRAS={extra}`, {locally} on your "
+        "own machine, or turn it off"
     )
 
 
 def _liger_problems(cuda: bool) -> Iterator[str]:
     if importlib.util.find_spec("liger_kernel") is None:
-        yield f"liger is on, and liger-kernel is not installed here; {remedy('liger')}"
+        yield f"liger is on, but liger-kernel is not installed here; {remedy('liger')}"
     if not cuda:
-        yield "liger is on, and its kernels need a CUDA device, which is not here"
+        yield "liger is on, but its kernels need a CUDA device, and this machine has none"
     if not _has_c_compiler():
-        yield f"liger is on, and {_no_c_compiler('liger')}"
+        yield f"liger is on, but {_no_c_compiler('liger')}"
 
 
 def _compile_problems(cuda: bool) -> Iterator[str]:
     if not cuda:
-        # The image has neither this compiler nor torch's headers: it is for GPUs.
-        if not _is_there(os.environ.get("CXX", "g++")):
+        # The image is for GPUs and has neither this compiler nor torch's headers.
+        if not _is_installed(os.environ.get("CXX", "g++")):
             yield (
-                "compile is on, and for a CPU it needs a C++ compiler (g++), which is not here; "
-                "tune on a GPU, install g++, or leave it out"
+                "compile is on, but on a CPU it needs a C++ compiler (g++), which is missing; "
+                "tune on a GPU, install g++, or turn it off"
             )
         return
     if importlib.util.find_spec("triton") is None:
-        yield f"compile is on, and triton is not installed here; {remedy('compile')}"
+        yield f"compile is on, but triton is not installed here; {remedy('compile')}"
     if not _has_c_compiler():
-        yield f"compile is on, and {_no_c_compiler('compile')}"
+        yield f"compile is on, but {_no_c_compiler('compile')}"
 
 
 def _no_c_compiler(extra: str) -> str:
@@ -68,16 +68,16 @@ def _no_c_compiler(extra: str) -> str:
 
 
 def _has_c_compiler() -> bool:
-    """One that Triton finds, which compiles its kernels' launchers with it."""
-    return any(map(_is_there, (os.environ.get("CC", "gcc"), "gcc", "clang")))
+    """Whether Triton finds a C compiler, with which it compiles its kernels' launchers."""
+    return any(map(_is_installed, (os.environ.get("CC", "gcc"), "gcc", "clang")))
 
 
-def _is_there(command: str) -> bool:
+def _is_installed(command: str) -> bool:
     return shutil.which(command) is not None
 
 
 def use_extras(model: Any, execution: Execution) -> None:
-    """Change the model in place to what the plan asks for."""
+    """Apply the plan's accelerations to the model, in place."""
     if execution.liger:
         use_liger(model)
     if execution.compile:
@@ -85,9 +85,12 @@ def use_extras(model: Any, execution: Execution) -> None:
 
 
 def use_liger(model: Any) -> None:
-    """Liger's norms, rotary embedding and gated MLP; its loss is not needed beside ours, and does
-    not know an adapter on lm_head."""
-    # Optional, and not part of every image: by its name, not by an import statement.
+    """Replace norms, rotary embedding and gated MLP by Liger's.
+
+    Liger's loss is not used: argotune's needs as little memory, and Liger's does not support an
+    adapter on lm_head.
+    """
+    # Imported by name because the package is optional and not in every image.
     liger = importlib.import_module("liger_kernel.transformers")
     liger._apply_liger_kernel_to_instance(
         model=model.get_base_model(),
@@ -100,8 +103,10 @@ def use_liger(model: Any) -> None:
 
 
 def compile_blocks(model: Any, backend: Any = "inductor") -> None:
-    """Compile each block by itself: alike, they share the result, which takes a minute instead of
-    many. Attention stays as it is, for its documents have other lengths in each micro-batch."""
+    """Compile each block separately; equal blocks share the result, so it takes about a minute.
+
+    Attention is not compiled, because its documents have other lengths in each micro-batch.
+    """
     base = model.get_base_model()
     name = base.config._attn_implementation
     attentions: Any = AttentionInterface()  # type: ignore[no-untyped-call]

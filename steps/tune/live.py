@@ -1,4 +1,4 @@
-"""One line on the terminal that always says how the run stands."""
+"""A progress line on the terminal."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ _INTERVAL_SECONDS = 0.2
 
 
 class LiveLine:
-    """Shows the newest record where stderr is a terminal, and nothing elsewhere; log lines go
-    above it."""
+    """Shows the newest record if stderr is a terminal; log lines appear above it."""
 
     def __init__(
         self,
@@ -35,10 +34,11 @@ class LiveLine:
         self._next_write = 0.0
 
     def rewind(self, records: Sequence[Record]) -> None:
-        """Count the time from here."""
+        """Start measuring the time."""
         self._begin = (max((record["step"] for record in records), default=0), self._clock())
 
     def add(self, record: Record) -> None:
+        """Show a record."""
         if not self._is_terminal:
             return
         self._held_out = record.get("eval_loss", self._held_out)
@@ -48,11 +48,12 @@ class LiveLine:
             return
         self._next_write = self._clock() + _INTERVAL_SECONDS
         width = shutil.get_terminal_size().columns - 1
-        # The cursor goes back to the line's start, where the next log line overwrites it.
+        # The cursor returns to the start of the line, so that the next log line overwrites it.
         self._stream.write(f"{CLEAR_LINE}{self._text(record)[:width]}\r")
         self._stream.flush()
 
     def close(self, succeeded: bool) -> None:
+        """End the line, so that later output starts on a new one."""
         if self._is_terminal:
             self._stream.write(CLEAR_LINE)
             self._stream.flush()

@@ -1,4 +1,4 @@
-"""The base model, quantised if the plan says so, with a fresh adapter on it."""
+"""Load the base model, quantized if the plan says so, and add a new adapter."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _logger = logging.getLogger(__name__)
 
 
 def load_tokenizer(model_dir: Path) -> Any:
-    """The model's own fast tokenizer; tokens are never added, for servers refuse such adapters."""
+    """The model's fast tokenizer. Raises PermanentError if it needs tokens that the model lacks."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             model_dir, local_files_only=True, trust_remote_code=False
@@ -50,7 +50,7 @@ def load_tokenizer(model_dir: Path) -> Any:
 
 
 def _refuse_added_tokens(tokenizer: Any, config: Any) -> None:
-    """Tokens beyond the embedding would need one of their own in the adapter."""
+    """Raise PermanentError for tokens without an embedding, which the adapter would have to add."""
     added = sorted(
         (number, token)
         for token, number in tokenizer.get_vocab().items()
@@ -60,8 +60,8 @@ def _refuse_added_tokens(tokenizer: Any, config: Any) -> None:
         names = ", ".join(token for _, token in added[:5])
         more = f" and {len(added) - 5} more" if len(added) > 5 else ""
         raise PermanentError(
-            f"the tokenizer has tokens that the model, with {config.vocab_size} of them, does not "
-            f"know: {names}{more}; vLLM refuses adapters with new embeddings, so take a reserved "
+            f"the tokenizer has tokens beyond the model's vocabulary of {config.vocab_size}: "
+            f"{names}{more}; vLLM refuses adapters with new embeddings, so use a reserved "
             "token of the tokenizer, or write the markers as plain text"
         )
 
@@ -75,13 +75,16 @@ def load_model(
     sharded: bool = False,
     leads: bool = True,
 ) -> Any:
-    """The base model with the plan's adapter, ready to train, or `sharded`, to be sharded first.
-    Only the process that leads writes what is kept for later runs. Raises PermanentError."""
+    """The base model with the plan's adapter, ready to train or, if `sharded`, to be sharded.
+
+    Only the leading process writes the quantized cache. Raises PermanentError if the model cannot
+    be loaded or does not match the plan.
+    """
     with _blocks_of(plan):
         base = _load_base(plan, model_dir, device, rope, sharded=sharded, leads=leads)
     check_targets(base, plan.lora.target_modules)
-    # Frozen by hand: PEFT's own preparation also casts embeddings and norms to fp32, which costs
-    # gigabytes (2.2 GB for a 7B model with 152k tokens) and brings nothing under autocast.
+    # Frozen here: PEFT's preparation also casts embeddings and norms to fp32, which takes gigabytes
+    # (2.2 GB for a 7B model with 152k tokens) and has no benefit under autocast.
     base.requires_grad_(False)
     if plan.training.gradient_checkpointing:
         recompute_activations(base, plan.training.kept_blocks)
@@ -90,7 +93,7 @@ def load_model(
         use_fused_layers(lora, base.get_decoder().layers)
     torch.manual_seed(plan.training.seed)
     with warnings.catch_warnings():
-        # PEFT 0.21 reads an attribute by a name that transformers 5.23 calls deprecated.
+        # PEFT 0.21 reads an attribute by a name that is deprecated in transformers 5.23.
         warnings.simplefilter("ignore", FutureWarning)
         model = get_peft_model(base, lora, autocast_adapter_dtype=True)
     log.event(
@@ -99,22 +102,24 @@ def load_model(
         method=plan.method,
         device=device.torch_device,
         weights=device.weights,
-        trained=sum(p.numel() for p in trained(model).values()),
+        trained=sum(p.numel() for p in trainable_parameters(model).values()),
         frozen_gb=sum(p.nbytes for p in model.parameters() if not p.requires_grad) / 1e9,
     )
     return model
 
 
 def _blocks_of(plan: TrainingPlan) -> contextlib.AbstractContextManager[None]:
-    """Ours for Phi-3, where no other kernels were asked for, which take transformers' code."""
+    """This package's blocks for Phi-3, unless Liger or compile is on, which need transformers'."""
     if plan.execution.compile or plan.execution.liger:
         return contextlib.nullcontext()
     return packed_blocks()
 
 
 def recompute_activations(base: Any, kept_blocks: int) -> None:
-    """Recompute the activations of all blocks but the last ones: those are needed first, and gone
-    when the others' turn comes."""
+    """Recompute the activations of all blocks except the last `kept_blocks`.
+
+    The backward pass needs these first and has freed them when it recomputes the earlier blocks.
+    """
     base.activation_checkpointing_enable({"use_reentrant": False})
     base.enable_input_require_grads()
     blocks = [m for m in base.modules() if isinstance(m, GradientCheckpointingLayer)]
@@ -122,13 +127,13 @@ def recompute_activations(base: Any, kept_blocks: int) -> None:
         block.gradient_checkpointing = False
 
 
-def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+def trainable_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """The adapter's parameters by name."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def check_targets(model: torch.nn.Module, target_modules: Sequence[str]) -> None:
-    """Refuse a target that matches no linear layer: PEFT passes over it as long as one matches."""
+    """Raise PermanentError for a target without a match, which PEFT ignores if another matches."""
     there = {
         name.rpartition(".")[2]
         for name, module in model.named_modules()
@@ -145,7 +150,7 @@ def check_targets(model: torch.nn.Module, target_modules: Sequence[str]) -> None
 def _quantization_config(
     quantization: Quantization | None, compute: torch.dtype, sharded: bool
 ) -> Any:
-    """bitsandbytes' settings for transformers; None for a base that is not quantised."""
+    """Settings of bitsandbytes for transformers; None for a base that is not quantized."""
     if quantization is None:
         return None
     return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
@@ -153,7 +158,7 @@ def _quantization_config(
         bnb_4bit_quant_type=quantization.quant_type,
         bnb_4bit_use_double_quant=quantization.double_quant,
         bnb_4bit_compute_dtype=compute,
-        # Sharding takes the bytes for numbers of the type that the other weights have.
+        # Sharding needs the same data type as that of the other weights.
         bnb_4bit_quant_storage=compute if sharded else torch.uint8,
     )
 
@@ -172,7 +177,7 @@ def _load_base(
     config = _load_config(model_dir)
     if config.model_type != plan.model.family:
         raise PermanentError(
-            f"{model_dir} holds a {config.model_type} model; the plan says {plan.model.family}"
+            f"{model_dir} has a {config.model_type} model, but the plan says {plan.model.family}"
         )
     fix_rope(config, rope)
     quantization = _quantization_config(plan.quantization, device.weights, sharded)
@@ -180,7 +185,7 @@ def _load_base(
         AutoModelForCausalLM.from_pretrained,
         dtype=device.weights,
         attn_implementation=attention_for(device.torch_device),
-        # 16-bit weights that are sharded do not fit one GPU; 4-bit ones are made there.
+        # Sharded 16-bit weights do not fit one GPU; 4-bit weights are quantized on the GPU.
         device_map={"": "cpu" if sharded and not plan.quantization else device.torch_device},
         use_safetensors=True,
         local_files_only=True,
@@ -197,9 +202,9 @@ def _load_base(
 
 
 def _keep_4bit_layout(model: torch.nn.Module) -> None:
-    """Stop bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16.
+    """Prevent bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16.
 
-    It does so in the first evaluation, and training steps after that silently lose most of the
+    It repacks them in the first evaluation, after which training steps silently lose most of the
     gradient of the early layers.
     """
     for module in model.modules():

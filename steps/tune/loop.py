@@ -18,7 +18,7 @@ from argotune.steps.tune.checkpoint import Checkpoints, Position, Tensors, snaps
 from argotune.steps.tune.device import Device, peak_memory_gb
 from argotune.steps.tune.distributed import World
 from argotune.steps.tune.evaluate import held_out_loss, micro_batch_loss
-from argotune.steps.tune.load import trained
+from argotune.steps.tune.load import trainable_parameters
 from argotune.steps.tune.pack import Packs
 from argotune.steps.tune.report import Report
 from argotune.steps.tune.samples import Samples
@@ -26,14 +26,14 @@ from argotune.steps.tune.schedule import Schedule
 from argotune.steps.tune.stop import StopRequest
 
 _SAVE_SECONDS = 180.0
-"""What a node that is taken away costs at most, where save_steps does not say."""
+"""Longest time between checkpoints without save_steps, which bounds the loss of a lost node."""
 
 _LOG_SECONDS = 30.0
-"""Between two lines in the log of a run with long steps."""
+"""Interval of log lines in a run with long steps."""
 
 _MEMORY_SECONDS = 1.0
-"""Between two questions for the memory's peak: in a sandbox such as gVisor each takes the system a
-millisecond, a tenth of a small model's step."""
+"""Interval of reading the peak memory: in a sandbox such as gVisor that takes a millisecond, a
+tenth of a small model's step."""
 
 _RECENT_STEPS = 10
 
@@ -42,7 +42,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """All that a run works with."""
+    """Everything that the training loop uses."""
 
     model: Any
     world: World
@@ -57,24 +57,26 @@ class Job:
     progress: Progress
     stop: StopRequest
     base_loss: float | None
-    """Held-out loss before training; None without held-out rows."""
+    """Held-out loss before training, nats per token; None without held-out rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
+    """Result of the training loop."""
+
     position: Position
     best: Tensors | None
-    """Adapter of the lowest held-out loss; None without early stopping."""
+    """Adapter with the lowest held-out loss; None without early stopping."""
     resumed_from_step: int
     tokens_per_second: float
-    """Of this try, without evaluations and checkpoints."""
+    """Speed of this attempt, without evaluations and checkpoints."""
 
 
 def train(job: Job) -> Outcome:
     """Train from the newest checkpoint to the end.
 
-    Raises Interrupted with a checkpoint written when the process is asked to stop, and
-    PermanentError when the loss becomes NaN or explodes; the last good checkpoint stays.
+    Raises Interrupted after a signal, when a checkpoint is written, and PermanentError if the loss
+    becomes NaN or explodes; the last good checkpoint remains.
     """
     run = _Run(job)
     start = run.position.step
@@ -88,13 +90,13 @@ def train(job: Job) -> Outcome:
 
 
 def mean_loss(position: Position) -> float:
-    """Loss per token over the last steps."""
+    """Loss per token over the last steps, nats."""
     labels = sum(count for _, count in position.recent)
     return sum(loss for loss, _ in position.recent) / labels if labels else math.nan
 
 
-def _draws(model: Any) -> bool:
-    """Whether a pass in training takes random numbers: for dropout alone."""
+def _uses_dropout(model: Any) -> bool:
+    """Whether a forward pass in training uses random numbers, which only dropout does."""
     rates = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
     return any([*rates, getattr(model.config, "attention_dropout", 0.0)])
 
@@ -102,7 +104,7 @@ def _draws(model: Any) -> bool:
 class _Run:
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.parameters = list(trained(job.model).values())
+        self.parameters = list(trainable_parameters(job.model).values())
         self.optimizer = torch.optim.AdamW(
             self.parameters,
             lr=job.training.learning_rate,
@@ -116,8 +118,8 @@ class _Run:
         self.saved_at = self.logged_at = time.monotonic()
         self.tokens, self.seconds = 0, 0.0
         self.memory_gb, self.memory_asked_at = 0.0, -math.inf
-        self.draws = _draws(job.model)
-        # On the device already: a step copies nothing there but its micro-batches.
+        self.draws = _uses_dropout(job.model)
+        # On the device, so that a step copies only its micro-batches there.
         self.zero, self.one = torch.tensor([0.0, 1.0], device=job.device.torch_device)
 
     def go(self) -> None:
@@ -139,12 +141,12 @@ class _Run:
         return self.position.stopped_early or self.position.step >= self.job.schedule.steps
 
     def _step(self) -> None:
-        """One optimizer step; none of it counts when it was asked to stop meanwhile."""
+        """One optimizer step, which is discarded if a signal arrives during it."""
         job, step, began = self.job, self.position.step, time.monotonic()
         indices = job.schedule.indices(step)
         sizes = [job.packs.size(index) for index in indices]
         tokens, labels = sum(size[0] for size in sizes), sum(size[1] for size in sizes)
-        # All copies while the device is idle: each would else wait for the passes before it.
+        # All copies while the device is idle: otherwise each would wait for the passes before it.
         batches = [
             (place, job.packs.micro_batch(index).to(job.device.torch_device), counts)
             for (place, index), counts in job.world.deal(list(enumerate(indices)))
@@ -161,13 +163,13 @@ class _Run:
             torch.autograd.backward(loss * (counts / labels))
             if counts:
                 losses.append(loss.detach())
-        # Loss, and how many processes were asked to stop.
+        # Loss, and the number of processes that received a signal.
         asked = self.zero if job.stop.name is None else self.one
         totals = job.world.sum(torch.stack([torch.stack(losses).sum(), asked]))
         job.world.sum_gradients(self.parameters)
         limit = job.training.max_grad_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
-        # The one place in a step that waits for the device.
+        # The only place in a step that waits for the device.
         summed, stopped, gradient_norm = torch.cat([totals, norm.float()[None]]).tolist()
         if stopped:
             self._leave()
@@ -185,7 +187,7 @@ class _Run:
         self._record(summed / labels, rate, gradient_norm, tokens / seconds)
 
     def _refuse_bad_loss(self, loss: float, gradient_norm: float) -> None:
-        """Stop before the optimizer takes a step that ruins the adapter."""
+        """Raise PermanentError before the optimizer takes a step that ruins the adapter."""
         start, mean = self.start_loss, mean_loss(self.position)
         exploded = len(self.position.recent) == _RECENT_STEPS and mean > 2 * start + 1
         if math.isfinite(loss) and math.isfinite(gradient_norm) and not exploded:
@@ -230,7 +232,7 @@ class _Run:
         return step > 0 and not done_or_useless and self.job.schedule.evaluates_after(step)
 
     def _evaluate(self) -> None:
-        """Measure the held-out loss, and note whether it is time to stop early."""
+        """Measure the held-out loss, and decide about early stopping."""
         job, position = self.job, self.position
         loss = held_out_loss(job.model, job.held_out, job.device, job.stop, job.world)
         if loss is None:
@@ -267,7 +269,7 @@ class _Run:
         self.saved_at = time.monotonic()
 
     def _leave(self) -> NoReturn:
-        """Leave with a checkpoint of the last whole step; a begun one is done again."""
+        """Write a checkpoint of the last complete step and raise Interrupted."""
         if self.position.step > 0:
             self._save()
         raise Interrupted(

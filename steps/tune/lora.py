@@ -1,9 +1,9 @@
 """PEFT's LoRA layers with one autograd function for the frozen product and the adapter's two.
 
-PEFT makes B's product, scales it, adds it to the frozen layer's output, which it copies first where
-that is 4-bit, and does as much in the backward pass: six more passes over tensors of the layer's
-size, and a float32 copy of its input under autocast. Here the adapter is added within the matrix
-product. Parameters, names and what is saved are PEFT's.
+PEFT computes the adapter's product, scales it and adds it to the frozen layer's output (of which it
+makes a copy if the layer is 4-bit), and the same in the backward pass. That takes six more passes
+over tensors of the layer's size, and a float32 copy of its input under autocast. Here the adapter
+is added within the matrix product. Parameters, names and saved files are PEFT's.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _ENDS_BLOCK = "argotune_ends_block"
 
 
 def use_fused_layers(config: LoraConfig, blocks: Iterable[Any]) -> None:
-    """Have `get_peft_model` make this module's layers: PEFT's own way for layers of others.
+    """Let `get_peft_model` create this module's layers, through PEFT's hook for custom layers.
 
-    Each block's last layer is marked as the last: when a block is recomputed, its output is not
-    needed, because that stops at the last tensor that is kept, and what follows is a plain sum.
+    The last layer of each block is marked: its output is unused when the block is recomputed,
+    because recomputation stops at the last saved tensor, and only a plain sum follows that layer.
     """
     config._register_custom_module({Linear4bit: FusedLinear4bit, torch.nn.Linear: FusedLinear})
     for block in blocks:
@@ -33,7 +33,7 @@ def use_fused_layers(config: LoraConfig, blocks: Iterable[Any]) -> None:
 
 class _Fused:
     def forward(self, states: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
-        """[..., inputs] to [..., outputs]; what is more than one plain adapter is left to PEFT."""
+        """[..., inputs] to [..., outputs]; PEFT's own code handles all but one plain adapter."""
         if not args and not options and _is_plain(self):
             return _apply(self, states)
         output: torch.Tensor = super().forward(states, *args, **options)  # type: ignore[misc]
@@ -45,11 +45,11 @@ class FusedLinear(_Fused, lora.Linear):  # type: ignore[misc]
 
 
 class FusedLinear4bit(_Fused, lora.Linear4bit):  # type: ignore[misc]
-    """LoRA on a frozen matrix of 4 bits."""
+    """LoRA on a frozen 4-bit matrix."""
 
 
 def _is_plain(layer: Any) -> bool:
-    """One adapter that is on, without dropout: what is left between the products is a sum."""
+    """Whether the layer has one active adapter without dropout, so that its output is a sum."""
     if layer.disable_adapters or layer.merged or len(layer.active_adapters) != 1:
         return False
     dropout = layer.lora_dropout[layer.active_adapters[0]]
@@ -70,7 +70,7 @@ def _apply(layer: Any, states: torch.Tensor) -> torch.Tensor:
 
 
 def _is_recomputation() -> bool:
-    """Whether this forward pass runs within a backward pass, as checkpointing has it."""
+    """Whether this forward pass runs within a backward pass, as in activation checkpointing."""
     return bool(torch._C._current_graph_task_id() >= 0)
 
 
@@ -85,9 +85,9 @@ class _LoraProduct(torch.autograd.Function):
         scaling: float,
         unused: bool,
     ) -> torch.Tensor:
-        """base(states) + scaling B A states; any numbers in its shape if the output is unused."""
+        """base(states) + scaling B A states; arbitrary values if the output is unused."""
         output = _unused_output(base, states) if unused else base(states)
-        # Under autocast the adapter is float32 and multiplied as what it is added to.
+        # Under autocast the float32 adapter is multiplied in the type of the base's output.
         flat = states.reshape(-1, states.shape[-1]).to(output.dtype)
         a, b = a.to(output.dtype), b.to(output.dtype)
         reduced = flat @ a.t()
@@ -117,7 +117,7 @@ class _LoraProduct(torch.autograd.Function):
 
 
 def _unused_output(base: Any, states: torch.Tensor) -> torch.Tensor:
-    """One number in the shape and type of what `base` would make."""
+    """A tensor with the shape and type of the base's output, and one value for all elements."""
     kind, dtype = states.device.type, states.dtype
     if torch.is_autocast_enabled(kind) and not isinstance(base, Linear4bit):
         dtype = torch.get_autocast_dtype(kind)
@@ -127,7 +127,7 @@ def _unused_output(base: Any, states: torch.Tensor) -> torch.Tensor:
 def _frozen_matrix(base: Any, dtype: torch.dtype) -> torch.Tensor:
     """[outputs, inputs]"""
     if isinstance(base, Linear4bit):
-        # Sharding puts a plain parameter in the place of the one that had the scales.
+        # Sharding replaces the parameter that has the scales by a plain one.
         state = getattr(base.weight, "quant_state", None) or base.quant_state
         matrix: torch.Tensor = dequantize_4bit(base.weight, state)
         return matrix.to(dtype)

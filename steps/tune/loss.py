@@ -1,4 +1,4 @@
-"""Cross-entropy over labelled tokens only, so that no tokens x vocabulary matrix is ever whole."""
+"""Cross-entropy over labelled tokens in chunks, without the whole tokens x vocabulary matrix."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 from argotune.steps.tune.frozen_head import frozen_head_loss
 
 CHUNK_TOKENS = 512
-"""Labelled tokens whose logits exist at the same time; the plan's memory estimate counts on it."""
+"""Labelled tokens whose logits exist at a time; the plan's memory estimate uses the same number."""
 
 
 def summed_loss(
@@ -17,8 +17,8 @@ def summed_loss(
 ) -> torch.Tensor:
     """Sum of the cross-entropy in nats of `targets`, each predicted from its position in `hidden`.
 
-    `hidden` is [1, tokens, width]. The caller divides the sum, for it knows how many labels the
-    whole optimizer step has: a mean of means over micro-batches weighs their tokens unequally.
+    `hidden` is [1, tokens, width]. The caller divides the sum by the number of labels of the whole
+    optimizer step, because a mean of means over micro-batches would weight their tokens unequally.
     """
     states = hidden[0, positions]
     if (loss := frozen_head_loss(states, targets, head, CHUNK_TOKENS)) is not None:

@@ -1,4 +1,4 @@
-"""README.md of an adapter: what it is, and how others load and serve it as it was trained."""
+"""The adapter's README.md: what it is, and how to load and serve it as it was trained."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ tags: [lora]
 # {name}
 A LoRA adapter of rank {rank} on {layers} of
 [{repository}](https://huggingface.co/{repository}/tree/{revision}), tuned with argotune.
-`serving.json` holds what a server must do as training did; the commands below follow it.
+`serving.json` has the settings that serving must share with training; the commands below use them.
 
 ## Load it with PEFT
 In this directory, with the base model from the Hub:
@@ -46,18 +46,18 @@ In this directory, with vLLM 0.33 or later:
 _ROPE_NOTES = {
     "default": "",
     "short": (
-        "Training used the short factors of LongRoPE: with a larger `--max-model-len` vLLM takes "
+        "Training used the short factors of LongRoPE: with a larger `--max-model-len` vLLM uses "
         "the long\nones, and answers become worse.\n"
     ),
     "long": (
         "Training used the long factors of LongRoPE: with a `--max-model-len` of the model's "
-        "original\nlength or less vLLM takes the short ones, and answers become worse.\n"
+        "original\nlength or less vLLM uses the short ones, and answers become worse.\n"
     ),
 }
 
 
 def model_card(contract: ServingContract) -> str:
-    """The text of README.md, Markdown."""
+    """The Markdown text of README.md."""
     return _CARD.format(
         name=contract.adapter.name,
         repository=contract.base.repository,
@@ -72,7 +72,7 @@ def model_card(contract: ServingContract) -> str:
 
 
 def _shell(words: list[str]) -> str:
-    """A command, one flag a line."""
+    """A shell command with one flag per line."""
     lines: list[list[str]] = [[]]
     for word in words:
         if word.startswith("--"):

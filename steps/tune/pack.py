@@ -1,4 +1,4 @@
-"""Rows packed into micro-batches of a fixed token budget: no padding, no row cut in two."""
+"""Pack rows into micro-batches of a fixed number of tokens, without padding or split rows."""
 
 from __future__ import annotations
 
@@ -19,38 +19,40 @@ from argotune.steps.tune.tokenise import TokenRows
 SCHEMA = pyarrow.schema(
     [
         ("input_ids", pyarrow.list_(pyarrow.int32())),
-        # A byte each: Arrow's own booleans are bits, which cannot be mapped as an array.
+        # One byte each: Arrow's booleans are bits, which cannot be memory-mapped as an array.
         ("labelled", pyarrow.list_(pyarrow.uint8())),
         ("document_lengths", pyarrow.list_(pyarrow.int32())),
         ("rows", pyarrow.list_(pyarrow.int64())),
     ]
 )
-"""One record a micro-batch; `rows` are the documents' numbers in the split."""
+"""One record per micro-batch; `rows` are the documents' row numbers in the split."""
 
 _BATCH_PACKS = 256
-"""Records of every batch but the last: the place of a micro-batch follows from its number."""
+"""Records of every batch except the last, so that an index gives the batch and the record."""
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What one forward pass takes; the tensors are on the CPU until `to`."""
+    """The input of one forward pass; the tensors are on the CPU until `to`."""
 
     input_ids: torch.Tensor
     """[1, tokens]"""
     position_ids: torch.Tensor
     """[1, tokens], from 0 in each document."""
     label_positions: torch.Tensor
-    """Places whose next token is learned."""
+    """[labels], positions whose next token is a label."""
     targets: torch.Tensor
-    """The token to learn at each of these."""
+    """[labels], the next token at each of these positions."""
     document_lengths: tuple[int, ...]
 
     @property
     def tokens(self) -> int:
+        """Number of tokens."""
         return self.input_ids.shape[1]
 
     @property
     def labels(self) -> int:
+        """Number of labels."""
         return len(self.targets)
 
     def to(self, device: torch.device) -> MicroBatch:
@@ -65,8 +67,10 @@ class MicroBatch:
 
 
 class Packs:
-    """All micro-batches of a split, made when they are asked for from Arrow's record batches: those
-    in memory or, several times larger than it, those of a mapped file."""
+    """All micro-batches of a split, created on access from Arrow record batches.
+
+    The record batches may be in memory or in a memory-mapped file, which may exceed the memory.
+    """
 
     def __init__(self, batches: Iterable[pyarrow.RecordBatch]) -> None:
         self._chunks = [_Chunk.of(batch) for batch in batches]
@@ -76,12 +80,12 @@ class Packs:
         return len(self._sizes)
 
     def size(self, index: int) -> tuple[int, int]:
-        """Tokens and labels of a micro-batch, without making it."""
+        """Number of tokens and labels of a micro-batch, without creating it."""
         return self._sizes[index]
 
     @property
     def tokens(self) -> int:
-        """Of all micro-batches together."""
+        """Number of tokens of all micro-batches."""
         return sum(tokens for tokens, _ in self._sizes)
 
     @property
@@ -125,7 +129,7 @@ class Packs:
 
     @property
     def digest(self) -> str:
-        """sha256:HEX over every token, label and place; a resumed run must have the same."""
+        """sha256:HEX over all tokens, labels and their order; a resumed run must have the same."""
         state = hashlib.sha256()
         for chunk in self._chunks:
             for array in vars(chunk).values():
@@ -135,18 +139,18 @@ class Packs:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """A record batch's own memory as arrays."""
+    """A record batch's memory as arrays, without copies."""
 
     ids: npt.NDArray[np.int32]
     labelled: npt.NDArray[np.bool_]
     token_starts: npt.NDArray[np.int32]
-    """Of each micro-batch in these two, and the end of the last one."""
+    """Start of each micro-batch in `ids` and `labelled`, and the end of the last one."""
     lengths: npt.NDArray[np.int32]
-    """Tokens of each document."""
+    """Number of tokens of each document."""
     rows: npt.NDArray[np.int64]
-    """Each document's number in the split."""
+    """Row number of each document in the split."""
     document_starts: npt.NDArray[np.int32]
-    """Of each micro-batch in these two, and the end of the last one."""
+    """Start of each micro-batch in `lengths` and `rows`, and the end of the last one."""
 
     @staticmethod
     def of(batch: pyarrow.RecordBatch) -> _Chunk:
@@ -166,14 +170,14 @@ class _Chunk:
 
 
 def pack(rows: TokenRows, capacity_tokens: int) -> Iterator[pyarrow.RecordBatch]:
-    """The rows in micro-batches of at most so many tokens, one a record of SCHEMA.
+    """Pack the rows into micro-batches of at most `capacity_tokens`, one record of SCHEMA each.
 
-    Raises PermanentError where a row is longer than that.
+    Raises PermanentError if a row is longer.
     """
     if rows.longest > capacity_tokens:
         raise PermanentError(
-            f"a row has {rows.longest} tokens, but a micro-batch holds {capacity_tokens}; "
-            "the plan's training.micro_batch_tokens must not be below its max_length"
+            f"a row has {rows.longest} tokens, but a micro-batch has {capacity_tokens}; "
+            "the plan's training.micro_batch_tokens must not be less than its max_length"
         )
     bins = _best_fit(rows.lengths, capacity_tokens)
     return (
@@ -203,12 +207,12 @@ def _record_batch(rows: TokenRows, bins: list[list[int]]) -> pyarrow.RecordBatch
 
 
 def _starts(lengths: npt.ArrayLike) -> npt.NDArray[np.int32]:
-    """Where each begins that follows the one before, and the end of the last one."""
+    """Start offsets of consecutive items with these lengths, and the end of the last one."""
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
 
 
 def _best_fit(lengths: npt.NDArray[np.int64], capacity_tokens: int) -> list[list[int]]:
-    """Best-fit decreasing: each row, longest first, into the fullest micro-batch that has room."""
+    """Best-fit decreasing: each row, longest first, into the fullest micro-batch with space."""
     bins: list[list[int]] = []
     open_bins: dict[int, list[int]] = {}  # free tokens -> bins
     free_sizes: list[int] = []  # sorted keys of open_bins
@@ -230,8 +234,10 @@ def _best_fit(lengths: npt.NDArray[np.int64], capacity_tokens: int) -> list[list
 
 @functools.lru_cache(maxsize=2)
 def epoch_order(packs: int, seed: int, epoch: int) -> tuple[int, ...]:
-    """The order of the micro-batches in an epoch; from the seed alone, so that any step of a run
-    can be gone to without having done those before it."""
+    """The order of the micro-batches in an epoch.
+
+    It depends only on the seed and the epoch, so that a run can resume at any step.
+    """
     return tuple(np.random.default_rng([seed, epoch]).permutation(packs).tolist())
 
 

@@ -14,12 +14,12 @@ TRACKER_VARIABLES = (
     "WANDB_BASE_URL",
     "WANDB_MODE",
 )
-"""Where the trackers of report_to are, and the logins to them."""
+"""Environment variables with addresses and logins of the trackers of report_to."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Tune the adapter on the train rows and measure it on the held-out ones."""
+    """Train the adapter on the train rows and evaluate it on the held-out rows."""
 
     plan_file: Path
     """The plan step's file."""
@@ -34,6 +34,8 @@ class Params:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
+    """Outputs of the tune step."""
+
     base_loss: float
     """Loss per token of the base model on the held-out rows, nats."""
     tuned_loss: float
@@ -41,10 +43,10 @@ class Result:
     train_loss: float
     """Loss per token of the last optimizer steps, nats."""
     steps: int
-    """Optimizer steps done, those of earlier tries included."""
+    """Optimizer steps done, including those of earlier attempts."""
     tokens_per_second: float
-    """Real tokens trained per second in this try, padding not counted."""
+    """Training speed of this attempt, without padding."""
     peak_memory_gb: float
     """Peak memory of the GPU, or of the process on a CPU, decimal GB."""
     resumed_from_step: int
-    """Step of the checkpoint that this try began with; 0 for none."""
+    """Step of the checkpoint from which this attempt resumed; 0: none."""

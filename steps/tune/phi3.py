@@ -1,8 +1,8 @@
-"""Phi-3's blocks for packs: what its two fused projections make, split in one autograd function.
+"""Phi-3's blocks for packs, which split the outputs of the fused projections in autograd functions.
 
 transformers slices query, key and value out of one tensor, and gate and up out of another. Each
-slice's gradient is a tensor of zeros as large as the whole, or is copied into one, and heads are
-rotated in parts that are put together again: a sixth of a training step on a CPU.
+slice's gradient is a zero tensor of the full size, or is copied into one, and heads are rotated in
+parts and concatenated again. That takes a sixth of a training step on a CPU.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from transformers.models.phi3.modeling_phi3 import Phi3Attention, Phi3MLP
 
 @contextmanager
 def packed_blocks() -> Iterator[None]:
-    """Models that are made meanwhile have this module's classes in the place of transformers'.
+    """Let transformers create Phi-3 models with this module's classes while the block runs.
 
-    Only where transformers makes Phi-3's blocks: its own `register_patch_mapping` looks through all
-    names of all its modules, 0.7 s for each model, and some of its changes stay.
+    transformers' `register_patch_mapping` is not used: it searches all names of all modules, 0.7 s
+    per model, and some of its changes remain.
     """
     ours = {Phi3Attention.__name__: PackedAttention, Phi3MLP.__name__: PackedMLP}
     theirs = {name: getattr(modeling_phi3, name) for name in ours}
@@ -35,9 +35,9 @@ def packed_blocks() -> Iterator[None]:
 
 
 class PackedAttention(Phi3Attention):
-    """The same layers; no cache and no mask, which training on packs never has."""
+    """Phi3Attention without cache and mask, which training on packs does not use."""
 
-    # Its annotation promises three results and the options of flash attention only.
+    # The base's annotation has three results and only the options of flash attention.
     def forward(  # type: ignore[override]
         self,
         hidden_states: torch.Tensor,
@@ -46,7 +46,7 @@ class PackedAttention(Phi3Attention):
         past_key_values: None = None,
         **options: Any,
     ) -> tuple[torch.Tensor, None]:
-        """[1, tokens, width] to the same."""
+        """[1, tokens, width] to [1, tokens, width]."""
         attention: Callable[..., Any] = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
         query, key, value = _SplitAndRotate.apply(
             self.qkv_proj(hidden_states),
@@ -78,8 +78,10 @@ class _SplitAndRotate(torch.autograd.Function):
         heads: int,
         key_heads: int,
     ) -> tuple[torch.Tensor, ...]:
-        """[1, tokens, (heads + 2 key_heads) x width] to query, key and value, each
-        [1, its heads, tokens, width]."""
+        """[1, tokens, (heads + 2 key_heads) x width] to query, key and value.
+
+        Each of these is [1, its heads, tokens, width].
+        """
         context.save_for_backward(cos, sin)
         context.sizes = (heads, key_heads, key_heads)
         by_head = projected.view(projected.shape[1], sum(context.sizes), -1)
@@ -98,7 +100,7 @@ class _SplitAndRotate(torch.autograd.Function):
         tokens, _, width = query.shape
         made = query.new_empty(tokens, sum(context.sizes), width)
         parts = torch.split(made, context.sizes, dim=1)
-        # The gradient of a rotation is the rotation back.
+        # The gradient of a rotation is the inverse rotation.
         back = -sin
         _rotate(query, cos, back, parts[0])
         _rotate(key, cos, back, parts[1])
@@ -107,10 +109,10 @@ class _SplitAndRotate(torch.autograd.Function):
 
 
 class PackedMLP(Phi3MLP):
-    """The same layers; the gate is SiLU, as all models of the family have it."""
+    """Phi3MLP with SiLU as the gate's activation, as in all models of the family."""
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """[1, tokens, width] to the same."""
+        """[1, tokens, width] to [1, tokens, width]."""
         if self.config.hidden_act != "silu":
             return super().forward(hidden_states)
         output: torch.Tensor = self.down_proj(_GatedUp.apply(self.gate_up_proj(hidden_states)))
@@ -137,8 +139,11 @@ class _GatedUp(torch.autograd.Function):
 
 
 def _rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, made: torch.Tensor) -> None:
-    """Rotate [tokens, heads, width] into `made`; cos and sin are [1, tokens, rotated width], the
-    same twice. What is beyond the rotated width is copied."""
+    """Rotate `states` [tokens, heads, width] into `made`.
+
+    cos and sin are [1, tokens, rotated width], with equal halves. Values beyond the rotated width
+    are copied.
+    """
     half = cos.shape[-1] // 2
     cos, sin = (each[0, :, None, :half].to(states.dtype) for each in (cos, sin))
     first, second, rest = states.tensor_split((half, 2 * half), dim=-1)

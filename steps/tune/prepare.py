@@ -1,7 +1,7 @@
-"""A run's packed data as a memory-mapped Arrow file, made once for all its tries and processes.
+"""A run's packed data as a memory-mapped Arrow file, shared by all attempts and processes.
 
-Its pages are the kernel's: data larger than the pod's memory is read as the loop comes to it, and
-the processes of a node share one copy.
+Its pages are in the kernel's page cache: data may exceed the pod's memory, and the processes of a
+node share one copy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from argotune.steps.tune.template import ChatTemplate
 from argotune.steps.tune.tokenise import Census, read_rows
 
 _FORMAT = "1"
-"""Counts up when the same rows would become other packs."""
+"""Increased with every change after which the same rows give other packs."""
 _KEY = b"argotune"
 
 _logger = logging.getLogger(__name__)
@@ -36,10 +36,10 @@ def prepare(
     tokenizer: Any,
     training: Training,
 ) -> tuple[Packs, Census]:
-    """The packs of a parquet file, kept in an Arrow `file`, and what became of its rows.
+    """The packs of a parquet file, stored in the Arrow file `file`, and counts of its rows.
 
-    A file that an earlier try made from the same is taken as it is. Raises PermanentError where
-    `split` is not the dataset step's, and OSError where the disk is full.
+    An existing file of the same inputs is reused. Raises PermanentError if `split` is not a file
+    of the dataset step, and OSError if the disk is full.
     """
     made_from = {
         "format": _FORMAT,
@@ -70,7 +70,7 @@ def prepare(
 
 
 def _mapped(file: Path, made_from: Mapping[str, str]) -> tuple[Packs, Census] | None:
-    """What a file holds; None where it is missing, damaged or made from something else."""
+    """The content of a packs file; None if it is missing, damaged or of other inputs."""
     try:
         reader = pyarrow.ipc.open_file(pyarrow.memory_map(str(file)))
         about = json.loads((reader.schema.metadata or {}).get(_KEY, b"{}"))

@@ -1,7 +1,7 @@
-"""The base in 4 bits, kept beside the model's own directory: later runs read a quarter of the bytes
-and quantise nothing.
+"""Cache of the 4-bit base weights beside the model's directory.
 
-No run depends on it. What cannot be read is quantised anew, and what cannot be written is left out.
+Later runs read a quarter of the bytes and do not quantize. No run depends on the cache: if it
+cannot be read, the weights are quantized again, and if it cannot be written, it is skipped.
 """
 
 from __future__ import annotations
@@ -30,29 +30,31 @@ from argotune.steps.contracts.model_cache import MARKER, damage, mark_complete, 
 from argotune.steps.tune.device import Device
 
 _FORMAT = "1"
-"""Counts up when the same base would be kept in another way."""
+"""Increased with every change of the cache's format."""
 _MADE_FROM = "made_from.json"
 _FILE_SIZE = "1GB"
-"""Of the weights' files: each one's tensors stand in host memory while it is written."""
+"""Size of the weight files: the tensors of one file are in host memory while it is written."""
 _ABANDONED_SECONDS = 24 * 3600
-"""A directory that is older and unfinished belongs to a run that was killed."""
+"""An incomplete directory that is older was left by a killed run."""
 _FAILURES = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
-"""What transformers and safetensors raise for files that they cannot read or write."""
+"""Errors of transformers and safetensors for files that they cannot read or write."""
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class QuantizedCache:
-    """The place of one base in one 4-bit format."""
+    """The cache of one base model in one 4-bit format."""
 
     directory: Path
     made_from: dict[str, Any]
-    """All that its bytes follow from."""
+    """Everything that determines the cached bytes."""
 
     def read(self, config: Any, load: Callable[..., Any]) -> Any:
-        """What `load` makes of the directory and the base's own `config`, as this run has changed
-        it; None where nothing usable is kept."""
+        """The model that `load` returns for the cache; None if the cache is missing or unusable.
+
+        `config` is the base's configuration with this run's changes.
+        """
         began = time.monotonic()
         try:
             if not self.directory.is_dir():
@@ -63,7 +65,7 @@ class QuantizedCache:
         except torch.cuda.OutOfMemoryError:
             raise
         except _FAILURES as error:
-            self._disown()
+            self._invalidate()
             problem = str(error)
         if problem is not None:
             log.warn(
@@ -71,7 +73,7 @@ class QuantizedCache:
                 "quantized_cache_unusable",
                 directory=self.directory,
                 problem=problem,
-                effect="the weights are quantised anew",
+                effect="the weights are quantized again",
             )
             return None
         seconds = time.monotonic() - began
@@ -81,7 +83,7 @@ class QuantizedCache:
     def write(
         self, model: Any, config: Any, *, free_bytes: Callable[[Path], int] = free_bytes_of
     ) -> None:
-        """Keep a base that was just quantised, with the unchanged `config` of its directory."""
+        """Store a newly quantized base; `config` is its directory's unchanged configuration."""
         began = time.monotonic()
         try:
             written = self._write(model, config, free_bytes)
@@ -91,7 +93,7 @@ class QuantizedCache:
                 "quantized_cache_not_written",
                 directory=self.directory,
                 reason=error,
-                effect="the next run quantises again",
+                effect="the next run quantizes again",
             )
             return
         log.event(
@@ -103,7 +105,7 @@ class QuantizedCache:
         )
 
     def _problem(self) -> str | None:
-        """Why what is kept cannot be used; file contents are not read."""
+        """Why the cache cannot be used, or None; file contents are not read."""
         problems = damage(self.directory)
         if problems:
             return "; ".join(problems)
@@ -115,14 +117,13 @@ class QuantizedCache:
         return None
 
     def _quantized(self, config: Any) -> Any:
-        """The config with the note by which transformers knows weights that are 4-bit already."""
+        """The config with the entry that tells transformers that the weights are already 4-bit."""
         config = copy.deepcopy(config)
         config.quantization_config = dict(self.made_from["quantization"])
         return config
 
-    def _disown(self) -> None:
-        """Take the marker from files that are whole and yet do not load, so that they are made
-        anew."""
+    def _invalidate(self) -> None:
+        """Delete the marker of complete files that do not load, so that they are written again."""
         with contextlib.suppress(OSError):
             (self.directory / MARKER).unlink()
 
@@ -132,18 +133,18 @@ class QuantizedCache:
         needed = sum(tensor.nbytes for tensor in model.state_dict().values())
         free = free_bytes(parent)
         if needed > free:
-            raise OSError(f"it needs {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free")
+            raise OSError(f"it needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free")
         with tempfile.TemporaryDirectory(
             prefix=prefix, suffix=".partial", dir=parent, ignore_cleanup_errors=True
         ) as work:
             made = Path(work, "made")
             model.save_pretrained(made, max_shard_size=_FILE_SIZE)
-            # In the model's own config, LongRoPE's factors are those that this run has chosen.
+            # The model's own config has only the LongRoPE factors that this run uses.
             config.quantization_config = model.config.quantization_config
             config.save_pretrained(made)
             (made / _MADE_FROM).write_text(json.dumps(self.made_from, indent=2) + "\n")
             for path in made.iterdir():
-                # safetensors makes files for the owner only.
+                # safetensors creates files with mode 0600.
                 path.chmod(0o644)
                 fsync(path)
             written = mark_complete(made).size
@@ -151,10 +152,10 @@ class QuantizedCache:
         return written
 
     def _put(self, made: Path, old: Path) -> None:
-        """Give the directory its name; one that is unusable makes way."""
+        """Rename the new directory to its final name, replacing an unusable one."""
         if self.directory.is_dir():
             if self._problem() is None:
-                raise OSError("another run has written it meanwhile")
+                raise OSError("another run has written it in the meantime")
             self.directory.rename(old)
         made.rename(self.directory)
         fsync(self.directory.parent)
@@ -182,16 +183,16 @@ def with_quantized_cache(
 
 
 def quantized_cache(model_dir: Path, quantization: Any, device: Device) -> QuantizedCache | None:
-    """Where the base is kept as transformers' `quantization` makes it on this device.
+    """The cache of the base for transformers' `quantization` settings on this device.
 
-    None, with a warning, for a base without a marker: nothing says which weights it has.
+    None, with a warning, for a base without a marker, which identifies the weights.
     """
     base = _digest(model_dir)
     if base is None:
         log.warn(
             _logger,
             "quantized_cache_off",
-            reason=f"{model_dir / MARKER} is missing, so nothing says which weights these are",
+            reason=f"{model_dir / MARKER}, which identifies the weights, is missing",
         )
         return None
     settings = json.loads(json.dumps(quantization.to_dict()))
@@ -208,12 +209,12 @@ def quantized_cache(model_dir: Path, quantization: Any, device: Device) -> Quant
         "device": device.torch_device.type,
         **{package: version(package) for package in ("bitsandbytes", "torch", "transformers")},
     }
-    # No revision has a plus sign in it, so no model can have this name.
+    # Revisions have no plus sign, so no model has this name.
     return QuantizedCache(model_dir.with_name(f"{model_dir.name}+{'-'.join(form)}"), made_from)
 
 
 def _digest(model_dir: Path) -> str | None:
-    """Of the weights and their shapes as the marker names them; they need not be there."""
+    """Digest of weights and configuration from the marker's entries; the files may be missing."""
     marker = read_marker(model_dir)
     if marker is None:
         return None
@@ -226,7 +227,7 @@ def _digest(model_dir: Path) -> str | None:
 
 
 def _remove_abandoned(parent: Path, prefix: str) -> None:
-    """What runs that were killed have left; another run may be writing a younger one."""
+    """Delete directories of killed runs; another run may be writing a more recent one."""
     for path in parent.glob(f"{prefix}*.partial"):
         if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
             shutil.rmtree(path, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""The run's record, work-dir/report: metrics.jsonl with a line per step and evaluation,
-samples.jsonl with the answers to fixed questions, the curves, and TensorBoard's event files.
+"""The run's report in work-dir/report.
 
-The two .jsonl files are the source; the others, and what trackers are told, follow from them.
+metrics.jsonl has a line per step and evaluation, samples.jsonl the answers to fixed questions. The
+curves, TensorBoard's event files and the metrics of trackers are derived from these two.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from argotune.steps.tune.trackers import Tracker
 Record = dict[str, Any]
 
 _DRAW_SECONDS = 30.0
-"""Between two drawings while the run goes on; one takes about a second."""
+"""Interval of drawing the curves during the run; drawing takes about a second."""
 
 
 class Report:
-    """Writes the record; a resumed run goes on in the same files."""
+    """Writes the report; a resumed run appends to the same files."""
 
     def __init__(self, directory: Path, title: str = "", trackers: Sequence[Tracker] = ()) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -39,8 +39,8 @@ class Report:
         self._drawn_at = time.monotonic()
 
     def rewind(self, step: int) -> None:
-        """Drop what an earlier try wrote after its last checkpoint, at `step`."""
-        self._let_go()
+        """Delete the records that an earlier attempt wrote after its last checkpoint, at `step`."""
+        self._close_lines()
         for path in (self._metrics, self._samples):
             kept = [record for record in _records(path) if record["step"] <= step]
             atomic_write(path, "".join(json.dumps(record) + "\n" for record in kept))
@@ -51,7 +51,7 @@ class Report:
     def add(self, record: Record) -> None:
         """Append one record; every record has `step`."""
         record = {**record, "time": round(time.time(), 3)}
-        # Kept open: opening it for each step takes as long as a small model's optimizer.
+        # Kept open, because opening it in each step takes as long as a small model's optimizer.
         if self._lines is None:
             self._lines = self._metrics.open("a", buffering=1)
         self._lines.write(json.dumps(record) + "\n")
@@ -70,45 +70,45 @@ class Report:
             self.draw()
 
     def draw(self) -> None:
-        """Draw loss.png and report.html from what there is."""
+        """Draw loss.png and report.html from the records so far."""
         records, samples = list(_records(self._metrics)), list(_records(self._samples))
         atomic_write(self._plot, loss_png(records, self._title))
         atomic_write(self._page, report_html(records, samples, self._title))
         self._drawn_at = time.monotonic()
 
     def close(self, succeeded: bool) -> None:
-        """Draw the end, and tell the trackers how it was."""
-        self._let_go()
+        """Draw the curves a last time, and close the trackers with the run's result."""
+        self._close_lines()
         self.draw()
         for tracker in self._trackers:
             tracker.close(succeeded)
 
-    def _let_go(self) -> None:
+    def _close_lines(self) -> None:
         if self._lines is not None:
             self._lines.close()
             self._lines = None
 
 
 class NoReport(Report):
-    """Of the processes beside the leader: they see the same and write nothing."""
+    """The report of processes other than the leader, which write nothing."""
 
     def __init__(self) -> None:
         pass
 
     def rewind(self, step: int) -> None:
-        pass
+        """Do nothing."""
 
     def add(self, record: Record) -> None:
-        pass
+        """Do nothing."""
 
     def add_answers(self, step: int, answers: Sequence[Answer]) -> None:
-        pass
+        """Do nothing."""
 
     def draw(self) -> None:
-        pass
+        """Do nothing."""
 
     def close(self, succeeded: bool) -> None:
-        pass
+        """Do nothing."""
 
 
 def _records(path: Path) -> Iterator[Record]:
@@ -118,4 +118,4 @@ def _records(path: Path) -> Iterator[Record]:
         try:
             yield json.loads(line)
         except json.JSONDecodeError:
-            return  # the process was killed while it wrote the last line
+            return  # the process was killed during the write of the last line

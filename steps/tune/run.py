@@ -1,4 +1,4 @@
-"""The tune step: from checked messages to an adapter that is known to be better, or not."""
+"""The tune step: train the adapter and compare it with the base model on held-out rows."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ _logger = logging.getLogger(__name__)
 
 
 def run(params: Params, *, progress: Progress, context: Context = SPAWN) -> Result:
-    """Train the adapter, or go on with it, and measure it against the base model.
+    """Train the adapter, or resume its training, and compare it with the base model.
 
-    Where there are several processes, `context` starts them.
+    `context` starts the processes if there are several. Raises StepError.
     """
     plan = read_plan(params.plan_file)
-    finished = _finished_result(params.work_dir, identity_of(plan, params.dataset_digest))
+    finished = _read_result(params.work_dir, identity_of(plan, params.dataset_digest))
     if finished is not None:
         log.event(_logger, "finished_before")
         return finished
@@ -67,14 +67,14 @@ def run(params: Params, *, progress: Progress, context: Context = SPAWN) -> Resu
 
 
 def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -> Result:
-    """What each process of a run does; the first one writes."""
+    """The work of each process of a run; only the first one writes files."""
     settings = identity_of(plan, params.dataset_digest)
     tokenizer = load_tokenizer(params.model_dir)
     template = chat_template(tokenizer, params.model_dir, plan.model.chat_template)
     with world.leader_first():
-        packs, census = _prepared(params.work_dir, "train", template, tokenizer, plan)
+        packs, census = _prepare_packs(params.work_dir, "train", template, tokenizer, plan)
         check_census(census, plan.training.max_truncated_share, plan.data.max_rejected_share)
-        held_out, _ = _prepared(params.work_dir, "validation", template, tokenizer, plan)
+        held_out, _ = _prepare_packs(params.work_dir, "validation", template, tokenizer, plan)
         identity = {**settings, "packs": packs.digest, "held-out packs": held_out.digest}
         checkpoints = Checkpoints(params.work_dir / "checkpoints", identity)
 
@@ -92,7 +92,7 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
         shard_base(model, world)
     use_extras(model, plan.execution)
     schedule = Schedule(plan.training, len(packs))
-    with StopRequest() as stop, _reporting(params, plan, schedule, world) as report:
+    with StopRequest() as stop, _open_report(params, plan, schedule, world) as report:
         base_loss = _base_loss(model, held_out, samples, device, stop, checkpoints, report, world)
         job = Job(
             model=model,
@@ -117,11 +117,11 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
         load_tensors(model, outcome.best)
     contract = make_contract(plan, template, tokenizer, packs.longest, rope)
     export_adapter(model, params.work_dir / "adapter", plan, contract, params.model_dir)
-    _keep_result(params.work_dir, settings, result)
+    _write_result(params.work_dir, settings, result)
     return result
 
 
-def _prepared(
+def _prepare_packs(
     work_dir: Path,
     split: str,
     template: ChatTemplate,
@@ -138,10 +138,10 @@ def _prepared(
 
 
 @contextlib.contextmanager
-def _reporting(
+def _open_report(
     params: Params, plan: TrainingPlan, schedule: Schedule, world: World
 ) -> Iterator[Report]:
-    """The run's record, closed whatever happens; only the leader has one."""
+    """Yield the run's report and close it in any case; only the leader writes one."""
     if not world.leads:
         yield NoReport()
         return
@@ -167,7 +167,7 @@ def _base_loss(
     report: Report,
     world: World,
 ) -> float | None:
-    """Held-out loss of the base model, measured once for all tries of a run."""
+    """Held-out loss of the base model, nats per token, measured once for all attempts of a run."""
     if not len(held_out):
         log.warn(_logger, "no_held_out_rows", effect="base and tuned loss are not measured")
         return None
@@ -193,9 +193,9 @@ def _train(job: Job) -> Outcome:
         return train(job)
     except torch.cuda.OutOfMemoryError as error:
         raise PermanentError(
-            f"the GPU's memory does not hold micro-batches of {job.training.micro_batch_tokens} "
+            f"the GPU's memory is too small for micro-batches of {job.training.micro_batch_tokens} "
             f"tokens with gradient_checkpointing {job.training.gradient_checkpointing}; "
-            "take a smaller max_length or a GPU with more memory"
+            "use a smaller max_length or a GPU with more memory"
         ) from error
 
 
@@ -213,14 +213,14 @@ def _result(outcome: Outcome, base_loss: float | None, device: Device) -> Result
     )
 
 
-def _keep_result(work_dir: Path, settings: dict[str, str], result: Result) -> None:
-    """The mark that the step is done, written last."""
+def _write_result(work_dir: Path, settings: dict[str, str], result: Result) -> None:
+    """Write the result file, which marks the step as complete; it is written last."""
     text = json.dumps({"made_from": settings, "result": asdict(result)}, indent=2)
     atomic_write(work_dir / _RESULT, text + "\n")
 
 
-def _finished_result(work_dir: Path, settings: dict[str, str]) -> Result | None:
-    """What an earlier try of the same run ended with, if it came to its end."""
+def _read_result(work_dir: Path, settings: dict[str, str]) -> Result | None:
+    """The result of an earlier attempt of the same run, or None if it did not finish."""
     try:
         kept = json.loads((work_dir / _RESULT).read_text())
     except (FileNotFoundError, json.JSONDecodeError):

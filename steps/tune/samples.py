@@ -1,4 +1,4 @@
-"""A few questions that the model answers at each evaluation, to see what a loss does not say."""
+"""A few questions that the model answers at each evaluation, as a check beside the loss."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from argotune.steps.tune.spans import TemplateMismatch
 from argotune.steps.tune.template import ChatTemplate
 
 _LONGEST_PROMPT = 512
-"""Tokens; of longer ones each answered token would cost as much as a training step."""
+"""Tokens; with longer prompts each token of an answer would take as long as a training step."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt as the model gets it."""
+    """A tokenized prompt."""
 
     ids: list[int]
     expected: str | None
-    """The held-out row's own answer; None for a prompt of the plan."""
+    """The held-out row's answer; None for a prompt of the plan."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model made of a question."""
+    """The model's answer to a question."""
 
     prompt: str
     expected: str | None
     answer: str
     finished: bool
-    """Whether it ended by a stop token within the tokens that it had."""
+    """Whether the answer ended with a stop token within the limit of tokens."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Fixed questions, answered greedily and together, so that each try gives the same."""
+    """Fixed questions, answered greedily in one batch, so that each attempt gives the same."""
 
     questions: list[Question]
     most_tokens: int
@@ -53,7 +53,7 @@ class Samples:
 
     @torch.no_grad()
     def answers(self, model: Any, device: Device, world: World) -> list[Answer]:
-        """Answer all questions; every process of a run makes the same passes."""
+        """Answer all questions; all processes of a run make the same forward passes."""
         if not self.questions:
             return []
         was_training = model.training
@@ -84,13 +84,16 @@ class Samples:
 
 
 def make_samples(watch: Watch, held_out: Packs, template: ChatTemplate, tokenizer: Any) -> Samples:
-    """The plan's own questions, else those of the first held-out rows that are short enough."""
-    asked = [_asked(prompt, template, tokenizer) for prompt in watch.sample_prompts]
-    questions = asked or _of_rows(held_out, watch.samples, tokenizer)
+    """The plan's questions, else those of the first held-out rows that are short enough.
+
+    Raises PermanentError if a question of the plan is too long or fails in the chat template.
+    """
+    asked = [_prompt_question(prompt, template, tokenizer) for prompt in watch.sample_prompts]
+    questions = asked or _row_questions(held_out, watch.samples, tokenizer)
     return Samples(questions, watch.sample_tokens, tokenizer, template.stop_token_ids)
 
 
-def _asked(prompt: str, template: ChatTemplate, tokenizer: Any) -> Question:
+def _prompt_question(prompt: str, template: ChatTemplate, tokenizer: Any) -> Question:
     turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": "x"}]
     try:
         rendered = template.render(turns)
@@ -100,13 +103,13 @@ def _asked(prompt: str, template: ChatTemplate, tokenizer: Any) -> Question:
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     if len(ids) > _LONGEST_PROMPT:
         raise PermanentError(
-            f"watch.sample_prompts: {prompt[:40]!r}... has {len(ids)} tokens; accepted are at most "
-            f"{_LONGEST_PROMPT}"
+            f"watch.sample_prompts: {prompt[:40]!r}... has {len(ids)} tokens; at most "
+            f"{_LONGEST_PROMPT} are accepted"
         )
     return Question(list(ids), None)
 
 
-def _of_rows(held_out: Packs, wanted: int, tokenizer: Any) -> list[Question]:
+def _row_questions(held_out: Packs, wanted: int, tokenizer: Any) -> list[Question]:
     questions: list[Question] = []
     for ids, labelled in held_out.documents():
         if len(questions) == wanted:
@@ -114,7 +117,7 @@ def _of_rows(held_out: Packs, wanted: int, tokenizer: Any) -> list[Question]:
         first = int(np.argmax(labelled))
         if first > _LONGEST_PROMPT:
             continue
-        # The first answer only: the questions after it are no part of the prompt.
+        # Only up to the first answer: later questions are not part of the prompt.
         others = np.flatnonzero(~labelled[first:])
         end = first + int(others[0]) if len(others) else len(ids)
         expected = str(tokenizer.decode(ids[first:end], skip_special_tokens=True)).strip()
@@ -123,8 +126,10 @@ def _of_rows(held_out: Packs, wanted: int, tokenizer: Any) -> list[Question]:
 
 
 def _next_tokens(model: Any, rows: list[list[int]], device: Device) -> torch.Tensor:
-    """The likeliest next token of each row. Without a cache: the rows are one pack, as in
-    training, and their answers short."""
+    """The most likely next token of each row, [rows].
+
+    It uses no key-value cache: the rows form one pack, as in training, and the answers are short.
+    """
     lengths = tuple(len(row) for row in rows)
     ends = torch.tensor(lengths).cumsum(0) - 1
     batch = MicroBatch(

@@ -1,6 +1,6 @@
-"""How many steps a run has, which micro-batches each takes, and its learning rate.
+"""The number of steps of a run, the micro-batches of each step, and its learning rate.
 
-All of it follows from the step's number, so a resumed run needs to know nothing else.
+Everything depends only on the step's number, so a resumed run needs no other state.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from argotune.steps.tune.pack import epoch_order
 
 @dataclass(frozen=True)
 class Schedule:
+    """The steps of a run."""
+
     training: Training
     packs: int
-    """Micro-batches of an epoch."""
+    """Micro-batches per epoch."""
 
     @functools.cached_property
     def micro_batches(self) -> int:
-        """Forward and backward passes of the whole run."""
+        """Number of micro-batches of the whole run, each a forward and a backward pass."""
         wanted = max(1, round(self.training.epochs * self.packs))
         if self.training.max_steps is None:
             return wanted
@@ -32,11 +34,11 @@ class Schedule:
 
     @functools.cached_property
     def steps(self) -> int:
-        """Optimizer steps of the whole run; the last may have fewer micro-batches."""
+        """Number of optimizer steps of the run; the last may have fewer micro-batches."""
         return math.ceil(self.micro_batches / self.training.accumulation_steps)
 
     def indices(self, step: int) -> list[int]:
-        """The micro-batches of step `step`, counted from 0."""
+        """Indices of the micro-batches of step `step`, counted from 0."""
         first = step * self.training.accumulation_steps
         last = min(first + self.training.accumulation_steps, self.micro_batches)
         return [
@@ -45,18 +47,18 @@ class Schedule:
         ]
 
     def seed(self, step: int, place: int) -> int:
-        """Seed of the dropout in micro-batch `place` of a step: the same in whichever process."""
+        """Seed of the dropout in micro-batch `place` of a step; the same in every process."""
         number = step * self.training.accumulation_steps + place
         words = np.random.SeedSequence([self.training.seed, number]).generate_state(1, np.uint64)
         return int(words[0] >> np.uint64(1))
 
     def epoch(self, steps_done: int) -> float:
-        """Epochs done after so many steps."""
+        """Number of epochs done after `steps_done` steps."""
         places = min(steps_done * self.training.accumulation_steps, self.micro_batches)
         return places / self.packs
 
     def evaluates_after(self, steps_done: int) -> bool:
-        """Whether the held-out loss is due: by eval_steps, else at epoch ends; and at the end."""
+        """Whether to evaluate: every eval_steps, else after each epoch; and after the last step."""
         if steps_done >= self.steps:
             return True
         if self.training.eval_steps is not None:
@@ -64,7 +66,7 @@ class Schedule:
         return int(self.epoch(steps_done)) > int(self.epoch(steps_done - 1))
 
     def learning_rate(self, step: int) -> float:
-        """Rate of step `step`, counted from 0: a linear rise, then the plan's way down."""
+        """Learning rate of step `step`, from 0: a linear warm-up, then the plan's schedule."""
         warmup = math.ceil(self.training.warmup_ratio * self.steps)
         if step < warmup:
             return self.training.learning_rate * (step + 1) / warmup

@@ -1,8 +1,8 @@
-"""Base weights in parts, one on each GPU, for models that one GPU does not hold (FSDP2).
+"""Sharding of the base weights over the GPUs with FSDP2, for models too large for one GPU.
 
-Only the frozen weights of the blocks are sharded: gathered for each block's pass and let go of
-after it. The adapter, its optimizer, embeddings and norms outside of the blocks stay whole on each
-GPU, so that gradients, checkpoints and the export are those of a run that is not sharded.
+Only the frozen weights of the blocks are sharded; they are gathered for each block's pass and freed
+after it. The adapter, its optimizer, and embeddings and norms outside the blocks are complete on
+each GPU, so that gradients, checkpoints and the export are those of an unsharded run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from argotune.steps.tune.distributed import World
 
 
 def shard_base(model: Any, world: World) -> None:
-    """Leave each process with its part of the frozen weights; all call it together."""
+    """Shard the frozen weights over the processes; a collective operation."""
     decoder = model.get_base_model().get_decoder()
     frozen = {p for p in decoder.layers.parameters() if not p.requires_grad}
     others = set(model.parameters()) - frozen
@@ -26,18 +26,18 @@ def shard_base(model: Any, world: World) -> None:
     mesh = init_device_mesh(world.device.type, (world.size,))
     for block in decoder.layers:
         fully_shard(block, mesh=mesh, ignored_params=others)
-    # The root of the blocks, so that one's weights are fetched while another computes.
+    # The root of the blocks, so that weights are prefetched while another block computes.
     fully_shard(decoder, mesh=mesh, ignored_params=others)
 
 
 def _move_rest(model: Any, others: set[torch.nn.Parameter], device: torch.device) -> None:
-    """Bring to the device what FSDP does not move: it leaves alone what it does not shard."""
+    """Move everything that FSDP does not shard to the device; FSDP moves only what it shards."""
     for parameter in others:
         parameter.data = parameter.data.to(device)
     for module in model.modules():
         if isinstance(module, Linear4bit):
-            # Scales of the 4-bit weights; bitsandbytes finds them by the module when sharding has
-            # taken the parameter that had them.
+            # Scales of the 4-bit weights, which bitsandbytes reads from the module after sharding
+            # has replaced the parameter that had them.
             weight: Any = module.weight
             weight.quant_state.to(device)
             module.quant_state = weight.quant_state

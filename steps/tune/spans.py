@@ -1,9 +1,9 @@
-"""Which parts of a rendered conversation the assistant wrote.
+"""Find the spans of the assistant's turns in a rendered conversation.
 
-Templates with {% generation %} markers say it themselves. Most published ones have none: `marked`
-holds those of the presets once more, with markers, and a row that comes out as the tokenizer's own
-template renders it takes its parts from there, by one rendering more. For every other row an
-assistant turn is what the rendering gains over the prompt that the server will send for it.
+Templates with {% generation %} markers give the spans. Most published ones have no markers, so the
+folder `marked` has copies of the presets' templates with markers. If such a copy renders a row as
+the tokenizer's template does, its spans are used. For other rows an assistant turn is the
+difference between the rendered text and the prompt that the server would send for the turn.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.serving import Message
 
-# Its annotation says str; it returns the texts and the places of the assistant's turns.
+# Its annotation says str, but it returns the texts and the spans of the assistant's turns.
 _render_jinja: Any = render_jinja_template
 
 _GENERATION_TAG = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _MARKED_DIR = Path(__file__).with_name("marked")
 
 Span = tuple[int, int]
-"""First character of a part of a text, and the one after its last."""
+"""Index of the first character of a part of a text, and of the one after its last."""
 
 
 class TemplateMismatch(Exception):
-    """A conversation that the template refuses or renders so that no turn can be told apart."""
+    """The template rejects the conversation, or its turns cannot be located in the text."""
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A conversation as text, and the assistant's parts of it."""
+    """A conversation as text, with the spans of the assistant's turns."""
 
     text: str
     spans: list[Span]
-    """Each assistant turn in `text`, its end-of-turn token included."""
+    """Span of each assistant turn in `text`, including its end-of-turn token."""
 
 
 def has_marks(source: str) -> bool:
-    """Whether a template says itself what the assistant wrote."""
+    """Whether a template marks the assistant's turns with {% generation %}."""
     return _GENERATION_TAG.search(source) is not None
 
 
@@ -54,7 +54,7 @@ def marked_templates() -> tuple[str, ...]:
     """The presets' templates with markers. Raises PermanentError if the files are missing."""
     paths = sorted(_MARKED_DIR.glob("*.jinja"))
     if not paths:
-        raise PermanentError(f"{_MARKED_DIR} has no templates; this installation is not whole")
+        raise PermanentError(f"{_MARKED_DIR} has no templates; this installation is incomplete")
     return tuple(path.read_text() for path in paths)
 
 
@@ -65,7 +65,7 @@ def render_text(
     *,
     add_generation_prompt: bool = False,
 ) -> str:
-    """The conversation as a template writes it. Raises TemplateMismatch."""
+    """Render the conversation with a template. Raises TemplateMismatch."""
     text, _ = _render(source, turns, special_tokens, add_generation_prompt=add_generation_prompt)
     return text
 
@@ -73,7 +73,7 @@ def render_text(
 def render_marked(
     source: str, turns: Sequence[Message], special_tokens: Mapping[str, str]
 ) -> Rendered:
-    """The same with the parts that a template marks. Raises TemplateMismatch."""
+    """Render the conversation, with the spans that the template marks. Raises TemplateMismatch."""
     text, spans = _render(source, turns, special_tokens, return_assistant_tokens_mask=True)
     return Rendered(text, [(start, end) for start, end in spans])
 
@@ -81,9 +81,9 @@ def render_marked(
 def spans_of_marked(
     marked: str, turns: Sequence[Message], special_tokens: Mapping[str, str], text: str
 ) -> list[Span] | None:
-    """The parts that a template with markers names, if it writes `text` up to the last of them.
+    """The spans of a template with markers, if it renders `text` up to the last of them, else None.
 
-    What comes after the last turn, such as an end-of-text token, is nobody's.
+    Text after the last turn, such as an end-of-text token, belongs to no span.
     """
     try:
         found = render_marked(marked, turns, special_tokens)
@@ -100,9 +100,9 @@ def spans_by_difference(
     text: str,
     end_of_turn: str,
 ) -> list[Span]:
-    """What each assistant turn adds to the prompt before it, up to its end-of-turn token.
+    """The span that each assistant turn adds to its prompt, up to its end-of-turn token.
 
-    Raises TemplateMismatch where the template writes earlier turns differently once an answer
+    Raises TemplateMismatch if the template renders earlier turns differently when an answer
     follows.
     """
     spans = []
@@ -116,7 +116,7 @@ def spans_by_difference(
                 f"the chat template renders the turns before message {index} differently once the "
                 "answer follows"
             )
-        # Some templates close a whole conversation with a token that later turns do not follow.
+        # Some templates end a conversation with a token that no later turn follows.
         added = text[len(prompt) : _common_prefix(text, until)]
         answer, stop, _ = added.rpartition(end_of_turn)
         spans.append((len(prompt), len(prompt) + len(answer + stop if stop else added)))
@@ -131,11 +131,11 @@ def _render(
             [list(turns)], chat_template=source, **options, **special_tokens
         )
     except (TemplateError, TypeError, ValueError) as error:
-        raise TemplateMismatch(f"the chat template refuses it: {error}") from error
+        raise TemplateMismatch(f"the chat template rejects it: {error}") from error
     return texts[0], spans[0] if spans else []
 
 
 def _common_prefix(first: str, second: str) -> int:
-    """Characters that both texts begin with."""
+    """Number of characters of the common prefix."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((place for place, (a, b) in pairs if a != b), min(len(first), len(second)))

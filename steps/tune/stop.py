@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish to stop that the training loop grants between two forward passes."""
+"""SIGTERM and Ctrl-C as a stop request, which the training loop checks between forward passes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """Inside of the `with` block the signals only set `name`; after it they act as before."""
+    """Inside the `with` block the signals only set `name`; after it their handlers are restored."""
 
     def __init__(self) -> None:
         self.name: str | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        # Python only lets the main thread handle signals.
+        # Python allows signal handlers only in the main thread.
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
         return self

@@ -1,4 +1,4 @@
-"""The chat template: which text a conversation becomes, in training as in serving."""
+"""The chat template, which renders conversations equally in training and serving."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ _MERGE_SYSTEM = (
     "'content': messages[0]['content'] + '\\n\\n' + messages[1]['content']}] + messages[2:] %}"
     "{%- endif %}"
 )
-"""Put before a template that drops system turns: every server that renders it then merges them
-into the first user's turn, as training did."""
+"""Prefix for a template that drops system turns, with which training and every server merge them
+into the first user turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChatTemplate:
-    """A tokenizer's chat template, with what has to be known to train and serve with it alike."""
+    """A tokenizer's chat template and its tokens."""
 
     source: str
-    """Jinja; the tokenizer's own, but for a system turn that it would drop."""
+    """Jinja template: the tokenizer's, with a prefix if that one drops system turns."""
     marked: str | None
-    """A template that writes the same text and marks the assistant's turns, if there is one."""
+    """A template that renders the same text and marks the assistant's turns, if there is one."""
     end_of_turn: str
     """The special token that ends an assistant turn."""
     stop_token_ids: list[int]
     """Tokens that end an answer, the template's own end-of-turn token first."""
     special_tokens: dict[str, str]
-    """bos_token, eos_token and so on, which templates refer to by name."""
+    """bos_token, eos_token and others, to which templates refer by name."""
 
     def render(self, messages: Sequence[Message]) -> Rendered:
-        """Render a whole conversation. Raises TemplateMismatch."""
+        """Render a complete conversation. Raises TemplateMismatch."""
         if self.marked == self.source:
             return render_marked(self.source, messages, self.special_tokens)
         text = render_text(self.source, messages, self.special_tokens)
@@ -67,22 +67,24 @@ class ChatTemplate:
 
 
 def chat_template(tokenizer: Any, model_dir: Path, without: str | None = None) -> ChatTemplate:
-    """The tokenizer's template, or `without` one the preset's, and how it ends a turn.
+    """The tokenizer's template with its end-of-turn token; `without` is used if it has none.
 
-    Raises PermanentError where there is no template, or where no special token ends a turn: a
-    model tuned with such a one would never stop.
+    Raises PermanentError if there is no template, or if no special token ends a turn, because the
+    tuned model would never stop.
     """
     own = tokenizer.chat_template or without
     if not isinstance(own, str):
         raise PermanentError(
-            f"the tokenizer in {model_dir} has no chat template; tune an instruction model, or put "
+            f"the tokenizer in {model_dir} has no chat template; use an instruction model, or put "
             "a chat_template.jinja into the model directory"
         )
     special_tokens = {name: str(text) for name, text in tokenizer.special_tokens_map.items()}
     try:
         end_of_turn = _end_of_turn(own, special_tokens, tokenizer)
     except TemplateMismatch as error:
-        raise PermanentError(f"{model_dir}: a question and an answer fail: {error}") from error
+        raise PermanentError(
+            f"{model_dir}: the chat template fails for a question with an answer: {error}"
+        ) from error
     if end_of_turn is None:
         raise PermanentError(
             f"the chat template in {model_dir} ends an assistant turn without a special token; "
@@ -101,7 +103,7 @@ def chat_template(tokenizer: Any, model_dir: Path, without: str | None = None) -
 
 
 def _marked(own: str, special_tokens: Mapping[str, str]) -> str | None:
-    """The template itself if it marks the assistant's turns, else a preset's that writes alike."""
+    """The template if it marks the assistant's turns, else a preset's that renders the same."""
     if has_marks(own):
         return own
     turns = [_QUESTION, _ANSWER]
@@ -124,7 +126,7 @@ def _drops_system(source: str, special_tokens: Mapping[str, str]) -> bool:
 
 
 def _end_of_turn(source: str, special_tokens: Mapping[str, str], tokenizer: Any) -> int | None:
-    """The special token that comes next after an answer's last word."""
+    """Id of the special token that follows an answer's text."""
     text = render_text(source, [_QUESTION, _ANSWER], special_tokens)
     _, _, tail = text.partition(_ANSWER_MARK)
     ids = tokenizer(tail.lstrip(), add_special_tokens=False)["input_ids"]
@@ -132,7 +134,7 @@ def _end_of_turn(source: str, special_tokens: Mapping[str, str], tokenizer: Any)
 
 
 def _generation_stops(model_dir: Path) -> set[int]:
-    """The end-of-sequence tokens that the model's own generation settings name."""
+    """The end-of-sequence tokens of the model's generation_config.json."""
     path = model_dir / "generation_config.json"
     if not path.exists():
         return set()

@@ -1,4 +1,4 @@
-"""Dataset rows as token ids with the assistant's tokens labelled, once for the whole run."""
+"""Tokenize dataset rows and label the assistant's tokens, once for the whole run."""
 
 from __future__ import annotations
 
@@ -29,58 +29,58 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TokenRows:
-    """Rows of different lengths in flat arrays: five bytes a token, whatever their number."""
+    """Rows of different lengths in flat arrays, five bytes per token."""
 
     ids: npt.NDArray[np.int32]
     labelled: npt.NDArray[np.bool_]
-    """True where the token is one that the model learns to write; never at a row's first token,
-    which in a pack would be predicted from the end of another row."""
+    """True for tokens that are labels. Never for a row's first token, which in a pack would be
+    predicted from the end of another row."""
     starts: npt.NDArray[np.int64]
-    """Start of each row in the other two, and the end of the last one."""
+    """Start of each row in `ids` and `labelled`, and the end of the last one."""
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens of each row."""
+        """Number of tokens of each row, shape (rows,)."""
         return np.diff(self.starts)
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest row; 0 without rows."""
+        """Number of tokens of the longest row; 0 without rows."""
         return int(self.lengths.max(initial=0))
 
 
 @dataclass
 class Census:
-    """What became of the rows of one file."""
+    """Counts of used, truncated and unusable rows of one file."""
 
     rows: int = 0
     truncated: int = 0
-    """Rows cut at the longest length; they count as used unless no label was left."""
+    """Rows truncated at max_length; they count as used unless no label is left."""
     cut_tokens: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
-    """Rows that cannot be trained on, by reason."""
+    """Number of unusable rows, by reason."""
 
     @staticmethod
     def of(kept: Mapping[str, Any]) -> Census:
-        """A census from its fields, as JSON kept them."""
+        """A census from its fields as parsed from JSON."""
         return Census(**{**kept, "dropped": Counter(kept["dropped"])})
 
 
 def read_rows(
     path: Path, template: ChatTemplate, tokenizer: Any, max_length: int
 ) -> tuple[TokenRows, Census]:
-    """Tokenise the `messages` of a parquet file. Raises PermanentError where it is none."""
+    """Tokenize the `messages` of a parquet file. Raises PermanentError if it has none."""
     census = Census()
-    # A tokenizer can come with orders to cut or to fill up; max_length and the packs do so here.
+    # A tokenizer may be configured to truncate or pad; here max_length and the packs do this.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     kept: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]] = []
-    rendered = (_rendered(batch, template, census) for batch in _conversations(path))
-    for rows, encodings in _encoded_ahead(tokenizer.backend_tokenizer, rendered):
-        kept.extend(_labelled(rows, encodings, template.stop_token_ids, max_length, census))
+    rendered = (_render_batch(batch, template, census) for batch in _conversations(path))
+    for rows, encodings in _encode_ahead(tokenizer.backend_tokenizer, rendered):
+        kept.extend(_label_rows(rows, encodings, template.stop_token_ids, max_length, census))
     log.event(
         _logger,
         "tokenised",
@@ -97,7 +97,7 @@ def read_rows(
 
 
 def check_census(census: Census, max_truncated_share: float, max_rejected_share: float) -> None:
-    """Refuse data of which too much is lost. Raises PermanentError with the numbers."""
+    """Raise PermanentError with the numbers if too many rows are truncated or unusable."""
     problems = []
     if census.truncated > max_truncated_share * census.rows:
         problems.append(
@@ -107,10 +107,10 @@ def check_census(census: Census, max_truncated_share: float, max_rejected_share:
         )
     dropped = census.dropped.total()
     if dropped == census.rows:
-        problems.append(f"there is no row to train on: {_reasons(census)}")
+        problems.append(f"no row is usable for training: {_reasons(census)}")
     elif dropped > max_rejected_share * census.rows:
         problems.append(
-            f"{dropped} of {census.rows} rows cannot be trained on, more than the share of "
+            f"{dropped} of {census.rows} rows are unusable for training, more than the share of "
             f"{max_rejected_share:g} that max_rejected_share accepts ({_reasons(census)})"
         )
     if problems:
@@ -134,16 +134,16 @@ def _conversations(path: Path) -> Iterator[list[list[Message]]]:
         raise PermanentError(f"{path} is not the dataset step's file: {error}") from error
 
 
-def _encoded_ahead(
+def _encode_ahead(
     tokenizer: Tokenizer, batches: Iterable[list[Rendered]]
 ) -> Iterator[tuple[list[Rendered], list[Encoding]]]:
-    """Each batch with its encodings; the next one is encoded in a thread meanwhile."""
+    """Yield each batch with its encodings, while a thread encodes the next one."""
     with ThreadPoolExecutor(max_workers=1) as thread:
         waiting: deque[tuple[list[Rendered], Future[list[Encoding]]]] = deque()
         for rows in batches:
             texts = [row.text for row in rows]
-            # Not transformers' __call__: it makes Python lists of all offsets, which take as long
-            # again.
+            # Not transformers' __call__: it creates Python lists of all offsets, which doubles the
+            # time.
             made = thread.submit(tokenizer.encode_batch, texts, add_special_tokens=False)
             waiting.append((rows, made))
             if len(waiting) > 1:
@@ -153,7 +153,7 @@ def _encoded_ahead(
             yield earlier, made.result()
 
 
-def _labelled(
+def _label_rows(
     rows: Sequence[Rendered],
     encodings: Sequence[Encoding],
     stop_token_ids: Sequence[int],
@@ -175,7 +175,7 @@ def _labelled(
         yield np.asarray(ids[:max_length], dtype=np.int32), labelled[:max_length]
 
 
-def _rendered(
+def _render_batch(
     conversations: Sequence[Sequence[Message]], template: ChatTemplate, census: Census
 ) -> list[Rendered]:
     census.rows += len(conversations)
@@ -193,18 +193,18 @@ def _render(messages: Sequence[Message], template: ChatTemplate, census: Census)
 def _labels(
     row: Rendered, ids: Sequence[int], encoding: Encoding, stop_token_ids: Sequence[int]
 ) -> npt.NDArray[np.bool_]:
-    """Label by place in the text, never by id: in some models the padding is the end-of-turn."""
+    """Label by position in the text, not by id: padding and end of turn may have the same id."""
     labelled = np.zeros(len(ids), dtype=np.bool_)
     for start, end in row.spans:
         first, after = (_first_from(place, encoding, len(row.text)) for place in (start, end))
-        # A token that goes on beyond the turn is not the assistant's.
+        # A token that extends beyond the turn is not the assistant's.
         last = after
         while last > first and _characters(last - 1, encoding)[1] > end:
             last -= 1
         labelled[first:last] = True
         if last > first and ids[last - 1] in stop_token_ids:
             continue
-        # Templates exist whose markers leave the end-of-turn token out; it must be learned.
+        # The markers of some templates exclude the end-of-turn token, which must be a label.
         if after < len(ids) and ids[after] in stop_token_ids:
             labelled[after] = True
     labelled[:1] = False
@@ -212,13 +212,13 @@ def _labels(
 
 
 def _first_from(place: int, encoding: Encoding, length: int) -> int:
-    """The first token that begins at a character of the text or after it."""
+    """Index of the first token that starts at a character of the text or after it."""
     token = None
     while token is None:
         if place >= length:
             return len(encoding)
         token = encoding.char_to_token(place)
-        # Characters that the tokenizer's normalizer leaves out are in no token.
+        # Characters that the tokenizer's normalizer removes are in no token.
         place += token is None
     while token < len(encoding) and _characters(token, encoding)[0] < place:
         token += 1

@@ -1,7 +1,6 @@
-"""Where a run's numbers go beside metrics.jsonl: TensorBoard's event files always, MLflow and
-Weights & Biases where the plan's report_to names them and their packages are installed.
+"""Trackers of a run's metrics: TensorBoard always, MLflow and Weights & Biases on request.
 
-The names are those of transformers' Trainer, so that runs of both stand in the same charts.
+The metrics have the names of transformers' Trainer, so that runs of both share the same charts.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _NAMES = {
 _PROJECT = "argotune"
 _PACKAGES = {"mlflow": "mlflow-skinny", "wandb": "wandb"}
 _MLFLOW_BATCH = 500
-"""Metrics of one request; MLflow's limit is 1000."""
+"""Metrics per request; MLflow's limit is 1000."""
 _MLFLOW_PARAMETERS = 100
 """MLflow's limit of parameters in one request."""
 
@@ -49,33 +48,36 @@ _logger = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
-    """Is told what metrics.jsonl gets."""
+    """Gets the records of metrics.jsonl."""
 
     def rewind(self, records: Sequence[Record]) -> None:
-        """A try begins; these records of earlier tries stay."""
+        """Begin an attempt; `records` of earlier attempts remain valid."""
 
     def add(self, record: Record) -> None:
-        """One record more."""
+        """Send one record."""
 
     def close(self, succeeded: bool) -> None:
-        """The try has ended."""
+        """End the attempt."""
 
 
 def check_trackers(watch: Watch) -> None:
-    """Refuse trackers that cannot work, before a GPU has waited for it. Raises PermanentError."""
+    """Raise PermanentError for trackers that cannot work; called before the model is loaded."""
     problems = [
-        f"report_to names {name}, and {_PACKAGES[name]} is not installed here; {remedy('track')}"
+        f"report_to has {name}, but {_PACKAGES[name]} is not installed here; {remedy('track')}"
         for name in watch.report_to
         if importlib.util.find_spec(name) is None
     ]
     if "mlflow" in watch.report_to and not os.environ.get("MLFLOW_TRACKING_URI"):
-        problems.append("report_to names mlflow, and MLFLOW_TRACKING_URI does not say where it is")
+        problems.append("report_to has mlflow, but MLFLOW_TRACKING_URI is not set")
     if problems:
         raise PermanentError("; ".join(problems))
 
 
 def open_trackers(plan: TrainingPlan, directory: Path) -> list[Tracker]:
-    """TensorBoard's, and those of the plan; their own notes of the run lie in `directory`."""
+    """TensorBoard and the trackers of the plan; `directory` has their files.
+
+    Raises PermanentError if a tracker cannot be reached.
+    """
     trackers: list[Tracker] = [TensorBoard(directory / "tensorboard")]
     if "mlflow" in plan.watch.report_to:
         trackers.append(MLflow(plan, directory / "mlflow-run-id"))
@@ -85,10 +87,10 @@ def open_trackers(plan: TrainingPlan, directory: Path) -> list[Tracker]:
 
 
 class TensorBoard:
-    """Event files, made anew from the records at each try: what was dropped is not in them.
+    """Event files, rewritten from the records at each attempt, so that dropped records disappear.
 
-    Written at once: SummaryWriter's queue and its two threads cost more than the six numbers of a
-    step, and its semaphores outlive a process that is ended.
+    Events are written immediately: SummaryWriter's queue and its two threads cost more than the six
+    numbers of a step, and its semaphores outlive a killed process.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -96,6 +98,7 @@ class TensorBoard:
         self._writer: Any = None
 
     def rewind(self, records: Sequence[Record]) -> None:
+        """Rewrite the event files with these records."""
         self.close(succeeded=False)
         shutil.rmtree(self._directory, ignore_errors=True)
         self._directory.mkdir(parents=True)
@@ -105,17 +108,19 @@ class TensorBoard:
         self._writer.flush()
 
     def add(self, record: Record) -> None:
+        """Write one record."""
         self._write(record)
         self._writer.flush()
 
     def close(self, succeeded: bool) -> None:
+        """Close the event files."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
     def _write(self, record: Record) -> None:
         values = [
-            Summary.Value(tag=name, simple_value=value) for name, value in _named(record).items()
+            Summary.Value(tag=name, simple_value=value) for name, value in _metrics(record).items()
         ]
         self._writer.write_event(
             Event(wall_time=record["time"], step=record["step"], summary=Summary(value=values))
@@ -123,8 +128,11 @@ class TensorBoard:
 
 
 class _Remote:
-    """A tracker elsewhere. One that cannot be reached at the start is an error; one that is lost
-    later is given up with a warning, for the training is worth more than its record there."""
+    """A remote tracker.
+
+    It is an error if it cannot be reached at the start. If it fails later, it is disabled with a
+    warning, because the training matters more than its record.
+    """
 
     name: str
     errors: tuple[type[Exception], ...]
@@ -133,7 +141,7 @@ class _Remote:
         self._lost = False
 
     def rewind(self, records: Sequence[Record]) -> None:
-        """Earlier tries told it already."""
+        """Do nothing: earlier attempts have sent the records."""
 
     def add(self, record: Record) -> None:
         self._try(lambda: self._send(record))
@@ -158,24 +166,24 @@ class _Remote:
 
 
 class MLflow(_Remote):
-    """A run of MLflow; a later try goes on with it."""
+    """A run in MLflow, which later attempts continue."""
 
     name = "mlflow"
 
     def __init__(self, plan: TrainingPlan, id_file: Path) -> None:
         super().__init__()
-        # A server that is gone must not hold up every step for MLflow's own ten minutes.
+        # Otherwise an unreachable server would delay every step by MLflow's default ten minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        # Optional, and not part of every image: by its name, not by an import statement.
+        # Imported by name because the package is optional and not in every image.
         self._entities = importlib.import_module("mlflow.entities")
         self.errors = (importlib.import_module("mlflow.exceptions").MlflowException,)
         self._client = importlib.import_module("mlflow").MlflowClient()
         self._waiting: list[Any] = []
         try:
-            self._run_id = _kept(id_file) or self._begin(plan, id_file)
+            self._run_id = _read_id(id_file) or self._begin(plan, id_file)
         except self.errors as error:
-            raise PermanentError(f"MLflow cannot be told of the run: {error}") from error
+            raise PermanentError(f"MLflow cannot create the run: {error}") from error
 
     def _begin(self, plan: TrainingPlan, id_file: Path) -> str:
         project = plan.watch.project or os.environ.get("MLFLOW_EXPERIMENT_NAME") or _PROJECT
@@ -197,9 +205,9 @@ class MLflow(_Remote):
     def _send(self, record: Record) -> None:
         self._waiting += [
             self._entities.Metric(name, value, int(record["time"] * 1000), record["step"])
-            for name, value in _named(record).items()
+            for name, value in _metrics(record).items()
         ]
-        # An evaluation is looked at; steps can wait for it.
+        # Evaluations are sent at once, steps in batches.
         if "eval_loss" in record or len(self._waiting) >= _MLFLOW_BATCH:
             self._flush()
 
@@ -214,17 +222,17 @@ class MLflow(_Remote):
 
 
 class Wandb(_Remote):
-    """A run of Weights & Biases, online or with WANDB_MODE=offline; a later try goes on with it."""
+    """A run in Weights & Biases, also with WANDB_MODE=offline, which later attempts continue."""
 
     name = "wandb"
 
     def __init__(self, plan: TrainingPlan, directory: Path) -> None:
         super().__init__()
-        # Optional, and not part of every image: by its name, not by an import statement.
+        # Imported by name because the package is optional and not in every image.
         wandb = importlib.import_module("wandb")
         self.errors = (wandb.Error, OSError)
         id_file = directory / "wandb-run-id"
-        run_id = _kept(id_file) or secrets.token_hex(4)
+        run_id = _read_id(id_file) or secrets.token_hex(4)
         try:
             self._run = wandb.init(
                 project=plan.watch.project or os.environ.get("WANDB_PROJECT") or _PROJECT,
@@ -233,28 +241,28 @@ class Wandb(_Remote):
                 resume="allow",
                 config=_settings(plan),
                 dir=str(directory),
-                # The log of the step stays the step's.
+                # Weights & Biases must not capture the step's log.
                 settings=wandb.Settings(silent=True, console="off", finish_timeout=120),
             )
         except self.errors as error:
-            raise PermanentError(f"Weights & Biases cannot be told of the run: {error}") from error
-        # Its own count of steps never goes back; a resumed run does.
+            raise PermanentError(f"Weights & Biases cannot create the run: {error}") from error
+        # Its own step counter never decreases, but a resumed run's steps do.
         self._run.define_metric("*", step_metric="step")
         atomic_write(id_file, run_id)
 
     def _send(self, record: Record) -> None:
-        self._run.log({"step": record["step"], **_named(record)})
+        self._run.log({"step": record["step"], **_metrics(record)})
 
     def _finish(self, succeeded: bool) -> None:
         self._run.finish(exit_code=0 if succeeded else 1)
 
 
-def _named(record: Record) -> dict[str, float]:
+def _metrics(record: Record) -> dict[str, float]:
     return {name: record[key] for key, name in _NAMES.items() if key in record}
 
 
 def _settings(plan: TrainingPlan) -> dict[str, str]:
-    """The plan's choices by dotted names; neither URLs nor anything secret is among them."""
+    """The plan's settings by dotted names, without URLs and secrets."""
     sections = {
         "model": {"repository": plan.model.repository, "revision": plan.model.revision},
         "lora": msgspec.to_builtins(plan.lora),
@@ -270,7 +278,7 @@ def _settings(plan: TrainingPlan) -> dict[str, str]:
     return {"method": plan.method, **values}
 
 
-def _kept(path: Path) -> str | None:
+def _read_id(path: Path) -> str | None:
     try:
         return path.read_text()
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""One kernel for all documents of a pack, on CUDA: torch's own variable-length attention.
+"""One kernel for all documents of a pack, on CUDA: torch's variable-length attention.
 
-It needs neither the flash-attn package nor a T x T mask, and keeps sliding windows. Whether it
-does what its documentation says on this GPU is tried once, before it is used.
+It needs neither the flash-attn package nor a T x T mask, and supports sliding windows. A test on
+this GPU checks once that its results are right before it is used.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from argotune.steps.common import log
 from argotune.steps.tune.attention import SEGMENTED, segmented_attention
 
 VARLEN = "argotune_varlen"
-"""Name for `attn_implementation`, used as SEGMENTED is."""
+"""Name for `attn_implementation`, like SEGMENTED."""
 
 _HALVES = (torch.float16, torch.bfloat16)
 _LENGTHS, _HEADS, _KEY_HEADS, _WIDTH, _WINDOW = (64, 1, 37, 90), 4, 2, 64, 20
-"""Of the trial: more than one block of the kernel, grouped heads, a window that matters."""
+"""Sizes of the test: more than one block of the kernel, grouped heads, a window that matters."""
 
 _logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def attention_for(device: torch.device) -> str:
     """The `attn_implementation` for packs on a device."""
     if device.type != "cuda":
         return SEGMENTED
-    problem = _trial(device)
+    problem = _kernel_problem(device)
     if problem is None:
         return VARLEN
     log.warn(_logger, "no_varlen_attention", reason=problem, effect="one kernel per document")
@@ -53,7 +53,7 @@ def varlen_attention(
     document_lengths: Sequence[int],
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """As segmented_attention, to which fp32 and dropout are left: the kernels know neither."""
+    """Like segmented_attention, which it calls for fp32 and dropout: the kernel has neither."""
     if dropout or query.dtype not in _HALVES:
         return segmented_attention(
             module,
@@ -69,7 +69,7 @@ def varlen_attention(
         )
     lengths = tuple(document_lengths)
     starts = _starts(lengths, query.device)
-    # Tokens to the left and right of a token's own place that it sees; -1: all.
+    # Number of tokens to the left and right to which a token attends; -1: all.
     window = (-1 if sliding_window is None else sliding_window - 1, 0)
     output: Any = varlen_attn(
         query[0].transpose(0, 1).contiguous(),
@@ -91,23 +91,23 @@ AttentionInterface.register(VARLEN, varlen_attention)
 
 @functools.lru_cache(maxsize=8)
 def _starts(lengths: tuple[int, ...], device: torch.device) -> torch.Tensor:
-    """Where documents begin, and the end; copied to the device once for all layers of a step."""
+    """Starts of the documents, and the end; copied to the device once for all layers of a step."""
     starts = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
-    # A tensor that is made on the device would wait for all that is under way there.
+    # Creating the tensor on the device would wait for all pending work there.
     return starts.to(device, non_blocking=True)
 
 
-def _trial(device: torch.device) -> str | None:
-    """What is wrong with outputs or gradients in bfloat16 on this device; None: nothing."""
+def _kernel_problem(device: torch.device) -> str | None:
+    """The error of outputs or gradients in bfloat16 on this device; None if they are right."""
     for window in (None, _WINDOW):
         try:
             found = _outputs_and_gradients(varlen_attention, device, window)
-        # TypeError: torch before 2.12 takes other arguments.
+        # TypeError: torch before 2.12 has other arguments.
         except (RuntimeError, TypeError) as error:
             return f"{type(error).__name__}: {str(error).splitlines()[0]}"
         expected = _outputs_and_gradients(segmented_attention, device, window)
         error_share = float((found - expected).norm() / expected.norm())
-        # bfloat16 has 8 bits: sums in another order differ by parts in a hundred.
+        # bfloat16 has 8 bits, so sums in another order differ by up to a few percent.
         if not error_share < 0.02:
             return f"it is {error_share:.3g} off with a window of {window}"
     return None
@@ -117,7 +117,7 @@ def _outputs_and_gradients(
     attention: Any, device: torch.device, window: int | None
 ) -> torch.Tensor:
     """All numbers of one forward and backward pass, as one vector."""
-    # Its own generator: the run's must not notice whether there was a trial.
+    # Its own generator, so that the test does not change the run's random numbers.
     generator = torch.Generator().manual_seed(0)
     states = [
         torch.randn(1, heads, sum(_LENGTHS), _WIDTH, generator=generator)

@@ -1,7 +1,7 @@
-"""The `vllm serve` command that answers as training measured, made from the serving contract.
+"""The `vllm serve` command for an adapter, from the serving contract.
 
-vLLM reads neither serving.json nor the tokenizer and chat template beside an adapter, so all that
-matters has to be said by flags. Their names and limits are those of vLLM 0.33.
+vLLM reads neither serving.json nor the tokenizer and chat template beside an adapter, so flags must
+set everything that affects answers. Their names and limits are those of vLLM 0.33.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.serving import ServingContract
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""What --max-lora-rank accepts; an adapter's own rank may be any up to it."""
+"""Values that --max-lora-rank accepts; an adapter's rank may be any number up to it."""
 
 
 def vllm_command(contract: ServingContract, directory: str = ".") -> list[str]:
-    """The command's words; `directory` is where the adapter lies.
+    """The command's words; `directory` has the adapter.
 
-    Raises PermanentError for a rank that vLLM has no room for.
+    Raises PermanentError for a rank that vLLM does not support.
     """
     base, adapter = contract.base, contract.adapter
-    # Not max_new_tokens: as a default of the server it would cap what every request may ask for.
+    # Not max_new_tokens: as a server default it would limit what a request may set.
     sampling = {
         "temperature": contract.generation.temperature,
         "top_p": contract.generation.top_p,
@@ -30,10 +30,10 @@ def vllm_command(contract: ServingContract, directory: str = ".") -> list[str]:
         *("vllm", "serve", base.repository),
         *("--revision", base.revision),
         *("--tokenizer-revision", base.revision),
-        # It also decides LongRoPE's factors: the long ones above the model's original length.
+        # It also selects LongRoPE's factors: the long ones above the model's original length.
         *("--max-model-len", str(contract.max_length)),
         *("--chat-template", f"{directory}/chat_template.jinja"),
-        # Its generation_config.json names the stop tokens.
+        # Its generation_config.json has the stop tokens.
         *("--generation-config", directory),
         *("--override-generation-config", json.dumps(sampling)),
         "--enable-lora",
@@ -44,7 +44,10 @@ def vllm_command(contract: ServingContract, directory: str = ".") -> list[str]:
 
 
 def max_lora_rank(rank: int) -> int:
-    """The smallest --max-lora-rank for an adapter's rank; the default, 16, refuses a larger one."""
+    """The smallest --max-lora-rank for an adapter's rank; the default, 16, refuses larger ones.
+
+    Raises PermanentError for a rank that vLLM does not support.
+    """
     for accepted in LORA_RANKS:
         if accepted >= rank:
             return accepted

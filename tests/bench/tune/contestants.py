@@ -21,7 +21,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.tune.device import find_device
-from argotune.steps.tune.load import load_model, load_tokenizer, trained
+from argotune.steps.tune.load import load_model, load_tokenizer, trainable_parameters
 from argotune.steps.tune.loop import mean_loss, train
 from argotune.steps.tune.pack import Packs, pack
 from argotune.steps.tune.stop import StopRequest
@@ -93,7 +93,7 @@ def fill_adapter(model: Any) -> None:
     and so would be half of the gradients that are compared."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for _, parameter in sorted(trained(model).items()):
+        for _, parameter in sorted(trainable_parameters(model).items()):
             parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
 
 
@@ -104,7 +104,7 @@ def first_gradients(model: Any) -> Iterator[dict[str, torch.Tensor]]:
 
     def keep(optimizer: Any, arguments: Any, options: Any) -> None:
         if not found:
-            for name, parameter in sorted(trained(model).items()):
+            for name, parameter in sorted(trainable_parameters(model).items()):
                 if parameter.grad is not None:
                     found[name] = parameter.grad.detach().float().cpu().clone()
 

@@ -24,7 +24,7 @@ import torch
 
 from argotune.steps.common.progress import Progress
 from argotune.steps.tune.evaluate import micro_batch_loss
-from argotune.steps.tune.load import trained
+from argotune.steps.tune.load import trainable_parameters
 from tests.bench.ratio import median_ratio
 from tests.bench.tune.contestants import Ours
 from tests.bench.tune.rig import (
@@ -98,7 +98,7 @@ class _Alternating(Progress):
 def _bare_steps(ours: Ours) -> Iterator[None]:
     """Passes and optimizer steps without end, over batches that lie ready."""
     model, packs = ours.model, ours.packs
-    parameters = list(trained(model).values())
+    parameters = list(trainable_parameters(model).values())
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.0, fused=True)
     batches = [packs.micro_batch(index) for index in range(len(packs))]
     for batch in itertools.cycle(batches):

@@ -61,7 +61,7 @@ def test_a_checkpoint_that_was_not_finished_is_removed(tmp_path: Path) -> None:
 
 def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "step-00000005").mkdir()
-    with pytest.raises(PermanentError, match="step-00000005: not a checkpoint of this program"):
+    with pytest.raises(PermanentError, match="step-00000005: not a checkpoint of argotune"):
         Checkpoints(tmp_path, {}).check()
 
 
@@ -72,7 +72,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, name: str) -> None:
     path = tmp_path / "step-00000007" / name
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(
-        PermanentError, match=r"step-00000007 is damaged \(.*\); remove it to go on"
+        PermanentError, match=r"step-00000007 is damaged \(.*\); delete it to resume"
     ):
         Checkpoints(tmp_path, {}).restore(adapter, optimizer)
 

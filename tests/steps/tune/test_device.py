@@ -34,8 +34,8 @@ def test_a_gpu_without_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(PermanentError) as caught:
         find_device()
     assert str(caught.value) == (
-        "Tesla V100 has no bfloat16, and in fp16 one in five QLoRA runs of a 7B model ends in NaN; "
-        "take an Ampere GPU or newer, such as Standard_NV36ads_A10_v5"
+        "Tesla V100 has no bfloat16, and in fp16 one in five QLoRA runs of a 7B model ends in "
+        "NaN; use an Ampere GPU or newer, such as Standard_NV36ads_A10_v5"
     )
 
 

@@ -148,6 +148,6 @@ def test_all_gpus_are_used_unless_fewer_are_asked_for(monkeypatch: pytest.Monkey
     with pytest.raises(PermanentError) as caught:
         process_count(8)
     assert str(caught.value) == (
-        "processes is 8, and this machine shows 4 GPUs; take as many or fewer, or leave it out to "
-        "use all"
+        "processes is 8, but this machine has 4 GPUs; set at most that many, or remove it to use "
+        "all"
     )

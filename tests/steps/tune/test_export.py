@@ -100,7 +100,7 @@ def test_the_readme_holds_the_command_for_vllm() -> None:
     assert card.startswith("---\nbase_model: acme/base\n")
     (command,) = re.findall(r"```sh\n(.*?)```", card, flags=re.DOTALL)
     assert shlex.split(command.replace("\\\n", " ")) == vllm_command(contract)
-    assert "with a larger `--max-model-len` vLLM takes the long" in card
+    assert "with a larger `--max-model-len` vLLM uses the long" in card
     assert "max-model-len` of" not in card
     (code,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
     compile(code, "README.md", "exec")

@@ -44,20 +44,20 @@ def test_what_is_missing_is_said_in_one_answer() -> None:
     with pytest.raises(PermanentError) as caught:
         check_extras(Execution(liger=True, compile=True, shard=True))
     assert str(caught.value).split("; ") == [
-        "liger is on, and liger-kernel is not installed here",
-        "build the tune image with `make images STEPS=tune EXTRAS=liger`, run `make setup` on a "
-        "machine of your own, or leave it out",
-        "liger is on, and there is no C compiler (gcc, clang) here",
-        "build the tune image with `make images STEPS=tune EXTRAS=liger`, install gcc on a machine "
-        "of your own, or leave it out",
-        "compile is on, and triton is not installed here",
-        "build the tune image with `make images STEPS=tune EXTRAS=compile`, run `make setup` on a "
-        "machine of your own, or leave it out",
-        "compile is on, and there is no C compiler (gcc, clang) here",
-        "build the tune image with `make images STEPS=tune EXTRAS=compile`, install gcc on a "
-        "machine of your own, or leave it out",
+        "liger is on, but liger-kernel is not installed here",
+        "build the tune image with `make images STEPS=tune EXTRAS=liger`, run `make setup` on "
+        "your own machine, or turn it off",
+        "liger is on, but there is no C compiler (gcc, clang) here",
+        "build the tune image with `make images STEPS=tune EXTRAS=liger`, install gcc on your own "
+        "machine, or turn it off",
+        "compile is on, but triton is not installed here",
+        "build the tune image with `make images STEPS=tune EXTRAS=compile`, run `make setup` on "
+        "your own machine, or turn it off",
+        "compile is on, but there is no C compiler (gcc, clang) here",
+        "build the tune image with `make images STEPS=tune EXTRAS=compile`, install gcc on your "
+        "own machine, or turn it off",
         "compile and shard are on",
-        "compiled blocks cannot be sharded, keep one",
+        "compiled blocks cannot be sharded, use only one",
     ]
 
 
@@ -68,8 +68,8 @@ def test_a_machine_without_gpu_needs_another_compiler(monkeypatch: pytest.Monkey
     with pytest.raises(PermanentError) as caught:
         check_extras(Execution(compile=True))
     assert str(caught.value) == (
-        "compile is on, and for a CPU it needs a C++ compiler (g++), which is not here; tune on a "
-        "GPU, install g++, or leave it out"
+        "compile is on, but on a CPU it needs a C++ compiler (g++), which is missing; tune "
+        "on a GPU, install g++, or turn it off"
     )
     monkeypatch.setattr(extras.shutil, "which", lambda name: f"/usr/bin/{name}")
     check_extras(Execution(compile=True))
@@ -79,7 +79,9 @@ def test_liger_without_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(extras.torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(extras.shutil, "which", lambda name: f"/usr/bin/{name}")
-    with pytest.raises(PermanentError, match=r"^liger is on, .* need a CUDA device, which is not"):
+    with pytest.raises(
+        PermanentError, match=r"^liger is on, .* need a CUDA device, and this machine has none"
+    ):
         check_extras(Execution(liger=True))
 
 

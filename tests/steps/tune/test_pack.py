@@ -82,8 +82,8 @@ def test_a_row_longer_than_a_micro_batch_is_refused() -> None:
     with pytest.raises(PermanentError) as caught:
         pack(rows_of(11, 2), capacity_tokens=10)
     assert str(caught.value) == (
-        "a row has 11 tokens, but a micro-batch holds 10; the plan's training.micro_batch_tokens "
-        "must not be below its max_length"
+        "a row has 11 tokens, but a micro-batch has 10; the plan's training.micro_batch_tokens "
+        "must not be less than its max_length"
     )
 
 

@@ -113,6 +113,6 @@ def test_no_usable_row_makes_an_empty_file(tmp_path: Path) -> None:
 
 def test_a_row_that_no_micro_batch_holds_leaves_no_file(tmp_path: Path) -> None:
     write_rows(tmp_path / "train.parquet", [conversation("One?", "1" * 90)])
-    with pytest.raises(PermanentError, match="but a micro-batch holds 50"):
+    with pytest.raises(PermanentError, match="but a micro-batch has 50"):
         prepared(tmp_path, micro_batch_tokens=50)
     assert not (tmp_path / "prepared").exists()

@@ -326,8 +326,8 @@ def test_a_full_disk_is_known_before_anything_is_written(
     quantised.write(free_bytes=lambda directory: 5_000_000_000)
     (warning,) = caplog.messages
     assert warning == (
-        f"quantized_cache_not_written directory={base.parent / NAME} "
-        'reason="it needs 9.1 GB, and 5.0 GB are free" effect="the next run quantises again"'
+        f'quantized_cache_not_written directory={base.parent / NAME} reason="it needs 9.1 GB, '
+        'but 5.0 GB are free" effect="the next run quantizes again"'
     )
     assert neighbours(base) == ["main"]
 
@@ -364,7 +364,7 @@ def test_of_two_runs_the_second_drops_its_own(base: Path, caplog: pytest.LogCapt
     second.meanwhile = lambda directory: first.write()
     second.write()
     (warning,) = caplog.messages
-    assert 'reason="another run has written it meanwhile"' in warning
+    assert 'reason="another run has written it in the meantime"' in warning
     assert neighbours(base) == ["main", NAME]
     assert is_complete(base.parent / NAME)
 

@@ -154,8 +154,8 @@ def test_other_data_is_refused_by_name(tmp_path: Path, model_dir: Path) -> None:
     with pytest.raises(PermanentError) as caught:
         tune(tmp_path, model_dir, tiny_plan(epochs=1.0), digest="sha256:e")
     assert str(caught.value) == (
-        f"{last} was made from something else: dataset was sha256:d, is sha256:e; restore that, "
-        f"or remove {tmp_path / 'checkpoints'} to start anew"
+        f"{last} is of a run with other settings: dataset was sha256:d, is sha256:e; restore "
+        f"these, or delete {tmp_path / 'checkpoints'} to start over"
     )
 
 

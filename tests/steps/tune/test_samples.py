@@ -75,7 +75,7 @@ def test_a_prompt_that_would_cost_more_than_training_is_refused(
     tmp_path: Path, template: ChatTemplate, tokenizer: Any
 ) -> None:
     rows = rows_of(tmp_path, [conversation("A?", "B.")], template, tokenizer)
-    with pytest.raises(PermanentError, match="accepted are at most 512"):
+    with pytest.raises(PermanentError, match="at most 512 are accepted"):
         make_samples(Watch(sample_prompts=["why? " * 600]), rows, template, tokenizer)
 
 

@@ -74,7 +74,7 @@ def test_a_tokenizer_without_a_template_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PermanentError) as caught:
         chat_template(make_tokenizer(None), tmp_path)
     assert str(caught.value) == (
-        f"the tokenizer in {tmp_path} has no chat template; tune an instruction model, or put a "
+        f"the tokenizer in {tmp_path} has no chat template; use an instruction model, or put a "
         "chat_template.jinja into the model directory"
     )
 
@@ -95,5 +95,5 @@ def test_what_the_template_refuses_is_no_crash(tmp_path: Path) -> None:
         "{% if messages[0]['role'] != 'user' %}{{ raise_exception('users begin') }}{% endif %}"
         + MARKED_TEMPLATE
     )
-    with pytest.raises(TemplateMismatch, match="the chat template refuses it: users begin"):
+    with pytest.raises(TemplateMismatch, match="the chat template rejects it: users begin"):
         template(strict, tmp_path).render(TWO_TURNS[2:])

@@ -114,20 +114,20 @@ def test_many_rows_keep_their_order(tmp_path: Path) -> None:
 
 def test_too_many_cut_or_dropped_rows_are_refused() -> None:
     census = Census(rows=10, truncated=3, cut_tokens=700)
-    census.dropped["the chat template refuses it: users begin"] = 2
+    census.dropped["the chat template rejects it: users begin"] = 2
     with pytest.raises(PermanentError) as caught:
         check_census(census, max_truncated_share=0.2, max_rejected_share=0.1)
     assert str(caught.value) == (
         "3 of 10 rows are longer than max_length and lose 700 tokens, more than the share of 0.2 "
-        "that max_truncated_share accepts; raise one of the two, or shorten the rows; "
-        "2 of 10 rows cannot be trained on, more than the share of 0.1 that max_rejected_share "
-        "accepts (2: the chat template refuses it: users begin)"
+        "that max_truncated_share accepts; raise one of the two, or shorten the rows; 2 of 10 "
+        "rows are unusable for training, more than the share of 0.1 that max_rejected_share "
+        "accepts (2: the chat template rejects it: users begin)"
     )
     check_census(census, max_truncated_share=0.3, max_rejected_share=0.2)
 
 
 def test_no_usable_row_at_all_is_refused() -> None:
-    with pytest.raises(PermanentError, match="no row to train on"):
+    with pytest.raises(PermanentError, match="no row is usable for training"):
         check_census(Census(rows=0), max_truncated_share=1.0, max_rejected_share=1.0)
 
 

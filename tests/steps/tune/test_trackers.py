@@ -135,7 +135,7 @@ def test_a_server_that_refuses_at_the_start_is_an_error_and_later_a_warning(
     lost = [r.getMessage() for r in caplog.records if "tracker_lost" in r.getMessage()]
     assert len(lost) == 1
     assert "PERMISSION_DENIED" in lost[0]
-    with pytest.raises(PermanentError, match=r"MLflow cannot be told of the run: .*gone"):
+    with pytest.raises(PermanentError, match=r"MLflow cannot create the run: .*gone"):
         open_trackers(plan, tmp_path / "other")
 
 
@@ -172,10 +172,9 @@ def test_trackers_that_cannot_work_are_refused_before_anything_else(
     with pytest.raises(PermanentError) as caught:
         check_trackers(Watch(report_to=["mlflow", "wandb"]))
     assert str(caught.value) == (
-        "report_to names mlflow, and mlflow-skinny is not installed here; build the tune image "
-        "with `make images STEPS=tune EXTRAS=track`, run `make setup` on a machine of your own, or "
-        "leave it out; report_to names wandb, and wandb is not installed here; build the tune "
-        "image with `make images STEPS=tune EXTRAS=track`, run `make setup` on a machine of your "
-        "own, or leave it out; report_to names mlflow, and MLFLOW_TRACKING_URI does not say where "
-        "it is"
+        "report_to has mlflow, but mlflow-skinny is not installed here; build the tune image with "
+        "`make images STEPS=tune EXTRAS=track`, run `make setup` on your own machine, or turn it "
+        "off; report_to has wandb, but wandb is not installed here; build the tune image with "
+        "`make images STEPS=tune EXTRAS=track`, run `make setup` on your own machine, or turn it "
+        "off; report_to has mlflow, but MLFLOW_TRACKING_URI is not set"
     )

@@ -71,9 +71,9 @@ def test_trap_09_added_tokens_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PermanentError) as caught:
         load_tokenizer(model_dir)
     assert str(caught.value) == (
-        "the tokenizer has tokens that the model, with 300 of them, does not know: <|tool|>, "
-        "<|call|>; vLLM refuses adapters with new embeddings, so take a reserved token of the "
-        "tokenizer, or write the markers as plain text"
+        "the tokenizer has tokens beyond the model's vocabulary of 300: <|tool|>, <|call|>; vLLM "
+        "refuses adapters with new embeddings, so use a reserved token of the tokenizer, or write "
+        "the markers as plain text"
     )
 
 
