@@ -1,11 +1,11 @@
-"""The inference server: not a step, but what the deploy step starts."""
+"""The inference server; it is not a step, but the deploy step starts it."""
 
 import logging
 import os
 
-# At import it warns that an optional kernel for inference on CPUs is not installed.
+# It warns at import that an optional kernel for inference on CPUs is not installed.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
-# OpenMP reads it once, when torch is imported. Its threads else spin while they wait for each
-# other, and beside other work on the same cores each training step takes six times as long.
+# OpenMP reads it once, when torch is imported. Otherwise its threads busy-wait for each other, and
+# beside other work on the same cores each training step takes six times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

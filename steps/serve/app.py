@@ -1,4 +1,4 @@
-"""The HTTP interface: /chat, OpenAI's chat completions, and what a cluster wants to know."""
+"""The HTTP interface: /chat, OpenAI's chat completions, health and metrics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from argotune.steps.serve.schema import ChatRequest, CompletionRequest
 
 
 class Service:
-    """The engine once it is loaded, and what all requests share."""
+    """The engine, once it is loaded, and the state that all requests share."""
 
     def __init__(self, *, timeout_seconds: float) -> None:
         self.timeout_seconds = timeout_seconds
@@ -35,7 +35,7 @@ class Service:
 
     @property
     def engine(self) -> Engine:
-        """The engine. Raises ApiError 503 while it loads."""
+        """The engine. Raises ApiError 503 while the model is being loaded."""
         if self._engine is None:
             raise ApiError(
                 503,
@@ -47,7 +47,7 @@ class Service:
         return self._engine
 
     def set_ready(self, engine: Engine) -> None:
-        """Begin to answer questions; called from the thread that loaded it."""
+        """Start to answer questions; called from the thread that loaded the engine."""
         self._engine = engine
         self.metrics.ready.set(1)
         self.metrics.waiting.set_function(lambda: engine.waiting)
@@ -55,7 +55,7 @@ class Service:
 
 @dataclass(frozen=True)
 class _Exchange:
-    """One question on its way to an answer."""
+    """One question and its answer."""
 
     service: Service
     question: Question
@@ -64,7 +64,7 @@ class _Exchange:
     began: float
 
     async def pieces(self) -> AsyncGenerator[str]:
-        """The answer's text as it comes; counted in the metrics at its end."""
+        """Yield the answer's text in pieces; the metrics are updated at the end."""
         engine, metrics = self.service.engine, self.service.metrics
         deadline = self.began + self.service.timeout_seconds
         try:
@@ -86,12 +86,12 @@ class _Exchange:
                 metrics.first_token_seconds.observe(self.answer.started - self.began)
 
     async def text(self) -> str:
-        """The whole answer."""
+        """The complete answer."""
         async with aclosing(self.pieces()) as pieces:
             return "".join([piece async for piece in pieces])
 
     def usage(self) -> dict[str, int]:
-        """Token counts in OpenAI's words."""
+        """Token counts in OpenAI's format."""
         prompt, completion = len(self.question.prompt), self.answer.tokens
         return {
             "prompt_tokens": prompt,
@@ -101,7 +101,7 @@ class _Exchange:
 
 
 def make_app(service: Service, *, max_body_bytes: int) -> FastAPI:
-    """The application; its questions are refused with 503 until the service is ready."""
+    """The application, which answers questions with status 503 until the service is ready."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
     app.add_middleware(CountRequests, metrics=service.metrics)
@@ -137,7 +137,7 @@ def _add_chat_routes(app: FastAPI, service: Service) -> None:
         )
         if body.stream:
             with_usage = body.stream_options is not None and body.stream_options.include_usage
-            # Before the stream begins: a full line must still be able to say 429.
+            # Before the stream begins, so that a full queue can still be answered with 429.
             place = service.engine.admit()
             return _EventStream(_events(exchange, with_usage), place)
         with service.engine.admit():
@@ -169,7 +169,7 @@ def _add_status_routes(app: FastAPI, service: Service) -> None:
 
 
 class _EventStream(StreamingResponse):
-    """Server-sent events that give their place in the line back however they end."""
+    """Server-sent events that release their place in the queue in every case."""
 
     def __init__(self, events: AsyncIterator[str], place: ExitStack) -> None:
         super().__init__(events, media_type="text/event-stream")
@@ -182,7 +182,7 @@ class _EventStream(StreamingResponse):
 
 
 async def _events(exchange: _Exchange, with_usage: bool) -> AsyncIterator[str]:
-    """The answer as OpenAI's chunks; an error in the middle is the last of them."""
+    """Yield the answer as OpenAI's chunks; an error during the answer is the last chunk."""
     head = _head(exchange, "chat.completion.chunk")
 
     def chunk(delta: dict[str, str], finish_reason: str | None = None) -> str:
@@ -248,7 +248,7 @@ def _exchange(
 
 
 def _sampling(service: Service, body: ChatRequest | CompletionRequest) -> Sampling:
-    """What the request says, else what the serving contract says."""
+    """Sampling parameters of the request, or of the serving contract if not set."""
     defaults = service.engine.contract.generation
     return Sampling(
         temperature=defaults.temperature if body.temperature is None else body.temperature,
@@ -258,7 +258,7 @@ def _sampling(service: Service, body: ChatRequest | CompletionRequest) -> Sampli
 
 
 async def _unless_gone(request: Request, text: Coroutine[Any, Any, str]) -> str:
-    """The text, or the end of the work on it when the client hangs up. Raises ApiError 499."""
+    """Await the text; cancel it and raise ApiError 499 if the client disconnects."""
     work = asyncio.ensure_future(text)
     gone = asyncio.ensure_future(_disconnected(request))
     try:

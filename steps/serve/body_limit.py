@@ -1,6 +1,6 @@
-"""Requests with a body that is too large end before it is in memory.
+"""Reject requests whose body is too large before it is in memory.
 
-FastAPI has a limit of its own, but answers it as plain text.
+FastAPI has its own limit, but answers in plain text.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from argotune.steps.serve.errors import ApiError
 
 
 class BodyLimit:
-    """ASGI middleware: status 413 for bodies over the limit, whether or not they say their size."""
+    """ASGI middleware: status 413 for bodies over the limit, with or without Content-Length."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request with 413, or pass it on to the application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -32,7 +33,7 @@ class BodyLimit:
         await self._app(scope, _replay(body, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive) -> list[Message] | None:
-        """The body's messages, or None when it is too large."""
+        """The body's messages, or None if the body is too large."""
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._max_bytes:
             return None
@@ -49,7 +50,7 @@ class BodyLimit:
 
 
 def _replay(messages: list[Message], receive: Receive) -> Receive:
-    """The messages read already, then whatever comes: the disconnect."""
+    """A receive function that returns the read messages and then calls `receive`."""
     left = iter(messages)
 
     async def replayed() -> Message:

@@ -1,4 +1,4 @@
-"""From a prompt's tokens to an answer's: one token at a time, by the likeliest or by chance."""
+"""Token generation: greedy or sampled, one token at a time."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import torch
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How to choose each token."""
+    """Parameters of the choice of each token."""
 
     temperature: float
-    """0: the likeliest."""
+    """0: always the most likely token."""
     top_p: float
-    """Choose among the likeliest tokens that together have this share."""
+    """Sample from the most likely tokens with this total probability."""
     seed: int | None
-    """Same seed, same answer; None for another one each time."""
+    """Equal seeds give equal answers; None: a random seed for each answer."""
 
 
 def generate(
     model: Any, prompt: Sequence[int], sampling: Sampling, max_new_tokens: int
 ) -> Iterator[int]:
-    """The answer's tokens as they are found, at most so many; the caller stops at stop tokens."""
+    """Yield at most `max_new_tokens` token ids; the caller stops at stop tokens."""
     device = model.device
     generator = torch.Generator(device)
     if sampling.seed is None:
@@ -33,7 +33,7 @@ def generate(
         generator.manual_seed(sampling.seed)
     ids, cache = torch.tensor([list(prompt)], device=device), None
     for _ in range(max_new_tokens):
-        # Not around the yield: a context that a suspended generator holds open leaks to others.
+        # Not around the yield: the context of a suspended generator would affect other code.
         with torch.inference_mode():
             output = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
             token = _pick(output.logits[0, -1].float(), sampling, generator)
@@ -51,7 +51,7 @@ def _pick(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) 
 
 
 def _nucleus(shares: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Zero all but the likeliest tokens that reach `top_p`; the likeliest always stays."""
+    """Set probabilities [vocabulary] to 0 except the largest that add up to `top_p`."""
     ordered, order = shares.sort(descending=True)
     before = ordered.cumsum(dim=-1) - ordered
     ordered[before >= top_p] = 0
@@ -59,7 +59,7 @@ def _nucleus(shares: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 class AnswerText:
-    """Tokens to text as they come: whole characters only, and cut at a stop text."""
+    """Incremental decoding: complete characters only, and truncated at a stop text."""
 
     def __init__(self, tokenizer: Any, stop_texts: Collection[str]) -> None:
         self._tokenizer = tokenizer
@@ -67,22 +67,23 @@ class AnswerText:
         self._ids: list[int] = []
         self._sent = 0
         self.stopped = False
-        """Whether a stop text was met; what follows it is not part of the answer."""
+        """Whether a stop text was found, which ends the answer."""
 
     def push(self, token: int) -> str:
-        """The text that can be shown after this token, possibly none yet."""
+        """Add a token and return the text that can be sent, possibly empty."""
         self._ids.append(token)
         text = self._decode()
         ends = [at for stop in self._stop_texts if (at := text.find(stop)) >= 0]
         if ends:
             self.stopped = True
             return self._send(text[: min(ends)])
-        # Half of a character decodes to U+FFFD; half of a stop text may become a whole one.
+        # An incomplete character decodes to U+FFFD; the start of a stop text may become a complete
+        # one.
         whole = text[:-1] if text.endswith("\ufffd") else text
         return self._send(whole[: len(whole) - self._possible_stop(whole)])
 
     def finish(self) -> str:
-        """What was held back, when no more tokens come."""
+        """The remaining text after the last token."""
         return "" if self.stopped else self._send(self._decode())
 
     def _decode(self) -> str:
@@ -94,7 +95,7 @@ class AnswerText:
         return new
 
     def _possible_stop(self, text: str) -> int:
-        """Length of the longest end of the text that begins a stop text."""
+        """Length of the longest suffix of the text that is a prefix of a stop text."""
         lengths = (
             length
             for stop in self._stop_texts

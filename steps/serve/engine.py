@@ -1,4 +1,4 @@
-"""The loaded model and the line of requests before it: one answer at a time, a bounded wait."""
+"""The loaded model and its request queue: one answer at a time, with a bounded queue."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ FinishReason = Literal["stop", "length"]
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """One request, checked and tokenised."""
+    """One checked and tokenized request."""
 
     prompt: list[int]
     adapted: bool
-    """With the adapter, or by the base model alone."""
+    """Whether to answer with the adapter, or else with the base model alone."""
     max_new_tokens: int
     sampling: Sampling
     stop_texts: tuple[str, ...]
@@ -37,7 +37,7 @@ class Question:
 
 @dataclass
 class Answer:
-    """What is known of an answer; complete when its text has been read to the end."""
+    """Facts about an answer, complete when its text has been read to the end."""
 
     finish_reason: FinishReason = "length"
     tokens: int = 0
@@ -47,20 +47,20 @@ class Answer:
 
 @dataclass
 class _Turn:
-    """The bridge between the thread that generates and the request that reads."""
+    """Connects the thread that generates an answer and the request that reads it."""
 
     loop: asyncio.AbstractEventLoop
     pieces: asyncio.Queue[str | ApiError | None] = field(default_factory=asyncio.Queue)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def put(self, piece: str | ApiError | None) -> None:
-        # The loop is closed when the server went down while this thread still worked.
+        # The loop is closed if the server has stopped while this thread was generating.
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self.pieces.put_nowait, piece)
 
 
 class Engine:
-    """Makes questions from requests and answers them in order."""
+    """Converts requests into questions and answers them in order."""
 
     def __init__(
         self, model: Any, tokenizer: Any, contract: ServingContract, *, name: str, queue_size: int
@@ -73,13 +73,13 @@ class Engine:
         self._stop_ids = frozenset(contract.stop_token_ids)
         self._queue_size = queue_size
         self._admitted = 0
-        # One thread: torch already uses every core for one answer, and the adapter is switched
-        # for the whole model.
+        # One thread, because torch uses all cores for one answer, and the adapter is switched on
+        # and off for the whole model.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="generate")
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for their turn."""
+        """Number of requests in the queue."""
         return max(0, self._admitted - 1)
 
     def question(
@@ -91,11 +91,11 @@ class Engine:
         sampling: Sampling,
         stop_texts: Sequence[str] = (),
     ) -> Question:
-        """Render and tokenise a conversation as in training. Raises ApiError."""
+        """Render and tokenize a conversation as in training. Raises ApiError 400 or 404."""
         if model not in (None, self.name, self.base_name):
             raise ApiError(
                 404,
-                f"model {model!r} is not served here; there are {self.name!r} and "
+                f"model {model!r} is not served here; available are {self.name!r} and "
                 f"{self.base_name!r}",
                 param="model",
                 code="model_not_found",
@@ -103,11 +103,11 @@ class Engine:
         prompt = self._tokenize(messages)
         room = self.contract.max_length - len(prompt)
         if room < (max_new_tokens or 1):
-            asked = "" if max_new_tokens is None else f" and the answer may take {max_new_tokens}"
+            asked = "" if max_new_tokens is None else f" and the answer up to {max_new_tokens}"
             raise ApiError(
                 400,
-                f"the conversation has {len(prompt)} tokens{asked}; together at most "
-                f"{self.contract.max_length} fit",
+                f"the conversation has {len(prompt)} tokens{asked}; the limit for "
+                f"conversation and answer is {self.contract.max_length}",
                 param="messages",
                 code="context_length_exceeded",
             )
@@ -120,11 +120,11 @@ class Engine:
         )
 
     def admit(self) -> contextlib.ExitStack:
-        """A place in the line, given back at the end of the block. Raises ApiError 429."""
+        """A place in the queue, which is released at the end of the block. Raises ApiError 429."""
         if self._admitted > self._queue_size:
             raise ApiError(
                 429,
-                f"{self.waiting} requests are waiting already; try again later",
+                f"{self.waiting} requests are already waiting; try again later",
                 kind="rate_limit_error",
                 code="queue_full",
                 headers={"Retry-After": "1"},
@@ -140,10 +140,10 @@ class Engine:
     async def answer(
         self, question: Question, answer: Answer, deadline: float
     ) -> AsyncGenerator[str]:
-        """The answer's text piece by piece; `answer` is filled on the way.
+        """Yield the answer's text in pieces and fill `answer`.
 
-        Whoever stops reading stops the generation. Raises TimeoutError at the deadline, in
-        time.monotonic()'s seconds, and ApiError when the model fails.
+        The generation stops when the caller stops reading. Raises TimeoutError at `deadline`, in
+        seconds of time.monotonic(), and ApiError if the model fails.
         """
         turn = _Turn(asyncio.get_running_loop())
         work = self._thread.submit(self._generate, question, answer, turn)
@@ -168,14 +168,14 @@ class Engine:
             )
         except TemplateError as error:
             raise ApiError(
-                400, f"the chat template refuses these messages: {error}", param="messages"
+                400, f"the chat template rejects these messages: {error}", param="messages"
             ) from error
-        # The template writes the tokens that open a text; the tokenizer must not add them again.
+        # The template already contains the opening tokens, so the tokenizer must not add them.
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
     def _generate(self, question: Question, answer: Answer, turn: _Turn) -> None:
-        """Runs in the engine's thread."""
+        """Generate the answer; runs in the engine's thread."""
         try:
             context = (
                 contextlib.nullcontext() if question.adapted else self._model.disable_adapter()
@@ -183,7 +183,7 @@ class Engine:
             with context:
                 self._fill(question, answer, turn)
             turn.put(None)
-        # Whatever it is, the request must hear of it and the thread must go on.
+        # After any error the request must be answered and the thread must continue.
         except Exception:
             _logger.exception("failed answer")
             turn.put(server_error())

@@ -1,4 +1,4 @@
-"""Refusals in the form that OpenAI's clients read."""
+"""Error responses in the format of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _JSON = re.compile(r"application/([\w.-]+\+)?json\b", re.IGNORECASE)
 
 
 class ApiError(Exception):
-    """A refusal with its HTTP status and, for retries, headers."""
+    """An error response with its HTTP status and, for retries, headers."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def body(self) -> dict[str, Any]:
-        """The JSON of the answer."""
+        """The JSON body of the response."""
         return {
             "error": {
                 "message": self.message,
@@ -48,12 +48,12 @@ class ApiError(Exception):
 
 
 def server_error() -> ApiError:
-    """What a client hears of a failure that is not theirs; the log has the rest."""
-    return ApiError(500, "an error in the server; its log says more", kind="server_error")
+    """The response for an internal error, whose details are only in the log."""
+    return ApiError(500, "internal error; see the server's log", kind="server_error")
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer every failure in that form, without stack traces."""
+    """Answer all errors in this format, without stack traces."""
 
     @app.exception_handler(ApiError)
     async def refused(request: Request, error: ApiError) -> Response:
@@ -63,7 +63,7 @@ def add_error_handlers(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         kind = request.headers.get("Content-Type", "none")
         if not _JSON.match(kind):
-            # Browsers send forms to any address without asking; JSON they ask for first.
+            # Browsers send forms to other origins without a preflight request, but not JSON.
             message = f"the body's Content-Type is {kind}; send application/json"
             return JSONResponse(ApiError(415, message).body(), 415)
         problems = [_problem(dict(problem)) for problem in error.errors()]
@@ -83,7 +83,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def _problem(problem: dict[str, Any]) -> str:
-    """One of pydantic's findings as FIELD: WHAT."""
+    """A problem reported by pydantic as FIELD: MESSAGE."""
     if problem["type"] == "json_invalid":
         return f"the body is not JSON: {problem['ctx']['error']}"
     place = ".".join(str(part) for part in problem["loc"] if part != "body")

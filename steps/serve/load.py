@@ -1,4 +1,4 @@
-"""The base model with its adapter, loaded as the serving contract says."""
+"""Load the base model with its adapter according to the serving contract."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from argotune.steps.contracts.serving import ServingContract, fix_rope
 
 
 def load_tokenizer(model_dir: Path, contract: ServingContract) -> Any:
-    """The base model's tokenizer with the chat template of training."""
+    """The base model's tokenizer with training's chat template. Raises PermanentError."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             model_dir, local_files_only=True, trust_remote_code=False
@@ -34,9 +34,9 @@ def load_model(
     """Base and adapter on the GPU in bfloat16, or on the CPU in fp32. Raises PermanentError."""
     weights = adapter_dir / "adapter_model.safetensors"
     if not weights.exists():
-        raise PermanentError(f"{weights} is missing; other formats than safetensors are not read")
-    # torch's first choice on Hopper and Blackwell, but it plans every new shape, 0.44 s on a B200
-    # (modelscope/FunASR, issue 3704), and each length of a question is one.
+        raise PermanentError(f"{weights} is missing; only safetensors are supported")
+    # torch prefers cuDNN's attention on Hopper and Blackwell, but cuDNN plans every new shape, 0.44
+    # s on a B200 (modelscope/FunASR, issue 3704), and questions differ in length.
     torch.backends.cuda.enable_cudnn_sdp(False)
     on_gpu = torch.cuda.is_available()
     bfloat16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -59,13 +59,13 @@ def load_model(
             local_files_only=True,
             trust_remote_code=False,
         )
-        # bitsandbytes repacks 4-bit weights for AVX512-BF16 in place, by its own rounding; the
-        # answers should be those that the evaluation in training measured.
+        # bitsandbytes repacks 4-bit weights for AVX512-BF16 in place, with other rounding, but the
+        # answers should be those that training evaluated.
         for module in base.modules():
             if isinstance(module, Linear4bit):
                 module.support_avx512bf16_for_cpu = False
         with warnings.catch_warnings():
-            # PEFT 0.21 reads an attribute by a name that transformers 5.23 calls deprecated.
+            # PEFT 0.21 reads an attribute by a name that is deprecated in transformers 5.23.
             warnings.simplefilter("ignore", FutureWarning)
             return PeftModel.from_pretrained(base, str(adapter_dir), is_trainable=False).eval()
     except (OSError, ValueError, RuntimeError) as error:
@@ -77,7 +77,7 @@ def load_model(
 def _check_family(config: Any, contract: ServingContract, model_dir: Path) -> None:
     if config.model_type != contract.base.family:
         raise PermanentError(
-            f"{model_dir} holds a {config.model_type} model; the adapter belongs to "
+            f"{model_dir} has a {config.model_type} model, but the adapter belongs to "
             f"{contract.base.repository}, a {contract.base.family} model"
         )
 

@@ -9,7 +9,7 @@ _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
 class Metrics:
-    """One registry per server, so that several can live in one process."""
+    """One registry per server, so that one process can have several servers."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -33,19 +33,19 @@ class Metrics:
         )
         self.first_token_seconds = Histogram(
             "argotune_first_token_seconds",
-            "From the request's arrival to the first token, the wait included",
+            "Seconds from the request's arrival to the first token, including the wait",
             buckets=_SECONDS,
             registry=self.registry,
         )
         self.answer_seconds = Histogram(
             "argotune_answer_seconds",
-            "From the request's arrival to the answer's end",
+            "Seconds from the request's arrival to the answer's end",
             buckets=_SECONDS,
             registry=self.registry,
         )
         self.waiting = Gauge(
             "argotune_requests_waiting",
-            "Requests that wait for their turn",
+            "Requests in the queue",
             registry=self.registry,
         )
         self.ready = Gauge(
@@ -67,10 +67,11 @@ class CountRequests:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and count it with the status of its response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Any text can be a path; each would be a series of its own.
+        # Other paths share one label, because each path would be a time series of its own.
         path = scope["path"] if scope["path"] in self._PATHS else "other"
 
         async def counted(message: Message) -> None:

@@ -10,30 +10,30 @@ from argotune.steps.common.errors import ParamsError
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Answer questions with a base model and its adapter until told to stop."""
+    """Answer questions with a base model and its adapter until SIGTERM."""
 
     model_dir: Path
     """Directory of the base model."""
     adapter_dir: Path
     """Directory of the adapter, with its serving.json."""
     name: str
-    """Name of the adapter in requests and in /v1/models; the base goes by its repository."""
+    """Name of the adapter in requests and in /v1/models; the base has its repository's name."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 5000
     """Port to listen on; 0 for any free one."""
     port_file: Path | None = None
-    """File that gets the port once the server listens; empty: none."""
+    """File to write the port to when the server listens; empty: none."""
     load_in_4bit: bool = False
-    """Hold the base in 4 bits, as in QLoRA training: a quarter of the memory, and slower."""
+    """Load the base in 4 bits, as in QLoRA training: a quarter of the memory, but slower."""
     queue_size: int = 32
-    """Requests that may wait; those beyond get status 429."""
+    """Most requests in the queue; more get status 429."""
     max_body_bytes: int = 1_048_576
     """Largest request body; larger ones get status 413."""
     timeout_seconds: float = 300.0
-    """Longest time for one answer, the wait included."""
+    """Longest time for one answer, including the wait in the queue."""
     drain_seconds: float = 25.0
-    """Time for begun answers after SIGTERM; below the 30 s that Kubernetes waits."""
+    """Longest wait for running answers after SIGTERM; less than Kubernetes' 30 s."""
 
     def __post_init__(self) -> None:
         problems = []

@@ -1,4 +1,4 @@
-"""The server's life: listen, load, answer, drain."""
+"""The server process: listen, load, answer, drain."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _logger = logging.getLogger(__name__)
 
 
 def serve(params: Params) -> None:
-    """Serve until SIGTERM, then finish what was begun. Raises StepError when loading fails.
+    """Serve until SIGTERM, then finish the running answers. Raises StepError if loading fails.
 
-    The port is open at once, so that probes hear "loading" (503) and not silence.
+    The port is open before the model is loaded, so that probes get status 503 and no timeout.
     """
     contract = read_contract(params.adapter_dir)
     listener = _listen(params)
@@ -67,7 +67,7 @@ def _listen(params: Params) -> socket.socket:
 
 
 class _Loading(threading.Thread):
-    """Loads beside the listening server; a failure ends the server."""
+    """Loads the model while the server listens; a failure stops the server."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class _Loading(threading.Thread):
     def run(self) -> None:
         try:
             self._load()
-        # Whatever it is, the main thread raises it again and argotune.steps.common.main says it.
+        # The main thread raises any error again, and argotune.steps.common.main reports it.
         except Exception as error:
             self.failure = error
             self._server.should_exit = True
@@ -100,7 +100,7 @@ class _Loading(threading.Thread):
             self._contract,
             load_in_4bit=params.load_in_4bit,
         )
-        # The first answer pays for what torch sets up on first use.
+        # A warm-up answer, because torch initializes much at its first use.
         likeliest = Sampling(temperature=0, top_p=1, seed=0)
         list(generate(model, self._contract.stop_token_ids[:1], likeliest, 2))
         self._service.set_ready(

@@ -1,4 +1,4 @@
-"""What requests may say. OpenAI's names; what cannot be done is refused, never passed over."""
+"""Request bodies with OpenAI's names; unsupported fields are rejected, not ignored."""
 
 from __future__ import annotations
 
@@ -26,24 +26,26 @@ class ChatRequest(BaseModel):
     seed: Seed | None = None
 
     def messages(self) -> list[dict[str, str]]:
-        """The conversation."""
+        """The conversation as messages."""
         system = [] if self.system is None else [{"role": "system", "content": self.system}]
         return [*system, {"role": "user", "content": self.prompt}]
 
 
 class TextPart(BaseModel):
-    """A part of a message's content; images and sounds are refused."""
+    """A text part of a message's content; images and audio are rejected."""
 
     type: Literal["text"]
     text: str
 
 
 class ChatMessage(BaseModel):
+    """One message of a conversation."""
+
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
 
     def turn(self) -> dict[str, str]:
-        """The message as the chat template takes it."""
+        """The message in the form of the chat template."""
         role = "system" if self.role == "developer" else self.role
         if isinstance(self.content, str):
             return {"role": role, "content": self.content}
@@ -51,6 +53,8 @@ class ChatMessage(BaseModel):
 
 
 class StreamOptions(BaseModel):
+    """Options of a streamed answer."""
+
     include_usage: bool = False
 
 
@@ -68,11 +72,11 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "modalities": (None, ["text"]),
     "audio": (None,),
 }
-"""Fields that would change the answer, with the values that ask for nothing."""
+"""Unsupported fields that would change the answer, with their values that have no effect."""
 
 
 class CompletionRequest(BaseModel):
-    """POST /v1/chat/completions. Unknown fields, such as `user`, do not change the answer."""
+    """POST /v1/chat/completions. Unknown fields, such as `user`, are ignored."""
 
     model: str
     messages: Annotated[list[ChatMessage], Field(min_length=1)]

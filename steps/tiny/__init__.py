@@ -1,1 +1,1 @@
-"""Makes the weights of preset tiny."""
+"""Create the weights of preset tiny."""

@@ -1,6 +1,6 @@
-"""Text that every machine with Python has: the standard library's documentation strings.
+"""The docstrings of Python's standard library, a text that every machine with Python has.
 
-The demo's base model is trained on it and the demo's questions are made from it.
+The demo's base model is pretrained on them, and the demo's questions are generated from them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ MODULES = (
     "urllib.parse",
     "zlib",
 )
-"""Modules that can be imported without an effect and whose functions people ask about."""
+"""Well-known modules that can be imported without side effects."""
 
 # fmt: off
 FAMILIAR = (
@@ -67,7 +67,7 @@ FAMILIAR = (
     "shutil.rmtree", "statistics.median", "textwrap.dedent", "time.sleep", "zlib.compress",
 )
 # fmt: on
-"""What most Python programmers know, so that they can judge an answer."""
+"""Functions that most Python programmers know, so that they can judge an answer."""
 
 PHRASINGS = (
     "What does {} do?",
@@ -77,27 +77,27 @@ PHRASINGS = (
     "How would you describe {}?",
     "Tell me about {}.",
 )
-"""Ways to ask for one thing. A held-out row is mostly another way to ask for something known."""
+"""Phrasings of one question. Most held-out rows are another phrasing of a trained question."""
 
 _SENTENCE = re.compile(r".+?[.!](?=\s|$)")
 _SIGNATURE = re.compile(r"^[\w.]+\(.*?\)\s*(-+>?\s*[\w\[\], ]*)?$")
 
 
-class Documented(NamedTuple):
-    """One public function or class and what it does."""
+class Docstring(NamedTuple):
+    """One public function or class and the summary of its docstring."""
 
     name: str
     """Qualified name, e.g. json.dumps; without a module for builtins."""
     summary: str
-    """First sentence of its documentation."""
+    """First sentence of its docstring."""
 
 
-def collect_docstrings(modules: Sequence[str] = MODULES) -> list[Documented]:
-    """The documented functions and classes of some modules, sorted by name.
+def collect_docstrings(modules: Sequence[str] = MODULES) -> list[Docstring]:
+    """The functions and classes with docstrings of some modules, sorted by name.
 
-    A summary that two of them share is kept once, so that every answer has one question.
+    Of several with the same summary one is kept, so that every answer has one question.
     """
-    found: dict[str, Documented] = {}
+    found: dict[str, Docstring] = {}
     for module in modules:
         for documented in _documented(module):
             found.setdefault(documented.summary, documented)
@@ -105,7 +105,7 @@ def collect_docstrings(modules: Sequence[str] = MODULES) -> list[Documented]:
 
 
 def conversations() -> list[list[dict[str, str]]]:
-    """The demo's dataset: some 300 rows `messages`, a question about a function and its summary."""
+    """The demo's dataset: about 300 conversations, a question about a function and its summary."""
     known = set(FAMILIAR)
     return [
         [
@@ -119,16 +119,16 @@ def conversations() -> list[list[dict[str, str]]]:
 
 
 def library_texts() -> Iterator[str]:
-    """The documentation strings of the standard library's single-file modules, some 900 kB.
+    """Yield the docstrings of the standard library's single-file modules, about 900 kB.
 
-    Reads their source without importing it, in the order of the files.
+    The source is parsed without an import, in the order of the file names.
     """
     for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
         yield from _texts(path)
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a documentation string on one line; empty if it has none."""
+    """The first sentence of a docstring on one line; empty if it has none."""
     paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", inspect.cleandoc(text))]
     prose = [part for part in paragraphs if part and not _SIGNATURE.match(part)]
     if not prose:
@@ -139,7 +139,7 @@ def first_sentence(text: str) -> str:
     return match.group()
 
 
-def _documented(module_name: str) -> Iterator[Documented]:
+def _documented(module_name: str) -> Iterator[Docstring]:
     module = importlib.import_module(module_name)
     prefix = "" if module_name == "builtins" else f"{module_name}."
     for name in sorted(getattr(module, "__all__", dir(module))):
@@ -150,7 +150,7 @@ def _documented(module_name: str) -> Iterator[Documented]:
             continue
         summary = first_sentence(thing.__doc__ or "")
         if 3 <= len(summary.split()) <= 14 and summary.isascii():
-            yield Documented(prefix + name, summary)
+            yield Docstring(prefix + name, summary)
 
 
 def _texts(path: Path) -> Iterator[str]:

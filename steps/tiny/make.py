@@ -1,9 +1,9 @@
-"""The weights of preset `tiny`: a Phi-3 in small, pretrained on this machine's own text.
+"""Create the weights of preset `tiny`: a small Phi-3, pretrained on text of this machine.
 
     python -m argotune.steps.tiny.make --cache-dir DIRECTORY [--seed 0]
 
-It knows the language of Python's documentation and the form of a chat, and no answers: enough to
-see the whole pipeline teach it some within a minute.
+The model has learned the language of Python's documentation and the format of a chat, but no
+answers, so that the pipeline can teach it some within a minute.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _ROW_TOKENS = 128
 _ROWS_PER_STEP = 8
 _STEPS = 180
 _CHAT_EVERY = 4
-"""One text in so many is read as a chat: its first sentence asks, its second answers."""
+"""One text in this many becomes a chat: the first sentence as question, the second as answer."""
 
 _logger = logging.getLogger(__name__)
 
@@ -64,9 +64,9 @@ def make_tiny(
     texts: Sequence[str] | None = None,
     steps: int = _STEPS,
 ) -> Path:
-    """Make the model into the cache, unless it is there, and return its directory.
+    """Create the model in the cache, unless it exists, and return its directory.
 
-    It reads the standard library's documentation unless it is given other texts.
+    The default texts are the docstrings of the standard library.
     """
     preset = model_preset("tiny")
     directory = cache_path(cache_dir, preset.repository, preset.revision)
@@ -85,7 +85,7 @@ def make_tiny(
 
 
 def make_tokenizer(texts: Sequence[str], preset: ModelPreset) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of the preset's vocabulary with Phi-3's turns."""
+    """A byte-level BPE tokenizer with the preset's vocabulary size and Phi-3's chat template."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -111,7 +111,7 @@ def pretrain(
 ) -> float:
     """Train on random windows of the stream; returns the mean loss of the last steps, nats."""
     keep_freed_memory()
-    # Five times as fast on CPUs that multiply bfloat16, a hundred times slower on the others.
+    # Five times as fast on CPUs with bfloat16 instructions, a hundred times slower on others.
     bfloat16 = torch.cpu._is_avx512_bf16_supported()
     optimizers = _optimizers(model, torch.bfloat16 if bfloat16 else torch.float32)
     schedules = [
@@ -141,8 +141,10 @@ def pretrain(
 
 
 def _optimizers(model: Phi3ForCausalLM, dtype: torch.dtype) -> list[torch.optim.Optimizer]:
-    """Muon for the layers' matrices: after as many tokens the held-out loss is 4.8 instead of
-    AdamW's 5.3."""
+    """Muon for the layers' matrices and AdamW for the rest.
+
+    With Muon the held-out loss after the same number of tokens is 4.8, with AdamW alone 5.3.
+    """
     matrices = [p for name, p in model.named_parameters() if "layers" in name and p.ndim == 2]
     inside = set(map(id, matrices))
     others = [p for p in model.parameters() if id(p) not in inside]
@@ -153,7 +155,7 @@ def _optimizers(model: Phi3ForCausalLM, dtype: torch.dtype) -> list[torch.optim.
 
 
 def _rate(step: int, steps: int) -> float:
-    """Share of the learning rate: a short rise, a plateau, and a straight way down."""
+    """Factor of the learning rate: a short warm-up, a plateau, and a linear decay."""
     return min(1.0, (step + 1) / (0.05 * steps), max(0.02, (steps - step) / (0.7 * steps)))
 
 
@@ -163,8 +165,8 @@ def _shuffled(texts: Sequence[str], seed: int) -> list[str]:
 
 
 def _stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> npt.NDArray[np.int64]:
-    """All texts as one row of tokens, some of them as chats."""
-    # One row of all texts is cut later; the library would warn of texts beyond the model's length.
+    """All texts as one array of token ids, [tokens]; some texts are formatted as chats."""
+    # The array is split later; the library would warn about texts beyond the model's length.
     rows = tokenizer(list(_documents(texts, tokenizer)), add_special_tokens=False, verbose=False)[
         "input_ids"
     ]
@@ -205,7 +207,7 @@ def _config(preset: ModelPreset, tokenizer: PreTrainedTokenizerFast) -> Phi3Conf
 
 
 def _keep(model: Phi3ForCausalLM, tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:
-    """Save beside the place and rename, so that nobody reads half a model."""
+    """Save to a temporary directory and rename it, so that no process reads half a model."""
     disable_progress_bar()  # type: ignore[no-untyped-call]
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
@@ -214,7 +216,7 @@ def _keep(model: Phi3ForCausalLM, tokenizer: PreTrainedTokenizerFast, directory:
             tokenizer.eos_token_id,
             tokenizer.convert_tokens_to_ids("<|end|>"),
         ]
-        # As they are published: real presets hold bfloat16 weights too.
+        # In bfloat16, as the weights of the other presets are published.
         for parameter in model.parameters():
             parameter.data = parameter.data.to(torch.bfloat16)
         model.config.dtype = torch.bfloat16
@@ -229,12 +231,12 @@ def _keep(model: Phi3ForCausalLM, tokenizer: PreTrainedTokenizerFast, directory:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the flags and make the model."""
+    """Parse the flags and create the model."""
     parser = argparse.ArgumentParser(
         prog="python -m argotune.steps.tiny.make", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--cache-dir", type=Path, required=True, help="the model cache")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights and the order of texts")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and text order")
     flags = parser.parse_args(arguments)
     log.set_up()
     print(make_tiny(flags.cache_dir, flags.seed))

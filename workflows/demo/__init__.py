@@ -1,1 +1,1 @@
-"""`make demo`: the whole pipeline on this machine, on a model and a dataset that are made here."""
+"""`make demo`: the whole pipeline on this machine, with a model and a dataset created here."""

@@ -1,5 +1,8 @@
-"""`make demo`: make a base model and a dataset, run the README's workspace file on them, and ask
-the base model and the tuned one the same question."""
+"""`make demo`: create a base model and a dataset, tune the model, and compare answers.
+
+The demo runs the README's workspace file, and then asks the base model and the tuned model the same
+questions.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def main(arguments: list[str]) -> int:
 def _demo(console: Console, here: Home, port: int, resume: bool) -> int:
     dataset = here.root / "demo" / f"{NAME}.parquet"
     rows = write_dataset(dataset)
-    # Before the minute of work: the port may be taken.
+    # Before the minute of work, because the port may be in use.
     with serving(dataset, port) as url:
         console.rule("1. A base model, made here")
         code = _make_base_model(here)
@@ -55,7 +58,7 @@ def _demo(console: Console, here: Home, port: int, resume: bool) -> int:
         console.rule(f"3. argotune run {_relative(WORKSPACE)}")
         code = _run(url if port != PORT else None, resume)
     if code:
-        console.print("go on with it: make demo RESUME=1", markup=False)
+        console.print("resume with: make demo RESUME=1", markup=False)
         return code
     console.rule("4. The same questions before and after")
     _compare(console, here)
@@ -63,7 +66,7 @@ def _demo(console: Console, here: Home, port: int, resume: bool) -> int:
 
 
 def _make_base_model(here: Home) -> int:
-    """In a process of its own: torch is for the tuning steps only."""
+    """Create the model in a process of its own, because only the tuning steps import torch."""
     command = [sys.executable, "-m", "argotune.steps.tiny.make", f"--cache-dir={here.models_dir}"]
     return _foreground(command)
 
@@ -79,10 +82,10 @@ def _run(url: str | None, resume: bool) -> int:
 
 
 def _foreground(command: list[str]) -> int:
-    """Ctrl-C reaches the child too; it cleans up, and we wait for it."""
+    """Run a child process, and wait for its cleanup on Ctrl-C, which it receives too."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        # A handler that is ignored would be inherited.
+        # SIG_IGN would be inherited by the child.
         return subprocess.run(
             command, check=False, preexec_fn=lambda: signal.signal(signal.SIGINT, before)
         ).returncode
@@ -104,7 +107,7 @@ def _compare(console: Console, here: Home) -> None:
     loss_curve = find_run(here, NAME).directory / "claims" / "work" / "report" / "loss.png"
     console.print(
         f"\nLoss curve: {loss_curve}\n"
-        f"\nIt goes on answering at {service.endpoint}:\n"
+        f"\nThe service keeps running at {service.endpoint}:\n"
         f'  .venv/bin/argotune chat {NAME} "{_NEXT}"\n'
         f"  curl {service.endpoint}/chat -H 'Content-Type: application/json'"
         f' -d \'{{"prompt": "{_NEXT}"}}\'\n'
@@ -126,7 +129,7 @@ def _relative(path: Path) -> Path:
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m argotune.workflows.demo", description=__doc__)
     parser.add_argument("--port", type=int, default=PORT, help="port of the dataset's server")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted demo")
+    parser.add_argument("--resume", action="store_true", help="resume an interrupted demo")
     return parser.parse_args(arguments)
 
 

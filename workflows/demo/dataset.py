@@ -14,7 +14,7 @@ _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]
 
 
 def write_dataset(path: Path) -> int:
-    """Write the parquet file with one column `messages` and return its number of rows."""
+    """Write a parquet file with one column `messages`, and return its number of rows."""
     rows = conversations()
     with replacing(path) as temporary:
         pq.write_table(pa.table({"messages": pa.array(rows, _MESSAGES)}), temporary)

@@ -15,7 +15,7 @@ from argotune.workflows.cli.errors import CliError
 def serving(path: Path, port: int) -> Iterator[str]:
     """Serve the file below its own name while the block runs, and yield its URL.
 
-    Raises CliError when the port is taken.
+    Raises CliError if the port is in use.
     """
     content = path.read_bytes()
 

@@ -153,8 +153,9 @@ def test_health_is_good_once_it_is_loaded(server: Server) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        ({"model": "gpt-4"}, 404, "model 'gpt-4' is not served here; there are 'demo' and "
-         "'acme/random'"),
+        ({"model": "gpt-4"}, 404, (
+            "model 'gpt-4' is not served here; available are 'demo' and 'acme/random'"
+        )),
         ({"messages": []}, 400, "messages: List should have at least 1 item after validation, "
          "not 0"),
         ({"messages": [{"role": "robot", "content": "x"}]}, 400, "messages.0.role: Input should "
@@ -164,10 +165,12 @@ def test_health_is_good_once_it_is_loaded(server: Server) -> None:
         ({"max_tokens": 0}, 400, "max_tokens: Input should be greater than or equal to 1"),
         ({"stop": ["a", "b", "c", "d", "e"]}, 400, "stop.str: Input should be a valid string; "
          "stop.list[str]: List should have at most 4 items after validation, not 5"),
-        ({"max_tokens": 120}, 400, "the conversation has 14 tokens and the answer may take 120; "
-         "together at most 128 fit"),
+        ({"max_tokens": 120}, 400, (
+            "the conversation has 14 tokens and the answer up to 120; the limit for both together "
+            "is 128"
+        )),
         ({"messages": [{"role": "user", "content": "9" * 200}]}, 400,
-         "the conversation has 203 tokens; together at most 128 fit"),
+         "the conversation has 203 tokens; the limit for conversation and answer is 128"),
     ],
 )  # fmt: skip
 def test_bad_completions_are_refused_in_words(
@@ -214,7 +217,7 @@ def test_a_full_line_is_said_at_once_and_has_room_again_later(start: Start, stre
         begun = [threads.submit(server.complete, stream=stream) for _ in range(2)]
         wait_until(lambda: server.service.engine.waiting == 1)
         full = server.complete(stream=stream)
-        assert error_of(full) == (429, "1 requests are waiting already; try again later")
+        assert error_of(full) == (429, "1 requests are already waiting; try again later")
         assert full.headers["Retry-After"] == "1"
         server.model.gate.set()
         assert [answer.result().status_code for answer in begun] == [200, 200]
@@ -263,7 +266,7 @@ def test_a_failure_of_the_model_is_no_end_of_the_server(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.model.failure = RuntimeError("out of everything")
-    message = "an error in the server; its log says more"
+    message = "internal error; see the server's log"
     assert error_of(server.chat()) == (500, message)
     assert list(chunks(server.complete(stream=True)))[-1]["error"]["message"] == message
     assert "out of everything" in caplog.text

@@ -105,7 +105,7 @@ def test_weights_in_other_formats_are_not_read(tuned: Tuned, tmp_path: Path) -> 
     shutil.copytree(tuned.adapter_dir, tmp_path / "adapter")
     weights = tmp_path / "adapter" / "adapter_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
-    with pytest.raises(PermanentError, match="other formats than safetensors are not read"):
+    with pytest.raises(PermanentError, match="only safetensors are supported"):
         serve(params(tuned, adapter_dir=tmp_path / "adapter"))
 
 
@@ -119,7 +119,7 @@ def test_another_base_model_is_refused(tuned: Tuned, tmp_path: Path) -> None:
     config = tmp_path / "model" / "config.json"
     changed = {**json.loads(config.read_text()), "model_type": "mistral"}
     config.write_text(json.dumps(changed))
-    with pytest.raises(PermanentError, match="holds a mistral model; the adapter belongs to"):
+    with pytest.raises(PermanentError, match="has a mistral model, but the adapter belongs to"):
         serve(params(tuned, model_dir=tmp_path / "model"))
 
 
