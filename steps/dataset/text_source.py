@@ -172,7 +172,12 @@ def _check_header(header: list[str]) -> None:
 
 
 class _Cursor:
-    """Reads JSON values one after the other from a stream of any length."""
+    """Reads JSON values one after the other from a stream of any length.
+
+    ijson reads 1.0 to 2.5 times as fast, but ends the whole file at NaN, at integers of 64 bits
+    without a sign and at what follows the array, names no row, and keeps the path of every open
+    list: a file of 40 kB that nests lists takes it 1 GB.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
