@@ -13,6 +13,7 @@ JsonObject = dict[str, Any]
 Runtime: TypeAlias = Literal["process", "docker", "podman"]
 """What runs the containers on this machine."""
 
+SCHEDULED_TIME_ANNOTATION = "workflows.argoproj.io/scheduled-time"
 _SEPARATOR = re.compile(r"^(?:\[\d+\])?\.")
 
 
@@ -161,7 +162,7 @@ def node_id(workflow_name: str, node_name: str) -> str:
     """Argo's id of a node: the workflow's name for the root, else with the name's FNV-1a hash."""
     if node_name == workflow_name:
         return workflow_name
-    return f"{workflow_name}-{fnv1a32(node_name)}"
+    return f"{workflow_name}-{_fnv1a32(node_name)}"
 
 
 def pod_name(workflow_name: str, node_name: str, template_name: str) -> str:
@@ -170,7 +171,7 @@ def pod_name(workflow_name: str, node_name: str, template_name: str) -> str:
         return workflow_name
     longest_prefix = 253 - 10 - 1  # a Kubernetes name without the hash and its dash
     prefix = f"{workflow_name}-{template_name}" if template_name else workflow_name
-    return f"{prefix[: longest_prefix - 1]}-{fnv1a32(node_name)}"
+    return f"{prefix[: longest_prefix - 1]}-{_fnv1a32(node_name)}"
 
 
 def display_name(node_name: str, boundary_name: str | None) -> str:
@@ -180,7 +181,7 @@ def display_name(node_name: str, boundary_name: str | None) -> str:
     return _SEPARATOR.sub("", node_name.removeprefix(boundary_name))
 
 
-def fnv1a32(text: str) -> int:
+def _fnv1a32(text: str) -> int:
     """The 32-bit FNV-1a hash of ``text`` (http://www.isthe.com/chongo/tech/comp/fnv/)."""
     value = 0x811C9DC5
     for byte in text.encode():

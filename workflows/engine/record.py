@@ -47,7 +47,7 @@ def load_start(run_dir: Path) -> Start:
 
 def save_start(run_dir: Path, start: Start) -> None:
     """Keeps what the run is started with."""
-    write_atomically(run_dir / _START, json.dumps(asdict(start), indent=1))
+    _write_atomically(run_dir / _START, json.dumps(asdict(start), indent=1))
 
 
 def is_running(run_dir: Path) -> bool:
@@ -83,10 +83,7 @@ class Controls:
     def __init__(self, run_dir: Path) -> None:
         self._stop = run_dir / _STOP
         self._resume = run_dir / _RESUME
-        self.clear()
-
-    def clear(self) -> None:
-        """Forgets what was asked of an earlier engine."""
+        # What was asked of an earlier engine.
         self._stop.unlink(missing_ok=True)
         self._resume.unlink(missing_ok=True)
 
@@ -150,14 +147,14 @@ class Record:
     def save(self, workflow: JsonObject, *, durable: bool = False) -> None:
         """Writes the object; ``durable`` waits until it would survive a power cut."""
         started = time.monotonic()
-        write_atomically(self._path, json.dumps(workflow, indent=1), durable=durable)
+        _write_atomically(self._path, json.dumps(workflow, indent=1), durable=durable)
         ended = time.monotonic()
         self._last_save_seconds = ended - started
         pause = max(_LEAST_SAVE_SECONDS, self._last_save_seconds * _SHARE_OF_TIME)
         self._next_save = ended + pause
 
 
-def write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
+def _write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
     """Writes a file so that a reader sees the old or the new text, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

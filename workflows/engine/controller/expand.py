@@ -15,7 +15,7 @@ from argotune.workflows.engine.model import JsonObject, Phase
 from argotune.workflows.engine.state.run_state import Caller
 
 # Outputs of other steps must have a value by now; other tags may stay as they are.
-STRICT = ("tasks", "steps")
+_STRICT = ("tasks", "steps")
 EMPTY_LOOP = "Skipped, empty params"
 
 
@@ -39,7 +39,7 @@ def turns(step: JsonObject, kind: str, scope: Scope) -> list[Turn]:
     if not is_loop(step):
         return [_turn(step, kind, step["name"], scope, {})]
     try:
-        items = loop_items(step, scope, STRICT)
+        items = loop_items(step, scope, _STRICT)
     except ExpressionError:
         if _holds(step, scope)[0]:
             raise
@@ -62,11 +62,11 @@ def _turn(step: JsonObject, kind: str, name: str, scope: Scope, item: Mapping[st
         inline=caller.inline,
         kind=kind,
     )
-    return Turn(name, caller, substitute(parameters, inner, STRICT), item)
+    return Turn(name, caller, substitute(parameters, inner, _STRICT), item)
 
 
 def _holds(step: JsonObject, scope: Scope) -> tuple[bool, str]:
-    when = substitute_text(any_string(step.get("when") or ""), scope, STRICT)
+    when = substitute_text(any_string(step.get("when") or ""), scope, _STRICT)
     return should_execute(when), when
 
 

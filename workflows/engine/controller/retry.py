@@ -101,14 +101,14 @@ def attempt_scope(attempts: Sequence[Node]) -> dict[str, str]:
     }
 
 
-def policy(strategy: JsonObject) -> str:
+def _policy(strategy: JsonObject) -> str:
     """The retry policy: with an expression it is Always, so that the expression alone decides."""
     default = "Always" if strategy.get("expression") else "OnFailure"
     return str(strategy.get("retryPolicy") or default)
 
 
 def _policy_allows(strategy: JsonObject, last: Node) -> bool:
-    match policy(strategy):
+    match _policy(strategy):
         case "Always":
             return True
         case "OnError":

@@ -19,7 +19,7 @@ from argotune.workflows.engine.language.expr.ast import (
 from argotune.workflows.engine.language.expr.evaluate import evaluate_tree
 from argotune.workflows.engine.model import JsonObject, NodeType, Phase
 
-RESULTS = frozenset(
+_RESULTS = frozenset(
     {
         "Succeeded",
         "Failed",
@@ -31,7 +31,7 @@ RESULTS = frozenset(
         "AllFailed",
     }
 )
-ITEM_RESULTS = frozenset({"AnySucceeded", "AllFailed"})
+_ITEM_RESULTS = frozenset({"AnySucceeded", "AllFailed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def dependencies(task: JsonObject, tasks: Sequence[JsonObject]) -> Dependencies:
         if isinstance(node, Member) and isinstance(node.target, Name):
             name = by_variable[node.target.name]["name"]
             named.add(name)
-            if isinstance(node.key, Literal) and node.key.value in ITEM_RESULTS:
+            if isinstance(node.key, Literal) and node.key.value in _ITEM_RESULTS:
                 of_items.add(name)
     order = tuple(other["name"] for other in tasks if other["name"] in named)
     return Dependencies(order, frozenset(of_items), condition)
@@ -136,7 +136,7 @@ def _expand(node: Expression, by_variable: Mapping[str, JsonObject], depends: st
         case Name(name):
             return _succeeded_or_skipped(_task(name, by_variable))
         case Member(Name(name), Literal(result)):
-            if result not in RESULTS:
+            if result not in _RESULTS:
                 task = _task(name, by_variable)["name"]
                 raise ExpressionError(f"task result '{result}' for task '{task}' is invalid")
             _task(name, by_variable)

@@ -109,21 +109,21 @@ def _describe(item: Any, index: int) -> tuple[dict[str, str], str]:
     """The variables of an item, and how it is shown in the node's name."""
     match item:
         case dict():
-            inner = {key: item_text(value) for key, value in item.items()}
+            inner = {key: _item_text(value) for key, value in item.items()}
             variables = {f"item.{key}": text for key, text in inner.items()}
             label = ",".join(sorted(f"{key}:{text}" for key, text in inner.items()))
             return {**variables, "item": go_json(item)}, label
         case list():
-            return {"item": go_json(item)}, "[" + " ".join(map(item_text, item)) + "]"
+            return {"item": go_json(item)}, "[" + " ".join(map(_item_text, item)) + "]"
         case None:
             raise ExpressionError(
                 f"withItems[{index}] expected string, number, list, or map. received: null"
             )
         case _:
-            return {"item": item_text(item)}, item_text(item)
+            return {"item": _item_text(item)}, _item_text(item)
 
 
-def item_text(value: Any) -> str:
+def _item_text(value: Any) -> str:
     """An item as text: strings as they are, anything else as JSON."""
     return value if isinstance(value, str) else go_json(value)
 

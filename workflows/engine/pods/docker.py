@@ -22,7 +22,7 @@ def run_arguments(
     The container is removed after its outputs were copied, so there is no ``--rm``. It shares the
     machine's network, as a process would: a server on loopback can be reached.
     """
-    arguments = [program, "run", "--name", container_name(pod), "--init", "--network", "host"]
+    arguments = [program, "run", "--name", _container_name(pod), "--init", "--network", "host"]
     if user is not None:
         arguments += ["--user", user]
     if pod.working_dir:
@@ -40,7 +40,7 @@ def run_arguments(
     return [*arguments, pod.image, *rest]
 
 
-def container_name(pod: Pod) -> str:
+def _container_name(pod: Pod) -> str:
     """The container's name: the node's id, which no other run has."""
     return f"argotune-{pod.identity.node_id}"
 
@@ -96,7 +96,7 @@ class ContainerLauncher:
             return mounted
         file = pod.directory / "outputs" / output.name
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._call("cp", f"{container_name(pod)}:{output.path}", str(file))
+        self._call("cp", f"{_container_name(pod)}:{output.path}", str(file))
         return file
 
     def progress_file(self, pod: Pod) -> Path:
@@ -113,11 +113,11 @@ class ContainerLauncher:
 
     def kill(self, pod: Pod) -> None:
         """Kills the container; ending the command alone would leave it running."""
-        self._call("kill", container_name(pod))
+        self._call("kill", _container_name(pod))
 
     def clean_up(self, pod: Pod) -> None:
         """Removes the container."""
-        self._call("rm", "--force", "--volumes", container_name(pod))
+        self._call("rm", "--force", "--volumes", _container_name(pod))
 
     def _call(self, *arguments: str) -> None:
         """Runs a command whose failure means that there was nothing to do."""

@@ -14,11 +14,10 @@ from typing import Any
 
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.engine.language.govalues import any_string
-from argotune.workflows.engine.model import JsonObject, rfc3339
+from argotune.workflows.engine.model import SCHEDULED_TIME_ANNOTATION, JsonObject, rfc3339
 
 # Kubernetes makes the random ends of names from these: no vowels, so no words.
 _NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-_SCHEDULED_TIME = "workflows.argoproj.io/scheduled-time"
 _MERGED_BY_NAME = frozenset({"parameters", "artifacts", "templates", "volumes"})
 
 
@@ -134,7 +133,7 @@ def to_workflow(document: JsonObject, *, name: str | None, namespace: str) -> Js
             kept = dict(cron.get("workflowMetadata") or {})
             kept["annotations"] = {
                 **(kept.get("annotations") or {}),
-                _SCHEDULED_TIME: rfc3339(time.time()),
+                SCHEDULED_TIME_ANNOTATION: rfc3339(time.time()),
             }
             spec, prefix = cron.get("workflowSpec") or {}, f"{own_name}-"
             kept["generateName"] = prefix

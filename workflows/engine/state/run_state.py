@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from argotune.workflows.engine.model import JsonObject, Node, NodeType, Phase, display_name, node_id
 
@@ -94,7 +93,7 @@ class RunState:
         self.on_change(node)
         return node
 
-    def mark(self, node: Node, phase: Phase, message: str | None = None) -> Node:
+    def mark(self, node: Node, phase: Phase, message: str | None = None) -> None:
         """Sets a node's phase, and its message unless that is None."""
         changed = node.phase is not phase or (message is not None and message != node.message)
         node.phase = phase
@@ -104,7 +103,6 @@ class RunState:
             node.finished_at = time.time()
         if changed:
             self.on_change(node)
-        return node
 
     def link(self, parent: Node, child: Node) -> None:
         """Makes ``child`` a child of ``parent``, once."""
@@ -195,10 +193,6 @@ class RunState:
                 finished, planned = parse_progress(child.progress) or (0, 1)
                 done, total = done + finished, total + planned
         return done, total
-
-    def failures(self) -> list[dict[str, Any]]:
-        """The failed nodes, as ``{{workflow.failures}}`` lists them."""
-        return [node.to_status() for node in self.nodes.values() if node.phase.is_failed]
 
 
 def parse_progress(text: str) -> tuple[int, int] | None:

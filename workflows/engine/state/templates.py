@@ -128,7 +128,7 @@ def with_defaults(template: JsonObject, defaults: JsonObject | None) -> JsonObje
     return merge(fitting, template)
 
 
-def input_parameters(
+def _input_parameters(
     template: JsonObject,
     arguments: Sequence[JsonObject],
     scope: Scope,
@@ -179,7 +179,7 @@ def _from_config_map(
     )
 
 
-def input_variables(template: JsonObject, parameters: Sequence[JsonObject]) -> dict[str, str]:
+def _input_variables(template: JsonObject, parameters: Sequence[JsonObject]) -> dict[str, str]:
     """What a template may say about itself: its inputs, and the paths of its files."""
     variables = {f"inputs.parameters.{p['name']}": p["value"] for p in parameters}
     variables["inputs.parameters"] = go_json(list(parameters))
@@ -217,8 +217,8 @@ def prepare(
     if call.caller.kind:
         local[f"{call.caller.kind}.name"] = call.caller.name
     outer = scope.merged(local)
-    parameters = input_parameters(template, call.arguments, outer, catalog.config_maps)
-    variables = {**local, **input_variables(template, parameters)}
+    parameters = _input_parameters(template, call.arguments, outer, catalog.config_maps)
+    variables = {**local, **_input_variables(template, parameters)}
     return Prepared(
         template=template,
         base=found[1],

@@ -12,12 +12,19 @@ from argotune.workflows.engine.errors import ExpressionError
 from argotune.workflows.engine.language.govalues import any_string, go_json
 from argotune.workflows.engine.language.loops import loop_index
 from argotune.workflows.engine.language.substitute import Scope, substitute_text
-from argotune.workflows.engine.model import JsonObject, Node, Phase, from_rfc3339, pod_name, rfc3339
+from argotune.workflows.engine.model import (
+    SCHEDULED_TIME_ANNOTATION,
+    JsonObject,
+    Node,
+    Phase,
+    from_rfc3339,
+    pod_name,
+    rfc3339,
+)
 from argotune.workflows.engine.state.run_state import RunState
 
 # The letters that {{workflow.creationTimestamp.X}} knows (util/strftime).
 _TIME_LETTERS = "BbmAadHIMSYypZz"
-_SCHEDULED_TIME = "workflows.argoproj.io/scheduled-time"
 
 
 def workflow_variables(workflow: JsonObject, spec: JsonObject) -> Scope:
@@ -35,8 +42,8 @@ def workflow_variables(workflow: JsonObject, spec: JsonObject) -> Scope:
             **_creation_time(metadata["creationTimestamp"]),
         }
     )
-    if _SCHEDULED_TIME in annotations:
-        scope["workflow.scheduledTime"] = annotations[_SCHEDULED_TIME]
+    if SCHEDULED_TIME_ANNOTATION in annotations:
+        scope["workflow.scheduledTime"] = annotations[SCHEDULED_TIME_ANNOTATION]
     if spec.get("priority") is not None:
         scope["workflow.priority"] = str(spec["priority"])
     scope.update(_entries("workflow.labels", labels))
@@ -46,7 +53,7 @@ def workflow_variables(workflow: JsonObject, spec: JsonObject) -> Scope:
         if "value" in parameter:
             scope[f"workflow.parameters.{parameter['name']}"] = any_string(parameter["value"])
     if parameters:
-        scope["workflow.parameters"] = parameters_json(parameters)
+        scope["workflow.parameters"] = _parameters_json(parameters)
         scope["workflow.parameters.json"] = scope["workflow.parameters"]
     return scope
 
@@ -106,7 +113,7 @@ def _entries(prefix: str, values: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def parameters_json(parameters: Iterable[JsonObject]) -> str:
+def _parameters_json(parameters: Iterable[JsonObject]) -> str:
     """Parameters as Argo lists them for ``{{workflow.parameters}}``: values as strings."""
     return go_json(
         [

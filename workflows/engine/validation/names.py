@@ -17,6 +17,7 @@ from argotune.workflows.engine.language.expr.ast import (
     Member,
     Name,
     children,
+    is_optional,
     path_of,
 )
 from argotune.workflows.engine.language.expr.functions import FUNCTIONS
@@ -28,7 +29,7 @@ from argotune.workflows.engine.model import JsonObject
 from argotune.workflows.engine.state.templates import POD_KINDS, kind_of
 
 # Tags that begin otherwise are not Argo's and stay as they are.
-ROOTS = frozenset(
+_ROOTS = frozenset(
     {
         "workflow",
         "inputs",
@@ -79,7 +80,7 @@ def tag_problems(value: Any, known: Known) -> Iterator[str]:
             yield from expression_problems(tag.expression, known)
         elif not any(isinstance(part, Tag) for part in tag.parts):
             name = tag.name
-            if name.split(".", 1)[0] in ROOTS and not known.has(name):
+            if name.split(".", 1)[0] in _ROOTS and not known.has(name):
                 yield f"failed to resolve {{{{{name}}}}}"
 
 
@@ -114,7 +115,7 @@ class _ExpressionChecker:
                 self.check(left, bound, may_be_nil=True)
                 self.check(right, bound, may_be_nil=may_be_nil)
             case Name() | Member() if (path := path_of(node)) is not None:
-                self._path(path, bound, may_be_nil or _is_optional(node))
+                self._path(path, bound, may_be_nil or is_optional(node))
             case _:
                 for child in children(node):
                     self.check(child, bound, may_be_nil=may_be_nil)
@@ -136,14 +137,10 @@ class _ExpressionChecker:
         root = path.split(".", 1)[0]
         if root in bound or root == "$env" or path in _FUNCTIONS:
             return
-        if root not in ROOTS:
+        if root not in _ROOTS:
             self.problems.append(f"{root} is not known")
         elif not may_be_nil and not self.known.has_path(path):
             self.problems.append(f"{path} is not defined")
-
-
-def _is_optional(node: Expression) -> bool:
-    return isinstance(node, Member) and (node.optional or _is_optional(node.target))
 
 
 def item_names(step: JsonObject) -> tuple[set[str], set[str]]:

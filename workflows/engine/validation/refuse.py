@@ -26,8 +26,8 @@ _STRING_LISTS = frozenset({"command", "args", "dependencies"})
 _BOOLEANS = frozenset({"clusterScope", "failed", "error", "optional", "failFast"})
 _ANY_STRINGS = frozenset({"value", "default"})
 
-DATA_KINDS = frozenset({"ConfigMap", "Secret"})
-RUNNABLE_KINDS = _TEMPLATE_KINDS | {"CronWorkflow"}
+_DATA_KINDS = frozenset({"ConfigMap", "Secret"})
+_RUNNABLE_KINDS = _TEMPLATE_KINDS | {"CronWorkflow"}
 
 
 def unsupported(documents: list[dict[str, Any]]) -> list[str]:
@@ -37,10 +37,10 @@ def unsupported(documents: list[dict[str, Any]]) -> list[str]:
 
 def _document(document: dict[str, Any]) -> Iterator[str]:
     kind = document.get("kind")
-    if kind in DATA_KINDS:
+    if kind in _DATA_KINDS:
         return
     label = title(document)
-    if kind not in RUNNABLE_KINDS:
+    if kind not in _RUNNABLE_KINDS:
         yield (
             f"{label}: kind {kind} is not supported, expected a Workflow, WorkflowTemplate, "
             "ClusterWorkflowTemplate, CronWorkflow, ConfigMap or Secret"

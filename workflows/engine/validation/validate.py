@@ -127,7 +127,7 @@ class _Checker:
         else:
             caller = Caller(template_name=self.spec["entrypoint"])
             arguments = self.spec.get("arguments")
-            yield from self._call("spec.entrypoint", caller, base, arguments, self.everywhere)
+            yield from self._call("spec.entrypoint", caller, base, arguments)
         hook = exit_hook(self.spec, self.spec.get("arguments"))
         if hook is not None:
             yield from self._hook("spec.onExit", hook, base, self.everywhere)
@@ -135,7 +135,7 @@ class _Checker:
         yield from prefixed("spec", tag_problems(rest, self.everywhere))
         yield from self._settings("spec", self.spec, self.everywhere)
         for template in base.templates.values():
-            yield from self._template(template, base, is_called=False)
+            yield from self._template(template, base)
 
     def _metadata(self) -> Iterator[str]:
         name = self.workflow["metadata"]["name"]
@@ -203,12 +203,7 @@ class _Checker:
             seen.add(name or "")
 
     def _call(
-        self,
-        where: str,
-        caller: Caller,
-        base: TemplateBase,
-        arguments: JsonObject | None,
-        known: Known,
+        self, where: str, caller: Caller, base: TemplateBase, arguments: JsonObject | None
     ) -> Iterator[str]:
         """Checks a call of a template, and the template itself."""
         if "{{" in caller.template_name:
@@ -219,11 +214,9 @@ class _Checker:
             return
         template, inner_base = found
         yield from argument_problems(where, template, arguments)
-        yield from self._template(template, inner_base, is_called=True)
+        yield from self._template(template, inner_base)
 
-    def _template(
-        self, template: JsonObject, base: TemplateBase, *, is_called: bool
-    ) -> Iterator[str]:
+    def _template(self, template: JsonObject, base: TemplateBase) -> Iterator[str]:
         key = (base.scope, template.get("name") or f"inline {id(template)}")
         if key in self._seen:
             return
@@ -378,7 +371,7 @@ class _Checker:
         part = {key: value for key, value in step.items() if key in _STEP_TAGS}
         yield from prefixed(where, tag_problems(part, inner))
         caller = Caller.of(step, "")
-        yield from self._call(where, caller, base, step.get("arguments"), inner)
+        yield from self._call(where, caller, base, step.get("arguments"))
         hook = exit_hook(step, self.spec.get("arguments"))
         if hook is not None:
             own = self._results(prefix, step, base)
@@ -392,4 +385,4 @@ class _Checker:
         if hook.get("expression"):
             yield from prefixed(where, expression_problems(hook["expression"], known))
         yield from prefixed(where, tag_problems(hook.get("arguments"), known))
-        yield from self._call(where, Caller.of(hook, ""), base, hook.get("arguments"), known)
+        yield from self._call(where, Caller.of(hook, ""), base, hook.get("arguments"))

@@ -163,6 +163,11 @@ def walk(node: Expression) -> Iterator[Expression]:
         yield from walk(child)
 
 
+def is_optional(node: Expression) -> bool:
+    """Whether a chain of members holds `?.`: all of it is then nil instead of an error."""
+    return isinstance(node, Member) and (node.optional or is_optional(node.target))
+
+
 def path_of(node: Expression) -> str | None:
     """``inputs.parameters['a-b']`` as ``inputs.parameters.a-b``; None where it is no such path."""
     if isinstance(node, Name):

@@ -27,6 +27,7 @@ from argotune.workflows.engine.language.expr.ast import (
     Pointer,
     Slice,
     Unary,
+    is_optional,
     path_of,
 )
 from argotune.workflows.engine.language.expr.functions import FUNCTIONS
@@ -130,7 +131,7 @@ class _Evaluator:
     def _member(self, node: Member) -> Any:
         target = self.value(node.target)
         if target is None:
-            if node.optional or _is_optional(node.target):
+            if node.optional or is_optional(node.target):
                 return None
             raise ExpressionError(f"cannot take {_label(node)} of nil")
         return _element(target, self.value(node.key))
@@ -196,15 +197,6 @@ class _Evaluator:
             case "??":
                 return self.value(right) if first is None else first
         return _apply(operator, first, self.value(right))
-
-
-def _is_optional(node: Expression) -> bool:
-    """Whether ``?.`` occurred before in this chain: then the whole of it is nil, not an error."""
-    while isinstance(node, Member):
-        if node.optional:
-            return True
-        node = node.target
-    return False
 
 
 def _label(node: Member) -> str:

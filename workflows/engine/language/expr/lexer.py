@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from argotune.workflows.engine.errors import ExpressionError
 
-WORD_OPERATORS = frozenset(
+_WORD_OPERATORS = frozenset(
     {"in", "or", "and", "matches", "contains", "startsWith", "endsWith", "not", "let", "if", "else"}
 )
 NEGATABLE = frozenset({"in", "matches", "contains", "startsWith", "endsWith"})
@@ -82,7 +82,7 @@ def _token(match: re.Match[str], source: str) -> Token | None:
             return Token(Kind.STRING, _unescape(text[1:-1], source), offset)
         case "raw":
             return Token(Kind.STRING, text[1:-1], offset)
-        case "name" if text in WORD_OPERATORS:
+        case "name" if text in _WORD_OPERATORS:
             return Token(Kind.OPERATOR, text, offset)
         case group:
             return Token(Kind(group or ""), text, offset)
