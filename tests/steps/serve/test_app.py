@@ -166,8 +166,8 @@ def test_health_is_good_once_it_is_loaded(server: Server) -> None:
         ({"stop": ["a", "b", "c", "d", "e"]}, 400, "stop.str: Input should be a valid string; "
          "stop.list[str]: List should have at most 4 items after validation, not 5"),
         ({"max_tokens": 120}, 400, (
-            "the conversation has 14 tokens and the answer up to 120; the limit for both together "
-            "is 128"
+            "the conversation has 14 tokens and the answer up to 120; the limit for "
+            "conversation and answer is 128"
         )),
         ({"messages": [{"role": "user", "content": "9" * 200}]}, 400,
          "the conversation has 203 tokens; the limit for conversation and answer is 128"),
