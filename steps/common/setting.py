@@ -1,5 +1,6 @@
-"""A setting of a run: one row of the table workflows/workspace/run_settings.py, or of a provider's
-own settings. Standard library only.
+"""A setting of a run, a row of workflows/workspace/run_settings.py or of a provider's settings.
+
+This module imports only the standard library.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _METADATA = "setting"
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What one setting is, and who reads it."""
+    """One setting: its name, accepted values, default, and the flags that it feeds."""
 
     name: str
     """Parameter of the WorkflowTemplate, annotation argotune.dev/NAME of the workspace file and
@@ -26,19 +27,19 @@ class Setting:
     """One sentence for Argo's form and for the reference page."""
     value: ValueType = TEXT
     choices: tuple[str, ...] = ()
-    """The accepted texts of the workspace file; empty: what `value` accepts."""
+    """The accepted values in the workspace file; empty: those that `value` accepts."""
     default: str = ""
-    """The template's parameter where nothing is given."""
+    """Default of the template's parameter."""
     default_meaning: str = ""
-    """What the default comes to, where the text of it does not say so."""
+    """Effect of the default, if its text does not tell."""
     feeds: tuple[str, ...] = ()
-    """Flags of steps, STEP.FLAG, that get it as it is."""
+    """Flags of steps, STEP.FLAG, that get the value unchanged."""
     used_by: str = ""
-    """Who reads it, where it is not the flag of a step."""
+    """What reads the value, if it is not a flag of a step."""
     place: str = ""
     """Field of the workspace file; empty: the annotation."""
     providers: tuple[str, ...] = ()
-    """Providers with which it has an effect; empty: all."""
+    """Providers with which the setting has an effect; empty: all."""
     is_installable: bool = False
     """Whether `argotune install --NAME` can set it for all runs."""
     is_parameter: bool = True
@@ -47,7 +48,7 @@ class Setting:
     """Whether the workspace file may have it as an annotation."""
 
     def problem(self, text: str) -> str | None:
-        """What is accepted, where the text of the workspace file is not; an empty text is none."""
+        """The accepted values if the text is not one of them, else None; empty text is accepted."""
         if text == "":
             return None
         if self.choices and text not in self.choices:
@@ -55,7 +56,7 @@ class Setting:
         return None if self.value.check(text) else self.value.accepted
 
     def parameter_choices(self) -> tuple[str, ...]:
-        """The accepted texts of the template's parameter."""
+        """The accepted values of the template's parameter."""
         return tuple(map(self.value.parameter, self.choices))
 
 
@@ -67,7 +68,7 @@ def setting(
     is_installable: bool = False,
     is_annotation: bool = True,
 ) -> Any:
-    """A field of a provider's settings: the step's parameter and the setting in one."""
+    """A dataclass field of a provider's settings, both a step's parameter and a setting."""
     row = {
         "value": value,
         "default_meaning": default_meaning,
@@ -78,8 +79,10 @@ def setting(
 
 
 def settings_of(cls: type, *, provider: str, steps: Sequence[str]) -> tuple[Setting, ...]:
-    """The rows of a provider's settings: the class's own fields that `setting` made, which the
-    steps of these names have as flags."""
+    """The rows of a provider's settings, from the fields of the class that `setting` created.
+
+    The steps with these names have the fields as flags.
+    """
     rows = {
         field.name.replace("_", "-"): field.metadata[_METADATA]
         for field in dataclasses.fields(cls)

@@ -1,5 +1,7 @@
-"""What a setting's text may be: quantities, names, numbers, lists. Each rule is written here once,
-for the workspace file, the command line and the steps' parameters. Standard library only.
+"""Rules for the values of settings: quantities, names, numbers, lists.
+
+The workspace file, the command line and the steps' parameters share these rules. This module
+imports only the standard library.
 """
 
 from __future__ import annotations
@@ -22,48 +24,48 @@ _NAMES = re.compile(r"[\w.-]+( *, *[\w.-]+)*", re.ASCII)
 
 
 def is_dns_label(text: str) -> bool:
-    """Whether Kubernetes takes it as the name of a Service: RFC 1035, a letter first."""
+    """Whether the text is a valid name of a Service: RFC 1035, a letter first."""
     return _DNS_LABEL.fullmatch(text) is not None
 
 
 def is_dns_subdomain(text: str) -> bool:
-    """Whether Kubernetes takes it as an object's name: RFC 1123."""
+    """Whether the text is a valid name of a Kubernetes object: RFC 1123."""
     return _DNS_SUBDOMAIN.fullmatch(text) is not None
 
 
 def is_label_key(text: str) -> bool:
-    """Whether it is a label's key: NAME or PREFIX/NAME."""
+    """Whether the text is a label's key: NAME or PREFIX/NAME."""
     prefix, slash, name = text.rpartition("/")
     return _LABEL_NAME.fullmatch(name) is not None and (not slash or is_dns_subdomain(prefix))
 
 
 def is_label_value(text: str) -> bool:
-    """Whether it is a label's value, the empty one included."""
+    """Whether the text is a label's value; the empty string is one."""
     return text == "" or _LABEL_NAME.fullmatch(text) is not None
 
 
 def is_bytes(text: str) -> bool:
-    """Whether it is a positive amount of memory or disk as Kubernetes writes it, such as 100Gi."""
+    """Whether the text is a positive Kubernetes quantity of memory or disk, such as 100Gi."""
     return _BYTES.fullmatch(text) is not None
 
 
 def is_cpus(text: str) -> bool:
-    """Whether it is a positive number of CPUs as Kubernetes writes it: 2, 0.5, 500m."""
+    """Whether the text is a positive Kubernetes quantity of CPUs: 2, 0.5, 500m."""
     return _CPUS.fullmatch(text) is not None
 
 
 def is_positive_number(text: str) -> bool:
-    """Whether it is a number above 0: 86400, 1.5."""
+    """Whether the text is a number above 0: 86400, 1.5."""
     return _POSITIVE_NUMBER.fullmatch(text) is not None
 
 
 def is_whole_number(text: str) -> bool:
-    """Whether it counts something: 0, 1, 2, ..."""
+    """Whether the text is a whole number: 0, 1, 2, ..."""
     return _WHOLE_NUMBER.fullmatch(text) is not None
 
 
 def reads(parse: Callable[[str], object]) -> Callable[[str], bool]:
-    """The check that `parse` does: it raises ValueError for what it does not accept."""
+    """A check whether `parse` accepts a text, that is, raises no ValueError."""
 
     def check(text: str) -> bool:
         try:
@@ -76,7 +78,7 @@ def reads(parse: Callable[[str], object]) -> Callable[[str], bool]:
 
 
 def names_in(text: str) -> list[str]:
-    """The names of a list with commas."""
+    """The names of a comma-separated list."""
     return [name.strip() for name in text.split(",")]
 
 
@@ -86,18 +88,18 @@ def _names_or_none(text: str) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class ValueType:
-    """What a user may write for a setting, and how a step gets it."""
+    """The accepted values of a setting, and their form for a step."""
 
     accepted: str
     """For messages: `accepted is ...`."""
     check: Callable[[str], bool] = bool
     """Whether a text of the workspace file is accepted."""
     in_file: str = ""
-    """How it is written in the workspace file, for the reference page."""
+    """Notation in the workspace file, for the reference page."""
     in_form: str = ""
-    """How the template's parameter is written, for Argo's form."""
+    """Notation of the template's parameter, for Argo's form."""
     items: Callable[[str], list[str]] | None = None
-    """Reads a list, which the step gets as JSON; None: the step gets the text as it is."""
+    """Parses a list, which the step gets as JSON; None: the step gets the text unchanged."""
 
     def parameter(self, text: str) -> str:
         """The template's parameter for a text of the workspace file."""

@@ -125,7 +125,7 @@ def _unused_output(base: Any, states: torch.Tensor) -> torch.Tensor:
 
 
 def _frozen_matrix(base: Any, dtype: torch.dtype) -> torch.Tensor:
-    """[outputs, inputs]"""
+    """The frozen weights, dequantized if they are 4-bit, [outputs, inputs]."""
     if isinstance(base, Linear4bit):
         # Sharding replaces the parameter that has the scales by a plain one.
         state = getattr(base.weight, "quant_state", None) or base.quant_state

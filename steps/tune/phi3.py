@@ -122,7 +122,7 @@ class PackedMLP(Phi3MLP):
 class _GatedUp(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, projected: torch.Tensor) -> torch.Tensor:
-        """silu(gate) up, [..., inner], of [..., gate and up]"""
+        """silu(gate) * up: [..., 2 inner] (gate, then up) to [..., inner]."""
         context.save_for_backward(projected)
         gate, up = projected.chunk(2, dim=-1)
         return silu(gate).mul_(up)

@@ -164,8 +164,10 @@ class QuantizedCache:
 def with_quantized_cache(
     load: Callable[..., Any], device: Device, *, writes: bool
 ) -> Callable[..., Any]:
-    """`load`, transformers' from_pretrained, which first looks for the base in 4 bits and otherwise
-    keeps what it quantises, if it `writes`."""
+    """Wrap `load`, transformers' from_pretrained, so that it reads the 4-bit base from the cache.
+
+    Without a usable cache it calls `load`, and stores the quantized base if it `writes`.
+    """
 
     def load_or_read(model_dir: Path, *, config: Any, quantization_config: Any) -> Any:
         cache = quantized_cache(model_dir, quantization_config, device)
