@@ -80,7 +80,7 @@ class ApiRefusal(ApiError):
     @property
     def is_of_object(self) -> bool:
         """Whether the object is missing, and not its kind."""
-        return self.status == 404 and ("name" in self.details or self.words.endswith(" not found"))
+        return self.status == 404 and ("name" in self.details or self.words.endswith('" not found'))
 
 
 class PermanentRefusal(ApiRefusal, PermanentError):

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from argotune.steps.cluster.errors import ApiRefusal, NoCluster
+from argotune.steps.cluster.errors import ApiRefusal, NoCluster, refusal
 from argotune.steps.cluster.kinds import Kind, api_path, kind_of
 
 if TYPE_CHECKING:
@@ -218,8 +218,10 @@ class Kube:
         timeout_seconds: int,
     ) -> Iterator[Object]:
         """The object's events since that version: type and object, and a bookmark now and then.
-        Ends after the timeout, or when the server has enough."""
+        Ends after the timeout, or when the server has enough. Raises ApiRefusal with status 410
+        when the server no longer knows the version."""
         found = kind_of(kind)
+        task = f"watch {found.shown(namespace, name)}"
         query = {
             "fieldSelector": f"metadata.name={name}",
             "resourceVersion": resource_version,
@@ -228,12 +230,18 @@ class Kube:
             "watch": "true",
         }
         for line in self._connection.lines(
-            f"watch {found.shown(namespace, name)}",
+            task,
             found.path(namespace),
             query,
             read_seconds=timeout_seconds + self._connection.READ_SECONDS,
         ):
-            yield json.loads(line)
+            event: Object = json.loads(line)
+            if event["type"] == "ERROR":
+                status = event["object"]
+                raise refusal(
+                    task, status=int(status.get("code", 0)), words=str(status.get("message"))
+                )
+            yield event
 
     def pod_log(self, namespace: str, name: str, *, previous: bool, tail_lines: int) -> str:
         """The end of a container's log; of the one before its restart with `previous`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from argotune.steps.cluster.errors import ApiError, ApiRefusal, MissingRight
 from argotune.workflows.cli.checks import (
     argo_kinds,
     controller,
@@ -20,11 +21,10 @@ from argotune.workflows.cli.checks import (
     trial_run,
     workspace,
 )
-from argotune.workflows.cli.checks.api import MissingRight, Refused
 from argotune.workflows.cli.checks.finding import Finding, Level, Told, problem, unknown
 from argotune.workflows.cli.checks.subject import Check, Subject
-from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.providers.registry import ENTRIES, load_commands
+from argotune.workflows.cli.remote.api_errors import reason_of
 
 _SERVER = Check("cluster", "the cluster", server.server)
 _NAMESPACE = Check("cluster", "the namespace's Pod Security Standard", server.namespace)
@@ -88,11 +88,12 @@ def findings_of(check: Check, subject: Subject) -> Iterator[Finding]:
         yield from check.look(subject)
     except MissingRight as error:
         yield unknown(f"{check.what}: unknown, it takes the right to {error.right}")
-    except Refused as error:
+    except ApiRefusal as error:
         yield unknown(
-            f"{check.what}: unknown, the cluster answers {error.status}: {error}", "look again"
+            f"{check.what}: unknown, the cluster answers {error.status}: {error.words}",
+            "look again",
         )
-    except CliError as error:
+    except ApiError as error:
         # The server is away, or was all the time.
         say = problem if check is _SERVER else unknown
-        yield say(f"{check.what}: {error}", "see whether you reach it, by VPN or proxy")
+        yield say(f"{check.what}: {reason_of(error)}", "see whether you reach it, by VPN or proxy")

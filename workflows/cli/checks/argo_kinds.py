@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from argotune.workflows.cli.checks.api import Refused
+from argotune.steps.cluster.errors import ApiRefusal
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem
-from argotune.workflows.cli.checks.subject import ARGO, Subject
+from argotune.workflows.cli.checks.subject import Subject
 
 _NEEDED = ("workflows", "workflowtemplates", "cronworkflows", "workflowtaskresults")
 _RELEASE = "https://github.com/argoproj/argo-workflows/releases/download/v4.0.6/install.yaml"
@@ -15,7 +15,7 @@ _FULL = "https://github.com/argoproj/argo-workflows/manifests/base/crds/full?ref
 
 def kinds(subject: Subject) -> Iterator[Finding]:
     """Whether the CustomResourceDefinitions are there; everybody may see that."""
-    found = subject.api.get(ARGO)
+    found = subject.argo
     if found is None:
         yield problem(
             "Argo Workflows is not installed: the API server knows no argoproj.io/v1alpha1",
@@ -47,11 +47,9 @@ def schema(subject: Subject) -> Iterator[Finding]:
     if not subject.has_argo:
         return
     try:
-        subject.api.create(
-            subject.path("workflows", api=ARGO), workflow, dryRun="All", fieldValidation="Strict"
-        )
-    except Refused as error:
-        if "noSuchField" not in str(error):
+        subject.kube.create(workflow, subject.namespace, dry_run=True)
+    except ApiRefusal as error:
+        if "noSuchField" not in error.words:
             raise
         yield ok("Argo's definitions are the full ones: a mistyped field is refused at submission")
         return

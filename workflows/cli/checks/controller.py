@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 
-from argotune.workflows.cli.checks.api import MissingRight, Object
+from argotune.steps.cluster.errors import MissingRight
+from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.checks.finding import Finding, ok, problem, unknown, warning
 from argotune.workflows.cli.checks.subject import Subject
 
@@ -21,9 +22,9 @@ Version = tuple[int, int, int]
 _OLDEST: Version = (3, 6, 0)
 _SAFE: Mapping[int, Version] = {3: (3, 7, 15), 4: (4, 0, 6)}
 """Major version -> first release without the holes that are known."""
-_SELECTORS = (
-    {"fieldSelector": "metadata.name=workflow-controller"},  # the released manifests
-    {"labelSelector": "app.kubernetes.io/component=workflow-controller"},  # the Helm chart
+_SELECTORS: tuple[Mapping[str, str], ...] = (
+    {"fields": "metadata.name=workflow-controller"},  # the released manifests
+    {"labels": "app.kubernetes.io/component=workflow-controller"},  # the Helm chart
 )
 _SERVER_TIMEOUT_SECONDS = 5.0
 _SERVER_ERRORS = (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError)
@@ -169,18 +170,24 @@ def _version_signs(subject: Subject) -> Iterator[tuple[str, str]]:
 def _find(subject: Subject) -> tuple[Controller | None, str]:
     """The controller, and where it was looked for."""
     try:
-        return _find_in(subject, "/apis/apps/v1/deployments"), "the whole cluster"
+        return _find_in(subject, None), "the whole cluster"
     except MissingRight:
-        path = f"/apis/apps/v1/namespaces/{subject.argo_namespace}/deployments"
+        namespace = subject.argo_namespace
     try:
-        return _find_in(subject, path), f"namespace {subject.argo_namespace}"
+        return _find_in(subject, namespace), f"namespace {namespace}"
     except MissingRight:
-        return None, f"namespace {subject.argo_namespace}, which you may not list"
+        return None, f"namespace {namespace}, which you may not list"
 
 
-def _find_in(subject: Subject, path: str) -> Controller | None:
+def _find_in(subject: Subject, namespace: str | None) -> Controller | None:
     for selector in _SELECTORS:
-        for deployment in subject.api.list(path, **selector):
+        found = subject.kube.list(
+            "Deployment",
+            namespace,
+            fields=selector.get("fields", ""),
+            labels=selector.get("labels", ""),
+        )
+        for deployment in found:
             return _controller(deployment)
     return None
 
@@ -214,8 +221,8 @@ def _server_version(environment: Mapping[str, str]) -> str:
 
 def _executors_of_pods(subject: Subject) -> set[str]:
     try:
-        pods = subject.api.list(
-            subject.path("pods"), labelSelector="workflows.argoproj.io/workflow", limit="50"
+        pods = subject.kube.list(
+            "Pod", subject.namespace, labels="workflows.argoproj.io/workflow", limit=50
         )
     except MissingRight:
         return set()

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from argotune.workflows.cli.checks.api import Object
+from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.checks.controller import CONFIG_MAP, find_controller
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, unknown, warning
 from argotune.workflows.cli.checks.subject import Subject
@@ -125,7 +125,7 @@ def _read(subject: Subject) -> _Config | list[Finding]:
     controller = find_controller(subject)
     namespace = controller.namespace if controller else subject.argo_namespace
     name = controller.config_map if controller else CONFIG_MAP
-    found = subject.api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+    found = subject.kube.get("ConfigMap", namespace, name)
     if found is None and controller is None:
         return [
             unknown(

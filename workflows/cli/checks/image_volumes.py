@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from argotune.workflows.cli.checks.api import MissingRight, Refused
+from argotune.steps.cluster.errors import ApiRefusal, MissingRight
 from argotune.workflows.cli.checks.finding import Finding, info, ok
 from argotune.workflows.cli.checks.pods import trial_pod
 from argotune.workflows.cli.checks.subject import Subject
@@ -34,11 +34,11 @@ def _refusal(subject: Subject) -> str:
     pod = trial_pod(subject, "image-volume", "example.com/image:1", account="default")
     pod["spec"]["volumes"] = [{"name": "image", "image": {"reference": "example.com/image:1"}}]
     try:
-        subject.api.create(subject.path("pods"), pod, dryRun="All")
-    except Refused as error:
+        subject.kube.create(pod, subject.namespace, dry_run=True, strict=False)
+    except ApiRefusal as error:
         if error.status != 422:
             raise
-        return str(error)
+        return error.words
     return ""
 
 

@@ -7,7 +7,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from argotune.workflows.cli.checks.api import MissingRight, Object, Refused
+from argotune.steps.cluster.errors import ApiRefusal, MissingRight
+from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.checks.choices import Pull
 from argotune.workflows.cli.checks.finding import Finding, Level, info, ok, unknown
 from argotune.workflows.cli.checks.installation import PLACEHOLDER, parameter
@@ -112,11 +113,13 @@ def _start(subject: Subject, trials: Sequence[_Trial], made: list[str]) -> None:
     """Make the pods; the names of those that were made are added to `made` one by one."""
     for trial in trials:
         try:
-            trial.pod = subject.api.create(subject.path("pods"), trial.pod)
-        except Refused as error:
+            trial.pod = subject.create_trial(trial.pod)
+        except MissingRight:
+            raise
+        except ApiRefusal as error:
             trial.outcome = _Outcome(
                 level=Level.PROBLEM,
-                said=f"gets no pod: {error}",
+                said=f"gets no pod: {error.words}",
                 advice="let the namespace's policies and quotas permit such pods",
             )
         else:
@@ -129,7 +132,7 @@ def _wait(subject: Subject, trials: Sequence[_Trial]) -> None:
     seconds = _TIMEOUT_SECONDS[subject.pull]
     deadline = subject.clock.now() + seconds
     while waiting := [trial for trial in trials if trial.outcome is None]:
-        pods = subject.api.list(subject.path("pods"), labelSelector=selector)
+        pods = subject.kube.list("Pod", subject.namespace, labels=selector)
         found = {pod["metadata"]["name"]: pod for pod in pods}
         for trial in waiting:
             trial.pod = found.get(trial.pod["metadata"]["name"], trial.pod)
@@ -188,7 +191,7 @@ def _delete(subject: Subject, names: Sequence[str]) -> None:
     """Every pod, though one may fail to go; then that is told."""
     with contextlib.ExitStack() as stack:
         for name in names:
-            stack.callback(subject.api.delete, subject.path("pods", name))
+            stack.callback(subject.delete_trial, "Pod", name)
 
 
 def _findings(subject: Subject, trials: Sequence[_Trial]) -> Iterator[Finding]:
@@ -229,7 +232,7 @@ def _pull_secret_command(subject: Subject, trials: Sequence[_Trial]) -> str:
 
 def _has_account(subject: Subject, name: str) -> bool:
     try:
-        return subject.api.get(subject.path("serviceaccounts", name)) is not None
+        return subject.get("ServiceAccount", name) is not None
     except MissingRight:
         return True
 

@@ -6,23 +6,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from argotune.workflows.cli.checks.api import MissingRight
+from argotune.steps.cluster.errors import MissingRight
+from argotune.steps.cluster.kinds import ARGO, KINDS
 from argotune.workflows.cli.checks.finding import Finding, ok, problem, unknown, warning
-from argotune.workflows.cli.checks.subject import ARGO, Subject
+from argotune.workflows.cli.checks.subject import Subject
 
 PLACEHOLDER = "registry.example.com"
 _VERSION_LABEL = "app.kubernetes.io/version"
 _MOST_NAMED = 4
 _TOKEN = "kubernetes.io/service-account-token"
-_RBAC = "/apis/rbac.authorization.k8s.io/v1"
-_PLURALS = {
-    "ServiceAccount": ("/api/v1", "serviceaccounts"),
-    "Role": (_RBAC, "roles"),
-    "RoleBinding": (_RBAC, "rolebindings"),
-    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
-    "CronWorkflow": (ARGO, "cronworkflows"),
-}
-_CLUSTER_PLURALS = {"ClusterRole": "clusterroles", "ClusterRoleBinding": "clusterrolebindings"}
+_KINDS = (
+    "ServiceAccount",
+    "Role",
+    "RoleBinding",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "NetworkPolicy",
+    "CronWorkflow",
+)
+"""What `objects` looks at; other checks look at the rest."""
 
 
 def template(subject: Subject) -> Iterator[Finding]:
@@ -61,17 +63,16 @@ def objects(subject: Subject) -> Iterator[Finding]:
     """Whether accounts, roles, policies and the schedule are there."""
     missing, unseen, there = [], [], 0
     for item in subject.expected:
-        path = _path(subject, item)
-        if path is None:
+        kind, name = item["kind"], item["metadata"]["name"]
+        if kind not in _KINDS or (KINDS[kind].group == ARGO and not subject.has_argo):
             continue
-        name = f"{item['kind']} {item['metadata']['name']}"
         try:
-            found = subject.api.get(path)
+            found = subject.get(kind, name)
         except MissingRight as error:
-            unseen.append(str(error))
+            unseen.append(error.right)
             continue
         if found is None:
-            missing.append(name)
+            missing.append(f"{kind} {name}")
         else:
             there += 1
     if unseen:
@@ -94,7 +95,7 @@ def tokens(subject: Subject) -> Iterator[Finding]:
     missing, empty, filled = [], [], 0
     for item in subject.expected_of("Secret"):
         name = item["metadata"]["name"]
-        found = subject.api.get(subject.path("secrets", name))
+        found = subject.get("Secret", name)
         if found is None:
             missing.append(name)
         elif found.get("type") != _TOKEN or not (found.get("data") or {}).get("token"):
@@ -130,17 +131,6 @@ def setting_of(subject: Subject, name: str) -> str:
     template = subject.template if subject.has_argo else None
     installed = parameter(template, name) if template else ""
     return subject.needs.provider_settings.get(name) or installed
-
-
-def _path(subject: Subject, item: Mapping[str, Any]) -> str | None:
-    """Where the object is; None for kinds that other checks look at."""
-    name = item["metadata"]["name"]
-    if item["kind"] in _CLUSTER_PLURALS:
-        return f"{_RBAC}/{_CLUSTER_PLURALS[item['kind']]}/{name}"
-    api, plural = _PLURALS.get(item["kind"], ("", ""))
-    if not api or (api == ARGO and not subject.has_argo):
-        return None
-    return subject.path(plural, name, api=api)
 
 
 def _first(names: Sequence[str]) -> str:

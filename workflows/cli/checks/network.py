@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from argotune.workflows.cli.checks.api import MissingRight
+from argotune.steps.cluster.errors import MissingRight
 from argotune.workflows.cli.checks.finding import Finding, info
 from argotune.workflows.cli.checks.subject import Subject
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from argotune.workflows.cli.checks.api import Api
 from argotune.workflows.cli.checks.choices import Pull
 from argotune.workflows.cli.checks.installation import PLACEHOLDER
 from argotune.workflows.cli.checks.subject import Needs, Subject
@@ -40,7 +39,7 @@ def open_subject(
     elif push_secret is not None:
         needs = Needs(push_secret=push_secret, push_secret_is_named=True)
     return Subject(
-        api=Api(cluster.api_client),
+        kube=cluster.kube,
         namespace=cluster.namespace,
         # Which registry does not matter: names, roles and security are looked at.
         expected=tuple(objects(Settings(images_registry=PLACEHOLDER), cluster.namespace)),

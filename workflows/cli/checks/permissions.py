@@ -9,7 +9,6 @@ from typing import Any
 from argotune.workflows.cli.checks.finding import Finding, ok, problem, warning
 from argotune.workflows.cli.checks.subject import Subject
 
-_REVIEWS = "/apis/authorization.k8s.io/v1"
 _MOST_NAMED = 6
 
 
@@ -70,7 +69,7 @@ def accounts(subject: Subject) -> Iterator[Finding]:
     them, and no reading of secrets."""
     granted = 0
     for account, rights in _rights_of_accounts(subject).items():
-        if subject.api.get(subject.path("serviceaccounts", account)) is None:
+        if subject.get("ServiceAccount", account) is None:
             # `installation` tells of it.
             continue
         missing = [right for right in rights if not _may(subject, right, account)]
@@ -140,5 +139,5 @@ def _may(subject: Subject, right: Right, account: str | None = None) -> bool:
             "system:authenticated",
         ]
     review = {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}
-    answer = subject.api.create(f"{_REVIEWS}/{kind.lower()}s", review)
+    answer = subject.kube.create(review)
     return bool(answer["status"].get("allowed"))

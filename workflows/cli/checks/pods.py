@@ -6,8 +6,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from argotune.steps.cluster.kube import Object
 from argotune.steps.cluster.scheduling import GPU_TOLERATIONS
-from argotune.workflows.cli.checks.api import Object
 from argotune.workflows.cli.checks.subject import Subject
 
 LABELS = {"app.kubernetes.io/part-of": "argotune", "argotune.dev/doctor": "true"}

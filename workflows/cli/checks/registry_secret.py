@@ -6,9 +6,9 @@ import base64
 import binascii
 from collections.abc import Iterator
 
+from argotune.steps.cluster.kube import Object
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.registry.registry_login import check_config, registries_of
-from argotune.workflows.cli.checks.api import Object
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, warning
 from argotune.workflows.cli.checks.subject import Subject
 
@@ -24,7 +24,7 @@ def push_secret(subject: Subject) -> Iterator[Finding]:
         return
     name = needs.push_secret
     registry = needs.image.registry if needs.image else None
-    found = subject.api.get(subject.path("secrets", name))
+    found = subject.get("Secret", name)
     if found is None:
         say = problem if needs.push_secret_is_named else warning
         yield say(
@@ -49,7 +49,7 @@ def model_secret(subject: Subject) -> Iterator[Finding]:
     name = subject.needs.model_secret
     if name is None:
         return
-    found = subject.api.get(subject.path("secrets", name))
+    found = subject.get("Secret", name)
     command = f"kubectl -n {subject.namespace} create secret generic {name} --from-file=HF_TOKEN"
     if found is None:
         yield problem(

@@ -4,35 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from argotune.workflows.cli.checks.api import Refused
+from argotune.steps.cluster.errors import ApiRefusal
 from argotune.workflows.cli.checks.finding import Finding, ok, problem, warning
 from argotune.workflows.cli.checks.subject import Subject
 
 _ENFORCE = "pod-security.kubernetes.io/enforce"
-_REVIEWS = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 
 def server(subject: Subject) -> Iterator[Finding]:
     """Whether the API server answers, and knows the person."""
-    version = (subject.api.get("/version") or {}).get("gitVersion", "of unknown version")
+    version = subject.kube.server_version()
     try:
         user = _user(subject)
-    except Refused as error:
+    except ApiRefusal as error:
         if error.status != 401:
             raise
         yield problem(
-            f"{subject.api.host} does not accept the kubeconfig's login: {error}",
+            f"{subject.kube.host} does not accept the kubeconfig's login: {error.words}",
             "log in again, as your cluster's provider says",
         )
         return
-    yield ok(f"Kubernetes {version} answers at {subject.api.host}{f' to {user}' if user else ''}")
+    yield ok(f"Kubernetes {version} answers at {subject.kube.host}{f' to {user}' if user else ''}")
 
 
 def _user(subject: Subject) -> str:
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     try:
-        answer = subject.api.create(_REVIEWS, review)
-    except Refused as error:
+        answer = subject.kube.create(review)
+    except ApiRefusal as error:
         if error.status == 404:
             # Kubernetes before 1.28.
             return ""
@@ -43,7 +42,7 @@ def _user(subject: Subject) -> str:
 def namespace(subject: Subject) -> Iterator[Finding]:
     """Whether the namespace is there, and which Pod Security Standard it holds pods to."""
     name = subject.namespace
-    found = subject.api.get(f"/api/v1/namespaces/{name}")
+    found = subject.get("Namespace", name)
     if found is None:
         yield problem(
             f"namespace {name} is not there; what is in it was not looked at",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from argotune.workflows.cli.checks.api import MissingRight, Object
+from argotune.steps.cluster.errors import MissingRight
+from argotune.steps.cluster.kube import Object, Objects
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, unknown, warning
 from argotune.workflows.cli.checks.storage_classes import DISKS, is_shared
 from argotune.workflows.cli.checks.subject import Needs, Subject
@@ -39,7 +40,7 @@ def run_volume(subject: Subject) -> Iterator[Finding]:
 def models_claim(subject: Subject) -> Iterator[Finding]:
     """Whether the claim for the weights is there, bound, and writable from many nodes."""
     name = subject.needs.models_claim
-    claim = subject.api.get(subject.path("persistentvolumeclaims", name))
+    claim = subject.get("PersistentVolumeClaim", name)
     if claim is None:
         yield _no_claim(subject, name)
         return
@@ -160,15 +161,15 @@ def _warnings(subject: Subject, name: str) -> list[str]:
     """What the events warn of about the claim, oldest first."""
     fields = f"involvedObject.kind=PersistentVolumeClaim,involvedObject.name={name},type=Warning"
     try:
-        events = subject.api.list(subject.path("events"), fieldSelector=fields)
+        events = subject.kube.list("Event", subject.namespace, fields=fields)
     except MissingRight:
         return []
     events.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
     return [" ".join(str(event.get("message")).split()) for event in events]
 
 
-def _classes(subject: Subject) -> list[Object]:
-    return subject.api.list("/apis/storage.k8s.io/v1/storageclasses")
+def _classes(subject: Subject) -> Objects:
+    return subject.kube.list("StorageClass")
 
 
 def _pick(classes: Sequence[Object], name: str | None) -> Object | None:

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from argotune.steps.cluster.kinds import KINDS
+from argotune.steps.cluster.kube import Kube, Object, Objects
 from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.nodes.provider import NodeRequest
 from argotune.steps.registry.oci import ImageReference
-from argotune.workflows.cli.checks.api import Api, Object
 from argotune.workflows.cli.checks.choices import Pull
 from argotune.workflows.cli.checks.finding import Finding
-
-ARGO = "/apis/argoproj.io/v1alpha1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +50,7 @@ class Needs:
 class Subject:
     """A cluster and a namespace, with what several checks want to know read once."""
 
-    api: Api
+    kube: Kube
     namespace: str
     expected: tuple[Mapping[str, Any], ...]
     """The objects that `argotune install` of this version makes."""
@@ -66,29 +65,44 @@ class Subject:
     """ARGO_SERVER and its kin."""
     clock: Clock = REAL_CLOCK
 
-    def path(self, plural: str, name: str = "", *, api: str = "/api/v1") -> str:
-        """Path of the kind's list in the namespace, or of one object."""
-        return f"{api}/namespaces/{self.namespace}/{plural}{f'/{name}' if name else ''}"
+    def get(self, kind: str, name: str) -> Object | None:
+        """The object of the namespace, or of the cluster, or None where there is none."""
+        return self.kube.get(kind, self.namespace, name)
+
+    def create_trial(self, manifest: Object) -> Object:
+        """Create a short-lived object in the namespace. What an older server does not know of it
+        is left out, as it is of a run's."""
+        return self.kube.create(manifest, self.namespace, strict=False)
+
+    def delete_trial(self, kind: str, name: str) -> None:
+        """Delete a short-lived object at once."""
+        self.kube.delete(kind, self.namespace, name, grace_seconds=0)
 
     @functools.cached_property
+    def argo(self) -> Object | None:
+        """The server's list of Argo's kinds; None where it knows none."""
+        workflow = KINDS["Workflow"]
+        return self.kube.api(workflow.group, workflow.version)
+
+    @property
     def has_argo(self) -> bool:
         """Whether the API server knows Argo's kinds."""
-        return self.api.get(ARGO) is not None
+        return self.argo is not None
 
     @functools.cached_property
     def template(self) -> Object | None:
         """WorkflowTemplate `finetune` of the namespace."""
-        return self.api.get(self.path("workflowtemplates", "finetune", api=ARGO))
+        return self.get("WorkflowTemplate", "finetune")
 
     @functools.cached_property
-    def nodes(self) -> list[Object]:
+    def nodes(self) -> Objects:
         """All nodes of the cluster."""
-        return self.api.list("/api/v1/nodes")
+        return self.kube.list("Node")
 
     @functools.cached_property
-    def daemon_sets(self) -> list[Object]:
+    def daemon_sets(self) -> Objects:
         """The daemon sets of all namespaces: device plugins, networks."""
-        return self.api.list("/apis/apps/v1/daemonsets")
+        return self.kube.list("DaemonSet")
 
     def install_command(self, *flags: str) -> str:
         """`argotune install` for the namespace; a first one has to name the registry."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from argotune.workflows.cli.checks.api import MissingRight, Object, Refused
+from argotune.steps.cluster.errors import ApiRefusal, MissingRight
+from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.checks.choices import Pull
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem
 from argotune.workflows.cli.checks.images import REFUSED, image_of
 from argotune.workflows.cli.checks.pods import step_template, trial_workflow
-from argotune.workflows.cli.checks.subject import ARGO, Subject
+from argotune.workflows.cli.checks.subject import Subject
 
 _TIMEOUT_SECONDS = 120.0
 _TAKEN_SECONDS = 30.0
@@ -26,19 +27,21 @@ def trial_run(subject: Subject) -> Iterator[Finding]:
     image = _image(subject)
     workflow = trial_workflow(subject, image)
     try:
-        made = subject.api.create(subject.path("workflows", api=ARGO), workflow)
-    except Refused as error:
+        made = subject.create_trial(workflow)
+    except MissingRight:
+        raise
+    except ApiRefusal as error:
         yield problem(
-            f"the cluster refuses a trial run: {error}",
+            f"the cluster refuses a trial run: {error.words}",
             "let the namespace's policies and quotas permit Workflows",
         )
         return
-    path = subject.path("workflows", made["metadata"]["name"], api=ARGO)
+    name = made["metadata"]["name"]
     start = subject.clock.now()
     try:
-        last = _wait(subject, path, made)
+        last = _wait(subject, name, made)
     finally:
-        subject.api.delete(path)
+        subject.delete_trial("Workflow", name)
     yield _judged(last, subject.clock.now() - start, image)
 
 
@@ -46,7 +49,7 @@ def _image(subject: Subject) -> str | None:
     """The image of the trial's pod; None where nothing is installed to run one with."""
     account = step_template(subject, "plan")["serviceAccountName"]
     try:
-        if subject.api.get(subject.path("serviceaccounts", account)) is None:
+        if subject.get("ServiceAccount", account) is None:
             return None
     except MissingRight:
         # Then a run would not see it either way; the trial tells.
@@ -54,11 +57,11 @@ def _image(subject: Subject) -> str | None:
     return image_of(subject, "plan")
 
 
-def _wait(subject: Subject, path: str, workflow: Object) -> Object:
+def _wait(subject: Subject, name: str, workflow: Object) -> Object:
     """The Workflow when it has ended, or when there is no more to wait for."""
     start = subject.clock.now()
     while True:
-        workflow = subject.api.get(path) or workflow
+        workflow = subject.get("Workflow", name) or workflow
         phase = _status(workflow).get("phase")
         waited = subject.clock.now() - start
         if phase in _ENDED or waited >= _TIMEOUT_SECONDS:

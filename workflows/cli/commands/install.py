@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from argotune.workflows.cli.errors import InputError
-from argotune.workflows.cli.installation.objects import namespace_object, objects
+from argotune.workflows.cli.installation.objects import (
+    CLUSTER_KINDS,
+    namespace_object,
+    objects,
+)
 from argotune.workflows.cli.installation.settings import ACCESS_MODES, Settings
 from argotune.workflows.cli.providers.flags import (
     INSTALLABLE,
@@ -18,7 +22,6 @@ from argotune.workflows.cli.providers.flags import (
     with_flags,
 )
 from argotune.workflows.cli.providers.registry import identities
-from argotune.workflows.cli.remote.kinds import CLUSTER_KINDS
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.workspace import manifests
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.installation.applied import (
-    KINDS,
+    INSTALLED_KINDS,
     Applied,
     field_managers,
     is_ours,
@@ -16,14 +16,14 @@ from argotune.workflows.cli.installation.applied import (
 from argotune.workflows.cli.installation.objects import (
     CLAIM,
     CLOUD_ACCOUNTS,
+    CLUSTER_KINDS,
     MANAGER,
     TEMPLATE,
     namespace_object,
     objects,
 )
 from argotune.workflows.cli.installation.settings import Object, Settings, installed_settings
-from argotune.workflows.cli.remote.api_errors import ApiRefusal
-from argotune.workflows.cli.remote.kinds import CLUSTER_KINDS
+from argotune.workflows.cli.remote.api_errors import ClusterRefusal
 
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 _USERS_KINDS = ("PersistentVolumeClaim", "CronWorkflow")
@@ -69,7 +69,7 @@ class Installer:
         name = self.applied.cluster.namespace
         try:
             found = self.applied.find("Namespace", name)
-        except ApiRefusal as error:
+        except ClusterRefusal as error:
             if error.status != 403:
                 raise
             _warn(f"cannot see whether the namespace enforces `restricted`: {error}")
@@ -125,7 +125,7 @@ class Installer:
                 outcomes[shown(item)] = self.applied.apply(
                     item, dry_run=True, force=self.force_conflicts
                 )
-            except ApiRefusal as error:
+            except ClusterRefusal as error:
                 # The role of a binding is not there yet: a dry run keeps nothing.
                 if error.status != 404 or not item["kind"].endswith("Binding"):
                     problems.append(str(error))
@@ -138,7 +138,7 @@ class Installer:
     def _prune(self, wanted: list[Object]) -> None:
         """Delete what an earlier version installed and this one does not."""
         names = {shown(item) for item in wanted}
-        kinds = [kind for kind in KINDS if kind not in (*_KEPT_KINDS, *_USERS_KINDS)]
+        kinds = [kind for kind in INSTALLED_KINDS if kind not in (*_KEPT_KINDS, *_USERS_KINDS)]
         for kind in kinds:
             if kind in CLUSTER_KINDS and not self.cluster_roles:
                 continue

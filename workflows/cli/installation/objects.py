@@ -17,7 +17,6 @@ from argotune.workflows.cli.installation.settings import (
     dataset_arguments,
 )
 from argotune.workflows.cli.providers.registry import identities
-from argotune.workflows.cli.remote.kinds import CLUSTER_KINDS
 from argotune.workflows.workspace.manifests import parameters_of
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -25,6 +24,8 @@ MANAGER = "argotune-install"
 """Field manager, and value of the label above: by both is known what was installed."""
 NAMESPACE_LABEL = "argotune.dev/namespace"
 """On objects of the cluster: the namespace that they are for."""
+CLUSTER_KINDS = ("ClusterRole", "ClusterRoleBinding")
+"""Those that are in no namespace."""
 CLAIM = "argotune-models"
 TEMPLATE = "finetune"
 GC = "gc"

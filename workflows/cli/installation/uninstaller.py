@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from argotune.workflows.cli.errors import CliError
-from argotune.workflows.cli.installation.applied import KINDS, Applied, shown
-from argotune.workflows.cli.installation.objects import CLAIM, TEMPLATE
+from argotune.workflows.cli.installation.applied import INSTALLED_KINDS, Applied, shown
+from argotune.workflows.cli.installation.objects import CLAIM, CLUSTER_KINDS, TEMPLATE
 from argotune.workflows.cli.installation.settings import Object
-from argotune.workflows.cli.remote.api_errors import ApiRefusal
+from argotune.workflows.cli.remote.api_errors import ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.kinds import CLUSTER_KINDS
 
 _PART_OF = "app.kubernetes.io/part-of=argotune"
 _COMPLETED = "workflows.argoproj.io/completed"
@@ -66,12 +65,12 @@ class Uninstaller:
         if not self.delete_models:
             left.add("PersistentVolumeClaim")
         found = []
-        for kind in reversed(KINDS):
+        for kind in reversed(INSTALLED_KINDS):
             if kind in left:
                 continue
             try:
                 found += self.applied.find_all(kind)
-            except ApiRefusal as error:
+            except ClusterRefusal as error:
                 # A cluster without Argo's kinds has none of them.
                 if error.status != 404:
                     problems.append(str(error))
@@ -80,7 +79,7 @@ class Uninstaller:
     def _delete(self, item: Object, problems: list[str]) -> None:
         try:
             self.applied.delete(item["kind"], item["metadata"]["name"], dry_run=self.dry_run)
-        except ApiRefusal as error:
+        except ClusterRefusal as error:
             problems.append(str(error))
             return
         print(f"{shown(item)} deleted{' (dry run)' if self.dry_run else ''}")
@@ -100,7 +99,7 @@ def _runs(cluster: Cluster) -> list[Object]:
     """Workflows of ours: by the label, or by the template where Argo has not labelled them yet."""
     try:
         workflows = cluster.list("Workflow", "")
-    except ApiRefusal as error:
+    except ClusterRefusal as error:
         if error.status == 404:
             return []
         raise

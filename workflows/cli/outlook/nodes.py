@@ -10,7 +10,6 @@ from rich.console import Console
 
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.workflows.cli.checks.all import findings_of
-from argotune.workflows.cli.checks.api import Api
 from argotune.workflows.cli.checks.finding import Level
 from argotune.workflows.cli.checks.print import print_finding
 from argotune.workflows.cli.checks.subject import Check, Subject
@@ -56,7 +55,7 @@ def outlook_by(check: Check) -> PrintOutlook:
                 f"--provider {provider}: say which cluster to look at, by {CLUSTER_FLAGS}"
             )
         subject = Subject(
-            api=Api(cluster.api_client),
+            kube=cluster.kube,
             namespace=cluster.namespace,
             expected=(),
             needs=needs_of(planned, None),

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from argotune.steps.cluster.kube import Kube
+from argotune.steps.cluster.kinds import KINDS, Kind
+from argotune.steps.cluster.kube import Kube, Object
 from argotune.steps.nodes.karpenter.node_class import NodeClass
 from argotune.steps.nodes.karpenter.node_pools import NoOffer, offer_of
 from argotune.steps.nodes.karpenter.provider import KarpenterProvider
 from argotune.steps.nodes.provider import Provider
 from argotune.steps.nodes.providers import ProviderSettings
-from argotune.workflows.cli.checks.api import Object
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem
 from argotune.workflows.cli.checks.installation import setting_of
 from argotune.workflows.cli.checks.subject import Check, Subject
@@ -19,7 +19,6 @@ from argotune.workflows.cli.outlook.nodes import outlook_by
 from argotune.workflows.cli.providers.description import ProviderCommands
 from argotune.workflows.workspace.run_settings import PREFIX
 
-_KARPENTER = "/apis/karpenter.sh/v1"
 _PARAMETER = "karpenter-node-class"
 _INSTALL = "install Karpenter 1.0 or later"
 
@@ -31,7 +30,7 @@ def nodes(subject: Subject) -> Iterator[Finding]:
     text = setting_of(subject, _PARAMETER)
     if needs.provider != "karpenter" and (needs.workspace is not None or not text):
         return
-    if subject.api.get(_KARPENTER) is None:
+    if subject.kube.api(KINDS["NodeClaim"].group, KINDS["NodeClaim"].version) is None:
         yield problem("the cluster has no NodeClaims (karpenter.sh/v1)", _INSTALL)
     elif needs.provider_settings.get("karpenter-mode") == "nodepool":
         yield from _node_pools(subject)
@@ -47,17 +46,17 @@ def nodes(subject: Subject) -> Iterator[Finding]:
 
 def _node_class(subject: Subject, wanted: NodeClass) -> Iterator[Finding]:
     """Whether the node class is there, and ready where it says so."""
-    path = _path_of(subject, wanted)
-    if path is None:
+    kind = _kind_of(subject, wanted)
+    if kind is None:
         yield problem(
             f"the cluster knows no {wanted.kind} of {wanted.group}",
             "install Karpenter for your cloud, which brings its kind of node class, or name "
             "another class",
         )
         return
-    found = subject.api.get(f"{path}/{wanted.name}")
+    found = subject.kube.get(kind, None, wanted.name)
     if found is None:
-        others = [str(item["metadata"]["name"]) for item in subject.api.list(path)]
+        others = [str(item["metadata"]["name"]) for item in subject.kube.list(kind)]
         there = f"there are {', '.join(sorted(others))}" if others else "there is none"
         yield problem(
             f"{wanted} is not there; of {wanted.kind} {there}",
@@ -78,7 +77,7 @@ def _node_class(subject: Subject, wanted: NodeClass) -> Iterator[Finding]:
 
 def _node_pools(subject: Subject) -> Iterator[Finding]:
     """Which NodePools bring a node for the run, and what the others lack."""
-    pools = subject.api.list(f"{_KARPENTER}/nodepools")
+    pools = subject.kube.node_pools()
     fits = 0
     lacks = []
     for pool in pools:
@@ -98,17 +97,16 @@ def _node_pools(subject: Subject) -> Iterator[Finding]:
         yield problem("the cluster has no NodePool", "make one with GPU machines")
 
 
-def _path_of(subject: Subject, wanted: NodeClass) -> str | None:
-    """Where objects of the class's kind are, by the server's own list of kinds."""
-    group = subject.api.get(f"/apis/{wanted.group}")
-    if group is None:
-        return None
-    for version in group["versions"]:
-        path = f"/apis/{version['groupVersion']}"
-        kinds = subject.api.get(path) or {"resources": []}
+def _kind_of(subject: Subject, wanted: NodeClass) -> Kind | None:
+    """The class's kind, by the server's own list of kinds; None where it knows none."""
+    group = subject.kube.api(wanted.group)
+    for each in (group or {"versions": []})["versions"]:
+        version = str(each["version"])
+        kinds = subject.kube.api(wanted.group, version) or {"resources": []}
         for resource in kinds["resources"]:
             if resource["kind"] == wanted.kind and "/" not in resource["name"]:
-                return f"{path}/{resource['name']}"
+                name = str(resource["name"])
+                return Kind(wanted.kind, name, wanted.group, version, is_namespaced=False)
     return None
 
 

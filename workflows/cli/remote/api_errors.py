@@ -1,94 +1,72 @@
-"""What a cluster's refusals mean, and what to do about each: the one place that says so."""
+"""The API server's errors in the words of the command line, with what to do about each."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-import urllib3
-from kubernetes.client.exceptions import ApiException
-
+from argotune.steps.cluster.errors import ApiError, ApiRefusal, NoCluster, NoConnection, Unreachable
+from argotune.steps.common.errors import TransientError
 from argotune.workflows.cli.errors import CliError
 
-# So the client tells of a WebSocket that was refused: status, headers and body.
-_HANDSHAKE = re.compile(r"Handshake status (\d+) .*-\+-\+- (.*)$", re.DOTALL)
-_MAY_PASS = (408, 429, 500, 502, 503, 504)
 
+class ClusterError(CliError):
+    """The cluster did not do what it was asked for."""
 
-class ApiRefusal(CliError):
-    """The API server answered, and not with what was asked for."""
-
-    def __init__(self, problem: str, status: int) -> None:
+    def __init__(self, problem: str, cause: ApiError) -> None:
         super().__init__(problem)
-        self.status = status
-        """The HTTP status; 0 when there was no connection to speak over."""
-
-    @property
-    def may_pass(self) -> bool:
+        self.may_pass = isinstance(cause, TransientError)
         """Whether the same request may be answered in a moment."""
-        return self.status in _MAY_PASS
 
 
-class Unreachable(CliError):
-    """No API server answered."""
+class ClusterRefusal(ClusterError):
+    """The cluster answered, and not with what it was asked for."""
+
+    def __init__(self, problem: str, cause: ApiRefusal) -> None:
+        super().__init__(problem, cause)
+        self.status = cause.status
+        """The HTTP status."""
 
 
 @contextlib.contextmanager
-def explained(what: str, host: str) -> Iterator[None]:
-    """Turn the client's errors into ours; `what` is the object or the kind that was asked for."""
+def explained(what: str, say_refusal: Callable[[ApiRefusal], str] | None = None) -> Iterator[None]:
+    """Raise ClusterError for an error of the API server; `what` is the object or the kind that was
+    asked for, `say_refusal` words a refusal in another way than usual."""
     try:
         yield
-    except ApiException as error:
-        raise refusal(error, what) from error
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise Unreachable(f"cluster {host} does not answer: {_reason(error)}") from error
+    except ApiRefusal as error:
+        problem = say_refusal(error) if say_refusal else f"{what}: {_refusal(error)}"
+        raise ClusterRefusal(problem, error) from error
+    except NoConnection as error:
+        raise ClusterError(f"{what}: {reason_of(error)}", error) from error
+    except ApiError as error:
+        raise ClusterError(reason_of(error), error) from error
 
 
-def refusal(error: ApiException, what: str) -> ApiRefusal:
-    """The server's own words about one request, with what to do."""
-    status, message = int(error.status or 0), message_of(error)
-    message = message or " ".join(str(error.reason).split())
-    handshake = _HANDSHAKE.match(message)
-    if handshake:
-        status, message = int(handshake[1]), _message_in(handshake[2])
-    if not status:
-        # So the client tells of TLS.
-        return ApiRefusal(f"{what}: no connection to the cluster: {message}", 0)
-    said = f"{what}: the cluster answers {status}: {message}"
-    advice = _advice(status, message)
-    return ApiRefusal(f"{said}; {advice}" if advice else said, status)
+def reason_of(error: ApiError) -> str:
+    """Why the cluster did not do something, whatever it was."""
+    if isinstance(error, NoCluster):
+        return f"no cluster: {error.reason}; set KUBECONFIG or make ~/.kube/config"
+    if isinstance(error, NoConnection):
+        return f"no connection to the cluster: {error.reason}"
+    if isinstance(error, Unreachable):
+        return f"cluster {error.host} does not answer: {error.reason}"
+    return str(error)
 
 
-def _advice(status: int, message: str) -> str:
-    if status == 401:
+def _refusal(error: ApiRefusal) -> str:
+    said = f"the cluster answers {error.status}: {error.words}"
+    advice = _advice(error)
+    return f"{said}; {advice}" if advice else said
+
+
+def _advice(error: ApiRefusal) -> str:
+    if error.status == 401:
         return "log in again"
-    if status == 403:
+    if error.status == 403:
         return "ask for that right; the Role argotune-user of `argotune install` has what is needed"
-    if status != 404:
+    if error.status != 404:
         return ""
-    if message.startswith("namespaces "):
+    if error.words.startswith("namespaces "):
         return "`argotune install --create-namespace` makes it"
-    if message.endswith(" not found"):
-        return ""
-    return "is Argo Workflows installed in this cluster?"
-
-
-def message_of(error: ApiException) -> str:
-    """What the server says in the body; empty where it says nothing there."""
-    body = error.body or b""
-    return _message_in(body.decode(errors="replace") if isinstance(body, bytes) else str(body))
-
-
-def _message_in(body: str) -> str:
-    """The Status object's message, which names user, verb and resource for a missing right."""
-    try:
-        return str(json.loads(body)["message"])
-    except (TypeError, ValueError, KeyError):
-        return ""
-
-
-def _reason(error: Exception) -> str:
-    # urllib3 begins with its own objects: HTTPConnection(host='...', port=...): ...
-    return str(error).rpartition("): ")[2] or type(error).__name__
+    return "" if error.is_of_object else "is Argo Workflows installed in this cluster?"

@@ -1,21 +1,21 @@
-"""The calls of the command line to a cluster. Objects are dictionaries with the YAML's names."""
+"""One namespace of a cluster, as the commands ask it. Objects are dictionaries with the YAML's
+names; every call raises ClusterError."""
 
 from __future__ import annotations
 
 import copy
-import json
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import urllib3
-import yaml
-from kubernetes import client, config
-from kubernetes.config.config_exception import ConfigException
-
-from argotune.workflows.cli.errors import CliError
-from argotune.workflows.cli.remote.api_errors import ApiRefusal, explained
-from argotune.workflows.cli.remote.kinds import TIMEOUT_SECONDS, Object, json_of, request
+from argotune.steps.cluster.errors import ApiRefusal
+from argotune.steps.cluster.kube import (
+    Kube,
+    Object,
+    Objects,
+    cluster_of_kubeconfig,
+    namespace_of_kubeconfig,
+)
+from argotune.workflows.cli.remote.api_errors import explained
 from argotune.workflows.workspace import manifests
 
 
@@ -28,7 +28,7 @@ class Cluster:
         self._given_namespace = namespace
         self._file_namespace: str | None = None
         self._context_namespace: str | None = None
-        self._client: client.ApiClient | None = None
+        self._kube: Kube | None = None
 
     @property
     def namespace(self) -> str:
@@ -42,16 +42,14 @@ class Cluster:
         return f"-n {self.namespace}{context}"
 
     @property
-    def host(self) -> str:
-        """URL of the API server."""
-        return str(self.api_client.configuration.host)
-
-    @property
-    def api_client(self) -> client.ApiClient:
-        """The connection. Raises CliError when the kubeconfig names none."""
-        if self._client is None:
-            self._client = self._connect()
-        return self._client
+    def kube(self) -> Kube:
+        """The API server, with its own errors. Raises ClusterError when the kubeconfig names
+        none."""
+        if self._kube is None:
+            with explained("the kubeconfig"):
+                # A person waits: a cluster that is not there should not be asked three more times.
+                self._kube = cluster_of_kubeconfig(self._context, retries=False)
+        return self._kube
 
     def within(self, namespace: str | None) -> Cluster:
         """The same cluster, in a file's namespace where no other was given."""
@@ -60,87 +58,58 @@ class Cluster:
         return other
 
     def get(self, kind: str, name: str) -> Object | None:
-        """The object, or None where there is none."""
-        try:
-            return json_of(self._call("get", kind, f"{kind} {name}", name))
-        except ApiRefusal as error:
-            if error.status == 404 and str(error).endswith(" not found"):
-                return None
-            raise
+        """The object, or None where there is none; a kind that is missing is an error."""
+        with explained(f"{kind} {name}"):
+            try:
+                return self.kube.read(kind, self.namespace, name)
+            except ApiRefusal as error:
+                if error.is_of_object:
+                    return None
+                raise
 
-    def events_about(self, uid: str) -> list[Object]:
+    def events_about(self, uid: str) -> Objects:
         """The events about one object of the namespace."""
-        about = f"involvedObject.uid={uid}"
-        items: list[Object] = json_of(self._call("list", "Event", "events", field_selector=about))[
-            "items"
-        ]
-        return items
+        with explained("events"):
+            return self.kube.list("Event", self.namespace, fields=f"involvedObject.uid={uid}")
 
-    def list(self, kind: str, label_selector: str) -> list[Object]:
+    def list(self, kind: str, label_selector: str) -> Objects:
         """The objects of the namespace with these labels."""
-        response = self._call("list", kind, f"{kind}s", label_selector=label_selector)
-        items: list[Object] = json_of(response)["items"]
-        return items
+        with explained(f"{kind}s"):
+            return self.kube.list(kind, self.namespace, labels=label_selector)
 
     def create(self, manifest: Mapping[str, Any]) -> Object:
         """Create the object, every field of it checked by the server."""
-        kind = manifest["kind"]
-        what = f"{kind} {manifest['metadata'].get('name', '')}".strip()
-        return json_of(
-            self._call("create", kind, what, body=dict(manifest), field_validation="Strict")
-        )
+        with explained(f"{manifest['kind']} {manifest['metadata'].get('name', '')}".strip()):
+            return self.kube.create(manifest, self.namespace)
 
     def patch(self, kind: str, name: str, change: Mapping[str, Any]) -> Object:
         """Merge the change into the object."""
-        response = self._call(
-            "patch",
-            kind,
-            f"{kind} {name}",
-            name,
-            body=dict(change),
-            _content_type="application/merge-patch+json",
-        )
-        return json_of(response)
+        with explained(f"{kind} {name}"):
+            return self.kube.patch(kind, self.namespace, name, change)
 
     def delete(self, kind: str, name: str) -> None:
         """Delete the object and what it owns."""
-        self._call("delete", kind, f"{kind} {name}", name, propagation_policy="Background")
+        with explained(f"{kind} {name}"):
+            self.kube.delete(kind, self.namespace, name)
 
     def watch(
         self, kind: str, name: str, resource_version: str, timeout_seconds: int
     ) -> Iterator[Object]:
         """The object's events since that version: type and object, and a bookmark now and then.
         Ends after the timeout, or when the server has enough."""
-        response = self._call(
-            "list",
-            kind,
-            f"{kind} {name}",
-            field_selector=f"metadata.name={name}",
-            resource_version=resource_version,
-            allow_watch_bookmarks=True,
-            timeout_seconds=timeout_seconds,
-            watch=True,
-            _request_timeout=(TIMEOUT_SECONDS[0], timeout_seconds + TIMEOUT_SECONDS[1]),
-        )
-        for line in self._lines(response, f"{kind} {name}"):
-            yield json.loads(line)
+        with explained(f"{kind} {name}"):
+            yield from self.kube.watch(
+                kind,
+                self.namespace,
+                name,
+                resource_version=resource_version,
+                timeout_seconds=timeout_seconds,
+            )
 
     def pod_log(self, pod: str, *, follow: bool) -> Iterator[str]:
         """The lines of the container main, each after its time and a space."""
-        what = f"log of pod {pod}"
-        with explained(what, self.host):
-            response: Any = client.CoreV1Api(self.api_client).read_namespaced_pod_log(
-                pod,
-                self.namespace,
-                container="main",
-                follow=follow,
-                timestamps=True,
-                _preload_content=False,
-                # A step may say nothing for hours.
-                _request_timeout=(TIMEOUT_SECONDS[0], 3600) if follow else TIMEOUT_SECONDS,
-            )
-        for line in self._lines(response, what):
-            yield line.decode(errors="replace")
+        with explained(f"log of pod {pod}"):
+            yield from self.kube.pod_log_lines(self.namespace, pod, container="main", follow=follow)
 
     def find_config_map(self, namespace: str | None, name: str) -> str | None:
         """The training config of a ConfigMap, or None where there is none."""
@@ -148,53 +117,13 @@ class Cluster:
         text = ((found or {}).get("data") or {}).get("training_config.yaml")
         return None if text is None else str(text)
 
-    def _call(
-        self, verb: str, kind: str, what: str, name: str | None = None, **options: Any
-    ) -> urllib3.BaseHTTPResponse:
-        with explained(what, self.host):
-            return request(self.api_client, verb, kind, self.namespace, name, **options)
-
-    def _lines(self, response: urllib3.BaseHTTPResponse, what: str) -> Iterator[bytes]:
-        """The lines as they come; the connection is closed with the iterator."""
-        rest = b""
-        try:
-            with explained(what, self.host):
-                for chunk in response.stream(decode_content=True):
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    yield from lines
-        finally:
-            response.close()
-        if rest:
-            yield rest
-
-    def _connect(self) -> client.ApiClient:
-        configuration = client.Configuration()
-        # A cluster that is not there should not be waited for three times.
-        configuration.retries = False
-        try:
-            config.load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=_kubeconfig(),
-                context=self._context,
-                client_configuration=configuration,
-            )
-        except (ConfigException, yaml.YAMLError, ValueError) as error:
-            what = " ".join(str(error).split()).rstrip(".")
-            raise CliError(f"no cluster: {what}; set KUBECONFIG or make ~/.kube/config") from error
-        return client.ApiClient(configuration)
-
     @property
     def _current_namespace(self) -> str:
         """The context's, read once, as the connection is: each call asks for it."""
         if self._context_namespace is None:
-            self._context_namespace = self._read_namespace()
+            self.kube  # noqa: B018  says what is wrong with the kubeconfig, if anything is
+            self._context_namespace = namespace_of_kubeconfig(self._context)
         return self._context_namespace
-
-    def _read_namespace(self) -> str:
-        self.api_client  # noqa: B018  says what is wrong with the kubeconfig, if anything is
-        contexts, active = config.list_kube_config_contexts(_kubeconfig())  # type: ignore[no-untyped-call]
-        named = [item for item in contexts if item["name"] == self._context]
-        context = (named[0] if named else active)["context"]
-        return str(context.get("namespace", "default"))
 
 
 def installed_parameter(cluster: Cluster, name: str) -> str:
@@ -203,8 +132,3 @@ def installed_parameter(cluster: Cluster, name: str) -> str:
     template = cluster.get("WorkflowTemplate", manifests.NAME)
     parameter = manifests.parameters_of(template).get(name) if template else None
     return str(parameter.get("value", "")) if parameter else ""
-
-
-def _kubeconfig() -> str:
-    """The file, or several with ':' between."""
-    return os.environ.get("KUBECONFIG") or "~/.kube/config"

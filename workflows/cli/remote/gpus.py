@@ -10,13 +10,13 @@ from typing import Any
 import yaml
 
 from argotune.presets.loader import skus
+from argotune.steps.cluster.kube import Object
 from argotune.steps.common import strict_yaml
 from argotune.steps.nodes.fit import GPU_PRODUCT, INSTANCE_TYPE, gpu_count
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.steps.plan.planning import OWN_SECTION, ROOT, Card, choose, read_request
-from argotune.workflows.cli.remote.api_errors import ApiRefusal
+from argotune.workflows.cli.remote.api_errors import ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.kinds import Object
 from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.read import plan_params
 
@@ -70,7 +70,7 @@ def _gpus(cluster: Cluster, labels: Mapping[str, str]) -> list[_Found]:
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
     try:
         nodes = cluster.list("Node", selector)
-    except ApiRefusal:
+    except ClusterRefusal:
         # Who may submit need not see the cluster's nodes.
         return []
     return [found for found in map(_gpu_of, nodes) if found is not None]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from argotune.workflows.cli.errors import CliError, InputError
-from argotune.workflows.cli.remote.api_errors import ApiRefusal, Unreachable
+from argotune.workflows.cli.remote.api_errors import ClusterError, ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import run_named
 from argotune.workflows.cli.remote.states import states
@@ -95,7 +95,7 @@ def _lines(cluster: Cluster, node: Node, pod: _Pod | None) -> Iterator[str]:
     try:
         for _, text in _own_lines(cluster, pod.name, follow=False):
             yield text
-    except ApiRefusal as error:
+    except ClusterRefusal as error:
         if error.status == 404:
             yield from _end_of_log(node)
         elif error.status != _NOT_STARTED:
@@ -224,15 +224,15 @@ class _Reader:
             try:
                 yield from self._unread(self._pod.name, progress)
                 return
-            except Unreachable:
-                progress.breaks += 1
-                if progress.breaks > _BREAKS:
-                    raise
-            except ApiRefusal as error:
+            except ClusterRefusal as error:
                 if error.status not in (404, _NOT_STARTED):
                     raise
                 if error.status == 404 or is_last_look:
                     return
+            except ClusterError as error:
+                progress.breaks += 1
+                if progress.breaks > _BREAKS or not error.may_pass:
+                    raise
             self._run_ended.wait(_PAUSE_SECONDS)
 
     def _unread(self, pod: str, progress: _Progress) -> Iterator[str]:

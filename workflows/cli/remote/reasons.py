@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argotune.workflows.cli.remote.api_errors import ApiRefusal, Unreachable
+from argotune.workflows.cli.remote.api_errors import ClusterError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.show.workflow_json import Workflow, node_of_step
 
@@ -18,7 +18,7 @@ def reasons(cluster: Cluster, run: Workflow) -> dict[str, str]:
         return {}
     try:
         events = cluster.events_about(run["metadata"]["uid"])
-    except (ApiRefusal, Unreachable):
+    except ClusterError:
         return {}
     events.sort(key=lambda event: str(event.get("lastTimestamp") or ""))
     said = {

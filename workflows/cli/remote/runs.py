@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.kinds import Object
 from argotune.workflows.cli.show.workflow_json import (
     WORKSPACE_LABEL,
     Workflow,

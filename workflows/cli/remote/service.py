@@ -12,13 +12,11 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from kubernetes import client, stream
-
+from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.chat_client import Served
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.remote.api_errors import explained
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.kinds import Object
 from argotune.workflows.cli.remote.runs import SERVICE_LABEL, deployments
 
 _PORT_NAME = "http"
@@ -66,13 +64,8 @@ def _connection(
     cluster: Cluster, pod: Object, timeout_seconds: float
 ) -> Iterator[http.client.HTTPConnection]:
     name, port = pod["metadata"]["name"], _port(pod)
-    with explained(f"port {port} of pod {name}", cluster.host):
-        forward: Any = stream.portforward(
-            client.CoreV1Api(cluster.api_client).connect_get_namespaced_pod_portforward,
-            name,
-            cluster.namespace,
-            ports=str(port),
-        )
+    with explained(f"port {port} of pod {name}"):
+        forward = cluster.kube.port_forward(cluster.namespace, name, port)
     connection = http.client.HTTPConnection(name, port, timeout=timeout_seconds)
     connection.sock = forward.socket(port)
     connection.sock.settimeout(timeout_seconds)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from argotune.workflows.cli.errors import CliError
-from argotune.workflows.cli.remote.api_errors import ApiRefusal, Unreachable
+from argotune.workflows.cli.remote.api_errors import ClusterError, ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.show.workflow_json import Workflow, decoded, has_ended
 
@@ -45,7 +45,7 @@ def states(cluster: Cluster, name: str) -> Iterator[Workflow]:
                     return
             outage.is_over()
             yield workflow
-        except (ApiRefusal, Unreachable) as error:
+        except ClusterError as error:
             version = ""
             outage.wait(error)
 
@@ -61,8 +61,6 @@ def _changes(cluster: Cluster, name: str, version: str) -> Iterator[tuple[Workfl
     """The object with its version after each change; None where only the version is new."""
     for event in cluster.watch("Workflow", name, version, TICK_SECONDS):
         kind, item = event["type"], event["object"]
-        if kind == "ERROR":
-            raise ApiRefusal(f"Workflow {name}: {item.get('message')}", int(item.get("code", 0)))
         if kind == "DELETED":
             raise CliError(f"run {name} was deleted from namespace {cluster.namespace}")
         newer = None if kind == "BOOKMARK" else decoded(item)
@@ -80,15 +78,14 @@ class _Outage:
         self._since = None
         self._pause_seconds = 0.0
 
-    def wait(self, error: ApiRefusal | Unreachable) -> None:
+    def wait(self, error: ClusterError) -> None:
         """Pause before the next try, the longer the more there were. Raises the error when it
         will not pass."""
-        if isinstance(error, ApiRefusal):
-            if error.status == _GONE:
-                # The version that was asked for is too old: the state is read anew.
-                return
-            if not error.may_pass:
-                raise error
+        if isinstance(error, ClusterRefusal) and error.status == _GONE:
+            # The version that was asked for is too old: the state is read anew.
+            return
+        if not error.may_pass:
+            raise error
         now = time.monotonic()
         self._since = now if self._since is None else self._since
         if now - self._since > _GIVE_UP_SECONDS:

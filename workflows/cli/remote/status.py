@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.kinds import Object
 from argotune.workflows.cli.remote.reasons import reasons
 from argotune.workflows.cli.remote.runs import (
     cluster_runs,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from argotune.steps.cluster.connection import Connection
 from argotune.steps.cluster.kube import Kube
 from argotune.steps.nodes.provider import Provider
 from argotune.steps.nodes.providers import PROVIDERS
@@ -26,7 +25,7 @@ def collect(
     """Print what should not be there, and ask for its deletion unless it is a dry run; then what
     waits for the next run of its workspace, unless that goes too. `given` are settings that say in
     which cluster the nodes are, in place of the installation's."""
-    kube = Kube(Connection(cluster.api_client))
+    kube = cluster.kube
     is_alive = run_is_alive(kube, namespace=cluster.namespace)
     count = 0
     for chosen in _providers(cluster, kube, provider, given):

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.kinds import Object
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.errors import WorkspaceError
 from argotune.workflows.workspace.model import Workspace

@@ -11,8 +11,9 @@ from typing import Any
 
 from kubernetes.client import ApiClient, Configuration
 
+from argotune.steps.cluster.connection import Connection
+from argotune.steps.cluster.kube import Kube
 from argotune.steps.common.clock import Clock
-from argotune.workflows.cli.checks.api import Api
 from argotune.workflows.cli.checks.finding import Finding
 from argotune.workflows.cli.checks.subject import Subject
 from argotune.workflows.cli.installation.objects import objects
@@ -67,7 +68,7 @@ def look(
     clock = Clock(now=lambda: sum(seconds), sleep=lambda asked: seconds.append(10 * asked))
     with serving(server), ApiClient(Configuration(host=server.url)) as client:
         given = {"namespace": SPACE, "expected": tuple(expected()), "clock": clock}
-        return list(check(Subject(api=Api(client), **{**given, **changes})))
+        return list(check(Subject(kube=Kube(Connection(client)), **{**given, **changes})))
 
 
 def messages(findings: Iterable[Finding]) -> list[str]:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from argotune.steps.cluster.errors import ApiRefusal
 from argotune.workflows.cli.checks import image_volumes
-from argotune.workflows.cli.checks.api import Refused
 from tests.workflows.cli.checks.cluster import healthy, look, messages, node
 
 
@@ -42,5 +42,5 @@ def test_nodes_that_are_too_old() -> None:
 def test_another_refusal_says_nothing_of_image_volumes() -> None:
     cluster = healthy()
     cluster.refusals["POST pods"] = (403, "exceeded quota: pods=0")
-    with pytest.raises(Refused, match="exceeded quota"):
+    with pytest.raises(ApiRefusal, match="exceeded quota"):
         look(cluster, image_volumes.image_volumes)

@@ -17,7 +17,10 @@ from tests.workflows.cli.kubeconfig import use_kubeconfig
 from tests.workflows.workspace.helpers import CONFIG_MAP, QUICK_START, WORKSPACE, changed
 
 TEMPLATE = "/apis/argoproj.io/v1alpha1/namespaces/{}/workflowtemplates/finetune"
-CREATE = "/apis/argoproj.io/v1alpha1/namespaces/{}/workflows?fieldValidation=Strict"
+CREATE = (
+    "/apis/argoproj.io/v1alpha1/namespaces/{}/workflows"
+    "?fieldManager=argotune&fieldValidation=Strict"
+)
 URL_WITH_TOKEN = "https://example.com/a.parquet?sig=hunter2"
 WITH_TOKEN = changed({"tuning/input": {"urls": [URL_WITH_TOKEN]}})
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from argotune.workflows.cli.errors import CliError
-from argotune.workflows.cli.remote.api_errors import ApiRefusal
+from argotune.workflows.cli.remote.api_errors import ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster as Client
 from argotune.workflows.cli.remote.states import states
 from argotune.workflows.cli.show.workflow_json import Workflow, phase_of
@@ -102,7 +102,9 @@ def test_a_right_that_is_missing_ends_it(cluster: Cluster) -> None:
     found = begin(cluster)
     next(found)
     cluster.faults.append(Fault("GET", WATCH, 403, message="cannot watch"))
-    with pytest.raises(ApiRefusal, match=f"Workflow {NAME}: the cluster answers 403: cannot watch"):
+    with pytest.raises(
+        ClusterRefusal, match=f"Workflow {NAME}: the cluster answers 403: cannot watch"
+    ):
         next(found)
 
 

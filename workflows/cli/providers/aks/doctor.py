@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
+from argotune.steps.cluster.errors import ApiRefusal, MissingRight
+from argotune.steps.cluster.kube import Object
 from argotune.steps.nodes.aks.cluster_id import ClusterId
 from argotune.steps.nodes.aks.needed_rights import REQUIRED, Rights
-from argotune.workflows.cli.checks.api import MissingRight, Object, Refused
 from argotune.workflows.cli.checks.choices import Pull
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, unknown
 from argotune.workflows.cli.checks.images import image_of
@@ -102,12 +103,13 @@ def _asked(
     with contextlib.ExitStack() as stack:
         for trial in trials:
             try:
-                trial.pod = subject.api.create(subject.path("pods"), trial.pod)
-            except Refused as error:
-                yield unknown(f"what Azure permits {trial.account}: it gets no pod: {error}")
+                trial.pod = subject.create_trial(trial.pod)
+            except MissingRight:
+                raise
+            except ApiRefusal as error:
+                yield unknown(f"what Azure permits {trial.account}: it gets no pod: {error.words}")
                 continue
-            path = subject.path("pods", trial.pod["metadata"]["name"])
-            stack.callback(subject.api.delete, path)
+            stack.callback(subject.delete_trial, "Pod", trial.pod["metadata"]["name"])
         made = [trial for trial in trials if "name" in trial.pod["metadata"]]
         _wait(subject, made)
     for trial in made:
@@ -122,7 +124,7 @@ def _wait(subject: Subject, trials: Sequence[_Trial]) -> None:
             return
         subject.clock.sleep(_POLL_SECONDS)
         for trial in trials:
-            found = subject.api.get(subject.path("pods", trial.pod["metadata"]["name"]))
+            found = subject.get("Pod", trial.pod["metadata"]["name"])
             trial.pod = found or trial.pod
 
 
@@ -234,7 +236,7 @@ def _account(subject: Subject, step: str) -> str:
 
 
 def _client_id(subject: Subject, step: str) -> str:
-    account = subject.api.get(subject.path("serviceaccounts", _account(subject, step)))
+    account = subject.get("ServiceAccount", _account(subject, step))
     annotations = ((account or {"metadata": {}})["metadata"]).get("annotations") or {}
     return str(annotations.get(AZURE_CLIENT_ID, ""))
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from argotune.presets.loader import catalogs_of, sku_catalogs
+from argotune.steps.cluster.errors import MissingRight
 from argotune.steps.nodes.aks.arm import Arm
 from argotune.steps.nodes.aks.connect import connect
 from argotune.steps.nodes.aks.preflight import Forecast, Preflight
@@ -19,7 +20,6 @@ from argotune.steps.nodes.alternatives import placements
 from argotune.steps.nodes.provider import NodeRequest, Placement
 from argotune.steps.nodes.providers import ProviderSettings
 from argotune.steps.plan.planning import Span
-from argotune.workflows.cli.checks.api import Api, MissingRight
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.show.plan_rows import SkuRow, sku_rows, what_hours_are_of
@@ -87,7 +87,7 @@ def _region_of_nodes(cluster: Cluster | None) -> str:
     if cluster is None:
         return ""
     try:
-        nodes = Api(cluster.api_client).list("/api/v1/nodes", labelSelector=_REGION)
+        nodes = cluster.kube.list("Node", labels=_REGION)
     except MissingRight:
         return ""
     return next((str(node["metadata"]["labels"][_REGION]) for node in nodes), "")
