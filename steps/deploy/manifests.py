@@ -152,8 +152,8 @@ def _template(params: Params, adapter: Adapter) -> Manifest:
 
 def _affinity_to_permanent_nodes() -> Manifest:
     """Affinity that excludes nodes created for a run: their GPU is free, but they are deleted."""
-    is_nobodys = {"key": RUN_LABEL, "operator": "DoesNotExist"}
-    terms = [{"matchExpressions": [is_nobodys]}]
+    has_no_run = {"key": RUN_LABEL, "operator": "DoesNotExist"}
+    terms = [{"matchExpressions": [has_no_run]}]
     return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
 
 

@@ -143,7 +143,7 @@ class _Crew(Generic[R]):
         dead = [rank for rank, m in enumerate(self.members) if m.outcome is None and not m.killed]
         if dead and self.signal_name is not None:
             raise Interrupted(
-                f"stopped by {self.signal_name}; the next try goes on from the last checkpoint"
+                f"stopped by {self.signal_name}; a retry resumes from the last checkpoint"
             )
         if dead:
             raise self._death(dead[0])
@@ -199,7 +199,7 @@ class _Crew(Generic[R]):
                 f"{what}; the kernel does so when memory is short: give the step more "
                 "(parameter tune-memory) or take fewer processes"
             )
-        return TransientError(f"{what}; the next try goes on from the last checkpoint")
+        return TransientError(f"{what}; a retry resumes from the last checkpoint")
 
 
 def _member(
@@ -246,8 +246,10 @@ class _ToParent(logging.handlers.QueueHandler):
 
 
 def _die_with_parent() -> None:
-    """Ask the kernel to kill this process when the watching one is killed: left alone it would
-    write checkpoints beside those of the next try."""
+    """Ask the kernel to kill this process when the watching one is killed.
+
+    Otherwise it would write checkpoints beside those of the next attempt.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
