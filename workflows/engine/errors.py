@@ -1,4 +1,12 @@
-"""What the engine raises: before a run starts, and inside one."""
+"""The errors of the engine.
+
+EngineError           the run does not start: the user changes the documents or options
+  UnsupportedError    the documents use a field that the engine does not support
+ExpressionError       a node is Error: an expression is not valid
+UnresolvedError       a node is Error: a tag has no value
+PodError              a node is Error: its pod cannot start
+TemplateError         the caller of a template ends; the template's node is already Error
+"""
 
 from __future__ import annotations
 
@@ -6,7 +14,7 @@ from collections.abc import Iterable
 
 
 class EngineError(Exception):
-    """The documents or options cannot be run; ``problems`` holds every reason, one a line."""
+    """The documents or options cannot be run; `problems` holds all reasons, one line each."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = list(problems)
@@ -14,20 +22,20 @@ class EngineError(Exception):
 
 
 class UnsupportedError(EngineError):
-    """The documents use fields that this engine does not support, or that Argo does not know."""
+    """The documents have fields that the engine does not support, or that Argo does not have."""
 
 
 class ExpressionError(ValueError):
-    """An expression cannot be parsed or evaluated; the text says which one and why."""
+    """An expression cannot be parsed or evaluated; the message names it and the reason."""
 
 
 class UnresolvedError(ValueError):
-    """A ``{{...}}`` tag names something that has no value at this point of the run."""
+    """A `{{...}}` tag has no value at this point of the run."""
 
 
 class PodError(Exception):
-    """A pod could not be started or its outputs not be read: Argo's phase ``Error``."""
+    """A pod cannot start, or its outputs cannot be read: Argo's phase `Error`."""
 
 
 class TemplateError(Exception):
-    """A template could not be executed; its node is marked already."""
+    """A template cannot be executed; its node is already marked Error."""

@@ -34,41 +34,44 @@ _log = logging.getLogger(__name__)
 
 
 class Listener(Protocol):
-    """Hears of a run from the thread that runs it; what it raises is logged and ends nothing."""
+    """Receives the events of a run, in the thread that runs it.
+
+    An exception of a listener is logged; the listener is not called again, and the run goes on.
+    """
 
     def on_workflow(self, workflow: JsonObject) -> None:
-        """The workflow changed: the whole object, at most some times a second."""
+        """Receive the whole Workflow object after a change, at most a few times per second."""
 
     def on_node(self, node: JsonObject) -> None:
-        """A node was made or changed: its NodeStatus."""
+        """Receive the NodeStatus of a node that was added or changed."""
 
     def on_line(self, node_id: str, text: str) -> None:
-        """A node's container wrote a line."""
+        """Receive a line that a node's container wrote."""
 
 
 class Listening:
-    """Calls a listener, if there is one, and never fails."""
+    """Calls a listener, if there is one, and never raises."""
 
     def __init__(self, listener: Listener | None) -> None:
         self._listener = listener
 
     @property
     def is_on(self) -> bool:
-        """Whether anybody listens."""
+        """Whether there is a listener that has not failed."""
         return self._listener is not None
 
     def workflow(self, workflow: JsonObject) -> None:
-        """Passes on a changed workflow."""
+        """Pass on a changed workflow."""
         if (listener := self._listener) is not None:
             self._call(lambda: listener.on_workflow(workflow))
 
     def node(self, node: JsonObject) -> None:
-        """Passes on a changed node."""
+        """Pass on a changed node."""
         if (listener := self._listener) is not None:
             self._call(lambda: listener.on_node(node))
 
     def line(self, node_id: str, text: str) -> None:
-        """Passes on a line of a log."""
+        """Pass on a line of a log."""
         if (listener := self._listener) is not None:
             self._call(lambda: listener.on_line(node_id, text))
 
@@ -82,12 +85,12 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class _Interrupt:
-    """Ctrl-C, SIGTERM, or the terminal is gone."""
+    """Ctrl-C, SIGTERM, or the loss of the terminal."""
 
 
 @dataclass(slots=True)
 class _Active:
-    """A running pod, its deadline, and why it is being stopped."""
+    """A running pod, its deadline, and the reason why it is being stopped."""
 
     pod: RunningPod
     deadline: float | None
@@ -121,7 +124,10 @@ class Loop:
         self._has_result = False
 
     def run(self) -> JsonObject:
-        """Runs to the end; the first interrupt stops the run, the second one at once."""
+        """Run to the end and return the Workflow object.
+
+        The first interrupt stops the run, exit handlers excepted; the second kills everything.
+        """
         state = self.operator.run.state
         state.on_change = self._node_changed
         with self._interrupts():
@@ -151,7 +157,7 @@ class Loop:
             active.pod.join()
 
     def start_pod(self, request: PodRequest) -> None:
-        """Starts a pod's thread; its events come to this loop."""
+        """Start a pod's thread; its events come to this loop."""
         pod = RunningPod(
             request.pod, self._launcher, self._events.put, wants_lines=self._listening.is_on
         )
@@ -162,7 +168,7 @@ class Loop:
         pod.start()
 
     def wake_at(self, moment: float) -> None:
-        """Has the loop operate at that time (seconds since the epoch)."""
+        """Operate at this time, in seconds since the epoch, even if nothing happens before it."""
         self._wake_times.add(moment)
 
     def _operate(self) -> None:
@@ -173,7 +179,7 @@ class Loop:
             self._save()
 
     def _keep_results(self) -> None:
-        """Saves what a pod gave before anything builds on it, so that no step runs twice."""
+        """Save a pod's results before other steps use them, so that resuming repeats no step."""
         if self._has_result and self._record.is_cheap:
             self._save()
 
@@ -184,7 +190,7 @@ class Loop:
             return None
 
     def _patience(self) -> float:
-        """Seconds until something has to be done even if nothing happens."""
+        """Seconds until the loop must act even if nothing happens."""
         waits = [_CONTROL_POLL_SECONDS]
         waits += [moment - time.time() for moment in self._wake_times]
         if self._unsaved:
@@ -192,7 +198,7 @@ class Loop:
         return max(min(waits), 0.0)
 
     def _handle(self, event: PodEvent | _Interrupt | None) -> None:
-        """Takes this event and those that wait behind it."""
+        """Take this event and those in the queue behind it."""
         while event is not None:
             self._take(event)
             try:
@@ -218,7 +224,7 @@ class Loop:
                 self._interrupt()
 
     def _interrupt(self) -> None:
-        """Stops what is not part of an exit handler; the second time, everything at once."""
+        """Stop all pods but those of exit handlers; the second time, kill all pods."""
         if self.operator.run.shutdown:
             self.operator.run.shutdown = "Terminate"
             for active in self._active.values():
@@ -261,7 +267,7 @@ class Loop:
         self._listening.workflow(snapshot)
 
     def _snapshot(self) -> JsonObject:
-        """The Workflow object as it is now."""
+        """The current Workflow object."""
         state = self.operator.run.state
         progress = state.update_progress()
         completed = state.phase.is_fulfilled
@@ -289,7 +295,7 @@ class Loop:
 
     @contextmanager
     def _interrupts(self) -> Iterator[None]:
-        """Turns signals to stop into events, where this is the main thread."""
+        """Turn the signals that stop a run into events, if this is the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

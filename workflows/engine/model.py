@@ -1,4 +1,4 @@
-"""Nodes of a run: what Argo's ``status.nodes`` holds, and their names and ids."""
+"""Nodes of a run: the content of Argo's `status.nodes`, and the names and ids of nodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SEPARATOR = re.compile(r"^(?:\[\d+\])?\.")
 
 
 class Phase(StrEnum):
-    """A node's phase; a workflow has the ones from PENDING to ERROR without SKIPPED."""
+    """A node's phase; a workflow has those from PENDING to ERROR, except SKIPPED."""
 
     PENDING = "Pending"
     RUNNING = "Running"
@@ -30,22 +30,22 @@ class Phase(StrEnum):
 
     @property
     def is_fulfilled(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the phase is final."""
         return self not in (Phase.PENDING, Phase.RUNNING)
 
     @property
     def is_completed(self) -> bool:
-        """Whether it ran to an end: skipped and omitted nodes did not."""
+        """Whether the node ran to an end; skipped and omitted nodes did not."""
         return self in (Phase.SUCCEEDED, Phase.FAILED, Phase.ERROR)
 
     @property
     def is_failed(self) -> bool:
-        """Whether it is Failed or Error."""
+        """Whether the phase is Failed or Error."""
         return self in (Phase.FAILED, Phase.ERROR)
 
 
 class NodeType(StrEnum):
-    """What a node stands for."""
+    """The type of a node."""
 
     POD = "Pod"
     STEPS = "Steps"
@@ -58,13 +58,13 @@ class NodeType(StrEnum):
 
     @property
     def has_progress(self) -> bool:
-        """Whether its progress is its own and not the sum of its children's."""
+        """Whether the node has its own progress, not the sum of its children's."""
         return self in (NodeType.POD, NodeType.SUSPEND)
 
 
 @dataclass(slots=True)
 class Node:
-    """One node; times are seconds since the epoch, written as RFC 3339."""
+    """One node; times are seconds since the epoch, and RFC 3339 in the status."""
 
     id: str
     name: str
@@ -89,7 +89,7 @@ class Node:
     waiting_for_lock: str = ""
 
     def to_status(self) -> JsonObject:
-        """The node as Argo's NodeStatus; empty fields are left out."""
+        """The node as Argo's NodeStatus, without empty fields."""
         flags = {"hooked": self.hooked, "retried": self.retried}
         status: JsonObject = {
             "id": self.id,
@@ -121,7 +121,7 @@ class Node:
 
     @classmethod
     def from_status(cls, status: JsonObject) -> Node:
-        """The node that ``to_status`` wrote."""
+        """The node of a NodeStatus that `to_status` wrote."""
         flags = status.get("nodeFlag", {})
         return cls(
             id=status["id"],
@@ -148,25 +148,25 @@ class Node:
 
     @property
     def output_parameters(self) -> list[JsonObject]:
-        """The output parameters, none where there are no outputs yet."""
+        """The output parameters; empty if there are no outputs yet."""
         found: list[JsonObject] = (self.outputs or {}).get("parameters", [])
         return found
 
     @property
     def duration_seconds(self) -> float:
-        """From the start to the end, or to now."""
+        """Seconds from the start to the end, or to now."""
         return (time.time() if self.finished_at is None else self.finished_at) - self.started_at
 
 
 def node_id(workflow_name: str, node_name: str) -> str:
-    """Argo's id of a node: the workflow's name for the root, else with the name's FNV-1a hash."""
+    """Argo's id of a node: the workflow's name, followed by a hash except for the root."""
     if node_name == workflow_name:
         return workflow_name
     return f"{workflow_name}-{_fnv1a32(node_name)}"
 
 
 def pod_name(workflow_name: str, node_name: str, template_name: str) -> str:
-    """Argo's name (v2) for the pod of a node; prefixes are cut so that it stays a valid name."""
+    """Argo's name (version 2) of a node's pod, cut to the length of a valid name."""
     if node_name == workflow_name:
         return workflow_name
     longest_prefix = 253 - 10 - 1  # a Kubernetes name without the hash and its dash
@@ -175,14 +175,14 @@ def pod_name(workflow_name: str, node_name: str, template_name: str) -> str:
 
 
 def display_name(node_name: str, boundary_name: str | None) -> str:
-    """The part of a node's name that its boundary's name does not say."""
+    """The part of a node's name that follows its boundary's name."""
     if boundary_name is None:
         return node_name
     return _SEPARATOR.sub("", node_name.removeprefix(boundary_name))
 
 
 def _fnv1a32(text: str) -> int:
-    """The 32-bit FNV-1a hash of ``text`` (http://www.isthe.com/chongo/tech/comp/fnv/)."""
+    """The 32-bit FNV-1a hash of `text` (http://www.isthe.com/chongo/tech/comp/fnv/)."""
     value = 0x811C9DC5
     for byte in text.encode():
         value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
@@ -190,10 +190,10 @@ def _fnv1a32(text: str) -> int:
 
 
 def rfc3339(moment: float) -> str:
-    """Seconds since the epoch as Kubernetes writes times: UTC, whole seconds."""
+    """A time in seconds since the epoch as Kubernetes writes it: UTC, whole seconds."""
     return datetime.fromtimestamp(int(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def from_rfc3339(text: str) -> float:
-    """Seconds since the epoch of a Kubernetes time."""
+    """The seconds since the epoch of a Kubernetes time."""
     return datetime.fromisoformat(text).timestamp()

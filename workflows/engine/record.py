@@ -1,4 +1,4 @@
-"""The run directory: the Workflow object, who runs it, and how others ask it to stop."""
+"""The run directory: the Workflow object, the lock of its engine, and requests to that engine."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ _SHARE_OF_TIME = 10  # a record is written for at most a tenth of the time
 
 
 def load_record(run_dir: Path) -> JsonObject:
-    """The Workflow object of a run, as last saved; EngineError where there is none."""
+    """The Workflow object of a run, as last saved. Raises EngineError if there is none."""
     return _read(run_dir / _RECORD)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Start:
-    """What a run was started with, for resuming it."""
+    """The documents and runtime that a run started with, for resuming it."""
 
     documents: list[JsonObject]
     runtime: Runtime
 
 
 def load_start(run_dir: Path) -> Start:
-    """What the run was started with; EngineError where that is not recorded."""
+    """What the run started with. Raises EngineError if it is not recorded."""
     found = _read(run_dir / _START)
     return Start(documents=found["documents"], runtime=found.get("runtime", "process"))
 
 
 def save_start(run_dir: Path, start: Start) -> None:
-    """Keeps what the run is started with."""
+    """Record what the run starts with."""
     _write_atomically(run_dir / _START, json.dumps(asdict(start), indent=1))
 
 
 def is_running(run_dir: Path) -> bool:
-    """Whether an engine runs this directory now."""
+    """Whether an engine is running this directory now."""
     try:
         with (run_dir / _LOCK).open("r") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -63,12 +63,12 @@ def is_running(run_dir: Path) -> bool:
 
 
 def request_stop(run_dir: Path) -> None:
-    """Asks the engine of this run to stop as Ctrl-C does; its onExit handlers still run."""
+    """Ask the engine of this run to stop, as Ctrl-C does; its onExit handlers still run."""
     _request(run_dir / _STOP)
 
 
 def request_resume(run_dir: Path) -> None:
-    """Asks the engine of this run to go on from where it is suspended."""
+    """Ask the engine of this run to end its suspensions."""
     _request(run_dir / _RESUME)
 
 
@@ -78,7 +78,7 @@ def _request(file: Path) -> None:
 
 
 class Controls:
-    """The requests of other processes, each seen once."""
+    """The requests of other processes; each is reported once."""
 
     def __init__(self, run_dir: Path) -> None:
         self._stop = run_dir / _STOP
@@ -88,11 +88,11 @@ class Controls:
         self._resume.unlink(missing_ok=True)
 
     def stop_requested(self) -> bool:
-        """Whether a stop was asked for since the last call."""
+        """Whether another process asked for a stop since the last call."""
         return _seen(self._stop)
 
     def resume_requested(self) -> bool:
-        """Whether going on was asked for since the last call."""
+        """Whether another process asked to resume since the last call."""
         return _seen(self._resume)
 
 
@@ -105,7 +105,7 @@ def _seen(file: Path) -> bool:
 
 @contextmanager
 def run_lock(run_dir: Path) -> Iterator[None]:
-    """Holds the run directory; EngineError where another engine holds it."""
+    """Hold the lock of the run directory. Raises EngineError if another engine holds it."""
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / _LOCK).open("a") as file:
         for attempt in range(_LOCK_ATTEMPTS):
@@ -121,14 +121,14 @@ def run_lock(run_dir: Path) -> Iterator[None]:
 
 
 def discard_empty(run_dir: Path) -> None:
-    """Removes a run directory, while it is locked, that holds nothing but the lock."""
+    """Remove a locked run directory that contains only the lock."""
     if [path.name for path in run_dir.iterdir()] == [_LOCK]:
         (run_dir / _LOCK).unlink()
         run_dir.rmdir()
 
 
 class Record:
-    """Saves the Workflow object, not more often than its size allows."""
+    """Saves the Workflow object, less often the longer a save takes."""
 
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / _RECORD
@@ -137,15 +137,15 @@ class Record:
 
     @property
     def is_cheap(self) -> bool:
-        """Whether saving takes so little time that it may be done after every step."""
+        """Whether a save is short enough to be done after every step."""
         return self._last_save_seconds < _CHEAP_SAVE_SECONDS
 
     def due_at(self) -> float:
-        """The monotonic time from which a change may be saved."""
+        """The monotonic time in seconds from which a change may be saved."""
         return self._next_save
 
     def save(self, workflow: JsonObject, *, durable: bool = False) -> None:
-        """Writes the object; ``durable`` waits until it would survive a power cut."""
+        """Write the object; if `durable`, wait until it would survive a power failure."""
         started = time.monotonic()
         _write_atomically(self._path, json.dumps(workflow, indent=1), durable=durable)
         ended = time.monotonic()
@@ -155,7 +155,7 @@ class Record:
 
 
 def _write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
-    """Writes a file so that a reader sees the old or the new text, never a part."""
+    """Write a file so that a reader sees the old or the new text, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Decides what an interrupted run keeps, and clears away what it left behind."""
+"""What an interrupted run keeps, and the removal of what it left behind."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _KEPT = frozenset({Phase.SUCCEEDED, Phase.SKIPPED, Phase.OMITTED})
 
 
 def kept_nodes(nodes: Mapping[str, Node], workflow_name: str) -> dict[str, Node]:
-    """The nodes that stay as they are, with the groups around them open again.
+    """The nodes that a resumed run keeps; the groups around them are Running again.
 
-    What failed or did not finish runs again, and so does everything that came after it. A Retry
-    node begins with its first attempt. The workflow's exit handler runs again at the end.
+    Nodes that failed or did not finish run again, and so do all nodes after them. A Retry node
+    begins with its first attempt. The workflow's exit handler runs again at the end.
     """
     dropped = _with_descendants(
         nodes,
@@ -48,7 +48,7 @@ def _is_exit_handler(node: Node, workflow_name: str) -> bool:
 
 
 def _with_descendants(nodes: Mapping[str, Node], first: Iterable[str]) -> set[str]:
-    """``first`` and all that is inside or after it."""
+    """`first` and all nodes inside or after it."""
     inside: dict[str, list[str]] = {}
     for node in nodes.values():
         inside.setdefault(node.boundary_id, []).append(node.id)
@@ -65,7 +65,7 @@ def _with_descendants(nodes: Mapping[str, Node], first: Iterable[str]) -> set[st
 
 
 def clear_pods(pods_dir: Path, grace_seconds: float) -> None:
-    """Ends processes that a killed engine left running, and removes their directories."""
+    """End the processes that a killed engine left running, and remove their directories."""
     if not pods_dir.is_dir():
         return
     for directory in pods_dir.iterdir():

@@ -1,4 +1,4 @@
-"""Runs a workflow on this machine, and goes on with an interrupted run."""
+"""The entry of the engine: run a workflow on this machine, or resume an interrupted run."""
 
 from __future__ import annotations
 
@@ -52,37 +52,36 @@ def _own_environment() -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """How and where a workflow is run."""
+    """How and where a workflow runs."""
 
     run_dir: Path
-    """Record, logs and volumes of this one run."""
+    """Record, logs and volumes of this run."""
     claims_dir: Path
-    """Persistent volume claims, a directory each, kept between runs."""
+    """Persistent volume claims, one directory each, which are kept between runs."""
     working_dir: Path
-    """Where processes start whose container names no workingDir on a volume."""
+    """Working directory of processes whose container names no workingDir on a volume."""
     parameters: Mapping[str, str] = field(default_factory=dict)
-    """Values over those of ``spec.arguments.parameters``; never read as ``{{tags}}``."""
+    """Values that replace those of `spec.arguments.parameters`; tags in them are not replaced."""
     entrypoint: str | None = None
-    """The template to begin with, instead of ``spec.entrypoint``."""
+    """The template to begin with; None: `spec.entrypoint`."""
     runtime: Runtime | None = None
-    """What runs the containers; None: processes, and on resuming what the run was started with."""
+    """What runs the containers; None: processes or, on resuming, what the run started with."""
     secrets: Mapping[str, Path] = field(default_factory=dict)
-    """Directories (or single files) that stand for Secrets; a file's name is its key."""
+    """Directories or single files that stand for Secrets; a file's name is its key."""
     environ: Mapping[str, str] = field(default_factory=_own_environment)
-    """What every process finds in its environment besides the container's own variables."""
+    """The environment of all processes, besides the container's own variables."""
     listener: Listener | None = None
     name: str | None = None
-    """The workflow's name, instead of the document's or a random one."""
+    """The workflow's name; None: the document's, or a random one."""
     namespace: str = "default"
     grace_seconds: float = 30.0
-    """From SIGTERM to SIGKILL, where the template's podSpecPatch does not say."""
+    """Seconds from SIGTERM to SIGKILL, unless the template's podSpecPatch sets them."""
 
 
 def run(documents: list[JsonObject], options: Options) -> JsonObject:
-    """Runs the workflow among ``documents`` and returns it with its status.
+    """Run the workflow among `documents` and return it with its status.
 
-    EngineError is raised before anything starts, with every problem; a run that fails is a
-    result.
+    A run that fails is a result. Raises EngineError, with all problems, before anything starts.
     """
     options = _absolute(options)
     with run_lock(options.run_dir):
@@ -95,10 +94,10 @@ def run(documents: list[JsonObject], options: Options) -> JsonObject:
 
 
 def resume(options: Options) -> JsonObject:
-    """Goes on with the run in ``run_dir``: what succeeded stays, the rest runs (again).
+    """Resume the run in `run_dir` and return it with its status.
 
-    Name, uid, parameters and volumes stay; of the options, those that say what to run are not
-    looked at. A run that succeeded is returned as it is.
+    What succeeded does not run again, and a run that succeeded is returned unchanged. Name, uid,
+    parameters and volumes stay, and the options for them are ignored. Raises EngineError.
     """
     options = _absolute(options)
     with run_lock(options.run_dir):
@@ -111,7 +110,7 @@ def resume(options: Options) -> JsonObject:
 
 
 def _absolute(options: Options) -> Options:
-    """The same with whole paths: processes start in another directory than the caller's."""
+    """The same with absolute paths: processes start in another directory than the caller's."""
     return replace(
         options,
         run_dir=options.run_dir.resolve(),
@@ -169,7 +168,7 @@ def _resumed(workflow: JsonObject, start: Start, options: Options) -> Loop:
 
 
 def _add_metadata(workflow: JsonObject, spec: JsonObject) -> None:
-    """Adds the labels and annotations of ``workflowMetadata`` to the workflow's own."""
+    """Add the labels and annotations of `workflowMetadata` to the workflow's own."""
     metadata = workflow["metadata"]
     for key in ("labels", "annotations"):
         values = (spec.get("workflowMetadata") or {}).get(key) or {}
@@ -177,7 +176,7 @@ def _add_metadata(workflow: JsonObject, spec: JsonObject) -> None:
 
 
 def _add_computed_labels(workflow: JsonObject, spec: JsonObject) -> None:
-    """Adds the labels of ``workflowMetadata.labelsFrom``: expressions over ``workflow.*``."""
+    """Add the labels of `workflowMetadata.labelsFrom`, which are expressions over `workflow.*`."""
     environment = workflow_variables(workflow, spec).environment()
     problems: list[str] = []
     for name, source in ((spec.get("workflowMetadata") or {}).get("labelsFrom") or {}).items():

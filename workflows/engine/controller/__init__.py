@@ -1,1 +1,1 @@
-"""Decides which nodes of a run start, end or are tried again, as Argo's controller does."""
+"""The decisions of Argo's controller: which nodes of a run start, end or are retried."""

@@ -1,4 +1,4 @@
-"""Executes a template with a retryStrategy: attempts below a Retry node."""
+"""Templates with a retryStrategy: attempts below a Retry node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from argotune.workflows.engine.state.templates import Prepared, TemplateCall
 
 
 def advance(executor: TemplateExecutor, call: TemplateCall, prepared: Prepared) -> Node:
-    """Makes or brings forward the attempt whose turn it is; the Retry node is returned."""
+    """Advance the attempt whose turn it is, or start it; return the Retry node."""
     run = executor.run
     parent = run.state.get(call.name)
     if parent is None:
@@ -29,7 +29,7 @@ def advance(executor: TemplateExecutor, call: TemplateCall, prepared: Prepared) 
 def _current(
     executor: TemplateExecutor, call: TemplateCall, prepared: Prepared, parent: Node
 ) -> Node | None:
-    """Executes the running attempt or a new one; None where none may run now."""
+    """Execute the running attempt or a new one; None if none may run now."""
     run = executor.run
     attempts = run.state.attempts(parent)
     deadline: float | None = None
@@ -52,7 +52,7 @@ def _current(
 
 
 def _after(run: RunContext, prepared: Prepared, parent: Node, attempts: list[Node]) -> Retry | None:
-    """Ends the Retry node, has it wait, or says that another attempt starts now."""
+    """End the Retry node (None), make it wait (None), or let another attempt start now."""
     last = attempts[-1]
     if not last.phase.is_failed:
         parent.outputs = last.outputs

@@ -34,22 +34,23 @@ class RunContext:
     pods: PodFactory
     start_pod: Callable[[PodRequest], None]
     wake_at: Callable[[float], None]
-    """Called with a time at which the operator should look at the run again."""
+    """Called with a time, in seconds since the epoch, at which the operator must look at the run
+    again."""
     shutdown: str = ""
-    """``Stop`` once the run is being stopped, ``Terminate`` where exit handlers do not count."""
+    """`Stop` once the run is being stopped; `Terminate` if exit handlers are stopped too."""
     suspended: bool = False
     ending: Phase | None = None
-    """What ``workflow.status`` is for exit handlers, once the entrypoint is through."""
+    """The phase that `workflow.status` has in exit handlers, once the entrypoint has ended."""
     started_pods: set[str] = field(default_factory=set)
-    """The nodes whose pods were started and did not end."""
+    """Ids of the nodes whose pods have started and not ended."""
     prepared: dict[str, Prepared] = field(default_factory=dict)
     """The templates of the nodes executed so far, by node id."""
     turns: dict[tuple[str, str], list[Turn]] = field(default_factory=dict)
-    """What steps and tasks became when their turn came, by node id and step name."""
+    """The executions that steps and tasks were expanded to, by node id and step name."""
 
     @property
     def deadline(self) -> float | None:
-        """When the workflow's activeDeadlineSeconds are over."""
+        """End of the activeDeadlineSeconds, in seconds since the epoch; None without one."""
         seconds = self.spec.get("activeDeadlineSeconds")
         if seconds is None or self.state.started_at is None:
             return None
@@ -63,7 +64,7 @@ class RunContext:
 
     @property
     def stop_message(self) -> str:
-        """Argo's message of what ends because the run is being stopped."""
+        """Argo's message of nodes and workflows that end because the run is being stopped."""
         return f"Stopped with strategy '{self.shutdown}'"
 
     @property
@@ -72,12 +73,12 @@ class RunContext:
         return str(self.workflow["metadata"]["namespace"])
 
     def scope(self, *more: Mapping[str, str]) -> Scope:
-        """Every variable of the workflow, with ``more``."""
+        """All variables of the workflow, and those of `more`; the later ones win."""
         phase = self.ending or self.state.phase
         return self.variables.merged(runtime_variables(self.state, phase), *more)
 
     def retry_strategy(self, prepared: Prepared) -> JsonObject | None:
-        """The template's retryStrategy, else the workflow's."""
+        """The template's retryStrategy, or else the workflow's."""
         return prepared.settings.get("retryStrategy") or self.spec.get("retryStrategy")
 
     def add_node(
@@ -89,7 +90,7 @@ class RunContext:
         message: str = "",
         inputs: JsonObject | None = None,
     ) -> Node:
-        """Makes a call's node."""
+        """Add the node of a call to the state and return it."""
         return self.state.add(
             call.name,
             type_,
@@ -104,7 +105,7 @@ class RunContext:
         )
 
     def mark_errored(self, call: TemplateCall, message: str) -> Node:
-        """Marks a call's node Error, making it where it is not there."""
+        """Mark a call's node as Error, adding the node if it does not exist, and return it."""
         node = self.state.get(call.name)
         if node is None:
             node = self.add_node(call, NodeType.SKIPPED, Phase.ERROR, message=message)
@@ -115,14 +116,17 @@ class RunContext:
 
 
 class TemplateExecutor(Protocol):
-    """Executes the templates that DAGs, steps, hooks and retries call: the Operator."""
+    """Executes the templates that DAGs, steps, hooks and retries call; the Operator is one."""
 
     @property
     def run(self) -> RunContext:
-        """The run that it advances."""
+        """The run that the templates belong to."""
 
     def execute(self, call: TemplateCall) -> Node | None:
-        """Executes a template and returns its node; None means that it cannot start yet."""
+        """Execute a template and return its node, or None if it cannot start yet.
+
+        Raises TemplateError if it cannot be executed; its node is then marked Error.
+        """
 
     def dispatch(self, call: TemplateCall, prepared: Prepared, more: Mapping[str, str]) -> Node:
-        """Makes the node of a prepared template if it is not there, and brings it forward."""
+        """Advance the node of a prepared template, or add it first, and return it."""

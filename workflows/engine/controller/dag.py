@@ -1,4 +1,4 @@
-"""Brings a DAG forward."""
+"""Templates of kind dag."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from argotune.workflows.engine.state.variables import loop_variables, node_varia
 
 
 def advance(executor: TemplateExecutor, node: Node, prepared: Prepared, on_exit: bool) -> None:
-    """Executes the tasks whose turn has come, and ends the DAG when its targets are done."""
+    """Execute the tasks whose turn it is, and end the DAG's node when its targets have ended."""
     _Dag(executor, node, prepared, on_exit).advance()
 
 
@@ -72,7 +72,7 @@ class _Dag:
         return self._prepared.dependencies(task)
 
     def _in_order(self) -> list[str]:
-        """The targets and all they need, each after its dependencies."""
+        """The targets and the tasks that they need, each after its dependencies."""
         order: dict[str, None] = {}
         waiting = [(name, False) for name in reversed(self._targets)]
         while waiting:
@@ -109,7 +109,7 @@ class _Dag:
         return self._run.turns[key]
 
     def _is_due(self, task: JsonObject) -> bool:
-        """Whether the dependencies are done and met; a task of which they are not is omitted."""
+        """Whether the dependencies have ended and are met; omit the task if they are not met."""
         needed = self._dependencies(task)
         results: dict[str, dict[str, bool]] = {}
         for name in needed.names:
@@ -128,7 +128,7 @@ class _Dag:
         return is_met
 
     def _is_done(self, node: Node) -> bool:
-        """Whether a task and its hooks are through."""
+        """Whether a task and its hooks have ended."""
         return node.phase.is_fulfilled and all(
             child.phase.is_fulfilled
             for child in self._state.children(node)
@@ -136,7 +136,7 @@ class _Dag:
         )
 
     def _skip(self, task: JsonObject, phase: Phase, message: str, name: str = "") -> None:
-        """Makes the node of a task that does not run, or marks the one that is there."""
+        """Add the node of a task that does not run, or mark the node that exists."""
         node_name = f"{self._node.name}.{name or task['name']}"
         node = self._state.get(node_name)
         if node is not None:
@@ -154,7 +154,7 @@ class _Dag:
         self._connect(task, node, None)
 
     def _connect(self, task: JsonObject, node: Node, group: Node | None) -> None:
-        """Draws the node below its loop, else below what it waited for, else below the DAG."""
+        """Link the node below its loop, or else its dependencies, or else the DAG."""
         needed = self._dependencies(task).names
         if group is not None:
             self._state.link(group, node)
@@ -203,7 +203,7 @@ class _Dag:
         self._state.mark(group, phase)
 
     def _execute_turn(self, task: JsonObject, turn: Turn, group: Node | None) -> bool:
-        """Executes one turn of a task; False where the others have to wait."""
+        """Execute one turn of a task; False if the turns after it must wait."""
         name = f"{self._node.name}.{turn.name}"
         if turn.skipped_because:
             if self._state.get(name) is None:
@@ -231,7 +231,7 @@ class _Dag:
         return self._hook(task, started)
 
     def _hook(self, task: JsonObject, node: Node | None = None) -> bool:
-        """Runs the task's exit hook, if it has one; whether nothing more is to come of it."""
+        """Run the task's exit hook, if it has one; return whether task and hook have ended."""
         if not (task.get("onExit") or task.get("hooks")):
             return True
         node = node or self._task_node(task["name"])
@@ -279,7 +279,7 @@ class _Dag:
         return found
 
     def _phase(self) -> Phase:
-        """The DAG's phase, from its targets; an omitted one takes that of what came before it."""
+        """The DAG's phase, from its targets; an omitted one has the phase of its predecessor."""
         phases: dict[str, Phase | None] = {
             self._state.id_of(f"{self._node.name}.{name}"): None for name in self._targets
         }

@@ -1,4 +1,4 @@
-"""What a step or task becomes when its turn has come: itself, or one of it for each item."""
+"""The executions of a step or task: one, or one for each item of its loop."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ class Turn:
     caller: Caller
     arguments: list[JsonObject]
     item: Mapping[str, str]
-    """``{{item}}`` and its parts, in a loop."""
+    """`{{item}}` and its parts; empty outside a loop."""
     skipped_because: str = ""
 
 
 def turns(step: JsonObject, kind: str, scope: Scope) -> list[Turn]:
-    """The executions of a step or task; none where its list of items is empty.
+    """The executions of a step or task; none if its loop has no items.
 
-    Whether ``when`` holds is asked first: what is skipped needs no arguments.
+    `when` is evaluated first, because a step that is skipped needs no arguments. Raises
+    ExpressionError and UnresolvedError.
     """
     if not is_loop(step):
         return [_turn(step, kind, step["name"], scope, {})]
@@ -71,7 +72,7 @@ def _holds(step: JsonObject, scope: Scope) -> tuple[bool, str]:
 
 
 def continues_on(step: JsonObject, phase: Phase) -> bool:
-    """Whether a step's continueOn forgives this phase."""
+    """Whether the step's continueOn accepts this phase."""
     forgiven = step.get("continueOn") or {}
     return bool(
         (phase is Phase.FAILED and forgiven.get("failed"))
@@ -80,7 +81,7 @@ def continues_on(step: JsonObject, phase: Phase) -> bool:
 
 
 def output_parameters(template: JsonObject, scope: Scope) -> JsonObject | None:
-    """The outputs of a DAG or Steps template, from the outputs of its tasks."""
+    """The outputs of a DAG or Steps template, from those of its tasks; None if it declares none."""
     declared = (template.get("outputs") or {}).get("parameters") or []
     if not declared:
         return None

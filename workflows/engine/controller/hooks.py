@@ -1,4 +1,4 @@
-"""Runs the exit hooks of steps, tasks and the workflow."""
+"""The exit hooks of steps, tasks and the workflow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from argotune.workflows.engine.state.templates import Place, TemplateCall
 
 
 def exit_hook(step: JsonObject, arguments: JsonObject | None) -> JsonObject | None:
-    """The exit hook of a step, a task or the spec; ``onExit`` gets the workflow's arguments."""
+    """The exit hook of a step, task or spec, or None; `onExit` gets the workflow's arguments."""
     if step.get("onExit"):
         return {"template": step["onExit"], "arguments": arguments or {}}
     hook: JsonObject | None = (step.get("hooks") or {}).get("exit")
@@ -23,7 +23,7 @@ def exit_hook(step: JsonObject, arguments: JsonObject | None) -> JsonObject | No
 
 
 def run_workflow_hook(executor: TemplateExecutor, phase: Phase) -> Node | None:
-    """Executes the workflow's exit handler; None where there is none."""
+    """Execute the workflow's exit handler and return its node; None if there is none."""
     run = executor.run
     hook = exit_hook(run.spec, run.spec.get("arguments"))
     if hook is None or run.shutdown == "Terminate":
@@ -47,9 +47,10 @@ def run_step_hook(
     prefix: str,
     known: Mapping[str, str],
 ) -> bool:
-    """Runs a step's exit hook once the step completed; False while that is not done.
+    """Run a step's exit hook once the step has completed; return False until the hook has ended.
 
-    The hook knows what the step knew (``known``) and, under ``prefix``, what came of it.
+    The hook has the variables of the step (`known`) and, under `prefix`, the step's results. Raises
+    TemplateError.
     """
     run = executor.run
     hook = exit_hook(step, run.spec.get("arguments"))

@@ -1,4 +1,4 @@
-"""Starts the pod of a container or script template."""
+"""The pods of container and script templates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _POD_DEADLINE = "Pod was active on the node longer than the specified deadline"
 def launch(
     run: RunContext, node: Node, prepared: Prepared, place: Place, more: Mapping[str, str]
 ) -> None:
-    """Starts the node's pod, once; a run that is being stopped or overdue starts none."""
+    """Start the node's pod, once; a run that is being stopped or overdue starts none."""
     if node.id in run.started_pods:
         return
     if run.shutdown and not place.on_exit:
@@ -72,7 +72,7 @@ def _pod(
 def _deadline(
     run: RunContext, node: Node, prepared: Prepared, place: Place
 ) -> tuple[float | None, str]:
-    """The earliest of the deadlines that a pod has, and what is said when it is over."""
+    """A pod's earliest deadline in seconds since the epoch, if any, and Argo's message for it."""
     ends: list[tuple[float, str]] = []
     if (seconds := prepared.settings.get("activeDeadlineSeconds")) is not None:
         ends.append((time.time() + float(any_string(seconds)), _POD_DEADLINE))
@@ -86,9 +86,9 @@ def _deadline(
 
 
 def _result_is_asked_for(run: RunContext, place: Place) -> bool:
-    """Whether the template around refers to this step's ``outputs.result``.
+    """Whether the calling template refers to this step's `outputs.result`.
 
-    Argo keeps a container's standard output as its result only then.
+    Only then does Argo keep a container's standard output as its result.
     """
     around = run.prepared.get(place.boundary_id)
     if around is None or not place.step_name:

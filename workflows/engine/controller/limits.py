@@ -1,4 +1,4 @@
-"""What holds a template back: parallelism, failFast and locks."""
+"""The limits that keep a template from starting: parallelism, failFast and locks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FAIL_FAST = "template has failed or errored children and failFast enabled"
 
 
 def may_start(run: RunContext, call: TemplateCall, prepared: Prepared) -> bool:
-    """Whether parallelism and failFast of workflow, template and boundary let it go on."""
+    """Whether parallelism and failFast of workflow, template and boundary allow the call."""
     node = run.state.get(call.name)
     limit = run.spec.get("parallelism")
     if limit is not None and _active_pods(run, run.state.nodes.values()) >= int(limit):
@@ -51,7 +51,7 @@ def _boundary_allows(run: RunContext, boundary_id: str) -> bool:
 
 
 def _passes_fail_fast(run: RunContext, prepared: Prepared, node: Node) -> bool:
-    """Fails a template with failFast once a child failed and no pod of it runs any more."""
+    """Whether failFast allows more; if not, fail the template once no pod of it is running."""
     if not prepared.template.get("failFast"):
         return True
     inside = list(run.state.inside(node.id))
@@ -66,7 +66,7 @@ def _passes_fail_fast(run: RunContext, prepared: Prepared, node: Node) -> bool:
 
 
 def _active_pods(run: RunContext, nodes: Iterable[Node]) -> int:
-    """The pods that were started and did not end."""
+    """The number of pods that have started and not ended."""
     return sum(
         node.type is NodeType.POD and not node.phase.is_fulfilled and node.id in run.started_pods
         for node in nodes
@@ -74,7 +74,7 @@ def _active_pods(run: RunContext, nodes: Iterable[Node]) -> int:
 
 
 def take_locks(run: RunContext, call: TemplateCall, prepared: Prepared) -> bool:
-    """Takes the template's locks; while one is missing, its node waits as Pending."""
+    """Take the template's locks, or make its node Pending and return False until all are free."""
     wanted = prepared.settings.get("synchronization")
     if not wanted:
         return True

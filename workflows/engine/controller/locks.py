@@ -1,4 +1,4 @@
-"""Mutexes and semaphores as locked files, so that runs of this machine share them."""
+"""Mutexes and semaphores as locked files, which all runs of this machine share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from argotune.workflows.engine.errors import PodError
 from argotune.workflows.engine.model import JsonObject
 
 LOCK_POLL_SECONDS = 0.25
-"""How often a lock that another run holds is tried again."""
+"""Time between two attempts to take a lock that another run holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class LockName:
-    """A lock of Argo's: ``default/Mutex/NAME``."""
+    """A lock with Argo's name, such as `default/Mutex/NAME`."""
 
     kind: str
     namespace: str
@@ -29,7 +29,7 @@ class LockName:
 
     @property
     def file_prefix(self) -> str:
-        """The name of its files; a name holds no slash, a ConfigMap's key none either."""
+        """The beginning of the names of its files, without slashes."""
         return f"{self.namespace}.{self.kind}.{self.name.replace('/', '.')}"
 
 
@@ -38,7 +38,7 @@ def lock_names(
     namespace: str,
     config_maps: Mapping[str, Mapping[str, str]],
 ) -> list[LockName]:
-    """The locks that a ``synchronization`` asks for."""
+    """The locks that a `synchronization` names. Raises PodError if a semaphore has no limit."""
     wanted = synchronization or {}
     names = [
         LockName("Mutex", mutex.get("namespace") or namespace, mutex["name"], 1)
@@ -60,14 +60,14 @@ def lock_names(
 
 
 class LockTable:
-    """The locks that one run holds, by who holds them."""
+    """The locks of one run, by holder: a node's id, or the empty string for the workflow."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._held: dict[str, list[IO[str]]] = {}
 
     def acquire(self, holder: str, names: list[LockName]) -> LockName | None:
-        """Takes all of the locks or none; the first that is taken already is returned."""
+        """Take all locks or none; return None, or the first lock that another holder has."""
         if holder in self._held or not names:
             return None
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -82,11 +82,11 @@ class LockTable:
         return None
 
     def release(self, holder: str) -> None:
-        """Gives back what ``holder`` holds, if anything."""
+        """Release the locks of `holder`, if it has any."""
         _close(self._held.pop(holder, []))
 
     def release_all(self) -> None:
-        """Gives everything back."""
+        """Release the locks of all holders."""
         for holder in list(self._held):
             self.release(holder)
 

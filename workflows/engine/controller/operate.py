@@ -1,8 +1,8 @@
-"""Brings a run forward, the way Argo's controller does: again and again from the root.
+"""The operator: advances a run from its root again and again, as Argo's controller does.
 
-Every call of ``operate`` walks the tree of templates from the entrypoint, makes the nodes whose
-turn has come, and finishes those whose children are done. It starts pods but waits for nothing,
-so that it can be called after every event, and after a restart of the engine.
+Each call of `operate` walks the templates from the entrypoint, adds the nodes whose turn it is, and
+ends those whose children have ended. It starts pods and waits for nothing, so that it can be called
+after every event and after a restart of the engine.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from argotune.workflows.engine.state.templates import Prepared, TemplateCall, pr
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Brings one run forward."""
+    """Advances one run."""
 
     run: RunContext
 
     def operate(self) -> None:
-        """Does all that can be done now; the state's phase says whether the run is over."""
+        """Do all that can be done now; the state's phase then says whether the run has ended."""
         run = self.run
         if run.state.phase.is_fulfilled or not self._begun():
             return
@@ -65,7 +65,7 @@ class Operator:
         self.run.locks.release_all()
 
     def _begun(self) -> bool:
-        """Whether the run has begun: not while it waits for its lock or is suspended."""
+        """Begin the run; return False while it waits for its lock or is suspended."""
         run, state = self.run, self.run.state
         names = lock_names(run.spec.get("synchronization"), run.namespace, run.catalog.config_maps)
         if (taken := run.locks.acquire("", names)) is not None:
@@ -83,7 +83,7 @@ class Operator:
         return not run.suspended or bool(run.shutdown)
 
     def _fail_waiting_nodes(self) -> None:
-        """Fails nodes without a process once the run is stopped or its deadline has passed.
+        """Fail nodes without a process once the run is being stopped or its deadline has passed.
 
         Running pods have a deadline of their own.
         """
@@ -101,7 +101,7 @@ class Operator:
                 state.mark(node, Phase.FAILED, message)
 
     def _end(self, root: Node) -> None:
-        """Runs the exit handler, then gives the workflow its root's phase."""
+        """Run the exit handler, then give the workflow the phase of its root."""
         run, state = self.run, self.run.state
         if any(not state.is_exit_handler(state.nodes[pod]) for pod in run.started_pods):
             return
@@ -121,10 +121,9 @@ class Operator:
         self._finish(phase, message)
 
     def execute(self, call: TemplateCall) -> Node | None:
-        """Executes a template and returns its node.
+        """Execute a template and return its node, or None if limits do not let it start yet.
 
-        None means that it cannot start yet (parallelism); TemplateError that it cannot be
-        executed, its node being marked Error.
+        Raises TemplateError if it cannot be executed; its node is then marked Error.
         """
         run, state = self.run, self.run.state
         node = state.get(call.name)
@@ -159,7 +158,7 @@ class Operator:
         return run.prepared[node_id]
 
     def dispatch(self, call: TemplateCall, prepared: Prepared, more: Mapping[str, str]) -> Node:
-        """Makes the node of the template's kind if it is not there, and brings it forward."""
+        """Advance the node of a prepared template, or add it first, and return it."""
         node = self.run.state.get(call.name)
         if node is None:
             is_group = prepared.kind in ("dag", "steps")
@@ -188,14 +187,14 @@ class Operator:
             self.run.wake_at(until)
 
     def resume_suspended(self) -> None:
-        """Ends every suspension, as ``argo resume`` does."""
+        """End every suspension, as `argo resume` does."""
         self.run.suspended = False
         for node in self.run.state.nodes.values():
             if node.type is NodeType.SUSPEND and node.phase is Phase.RUNNING:
                 self.run.state.mark(node, Phase.SUCCEEDED)
 
     def pod_ended(self, ended: PodEnded, stopped_because: str) -> None:
-        """Gives a pod's node its outputs and phase; a reason for stopping it makes it Failed."""
+        """Give a pod's node its outputs and phase; with `stopped_because`, it is Failed."""
         state = self.run.state
         node = state.nodes[ended.node_id]
         self.run.started_pods.discard(node.id)

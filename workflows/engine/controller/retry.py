@@ -1,4 +1,4 @@
-"""Decides whether a failed attempt is followed by another one."""
+"""The decision whether another attempt follows a failed one."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _TRANSIENT = (
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Go on with another attempt; it must end by ``deadline`` (seconds since the epoch)."""
+    """Another attempt starts now; it must end by `deadline` (seconds since the epoch)."""
 
     deadline: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Another attempt follows at ``until``."""
+    """Another attempt starts at `until` (seconds since the epoch)."""
 
     until: float
     message: str
@@ -40,7 +40,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """No further attempt: the retry node takes the last attempt's phase, with this message."""
+    """No further attempt: the Retry node gets the last attempt's phase, with this message."""
 
     message: str
 
@@ -49,7 +49,10 @@ Decision = Retry | Wait | Stop
 
 
 def decide(strategy: JsonObject, attempts: Sequence[Node], now: float) -> Decision:
-    """What follows the last of ``attempts``, which failed; order and messages are Argo's."""
+    """What follows the last of `attempts`, which failed; order and messages are Argo's.
+
+    `now` is in seconds since the epoch. Raises ExpressionError if the strategy is not valid.
+    """
     last = attempts[-1]
     deadline: float | None = None
     backoff = strategy.get("backoff")
@@ -70,7 +73,7 @@ def decide(strategy: JsonObject, attempts: Sequence[Node], now: float) -> Decisi
 
 
 def retry_scope(attempts: Sequence[Node]) -> Scope:
-    """``retries`` and ``lastRetry.*`` as a retry expression sees them."""
+    """`retries` and `lastRetry.*` in a retry expression."""
     last = attempts[-1]
     return Scope(
         {
@@ -84,7 +87,7 @@ def retry_scope(attempts: Sequence[Node]) -> Scope:
 
 
 def attempt_scope(attempts: Sequence[Node]) -> dict[str, str]:
-    """``retries`` and ``lastRetry.*`` as the next attempt's template sees them."""
+    """`retries` and `lastRetry.*` in the template of the next attempt."""
     if not attempts:
         return {
             "retries": "0",
@@ -102,7 +105,7 @@ def attempt_scope(attempts: Sequence[Node]) -> dict[str, str]:
 
 
 def _policy(strategy: JsonObject) -> str:
-    """The retry policy: with an expression it is Always, so that the expression alone decides."""
+    """The retry policy; it is Always with an expression, so that the expression alone decides."""
     default = "Always" if strategy.get("expression") else "OnFailure"
     return str(strategy.get("retryPolicy") or default)
 
@@ -140,7 +143,7 @@ def _backoff(
 
 
 def _wait_seconds(backoff: JsonObject, attempts: int) -> float:
-    """``duration * factor ** retry number``, at most ``cap``."""
+    """`duration * factor ** retry number`, at most `cap`."""
     if not backoff.get("duration"):
         raise ExpressionError("no base duration specified for retryStrategy")
     wait = parse_duration_seconds(backoff["duration"])

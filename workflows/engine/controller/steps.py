@@ -1,4 +1,4 @@
-"""Brings a list of steps forward: groups one after the other, the steps of a group together."""
+"""Templates of kind steps: groups run one after the other, the steps of a group together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from argotune.workflows.engine.state.variables import loop_variables, node_varia
 
 
 def advance(executor: TemplateExecutor, node: Node, prepared: Prepared, on_exit: bool) -> None:
-    """Executes the group whose turn it is, and ends the node after the last or a failed one."""
+    """Execute the group whose turn it is, and end the node after the last group or a failed one."""
     _Steps(executor, node, prepared, on_exit).advance()
 
 
@@ -73,7 +73,7 @@ class _Steps:
         return group
 
     def _last_of(self, before: Node) -> list[Node]:
-        """What the next group is drawn below: the ends of the group before it."""
+        """The nodes that the next group is linked below: the ends of the group before it."""
         if before is self._node or not before.children:
             return [before]
         return [
@@ -130,7 +130,7 @@ class _Steps:
         self._state.link(group, node)
 
     def _execute_turn(self, group: Node, step: JsonObject, turn: Turn) -> bool | None:
-        """Executes one turn of a step; whether it is through, None where it ended the group."""
+        """Execute one turn of a step; return whether it has ended, None if it ended the group."""
         if turn.skipped_because:
             self._skip(group, turn.name, turn.caller, turn.skipped_because)
             return True

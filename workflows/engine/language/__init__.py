@@ -1,1 +1,1 @@
-"""What stands in a Workflow's fields: expressions, conditions, loops, durations."""
+"""The languages in a Workflow's fields: expressions, conditions, loops, tags, durations."""

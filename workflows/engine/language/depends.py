@@ -1,4 +1,4 @@
-"""``depends`` and ``dependencies`` of DAG tasks: which tasks they name and whether they are met."""
+"""`depends` and `dependencies` of DAG tasks: the tasks that they name and whether they are met."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ _ITEM_RESULTS = frozenset({"AnySucceeded", "AllFailed"})
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What a task waits for."""
+    """The dependencies of one task."""
 
     names: tuple[str, ...]
-    """The tasks named, in the order of the DAG's tasks."""
+    """The tasks that the condition names, in the order of the DAG's tasks."""
     of_items: frozenset[str]
-    """Those of which ``AnySucceeded`` or ``AllFailed`` is asked."""
+    """Those of `names` whose `AnySucceeded` or `AllFailed` the condition uses."""
     condition: Expression | None
 
     def met(self, results: Mapping[str, Mapping[str, bool]]) -> bool:
-        """Whether the task runs, all its dependencies being fulfilled."""
+        """Whether the task runs, given the results of its dependencies. Raises ExpressionError."""
         if self.condition is None:
             return True
         answer = evaluate_tree(
@@ -57,7 +57,7 @@ class Dependencies:
 
 
 def dependencies(task: JsonObject, tasks: Sequence[JsonObject]) -> Dependencies:
-    """What ``task`` of the DAG's ``tasks`` depends on; ExpressionError where it makes no sense."""
+    """The dependencies of `task`, one of the DAG's `tasks`. Raises ExpressionError."""
     by_variable = {_variable(other["name"]): other for other in tasks}
     depends = task.get("depends") or ""
     condition: Expression | None
@@ -80,7 +80,7 @@ def dependencies(task: JsonObject, tasks: Sequence[JsonObject]) -> Dependencies:
 
 
 def results(phase: Phase, type_: NodeType, child_phases: Sequence[Phase]) -> dict[str, bool]:
-    """What ``task.Succeeded`` and the others are for a node; the children count for loops."""
+    """The values of `task.Succeeded` and the other results of a node; a loop has child phases."""
     is_loop = type_ is NodeType.TASK_GROUP
     return {
         "Succeeded": phase is Phase.SUCCEEDED,
@@ -97,7 +97,7 @@ def results(phase: Phase, type_: NodeType, child_phases: Sequence[Phase]) -> dic
 
 
 def _variable(text: str) -> str:
-    """Task names have dashes, variables cannot: Argo writes underscores for them."""
+    """Task names have dashes and variables cannot; Argo writes underscores instead."""
     return text.replace("-", "_")
 
 
@@ -109,7 +109,7 @@ def _usual(name: str, by_variable: Mapping[str, JsonObject]) -> Expression:
 
 
 def _succeeded_or_skipped(task: JsonObject) -> Expression:
-    """What a task's bare name means: it succeeded, was skipped, or may fail (continueOn)."""
+    """The meaning of a task's bare name: it succeeded, was skipped, or may fail (continueOn)."""
     continue_on = task.get("continueOn") or {}
     accepted = ["Succeeded", "Skipped", "Daemoned"]
     accepted += ["Errored"] if continue_on.get("error") else []
@@ -131,7 +131,7 @@ def _all_of(conditions: list[Expression]) -> Expression | None:
 
 
 def _expand(node: Expression, by_variable: Mapping[str, JsonObject], depends: str) -> Expression:
-    """The same condition with bare task names written out; refuses what is not a condition."""
+    """The same condition with bare task names written out. Raises ExpressionError."""
     match node:
         case Name(name):
             return _succeeded_or_skipped(_task(name, by_variable))

@@ -1,4 +1,4 @@
-"""Values as Go prints them: what Argo writes when it turns a value into text."""
+"""Values as Go writes and reads them: Argo's text of values, JSON and durations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HTML_ESCAPES = str.maketrans(
 
 
 def go_json(value: Any, *, indent: int | None = None) -> str:
-    """``value`` as encoding/json writes it: sorted keys, no spaces, ``<``, ``>``, ``&`` escaped."""
+    """`value` as encoding/json writes it: sorted keys, no spaces, `<`, `>` and `&` escaped."""
     separators = (",", ": ") if indent else (",", ":")
     text = json.dumps(
         _with_go_numbers(value),
@@ -31,7 +31,7 @@ def go_json(value: Any, *, indent: int | None = None) -> str:
 
 
 def go_string(value: Any) -> str:
-    """``value`` as fmt's ``%v`` prints it."""
+    """`value` as fmt's `%v` prints it."""
     match value:
         case None:
             return "<nil>"
@@ -51,7 +51,7 @@ def go_string(value: Any) -> str:
 
 
 def any_string(value: Any) -> str:
-    """A parameter's value as text: Argo takes strings, numbers and booleans and keeps strings."""
+    """A parameter's value as text; Argo accepts strings, numbers and booleans."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -93,7 +93,7 @@ def _float(value: float, *, exponent_from: int) -> str:
 
 
 def parse_duration_seconds(value: Any) -> float:
-    """Seconds of ``"90"``, ``90`` or ``"1m30s"``; ExpressionError where it is no duration."""
+    """The seconds of `"90"`, `90` or `"1m30s"`. Raises ExpressionError if it is no duration."""
     text = str(value).strip()
     if text.isdigit():
         return float(text)
@@ -101,7 +101,7 @@ def parse_duration_seconds(value: Any) -> float:
 
 
 def parse_duration(text: str) -> timedelta:
-    """A duration as Go writes it: ``1h30m``, ``500ms``, ``-2s``."""
+    """A duration in Go's form: `1h30m`, `500ms`, `-2s`. Raises ExpressionError."""
     units = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
     sign, rest = (-1 if text.startswith("-") else 1), text.lstrip("+-")
     if rest == "0":
@@ -125,6 +125,6 @@ def parse_duration(text: str) -> timedelta:
 
 
 def _ends(text: str, position: int, unit: str) -> bool:
-    """Whether ``unit`` is the whole unit here: ``m`` is not, at the start of ``ms``."""
+    """Whether `unit` is the whole unit at `position`: `m` is not, at the start of `ms`."""
     after = text[position + len(unit) : position + len(unit) + 1]
     return not after or after.isdigit() or after == "."

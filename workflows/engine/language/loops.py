@@ -1,4 +1,4 @@
-"""``withItems``, ``withParam`` and ``withSequence``: their items and the names they give."""
+"""`withItems`, `withParam` and `withSequence`: their items, and the names of their nodes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FORMAT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class LoopItem:
-    """One turn of a loop: the step's name in it and what ``{{item}}`` is."""
+    """One turn of a loop: the step's name in it, and the variables `item` and `item.*`."""
 
     name: str
     variables: Mapping[str, str]
@@ -32,7 +32,7 @@ def is_loop(step: JsonObject) -> bool:
 
 
 def loop_items(step: JsonObject, scope: Scope, strict: tuple[str, ...]) -> list[LoopItem]:
-    """The turns of the step's loop; ExpressionError where its items cannot be read."""
+    """The turns of the step's loop. Raises ExpressionError if its items cannot be read."""
     return [
         _turn(step["name"], index, item) for index, item in enumerate(_items(step, scope, strict))
     ]
@@ -60,7 +60,10 @@ def _parse_param(text: str) -> list[Any]:
 
 
 def sequence(spec: JsonObject) -> list[str]:
-    """The numbers of a ``withSequence``, formatted; both ends count, and it may go down."""
+    """The formatted numbers of a `withSequence`, both ends included, ascending or descending.
+
+    Raises ExpressionError.
+    """
     start = _number(spec, "start", 0)
     if spec.get("end") is not None:
         end = _number(spec, "end", 0)
@@ -87,7 +90,7 @@ def _number(spec: JsonObject, key: str, default: int) -> int:
 
 
 def go_format(template: str, number: int) -> str:
-    """``number`` in a Go format such as ``%02d`` or ``testuser%02X``."""
+    """`number` in a Go format such as `%02d` or `testuser%02X`."""
 
     def replace(match: re.Match[str]) -> str:
         verb = "d" if match["verb"] == "v" else match["verb"]
@@ -106,7 +109,7 @@ def _turn(name: str, index: int, item: Any) -> LoopItem:
 
 
 def _describe(item: Any, index: int) -> tuple[dict[str, str], str]:
-    """The variables of an item, and how it is shown in the node's name."""
+    """The variables of an item, and its text in the node's name."""
     match item:
         case dict():
             inner = {key: _item_text(value) for key, value in item.items()}
@@ -124,10 +127,10 @@ def _describe(item: Any, index: int) -> tuple[dict[str, str], str]:
 
 
 def _item_text(value: Any) -> str:
-    """An item as text: strings as they are, anything else as JSON."""
+    """An item as text: strings unchanged, other values as JSON."""
     return value if isinstance(value, str) else go_json(value)
 
 
 def loop_index(node_name: str) -> int:
-    """The index in a loop node's name: 3 of ``wf.task(3:blue)``."""
+    """The index in a loop node's name: 3 for `wf.task(3:blue)`."""
     return int(node_name.rsplit("(", 1)[1].split(":", 1)[0])

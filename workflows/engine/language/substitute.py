@@ -1,4 +1,4 @@
-"""Puts values where ``{{...}}`` tags stand.
+"""The substitution of `{{...}}` tags.
 
 Argo replaces tags in the JSON text of a template, pass after pass, so that a value which itself
 holds a tag is expanded again, and a value with a control character breaks the JSON. Here every
@@ -21,14 +21,14 @@ _OPEN, _CLOSE = "{{", "}}"
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """One tag: what stands between the braces; a simple tag may hold further tags."""
+    """One tag; `source` is the text between the braces, and a simple tag may hold further tags."""
 
     source: str
     parts: tuple[str | Tag, ...]
 
     @property
     def is_expression(self) -> bool:
-        """Whether it is ``{{=...}}``."""
+        """Whether the tag is `{{=...}}`."""
         return self.source.startswith("=")
 
     @property
@@ -43,10 +43,10 @@ class Tag:
 
 
 class Scope(dict[str, str]):
-    """The variables that a tag may name, by their full dotted name."""
+    """The variables that a tag may name, by their full dotted names."""
 
     def environment(self) -> dict[str, Any]:
-        """The same as nested maps, as expressions see them; a name inside another one wins."""
+        """The same as nested dicts, as expressions read them; a longer name wins."""
         nested: dict[str, Any] = {}
         for name in sorted(self, key=len):
             head = nested
@@ -60,7 +60,7 @@ class Scope(dict[str, str]):
         return nested
 
     def merged(self, *others: Mapping[str, str]) -> Scope:
-        """A copy with the variables of ``others``; the later ones win."""
+        """A copy with the variables of `others`; the later ones win."""
         result = Scope(self)
         for other in others:
             result.update(other)
@@ -69,7 +69,7 @@ class Scope(dict[str, str]):
 
 @lru_cache(maxsize=8192)
 def split(text: str) -> tuple[str | Tag, ...]:
-    """``text`` as literal strings and tags; braces that do not close are literal."""
+    """`text` as literal strings and tags; braces that do not close are literal."""
     parts, _ = _split(text, 0, inside=False)
     return parts
 
@@ -110,7 +110,7 @@ def _tag(text: str, start: int) -> tuple[Tag | None, int]:
 
 
 def tags(value: Any) -> Iterator[Tag]:
-    """Every tag in ``value``, at any depth, in keys too; an inner tag comes after its outer."""
+    """All tags in `value`, at any depth and in keys; an inner tag comes after its outer one."""
     match value:
         case str() if _OPEN in value:
             yield from _tags_in(split(value))
@@ -131,17 +131,17 @@ def _tags_in(parts: tuple[str | Tag, ...]) -> Iterator[Tag]:
 
 
 def substitute(value: Any, scope: Scope, strict: tuple[str, ...] = ()) -> Any:
-    """A copy of ``value`` with its tags replaced.
+    """A copy of `value` with its tags replaced.
 
-    A simple tag without a value stays as it is, as in Argo, except where it begins with one of
-    the ``strict`` words: that is an UnresolvedError. An expression must always have a value.
+    A simple tag without a value stays unchanged, as in Argo, unless its first word is in `strict`:
+    this raises UnresolvedError. An expression that fails or is nil raises ExpressionError.
     """
     replace = _replacer(scope, strict)
     return _walk(value, replace)
 
 
 def substitute_text(text: str, scope: Scope, strict: tuple[str, ...] = ()) -> str:
-    """``substitute`` for one string."""
+    """`text` with its tags replaced, by the rules of `substitute`."""
     return _replacer(scope, strict)(text) if _OPEN in text else text
 
 

@@ -1,4 +1,4 @@
-"""``when`` conditions: the language of govaluate, with bare words as strings, as Argo has it."""
+"""`when` conditions: the language of govaluate, with bare words as strings, as in Argo."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ _NUMERIC: dict[str, Callable[[float, float], float]] = {
 
 
 def should_execute(when: str) -> bool:
-    """Whether a step with this (already substituted) condition runs; no condition means yes."""
+    """Whether a step with this condition runs; its tags are already replaced, and empty means yes.
+
+    Raises ExpressionError.
+    """
     if not when:
         return True
     try:
@@ -110,7 +113,7 @@ def _tokens(source: str) -> list[_Token]:
 
 
 class _Parser:
-    """Evaluates while it parses: a condition has no variables left, so its tree is not needed."""
+    """Evaluates while it parses; a condition has no variables left, so it needs no tree."""
 
     def __init__(self, tokens: list[_Token]) -> None:
         self._tokens = tokens

@@ -1,1 +1,1 @@
-"""Pods of a run as processes or containers of this machine."""
+"""The pods of a run as processes or containers of this machine."""

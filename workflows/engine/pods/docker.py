@@ -1,4 +1,4 @@
-"""Runs containers with docker or podman."""
+"""Pods as containers of docker or podman."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _COMMAND_TIMEOUT_SECONDS = 60
 def run_arguments(
     program: str, pod: Pod, *, own_mounts: Sequence[Mount], user: str | None
 ) -> list[str]:
-    """The command line that runs a pod; values of variables are not in it, only their names.
+    """The command line that runs a pod; it names environment variables and holds no values.
 
-    The container is removed after its outputs were copied, so there is no ``--rm``. It shares the
-    machine's network, as a process would: a server on loopback can be reached.
+    It has no `--rm`, because the container is removed after its outputs were copied. The container
+    uses the machine's network, as a process would: it can reach a server on loopback.
     """
     arguments = [program, "run", "--name", _container_name(pod), "--init", "--network", "host"]
     if user is not None:
@@ -41,7 +41,7 @@ def run_arguments(
 
 
 def _container_name(pod: Pod) -> str:
-    """The container's name: the node's id, which no other run has."""
+    """The container's name; it contains the node's id, which is unique among all runs."""
     return f"argotune-{pod.identity.node_id}"
 
 
@@ -52,7 +52,7 @@ def _gpu_arguments(program: str, count: int) -> list[str]:
 
 
 class ContainerLauncher:
-    """Starts a pod with ``docker run`` or ``podman run``; volumes are bind mounts."""
+    """Starts a pod with `docker run` or `podman run`; volumes are bind mounts."""
 
     def __init__(self, program: str, *, environ: Mapping[str, str]) -> None:
         self._program = program
@@ -61,7 +61,7 @@ class ContainerLauncher:
         self._environ = environ
 
     def prepare(self, pod: Pod) -> Launch:
-        """Writes script, raw files, progress and termination files, all bind mounted."""
+        """Write script, raw files, progress and termination files, which are all bind mounted."""
         self.clean_up(pod)  # a container of the same node that an interrupted run left
         self.progress_file(pod).parent.mkdir(parents=True, exist_ok=True)
         self.termination_file(pod).touch()
@@ -90,7 +90,7 @@ class ContainerLauncher:
         )
 
     def output_file(self, pod: Pod, output: OutputFile) -> Path:
-        """Under its mount, else copied out of the container that ended."""
+        """The file under its mount, or else a copy from the container that has ended."""
         mounted = PathMap({mount.path: mount.host for mount in pod.mounts}).host_of(output.path)
         if mounted is not None:
             return mounted
@@ -100,27 +100,27 @@ class ContainerLauncher:
         return file
 
     def progress_file(self, pod: Pod) -> Path:
-        """In the pod's directory."""
+        """The progress file in the pod's directory."""
         return pod.directory / "argo" / "progress"
 
     def termination_file(self, pod: Pod) -> Path:
-        """In the pod's directory."""
+        """The termination message in the pod's directory."""
         return pod.directory / "termination-log"
 
     def text(self, pod: Pod, value: str) -> str:
-        """As it is: the container knows no paths of this machine."""
+        """`value` unchanged, because the container has no paths of this machine."""
         return value
 
     def kill(self, pod: Pod) -> None:
-        """Kills the container; ending the command alone would leave it running."""
+        """Kill the container, which would outlive the command."""
         self._call("kill", _container_name(pod))
 
     def clean_up(self, pod: Pod) -> None:
-        """Removes the container."""
+        """Remove the container."""
         self._call("rm", "--force", "--volumes", _container_name(pod))
 
     def _call(self, *arguments: str) -> None:
-        """Runs a command whose failure means that there was nothing to do."""
+        """Run a command; its failure means that there was nothing to do."""
         try:
             subprocess.run(
                 [self._path, *arguments],

@@ -1,4 +1,4 @@
-"""Turns a template whose tags are replaced into what a runtime starts."""
+"""The factory of pods: from a template whose tags are replaced to a Pod."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _REFERENCE = re.compile(r"\$(?:\$|\((?P<name>[-._a-zA-Z0-9]+)\))")
 
 @dataclass(frozen=True, slots=True)
 class PodFactory:
-    """Makes pods of one run."""
+    """Makes the pods of one run."""
 
     volumes: VolumeStore
     catalog: Catalog
@@ -43,7 +43,7 @@ class PodFactory:
         keeps_result: bool,
         patch: Mapping[str, object],
     ) -> Pod:
-        """The pod of a container or script template; PodError where it cannot be made."""
+        """The pod of a container or script template. Raises PodError."""
         container: JsonObject = template.get("container") or template["script"]
         directory = self.pods_dir / identity.node_id
         directory.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ class PodFactory:
 
 
 def expand(text: str, environment: Mapping[str, str]) -> str:
-    """Kubernetes' ``$(NAME)``: replaced where the variable is known, ``$$`` stands for ``$``."""
+    """Expand Kubernetes' `$(NAME)` if the variable exists; `$$` stands for `$`."""
 
     def replace(match: re.Match[str]) -> str:
         if match["name"] is None:

@@ -1,4 +1,4 @@
-"""Container paths on this machine: where a declared path stands for a file or directory here."""
+"""Container paths on this machine: the files and directories that stand for declared paths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AFTER = r"(?![\w\-]|\.\w)"
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A file or directory of this machine under a path of the container."""
+    """A file or directory of this machine at a path of the container."""
 
     host: Path
     path: str
@@ -23,7 +23,7 @@ class Mount:
 
 
 class PathMap:
-    """Translates texts that name container paths; the longest path wins."""
+    """Translates texts that contain container paths; the longest path wins."""
 
     def __init__(self, paths: Mapping[str, Path]) -> None:
         self._hosts = {_normal(path): str(host) for path, host in paths.items()}
@@ -32,15 +32,15 @@ class PathMap:
         self._backward = _pattern(self._containers)
 
     def to_host(self, text: str) -> str:
-        """``text`` with every declared container path replaced by this machine's."""
+        """`text` with all declared container paths replaced by paths of this machine."""
         return _replace(text, self._forward, self._hosts)
 
     def to_container(self, text: str) -> str:
-        """The reverse: what a process wrote about its own paths, as a container would say it."""
+        """`text` with paths of this machine replaced by the container paths that they stand for."""
         return _replace(text, self._backward, self._containers)
 
     def host_of(self, path: str) -> Path | None:
-        """Where a container path is here; None unless it is declared or under a declared one."""
+        """The path on this machine of a container path; None if no declared path contains it."""
         normal = _normal(path)
         for declared in sorted(self._hosts, key=len, reverse=True):
             if normal == declared:

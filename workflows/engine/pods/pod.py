@@ -1,4 +1,4 @@
-"""A pod to run, and what every way to run it has in common: processes, docker and podman."""
+"""A pod to run, and the interface of everything that can run it: processes, docker and podman."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class OutputFile:
 
     @property
     def default(self) -> str | None:
-        """What it is where the file is missing."""
+        """The value if the file does not exist; None if it must exist."""
         value = self.parameter["valueFrom"].get("default")
         return None if value is None else any_string(value)
 
 
 @dataclass(frozen=True, slots=True)
 class PodIdentity:
-    """The names a pod knows about itself."""
+    """The names that a pod has for itself."""
 
     node_id: str
     pod_name: str
@@ -49,7 +49,7 @@ class PodIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """One container to run: everything in the container's own terms, and where its files are."""
+    """One container to run, in the container's own terms, and the places of its files."""
 
     identity: PodIdentity
     image: str
@@ -57,7 +57,7 @@ class Pod:
     environment: Mapping[str, str]
     working_dir: str
     directory: Path
-    """The pod's own directory, gone after it."""
+    """The pod's own directory, which is removed after it ends."""
     log: Path
     mounts: tuple[Mount, ...]
     script: str | None = None
@@ -73,7 +73,7 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class PodRequest:
-    """A pod to start, and until when it may run."""
+    """A pod to start, and its deadline in seconds since the epoch."""
 
     pod: Pod
     deadline: float | None
@@ -90,25 +90,25 @@ class Launch:
 
 
 class Launcher(Protocol):
-    """Starts pods one way or the other; the supervisor does the waiting and the killing."""
+    """Starts pods in one way; the supervisor waits for them and stops them."""
 
     def prepare(self, pod: Pod) -> Launch:
-        """Writes the pod's files and says which command runs it."""
+        """Write the pod's files and return the command that runs it. Raises PodError."""
 
     def output_file(self, pod: Pod, output: OutputFile) -> Path:
-        """Where the file of an output parameter is on this machine once the pod ended."""
+        """The file of an output parameter on this machine, once the pod has ended."""
 
     def progress_file(self, pod: Pod) -> Path:
-        """Where the pod's progress file is on this machine."""
+        """The pod's progress file on this machine."""
 
     def termination_file(self, pod: Pod) -> Path:
-        """Where the pod's termination message is on this machine."""
+        """The pod's termination message on this machine."""
 
     def text(self, pod: Pod, value: str) -> str:
-        """What the pod wrote, in the container's own terms."""
+        """`value`, which the pod wrote, in the container's own terms."""
 
     def kill(self, pod: Pod) -> None:
-        """Ends what a SIGKILL to the command does not reach."""
+        """End what a SIGKILL to the command does not reach."""
 
     def clean_up(self, pod: Pod) -> None:
-        """Removes what the pod leaves behind, outside its directory."""
+        """Remove what the pod leaves outside its directory."""

@@ -1,4 +1,4 @@
-"""Runs containers as processes of this machine."""
+"""Pods as processes of this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _INHERITED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "XDG_")
 
 
 def inherited_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of an environment that a step's process may see: nothing that could be a secret.
+    """The part of an environment that a step's process may see; it holds no secrets.
 
     Search path, home, locale, time zone, proxies, certificates and accelerators.
     """
@@ -37,9 +37,9 @@ def inherited_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def find_command(command: str, environ: Mapping[str, str]) -> str | None:
-    """The program of this machine that a container's command stands for.
+    """The program of this machine that a container's command stands for; None if there is none.
 
-    Python is the one that runs the engine; anything else is looked for in PATH.
+    Python is the interpreter of the engine; other commands are looked up in PATH.
     """
     if command.rsplit("/", 1)[-1] in ("python", "python3"):
         return sys.executable
@@ -54,7 +54,7 @@ class ProcessLauncher:
         self._environ = environ
 
     def prepare(self, pod: Pod) -> Launch:
-        """Writes script and raw files, and maps paths in command, environment and script."""
+        """Write script and raw files, and map paths in command, environment and script."""
         paths = self._paths(pod)
         if pod.script is not None:
             self._host(pod, SCRIPT_PATH).write_text(paths.to_host(pod.script), encoding="utf-8")
@@ -84,26 +84,26 @@ class ProcessLauncher:
         )
 
     def output_file(self, pod: Pod, output: OutputFile) -> Path:
-        """Under its mount, else in the pod's directory: two pods never share ``/tmp/x``."""
+        """The file under its mount, or in the pod's directory: two pods never share `/tmp/x`."""
         return self._host(pod, output.path)
 
     def progress_file(self, pod: Pod) -> Path:
-        """In the pod's directory."""
+        """The progress file in the pod's directory."""
         return pod.directory / "progress"
 
     def termination_file(self, pod: Pod) -> Path:
-        """In the pod's directory."""
+        """The termination message in the pod's directory."""
         return pod.directory / "termination-log"
 
     def text(self, pod: Pod, value: str) -> str:
-        """The pod's own paths in ``value`` as container paths."""
+        """`value` with the pod's own paths as container paths."""
         return self._paths(pod).to_container(value)
 
     def kill(self, pod: Pod) -> None:
-        """Nothing: the process group is all there is."""
+        """Do nothing: the process group contains everything."""
 
     def clean_up(self, pod: Pod) -> None:
-        """Nothing: everything is in the pod's directory."""
+        """Do nothing: the pod's directory contains everything."""
 
     def _host(self, pod: Pod, path: str) -> Path:
         return self._paths(pod).host_of(path) or Path(path)

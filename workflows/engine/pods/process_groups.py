@@ -1,4 +1,4 @@
-"""Tells a process from a later one with the same number."""
+"""Process groups of pods, which are still recognized after the engine was killed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KILL_SECONDS = 5.0  # nothing outlives SIGKILL for long
 
 
 def identity_of(pid: int) -> str | None:
-    """What no later process with this pid has: its start time and boot; None if it is gone."""
+    """A process's start time and boot, which no later process with its pid has; None if gone."""
     if _PROC.is_dir():
         fields = _stat(pid)
         if fields is None or fields[0] == "Z":
@@ -36,15 +36,16 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def write_pid(path: Path, pid: int) -> None:
-    """Keeps a process's pid and identity in a file."""
+    """Write the pid and identity of a process to a file."""
     path.write_text(f"{pid} {identity_of(pid) or ''}\n")
 
 
 def end_stale_pod(directory: Path, grace_seconds: float) -> None:
-    """Ends what still runs of a pod whose engine was killed; ``directory`` is the pod's own.
+    """End the processes of a pod whose engine was killed; `directory` is the pod's own.
 
-    The pid file names the process group. Where the engine was killed before it could write it, the
-    processes are found by their environment, which names the directory (Linux only).
+    The pid file names the process group. If the engine was killed before it wrote that file, the
+    processes are found by their environment, which names the directory (Linux only). They have
+    `grace_seconds` from SIGTERM to SIGKILL.
     """
     groups = _groups_with(f"ARGO_PROGRESS_FILE={directory}/".encode())
     recorded = _recorded_group(directory / "pid")
@@ -59,7 +60,7 @@ def end_stale_pod(directory: Path, grace_seconds: float) -> None:
 
 
 def _recorded_group(path: Path) -> int | None:
-    """The group of a pid file, if it is still the one that was meant."""
+    """The group of a pid file; None if its pid now belongs to another process."""
     try:
         text, _, identity = path.read_text().strip().partition(" ")
         pid = int(text)
@@ -69,7 +70,7 @@ def _recorded_group(path: Path) -> int | None:
 
 
 def _groups_with(variable: bytes) -> set[int]:
-    """The process groups of which a process has a variable that begins so."""
+    """The process groups of all processes with an environment variable that begins so."""
     groups: set[int] = set()
     for entry in _PROC.iterdir() if _PROC.is_dir() else ():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -85,7 +86,7 @@ def _groups_with(variable: bytes) -> set[int]:
 
 
 def signal_group(pid: int, number: int) -> None:
-    """Sends a signal to a process group that may be gone."""
+    """Send a signal to a process group, which may be gone."""
     try:
         os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):

@@ -1,4 +1,4 @@
-"""Runs one pod in a thread: its output, its progress, its end."""
+"""The supervision of one pod in a thread: its output, its progress, its end."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _COMMAND_NOT_FOUND = 64  # how Argo's own wrapper (emissary) ends then
 
 @dataclass(frozen=True, slots=True)
 class PodStarted:
-    """The pod's process runs."""
+    """The pod's process has started."""
 
     node_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class PodProgress:
-    """The pod wrote new progress."""
+    """The pod wrote new progress, as `N/M`."""
 
     node_id: str
     progress: str
@@ -56,7 +56,7 @@ class PodLine:
 
 @dataclass(frozen=True, slots=True)
 class PodEnded:
-    """The pod ended; ``error`` is a fault around it (Argo's Error), not of its command."""
+    """The pod has ended; `error` is a fault outside its command (Argo's Error)."""
 
     node_id: str
     exit_code: int
@@ -70,7 +70,7 @@ Sink = Callable[[PodEvent], None]
 
 
 class _Read(Enum):
-    """What came of reading from a stream."""
+    """The result of reading from a stream."""
 
     DATA = auto()
     NOTHING_NOW = auto()
@@ -78,7 +78,7 @@ class _Read(Enum):
 
 
 class RunningPod:
-    """A pod's thread; ``stop`` and ``kill`` may be called from another one."""
+    """The thread of a pod; other threads may call `stop` and `kill`."""
 
     def __init__(self, pod: Pod, launcher: Launcher, sink: Sink, *, wants_lines: bool) -> None:
         self.pod = pod
@@ -97,11 +97,11 @@ class RunningPod:
         )
 
     def start(self) -> None:
-        """Starts the thread."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Asks the pod to end: SIGTERM now, SIGKILL after its grace period."""
+        """Ask the pod to end: SIGTERM now, SIGKILL after its grace period."""
         with self._lock:
             if self._stopped.is_set():
                 return
@@ -111,7 +111,7 @@ class RunningPod:
                 signal_group(self._process.pid, signal.SIGTERM)
 
     def kill(self) -> None:
-        """Ends the pod at once."""
+        """Kill the pod now."""
         with self._lock:
             self._stopped.set()
             self._kill_at = time.monotonic()
@@ -119,7 +119,7 @@ class RunningPod:
                 signal_group(self._process.pid, signal.SIGKILL)
 
     def join(self) -> None:
-        """Waits until the pod ended and its last event was sent."""
+        """Wait until the pod has ended and its last event was sent."""
         self._thread.join()
 
     def _run(self) -> None:
@@ -174,7 +174,7 @@ class RunningPod:
         return process
 
     def _follow(self, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
-        """Copies output and progress until the process ends."""
+        """Copy output and progress until the process ends."""
         if process.stdout is None or process.stderr is None:
             raise AssertionError("both streams are pipes")
         progress = _ProgressFile(self._launcher.progress_file(self.pod))
@@ -207,7 +207,7 @@ class RunningPod:
         self._report_progress(progress)
 
     def _copy(self, descriptor: int, log: IO[bytes], *, is_stdout: bool) -> _Read:
-        """Copies what can be read now."""
+        """Copy what can be read now."""
         try:
             data = os.read(descriptor, _READ_BYTES)
         except BlockingIOError:
@@ -247,7 +247,7 @@ class RunningPod:
         self._kill_at = None
 
     def _message(self, exit_code: int) -> str:
-        """What Argo shows for a failed container: its reason, code and termination message."""
+        """Argo's message of a failed container: its reason, exit code and termination message."""
         if exit_code == 0:
             return ""
         text = _read_tail(self._launcher.termination_file(self.pod))
@@ -258,7 +258,7 @@ class RunningPod:
         return message + ": " + "\n".join(lines) if lines else message
 
     def _outputs(self, exit_code: int) -> tuple[JsonObject, str]:
-        """The node's outputs, and what is wrong where the command succeeded without them."""
+        """The node's outputs, and the error if the command succeeded without writing them."""
         parameters: list[JsonObject] = []
         missing: list[str] = []
         for output in self.pod.outputs:
@@ -281,7 +281,7 @@ class RunningPod:
 
 
 class _ProgressFile:
-    """The last valid ``N/M`` line of a file, read again only when the file changed."""
+    """The last valid `N/M` line of a file, which is read again only after a change."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -289,7 +289,7 @@ class _ProgressFile:
         self._progress = ""
 
     def changed(self) -> str | None:
-        """The progress if it is another than at the last call, else None."""
+        """The progress if it differs from that of the last call, or else None."""
         try:
             status = self._path.stat()
             signature = (status.st_mtime_ns, status.st_size)
@@ -307,7 +307,7 @@ class _ProgressFile:
 
 
 def _exit_descriptor(pid: int) -> int | None:
-    """A descriptor that becomes readable when the process ends, where the system has them."""
+    """A descriptor that becomes readable when the process ends; None if the system has none."""
     if not hasattr(os, "pidfd_open"):
         return None
     try:

@@ -13,7 +13,7 @@ from argotune.workflows.engine.state.documents import Catalog
 
 
 class VolumeStore:
-    """Finds or makes the directory behind each volume."""
+    """Finds or makes the directory of each volume."""
 
     def __init__(
         self, *, claims_dir: Path, run_claims_dir: Path, claim_templates: Sequence[str],
@@ -27,7 +27,10 @@ class VolumeStore:
     def mounts(
         self, container: JsonObject, volumes: Sequence[JsonObject], pod_dir: Path
     ) -> list[Mount]:
-        """The container's mounts; PodError names a volume that is not declared or not there."""
+        """The container's mounts.
+
+        Raises PodError for a volume that is not declared or does not exist.
+        """
         declared = {volume["name"]: volume for volume in volumes}
         made: dict[str, Path] = {}
         found: list[Mount] = []
@@ -107,7 +110,7 @@ def _plain_name(name: str) -> str:
 
 
 def _inner_path(path: str) -> PurePosixPath:
-    """A relative path that stays inside, as Kubernetes demands of subPath and items."""
+    """The relative path, which must stay inside, as in Kubernetes' subPath and items."""
     inner = PurePosixPath(path)
     if inner.is_absolute() or ".." in inner.parts:
         raise PodError(f"path {path!r} must be relative and without '..'")

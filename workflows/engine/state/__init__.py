@@ -1,1 +1,1 @@
-"""A run as Argo's status has it: its documents, templates, nodes and variables."""
+"""A run as in Argo's status: its documents, templates, nodes and variables."""

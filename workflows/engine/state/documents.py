@@ -1,4 +1,4 @@
-"""Finds what to run among the documents, and what it may refer to."""
+"""The documents: which of them runs, and what it may refer to."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class TemplateBase:
     """Where template names are looked up: the workflow itself or a (Cluster)WorkflowTemplate."""
 
     scope: str
-    """Argo's templateScope: ``local/NAME``, ``namespaced/NAME`` or ``cluster/NAME``."""
+    """Argo's templateScope: `local/NAME`, `namespaced/NAME` or `cluster/NAME`."""
     templates: Mapping[str, JsonObject]
 
     @classmethod
     def of(cls, scope: str, spec: JsonObject) -> TemplateBase:
-        """The templates of a spec under their names."""
+        """The templates of a spec, by name."""
         return cls(scope, {t.get("name", ""): t for t in spec.get("templates") or []})
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What templates may refer to by name."""
+    """The objects that templates may refer to by name."""
 
     workflow_templates: Mapping[str, JsonObject]
     cluster_templates: Mapping[str, JsonObject]
@@ -47,7 +47,7 @@ class Catalog:
 
     @classmethod
     def of(cls, documents: Sequence[JsonObject], secret_paths: Mapping[str, Path]) -> Catalog:
-        """Sorts the documents by kind."""
+        """The catalog of the documents, by kind."""
         return cls(
             workflow_templates=_by_name(documents, "WorkflowTemplate"),
             cluster_templates=_by_name(documents, "ClusterWorkflowTemplate"),
@@ -62,11 +62,11 @@ class Catalog:
         )
 
     def template(self, name: str, *, cluster_scope: bool) -> JsonObject | None:
-        """The WorkflowTemplate or ClusterWorkflowTemplate of that name, if it is there."""
+        """The WorkflowTemplate or ClusterWorkflowTemplate with this name, or None."""
         return (self.cluster_templates if cluster_scope else self.workflow_templates).get(name)
 
     def base(self, name: str, *, cluster_scope: bool) -> TemplateBase | None:
-        """The templates of a WorkflowTemplate, for ``templateRef``."""
+        """The templates of a WorkflowTemplate, for `templateRef`; None if it does not exist."""
         found = self.template(name, cluster_scope=cluster_scope)
         if found is None:
             return None
@@ -74,7 +74,7 @@ class Catalog:
         return TemplateBase.of(f"{scope}/{name}", found.get("spec") or {})
 
     def secret(self, name: str) -> Mapping[str, bytes] | None:
-        """A Secret's keys: files of the caller's directory, else those of the documents."""
+        """A Secret's values by key, from the caller's files or else the documents; or None."""
         path = self.secret_paths.get(name)
         if path is None:
             return self.secrets.get(name)
@@ -107,7 +107,10 @@ def title(document: JsonObject) -> str:
 
 
 def select(documents: Sequence[JsonObject]) -> JsonObject:
-    """The one document to run: the Workflow, else the CronWorkflow, else the WorkflowTemplate."""
+    """The document to run: the Workflow, or else the CronWorkflow, or else the WorkflowTemplate.
+
+    Raises EngineError if there is none or more than one.
+    """
     for kind in ("Workflow", "CronWorkflow", "WorkflowTemplate", "ClusterWorkflowTemplate"):
         found = [document for document in documents if document.get("kind") == kind]
         if len(found) > 1:
@@ -166,7 +169,10 @@ def _random_end() -> str:
 
 
 def executed_spec(workflow: JsonObject, catalog: Catalog) -> JsonObject:
-    """The spec that runs: the workflow's own over that of its workflowTemplateRef."""
+    """The spec that runs: the workflow's own over that of its workflowTemplateRef.
+
+    Raises EngineError if the template is not in the catalog.
+    """
     spec: JsonObject = workflow["spec"]
     reference = spec.get("workflowTemplateRef")
     if not reference:
@@ -186,7 +192,7 @@ def executed_spec(workflow: JsonObject, catalog: Catalog) -> JsonObject:
 
 
 def merge(below: JsonObject, above: JsonObject) -> JsonObject:
-    """``below`` with ``above`` over it: maps field by field, named lists by name, else replaced."""
+    """`below` with `above` over it: maps by field, named lists by name, other values replaced."""
     result = copy.deepcopy(below)
     for key, value in above.items():
         lower = result.get(key)

@@ -1,4 +1,4 @@
-"""Reads YAML documents the way Argo's API does: YAML 1.1 without dates and base-60 numbers."""
+"""YAML as Argo's API reads it: YAML 1.1 without dates and base-60 numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _NULLS = re.compile(r"^(?:~|null|Null|NULL|)$")
 
 
 def parse_documents(text: str, source: str) -> list[dict[str, Any]]:
-    """The YAML documents in ``text``, empty ones left out, Lists opened; ``source`` names it."""
+    """The YAML documents in `text`, without empty ones and with Lists opened.
+
+    `source` names the text in messages. Raises EngineError.
+    """
     try:
         found = list(yaml.load_all(text, Loader=_Loader))
     except yaml.YAMLError as error:
@@ -44,7 +47,7 @@ def parse_documents(text: str, source: str) -> list[dict[str, Any]]:
 
 
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader with Go's idea of scalars; keys are strings and occur once."""
+    """A SafeLoader with Go's scalars, whose keys are strings and occur once."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 

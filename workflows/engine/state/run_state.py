@@ -1,4 +1,4 @@
-"""The state of a run: its nodes, and how they are made, marked and linked."""
+"""The state of a run: its nodes, and how they are added, marked and linked."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Caller:
     template_ref: JsonObject | None = None
     inline: JsonObject | None = None
     kind: str = ""
-    """``steps`` or ``tasks``: the variable ``{{steps.name}}`` or ``{{tasks.name}}`` is its name."""
+    """`steps` or `tasks` if the variable `steps.name` or `tasks.name` is its name; else empty."""
 
     @classmethod
     def of(cls, step: JsonObject, kind: str) -> Caller:
-        """The caller that a step or task is."""
+        """The caller of a step, task or hook."""
         return cls(
             name=step.get("name", ""),
             template_name=step.get("template") or "",
@@ -34,7 +34,7 @@ class Caller:
 
 @dataclass(slots=True)
 class RunState:
-    """Everything that changes during a run; ``on_change`` hears of every changed node."""
+    """Everything that changes during a run; `on_change` is called with each changed node."""
 
     workflow_name: str
     nodes: dict[str, Node] = field(default_factory=dict)
@@ -47,11 +47,11 @@ class RunState:
     on_change: Callable[[Node], None] = lambda node: None
 
     def id_of(self, name: str) -> str:
-        """The id of the node with that name."""
+        """The id of the node with this name."""
         return node_id(self.workflow_name, name)
 
     def get(self, name: str) -> Node | None:
-        """The node with that name, if it exists yet."""
+        """The node with this name, or None."""
         return self.nodes.get(self.id_of(name))
 
     def add(
@@ -68,7 +68,7 @@ class RunState:
         hooked: bool = False,
         retried: bool = False,
     ) -> Node:
-        """Makes a node; one that begins fulfilled ends as it begins."""
+        """Add a node and return it; a node that is added with a final phase ends at its start."""
         boundary = self.nodes.get(boundary_id)
         node = Node(
             id=self.id_of(name),
@@ -94,7 +94,7 @@ class RunState:
         return node
 
     def mark(self, node: Node, phase: Phase, message: str | None = None) -> None:
-        """Sets a node's phase, and its message unless that is None."""
+        """Set a node's phase, and its message unless it is None."""
         changed = node.phase is not phase or (message is not None and message != node.message)
         node.phase = phase
         if message is not None:
@@ -105,7 +105,7 @@ class RunState:
             self.on_change(node)
 
     def link(self, parent: Node, child: Node) -> None:
-        """Makes ``child`` a child of ``parent``, once."""
+        """Make `child` a child of `parent`, once."""
         if child.id not in parent.children:
             parent.children.append(child.id)
             self.on_change(parent)
@@ -115,16 +115,16 @@ class RunState:
         return [self.nodes[child] for child in node.children if child in self.nodes]
 
     def attempts(self, retry_node: Node) -> list[Node]:
-        """The attempts of a retry node, without its hooks."""
+        """The attempts of a Retry node, without its hooks."""
         return [child for child in self.children(retry_node) if child.retried]
 
     def result_node(self, node: Node) -> Node:
-        """The node whose outputs count: a retry node's last attempt, else the node itself."""
+        """The node with the outputs: a Retry node's last attempt, or else the node itself."""
         attempts = self.attempts(node) if node.type is NodeType.RETRY else []
         return attempts[-1] if attempts else node
 
     def outbound(self, node: Node) -> list[Node]:
-        """The last nodes inside ``node``: what comes after it is drawn as their child."""
+        """The last nodes inside `node`; the nodes that follow it are linked below them."""
         match node.type:
             case NodeType.SKIPPED | NodeType.SUSPEND | NodeType.POD:
                 return [node]
@@ -152,7 +152,7 @@ class RunState:
         return True
 
     def add_global_outputs(self, outputs: JsonObject | None) -> None:
-        """Keeps output parameters that have a globalName as outputs of the workflow."""
+        """Keep output parameters with a globalName as outputs of the workflow."""
         for parameter in (outputs or {}).get("parameters", []):
             name = parameter.get("globalName")
             if not name or "value" not in parameter:
@@ -161,7 +161,7 @@ class RunState:
             self.outputs = [other for other in self.outputs if other["name"] != name] + [kept]
 
     def update_progress(self) -> str:
-        """Sums progress into the nodes above and returns the workflow's."""
+        """Sum up the progress of all nodes and return the workflow's, as `N/M`."""
         done = total = 0
         for node in self.nodes.values():
             if not node.type.has_progress:
@@ -196,7 +196,7 @@ class RunState:
 
 
 def parse_progress(text: str) -> tuple[int, int] | None:
-    """``N/M`` as two numbers; None unless 0 <= N <= M and M > 0."""
+    """`N/M` as two numbers; None unless 0 <= N <= M and M > 0."""
     done, slash, total = text.strip().partition("/")
     if not slash or not done.isdigit() or not total.isdigit():
         return None

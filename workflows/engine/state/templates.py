@@ -1,4 +1,4 @@
-"""Finds the template that a step calls, and gives it its inputs."""
+"""The call of a template: which template it is, and the values of its inputs."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Place:
 
     boundary_id: str = ""
     step_name: str = ""
-    """The step or task as the document names it, without a loop's item."""
+    """The name of the step or task in the document, without a loop's item."""
     hooked: bool = False
     on_exit: bool = False
     retried: bool = False
     deadline: float | None = None
-    """The end of a retry's maxDuration."""
+    """The end of a retry's maxDuration, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateCall:
-    """A call of a template as the node ``name``."""
+    """A call of a template, as the node `name`."""
 
     name: str
     caller: Caller
@@ -52,35 +52,35 @@ class TemplateCall:
     place: Place = field(default_factory=Place)
 
     def attempt(self, number: int, deadline: float | None) -> TemplateCall:
-        """The same below a Retry node."""
+        """The same call as attempt `number` below a Retry node."""
         place = replace(self.place, retried=True, deadline=deadline)
         return replace(self, name=f"{self.name}({number})", place=place)
 
 
 @dataclass(slots=True)
 class Prepared:
-    """A template with its inputs: what its node needs each time the run looks at it."""
+    """A template with its inputs: what the operator needs of it each time it looks at the node."""
 
     template: JsonObject
     base: TemplateBase
-    """Where the names that it calls are looked up."""
+    """Where the names in the template are looked up."""
     variables: dict[str, str]
-    """``inputs.*``, ``node.name`` and the others that only this node knows."""
+    """`inputs.*`, `node.name` and the other variables of this node alone."""
     inputs: JsonObject | None
     settings: JsonObject = field(default_factory=dict)
-    """Retry strategy, synchronization, timeouts and the like, their tags replaced."""
+    """Retry strategy, synchronization, timeouts and similar fields, with their tags replaced."""
     results_asked: dict[str, bool] = field(default_factory=dict)
-    """Whether the template refers to a step's ``outputs.result``, by the step's name."""
+    """Whether the template refers to a step's `outputs.result`, by the step's name."""
     _dependencies: dict[str, Dependencies] = field(default_factory=dict)
 
     @property
     def node_type(self) -> NodeType:
-        """The type of its node."""
+        """The type of the template's node."""
         return _NODE_TYPES[self.kind]
 
     @property
     def kind(self) -> str:
-        """``container``, ``script``, ``dag``, ``steps`` or ``suspend``."""
+        """`container`, `script`, `dag`, `steps` or `suspend`."""
         return kind_of(self.template)
 
     @property
@@ -90,7 +90,7 @@ class Prepared:
         return found
 
     def dependencies(self, task: JsonObject) -> Dependencies:
-        """What a task of this DAG waits for."""
+        """The dependencies of a task of this DAG. Raises ExpressionError."""
         name = task["name"]
         if name not in self._dependencies:
             self._dependencies[name] = dependencies(task, self.tasks)
@@ -98,14 +98,14 @@ class Prepared:
 
 
 def kind_of(template: JsonObject) -> str:
-    """The template's kind; empty where it has none."""
+    """The template's kind; empty if it has none."""
     return next((kind for kind in KINDS if template.get(kind) is not None), "")
 
 
 def find(
     caller: Caller, base: TemplateBase, catalog: Catalog
 ) -> tuple[JsonObject, TemplateBase] | None:
-    """The template a caller names, and where the names inside it are looked up."""
+    """The template that a caller names, and where names inside it are looked up; or None."""
     if caller.inline is not None:
         return caller.inline, base
     if caller.template_ref:
@@ -120,7 +120,7 @@ def find(
 
 
 def with_defaults(template: JsonObject, defaults: JsonObject | None) -> JsonObject:
-    """``template`` over ``templateDefaults``, of which another kind's part is left out."""
+    """`template` over `templateDefaults`, without the defaults of other kinds."""
     if not defaults:
         return template
     kind = kind_of(template)
@@ -134,7 +134,7 @@ def _input_parameters(
     scope: Scope,
     config_maps: Mapping[str, Mapping[str, str]],
 ) -> list[JsonObject]:
-    """The template's input parameters with their values: argument, else value, else default."""
+    """The template's input parameters with values: the argument, else value, else default."""
     given = {argument["name"]: argument for argument in arguments}
     return [
         _with_value(parameter, given.get(parameter["name"]), scope, config_maps)
@@ -180,7 +180,7 @@ def _from_config_map(
 
 
 def _input_variables(template: JsonObject, parameters: Sequence[JsonObject]) -> dict[str, str]:
-    """What a template may say about itself: its inputs, and the paths of its files."""
+    """The variables of a template about itself: its inputs, and the paths of its files."""
     variables = {f"inputs.parameters.{p['name']}": p["value"] for p in parameters}
     variables["inputs.parameters"] = go_json(list(parameters))
     for artifact in (template.get("inputs") or {}).get("artifacts") or []:
@@ -194,7 +194,7 @@ def _input_variables(template: JsonObject, parameters: Sequence[JsonObject]) -> 
 
 
 def own_part(template: JsonObject, scope: Scope) -> JsonObject:
-    """The template with its tags replaced, without the parts whose turn comes later."""
+    """The template with its tags replaced, without inputs, tasks and steps, which come later."""
     part: JsonObject = substitute(
         {key: value for key, value in template.items() if key not in _LATER}, scope
     )
@@ -207,7 +207,10 @@ def own_part(template: JsonObject, scope: Scope) -> JsonObject:
 def prepare(
     call: TemplateCall, scope: Scope, catalog: Catalog, defaults: JsonObject | None
 ) -> Prepared:
-    """Finds the template of a call and gives it its inputs; ``scope`` is the workflow's."""
+    """The template of a call with the values of its inputs; `scope` is the workflow's.
+
+    Raises ExpressionError.
+    """
     found = find(call.caller, call.base, catalog)
     if found is None:
         name = call.caller.template_name or call.caller.template_ref
@@ -229,7 +232,7 @@ def prepare(
 
 
 def settings(template: JsonObject, scope: Scope) -> JsonObject:
-    """What decides about the node before it runs."""
+    """The fields that decide about the node before it runs, with their tags replaced."""
     keys = ("retryStrategy", "synchronization", "timeout", "activeDeadlineSeconds", "suspend")
     found: JsonObject = substitute(
         {key: template[key] for key in keys if template.get(key) is not None}, scope

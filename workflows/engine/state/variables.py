@@ -1,4 +1,4 @@
-"""The variables of ``{{...}}``: the workflow's, and those of finished steps and tasks."""
+"""The variables in `{{...}}`: the workflow's, and those of steps and tasks that have ended."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TIME_LETTERS = "BbmAadHIMSYypZz"
 
 
 def workflow_variables(workflow: JsonObject, spec: JsonObject) -> Scope:
-    """Every ``workflow.*`` variable that is known when a run starts."""
+    """The `workflow.*` variables that have a value when a run starts."""
     metadata = workflow["metadata"]
     labels: dict[str, str] = metadata.get("labels") or {}
     annotations: dict[str, str] = metadata.get("annotations") or {}
@@ -59,7 +59,7 @@ def workflow_variables(workflow: JsonObject, spec: JsonObject) -> Scope:
 
 
 def runtime_variables(state: RunState, phase: Phase) -> dict[str, str]:
-    """The ``workflow.*`` variables that change: status, duration, failures, global outputs."""
+    """The `workflow.*` variables that change: status, duration, failures, global outputs."""
     end = time.time() if state.finished_at is None else state.finished_at
     duration = 0.0 if state.started_at is None else end - state.started_at
     failures = [
@@ -87,7 +87,7 @@ def runtime_variables(state: RunState, phase: Phase) -> dict[str, str]:
 
 
 def template_of(node: Node) -> str:
-    """The name of the template a node runs."""
+    """The name of the template that a node runs."""
     reference = node.template_ref or {}
     return node.template_name or str(reference.get("template", ""))
 
@@ -114,7 +114,7 @@ def _entries(prefix: str, values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _parameters_json(parameters: Iterable[JsonObject]) -> str:
-    """Parameters as Argo lists them for ``{{workflow.parameters}}``: values as strings."""
+    """The value of `workflow.parameters`, in which Argo lists parameters with values as strings."""
     return go_json(
         [
             {
@@ -132,10 +132,10 @@ def resolve_parameter_values(
     known: Scope,
     config_maps: Mapping[str, Mapping[str, str]],
 ) -> None:
-    """Fills the workflow's parameters: ``given`` values as they are, the file's with tags replaced.
+    """Fill in the workflow's parameters: `given` values unchanged, the file's with tags replaced.
 
-    A value from the file may name ``workflow.name`` and other parameters; a given one never does.
-    A parameter whose ConfigMap has no such key stays without a value.
+    A value of the file may refer to `workflow.name` and other parameters. A parameter whose
+    ConfigMap lacks the key stays without a value.
     """
     arguments = spec.setdefault("arguments", {}) or {}
     spec["arguments"] = arguments
@@ -171,7 +171,7 @@ def _config_value(source: JsonObject, config_maps: Mapping[str, Mapping[str, str
 
 
 def node_variables(prefix: str, node: Node, state: RunState) -> dict[str, str]:
-    """``PREFIX.status``, ``PREFIX.outputs.parameters.x`` and the others of one node."""
+    """`PREFIX.status`, `PREFIX.outputs.parameters.x` and the other variables of one node."""
     source = state.result_node(node)
     outputs = source.outputs or {}
     variables = {
@@ -194,7 +194,10 @@ def node_variables(prefix: str, node: Node, state: RunState) -> dict[str, str]:
 
 
 def loop_variables(prefix: str, nodes: Iterable[Node]) -> dict[str, str]:
-    """The outputs of a loop's succeeded turns as JSON lists, in the order of its items."""
+    """The outputs of a loop's succeeded turns as JSON lists, in the order of its items.
+
+    Raises ExpressionError if a result is not JSON.
+    """
     turns = sorted(
         (node for node in nodes if not node.hooked and not node.retried),
         key=lambda node: loop_index(node.name),
@@ -222,7 +225,7 @@ def loop_variables(prefix: str, nodes: Iterable[Node]) -> dict[str, str]:
 
 
 def _json(prefix: str, text: str) -> Any:
-    """Argo lists results as JSON values, so that a result which is none is an error there too."""
+    """The value of a result; Argo lists results as JSON values, so that other text is an error."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
@@ -232,7 +235,7 @@ def _json(prefix: str, text: str) -> Any:
 
 
 def _json_list(values: list[str]) -> str:
-    """A JSON list of the values, which count as JSON only if all of them are lists or maps."""
+    """A JSON list of the values, which are parsed only if all of them are JSON lists or maps."""
     try:
         parsed = [json.loads(value) for value in values]
     except json.JSONDecodeError:

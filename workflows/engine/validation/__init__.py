@@ -1,1 +1,1 @@
-"""Refuses what is wrong or not supported before anything starts."""
+"""The refusal, before anything starts, of what is wrong or not supported."""

@@ -1,4 +1,4 @@
-"""The checks of single fields and of the order of tasks, for ``validate``."""
+"""Checks of single fields and of the order of tasks, which `validate` uses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIELD_NAME = re.compile(r"^[a-zA-Z0-9][-a-zA-Z0-9]*$")
 
 
 def prefixed(where: str, problems: Iterator[str]) -> Iterator[str]:
-    """The problems with the place where they are."""
+    """The problems, each with its place in front."""
     return (f"{where}: {problem}" for problem in problems)
 
 
@@ -29,7 +29,7 @@ def declared_parameters(spec: JsonObject) -> set[Any]:
 
 
 def missing_template(caller: Caller) -> str:
-    """What is said of a template that nobody gave."""
+    """The problem of a call whose template does not exist."""
     if caller.template_ref:
         reference = caller.template_ref
         kind = "ClusterWorkflowTemplate" if reference.get("clusterScope") else "WorkflowTemplate"
@@ -43,7 +43,7 @@ def missing_template(caller: Caller) -> str:
 def argument_problems(
     where: str, template: JsonObject, arguments: JsonObject | None
 ) -> Iterator[str]:
-    """Whether a call gives its template every input that it needs."""
+    """The inputs that a call does not give to its template."""
     given = {p.get("name"): p for p in (arguments or {}).get("parameters") or []}
     for name, parameter in given.items():
         if parameter.get("value") is None and not parameter.get("valueFrom"):
@@ -68,7 +68,7 @@ def argument_problems(
 
 
 def name_problems(where: str, name: str, seen: set[str]) -> Iterator[str]:
-    """Whether a step's or task's name is a name, and a new one."""
+    """The problems of a step's or task's name, which must be valid and unique; added to `seen`."""
     if not name:
         yield f"{where}: name is required"
     elif not FIELD_NAME.match(name):
@@ -84,7 +84,7 @@ def dag_problems(
     tasks: Sequence[JsonObject],
     needed: Mapping[str, Dependencies],
 ) -> Iterator[str]:
-    """What is wrong with how the tasks of a DAG depend on each other."""
+    """The problems of the dependencies between the tasks of a DAG."""
     uses_depends = any(task.get("depends") for task in tasks)
     if uses_depends and any(task.get("dependencies") for task in tasks):
         yield f"{where} cannot use both 'depends' and 'dependencies' in the same DAG template"
@@ -114,7 +114,7 @@ def dag_problems(
 
 
 def cycle(needed: Mapping[str, Dependencies]) -> list[str]:
-    """The names of a ring of tasks that wait for each other; empty where there is none."""
+    """The names of a cycle of tasks that wait for each other; empty if there is none."""
     done: set[str] = set()
     for first in needed:
         path: list[str] = []
@@ -134,7 +134,7 @@ def cycle(needed: Mapping[str, Dependencies]) -> list[str]:
 
 
 def ancestors(name: str, needed: Mapping[str, Dependencies]) -> set[str]:
-    """All tasks that come before one."""
+    """All tasks that run before `name`."""
     found: set[str] = set()
     waiting = list(needed[name].names)
     while waiting:
@@ -146,7 +146,7 @@ def ancestors(name: str, needed: Mapping[str, Dependencies]) -> set[str]:
 
 
 def retry_problems(strategy: JsonObject, known: Known) -> Iterator[str]:
-    """What is wrong with a retryStrategy."""
+    """The problems of a retryStrategy."""
     chosen = strategy.get("retryPolicy")
     if chosen and chosen not in POLICIES and "{{" not in chosen:
         yield f"{chosen} is not a valid RetryPolicy, expected one of {', '.join(sorted(POLICIES))}"
@@ -163,7 +163,7 @@ def retry_problems(strategy: JsonObject, known: Known) -> Iterator[str]:
 
 
 def duration_problems(where: str, value: Any) -> Iterator[str]:
-    """Whether a value that is given is a duration."""
+    """The problem of a value that is set and not a duration."""
     if value in (None, "") or "{{" in str(value):
         return
     try:
@@ -173,7 +173,7 @@ def duration_problems(where: str, value: Any) -> Iterator[str]:
 
 
 def number_problems(where: str, value: Any, *, least: int) -> Iterator[str]:
-    """Whether a value that is given is a whole number that is large enough."""
+    """The problem of a value that is set and not a whole number of at least `least`."""
     if value is None or "{{" in str(value):
         return
     text = str(value)

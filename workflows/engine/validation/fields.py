@@ -1,7 +1,7 @@
-"""Every field of Argo's objects, and what this engine does with it.
+"""Every field of Argo's objects, and what the engine does with it.
 
-A field is taken (with the shape of what it holds), ignored for a stated reason, or refused for a
-stated reason. A field that is in no table is unknown to Argo 4.0 and refused too.
+A field is supported (with the shape of its content), ignored for a reason, or refused for a reason.
+A field in no table is unknown to Argo 4.0 and refused too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """Supported; ``shape`` names the table of what is inside, ``many`` counts the lists around."""
+    """Supported; `shape` names the table of the content, `many` counts the lists around it."""
 
     shape: str = ""
     many: int = 0
@@ -21,14 +21,14 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """Accepted without effect: it has no meaning on one machine, or none for the result."""
+    """Accepted without effect: it means nothing on one machine, or nothing for the result."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Known to Argo and not supported here; ``instead`` says what to do."""
+    """Known to Argo and not supported here; `instead` says what to do."""
 
     instead: str = ""
 

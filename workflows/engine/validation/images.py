@@ -1,4 +1,4 @@
-"""Whether a container can run on this machine, and what to do where it cannot."""
+"""Whether a container can run on this machine, and what to do if it cannot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from argotune.workflows.engine.state.documents import Catalog
 def container_problems(
     container: JsonObject, runtime: str, environ: Mapping[str, str]
 ) -> Iterator[str]:
-    """Why a container cannot be started; what only the run knows is not judged."""
+    """Why a container cannot start; a command that only the run knows is not checked."""
     image = container.get("image") or ""
     command = container.get("command") or []
     if runtime != "process":
@@ -47,7 +47,7 @@ def _is_in_volume(program: str, container: JsonObject) -> bool:
 
 
 def runtime_problems(runtime: str, environ: Mapping[str, str]) -> Iterator[str]:
-    """Whether docker or podman is there, if it is asked for."""
+    """The problem if docker or podman is selected and does not exist."""
     if runtime != "process" and shutil.which(runtime, path=environ.get("PATH")) is None:
         yield f"--runtime {runtime}: {runtime} does not exist on this machine"
 
@@ -55,7 +55,7 @@ def runtime_problems(runtime: str, environ: Mapping[str, str]) -> Iterator[str]:
 def reference_problems(
     container: JsonObject, volumes: list[JsonObject], catalog: Catalog, scope: Scope
 ) -> Iterator[str]:
-    """Secrets, ConfigMaps and fields that a container needs and nobody gives."""
+    """Secrets, ConfigMaps and fields that a container needs and that do not exist."""
     for variable in container.get("env") or []:
         where = f"env {variable.get('name')}"
         source = variable.get("valueFrom") or {}

@@ -1,4 +1,4 @@
-"""Which variables a tag or expression may name where it stands."""
+"""The variables that a tag or expression may name at its place."""
 
 from __future__ import annotations
 
@@ -58,23 +58,23 @@ class Known:
 
     names: frozenset[str]
     prefixes: frozenset[str] = frozenset()
-    """Beginnings after which any name may follow: ``item.`` of a ``withParam``."""
+    """Prefixes after which any name is allowed, such as `item.` in a `withParam`."""
 
     def plus(self, names: Iterable[str], prefixes: Iterable[str] = ()) -> Known:
-        """These and more."""
+        """These variables and more."""
         return Known(self.names.union(names), self.prefixes.union(prefixes))
 
     def has(self, name: str) -> bool:
-        """Whether a simple tag of that name has a value."""
+        """Whether a simple tag with this name has a value."""
         return name in self.names or any(name.startswith(prefix) for prefix in self.prefixes)
 
     def has_path(self, path: str) -> bool:
-        """Whether an expression may name that path: a variable, or a map of some."""
+        """Whether an expression may name this path: a variable, or a map of variables."""
         return self.has(path) or any(name.startswith(f"{path}.") for name in self.names)
 
 
 def tag_problems(value: Any, known: Known) -> Iterator[str]:
-    """What is wrong with the tags in ``value``: undefined variables, broken expressions."""
+    """The problems of the tags in `value`: undefined variables, invalid expressions."""
     for tag in tags(value):
         if tag.is_expression:
             yield from expression_problems(tag.expression, known)
@@ -85,7 +85,7 @@ def tag_problems(value: Any, known: Known) -> Iterator[str]:
 
 
 def expression_problems(source: str, known: Known) -> Iterator[str]:
-    """What is wrong with an expression: its syntax, unknown functions or undefined variables."""
+    """The problems of an expression: its syntax, unknown functions, undefined variables."""
     try:
         tree = parse(source)
     except ExpressionError as error:
@@ -144,7 +144,7 @@ class _ExpressionChecker:
 
 
 def item_names(step: JsonObject) -> tuple[set[str], set[str]]:
-    """The names (and beginnings of names) that a step's loop gives."""
+    """The names, and the prefixes of names, of a step's loop."""
     if not is_loop(step):
         return set(), set()
     if step.get("withItems"):
@@ -157,7 +157,7 @@ def item_names(step: JsonObject) -> tuple[set[str], set[str]]:
 
 
 def result_names(prefix: str, template: JsonObject | None, *, in_loop: bool) -> set[str]:
-    """What a finished step or task is known by."""
+    """The variables of a step or task that has ended."""
     fields = {"id", "status", "startedAt", "finishedAt", "hostNodeName"}
     if template is None:
         return {f"{prefix}.{name}" for name in fields}

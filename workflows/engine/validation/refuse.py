@@ -1,4 +1,4 @@
-"""Finds every field that the engine does not support, by its path, before anything starts."""
+"""The search for fields that the engine does not support, before anything starts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _RUNNABLE_KINDS = _TEMPLATE_KINDS | {"CronWorkflow"}
 
 
 def unsupported(documents: list[dict[str, Any]]) -> list[str]:
-    """One line for each field that cannot be honoured: its document, its path and what to do."""
+    """One line for each unsupported field: its document, its path, and what to do."""
     return [problem for document in documents for problem in _document(document)]
 
 
@@ -80,7 +80,7 @@ def _object(value: Any, table_name: str, path: str) -> Iterator[str]:
 
 
 def _plain(field: str, value: Any, path: str) -> Iterator[str]:
-    """Whether a plain value has the type that Argo's field has."""
+    """Whether a plain value has the type of Argo's field."""
     if field in _STRINGS and not isinstance(value, str):
         yield f"{path} must be a string, got {value!r}: put it in quotes"
     elif field in _BOOLEANS and not isinstance(value, bool):
@@ -105,7 +105,7 @@ def _inside(value: Any, shape: str, many: int, path: str) -> Iterator[str]:
 
 
 def _patch(text: str, path: str) -> Iterator[str]:
-    """A podSpecPatch is YAML in a string; its tags stand for values, any of which will do here."""
+    """The problems of a podSpecPatch, which is YAML in a string; a tag may have any value here."""
     try:
         patch = yaml.safe_load(re.sub(r"\{\{.*?\}\}", "0", text))
     except yaml.YAMLError as error:

@@ -1,4 +1,4 @@
-"""What makes a workflow impossible to run, found before it starts and all at once."""
+"""The validation of a workflow: all reasons why it cannot run, found before it starts."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def problems_of(
     runtime: str,
     environ: Mapping[str, str],
 ) -> list[str]:
-    """Every reason why this workflow cannot run here; Argo refuses most of them too."""
+    """All reasons why this workflow cannot run here; Argo refuses most of them too."""
     variables = workflow_variables(workflow, spec)
     checker = _Checker(
         workflow=workflow,
@@ -87,7 +87,7 @@ def problems_of(
 
 
 def _everywhere(spec: JsonObject, catalog: Catalog, variables: Scope) -> Known:
-    """The variables of the workflow, with the global outputs of every template."""
+    """The variables of the workflow, with the global outputs of all templates."""
     specs = [
         spec,
         *(t.get("spec") or {} for t in catalog.workflow_templates.values()),
@@ -106,7 +106,7 @@ def _everywhere(spec: JsonObject, catalog: Catalog, variables: Scope) -> Known:
 
 @dataclass(slots=True)
 class _Checker:
-    """Walks from the entrypoint through every template that it reaches."""
+    """Walks from the entrypoint through all templates that it reaches."""
 
     workflow: JsonObject
     spec: JsonObject
@@ -171,7 +171,7 @@ class _Checker:
         yield from self._unknown_parameters(given)
 
     def _unknown_parameters(self, given: Mapping[str, str]) -> Iterator[str]:
-        """Values for parameters that nothing names: Argo drops them, a mistyped one with them."""
+        """Given values that no parameter takes; Argo drops them, and with them a mistyped one."""
         own = self.workflow["spec"]
         declared = declared_parameters(own)
         reference = own.get("workflowTemplateRef") or {}
@@ -205,7 +205,7 @@ class _Checker:
     def _call(
         self, where: str, caller: Caller, base: TemplateBase, arguments: JsonObject | None
     ) -> Iterator[str]:
-        """Checks a call of a template, and the template itself."""
+        """Check a call of a template, and the template itself."""
         if "{{" in caller.template_name:
             return  # only the run knows which template it is
         found = find(caller, base, self.catalog)

@@ -1,4 +1,4 @@
-"""The syntax tree of an expression: what the parser makes and the evaluator walks."""
+"""The syntax tree of an expression, which the parser makes and the evaluator walks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Constant: TypeAlias = bool | int | float | str | None
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A number, a string, ``true``, ``false`` or ``nil``."""
+    """A number, a string, `true`, `false` or `nil`."""
 
     value: Constant
 
@@ -25,14 +25,14 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """``#`` and its variants inside a predicate: the element, ``#index`` or ``#acc``."""
+    """`#`, `#index` or `#acc`: the element of a predicate, its index, or the accumulator."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """``target.key`` or ``target[key]``; ``optional`` is ``?.``, nil instead of an error."""
+    """`target.key` or `target[key]`; if `optional` (`?.`), nil instead of an error."""
 
     target: Expression
     key: Expression
@@ -41,7 +41,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """``target[start:stop]``."""
+    """`target[start:stop]`."""
 
     target: Expression
     start: Expression | None
@@ -58,14 +58,14 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Closure:
-    """``{# > 1}``, evaluated once for each element."""
+    """`{# > 1}`, evaluated once for each element."""
 
     body: Expression
 
 
 @dataclass(frozen=True, slots=True)
 class Unary:
-    """``!x``, ``not x``, ``-x`` or ``+x``."""
+    """`!x`, `not x`, `-x` or `+x`."""
 
     operator: str
     operand: Expression
@@ -73,7 +73,7 @@ class Unary:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """Two operands with an operator; ``&&``, ``||`` and ``??`` skip the right where they can."""
+    """Two operands with an operator; `&&`, `||` and `??` evaluate the right operand if needed."""
 
     operator: str
     left: Expression
@@ -82,7 +82,7 @@ class Binary:
 
 @dataclass(frozen=True, slots=True)
 class Conditional:
-    """``test ? then : otherwise``."""
+    """`test ? then : otherwise`."""
 
     test: Expression
     then: Expression
@@ -91,7 +91,7 @@ class Conditional:
 
 @dataclass(frozen=True, slots=True)
 class Let:
-    """``let name = value; body``."""
+    """`let name = value; body`."""
 
     name: str
     value: Expression
@@ -100,14 +100,14 @@ class Let:
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """``[a, b]``."""
+    """`[a, b]`."""
 
     items: tuple[Expression, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class MapOf:
-    """``{key: value}``."""
+    """`{key: value}`."""
 
     items: tuple[tuple[Expression, Expression], ...]
 
@@ -130,7 +130,7 @@ Expression: TypeAlias = (
 
 
 def children(node: Expression) -> tuple[Expression, ...]:
-    """The expressions directly inside ``node``, in the order they are written."""
+    """The expressions directly inside `node`, in the order of the source."""
     match node:
         case Literal() | Name() | Pointer():
             return ()
@@ -157,7 +157,7 @@ def children(node: Expression) -> tuple[Expression, ...]:
 
 
 def walk(node: Expression) -> Iterator[Expression]:
-    """Every expression of the tree, the outer before the inner."""
+    """All expressions of the tree, each before those inside it."""
     yield node
     for child in children(node):
         yield from walk(child)
@@ -169,7 +169,7 @@ def is_optional(node: Expression) -> bool:
 
 
 def path_of(node: Expression) -> str | None:
-    """``inputs.parameters['a-b']`` as ``inputs.parameters.a-b``; None where it is no such path."""
+    """`inputs.parameters['a-b']` as `inputs.parameters.a-b`; None if it is no such path."""
     if isinstance(node, Name):
         return node.name
     if (

@@ -1,4 +1,4 @@
-"""Evaluates expressions over an environment of plain values."""
+"""The evaluation of expressions over an environment of plain values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ Function = Callable[..., Any]
 
 
 def evaluate(source: str, env: Mapping[str, Any]) -> Any:
-    """The value of ``source``; names come from ``env`` (nested dicts), then the built-ins."""
+    """The value of `source`; names are looked up in `env` (nested dicts), then in the built-ins.
+
+    Raises ExpressionError.
+    """
     try:
         return evaluate_tree(parse(source), env)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
@@ -48,7 +51,7 @@ def evaluate(source: str, env: Mapping[str, Any]) -> Any:
 
 
 def evaluate_bool(source: str, env: Mapping[str, Any]) -> bool:
-    """Like ``evaluate``, for conditions: anything but a boolean is an error."""
+    """The value of a condition. Raises ExpressionError if it is not a boolean."""
     value = evaluate(source, env)
     if not isinstance(value, bool):
         raise ExpressionError(f"{source!r} is {value!r}, expected true or false")
@@ -56,13 +59,13 @@ def evaluate_bool(source: str, env: Mapping[str, Any]) -> bool:
 
 
 def evaluate_tree(node: Expression, env: Mapping[str, Any]) -> Any:
-    """The value of an already parsed expression."""
+    """The value of a parsed expression."""
     return _Evaluator(env).value(node)
 
 
 @dataclass(slots=True)
 class _Element:
-    """What ``#``, ``#index`` and ``#acc`` are at the moment."""
+    """The values of `#`, `#index` and `#acc`."""
 
     value: Any
     index: int

@@ -1,4 +1,4 @@
-"""The functions an expression may call: expr-lang's built-ins and Argo's own."""
+"""The functions that an expression may call: expr-lang's built-ins and Argo's own."""
 
 from __future__ import annotations
 

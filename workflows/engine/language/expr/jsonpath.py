@@ -1,4 +1,4 @@
-"""JSONPath as ``jsonpath(text, path)`` takes it: members, indexes, slices, wildcards, descent."""
+"""JSONPath in `jsonpath(text, path)`: members, indexes, slices, wildcards and descent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _STEP = re.compile(
 
 
 def query(document: Any, path: str) -> Any:
-    """What ``path`` finds: one value, or a list where the path may match several."""
+    """The value at `path`, or a list of values if the path may match several.
+
+    Raises ExpressionError.
+    """
     if not path.startswith("$"):
         raise ExpressionError(f"invalid JSONPath {path!r}: it must begin with $")
     values, several, offset = [document], False, 1

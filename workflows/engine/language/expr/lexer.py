@@ -1,4 +1,4 @@
-"""Splits an expression into tokens."""
+"""The tokens of an expression."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SIMPLE_ESCAPES = {
 
 
 class Kind(StrEnum):
-    """What a token is."""
+    """The kind of a token."""
 
     NUMBER = "number"
     STRING = "string"
@@ -48,7 +48,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token, with the offset where it begins."""
+    """One token; `offset` is where it begins in the source, in characters."""
 
     kind: Kind
     text: str
@@ -56,7 +56,10 @@ class Token:
 
 
 def tokens(source: str) -> list[Token]:
-    """The tokens of ``source``, ended by one of kind END; strings come unescaped."""
+    """The tokens of `source`, the last of kind END; strings are unescaped.
+
+    Raises ExpressionError.
+    """
     found: list[Token] = []
     offset = 0
     while offset < len(source):

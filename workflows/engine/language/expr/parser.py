@@ -1,4 +1,4 @@
-"""Parses expressions: precedence climbing with the operator table of expr-lang 1.17."""
+"""The parser: precedence climbing with the operator table of expr-lang 1.17."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _CONSTANTS = {"true": True, "false": False, "nil": None}
 
 @lru_cache(maxsize=4096)
 def parse(source: str) -> Expression:
-    """The syntax tree of ``source``; ExpressionError says what is wrong and where."""
+    """The syntax tree of `source`. Raises ExpressionError with the problem and its place."""
     return _Parser(source).whole()
 
 
@@ -117,7 +117,7 @@ class _Parser:
         return self._conditional(left) if precedence == 0 else left
 
     def _binary_operator(self) -> tuple[str, bool, int] | None:
-        """The operator that comes next, whether ``not`` stands before it, and its precedence."""
+        """The next operator, whether `not` precedes it, and its precedence; None at the end."""
         if self._token.kind is not Kind.OPERATOR:
             return None
         text = self._token.text

@@ -8,11 +8,11 @@ from typing import Any
 from argotune.workflows.engine.errors import ExpressionError
 
 Body = Callable[[Any, int, Any], Any]
-"""Called with an element, its index and (in reduce) the value so far."""
+"""Called with an element, its index and, in reduce, the accumulator."""
 
 
 def without_closure(name: str, items: list[Any]) -> Any:
-    """``count(list)`` and ``sum(list)``, which also stand without a predicate."""
+    """`count(list)` and `sum(list)`, which need no predicate. Raises ExpressionError for others."""
     if name == "count":
         return sum(1 for item in items if item is True)
     if name == "sum":
@@ -21,7 +21,10 @@ def without_closure(name: str, items: list[Any]) -> Any:
 
 
 def apply(name: str, items: list[Any], body: Body, rest: list[Any]) -> Any:
-    """The result of ``name`` over ``items``; ``rest`` are its arguments after the predicate."""
+    """The result of `name` over `items`; `rest` are its arguments after the predicate.
+
+    Raises ExpressionError.
+    """
     match name:
         case "map":
             return [body(item, index, None) for index, item in enumerate(items)]

@@ -1,6 +1,6 @@
-"""The sprig functions that workflows call as ``sprig.NAME(...)``; the text comes last, as there.
+"""The sprig functions that workflows call as `sprig.NAME(...)`; the text is the last argument.
 
-Sprig has some two hundred functions. These are the ones about text, lists, maps, numbers, paths,
+Sprig has about two hundred functions. These are the ones about text, lists, maps, numbers, paths,
 hashes and encodings; a call of any other is refused by name before a run starts.
 """
 
