@@ -27,7 +27,7 @@ from argotune.workflows.engine.pods.supervise import (
 )
 from argotune.workflows.engine.record import Controls, Record
 
-_CONTROL_POLL_SECONDS = 0.25  # how soon a request of another process is seen
+_CONTROL_POLL_SECONDS = 0.25  # the delay of requests of other processes
 _PHASE_LABEL = "workflows.argoproj.io/phase"
 _COMPLETED_LABEL = "workflows.argoproj.io/completed"
 _log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Listening:
     def _call(self, tell: Callable[[], None]) -> None:
         try:
             tell()
-        except Exception:  # a fault in what is shown must not end what is run
+        except Exception:  # a fault of the display must not end the run
             _log.exception("listener failed, it is not called again")
             self._listener = None
 
@@ -134,7 +134,7 @@ class Loop:
             try:
                 self._run_to_end()
             except BaseException:
-                # A record that cannot be saved, say: nothing may run on that nobody watches.
+                # For example, the record cannot be saved: no pod may go on unsupervised.
                 self._abandon_pods()
                 raise
         self._save(durable=True)
@@ -218,7 +218,7 @@ class Loop:
                 self._listening.line(node_id, text)
             case PodEnded():
                 active = self._active.pop(event.node_id)
-                self.operator.pod_ended(event, active.stopped_because)
+                self.operator.end_pod(event, active.stopped_because)
                 self._has_result = True
             case _Interrupt():
                 self._interrupt()
@@ -300,11 +300,11 @@ class Loop:
             yield
             return
 
-        def interrupted(number: int, frame: FrameType | None) -> None:
+        def on_signal(number: int, frame: FrameType | None) -> None:
             self._events.put(_Interrupt())
 
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, interrupted) for number in numbers}
+        before = {number: signal.signal(number, on_signal) for number in numbers}
         try:
             yield
         finally:

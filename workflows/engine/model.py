@@ -72,21 +72,28 @@ class Node:
     type: NodeType
     phase: Phase
     boundary_id: str = ""
+    """Id of the DAG or Steps node that contains this one; empty for the root."""
     template_name: str = ""
     template_ref: JsonObject | None = None
     template_scope: str = ""
+    """Argo's templateScope: where the caller's template was looked up."""
     message: str = ""
     started_at: float = field(default_factory=time.time)
     finished_at: float | None = None
     progress: str = ""
+    """`N/M`."""
     inputs: JsonObject | None = None
     outputs: JsonObject | None = None
     children: list[str] = field(default_factory=list)
     outbound_nodes: list[str] = field(default_factory=list)
+    """Ids of the last nodes inside a DAG or Steps node, below which the next node is linked."""
     host_node_name: str = ""
     hooked: bool = False
+    """Whether the node is an exit hook."""
     retried: bool = False
+    """Whether the node is an attempt below a Retry node."""
     waiting_for_lock: str = ""
+    """Argo's name of the lock that the node waits for."""
 
     def to_status(self) -> JsonObject:
         """The node as Argo's NodeStatus, without empty fields."""

@@ -83,20 +83,20 @@ class Controls:
     def __init__(self, run_dir: Path) -> None:
         self._stop = run_dir / _STOP
         self._resume = run_dir / _RESUME
-        # What was asked of an earlier engine.
+        # Requests to an earlier engine do not count.
         self._stop.unlink(missing_ok=True)
         self._resume.unlink(missing_ok=True)
 
     def stop_requested(self) -> bool:
         """Whether another process asked for a stop since the last call."""
-        return _seen(self._stop)
+        return _take_request(self._stop)
 
     def resume_requested(self) -> bool:
         """Whether another process asked to resume since the last call."""
-        return _seen(self._resume)
+        return _take_request(self._resume)
 
 
-def _seen(file: Path) -> bool:
+def _take_request(file: Path) -> bool:
     if not file.exists():
         return False
     file.unlink(missing_ok=True)

@@ -39,7 +39,7 @@ from argotune.workflows.engine.state.documents import (
 )
 from argotune.workflows.engine.state.run_state import RunState
 from argotune.workflows.engine.state.variables import resolve_parameter_values, workflow_variables
-from argotune.workflows.engine.validation.refuse import unsupported
+from argotune.workflows.engine.validation.refuse import unsupported_fields
 from argotune.workflows.engine.validation.validate import problems_of
 
 _RESOLVED = frozenset({"templates", "arguments"})
@@ -71,6 +71,7 @@ class Options:
     environ: Mapping[str, str] = field(default_factory=_own_environment)
     """The environment of all processes, besides the container's own variables."""
     listener: Listener | None = None
+    """Receives the events of the run."""
     name: str | None = None
     """The workflow's name; None: the document's, or a random one."""
     namespace: str = "default"
@@ -83,10 +84,10 @@ def run(documents: list[JsonObject], options: Options) -> JsonObject:
 
     A run that fails is a result. Raises EngineError, with all problems, before anything starts.
     """
-    options = _absolute(options)
+    options = _with_absolute_paths(options)
     with run_lock(options.run_dir):
         try:
-            loop = _started(documents, options)
+            loop = _new_loop(documents, options)
         except EngineError:
             discard_empty(options.run_dir)
             raise
@@ -99,17 +100,17 @@ def resume(options: Options) -> JsonObject:
     What succeeded does not run again, and a run that succeeded is returned unchanged. Name, uid,
     parameters and volumes stay, and the options for them are ignored. Raises EngineError.
     """
-    options = _absolute(options)
+    options = _with_absolute_paths(options)
     with run_lock(options.run_dir):
         workflow = load_record(options.run_dir)
         if workflow.get("status", {}).get("phase") == "Succeeded":
             return workflow
         start = load_start(options.run_dir)
         options = replace(options, runtime=options.runtime or start.runtime)
-        return _resumed(workflow, start, options).run()
+        return _loop_of_record(workflow, start, options).run()
 
 
-def _absolute(options: Options) -> Options:
+def _with_absolute_paths(options: Options) -> Options:
     """The same with absolute paths: processes start in another directory than the caller's."""
     return replace(
         options,
@@ -119,8 +120,8 @@ def _absolute(options: Options) -> Options:
     )
 
 
-def _started(documents: list[JsonObject], options: Options) -> Loop:
-    if problems := unsupported(documents):
+def _new_loop(documents: list[JsonObject], options: Options) -> Loop:
+    if problems := unsupported_fields(documents):
         raise UnsupportedError(problems)
     if (options.run_dir / "workflow.json").exists():
         raise EngineError([f"{options.run_dir} holds a run already: resume it or take another"])
@@ -147,7 +148,7 @@ def _started(documents: list[JsonObject], options: Options) -> Loop:
     return _loop(workflow, spec, catalog, options, RunState(workflow["metadata"]["name"]))
 
 
-def _resumed(workflow: JsonObject, start: Start, options: Options) -> Loop:
+def _loop_of_record(workflow: JsonObject, start: Start, options: Options) -> Loop:
     catalog = Catalog.of(start.documents, options.secrets)
     spec = copy.deepcopy(workflow["status"]["storedWorkflowTemplateSpec"])
     problems = problems_of(
@@ -200,7 +201,7 @@ def _loop(
     stored = copy.deepcopy(spec)
     variables = workflow_variables(workflow, spec)
     base = TemplateBase.of(f"local/{state.workflow_name}", spec)
-    # The parameters have their values already, and those are data.
+    # Parameters have their values already, which are data and hold no tags.
     spec = {
         **substitute({k: v for k, v in spec.items() if k not in _RESOLVED}, variables),
         "arguments": spec.get("arguments"),

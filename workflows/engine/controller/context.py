@@ -25,10 +25,13 @@ class RunContext:
     """One run of one workflow: what it executes, and the state that it changes."""
 
     workflow: JsonObject
+    """The Workflow object, with its metadata."""
     spec: JsonObject
+    """The spec that runs, merged with that of a workflowTemplateRef."""
     base: TemplateBase
     catalog: Catalog
     variables: Scope
+    """The `workflow.*` variables that do not change during the run."""
     state: RunState
     locks: LockTable
     pods: PodFactory
@@ -39,6 +42,7 @@ class RunContext:
     shutdown: str = ""
     """`Stop` once the run is being stopped; `Terminate` if exit handlers are stopped too."""
     suspended: bool = False
+    """Whether the run waits to be resumed before it begins (`spec.suspend`)."""
     ending: Phase | None = None
     """The phase that `workflow.status` has in exit handlers, once the entrypoint has ended."""
     started_pods: set[str] = field(default_factory=set)

@@ -29,6 +29,7 @@ class Turn:
     item: Mapping[str, str]
     """`{{item}}` and its parts; empty outside a loop."""
     skipped_because: str = ""
+    """Argo's message of a turn that `when` skips; empty for a turn that runs."""
 
 
 def turns(step: JsonObject, kind: str, scope: Scope) -> list[Turn]:

@@ -64,7 +64,7 @@ def _pod(
         template,
         substitute(volumes, scope),
         identity,
-        keeps_result=_result_is_asked_for(run, place),
+        keeps_result=_uses_result(run, place),
         patch=_patch(run.spec.get("podSpecPatch"), template.get("podSpecPatch")),
     )
 
@@ -85,7 +85,7 @@ def _deadline(
     return min(ends) if ends else (None, "")
 
 
-def _result_is_asked_for(run: RunContext, place: Place) -> bool:
+def _uses_result(run: RunContext, place: Place) -> bool:
     """Whether the calling template refers to this step's `outputs.result`.
 
     Only then does Argo keep a container's standard output as its result.
@@ -93,13 +93,13 @@ def _result_is_asked_for(run: RunContext, place: Place) -> bool:
     around = run.prepared.get(place.boundary_id)
     if around is None or not place.step_name:
         return False
-    if place.step_name not in around.results_asked:
+    if place.step_name not in around.results_used:
         kind = "tasks" if around.kind == "dag" else "steps"
         name = re.escape(place.step_name)
         pattern = rf"{kind}(\.{name}|\[['\"]{name}['\"]\])\.outputs\.result"
         text = json.dumps(around.template).replace('\\"', '"')
-        around.results_asked[place.step_name] = re.search(pattern, text) is not None
-    return around.results_asked[place.step_name]
+        around.results_used[place.step_name] = re.search(pattern, text) is not None
+    return around.results_used[place.step_name]
 
 
 def _patch(*texts: str | None) -> dict[str, object]:

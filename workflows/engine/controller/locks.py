@@ -72,7 +72,7 @@ class LockTable:
             return None
         self._directory.mkdir(parents=True, exist_ok=True)
         taken: list[IO[str]] = []
-        for name in sorted(names, key=str):  # one order for all, so that nobody waits in a ring
+        for name in sorted(names, key=str):  # one order for all runs prevents deadlocks
             slot = self._slot(name)
             if slot is None:
                 _close(taken)

@@ -42,7 +42,7 @@ class Operator:
     def operate(self) -> None:
         """Do all that can be done now; the state's phase then says whether the run has ended."""
         run = self.run
-        if run.state.phase.is_fulfilled or not self._begun():
+        if run.state.phase.is_fulfilled or not self._begin():
             return
         self._fail_waiting_nodes()
         call = TemplateCall(
@@ -64,7 +64,7 @@ class Operator:
         state.phase, state.message, state.finished_at = phase, message, time.time()
         self.run.locks.release_all()
 
-    def _begun(self) -> bool:
+    def _begin(self) -> bool:
         """Begin the run; return False while it waits for its lock or is suspended."""
         run, state = self.run, self.run.state
         names = lock_names(run.spec.get("synchronization"), run.namespace, run.catalog.config_maps)
@@ -193,7 +193,7 @@ class Operator:
             if node.type is NodeType.SUSPEND and node.phase is Phase.RUNNING:
                 self.run.state.mark(node, Phase.SUCCEEDED)
 
-    def pod_ended(self, ended: PodEnded, stopped_because: str) -> None:
+    def end_pod(self, ended: PodEnded, stopped_because: str) -> None:
         """Give a pod's node its outputs and phase; with `stopped_because`, it is Failed."""
         state = self.run.state
         node = state.nodes[ended.node_id]

@@ -160,7 +160,7 @@ def _walk(value: Any, replace: Callable[[str], str]) -> Any:
 def _replacer(scope: Scope, strict: tuple[str, ...]) -> Callable[[str], str]:
     environment: dict[str, Any] | None = None
 
-    def evaluated(tag: Tag) -> str:
+    def evaluate_tag(tag: Tag) -> str:
         nonlocal environment
         if environment is None:
             environment = scope.environment()
@@ -169,8 +169,8 @@ def _replacer(scope: Scope, strict: tuple[str, ...]) -> Callable[[str], str]:
             raise ExpressionError(f"failed to evaluate {tag.expression!r}: it is nil")
         return value if isinstance(value, str) else go_json(value)
 
-    def simple(tag: Tag) -> str:
-        name = "".join(part if isinstance(part, str) else resolved(part) for part in tag.parts)
+    def resolve_name(tag: Tag) -> str:
+        name = "".join(part if isinstance(part, str) else resolve(part) for part in tag.parts)
         value = scope.get(name.strip())
         if value is not None:
             return value
@@ -178,9 +178,9 @@ def _replacer(scope: Scope, strict: tuple[str, ...]) -> Callable[[str], str]:
             raise UnresolvedError(f"failed to resolve {_OPEN}{name}{_CLOSE}")
         return f"{_OPEN}{name}{_CLOSE}"
 
-    def resolved(tag: Tag) -> str:
-        return evaluated(tag) if tag.is_expression else simple(tag)
+    def resolve(tag: Tag) -> str:
+        return evaluate_tag(tag) if tag.is_expression else resolve_name(tag)
 
     return lambda text: "".join(
-        part if isinstance(part, str) else resolved(part) for part in split(text)
+        part if isinstance(part, str) else resolve(part) for part in split(text)
     )

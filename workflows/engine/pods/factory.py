@@ -82,21 +82,21 @@ class PodFactory:
             "ARGO_WORKFLOW_NAME": identity.workflow_name,
         }
         for source in container.get("envFrom") or []:
-            environment.update(self._all_of(source))
+            environment.update(self._env_from(source))
         for variable in container.get("env") or []:
             value = self._value(variable, identity)
             if value is not None:
                 environment[variable["name"]] = expand(value, environment)
         return environment
 
-    def _all_of(self, source: JsonObject) -> dict[str, str]:
+    def _env_from(self, source: JsonObject) -> dict[str, str]:
         prefix = source.get("prefix") or ""
         if reference := source.get("configMapRef"):
             found = self.catalog.config_maps.get(reference["name"])
             label = f"configMap {reference['name']!r}"
         else:
             reference = source["secretRef"]
-            found = _decoded(self.catalog.secret(reference["name"]))
+            found = _decode(self.catalog.secret(reference["name"]))
             label = f"secret {reference['name']!r}"
         if found is None and not reference.get("optional"):
             raise PodError(f"{label} was not found")
@@ -113,7 +113,7 @@ class PodFactory:
             label = f"configMap {reference['name']!r}"
         else:
             reference = source["secretKeyRef"]
-            found = _decoded(self.catalog.secret(reference["name"]))
+            found = _decode(self.catalog.secret(reference["name"]))
             label = f"secret {reference['name']!r}"
         value = (found or {}).get(reference["key"])
         if value is None and not reference.get("optional"):
@@ -133,7 +133,7 @@ def expand(text: str, environment: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replace, text)
 
 
-def _decoded(values: Mapping[str, bytes] | None) -> dict[str, str] | None:
+def _decode(values: Mapping[str, bytes] | None) -> dict[str, str] | None:
     if values is None:
         return None
     return {key: value.decode(errors="replace") for key, value in values.items()}

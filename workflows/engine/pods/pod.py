@@ -56,19 +56,25 @@ class Pod:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     working_dir: str
+    """A container path; empty: the launcher's default."""
     directory: Path
     """The pod's own directory, which is removed after it ends."""
     log: Path
+    """Receives standard output and standard error."""
     mounts: tuple[Mount, ...]
     script: str | None = None
+    """Text of the file at SCRIPT_PATH."""
     outputs: tuple[OutputFile, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     """Raw input artifacts: text by container path."""
     gpus: int = 0
     keeps_result: bool = False
+    """Whether the standard output becomes `outputs.result`."""
     termination_path: str = TERMINATION_PATH
     falls_back_to_logs: bool = False
+    """Whether the end of the log is the termination message of a pod that wrote none."""
     grace_seconds: float = 30.0
+    """From SIGTERM to SIGKILL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ class PodRequest:
     pod: Pod
     deadline: float | None
     deadline_message: str
+    """Argo's message of a pod that is stopped at the deadline."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ _READ_BYTES = 64 * 1024
 # Kubernetes keeps this much of a termination message, and this many lines of a log for it.
 _MESSAGE_BYTES = 2048
 _MESSAGE_LINES = 80
-_RESULT_BYTES = 256 * 1024  # as much of the standard output as Argo keeps for outputs.result
-_COMMAND_NOT_FOUND = 64  # how Argo's own wrapper (emissary) ends then
+_RESULT_BYTES = 256 * 1024  # Argo's limit of outputs.result
+_COMMAND_NOT_FOUND = 64  # exit code of Argo's wrapper, the emissary
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,7 @@ class RunningPod:
                 self._sink(PodLine(self.pod.identity.node_id, rest.decode(errors="replace")))
 
     def _report_progress(self, progress: _ProgressFile) -> None:
-        changed = progress.changed()
+        changed = progress.new_value()
         if changed is not None:
             self._sink(PodProgress(self.pod.identity.node_id, changed))
 
@@ -288,7 +288,7 @@ class _ProgressFile:
         self._seen: tuple[int, int] | None = None
         self._progress = ""
 
-    def changed(self) -> str | None:
+    def new_value(self) -> str | None:
         """The progress if it differs from that of the last call, or else None."""
         try:
             status = self._path.stat()

@@ -45,10 +45,10 @@ class VolumeStore:
         if volume is None:
             if name not in self._claim_templates:
                 raise PodError(f"volume {name!r} is mounted and not declared")
-            return _made(self._run_claims_dir / name)
+            return _make_directory(self._run_claims_dir / name)
         if claim := volume.get("persistentVolumeClaim"):
-            return _made(self._claims_dir / _plain_name(claim["claimName"]))
-        directory = _made(pod_dir / "volumes" / name)
+            return _make_directory(self._claims_dir / _plain_name(claim["claimName"]))
+        directory = _make_directory(pod_dir / "volumes" / name)
         if (secret := volume.get("secret")) is not None:
             self._write_secret(secret, directory)
         elif (config_map := volume.get("configMap")) is not None:
@@ -94,11 +94,11 @@ def _mount(mount: JsonObject, directory: Path) -> Mount:
     if mount.get("subPath"):
         host = directory / _inner_path(mount["subPath"])
         if not host.exists():
-            _made(host)
+            _make_directory(host)
     return Mount(host, mount["mountPath"], bool(mount.get("readOnly")))
 
 
-def _made(directory: Path) -> Path:
+def _make_directory(directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     return directory
 

@@ -69,7 +69,7 @@ class Prepared:
     inputs: JsonObject | None
     settings: JsonObject = field(default_factory=dict)
     """Retry strategy, synchronization, timeouts and similar fields, with their tags replaced."""
-    results_asked: dict[str, bool] = field(default_factory=dict)
+    results_used: dict[str, bool] = field(default_factory=dict)
     """Whether the template refers to a step's `outputs.result`, by the step's name."""
     _dependencies: dict[str, Dependencies] = field(default_factory=dict)
 

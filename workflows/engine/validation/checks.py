@@ -18,7 +18,7 @@ from argotune.workflows.engine.validation.names import RETRY_NAMES, Known, expre
 FIELD_NAME = re.compile(r"^[a-zA-Z0-9][-a-zA-Z0-9]*$")
 
 
-def prefixed(where: str, problems: Iterator[str]) -> Iterator[str]:
+def with_prefix(where: str, problems: Iterator[str]) -> Iterator[str]:
     """The problems, each with its place in front."""
     return (f"{where}: {problem}" for problem in problems)
 

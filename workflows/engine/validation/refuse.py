@@ -30,7 +30,7 @@ _DATA_KINDS = frozenset({"ConfigMap", "Secret"})
 _RUNNABLE_KINDS = _TEMPLATE_KINDS | {"CronWorkflow"}
 
 
-def unsupported(documents: list[dict[str, Any]]) -> list[str]:
+def unsupported_fields(documents: list[dict[str, Any]]) -> list[str]:
     """One line for each unsupported field: its document, its path, and what to do."""
     return [problem for document in documents for problem in _document(document)]
 

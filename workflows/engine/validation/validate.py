@@ -29,8 +29,8 @@ from argotune.workflows.engine.validation.checks import (
     missing_template,
     name_problems,
     number_problems,
-    prefixed,
     retry_problems,
+    with_prefix,
 )
 from argotune.workflows.engine.validation.images import (
     container_problems,
@@ -132,7 +132,7 @@ class _Checker:
         if hook is not None:
             yield from self._hook("spec.onExit", hook, base, self.everywhere)
         rest = {key: value for key, value in self.spec.items() if key != "templates"}
-        yield from prefixed("spec", tag_problems(rest, self.everywhere))
+        yield from with_prefix("spec", tag_problems(rest, self.everywhere))
         yield from self._settings("spec", self.spec, self.everywhere)
         for template in base.templates.values():
             yield from self._template(template, base)
@@ -256,7 +256,7 @@ class _Checker:
     def _settings(self, where: str, template: JsonObject, known: Known) -> Iterator[str]:
         strategy = template.get("retryStrategy")
         if strategy is not None:
-            yield from prefixed(f"{where}.retryStrategy", retry_problems(strategy, known))
+            yield from with_prefix(f"{where}.retryStrategy", retry_problems(strategy, known))
         if synchronization := template.get("synchronization"):
             try:
                 lock_names(synchronization, "default", self.catalog.config_maps)
@@ -285,7 +285,7 @@ class _Checker:
     def _leaf(self, where: str, template: JsonObject, known: Known) -> Iterator[str]:
         if template.get("parallelism") is not None:
             yield f"{where}.parallelism is only valid for steps and dag templates"
-        yield from prefixed(where, tag_problems(template, known))
+        yield from with_prefix(where, tag_problems(template, known))
         container = template.get("container") or template.get("script")
         if container is None:
             return
@@ -298,8 +298,8 @@ class _Checker:
                 yield f"{where}: volume {mount.get('name')!r} is mounted and not declared"
             if not str(mount.get("mountPath", "")).strip("/"):
                 yield f"{where}: mountPath {mount.get('mountPath')!r} is not a directory's path"
-        yield from prefixed(where, container_problems(container, self.runtime, self.environ))
-        yield from prefixed(
+        yield from with_prefix(where, container_problems(container, self.runtime, self.environ))
+        yield from with_prefix(
             where, reference_problems(container, volumes, self.catalog, self.variables)
         )
 
@@ -322,7 +322,7 @@ class _Checker:
                 yield from self._step(path, f"steps.{name}", step, base, known)
                 results |= self._results(f"steps.{name}", step, base)
             known = known.plus(results)
-        yield from prefixed(where, tag_problems(template.get("outputs"), known))
+        yield from with_prefix(where, tag_problems(template.get("outputs"), known))
 
     def _dag(
         self, where: str, template: JsonObject, base: TemplateBase, known: Known
@@ -348,14 +348,14 @@ class _Checker:
         results = {t["name"]: self._results(f"tasks.{t['name']}", t, base) for t in tasks}
         is_sound = len(needed) == len(tasks) and not cycle(needed)
         for task in tasks:
-            # Where the order of the tasks is broken, every task may come before every other.
+            # Without a valid order, every task may come before every other.
             earlier = ancestors(task["name"], needed) if is_sound else results.keys()
             before = known.plus(set[str]().union(*(results[name] for name in earlier)))
             prefix = f"tasks.{task['name']}"
             yield from self._step(f"{where}.{prefix}", prefix, task, base, before)
         outputs = [template.get("outputs"), template["dag"].get("target")]
         everything = set[str]().union(*results.values())
-        yield from prefixed(where, tag_problems(outputs, known.plus(everything)))
+        yield from with_prefix(where, tag_problems(outputs, known.plus(everything)))
 
     def _results(self, prefix: str, step: JsonObject, base: TemplateBase) -> set[str]:
         found = find(Caller.of(step, ""), base, self.catalog)
@@ -369,7 +369,7 @@ class _Checker:
             yield f"{where}: only one of withItems, withParam, withSequence can be specified"
         inner = known.plus(*item_names(step))
         part = {key: value for key, value in step.items() if key in _STEP_TAGS}
-        yield from prefixed(where, tag_problems(part, inner))
+        yield from with_prefix(where, tag_problems(part, inner))
         caller = Caller.of(step, "")
         yield from self._call(where, caller, base, step.get("arguments"))
         hook = exit_hook(step, self.spec.get("arguments"))
@@ -383,6 +383,6 @@ class _Checker:
         self, where: str, hook: JsonObject, base: TemplateBase, known: Known
     ) -> Iterator[str]:
         if hook.get("expression"):
-            yield from prefixed(where, expression_problems(hook["expression"], known))
-        yield from prefixed(where, tag_problems(hook.get("arguments"), known))
+            yield from with_prefix(where, expression_problems(hook["expression"], known))
+        yield from with_prefix(where, tag_problems(hook.get("arguments"), known))
         yield from self._call(where, Caller.of(hook, ""), base, hook.get("arguments"))

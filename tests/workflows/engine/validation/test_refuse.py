@@ -1,10 +1,10 @@
 from argotune.workflows.engine.state.load import parse_documents
-from argotune.workflows.engine.validation.refuse import unsupported
+from argotune.workflows.engine.validation.refuse import unsupported_fields
 from tests.workflows.engine.running import documents
 
 
 def test_unsupported_fields_are_named_with_their_paths_all_at_once() -> None:
-    found = unsupported(
+    found = unsupported_fields(
         documents("""
   entrypoint: main
   shutdown: Stop
@@ -34,7 +34,7 @@ def test_unsupported_fields_are_named_with_their_paths_all_at_once() -> None:
 
 
 def test_fields_of_the_cluster_are_accepted() -> None:
-    found = unsupported(
+    found = unsupported_fields(
         documents("""
   entrypoint: main
   tolerations: [{key: sku, operator: Exists}]
@@ -52,7 +52,7 @@ def test_fields_of_the_cluster_are_accepted() -> None:
 
 
 def test_values_of_a_wrong_type_are_refused() -> None:
-    found = unsupported(
+    found = unsupported_fields(
         documents("""
   entrypoint: 1
   arguments: {parameters: [{name: no, value: {a: b}}]}
@@ -72,7 +72,7 @@ def test_values_of_a_wrong_type_are_refused() -> None:
 
 
 def test_a_pod_spec_patch_that_changes_what_runs_is_refused() -> None:
-    found = unsupported(
+    found = unsupported_fields(
         documents("""
   podSpecPatch: "{containers: [{name: main, command: [rm]}], hostNetwork: true}"
 """)
@@ -85,7 +85,7 @@ def test_a_pod_spec_patch_that_changes_what_runs_is_refused() -> None:
 
 
 def test_other_kinds_are_refused_by_name() -> None:
-    assert unsupported(parse_documents("kind: Deployment\nmetadata: {name: x}", "x")) == [
+    assert unsupported_fields(parse_documents("kind: Deployment\nmetadata: {name: x}", "x")) == [
         "Deployment x: kind Deployment is not supported, expected a Workflow, WorkflowTemplate, "
         "ClusterWorkflowTemplate, CronWorkflow, ConfigMap or Secret"
     ]
