@@ -114,7 +114,7 @@ def run_lock(run_dir: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if attempt + 1 == _LOCK_ATTEMPTS:
-                    problem = f"{run_dir} is being run by another process"
+                    problem = f"{run_dir} is in use: another process is running it"
                     raise EngineError([problem]) from None
                 time.sleep(_LOCK_PAUSE_SECONDS)
         yield
@@ -174,5 +174,5 @@ def _read(path: Path) -> JsonObject:
     except (OSError, ValueError) as error:
         raise EngineError([f"{path} cannot be read: {error}"]) from None
     if not isinstance(found, dict):
-        raise EngineError([f"{path} cannot be read: it holds no object"])
+        raise EngineError([f"{path} cannot be read: expected a JSON object"])
     return found

@@ -124,7 +124,9 @@ def _new_loop(documents: list[JsonObject], options: Options) -> Loop:
     if problems := unsupported_fields(documents):
         raise UnsupportedError(problems)
     if (options.run_dir / "workflow.json").exists():
-        raise EngineError([f"{options.run_dir} holds a run already: resume it or take another"])
+        raise EngineError(
+            [f"{options.run_dir} already holds a run: resume it, or choose another directory"]
+        )
     workflow = to_workflow(select(documents), name=options.name, namespace=options.namespace)
     catalog = Catalog.of(documents, options.secrets)
     if options.entrypoint is not None:

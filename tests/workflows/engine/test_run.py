@@ -366,14 +366,16 @@ def test_a_suspension_ends_when_it_is_asked_to(tmp_path: Path) -> None:
 def test_a_run_directory_is_run_once(tmp_path: Path) -> None:
     spec = "  entrypoint: m\n  templates: [{name: m, container: {image: b, command: ['true']}}]\n"
     run_spec(spec, tmp_path)
-    with pytest.raises(EngineError, match="holds a run already: resume it or take another"):
+    with pytest.raises(
+        EngineError, match="already holds a run: resume it, or choose another directory"
+    ):
         run_spec(spec, tmp_path)
 
 
 def test_two_engines_do_not_run_one_directory(tmp_path: Path) -> None:
     thread, _ = run_in_thread(SLEEP % "echo ready; sleep 60", tmp_path)
     wait_until(lambda: log_has(tmp_path, "ready"))
-    with pytest.raises(EngineError, match="is being run by another process"):
+    with pytest.raises(EngineError, match="is in use: another process is running it"):
         run(documents("  entrypoint: m\n"), options(tmp_path))
     request_stop(tmp_path / "run")
     thread.join(60)

@@ -166,7 +166,7 @@ def _replacer(scope: Scope, strict: tuple[str, ...]) -> Callable[[str], str]:
             environment = scope.environment()
         value = evaluate(tag.expression, environment)
         if value is None:
-            raise ExpressionError(f"failed to evaluate {tag.expression!r}: it is nil")
+            raise ExpressionError(f"failed to evaluate {tag.expression!r}: the value is nil")
         return value if isinstance(value, str) else go_json(value)
 
     def resolve_name(tag: Tag) -> str:

@@ -134,7 +134,9 @@ class RunningPod:
                 {"exitCode": str(_COMMAND_NOT_FOUND)},
             )
         except OSError as error:
-            ended = PodEnded(node_id, -1, "", {}, error=f"pod could not be run: {error}")
+            ended = PodEnded(
+                node_id, -1, "", {}, error=f"the pod failed with a system error: {error}"
+            )
         finally:
             self._launcher.clean_up(self.pod)
             shutil.rmtree(self.pod.directory, ignore_errors=True)
@@ -266,7 +268,9 @@ class RunningPod:
             value = _read_value(file)
             value = output.default if value is None else self._launcher.text(self.pod, value)
             if value is None:
-                missing.append(f"{output.path} (outputs.parameters.{output.name}) was not written")
+                missing.append(
+                    f"the container did not write {output.path} (outputs.parameters.{output.name})"
+                )
                 parameters.append(dict(output.parameter))
             else:
                 parameters.append({**output.parameter, "value": value.removesuffix("\n")})

@@ -44,7 +44,7 @@ class VolumeStore:
     def _directory(self, name: str, volume: JsonObject | None, pod_dir: Path) -> Path:
         if volume is None:
             if name not in self._claim_templates:
-                raise PodError(f"volume {name!r} is mounted and not declared")
+                raise PodError(f"volume {name!r} is mounted but not declared")
             return _make_directory(self._run_claims_dir / name)
         if claim := volume.get("persistentVolumeClaim"):
             return _make_directory(self._claims_dir / _plain_name(claim["claimName"]))
@@ -105,7 +105,7 @@ def _make_directory(directory: Path) -> Path:
 
 def _plain_name(name: str) -> str:
     if name in ("", ".", "..") or "/" in name:
-        raise PodError(f"claimName {name!r} is not a name")
+        raise PodError(f"claimName {name!r} must be a name without '/'")
     return name
 
 

@@ -251,8 +251,8 @@ TABLES: Mapping[str, Table] = {
     "ArgumentSource": {
         "configMapKeyRef": Take("KeyRef"),
         "default": _VALUE,
-        "supplied": Refuse("give the value with the run's parameters"),
-        "event": Refuse("there are no events here: give the value with the run's parameters"),
+        "supplied": Refuse("set the value with a parameter of the run"),
+        "event": Refuse("a local run has no events: set the value with a parameter of the run"),
         **{
             name: Refuse("it is for outputs only")
             for name in ("path", "parameter", "expression", "jsonPath", "jqFilter")
@@ -275,8 +275,8 @@ TABLES: Mapping[str, Table] = {
         "configMapKeyRef": Refuse("it is for inputs only"),
         "jsonPath": Refuse("it is for resource templates"),
         "jqFilter": Refuse("it is for resource templates"),
-        "supplied": Refuse("nobody can supply a value to a local run"),
-        "event": Refuse("there are no events here"),
+        "supplied": Refuse("a local run cannot wait for a value: use a parameter of the run"),
+        "event": Refuse("a local run has no events"),
     },
     "Artifact": {
         "name": _VALUE,

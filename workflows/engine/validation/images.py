@@ -24,8 +24,8 @@ def container_problems(
         return
     if not command:
         yield (
-            f"image {image} says what runs, and images are not used here: write the command "
-            "out, or use --runtime docker"
+            f"command is missing: processes do not use image {image}, which would set it; set "
+            "command, or use --runtime docker"
         )
         return
     program = command[0]
@@ -49,7 +49,7 @@ def _is_in_volume(program: str, container: JsonObject) -> bool:
 def runtime_problems(runtime: str, environ: Mapping[str, str]) -> Iterator[str]:
     """The problem if docker or podman is selected and does not exist."""
     if runtime != "process" and shutil.which(runtime, path=environ.get("PATH")) is None:
-        yield f"--runtime {runtime}: {runtime} does not exist on this machine"
+        yield f"--runtime {runtime}: {runtime} does not exist on this machine: install it"
 
 
 def reference_problems(
@@ -115,4 +115,4 @@ def _keys(kind: str, name: str, catalog: Catalog) -> set[str] | None:
 def _remedy(kind: str) -> str:
     if kind == "configMap":
         return "add it to the documents"
-    return "add it to the documents or name a directory for it"
+    return "add it to the documents, or pass a directory for it"

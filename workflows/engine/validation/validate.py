@@ -146,7 +146,7 @@ class _Checker:
             )
         if not _WORKFLOW_NAME.match(name):
             yield (
-                f"workflow name {name!r} is not a name: lower case letters, digits, '-' and '.', "
+                f"workflow name {name!r} is invalid: use lower-case letters, digits, '-' and '.', "
                 "with a letter or digit at both ends"
             )
         own = self.workflow["spec"]
@@ -295,9 +295,9 @@ class _Checker:
         declared |= {(claim.get("metadata") or {}).get("name") for claim in claims}
         for mount in container.get("volumeMounts") or []:
             if mount.get("name") not in declared:
-                yield f"{where}: volume {mount.get('name')!r} is mounted and not declared"
+                yield f"{where}: volume {mount.get('name')!r} is mounted but not declared"
             if not str(mount.get("mountPath", "")).strip("/"):
-                yield f"{where}: mountPath {mount.get('mountPath')!r} is not a directory's path"
+                yield f"{where}: mountPath {mount.get('mountPath')!r} must be a directory below /"
         yield from with_prefix(where, container_problems(container, self.runtime, self.environ))
         yield from with_prefix(
             where, reference_problems(container, volumes, self.catalog, self.variables)

@@ -157,7 +157,7 @@ def test_a_name_can_be_given_to_one_run_only(argotune: Argotune, write: Write) -
     assert argotune("run", file, "--name", "one").code == 0
     answer = argotune("run", file, "--name", "one")
     assert answer.code == 2
-    assert answer.errors[0].endswith("holds a run already: resume it or take another")
+    assert answer.errors[0].endswith("already holds a run: resume it, or choose another directory")
 
 
 def test_flags_for_a_workspace_are_refused_for_a_workflow(argotune: Argotune, write: Write) -> None:
@@ -255,4 +255,4 @@ def test_a_missing_container_runtime(
     monkeypatch.setenv("PATH", "/nonexistent")
     answer = argotune("run", file, "--runtime", "podman")
     assert answer.code == 2
-    assert answer.errors == ["--runtime podman: podman does not exist on this machine"]
+    assert answer.errors == ["--runtime podman: podman does not exist on this machine: install it"]

@@ -39,7 +39,7 @@ def test_results_of_loops() -> None:
         ("nobody", "dependency 'nobody' not defined"),
         ("b.Finished", "task result 'Finished' for task 'b' is invalid"),
         ("b + c", "must be made of task names, results"),
-        ("b &&", "unexpected the end"),
+        ("b &&", "unexpected end"),
     ],
 )
 def test_broken_dependencies_say_what_is_wrong(depends: str, problem: str) -> None:

@@ -44,7 +44,7 @@ def test_expressions_see_nested_names_and_the_inner_name_wins() -> None:
 
 
 def test_an_expression_without_a_value_is_an_error() -> None:
-    with pytest.raises(ExpressionError, match="it is nil"):
+    with pytest.raises(ExpressionError, match="the value is nil"):
         substitute_text("{{=inputs.parameters.absent}}", SCOPE)
 
 

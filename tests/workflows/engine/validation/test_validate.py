@@ -50,7 +50,7 @@ def test_problems_of_templates_are_found_all_at_once(tmp_path: Path) -> None:
         "templates.say.retryStrategy: Sometimes is not a valid RetryPolicy, expected one of "
         "Always, OnError, OnFailure, OnTransientError",
         "templates.say.retryStrategy: limit must be a whole number of at least 0, got 'many'",
-        "templates.say.retryStrategy: unexpected the end at 25 in 'asInt(lastRetry.exit) =='",
+        "templates.say.retryStrategy: unexpected end at 25 in 'asInt(lastRetry.exit) =='",
         "templates.say.retryStrategy: backoff.duration: invalid duration '1x', expected one like "
         "1h30m, 10s, 500ms",
         "templates.say: failed to resolve {{inputs.parameters.tex}}",
@@ -117,8 +117,8 @@ def test_an_image_without_a_command_is_refused_by_name(tmp_path: Path) -> None:
         "  entrypoint: m\n  templates: [{name: m, container: {image: nginx:1}}]\n", tmp_path
     )
     assert found == [
-        "templates.m: image nginx:1 says what runs, and images are not used here: write the "
-        "command out, or use --runtime docker"
+        "templates.m: command is missing: processes do not use image nginx:1, which would set it; "
+        "set command, or use --runtime docker"
     ]
 
 
@@ -140,10 +140,10 @@ def test_missing_secrets_and_config_maps_are_named(tmp_path: Path) -> None:
         tmp_path,
     )
     assert found == [
-        "templates.m: volume 't' is mounted and not declared",
+        "templates.m: volume 't' is mounted but not declared",
         "templates.m: env A: configMap 'conf' was not found: add it to the documents",
         "templates.m: env B: fieldPath 'spec.priority' is not supported by the local engine",
-        "templates.m: volume s: secret 'push' was not found: add it to the documents or name a "
+        "templates.m: volume s: secret 'push' was not found: add it to the documents, or pass a "
         "directory for it",
     ]
 

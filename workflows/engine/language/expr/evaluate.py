@@ -105,7 +105,7 @@ class _Evaluator:
             case MapOf(pairs):
                 return {self.value(key): self.value(value) for key, value in pairs}
             case Closure():
-                raise ExpressionError("a predicate stands where a value is expected")
+                raise ExpressionError("expected a value, found a predicate")
 
     def _name(self, name: str) -> Any:
         if name in self._env:
@@ -136,7 +136,7 @@ class _Evaluator:
         if target is None:
             if node.optional or is_optional(node.target):
                 return None
-            raise ExpressionError(f"cannot take {_label(node)} of nil")
+            raise ExpressionError(f"cannot read {_label(node)} of nil")
         return _element(target, self.value(node.key))
 
     def _slice(self, target: Expression, start: Expression | None, stop: Expression | None) -> Any:
@@ -222,7 +222,7 @@ def _element(target: Any, key: Any) -> Any:
             if not -len(target) <= index < len(target):
                 raise ExpressionError(f"index {index} is out of range (length {len(target)})")
             return target[index]
-    raise ExpressionError(f"cannot take {key!r} of {_type(target)}")
+    raise ExpressionError(f"cannot read {key!r} of {_type(target)}")
 
 
 def _unary(operator: str, value: Any) -> Any:

@@ -196,7 +196,7 @@ class _Parser:
             return ListOf(self._arguments("]"))
         if self._accept("{"):
             return self._map()
-        found = "the end" if token.kind is Kind.END else repr(token.text)
+        found = "end" if token.kind is Kind.END else repr(token.text)
         raise self._error(f"unexpected {found}")
 
     def _call(self, name: str, leading: tuple[Expression, ...]) -> Expression:
