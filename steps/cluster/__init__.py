@@ -1,1 +1,1 @@
-"""The door to Kubernetes and what is read there of runs."""
+"""The only client of the Kubernetes API, for steps and command line, and what is read there."""

@@ -10,6 +10,7 @@ from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.history import Deployed, digest_of_plan, record_deployed
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
+from argotune.steps.deploy.kubernetes import deploy_kubernetes
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.deploy.process import deploy_process
 
@@ -27,9 +28,6 @@ def run(params: Params, *, progress: Progress, target: Target | None = None) -> 
 
 def _target(params: Params) -> Target:
     if params.target == "kubernetes":
-        # Imported here because it takes almost a second and target process does not need it.
-        from argotune.steps.deploy.kubernetes import deploy_kubernetes
-
         return deploy_kubernetes
     return _deploy_process
 

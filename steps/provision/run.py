@@ -6,6 +6,8 @@ import json
 import logging
 
 from argotune.presets.prices import prices_usd_per_hour
+from argotune.steps.cluster.kube import cluster_of_pod
+from argotune.steps.cluster.run_events import RunEvents
 from argotune.steps.common import log
 from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.load import load_provider
@@ -43,10 +45,6 @@ def _events(params: Params) -> OnWait:
     """Callback that records waiting reasons as events of the run's Workflow."""
     if params.provider == "local":
         return unheard
-    # Imported here because the Kubernetes client is slow to import and provider local needs none.
-    from argotune.steps.cluster.kube import cluster_of_pod
-    from argotune.steps.cluster.run_events import RunEvents
-
     events = RunEvents(
         cluster_of_pod(),
         namespace=params.namespace,

@@ -28,7 +28,7 @@ def test_imports_are_found_through_our_modules_and_by_name() -> None:
         "argotune.steps.common.main",
         "argotune.steps.nodes.existing",
     } <= modules
-    assert "kubernetes.client" in third_party_of("steps/release")
+    assert "kubernetes.dynamic" in third_party_of("steps/release")
 
 
 def test_locked_dependencies_are_followed() -> None:

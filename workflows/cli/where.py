@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.cluster import Cluster
 
 PANEL = "On a cluster; without any of these, this machine"
 
@@ -34,7 +33,4 @@ def chosen_cluster(namespace: str | None, context: str | None, on_cluster: bool)
 
 def connect(namespace: str | None, context: str | None) -> Cluster:
     """The cluster of the kubeconfig."""
-    # The client takes most of a second to import, and runs of this machine need none of it.
-    from argotune.workflows.cli.remote.cluster import Cluster
-
     return Cluster(context=context, namespace=namespace)

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
-from kubernetes.utils.quantity import parse_quantity
-
+from argotune.steps.cluster.quantities import quantity
 from argotune.steps.cluster.scheduling import GPU_RESOURCE, tolerated
 from argotune.steps.nodes.fit import INSTANCE_TYPE, Object, tolerations_for
 from argotune.steps.nodes.karpenter.claim import CAPACITY_TYPE, KARPENTERS_WORDS, NODE_POOL, ZONE
@@ -136,8 +134,8 @@ def _limit_problems(pool: Object, gpus: int) -> Iterator[_Problem]:
     used = (pool.get("status") or {}).get("resources") or {}
     for resource, limit in (pool["spec"].get("limits") or {}).items():
         more = gpus if resource == GPU_RESOURCE else 1 if resource == "nodes" else 0
-        total = _number(used.get(resource, 0)) + more
-        allowed = _number(limit)
+        total = quantity(used.get(resource, 0)) + more
+        allowed = quantity(limit)
         # Karpenter makes no further node when a limit is used up; of cpu and memory we do not know
         # how much the node has.
         if total > allowed or (not more and total >= allowed):
@@ -170,11 +168,6 @@ def _is_met(rule: Mapping[str, Any], value: str) -> bool:
     if operator in ("Gte", "Lte") and number == bound:
         return True
     return number > bound if operator.startswith("Gt") else number < bound
-
-
-def _number(quantity: object) -> Decimal:
-    number: Decimal = parse_quantity(quantity)  # type: ignore[no-untyped-call]
-    return number
 
 
 def _is_well_known(key: str) -> bool:

@@ -15,6 +15,7 @@ from argotune.steps.contracts.services import is_alive, list_services, read_serv
 from argotune.workflows.cli.chat_client import Served, ask, models_of
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.home import home
+from argotune.workflows.cli.remote.service import served_on
 from argotune.workflows.cli.where import (
     ClusterOption,
     ContextOption,
@@ -43,13 +44,7 @@ def chat(
 ) -> None:
     """Ask the model that a run deployed, on this machine or on a cluster."""
     cluster = chosen_cluster(namespace, context, on_cluster)
-    if cluster is None:
-        served = served_here(name)
-    else:
-        # It needs the Kubernetes client, which takes most of a second to import.
-        from argotune.workflows.cli.remote.service import served_on
-
-        served = served_on(cluster, name)
+    served = served_here(name) if cluster is None else served_on(cluster, name)
     options: dict[str, Any] = {"model": _base_model(served)} if base else {}
     if max_new_tokens:
         options["max_new_tokens"] = max_new_tokens

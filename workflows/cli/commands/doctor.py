@@ -11,8 +11,10 @@ from typing import Annotated
 
 import typer
 
+from argotune.workflows.cli.checks.all import examine
 from argotune.workflows.cli.checks.choices import Pull
 from argotune.workflows.cli.checks.finding import Level, Told
+from argotune.workflows.cli.checks.opening import open_subject
 from argotune.workflows.cli.checks.print import print_finding
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import RUN_FAILED
@@ -62,10 +64,6 @@ def doctor(
     output: Annotated[Output, typer.Option("--output", "-o", help="text or json.")] = Output.TEXT,
 ) -> None:
     """Look at a cluster before anyone waits for it, and say what to do."""
-    # The client takes a second to import; the help should not cost it.
-    from argotune.workflows.cli.checks.all import examine
-    from argotune.workflows.cli.checks.opening import open_subject
-
     subject = open_subject(
         files or [],
         namespace=namespace,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from argotune.workflows.cli.providers.flags import PROVIDER, gc_flags, read_settings, with_flags
+from argotune.workflows.cli.remote import strays
 from argotune.workflows.cli.where import connect
 
 app = typer.Typer(add_completion=False)
@@ -36,9 +37,6 @@ def gc(
     """
     settings = {name: text for name, text in given.items() if name != PROVIDER}
     read_settings(settings)
-    # It needs the Kubernetes client, which takes most of a second to import.
-    from argotune.workflows.cli.remote import strays
-
     cluster = connect(namespace, context)
     strays.collect(
         cluster,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.installation.applied import Applied
+from argotune.workflows.cli.installation.installer import Installer
 from argotune.workflows.cli.installation.objects import (
     CLUSTER_KINDS,
     namespace_object,
@@ -22,11 +24,9 @@ from argotune.workflows.cli.providers.flags import (
     with_flags,
 )
 from argotune.workflows.cli.providers.registry import identities
+from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.workspace import manifests
-
-if TYPE_CHECKING:
-    from argotune.workflows.cli.installation.installer import Installer
 
 app = typer.Typer(add_completion=False)
 
@@ -204,11 +204,6 @@ def _print_yaml(
 def _installer(
     context: str | None, namespace: str | None, *, dry_run: bool, force: bool, cluster_roles: bool
 ) -> Installer:
-    # The client takes a second to import; a mistake in the options should not cost it.
-    from argotune.workflows.cli.installation.applied import Applied
-    from argotune.workflows.cli.installation.installer import Installer
-    from argotune.workflows.cli.remote.cluster import Cluster
-
     return Installer(
         applied=Applied(cluster=Cluster(context=context, namespace=namespace)),
         dry_run=dry_run,

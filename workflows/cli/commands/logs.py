@@ -12,6 +12,7 @@ import typer
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home, home
 from argotune.workflows.cli.local.runs import LocalRun, find_run
+from argotune.workflows.cli.remote import logs as cluster_logs
 from argotune.workflows.cli.show.log_lines import is_wanted, labelled
 from argotune.workflows.cli.show.rows import step_name
 from argotune.workflows.cli.show.workflow_json import nodes_of
@@ -43,9 +44,6 @@ def logs(
     if cluster is None:
         _print_logs(home(), name, step, follow=follow)
         return
-    # It needs the Kubernetes client, which takes most of a second to import.
-    from argotune.workflows.cli.remote import logs as cluster_logs
-
     cluster_logs.print_logs(cluster, name, step, follow=follow)
 
 

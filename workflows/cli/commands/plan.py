@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -26,6 +26,7 @@ from argotune.workflows.cli.providers.flags import (
     with_flags,
 )
 from argotune.workflows.cli.providers.registry import ENTRIES
+from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.show.plan_rows import (
     Row,
     SkuRow,
@@ -46,9 +47,6 @@ from argotune.workflows.cli.where import (
 from argotune.workflows.workspace import planned as workspaces
 from argotune.workflows.workspace.model import provider_of
 from argotune.workflows.workspace.node_request import request_of
-
-if TYPE_CHECKING:
-    from argotune.workflows.cli.remote.cluster import Cluster
 
 app = typer.Typer(add_completion=False)
 
@@ -147,7 +145,8 @@ def _print_outlook(
     given: Mapping[str, str],
     dataset_tokens: int | None,
 ) -> bool:
-    # It needs the Kubernetes client, which takes most of a second to import.
+    # The doctor's checks take a third of a second to import, with httpx, and a plan alone needs
+    # none of them.
     from argotune.workflows.cli.outlook.nodes import Asked, print_outlook
 
     asked = Asked(cluster=cluster, flags=given, dataset_tokens=dataset_tokens)

@@ -9,6 +9,7 @@ import typer
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local import status as local_status
+from argotune.workflows.cli.remote import status as cluster_status
 from argotune.workflows.cli.show.results import OutputOption
 from argotune.workflows.cli.where import (
     ClusterOption,
@@ -44,9 +45,6 @@ def status(
         else:
             local_status.print_run(here, name, output)
         return
-    # It needs the Kubernetes client, which takes most of a second to import.
-    from argotune.workflows.cli.remote import status as cluster_status
-
     if name is None:
         cluster_status.print_workspaces(cluster, output, watch=watch)
     elif watch:

@@ -9,6 +9,7 @@ import typer
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local import stop as local_stop
+from argotune.workflows.cli.remote import stop as cluster_stop
 from argotune.workflows.cli.where import (
     PANEL,
     ClusterOption,
@@ -59,9 +60,6 @@ def stop(
         _refuse_without_cluster(terminate=terminate, service=service)
         local_stop.stop(home(), names or [], everything=everything)
         return
-    # It needs the Kubernetes client, which takes most of a second to import.
-    from argotune.workflows.cli.remote import stop as cluster_stop
-
     cluster_stop.stop(
         cluster,
         names or [],

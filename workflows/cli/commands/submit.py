@@ -9,6 +9,8 @@ import typer
 from argotune.workflows.cli import options
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS
+from argotune.workflows.cli.remote import submission, watching
+from argotune.workflows.cli.remote.gpus import with_gpu_of_nodes
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.cli.where import connect
 from argotune.workflows.workspace import planned as workspaces
@@ -92,9 +94,6 @@ def submit(
     _check_for_cluster(workspace)
     workspaces.print_warnings(planned)
     cluster = connect(namespace, context).within(workspace.namespace)
-    # It needs the Kubernetes client, which takes most of a second to import.
-    from argotune.workflows.cli.remote import submission
-
     run = submission.submit(
         cluster,
         workspace,
@@ -105,17 +104,12 @@ def submit(
     if not watch:
         print(f"watch it: argotune status {run} {cluster.flags} --watch")
         return
-    from argotune.workflows.cli.remote import watching
-
     watching.watch(cluster, run, pull_timeout_seconds=pull_timeout_seconds)
 
 
 def _with_gpu_of_nodes(
     workspace: Workspace, namespace: str | None, context: str | None
 ) -> Workspace:
-    # It needs the Kubernetes client, and a file that is wrong does not.
-    from argotune.workflows.cli.remote.gpus import with_gpu_of_nodes
-
     return with_gpu_of_nodes(connect(namespace, context).within(workspace.namespace), workspace)
 
 

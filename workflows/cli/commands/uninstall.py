@@ -6,6 +6,10 @@ from typing import Annotated
 
 import typer
 
+from argotune.workflows.cli.installation.applied import Applied
+from argotune.workflows.cli.installation.uninstaller import Uninstaller
+from argotune.workflows.cli.remote.cluster import Cluster
+
 app = typer.Typer(add_completion=False)
 
 
@@ -37,11 +41,6 @@ def uninstall(
 
     Runs, services, claims and what others made stay; the last line says what there is of them.
     """
-    # The client takes a second to import; the help should not cost it.
-    from argotune.workflows.cli.installation.applied import Applied
-    from argotune.workflows.cli.installation.uninstaller import Uninstaller
-    from argotune.workflows.cli.remote.cluster import Cluster
-
     uninstaller = Uninstaller(
         applied=Applied(cluster=Cluster(context=context, namespace=namespace)),
         dry_run=dry_run,
