@@ -239,7 +239,7 @@ def test_a_model_of_another_family_is_refused(tmp_path: Path, model_dir: Path) -
     write_dataset(tmp_path)
     plan = tiny_plan()
     model = msgspec.structs.replace(plan.model, family="qwen2")
-    with pytest.raises(PermanentError, match="holds a phi3 model; the plan says qwen2"):
+    with pytest.raises(PermanentError, match="has a phi3 model, but the plan says qwen2"):
         tune(tmp_path, model_dir, msgspec.structs.replace(plan, model=model))
 
 
