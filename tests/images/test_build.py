@@ -63,6 +63,21 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
+def step_of(step: str) -> str:
+    """The argument that names the step, which only the small images need."""
+    return f" --build-arg STEP={step}" if file_of(step) == "step" else ""
+
+
+def labels_of(step: str) -> str:
+    """The flags that label an image."""
+    label = " --label org.opencontainers.image"
+    return (
+        f"{label}.title=argotune-{step}{label}.version=0.1.0"
+        f"{label}.description={step} of argotune, which tunes language models"
+        f"{label}.licenses=Apache-2.0"
+    )
+
+
 def refusal(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 2, done.stderr
     return done.stderr.removeprefix("images/build: ").strip()
@@ -75,7 +90,7 @@ def test_every_given_step_is_built_and_named_after_registry_step_and_tag(machine
     assert machine.calls == [
         f"buildah with BuildKit: build --layers --timestamp 0 --file images/step.Containerfile"
         f" --tag registry.example.com/team/argotune-{step}:0.1.0 --build-arg STEP={step}"
-        " --build-arg VERSION=0.1.0 --build-arg BASE=localhost/python:3.11 ."
+        f"{labels_of(step)} --build-arg BASE=localhost/python:3.11 ."
         for step in ("plan", "push")
     ]
 
@@ -86,7 +101,7 @@ def test_docker_builds_with_buildkit_and_a_fixed_date(machine: Machine) -> None:
     assert machine.calls == [
         "docker with BuildKit: build --build-arg SOURCE_DATE_EPOCH=0"
         " --file images/step.Containerfile --tag registry.example.com/team/argotune-plan:0.1.0"
-        " --build-arg STEP=plan --build-arg VERSION=0.1.0 ."
+        f" --build-arg STEP=plan{labels_of('plan')} ."
     ]
 
 
@@ -117,8 +132,8 @@ def test_extras_are_passed_to_tune_alone(machine: Machine, given: str | None, pa
     assert machine.calls == [
         "podman with BuildKit: build --layers --timestamp 0"
         f" --file images/{file_of(step)}.Containerfile"
-        f" --tag registry.example.com/team/argotune-{step}:0.1.0 --build-arg STEP={step}"
-        f" --build-arg VERSION=0.1.0{passed if step == 'tune' else ''} ."
+        f" --tag registry.example.com/team/argotune-{step}:0.1.0{step_of(step)}"
+        f"{labels_of(step)}{passed if step == 'tune' else ''} ."
         for step in IMAGES
     ]
 

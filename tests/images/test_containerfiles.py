@@ -107,7 +107,7 @@ def test_a_change_of_code_changes_one_layer(stage: Stage) -> None:
     """Behind the code there are only settings."""
     words = [each.word for each in stage.instructions]
     code = stage.instructions.index(Instruction("COPY", "--from=code /code /opt/argotune/code"))
-    assert set(words[code + 1 :]) == {"ARG", "LABEL", "USER", "ENTRYPOINT"}
+    assert set(words[code + 1 :]) == {"USER", "ENTRYPOINT"}
 
 
 @pytest.mark.parametrize("stage", FINAL, ids=FINAL_NAMES)
@@ -120,20 +120,6 @@ def test_uv_is_mounted_and_not_left_inside(stage: Stage) -> None:
     copied = [copy.text for copy in stage.all("COPY") if "--from=uv" in copy.text]
     assert copied
     assert all(text.split()[1].startswith("/lock/") for text in copied)
-
-
-@pytest.mark.parametrize("file", FILES)
-def test_it_is_labelled(file: str) -> None:
-    labels = {
-        name.removeprefix("org.opencontainers.image."): value
-        for name, value in read(file).labels.items()
-    }
-    assert labels.pop("description")
-    assert labels == {
-        "title": "argotune-${STEP}",
-        "version": "${VERSION}",
-        "licenses": "Apache-2.0",
-    }
 
 
 @pytest.mark.parametrize("stage", FINAL, ids=FINAL_NAMES)
