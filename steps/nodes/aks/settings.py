@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -11,12 +12,13 @@ from argotune.steps.common.values import ValueType, reads
 from argotune.steps.nodes.aks.cluster_id import ClusterId
 from argotune.steps.nodes.description import NodeNeeds, ProviderDescription
 
+_RESOURCE_ID = re.compile(r"/subscriptions/[\w.()/-]+", re.ASCII)
 _CLUSTER_ID = ValueType(
     accepted="what `az aks show --query id` prints", check=reads(ClusterId.parse)
 )
 _AZURE_ID = ValueType(
     accepted="an Azure resource ID, /subscriptions/...",
-    check=lambda text: text.startswith("/subscriptions/") and not set(text) & set(" \t\n{}\"'"),
+    check=lambda text: _RESOURCE_ID.fullmatch(text) is not None,
 )
 
 

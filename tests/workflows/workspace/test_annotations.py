@@ -115,6 +115,11 @@ def test_annotations_of_others_are_theirs() -> None:
             "show --query id` prints",
         ),
         (
+            {"aks-subnet-id": "/subscriptions/a;b"},
+            "metadata.annotations.argotune.dev/aks-subnet-id: '/subscriptions/a;b'; accepted is an "
+            "Azure resource ID, /subscriptions/...",
+        ),
+        (
             {"karpenter-node-class": "gpu"},
             "metadata.annotations.argotune.dev/karpenter-node-class: 'gpu'; accepted is KIND/NAME "
             "or GROUP/KIND/NAME",
