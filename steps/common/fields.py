@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import inspect
 import json
 import textwrap
@@ -43,11 +44,17 @@ class Field:
     """The default as a string; None if the field is required."""
 
 
-def fields_of(cls: type) -> list[Field]:
+def fields_of(cls: type) -> tuple[Field, ...]:
     """The fields of a parameter dataclass, in definition order."""
+    return _fields_of(cls)
+
+
+# Docstrings of fields stand in the source only, and parsing it takes milliseconds.
+@functools.cache
+def _fields_of(cls: type) -> tuple[Field, ...]:
     docs = _docstrings(cls)
     hints = typing.get_type_hints(cls)
-    return [_field(field, hints[field.name], docs) for field in dataclasses.fields(cls)]
+    return tuple(_field(field, hints[field.name], docs) for field in dataclasses.fields(cls))
 
 
 def parse_fields(cls: type[T], values: Mapping[str, str]) -> T:
