@@ -101,6 +101,10 @@ class ValueType:
     items: Callable[[str], list[str]] | None = None
     """Parses a list, which the step gets as JSON; None: the step gets the text unchanged."""
 
+    def names(self, text: str) -> list[str]:
+        """The items of a list; the text alone where it is none."""
+        return [text] if self.items is None else self.items(text)
+
     def parameter(self, text: str) -> str:
         """The template's parameter for a text of the workspace file."""
         return text if self.items is None else json.dumps(self.items(text))

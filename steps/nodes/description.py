@@ -29,7 +29,7 @@ def _no_problems(settings: Any, needs: NodeNeeds) -> Iterator[str]:
     return iter(())
 
 
-def _finds_its_nodes(settings: Any) -> Iterator[str]:
+def _no_cluster_problems(settings: Any) -> Iterator[str]:
     return iter(())
 
 
@@ -52,7 +52,7 @@ class ProviderDescription:
     """Setting without which no node can be made; `argotune install` may give it for all runs."""
     problems: Callable[[Any, NodeNeeds], Iterator[str]] = _no_problems
     """Why no node can be made with these settings: the flag, its value, and what to do."""
-    cluster_problems: Callable[[Any], Iterator[str]] = _finds_its_nodes
+    cluster_problems: Callable[[Any], Iterator[str]] = _no_cluster_problems
     """Why the nodes of runs cannot be found with these settings: release and gc ask."""
     is_told_where: Callable[[Any], bool] = lambda settings: True
     """Whether the settings name the cluster of the nodes, where it needs a name."""

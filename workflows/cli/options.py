@@ -102,11 +102,11 @@ def _settings(pairs: Sequence[str], flags: Mapping[str, str]) -> dict[str, str]:
     from argotune.presets.loader import nearest
     from argotune.workflows.workspace.run_settings import annotation_settings
 
+    known = annotation_settings()
     found: dict[str, str] = {}
     problems = []
     for pair in pairs:
         name, equals, text = pair.partition("=")
-        known = annotation_settings()
         if not equals or not text:
             problems.append(f"--set {pair!r}: accepted is NAME=VALUE")
         elif name not in known:

@@ -4,6 +4,8 @@ half a second to import."""
 from __future__ import annotations
 
 import copy
+import random
+import string
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from argotune.workflows.workspace.errors import WorkspaceError
 
 NAME = "finetune"
 """Of the WorkflowTemplate."""
+_RANDOM_CHARACTERS = string.ascii_lowercase + string.digits
 _RENDERED_DIR = Path(__file__).parent.parent / "rendered"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -93,6 +96,11 @@ def named(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The Workflow under a name of its own instead of one that the server makes."""
     metadata = {key: value for key, value in document["metadata"].items() if key != "generateName"}
     return {**document, "metadata": {"name": name, **metadata}}
+
+
+def random_name(prefix: str) -> str:
+    """Kubernetes' way to make a name of a generateName."""
+    return f"{prefix}-{''.join(random.choices(_RANDOM_CHARACTERS, k=5))}"
 
 
 def dump(*documents: Mapping[str, Any]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from argotune.presets.prices import prices_usd_per_hour
 from argotune.steps.nodes.node_params import NodeParams
 from argotune.steps.nodes.provider import NodeRequest
@@ -46,4 +44,4 @@ def _alternatives(planned: Planned) -> tuple[str, ...]:
 
 
 def _items(name: str, text: str) -> tuple[str, ...]:
-    return tuple(json.loads(SETTINGS[name].value.parameter(text)))
+    return tuple(SETTINGS[name].value.names(text))

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from argotune.steps.nodes.providers import PROVIDERS, ProviderSettings
+from argotune.steps.common.fields import parse_fields
+from argotune.steps.nodes.providers import PROVIDERS, ProviderSettings, provider_settings
 from argotune.workflows.workspace.fields import Fields
 from argotune.workflows.workspace.model import Options, provider_of
 from argotune.workflows.workspace.run_settings import PREFIX, SETTINGS, place_of
@@ -19,9 +20,8 @@ def check_node(fields: Fields, options: Options) -> None:
 
 def provider_settings_of(options: Options) -> ProviderSettings:
     """The settings of the providers that are given; the installation may add to them."""
-    known = {row.name for each in PROVIDERS.values() for row in each.settings}
-    given = {name.replace("-", "_"): text for name, text in options.items() if name in known}
-    return ProviderSettings(**given)  # type: ignore[arg-type]  # the table checked the choices
+    names = [row.name for row in provider_settings() if row.name in options]
+    return parse_fields(ProviderSettings, {name: options[name] for name in names})
 
 
 def node_is_of_run(options: Options) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
-import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,7 +20,6 @@ from argotune.workflows.workspace.translate import to_parameters
 Object = dict[str, Any]
 URLS_KEY = "urls.json"
 """Of the Secret: a JSON list."""
-_RANDOM_CHARACTERS = string.ascii_lowercase + string.digits
 
 
 def whole_workflow(
@@ -122,11 +119,6 @@ def split_urls(
     }
     redacted = json.dumps([redact(url) for url in urls], ensure_ascii=False)
     return {**arguments, "urls": redacted, "urls-secret": secret_name}, secret
-
-
-def random_name(prefix: str) -> str:
-    """Kubernetes' way to make a name of a generateName."""
-    return f"{prefix}-{''.join(random.choices(_RANDOM_CHARACTERS, k=5))}"
 
 
 def _arguments(

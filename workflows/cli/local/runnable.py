@@ -12,7 +12,7 @@ from argotune.steps.common.values import is_dns_subdomain
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.engine.state.load import parse_documents
 from argotune.workflows.workspace.documents import Texts
-from argotune.workflows.workspace.workflow import random_name
+from argotune.workflows.workspace.manifests import random_name
 
 Document = dict[str, Any]
 

@@ -16,7 +16,7 @@ from argotune.workflows.workspace import planned as workspaces
 from argotune.workflows.workspace.documents import Texts
 from argotune.workflows.workspace.run_settings import PREFIX
 from argotune.workflows.workspace.translate import to_parameters
-from argotune.workflows.workspace.workflow import random_name, split_urls
+from argotune.workflows.workspace.workflow import split_urls
 
 
 def from_workspace(
@@ -34,7 +34,7 @@ def from_workspace(
     _check_weights(planned, here)
     workspaces.print_warnings(planned)
     workspace = planned.workspace
-    name = random_name(workspace.name)
+    name = manifests.random_name(workspace.name)
     arguments, url_secret = split_urls(
         workspace.name,
         workspace.urls,

@@ -13,7 +13,6 @@ from argotune.workflows.workspace.errors import WorkspaceError
 from argotune.workflows.workspace.model import Workspace
 from argotune.workflows.workspace.workflow import (
     check_node_settings,
-    random_name,
     referring_workflow,
     whole_workflow,
 )
@@ -30,7 +29,7 @@ def submit(
 
     It refers to the installed template, or with `images` has it inside.
     """
-    name = random_name(workspace.name)
+    name = manifests.random_name(workspace.name)
     secret_name = f"{name}-urls"
     if images is None:
         secret, document = _referring(cluster, workspace, allow_loopback, secret_name)
