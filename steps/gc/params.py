@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from argotune.steps.common.errors import ParamsError
-from argotune.steps.nodes.providers import MAKING_NODES, PROVIDERS, ClusterSettings
+from argotune.steps.nodes.providers import ClusterSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,17 +23,9 @@ class Params(ClusterSettings):
     """Only list what would be deleted."""
 
     def __post_init__(self) -> None:
-        problems = [
-            problem
-            for provider in self.providers()
-            for problem in PROVIDERS[provider].cluster_problems(self)
-        ]
+        problems = self.cluster_problems()
         if problems:
             raise ParamsError(problems)
-
-    def providers(self) -> list[str]:
-        """Those whose nodes can be found: whose cluster is named, or needs no name."""
-        return [name for name in MAKING_NODES if PROVIDERS[name].is_told_where(self)]
 
 
 @dataclass(frozen=True, kw_only=True)

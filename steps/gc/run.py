@@ -42,4 +42,4 @@ def run(
 
 def _providers(params: Params) -> list[Provider]:
     """The providers that create nodes; Karpenter's finds none in a cluster without Karpenter."""
-    return [load_provider(name, params) for name in params.providers()]
+    return [load_provider(name, params) for name in params.findable_providers()]

@@ -1,13 +1,14 @@
 """Which providers of nodes there are: the one list. Standard library only.
 
 To add one, write its package beside `aks` (the same files), name its description and settings
-here, and give it a file of machines in presets/skus.
+here, give it a file of machines in presets/skus, and name what the command line knows of it in
+workflows/cli/providers/registry.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from argotune.steps.common.setting import Setting
@@ -36,6 +37,18 @@ MAKING_NODES = tuple(name for name, each in PROVIDERS.items() if each.makes_node
 class ClusterSettings(AksCluster):
     """What says in which cluster the nodes of runs are, by every provider that needs telling."""
 
+    def findable_providers(self) -> list[str]:
+        """Those whose nodes can be found: whose cluster is named, or needs no name."""
+        return [name for name in MAKING_NODES if PROVIDERS[name].is_told_where(self)]
+
+    def cluster_problems(self) -> list[str]:
+        """What cannot name a cluster: the flag, its value, and what to do."""
+        return [
+            problem
+            for name in self.findable_providers()
+            for problem in PROVIDERS[name].cluster_problems(self)
+        ]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderSettings(AksSettings, KarpenterSettings, ClusterSettings):
@@ -45,3 +58,9 @@ class ProviderSettings(AksSettings, KarpenterSettings, ClusterSettings):
 def provider_settings() -> tuple[Setting, ...]:
     """The rows of all providers' settings."""
     return tuple(row for each in PROVIDERS.values() for row in each.settings)
+
+
+def cluster_settings() -> tuple[Setting, ...]:
+    """The rows that say in which cluster the nodes of runs are."""
+    names = {field.name.replace("_", "-") for field in fields(ClusterSettings)}
+    return tuple(row for row in provider_settings() if row.name in names)

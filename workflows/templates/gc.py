@@ -6,9 +6,8 @@ from __future__ import annotations
 from hera.workflows import CronWorkflow, Parameter, WorkflowTemplate
 from hera.workflows.models import Metadata, PodGC, TTLStrategy, WorkflowTemplateRef
 
-from argotune.steps.common.fields import fields_of
 from argotune.steps.gc import params as gc_params
-from argotune.steps.nodes.providers import ClusterSettings
+from argotune.steps.nodes.providers import cluster_settings
 from argotune.workflows.templates import accounts, finetune
 from argotune.workflows.templates import step as container
 from argotune.workflows.templates.step import Step, parameter
@@ -17,7 +16,7 @@ NAME = "gc"
 _LABELS = {"app.kubernetes.io/part-of": "argotune"}
 _KEPT_SECONDS = 24 * 3600
 
-_CLUSTER_SETTINGS = [field.kebab for field in fields_of(ClusterSettings)]
+_CLUSTER_SETTINGS = [row.name for row in cluster_settings()]
 """What says where the providers' nodes are."""
 
 GC = Step(

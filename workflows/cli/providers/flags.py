@@ -6,17 +6,15 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from typing import Annotated, Any
 
 import typer
 
-from argotune.steps.common.setting import Setting
+from argotune.steps.common.fields import parse_fields
 from argotune.steps.nodes.providers import (
     MAKING_NODES,
-    PROVIDERS,
-    ClusterSettings,
     ProviderSettings,
+    cluster_settings,
     provider_settings,
 )
 from argotune.workflows.cli.errors import InputError
@@ -26,18 +24,17 @@ from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS, ENTRIES
 Command = Callable[..., None]
 PROVIDER = "provider"
 """Flag of `argotune plan` and `argotune gc`."""
-_NAMES_OF_CLUSTER = frozenset(field.name.replace("_", "-") for field in fields(ClusterSettings))
 
 INSTALLABLE = tuple(row for row in provider_settings() if row.is_installable)
 """Settings that `argotune install` makes the default of all runs."""
-CLUSTER_SETTINGS = tuple(row for row in provider_settings() if row.name in _NAMES_OF_CLUSTER)
+CLUSTER_SETTINGS = cluster_settings()
 """Settings that say in which cluster the nodes of runs are."""
 
 
 def install_flags() -> list[Flag]:
     """The identities of accounts, and what may be said once for all runs."""
     rows = [
-        Flag(name=row.name, help=f"{_sentence(row)}; for provider {' and '.join(row.providers)}.")
+        Flag(name=row.name, help=f"{row.description}; for provider {' and '.join(row.providers)}.")
         for row in INSTALLABLE
     ]
     return [*(each.flag for each in identities()), *rows]
@@ -94,15 +91,8 @@ def with_flags(flags: Sequence[Flag], panel: str | None = None) -> Callable[[Com
 def read_settings(texts: Mapping[str, str]) -> ProviderSettings:
     """The settings that say where the nodes are. Raises InputError for what cannot name a
     cluster."""
-    settings = ProviderSettings(
-        **{name.replace("-", "_"): text for name, text in texts.items()}  # type: ignore[arg-type]
-    )
-    problems = [
-        problem
-        for provider in map(PROVIDERS.__getitem__, MAKING_NODES)
-        if provider.is_told_where(settings)
-        for problem in provider.cluster_problems(settings)
-    ]
+    settings = parse_fields(ProviderSettings, texts)
+    problems = settings.cluster_problems()
     if problems:
         raise InputError(problems)
     return settings
@@ -110,13 +100,9 @@ def read_settings(texts: Mapping[str, str]) -> ProviderSettings:
 
 def _cluster_flags(default: str) -> list[Flag]:
     return [
-        Flag(name=row.name, help=f"{_sentence(row)}; default: {default}.")
+        Flag(name=row.name, help=f"{row.description}; default: {default}.")
         for row in CLUSTER_SETTINGS
     ]
-
-
-def _sentence(row: Setting) -> str:
-    return row.description.rstrip(".")
 
 
 def _parameter(flag: Flag, panel: str | None) -> inspect.Parameter:
