@@ -72,6 +72,14 @@ def test_a_changed_file_of_cluster_tests_runs_its_own_shards() -> None:
     assert set(tiers.shards_of(0, ["tests/e2e/test_gone.py", "tests/e2e/site.py"])) == {"shard1"}
 
 
+def test_a_change_of_everything_runs_two_shards_and_the_next_commit_others() -> None:
+    changed = [*tiers.AREAS, "tests/e2e/test_karpenter.py"]
+    assert [list(tiers.shards_of(commits, changed)) for commits in (1, 3)] == [
+        ["shard2", "shard3"],
+        ["shard4", "shard1"],
+    ]
+
+
 def test_an_area_that_asks_for_a_shard_is_there() -> None:
     assert tiers.AREAS
     for area, shard in tiers.AREAS.items():
