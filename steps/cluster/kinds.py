@@ -9,6 +9,7 @@ from urllib.parse import quote
 ARGO = "argoproj.io"
 KARPENTER = "karpenter.sh"
 _RBAC = "rbac.authorization.k8s.io"
+_ADMISSION = "admissionregistration.k8s.io"
 _REVIEWS = "authorization.k8s.io"
 
 
@@ -79,6 +80,18 @@ _TABLE = (
     Kind("ServiceAccount", "serviceaccounts"),
     Kind("StorageClass", "storageclasses", "storage.k8s.io", is_namespaced=False),
     Kind("SubjectAccessReview", "subjectaccessreviews", _REVIEWS, is_namespaced=False),
+    Kind(
+        "ValidatingAdmissionPolicy",
+        "validatingadmissionpolicies",
+        _ADMISSION,
+        is_namespaced=False,
+    ),
+    Kind(
+        "ValidatingAdmissionPolicyBinding",
+        "validatingadmissionpolicybindings",
+        _ADMISSION,
+        is_namespaced=False,
+    ),
     Kind("Workflow", "workflows", ARGO, "v1alpha1"),
     Kind("WorkflowTemplate", "workflowtemplates", ARGO, "v1alpha1"),
 )

@@ -8,12 +8,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from argotune.steps.common.fields import fields_of
 from argotune.steps.common.values import TEXT, ValueType
 
 _METADATA = "setting"
+
+Decider = Literal["installer", "submitter"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +42,20 @@ class Setting:
     """Field of the workspace file; empty: the annotation."""
     providers: tuple[str, ...] = ()
     """Providers with which the setting has an effect; empty: all."""
+    decided_by: Decider = "submitter"
+    """Who decides it: with `installer` it is text in the installed template and no parameter, so
+    that no submitter can change it."""
     is_installable: bool = False
-    """Whether `argotune install --NAME` can set it for all runs."""
-    is_parameter: bool = True
-    """Whether the template has a parameter for it."""
+    """Whether `argotune install --NAME` sets it."""
+    is_in_template: bool = True
+    """Whether the template has a parameter or, if the installer decides it, a text for it."""
     is_annotation: bool = True
     """Whether the workspace file may have it as an annotation."""
+
+    @property
+    def is_parameter(self) -> bool:
+        """Whether the template has a parameter for it."""
+        return self.is_in_template and self.decided_by == "submitter"
 
     def problem(self, text: str) -> str | None:
         """The accepted values if the text is not one of them, else None; empty text is accepted."""
@@ -65,14 +75,18 @@ def setting(
     *,
     value: ValueType = TEXT,
     default_meaning: str = "",
-    is_installable: bool = False,
+    decided_by: Decider = "submitter",
     is_annotation: bool = True,
 ) -> Any:
-    """A dataclass field of a provider's settings, both a step's parameter and a setting."""
+    """A dataclass field of a provider's settings, both a step's parameter and a setting.
+
+    A setting that the installer decides is a flag of `argotune install`.
+    """
     row = {
         "value": value,
         "default_meaning": default_meaning,
-        "is_installable": is_installable,
+        "decided_by": decided_by,
+        "is_installable": decided_by == "installer",
         "is_annotation": is_annotation,
     }
     return dataclasses.field(default=default, metadata={_METADATA: row})

@@ -98,6 +98,8 @@ class ValueType:
     """Notation in the workspace file, for the reference page."""
     in_form: str = ""
     """Notation of the template's parameter, for Argo's form."""
+    pattern: str = ""
+    """A regular expression that every accepted text matches, for Argo and Kubernetes (RE2)."""
     items: Callable[[str], list[str]] | None = None
     """Parses a list, which the step gets as JSON; None: the step gets the text unchanged."""
 
@@ -111,8 +113,18 @@ class ValueType:
 
 
 TEXT = ValueType(accepted="a text")
-BYTES = ValueType(accepted="a quantity such as 16Gi", check=is_bytes, in_file="a quantity")
-CPUS = ValueType(accepted="a quantity such as 4 or 500m", check=is_cpus, in_file="a quantity")
+BYTES = ValueType(
+    accepted="a quantity such as 16Gi",
+    check=is_bytes,
+    in_file="a quantity",
+    pattern="^[0-9]+([.][0-9]+)?([KMGTPE]i|[kMGTPE])?$",
+)
+CPUS = ValueType(
+    accepted="a quantity such as 4 or 500m",
+    check=is_cpus,
+    in_file="a quantity",
+    pattern="^[0-9]+([.][0-9]+)?m?$",
+)
 COUNT = ValueType(accepted="a whole number such as 1, in quotes", check=is_whole_number)
 PRICE = ValueType(accepted="a price such as 1.5, in quotes", check=is_positive_number)
 SECONDS = ValueType(accepted="a number of seconds, in quotes", check=is_positive_number)

@@ -22,6 +22,7 @@ GIVEN_UP = threading.Event()
 CALL_SECONDS = 300
 """Longest wait for a command: on a machine with many runs one takes minutes, and none hangs."""
 _LOOK_SECONDS = 1.0
+_DRY_RUN = {"dryRun": "All"}
 
 
 class Cluster:
@@ -54,6 +55,24 @@ class Cluster:
         path = self._path(manifest["apiVersion"], f"{manifest['kind'].lower()}s")
         return _json(self._api.post(path, params={"fieldValidation": "Strict"}, json=manifest))
 
+    def try_create(self, manifest: Object, *, person: str | None) -> httpx.Response:
+        """The answer to a creation by a person, or by who runs the tests; nothing is kept."""
+        path = self._path(manifest["apiVersion"], f"{manifest['kind'].lower()}s")
+        return self._api.post(path, params=_DRY_RUN, headers=_by(person), json=manifest)
+
+    def try_patch(self, plural: str, name: str, patch: Object, *, person: str) -> httpx.Response:
+        """The answer to a merge patch of an object of Argo's; nothing is kept."""
+        path = f"{self._path('argoproj.io/v1alpha1', plural)}/{name}"
+        headers = {**_by(person), "Content-Type": "application/merge-patch+json"}
+        return self._api.patch(path, params=_DRY_RUN, headers=headers, json=patch)
+
+    def try_delete(
+        self, api_version: str, plural: str, name: str, *, person: str
+    ) -> httpx.Response:
+        """The answer to a deletion; nothing is deleted."""
+        path = f"{self._path(api_version, plural)}/{name}"
+        return self._api.delete(path, params=_DRY_RUN, headers=_by(person))
+
     def workflows(self) -> list[Object]:
         return self.items("argoproj.io/v1alpha1", "workflows")
 
@@ -66,6 +85,10 @@ class Cluster:
     def _path(self, api_version: str, plural: str) -> str:
         root = "/api" if "/" not in api_version else "/apis"
         return f"{root}/{api_version}/namespaces/{self.namespace}/{plural}"
+
+
+def _by(person: str | None) -> dict[str, str]:
+    return {"Impersonate-User": person} if person else {}
 
 
 def run(

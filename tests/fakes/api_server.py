@@ -39,6 +39,8 @@ _PLURALS = {
     "Secret": "secrets",
     "ServiceAccount": "serviceaccounts",
     "StorageClass": "storageclasses",
+    "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+    "ValidatingAdmissionPolicyBinding": "validatingadmissionpolicybindings",
     "Workflow": "workflows",
     "WorkflowTemplate": "workflowtemplates",
 }

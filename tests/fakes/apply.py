@@ -216,6 +216,8 @@ _PLURALS = {
     "roles",
     "secrets",
     "serviceaccounts",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
     "workflows",
     "workflowtemplates",
 }

@@ -39,10 +39,15 @@ from argotune.workflows.templates.finetune_steps import (
     TUNE,
     WATCH,
 )
-from argotune.workflows.templates.step import Step, output, parameter
+from argotune.workflows.templates.step import Step, output, secret, value_of
 from argotune.workflows.workspace import run_settings
 
 NAME = "finetune"
+# `argotune submit` makes the Secret of one run, `argotune render` that of a workspace.
+_URLS_OF_RUN = "workflow.parameters['urls-secret'] == workflow.name + '-urls'"
+_URLS_OF_WORKSPACE = (
+    "workflow.parameters['urls-secret'] startsWith workflow.parameters.name + '-urls-'"
+)
 
 
 def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> WorkflowTemplate:
@@ -88,20 +93,20 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
             # which runs beside model, and release mount nothing.
             Volume(name="work", size=volume_size, storage_class_name=storage_class),
             # Shared by the runs of all workspaces, on any node: the claim is ReadWriteMany.
-            ExistingVolume(name="models", claim_name=parameter("model-cache-claim")),
+            ExistingVolume(name="models", claim_name=value_of("model-cache-claim")),
             SecretVolume(
                 name="urls-secret",
-                secret_name=parameter("urls-secret"),
+                secret_name=secret("urls-secret", _URLS_OF_RUN, _URLS_OF_WORKSPACE),
                 optional=True,
             ),
             SecretVolume(
                 name="push-secret",
-                secret_name=parameter("push-secret"),
+                secret_name=secret("push-secret"),
                 optional=True,
             ),
             SecretVolume(
                 name="model-secret",
-                secret_name=parameter("model-access-secret"),
+                secret_name=secret("model-access-secret"),
                 # Only this key: a token of the same secret is no file.
                 items=[KeyToPath(key=".dockerconfigjson", path=".dockerconfigjson")],
                 optional=True,

@@ -17,7 +17,7 @@ from argotune.steps.release import params as release_params
 from argotune.steps.tune import params as tune_params
 from argotune.steps.watch import params as watch_params
 from argotune.workflows.templates import step as container
-from argotune.workflows.templates.step import Step, encoded, parameter
+from argotune.workflows.templates.step import Step, quantity, secret, value_of
 
 _PLAN_FILE = f"{container.WORK_DIR}/plan.yaml"
 _HISTORY_FILE = container.MODELS_DIR + "/history/{{workflow.parameters.name}}.json"
@@ -27,9 +27,8 @@ _PUSH_AUTH_FILE = f"{container.PUSH_SECRET_DIR}/.dockerconfigjson"
 DAY_SECONDS = 24 * 3600
 _REPLACEMENT_SECONDS = 6 * 3600
 
-# Argo refuses templated quantities in `resources`; a patch is text until the pod is made. What a
-# submitter may write is encoded anew, so that it stays one value of the patch.
-_TUNE_CPU, _TUNE_MEMORY = encoded("tune-cpu"), encoded("tune-memory")
+# Argo refuses templated quantities in `resources`; a patch is text until the pod is made.
+_TUNE_CPU, _TUNE_MEMORY = quantity("tune-cpu"), quantity("tune-memory")
 _GPU_POD = (
     # Time for one optimizer step and a checkpoint, within the two minutes of most spot nodes.
     '{"terminationGracePeriodSeconds": 110,'
@@ -61,9 +60,6 @@ DATASET = Step(
         "work-dir": container.WORK_DIR,
         "urls-file": f"{container.URLS_SECRET_DIR}/urls.json",
         "history-file": _HISTORY_FILE,
-        # Who may submit a run must not choose the internal hosts that it reaches:
-        # `argotune install` writes them here.
-        "allowed-hosts": "[]",
         "ca-file": _CA_FILE,
     },
     mounts={
@@ -81,7 +77,7 @@ MODEL = Step(
         "plan-file": _PLAN_FILE,
         "cache-dir": container.MODELS_DIR,
         "auth-file": f"{container.MODEL_SECRET_DIR}/.dockerconfigjson",
-        "access-secret": parameter("model-access-secret"),
+        "access-secret": value_of("model-access-secret"),
         "ca-file": _CA_FILE,
     },
     mounts={
@@ -94,7 +90,7 @@ MODEL = Step(
     env=[
         SecretEnv(
             name="HF_TOKEN",
-            secret_name=parameter("model-access-secret"),
+            secret_name=secret("model-access-secret"),
             secret_key="HF_TOKEN",
             optional=True,
         ),
@@ -162,7 +158,7 @@ PUSH = Step(
         "work-dir": container.WORK_DIR,
         "auth-file": _PUSH_AUTH_FILE,
         "ca-file": _CA_FILE,
-        "push-secret": parameter("push-secret"),
+        "push-secret": value_of("push-secret"),
         "created": "{{workflow.creationTimestamp}}",
     },
     inputs=["dataset-digest", "base-loss", "tuned-loss"],
@@ -187,8 +183,8 @@ DEPLOY = Step(
         "run-name": "{{workflow.name}}",
         "run-uid": "{{workflow.uid}}",
         "image": container.image_of("serve"),
-        "model-cache-claim": parameter("model-cache-claim"),
-        "image-pull-secret": parameter("push-secret"),
+        "model-cache-claim": value_of("model-cache-claim"),
+        "image-pull-secret": secret("push-secret"),
     },
     inputs=["reference", "model-dir", "node-selector", "gpus", "dataset-digest"],
     mounts={

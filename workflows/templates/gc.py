@@ -8,17 +8,22 @@ from hera.workflows.models import Metadata, PodGC, TTLStrategy, WorkflowTemplate
 
 from argotune.steps.gc import params as gc_params
 from argotune.steps.nodes.providers import cluster_settings
-from argotune.workflows.templates import accounts, finetune
+from argotune.workflows.templates import accounts
 from argotune.workflows.templates import step as container
-from argotune.workflows.templates.step import Step, parameter
+from argotune.workflows.templates.step import Step, value_of
 
 NAME = "gc"
 _LABELS = {"app.kubernetes.io/part-of": "argotune"}
 _KEPT_SECONDS = 24 * 3600
 
-_CLUSTER_SETTINGS = [row.name for row in cluster_settings()]
-"""What says where the providers' nodes are."""
-
+PARAMETERS = (
+    Parameter(
+        name="dry-run",
+        value="false",
+        enum=["false", "true"],
+        description="Only say what would go",
+    ),
+)
 GC = Step(
     params=gc_params,
     home="release",
@@ -26,7 +31,7 @@ GC = Step(
     memory="192Mi",
     fixed={
         "namespace": "{{workflow.namespace}}",
-        **{name: parameter(name) for name in _CLUSTER_SETTINGS},
+        **{row.name: value_of(row.name) for row in cluster_settings()},
         "dry-run": "{{workflow.parameters.dry-run}}",
     },
     timeout_seconds=600,
@@ -46,7 +51,7 @@ def build() -> WorkflowTemplate:
             ),
         },
         labels=_LABELS,
-        arguments=_parameters(),
+        arguments=list(PARAMETERS),
         entrypoint=GC.name,
         security_context=container.POD_SECURITY,
         service_account_name=accounts.STEP,
@@ -72,18 +77,3 @@ def build_schedule() -> CronWorkflow:
         cron_suspend=True,
         workflow_template_ref=WorkflowTemplateRef(name=NAME),
     )
-
-
-def _parameters() -> list[Parameter]:
-    shared = {parameter.name: parameter for parameter in finetune.parameters()}
-    return [
-        *(shared[name] for name in _CLUSTER_SETTINGS),
-        Parameter(
-            name="dry-run",
-            value="false",
-            enum=["false", "true"],
-            description="Only say what would go",
-        ),
-        shared["images-registry"],
-        shared["images-tag"],
-    ]

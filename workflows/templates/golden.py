@@ -8,6 +8,7 @@ import yaml
 
 from argotune.workflows.templates import (
     accounts,
+    admission,
     cluster_permissions,
     finetune,
     gc,
@@ -19,7 +20,7 @@ from argotune.workflows.templates import (
 
 RENDERED_DIR = Path(__file__).parent.parent / "rendered"
 _HEADER = "# Written by `make golden` from workflows/templates/{}.py; edit that.\n"
-_PLAIN = (accounts, permissions, cluster_permissions, network, model_cache)
+_PLAIN = (accounts, permissions, cluster_permissions, admission, network, model_cache)
 
 
 def golden() -> dict[str, str]:

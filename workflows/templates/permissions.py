@@ -52,10 +52,15 @@ _RELEASE_RULES = [
     rule("argoproj.io", ["workflows"], ["get"]),
 ]
 
+MARKER = rule("argotune.dev", ["runs"], ["submit"])
+"""No such resource exists: by it the admission policy knows who is bound to `argotune-user`."""
+
 _USER_RULES = [
+    MARKER,
     rule("argoproj.io", ["workflows", "cronworkflows"], _WRITE),
     rule("argoproj.io", ["workflowtemplates"], _READ),
-    # URLs with tokens go into a Secret; to read one back takes another right.
+    # URLs with tokens go into a Secret; to read one back takes another right. The admission policy
+    # refuses other Secrets, and the deletion of what is not a run's.
     rule("", ["secrets"], ["create"]),
     # The training config by its name, and what `argotune status` and `logs` show.
     rule("", ["configmaps"], ["get"]),
@@ -74,8 +79,8 @@ def build() -> list[Manifest]:
     """Roles with their bindings. `argotune-user` is bound to nobody: that is the platform's to do.
 
     Who may create Workflows in a namespace runs pods as any of its accounts and with any of its
-    secrets mounted, whatever this role leaves out; only a controller with
-    `templateReferencing: Strict` narrows that to the installed template.
+    Secrets mounted, whatever this role leaves out: the admission policy narrows that to the
+    installed templates.
     """
     return [
         _role(EXECUTOR, _EXECUTOR_RULES),

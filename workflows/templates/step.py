@@ -37,7 +37,7 @@ from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrStrin
 
 from argotune.steps.common.fields import fields_of
 from argotune.steps.common.log_files import TAIL
-from argotune.workflows.workspace import run_settings
+from argotune.workflows.workspace import manifests, run_settings
 
 # Paths inside the containers. The local engine maps each to a directory of this machine wherever
 # it is written, so they must not be paths that a user's own values could begin with.
@@ -75,6 +75,8 @@ _RETRY = (
 # The kubelet's place for the last message; the engine maps it like any other path.
 _TERMINATION_LOG = "/dev/termination-log"
 _CPU = "100m"
+NOT_A_QUANTITY = "not-a-quantity"
+FORBIDDEN = "argotune-not-allowed"
 # Argo keeps results in the Workflow, of which etcd takes 1.5 MiB.
 _OUTPUTS_SIZE = Quantity(root="16Mi")
 _SHARED_MEMORY = EmptyDirVolume(name="shared-memory", mount_path="/dev/shm", medium="Memory")
@@ -149,7 +151,7 @@ class Step:
     @property
     def settings(self) -> Mapping[str, str]:
         """Flags that a setting of the run fills, as the table of settings says: flag to tag."""
-        return {flag: parameter(name) for flag, name in run_settings.flags_of(self.name).items()}
+        return {flag: value_of(name) for flag, name in run_settings.flags_of(self.name).items()}
 
     @property
     def all_fixed(self) -> Mapping[str, str]:
@@ -272,22 +274,41 @@ class Step:
             raise ValueError(f"step {self.name}: {what} differ from its inputs in {difference}")
 
 
-def parameter(name: str) -> str:
-    """The tag of a setting of the run."""
-    if not run_settings.SETTINGS[name].is_parameter:
+def value_of(name: str) -> str:
+    """The tag of a setting: a parameter of the Workflow, or for one that the installer decides the
+    place of its text, which `manifests` fills in before the template reaches Argo."""
+    row = run_settings.SETTINGS[name]
+    if row.decided_by == "installer":
+        return manifests.install_tag(name)
+    if not row.is_parameter:
         raise ValueError(f"setting {name} is no parameter of the template")
     return f"{{{{workflow.parameters.{name}}}}}"
 
 
-def encoded(name: str) -> str:
-    """The tag of a setting as a JSON string, for a patch: no text in it ends the string early."""
-    parameter(name)  # refuses an unknown one
-    return f"{{{{=toJson(workflow.parameters['{name}'])}}}}"
+def quantity(name: str) -> str:
+    """The tag of a setting as a JSON string for a patch, if its value looks like a quantity.
+
+    Argo expands a tag within a value too, after the value was encoded: what is pasted into the
+    patch must not contain one. Any other value becomes NOT_A_QUANTITY, which Kubernetes refuses.
+    """
+    value_of(name)  # refuses an unknown one
+    value, pattern = f"workflow.parameters['{name}']", run_settings.SETTINGS[name].value.pattern
+    return f"{{{{=toJson({value} matches '{pattern}' ? {value} : '{NOT_A_QUANTITY}')}}}}"
+
+
+def secret(name: str, *others: str) -> str:
+    """The tag of a setting that names a Secret, if the installation allows that Secret or one of
+    the other conditions holds; else of the Secret FORBIDDEN, which does not exist."""
+    value_of(name)
+    value = f"workflow.parameters['{name}']"
+    allowed = f"{value} matches '{manifests.install_tag(manifests.ALLOWED_SECRETS_PATTERN)}'"
+    condition = " || ".join([allowed, *others])
+    return f"{{{{={condition} ? {value} : '{FORBIDDEN}'}}}}"
 
 
 def image_of(step: str) -> str:
     """The image of a step."""
-    return f"{parameter('images-registry')}/argotune-{step}:{parameter('images-tag')}"
+    return f"{value_of('images-registry')}/argotune-{step}:{value_of('images-tag')}"
 
 
 def output(step: Step, name: str) -> str:

@@ -1,29 +1,99 @@
 """The Argo objects of one workspace, made from the rendered templates without hera, which takes
-half a second to import."""
+half a second to import.
+
+What the installer decides stands in the rendered templates as `{{install.NAME}}`; here it becomes
+text, and INSTALLED_ANNOTATION says what was filled in.
+"""
 
 from __future__ import annotations
 
 import copy
+import json
 import random
+import re
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.run_settings import (
+    SECRET_SETTINGS,
+    SETTINGS,
+    installer_settings,
+)
 
 NAME = "finetune"
 """Of the WorkflowTemplate."""
+URLS_KEY = "urls.json"
+"""Of the Secret with a run's URLs: a JSON list."""
+INSTALLED_ANNOTATION = "argotune.dev/installed"
+"""Of the WorkflowTemplate: the settings that the installer decided, as JSON."""
+ALLOWED_SECRETS_PATTERN = "allowed-secrets-pattern"
+"""Install tag of what follows from the setting `allowed-secrets`."""
+_INSTALL_TAG = re.compile(r"\{\{install\.([a-z-]+)\}\}")
 _RANDOM_CHARACTERS = string.ascii_lowercase + string.digits
 _RENDERED_DIR = Path(__file__).parent.parent / "rendered"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def template(*, volume_size: str | None = None, storage_class: str | None = None) -> dict[str, Any]:
-    """WorkflowTemplate `finetune`, with the volume's size and storage class where given."""
-    document = _rendered(NAME)
+def install_tag(name: str) -> str:
+    """The place of an installer's setting in a rendered template."""
+    return f"{{{{install.{name}}}}}"
+
+
+def rendered(name: str) -> list[dict[str, Any]]:
+    """The documents of a rendered file, with their install tags."""
+    text = (_RENDERED_DIR / f"{name}.yaml").read_text()
+    return list(yaml.load_all(text, Loader=_LOADER))
+
+
+def install_defaults() -> dict[str, str]:
+    """The defaults of the settings that the installer decides, by name."""
+    return {row.name: row.default for row in installer_settings()}
+
+
+def fill_in(document: dict[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+    """The document with the installer's settings in place of their tags; a setting without a value
+    has its default. A WorkflowTemplate has the settings in an annotation."""
+    chosen = {**install_defaults(), **values}
+    pattern = secrets_pattern(json.loads(chosen["allowed-secrets"]))
+    filled: dict[str, Any] = _replace(document, {**chosen, ALLOWED_SECRETS_PATTERN: pattern})
+    if filled["kind"] == "WorkflowTemplate":
+        annotations = filled["metadata"].setdefault("annotations", {})
+        annotations[INSTALLED_ANNOTATION] = json.dumps(chosen, sort_keys=True)
+    return filled
+
+
+def installed_values(template: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that the installer decided, from the installed WorkflowTemplate.
+
+    In a template of a version without the annotation they are defaults of parameters.
+    """
+    text = (template["metadata"].get("annotations") or {}).get(INSTALLED_ANNOTATION)
+    if text is not None:
+        return {str(name): str(value) for name, value in json.loads(text).items()}
+    known = parameters_of(template)
+    return {name: str(known[name].get("value", "")) for name in install_defaults() if name in known}
+
+
+def secrets_pattern(names: Sequence[str]) -> str:
+    """A regular expression of the allowed Secrets, NAME or PREFIX*, that Go and Python read."""
+    parts = [name.replace(".", "[.]").replace("*", "[a-z0-9.-]*") for name in names]
+    return f"^({'|'.join(parts)})$"
+
+
+def template(
+    values: Mapping[str, str] | None = None,
+    *,
+    volume_size: str | None = None,
+    storage_class: str | None = None,
+) -> dict[str, Any]:
+    """WorkflowTemplate `finetune` with the installer's settings, and with the volume's size and
+    storage class where given."""
+    document = fill_in(rendered(NAME)[0], values or {})
     document["spec"] |= _claims(document["spec"], volume_size, storage_class)
     return document
 
@@ -34,12 +104,16 @@ def workflow(
     volume_size: str | None = None,
     storage_class: str | None = None,
 ) -> dict[str, Any]:
-    """A Workflow that stands alone: the template's spec with the arguments filled in."""
-    document = template(volume_size=volume_size, storage_class=storage_class)
+    """A Workflow that stands alone: the template's spec with the arguments filled in. The Secrets
+    that the arguments name are those that it may use."""
+    values = {name: text for name, text in arguments.items() if name in install_defaults()}
+    values.setdefault("allowed-secrets", json.dumps(_secrets_in(arguments)))
+    document = template(values, volume_size=volume_size, storage_class=storage_class)
     spec = document["spec"]
-    _check_known(arguments, spec)
+    given = _for_installed(arguments)
+    _check_known(given, spec)
     for parameter in spec["arguments"]["parameters"]:
-        parameter["value"] = arguments.get(parameter["name"], parameter["value"])
+        parameter["value"] = given.get(parameter["name"], parameter["value"])
     return _workflow(arguments, document["metadata"]["annotations"], spec)
 
 
@@ -57,10 +131,11 @@ def workflow_from_template(
     in place of the template's.
     """
     document = installed or template()
-    _check_known(arguments, document["spec"])
+    given = _for_installed(arguments)
+    _check_known(given, document["spec"])
     spec = {
         "workflowTemplateRef": {"name": NAME},
-        "arguments": _arguments(arguments),
+        "arguments": _arguments(given),
         **_claims(document["spec"], volume_size, storage_class),
     }
     return _workflow(arguments, document["metadata"].get("annotations") or {}, spec)
@@ -74,14 +149,15 @@ def cron_workflow(
     storage_class: str | None = None,
 ) -> dict[str, Any]:
     """The CronWorkflow of one workspace."""
-    document = _rendered("retrain")
+    document = rendered("retrain")[0]
     document["metadata"]["name"] = f"retrain-{arguments['name']}"
     spec, template_spec = document["spec"], template()["spec"]
     del spec["suspend"]
     spec["schedules"] = [schedule]
-    _check_known(arguments, template_spec)
+    given = _for_installed(arguments)
+    _check_known(given, template_spec)
     spec["workflowSpec"] |= {
-        "arguments": _arguments({**arguments, "only-if-changed": "true"}),
+        "arguments": _arguments({**given, "only-if-changed": "true"}),
         **_claims(template_spec, volume_size, storage_class),
     }
     return document
@@ -161,7 +237,22 @@ def _check_known(arguments: Mapping[str, str], spec: Mapping[str, Any]) -> None:
         raise WorkspaceError(problems)
 
 
-def _rendered(name: str) -> dict[str, Any]:
-    text = (_RENDERED_DIR / f"{name}.yaml").read_text()
-    document: dict[str, Any] = yaml.load(text, Loader=_LOADER)
-    return document
+def _for_installed(arguments: Mapping[str, str]) -> dict[str, str]:
+    """The arguments that are parameters of an installed template."""
+    decided = install_defaults()
+    return {name: text for name, text in arguments.items() if name not in decided}
+
+
+def _secrets_in(arguments: Mapping[str, str]) -> list[str]:
+    """The Secrets that the arguments or the template's defaults name."""
+    return sorted({arguments.get(name, SETTINGS[name].default) for name in SECRET_SETTINGS})
+
+
+def _replace(value: Any, texts: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return _INSTALL_TAG.sub(lambda match: texts[match[1]], value)
+    if isinstance(value, dict):
+        return {key: _replace(item, texts) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replace(item, texts) for item in value]
+    return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +64,13 @@ def load(
 
 def print_warnings(planned: Planned) -> None:
     """The warnings of file and plan on stderr, one line each."""
-    for warning in (*planned.workspace.warnings, *planned.plan.warnings):
-        print(f"warning: {warning}", file=sys.stderr)
+    print_as_warnings([*planned.workspace.warnings, *planned.plan.warnings])
+
+
+def print_as_warnings(texts: Iterable[str]) -> None:
+    """The texts on stderr, one line each."""
+    for text in texts:
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def _on_this_machine(workspace: Workspace) -> Workspace:

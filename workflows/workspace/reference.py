@@ -8,8 +8,15 @@ from pathlib import Path
 
 from argotune.steps.common.setting import Setting
 from argotune.steps.plan.planning import document_keys
-from argotune.workflows.workspace.run_settings import PREFIX, annotation_settings
+from argotune.workflows.workspace.run_settings import PREFIX, SETTINGS, annotation_settings
 
+_INSTALL_FLAGS = {
+    "allow-loopback": "always false on a cluster",
+    "allowed-hosts": "`argotune install --allow-host`",
+    "allowed-secrets": "`argotune install --allow-secret`",
+    "deploy-to": "always kubernetes on a cluster",
+    "services-dir": "none on a cluster",
+}
 README = Path(__file__).parent / "README.md"
 
 _HEAD = """# The input file
@@ -36,7 +43,7 @@ field, the value, and what is accepted; a field that is not known is a problem t
 
 def reference() -> str:
     """The page as Markdown."""
-    return "\n".join([_HEAD, *_annotations(), "", *_config()]) + "\n"
+    return "\n".join([_HEAD, *_annotations(), "", *_deciders(), "", *_config()]) + "\n"
 
 
 def _annotations() -> list[str]:
@@ -58,6 +65,30 @@ def _meaning(row: Setting) -> str:
     if row.providers:
         notes.append(f"for provider {' or '.join(row.providers)}")
     return f"{'; '.join(notes)}. Default: {row.default_meaning or row.default}."
+
+
+def _deciders() -> list[str]:
+    rows = [
+        f"| `{row.name}` | {row.decided_by} | {_way_to_set(row)} |" for row in SETTINGS.values()
+    ]
+    return [
+        "## Who decides",
+        "",
+        "On a cluster, what the installer decides is text in the installed template, and no run",
+        "can change it: a file with another value is refused. `argotune run`, and `submit` or",
+        "`render` with the whole template, take it from the file. The submitter decides the rest,",
+        "as the template's parameters.",
+        "",
+        "| setting | decided by | set by |",
+        "|---|---|---|",
+        *rows,
+    ]
+
+
+def _way_to_set(row: Setting) -> str:
+    if row.decided_by == "submitter":
+        return f"`{row.place or PREFIX + row.name}`" if row.is_annotation else "the schedule"
+    return _INSTALL_FLAGS.get(row.name, "") or f"`argotune install --{row.name}`"
 
 
 def _config() -> list[str]:

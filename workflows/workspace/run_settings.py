@@ -194,6 +194,7 @@ _SERVICE = (
         description="kubernetes: a Deployment and a Service; process: a server on this machine",
         default="kubernetes",
         default_meaning="kubernetes for `argotune submit`, process for `argotune run`",
+        decided_by="installer",
         choices=("kubernetes", "process"),
         feeds=("deploy.target",),
     ),
@@ -281,12 +282,15 @@ _RUN = (
         description="ReadWriteMany PersistentVolumeClaim that keeps the weights between runs",
         value=CLAIM,
         default="argotune-models",
+        decided_by="installer",
+        is_installable=True,
         used_by="the volume models, and deploy",
     ),
     Setting(
         name="images-registry",
         is_annotation=False,
         description="Registry of the step images",
+        decided_by="installer",
         default="registry.example.com/argotune",
         used_by="every container",
     ),
@@ -294,6 +298,7 @@ _RUN = (
         name="images-tag",
         is_annotation=False,
         description="Tag of the step images",
+        decided_by="installer",
         default="0.1.0",
         used_by="every container",
     ),
@@ -301,13 +306,31 @@ _RUN = (
         name="allow-loopback",
         is_annotation=False,
         description="Permit dataset URLs of the machine itself, for trials",
+        decided_by="installer",
         default="false",
         choices=_TRUTH,
         feeds=("dataset.allow-loopback",),
     ),
     Setting(
+        name="allowed-hosts",
+        is_annotation=False,
+        description="Internal hosts that datasets may come from, HOST or HOST:PORT; a JSON list",
+        decided_by="installer",
+        default="[]",
+        feeds=("dataset.allowed-hosts",),
+    ),
+    Setting(
+        name="allowed-secrets",
+        is_annotation=False,
+        description="Secrets that runs may use, NAME or PREFIX*; a JSON list",
+        decided_by="installer",
+        default='["argotune-push", "argotune-model-access"]',
+        used_by="the volumes of Secrets, model's environment, and the admission policy",
+    ),
+    Setting(
         name="services-dir",
         is_annotation=False,
+        decided_by="installer",
         description="Directory for the records of server processes; with deploy-to process",
         feeds=("deploy.services-dir",),
     ),
@@ -315,7 +338,7 @@ _RUN = (
 _VOLUME = (
     Setting(
         name="volume-size",
-        is_parameter=False,
+        is_in_template=False,
         description="Size of the run's volume",
         value=BYTES,
         default="100Gi",
@@ -323,7 +346,7 @@ _VOLUME = (
     ),
     Setting(
         name="storage-class",
-        is_parameter=False,
+        is_in_template=False,
         description="Storage class of the run's volume",
         value=STORAGE_CLASS,
         default_meaning="the cluster's",
@@ -337,9 +360,18 @@ SETTINGS: Mapping[str, Setting] = {
 """Every row by its name, in the order in which a person fills Argo's form."""
 
 
+SECRET_SETTINGS = ("urls-secret", "push-secret", "model-access-secret")
+"""Settings that name a Secret of the namespace."""
+
+
 def parameter_settings() -> list[Setting]:
     """The rows that are parameters of the template."""
     return [row for row in SETTINGS.values() if row.is_parameter]
+
+
+def installer_settings() -> list[Setting]:
+    """The rows that are text in the installed template."""
+    return [row for row in SETTINGS.values() if row.decided_by == "installer"]
 
 
 def annotation_settings() -> dict[str, Setting]:

@@ -15,7 +15,8 @@ from argotune.steps.common.fields import Field, fields_of, parse_fields
 from argotune.workflows.workspace import manifests
 
 _TAG = re.compile(r"\{\{([^{}]+)\}\}")
-_SETTING = "workflow.parameters."
+_SETTING = re.compile(r"workflow\.parameters\.([a-z-]+)|install\.([a-z-]+)")
+_FIRST_IN_EXPRESSION = re.compile(r"=workflow\.parameters\['([a-z-]+)'\]")
 _INPUT = "inputs.parameters."
 
 # What is known only when steps before have run; of the kind that they write.
@@ -41,11 +42,9 @@ class Problem:
 
 def step_problems(arguments: Mapping[str, str]) -> Iterator[Problem]:
     """What the steps refuse of the template's arguments; defaults stand for the others."""
-    spec = manifests.template()["spec"]
-    settings = {
-        parameter["name"]: arguments.get(parameter["name"], str(parameter["value"]))
-        for parameter in spec["arguments"]["parameters"]
-    }
+    spec = manifests.rendered(manifests.NAME)[0]["spec"]
+    defaults = {each["name"]: str(each["value"]) for each in spec["arguments"]["parameters"]}
+    settings = {**manifests.install_defaults(), **defaults, **arguments}
     tasks = _task_arguments(spec)
     for template in spec["templates"]:
         if "container" in template:
@@ -97,16 +96,16 @@ def _value(field: Field, text: str, settings: Mapping[str, str]) -> str:
         return settings[_setting_in(text)]
     if _TAG.fullmatch(text):
         return _LATER.get(field.kebab) or _LATER_BY_KIND.get(field.kind, "later")
-
-    def known(match: re.Match[str]) -> str:
-        name = match[1].removeprefix(_SETTING)
-        return settings[name] if match[1].startswith(_SETTING) else "later"
-
-    return _TAG.sub(known, text)
+    return _TAG.sub(lambda match: settings.get(_setting_of(match[1]), "later"), text)
 
 
 def _setting_in(text: str) -> str:
     """The setting that is the whole of the text; empty where none is."""
     match = _TAG.fullmatch(text)
-    is_setting = match is not None and match[1].startswith(_SETTING)
-    return match[1].removeprefix(_SETTING) if match and is_setting else ""
+    return _setting_of(match[1]) if match else ""
+
+
+def _setting_of(tag: str) -> str:
+    """The setting whose value the tag has; empty where it has another one's."""
+    match = _SETTING.fullmatch(tag) or _FIRST_IN_EXPRESSION.match(tag)
+    return next(filter(None, match.groups())) if match else ""

@@ -31,7 +31,7 @@ def to_parameters(workspace: Workspace, *, allow_loopback: bool = False) -> dict
     settings = {
         name: SETTINGS[name].value.parameter(text)
         for name, text in workspace.options.items()
-        if SETTINGS[name].is_parameter
+        if SETTINGS[name].is_in_template
     }
     given = {name: text for name, text in secrets.items() if text is not None}
     return {**settings, **always, **given}

@@ -9,17 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from argotune.steps.common.urls import redact
-from argotune.steps.nodes.providers import PROVIDERS
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.errors import WorkspaceError
-from argotune.workflows.workspace.model import Workspace, provider_of
-from argotune.workflows.workspace.nodes import node_is_of_run
-from argotune.workflows.workspace.run_settings import PREFIX
+from argotune.workflows.workspace.model import Workspace
 from argotune.workflows.workspace.translate import to_parameters
 
 Object = dict[str, Any]
-URLS_KEY = "urls.json"
-"""Of the Secret: a JSON list."""
 
 
 def whole_workflow(
@@ -75,23 +70,6 @@ def images_arguments(registry: str | None, tag: str | None, *, whole: bool) -> d
     return given
 
 
-def check_node_settings(workspace: Workspace, template: Mapping[str, Any]) -> None:
-    """Raise WorkspaceError where neither the file nor the template says what the provider needs."""
-    options = workspace.options
-    if not node_is_of_run(options):
-        return
-    provider = provider_of(options)
-    name = PROVIDERS[provider].needed_setting
-    installed = manifests.parameters_of(template).get(name) or {}
-    if name in options or installed.get("value"):
-        return
-    problem = (
-        f"metadata.annotations.{PREFIX}{name}: missing; provider {provider} needs it, "
-        f"here or for all runs by `argotune install --{name}`"
-    )
-    raise WorkspaceError([problem])
-
-
 def split_urls(
     name: str,
     urls: Sequence[str],
@@ -115,7 +93,7 @@ def split_urls(
             "labels": {"app.kubernetes.io/part-of": "argotune", "argotune.dev/workspace": name},
         },
         "immutable": True,
-        "stringData": {URLS_KEY: text},
+        "stringData": {manifests.URLS_KEY: text},
     }
     redacted = json.dumps([redact(url) for url in urls], ensure_ascii=False)
     return {**arguments, "urls": redacted, "urls-secret": secret_name}, secret

@@ -30,7 +30,7 @@ class AksCluster:
         "",
         value=_CLUSTER_ID,
         default_meaning="the one of `argotune install`",
-        is_installable=True,
+        decided_by="installer",
     )
     """Azure resource ID of the cluster, as `az aks show --query id` prints it."""
 
@@ -41,7 +41,9 @@ class AksSettings(AksCluster):
 
     aks_location: str = ""
     """Azure region for the look at quota and SKUs; empty: as the cluster's nodes say."""
-    aks_subnet_id: str = setting("", value=_AZURE_ID, default_meaning="as the cluster does it")
+    aks_subnet_id: str = setting(
+        "", value=_AZURE_ID, default_meaning="as the cluster does it", decided_by="installer"
+    )
     """Azure resource ID of the node's subnet."""
     aks_os_sku: Literal["Ubuntu", "AzureLinux"] = setting("Ubuntu")
     """Operating system of an AKS node."""

@@ -26,7 +26,7 @@ class KarpenterSettings:
             check=reads(NodeClass.parse),
         ),
         default_meaning="the one of `argotune install`",
-        is_installable=True,
+        decided_by="installer",
     )
     """Node class of the claim, KIND/NAME or GROUP/KIND/NAME, such as AKSNodeClass/gpu."""
 

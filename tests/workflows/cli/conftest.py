@@ -38,8 +38,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cluster
 
 
 def install(cluster: Cluster, namespace: str) -> None:
-    """Put the WorkflowTemplate into a namespace."""
-    template = manifests.template()
+    """Put the WorkflowTemplate into a namespace, where runs may use the Secret `my-secret`."""
+    template = manifests.template({"allowed-secrets": '["my-secret", "argotune-model-access"]'})
     cluster.put({**template, "metadata": {**template["metadata"], "namespace": namespace}})
 
 

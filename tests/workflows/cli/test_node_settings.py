@@ -7,6 +7,7 @@ import pytest
 from tests.fakes.kube import Cluster
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.conftest import Write
+from tests.workflows.installed import decide
 from tests.workflows.workspace.helpers import changed
 
 CLUSTER_ID = (
@@ -34,8 +35,8 @@ def test_what_neither_file_nor_installation_says_is_asked_for_before_anything_ru
     name, _ = NEEDED[provider]
     assert answer.code == 2
     assert answer.errors == [
-        f"metadata.annotations.argotune.dev/{name}: missing; provider {provider} needs it, here or"
-        f" for all runs by `argotune install --{name}`"
+        f"metadata.annotations.argotune.dev/{name}: missing; provider {provider} needs it: set"
+        f" it for all runs by `argotune install --{name}`, or here for a Workflow with --standalone"
     ]
     assert cluster.of_kind("Workflow") == []
 
@@ -46,8 +47,7 @@ def test_what_the_installation_says_does_for_every_run(
 ) -> None:
     name, value = NEEDED[provider]
     template = cluster.objects["WorkflowTemplate", "team-a", "finetune"]
-    parameters = template["spec"]["arguments"]["parameters"]
-    next(item for item in parameters if item["name"] == name)["value"] = value
+    decide(template, **{name: value})
     answer = argotune("submit", write("workspace.yaml", asking(provider)))
     assert (answer.code, answer.err) == (0, "")
     (created,) = cluster.of_kind("Workflow")

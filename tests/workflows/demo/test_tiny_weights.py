@@ -25,6 +25,7 @@ def test_its_pod_is_as_restricted_as_that_of_tune() -> None:
     (tiny,) = SPEC["templates"]
     assert SPEC["securityContext"] == FINETUNE["securityContext"]
     assert tiny["container"]["securityContext"] == tune["container"]["securityContext"]
-    assert tiny["container"]["image"] == tune["container"]["image"]
+    image = tiny["container"]["image"].replace("workflow.parameters.", "install.")
+    assert image == tune["container"]["image"]
     assert SPEC["serviceAccountName"] == tune["serviceAccountName"]
     assert SPEC["automountServiceAccountToken"] is False

@@ -6,7 +6,10 @@ import json
 import re
 from typing import Any
 
+from argotune.workflows.workspace.manifests import ALLOWED_SECRETS_PATTERN, install_defaults
+
 _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_INSTALL_TAG = re.compile(r"\{\{(install\..*?)\}\}")
 _PARAMETER = re.compile(r"workflow\.parameters\['([^']+)'\]")
 _RETRIED = {"retries", "lastRetry.exitCode", "lastRetry.status", "lastRetry.message"}
 _WORKFLOW = {
@@ -22,6 +25,7 @@ def undefined_references(spec: dict[str, Any]) -> list[str]:
     """The tags of a WorkflowSpec that nothing defines, each as `where: tag`."""
     parameters = spec.get("arguments", {}).get("parameters", [])
     known = _WORKFLOW | {f"workflow.parameters.{item['name']}" for item in parameters}
+    known |= {f"install.{name}" for name in (*install_defaults(), ALLOWED_SECRETS_PATTERN)}
     outputs = {item["name"]: _outputs(item) for item in spec.get("templates", [])}
     outside = {key: value for key, value in spec.items() if key != "templates"}
     problems = [f"spec: {tag}" for tag in tags(outside) if tag not in known]
@@ -34,7 +38,10 @@ def undefined_references(spec: dict[str, Any]) -> list[str]:
 
 def tags(value: object) -> list[str]:
     """The tags, and what the expressions among them read."""
-    found = [tag.strip() for tag in _TAG.findall(json.dumps(value))]
+    # An expression may have one of the installer's in it, which is text when Argo reads it.
+    text = json.dumps(value)
+    installers = _INSTALL_TAG.findall(text)
+    found = [*installers, *(t.strip() for t in _TAG.findall(_INSTALL_TAG.sub("", text)))]
     return [name for tag in found for name in (_read_by(tag) if tag.startswith("=") else [tag])]
 
 

@@ -21,6 +21,8 @@ from argotune.workflows.engine.language.expr import evaluate_bool
 from argotune.workflows.engine.model import Node, NodeType, Phase
 from argotune.workflows.templates import finetune
 from argotune.workflows.templates.golden import RENDERED_DIR, golden
+from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace.run_settings import installer_settings
 from tests.workflows.templates.references import undefined_references
 from tests.workflows.templates.schema import unknown_fields
 
@@ -152,7 +154,7 @@ def test_parameters_have_descriptions_and_choices_for_the_form() -> None:
     assert parameters
     assert [item["name"] for item in parameters if not item.get("description")] == []
     enums = {item["name"]: item["enum"] for item in parameters if "enum" in item}
-    assert set(enums) >= {"preset", "method", "provider", "deploy-to"}
+    assert set(enums) >= {"preset", "method", "provider", "adapter-from"}
     values = {item["name"]: item["value"] for item in parameters}
     assert [name for name, choices in enums.items() if values[name] not in choices] == []
 
@@ -247,9 +249,18 @@ def flags_of(step: str) -> list[str]:
     return flags
 
 
-def test_internal_hosts_are_fixed_in_the_template() -> None:
-    """`argotune install` rewrites this flag; whoever submits a run cannot."""
-    assert "--allowed-hosts=[]" in flags_of("dataset")
+def test_what_the_installer_decides_is_no_parameter() -> None:
+    spec = load(RENDERED_DIR / "finetune.yaml")["spec"]
+    parameters = {item["name"] for item in spec["arguments"]["parameters"]}
+    decided = {row.name for row in installer_settings()}
+    assert decided >= {"images-registry", "allowed-hosts", "allowed-secrets", "aks-cluster-id"}
+    assert decided & parameters == set()
+
+
+def test_a_filled_in_template_has_no_place_left() -> None:
+    filled = manifests.template()
+    assert "{{install." not in json.dumps(filled)
+    assert undefined_references(filled["spec"]) == []
 
 
 def test_what_reaches_registries_and_dataset_hosts_mounts_the_private_authority() -> None:
@@ -337,7 +348,7 @@ def patch_of(step: str) -> dict[str, Any]:
     tags = {"node-selector": "{}", "gpus": "1", "tune-cpu": "2", "tune-memory": "16Gi"}
     text = re.sub(r"\{\{[a-z.]+\.([a-z-]+)\}\}", lambda tag: tags[tag[1]], template["podSpecPatch"])
     text = re.sub(
-        r"\{\{=toJson\(workflow\.parameters\['([a-z-]+)'\]\)\}\}",
+        r"\{\{=toJson\(workflow\.parameters\['([a-z-]+)'\] matches .*?\)\}\}",
         lambda tag: json.dumps(tags[tag[1]]),
         text,
     )

@@ -11,6 +11,7 @@ from argotune.workflows.workspace.run_settings import (
     SETTINGS,
     annotation_settings,
     flags_of,
+    installer_settings,
     parameter_settings,
 )
 from argotune.workflows.workspace.translate import to_parameters
@@ -55,14 +56,17 @@ def _canonical(field: Field, text: str) -> object:
 def test_every_row_is_read_by_someone(name: str) -> None:
     row = SETTINGS[name]
     assert bool(row.feeds) != bool(row.used_by)
-    assert row.is_parameter or row.is_annotation
+    assert row.is_in_template or row.is_annotation
     assert row.description
     assert not row.description.endswith(".")
 
 
 def test_rows_of_the_form_come_before_those_of_the_volume() -> None:
-    parameters = [row.name for row in parameter_settings()]
-    assert parameters == list(SETTINGS)[: len(parameters)]
+    rows = list(SETTINGS.values())
+    in_template = [row for row in rows if row.is_in_template]
+    assert in_template == rows[: len(in_template)]
+    decided = installer_settings()
+    assert parameter_settings() == [row for row in in_template if row not in decided]
     assert "volume-size" in annotation_settings()
 
 

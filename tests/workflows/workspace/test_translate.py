@@ -8,6 +8,7 @@ import sys
 import yaml
 
 from argotune.presets.loader import PRESETS_DIR
+from argotune.workflows.workspace.manifests import install_defaults
 from argotune.workflows.workspace.translate import to_parameters
 from tests.workflows.workspace.helpers import CONFIG_MAP, QUICK_START, WORKSPACE, changed, read
 
@@ -69,9 +70,9 @@ def test_arguments_are_parameters_of_the_rendered_template() -> None:
     )
     arguments = to_parameters(read(text))
     assert len(arguments) == 21
-    assert arguments.keys() - enums.keys() == set()
+    assert arguments.keys() - enums.keys() - install_defaults().keys() == set()
     assert [
-        name for name, value in arguments.items() if enums[name] and value not in enums[name]
+        name for name, value in arguments.items() if enums.get(name) and value not in enums[name]
     ] == []
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from argotune.workflows.workspace.workflow import URLS_KEY, split_urls
+from argotune.workflows.workspace.manifests import URLS_KEY
+from argotune.workflows.workspace.workflow import split_urls
 
 PLAIN = "https://example.com/a.parquet"
 TOKEN = "https://example.com/b.parquet?sig=hunter2"

@@ -44,6 +44,7 @@ _BEFORE_PROVIDERS = (
     Check("permissions", "what you may do", permissions.person),
     Check("permissions", "what the accounts may do", permissions.accounts, in_namespace=True),
     Check("secrets", "the registry's login", registry_secret.push_secret, in_namespace=True),
+    Check("secrets", "which secrets runs may use", registry_secret.allowed, in_namespace=True),
     Check("secrets", "the weights' token", registry_secret.model_secret, in_namespace=True),
     Check("gpu", "the GPU nodes", gpus.nodes),
     Check("gpu", "the device plugin", gpus.device_plugin),

@@ -11,9 +11,10 @@ from argotune.steps.cluster.errors import ApiRefusal, MissingRight
 from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.checks.choices import Pull
 from argotune.workflows.cli.checks.finding import Finding, Level, info, ok, unknown
-from argotune.workflows.cli.checks.installation import PLACEHOLDER, parameter
+from argotune.workflows.cli.checks.installation import PLACEHOLDER
 from argotune.workflows.cli.checks.pods import LABELS, step_template, trial_pod
 from argotune.workflows.cli.checks.subject import Subject
+from argotune.workflows.workspace.manifests import installed_values
 
 SMALL = ("plan", "dataset", "model", "provision", "push", "deploy", "release")
 LARGE = ("tune", "serve")
@@ -84,10 +85,11 @@ def pulls(subject: Subject) -> Iterator[Finding]:
 
 def image_of(subject: Subject, step: str) -> str | None:
     """A step's image by the flags, else by the installed template; None where neither says."""
-    template = (subject.template if subject.has_argo else None) or {"spec": {}}
-    expected = subject.expected_of("WorkflowTemplate")[0]
-    registry = subject.images_registry or parameter(template, "images-registry")
-    tag = parameter(template, "images-tag") or parameter(expected, "images-tag")
+    template = subject.template if subject.has_argo else None
+    expected = installed_values(subject.expected_of("WorkflowTemplate")[0])
+    installed = installed_values(template) if template else {}
+    registry = subject.images_registry or installed.get("images-registry")
+    tag = installed.get("images-tag") or expected["images-tag"]
     if not registry or registry.partition("/")[0] == PLACEHOLDER:
         return None
     return f"{registry}/argotune-{step}:{subject.images_tag or tag}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from typing import Any
 
 from argotune.steps.cluster.errors import MissingRight
 from argotune.steps.cluster.kinds import ARGO, KINDS
 from argotune.workflows.cli.checks.finding import Finding, ok, problem, unknown, warning
 from argotune.workflows.cli.checks.subject import Subject
+from argotune.workflows.workspace.manifests import installed_values
 
 PLACEHOLDER = "registry.example.com"
 _VERSION_LABEL = "app.kubernetes.io/version"
@@ -21,6 +21,8 @@ _KINDS = (
     "RoleBinding",
     "ClusterRole",
     "ClusterRoleBinding",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
     "NetworkPolicy",
     "CronWorkflow",
 )
@@ -50,7 +52,7 @@ def template(subject: Subject) -> Iterator[Finding]:
         )
     else:
         yield ok(f"WorkflowTemplate finetune of argotune {ours} is there")
-    registry = parameter(found, "images-registry")
+    registry = installed_values(found).get("images-registry", "")
     if registry.partition("/")[0] == PLACEHOLDER:
         yield problem(
             f"the template takes its images from {registry}, which is no registry",
@@ -120,16 +122,10 @@ def tokens(subject: Subject) -> Iterator[Finding]:
         yield ok(f"the {filled} secrets with the accounts' tokens are filled")
 
 
-def parameter(template: Mapping[str, Any], name: str) -> str:
-    """The default of a template's parameter."""
-    found = template["spec"].get("arguments", {}).get("parameters") or []
-    return next((str(item.get("value", "")) for item in found if item["name"] == name), "")
-
-
 def setting_of(subject: Subject, name: str) -> str:
     """A setting of a provider: the file's, else the installation's for all runs."""
     template = subject.template if subject.has_argo else None
-    installed = parameter(template, name) if template else ""
+    installed = installed_values(template).get(name, "") if template else ""
     return subject.needs.provider_settings.get(name) or installed
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
+import re
 from collections.abc import Iterator
 
 from argotune.steps.cluster.kube import Object
@@ -11,6 +13,7 @@ from argotune.steps.common.errors import PermanentError
 from argotune.steps.registry.registry_login import check_config, registries_of
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, warning
 from argotune.workflows.cli.checks.subject import Subject
+from argotune.workflows.workspace.manifests import installed_values, secrets_pattern
 
 _TYPE = "kubernetes.io/dockerconfigjson"
 _KEY = ".dockerconfigjson"
@@ -42,6 +45,24 @@ def push_secret(subject: Subject) -> Iterator[Finding]:
         )
         return
     yield _login(subject, found, registry)
+
+
+def allowed(subject: Subject) -> Iterator[Finding]:
+    """Whether the installation lets runs use the secrets that the workspace names."""
+    template, needs = subject.template if subject.has_argo else None, subject.needs
+    if template is None or needs.workspace is None:
+        return
+    names: list[str] = json.loads(installed_values(template).get("allowed-secrets", '["*"]'))
+    pattern = re.compile(secrets_pattern(names))
+    push_secret = needs.push_secret if needs.image else None
+    for name in (push_secret, needs.model_secret):
+        if name is not None and not pattern.fullmatch(name):
+            yield problem(
+                f"secret {name} is not among those that the installation allows: "
+                f"{', '.join(names)}",
+                "let an administrator add it, or take one of them",
+                subject.install_command(f"--allow-secret {name}"),
+            )
 
 
 def model_secret(subject: Subject) -> Iterator[Finding]:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from argotune.steps.cluster.errors import ApiRefusal, MissingRight
 from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.checks.choices import Pull
-from argotune.workflows.cli.checks.finding import Finding, info, ok, problem
+from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, unknown
 from argotune.workflows.cli.checks.images import REFUSED, image_of
 from argotune.workflows.cli.checks.pods import step_template, trial_workflow
 from argotune.workflows.cli.checks.subject import Subject
+from argotune.workflows.cli.installation.objects import RUNS_POLICY
 
 _TIMEOUT_SECONDS = 120.0
 _TAKEN_SECONDS = 30.0
@@ -31,6 +32,12 @@ def trial_run(subject: Subject) -> Iterator[Finding]:
     except MissingRight:
         raise
     except ApiRefusal as error:
+        if RUNS_POLICY in error.words:
+            yield unknown(
+                "whether a trial run ends well: the installation lets you submit runs of its "
+                "template alone; it takes the right to create pods"
+            )
+            return
         yield problem(
             f"the cluster refuses a trial run: {error.words}",
             "let the namespace's policies and quotas permit Workflows",

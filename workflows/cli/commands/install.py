@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -27,6 +28,7 @@ from argotune.workflows.cli.providers.registry import identities
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace.run_settings import SETTINGS
 
 app = typer.Typer(add_completion=False)
 
@@ -99,6 +101,19 @@ def install(
     no_allow_hosts: Annotated[
         bool, typer.Option("--no-allow-hosts", rich_help_panel=_DATA, help="None of them again.")
     ] = False,
+    allow_secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            rich_help_panel=_DATA,
+            metavar="NAME|PREFIX*",
+            help="Secret that runs may name, beside argotune-push and argotune-model-access; may be"
+            " given several times.",
+        ),
+    ] = None,
+    no_allow_secrets: Annotated[
+        bool,
+        typer.Option("--no-allow-secrets", rich_help_panel=_DATA, help="Only those two again."),
+    ] = False,
     ca_file: Annotated[
         Path | None,
         typer.Option(
@@ -140,6 +155,8 @@ def install(
         models_access_mode=models_access_mode,
         allow_host=allow_host,
         no_allow_hosts=no_allow_hosts,
+        allow_secret=allow_secret,
+        no_allow_secrets=no_allow_secrets,
         ca_file=ca_file,
         given=given,
     )
@@ -158,6 +175,8 @@ def _settings(
     *,
     allow_host: list[str] | None,
     no_allow_hosts: bool,
+    allow_secret: list[str] | None,
+    no_allow_secrets: bool,
     ca_file: Path | None,
     given: Mapping[str, str],
     **flags: str | None,
@@ -166,6 +185,8 @@ def _settings(
     problems = []
     if allow_host and no_allow_hosts:
         problems.append("--allow-host and --no-allow-hosts: take one")
+    if allow_secret and no_allow_secrets:
+        problems.append("--allow-secret and --no-allow-secrets: take one")
     ca = None
     if ca_file is not None:
         try:
@@ -176,14 +197,23 @@ def _settings(
     settings = Settings(
         **flags,
         allowed_hosts=hosts,
+        allowed_secrets=_allowed_secrets(allow_secret, none=no_allow_secrets),
         ca=ca,
-        provider_settings=_among(given, [row.name for row in INSTALLABLE]),
+        run_settings=_among(given, [row.name for row in INSTALLABLE]),
         identities=_among(given, [each.flag.name for each in identities()]),
     )
     problems += settings.problems()
     if problems:
         raise InputError(problems)
     return settings
+
+
+def _allowed_secrets(given: list[str] | None, *, none: bool) -> tuple[str, ...] | None:
+    """The default's and those that are given; None where nothing is said."""
+    if not given and not none:
+        return None
+    default: list[str] = json.loads(SETTINGS["allowed-secrets"].default)
+    return tuple(dict.fromkeys([*default, *(given or [])]))
 
 
 def _among(given: Mapping[str, str], names: Collection[str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace import planned as workspaces
+from argotune.workflows.workspace.installed import left_to_the_installer
 from argotune.workflows.workspace.workflow import (
     cron_workflow,
     images_arguments,
@@ -55,7 +56,10 @@ def render(
     """
     if template_ref and schedule:
         raise InputError("--template-ref and --schedule: take one; a schedule is a reference too")
-    images = images_arguments(images_registry, images_tag, whole=not (template_ref or schedule))
+    refers = template_ref or schedule is not None
+    if refers and allow_loopback:
+        raise InputError("--allow-loopback: only for a Workflow with the whole template in it")
+    images = images_arguments(images_registry, images_tag, whole=not refers)
     planned = workspaces.load(
         read_texts(files),
         overrides=options.overrides(
@@ -74,6 +78,8 @@ def render(
     )
     workspaces.print_warnings(planned)
     workspace = planned.workspace
+    if refers:
+        workspaces.print_as_warnings(left_to_the_installer(workspace))
     if schedule:
         made = cron_workflow(workspace, allow_loopback=allow_loopback, schedule=schedule)
     elif template_ref:

@@ -26,6 +26,8 @@ INSTALLED_KINDS = (
     "RoleBinding",
     "ClusterRole",
     "ClusterRoleBinding",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
     "NetworkPolicy",
     "PersistentVolumeClaim",
     "WorkflowTemplate",

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from importlib.metadata import version
-from pathlib import Path
-
-import yaml
 
 from argotune.workflows.cli.errors import InputError
-from argotune.workflows.cli.installation.settings import (
-    ALLOWED_HOSTS,
-    Object,
-    Settings,
-    dataset_arguments,
-)
+from argotune.workflows.cli.installation.settings import Object, Settings
 from argotune.workflows.cli.providers.registry import identities
-from argotune.workflows.workspace.manifests import parameters_of
+from argotune.workflows.workspace.manifests import fill_in, rendered
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "argotune-install"
 """Field manager, and value of the label above: by both is known what was installed."""
 NAMESPACE_LABEL = "argotune.dev/namespace"
 """On objects of the cluster: the namespace that they are for."""
-CLUSTER_KINDS = ("ClusterRole", "ClusterRoleBinding")
+CLUSTER_KINDS = (
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+)
 """Those that are in no namespace."""
+RUNS_POLICY = "argotune-runs"
+"""Beginning of the name of the ValidatingAdmissionPolicy for Workflows."""
 CLAIM = "argotune-models"
+"""The claim that `argotune install` makes, unless another one is named."""
+MODEL_CACHE = "model-cache"
 TEMPLATE = "finetune"
 GC = "gc"
 """WorkflowTemplate, and CronWorkflow."""
@@ -35,19 +35,18 @@ CLOUD_ACCOUNTS = ("argotune-provision", "argotune-release")
 CA_CONFIG_MAP = "argotune-ca"
 CA_KEY = "ca.crt"
 
-_RENDERED_DIR = Path(__file__).parents[2] / "rendered"
 # In the order in which each finds what it names.
 _FILES = (
     "accounts",
     "permissions",
     "cluster-permissions",
+    "admission",
     "network",
-    "model-cache",
+    MODEL_CACHE,
     TEMPLATE,
     "retrain",
     GC,
 )
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def objects(settings: Settings, namespace: str) -> list[Object]:
@@ -57,7 +56,7 @@ def objects(settings: Settings, namespace: str) -> list[Object]:
             "--images-registry: missing; name the registry that holds the step images, such as"
             " registry.example.org/argotune (`make images` builds them)"
         )
-    documents = [_set(document, settings) for document in _rendered()]
+    documents = [_set(document, settings) for document in _documents(settings)]
     if settings.ca is not None:
         documents.insert(0, _ca_config_map(settings.ca))
     return [_placed(document, namespace) for document in documents]
@@ -75,14 +74,19 @@ def namespace_object(name: str) -> Object:
     }
 
 
-def _rendered() -> Iterator[Object]:
+def _documents(settings: Settings) -> Iterator[Object]:
+    values = settings.installer_values()
     for name in _FILES:
-        yield from yaml.load_all((_RENDERED_DIR / f"{name}.yaml").read_text(), Loader=_LOADER)
+        if name == MODEL_CACHE and values.get("model-cache-claim", CLAIM) != CLAIM:
+            continue
+        for document in rendered(name):
+            yield fill_in(document, values)
 
 
 def _set(document: Object, settings: Settings) -> Object:
-    if document["kind"] == "WorkflowTemplate":
-        _set_template(document, settings)
+    if (document["kind"], document["metadata"]["name"]) == ("WorkflowTemplate", TEMPLATE):
+        volume = document["spec"]["volumeClaimTemplates"][0]["spec"]
+        _set_claim(volume, size=settings.volume_size, storage_class=settings.storage_class)
     is_maker = document["metadata"]["name"] in CLOUD_ACCOUNTS
     if document["kind"] == "ServiceAccount" and is_maker and any(settings.identities.values()):
         document["metadata"]["annotations"] = {
@@ -91,8 +95,8 @@ def _set(document: Object, settings: Settings) -> Object:
             if settings.identities.get(each.flag.name)
         }
     if (document["kind"], document["metadata"]["name"]) == ("CronWorkflow", GC):
-        # Nobody's node is made, and there is nothing to look for.
-        document["spec"]["suspend"] = not any(settings.provider_settings.values())
+        # Where no run makes a node there is nothing to look for.
+        document["spec"]["suspend"] = not settings.makes_nodes
     if document["kind"] == "PersistentVolumeClaim":
         _set_claim(
             document["spec"],
@@ -101,28 +105,6 @@ def _set(document: Object, settings: Settings) -> Object:
             access_mode=settings.models_access_mode,
         )
     return document
-
-
-def _set_template(template: Object, settings: Settings) -> None:
-    parameters = parameters_of(template)
-    parameters["images-registry"]["value"] = settings.images_registry
-    if settings.images_tag is not None:
-        parameters["images-tag"]["value"] = settings.images_tag
-    for name, text in settings.provider_settings.items():
-        if name in parameters:
-            parameters[name]["value"] = text
-    if template["metadata"]["name"] == TEMPLATE:
-        _set_run(template, settings)
-
-
-def _set_run(template: Object, settings: Settings) -> None:
-    """What only the template of runs has."""
-    volume = template["spec"]["volumeClaimTemplates"][0]["spec"]
-    _set_claim(volume, size=settings.volume_size, storage_class=settings.storage_class)
-    # In the text of the template, for a submitter could set a parameter.
-    flags = dataset_arguments(template)
-    hosts = json.dumps(settings.allowed_hosts or ())
-    flags[flags.index(f"{ALLOWED_HOSTS}[]")] = f"{ALLOWED_HOSTS}{hosts}"
 
 
 def _set_claim(
@@ -176,3 +158,7 @@ def _name_for(document: Object, namespace: str) -> None:
         document["roleRef"]["name"] = name
         for subject in document["subjects"]:
             subject["namespace"] = namespace
+    if document["kind"] == "ValidatingAdmissionPolicyBinding":
+        document["spec"]["policyName"] = name
+        selector = document["spec"]["matchResources"]["namespaceSelector"]
+        selector["matchLabels"] = {"kubernetes.io/metadata.name": namespace}

@@ -12,15 +12,15 @@ from typing import Any
 
 from argotune.steps.common.values import is_bytes, is_dns_subdomain
 from argotune.steps.registry.oci import parse_image
-from argotune.workflows.cli.providers.flags import INSTALLABLE
+from argotune.workflows.cli.providers.flags import INSTALLABLE, LOOKED_FOR_NODES
 from argotune.workflows.cli.providers.registry import identities
-from argotune.workflows.workspace.manifests import parameters_of
+from argotune.workflows.workspace.manifests import installed_values
 
 Object = dict[str, Any]
 
-ALLOWED_HOSTS = "--allowed-hosts="
 ACCESS_MODES = ("ReadWriteMany", "ReadWriteOnce")
 _PLACEHOLDER_REGISTRY = "registry.example.com/argotune"
+_SECRET = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[a-z0-9][a-z0-9.-]*\*")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?")
 
 
@@ -41,21 +41,39 @@ class Settings:
     """ReadWriteMany, or ReadWriteOnce where the cluster has one node."""
     allowed_hosts: tuple[str, ...] | None = None
     """HOST or HOST:PORT of dataset mirrors inside the network."""
+    allowed_secrets: tuple[str, ...] | None = None
+    """NAME or PREFIX* of Secrets that runs may use, beside those of argotune's own names."""
     ca: str | None = None
     """Certificates, PEM, that the steps trust beside the public ones."""
     identities: Mapping[str, str] = field(default_factory=dict)
     """Who the pods that make and delete nodes are for a cloud, by the flag's name; one that is not
     among them is as it is installed, and an empty one is none."""
-    provider_settings: Mapping[str, str] = field(default_factory=dict)
-    """Settings of providers for all runs, by name; one that is not among them is as it is
-    installed, and with an empty one each run says it."""
+    run_settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings of all runs that are flags of `argotune install`, by name; one that is not among
+    them is as it is installed."""
 
     def over(self, other: Settings) -> Settings:
         """These, and the other's where these say nothing."""
         mine = {name: value for name, value in vars(self).items() if value is not None}
         mine["identities"] = {**other.identities, **self.identities}
-        mine["provider_settings"] = {**other.provider_settings, **self.provider_settings}
+        mine["run_settings"] = {**other.run_settings, **self.run_settings}
         return dataclasses.replace(other, **mine)
+
+    def installer_values(self) -> dict[str, str]:
+        """The settings of runs that the installer decides, by name; those that are missing have
+        their default."""
+        given = {"images-registry": self.images_registry, "images-tag": self.images_tag}
+        lists = {"allowed-hosts": self.allowed_hosts, "allowed-secrets": self.allowed_secrets}
+        return {
+            **self.run_settings,
+            **{name: text for name, text in given.items() if text is not None},
+            **{name: json.dumps(items) for name, items in lists.items() if items is not None},
+        }
+
+    @property
+    def makes_nodes(self) -> bool:
+        """Whether some provider may make nodes, which `gc` then looks for."""
+        return any(self.run_settings.get(name) for name in LOOKED_FOR_NODES)
 
     @property
     def says_of_models(self) -> bool:
@@ -69,6 +87,7 @@ class Settings:
             *self._image_problems(),
             *self._storage_problems(),
             *self._host_problems(),
+            *self._secret_problems(),
             *self._ca_problems(),
             *self._node_problems(),
         ]
@@ -103,13 +122,21 @@ class Settings:
             if not _HOST.fullmatch(host):
                 yield f"--allow-host {host!r}: accepted is HOST or HOST:PORT, in lower case"
 
+    def _secret_problems(self) -> Iterator[str]:
+        for name in self.allowed_secrets or ():
+            if not _SECRET.fullmatch(name):
+                yield (
+                    f"--allow-secret {name!r}: accepted is the name of a Secret, or the beginning"
+                    " of names followed by *"
+                )
+
     def _node_problems(self) -> Iterator[str]:
         for identity in identities():
             text = self.identities.get(identity.flag.name)
             if text and not identity.value.check(text):
                 yield f"--{identity.flag.name} {text!r}: accepted is {identity.value.accepted}"
         for row in INSTALLABLE:
-            text = self.provider_settings.get(row.name, "")
+            text = self.run_settings.get(row.name, "")
             accepted = row.problem(text)
             if accepted is not None:
                 yield f"--{row.name} {text!r}: accepted is {accepted}"
@@ -137,13 +164,17 @@ def installed_settings(
     found: dict[str, Any] = {}
     if template is not None:
         volume = template["spec"]["volumeClaimTemplates"][0]["spec"]
-        registry = parameters_of(template)["images-registry"]["value"]
+        values = installed_values(template)
+        registry = values.get("images-registry")
         found = {
             "images_registry": None if registry == _PLACEHOLDER_REGISTRY else registry,
             "volume_size": volume["resources"]["requests"]["storage"],
             "storage_class": volume.get("storageClassName"),
-            "allowed_hosts": _allowed_hosts(template),
-            "provider_settings": _defaults(template),
+            "allowed_hosts": _items(values.get("allowed-hosts")),
+            "allowed_secrets": _items(values.get("allowed-secrets")),
+            "run_settings": {
+                row.name: values[row.name] for row in INSTALLABLE if row.name in values
+            },
         }
     if claim is not None:
         spec = claim["spec"]
@@ -162,27 +193,9 @@ def installed_settings(
     return Settings(**found)
 
 
-def dataset_arguments(template: Object) -> list[str]:
-    """The flags of the dataset step."""
-    arguments: list[str] = next(
-        item["container"]["args"]
-        for item in template["spec"]["templates"]
-        if item["name"] == "dataset"
-    )
-    return arguments
-
-
-def _defaults(template: Object) -> dict[str, str]:
-    """Settings of providers; a template of another version may lack some."""
-    parameters = parameters_of(template)
-    return {
-        row.name: parameters[row.name]["value"] for row in INSTALLABLE if row.name in parameters
-    }
-
-
-def _allowed_hosts(template: Object) -> tuple[str, ...]:
-    flags = [flag for flag in dataset_arguments(template) if flag.startswith(ALLOWED_HOSTS)]
-    return tuple(json.loads(flags[0].removeprefix(ALLOWED_HOSTS))) if flags else ()
+def _items(text: str | None) -> tuple[str, ...] | None:
+    """The items of a JSON list; None where a template of another version has none."""
+    return None if text is None else tuple(json.loads(text))
 
 
 def kebab(name: str) -> str:

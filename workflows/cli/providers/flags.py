@@ -13,20 +13,25 @@ import typer
 from argotune.steps.common.fields import parse_fields
 from argotune.steps.nodes.providers import (
     MAKING_NODES,
+    PROVIDERS,
     ProviderSettings,
     cluster_settings,
-    provider_settings,
 )
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.providers.description import Flag
 from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS, ENTRIES, identities
+from argotune.workflows.workspace.run_settings import SETTINGS
 
 Command = Callable[..., None]
 PROVIDER = "provider"
 """Flag of `argotune plan` and `argotune gc`."""
 
-INSTALLABLE = tuple(row for row in provider_settings() if row.is_installable)
-"""Settings that `argotune install` makes the default of all runs."""
+INSTALLABLE = tuple(row for row in SETTINGS.values() if row.is_installable)
+"""Settings of all runs that are flags of `argotune install`."""
+LOOKED_FOR_NODES = tuple(
+    PROVIDERS[name].needed_setting for name in MAKING_NODES if PROVIDERS[name].needed_setting
+)
+"""Settings without which no node is made, as far as the provider needs one."""
 CLUSTER_SETTINGS = cluster_settings()
 """Settings that say in which cluster the nodes of runs are."""
 
@@ -34,7 +39,7 @@ CLUSTER_SETTINGS = cluster_settings()
 def install_flags() -> list[Flag]:
     """The identities of accounts, and what may be said once for all runs."""
     rows = [
-        Flag(name=row.name, help=f"{row.description}; for provider {' and '.join(row.providers)}.")
+        Flag(name=row.name, help=f"{row.description}{_for_providers(row.providers)}.")
         for row in INSTALLABLE
     ]
     return [*(each.flag for each in identities()), *rows]
@@ -96,6 +101,10 @@ def read_settings(texts: Mapping[str, str]) -> ProviderSettings:
     if problems:
         raise InputError(problems)
     return settings
+
+
+def _for_providers(names: Sequence[str]) -> str:
+    return f"; for provider {' and '.join(names)}" if names else ""
 
 
 def _cluster_flags(default: str) -> list[Flag]:

@@ -126,9 +126,8 @@ class Cluster:
         return self._context_namespace
 
 
-def installed_parameter(cluster: Cluster, name: str) -> str:
+def installed_setting(cluster: Cluster, name: str) -> str:
     """What the installation in the cluster's namespace says for all runs; empty where it does not,
     and where there is none."""
     template = cluster.get("WorkflowTemplate", manifests.NAME)
-    parameter = manifests.parameters_of(template).get(name) if template else None
-    return str(parameter.get("value", "")) if parameter else ""
+    return manifests.installed_values(template).get(name, "") if template else ""

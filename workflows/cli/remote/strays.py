@@ -11,7 +11,7 @@ from argotune.steps.nodes.runs import run_is_alive
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.providers.flags import CLUSTER_SETTINGS, read_settings
 from argotune.workflows.cli.providers.registry import ENTRIES, load_commands
-from argotune.workflows.cli.remote.cluster import Cluster, installed_parameter
+from argotune.workflows.cli.remote.cluster import Cluster, installed_setting
 
 
 def collect(
@@ -50,7 +50,7 @@ def _providers(
             continue
         settings = read_settings(
             {
-                row.name: given.get(row.name) or installed_parameter(cluster, row.name)
+                row.name: given.get(row.name) or installed_setting(cluster, row.name)
                 for row in CLUSTER_SETTINGS
                 if name in row.providers
             }

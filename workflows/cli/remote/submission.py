@@ -10,12 +10,9 @@ from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.installed import check_installed, check_node_settings
 from argotune.workflows.workspace.model import Workspace
-from argotune.workflows.workspace.workflow import (
-    check_node_settings,
-    referring_workflow,
-    whole_workflow,
-)
+from argotune.workflows.workspace.workflow import referring_workflow, whole_workflow
 
 
 def submit(
@@ -34,7 +31,7 @@ def submit(
     if images is None:
         secret, document = _referring(cluster, workspace, allow_loopback, secret_name)
     else:
-        check_node_settings(workspace, manifests.template())
+        check_node_settings(workspace, manifests.install_defaults())
         secret, document = whole_workflow(
             workspace, allow_loopback=allow_loopback, images=images, secret_name=secret_name
         )
@@ -50,7 +47,7 @@ def _referring(
     cluster: Cluster, workspace: Workspace, allow_loopback: bool, secret_name: str
 ) -> tuple[Object | None, Object]:
     installed = _installed(cluster)
-    check_node_settings(workspace, installed)
+    check_installed(workspace, installed, allow_loopback=allow_loopback)
     try:
         return referring_workflow(
             workspace,

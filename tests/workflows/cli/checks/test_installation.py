@@ -5,6 +5,7 @@ from importlib.metadata import version
 from argotune.workflows.cli.checks import installation
 from tests.fakes.api_server import ApiServer
 from tests.workflows.cli.checks.cluster import SPACE, expected, healthy, look, messages
+from tests.workflows.installed import decide
 
 TEMPLATE = f"/apis/argoproj.io/v1alpha1/namespaces/{SPACE}/workflowtemplates/finetune"
 SECRET = f"/api/v1/namespaces/{SPACE}/secrets/argotune-step.service-account-token"
@@ -62,9 +63,7 @@ def test_an_installation_of_another_version() -> None:
 
 def test_images_of_the_placeholder() -> None:
     cluster = healthy()
-    for parameter in cluster.objects[TEMPLATE]["spec"]["arguments"]["parameters"]:
-        if parameter["name"] == "images-registry":
-            parameter["value"] = "registry.example.com/argotune"
+    decide(cluster.objects[TEMPLATE], images_registry="registry.example.com/argotune")
     assert messages(look(cluster, installation.template))[1:] == [
         "problem: the template takes its images from registry.example.com/argotune, which is no "
         "registry"

@@ -6,6 +6,8 @@ import pytest
 
 from argotune.workflows.cli.checks import trial_run
 from argotune.workflows.cli.checks.choices import Pull
+from argotune.workflows.cli.installation.objects import RUNS_POLICY
+from argotune.workflows.templates import admission
 from tests.fakes.api_server import ApiServer, Object
 from tests.workflows.cli.checks.cluster import REGISTRY, healthy, look, messages
 
@@ -46,6 +48,20 @@ def test_a_run_without_a_pod_where_nothing_is_installed() -> None:
         "0 s)"
     ]
     assert workflow["spec"]["templates"] == [{"name": "trial", "suspend": {"duration": "1"}}]
+
+
+def test_the_policy_has_the_name_that_is_looked_for() -> None:
+    assert RUNS_POLICY == admission.RUNS
+
+
+def test_a_person_who_may_only_submit_runs_is_told_so() -> None:
+    server = healthy()
+    policy = f"ValidatingAdmissionPolicy '{RUNS_POLICY}-team-a' denied request: spec: accepted"
+    server.refusals["POST workflows"] = (422, policy)
+    assert messages(look(server, trial_run.trial_run)) == [
+        "unknown: whether a trial run ends well: the installation lets you submit runs of its "
+        "template alone; it takes the right to create pods"
+    ]
 
 
 def test_no_controller_takes_it() -> None:

@@ -22,12 +22,14 @@ from tests.fakes import arm
 from tests.fakes.kube import Cluster, Object
 from tests.fakes.tls import self_signed, server_context
 from tests.workflows.cli.command import Argotune
+from tests.workflows.installed import decide
 
 A100 = Placement(instance_type="Standard_NC24ads_A100_v4")
 CLUSTER_ID = (
     "/subscriptions/26fe00f8-9173-4872-9134-bb1d2e00343a/resourceGroups/team/providers/"
     "Microsoft.ContainerService/managedClusters/prod"
 )
+
 NOTHING = "nothing: every node that was made for a run has its run, and none is kept\n"
 
 
@@ -188,8 +190,7 @@ def test_agent_pools_of_runs_that_are_over_go(
         add_pool(cloud, run)
     if not named:
         template = cluster.objects["WorkflowTemplate", "team-a", "finetune"]
-        parameters = template["spec"]["arguments"]["parameters"]
-        next(each for each in parameters if each["name"] == "aks-cluster-id")["value"] = CLUSTER_ID
+        decide(template, aks_cluster_id=CLUSTER_ID)
     answer = argotune("gc", *([f"--aks-cluster-id={CLUSTER_ID}"] if named else []))
     assert (answer.code, answer.err) == (0, "")
     assert answer.out == (

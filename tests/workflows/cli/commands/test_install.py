@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from argotune.workflows.workspace.manifests import installed_values
 from tests.fakes.apply import ApiServer, Refusal
 from tests.workflows.cli.api import api_server
 from tests.workflows.cli.command import Answer, Argotune
@@ -38,6 +39,10 @@ MADE = [
     "clusterrolebinding.rbac.authorization.k8s.io/argotune-provision-team-a",
     "clusterrole.rbac.authorization.k8s.io/argotune-release-team-a",
     "clusterrolebinding.rbac.authorization.k8s.io/argotune-release-team-a",
+    "validatingadmissionpolicy.admissionregistration.k8s.io/argotune-runs-team-a",
+    "validatingadmissionpolicybinding.admissionregistration.k8s.io/argotune-runs-team-a",
+    "validatingadmissionpolicy.admissionregistration.k8s.io/argotune-users-team-a",
+    "validatingadmissionpolicybinding.admissionregistration.k8s.io/argotune-users-team-a",
     "networkpolicy.networking.k8s.io/argotune-runs",
     "persistentvolumeclaim/argotune-models",
     "workflowtemplate.argoproj.io/finetune",
@@ -80,14 +85,17 @@ def template_of(api: ApiServer) -> dict[str, Any]:
     return spec
 
 
-def parameters(api: ApiServer) -> dict[str, str]:
-    return {item["name"]: item["value"] for item in template_of(api)["arguments"]["parameters"]}
+def decided(api: ApiServer, template: str = "finetune") -> dict[str, str]:
+    """What the template says that the installer decided."""
+    return installed_values(api.named(f"workflowtemplates/{template}"))
 
 
 def allowed_hosts(api: ApiServer) -> list[str]:
-    (dataset,) = (item for item in template_of(api)["templates"] if item["name"] == "dataset")
-    (flag,) = (text for text in dataset["container"]["args"] if "allowed-hosts" in text)
-    hosts: list[str] = json.loads(flag.removeprefix("--allowed-hosts="))
+    (dag,) = (item["dag"] for item in template_of(api)["templates"] if "dag" in item)
+    (dataset,) = (task for task in dag["tasks"] if task["name"] == "dataset")
+    given = {item["name"]: item["value"] for item in dataset["arguments"]["parameters"]}
+    hosts: list[str] = json.loads(given["allowed-hosts"])
+    assert json.dumps(hosts) == decided(api)["allowed-hosts"]
     return hosts
 
 
@@ -98,7 +106,7 @@ def test_everything_is_made_in_the_order_in_which_it_is_needed(
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.splitlines() == [*(f"{name} created" for name in MADE), CHECK]
     placed = [item for path, item in api.objects.items() if "/namespaces/team-a/" in path]
-    assert len(placed) == len([name for name in MADE if not name.startswith("clusterrole")])
+    assert len(placed) == len([name for name in MADE if not name.endswith("-team-a")])
     assert {item["metadata"]["namespace"] for item in placed} == {"team-a"}
 
 
@@ -145,8 +153,8 @@ def test_options_reach_the_objects(argotune: Argotune, api: ApiServer, tmp_path:
         "--allow-host=mirror.example.org",
     )
     assert answer.code == 0, answer.err
-    assert parameters(api)["images-registry"] == REGISTRY
-    assert parameters(api)["images-tag"] == "1.2.3"
+    assert decided(api)["images-registry"] == REGISTRY
+    assert decided(api)["images-tag"] == "1.2.3"
     assert allowed_hosts(api) == ["data.team-a.svc:8080", "mirror.example.org"]
     (run,) = template_of(api)["volumeClaimTemplates"]
     assert run["spec"] == {
@@ -167,13 +175,13 @@ def test_what_is_not_said_stays_but_for_the_tag(argotune: Argotune, api: ApiServ
     tag_of_this_version = yaml.safe_load(argotune("--version").out.split()[1])
     answer = argotune("install", "--images-tag", tag_of_this_version)
     assert answer.code == 0
-    assert parameters(api)["images-registry"] == REGISTRY
+    assert decided(api)["images-registry"] == REGISTRY
     assert allowed_hosts(api) == ["a.example"]
     (run,) = template_of(api)["volumeClaimTemplates"]
     assert run["spec"]["resources"]["requests"]["storage"] == "50Gi"
     assert run["spec"]["storageClassName"] == "fast"
     assert argotune("install").code == 0
-    assert parameters(api)["images-tag"] == tag_of_this_version
+    assert decided(api)["images-tag"] == tag_of_this_version
 
 
 def test_what_nodes_of_clouds_need_is_said_once(argotune: Argotune, api: ApiServer) -> None:
@@ -184,8 +192,8 @@ def test_what_nodes_of_clouds_need_is_said_once(argotune: Argotune, api: ApiServ
     }
     assert install(argotune, *(f"--{name}={value}" for name, value in flags.items())).code == 0
     assert argotune("install").code == 0
-    assert parameters(api)["aks-cluster-id"] == CLUSTER_ID
-    assert parameters(api)["karpenter-node-class"] == "AKSNodeClass/gpu"
+    assert decided(api)["aks-cluster-id"] == CLUSTER_ID
+    assert decided(api)["karpenter-node-class"] == "AKSNodeClass/gpu"
     identities = {
         account: api.named(f"serviceaccounts/argotune-{account}")["metadata"].get("annotations")
         for account in ("provision", "release", "deploy", "step")
@@ -198,7 +206,7 @@ def test_what_nodes_of_clouds_need_is_said_once(argotune: Argotune, api: ApiServ
         "step": None,
     }
     assert argotune("install", *(f"--{name}=" for name in flags)).code == 0
-    assert parameters(api)["aks-cluster-id"] == parameters(api)["karpenter-node-class"] == ""
+    assert decided(api)["aks-cluster-id"] == decided(api)["karpenter-node-class"] == ""
     account = api.named("serviceaccounts/argotune-provision")
     assert not account["metadata"].get("annotations")
 
@@ -213,14 +221,50 @@ def test_nodes_that_runs_left_are_looked_for_where_nodes_are_made(
     assert suspended()
     argotune("install", f"--aks-cluster-id={CLUSTER_ID}")
     assert not suspended()
-    arguments = api.named("workflowtemplates/gc")["spec"]["arguments"]["parameters"]
-    values = {item["name"]: item["value"] for item in arguments}
-    assert values["aks-cluster-id"] == CLUSTER_ID
-    assert values["images-registry"] == REGISTRY
+    assert decided(api, "gc")["aks-cluster-id"] == CLUSTER_ID
+    assert decided(api, "gc")["images-registry"] == REGISTRY
     argotune("install", "--aks-cluster-id=", "--karpenter-node-class=AKSNodeClass/gpu")
     assert not suspended()
     argotune("install", "--karpenter-node-class=")
     assert suspended()
+
+
+def test_what_the_installer_decides_is_text_and_no_parameter(
+    argotune: Argotune, api: ApiServer
+) -> None:
+    flags = (f"--aks-cluster-id={CLUSTER_ID}", "--model-cache-claim=weights")
+    install(argotune, *flags, "--allow-secret=team-push", "--allow-secret=urls-*")
+    for name in ("finetune", "gc"):
+        template = api.named(f"workflowtemplates/{name}")
+        parameters = {item["name"] for item in template["spec"]["arguments"]["parameters"]}
+        assert parameters & installed_values(template).keys() == set()
+        text = json.dumps(template["spec"])
+        assert "{{install." not in text
+        assert f"{REGISTRY}/argotune-" in text
+        assert CLUSTER_ID in text
+    volumes = {volume["name"]: volume for volume in template_of(api)["volumes"]}
+    assert volumes["models"]["persistentVolumeClaim"]["claimName"] == "weights"
+    assert not any("argotune-models" in name for name in api.names())
+    secret = volumes["push-secret"]["secret"]["secretName"]
+    pattern = "^(argotune-push|argotune-model-access|team-push|urls-[a-z0-9.-]*)$"
+    assert f"matches '{pattern}'" in secret
+    policy = api.named("validatingadmissionpolicies/argotune-runs-team-a")
+    assert pattern in json.dumps(policy)
+    argotune("install", "--no-allow-secrets")
+    assert json.loads(decided(api)["allowed-secrets"]) == ["argotune-push", "argotune-model-access"]
+
+
+def test_the_admission_policies_are_in_force_in_the_namespace_alone(
+    argotune: Argotune, api: ApiServer
+) -> None:
+    install(argotune)
+    for name in ("argotune-runs-team-a", "argotune-users-team-a"):
+        binding = api.named(f"validatingadmissionpolicybindings/{name}")["spec"]
+        assert binding["policyName"] == name
+        assert binding["validationActions"] == ["Deny"]
+        assert binding["matchResources"]["namespaceSelector"] == {
+            "matchLabels": {"kubernetes.io/metadata.name": "team-a"}
+        }
 
 
 def test_what_is_wrong_of_nodes_is_told_at_once(argotune: Argotune, api: ApiServer) -> None:
@@ -267,12 +311,16 @@ def test_all_that_is_wrong_with_the_options_is_told_at_once(
         "--models-access-mode=ReadWrite",
         "--allow-host=https://a.example/x",
         "--allow-host={{workflow.name}}",
+        "--allow-secret=Team",
+        "--allow-secret=*",
+        "--no-allow-secrets",
         "--no-allow-hosts",
         f"--ca-file={write('ca.crt', NO_CA)}",
     )
     assert answer.code == 2
     assert answer.errors == [
         "--allow-host and --no-allow-hosts: take one",
+        "--allow-secret and --no-allow-secrets: take one",
         "--images-registry 'https://r.example': 'https:' is not a registry's HOST or HOST:PORT",
         "--images-tag 'latest': name a version; runs would change under way",
         "--volume-size 'many': accepted is a quantity such as 100Gi",
@@ -281,6 +329,11 @@ def test_all_that_is_wrong_with_the_options_is_told_at_once(
         "--models-access-mode 'ReadWrite': accepted is ReadWriteMany or ReadWriteOnce",
         "--allow-host 'https://a.example/x': accepted is HOST or HOST:PORT, in lower case",
         "--allow-host '{{workflow.name}}': accepted is HOST or HOST:PORT, in lower case",
+        *(
+            f"--allow-secret {name!r}: accepted is the name of a Secret, or the beginning of names"
+            " followed by *"
+            for name in ("Team", "*")
+        ),
         "--ca-file: accepted are certificates in PEM, -----BEGIN CERTIFICATE-----",
     ]
     assert api.requests == []
@@ -476,11 +529,13 @@ def test_an_administrator_of_the_namespace_alone_leaves_the_cluster_roles(
     argotune: Argotune, api: ApiServer
 ) -> None:
     api.refusals += [
-        Refusal(method, "/clusterrole", 403, "no") for method in ("GET", "PATCH", "DELETE")
+        Refusal(method, path, 403, "no")
+        for method in ("GET", "PATCH", "DELETE")
+        for path in ("/clusterrole", "/validatingadmission")
     ]
     answer = install(argotune, "--no-cluster-roles")
     assert (answer.code, answer.err) == (0, "")
-    assert [*outcomes(answer)] == [name for name in MADE if not name.startswith("clusterrole")]
+    assert [*outcomes(answer)] == [name for name in MADE if not name.endswith("-team-a")]
 
 
 def test_the_authority_is_installed_and_stays(

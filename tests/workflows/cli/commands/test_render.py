@@ -13,6 +13,7 @@ import yaml
 from hera.workflows import models
 
 from argotune.workflows.templates.golden import RENDERED_DIR
+from argotune.workflows.workspace.manifests import template
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import TINY
@@ -68,8 +69,9 @@ def test_a_rendered_workflow_stands_alone(argotune: Argotune, write: Write) -> N
     document = argo_object(answer.out)
     assert document["metadata"]["generateName"] == "my-model-"
     assert document["metadata"]["labels"]["argotune.dev/workspace"] == "my-model"
-    golden = yaml.safe_load((RENDERED_DIR / "finetune.yaml").read_text())
-    assert document["spec"]["templates"] == golden["spec"]["templates"]
+    names = ["argotune-model-access", "argotune-no-urls", "my-secret"]
+    own = template({"allowed-secrets": json.dumps(names)})
+    assert document["spec"]["templates"] == own["spec"]["templates"]
     arguments = arguments_of(document)
     assert arguments["name"] == "my-model"
     assert json.loads(arguments["urls"]) == ["https://example.com/data.parquet"]
@@ -118,9 +120,9 @@ def test_volume_size_and_storage_class_reach_the_claim(
 def test_a_whole_workflow_gets_its_images_by_flags(argotune: Argotune, write: Write) -> None:
     file = write("workspace.yaml", WORKSPACE)
     flags = ("--images-registry", "registry.example.org/ours", "--images-tag", "2")
-    arguments = arguments_of(argo_object(argotune("render", file, *flags).out))
-    assert arguments["images-registry"] == "registry.example.org/ours"
-    assert arguments["images-tag"] == "2"
+    templates = argo_object(argotune("render", file, *flags).out)["spec"]["templates"]
+    (plan,) = [each for each in templates if each["name"] == "plan"]
+    assert plan["container"]["image"] == "registry.example.org/ours/argotune-plan:2"
     answer = argotune("render", file, "--template-ref", *flags[:2])
     assert answer.code == 2
     assert answer.errors == [

@@ -127,8 +127,8 @@ def test_standalone_has_the_whole_template_and_these_images(
     assert submit(argotune, write, WORKSPACE, "-n", "empty", *flags).code == 0
     (created,) = cluster.of_kind("Workflow")
     assert len(created["spec"]["templates"]) > 1
-    assert arguments_of(created)["images-registry"] == "registry.example.org/ours"
-    assert arguments_of(created)["images-tag"] == "2"
+    (plan,) = [each for each in created["spec"]["templates"] if each["name"] == "plan"]
+    assert plan["container"]["image"] == "registry.example.org/ours/argotune-plan:2"
     assert cluster.requests == [f"POST {CREATE.format('empty')}"]
 
 

@@ -15,6 +15,7 @@ from tests.workflows.cli.checks.cluster import healthy, node
 from tests.workflows.cli.command import Answer, Argotune
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.kubeconfig import use_kubeconfig
+from tests.workflows.installed import decide
 
 HEAD = """\
 apiVersion: kaito.sh/v1beta1
@@ -266,9 +267,7 @@ def test_the_installation_says_which_cluster_and_its_nodes_which_region(
         for each in server.of_kind("WorkflowTemplate")
         if each["metadata"]["name"] == "finetune"
     ]
-    for parameter in template["spec"]["arguments"]["parameters"]:
-        if parameter["name"] == "aks-cluster-id":
-            parameter["value"] = CLUSTER_ID
+    decide(template, aks_cluster_id=CLUSTER_ID)
     server.put(node("cpu", gpus=0, labels={"topology.kubernetes.io/region": "northeurope"}))
     cloud.faults = [Fault("GET", "managedClusters/prod", 403, DENIED)]
     answer = argotune("plan", file, "--provider", "aks", "-n", "team-a")

@@ -11,6 +11,7 @@ from argotune.workflows.cli.checks.subject import Needs
 from argotune.workflows.cli.providers import karpenter
 from tests.fakes.api_server import ApiServer, Object
 from tests.workflows.cli.checks.cluster import healthy, look, messages
+from tests.workflows.installed import decide
 
 A10 = "Standard_NV36ads_A10_v5"
 GROUP = "karpenter.azure.com"
@@ -104,9 +105,7 @@ def test_the_installation_may_name_the_class(server: ApiServer) -> None:
     assert said == "problem: no node class is named, by which Karpenter would make machines"
     for path, item in server.objects.items():
         if path.endswith("/workflowtemplates/finetune"):
-            for parameter in item["spec"]["arguments"]["parameters"]:
-                if parameter["name"] == "karpenter-node-class":
-                    parameter["value"] = "AKSNodeClass/gpu"
+            decide(item, karpenter_node_class="AKSNodeClass/gpu")
     assert found(server)[0].startswith("ok: AKSNodeClass gpu is there")
     without_file = messages(look(server, karpenter.nodes))
     assert without_file[0].startswith("ok: AKSNodeClass gpu is there")

@@ -17,14 +17,14 @@ from argotune.workflows.cli.outlook.nodes import CLUSTER_FLAGS, Asked
 from argotune.workflows.cli.providers.aks import doctor
 from argotune.workflows.cli.providers.aks.settings import LOCATION
 from argotune.workflows.cli.providers.description import ProviderCommands
-from argotune.workflows.cli.remote.cluster import installed_parameter
+from argotune.workflows.cli.remote.cluster import installed_setting
 from argotune.workflows.workspace.planned import Planned
 
 
 def _print_outlook(screen: Console, planned: Planned, asked: Asked) -> bool:
     cluster_id = planned.workspace.options.get("aks-cluster-id")
     if not cluster_id and asked.cluster is not None:
-        cluster_id = installed_parameter(asked.cluster, "aks-cluster-id")
+        cluster_id = installed_setting(asked.cluster, "aks-cluster-id")
     if not cluster_id:
         raise InputError(
             "--aks-cluster-id: missing; give what `az aks show --query id --output tsv` prints, or"

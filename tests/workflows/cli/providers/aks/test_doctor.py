@@ -17,6 +17,7 @@ from argotune.workflows.cli.providers.aks import doctor
 from tests.fakes.api_server import ApiServer, Object
 from tests.workflows.cli.azure import CLUSTER_ID
 from tests.workflows.cli.checks.cluster import REGISTRY, SPACE, healthy, look, messages, node
+from tests.workflows.installed import decide
 
 CLIENT_ID = "66666666-7777-8888-9999-000000000000"
 ACCOUNTS = ("argotune-provision", "argotune-release")
@@ -27,6 +28,7 @@ NO_CREDENTIAL = (
     "Check your federated identity credential Subject, Audience and Issuer. Trace ID: 1; give the "
     "step's ServiceAccount a workload identity"
 )
+
 ALL_WELL = [
     "ok: argotune-provision is let in by Azure and may read, write, delete the agent pools of "
     "cluster prod",
@@ -40,9 +42,7 @@ def server() -> ApiServer:
     server = healthy()
     for path, item in server.objects.items():
         if path.endswith("/workflowtemplates/finetune"):
-            for parameter in item["spec"]["arguments"]["parameters"]:
-                if parameter["name"] == "aks-cluster-id":
-                    parameter["value"] = CLUSTER_ID
+            decide(item, aks_cluster_id=CLUSTER_ID)
         if item["kind"] == "ServiceAccount" and item["metadata"]["name"] in ACCOUNTS:
             item["metadata"]["annotations"] = {"azure.workload.identity/client-id": CLIENT_ID}
     return server

@@ -1,0 +1,75 @@
+"""What the installed template permits a workspace."""
+
+from __future__ import annotations
+
+import pytest
+
+from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.installed import check_installed, left_to_the_installer
+from argotune.workflows.workspace.manifests import (
+    INSTALLED_ANNOTATION,
+    installed_values,
+    secrets_pattern,
+    template,
+)
+from tests.workflows.workspace.helpers import WORKSPACE, changed, read
+
+HERE = "metadata.annotations.argotune.dev/"
+ALLOWED = {"allowed-secrets": '["my-secret", "argotune-model-access"]'}
+
+
+def problems_of(text: str, *, allow_loopback: bool = False, **values: str) -> list[str]:
+    chosen = {**ALLOWED, **{name.replace("_", "-"): value for name, value in values.items()}}
+    with pytest.raises(WorkspaceError) as caught:
+        check_installed(read(text), template(chosen), allow_loopback=allow_loopback)
+    return list(caught.value.problems)
+
+
+def test_what_is_as_it_is_installed_is_accepted() -> None:
+    text = changed({"metadata/annotations": {"argotune.dev/model-cache-claim": "weights"}})
+    check_installed(read(text), template({**ALLOWED, "model-cache-claim": "weights"}))
+
+
+def test_all_that_the_installer_decided_otherwise_is_told_at_once() -> None:
+    annotations = {"argotune.dev/model-cache-claim": "mine"}
+    text = changed(
+        {
+            "metadata/annotations": annotations,
+            "tuning/preset/presetOptions/modelAccessSecret": "payroll",
+        }
+    )
+    assert problems_of(text, allow_loopback=True) == [
+        f"{HERE}model-cache-claim: 'mine'; the installation decides it and has 'argotune-models':"
+        " leave it out, or set it for all runs by `argotune install --model-cache-claim mine`",
+        "--allow-loopback: only with --standalone; the installed template reaches no address of its"
+        " own pod",
+        "tuning.preset.presetOptions.modelAccessSecret: 'payroll' is not among the Secrets that the"
+        " installation allows: my-secret, argotune-model-access; an administrator adds it by"
+        " `argotune install --allow-secret payroll`",
+    ]
+
+
+def test_a_prefix_allows_all_names_that_begin_with_it() -> None:
+    check_installed(read(WORKSPACE), template({"allowed-secrets": '["my-*"]'}))
+    assert problems_of(WORKSPACE, allowed_secrets='["my", "xmy-*"]')
+
+
+@pytest.mark.parametrize("name", ["axb", "a.b.c", "a.b\n", "A.b"])
+def test_a_name_is_no_pattern(name: str) -> None:
+    import re
+
+    assert not re.fullmatch(secrets_pattern(["a.b"]), name)
+
+
+def test_a_reference_leaves_them_out_with_a_warning() -> None:
+    text = changed({"metadata/annotations": {"argotune.dev/model-cache-claim": "mine"}})
+    assert left_to_the_installer(read(text)) == [
+        f"{HERE}model-cache-claim: left out, the installed template decides it"
+    ]
+
+
+def test_a_template_of_an_older_version_has_parameters() -> None:
+    old = template()
+    del old["metadata"]["annotations"][INSTALLED_ANNOTATION]
+    old["spec"]["arguments"]["parameters"] += [{"name": "images-registry", "value": "r.example"}]
+    assert installed_values(old) == {"images-registry": "r.example"}

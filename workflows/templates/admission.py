@@ -1,0 +1,273 @@
+"""What the API server itself refuses of people who may submit runs and may create no pod: a
+Workflow that is more than arguments of the installed template, a Secret that the installation does
+not allow, and changes of what is not a run's.
+
+Who may create pods in the namespace is not restricted: a pod reaches all that a Workflow reaches.
+ValidatingAdmissionPolicies are objects of the cluster, in Kubernetes since 1.30.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+
+from argotune.steps.deploy.manifests import MANAGED_BY, SERVICE_LABEL
+from argotune.workflows.templates import finetune, gc
+from argotune.workflows.templates.cluster_permissions import NAMESPACE, NAMESPACE_LABEL
+from argotune.workflows.templates.manifest import Manifest, manifest
+from argotune.workflows.templates.permissions import MARKER
+from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace.run_settings import SECRET_SETTINGS, parameter_settings
+
+NAME = "admission"
+RUNS, USERS = "argotune-runs", "argotune-users"
+_API_VERSION = "admissionregistration.k8s.io/v1"
+_ARGO = "argoproj.io"
+_TEMPLATES = (finetune.NAME, gc.NAME)
+_MAY_NOT_CREATE_PODS = {
+    "name": "may-not-create-pods",
+    "expression": (
+        "!authorizer.group('').resource('pods').namespace(request.namespace)"
+        ".check('create').allowed()"
+    ),
+}
+_IS_USER = {
+    "name": "is-argotune-user",
+    "expression": (
+        f"authorizer.group('{MARKER['apiGroups'][0]}').resource('{MARKER['resources'][0]}')"
+        f".namespace(request.namespace).check('{MARKER['verbs'][0]}').allowed()"
+    ),
+}
+# A Workflow is fixed once it is created; stopping and resuming it are all that a user changes.
+_CHANGEABLE = ("shutdown", "suspend")
+_SPEC_FIELDS = ("workflowTemplateRef", "arguments", "volumeClaimTemplates", "suspend", "shutdown")
+_CLAIM_FIELDS = ("accessModes", "resources", "storageClassName")
+# argo writes these two, empty, with every Workflow that it creates.
+_STATUS_FIELDS = ("startedAt", "finishedAt")
+
+Rule = dict[str, object]
+
+
+def build() -> list[Manifest]:
+    """Both policies with their bindings, for one namespace; `argotune install` puts another one in
+    its place."""
+    return [
+        *_policy(
+            RUNS,
+            [_resources(_ARGO, ["workflows", "cronworkflows"], ["CREATE", "UPDATE"])],
+            [_MAY_NOT_CREATE_PODS],
+            _run_rules(),
+            variables=_VARIABLES,
+        ),
+        *_policy(
+            USERS,
+            [
+                _resources("apps", ["deployments"], ["DELETE"]),
+                _resources("", ["services"], ["DELETE"]),
+                _resources("networking.k8s.io", ["networkpolicies"], ["DELETE"]),
+                _resources(_ARGO, ["cronworkflows"], ["DELETE"]),
+                _resources("", ["secrets"], ["CREATE"]),
+            ],
+            [_IS_USER, _MAY_NOT_CREATE_PODS],
+            _user_rules(),
+        ),
+    ]
+
+
+_VARIABLES = {
+    "spec": "object.kind == 'CronWorkflow' ? object.spec.workflowSpec : object.spec",
+    "parameters": (
+        "has(variables.spec.arguments) && has(variables.spec.arguments.parameters)"
+        " ? variables.spec.arguments.parameters : []"
+    ),
+    "isNew": "object.kind == 'CronWorkflow' || request.operation == 'CREATE'",
+}
+
+
+def _run_rules() -> list[Rule]:
+    """A new Workflow or a CronWorkflow is arguments of our templates; a Workflow stays as it is."""
+    return [
+        _rule(
+            "object.kind != 'Workflow' || (request.operation == 'CREATE'"
+            f" ? (!has(object.status) || object.status.all(k, k in {_list(_STATUS_FIELDS)}))"
+            " : (has(object.status) == has(oldObject.status)"
+            " && (!has(object.status) || object.status == oldObject.status)))",
+            "status: the controller alone writes it",
+        ),
+        _rule(
+            "variables.isNew || ("
+            f"object.spec.all(k, k in {_list(_CHANGEABLE)}"
+            " || (k in oldObject.spec && object.spec[k] == oldObject.spec[k]))"
+            f" && oldObject.spec.all(k, k in {_list(_CHANGEABLE)} || k in object.spec))",
+            f"spec: of a Workflow that is there only {_words(_CHANGEABLE)} may be changed",
+        ),
+        _rule(
+            f"object.kind != 'CronWorkflow' || object.metadata.name != '{gc.NAME}'",
+            f"CronWorkflow {gc.NAME}: it looks for nodes of all runs and is its installer's",
+        ),
+        _new(
+            f"variables.spec.all(k, k in {_list(_SPEC_FIELDS)})",
+            f"spec: accepted are {_words(_SPEC_FIELDS)}; all else is the installed template's",
+        ),
+        _new(
+            "has(variables.spec.workflowTemplateRef)"
+            " && variables.spec.workflowTemplateRef.all(k, k == 'name')"
+            f" && variables.spec.workflowTemplateRef.name in {_list(_TEMPLATES)}",
+            f"spec.workflowTemplateRef: accepted are the templates {_words(_TEMPLATES)} of this"
+            " namespace",
+        ),
+        _new(
+            "(!has(variables.spec.arguments)"
+            " || variables.spec.arguments.all(k, k == 'parameters'))"
+            " && variables.parameters.all(p, p.all(k, k in ['name', 'value'])"
+            " && has(p.name) && has(p.value) && type(p.value) == string)",
+            "spec.arguments: accepted are parameters of a name and a text as value",
+        ),
+        *_parameter_rules(),
+        _new(
+            "!has(variables.spec.volumeClaimTemplates)"
+            " || variables.spec.volumeClaimTemplates.all("
+            f"c, c.spec.all(k, k in {_list(_CLAIM_FIELDS)}))",
+            f"spec.volumeClaimTemplates: accepted of a claim's spec are {_words(_CLAIM_FIELDS)}",
+        ),
+    ]
+
+
+def _parameter_rules() -> list[Rule]:
+    rows = parameter_settings()
+    names = [row.name for row in rows] + [str(item.name) for item in gc.PARAMETERS]
+    choices = {row.name: _choices(row.parameter_choices(), row.default) for row in rows}
+    choices = {name: texts for name, texts in choices.items() if texts}
+    patterns = {row.name: row.value.pattern for row in rows if row.value.pattern}
+    pattern = f"'{manifests.install_tag(manifests.ALLOWED_SECRETS_PATTERN)}'"
+    return [
+        _each("p.name in " + _list(names), "there is no such parameter"),
+        _each(
+            "!p.value.contains('{{')",
+            "{{ is not accepted, because Argo would expand it",
+        ),
+        _each(
+            f"!(p.name in {_map(choices)}) || p.value in {_map(choices)}[p.name]",
+            "the value is not one of the parameter's choices",
+        ),
+        _each(
+            f"!(p.name in {_map(patterns)}) || p.value.matches({_map(patterns)}[p.name])",
+            "the value is no quantity",
+        ),
+        _each(
+            f"!(p.name in {_list(SECRET_SETTINGS)}) || p.value.matches({pattern})"
+            " || (p.name == 'urls-secret' && (p.value == object.metadata.name + '-urls'"
+            " || variables.parameters.exists(n, n.name == 'name'"
+            " && p.value.startsWith(n.value + '-urls-'))))",
+            "the installation does not allow this Secret; an administrator adds it by"
+            " `argotune install --allow-secret NAME`",
+        ),
+    ]
+
+
+def _choices(texts: Sequence[str], default: str) -> list[str]:
+    """The accepted values; an empty default is one of them."""
+    return list(dict.fromkeys([*texts, default])) if texts else []
+
+
+def _user_rules() -> list[Rule]:
+    """Services of runs may be deleted, schedules but the installer's, and URLs be put into
+    Secrets."""
+    labels = "oldObject.metadata.labels"
+    return [
+        _rule(
+            "request.operation != 'DELETE' || request.resource.resource == 'cronworkflows'"
+            f" || (has({labels}) && '{SERVICE_LABEL}' in {labels}"
+            f" && '{MANAGED_BY}' in {labels} && {labels}['{MANAGED_BY}'] == 'argotune')",
+            f"only what a run deployed may be deleted: its label {SERVICE_LABEL} says so",
+        ),
+        _rule(
+            "request.resource.resource != 'cronworkflows'"
+            f" || oldObject.metadata.name != '{gc.NAME}'",
+            f"CronWorkflow {gc.NAME}: it looks for nodes of all runs and is its installer's",
+        ),
+        _rule(
+            "request.resource.resource != 'secrets' || (object.type == 'Opaque'"
+            " && object.metadata.name.matches('-urls(-[0-9a-f]+)?$')"
+            f" && (!has(object.data) || object.data.all(k, k == '{manifests.URLS_KEY}')))",
+            f"Secrets of runs are called NAME-urls and have the key {manifests.URLS_KEY} alone",
+        ),
+    ]
+
+
+def _policy(
+    name: str,
+    resources: Sequence[Rule],
+    conditions: Sequence[Mapping[str, str]],
+    rules: Sequence[Rule],
+    *,
+    variables: Mapping[str, str] | None = None,
+) -> list[Manifest]:
+    """A policy and the binding that puts it into force in one namespace."""
+    full_name = f"{name}-{NAMESPACE}"
+    spec: dict[str, object] = {
+        "failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": list(resources)},
+        "matchConditions": [dict(condition) for condition in conditions],
+        "validations": list(rules),
+    }
+    if variables:
+        spec["variables"] = [{"name": key, "expression": text} for key, text in variables.items()]
+    objects = [
+        manifest("ValidatingAdmissionPolicy", full_name, api_version=_API_VERSION, spec=spec),
+        manifest(
+            "ValidatingAdmissionPolicyBinding",
+            full_name,
+            api_version=_API_VERSION,
+            spec={
+                "policyName": full_name,
+                "validationActions": ["Deny"],
+                "matchResources": {
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}
+                },
+            },
+        ),
+    ]
+    for item in objects:
+        item["metadata"]["labels"][NAMESPACE_LABEL] = NAMESPACE
+    return objects
+
+
+def _resources(group: str, resources: Sequence[str], operations: Sequence[str]) -> Rule:
+    return {
+        "apiGroups": [group],
+        "apiVersions": ["*"],
+        "resources": [*resources],
+        "operations": [*operations],
+    }
+
+
+def _rule(expression: str, message: str) -> Rule:
+    return {"expression": expression, "message": message}
+
+
+def _new(expression: str, message: str) -> Rule:
+    """A rule for a new Workflow and any CronWorkflow."""
+    return _rule(f"!variables.isNew || ({expression})", message)
+
+
+def _each(expression: str, message: str) -> Rule:
+    """A rule for each parameter p; the message names those that break it."""
+    broken = f"variables.parameters.filter(p, !({expression})).map(p, p.name).join(', ')"
+    return {
+        "expression": f"!variables.isNew || variables.parameters.all(p, {expression})",
+        "messageExpression": f"'parameter ' + {broken} + {json.dumps(': ' + message)}",
+        "message": message,
+    }
+
+
+def _list(texts: Collection[str]) -> str:
+    return json.dumps(list(texts))
+
+
+def _map(texts: Mapping[str, object]) -> str:
+    return json.dumps(texts)
+
+
+def _words(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,93 @@
+"""What a workspace asks of the installed template: the settings that the installer decides must be
+as they are installed, and the Secrets among those that it allows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from argotune.steps.common.fields import text_of
+from argotune.steps.nodes.providers import PROVIDERS
+from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.model import Workspace, provider_of
+from argotune.workflows.workspace.nodes import node_is_of_run
+from argotune.workflows.workspace.run_settings import PREFIX, SETTINGS, place_of
+
+
+def check_installed(
+    workspace: Workspace, template: Mapping[str, Any], *, allow_loopback: bool = False
+) -> None:
+    """Raise WorkspaceError with all that the installed template does not permit or lacks."""
+    values = {**manifests.install_defaults(), **manifests.installed_values(template)}
+    problems = [
+        *_decided_otherwise(workspace, values, allow_loopback),
+        *_forbidden_secrets(workspace, values),
+        *_missing(workspace.options, values),
+    ]
+    if problems:
+        raise WorkspaceError(problems)
+
+
+def check_node_settings(workspace: Workspace, values: Mapping[str, str]) -> None:
+    """Raise WorkspaceError where neither the file nor the values have what the provider needs."""
+    problems = list(_missing(workspace.options, values))
+    if problems:
+        raise WorkspaceError(problems)
+
+
+def left_to_the_installer(workspace: Workspace) -> list[str]:
+    """Warnings for settings of the file that a Workflow of arguments does not carry."""
+    return [
+        f"{place_of(name)}: left out, the installed template decides it"
+        for name in workspace.options
+        if SETTINGS[name].decided_by == "installer"
+    ]
+
+
+def _decided_otherwise(
+    workspace: Workspace, values: Mapping[str, str], allow_loopback: bool
+) -> Iterator[str]:
+    for name, text in workspace.options.items():
+        row = SETTINGS[name]
+        if row.decided_by == "installer" and text != values[name]:
+            yield (
+                f"{place_of(name)}: {text!r}; the installation decides it and has "
+                f"{values[name]!r}: leave it out, or set it for all runs by `argotune install "
+                f"--{name} {text}`"
+            )
+    if text_of(allow_loopback) != values["allow-loopback"]:
+        yield (
+            "--allow-loopback: only with --standalone; the installed template reaches no address of"
+            " its own pod"
+        )
+
+
+def _forbidden_secrets(workspace: Workspace, values: Mapping[str, str]) -> Iterator[str]:
+    allowed = json.loads(values["allowed-secrets"])
+    pattern = re.compile(manifests.secrets_pattern(allowed))
+    given = {
+        "push-secret": workspace.push_secret,
+        "model-access-secret": workspace.model_access_secret,
+    }
+    for name, secret in given.items():
+        if secret is not None and not pattern.fullmatch(secret):
+            yield (
+                f"{place_of(name)}: {secret!r} is not among the Secrets that the installation "
+                f"allows: {', '.join(allowed)}; an administrator adds it by `argotune install "
+                f"--allow-secret {secret}`"
+            )
+
+
+def _missing(options: Mapping[str, str], values: Mapping[str, str]) -> Iterator[str]:
+    if not node_is_of_run(options):
+        return
+    provider = provider_of(options)
+    name = PROVIDERS[provider].needed_setting
+    if name not in options and not values.get(name):
+        yield (
+            f"metadata.annotations.{PREFIX}{name}: missing; provider {provider} needs it: set it "
+            f"for all runs by `argotune install --{name}`, or here for a Workflow with --standalone"
+        )
