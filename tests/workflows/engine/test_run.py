@@ -137,6 +137,33 @@ def test_the_environment_is_the_given_one_and_the_containers(tmp_path: Path) -> 
     assert lines[-1].startswith("x $(A)") or lines[-1].startswith("x ")
 
 
+def test_kubernetes_expands_plain_values_and_nothing_from_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("$(A)$$")
+    finished = run_spec(
+        """
+  entrypoint: main
+  templates:
+  - name: main
+    outputs: {parameters: [{name: env, valueFrom: {path: /tmp/env}}]}
+    container:
+      image: busybox
+      command: [sh, -c, 'printf "%s\\n" "$0" "$S" "$B" > /tmp/env', "$(S) $$(A)"]
+      env:
+      - {name: A, value: x}
+      - {name: S, valueFrom: {secretKeyRef: {name: given, key: token}}}
+      - {name: B, value: "$(S) $$ $(LATER)"}
+      - {name: LATER, value: y}
+""",
+        tmp_path,
+        secrets={"given": tmp_path / "token"},
+    )
+    assert output(finished, "", "env").splitlines() == [
+        "$(A)$$ $(A)",
+        "$(A)$$",
+        "$(A)$$ $ $(LATER)",
+    ]
+
+
 def test_secrets_of_the_caller_do_not_reach_steps() -> None:
     environ = {"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "s", "HF_TOKEN": "t", "LC_ALL": "C"}
     assert inherited_environment(environ) == {"PATH": "/bin", "LC_ALL": "C"}

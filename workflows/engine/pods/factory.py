@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from argotune.workflows.engine.errors import PodError
 from argotune.workflows.engine.language.govalues import any_string
 from argotune.workflows.engine.model import JsonObject
+from argotune.workflows.engine.pods.expansion import expand
 from argotune.workflows.engine.pods.pod import (
     SCRIPT_PATH,
     TERMINATION_PATH,
@@ -20,8 +20,6 @@ from argotune.workflows.engine.pods.pod import (
 )
 from argotune.workflows.engine.pods.volumes import VolumeStore
 from argotune.workflows.engine.state.documents import Catalog
-
-_REFERENCE = re.compile(r"\$(?:\$|\((?P<name>[-._a-zA-Z0-9]+)\))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +82,13 @@ class PodFactory:
         for source in container.get("envFrom") or []:
             environment.update(self._env_from(source))
         for variable in container.get("env") or []:
-            value = self._value(variable, identity)
+            if source := variable.get("valueFrom"):
+                # As in the kubelet: what a Secret, a ConfigMap or a field holds is not expanded.
+                value = self._value_from(variable["name"], source, identity)
+            else:
+                value = expand(any_string(variable.get("value") or ""), environment)
             if value is not None:
-                environment[variable["name"]] = expand(value, environment)
+                environment[variable["name"]] = value
         return environment
 
     def _env_from(self, source: JsonObject) -> dict[str, str]:
@@ -102,10 +104,7 @@ class PodFactory:
             raise PodError(f"{label} was not found")
         return {prefix + key: value for key, value in (found or {}).items()}
 
-    def _value(self, variable: JsonObject, identity: PodIdentity) -> str | None:
-        source = variable.get("valueFrom")
-        if not source:
-            return any_string(variable.get("value") or "")
+    def _value_from(self, name: str, source: JsonObject, identity: PodIdentity) -> str | None:
         if reference := source.get("fieldRef"):
             return _field(reference["fieldPath"], identity)
         if reference := source.get("configMapKeyRef"):
@@ -118,19 +117,8 @@ class PodFactory:
         value = (found or {}).get(reference["key"])
         if value is None and not reference.get("optional"):
             problem = "was not found" if found is None else f"has no key {reference['key']!r}"
-            raise PodError(f"env {variable['name']}: {label} {problem}")
+            raise PodError(f"env {name}: {label} {problem}")
         return value
-
-
-def expand(text: str, environment: Mapping[str, str]) -> str:
-    """Expand Kubernetes' `$(NAME)` if the variable exists; `$$` stands for `$`."""
-
-    def replace(match: re.Match[str]) -> str:
-        if match["name"] is None:
-            return "$"
-        return environment.get(match["name"], match.group())
-
-    return _REFERENCE.sub(replace, text)
 
 
 def _decode(values: Mapping[str, bytes] | None) -> dict[str, str] | None:
