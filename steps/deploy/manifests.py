@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from argotune.steps.cluster.expansion import literal
 from argotune.steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
 from argotune.steps.deploy.params import Params
 from argotune.steps.nodes.labels import RUN_LABEL
@@ -163,9 +164,9 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
         "image": params.image,
         "command": ["python", "-m", "argotune.steps.serve"],
         "args": [
-            f"--model-dir={_MODELS}/{params.model_dir}",
-            f"--adapter-dir={_adapter_dir(adapter)}",
-            f"--name={params.name}",
+            literal(f"--model-dir={_MODELS}/{params.model_dir}"),
+            literal(f"--adapter-dir={_adapter_dir(adapter)}"),
+            literal(f"--name={params.name}"),
             "--host=0.0.0.0",
             f"--port={_PORT}",
         ],

@@ -146,3 +146,12 @@ def test_the_service_and_the_policy_select_the_servers_pods() -> None:
         deployment["spec"]["selector"]["matchLabels"],
     ]
     assert all(selector.items() <= labels.items() for selector in selectors)
+
+
+def test_kubernetes_expands_nothing_in_the_servers_arguments() -> None:
+    wanted = params(model_dir="$(HOME)/a$$b")
+    (container,) = manifests.deployment(wanted, AdapterInCache(directory="$(PATH)"))["spec"][
+        "template"
+    ]["spec"]["containers"]
+    assert "--model-dir=/argotune/models/$$(HOME)/a$$$$b" in container["args"]
+    assert "--adapter-dir=/argotune/models/$$(PATH)" in container["args"]

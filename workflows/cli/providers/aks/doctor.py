@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from argotune.steps.cluster.errors import ApiRefusal, MissingRight
+from argotune.steps.cluster.expansion import literal
 from argotune.steps.cluster.kube import Object
 from argotune.steps.nodes.aks.cluster_id import ClusterId
 from argotune.steps.nodes.aks.needed_rights import REQUIRED, Rights
@@ -219,8 +220,8 @@ def _pod(subject: Subject, step: str, cluster_id: str) -> Object:
         "python",
         "-m",
         _MODULE,
-        f"--aks-cluster-id={cluster_id}",
-        f"--location={_region(subject)}",
+        literal(f"--aks-cluster-id={cluster_id}"),
+        literal(f"--location={_region(subject)}"),
         f"--termination-log={_TERMINATION_LOG}",
     ]
     container["resources"]["limits"]["memory"] = _MEMORY

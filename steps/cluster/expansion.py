@@ -1,0 +1,11 @@
+"""Kubernetes' expansion of `$(NAME)` in a container's command, args and values of env."""
+
+from __future__ import annotations
+
+
+def literal(text: str) -> str:
+    """`text` as it stands in a manifest so that the container gets it unchanged.
+
+    Kubernetes makes `$$` into `$`, and replaces `$(NAME)` where the container has that variable.
+    """
+    return text.replace("$", "$$")
