@@ -37,7 +37,7 @@ from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrStrin
 
 from argotune.steps.common.fields import fields_of
 from argotune.steps.common.log_files import TAIL
-from argotune.workflows.workspace import manifests, run_settings
+from argotune.workflows.workspace import manifests, run_settings, tags
 
 # Paths inside the containers. The local engine maps each to a directory of this machine wherever
 # it is written, so they must not be paths that a user's own values could begin with.
@@ -200,8 +200,11 @@ class Step:
                 "--retries={{retries}}",
                 f"--termination-log={_TERMINATION_LOG}",
                 *([f"--memory-parameter={self.memory_parameter}"] if self.memory_parameter else []),
-                *(f"--{name}={value}" for name, value in self.all_fixed.items()),
-                *(f"--{name}={{{{inputs.parameters.{name}}}}}" for name in self.all_inputs),
+                *(f"--{name}={tags.literal(value)}" for name, value in self.all_fixed.items()),
+                *(
+                    f"--{name}={tags.literal(f'{{{{inputs.parameters.{name}}}}}')}"
+                    for name in self.all_inputs
+                ),
             ],
             inputs=[
                 *(Parameter(name=name, description=fields[name].doc) for name in self.all_inputs),

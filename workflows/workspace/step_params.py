@@ -12,9 +12,10 @@ from typing import Any
 
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.fields import Field, fields_of, parse_fields
-from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace import manifests, tags
 
 _TAG = re.compile(r"\{\{([^{}]+)\}\}")
+_PATTERN = manifests.install_tag(manifests.ALLOWED_SECRETS_PATTERN)
 _SETTING = re.compile(r"workflow\.parameters\.([a-z-]+)|install\.([a-z-]+)")
 _FIRST_IN_EXPRESSION = re.compile(r"=workflow\.parameters\['([a-z-]+)'\]")
 _INPUT = "inputs.parameters."
@@ -57,7 +58,8 @@ def _problems_of(
     step = template["name"]
     module = importlib.import_module(f"{template['container']['command'][-1]}.params")
     fields = {field.kebab: field for field in fields_of(module.Params)}
-    flags = dict(arg.removeprefix("--").split("=", 1) for arg in template["container"]["args"])
+    args = [tags.plain(arg).replace(_PATTERN, "") for arg in template["container"]["args"]]
+    flags = dict(arg.removeprefix("--").split("=", 1) for arg in args)
     texts = {name: _handed_on(text, inputs) for name, text in flags.items() if name in fields}
     values = {name: _value(fields[name], text, settings) for name, text in texts.items()}
     try:

@@ -10,7 +10,7 @@ from argotune.workflows.workspace.manifests import ALLOWED_SECRETS_PATTERN, inst
 
 _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _INSTALL_TAG = re.compile(r"\{\{(install\..*?)\}\}")
-_PARAMETER = re.compile(r"workflow\.parameters\['([^']+)'\]")
+_PARAMETER = re.compile(r"(workflow|inputs)\.parameters\['([^']+)'\]")
 _RETRIED = {"retries", "lastRetry.exitCode", "lastRetry.status", "lastRetry.message"}
 _WORKFLOW = {
     "workflow.name",
@@ -46,7 +46,7 @@ def tags(value: object) -> list[str]:
 
 
 def _read_by(expression: str) -> list[str]:
-    names = [f"workflow.parameters.{name}" for name in _PARAMETER.findall(expression)]
+    names = [f"{scope}.parameters.{name}" for scope, name in _PARAMETER.findall(expression)]
     assert names, expression
     return names
 

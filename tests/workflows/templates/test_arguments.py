@@ -1,0 +1,88 @@
+"""What a submitter writes reaches the step as it was written."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from argotune.workflows.engine.run import Options, run
+from argotune.workflows.templates.golden import RENDERED_DIR
+
+_PRINT = "import json, sys; open('/tmp/argv', 'w').write(json.dumps(sys.argv[1:]))"
+_HOSTILE = "$(HOME) $$ $(TMPDIR) $$(HOME) $é 'a' \"b\" \\ & $"
+
+
+def containers() -> list[dict[str, Any]]:
+    """The container templates of all rendered files."""
+    documents = [
+        document
+        for path in sorted(RENDERED_DIR.glob("*.yaml"))
+        for document in yaml.safe_load_all(path.read_text())
+    ]
+    return [
+        template
+        for document in documents
+        for template in document.get("spec", {}).get("templates", [])
+        if "container" in template
+    ]
+
+
+def parameters_of(template: dict[str, Any], scope: str) -> list[str]:
+    """The parameters that the template's args read."""
+    text = " ".join(template["container"]["args"])
+    return sorted(set(re.findall(rf"{scope}\.parameters(?:\.|\[')([\w-]+)", text)))
+
+
+def received(template: dict[str, Any], directory: Path) -> list[str]:
+    """The arguments with which the step's command is started where every value is hostile."""
+    printing = {
+        "name": "main",
+        "inputs": {"parameters": [{"name": name} for name in parameters_of(template, "inputs")]},
+        "outputs": {"parameters": [{"name": "argv", "valueFrom": {"path": "/tmp/argv"}}]},
+        "container": {
+            "command": ["python", "-c", _PRINT],
+            "args": [arg for arg in template["container"]["args"] if "{{retries}}" not in arg],
+            "env": [item for item in template["container"]["env"] if "value" in item],
+        },
+    }
+    names = {*parameters_of(template, "inputs"), *parameters_of(template, "workflow")}
+    arguments = {"parameters": [{"name": name, "value": _HOSTILE} for name in sorted(names)]}
+    workflow = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"name": "wf"},
+        "spec": {"entrypoint": "main", "arguments": arguments, "templates": [printing]},
+    }
+    options = Options(
+        run_dir=directory / "run", claims_dir=directory / "claims", working_dir=directory
+    )
+    finished = run([workflow], options)
+    (output,) = finished["status"]["nodes"]["wf"]["outputs"]["parameters"]
+    found: list[str] = json.loads(output["value"])
+    return found
+
+
+# Between them they have both kinds of tags, alone and within a text.
+@pytest.mark.parametrize("step", ["plan", "dataset", "deploy", "gc"])
+def test_the_text_of_a_parameter_reaches_the_step_unchanged(step: str, tmp_path: Path) -> None:
+    template = next(item for item in containers() if item["name"] == step)
+    taken = [arg.partition("=") for arg in received(template, tmp_path)]
+    texts = {name.removeprefix("--"): text for name, _, text in taken}
+    names = parameters_of(template, "inputs")
+    assert {texts[name] for name in names} <= {_HOSTILE}
+    whole = [text for text in texts.values() if _HOSTILE in text]
+    assert len(whole) >= max(1, len(names))
+    assert not [text for text in texts.values() if "{{=" in text]
+
+
+@pytest.mark.parametrize("template", containers(), ids=lambda template: template["name"])
+def test_no_parameter_is_left_to_kubernetes_expansion(template: dict[str, Any]) -> None:
+    container = template["container"]
+    values = [item["value"] for item in container["env"] if "value" in item]
+    texts = [*container["command"], *container["args"], *values]
+    assert [text for text in texts if re.search(r"\{\{(inputs|workflow)\.parameters", text)] == []

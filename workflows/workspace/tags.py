@@ -1,0 +1,26 @@
+"""The tag of a parameter in a container's flags: the templates write it, `step_params` reads it.
+
+Kubernetes makes `$$` into `$` in a container's command and args, and replaces `$(NAME)` where the
+container has that variable. So Argo doubles every `$` of a value before the pod is made, whoever
+submitted the run.
+"""
+
+from __future__ import annotations
+
+import re
+
+_NAME = r"(?P<scope>inputs|workflow)\.parameters"
+_PLAIN = re.compile(rf"\{{\{{{_NAME}\.(?P<name>[\w-]+)\}}\}}")
+_LITERAL = re.compile(
+    rf"\{{\{{=replace\({_NAME}\['(?P<name>[\w-]+)'\], '\$', '\$\$'\)\}}\}}",
+)
+
+
+def literal(text: str) -> str:
+    """`text` with each parameter's tag as one whose value Kubernetes hands on unchanged."""
+    return _PLAIN.sub(r"{{=replace(\g<scope>.parameters['\g<name>'], '$', '$$')}}", text)
+
+
+def plain(text: str) -> str:
+    """`text` with each tag of `literal` as the plain one again."""
+    return _LITERAL.sub(r"{{\g<scope>.parameters.\g<name>}}", text)
