@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 import yaml
 
+from argotune.steps.common import yaml_text
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
 
@@ -204,7 +205,7 @@ def write_plan(path: Path, plan: TrainingPlan) -> None:
 
 def dump_plan(plan: TrainingPlan) -> str:
     """The plan as YAML text."""
-    return yaml.safe_dump(msgspec.to_builtins(plan), sort_keys=False, allow_unicode=True, width=100)
+    return yaml_text.dump(msgspec.to_builtins(plan))
 
 
 def read_plan(path: Path) -> TrainingPlan:

@@ -1,10 +1,17 @@
-"""Where commands print: stdout, wide enough for tables when no terminal sets the width."""
+"""Rich's console on stdout, for text as it is."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from argotune.steps.common.printable import printable
+from argotune.workflows.cli.streams import PrintableStream
 
 _PIPE_COLUMNS = 120
 
@@ -14,8 +21,30 @@ class _Console(Console):
         """A reader that has left must not end a run, as rich would."""
         raise BrokenPipeError
 
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Everything that is printed is rendered here, the parts of a table too."""
+        if isinstance(renderable, str):
+            renderable = self.render_str(renderable)
+        if isinstance(renderable, Text) and printable(renderable.plain) != renderable.plain:
+            # Before the lines are broken: the codes are wider than the characters.
+            renderable = renderable.blank_copy(printable(renderable.plain))
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
 
 def console() -> Console:
-    """Rich's console without its guesses at what to colour in plain text."""
-    width = None if sys.stdout.isatty() else _PIPE_COLUMNS
-    return _Console(highlight=False, width=width)
+    """Rich's console for text as it is: without markup, emoji names or guesses at what to colour.
+
+    It is wide enough for tables when no terminal sets the width.
+    """
+    stdout: Any = sys.stdout
+    return _Console(
+        # What rich writes has been rendered already, with the colours.
+        file=stdout.stream if isinstance(stdout, PrintableStream) else stdout,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        width=None if stdout.isatty() else _PIPE_COLUMNS,
+    )

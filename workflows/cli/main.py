@@ -14,7 +14,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from argotune.steps.common.errors import StepError
+from argotune.steps.common.printable import printable
 from argotune.workflows.cli.errors import INPUT_WRONG, INTERRUPTED, NOT_POSSIBLE, CliError
+from argotune.workflows.cli.streams import printable_streams
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.workspace.errors import WorkspaceError
 
@@ -70,10 +72,12 @@ class _Commands(TyperGroup):
 
 
 def _load(name: str) -> Any:
-    command = typer.main.get_command(
+    command: Any = typer.main.get_command(
         importlib.import_module(f"argotune.workflows.cli.commands.{name}").app
     )
     command.name = name
+    # Not around the parsing: typer colours its help and complaints by itself.
+    command.callback = printable_streams()(command.callback)
     return command
 
 
@@ -152,5 +156,5 @@ def _os_message(error: OSError) -> str:
 
 def _say(problems: Sequence[str], exit_code: int) -> int:
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {printable(problem)}", file=sys.stderr)
     return exit_code

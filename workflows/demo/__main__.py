@@ -17,6 +17,7 @@ from rich.console import Console
 from argotune.presets.loader import model_preset
 from argotune.workflows.cli.chat_client import ask
 from argotune.workflows.cli.commands.chat import served_here
+from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.home import Home, home
 from argotune.workflows.cli.local.runs import find_run
@@ -33,35 +34,35 @@ _NEXT = "What is textwrap.dedent for?"
 def main(arguments: list[str]) -> int:
     """Run the demo; the exit code is that of `argotune run`."""
     options = _options(arguments)
-    console = Console(highlight=False)
+    screen = console()
     here = home()
     try:
-        return _demo(console, here, options.port, options.resume)
+        return _demo(screen, here, options.port, options.resume)
     except CliError as error:
-        console.print(f"error: {error}", style="red", markup=False)
+        screen.print(f"error: {error}", style="red")
         return error.exit_code
     except KeyboardInterrupt:
         return 130
 
 
-def _demo(console: Console, here: Home, port: int, resume: bool) -> int:
+def _demo(screen: Console, here: Home, port: int, resume: bool) -> int:
     dataset = here.root / "demo" / f"{NAME}.parquet"
     rows = write_dataset(dataset)
     # Before the minute of work, because the port may be in use.
     with serving(dataset, port) as url:
-        console.rule("1. A base model, made here")
+        screen.rule("1. A base model, made here")
         code = _make_base_model(here)
         if code:
             return code
-        console.rule("2. A dataset of Python's own documentation, served over HTTP")
-        console.print(f"{rows} questions and answers at {url}")
-        console.rule(f"3. argotune run {_relative(WORKSPACE)}")
+        screen.rule("2. A dataset of Python's own documentation, served over HTTP")
+        screen.print(f"{rows} questions and answers at {url}")
+        screen.rule(f"3. argotune run {_relative(WORKSPACE)}")
         code = _run(url if port != PORT else None, resume)
     if code:
-        console.print("resume with: make demo RESUME=1", markup=False)
+        screen.print("resume with: make demo RESUME=1")
         return code
-    console.rule("4. The same questions before and after")
-    _compare(console, here)
+    screen.rule("4. The same questions before and after")
+    _compare(screen, here)
     return 0
 
 
@@ -93,19 +94,15 @@ def _foreground(command: list[str]) -> int:
         signal.signal(signal.SIGINT, before)
 
 
-def _compare(console: Console, here: Home) -> None:
+def _compare(screen: Console, here: Home) -> None:
     service = served_here(NAME)
     base = model_preset("tiny").repository
     for prompt in _ASKED:
-        console.print(f"\n[bold]{prompt}[/bold]")
-        console.print(
-            f"  base:  {_line(ask(service, prompt, model=base))}", markup=False, soft_wrap=True
-        )
-        console.print(
-            f"  tuned: {_line(ask(service, prompt))}", markup=False, style="green", soft_wrap=True
-        )
+        screen.print(f"\n{prompt}", style="bold")
+        screen.print(f"  base:  {_line(ask(service, prompt, model=base))}", soft_wrap=True)
+        screen.print(f"  tuned: {_line(ask(service, prompt))}", style="green", soft_wrap=True)
     loss_curve = find_run(here, NAME).directory / "claims" / "work" / "report" / "loss.png"
-    console.print(
+    screen.print(
         f"\nLoss curve: {loss_curve}\n"
         f"\nThe service keeps running at {service.endpoint}:\n"
         f'  .venv/bin/argotune chat {NAME} "{_NEXT}"\n'
@@ -113,7 +110,6 @@ def _compare(console: Console, here: Home) -> None:
         f' -d \'{{"prompt": "{_NEXT}"}}\'\n'
         f"  .venv/bin/argotune status\n"
         f"  .venv/bin/argotune stop {NAME}",
-        markup=False,
         soft_wrap=True,
     )
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from argotune.steps.common import yaml_text
 from argotune.workflows.workspace.errors import WorkspaceError
 from argotune.workflows.workspace.run_settings import (
     SECRET_SETTINGS,
@@ -181,7 +182,7 @@ def random_name(prefix: str) -> str:
 
 def dump(*documents: Mapping[str, Any]) -> str:
     """The documents as one YAML text."""
-    return yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, width=100)
+    return yaml_text.dump(*documents)
 
 
 def _workflow(

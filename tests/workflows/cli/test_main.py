@@ -127,6 +127,7 @@ def test_help_imports_no_command() -> None:
     assert {name for name in modules if name.startswith("argotune.workflows.cli.")} == {
         "argotune.workflows.cli.errors",
         "argotune.workflows.cli.main",
+        "argotune.workflows.cli.streams",
     }
 
 

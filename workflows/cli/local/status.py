@@ -44,7 +44,7 @@ def print_run(here: Home, name: str, output: Output | None) -> None:
     screen.print(f"{run.name}: {run.phase}")
     screen.print(steps_table(step_rows(run.workflow, utc_now())))
     for key, value in outputs_of(run.workflow).items():
-        screen.print(f"{key}: {value}", markup=False, soft_wrap=True)
+        screen.print(f"{key}: {value}", soft_wrap=True)
     if run.resumable:
         screen.print(f"go on with it: argotune run --resume {run.name}")
     for service in list_services(here.services_dir):

@@ -129,9 +129,9 @@ def _instance_type(service: Object | None) -> str:
 def _print_run(cluster: Cluster, screen: Console, run: Workflow) -> None:
     name, message = name_of(run), last_line(run.get("status", {}).get("message") or "")
     said = f"{name}: {phase_of(run)}" + (f": {message}" if message else "")
-    screen.print(said, markup=False, soft_wrap=True)
+    screen.print(said, soft_wrap=True)
     if is_offloaded(run):
-        screen.print(database_note(cluster, name), markup=False, soft_wrap=True)
+        screen.print(database_note(cluster, name), soft_wrap=True)
     screen.print(steps_table(step_rows(run, utc_now(), reasons(cluster, run))))
     results = outputs_of(run)
     outputs = _outputs_table(run)
@@ -139,23 +139,23 @@ def _print_run(cluster: Cluster, screen: Console, run: Workflow) -> None:
         screen.print(outputs)
     for key, value in results.items():
         if value:
-            screen.print(f"{key}: {value}", markup=False, soft_wrap=True)
+            screen.print(f"{key}: {value}", soft_wrap=True)
     kept = kept_node_of(run, utc_now())
     if kept:
-        screen.print(f"kept: {kept}", markup=False, soft_wrap=True)
+        screen.print(f"kept: {kept}", soft_wrap=True)
     spending = spending_of(run, utc_now())
     if spending is not None:
-        screen.print(f"{spending.label}: {spending}", markup=False, soft_wrap=True)
+        screen.print(f"{spending.label}: {spending}", soft_wrap=True)
         if has_ended(run) and not spending.is_over:
             left = f"the node may still be there: argotune gc {cluster.flags}"
-            screen.print(left, markup=False, soft_wrap=True)
+            screen.print(left, soft_wrap=True)
     for label, log in _failed_logs(run):
-        screen.print(f"the end of the log of {label}:", markup=False)
+        screen.print(f"the end of the log of {label}:")
         for line in log.splitlines():
-            screen.print(f"  {line}", markup=False, soft_wrap=True)
+            screen.print(f"  {line}", soft_wrap=True)
     if has_ended(run) and phase_of(run) in _FAILED:
         for line in advice(cluster, name):
-            screen.print(line, markup=False, soft_wrap=True)
+            screen.print(line, soft_wrap=True)
 
 
 def _outputs_table(run: Workflow) -> Table:
@@ -191,4 +191,4 @@ def _print_service(cluster: Cluster, screen: Console, service: Object) -> None:
         f'ask it: argotune chat {name} "A question" {cluster.flags}',
         f"from this machine: kubectl port-forward service/{name} 8080:80 {cluster.flags}",
     ):
-        screen.print(line, markup=False, soft_wrap=True)
+        screen.print(line, soft_wrap=True)

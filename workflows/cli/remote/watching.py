@@ -65,7 +65,7 @@ def _show(
                 said_of_database = True
                 screen.print(database_note(cluster, name), soft_wrap=True)
             for line in stopper.look(workflow, time.monotonic()):
-                screen.print(line, markup=False, soft_wrap=True)
+                screen.print(line, soft_wrap=True)
     return workflow, stopper.problems
 
 

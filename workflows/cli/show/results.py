@@ -8,9 +8,9 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-import yaml
 from rich.console import Console
 
+from argotune.steps.common import yaml_text
 from argotune.workflows.cli.show.rows import last_line, utc_now
 from argotune.workflows.cli.show.spending import kept_node_of, spending_of
 from argotune.workflows.cli.show.workflow_json import Workflow, name_of, outputs_of, phase_of
@@ -35,7 +35,7 @@ def print_record(record: object, output: Output) -> None:
     if output is Output.JSON:
         print(json.dumps(record, indent=2, ensure_ascii=False))
     else:
-        print(yaml.safe_dump(record, sort_keys=False, allow_unicode=True), end="")
+        print(yaml_text.dump(record), end="")
 
 
 def print_results(screen: Console, workflow: Workflow, advice: Sequence[str]) -> None:
@@ -45,16 +45,16 @@ def print_results(screen: Console, workflow: Workflow, advice: Sequence[str]) ->
     message = workflow["status"].get("message")
     screen.print(f"\n{name_of(workflow)}: {phase}", style="bold")
     if phase != _SUCCEEDED and message:
-        screen.print(last_line(message), markup=False, soft_wrap=True)
+        screen.print(last_line(message), soft_wrap=True)
     for key, value in outputs_of(workflow).items():
         if value:
-            screen.print(f"{key + ':':<12} {value}", markup=False, soft_wrap=True)
+            screen.print(f"{key + ':':<12} {value}", soft_wrap=True)
     kept = kept_node_of(workflow, utc_now())
     if kept:
-        screen.print(f"{'kept:':<12} {kept}", markup=False, soft_wrap=True)
+        screen.print(f"{'kept:':<12} {kept}", soft_wrap=True)
     spending = spending_of(workflow, utc_now())
     if spending is not None:
-        screen.print(f"{spending.label + ':':<12} {spending}", markup=False, soft_wrap=True)
+        screen.print(f"{spending.label + ':':<12} {spending}", soft_wrap=True)
     if phase != _SUCCEEDED:
         for line in advice:
-            screen.print(line, markup=False, soft_wrap=True)
+            screen.print(line, soft_wrap=True)

@@ -90,7 +90,7 @@ class PlainView:
             if row.phase == "Pending" and not row.message:
                 continue
             self._seen[row.id] = (state, tenths)
-            self._console.print(_line(row), highlight=False, markup=False, soft_wrap=True)
+            self._console.print(_line(row), soft_wrap=True)
 
 
 class LiveView:

@@ -61,6 +61,13 @@ def test_a_question_is_asked_of_the_tuned_model(argotune: Argotune, serve: Serve
     assert (answer.code, answer.out, answer.err) == (0, "Who are you?  MODEL\n", "")
 
 
+def test_an_answer_does_not_steer_the_terminal(argotune: Argotune, serve: Serve) -> None:
+    serve("my-model")
+    answer = argotune("chat", "my-model", "\x1b]0;owned\x07 \ud800 \u202eno")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == "\\u001b]0;owned\\u0007 \\ud800 \\u202eno  MODEL\n"
+
+
 def test_base_asks_the_base_model(argotune: Argotune, serve: Serve) -> None:
     serve("my-model")
     answer = argotune("chat", "my-model", "Who are you?", "--base")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from argotune.steps.common.printable import printable
 from tests.fakes.api_server import ApiServer, Object, serving
 from tests.workflows.cli.checks.cluster import SPACE, healthy, login
 from tests.workflows.cli.command import Answer, Argotune
@@ -195,6 +196,15 @@ def test_a_check_that_the_server_fails_stops_no_other(
         "the volume of a run: unknown, the cluster answers 500: etcd is away"
     )
     assert rows(answer)[-1]["message"].startswith("a trial run of one pod ended well")
+
+
+def test_a_servers_words_do_not_steer_the_terminal(argotune: Argotune, cluster: ApiServer) -> None:
+    cluster.refusals["POST selfsubjectreviews"] = (401, "\x1b[2J\u202eno")
+    told = argotune("doctor").out
+    assert "\\u001b[2J\\u202eno" in told
+    assert printable(told) == told
+    (found,) = rows(argotune("doctor", "-o", "json"))
+    assert found["message"].endswith("\x1b[2J\u202eno")
 
 
 def test_a_server_that_does_not_answer(

@@ -25,7 +25,7 @@ def screen() -> Console:
 
 @pytest.fixture
 def pipe() -> Console:
-    return Console(file=io.StringIO(), force_terminal=False, width=80)
+    return Console(file=io.StringIO(), force_terminal=False, width=80, markup=False)
 
 
 def written(console: Console) -> str:
