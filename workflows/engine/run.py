@@ -68,6 +68,8 @@ class Options:
     """What runs the containers; None: processes or, on resuming, what the run started with."""
     secrets: Mapping[str, Path] = field(default_factory=dict)
     """Directories or single files that stand for Secrets; a file's name is its key."""
+    secret_values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Secrets as texts by name and key; they stay in memory. A path of the same name wins."""
     environ: Mapping[str, str] = field(default_factory=_own_environment)
     """The environment of all processes, besides the container's own variables."""
     listener: Listener | None = None
@@ -128,7 +130,7 @@ def _new_loop(documents: list[JsonObject], options: Options) -> Loop:
             [f"{options.run_dir} already holds a run: resume it, or choose another directory"]
         )
     workflow = to_workflow(select(documents), name=options.name, namespace=options.namespace)
-    catalog = Catalog.of(documents, options.secrets)
+    catalog = Catalog.of(documents, options.secrets, options.secret_values)
     if options.entrypoint is not None:
         workflow["spec"]["entrypoint"] = options.entrypoint
     spec = copy.deepcopy(executed_spec(workflow, catalog))
@@ -151,7 +153,7 @@ def _new_loop(documents: list[JsonObject], options: Options) -> Loop:
 
 
 def _loop_of_record(workflow: JsonObject, start: Start, options: Options) -> Loop:
-    catalog = Catalog.of(start.documents, options.secrets)
+    catalog = Catalog.of(start.documents, options.secrets, options.secret_values)
     spec = copy.deepcopy(workflow["status"]["storedWorkflowTemplateSpec"])
     problems = problems_of(
         workflow, spec, catalog, given={}, runtime=_runtime(options), environ=options.environ

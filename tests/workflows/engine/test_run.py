@@ -192,6 +192,35 @@ def test_secrets_come_from_a_directory_of_the_caller(tmp_path: Path) -> None:
     assert not list((tmp_path / "run" / "pods").rglob("token"))
 
 
+def test_a_secret_in_memory_reaches_the_step_that_names_it_and_no_file(tmp_path: Path) -> None:
+    finished = run_spec(
+        """
+  entrypoint: main
+  templates:
+  - name: main
+    dag:
+      tasks:
+      - {name: named, template: named}
+      - {name: other, template: other}
+  - name: named
+    outputs: {parameters: [{name: seen, valueFrom: {path: /tmp/seen}}]}
+    container:
+      image: busybox
+      command: [sh, -c, 'printf %s "$TOKEN" | wc -c | tr -d " " > /tmp/seen']
+      env: [{name: TOKEN, valueFrom: {secretKeyRef: {name: given, key: token}}}]
+  - name: other
+    outputs: {parameters: [{name: seen, valueFrom: {path: /tmp/seen}}]}
+    container: {image: busybox, command: [sh, -c, 'env | grep -c s3cret > /tmp/seen || true']}
+""",
+        tmp_path,
+        secret_values={"given": {"token": "s3cret"}},
+    )
+    assert [output(finished, name, "seen") for name in (".named", ".other")] == ["6", "0"]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if b"s3cret" in path.read_bytes().replace(b"c s3cret", b"")]
+
+
 def test_claims_are_kept_between_runs(tmp_path: Path) -> None:
     spec = """
   entrypoint: main

@@ -12,13 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-from argotune.steps.tune.params import TRACKER_VARIABLES
 from argotune.workflows.cli import options
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import INTERRUPTED, RUN_FAILED, InputError
 from argotune.workflows.cli.home import Home, home
 from argotune.workflows.cli.local import runnable
 from argotune.workflows.cli.local.runs import find_run, find_unfinished
+from argotune.workflows.cli.local.secrets import from_environment
 from argotune.workflows.cli.show.results import Output, OutputOption, print_record, print_results
 from argotune.workflows.cli.show.view import SilentView, View, view_for
 from argotune.workflows.cli.texts import read_texts
@@ -30,8 +30,8 @@ from argotune.workflows.engine.run import run as run_workflow
 
 app = typer.Typer(add_completion=False)
 
-# What the steps need of the user's own settings: where the Hub and trackers are, and the logins.
-_PASSED_ON = ("HF_ENDPOINT", "HF_TOKEN", *TRACKER_VARIABLES)
+# Where the Hub is, no secret. Logins reach the steps whose template names their Secret.
+_PASSED_ON = ("HF_ENDPOINT",)
 _WORKING_DIR = Path("/")
 """A container's, where its image and the template name none."""
 
@@ -178,6 +178,7 @@ def _options(
         claims_dir=here.claims_dir,
         working_dir=_WORKING_DIR,
         secrets=secrets,
+        secret_values=from_environment(here, name, os.environ),
         environ={**inherited_environment(os.environ), **passed_on},
         listener=_ViewListener(view),
         **given,

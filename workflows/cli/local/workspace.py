@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from argotune.steps.contracts.model_cache import cache_path, is_complete
 from argotune.steps.nodes.providers import MAKING_NODES
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.home import Home
-from argotune.workflows.cli.local.runnable import Document, Runnable
+from argotune.workflows.cli.local.runnable import Runnable
+from argotune.workflows.cli.local.secrets import docker_login, keep_variables, secret_files
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace import planned as workspaces
 from argotune.workflows.workspace.documents import Texts
@@ -45,12 +44,14 @@ def from_workspace(
             **to_parameters(workspace, allow_loopback=allow_loopback),
         },
     )
+    workflow = manifests.workflow(arguments)
+    keep_variables(here, name, workflow)
     secrets = {}
     if workspace.push_secret:
-        secrets[workspace.push_secret] = _docker_login(here, name, workspace.push_secret)
+        secrets[workspace.push_secret] = docker_login(here, name, workspace.push_secret)
     if url_secret:
-        secrets[url_secret["metadata"]["name"]] = _secret_files(here, name, url_secret)
-    return Runnable(name=name, documents=[manifests.workflow(arguments)], secrets=secrets)
+        secrets[url_secret["metadata"]["name"]] = secret_files(here, name, url_secret)
+    return Runnable(name=name, documents=[workflow], secrets=secrets)
 
 
 def _check_provider(provider: str | None) -> None:
@@ -68,22 +69,3 @@ def _check_weights(planned: workspaces.Planned, here: Home) -> None:
         raise CliError(
             f"the weights of preset {model.preset} are not in {directory}; `make tiny` makes them"
         )
-
-
-def _docker_login(here: Home, run_name: str, secret: str) -> Path:
-    """A directory like the cluster's Secret, whose one file is this user's docker login."""
-    own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
-    directory = here.secret_dir(run_name, secret)
-    directory.mkdir(parents=True)
-    if own.exists():
-        (directory / ".dockerconfigjson").symlink_to(own)
-    return directory
-
-
-def _secret_files(here: Home, run_name: str, secret: Document) -> Path:
-    """The Secret as a directory that only this user reads: it stays out of the run's record."""
-    directory = here.secret_dir(run_name, secret["metadata"]["name"])
-    directory.mkdir(parents=True, mode=0o700)
-    for key, text in secret["stringData"].items():
-        (directory / key).write_text(text)
-    return directory

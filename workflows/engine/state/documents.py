@@ -46,8 +46,17 @@ class Catalog:
     secret_paths: Mapping[str, Path] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, documents: Sequence[JsonObject], secret_paths: Mapping[str, Path]) -> Catalog:
-        """The catalog of the documents, by kind."""
+    def of(
+        cls,
+        documents: Sequence[JsonObject],
+        secret_paths: Mapping[str, Path],
+        secret_values: Mapping[str, Mapping[str, str]],
+    ) -> Catalog:
+        """The catalog of the documents, by kind, and of the caller's Secrets."""
+        given = {
+            name: {key: text.encode() for key, text in values.items()}
+            for name, values in secret_values.items()
+        }
         return cls(
             workflow_templates=_by_name(documents, "WorkflowTemplate"),
             cluster_templates=_by_name(documents, "ClusterWorkflowTemplate"),
@@ -56,7 +65,10 @@ class Catalog:
                 for name, found in _by_name(documents, "ConfigMap").items()
             },
             secrets={
-                name: _secret_data(found) for name, found in _by_name(documents, "Secret").items()
+                **{
+                    name: _secret_data(each) for name, each in _by_name(documents, "Secret").items()
+                },
+                **given,
             },
             secret_paths=secret_paths,
         )
@@ -74,7 +86,7 @@ class Catalog:
         return TemplateBase.of(f"{scope}/{name}", found.get("spec") or {})
 
     def secret(self, name: str) -> Mapping[str, bytes] | None:
-        """A Secret's values by key, from the caller's files or else the documents; or None."""
+        """A Secret's values by key, from the caller or else the documents; or None."""
         path = self.secret_paths.get(name)
         if path is None:
             return self.secrets.get(name)

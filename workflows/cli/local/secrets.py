@@ -1,0 +1,78 @@
+"""What stands for the Secrets of a run of this machine: directories, and the user's environment.
+
+Values of the environment are never written down: a run keeps which variables stand for which
+Secret, and only steps whose template names that Secret get them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from argotune.workflows.cli.home import Home
+
+_FROM_ENVIRONMENT = "from-environment.json"
+
+Document = dict[str, Any]
+Variables = dict[str, dict[str, str]]
+"""Secret to key to the variable of the environment that stands for it."""
+
+
+def docker_login(here: Home, run: str, secret: str) -> Path:
+    """A directory like the cluster's Secret, whose one file is this user's docker login."""
+    own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    directory = here.secret_dir(run, secret)
+    directory.mkdir(parents=True)
+    if own.exists():
+        (directory / ".dockerconfigjson").symlink_to(own)
+    return directory
+
+
+def secret_files(here: Home, run: str, secret: Document) -> Path:
+    """The Secret as a directory that only this user reads: it stays out of the run's record."""
+    directory = here.secret_dir(run, secret["metadata"]["name"])
+    directory.mkdir(parents=True, mode=0o700)
+    for key, text in secret["stringData"].items():
+        (directory / key).write_text(text)
+    return directory
+
+
+def keep_variables(here: Home, run: str, workflow: Document) -> None:
+    """Keep for the run, and for `run --resume`, which variables its steps' Secrets stand for."""
+    path = here.secret_dir(run, _FROM_ENVIRONMENT)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_variables_of(workflow)))
+
+
+def from_environment(here: Home, run: str, environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The values of the run's Secrets that the environment has; none for a foreign workflow."""
+    path = here.secret_dir(run, _FROM_ENVIRONMENT)
+    kept: Variables = json.loads(path.read_text()) if path.exists() else {}
+    found = {
+        secret: {key: environ[name] for key, name in names.items() if name in environ}
+        for secret, names in kept.items()
+    }
+    return {secret: values for secret, values in found.items() if values}
+
+
+def _variables_of(workflow: Document) -> Variables:
+    spec = workflow["spec"]
+    parameters = {
+        f"{{{{workflow.parameters.{parameter['name']}}}}}": str(parameter["value"])
+        for parameter in spec["arguments"]["parameters"]
+    }
+    found: Variables = {}
+    for variable in _variables(spec):
+        reference = (variable.get("valueFrom") or {}).get("secretKeyRef")
+        if reference:
+            name = parameters.get(reference["name"], reference["name"])
+            found.setdefault(name, {})[reference["key"]] = variable["name"]
+    return found
+
+
+def _variables(spec: Document) -> Iterator[Document]:
+    for template in spec["templates"]:
+        yield from (template.get("container") or {}).get("env") or []
