@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from argotune.workflows.cli.errors import CliError
+
 MODEL_CACHE_CLAIM = "argotune-models"
+_PRIVATE = 0o700
 
 
 @dataclass(frozen=True)
 class Home:
-    """The directories below one root; they are made by who writes to them."""
+    """The directories below one root; they are made by who writes to them, after `make`."""
 
     root: Path
+
+    def make(self) -> None:
+        """Make the root for this user alone, since runs hold logins and data.
+
+        ~/.argotune is argotune's own, and is closed where it is open. A directory that
+        $ARGOTUNE_HOME names may be shared on purpose, or hold other things: its mode stays. Raises
+        CliError if the root is something else than a directory.
+        """
+        try:
+            self.root.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        except FileExistsError:
+            raise CliError(
+                f"{self.root}: not a directory; name one with ARGOTUNE_HOME, or leave it unset"
+            ) from None
+        if self.root == _default_root() and self.is_open_to_others:
+            self.root.chmod(_PRIVATE)
+
+    @property
+    def is_open_to_others(self) -> bool:
+        """Whether other users may list, read or change what is in the root."""
+        return bool(stat.S_IMODE(self.root.stat().st_mode) & ~_PRIVATE)
 
     @property
     def runs_dir(self) -> Path:
@@ -46,4 +71,8 @@ class Home:
 
 def home() -> Home:
     """The home that the environment names."""
-    return Home(Path(os.environ.get("ARGOTUNE_HOME") or Path.home() / ".argotune").absolute())
+    return Home(Path(os.environ.get("ARGOTUNE_HOME") or _default_root()).absolute())
+
+
+def _default_root() -> Path:
+    return Path.home() / ".argotune"

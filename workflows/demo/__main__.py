@@ -46,6 +46,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _demo(screen: Console, here: Home, port: int, resume: bool) -> int:
+    here.make()
     dataset = here.root / "demo" / f"{NAME}.parquet"
     rows = write_dataset(dataset)
     # Before the minute of work, because the port may be in use.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -171,6 +172,13 @@ def _resumed_name(names: Sequence[str]) -> str | None:
 def _options(
     here: Home, name: str, secrets: Mapping[str, Path], view: View, **given: Any
 ) -> Options:
+    here.make()
+    if here.is_open_to_others:
+        print(
+            f"warning: {here.root} is open to other users of this machine, and runs hold logins"
+            f" and data; close it: chmod 700 {shlex.quote(str(here.root))}",
+            file=sys.stderr,
+        )
     passed_on = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
     return Options(
         name=name,

@@ -45,6 +45,7 @@ def from_workspace(
         },
     )
     workflow = manifests.workflow(arguments)
+    here.make()
     keep_variables(here, name, workflow)
     secrets = {}
     if workspace.push_secret:

@@ -221,7 +221,10 @@ def test_a_home_that_is_no_directory(
     file = write("workflow.yaml", GREETING)
     monkeypatch.setenv("ARGOTUNE_HOME", str(file))
     answer = argotune("run", file, "--name", "one")
-    assert (answer.code, answer.errors) == (3, [f"{file}/runs/one: Not a directory"])
+    assert (answer.code, answer.errors) == (
+        3,
+        [f"{file}: not a directory; name one with ARGOTUNE_HOME, or leave it unset"],
+    )
     assert argotune("status").code == 0
 
 
