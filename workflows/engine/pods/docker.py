@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import shutil
 import subprocess
@@ -30,14 +32,21 @@ def run_arguments(
     if pod.gpus:
         arguments += _gpu_arguments(program, pod.gpus)
     for mount in (*pod.mounts, *own_mounts):
-        option = f"type=bind,source={mount.host},target={mount.path}"
-        arguments += ["--mount", option + (",readonly" if mount.read_only else "")]
+        arguments += ["--mount", _mount_option(mount)]
     for name in sorted({*pod.environment, "ARGO_PROGRESS_FILE"}):
         arguments += ["--env", name]
     command, *rest = pod.command or ("",)
     if command:
         arguments += ["--entrypoint", command]
     return [*arguments, pod.image, *rest]
+
+
+def _mount_option(mount: Mount) -> str:
+    """The fields as a line of CSV, so that a comma in a path begins no further field."""
+    fields = ["type=bind", f"source={mount.host}", f"target={mount.path}"]
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow([*fields, *(["readonly"] * mount.read_only)])
+    return line.getvalue()
 
 
 def _container_name(pod: Pod) -> str:

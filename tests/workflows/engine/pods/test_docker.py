@@ -34,6 +34,13 @@ def test_the_command_line_of_docker() -> None:
     ]  # fmt: skip
 
 
+def test_a_comma_in_a_path_mounts_nothing_else() -> None:
+    found = run_arguments(
+        "docker", pod(mounts=(Mount(Path("/host/a,b"), "/x,source=/"),)), own_mounts=[], user=None
+    )
+    assert found[found.index("--mount") + 1] == 'type=bind,"source=/host/a,b","target=/x,source=/"'
+
+
 def test_secrets_are_not_on_the_command_line() -> None:
     assert not any("s3cret" in a for a in run_arguments("docker", pod(), own_mounts=[], user=None))
 
