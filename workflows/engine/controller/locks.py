@@ -30,7 +30,7 @@ class LockName:
     @property
     def file_prefix(self) -> str:
         """The beginning of the names of its files, without slashes."""
-        return f"{self.namespace}.{self.kind}.{self.name.replace('/', '.')}"
+        return f"{self.namespace}.{self.kind}.{self.name}".replace("/", ".")
 
 
 def lock_names(

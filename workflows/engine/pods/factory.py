@@ -11,6 +11,7 @@ from argotune.workflows.engine.errors import PodError
 from argotune.workflows.engine.language.govalues import any_string
 from argotune.workflows.engine.model import JsonObject
 from argotune.workflows.engine.pods.expansion import expand
+from argotune.workflows.engine.pods.inside import absolute_inside
 from argotune.workflows.engine.pods.pod import (
     SCRIPT_PATH,
     TERMINATION_PATH,
@@ -56,7 +57,7 @@ class PodFactory:
             image=container.get("image") or "",
             command=tuple(expand(any_string(word), environment) for word in words),
             environment=environment,
-            working_dir=container.get("workingDir") or "",
+            working_dir=_working_dir(container),
             directory=directory,
             log=self.logs_dir / f"{identity.node_id}.log",
             mounts=tuple(self.volumes.mounts(container, volumes, directory)),
@@ -152,10 +153,21 @@ def _field(path: str, identity: PodIdentity) -> str:
     raise PodError(f"fieldPath {path!r} is not supported by the local engine")
 
 
+def _working_dir(container: JsonObject) -> str:
+    path = container.get("workingDir")
+    return absolute_inside(path, "workingDir") if path else ""
+
+
 def _output_files(template: JsonObject) -> list[OutputFile]:
     parameters = (template.get("outputs") or {}).get("parameters") or []
     return [
-        OutputFile(parameter, parameter["valueFrom"]["path"])
+        OutputFile(
+            parameter,
+            absolute_inside(
+                parameter["valueFrom"]["path"],
+                f"outputs.parameters.{parameter['name']}.valueFrom.path",
+            ),
+        )
         for parameter in parameters
         if (parameter.get("valueFrom") or {}).get("path")
     ]
@@ -164,7 +176,9 @@ def _output_files(template: JsonObject) -> list[OutputFile]:
 def _raw_files(template: JsonObject) -> dict[str, str]:
     artifacts = (template.get("inputs") or {}).get("artifacts") or []
     return {
-        artifact["path"]: artifact["raw"]["data"]
+        absolute_inside(artifact["path"], f"inputs.artifacts.{artifact['name']}.path"): artifact[
+            "raw"
+        ]["data"]
         for artifact in artifacts
         if artifact.get("raw") and artifact.get("path")
     }

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from argotune.workflows.engine.language.govalues import any_string
 from argotune.workflows.engine.model import JsonObject
+from argotune.workflows.engine.pods.inside import refuse_link_outside
 from argotune.workflows.engine.pods.paths import Mount
 
 # Where Argo puts these in a container.
@@ -75,6 +76,10 @@ class Pod:
     """Whether the end of the log is the termination message of a pod that wrote none."""
     grace_seconds: float = 30.0
     """From SIGTERM to SIGKILL."""
+
+    def refuse_outside(self, file: Path, what: str) -> None:
+        """Raise PodError unless `file`, after symbolic links, is the pod's or in a volume of it."""
+        refuse_link_outside(file, [self.directory, *(mount.host for mount in self.mounts)], what)
 
 
 @dataclass(frozen=True, slots=True)

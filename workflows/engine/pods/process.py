@@ -60,10 +60,13 @@ class ProcessLauncher:
             self._host(pod, SCRIPT_PATH).write_text(paths.to_host(pod.script), encoding="utf-8")
         for path, text in pod.files.items():
             file = self._host(pod, path)
+            pod.refuse_outside(file, path)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
         for output in pod.outputs:
-            self.output_file(pod, output).parent.mkdir(parents=True, exist_ok=True)
+            directory = self.output_file(pod, output).parent
+            pod.refuse_outside(directory, output.path)
+            directory.mkdir(parents=True, exist_ok=True)
         environment = {name: paths.to_host(value) for name, value in pod.environment.items()}
         command, *arguments = pod.command
         program = paths.to_host(command)
@@ -106,7 +109,10 @@ class ProcessLauncher:
         """Do nothing: the pod's directory contains everything."""
 
     def _host(self, pod: Pod, path: str) -> Path:
-        return self._paths(pod).host_of(path) or Path(path)
+        host = self._paths(pod).host_of(path)
+        if host is None:
+            raise AssertionError(f"the pod has no file {path}")
+        return host
 
     def _paths(self, pod: Pod) -> PathMap:
         mounts = {mount.path: mount.host for mount in pod.mounts}

@@ -17,7 +17,7 @@ from typing import IO
 
 from argotune.workflows.engine.errors import PodError
 from argotune.workflows.engine.model import JsonObject
-from argotune.workflows.engine.pods.pod import Launch, Launcher, Pod
+from argotune.workflows.engine.pods.pod import Launch, Launcher, OutputFile, Pod
 from argotune.workflows.engine.pods.process_groups import signal_group, write_pid
 from argotune.workflows.engine.state.run_state import parse_progress
 
@@ -262,15 +262,14 @@ class RunningPod:
     def _outputs(self, exit_code: int) -> tuple[JsonObject, str]:
         """The node's outputs, and the error if the command succeeded without writing them."""
         parameters: list[JsonObject] = []
-        missing: list[str] = []
+        problems: list[str] = []
         for output in self.pod.outputs:
-            file = self._launcher.output_file(self.pod, output)
-            value = _read_value(file)
-            value = output.default if value is None else self._launcher.text(self.pod, value)
+            try:
+                value = self._written(output)
+            except PodError as error:
+                problems.append(str(error))
+                value = None
             if value is None:
-                missing.append(
-                    f"the container did not write {output.path} (outputs.parameters.{output.name})"
-                )
                 parameters.append(dict(output.parameter))
             else:
                 parameters.append({**output.parameter, "value": value.removesuffix("\n")})
@@ -281,7 +280,22 @@ class RunningPod:
             text = bytes(self._stdout).decode(errors="replace")
             text = self._launcher.text(self.pod, text).removesuffix("\n")
             outputs["result"] = text[-_RESULT_BYTES:]
-        return outputs, "; ".join(missing) if exit_code == 0 else ""
+        return outputs, "; ".join(problems) if exit_code == 0 else ""
+
+    def _written(self, output: OutputFile) -> str:
+        """What the container wrote to the output's file, or else the default.
+
+        Raises PodError if there is neither, or if the file is a link to somewhere else.
+        """
+        file = self._launcher.output_file(self.pod, output)
+        name = f"(outputs.parameters.{output.name})"
+        self.pod.refuse_outside(file, f"{output.path} {name}")
+        value = _read_value(file)
+        if value is not None:
+            return self._launcher.text(self.pod, value)
+        if output.default is None:
+            raise PodError(f"the container did not write {output.path} {name}")
+        return output.default
 
 
 class _ProgressFile:

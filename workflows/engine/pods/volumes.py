@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from argotune.workflows.engine.errors import PodError
 from argotune.workflows.engine.model import JsonObject
+from argotune.workflows.engine.pods.inside import (
+    absolute_inside,
+    plain_name,
+    refuse_link_outside,
+    relative_inside,
+)
 from argotune.workflows.engine.pods.paths import Mount
 from argotune.workflows.engine.state.documents import Catalog
 
@@ -45,10 +51,10 @@ class VolumeStore:
         if volume is None:
             if name not in self._claim_templates:
                 raise PodError(f"volume {name!r} is mounted but not declared")
-            return _make_directory(self._run_claims_dir / name)
+            return _make_directory(self._run_claims_dir / plain_name(name, "volume"))
         if claim := volume.get("persistentVolumeClaim"):
-            return _make_directory(self._claims_dir / _plain_name(claim["claimName"]))
-        directory = _make_directory(pod_dir / "volumes" / name)
+            return _make_directory(self._claims_dir / plain_name(claim["claimName"], "claimName"))
+        directory = _make_directory(pod_dir / "volumes" / plain_name(name, "volume"))
         if (secret := volume.get("secret")) is not None:
             self._write_secret(secret, directory)
         elif (config_map := volume.get("configMap")) is not None:
@@ -78,7 +84,8 @@ def _write(
     items = source.get("items") or [{"key": key, "path": key} for key in values]
     for item in items:
         if item["key"] in values:
-            _write_private(directory / _inner_path(item["path"]), values[item["key"]])
+            inner = relative_inside(item["path"], f"{label}: path")
+            _write_private(directory / inner, values[item["key"]])
         elif not optional:
             raise PodError(f"{label} has no key {item['key']!r}")
 
@@ -92,26 +99,14 @@ def _write_private(file: Path, content: bytes) -> None:
 def _mount(mount: JsonObject, directory: Path) -> Mount:
     host = directory
     if mount.get("subPath"):
-        host = directory / _inner_path(mount["subPath"])
+        host = directory / relative_inside(mount["subPath"], "subPath")
+        refuse_link_outside(host, [directory], f"subPath {mount['subPath']!r}")
         if not host.exists():
             _make_directory(host)
-    return Mount(host, mount["mountPath"], bool(mount.get("readOnly")))
+    path = absolute_inside(mount["mountPath"], "mountPath")
+    return Mount(host, path, bool(mount.get("readOnly")))
 
 
 def _make_directory(directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     return directory
-
-
-def _plain_name(name: str) -> str:
-    if name in ("", ".", "..") or "/" in name:
-        raise PodError(f"claimName {name!r} must be a name without '/'")
-    return name
-
-
-def _inner_path(path: str) -> PurePosixPath:
-    """The relative path, which must stay inside, as in Kubernetes' subPath and items."""
-    inner = PurePosixPath(path)
-    if inner.is_absolute() or ".." in inner.parts:
-        raise PodError(f"path {path!r} must be relative and without '..'")
-    return inner

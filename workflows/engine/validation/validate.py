@@ -45,6 +45,7 @@ from argotune.workflows.engine.validation.names import (
     result_names,
     tag_problems,
 )
+from argotune.workflows.engine.validation.paths import file_name_problems, path_problems
 
 _WORKFLOW_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
 _LONGEST_NAME = 63
@@ -286,18 +287,19 @@ class _Checker:
         if template.get("parallelism") is not None:
             yield f"{where}.parallelism is only valid for steps and dag templates"
         yield from with_prefix(where, tag_problems(template, known))
+        yield from with_prefix(where, file_name_problems(template))
         container = template.get("container") or template.get("script")
         if container is None:
             return
         volumes = [*(self.spec.get("volumes") or []), *(template.get("volumes") or [])]
-        claims = self.spec.get("volumeClaimTemplates") or []
-        declared = {v.get("name") for v in volumes}
-        declared |= {(claim.get("metadata") or {}).get("name") for claim in claims}
+        claims = [
+            claim.get("metadata") or {} for claim in self.spec.get("volumeClaimTemplates") or []
+        ]
+        declared = {volume.get("name") for volume in (*volumes, *claims)}
         for mount in container.get("volumeMounts") or []:
             if mount.get("name") not in declared:
                 yield f"{where}: volume {mount.get('name')!r} is mounted but not declared"
-            if not str(mount.get("mountPath", "")).strip("/"):
-                yield f"{where}: mountPath {mount.get('mountPath')!r} must be a directory below /"
+        yield from with_prefix(where, path_problems(template, container, [*volumes, *claims]))
         yield from with_prefix(where, container_problems(container, self.runtime, self.environ))
         yield from with_prefix(
             where, reference_problems(container, volumes, self.catalog, self.variables)
