@@ -77,6 +77,18 @@ def test_a_link_within_a_volume_is_an_output_as_any_other(tmp_path: Path) -> Non
     assert found["outputs"]["parameters"][0]["value"] == "hi"
 
 
+def test_a_pipe_is_no_output_and_is_not_waited_for(tmp_path: Path) -> None:
+    found = run(
+        tmp_path,
+        files="outputs: {parameters: [{name: out, valueFrom: {path: /c/out}}]}",
+        script="'mkfifo /c/out'",
+    )
+    assert (found["phase"], found["message"]) == (
+        "Error",
+        "the container did not write /c/out (outputs.parameters.out)",
+    )
+
+
 def test_an_artifact_is_not_written_through_a_link_of_an_earlier_pod(
     tmp_path: Path, outside: Path, claim: Path
 ) -> None:

@@ -335,10 +335,8 @@ def _exit_descriptor(pid: int) -> int | None:
 
 
 def _read_value(file: Path) -> str | None:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
+    # A pipe that a step made would be waited for without end.
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
 
 
 def _read_tail(file: Path) -> str:
