@@ -332,11 +332,11 @@ def pods_of(cluster: Cluster, run_name: str) -> dict[str, Object]:
     return found
 
 
-def _without_value(item: object) -> str:
+def _without_value(item: object) -> object:
     if isinstance(item, str):
         return item.partition("=")[0]
     assert isinstance(item, dict)
-    return json.dumps({key: value for key, value in item.items() if key != "value"})
+    return {key: value for key, value in item.items() if key != "value"}
 
 
 def forbidden(pods: dict[str, Object]) -> dict[str, Object]:

@@ -61,7 +61,7 @@ tuning:
   preset: {name: tiny}
   method: lora
   input: {urls: ["https://example.com/data.parquet?sig=of-a-token"]}
-  output: {image: registry.example.org/by-a-person:1, imagePushSecret: push}
+  output: {image: registry.example.org/by-a-person:1, imagePushSecret: argotune-push}
 """
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from argotune.workflows.workspace.manifests import installed_values
 from tests.e2e.cluster import CALL_SECONDS, Object, argo, argo_server, wait_for
 from tests.e2e.cluster import run as call
 from tests.e2e.doubles import Answer
@@ -165,9 +166,11 @@ def test_form_has_descriptions_and_choices(site: Site) -> None:
     assert parameters
     assert [name for name, each in parameters.items() if not each.get("description")] == []
     choices = {name for name, each in parameters.items() if each.get("enum")}
-    assert {"preset", "method", "provider", "deploy-to", "only-if-changed"} <= choices
+    assert {"preset", "method", "provider", "adapter-from", "only-if-changed"} <= choices
     assert "tiny" in parameters["preset"]["enum"]
-    assert parameters["images-registry"]["value"] == images()
+    decided = installed_values(answer)
+    assert decided["images-registry"] == images()
+    assert decided.keys() & parameters.keys() == set()
     assert answer["metadata"]["annotations"]["workflows.argoproj.io/title"]
 
 

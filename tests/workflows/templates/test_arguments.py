@@ -12,6 +12,7 @@ import yaml
 
 from argotune.workflows.engine.run import Options, run
 from argotune.workflows.templates.golden import RENDERED_DIR
+from argotune.workflows.workspace.manifests import fill_in
 
 _PRINT = "import json, sys; open('/tmp/argv', 'w').write(json.dumps(sys.argv[1:]))"
 _HOSTILE = "$(HOME) $$ $(TMPDIR) $$(HOME) $é 'a' \"b\" \\ & $"
@@ -20,7 +21,7 @@ _HOSTILE = "$(HOME) $$ $(TMPDIR) $$(HOME) $é 'a' \"b\" \\ & $"
 def containers() -> list[dict[str, Any]]:
     """The container templates of all rendered files."""
     documents = [
-        document
+        fill_in(document, {})
         for path in sorted(RENDERED_DIR.glob("*.yaml"))
         for document in yaml.safe_load_all(path.read_text())
     ]

@@ -12,7 +12,6 @@ import pytest
 import yaml
 from hera.workflows import models
 
-from argotune.workflows.templates.golden import RENDERED_DIR
 from argotune.workflows.workspace.manifests import template
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.conftest import Write
@@ -170,9 +169,9 @@ def test_argo_lint_accepts_it(
         pytest.skip("argo is not on PATH")
     answer = argotune("render", write("workspace.yaml", QUICK_START), *flags)
     rendered = write("rendered.yaml", answer.out)
-    template = RENDERED_DIR / "finetune.yaml"
+    installed = write("installed.yaml", yaml.safe_dump(template()))
     result = subprocess.run(
-        [argo, "lint", "--offline", "--no-color", str(template), str(rendered)],
+        [argo, "lint", "--offline", "--no-color", str(installed), str(rendered)],
         env={"HOME": str(tmp_path)},
         capture_output=True,
         text=True,
