@@ -39,16 +39,23 @@ def place(
     """The node of the first placement that gives one; `first`, if it is one of the request's, is
     tried before the others.
 
+    Machines on which the tune pod does not fit are not asked for: their node would stand idle.
     Those that lacked machines are tried again, later and later, until the time of the request is
     over. Raises CapacityError with the table of what was tried, and every other error of
     `attempt` at once.
     """
     outcomes = _Outcomes()
+
+    def attempt_if_it_fits(placement: Placement) -> Node:
+        if reason := request.too_small.get(placement.instance_type):
+            raise PlacementRefused(f"not asked for: {reason}", alike=("instance_type",))
+        return attempt(placement)
+
     left: Sequence[Placement] = sorted(placements(request), key=lambda each: each != first)
     pause_seconds = _FIRST_PAUSE_SECONDS
     while True:
         again: list[Placement] = []
-        node = _round(left, again, attempt, waiting, outcomes)
+        node = _round(left, again, attempt_if_it_fits, waiting, outcomes)
         if node is not None:
             waiting.done()
             return replace(node, tried=outcomes.rows())

@@ -27,7 +27,7 @@ from argotune.steps.nodes.provider import (
     Stray,
     unheard,
 )
-from argotune.steps.nodes.ready import pods_or_none, selector_text
+from argotune.steps.nodes.ready import pods_of_others, selector_text
 from argotune.steps.nodes.waiting import Waiting
 
 _MOST_NODES = 10
@@ -85,7 +85,7 @@ def _look(kube: Kube, request: NodeRequest) -> tuple[Node | None, str]:
     """A node that fits, or why none does; an API server that is away is one reason of them."""
     try:
         nodes = [node for node in kube.nodes(selector_text(request.labels)) if not _is_made(node)]
-        pods = (pods_or_none(kube) or []) if request.gpus else []
+        pods = pods_of_others(kube, request) or []
     except TransientError as error:
         return None, str(error)
     if not nodes:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from argotune.steps.cluster.scheduling import GPU_RESOURCE, tolerated
 from argotune.steps.nodes.provider import NodeRequest
+from argotune.steps.nodes.resources import NOTHING, Resources, requests_of, shortages
 
 Object = Mapping[str, Any]
 
@@ -29,6 +30,7 @@ def problems_of(node: Object, pods: Sequence[Object], request: NodeRequest) -> l
         *_taint_problems(node),
         *_instance_type_problems(node, request),
         *(_gpu_problems(node, pods, request) if request.gpus else ()),
+        *_resource_problems(node, pods, request),
     ]
 
 
@@ -133,6 +135,16 @@ def _gpu_problems(node: Object, pods: Sequence[Object], request: NodeRequest) ->
     memory_gb = _gpu_memory_gb(node)
     if memory_gb is not None and memory_gb < request.gpu_memory_gb:
         yield f"{memory_gb:.1f} GB of GPU memory, {request.gpu_memory_gb:.1f} GB needed"
+
+
+def _resource_problems(node: Object, pods: Sequence[Object], request: NodeRequest) -> Iterator[str]:
+    """CPUs and memory that the scheduler would find too few; a node that does not say what it has
+    is believed to have enough."""
+    said = node["status"].get("allocatable") or {}
+    if "cpu" not in said or "memory" not in said:
+        return
+    taken = sum((requests_of(pod) for pod in _on(node, pods)), NOTHING)
+    yield from shortages(request.resources, Resources.of(said) - taken)
 
 
 def _plugin_problem(node: Object, pods: Sequence[Object]) -> str:

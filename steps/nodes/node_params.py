@@ -7,15 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
+from argotune.steps.cluster.quantities import quantity
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.nodes.description import ProviderDescription
 from argotune.steps.nodes.labels import labels_in
 from argotune.steps.nodes.provider import CapacityType, NodeRequest
 from argotune.steps.nodes.providers import PROVIDERS, ProviderName, ProviderSettings
+from argotune.steps.nodes.resources import Resources, allocatable, shortages
 
 _CAPACITY_TYPES = ("spot", "regular")
+
+
+class Machine(Protocol):
+    """What is known of a cloud's SKU; rows of the SKU files have it."""
+
+    @property
+    def vcpus(self) -> int: ...
+    @property
+    def memory_gib(self) -> float: ...
+    @property
+    def price_usd_per_hour(self) -> float | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +52,10 @@ class NodeParams(ProviderSettings):
     gpu_memory_gb: float = 0.0
     """Memory that one GPU must have, decimal GB; checked where the node says what it has (label
     nvidia.com/gpu.memory); 0: not checked."""
+    tune_cpu: str = "2"
+    """CPUs that the tune pod asks for, a quantity such as 4 or 500m; the node must have them."""
+    tune_memory: str = "16Gi"
+    """Memory that the tune pod asks for, a quantity such as 16Gi; the node must have it."""
     disk_gib: int = 0
     """OS disk of a node that is made, GiB; 0: as the cloud does it."""
     instance_type: str | None = None
@@ -93,8 +110,16 @@ class NodeParams(ProviderSettings):
         first = (self.instance_type,) if self.instance_type else ()
         return tuple(dict.fromkeys([*first, *self._alternatives()]))
 
-    def request(self, prices_usd_per_hour: Mapping[str, float]) -> NodeRequest:
-        """What a provider is asked for; `prices_usd_per_hour` by SKU, where known."""
+    def resources(self) -> Resources:
+        """What the tune pod asks for. Raises ValueError unless both are quantities."""
+        return Resources.of({"cpu": self.tune_cpu, "memory": self.tune_memory})
+
+    def request(self, machines: Mapping[str, Machine]) -> NodeRequest:
+        """What a provider is asked for; `machines` by SKU, where known."""
+        too_small = {
+            name: "; ".join(shortages(self.resources(), _allocatable(machine)))
+            for name, machine in machines.items()
+        }
         return NodeRequest(
             run=self.run,
             workflow=self.workflow,
@@ -102,13 +127,19 @@ class NodeParams(ProviderSettings):
             workspace=self.workspace,
             gpus=self.gpus,
             gpu_memory_gb=self.gpu_memory_gb,
+            resources=self.resources(),
             labels=self.labels(),
             disk_gib=self.disk_gib,
             instance_types=self.instance_types(),
             zones=self.zones,
             capacity_types=cast("tuple[CapacityType, ...]", self.capacity_types),
             spot_max_price_usd_per_hour=self.spot_max_price_usd_per_hour,
-            prices_usd_per_hour=prices_usd_per_hour,
+            prices_usd_per_hour={
+                name: machine.price_usd_per_hour
+                for name, machine in machines.items()
+                if machine.price_usd_per_hour is not None
+            },
+            too_small={name: reason for name, reason in too_small.items() if reason},
             lifetime_seconds=self.lifetime_seconds,
             timeout_seconds=self.timeout_seconds,
             launch_timeout_seconds=self.launch_timeout_seconds,
@@ -147,6 +178,11 @@ class NodeParams(ProviderSettings):
             self.labels()
         except ValueError as error:
             yield f"--label-selector: {error}"
+        for name in ("tune_cpu", "tune_memory"):
+            try:
+                quantity(getattr(self, name))
+            except ValueError as error:
+                yield f"--{name.replace('_', '-')}: {error}"
         unknown = [each for each in self.capacity_types if each not in _CAPACITY_TYPES]
         if unknown or not self.capacity_types:
             given = ", ".join(map(repr, unknown)) or "an empty list"
@@ -177,3 +213,7 @@ class NodeParams(ProviderSettings):
                 f"--gpus: 0 with provider {self.provider}, which makes GPU nodes; take provider "
                 "existing"
             )
+
+
+def _allocatable(machine: Machine) -> Resources:
+    return allocatable(vcpus=machine.vcpus, memory_gib=machine.memory_gib)

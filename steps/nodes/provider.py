@@ -18,6 +18,7 @@ from argotune.steps.nodes.labels import (
     WORKFLOW_LABEL,
     WORKSPACE_LABEL,
 )
+from argotune.steps.nodes.resources import NOTHING, Resources
 
 CapacityType = Literal["spot", "regular"]
 ANY_ZONE = "any"
@@ -78,6 +79,8 @@ class NodeRequest:
     """GPUs that must be free to allocate; 0 for none."""
     gpu_memory_gb: float = 0.0
     """Memory that one GPU must have, decimal GB; 0: not checked."""
+    resources: Resources = NOTHING
+    """CPUs and memory that the node must have for the tune pod."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Labels that the node must have, or gets where it is made."""
     disk_gib: int = 0
@@ -93,6 +96,9 @@ class NodeRequest:
     """Most that a spot node may cost; None: up to the regular price."""
     prices_usd_per_hour: Mapping[str, float] = field(default_factory=dict)
     """Regular price by SKU, where known."""
+    too_small: Mapping[str, str] = field(default_factory=dict)
+    """Why the tune pod does not fit on a machine, by SKU; those on which it fits, and those of
+    which nothing is known, are not in it."""
 
     lifetime_seconds: float = 8 * 24 * 3600.0
     """A node that is made is taken away after this long, whatever became of its run."""

@@ -102,6 +102,14 @@ def why_not_usable(
     return _look_for_gpus(kube, wanted, labels)[1]
 
 
+def pods_of_others(kube: Kube, request: NodeRequest) -> Sequence[Object] | None:
+    """Pods on nodes, but for those of the run that asks: they end before tune begins, or are tune
+    itself, which takes the GPU of a lost node's successor as soon as there is one. None without
+    the right to list them."""
+    pods = pods_or_none(kube)
+    return None if pods is None else [pod for pod in pods if not _is_of_run(pod, request)]
+
+
 def pods_or_none(kube: Kube) -> Sequence[Object] | None:
     """Pods on nodes; None without the right to list them."""
     try:
@@ -133,14 +141,12 @@ def _look_for_gpus(
     """The node, or why it does not do, and whether the reason is a missing device plugin."""
     try:
         nodes = kube.nodes(selector_text(labels))
-        pods = pods_or_none(kube) if wanted.gpus else []
+        pods = pods_of_others(kube, wanted)
     except TransientError as error:
         return None, str(error), False
-    # The pod that waits for a lost node's successor takes its GPU as soon as there is one.
-    others = [pod for pod in pods or [] if not _is_of_run(pod, wanted)]
     reasons, lacks_plugin = [], False
     for node in nodes:
-        problems = problems_of(node, others, wanted)
+        problems = problems_of(node, pods or [], wanted)
         if not problems:
             return node, "", False
         reasons.append(f"{node['metadata']['name']}: {', '.join(problems)}")

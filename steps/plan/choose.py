@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from argotune.presets.schema import Method, ModelPreset, Sku
 from argotune.presets.sizes import lora_parameters
 from argotune.steps.contracts.training_plan import Memory
+from argotune.steps.nodes.resources import NOTHING, Resources
 from argotune.steps.plan.hardware import Card
 from argotune.steps.plan.memory import Loop, estimate
 from argotune.steps.plan.settings import Settings
@@ -38,6 +39,8 @@ class Job:
     targets: list[str]
     skus: tuple[Sku, ...]
     """Machines that may be proposed for it."""
+    resources: Resources = NOTHING
+    """CPUs and memory that its pod asks for."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,10 @@ class Params:
     provider: ProviderName = "local"
     """Where the GPU comes from. local: this machine, with or without a GPU; others: a node of a
     cluster, which is assumed to have a GPU if the model needs one."""
+    tune_cpu: str = "2"
+    """CPUs that the tune pod asks for, a quantity such as 4 or 500m."""
+    tune_memory: str = "16Gi"
+    """Memory that the tune pod asks for, a quantity such as 16Gi."""
     model_source: str | None = None
     """Source of the weights instead of the preset's: hub, oci:IMAGE or dir:DIRECTORY."""
     plan_file: Path | None = None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from argotune.presets.loader import UnknownName, catalogs_of, model_preset, sku, sku_catalogs
 from argotune.presets.schema import ModelPreset, Sku, SkuCatalog
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.values import is_dns_label
+from argotune.steps.nodes.resources import NOTHING, Resources
 from argotune.steps.plan.choose import Job
 from argotune.steps.plan.config import read_config
 from argotune.steps.plan.hardware import THIS_MACHINE, Card, card_of, sku_problem
@@ -56,6 +57,7 @@ def read_request(params: Params, catalogs: Sequence[SkuCatalog] | None = None) -
     )
     targets = resolve_targets(settings.target_modules, preset, problems=problems, warnings=warnings)
     card = _card(settings, found_sku, problems)
+    resources = _resources(params, problems)
     if problems:
         raise ParamsError(problems + _unusable(found_sku))
     job = Job(
@@ -64,6 +66,7 @@ def read_request(params: Params, catalogs: Sequence[SkuCatalog] | None = None) -
         settings=settings,
         targets=targets,
         skus=_proposed(params.provider, found_sku, known),
+        resources=resources,
     )
     is_assumed = card is THIS_MACHINE and settings.gpus is None and needs_gpu(preset)
     if is_assumed:
@@ -163,6 +166,14 @@ def _card(settings: Settings, found: Sku | None, problems: list[str]) -> Card:
     )
 
 
+def _resources(params: Params, problems: list[str]) -> Resources:
+    try:
+        return Resources.of({"cpu": params.tune_cpu, "memory": params.tune_memory})
+    except ValueError as error:
+        problems.append(f"tune-cpu, tune-memory: {error}")
+        return NOTHING
+
+
 def needs_gpu(preset: ModelPreset) -> bool:
     """Whether tuning the preset on a CPU would take days."""
     return preset.parameters >= SLOW_ON_CPU_PARAMETERS
@@ -173,7 +184,9 @@ def _assumed_card(job: Job, provider: str, warnings: list[str]) -> Card:
 
     Kaito's users select existing GPU nodes by labels alone.
     """
-    found = nearest_fit(job) if provider != "local" else None
+    # What the machine has beside its GPU is asked of the nodes themselves.
+    any_machine = replace(job, resources=NOTHING)
+    found = nearest_fit(any_machine) if provider != "local" else None
     if found is None:
         return THIS_MACHINE
     memory_gib = found.sku.gpu_memory_gib

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from argotune.presets.schema import Sku
+from argotune.steps.nodes.resources import allocatable, shortages
 from argotune.steps.plan.choose import Choice, Job, choose, smallest_memory, workers
 from argotune.steps.plan.hardware import Card, card_of, sku_problem
 
@@ -31,15 +32,24 @@ def fits(job: Job) -> list[Fit]:
 
 def fit(job: Job, sku: Sku) -> Fit:
     """Whether and how the job runs on a SKU."""
-    reason = sku_problem(sku)
+    reason = sku_problem(sku) or pod_problem(job, sku)
     choice = choose(job, card_of(sku)) if reason is None else None
     if reason is None and choice is None:
         reason = _too_small(job, card_of(sku))
     return Fit(sku=sku, choice=choice, reason=reason)
 
 
+def pod_problem(job: Job, sku: Sku) -> str | None:
+    """Why the tune pod cannot be scheduled on a node of the SKU; None if it can.
+
+    Such a node would be paid for while the pod waits for another.
+    """
+    has = allocatable(vcpus=sku.vcpus, memory_gib=sku.memory_gib)
+    return "; ".join(shortages(job.resources, has)) or None
+
+
 def nearest_fit(job: Job) -> Fit | None:
-    """The cheapest available SKU that computes in bfloat16 and has the memory."""
+    """The cheapest available SKU that computes in bfloat16 and has room for the job."""
     return next((each for each in fits(job) if each.choice is not None), None)
 
 

@@ -9,7 +9,7 @@ from argotune.steps.plan.choose import Job, choose
 from argotune.steps.plan.hardware import card_of, sku_problem
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.request import read_request
-from argotune.steps.plan.skus import describe, nearest_fit, refusal
+from argotune.steps.plan.skus import describe, nearest_fit, pod_problem, refusal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +50,10 @@ def find_substitution(params: Params) -> Substitution | None:
 
 def problem_of_sku(job: Job, sku: Sku) -> str | None:
     """Why a job cannot run on a SKU and the nearest one that fits; None if it can."""
-    reason = sku_problem(sku)
+    reason = sku_problem(sku) or pod_problem(job, sku)
     if reason is None:
         return refusal(job, card_of(sku)) if choose(job, card_of(sku)) is None else None
     nearest = nearest_fit(job)
     if nearest is None:
-        return f"{sku.name} cannot be used: {reason}; no other SKU has enough memory"
+        return f"{sku.name} cannot be used: {reason}; no other SKU fits"
     return f"{sku.name} cannot be used: {reason}; the nearest that fits is {describe(nearest.sku)}"

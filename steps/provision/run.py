@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
-from argotune.presets.prices import prices_usd_per_hour
+from argotune.presets.machines import machines
 from argotune.steps.cluster.kube import cluster_of_pod
 from argotune.steps.cluster.run_events import RunEvents
 from argotune.steps.common import log
@@ -26,7 +26,7 @@ def run(
 ) -> Result:
     """Get a node from the provider, and return the selector and tolerations for the tune pod."""
     chosen = provider or load_provider(params.provider, params)
-    request = params.request(prices_usd_per_hour(params.instance_types()))
+    request = params.request(machines(params.instance_types()))
     node = chosen.provision(request, progress, on_wait=on_wait or _events(params))
     log.event(_LOGGER, "node", name=node.name, accelerator=node.accelerator)
     return Result(

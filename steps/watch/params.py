@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from argotune.steps.nodes.labels import NODE_LABEL
-from argotune.steps.nodes.node_params import NodeParams
+from argotune.steps.nodes.node_params import Machine, NodeParams
 from argotune.steps.nodes.provider import NodeRequest
 
 
@@ -48,9 +48,9 @@ class Params(NodeParams):
             raise ValueError("no labels")
         return {str(key): str(value) for key, value in labels.items()}
 
-    def request(self, prices_usd_per_hour: Mapping[str, float]) -> NodeRequest:
+    def request(self, machines: Mapping[str, Machine]) -> NodeRequest:
         """The request of provision, for a node with the labels that the waiting pod selects."""
-        request = super().request(prices_usd_per_hour)
+        request = super().request(machines)
         return replace(request, node=self.selector().get(NODE_LABEL, ""))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from argotune.presets.prices import prices_usd_per_hour
+from argotune.presets.machines import machines
 from argotune.steps.cluster.errors import ApiRefusal
 from argotune.steps.cluster.kube import Kube, connect
 from argotune.steps.cluster.run_events import RunEvents
@@ -58,7 +58,7 @@ class Watch:
         self._kube = kube
         self._provider = provider
         self._clock = clock
-        self._request = params.request(prices_usd_per_hour(params.instance_types()))
+        self._request = params.request(machines(params.instance_types()))
         self._selector = selector_text(params.selector())
         self._loss = LossDetector(params.grace_seconds, clock.now)
         self._gone: list[Gone] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argotune.presets.prices import prices_usd_per_hour
+from argotune.presets.machines import machines
 from argotune.steps.nodes.node_params import NodeParams
 from argotune.steps.nodes.provider import NodeRequest
 from argotune.steps.nodes.providers import MAKING_NODES
@@ -24,6 +24,8 @@ def request_of(planned: Planned) -> NodeRequest:
         run=_NO_RUN,
         gpus=plan.hardware.gpus,
         gpu_memory_gb=plan.memory.total_gb,
+        tune_cpu=options.get("tune-cpu", SETTINGS["tune-cpu"].default),
+        tune_memory=options.get("tune-memory", SETTINGS["tune-memory"].default),
         disk_gib=plan.hardware.disk_gib,
         instance_type=workspace.instance_type,
         alternative_instance_types=_alternatives(planned)
@@ -34,7 +36,7 @@ def request_of(planned: Planned) -> NodeRequest:
         spot_max_price_usd_per_hour=float(most) if most else None,
         label_selector=",".join(f"{k}={v}" for k, v in workspace.label_selector.items()),
     )
-    return params.request(prices_usd_per_hour(params.instance_types()))
+    return params.request(machines(params.instance_types()))
 
 
 def _alternatives(planned: Planned) -> tuple[str, ...]:

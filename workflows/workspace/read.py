@@ -121,6 +121,8 @@ def plan_params(workspace: Workspace) -> Params:
         # What `submit` takes where the file says nothing; `run` says local by itself.
         provider=cast("ProviderName", provider_of(workspace.options)),
         model_source=workspace.model_source,
+        tune_cpu=workspace.options.get("tune-cpu", SETTINGS["tune-cpu"].default),
+        tune_memory=workspace.options.get("tune-memory", SETTINGS["tune-memory"].default),
     )
 
 

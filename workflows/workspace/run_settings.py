@@ -252,14 +252,15 @@ _RUN = (
         description="CPUs that the tune pod asks for",
         value=CPUS,
         default="2",
-        used_by="tune's podSpecPatch",
+        # Also tune's podSpecPatch.
+        feeds=("plan.tune-cpu", "provision.tune-cpu", "watch.tune-cpu"),
     ),
     Setting(
         name="tune-memory",
         description="Memory of the tune pod",
         value=BYTES,
         default="16Gi",
-        used_by="tune's podSpecPatch",
+        feeds=("plan.tune-memory", "provision.tune-memory", "watch.tune-memory"),
     ),
     Setting(
         name="model-source",

@@ -107,6 +107,8 @@ def _choice_problems(
 ) -> Iterator[_Problem]:
     if instance_type and not _allows(pool, INSTANCE_TYPE, instance_type):
         yield _Problem(text=f"it does not make {instance_type}")
+    if instance_type and (reason := request.too_small.get(instance_type)):
+        yield _Problem(text=f"{instance_type} has {reason}")
     words = [KARPENTERS_WORDS[each] for each in request.capacity_types]
     if not any(_allows(pool, CAPACITY_TYPE, word) for word in words):
         yield _Problem(text=f"it makes no {' or '.join(words)} nodes")

@@ -11,6 +11,7 @@ from argotune.steps.common.errors import CapacityError, PermanentError
 from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.existing import ExistingProvider
 from argotune.steps.nodes.provider import Node, NodeRequest
+from argotune.steps.nodes.resources import Resources
 from tests.fakes.kube import Cluster, Fault, Object, serving
 
 GPU = "nvidia.com/gpu"
@@ -91,7 +92,34 @@ def test_a_node_that_fits_is_found_with_its_kind() -> None:
 def test_a_run_on_the_cpu_takes_any_node_that_is_well() -> None:
     cluster = Cluster(nodes=[node(gpus=0)])
     assert provision(cluster, gpus=0) == Node(name="gpu-1", accelerator="cpu", selector={})
-    assert not any("pods" in request for request in cluster.requests)
+
+
+def test_cpus_and_memory_that_pods_on_the_node_have_are_not_free() -> None:
+    has = {GPU: "1", "cpu": "7820m", "memory": "28Gi"}
+    taking = pod("web", "gpu-1", gpus=0)
+    taking["spec"]["containers"][0]["resources"]["requests"] = {"cpu": "4", "memory": "13Gi"}
+    cluster = Cluster(nodes=[node(allocatable=has)], pods=[taking])
+    asked = {"resources": Resources.of({"cpu": "4", "memory": "16Gi"})}
+    assert lack(cluster, **asked) == (
+        "gpu-1: 3.82 CPUs for the tune pod, 4 needed (parameter tune-cpu), 15 GiB of memory for "
+        "the tune pod, 16 GiB needed (parameter tune-memory)"
+    )
+
+    def end(looks: int) -> None:
+        cluster.pods.clear()
+
+    assert provision(cluster, on_sleep=end, **asked).name == "gpu-1"
+
+
+def test_pods_of_the_run_itself_take_nothing_from_it() -> None:
+    has = {"cpu": "2", "memory": "8Gi"}
+    own = pod("provision", "gpu-1", gpus=0)
+    own["metadata"]["labels"] = {"workflows.argoproj.io/workflow": "phi-abc"}
+    own["spec"]["containers"][0]["resources"]["requests"] = {"cpu": "100m", "memory": "192Mi"}
+    cluster = Cluster(nodes=[node(gpus=0, allocatable=has)], pods=[own])
+    asked = {"resources": Resources.of(has), "gpus": 0, "namespace": "team"}
+    assert provision(cluster, workflow="phi-abc", **asked).name == "gpu-1"
+    assert "1.9 CPUs" in lack(cluster, workflow="phi-xyz", **asked)
 
 
 def test_our_taints_and_soft_ones_do_not_matter() -> None:

@@ -33,6 +33,11 @@ def test_a_smaller_card_has_to_hold_the_batch_as_it_is_planned() -> None:
     assert alternatives(large) == (H100,)
 
 
+def test_the_tune_pod_fits_on_them() -> None:
+    planned = params(preset="phi-3-mini-4k-instruct", instance_type=A10, tune_memory="400Gi")
+    assert alternatives(planned) == ("Standard_NV36adms_A10_v5",)
+
+
 def test_they_have_as_many_gpus() -> None:
     found = alternatives(params(preset="phi-3-mini-4k-instruct", instance_type=A100_2))
     assert found

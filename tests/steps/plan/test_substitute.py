@@ -60,8 +60,37 @@ def test_nothing_is_substituted_where_no_sku_fits() -> None:
         instance_type="Standard_NC6s_v3",
     )
     assert find_substitution(wanted) is None
-    with pytest.raises(ParamsError, match="2025-09-30; no other SKU has enough memory"):
+    with pytest.raises(ParamsError, match="2025-09-30; no other SKU fits"):
         make_plan(wanted)
+
+
+def test_a_machine_without_the_memory_of_the_tune_pod_gets_the_nearest_that_has_it() -> None:
+    wanted = params(instance_type="Standard_NV36ads_A10_v5", tune_memory="600Gi")
+    found = find_substitution(wanted)
+    assert found is not None
+    assert found.reason == (
+        "Standard_NV36ads_A10_v5 cannot be used: 436.8 GiB of memory for the tune pod, 600 GiB "
+        "needed (parameter tune-memory); the nearest that fits is Standard_NV36adms_A10_v5 (A10, "
+        "24 GiB, 4.52 USD/h in eastus)"
+    )
+    assert make_plan(found.params).hardware.instance_type == "Standard_NV36adms_A10_v5"
+
+
+def test_a_tune_pod_that_no_machine_has_room_for_is_refused() -> None:
+    wanted = params(instance_type="Standard_NC24ads_A100_v4", tune_memory="4000Gi", tune_cpu="32")
+    assert find_substitution(wanted) is None
+    with pytest.raises(ParamsError) as caught:
+        make_plan(wanted)
+    assert caught.value.problems == [
+        "instance-type: Standard_NC24ads_A100_v4 cannot be used: 23.16 CPUs for the tune pod, 32 "
+        "needed (parameter tune-cpu); 216.8 GiB of memory for the tune pod, 4000 GiB needed "
+        "(parameter tune-memory); no other SKU fits"
+    ]
+
+
+def test_the_gpu_that_is_assumed_for_existing_nodes_does_not_depend_on_the_tune_pod() -> None:
+    wanted = params(preset="phi-4", provider="existing", tune_memory="4000Gi")
+    assert make_plan(wanted) == make_plan(params(preset="phi-4", provider="existing"))
 
 
 def test_wrong_config_is_an_error_before_any_substitution() -> None:

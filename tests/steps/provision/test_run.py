@@ -20,6 +20,7 @@ from argotune.steps.nodes.provider import (
     Stray,
     unheard,
 )
+from argotune.steps.nodes.resources import Resources
 from argotune.steps.provision.params import Params, Result
 from argotune.steps.provision.run import run
 
@@ -67,6 +68,8 @@ def test_the_provider_gets_what_the_run_needs() -> None:
         "workspace": "phi",
         "gpus": "2",
         "gpu-memory-gb": "20.5",
+        "tune-cpu": "47",
+        "tune-memory": "430Gi",
         "disk-gib": "256",
         "instance-type": "Standard_NV72ads_A10_v5",
         "alternative-instance-types": '["Standard_NC48ads_A100_v4", "Standard_NV72ads_A10_v5"]',
@@ -89,6 +92,7 @@ def test_the_provider_gets_what_the_run_needs() -> None:
             workspace="phi",
             gpus=2,
             gpu_memory_gb=20.5,
+            resources=Resources.of({"cpu": "47", "memory": "430Gi"}),
             disk_gib=256,
             labels={"app": "tuning", "zone": "1"},
             instance_types=("Standard_NV72ads_A10_v5", "Standard_NC48ads_A100_v4"),
@@ -98,6 +102,11 @@ def test_the_provider_gets_what_the_run_needs() -> None:
             prices_usd_per_hour={
                 "Standard_NV72ads_A10_v5": 6.52,
                 "Standard_NC48ads_A100_v4": 7.346,
+            },
+            too_small={
+                "Standard_NC48ads_A100_v4": (
+                    "46.92 CPUs for the tune pod, 47 needed (parameter tune-cpu)"
+                )
             },
             lifetime_seconds=3600.0,
             timeout_seconds=60.0,
@@ -175,6 +184,7 @@ def test_every_problem_is_said_at_once() -> None:
         "run": "",
         "gpus": "-1",
         "gpu-memory-gb": "nan",
+        "tune-memory": "much",
         "disk-gib": "-1",
         "label-selector": "app",
         "timeout-seconds": "0",
@@ -191,6 +201,7 @@ def test_every_problem_is_said_at_once() -> None:
         "--timeout-seconds: 0.0 is not above 0",
         "--spot-max-price-usd-per-hour: -1.0 is not above 0",
         "--label-selector: 'app' is not KEY=VALUE",
+        "--tune-memory: 'much' is no quantity such as 500m or 16Gi",
         "--capacity-types: 'on-demand'; accepted are spot and regular",
     ]
 

@@ -4,10 +4,13 @@ import dataclasses
 
 import pytest
 
+from argotune.presets.machines import machines
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.fields import parse_fields
 from argotune.steps.provision.params import Params as ProvisionParams
 from argotune.steps.watch.params import Params
+
+A100 = "Standard_NC24ads_A100_v4"
 
 
 def test_the_request_is_provisions_for_a_node_that_the_waiting_pod_finds() -> None:
@@ -16,12 +19,12 @@ def test_the_request_is_provisions_for_a_node_that_the_waiting_pod_finds() -> No
         "workflow": "tune-x7k2p",
         "namespace": "team",
         "gpus": "2",
-        "instance-type": "a",
+        "instance-type": A100,
         "capacity-types": '["spot", "regular"]',
     }
     own = {"node-selector": '{"argotune.dev/node": "gpu1f3a"}'}
-    asked = parse_fields(ProvisionParams, flags).request({"a": 1.0})
-    found = parse_fields(Params, flags | own).request({"a": 1.0})
+    asked = parse_fields(ProvisionParams, flags).request(machines([A100]))
+    found = parse_fields(Params, flags | own).request(machines([A100]))
     assert found == dataclasses.replace(asked, node="gpu1f3a")
 
 

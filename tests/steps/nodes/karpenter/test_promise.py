@@ -73,6 +73,15 @@ def test_the_first_instance_type_that_some_pool_has_is_taken(world: World) -> No
     assert promise(world, instance_types=(A10, A100)).selector["karpenter.sh/nodepool"] == "a10"
 
 
+def test_a_machine_on_which_the_tune_pod_does_not_fit_is_left_out(world: World) -> None:
+    pool(world, "gpu", rule(TYPE, "In", A10, A100))
+    node = promise(world, instance_types=(A100, A10), too_small={A100: "1 CPU, 4 needed"})
+    assert node.selector[TYPE] == A10
+    assert lack(world, too_small={A100: "1 CPU, 4 needed"}) == (
+        f"NodePool gpu: {A100} has 1 CPU, 4 needed"
+    )
+
+
 def test_several_capacity_types_and_zones_are_left_to_karpenter(world: World) -> None:
     pool(world, "gpu", rule("topology.kubernetes.io/zone", "In", "1", "2"))
     node = promise(world, capacity_types=("spot", "regular"), zones=("2", "3"))

@@ -90,3 +90,17 @@ def test_a_sku_that_cannot_hold_the_job_is_refused_with_one_that_can(
         " 4096 tokens per pass needs "
     )
     assert "; take it with --substitute or --instance-type Standard_" in answer.errors[0]
+
+
+@pytest.mark.parametrize("command", ["plan", "render", "submit"])
+def test_a_tune_pod_that_does_not_fit_on_the_machine_is_refused_when_the_file_is_read(
+    argotune: Argotune, write: Write, command: str
+) -> None:
+    file = write("workspace.yaml", TINY)
+    settings = ["--set", "tune-memory=4000Gi", "--instance-type", "Standard_NC24ads_A100_v4"]
+    answer = argotune(command, file, *settings)
+    assert answer.code == 2
+    assert answer.errors == [
+        "instance-type: Standard_NC24ads_A100_v4 cannot be used: 216.8 GiB of memory for the tune "
+        "pod, 4000 GiB needed (parameter tune-memory); no other SKU fits"
+    ]
