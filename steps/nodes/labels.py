@@ -15,6 +15,11 @@ KEPT_LABEL = "argotune.dev/kept-from"
 """UID of the run that left its node to the next one of its workspace, in place of the run's own
 label."""
 
+# Of the pods of runs.
+WORKFLOW_POD_LABEL = "workflows.argoproj.io/workflow"
+"""Argo's, on every pod of a Workflow."""
+STEP_POD_LABEL = "argotune.dev/step"
+
 
 def labels_in(text: str) -> dict[str, str]:
     """The labels of KEY=VALUE,KEY=VALUE. Raises ValueError where it is something else."""

@@ -24,14 +24,12 @@ from argotune.steps.nodes.fit import (
     state_problems,
     tolerations_for,
 )
-from argotune.steps.nodes.labels import NODE_LABEL
+from argotune.steps.nodes.labels import NODE_LABEL, WORKFLOW_POD_LABEL
 from argotune.steps.nodes.provider import Node, NodeRequest, Placement
 from argotune.steps.nodes.waiting import Phase, Waiting
 
 _LOGGER = logging.getLogger(__name__)
 _LOOKS = 2
-_WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
-"""Argo's, on every pod of a Workflow."""
 
 
 def wait_for_node(kube: Kube, labels: Mapping[str, str], phase: Phase) -> Object:
@@ -158,7 +156,7 @@ def _look_for_gpus(
 def _is_of_run(pod: Object, request: NodeRequest) -> bool:
     """Whether a pod is of the run that asks."""
     metadata = pod["metadata"]
-    workflow = (metadata.get("labels") or {}).get(_WORKFLOW_LABEL)
+    workflow = (metadata.get("labels") or {}).get(WORKFLOW_POD_LABEL)
     return bool(request.workflow) and (metadata["namespace"], workflow) == (
         request.namespace,
         request.workflow,

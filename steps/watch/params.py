@@ -13,7 +13,10 @@ from argotune.steps.nodes.provider import NodeRequest
 
 @dataclass(frozen=True, kw_only=True)
 class Params(NodeParams):
-    """Replace the node that was created for a run when it is lost, until its step has finished."""
+    """Replace the node that was created for a run when it is lost, until its step has finished.
+
+    Stop the run if the step's pod does not start on the node.
+    """
 
     node_selector: str
     """Node selector of the tune pod, the JSON object from provision; a replacement gets the same
@@ -25,13 +28,21 @@ class Params(NodeParams):
     grace_seconds: float = 60.0
     """How long a node may be not Ready before it counts as lost; a deleted node counts as lost on
     the second check."""
+    refused_seconds: float = 900.0
+    """How long scheduler or kubelet may refuse the step's pod while its node is Ready; then the run
+    is stopped. A restarted device plugin may take 10 minutes to offer the GPU again (provision's
+    gpu-timeout-seconds), and the scheduler looks again within 5."""
+    start_seconds: float = 3600.0
+    """How long the pod may take to start on a node that is Ready; then the run is stopped. It
+    includes the pull of the image, and 6 minutes until Kubernetes detaches a volume from a lost
+    node."""
 
     def problems(self) -> Iterator[str]:
         """Messages about invalid parameters."""
         yield from super().problems()
         if not (self.workflow and self.namespace):
             yield "--workflow, --namespace: empty; give those of the run's Workflow"
-        for name in ("look_seconds", "grace_seconds"):
+        for name in ("look_seconds", "grace_seconds", "refused_seconds", "start_seconds"):
             value = getattr(self, name)
             if not value > 0:
                 yield f"--{name.replace('_', '-')}: {value} is not above 0"

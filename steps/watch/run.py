@@ -1,12 +1,16 @@
-"""Replace the run's node whenever it is lost, until the run no longer needs one."""
+"""Replace the run's node whenever it is lost, until the run no longer needs one.
+
+A run that pays for a node on which its pod does not start is stopped.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from argotune.presets.machines import machines
 from argotune.steps.cluster.errors import ApiRefusal
-from argotune.steps.cluster.kube import Kube, connect
+from argotune.steps.cluster.kube import Kube, Objects, connect
 from argotune.steps.cluster.run_events import RunEvents
 from argotune.steps.common import log
 from argotune.steps.common.clock import REAL_CLOCK, Clock
@@ -18,6 +22,7 @@ from argotune.steps.common.errors import (
     TransientError,
 )
 from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.labels import STEP_POD_LABEL, WORKFLOW_POD_LABEL
 from argotune.steps.nodes.load import load_provider
 from argotune.steps.nodes.provider import Gone, Node, Provider
 from argotune.steps.nodes.ready import selector_text
@@ -25,6 +30,7 @@ from argotune.steps.nodes.sums import sum_of_known
 from argotune.steps.watch.loss import LossDetector
 from argotune.steps.watch.need import end_of_need
 from argotune.steps.watch.params import Params, Result
+from argotune.steps.watch.start import StartDetector
 
 _LOGGER = logging.getLogger(__name__)
 _REMOVAL_SECONDS = 1800.0
@@ -60,7 +66,13 @@ class Watch:
         self._clock = clock
         self._request = params.request(machines(params.instance_types()))
         self._selector = selector_text(params.selector())
+        self._pods = pods_selector(params.workflow, params.step)
         self._loss = LossDetector(params.grace_seconds, clock.now)
+        self._start = StartDetector(
+            refused_seconds=params.refused_seconds,
+            start_seconds=params.start_seconds,
+            now=clock.now,
+        )
         self._gone: list[Gone] = []
         self._expiry = clock.now() + params.lifetime_seconds
         self._last_warning = ""
@@ -76,14 +88,13 @@ class Watch:
     def wait_for_end_of_need(self) -> str:
         """Watch until the run no longer needs the node, and return the reason.
 
-        Raises CapacityError or PermanentError if no replacement is available; the run is then
-        already stopped.
+        Raises CapacityError or PermanentError if no replacement is available, or the step's pod
+        does not start; the run is then already stopped.
         """
         try:
             while True:
                 self._check_need()
-                if lost := self._loss_reason():
-                    self._replace(lost)
+                self._check_node()
                 self._clock.sleep(self._params.look_seconds)
         except _NodeNotNeeded as end:
             return str(end)
@@ -112,14 +123,29 @@ class Watch:
         if end:
             raise _NodeNotNeeded(end)
 
-    def _loss_reason(self) -> str:
-        """Why the node is lost; empty if it is not, or its state cannot be read."""
+    def _check_node(self) -> None:
+        """Replace the node if it is lost, and stop the run if its pod does not start there.
+
+        What the API server does not show decides nothing.
+        """
+        nodes = self._seen(lambda: self._kube.nodes(self._selector))
+        if nodes is None:
+            return
+        if lost := self._loss.reason(nodes):
+            self._start.reset()
+            self._replace(lost)
+            return
+        pods = self._seen(lambda: self._kube.pods(self._params.namespace, self._pods))
+        if pods is not None and (stuck := self._start.reason(pods, nodes)):
+            raise self._give_up("PodNotStarted", PermanentError(self._not_started(stuck)))
+
+    def _seen(self, look: Callable[[], Objects]) -> Objects | None:
+        """What a look at the cluster shows; None, and a warning, if it cannot be read."""
         try:
-            nodes = self._kube.nodes(self._selector)
+            return look()
         except (ApiRefusal, TransientError) as error:
             self._warn_once(error)
-            return ""
-        return self._loss.reason(nodes)
+            return None
 
     def _replace(self, lost: str) -> None:
         """Provision another node; after a transient error the next check tries again."""
@@ -135,7 +161,8 @@ class Watch:
             self._events.waiting(str(error))
             return
         except (CapacityError, ParamsError, PermanentError) as error:
-            raise self._give_up(lost, error) from error
+            kind = CapacityError if isinstance(error, CapacityError) else PermanentError
+            raise self._give_up("NoNode", kind(self._not_replaced(lost, error))) from error
         self._loss.reset()
         self.replacements.append(node)
         log.event(_LOGGER, "replaced", node=node.name, placement=node.placement)
@@ -159,16 +186,25 @@ class Watch:
         self._events.waiting(reason)
         self._check_need()
 
-    def _give_up(self, lost: str, error: StepError) -> StepError:
+    def _give_up(self, reason: str, error: StepError) -> StepError:
         """Stop the run, whose pod would wait forever, and return the error for the user."""
-        message = (
+        self._events.say(reason, str(error), is_warning=True)
+        self._stop()
+        return error
+
+    def _not_replaced(self, lost: str, error: StepError) -> str:
+        return (
             f"the run's node {lost} and no replacement is available, so the run was stopped; `argo "
             f"retry {self._params.workflow}` resumes from the last checkpoint: {error}"
         )
-        self._events.say("NoNode", message, is_warning=True)
-        self._stop()
-        kind = CapacityError if isinstance(error, CapacityError) else PermanentError
-        return kind(message)
+
+    def _not_started(self, stuck: str) -> str:
+        return (
+            f"the pod of step {self._params.step} did not start in {stuck}; its node is Ready and "
+            "costs money, so the run was stopped; remove what keeps the pod from starting (its "
+            "CPUs and memory are the parameters tune-cpu and tune-memory), then `argo retry "
+            f"{self._params.workflow}` resumes from the last checkpoint"
+        )
 
     def _stop(self) -> None:
         while True:
@@ -189,6 +225,11 @@ class Watch:
         if str(error) != self._last_warning:
             log.warn(_LOGGER, "cannot-see", reason=error)
             self._last_warning = str(error)
+
+
+def pods_selector(workflow: str, step: str) -> str:
+    """The labels that Argo and the template give the pods of a step."""
+    return selector_text({WORKFLOW_POD_LABEL: workflow, STEP_POD_LABEL: step})
 
 
 class _NodeNotNeeded(Exception):

@@ -37,6 +37,7 @@ from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrStrin
 
 from argotune.steps.common.fields import fields_of
 from argotune.steps.common.log_files import TAIL
+from argotune.steps.nodes.labels import STEP_POD_LABEL
 from argotune.workflows.workspace import manifests, run_settings, tags
 
 # Paths inside the containers. The local engine maps each to a directory of this machine wherever
@@ -239,7 +240,7 @@ class Step:
             termination_message_policy="FallbackToLogsOnError",
             resources=self._resources(),
             labels={
-                "argotune.dev/step": self.name,
+                STEP_POD_LABEL: self.name,
                 **(_WORKSPACE_LABELS if self.is_of_workspace else {}),
                 **(_CLOUD_LABELS if self.asks_the_cloud else {}),
             },

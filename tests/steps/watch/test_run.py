@@ -239,6 +239,58 @@ def test_no_node_is_brought_when_the_time_of_the_runs_nodes_is_over(tuning: Karp
     assert len(tuning.world.claims) == 1
 
 
+def waiting_pod(tuning: Karpenter, message: str) -> Object:
+    """The tune pod, which the scheduler puts nowhere."""
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    labels = {"workflows.argoproj.io/workflow": "phi-abc", "argotune.dev/step": "tune"}
+    pod: Object = {
+        "metadata": {"name": "phi-abc-tune-1", "namespace": "team", "labels": labels},
+        "spec": {},
+        "status": {"phase": "Pending", "conditions": [condition | {"message": message}]},
+    }
+    tuning.cluster.pods.append(pod)
+    return pod
+
+
+def test_a_run_whose_pod_is_not_scheduled_on_its_node_is_stopped_with_the_schedulers_words(
+    tuning: Karpenter,
+) -> None:
+    waiting_pod(tuning, "0/3 nodes are available: 1 Insufficient memory.")
+    began = tuning.world.seconds
+    with pytest.raises(PermanentError) as caught:
+        tuning.watch()
+    message = (
+        "the pod of step tune did not start in 15 min: 0/3 nodes are available: 1 Insufficient "
+        "memory.; its node is Ready and costs money, so the run was stopped; remove what keeps the "
+        "pod from starting (its CPUs and memory are the parameters tune-cpu and tune-memory), then "
+        "`argo retry phi-abc` resumes from the last checkpoint"
+    )
+    assert str(caught.value) == message
+    assert said(tuning.cluster, "PodNotStarted") == [message]
+    assert tuning.cluster.objects[WORKFLOW]["spec"] == {"shutdown": "Stop"}
+    assert tuning.world.seconds - began == 900
+
+
+def test_a_pod_that_waits_while_its_node_is_replaced_is_given_the_whole_time_again(
+    tuning: Karpenter,
+) -> None:
+    pod = waiting_pod(tuning, "0/2 nodes are available")
+    tuning.lose(after_seconds=800.0)
+    tuning.world.after(1500.0, lambda: pod["status"].update(phase="Running"))
+    tuning.world.after(3000.0, lambda: tuned(tuning.cluster))
+    assert tuning.watch().replaced == 1
+    assert "shutdown" not in tuning.cluster.objects[WORKFLOW]["spec"]
+
+
+def test_pods_that_may_not_be_listed_do_not_keep_a_lost_node_from_being_replaced(
+    tuning: Karpenter,
+) -> None:
+    tuning.cluster.faults = [Fault("GET", "/namespaces/team/pods", 403, "no right", times=1000)]
+    tuning.lose()
+    tuning.tuned_when(lambda: bool(said_ready(tuning)))
+    assert tuning.watch().replaced == 1
+
+
 @pytest.mark.parametrize("status", [403, 429, 503])
 def test_an_api_server_that_is_away_or_refuses_does_not_end_the_watch(
     tuning: Karpenter, status: int
