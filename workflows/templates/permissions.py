@@ -43,6 +43,8 @@ _PROVISION_RULES = [
     # watch, which shares the account: whether the run still needs its node, and the end of a run
     # that gets none any more.
     rule("argoproj.io", ["workflows"], ["get", "patch"]),
+    # watch: why the run's pod does not start on the node that is paid for.
+    rule("", ["pods"], ["list"]),
     # Why they wait, said about the Workflow.
     rule("", ["events"], ["create", "patch"]),
 ]
