@@ -358,6 +358,10 @@ class Kube:
         """Stop it as `argo stop` does: what runs is ended, its exit handler still runs."""
         self.patch("Workflow", namespace, name, {"spec": {"shutdown": "Stop"}})
 
+    def annotate_workflow(self, namespace: str, name: str, annotations: Mapping[str, str]) -> None:
+        """Merge annotations into a Workflow."""
+        self.patch("Workflow", namespace, name, {"metadata": {"annotations": dict(annotations)}})
+
     def create_event(self, manifest: Mapping[str, Any]) -> Object:
         """Create a core/v1 Event in the namespace that it names."""
         return self.create(manifest)

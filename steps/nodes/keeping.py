@@ -1,7 +1,8 @@
 """How long a node may wait for the next run of its workspace, and who may take it. Pure.
 
 A node is handed on during the first half of its lifetime only, so that whoever takes it has the
-other half, and no node is used for ever.
+other half, and no node is used for ever. Whoever takes it may have it until their own deadline, or
+until its end where that is earlier.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def time_problem(
     """Why a kept node has not enough time for a run; empty where it has."""
     if until is None or until - now <= MARGIN:
         return "its time is over"
-    if ends is None or ends - now < timedelta(seconds=request.lifetime_seconds) / 2:
-        return "it has less than half of the lifetime that is asked for"
+    if ends is None or ends - now < (request.deadline - now) / 2:
+        return "it has less than half of the time that the run may have nodes"
     return ""
 
 

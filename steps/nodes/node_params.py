@@ -76,7 +76,8 @@ class NodeParams(ProviderSettings):
     """Labels as KEY=VALUE,KEY=VALUE: those that an existing node must have (empty: any node), or
     that a new one gets."""
     lifetime_seconds: float = 8 * 24 * 3600.0
-    """A node that is made is taken away after this long, even if release never ran."""
+    """How long the run may have nodes that are made, from when it first asked for one; then they
+    are taken away, even if release never ran."""
     keep_node_seconds: float = 0.0
     """How long `release` keeps a node that was made for the next run of the workspace, after a run
     that succeeded. Checked here, before anything is made."""
@@ -140,7 +141,6 @@ class NodeParams(ProviderSettings):
                 if machine.price_usd_per_hour is not None
             },
             too_small={name: reason for name, reason in too_small.items() if reason},
-            lifetime_seconds=self.lifetime_seconds,
             timeout_seconds=self.timeout_seconds,
             launch_timeout_seconds=self.launch_timeout_seconds,
             gpu_timeout_seconds=self.gpu_timeout_seconds,

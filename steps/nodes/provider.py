@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 from argotune.steps.common.progress import Progress
@@ -21,6 +21,8 @@ from argotune.steps.nodes.labels import (
 from argotune.steps.nodes.resources import NOTHING, Resources
 
 CapacityType = Literal["spot", "regular"]
+NEVER = datetime.max.replace(microsecond=0, tzinfo=UTC)
+"""The deadline of nodes that nobody makes."""
 ANY_ZONE = "any"
 """In a list of zones: let the cloud choose."""
 
@@ -100,8 +102,8 @@ class NodeRequest:
     """Why the tune pod does not fit on a machine, by SKU; those on which it fits, and those of
     which nothing is known, are not in it."""
 
-    lifetime_seconds: float = 8 * 24 * 3600.0
-    """A node that is made is taken away after this long, whatever became of its run."""
+    deadline: datetime = NEVER
+    """When a node that is made goes, whatever became of its run."""
     timeout_seconds: float
     """Longest wait in all, over all alternatives."""
     launch_timeout_seconds: float = 900.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 
 from argotune.presets.machines import machines
 from argotune.steps.cluster.errors import ApiRefusal
@@ -22,6 +23,7 @@ from argotune.steps.common.errors import (
     TransientError,
 )
 from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.deadline import first_asked, time_is_over, wall_time, within
 from argotune.steps.nodes.labels import STEP_POD_LABEL, WORKFLOW_POD_LABEL
 from argotune.steps.nodes.load import load_provider
 from argotune.steps.nodes.provider import Gone, Node, Provider
@@ -74,7 +76,8 @@ class Watch:
             now=clock.now,
         )
         self._gone: list[Gone] = []
-        self._expiry = clock.now() + params.lifetime_seconds
+        self._asked = wall_time(clock)
+        """When the run first asked for a node; now, until the Workflow says it."""
         self._last_warning = ""
         self._events = RunEvents(
             kube,
@@ -94,6 +97,7 @@ class Watch:
         try:
             while True:
                 self._check_need()
+                self._check_deadline()
                 self._check_node()
                 self._clock.sleep(self._params.look_seconds)
         except _NodeNotNeeded as end:
@@ -122,6 +126,21 @@ class Watch:
         end = end_of_need(workflow, run=self._params.run, step=self._params.step)
         if end:
             raise _NodeNotNeeded(end)
+        if workflow is not None:
+            self._asked = first_asked(workflow) or self._asked
+
+    def _check_deadline(self) -> None:
+        """Stop the run when it may have no node any more; release takes the node away."""
+        lifetime_seconds = self._params.lifetime_seconds
+        deadline = self._asked + timedelta(seconds=lifetime_seconds)
+        if wall_time(self._clock) < deadline:
+            return
+        message = (
+            f"{time_is_over(self._asked, lifetime_seconds)}, so the run was stopped; `argo retry "
+            f"{self._params.workflow} -p node-lifetime-seconds=SECONDS` with more of them resumes "
+            "from the last checkpoint"
+        )
+        raise self._give_up("NodeTimeOver", PermanentError(message))
 
     def _check_node(self) -> None:
         """Replace the node if it is lost, and stop the run if its pod does not start there.
@@ -152,10 +171,14 @@ class Watch:
         log.warn(_LOGGER, "node-lost", reason=lost)
         self._events.say("NodeLost", f"the run's node {lost}", is_warning=True)
         try:
-            if self._clock.now() >= self._expiry:
-                raise PermanentError("the run's nodes have expired (node-lifetime-seconds)")
             self._release_lost_node()
-            node = self._provider.provision(self._request, Progress(), on_wait=self._report_wait)
+            request = within(
+                self._request,
+                asked=self._asked,
+                lifetime_seconds=self._params.lifetime_seconds,
+                clock=self._clock,
+            )
+            node = self._provider.provision(request, Progress(), on_wait=self._report_wait)
         except TransientError as error:
             self._warn_once(error)
             self._events.waiting(str(error))

@@ -9,6 +9,7 @@ import secrets
 import sys
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import httpx
@@ -70,7 +71,8 @@ def test_a_claim_that_a_run_left_behind_goes_with_the_collection(installation: C
         gpus=1,
         timeout_seconds=60.0,
     )
-    claim = claims.manifest(request, Placement(instance_type=TYPE), NodeClass.parse(NODE_CLASS))
+    node_class, now = NodeClass.parse(NODE_CLASS), datetime.now(UTC)
+    claim = claims.manifest(request, Placement(instance_type=TYPE), node_class, now)
     run("kubectl", "create", "-f", "-", text=json.dumps(claim))
     workflow = {
         "apiVersion": ARGO,

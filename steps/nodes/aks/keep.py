@@ -88,7 +88,7 @@ def _left(
         return pool
     if not pools.is_of(pool, run):
         return None
-    until = kept_until(now, seconds, made=pools.made_at(pool), ends=pools.expiry_of(pool))
+    until = kept_until(now, seconds, made=pools.made_at(pool), ends=pools.end_of(pool))
     problem = _state_problem(pool) or ("" if until else "it is too old")
     problem = problem or why_not_ready(kube, {NODE_LABEL: str(pool.name)})
     if problem or until is None:
@@ -121,7 +121,7 @@ def _fits(
             now,
             request,
             until=waiting.until if waiting else None,
-            ends=pools.expiry_of(pool),
+            ends=pools.end_of(pool),
         )
         or ", ".join(pools.differences(pool, request, settings))
         or why_not_usable(kube, request, pools.placement_of(pool), {NODE_LABEL: str(pool.name)})

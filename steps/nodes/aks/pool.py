@@ -27,6 +27,8 @@ _NAMESPACE_TAG = "argotune-namespace"
 _WORKSPACE_TAG = "argotune-workspace"
 _CREATED_TAG = "argotune-created"
 _EXPIRES_TAG = "argotune-expires"
+_DEADLINE_TAG = "argotune-deadline"
+"""Until when the run may have the pool, where another run had it before."""
 _PRICE_TAG = "argotune-price-usd-per-hour"
 _SINCE_TAG = "argotune-since"
 """Since when the run has the pool, where another run had it before."""
@@ -151,7 +153,7 @@ def left_by_run(pool: AgentPool, *, now: datetime.datetime, until: datetime.date
         _KEPT_AT_TAG: _text(now.timestamp()),
         _KEPT_UNTIL_TAG: _text(until.timestamp()),
     }
-    return _with_tags(pool, tags, without=(RUN_TAG, _WORKFLOW_TAG))
+    return _with_tags(pool, tags, without=(RUN_TAG, _WORKFLOW_TAG, _DEADLINE_TAG))
 
 
 def taken_by_run(pool: AgentPool, request: NodeRequest) -> AgentPool:
@@ -162,6 +164,7 @@ def taken_by_run(pool: AgentPool, request: NodeRequest) -> AgentPool:
         RUN_TAG: request.run,
         _WORKFLOW_TAG: request.workflow,
         _SINCE_TAG: old.get(_KEPT_AT_TAG, ""),
+        _DEADLINE_TAG: _text(request.deadline.timestamp()),
     }
     return _with_tags(pool, tags, without=(_KEPT_FROM_TAG, _KEPT_AT_TAG, _KEPT_UNTIL_TAG))
 
@@ -171,9 +174,16 @@ def made_at(pool: AgentPool) -> datetime.datetime | None:
     return _time(tags_of(pool).get(_CREATED_TAG, ""))
 
 
-def expiry_of(pool: AgentPool) -> datetime.datetime | None:
-    """When a pool has to go at the latest; None where nobody said."""
+def end_of(pool: AgentPool) -> datetime.datetime | None:
+    """When a pool has to go, whoever has it; None where nobody said."""
     return _time(tags_of(pool).get(_EXPIRES_TAG, ""))
+
+
+def expiry_of(pool: AgentPool) -> datetime.datetime | None:
+    """When a pool has to go at the latest: at its end, or before, when the time of the run that
+    took it is over; None where nobody said."""
+    ends = [end_of(pool), _time(tags_of(pool).get(_DEADLINE_TAG, ""))]
+    return min((each for each in ends if each is not None), default=None)
 
 
 def gone(pool: AgentPool, now_seconds: float) -> Gone:
@@ -258,7 +268,7 @@ def _tags(request: NodeRequest, placement: Placement, now_seconds: float) -> dic
         _NAMESPACE_TAG: request.namespace,
         _WORKSPACE_TAG: request.workspace,
         _CREATED_TAG: _text(now_seconds),
-        _EXPIRES_TAG: _text(now_seconds + request.lifetime_seconds),
+        _EXPIRES_TAG: _text(request.deadline.timestamp()),
         _PRICE_TAG: "" if price is None else f"{price:g}",
     }
     return {name: value for name, value in tags.items() if value}

@@ -23,7 +23,7 @@ from argotune.steps.nodes.labels import (
     WORKFLOW_LABEL,
     WORKSPACE_LABEL,
 )
-from argotune.steps.nodes.provider import CapacityType, Gone, Kept, NodeRequest, Placement
+from argotune.steps.nodes.provider import NEVER, CapacityType, Gone, Kept, NodeRequest, Placement
 
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
 NODE_POOL = "karpenter.sh/nodepool"
@@ -35,6 +35,8 @@ KARPENTERS_WORDS: Mapping[CapacityType, str] = {ours: word for word, ours in OUR
 _PRICE = "argotune.dev/price-usd-per-hour"
 _SINCE = "argotune.dev/since"
 """Since when the run has the node, where another run had it before."""
+_DEADLINE = "argotune.dev/deadline"
+"""Until when the run may have the node, where another run had it before."""
 _KEPT_AT = "argotune.dev/kept-at"
 _KEPT_UNTIL = "argotune.dev/kept-until"
 _TERMINATION_TIME = "karpenter.sh/nodeclaim-termination-timestamp"
@@ -59,8 +61,10 @@ def name_of(request: NodeRequest) -> str:
     return request.node or claim_name(request.run)
 
 
-def manifest(request: NodeRequest, placement: Placement, node_class: NodeClass) -> dict[str, Any]:
-    """The claim that asks for one placement.
+def manifest(
+    request: NodeRequest, placement: Placement, node_class: NodeClass, now: datetime
+) -> dict[str, Any]:
+    """The claim that asks for one placement, made now: Karpenter counts its time from then.
 
     It has no owner: a Workflow lives in a namespace and cannot own an object of the cluster.
     """
@@ -79,18 +83,25 @@ def manifest(request: NodeRequest, placement: Placement, node_class: NodeClass) 
             "annotations": annotations,
         },
         "spec": {
-            "nodeClassRef": {
-                "group": node_class.group,
-                "kind": node_class.kind,
-                "name": node_class.name,
-            },
+            "nodeClassRef": _reference(node_class),
             "requirements": _requirements(placement, node_class),
             "resources": {"requests": _resources(request, node_class)},
             "taints": [{"key": "sku", "value": "gpu", "effect": "NoSchedule"}],
             "terminationGracePeriod": _DRAIN_TIME,
-            "expireAfter": f"{math.ceil(request.lifetime_seconds)}s",
+            "expireAfter": _seconds_until(request.deadline, now),
         },
     }
+
+
+def _reference(node_class: NodeClass) -> dict[str, str]:
+    return {"group": node_class.group, "kind": node_class.kind, "name": node_class.name}
+
+
+def _seconds_until(deadline: datetime, now: datetime) -> str:
+    """As a duration; whole seconds are what `expires_at` reads back."""
+    if deadline == NEVER:
+        return "Never"
+    return f"{max(math.floor((deadline - now).total_seconds()), 1)}s"
 
 
 def _requirements(placement: Placement, node_class: NodeClass) -> list[dict[str, Any]]:
@@ -153,7 +164,11 @@ def left_by_run(claim: Object, *, now: datetime, until: datetime) -> dict[str, A
     """What changes in the metadata of a claim that its run leaves to the next one."""
     return {
         "labels": {RUN_LABEL: None, WORKFLOW_LABEL: None, KEPT_LABEL: run_of(claim)},
-        "annotations": {_KEPT_AT: f"{now:{_TIME}}", _KEPT_UNTIL: f"{until:{_TIME}}"},
+        "annotations": {
+            _KEPT_AT: f"{now:{_TIME}}",
+            _KEPT_UNTIL: f"{until:{_TIME}}",
+            _DEADLINE: None,
+        },
     }
 
 
@@ -163,7 +178,12 @@ def taken_by_run(claim: Object, request: NodeRequest) -> dict[str, Any]:
     since = _annotation(claim, _KEPT_AT)
     return {
         "labels": {**request.identity(), KEPT_LABEL: None},
-        "annotations": {_SINCE: since or None, _KEPT_AT: None, _KEPT_UNTIL: None},
+        "annotations": {
+            _SINCE: since or None,
+            _DEADLINE: f"{request.deadline:{_TIME}}",
+            _KEPT_AT: None,
+            _KEPT_UNTIL: None,
+        },
     }
 
 
@@ -173,8 +193,7 @@ def differences(claim: Object, request: NodeRequest, node_class: NodeClass) -> I
     if found not in placements(request):
         yield f"{found} is none of the alternatives"
         return
-    wanted = manifest(request, found, node_class)
-    if claim["spec"]["nodeClassRef"] != wanted["spec"]["nodeClassRef"]:
+    if claim["spec"]["nodeClassRef"] != _reference(node_class):
         yield f"its node class is not {node_class}"
     disk_gib = _disk_gib(claim)
     if disk_gib < request.disk_gib:
@@ -261,7 +280,13 @@ def created_at(claim: Object) -> datetime:
 
 
 def expires_at(claim: Object) -> datetime | None:
-    """When its time is over, by the expireAfter that `manifest` writes."""
+    """When its time is over: at its end, or before, when that of the run that took it is."""
+    ends = [end_of(claim), _time(claim, _DEADLINE)]
+    return min((each for each in ends if each is not None), default=None)
+
+
+def end_of(claim: Object) -> datetime | None:
+    """When Karpenter takes it away, whoever has it, by the expireAfter that `manifest` writes."""
     text = str(claim["spec"].get("expireAfter", ""))
     seconds = text.removesuffix("s")
     if not seconds.isdigit():

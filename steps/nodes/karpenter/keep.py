@@ -69,7 +69,7 @@ def take_claim(
 
 def _leave(kube: Kube, claim: Object, seconds: float, now: datetime) -> None:
     name = claim["metadata"]["name"]
-    made, ends = claims.created_at(claim), claims.expires_at(claim)
+    made, ends = claims.created_at(claim), claims.end_of(claim)
     until = kept_until(now, seconds, made=made, ends=ends)
     problem = _state_problem(claim) or ("" if until else "it is too old")
     problem = problem or why_not_ready(kube, {NODE_LABEL: name})
@@ -113,7 +113,7 @@ def _fits(
     kube: Kube, claim: Object, request: NodeRequest, node_class: NodeClass, now: datetime
 ) -> bool:
     name = claim["metadata"]["name"]
-    until, ends = claims.kept_until(claim), claims.expires_at(claim)
+    until, ends = claims.kept_until(claim), claims.end_of(claim)
     problem = (
         _state_problem(claim)
         or time_problem(now, request, until=until, ends=ends)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from datetime import datetime
+from typing import Any, TypeVar
 
 from argotune.steps.cluster.kube import Kube
 from argotune.steps.common import log
@@ -26,6 +27,7 @@ _FAILURES = (CapacityError, PermanentError, TransientError)
 _EVENT_SECONDS = 5.0
 """An event may come this much later than what it tells of."""
 
+Now = Callable[[], datetime]
 T = TypeVar("T")
 
 
@@ -39,12 +41,14 @@ class Launch:
         node_class: NodeClass,
         waiting: Waiting,
         *,
+        now: Now,
         claim: str | None = None,
     ) -> None:
         self._kube = kube
         self._request = replace(request, node=claim or request.node)
         self._node_class = node_class
         self._waiting = waiting
+        self._now = now
         self._name = claims.name_of(self._request)
 
     def node(self) -> Node:
@@ -81,11 +85,10 @@ class Launch:
     def _have_claim(self, placement: Placement, phase: Phase) -> str:
         """UID of the run's claim for this placement, found or made; one for another placement
         goes before, because a claim cannot be changed."""
-        manifest = claims.manifest(self._request, placement, self._node_class)
         while True:
             found = _patiently(lambda: self._kube.node_claim(self._name), phase)
             if found is None:
-                found = _patiently(lambda: self._kube.create_node_claim(manifest), phase)
+                found = _patiently(lambda: self._create(placement), phase)
                 if found is None:
                     continue
                 log.event(_LOGGER, "asked-for-node", claim=self._name, placement=placement)
@@ -95,6 +98,10 @@ class Launch:
                     return str(found["metadata"]["uid"])
                 _patiently(lambda: self._kube.delete_node_claim(self._name), phase)
             phase.wait(f"the {claims.text_of(found)} is still going")
+
+    def _create(self, placement: Placement) -> dict[str, Any] | None:
+        manifest = claims.manifest(self._request, placement, self._node_class, self._now())
+        return self._kube.create_node_claim(manifest)
 
     def _has_lost_its_node(self, claim: Object) -> bool:
         """Whether its node was there and is no more; Karpenter deletes such a claim too, in its

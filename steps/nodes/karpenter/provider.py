@@ -65,7 +65,7 @@ class KarpenterProvider:
         node_class = NodeClass.parse(self._settings.karpenter_node_class)
         kube = self._connect()
         claim = take_claim(kube, request, node_class, waiting, self._now)
-        return Launch(kube, request, node_class, waiting, claim=claim).node()
+        return Launch(kube, request, node_class, waiting, now=self._now, claim=claim).node()
 
     def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
         """The run's claim with its node. A node that a NodePool brought is that pool's affair:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.fields import parse_fields
 from argotune.steps.common.progress import Progress
@@ -23,7 +25,9 @@ from argotune.steps.nodes.provider import (
 from argotune.steps.nodes.resources import Resources
 from argotune.steps.provision.params import Params, Result
 from argotune.steps.provision.run import run
+from tests.fakes.kube import Cluster, serving
 
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CLUSTER = (
     "/subscriptions/26fe00f8-9173-4872-9134-bb1d2e00343a/resourceGroups/team/providers/"
     "Microsoft.ContainerService/managedClusters/prod"
@@ -83,8 +87,24 @@ def test_the_provider_gets_what_the_run_needs() -> None:
         "gpu-timeout-seconds": "20",
         "aks-cluster-id": CLUSTER,
     }
-    run(parse_fields(Params, flags), progress=Progress(), provider=provider)
-    assert provider.requests == [
+    cluster = Cluster()
+    cluster.put(
+        {"kind": "Workflow", "metadata": {"name": "tune-x7k2p", "namespace": "team", "uid": "uid"}}
+    )
+    for later_seconds in (0, 20):
+        clock = Clock(wall=lambda passed=later_seconds: NOON.timestamp() + passed)
+        with serving(cluster) as kube:
+            run(
+                parse_fields(Params, flags),
+                progress=Progress(),
+                provider=provider,
+                kube=kube,
+                clock=clock,
+            )
+    # Another try of the step gets no more time.
+    first, again = provider.requests
+    assert again == first
+    assert [first] == [
         NodeRequest(
             run="uid",
             workflow="tune-x7k2p",
@@ -108,7 +128,7 @@ def test_the_provider_gets_what_the_run_needs() -> None:
                     "46.92 CPUs for the tune pod, 47 needed (parameter tune-cpu)"
                 )
             },
-            lifetime_seconds=3600.0,
+            deadline=NOON + timedelta(hours=1),
             timeout_seconds=60.0,
             launch_timeout_seconds=30.0,
             gpu_timeout_seconds=20.0,
@@ -215,6 +235,21 @@ def test_what_aks_needs_is_asked_for_at_once() -> None:
         "--instance-type: empty; provider aks needs a SKU, see `argotune plan`",
         "--gpus: 0 with provider aks, which makes GPU nodes; take provider existing",
     ]
+
+
+def test_a_made_node_needs_the_workflow_that_keeps_its_time() -> None:
+    params = Params(
+        provider="aks",
+        run="uid",
+        gpus=1,
+        disk_gib=256,
+        instance_type="Standard_NC24ads_A100_v4",
+        aks_cluster_id=CLUSTER,
+    )
+    provider = Provider(Node(name="n", accelerator="1 x A10", selector={}))
+    with pytest.raises(ParamsError, match="--workflow, --namespace: empty with provider aks; "):
+        run(params, progress=Progress(), provider=provider)
+    assert provider.requests == []
 
 
 def test_a_claim_of_karpenter_needs_a_node_class_and_a_sku_and_a_node_pool_has_both() -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import CapacityError, PermanentError
 from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.deadline import FIRST_ASKED
+from argotune.steps.nodes.karpenter import claim as claims
 from argotune.steps.watch.params import Params, Result
 from argotune.steps.watch.run import run
 from tests.fakes.arm.state import Creation
@@ -22,7 +25,7 @@ from tests.steps.nodes.aks.azure import A10, A100, CLUSTER_ID, Azure
 from tests.steps.nodes.aks.azure import RUN as AKS_RUN
 from tests.steps.nodes.aks.conftest import azure, certificate  # noqa: F401
 from tests.steps.nodes.karpenter import world as karpenter
-from tests.steps.nodes.karpenter.world import World, happy, no_capacity
+from tests.steps.nodes.karpenter.world import START, World, happy, no_capacity
 
 WORKFLOW = ("Workflow", "team", "phi-abc")
 
@@ -32,7 +35,7 @@ def put_run(cluster: Cluster, uid: str) -> Object:
     tune = {"displayName": "tune", "type": "Retry", "phase": "Running"}
     found: Object = {
         "kind": "Workflow",
-        "metadata": {"name": "phi-abc", "namespace": "team", "uid": uid},
+        "metadata": {"name": "phi-abc", "namespace": "team", "uid": uid, "annotations": {}},
         "spec": {},
         "status": {"phase": "Running", "nodes": {"1": tune}},
     }
@@ -100,7 +103,11 @@ class Karpenter:
     def watch(self, **changes: Any) -> Result:
         asked = {"provider": "karpenter", "karpenter_node_class": "AKSNodeClass/gpu"} | changes
         world = self.world
-        clock = Clock(now=lambda: world.seconds, sleep=world.sleep, wall=lambda: world.seconds)
+        clock = Clock(
+            now=lambda: world.seconds,
+            sleep=world.sleep,
+            wall=lambda: START.timestamp() + world.seconds,
+        )
         with serving(self.cluster) as kube:
             return run(
                 params(karpenter.RUN, self.selector, **asked),
@@ -232,11 +239,62 @@ def test_a_run_that_may_not_be_stopped_is_still_a_failure_that_says_why(
     assert "cannot-stop" in caplog.text
 
 
-def test_no_node_is_brought_when_the_time_of_the_runs_nodes_is_over(tuning: Karpenter) -> None:
-    tuning.lose(after_seconds=500.0)
-    with pytest.raises(PermanentError, match=r"\(node-lifetime-seconds\)$"):
-        tuning.watch(lifetime_seconds=400.0)
-    assert len(tuning.world.claims) == 1
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+def first_asked(tuning: Karpenter) -> None:
+    """Say at the Workflow that the run first asked for a node when time began."""
+    annotations = tuning.cluster.objects[WORKFLOW]["metadata"]["annotations"]
+    annotations[FIRST_ASKED] = f"{START:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def test_a_run_is_stopped_when_its_nodes_have_had_their_time(tuning: Karpenter) -> None:
+    first_asked(tuning)
+    with pytest.raises(PermanentError) as caught:
+        tuning.watch(lifetime_seconds=DAY, look_seconds=HOUR)
+    message = (
+        "the run first asked for a node at 2026-01-01T00:00:00Z and may have nodes for 86400 s "
+        "(node-lifetime-seconds), which are over, so the run was stopped; `argo retry phi-abc -p "
+        "node-lifetime-seconds=SECONDS` with more of them resumes from the last checkpoint"
+    )
+    assert str(caught.value) == message
+    assert said(tuning.cluster, "NodeTimeOver") == [message]
+    assert tuning.cluster.objects[WORKFLOW]["spec"] == {"shutdown": "Stop"}
+    assert DAY <= tuning.world.seconds < DAY + HOUR
+
+
+def test_neither_another_watch_nor_another_node_gives_the_run_more_time(
+    tuning: Karpenter,
+) -> None:
+    first_asked(tuning)
+    world = tuning.world
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    world.after(DAY / 2, stop)
+    with pytest.raises(KeyboardInterrupt):
+        tuning.watch(lifetime_seconds=DAY, look_seconds=HOUR)
+    tuning.lose(after_seconds=DAY / 4)
+    with pytest.raises(PermanentError, match=r"\(node-lifetime-seconds\)"):
+        tuning.watch(lifetime_seconds=DAY, look_seconds=HOUR)
+    assert len(world.claims) == 2
+    assert DAY <= world.seconds < DAY + HOUR
+    expires_at = claims.expires_at(world.claims[-1])
+    assert expires_at is not None
+    assert 0 <= (START + timedelta(seconds=DAY) - expires_at).total_seconds() < 2
+
+
+def test_a_replacement_is_waited_for_no_longer_than_the_run_may_have_nodes(
+    tuning: Karpenter,
+) -> None:
+    first_asked(tuning)
+    tuning.world.scripts = [happy, no_capacity]
+    tuning.lose(after_seconds=1000.0)
+    with pytest.raises(CapacityError, match="no replacement is available"):
+        tuning.watch(lifetime_seconds=1500.0)
+    assert tuning.world.seconds < 1515.0
 
 
 def waiting_pod(tuning: Karpenter, message: str) -> Object:
@@ -360,7 +418,8 @@ def test_another_try_of_the_step_goes_on_with_the_node_that_was_asked_for(
 
 def test_an_evicted_spot_node_of_aks_is_replaced_by_a_regular_one(azure: Azure) -> None:  # noqa: F811
     node = azure.provision(capacity_types=("spot", "regular"), workflow="phi-abc")
-    put_run(azure.cluster, AKS_RUN)
+    workflow = put_run(azure.cluster, AKS_RUN)
+    workflow["metadata"]["annotations"] = {FIRST_ASKED: "2026-09-21T14:13:20Z"}
 
     sold_out = {"code": "OverconstrainedAllocationRequest", "message": "no spot machines"}
     azure.cloud.creations = [Creation(error=sold_out)]
@@ -380,6 +439,7 @@ def test_an_evicted_spot_node_of_aks_is_replaced_by_a_regular_one(azure: Azure) 
         provider="aks",
         capacity_types=("spot", "regular"),
         aks_cluster_id=CLUSTER_ID,
+        lifetime_seconds=7 * DAY,
     )
     result = run(
         asked,
@@ -391,6 +451,9 @@ def test_an_evicted_spot_node_of_aks_is_replaced_by_a_regular_one(azure: Azure) 
     assert (result.replaced, result.placement) == (1, f"{A100} regular")
     assert len(azure.cluster.nodes) == 1
     assert result.node_hours
+    (pool,) = azure.cloud.pools.values()
+    # Seven days after the run first asked, not after the other pool was.
+    assert pool.body["properties"]["tags"]["argotune-expires"] == "2026-09-28T14:13:20Z"
 
 
 def test_it_ends_at_once_when_it_is_told_to_stop() -> None:

@@ -56,6 +56,7 @@ CALLS: dict[str, Callable[[Kube, str], object]] = {
     "node_pools": lambda kube, kind: kube.node_pools(),
     "workflow": lambda kube, kind: kube.workflow("ns", "x"),
     "stop_workflow": lambda kube, kind: kube.stop_workflow("ns", "x"),
+    "annotate_workflow": lambda kube, kind: kube.annotate_workflow("ns", "x", {}),
     "create_event": lambda kube, kind: kube.create_event(
         {
             "kind": "Event",

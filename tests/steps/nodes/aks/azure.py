@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,12 @@ class Azure:
         )
 
     def provision(self, progress: Progress | None = None, **changes: Any) -> Node:
-        return self.provider().provision(request(**changes), progress or Progress())
+        return self.provider().provision(self.request(**changes), progress or Progress())
+
+    def request(self, *, lifetime_seconds: float = 8 * 24 * 3600.0, **changes: Any) -> NodeRequest:
+        """The request of a run that asks for its first node now."""
+        now = datetime.fromtimestamp(self.time.clock().wall(), UTC)
+        return request(**{"deadline": now + timedelta(seconds=lifetime_seconds)} | changes)
 
     def release(self, run: str = RUN, timeout_seconds: float = 3300.0) -> list[str]:
         provider = self.provider()

@@ -123,6 +123,31 @@ def test_a_pool_may_be_kept_again_in_the_first_half_of_its_lifetime_only(azure: 
     assert len(azure.release(NEXT)) == 1
 
 
+def test_who_takes_a_pool_has_it_until_their_own_deadline(kept: Azure) -> None:
+    kept.provision(run=NEXT, lifetime_seconds=3 * HOUR)
+    kept.time.seconds = 4.9 * HOUR
+    assert strays(kept) == []
+    kept.time.seconds = 5.1 * HOUR
+    assert strays(kept) == [f"{NEXT} its time was over at 2026-09-21 19:13 UTC True"]
+
+
+def test_the_deadline_of_one_run_is_not_that_of_the_next(kept: Azure) -> None:
+    kept.provision(run=NEXT, lifetime_seconds=3 * HOUR)
+    assert len(keep(kept, NEXT)) == 1
+    assert "argotune-deadline" not in kept.cloud.pools[POOL].body["properties"]["tags"]
+    kept.provision(run="third", lifetime_seconds=20 * HOUR)
+    kept.time.seconds = 10 * HOUR
+    assert strays(kept) == []
+
+
+def test_nobody_has_a_pool_beyond_its_end(azure: Azure) -> None:
+    azure.provision(lifetime_seconds=10 * HOUR)
+    keep(azure)
+    azure.provision(run=NEXT, lifetime_seconds=15 * HOUR)
+    azure.time.seconds = 10.1 * HOUR
+    assert strays(azure) == [f"{NEXT} its time was over at 2026-09-22 00:13 UTC True"]
+
+
 @pytest.mark.parametrize(
     "changes",
     [

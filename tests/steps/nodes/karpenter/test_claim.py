@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -9,14 +9,14 @@ from argotune.steps.nodes.karpenter import claim as claims
 from argotune.steps.nodes.karpenter.node_class import KNOWN_GROUPS, NodeClass
 from argotune.steps.nodes.provider import Placement
 from tests.fakes.kube import Object
-from tests.steps.nodes.karpenter.world import A100, NAME, RUN, request
+from tests.steps.nodes.karpenter.world import A100, NAME, RUN, START, request
 
 SPOT = Placement(instance_type=A100, capacity_type="spot", zone="westeurope-2")
 
 
 def test_a_claim_says_all_that_karpenter_needs() -> None:
-    asked = request(labels={"apps": "phi"}, lifetime_seconds=7200.5)
-    assert claims.manifest(asked, SPOT, NodeClass.parse("AKSNodeClass/gpu")) == {
+    asked = request(labels={"apps": "phi"}, deadline=START + timedelta(seconds=7200.5))
+    assert claims.manifest(asked, SPOT, NodeClass.parse("AKSNodeClass/gpu"), START) == {
         "apiVersion": "karpenter.sh/v1",
         "kind": "NodeClaim",
         "metadata": {
@@ -45,15 +45,19 @@ def test_a_claim_says_all_that_karpenter_needs() -> None:
             "resources": {"requests": {"nvidia.com/gpu": "1", "ephemeral-storage": "200Gi"}},
             "taints": [{"key": "sku", "value": "gpu", "effect": "NoSchedule"}],
             "terminationGracePeriod": "10m",
-            "expireAfter": "7201s",
+            "expireAfter": "7200s",
         },
     }
 
 
 def test_kaitos_provisioner_gets_what_it_demands() -> None:
     manifest = claims.manifest(
-        request(gpus=2), Placement(instance_type=A100), NodeClass.parse("KaitoNodeClass/default")
+        request(gpus=2),
+        Placement(instance_type=A100),
+        NodeClass.parse("KaitoNodeClass/default"),
+        START,
     )
+    assert manifest["spec"]["expireAfter"] == "Never"
     assert manifest["spec"]["resources"]["requests"] == {"nvidia.com/gpu": "2", "storage": "200Gi"}
     labels = manifest["metadata"]["labels"]
     assert labels["karpenter.sh/nodepool"] == "kaito"
@@ -64,7 +68,9 @@ def test_kaitos_provisioner_gets_what_it_demands() -> None:
 
 
 def test_without_a_disk_size_the_cloud_chooses() -> None:
-    manifest = claims.manifest(request(disk_gib=0), SPOT, NodeClass.parse("AKSNodeClass/gpu"))
+    manifest = claims.manifest(
+        request(disk_gib=0), SPOT, NodeClass.parse("AKSNodeClass/gpu"), START
+    )
     assert manifest["spec"]["resources"]["requests"] == {"nvidia.com/gpu": "1"}
 
 
@@ -77,7 +83,7 @@ def test_the_name_fits_an_azure_agent_pool_and_belongs_to_the_run() -> None:
     "placement", [SPOT, Placement(instance_type=A100), Placement(instance_type="g5.xlarge")]
 )
 def test_the_placement_is_read_back_from_the_claim(placement: Placement) -> None:
-    manifest = claims.manifest(request(), placement, NodeClass.parse("EC2NodeClass/gpu"))
+    manifest = claims.manifest(request(), placement, NodeClass.parse("EC2NodeClass/gpu"), START)
     assert claims.placement_of(manifest) == placement
 
 

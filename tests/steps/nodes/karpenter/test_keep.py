@@ -43,6 +43,13 @@ def collect(world: World) -> Sequence[Stray]:
         return world.provider(kube).collect(lambda *run: False, dry_run=False)
 
 
+def strays_of_living_runs(world: World, *, after_seconds: float) -> list[str]:
+    world.seconds = after_seconds
+    with serving(world.cluster) as kube:
+        found = world.provider(kube).collect(lambda *run: True, dry_run=False)
+    return [each.reason for each in found]
+
+
 def metadata(world: World) -> Object:
     (claim,) = world.cluster.of_kind("NodeClaim")
     found: Object = claim["metadata"]
@@ -138,6 +145,22 @@ def test_a_claim_may_be_kept_again_in_the_first_half_of_its_lifetime_only() -> N
     world.seconds = 5.5 * HOUR
     assert keep(world, NEXT) == []
     assert len(release(world, NEXT)) == 1
+
+
+def test_who_takes_a_claim_has_it_until_their_own_deadline(kept: World) -> None:
+    kept.provision(run=NEXT, lifetime_seconds=3 * HOUR)
+    assert strays_of_living_runs(kept, after_seconds=4.9 * HOUR) == []
+    assert strays_of_living_runs(kept, after_seconds=5.1 * HOUR) == [
+        "its time was over at 2026-01-01T05:00:00Z"
+    ]
+
+
+def test_the_deadline_of_one_run_is_not_that_of_the_next(kept: World) -> None:
+    kept.provision(run=NEXT, lifetime_seconds=3 * HOUR)
+    assert len(keep(kept, NEXT)) == 1
+    assert "argotune.dev/deadline" not in metadata(kept)["annotations"]
+    kept.provision(run="third", lifetime_seconds=20 * HOUR)
+    assert strays_of_living_runs(kept, after_seconds=10 * HOUR) == []
 
 
 @pytest.mark.parametrize(

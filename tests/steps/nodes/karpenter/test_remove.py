@@ -191,11 +191,11 @@ def test_claims_whose_time_is_over_are_collected_though_their_run_lives() -> Non
     world = World()
     world.scripts = [happy]
     world.provision(lifetime_seconds=3600.4)
-    world.seconds = 3600.0
+    world.seconds = 3599.0
     assert collect(world, lambda run, namespace, workflow: True) == []
-    world.seconds = 3602.0
+    world.seconds = 3601.0
     (stray,) = collect(world, lambda run, namespace, workflow: True)
-    assert stray.reason == "its time was over at 2026-01-01T01:00:01Z"
+    assert stray.reason == "its time was over at 2026-01-01T01:00:00Z"
 
 
 def test_what_is_going_and_what_is_not_ours_is_not_collected(world: World) -> None:

@@ -70,7 +70,12 @@ class World:
     ) -> Node:
         with serving(self.cluster) as kube:
             provider = self.provider(kube, **(settings or {}))
-            return provider.provision(request(**changes), progress or Progress())
+            return provider.provision(self.request(**changes), progress or Progress())
+
+    def request(self, *, lifetime_seconds: float = 8 * 24 * 3600.0, **changes: Any) -> NodeRequest:
+        """The request of a run that asks for its first node now."""
+        deadline = self.now() + timedelta(seconds=lifetime_seconds)
+        return request(**{"deadline": deadline} | changes)
 
     # What Karpenter does.
 

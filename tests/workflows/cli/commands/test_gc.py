@@ -41,8 +41,6 @@ def request(run: str, *, namespace: str = "team-a") -> NodeRequest:
         gpus=1,
         disk_gib=128,
         instance_types=(A100.instance_type,),
-        # A century: the claims of the fake are of a day long ago.
-        lifetime_seconds=100 * 365 * 24 * 3600.0,
         timeout_seconds=60.0,
     )
 
@@ -59,7 +57,7 @@ def add_workflow(cluster: Cluster, run: str, *, phase: str) -> None:
 
 def add_claim(cluster: Cluster, run: str, *, namespace: str = "team-a") -> Object:
     wanted = request(run, namespace=namespace)
-    claim = claims.manifest(wanted, A100, NodeClass.parse("AKSNodeClass/gpu"))
+    claim = claims.manifest(wanted, A100, NodeClass.parse("AKSNodeClass/gpu"), datetime.now(UTC))
     claim["metadata"] |= {"uid": f"claim-{run}", "creationTimestamp": "2026-09-21T14:13:20Z"}
     cluster.objects["NodeClaim", "", claim["metadata"]["name"]] = claim
     return claim
