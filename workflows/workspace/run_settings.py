@@ -165,7 +165,10 @@ _NODE = (
     ),
     Setting(
         name="node-lifetime-seconds",
-        description="A node that is made is deleted after so long, whatever became of its run",
+        description=(
+            "How long a run may have nodes that are made, from when it first asked for one; then it"
+            " is stopped, and they are deleted"
+        ),
         value=SECONDS,
         default=str(_NODE_LIFETIME_SECONDS),
         default_meaning=f"{_NODE_LIFETIME_SECONDS}, eight days",
