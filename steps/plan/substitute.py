@@ -55,5 +55,5 @@ def problem_of_sku(job: Job, sku: Sku) -> str | None:
         return refusal(job, card_of(sku)) if choose(job, card_of(sku)) is None else None
     nearest = nearest_fit(job)
     if nearest is None:
-        return f"{sku.name} cannot be used: {reason}; no other SKU fits"
+        return f"{sku.name} cannot be used: {reason}; no other SKU fits; ask for less"
     return f"{sku.name} cannot be used: {reason}; the nearest that fits is {describe(nearest.sku)}"

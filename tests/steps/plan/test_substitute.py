@@ -84,7 +84,7 @@ def test_a_tune_pod_that_no_machine_has_room_for_is_refused() -> None:
     assert caught.value.problems == [
         "instance-type: Standard_NC24ads_A100_v4 cannot be used: 23.16 CPUs for the tune pod, 32 "
         "needed (parameter tune-cpu); 216.8 GiB of memory for the tune pod, 4000 GiB needed "
-        "(parameter tune-memory); no other SKU fits"
+        "(parameter tune-memory); no other SKU fits; ask for less"
     ]
 
 

@@ -102,5 +102,5 @@ def test_a_tune_pod_that_does_not_fit_on_the_machine_is_refused_when_the_file_is
     assert answer.code == 2
     assert answer.errors == [
         "instance-type: Standard_NC24ads_A100_v4 cannot be used: 216.8 GiB of memory for the tune "
-        "pod, 4000 GiB needed (parameter tune-memory); no other SKU fits"
+        "pod, 4000 GiB needed (parameter tune-memory); no other SKU fits; ask for less"
     ]

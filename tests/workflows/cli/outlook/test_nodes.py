@@ -90,6 +90,18 @@ def notes(answer: Answer, start: str) -> list[str]:
     return [line for line in answer.out.splitlines() if line.startswith(start)]
 
 
+def test_an_alternative_on_which_the_tune_pod_does_not_fit_will_not_be_asked_for(
+    argotune: Argotune, write: Write, cloud: arm.Cloud
+) -> None:
+    file = workspace(write, tune_memory="300Gi", alternative_instance_types=A100)
+    answer = argotune("plan", file, *WHERE)
+    assert answer.code == 0
+    assert [row[-1] for row in rows(answer)] == ["OUTLOOK", "had", "[1]"]
+    assert notes(answer, "[1]") == [
+        f"[1] {A100}: 216.8 GiB of memory for the tune pod, 300 GiB needed (parameter tune-memory)"
+    ]
+
+
 def test_every_alternative_is_shown_in_the_order_of_tries(
     argotune: Argotune, file: Path, cloud: arm.Cloud
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +18,7 @@ from argotune.steps.nodes.aks.preflight import Forecast, Preflight
 from argotune.steps.nodes.aks.quota import REGIONAL_QUOTA, SPOT_QUOTA
 from argotune.steps.nodes.aks.refusals import NoCredential, RoleMissing, SecretExpired
 from argotune.steps.nodes.alternatives import placements
+from argotune.steps.nodes.errors import PlacementRefused
 from argotune.steps.nodes.provider import NodeRequest, Placement
 from argotune.steps.nodes.providers import ProviderSettings
 from argotune.steps.plan.planning import Span
@@ -49,7 +51,7 @@ def print_outlook(
     arm = connect(ProviderSettings(aks_cluster_id=cluster_id))
     region = _region(arm, location, cluster)
     preflight, request = Preflight(arm, region), request_of(planned)
-    forecasts = [preflight.forecast(placement) for placement in placements(request)]
+    forecasts = [_forecast(preflight, request, each) for each in placements(request)]
     rows = {row.name: row for row in _sku_rows(planned, dataset_tokens)}
     seen = not preflight.unseen
     screen.print(f"GPU node by provider aks in {region}, in the order of tries", style="bold")
@@ -58,6 +60,16 @@ def print_outlook(
         screen.print(Text(line, style="dim"), soft_wrap=True)
     screen.print()
     return any(forecast.refusal is None for forecast in forecasts)
+
+
+def _forecast(preflight: Preflight, request: NodeRequest, placement: Placement) -> Forecast:
+    """What the lists say, unless the machine is too small and provision will not ask for it."""
+    forecast = preflight.forecast(placement)
+    reason = request.too_small.get(placement.instance_type)
+    if not reason:
+        return forecast
+    refusal = PlacementRefused(f"{placement.instance_type}: {reason}")
+    return dataclasses.replace(forecast, refusal=refusal)
 
 
 def _region(arm: Arm, location: str | None, cluster: Cluster | None) -> str:
