@@ -31,6 +31,7 @@ Object = dict[str, Any]
 
 _PLURALS = {
     "configmaps": "ConfigMap",
+    "cronworkflows": "CronWorkflow",
     "deployments": "Deployment",
     "services": "Service",
     "networkpolicies": "NetworkPolicy",

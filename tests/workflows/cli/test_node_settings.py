@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.fakes.kube import Cluster
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.conftest import Write
-from tests.workflows.installed import decide
+from tests.workflows.installed import decide, put_gc
 from tests.workflows.workspace.helpers import changed
 
 CLUSTER_ID = (
@@ -48,12 +50,46 @@ def test_what_the_installation_says_does_for_every_run(
     name, value = NEEDED[provider]
     template = cluster.objects["WorkflowTemplate", "team-a", "finetune"]
     decide(template, **{name: value})
+    put_gc(cluster, **{name: value})
     answer = argotune("submit", write("workspace.yaml", asking(provider)))
     assert (answer.code, answer.err) == (0, "")
     (created,) = cluster.of_kind("Workflow")
     given = {item["name"]: item["value"] for item in created["spec"]["arguments"]["parameters"]}
     assert given["provider"] == provider
     assert name not in given
+
+
+@pytest.mark.parametrize(
+    ("gc", "reason"),
+    [
+        (None, "CronWorkflow gc is not installed"),
+        ({"suspend": True, "aks_cluster_id": CLUSTER_ID}, "CronWorkflow gc is suspended"),
+        (
+            {"aks_cluster_id": CLUSTER_ID.replace("prod", "other")},
+            f"CronWorkflow gc looks for nodes in aks-cluster-id "
+            f"{CLUSTER_ID.replace('prod', 'other')}, and not in {CLUSTER_ID}",
+        ),
+    ],
+)
+def test_a_node_that_no_schedule_would_delete_is_not_made(
+    argotune: Argotune,
+    write: Write,
+    cluster: Cluster,
+    gc: dict[str, Any] | None,
+    reason: str,
+) -> None:
+    if gc is not None:
+        put_gc(cluster, **gc)
+    flags = ("--standalone", "--images-registry", "registry.example.org/ours")
+    text = asking("aks", **{"aks-cluster-id": CLUSTER_ID})
+    answer = argotune("submit", write("workspace.yaml", text), *flags)
+    assert answer.code == 2
+    assert answer.errors == [
+        "provider aks makes a node for the run, and nothing would delete it if the run were deleted"
+        f" or terminated: {reason} in namespace team-a; `argotune install -n team-a"
+        " --aks-cluster-id ...` installs and resumes it"
+    ]
+    assert cluster.of_kind("Workflow") == []
 
 
 def test_a_node_pool_needs_no_node_class(

@@ -40,6 +40,7 @@ _BEFORE_PROVIDERS = (
     Check("storage", "the claim of the weights", storage.models_claim, in_namespace=True),
     Check("installation", "the template", installation.template, in_namespace=True),
     Check("installation", "accounts and roles", installation.objects, in_namespace=True),
+    Check("installation", "who deletes lost nodes", installation.collection, in_namespace=True),
     Check("installation", "the accounts' tokens", installation.tokens, in_namespace=True),
     Check("permissions", "what you may do", permissions.person),
     Check("permissions", "what the accounts may do", permissions.accounts, in_namespace=True),

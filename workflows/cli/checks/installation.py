@@ -7,8 +7,11 @@ from importlib.metadata import version
 
 from argotune.steps.cluster.errors import MissingRight
 from argotune.steps.cluster.kinds import ARGO, KINDS
+from argotune.steps.nodes.providers import MAKING_NODES, PROVIDERS
 from argotune.workflows.cli.checks.finding import Finding, ok, problem, unknown, warning
 from argotune.workflows.cli.checks.subject import Subject
+from argotune.workflows.workspace.collection import NAME as GC
+from argotune.workflows.workspace.collection import collection_problems
 from argotune.workflows.workspace.manifests import installed_values
 
 PLACEHOLDER = "registry.example.com"
@@ -120,6 +123,39 @@ def tokens(subject: Subject) -> Iterator[Finding]:
         )
     if filled and not missing and not empty:
         yield ok(f"the {filled} secrets with the accounts' tokens are filled")
+
+
+def collection(subject: Subject) -> Iterator[Finding]:
+    """Whether nodes that runs lose are found, where runs make nodes."""
+    if not subject.has_argo or subject.template is None:
+        return
+    template = subject.get("WorkflowTemplate", GC)
+    chosen = [name for name in MAKING_NODES if _makes_nodes(subject, name)]
+    for provider in chosen:
+        reasons = "; ".join(
+            collection_problems(
+                subject.get("CronWorkflow", GC),
+                template,
+                provider=provider,
+                settings=subject.needs.provider_settings,
+            )
+        )
+        if reasons:
+            yield problem(
+                f"a node of provider {provider} whose run is deleted or terminated stays, and "
+                f"costs money: {reasons}",
+                "install it, with what says where the nodes are, which resumes it",
+                subject.install_command(f"--{PROVIDERS[provider].needed_setting} ..."),
+            )
+        else:
+            yield ok(f"CronWorkflow {GC} looks for nodes of provider {provider}")
+
+
+def _makes_nodes(subject: Subject, provider: str) -> bool:
+    """Whether the workspace or the installation makes nodes by the provider."""
+    if subject.needs.workspace is not None:
+        return subject.needs.makes_node and subject.needs.provider == provider
+    return bool(setting_of(subject, PROVIDERS[provider].needed_setting))
 
 
 def setting_of(subject: Subject, name: str) -> str:

@@ -36,6 +36,8 @@ class Needs:
     """Of the run's volume; None: what the installed template says, else the default class."""
     provider: str = "existing"
     """Where the GPU node comes from."""
+    makes_node: bool = False
+    """Whether the provider makes a node for the run alone."""
     provider_settings: Mapping[str, str] = field(default_factory=dict)
     """Settings of providers that the file gives, by name."""
     node: NodeRequest = field(

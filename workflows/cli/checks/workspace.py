@@ -10,6 +10,7 @@ from argotune.workflows.cli.checks.finding import Finding, ok, problem
 from argotune.workflows.cli.checks.subject import Needs, Subject
 from argotune.workflows.workspace.model import provider_of
 from argotune.workflows.workspace.node_request import request_of
+from argotune.workflows.workspace.nodes import node_is_of_run
 from argotune.workflows.workspace.planned import Planned
 
 
@@ -38,6 +39,7 @@ def needs_of(planned: Planned, push_secret: str | None) -> Needs:
         models_claim=options.get("model-cache-claim") or defaults.models_claim,
         storage_class=options.get("storage-class"),
         provider=provider_of(options),
+        makes_node=node_is_of_run(options),
         provider_settings={
             row.name: options[row.name] for row in provider_settings() if row.name in options
         },

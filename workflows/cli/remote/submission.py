@@ -6,12 +6,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from argotune.steps.cluster.kube import Object
+from argotune.steps.nodes.providers import PROVIDERS
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace import collection, manifests
+from argotune.workflows.workspace.collection import collection_problems
 from argotune.workflows.workspace.errors import WorkspaceError
 from argotune.workflows.workspace.installed import check_installed, check_node_settings
-from argotune.workflows.workspace.model import Workspace
+from argotune.workflows.workspace.model import Workspace, provider_of
+from argotune.workflows.workspace.nodes import node_is_of_run
 from argotune.workflows.workspace.workflow import referring_workflow, whole_workflow
 
 
@@ -32,6 +35,7 @@ def submit(
         secret, document = _referring(cluster, workspace, allow_loopback, secret_name)
     else:
         check_node_settings(workspace, manifests.install_defaults())
+        _check_collection(cluster, workspace)
         secret, document = whole_workflow(
             workspace, allow_loopback=allow_loopback, images=images, secret_name=secret_name
         )
@@ -43,11 +47,35 @@ def submit(
     return name
 
 
+def _check_collection(cluster: Cluster, workspace: Workspace) -> None:
+    """Raise WorkspaceError where nothing would delete the run's node if the run is lost."""
+    if not node_is_of_run(workspace.options):
+        return
+    provider = provider_of(workspace.options)
+    problems = collection_problems(
+        cluster.get("CronWorkflow", collection.NAME),
+        cluster.get("WorkflowTemplate", collection.NAME),
+        provider=provider,
+        settings=workspace.options,
+    )
+    reasons = "; ".join(problems)
+    if reasons:
+        raise WorkspaceError(
+            [
+                f"provider {provider} makes a node for the run, and nothing would delete it if the "
+                f"run were deleted or terminated: {reasons} in namespace {cluster.namespace}; "
+                f"`argotune install {cluster.flags} "
+                f"--{PROVIDERS[provider].needed_setting} ...` installs and resumes it"
+            ]
+        )
+
+
 def _referring(
     cluster: Cluster, workspace: Workspace, allow_loopback: bool, secret_name: str
 ) -> tuple[Object | None, Object]:
     installed = _installed(cluster)
     check_installed(workspace, installed, allow_loopback=allow_loopback)
+    _check_collection(cluster, workspace)
     try:
         return referring_workflow(
             workspace,

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+import pytest
+
 from argotune.workflows.cli.checks import installation
-from tests.fakes.api_server import ApiServer
+from tests.fakes.api_server import ApiServer, Object
 from tests.workflows.cli.checks.cluster import SPACE, expected, healthy, look, messages
 from tests.workflows.installed import decide
 
@@ -67,6 +69,41 @@ def test_images_of_the_placeholder() -> None:
     assert messages(look(cluster, installation.template))[1:] == [
         "problem: the template takes its images from registry.example.com/argotune, which is no "
         "registry"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"suspend": True}, "CronWorkflow gc is suspended"),
+        (None, "CronWorkflow gc is not installed"),
+    ],
+)
+def test_nodes_that_no_schedule_looks_for(change: Object | None, reason: str) -> None:
+    cluster = healthy()
+    decide(cluster.objects[TEMPLATE], karpenter_node_class="AKSNodeClass/gpu")
+    (path,) = [path for path in cluster.objects if path.endswith("/cronworkflows/gc")]
+    if change is None:
+        del cluster.objects[path]
+    else:
+        cluster.objects[path]["spec"] |= change
+    (found,) = look(cluster, installation.collection)
+    assert (found.level, found.message, found.command) == (
+        "problem",
+        "a node of provider karpenter whose run is deleted or terminated stays, and costs money: "
+        + reason,
+        "argotune install -n team-a --karpenter-node-class ...",
+    )
+
+
+def test_nodes_that_a_schedule_looks_for() -> None:
+    cluster = healthy()
+    assert look(cluster, installation.collection) == []
+    decide(cluster.objects[TEMPLATE], karpenter_node_class="AKSNodeClass/gpu")
+    (path,) = [path for path in cluster.objects if path.endswith("/cronworkflows/gc")]
+    cluster.objects[path]["spec"]["suspend"] = False
+    assert messages(look(cluster, installation.collection)) == [
+        "ok: CronWorkflow gc looks for nodes of provider karpenter"
     ]
 
 
