@@ -1,14 +1,23 @@
-"""Atomic file writes, free space and checksums."""
+"""Atomic files and directories, free space and checksums.
+
+What is being written has the name that `partial_path` gives: a killed process leaves that name and
+no other, and the next writer takes it over.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+
+def partial_path(path: Path) -> Path:
+    """The path under which `path` is written until it is complete: .NAME.part beside it."""
+    return path.with_name(f".{path.name}.part")
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
@@ -19,20 +28,88 @@ def atomic_write(path: Path, data: bytes | str) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; rename it to `path` on success and delete it on an error."""
+    """Yield a temporary file; rename it to `path` on success and delete it on an error.
+
+    Of two processes that write the same file, the second waits for the first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = partial_path(path)
+    descriptor = _open_locked(temporary)
     try:
         yield temporary
-        # mkstemp creates files with mode 0600; other containers of the run read these.
+        # Other containers of the run read it, whatever the umask.
         temporary.chmod(0o644)
         fsync(temporary)
         temporary.replace(path)
         fsync(path.parent)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _open_locked(temporary: Path) -> int:
+    """Create the file, or empty that of a killed writer, and lock it against other writers."""
+    while True:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if _is_at(descriptor, temporary):
+            os.truncate(descriptor, 0)
+            return descriptor
+        # The writer before has renamed or deleted the file that was opened.
+        os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def replacing_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty directory; rename it to `path` on success and delete it on an error.
+
+    An existing directory is replaced. No other process may write `path` at the same time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_partials(path.parent, path.name)
+    temporary = partial_path(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        for each in [*temporary.rglob("*"), temporary]:
+            fsync(each)
+        remove_directory(path)
+        temporary.rename(path)
+        fsync(path.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def remove_directory(path: Path) -> None:
+    """Delete a directory, if there is one, so that a kill leaves no half of it under its name."""
+    leaving = path.with_name(f".{path.name}.old.part")
+    if path.is_dir():
+        remove_partials(path.parent, f"{path.name}.old")
+        path.rename(leaving)
+        shutil.rmtree(leaving)
+
+
+def remove_partials(directory: Path, name: str = "*") -> None:
+    """Delete what killed writers and removers of this name, a glob pattern, left in a directory.
+
+    No other process may write these names at the same time.
+    """
+    for left in {*directory.glob(f".{name}.part"), *directory.glob(f".{name}.old.part")}:
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def fsync(path: Path) -> None:

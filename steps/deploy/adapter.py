@@ -10,14 +10,13 @@ import json
 import re
 import shutil
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.common.fs import fsync, sha256_file
+from argotune.steps.common.fs import partial_path, replacing_directory, sha256_file
 from argotune.steps.deploy.params import Params
 from argotune.steps.registry.oci import ImageReference, LayoutReference
 from argotune.steps.registry.skopeo import Registry, pull
@@ -43,14 +42,13 @@ def unpack_adapter(params: Params, destination: Path) -> Path:
     if destination.is_dir():
         return destination
     digest = params.adapter_digest()
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".unpack-", dir=destination.parent) as scratch:
-        layout = _layout_with(params, digest, Path(scratch) / "layout")
-        files = Path(scratch) / "files"
-        files.mkdir(mode=0o755)
-        extract(layout, digest, files)
-        fsync(files)
-        files.rename(destination)
+    pulled = partial_path(destination.parent / "layout")
+    try:
+        layout = _layout_with(params, digest, pulled)
+        with replacing_directory(destination) as files:
+            extract(layout, digest, files)
+    finally:
+        shutil.rmtree(pulled, ignore_errors=True)
     return destination
 
 
@@ -148,7 +146,6 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
     with content, path.open("wb") as file:
         shutil.copyfileobj(content, file, 1024 * 1024)
     path.chmod(0o644)
-    fsync(path)
 
 
 def _checked_blob(layout: Path, digest: str) -> Path:

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.common.fs import remove_directory, remove_partials
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.services import (
     LOG,
@@ -74,6 +74,7 @@ def deploy_process(
     folder = services_dir.absolute() / params.name
     with _locked(folder):
         _end_leftovers(folder)
+        remove_partials(folder)
         service = _find_running(params, plan, folder)
         if service is not None:
             answer = ask(service.endpoint, params.question, timeout_seconds=_left(deadline))
@@ -260,4 +261,4 @@ def _folder_name(digest: str) -> str:
 def _remove_other_adapters(folder: Path, current: Path) -> None:
     for path in folder.glob("adapter-*"):
         if path != current:
-            shutil.rmtree(path)
+            remove_directory(path)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import ParamsError, PermanentError, TransientError
-from argotune.steps.common.fs import free_bytes_of, fsync
+from argotune.steps.common.fs import free_bytes_of, fsync, remove_directory, remove_partials
+from argotune.steps.common.lock import locked
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.model_cache import (
     MARKER,
@@ -23,7 +24,6 @@ from argotune.steps.contracts.training_plan import Model, read_plan
 from argotune.steps.model.directory import fetch_directory
 from argotune.steps.model.files import MAY_NAME_CODE, check_model
 from argotune.steps.model.image import fetch_image
-from argotune.steps.model.lock import locked
 from argotune.steps.model.params import Params, Result
 from argotune.steps.registry.skopeo import Registry
 
@@ -49,16 +49,22 @@ def run(
         return _result(params, directory, found, cached=True)
     if model.source == "cache":
         raise PermanentError(_not_in_cache(model, directory))
-    with locked(directory.with_name(f".{directory.name}.lock")):
+    with locked(directory.with_name(f".{directory.name}.lock"), on_wait=_tell_of_waiting):
         # The previous holder of the lock may have downloaded the model.
+        remove_partials(directory.parent, directory.name)
         found = _whole(directory, params.verify_contents)
         if found is not None:
             return _result(params, directory, found, cached=True)
+        # Kept after a kill, unlike other partial files: the download goes on from it.
         partial = directory.with_name(f".{directory.name}.partial")
         partial.mkdir(parents=True, exist_ok=True)
         expected = _fetch(params, model, partial, progress, hub_endpoint, free_bytes)
         marker = _finish(partial, directory, model, expected)
     return _result(params, directory, marker, cached=False)
+
+
+def _tell_of_waiting() -> None:
+    log.event(_logger, "waiting", reason="another run is downloading this model")
 
 
 def _whole(directory: Path, verify_contents: bool) -> Marker | None:
@@ -120,8 +126,7 @@ def _finish(partial: Path, directory: Path, model: Model, expected: dict[str, st
         )
     # Metadata of the Hub's library about its downloads.
     shutil.rmtree(partial / ".cache", ignore_errors=True)
-    if directory.exists():
-        shutil.rmtree(directory)
+    remove_directory(directory)
     fsync(partial)
     partial.rename(directory)
     fsync(directory.parent)

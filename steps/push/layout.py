@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.common.fs import atomic_write, fsync
+from argotune.steps.common.fs import atomic_write, fsync, partial_path, remove_partials
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -120,15 +120,16 @@ def _locked(layout: Path) -> Iterator[None]:
 
 def _prepare(layout: Path) -> None:
     marker = layout / "oci-layout"
-    if not marker.exists() and any(layout.iterdir()):
+    left_by_a_killed_push = partial_path(marker)
+    if not marker.exists() and set(layout.iterdir()) - {left_by_a_killed_push}:
         raise PermanentError(
             f"{layout} has files but is not an OCI layout; use an empty or a new directory"
         )
     atomic_write(marker, _canonical({"imageLayoutVersion": "1.0.0"}))
     blobs = _blobs(layout)
     blobs.mkdir(parents=True, exist_ok=True)
-    for left_by_a_killed_writer in blobs.glob(".*.part"):
-        left_by_a_killed_writer.unlink()
+    for directory in (layout, blobs):
+        remove_partials(directory)
 
 
 class _HashingWriter(io.BufferedIOBase):
@@ -153,7 +154,7 @@ class _HashingWriter(io.BufferedIOBase):
 
 def _write_layer(layout: Path, files: Sequence[Path], progress: Callable[[int], None]) -> Blob:
     """Stream the files into a tar blob, which is renamed to its digest when complete."""
-    temporary = _blobs(layout) / f".layer.{os.getpid()}.part"
+    temporary = partial_path(_blobs(layout) / "layer")
     try:
         with temporary.open("wb") as file:
             writer = _HashingWriter(file, progress)

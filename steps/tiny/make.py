@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,6 +27,7 @@ from transformers.utils.logging import disable_progress_bar
 from argotune.presets.loader import model_preset
 from argotune.presets.schema import ModelPreset
 from argotune.steps.common import log
+from argotune.steps.common.fs import replacing_directory
 from argotune.steps.contracts.model_cache import cache_path, is_complete, mark_complete
 from argotune.steps.tiny.docstrings import library_texts
 from argotune.steps.tiny.muon import Muon
@@ -207,11 +206,9 @@ def _config(preset: ModelPreset, tokenizer: PreTrainedTokenizerFast) -> Phi3Conf
 
 
 def _keep(model: Phi3ForCausalLM, tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:
-    """Save to a temporary directory and rename it, so that no process reads half a model."""
+    """Save the model so that no process reads half of it."""
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
+    with replacing_directory(directory) as temporary:
         model.generation_config.eos_token_id = [
             tokenizer.eos_token_id,
             tokenizer.convert_tokens_to_ids("<|end|>"),
@@ -222,12 +219,7 @@ def _keep(model: Phi3ForCausalLM, tokenizer: PreTrainedTokenizerFast, directory:
         model.config.dtype = torch.bfloat16
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        temporary.chmod(0o755)
         mark_complete(temporary)
-        shutil.rmtree(directory, ignore_errors=True)
-        temporary.rename(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 from peft import get_peft_model_state_dict
 
-from argotune.steps.common.fs import fsync
+from argotune.steps.common.fs import replacing_directory
 from argotune.steps.contracts.serving import Adapter, Base, Rope, ServingContract, write_contract
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.tune.model_card import model_card
@@ -65,8 +64,7 @@ def export_adapter(
 
     The bytes depend only on the weights and the plan, so equal runs give equal images.
     """
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
-    try:
+    with replacing_directory(directory) as temporary:
         # "auto" would ask the Hub whether the vocabulary has changed, which never happens here.
         weights = get_peft_model_state_dict(model, save_embedding_layers=False)
         safetensors.torch.save_file(
@@ -82,10 +80,6 @@ def export_adapter(
         (temporary / "generation_config.json").write_text(_generation_config(contract))
         (temporary / "README.md").write_text(model_card(contract))
         write_contract(temporary, contract)
-        temporary.chmod(0o755)
-        _put(temporary, directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write_config(model: Any, directory: Path, plan: TrainingPlan) -> None:
@@ -114,12 +108,3 @@ def _sorted_set(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(value)
     raise TypeError(f"{type(value).__name__} in the adapter's configuration")
-
-
-def _put(temporary: Path, directory: Path) -> None:
-    for path in [*temporary.iterdir(), temporary]:
-        fsync(path)
-    if directory.exists():
-        shutil.rmtree(directory)
-    temporary.rename(directory)
-    fsync(directory.parent)

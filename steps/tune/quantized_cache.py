@@ -11,8 +11,6 @@ import copy
 import hashlib
 import json
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +23,8 @@ from safetensors import SafetensorError
 from transformers import AutoConfig
 
 from argotune.steps.common import log
-from argotune.steps.common.fs import free_bytes_of, fsync
+from argotune.steps.common.fs import free_bytes_of, replacing_directory
+from argotune.steps.common.lock import locked
 from argotune.steps.contracts.model_cache import MARKER, damage, mark_complete, read_marker
 from argotune.steps.tune.device import Device
 
@@ -34,8 +33,6 @@ _FORMAT = "1"
 _MADE_FROM = "made_from.json"
 _FILE_SIZE = "1GB"
 """Size of the weight files: the tensors of one file are in host memory while it is written."""
-_ABANDONED_SECONDS = 24 * 3600
-"""An incomplete directory that is older was left by a killed run."""
 _FAILURES = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 """Errors of transformers and safetensors for files that they cannot read or write."""
 
@@ -128,16 +125,18 @@ class QuantizedCache:
             (self.directory / MARKER).unlink()
 
     def _write(self, model: Any, config: Any, free_bytes: Callable[[Path], int]) -> int:
-        parent, prefix = self.directory.parent, f".{self.directory.name}."
-        _remove_abandoned(parent, prefix)
-        needed = sum(tensor.nbytes for tensor in model.state_dict().values())
-        free = free_bytes(parent)
-        if needed > free:
-            raise OSError(f"it needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free")
-        with tempfile.TemporaryDirectory(
-            prefix=prefix, suffix=".partial", dir=parent, ignore_cleanup_errors=True
-        ) as work:
-            made = Path(work, "made")
+        lock = self.directory.with_name(f".{self.directory.name}.lock")
+        with locked(lock, on_wait=_refuse_to_wait):
+            if self.directory.is_dir() and self._problem() is None:
+                raise OSError("another run has written it in the meantime")
+            needed = sum(tensor.nbytes for tensor in model.state_dict().values())
+            free = free_bytes(self.directory.parent)
+            if needed > free:
+                raise OSError(f"it needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free")
+            return self._write_locked(model, config)
+
+    def _write_locked(self, model: Any, config: Any) -> int:
+        with replacing_directory(self.directory) as made:
             model.save_pretrained(made, max_shard_size=_FILE_SIZE)
             # The model's own config has only the LongRoPE factors that this run uses.
             config.quantization_config = model.config.quantization_config
@@ -146,19 +145,7 @@ class QuantizedCache:
             for path in made.iterdir():
                 # safetensors creates files with mode 0600.
                 path.chmod(0o644)
-                fsync(path)
-            written = mark_complete(made).size
-            self._put(made, Path(work, "old"))
-        return written
-
-    def _put(self, made: Path, old: Path) -> None:
-        """Rename the new directory to its final name, replacing an unusable one."""
-        if self.directory.is_dir():
-            if self._problem() is None:
-                raise OSError("another run has written it in the meantime")
-            self.directory.rename(old)
-        made.rename(self.directory)
-        fsync(self.directory.parent)
+            return mark_complete(made).size
 
 
 def with_quantized_cache(
@@ -228,8 +215,5 @@ def _digest(model_dir: Path) -> str | None:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _remove_abandoned(parent: Path, prefix: str) -> None:
-    """Delete directories of killed runs; another run may be writing a more recent one."""
-    for path in parent.glob(f"{prefix}*.partial"):
-        if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
+def _refuse_to_wait() -> None:
+    raise OSError("another run is writing it")

@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
-from argotune.steps.common.fs import atomic_write, replacing, sha256_file
+from argotune.steps.common.fs import (
+    atomic_write,
+    partial_path,
+    remove_partials,
+    replacing,
+    replacing_directory,
+    sha256_file,
+)
 
 
 def test_a_file_is_written_whole_and_readable_by_others(tmp_path: Path) -> None:
@@ -24,12 +32,66 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_a_killed_writer_left_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    partial_path(path).write_text("more than the new content")
+    atomic_write(path, "content")
+    assert path.read_text() == "content"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_two_writers_of_a_file_the_second_waits(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    second = threading.Thread(target=atomic_write, args=(path, "second"))
+    with replacing(path) as temporary:
+        second.start()
+        temporary.write_text("first")
+    second.join(30)
+    assert path.read_text() == "second"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_directory_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "directory"
+    for left in (".directory.part", ".directory.old.part", "directory"):
+        (tmp_path / left).mkdir()
+        (tmp_path / left / "old").touch()
+    with replacing_directory(path) as temporary:
+        assert list(temporary.iterdir()) == []
+        (temporary / "new").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["directory", "new"]
+
+
+def test_a_directory_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "directory"
+    path.mkdir()
+    with pytest.raises(RuntimeError):
+        _fail_half_way_in(path)
+    assert list(tmp_path.rglob("*")) == [path]
+
+
+def test_only_partial_files_of_the_name_are_removed(tmp_path: Path) -> None:
+    names = [".one.part", ".one.old.part", ".two.part", "one.part", ".hidden", "one"]
+    for name in names:
+        (tmp_path / name).touch()
+    remove_partials(tmp_path, "one")
+    assert {path.name for path in tmp_path.iterdir()} == {*names[2:]}
+    remove_partials(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*names[3:]}
+
+
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     # FIPS 180-2, appendix B.1
     assert sha256_file(tmp_path / "abc") == (
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
+
+
+def _fail_half_way_in(directory: Path) -> None:
+    with replacing_directory(directory) as temporary:
+        (temporary / "new").touch()
+        raise RuntimeError
 
 
 def _fail_half_way(path: Path) -> None:

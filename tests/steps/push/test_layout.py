@@ -126,10 +126,19 @@ def test_other_tags_stay_and_the_same_tag_is_replaced(tmp_path: Path) -> None:
 def test_a_killed_writers_leftovers_are_removed(tmp_path: Path) -> None:
     layout, adapter = tmp_path / "image", write_adapter(tmp_path / "adapter")
     write(layout, adapter)
-    leftover = layout / "blobs" / "sha256" / ".layer.1.part"
-    leftover.write_text("half")
+    before = contents(layout)
+    for name in ("blobs/sha256/.layer.part", ".index.json.part"):
+        (layout / name).write_text("half")
     write(layout, adapter)
-    assert not leftover.exists()
+    assert contents(layout) == before
+
+
+def test_a_push_that_was_killed_over_its_first_file_can_be_repeated(tmp_path: Path) -> None:
+    layout, adapter = tmp_path / "image", write_adapter(tmp_path / "adapter")
+    layout.mkdir()
+    (layout / ".oci-layout.part").write_text("{")
+    write(layout, adapter)
+    assert sorted(path.name for path in layout.iterdir()) == ["blobs", "index.json", "oci-layout"]
 
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
