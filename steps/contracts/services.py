@@ -1,17 +1,21 @@
 """Inference servers that run as processes on this machine: their records, and how to stop them.
 
-The record of a service is SERVICES_DIR/NAME/service.json. A process is identified by its id and
-its start time, so that an unrelated process with a reused id is never mistaken for the server.
+The record of a service is SERVICES_DIR/NAME/service.json; while a deploy changes servers, those of
+the other servers stand beside it, and a killed deploy leaves them. A process is identified by its
+id and its start time, so that an unrelated process with a reused id is never mistaken for the
+server.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -19,6 +23,7 @@ from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
 
 RECORD = "service.json"
+STARTING, STOPPING = "starting.json", "stopping.json"
 LOG = "server.log"
 _POLL_SECONDS = 0.05
 
@@ -54,6 +59,13 @@ def list_services(services_dir: Path) -> list[Service]:
     return [service for service in map(read_record, records) if service is not None]
 
 
+def names_of_running(services_dir: Path) -> set[str]:
+    """Names with a living server, also one that a deploy starts or stops."""
+    records = (services_dir.glob(f"*/{name}") for name in (RECORD, STARTING, STOPPING))
+    services = (read_record(path) for paths in records for path in paths)
+    return {service.name for service in services if service is not None and is_alive(service)}
+
+
 def read_record(path: Path) -> Service | None:
     """Read one record; None if the file does not exist. Raises PermanentError if it is invalid."""
     try:
@@ -78,14 +90,35 @@ def is_alive(service: Service) -> bool:
 def stop_service(services_dir: Path, name: str, *, timeout_seconds: float = 15.0) -> bool:
     """Stop the server with that name and delete its record; False if it had no record.
 
-    Raises PermanentError if the process cannot be killed.
+    So do servers that a killed deploy has left; a living deploy ends its own. Raises PermanentError
+    if a process cannot be killed.
     """
-    service = read_service(services_dir, name)
-    if service is None:
+    folder = services_dir / name
+    if not folder.is_dir():
         return False
-    stop_process(service, timeout_seconds=timeout_seconds)
-    (services_dir / name / RECORD).unlink(missing_ok=True)
-    return True
+    with deploy_lock(folder) as is_held:
+        paths = [folder / file for file in ((RECORD, STARTING, STOPPING) if is_held else (RECORD,))]
+        found = [(path, service) for path in paths if (service := read_record(path)) is not None]
+        for path, service in found:
+            stop_process(service, timeout_seconds=timeout_seconds)
+            path.unlink(missing_ok=True)
+    return bool(found)
+
+
+@contextlib.contextmanager
+def deploy_lock(folder: Path) -> Iterator[bool]:
+    """Lock a service's folder until the block or the process ends; yields False if a deploy has."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        is_held = False
+    else:
+        is_held = True
+    try:
+        yield is_held
+    finally:
+        os.close(descriptor)
 
 
 def stop_process(service: Service, *, timeout_seconds: float = 15.0) -> None:

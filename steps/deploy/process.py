@@ -1,13 +1,13 @@
 """Target process: the server as a background process on this machine.
 
 The new server starts beside the old one and replaces it only when it has answered. The records
-starting.json and stopping.json identify servers that an interrupted attempt left behind.
+starting.json and stopping.json identify servers that an interrupted attempt left behind; a server
+does not run before it has such a record.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import signal
@@ -26,7 +26,10 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.services import (
     LOG,
     RECORD,
+    STARTING,
+    STOPPING,
     Service,
+    deploy_lock,
     is_alive,
     process_started,
     read_record,
@@ -41,7 +44,8 @@ from argotune.steps.deploy.params import Params, Result
 _LOGGER = logging.getLogger(__name__)
 
 SERVE_COMMAND = (sys.executable, "-m", "argotune.steps.serve")
-_STARTING, _STOPPING = "starting.json", "stopping.json"
+_ONCE_RECORDED = ("/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "serve")
+"""Replaces itself by the command after a line on stdin, and ends when there comes none."""
 _STARTING_LOG, _FAILED_LOG = "server.starting.log", "server.failed.log"
 _POLL_SECONDS = 0.1
 _LOG_LINES = 15
@@ -55,6 +59,14 @@ class _Server:
     started: str
     """Start time of the process, from argotune.steps.contracts.services.process_started."""
     log_file: Path
+
+    def begin(self) -> None:
+        """Let the server run, which waits for a line on its stdin."""
+        if self.process.stdin is None:
+            raise AssertionError("stdin is a pipe")
+        # That the process has ended is found by those who wait for it.
+        with contextlib.suppress(BrokenPipeError), self.process.stdin as line:
+            line.write(b"\n")
 
 
 def deploy_process(
@@ -83,7 +95,8 @@ def deploy_process(
         progress.update(1, 4)
         command = [*serve_command, *flags_of(params, adapter_dir, folder)]
         with _started(command, folder) as server:
-            write_record(folder / _STARTING, _service(params, plan, server, port=0))
+            write_record(folder / STARTING, _service(params, plan, server, port=0))
+            server.begin()
             port = _wait_until_ready(server, folder / "port", params.name, deadline)
             progress.update(2, 4)
             service = _service(params, plan, server, port=port)
@@ -102,29 +115,27 @@ def deploy_process(
 def _locked(folder: Path) -> Iterator[None]:
     """Lock the service's folder; the lock is released when this process ends in any way."""
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise TransientError(
-            f"another deploy of service {folder.name} is running on this machine; wait for its end"
-        ) from error
-    try:
+    with deploy_lock(folder) as is_held:
+        if not is_held:
+            raise TransientError(
+                f"another deploy of service {folder.name} is running on this machine; wait for its "
+                "end"
+            )
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
 def _started(command: Sequence[str], folder: Path) -> Iterator[_Server]:
-    """Yield a server in its own session, so that it outlives this step; a failure kills it."""
+    """Yield a server in its own session, so that it outlives this step; a failure kills it.
+
+    The server waits for `begin`, and ends when this process ends before.
+    """
     (folder / "port").unlink(missing_ok=True)
     log_file = folder / _STARTING_LOG
     with log_file.open("wb") as output:
         process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
+            [*_ONCE_RECORDED, *command],
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=_environment(folder),
@@ -138,7 +149,7 @@ def _started(command: Sequence[str], folder: Path) -> Iterator[_Server]:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         log_file.rename(folder / _FAILED_LOG)
-        (folder / _STARTING).unlink(missing_ok=True)
+        (folder / STARTING).unlink(missing_ok=True)
         raise
     # The server keeps running; otherwise Popen would warn that nothing waits for it.
     process.returncode = 0
@@ -231,16 +242,16 @@ def _take_over(folder: Path, service: Service) -> None:
     """Write the new server's record; the old one moves to stopping.json until it has ended."""
     old = read_record(folder / RECORD)
     if old is not None:
-        write_record(folder / _STOPPING, old)
+        write_record(folder / STOPPING, old)
     write_record(folder / RECORD, service)
-    (folder / _STARTING).unlink()
+    (folder / STARTING).unlink()
     (folder / _STARTING_LOG).rename(folder / LOG)
 
 
 def _end_leftovers(folder: Path) -> None:
     """Stop the servers of starting.json and stopping.json that are not the recorded one."""
     current = read_record(folder / RECORD)
-    for record in (folder / _STARTING, folder / _STOPPING):
+    for record in (folder / STARTING, folder / STOPPING):
         service = read_record(record)
         if service is None:
             continue

@@ -11,9 +11,13 @@ import pytest
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.services import (
     RECORD,
+    STARTING,
+    STOPPING,
     Service,
+    deploy_lock,
     is_alive,
     list_services,
+    names_of_running,
     process_started,
     read_service,
     stop_service,
@@ -90,6 +94,28 @@ def test_a_stopped_service_is_gone(tmp_path: Path, server: subprocess.Popen[byte
     assert stop_service(tmp_path, "phi") is True
     assert server.wait(60) != 0
     assert read_service(tmp_path, "phi") is None
+
+
+@pytest.mark.parametrize("record", [STARTING, STOPPING])
+def test_what_a_killed_deploy_has_left_is_running_and_is_stopped(
+    tmp_path: Path, server: subprocess.Popen[bytes], record: str
+) -> None:
+    write_record(tmp_path / "phi" / record, service_of(server.pid))
+    assert names_of_running(tmp_path) == {"phi"}
+    assert stop_service(tmp_path, "phi") is True
+    assert server.wait(60) != 0
+    assert names_of_running(tmp_path) == set()
+    assert list((tmp_path / "phi").iterdir()) == []
+
+
+def test_a_living_deploy_ends_its_own_servers(
+    tmp_path: Path, server: subprocess.Popen[bytes]
+) -> None:
+    write_record(tmp_path / "phi" / STARTING, service_of(server.pid))
+    with deploy_lock(tmp_path / "phi") as is_held:
+        assert is_held
+        assert stop_service(tmp_path, "phi") is False
+    assert server.poll() is None
 
 
 def test_a_server_that_ignores_the_request_is_killed(tmp_path: Path) -> None:

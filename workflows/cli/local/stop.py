@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from argotune.steps.contracts.services import is_alive, list_services, stop_service
+from argotune.steps.contracts.services import names_of_running, stop_service
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.runs import local_runs
@@ -39,5 +39,4 @@ def _stop(here: Home, name: str) -> bool:
 
 def _all_names(here: Home) -> list[str]:
     runs = {run.workspace for run in local_runs(here) if run.phase == "Running"}
-    services = {service.name for service in list_services(here.services_dir) if is_alive(service)}
-    return sorted(runs | services)
+    return sorted(runs | names_of_running(here.services_dir))
