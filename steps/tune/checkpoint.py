@@ -1,13 +1,14 @@
 """Checkpoints, with everything that an interrupted run needs to resume with the same results.
 
-Each is a directory that is created atomically by a rename. It records the run's settings, and a
-run with other settings refuses it.
+Each is a directory that is created atomically by a rename, with a marker that lists its files and
+their checksums. It records the run's settings, and a run with other settings refuses it. A damaged
+one is passed over, and stays until the run has written a newer one.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import functools
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,8 +19,15 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.common.fs import atomic_write, fsync
+from argotune.steps.common.fs import (
+    atomic_write,
+    remove_directory,
+    remove_partials,
+    replacing_directory,
+)
+from argotune.steps.contracts.model_cache import damage, mark_complete
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.tune.load import trainable_parameters
 
@@ -33,6 +41,8 @@ _STATE, _ADAPTER, _BEST, _OPTIMIZER = (
 )
 
 Tensors = dict[str, torch.Tensor]
+
+_logger = logging.getLogger(__name__)
 
 
 class Position(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -84,9 +94,10 @@ class Checkpoints:
     def __init__(self, directory: Path, identity: Mapping[str, str]) -> None:
         self._directory = directory
         self._identity = dict(identity)
+        self._at: Path | None = None
+        """The checkpoint that was restored or saved last."""
         directory.mkdir(parents=True, exist_ok=True)
-        for leftover in directory.glob(".step-*"):
-            shutil.rmtree(leftover)
+        remove_partials(directory)
 
     def save(
         self,
@@ -95,36 +106,35 @@ class Checkpoints:
         optimizer: torch.optim.Optimizer,
         best: Tensors | None,
     ) -> None:
-        """Write a checkpoint, then delete all but the last two."""
+        """Write a checkpoint, then delete all but it and the one before."""
         target = self._path(position.step)
-        if target.exists():
-            return
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=self._directory))
-        safetensors.torch.save_file(_on_cpu(trainable_parameters(model)), temporary / _ADAPTER)
-        if best is not None:
-            safetensors.torch.save_file(best, temporary / _BEST)
-        torch.save({"optimizer": optimizer.state_dict(), **_rng()}, temporary / _OPTIMIZER)
-        state = _State(identity=self._identity, position=position)
-        (temporary / _STATE).write_bytes(msgspec.json.encode(state))
-        for path in [*temporary.iterdir(), temporary]:
-            fsync(path)
-        temporary.rename(target)
-        fsync(self._directory)
-        for old in self._all()[:-_KEPT]:
-            shutil.rmtree(old)
+        if target != self._at:
+            with replacing_directory(target) as made:
+                adapter = _on_cpu(trainable_parameters(model))
+                safetensors.torch.save_file(adapter, made / _ADAPTER)
+                if best is not None:
+                    safetensors.torch.save_file(best, made / _BEST)
+                torch.save({"optimizer": optimizer.state_dict(), **_rng()}, made / _OPTIMIZER)
+                state = _State(identity=self._identity, position=position)
+                (made / _STATE).write_bytes(msgspec.json.encode(state))
+                mark_complete(made)
+            self._at = target
+        # What is newer was passed over as damaged.
+        kept = [path for path in self._all() if path <= target][-_KEPT:]
+        for path in self._all():
+            if path not in kept:
+                remove_directory(path)
 
     def restore(
         self, model: torch.nn.Module, optimizer: torch.optim.Optimizer
     ) -> tuple[Position, Tensors | None]:
-        """Load the newest checkpoint into model, optimizer and random generators.
+        """Load the newest whole checkpoint into model, optimizer and random generators.
 
-        Without a checkpoint the position is the start. Raises PermanentError that names the
-        differences if the checkpoint is of a run with other settings.
+        Without one the position is the start. Raises PermanentError as `check`.
         """
-        found = self._all()
-        if not found:
+        newest = self._newest
+        if newest is None:
             return Position(), None
-        newest = found[-1]
         state = self._read(newest)
         try:
             adapter = safetensors.torch.load_file(newest / _ADAPTER)
@@ -133,18 +143,22 @@ class Checkpoints:
             best_adapter = safetensors.torch.load_file(best) if best.exists() else None
         except (OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
             raise PermanentError(
-                f"{newest} is damaged ({error}); delete it to resume from the previous one"
+                f"{newest} is whole but cannot be loaded ({error}); retry with the image that "
+                "wrote it, or delete it to resume from the one before"
             ) from error
+        self._at = newest
         load_tensors(model, adapter)
         optimizer.load_state_dict(saved["optimizer"])
         _set_rng(saved)
         return state.position, best_adapter
 
     def check(self) -> None:
-        """Raise PermanentError if the newest checkpoint is of a run with other settings."""
-        found = self._all()
-        if found:
-            self._read(found[-1])
+        """Raise PermanentError if the newest whole checkpoint is of a run with other settings.
+
+        The error names the differences.
+        """
+        if self._newest is not None:
+            self._read(self._newest)
 
     def base_loss(self) -> float | None:
         """The base model's held-out loss, if an earlier attempt of this run measured it."""
@@ -159,11 +173,35 @@ class Checkpoints:
         kept = _BaseLoss(identity=self._identity, loss=loss)
         atomic_write(self._directory / _BASE, msgspec.json.encode(kept))
 
+    @functools.cached_property
+    def _newest(self) -> Path | None:
+        """The newest whole checkpoint; the log names the damaged ones that are newer."""
+        problems: dict[str, str] = {}
+        newest = None
+        for path in reversed(self._all()):
+            found = damage(path, read_contents=True)
+            if not found:
+                newest = path
+                break
+            problems[path.name] = "; ".join(found)
+        for name, problem in problems.items():
+            log.warn(
+                _logger,
+                "checkpoint_damaged",
+                checkpoint=name,
+                problem=problem,
+                effect=f"training resumes from {newest.name}" if newest else "training begins anew",
+            )
+        return newest
+
     def _read(self, path: Path) -> _State:
         try:
             state = msgspec.json.decode((path / _STATE).read_bytes(), type=_State)
         except (OSError, msgspec.DecodeError) as error:
-            raise PermanentError(f"{path}: not a checkpoint of argotune: {error}") from error
+            raise PermanentError(
+                f"{path} is not a checkpoint of this version of argotune ({error}); retry with the "
+                f"image that wrote it, or delete {self._directory} to start over"
+            ) from error
         differences = mismatches(state.identity, self._identity)
         if differences:
             raise PermanentError(

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.model_cache import MARKER, mark_complete
 from argotune.steps.tune.checkpoint import (
     Checkpoints,
     Position,
@@ -52,29 +54,99 @@ def test_everything_comes_back(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_was_not_finished_is_removed(tmp_path: Path) -> None:
-    (tmp_path / ".step-00000005.abc").mkdir()
+    (tmp_path / ".step-00000005.part").mkdir()
+    (tmp_path / ".base_loss.json.part").touch()
     checkpoints = Checkpoints(tmp_path, {})
     assert list(tmp_path.iterdir()) == []
     adapter, optimizer = trained_adapter()
     assert checkpoints.restore(adapter, optimizer) == (Position(), None)
 
 
-def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
-    (tmp_path / "step-00000005").mkdir()
-    with pytest.raises(PermanentError, match="step-00000005: not a checkpoint of argotune"):
-        Checkpoints(tmp_path, {}).check()
-
-
-@pytest.mark.parametrize("name", ["adapter.safetensors", "optimizer.pt"])
-def test_a_damaged_checkpoint_is_named(tmp_path: Path, name: str) -> None:
+def saved(directory: Path, *steps: int) -> tuple[Adapter, torch.optim.Optimizer]:
+    """A run that has saved checkpoints after these steps."""
     adapter, optimizer = trained_adapter()
-    Checkpoints(tmp_path, {}).save(Position(step=7), adapter, optimizer, None)
-    path = tmp_path / "step-00000007" / name
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(
-        PermanentError, match=r"step-00000007 is damaged \(.*\); delete it to resume"
-    ):
-        Checkpoints(tmp_path, {}).restore(adapter, optimizer)
+    checkpoints = Checkpoints(directory, {})
+    for step in steps:
+        checkpoints.save(Position(step=step), adapter, optimizer, None)
+    return adapter, optimizer
+
+
+def restored_step(directory: Path) -> int:
+    return Checkpoints(directory, {}).restore(*trained_adapter())[0].step
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:40])
+
+
+FILES = ["adapter.safetensors", "optimizer.pt", "state.json", MARKER]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("harm", [Path.unlink, cut, flip_a_bit])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, harm: Callable[[Path], None]
+) -> None:
+    saved(tmp_path, 5, 7)
+    harm(tmp_path / "step-00000007" / name)
+    assert restored_step(tmp_path) == 5
+    (message,) = caplog.messages
+    assert message.startswith("checkpoint_damaged checkpoint=step-00000007 problem=")
+    assert f"{name} " in message or name == MARKER, "a wrong marker accuses another file"
+    assert message.endswith('effect="training resumes from step-00000005"')
+
+
+def test_without_a_whole_checkpoint_training_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved(tmp_path, 5, 7)
+    (tmp_path / "step-00000005" / "optimizer.pt").unlink()
+    cut(tmp_path / "step-00000007" / "adapter.safetensors")
+    assert restored_step(tmp_path) == 0
+    assert caplog.messages == [
+        'checkpoint_damaged checkpoint=step-00000007 problem="adapter.safetensors has 40 bytes '
+        'instead of 176" effect="training begins anew"',
+        'checkpoint_damaged checkpoint=step-00000005 problem="optimizer.pt is missing" '
+        'effect="training begins anew"',
+    ]
+
+
+def test_a_damaged_checkpoint_goes_once_a_new_one_is_there(tmp_path: Path) -> None:
+    adapter, optimizer = saved(tmp_path, 5, 7)
+    cut(tmp_path / "step-00000007" / "adapter.safetensors")
+    again = Checkpoints(tmp_path, {})
+    again.restore(adapter, optimizer)
+    assert names(tmp_path) == ["step-00000005", "step-00000007"], "nothing is lost before"
+    again.save(Position(step=6), adapter, optimizer, None)
+    assert names(tmp_path) == ["step-00000005", "step-00000006"]
+    assert restored_step(tmp_path) == 6
+
+
+def test_a_damaged_checkpoint_is_replaced_by_that_of_the_same_step(tmp_path: Path) -> None:
+    adapter, optimizer = saved(tmp_path, 5, 7)
+    cut(tmp_path / "step-00000007" / "adapter.safetensors")
+    again = Checkpoints(tmp_path, {})
+    again.restore(adapter, optimizer)
+    again.save(Position(step=7), adapter, optimizer, None)
+    assert restored_step(tmp_path) == 7
+
+
+def test_a_checkpoint_of_another_version_is_no_damage(tmp_path: Path) -> None:
+    saved(tmp_path, 5)
+    (tmp_path / "step-00000005" / "state.json").write_text('{"epoch": 3}')
+    mark_complete(tmp_path / "step-00000005")
+    with pytest.raises(PermanentError, match="not a checkpoint of this version of argotune"):
+        Checkpoints(tmp_path, {}).check()
 
 
 def test_the_base_loss_is_kept_for_the_same_run_only(tmp_path: Path) -> None:
