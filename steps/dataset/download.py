@@ -196,7 +196,7 @@ class Downloader:
                 on_bytes(offset)
         if size is not None and offset != size:
             raise TryAgain(f"the server closed the connection after {offset} of {size} bytes")
-        return Received(size=offset, sha256=digest.hexdigest(), etag=response.headers.get("ETag"))
+        return Received(size=offset, sha256=digest.hexdigest())
 
     def _body(self, response: httpx.Response) -> Iterator[bytes]:
         """Yield the body's chunks; raises TryAgain if they arrive too slowly."""

@@ -38,7 +38,6 @@ class Received:
 
     size: int
     sha256: str
-    etag: str | None
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +47,6 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
     """Hash of the URL with its query, which is not stored itself because it may be secret."""
     size: int
     sha256: str
-    etag: str | None
 
 
 class _PartRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,7 +134,6 @@ class Target:
             url_sha256=self._url_sha256,
             size=received.size,
             sha256=received.sha256,
-            etag=received.etag,
         )
         atomic_write(self._record, msgspec.json.encode(record))
         return file
