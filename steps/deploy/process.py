@@ -89,9 +89,10 @@ def deploy_process(
         remove_partials(folder)
         service = _find_running(params, plan, folder)
         if service is not None:
+            _remove_other_adapters(folder, _adapter_dir(params, folder))
             answer = ask(service.endpoint, params.question, timeout_seconds=_left(deadline))
             return Result(endpoint=service.endpoint, answer=answer)
-        adapter_dir = unpack_adapter(params, folder / _folder_name(params.adapter_digest()))
+        adapter_dir = unpack_adapter(params, _adapter_dir(params, folder))
         progress.update(1, 4)
         command = [*serve_command, *flags_of(params, adapter_dir, folder)]
         with _started(command, folder) as server:
@@ -244,13 +245,17 @@ def _take_over(folder: Path, service: Service) -> None:
     if old is not None:
         write_record(folder / STOPPING, old)
     write_record(folder / RECORD, service)
-    (folder / STARTING).unlink()
-    (folder / _STARTING_LOG).rename(folder / LOG)
 
 
 def _end_leftovers(folder: Path) -> None:
-    """Stop the servers of starting.json and stopping.json that are not the recorded one."""
+    """Stop the servers of starting.json and stopping.json that are not the recorded one.
+
+    The log of the recorded one gets its name, and that of another one goes.
+    """
     current = read_record(folder / RECORD)
+    starting = read_record(folder / STARTING)
+    if current is not None and starting is not None and _same_process(starting, current):
+        _rename_if_there(folder / _STARTING_LOG, folder / LOG)
     for record in (folder / STARTING, folder / STOPPING):
         service = read_record(record)
         if service is None:
@@ -259,14 +264,20 @@ def _end_leftovers(folder: Path) -> None:
             log.event(_LOGGER, "stop", pid=service.pid, alive=is_alive(service))
             stop_process(service)
         record.unlink()
+    (folder / _STARTING_LOG).unlink(missing_ok=True)
+
+
+def _rename_if_there(old: Path, new: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        old.rename(new)
 
 
 def _same_process(one: Service, other: Service) -> bool:
     return (one.pid, one.process_started) == (other.pid, other.process_started)
 
 
-def _folder_name(digest: str) -> str:
-    return f"adapter-{digest.removeprefix('sha256:')[:16]}"
+def _adapter_dir(params: Params, folder: Path) -> Path:
+    return folder / f"adapter-{params.adapter_digest().removeprefix('sha256:')[:16]}"
 
 
 def _remove_other_adapters(folder: Path, current: Path) -> None:
