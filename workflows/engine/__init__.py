@@ -14,7 +14,8 @@ The packages form a line, and each imports only those before it:
 
 `model.py` (nodes, phases, ids) and `errors.py` are below them all. Above them `record.py` keeps the
 run directory, `loop.py` waits for events and calls the controller after each, `resume.py` decides
-what an interrupted run keeps, and `run.py` puts everything together.
+what an interrupted run keeps, `orphans.py` ends the pods of a killed engine, and `run.py` puts
+everything together.
 
 Begin with `run` in run.py, which names every part in order; then `Loop` in loop.py, and `Operator`
 in controller/operate.py, which walks the templates from the entrypoint. A difference from Argo is a

@@ -7,13 +7,15 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.engine.model import JsonObject, Runtime
 
+PODS = "pods"
+"""Directory of the pods' own directories, by node ID."""
 _RECORD = "workflow.json"
 _START = "documents.json"
 _LOCK = "lock"
@@ -52,14 +54,23 @@ def save_start(run_dir: Path, start: Start) -> None:
 
 def is_running(run_dir: Path) -> bool:
     """Whether an engine is running this directory now."""
-    try:
-        with (run_dir / _LOCK).open("r") as file:
+    with no_engine(run_dir) as is_so:
+        return not is_so
+
+
+@contextmanager
+def no_engine(run_dir: Path) -> Iterator[bool]:
+    """Keep engines from beginning during the block; yields False if one is running already."""
+    with ExitStack() as stack:
+        is_so = True
+        try:
+            file = stack.enter_context((run_dir / _LOCK).open("r"))
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+        except FileNotFoundError:
+            pass  # an engine makes the lock before anything else
+        except BlockingIOError:
+            is_so = False
+        yield is_so
 
 
 def request_stop(run_dir: Path) -> None:
@@ -157,7 +168,8 @@ class Record:
 def _write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
     """Write a file so that a reader sees the old or the new text, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # The engine's lock keeps others from it; a killed engine's is written over.
+    temporary = path.with_name(f".{path.name}.part")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         if durable:

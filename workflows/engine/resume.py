@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from argotune.workflows.engine.model import Node, NodeType, Phase
-from argotune.workflows.engine.pods.process_groups import end_stale_pod
+from argotune.workflows.engine.pods.process_groups import end_groups, groups_of_pods
 
 _GROUPS = frozenset({NodeType.DAG, NodeType.STEPS, NodeType.STEP_GROUP, NodeType.TASK_GROUP})
 _KEPT = frozenset({Phase.SUCCEEDED, Phase.SKIPPED, Phase.OMITTED})
@@ -66,8 +66,5 @@ def _with_descendants(nodes: Mapping[str, Node], first: Iterable[str]) -> set[st
 
 def clear_pods(pods_dir: Path, grace_seconds: float) -> None:
     """End the processes that a killed engine left running, and remove their directories."""
-    if not pods_dir.is_dir():
-        return
-    for directory in pods_dir.iterdir():
-        end_stale_pod(directory, grace_seconds)
-        shutil.rmtree(directory, ignore_errors=True)
+    end_groups(set().union(*groups_of_pods(pods_dir).values()), grace_seconds)
+    shutil.rmtree(pods_dir, ignore_errors=True)

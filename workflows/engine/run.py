@@ -16,12 +16,15 @@ from argotune.workflows.engine.language.expr import evaluate
 from argotune.workflows.engine.language.substitute import substitute
 from argotune.workflows.engine.loop import Listener, Listening, Loop
 from argotune.workflows.engine.model import JsonObject, Node, Runtime
+from argotune.workflows.engine.orphans import watched
 from argotune.workflows.engine.pods.docker import ContainerLauncher
 from argotune.workflows.engine.pods.factory import PodFactory
 from argotune.workflows.engine.pods.pod import Launcher
 from argotune.workflows.engine.pods.process import ProcessLauncher, inherited_environment
+from argotune.workflows.engine.pods.process_groups import GRACE_SECONDS
 from argotune.workflows.engine.pods.volumes import VolumeStore
 from argotune.workflows.engine.record import (
+    PODS,
     Start,
     discard_empty,
     load_record,
@@ -43,7 +46,7 @@ from argotune.workflows.engine.validation.refuse import unsupported_fields
 from argotune.workflows.engine.validation.validate import problems_of
 
 _RESOLVED = frozenset({"templates", "arguments"})
-_PODS, _LOGS, _CLAIMS, _LOCKS = "pods", "logs", "claims", ".locks"
+_LOGS, _CLAIMS, _LOCKS = "logs", "claims", ".locks"
 
 
 def _own_environment() -> dict[str, str]:
@@ -77,7 +80,7 @@ class Options:
     name: str | None = None
     """The workflow's name; None: the document's, or a random one."""
     namespace: str = "default"
-    grace_seconds: float = 30.0
+    grace_seconds: float = GRACE_SECONDS
     """Seconds from SIGTERM to SIGKILL, unless the template's podSpecPatch sets them."""
 
 
@@ -93,7 +96,8 @@ def run(documents: list[JsonObject], options: Options) -> JsonObject:
         except EngineError:
             discard_empty(options.run_dir)
             raise
-        return loop.run()
+        with watched(options.run_dir, options.grace_seconds):
+            return loop.run()
 
 
 def resume(options: Options) -> JsonObject:
@@ -109,7 +113,9 @@ def resume(options: Options) -> JsonObject:
             return workflow
         start = load_start(options.run_dir)
         options = replace(options, runtime=options.runtime or start.runtime)
-        return _loop_of_record(workflow, start, options).run()
+        loop = _loop_of_record(workflow, start, options)
+        with watched(options.run_dir, options.grace_seconds):
+            return loop.run()
 
 
 def _with_absolute_paths(options: Options) -> Options:
@@ -160,7 +166,7 @@ def _loop_of_record(workflow: JsonObject, start: Start, options: Options) -> Loo
     )
     if problems:
         raise EngineError(problems)
-    clear_pods(options.run_dir / _PODS, options.grace_seconds)
+    clear_pods(options.run_dir / PODS, options.grace_seconds)
     name = workflow["metadata"]["name"]
     nodes = {
         node_id: Node.from_status(status)
@@ -221,7 +227,7 @@ def _loop(
     pods = PodFactory(
         volumes=volumes,
         catalog=catalog,
-        pods_dir=options.run_dir / _PODS,
+        pods_dir=options.run_dir / PODS,
         logs_dir=options.run_dir / _LOGS,
         default_grace_seconds=options.grace_seconds,
     )

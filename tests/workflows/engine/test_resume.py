@@ -11,6 +11,7 @@ import pytest
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.engine.record import is_running, load_record
 from argotune.workflows.engine.run import resume
+from tests.workflows.engine.killing import kill_with_watchdog
 from tests.workflows.engine.running import HEAD, node, options, output, run_spec
 
 COUNTED = """
@@ -111,8 +112,7 @@ def test_a_killed_engine_leaves_nothing_running_once_resumed(tmp_path: Path) -> 
     fragile = "test -e mended && exit 0; echo $$$$ > pid; sleep 60 & sleep 61"
     engine = start_engine(COUNTED % fragile, tmp_path)
     pid = int(wait_for(tmp_path / "pid"))
-    engine.send_signal(signal.SIGKILL)
-    engine.wait(10)
+    kill_with_watchdog(engine)
     assert is_alive(pid)
     assert not is_running(tmp_path / "run")
     before = load_record(tmp_path / "run")
@@ -129,8 +129,7 @@ def test_a_process_is_found_though_the_engine_could_not_note_it(tmp_path: Path) 
     fragile = "test -e mended && exit 0; echo $$$$ > pid; sleep 60"
     engine = start_engine(COUNTED % fragile, tmp_path)
     pid = int(wait_for(tmp_path / "pid"))
-    engine.send_signal(signal.SIGKILL)
-    engine.wait(10)
+    kill_with_watchdog(engine)
     for noted in (tmp_path / "run" / "pods").glob("*/pid"):
         noted.unlink()
     (tmp_path / "mended").touch()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.show.workflow_json import name_of, phase_of, workspace_of
 from argotune.workflows.engine.errors import EngineError
+from argotune.workflows.engine.orphans import orphans
 from argotune.workflows.engine.record import is_running, load_record
 
 _ENDED_WELL = "Succeeded"
@@ -45,6 +46,15 @@ class LocalRun:
         return phase
 
     @property
+    def orphans(self) -> dict[str, set[int]]:
+        """The process groups that its killed engine has left, by the step's name."""
+        nodes = self.status.get("nodes", {})
+        return {
+            nodes[node_id]["displayName"] if node_id in nodes else node_id: groups
+            for node_id, groups in orphans(self.directory).items()
+        }
+
+    @property
     def is_suspended(self) -> bool:
         """Whether it waits for somebody to let it go on."""
         waiting = any(
@@ -57,6 +67,11 @@ class LocalRun:
     @property
     def resumable(self) -> bool:
         return self.phase not in (_ENDED_WELL, "Running", "Pending")
+
+
+def processes(groups: Iterable[int]) -> str:
+    """Process groups in words."""
+    return f"process {', '.join(map(str, sorted(groups)))}"
 
 
 def local_runs(home: Home) -> list[LocalRun]:

@@ -11,7 +11,7 @@ from argotune.steps.contracts.services import is_alive, list_services
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import RUN_FAILED
 from argotune.workflows.cli.home import Home
-from argotune.workflows.cli.local.runs import LocalRun, find_run, local_runs
+from argotune.workflows.cli.local.runs import LocalRun, find_run, local_runs, processes
 from argotune.workflows.cli.show.results import Output, print_record, print_results
 from argotune.workflows.cli.show.rows import step_rows, utc_now
 from argotune.workflows.cli.show.view import steps_table, view_for
@@ -42,6 +42,13 @@ def print_run(here: Home, name: str, output: Output | None) -> None:
         return
     screen = console()
     screen.print(f"{run.name}: {run.phase}")
+    for step, groups in run.orphans.items():
+        screen.print(
+            f"{step} goes on without its engine as {processes(groups)}; `argotune stop {run.name}` "
+            "ends it",
+            markup=False,
+            soft_wrap=True,
+        )
     screen.print(steps_table(step_rows(run.workflow, utc_now())))
     for key, value in outputs_of(run.workflow).items():
         screen.print(f"{key}: {value}", soft_wrap=True)

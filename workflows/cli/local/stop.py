@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from argotune.steps.contracts.services import names_of_running, stop_service
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
-from argotune.workflows.cli.local.runs import local_runs
+from argotune.workflows.cli.local.runs import LocalRun, local_runs, processes
+from argotune.workflows.engine.orphans import end_orphans
 from argotune.workflows.engine.record import request_stop
 
 
@@ -26,17 +27,30 @@ def stop(here: Home, names: Sequence[str], *, everything: bool) -> None:
 
 def _stop(here: Home, name: str) -> bool:
     """Whether anything of this name was running."""
-    running = [run for run in local_runs(here) if run.phase == "Running"]
-    found = [run for run in running if name in (run.name, run.workspace)]
+    found = [run for run in _running(here) if name in (run.name, run.workspace)]
     for run in found:
-        request_stop(run.directory)
-        print(f"run {run.name}: asked to stop; `argotune run --resume {run.name}` goes on with it")
+        print(f"run {run.name}: {_end(run)}; `argotune run --resume {run.name}` goes on with it")
     if stop_service(here.services_dir, name):
         print(f"service {name}: stopped")
         return True
     return bool(found)
 
 
+def _running(here: Home) -> list[LocalRun]:
+    """Runs with an engine, and those whose killed engine has left processes."""
+    return [run for run in local_runs(here) if run.phase == "Running" or run.orphans]
+
+
+def _end(run: LocalRun) -> str:
+    left = run.orphans
+    if not left:
+        request_stop(run.directory)
+        return "asked to stop"
+    end_orphans(run.directory)
+    ended = ", ".join(f"{step} ({processes(groups)})" for step, groups in left.items())
+    return f"its engine was killed, and what it had left is ended: {ended}"
+
+
 def _all_names(here: Home) -> list[str]:
-    runs = {run.workspace for run in local_runs(here) if run.phase == "Running"}
+    runs = {run.workspace for run in _running(here)}
     return sorted(runs | names_of_running(here.services_dir))

@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Collection
 from pathlib import Path
 
+GRACE_SECONDS = 30.0
+"""From SIGTERM to SIGKILL: Kubernetes' default of terminationGracePeriodSeconds."""
 _PROC = Path("/proc")
 _POLL_SECONDS = 0.05
 _KILL_SECONDS = 5.0  # nothing outlives SIGKILL for long
@@ -40,17 +43,25 @@ def write_pid(path: Path, pid: int) -> None:
     path.write_text(f"{pid} {identity_of(pid) or ''}\n")
 
 
-def end_stale_pod(directory: Path, grace_seconds: float) -> None:
-    """End the processes of a pod whose engine was killed; `directory` is the pod's own.
+def groups_of_pods(pods_dir: Path) -> dict[str, set[int]]:
+    """The living process groups of the pods below a directory, by the name of a pod's directory.
 
-    The pid file names the process group. If the engine was killed before it wrote that file, the
-    processes are found by their environment, which names the directory (Linux only). They have
-    `grace_seconds` from SIGTERM to SIGKILL.
+    A pod's pid file names the group. If the engine was killed before it wrote that file, the
+    processes are found by their environment, which names the directory (Linux only).
     """
-    groups = _groups_with(f"ARGO_PROGRESS_FILE={directory}/".encode())
-    recorded = _recorded_group(directory / "pid")
-    if recorded is not None:
-        groups.add(recorded)
+    found = {}
+    for directory in pods_dir.iterdir() if pods_dir.is_dir() else ():
+        groups = _groups_with(f"ARGO_PROGRESS_FILE={directory}/".encode())
+        recorded = _recorded_group(directory / "pid")
+        if recorded is not None:
+            groups.add(recorded)
+        if groups := {group for group in groups if _group_lives(group)}:
+            found[directory.name] = groups
+    return found
+
+
+def end_groups(groups: Collection[int], grace_seconds: float) -> None:
+    """End process groups: SIGTERM, and SIGKILL after `grace_seconds`."""
     for number, patience in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, _KILL_SECONDS)):
         for group in groups:
             signal_group(group, number)

@@ -12,6 +12,7 @@ from argotune.steps.contracts.services import process_started
 from tests.workflows.cli.command import Argotune, Processes, finish, wait_until
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import GREETING, HEAD, TINY, dag, shell, workflow
+from tests.workflows.engine.killing import kill_with_watchdog
 
 
 @pytest.fixture
@@ -172,9 +173,36 @@ def test_a_killed_run_is_interrupted_and_can_be_resumed(
     process.kill()
     assert finish(process).code == -signal.SIGKILL
     assert argotune("status", "greet").out.splitlines()[0].endswith(": Interrupted")
+    wait_until(lambda: not is_running(pid))
+    assert argotune("stop", "greet").errors == [
+        "'greet': no run or service of this name is running"
+    ]
     (tmp_path / "mended").touch()
     assert argotune("run", "--resume").code == 0
+
+
+@pytest.mark.parametrize("name", ["greet", "--all"])
+def test_what_a_killed_run_has_left_is_shown_and_stopped(
+    start: Processes, argotune: Argotune, sleeping: Path, tmp_path: Path, name: str
+) -> None:
+    process, pid = started(start, tmp_path, sleeping)
+    wait_until(lambda: "second" in argotune("status", "greet").out)
+    kill_with_watchdog(process)
+    phase, left = argotune("status", "greet").out.splitlines()[:2]
+    run = phase.removesuffix(": Interrupted")
+    assert left == (
+        f"second goes on without its engine as process {pid}; `argotune stop {run}` ends it"
+    )
+    answer = argotune("stop", name)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == (
+        f"run {run}: its engine was killed, and what it had left is ended: second (process {pid}); "
+        f"`argotune run --resume {run}` goes on with it\n"
+    )
     assert not is_running(pid)
+    assert "goes on without" not in argotune("status", "greet").out
+    (tmp_path / "mended").touch()
+    assert argotune("run", "--resume").code == 0
 
 
 def test_a_run_that_goes_on_cannot_be_resumed(
