@@ -38,8 +38,9 @@ def test_steps_end_with_their_killed_engine(tmp_path: Path) -> None:
 def test_they_end_though_the_engine_could_not_note_them(tmp_path: Path) -> None:
     engine = start_engine(SPEC % "", tmp_path)
     pid = int(wait_for(tmp_path / "pid"))
-    (noted,) = (tmp_path / "run" / "pods").glob("*/pid")
-    noted.unlink()
+    (directory,) = (tmp_path / "run" / "pods").iterdir()
+    wait_for(directory / "pid")
+    (directory / "pid").unlink()
     engine.kill()
     engine.wait(10)
     wait_until_dead(pid)
