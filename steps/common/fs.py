@@ -1,13 +1,13 @@
 """Atomic files and directories, free space and checksums.
 
 What is being written has the name that `partial_path` gives: a killed process leaves that name and
-no other, and the next writer takes it over.
+no other, and the next writer takes it over. So a file has one writer at a time; where several
+processes may be, they hold a lock (argotune.steps.common.lock).
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -28,13 +28,13 @@ def atomic_write(path: Path, data: bytes | str) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary file; rename it to `path` on success and delete it on an error.
+    """Yield an empty temporary file; rename it to `path` on success and delete it on an error.
 
-    Of two processes that write the same file, the second waits for the first.
+    No other process may write `path` at the same time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = partial_path(path)
-    descriptor = _open_locked(temporary)
+    temporary.write_bytes(b"")
     try:
         yield temporary
         # Other containers of the run read it, whatever the umask.
@@ -45,27 +45,6 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    finally:
-        os.close(descriptor)
-
-
-def _open_locked(temporary: Path) -> int:
-    """Create the file, or empty that of a killed writer, and lock it against other writers."""
-    while True:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if _is_at(descriptor, temporary):
-            os.truncate(descriptor, 0)
-            return descriptor
-        # The writer before has renamed or deleted the file that was opened.
-        os.close(descriptor)
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 @contextlib.contextmanager

@@ -1,4 +1,8 @@
-"""Locks in files, which the kernel releases when their process ends in any way."""
+"""Locks in files, which the kernel releases when their process ends in any way.
+
+A lock's file holds nothing: on SMB shares, such as Azure Files, a locked file cannot be written
+through another descriptor.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, on_wait: Callable[[], None]) -> Iterator[None]:
+def locked(path: Path, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the file's lock; call `on_wait` before waiting for a process that holds it.
 
     An error of `on_wait` ends the attempt.

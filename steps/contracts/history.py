@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from argotune.steps.common.fs import atomic_write
+from argotune.steps.common.lock import locked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +32,9 @@ def digest_of_plan(plan_file: Path) -> str:
 
 
 def record_deployed(path: Path, deployed: Deployed) -> None:
-    """Write the record, replacing an earlier one."""
-    atomic_write(path, json.dumps(asdict(deployed), indent=2) + "\n")
+    """Write the record, replacing an earlier one; runs that end together take turns."""
+    with locked(path.with_name(f".{path.name}.lock")):
+        atomic_write(path, json.dumps(asdict(deployed), indent=2) + "\n")
 
 
 def last_deployed(path: Path) -> Deployed | None:

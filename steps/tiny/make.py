@@ -28,6 +28,7 @@ from argotune.presets.loader import model_preset
 from argotune.presets.schema import ModelPreset
 from argotune.steps.common import log
 from argotune.steps.common.fs import replacing_directory
+from argotune.steps.common.lock import locked
 from argotune.steps.contracts.model_cache import cache_path, is_complete, mark_complete
 from argotune.steps.tiny.docstrings import library_texts
 from argotune.steps.tiny.muon import Muon
@@ -208,7 +209,8 @@ def _config(preset: ModelPreset, tokenizer: PreTrainedTokenizerFast) -> Phi3Conf
 def _keep(model: Phi3ForCausalLM, tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:
     """Save the model so that no process reads half of it."""
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    with replacing_directory(directory) as temporary:
+    lock = directory.with_name(f".{directory.name}.lock")
+    with locked(lock), replacing_directory(directory) as temporary:
         model.generation_config.eos_token_id = [
             tokenizer.eos_token_id,
             tokenizer.convert_tokens_to_ids("<|end|>"),

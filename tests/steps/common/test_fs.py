@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -37,17 +36,6 @@ def test_what_a_killed_writer_left_is_taken_over(tmp_path: Path) -> None:
     partial_path(path).write_text("more than the new content")
     atomic_write(path, "content")
     assert path.read_text() == "content"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_of_two_writers_of_a_file_the_second_waits(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    second = threading.Thread(target=atomic_write, args=(path, "second"))
-    with replacing(path) as temporary:
-        second.start()
-        temporary.write_text("first")
-    second.join(30)
-    assert path.read_text() == "second"
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from argotune.steps.contracts.history import (
@@ -29,3 +30,11 @@ def test_another_plan_has_another_digest(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("r: 8\n")
     (tmp_path / "b").write_text("r: 16\n")
     assert digest_of_plan(tmp_path / "a") != digest_of_plan(tmp_path / "b")
+
+
+def test_runs_that_end_together_take_turns(tmp_path: Path) -> None:
+    path = tmp_path / "my.json"
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: record_deployed(path, DEPLOYED), range(40)))
+    assert last_deployed(path) == DEPLOYED
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".my.json.lock", "my.json"]
