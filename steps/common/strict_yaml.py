@@ -1,4 +1,7 @@
-"""Strict parser for YAML that users write: duplicate keys are errors, dates stay strings."""
+"""Strict parser for YAML that others write: duplicate keys are errors, dates stay strings.
+
+What it may cost is limited: argotune.steps.common.yaml_limits.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,7 @@ from typing import Any, ClassVar
 import yaml
 from yaml.constructor import ConstructorError
 
-# libyaml's parser is ten times faster; not every build of PyYAML has it.
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from argotune.steps.common.yaml_limits import SafeLoader, check_limits
 
 
 class YamlProblem(ValueError):
@@ -26,11 +28,11 @@ class Document:
     value: Any
 
 
-class _Loader(_Base):  # type: ignore[misc]
+class _Loader(SafeLoader):  # type: ignore[misc]
     # Kubernetes parses no dates: 2026-01-31 is a string.
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
         first: [resolver for resolver in resolvers if resolver[0] != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in _Base.yaml_implicit_resolvers.items()
+        for first, resolvers in SafeLoader.yaml_implicit_resolvers.items()
     }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -57,6 +59,17 @@ def load(text: str) -> Any:
 
 def load_all(text: str) -> list[Document]:
     """Parse all documents of a text, without the empty ones. Raises YamlProblem."""
+    try:
+        check_limits(text)
+        return _documents(text)
+    except yaml.YAMLError as error:
+        raise YamlProblem(_message(error)) from error
+    except (ValueError, LookupError, AttributeError) as error:
+        # PyYAML lets these out for text that does not fit its tag, such as 0x_ and !!bool maybe.
+        raise YamlProblem(f"a value does not fit its tag: {error}") from error
+
+
+def _documents(text: str) -> list[Document]:
     loader = _Loader(text)
     documents = []
     try:
@@ -65,11 +78,6 @@ def load_all(text: str) -> list[Document]:
             value = loader.construct_document(node)
             if value is not None:
                 documents.append(Document(line=node.start_mark.line + 1, value=value))
-    except yaml.YAMLError as error:
-        raise YamlProblem(_message(error)) from error
-    except ValueError as error:
-        # PyYAML resolves 0x_ as a number and then fails to convert it.
-        raise YamlProblem(str(error)) from error
     finally:
         loader.dispose()
     return documents

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import yaml
 
-from argotune.steps.common import yaml_text
+from argotune.steps.common import strict_yaml, yaml_text
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
 
@@ -221,6 +220,6 @@ def read_plan(path: Path) -> TrainingPlan:
 def parse_plan(text: str) -> TrainingPlan:
     """Parse a plan from YAML text. Raises PermanentError that names the invalid key."""
     try:
-        return msgspec.convert(yaml.safe_load(text), TrainingPlan)
-    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        return msgspec.convert(strict_yaml.load(text), TrainingPlan)
+    except (strict_yaml.YamlProblem, msgspec.ValidationError) as error:
         raise PermanentError(f"not a training plan: {error}") from error

@@ -27,6 +27,12 @@ def test_text_without_a_document(text: str) -> None:
         ("a: !!python/name:os.system x\n", "line 1, column 4: could not determine a constructor"),
         ("a: 1\n---\nb: 1\n", "line 3: second document; expected one document"),
         ("a: \x07\n", "unacceptable character"),
+        ("a: 0x_\n", "a value does not fit its tag: "),
+        ("a: !!bool maybe\n", "a value does not fit its tag: "),
+        ("a: !!timestamp never\n", "a value does not fit its tag: "),
+        ("[" * 200_000, "line 1, column 101: over 100 lists and mappings inside one another"),
+        ("- " * 200_000 + "a", "line 1, column 201: over 100 lists and mappings inside one"),
+        ("a: &a [*a]\n", "line 1, column 8: the alias *a stands inside what it names"),
     ],
 )
 def test_problem_says_where_it_is(text: str, message: str) -> None:

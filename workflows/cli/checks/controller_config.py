@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from argotune.steps.cluster.kube import Object
+from argotune.steps.common import strict_yaml
 from argotune.workflows.cli.checks.controller import CONFIG_MAP, find_controller
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, unknown, warning
 from argotune.workflows.cli.checks.subject import Subject
@@ -135,7 +136,7 @@ def _read(subject: Subject) -> _Config | list[Finding]:
         ]
     try:
         return _parsed(namespace, name, found)
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         return [
             warning(
                 f"the controller's ConfigMap {namespace}/{name} cannot be read as YAML settings",
@@ -149,9 +150,9 @@ def _parsed(namespace: str, name: str, found: Object | None) -> _Config:
     data = (found or {}).get("data") or {}
     nested = "config" in data
     settings = (
-        dict(yaml.safe_load(data["config"]) or {})
+        dict(strict_yaml.load(data["config"]) or {})
         if nested
-        else {key: yaml.safe_load(text) for key, text in data.items()}
+        else {key: strict_yaml.load(text) for key, text in data.items()}
     )
     return _Config(
         namespace=namespace,

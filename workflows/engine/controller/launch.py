@@ -8,13 +8,13 @@ import socket
 import time
 from collections.abc import Mapping
 
-import yaml
-
 from argotune.workflows.engine.controller.context import RunContext
+from argotune.workflows.engine.errors import EngineError, PodError
 from argotune.workflows.engine.language.govalues import any_string, parse_duration_seconds
 from argotune.workflows.engine.language.substitute import substitute
 from argotune.workflows.engine.model import Node, Phase, pod_name
 from argotune.workflows.engine.pods.pod import Pod, PodIdentity, PodRequest
+from argotune.workflows.engine.state.load import parse_value
 from argotune.workflows.engine.state.templates import Place, Prepared, own_part
 from argotune.workflows.engine.state.variables import template_of
 
@@ -103,9 +103,15 @@ def _uses_result(run: RunContext, place: Place) -> bool:
 
 
 def _patch(*texts: str | None) -> dict[str, object]:
-    """The podSpecPatches of the workflow and the template, the later over the earlier."""
+    """The podSpecPatches of the workflow and the template, the later over the earlier.
+
+    Raises PodError if one is no YAML once its tags have values.
+    """
     merged: dict[str, object] = {}
     for text in texts:
-        found = yaml.safe_load(text) if text else None
+        try:
+            found = parse_value(text, "podSpecPatch") if text else None
+        except EngineError as error:
+            raise PodError(str(error)) from None
         merged.update(found or {})
     return merged

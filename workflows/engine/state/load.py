@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from argotune.steps.common.yaml_limits import check_limits
 from argotune.workflows.engine.errors import EngineError
 
 _BOOLEANS = re.compile(
@@ -26,10 +27,7 @@ def parse_documents(text: str, source: str) -> list[dict[str, Any]]:
 
     `source` names the text in messages. Raises EngineError.
     """
-    try:
-        found = list(yaml.load_all(text, Loader=_Loader))
-    except yaml.YAMLError as error:
-        raise EngineError([f"{source}: not valid YAML: {error}"]) from None
+    found = parse_values(text, source)
     documents: list[dict[str, Any]] = []
     problems: list[str] = []
     for index, document in enumerate(found):
@@ -44,6 +42,21 @@ def parse_documents(text: str, source: str) -> list[dict[str, Any]]:
     if problems:
         raise EngineError(problems)
     return documents
+
+
+def parse_values(text: str, source: str) -> list[Any]:
+    """The value of each YAML document in `text`, None for an empty one. Raises EngineError."""
+    try:
+        check_limits(text)
+        return list(yaml.load_all(text, Loader=_Loader))
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
+        # PyYAML lets the last three out for text that does not fit its tag, such as 0x_.
+        raise EngineError([f"{source}: not valid YAML: {error}"]) from None
+
+
+def parse_value(text: str, source: str) -> Any:
+    """The first YAML document in `text`, None for an empty text. Raises EngineError."""
+    return next(iter(parse_values(text, source)), None)
 
 
 class _Loader(yaml.SafeLoader):

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
+from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.engine.state.documents import title
+from argotune.workflows.engine.state.load import parse_value
 from argotune.workflows.engine.validation.fields import TABLES, Ignore, Refuse, Take
 
 _TEMPLATE_KINDS = frozenset({"Workflow", "WorkflowTemplate", "ClusterWorkflowTemplate"})
@@ -107,8 +107,8 @@ def _inside(value: Any, shape: str, many: int, path: str) -> Iterator[str]:
 def _patch(text: str, path: str) -> Iterator[str]:
     """The problems of a podSpecPatch, which is YAML in a string; a tag may have any value here."""
     try:
-        patch = yaml.safe_load(re.sub(r"\{\{.*?\}\}", "0", text))
-    except yaml.YAMLError as error:
-        yield f"{path} is not valid YAML: {error}"
+        patch = parse_value(re.sub(r"\{\{.*?\}\}", "0", text), path)
+    except EngineError as error:
+        yield from error.problems
         return
     yield from _object(patch, "PodSpecPatch", path)

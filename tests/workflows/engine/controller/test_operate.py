@@ -26,6 +26,24 @@ def test_a_timeout_counts_from_the_nodes_start(tmp_path: Path) -> None:
     assert slow["message"] == "Pod was active on the node longer than the specified deadline"
 
 
+def test_a_pod_spec_patch_that_a_value_breaks_is_an_error_of_its_node(tmp_path: Path) -> None:
+    finished = run_spec(
+        """
+  entrypoint: ok
+  arguments: {parameters: [{name: memory, value: "]"}]}
+  templates:
+  - name: ok
+    podSpecPatch: >-
+      {containers: [{name: main, resources: {limits: {memory: {{workflow.parameters.memory}}}}}]}
+    container: {image: busybox, command: ["true"]}
+""",
+        tmp_path,
+    )
+    broken = node(finished, "")
+    assert broken["phase"] == "Error"
+    assert broken["message"].startswith("podSpecPatch: not valid YAML: ")
+
+
 def test_a_workflow_may_begin_suspended(tmp_path: Path) -> None:
     results: list[JsonObject] = []
     spec = "  entrypoint: ok\n  suspend: true\n  templates:\n" + OK

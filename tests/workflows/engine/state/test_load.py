@@ -32,6 +32,8 @@ def test_a_key_that_occurs_twice_is_refused() -> None:
     ("text", "problem"),
     [
         ("a: [", "x.yaml: not valid YAML: "),
+        ("kind: 0x_", "x.yaml: not valid YAML: "),
+        ("[" * 200_000, "x.yaml: not valid YAML: over 100 lists and mappings inside one another"),
         ("just words", "x.yaml: expected a Kubernetes object with a kind"),
         ("kind: A\n---\n[]", "x.yaml (document 2): expected a Kubernetes object with a kind"),
     ],
