@@ -155,7 +155,7 @@ def _float(text: str) -> float:
 def _tuple(text: str) -> tuple[str, ...]:
     try:
         items = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         items = None
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise ValueError(f'{text!r} is not a JSON list of strings, such as ["a", "b"]')

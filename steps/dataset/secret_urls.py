@@ -19,7 +19,7 @@ def full_urls(urls: Sequence[str], secret_file: Path | None) -> tuple[str, ...]:
         return tuple(urls)
     try:
         found = json.loads(secret_file.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ParamsError(f"--urls-file: {secret_file} is not JSON") from error
     if not isinstance(found, list) or not all(isinstance(url, str) for url in found):
         raise ParamsError(f"--urls-file: {secret_file} is not a JSON list of URLs")

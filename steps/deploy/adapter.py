@@ -98,7 +98,7 @@ def _read_manifest(layout: Path, digest: str) -> dict[str, Any]:
             {"mediaType": str(layer["mediaType"]), "digest": str(layer["digest"])}
             for layer in manifest["layers"]
         ]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PermanentError(
             f"image {digest}: not an image manifest; an index of several images cannot be served"
         ) from error

@@ -20,7 +20,7 @@ def serves(endpoint: str, name: str) -> bool:
         answer = httpx.get(f"{endpoint}/v1/models", timeout=_READY_TIMEOUT_SECONDS, trust_env=False)
         models = answer.json()["data"] if answer.is_success else []
         return name in {model["id"] for model in models}
-    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
@@ -53,7 +53,7 @@ def ask(endpoint: str, question: str, *, timeout_seconds: float) -> str:
 def _answer_in(reply: httpx.Response, endpoint: str) -> str:
     try:
         answer = reply.json()["response"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         answer = None
     if not isinstance(answer, str):
         raise PermanentError(

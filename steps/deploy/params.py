@@ -134,7 +134,10 @@ class Params:
 
     def node_labels(self) -> dict[str, str]:
         """The parsed node selector. Raises ValueError unless it is a JSON object of strings."""
-        labels = json.loads(self.node_selector or "{}")
+        try:
+            labels = json.loads(self.node_selector or "{}")
+        except RecursionError:
+            labels = None
         if not isinstance(labels, dict) or not all(isinstance(v, str) for v in labels.values()):
             raise ValueError(f"{self.node_selector!r} is not a JSON object of strings")
         return labels

@@ -65,6 +65,6 @@ def _problem(path: Path) -> str | None:
 def _json_problem(path: Path) -> str | None:
     try:
         value = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"{path.name} is not JSON ({error})"
     return None if isinstance(value, dict) else f"{path.name} is not a JSON object"

@@ -214,7 +214,7 @@ def _index_entries(layout: Path) -> list[dict[str, Any]]:
     try:
         entries: list[dict[str, Any]] = json.loads(path.read_bytes())["manifests"]
         return [{**entry, "digest": str(entry["digest"])} for entry in entries]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PermanentError(f"{path}: not the index of an OCI layout ({error})") from error
 
 

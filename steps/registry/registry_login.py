@@ -70,7 +70,7 @@ def describe(auth_file: Path | None, secret: str | None) -> str:
 def _parsed(text: bytes, where: str) -> Mapping[str, Any]:
     try:
         config = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         # The parser's message would quote the text, which holds passwords.
         raise PermanentError(f"{where} is not JSON; it must be a Docker config.json") from None
     if not isinstance(config, dict):

@@ -138,7 +138,10 @@ def _generation_stops(model_dir: Path) -> set[int]:
     path = model_dir / "generation_config.json"
     if not path.exists():
         return set()
-    stops = json.loads(path.read_text()).get("eos_token_id")
+    try:
+        stops = json.loads(path.read_text()).get("eos_token_id")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise PermanentError(f"{path}: not a JSON object; download the model again") from error
     if stops is None:
         return set()
     return set(stops) if isinstance(stops, list) else {stops}

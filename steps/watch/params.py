@@ -48,7 +48,7 @@ class Params(NodeParams):
                 yield f"--{name.replace('_', '-')}: {value} is not above 0"
         try:
             self.selector()
-        except ValueError:
+        except (ValueError, RecursionError):
             given = repr(self.node_selector)
             yield f'--node-selector: {given} is not a JSON object of labels, {{"a": "b"}}'
 

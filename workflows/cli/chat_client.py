@@ -54,7 +54,7 @@ def _request(
             raise CliError(f"{served.endpoint}: {error}; see {served.log}") from error
     try:
         answer = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         raise CliError(f"{served.endpoint}{path}: HTTP {response.status}, no JSON") from None
     if response.status != 200 or not isinstance(answer, dict):
         raise CliError(f"{served.endpoint}{path}: HTTP {response.status}: {_reason(answer)}")

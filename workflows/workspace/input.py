@@ -37,7 +37,7 @@ def read_urls(fields: Fields, allow_loopback: bool) -> tuple[str, ...]:
 def _urls_of_flag(fields: Fields) -> list[str]:
     try:
         urls = json.loads(fields.overrides["urls"])
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         urls = None
     if not isinstance(urls, list) or not urls or not all(isinstance(url, str) for url in urls):
         fields.problems.append('--urls: accepted is a JSON list of URLs, such as ["https://..."]')

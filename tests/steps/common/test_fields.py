@@ -96,6 +96,11 @@ def test_all_problems_are_reported_at_once() -> None:
     ]
 
 
+def test_a_list_that_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(ParamsError, match="is not a JSON list of strings"):
+        parse_fields(Params, {"learning-rate": "1", "urls": "[" * 100_000})
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(None, ""), (True, "true"), (("a", "ä"), '["a", "ä"]'), (0.25, "0.25"), (Path("/x"), "/x")],

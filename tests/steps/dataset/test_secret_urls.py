@@ -33,7 +33,8 @@ def test_another_secret_is_refused_without_its_contents(tmp_path: Path, value: o
     assert "TOKEN" not in str(raised.value)
 
 
-def test_a_broken_secret_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "urls.json").write_text("https://h.example/a.parquet?sig=TOKEN")
+@pytest.mark.parametrize("text", ["https://h.example/a.parquet?sig=TOKEN", "[" * 100_000])
+def test_a_broken_secret_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "urls.json").write_text(text)
     with pytest.raises(ParamsError, match=r"is not JSON$"):
         full_urls(URLS, tmp_path / "urls.json")

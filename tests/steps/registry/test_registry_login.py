@@ -41,6 +41,7 @@ def test_logins_that_skopeo_can_use(tmp_path: Path, registry: str, auths: object
     ("content", "message"),
     [
         ("{no json", "SECRET is not JSON; it must be a Docker config.json"),
+        ("[" * 100_000, "SECRET is not JSON; it must be a Docker config.json"),
         ("[]", "SECRET is not a JSON object; it must be a Docker config.json"),
         ({"auths": []}, "SECRET has no login for registry acr.io; it has none"),
         ({"auths": ["acr.io"]}, "SECRET: 'auths' is not a JSON object"),

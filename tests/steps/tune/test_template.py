@@ -70,6 +70,13 @@ def test_stop_tokens_are_the_end_of_turn_and_what_the_model_names(tmp_path: Path
     ]
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000])
+def test_stop_tokens_that_cannot_be_read_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "generation_config.json").write_text(text)
+    with pytest.raises(PermanentError, match=r"generation_config\.json: not a JSON object"):
+        template(MARKED_TEMPLATE, tmp_path)
+
+
 def test_a_tokenizer_without_a_template_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PermanentError) as caught:
         chat_template(make_tokenizer(None), tmp_path)

@@ -50,7 +50,7 @@ def _items(step: JsonObject, scope: Scope, strict: tuple[str, ...]) -> list[Any]
 def _parse_param(text: str) -> list[Any]:
     try:
         items = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ExpressionError(
             f"withParam value could not be parsed as a JSON list: {text.strip()}: {error}"
         ) from None

@@ -228,7 +228,7 @@ def _json(prefix: str, text: str) -> Any:
     """The value of a result; Argo lists results as JSON values, so that other text is an error."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         raise ExpressionError(
             f"{prefix}.outputs.result cannot be made a list: {text!r} is not JSON"
         ) from None
@@ -238,6 +238,6 @@ def _json_list(values: list[str]) -> str:
     """A JSON list of the values, which are parsed only if all of them are JSON lists or maps."""
     try:
         parsed = [json.loads(value) for value in values]
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return go_json(values)
     return go_json(parsed if all(isinstance(v, list | dict) for v in parsed) else values)

@@ -46,5 +46,10 @@ def test_what_is_no_list_is_an_error() -> None:
         sequence({"count": "x"})
 
 
+def test_a_list_that_is_nested_too_deeply_is_an_error() -> None:
+    with pytest.raises(ExpressionError, match="withParam value could not be parsed as a JSON list"):
+        loop_items({"name": "s", "withParam": "[" * 100_000}, SCOPE, ())
+
+
 def test_the_index_is_read_back_from_a_name() -> None:
     assert loop_index("wf.a(1:x).b(12:y:z)") == 12

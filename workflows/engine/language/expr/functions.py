@@ -113,7 +113,7 @@ def _sort(values: list[Any], order: str = "asc") -> list[Any]:
 def _from_json(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ExpressionError(f"invalid JSON {text!r}: {error}") from None
 
 

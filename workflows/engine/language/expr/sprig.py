@@ -90,7 +90,7 @@ def _coalesce(*values: Any) -> Any:
 def _from_json(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ExpressionError(f"invalid JSON {text!r}: {error}") from None
 
 
