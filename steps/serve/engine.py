@@ -12,8 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jinja2.exceptions import TemplateError
-
+from argotune.steps.contracts.chat_sandbox import TemplateFailure, bounded_rendering
 from argotune.steps.contracts.serving import Message, ServingContract
 from argotune.steps.serve.decode import AnswerText, Sampling, generate
 from argotune.steps.serve.errors import ApiError, server_error
@@ -163,10 +162,11 @@ class Engine:
 
     def _tokenize(self, messages: Sequence[Message]) -> list[int]:
         try:
-            text = self._tokenizer.apply_chat_template(
-                list(messages), add_generation_prompt=True, tokenize=False
-            )
-        except TemplateError as error:
+            with bounded_rendering():
+                text = self._tokenizer.apply_chat_template(
+                    list(messages), add_generation_prompt=True, tokenize=False
+                )
+        except TemplateFailure as error:
             raise ApiError(
                 400, f"the chat template rejects these messages: {error}", param="messages"
             ) from error

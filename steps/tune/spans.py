@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2.exceptions import TemplateError
-from transformers.utils.chat_template_utils import render_jinja_template
+from transformers.utils import chat_template_utils
 
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.chat_sandbox import ChatSandbox, TemplateFailure, bounded_rendering
 from argotune.steps.contracts.serving import Message
 
+# The library makes its environment anew for each template, of the class that it finds here.
+chat_template_utils.ImmutableSandboxedEnvironment = ChatSandbox  # type: ignore[attr-defined]
 # Its annotation says str, but it returns the texts and the spans of the assistant's turns.
-_render_jinja: Any = render_jinja_template
+_render_jinja: Any = chat_template_utils.render_jinja_template
 
 _GENERATION_TAG = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _MARKED_DIR = Path(__file__).with_name("marked")
@@ -127,10 +129,11 @@ def _render(
     source: str, turns: Sequence[Message], special_tokens: Mapping[str, str], **options: Any
 ) -> tuple[str, list[Span]]:
     try:
-        texts, spans = _render_jinja(
-            [list(turns)], chat_template=source, **options, **special_tokens
-        )
-    except (TemplateError, TypeError, ValueError) as error:
+        with bounded_rendering():
+            texts, spans = _render_jinja(
+                [list(turns)], chat_template=source, **options, **special_tokens
+            )
+    except TemplateFailure as error:
         raise TemplateMismatch(f"the chat template rejects it: {error}") from error
     return texts[0], spans[0] if spans else []
 

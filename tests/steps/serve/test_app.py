@@ -183,6 +183,7 @@ def test_bad_completions_are_refused_in_words(
     ("content", "message"),
     [
         (b'{"prompt":', "the body is not JSON: Expecting value"),
+        (b"[" * 4000, "POST /chat: There was an error parsing the body"),
         (b"[]", "Input should be a valid dictionary or object to extract fields from"),
         (b"{}", "prompt: Field required"),
         (b'{"prompt": ""}', "prompt: String should have at least 1 character"),
@@ -260,6 +261,19 @@ def test_an_answer_that_takes_too_long_is_ended(start: Start, stream: bool) -> N
         assert error_of(response) == (504, message)
     server.model.gate.set()
     wait_until(lambda: server.service.engine._admitted == 0)
+
+
+def test_a_template_without_end_is_a_refusal_and_no_end_of_the_server(
+    server: Server, loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = loaded[1].chat_template
+    hostile = "{% if messages[0]['content'] == 'grow' %}{{ 'x' * 10 ** 9 }}{% endif %}" + source
+    monkeypatch.setattr(loaded[1], "chat_template", hostile)
+    assert error_of(server.client.post("/chat", json={"prompt": "grow"})) == (
+        400,
+        "the chat template rejects these messages: it makes a value of over 67108864 characters",
+    )
+    assert server.chat().json() == {"response": ANSWER}
 
 
 def test_a_failure_of_the_model_is_no_end_of_the_server(

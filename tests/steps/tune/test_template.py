@@ -97,6 +97,19 @@ def test_a_template_that_ends_turns_without_a_token_is_refused(tmp_path: Path) -
         template(endless, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("start", "problem"),
+    [
+        ("{% for i in range(10 ** 9) %}{% endfor %}", "Range too big"),
+        ("{{ 'x' * 10 ** 9 }}", "it makes a value of over 67108864 characters"),
+        ("{{ 10 ** 10 ** 9 }}", "it computes a number of over 64 bits"),
+    ],
+)
+def test_a_template_without_end_is_refused(tmp_path: Path, start: str, problem: str) -> None:
+    with pytest.raises(PermanentError, match=f"fails for a question with an answer: .*{problem}"):
+        template(start + MARKED_TEMPLATE, tmp_path)
+
+
 def test_what_the_template_refuses_is_no_crash(tmp_path: Path) -> None:
     strict = (
         "{% if messages[0]['role'] != 'user' %}{{ raise_exception('users begin') }}{% endif %}"
