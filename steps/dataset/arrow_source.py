@@ -1,4 +1,4 @@
-"""Parquet files, Arrow IPC files and Arrow IPC streams."""
+"""Arrow IPC files and Arrow IPC streams."""
 
 from __future__ import annotations
 
@@ -8,67 +8,26 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from argotune.steps.dataset.source import BATCH_BYTES, BATCH_ROWS, Batch, Column, FormatError
+from argotune.steps.dataset.decoded_size import Sizes, row_sizes
+from argotune.steps.dataset.source import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    MAX_ROW_BYTES,
+    Batch,
+    Column,
+    Expansion,
+    FormatError,
+)
 
-_READ_BUFFER_BYTES = 1 << 20
 _MAGIC_BYTES = 8
-
-
-class ParquetSource:
-    """A parquet file, read page by page however large its row groups are."""
-
-    def __init__(self, path: Path) -> None:
-        _check_end(path, b"PAR1", "parquet")
-        self._size = path.stat().st_size
-        # With a buffer size pages are read on demand, without one whole column chunks.
-        self._file = pq.ParquetFile(
-            path,
-            buffer_size=_READ_BUFFER_BYTES,
-            pre_buffer=False,
-            page_checksum_verification=True,
-        )
-        self._rows = int(self._file.metadata.num_rows)
-        self._rows_read = 0
-
-    def columns(self) -> Mapping[str, Column]:
-        """The columns of the schema."""
-        return _columns(self._file.schema_arrow)
-
-    def batches(self, names: Collection[str]) -> Iterator[Batch]:
-        """Yield all rows in order, with these columns."""
-        for record_batch in self._file.iter_batches(
-            batch_size=self._batch_rows(names), columns=list(names), use_threads=False
-        ):
-            yield from _slices(record_batch, self._rows_read, names)
-            self._rows_read += record_batch.num_rows
-
-    def position(self) -> int:
-        """Bytes read so far, estimated from the share of rows."""
-        return self._size * self._rows_read // max(1, self._rows)
-
-    def _batch_rows(self, names: Collection[str]) -> int:
-        """Rows per batch, from the largest average row size of the row groups."""
-        metadata = self._file.metadata
-        largest = 1.0
-        for index in range(metadata.num_row_groups):
-            group = metadata.row_group(index)
-            columns = (group.column(number) for number in range(group.num_columns))
-            wanted = (
-                column.total_uncompressed_size
-                for column in columns
-                if column.path_in_schema.split(".", 1)[0] in names
-            )
-            largest = max(largest, sum(wanted) / max(1, group.num_rows))
-        return max(1, min(BATCH_ROWS, int(BATCH_BYTES / largest)))
 
 
 class ArrowFileSource:
     """An Arrow IPC file, also known as Feather version 2."""
 
     def __init__(self, path: Path) -> None:
-        _check_end(path, b"ARROW1", "arrow")
+        check_end(path, b"ARROW1", "arrow")
         self._size = path.stat().st_size
         # A file may have one record batch of many GB; with mmap only the current slice is loaded.
         self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
@@ -77,15 +36,13 @@ class ArrowFileSource:
 
     def columns(self) -> Mapping[str, Column]:
         """The columns of the schema."""
-        return _columns(self._reader.schema)
+        return columns_of(self._reader.schema)
 
     def batches(self, names: Collection[str]) -> Iterator[Batch]:
         """Yield all rows in order, with these columns."""
-        first = 0
+        slices = Slices(self._size)
         for index in range(self._count):
-            record_batch = self._reader.get_batch(index)
-            yield from _slices(record_batch, first, names)
-            first += record_batch.num_rows
+            yield from slices.of(_validated(self._reader.get_batch(index), names), names)
             self._batches_read += 1
 
     def position(self) -> int:
@@ -102,14 +59,13 @@ class ArrowStreamSource:
 
     def columns(self) -> Mapping[str, Column]:
         """The columns of the schema."""
-        return _columns(self._reader.schema)
+        return columns_of(self._reader.schema)
 
     def batches(self, names: Collection[str]) -> Iterator[Batch]:
         """Yield all rows in order, with these columns."""
-        first = 0
+        slices = Slices(self._map.size())
         for record_batch in self._reader:
-            yield from _slices(record_batch, first, names)
-            first += record_batch.num_rows
+            yield from slices.of(_validated(record_batch, names), names)
 
     def position(self) -> int:
         """Bytes read."""
@@ -146,7 +102,8 @@ def is_text(arrow_type: pa.DataType) -> bool:
     )
 
 
-def _columns(schema: pa.Schema) -> dict[str, Column]:
+def columns_of(schema: pa.Schema) -> dict[str, Column]:
+    """The columns of a schema by their names."""
     return {field.name: Column(kind=_kind(field.type), type=str(field.type)) for field in schema}
 
 
@@ -156,23 +113,57 @@ def _kind(arrow_type: pa.DataType) -> Any:
     return "text" if is_text(arrow_type) else "other"
 
 
-def _slices(record_batch: pa.RecordBatch, first: int, names: Collection[str]) -> Iterator[Batch]:
-    """Split a record batch into batches of limited size."""
-    rows = record_batch.num_rows
+def _validated(record_batch: pa.RecordBatch, names: Collection[str]) -> pa.RecordBatch:
+    """These columns, whose offsets lead into their buffers: IPC's reader takes them as they are."""
     wanted = record_batch.select(list(names))
-    step = max(1, min(BATCH_ROWS, rows * BATCH_BYTES // max(1, wanted.nbytes)))
-    for start in range(0, rows, step):
-        piece = wanted.slice(start, step)
-        count = piece.num_rows
-        numbers = np.arange(first + start + 1, first + start + 1 + count, dtype=np.int64)
-        yield Batch(
+    wanted.validate(full=True)
+    return wanted
+
+
+class Slices:
+    """Cuts record batches of one file into batches of limited size, and counts their rows."""
+
+    def __init__(self, size: int) -> None:
+        """`size` is the file's, bytes."""
+        self.rows = 0
+        self._expansion = Expansion(size)
+
+    def of(self, record_batch: pa.RecordBatch, names: Collection[str]) -> Iterator[Batch]:
+        """Yield its rows with these columns. Raises FormatError for a decompression bomb."""
+        wanted = record_batch.select(list(names))
+        for start in range(0, wanted.num_rows, BATCH_ROWS):
+            part = wanted.slice(start, BATCH_ROWS)
+            sizes = row_sizes(part)
+            self._expansion.add(int(sizes.sum()))
+            for first, last in _cuts(sizes):
+                yield self._batch(part.slice(first, last - first), sizes[first] > MAX_ROW_BYTES)
+
+    def _batch(self, rows: pa.RecordBatch, too_long: bool) -> Batch:
+        count = rows.num_rows
+        columns = {
+            name: pa.nulls(count, column.type) if too_long else column
+            for name, column in zip(rows.schema.names, rows.columns, strict=True)
+        }
+        numbers = np.arange(self.rows + 1, self.rows + 1 + count, dtype=np.int64)
+        self.rows += count
+        return Batch(
             numbers=numbers,
-            columns={name: piece.column(name) for name in names},
+            columns=columns,
             malformed=np.zeros(count, dtype=np.bool_),
+            too_long=np.full(count, too_long),
         )
 
 
-def _check_end(path: Path, magic: bytes, format_name: str) -> None:
+def _cuts(sizes: Sizes) -> Iterator[tuple[int, int]]:
+    """First row and end of each batch; a row of over MAX_ROW_BYTES is one by itself."""
+    until, first = np.cumsum(sizes), 0
+    while first < len(sizes):
+        before = until[first] - sizes[first]
+        last = int(np.searchsorted(until, before + BATCH_BYTES, side="right"))
+        yield first, (first := max(first + 1, last))
+
+
+def check_end(path: Path, magic: bytes, format_name: str) -> None:
     """Raise FormatError unless the file ends with its magic bytes, as both formats do."""
     size = path.stat().st_size
     with path.open("rb") as file:

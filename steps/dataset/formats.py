@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import replacing
-from argotune.steps.dataset.arrow_source import ArrowFileSource, ArrowStreamSource, ParquetSource
+from argotune.steps.dataset.arrow_source import ArrowFileSource, ArrowStreamSource
+from argotune.steps.dataset.parquet_source import ParquetSource
 from argotune.steps.dataset.source import MAX_ROW_BYTES, Batch, Column, FormatError, Source
 from argotune.steps.dataset.streams import ByteStream, Compression, buffered
 from argotune.steps.dataset.target import DatasetFile

@@ -16,7 +16,7 @@ from argotune.steps.contracts.training_plan import Data
 from argotune.steps.dataset import record
 from argotune.steps.dataset.columns import map_columns
 from argotune.steps.dataset.formats import OpenFile
-from argotune.steps.dataset.messages import Conversations, read_conversations, reject
+from argotune.steps.dataset.messages import TOO_LONG, Conversations, read_conversations, reject
 from argotune.steps.dataset.record import InputFile
 from argotune.steps.dataset.rejected import Rejected, rejected_rows
 from argotune.steps.dataset.split import DIGEST_BYTES, SeenRows, Split, digests, keys_of
@@ -127,6 +127,7 @@ class _Making:
             rows += len(batch.numbers)
             conversations = read_conversations(batch, mapped)
             reasons = reject(conversations)
+            reasons[batch.too_long] = TOO_LONG
             rejected.add(file.url, batch.numbers, reasons)
             self._add_rows(conversations.select(reasons == 0), train, validation)
             self._on_bytes(before + opened.position())

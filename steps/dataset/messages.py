@@ -35,9 +35,10 @@ REASONS = (
     "unknown_role",
     "no_assistant",
     "wrong_order",
+    "too_long",
 )
 """Reasons to reject a row; index 0 is a usable row. Of several reasons the first counts."""
-_MALFORMED, _EMPTY, _UNKNOWN_ROLE, _NO_ASSISTANT, _WRONG_ORDER = range(1, len(REASONS))
+_MALFORMED, _EMPTY, _UNKNOWN_ROLE, _NO_ASSISTANT, _WRONG_ORDER, TOO_LONG = range(1, len(REASONS))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ TRAIN = "train.parquet"
 VALIDATION = "validation.parquet"
 REJECTED = "rejected.jsonl"
 
-_VERSION = 1
+_VERSION = 2
 """Increased with every change after which the same input gives another dataset."""
 
 

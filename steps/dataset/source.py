@@ -11,10 +11,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 BATCH_BYTES = 4 << 20
-"""Raw size of a batch; a few batches are in memory at a time, regardless of the file's size."""
+"""Size of a batch with dictionaries written out, unless one row alone is larger; a few batches are
+in memory at a time, regardless of the file's size."""
 BATCH_ROWS = 8192
-MAX_ROW_BYTES = 64 << 20
-"""Longest row of a text format, so that a file without line ends does not fill the memory."""
+MAX_ROW_BYTES = 16 << 20
+"""Longest row: about four million tokens, and twenty times as much memory at worst when it is JSON.
+Longer rows are rejected; json and csv, where only the row itself says where it ends, end there."""
+_MAX_RATIO = 300
+_RATIO_COUNTS_FROM_BYTES = 1 << 30
+"""Up to this size any compression ratio is accepted; above it a high ratio is a bomb."""
 
 Values: TypeAlias = pa.Array | Sequence[object]
 """A column of a batch: Arrow's from parquet and arrow files, Python's from text formats."""
@@ -22,6 +27,21 @@ Values: TypeAlias = pa.Array | Sequence[object]
 
 class FormatError(Exception):
     """The file's content is invalid for its format."""
+
+
+class Expansion:
+    """Counts the bytes that a file gives, to end one that gives far more than it has."""
+
+    def __init__(self, size: int) -> None:
+        """`size` is the file's own, bytes."""
+        self._most = max(_RATIO_COUNTS_FROM_BYTES, _MAX_RATIO * size)
+        self._given = 0
+
+    def add(self, count: int) -> None:
+        """Count further bytes. Raises FormatError if the file is a decompression bomb."""
+        self._given += count
+        if self._given > self._most:
+            raise FormatError(f"it decompresses to more than {_MAX_RATIO} times its size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +62,8 @@ class Batch:
     columns: Mapping[str, Values]
     malformed: npt.NDArray[np.bool_]
     """Rows that could not be parsed, such as a line that is not JSON; their values are None."""
+    too_long: npt.NDArray[np.bool_]
+    """Rows of over MAX_ROW_BYTES; their values are None."""
 
 
 class Source(Protocol):

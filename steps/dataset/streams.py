@@ -8,14 +8,11 @@ from typing import Literal
 
 import pyarrow as pa
 
-from argotune.steps.dataset.source import FormatError
+from argotune.steps.dataset.source import Expansion, FormatError
 
 Compression = Literal["gzip", "zstd"]
 
 _BUFFER_BYTES = 1 << 20
-_MAX_RATIO = 300
-_RATIO_COUNTS_FROM_BYTES = 1 << 30
-"""Up to this size any compression ratio is accepted; above it a high ratio is a bomb."""
 
 
 class ByteStream(io.RawIOBase):
@@ -27,8 +24,7 @@ class ByteStream(io.RawIOBase):
     def __init__(self, path: Path, compression: Compression | None) -> None:
         self._file = pa.OSFile(str(path))
         self._stream = pa.CompressedInputStream(self._file, compression) if compression else None
-        self._size = path.stat().st_size
-        self._read = 0
+        self._expansion = Expansion(path.stat().st_size)
 
     def readable(self) -> bool:
         """Always."""
@@ -42,9 +38,7 @@ class ByteStream(io.RawIOBase):
         except OSError as error:
             raise FormatError(f"the compressed data is damaged: {error}") from error
         view[: len(data)] = data
-        self._read += len(data)
-        if self._read > max(_RATIO_COUNTS_FROM_BYTES, _MAX_RATIO * self._size):
-            raise FormatError(f"it decompresses to more than {_MAX_RATIO} times its size")
+        self._expansion.add(len(data))
         return len(data)
 
     def position(self) -> int:

@@ -27,6 +27,8 @@ from argotune.steps.dataset.streams import ByteStream, Compression, buffered
 
 _SAMPLE_ROWS = 200
 """Rows that are looked at to find the columns."""
+_MOST_COLUMNS = 1000
+"""Names that are remembered of them; a row may have a million."""
 _CHUNK_BYTES = 1 << 20
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
@@ -41,6 +43,7 @@ class Row(NamedTuple):
     """None when it is no row, such as a line that is not a JSON object."""
     size: int
     """About its bytes."""
+    too_long: bool = False
 
 
 Reader = Callable[[BinaryIO], Iterator[Row]]
@@ -60,7 +63,8 @@ class TextSource:
         found: dict[str, Column] = {}
         for row in islice(self._rows(), _SAMPLE_ROWS):
             for name, value in (row.value or {}).items():
-                if name not in found or found[name].type == "null":
+                is_new = name not in found and len(found) < _MOST_COLUMNS
+                if is_new or (name in found and found[name].type == "null"):
                     found[name] = _column(value)
         return found
 
@@ -94,11 +98,19 @@ def jsonl_rows(file: BinaryIO) -> Iterator[Row]:
     while line := file.readline(MAX_ROW_BYTES + 1):
         number += 1
         if len(line) > MAX_ROW_BYTES:
-            raise FormatError(f"line {number} is longer than {MAX_ROW_BYTES >> 20} MiB")
+            _skip_line(file, line)
+            yield Row(number, None, 0, too_long=True)
+            continue
         if number == 1:
             line = line.removeprefix(codecs.BOM_UTF8)
         if not line.isspace():
             yield Row(number, _json_object(line), len(line))
+
+
+def _skip_line(file: BinaryIO, line: bytes) -> None:
+    """Read to the end of a line that begins so."""
+    while line and not line.endswith(b"\n"):
+        line = file.readline(_CHUNK_BYTES)
 
 
 def _json_object(line: bytes) -> dict[str, object] | None:
@@ -145,13 +157,16 @@ def _enter_data(cursor: _Cursor) -> None:
 def csv_rows(file: BinaryIO) -> Iterator[Row]:
     """Rows below a header line; rows with another number of fields are malformed."""
     csv.field_size_limit(MAX_ROW_BYTES)
-    lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    lines = _CsvLines(text)
     reader = csv.reader(lines, strict=True)
     try:
         header = next(reader, [])
+        lines.end_row()
         _check_header(header)
         number = 0
         for fields in reader:
+            lines.end_row()
             if not fields:
                 continue
             number += 1
@@ -162,7 +177,31 @@ def csv_rows(file: BinaryIO) -> Iterator[Row]:
     except UnicodeDecodeError as error:
         raise FormatError(f"near line {reader.line_num}: not UTF-8 text") from error
     finally:
-        lines.detach()
+        text.detach()
+
+
+class _CsvLines:
+    """The lines of a text, of which a row may have several; a row's length is limited."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+        self._row = 0
+
+    def end_row(self) -> None:
+        """The next line begins a row."""
+        self._row = 0
+
+    def __iter__(self) -> _CsvLines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(MAX_ROW_BYTES + 1 - self._row)
+        self._row += len(line)
+        if self._row > MAX_ROW_BYTES:
+            raise csv.Error(f"a row is longer than {MAX_ROW_BYTES >> 20} MiB")
+        if not line:
+            raise StopIteration
+        return line
 
 
 def _check_header(header: list[str]) -> None:
@@ -229,6 +268,9 @@ class _Cursor:
                 raise FormatError(
                     f"{what} is not JSON ({error.msg}), or the file is truncated"
                 ) from error
+            except ValueError as error:
+                # Of int(), which refuses thousands of digits.
+                raise FormatError(f"{what} has a number that cannot be read: {error}") from error
             # At the end of the text a number may go on in the next chunk.
             if end < len(self._text) or not self._more():
                 self._at = end
@@ -267,4 +309,5 @@ def _batch(rows: list[Row], names: Collection[str]) -> Batch:
         numbers=np.array([row.number for row in rows], dtype=np.int64),
         columns={name: [value.get(name) for value in values] for name in names},
         malformed=np.array([row.value is None for row in rows], dtype=np.bool_),
+        too_long=np.array([row.too_long for row in rows], dtype=np.bool_),
     )

@@ -8,14 +8,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.dataset import formats, streams, text_source
+from argotune.steps.dataset import arrow_source, formats, parquet_source, source, text_source
+from argotune.steps.dataset.decoded_size import value_sizes
 from argotune.steps.dataset.formats import OpenFile
-from argotune.steps.dataset.source import BATCH_ROWS
+from argotune.steps.dataset.source import BATCH_BYTES, BATCH_ROWS
 from argotune.steps.dataset.target import DatasetFile
 
 ROWS: list[dict[str, Any]] = [
@@ -231,9 +233,9 @@ def test_truncated_compression_is_an_error(
 
 
 def test_bomb_is_refused(opened: Callable[..., OpenFile], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "_RATIO_COUNTS_FROM_BYTES", 1 << 20)
+    monkeypatch.setattr(source, "_RATIO_COUNTS_FROM_BYTES", 1 << 20)
     with pytest.raises(PermanentError, match="it decompresses to more than 300 times its size"):
-        numbers_of(opened(gzip.compress(b"a,b\n" + b"1,2\n" * 1_000_000)), "a")
+        numbers_of(opened(gzip.compress(b"a,b\n" + b"1,2\n" * 300_000)), "a")
 
 
 def test_damaged_parquet_page_is_an_error(opened: Callable[..., OpenFile]) -> None:
@@ -316,10 +318,113 @@ def test_row_without_end_does_not_fill_the_memory(
     monkeypatch.setattr(text_source, "MAX_ROW_BYTES", 1 << 20)
     monkeypatch.setattr(formats, "MAX_ROW_BYTES", 1 << 20)
     long = b"x" * (3 << 20)
-    with pytest.raises(PermanentError, match="line 2 is longer than 1 MiB"):
-        numbers_of(opened(b'{"a": 1}\n{"a": "' + long + b'"}'), "a")
+    lines = opened(b'{"a": 1}\n{"a": "' + long + b'"}\n{"a": 2}')
+    (batch,) = lines.batches(["a"])
+    assert batch.numbers.tolist() == [1, 2, 3]
+    assert batch.too_long.tolist() == [False, True, False]
+    assert batch.columns["a"] == [1, None, 2]
+    with pytest.raises(PermanentError, match="near line 524288: a row is longer than 1 MiB"):
+        numbers_of(opened(b'a,b\n"' + b"x\n" * (1 << 20)), "a")
+    with pytest.raises(PermanentError, match="near line 0: a row is longer than 1 MiB"):
+        opened(b"," * (3 << 20)).columns()
     with pytest.raises(PermanentError, match="is not JSON, or longer than 1 MiB"):
         numbers_of(opened(b'[{"a": "' + long + b'"}]'), "a")
+
+
+def test_a_number_of_thousands_of_digits_is_named(opened: Callable[..., OpenFile]) -> None:
+    with pytest.raises(PermanentError, match="row 1 has a number that cannot be read: Exceeds"):
+        numbers_of(opened(b'[{"a": ' + b"9" * 5000 + b"}]"), "a")
+
+
+def chat(content: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": content}]
+
+
+REPEATED = {
+    "flat": [{"prompt": "x" * 100_000}, *[{"prompt": "short"}] * 9] * 300,
+    "nested": [{"prompt": chat("x" * 100_000)}, *[{"prompt": chat("short")}] * 9] * 300,
+    "one row": [{"prompt": chat("x" * 100_000) * 30}, *[{"prompt": chat("short")}] * 99],
+    "after empty rows": [*[{"prompt": []}] * 9000, *[{"prompt": chat("x" * 100_000)}] * 300],
+}
+
+
+@pytest.mark.parametrize("write", [parquet, arrow_file], ids=["parquet", "arrow"])
+@pytest.mark.parametrize("case", REPEATED)
+def test_a_long_value_that_many_rows_repeat_is_not_written_out_for_all_of_them(
+    opened: Callable[..., OpenFile],
+    monkeypatch: pytest.MonkeyPatch,
+    write: Callable[..., bytes],
+    case: str,
+) -> None:
+    monkeypatch.setattr(parquet_source, "_MOST_PLAIN_BYTES", 1 << 20)
+    monkeypatch.setattr(parquet_source, "_MOST_SKEWED_BYTES", 1 << 20)
+    rows = REPEATED[case]
+    table = pa.Table.from_pylist(rows)
+    if write is arrow_file:
+        table = table.set_column(0, "prompt", _encoded(table["prompt"].combine_chunks()))
+    content = write_table(table, parquet=write is parquet)
+    assert len(content) < 1 << 20
+    before, largest, count = pa.total_allocated_bytes(), 0, 0
+    for batch in opened(content).batches(["prompt"]):
+        assert int(value_sizes(batch.columns["prompt"]).sum()) <= max(BATCH_BYTES, 3_100_000)
+        largest = max(largest, pa.total_allocated_bytes() - before)
+        count += len(batch.numbers)
+    assert count == len(rows)
+    assert largest < 4 << 20
+
+
+def _encoded(column: pa.Array) -> pa.Array:
+    """The column with its texts as a dictionary."""
+    if pa.types.is_string(column.type):
+        return column.dictionary_encode()
+    fields = column.values.flatten()
+    encoded = [field.dictionary_encode() for field in fields]
+    struct = pa.StructArray.from_arrays(encoded, names=["role", "content"])
+    return pa.ListArray.from_arrays(column.offsets, struct)
+
+
+def write_table(table: pa.Table, *, parquet: bool) -> bytes:
+    buffer = io.BytesIO()
+    if parquet:
+        # Without the Arrow schema, as other writers do.
+        pq.write_table(table, buffer, store_schema=False)
+        return buffer.getvalue()
+    with pa.ipc.new_file(buffer, table.schema) as writer:
+        writer.write_table(table)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("parquet", [True, False], ids=["parquet", "arrow"])
+def test_a_row_that_is_too_long_is_rejected_alone(
+    opened: Callable[..., OpenFile], monkeypatch: pytest.MonkeyPatch, parquet: bool
+) -> None:
+    monkeypatch.setattr(arrow_source, "MAX_ROW_BYTES", 5000)
+    monkeypatch.setattr(arrow_source, "BATCH_BYTES", 5000)
+    table = pa.table({"prompt": ["a", "x" * 6000, "b"]})
+    batches = list(opened(write_table(table, parquet=parquet)).batches(["prompt"]))
+    assert [batch.too_long.tolist() for batch in batches] == [[False], [True], [False]]
+    assert [batch.columns["prompt"].to_pylist() for batch in batches] == [["a"], [None], ["b"]]
+    assert [batch.numbers.tolist() for batch in batches] == [[1], [2], [3]]
+
+
+def test_rows_without_bytes_have_an_end(
+    opened: Callable[..., OpenFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "_RATIO_COUNTS_FROM_BYTES", 1 << 20)
+    nothing = write_table(pa.table({"prompt": pa.nulls(1_000_000, pa.string())}), parquet=True)
+    assert len(nothing) < 2000
+    with pytest.raises(PermanentError, match="it decompresses to more than 300 times its size"):
+        numbers_of(opened(nothing), "prompt")
+
+
+def test_offsets_that_lead_out_of_an_arrow_file_are_refused(
+    opened: Callable[..., OpenFile],
+) -> None:
+    good = write_table(pa.table({"prompt": ["a", "longer text"]}), parquet=False)
+    content = good.replace(*(np.array([0, 1, end], np.int32).tobytes() for end in (12, 1 << 30)))
+    assert content != good
+    with pytest.raises(PermanentError, match="offset"):
+        numbers_of(opened(content), "prompt")
 
 
 def test_large_row_groups_are_read_in_small_batches(opened: Callable[..., OpenFile]) -> None:

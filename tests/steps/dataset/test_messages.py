@@ -28,6 +28,7 @@ def batch(**columns: Values) -> Batch:
         numbers=np.arange(1, rows + 1),
         columns=columns,
         malformed=np.zeros(rows, dtype=np.bool_),
+        too_long=np.zeros(rows, dtype=np.bool_),
     )
 
 
@@ -201,6 +202,7 @@ def test_malformed_rows_of_the_format_stay_malformed() -> None:
         numbers=np.array([1, 2]),
         columns={"messages": [GOOD, None]},
         malformed=np.array([False, True]),
+        too_long=np.array([False, False]),
     )
     assert reject(read_conversations(rows, MESSAGES)).tolist() == [0, REASONS.index("malformed")]
 

@@ -19,6 +19,7 @@ def pairs(prompts: list[str], answers: list[str]) -> Conversations:
         numbers=np.arange(len(prompts)),
         columns={"a": pa.array(prompts), "b": pa.array(answers)},
         malformed=np.zeros(len(prompts), dtype=np.bool_),
+        too_long=np.zeros(len(prompts), dtype=np.bool_),
     )
     return read_conversations(batch, ColumnMapping(prompt=("a",), response="b"))
 
