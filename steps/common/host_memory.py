@@ -49,14 +49,21 @@ def host_memory(root: Path = _ROOT) -> HostMemory | None:
     return HostMemory(used=max(0, int(usage) - int(stat.get(cache, 0))), limit=int(limit))
 
 
-def memory_message(memory: HostMemory, parameter: str) -> str:
-    """The error message of a container that the kernel kills for its memory use."""
+def memory_message(memory: HostMemory, parameter: str | None) -> str:
+    """The error message of a container that the kernel kills for its memory use.
+
+    `parameter` is the workflow parameter that sets the limit, None if the template does.
+    """
     more = memory.limit * _ADVISED_INCREASE
     needed = f"{math.ceil(more / _GIB)}Gi" if more >= _GIB else f"{math.ceil(more / _MIB)}Mi"
-    return (
-        f"host memory: {_size(memory.used)} used of {_size(memory.limit)} (parameter {parameter}); "
-        f"if it ran out of memory, set at least {needed}"
-    )
+    use = f"host memory: {_size(memory.used)} used of {_size(memory.limit)}"
+    if parameter is None:
+        return (
+            f"{use}; if it ran out of memory, its input is far larger than this step is made for: "
+            "give it less, or raise the step's resources.limits.memory in the WorkflowTemplate to "
+            f"{needed}"
+        )
+    return f"{use} (parameter {parameter}); if it ran out of memory, set at least {needed}"
 
 
 class MemoryWatch:
@@ -81,8 +88,8 @@ class MemoryWatch:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> MemoryWatch:
-        if self._parameter is not None and self._read() is not None:
-            self._thread = threading.Thread(target=self._watch, args=(self._parameter,))
+        if self._read() is not None:
+            self._thread = threading.Thread(target=self._watch)
             self._thread.daemon = True
             self._thread.start()
         return self
@@ -98,11 +105,11 @@ class MemoryWatch:
             self._thread.join()
         self._write("")
 
-    def _watch(self, parameter: str) -> None:
+    def _watch(self) -> None:
         while True:
             memory = self._read()
             if memory is not None:
-                self._write(memory_message(memory, parameter))
+                self._write(memory_message(memory, self._parameter))
             if self._stop.wait(self._interval_seconds):
                 return
 

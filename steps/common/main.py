@@ -148,6 +148,10 @@ def _messages(error: Exception) -> tuple[list[str], int]:
     if isinstance(error, StepError):
         problems = error.problems if isinstance(error, ParamsError) else []
         return [*(problems if len(problems) > 1 else []), str(error)], error.exit_code
+    if isinstance(error, MemoryError):
+        return ["out of memory: an input asks for more than this machine has"], (
+            PermanentError.exit_code
+        )
     if isinstance(error, OSError):
         return [_os_message(error)], _os_exit_code(error)
     logging.getLogger("argotune").error("bug", exc_info=error)

@@ -82,14 +82,17 @@ def test_message_is_kept_up_to_date_and_gone_at_the_end() -> None:
     assert set(threading.enumerate()) <= before
 
 
-@pytest.mark.parametrize(
-    ("parameter", "memory"), [(None, HostMemory(used=1, limit=2)), ("tune-memory", None)]
-)
-def test_nothing_is_written_without_a_parameter_or_a_limit(
-    parameter: str | None, memory: HostMemory | None
-) -> None:
+def test_message_of_a_limit_that_no_parameter_sets_names_its_place() -> None:
+    assert memory_message(HostMemory(used=4 * GIB, limit=4 * GIB), None) == (
+        "host memory: 4.0 GiB used of 4.0 GiB; if it ran out of memory, its input is far larger "
+        "than this step is made for: give it less, or raise the step's resources.limits.memory "
+        "in the WorkflowTemplate to 6Gi"
+    )
+
+
+def test_nothing_is_written_without_a_limit() -> None:
     written: list[str] = []
     before = set(threading.enumerate())
-    with MemoryWatch(parameter, written.append, read=lambda: memory):
+    with MemoryWatch("tune-memory", written.append, read=lambda: None):
         assert set(threading.enumerate()) <= before
     assert written == [""]

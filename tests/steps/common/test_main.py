@@ -89,6 +89,11 @@ def test_progress_goes_to_the_file_that_argo_names(
             3,
             "error: No space left on device (/data/x); free space or request a larger volume",
         ),
+        (
+            MemoryError(),
+            3,
+            "error: out of memory: an input asks for more than this machine has",
+        ),
         (KeyError("x"), 1, "error: bug in this step: KeyError: 'x'"),
     ],
 )

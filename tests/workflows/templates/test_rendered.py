@@ -436,7 +436,18 @@ def test_log_outlives_the_pod(template: dict[str, Any]) -> None:
     assert ("--logs-dir=/argotune/work/logs" in flags) == mounts(template, "work")
 
 
-def test_only_tuning_has_a_memory_limit_and_names_the_parameter_that_sets_it() -> None:
+@pytest.mark.parametrize("template", CONTAINERS, ids=lambda template: template["name"])
+def test_pod_that_takes_too_much_memory_ends_alone(template: dict[str, Any]) -> None:
+    if template["name"] == "tune":
+        resources = patch_of("tune")["containers"][0]["resources"]
+        assert resources["limits"]["memory"] == resources["requests"]["memory"]
+        return
+    resources = template["container"]["resources"]
+    request, limit = (int(resources[kind]["memory"][:-2]) for kind in ("requests", "limits"))
+    assert limit == 8 * request
+
+
+def test_only_tuning_has_a_memory_limit_that_a_parameter_sets() -> None:
     naming = [
         template["name"]
         for template in CONTAINERS

@@ -135,6 +135,12 @@ def test_steps_of_one_name_stay_apart() -> None:
             "OOMKilled (exit code 137): host memory: 1 GiB used of 1 GiB; give at least 2Gi",
         ),
         (
+            "main: OOMKilled (exit code 137): host memory: 4.0 GiB used of 4.0 GiB; if it ran out "
+            "of memory, its input is far larger",
+            "OOMKilled (exit code 137): host memory: 4.0 GiB used of 4.0 GiB; if it ran out "
+            "of memory, its input is far larger",
+        ),
+        (
             f"main: Error (exit code 3): {ARGO}\nerror: no luck\n{ARGO}\nError: exit status 3",
             "error: no luck",
         ),
