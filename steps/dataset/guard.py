@@ -11,19 +11,16 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 from argotune.steps.common import certificates
+from argotune.steps.common.addresses import Address, Resolve, address_of, never_problem, resolve
 from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.common.urls import redact
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Resolve = Callable[[str, int], Sequence[str]]
-"""Host name and port -> every address of the name. Raises socket.gaierror."""
 
 _WEB_PORTS = {"http": 80, "https": 443}
 _SHA256 = re.compile(r"sha256=[0-9a-fA-F]{64}")
@@ -51,21 +48,6 @@ _NOT_PUBLIC = [
         "fec0::/10",
     )
 ]
-# Never a mirror: link-local addresses, and metadata services that return a machine's credentials.
-_NEVER = [
-    ipaddress.ip_network(network)
-    for network in (
-        "0.0.0.0/8",
-        "100.100.100.200/32",
-        "168.63.129.16/32",
-        "169.254.0.0/16",
-        "224.0.0.0/3",
-        "::/128",
-        "fd00:ec2::254/128",
-        "fe80::/10",
-        "ff00::/8",
-    )
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +60,8 @@ class UrlPolicy:
     """Allow http."""
     allowed_hosts: frozenset[str] = frozenset()
     """HOST or HOST:PORT of mirrors inside the network, with any port and any address except those
-    of `_NEVER`."""
+    that are never allowed
+    (argotune.steps.common.addresses)."""
 
     def trusts(self, host: str, port: int) -> bool:
         """Whether the server is one of the allowed hosts."""
@@ -136,7 +119,7 @@ def _server_problem(url: httpx.URL, policy: UrlPolicy) -> str | None:
     port = url.port or _WEB_PORTS[url.scheme]
     if policy.trusts(host, port):
         literal = _address(host)
-        return None if literal is None else mirror_problem(literal)
+        return None if literal is None else never_problem(literal)
     problem = _host_problem(host, policy)
     if problem is not None:
         return problem
@@ -175,14 +158,6 @@ def address_problem(address: Address, policy: UrlPolicy) -> str | None:
     return f"{address} is an internal or special address; {advice}"
 
 
-def mirror_problem(address: Address) -> str | None:
-    """Why not even an allowed host may have an address, or None if it may."""
-    inner = getattr(address, "ipv4_mapped", None) or address
-    if any(inner in network for network in _NEVER if network.version == inner.version):
-        return f"{address} is a link-local or metadata address, which is never allowed"
-    return None
-
-
 def _is_special(address: Address) -> bool:
     if address.is_multicast or address.is_reserved or address.is_unspecified:
         return True
@@ -206,12 +181,6 @@ def _address(host: str) -> Address | None:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
-
-
-def resolve(host: str, port: int) -> list[str]:
-    """All IPv4 and IPv6 addresses of a name, in the system's order. Raises socket.gaierror."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
@@ -271,9 +240,8 @@ class GuardedTransport(httpx.BaseTransport):
         addresses = self._lookup(url, host, port)
         trusted = self._policy.trusts(host, port)
         for text in addresses:
-            # Only link-local addresses have a zone (fe80::1%eth0); they are refused without it too.
-            address = ipaddress.ip_address(text.partition("%")[0])
-            problem = mirror_problem(address) if trusted else address_problem(address, self._policy)
+            address = address_of(text)
+            problem = never_problem(address) if trusted else address_problem(address, self._policy)
             if problem:
                 raise ForbiddenAddress(f"{redact(str(url))}: {host} resolves to {text}; {problem}")
         return addresses

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from argotune.steps.common.addresses import address_of, never_problem
+
 DEFAULT_TAG = "latest"
 
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
@@ -75,6 +77,9 @@ def parse_image(text: str) -> ImageReference:
     registry, repository = _split_registry(rest)
     if not _REGISTRY.fullmatch(registry):
         raise ValueError(f"{text!r}: {registry!r} is not a registry's HOST or HOST:PORT")
+    problem = _address_problem(registry)
+    if problem is not None:
+        raise ValueError(f"{text!r}: {problem}")
     for part in repository.split("/"):
         if not _REPOSITORY_PART.fullmatch(part):
             raise ValueError(
@@ -82,6 +87,15 @@ def parse_image(text: str) -> ImageReference:
                 "letters and digits, with single '.', '_' or '-' between them"
             )
     return ImageReference(registry=registry, repository=repository, tag=tag, digest=digest)
+
+
+def _address_problem(registry: str) -> str | None:
+    """Why no registry has the address that stands in place of a name; None for names."""
+    host = re.sub(r":[0-9]+$", "", registry) if not registry.endswith("]") else registry
+    try:
+        return never_problem(address_of(host.strip("[]")))
+    except ValueError:
+        return None
 
 
 def _parse_layout(text: str) -> LayoutReference:

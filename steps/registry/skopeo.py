@@ -10,17 +10,19 @@ import contextlib
 import hashlib
 import ipaddress
 import logging
+import os
 import re
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from argotune.steps.common import certificates, log
 from argotune.steps.common.errors import PermanentError, StepError, TransientError
+from argotune.steps.registry.guard import guarded, has_own_proxy, refuse_this_machine
 from argotune.steps.registry.oci import ImageReference
 from argotune.steps.registry.registry_login import check_login, describe
 
@@ -183,12 +185,33 @@ def _skopeo(
     timeout_seconds: float | None = None,
 ) -> bytes:
     timeout = timeout_seconds or registry.timeout_seconds
+    if _is_loopback(image.registry):
+        refuse_this_machine(image.registry)
+    if has_own_proxy():
+        return _finished(arguments, directory, image, registry, timeout, dict(os.environ))
+    with guarded() as guard:
+        try:
+            return _finished(arguments, directory, image, registry, timeout, guard.environment)
+        except StepError as error:
+            raise guard.failure or error from error
+
+
+def _finished(
+    arguments: Sequence[str],
+    directory: Path,
+    image: ImageReference,
+    registry: Registry,
+    timeout: float,
+    environment: Mapping[str, str],
+) -> bytes:
+    """Standard output of skopeo. Raises StepError."""
     # No signature policy is needed: pushed images are our own, pulled ones have a digest.
     command = ["skopeo", "--insecure-policy", *arguments]
     try:
         done = subprocess.run(
             command,
             cwd=directory,
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout,

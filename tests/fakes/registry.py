@@ -46,6 +46,8 @@ class Registry:
 
     login: bool = False
     """Whether USER and PASSWORD are needed."""
+    challenge: str = 'Basic realm="fake"'
+    """What it asks for then."""
     faults: list[Fault] = field(default_factory=list)
     requests: list[tuple[str, str, int]] = field(default_factory=list)
     """Method, path and answered status of every request; status 0 where it was cut."""
@@ -124,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(fault.status, fault.body.encode(), {"Content-Type": "text/plain"})
             return
         if self.registry.login and not self._logged_in():
-            challenge = {"WWW-Authenticate": 'Basic realm="fake"'}
+            challenge = {"WWW-Authenticate": self.registry.challenge}
             self._error(401, "UNAUTHORIZED", "authentication required", challenge)
             return
         self._route(url.path, parse_qs(url.query), body)

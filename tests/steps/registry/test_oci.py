@@ -68,6 +68,15 @@ def test_layouts_are_parsed(text: str, directory: str, tag: str | None, digest: 
             "'acr.io/phi@sha256:12': 'sha256:12' is not sha256: and 64 lower-case hex digits",
         ),
         ("-a.io/phi:1", "'-a.io/phi:1': '-a.io' is not a registry's HOST or HOST:PORT"),
+        (
+            "169.254.169.254:80/phi:1",
+            "'169.254.169.254:80/phi:1': 169.254.169.254 is a link-local or metadata address, "
+            "which is never allowed",
+        ),
+        (
+            "[fe80::1]/phi",
+            "'[fe80::1]/phi': fe80::1 is a link-local or metadata address, which is never allowed",
+        ),
         ("oci:", "'oci:': a directory is missing; write oci:DIRECTORY or oci:DIRECTORY:TAG"),
         (
             "",
