@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
-from jinja2 import nodes, pass_context
+from jinja2 import Environment, nodes, pass_context
 from jinja2.exceptions import SecurityError, TemplateError
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MAX_CHARACTERS = 1 << 26
@@ -26,6 +27,8 @@ MAX_SECONDS = 10.0
 _RARELY_REACHED = 4
 _MAX_BITS = 64
 """Of a whole number that a template computes."""
+_OF_JINJA = (Context, Environment, nodes.EvalContext)
+"""What some filters get before their arguments."""
 _SPEND, _COUNTED = "argotune_spend", "argotune_counted"
 # A field's width in a format: '%999999999d' and '{:999999999}'; '%*d' takes it from a value.
 _WIDE_FIELD = re.compile(r"[0-9]{6}|%[^a-zA-Z%]*\*")
@@ -137,9 +140,10 @@ class _Filters(dict[str, Callable[..., Any]]):
 
         @functools.wraps(called)  # and with it Jinja's marks of what else the filter is given
         def bounded(*args: Any, **options: Any) -> Any:
-            _check_arguments(*args, *options.values())
+            given = [value for value in args if not isinstance(value, _OF_JINJA)]
+            _check_arguments(*given, *options.values())
             if name == "format":
-                _check_format(args[0])
+                _check_format(given[0])
             value = called(*args, **options)
             _extent(value)
             return value
