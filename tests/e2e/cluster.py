@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -111,6 +113,16 @@ def run(
     return done.stdout
 
 
+def kubeconfig_of(cluster: Cluster, account: str, directory: Path) -> str:
+    """A kubeconfig with nothing but a token of the account."""
+    token = cluster.kubectl("create", "token", account).strip()
+    config = json.loads(run("kubectl", "config", "view", "--raw", "--minify", "-o", "json"))
+    config["users"][0]["user"] = {"token": token}
+    path = directory / "kubeconfig"
+    path.write_text(json.dumps(config))
+    return str(path)
+
+
 def wait_for(
     what: str,
     look: Callable[[], T | None],
@@ -127,10 +139,11 @@ def wait_for(
     return found
 
 
-def argo(namespace: str, *arguments: str) -> str:
+def argo(namespace: str, *arguments: str, **environment: str) -> str:
     """What the argo command prints; it talks to the API server, as kubectl does."""
     # With ARGO_SERVER it would want a token for the Argo server.
     variables = {name: text for name, text in os.environ.items() if name != "ARGO_SERVER"}
+    variables |= environment
     return run("argo", f"--namespace={namespace}", *arguments, variables=variables)
 
 

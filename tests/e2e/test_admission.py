@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,7 +18,15 @@ import pytest
 from argotune.workflows.templates.step import FORBIDDEN
 from argotune.workflows.workspace.manifests import parameters_of, template
 from argotune.workflows.workspace.run_settings import SECRET_SETTINGS
-from tests.e2e.cluster import CALL_SECONDS, Cluster, Object, run, wait_for
+from tests.e2e.cluster import (
+    CALL_SECONDS,
+    Cluster,
+    Object,
+    argo,
+    kubeconfig_of,
+    run,
+    wait_for,
+)
 from tests.e2e.site import argotune, workflow
 from tests.e2e.stand_in import IMAGE, play
 
@@ -108,6 +117,19 @@ def test_arguments_of_the_installed_template_are_accepted(installed: Cluster) ->
     own = {**GOOD, "urls-secret": "run-of-ann-urls"}
     named = {**workflow(own), "metadata": {"name": "run-of-ann"}}
     assert refusal(installed, named) == ""
+
+
+@pytest.mark.smoke
+def test_argo_submits_stops_and_deletes_for_the_person(installed: Cluster, tmp_path: Path) -> None:
+    account = f"--serviceaccount={installed.namespace}:clerk"
+    installed.kubectl("create", "serviceaccount", "clerk")
+    installed.kubectl("create", "rolebinding", "clerk", "--role=argotune-user", account)
+    person = {"KUBECONFIG": kubeconfig_of(installed, "clerk", tmp_path)}
+    flags = [f"-p={name}={text}" for name, text in GOOD.items()]
+    submit = ("submit", "--from=workflowtemplate/finetune", "--output=name", *flags)
+    name = argo(installed.namespace, *submit, **person).strip()
+    argo(installed.namespace, "stop", name, **person)
+    argo(installed.namespace, "delete", name, **person)
 
 
 @pytest.mark.smoke

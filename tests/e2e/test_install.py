@@ -18,7 +18,7 @@ import pytest
 
 from argotune.workflows.cli.installation.objects import MANAGER
 from argotune.workflows.templates import accounts
-from tests.e2e.cluster import CALL_SECONDS, Cluster, Object, run, wait_for
+from tests.e2e.cluster import CALL_SECONDS, Cluster, Object, kubeconfig_of, run, wait_for
 from tests.workflows.templates.test_permissions import rights_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -338,13 +338,3 @@ def allowed(
     answer = api.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", json=review)
     assert answer.is_success, answer.text
     return bool(answer.json()["status"]["allowed"])
-
-
-def kubeconfig_of(cluster: Cluster, account: str, directory: Path) -> str:
-    """A kubeconfig with nothing but a token of the account."""
-    token = cluster.kubectl("create", "token", account).strip()
-    config = json.loads(run("kubectl", "config", "view", "--raw", "--minify", "-o", "json"))
-    config["users"][0]["user"] = {"token": token}
-    path = directory / "kubeconfig"
-    path.write_text(json.dumps(config))
-    return str(path)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from argotune.steps.cluster.errors import ApiRefusal
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem
 from argotune.workflows.cli.checks.subject import Subject
+from argotune.workflows.cli.installation.objects import RUNS_POLICY
 
 _NEEDED = ("workflows", "workflowtemplates", "cronworkflows", "workflowtaskresults")
 _RELEASE = "https://github.com/argoproj/argo-workflows/releases/download/v4.0.6/install.yaml"
@@ -49,10 +50,14 @@ def schema(subject: Subject) -> Iterator[Finding]:
     try:
         subject.kube.create(workflow, subject.namespace, dry_run=True)
     except ApiRefusal as error:
-        if "noSuchField" not in error.words:
+        if "noSuchField" in error.words:
+            yield ok(
+                "Argo's definitions are the full ones: a mistyped field is refused at submission"
+            )
+            return
+        # The admission policy is asked last, so the field was kept.
+        if RUNS_POLICY not in error.words:
             raise
-        yield ok("Argo's definitions are the full ones: a mistyped field is refused at submission")
-        return
     yield info(
         "Argo's definitions are the minimal ones: a mistyped field of a Workflow is kept, and "
         "found late or never",

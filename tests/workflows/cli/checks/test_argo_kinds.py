@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from argotune.workflows.cli.checks import argo_kinds
+from argotune.workflows.cli.installation.objects import RUNS_POLICY
 from tests.fakes.api_server import ApiServer
 from tests.workflows.cli.checks.cluster import healthy, look, messages
 
@@ -40,3 +41,10 @@ def test_full_and_minimal_definitions() -> None:
         "and found late or never"
     ]
     assert cluster.of_kind("Workflow") == []
+
+
+def test_a_refusal_by_the_admission_policy_means_minimal_definitions() -> None:
+    cluster = healthy()
+    cluster.refusals["POST workflows"] = (422, f"'{RUNS_POLICY}-team-a' denied request: spec")
+    (found,) = look(cluster, argo_kinds.schema)
+    assert found.message.startswith("Argo's definitions are the minimal ones")
