@@ -16,8 +16,7 @@ from argotune.workflows.workspace import manifests, tags
 
 _TAG = re.compile(r"\{\{([^{}]+)\}\}")
 _PATTERN = manifests.install_tag(manifests.ALLOWED_SECRETS_PATTERN)
-_SETTING = re.compile(r"workflow\.parameters\.([a-z-]+)|install\.([a-z-]+)")
-_FIRST_IN_EXPRESSION = re.compile(r"=workflow\.parameters\['([a-z-]+)'\]")
+_INSTALLERS = re.compile(r"\{\{install\.([a-z-]+)\}\}")
 _INPUT = "inputs.parameters."
 
 # What is known only when steps before have run; of the kind that they write.
@@ -98,16 +97,10 @@ def _value(field: Field, text: str, settings: Mapping[str, str]) -> str:
         return settings[_setting_in(text)]
     if _TAG.fullmatch(text):
         return _LATER.get(field.kebab) or _LATER_BY_KIND.get(field.kind, "later")
-    return _TAG.sub(lambda match: settings.get(_setting_of(match[1]), "later"), text)
+    return _TAG.sub(lambda match: settings.get(_setting_in(match[0]), "later"), text)
 
 
 def _setting_in(text: str) -> str:
     """The setting that is the whole of the text; empty where none is."""
-    match = _TAG.fullmatch(text)
-    return _setting_of(match[1]) if match else ""
-
-
-def _setting_of(tag: str) -> str:
-    """The setting whose value the tag has; empty where it has another one's."""
-    match = _SETTING.fullmatch(tag) or _FIRST_IN_EXPRESSION.match(tag)
-    return next(filter(None, match.groups())) if match else ""
+    match = _INSTALLERS.fullmatch(text)
+    return match[1] if match else tags.parameter_of(text) or ""

@@ -16,6 +16,19 @@ _LITERAL = re.compile(
 )
 
 
+_WORKFLOWS = re.compile(
+    r"\{\{workflow\.parameters\.(?P<name>[\w-]+)\}\}"
+    r"|\{\{=workflow\.parameters\['(?P<first>[\w-]+)'\] .*\}\}"
+)
+
+
+def parameter_of(text: str) -> str | None:
+    """The Workflow's parameter whose value the text is, if the template lets it through; None where
+    the text is no tag of one."""
+    match = _WORKFLOWS.fullmatch(text)
+    return match and (match["name"] or match["first"])
+
+
 def literal(text: str) -> str:
     """`text` with each parameter's tag as one whose value Kubernetes hands on unchanged."""
     return _PLAIN.sub(r"{{=replace(\g<scope>.parameters['\g<name>'], '$', '$$')}}", text)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from argotune.workflows.cli.home import Home
+from argotune.workflows.workspace.tags import parameter_of
 
 _FROM_ENVIRONMENT = "from-environment.json"
 
@@ -61,14 +62,13 @@ def from_environment(here: Home, run: str, environ: Mapping[str, str]) -> dict[s
 def _variables_of(workflow: Document) -> Variables:
     spec = workflow["spec"]
     parameters = {
-        f"{{{{workflow.parameters.{parameter['name']}}}}}": str(parameter["value"])
-        for parameter in spec["arguments"]["parameters"]
+        parameter["name"]: str(parameter["value"]) for parameter in spec["arguments"]["parameters"]
     }
     found: Variables = {}
     for variable in _variables(spec):
         reference = (variable.get("valueFrom") or {}).get("secretKeyRef")
         if reference:
-            name = parameters.get(reference["name"], reference["name"])
+            name = parameters.get(parameter_of(reference["name"]) or "", reference["name"])
             found.setdefault(name, {})[reference["key"]] = variable["name"]
     return found
 
