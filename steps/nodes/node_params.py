@@ -78,6 +78,9 @@ class NodeParams(ProviderSettings):
     lifetime_seconds: float = 8 * 24 * 3600.0
     """How long the run may have nodes that are made, from when it first asked for one; then they
     are taken away, even if release never ran."""
+    max_cost_usd: float | None = None
+    """Most that all nodes together may cost that are made for the run; empty: no limit. Their time
+    is counted by the known price, of spot nodes by the regular one."""
     keep_node_seconds: float = 0.0
     """How long `release` keeps a node that was made for the next run of the workspace, after a run
     that succeeded. Checked here, before anything is made."""
@@ -101,6 +104,7 @@ class NodeParams(ProviderSettings):
         yield from self._value_problems()
         yield from self._cloud_problems()
         yield from self._keep_problems()
+        yield from self._cost_problems()
 
     def labels(self) -> dict[str, str]:
         """The label selector. Raises ValueError unless it is KEY=VALUE,KEY=VALUE."""
@@ -170,6 +174,7 @@ class NodeParams(ProviderSettings):
             "launch_timeout_seconds",
             "gpu_timeout_seconds",
             "spot_max_price_usd_per_hour",
+            "max_cost_usd",
         ):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -204,6 +209,14 @@ class NodeParams(ProviderSettings):
             yield (
                 f"--keep-node-seconds: {keep:g} is more than half of the node's lifetime of "
                 f"{self.lifetime_seconds:g} s, the half in which it is handed on"
+            )
+
+    def _cost_problems(self) -> Iterator[str]:
+        if self.max_cost_usd is not None and not self._provider.node_is_of_run(self):
+            yield (
+                f"--max-cost-usd: {self.max_cost_usd:g} with provider {self.provider}"
+                f"{self._provider.variant(self)}, which makes no node of the run's own; "
+                "leave it out"
             )
 
     def _cloud_problems(self) -> Iterator[str]:

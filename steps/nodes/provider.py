@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
 from argotune.steps.common.progress import Progress
@@ -104,6 +104,9 @@ class NodeRequest:
 
     deadline: datetime = NEVER
     """When a node that is made goes, whatever became of its run."""
+    affordable_seconds: Mapping[str, float] = field(default_factory=dict)
+    """How long a node may be there until it has cost all that the run may still spend, by SKU;
+    empty: no limit."""
     timeout_seconds: float
     """Longest wait in all, over all alternatives."""
     launch_timeout_seconds: float = 900.0
@@ -121,6 +124,13 @@ class NodeRequest:
         }
         return {key: value for key, value in named.items() if value}
 
+    def deadline_of(self, placement: Placement, since: datetime | None) -> datetime:
+        """When a node goes that the run pays for since then, whatever became of the run."""
+        seconds = self.affordable_seconds.get(placement.instance_type)
+        if seconds is None or since is None:
+            return self.deadline
+        return min(self.deadline, since + timedelta(seconds=seconds))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
@@ -137,6 +147,8 @@ class Node:
     """Where it was found; None for nodes that were there before."""
     price_usd_per_hour: float | None = None
     """None: not known. For spot the regular price, which it does not pass."""
+    since: datetime | None = None
+    """Since when the run has it and pays for it; None for nodes that were there before."""
     tried: tuple[Attempt, ...] = ()
     """Every alternative up to the one that gave the node, in the order of first tries."""
 

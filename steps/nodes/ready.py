@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from argotune.steps.cluster.errors import ApiRefusal
 from argotune.steps.cluster.kube import Kube
@@ -74,7 +75,9 @@ def wait_for_gpus(
             raise
 
 
-def made_node(node: Object, request: NodeRequest, placement: Placement) -> Node:
+def made_node(
+    node: Object, request: NodeRequest, placement: Placement, *, since: datetime | None
+) -> Node:
     """What the pods of a run must know of a node that was made for it."""
     labels = node["metadata"]["labels"]
     return Node(
@@ -84,6 +87,7 @@ def made_node(node: Object, request: NodeRequest, placement: Placement) -> Node:
         tolerations=tolerations_for(node),
         placement=placement,
         price_usd_per_hour=request.prices_usd_per_hour.get(placement.instance_type),
+        since=since,
     )
 
 

@@ -12,9 +12,10 @@ from argotune.steps.common import log
 from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
-from argotune.steps.nodes.deadline import note_first_asked, wall_time, within
+from argotune.steps.nodes.deadline import allowance_of, note_first_asked, wall_time
+from argotune.steps.nodes.ledger import with_node, write_made_nodes
 from argotune.steps.nodes.load import load_provider
-from argotune.steps.nodes.provider import NodeRequest, OnWait, Provider, unheard
+from argotune.steps.nodes.provider import Node, NodeRequest, OnWait, Provider, unheard
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.steps.provision.params import Params, Result
 
@@ -33,8 +34,11 @@ def run(
     """Get a node from the provider, and return the selector and tolerations for the tune pod."""
     chosen = provider or load_provider(params.provider, params)
     request = params.request(machines(params.instance_types()))
-    request = _within_deadline(params, request, kube, clock)
-    node = chosen.provision(request, progress, on_wait=on_wait or _events(params))
+    heard = on_wait or _events(params)
+    if PROVIDERS[params.provider].node_is_of_run(params):
+        node = _made_node(params, chosen, request, progress, heard, kube, clock)
+    else:
+        node = chosen.provision(request, progress, on_wait=heard)
     log.event(_LOGGER, "node", name=node.name, accelerator=node.accelerator)
     return Result(
         node=node.name,
@@ -48,25 +52,29 @@ def run(
     )
 
 
-def _within_deadline(
-    params: Params, request: NodeRequest, kube: Kube | None, clock: Clock
-) -> NodeRequest:
-    """The request with the deadline of the run's nodes, if nodes are made for the run."""
-    if not PROVIDERS[params.provider].node_is_of_run(params):
-        return request
+def _made_node(
+    params: Params,
+    provider: Provider,
+    request: NodeRequest,
+    progress: Progress,
+    on_wait: OnWait,
+    kube: Kube | None,
+    clock: Clock,
+) -> Node:
+    """A node that is made for the run, within its allowance, and written down at its Workflow."""
     if not (params.workflow and params.namespace):
         raise ParamsError(
             f"--workflow, --namespace: empty with provider {params.provider}; give those of the "
             "run's Workflow, at which the time of its first node is written down"
         )
-    asked = note_first_asked(
-        kube or connect(),
-        namespace=params.namespace,
-        workflow=params.workflow,
-        run=params.run,
-        now=wall_time(clock),
-    )
-    return within(request, asked=asked, lifetime_seconds=params.lifetime_seconds, clock=clock)
+    names = {"namespace": params.namespace, "workflow": params.workflow, "run": params.run}
+    api, now = kube or connect(), wall_time(clock)
+    allowance = allowance_of(params, asked=now)
+    allowance.refuse_unpriced(request)
+    allowance = allowance.by(note_first_asked(api, now=now, **names))
+    node = provider.provision(allowance.within(request, now), progress, on_wait=on_wait)
+    write_made_nodes(api, with_node(allowance.made, node, wall_time(clock)), **names)
+    return node
 
 
 def _events(params: Params) -> OnWait:

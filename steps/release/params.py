@@ -16,6 +16,10 @@ class Params(ClusterSettings):
     """The provider that provision used."""
     run: str
     """UID of the run."""
+    workflow: str = ""
+    """Name of the run's Workflow, at which is written down until when the run had its node."""
+    namespace: str = ""
+    """Namespace of the Workflow."""
     status: str = ""
     """Status of the run as Argo gives it to exit handlers: Succeeded, Failed or Error."""
     keep_node_seconds: float = 0.0

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 
+from argotune.steps.cluster.errors import ApiError
+from argotune.steps.cluster.kube import Kube, connect
 from argotune.steps.common import log
+from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.common.errors import CapacityError, PermanentError, TransientError
 from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.deadline import wall_time
+from argotune.steps.nodes.ledger import (
+    made_nodes,
+    running_node,
+    without_node,
+    write_made_nodes,
+)
 from argotune.steps.nodes.load import load_provider
 from argotune.steps.nodes.provider import Kept, Provider
 from argotune.steps.nodes.sums import sum_of_known
@@ -17,7 +28,14 @@ _LOGGER = logging.getLogger(__name__)
 _SUCCEEDED = "Succeeded"
 
 
-def run(params: Params, *, progress: Progress, provider: Provider | None = None) -> Result:
+def run(
+    params: Params,
+    *,
+    progress: Progress,
+    provider: Provider | None = None,
+    kube: Kube | None = None,
+    clock: Clock = REAL_CLOCK,
+) -> Result:
     """Keep or delete the run's nodes through the provider, and report them."""
     chosen = provider or load_provider(params.provider, params)
     kept = _keep(params, chosen, progress)
@@ -26,12 +44,35 @@ def run(params: Params, *, progress: Progress, provider: Provider | None = None)
     released = "; ".join([*map(str, gone), *(f"kept {each}" for each in kept)]) or "nothing"
     log.event(_LOGGER, "released", provider=params.provider, what=released)
     used = [*gone, *(each.used for each in kept)]
+    if used and params.workflow:
+        _write_down(params, kube, wall_time(clock))
     return Result(
         released=released,
         kept_until=max((f"{each.until:%Y-%m-%dT%H:%M:%SZ}" for each in kept), default=""),
         node_hours=sum_of_known(each.hours for each in used),
         cost_usd=sum_of_known(each.cost_usd for each in used),
     )
+
+
+def _write_down(params: Params, kube: Kube | None, now: datetime) -> None:
+    """Write at the Workflow that the run has no node any more; `argo retry` counts on from there.
+
+    The nodes are gone either way, so a failure is only logged.
+    """
+    try:
+        api = kube or connect()
+        found = api.workflow(params.namespace, params.workflow)
+        made = made_nodes(found) if found is not None else ()
+        if running_node(made) is not None:
+            write_made_nodes(
+                api,
+                without_node(made, now),
+                namespace=params.namespace,
+                workflow=params.workflow,
+                run=params.run,
+            )
+    except ApiError as error:
+        log.warn(_LOGGER, "cannot-write-down", workflow=params.workflow, reason=error)
 
 
 def _keep(params: Params, provider: Provider, progress: Progress) -> Sequence[Kept]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
 
 from argotune.presets.machines import machines
 from argotune.steps.cluster.errors import ApiRefusal
@@ -23,8 +23,15 @@ from argotune.steps.common.errors import (
     TransientError,
 )
 from argotune.steps.common.progress import Progress
-from argotune.steps.nodes.deadline import first_asked, time_is_over, wall_time, within
+from argotune.steps.nodes.deadline import allowance_of, wall_time
 from argotune.steps.nodes.labels import STEP_POD_LABEL, WORKFLOW_POD_LABEL
+from argotune.steps.nodes.ledger import (
+    Made,
+    running_node,
+    with_node,
+    without_node,
+    write_made_nodes,
+)
 from argotune.steps.nodes.load import load_provider
 from argotune.steps.nodes.provider import Gone, Node, Provider
 from argotune.steps.nodes.ready import selector_text
@@ -76,8 +83,9 @@ class Watch:
             now=clock.now,
         )
         self._gone: list[Gone] = []
-        self._asked = wall_time(clock)
-        """When the run first asked for a node; now, until the Workflow says it."""
+        self._allowance = allowance_of(params, asked=wall_time(clock))
+        """For how long and how much the run may have nodes, from now until the Workflow says
+        since when."""
         self._last_warning = ""
         self._events = RunEvents(
             kube,
@@ -97,7 +105,7 @@ class Watch:
         try:
             while True:
                 self._check_need()
-                self._check_deadline()
+                self._check_allowance()
                 self._check_node()
                 self._clock.sleep(self._params.look_seconds)
         except _NodeNotNeeded as end:
@@ -127,20 +135,18 @@ class Watch:
         if end:
             raise _NodeNotNeeded(end)
         if workflow is not None:
-            self._asked = first_asked(workflow) or self._asked
+            self._allowance = self._allowance.by(workflow)
 
-    def _check_deadline(self) -> None:
+    def _check_allowance(self) -> None:
         """Stop the run when it may have no node any more; release takes the node away."""
-        lifetime_seconds = self._params.lifetime_seconds
-        deadline = self._asked + timedelta(seconds=lifetime_seconds)
-        if wall_time(self._clock) < deadline:
+        over = self._allowance.over(wall_time(self._clock))
+        if over is None:
             return
         message = (
-            f"{time_is_over(self._asked, lifetime_seconds)}, so the run was stopped; `argo retry "
-            f"{self._params.workflow} -p node-lifetime-seconds=SECONDS` with more of them resumes "
-            "from the last checkpoint"
+            f"{over.reason}, so the run was stopped; `argo retry {self._params.workflow} -p "
+            f"{over.setting}={over.unit}` with more of them resumes from the last checkpoint"
         )
-        raise self._give_up("NodeTimeOver", PermanentError(message))
+        raise self._give_up(over.event, PermanentError(message))
 
     def _check_node(self) -> None:
         """Replace the node if it is lost, and stop the run if its pod does not start there.
@@ -154,9 +160,20 @@ class Watch:
             self._start.reset()
             self._replace(lost)
             return
+        self._find_unwritten(nodes)
         pods = self._seen(lambda: self._kube.pods(self._params.namespace, self._pods))
         if pods is not None and (stuck := self._start.reason(pods, nodes)):
             raise self._give_up("PodNotStarted", PermanentError(self._not_started(stuck)))
+
+    def _find_unwritten(self, nodes: Objects) -> None:
+        """Write down a replacement that an earlier try of this step asked for and did not."""
+        made = self._allowance.made
+        if not nodes or not made or running_node(made) is not None:
+            return
+        try:
+            self._have_node()
+        except (CapacityError, ParamsError, PermanentError, TransientError) as error:
+            self._warn_once(error)
 
     def _seen(self, look: Callable[[], Objects]) -> Objects | None:
         """What a look at the cluster shows; None, and a warning, if it cannot be read."""
@@ -172,13 +189,7 @@ class Watch:
         self._events.say("NodeLost", f"the run's node {lost}", is_warning=True)
         try:
             self._release_lost_node()
-            request = within(
-                self._request,
-                asked=self._asked,
-                lifetime_seconds=self._params.lifetime_seconds,
-                clock=self._clock,
-            )
-            node = self._provider.provision(request, Progress(), on_wait=self._report_wait)
+            node = self._have_node()
         except TransientError as error:
             self._warn_once(error)
             self._events.waiting(str(error))
@@ -190,6 +201,31 @@ class Watch:
         self.replacements.append(node)
         log.event(_LOGGER, "replaced", node=node.name, placement=node.placement)
         self._events.say("NodeReady", f"node {node.name} ({node.placement}) is Ready")
+
+    def _have_node(self) -> Node:
+        """A node, asked for or found, within what is left to the run; it is written down."""
+        request = self._allowance.within(self._request, wall_time(self._clock))
+        node = self._provider.provision(request, Progress(), on_wait=self._report_wait)
+        self._write_down(with_node(self._allowance.made, node, wall_time(self._clock)))
+        return node
+
+    def _write_down(self, made: Made) -> None:
+        """What cannot be written now is written with the next change."""
+        if made == self._allowance.made:
+            return
+        params = self._params
+        try:
+            write_made_nodes(
+                self._kube,
+                made,
+                namespace=params.namespace,
+                workflow=params.workflow,
+                run=params.run,
+            )
+        except (ApiRefusal, TransientError) as error:
+            self._warn_once(error)
+            return
+        self._allowance = replace(self._allowance, made=made)
 
     def _release_lost_node(self) -> None:
         """Delete the lost node's machine or pool.
@@ -203,6 +239,7 @@ class Watch:
         self._gone += self._provider.release(
             self._params.run, timeout_seconds=_REMOVAL_SECONDS, progress=Progress()
         )
+        self._write_down(without_node(self._allowance.made, wall_time(self._clock)))
         self._loss.node_existed = False
 
     def _report_wait(self, reason: str) -> None:

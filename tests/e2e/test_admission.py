@@ -43,6 +43,7 @@ FREE = {
     "instance-type",
     "keep-node-seconds",
     "label-selector",
+    "max-cost-usd",
     "model-source",
     "name",
     "node-lifetime-seconds",

@@ -201,7 +201,7 @@ RELEASE = Step(
     params=release_params,
     memory="192Mi",
     is_exit_handler=True,
-    fixed={"run": "{{workflow.uid}}", "status": "{{workflow.status}}"},
+    fixed={**_OF_RUN, "status": "{{workflow.status}}"},
     # A pool that is still being made can only be deleted when it is there.
     timeout_seconds=3600,
     retries=8,

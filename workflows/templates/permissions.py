@@ -50,8 +50,9 @@ _PROVISION_RULES = [
 ]
 
 _RELEASE_RULES = [
-    # gc, which shares the account: whether a node's run goes on.
-    rule("argoproj.io", ["workflows"], ["get"]),
+    # Until when the run had its node; and gc, which shares the account: whether a node's run goes
+    # on.
+    rule("argoproj.io", ["workflows"], ["get", "patch"]),
 ]
 
 MARKER = rule("argotune.dev", ["runs"], ["submit"])

@@ -176,6 +176,17 @@ _NODE = (
         providers=MAKING_NODES,
     ),
     Setting(
+        name="max-cost-usd",
+        description=(
+            "Most that all nodes together may cost that are made for a run, by the known prices, of"
+            " spot machines by the regular one; shortly before, the run is stopped, and `argo retry"
+            " RUN -p max-cost-usd=USD` with more goes on from its last checkpoint"
+        ),
+        value=PRICE,
+        default_meaning="no limit but node-lifetime-seconds",
+        feeds=("provision.max-cost-usd", "watch.max-cost-usd"),
+    ),
+    Setting(
         name="keep-node-seconds",
         description=(
             "A node that was made waits so long for the workspace's next run, and costs money"

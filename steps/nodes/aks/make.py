@@ -21,6 +21,7 @@ from argotune.steps.nodes.aks.pool import (
     owner_of,
     placement_of,
     pool_body,
+    since_of,
 )
 from argotune.steps.nodes.aks.preflight import Preflight
 from argotune.steps.nodes.aks.refusals import BootstrapFailed
@@ -100,12 +101,12 @@ class PoolMaker:
         operation_url = self._have_pool(placement)
         self.waiting.reached(Stage.ASKED)
         launch = self.waiting.phase(_launch_text(placement), self.request.launch_timeout_seconds)
-        self._wait_for_pool(placement, operation_url, launch)
+        pool = self._wait_for_pool(placement, operation_url, launch)
         self.waiting.reached(Stage.MADE)
         wait_for_node(self.kube, self._labels, launch)
         self.waiting.reached(Stage.JOINED)
         node = wait_for_gpus(self.kube, self.request, placement, self._labels, self.waiting)
-        return made_node(node, self.request, placement)
+        return made_node(node, self.request, placement, since=since_of(pool))
 
     def _have_pool(self, placement: Placement) -> str | None:
         """Ask for the pool unless it is there. Gives the operation's URL of a new one.
@@ -158,8 +159,8 @@ class PoolMaker:
         except TransientError:
             return False
 
-    def _wait_for_pool(self, placement: Placement, url: str | None, launch: Phase) -> None:
-        """Until the pool says Succeeded. The operation alone is not believed: it may stay
+    def _wait_for_pool(self, placement: Placement, url: str | None, launch: Phase) -> AgentPool:
+        """The pool when it says Succeeded. The operation alone is not believed: it may stay
         InProgress though all is well, or say Succeeded with nothing there."""
         without_pool = 0
         while True:
@@ -169,9 +170,9 @@ class PoolMaker:
             except Busy as error:
                 launch.wait(str(error), _seconds(error))
                 continue
+            if pool is not None and pool.provisioning_state == "Succeeded":
+                return pool
             state = pool.provisioning_state if pool is not None else "not there"
-            if state == "Succeeded":
-                return
             failure = _failure(operation, pool)
             if failure is not None:
                 raise refusal_of(failure, placement)

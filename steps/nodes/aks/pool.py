@@ -159,12 +159,14 @@ def left_by_run(pool: AgentPool, *, now: datetime.datetime, until: datetime.date
 def taken_by_run(pool: AgentPool, request: NodeRequest) -> AgentPool:
     """The pool as it is when a run takes it; the time that it waited counts to that run."""
     old = tags_of(pool)
+    since = _time(old.get(_KEPT_AT_TAG, ""))
+    deadline = request.deadline_of(placement_of(pool), since)
     tags = {
         **old,
         RUN_TAG: request.run,
         _WORKFLOW_TAG: request.workflow,
         _SINCE_TAG: old.get(_KEPT_AT_TAG, ""),
-        _DEADLINE_TAG: _text(request.deadline.timestamp()),
+        _DEADLINE_TAG: _text(deadline.timestamp()),
     }
     return _with_tags(pool, tags, without=(_KEPT_FROM_TAG, _KEPT_AT_TAG, _KEPT_UNTIL_TAG))
 
@@ -172,6 +174,11 @@ def taken_by_run(pool: AgentPool, request: NodeRequest) -> AgentPool:
 def made_at(pool: AgentPool) -> datetime.datetime | None:
     """When a pool was asked for; None where nobody said."""
     return _time(tags_of(pool).get(_CREATED_TAG, ""))
+
+
+def since_of(pool: AgentPool) -> datetime.datetime | None:
+    """Since when the pool's run has it; None where nobody said."""
+    return _time(tags_of(pool).get(_SINCE_TAG, "")) or made_at(pool)
 
 
 def end_of(pool: AgentPool) -> datetime.datetime | None:
@@ -189,7 +196,7 @@ def expiry_of(pool: AgentPool) -> datetime.datetime | None:
 def gone(pool: AgentPool, now_seconds: float) -> Gone:
     """What a run had of the pool until now, or until it left it, by the pool's tags."""
     what, tags = text_of(pool), tags_of(pool)
-    since = _time(tags.get(_SINCE_TAG, "")) or made_at(pool)
+    since = since_of(pool)
     if since is None:
         return Gone(what=what)
     left = _time(tags.get(_KEPT_AT_TAG, ""))
@@ -262,13 +269,14 @@ def tags_of(pool: AgentPool) -> Mapping[str, str]:
 
 def _tags(request: NodeRequest, placement: Placement, now_seconds: float) -> dict[str, str]:
     price = request.prices_usd_per_hour.get(placement.instance_type)
+    now = datetime.datetime.fromtimestamp(now_seconds, datetime.UTC)
     tags = {
         RUN_TAG: request.run,
         _WORKFLOW_TAG: request.workflow,
         _NAMESPACE_TAG: request.namespace,
         _WORKSPACE_TAG: request.workspace,
         _CREATED_TAG: _text(now_seconds),
-        _EXPIRES_TAG: _text(request.deadline.timestamp()),
+        _EXPIRES_TAG: _text(request.deadline_of(placement, now).timestamp()),
         _PRICE_TAG: "" if price is None else f"{price:g}",
     }
     return {name: value for name, value in tags.items() if value}

@@ -88,7 +88,7 @@ def manifest(
             "resources": {"requests": _resources(request, node_class)},
             "taints": [{"key": "sku", "value": "gpu", "effect": "NoSchedule"}],
             "terminationGracePeriod": _DRAIN_TIME,
-            "expireAfter": _seconds_until(request.deadline, now),
+            "expireAfter": _seconds_until(request.deadline_of(placement, now), now),
         },
     }
 
@@ -176,11 +176,12 @@ def taken_by_run(claim: Object, request: NodeRequest) -> dict[str, Any]:
     """What changes in the metadata of a claim that a run takes; the time that it waited counts to
     that run."""
     since = _annotation(claim, _KEPT_AT)
+    deadline = request.deadline_of(placement_of(claim), _time(claim, _KEPT_AT))
     return {
         "labels": {**request.identity(), KEPT_LABEL: None},
         "annotations": {
             _SINCE: since or None,
-            _DEADLINE: f"{request.deadline:{_TIME}}",
+            _DEADLINE: f"{deadline:{_TIME}}",
             _KEPT_AT: None,
             _KEPT_UNTIL: None,
         },
@@ -304,9 +305,14 @@ def text_of(claim: Object) -> str:
     return f"NodeClaim {claim['metadata']['name']} ({placement_of(claim)})"
 
 
+def since_of(claim: Object) -> datetime:
+    """Since when the claim's run has it."""
+    return _time(claim, _SINCE) or created_at(claim)
+
+
 def gone(claim: Object, now: datetime) -> Gone:
     """What a run had of the claim until now, or until it left it."""
-    since, end = _time(claim, _SINCE) or created_at(claim), _time(claim, _KEPT_AT) or now
+    since, end = since_of(claim), _time(claim, _KEPT_AT) or now
     hours = max((end - since).total_seconds(), 0.0) / 3600
     price = _price_of(claim)
     return Gone(

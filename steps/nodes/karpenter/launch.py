@@ -123,7 +123,7 @@ class Launch:
         joining = self._waiting.phase(
             "the machine did not join the cluster (launch-timeout-seconds)", left
         )
-        watch.wait_for("Registered", joining)
+        claim = watch.wait_for("Registered", joining)
         self._waiting.reached(Stage.JOINED)
         node = wait_for_gpus(
             self._kube,
@@ -133,7 +133,7 @@ class Launch:
             self._waiting,
             before_look=watch.check,
         )
-        return made_node(node, self._request, placement)
+        return made_node(node, self._request, placement, since=claims.since_of(claim))
 
     def _give_up(self) -> None:
         try:
@@ -157,14 +157,15 @@ class _Watch:
         self._seen = ""
         """The last reason that the conditions gave."""
 
-    def wait_for(self, condition: str, phase: Phase) -> None:
-        """Wait until a condition of the claim is met."""
+    def wait_for(self, condition: str, phase: Phase) -> Object:
+        """The claim when the condition is met."""
         claim = self._look(phase)
         silence = "Karpenter has just been asked"
         while not claims.is_true(claim, condition):
             phase.wait(claims.reason_of(claim) or silence)
             claim = self._look(phase)
             silence = self._silence(claim)
+        return claim
 
     def check(self) -> None:
         """Raise the reason when the claim is gone or going; an API server that is away says

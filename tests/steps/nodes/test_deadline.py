@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from argotune.steps.common.clock import Clock
-from argotune.steps.common.errors import PermanentError
-from argotune.steps.nodes.deadline import FIRST_ASKED, first_asked, note_first_asked, within
-from argotune.steps.nodes.provider import NodeRequest
+from argotune.steps.common.errors import ParamsError, PermanentError
+from argotune.steps.nodes.deadline import (
+    FIRST_ASKED,
+    STOPPING_SECONDS,
+    Allowance,
+    first_asked,
+    note_first_asked,
+)
+from argotune.steps.nodes.ledger import MadeNode
+from argotune.steps.nodes.provider import NodeRequest, Placement
 from tests.fakes.kube import Cluster, serving
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -23,11 +30,10 @@ def workflow(**metadata: Any) -> dict[str, Any]:
 
 def note(cluster: Cluster, now: datetime, run: str = "uid") -> datetime:
     with serving(cluster) as kube:
-        return note_first_asked(kube, namespace="team", workflow="phi-abc", run=run, now=now)
-
-
-def clock_at(now: datetime) -> Clock:
-    return Clock(wall=now.timestamp)
+        noted = note_first_asked(kube, namespace="team", workflow="phi-abc", run=run, now=now)
+    asked = first_asked(noted)
+    assert asked is not None
+    return asked
 
 
 def test_the_first_time_is_written_down_once() -> None:
@@ -66,16 +72,75 @@ def test_no_node_is_asked_for_a_run_that_was_deleted() -> None:
 
 
 def test_a_request_waits_no_longer_than_the_run_may_have_nodes() -> None:
-    early = within(REQUEST, asked=NOON, lifetime_seconds=7200.0, clock=clock_at(NOON + HOUR))
+    allowance = Allowance(asked=NOON, lifetime_seconds=7200.0)
+    early = allowance.within(REQUEST, NOON + HOUR)
     assert (early.deadline, early.timeout_seconds) == (NOON + 2 * HOUR, 3300.0)
-    late = within(REQUEST, asked=NOON, lifetime_seconds=7200.0, clock=clock_at(NOON + 1.5 * HOUR))
+    late = allowance.within(REQUEST, NOON + 1.5 * HOUR)
     assert (late.deadline, late.timeout_seconds) == (NOON + 2 * HOUR, 1800.0)
 
 
 def test_nothing_is_asked_for_when_the_time_is_over() -> None:
     with pytest.raises(PermanentError) as caught:
-        within(REQUEST, asked=NOON, lifetime_seconds=3600.0, clock=clock_at(NOON + HOUR))
+        Allowance(asked=NOON, lifetime_seconds=3600.0).within(REQUEST, NOON + HOUR)
     assert str(caught.value) == (
         "the run first asked for a node at 2026-01-01T12:00:00Z and may have nodes for 3600 s "
         "(node-lifetime-seconds), which are over"
+    )
+
+
+DEAR, CHEAP = Placement(instance_type="Dear"), Placement(instance_type="Cheap")
+PRICED = replace(
+    REQUEST,
+    instance_types=("Dear", "Cheap"),
+    prices_usd_per_hour={"Dear": 4.0, "Cheap": 1.0},
+)
+
+
+def made(price: float, since: datetime, until: datetime | None = None) -> MadeNode:
+    return MadeNode(placement="Dear regular", price_usd_per_hour=price, since=since, until=until)
+
+
+def limited(max_cost_usd: float, *nodes: MadeNode) -> Allowance:
+    return Allowance(
+        asked=NOON, lifetime_seconds=86400.0, max_cost_usd=max_cost_usd, made=tuple(nodes)
+    )
+
+
+def test_a_limit_of_cost_is_a_time_for_each_machine_by_its_price() -> None:
+    request = limited(8.0).within(PRICED, NOON)
+    assert request.deadline_of(DEAR, NOON + HOUR) == NOON + 3 * HOUR
+    assert request.deadline_of(CHEAP, NOON + HOUR) == NOON + 9 * HOUR
+    assert limited(1e9).within(PRICED, NOON).deadline_of(CHEAP, NOON) == NOON + 24 * HOUR
+
+
+def test_what_the_nodes_before_have_cost_is_counted_by_the_price_of_each() -> None:
+    before = (made(2.0, NOON, NOON + HOUR), made(1.0, NOON + HOUR, NOON + 3 * HOUR))
+    request = limited(8.0, *before).within(PRICED, NOON + 3 * HOUR)
+    assert request.deadline_of(DEAR, NOON + 3 * HOUR) == NOON + 4 * HOUR
+
+
+def test_a_run_may_have_its_node_until_its_cost_and_that_of_stopping_reach_the_limit() -> None:
+    allowance = limited(10.0, made(2.0, NOON, NOON + HOUR), made(4.0, NOON + HOUR))
+    stop_at = NOON + 3 * HOUR - timedelta(seconds=STOPPING_SECONDS)
+    assert allowance.over(stop_at - timedelta(seconds=1)) is None
+    over = allowance.over(stop_at)
+    assert over is not None
+    assert (over.setting, over.reason) == (
+        "max-cost-usd",
+        "the run's nodes have cost 9.80 USD and may cost 10 USD (max-cost-usd), of which 0.20 USD "
+        "are kept back for stopping",
+    )
+
+
+def test_nothing_is_asked_for_when_the_money_is_spent() -> None:
+    with pytest.raises(PermanentError, match=r"have cost 8.00 USD and may cost 8 USD"):
+        limited(8.0, made(4.0, NOON, NOON + 2 * HOUR)).within(PRICED, NOON + 2 * HOUR)
+
+
+def test_a_limit_of_cost_needs_the_price_of_every_machine() -> None:
+    with pytest.raises(ParamsError) as caught:
+        limited(8.0).refuse_unpriced(replace(PRICED, prices_usd_per_hour={"Dear": 4.0}))
+    assert str(caught.value) == (
+        "--max-cost-usd: 8, but the price of Cheap is not known; take machines with a price in "
+        "`argotune plan --all`, or limit their time with node-lifetime-seconds"
     )

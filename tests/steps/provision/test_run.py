@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.fields import parse_fields
 from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.ledger import MadeNode, made_nodes
 from argotune.steps.nodes.provider import (
     Attempt,
     Gone,
@@ -287,3 +290,65 @@ def test_selectors_other_than_equality_are_refused(selector: str) -> None:
     with pytest.raises(ParamsError) as caught:
         Params(run="uid", gpus=1, label_selector=selector)
     assert str(caught.value) == f"--label-selector: {selector!r} is not KEY=VALUE"
+
+
+def _limited(cluster: Cluster, node: Node, **changes: Any) -> Provider:
+    """A run with a limit of cost, as far as it comes; its Workflow is there."""
+    cluster.put({"kind": "Workflow", "metadata": {"name": "w", "namespace": "team", "uid": "uid"}})
+    params = Params(
+        provider="aks",
+        run="uid",
+        workflow="w",
+        namespace="team",
+        gpus=1,
+        disk_gib=256,
+        instance_type="Standard_NC24ads_A100_v4",
+        aks_cluster_id=CLUSTER,
+        max_cost_usd=36.73,
+    )
+    provider = Provider(node)
+    with serving(cluster) as kube:
+        run(
+            replace(params, **changes),
+            progress=Progress(),
+            provider=provider,
+            kube=kube,
+            clock=Clock(wall=NOON.timestamp),
+        )
+    return provider
+
+
+def test_a_made_node_is_asked_for_within_the_limit_of_cost_and_written_down() -> None:
+    cluster = Cluster()
+    node = Node(
+        name="n",
+        accelerator="1 x A100",
+        selector={},
+        placement=A100,
+        price_usd_per_hour=3.673,
+        since=NOON,
+    )
+    (request,) = _limited(cluster, node).requests
+    assert request.deadline_of(A100, NOON) == NOON + timedelta(hours=10)
+    assert made_nodes(cluster.objects["Workflow", "team", "w"]) == (
+        MadeNode(placement=str(A100), price_usd_per_hour=3.673, since=NOON),
+    )
+
+
+def test_a_limit_of_cost_without_a_price_is_refused_before_anything_is_asked_for() -> None:
+    cluster = Cluster()
+    node = Node(name="n", accelerator="1 x A100", selector={})
+    with pytest.raises(
+        ParamsError, match=r"^--max-cost-usd: 36\.73, but the price of Other is not"
+    ):
+        _limited(cluster, node, alternative_instance_types=("Other",))
+    assert cluster.requests == []
+
+
+def test_a_limit_of_cost_needs_a_node_of_the_runs_own() -> None:
+    with pytest.raises(ParamsError) as caught:
+        Params(run="uid", gpus=1, max_cost_usd=5.0)
+    assert str(caught.value) == (
+        "--max-cost-usd: 5 with provider existing, which makes no node of the run's own; leave it "
+        "out"
+    )

@@ -4,11 +4,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import (
     Interrupted,
     ParamsError,
@@ -17,6 +18,7 @@ from argotune.steps.common.errors import (
     TransientError,
 )
 from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.ledger import MadeNode, made_nodes, write_made_nodes
 from argotune.steps.nodes.provider import (
     Gone,
     Kept,
@@ -29,6 +31,7 @@ from argotune.steps.nodes.provider import (
 )
 from argotune.steps.release.params import Params, Result
 from argotune.steps.release.run import run
+from tests.fakes.kube import Cluster, Fault, serving
 
 
 class Provider:
@@ -166,3 +169,54 @@ def test_the_step_says_that_nothing_is_given_back(provider: str, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "released").read_text() == "nothing"
     assert f"released provider={provider} what=nothing" in done.stderr
+
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+HAD = MadeNode(placement="A100 regular", price_usd_per_hour=4.0, since=NOON)
+WORKFLOW = {"name": "w", "namespace": "team", "uid": "uid"}
+
+
+def release_at_one(cluster: Cluster, *gone: Gone, kept: Kept | None = None) -> Result:
+    """What a run gives back an hour after noon; its node stands at its Workflow."""
+    params = Params(
+        run="uid", workflow="w", namespace="team", status="Succeeded", keep_node_seconds=3600
+    )
+    with serving(cluster) as kube:
+        return run(
+            params,
+            progress=Progress(),
+            provider=Provider(*gone, kept=kept),
+            kube=kube,
+            clock=Clock(wall=(NOON + timedelta(hours=1)).timestamp),
+        )
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    found = Cluster()
+    found.put({"kind": "Workflow", "metadata": dict(WORKFLOW)})
+    with serving(found) as kube:
+        write_made_nodes(kube, [HAD], namespace="team", workflow="w", run="uid")
+    return found
+
+
+def until(cluster: Cluster) -> datetime | None:
+    (node,) = made_nodes(cluster.objects["Workflow", "team", "w"])
+    return node.until
+
+
+@pytest.mark.parametrize(("gone", "kept"), [((Gone(what="pool"),), None), ((), KEPT)])
+def test_that_the_run_has_its_node_no_more_is_written_down(
+    cluster: Cluster, gone: Sequence[Gone], kept: Kept | None
+) -> None:
+    release_at_one(cluster, *gone, kept=kept)
+    assert until(cluster) == NOON + timedelta(hours=1)
+
+
+def test_an_api_server_that_takes_nothing_down_does_not_fail_the_step(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.faults = [Fault("PATCH", "/workflows/", 403, "no right")]
+    assert release_at_one(cluster, Gone(what="pool")).released == "pool"
+    assert "cannot-write-down" in caplog.text
+    assert until(cluster) is None

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,8 +16,9 @@ import pytest
 from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import CapacityError, PermanentError
 from argotune.steps.common.progress import Progress
-from argotune.steps.nodes.deadline import FIRST_ASKED
+from argotune.steps.nodes.deadline import FIRST_ASKED, STOPPING_SECONDS
 from argotune.steps.nodes.karpenter import claim as claims
+from argotune.steps.nodes.ledger import Made, MadeNode, made_nodes, write_made_nodes
 from argotune.steps.watch.params import Params, Result
 from argotune.steps.watch.run import run
 from tests.fakes.arm.state import Creation
@@ -295,6 +297,83 @@ def test_a_replacement_is_waited_for_no_longer_than_the_run_may_have_nodes(
     with pytest.raises(CapacityError, match="no replacement is available"):
         tuning.watch(lifetime_seconds=1500.0)
     assert tuning.world.seconds < 1515.0
+
+
+def written(tuning: Karpenter) -> Made:
+    """The nodes that stand at the Workflow."""
+    return made_nodes(tuning.cluster.objects[WORKFLOW])
+
+
+def has_had(tuning: Karpenter, *rows: MadeNode) -> None:
+    """Say at the Workflow which nodes the run has had."""
+    with serving(tuning.cluster) as kube:
+        write_made_nodes(kube, rows, namespace="team", workflow="phi-abc", run=karpenter.RUN)
+
+
+FIRST = MadeNode(placement=f"{A100} spot", price_usd_per_hour=2.0, since=START)
+
+
+def test_a_run_is_stopped_before_its_nodes_cost_more_than_they_may(tuning: Karpenter) -> None:
+    has_had(tuning, FIRST)
+    with pytest.raises(PermanentError) as caught:
+        tuning.watch(max_cost_usd=10.0)
+    message = (
+        "the run's nodes have cost 9.91 USD and may cost 10 USD (max-cost-usd), of which 0.10 USD "
+        "are kept back for stopping, so the run was stopped; `argo retry phi-abc -p "
+        "max-cost-usd=USD` with more of them resumes from the last checkpoint"
+    )
+    assert str(caught.value) == message
+    assert said(tuning.cluster, "CostLimitReached") == [message]
+    assert tuning.cluster.objects[WORKFLOW]["spec"] == {"shutdown": "Stop"}
+    assert 0 <= tuning.world.seconds - (5 * HOUR - STOPPING_SECONDS) < 15
+
+
+def test_a_replacement_is_paid_from_what_the_nodes_before_left(tuning: Karpenter) -> None:
+    has_had(tuning, FIRST)
+    tuning.lose(after_seconds=HOUR)
+    with pytest.raises(PermanentError, match=r"\(max-cost-usd\)"):
+        tuning.watch(max_cost_usd=10.0)
+    lost, second = written(tuning)
+    spent_usd = 2.0 * lost.hours(START)
+    assert lost.until is not None
+    assert second.price_usd_per_hour == 3.673
+    left_seconds = (10.0 - spent_usd) / 3.673 * HOUR
+    end = (second.since - START).total_seconds() + left_seconds - STOPPING_SECONDS
+    assert 0 <= tuning.world.seconds - end < 16
+    expires_at = claims.expires_at(tuning.world.claims[-1])
+    assert expires_at is not None
+    # The claim goes by itself where nobody stops the run.
+    assert abs((expires_at - second.since).total_seconds() - left_seconds) < 2
+
+
+def test_no_replacement_is_asked_for_when_the_money_is_spent(tuning: Karpenter) -> None:
+    has_had(tuning, replace(FIRST, price_usd_per_hour=36.0))
+    tuning.lose(after_seconds=900.0)
+    with pytest.raises(PermanentError, match=r"may cost 10 USD \(max-cost-usd\)"):
+        tuning.watch(max_cost_usd=10.0, look_seconds=500.0)
+    assert len(tuning.world.claims) == 1
+
+
+def test_a_replacement_that_nobody_wrote_down_is_written_down(tuning: Karpenter) -> None:
+    before = replace(FIRST, until=START + timedelta(seconds=1))
+    has_had(tuning, before)
+    tuning.world.after(60, lambda: tuned(tuning.cluster))
+    assert tuning.watch().replaced == 0
+    assert len(tuning.world.claims) == 1
+    first, found = written(tuning)
+    assert first == before
+    assert found.since == claims.created_at(tuning.world.claims[0])
+
+
+def test_an_annotation_that_may_not_be_written_keeps_no_node_from_the_run(
+    tuning: Karpenter,
+) -> None:
+    has_had(tuning, FIRST)
+    tuning.cluster.faults = [Fault("PATCH", "/workflows/", 403, "no right", times=2)]
+    tuning.lose()
+    tuning.tuned_when(lambda: bool(said_ready(tuning)))
+    assert tuning.watch().replaced == 1
+    assert written(tuning) == (FIRST,)
 
 
 def waiting_pod(tuning: Karpenter, message: str) -> Object:

@@ -96,7 +96,8 @@ def test_what_provision_may_is_what_it_the_watch_and_the_providers_of_the_templa
 
 
 def test_what_release_and_gc_may_is_what_taking_nodes_away_calls() -> None:
-    called = methods_called([*TAKING_AWAY, "argotune.steps.gc.run"], but=PROVIDERS)
+    steps = ["argotune.steps.release.run", "argotune.steps.gc.run"]
+    called = methods_called([*TAKING_AWAY, *steps], but=PROVIDERS)
     assert {"delete_node_claim", "nodes", "workflow"} <= called
     assert rights_of(accounts.RELEASE) - EXECUTOR == rights_used(called)
 

@@ -13,12 +13,13 @@ CLUSTER = (
     "Microsoft.ContainerService/managedClusters/prod"
 )
 ALL = {
-    "provider": "local",
+    "provider": "aks",
     "alternative-instance-types": "Standard_NC48ads_A100_v4, Standard_NV36ads_A10_v5",
     "zones": "1,2,any",
     "capacity-types": "spot,regular",
     "spot-max-price-usd-per-hour": "1.5",
     "node-lifetime-seconds": "86400",
+    "max-cost-usd": "25",
     "keep-node-seconds": "0",
     "aks-cluster-id": CLUSTER,
     "aks-subnet-id": "/subscriptions/a/resourceGroups/b/providers/c/subnets/d",
@@ -42,15 +43,18 @@ ALL = {
 }
 
 
-def annotated(annotations: dict[str, object]) -> str:
-    return changed(
-        {"metadata/annotations": {f"argotune.dev/{key}": text for key, text in annotations.items()}}
-    )
+def annotations(given: dict[str, object]) -> dict[str, object]:
+    return {"metadata/annotations": {f"argotune.dev/{key}": text for key, text in given.items()}}
+
+
+def annotated(given: dict[str, object]) -> str:
+    return changed(annotations(given))
 
 
 def test_every_annotation_is_read() -> None:
     assert set(ALL) == set(annotation_settings())
-    workspace = read(annotated(dict(ALL)))
+    instance_type = {"resource/instanceType": "Standard_NC24ads_A100_v4"}
+    workspace = read(changed({**annotations(dict(ALL)), **instance_type}))
     assert workspace.options == ALL
     assert workspace.model_source == "dir:/models/phi-4"
 

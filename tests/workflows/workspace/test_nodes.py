@@ -103,10 +103,12 @@ def test_the_wishes_become_arguments() -> None:
         ),
     ],
 )
-def test_only_a_node_of_the_runs_own_can_be_kept(annotations: dict[str, str], who: str) -> None:
-    assert problems_of(asking({**annotations, "keep-node-seconds": "3600"})) == [
-        f"{HERE}keep-node-seconds: 3600 with {who}, which makes no node of the run's own; leave it "
-        "out"
+@pytest.mark.parametrize("setting", ["keep-node-seconds", "max-cost-usd"])
+def test_only_a_node_of_the_runs_own_can_be_kept_or_has_a_cost(
+    annotations: dict[str, str], who: str, setting: str
+) -> None:
+    assert problems_of(asking({**annotations, setting: "3600"})) == [
+        f"{HERE}{setting}: 3600 with {who}, which makes no node of the run's own; leave it out"
     ]
 
 

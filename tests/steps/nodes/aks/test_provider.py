@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ def test_a_pool_of_the_runs_own_becomes_a_node(azure: Azure, tmp_path: Path) -> 
         tolerations=({"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},),
         placement=placement(),
         price_usd_per_hour=3.673,
+        since=datetime(2026, 9, 21, 14, 13, 20, tzinfo=UTC),
         tried=node.tried,
     )
     assert [str(each) for each in node.tried] == [

@@ -19,6 +19,7 @@ from tests.steps.nodes.karpenter.world import (
     A100,
     GPU,
     NAME,
+    START,
     World,
     happy,
     no_capacity,
@@ -56,6 +57,7 @@ def test_a_claim_brings_a_node_and_says_how_the_pod_finds_it(world: World, tmp_p
         tolerations=({"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"},),
         placement=Placement(instance_type=A100),
         price_usd_per_hour=3.673,
+        since=START,
         tried=node.tried,
     )
     assert [str(row) for row in node.tried] == [f"{A100} regular (100 s): node aks-{NAME}"]

@@ -1,0 +1,126 @@
+"""Which nodes were made for a run, since when and at what price: one annotation of its Workflow.
+
+`provision` and `watch` write down a node when they have it, `watch` and `release` when they have
+given it back. So what a run spent outlives its nodes, its pods and `argo retry`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from argotune.steps.cluster.kube import Kube
+from argotune.steps.nodes.provider import Node
+from argotune.steps.nodes.sums import sum_of_known
+
+MADE_NODES = "argotune.dev/made-nodes"
+"""Annotation of the Workflow: the run's UID, and one row for each node, as JSON."""
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_SECONDS_PER_HOUR = 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeNode:
+    """One node that was made for a run."""
+
+    placement: str
+    """SKU, spot or regular, and zone."""
+    price_usd_per_hour: float | None
+    """None: not known. For spot the regular price, which it does not pass."""
+    since: datetime
+    """When it was asked for."""
+    until: datetime | None = None
+    """When it was gone; None: it is still there."""
+
+    def hours(self, now: datetime) -> float:
+        """How long the run had it until now."""
+        seconds = ((self.until or now) - self.since).total_seconds()
+        return max(seconds, 0.0) / _SECONDS_PER_HOUR
+
+    def cost_usd(self, now: datetime) -> float | None:
+        """What it has cost until now; None where the price is not known."""
+        price = self.price_usd_per_hour
+        return None if price is None else self.hours(now) * price
+
+
+Made = tuple[MadeNode, ...]
+"""In the order in which they were asked for; only the last one may still be there."""
+
+
+def made_nodes(workflow: Mapping[str, Any]) -> Made:
+    """The nodes that were made for the run of a Workflow.
+
+    `argo resubmit` copies annotations, so rows of another run count for nothing. People may change
+    annotations, so neither does what cannot be read.
+    """
+    metadata = workflow["metadata"]
+    text = (metadata.get("annotations") or {}).get(MADE_NODES, "")
+    try:
+        found = json.loads(text)
+        rows = found["nodes"] if found["run"] == metadata.get("uid") else []
+        return tuple(map(_node_of, rows))
+    except (ValueError, KeyError, TypeError):
+        return ()
+
+
+def write_made_nodes(
+    kube: Kube, made: Sequence[MadeNode], *, namespace: str, workflow: str, run: str
+) -> None:
+    """Write the rows down at the Workflow. Raises ApiError where the API server does not."""
+    text = json.dumps({"run": run, "nodes": [_row_of(node) for node in made]})
+    kube.annotate_workflow(namespace, workflow, {MADE_NODES: text})
+
+
+def with_node(made: Made, node: Node, now: datetime) -> Made:
+    """The rows with a node that the run has now; the one before is gone. Another try of a step,
+    which finds the node again, changes nothing."""
+    placement, since = str(node.placement), (node.since or now).replace(microsecond=0)
+    running = running_node(made)
+    if running is not None and (running.placement, running.since) == (placement, since):
+        return made
+    row = MadeNode(placement=placement, price_usd_per_hour=node.price_usd_per_hour, since=since)
+    return (*without_node(made, now), row)
+
+
+def without_node(made: Made, now: datetime) -> Made:
+    """The rows when the run has no node any more."""
+    if running_node(made) is None:
+        return made
+    return (*made[:-1], replace(made[-1], until=now.replace(microsecond=0)))
+
+
+def running_node(made: Made) -> MadeNode | None:
+    """The node that the run has."""
+    return made[-1] if made and made[-1].until is None else None
+
+
+def spent_usd(made: Made, now: datetime) -> float | None:
+    """What a run's nodes have cost; None where nobody knows the price of one."""
+    return sum_of_known(node.cost_usd(now) for node in made) if made else 0.0
+
+
+def _row_of(node: MadeNode) -> dict[str, Any]:
+    return {
+        "placement": node.placement,
+        "priceUsdPerHour": node.price_usd_per_hour,
+        "since": f"{node.since:{_TIME}}",
+        "until": None if node.until is None else f"{node.until:{_TIME}}",
+    }
+
+
+def _node_of(row: Mapping[str, Any]) -> MadeNode:
+    """Raises ValueError, KeyError or TypeError where it is none."""
+    price, until = row["priceUsdPerHour"], row["until"]
+    return MadeNode(
+        placement=str(row["placement"]),
+        price_usd_per_hour=None if price is None else float(price),
+        since=_time(row["since"]),
+        until=None if until is None else _time(until),
+    )
+
+
+def _time(text: str) -> datetime:
+    return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
