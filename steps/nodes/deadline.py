@@ -15,15 +15,13 @@ from typing import Any
 from argotune.steps.cluster.kube import Kube
 from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import ParamsError, PermanentError
+from argotune.steps.nodes.cost_limit import STOPPING_SECONDS, price_problem
 from argotune.steps.nodes.ledger import Made, made_nodes, running_node
 from argotune.steps.nodes.node_params import NodeParams
 from argotune.steps.nodes.provider import NodeRequest
 
 FIRST_ASKED = "argotune.dev/first-node-asked-at"
 """Annotation of the Workflow."""
-STOPPING_SECONDS = 180.0
-"""Kept back of a cost limit: from the order to stop the run to the deletion of its node. It is one
-look of watch, the 110 s in which tune writes its checkpoint, and the start of release's pod."""
 _SECONDS_PER_HOUR = 3600
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -166,18 +164,6 @@ def allowance_of(params: NodeParams, asked: datetime) -> Allowance:
     """What the parameters allow a run that first asked for a node then."""
     return Allowance(
         asked=asked, lifetime_seconds=params.lifetime_seconds, max_cost_usd=params.max_cost_usd
-    )
-
-
-def price_problem(max_cost_usd: float, request: NodeRequest) -> str:
-    """Why a cost limit cannot be kept with the machines of a request; empty where it can."""
-    prices = request.prices_usd_per_hour
-    unknown = [sku for sku in request.instance_types if sku not in prices]
-    if not unknown:
-        return ""
-    return (
-        f"{max_cost_usd:g}, but the price of {', '.join(unknown)} is not known; take machines with "
-        "a price in `argotune plan --all`, or limit their time with node-lifetime-seconds"
     )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from argotune.presets.machines import machines
 from argotune.steps.nodes.node_params import NodeParams
 from argotune.steps.nodes.provider import NodeRequest
 from argotune.steps.nodes.providers import MAKING_NODES
 from argotune.steps.plan.planning import alternatives
 from argotune.workflows.workspace.model import provider_of
-from argotune.workflows.workspace.planned import Planned
 from argotune.workflows.workspace.run_settings import SETTINGS
+
+if TYPE_CHECKING:
+    from argotune.workflows.workspace.planned import Planned
 
 _NO_RUN = "planned"
 

@@ -13,6 +13,7 @@ from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import find_substitution, make_plan
 from argotune.workflows.workspace.config_map import FindConfigMap
+from argotune.workflows.workspace.cost_limit import check_cost_limit
 from argotune.workflows.workspace.documents import Texts
 from argotune.workflows.workspace.errors import WorkspaceError
 from argotune.workflows.workspace.model import Workspace
@@ -39,10 +40,12 @@ def load(
     on_this_machine: bool = False,
     find_config_map: FindConfigMap | None = None,
     name_gpu: Callable[[Workspace], Workspace] | None = None,
+    dataset_tokens: int | None = None,
 ) -> Planned:
     """Read the workspace and plan it. `must_be_final` refuses what is only to be looked at:
     placeholders, and a retired SKU without `substitute`. `name_gpu` writes down which GPU the
-    nodes have, where the file leaves that open."""
+    nodes have, where the file leaves that open.
+    `dataset_tokens`, those of one epoch where somebody knows them, say what the run costs."""
     workspace = read_workspace(
         texts,
         base_dir=Path.cwd(),
@@ -59,7 +62,9 @@ def load(
     if name_gpu is not None:
         workspace = name_gpu(workspace)
     params = plan_params(workspace)
-    return Planned(workspace=workspace, params=params, plan=make_plan(params))
+    planned = Planned(workspace=workspace, params=params, plan=make_plan(params))
+    check_cost_limit(planned, dataset_tokens=dataset_tokens)
+    return planned
 
 
 def print_warnings(planned: Planned) -> None:

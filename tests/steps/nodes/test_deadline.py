@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from argotune.steps.common.errors import ParamsError, PermanentError
+from argotune.steps.nodes.cost_limit import STOPPING_SECONDS
 from argotune.steps.nodes.deadline import (
     FIRST_ASKED,
-    STOPPING_SECONDS,
     Allowance,
     first_asked,
     note_first_asked,

@@ -16,7 +16,8 @@ import pytest
 from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import CapacityError, PermanentError
 from argotune.steps.common.progress import Progress
-from argotune.steps.nodes.deadline import FIRST_ASKED, STOPPING_SECONDS
+from argotune.steps.nodes.cost_limit import STOPPING_SECONDS
+from argotune.steps.nodes.deadline import FIRST_ASKED
 from argotune.steps.nodes.karpenter import claim as claims
 from argotune.steps.nodes.ledger import Made, MadeNode, made_nodes, write_made_nodes
 from argotune.steps.watch.params import Params, Result

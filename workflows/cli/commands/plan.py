@@ -105,6 +105,7 @@ def plan(
         ),
         allow_loopback=allow_loopback,
         substitute=substitute,
+        dataset_tokens=dataset_tokens,
     )
     if output is Output.YAML:
         workspaces.print_warnings(planned)

@@ -19,6 +19,7 @@ from argotune.steps.plan.planning import (
     fits,
     hours,
     read_request,
+    trained_tokens,
 )
 
 UNKNOWN_RUN_TOKENS = 10_000_000
@@ -198,12 +199,8 @@ def _tokens(
     batch: Choice | Training, epochs: float, max_steps: int | None, dataset_tokens: int | None
 ) -> float:
     """Tokens that a run trains on, each epoch's again; ten million where it is not known."""
-    limits: list[float] = []
-    if max_steps is not None:
-        limits.append(max_steps * batch.micro_batch_tokens * batch.accumulation_steps)
-    if dataset_tokens is not None:
-        limits.append(epochs * dataset_tokens)
-    return min(limits, default=UNKNOWN_RUN_TOKENS)
+    known = trained_tokens(batch, epochs=epochs, max_steps=max_steps, dataset_tokens=dataset_tokens)
+    return UNKNOWN_RUN_TOKENS if known is None else known
 
 
 def _speed_rows(plan: TrainingPlan, dataset_tokens: int | None) -> list[Row]:

@@ -8,7 +8,7 @@ from argotune.steps.contracts.training_plan import parse_plan
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import TINY
-from tests.workflows.workspace.helpers import QUICK_START
+from tests.workflows.workspace.helpers import QUICK_START, changed
 
 
 def test_quick_start_is_planned_with_warnings(argotune: Argotune, write: Write) -> None:
@@ -104,3 +104,17 @@ def test_a_tune_pod_that_does_not_fit_on_the_machine_is_refused_when_the_file_is
         "instance-type: Standard_NC24ads_A100_v4 cannot be used: 216.8 GiB of memory for the tune "
         "pod, 4000 GiB needed (parameter tune-memory); no other SKU fits; ask for less"
     ]
+
+
+def test_a_cost_limit_is_held_against_the_tokens_that_the_command_is_told(
+    argotune: Argotune, write: Write
+) -> None:
+    annotations = {"provider": "aks", "service-gpus": "0", "max-cost-usd": "1"}
+    changes = {"metadata/annotations": {f"argotune.dev/{k}": v for k, v in annotations.items()}}
+    file = write("workspace.yaml", changed(changes))
+    assert argotune("plan", file).code == 0
+    answer = argotune("plan", file, "--dataset-tokens", "10000000")
+    assert answer.code == 2
+    assert answer.errors[0].startswith(
+        "metadata.annotations.argotune.dev/max-cost-usd: 1, but by its plan the run costs at least "
+    )

@@ -1,0 +1,71 @@
+"""What a run costs at least."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from argotune.presets.schema import Sku
+from argotune.steps.contracts.training_plan import Training
+from argotune.steps.plan.choose import Choice, Job
+from argotune.steps.plan.params import Params
+from argotune.steps.plan.request import read_request
+from argotune.steps.plan.skus import fit
+from argotune.steps.plan.speed import expected_speed, hours
+
+
+def trained_tokens(
+    batch: Choice | Training, *, epochs: float, max_steps: int | None, dataset_tokens: int | None
+) -> float | None:
+    """Tokens that a run trains on at most, each epoch's again; None where nobody knows."""
+    limits: list[float] = []
+    if max_steps is not None:
+        limits.append(max_steps * batch.micro_batch_tokens * batch.accumulation_steps)
+    if dataset_tokens is not None:
+        limits.append(epochs * dataset_tokens)
+    return min(limits, default=None)
+
+
+def least_cost_usd(
+    params: Params, names: Collection[str], *, dataset_tokens: int | None, further_hours: float
+) -> float | None:
+    """What the run costs on the SKU on which it costs least, at the highest expected speed.
+
+    Args:
+        params: What the plan is made of.
+        names: SKUs.
+        dataset_tokens: Tokens of an epoch; None: not known. Where the config has no max_steps
+            either, training counts for nothing.
+        further_hours: Beside training.
+
+    Returns:
+        USD; None where it is not known for one of the SKUs on which the run fits.
+
+    Raises:
+        ParamsError: As make_plan, but not for a SKU that cannot be used.
+    """
+    job = read_request(params).job
+    asked = {name.casefold() for name in names}
+    costs = [
+        _cost_usd(job, sku, choice, dataset_tokens, further_hours)
+        for sku in job.skus
+        if sku.name.casefold() in asked and (choice := fit(job, sku).choice) is not None
+    ]
+    known = [cost for cost in costs if cost is not None]
+    return min(known, default=None) if len(known) == len(costs) else None
+
+
+def _cost_usd(
+    job: Job, sku: Sku, choice: Choice, dataset_tokens: int | None, further_hours: float
+) -> float | None:
+    settings = job.settings
+    tokens = trained_tokens(
+        choice,
+        epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        dataset_tokens=dataset_tokens,
+    )
+    speed = expected_speed(job.preset.parameters, job.method, sku.gpu_model, sku.gpus)
+    if sku.price_usd_per_hour is None or (tokens and speed is None):
+        return None
+    training_hours = hours(tokens, speed).low if tokens and speed else 0.0
+    return (training_hours + further_hours) * sku.price_usd_per_hour
