@@ -26,6 +26,8 @@ class Workspace:
     """A DNS label; also of the service and of the served adapter."""
     namespace: str | None
     """None: the one that the command works in."""
+    labels: Mapping[str, str]
+    """The file's labels, which its runs have too."""
     preset: str
     """Name of the model preset, aliases resolved."""
     method: Method

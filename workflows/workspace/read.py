@@ -22,6 +22,7 @@ from argotune.workflows.workspace.documents import read_manifests
 from argotune.workflows.workspace.errors import WorkspaceError
 from argotune.workflows.workspace.fields import Fields, check_fields
 from argotune.workflows.workspace.input import read_urls
+from argotune.workflows.workspace.labels import read_labels
 from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.nodes import check_node
 from argotune.workflows.workspace.output import read_output
@@ -139,6 +140,7 @@ def _read(
     return Workspace(
         name=_read_name(fields),
         namespace=namespace,
+        labels=read_labels(fields),
         preset=read_preset(fields),
         method=read_method(fields),
         urls=read_urls(fields, allow_loopback),

@@ -30,6 +30,7 @@ field, the value, and what is accepted; a field that is not known is a problem t
 | field | meaning |
 |---|---|
 | `metadata.name` | name of the run, the service and the adapter; a DNS label |
+| `metadata.labels` | labels of the runs too; `argotune status --by LABEL` sums what they spent |
 | `resource.instanceType` | SKU of the GPU node |
 | `resource.labelSelector.matchLabels` | labels of the GPU node |
 | `tuning.preset.name` | base model, one of `argotune presets` |

@@ -11,6 +11,7 @@ from typing import Any
 from argotune.steps.common.urls import redact
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.labels import labelled
 from argotune.workflows.workspace.model import Workspace
 from argotune.workflows.workspace.translate import to_parameters
 
@@ -27,7 +28,8 @@ def whole_workflow(
     """A Workflow with the whole template in it, after the Secret of its URLs where they need
     one."""
     arguments, secret = _arguments(workspace, allow_loopback, secret_name)
-    return secret, manifests.workflow({**arguments, **images}, **_volume(workspace))
+    workflow = manifests.workflow({**arguments, **images}, **_volume(workspace))
+    return secret, labelled(workflow, workspace.labels)
 
 
 def referring_workflow(
@@ -40,7 +42,7 @@ def referring_workflow(
     """A Workflow of arguments for the installed template, after the Secret of its URLs."""
     arguments, secret = _arguments(workspace, allow_loopback, secret_name)
     workflow = manifests.workflow_from_template(arguments, installed, **_volume(workspace))
-    return secret, workflow
+    return secret, labelled(workflow, workspace.labels)
 
 
 def cron_workflow(
@@ -48,7 +50,8 @@ def cron_workflow(
 ) -> tuple[Object | None, Object]:
     """A CronWorkflow of arguments for the installed template, after the Secret of its URLs."""
     arguments, secret = _arguments(workspace, allow_loopback, None)
-    return secret, manifests.cron_workflow(arguments, schedule, **_volume(workspace))
+    cron = manifests.cron_workflow(arguments, schedule, **_volume(workspace))
+    return secret, labelled(cron, workspace.labels)
 
 
 def images_arguments(registry: str | None, tag: str | None, *, whole: bool) -> dict[str, str]:
