@@ -28,6 +28,15 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Look on, until the run of that name has ended.")
     ] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABEL",
+            help="Sum what the runs of the namespace spent on nodes that were made for them, by "
+            "this label of the workspace files, such as team. Runs that were deleted are not "
+            "in it.",
+        ),
+    ] = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     on_cluster: ClusterOption = False,
@@ -35,7 +44,17 @@ def status(
     """Show the workspaces of this machine or of a cluster, or the steps of one run."""
     if watch and output:
         raise InputError("--watch and --output: take one")
+    if by is not None and (name or output or watch):
+        raise InputError(f"--by {by}: sums all runs; leave out NAME, --output and --watch")
     cluster = chosen_cluster(namespace, context, on_cluster)
+    if by is not None:
+        if cluster is None:
+            raise InputError(
+                f"--by {by}: nodes are made for runs of a cluster only; name it by -n NAMESPACE, "
+                "--context NAME or --cluster"
+            )
+        cluster_status.print_spent(cluster, by)
+        return
     if cluster is None:
         here = home()
         if name is None:

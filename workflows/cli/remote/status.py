@@ -26,6 +26,7 @@ from argotune.workflows.cli.remote.watching import watch as watch_until_the_end
 from argotune.workflows.cli.show.results import Output, print_record
 from argotune.workflows.cli.show.rows import last_line, step_name, step_rows, utc_now
 from argotune.workflows.cli.show.spending import kept_node_of, spending_of
+from argotune.workflows.cli.show.spent_table import spent_rows, spent_table
 from argotune.workflows.cli.show.view import steps_table
 from argotune.workflows.cli.show.workflow_json import (
     LOG_OUTPUT,
@@ -56,10 +57,16 @@ def print_workspaces(cluster: Cluster, output: Output | None, *, watch: bool) ->
     elif rows := _rows(cluster):
         console().print(workspaces_table(rows))
     else:
-        print(
-            f"no runs in namespace {cluster.namespace};"
-            f" `argotune submit workspace.yaml {cluster.flags}` starts one"
-        )
+        _say_no_runs(cluster)
+
+
+def print_spent(cluster: Cluster, label: str) -> None:
+    """What the runs of the namespace spent, summed by a label of theirs."""
+    rows = spent_rows(cluster_runs(cluster), label, utc_now())
+    if rows:
+        console().print(spent_table(rows, label))
+    else:
+        _say_no_runs(cluster)
 
 
 def print_run(cluster: Cluster, name: str, output: Output | None) -> None:
@@ -83,6 +90,13 @@ def print_run(cluster: Cluster, name: str, output: Output | None) -> None:
 def watch_run(cluster: Cluster, name: str) -> None:
     """Show the run until it has ended."""
     watch_until_the_end(cluster, name_of(run_named(cluster, name)))
+
+
+def _say_no_runs(cluster: Cluster) -> None:
+    print(
+        f"no runs in namespace {cluster.namespace};"
+        f" `argotune submit workspace.yaml {cluster.flags}` starts one"
+    )
 
 
 def _rows(cluster: Cluster) -> list[WorkspaceRow]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from argotune.steps.nodes.ledger import Made, made_nodes, running_node, spent_usd
 from argotune.workflows.cli.show.rows import is_exit_handler, seconds_between
 from argotune.workflows.cli.show.workflow_json import (
     Workflow,
@@ -35,7 +36,7 @@ class Spending:
 
     hours: float
     price_usd_per_hour: float | None
-    """None: not known."""
+    """None: not known, or that of each node is another."""
     cost_usd: float | None
     """None: not known."""
     is_spot: bool
@@ -67,6 +68,23 @@ class Spending:
 def spending_of(workflow: Workflow, now: datetime) -> Spending | None:
     """What was spent until now, or until the node was given back; None where no node was made
     for the run, or none is there yet."""
+    made = made_nodes(workflow)
+    return _spending_on(made, now) if made else _spending_by_steps(workflow, now)
+
+
+def _spending_on(made: Made, now: datetime) -> Spending:
+    prices = {node.price_usd_per_hour for node in made}
+    return Spending(
+        hours=sum(node.hours(now) for node in made),
+        price_usd_per_hour=prices.pop() if len(prices) == 1 else None,
+        cost_usd=spent_usd(made, now),
+        is_spot=any("spot" in node.placement.split() for node in made),
+        is_over=running_node(made) is None,
+    )
+
+
+def _spending_by_steps(workflow: Workflow, now: datetime) -> Spending | None:
+    """Of a run that began before its nodes were written down at its Workflow."""
     steps = [each for each in _PLACING if step_output(workflow, each, "placement")]
     if not steps:
         return None
