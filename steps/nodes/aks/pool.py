@@ -28,7 +28,8 @@ _WORKSPACE_TAG = "argotune-workspace"
 _CREATED_TAG = "argotune-created"
 _EXPIRES_TAG = "argotune-expires"
 _DEADLINE_TAG = "argotune-deadline"
-"""Until when the run may have the pool, where another run had it before."""
+"""Until when the run may have the pool, where that is before its end: another run had it before,
+or may have it after, for the money of this one is spent then."""
 _PRICE_TAG = "argotune-price-usd-per-hour"
 _SINCE_TAG = "argotune-since"
 """Since when the run has the pool, where another run had it before."""
@@ -270,13 +271,15 @@ def tags_of(pool: AgentPool) -> Mapping[str, str]:
 def _tags(request: NodeRequest, placement: Placement, now_seconds: float) -> dict[str, str]:
     price = request.prices_usd_per_hour.get(placement.instance_type)
     now = datetime.datetime.fromtimestamp(now_seconds, datetime.UTC)
+    deadline = request.deadline_of(placement, now)
     tags = {
         RUN_TAG: request.run,
         _WORKFLOW_TAG: request.workflow,
         _NAMESPACE_TAG: request.namespace,
         _WORKSPACE_TAG: request.workspace,
         _CREATED_TAG: _text(now_seconds),
-        _EXPIRES_TAG: _text(request.deadline_of(placement, now).timestamp()),
+        _EXPIRES_TAG: _text(request.deadline.timestamp()),
+        _DEADLINE_TAG: _text(deadline.timestamp()) if deadline < request.deadline else "",
         _PRICE_TAG: "" if price is None else f"{price:g}",
     }
     return {name: value for name, value in tags.items() if value}

@@ -36,7 +36,8 @@ _PRICE = "argotune.dev/price-usd-per-hour"
 _SINCE = "argotune.dev/since"
 """Since when the run has the node, where another run had it before."""
 _DEADLINE = "argotune.dev/deadline"
-"""Until when the run may have the node, where another run had it before."""
+"""Until when the run may have the node, where that is before its end: another run had it before,
+or may have it after, for the money of this one is spent then."""
 _KEPT_AT = "argotune.dev/kept-at"
 _KEPT_UNTIL = "argotune.dev/kept-until"
 _TERMINATION_TIME = "karpenter.sh/nodeclaim-termination-timestamp"
@@ -72,6 +73,9 @@ def manifest(
     annotations = {"karpenter.sh/do-not-disrupt": "true"}
     if price is not None:
         annotations[_PRICE] = str(price)
+    deadline = request.deadline_of(placement, now)
+    if deadline < request.deadline:
+        annotations[_DEADLINE] = f"{deadline:{_TIME}}"
     return {
         "apiVersion": "karpenter.sh/v1",
         "kind": "NodeClaim",
@@ -88,7 +92,7 @@ def manifest(
             "resources": {"requests": _resources(request, node_class)},
             "taints": [{"key": "sku", "value": "gpu", "effect": "NoSchedule"}],
             "terminationGracePeriod": _DRAIN_TIME,
-            "expireAfter": _seconds_until(request.deadline_of(placement, now), now),
+            "expireAfter": _seconds_until(request.deadline, now),
         },
     }
 

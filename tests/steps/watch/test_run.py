@@ -343,7 +343,7 @@ def test_a_replacement_is_paid_from_what_the_nodes_before_left(tuning: Karpenter
     assert 0 <= tuning.world.seconds - end < 16
     expires_at = claims.expires_at(tuning.world.claims[-1])
     assert expires_at is not None
-    # The claim goes by itself where nobody stops the run.
+    # Where nobody stops the run, gc takes the claim away.
     assert abs((expires_at - second.since).total_seconds() - left_seconds) < 2
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.progress import Progress
-from argotune.steps.nodes.karpenter.claim import claim_name
+from argotune.steps.nodes.karpenter.claim import claim_name, expires_at
 from argotune.steps.nodes.labels import KEPT_LABEL, NODE_LABEL, RUN_LABEL, WORKFLOW_LABEL
 from argotune.steps.nodes.provider import Gone, Kept, Stray
 from tests.fakes.kube import Fault, Object, serving
-from tests.steps.nodes.karpenter.world import A100, GPU, NAME, RUN, World, happy
+from tests.steps.nodes.karpenter.world import A100, GPU, NAME, RUN, START, World, happy
 
 NEXT = "9d2c6f3e-0f0a-4a37-8c5e-7b7f3a0d5c11"
 HOUR = 3600.0
@@ -50,9 +51,13 @@ def strays_of_living_runs(world: World, *, after_seconds: float) -> list[str]:
     return [each.reason for each in found]
 
 
+def claim(world: World) -> Object:
+    (found,) = world.cluster.of_kind("NodeClaim")
+    return found
+
+
 def metadata(world: World) -> Object:
-    (claim,) = world.cluster.of_kind("NodeClaim")
-    found: Object = claim["metadata"]
+    found: Object = claim(world)["metadata"]
     return found
 
 
@@ -258,3 +263,14 @@ def test_a_refusal_to_keep_is_said(world: World) -> None:
         keep(world)
     assert not isinstance(caught.value, TransientError)
     assert str(caught.value) == f"cannot patch NodeClaim {NAME}: nodeclaims is forbidden"
+
+
+def test_a_limit_of_cost_ends_the_runs_time_and_not_the_life_of_a_claim_that_is_kept() -> None:
+    world = World()
+    world.scripts = [happy]
+    world.provision(affordable_seconds={A100: 3 * HOUR})
+    assert expires_at(claim(world)) == START + timedelta(hours=3)
+    assert len(keep(world)) == 1
+    lifetime_end = expires_at(claim(world))
+    assert lifetime_end is not None
+    assert timedelta(0) <= START + timedelta(days=8) - lifetime_end < timedelta(minutes=1)
