@@ -21,6 +21,7 @@ from argotune.steps.nodes.ledger import (
 )
 from argotune.steps.nodes.load import load_provider
 from argotune.steps.nodes.provider import Kept, Provider
+from argotune.steps.nodes.providers import PROVIDERS
 from argotune.steps.nodes.sums import sum_of_known
 from argotune.steps.release.params import Params, Result
 
@@ -44,7 +45,7 @@ def run(
     released = "; ".join([*map(str, gone), *(f"kept {each}" for each in kept)]) or "nothing"
     log.event(_LOGGER, "released", provider=params.provider, what=released)
     used = [*gone, *(each.used for each in kept)]
-    if used and params.workflow:
+    if params.workflow and PROVIDERS[params.provider].makes_nodes:
         _write_down(params, kube, wall_time(clock))
     return Result(
         released=released,

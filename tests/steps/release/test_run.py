@@ -179,7 +179,12 @@ WORKFLOW = {"name": "w", "namespace": "team", "uid": "uid"}
 def release_at_one(cluster: Cluster, *gone: Gone, kept: Kept | None = None) -> Result:
     """What a run gives back an hour after noon; its node stands at its Workflow."""
     params = Params(
-        run="uid", workflow="w", namespace="team", status="Succeeded", keep_node_seconds=3600
+        run="uid",
+        workflow="w",
+        namespace="team",
+        status="Succeeded",
+        keep_node_seconds=3600,
+        provider="karpenter",
     )
     with serving(cluster) as kube:
         return run(
@@ -205,7 +210,7 @@ def until(cluster: Cluster) -> datetime | None:
     return node.until
 
 
-@pytest.mark.parametrize(("gone", "kept"), [((Gone(what="pool"),), None), ((), KEPT)])
+@pytest.mark.parametrize(("gone", "kept"), [((Gone(what="pool"),), None), ((), KEPT), ((), None)])
 def test_that_the_run_has_its_node_no_more_is_written_down(
     cluster: Cluster, gone: Sequence[Gone], kept: Kept | None
 ) -> None:
