@@ -1,1 +1,1 @@
-"""The only client of the Kubernetes API, for steps and command line, and what is read there."""
+"""The only client of the Kubernetes API, for steps and the command line."""

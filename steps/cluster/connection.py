@@ -30,12 +30,15 @@ from argotune.steps.cluster.errors import (
 
 Object = dict[str, Any]
 
-# So the client reports a WebSocket that was refused: status, headers and body.
+# How the client reports a refused WebSocket: status, headers and body.
 _HANDSHAKE = re.compile(r"Handshake status (\d+) .*-\+-\+- (.*)$", re.DOTALL)
 
 
 def connection_of_pod() -> Connection | None:
-    """With this pod's service account; None where this is no pod, or one without."""
+    """Connect with this pod's service account.
+
+    Returns None where this process is in no pod, or the pod has no service account.
+    """
     configuration = client.Configuration()
     try:
         config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
@@ -45,8 +48,11 @@ def connection_of_pod() -> Connection | None:
 
 
 def connection_of_kubeconfig(context: str | None, *, retries: bool) -> Connection:
-    """With a context of the kubeconfig, by default the current one. With `retries` a request that
-    finds no server is sent three more times at once. Raises NoCluster."""
+    """Connect with a context of the kubeconfig, by default the current one.
+
+    With `retries` a request that reaches no server is sent three more times at once. Raises
+    NoCluster where the kubeconfig names no cluster.
+    """
     configuration = client.Configuration()
     if not retries:
         configuration.retries = False
@@ -60,27 +66,30 @@ def connection_of_kubeconfig(context: str | None, *, retries: bool) -> Connectio
 
 
 def namespace_of_kubeconfig(context: str | None) -> str:
-    """The namespace of a context of the kubeconfig, by default of the current one."""
+    """Read the namespace of a context of the kubeconfig, by default of the current one."""
     contexts, active = config.list_kube_config_contexts(_kubeconfig())  # type: ignore[no-untyped-call]
     named = [item for item in contexts if item["name"] == context]
     return str((named[0] if named else active)["context"].get("namespace", "default"))
 
 
 def _kubeconfig() -> str:
-    """The file, or several with ':' between."""
+    """Return the path of the kubeconfig, or several paths with ':' between them."""
     return os.environ.get("KUBECONFIG") or "~/.kube/config"
 
 
 class Connection:
-    """Requests to one API server. Each raises an ApiError that names the task: what was to be
-    done, after `cannot`."""
+    """Requests to one API server.
+
+    Each raises an ApiError whose message begins with "cannot" and the `task` of the request.
+    """
 
     CONNECT_SECONDS: ClassVar = 10.0
-    """To connect: three retransmissions of a lost SYN."""
+    """Time limit of the connection: enough for three retransmissions of a lost SYN."""
     READ_SECONDS: ClassVar = 30.0
-    """Between two reads of an answer."""
+    """Time limit between two reads of an answer."""
     LOG_READ_SECONDS: ClassVar = 3600.0
-    """Between two reads of a log that is followed: a step may write nothing for so long."""
+    """Time limit between two reads of a log that is followed; a step may write nothing for so
+    long."""
 
     def __init__(self, api_client: client.ApiClient) -> None:
         self._api_client = api_client
@@ -101,27 +110,30 @@ class Connection:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> Object:
-        """The object, or the list, that is answered."""
+        """Send a request and return the object, or the list, of the answer."""
         with self._errors(task):
             response = self._send(method, path, query, body, content_type)
             found: Object = json.loads(response.data)
             return found
 
     def text(self, task: str, path: str, query: Mapping[str, str]) -> str:
-        """The text that is answered."""
+        """Read the text of an answer."""
         with self._errors(task):
             return bytes(self._send("get", path, query).data).decode(errors="replace")
 
     def lines(
         self, task: str, path: str, query: Mapping[str, str], *, read_seconds: float
     ) -> Iterator[bytes]:
-        """The lines of the answer as they come; the connection is closed with the iterator."""
+        """Read the lines of an answer as they arrive.
+
+        Closing the iterator closes the connection.
+        """
         with self._errors(task):
             response = self._send("get", path, query, read_seconds=read_seconds)
         return self._lines(task, response)
 
     def port_forward(self, task: str, namespace: str, pod: str, port: int) -> Any:
-        """A port-forward as kubectl makes it; its `socket(port)` is the connection."""
+        """Open a port-forward as kubectl does; its `socket(port)` is the connection."""
         with self._errors(task):
             return stream.portforward(
                 client.CoreV1Api(self._api_client).connect_get_namespaced_pod_portforward,
@@ -185,8 +197,10 @@ class Connection:
 
 
 def _status_object(body: object) -> Object:
-    """The server's Status, which names user, verb and resource for a missing right; empty where
-    the body is another text."""
+    """Parse the server's Status, which names user, verb and resource of a missing right.
+
+    Returns an empty object where the body is another text.
+    """
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
     try:
         found = json.loads(text)
@@ -196,7 +210,7 @@ def _status_object(body: object) -> Object:
 
 
 def _reason(error: BaseException) -> str:
-    """What the socket says, without the objects of urllib3 around it."""
+    """Return what the socket reports, without the objects of urllib3 around it."""
     while isinstance(cause := getattr(error, "reason", None), BaseException):
         error = cause
     # urllib3 begins with its own objects: HTTPConnection(host='...', port=...): ...

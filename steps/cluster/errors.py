@@ -1,4 +1,4 @@
-"""The errors of the API server; each class stands for one reaction to a request that was not done.
+"""The errors of the API server; each class stands for one reaction to a request that failed.
 
 ApiError
   NoCluster            permanent   no pod's account and no kubeconfig names an API server
@@ -23,7 +23,7 @@ from argotune.steps.common.errors import PermanentError, StepError, TransientErr
 
 _STATUSES_THAT_MAY_PASS = (408, 409, 425, 429, 500, 502, 503, 504)
 _UNKNOWN_FIELD = "field not declared in schema"
-"""Server-side apply answers 500 for it, and always will."""
+"""Server-side apply answers 500 for it, although a retry cannot succeed."""
 _RIGHT = re.compile(
     r'cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)"(?: in API group "[^"]*")?'
     r'(?: in the namespace "(?P<namespace>[^"]+)")?'
@@ -31,7 +31,7 @@ _RIGHT = re.compile(
 
 
 class ApiError(StepError):
-    """The API server did not do what it was asked for."""
+    """The API server did not carry out a request."""
 
 
 class NoCluster(ApiError, PermanentError):
@@ -49,63 +49,63 @@ class NoConnection(ApiError, PermanentError):
     def __init__(self, task: str, *, host: str, reason: str) -> None:
         super().__init__(f"cannot {task}: no connection to {host}: {reason}")
         self.reason = reason
-        """What TLS, a proxy or the socket says."""
+        """What TLS, a proxy or the socket reports."""
 
 
 class Unreachable(ApiError, TransientError):
-    """The API server did not answer, or not to the end."""
+    """The API server did not answer, or its answer broke off."""
 
     def __init__(self, task: str, *, host: str, reason: str) -> None:
         super().__init__(f"cannot {task}: the API server {host} does not answer: {reason}")
         self.host = host
         """URL of the API server."""
         self.reason = reason
-        """What the socket says."""
+        """What the socket reports."""
 
 
 class ApiRefusal(ApiError):
-    """The API server answered, and not with what it was asked for."""
+    """The API server answered with an error status."""
 
     def __init__(
         self, task: str, *, status: int, words: str, details: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__(f"cannot {task}: {words}")
         self.status = status
-        """The HTTP status: 403 no right, 404 not there, 422 not valid."""
+        """The HTTP status: 403 for a missing right, 404 not found, 422 not valid."""
         self.words = words
         """The server's own message; without one, the reason phrase of the HTTP status."""
         self.details: Mapping[str, Any] = details or {}
-        """Of the Status object: name and kind of the object, causes of a conflict."""
+        """Details of the Status object: name and kind of the object, causes of a conflict."""
 
     @property
     def is_of_object(self) -> bool:
-        """Whether the object is missing, and not its kind."""
+        """Whether the object is missing, rather than its kind."""
         return self.status == 404 and ("name" in self.details or self.words.endswith('" not found'))
 
 
 class PermanentRefusal(ApiRefusal, PermanentError):
-    """A refusal that a retry meets again."""
+    """A refusal that a retry cannot change."""
 
 
 class MissingRight(PermanentRefusal):
-    """The account may not do it."""
+    """The account lacks the right for the request."""
 
     def __init__(
         self, task: str, *, words: str, details: Mapping[str, Any] | None = None, right: str
     ) -> None:
         super().__init__(task, status=403, words=words, details=details)
         self.right = right
-        """Verb, resource and where: `list nodes in the whole cluster`."""
+        """Verb, resource and scope: `list nodes in the whole cluster`."""
 
 
 class TransientRefusal(ApiRefusal, TransientError):
-    """A refusal that a retry may not meet again."""
+    """A refusal that may not repeat at a retry."""
 
 
 def refusal(
     task: str, *, status: int, words: str, details: Mapping[str, Any] | None = None
 ) -> ApiRefusal:
-    """The error for an answer of the server, by its status and words."""
+    """Return the error that fits the status and message of the server's answer."""
     if status in _STATUSES_THAT_MAY_PASS and _UNKNOWN_FIELD not in words:
         return TransientRefusal(task, status=status, words=words, details=details)
     right = _RIGHT.search(words) if status == 403 else None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 def literal(text: str) -> str:
-    """`text` as it stands in a manifest so that the container gets it unchanged.
+    """Escape `text` for a manifest so that the container gets it unchanged.
 
-    Kubernetes makes `$$` into `$`, and replaces `$(NAME)` where the container has that variable.
+    Kubernetes replaces `$$` by `$`, and `$(NAME)` where the container has that variable.
     """
     return text.replace("$", "$$")

@@ -1,4 +1,4 @@
-"""The kinds of objects that argotune reads and writes, and their places on an API server."""
+"""The kinds of objects that argotune reads and writes, and their paths on an API server."""
 
 from __future__ import annotations
 
@@ -28,12 +28,15 @@ class Kind:
 
     @property
     def api_path(self) -> str:
-        """Where the group's version begins."""
+        """Path of the group's version."""
         return api_path(self.group, self.version)
 
     def path(self, namespace: str | None = None, name: str = "", part: str = "") -> str:
-        """Path of one object, or of the list where no name is given: of a namespace, or of all of
-        them without one. `part` is a subresource, such as log."""
+        """Return the path of one object, or of the list of objects where `name` is empty.
+
+        The list is that of a namespace, or of all namespaces without one. `part` is a subresource,
+        such as log.
+        """
         space = ""
         if self.is_namespaced and namespace is not None:
             space = f"/namespaces/{quote(namespace, safe='')}"
@@ -41,13 +44,13 @@ class Kind:
         return f"{self.api_path}{space}/{'/'.join(ends)}"
 
     def shown(self, namespace: str | None, name: str) -> str:
-        """The object for messages: Deployment NAMESPACE/NAME, or Node NAME."""
+        """Describe the object in a message: Deployment NAMESPACE/NAME, or Node NAME."""
         return (
             f"{self.name} {namespace}/{name}" if self._is_in(namespace) else f"{self.name} {name}"
         )
 
     def shown_list(self, namespace: str | None) -> str:
-        """The kind's objects for messages: pods in NAMESPACE, or nodes."""
+        """Describe the kind's objects in a message: pods in NAMESPACE, or nodes."""
         if not self.is_namespaced:
             return self.plural
         return f"{self.plural} in {namespace}" if namespace else f"{self.plural} of all namespaces"
@@ -100,10 +103,10 @@ KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _TABLE}
 
 
 def kind_of(kind: str | Kind) -> Kind:
-    """The kind of that name; one that the table does not have is given itself."""
+    """Look up a kind by name; a Kind is returned as it is, so that callers may use others."""
     return KINDS[kind] if isinstance(kind, str) else kind
 
 
 def api_path(group: str, version: str) -> str:
-    """Where an API begins; what is there lists its kinds."""
+    """Return the path of an API; a GET of it lists the API's kinds."""
     return f"/apis/{group}/{version}" if group else f"/api/{version}"

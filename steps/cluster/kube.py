@@ -1,8 +1,8 @@
-"""An API server of Kubernetes as steps and the command line use it.
+"""The operations of steps and the command line on a Kubernetes API server.
 
-Objects are dictionaries with the names of the YAML. Every call has a timeout; writes are
-server-side apply, creation of what is not there yet, a merge or a deletion, so that another try
-does no harm. Each raises an ApiError of `errors`.
+Objects are dictionaries with the names of the YAML. Every call has a timeout. Writes are
+server-side apply, creation of a missing object, a merge or a deletion, so that another try does no
+harm. Each call raises an ApiError of `errors`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ Object = dict[str, Any]
 Objects = list[Object]
 
 _CLUSTER_EVENTS = "default"
-"""Namespace of the events about objects that have none."""
+"""Namespace of the events about objects without a namespace."""
 _APPLY_PATCH = "application/apply-patch+yaml"
 _MERGE_PATCH = "application/merge-patch+json"
 
 
 def connect() -> Kube:
-    """The cluster of this pod's service account, or the kubeconfig's current context."""
+    """Connect with this pod's service account, or with the kubeconfig's current context.
+
+    Raises NoCluster where there is neither.
+    """
     own = cluster_of_pod()
     if own is not None:
         return own
@@ -41,27 +44,30 @@ def connect() -> Kube:
 
 
 def cluster_of_pod() -> Kube | None:
-    """The cluster of this pod's service account; None where this is no pod, or one without."""
+    """Connect with this pod's service account; None where the process has none."""
     connections = _connections()
     connection = connections.connection_of_pod()
     return None if connection is None else Kube(connection)
 
 
 def cluster_of_kubeconfig(context: str | None = None, *, retries: bool = True) -> Kube:
-    """The cluster of a context of the kubeconfig; without `retries` a server that does not answer
-    is asked once, because a person waits."""
+    """Connect with a context of the kubeconfig.
+
+    Without `retries` a server that does not answer is asked once, because a person waits. Raises
+    NoCluster where the kubeconfig names no cluster.
+    """
     return Kube(_connections().connection_of_kubeconfig(context, retries=retries))
 
 
 def namespace_of_kubeconfig(context: str | None = None) -> str:
-    """The namespace of a context of the kubeconfig."""
+    """Read the namespace of a context of the kubeconfig."""
     return str(_connections().namespace_of_kubeconfig(context))
 
 
 def _connections() -> Any:
-    """The module with the Kubernetes client.
+    """Import the module with the Kubernetes client.
 
-    The only import of it, at the first connection: the client takes 0.8 s to import, and most
+    This is its only import, at the first connection: the client takes 0.8 s to import, and most
     commands, mistakes in options and files, and runs on this machine never connect.
     """
     from argotune.steps.cluster import connection
@@ -70,7 +76,7 @@ def _connections() -> Any:
 
 
 class Kube:
-    """An API server."""
+    """An API server, by the verbs that argotune uses."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -81,14 +87,14 @@ class Kube:
         return self._connection.host
 
     def read(self, kind: str | Kind, namespace: str | None, name: str) -> Object:
-        """The object. Raises ApiRefusal with status 404 where it or its kind is missing."""
+        """Read an object. Raises ApiRefusal with status 404 where it or its kind is missing."""
         found = kind_of(kind)
         return self._connection.request(
             f"read {found.shown(namespace, name)}", "get", found.path(namespace, name)
         )
 
     def get(self, kind: str | Kind, namespace: str | None, name: str) -> Object | None:
-        """The object, or None where there is none."""
+        """Read an object; None where it or its kind is missing."""
         try:
             return self.read(kind, namespace, name)
         except ApiRefusal as error:
@@ -105,7 +111,7 @@ class Kube:
         fields: str = "",
         limit: int | None = None,
     ) -> Objects:
-        """The objects of a namespace, or of all, by selectors of labels and fields."""
+        """List the objects of a namespace, or of all, by selectors of labels and fields."""
         found = kind_of(kind)
         query = {
             "labelSelector": labels,
@@ -130,8 +136,11 @@ class Kube:
         strict: bool = True,
         field_manager: str = FIELD_MANAGER,
     ) -> Object:
-        """Create the object in its own namespace, else in the given one. With `strict` a field
-        that the server does not know is refused, otherwise left out."""
+        """Create the object in the namespace of its metadata, or else in the given one.
+
+        With `strict` the server refuses a field that it does not know; otherwise it drops the
+        field.
+        """
         kind, metadata = kind_of(manifest["kind"]), manifest.get("metadata") or {}
         where = metadata.get("namespace", namespace)
         name = str(metadata.get("name", ""))
@@ -151,8 +160,10 @@ class Kube:
         force: bool = True,
         field_manager: str = FIELD_MANAGER,
     ) -> Object:
-        """Server-side apply: create the object, or make what this manager says of it true. Without
-        `force` a field that another manager wrote is a refusal with status 409."""
+        """Server-side apply: create the object, or set the fields that this manager owns.
+
+        Without `force` a field that another manager owns is a refusal with status 409.
+        """
         kind, metadata = kind_of(manifest["kind"]), manifest["metadata"]
         namespace, name = metadata.get("namespace"), metadata["name"]
         return self._connection.request(
@@ -192,7 +203,7 @@ class Kube:
         dry_run: bool = False,
         grace_seconds: int | None = None,
     ) -> None:
-        """Ask for the deletion of the object and what it owns; a missing one is no error."""
+        """Delete the object and what it owns in the background; a missing one is no error."""
         found = kind_of(kind)
         query = {"propagationPolicy": "Background", **_only_a_trial(dry_run)}
         if grace_seconds is not None:
@@ -217,9 +228,11 @@ class Kube:
         resource_version: str,
         timeout_seconds: int,
     ) -> Iterator[Object]:
-        """The object's events since that version: type and object, and a bookmark now and then.
-        Ends after the timeout, or when the server has enough. Raises ApiRefusal with status 410
-        when the server no longer knows the version."""
+        """Read the object's events since that version: type and object, and sometimes a bookmark.
+
+        Ends after `timeout_seconds`, or when the server ends the watch. Raises ApiRefusal with
+        status 410 when the server no longer knows the version.
+        """
         found = kind_of(kind)
         task = f"watch {found.shown(namespace, name)}"
         query = {
@@ -244,7 +257,10 @@ class Kube:
             yield event
 
     def pod_log(self, namespace: str, name: str, *, previous: bool, tail_lines: int) -> str:
-        """The end of a container's log; of the one before its restart with `previous`."""
+        """Read the last lines of a pod's log.
+
+        With `previous` they are those of the container before its restart.
+        """
         return self._connection.text(
             f"read log of pod {namespace}/{name}",
             kind_of("Pod").path(namespace, name, "log"),
@@ -254,8 +270,10 @@ class Kube:
     def pod_log_lines(
         self, namespace: str, name: str, *, container: str, follow: bool
     ) -> Iterator[str]:
-        """The lines of a container, each after its time and a space; with `follow` until the
-        container ends."""
+        """Read the lines of a container's log, each after its time and a space.
+
+        With `follow` the lines go on until the container ends.
+        """
         connection = self._connection
         lines = connection.lines(
             f"read log of pod {namespace}/{name}",
@@ -267,19 +285,22 @@ class Kube:
             yield line.decode(errors="replace")
 
     def port_forward(self, namespace: str, pod: str, port: int) -> Any:
-        """A port-forward to a pod, as kubectl makes it; its `socket(port)` is the connection."""
+        """Open a port-forward to a pod, as kubectl does; its `socket(port)` is the connection."""
         return self._connection.port_forward(
             f"reach port {port} of pod {namespace}/{pod}", namespace, pod, port
         )
 
     def server_version(self) -> str:
-        """Version of the API server, such as v1.34.4."""
+        """Read the version of the API server, such as v1.34.4."""
         found = self._connection.request("read the server's version", "get", "/version")
         return str(found.get("gitVersion", "of unknown version"))
 
     def api(self, group: str, version: str = "") -> Object | None:
-        """What the server lists of an API group, its versions, or of one of these, its kinds; None
-        where it knows no such API."""
+        """Read what the server lists of an API.
+
+        For a group these are its versions; with `version`, the kinds of that version. Returns None
+        where the server does not have the API.
+        """
         path = api_path(group, version) if version else f"/apis/{group}"
         try:
             return self._connection.request(f"read API {path}", "get", path)
@@ -289,37 +310,39 @@ class Kube:
             raise
 
     def pods(self, namespace: str, label_selector: str) -> Objects:
-        """Pods of a namespace by labels."""
+        """List the pods of a namespace by labels."""
         return self.list("Pod", namespace, labels=label_selector)
 
     def pods_on_nodes(self) -> Objects:
-        """Pods of all namespaces that are bound to a node and not finished."""
+        """List the pods of all namespaces that are bound to a node and have not ended."""
         fields = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
         return self.list("Pod", fields=fields)
 
     def nodes(self, label_selector: str) -> Objects:
-        """Nodes by labels."""
+        """List nodes by labels."""
         return self.list("Node", labels=label_selector)
 
     def warnings(self, namespace: str, name: str) -> Sequence[str]:
-        """What the events warn of about one object, oldest first: `REASON: message`."""
+        """List warnings about one object of a namespace, oldest first: `REASON: message`."""
         return self._warnings(namespace, f"involvedObject.name={name},type=Warning")
 
     def warnings_about(self, uid: str) -> Sequence[str]:
-        """What the events warn of about one object of the cluster, oldest first:
-        `REASON: message`. By UID, because names are used again."""
+        """List warnings about one object without a namespace, oldest first: `REASON: message`.
+
+        The object is identified by UID, because names are used again.
+        """
         return self._warnings(_CLUSTER_EVENTS, f"involvedObject.uid={uid},type=Warning")
 
     def node_claims(self, label_selector: str) -> Objects:
-        """Karpenter's NodeClaims by labels."""
+        """List Karpenter's NodeClaims by labels."""
         return self.list("NodeClaim", labels=label_selector)
 
     def node_claim(self, name: str) -> Object | None:
-        """The NodeClaim, or None where there is none."""
+        """Read a NodeClaim; None where it is missing."""
         return self.get("NodeClaim", None, name)
 
     def create_node_claim(self, manifest: Mapping[str, Any]) -> Object | None:
-        """Create a NodeClaim; None where one of that name is there already."""
+        """Create a NodeClaim; None where one with that name exists."""
         try:
             return self.create(manifest)
         except ApiRefusal as error:
@@ -328,8 +351,10 @@ class Kube:
             raise
 
     def change_node_claim(self, seen: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
-        """Merge labels and annotations into a NodeClaim, None for those that go; False where it is
-        not any more as it was seen."""
+        """Merge labels and annotations into a NodeClaim; the value None deletes one.
+
+        Returns False, with nothing changed, where the NodeClaim has changed since it was `seen`.
+        """
         version = {"resourceVersion": seen["metadata"]["resourceVersion"]}
         try:
             self.patch(
@@ -342,20 +367,22 @@ class Kube:
         return True
 
     def delete_node_claim(self, name: str) -> None:
-        """Ask for the deletion of a NodeClaim, which takes Karpenter a while; a missing one is no
-        error."""
+        """Request the deletion of a NodeClaim, which takes Karpenter a while.
+
+        A missing one is no error.
+        """
         self.delete("NodeClaim", None, name)
 
     def node_pools(self) -> Objects:
-        """Karpenter's NodePools."""
+        """List Karpenter's NodePools."""
         return self.list("NodePool")
 
     def workflow(self, namespace: str, name: str) -> Object | None:
-        """Argo's Workflow, or None where there is none."""
+        """Read Argo's Workflow; None where it is missing."""
         return self.get("Workflow", namespace, name)
 
     def stop_workflow(self, namespace: str, name: str) -> None:
-        """Stop it as `argo stop` does: what runs is ended, its exit handler still runs."""
+        """Stop a Workflow as `argo stop` does: its pods end, its exit handler still runs."""
         self.patch("Workflow", namespace, name, {"spec": {"shutdown": "Stop"}})
 
     def annotate_workflow(self, namespace: str, name: str, annotations: Mapping[str, str]) -> None:
@@ -367,7 +394,7 @@ class Kube:
         return self.create(manifest)
 
     def repeat_event(self, namespace: str, name: str, *, count: int, last: str) -> bool:
-        """Say that an Event happened again; False where the cluster has forgotten it."""
+        """Record that an Event happened again; False where the cluster no longer has it."""
         try:
             self.patch("Event", namespace, name, {"count": count, "lastTimestamp": last})
         except ApiRefusal as error:
@@ -383,5 +410,5 @@ class Kube:
 
 
 def _only_a_trial(dry_run: bool) -> Mapping[str, str]:
-    """The server checks all and keeps nothing."""
+    """Return the query of a dry run, in which the server checks all and stores nothing."""
     return {"dryRun": "All"} if dry_run else {}

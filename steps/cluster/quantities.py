@@ -11,11 +11,11 @@ _FACTORS = {
     **{unit: Decimal(1000) ** power for power, unit in enumerate("kMGTPE", start=1)},
     **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", start=1)},
 }
-"""Suffix -> what it multiplies by."""
+"""Suffix -> its factor."""
 
 
 def quantity(value: object) -> Decimal:
-    """The number that a quantity stands for. Raises ValueError for another text."""
+    """Return the number that a quantity stands for. Raises ValueError for any other text."""
     match = _QUANTITY.fullmatch(str(value))
     if match is None:
         raise ValueError(f"{value!r} is no quantity such as 500m or 16Gi")

@@ -1,7 +1,7 @@
-"""What a step says of a run while it goes on: core/v1 Events about the run's Workflow.
+"""What a step reports about a run while it goes on: core/v1 Events about the run's Workflow.
 
-Argo has no word for why a running pod waits. Events are shown by its UI, by `kubectl describe
-workflow` and by `argotune status`; the cluster forgets them after an hour.
+Argo cannot show why a running pod waits. Its UI, `kubectl describe workflow` and `argotune status`
+show Events; the cluster deletes them after an hour.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOGGER = logging.getLogger(__name__)
 _MOST_CHARACTERS = 1000
 """The newer API of events takes 1 kB."""
 _REPEAT_SECONDS = 300.0
-"""Often enough that the cluster does not forget what is still so."""
+"""Often enough that the cluster does not delete an Event that is still true."""
 
 
 @dataclass
@@ -32,7 +32,10 @@ class _Posted:
 
 
 class RunEvents:
-    """Events about one Workflow by one step; to be heard is not worth a failure."""
+    """Events about one Workflow by one step.
+
+    An Event that cannot be written is logged once and never fails the step.
+    """
 
     def __init__(
         self,
@@ -45,7 +48,7 @@ class RunEvents:
         clock: Clock = REAL_CLOCK,
     ) -> None:
         self._kube = kube
-        """None: nobody hears."""
+        """None: no Event is written."""
         self._namespace = namespace
         self._workflow = workflow
         self._uid = uid
@@ -56,32 +59,34 @@ class RunEvents:
         self._has_complained = False
 
     def waiting(self, why: str) -> None:
-        """The step waits for a node."""
+        """Report that the step waits for a node."""
         self.say("WaitingForNode", why)
 
     def say(self, reason: str, message: str, *, is_warning: bool = False) -> None:
-        """Make it known, once for as long as nothing else is said; then again every five
-        minutes. `reason` is one word in upper camel case."""
+        """Write an Event; the same one again at most every five minutes until another is written.
+
+        `reason` is one word in upper camel case.
+        """
         if self._kube is None or not (self._namespace and self._workflow):
             return
-        said = (reason, log.redact_urls(message)[:_MOST_CHARACTERS])
-        known = self._posted.get(said)
+        key = (reason, log.redact_urls(message)[:_MOST_CHARACTERS])
+        known = self._posted.get(key)
         now = self._clock.wall()
-        if said == self._last and known and now - known.at_seconds < _REPEAT_SECONDS:
+        if key == self._last and known and now - known.at_seconds < _REPEAT_SECONDS:
             return
         try:
-            self._post(self._kube, said, known, now, is_warning=is_warning)
+            self._post(self._kube, key, known, now, is_warning=is_warning)
         except (PermanentError, TransientError) as error:
             if not self._has_complained:
                 log.warn(_LOGGER, "no-events", reason=error)
                 self._has_complained = True
         else:
-            self._last = said
+            self._last = key
 
     def _post(
         self,
         kube: Kube,
-        said: tuple[str, str],
+        key: tuple[str, str],
         known: _Posted | None,
         now: float,
         *,
@@ -90,10 +95,10 @@ class RunEvents:
         if known is not None:
             count, last = known.count + 1, _time(now)
             if kube.repeat_event(self._namespace, known.name, count=count, last=last):
-                self._posted[said] = _Posted(name=known.name, count=count, at_seconds=now)
+                self._posted[key] = _Posted(name=known.name, count=count, at_seconds=now)
                 return
-        event = kube.create_event(self._event(*said, now, "Warning" if is_warning else "Normal"))
-        self._posted[said] = _Posted(name=event["metadata"]["name"], count=1, at_seconds=now)
+        event = kube.create_event(self._event(*key, now, "Warning" if is_warning else "Normal"))
+        self._posted[key] = _Posted(name=event["metadata"]["name"], count=1, at_seconds=now)
 
     def _event(self, reason: str, message: str, now: float, kind: str) -> dict[str, Any]:
         component = f"argotune-{self._step}"

@@ -17,11 +17,11 @@ GPU_TOLERATIONS: tuple[Mapping[str, str], ...] = (
         "effect": "NoSchedule",
     },
 )
-"""Kaito's and our own taint, the usual one beside NVIDIA's device plugin, and AKS's for spot."""
+"""Kaito's and our own taint, the usual one of NVIDIA's device plugin, and AKS's for spot."""
 
 
-def tolerated(taint: Mapping[str, str]) -> bool:
-    """Whether our GPU pods may be scheduled in spite of the node's taint."""
+def is_tolerated(taint: Mapping[str, str]) -> bool:
+    """Whether argotune's GPU pods may be scheduled in spite of the node's taint."""
     if taint.get("effect") == "PreferNoSchedule":
         return True
     return any(_matches(toleration, taint) for toleration in GPU_TOLERATIONS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from argotune.steps.cluster.scheduling import GPU_RESOURCE, tolerated
+from argotune.steps.cluster.scheduling import GPU_RESOURCE, is_tolerated
 from argotune.steps.nodes.provider import NodeRequest
 from argotune.steps.nodes.resources import NOTHING, Resources, requests_of, shortages
 
@@ -106,7 +106,7 @@ def state_problems(node: Object) -> Iterator[str]:
 
 def _taint_problems(node: Object) -> Iterator[str]:
     for taint in node["spec"].get("taints") or []:
-        if not taint["key"].startswith(_CONDITION_TAINTS) and not tolerated(taint):
+        if not taint["key"].startswith(_CONDITION_TAINTS) and not is_tolerated(taint):
             value = f"={taint['value']}" if taint.get("value") else ""
             yield f"taint {taint['key']}{value}:{taint['effect']} is not tolerated"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from argotune.steps.cluster.quantities import quantity
-from argotune.steps.cluster.scheduling import GPU_RESOURCE, tolerated
+from argotune.steps.cluster.scheduling import GPU_RESOURCE, is_tolerated
 from argotune.steps.nodes.fit import INSTANCE_TYPE, Object, tolerations_for
 from argotune.steps.nodes.karpenter.claim import CAPACITY_TYPE, KARPENTERS_WORDS, NODE_POOL, ZONE
 from argotune.steps.nodes.provider import ANY_ZONE, NodeRequest
@@ -86,7 +86,7 @@ def _problems(pool: Object, request: NodeRequest, instance_type: str | None) -> 
     yield from _state_problems(pool)
     yield from _limit_problems(pool, request.gpus)
     for taint in _template(pool)["spec"].get("taints") or []:
-        if not tolerated(taint):
+        if not is_tolerated(taint):
             value = f"={taint['value']}" if taint.get("value") else ""
             text = f"taint {taint['key']}{value}:{taint['effect']} is not tolerated"
             yield _Problem(text=text)
