@@ -1,1 +1,1 @@
-"""Where GPU nodes come from: one module per provider, shared by provision and release."""
+"""The providers of GPU nodes, shared by the steps provision, watch, release and gc."""

@@ -1,4 +1,4 @@
-"""The order in which alternatives are tried, and what a refusal means for the others."""
+"""The order in which alternatives are tried, and the effect of a refusal on the others."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ _LONGEST_PAUSE_SECONDS = 600.0
 
 
 def placements(request: NodeRequest) -> tuple[Placement, ...]:
-    """Every placement in order: all of the first capacity type before any of the second, and in
-    it instance type by instance type, zone by zone."""
+    """List every placement in order.
+
+    All of the first capacity type come before any of the second; within one, they go instance type
+    by instance type, zone by zone.
+    """
     zones = [None if zone == ANY_ZONE else zone for zone in request.zones] or [None]
     return tuple(
         Placement(instance_type=instance_type, capacity_type=capacity_type, zone=zone)
@@ -36,19 +39,18 @@ def place(
     *,
     first: Placement | None = None,
 ) -> Node:
-    """The node of the first placement that gives one; `first`, if it is one of the request's, is
-    tried before the others.
+    """Return the node of the first placement that gives one.
 
-    Machines on which the tune pod does not fit are not asked for: their node would stand idle.
-    Those that lacked machines are tried again, later and later, until the time of the request is
-    over. Raises CapacityError with the table of what was tried, and every other error of
-    `attempt` at once.
+    `first`, if it is one of the request's, is tried before the others. A machine too small for the
+    tune pod is not requested, because its node would stand idle. Placements that lacked machines
+    are tried again, later and later, until the time of the request is over. Raises CapacityError
+    with the table of all tries, and every other error of `attempt` at once.
     """
     outcomes = _Outcomes()
 
     def attempt_if_it_fits(placement: Placement) -> Node:
         if reason := request.too_small.get(placement.instance_type):
-            raise PlacementRefused(f"not asked for: {reason}", alike=("instance_type",))
+            raise PlacementRefused(f"not requested: {reason}", alike=("instance_type",))
         return attempt(placement)
 
     left: Sequence[Placement] = sorted(placements(request), key=lambda each: each != first)
@@ -73,12 +75,12 @@ def _round(
     waiting: Waiting,
     outcomes: _Outcomes,
 ) -> Node | None:
-    """Try each that no refusal rules out; `again` gets those that a later round may try."""
+    """Try each placement that no refusal rules out; `again` collects those worth a later round."""
     refused: list[tuple[PlacementRefused, Placement]] = []
     for placement in left:
         known = next((pair for pair in refused if pair[0].rules_out(pair[1], placement)), None)
         if known is not None:
-            outcomes.skipped(placement, like=known[1])
+            outcomes.add_skipped(placement, like=known[1])
             if known[0].may_pass:
                 again.append(placement)
             continue
@@ -88,12 +90,12 @@ def _round(
         try:
             node = attempt(placement)
         except PlacementRefused as error:
-            outcomes.tried(placement, str(error), waiting.clock.now() - started)
+            outcomes.add_try(placement, str(error), waiting.clock.now() - started)
             refused.append((error, placement))
             if error.may_pass:
                 again.append(placement)
         else:
-            outcomes.tried(placement, f"node {node.name}", waiting.clock.now() - started)
+            outcomes.add_try(placement, f"node {node.name}", waiting.clock.now() - started)
             return node
     return None
 
@@ -105,19 +107,19 @@ class _Outcomes:
         self._rows: dict[Placement, Attempt] = {}
 
     def rows(self) -> tuple[Attempt, ...]:
-        """The table."""
+        """Return the rows of the table."""
         return tuple(self._rows.values())
 
-    def tried(self, placement: Placement, outcome: str, seconds: float) -> None:
-        """Note what became of a try."""
+    def add_try(self, placement: Placement, outcome: str, seconds: float) -> None:
+        """Record the outcome of a try."""
         known = self._rows.get(placement)
         tries = 1 + (known.tries if known else 0)
         row = Attempt(placement=placement, outcome=outcome, seconds=seconds, tries=tries)
         self._rows[placement] = row
         log.event(_LOGGER, "tried", placement=placement, outcome=outcome, seconds=seconds)
 
-    def skipped(self, placement: Placement, *, like: Placement) -> None:
-        """Note that the refusal of another placement stands for this one too."""
+    def add_skipped(self, placement: Placement, *, like: Placement) -> None:
+        """Record that the refusal of another placement applies to this one too."""
         outcome = f"not tried, for the same reason as {like}"
         row = Attempt(placement=placement, outcome=outcome, seconds=0.0, tries=0)
         self._rows.setdefault(placement, row)

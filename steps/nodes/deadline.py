@@ -27,7 +27,7 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def first_asked(workflow: Mapping[str, Any]) -> datetime | None:
-    """When the run first asked for a node; None where it has not.
+    """Read when the run first asked for a node; None where it has not.
 
     `argo resubmit` copies annotations: a time before the Workflow was created is another run's.
     """
@@ -45,7 +45,7 @@ def note_first_asked(
     """The run's Workflow, at which stands when the run first asked for a node: `now`, where it has
     not before.
 
-    Raises PermanentError where the run is no more: nobody would use its node.
+    Raises PermanentError where the run's Workflow was deleted, because nothing would use its node.
     """
     found = kube.workflow(namespace, workflow)
     if found is None or found["metadata"].get("uid") != run:
@@ -168,12 +168,12 @@ def allowance_of(params: NodeParams, asked: datetime) -> Allowance:
 
 
 def wall_time(clock: Clock) -> datetime:
-    """The time as it is stored."""
+    """Return the clock's time in UTC, which is the form that is stored."""
     return datetime.fromtimestamp(clock.wall(), UTC)
 
 
 def _time(text: object) -> datetime | None:
-    """A time of the metadata; people may change annotations, so anything may stand there."""
+    """Parse a time; None where it is malformed, because people may change annotations."""
     try:
         found = datetime.fromisoformat(str(text))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the refusal of a node means for the next move: fail now, next, wait.
+"""What follows from the refusal of a node: fail now, try the next placement, or wait.
 
 Fail now is argotune.steps.common.errors.PermanentError.
 """
@@ -16,7 +16,7 @@ THIS_ONE: tuple[Field, ...] = ("instance_type", "capacity_type", "zone")
 
 
 class PlacementRefused(CapacityError):
-    """Next: no node of this placement; another may do."""
+    """Try the next: there is no node of this placement, and another may give one."""
 
     def __init__(
         self,
@@ -28,15 +28,15 @@ class PlacementRefused(CapacityError):
     ) -> None:
         super().__init__(message)
         self.alike = tuple(alike)
-        """Placements that are equal in these fields need not be tried either; none: no
-        placement at all."""
+        """A placement that is equal in these fields need not be tried either; empty: no other
+        placement need be."""
         self.instance_types = frozenset(instance_types)
         """SKUs that count as equal to the refused one, such as those of one quota family."""
         self.may_pass = may_pass
         """Whether a later try may get a node: a lack of machines passes, a quota does not."""
 
     def rules_out(self, refused: Placement, other: Placement) -> bool:
-        """Whether the refusal of one placement stands for another."""
+        """Whether the refusal of one placement applies to another."""
         return all(self._is_alike(field, refused, other) for field in self.alike)
 
     def _is_alike(self, field: Field, refused: Placement, other: Placement) -> bool:
@@ -46,9 +46,9 @@ class PlacementRefused(CapacityError):
 
 
 class Busy(TransientError):
-    """Wait: the cloud does something else for this cluster, or asks for fewer requests."""
+    """Wait: the cloud runs another operation of this cluster, or asks for fewer requests."""
 
     def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
-        """What the cloud asks for; None: it does not say."""
+        """Pause in seconds that the cloud asks for; None: it gives none."""

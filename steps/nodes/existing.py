@@ -1,4 +1,4 @@
-"""Provider existing: nodes that the cluster has, by labels; waits until one has its GPUs free."""
+"""Provider existing: waits until a node of the cluster with the right labels has its GPUs free."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from argotune.steps.nodes.provider import (
     OnWait,
     RunIsAlive,
     Stray,
-    unheard,
+    ignore_wait,
 )
 from argotune.steps.nodes.ready import pods_of_others, selector_text
 from argotune.steps.nodes.waiting import Waiting
@@ -34,16 +34,16 @@ _MOST_NODES = 10
 
 
 class ExistingProvider:
-    """Looks for a node, makes none, and so has nothing to give back."""
+    """Selects a node, makes none, and so has nothing to release."""
 
     def __init__(self, connect: Callable[[], Kube] = connect, clock: Clock = REAL_CLOCK) -> None:
         self._connect = connect
         self._clock = clock
 
     def provision(
-        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = ignore_wait
     ) -> Node:
-        """The node with the fewest free GPUs that fits, so that large ones stay for large runs.
+        """Return the fitting node with the fewest free GPUs: large ones stay for large runs.
 
         Raises CapacityError at the deadline, with what every node lacks.
         """
@@ -60,29 +60,29 @@ class ExistingProvider:
             phase.wait(reason)
 
     def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
-        """Nothing: the nodes were there before."""
+        """Release nothing: the nodes are the cluster's own."""
         return ()
 
     def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
-        """Nothing: no node was made."""
+        """Keep nothing: no node was made."""
         return ()
 
     def kept(self) -> Sequence[Kept]:
-        """Nothing: no node was made."""
+        """List nothing: no node was made."""
         return ()
 
     def collect(self, is_alive: RunIsAlive, *, dry_run: bool, kept_of: str = "") -> Sequence[Stray]:
-        """Nothing: no node was made."""
+        """Collect nothing: no node was made."""
         return ()
 
 
 def provider(settings: object) -> ExistingProvider:
-    """The provider for the cluster of this pod, or of the kubeconfig."""
+    """Return the provider for the cluster of this pod, or of the kubeconfig."""
     return ExistingProvider()
 
 
 def _look(kube: Kube, request: NodeRequest) -> tuple[Node | None, str]:
-    """A node that fits, or why none does; an API server that is away is one reason of them."""
+    """Find a node that fits, or say why none does; an unreachable API server is such a reason."""
     try:
         nodes = [node for node in kube.nodes(selector_text(request.labels)) if not _is_made(node)]
         pods = pods_of_others(kube, request) or []
@@ -94,26 +94,29 @@ def _look(kube: Kube, request: NodeRequest) -> tuple[Node | None, str]:
     problems = {node["metadata"]["name"]: problems_of(node, pods, request) for node in nodes}
     fitting = [node for node in nodes if not problems[node["metadata"]["name"]]]
     if not fitting:
-        return None, _listed(problems)
+        return None, _summary(problems)
     best = min(fitting, key=lambda node: (free_gpus(node, pods), node["metadata"]["name"]))
     return _node(best, request), ""
 
 
 def _is_made(node: Object) -> bool:
-    """Whether the node was made for somebody's run, with which it goes."""
+    """Whether the node was made for a run, and will be deleted with it."""
     return NODE_LABEL in (node["metadata"].get("labels") or {})
 
 
-def _listed(problems: dict[str, list[str]]) -> str:
-    """Node by node; the first ones stand for a large cluster."""
+def _summary(problems: dict[str, list[str]]) -> str:
+    """Summarize the problems node by node, the first ones only for a large cluster."""
     texts = [f"{name}: {', '.join(found)}" for name, found in sorted(problems.items())]
     more = len(texts) - _MOST_NODES
     return "; ".join(texts[:_MOST_NODES]) + (f"; and {more} more nodes" if more > 0 else "")
 
 
 def _node(node: Object, request: NodeRequest) -> Node:
-    """The selector names the kind of node, not the node: another run may be faster to take this
-    one's GPU, and the scheduler then finds an equal one."""
+    """Describe the node to the run's pods.
+
+    The selector names the kind of node, not the node: another run may take this one's GPU first,
+    and the scheduler then finds an equal one.
+    """
     labels = node["metadata"].get("labels") or {}
     kind = (INSTANCE_TYPE, GPU_PRODUCT) if request.gpus else ()
     selector = {**request.labels, **{key: labels[key] for key in kind if key in labels}}

@@ -16,15 +16,16 @@ GPU_PRODUCT = "nvidia.com/gpu.product"
 """Labels of NVIDIA's GPU feature discovery, which the GPU operator brings."""
 _GPU_MEMORY = "nvidia.com/gpu.memory"
 _PLUGIN = "nvidia-device-plugin"
-"""In the pod names of NVIDIA's chart and manifest, of the GPU operator and of Kaito's chart."""
+"""Part of the pod names of NVIDIA's chart and manifest, of the GPU operator and of Kaito's
+chart."""
 _MIB_BYTES = 1024 * 1024
 _PRESSURES = ("MemoryPressure", "DiskPressure", "PIDPressure")
 _CONDITION_TAINTS = "node.kubernetes.io/"
-"""Taints of this prefix repeat what the node's conditions and `unschedulable` say."""
+"""Taints of this prefix repeat the node's conditions and its `unschedulable`."""
 
 
 def problems_of(node: Object, pods: Sequence[Object], request: NodeRequest) -> list[str]:
-    """What the node lacks, one text each; none when it fits."""
+    """Say what the node lacks, one text each; empty when it fits."""
     return [
         *state_problems(node),
         *_taint_problems(node),
@@ -35,12 +36,12 @@ def problems_of(node: Object, pods: Sequence[Object], request: NodeRequest) -> l
 
 
 def free_gpus(node: Object, pods: Sequence[Object]) -> int:
-    """Allocatable GPUs less those that pods on the node ask for."""
+    """Count the allocatable GPUs that pods on the node do not request."""
     return gpu_count(node, "allocatable") - sum(gpus_of(pod) for pod in _on(node, pods))
 
 
 def gpus_of(pod: Object) -> int:
-    """GPUs that a pod takes: its containers together, or its largest init container."""
+    """Count the GPUs of a pod: its containers together, or its largest init container."""
     spec = pod["spec"]
     containers = [_requested(container) for container in spec.get("containers") or []]
     init = [_requested(container) for container in spec.get("initContainers") or []]
@@ -48,7 +49,7 @@ def gpus_of(pod: Object) -> int:
 
 
 def gpu_count(node: Object, which: Literal["capacity", "allocatable"]) -> int:
-    """GPUs that a node has, or that the kubelet would give to pods."""
+    """Count the GPUs of a node: its capacity, or what the kubelet can allocate to pods."""
     return int((node["status"].get(which) or {}).get(GPU_RESOURCE, 0))
 
 
@@ -58,12 +59,12 @@ def is_on(pod: Object, node: Object) -> bool:
 
 
 def device_plugins(node: Object, pods: Sequence[Object]) -> list[Object]:
-    """Pods on the node that would tell the kubelet of its GPUs."""
+    """List the pods on the node that register its GPUs with the kubelet."""
     return [pod for pod in _on(node, pods) if _PLUGIN in pod["metadata"]["name"]]
 
 
 def tolerations_for(node: Object) -> tuple[Mapping[str, str], ...]:
-    """What a pod needs to be scheduled there in spite of the node's lasting taints."""
+    """List the tolerations that a pod needs for the node's lasting taints."""
     return tuple(
         {"key": taint["key"], "operator": "Equal", "value": taint["value"]}
         | {"effect": taint["effect"]}
@@ -75,13 +76,13 @@ def tolerations_for(node: Object) -> tuple[Mapping[str, str], ...]:
 
 
 def gpu_name(node: Object) -> str:
-    """The GPU's model where the node says it."""
+    """Return the GPU's model, where the node's labels contain it."""
     labels = _labels(node)
     return str(labels.get(GPU_PRODUCT) or f"GPU ({labels.get(INSTANCE_TYPE, 'model unknown')})")
 
 
 def not_ready(node: Object) -> str:
-    """Why the node is not Ready; empty where it is."""
+    """Say why the node is not Ready; empty where it is."""
     ready = _conditions(node).get("Ready", {"status": "Unknown"})
     if ready["status"] == "True":
         return ""
@@ -89,7 +90,7 @@ def not_ready(node: Object) -> str:
 
 
 def state_problems(node: Object) -> Iterator[str]:
-    """Why no pod would run there, whatever it needs."""
+    """Say why no pod would run there, whatever its needs."""
     conditions = _conditions(node)
     if reason := not_ready(node):
         yield reason
@@ -112,9 +113,9 @@ def _taint_problems(node: Object) -> Iterator[str]:
 
 
 def _instance_type_problems(node: Object, request: NodeRequest) -> Iterator[str]:
-    """A node without the label is a machine of one's own: the labels chose it."""
+    """Compare the SKU; a node without the label is of no cloud, and its other labels chose it."""
     found = _labels(node).get(INSTANCE_TYPE)
-    # Azure does not care about the case of a SKU; the label repeats what somebody wrote.
+    # Azure ignores the case of a SKU; the label repeats the case of the request.
     wanted = {name.casefold() for name in request.instance_types}
     if wanted and found and found.casefold() not in wanted:
         yield f"instance type {found}, not {' or '.join(request.instance_types)}"
@@ -138,8 +139,10 @@ def _gpu_problems(node: Object, pods: Sequence[Object], request: NodeRequest) ->
 
 
 def _resource_problems(node: Object, pods: Sequence[Object], request: NodeRequest) -> Iterator[str]:
-    """CPUs and memory that the scheduler would find too few; a node that does not say what it has
-    is believed to have enough."""
+    """Say which CPUs and memory the scheduler would miss.
+
+    A node whose status does not list them counts as large enough.
+    """
     said = node["status"].get("allocatable") or {}
     if "cpu" not in said or "memory" not in said:
         return
@@ -155,7 +158,7 @@ def _plugin_problem(node: Object, pods: Sequence[Object]) -> str:
             "operator)"
         )
     states = [f"{_name(pod)} is {pod['status'].get('phase', 'Unknown')}" for pod in plugins]
-    return f"device plugin {', '.join(states)}; its log says what it lacks, such as the driver"
+    return f"device plugin {', '.join(states)}; its log shows what it lacks, such as the driver"
 
 
 def _gpu_memory_gb(node: Object) -> float | None:
@@ -169,7 +172,7 @@ def _on(node: Object, pods: Sequence[Object]) -> list[Object]:
 
 def _requested(container: Object) -> int:
     resources = container.get("resources") or {}
-    # Of extended resources the API server copies limits to requests.
+    # The API server copies limits of extended resources to requests.
     return int((resources.get("requests") or {}).get(GPU_RESOURCE, 0))
 
 

@@ -1,28 +1,30 @@
-"""Labels of nodes: those that we put on what we make, and those that a parameter names. Standard
-library only: parameters are checked by it."""
+"""Labels of nodes: those that argotune sets on nodes that it makes, and those of a parameter.
+
+Standard library only, because parameters are checked with it.
+"""
 
 from __future__ import annotations
 
-# Readable by everybody who asks whose node this is.
+# For people who want to know which run a node belongs to.
 RUN_LABEL = "argotune.dev/run"
 WORKFLOW_LABEL = "argotune.dev/workflow"
 NAMESPACE_LABEL = "argotune.dev/namespace"
 WORKSPACE_LABEL = "argotune.dev/workspace"
 NODE_LABEL = "argotune.dev/node"
-"""Name of the agent pool or claim, by which pods select its node: it stays when the node is handed
-from run to run, and labels of nodes cannot follow."""
+"""Name of the agent pool or claim, by which pods select its node. It stays the same when the node
+goes from run to run, because labels of nodes cannot follow."""
 KEPT_LABEL = "argotune.dev/kept-from"
 """UID of the run that left its node to the next one of its workspace, in place of the run's own
 label."""
 
-# Of the pods of runs.
+# Labels of the pods of runs.
 WORKFLOW_POD_LABEL = "workflows.argoproj.io/workflow"
 """Argo's, on every pod of a Workflow."""
 STEP_POD_LABEL = "argotune.dev/step"
 
 
 def labels_in(text: str) -> dict[str, str]:
-    """The labels of KEY=VALUE,KEY=VALUE. Raises ValueError where it is something else."""
+    """Parse KEY=VALUE,KEY=VALUE. Raises ValueError for another text."""
     labels = {}
     for pair in filter(None, text.split(",")):
         key, equals, value = (part.strip() for part in pair.partition("="))

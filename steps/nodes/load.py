@@ -1,4 +1,4 @@
-"""Loads a provider by its name, and with it the client of its cloud."""
+"""Loading a provider by its name, and with it the client of its cloud."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from argotune.steps.nodes.providers import PROVIDERS, ClusterSettings, ProviderS
 
 
 def load_provider(name: str, settings: ClusterSettings | None = None) -> Provider:
-    """The provider of that name, for the cluster that the settings name."""
+    """Load the provider of that name, for the cluster that the settings name."""
     module = importlib.import_module(f"{__package__}.{PROVIDERS[name].module}")
     made: Provider = module.provider(_whole(settings or ProviderSettings()))
     return made

@@ -21,7 +21,7 @@ from argotune.steps.nodes.provider import (
     OnWait,
     RunIsAlive,
     Stray,
-    unheard,
+    ignore_wait,
 )
 
 _LOGGER = logging.getLogger(__name__)
@@ -30,16 +30,16 @@ _TIMEOUT_SECONDS = 30
 
 
 class LocalProvider:
-    """Looks, makes nothing, and so has nothing to give back."""
+    """Looks at this machine, makes nothing, and so has nothing to release."""
 
     def __init__(self, driver_dir: Path = _DRIVER) -> None:
         self._driver_dir = driver_dir
-        """Where the NVIDIA driver describes its devices, for machines without nvidia-smi."""
+        """Where the NVIDIA driver lists its devices, for machines without nvidia-smi."""
 
     def provision(
-        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = ignore_wait
     ) -> Node:
-        """This machine; PermanentError when it has fewer GPUs than the run needs."""
+        """Return this machine. Raises PermanentError when it has fewer GPUs than the run needs."""
         gpus = self.gpus()
         if len(gpus) < request.gpus:
             raise PermanentError(
@@ -51,23 +51,23 @@ class LocalProvider:
         return Node(name=platform.node(), accelerator=accelerator or "cpu", selector={})
 
     def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
-        """Nothing: the machine was there before."""
+        """Release nothing: the machine is not the run's."""
         return ()
 
     def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
-        """Nothing: no node was made."""
+        """Keep nothing: no node was made."""
         return ()
 
     def kept(self) -> Sequence[Kept]:
-        """Nothing: no node was made."""
+        """List nothing: no node was made."""
         return ()
 
     def collect(self, is_alive: RunIsAlive, *, dry_run: bool, kept_of: str = "") -> Sequence[Stray]:
-        """Nothing: no node was made."""
+        """Collect nothing: no node was made."""
         return ()
 
     def gpus(self) -> Sequence[str]:
-        """Models of the NVIDIA GPUs of this machine."""
+        """List the models of this machine's NVIDIA GPUs."""
         program = shutil.which("nvidia-smi")
         if program is not None:
             try:
@@ -83,7 +83,7 @@ class LocalProvider:
 
 
 def provider(settings: object) -> LocalProvider:
-    """The provider."""
+    """Return the provider."""
     return LocalProvider()
 
 

@@ -1,6 +1,7 @@
 """The parameters of a node, which the steps `provision` and `watch` share.
 
-Standard library only, but for modules that are so too: templates and the command line read it.
+Standard library only, as are the modules that it imports, because templates and the command line
+read it.
 """
 
 from __future__ import annotations
@@ -21,19 +22,24 @@ _CAPACITY_TYPES = ("spot", "regular")
 
 
 class Machine(Protocol):
-    """What is known of a cloud's SKU; rows of the SKU files have it."""
+    """The known properties of a cloud's SKU; rows of the SKU files have them."""
 
     @property
-    def vcpus(self) -> int: ...
+    def vcpus(self) -> int:
+        """Number of vCPUs."""
+
     @property
-    def memory_gib(self) -> float: ...
+    def memory_gib(self) -> float:
+        """Memory in GiB."""
+
     @property
-    def price_usd_per_hour(self) -> float | None: ...
+    def price_usd_per_hour(self) -> float | None:
+        """Regular price in USD per hour; None: unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeParams(ProviderSettings):
-    """Which node a run needs, and how long it may take to come."""
+    """The node that a run needs, and the time limits of getting it."""
 
     provider: ProviderName = "existing"
     """local: this machine, with the accelerator that it has or none; existing: nodes of the
@@ -42,7 +48,7 @@ class NodeParams(ProviderSettings):
     run: str
     """UID of the run; what is made is named and labelled by it."""
     workflow: str = ""
-    """Name of the run's Workflow; `argotune gc` asks by it whether the run is still there."""
+    """Name of the run's Workflow, by which `argotune gc` checks whether the run goes on."""
     namespace: str = ""
     """Namespace of the Workflow."""
     workspace: str = ""
@@ -99,28 +105,30 @@ class NodeParams(ProviderSettings):
             raise ParamsError(problems)
 
     def problems(self) -> Iterator[str]:
-        """What is wrong: the flag, its value, and what is accepted; extended by steps that take
-        more."""
+        """Say what is wrong: the flag, its value, and what is accepted.
+
+        Steps with further parameters extend it.
+        """
         yield from self._value_problems()
         yield from self._cloud_problems()
         yield from self._keep_problems()
         yield from self._cost_problems()
 
     def labels(self) -> dict[str, str]:
-        """The label selector. Raises ValueError unless it is KEY=VALUE,KEY=VALUE."""
+        """Parse the label selector. Raises ValueError unless it is KEY=VALUE,KEY=VALUE."""
         return labels_in(self.label_selector)
 
     def instance_types(self) -> tuple[str, ...]:
-        """All SKUs in order, each once."""
+        """List all SKUs in order, each once."""
         first = (self.instance_type,) if self.instance_type else ()
         return tuple(dict.fromkeys([*first, *self._alternatives()]))
 
     def resources(self) -> Resources:
-        """What the tune pod asks for. Raises ValueError unless both are quantities."""
+        """Return what the tune pod requests. Raises ValueError unless both are quantities."""
         return Resources.of({"cpu": self.tune_cpu, "memory": self.tune_memory})
 
     def request(self, machines: Mapping[str, Machine]) -> NodeRequest:
-        """What a provider is asked for; `machines` by SKU, where known."""
+        """Build the request to a provider; `machines` are the known SKUs by name."""
         too_small = {
             name: "; ".join(shortages(self.resources(), _allocatable(machine)))
             for name, machine in machines.items()

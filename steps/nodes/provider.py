@@ -1,7 +1,7 @@
-"""What a provider of nodes does; `providers.py` says which there are.
+"""The interface of a provider of nodes; `providers.py` lists the providers.
 
-What they share: the order of alternatives (`alternatives.py`), waiting with a reason
-(`waiting.py`), the test of a GPU's readiness (`ready.py`) and the errors (`errors.py`).
+They share the order of alternatives (`alternatives.py`), waiting with a reason (`waiting.py`), the
+test of a GPU's readiness (`ready.py`) and the errors (`errors.py`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from argotune.steps.nodes.resources import NOTHING, Resources
 
 CapacityType = Literal["spot", "regular"]
 NEVER = datetime.max.replace(microsecond=0, tzinfo=UTC)
-"""The deadline of nodes that nobody makes."""
+"""The deadline of nodes that are not made for a run."""
 ANY_ZONE = "any"
-"""In a list of zones: let the cloud choose."""
+"""In a list of zones: the cloud chooses."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """One kind of machine in one place: what is asked of a cloud in one try."""
+    """One kind of machine in one place, which is what one try requests from a cloud."""
 
     instance_type: str
     """Cloud SKU."""
@@ -44,15 +44,15 @@ class Placement:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """What became of a placement: one row of the table of what was tried."""
+    """The outcome of a placement: one row of the table of all tries."""
 
     placement: Placement
     outcome: str
     """Why there is no node; `node NAME` where there is one."""
     seconds: float
-    """How long the last try took."""
+    """Seconds that the last try took."""
     tries: int = 1
-    """0: the refusal of another placement stood for this one."""
+    """0: not tried, because the refusal of another placement applies to it."""
 
     def __str__(self) -> str:
         if self.tries == 0:
@@ -63,19 +63,19 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeRequest:
-    """What a run needs of its node, and how long it may take to come."""
+    """What a run needs of its node, and the time limits of getting it."""
 
     run: str
-    """UID of the run; what is made is named and labelled by it, so that another try finds it."""
+    """UID of the run, which names and labels what is made, so that another try finds it."""
     workflow: str = ""
-    """Name of the run's Workflow, by which `collect` asks whether the run is still there."""
+    """Name of the run's Workflow, by which `collect` checks whether the run goes on."""
     namespace: str = ""
     """Namespace of the Workflow."""
     workspace: str = ""
     """Name of the workspace: a node that an earlier run of it left is taken, if it fits."""
     node: str = ""
-    """Label of the node by which the run's pods look for it already, as an earlier `provision`
-    said; empty: nobody looks yet."""
+    """Label of the node that the run's pods already select, from an earlier `provision`; empty:
+    none yet."""
 
     gpus: int
     """GPUs that must be free to allocate; 0 for none."""
@@ -95,12 +95,12 @@ class NodeRequest:
     capacity_types: tuple[CapacityType, ...] = ("regular",)
     """In order; spot nodes cost less and may be taken away."""
     spot_max_price_usd_per_hour: float | None = None
-    """Most that a spot node may cost; None: up to the regular price."""
+    """Highest price of a spot node in USD per hour; None: up to the regular price."""
     prices_usd_per_hour: Mapping[str, float] = field(default_factory=dict)
     """Regular price by SKU, where known."""
     too_small: Mapping[str, str] = field(default_factory=dict)
-    """Why the tune pod does not fit on a machine, by SKU; those on which it fits, and those of
-    which nothing is known, are not in it."""
+    """Why the tune pod does not fit on a machine, by SKU; SKUs on which it fits, and unknown ones,
+    are missing here."""
 
     deadline: datetime = NEVER
     """When a node that is made goes, whatever became of its run."""
@@ -108,14 +108,14 @@ class NodeRequest:
     """How long a node may be there until it has cost all that the run may still spend, by SKU;
     empty: no limit."""
     timeout_seconds: float
-    """Longest wait in all, over all alternatives."""
+    """Longest wait in all, over all alternatives, in seconds."""
     launch_timeout_seconds: float = 900.0
-    """Longest wait of one alternative for a node that is Ready."""
+    """Longest wait of one alternative for a Ready node, in seconds."""
     gpu_timeout_seconds: float = 600.0
-    """Longest wait of one alternative for the GPUs of a node that is Ready."""
+    """Longest wait of one alternative for the GPUs of a Ready node, in seconds."""
 
     def identity(self) -> dict[str, str]:
-        """Labels that say for which run a node was made; what is not known is left out."""
+        """Labels that name the run of a node; unknown values are left out."""
         named = {
             RUN_LABEL: self.run,
             WORKFLOW_LABEL: self.workflow,
@@ -140,29 +140,29 @@ class Node:
     accelerator: str
     """GPU model and count, or cpu."""
     selector: Mapping[str, str]
-    """Labels by which the tune pod finds this node or its equals."""
+    """Labels that select this node or its equals for the tune pod."""
     tolerations: tuple[Mapping[str, str], ...] = ()
-    """What a pod needs to be scheduled there: one toleration for each taint of the node."""
+    """Tolerations for the node's taints, one for each."""
     placement: Placement | None = None
-    """Where it was found; None for nodes that were there before."""
+    """The placement that gave it; None for nodes that existed before."""
     price_usd_per_hour: float | None = None
     """None: not known. For spot the regular price, which it does not pass."""
     since: datetime | None = None
     """Since when the run has it and pays for it; None for nodes that were there before."""
     tried: tuple[Attempt, ...] = ()
-    """Every alternative up to the one that gave the node, in the order of first tries."""
+    """Every alternative up to the successful one, in the order of first tries."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gone:
-    """One thing that was given back."""
+    """A node that was made for a run and has been deleted."""
 
     what: str
     """Kind and name, e.g. `agent pool gpu1f3a (Standard_NC24ads_A100_v4)`."""
     hours: float | None = None
-    """How long it was there, as far as known."""
+    """Hours that it existed; None: unknown."""
     cost_usd: float | None = None
-    """Hours by the known price; spot nodes cost at most this."""
+    """Hours multiplied by the known price; spot nodes cost at most this."""
     is_upper_bound: bool = False
     """Whether the cost is a bound rather than an estimate."""
 
@@ -177,16 +177,16 @@ class Gone:
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """One thing that was not given back but waits for the next run of its workspace."""
+    """A node that was made for a run and waits for the next run of the workspace."""
 
     used: Gone
-    """What the run before had of it."""
+    """The use that the run before made of it."""
     workspace: str
     """NAMESPACE/NAME of the workspace."""
     until: datetime
-    """When it goes unless a run took it, UTC."""
+    """When it is deleted unless a run takes it, UTC."""
     price_usd_per_hour: float | None = None
-    """None: not known. For spot the regular price, which it does not pass."""
+    """None: unknown. A spot node costs at most this regular price."""
 
     def __str__(self) -> str:
         what = f"{self.used.what} until {self.until:%Y-%m-%d %H:%M} UTC"
@@ -198,18 +198,18 @@ class Kept:
 
 @dataclass(frozen=True, kw_only=True)
 class Stray:
-    """Something that was made for a run and should not be there any more."""
+    """A node that was made for a run and should exist no longer."""
 
     what: str
     run: str
     """UID of the run that it was made for."""
     reason: str
-    """Why it should not be there."""
+    """Why it should exist no longer."""
     gone: bool
-    """Whether it was taken away; False in a dry run."""
+    """Whether its deletion was requested; False in a dry run."""
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.reason}{', taken away' if self.gone else ', still there'}"
+        return f"{self.what}: {self.reason}{', being deleted' if self.gone else ', still there'}"
 
 
 RunIsAlive = Callable[[str, str, str], bool]
@@ -217,46 +217,52 @@ RunIsAlive = Callable[[str, str, str], bool]
 
 
 OnWait = Callable[[str], None]
-"""Hears why somebody waits, before each wait and every ten seconds of it; may raise what ends
-it."""
+"""Gets the reason of a wait, before each wait and every ten seconds of it; an error that it raises
+ends the wait."""
 
 
-def unheard(reason: str) -> None:
-    """The OnWait of nobody."""
+def ignore_wait(reason: str) -> None:
+    """Ignore the reason of a wait."""
 
 
 class Provider(Protocol):
-    """Gets nodes and gives them back."""
+    """Makes or selects nodes, and releases those that it made."""
 
     def provision(
-        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = ignore_wait
     ) -> Node:
-        """A node that fits, as soon as its GPU can be allocated; `on_wait` hears what is waited
-        for, and may raise what ends it.
+        """Return a node that fits, as soon as its GPUs can be allocated.
 
-        Raises CapacityError when there is none within the time, PermanentError when there will
-        be none. Nothing that was made for the run is left behind by a failure, and what another
-        try made is found, not made again.
+        `on_wait` gets the reason of every wait, and may raise an error that ends it. Raises
+        CapacityError when there is no node in time, PermanentError when there cannot be one. A
+        failure leaves nothing behind that was made for the run, and another try continues what the
+        one before made.
         """
         ...
 
     def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
-        """Give back what `provision` got for the run, whatever its state, and wait until it is
-        gone; nothing is well too. Raises TransientError when the time does not do."""
+        """Delete the run's nodes that `provision` made, whatever their state, and wait for the end.
+
+        Without such a node it does nothing. Raises TransientError when the time does not suffice.
+        """
         ...
 
     def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
-        """Leave what `provision` got for the run to the next run of its workspace, for so long at
-        most; also what another try left already. What cannot be kept is still the run's, for
-        `release`."""
+        """Leave the run's nodes that `provision` made to the next run of its workspace.
+
+        They wait for at most `seconds`. The result includes nodes that another try left already;
+        nodes that cannot be kept stay the run's, for `release`.
+        """
         ...
 
     def kept(self) -> Sequence[Kept]:
-        """What waits for the next run of its workspace."""
+        """List the nodes that wait for the next run of their workspace."""
         ...
 
     def collect(self, is_alive: RunIsAlive, *, dry_run: bool, kept_of: str = "") -> Sequence[Stray]:
-        """Find what was made for runs that are no more or whose time is over, and what was kept
-        long enough, and ask for its deletion unless it is a dry run; also what still waits for
-        workspaces of the namespace `kept_of`."""
+        """Find stray nodes; unless it is a dry run, request their deletion.
+
+        A node is stray when its run has ended, when its time is over, when it was kept long enough,
+        or when it waits for a workspace of the namespace `kept_of`.
+        """
         ...

@@ -1,7 +1,7 @@
-"""Which providers of nodes there are: the one list. Standard library only.
+"""The one list of the providers of nodes. Standard library only.
 
-To add one, write its package beside `aks` (the same files), name its description and settings
-here, give it a file of machines in presets/skus, and name what the command line knows of it in
+To add a provider, write its package beside `aks` (the same files), add its description and settings
+here, add a file of machines in presets/skus, and register its part of the command line in
 workflows/cli/providers/registry.py.
 """
 
@@ -30,19 +30,19 @@ PROVIDERS: Mapping[str, ProviderDescription] = {
     each.name: each for each in (_EXISTING, AKS, KARPENTER, _LOCAL)
 }
 MAKING_NODES = tuple(name for name, each in PROVIDERS.items() if each.makes_nodes)
-"""Providers whose nodes come and go with runs."""
+"""Providers whose nodes are made and deleted with runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSettings(AksCluster):
-    """What says in which cluster the nodes of runs are, by every provider that needs telling."""
+    """The cluster with the nodes of runs, for every provider that needs its name."""
 
     def findable_providers(self) -> list[str]:
-        """Those whose nodes can be found: whose cluster is named, or needs no name."""
-        return [name for name in MAKING_NODES if PROVIDERS[name].is_told_where(self)]
+        """List the providers whose nodes can be found: their cluster is named, or needs no name."""
+        return [name for name in MAKING_NODES if PROVIDERS[name].names_cluster(self)]
 
     def cluster_problems(self) -> list[str]:
-        """What cannot name a cluster: the flag, its value, and what to do."""
+        """Say which values cannot name a cluster: the flag, its value, and what to do."""
         return [
             problem
             for name in self.findable_providers()
@@ -52,15 +52,15 @@ class ClusterSettings(AksCluster):
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderSettings(AksSettings, KarpenterSettings, ClusterSettings):
-    """What the providers must know besides the request; each reads what is its own."""
+    """The settings of all providers; each reads its own."""
 
 
 def provider_settings() -> tuple[Setting, ...]:
-    """The rows of all providers' settings."""
+    """List the settings of all providers."""
     return tuple(row for each in PROVIDERS.values() for row in each.settings)
 
 
 def cluster_settings() -> tuple[Setting, ...]:
-    """The rows that say in which cluster the nodes of runs are."""
+    """List the settings that name the cluster with the nodes of runs."""
     names = {field.name.replace("_", "-") for field in fields(ClusterSettings)}
     return tuple(row for row in provider_settings() if row.name in names)

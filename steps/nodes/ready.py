@@ -1,7 +1,8 @@
-"""When a node that was made for a run can be used: the same test for every provider.
+"""When a made node can be used: the same test for every provider.
 
-Ready, not being deleted, no taint that our pods do not tolerate, and the GPUs allocatable on two
-looks ten seconds apart: a kubelet that restarts shows them, takes them back and shows them again.
+It is Ready, not being deleted, without a taint that argotune's pods do not tolerate, and its GPUs
+are allocatable on two looks ten seconds apart: a kubelet that restarts shows them, removes them and
+shows them again.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ _LOOKS = 2
 
 
 def wait_for_node(kube: Kube, labels: Mapping[str, str], phase: Phase) -> Object:
-    """The node with these labels, as soon as it is Ready. Raises PlacementRefused at the
-    phase's deadline."""
+    """Wait until the node with these labels is Ready, and return it.
+
+    Raises PlacementRefused at the phase's deadline.
+    """
     while True:
         node, reason = _look_for_node(kube, labels)
         if node is not None:
@@ -52,11 +55,11 @@ def wait_for_gpus(
     *,
     before_look: Callable[[], None] = lambda: None,
 ) -> Object:
-    """The node with these labels, as soon as its GPUs can be allocated and stay so.
+    """Wait until the node's GPUs can be allocated on two looks, and return the node.
 
-    `before_look` may raise what ends the waiting earlier, such as the node being taken away.
-    Raises PlacementRefused at the deadline of the request's GPU phase, and PermanentError where
-    there is no device plugin: every other node would lack it too.
+    `before_look` may raise an error that ends the wait earlier, such as that of a deleted node.
+    Raises PlacementRefused at the deadline of the request's GPU phase, and PermanentError where the
+    device plugin is missing, because every other node would lack it too.
     """
     wanted = replace(request, instance_types=(placement.instance_type,), labels={})
     phase = waiting.phase("no usable GPU (gpu-timeout-seconds)", request.gpu_timeout_seconds)
@@ -68,7 +71,7 @@ def wait_for_gpus(
         if node is not None and good_looks >= _LOOKS:
             return node
         try:
-            phase.wait(reason or "the GPUs are there; looking once more")
+            phase.wait(reason or "the GPUs are allocatable; looking once more")
         except PlacementRefused as error:
             if lacks_plugin:
                 raise PermanentError(str(error)) from error
@@ -92,28 +95,30 @@ def made_node(
 
 
 def why_not_ready(kube: Kube, labels: Mapping[str, str]) -> str:
-    """Why no node with these labels is Ready now; empty where one is."""
+    """Say why no node with these labels is Ready now; empty where one is."""
     return _look_for_node(kube, labels)[1]
 
 
 def why_not_usable(
     kube: Kube, request: NodeRequest, placement: Placement, labels: Mapping[str, str]
 ) -> str:
-    """Why the GPUs of no node with these labels can be allocated now; empty where one's can."""
+    """Say why the GPUs of no node with these labels can be allocated; empty where one's can."""
     wanted = replace(request, instance_types=(placement.instance_type,), labels={})
     return _look_for_gpus(kube, wanted, labels)[1]
 
 
 def pods_of_others(kube: Kube, request: NodeRequest) -> Sequence[Object] | None:
-    """Pods on nodes, but for those of the run that asks: they end before tune begins, or are tune
-    itself, which takes the GPU of a lost node's successor as soon as there is one. None without
-    the right to list them."""
+    """List the pods on nodes, without those of the run that asks.
+
+    That run's pods end before tune begins, or are tune itself, which takes the GPU of a lost node's
+    successor at once. Returns None without the right to list pods.
+    """
     pods = pods_or_none(kube)
     return None if pods is None else [pod for pod in pods if not _is_of_run(pod, request)]
 
 
 def pods_or_none(kube: Kube) -> Sequence[Object] | None:
-    """Pods on nodes; None without the right to list them."""
+    """List the pods on nodes; None without the right to list them."""
     try:
         return kube.pods_on_nodes()
     except ApiRefusal as error:
@@ -140,7 +145,7 @@ def _look_for_node(kube: Kube, labels: Mapping[str, str]) -> tuple[Object | None
 def _look_for_gpus(
     kube: Kube, wanted: NodeRequest, labels: Mapping[str, str]
 ) -> tuple[Object | None, str, bool]:
-    """The node, or why it does not do, and whether the reason is a missing device plugin."""
+    """Return the node, or why it is not usable, and whether the device plugin is missing."""
     try:
         nodes = kube.nodes(selector_text(labels))
         pods = pods_of_others(kube, wanted)
@@ -154,11 +159,15 @@ def _look_for_gpus(
         reasons.append(f"{node['metadata']['name']}: {', '.join(problems)}")
         no_gpu = gpu_count(node, "capacity") == 0 and bool(wanted.gpus)
         lacks_plugin = no_gpu and pods is not None and not device_plugins(node, pods)
-    return None, "; ".join(reasons) or f"the node with {selector_text(labels)} went", lacks_plugin
+    return (
+        None,
+        "; ".join(reasons) or f"the node with {selector_text(labels)} was deleted",
+        lacks_plugin,
+    )
 
 
 def _is_of_run(pod: Object, request: NodeRequest) -> bool:
-    """Whether a pod is of the run that asks."""
+    """Whether a pod belongs to the run that asks."""
     metadata = pod["metadata"]
     workflow = (metadata.get("labels") or {}).get(WORKFLOW_POD_LABEL)
     return bool(request.workflow) and (metadata["namespace"], workflow) == (
@@ -168,5 +177,5 @@ def _is_of_run(pod: Object, request: NodeRequest) -> bool:
 
 
 def selector_text(labels: Mapping[str, str]) -> str:
-    """Labels as a selector."""
+    """Format labels as a selector."""
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))

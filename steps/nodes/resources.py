@@ -1,4 +1,4 @@
-"""CPUs and memory: what the tune pod asks for, and what a machine has for pods. Pure."""
+"""CPUs and memory: the tune pod's requests, and what a machine has for pods. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from argotune.steps.cluster.quantities import quantity
 
 _GIB_BYTES = 2**30
 _MAX_PODS = 110
-"""Of a node; an agent pool that is made for a run has the cluster's default, 30 to 250."""
+"""Assumed for every node; an agent pool that is made for a run has the cluster's default, 30 to
+250."""
 _KUBELET_BYTES_PER_POD = 20_000_000
 _KUBELET_BYTES = 50_000_000
 _MOST_KUBELET_SHARE = Decimal("0.25")
@@ -20,20 +21,22 @@ _EVICTION_BYTES = 100 * 2**20
 _DAEMON_CPUS = Decimal("0.5")
 _DAEMON_BYTES = 2**30
 """The pods that every AKS node has (kube-proxy, CNI, two CSI drivers, cloud node manager, device
-plugin, monitoring) together request about so much. This is an estimate: add-ons differ."""
+plugin, monitoring) together request about this much. It is an estimate, because add-ons differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """CPUs and memory of a pod, of several, or of a machine."""
+    """CPUs and memory of a pod, of several pods, or of a machine."""
 
     cpus: Decimal = Decimal(0)
     memory_bytes: Decimal = Decimal(0)
 
     @classmethod
     def of(cls, quantities: Mapping[str, Any]) -> Resources:
-        """Read `cpu` and `memory` of requests or of a node; a missing one counts as 0. Raises
-        ValueError unless they are quantities."""
+        """Read `cpu` and `memory` of requests or of a node; a missing one counts as 0.
+
+        Raises ValueError unless they are quantities.
+        """
         return cls(
             cpus=quantity(quantities.get("cpu", 0)),
             memory_bytes=quantity(quantities.get("memory", 0)),
@@ -50,7 +53,7 @@ class Resources:
         )
 
     def larger(self, other: Resources) -> Resources:
-        """The larger of both, CPUs and memory each by itself."""
+        """Return the larger of both, for CPUs and memory separately."""
         return Resources(
             cpus=max(self.cpus, other.cpus),
             memory_bytes=max(self.memory_bytes, other.memory_bytes),
@@ -61,8 +64,10 @@ NOTHING = Resources()
 
 
 def requests_of(pod: Mapping[str, Any]) -> Resources:
-    """What the scheduler counts for a pod: its containers and sidecars together, or its largest
-    init container."""
+    """Return what the scheduler counts for a pod.
+
+    That is the sum of its containers and sidecars, or its largest init container.
+    """
     spec = pod["spec"]
     init = spec.get("initContainers") or []
     sidecars = [each for each in init if each.get("restartPolicy") == "Always"]
@@ -75,13 +80,12 @@ def requests_of(pod: Mapping[str, Any]) -> Resources:
 
 
 def allocatable(*, vcpus: int, memory_gib: float) -> Resources:
-    """What a machine has for one pod beside those that AKS puts on every node.
+    """Return what a machine has for one pod beside those that AKS puts on every node.
 
-    AKS 1.29 and later reserve for the kubelet 60 to 740 millicores by a table of 1 to 64 cores,
-    and the lesser of 20 MB for each pod that the node may have plus 50 MB and a quarter of the
-    memory, and evict below 100 MiB
-    (https://learn.microsoft.com/azure/aks/node-resource-reservations). Other clouds reserve about
-    as much.
+    AKS 1.29 and later reserve for the kubelet 60 to 740 millicores, by a table of 1 to 64 cores. Of
+    the memory they reserve the lesser of a quarter and 20 MB for each possible pod plus 50 MB, and
+    evict below 100 MiB (https://learn.microsoft.com/azure/aks/node-resource-reservations). Other
+    clouds reserve about as much.
     """
     memory_bytes = Decimal(str(memory_gib)) * _GIB_BYTES
     kubelet_bytes = min(
@@ -95,7 +99,7 @@ def allocatable(*, vcpus: int, memory_gib: float) -> Resources:
 
 
 def shortages(asked: Resources, has: Resources) -> Iterator[str]:
-    """What is asked for and not there, one text each, with the parameter to lower."""
+    """Say what is requested and missing, one text each, with the parameter to lower."""
     if asked.cpus > has.cpus:
         yield (
             f"{_cpus(has.cpus)} CPUs for the tune pod, {asked.cpus.normalize():f} needed "
@@ -109,8 +113,11 @@ def shortages(asked: Resources, has: Resources) -> Iterator[str]:
 
 
 def _kubelet_cpus(vcpus: int) -> Decimal:
-    """AKS's table (1: 60, 2: 100, 4: 140, 8: 180, 16: 260, 32: 420, 64: 740 millicores): from 4
-    cores on it is a line, which is followed beyond 64."""
+    """Return the CPUs that AKS reserves for the kubelet.
+
+    Its table is 1: 60, 2: 100, 4: 140, 8: 180, 16: 260, 32: 420, 64: 740 millicores. From 4 cores
+    on that is a line, which continues beyond 64.
+    """
     few = {1: 60, 2: 100, 3: 120}
     return Decimal(few.get(vcpus, 100 + 10 * vcpus)) / 1000
 
@@ -124,5 +131,5 @@ def _cpus(cpus: Decimal) -> str:
 
 
 def _gib(memory_bytes: Decimal, rounded: Any) -> str:
-    """To a tenth, in the direction that shows the difference."""
+    """Format in GiB to a tenth, rounded so that a difference shows."""
     return f"{rounded(max(memory_bytes, Decimal(0)) / _GIB_BYTES * 10) / 10:g}"

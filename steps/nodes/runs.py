@@ -1,4 +1,4 @@
-"""Whether a run goes on, for the collection of what runs left behind."""
+"""Whether a run goes on, for the collection of the nodes of ended runs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ OVER = ("Succeeded", "Failed", "Error")
 
 
 def run_is_alive(kube: Kube, *, namespace: str = "") -> RunIsAlive:
-    """The question for `Provider.collect`, asked of the cluster's Workflows.
+    """Return the question of `Provider.collect`, which asks for the Workflow of a run.
 
-    A run whose Workflow is not known by name counts as alive: only its time can take it away. So
-    does one of another namespace, where one is named: who asks need not see the others.
+    A run whose Workflow has no known name counts as alive, and only its deadline ends it. So does a
+    run of another namespace, where `namespace` is given, because the caller may not read the
+    others.
     """
 
     def is_alive(run: str, runs_namespace: str, workflow: str) -> bool:

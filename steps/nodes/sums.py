@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def sum_of_known(values: Iterable[float | None]) -> float | None:
-    """The sum of what is known; a part that is not known makes the whole unknown."""
+    """Add up the known values; one unknown value makes the sum unknown."""
     numbers = list(values)
     known = [number for number in numbers if number is not None]
     return sum(known) if known and len(known) == len(numbers) else None

@@ -1,4 +1,4 @@
-"""Waiting with a reason: its log line, who else hears of it, and the deadline of each phase."""
+"""Waiting with a reason: its log line, its listener, and the deadline of each phase."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from argotune.steps.common import log
 from argotune.steps.common.clock import Clock
 from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.errors import PlacementRefused
-from argotune.steps.nodes.provider import OnWait, unheard
+from argotune.steps.nodes.provider import OnWait, ignore_wait
 
 LOOK_SECONDS = 10.0
-"""Between two looks at a node."""
+"""Seconds between two looks at a node."""
 _LOGGER = logging.getLogger(__name__)
 
 
 class Stage(IntEnum):
-    """How far a node is that is being made."""
+    """How far the making of a node is."""
 
     ASKED = 1
-    """The cloud took the request."""
+    """The cloud accepted the request."""
     MADE = 2
-    """The cloud has the machine."""
+    """The cloud made the machine."""
     JOINED = 3
     """The machine is a node of the cluster."""
     USABLE = 4
@@ -30,7 +30,7 @@ class Stage(IntEnum):
 
 
 class Waiting:
-    """All the waiting for one request: one deadline and one progress over every alternative."""
+    """All waiting for one request: one deadline and one progress over every alternative."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Waiting:
         *,
         clock: Clock,
         progress: Progress,
-        on_wait: OnWait = unheard,
+        on_wait: OnWait = ignore_wait,
     ) -> None:
         self.clock = clock
         self._progress = progress
@@ -50,24 +50,24 @@ class Waiting:
 
     @property
     def left_seconds(self) -> float:
-        """Time that is left for everything."""
+        """Seconds that are left for everything."""
         return self._timeout_seconds - (self.clock.now() - self._start)
 
     def phase(self, what: str, timeout_seconds: float) -> Phase:
-        """A phase with its own deadline; `what` begins the message when it is missed."""
+        """Begin a phase with its own deadline; `what` begins the message when it is missed."""
         return Phase(self, what, min(timeout_seconds, max(self.left_seconds, 0.0)))
 
     def extra_phase(self, what: str, timeout_seconds: float) -> Phase:
-        """A phase that may take longer than the whole, such as taking away what failed."""
+        """Begin a phase that may exceed the whole, such as the deletion of a failed node."""
         return Phase(self, what, timeout_seconds)
 
-    def reached(self, stage: Stage) -> None:
-        """Report how far the node is; the next alternative begins anew."""
+    def reach(self, stage: Stage) -> None:
+        """Report how far the node is; the next alternative begins at the first stage again."""
         self._stages = len(Stage)
         self._progress.update(stage, self._stages)
 
     def sleep(self, reason: str, seconds: float) -> None:
-        """Say why, once for each reason, and let time pass."""
+        """Log the reason, once for each, and let `seconds` pass."""
         if reason != self._reason:
             log.event(_LOGGER, "waiting", reason=reason)
             self._reason = reason
@@ -77,7 +77,7 @@ class Waiting:
             seconds -= LOOK_SECONDS
 
     def done(self) -> None:
-        """Report the end of the waiting."""
+        """Report the end of the wait."""
         self._progress.update(self._stages, self._stages)
 
 
@@ -91,8 +91,10 @@ class Phase:
         self._start = waiting.clock.now()
 
     def wait(self, reason: str, seconds: float = LOOK_SECONDS) -> None:
-        """Sleep before the next look. Raises PlacementRefused after the deadline, with the
-        reason."""
+        """Sleep before the next look.
+
+        Raises PlacementRefused after the deadline, with the reason.
+        """
         waited = self._waiting.clock.now() - self._start
         left = self._timeout_seconds - waited
         if left <= 0:

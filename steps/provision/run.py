@@ -80,7 +80,7 @@ def _made_node(
 def _events(params: Params) -> OnWait:
     """Callback that records waiting reasons as events of the run's Workflow."""
     if params.provider == "local":
-        return unheard
+        return ignore_wait
     events = RunEvents(
         cluster_of_pod(),
         namespace=params.namespace,

@@ -1,9 +1,9 @@
 """The calls that argotune makes to Azure Resource Manager, through the SDK's own pipeline.
 
-The SDK's pollers and retries sleep in silence, up to minutes on any Retry-After; ours are looks,
-and who calls decides when to look again. Quotas and SKUs are two plain GETs through the same
-pipeline, so that nobody installs Compute's whole SDK for them. A continuation token is not kept:
-what another try must know, that the pool is there and how far it is, Azure tells it.
+The SDK's pollers and retries sleep without a word, up to minutes on any Retry-After. The calls here
+read once, and the caller decides when to read again. Quotas and SKUs are two plain GETs through the
+same pipeline, which saves Compute's whole SDK. No continuation token is stored: another try reads
+from Azure whether the pool exists and how far it is.
 """
 
 from __future__ import annotations
@@ -44,26 +44,29 @@ _NO_PLACEMENT = Placement(instance_type="the SKU")
 
 
 class AlreadyThere(Exception):
-    """There is a pool of this name: a create that only creates does nothing."""
+    """A pool of this name exists, and a request that only creates changes nothing."""
 
 
 class Changed(Exception):
-    """Somebody changed the pool meanwhile, or deleted it: an update of what it was does nothing."""
+    """The pool was changed or deleted meanwhile, and the update of its older state is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """A long-running operation as it says of itself, which is not always so."""
+    """The state of a long-running operation, as Azure reports it; the report may be wrong."""
 
     status: str
-    """InProgress, Succeeded, Failed, Canceled, or what else Azure says."""
+    """InProgress, Succeeded, Failed, Canceled, or another word of Azure's."""
     fault: Fault | None = None
     """Why it failed."""
     retry_after_seconds: float | None = None
 
 
 class Arm:
-    """Agent pools of one cluster, and the quotas and SKUs of its region."""
+    """Agent pools of one cluster, and the quotas and SKUs of its region.
+
+    Every call raises the refusal that Azure's answer means, or AzureAway where none comes.
+    """
 
     def __init__(
         self, cluster: ClusterId, credential: TokenCredential, *, endpoint: str = PUBLIC_CLOUD
@@ -82,8 +85,8 @@ class Arm:
         )
 
     def get(self, name: str) -> AgentPool | None:
-        """The pool, or None where there is none."""
-        with _said():
+        """Read a pool; None where it is missing."""
+        with _translate_errors():
             try:
                 return self._client.agent_pools.get(*self._place, name)
             except HttpResponseError as error:
@@ -92,8 +95,8 @@ class Arm:
                 raise
 
     def pools(self) -> Sequence[AgentPool]:
-        """All pools of the cluster; none where the cluster is gone."""
-        with _said():
+        """List all pools of the cluster; none where the cluster is missing."""
+        with _translate_errors():
             try:
                 return list(self._client.agent_pools.list(*self._place))
             except HttpResponseError as error:
@@ -102,12 +105,12 @@ class Arm:
                 raise
 
     def create(self, name: str, body: AgentPool, placement: Placement) -> str | None:
-        """Ask for a pool that is not there; gives the URL of the operation, if Azure says one.
+        """Create a missing pool; returns the URL of the operation, or None where Azure gives none.
 
         Raises AlreadyThere, or the refusal that Azure's answer means for the placement.
         """
         headers: dict[str, str] = {}
-        with _said(placement):
+        with _translate_errors(placement):
             try:
                 self._client.agent_pools.begin_create_or_update(
                     *self._place,
@@ -118,7 +121,7 @@ class Arm:
                     raw_response_hook=lambda answer: headers.update(answer.http_response.headers),
                 )
             except ResourceExistsError as error:
-                # 409 is another operation that goes on; only 412 is a pool.
+                # 409 is another operation in progress; only 412 means that a pool exists.
                 if error.status_code == 412:
                     raise AlreadyThere from error
                 raise
@@ -126,13 +129,13 @@ class Arm:
         return lower.get("azure-asyncoperation")
 
     def update(self, seen: AgentPool, changed: AgentPool) -> None:
-        """Ask for another state of a pool, unless it is not any more as it was seen.
+        """Update a pool, unless it has changed since it was `seen`.
 
         Raises Changed, or the refusal that Azure's answer means.
         """
         if not seen.e_tag:
-            raise PermanentError(f"Azure says no etag of agent pool {seen.name}")
-        with _said():
+            raise PermanentError(f"Azure gives no etag for agent pool {seen.name}")
+        with _translate_errors():
             try:
                 self._client.agent_pools.begin_create_or_update(
                     *self._place,
@@ -143,15 +146,14 @@ class Arm:
                     polling=False,
                 )
             except HttpResponseError as error:
-                # Not 409, which is another operation that goes on.
+                # Not 409, which means that another operation is in progress.
                 if error.status_code in (404, 412):
                     raise Changed from error
                 raise
 
     def delete(self, name: str) -> None:
-        """Ask for the pool's deletion, without regard for what runs there; one that is not there
-        is well."""
-        with _said():
+        """Request the pool's deletion, whatever runs on it; a missing pool is no error."""
+        with _translate_errors():
             try:
                 self._client.agent_pools.begin_delete(
                     *self._place, name, ignore_pod_disruption_budget=True, polling=False
@@ -161,11 +163,14 @@ class Arm:
                     raise
 
     def operation(self, url: str) -> Operation | None:
-        """What an operation says of itself; None where it is not known, may not be read, or is
-        elsewhere: the token is for this endpoint only."""
+        """Read the state of an operation.
+
+        Returns None where Azure does not know it, where the identity may not read it, or where its
+        URL is at another endpoint: the token is for this endpoint only.
+        """
         if urlsplit(url).netloc != urlsplit(self._endpoint).netloc:
             return None
-        with _said():
+        with _translate_errors():
             response = self._client.send_request(HttpRequest("GET", url))
             if response.status_code in (403, 404):
                 return None
@@ -179,14 +184,15 @@ class Arm:
             )
 
     def location(self) -> str:
-        """The region of the cluster. It takes a right that runs do not need:
-        Microsoft.ContainerService/managedClusters/read."""
-        with _said():
+        """Read the region of the cluster.
+
+        It takes a right that runs do not need: Microsoft.ContainerService/managedClusters/read.
+        """
+        with _translate_errors():
             return str(self._client.managed_clusters.get(*self._place).location)
 
     def permissions(self) -> list[Mapping[str, Any]]:
-        """What the caller may do with the cluster: `actions` and `notActions` of each of its
-        roles there."""
+        """Read `actions` and `notActions` of each of the caller's roles on the cluster."""
         group, name = self._place
         return self._pages(
             f"/resourceGroups/{group}/providers/Microsoft.ContainerService/managedClusters/{name}"
@@ -194,12 +200,12 @@ class Arm:
         )
 
     def usages(self, location: str) -> list[Mapping[str, Any]]:
-        """vCPU quotas of the region."""
+        """List the region's quotas of vCPUs."""
         path = f"locations/{quote(location, safe='')}/usages?api-version={_USAGES_VERSION}"
         return self._compute(path)
 
     def skus(self, location: str) -> list[Mapping[str, Any]]:
-        """VM sizes and other SKUs of the region, with what restricts them."""
+        """List VM sizes and other SKUs of the region, with their restrictions."""
         place = quote(f"location eq '{location}'")
         return self._compute(f"skus?api-version={_SKUS_VERSION}&$filter={place}")
 
@@ -211,11 +217,11 @@ class Arm:
         return self._pages(f"/providers/Microsoft.Compute/{path}")
 
     def _pages(self, path: str) -> list[Mapping[str, Any]]:
-        """Every page of a list of the subscription."""
+        """Read every page of a list of the subscription."""
         url: str | None = f"{self._endpoint}/subscriptions/{self._cluster.subscription}{path}"
         found: list[Mapping[str, Any]] = []
         while url and urlsplit(url).netloc == urlsplit(self._endpoint).netloc:
-            with _said():
+            with _translate_errors():
                 response = self._client.send_request(HttpRequest("GET", url))
                 response.raise_for_status()
                 page = response.json()
@@ -225,14 +231,14 @@ class Arm:
 
 
 @contextlib.contextmanager
-def _said(placement: Placement = _NO_PLACEMENT) -> Iterator[None]:
-    """Turn the SDK's errors into ours."""
+def _translate_errors(placement: Placement = _NO_PLACEMENT) -> Iterator[None]:
+    """Turn the SDK's errors into those of `refusals`."""
     try:
         yield
     except HttpResponseError as error:
         raise refusal_of(_fault(error), placement) from error
     except (AzureError, ValueError, KeyError) as error:
-        # The connection, or an answer that is not what it should be: from a proxy, half of it.
+        # The connection failed, or the answer is malformed: a proxy's page, or half an answer.
         raise AzureAway(error) from error
 
 
@@ -254,6 +260,6 @@ def _fault(error: HttpResponseError) -> Fault:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of Retry-After, bounded; the other form, a date, counts as none."""
+    """Read Retry-After in seconds, bounded; its other form, a date, counts as none."""
     text = headers.get("Retry-After", "")
     return min(float(text), _LONGEST_RETRY_AFTER_SECONDS) if text.isdigit() else None

@@ -1,9 +1,8 @@
-"""From what Azure says to what it means: one table, read from the top.
+"""The table that turns Azure's faults into refusals; the first row that matches decides.
 
-Codes alone do not tell: OperationNotAllowed stands for a quota, for another operation that goes on
+Codes alone are ambiguous: OperationNotAllowed stands for a quota, for another operation in progress
 and for a property that cannot change. Sources of the rows: AKS's and Compute's error reference
-(learn.microsoft.com/troubleshoot/azure/azure-kubernetes/error-codes), and texts that users
-posted.
+(learn.microsoft.com/troubleshoot/azure/azure-kubernetes/error-codes), and texts that users posted.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ Make = Callable[[Fault, Placement], StepError]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A fault is of this row when all that the row says is so."""
+    """A row matches a fault when all of its conditions do."""
 
     codes: str = ""
-    """Regular expression that one of the codes matches in whole; empty: any."""
+    """Regular expression that matches the whole of one of the codes; empty: any."""
     text: str = ""
-    """Regular expression that is found in the messages; empty: any."""
+    """Regular expression that occurs in the messages; empty: any."""
     statuses: Sequence[int] = ()
     """HTTP statuses; empty: any."""
     make: Make
 
     def holds(self, fault: Fault) -> bool:
-        """Whether the fault is of this row."""
+        """Whether the row matches the fault."""
         if self.statuses and fault.status not in self.statuses:
             return False
         if self.codes and not any(re.fullmatch(self.codes, code) for code in fault.codes):
@@ -43,7 +42,7 @@ class Row:
 
 
 def refusal_of(fault: Fault, placement: Placement) -> StepError:
-    """What a fault means for a placement."""
+    """Return the refusal that a fault means for a placement."""
     row = next((row for row in ROWS if row.holds(fault)), None)
     if row is not None:
         return row.make(fault, placement)
@@ -62,7 +61,7 @@ def _quota_refusal(fault: Fault, placement: Placement) -> StepError:
 
 
 def quota_exceeded(quota: Quota, family: Sequence[str]) -> StepError:
-    """The refusal by the kind of quota; `family` are the SKUs that count against it."""
+    """Return the refusal for a kind of quota; `family` are the SKUs that count against it."""
     if quota.name.casefold() == SPOT_QUOTA.casefold():
         return refusals.SpotQuotaExceeded(quota)
     if quota.name.casefold() == REGIONAL_QUOTA:
@@ -77,12 +76,12 @@ def _zone_unsupported(fault: Fault, placement: Placement) -> StepError:
 
 
 def _of(refusal: Callable[[Fault], StepError]) -> Make:
-    """A refusal that means the same whatever was asked for."""
+    """Return a row's action for a refusal that does not depend on the placement."""
     return lambda fault, placement: refusal(fault)
 
 
 def _at(refusal: Callable[[Placement, str], StepError]) -> Make:
-    """A refusal of what was asked for, with what Azure says."""
+    """Return a row's action for a refusal of the placement, with Azure's text."""
     return lambda fault, placement: refusal(placement, str(fault))
 
 

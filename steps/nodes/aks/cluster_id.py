@@ -1,4 +1,7 @@
-"""The Azure resource ID of an AKS cluster. Standard library only: parameters are checked by it."""
+"""The Azure resource ID of an AKS cluster.
+
+Standard library only, because parameters are checked with it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ _EXAMPLE = (
     "/subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.ContainerService/"
     "managedClusters/NAME"
 )
-# Azure's own rules of names; what passes can stand in a path. Azure ignores the case of IDs.
+# Azure's rules for names; a name that passes is safe in a path. Azure ignores the case of IDs.
 _PATTERN = re.compile(
     r"/subscriptions/(?P<subscription>[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})"
     r"/resourceGroups/(?P<group>[\w.()-]{0,89}[\w()-])"
@@ -21,7 +24,7 @@ _PATTERN = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterId:
-    """A cluster's place in Azure."""
+    """The names that locate a cluster in Azure."""
 
     subscription: str
     """ID of the subscription."""
@@ -32,7 +35,7 @@ class ClusterId:
 
     @classmethod
     def parse(cls, text: str) -> ClusterId:
-        """Read a resource ID. Raises ValueError when it is none of a cluster."""
+        """Read a resource ID. Raises ValueError when it is not one of a cluster."""
         if not text:
             raise ValueError("empty; give what `az aks show --query id --output tsv` prints")
         match = _PATTERN.fullmatch(text)

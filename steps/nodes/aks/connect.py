@@ -1,7 +1,7 @@
-"""Who we are for Azure, and where Azure is.
+"""The identity towards Azure, and the endpoint of Azure Resource Manager.
 
-ARGOTUNE_ARM_ENDPOINT: URL of Azure Resource Manager, for sovereign clouds, Azure Stack and tests;
-the authority goes with it, in azure-identity's own AZURE_AUTHORITY_HOST.
+ARGOTUNE_ARM_ENDPOINT is the URL of Azure Resource Manager, for sovereign clouds, Azure Stack and
+tests; the authority that belongs to it is azure-identity's own AZURE_AUTHORITY_HOST.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ ENDPOINT_VARIABLE = "ARGOTUNE_ARM_ENDPOINT"
 
 
 def connect(settings: AksSettings, environment: Mapping[str, str] = os.environ) -> Arm:
-    """The cluster's resource manager, by the first identity that there is: workload identity,
-    service principal, managed identity, Azure CLI."""
+    """Connect to the cluster's resource manager with the first identity that is configured.
+
+    The order is: workload identity, service principal, managed identity, Azure CLI. Raises
+    PermanentError where the endpoint or the cluster's ID is malformed.
+    """
     endpoint = environment.get(ENDPOINT_VARIABLE) or PUBLIC_CLOUD
     if not endpoint.startswith("https://"):
         raise ParamsError(f"{ENDPOINT_VARIABLE}: {endpoint!r} is not https://HOST")
@@ -29,7 +32,7 @@ def connect(settings: AksSettings, environment: Mapping[str, str] = os.environ) 
         cluster = ClusterId.parse(settings.aks_cluster_id)
     except ValueError as error:
         raise ParamsError(f"--aks-cluster-id: {error}") from error
-    # Only the public clouds' authorities are known to the place that would be asked about others.
+    # The instance discovery service knows only the authorities of public clouds.
     credential = DefaultAzureCredential(
         disable_instance_discovery=endpoint != PUBLIC_CLOUD,
         exclude_interactive_browser_credential=True,

@@ -1,8 +1,8 @@
-"""What Azure says when something fails, in one shape: codes and texts, from the outer to the inner.
+"""Azure's errors in one shape: codes and texts, from the outermost to the innermost.
 
 Azure answers flat ({"code", "message"}) or wrapped ({"error": {...}}), nests the cause in
-`details`, and puts the JSON of one service into the message of another. Entra answers
-{"error", "error_description"}.
+`details`, and puts the JSON of one service into the message of another. Entra answers {"error",
+"error_description"}.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ class Fault:
     """One failure."""
 
     status: int
-    """HTTP status; 200 for an operation that ended badly."""
+    """HTTP status; 200 for an operation that failed later."""
     codes: tuple[str, ...]
-    """Outer to inner; the last is the cause."""
+    """From outermost to innermost; the last is the cause."""
     messages: tuple[str, ...]
-    """Of the same order."""
+    """In the order of the codes."""
     retry_after_seconds: float | None = None
-    """What the answer asks for."""
+    """Pause in seconds that the answer asks for."""
 
     @property
     def text(self) -> str:
-        """All messages, for what only the text tells apart."""
+        """All messages, because some faults differ in their text only."""
         return " | ".join(self.messages)
 
     def __str__(self) -> str:
-        """The cause with its code, without the query strings of any URL, in a bearable length."""
+        """Return the cause with its code, shortened, and without the query strings of any URL."""
         message = self.messages[-1] if self.messages else "no message"
         cause = f"{self.codes[-1]}: {message}" if self.codes else message
         plain = " ".join(log.redact_urls(cause).split())
@@ -61,7 +61,7 @@ def fault_of(body: object, *, status: int = 200, retry_after_seconds: float | No
 
 
 def _pairs(body: object, depth: int) -> Iterator[tuple[str, str]]:
-    """(code, message) of the body and of everything in it."""
+    """Collect (code, message) of the body and of everything nested in it."""
     if depth > _DEEPEST:
         return
     if isinstance(body, str):
@@ -75,7 +75,7 @@ def _pairs_in_mapping(body: Mapping[str, Any], depth: int) -> Iterator[tuple[str
         yield from _pairs(body["error"], depth + 1)
         return
     if isinstance(body.get("error"), str):
-        # Entra's way, which is OAuth's.
+        # Entra's form, which is OAuth's.
         yield str(body["error"]), str(body.get("error_description") or "")
         return
     yield str(body.get("code") or ""), ""
@@ -95,7 +95,7 @@ def _pairs_in_text(text: str, depth: int) -> Iterator[tuple[str, str]]:
 
 
 def _json_in(text: str) -> Mapping[str, Any] | None:
-    """An error of another service that stands in the text."""
+    """Find the JSON of another service's error within the text."""
     start = text.find("{")
     if start < 0:
         return None

@@ -1,7 +1,7 @@
 """Leaving a pool to the next run of its workspace, and taking one that was left.
 
-Whose a pool is stands in its tags. A change of them is asked for with the pool's etag, so that two
-runs never take the same one, and a pool is never taken that is being deleted.
+The pool's tags name its run. Every change of the tags carries the pool's etag, so that two runs
+never take the same pool and no run takes one that is being deleted.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ Now = Callable[[], datetime]
 def leave_pools(
     arm: Arm, kube: Kube, run: str, seconds: float, phase: Phase, now: Now
 ) -> list[AgentPool]:
-    """The run's pools that wait for the next run from now on, and those that do already.
+    """Leave the run's pools to the next run; returns them and those that it left before.
 
-    A pool that is too old or whose node is not well stays the run's. Raises PlacementRefused at
+    A pool that is too old or whose node is not Ready stays the run's. Raises PlacementRefused at
     the phase's deadline.
     """
     while True:
         try:
             left = [_left(arm, kube, pool, run, seconds, now()) for pool in arm.pools()]
         except Changed:
-            phase.wait("somebody else changed the run's agent pool")
+            phase.wait("the run's agent pool was changed meanwhile")
         except Busy as error:
             phase.wait(str(error), error.retry_after_seconds or _BUSY_SECONDS)
         else:
@@ -54,8 +54,11 @@ def leave_pools(
 def take_pool(
     arm: Arm, kube: Kube, request: NodeRequest, settings: AksSettings, phase: Phase, now: Now
 ) -> str | None:
-    """Name of the run's pool: the one that it has, or one that an earlier run of its workspace
-    left and that is its own from now on. None where there is neither."""
+    """Return the name of the run's pool: its own, or one that an earlier run left, taken now.
+
+    An earlier run is one of the same workspace. Returns None where there is neither. Raises
+    PlacementRefused at the phase's deadline.
+    """
     refused: set[str] = set()
     while True:
         try:
@@ -71,11 +74,11 @@ def take_pool(
             if not fitting:
                 return None
             best = min(fitting, key=lambda pool: _order(pool, request))
-            if _is_taken(arm, best, request):
+            if _try_to_take(arm, best, request):
                 return str(best.name)
             refused.add(str(best.name))
         except Changed:
-            phase.wait("another run took the agent pool that was kept")
+            phase.wait("another run took the kept agent pool")
         except Busy as error:
             phase.wait(str(error), error.retry_after_seconds or _BUSY_SECONDS)
 
@@ -131,8 +134,8 @@ def _fits(
     return not problem
 
 
-def _is_taken(arm: Arm, pool: AgentPool, request: NodeRequest) -> bool:
-    """Take the pool; whether Azure took the request."""
+def _try_to_take(arm: Arm, pool: AgentPool, request: NodeRequest) -> bool:
+    """Take the pool; returns whether Azure accepted the request."""
     try:
         arm.update(pool, pools.taken_by_run(pool, request))
     except (PermanentError, CapacityError) as error:
@@ -143,7 +146,7 @@ def _is_taken(arm: Arm, pool: AgentPool, request: NodeRequest) -> bool:
 
 
 def _state_problem(pool: AgentPool) -> str:
-    """Why nobody can have the pool; raises Busy while its tags are being changed."""
+    """Say why no run can take the pool. Raises Busy while its tags are being changed."""
     state = str(pool.provisioning_state)
     if state == "Updating":
         raise Busy(f"agent pool {pool.name} is being updated")
@@ -151,7 +154,7 @@ def _state_problem(pool: AgentPool) -> str:
 
 
 def _order(pool: AgentPool, request: NodeRequest) -> tuple[int, str]:
-    """In the order of the alternatives."""
-    found = pools.folded(pools.placement_of(pool))
+    """Sort key: the order of the alternatives, then the name."""
+    found = pools.comparison_key(pools.placement_of(pool))
     wanted: list[Placement] = list(placements(request))
-    return [pools.folded(each) for each in wanted].index(found), str(pool.name)
+    return [pools.comparison_key(each) for each in wanted].index(found), str(pool.name)

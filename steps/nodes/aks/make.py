@@ -1,4 +1,4 @@
-"""Making the pool of a run: one at a time, found again after a lost pod, taken away on failure."""
+"""Making the pool of a run: one at a time, found again after a lost pod, deleted on failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from argotune.steps.nodes.aks.arm import AlreadyThere, Arm, Operation
 from argotune.steps.nodes.aks.classify import refusal_of
 from argotune.steps.nodes.aks.fault import Fault, fault_of
 from argotune.steps.nodes.aks.pool import (
-    folded,
+    comparison_key,
     is_of,
     name_of,
     owner_of,
@@ -52,7 +52,7 @@ class PoolMaker:
     settings: AksSettings
     waiting: Waiting
     preflight: Callable[[], Preflight | None]
-    """Called when there is no pool of the run: one that failed would count against its quota."""
+    """Called when the run has no pool: a failed pool would count against the run's own quota."""
 
     @property
     def name(self) -> str:
@@ -61,11 +61,11 @@ class PoolMaker:
 
     @property
     def _labels(self) -> dict[str, str]:
-        """By which its node is found."""
+        """Labels that select its node."""
         return {NODE_LABEL: self.name}
 
     def running(self) -> Placement | None:
-        """Where an earlier try of this step got to; None where there is nothing to go on with."""
+        """Return the placement of the pool that an earlier try of this step made, if any."""
         busy = self._busy()
         while True:
             try:
@@ -75,12 +75,17 @@ class PoolMaker:
                 continue
             if pool is None or pool.provisioning_state in _LOST:
                 return None
-            found = folded(placement_of(pool))
-            return next((each for each in placements(self.request) if folded(each) == found), None)
+            found = comparison_key(placement_of(pool))
+            return next(
+                (each for each in placements(self.request) if comparison_key(each) == found), None
+            )
 
     def attempt(self, placement: Placement) -> Node:
-        """A node of this placement. On every failure the pool is gone, or release is left with
-        it; a step that is stopped leaves it to the next try."""
+        """Make a node of this placement.
+
+        On every failure the pool is deleted, or left to `release`; a step that is stopped leaves it
+        to the next try.
+        """
         tries = 0
         while True:
             try:
@@ -99,19 +104,19 @@ class PoolMaker:
 
     def _node(self, placement: Placement) -> Node:
         operation_url = self._have_pool(placement)
-        self.waiting.reached(Stage.ASKED)
+        self.waiting.reach(Stage.ASKED)
         launch = self.waiting.phase(_launch_text(placement), self.request.launch_timeout_seconds)
         pool = self._wait_for_pool(placement, operation_url, launch)
         self.waiting.reached(Stage.MADE)
         wait_for_node(self.kube, self._labels, launch)
-        self.waiting.reached(Stage.JOINED)
+        self.waiting.reach(Stage.JOINED)
         node = wait_for_gpus(self.kube, self.request, placement, self._labels, self.waiting)
         return made_node(node, self.request, placement, since=since_of(pool))
 
     def _have_pool(self, placement: Placement) -> str | None:
-        """Ask for the pool unless it is there. Gives the operation's URL of a new one.
+        """Request the pool unless it exists; returns the operation's URL of a new one.
 
-        There is never a PUT over a pool that is there: over a failed one AKS reports success.
+        An existing pool is never PUT again, because over a failed one AKS reports success.
         """
         busy = self._busy()
         while True:
@@ -141,17 +146,20 @@ class PoolMaker:
         if not is_of(pool, self.request.run):
             owner = owner_of(pool)
             raise PermanentError(
-                f"agent pool {self.name} is there and was made for "
+                f"agent pool {self.name} exists and was made for "
                 f"{'run ' + owner.run if owner else 'no run of argotune'}; delete it, or start "
                 "the run anew"
             )
         if pool.provisioning_state in _LOST or self._is_evicted(pool):
             return False
-        return folded(placement_of(pool)) == folded(placement)
+        return comparison_key(placement_of(pool)) == comparison_key(placement)
 
     def _is_evicted(self, pool: AgentPool) -> bool:
-        """Whether the pool had its node and lost it: nobody brings a new one, for autoscaling is
-        off. AKS says Succeeded only once the node has come."""
+        """Whether the pool had its node and lost it.
+
+        No new one comes, because autoscaling is off. AKS says Succeeded only after the node has
+        joined.
+        """
         if pool.provisioning_state != "Succeeded":
             return False
         try:
@@ -177,16 +185,18 @@ class PoolMaker:
             if failure is not None:
                 raise refusal_of(failure, placement)
             if state == "Deleting":
-                raise PermanentError(f"agent pool {self.name} is being deleted by somebody else")
+                raise PermanentError(
+                    f"agent pool {self.name} is being deleted, and not by this run"
+                )
             without_pool = without_pool + 1 if pool is None else 0
             if without_pool >= _LOOKS_WITHOUT_POOL:
-                raise PermanentError(f"agent pool {self.name} was deleted by somebody else")
+                raise PermanentError(f"agent pool {self.name} was deleted, and not by this run")
             asked_seconds = operation.retry_after_seconds if operation is not None else None
             reason = f"agent pool {self.name} ({placement}) is {state}"
             launch.wait(reason, asked_seconds or LOOK_SECONDS)
 
     def _give_up(self, reason: StepError) -> None:
-        """Take the pool away; what cannot be taken away now is left to release."""
+        """Delete the pool; one that cannot be deleted now is left to `release`."""
         log.event(_LOGGER, "give-up", pool=self.name, reason=reason)
         try:
             remove_pool(self.arm, self.name, self._removal(), run=self.request.run)
@@ -194,15 +204,18 @@ class PoolMaker:
             log.warn(_LOGGER, "left-to-release", pool=self.name, reason=error)
 
     def _busy(self) -> Phase:
-        return self.waiting.phase("AKS took no request", self.waiting.left_seconds)
+        return self.waiting.phase("AKS accepted no request", self.waiting.left_seconds)
 
     def _removal(self) -> Phase:
-        """Also when the time of the request is over: money goes on running otherwise."""
-        return self.waiting.extra_phase(f"agent pool {self.name} is still there", _REMOVAL_SECONDS)
+        """Begin the phase of the deletion.
+
+        It may exceed the request's time, because a pool that stays costs money.
+        """
+        return self.waiting.extra_phase(f"agent pool {self.name} still exists", _REMOVAL_SECONDS)
 
 
 def _failure(operation: Operation | None, pool: AgentPool | None) -> Fault | None:
-    """Why the pool failed, by the operation, else by the pool itself."""
+    """Return the reason of the pool's failure, from the operation, or else from the pool itself."""
     if operation is not None and operation.status in _FAILED:
         return operation.fault or fault_of(f"the operation is {operation.status}")
     if pool is None or pool.provisioning_state not in _FAILED:

@@ -1,5 +1,6 @@
-"""What an identity has to be permitted to make agent pools of AKS, and what it lacks. Without
-Azure's SDK: the command line reads what a pod found.
+"""The rights that an identity needs to make agent pools of AKS, and those that it lacks.
+
+This module does without Azure's SDK, because the command line reads what a pod found.
 """
 
 from __future__ import annotations
@@ -13,35 +14,39 @@ REQUIRED = tuple(
     f"Microsoft.ContainerService/managedClusters/agentPools/{verb}"
     for verb in ("read", "write", "delete")
 )
-"""What makes and deletes agent pools, on the cluster."""
+"""Actions that make and delete agent pools, on the cluster."""
 QUOTAS = "Microsoft.Compute/locations/usages/read"
 SKUS = "Microsoft.Compute/skus/read"
-"""What tells that a quota or a SKU will not do before it is asked for, on the subscription."""
+"""Action on the subscription, with which a quota or SKU that does not suffice is seen in
+advance."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rights:
-    """What Azure said."""
+    """Azure's answer about an identity."""
 
     has_token: bool
-    """Whether the pod was given a token of its account, as the workload identity webhook does."""
+    """Whether the pod has a token of its account, which the workload identity webhook gives it."""
     refused: str = ""
-    """Why Azure did not let the identity in, or did not answer; empty where it did."""
+    """Why Azure refused the identity or did not answer; empty where it answered."""
     is_login_refused: bool = False
-    """Whether it is the identity that was refused, and no request of it."""
+    """Whether Azure refused the identity itself rather than one of its requests."""
     may_pass: bool = False
-    """Whether another try may be answered."""
+    """Whether another try may succeed."""
     missing: tuple[str, ...] = ()
     """Required actions that the identity lacks on the cluster."""
     unknown: tuple[str, ...] = ()
-    """Required actions of which Azure does not say whether the identity has them."""
+    """Required actions about which Azure gives no answer."""
     recommended: tuple[str, ...] = ()
     """Recommended actions that it lacks."""
 
 
 def allows(permissions: Iterable[Mapping[str, Any]], action: str) -> bool:
-    """Whether one of the roles has the action: among its actions and not among its notActions,
-    which take away from that role only. A star stands for any text; case does not count."""
+    """Whether one of the roles permits the action.
+
+    A role permits what is among its actions and not among its notActions, which restrict that role
+    only. A star stands for any text; case is ignored.
+    """
     return any(
         _matches(role.get("actions") or (), action)
         and not _matches(role.get("notActions") or (), action)

@@ -1,4 +1,4 @@
-"""The agent pool of a run: its name, its body, and what it says of itself. Pure."""
+"""The agent pool of a run: its name, its body, and the meaning of its tags. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from argotune.steps.nodes.labels import NODE_LABEL
 from argotune.steps.nodes.provider import Gone, Kept, NodeRequest, Placement
 
 TAINT = "sku=gpu:NoSchedule"
-# Azure forbids the slash in names of tags.
+# Azure forbids slashes in names of tags.
 RUN_TAG = "argotune-run"
 _WORKFLOW_TAG = "argotune-workflow"
 _NAMESPACE_TAG = "argotune-namespace"
@@ -32,7 +32,7 @@ _DEADLINE_TAG = "argotune-deadline"
 or may have it after, for the money of this one is spent then."""
 _PRICE_TAG = "argotune-price-usd-per-hour"
 _SINCE_TAG = "argotune-since"
-"""Since when the run has the pool, where another run had it before."""
+"""Since when the run has the pool, where another run had it before it."""
 _KEPT_FROM_TAG = "argotune-kept-from"
 _KEPT_AT_TAG = "argotune-kept-at"
 _KEPT_UNTIL_TAG = "argotune-kept-until"
@@ -49,31 +49,34 @@ class Owner:
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """What a pool waits for that its run left to the next one."""
+    """A pool that waits for the next run of a workspace."""
 
     run: str
     """The run that left it."""
     namespace: str
     workspace: str
     until: datetime.datetime | None
-    """None: nobody can read the tag, so its time counts as over."""
+    """None: the tag is malformed, so the pool's time counts as over."""
 
 
 def pool_name(run: str) -> str:
-    """The same for every try of a run. AKS takes 1-12 lower-case letters and digits, a letter
-    first; nine hex digits keep 10,000 runs apart with a chance of 1:1400."""
+    """Return the pool's name, which is the same in every try of the run.
+
+    AKS takes 1-12 lower-case letters and digits, a letter first. With nine hex digits, 10,000 runs
+    have two equal names with a chance of 1:1400.
+    """
     return f"gpu{hashlib.sha256(run.encode()).hexdigest()[:9]}"
 
 
 def name_of(request: NodeRequest) -> str:
-    """The name of the pool that is made for a request."""
+    """Return the name of the pool that is made for a request."""
     return request.node or pool_name(request.run)
 
 
 def pool_body(
     request: NodeRequest, placement: Placement, settings: AksSettings, now_seconds: float
 ) -> AgentPool:
-    """What to ask AKS for; `now_seconds` since the epoch."""
+    """Build the body of the request to AKS; `now_seconds` counts from the epoch."""
     spot = placement.capacity_type == "spot"
     max_price = request.spot_max_price_usd_per_hour
     pool = AgentPoolManagedClusterAgentPoolProfileProperties(
@@ -106,7 +109,7 @@ def pool_body(
 
 
 def placement_of(pool: AgentPool) -> Placement:
-    """Where a pool is."""
+    """Return the placement of a pool."""
     zones = list(pool.availability_zones or [])
     return Placement(
         instance_type=str(pool.vm_size),
@@ -116,7 +119,7 @@ def placement_of(pool: AgentPool) -> Placement:
 
 
 def owner_of(pool: AgentPool) -> Owner | None:
-    """The run that a pool was made for; None for other people's pools."""
+    """Return the run that a pool was made for; None for pools that argotune did not make."""
     tags = tags_of(pool)
     if not tags.get(RUN_TAG):
         return None
@@ -133,7 +136,7 @@ def is_of(pool: AgentPool, run: str) -> bool:
 
 
 def waiting_of(pool: AgentPool) -> Waiting | None:
-    """For whom a pool waits; None for one that has a run, and for other people's pools."""
+    """Return the workspace that a pool waits for; None unless it waits."""
     tags = tags_of(pool)
     if tags.get(RUN_TAG) or not tags.get(_KEPT_FROM_TAG):
         return None
@@ -146,7 +149,7 @@ def waiting_of(pool: AgentPool) -> Waiting | None:
 
 
 def left_by_run(pool: AgentPool, *, now: datetime.datetime, until: datetime.datetime) -> AgentPool:
-    """The pool as it is when its run leaves it to the next one."""
+    """Return the pool with the tags of one that its run leaves to the next run."""
     owner = owner_of(pool)
     tags = {
         **tags_of(pool),
@@ -158,7 +161,7 @@ def left_by_run(pool: AgentPool, *, now: datetime.datetime, until: datetime.date
 
 
 def taken_by_run(pool: AgentPool, request: NodeRequest) -> AgentPool:
-    """The pool as it is when a run takes it; the time that it waited counts to that run."""
+    """Return the pool with the tags of a run that takes it; its waiting time counts to that run."""
     old = tags_of(pool)
     since = _time(old.get(_KEPT_AT_TAG, ""))
     deadline = request.deadline_of(placement_of(pool), since)
@@ -173,7 +176,7 @@ def taken_by_run(pool: AgentPool, request: NodeRequest) -> AgentPool:
 
 
 def made_at(pool: AgentPool) -> datetime.datetime | None:
-    """When a pool was asked for; None where nobody said."""
+    """Read when a pool was requested; None where its tag does not say."""
     return _time(tags_of(pool).get(_CREATED_TAG, ""))
 
 
@@ -183,19 +186,21 @@ def since_of(pool: AgentPool) -> datetime.datetime | None:
 
 
 def end_of(pool: AgentPool) -> datetime.datetime | None:
-    """When a pool has to go, whoever has it; None where nobody said."""
+    """Read when a pool must be deleted, whichever run has it; None where its tag does not say."""
     return _time(tags_of(pool).get(_EXPIRES_TAG, ""))
 
 
 def expiry_of(pool: AgentPool) -> datetime.datetime | None:
-    """When a pool has to go at the latest: at its end, or before, when the time of the run that
-    took it is over; None where nobody said."""
+    """Read when a pool must be deleted at the latest; None where its tags do not say.
+
+    That is at its end, or earlier, when the time of the run that took it is over.
+    """
     ends = [end_of(pool), _time(tags_of(pool).get(_DEADLINE_TAG, ""))]
     return min((each for each in ends if each is not None), default=None)
 
 
 def gone(pool: AgentPool, now_seconds: float) -> Gone:
-    """What a run had of the pool until now, or until it left it, by the pool's tags."""
+    """Sum up a run's use of the pool from its tags, until now or until the run left it."""
     what, tags = text_of(pool), tags_of(pool)
     since = since_of(pool)
     if since is None:
@@ -213,9 +218,9 @@ def gone(pool: AgentPool, now_seconds: float) -> Gone:
 
 
 def differences(pool: AgentPool, request: NodeRequest, settings: AksSettings) -> Iterator[str]:
-    """Where a pool is not what would be made for a request, one text each."""
+    """Say how a pool differs from the one that a request would make, one text each."""
     found = placement_of(pool)
-    if folded(found) not in {folded(each) for each in placements(request)}:
+    if comparison_key(found) not in {comparison_key(each) for each in placements(request)}:
         yield f"{found} is none of the alternatives"
         return
     wanted = pool_body(request, found, settings, 0.0)
@@ -227,7 +232,7 @@ def differences(pool: AgentPool, request: NodeRequest, settings: AksSettings) ->
         yield f"it lacks the labels {', '.join(missing)}"
     if found.capacity_type == "spot" and pool.spot_max_price != wanted.spot_max_price:
         yield f"its highest price is {pool.spot_max_price:g} USD/h"
-    # Azure fills in what is not asked for, and ignores the case of its IDs.
+    # Azure fills in what a request leaves out, and ignores the case of its IDs.
     pairs = {
         "operating system": (pool.os_sku, wanted.os_sku),
         "driver": (_driver(pool), _driver(wanted)),
@@ -235,17 +240,17 @@ def differences(pool: AgentPool, request: NodeRequest, settings: AksSettings) ->
         "subnet": (pool.vnet_subnet_id if settings.aks_subnet_id else None, wanted.vnet_subnet_id),
     }
     for what, (there, asked) in pairs.items():
-        if _word(there) != _word(asked):
-            yield f"its {what} is {_word(there)}, not {_word(asked)}"
+        if _lower(there) != _lower(asked):
+            yield f"its {what} is {_lower(there)}, not {_lower(asked)}"
 
 
-def folded(placement: Placement) -> tuple[str, str, str | None]:
-    """For comparison: Azure ignores the case of SKUs."""
+def comparison_key(placement: Placement) -> tuple[str, str, str | None]:
+    """Return a key for comparison: Azure ignores the case of SKUs."""
     return placement.instance_type.casefold(), placement.capacity_type, placement.zone
 
 
 def kept(pool: AgentPool) -> Kept | None:
-    """What waits for the next run; None for a pool that does not, or not any more."""
+    """Describe a pool that waits for the next run; None unless it waits."""
     waiting = waiting_of(pool)
     if pool.provisioning_state == "Deleting" or waiting is None or waiting.until is None:
         return None
@@ -258,12 +263,12 @@ def kept(pool: AgentPool) -> Kept | None:
 
 
 def text_of(pool: AgentPool) -> str:
-    """Kind, name and placement."""
+    """Return kind, name and placement."""
     return f"agent pool {pool.name} ({placement_of(pool)})"
 
 
 def tags_of(pool: AgentPool) -> Mapping[str, str]:
-    """The pool's tags."""
+    """Return the pool's tags."""
     tags: Mapping[str, str] = pool.tags or {}
     return tags
 
@@ -295,8 +300,8 @@ def _driver(pool: AgentPool) -> str:
     return (pool.gpu_profile.driver if pool.gpu_profile else None) or "Install"
 
 
-def _word(value: str | None) -> str:
-    """A text or a member of the SDK's enumerations, which are texts too, in lower case."""
+def _lower(value: str | None) -> str:
+    """Return a text, or a member of the SDK's enumerations of texts, in lower case."""
     return value.lower() if value else "none"
 
 
@@ -309,7 +314,7 @@ def _text(seconds: float) -> str:
 
 
 def _time(text: str) -> datetime.datetime | None:
-    """A time of a tag; people may change tags, so anything may stand there."""
+    """Parse the time of a tag; None where it is malformed, because people may change tags."""
     try:
         found = datetime.datetime.fromisoformat(text)
     except ValueError:

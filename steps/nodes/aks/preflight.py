@@ -1,7 +1,7 @@
-"""The look at quotas and SKUs before anything is asked for.
+"""A check of quotas and SKUs before any request for a node.
 
 A refusal by quota takes Azure minutes and a place in the queue of the cluster's operations; the
-lists that it follows from can be read in a second. They are a forecast: Azure decides.
+lists that decide it can be read in a second. They are a forecast: Azure decides.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from argotune.steps.nodes.errors import Busy, PlacementRefused
 from argotune.steps.nodes.provider import Placement
 
 _WHY = {
-    "QuotaId": "the subscription's kind of offer does not include it; take another kind of "
+    "QuotaId": "the subscription's offer type does not include it; take another kind of "
     "subscription, or another SKU",
     "NotAvailableForSubscription": "Azure restricts it for this subscription; ask Azure's support "
     "for access, or take another SKU",
@@ -26,26 +26,26 @@ _WHY = {
 
 
 class Region(Protocol):
-    """Where the lists come from."""
+    """Source of the lists."""
 
     def usages(self, location: str) -> Sequence[Mapping[str, Any]]:
-        """vCPU quotas."""
+        """List the quotas of vCPUs."""
         ...
 
     def skus(self, location: str) -> Sequence[Mapping[str, Any]]:
-        """SKUs."""
+        """List the SKUs."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What the lists say of a placement."""
+    """The lists' answer for a placement."""
 
     placement: Placement
     quotas: tuple[Quota, ...]
-    """The quotas that a node there counts against; empty where they cannot be seen."""
+    """The quotas that a node there counts against; empty where they cannot be read."""
     refusal: StepError | None
-    """Why it will not be had; None where nothing speaks against it."""
+    """Why Azure will refuse the placement; None where nothing in the lists excludes it."""
 
 
 class Preflight:
@@ -59,11 +59,11 @@ class Preflight:
 
     @property
     def unseen(self) -> tuple[str, ...]:
-        """Why a list could not be read; what it would say speaks against nothing."""
+        """Why a list could not be read; a list that is not read excludes nothing."""
         return tuple(self._unseen)
 
     def forecast(self, placement: Placement) -> Forecast:
-        """What the lists say; what they do not say speaks against nothing."""
+        """Forecast the answer for a placement; missing information excludes nothing."""
         if not self._skus:
             return Forecast(placement=placement, quotas=(), refusal=None)
         sku = self._skus.get(placement.instance_type.casefold())
@@ -77,14 +77,16 @@ class Preflight:
         return Forecast(placement=placement, quotas=quotas, refusal=refusal)
 
     def check(self, placement: Placement) -> None:
-        """Raises PlacementRefused where a refusal is to be expected. It stands for this placement
-        only: every other one has its own forecast."""
+        """Raise PlacementRefused where a refusal is to be expected.
+
+        It stands for this placement only, because every other one has its own forecast.
+        """
         forecast = self.forecast(placement)
         if forecast.refusal is not None:
-            raise PlacementRefused(f"not asked for: {forecast.refusal}") from forecast.refusal
+            raise PlacementRefused(f"not requested: {forecast.refusal}") from forecast.refusal
 
     def _usages(self, region: Region) -> dict[str, Mapping[str, Any]]:
-        """vCPU quotas by name in lower case."""
+        """Read the quotas of vCPUs by name in lower case."""
         try:
             found = region.usages(self._location)
         except (PermanentError, Busy) as error:
@@ -93,7 +95,7 @@ class Preflight:
         return {usage["name"]["value"].casefold(): usage for usage in found}
 
     def _skus_of(self, region: Region) -> dict[str, Mapping[str, Any]]:
-        """VM sizes by name in lower case."""
+        """Read the VM sizes by name in lower case."""
         try:
             found = region.skus(self._location)
         except (PermanentError, Busy) as error:

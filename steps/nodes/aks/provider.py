@@ -42,7 +42,7 @@ from argotune.steps.nodes.provider import (
     OnWait,
     RunIsAlive,
     Stray,
-    unheard,
+    ignore_wait,
 )
 from argotune.steps.nodes.waiting import Waiting
 
@@ -68,16 +68,18 @@ class AksProvider:
         self._clock = clock
 
     def provision(
-        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = ignore_wait
     ) -> Node:
-        """The node of the first alternative that gives one; a pool that an earlier try of this
-        step asked for is gone on with, and one that an earlier run of the workspace left is
-        taken."""
+        """Return the node of the first alternative that gives one.
+
+        A pool that an earlier try of this step made is continued, and one that an earlier run of
+        the workspace left is taken. Raises CapacityError, PermanentError or TransientError.
+        """
         waiting = Waiting(
             request.timeout_seconds, clock=self._clock, progress=progress, on_wait=on_wait
         )
         arm, kube = self._arm(), self._kube()
-        busy = waiting.phase("AKS took no request", request.timeout_seconds)
+        busy = waiting.phase("AKS accepted no request", request.timeout_seconds)
         name = take_pool(arm, kube, request, self._settings, busy, self._now)
         maker = PoolMaker(
             arm=arm,
@@ -90,9 +92,9 @@ class AksProvider:
         return place(request, maker.attempt, waiting, first=maker.running())
 
     def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
-        """Delete the run's pool and wait until it is gone, with what it cost."""
+        """Delete the run's pool, wait until it is gone, and return what it cost."""
         waiting = Waiting(timeout_seconds, clock=self._clock, progress=progress)
-        phase = waiting.phase("the run's agent pool is still there", timeout_seconds)
+        phase = waiting.phase("the run's agent pool still exists", timeout_seconds)
         try:
             removed = remove_pools(self._arm(), run, phase)
         except PlacementRefused as error:
@@ -100,28 +102,34 @@ class AksProvider:
         return [gone(pool, self._clock.wall()) for pool in removed]
 
     def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
-        """Leave the run's pool to the next run of its workspace, if its node is well."""
+        """Leave the run's pool to the next run of its workspace, if its node is Ready."""
         waiting = Waiting(KEEP_SECONDS, clock=self._clock, progress=progress)
-        phase = waiting.phase("AKS took no request", KEEP_SECONDS)
+        phase = waiting.phase("AKS accepted no request", KEEP_SECONDS)
         left = leave_pools(self._arm(), self._kube(), run, seconds, phase, self._now)
         return _kept(left)
 
     def kept(self) -> Sequence[Kept]:
-        """Pools that wait for the next run of their workspace."""
+        """List the pools that wait for the next run of their workspace."""
         return [each for each in _kept(self._arm().pools()) if each.until > self._now()]
 
     def collect(self, is_alive: RunIsAlive, *, dry_run: bool, kept_of: str = "") -> Sequence[Stray]:
-        """Ask for the deletion of every pool whose run is no more or whose time is over, and of
-        those that were kept long enough."""
+        """Request the deletion of every stray pool and return them.
+
+        A pool is stray when its run has ended, when its time is over, or when it was kept long
+        enough.
+        """
         arm = self._arm()
         found = [(pool, self._why_stray(pool, is_alive, kept_of)) for pool in arm.pools()]
         return [
-            self._collected(arm, pool, reason, dry_run=dry_run) for pool, reason in found if reason
+            self._collect(arm, pool, reason, dry_run=dry_run) for pool, reason in found if reason
         ]
 
     def _why_stray(self, pool: AgentPool, is_alive: RunIsAlive, kept_of: str) -> str:
-        """Why a pool should not be there; empty for other people's pools and for those that are
-        used or on their way out."""
+        """Say why a pool is stray.
+
+        Returns an empty text for pools that argotune did not make, that are in use, or that are
+        being deleted.
+        """
         if pool.provisioning_state == "Deleting":
             return ""
         owner, expiry, now = owner_of(pool), expiry_of(pool), self._now()
@@ -134,12 +142,12 @@ class AksProvider:
         if owner is None:
             return ""
         if expiry is not None and expiry < now:
-            return f"its time was over at {expiry:{_TIME}}"
+            return f"its time ended at {expiry:{_TIME}}"
         if not is_alive(owner.run, owner.namespace, owner.workflow):
-            return "its run is no more"
+            return "its run has ended"
         return ""
 
-    def _collected(self, arm: Arm, pool: AgentPool, reason: str, *, dry_run: bool) -> Stray:
+    def _collect(self, arm: Arm, pool: AgentPool, reason: str, *, dry_run: bool) -> Stray:
         owner = owner_of(pool) or waiting_of(pool)
         name = str(pool.name)
         if not dry_run:
@@ -161,7 +169,11 @@ class AksProvider:
     def _preflight(self, arm: Arm, kube: Kube) -> Preflight | None:
         location = self._settings.aks_location or _region(kube)
         if not location:
-            log.warn(_LOGGER, "no-preflight", reason="no node says its region; --aks-location does")
+            log.warn(
+                _LOGGER,
+                "no-preflight",
+                reason="no node has a label with its region; set --aks-location",
+            )
             return None
         preflight = Preflight(arm, location)
         for reason in preflight.unseen:
@@ -174,7 +186,7 @@ def _kept(pools: Iterable[AgentPool]) -> list[Kept]:
 
 
 def _region(kube: Kube) -> str:
-    """The region that the cluster's nodes are in."""
+    """Read the region of the cluster's nodes."""
     try:
         nodes = kube.nodes(_REGION_LABEL)
     except (PermanentError, TransientError) as error:
@@ -184,5 +196,5 @@ def _region(kube: Kube) -> str:
 
 
 def provider(settings: AksSettings) -> AksProvider:
-    """The provider for the cluster of the settings, with the identity of this environment."""
+    """Return the provider for the settings' cluster, with this environment's identity."""
     return AksProvider(settings, arm=lambda: connect(settings), kube=connect_to_kubernetes)

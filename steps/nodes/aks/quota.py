@@ -10,7 +10,7 @@ SPOT_QUOTA = "lowPriorityCores"
 REGIONAL_QUOTA = "cores"
 """Azure's names of the quotas of a whole region."""
 
-# AKS at the request: with the family, or for the whole region.
+# AKS's refusal of the request: with the family, or for the whole region.
 _AT_REQUEST = re.compile(
     r"requested (?P<needed>\d+), remaining (?P<left>\d+) for family (?P<name>\S+) "
     r"for region (?P<location>[\w-]+)",
@@ -21,7 +21,7 @@ _REGIONAL_AT_REQUEST = re.compile(
     r"left regional vcpu quota (?P<left>\d+), requested quota (?P<needed>\d+)",
     re.IGNORECASE,
 )
-# Compute in the operation.
+# Compute's refusal in the operation.
 _IN_OPERATION = re.compile(
     r"exceeding approved (?P<name>.+?) quota.*?Location: (?P<location>[\w-]+).*?"
     r"Current Limit: (?P<limit>\d+).*?Current Usage: (?P<used>\d+).*?"
@@ -40,7 +40,7 @@ class Quota:
     needed: int
     left: int
     limit: int | None = None
-    """None: the refusal does not say."""
+    """None: the refusal does not contain it."""
 
     @property
     def suffices(self) -> bool:
@@ -57,7 +57,7 @@ class Quota:
 
 
 def quota_in(text: str) -> Quota | None:
-    """The quota that a refusal's text names, if it names one."""
+    """Read the quota that a refusal's text names; None without one."""
     for pattern in (_AT_REQUEST, _REGIONAL_AT_REQUEST, _IN_OPERATION):
         match = pattern.search(text)
         if match:
@@ -78,7 +78,7 @@ def _quota(found: dict[str, str]) -> Quota:
 
 
 def _canonical(name: str) -> str:
-    """`standardNCADSA100v4Family Cores` and `Total Regional Cores` as the list of usages has it."""
+    """Write `standardNCADSA100v4Family Cores` or `Total Regional Cores` as the usages do."""
     plain = re.sub(r"\s*cores$", "", name.strip(), flags=re.IGNORECASE)
     if plain.casefold() in ("lowpriority", "total regional low-priority", "low priority"):
         return SPOT_QUOTA

@@ -1,7 +1,7 @@
-"""Every refusal of AKS that is known, as a class: what it means, what to do next, what to say.
+"""Every known refusal of AKS as a class: its meaning, the next action, the message.
 
-PermanentError: fail now. PlacementRefused: the next alternative. Busy: wait. Which class a fault
-belongs to says `classify.py`. The pool's region is the cluster's, so the next alternative is
+PermanentError: fail now. PlacementRefused: try the next alternative. Busy: wait. `classify.py`
+assigns faults to the classes. The pool's region is the cluster's, so the next alternative is
 another zone, another SKU or another capacity type, never another region.
 """
 
@@ -19,7 +19,7 @@ ROLE_ACTIONS = "Microsoft.ContainerService/managedClusters/agentPools/read, /wri
 
 
 class FamilyQuotaExceeded(PlacementRefused):
-    """The vCPU quota of the SKU's family does not do: the next family may."""
+    """The vCPU quota of the SKU's family does not suffice: the next family may."""
 
     def __init__(self, quota: Quota, family: Iterable[str] = ()) -> None:
         super().__init__(
@@ -28,21 +28,21 @@ class FamilyQuotaExceeded(PlacementRefused):
 
 
 class RegionalQuotaExceeded(PlacementRefused):
-    """The region's vCPU quota does not do for any regular SKU; spot has a quota of its own."""
+    """The region's vCPU quota suffices for no regular SKU; spot has a quota of its own."""
 
     def __init__(self, quota: Quota) -> None:
         super().__init__(str(quota), alike=("capacity_type",))
 
 
 class SpotQuotaExceeded(PlacementRefused):
-    """The one quota that all spot SKUs of a region share does not do: regular may."""
+    """The quota that all spot SKUs of a region share does not suffice: regular may."""
 
     def __init__(self, quota: Quota) -> None:
         super().__init__(str(quota), alike=("capacity_type",))
 
 
 class SkuUnavailable(PlacementRefused):
-    """The region does not give this SKU at this capacity type to this subscription now."""
+    """The region does not offer this SKU at this capacity type to this subscription now."""
 
     def __init__(self, placement: Placement, why: str) -> None:
         super().__init__(
@@ -52,7 +52,7 @@ class SkuUnavailable(PlacementRefused):
 
 
 class SkuUnsupported(PlacementRefused):
-    """The subscription or the region does not have this SKU at all."""
+    """The subscription or the region does not offer this SKU at all."""
 
     def __init__(self, placement: Placement, why: str) -> None:
         super().__init__(
@@ -62,7 +62,7 @@ class SkuUnsupported(PlacementRefused):
 
 
 class ZoneUnsupported(PlacementRefused):
-    """The SKU is not in this zone: the next zone, or `any`, may do."""
+    """The zone does not offer the SKU: the next zone, or `any`, may."""
 
     def __init__(self, placement: Placement, why: str) -> None:
         super().__init__(
@@ -73,14 +73,14 @@ class ZoneUnsupported(PlacementRefused):
 
 
 class ZoneFull(PlacementRefused):
-    """The zone has no such machine now."""
+    """The zone has no such machine free now."""
 
     def __init__(self, placement: Placement, why: str) -> None:
         super().__init__(f"no machine for {placement} now: {why}", may_pass=True)
 
 
 class RegionFull(PlacementRefused):
-    """The region has no such machine now."""
+    """The region has no such machine free now."""
 
     def __init__(self, placement: Placement, why: str) -> None:
         super().__init__(
@@ -91,14 +91,14 @@ class RegionFull(PlacementRefused):
 
 
 class PoolFailed(PlacementRefused):
-    """The operation ended badly for a reason that is not known here; another SKU may do."""
+    """The operation failed for an unknown reason; another SKU may succeed."""
 
     def __init__(self, placement: Placement, fault: Fault) -> None:
         super().__init__(f"AKS could not make the pool: {fault}", alike=("instance_type",))
 
 
 class BootstrapFailed(PlacementRefused):
-    """The machine came and did not become a node; worth one more try, then it is the network."""
+    """The machine started and did not become a node; twice, it is the network's fault."""
 
     def __init__(self, placement: Placement, fault: Fault) -> None:
         super().__init__(
@@ -109,17 +109,17 @@ class BootstrapFailed(PlacementRefused):
 
 
 class OperationInProgress(Busy):
-    """AKS does one thing at a time for a cluster, some of them of its own accord."""
+    """AKS runs one operation of a cluster at a time, and starts some by itself."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(
-            f"another operation of the cluster goes on: {fault}",
+            f"another operation of the cluster is in progress: {fault}",
             retry_after_seconds=fault.retry_after_seconds,
         )
 
 
 class OperationPreempted(Busy):
-    """A newer operation of the cluster took this one's place: again, once it is through."""
+    """A newer operation of the cluster replaced this one: try again when it has ended."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(f"another operation of the cluster came first: {fault}")
@@ -136,31 +136,30 @@ class Throttled(Busy):
 
 
 class AzureAway(Busy):
-    """Azure's side or the network has a fault that passes."""
+    """A fault of Azure's side or of the network, which passes."""
 
     def __init__(self, why: object, retry_after_seconds: float | None = None) -> None:
         super().__init__(f"Azure does not answer: {why}", retry_after_seconds=retry_after_seconds)
 
 
 class PreemptedByDelete(PermanentError):
-    """Somebody deletes the cluster or the pool."""
+    """The cluster or the pool is being deleted."""
 
     def __init__(self, fault: Fault) -> None:
-        super().__init__(f"the pool or its cluster is being deleted by somebody: {fault}")
+        super().__init__(f"the pool or its cluster is being deleted, and not by this run: {fault}")
 
 
 class ImmutableProperty(PermanentError):
-    """The pool is there with other properties than asked for."""
+    """The pool exists with other properties than requested."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(
-            f"AKS refuses to change the pool that is there: {fault}; delete the pool, then run "
-            "again"
+            f"AKS refuses to change the existing pool: {fault}; delete the pool, then run again"
         )
 
 
 class NoCredential(PermanentError):
-    """There is no identity, or Entra refuses it."""
+    """No identity is configured, or Entra refuses it."""
 
     def __init__(self, why: object) -> None:
         super().__init__(
@@ -170,7 +169,7 @@ class NoCredential(PermanentError):
 
 
 class SecretExpired(PermanentError):
-    """The service principal's secret is over."""
+    """The service principal's secret has expired."""
 
     def __init__(self, fault: object) -> None:
         super().__init__(
@@ -180,7 +179,7 @@ class SecretExpired(PermanentError):
 
 
 class RoleMissing(PermanentError):
-    """The identity may not do this."""
+    """The identity lacks the right for this."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(
@@ -189,7 +188,7 @@ class RoleMissing(PermanentError):
 
 
 class LinkedRoleMissing(PermanentError):
-    """The identity may change the cluster but not use something that the pool refers to."""
+    """The identity may change the cluster but not use a resource that the pool refers to."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(
@@ -206,7 +205,7 @@ class SubscriptionReadOnly(PermanentError):
 
 
 class ProviderNotRegistered(PermanentError):
-    """The subscription never used AKS' resource provider."""
+    """The resource provider of AKS is not registered in the subscription."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(
@@ -223,7 +222,7 @@ class PolicyViolated(PermanentError):
 
 
 class SubnetFull(PermanentError):
-    """The nodes' subnet has no addresses left."""
+    """The nodes' subnet has no free addresses."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(
@@ -232,14 +231,14 @@ class SubnetFull(PermanentError):
 
 
 class ClusterMissing(PermanentError):
-    """There is no such cluster, or none that this identity may see."""
+    """The cluster does not exist, or this identity may not see it."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(f"Azure does not find the cluster: {fault}; look at --aks-cluster-id")
 
 
 class RequestRefused(PermanentError):
-    """Azure does not take the request, for a reason that is not known here."""
+    """Azure refuses the request for an unknown reason."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(f"AKS refuses the pool: {fault}")

@@ -1,4 +1,4 @@
-"""Taking a pool away, whatever its state, until it is gone."""
+"""Deleting a pool, whatever its state, until it is gone."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from argotune.steps.nodes.waiting import Phase
 _LOGGER = logging.getLogger(__name__)
 _LOOK_SECONDS = 15.0
 _LOOKS_TO_BE_SURE = 2
-"""A request that was under way when its sender was stopped may show its pool a moment later."""
+"""A request in flight when its sender was stopped may create its pool a moment later."""
 
 
 def remove_pool(arm: Arm, name: str, phase: Phase, *, run: str) -> AgentPool | None:
-    """Delete the pool and wait until Azure finds it no more.
+    """Delete the pool and wait until Azure finds it no longer.
 
-    AKS refuses to delete while it does something else, such as making this very pool: then the
-    deletion is asked for again, rather than left to nobody. Gives the pool as it last was, or
-    None where there was none of this run. Raises PlacementRefused at the phase's deadline.
+    AKS refuses to delete during another operation, such as making this very pool: the deletion is
+    then requested again. Returns the pool as it last was, or None where this run had none. Raises
+    PlacementRefused at the phase's deadline.
     """
     last: AgentPool | None = None
     while True:
@@ -32,7 +32,7 @@ def remove_pool(arm: Arm, name: str, phase: Phase, *, run: str) -> AgentPool | N
             if pool is None or not is_of(pool, run):
                 return last
             last = pool
-            # A deletion that failed leaves the pool in another state, and is asked for again.
+            # A failed deletion leaves the pool in another state, and is requested again.
             if pool.provisioning_state != "Deleting":
                 arm.delete(name)
                 log.event(_LOGGER, "deleting", pool=name, state=pool.provisioning_state)
@@ -43,8 +43,10 @@ def remove_pool(arm: Arm, name: str, phase: Phase, *, run: str) -> AgentPool | N
 
 
 def remove_pools(arm: Arm, run: str, phase: Phase) -> list[AgentPool]:
-    """Delete every pool of a run and wait until they are gone, as they last were. Raises
-    PlacementRefused at the phase's deadline."""
+    """Delete every pool of a run, wait until they are gone, and return them as they last were.
+
+    Raises PlacementRefused at the phase's deadline.
+    """
     gone: list[AgentPool] = []
     looks = _LOOKS_TO_BE_SURE
     while True:

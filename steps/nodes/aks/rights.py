@@ -1,8 +1,9 @@
-"""What an identity may do with an AKS cluster, as Azure itself says.
+"""The rights of an identity on an AKS cluster, as Azure reports them.
 
-`python -m argotune.steps.nodes.aks.rights --aks-cluster-id ID` asks as whoever runs it, and writes
-the answer as one line of JSON: `argotune doctor` runs it in a pod of the account that makes nodes,
-so that the workload identity with its federated credential is tried too, and nothing is made.
+`python -m argotune.steps.nodes.aks.rights --aks-cluster-id ID` asks with the identity of its
+process and writes the answer as one line of JSON. `argotune doctor` runs it in a pod of the account
+that makes nodes, so that the workload identity with its federated credential is tested too, and
+nothing is made.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ _LONGEST_ERROR = 1500
 
 
 def rights_of(arm: Arm, location: str, *, has_token: bool) -> Rights:
-    """Ask Azure; the recommended rights are tried, for reading does no harm."""
+    """Ask Azure for the rights; recommended ones are tested by a read, which does no harm."""
     try:
-        missing, unknown = _required(arm)
+        missing, unknown = _required_actions(arm)
     except StepError as error:
-        return _refused(error, has_token=has_token)
+        return _refusal(error, has_token=has_token)
     tried = {QUOTAS: arm.usages, SKUS: arm.skus} if location else {}
     recommended = tuple(action for action, read in tried.items() if not _may(read, location))
     return Rights(has_token=has_token, missing=missing, unknown=unknown, recommended=recommended)
@@ -47,13 +48,13 @@ def main(
         arm = connect(AksSettings(aks_cluster_id=flags.aks_cluster_id), environment)
         found = rights_of(arm, flags.location, has_token=has_token)
     except StepError as error:
-        found = _refused(error, has_token=has_token)
+        found = _refusal(error, has_token=has_token)
     text = json.dumps(asdict(found))
     TerminationLog(flags.termination_log).write(text)
     print(text)
 
 
-def _refused(error: StepError, *, has_token: bool) -> Rights:
+def _refusal(error: StepError, *, has_token: bool) -> Rights:
     return Rights(
         has_token=has_token,
         refused=_short(error),
@@ -62,19 +63,19 @@ def _refused(error: StepError, *, has_token: bool) -> Rights:
     )
 
 
-def _required(arm: Arm) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The required actions that are missing, and those that are not known of."""
+def _required_actions(arm: Arm) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the required actions that are missing, and those that Azure says nothing about."""
     try:
         permissions = arm.permissions()
     except RoleMissing:
-        # Then only what can be tried without harm is known.
+        # Azure does not list the rights, so only a harmless read can test one.
         reads = _may(lambda _: arm.pools(), "")
         return (() if reads else REQUIRED[:1]), REQUIRED[1:]
     return tuple(action for action in REQUIRED if not allows(permissions, action)), ()
 
 
 def _may(read: Callable[[str], object], location: str) -> bool:
-    """Whether a list can be read; where Azure is away, nothing is said against the identity."""
+    """Whether a list can be read; an unreachable Azure counts as a yes."""
     try:
         read(location)
     except RoleMissing:
@@ -85,7 +86,7 @@ def _may(read: Callable[[str], object], location: str) -> bool:
 
 
 def _short(error: Exception) -> str:
-    """The kubelet keeps 4096 bytes of it."""
+    """Shorten the text of an error, because the kubelet keeps 4096 bytes of the log."""
     text = " ".join(str(error).split())
     return text if len(text) <= _LONGEST_ERROR else f"{text[:_LONGEST_ERROR]}..."
 
@@ -94,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m argotune.steps.nodes.aks.rights")
     parser.add_argument("--aks-cluster-id", required=True, help="Azure resource ID of the cluster")
     parser.add_argument("--location", default="", help="its region; empty: quotas are not read")
-    parser.add_argument("--termination-log", type=Path, help="file for the answer, too")
+    parser.add_argument("--termination-log", type=Path, help="file that gets the answer too")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Settings of provider aks, and what is wrong with them. Standard library only."""
+"""Settings of provider aks, and their problems. Standard library only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AZURE_ID = ValueType(
 
 @dataclass(frozen=True, kw_only=True)
 class AksCluster:
-    """Where the agent pools of runs are: what `release` and `gc` need as well."""
+    """The cluster with the agent pools of runs, which `release` and `gc` need as well."""
 
     aks_cluster_id: str = setting(
         "",
@@ -37,10 +37,10 @@ class AksCluster:
 
 @dataclass(frozen=True, kw_only=True)
 class AksSettings(AksCluster):
-    """How agent pools are made."""
+    """Properties of the agent pools."""
 
     aks_location: str = ""
-    """Azure region for the look at quota and SKUs; empty: as the cluster's nodes say."""
+    """Azure region for the check of quota and SKUs; empty: the region of the cluster's nodes."""
     aks_subnet_id: str = setting(
         "", value=_AZURE_ID, default_meaning="as the cluster does it", decided_by="installer"
     )
@@ -83,6 +83,6 @@ AKS = ProviderDescription(
     needed_setting="aks-cluster-id",
     problems=_problems,
     cluster_problems=_cluster_problems,
-    is_told_where=lambda settings: bool(settings.aks_cluster_id),
+    names_cluster=lambda settings: bool(settings.aks_cluster_id),
     node_is_of_run=lambda settings: True,
 )

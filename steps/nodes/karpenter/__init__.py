@@ -1,1 +1,1 @@
-"""Provider karpenter: a NodeClaim of the run's own, or a node that an installed NodePool brings."""
+"""Provider karpenter: a NodeClaim of the run's own, or a node of an installed NodePool."""

@@ -1,4 +1,4 @@
-"""A run's NodeClaim: what is written into it, and what can be read from it. Pure: no cluster.
+"""A run's NodeClaim: building its manifest, and reading its fields and conditions. Pure.
 
 Fields and conditions are those of Karpenter's API karpenter.sh/v1.
 """
@@ -30,11 +30,11 @@ NODE_POOL = "karpenter.sh/nodepool"
 ZONE = "topology.kubernetes.io/zone"
 OUR_WORDS: Mapping[str, CapacityType] = {"on-demand": "regular", "spot": "spot"}
 KARPENTERS_WORDS: Mapping[CapacityType, str] = {ours: word for word, ours in OUR_WORDS.items()}
-"""Of capacity types."""
+"""Karpenter's names of capacity types."""
 
 _PRICE = "argotune.dev/price-usd-per-hour"
 _SINCE = "argotune.dev/since"
-"""Since when the run has the node, where another run had it before."""
+"""Since when the run has the node, where another run had it before it."""
 _DEADLINE = "argotune.dev/deadline"
 """Until when the run may have the node, where that is before its end: another run had it before,
 or may have it after, for the money of this one is spent then."""
@@ -43,13 +43,14 @@ _KEPT_UNTIL = "argotune.dev/kept-until"
 _TERMINATION_TIME = "karpenter.sh/nodeclaim-termination-timestamp"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _DRAIN_TIME = "10m"
-"""Pods that will not go are deleted after this long; without it they hold the node for ever."""
+"""Karpenter deletes pods that do not end within this time; without it they hold the node for
+ever."""
 _NOT_LOOKED_AT = ("", "AwaitingReconciliation")
 _UP = ("Launched", "Registered", "Initialized")
 
 
 def claim_name(run: str) -> str:
-    """The name of a run's only claim: another try finds it, and the API server refuses a second.
+    """Return the name of a run's only claim, which another try finds and the server makes unique.
 
     gpu-provisioner makes an agent pool of the name, and Azure allows those 12 lower-case letters
     and digits.
@@ -58,16 +59,17 @@ def claim_name(run: str) -> str:
 
 
 def name_of(request: NodeRequest) -> str:
-    """The name of the claim that is made for a request."""
+    """Return the name of the claim that is made for a request."""
     return request.node or claim_name(request.run)
 
 
 def manifest(
     request: NodeRequest, placement: Placement, node_class: NodeClass, now: datetime
 ) -> dict[str, Any]:
-    """The claim that asks for one placement, made now: Karpenter counts its time from then.
+    """Build the claim for one placement; Karpenter counts its lifetime from its creation.
 
-    It has no owner: a Workflow lives in a namespace and cannot own an object of the cluster.
+    It has no owner, because a Workflow lives in a namespace and cannot own an object of the
+    cluster.
     """
     price = request.prices_usd_per_hour.get(placement.instance_type)
     annotations = {"karpenter.sh/do-not-disrupt": "true"}
@@ -102,7 +104,7 @@ def _reference(node_class: NodeClass) -> dict[str, str]:
 
 
 def _seconds_until(deadline: datetime, now: datetime) -> str:
-    """As a duration; whole seconds are what `expires_at` reads back."""
+    """Format the time until the deadline in whole seconds, which `expires_at` reads back."""
     if deadline == NEVER:
         return "Never"
     return f"{max(math.floor((deadline - now).total_seconds()), 1)}s"
@@ -124,17 +126,17 @@ def _requirements(placement: Placement, node_class: NodeClass) -> list[dict[str,
 
 
 def _resources(request: NodeRequest, node_class: NodeClass) -> dict[str, str]:
-    """GPUs are asked for, so that the claim is not Ready before they can be allocated.
+    """Request the GPUs, so that the claim becomes Ready only when they can be allocated.
 
-    Only gpu-provisioner knows the resource `storage`: upstream waits for it for ever, because no
-    node has it.
+    Only gpu-provisioner knows the resource `storage`; upstream Karpenter would wait for it for
+    ever, because no node has it.
     """
     disk = {"storage" if node_class.is_kaito else "ephemeral-storage": f"{request.disk_gib}Gi"}
     return {GPU_RESOURCE: str(request.gpus)} | (disk if request.disk_gib else {})
 
 
 def _kaito_labels(request: NodeRequest, node_class: NodeClass) -> dict[str, str]:
-    """gpu-provisioner deletes the agent pools of claims without these."""
+    """Return the labels without which gpu-provisioner deletes the agent pool of a claim."""
     if not node_class.is_kaito:
         return {}
     return {
@@ -145,27 +147,27 @@ def _kaito_labels(request: NodeRequest, node_class: NodeClass) -> dict[str, str]
 
 
 def run_of(claim: Object) -> str:
-    """UID of the run that the claim was made for; empty for a claim of somebody else."""
+    """Read the UID of the run that the claim was made for; empty where it is not argotune's."""
     return _label(claim, RUN_LABEL)
 
 
 def left_by(claim: Object) -> str:
-    """UID of the run that left the claim to the next one; empty where a run has it."""
+    """Read the UID of the run that left the claim to the next one; empty where a run has it."""
     return "" if run_of(claim) else _label(claim, KEPT_LABEL)
 
 
 def workspace_of(claim: Object) -> tuple[str, str]:
-    """Namespace and name of the workspace."""
+    """Read namespace and name of the workspace."""
     return _label(claim, NAMESPACE_LABEL), _label(claim, WORKSPACE_LABEL)
 
 
 def kept_until(claim: Object) -> datetime | None:
-    """Until when it waits for the next run; None where nobody said."""
+    """Read until when the claim waits for the next run; None where its annotation does not say."""
     return _time(claim, _KEPT_UNTIL)
 
 
 def left_by_run(claim: Object, *, now: datetime, until: datetime) -> dict[str, Any]:
-    """What changes in the metadata of a claim that its run leaves to the next one."""
+    """Return the change of metadata with which a run leaves its claim to the next run."""
     return {
         "labels": {RUN_LABEL: None, WORKFLOW_LABEL: None, KEPT_LABEL: run_of(claim)},
         "annotations": {
@@ -177,8 +179,10 @@ def left_by_run(claim: Object, *, now: datetime, until: datetime) -> dict[str, A
 
 
 def taken_by_run(claim: Object, request: NodeRequest) -> dict[str, Any]:
-    """What changes in the metadata of a claim that a run takes; the time that it waited counts to
-    that run."""
+    """Return the change of metadata with which a run takes a claim.
+
+    The time that the claim waited counts to that run.
+    """
     since = _annotation(claim, _KEPT_AT)
     deadline = request.deadline_of(placement_of(claim), _time(claim, _KEPT_AT))
     return {
@@ -193,7 +197,7 @@ def taken_by_run(claim: Object, request: NodeRequest) -> dict[str, Any]:
 
 
 def differences(claim: Object, request: NodeRequest, node_class: NodeClass) -> Iterator[str]:
-    """Where a claim is not what would be made for a request, one text each."""
+    """Say how a claim differs from the one that a request would make, one text each."""
     found = placement_of(claim)
     if found not in placements(request):
         yield f"{found} is none of the alternatives"
@@ -208,7 +212,7 @@ def differences(claim: Object, request: NodeRequest, node_class: NodeClass) -> I
 
 
 def _disk_gib(claim: Object) -> int:
-    """The disk that `manifest` asks for; 0 where it asks for none."""
+    """Read the size of the disk that `manifest` requests, in GiB; 0 where it requests none."""
     requests = claim["spec"]["resources"]["requests"]
     text = str(requests.get("storage") or requests.get("ephemeral-storage") or "")
     number = text.removesuffix("Gi")
@@ -224,7 +228,7 @@ def _annotation(claim: Object, name: str) -> str:
 
 
 def _time(claim: Object, name: str) -> datetime | None:
-    """A time of an annotation; people may change those, so anything may stand there."""
+    """Parse the time of an annotation; None where it is malformed, because people may change it."""
     try:
         return datetime.fromisoformat(_annotation(claim, name)).astimezone(UTC)
     except ValueError:
@@ -232,7 +236,7 @@ def _time(claim: Object, name: str) -> datetime | None:
 
 
 def placement_of(claim: Object) -> Placement:
-    """What the claim asks for."""
+    """Read the placement that the claim requests."""
     wanted = {
         item["key"]: item["values"][0]
         for item in claim["spec"].get("requirements") or []
@@ -246,24 +250,24 @@ def placement_of(claim: Object) -> Placement:
 
 
 def is_going(claim: Object) -> bool:
-    """Whether somebody asked for its deletion."""
+    """Whether the claim is being deleted."""
     return "deletionTimestamp" in claim["metadata"]
 
 
 def condition(claim: Object, name: str) -> Mapping[str, str]:
-    """A condition of the claim; an empty one where nobody set it."""
+    """Return a condition of the claim; an empty one where it is not set."""
     found = (claim.get("status") or {}).get("conditions") or []
     empty: Mapping[str, str] = {}
     return next((item for item in found if item["type"] == name), empty)
 
 
 def is_true(claim: Object, name: str) -> bool:
-    """Whether a condition is met."""
+    """Whether a condition is True."""
     return condition(claim, name).get("status") == "True"
 
 
 def reason_of(claim: Object) -> str:
-    """Why the claim has no node yet: the first condition about which something is known."""
+    """Say why the claim has no node yet, by its first condition with a reason."""
     for name in _UP:
         item = condition(claim, name)
         if item.get("status") != "True" and item.get("reason", "") not in _NOT_LOOKED_AT:
@@ -274,24 +278,24 @@ def reason_of(claim: Object) -> str:
 
 
 def failed_condition(claim: Object) -> str:
-    """The condition that says that there will be no node; empty where none does."""
+    """Return the condition by which the claim will get no node; empty where none does."""
     failed = [name for name in _UP[:2] if condition(claim, name).get("status") == "False"]
     return failed[0] if failed else ""
 
 
 def created_at(claim: Object) -> datetime:
-    """When the claim was made."""
+    """Read when the claim was created."""
     return datetime.fromisoformat(claim["metadata"]["creationTimestamp"]).astimezone(UTC)
 
 
 def expires_at(claim: Object) -> datetime | None:
-    """When its time is over: at its end, or before, when that of the run that took it is."""
+    """Return when the claim expires: at its end, or earlier with the run that took it."""
     ends = [end_of(claim), _time(claim, _DEADLINE)]
     return min((each for each in ends if each is not None), default=None)
 
 
 def end_of(claim: Object) -> datetime | None:
-    """When Karpenter takes it away, whoever has it, by the expireAfter that `manifest` writes."""
+    """Return when Karpenter deletes the claim, whichever run has it, by its expireAfter."""
     text = str(claim["spec"].get("expireAfter", ""))
     seconds = text.removesuffix("s")
     if not seconds.isdigit():
@@ -300,12 +304,12 @@ def end_of(claim: Object) -> datetime | None:
 
 
 def forced_at(claim: Object) -> str:
-    """Until when its pods may go by themselves; empty where Karpenter has not said so yet."""
+    """Read until when its pods may end by themselves; empty before Karpenter sets it."""
     return _annotation(claim, _TERMINATION_TIME)
 
 
 def text_of(claim: Object) -> str:
-    """Kind, name and what it asked for."""
+    """Return kind, name and placement."""
     return f"NodeClaim {claim['metadata']['name']} ({placement_of(claim)})"
 
 
@@ -328,7 +332,7 @@ def gone(claim: Object, now: datetime) -> Gone:
 
 
 def kept(claim: Object, now: datetime) -> Kept | None:
-    """What waits for the next run; None for a claim that does not, or not any more."""
+    """Describe a claim that waits for the next run; None unless it waits."""
     until = kept_until(claim)
     if not left_by(claim) or is_going(claim) or until is None or until <= now:
         return None

@@ -1,8 +1,8 @@
 """Leaving a claim to the next run of its workspace, and taking one that was left.
 
-Whose a claim is stands in its labels and annotations; those of its Node stay as Karpenter wrote
-them when the node joined. A change goes out with the version that was seen, so that two runs never
-take the same claim.
+The claim's labels and annotations name its run; those of its Node stay as Karpenter wrote them when
+the node joined. Every change carries the claim's resourceVersion, so that two runs never take the
+same claim.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ Now = Callable[[], datetime]
 def leave_claims(
     kube: Kube, run: str, seconds: float, waiting: Waiting, now: Now
 ) -> Sequence[Kept]:
-    """What waits for the next run from now on, and what does already.
+    """Leave the run's claims to the next run; returns them and those that it left before.
 
-    A claim that is too old or whose node is not well stays the run's. Raises PlacementRefused when
-    the API server is away for too long.
+    A claim that is too old or whose node is not Ready stays the run's. Raises PlacementRefused when
+    the API server is unreachable for too long.
     """
-    phase = waiting.phase("the API server took no request", waiting.left_seconds)
+    phase = waiting.phase("the API server accepted no request", waiting.left_seconds)
     while True:
         try:
             for claim in _claims(kube, f"{RUN_LABEL}={run}"):
@@ -54,15 +54,17 @@ def leave_claims(
 def take_claim(
     kube: Kube, request: NodeRequest, node_class: NodeClass, waiting: Waiting, now: Now
 ) -> str | None:
-    """Name of the run's claim: the one that it has, or one that an earlier run of its workspace
-    left and that is its own from now on. None where there is neither."""
-    phase = waiting.phase("the API server took no request", request.launch_timeout_seconds)
+    """Return the name of the run's claim: its own, or one that an earlier run left, taken now.
+
+    An earlier run is one of the same workspace. Returns None where there is neither.
+    """
+    phase = waiting.phase("the API server accepted no request", request.launch_timeout_seconds)
     while True:
         try:
             own = _claims(kube, f"{RUN_LABEL}={request.run}")
             if own or request.node:
                 return str(own[0]["metadata"]["name"]) if own else None
-            return _taken(kube, request, node_class, now())
+            return _take_first(kube, request, node_class, now())
         except TransientError as error:
             phase.wait(str(error))
 
@@ -77,12 +79,14 @@ def _leave(kube: Kube, claim: Object, seconds: float, now: datetime) -> None:
         log.event(_LOGGER, "not-kept", claim=name, reason=problem)
         return
     if not kube.change_node_claim(claim, claims.left_by_run(claim, now=now, until=until)):
-        raise TransientError(f"somebody else changed NodeClaim {name}")
+        raise TransientError(f"NodeClaim {name} was changed meanwhile")
     log.event(_LOGGER, "kept", claim=name, until=until)
 
 
-def _taken(kube: Kube, request: NodeRequest, node_class: NodeClass, now: datetime) -> str | None:
-    """Name of the first claim that fits and that nobody takes before."""
+def _take_first(
+    kube: Kube, request: NodeRequest, node_class: NodeClass, now: datetime
+) -> str | None:
+    """Take the first claim that fits and that no other run takes; returns its name."""
     found = [
         claim
         for claim in _claims(kube, KEPT_LABEL)
@@ -132,7 +136,7 @@ def _state_problem(claim: Object) -> str:
 
 
 def _claims(kube: Kube, selector: str) -> Sequence[Object]:
-    """Claims by labels."""
+    """List claims by labels. Raises PermanentError where the cluster has no NodeClaims."""
     try:
         return kube.node_claims(selector)
     except ApiRefusal as error:

@@ -1,4 +1,4 @@
-"""From a claim to a node whose GPUs can be allocated, placement by placement."""
+"""The way from a claim to a node whose GPUs can be allocated, placement by placement."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ from argotune.steps.nodes.waiting import Phase, Stage, Waiting
 
 _LOGGER = logging.getLogger(__name__)
 _FAILURES = (CapacityError, PermanentError, TransientError)
-"""Not the order to stop: the next try of the step goes on with the claim, or release ends it."""
+"""A step that is stopped is not among them: its next try continues with the claim, or release ends
+it."""
 _EVENT_SECONDS = 5.0
-"""An event may come this much later than what it tells of."""
+"""An event may arrive this much later than the change that it reports."""
 
 Now = Callable[[], datetime]
 T = TypeVar("T")
 
 
 class Launch:
-    """The node of one run, by the run's only claim."""
+    """The node of one run, made by the run's only claim."""
 
     def __init__(
         self,
@@ -52,8 +53,10 @@ class Launch:
         self._name = claims.name_of(self._request)
 
     def node(self) -> Node:
-        """The node of the first placement that gives one; a claim that an earlier try of the step
-        made is gone on with."""
+        """Return the node of the first placement that gives one.
+
+        A claim that an earlier try of the step made is continued.
+        """
         found = self._earlier_claim()
         first = None
         if found is not None and not claims.is_going(found):
@@ -64,9 +67,10 @@ class Launch:
     def _earlier_claim(self) -> Object | None:
         found = self._kube.node_claim(self._name)
         if found is not None and claims.run_of(found) != self._request.run:
+            owner = claims.run_of(found)
             raise PermanentError(
-                f"NodeClaim {self._name} belongs to run {claims.run_of(found) or 'of nobody'}, "
-                "and this run would have one of the same name; submit the run again"
+                f"NodeClaim {self._name} belongs to {f'run {owner}' if owner else 'no run'}, and "
+                "this run would have one of the same name; submit the run again"
             )
         return found
 
@@ -83,8 +87,10 @@ class Launch:
             raise
 
     def _have_claim(self, placement: Placement, phase: Phase) -> str:
-        """UID of the run's claim for this placement, found or made; one for another placement
-        goes before, because a claim cannot be changed."""
+        """Return the UID of the run's claim for this placement, found or created.
+
+        A claim for another placement is deleted first, because a claim cannot be changed.
+        """
         while True:
             found = _patiently(lambda: self._kube.node_claim(self._name), phase)
             if found is None:
@@ -97,15 +103,14 @@ class Launch:
                 if fits and not self._has_lost_its_node(found):
                     return str(found["metadata"]["uid"])
                 _patiently(lambda: self._kube.delete_node_claim(self._name), phase)
-            phase.wait(f"the {claims.text_of(found)} is still going")
+            phase.wait(f"the {claims.text_of(found)} is still being deleted")
 
     def _create(self, placement: Placement) -> dict[str, Any] | None:
         manifest = claims.manifest(self._request, placement, self._node_class, self._now())
         return self._kube.create_node_claim(manifest)
 
     def _has_lost_its_node(self, claim: Object) -> bool:
-        """Whether its node was there and is no more; Karpenter deletes such a claim too, in its
-        own time."""
+        """Whether its node existed and does so no longer; Karpenter deletes such a claim later."""
         if not claims.is_true(claim, "Registered"):
             return False
         try:
@@ -115,10 +120,10 @@ class Launch:
 
     def _node_of(self, uid: str, placement: Placement, launching: Phase) -> Node:
         watch = _Watch(self._kube, self._name, uid, self._node_class, self._waiting)
-        self._waiting.reached(Stage.ASKED)
+        self._waiting.reach(Stage.ASKED)
         started = self._waiting.clock.now()
         watch.wait_for("Launched", launching)
-        self._waiting.reached(Stage.MADE)
+        self._waiting.reach(Stage.MADE)
         left = self._request.launch_timeout_seconds - (self._waiting.clock.now() - started)
         joining = self._waiting.phase(
             "the machine did not join the cluster (launch-timeout-seconds)", left
@@ -143,7 +148,7 @@ class Launch:
 
 
 class _Watch:
-    """One claim while it gets its node. A claim that is gone is a failure with a reason."""
+    """One claim until it has its node; its deletion is a failure with a reason."""
 
     def __init__(
         self, kube: Kube, name: str, uid: str, node_class: NodeClass, waiting: Waiting
@@ -155,7 +160,7 @@ class _Watch:
         self._waiting = waiting
         self._was_launched = False
         self._seen = ""
-        """The last reason that the conditions gave."""
+        """The last reason in the conditions."""
 
     def wait_for(self, condition: str, phase: Phase) -> Object:
         """The claim when the condition is met."""
@@ -168,8 +173,10 @@ class _Watch:
         return claim
 
     def check(self) -> None:
-        """Raise the reason when the claim is gone or going; an API server that is away says
-        nothing of it."""
+        """Raise the reason when the claim is deleted or has failed.
+
+        An unreachable API server is no reason.
+        """
         try:
             self._judge(self._kube.node_claim(self._name))
         except TransientError as error:
@@ -210,17 +217,17 @@ class _Watch:
             return ()
 
     def _silence(self, claim: Object) -> str:
-        """What it may mean that the claim says nothing."""
+        """Explain a claim that has no condition with a reason."""
         if (claim.get("status") or {}).get("conditions"):
-            return "Karpenter is at it"
+            return "Karpenter is working on it"
         return (
-            "nobody took up the claim: is Karpenter running, and does it make nodes of "
+            "nothing handles the claim: is Karpenter running, and does it make nodes of "
             f"{self._node_class.kind} ({self._node_class.group})?"
         )
 
 
 def _patiently(call: Callable[[], T], phase: Phase) -> T:
-    """What the API server answers, as soon as it does."""
+    """Repeat a call until the API server answers it."""
     while True:
         try:
             return call()

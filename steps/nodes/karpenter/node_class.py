@@ -1,5 +1,7 @@
-"""The node class of a NodeClaim, as a parameter names it, and what it makes. Standard library only:
-parameters are checked by it."""
+"""The node class of a NodeClaim, as a parameter names it, and what it can make.
+
+Standard library only, because parameters are checked with it.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,13 @@ KNOWN_GROUPS: Mapping[str, str] = {
     "EC2NodeClass": "karpenter.k8s.aws",
     "KaitoNodeClass": "kaito.sh",
 }
-"""API groups of the node classes that need not be spelled out."""
+"""API groups of the node classes whose group may be left out."""
 _KIND = re.compile(r"[A-Z][A-Za-z0-9]*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeClass:
-    """What Karpenter makes machines by: an object of the cloud's own kind."""
+    """The object of a cloud's own kind that tells Karpenter how to make machines."""
 
     group: str
     kind: str
@@ -28,7 +30,7 @@ class NodeClass:
 
     @classmethod
     def parse(cls, text: str) -> NodeClass:
-        """Read GROUP/KIND/NAME or KIND/NAME. Raises ValueError when it is neither."""
+        """Read GROUP/KIND/NAME or KIND/NAME. Raises ValueError for another text."""
         if not text:
             raise ValueError(f"empty; give {_ACCEPTED}")
         parts = text.split("/")
@@ -42,7 +44,7 @@ class NodeClass:
 
     @property
     def is_kaito(self) -> bool:
-        """Whether Kaito's gpu-provisioner makes the machines, which wants more and does less."""
+        """Whether Kaito's gpu-provisioner makes the machines; it supports less."""
         return self.kind == "KaitoNodeClass"
 
     def __str__(self) -> str:
@@ -60,7 +62,7 @@ def claim_problems(
     capacity_types: Collection[str],
     zones: Collection[str],
 ) -> Iterator[str]:
-    """Why there can be no claim for this: the flag, its value, and what to do."""
+    """Say why no claim can be made with this: the flag, its value, and what to do."""
     if not instance_types:
         yield "--instance-type: empty; a claim of provider karpenter needs a SKU"
     try:
@@ -80,8 +82,8 @@ def claim_problems(
 
 
 def price_problem(spot_max_price_usd_per_hour: float) -> str:
-    """Why there can be no limit of the price."""
+    """Say why the price cannot be limited."""
     return (
-        f"--spot-max-price-usd-per-hour: {spot_max_price_usd_per_hour:g}; Karpenter knows no such "
+        f"--spot-max-price-usd-per-hour: {spot_max_price_usd_per_hour:g}; Karpenter has no such "
         "limit, leave it out"
     )

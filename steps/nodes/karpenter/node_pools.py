@@ -1,6 +1,6 @@
 """Whether an installed NodePool makes the node that a run needs, when its pod waits for one.
 
-Pure: objects in, an offer or reasons out. What a NodePool does not restrict it may do.
+Pure: objects in, an offer or reasons out. What a NodePool does not restrict is permitted.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from argotune.steps.nodes.provider import ANY_ZONE, NodeRequest
 
 _GPU_COUNTS = ("karpenter.azure.com/sku-gpu-count", "karpenter.k8s.aws/instance-gpu-count")
 _KNOWN_DOMAINS = ("kubernetes.io", "karpenter.sh", "karpenter.azure.com", "karpenter.k8s.aws")
-"""Karpenter knows the values of these labels; any other the NodePool must name."""
+"""Karpenter knows the values of these labels; a NodePool must name any other label."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """How the run's pod makes a NodePool bring its node."""
+    """The properties that make a NodePool bring the node for the run's pod."""
 
     pool: str
     instance_type: str | None
-    """None: any that the pool has."""
+    """None: any that the NodePool has."""
     selector: Mapping[str, str]
     tolerations: tuple[Mapping[str, str], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoOffer:
-    """Why no pool makes the node."""
+    """Why no NodePool makes the node."""
 
     reason: str
-    """Pool by pool."""
+    """One text for each NodePool."""
     may_pass: bool
-    """Whether it may be otherwise later: a limit that other runs use up now."""
+    """Whether it may pass: a limit that other runs use up now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +48,10 @@ class _Problem:
 
 
 def offer_of(pools: Sequence[Object], request: NodeRequest) -> Offer | NoOffer:
-    """What the first pool offers, by weight as Karpenter orders them, for the first instance type
-    that any of them has."""
+    """Return the first NodePool's offer for the first instance type that any of them has.
+
+    The NodePools are ordered by weight, as Karpenter orders them.
+    """
     ordered = sorted(pools, key=lambda pool: (-(pool["spec"].get("weight") or 0), _name(pool)))
     texts: dict[str, dict[str, None]] = {}
     may_pass = False
@@ -65,8 +67,11 @@ def offer_of(pools: Sequence[Object], request: NodeRequest) -> Offer | NoOffer:
 
 
 def _offer(pool: Object, request: NodeRequest, instance_type: str | None) -> Offer:
-    """A label with several values that would do stays out of the selector, which can hold one:
-    Karpenter then prefers spot, and takes what there is."""
+    """Return what a NodePool offers for an instance type.
+
+    A label with several permitted values stays out of the selector, which can hold only one:
+    Karpenter then prefers spot, and takes what is available.
+    """
     selector = {**request.labels, NODE_POOL: _name(pool)}
     if instance_type:
         selector[INSTANCE_TYPE] = instance_type
@@ -138,8 +143,8 @@ def _limit_problems(pool: Object, gpus: int) -> Iterator[_Problem]:
         more = gpus if resource == GPU_RESOURCE else 1 if resource == "nodes" else 0
         total = quantity(used.get(resource, 0)) + more
         allowed = quantity(limit)
-        # Karpenter makes no further node when a limit is used up; of cpu and memory we do not know
-        # how much the node has.
+        # Karpenter makes no further node when a limit is used up; the node's cpu and memory are
+        # not known here.
         if total > allowed or (not more and total >= allowed):
             text = (
                 f"its limit of {limit} {resource} leaves no room ({used.get(resource, 0)} in use)"
@@ -148,7 +153,7 @@ def _limit_problems(pool: Object, gpus: int) -> Iterator[_Problem]:
 
 
 def _allows(pool: Object, key: str, value: str, *, must_name: bool = False) -> bool:
-    """Whether nodes of the pool may have the label."""
+    """Whether nodes of the NodePool may have the label."""
     fixed = (_template(pool).get("metadata") or {}).get("labels") or {}
     if key in fixed:
         return bool(fixed[key] == value)

@@ -1,4 +1,4 @@
-"""Mode nodepool: no node is made here; the tune pod that waits makes Karpenter bring one."""
+"""Mode nodepool: no node is made here; the waiting tune pod makes Karpenter bring one."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _WHAT = "no NodePool can make the node"
 
 
 def promised_node(kube: Kube, request: NodeRequest, waiting: Waiting) -> Node:
-    """What the pod needs so that a NodePool brings its node.
+    """Return what the pod needs so that a NodePool brings its node.
 
-    Raises PermanentError where no pool will ever do, and CapacityError where none did in time.
+    Raises PermanentError where no NodePool can, and CapacityError where none could in time.
     """
     phase = waiting.phase(f"{_WHAT} (launch-timeout-seconds)", request.launch_timeout_seconds)
     while True:

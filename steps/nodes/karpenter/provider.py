@@ -26,7 +26,7 @@ from argotune.steps.nodes.provider import (
     OnWait,
     RunIsAlive,
     Stray,
-    unheard,
+    ignore_wait,
 )
 from argotune.steps.nodes.waiting import Waiting
 
@@ -36,7 +36,7 @@ def _utc_now() -> datetime:
 
 
 class KarpenterProvider:
-    """By claims of our own, or by the NodePools of the cluster."""
+    """Makes nodes by claims of the run's own, or lets the cluster's NodePools make them."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class KarpenterProvider:
         self._now = now
 
     def provision(
-        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = ignore_wait
     ) -> Node:
-        """The run's node; in mode nodepool what makes the tune pod bring it."""
+        """Return the run's node; in mode nodepool, one that the tune pod will bring."""
         problems = list(self._problems(request))
         if problems:
             raise ParamsError(problems)
@@ -68,25 +68,27 @@ class KarpenterProvider:
         return Launch(kube, request, node_class, waiting, now=self._now, claim=claim).node()
 
     def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
-        """The run's claim with its node. A node that a NodePool brought is that pool's affair:
-        Karpenter takes it away when it is empty."""
+        """Delete the run's claim with its node, and wait until both are gone.
+
+        A node of a NodePool is not deleted here: Karpenter deletes it when it is empty.
+        """
         waiting = Waiting(timeout_seconds, clock=self._clock, progress=progress)
         return Removal(self._connect(), run, waiting, self._now).remove()
 
     def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
-        """Leave the run's claim to the next run of its workspace, if its node is well."""
+        """Leave the run's claim to the next run of its workspace, if its node is Ready."""
         waiting = Waiting(KEEP_SECONDS, clock=self._clock, progress=progress)
         return leave_claims(self._connect(), run, seconds, waiting, self._now)
 
     def kept(self) -> Sequence[Kept]:
-        """Claims that wait for the next run of their workspace."""
+        """List the claims that wait for the next run of their workspace."""
         found = [
             claims.kept(claim, self._now()) for claim in claims_of(self._connect(), KEPT_LABEL)
         ]
         return [each for each in found if each is not None]
 
     def collect(self, is_alive: RunIsAlive, *, dry_run: bool, kept_of: str = "") -> Sequence[Stray]:
-        """Claims whose run is no more or whose time is over, and those kept long enough."""
+        """Collect claims whose run has ended, whose time is over, or that were kept long enough."""
         return collect(self._connect(), is_alive, self._now, dry_run=dry_run, kept_of=kept_of)
 
     def _problems(self, request: NodeRequest) -> Iterator[str]:
@@ -105,5 +107,5 @@ class KarpenterProvider:
 
 
 def provider(settings: KarpenterSettings) -> KarpenterProvider:
-    """The provider for the cluster of this pod, or of the kubeconfig."""
+    """Return the provider for the cluster of this pod, or of the kubeconfig."""
     return KarpenterProvider(settings)

@@ -1,8 +1,8 @@
-"""Why Karpenter took a claim away, and what to do about it. Pure: texts in, errors out.
+"""Why Karpenter deleted a claim, and what to do about it. Pure: texts in, errors out.
 
-Karpenter deletes a claim that it cannot launch and says why in an event (InsufficientCapacityError,
-and what the cloud's part adds), in a condition of the claim before that, or, of a node class that
-is not ready, since 1.1 not at all.
+Karpenter deletes a claim that it cannot launch. The reason is in an event
+(InsufficientCapacityError, with the cloud's own text), before that in a condition of the claim, and
+since 1.1 nowhere when the node class is not ready.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OF_NO_INTEREST = (
     "TerminationGracePeriodExpiring",
     "UnregisteredTaintMissing",
 )
-"""Warnings that come with a claim that is well or that somebody deletes."""
+"""Warnings about a claim that is in order, or that is being deleted."""
 _PREFIX = re.compile(r"NodeClaim \S+ event: ")
 
 Refusal = Callable[[str, NodeClass], StepError]
@@ -30,13 +30,13 @@ Refusal = Callable[[str, NodeClass], StepError]
 @dataclass(frozen=True, kw_only=True)
 class _Rule:
     pattern: str
-    """Regular expression in the text, in any case of letters."""
+    """Regular expression that occurs in the text; case is ignored."""
     refusal: Refusal
 
 
 def _no_node_class(text: str, node_class: NodeClass) -> StepError:
     return PermanentError(
-        f"{node_class} ({node_class.group}) is not there or is being deleted: {text}; name "
+        f"{node_class} ({node_class.group}) does not exist or is being deleted: {text}; name "
         "another with --karpenter-node-class"
     )
 
@@ -97,9 +97,9 @@ def refusal_of(
     was_launched: bool,
     node_class: NodeClass,
 ) -> StepError:
-    """The error for a claim that is gone, or that says of itself that it failed.
+    """Return the error for a claim that was deleted, or whose conditions say that it failed.
 
-    `warnings` are its events, `seen` is the last reason that its conditions gave.
+    `warnings` are its events, `seen` is the last reason of its conditions.
     """
     texts = [_PREFIX.sub("", each) for each in warnings if not each.startswith(_OF_NO_INTEREST)]
     if seen and is_gone and not texts:
@@ -114,8 +114,8 @@ def refusal_of(
         return _no_machine(said, node_class)
     if was_launched:
         return PlacementRefused(
-            "the claim was deleted when it had a machine: the cloud took a spot machine back, or "
-            "somebody deleted the claim",
+            "the claim was deleted when it had a machine: the cloud reclaimed a spot machine, or "
+            "a person deleted the claim",
             may_pass=True,
         )
-    return _node_class_not_ready("Karpenter deleted the claim and did not say why", node_class)
+    return _node_class_not_ready("Karpenter deleted the claim and gave no reason", node_class)

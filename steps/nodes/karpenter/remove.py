@@ -1,4 +1,4 @@
-"""Taking claims away: those of one run, and those that no run has any more."""
+"""Deleting claims: those of one run, and those that no run has any more."""
 
 from __future__ import annotations
 
@@ -38,14 +38,16 @@ class Removal:
         self._waiting = waiting
         self._now = now
         self._found: dict[str, Object] = {}
-        """Every claim that was there, by UID."""
+        """Every claim that existed, by UID."""
 
     def remove(self) -> Sequence[Gone]:
-        """Delete them and wait. Raises TransientError when the time does not do, with what is
-        still waited for."""
+        """Delete the claims and wait until they and their nodes are gone.
+
+        Raises TransientError when the time does not suffice, with what is still waited for.
+        """
         while reason := self._patient_look():
             if self._waiting.left_seconds <= 0:
-                raise TransientError(f"not gone in time: {reason}")
+                raise TransientError(f"not deleted in time: {reason}")
             self._waiting.sleep(reason, min(LOOK_SECONDS, self._waiting.left_seconds))
         self._waiting.done()
         return [claims.gone(claim, self._now()) for claim in self._found.values()]
@@ -57,11 +59,11 @@ class Removal:
             return str(error)
 
     def _look(self) -> str:
-        """Ask for the deletion of what is there, and say what is waited for; empty: of nothing.
+        """Request the deletion of what exists; returns what is waited for, or an empty text.
 
-        Every look asks, because a provision that is being stopped may make its claim after the
-        first one. The nodes are looked for too: of a claim without a node Karpenter takes away
-        only what it knows of.
+        Every look requests it, because a provision that is being stopped may create its claim after
+        the first one. It looks for the nodes too, because for a claim without a node Karpenter
+        deletes only what it knows of.
         """
         left = claims_of(self._kube, self._selector)
         for claim in left:
@@ -82,14 +84,14 @@ class Removal:
     def _what_it_waits_for(self, claim: Object, nodes: Sequence[Object]) -> str:
         text = claims.text_of(claim)
         if claims.is_true(claim, "InstanceTerminating"):
-            return f"{text}: the cloud takes the machine away"
+            return f"{text}: the cloud deletes the machine"
         volumes = claims.condition(claim, "VolumesDetached")
         if volumes and volumes["status"] != "True":
             return f"{text}: its volumes are being detached"
         name = (claim.get("status") or {}).get("nodeName")
         node = next((node for node in nodes if node["metadata"]["name"] == name), None)
         if node is None or claims.is_true(claim, "Drained"):
-            return f"{text}: Karpenter takes it down"
+            return f"{text}: Karpenter deletes it"
         pods = ", ".join(self._pods_on(node))
         if not pods:
             return f"{text}: node {name} is being drained"
@@ -98,7 +100,7 @@ class Removal:
         return f"{text}: node {name} is being drained and waits for {pods}{until}"
 
     def _pods_on(self, node: Object) -> list[str]:
-        """Pods that have to go before the machine; those of DaemonSets stay to the end."""
+        """List the pods that must end before the machine; those of DaemonSets stay."""
         names = [
             f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
             for pod in pods_or_none(self._kube) or []
@@ -111,8 +113,11 @@ class Removal:
 def collect(
     kube: Kube, is_alive: RunIsAlive, now: Now, *, dry_run: bool, kept_of: str
 ) -> Sequence[Stray]:
-    """Claims of runs that are no more, or whose time is over, or that wait for a workspace of the
-    namespace `kept_of`; asked to go unless it is a dry run."""
+    """Collect stray claims; unless it is a dry run, request their deletion.
+
+    A claim is stray when its run has ended, when its time is over, or when it waits for a workspace
+    of the namespace `kept_of`.
+    """
     strays = []
     for claim in [*claims_of(kube, RUN_LABEL), *claims_of(kube, KEPT_LABEL)]:
         reason = "" if claims.is_going(claim) else _stray_reason(claim, is_alive, now(), kept_of)
@@ -132,7 +137,7 @@ def collect(
 
 
 def claims_of(kube: Kube, selector: str) -> list[Object]:
-    """Claims by labels; none where the cluster does not know NodeClaims."""
+    """List claims by labels; none where the cluster has no NodeClaims."""
     try:
         return list(kube.node_claims(selector))
     except ApiRefusal as error:
@@ -144,7 +149,7 @@ def claims_of(kube: Kube, selector: str) -> list[Object]:
 def _stray_reason(claim: Object, is_alive: RunIsAlive, now: datetime, kept_of: str) -> str:
     over_at = claims.expires_at(claim)
     if over_at is not None and over_at < now:
-        return f"its time was over at {over_at:%Y-%m-%dT%H:%M:%SZ}"
+        return f"its time ended at {over_at:%Y-%m-%dT%H:%M:%SZ}"
     if claims.left_by(claim):
         until, namespace = claims.kept_until(claim), claims.workspace_of(claim)[0]
         if until is not None and until > now and namespace != kept_of:
@@ -156,7 +161,7 @@ def _stray_reason(claim: Object, is_alive: RunIsAlive, now: datetime, kept_of: s
     if is_alive(claims.run_of(claim), namespace, workflow):
         return ""
     named = f" ({namespace}/{workflow})" if namespace and workflow else ""
-    return f"its run is over{named}"
+    return f"its run has ended{named}"
 
 
 def _is_of_daemon_set(pod: Object) -> bool:

@@ -1,4 +1,4 @@
-"""Settings of provider karpenter, and what is wrong with them. Standard library only."""
+"""Settings of provider karpenter, and their problems. Standard library only."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from argotune.steps.nodes.karpenter.node_class import NodeClass, claim_problems,
 
 @dataclass(frozen=True, kw_only=True)
 class KarpenterSettings:
-    """How Karpenter brings the node."""
+    """How Karpenter makes the node."""
 
     karpenter_mode: Literal["nodeclaim", "nodepool"] = setting("nodeclaim")
     """nodeclaim: a claim of the run's own; nodepool: an installed NodePool brings the node, and
-    another one when a spot machine is taken away."""
+    another one when the cloud reclaims a spot machine."""
     karpenter_node_class: str = setting(
         "",
         value=ValueType(

@@ -18,7 +18,7 @@ from argotune.steps.nodes.provider import (
     OnWait,
     RunIsAlive,
     Stray,
-    unheard,
+    ignore_wait,
 )
 
 
@@ -29,7 +29,7 @@ class Provider:
         self.runs = list(runs)
 
     def provision(
-        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = ignore_wait
     ) -> Node:
         raise AssertionError
 
@@ -55,7 +55,7 @@ class Provider:
         if not dry_run:
             self.runs = [run for run in self.runs if run not in over]
         return [
-            Stray(what=f"node of {run}", run=run, reason="its run is over", gone=not dry_run)
+            Stray(what=f"node of {run}", run=run, reason="its run has ended", gone=not dry_run)
             for run in over
         ]
 
@@ -68,7 +68,10 @@ def test_the_strays_of_all_providers_go() -> None:
     providers = [Provider("alive", "a"), Provider(), Provider("b", "alive")]
     result = run(Params(), progress=Progress(), providers=providers, is_alive=is_alive)
     assert result == Result(
-        strays=("node of a: its run is over, taken away\nnode of b: its run is over, taken away"),
+        strays=(
+            "node of a: its run has ended, being deleted\n"
+            "node of b: its run has ended, being deleted"
+        ),
         taken_away=2,
         kept="nothing",
     )
@@ -80,7 +83,7 @@ def test_a_dry_run_only_says_what_would_go() -> None:
     params = parse_fields(Params, {"dry-run": "true"})
     result = run(params, progress=Progress(), providers=[provider], is_alive=is_alive)
     assert result == Result(
-        strays="node of a: its run is over, still there", taken_away=0, kept="nothing"
+        strays="node of a: its run has ended, still there", taken_away=0, kept="nothing"
     )
     assert provider.runs == ["a"]
 

@@ -68,12 +68,12 @@ def test_a_machine_on_which_the_tune_pod_does_not_fit_is_never_asked_for() -> No
     cloud = Cloud()
     request = asked(zones=("1", "2"), too_small={"a": "1 CPU, 4 needed"})
     assert [str(each) for each in cloud.place(request).tried] == [
-        "a regular in zone 1 (0 s): not asked for: 1 CPU, 4 needed",
+        "a regular in zone 1 (0 s): not requested: 1 CPU, 4 needed",
         "a regular in zone 2: not tried, for the same reason as a regular in zone 1",
         "b regular in zone 1 (10 s): node n",
     ]
     assert cloud.tried == ["b regular in zone 1"]
-    with pytest.raises(CapacityError, match="not asked for"):
+    with pytest.raises(CapacityError, match="not requested"):
         Cloud().place(asked(too_small={"a": "small", "b": "small"}))
 
 

@@ -273,7 +273,7 @@ def test_a_device_plugin_that_does_not_do_its_work_is_named() -> None:
     plugin = pod("nvidia-device-plugin-7x2", "gpu-1", gpus=0) | {"status": {"phase": "Pending"}}
     assert lack(Cluster(nodes=[node(gpus=0)], pods=[plugin])) == (
         "gpu-1: no nvidia.com/gpu: device plugin team/nvidia-device-plugin-7x2 is Pending; its "
-        "log says what it lacks, such as the driver"
+        "log shows what it lacks, such as the driver"
     )
 
 

@@ -143,7 +143,7 @@ def test_a_gpu_that_another_runs_pod_has_taken_is_not() -> None:
 
 
 def test_a_node_that_goes_meanwhile_is_missed() -> None:
-    with pytest.raises(PlacementRefused, match=r"the node with agentpool=gpu1 went$"):
+    with pytest.raises(PlacementRefused, match=r"the node with agentpool=gpu1 was deleted$"):
         Wait(Cluster()).for_gpus()
 
 

@@ -56,7 +56,7 @@ def test_progress_counts_how_far_the_node_is(tmp_path: Path) -> None:
     file = tmp_path / "progress"
     waiting = Time().waiting(30.0, Progress(file, interval_seconds=0))
     for stage in (Stage.ASKED, Stage.MADE, Stage.ASKED, Stage.MADE, Stage.JOINED):
-        waiting.reached(stage)
+        waiting.reach(stage)
         waiting.sleep("queued", 1.0)
     waiting.done()
     assert file.read_text().split() == ["1/4", "2/4", "1/4", "2/4", "3/4", "4/4"]

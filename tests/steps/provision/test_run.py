@@ -23,7 +23,7 @@ from argotune.steps.nodes.provider import (
     Placement,
     RunIsAlive,
     Stray,
-    unheard,
+    ignore_wait,
 )
 from argotune.steps.nodes.resources import Resources
 from argotune.steps.provision.params import Params, Result
@@ -47,7 +47,7 @@ class Provider:
         self._node = node
 
     def provision(
-        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = ignore_wait
     ) -> Node:
         self.requests.append(request)
         return self._node
@@ -278,7 +278,7 @@ def test_what_karpenter_and_kaitos_nodes_cannot_do_is_refused_before_the_step_be
             karpenter_node_class="KaitoNodeClass/default",
         )
     assert caught.value.problems == [
-        "--spot-max-price-usd-per-hour: 1.5; Karpenter knows no such limit, leave it out",
+        "--spot-max-price-usd-per-hour: 1.5; Karpenter has no such limit, leave it out",
         "--disk-gib: 0 with KaitoNodeClass default, whose agent pools need the size of the disk",
         "--capacity-types: spot with KaitoNodeClass default, which makes regular nodes only",
         "--zones: 1 with KaitoNodeClass default, which does not choose zones",

@@ -27,7 +27,7 @@ from argotune.steps.nodes.provider import (
     OnWait,
     RunIsAlive,
     Stray,
-    unheard,
+    ignore_wait,
 )
 from argotune.steps.release.params import Params, Result
 from argotune.steps.release.run import run
@@ -43,7 +43,7 @@ class Provider:
         self.asked: list[tuple[str, float]] = []
 
     def provision(
-        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = unheard
+        self, request: NodeRequest, progress: Progress, *, on_wait: OnWait = ignore_wait
     ) -> Node:
         raise AssertionError
 

@@ -44,7 +44,7 @@ def test_what_no_provider_can_do_is_told_at_once_in_the_words_of_the_file() -> N
         "zones": "1",
     }
     assert problems_of(asking(annotations)) == [
-        f"{HERE}spot-max-price-usd-per-hour: 1.5; Karpenter knows no such limit, leave it out",
+        f"{HERE}spot-max-price-usd-per-hour: 1.5; Karpenter has no such limit, leave it out",
         f"{HERE}capacity-types: spot with KaitoNodeClass default, which makes regular nodes only",
         f"{HERE}zones: 1 with KaitoNodeClass default, which does not choose zones",
     ]

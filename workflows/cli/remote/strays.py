@@ -55,7 +55,7 @@ def _providers(
                 if name in row.providers
             }
         )
-        if PROVIDERS[name].is_told_where(settings):
+        if PROVIDERS[name].names_cluster(settings):
             yield connect(kube, settings)
         elif only is not None:
             raise InputError(

@@ -128,7 +128,7 @@ def test_who_takes_a_pool_has_it_until_their_own_deadline(kept: Azure) -> None:
     kept.time.seconds = 4.9 * HOUR
     assert strays(kept) == []
     kept.time.seconds = 5.1 * HOUR
-    assert strays(kept) == [f"{NEXT} its time was over at 2026-09-21 19:13 UTC True"]
+    assert strays(kept) == [f"{NEXT} its time ended at 2026-09-21 19:13 UTC True"]
 
 
 def test_the_deadline_of_one_run_is_not_that_of_the_next(kept: Azure) -> None:
@@ -145,7 +145,7 @@ def test_nobody_has_a_pool_beyond_its_end(azure: Azure) -> None:
     keep(azure)
     azure.provision(run=NEXT, lifetime_seconds=15 * HOUR)
     azure.time.seconds = 10.1 * HOUR
-    assert strays(azure) == [f"{NEXT} its time was over at 2026-09-22 00:13 UTC True"]
+    assert strays(azure) == [f"{NEXT} its time ended at 2026-09-22 00:13 UTC True"]
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_a_sku_that_the_region_does_not_have_is_named(region: Azure) -> None:
     [
         (
             "QuotaId",
-            "the subscription's kind of offer does not include it; take another kind of "
+            "the subscription's offer type does not include it; take another kind of "
             "subscription, or another SKU",
         ),
         (
@@ -179,7 +179,7 @@ def test_what_the_lists_speak_against_is_not_asked_for(region: Azure) -> None:
     limit(region, "standardNCADSA100v4Family", 48, 48)
     node = region.provision(instance_types=(A100, A10), capacity_types=("regular",))
     assert node.placement == placement(A10)
-    assert node.tried[0].outcome.startswith("not asked for: quota standardNCADSA100v4Family")
+    assert node.tried[0].outcome.startswith("not requested: quota standardNCADSA100v4Family")
     assert len(region.cloud.asked("PUT")) == 1
 
 

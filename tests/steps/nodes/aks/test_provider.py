@@ -195,7 +195,7 @@ def test_a_pool_of_somebody_else_is_left_alone(azure: Azure) -> None:
     with pytest.raises(PermanentError) as caught:
         azure.provision()
     assert str(caught.value) == (
-        f"agent pool {POOL} is there and was made for run other; delete it, or start the run anew"
+        f"agent pool {POOL} exists and was made for run other; delete it, or start the run anew"
     )
     assert azure.release() == []
     assert azure.cloud.asked("DELETE") == []
@@ -341,7 +341,7 @@ def test_a_pool_that_somebody_deletes_ends_the_wait(azure: Azure) -> None:
     azure.time.on_sleep = delete
     with pytest.raises(PermanentError) as caught:
         azure.provision()
-    assert str(caught.value) == f"agent pool {POOL} was deleted by somebody else"
+    assert str(caught.value) == f"agent pool {POOL} was deleted, and not by this run"
 
 
 def test_what_cannot_be_deleted_now_is_left_to_release(
@@ -418,7 +418,7 @@ def test_release_that_runs_out_of_time_is_tried_again_by_argo(azure: Azure) -> N
         azure.release(timeout_seconds=60.0)
     assert not isinstance(caught.value, PlacementRefused)
     assert str(caught.value) == (
-        f"the run's agent pool is still there after 60 s: agent pool {POOL} is being deleted"
+        f"the run's agent pool still exists after 60 s: agent pool {POOL} is being deleted"
     )
     assert azure.release()
 
@@ -444,14 +444,14 @@ def test_pools_whose_run_is_gone_or_whose_time_is_over_are_collected(azure: Azur
     provider = azure.provider()
     dry = provider.collect(is_alive, dry_run=True)
     assert [(each.run, each.reason, each.gone) for each in dry] == [
-        (RUN, "its run is no more", False),
-        ("expired", "its time was over at 2026-09-21 14:18 UTC", False),
+        (RUN, "its run has ended", False),
+        ("expired", "its time ended at 2026-09-21 14:18 UTC", False),
     ]
     assert azure.cloud.asked("DELETE") == []
     assert set(asked) == {(RUN, "team", "tune-x7k2p"), ("alive", "team", "tune-x7k2p")}
     wet = provider.collect(is_alive, dry_run=False)
     assert [each.gone for each in wet] == [True, False]
-    assert "another operation of the cluster goes on" in wet[1].reason
+    assert "another operation of the cluster is in progress" in wet[1].reason
     azure.time.seconds += 600
     assert [each.run for each in provider.collect(is_alive, dry_run=False)] == ["expired"]
     azure.time.seconds += 600

@@ -75,7 +75,8 @@ AT_REQUEST: list[tuple[int, Mapping[str, Any] | str, type[StepError], str]] = [
             "https://aka.ms/aks-pending-operation for more details",
         ),
         refusals.OperationInProgress,
-        "another operation of the cluster goes on: OperationNotAllowed: Operation is not allowed: "
+        "another operation of the cluster is in progress: OperationNotAllowed: "
+        "Operation is not allowed: "
         "Another agentpool operation (nodepool1 - Creating) is in progress, please wait for it to "
         "finish before starting a new operation. See https://aka.ms/aks-pending-operation for "
         "more details",
@@ -87,14 +88,15 @@ AT_REQUEST: list[tuple[int, Mapping[str, Any] | str, type[StepError], str]] = [
             "Operation is not allowed because there's an in progress create node pool operation",
         ),
         refusals.OperationInProgress,
-        "another operation of the cluster goes on: OperationNotAllowed: Operation is not allowed "
+        "another operation of the cluster is in progress: OperationNotAllowed: "
+        "Operation is not allowed "
         "because there's an in progress create node pool operation",
     ),
     (
         409,
         flat("EtagMismatch", "changed meanwhile"),
         refusals.OperationInProgress,
-        "another operation of the cluster goes on: EtagMismatch: changed meanwhile",
+        "another operation of the cluster is in progress: EtagMismatch: changed meanwhile",
     ),
     (
         400,
@@ -103,14 +105,14 @@ AT_REQUEST: list[tuple[int, Mapping[str, Any] | str, type[StepError], str]] = [
             "Changing property 'properties.vmSize' is not allowed.",
         ),
         refusals.ImmutableProperty,
-        "AKS refuses to change the pool that is there: PropertyChangeNotAllowed: Changing property "
+        "AKS refuses to change the existing pool: PropertyChangeNotAllowed: Changing property "
         "'properties.vmSize' is not allowed.; delete the pool, then run again",
     ),
     (
         400,
         flat("OperationNotAllowed", "Property osDiskSizeGB is immutable: old 128, new 256"),
         refusals.ImmutableProperty,
-        "AKS refuses to change the pool that is there: OperationNotAllowed: Property osDiskSizeGB "
+        "AKS refuses to change the existing pool: OperationNotAllowed: Property osDiskSizeGB "
         "is immutable: old 128, new 256; delete the pool, then run again",
     ),
     (
@@ -305,8 +307,8 @@ IN_OPERATION: list[tuple[dict[str, Any], type[StepError], str]] = [
     (
         flat("AKSOperationPreemptedByDelete", "preempted by delete"),
         refusals.PreemptedByDelete,
-        "the pool or its cluster is being deleted by somebody: AKSOperationPreemptedByDelete: "
-        "preempted by delete",
+        "the pool or its cluster is being deleted, and not by this run: "
+        "AKSOperationPreemptedByDelete: preempted by delete",
     ),
     (
         flat("ZonalAllocationFailed", "not enough in zone '1'"),

@@ -156,7 +156,7 @@ def test_who_takes_a_claim_has_it_until_their_own_deadline(kept: World) -> None:
     kept.provision(run=NEXT, lifetime_seconds=3 * HOUR)
     assert strays_of_living_runs(kept, after_seconds=4.9 * HOUR) == []
     assert strays_of_living_runs(kept, after_seconds=5.1 * HOUR) == [
-        "its time was over at 2026-01-01T05:00:00Z"
+        "its time ended at 2026-01-01T05:00:00Z"
     ]
 
 

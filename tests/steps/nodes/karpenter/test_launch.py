@@ -73,9 +73,9 @@ def test_what_is_waited_for_is_logged_once_each(
     waiting = [record.message for record in caplog.records if "waiting" in record.message]
     assert waiting == [
         'waiting reason="Karpenter has just been asked"',
-        'waiting reason="Karpenter is at it"',
+        'waiting reason="Karpenter is working on it"',
         'waiting reason="Registered: NodeNotFound: Node not registered with cluster"',
-        'waiting reason="the GPUs are there; looking once more"',
+        'waiting reason="the GPUs are allocatable; looking once more"',
     ]
 
 
@@ -120,7 +120,7 @@ def test_the_events_of_the_claim_before_do_not_count(world: World) -> None:
 
     world.scripts = [no_capacity, silent]
     said = failure(world, TransientError, instance_types=(A100, A10))
-    assert said.startswith("AKSNodeClass gpu is not ready: Karpenter deleted the claim and did not")
+    assert said.startswith("AKSNodeClass gpu is not ready: Karpenter deleted the claim and gave no")
 
 
 def test_an_event_that_comes_late_is_waited_for(world: World) -> None:
@@ -163,7 +163,7 @@ def test_a_launch_that_fails_again_and_again_ends_with_its_reason(world: World) 
 def test_a_claim_that_nobody_takes_up_says_what_may_be_missing(world: World) -> None:
     assert failure(world, CapacityError, launch_timeout_seconds=60.0) == (
         f"no GPU node: {A100} regular (60 s): Karpenter launched no machine "
-        "(launch-timeout-seconds) after 60 s: nobody took up the claim: is Karpenter running, and "
+        "(launch-timeout-seconds) after 60 s: nothing handles the claim: is Karpenter running, and "
         "does it make nodes of AKSNodeClass (karpenter.azure.com)?"
     )
     assert nothing_is_left(world)
@@ -326,7 +326,7 @@ def test_all_problems_of_the_settings_are_said_at_once(world: World) -> None:
         )
     assert caught.value.problems == [
         "--gpus: 0 with provider karpenter, which makes GPU nodes; take provider existing",
-        "--spot-max-price-usd-per-hour: 1.5; Karpenter knows no such limit, leave it out",
+        "--spot-max-price-usd-per-hour: 1.5; Karpenter has no such limit, leave it out",
         "--instance-type: empty; a claim of provider karpenter needs a SKU",
         "--karpenter-node-class: 'GpuClass/a' lacks the API group of GpuClass; give "
         "GROUP/GpuClass/a",

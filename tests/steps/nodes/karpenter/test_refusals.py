@@ -77,7 +77,7 @@ def test_what_a_refusal_means_for_the_others(
                 f'{ICE}resolving node class, aksnodeclasses.karpenter.azure.com "gpu" not found',
             ],
             PermanentError,
-            "AKSNodeClass gpu (karpenter.azure.com) is not there or is being deleted: "
+            "AKSNodeClass gpu (karpenter.azure.com) does not exist or is being deleted: "
             "NodeClassResolutionError: Failed resolving NodeClass; InsufficientCapacityError: "
             'resolving node class, aksnodeclasses.karpenter.azure.com "gpu" not found; name '
             "another with --karpenter-node-class",
@@ -98,7 +98,7 @@ def test_what_a_refusal_means_for_the_others(
         (
             [],
             TransientError,
-            "AKSNodeClass gpu is not ready: Karpenter deleted the claim and did not say why; see "
+            "AKSNodeClass gpu is not ready: Karpenter deleted the claim and gave no reason; see "
             "`kubectl describe AKSNodeClass gpu`",
         ),
     ],
@@ -130,6 +130,6 @@ def test_warnings_of_every_deletion_are_no_reason() -> None:
     assert isinstance(error, PlacementRefused)
     assert error.may_pass
     assert str(error) == (
-        "the claim was deleted when it had a machine: the cloud took a spot machine back, or "
-        "somebody deleted the claim"
+        "the claim was deleted when it had a machine: the cloud reclaimed a spot machine, or "
+        "a person deleted the claim"
     )

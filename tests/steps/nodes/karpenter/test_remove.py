@@ -114,8 +114,8 @@ def test_what_the_drain_waits_for_is_said(world: World, caplog: pytest.LogCaptur
         "2026-01-01T00:11:40Z at the latest)",
         f"{TEXT}: node {node} is being drained",
         f"{TEXT}: its volumes are being detached",
-        f"{TEXT}: Karpenter takes it down",
-        f"{TEXT}: the cloud takes the machine away",
+        f"{TEXT}: Karpenter deletes it",
+        f"{TEXT}: the cloud deletes the machine",
     ]
 
 
@@ -123,7 +123,7 @@ def test_a_drain_that_takes_too_long_can_be_tried_again(world: World) -> None:
     world.on_delete = lambda world, claim: world.after(500, lambda: world.drop(claim))
     with pytest.raises(TransientError) as caught:
         release(world, timeout_seconds=60.0)
-    assert str(caught.value) == (f"not gone in time: {TEXT}: node aks-{NAME} is being drained")
+    assert str(caught.value) == (f"not deleted in time: {TEXT}: node aks-{NAME} is being drained")
     (gone,) = release(world)
     assert gone.what == TEXT
     deletes = [request for request in world.cluster.requests if request.startswith("DELETE")]
@@ -177,7 +177,7 @@ def test_claims_of_runs_that_are_over_are_collected(world: World) -> None:
         return run != RUN
 
     world.provision(run="another")
-    stray = Stray(what=TEXT, run=RUN, reason="its run is over (team/phi-abc)", gone=False)
+    stray = Stray(what=TEXT, run=RUN, reason="its run has ended (team/phi-abc)", gone=False)
     assert collect(world, is_alive, dry_run=True) == [stray]
     assert len(world.cluster.of_kind("NodeClaim")) == 2
     (found,) = collect(world, is_alive)
@@ -195,7 +195,7 @@ def test_claims_whose_time_is_over_are_collected_though_their_run_lives() -> Non
     assert collect(world, lambda run, namespace, workflow: True) == []
     world.seconds = 3601.0
     (stray,) = collect(world, lambda run, namespace, workflow: True)
-    assert stray.reason == "its time was over at 2026-01-01T01:00:00Z"
+    assert stray.reason == "its time ended at 2026-01-01T01:00:00Z"
 
 
 def test_what_is_going_and_what_is_not_ours_is_not_collected(world: World) -> None:

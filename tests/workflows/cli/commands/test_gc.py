@@ -82,8 +82,8 @@ def test_claims_of_runs_that_are_over_go(argotune: Argotune, cluster: Cluster) -
     answer = argotune("gc")
     assert (answer.code, answer.err) == (0, "")
     assert sorted(answer.out.splitlines()) == sorted(
-        f"NodeClaim {claims.claim_name(run)} ({A100}): its run is over (team-a/workflow-of-{run}),"
-        " taken away"
+        f"NodeClaim {claims.claim_name(run)} ({A100}): its run has ended "
+        f"(team-a/workflow-of-{run}), being deleted"
         for run in ("over", "gone")
     )
     assert claims_left(cluster) == {"on", "others"}
@@ -118,7 +118,7 @@ def test_what_is_kept_for_a_next_run_is_shown_and_stays(
     assert cluster.of_kind("NodeClaim") == [claim]
     assert argotune("gc", "--kept").out == (
         f"NodeClaim {claims.claim_name('over')} ({A100}): it was kept until 2999-01-31 14:05 UTC "
-        "for team-a/phi, taken away\n"
+        "for team-a/phi, being deleted\n"
     )
     assert not cluster.of_kind("NodeClaim")
 
@@ -192,7 +192,7 @@ def test_agent_pools_of_runs_that_are_over_go(
     answer = argotune("gc", *([f"--aks-cluster-id={CLUSTER_ID}"] if named else []))
     assert (answer.code, answer.err) == (0, "")
     assert answer.out == (
-        f"agent pool {pool_name('gone')} ({A100}): its run is no more, taken away\n"
+        f"agent pool {pool_name('gone')} ({A100}): its run has ended, being deleted\n"
     )
     with cloud.lock:
         cloud.settle()
