@@ -85,8 +85,8 @@ def test_a_claim_that_a_run_left_behind_goes_with_the_collection(installation: C
         assert done["status"]["phase"] == "Succeeded", _messages(done)
         found = _outputs(done, "gc")
         assert found["strays"] == (
-            f"NodeClaim {claim['metadata']['name']} ({TYPE} regular): its run is over"
-            f" ({installation.namespace}/long-gone), taken away"
+            f"NodeClaim {claim['metadata']['name']} ({TYPE} regular): its run has ended"
+            f" ({installation.namespace}/long-gone), being deleted"
         )
         assert found["taken-away"] == "1"
         assert _left(f"argotune.dev/run={request.run}") == []
