@@ -1,5 +1,7 @@
-"""Writes the golden YAML and the README's graph of it; with --check, only says what differs: `make
-golden`, `make lint`."""
+"""Writes the golden YAML and the README's graph of it.
+
+With --check it only reports the files that differ. `make golden` and `make lint` run it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from argotune.workflows.templates.graph import README, page_with_graph
 
 
 def main(arguments: list[str]) -> int:
-    """Write or compare; 1 when a file differs."""
+    """Write or compare the files; returns 1 when one differs."""
     check = arguments == ["--check"]
     different = [
         name
@@ -23,7 +25,7 @@ def main(arguments: list[str]) -> int:
         else:
             (RENDERED_DIR / name).write_text(golden()[name])
             print(f"wrote workflows/rendered/{name}")
-    # Drawn from the YAML as it now stands in the folder.
+    # The graph is made from the YAML that was just written.
     page = README.read_text()
     drawn = page_with_graph(page)
     if drawn != page:

@@ -6,7 +6,7 @@ from argotune.workflows.templates.manifest import Manifest, manifest
 
 NAME = "accounts"
 STEP = "argotune-step"
-"""Account of the steps that need no API."""
+"""Account of the steps that need no access to the API."""
 PROVISION = "argotune-provision"
 RELEASE = "argotune-release"
 DEPLOY = "argotune-deploy"
@@ -14,12 +14,12 @@ ACCOUNTS = (STEP, PROVISION, RELEASE, DEPLOY)
 
 
 def build() -> list[Manifest]:
-    """Every account with its token secret.
+    """Build every account with its token secret.
 
     A template that names an `executor.serviceAccountName` gets the account's token from a Secret,
-    which Argo finds by this name; the control plane fills it. The account of the steps that need
-    no API mounts nothing; the others must mount their token, because Argo passes on a template's
-    `automountServiceAccountToken` only where it is false.
+    which Argo finds by this name; the control plane fills it. The account of the steps that need no
+    access to the API mounts no token. The others must mount theirs, because Argo passes on a
+    template's `automountServiceAccountToken` only where it is false.
     """
     accounts = [
         manifest(

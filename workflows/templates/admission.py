@@ -1,9 +1,10 @@
-"""What the API server itself refuses of people who may submit runs and may create no pod: a
-Workflow that is more than arguments of the installed template, a Secret that the installation does
-not allow, and changes of what is not a run's.
+"""Admission policies for people who may submit runs and may not create pods.
 
-Who may create pods in the namespace is not restricted: a pod reaches all that a Workflow reaches.
-ValidatingAdmissionPolicies are objects of the cluster, in Kubernetes since 1.30.
+The API server refuses them a Workflow that is more than arguments of the installed template, a
+Secret that the installation does not allow, and changes of objects that are not a run's.
+
+Accounts that may create pods in the namespace are not restricted, because a pod reaches all that a
+Workflow reaches. ValidatingAdmissionPolicies are objects of the cluster, in Kubernetes since 1.30.
 """
 
 from __future__ import annotations
@@ -38,19 +39,21 @@ _IS_USER = {
         f".namespace(request.namespace).check('{MARKER['verbs'][0]}').allowed()"
     ),
 }
-# A Workflow is fixed once it is created; stopping and resuming it are all that a user changes.
+# A created Workflow does not change; a user may only stop, suspend and resume it.
 _CHANGEABLE = ("shutdown", "suspend")
 _SPEC_FIELDS = ("workflowTemplateRef", "arguments", "volumeClaimTemplates", "suspend", "shutdown")
 _CLAIM_FIELDS = ("accessModes", "resources", "storageClassName")
-# argo writes these two, empty, with every Workflow that it creates.
+# The argo command writes these two, empty, into every Workflow that it creates.
 _STATUS_FIELDS = ("startedAt", "finishedAt")
 
 Rule = dict[str, object]
 
 
 def build() -> list[Manifest]:
-    """Both policies with their bindings, for one namespace; `argotune install` puts another one in
-    its place."""
+    """Build both policies with their bindings, for one namespace.
+
+    `argotune install` replaces the namespace.
+    """
     return [
         *_policy(
             RUNS,
@@ -85,7 +88,7 @@ _VARIABLES = {
 
 
 def _run_rules() -> list[Rule]:
-    """A new Workflow or a CronWorkflow is arguments of our templates; a Workflow stays as it is."""
+    """Permit Workflows and CronWorkflows of arguments for our templates, without later changes."""
     return [
         _rule(
             "object.kind != 'Workflow' || (request.operation == 'CREATE'"
@@ -99,7 +102,7 @@ def _run_rules() -> list[Rule]:
             f"object.spec.all(k, k in {_list(_CHANGEABLE)}"
             " || (k in oldObject.spec && object.spec[k] == oldObject.spec[k]))"
             f" && oldObject.spec.all(k, k in {_list(_CHANGEABLE)} || k in object.spec))",
-            f"spec: of a Workflow that is there only {_words(_CHANGEABLE)} may be changed",
+            f"spec: of an existing Workflow only {_words(_CHANGEABLE)} may be changed",
         ),
         _rule(
             f"object.kind != 'CronWorkflow' || object.metadata.name != '{gc.NAME}'",
@@ -152,7 +155,7 @@ def _parameter_rules() -> list[Rule]:
         ),
         _each(
             f"!(p.name in {_map(patterns)}) || p.value.matches({_map(patterns)}[p.name])",
-            "the value is no quantity",
+            "the value is not a quantity",
         ),
         _each(
             f"!(p.name in {_list(SECRET_SETTINGS)}) || p.value.matches({pattern})"
@@ -166,20 +169,22 @@ def _parameter_rules() -> list[Rule]:
 
 
 def _choices(texts: Sequence[str], default: str) -> list[str]:
-    """The accepted values; an empty default is one of them."""
+    """List the accepted values; an empty default is one of them."""
     return list(dict.fromkeys([*texts, default])) if texts else []
 
 
 def _user_rules() -> list[Rule]:
-    """Services of runs may be deleted, schedules but the installer's, and URLs be put into
-    Secrets."""
+    """Permit deleting services of runs and schedules, and creating Secrets with URLs.
+
+    The installer's schedule is not among them.
+    """
     labels = "oldObject.metadata.labels"
     return [
         _rule(
             "request.operation != 'DELETE' || request.resource.resource == 'cronworkflows'"
             f" || (has({labels}) && '{SERVICE_LABEL}' in {labels}"
             f" && '{MANAGED_BY}' in {labels} && {labels}['{MANAGED_BY}'] == 'argotune')",
-            f"only what a run deployed may be deleted: its label {SERVICE_LABEL} says so",
+            f"only objects that a run deployed may be deleted; they have the label {SERVICE_LABEL}",
         ),
         _rule(
             "request.resource.resource != 'cronworkflows'"
@@ -203,7 +208,7 @@ def _policy(
     *,
     variables: Mapping[str, str] | None = None,
 ) -> list[Manifest]:
-    """A policy and the binding that puts it into force in one namespace."""
+    """Build a policy and the binding that puts it into force in one namespace."""
     full_name = f"{name}-{NAMESPACE}"
     spec: dict[str, object] = {
         "failurePolicy": "Fail",
@@ -247,12 +252,12 @@ def _rule(expression: str, message: str) -> Rule:
 
 
 def _new(expression: str, message: str) -> Rule:
-    """A rule for a new Workflow and any CronWorkflow."""
+    """Build a rule for a new Workflow and any CronWorkflow."""
     return _rule(f"!variables.isNew || ({expression})", message)
 
 
 def _each(expression: str, message: str) -> Rule:
-    """A rule for each parameter p; the message names those that break it."""
+    """Build a rule for each parameter p; the message names those that break it."""
     broken = f"variables.parameters.filter(p, !({expression})).map(p, p.name).join(', ')"
     return {
         "expression": f"!variables.isNew || variables.parameters.all(p, {expression})",

@@ -1,6 +1,8 @@
-"""What provision and release may outside their namespace: nodes and Karpenter's objects have none,
-and whoever has a GPU may be anywhere. It is the only thing here that takes a cluster's
-administrator."""
+"""The rights of provision and release outside their namespace.
+
+Nodes and Karpenter's objects have no namespace, and the pods that hold GPUs may be in any. Only
+these objects need a cluster's administrator.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,14 @@ from argotune.workflows.templates.permissions import API_GROUP, API_VERSION, Rul
 NAME = "cluster-permissions"
 NAMESPACE = "argotune"
 NAMESPACE_LABEL = "argotune.dev/namespace"
-"""Objects of the cluster name the namespace that they are for, so that two namespaces do not
-share them."""
+"""Names the namespace that an object of the cluster is for, so that two namespaces do not share
+it."""
 
 _KARPENTER = "karpenter.sh"
 _RULES = {
     accounts.PROVISION: [
         rule("", ["nodes"], ["list"]),
-        # How many of a node's GPUs are taken.
+        # How many of a node's GPUs are allocated.
         rule("", ["pods"], ["list"]),
         rule(_KARPENTER, ["nodeclaims"], ["get", "list", "create", "patch", "delete"]),
         rule(_KARPENTER, ["nodepools"], ["list"]),
@@ -34,12 +36,14 @@ _RULES = {
 
 
 def build() -> list[Manifest]:
-    """The ClusterRoles with their bindings, for one namespace; `argotune install` puts another in
-    its place."""
-    return [item for account, rules in _RULES.items() for item in _granted(account, rules)]
+    """Build the ClusterRoles with their bindings, for one namespace.
+
+    `argotune install` replaces the namespace.
+    """
+    return [item for account, rules in _RULES.items() for item in _grant(account, rules)]
 
 
-def _granted(account: str, rules: list[Rule]) -> list[Manifest]:
+def _grant(account: str, rules: list[Rule]) -> list[Manifest]:
     name = f"{account}-{NAMESPACE}"
     subject = {"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}
     objects = [

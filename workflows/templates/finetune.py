@@ -1,5 +1,8 @@
-"""WorkflowTemplate `finetune`: plan, dataset, model beside provision, tune with watch beside
-it, push, deploy, and release at the end whatever happened."""
+"""WorkflowTemplate `finetune`: the DAG of a run, and its exit handler.
+
+The order is plan, dataset, model beside provision, tune with watch beside it, push, deploy.
+`release` runs at the end in every case.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +54,11 @@ _URLS_OF_WORKSPACE = (
 
 
 def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> WorkflowTemplate:
-    """The template. The volume's size and storage class are fixed when it is built: Argo reads
-    a volume claim before it expands any parameter."""
+    """Build the template.
+
+    The volume's size and storage class are fixed here, because Argo reads a volume claim before it
+    expands any parameter.
+    """
     with WorkflowTemplate(
         name=NAME,
         annotations={
@@ -107,7 +113,7 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
             SecretVolume(
                 name="model-secret",
                 secret_name=secret("model-access-secret"),
-                # Only this key: a token of the same secret is no file.
+                # Only this key, because the Secret's token must not become a file.
                 items=[KeyToPath(key=".dockerconfigjson", path=".dockerconfigjson")],
                 optional=True,
             ),
@@ -131,7 +137,7 @@ def _dag() -> None:
     }
     with DAG(
         name=NAME,
-        # A watch that breaks down must not keep the adapter from being pushed.
+        # A watch that fails must not keep the adapter from being pushed.
         fail_fast=False,
         outputs=[
             _result("base-loss", TUNE),
@@ -177,7 +183,7 @@ def _dag() -> None:
 
 
 def parameters() -> list[Parameter]:
-    """The form that Argo's UI shows, in the order in which a person fills it."""
+    """List the parameters in the order in which a person fills Argo's form."""
     return [_form_field(row) for row in run_settings.parameter_settings()]
 
 
@@ -191,7 +197,7 @@ def _form_field(row: Setting) -> Parameter:
     return Parameter(
         name=row.name,
         value=row.default,
-        # Argo's form has no way back to an empty value that is not among the choices.
+        # Argo's form cannot return to an empty value that is not among the choices.
         enum=list(choices) if row.default in choices else None,
         description="; ".join(notes),
     )

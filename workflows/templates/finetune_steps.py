@@ -1,5 +1,7 @@
-"""The steps of WorkflowTemplate `finetune`: what each mounts, how long it may take, and what it
-gets beside the settings of the run."""
+"""The steps of WorkflowTemplate `finetune`: volumes, time limits, and inputs of each.
+
+The settings of the run are added by `Step`.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +40,11 @@ _GPU_POD = (
     ' "nvidia.com/gpu": "{{inputs.parameters.gpus}}"}}}]}'
 )
 
-# What deploy needs to take back what it made.
+# Time that deploy needs to delete what it made.
 _DEPLOY_POD = '{"terminationGracePeriodSeconds": 90}'
 
-# The memory of the steps: their peaks with the demo's data on Linux, doubled; dataset's is the
-# bound that tests/bench/dataset.py holds it to.
+# The memory of the steps: twice their peaks with the demo's data on Linux; dataset's is the bound
+# that tests/bench/dataset.py checks.
 PLAN = Step(
     params=plan_params,
     memory="64Mi",
@@ -103,7 +105,7 @@ _OF_RUN = {
     "namespace": "{{workflow.namespace}}",
 }
 _NODE_INPUTS = ("gpus", "gpu-memory-gb", "disk-gib", "planned-alternatives")
-"""What the plan says of the node that provision and watch get."""
+"""The plan's outputs about the node, which provision and watch get."""
 PROVISION = Step(
     params=provision_params,
     memory="192Mi",
@@ -123,7 +125,7 @@ TUNE = Step(
     inputs=["model-dir", "dataset-digest"],
     mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},
     timeout_seconds=7 * DAY_SECONDS,
-    # Spot nodes go away more often than registries fail; each try goes on from a checkpoint.
+    # Spot nodes are reclaimed more often than registries fail; each try resumes from a checkpoint.
     retries=8,
     tolerations=[Toleration.model_validate(toleration) for toleration in GPU_TOLERATIONS],
     pod_spec_patch=_GPU_POD,

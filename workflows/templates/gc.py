@@ -1,5 +1,7 @@
-"""WorkflowTemplate and CronWorkflow `gc`: every ten minutes, nodes of runs that are over
-go, and those that were kept long enough."""
+"""WorkflowTemplate and CronWorkflow `gc`: every ten minutes, the deletion of stray nodes.
+
+Those are nodes of ended runs, and nodes that were kept long enough.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ PARAMETERS = (
         name="dry-run",
         value="false",
         enum=["false", "true"],
-        description="Only say what would go",
+        description="Only report what would be deleted",
     ),
 )
 GC = Step(
@@ -41,13 +43,13 @@ GC = Step(
 
 
 def build() -> WorkflowTemplate:
-    """The template: one step."""
+    """Build the template of one step."""
     with WorkflowTemplate(
         name=NAME,
         annotations={
-            "workflows.argoproj.io/title": "Take away nodes that runs left behind",
+            "workflows.argoproj.io/title": "Delete nodes that runs left behind",
             "workflows.argoproj.io/description": (
-                "Agent pools and NodeClaims of runs that are over, or whose time is."
+                "Agent pools and NodeClaims of runs that have ended, or whose time is over."
             ),
         },
         labels=_LABELS,
@@ -64,7 +66,7 @@ def build() -> WorkflowTemplate:
 
 
 def build_schedule() -> CronWorkflow:
-    """The schedule, suspended where no run's node is made; `argotune install` resumes it."""
+    """Build the schedule, suspended where no run makes nodes; `argotune install` resumes it."""
     return CronWorkflow(
         name=NAME,
         labels=_LABELS,

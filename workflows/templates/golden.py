@@ -1,4 +1,4 @@
-"""The YAML of every template and of what they need beside them, as workflows/rendered holds it."""
+"""The YAML of every template and of the objects beside them, as workflows/rendered contains it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PLAIN = (accounts, permissions, cluster_permissions, admission, network, model_
 
 
 def golden() -> dict[str, str]:
-    """File name to YAML text."""
+    """Map each file's name to its YAML text."""
     argo = {module: module.build().to_yaml() for module in (finetune, retrain)}
     collection = f"{gc.build().to_yaml()}---\n{gc.build_schedule().to_yaml()}"
     plain = {module: yaml.safe_dump_all(module.build(), sort_keys=False) for module in _PLAIN}

@@ -1,4 +1,4 @@
-"""The graph of the template finetune as Mermaid, for the README: GitHub draws it."""
+"""The graph of the template finetune as Mermaid, which GitHub draws in the README."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TASK = re.compile(r"(?<![\w.-])[a-z][\w-]*")
 
 
 def mermaid(template: dict[str, Any]) -> str:
-    """The tasks of the entrypoint's DAG, what each waits for, and the exit handler."""
+    """Draw the tasks of the entrypoint's DAG, their dependencies, and the exit handler."""
     spec = template["spec"]
     entrypoint, on_exit = spec["entrypoint"], spec["onExit"]
     (dag,) = (item["dag"] for item in spec["templates"] if item["name"] == entrypoint)
@@ -32,7 +32,7 @@ def mermaid(template: dict[str, Any]) -> str:
 
 
 def page_with_graph(page: str) -> str:
-    """The README's text with the graph of the YAML that stands in workflows/rendered."""
+    """Insert the graph of workflows/rendered into the README's text."""
     template = yaml.safe_load((RENDERED_DIR / f"{finetune.NAME}.yaml").read_text())
     if not _BLOCK.search(page):
         raise SystemExit(f"README.md has no Mermaid block below {_MARK.strip()!r}")

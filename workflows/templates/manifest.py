@@ -1,4 +1,4 @@
-"""Plain Kubernetes objects beside Argo's: what they have in common."""
+"""The common form of the plain Kubernetes objects beside Argo's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PART_OF = {"app.kubernetes.io/part-of": "argotune"}
 
 
 def manifest(kind: str, name: str, *, api_version: str, **fields: object) -> Manifest:
-    """An object without a namespace: that comes when it is applied."""
+    """Build an object without a namespace, which is set when it is applied."""
     return {
         "apiVersion": api_version,
         "kind": kind,

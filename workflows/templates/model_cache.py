@@ -1,4 +1,4 @@
-"""The claim `argotune-models`, which keeps weights and history between runs."""
+"""The claim `argotune-models`, which stores weights and history between runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CLAIM = "argotune-models"
 
 
 def build() -> list[Manifest]:
-    """A ReadWriteMany claim: runs and services on several nodes use it at the same time."""
+    """Build a ReadWriteMany claim: runs and services on several nodes use it at the same time."""
     spec = {
         "accessModes": ["ReadWriteMany"],
         # The largest preset's weights take 66 GB.

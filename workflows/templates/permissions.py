@@ -1,7 +1,7 @@
-"""What each step, the executor beside it, and the people who submit may do in the namespace.
+"""The rights of each step, of the executor beside it, and of people who submit, in the namespace.
 
-A step has the verbs that its code calls and no other; none may read a secret. A write is a
-server-side apply, which takes `patch`, and `create` where the object is new.
+A step has the verbs that its code calls and no other; none may read a Secret. A write is a
+server-side apply, which needs `patch`, and `create` where the object is new.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Rule = dict[str, list[str]]
 
 
 def rule(group: str, resources: Sequence[str], verbs: Sequence[str]) -> Rule:
-    """A rule over resources of one API group; "" is Kubernetes' own."""
+    """Build a rule over resources of one API group; "" is Kubernetes' own."""
     return {"apiGroups": [group], "resources": [*resources], "verbs": [*verbs]}
 
 
@@ -34,7 +34,7 @@ _DEPLOY_RULES = [
     rule("apps", ["deployments"], _DEPLOY_VERBS),
     rule("", ["services"], _DEPLOY_VERBS),
     rule("networking.k8s.io", ["networkpolicies"], _DEPLOY_VERBS),
-    # Why a rollout does not come to its end.
+    # Why a rollout does not complete.
     rule("", ["pods", "events"], ["list"]),
     rule("", ["pods/log"], ["get"]),
 ]
@@ -56,7 +56,8 @@ _RELEASE_RULES = [
 ]
 
 MARKER = rule("argotune.dev", ["runs"], ["submit"])
-"""No such resource exists: by it the admission policy knows who is bound to `argotune-user`."""
+"""No such resource exists: the right to it tells the admission policy who is bound to
+`argotune-user`."""
 
 _USER_RULES = [
     MARKER,
@@ -69,7 +70,7 @@ _USER_RULES = [
     rule("", ["configmaps"], ["get"]),
     rule("", ["pods", "events", "persistentvolumeclaims"], _READ),
     rule("", ["pods/log"], ["get"]),
-    # Services that a run deployed: to look at, to take away, and to ask (`argotune chat`).
+    # Services that a run deployed: to read, to delete, and to query (`argotune chat`).
     rule("", ["services"], [*_READ, "delete"]),
     rule("apps", ["deployments"], [*_READ, "delete"]),
     rule("networking.k8s.io", ["networkpolicies"], [*_READ, "delete"]),
@@ -79,10 +80,10 @@ _USER_RULES = [
 
 
 def build() -> list[Manifest]:
-    """Roles with their bindings. `argotune-user` is bound to nobody: that is the platform's to do.
+    """Build the roles with their bindings; only the platform binds `argotune-user` to people.
 
-    Who may create Workflows in a namespace runs pods as any of its accounts and with any of its
-    Secrets mounted, whatever this role leaves out: the admission policy narrows that to the
+    An account that may create Workflows in a namespace runs pods as any of its accounts and with
+    any of its Secrets mounted, whatever this role permits: the admission policy limits that to the
     installed templates.
     """
     return [

@@ -1,5 +1,7 @@
-"""CronWorkflow `retrain`: the template `finetune` on a schedule, left out while data and plan are
-the same."""
+"""CronWorkflow `retrain`: the template `finetune` on a schedule.
+
+A run ends early while data and plan are unchanged.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from hera.workflows.models import WorkflowTemplateRef
 from argotune.workflows.templates import finetune
 
 NAME = "retrain"
-# A schedule of a workspace is rendered by `argotune render --schedule`; this one shows its shape.
+# `argotune render --schedule` renders the schedule of a workspace; this one is an example.
 _EXAMPLE = {
     "name": "my-model",
     "urls": '["https://example.com/data.parquet"]',
@@ -19,7 +21,7 @@ _EXAMPLE = {
 
 
 def build() -> CronWorkflow:
-    """The schedule, suspended until its arguments are filled in."""
+    """Build the schedule, suspended until its arguments are filled in."""
     unknown = sorted(_EXAMPLE.keys() - {parameter.name for parameter in finetune.parameters()})
     if unknown:
         raise ValueError(f"template {finetune.NAME} has no parameter {', '.join(unknown)}")
@@ -28,8 +30,8 @@ def build() -> CronWorkflow:
         annotations={
             "workflows.argoproj.io/title": "Tune again when the data changes",
             "workflows.argoproj.io/description": (
-                "Fetches and checks the dataset on a schedule; only when it or the plan differ"
-                " from what is deployed does it cost a GPU."
+                "Fetches and checks the dataset on a schedule; uses a GPU only when the dataset or"
+                " the plan differ from what is deployed."
             ),
         },
         labels={"app.kubernetes.io/part-of": "argotune"},

@@ -1,7 +1,7 @@
 """The one way from a step's Params and Result to the container template that runs it.
 
-Hera checks none of the names that it is given, so they all come from the dataclasses: a flag, an
-input or an output that the step does not have cannot be written.
+Hera checks none of the names that it gets, so all of them come from the dataclasses: no template
+can contain a flag, an input or an output that the step does not have.
 """
 
 from __future__ import annotations
@@ -57,23 +57,22 @@ _WORK = "work"
 # nonroot in the distroless images, and no user of any base image that we know.
 _USER = 65532
 
-# What the kubelet says of a pod that the node took down or did not take: eviction, shutdown,
-# preemption, and devices that were gone between scheduling and start (OutOfnvidia.com/gpu,
-# UnexpectedAdmissionError); and what Argo says of a pod whose node is gone, or of a container that
-# went with its node (ContainerStatusUnknown, with 137 as if it had been killed for its memory).
-# Argo calls these Failed. A pod's own fault is not among them: its deadline, or a volume that it
-# overfilled.
+# The kubelet's messages about a pod that the node ended or rejected: eviction, shutdown,
+# preemption, and devices that vanished between scheduling and start (OutOfnvidia.com/gpu,
+# UnexpectedAdmissionError); and Argo's messages about a pod or a container whose node was lost
+# (ContainerStatusUnknown, with 137 as if it had been killed for its memory). Argo calls these
+# Failed. Faults of the pod itself are not among them: its deadline, or a volume that it overfilled.
 _TAKEN_DOWN = (
     "^(Pod was (rejected|terminated)|Pod (Node didn.t|Allocate failed|Predicate)"
     "|The node (was low on resource|had condition)|Preempt|pod failed: |can.t find failed message"
     "|(init|main|wait): ContainerStatusUnknown )"
 )
-# 75 is argotune.steps.common.errors.TransientError; Error is Argo's word for a pod that was lost.
+# 75 is argotune.steps.common.errors.TransientError; Error is Argo's phase of a lost pod.
 _RETRY = (
     'asInt(lastRetry.exitCode) == 75 || lastRetry.status == "Error"'
     f' || lastRetry.message matches "{_TAKEN_DOWN}"'
 )
-# The kubelet's place for the last message; the engine maps it like any other path.
+# Where the kubelet reads the last message; the engine maps it like any other path.
 _TERMINATION_LOG = "/dev/termination-log"
 _CPU = "100m"
 NOT_A_QUANTITY = "not-a-quantity"
@@ -91,7 +90,7 @@ _STAY_ANNOTATIONS = {
     "karpenter.sh/do-not-disrupt": "true",
 }
 _WORKSPACE_LABELS = {"argotune.dev/workspace": "{{workflow.parameters.name}}"}
-# By it Azure's webhook gives the pod a token of its account; other clouds take no notice.
+# With it Azure's webhook gives the pod a token of its account; other clouds ignore it.
 _CLOUD_LABELS = {"azure.workload.identity/use": "true"}
 
 POD_SECURITY = PodSecurityContext(
@@ -124,40 +123,41 @@ class Step:
     mounts: Mapping[str, str] = field(default_factory=dict)
     """Volume name to path in the container."""
     timeout_seconds: int
-    """The pod is stopped after this long."""
+    """Time limit of the pod, in seconds."""
     retries: int = 3
     """Further tries on exit code 75 and on lost pods."""
     uses_kubernetes: bool = False
     """Whether the step talks to the API server; the others get no token."""
     memory: str | None = None
-    """Memory that the pod asks for, NUMBERMi; it may take _LIMIT times as much. None:
-    pod_spec_patch says it."""
+    """Memory that the pod requests, NUMBERMi; its limit is _LIMIT times as much. None: in
+    pod_spec_patch."""
     memory_parameter: str | None = None
     """Workflow parameter of the memory limit, for the message of a pod that is killed for it."""
     home: str | None = None
-    """Step whose image and account it shares; None: its own."""
+    """Step whose image and account it uses; None: its own."""
     is_of_workspace: bool = True
-    """Whether its pods are labelled with the run's workspace."""
+    """Whether its pods have the label with the run's workspace."""
     asks_the_cloud: bool = False
     """Whether the step may log in to the cloud by the workload identity of its account."""
     stays_on_its_node: bool = False
-    """Whether autoscalers must not take the pod's node to save money."""
+    """Whether autoscalers must not drain the pod's node to save money."""
     shares_memory: bool = False
     """Whether /dev/shm has more than the 64 MiB of container runtimes, as NCCL needs between GPUs.
-    What is in it counts as the pod's memory, so the pod's limit bounds it."""
+    Its content counts as the pod's memory, so the pod's limit bounds it."""
     env: Sequence[Env | SecretEnv] = ()
     tolerations: Sequence[Toleration] = ()
     pod_spec_patch: str | None = None
     pod_inputs: Sequence[str] = ()
-    """Inputs of the pod that are no flags of the step."""
+    """Inputs of the pod that are not flags of the step."""
 
     @property
     def name(self) -> str:
+        """The step's name, which its package gives."""
         return self.params.__name__.split(".")[-2]
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """Flags that a setting of the run fills, as the table of settings says: flag to tag."""
+        """Flags that the table of settings fills: flag to tag."""
         return {flag: value_of(name) for flag, name in run_settings.flags_of(self.name).items()}
 
     @property
@@ -171,8 +171,10 @@ class Step:
         return [*(() if self.is_exit_handler else self.settings), *self.inputs]
 
     def task(self, depends: str | None = None, when: str | None = None, **arguments: str) -> None:
-        """Call the step from the DAG that is open, with the settings of the run; argument names are
-        snake_case inputs."""
+        """Call the step from the open DAG, with the settings of the run.
+
+        The names of `arguments` are snake_case inputs.
+        """
         outputs = {name.replace("_", "-"): value for name, value in arguments.items()}
         given = {**self.settings, **outputs}
         self._refuse_differences("task arguments", given, [*self.all_inputs, *self.pod_inputs])
@@ -185,7 +187,7 @@ class Step:
         )
 
     def template(self) -> Container:
-        """The container template; call it with the workflow open."""
+        """Build the container template; the workflow must be open."""
         fields = {item.kebab: item for item in fields_of(self.params.Params)}
         self._refuse_unknown(fields, [*self.all_fixed, *self.all_inputs])
         missing = [
@@ -231,7 +233,7 @@ class Step:
                 EmptyDirVolume(name="scratch", mount_path=SCRATCH_DIR),
                 *([_SHARED_MEMORY] if self.shares_memory else []),
             ],
-            # Hera mounts the volumes above by itself.
+            # Hera mounts the volumes above.
             volume_mounts=[
                 VolumeMount(name=name, mount_path=path) for name, path in self.mounts.items()
             ],
@@ -260,7 +262,7 @@ class Step:
         )
 
     def _resources(self) -> Resources | None:
-        """No limit of CPU: the steps wait more than they compute."""
+        """Limit memory and not CPU, because the steps wait more than they compute."""
         if self.memory is None:
             return None
         most = int(self.memory.removesuffix("Mi")) * _LIMIT
@@ -268,7 +270,7 @@ class Step:
 
     @staticmethod
     def _output(name: str) -> Parameter:
-        # Without a default a skipped or failed step leaves its readers with an error of Argo's.
+        # Without a default, Argo fails the readers of a skipped or failed step's output.
         path = str(Path(OUTPUTS_DIR) / name)
         return Parameter(name=name, value_from=ValueFrom(path=path, default=""))
 
@@ -286,21 +288,24 @@ class Step:
 
 
 def value_of(name: str) -> str:
-    """The tag of a setting: a parameter of the Workflow, or for one that the installer decides the
-    place of its text, which `manifests` fills in before the template reaches Argo."""
+    """Return the tag of a setting.
+
+    That is a parameter of the Workflow or, for a setting that the installer decides, the
+    placeholder that `manifests` fills in before the template reaches Argo.
+    """
     row = run_settings.SETTINGS[name]
     if row.decided_by == "installer":
         return manifests.install_tag(name)
     if not row.is_parameter:
-        raise ValueError(f"setting {name} is no parameter of the template")
+        raise ValueError(f"setting {name} is not a parameter of the template")
     return f"{{{{workflow.parameters.{name}}}}}"
 
 
 def quantity(name: str) -> str:
-    """The tag of a setting as a JSON string for a patch, if its value looks like a quantity.
+    """Return the tag of a setting as a JSON string for a patch, if its value looks like a quantity.
 
-    Argo expands a tag within a value too, after the value was encoded: what is pasted into the
-    patch must not contain one. Any other value becomes NOT_A_QUANTITY, which Kubernetes refuses.
+    Argo expands a tag within a value too, after it encoded the value: text in the patch must not
+    contain one. Any other value becomes NOT_A_QUANTITY, which Kubernetes refuses.
     """
     value_of(name)  # refuses an unknown one
     value, pattern = f"workflow.parameters['{name}']", run_settings.SETTINGS[name].value.pattern
@@ -308,8 +313,11 @@ def quantity(name: str) -> str:
 
 
 def secret(name: str, *others: str) -> str:
-    """The tag of a setting that names a Secret, if the installation allows that Secret or one of
-    the other conditions holds; else of the Secret FORBIDDEN, which does not exist."""
+    """Return the tag of a setting that names a Secret.
+
+    It is the Secret's name where the installation allows that Secret or one of the other conditions
+    holds, and otherwise FORBIDDEN, which does not exist.
+    """
     value_of(name)
     value = f"workflow.parameters['{name}']"
     allowed = f"{value} matches '{manifests.install_tag(manifests.ALLOWED_SECRETS_PATTERN)}'"
@@ -318,12 +326,12 @@ def secret(name: str, *others: str) -> str:
 
 
 def image_of(step: str) -> str:
-    """The image of a step."""
+    """Return the image of a step."""
     return f"{value_of('images-registry')}/argotune-{step}:{value_of('images-tag')}"
 
 
 def output(step: Step, name: str) -> str:
-    """The tag of an output of a step's task, checked against the step's Result."""
+    """Return the tag of an output of a step's task, checked against the step's Result."""
     if name not in {item.kebab for item in fields_of(step.params.Result)}:
         raise ValueError(f"step {step.name} has no result {name}")
     return f"{{{{tasks.{step.name}.outputs.parameters.{name}}}}}"
