@@ -1,8 +1,8 @@
-"""The Argo objects of one workspace, made from the rendered templates without hera, which takes
-half a second to import.
+"""The Argo objects of one workspace, made from the rendered templates.
 
-What the installer decides stands in the rendered templates as `{{install.NAME}}`; here it becomes
-text, and INSTALLED_ANNOTATION says what was filled in.
+The templates are read without hera, whose import takes half a second. What the installer decides is
+`{{install.NAME}}` in the rendered templates; here it becomes text, and INSTALLED_ANNOTATION records
+the values.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from argotune.workflows.workspace.run_settings import (
 )
 
 NAME = "finetune"
-"""Of the WorkflowTemplate."""
+"""Name of the WorkflowTemplate."""
 URLS_KEY = "urls.json"
-"""Of the Secret with a run's URLs: a JSON list."""
+"""Key in the Secret with a run's URLs: a JSON list."""
 INSTALLED_ANNOTATION = "argotune.dev/installed"
-"""Of the WorkflowTemplate: the settings that the installer decided, as JSON."""
+"""Annotation of the WorkflowTemplate: the settings that the installer decided, as JSON."""
 ALLOWED_SECRETS_PATTERN = "allowed-secrets-pattern"
-"""Install tag of what follows from the setting `allowed-secrets`."""
+"""Install tag of the pattern that follows from the setting `allowed-secrets`."""
 _INSTALL_TAG = re.compile(r"\{\{install\.([a-z-]+)\}\}")
 _RANDOM_CHARACTERS = string.ascii_lowercase + string.digits
 _RENDERED_DIR = Path(__file__).parent.parent / "rendered"
@@ -41,24 +41,27 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def install_tag(name: str) -> str:
-    """The place of an installer's setting in a rendered template."""
+    """Return the placeholder of an installer's setting in a rendered template."""
     return f"{{{{install.{name}}}}}"
 
 
 def rendered(name: str) -> list[dict[str, Any]]:
-    """The documents of a rendered file, with their install tags."""
+    """Read the documents of a rendered file, with their install tags."""
     text = (_RENDERED_DIR / f"{name}.yaml").read_text()
     return list(yaml.load_all(text, Loader=_LOADER))
 
 
 def install_defaults() -> dict[str, str]:
-    """The defaults of the settings that the installer decides, by name."""
+    """Return the defaults of the settings that the installer decides, by name."""
     return {row.name: row.default for row in installer_settings()}
 
 
 def fill_in(document: dict[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
-    """The document with the installer's settings in place of their tags; a setting without a value
-    has its default. A WorkflowTemplate has the settings in an annotation."""
+    """Replace the tags of a document by the installer's settings.
+
+    A setting without a value has its default. A WorkflowTemplate gets the settings in an
+    annotation.
+    """
     chosen = {**install_defaults(), **values}
     pattern = secrets_pattern(json.loads(chosen["allowed-secrets"]))
     filled: dict[str, Any] = _replace(document, {**chosen, ALLOWED_SECRETS_PATTERN: pattern})
@@ -69,7 +72,7 @@ def fill_in(document: dict[str, Any], values: Mapping[str, str]) -> dict[str, An
 
 
 def installed_values(template: Mapping[str, Any]) -> dict[str, str]:
-    """The settings that the installer decided, from the installed WorkflowTemplate.
+    """Read the settings that the installer decided from the installed WorkflowTemplate.
 
     In a template of a version without the annotation they are defaults of parameters.
     """
@@ -81,7 +84,7 @@ def installed_values(template: Mapping[str, Any]) -> dict[str, str]:
 
 
 def secrets_pattern(names: Sequence[str]) -> str:
-    """A regular expression of the allowed Secrets, NAME or PREFIX*, that Go and Python read."""
+    """Build a regular expression of the allowed Secrets, NAME or PREFIX*, for Go and Python."""
     parts = [name.replace(".", "[.]").replace("*", "[a-z0-9.-]*") for name in names]
     return f"^({'|'.join(parts)})$"
 
@@ -92,8 +95,10 @@ def template(
     volume_size: str | None = None,
     storage_class: str | None = None,
 ) -> dict[str, Any]:
-    """WorkflowTemplate `finetune` with the installer's settings, and with the volume's size and
-    storage class where given."""
+    """Build WorkflowTemplate `finetune` with the installer's settings.
+
+    Volume size and storage class are set where they are given.
+    """
     document = fill_in(rendered(NAME)[0], values or {})
     document["spec"] |= _claims(document["spec"], volume_size, storage_class)
     return document
@@ -105,8 +110,10 @@ def workflow(
     volume_size: str | None = None,
     storage_class: str | None = None,
 ) -> dict[str, Any]:
-    """A Workflow that stands alone: the template's spec with the arguments filled in. The Secrets
-    that the arguments name are those that it may use."""
+    """Build a Workflow that stands alone: the template's spec with the arguments.
+
+    It may use the Secrets that the arguments name.
+    """
     values = {name: text for name, text in arguments.items() if name in install_defaults()}
     values.setdefault("allowed-secrets", json.dumps(_secrets_in(arguments)))
     document = template(values, volume_size=volume_size, storage_class=storage_class)
@@ -125,11 +132,11 @@ def workflow_from_template(
     volume_size: str | None = None,
     storage_class: str | None = None,
 ) -> dict[str, Any]:
-    """A Workflow of nothing but arguments for a WorkflowTemplate: the one that is installed where
-    it is known, else that of this version.
+    """Build a Workflow of arguments only, for a WorkflowTemplate.
 
-    The volume's size and storage class are no arguments: Argo takes the Workflow's volume claims
-    in place of the template's.
+    The template is the installed one where it is known, and otherwise that of this version. The
+    volume's size and storage class are not arguments: Argo uses the Workflow's volume claims in
+    place of the template's.
     """
     document = installed or template()
     given = _for_installed(arguments)
@@ -149,7 +156,7 @@ def cron_workflow(
     volume_size: str | None = None,
     storage_class: str | None = None,
 ) -> dict[str, Any]:
-    """The CronWorkflow of one workspace."""
+    """Build the CronWorkflow of one workspace."""
     document = rendered("retrain")[0]
     document["metadata"]["name"] = f"retrain-{arguments['name']}"
     spec, template_spec = document["spec"], template()["spec"]
@@ -165,23 +172,23 @@ def cron_workflow(
 
 
 def parameters_of(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The template's parameters by their names."""
+    """Return the template's parameters by name."""
     return {item["name"]: item for item in template["spec"]["arguments"]["parameters"]}
 
 
 def named(document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The Workflow under a name of its own instead of one that the server makes."""
+    """Return the Workflow under a given name, in place of one that the server makes."""
     metadata = {key: value for key, value in document["metadata"].items() if key != "generateName"}
     return {**document, "metadata": {"name": name, **metadata}}
 
 
 def random_name(prefix: str) -> str:
-    """Kubernetes' way to make a name of a generateName."""
+    """Make a name from a generateName, as Kubernetes does."""
     return f"{prefix}-{''.join(random.choices(_RANDOM_CHARACTERS, k=5))}"
 
 
 def dump(*documents: Mapping[str, Any]) -> str:
-    """The documents as one YAML text."""
+    """Write the documents as one YAML text."""
     return yaml_text.dump(*documents)
 
 
@@ -211,7 +218,7 @@ def _arguments(arguments: Mapping[str, str]) -> dict[str, Any]:
 def _claims(
     spec: Mapping[str, Any], volume_size: str | None, storage_class: str | None
 ) -> dict[str, Any]:
-    """The volume claims with another size or storage class; nothing where neither is given."""
+    """Return the volume claims with the given size or storage class; none without either."""
     if not volume_size and not storage_class:
         return {}
     claims: list[dict[str, Any]] = copy.deepcopy(spec["volumeClaimTemplates"])
@@ -239,13 +246,13 @@ def _check_known(arguments: Mapping[str, str], spec: Mapping[str, Any]) -> None:
 
 
 def _for_installed(arguments: Mapping[str, str]) -> dict[str, str]:
-    """The arguments that are parameters of an installed template."""
+    """Select the arguments that are parameters of an installed template."""
     decided = install_defaults()
     return {name: text for name, text in arguments.items() if name not in decided}
 
 
 def _secrets_in(arguments: Mapping[str, str]) -> list[str]:
-    """The Secrets that the arguments or the template's defaults name."""
+    """List the Secrets that the arguments or the template's defaults name."""
     return sorted({arguments.get(name, SETTINGS[name].default) for name in SECRET_SETTINGS})
 
 

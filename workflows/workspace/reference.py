@@ -1,5 +1,7 @@
-"""Writes the input file's reference, README.md beside this file; with --check, only says whether it
-is up to date: `make golden`, `make lint`."""
+"""Writes the input file's reference, README.md beside this file.
+
+With --check it only reports whether the page is up to date. `make golden` and `make lint` run it.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +25,9 @@ _HEAD = """# The input file
 
 <!-- Written by `make golden` from reference.py; edit that. -->
 
-A Kaito `Workspace` (kaito.sh/v1alpha1 or v1beta1) with `tuning`. Its ConfigMap stands in the same
-file, in a further one, or in the cluster. Every problem is told at once, with the path of the
-field, the value, and what is accepted; a field that is not known is a problem too.
+A Kaito `Workspace` (kaito.sh/v1alpha1 or v1beta1) with `tuning`. Its ConfigMap is in the same file,
+in a further one, or in the cluster. One error reports every problem, with the path of the field,
+the value, and what is accepted; an unknown field is a problem too.
 
 | field | meaning |
 |---|---|
@@ -43,7 +45,7 @@ field, the value, and what is accepted; a field that is not known is a problem t
 
 
 def reference() -> str:
-    """The page as Markdown."""
+    """Build the page as Markdown."""
     return "\n".join([_HEAD, *_annotations(), "", *_deciders(), "", *_config()]) + "\n"
 
 
@@ -51,7 +53,7 @@ def _annotations() -> list[str]:
     known = annotation_settings()
     rows = [f"| `{PREFIX}{name}` | {_meaning(row)} |" for name, row in known.items()]
     return [
-        "## Annotations, for what Kaito has no word for",
+        "## Annotations for settings that Kaito does not have",
         "",
         "| annotation | meaning |",
         "|---|---|",
@@ -100,7 +102,7 @@ def _config() -> list[str]:
         "## Keys of training_config.yaml",
         "",
         "Every other key of Kaito's sections is refused by name with the reason, or mapped with a",
-        "warning; none is dropped in silence. The section `Argotune` is ours.",
+        "warning; none is dropped without a message. The section `Argotune` is ours.",
         "",
         "| section | key | effect | default |",
         "|---|---|---|---|",
@@ -109,7 +111,7 @@ def _config() -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write or compare the page; 1 when it differs."""
+    """Write or compare the page; returns 1 when it differs."""
     same = README.exists() and README.read_text() == reference()
     if arguments == ["--check"]:
         if not same:

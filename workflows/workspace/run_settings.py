@@ -1,8 +1,8 @@
 """The settings of a run: the one table.
 
-A row is a parameter of the WorkflowTemplate, an annotation of the workspace file, or both. From the
-table come Argo's form, the annotations and their checks, `--set`, the arguments of a Workflow, the
-arguments of the steps and the reference page. Rows of a provider stand in its own package
+A row is a parameter of the WorkflowTemplate, an annotation of the workspace file, or both. Argo's
+form, the annotations and their checks, `--set`, the arguments of a Workflow, the arguments of the
+steps and the reference page come from the table. Rows of a provider are in its own package
 (steps/nodes/PROVIDER/settings.py). To add a setting that a step has as a flag, add one row.
 """
 
@@ -145,7 +145,7 @@ _NODE = (
     Setting(
         name="capacity-types",
         description=(
-            "Spot machines cost less and may be taken away; spot,regular takes a regular one where"
+            "Spot machines cost less and may be reclaimed; spot,regular takes a regular one where"
             " there is no spot one"
         ),
         value=NAMES,
@@ -157,7 +157,7 @@ _NODE = (
     ),
     Setting(
         name="spot-max-price-usd-per-hour",
-        description="Most that a spot machine may cost, for clouds that take a limit",
+        description="Highest price of a spot machine, for clouds with such a limit",
         value=PRICE,
         default_meaning="the regular price",
         feeds=("provision.spot-max-price-usd-per-hour", "watch.spot-max-price-usd-per-hour"),
@@ -372,7 +372,7 @@ SETTINGS: Mapping[str, Setting] = {
     row.name: row
     for row in (*_OF_THE_FILE, *_NODE, *provider_settings(), *_SERVICE, *_RUN, *_VOLUME)
 }
-"""Every row by its name, in the order in which a person fills Argo's form."""
+"""Every row by its name, in the order in which a person fills in Argo's form."""
 
 
 SECRET_SETTINGS = ("urls-secret", "push-secret", "model-access-secret")
@@ -380,22 +380,22 @@ SECRET_SETTINGS = ("urls-secret", "push-secret", "model-access-secret")
 
 
 def parameter_settings() -> list[Setting]:
-    """The rows that are parameters of the template."""
+    """List the rows that are parameters of the template."""
     return [row for row in SETTINGS.values() if row.is_parameter]
 
 
 def installer_settings() -> list[Setting]:
-    """The rows that are text in the installed template."""
+    """List the rows that are text in the installed template."""
     return [row for row in SETTINGS.values() if row.decided_by == "installer"]
 
 
 def annotation_settings() -> dict[str, Setting]:
-    """The rows that the workspace file has as annotations."""
+    """List the rows that the workspace file has as annotations."""
     return {name: row for name, row in SETTINGS.items() if row.is_annotation and not row.place}
 
 
 def flags_of(step: str) -> dict[str, str]:
-    """The flags of the step that a setting fills as it is: flag to name of the setting."""
+    """Return the flags of the step that a setting fills unchanged: flag to name of the setting."""
     return {
         feed.partition(".")[2]: row.name
         for row in SETTINGS.values()
@@ -405,5 +405,5 @@ def flags_of(step: str) -> dict[str, str]:
 
 
 def place_of(name: str) -> str:
-    """Where the workspace file has the setting."""
+    """Return where the workspace file has the setting."""
     return SETTINGS[name].place or f"metadata.annotations.{PREFIX}{name}"

@@ -1,5 +1,7 @@
-"""What a workspace becomes on a cluster: its Workflow or CronWorkflow, and the Secret of its
-dataset URLs where they have queries, which may hold tokens."""
+"""The objects of a workspace on a cluster: its Workflow or CronWorkflow, and a Secret.
+
+The Secret has the dataset URLs where they have queries, which may contain tokens.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,7 @@ def whole_workflow(
     images: Mapping[str, str],
     secret_name: str | None = None,
 ) -> tuple[Object | None, Object]:
-    """A Workflow with the whole template in it, after the Secret of its URLs where they need
-    one."""
+    """Build a Workflow that contains the whole template, after the Secret of its URLs, if any."""
     arguments, secret = _arguments(workspace, allow_loopback, secret_name)
     workflow = manifests.workflow({**arguments, **images}, **_volume(workspace))
     return secret, labelled(workflow, workspace.labels)
@@ -39,7 +40,7 @@ def referring_workflow(
     installed: Mapping[str, Any] | None = None,
     secret_name: str | None = None,
 ) -> tuple[Object | None, Object]:
-    """A Workflow of arguments for the installed template, after the Secret of its URLs."""
+    """Build a Workflow of arguments for the installed template, after the Secret of its URLs."""
     arguments, secret = _arguments(workspace, allow_loopback, secret_name)
     workflow = manifests.workflow_from_template(arguments, installed, **_volume(workspace))
     return secret, labelled(workflow, workspace.labels)
@@ -48,15 +49,17 @@ def referring_workflow(
 def cron_workflow(
     workspace: Workspace, *, allow_loopback: bool, schedule: str
 ) -> tuple[Object | None, Object]:
-    """A CronWorkflow of arguments for the installed template, after the Secret of its URLs."""
+    """Build a CronWorkflow of arguments, after the Secret of its URLs."""
     arguments, secret = _arguments(workspace, allow_loopback, None)
     cron = manifests.cron_workflow(arguments, schedule, **_volume(workspace))
     return secret, labelled(cron, workspace.labels)
 
 
 def images_arguments(registry: str | None, tag: str | None, *, whole: bool) -> dict[str, str]:
-    """The given parameters of the step images. Raises WorkspaceError where the installed template's
-    are used."""
+    """Return the given parameters of the step images.
+
+    Raises WorkspaceError where the installed template's images are used.
+    """
     given = {
         name: value
         for name, value in (("images-registry", registry), ("images-tag", tag))
@@ -79,10 +82,10 @@ def split_urls(
     arguments: Mapping[str, str],
     secret_name: str | None = None,
 ) -> tuple[dict[str, str], dict[str, Any] | None]:
-    """The arguments without queries, and the Secret that has them; None where there are none.
+    """Split the arguments into those without queries and the Secret with the queries, if any.
 
-    Without a name for it, the Secret's name follows from its content, so that runs with other
-    URLs do not share it.
+    Without a given name, the Secret's name follows from its content, so that runs with other URLs
+    do not share it.
     """
     if not any("?" in url for url in urls):
         return dict(arguments), None
