@@ -11,7 +11,7 @@ from argotune.workflows.workspace.run_settings import PREFIX, annotation_setting
 
 
 def read_options(fields: Fields) -> Options:
-    """The settings of the annotations, or of the flags in their place."""
+    """Read the settings of the annotations, or of the flags that replace them."""
     known = annotation_settings()
     annotations, overrides = fields.mapping("metadata.annotations"), fields.overrides
     ours = {

@@ -1,5 +1,7 @@
-"""Checks of the file's texts: URLs, and what Argo would expand; `steps/common/values.py` has the
-rest."""
+"""Checks of the file's texts: URLs, and text that Argo would expand.
+
+Further checks are in `steps/common/values.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import ipaddress
 import unicodedata
 from urllib.parse import SplitResult, urlsplit
 
-# Kaito's webhook for v1beta1, and the names that lead to the machine or the cluster itself.
+# The names of Kaito's webhook for v1beta1, of this machine, and of the cluster.
 _METADATA_HOSTS = ("metadata.google.internal", "metadata.goog", "metadata.azure.com")
 _LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost")
 _CLUSTER_SUFFIXES = (".svc", ".cluster.local", ".internal")
@@ -18,7 +20,7 @@ _NOT_JSON = "\U000e0001"
 
 
 def unsafe(text: str, *, lines: bool = False) -> str | None:
-    """Why a text cannot be a parameter of a workflow; None when it can."""
+    """Say why a text cannot be a parameter of a workflow; None when it can."""
     if "{{" in text:
         return "accepted is a text without '{{', which Argo would expand"
     permitted = "\n\t" if lines else ""
@@ -30,9 +32,9 @@ def unsafe(text: str, *, lines: bool = False) -> str | None:
 
 
 def url_problem(url: str, *, allow_loopback: bool) -> str | None:
-    """Why a dataset URL is refused; None when it may be fetched.
+    """Say why a dataset URL is refused; None when it may be fetched.
 
-    Only the text is looked at; the dataset step also checks every address that a name has.
+    Only the text is checked; the dataset step also checks every address of the host.
     """
     try:
         parts = urlsplit(url)
@@ -75,7 +77,7 @@ def _address_problem(host: str, *, allow_loopback: bool) -> str | None:
 
 
 def internal_host(url: str) -> str | None:
-    """HOST or HOST:PORT of a URL that leads into a private network by its text; None for others.
+    """Return HOST or HOST:PORT of a URL whose text is in a private network; None for others.
 
     The dataset step fetches from such a host only where the installation permits it.
     """

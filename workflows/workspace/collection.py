@@ -1,7 +1,7 @@
 """Whether the schedule `gc` of a namespace deletes the nodes that are made for its runs.
 
 A run releases its node when it ends. A run that is terminated or deleted does not, and then only
-`gc` knows of the node, which goes on costing money.
+`gc` can delete the node, which costs money until then.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from argotune.steps.nodes.providers import cluster_settings
 from argotune.workflows.workspace.manifests import installed_values
 
 NAME = "gc"
-"""Of the CronWorkflow, and of its WorkflowTemplate."""
+"""Name of the CronWorkflow and of its WorkflowTemplate."""
 
 Found = Mapping[str, Any] | None
 
@@ -21,8 +21,10 @@ Found = Mapping[str, Any] | None
 def collection_problems(
     schedule: Found, template: Found, *, provider: str, settings: Mapping[str, str]
 ) -> Iterator[str]:
-    """Why `gc` would not find a node of the provider. `settings` say in which cluster the run makes
-    it, by name; those that are missing are as they are installed."""
+    """Say why `gc` would not find a node of the provider.
+
+    `settings` name the cluster in which the run makes it; a missing one is as installed.
+    """
     if schedule is None or template is None:
         yield f"CronWorkflow {NAME} is not installed"
         return

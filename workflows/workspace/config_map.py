@@ -1,4 +1,4 @@
-"""tuning.config: the ConfigMap beside the Workspace, or one that is found elsewhere."""
+"""tuning.config: the ConfigMap beside the Workspace, or one from elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from argotune.workflows.workspace.fields import Fields
 CONFIG_KEY = "training_config.yaml"
 
 ConfigMaps = Sequence[Mapping[str, Any]]
-"""Each has a name: read_manifests saw to it."""
+"""Each has a name, which read_manifests checks."""
 FindConfigMap = Callable[[str | None, str], str | None]
 """Namespace (None: the current one) and name of a ConfigMap -> its training_config.yaml."""
 
@@ -18,7 +18,7 @@ FindConfigMap = Callable[[str | None, str], str | None]
 def read_config_map(
     fields: Fields, namespace: str | None, config_maps: ConfigMaps, find: FindConfigMap | None
 ) -> str:
-    """The text of training_config.yaml; empty for the preset's defaults."""
+    """Return the text of training_config.yaml; empty for the preset's defaults."""
     wanted = fields.text("tuning.config")
     named = [each for each in config_maps if each["metadata"]["name"] == wanted]
     for name in sorted({each["metadata"]["name"] for each in config_maps} - {wanted}):
@@ -29,7 +29,7 @@ def read_config_map(
     if wanted is None:
         return ""
     if len(named) > 1:
-        fields.problems.append(f"ConfigMap {wanted!r}: stands {len(named)} times; keep one")
+        fields.problems.append(f"ConfigMap {wanted!r}: occurs {len(named)} times; keep one")
     if named:
         return _config_of(fields, named[0], namespace)
     text = find(namespace, wanted) if find is not None else None

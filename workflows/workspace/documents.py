@@ -1,4 +1,4 @@
-"""From files to the one Workspace and the ConfigMaps that stand in them."""
+"""Reading files into one Workspace and its ConfigMaps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ API_VERSIONS = ("kaito.sh/v1beta1", "kaito.sh/v1alpha1")
 
 @dataclass(frozen=True, kw_only=True)
 class Manifests:
-    """What the files hold."""
+    """The objects in the files."""
 
     workspace: Mapping[str, Any]
     config_maps: Sequence[Mapping[str, Any]]
@@ -33,8 +33,11 @@ class _Found:
 
 
 def read_manifests(texts: Texts) -> Manifests:
-    """Read the texts, each with the name of its file. Raises WorkspaceError when one is no YAML,
-    when something else stands in them, or when there is not exactly one Workspace."""
+    """Read the texts, each with the name of its file.
+
+    Raises WorkspaceError when a text is not YAML, when it contains other objects, or when there is
+    not exactly one Workspace.
+    """
     found = _Found()
     for source, text in texts:
         try:
@@ -56,7 +59,7 @@ def read_manifests(texts: Texts) -> Manifests:
 
 def _sort(value: object, where: str, found: _Found) -> None:
     if not isinstance(value, dict):
-        found.problems.append(f"{where}: no mapping; accepted are {_KINDS}")
+        found.problems.append(f"{where}: not a mapping; accepted are {_KINDS}")
         return
     kind, api_version = value.get("kind"), value.get("apiVersion")
     if kind is None:
@@ -70,7 +73,7 @@ def _sort(value: object, where: str, found: _Found) -> None:
             found.problems.append(f"{where}: metadata.name: missing; accepted is a text")
         found.config_maps.append(value)
     elif kind == "Secret":
-        found.warnings.append(f"{where}: the Secret is left alone; `kubectl apply` it yourself")
+        found.warnings.append(f"{where}: the Secret is not applied; use `kubectl apply`")
     elif kind == "List" and isinstance(value.get("items"), list):
         for item in value["items"]:
             _sort(item, where, found)

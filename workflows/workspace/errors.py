@@ -1,4 +1,4 @@
-"""What is wrong with a workspace file."""
+"""The error of a workspace file."""
 
 from __future__ import annotations
 

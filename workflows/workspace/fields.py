@@ -7,8 +7,8 @@ from typing import Any
 
 from argotune.presets.loader import nearest
 
-# Kaito 0.12, api/v1beta1/workspace_types.go; v1alpha1 has the same names. What is below a path
-# that is not listed here is not looked at.
+# Kaito 0.12, api/v1beta1/workspace_types.go; v1alpha1 has the same names. Fields below a path that
+# is not listed here are not checked.
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "": ("apiVersion", "kind", "metadata", "resource", "inference", "tuning", "status"),
     "metadata": (
@@ -16,7 +16,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
         "namespace",
         "labels",
         "annotations",
-        # Set by the API server, and in what `kubectl get -o yaml` prints.
+        # Set by the API server, and therefore in the output of `kubectl get -o yaml`.
         "creationTimestamp",
         "deletionGracePeriodSeconds",
         "deletionTimestamp",
@@ -46,30 +46,30 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 
 
 class Fields:
-    """The fields of one manifest; flags of the command line stand in for some of them."""
+    """The fields of one manifest; flags of the command line replace some of them."""
 
     def __init__(self, document: Mapping[str, Any], overrides: Mapping[str, str]) -> None:
         self.document = document
         self.overrides = overrides
         self.problems: list[str] = []
-        """What is wrong whatever the command."""
+        """Problems for every command."""
         self.warnings: list[str] = []
         self.placeholders: list[str] = []
-        """What the user has to fill in before anything runs."""
+        """Fields that the user must fill in before anything runs."""
 
     def get(self, path: str) -> Any:
-        """The value at a path such as tuning.output.image; None where it or a parent is not."""
+        """Return the value at a path; None where it or a parent is missing."""
         value: Any = self.document
         for name in path.split("."):
             value = value.get(name) if isinstance(value, dict) else None
         return value
 
     def shown(self, path: str, flag: str | None) -> str:
-        """What the user wrote it in: the field's path, or the flag."""
+        """Return where the user wrote it: the field's path, or the flag."""
         return f"--{flag}" if flag in self.overrides else path
 
     def text(self, path: str, *, flag: str | None = None) -> str | None:
-        """A text; None where it is missing or empty. Anything else is a problem."""
+        """Read a text; None where it is missing or empty. Anything else is a problem."""
         value = self.get(path)
         if flag is not None:
             value = self.overrides.get(flag, value)
@@ -80,8 +80,8 @@ class Fields:
             return None
         return value
 
-    def required(self, path: str, accepted: str, *, flag: str | None = None) -> str | None:
-        """A text that must be there."""
+    def required_text(self, path: str, accepted: str, *, flag: str | None = None) -> str | None:
+        """Read a text; a missing one is a problem."""
         before = len(self.problems)
         value = self.text(path, flag=flag)
         if value is None and len(self.problems) == before:
@@ -89,8 +89,11 @@ class Fields:
         return value
 
     def texts(self, path: str) -> list[str]:
-        """A list of texts; empty where it is missing. Anything else is a problem, and an item
-        that is no text becomes an empty one, so that the others keep their index."""
+        """Read a list of texts; empty where it is missing.
+
+        Anything else is a problem. An item that is not a text becomes an empty one, so that the
+        others keep their index.
+        """
         value = self.get(path)
         if value is None:
             return []
@@ -103,7 +106,7 @@ class Fields:
         return [item if isinstance(item, str) else "" for item in value]
 
     def mapping(self, path: str) -> dict[str, str]:
-        """A mapping of texts; empty where it is missing. Anything else is a problem."""
+        """Read a mapping of texts; empty where it is missing. Anything else is a problem."""
         value = self.get(path)
         if not isinstance(value, dict):
             if value is not None:
@@ -116,7 +119,7 @@ class Fields:
 
 
 def check_fields(fields: Fields) -> None:
-    """Report fields that Kaito does not have: it would drop them without a word."""
+    """Report fields that Kaito does not have and would drop without a message."""
     _check(fields.document, "", fields.problems)
 
 

@@ -1,4 +1,4 @@
-"""tuning.input: where the rows come from."""
+"""tuning.input: the dataset URLs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from argotune.workflows.workspace.fields import Fields
 
 
 def read_urls(fields: Fields, allow_loopback: bool) -> tuple[str, ...]:
-    """The dataset URLs, all of them; no message shows their queries."""
+    """Read all dataset URLs; no message shows their queries."""
     urls = _urls_of_flag(fields) if "urls" in fields.overrides else _urls_of_file(fields)
     for index, url in enumerate(urls):
         if not url:

@@ -1,5 +1,8 @@
-"""What a workspace asks of the installed template: the settings that the installer decides must be
-as they are installed, and the Secrets among those that it allows."""
+"""A workspace compared with the installed template.
+
+The settings that the installer decides must be as installed, and the Secrets among the allowed
+ones.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,10 @@ from argotune.workflows.workspace.run_settings import PREFIX, SETTINGS, place_of
 def check_installed(
     workspace: Workspace, template: Mapping[str, Any], *, allow_loopback: bool = False
 ) -> None:
-    """Raise WorkspaceError with all that the installed template does not permit or lacks."""
+    """Raise WorkspaceError with everything that the installed template does not permit or lacks."""
     values = {**manifests.install_defaults(), **manifests.installed_values(template)}
     problems = [
-        *_decided_otherwise(workspace, values, allow_loopback),
+        *_conflicts(workspace, values, allow_loopback),
         *_forbidden_secrets(workspace, values),
         *_missing(workspace.options, values),
     ]
@@ -39,7 +42,7 @@ def check_node_settings(workspace: Workspace, values: Mapping[str, str]) -> None
 
 
 def left_to_the_installer(workspace: Workspace) -> list[str]:
-    """Warnings for settings of the file that a Workflow of arguments does not carry."""
+    """List warnings for settings of the file that a Workflow of arguments cannot contain."""
     return [
         f"{place_of(name)}: left out, the installed template decides it"
         for name in workspace.options
@@ -47,14 +50,14 @@ def left_to_the_installer(workspace: Workspace) -> list[str]:
     ]
 
 
-def _decided_otherwise(
+def _conflicts(
     workspace: Workspace, values: Mapping[str, str], allow_loopback: bool
 ) -> Iterator[str]:
     for name, text in workspace.options.items():
         row = SETTINGS[name]
         if row.decided_by == "installer" and text != values[name]:
             yield (
-                f"{place_of(name)}: {text!r}; the installation decides it and has "
+                f"{place_of(name)}: {text!r}; the installation decides it, as "
                 f"{values[name]!r}: leave it out, or set it for all runs by `argotune install "
                 f"--{name} {text}`"
             )

@@ -1,4 +1,4 @@
-"""A workspace as the rest of argotune sees it, whatever version of Kaito's API it came in."""
+"""A workspace, independent of the version of Kaito's API in its file."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from argotune.presets.schema import Method
 from argotune.workflows.workspace.run_settings import SETTINGS
 
 Options = Mapping[str, str]
-"""The settings that annotations or flags give, by their names in the table of settings: the texts
-of the file, checked. What is not given is not in it."""
+"""The settings of annotations or flags, by their names in the table of settings: the checked texts
+of the file. A setting that is not given is missing."""
 
 
 def provider_of(options: Options) -> str:
-    """The provider of the run's node; where none is given, what `argotune submit` takes."""
+    """Return the provider of the run's node; by default that of `argotune submit`."""
     return options.get("provider", SETTINGS["provider"].default)
 
 
@@ -23,7 +23,7 @@ class Workspace:
     """One fine-tuning job."""
 
     name: str
-    """A DNS label; also of the service and of the served adapter."""
+    """A DNS label, which also names the service and the served adapter."""
     namespace: str | None
     """None: the one that the command works in."""
     labels: Mapping[str, str]
@@ -44,12 +44,12 @@ class Workspace:
     label_selector: Mapping[str, str]
     """Labels of the GPU nodes."""
     model_source: str | None
-    """Where the weights come from instead of the preset's own place."""
+    """Where the weights come from in place of the preset's own source."""
     model_access_secret: str | None
-    """Secret with the Hub's token for gated models."""
+    """Secret with the Hub's token, for gated models."""
     options: Options
     warnings: tuple[str, ...]
-    """What the user may want to know, one sentence each."""
+    """Warnings for the user, one sentence each."""
     problems_before_submit: tuple[str, ...]
-    """What may stand in a file that is only looked at, but not in one that is run: placeholders
-    that the user has to fill in."""
+    """Problems of a file that is run, but not of one that is only shown: placeholders that the user
+    must fill in."""

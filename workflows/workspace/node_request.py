@@ -1,4 +1,4 @@
-"""What a workspace's run will ask its provider for, as far as the file and its plan say it."""
+"""The request of a workspace's run to its provider, from the file and its plan."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _NO_RUN = "planned"
 
 
 def request_of(planned: Planned) -> NodeRequest:
-    """The request that the provision step will make."""
+    """Build the request that the provision step will make."""
     workspace, options, plan = planned.workspace, planned.workspace.options, planned.plan
     given, zones = options.get("alternative-instance-types"), options.get("zones")
     most = options.get("spot-max-price-usd-per-hour")
     params = NodeParams(
-        # The provider's own settings are not of the request; it only decides about alternatives.
+        # The request has none of the provider's own settings; only the alternatives depend on it.
         run=_NO_RUN,
         gpus=plan.hardware.gpus,
         gpu_memory_gb=plan.memory.total_gb,
@@ -44,7 +44,7 @@ def request_of(planned: Planned) -> NodeRequest:
 
 
 def _alternatives(planned: Planned) -> tuple[str, ...]:
-    """Of the plan, where a node is made."""
+    """Return the plan's alternatives, where a node is made."""
     is_made = provider_of(planned.workspace.options) in MAKING_NODES
     return alternatives(planned.params) if is_made else ()
 

@@ -1,5 +1,7 @@
-"""The node of a run, as far as the file says it: what has no effect, and what the user may not
-expect of a node that is made."""
+"""The node of a run, as far as the file determines it.
+
+The warnings name settings without effect, and unexpected properties of a node that is made.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,13 @@ from argotune.workflows.workspace.run_settings import PREFIX, SETTINGS, place_of
 
 
 def check_node(fields: Fields, options: Options) -> None:
-    """Warn of settings of another provider, and of what a node of the run's own means."""
+    """Warn of settings of another provider, and of the consequences of a node of the run's own."""
     fields.warnings += _without_effect(options)
     fields.warnings += _warnings(options)
 
 
 def provider_settings_of(options: Options) -> ProviderSettings:
-    """The settings of the providers that are given; the installation may add to them."""
+    """Return the given settings of the providers; the installation may add to them."""
     names = [row.name for row in provider_settings() if row.name in options]
     return parse_fields(ProviderSettings, {name: options[name] for name in names})
 
@@ -34,14 +36,14 @@ def _warnings(options: Options) -> Iterator[str]:
     needs_gpu = options.get("service-gpus") != "0" and "service-label-selector" not in options
     if node_is_of_run(options) and needs_gpu:
         yield (
-            f"{place_of('service-gpus')}: the node of provider {provider_of(options)} goes when "
-            "the run ends, so the service needs a free GPU of another node; "
+            f"{place_of('service-gpus')}: the node of provider {provider_of(options)} is deleted "
+            "when the run ends, so the service needs a free GPU of another node; "
             f'{PREFIX}service-gpus: "0" serves on CPUs'
         )
 
 
 def _without_effect(options: Options) -> Iterator[str]:
-    """Annotations that another provider would read."""
+    """List annotations that only another provider would read."""
     provider = provider_of(options)
     for name, row in SETTINGS.items():
         if name in options and row.providers and provider not in row.providers:

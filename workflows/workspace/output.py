@@ -1,4 +1,4 @@
-"""tuning.output: the image that the adapter becomes, and the secret to push it with."""
+"""tuning.output: the image of the adapter, and the Secret for its push."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ _ACCEPTED = "REGISTRY/REPOSITORY:TAG, or oci:DIRECTORY[:TAG] for an OCI layout o
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """Where the adapter goes."""
+    """The adapter's destination."""
 
     image: str
     push_secret: str | None
 
 
 def read_output(fields: Fields, base_dir: Path) -> Output:
-    """Read and check the output. A name that only its capital letters and underscores make wrong
-    is taken for a placeholder."""
+    """Read and check the output.
+
+    A name whose only faults are capital letters and underscores counts as a placeholder.
+    """
     if fields.get("tuning.output.volumeSource") is not None:
         fields.problems.append(
-            "tuning.output.volumeSource: not supported, for a volume tells no digest to deploy; "
+            "tuning.output.volumeSource: not supported, because a volume has no digest to deploy; "
             f"accepted is tuning.output.image: {_ACCEPTED}"
         )
         return Output(image="", push_secret=None)
-    text = fields.required(_IMAGE, _ACCEPTED, flag="output-image")
+    text = fields.required_text(_IMAGE, _ACCEPTED, flag="output-image")
     secret = fields.text(_SECRET, flag="push-secret")
     if text is None:
         return Output(image="", push_secret=secret)
@@ -52,8 +54,8 @@ def _layout(text: str, base_dir: Path, fields: Fields) -> str:
         return ""
     if not isinstance(reference, LayoutReference) or reference.digest is not None:
         fields.problems.append(
-            f"{fields.shown(_IMAGE, 'output-image')}: {text!r}; accepted is a tag, for the "
-            "digest is not known before"
+            f"{fields.shown(_IMAGE, 'output-image')}: {text!r}; accepted is a tag, because "
+            "the digest is not known before"
         )
         return ""
     directory = (base_dir / reference.directory).resolve()
@@ -70,7 +72,7 @@ def _check_image(text: str, fields: Fields) -> None:
         return
     if reference.digest is not None:
         fields.problems.append(
-            f"{path}: {text!r}; accepted is a tag, for the digest is not known before"
+            f"{path}: {text!r}; accepted is a tag, because the digest is not known before"
         )
 
 
@@ -78,14 +80,14 @@ def _check_secret(secret: str | None, fields: Fields) -> None:
     path = fields.shown(_SECRET, "push-secret")
     if secret is None:
         fields.problems.append(
-            f"{path}: missing; accepted is the name of a secret of type "
+            f"{path}: missing; accepted is the name of a Secret of type "
             "kubernetes.io/dockerconfigjson (not needed for oci:DIRECTORY)"
         )
     elif not is_dns_subdomain(secret):
         found = fields.placeholders if is_dns_subdomain(_filled_in(secret)) else fields.problems
         found.append(
-            f"{path}: {secret!r} is no name of a secret; it has lower-case letters, digits, "
-            "'-' and '.'"
+            f"{path}: {secret!r} is not the name of a Secret, which has lower-case letters, "
+            "digits, '-' and '.'"
         )
 
 

@@ -1,4 +1,4 @@
-"""A workspace file as a command gets it: read, checked and planned before anything starts."""
+"""A workspace file, read, checked and planned before a command starts anything."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from argotune.workflows.workspace.read import plan_params, read_workspace
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A workspace and what will be done for it."""
+    """A workspace and its plan."""
 
     workspace: Workspace
     params: Params
-    """Of the plan step."""
+    """Parameters of the plan step."""
     plan: TrainingPlan
 
 
@@ -68,12 +68,12 @@ def load(
 
 
 def print_warnings(planned: Planned) -> None:
-    """The warnings of file and plan on stderr, one line each."""
+    """Print the warnings of file and plan on stderr, one line each."""
     print_as_warnings([*planned.workspace.warnings, *planned.plan.warnings])
 
 
 def print_as_warnings(texts: Iterable[str]) -> None:
-    """The texts on stderr, one line each."""
+    """Print the texts as warnings on stderr, one line each."""
     for text in texts:
         print(f"warning: {text}", file=sys.stderr)
 

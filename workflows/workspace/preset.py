@@ -1,4 +1,4 @@
-"""tuning.preset and tuning.method: what is tuned, and how."""
+"""tuning.preset and tuning.method: the base model and the method."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from argotune.workflows.workspace.run_settings import PREFIX
 
 
 def read_preset(fields: Fields) -> str:
-    """The preset's own name, aliases resolved; empty where it is wrong."""
+    """Read the preset's own name, aliases resolved; empty where it is wrong."""
     accepted = "one of `argotune presets`"
-    name = fields.required("tuning.preset.name", accepted, flag="preset")
+    name = fields.required_text("tuning.preset.name", accepted, flag="preset")
     if name is None:
         return ""
     try:
@@ -23,8 +23,8 @@ def read_preset(fields: Fields) -> str:
 
 
 def read_method(fields: Fields) -> Method:
-    """lora or qlora, in any case of letters as in Kaito."""
-    method = fields.required("tuning.method", "lora or qlora", flag="method")
+    """Read the method, lora or qlora, in any case of letters as in Kaito."""
+    method = fields.required_text("tuning.method", "lora or qlora", flag="method")
     lowered = (method or "qlora").lower()
     if lowered == "lora":
         return "lora"
@@ -35,7 +35,7 @@ def read_method(fields: Fields) -> Method:
 
 
 def read_model_source(fields: Fields, annotated: str | None) -> str | None:
-    """Kaito's private model image, or our annotation."""
+    """Read Kaito's private model image, or the annotation of argotune."""
     image = fields.text("tuning.preset.presetOptions.image")
     access = fields.get("tuning.preset.accessMode")
     if access not in (None, "", "public", "private"):
@@ -45,20 +45,20 @@ def read_model_source(fields: Fields, annotated: str | None) -> str | None:
     if access == "private" and image is None:
         fields.problems.append(
             "tuning.preset.presetOptions.image: missing; accepted is the image of the weights, "
-            "for tuning.preset.accessMode is private"
+            "because tuning.preset.accessMode is private"
         )
     if image is not None and annotated is not None:
         fields.problems.append(
             f"tuning.preset.presetOptions.image and metadata.annotations.{PREFIX}model-source "
-            "say where the weights are; keep one"
+            "both name the source of the weights; keep one"
         )
     return annotated or (f"oci:{image}" if image else None)
 
 
 def read_model_access_secret(fields: Fields) -> str | None:
-    """The secret with the Hub's token."""
+    """Read the Secret with the Hub's token."""
     path = "tuning.preset.presetOptions.modelAccessSecret"
     name = fields.text(path)
     if name is not None and not is_dns_subdomain(name):
-        fields.problems.append(f"{path}: {name!r}; accepted is the name of a secret")
+        fields.problems.append(f"{path}: {name!r}; accepted is the name of a Secret")
     return name

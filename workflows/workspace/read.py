@@ -1,4 +1,4 @@
-"""Reads a Workspace and its ConfigMap; every problem comes in one answer."""
+"""Reading a Workspace and its ConfigMap; one error names every problem."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ OVERRIDES = (
     "instance-type",
     *annotation_settings(),
 )
-"""Settings that a flag may give in place of the file; `urls` is a JSON list, the others are
-texts."""
+"""Settings that a flag may replace; `urls` is a JSON list, the others are texts."""
 
 CheckPlan = Callable[[Params], Sequence[str]]
-"""The plan's problems with a workspace that is wrong anyway, to name all in one answer."""
+"""The plan's problems with a workspace that is wrong in other ways too, so that one error names
+all."""
 
 _DNS_LABEL = "lower-case letters, digits and '-', a letter first, at most 63"
 _REFUSED = {
@@ -89,9 +89,9 @@ def read_workspace(
 ) -> Workspace:
     """Read the one Workspace of the texts, each with the name of its file.
 
-    Relative `oci:` directories are below `base_dir`. Where tuning.config names a ConfigMap that
-    is not in the texts, `find_config_map` looks for it elsewhere, as in a cluster. Raises
-    WorkspaceError with every problem of the files, and then the plan's too.
+    Relative `oci:` directories are below `base_dir`. `find_config_map` looks for a ConfigMap that
+    tuning.config names and the texts do not contain, as in a cluster. Raises WorkspaceError with
+    every problem of the files and of the plan.
     """
     manifests = read_manifests(texts)
     fields = Fields(manifests.workspace, overrides or {})
@@ -112,7 +112,7 @@ def read_workspace(
 
 
 def plan_params(workspace: Workspace) -> Params:
-    """The plan step's parameters for a workspace: what the command plans with first."""
+    """Build the plan step's parameters for a workspace, which the command plans with first."""
     return Params(
         name=workspace.name,
         preset=workspace.preset,
@@ -158,7 +158,7 @@ def _read(
 
 
 def _read_name(fields: Fields) -> str:
-    name = fields.required("metadata.name", _DNS_LABEL, flag="name")
+    name = fields.required_text("metadata.name", _DNS_LABEL, flag="name")
     if name is not None and not is_dns_label(name):
         path = fields.shown("metadata.name", "name")
         fields.problems.append(f"{path}: {name!r}; accepted are {_DNS_LABEL}")
@@ -178,7 +178,7 @@ def _check_overrides(fields: Fields) -> None:
 
 
 def _check_tuning(fields: Fields) -> None:
-    """Exactly one of tuning and inference, and of these tuning; without it nothing more is read."""
+    """Check for exactly one of tuning and inference, and for tuning; reading ends without it."""
     if fields.document.get("apiVersion") == "kaito.sh/v1alpha1":
         fields.warnings.append(
             "apiVersion: kaito.sh/v1alpha1 is Kaito's older version; v1beta1 reads the same"
@@ -208,7 +208,7 @@ def _check_refused_fields(fields: Fields) -> None:
 
 
 def _check_steps(workspace: Workspace, fields: Fields, allow_loopback: bool) -> None:
-    """What a step would refuse, by the place in the file; each place once."""
+    """Report what a step would refuse, by its place in the file, each place once."""
     arguments = to_parameters(workspace, allow_loopback=allow_loopback)
     for problem in step_problems(arguments):
         if not problem.setting:
@@ -217,7 +217,7 @@ def _check_steps(workspace: Workspace, fields: Fields, allow_loopback: bool) -> 
         row = SETTINGS[problem.setting]
         is_of_file = bool(row.place) or row.is_annotation
         is_left_open = row.is_installable and problem.setting not in workspace.options
-        # An empty text stands for a field whose own problem is known.
+        # An empty text stands for a field whose problem is reported already.
         is_known = bool(fields.problems) and arguments.get(row.name) == ""
         if not is_of_file or is_left_open or is_known:
             continue
@@ -229,7 +229,7 @@ def _check_steps(workspace: Workspace, fields: Fields, allow_loopback: bool) -> 
 
 
 def _check_texts(workspace: Workspace, fields: Fields) -> None:
-    """What Argo would expand or could not carry; input.py checks the URLs, with their index."""
+    """Report text that Argo would expand or cannot pass on; input.py checks the URLs."""
     options = {
         f"metadata.annotations.{PREFIX}{name}": text for name, text in workspace.options.items()
     }

@@ -1,17 +1,17 @@
-"""resource: which machine, and which labels its nodes have."""
+"""resource: the machine, and the labels of its nodes."""
 
 from __future__ import annotations
 
 from argotune.steps.common.values import is_label_key, is_label_value
 from argotune.workflows.workspace.fields import Fields
 
-# Kaito and Karpenter put these on nodes themselves, so Kaito takes them out of the selector.
+# Kaito and Karpenter set these on nodes themselves, so Kaito removes them from the selector.
 _RESERVED_LABELS = ("kaito.sh/", "karpenter.sh/", "karpenter.azure.com/", "karpenter.k8s.aws/")
 _V1ALPHA1_INSTANCE_TYPE = "Standard_NC24ads_A100_v4"
 
 
 def read_instance_type(fields: Fields) -> str | None:
-    """The cloud SKU; None for existing nodes and this machine."""
+    """Read the cloud SKU; None for existing nodes and this machine."""
     count = fields.get("resource.count")
     if count is not None and (isinstance(count, bool) or count != 1):
         fields.problems.append(f"resource.count: {count!r}; accepted is 1 for tuning")
@@ -27,7 +27,7 @@ def read_instance_type(fields: Fields) -> str | None:
 
 
 def read_label_selector(fields: Fields) -> dict[str, str]:
-    """The labels that the GPU nodes have."""
+    """Read the labels that the GPU nodes have."""
     selector = fields.get("resource.labelSelector")
     if selector is None:
         fields.problems.append(
@@ -48,6 +48,6 @@ def _is_usable(fields: Fields, key: str, value: str) -> bool:
         fields.problems.append(f"{path}: {value!r}; accepted are a label's key and value")
         return False
     if key.startswith(_RESERVED_LABELS):
-        fields.warnings.append(f"{path}: left out, as Kaito does; nodes get it by themselves")
+        fields.warnings.append(f"{path}: left out, as in Kaito; every node has it anyway")
         return False
     return True

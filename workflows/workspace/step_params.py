@@ -1,5 +1,6 @@
-"""Every step's parameters, built when the file is read from the arguments that the template would
-hand on: what a late step would refuse is refused before anything runs, in the words of the file.
+"""Every step's parameters, built from the template's arguments when the file is read.
+
+A late step's refusal is reported before anything runs, with the file's names of the settings.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _PATTERN = manifests.install_tag(manifests.ALLOWED_SECRETS_PATTERN)
 _INSTALLERS = re.compile(r"\{\{install\.([a-z-]+)\}\}")
 _INPUT = "inputs.parameters."
 
-# What is known only when steps before have run; of the kind that they write.
+# Outputs of earlier steps, unknown until they run; the values only have the right form.
 _LATER: Mapping[str, str] = {
     "node-selector": '{"argotune.dev/node": "later"}',
     "created": "2026-01-31T12:00:00Z",
@@ -31,17 +32,17 @@ _LATER_BY_KIND: Mapping[type, str] = {int: "1", float: "1", bool: "true", tuple:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What a step refuses."""
+    """A step's refusal."""
 
     step: str
     setting: str
-    """Name of the setting that the step's flag has its value from; empty: of none alone."""
+    """Setting that gives the step's flag its value; empty where no single one does."""
     text: str
-    """The value, and what to do; with the flag before it where there is no setting."""
+    """The value, and what to do; after the flag where there is no setting."""
 
 
 def step_problems(arguments: Mapping[str, str]) -> Iterator[Problem]:
-    """What the steps refuse of the template's arguments; defaults stand for the others."""
+    """List what the steps refuse of the template's arguments; missing ones have their defaults."""
     spec = manifests.rendered(manifests.NAME)[0]["spec"]
     defaults = {each["name"]: str(each["value"]) for each in spec["arguments"]["parameters"]}
     settings = {**manifests.install_defaults(), **defaults, **arguments}
@@ -59,7 +60,7 @@ def _problems_of(
     fields = {field.kebab: field for field in fields_of(module.Params)}
     args = [tags.plain(arg).replace(_PATTERN, "") for arg in template["container"]["args"]]
     flags = dict(arg.removeprefix("--").split("=", 1) for arg in args)
-    texts = {name: _handed_on(text, inputs) for name, text in flags.items() if name in fields}
+    texts = {name: _resolve(text, inputs) for name, text in flags.items() if name in fields}
     values = {name: _value(fields[name], text, settings) for name, text in texts.items()}
     try:
         parse_fields(module.Params, values)
@@ -71,7 +72,7 @@ def _problems_of(
 
 
 def _task_arguments(spec: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """What the DAG hands to each template: input to text."""
+    """Return the DAG's arguments to each template: input to text."""
     return {
         task["template"]: {
             each["name"]: str(each["value"])
@@ -82,14 +83,14 @@ def _task_arguments(spec: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     }
 
 
-def _handed_on(text: str, inputs: Mapping[str, str]) -> str:
-    """The flag's text with the task's arguments in place of the template's inputs."""
+def _resolve(text: str, inputs: Mapping[str, str]) -> str:
+    """Replace the template's inputs in a flag's text by the task's arguments."""
 
-    def replaced(match: re.Match[str]) -> str:
+    def replacement(match: re.Match[str]) -> str:
         name = match[1].removeprefix(_INPUT)
         return inputs[name] if match[1].startswith(_INPUT) else match[0]
 
-    return _TAG.sub(replaced, text)
+    return _TAG.sub(replacement, text)
 
 
 def _value(field: Field, text: str, settings: Mapping[str, str]) -> str:
@@ -101,6 +102,6 @@ def _value(field: Field, text: str, settings: Mapping[str, str]) -> str:
 
 
 def _setting_in(text: str) -> str:
-    """The setting that is the whole of the text; empty where none is."""
+    """Return the setting that is the whole of the text; empty where none is."""
     match = _INSTALLERS.fullmatch(text)
     return match[1] if match else tags.parameter_of(text) or ""

@@ -1,7 +1,7 @@
 """The tag of a parameter in a container's flags: the templates write it, `step_params` reads it.
 
-Kubernetes makes `$$` into `$` in a container's command and args, and replaces `$(NAME)` where the
-container has that variable. So Argo doubles every `$` of a value before the pod is made, whoever
+Kubernetes replaces `$$` by `$` in a container's command and args, and `$(NAME)` where the container
+has that variable. So Argo doubles every `$` of a value before the pod is created, whichever client
 submitted the run.
 """
 
@@ -30,10 +30,10 @@ def parameter_of(text: str) -> str | None:
 
 
 def literal(text: str) -> str:
-    """`text` with each parameter's tag as one whose value Kubernetes hands on unchanged."""
+    """Replace each parameter's tag in `text` by one whose value Kubernetes passes on unchanged."""
     return _PLAIN.sub(r"{{=replace(\g<scope>.parameters['\g<name>'], '$', '$$')}}", text)
 
 
 def plain(text: str) -> str:
-    """`text` with each tag of `literal` as the plain one again."""
+    """Replace each tag of `literal` in `text` by the plain one."""
     return _LITERAL.sub(r"{{\g<scope>.parameters.\g<name>}}", text)

@@ -1,4 +1,4 @@
-"""From a workspace to the arguments of the WorkflowTemplate `finetune`."""
+"""Turning a workspace into the arguments of the WorkflowTemplate `finetune`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from argotune.workflows.workspace.run_settings import SETTINGS
 
 
 def to_parameters(workspace: Workspace, *, allow_loopback: bool = False) -> dict[str, str]:
-    """The arguments that the workspace determines; the template has defaults for the rest."""
+    """Return the arguments that the workspace determines; the others have defaults."""
     labels = ",".join(f"{key}={value}" for key, value in workspace.label_selector.items())
     always = {
         "name": workspace.name,

@@ -168,6 +168,6 @@ def test_two_places_for_the_weights_are_one_too_many() -> None:
         }
     )
     assert problems_of(text) == [
-        "tuning.preset.presetOptions.image and metadata.annotations.argotune.dev/model-source say "
-        "where the weights are; keep one"
+        "tuning.preset.presetOptions.image and metadata.annotations.argotune.dev/model-source both "
+        "name the source of the weights; keep one"
     ]

@@ -18,7 +18,7 @@ KINDS = "accepted are Workspace, ConfigMap, Secret and List"
             "apiVersion: kaito.sh/v1beta1\n",
             f"one.yaml: line 1: kind: missing; {KINDS}",
         ),
-        ("- a\n", f"one.yaml: line 1: no mapping; {KINDS}"),
+        ("- a\n", f"one.yaml: line 1: not a mapping; {KINDS}"),
         (
             WORKSPACE + "---\nkind: Deployment\n",
             f"one.yaml: line 21: kind: 'Deployment'; {KINDS}",

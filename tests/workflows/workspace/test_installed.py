@@ -39,7 +39,7 @@ def test_all_that_the_installer_decided_otherwise_is_told_at_once() -> None:
         }
     )
     assert problems_of(text, allow_loopback=True) == [
-        f"{HERE}model-cache-claim: 'mine'; the installation decides it and has 'argotune-models':"
+        f"{HERE}model-cache-claim: 'mine'; the installation decides it, as 'argotune-models':"
         " leave it out, or set it for all runs by `argotune install --model-cache-claim mine`",
         "--allow-loopback: only with --standalone; the installed template reaches no address of its"
         " own pod",

@@ -123,7 +123,9 @@ def test_a_node_is_kept_in_the_first_half_of_its_lifetime_only() -> None:
 
 def test_a_service_on_a_gpu_has_to_find_another_node() -> None:
     (warning,) = read(asking({"provider": "aks"})).warnings
-    assert warning.startswith(f"{HERE}service-gpus: the node of provider aks goes when the run ")
+    assert warning.startswith(
+        f"{HERE}service-gpus: the node of provider aks is deleted when the run "
+    )
 
 
 def test_spot_needs_no_warning_for_a_node_that_is_taken_away_is_replaced() -> None:

@@ -44,8 +44,8 @@ def test_quick_start_is_read_unchanged_with_placeholders_to_be_filled_in() -> No
         "'ACR_REPO_HERE.azurecr.io' is not a registry's HOST or HOST:PORT"
     )
     secret = (
-        "tuning.output.imagePushSecret: 'ACR_REGISTRY_SECRET_HERE' is no name of a secret; it has "
-        "lower-case letters, digits, '-' and '.'"
+        "tuning.output.imagePushSecret: 'ACR_REGISTRY_SECRET_HERE' is not the name of a "
+        "Secret, which has lower-case letters, digits, '-' and '.'"
     )
     assert workspace.preset == "phi-3-mini-128k-instruct"
     assert workspace.instance_type == "Standard_NC6s_v3"
@@ -95,7 +95,7 @@ def test_what_the_api_server_adds_is_no_unknown_field() -> None:
 def test_secret_beside_it_is_left_alone() -> None:
     secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: my-secret}\nstringData: {a: hidden}\n"
     assert read(WORKSPACE + "---\n" + secret).warnings == (
-        "one.yaml: line 21: the Secret is left alone; `kubectl apply` it yourself",
+        "one.yaml: line 21: the Secret is not applied; use `kubectl apply`",
     )
 
 
@@ -196,10 +196,10 @@ def test_reserved_labels_are_left_out_of_the_selector() -> None:
     workspace = read(changed({"resource/labelSelector/matchLabels": labels}))
     assert workspace.label_selector == {"app": "x"}
     assert workspace.warnings == (
-        "resource.labelSelector.matchLabels.kaito.sh/workspace: left out, as Kaito does; nodes get "
-        "it by themselves",
-        "resource.labelSelector.matchLabels.karpenter.sh/nodepool: left out, as Kaito does; nodes "
-        "get it by themselves",
+        "resource.labelSelector.matchLabels.kaito.sh/workspace: left out, as in Kaito; every "
+        "node has it anyway",
+        "resource.labelSelector.matchLabels.karpenter.sh/nodepool: left out, as in Kaito; every "
+        "node has it anyway",
     )
 
 
@@ -277,8 +277,8 @@ def test_deprecated_fields_are_said_to_have_no_effect() -> None:
         ),
         (
             {"tuning/preset/accessMode": "private"},
-            "tuning.preset.presetOptions.image: missing; accepted is the image of the weights, for "
-            "tuning.preset.accessMode is private",
+            "tuning.preset.presetOptions.image: missing; accepted is the image of the weights, "
+            "because tuning.preset.accessMode is private",
         ),
         (
             {"tuning/preset/presetOptions/modelWeightsPVC": "claim"},
@@ -325,7 +325,7 @@ def test_deprecated_fields_are_said_to_have_no_effect() -> None:
         ),
         (
             {"tuning/output": {"volumeSource": {"emptyDir": {}}}},
-            "tuning.output.volumeSource: not supported, for a volume tells no digest to deploy; "
+            "tuning.output.volumeSource: not supported, because a volume has no digest to deploy; "
             "accepted is tuning.output.image: REGISTRY/REPOSITORY:TAG, or oci:DIRECTORY[:TAG] for "
             "an OCI layout on disk",
         ),
@@ -342,7 +342,7 @@ def test_deprecated_fields_are_said_to_have_no_effect() -> None:
         (
             {"tuning/output/image": "registry.example.com/m@sha256:" + 64 * "a"},
             "tuning.output.image: 'registry.example.com/m@sha256:" + 64 * "a" + "'; accepted is a "
-            "tag, for the digest is not known before",
+            "tag, because the digest is not known before",
         ),
         (
             {"tuning/output/image": "oci:"},
@@ -351,13 +351,13 @@ def test_deprecated_fields_are_said_to_have_no_effect() -> None:
         ),
         (
             {"tuning/output/imagePushSecret": None},
-            "tuning.output.imagePushSecret: missing; accepted is the name of a secret of type "
+            "tuning.output.imagePushSecret: missing; accepted is the name of a Secret of type "
             "kubernetes.io/dockerconfigjson (not needed for oci:DIRECTORY)",
         ),
         (
             {"tuning/output/imagePushSecret": "my secret"},
-            "tuning.output.imagePushSecret: 'my secret' is no name of a secret; it has lower-case "
-            "letters, digits, '-' and '.'",
+            "tuning.output.imagePushSecret: 'my secret' is not the name of a Secret, "
+            "which has lower-case letters, digits, '-' and '.'",
         ),
         (
             {"inference": {"preset": {"name": "phi-4"}}},
@@ -441,7 +441,7 @@ def test_config_that_argo_would_expand_is_refused() -> None:
         ),
         (
             CONFIG_MAP + "---\n" + CONFIG_MAP,
-            "ConfigMap 'my-config': stands 2 times; keep one",
+            "ConfigMap 'my-config': occurs 2 times; keep one",
         ),
     ],
 )
