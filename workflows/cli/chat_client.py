@@ -1,4 +1,4 @@
-"""Ask an inference service, wherever it is."""
+"""Asking an inference service, on this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ _TIMEOUT_SECONDS = 300.0
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """A service that can be asked."""
+    """A service that answers prompts."""
 
     name: str
-    """Of the service and of the tuned model."""
+    """Name of the service and of the tuned model."""
     endpoint: str
-    """URL, for a person."""
+    """URL, to show to a person."""
     base: str | None = None
-    """The base model, where it is known without asking."""
+    """The base model; None: unknown without a request."""
     log: str
-    """Where to look when it says nothing."""
+    """Where its log is, for an error message."""
     connect: Callable[[float], AbstractContextManager[http.client.HTTPConnection]]
-    """A new connection whose reads take at most that many seconds."""
+    """Opens a connection whose reads take at most that many seconds."""
 
 
 def ask(served: Served, prompt: str, **options: Any) -> str:
-    """The answer to one prompt. Raises CliError with the server's own words."""
+    """Return the answer to one prompt. Raises CliError with the server's own message."""
     answer = _request(served, "POST", "/chat", {"prompt": prompt, **options})
     return str(answer["response"])
 
 
 def models_of(served: Served) -> list[str]:
-    """The names of the models that it serves, the tuned one first."""
+    """List the names of the models that it serves, the tuned one first."""
     return [str(model["id"]) for model in _request(served, "GET", "/v1/models")["data"]]
 
 
@@ -62,7 +62,7 @@ def _request(
 
 
 def _reason(answer: Any) -> str:
-    """The server's words, in OpenAI's form of an error."""
+    """Return the server's message, from OpenAI's form of an error."""
     try:
         return str(answer["error"]["message"])
     except (KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Rich's console on stdout, for text as it is."""
+"""Rich's console on stdout, for text that is printed unchanged."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _PIPE_COLUMNS = 120
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """A reader that has left must not end a run, as rich would."""
+        """Ignore a closed stdout, which must not end a run as it does with rich."""
         raise BrokenPipeError
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Everything that is printed is rendered here, the parts of a table too."""
+        """Render everything that is printed, the parts of a table too."""
         if isinstance(renderable, str):
             renderable = self.render_str(renderable)
         if isinstance(renderable, Text) and printable(renderable.plain) != renderable.plain:
@@ -35,7 +35,7 @@ class _Console(Console):
 
 
 def console() -> Console:
-    """Rich's console for text as it is: without markup, emoji names or guesses at what to colour.
+    """Return rich's console without markup, emoji names or automatic colours.
 
     It is wide enough for tables when no terminal sets the width.
     """

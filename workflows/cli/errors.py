@@ -1,4 +1,4 @@
-"""How a command fails: one line per problem on stderr and a documented exit code."""
+"""The failure of a command: one line per problem on stderr and a documented exit code."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class CliError(Exception):
 
 
 class RunFailed(CliError):
-    """The run did not succeed, for a reason that Argo does not give."""
+    """The run failed for a reason that Argo does not report."""
 
     exit_code = RUN_FAILED
 
 
 class InputError(CliError):
-    """What was typed or a file that was named is wrong."""
+    """An argument or a named file is wrong."""
 
     exit_code = INPUT_WRONG

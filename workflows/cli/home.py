@@ -1,4 +1,4 @@
-"""Where argotune keeps runs, services and models here: $ARGOTUNE_HOME, or ~/.argotune."""
+"""Where argotune stores runs, services and models here: $ARGOTUNE_HOME, or ~/.argotune."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PRIVATE = 0o700
 
 @dataclass(frozen=True)
 class Home:
-    """The directories below one root; they are made by who writes to them, after `make`."""
+    """The directories below one root; their writers create them, after `make`."""
 
     root: Path
 
@@ -37,7 +37,7 @@ class Home:
 
     @property
     def is_open_to_others(self) -> bool:
-        """Whether other users may list, read or change what is in the root."""
+        """Whether other users may list, read or change the content of the root."""
         return bool(stat.S_IMODE(self.root.stat().st_mode) & ~_PRIVATE)
 
     @property
@@ -46,7 +46,7 @@ class Home:
         return self.root / "runs"
 
     def secret_dir(self, run: str, secret: str) -> Path:
-        """What stands for a Secret in one run."""
+        """Return the directory that replaces a Secret in one run."""
         return self.runs_dir / run / "secrets" / secret
 
     @property
@@ -60,7 +60,7 @@ class Home:
         return self.model_cache(None)
 
     def model_cache(self, claim: str | None) -> Path:
-        """The model cache in a claim of another name."""
+        """Return the model cache in a claim of another name."""
         return self.claims_dir / (claim or MODEL_CACHE_CLAIM)
 
     @property
@@ -70,7 +70,7 @@ class Home:
 
 
 def home() -> Home:
-    """The home that the environment names."""
+    """Return the home that the environment names."""
     return Home(Path(os.environ.get("ARGOTUNE_HOME") or _default_root()).absolute())
 
 

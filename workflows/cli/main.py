@@ -30,18 +30,18 @@ COMMANDS = {
     "logs": "Print the logs of a run's steps, each line with its step.",
     "stop": "Stop the run of a workspace; on this machine its service too.",
     "chat": "Ask the model that a run deployed, on this machine or on a cluster.",
-    "doctor": "Look at a cluster before anyone waits for it, and say what to do.",
+    "doctor": "Check a cluster before a run depends on it, and say what to do.",
     "install": "Install argotune in a namespace: accounts, permissions, policies, templates.",
-    "gc": "Take away agent pools and NodeClaims of runs that are over, or whose time is.",
+    "gc": "Delete agent pools and NodeClaims of runs that have ended, or whose time is over.",
     "uninstall": "Delete what `argotune install` made in a namespace.",
 }
-"""What `--help` says of each."""
+"""The text of `--help` for each."""
 
 _HELP = """Fine-tune open language models on your own Kubernetes, or try it all on this machine.
 
 FILE is a Kaito Workspace; `run` takes any Argo Workflow too.
 """
-# One line a paragraph: typer keeps line breaks.
+# One line for each paragraph, because typer keeps line breaks.
 _EPILOG = (
     "Exit codes: 0 well, 1 the run failed, 2 the input is wrong, 3 it cannot be done here or now,"
     " 130 interrupted.\n\n"
@@ -50,8 +50,10 @@ _EPILOG = (
 
 
 class _Commands(TyperGroup):
-    """Knows the commands by name and loads the module of the one that is called: all of them take
-    half a second to import."""
+    """Loads the module of a command only when it is called.
+
+    All of them together take half a second to import.
+    """
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -65,7 +67,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            # The reader, such as head, has what it wants; typer would call it a failure.
+            # The reader, such as head, has closed stdout, which typer would report as a failure.
             raise typer.Exit from None
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
@@ -116,7 +118,7 @@ def _argotune(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, by default this process's, and exit."""
     if threading.current_thread() is threading.main_thread():
-        # Like Ctrl-C: whoever is told to stop takes away what it made on the cluster.
+        # Like Ctrl-C, so that a command deletes what it made on the cluster.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     exit_code = _run(arguments)
     sys.exit(_flush() or exit_code)
@@ -138,11 +140,11 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _flush() -> int:
-    """Write what is left of the output while a failure can still be told."""
+    """Write the rest of the output while a failure can still be reported."""
     try:
         sys.stdout.flush()
     except OSError as error:
-        # Python would try again at exit, and complain.
+        # Python would try again at exit, and print a warning.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             return _say([_os_message(error)], NOT_POSSIBLE)

@@ -78,8 +78,10 @@ def overrides(
     settings: Sequence[str] | None = None,
     others: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The given flags as `read_workspace` takes them. Raises InputError for a `--set` that is wrong
-    or contradicts another flag. `others` are flags of settings, by name."""
+    """Return the given flags in the form of `read_workspace`; `others` are flags of settings.
+
+    Raises InputError for a `--set` that is wrong or contradicts another flag.
+    """
     given = {
         "name": name,
         "preset": preset,
@@ -95,7 +97,7 @@ def overrides(
 
 
 def _settings(pairs: Sequence[str], flags: Mapping[str, str]) -> dict[str, str]:
-    """The pairs of `--set`, each setting once."""
+    """Return the pairs of `--set`, each setting once."""
     if not pairs:
         return {}
     # Presets and the table take a tenth of a second to import, and most commands need neither.

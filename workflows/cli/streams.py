@@ -1,7 +1,7 @@
-"""Where commands print: stdout and stderr, on which no text steers the terminal.
+"""The streams of commands: stdout and stderr, on which no text controls the terminal.
 
-What is printed comes from data, models, logs, Kubernetes objects and servers' answers. `print`
-writes it through these streams; rich's console (`console.py`) adds its colours behind them.
+Printed text comes from data, models, logs, Kubernetes objects and servers' answers. `print` writes
+it through these streams; rich's console (`console.py`) adds its colours after them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class PrintableStream:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write the text, and return the number of characters that were given."""
+        """Write the text, and return the number of its characters."""
         self.stream.write(printable(text))
         return len(text)
 
@@ -36,6 +36,6 @@ class PrintableStream:
 
 @contextmanager
 def printable_streams() -> Iterator[None]:
-    """Make printable what is printed meanwhile."""
+    """Make everything printable that is printed within the context."""
     with redirect_stdout(PrintableStream(sys.stdout)), redirect_stderr(PrintableStream(sys.stderr)):
         yield

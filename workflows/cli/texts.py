@@ -11,8 +11,10 @@ from argotune.workflows.workspace.documents import Texts
 
 
 def read_texts(paths: Sequence[Path]) -> Texts:
-    """The files' names and texts; `-` is standard input. Raises InputError naming each that
-    cannot be read."""
+    """Read the files' names and texts; `-` is standard input.
+
+    Raises InputError naming each that cannot be read.
+    """
     texts, problems = [], []
     for path in paths:
         try:

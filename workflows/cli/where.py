@@ -1,4 +1,4 @@
-"""Which runs a command is about: those of this machine, or of a cluster."""
+"""The runs that a command is about: those of this machine, or of a cluster."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ ClusterOption = Annotated[
 
 
 def chosen_cluster(namespace: str | None, context: str | None, on_cluster: bool) -> Cluster | None:
-    """The cluster that the flags choose; None is this machine."""
+    """Return the cluster that the flags choose; None is this machine."""
     if not (namespace or context or on_cluster):
         return None
     return connect(namespace, context)
 
 
 def connect(namespace: str | None, context: str | None) -> Cluster:
-    """The cluster of the kubeconfig."""
+    """Connect with the cluster of the kubeconfig."""
     return Cluster(context=context, namespace=namespace)

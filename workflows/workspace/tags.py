@@ -23,8 +23,10 @@ _WORKFLOWS = re.compile(
 
 
 def parameter_of(text: str) -> str | None:
-    """The Workflow's parameter whose value the text is, if the template lets it through; None where
-    the text is no tag of one."""
+    """Return the Workflow's parameter whose value the text is, if the template permits it.
+
+    Returns None where the text is not the tag of one.
+    """
     match = _WORKFLOWS.fullmatch(text)
     return match and (match["name"] or match["first"])
 

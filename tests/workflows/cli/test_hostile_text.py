@@ -115,7 +115,7 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch, message: str) -> str:
     for variable in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(variable, raising=False)
     with printable_streams(), LiveView(console()) as view:
-        view.changed(workflow_of(node("tune", "Failed", message=message)))
+        view.update(workflow_of(node("tune", "Failed", message=message)))
     return terminal.getvalue()
 
 

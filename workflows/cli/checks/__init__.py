@@ -1,1 +1,1 @@
-"""What `argotune doctor` looks at: one module per matter, listed in `all.py`."""
+"""The checks of `argotune doctor`: one module per subject, listed in `all.py`."""

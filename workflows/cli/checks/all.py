@@ -1,4 +1,4 @@
-"""The checks in the order in which they are told, and how they are run."""
+"""The checks in the order of the output, and the way to run them."""
 
 from __future__ import annotations
 
@@ -59,8 +59,10 @@ _AFTER_PROVIDERS = (
 
 
 def examine(subject: Subject) -> Iterator[Told]:
-    """Every finding as it is found. No check stops the others, but a server that does not answer
-    leaves nothing to look at."""
+    """Yield every finding as soon as it is found.
+
+    No check stops the others, but nothing can be checked without an answer of the API server.
+    """
     answers = True
     for finding in findings_of(_SERVER, subject):
         answers = answers and finding.level is not Level.PROBLEM
@@ -85,7 +87,7 @@ def _checks() -> Iterator[Check]:
 
 
 def findings_of(check: Check, subject: Subject) -> Iterator[Finding]:
-    """What one check finds; what it may not or cannot see is a finding too."""
+    """Run one check; what it may not or cannot read is a finding too."""
     try:
         yield from check.look(subject)
     except MissingRight as error:
@@ -96,6 +98,6 @@ def findings_of(check: Check, subject: Subject) -> Iterator[Finding]:
             "look again",
         )
     except ApiError as error:
-        # The server is away, or was all the time.
+        # The server does not answer, or never did.
         say = problem if check is _SERVER else unknown
         yield say(f"{check.what}: {reason_of(error)}", "see whether you reach it, by VPN or proxy")

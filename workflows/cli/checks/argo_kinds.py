@@ -1,4 +1,4 @@
-"""Argo's resource kinds: there, and checked by the API server."""
+"""Argo's resource kinds: installed, and validated by the API server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FULL = "https://github.com/argoproj/argo-workflows/manifests/base/crds/full?ref
 
 
 def kinds(subject: Subject) -> Iterator[Finding]:
-    """Whether the CustomResourceDefinitions are there; everybody may see that."""
+    """Check for the CustomResourceDefinitions, which every account may see."""
     found = subject.argo
     if found is None:
         yield problem(
@@ -37,8 +37,11 @@ def kinds(subject: Subject) -> Iterator[Finding]:
 
 
 def schema(subject: Subject) -> Iterator[Finding]:
-    """Whether the definitions are the full ones. A trial that is not kept tells it without the
-    right to read definitions: a field that no Workflow has is refused, or not."""
+    """Check whether the definitions are the full ones.
+
+    A dry run shows it without the right to read definitions: the server refuses a field that no
+    Workflow has, or it does not.
+    """
     workflow = {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Workflow",

@@ -1,4 +1,4 @@
-"""What the command lets a person choose."""
+"""Choices of the command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Pull(StrEnum):
-    """Which images are pulled by short-lived pods."""
+    """The images that short-lived pods pull."""
 
     NONE = "none"
     SMALL = "small"

@@ -1,4 +1,4 @@
-"""Argo's controller: where it runs, which version, and whether it sees the namespace."""
+"""Argo's controller: where it runs, its version, and whether it sees the namespace."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Version = tuple[int, int, int]
 
 _OLDEST: Version = (3, 6, 0)
 _SAFE: Mapping[int, Version] = {3: (3, 7, 15), 4: (4, 0, 6)}
-"""Major version -> first release without the holes that are known."""
+"""Major version -> first release without known vulnerabilities."""
 _SELECTORS: tuple[Mapping[str, str], ...] = (
     {"fields": "metadata.name=workflow-controller"},  # the released manifests
     {"labels": "app.kubernetes.io/component=workflow-controller"},  # the Helm chart
@@ -32,17 +32,17 @@ _SERVER_ERRORS = (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError)
 
 @dataclass(frozen=True, kw_only=True)
 class Controller:
-    """The controller's Deployment, as far as it says something."""
+    """The relevant properties of the controller's Deployment."""
 
     namespace: str
     name: str
     image: str
     arguments: Sequence[str]
     ready: int
-    """Pods that are ready."""
+    """Number of ready pods."""
 
     def argument(self, name: str) -> str | None:
-        """The value of `--name VALUE` or `--name=VALUE`."""
+        """Read the value of `--name VALUE` or `--name=VALUE`."""
         for given, following in itertools.pairwise([*self.arguments, ""]):
             if given == f"--{name}":
                 return following
@@ -52,6 +52,7 @@ class Controller:
 
     @property
     def config_map(self) -> str:
+        """Name of the controller's ConfigMap."""
         return self.argument("configmap") or CONFIG_MAP
 
     @property
@@ -63,12 +64,12 @@ class Controller:
 
 
 def find_controller(subject: Subject) -> Controller | None:
-    """The controller's Deployment, wherever it may be seen."""
+    """Find the controller's Deployment where the person may see it."""
     return _find(subject)[0]
 
 
 def running(subject: Subject) -> Iterator[Finding]:
-    """Whether the controller runs, and runs Workflows of this namespace."""
+    """Check whether the controller runs, and runs Workflows of this namespace."""
     if not subject.has_argo:
         return
     controller, where = _find(subject)
@@ -97,7 +98,7 @@ def running(subject: Subject) -> Iterator[Finding]:
 
 
 def version(subject: Subject) -> Iterator[Finding]:
-    """Argo's version, by the first sign of it."""
+    """Check Argo's version, by the first sign of it."""
     if not subject.has_argo:
         return
     for source, text in _version_signs(subject):
@@ -113,7 +114,7 @@ def version(subject: Subject) -> Iterator[Finding]:
 
 
 def server(subject: Subject) -> Iterator[Finding]:
-    """Whether the Argo server that the environment names answers."""
+    """Check whether the Argo server of the environment answers."""
     address = subject.environment.get("ARGO_SERVER")
     if not address:
         return
@@ -129,7 +130,7 @@ def server(subject: Subject) -> Iterator[Finding]:
 
 
 def parse_version(text: str) -> Version | None:
-    """The numbers of v4.0.2, 4.0.2+unknown or v3.7.0-rc1."""
+    """Parse the numbers of v4.0.2, 4.0.2+unknown or v3.7.0-rc1."""
     match = re.search(r"(\d+)\.(\d+)\.(\d+)", text)
     return (int(match[1]), int(match[2]), int(match[3])) if match else None
 
@@ -153,14 +154,14 @@ def _judged(found: Version, source: str) -> Finding:
 
 
 def _version_signs(subject: Subject) -> Iterator[tuple[str, str]]:
-    """Where a version shows and the text there, the surest first."""
+    """List where a version shows and the text there, the most reliable first."""
     controller = find_controller(subject)
     if controller is not None:
         yield "the controller's image", _tag(controller.image)
         executor = controller.argument("executor-image") or ""
         yield "the controller's --executor-image", _tag(executor)
     if subject.environment.get("ARGO_SERVER"):
-        # `server` tells of one that does not answer.
+        # `server` reports one that does not answer.
         with contextlib.suppress(*_SERVER_ERRORS):
             yield "the Argo server", _server_version(subject.environment)
     yield "the executor of a pod here", _only(_executors_of_pods(subject))
@@ -168,7 +169,7 @@ def _version_signs(subject: Subject) -> Iterator[tuple[str, str]]:
 
 
 def _find(subject: Subject) -> tuple[Controller | None, str]:
-    """The controller, and where it was looked for."""
+    """Find the controller, and name where it was looked for."""
     try:
         return _find_in(subject, None), "the whole cluster"
     except MissingRight:
@@ -204,7 +205,7 @@ def _controller(deployment: Object) -> Controller:
 
 
 def _server_version(environment: Mapping[str, str]) -> str:
-    """As the command argo finds its server. Raises _SERVER_ERRORS."""
+    """Read the version as the command argo finds its server. Raises _SERVER_ERRORS."""
     scheme = "http" if environment.get("ARGO_SECURE", "true") == "false" else "https"
     base = environment.get("ARGO_BASE_HREF", "").strip("/")
     token = environment.get("ARGO_TOKEN")
@@ -242,13 +243,13 @@ def _executors_on_nodes(subject: Subject) -> set[str]:
 
 
 def _tag(image: str) -> str:
-    """The image's tag; a port and a digest are none."""
+    """Return the image's tag; a port or a digest is not one."""
     _, colon, tag = image.partition("@")[0].rpartition("/")[2].partition(":")
     return tag if colon else ""
 
 
 def _only(versions: set[str]) -> str:
-    """The one version; of several none is the one that runs now."""
+    """Return the one version; with several, none is known to run now."""
     return next(iter(versions)) if len(versions) == 1 else ""
 
 

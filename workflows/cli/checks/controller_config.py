@@ -1,4 +1,4 @@
-"""The controller's ConfigMap: what it sets for the pods of every run."""
+"""The controller's ConfigMap: its settings for the pods of every run."""
 
 from __future__ import annotations
 
@@ -17,33 +17,34 @@ from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, un
 from argotune.workflows.cli.checks.subject import Subject
 
 _EXECUTOR = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-"""What the restricted standard asks of a container and our pods' own security context does not
-give to Argo's: https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted"""
+"""Requirements of the restricted standard for a container that our pods' security context does not
+set for Argo's containers:
+https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted"""
 _RESTART = {"enabled": True, "maxRestarts": 3}
 _INSTANCE_LABEL = "workflows.argoproj.io/controller-instanceid"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Config:
-    """The ConfigMap, its settings read."""
+    """The ConfigMap with its settings parsed."""
 
     namespace: str
     name: str
     exists: bool
     settings: Mapping[str, Any]
     nested: bool
-    """The settings stand in one text under the key `config`, as Argo still accepts."""
+    """Whether the settings are one text under the key `config`, which Argo still accepts."""
 
     @property
     def where(self) -> str:
         return f"{self.namespace}/{self.name}"
 
     def section(self, key: str) -> Mapping[str, Any]:
-        """The settings under one key; empty where they are no mapping."""
+        """Return the settings under one key; empty where they are not a mapping."""
         return _mapping(self.settings.get(key))
 
     def command(self, key: str, value: Mapping[str, Any]) -> str:
-        """The command that sets one key and leaves the others."""
+        """Return the command that sets one key and keeps the others."""
         settings = {**self.settings, key: dict(value)}
         data = (
             {"config": yaml.safe_dump(settings, sort_keys=False)}
@@ -58,7 +59,7 @@ class _Config:
 
 
 def settings(subject: Subject) -> Iterator[Finding]:
-    """What the controller's settings mean for runs in the namespace."""
+    """Check what the controller's settings mean for runs in the namespace."""
     config = _read(subject)
     if not isinstance(config, _Config):
         yield from config
@@ -69,7 +70,7 @@ def settings(subject: Subject) -> Iterator[Finding]:
 
 
 def _executor(config: _Config) -> Finding:
-    """Whether Argo's own containers keep to the restricted Pod Security Standard."""
+    """Check whether Argo's own containers satisfy the restricted Pod Security Standard."""
     own = config.section("executor")
     context = _mapping(own.get("securityContext"))
     lacks = _lacks(context)
@@ -85,7 +86,7 @@ def _executor(config: _Config) -> Finding:
 
 
 def _restarts(config: _Config) -> Finding:
-    """Whether pods that a node refused before they began come again."""
+    """Check whether pods that a node refused before their start are restarted."""
     if config.section("failedPodRestart").get("enabled"):
         return ok(f"{config.where} lets evicted pods that had not begun come again")
     return info(
@@ -97,7 +98,7 @@ def _restarts(config: _Config) -> Finding:
 
 
 def _selection(config: _Config, namespace: str) -> Iterator[Finding]:
-    """Whether the controller leaves out Workflows of this namespace, or of our kind."""
+    """Check whether the controller ignores Workflows of this namespace, or of our kind."""
     instance, only = config.settings.get("instanceID"), config.settings.get("namespace")
     if instance:
         yield problem(
@@ -120,7 +121,7 @@ def _selection(config: _Config, namespace: str) -> Iterator[Finding]:
 
 
 def _read(subject: Subject) -> _Config | list[Finding]:
-    """The configuration, or why it is not known."""
+    """Read the configuration, or say why it is unknown."""
     if not subject.has_argo:
         return []
     controller = find_controller(subject)

@@ -1,4 +1,4 @@
-"""What a check found: one sentence with the value that was found, and what to do about it."""
+"""The result of a check: one sentence with the value that was found, and what to do about it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How much a finding matters; only a problem makes the command fail."""
+    """The severity of a finding; only a problem makes the command fail."""
 
     OK = "ok"
     INFO = "info"
@@ -18,7 +18,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one look."""
 
     level: Level
     message: str
@@ -26,37 +26,37 @@ class Finding:
     advice: str = ""
     """What to do; empty where there is nothing to do."""
     command: str = ""
-    """The command that does it, where there is one; no secret in it."""
+    """The command that does it, where there is one; it contains no secret."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """A finding and the heading that it belongs under."""
+    """A finding with the heading of its area."""
 
     area: str
     finding: Finding
 
 
 def ok(message: str) -> Finding:
-    """It is as it should be."""
+    """Report a correct state."""
     return Finding(level=Level.OK, message=message)
 
 
 def info(message: str, advice: str = "", command: str = "") -> Finding:
-    """Worth knowing, and nothing wrong."""
+    """Report a fact that is no fault."""
     return Finding(level=Level.INFO, message=message, advice=advice, command=command)
 
 
 def unknown(message: str, advice: str = "", command: str = "") -> Finding:
-    """It could not be seen."""
+    """Report what could not be seen."""
     return Finding(level=Level.UNKNOWN, message=message, advice=advice, command=command)
 
 
 def warning(message: str, advice: str, command: str = "") -> Finding:
-    """Some runs will fail or wait."""
+    """Report that some runs will fail or wait."""
     return Finding(level=Level.WARNING, message=message, advice=advice, command=command)
 
 
 def problem(message: str, advice: str, command: str = "") -> Finding:
-    """No run can do well."""
+    """Report that no run can succeed."""
     return Finding(level=Level.PROBLEM, message=message, advice=advice, command=command)

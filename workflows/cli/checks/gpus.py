@@ -1,4 +1,4 @@
-"""GPU nodes: there, offered by a device plugin, and of the kind that the runs ask for."""
+"""GPU nodes: present, with a device plugin, and of the kind that runs request."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _LABELS = {
     "feature.node.kubernetes.io/pci-10de.present": "true",
 }
 _LABELS_OF_ANY_VALUE = ("cloud.google.com/gke-accelerator", "k8s.amazonaws.com/accelerator")
-"""By these clouds and tools mark nodes that have a GPU, with or without a device plugin."""
+"""Labels by which clouds and tools mark nodes with a GPU, with or without a device plugin."""
 _PLUGIN = "nvidia-device-plugin"
-"""In the names of NVIDIA's chart, of the GPU operator, of GKE and of AKS's page."""
+"""Part of the names in NVIDIA's chart, of the GPU operator, of GKE and in AKS's documentation."""
 _INSTALL = (
     "helm upgrade -i nvidia-device-plugin nvidia-device-plugin "
     "--repo https://nvidia.github.io/k8s-device-plugin -n nvidia-device-plugin --create-namespace"
@@ -32,7 +32,7 @@ _MOST_NODES = 10
 
 
 def nodes(subject: Subject) -> Iterator[Finding]:
-    """Which nodes offer GPUs, and whether one fits."""
+    """Check which nodes offer GPUs, and whether one fits."""
     request = subject.needs.node
     if not request.gpus:
         yield info(
@@ -66,7 +66,7 @@ def nodes(subject: Subject) -> Iterator[Finding]:
 
 
 def device_plugin(subject: Subject) -> Iterator[Finding]:
-    """Whether a device plugin runs, and on nodes with the taint of GPU nodes too."""
+    """Check whether a device plugin runs, also on nodes with the taint of GPU nodes."""
     if not subject.needs.node.gpus:
         return
     plugins = [item for item in subject.daemon_sets if _PLUGIN in item["metadata"]["name"]]
@@ -98,7 +98,7 @@ def device_plugin(subject: Subject) -> Iterator[Finding]:
 
 
 def _fits(subject: Subject, chosen: Sequence[Object]) -> Iterator[Finding]:
-    """What each node lacks. GPUs that other pods have are no lack: runs wait for them."""
+    """Report what each node lacks; GPUs of other pods are no lack, because runs wait for them."""
     lacks = {_name(node): problems_of(node, [], subject.needs.node) for node in chosen}
     fitting = [node for node in chosen if not lacks[_name(node)]]
     if fitting:

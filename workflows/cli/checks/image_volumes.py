@@ -1,4 +1,4 @@
-"""Whether pods can mount an image as a volume: how `deploy` brings the adapter to the server."""
+"""Whether pods can mount an image as a volume, as `deploy` does with the adapter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INSTEAD = "deploy copies the adapter into the claim of the weights instead; not
 
 
 def image_volumes(subject: Subject) -> Iterator[Finding]:
-    """Asks the API server with a pod that is not kept, and reads the nodes' runtimes."""
+    """Check the API server with the dry run of a pod, and the nodes' runtimes."""
     refusal = _refusal(subject)
     if refusal:
         yield info(f"the API server takes no image volumes ({refusal})", _INSTEAD)
@@ -29,8 +29,10 @@ def image_volumes(subject: Subject) -> Iterator[Finding]:
 
 
 def _refusal(subject: Subject) -> str:
-    """Why the API server refuses an image volume; empty where it takes one. A server without the
-    feature leaves the field out, and then misses the volume's type."""
+    """Say why the API server refuses an image volume; empty where it accepts one.
+
+    A server without the feature drops the field, and then misses the volume's type.
+    """
     pod = trial_pod(subject, "image-volume", "example.com/image:1", account="default")
     pod["spec"]["volumes"] = [{"name": "image", "image": {"reference": "example.com/image:1"}}]
     try:

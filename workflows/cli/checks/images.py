@@ -28,9 +28,9 @@ REFUSED = (
     "CreateContainerConfigError",
     "CreateContainerError",
 )
-"""Why a container waits that would wait for ever."""
+"""Reasons of a waiting container that would wait for ever."""
 _LATER = "QPS exceeded"
-"""The kubelet's own limit, which says nothing of the image."""
+"""The kubelet's own rate limit, which is no fault of the image."""
 _TIMEOUT_SECONDS = {Pull.SMALL: 240.0, Pull.ALL: 1200.0}
 _POLL_SECONDS = 1.0
 _ANY = "IMAGE"
@@ -38,18 +38,18 @@ _ANY = "IMAGE"
 
 @dataclass(frozen=True, kw_only=True)
 class _Outcome:
-    """What became of an image, after the words `image NAME`."""
+    """The outcome of an image, as a clause after `image NAME`."""
 
     level: Level
     said: str
     advice: str = ""
     is_refused: bool = False
-    """The registry or the kubelet refused it."""
+    """Whether the registry or the kubelet refused it."""
 
 
 @dataclass(kw_only=True)
 class _Trial:
-    """One image on its way."""
+    """One image and its pod."""
 
     image: str
     account: str
@@ -62,7 +62,7 @@ class _Trial:
 
 
 def pulls(subject: Subject) -> Iterator[Finding]:
-    """Makes the pods, waits for each to end, and deletes them whatever happens."""
+    """Create the pods, wait for each to end, and delete them in every case."""
     if subject.pull is Pull.NONE:
         yield info("whether the nodes can pull the images was not tried, as --pull-test none says")
         return
@@ -84,7 +84,7 @@ def pulls(subject: Subject) -> Iterator[Finding]:
 
 
 def image_of(subject: Subject, step: str) -> str | None:
-    """A step's image by the flags, else by the installed template; None where neither says."""
+    """Return a step's image by the flags, else by the installed template; None without either."""
     template = subject.template if subject.has_argo else None
     expected = installed_values(subject.expected_of("WorkflowTemplate")[0])
     installed = installed_values(template) if template else {}
@@ -106,13 +106,13 @@ def _trial(subject: Subject, step: str) -> _Trial:
     if step == "serve":
         pod["spec"]["imagePullSecrets"] = [{"name": subject.needs.push_secret}]
     if step in LARGE and subject.needs.node.labels:
-        # Where they will run: a large image is in the way elsewhere.
+        # On the nodes where they will run, because elsewhere a large image only uses space.
         pod["spec"]["nodeSelector"] = dict(subject.needs.node.labels)
     return _Trial(image=image, account=account, pod=pod)
 
 
 def _start(subject: Subject, trials: Sequence[_Trial], made: list[str]) -> None:
-    """Make the pods; the names of those that were made are added to `made` one by one."""
+    """Create the pods; the names of created ones are added to `made` one by one."""
     for trial in trials:
         try:
             trial.pod = subject.create_trial(trial.pod)
@@ -129,7 +129,7 @@ def _start(subject: Subject, trials: Sequence[_Trial], made: list[str]) -> None:
 
 
 def _wait(subject: Subject, trials: Sequence[_Trial]) -> None:
-    """Until every pod has told, or the time is over."""
+    """Wait until every pod has an outcome, or the time is over."""
     selector = ",".join(f"{key}={value}" for key, value in LABELS.items())
     seconds = _TIMEOUT_SECONDS[subject.pull]
     deadline = subject.clock.now() + seconds
@@ -147,7 +147,7 @@ def _wait(subject: Subject, trials: Sequence[_Trial]) -> None:
 
 
 def _outcome(pod: Object) -> _Outcome | None:
-    """What the pod tells so far; None while it does not."""
+    """Read the pod's outcome; None while it has none."""
     for container in _status(pod).get("containerStatuses") or []:
         state = container.get("state") or {}
         waiting, ended = state.get("waiting") or {}, state.get("terminated")
@@ -190,14 +190,14 @@ def _too_late(pod: Object, seconds: float) -> _Outcome:
 
 
 def _delete(subject: Subject, names: Sequence[str]) -> None:
-    """Every pod, though one may fail to go; then that is told."""
+    """Delete every pod, and report at the end those that failed to go."""
     with contextlib.ExitStack() as stack:
         for name in names:
             stack.callback(subject.delete_trial, "Pod", name)
 
 
 def _findings(subject: Subject, trials: Sequence[_Trial]) -> Iterator[Finding]:
-    """The good ones in one line, and likewise those that fail alike."""
+    """Report the good images in one line, and likewise those that fail alike."""
     alike: dict[_Outcome, list[_Trial]] = {}
     for trial in trials:
         if trial.outcome is not None:
@@ -218,7 +218,7 @@ def _findings(subject: Subject, trials: Sequence[_Trial]) -> Iterator[Finding]:
 
 
 def _without(image: str, outcome: _Outcome) -> _Outcome:
-    """The outcome as it is for other images too."""
+    """Return the outcome without what differs from image to image."""
     return dataclasses.replace(outcome, said=outcome.said.replace(image, _ANY))
 
 

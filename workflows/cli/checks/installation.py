@@ -1,4 +1,4 @@
-"""What `argotune install` puts into the namespace: there, filled, and of this version."""
+"""The objects of `argotune install` in the namespace: present, complete, and of this version."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _KINDS = (
     "NetworkPolicy",
     "CronWorkflow",
 )
-"""What `objects` looks at; other checks look at the rest."""
+"""The kinds that `objects` checks; other checks cover the rest."""
 
 
 def template(subject: Subject) -> Iterator[Finding]:
-    """Whether the WorkflowTemplate is there, and names images that can be."""
+    """Check whether the WorkflowTemplate is present, and names usable images."""
     if not subject.has_argo:
         return
     found = subject.template
@@ -65,7 +65,7 @@ def template(subject: Subject) -> Iterator[Finding]:
 
 
 def objects(subject: Subject) -> Iterator[Finding]:
-    """Whether accounts, roles, policies and the schedule are there."""
+    """Check whether accounts, roles, policies and the schedule are present."""
     missing, unseen, there = [], [], 0
     for item in subject.expected:
         kind, name = item["kind"], item["metadata"]["name"]
@@ -96,7 +96,7 @@ def objects(subject: Subject) -> Iterator[Finding]:
 
 
 def tokens(subject: Subject) -> Iterator[Finding]:
-    """Whether the secrets by which Argo's executor reports have their tokens."""
+    """Check whether the Secrets with which Argo's executor reports have their tokens."""
     missing, empty, filled = [], [], 0
     for item in subject.expected_of("Secret"):
         name = item["metadata"]["name"]
@@ -159,7 +159,7 @@ def _makes_nodes(subject: Subject, provider: str) -> bool:
 
 
 def setting_of(subject: Subject, name: str) -> str:
-    """A setting of a provider: the file's, else the installation's for all runs."""
+    """Return a setting of a provider: the file's, else the installation's for all runs."""
     template = subject.template if subject.has_argo else None
     installed = installed_values(template).get(name, "") if template else ""
     return subject.needs.provider_settings.get(name) or installed

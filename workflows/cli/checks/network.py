@@ -1,4 +1,7 @@
-"""Whether something enforces NetworkPolicies. Kubernetes does not say; known engines are seen."""
+"""Whether something enforces NetworkPolicies.
+
+Kubernetes does not say, but the pods of known engines are seen.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,13 @@ _ENGINES = {
     "ovnkube-node": "OVN-Kubernetes",
     "weave-net": "Weave Net",
 }
-"""Name of the DaemonSet -> what it belongs to."""
+"""Name of the DaemonSet -> its engine."""
 _BUILT_IN = {"+k3s": "k3s", "+rke2": "RKE2"}
-"""In the kubelet's version -> what enforces them without pods of its own."""
+"""Part of the kubelet's version -> the engine that runs without pods of its own."""
 
 
 def policy_engine(subject: Subject) -> Iterator[Finding]:
-    """Which engine is there, if one is known."""
+    """Check which engine is present, if one is known."""
     names = {item["metadata"]["name"] for item in subject.daemon_sets}
     found = sorted(_ENGINES[name] for name in names & _ENGINES.keys()) or _built_in(subject)
     if found:

@@ -1,4 +1,4 @@
-"""From the command's flags to what is examined."""
+"""From the command's flags to the subject of the checks."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ def open_subject(
     images_tag: str | None,
     argo_namespace: str,
 ) -> Subject:
-    """The cluster of the kubeconfig, and what the workspace needs. Raises as `submit` does for a
-    file that is wrong."""
+    """Open the cluster of the kubeconfig, and read what the workspace needs.
+
+    Raises InputError or WorkspaceError for a wrong file, as `submit` does.
+    """
     cluster = Cluster(context=context, namespace=namespace)
     needs = Needs()
     if files:
@@ -41,7 +43,7 @@ def open_subject(
     return Subject(
         kube=cluster.kube,
         namespace=cluster.namespace,
-        # Which registry does not matter: names, roles and security are looked at.
+        # Any registry will do, because only names, roles and security are checked.
         expected=tuple(objects(Settings(images_registry=PLACEHOLDER), cluster.namespace)),
         needs=needs,
         argo_namespace=argo_namespace,

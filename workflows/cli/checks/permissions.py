@@ -1,4 +1,4 @@
-"""What the person may do, and what the steps' accounts may."""
+"""The rights of the person, and of the steps' accounts."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ PURPOSES: Mapping[str, tuple[Right, ...]] = {
     "stop runs": (Right("patch", "workflows", _ARGO),),
     "see services": (Right("list", "deployments", "apps"),),
 }
-"""What the commands do in a namespace; the Role argotune-user grants all of it."""
+"""The rights that commands need in a namespace; the Role argotune-user grants all of them."""
 _SUBMIT = "submit runs"
 
 
 def person(subject: Subject) -> Iterator[Finding]:
-    """What the person may do, by SelfSubjectAccessReview."""
+    """Check the person's rights, by SelfSubjectAccessReview."""
     lacks = {
         purpose: [right for right in rights if not _may(subject, right)]
         for purpose, rights in PURPOSES.items()
@@ -65,12 +65,14 @@ def person(subject: Subject) -> Iterator[Finding]:
 
 
 def accounts(subject: Subject) -> Iterator[Finding]:
-    """What the steps' accounts may do, by SubjectAccessReview: all that `argotune install` gives
-    them, and no reading of secrets."""
+    """Check the rights of the steps' accounts, by SubjectAccessReview.
+
+    They need all that `argotune install` gives them, and must not read Secrets.
+    """
     granted = 0
     for account, rights in _rights_of_accounts(subject).items():
         if subject.get("ServiceAccount", account) is None:
-            # `installation` tells of it.
+            # `installation` reports it.
             continue
         missing = [right for right in rights if not _may(subject, right, account)]
         granted += len(rights) - len(missing)
@@ -93,7 +95,7 @@ def accounts(subject: Subject) -> Iterator[Finding]:
 
 
 def _rights_of_accounts(subject: Subject) -> dict[str, list[Right]]:
-    """Account -> its rights, as the roles and bindings of `argotune install` say."""
+    """Map each account to its rights, according to the roles and bindings of `argotune install`."""
     roles = {
         (kind, role["metadata"]["name"]): role
         for kind in ("Role", "ClusterRole")
@@ -120,7 +122,7 @@ def _rights(role: Mapping[str, Any], *, namespaced: bool) -> list[Right]:
 
 
 def _may(subject: Subject, right: Right, account: str | None = None) -> bool:
-    """Whether the person may, or the account of the namespace."""
+    """Ask whether the person has the right, or the account of the namespace."""
     resource, _, subresource = right.resource.partition("/")
     attributes = {"verb": right.verb, "group": right.group, "resource": resource}
     if subresource:

@@ -1,4 +1,4 @@
-"""The short-lived pods and Workflow of the checks: what runs have, and nothing in them to do."""
+"""The short-lived pods and Workflow of the checks: those of runs, without their work."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _RESOURCES = {
     "limits": {"cpu": "500m", "memory": "128Mi"},
 }
 _LIFETIME_SECONDS = 1500
-"""A pod ends by itself, should nobody be left to delete it."""
+"""A pod ends after this time even when nothing deletes it."""
 
 
 def trial_pod(subject: Subject, name: str, image: str, *, account: str) -> Object:
-    """A pod that starts Python and ends, as restricted as a run's."""
+    """Build a pod that starts Python and ends, as restricted as a run's."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -39,8 +39,10 @@ def trial_pod(subject: Subject, name: str, image: str, *, account: str) -> Objec
 
 
 def trial_workflow(subject: Subject, image: str | None) -> Object:
-    """A Workflow of one such pod, made as the template makes its own; without an image one that
-    needs no pod."""
+    """Build a Workflow of one such pod, made as the template makes its own.
+
+    Without an image it needs no pod.
+    """
     spec = _expected_template(subject)
     work: dict[str, Any] = {"suspend": {"duration": "1"}}
     if image is not None:
@@ -66,7 +68,7 @@ _OF_ACCOUNT = ("serviceAccountName", "automountServiceAccountToken", "executor")
 
 
 def step_template(subject: Subject, step: str) -> Mapping[str, Any]:
-    """The template of a step, as this version installs it."""
+    """Return the template of a step, as this version installs it."""
     templates: list[Mapping[str, Any]] = _expected_template(subject)["templates"]
     return next(item for item in templates if item["name"] == step)
 

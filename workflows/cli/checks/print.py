@@ -1,4 +1,4 @@
-"""How findings about a cluster are printed."""
+"""Printing the findings about a cluster."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LEVEL_COLUMNS = max(map(len, Level)) + 2
 
 
 def print_finding(out: Console, finding: Finding) -> None:
-    """Its level and sentence, and below them what to do."""
+    """Print level and sentence, and below them what to do."""
     level = Text(f"  {finding.level:<{_LEVEL_COLUMNS}}", style=_STYLES[finding.level])
     indent = " " * len(level)
-    # Whole lines: a terminal wraps them, and a copied command has no break in it.
+    # Whole lines, because the terminal wraps them and a copied command then has no line break.
     out.print(level + Text(finding.message), soft_wrap=True)
     if finding.advice:
         out.print(Text(f"{indent}{finding.advice}"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The secrets that a run mounts: the registry's login, and the Hub's token."""
+"""The Secrets that a run mounts: the registry's login, and the Hub's token."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KEY = ".dockerconfigjson"
 
 
 def push_secret(subject: Subject) -> Iterator[Finding]:
-    """Whether the secret for the output image is there, and has a login for its registry."""
+    """Check whether the Secret for the output image exists, with a login for its registry."""
     needs = subject.needs
     if needs.workspace is not None and needs.image is None:
         yield info("the workspace's output is no registry's image, so no login is needed")
@@ -48,7 +48,7 @@ def push_secret(subject: Subject) -> Iterator[Finding]:
 
 
 def allowed(subject: Subject) -> Iterator[Finding]:
-    """Whether the installation lets runs use the secrets that the workspace names."""
+    """Check whether the installation lets runs use the Secrets that the workspace names."""
     template, needs = subject.template if subject.has_argo else None, subject.needs
     if template is None or needs.workspace is None:
         return
@@ -66,7 +66,7 @@ def allowed(subject: Subject) -> Iterator[Finding]:
 
 
 def model_secret(subject: Subject) -> Iterator[Finding]:
-    """Whether the secret that a workspace names for gated weights has the Hub's token."""
+    """Check whether the Secret that a workspace names for gated weights has the Hub's token."""
     name = subject.needs.model_secret
     if name is None:
         return

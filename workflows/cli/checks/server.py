@@ -12,7 +12,7 @@ _ENFORCE = "pod-security.kubernetes.io/enforce"
 
 
 def server(subject: Subject) -> Iterator[Finding]:
-    """Whether the API server answers, and knows the person."""
+    """Check whether the API server answers, and accepts the person's login."""
     version = subject.kube.server_version()
     try:
         user = _user(subject)
@@ -40,7 +40,7 @@ def _user(subject: Subject) -> str:
 
 
 def namespace(subject: Subject) -> Iterator[Finding]:
-    """Whether the namespace is there, and which Pod Security Standard it holds pods to."""
+    """Check whether the namespace exists, and which Pod Security Standard it enforces."""
     name = subject.namespace
     found = subject.get("Namespace", name)
     if found is None:

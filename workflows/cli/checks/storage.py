@@ -1,4 +1,4 @@
-"""The run's volume and the claim that keeps the weights."""
+"""The run's volume and the claim that stores the weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ZONE = "topology.kubernetes.io/zone"
 
 
 def run_volume(subject: Subject) -> Iterator[Finding]:
-    """Whether the volume of a run can be made, and on the side of its pods."""
+    """Check whether the volume of a run can be made, in the zone of its pods."""
     classes = _classes(subject)
     wanted = subject.needs.storage_class or _class_of_template(subject)
     names = ", ".join(sorted(item["metadata"]["name"] for item in classes)) or "none"
@@ -38,7 +38,7 @@ def run_volume(subject: Subject) -> Iterator[Finding]:
 
 
 def models_claim(subject: Subject) -> Iterator[Finding]:
-    """Whether the claim for the weights is there, bound, and writable from many nodes."""
+    """Check whether the claim for the weights exists, is bound, and is writable from many nodes."""
     name = subject.needs.models_claim
     claim = subject.get("PersistentVolumeClaim", name)
     if claim is None:
@@ -158,7 +158,7 @@ def _pending(subject: Subject, claim: Object) -> Finding:
 
 
 def _warnings(subject: Subject, name: str) -> list[str]:
-    """What the events warn of about the claim, oldest first."""
+    """List the warning events about the claim, oldest first."""
     fields = f"involvedObject.kind=PersistentVolumeClaim,involvedObject.name={name},type=Warning"
     try:
         events = subject.kube.list("Event", subject.namespace, fields=fields)
@@ -173,7 +173,7 @@ def _classes(subject: Subject) -> Objects:
 
 
 def _pick(classes: Sequence[Object], name: str | None) -> Object | None:
-    """The class of that name, or the default; of several defaults Kubernetes takes the newest."""
+    """Return the class of that name, or else the newest of the defaults, as Kubernetes does."""
     if name:
         return next((item for item in classes if item["metadata"]["name"] == name), None)
     defaults = [

@@ -1,4 +1,4 @@
-"""Storage provisioners that are known, and what their volumes can do.
+"""Known storage provisioners, and the access modes of their volumes.
 
 Access modes are the drivers' own statements, in Kubernetes' list of volume types and in the
 drivers' documentation: https://kubernetes.io/docs/concepts/storage/persistent-volumes/#access-modes
@@ -51,8 +51,10 @@ ONE_NODE = (
 
 
 def is_shared(provisioner: str) -> bool | None:
-    """Whether its volumes can be ReadWriteMany; None: not known here. Rook puts its namespace
-    before the driver's name."""
+    """Whether its volumes can be ReadWriteMany; None: not known here.
+
+    Rook puts its namespace before the driver's name.
+    """
     if provisioner.endswith(SHARED):
         return True
     return False if provisioner.endswith(ONE_NODE) else None

@@ -1,4 +1,4 @@
-"""What is examined: a cluster, a namespace of it, and what a workspace would need of both."""
+"""The subject of the checks: a cluster, a namespace, and the needs of a workspace."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from argotune.workflows.cli.checks.finding import Finding
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What runs need; of a workspace where one was named, else the defaults."""
+    """The needs of runs: a workspace's where one is named, else the defaults."""
 
     workspace: str | None = None
-    """Its name; None where no file was given."""
+    """Name of the workspace; None without a file."""
     image: ImageReference | None = None
-    """The output image; None where it is not known or no registry's."""
+    """The output image; None where it is unknown or in no registry."""
     push_secret: str = "argotune-push"
     """Secret for the output image."""
     push_secret_is_named: bool = False
-    """Whether somebody named it; the default may be missing."""
+    """Whether the file or a flag names it; the default may be missing."""
     model_secret: str | None = None
     """Secret with the Hub's token for gated models."""
     models_claim: str = "argotune-models"
-    """Claim that keeps the weights between runs."""
+    """Claim that stores the weights between runs."""
     storage_class: str | None = None
-    """Of the run's volume; None: what the installed template says, else the default class."""
+    """Class of the run's volume; None: the installed template's, else the default class."""
     provider: str = "existing"
     """Where the GPU node comes from."""
     makes_node: bool = False
@@ -43,37 +43,39 @@ class Needs:
     node: NodeRequest = field(
         default_factory=lambda: NodeRequest(run="", gpus=1, timeout_seconds=0.0)
     )
-    """What the node must have."""
+    """The needs of the node."""
     problems: tuple[str, ...] = ()
-    """What the file still lacks, such as placeholders to fill in."""
+    """Remaining problems of the file, such as placeholders to fill in."""
 
 
 @dataclass(kw_only=True)
 class Subject:
-    """A cluster and a namespace, with what several checks want to know read once."""
+    """A cluster and a namespace; what several checks read is read once."""
 
     kube: Kube
     namespace: str
     expected: tuple[Mapping[str, Any], ...]
-    """The objects that `argotune install` of this version makes."""
+    """The objects that `argotune install` of this version creates."""
     needs: Needs = Needs()
     argo_namespace: str = "argo"
-    """Where Argo's controller is looked for when the whole cluster cannot be."""
+    """Where Argo's controller is looked for when the person may not list the whole cluster."""
     images_registry: str | None = None
-    """In place of the installed template's."""
+    """Registry that replaces the installed template's."""
     images_tag: str | None = None
     pull: Pull = Pull.SMALL
     environment: Mapping[str, str] = field(default_factory=dict)
-    """ARGO_SERVER and its kin."""
+    """ARGO_SERVER and the related variables."""
     clock: Clock = REAL_CLOCK
 
     def get(self, kind: str, name: str) -> Object | None:
-        """The object of the namespace, or of the cluster, or None where there is none."""
+        """Read an object of the namespace, or of the cluster; None where it is missing."""
         return self.kube.get(kind, self.namespace, name)
 
     def create_trial(self, manifest: Object) -> Object:
-        """Create a short-lived object in the namespace. What an older server does not know of it
-        is left out, as it is of a run's."""
+        """Create a short-lived object in the namespace.
+
+        An older server drops fields that it does not know, as it does with those of a run.
+        """
         return self.kube.create(manifest, self.namespace, strict=False)
 
     def delete_trial(self, kind: str, name: str) -> None:
@@ -82,13 +84,13 @@ class Subject:
 
     @functools.cached_property
     def argo(self) -> Object | None:
-        """The server's list of Argo's kinds; None where it knows none."""
+        """Read the server's list of Argo's kinds; None where it has none."""
         workflow = KINDS["Workflow"]
         return self.kube.api(workflow.group, workflow.version)
 
     @property
     def has_argo(self) -> bool:
-        """Whether the API server knows Argo's kinds."""
+        """Whether the API server has Argo's kinds."""
         return self.argo is not None
 
     @functools.cached_property
@@ -98,28 +100,28 @@ class Subject:
 
     @functools.cached_property
     def nodes(self) -> Objects:
-        """All nodes of the cluster."""
+        """List all nodes of the cluster."""
         return self.kube.list("Node")
 
     @functools.cached_property
     def daemon_sets(self) -> Objects:
-        """The daemon sets of all namespaces: device plugins, networks."""
+        """List the DaemonSets of all namespaces: device plugins, networks."""
         return self.kube.list("DaemonSet")
 
     def install_command(self, *flags: str) -> str:
-        """`argotune install` for the namespace; a first one has to name the registry."""
+        """Return `argotune install` for the namespace; a first one must name the registry."""
         is_first = self.has_argo and self.template is None
         registry = ("--images-registry REGISTRY",) if is_first else ()
         return " ".join(("argotune install -n", self.namespace, *registry, *flags))
 
     def expected_of(self, kind: str) -> list[Mapping[str, Any]]:
-        """The expected objects of one kind."""
+        """List the expected objects of one kind."""
         return [item for item in self.expected if item["kind"] == kind]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One look at the subject."""
+    """One check of the subject."""
 
     area: str
     """Heading of its findings."""
@@ -127,4 +129,4 @@ class Check:
     """What stays unknown without it."""
     look: Callable[[Subject], Iterable[Finding]]
     in_namespace: bool = False
-    """It makes no sense while the namespace is missing."""
+    """Whether it is skipped while the namespace is missing."""

@@ -1,5 +1,8 @@
-"""A trial run: a Workflow of one pod that ends at once. It goes the whole way of a run's pod:
-the controller, the namespace's policies, Argo's executor, the account's token."""
+"""A trial run: a Workflow of one pod that ends at once.
+
+It takes the same way as a run's pod: the controller, the namespace's policies, Argo's executor, the
+account's token.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ from argotune.workflows.cli.installation.objects import RUNS_POLICY
 
 _TIMEOUT_SECONDS = 120.0
 _TAKEN_SECONDS = 30.0
-"""By then a controller that sees the namespace has begun."""
+"""Within this time a controller that sees the namespace has started the Workflow."""
 _POLL_SECONDS = 1.0
 _ENDED = ("Succeeded", "Failed", "Error")
 
 
 def trial_run(subject: Subject) -> Iterator[Finding]:
-    """Runs it, tells what became of it, and deletes it whatever happens."""
+    """Submit it, report its outcome, and delete it in every case."""
     if subject.pull is Pull.NONE or not subject.has_argo:
         return
     image = _image(subject)
@@ -53,19 +56,19 @@ def trial_run(subject: Subject) -> Iterator[Finding]:
 
 
 def _image(subject: Subject) -> str | None:
-    """The image of the trial's pod; None where nothing is installed to run one with."""
+    """Return the image of the trial's pod; None where nothing is installed to run one."""
     account = step_template(subject, "plan")["serviceAccountName"]
     try:
         if subject.get("ServiceAccount", account) is None:
             return None
     except MissingRight:
-        # Then a run would not see it either way; the trial tells.
+        # A run would not see it either; the trial shows the effect.
         pass
     return image_of(subject, "plan")
 
 
 def _wait(subject: Subject, name: str, workflow: Object) -> Object:
-    """The Workflow when it has ended, or when there is no more to wait for."""
+    """Return the Workflow when it has ended, or when waiting is of no more use."""
     start = subject.clock.now()
     while True:
         workflow = subject.get("Workflow", name) or workflow
@@ -112,7 +115,7 @@ def _status(workflow: Object) -> Object:
 
 
 def _message(workflow: Object) -> str:
-    """The node's message, which says more than the Workflow's."""
+    """Return the node's message, which is more precise than the Workflow's."""
     status = _status(workflow)
     nodes = (status.get("nodes") or {}).values()
     said = [node["message"] for node in nodes if node.get("message")]

@@ -1,4 +1,4 @@
-"""The workspace file: read as `submit` reads it, and what the checks want to know of it."""
+"""The workspace file: read as by `submit`, and its needs for the checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from argotune.workflows.workspace.planned import Planned
 
 
 def file(subject: Subject) -> Iterator[Finding]:
-    """What has to be filled in before the file can be submitted."""
+    """Check what must be filled in before the file can be submitted."""
     needs = subject.needs
     if needs.workspace is None:
         return
@@ -26,7 +26,7 @@ def file(subject: Subject) -> Iterator[Finding]:
 
 
 def needs_of(planned: Planned, push_secret: str | None) -> Needs:
-    """What this workspace needs; the secret's name is the flag's in its place."""
+    """Return the needs of this workspace; a flag may replace the Secret's name."""
     workspace, options = planned.workspace, planned.workspace.options
     named = push_secret or workspace.push_secret
     defaults = Needs()
@@ -52,6 +52,6 @@ def _image(text: str) -> ImageReference | None:
     try:
         reference = parse_reference(text)
     except ValueError:
-        # A placeholder; `file` tells of it.
+        # A placeholder, which `file` reports.
         return None
     return reference if isinstance(reference, ImageReference) else None

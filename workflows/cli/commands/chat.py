@@ -71,7 +71,7 @@ def _base_model(served: Served) -> str:
 
 
 def served_here(name: str) -> Served:
-    """The service of that name on this machine. Raises InputError when none runs."""
+    """Return the service of that name on this machine. Raises InputError when none runs."""
     services_dir = home().services_dir
     service = read_service(services_dir, name)
     if service is not None and is_alive(service):

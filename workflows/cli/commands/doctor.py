@@ -1,4 +1,4 @@
-"""argotune doctor: look at a cluster before anyone waits for it."""
+"""argotune doctor: check a cluster before a run depends on it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ app = typer.Typer(add_completion=False)
 
 
 class Output(StrEnum):
-    """How the findings are printed."""
+    """The format of the findings."""
 
     TEXT = "text"
     JSON = "json"
@@ -63,7 +63,7 @@ def doctor(
     ] = "argo",
     output: Annotated[Output, typer.Option("--output", "-o", help="text or json.")] = Output.TEXT,
 ) -> None:
-    """Look at a cluster before anyone waits for it, and say what to do."""
+    """Check a cluster before a run depends on it, and say what to do."""
     subject = open_subject(
         files or [],
         namespace=namespace,
@@ -80,7 +80,7 @@ def doctor(
 
 
 def _print(found: Iterable[Told]) -> list[Told]:
-    """Each finding when it is found, under the heading of its area, and a count at the end."""
+    """Print each finding at once, under the heading of its area, and a count at the end."""
     out, told = console(), list[Told]()
     with out.status("looking"):
         for item in found:

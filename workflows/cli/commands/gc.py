@@ -1,4 +1,4 @@
-"""argotune gc: nodes that runs left behind go."""
+"""argotune gc: delete nodes that runs left behind."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def gc(
         bool, typer.Option("--kept", help="Also what is kept for the namespace's next runs.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would go, and why.")
+        bool, typer.Option("--dry-run", help="Only report what would be deleted, and why.")
     ] = False,
     *,
     given: Mapping[str, str],
 ) -> None:
-    """Take away agent pools and NodeClaims of runs that are over, or whose time is.
+    """Delete agent pools and NodeClaims of runs that have ended, or whose time is over.
 
     The installed CronWorkflow `gc` does the same every ten minutes.
     """

@@ -38,7 +38,7 @@ _DATA = "Data and registries inside the network"
 
 
 class Output(StrEnum):
-    """What to print instead of applying."""
+    """What to print in place of applying."""
 
     yaml = "yaml"
 
@@ -181,7 +181,7 @@ def _settings(
     given: Mapping[str, str],
     **flags: str | None,
 ) -> Settings:
-    """What the flags say. Raises InputError with all that is wrong with them."""
+    """Read the flags. Raises InputError with all that is wrong with them."""
     problems = []
     if allow_host and no_allow_hosts:
         problems.append("--allow-host and --no-allow-hosts: take one")
@@ -209,7 +209,7 @@ def _settings(
 
 
 def _allowed_secrets(given: list[str] | None, *, none: bool) -> tuple[str, ...] | None:
-    """The default's and those that are given; None where nothing is said."""
+    """Return the default's and the given ones; None without a flag."""
     if not given and not none:
         return None
     default: list[str] = json.loads(SETTINGS["allowed-secrets"].default)

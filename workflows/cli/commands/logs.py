@@ -1,4 +1,4 @@
-"""argotune logs: what the steps of a run wrote."""
+"""argotune logs: the output of the steps of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home, home
 from argotune.workflows.cli.local.runs import LocalRun, find_run
 from argotune.workflows.cli.remote import logs as cluster_logs
-from argotune.workflows.cli.show.log_lines import is_wanted, labelled
+from argotune.workflows.cli.show.log_lines import is_wanted, label_line
 from argotune.workflows.cli.show.rows import step_name
 from argotune.workflows.cli.show.workflow_json import nodes_of
 from argotune.workflows.cli.where import (
@@ -60,7 +60,7 @@ def _print_logs(here: Home, name: str, step: str | None, *, follow: bool) -> Non
             label = _step_of(run, path)
             if is_wanted(label, step):
                 for line in _new_lines(path, offsets, whole=not going_on):
-                    print(labelled(line, label, step), flush=follow)
+                    print(label_line(line, label, step), flush=follow)
         if not going_on:
             return
         time.sleep(_POLL_SECONDS)
@@ -68,7 +68,7 @@ def _print_logs(here: Home, name: str, step: str | None, *, follow: bool) -> Non
 
 
 def _log_files(run: LocalRun) -> list[Path]:
-    """The logs in the order in which their steps came up; times have whole seconds only."""
+    """List the logs in the order in which their steps appeared; times have whole seconds only."""
     places = {node_id: place for place, node_id in enumerate(nodes_of(run.workflow))}
     paths = (run.directory / "logs").glob("*.log")
     return sorted(paths, key=lambda path: (places.get(path.stem, len(places)), path.name))
@@ -80,7 +80,7 @@ def _step_of(run: LocalRun, path: Path) -> str:
 
 
 def _new_lines(path: Path, offsets: dict[Path, int], *, whole: bool) -> Iterator[str]:
-    """The lines since the last call; a last line without its end waits unless `whole`."""
+    """Read the lines since the last call; a last line without its end waits unless `whole`."""
     with path.open("rb") as file:
         file.seek(offsets.get(path, 0))
         data = file.read()

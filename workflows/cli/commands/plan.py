@@ -54,7 +54,7 @@ _NODE_PANEL = "Where the GPU node would come from"
 
 
 class Output(StrEnum):
-    """How the plan is printed."""
+    """The format of the plan."""
 
     TABLE = "table"
     YAML = "yaml"

@@ -34,11 +34,11 @@ app = typer.Typer(add_completion=False)
 # Where the Hub is, no secret. Logins reach the steps whose template names their Secret.
 _PASSED_ON = ("HF_ENDPOINT",)
 _WORKING_DIR = Path("/")
-"""A container's, where its image and the template name none."""
+"""The directory of a container whose image and template name none."""
 
 
 class Runtime(StrEnum):
-    """What runs the containers."""
+    """The way to run containers."""
 
     PROCESS = "process"
     DOCKER = "docker"
@@ -160,7 +160,7 @@ def _resume(
 
 
 def _resumed_name(names: Sequence[str]) -> str | None:
-    """The name that is meant: a run's, a workspace's, or that in a workspace file."""
+    """Return the name that is meant: a run's, a workspace's, or that in a workspace file."""
     paths = [Path(name) for name in names if Path(name).is_file()]
     if paths and len(paths) == len(names):
         return runnable.name_in(read_texts(paths))
@@ -194,16 +194,16 @@ def _options(
 
 
 class _ViewListener:
-    """The engine tells; the view shows."""
+    """Passes the engine's reports on to the view."""
 
     def __init__(self, view: View) -> None:
         self._view = view
 
     def on_workflow(self, workflow: dict[str, Any]) -> None:
         try:
-            self._view.changed(workflow)
+            self._view.update(workflow)
         except BrokenPipeError:
-            # Whoever read along, such as head, has left; the run goes on.
+            # The reader of stdout, such as head, has closed it; the run goes on.
             self._view = SilentView()
 
     def on_node(self, node: dict[str, Any]) -> None:
@@ -214,12 +214,12 @@ class _ViewListener:
 
 
 def _view(output: Output | None) -> View:
-    """Steps go to stdout; with --output they would stand in the way, so there are none."""
+    """Show the steps on stdout, except with --output, whose record must stand alone there."""
     return SilentView() if output else view_for(console())
 
 
 def _finish(workflow: dict[str, Any], output: Output | None) -> None:
-    """Print the results, and leave with the exit code that the phase means."""
+    """Print the results, and exit with the code that the phase means."""
     with contextlib.suppress(BrokenPipeError):
         if output:
             print_record(workflow, output)
@@ -236,7 +236,7 @@ def _advice(name: str) -> list[str]:
 
 
 def _was_stopped(status: Mapping[str, Any]) -> bool:
-    """By Ctrl-C, SIGTERM or `argotune stop`; the words are Argo's."""
+    """Whether Ctrl-C, SIGTERM or `argotune stop` ended the run; the message is Argo's."""
     return str(status.get("message", "")).startswith("Stopped with strategy ")
 
 

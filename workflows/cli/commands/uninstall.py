@@ -1,4 +1,4 @@
-"""argotune uninstall: take away what `argotune install` made, and nothing else."""
+"""argotune uninstall: delete what `argotune install` made, and nothing else."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def uninstall(
         bool, typer.Option("--force", help="Although runs are active; they will fail.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be deleted.")
+        bool, typer.Option("--dry-run", help="Only report what would be deleted.")
     ] = False,
 ) -> None:
     """Delete what `argotune install` made in a namespace.

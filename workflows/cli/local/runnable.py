@@ -1,4 +1,4 @@
-"""What `argotune run` gives to the engine, made from Argo's own documents."""
+"""The input of the engine for `argotune run`, made from Argo's own documents."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Runnable:
     """A run that can start."""
 
     name: str
-    """Of the run: unique on this machine."""
+    """Name of the run, unique on this machine."""
     documents: list[Document]
     secrets: Mapping[str, Path] = field(default_factory=dict)
-    """Directories that stand for Secrets."""
+    """Directories that replace Secrets."""
 
 
 def holds_workspace(texts: Texts) -> bool:
-    """Whether a Workspace is among the documents. Raises InputError when a text is no YAML."""
+    """Whether a Workspace is among the documents. Raises InputError when a text is not YAML."""
     problems, kinds = [], set()
     for source, text in texts:
         try:
@@ -44,7 +44,7 @@ def holds_workspace(texts: Texts) -> bool:
 
 
 def from_documents(texts: Texts, name: str | None) -> Runnable:
-    """Argo's documents as they are; without a name the run gets one like its Workflow's."""
+    """Build a run of Argo's documents; without a name it gets one from its Workflow's."""
     documents = _parse(texts)
     if name is not None:
         _check_name(name, "--name")
@@ -58,7 +58,7 @@ def from_documents(texts: Texts, name: str | None) -> Runnable:
 
 
 def name_in(texts: Texts) -> str:
-    """The name of the workspace or workflow in the texts."""
+    """Return the name of the workspace or workflow in the texts."""
     return _name_among(_parse(texts))
 
 
@@ -84,8 +84,11 @@ def _name_among(documents: Sequence[Document]) -> str:
 
 
 def _with_generated_name(document: Document) -> Document:
-    """A Workflow under a name of its own can run once; here it may run again, so the name becomes
-    the beginning of one, and `status` and `--resume` know the runs by it."""
+    """Turn the name of a Workflow into the beginning of a generated one.
+
+    A Workflow with a fixed name could run only once. `status` and `--resume` know the runs by the
+    original name.
+    """
     metadata = document.get("metadata")
     if document["kind"] != "Workflow" or not isinstance(metadata, dict):
         return document

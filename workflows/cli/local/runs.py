@@ -19,27 +19,30 @@ _ENDED_WELL = "Succeeded"
 
 @dataclass(frozen=True, kw_only=True)
 class LocalRun:
-    """One run as it is recorded."""
+    """One run, as its record has it."""
 
     directory: Path
     workflow: Mapping[str, Any]
 
     @property
     def name(self) -> str:
+        """Name of the run, which is its Workflow's."""
         return name_of(self.workflow)
 
     @property
     def workspace(self) -> str:
+        """Name of the run's workspace."""
         return workspace_of(self.workflow)
 
     @property
     def status(self) -> Mapping[str, Any]:
+        """Argo's status of the Workflow."""
         status: Mapping[str, Any] = self.workflow.get("status", {})
         return status
 
     @property
     def phase(self) -> str:
-        """Argo's phase; a Running one whose engine is gone is Interrupted."""
+        """Argo's phase; Interrupted for a Running one whose engine is gone."""
         phase = phase_of(self.workflow)
         if phase in ("Pending", "Running") and not is_running(self.directory):
             return "Interrupted"
@@ -56,7 +59,7 @@ class LocalRun:
 
     @property
     def is_suspended(self) -> bool:
-        """Whether it waits for somebody to let it go on."""
+        """Whether it waits to be resumed."""
         waiting = any(
             node["type"] == "Suspend" and node["phase"] == "Running"
             for node in self.status.get("nodes", {}).values()
@@ -65,7 +68,8 @@ class LocalRun:
         return self.phase == "Running" and (waiting or bool(spec.get("suspend")))
 
     @property
-    def resumable(self) -> bool:
+    def is_resumable(self) -> bool:
+        """Whether `argotune run --resume` can continue it."""
         return self.phase not in (_ENDED_WELL, "Running", "Pending")
 
 
@@ -75,7 +79,7 @@ def processes(groups: Iterable[int]) -> str:
 
 
 def local_runs(home: Home) -> list[LocalRun]:
-    """All runs, the newest first; a directory without a record is none."""
+    """List all runs, the newest first; a directory without a record does not count."""
     runs = []
     for path in home.runs_dir.glob("*/"):
         try:
@@ -87,7 +91,7 @@ def local_runs(home: Home) -> list[LocalRun]:
 
 
 def find_run(home: Home, name: str) -> LocalRun:
-    """The run of this name, or the newest of the workspace of this name."""
+    """Find the run of this name, or the newest of the workspace of this name."""
     runs = local_runs(home)
     for run in runs:
         if run.name == name:
@@ -103,10 +107,10 @@ def find_run(home: Home, name: str) -> LocalRun:
 
 
 def find_unfinished(home: Home, name: str | None) -> LocalRun:
-    """The newest run that can be resumed, of a run's or workspace's name where one is given."""
+    """Find the newest run that can be resumed, by a run's or workspace's name where given."""
     newest = find_run(home, name) if name else None
     for run in local_runs(home):
-        if name in (None, run.name, run.workspace) and run.resumable:
+        if name in (None, run.name, run.workspace) and run.is_resumable:
             return run
     if newest is None:
         raise InputError("nothing to resume: no run was interrupted or failed")

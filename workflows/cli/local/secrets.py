@@ -1,6 +1,6 @@
-"""What stands for the Secrets of a run of this machine: directories, and the user's environment.
+"""Replacements of the Secrets of a run on this machine: directories, and the user's environment.
 
-Values of the environment are never written down: a run keeps which variables stand for which
+Values of the environment are never stored: a run's record has the names of the variables for each
 Secret, and only steps whose template names that Secret get them.
 """
 
@@ -19,11 +19,11 @@ _FROM_ENVIRONMENT = "from-environment.json"
 
 Document = dict[str, Any]
 Variables = dict[str, dict[str, str]]
-"""Secret to key to the variable of the environment that stands for it."""
+"""Secret to key to the variable of the environment that replaces it."""
 
 
 def docker_login(here: Home, run: str, secret: str) -> Path:
-    """A directory like the cluster's Secret, whose one file is this user's docker login."""
+    """Return a directory like the cluster's Secret, whose one file is this user's docker login."""
     own = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
     directory = here.secret_dir(run, secret)
     directory.mkdir(parents=True)
@@ -33,7 +33,7 @@ def docker_login(here: Home, run: str, secret: str) -> Path:
 
 
 def secret_files(here: Home, run: str, secret: Document) -> Path:
-    """The Secret as a directory that only this user reads: it stays out of the run's record."""
+    """Write the Secret as a directory that only this user reads, outside of the run's record."""
     directory = here.secret_dir(run, secret["metadata"]["name"])
     directory.mkdir(parents=True, mode=0o700)
     for key, text in secret["stringData"].items():
@@ -42,14 +42,14 @@ def secret_files(here: Home, run: str, secret: Document) -> Path:
 
 
 def keep_variables(here: Home, run: str, workflow: Document) -> None:
-    """Keep for the run, and for `run --resume`, which variables its steps' Secrets stand for."""
+    """Store for the run, and for `run --resume`, which variables replace its steps' Secrets."""
     path = here.secret_dir(run, _FROM_ENVIRONMENT)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(_variables_of(workflow)))
 
 
 def from_environment(here: Home, run: str, environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """The values of the run's Secrets that the environment has; none for a foreign workflow."""
+    """Return the values of the run's Secrets in the environment; none for a foreign workflow."""
     path = here.secret_dir(run, _FROM_ENVIRONMENT)
     kept: Variables = json.loads(path.read_text()) if path.exists() else {}
     found = {

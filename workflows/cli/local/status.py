@@ -1,4 +1,4 @@
-"""What `argotune status` shows of this machine."""
+"""The output of `argotune status` for this machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _POLL_SECONDS = 0.5
 
 
 def print_workspaces(here: Home, output: Output | None, *, watch: bool) -> None:
-    """One row for each workspace of this machine."""
+    """Print one row for each workspace of this machine."""
     newest = _newest(here)
     if output:
         print_record([run.workflow for run in newest], output)
@@ -35,7 +35,7 @@ def print_workspaces(here: Home, output: Output | None, *, watch: bool) -> None:
 
 
 def print_run(here: Home, name: str, output: Output | None) -> None:
-    """The steps and results of one run."""
+    """Print the steps and results of one run."""
     run = find_run(here, name)
     if output:
         print_record(run.workflow, output)
@@ -52,7 +52,7 @@ def print_run(here: Home, name: str, output: Output | None) -> None:
     screen.print(steps_table(step_rows(run.workflow, utc_now())))
     for key, value in outputs_of(run.workflow).items():
         screen.print(f"{key}: {value}", soft_wrap=True)
-    if run.resumable:
+    if run.is_resumable:
         screen.print(f"go on with it: argotune run --resume {run.name}")
     for service in list_services(here.services_dir):
         if service.name == run.workspace and is_alive(service):
@@ -60,17 +60,16 @@ def print_run(here: Home, name: str, output: Output | None) -> None:
 
 
 def watch_run(here: Home, name: str) -> None:
-    """Show a run that another process runs until it has ended, and leave as `argotune run`
-    does."""
+    """Show a run of another process until it has ended, and exit as `argotune run` does."""
     screen = console()
     run = find_run(here, name)
     with view_for(screen) as view:
         for state in _states(here, run):
             run = state
-            view.changed(run.workflow)
+            view.update(run.workflow)
     advice = [f"logs: argotune logs {run.name}", f"go on with it: argotune run --resume {run.name}"]
     print_results(screen, run.workflow, advice)
-    if run.resumable:
+    if run.is_resumable:
         raise typer.Exit(RUN_FAILED)
 
 

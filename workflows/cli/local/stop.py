@@ -1,4 +1,4 @@
-"""End runs and services of this machine."""
+"""Stopping runs and services of this machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def stop(here: Home, names: Sequence[str], *, everything: bool) -> None:
 
 
 def _stop(here: Home, name: str) -> bool:
-    """Whether anything of this name was running."""
+    """Stop what has this name; returns whether anything had."""
     found = [run for run in _running(here) if name in (run.name, run.workspace)]
     for run in found:
         print(f"run {run.name}: {_end(run)}; `argotune run --resume {run.name}` goes on with it")

@@ -1,4 +1,4 @@
-"""A workspace as a run of this machine: planned, with its secrets as directories."""
+"""A workspace as a run of this machine: planned, with its Secrets as directories."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a cloud says about the machines of a plan before it runs."""
+"""A cloud's forecast for the machines of a plan."""

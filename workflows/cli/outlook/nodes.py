@@ -1,5 +1,7 @@
-"""Where the GPU node of a planned run would come from, and whether it would come: what `argotune
-plan` shows below its tables."""
+"""Where the GPU node of a planned run would come from, and whether it would come.
+
+`argotune plan` prints it below its tables.
+"""
 
 from __future__ import annotations
 
@@ -26,19 +28,21 @@ CLUSTER_FLAGS = "-n NAMESPACE, --context NAME or --cluster"
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What the flags say."""
+    """The given flags."""
 
     cluster: Cluster | None
-    """The one to look at; None: none was chosen."""
+    """The cluster to look at; None: none was chosen."""
     flags: Mapping[str, str]
-    """The flags of providers that were given, by name."""
+    """The given flags of providers, by name."""
     dataset_tokens: int | None
-    """Tokens of the dataset, for what the run costs."""
+    """Tokens of the dataset, for the cost of the run."""
 
 
 def print_outlook(screen: Console, planned: Planned, asked: Asked) -> bool:
-    """Show it; whether a node would come, as far as can be seen. Raises CliError and StepError
-    where nothing can be seen."""
+    """Print whether a node would come, as far as can be seen.
+
+    Raises CliError and StepError where nothing can be seen.
+    """
     provider = provider_of(planned.workspace.options)
     if not PROVIDERS[provider].is_on_cluster:
         return True
@@ -46,7 +50,7 @@ def print_outlook(screen: Console, planned: Planned, asked: Asked) -> bool:
 
 
 def outlook_by(check: Check) -> PrintOutlook:
-    """The outlook of a provider of which a check of the doctor's tells whether a node comes."""
+    """Return the outlook of a provider for which a doctor's check shows whether a node comes."""
 
     def print_findings(screen: Console, planned: Planned, asked: Asked) -> bool:
         provider, cluster = provider_of(planned.workspace.options), asked.cluster

@@ -1,1 +1,1 @@
-"""What the command line knows of each provider of nodes: one module or package each."""
+"""The command line's part of each provider of nodes: one module or package each."""

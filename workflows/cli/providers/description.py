@@ -1,4 +1,7 @@
-"""What the command line asks of a provider. Cheap to import: the help of commands reads it."""
+"""The interface between the command line and a provider.
+
+Cheap to import, because the help of commands reads it.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +33,16 @@ class Flag:
 
     @property
     def type(self) -> Any:
-        """The type by which typer reads it."""
+        """Return the type by which typer reads it."""
         return Literal[self.choices] if self.choices else str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Who the pods that make and delete nodes are for a cloud: an annotation of their accounts,
-    which a flag of `argotune install` sets."""
+    """The identity towards a cloud of the pods that make and delete nodes.
+
+    It is an annotation of their accounts, which a flag of `argotune install` sets.
+    """
 
     flag: Flag
     annotation: str
@@ -51,21 +56,23 @@ class Entry:
     name: str
     """As in steps/nodes/providers.py."""
     module: str
-    """Module beside this one with COMMANDS; it may load the clients of Kubernetes and of the
+    """Module beside this one with COMMANDS; it may import the clients of Kubernetes and of the
     cloud."""
     identity: Identity | None = None
     plan_flags: tuple[Flag, ...] = ()
     """Flags of `argotune plan` beside the settings that name the provider's cluster."""
     is_foreseen_unasked: bool = False
-    """Whether `argotune plan` can look for the node without a cluster that flags choose."""
+    """Whether `argotune plan` can look for the node without flags that choose a cluster."""
 
 
 class PrintOutlook(Protocol):
-    """Shows where the node of a planned run would come from."""
+    """Prints where the node of a planned run would come from."""
 
     def __call__(self, screen: Console, planned: Planned, asked: Asked) -> bool:
-        """Whether a node would come, as far as can be seen. Raises CliError and StepError where
-        nothing can be seen."""
+        """Print whether a node would come, as far as can be seen.
+
+        Raises CliError and StepError where nothing can be seen.
+        """
         ...
 
 
@@ -76,6 +83,6 @@ class ProviderCommands:
     print_outlook: PrintOutlook
     """For `argotune plan`."""
     checks: tuple[Check, ...] = ()
-    """Of `argotune doctor`, beside those of every cluster."""
+    """Checks of `argotune doctor`, beside those of every cluster."""
     connect: Callable[[Kube, ProviderSettings], Provider] | None = None
-    """For `argotune gc`: the provider by the user's own rights; None: it makes no nodes."""
+    """For `argotune gc`: the provider with the user's own rights; None: it makes no nodes."""

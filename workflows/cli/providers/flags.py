@@ -1,5 +1,7 @@
-"""Flags of commands that follow from the settings of the providers: a new setting or provider needs
-no change of a command."""
+"""Flags of commands that follow from the settings of the providers.
+
+A new setting or provider needs no change of a command.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +35,11 @@ LOOKED_FOR_NODES = tuple(
 )
 """Settings without which no node is made, as far as the provider needs one."""
 CLUSTER_SETTINGS = cluster_settings()
-"""Settings that say in which cluster the nodes of runs are."""
+"""Settings that name the cluster with the nodes of runs."""
 
 
 def install_flags() -> list[Flag]:
-    """The identities of accounts, and what may be said once for all runs."""
+    """List the flags for the identities of accounts, and for settings of all runs."""
     rows = [
         Flag(name=row.name, help=f"{row.description}{_for_providers(row.providers)}.")
         for row in INSTALLABLE
@@ -46,7 +48,7 @@ def install_flags() -> list[Flag]:
 
 
 def plan_flags() -> list[Flag]:
-    """Where the node would come from."""
+    """List the flags about the source of the node."""
     return [
         Flag(
             name=PROVIDER,
@@ -59,7 +61,7 @@ def plan_flags() -> list[Flag]:
 
 
 def gc_flags() -> list[Flag]:
-    """Whose nodes, and in which cluster they are."""
+    """List the flags that choose the nodes, and their cluster."""
     return [
         Flag(
             name=PROVIDER,
@@ -71,8 +73,10 @@ def gc_flags() -> list[Flag]:
 
 
 def with_flags(flags: Sequence[Flag], panel: str | None = None) -> Callable[[Command], Command]:
-    """Let a typer command take these flags beside those of its function, whose parameter `given`
-    gets the texts of those that were given, by the flag's name."""
+    """Let a typer command accept these flags beside those of its function.
+
+    The function's parameter `given` gets the texts of the given ones, by the flag's name.
+    """
 
     def extend(command: Command) -> Command:
         @functools.wraps(command)
@@ -94,8 +98,10 @@ def with_flags(flags: Sequence[Flag], panel: str | None = None) -> Callable[[Com
 
 
 def read_settings(texts: Mapping[str, str]) -> ProviderSettings:
-    """The settings that say where the nodes are. Raises InputError for what cannot name a
-    cluster."""
+    """Return the settings that say where the nodes are.
+
+    Raises InputError for values that cannot name a cluster.
+    """
     settings = parse_fields(ProviderSettings, texts)
     problems = settings.cluster_problems()
     if problems:

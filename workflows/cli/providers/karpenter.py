@@ -1,5 +1,7 @@
-"""Provider karpenter, for the command line: its API, the node class of claims, and the NodePools
-that would bring a node."""
+"""Provider karpenter, for the command line.
+
+The checks concern its API, the node class of claims, and the NodePools that would bring a node.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,10 @@ _INSTALL = "install Karpenter 1.0 or later"
 
 
 def nodes(subject: Subject) -> Iterator[Finding]:
-    """Whether a run with provider karpenter gets a node, as far as the cluster tells; without a
-    workspace, whether the installation's node class is there."""
+    """Check whether a run with provider karpenter gets a node, as far as the cluster shows.
+
+    Without a workspace, it checks whether the installation's node class exists.
+    """
     needs = subject.needs
     text = setting_of(subject, _PARAMETER)
     if needs.provider != "karpenter" and (needs.workspace is not None or not text):
@@ -45,7 +49,7 @@ def nodes(subject: Subject) -> Iterator[Finding]:
 
 
 def _node_class(subject: Subject, wanted: NodeClass) -> Iterator[Finding]:
-    """Whether the node class is there, and ready where it says so."""
+    """Check whether the node class exists, and is Ready where it has that condition."""
     kind = _kind_of(subject, wanted)
     if kind is None:
         yield problem(
@@ -76,7 +80,7 @@ def _node_class(subject: Subject, wanted: NodeClass) -> Iterator[Finding]:
 
 
 def _node_pools(subject: Subject) -> Iterator[Finding]:
-    """Which NodePools bring a node for the run, and what the others lack."""
+    """Check which NodePools bring a node for the run, and what the others lack."""
     pools = subject.kube.node_pools()
     fits = 0
     lacks = []
@@ -98,7 +102,7 @@ def _node_pools(subject: Subject) -> Iterator[Finding]:
 
 
 def _kind_of(subject: Subject, wanted: NodeClass) -> Kind | None:
-    """The class's kind, by the server's own list of kinds; None where it knows none."""
+    """Find the class's kind in the server's list of kinds; None where it is missing."""
     group = subject.kube.api(wanted.group)
     for each in (group or {"versions": []})["versions"]:
         version = str(each["version"])
@@ -111,7 +115,7 @@ def _kind_of(subject: Subject, wanted: NodeClass) -> Kind | None:
 
 
 def _not_ready(node_class: Object) -> str | None:
-    """Why the class is not ready; None where it is, and where nobody says."""
+    """Say why the class is not Ready; None where it is, or has no such condition."""
     conditions = (node_class.get("status") or {}).get("conditions") or []
     ready = next((item for item in conditions if item["type"] == "Ready"), None)
     if ready is None or ready["status"] == "True":

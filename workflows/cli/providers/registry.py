@@ -1,4 +1,4 @@
-"""Which providers the command line knows: the one list. Cheap to import.
+"""The one list of the providers that the command line supports. Cheap to import.
 
 To add one, write its module beside `karpenter` or its package beside `aks`, and name it here.
 """
@@ -19,18 +19,18 @@ ENTRIES = {
         AKS,
     )
 }
-"""In the order in which doctor and gc go through them; those that need no cloud login first."""
+"""In the order of doctor and gc: first those that need no login to a cloud."""
 CLUSTER_PROVIDERS = tuple(name for name, each in PROVIDERS.items() if each.is_on_cluster)
-"""Names of those whose nodes are a cluster's."""
+"""Names of those whose nodes belong to a cluster."""
 
 
 def load_commands(name: str) -> ProviderCommands:
-    """The part of this provider."""
+    """Import the commands' part of this provider."""
     module = importlib.import_module(f"{__package__}.{ENTRIES[name].module}")
     commands: ProviderCommands = module.COMMANDS
     return commands
 
 
 def identities() -> tuple[Identity, ...]:
-    """Those of all clouds."""
+    """List the identities of all clouds."""
     return tuple(each.identity for each in ENTRIES.values() if each.identity is not None)

@@ -1,4 +1,4 @@
-"""The API server's errors in the words of the command line, with what to do about each."""
+"""The API server's errors in the command line's terms, with what to do about each."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from argotune.workflows.cli.errors import CliError
 
 
 class ClusterError(CliError):
-    """The cluster did not do what it was asked for."""
+    """The cluster did not carry out a request."""
 
     def __init__(self, problem: str, cause: ApiError) -> None:
         super().__init__(problem)
         self.may_pass = isinstance(cause, TransientError)
-        """Whether the same request may be answered in a moment."""
+        """Whether the same request may succeed in a moment."""
 
 
 class ClusterRefusal(ClusterError):
-    """The cluster answered, and not with what it was asked for."""
+    """The cluster answered with an error status."""
 
     def __init__(self, problem: str, cause: ApiRefusal) -> None:
         super().__init__(problem, cause)
@@ -29,9 +29,13 @@ class ClusterRefusal(ClusterError):
 
 
 @contextlib.contextmanager
-def explained(what: str, say_refusal: Callable[[ApiRefusal], str] | None = None) -> Iterator[None]:
-    """Raise ClusterError for an error of the API server; `what` is the object or the kind that was
-    asked for, `say_refusal` words a refusal in another way than usual."""
+def explain_errors(
+    what: str, say_refusal: Callable[[ApiRefusal], str] | None = None
+) -> Iterator[None]:
+    """Raise ClusterError for an error of the API server.
+
+    `what` is the requested object or kind; `say_refusal` gives another text for a refusal.
+    """
     try:
         yield
     except ApiRefusal as error:
@@ -44,7 +48,7 @@ def explained(what: str, say_refusal: Callable[[ApiRefusal], str] | None = None)
 
 
 def reason_of(error: ApiError) -> str:
-    """Why the cluster did not do something, whatever it was."""
+    """Say why the cluster carried out no request at all."""
     if isinstance(error, NoCluster):
         return f"no cluster: {error.reason}; set KUBECONFIG or make ~/.kube/config"
     if isinstance(error, NoConnection):

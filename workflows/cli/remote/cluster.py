@@ -1,5 +1,7 @@
-"""One namespace of a cluster, as the commands ask it. Objects are dictionaries with the YAML's
-names; every call raises ClusterError."""
+"""One namespace of a cluster, with the operations of the commands.
+
+Objects are dictionaries with the YAML's names; every call raises ClusterError.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,12 @@ from argotune.steps.cluster.kube import (
     cluster_of_kubeconfig,
     namespace_of_kubeconfig,
 )
-from argotune.workflows.cli.remote.api_errors import explained
+from argotune.workflows.cli.remote.api_errors import explain_errors
 from argotune.workflows.workspace import manifests
 
 
 class Cluster:
-    """One namespace of the cluster that the kubeconfig names; nothing is read before the first
-    call."""
+    """One namespace of the kubeconfig's cluster; the first call reads the kubeconfig."""
 
     def __init__(self, *, context: str | None = None, namespace: str | None = None) -> None:
         self._context = context
@@ -32,34 +33,36 @@ class Cluster:
 
     @property
     def namespace(self) -> str:
-        """The one that was given, else that of the file, else the context's."""
+        """The given namespace, else that of the file, else the context's."""
         return self._given_namespace or self._file_namespace or self._current_namespace
 
     @property
     def flags(self) -> str:
-        """What to say to argotune, argo and kubectl to mean this namespace."""
+        """The flags of argotune, argo and kubectl for this namespace."""
         context = f" --context {self._context}" if self._context else ""
         return f"-n {self.namespace}{context}"
 
     @property
     def kube(self) -> Kube:
-        """The API server, with its own errors. Raises ClusterError when the kubeconfig names
-        none."""
+        """The API server, with its own errors.
+
+        Raises ClusterError when the kubeconfig names none.
+        """
         if self._kube is None:
-            with explained("the kubeconfig"):
-                # A person waits: a cluster that is not there should not be asked three more times.
+            with explain_errors("the kubeconfig"):
+                # A person waits, so an unreachable cluster should not be asked three more times.
                 self._kube = cluster_of_kubeconfig(self._context, retries=False)
         return self._kube
 
     def within(self, namespace: str | None) -> Cluster:
-        """The same cluster, in a file's namespace where no other was given."""
+        """Return the same cluster, in a file's namespace where no other was given."""
         other = copy.copy(self)
         other._file_namespace = namespace
         return other
 
     def get(self, kind: str, name: str) -> Object | None:
-        """The object, or None where there is none; a kind that is missing is an error."""
-        with explained(f"{kind} {name}"):
+        """Read an object; None where it is missing. A missing kind is an error."""
+        with explain_errors(f"{kind} {name}"):
             try:
                 return self.kube.read(kind, self.namespace, name)
             except ApiRefusal as error:
@@ -68,36 +71,38 @@ class Cluster:
                 raise
 
     def events_about(self, uid: str) -> Objects:
-        """The events about one object of the namespace."""
-        with explained("events"):
+        """List the events about one object of the namespace."""
+        with explain_errors("events"):
             return self.kube.list("Event", self.namespace, fields=f"involvedObject.uid={uid}")
 
     def list(self, kind: str, label_selector: str) -> Objects:
-        """The objects of the namespace with these labels."""
-        with explained(f"{kind}s"):
+        """List the objects of the namespace with these labels."""
+        with explain_errors(f"{kind}s"):
             return self.kube.list(kind, self.namespace, labels=label_selector)
 
     def create(self, manifest: Mapping[str, Any]) -> Object:
-        """Create the object, every field of it checked by the server."""
-        with explained(f"{manifest['kind']} {manifest['metadata'].get('name', '')}".strip()):
+        """Create the object; the server checks every field of it."""
+        with explain_errors(f"{manifest['kind']} {manifest['metadata'].get('name', '')}".strip()):
             return self.kube.create(manifest, self.namespace)
 
     def patch(self, kind: str, name: str, change: Mapping[str, Any]) -> Object:
         """Merge the change into the object."""
-        with explained(f"{kind} {name}"):
+        with explain_errors(f"{kind} {name}"):
             return self.kube.patch(kind, self.namespace, name, change)
 
     def delete(self, kind: str, name: str) -> None:
         """Delete the object and what it owns."""
-        with explained(f"{kind} {name}"):
+        with explain_errors(f"{kind} {name}"):
             self.kube.delete(kind, self.namespace, name)
 
     def watch(
         self, kind: str, name: str, resource_version: str, timeout_seconds: int
     ) -> Iterator[Object]:
-        """The object's events since that version: type and object, and a bookmark now and then.
-        Ends after the timeout, or when the server has enough."""
-        with explained(f"{kind} {name}"):
+        """Read the object's events since that version: type and object, and sometimes a bookmark.
+
+        Ends after the timeout, or when the server ends the watch.
+        """
+        with explain_errors(f"{kind} {name}"):
             yield from self.kube.watch(
                 kind,
                 self.namespace,
@@ -107,19 +112,19 @@ class Cluster:
             )
 
     def pod_log(self, pod: str, *, follow: bool) -> Iterator[str]:
-        """The lines of the container main, each after its time and a space."""
-        with explained(f"log of pod {pod}"):
+        """Read the lines of the container main, each after its time and a space."""
+        with explain_errors(f"log of pod {pod}"):
             yield from self.kube.pod_log_lines(self.namespace, pod, container="main", follow=follow)
 
     def find_config_map(self, namespace: str | None, name: str) -> str | None:
-        """The training config of a ConfigMap, or None where there is none."""
+        """Read the training config of a ConfigMap; None where it is missing."""
         found = self.within(namespace).get("ConfigMap", name)
         text = ((found or {}).get("data") or {}).get("training_config.yaml")
         return None if text is None else str(text)
 
     @property
     def _current_namespace(self) -> str:
-        """The context's, read once, as the connection is: each call asks for it."""
+        """The context's namespace, read once, as the connection is, because each call needs it."""
         if self._context_namespace is None:
             self.kube  # noqa: B018  says what is wrong with the kubeconfig, if anything is
             self._context_namespace = namespace_of_kubeconfig(self._context)
@@ -127,7 +132,6 @@ class Cluster:
 
 
 def installed_setting(cluster: Cluster, name: str) -> str:
-    """What the installation in the cluster's namespace says for all runs; empty where it does not,
-    and where there is none."""
+    """Return the installation's setting for all runs; empty where there is none."""
     template = cluster.get("WorkflowTemplate", manifests.NAME)
     return manifests.installed_values(template).get(name, "") if template else ""

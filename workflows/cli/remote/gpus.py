@@ -1,4 +1,4 @@
-"""Which GPU the cluster's own nodes have, for a workspace that names them by labels alone."""
+"""The GPU of the cluster's own nodes, for a workspace that selects them by labels alone."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ class _Found:
 
 
 def with_gpu_of_nodes(cluster: Cluster, workspace: Workspace) -> Workspace:
-    """The workspace with the GPU of the nodes that its labels choose in its training config: of
-    the smallest that the run fits, else of the largest, for the plan to say what would fit.
+    """Set the GPU of the selected nodes in the workspace's training config.
 
-    Unchanged where the file names a GPU, the run needs none or brings its own node, and where the
-    nodes do not say what they have or may not be read: the plan then says what it assumes.
+    It is that of the smallest node that the run fits on, else of the largest, so that the plan says
+    what would fit. The workspace stays unchanged where the file names a GPU, where the run needs
+    none or makes its own node, and where the nodes' GPUs are unknown or may not be read: the plan
+    then says what it assumes.
     """
     provider = PROVIDERS[provider_of(workspace.options)]
     is_open = provider.is_on_cluster and not provider.makes_nodes
@@ -71,14 +72,16 @@ def _gpus(cluster: Cluster, labels: Mapping[str, str]) -> list[_Found]:
     try:
         nodes = cluster.list("Node", selector)
     except ClusterRefusal:
-        # Who may submit need not see the cluster's nodes.
+        # An account that may submit need not see the cluster's nodes.
         return []
     return [found for found in map(_gpu_of, nodes) if found is not None]
 
 
 def _gpu_of(node: Object) -> _Found | None:
-    """The GPU by NVIDIA's labels, else by the cloud's label of the machine; None without one that
-    computes in bfloat16 and says its memory."""
+    """Return the GPU by NVIDIA's labels, else by the cloud's label of the machine.
+
+    Returns None for a GPU that does not compute in bfloat16 or whose memory is unknown.
+    """
     labels = node["metadata"].get("labels") or {}
     if not gpu_count(node, "capacity"):
         return None
@@ -100,7 +103,7 @@ def _gpu_of(node: Object) -> _Found | None:
 
 
 def _with_own_keys(text: str, named: Mapping[str, object]) -> str:
-    """The training config, which was read before and is right, with keys of our own section."""
+    """Add keys of our own section to the training config, which was read before and is valid."""
     document: Any = strict_yaml.load(text) or {}
     sections = dict(document.get(ROOT) or {})
     sections[OWN_SECTION] = {**(sections.get(OWN_SECTION) or {}), **named}

@@ -1,4 +1,4 @@
-"""What the steps of a run on a cluster wrote: their pods' logs, or what is left of them."""
+"""The output of a run's steps on a cluster: their pods' logs, or what remains of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from argotune.workflows.cli.remote.api_errors import ClusterError, ClusterRefusa
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import run_named
 from argotune.workflows.cli.remote.states import states
-from argotune.workflows.cli.show.log_lines import is_wanted, labelled
+from argotune.workflows.cli.show.log_lines import is_wanted, label_line
 from argotune.workflows.cli.show.rows import Node, is_of_argo, step_name
 from argotune.workflows.cli.show.workflow_json import (
     LOG_OUTPUT,
@@ -31,11 +31,11 @@ _BREAKS = 5
 _PAUSE_SECONDS = 1.0
 _LAST_LINES_SECONDS = 30.0
 _WRITING = threading.Lock()
-"""Held while a line is printed: Python writes its end apart from it."""
+"""Held while a line is printed, because Python writes its end separately."""
 
 
 def print_logs(cluster: Cluster, name: str, step: str | None, *, follow: bool) -> None:
-    """The lines of all steps in their order, or of one, with its tries."""
+    """Print the lines of all steps in their order, or of one, with its tries."""
     run = run_named(cluster, name)
     if follow:
         _Following(cluster, step).run(name_of(run))
@@ -51,7 +51,7 @@ def print_logs(cluster: Cluster, name: str, step: str | None, *, follow: bool) -
         _say_gone(run, gone)
     for node in wanted:
         for line in _lines(cluster, node, pods.get(node["id"])):
-            print(labelled(line, step_name(node), step))
+            print(label_line(line, step_name(node), step))
 
 
 @dataclass(frozen=True)
@@ -64,19 +64,19 @@ class _Pod:
 
 
 def _begun(run: Workflow, pods: Mapping[str, _Pod]) -> list[Node]:
-    """The nodes whose pods have started, in the order in which they did."""
+    """List the nodes whose pods have started, in the order of their start."""
     running = {node_id for node_id, pod in pods.items() if pod.has_begun}
     nodes = [
         node
         for node in nodes_of(run).values()
-        # Argo calls a node pending for seconds after its pod began: the pod tells it first.
+        # Argo calls a node pending for seconds after its pod began: the pod shows it first.
         if node["type"] == "Pod" and (node["phase"] not in _NOT_BEGUN or node["id"] in running)
     ]
     return sorted(nodes, key=lambda node: str(node.get("startedAt")))
 
 
 def _pods(cluster: Cluster, run: Workflow) -> Mapping[str, _Pod]:
-    """Node id -> its pod, as far as there are pods."""
+    """Map node ids to their pods, as far as these exist."""
     pods = cluster.list("Pod", f"{_RUN_LABEL}={name_of(run)}")
     return {
         str(pod["metadata"].get("annotations", {}).get(_NODE_ID)): _Pod(
@@ -88,7 +88,7 @@ def _pods(cluster: Cluster, run: Workflow) -> Mapping[str, _Pod]:
 
 
 def _lines(cluster: Cluster, node: Node, pod: _Pod | None) -> Iterator[str]:
-    """What the container wrote; of one that is gone, what is left of it."""
+    """List the lines of the container; for a deleted pod, those that remain."""
     if pod is None:
         yield from _end_of_log(node)
         return
@@ -103,7 +103,7 @@ def _lines(cluster: Cluster, node: Node, pod: _Pod | None) -> Iterator[str]:
 
 
 def _own_lines(cluster: Cluster, pod: str, *, follow: bool) -> Iterator[tuple[str, str]]:
-    """Time and text of the lines that the step wrote itself."""
+    """Yield time and text of the lines that the step itself wrote."""
     for line in cluster.pod_log(pod, follow=follow):
         stamp, _, text = line.partition(" ")
         if not is_of_argo(text):
@@ -115,7 +115,7 @@ def _end_of_log(node: Node) -> list[str]:
 
 
 def _say_gone(run: Workflow, nodes: Sequence[Node]) -> None:
-    """On stderr: which lines are missing, and where they are."""
+    """Report on stderr which lines are missing, and where they are."""
     claims = run.get("status", {}).get("persistentVolumeClaims") or []
     volume = next((item["persistentVolumeClaim"]["claimName"] for item in claims), None)
     labels = ", ".join(step_name(node) for node in nodes)
@@ -131,17 +131,17 @@ def _say_gone(run: Workflow, nodes: Sequence[Node]) -> None:
 
 
 class _Following:
-    """Prints the lines of all steps as they come; each pod has a thread of its own."""
+    """Prints the lines of all steps as they arrive; each pod has a thread of its own."""
 
     def __init__(self, cluster: Cluster, step: str | None) -> None:
         self._cluster = cluster
         self._step = step
         self._readers: dict[str, _Reader] = {}
-        """Node id -> who reads its pod's log."""
+        """Node id -> the reader of its pod's log."""
         self._run_ended = threading.Event()
 
     def run(self, name: str) -> None:
-        """Until the run has ended."""
+        """Follow until the run has ended."""
         for workflow in states(self._cluster, name):
             self._start_readers(workflow)
         self._run_ended.set()
@@ -166,16 +166,16 @@ class _Following:
             reader = _Reader(self._cluster, node, pods.get(node["id"]), self._step, self._run_ended)
             self._readers[node["id"]] = reader
             if node["phase"] != "Running":
-                # What is over comes in its order, not all at once.
+                # The logs of ended pods come one after the other, not all at once.
                 reader.thread.join(_LAST_LINES_SECONDS)
 
 
 @dataclass
 class _Progress:
-    """How far a log was read."""
+    """How far a log has been read."""
 
     time: str = ""
-    """Of the last line, RFC 3339 with nanoseconds: as text in the order of time."""
+    """Time of the last line, RFC 3339 with nanoseconds: its text sorts by time."""
     breaks: int = 0
     """Connections lost since the last line."""
 
@@ -205,11 +205,11 @@ class _Reader:
         label = step_name(self._node)
         try:
             for line in self._lines():
-                text = labelled(line, label, self._step)
+                text = label_line(line, label, self._step)
                 with _WRITING:
                     print(text, flush=True)
         except BrokenPipeError:
-            # Whoever read along has left; the main thread notices at its end.
+            # The reader of stdout has closed it; the main thread notices at its end.
             return
         except CliError as error:
             self.problem = f"{label}: {error}"
@@ -236,7 +236,7 @@ class _Reader:
             self._run_ended.wait(_PAUSE_SECONDS)
 
     def _unread(self, pod: str, progress: _Progress) -> Iterator[str]:
-        """The log is read from its beginning after each break; what was printed is left out."""
+        """Skip the printed lines, because each connection reads the log from its beginning."""
         for stamp, text in _own_lines(self._cluster, pod, follow=True):
             if stamp <= progress.time:
                 continue

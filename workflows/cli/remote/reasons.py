@@ -1,4 +1,4 @@
-"""Why a step of a run on a cluster waits for a node, as it says in events of its Workflow."""
+"""Why a step of a run on a cluster waits for a node, from the events of its Workflow."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ _COMPONENT = "argotune-"
 
 
 def reasons(cluster: Cluster, run: Workflow) -> dict[str, str]:
-    """Step that runs -> what it said last; nothing without the right to list events, and in a
-    cluster that has forgotten them."""
+    """Map each running step to its last reason.
+
+    It is empty without the right to list events, and where the cluster has deleted them.
+    """
     running = [step for step in _STEPS if node_of_step(run, step).get("phase") == "Running"]
     if not running:
         return {}

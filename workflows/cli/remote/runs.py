@@ -19,14 +19,14 @@ _SERVICES = "app.kubernetes.io/part-of=argotune,app.kubernetes.io/component=infe
 
 
 def cluster_runs(cluster: Cluster, workspace: str | None = None) -> list[Workflow]:
-    """Runs of all workspaces or of one, the newest first."""
+    """List the runs of all workspaces or of one, the newest first."""
     selector = WORKSPACE_LABEL if workspace is None else f"{WORKSPACE_LABEL}={workspace}"
     runs = [decoded(item) for item in cluster.list("Workflow", selector)]
     return sorted(runs, key=lambda run: str(run["metadata"]["creationTimestamp"]), reverse=True)
 
 
 def newest_by_workspace(runs: Iterable[Workflow]) -> dict[str, Workflow]:
-    """One run for each workspace, of runs that come with the newest first."""
+    """Select one run for each workspace, from runs with the newest first."""
     newest: dict[str, Workflow] = {}
     for run in runs:
         newest.setdefault(workspace_of(run), run)
@@ -34,7 +34,7 @@ def newest_by_workspace(runs: Iterable[Workflow]) -> dict[str, Workflow]:
 
 
 def find_cluster_run(cluster: Cluster, name: str) -> Workflow | None:
-    """The run of this name, or the newest of the workspace of this name, or None."""
+    """Find the run of this name, or the newest of the workspace of this name; else None."""
     found = cluster.get("Workflow", name)
     if found is not None:
         return decoded(found)
@@ -42,12 +42,12 @@ def find_cluster_run(cluster: Cluster, name: str) -> Workflow | None:
 
 
 def run_named(cluster: Cluster, name: str) -> Workflow:
-    """As `find_cluster_run`. Raises InputError, which names what there is, instead of None."""
+    """Find a run as `find_cluster_run` does, or raise InputError with the known names."""
     return find_cluster_run(cluster, name) or refuse_name(cluster, name)
 
 
 def refuse_name(cluster: Cluster, name: str) -> Workflow:
-    """Always raises InputError."""
+    """Raise InputError with the known names, always."""
     known = sorted({workspace_of(run) for run in cluster_runs(cluster)})
     raise InputError(
         f"{name!r}: no run or workspace of this name in namespace {cluster.namespace}; "
@@ -56,11 +56,11 @@ def refuse_name(cluster: Cluster, name: str) -> Workflow:
 
 
 def deployments(cluster: Cluster) -> dict[str, Object]:
-    """The Deployments of inference services by the service's name."""
+    """Map the names of inference services to their Deployments."""
     found = cluster.list("Deployment", _SERVICES)
     return {str(item["metadata"]["labels"].get(SERVICE_LABEL)): item for item in found}
 
 
 def is_ready(deployment: Object) -> bool:
-    """Whether a server answers; while a new one comes up, the old one does."""
+    """Whether a server answers; while a new one starts, the old one does."""
     return int(deployment.get("status", {}).get("readyReplicas") or 0) > 0

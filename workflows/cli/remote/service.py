@@ -1,7 +1,7 @@
-"""A connection to an inference service of a cluster, from outside of it.
+"""A connection to an inference service of a cluster, from outside of the cluster.
 
 It is a port-forward to one of the service's pods, as kubectl makes it: the service is a ClusterIP,
-and its NetworkPolicy lets its namespace in but not the API server's proxy.
+and its NetworkPolicy admits its namespace but not the API server's proxy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.chat_client import Served
 from argotune.workflows.cli.errors import InputError
-from argotune.workflows.cli.remote.api_errors import explained
+from argotune.workflows.cli.remote.api_errors import explain_errors
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import SERVICE_LABEL, deployments
 
@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.01
 
 
 def served_on(cluster: Cluster, name: str) -> Served:
-    """The service of a workspace. Raises InputError when no server of it is ready."""
+    """Return the service of a workspace. Raises InputError when none of its servers is ready."""
     pods = [pod for pod in cluster.list("Pod", f"{SERVICE_LABEL}={name}") if _is_ready(pod)]
     if not pods:
         raise InputError(_none_ready(cluster, name))
@@ -64,7 +64,7 @@ def _connection(
     cluster: Cluster, pod: Object, timeout_seconds: float
 ) -> Iterator[http.client.HTTPConnection]:
     name, port = pod["metadata"]["name"], _port(pod)
-    with explained(f"port {port} of pod {name}"):
+    with explain_errors(f"port {port} of pod {name}"):
         forward = cluster.kube.port_forward(cluster.namespace, name, port)
     connection = http.client.HTTPConnection(name, port, timeout=timeout_seconds)
     connection.sock = forward.socket(port)

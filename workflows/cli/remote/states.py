@@ -1,4 +1,4 @@
-"""A run on a cluster, state after state, until it has ended."""
+"""The states of a run on a cluster, one after another, until it has ended."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.show.workflow_json import Workflow, decoded, has_ended
 
 TICK_SECONDS = 15
-"""A state comes at least so often, the same again if nothing happened: waiting has its limits."""
+"""A state is yielded at least this often, the same again if nothing happened, because the caller
+limits waits."""
 _GIVE_UP_SECONDS = 300.0
 _LONGEST_PAUSE_SECONDS = 10.0
 _GONE = 410
 
 
 def states(cluster: Cluster, name: str) -> Iterator[Workflow]:
-    """The Workflow as it is now, and then after each change; the last one has ended.
+    """Yield the Workflow as it is now, and then after each change; the last one has ended.
 
-    A connection that breaks is made again. Raises CliError when the run is deleted, or when the
-    cluster has not answered for five minutes.
+    A broken connection is made again. Raises CliError when the run is deleted, or when the cluster
+    has not answered for five minutes.
     """
     outage = _Outage()
     workflow: Workflow = {}
@@ -58,7 +59,7 @@ def _read(cluster: Cluster, name: str) -> Workflow:
 
 
 def _changes(cluster: Cluster, name: str, version: str) -> Iterator[tuple[Workflow | None, str]]:
-    """The object with its version after each change; None where only the version is new."""
+    """Yield the object with its version after each change; None where only the version is new."""
     for event in cluster.watch("Workflow", name, version, TICK_SECONDS):
         kind, item = event["type"], event["object"]
         if kind == "DELETED":
@@ -79,10 +80,12 @@ class _Outage:
         self._pause_seconds = 0.0
 
     def wait(self, error: ClusterError) -> None:
-        """Pause before the next try, the longer the more there were. Raises the error when it
-        will not pass."""
+        """Pause before the next try, longer after each one.
+
+        Raises the error when it will not pass.
+        """
         if isinstance(error, ClusterRefusal) and error.status == _GONE:
-            # The version that was asked for is too old: the state is read anew.
+            # The requested version is too old, so the state is read again.
             return
         if not error.may_pass:
             raise error

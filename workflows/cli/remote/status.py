@@ -1,4 +1,4 @@
-"""What `argotune status` shows of a cluster's namespace; pods may be gone, and runs too."""
+"""The output of `argotune status` for a cluster's namespace; pods and runs may be deleted."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _FAILED = ("Failed", "Error")
 
 
 def print_workspaces(cluster: Cluster, output: Output | None, *, watch: bool) -> None:
-    """One row for each workspace that has a run or a service in the namespace."""
+    """Print one row for each workspace that has a run or a service in the namespace."""
     if output:
         print_record(list(newest_by_workspace(cluster_runs(cluster)).values()), output)
     elif watch:
@@ -70,7 +70,7 @@ def print_spent(cluster: Cluster, label: str) -> None:
 
 
 def print_run(cluster: Cluster, name: str, output: Output | None) -> None:
-    """Steps, results and service of one run; of a run that is gone, its service."""
+    """Print steps, results and service of one run; for a deleted run, its service."""
     run = find_cluster_run(cluster, name)
     service = deployments(cluster).get(workspace_of(run) if run else name)
     if run is None and service is None:
@@ -108,7 +108,7 @@ def _rows(cluster: Cluster) -> list[WorkspaceRow]:
 def _row(run: Workflow, service: Object | None) -> WorkspaceRow:
     inference = service is not None and is_ready(service)
     provision = node_of_step(run, "provision").get("phase", "Skipped")
-    # A run on a schedule whose data did not change provisions nothing, and leaves what there is.
+    # A scheduled run with unchanged data provisions nothing and keeps the service.
     resource = provision == "Succeeded" or (provision in ("Skipped", "Omitted") and inference)
     spending = spending_of(run, utc_now())
     return WorkspaceRow(
@@ -135,7 +135,7 @@ def _row_of_service(name: str, service: Object) -> WorkspaceRow:
 
 
 def _instance_type(service: Object | None) -> str:
-    """The cloud's name of the machine, where the service asks for one."""
+    """Return the cloud's name of the machine, where the service requests one."""
     pod = ((service or {}).get("spec", {}).get("template", {})).get("spec", {})
     return str((pod.get("nodeSelector") or {}).get(_INSTANCE_LABEL, ""))
 
@@ -173,7 +173,7 @@ def _print_run(cluster: Cluster, screen: Console, run: Workflow) -> None:
 
 
 def _outputs_table(run: Workflow) -> Table:
-    """What each step gave to the next ones, but for the run's own results."""
+    """Build the table of each step's outputs for later steps, without the run's own results."""
     table = Table.grid(padding=(0, 2))
     results = outputs_of(run).items()
     for row in step_rows(run, utc_now()):
@@ -189,7 +189,7 @@ def _outputs_table(run: Workflow) -> Table:
 
 
 def _failed_logs(run: Workflow) -> Iterator[tuple[str, str]]:
-    """Each step that failed, and the last lines that it logged."""
+    """Yield each failed step with the last lines that it logged."""
     for node in nodes_of(run).values():
         log = outputs_of_node(node).get(LOG_OUTPUT, "")
         if node["type"] == "Pod" and node["phase"] in _FAILED and log:

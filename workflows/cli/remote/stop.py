@@ -1,4 +1,4 @@
-"""End runs and services of a cluster's namespace."""
+"""Stopping runs and services of a cluster's namespace."""
 
 from __future__ import annotations
 
@@ -36,8 +36,10 @@ def stop(
     service: bool,
     timeout_seconds: float,
 ) -> None:
-    """Stop the runs of these names, or all, and wait for their ends; with `service`, remove the
-    workspaces' services too."""
+    """Stop the runs of these names, or all, and wait for their ends.
+
+    With `service`, delete the workspaces' services too.
+    """
     running = [run for run in cluster_runs(cluster) if not has_ended(run)]
     if everything:
         names = sorted({workspace_of(run) for run in running})
@@ -65,7 +67,7 @@ def stop(
 
 
 def _runs_of(cluster: Cluster, running: Sequence[Workflow], name: str) -> list[Workflow]:
-    """The running runs of a workspace, or one by its name, which may be a foreign one."""
+    """List the running runs of a workspace, or one by its name, which may be a foreign one."""
     ours = [run for run in running if name in (name_of(run), workspace_of(run))]
     if ours:
         return ours
@@ -104,7 +106,7 @@ def _wait(cluster: Cluster, name: str, deadline: float) -> None:
 
 
 def _exit_handlers(run: Workflow) -> Iterator[str]:
-    """What the exit handler did."""
+    """Return the outcome of the exit handler."""
     for row in step_rows(run, utc_now()):
         node = nodes_of(run)[row.id]
         if is_exit_handler(node):
@@ -113,7 +115,7 @@ def _exit_handlers(run: Workflow) -> Iterator[str]:
 
 
 def _remove_service(cluster: Cluster, name: str, runs: Sequence[Workflow]) -> bool:
-    """Delete the objects that argotune made for the workspace's service; whether there were any.
+    """Delete the objects of the workspace's service; returns whether any existed.
 
     The name may be a run's: then the workspace is the run's.
     """

@@ -1,4 +1,4 @@
-"""What runs left behind on a cluster, found with the rights of whoever asks."""
+"""Nodes that runs left behind on a cluster, found with the user's own rights."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ def collect(
     kept: bool,
     dry_run: bool,
 ) -> None:
-    """Print what should not be there, and ask for its deletion unless it is a dry run; then what
-    waits for the next run of its workspace, unless that goes too. `given` are settings that say in
-    which cluster the nodes are, in place of the installation's."""
+    """Print the strays, and request their deletion unless it is a dry run; then print kept nodes.
+
+    Kept nodes wait for the next run of their workspace, unless they are deleted too. `given` are
+    settings that name the cluster of the nodes, in place of the installation's.
+    """
     kube = cluster.kube
     is_alive = run_is_alive(kube, namespace=cluster.namespace)
     count = 0

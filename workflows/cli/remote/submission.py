@@ -1,5 +1,7 @@
-"""A workspace's objects on the cluster, made so that nothing is left behind by a run that is gone
-or never came to be."""
+"""Creating a workspace's objects on the cluster.
+
+Nothing stays behind of a run that is deleted or was never created.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ def submit(
 ) -> str:
     """Create the run, and return its name.
 
-    It refers to the installed template, or with `images` has it inside.
+    It refers to the installed template, or contains it with `images`.
     """
     name = manifests.random_name(workspace.name)
     secret_name = f"{name}-urls"
@@ -106,8 +108,10 @@ def _installed(cluster: Cluster) -> Object:
 
 
 def _create_with_secret(cluster: Cluster, workflow: Object, secret: Object) -> None:
-    """The Secret belongs to the Workflow and goes with it; so the Workflow comes first, and waits
-    until its Secret is there."""
+    """Create the Workflow suspended, then its Secret, and resume the Workflow.
+
+    The Secret is owned by the Workflow and is deleted with it, so the Workflow must exist first.
+    """
     waiting = {**workflow, "spec": {**workflow["spec"], "suspend": True}}
     created = cluster.create(waiting)["metadata"]
     owner = {

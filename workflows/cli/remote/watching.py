@@ -1,4 +1,4 @@
-"""Look on while a run goes on a cluster, as `argotune run` does here."""
+"""Watching a run on a cluster, as `argotune run` does on this machine."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _EXIT_HANDLER_SECONDS = 20.0
 
 
 def watch(cluster: Cluster, name: str, *, pull_timeout_seconds: float | None = None) -> None:
-    """Show the run until it has ended, and leave with the exit code that its phase means.
+    """Show the run until it has ended, and exit with the code that its phase means.
 
-    Where a step's image cannot be pulled for that long, the run is stopped: Argo would wait on.
-    Ctrl-C ends the looking on, not the run.
+    Where a step's image cannot be pulled for that long, the run is stopped, because Argo would wait
+    on. Ctrl-C ends the watching, not the run.
     """
     screen = console()
     try:
@@ -44,7 +44,7 @@ def watch(cluster: Cluster, name: str, *, pull_timeout_seconds: float | None = N
 
 
 def advice(cluster: Cluster, name: str) -> list[str]:
-    """What can be done about a run that failed."""
+    """List what can be done about a failed run."""
     return [
         f"logs: argotune logs {name} {cluster.flags}",
         f"go on with it: argo retry {name} {cluster.flags}",
@@ -54,13 +54,13 @@ def advice(cluster: Cluster, name: str) -> list[str]:
 def _show(
     cluster: Cluster, name: str, screen: Console, pull_timeout_seconds: float | None
 ) -> tuple[Workflow, list[str]]:
-    """The ended run, and why it was stopped, if it was."""
+    """Show the ended run, and why it was stopped, if it was."""
     stopper = _Stopper(cluster, name, pull_timeout_seconds)
     said_of_database = False
     workflow: Workflow = {}
     with view_for(screen) as view:
         for workflow in states(cluster, name):
-            view.changed(workflow, reasons(cluster, workflow))
+            view.update(workflow, reasons(cluster, workflow))
             if is_offloaded(workflow) and not said_of_database:
                 said_of_database = True
                 screen.print(database_note(cluster, name), soft_wrap=True)
@@ -70,7 +70,7 @@ def _show(
 
 
 def database_note(cluster: Cluster, name: str) -> str:
-    """Said where the steps cannot be shown."""
+    """Explain why the steps cannot be shown."""
     return (
         f"the steps of {name} are in Argo's own database, and only the Argo server shows them:"
         f" argo get {name} {cluster.flags}"
@@ -78,7 +78,7 @@ def database_note(cluster: Cluster, name: str) -> str:
 
 
 class _Stopper:
-    """Ends a run whose step waits for an image that does not come."""
+    """Stops a run whose step waits for an image that cannot be pulled."""
 
     def __init__(self, cluster: Cluster, name: str, timeout_seconds: float | None) -> None:
         self._cluster = cluster
@@ -89,7 +89,7 @@ class _Stopper:
         """Why the run was stopped, and what to do about it."""
 
     def look(self, workflow: Workflow, now_seconds: float) -> list[str]:
-        """What was done about the state, as lines to print."""
+        """Stop the run if this state requires it; returns the lines to print."""
         if self._timeout_seconds is None:
             return []
         shutdown = workflow["spec"].get("shutdown")
@@ -112,7 +112,7 @@ class _Stopper:
 
     def _stop(self, step: str, problem: PullProblem) -> str:
         shut_down(self._cluster, self._name, "Stop")
-        # The exit handler's image comes from the same registry: it need not be waited for as long.
+        # The exit handler's image is in the same registry, so its wait may be shorter.
         self._timer = PullTimer(min(self._timeout_seconds or 0.0, _EXIT_HANDLER_SECONDS))
         return (
             f"{step}: {problem}; the run is being stopped (spec.shutdown: Stop), its exit handler"
@@ -128,5 +128,5 @@ class _Stopper:
 
 
 def shut_down(cluster: Cluster, name: str, strategy: str) -> None:
-    """Argo's stop and terminate: Stop lets the exit handler run, Terminate does not."""
+    """Set Argo's shutdown: Stop runs the exit handler, Terminate does not."""
     cluster.patch("Workflow", name, {"spec": {"shutdown": strategy}})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def is_wanted(label: str, step: str | None) -> bool:
-    """A step's name stands for all its tries too: tune for tune(0) and tune(1)."""
+    """Whether the line is selected: `tune` selects its tries tune(0) and tune(1) too."""
     return step is None or label == step or label.startswith(f"{step}(")
 
 
-def labelled(line: str, label: str, step: str | None) -> str:
-    """The line with its step, unless just that one was asked for."""
+def label_line(line: str, label: str, step: str | None) -> str:
+    """Put the step's name before the line, unless only that step was selected."""
     return line if label == step else f"{label}: {line}"

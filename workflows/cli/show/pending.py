@@ -1,4 +1,4 @@
-"""Why a step's pod does not start, in a person's words."""
+"""Why a step's pod does not start, in a person's terms."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ Waiting = tuple[Mapping[str, Any], PullProblem]
 
 
 def waiting_message(text: str) -> str:
-    """Argo's message of a pod that waits, which is the kubelet's or the scheduler's."""
+    """Return Argo's message of a waiting pod, which is the kubelet's or the scheduler's."""
     problem = pull_problem(text)
     if problem:
         return str(problem)
     if text.startswith(_UNSCHEDULABLE):
-        # What follows the first sentence is about preemption.
+        # The text after the first sentence is about preemption.
         why = text.removeprefix(_UNSCHEDULABLE).partition(". ")[0].rstrip(".")
         return f"waits for a {'GPU' if _GPU.search(why) else 'node'}: {why}"
     return "starting" if text.partition(":")[0] in _STARTING else text
 
 
 def pull_problem(text: str) -> PullProblem | None:
-    """What the message says of an image that cannot be pulled, if that is what it says."""
+    """Parse a message about an image that cannot be pulled; None for any other."""
     if not _PULL.match(text):
         return None
     image = _IMAGE.search(text)
@@ -65,7 +65,7 @@ def pull_problem(text: str) -> PullProblem | None:
 
 
 def pull_problems(workflow: Workflow) -> list[Waiting]:
-    """The pods that wait for an image that cannot be pulled."""
+    """List the pods that wait for an image that cannot be pulled."""
     return [
         (node, problem)
         for node in nodes_of(workflow).values()
@@ -75,18 +75,18 @@ def pull_problems(workflow: Workflow) -> list[Waiting]:
 
 
 class PullTimer:
-    """Notices an image that could not be pulled for too long."""
+    """Finds images that could not be pulled for too long."""
 
     def __init__(self, timeout_seconds: float) -> None:
         self._timeout_seconds = timeout_seconds
         self._since: dict[str, float] = {}
-        """Node id -> when its image was first said not to come."""
+        """Node id -> when its image was first reported as missing."""
 
     def overdue(self, workflow: Workflow, now_seconds: float) -> list[Waiting]:
-        """The nodes whose images have not come in time.
+        """List the nodes whose images have not come in time.
 
-        Between two tries the kubelet says other things for a moment: only a pod that waits no
-        more is forgotten.
+        Between two tries the kubelet reports other reasons for a moment, so a pod is forgotten only
+        when it waits no longer.
         """
         nodes = nodes_of(workflow)
         for node_id in [*self._since]:

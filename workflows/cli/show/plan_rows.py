@@ -1,4 +1,4 @@
-"""The plan as rows for a table: what `argotune plan` prints. No terminal code here."""
+"""The plan as rows for a table, which `argotune plan` prints. No terminal code here."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from argotune.steps.plan.planning import (
 )
 
 UNKNOWN_RUN_TOKENS = 10_000_000
-"""What hours are given for where nobody knows how long the run is."""
+"""Tokens for which hours are given where the length of the run is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of a plan: a name, its value, and what the value means."""
+    """One line of a plan: a name, its value, and the meaning of the value."""
 
     name: str
     value: str
@@ -51,12 +51,12 @@ class SkuRow:
     gradient_checkpointing: bool | None
     price_usd_per_hour: float | None
     tokens_per_second: Span | None
-    """Class of the speed, by what others published; None where the job cannot run, and for cards
-    whose rate is not known."""
+    """Class of the speed, from published runs; None where the job cannot run, and for cards with an
+    unknown rate."""
     hours: Span | None
-    """Of the run, or of ten million tokens where nobody knows how many the run has."""
+    """Hours of the run, or of ten million tokens where the run's tokens are unknown."""
     cost_usd: Span | None
-    """Of these hours; None where price or hours are not known."""
+    """Cost of these hours; None where price or hours are unknown."""
     reason: str
     """Why the job cannot run there; empty where it can."""
     chosen: bool
@@ -64,7 +64,7 @@ class SkuRow:
 
 
 def plan_rows(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> list[Row]:
-    """The key numbers of a plan."""
+    """List the key numbers of a plan."""
     training, lora = plan.training, plan.lora
     step_tokens = training.micro_batch_tokens * training.accumulation_steps
     return [
@@ -103,7 +103,7 @@ def plan_rows(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> list[
 
 
 def memory_rows(plan: TrainingPlan) -> list[Row]:
-    """The terms of the memory estimate; the last row is their sum."""
+    """List the terms of the memory estimate; the last row is their sum."""
     memory = plan.memory
     terms = (
         ("weights", memory.weights_gb, _weights_note(plan)),
@@ -124,11 +124,11 @@ def memory_rows(plan: TrainingPlan) -> list[Row]:
 def sku_rows(
     params: Params, *, every: bool = False, dataset_tokens: int | None = None
 ) -> list[SkuRow]:
-    """The SKUs that the job fits on, cheapest first; with `every` the others too, with reasons.
+    """List the SKUs that the job fits on, cheapest first; `every` adds the others, with reasons.
 
     Hours and cost are of the whole run where `dataset_tokens`, those of one epoch, or the config's
-    max_steps say how long it is; else of ten million tokens. The SKU that the parameters name is
-    always there. Raises ParamsError as make_plan does, but not for a SKU that cannot be used.
+    max_steps determine its length; else of ten million tokens. The SKU that the parameters name is
+    always included. Raises ParamsError as make_plan does, but not for an unusable SKU.
     """
     request = read_request(params)
     named = request.sku.name if request.sku is not None else None
@@ -140,7 +140,7 @@ def sku_rows(
 
 
 def what_hours_are_of(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> str:
-    """What the hours of these tables count, for their heading."""
+    """Say what the hours of these tables count, for their heading."""
     training = plan.training
     if dataset_tokens is not None:
         least = ", or fewer" if training.max_steps is not None else ""
@@ -151,7 +151,7 @@ def what_hours_are_of(plan: TrainingPlan, *, dataset_tokens: int | None = None) 
 
 
 def published(method: Method) -> str:
-    """What others published of runs with this method, and where: the source of all speeds."""
+    """Name the published runs with this method, which are the source of all speeds."""
     return "; ".join(
         f"{anchor.tokens_per_second:g} with {anchor.model} on {anchor.gpu_model} ({anchor.source})"
         for anchor in anchors_of(method)
@@ -159,7 +159,7 @@ def published(method: Method) -> str:
 
 
 def price_lines(catalogs: Sequence[SkuCatalog]) -> list[str]:
-    """Where and when the prices of these catalogs hold."""
+    """List where and when the prices of these catalogs hold."""
     return [
         f"Prices{'' if len(catalogs) == 1 else f' of {each.cloud}'}: {each.price_region}, "
         f"{each.price_source}"

@@ -1,4 +1,4 @@
-"""What is printed of a run at its end, and for programs."""
+"""The output about a run at its end, and for programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SUCCEEDED = "Succeeded"
 
 
 class Output(StrEnum):
-    """How a record is printed."""
+    """The format of a record."""
 
     JSON = "json"
     YAML = "yaml"
@@ -39,8 +39,10 @@ def print_record(record: object, output: Output) -> None:
 
 
 def print_results(screen: Console, workflow: Workflow, advice: Sequence[str]) -> None:
-    """Phase and outputs of a run that has ended, and what its node cost; of one that failed also
-    why, and what to do."""
+    """Print phase and outputs of an ended run, and the cost of its node.
+
+    For a failed run, also print why it failed, and what to do.
+    """
     phase = phase_of(workflow)
     message = workflow["status"].get("message")
     screen.print(f"\n{name_of(workflow)}: {phase}", style="bold")

@@ -1,4 +1,4 @@
-"""The steps of a run as a person thinks of them, read from the Workflow's status."""
+"""The steps of a run in a person's terms, read from the Workflow's status."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ class StepRow:
     """One step: a pod, or all tries of one."""
 
     id: str
-    """Of the node; loops and nested DAGs may give several steps one name."""
+    """Id of the node; loops and nested DAGs may give several steps one name."""
     name: str
     phase: str
     """Argo's, or Retrying between two tries, or Suspended."""
     done: int
     total: int
-    """Progress as done of total units; 0 of 0 when the step has not said."""
+    """Progress as done of total units; 0 of 0 when the step has not reported any."""
     seconds: float | None
-    """Time since its start, or from start to end; None before the start and where left out."""
+    """Seconds since its start, or from start to end; None before the start and for omitted
+    steps."""
     attempts: int
     message: str
     """One line."""
@@ -45,9 +46,9 @@ class StepRow:
 def step_rows(
     workflow: Mapping[str, Any], now: datetime, reasons: Mapping[str, str] | None = None
 ) -> list[StepRow]:
-    """The run's steps in the order in which they started; the ones left out come last.
+    """List the run's steps in the order of their start; omitted ones come last.
 
-    `reasons` is step -> why it waits, shown while it runs: a Workflow has no place for it.
+    `reasons` is step -> why it waits, shown while it runs, because a Workflow cannot contain it.
     """
     nodes: dict[str, Node] = workflow.get("status", {}).get("nodes", {})
     shown = [node for node in nodes.values() if node["type"] in _SHOWN and not _is_try(node)]
@@ -57,8 +58,10 @@ def step_rows(
 
 
 def step_name(node: Node) -> str:
-    """The step's name for a person: its own; an exit handler goes by its template, as Argo calls
-    it after the workflow."""
+    """Return the step's name for a person.
+
+    An exit handler has the name of its template, because Argo names it after the workflow.
+    """
     name = str(node["displayName"])
     _, bracket, attempt = name.partition("(")
     return f"{node['templateName']}{bracket}{attempt}" if is_exit_handler(node) else name
@@ -70,15 +73,17 @@ def is_exit_handler(node: Node) -> bool:
 
 
 def last_line(message: str) -> str:
-    """What a step said last: Argo's message of a container ends with its log, and that with the
-    error."""
+    """Return the last line of a step.
+
+    Argo's message of a container ends with its log, and the log with the error.
+    """
     lines = [line.strip() for line in _COLOUR.sub("", message).splitlines() if line.strip()]
     if not lines:
         return ""
     killed = _KILLED.search(lines[0])
     said = [line for line in lines if not is_of_argo(line)] or lines
     if killed:
-        # Its last line is where it was, not why it ended; but tune says how much memory it had.
+        # Its last line is not the reason of its end, but tune's says how much memory it used.
         why, code = killed.groups()
         if _MEMORY.match(lines[0], killed.end()):
             return lines[0][killed.start() :]
@@ -93,12 +98,12 @@ def is_of_argo(line: str) -> bool:
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """Kubernetes' time, RFC 3339."""
+    """Parse Kubernetes' time, RFC 3339."""
     return datetime.fromisoformat(text) if text else None
 
 
 def seconds_between(start: str | None, end: str | None, now: datetime) -> float | None:
-    """Seconds from start to end, or to now; None without a start."""
+    """Count the seconds from start to end, or to now; None without a start."""
     began = parse_time(start)
     if began is None:
         return None
@@ -106,7 +111,7 @@ def seconds_between(start: str | None, end: str | None, now: datetime) -> float 
 
 
 def age(seconds: float) -> str:
-    """A duration as kubectl writes it: 45s, 12m, 5h, 3d."""
+    """Format a duration as kubectl does: 45s, 12m, 5h, 3d."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
         if seconds >= 2 * size or (size > 60 and seconds >= size):
             return f"{int(seconds // size)}{unit}"
@@ -114,6 +119,7 @@ def age(seconds: float) -> str:
 
 
 def utc_now() -> datetime:
+    """Return the time now, in UTC."""
     return datetime.now(UTC)
 
 
@@ -140,7 +146,7 @@ def _row(node: Node, nodes: Mapping[str, Node], now: datetime) -> StepRow:
 
 
 def _is_no_news(row: StepRow) -> bool:
-    """Whether it is the watch over a node that nobody made."""
+    """Whether it is a watch without a node that was made for the run."""
     return row.name == "watch" and row.phase in _LEFT_OUT
 
 

@@ -1,8 +1,7 @@
-"""What the node that was made for a run costs, read from the run's Workflow.
+"""The cost of the node that was made for a run, read from the run's Workflow.
 
-An estimate by the price that is known: the cloud's bill counts from the machine's start, which no
-Workflow says, and has disks and addresses on it too. Nodes that were there before cost nothing
-here.
+It is an estimate by the known price: the cloud's bill counts from the machine's start, which no
+Workflow contains, and includes disks and addresses. Nodes that existed before cost nothing here.
 """
 
 from __future__ import annotations
@@ -32,26 +31,26 @@ _PLACING = ("provision", "watch")
 
 @dataclass(frozen=True, kw_only=True)
 class Spending:
-    """Hours of a node, and what they cost."""
+    """Hours of a node, and their cost."""
 
     hours: float
     price_usd_per_hour: float | None
     """None: not known, or that of each node is another."""
     cost_usd: float | None
-    """None: not known."""
+    """None: unknown."""
     is_spot: bool
-    """Whether the price is that of a regular machine, which a spot machine does not pass."""
+    """Whether the price is that of a regular machine, which a spot machine costs at most."""
     is_over: bool
-    """Whether the node is gone."""
+    """Whether the node has been deleted."""
 
     @property
     def label(self) -> str:
-        """What the amount is."""
+        """Name of the amount."""
         return "spent" if self.is_over else "spent so far"
 
     @property
     def short(self) -> str:
-        """The amount for a table; the hours where it is not known."""
+        """The amount for a table; the hours where it is unknown."""
         if self.cost_usd is None:
             return f"{self.hours:.2f} h"
         return f"{'<= ' if self.is_spot else ''}{self.cost_usd:.2f} USD"
@@ -108,8 +107,10 @@ def _spending_by_steps(workflow: Workflow, now: datetime) -> Spending | None:
 
 
 def kept_node_of(workflow: Workflow, now: datetime) -> str:
-    """What the run left to the next one of its workspace, with until when and its price; empty
-    where it left nothing or the time is over."""
+    """Describe what the run left to the next one of its workspace, with its time and price.
+
+    Returns an empty text where it left nothing or the time is over.
+    """
     given = outputs_of_node(_release_of(workflow))
     until = given.get("kept-until", "")
     if not until or datetime.fromisoformat(until) <= now:
@@ -118,7 +119,7 @@ def kept_node_of(workflow: Workflow, now: datetime) -> str:
 
 
 def _given_back(workflow: Workflow, release: dict[str, Any], name: str) -> float | None:
-    """What release says, and watch of the nodes before; None where one of them does not know."""
+    """Return what release and watch report of the nodes; None where one of them does not know."""
     amounts = [_number(outputs_of_node(release).get(name, ""))]
     if step_output(workflow, "watch", "replaced") not in ("", "0"):
         amounts.append(_number(step_output(workflow, "watch", name)))
@@ -127,7 +128,7 @@ def _given_back(workflow: Workflow, release: dict[str, Any], name: str) -> float
 
 
 def _seconds_of_node(workflow: Workflow, release: dict[str, Any], now: datetime) -> float:
-    """From when the node was asked for until release ended, or until now."""
+    """Count the seconds from the request of the node until release ended, or until now."""
     provision = node_of_step(workflow, "provision")
     until = seconds_between(provision.get("finishedAt"), release.get("finishedAt"), now) or 0.0
     rows = step_output(workflow, "provision", "tried").splitlines()
@@ -139,7 +140,7 @@ def _seconds_of_node(workflow: Workflow, release: dict[str, Any], now: datetime)
 
 
 def _release_of(workflow: Workflow) -> dict[str, Any]:
-    """The exit handler's node that stands for all of its tries; empty before there is one."""
+    """Return the exit handler's node, which stands for all of its tries; empty without one."""
     found = [
         node
         for node in nodes_of(workflow).values()

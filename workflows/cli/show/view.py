@@ -1,4 +1,4 @@
-"""A run while it runs: a table that moves on a terminal, plain lines elsewhere."""
+"""A run while it runs: a table that is redrawn on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -37,14 +37,12 @@ class View(Protocol):
 
     def __exit__(self, *exception: object) -> None: ...
 
-    def changed(
-        self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None
-    ) -> None:
-        """The run's record has changed, or why a step waits, by its name."""
+    def update(self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None) -> None:
+        """Show the changed record of the run; `reasons` is step -> why it waits."""
 
 
 def view_for(console: Console) -> View:
-    """The moving table on a terminal, else plain lines."""
+    """Return the moving table on a terminal, else plain lines."""
     return LiveView(console) if console.is_terminal else PlainView(console)
 
 
@@ -57,20 +55,17 @@ class SilentView:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def changed(
-        self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None
-    ) -> None:
-        pass
+    def update(self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None) -> None:
+        """Show nothing."""
 
 
 class PlainView:
-    """One line when a step starts, ends, waits for something else, or has got ten percent
-    further."""
+    """One line when a step starts, ends, waits for another reason, or has advanced ten percent."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._seen: dict[str, tuple[str, int]] = {}
-        """Step's id -> what was printed of it last."""
+        """Step's id -> what was last printed about it."""
 
     def __enter__(self) -> PlainView:
         return self
@@ -78,9 +73,8 @@ class PlainView:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def changed(
-        self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None
-    ) -> None:
+    def update(self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None) -> None:
+        """Print a line for each step with news."""
         for row in step_rows(workflow, utc_now(), reasons):
             reason = (reasons or {}).get(row.name, "")
             state, tenths = f"{row.phase} {row.attempts} {reason}", _tenths(row)
@@ -94,7 +88,7 @@ class PlainView:
 
 
 class LiveView:
-    """The table of steps with bars; what was printed above it stays."""
+    """The table of steps with bars; lines printed above it stay."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -112,15 +106,14 @@ class LiveView:
     def __exit__(self, *exception: object) -> None:
         self._live.stop()
 
-    def changed(
-        self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None
-    ) -> None:
+    def update(self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None) -> None:
+        """Redraw the table."""
         self._workflow = workflow
         self._reasons = reasons or {}
 
     def _render(self) -> RenderableType:
         table = steps_table(step_rows(self._workflow, utc_now(), self._reasons), self._mark)
-        # The terminal writes ^C behind the last line: in a full line that would be a new one.
+        # The terminal writes ^C after the last line, which would break a full line.
         return Constrain(table, self._console.width - len("^C"))
 
     def _mark(self, row: StepRow) -> RenderableType:
@@ -130,7 +123,7 @@ class LiveView:
 
 
 def mark(row: StepRow) -> RenderableType:
-    """The phase as one sign."""
+    """Return the sign of a phase."""
     sign, style = _MARKS.get(row.phase, ("…", "cyan"))
     return Text(sign, style=style)
 
@@ -138,7 +131,7 @@ def mark(row: StepRow) -> RenderableType:
 def steps_table(
     rows: list[StepRow], marked: Callable[[StepRow], RenderableType] = mark
 ) -> RenderableType:
-    """The steps as a table without borders."""
+    """Build the steps as a table without borders."""
     table = Table.grid(padding=(0, 2))
     table.add_column(width=1)
     table.add_column(min_width=10, max_width=40)
@@ -147,7 +140,7 @@ def steps_table(
     table.add_column(overflow="fold")
     for row in rows:
         time = "" if row.seconds is None else _clock(row.seconds)
-        # A text of its own: brackets in a str would be read as rich's markup.
+        # A Text, because rich reads brackets in a str as markup.
         note = Text(_note(row), style="red" if row.phase in _FAILED else "dim")
         table.add_row(marked(row), Text(row.name), _bar(row), time, note)
     return table
@@ -162,7 +155,10 @@ def _bar(row: StepRow) -> RenderableType:
 
 
 def _progress_bar(done: int, total: int | None) -> ProgressBar:
-    """Without a total a light runs through it. Rich's own colour for the unfinished is red."""
+    """Build a bar; without a total a light moves through it.
+
+    Rich's own colour for the rest is red.
+    """
     return ProgressBar(
         total=total,
         completed=done,
@@ -187,7 +183,7 @@ def _line(row: StepRow) -> str:
 
 
 def _share(row: StepRow) -> str:
-    """Steps are counted; bytes are too many to read."""
+    """Format the share of units: steps are counted; bytes are too many to read."""
     return f"{row.done}/{row.total}" if row.total < 10_000 else f"{100 * row.done // row.total}%"
 
 

@@ -25,19 +25,19 @@ class WorkspaceRow:
 
     name: str
     instance: str
-    """What it was tuned on; empty before that is known."""
+    """The machine of its tuning; empty before it is known."""
     resource_ready: bool
     inference_ready: bool
     workspace_ready: bool
     created: str
     """Time, RFC 3339."""
     spent: str = field(default="", compare=False)
-    """What the node that was made for the newest run has cost; empty where none was made. It
-    grows all the time, which is no change to tell."""
+    """Cost of the node that was made for the newest run; empty without one. It grows all the time,
+    which is no change to report."""
 
 
 def workspaces_table(rows: Iterable[WorkspaceRow]) -> Table:
-    """The rows as a table without borders; what was spent has a column where nodes were made."""
+    """Build a table without borders; it has a column for the cost where nodes were made."""
     rows = list(rows)
     shows_spent = any(row.spent for row in rows)
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -57,7 +57,7 @@ def workspaces_table(rows: Iterable[WorkspaceRow]) -> Table:
 
 
 def watch_table(screen: Console, rows: Callable[[], Sequence[WorkspaceRow]]) -> NoReturn:
-    """Show the table again and again, until Ctrl-C; where it cannot move, after each change."""
+    """Show the table repeatedly, until Ctrl-C; where it cannot be redrawn, after each change."""
     if screen.is_terminal:
         with Live(console=screen, auto_refresh=False) as live:
             while True:

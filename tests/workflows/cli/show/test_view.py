@@ -37,7 +37,7 @@ def lines(console: Console, *workflows: dict[str, Any]) -> list[str]:
     """What the plain view prints while the workflow changes."""
     with PlainView(console) as view:
         for workflow in workflows:
-            view.changed(workflow)
+            view.update(workflow)
     return written(console).splitlines()
 
 
@@ -45,7 +45,7 @@ def table(console: Console, workflow: dict[str, Any]) -> list[str]:
     """What stands on the terminal at the end, without colours."""
     console.record = True
     with LiveView(console) as view:
-        view.changed(workflow)
+        view.update(workflow)
     shown = console.export_text().splitlines()
     return [line.rstrip() for line in shown if line.strip()]
 
@@ -183,7 +183,7 @@ def test_a_long_message_is_folded_beside_its_step(screen: Console) -> None:
 
 def test_bars_show_progress_without_the_colour_of_failures(screen: Console) -> None:
     with LiveView(screen) as view:
-        view.changed(workflow_of(node("tune", "Running", progress="6/12")))
+        view.update(workflow_of(node("tune", "Running", progress="6/12")))
     shown = written(screen)
     assert "\x1b[36m━━━━━━━━━━━━" in shown
     assert "249;38;114" not in shown, "rich's own red"
@@ -198,5 +198,5 @@ def test_a_run_that_was_refused_leaves_no_table(screen: Console) -> None:
 
 def test_the_silent_view_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with SilentView() as view:
-        view.changed(workflow_of(node("plan", "Running")))
+        view.update(workflow_of(node("plan", "Running")))
     assert capsys.readouterr().out == ""

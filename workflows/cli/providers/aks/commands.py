@@ -51,7 +51,7 @@ def _connect(kube: Kube, settings: ProviderSettings) -> Provider:
 
 @contextlib.contextmanager
 def _azure_needed() -> Iterator[None]:
-    """Around the import of provider aks: turns a missing package of Azure's into advice."""
+    """Turn a missing package of Azure's into advice, around the import of provider aks."""
     try:
         yield
     except ModuleNotFoundError as error:

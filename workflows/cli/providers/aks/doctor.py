@@ -1,5 +1,8 @@
-"""What Azure lets the accounts do that make and delete agent pools: asked by short-lived pods of
-these accounts, which is the way of a run's own pods, federated credential included."""
+"""Check Azure's permissions of the accounts that make and delete agent pools.
+
+Short-lived pods of these accounts ask Azure, which is the way of a run's own pods, federated
+credential included.
+"""
 
 from __future__ import annotations
 
@@ -25,23 +28,24 @@ from argotune.workflows.cli.checks.subject import Subject
 from argotune.workflows.cli.providers.aks.settings import AZURE_CLIENT_ID
 
 _STEPS = {"provision": REQUIRED, "release": (REQUIRED[0], REQUIRED[2])}
-"""Steps that ask Azure, and what they need of it."""
+"""Steps that use Azure, and the actions that they need."""
 _MODULE = "argotune.steps.nodes.aks.rights"
 _USES_IDENTITY = {"azure.workload.identity/use": "true"}
 _REGION = "topology.kubernetes.io/region"
 _TERMINATION_LOG = "/dev/termination-log"
 _MEMORY = "256Mi"
-"""Azure's SDK takes more than the Python that the other trial pods start."""
+"""Azure's SDK needs more memory than the Python that the other trial pods start."""
 _ROLE = "argotune GPU pools"
 _NO_FEDERATED_CREDENTIAL = re.compile(r"AADSTS(70021|70021[123]|7002138)\b")
-"""No record for issuer, audience or subject, in any of Entra's wordings."""
+"""Codes of a missing federated credential: issuer, audience or subject, in any of Entra's
+messages."""
 _TIMEOUT_SECONDS = 180.0
 _POLL_SECONDS = 1.0
 
 
 @dataclass(kw_only=True)
 class _Trial:
-    """One account, and the pod that asks for it."""
+    """One account, and the pod that asks Azure for it."""
 
     step: str
     account: str
@@ -50,8 +54,10 @@ class _Trial:
 
 
 def rights(subject: Subject) -> Iterator[Finding]:
-    """Whether both accounts get into Azure and may do what runs do there; of a file with another
-    provider, and of an installation without AKS, nothing is asked."""
+    """Check whether both accounts can log in to Azure and may do what runs do there.
+
+    Nothing is asked for a file with another provider, or an installation without AKS.
+    """
     needs = subject.needs
     text = setting_of(subject, "aks-cluster-id")
     if needs.provider != "aks" and (needs.workspace is not None or not text):
@@ -118,7 +124,7 @@ def _asked(
 
 
 def _wait(subject: Subject, trials: Sequence[_Trial]) -> None:
-    """Until every pod has ended, or the time is over."""
+    """Wait until every pod has ended, or the time is over."""
     deadline = subject.clock.now() + _TIMEOUT_SECONDS
     while [trial for trial in trials if not _ended(trial.pod)]:
         if subject.clock.now() >= deadline:
@@ -186,7 +192,7 @@ def _judged(
 
 
 def _refusal(subject: Subject, trial: _Trial, found: Rights, cluster: ClusterId) -> Finding:
-    """Why Azure does not let the account in, and the command that mends it."""
+    """Say why Azure refuses the account, and return the command that corrects it."""
     place = f"-g {cluster.group} -n {cluster.name}"
     if found.is_login_refused and not found.has_token:
         return problem(
@@ -226,7 +232,7 @@ def _pod(subject: Subject, step: str, cluster_id: str) -> Object:
     ]
     container["resources"]["limits"]["memory"] = _MEMORY
     container["terminationMessagePath"] = _TERMINATION_LOG
-    # The environment of the step: where Azure is, if it is elsewhere.
+    # The step's environment, which may set another endpoint of Azure.
     env = step_template(subject, step)["container"].get("env") or []
     container["env"] = [item for item in env if not item.get("valueFrom")]
     return pod
@@ -243,7 +249,7 @@ def _client_id(subject: Subject, step: str) -> str:
 
 
 def _region(subject: Subject) -> str:
-    """The region of the cluster's nodes; empty where they do not say, or may not be seen."""
+    """Return the region of the cluster's nodes; empty where it is unknown or not readable."""
     try:
         nodes = subject.nodes
     except MissingRight:
@@ -253,7 +259,7 @@ def _region(subject: Subject) -> str:
 
 
 def _ended(pod: Object) -> Object | None:
-    """The end of the pod's container."""
+    """Return the end of the pod's container."""
     for container in (pod.get("status") or {}).get("containerStatuses") or []:
         ended: Object | None = (container.get("state") or {}).get("terminated")
         if ended:
@@ -273,7 +279,7 @@ def _waits_for(pod: Object) -> str:
 
 
 def _entras_words(text: str) -> str:
-    """The sentence that begins with Entra's code."""
+    """Return the sentence that begins with Entra's code."""
     start = text.find("AADSTS")
     return text[start:].partition(" Trace ID")[0].partition("; give the step's")[0].rstrip(". ")
 

@@ -1,4 +1,4 @@
-"""The outlook for an agent pool of AKS: quotas and SKUs as whoever is logged in may read them."""
+"""The outlook for an agent pool of AKS: quotas and SKUs, with the login of the user."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _OTHERS = (
     "others report 5 minutes for a GPU node, one of them for the driver (Azure/AKS#4110), and 8 to "
     "10 for an A100 node (Azure/AKS#3652)"
 )
-"""Nobody publishes measured times by SKU; these are users' own words in the issues named."""
+"""No measured times by SKU are published; these are users' own reports in the named issues."""
 
 
 def print_outlook(
@@ -45,8 +45,8 @@ def print_outlook(
     cluster: Cluster | None,
     dataset_tokens: int | None,
 ) -> bool:
-    """Every alternative in the order in which provision tries them; whether one may be had."""
-    # It warns of every way to log in that it tried; what is said here is enough.
+    """Print every alternative in the order of provision's tries, and whether it is available."""
+    # It warns of every way to log in that it tried; the error below is enough.
     logging.getLogger("azure").setLevel(logging.ERROR)
     arm = connect(ProviderSettings(aks_cluster_id=cluster_id))
     region = _region(arm, location, cluster)
@@ -63,7 +63,7 @@ def print_outlook(
 
 
 def _forecast(preflight: Preflight, request: NodeRequest, placement: Placement) -> Forecast:
-    """What the lists say, unless the machine is too small and provision will not ask for it."""
+    """Return the lists' forecast, unless provision will not request the machine as too small."""
     forecast = preflight.forecast(placement)
     reason = request.too_small.get(placement.instance_type)
     if not reason:
@@ -73,8 +73,10 @@ def _forecast(preflight: Preflight, request: NodeRequest, placement: Placement) 
 
 
 def _region(arm: Arm, location: str | None, cluster: Cluster | None) -> str:
-    """The given region, else the AKS cluster's own, else that of its nodes. The cluster is asked
-    in any case: without a login nothing else needs to be."""
+    """Return the given region, else the AKS cluster's own, else that of its nodes.
+
+    The cluster is always asked, because nothing else works without a login.
+    """
     try:
         found = arm.location()
     except (NoCredential, SecretExpired) as error:
@@ -106,7 +108,7 @@ def _region_of_nodes(cluster: Cluster | None) -> str:
 
 
 def _sku_rows(planned: Planned, dataset_tokens: int | None) -> Sequence[SkuRow]:
-    """What the run takes on each SKU, where it is known how long it is."""
+    """Return the run's cost on each SKU, where its duration is known."""
     if dataset_tokens is None and planned.plan.training.max_steps is None:
         return ()
     return sku_rows(planned.params, dataset_tokens=dataset_tokens)
@@ -145,7 +147,7 @@ def _table(
 
 
 def _quota_cells(forecast: Forecast) -> tuple[str, str, str]:
-    """vCPUs of a node, and what is left of the quotas of family and region."""
+    """Return the vCPUs of a node, and what is left of the quotas of family and region."""
     whole = {quota.name: quota for quota in forecast.quotas}
     regional = whole.pop(REGIONAL_QUOTA, None) or whole.pop(SPOT_QUOTA, None)
     family = next(iter(whole.values()), None)
@@ -184,7 +186,7 @@ def _notes(
     rows: Mapping[str, SkuRow],
     dataset_tokens: int | None,
 ) -> list[str]:
-    """What the table's marks mean, and what it does not say."""
+    """Explain the table's marks and omissions."""
     lines = [f"[{number}] {reason}" for number, reason in enumerate(_reasons(forecasts), 1)]
     lines += [f"not seen: {reason}" for reason in unseen]
     lines.append(

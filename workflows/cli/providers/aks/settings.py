@@ -1,4 +1,4 @@
-"""Provider aks in the registry. Cheap to import: Azure's SDK need not be there."""
+"""Provider aks in the registry. Cheap to import: it does without Azure's SDK."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 LOCATION = "aks-location"
 """Flag of `argotune plan`."""
 AZURE_CLIENT_ID = "azure.workload.identity/client-id"
-"""Annotation of an account: who its pods are for Azure."""
+"""Annotation of an account: the identity of its pods towards Azure."""
 
 AKS = Entry(
     name="aks",
