@@ -1,1 +1,1 @@
-"""What argotune install puts on a cluster, and takes off it."""
+"""The objects that `argotune install` creates on a cluster, and `argotune uninstall` deletes."""

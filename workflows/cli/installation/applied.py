@@ -15,7 +15,7 @@ from argotune.workflows.cli.installation.objects import (
     MANAGER,
     NAMESPACE_LABEL,
 )
-from argotune.workflows.cli.remote.api_errors import explained
+from argotune.workflows.cli.remote.api_errors import explain_errors
 from argotune.workflows.cli.remote.cluster import Cluster
 
 INSTALLED_KINDS = (
@@ -33,9 +33,9 @@ INSTALLED_KINDS = (
     "WorkflowTemplate",
     "CronWorkflow",
 )
-"""Every kind of an installation, in the order in which it is made."""
+"""Every kind of an installation, in the order of creation."""
 
-# What the server writes by itself; the rest tells whether an apply changed anything.
+# Fields that the server writes; the others show whether an apply changed anything.
 _SERVER_METADATA = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
 
 
@@ -46,7 +46,7 @@ class Applied:
     cluster: Cluster
 
     def find(self, kind: str, name: str) -> Object | None:
-        """The object, or None where there is none; a kind that is missing is an error."""
+        """Read an object; None where it is missing. A missing kind is an error."""
         with _advised(kind, name):
             try:
                 return self.cluster.kube.read(kind, self.cluster.namespace, name)
@@ -56,8 +56,10 @@ class Applied:
                 raise
 
     def find_all(self, kind: str) -> Objects:
-        """The objects of a kind that `argotune install` made for this namespace: the label says
-        so and the field manager, because a label is copied easily."""
+        """List the objects of a kind that `argotune install` made for this namespace.
+
+        They have its label and its field manager, because a label is copied easily.
+        """
         selector = f"{MANAGED_BY}={MANAGER}"
         if kind in CLUSTER_KINDS:
             selector += f",{NAMESPACE_LABEL}={self.cluster.namespace}"
@@ -66,8 +68,10 @@ class Applied:
         return [{**item, "kind": kind} for item in items if is_ours(item)]
 
     def apply(self, manifest: Object, *, dry_run: bool, force: bool) -> str:
-        """Apply server-side, every field checked by the server: created, configured or
-        unchanged. A dry run is one of the server: it checks all and keeps nothing."""
+        """Apply server-side, every field checked by the server: created, configured or unchanged.
+
+        In a dry run the server checks all and stores nothing.
+        """
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         before = self.find(kind, name)
         with _advised(kind, name):
@@ -79,8 +83,8 @@ class Applied:
         return "unchanged" if _content(before) == _content(after) else "configured"
 
     def create_namespace(self, manifest: Object, *, dry_run: bool) -> None:
-        """Create the namespace; it must not be there."""
-        with explained(shown(manifest)):
+        """Create the namespace, which must not exist."""
+        with explain_errors(shown(manifest)):
             self.cluster.kube.create(manifest, dry_run=dry_run, field_manager=MANAGER)
 
     def delete(self, kind: str, name: str, *, dry_run: bool) -> None:
@@ -90,7 +94,7 @@ class Applied:
 
 
 def shown(item: Object) -> str:
-    """The object as kubectl names it, such as role.rbac.authorization.k8s.io/argotune-user."""
+    """Format the object as kubectl does, such as role.rbac.authorization.k8s.io/argotune-user."""
     return _shown(KINDS[item["kind"]], item["metadata"]["name"])
 
 
@@ -107,7 +111,7 @@ def is_ours(item: Object) -> bool:
 
 
 def field_managers(item: Object, field: str | None = None) -> set[str]:
-    """Who wrote something of the object, or of one of its top fields, such as spec."""
+    """List the managers of an object's fields, or of one of its top fields, such as spec."""
     return {
         entry["manager"]
         for entry in item["metadata"].get("managedFields") or []
@@ -117,14 +121,14 @@ def field_managers(item: Object, field: str | None = None) -> set[str]:
 
 @contextlib.contextmanager
 def _advised(kind: str, name: str | None = None) -> Iterator[None]:
-    """Say of a refusal what the installer can do about it; without a name it is of a list."""
+    """Add advice for the installer to a refusal; without a name it is that of a list."""
     what = _shown(KINDS[kind], name) if name else f"{kind}s"
 
     def say_refusal(error: ApiRefusal) -> str:
         said, advice = f"{what}: {_reason(error)}", _advice(kind, error.status)
         return f"{said}; {advice}" if advice else said
 
-    with explained(what, say_refusal):
+    with explain_errors(what, say_refusal):
         yield
 
 
@@ -139,7 +143,7 @@ def _advice(kind: str, status: int) -> str:
 
 
 def _reason(error: ApiRefusal) -> str:
-    """The server's words alone; for a conflict, the fields that others wrote with their writers."""
+    """Return the server's message; for a conflict, the fields with their managers."""
     found = [
         f"{cause['field']} ({cause['message']})"
         for cause in error.details.get("causes") or []

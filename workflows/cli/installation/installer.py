@@ -1,4 +1,4 @@
-"""What `argotune install` does on a cluster: everything is tried first, then applied."""
+"""The work of `argotune install` on a cluster: everything is tried first, then applied."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from argotune.workflows.cli.remote.api_errors import ClusterRefusal
 
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 _USERS_KINDS = ("PersistentVolumeClaim", "CronWorkflow")
-"""What a user may have made or changed: the cache's claim, and the schedule."""
+"""Kinds that a user may have made or changed: the cache's claim, and the schedule."""
 _KEPT_KINDS = ("ConfigMap",)
-"""What an install without --ca-file leaves as it is."""
+"""Kinds that an install without --ca-file does not change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +39,12 @@ class Installer:
     applied: Applied
     dry_run: bool
     force_conflicts: bool
-    """Take over fields that others wrote."""
+    """Take over fields that other managers own."""
     cluster_roles: bool
     """Install what only an administrator of the cluster may."""
 
     def install(self, said: Settings, *, create_namespace: bool) -> None:
-        """Apply the installation; what it says nothing of stays as it is installed.
+        """Apply the installation; settings that are not given stay as they are installed.
 
         Nothing is applied when the server refuses any object; then CliError has all refusals.
         """
@@ -65,7 +65,10 @@ class Installer:
             self._prune(wanted)
 
     def _namespace_is_there(self, *, create: bool) -> bool:
-        """Whether it is; it is made on request. Raises CliError when it has to be made first."""
+        """Whether the namespace exists; it is created on request.
+
+        Raises CliError when it must be created first.
+        """
         name = self.applied.cluster.namespace
         try:
             found = self.applied.find("Namespace", name)
@@ -103,7 +106,7 @@ class Installer:
         return reason is None
 
     def _reason_to_keep(self, found: Object, said: Settings) -> str | None:
-        """Why an object that a user may have made or changed stays; None where it does not."""
+        """Say why an object that a user may have made or changed stays; None where it does not."""
         if found["kind"] == "PersistentVolumeClaim":
             if not is_ours(found):
                 return ", for it is not of argotune install"
@@ -115,7 +118,7 @@ class Installer:
         return None
 
     def _try(self, wanted: list[Object], *, there: bool) -> dict[str, str]:
-        """What an apply of each object would do."""
+        """Return the effect that an apply of each object would have."""
         outcomes, problems = {}, []
         for item in wanted:
             outcomes[shown(item)] = "created"
@@ -126,7 +129,7 @@ class Installer:
                     item, dry_run=True, force=self.force_conflicts
                 )
             except ClusterRefusal as error:
-                # The role of a binding is not there yet: a dry run keeps nothing.
+                # The role of a binding does not exist yet, because a dry run stores nothing.
                 if error.status != 404 or not item["kind"].endswith("Binding"):
                     problems.append(str(error))
         if problems:

@@ -1,4 +1,4 @@
-"""What `argotune install` puts into a namespace: the rendered files with the options set."""
+"""The objects of `argotune install` in a namespace: the rendered files with the options set."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from argotune.workflows.workspace.manifests import fill_in, rendered
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "argotune-install"
-"""Field manager, and value of the label above: by both is known what was installed."""
+"""Field manager, and value of the label above; both together identify installed objects."""
 NAMESPACE_LABEL = "argotune.dev/namespace"
-"""On objects of the cluster: the namespace that they are for."""
+"""Label of objects of the cluster: the namespace that they are for."""
 CLUSTER_KINDS = (
     "ClusterRole",
     "ClusterRoleBinding",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
 )
-"""Those that are in no namespace."""
+"""Kinds without a namespace."""
 RUNS_POLICY = "argotune-runs"
 """Beginning of the name of the ValidatingAdmissionPolicy for Workflows."""
 CLAIM = "argotune-models"
-"""The claim that `argotune install` makes, unless another one is named."""
+"""The claim that `argotune install` creates, unless another one is named."""
 MODEL_CACHE = "model-cache"
 TEMPLATE = "finetune"
 GC = "gc"
-"""WorkflowTemplate, and CronWorkflow."""
+"""Name of the WorkflowTemplate and of the CronWorkflow."""
 CLOUD_ACCOUNTS = ("argotune-provision", "argotune-release")
 """Accounts whose pods log in to the cloud."""
 CA_CONFIG_MAP = "argotune-ca"
 CA_KEY = "ca.crt"
 
-# In the order in which each finds what it names.
+# In an order in which each object's references exist before it.
 _FILES = (
     "accounts",
     "permissions",
@@ -50,7 +50,7 @@ _FILES = (
 
 
 def objects(settings: Settings, namespace: str) -> list[Object]:
-    """The objects in the order in which they are made. Raises InputError without a registry."""
+    """Build the objects in the order of creation. Raises InputError without a registry."""
     if settings.images_registry is None:
         raise InputError(
             "--images-registry: missing; name the registry that holds the step images, such as"
@@ -63,7 +63,7 @@ def objects(settings: Settings, namespace: str) -> list[Object]:
 
 
 def namespace_object(name: str) -> Object:
-    """The namespace, where no pod gets more than the restricted Pod Security Standard."""
+    """Build the namespace, in which every pod must satisfy the restricted Pod Security Standard."""
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -95,7 +95,7 @@ def _set(document: Object, settings: Settings) -> Object:
             if settings.identities.get(each.flag.name)
         }
     if (document["kind"], document["metadata"]["name"]) == ("CronWorkflow", GC):
-        # Where no run makes a node there is nothing to look for.
+        # Where no run makes a node, no node can be left behind.
         document["spec"]["suspend"] = not settings.makes_nodes
     if document["kind"] == "PersistentVolumeClaim":
         _set_claim(
@@ -134,7 +134,7 @@ def _ca_config_map(certificates: str) -> Object:
 
 
 def _placed(document: Object, namespace: str) -> Object:
-    """The object in its namespace, with the labels by which it is found again."""
+    """Return the object in its namespace, with the labels by which it is found again."""
     metadata = document["metadata"]
     metadata["labels"] |= {
         MANAGED_BY: MANAGER,
@@ -148,7 +148,7 @@ def _placed(document: Object, namespace: str) -> Object:
 
 
 def _name_for(document: Object, namespace: str) -> None:
-    """Let an object of the cluster be that of this namespace."""
+    """Rename an object of the cluster for this namespace."""
     metadata = document["metadata"]
     rendered_for = metadata["labels"][NAMESPACE_LABEL]
     name = f"{metadata['name'].removesuffix(rendered_for)}{namespace}"

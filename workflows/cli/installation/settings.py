@@ -1,4 +1,4 @@
-"""What an installation can choose: checked, and read from the one that is there."""
+"""The choices of an installation: checked, and read from an existing one."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What an installation can choose; None is: as it is installed, else the default."""
+    """The choices of an installation; None: as it is installed, else the default."""
 
     images_registry: str | None = None
-    """HOST[:PORT][/PATH] that holds argotune-STEP."""
+    """HOST[:PORT][/PATH] with the images argotune-STEP."""
     images_tag: str | None = None
     volume_size: str | None = None
     """Size of a run's volume, a quantity."""
@@ -46,22 +46,24 @@ class Settings:
     ca: str | None = None
     """Certificates, PEM, that the steps trust beside the public ones."""
     identities: Mapping[str, str] = field(default_factory=dict)
-    """Who the pods that make and delete nodes are for a cloud, by the flag's name; one that is not
-    among them is as it is installed, and an empty one is none."""
+    """Identities towards a cloud of the pods that make and delete nodes, by the flag's name. A
+    missing one is as it is installed, and an empty one means none."""
     run_settings: Mapping[str, str] = field(default_factory=dict)
-    """Settings of all runs that are flags of `argotune install`, by name; one that is not among
-    them is as it is installed."""
+    """Settings of all runs that are flags of `argotune install`, by name; a missing one is as it is
+    installed."""
 
     def over(self, other: Settings) -> Settings:
-        """These, and the other's where these say nothing."""
+        """Return these, completed by the other's."""
         mine = {name: value for name, value in vars(self).items() if value is not None}
         mine["identities"] = {**other.identities, **self.identities}
         mine["run_settings"] = {**other.run_settings, **self.run_settings}
         return dataclasses.replace(other, **mine)
 
     def installer_values(self) -> dict[str, str]:
-        """The settings of runs that the installer decides, by name; those that are missing have
-        their default."""
+        """Return the settings of runs that the installer decides, by name.
+
+        Missing ones have their default.
+        """
         given = {"images-registry": self.images_registry, "images-tag": self.images_tag}
         lists = {"allowed-hosts": self.allowed_hosts, "allowed-secrets": self.allowed_secrets}
         return {
@@ -77,12 +79,12 @@ class Settings:
 
     @property
     def says_of_models(self) -> bool:
-        """Whether any of these is about the model cache."""
+        """Whether any of these concerns the model cache."""
         about = (self.models_size, self.models_storage_class, self.models_access_mode)
         return any(value is not None for value in about)
 
     def problems(self) -> list[str]:
-        """Everything that is wrong, each with its flag."""
+        """List everything that is wrong, each with its flag."""
         return [
             *self._image_problems(),
             *self._storage_problems(),
@@ -155,10 +157,9 @@ class Settings:
 def installed_settings(
     template: Object | None, claim: Object | None, account: Object | None
 ) -> Settings:
-    """What an installation chose, from its WorkflowTemplate, its claim and its account that makes
-    nodes.
+    """Read an installation's choices from its WorkflowTemplate, claim and account that makes nodes.
 
-    The tag is not among it: it belongs to the version of the templates. Neither is the
+    The tag is not among them, because it belongs to the version of the templates. Neither is the
     certificate authority, whose ConfigMap stays as it is.
     """
     found: dict[str, Any] = {}
@@ -194,10 +195,10 @@ def installed_settings(
 
 
 def _items(text: str | None) -> tuple[str, ...] | None:
-    """The items of a JSON list; None where a template of another version has none."""
+    """Parse a JSON list; None where a template of another version has none."""
     return None if text is None else tuple(json.loads(text))
 
 
 def kebab(name: str) -> str:
-    """The name as a flag and as a parameter."""
+    """Return the name as a flag and as a parameter."""
     return name.replace("_", "-")

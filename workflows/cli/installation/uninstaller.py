@@ -1,4 +1,4 @@
-"""What `argotune uninstall` does on a cluster: it deletes what `argotune install` made."""
+"""The work of `argotune uninstall` on a cluster: it deletes what `argotune install` made."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Uninstaller:
     applied: Applied
     dry_run: bool
     force: bool
-    """Although runs are active."""
+    """Delete although runs are active."""
     delete_models: bool
-    """The model cache too."""
+    """Delete the model cache too."""
     cluster_roles: bool
     """Delete what only an administrator of the cluster may."""
 
     def uninstall(self) -> None:
-        """Delete every object that `argotune install` made for the namespace, and say what stays.
+        """Delete every object that `argotune install` made for the namespace, and print what stays.
 
         Raises CliError while runs are active, and with every refusal of the server at the end.
         """
@@ -58,7 +58,7 @@ class Uninstaller:
             )
 
     def _found(self, problems: list[str]) -> list[Object]:
-        """What is to be deleted, the last made first."""
+        """List what is to be deleted, the last made first."""
         left: set[str] = set()
         if not self.cluster_roles:
             left |= {*CLUSTER_KINDS}
@@ -71,7 +71,7 @@ class Uninstaller:
             try:
                 found += self.applied.find_all(kind)
             except ClusterRefusal as error:
-                # A cluster without Argo's kinds has none of them.
+                # A cluster without Argo's kinds has no such objects.
                 if error.status != 404:
                     problems.append(str(error))
         return found
@@ -96,7 +96,7 @@ class Uninstaller:
 
 
 def _runs(cluster: Cluster) -> list[Object]:
-    """Workflows of ours: by the label, or by the template where Argo has not labelled them yet."""
+    """List argotune's Workflows: by the label, or by the template before Argo has set the label."""
     try:
         workflows = cluster.list("Workflow", "")
     except ClusterRefusal as error:
