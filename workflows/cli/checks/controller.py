@@ -104,10 +104,10 @@ def version(subject: Subject) -> Iterator[Finding]:
     for source, text in _version_signs(subject):
         found = parse_version(text)
         if found is not None:
-            yield _judged(found, source)
+            yield _judge(found, source)
             return
     yield unknown(
-        "Argo's version is told by nothing that you may see: neither the controller's "
+        "Argo's version is in nothing that you may see: neither the controller's "
         "Deployment, nor ARGO_SERVER, nor the executor's image on pods and nodes",
         "set ARGO_SERVER as for the command argo, or ask; it should be 4.0.6 or later",
     )
@@ -122,7 +122,8 @@ def server(subject: Subject) -> Iterator[Finding]:
         _server_version(subject.environment)
     except _SERVER_ERRORS as error:
         yield warning(
-            f"the Argo server {address} of ARGO_SERVER does not tell its version: {_said(error)}",
+            f"the Argo server {address} of ARGO_SERVER does not tell its version: "
+            f"{_message(error)}",
             "correct ARGO_SERVER, ARGO_SECURE and ARGO_TOKEN, or unset them",
         )
         return
@@ -135,7 +136,7 @@ def parse_version(text: str) -> Version | None:
     return (int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
-def _judged(found: Version, source: str) -> Finding:
+def _judge(found: Version, source: str) -> Finding:
     shown = f"Argo {'.'.join(map(str, found))} ({source})"
     if found < _OLDEST:
         return problem(
@@ -253,5 +254,5 @@ def _only(versions: set[str]) -> str:
     return next(iter(versions)) if len(versions) == 1 else ""
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__

@@ -136,7 +136,7 @@ def _read(subject: Subject) -> _Config | list[Finding]:
             )
         ]
     try:
-        return _parsed(namespace, name, found)
+        return _parse(namespace, name, found)
     except (AttributeError, TypeError, ValueError):
         return [
             warning(
@@ -147,7 +147,7 @@ def _read(subject: Subject) -> _Config | list[Finding]:
         ]
 
 
-def _parsed(namespace: str, name: str, found: Object | None) -> _Config:
+def _parse(namespace: str, name: str, found: Object | None) -> _Config:
     data = (found or {}).get("data") or {}
     nested = "config" in data
     settings = (

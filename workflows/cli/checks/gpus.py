@@ -102,7 +102,7 @@ def _fits(subject: Subject, chosen: Sequence[Object]) -> Iterator[Finding]:
     lacks = {_name(node): problems_of(node, [], subject.needs.node) for node in chosen}
     fitting = [node for node in chosen if not lacks[_name(node)]]
     if fitting:
-        yield ok(f"GPU nodes that fit: {', '.join(map(_described, fitting[:_MOST_NODES]))}")
+        yield ok(f"GPU nodes that fit: {', '.join(map(_describe, fitting[:_MOST_NODES]))}")
     else:
         texts = [f"{name}: {', '.join(found)}" for name, found in lacks.items()]
         yield _nothing_fits(subject, f"no GPU node fits: {'; '.join(texts[:_MOST_NODES])}")
@@ -150,7 +150,7 @@ def _tolerates(tolerations: Sequence[Mapping[str, Any]], taint: Mapping[str, str
     )
 
 
-def _described(node: Object) -> str:
+def _describe(node: Object) -> str:
     return f"{_name(node)} ({gpu_count(node, 'allocatable')} x {gpu_name(node)})"
 
 

@@ -52,7 +52,7 @@ def trial_run(subject: Subject) -> Iterator[Finding]:
         last = _wait(subject, name, made)
     finally:
         subject.delete_trial("Workflow", name)
-    yield _judged(last, subject.clock.now() - start, image)
+    yield _judge(last, subject.clock.now() - start, image)
 
 
 def _image(subject: Subject) -> str | None:
@@ -83,7 +83,7 @@ def _wait(subject: Subject, name: str, workflow: Object) -> Object:
         subject.clock.sleep(_POLL_SECONDS)
 
 
-def _judged(workflow: Object, seconds: float, image: str | None) -> Finding:
+def _judge(workflow: Object, seconds: float, image: str | None) -> Finding:
     phase, message = _status(workflow).get("phase"), _message(workflow)
     if phase == "Succeeded" and image is None:
         return info(
@@ -101,11 +101,11 @@ def _judged(workflow: Object, seconds: float, image: str | None) -> Finding:
     if phase in _ENDED:
         return problem(
             f"a trial run ended as {phase}: {message or 'no reason given'}",
-            "mend what it says; every run would end so",
+            "correct the cause; every run would end so",
         )
     return problem(
         f"a trial run is still {phase} after {seconds:.0f} s{f': {message}' if message else ''}",
-        "mend what it says; every run would wait so",
+        "correct the cause; every run would wait so",
     )
 
 

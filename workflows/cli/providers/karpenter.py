@@ -72,7 +72,7 @@ def _node_class(subject: Subject, wanted: NodeClass) -> Iterator[Finding]:
     if reason is not None:
         yield problem(
             f"{wanted} is not Ready: {reason}",
-            "mend what it says; Karpenter deletes every claim until then",
+            "correct the cause; Karpenter deletes every claim until then",
             f"kubectl get {wanted.kind.lower()} {wanted.name} -o yaml",
         )
         return

@@ -61,6 +61,6 @@ def _providers(
             yield connect(kube, settings)
         elif only is not None:
             raise InputError(
-                f"--{PROVIDERS[name].needed_setting}: missing, and `argotune install` was told none"
+                f"--{PROVIDERS[name].needed_setting}: missing, and `argotune install` has set none"
                 f" in namespace {cluster.namespace}"
             )

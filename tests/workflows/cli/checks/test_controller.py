@@ -150,7 +150,7 @@ def test_the_version_by_the_only_executor_image_on_the_nodes() -> None:
     cluster.put(node("gpu-1", images=images))
     (found,) = look(cluster, checks.version)
     assert found.level == "unknown"
-    assert found.message.startswith("Argo's version is told by nothing that you may see: ")
+    assert found.message.startswith("Argo's version is in nothing that you may see: ")
 
 
 def test_the_argo_server_tells_the_version() -> None:

@@ -134,7 +134,7 @@ def test_a_cluster_without_karpenter_has_nothing(argotune: Argotune, cluster: Cl
     [
         (
             ("--provider=aks",),
-            "--aks-cluster-id: missing, and `argotune install` was told none in namespace team-a",
+            "--aks-cluster-id: missing, and `argotune install` has set none in namespace team-a",
         ),
         (
             ("--aks-cluster-id=prod",),

@@ -292,7 +292,7 @@ def test_which_cluster_has_to_be_said(argotune: Argotune, file: Path, cloud: arm
     assert answer.code == 2
     assert answer.err.splitlines()[-1] == (
         "error: --aks-cluster-id: missing; give what `az aks show --query id --output tsv` prints,"
-        " or the installation that was told it, by -n NAMESPACE, --context NAME or --cluster"
+        " or an installation that has it, by -n NAMESPACE, --context NAME or --cluster"
     )
 
 

@@ -28,7 +28,7 @@ def _print_outlook(screen: Console, planned: Planned, asked: Asked) -> bool:
     if not cluster_id:
         raise InputError(
             "--aks-cluster-id: missing; give what `az aks show --query id --output tsv` prints, or"
-            f" the installation that was told it, by {CLUSTER_FLAGS}"
+            f" an installation that has it, by {CLUSTER_FLAGS}"
         )
     with _azure_needed():
         # Azure's SDK takes a second to import, and need not be there.

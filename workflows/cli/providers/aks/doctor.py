@@ -83,10 +83,10 @@ def rights(subject: Subject) -> Iterator[Finding]:
             ),
         )
         return
-    yield from _asked(subject, ClusterId.parse(text), text, identities)
+    yield from _ask(subject, ClusterId.parse(text), text, identities)
 
 
-def _asked(
+def _ask(
     subject: Subject, cluster: ClusterId, cluster_id: str, identities: dict[str, str]
 ) -> Iterator[Finding]:
     if subject.pull is Pull.NONE:
@@ -120,7 +120,7 @@ def _asked(
         made = [trial for trial in trials if "name" in trial.pod["metadata"]]
         _wait(subject, made)
     for trial in made:
-        yield from _told(subject, trial, cluster, cluster_id)
+        yield from _answer_of(subject, trial, cluster, cluster_id)
 
 
 def _wait(subject: Subject, trials: Sequence[_Trial]) -> None:
@@ -135,7 +135,7 @@ def _wait(subject: Subject, trials: Sequence[_Trial]) -> None:
             trial.pod = found or trial.pod
 
 
-def _told(
+def _answer_of(
     subject: Subject, trial: _Trial, cluster: ClusterId, cluster_id: str
 ) -> Iterator[Finding]:
     what = f"what Azure permits {trial.account}"
@@ -152,10 +152,10 @@ def _told(
             "build and push the images of this version (`make images push-images`)",
         )
         return
-    yield from _judged(subject, trial, found, cluster, cluster_id)
+    yield from _judge(subject, trial, found, cluster, cluster_id)
 
 
-def _judged(
+def _judge(
     subject: Subject, trial: _Trial, found: Rights, cluster: ClusterId, cluster_id: str
 ) -> Iterator[Finding]:
     missing = [action for action in found.missing if action in _STEPS[trial.step]]
@@ -184,7 +184,7 @@ def _judged(
     if found.recommended and trial.step == "provision" and not found.refused:
         yield info(
             f"{trial.account} may not {_and(found.recommended)} on the subscription, so a quota "
-            "or a SKU that does not do is told only when Azure refuses the pool",
+            "or a SKU that does not suffice shows only when Azure refuses the pool",
             f'add it to the role "{_ROLE}" and assign that on the subscription too',
             f'az role assignment create --role "{_ROLE}" '
             f"--scope /subscriptions/{cluster.subscription} --assignee {trial.client_id}",
@@ -213,7 +213,7 @@ def _refusal(subject: Subject, trial: _Trial, found: Rights, cluster: ClusterId)
         )
     if found.may_pass:
         return unknown(f"what Azure permits {trial.account}: {found.refused}", "look again")
-    return problem(f"{trial.account}: {found.refused}", "mend what it says")
+    return problem(f"{trial.account}: {found.refused}", "correct the cause")
 
 
 def _pod(subject: Subject, step: str, cluster_id: str) -> Object:
