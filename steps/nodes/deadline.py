@@ -42,8 +42,9 @@ def first_asked(workflow: Mapping[str, Any]) -> datetime | None:
 def note_first_asked(
     kube: Kube, *, namespace: str, workflow: str, run: str, now: datetime
 ) -> Mapping[str, Any]:
-    """The run's Workflow, at which stands when the run first asked for a node: `now`, where it has
-    not before.
+    """Record when the run first asked for a node, `now` if it has not before.
+
+    Returns the run's Workflow with that annotation.
 
     Raises PermanentError where the run's Workflow was deleted, because nothing would use its node.
     """

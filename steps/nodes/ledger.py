@@ -75,8 +75,10 @@ def write_made_nodes(
 
 
 def with_node(made: Made, node: Node, now: datetime) -> Made:
-    """The rows with a node that the run has now; the one before is gone. Another try of a step,
-    which finds the node again, changes nothing."""
+    """Add the run's present node to the rows, and close the row of the one before.
+
+    Another try of a step, which finds the same node, changes nothing.
+    """
     placement, since = str(node.placement), (node.since or now).replace(microsecond=0)
     running = running_node(made)
     if running is not None and (running.placement, running.since) == (placement, since):

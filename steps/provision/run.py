@@ -15,7 +15,7 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.deadline import allowance_of, note_first_asked, wall_time
 from argotune.steps.nodes.ledger import with_node, write_made_nodes
 from argotune.steps.nodes.load import load_provider
-from argotune.steps.nodes.provider import Node, NodeRequest, OnWait, Provider, unheard
+from argotune.steps.nodes.provider import Node, NodeRequest, OnWait, Provider, ignore_wait
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.steps.provision.params import Params, Result
 

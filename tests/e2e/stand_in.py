@@ -76,7 +76,8 @@ def arguments_of(name: str) -> dict[str, str]:
 
 def stand_in(document: Object | None = None) -> Object:
     """A Workflow that stands alone or, unless given, WorkflowTemplate `finetune`."""
-    document = template(volume_size="10Mi") if document is None else document
+    if document is None:
+        document = template({"allowed-secrets": '["my-secret"]'}, volume_size="10Mi")
     spec = document["spec"]
     spec["serviceAccountName"] = "default"
     spec["volumes"] = [{"name": "models", "emptyDir": {}}]

@@ -42,10 +42,12 @@ def load(
     name_gpu: Callable[[Workspace], Workspace] | None = None,
     dataset_tokens: int | None = None,
 ) -> Planned:
-    """Read the workspace and plan it. `must_be_final` refuses what is only to be looked at:
-    placeholders, and a retired SKU without `substitute`. `name_gpu` writes down which GPU the
-    nodes have, where the file leaves that open.
-    `dataset_tokens`, those of one epoch where somebody knows them, say what the run costs."""
+    """Read the workspace and plan it.
+
+    `must_be_final` refuses what is only to be looked at: placeholders, and a retired SKU without
+    `substitute`. `name_gpu` adds which GPU the nodes have, where the file leaves that open.
+    `dataset_tokens`, those of one epoch where they are known, say what the run costs.
+    """
     workspace = read_workspace(
         texts,
         base_dir=Path.cwd(),

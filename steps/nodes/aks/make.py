@@ -107,7 +107,7 @@ class PoolMaker:
         self.waiting.reach(Stage.ASKED)
         launch = self.waiting.phase(_launch_text(placement), self.request.launch_timeout_seconds)
         pool = self._wait_for_pool(placement, operation_url, launch)
-        self.waiting.reached(Stage.MADE)
+        self.waiting.reach(Stage.MADE)
         wait_for_node(self.kube, self._labels, launch)
         self.waiting.reach(Stage.JOINED)
         node = wait_for_gpus(self.kube, self.request, placement, self._labels, self.waiting)
@@ -168,8 +168,11 @@ class PoolMaker:
             return False
 
     def _wait_for_pool(self, placement: Placement, url: str | None, launch: Phase) -> AgentPool:
-        """The pool when it says Succeeded. The operation alone is not believed: it may stay
-        InProgress though all is well, or say Succeeded with nothing there."""
+        """Wait until the pool's state is Succeeded, and return the pool.
+
+        The operation's state does not suffice: it may stay InProgress although the pool is there,
+        or be Succeeded although there is none.
+        """
         without_pool = 0
         while True:
             try:

@@ -129,7 +129,7 @@ class Launch:
             "the machine did not join the cluster (launch-timeout-seconds)", left
         )
         claim = watch.wait_for("Registered", joining)
-        self._waiting.reached(Stage.JOINED)
+        self._waiting.reach(Stage.JOINED)
         node = wait_for_gpus(
             self._kube,
             self._request,

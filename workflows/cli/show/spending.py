@@ -65,8 +65,10 @@ class Spending:
 
 
 def spending_of(workflow: Workflow, now: datetime) -> Spending | None:
-    """What was spent until now, or until the node was given back; None where no node was made
-    for the run, or none is there yet."""
+    """Compute what was spent until now, or until the node was released.
+
+    None if no node was made for the run, or none is there yet.
+    """
     made = made_nodes(workflow)
     return _spending_on(made, now) if made else _spending_by_steps(workflow, now)
 
