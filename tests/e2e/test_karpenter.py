@@ -151,6 +151,7 @@ class Run:
             "launch_timeout_seconds": 300.0,
             "gpu_timeout_seconds": 150.0,
             "prices_usd_per_hour": {TYPE: 3.673},
+            "deadline": datetime.now(UTC) + timedelta(days=8),
         }
         request = NodeRequest(**values | changes)
         return self.provider(on_sleep, settings).provision(request, Progress())
