@@ -1,7 +1,7 @@
 """Which tests run when. Every test is in one tier, and every tier is what a command runs.
 
 python -m tests.tiers                 what each tier holds; fails for a test that is in none
-python -m tests.tiers --shards        the shards for the change at HEAD, as markers
+python -m tests.tiers --shard         the shard for the change at HEAD, as a marker
 """
 
 from __future__ import annotations
@@ -27,9 +27,6 @@ AREAS = {
     "images/": "shard3",
 }
 """Where a change asks for a shard, and which. A file of tests/e2e asks for its own."""
-MOST_SHARDS = 2
-"""Beside the smoke tier: more do not end within the 25 minutes that a landing may take. A change
-that asks for more of them is followed by `make e2e-all`."""
 _ROOT = Path(__file__).parent.parent
 _CLUSTER_TESTS = "tests/e2e/"
 _MARKED = re.compile(r"\bmark\.(cluster|gpu|smoke|shard\d)\b")
@@ -62,19 +59,19 @@ def _marks(item: pytest.Item) -> set[str]:
     return {mark.name for mark in item.iter_markers()}
 
 
-def shards_of(commits: int, changed: Iterable[str]) -> dict[str, str]:
-    """Shard -> why it runs, for the number of commits and the paths that the change touches.
+def shard_of(commits: int, changed: Iterable[str]) -> tuple[str, str]:
+    """The shard that runs for the number of commits and the paths that the change touches, and why.
 
-    The shard of the number is always among them, and of those that the paths ask for the next ones
-    after it, up to MOST_SHARDS in all.
+    The number chooses among those that the paths ask for, or among all where they ask for none.
     """
-    turn = commits % len(SHARDS)
-    reasons = {SHARDS[turn]: f"commit {commits}"}
+    reasons: dict[str, str] = {}
     for path in changed:
         for shard in _asked_for(path):
             reasons.setdefault(shard, path)
-    in_turn = [shard for shard in (*SHARDS[turn:], *SHARDS[:turn]) if shard in reasons]
-    return {shard: reasons[shard] for shard in in_turn[:MOST_SHARDS]}
+    if not reasons:
+        reasons = dict.fromkeys(SHARDS, f"commit {commits}")
+    chosen = sorted(reasons)[commits % len(reasons)]
+    return chosen, reasons[chosen]
 
 
 def _asked_for(path: str) -> list[str]:
@@ -85,13 +82,13 @@ def _asked_for(path: str) -> list[str]:
     return [shard for area, shard in AREAS.items() if path.startswith(area)]
 
 
-def _of_the_change(base: str | None) -> dict[str, str]:
+def _of_the_change(base: str | None) -> tuple[str, str]:
     """For HEAD against base, or against what was there before the last hours' commits."""
     if base is None:
         began = int(_git("show", "--no-patch", "--format=%ct", "HEAD")) - _CHANGE_SECONDS
         base = _git("rev-list", "-1", f"--before={began}", "HEAD")
     changed = _git("diff", "--name-only", base, "HEAD").splitlines() if base else []
-    return shards_of(int(_git("rev-list", "--count", "HEAD")), changed)
+    return shard_of(int(_git("rev-list", "--count", "HEAD")), changed)
 
 
 def _git(*arguments: str) -> str:
@@ -132,18 +129,17 @@ def _sizes() -> tuple[int, Mapping[str, int]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shards", action="store_true")
+    parser.add_argument("--shard", action="store_true")
     parser.add_argument("--since", metavar="REV", help="first commit before the change")
     options = parser.parse_args()
-    if options.shards:
+    if options.shard:
         try:
-            reasons = _of_the_change(options.since)
+            shard, reason = _of_the_change(options.since)
         except subprocess.CalledProcessError as error:
             print(f"tests.tiers: {error.stderr.strip()}", file=sys.stderr)
             return 2
-        for shard, reason in reasons.items():
-            print(f"{shard}: {reason}", file=sys.stderr)
-        print(*reasons)
+        print(f"{shard}: {reason}", file=sys.stderr)
+        print(shard)
         return 0
     code, sizes = _sizes()
     if code == 0:

@@ -83,7 +83,7 @@ class NodeParams(ProviderSettings):
     that a new one gets."""
     lifetime_seconds: float = 8 * 24 * 3600.0
     """How long the run may have nodes that are made, from when it first asked for one; then they
-    are taken away, even if release never ran."""
+    are deleted, even if release never ran."""
     max_cost_usd: float | None = None
     """Most that all nodes together may cost that are made for the run; empty: no limit. Their time
     is counted by the known price, of spot nodes by the regular one."""

@@ -93,7 +93,7 @@ class NodeRequest:
     zones: tuple[str, ...] = ()
     """Zones in order; ANY_ZONE among them, and the empty list, leave the choice to the cloud."""
     capacity_types: tuple[CapacityType, ...] = ("regular",)
-    """In order; spot nodes cost less and may be taken away."""
+    """In order; spot nodes cost less and may be reclaimed."""
     spot_max_price_usd_per_hour: float | None = None
     """Highest price of a spot node in USD per hour; None: up to the regular price."""
     prices_usd_per_hour: Mapping[str, float] = field(default_factory=dict)

@@ -283,11 +283,11 @@ def test_a_limit_of_cost_ends_the_runs_time_and_not_the_life_of_a_pool_that_is_k
     azure.provision(affordable_seconds={A100: 3 * HOUR})
     azure.time.seconds = 3.1 * HOUR
     (stray,) = azure.provider().collect(lambda *run: True, dry_run=True)
-    assert stray.reason == "its time was over at 2026-09-21 17:13 UTC"
+    assert stray.reason == "its time ended at 2026-09-21 17:13 UTC"
     assert len(keep(azure)) == 1
     azure.provision(run=NEXT, affordable_seconds={A100: 2 * HOUR})
     assert list(azure.cloud.pools) == [POOL]
     azure.time.seconds = 5 * HOUR
     assert strays(azure) == []
     azure.time.seconds = 5.2 * HOUR
-    assert strays(azure) == [f"{NEXT} its time was over at 2026-09-21 19:19 UTC True"]
+    assert strays(azure) == [f"{NEXT} its time ended at 2026-09-21 19:19 UTC True"]
