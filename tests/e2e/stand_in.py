@@ -113,7 +113,8 @@ def _step(item: Object) -> Object:
     container = item["container"]
     image = IMAGE
     if item["name"] == "plan":
-        image = f"{{{{=workflow.parameters.name == '{LOST}' ? '{IMAGE}-not-there' : '{IMAGE}'}}}}"
+        missing = f"{IMAGE.rpartition(':')[0]}:not-there"
+        image = f"{{{{=workflow.parameters.name == '{LOST}' ? '{missing}' : '{IMAGE}'}}}}"
     changed["container"] = {
         "image": image,
         "command": ["python3", "-c", _SCRIPT],

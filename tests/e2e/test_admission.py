@@ -303,9 +303,13 @@ def test_hostile_values_reach_no_image_account_secret_or_node(installed: Cluster
         **dict.fromkeys(SECRET_SETTINGS, "payroll"),
     }
     expressions = {**GOOD, "question": '64Mi"}}, "x": {"', "tune-memory": QUESTION}
+    manifests = {
+        "good": workflow(GOOD),
+        "hostile": {**workflow(hostile), "status": {"storedTemplates": forged_templates()}},
+        "bad": workflow(expressions),
+    }
     runs = {
-        name: installed.create(workflow(arguments))["metadata"]["name"]
-        for name, arguments in {"good": GOOD, "hostile": hostile, "bad": expressions}.items()
+        name: installed.create(manifest)["metadata"]["name"] for name, manifest in manifests.items()
     }
     for name in runs.values():
         done = functools.partial(is_done, installed, name)
@@ -315,6 +319,13 @@ def test_hostile_values_reach_no_image_account_secret_or_node(installed: Cluster
     assert forbidden(pods["good"]) == pods["hostile"]
     assert pods["bad"] == {name: pod for name, pod in pods["good"].items() if name in pods["bad"]}
     assert "tune" not in pods["bad"]
+
+
+def forged_templates() -> Object:
+    """Templates in a Workflow's status, under the names by which argo stores them there."""
+    container = {"image": "evil.example/x:1", "command": ["python"]}
+    names = [item["name"] for item in template()["spec"]["templates"]]
+    return {f"namespaced/finetune/{name}": {"name": name, "container": container} for name in names}
 
 
 def knows_played(cluster: Cluster) -> bool:

@@ -44,7 +44,7 @@ kind: Workspace
 metadata: {{name: looked-at}}
 resource:
   instanceType: Standard_NC24ads_A100_v4
-  labelSelector: {{matchLabels: {{doctor: {label}}}}}
+  labelSelector: {{matchLabels: {{doctor: "{label}"}}}}
 tuning:
   preset: {{name: phi-4}}
   method: qlora

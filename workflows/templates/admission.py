@@ -43,8 +43,9 @@ _IS_USER = {
 _CHANGEABLE = ("shutdown", "suspend")
 _SPEC_FIELDS = ("workflowTemplateRef", "arguments", "volumeClaimTemplates", "suspend", "shutdown")
 _CLAIM_FIELDS = ("accessModes", "resources", "storageClassName")
-# The argo command writes these two, empty, into every Workflow that it creates.
-_STATUS_FIELDS = ("startedAt", "finishedAt")
+# argo writes these with every Workflow that it creates: two empty times, and the templates, which
+# the controller does not use for a Workflow that refers to a template.
+_STATUS_FIELDS = ("startedAt", "finishedAt", "storedTemplates")
 
 Rule = dict[str, object]
 
