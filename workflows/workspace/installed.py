@@ -7,7 +7,6 @@ ones.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -70,13 +69,12 @@ def _conflicts(
 
 def _forbidden_secrets(workspace: Workspace, values: Mapping[str, str]) -> Iterator[str]:
     allowed = json.loads(values["allowed-secrets"])
-    pattern = re.compile(manifests.secrets_pattern(allowed))
     given = {
         "push-secret": workspace.push_secret,
         "model-access-secret": workspace.model_access_secret,
     }
     for name, secret in given.items():
-        if secret is not None and not pattern.fullmatch(secret):
+        if secret is not None and not manifests.is_allowed_secret(secret, allowed):
             yield (
                 f"{place_of(name)}: {secret!r} is not among the Secrets that the installation "
                 f"allows: {', '.join(allowed)}; an administrator adds it by `argotune install "

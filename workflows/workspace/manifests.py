@@ -34,7 +34,8 @@ INSTALLED_ANNOTATION = "argotune.dev/installed"
 """Annotation of the WorkflowTemplate: the settings that the installer decided, as JSON."""
 ALLOWED_SECRETS_PATTERN = "allowed-secrets-pattern"
 """Install tag of the pattern that follows from the setting `allowed-secrets`."""
-_INSTALL_TAG = re.compile(r"\{\{install\.([a-z-]+)\}\}")
+INSTALL_TAG = re.compile(r"\{\{install\.([a-z-]+)\}\}")
+"""Matches the place of an installer's setting; the group is its name."""
 _RANDOM_CHARACTERS = string.ascii_lowercase + string.digits
 _RENDERED_DIR = Path(__file__).parent.parent / "rendered"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -81,6 +82,11 @@ def installed_values(template: Mapping[str, Any]) -> dict[str, str]:
         return {str(name): str(value) for name, value in json.loads(text).items()}
     known = parameters_of(template)
     return {name: str(known[name].get("value", "")) for name in install_defaults() if name in known}
+
+
+def is_allowed_secret(name: str, allowed: Sequence[str]) -> bool:
+    """Return whether the name is one of the allowed Secrets, NAME or PREFIX*."""
+    return re.fullmatch(secrets_pattern(allowed), name) is not None
 
 
 def secrets_pattern(names: Sequence[str]) -> str:
@@ -258,7 +264,7 @@ def _secrets_in(arguments: Mapping[str, str]) -> list[str]:
 
 def _replace(value: Any, texts: Mapping[str, str]) -> Any:
     if isinstance(value, str):
-        return _INSTALL_TAG.sub(lambda match: texts[match[1]], value)
+        return INSTALL_TAG.sub(lambda match: texts[match[1]], value)
     if isinstance(value, dict):
         return {key: _replace(item, texts) for key, item in value.items()}
     if isinstance(value, list):

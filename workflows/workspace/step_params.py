@@ -17,7 +17,6 @@ from argotune.workflows.workspace import manifests, tags
 
 _TAG = re.compile(r"\{\{([^{}]+)\}\}")
 _PATTERN = manifests.install_tag(manifests.ALLOWED_SECRETS_PATTERN)
-_INSTALLERS = re.compile(r"\{\{install\.([a-z-]+)\}\}")
 _INPUT = "inputs.parameters."
 
 # Outputs of earlier steps, unknown until they run; the values only have the right form.
@@ -103,5 +102,5 @@ def _value(field: Field, text: str, settings: Mapping[str, str]) -> str:
 
 def _setting_in(text: str) -> str:
     """Return the setting that is the whole of the text; empty where none is."""
-    match = _INSTALLERS.fullmatch(text)
+    match = manifests.INSTALL_TAG.fullmatch(text)
     return match[1] if match else tags.parameter_of(text) or ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import re
 from collections.abc import Iterator
 
 from argotune.steps.cluster.kube import Object
@@ -13,7 +12,7 @@ from argotune.steps.common.errors import PermanentError
 from argotune.steps.registry.registry_login import check_config, registries_of
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, warning
 from argotune.workflows.cli.checks.subject import Subject
-from argotune.workflows.workspace.manifests import installed_values, secrets_pattern
+from argotune.workflows.workspace.manifests import installed_values, is_allowed_secret
 
 _TYPE = "kubernetes.io/dockerconfigjson"
 _KEY = ".dockerconfigjson"
@@ -53,10 +52,9 @@ def allowed(subject: Subject) -> Iterator[Finding]:
     if template is None or needs.workspace is None:
         return
     names: list[str] = json.loads(installed_values(template).get("allowed-secrets", '["*"]'))
-    pattern = re.compile(secrets_pattern(names))
     push_secret = needs.push_secret if needs.image else None
     for name in (push_secret, needs.model_secret):
-        if name is not None and not pattern.fullmatch(name):
+        if name is not None and not is_allowed_secret(name, names):
             yield problem(
                 f"secret {name} is not among those that the installation allows: "
                 f"{', '.join(names)}",

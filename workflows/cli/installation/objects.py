@@ -8,6 +8,7 @@ from importlib.metadata import version
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.installation.settings import Object, Settings
 from argotune.workflows.cli.providers.registry import identities
+from argotune.workflows.workspace import collection
 from argotune.workflows.workspace.manifests import fill_in, rendered
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -28,7 +29,7 @@ CLAIM = "argotune-models"
 """The claim that `argotune install` creates, unless another one is named."""
 MODEL_CACHE = "model-cache"
 TEMPLATE = "finetune"
-GC = "gc"
+GC = collection.NAME
 """Name of the WorkflowTemplate and of the CronWorkflow."""
 CLOUD_ACCOUNTS = ("argotune-provision", "argotune-release")
 """Accounts whose pods log in to the cloud."""
