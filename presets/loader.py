@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -108,3 +108,9 @@ def _read(path: Path, kind: type[T]) -> T:
         return msgspec.convert(yaml.load(path.read_text(), _Loader), kind)
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def machines(names: Iterable[str]) -> Mapping[str, Sku]:
+    """SKUs by the names that were given, in any case of letters, where known."""
+    known = {each.name.casefold(): each for each in skus()}
+    return {name: known[name.casefold()] for name in names if name.casefold() in known}

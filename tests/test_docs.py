@@ -10,8 +10,7 @@ import yaml
 
 from argotune.workflows.cli.main import COMMANDS
 from argotune.workflows.demo.__main__ import _ASKED
-from argotune.workflows.templates.golden import RENDERED_DIR
-from argotune.workflows.templates.graph import page_with_graph
+from argotune.workflows.templates.golden import RENDERED_DIR, page_with_graph
 from argotune.workflows.workspace.reference import README as REFERENCE
 from argotune.workflows.workspace.reference import reference
 from tests.messages import characters_said, is_said

@@ -2,16 +2,17 @@
 
 What is being written has the name that `partial_path` gives: a killed process leaves that name and
 no other, and the next writer takes it over. So a file has one writer at a time; where several
-processes may be, they hold a lock (argotune.steps.common.lock).
+processes may be, they hold a lock (`locked`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -109,3 +110,21 @@ def sha256_file(path: Path) -> str:
     """The lower-case hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the file's lock; call `on_wait` before waiting for a process that holds it.
+
+    The kernel releases it when its process ends in any way. An error of `on_wait` ends the
+    attempt. The file holds nothing: on SMB shares, such as Azure Files, a locked file cannot be
+    written through another descriptor.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,6 +1,7 @@
-"""Strict parser for YAML that others write: duplicate keys are errors, dates stay strings.
+"""YAML: read strictly where others write it, and written for people.
 
-What it may cost is limited: argotune.steps.common.yaml_limits.
+In what is read duplicate keys are errors, and dates stay strings. The costs of reading are limited
+by argotune.steps.common.yaml_limits.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 import yaml
 from yaml.constructor import ConstructorError
 
+from argotune.steps.common.printable import printable
 from argotune.steps.common.yaml_limits import SafeLoader, check_limits
 
 
@@ -69,6 +71,13 @@ def load_all(text: str) -> list[Document]:
         raise YamlProblem(f"a value does not fit its tag: {error}") from error
 
 
+def dump(*documents: object) -> str:
+    """The documents as one YAML text, with nothing in it that `printable` would change."""
+    text = _dump(documents, allow_unicode=True)
+    # YAML leaves bidi controls as they are. In ASCII all of them are escaped, and letters too.
+    return text if printable(text) == text else _dump(documents, allow_unicode=False)
+
+
 def _documents(text: str) -> list[Document]:
     loader = _Loader(text)
     documents = []
@@ -89,3 +98,10 @@ def _message(error: yaml.YAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
     return where + ", ".join(filter(None, [error.context, error.problem]))
+
+
+def _dump(documents: tuple[object, ...], *, allow_unicode: bool) -> str:
+    text: str = yaml.safe_dump_all(
+        documents, sort_keys=False, allow_unicode=allow_unicode, width=100
+    )
+    return text

@@ -10,8 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from argotune.steps.common.fs import atomic_write
-from argotune.steps.common.lock import locked
+from argotune.steps.common.fs import atomic_write, locked
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from argotune.steps.common import strict_yaml, yaml_text
+from argotune.steps.common import strict_yaml
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
 
@@ -204,7 +204,7 @@ def write_plan(path: Path, plan: TrainingPlan) -> None:
 
 def dump_plan(plan: TrainingPlan) -> str:
     """The plan as YAML text."""
-    return yaml_text.dump(msgspec.to_builtins(plan))
+    return strict_yaml.dump(msgspec.to_builtins(plan))
 
 
 def read_plan(path: Path) -> TrainingPlan:

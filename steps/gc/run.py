@@ -9,8 +9,8 @@ from argotune.steps.cluster.kube import connect
 from argotune.steps.common import log
 from argotune.steps.common.progress import Progress
 from argotune.steps.gc.params import Params, Result
-from argotune.steps.nodes.load import load_provider
 from argotune.steps.nodes.provider import Provider, RunIsAlive
+from argotune.steps.nodes.providers import load_provider
 from argotune.steps.nodes.runs import run_is_alive
 
 _LOGGER = logging.getLogger(__name__)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import ParamsError, PermanentError, TransientError
-from argotune.steps.common.fs import free_bytes_of, fsync, remove_directory, remove_partials
-from argotune.steps.common.lock import locked
+from argotune.steps.common.fs import free_bytes_of, fsync, locked, remove_directory, remove_partials
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.model_cache import (
     MARKER,

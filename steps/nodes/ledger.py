@@ -7,14 +7,13 @@ given it back. So what a run spent outlives its nodes, its pods and `argo retry`
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from argotune.steps.cluster.kube import Kube
 from argotune.steps.nodes.provider import Node
-from argotune.steps.nodes.sums import sum_of_known
 
 MADE_NODES = "argotune.dev/made-nodes"
 """Annotation of the Workflow: the run's UID, and one row for each node, as JSON."""
@@ -126,3 +125,10 @@ def _node_of(row: Mapping[str, Any]) -> MadeNode:
 
 def _time(text: str) -> datetime:
     return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
+
+
+def sum_of_known(values: Iterable[float | None]) -> float | None:
+    """Add up the known values; one unknown value makes the sum unknown."""
+    numbers = list(values)
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known and len(known) == len(numbers) else None

@@ -7,6 +7,7 @@ workflows/cli/providers/registry.py.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -15,6 +16,7 @@ from argotune.steps.common.setting import Setting
 from argotune.steps.nodes.aks.settings import AKS, AksCluster, AksSettings
 from argotune.steps.nodes.description import ProviderDescription
 from argotune.steps.nodes.karpenter.settings import KARPENTER, KarpenterSettings
+from argotune.steps.nodes.provider import Provider
 
 ProviderName = Literal["existing", "aks", "karpenter", "local"]
 
@@ -64,3 +66,18 @@ def cluster_settings() -> tuple[Setting, ...]:
     """List the settings that name the cluster with the nodes of runs."""
     names = {field.name.replace("_", "-") for field in fields(ClusterSettings)}
     return tuple(row for row in provider_settings() if row.name in names)
+
+
+def load_provider(name: str, settings: ClusterSettings | None = None) -> Provider:
+    """Load the provider of that name, for the cluster that the settings name."""
+    module = importlib.import_module(f"{__package__}.{PROVIDERS[name].module}")
+    made: Provider = module.provider(_whole(settings or ProviderSettings()))
+    return made
+
+
+def _whole(settings: ClusterSettings) -> ProviderSettings:
+    if isinstance(settings, ProviderSettings):
+        return settings
+    return ProviderSettings(
+        **{field.name: getattr(settings, field.name) for field in fields(ClusterSettings)}
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
-from argotune.presets.machines import machines
+from argotune.presets.loader import machines
 from argotune.steps.cluster.kube import Kube, cluster_of_pod, connect
 from argotune.steps.cluster.run_events import RunEvents
 from argotune.steps.common import log
@@ -14,9 +14,8 @@ from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.deadline import allowance_of, note_first_asked, wall_time
 from argotune.steps.nodes.ledger import with_node, write_made_nodes
-from argotune.steps.nodes.load import load_provider
 from argotune.steps.nodes.provider import Node, NodeRequest, OnWait, Provider, ignore_wait
-from argotune.steps.nodes.providers import PROVIDERS
+from argotune.steps.nodes.providers import PROVIDERS, load_provider
 from argotune.steps.provision.params import Params, Result
 
 _LOGGER = logging.getLogger(__name__)

@@ -16,13 +16,12 @@ from argotune.steps.nodes.deadline import wall_time
 from argotune.steps.nodes.ledger import (
     made_nodes,
     running_node,
+    sum_of_known,
     without_node,
     write_made_nodes,
 )
-from argotune.steps.nodes.load import load_provider
 from argotune.steps.nodes.provider import Kept, Provider
-from argotune.steps.nodes.providers import PROVIDERS
-from argotune.steps.nodes.sums import sum_of_known
+from argotune.steps.nodes.providers import PROVIDERS, load_provider
 from argotune.steps.release.params import Params, Result
 
 _LOGGER = logging.getLogger(__name__)

@@ -27,8 +27,7 @@ from transformers.utils.logging import disable_progress_bar
 from argotune.presets.loader import model_preset
 from argotune.presets.schema import ModelPreset
 from argotune.steps.common import log
-from argotune.steps.common.fs import replacing_directory
-from argotune.steps.common.lock import locked
+from argotune.steps.common.fs import locked, replacing_directory
 from argotune.steps.contracts.model_cache import cache_path, is_complete, mark_complete
 from argotune.steps.tiny.docstrings import library_texts
 from argotune.steps.tiny.muon import Muon

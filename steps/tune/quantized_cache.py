@@ -23,8 +23,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig
 
 from argotune.steps.common import log
-from argotune.steps.common.fs import free_bytes_of, replacing_directory
-from argotune.steps.common.lock import locked
+from argotune.steps.common.fs import free_bytes_of, locked, replacing_directory
 from argotune.steps.contracts.model_cache import MARKER, damage, mark_complete, read_marker
 from argotune.steps.tune.device import Device
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from argotune.presets.machines import machines
+from argotune.presets.loader import machines
 from argotune.steps.cluster.errors import ApiRefusal
 from argotune.steps.cluster.kube import Kube, Objects, connect
 from argotune.steps.cluster.run_events import RunEvents
@@ -28,14 +28,14 @@ from argotune.steps.nodes.labels import STEP_POD_LABEL, WORKFLOW_POD_LABEL
 from argotune.steps.nodes.ledger import (
     Made,
     running_node,
+    sum_of_known,
     with_node,
     without_node,
     write_made_nodes,
 )
-from argotune.steps.nodes.load import load_provider
 from argotune.steps.nodes.provider import Gone, Node, Provider
+from argotune.steps.nodes.providers import load_provider
 from argotune.steps.nodes.ready import selector_text
-from argotune.steps.nodes.sums import sum_of_known
 from argotune.steps.watch.loss import LossDetector
 from argotune.steps.watch.need import end_of_need
 from argotune.steps.watch.params import Params, Result

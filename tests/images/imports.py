@@ -11,8 +11,8 @@ from pathlib import Path
 from tests.images.containerfile import ROOT
 
 _OURS = "argotune"
-# Loaded by name: argotune.steps.nodes.load.load_provider.
-_BY_NAME = {"argotune.steps.nodes.load": "steps/nodes"}
+# Loaded by name: argotune.steps.nodes.providers.load_provider.
+_BY_NAME = {"argotune.steps.nodes.providers": "steps/nodes"}
 _ASKING = {"importlib.import_module", "importlib.util.find_spec"}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from argotune.presets.loader import sku_catalogs
+from argotune.presets.loader import machines, sku_catalogs, skus
 
 
 def test_unknown_key_is_an_error_that_names_the_file(tmp_path: Path) -> None:
@@ -17,3 +17,9 @@ def test_unknown_key_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Object contains unknown field `zone`$") as caught:
         sku_catalogs(tmp_path)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_machines_go_by_the_names_that_were_given_where_they_are_known() -> None:
+    known = skus()[0]
+    lower = known.name.lower()
+    assert machines([known.name, lower, "g5.xlarge"]) == {known.name: known, lower: known}

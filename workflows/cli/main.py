@@ -18,7 +18,7 @@ from argotune.steps.common.printable import printable
 from argotune.workflows.cli.errors import INPUT_WRONG, INTERRUPTED, NOT_POSSIBLE, CliError
 from argotune.workflows.cli.streams import printable_streams
 from argotune.workflows.engine.errors import EngineError
-from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.fields import WorkspaceError
 
 COMMANDS = {
     "run": "Run a workspace, or any Argo Workflow, on this machine, and show its steps.",

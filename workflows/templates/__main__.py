@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from argotune.workflows.templates.golden import RENDERED_DIR, golden
-from argotune.workflows.templates.graph import README, page_with_graph
+from argotune.workflows.templates.golden import README, RENDERED_DIR, golden, page_with_graph
 
 
 def main(arguments: list[str]) -> int:

@@ -1,8 +1,14 @@
-"""The YAML of every template and of the objects beside them, as workflows/rendered contains it."""
+"""What `make golden` writes from the templates.
+
+Their YAML goes into workflows/rendered, and the graph of `finetune` into the README, as Mermaid,
+which GitHub draws.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -21,6 +27,11 @@ from argotune.workflows.templates import (
 RENDERED_DIR = Path(__file__).parent.parent / "rendered"
 _HEADER = "# Written by `make golden` from workflows/templates/{}.py; edit that.\n"
 _PLAIN = (accounts, permissions, cluster_permissions, admission, network, model_cache)
+README = RENDERED_DIR.resolve().parents[1] / "README.md"
+_MARK = "<!-- Written by `make golden` from workflows/rendered/finetune.yaml. -->\n"
+_BLOCK = re.compile(re.escape(_MARK) + r"```mermaid\n.*?^```\n", re.MULTILINE | re.DOTALL)
+# `tune` of `model.Succeeded && tune`: the word behind a dot is a state.
+_TASK = re.compile(r"(?<![\w.-])[a-z][\w-]*")
 
 
 def golden() -> dict[str, str]:
@@ -32,3 +43,26 @@ def golden() -> dict[str, str]:
         f"{module.NAME}.yaml": _HEADER.format(module.__name__.rpartition(".")[2]) + text
         for module, text in {**argo, gc: collection, **plain}.items()
     }
+
+
+def mermaid(template: dict[str, Any]) -> str:
+    """Draw the tasks of the entrypoint's DAG, their dependencies, and the exit handler."""
+    spec = template["spec"]
+    entrypoint, on_exit = spec["entrypoint"], spec["onExit"]
+    (dag,) = (item["dag"] for item in spec["templates"] if item["name"] == entrypoint)
+    edges = [
+        f"    {name} --> {task['name']}"
+        for task in dag["tasks"]
+        for name in dict.fromkeys(_TASK.findall(task.get("depends", "")))
+    ]
+    always = f"  {entrypoint} -. always .-> {on_exit}"
+    return "\n".join(["flowchart LR", f"  subgraph {entrypoint}", *edges, "  end", always]) + "\n"
+
+
+def page_with_graph(page: str) -> str:
+    """Insert the graph of workflows/rendered into the README's text."""
+    template = yaml.safe_load((RENDERED_DIR / f"{finetune.NAME}.yaml").read_text())
+    if not _BLOCK.search(page):
+        raise SystemExit(f"README.md has no Mermaid block below {_MARK.strip()!r}")
+    block = f"{_MARK}```mermaid\n{mermaid(template)}```\n"
+    return _BLOCK.sub(lambda _: block, page)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from argotune.steps.nodes.cost_limit import STOPPING_SECONDS, price_problem
 from argotune.steps.plan.planning import least_cost_usd
-from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.node_request import request_of
 from argotune.workflows.workspace.run_settings import place_of
 

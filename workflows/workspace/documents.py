@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from argotune.steps.common import strict_yaml
-from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.fields import WorkspaceError
 
 Texts = Sequence[tuple[str, str]]
 """Name and content of each file."""

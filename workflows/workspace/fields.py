@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from argotune.presets.loader import nearest
@@ -140,3 +140,11 @@ def _advice(name: str, path: str) -> str:
         return f"did you mean {' or '.join(elsewhere)}?"
     found = nearest(name, FIELDS[path])
     return f"did you mean {found}?" if found else f"known are {', '.join(sorted(FIELDS[path]))}"
+
+
+class WorkspaceError(Exception):
+    """Every problem of the files, each with the field's path, its value, and what is accepted."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(self.problems))

@@ -13,7 +13,7 @@ from typing import Any
 from argotune.steps.common.fields import text_of
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.workflows.workspace import manifests
-from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.nodes import node_is_of_run
 from argotune.workflows.workspace.run_settings import PREFIX, SETTINGS, place_of

@@ -18,8 +18,8 @@ from typing import Any
 
 import yaml
 
-from argotune.steps.common import yaml_text
-from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.steps.common import strict_yaml
+from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.run_settings import (
     SECRET_SETTINGS,
     SETTINGS,
@@ -195,7 +195,7 @@ def random_name(prefix: str) -> str:
 
 def dump(*documents: Mapping[str, Any]) -> str:
     """Write the documents as one YAML text."""
-    return yaml_text.dump(*documents)
+    return strict_yaml.dump(*documents)
 
 
 def _workflow(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from argotune.presets.machines import machines
+from argotune.presets.loader import machines
 from argotune.steps.nodes.node_params import NodeParams
 from argotune.steps.nodes.provider import NodeRequest
 from argotune.steps.nodes.providers import MAKING_NODES

@@ -15,7 +15,7 @@ from argotune.steps.plan.planning import find_substitution, make_plan
 from argotune.workflows.workspace.config_map import FindConfigMap
 from argotune.workflows.workspace.cost_limit import check_cost_limit
 from argotune.workflows.workspace.documents import Texts
-from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.model import Workspace
 from argotune.workflows.workspace.read import plan_params, read_workspace
 

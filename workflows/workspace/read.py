@@ -10,7 +10,6 @@ from typing import cast
 from argotune.steps.common.values import is_dns_label
 from argotune.steps.nodes.providers import ProviderName
 from argotune.steps.plan.params import Params
-from argotune.workflows.workspace.annotations import read_options
 from argotune.workflows.workspace.checks import unsafe
 from argotune.workflows.workspace.config_map import (
     CONFIG_KEY,
@@ -19,10 +18,9 @@ from argotune.workflows.workspace.config_map import (
     read_config_map,
 )
 from argotune.workflows.workspace.documents import read_manifests
-from argotune.workflows.workspace.errors import WorkspaceError
-from argotune.workflows.workspace.fields import Fields, check_fields
+from argotune.workflows.workspace.fields import Fields, WorkspaceError, check_fields
 from argotune.workflows.workspace.input import read_urls
-from argotune.workflows.workspace.labels import read_labels
+from argotune.workflows.workspace.metadata import read_labels, read_options
 from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.nodes import check_node
 from argotune.workflows.workspace.output import read_output
@@ -40,7 +38,7 @@ from argotune.workflows.workspace.run_settings import (
     place_of,
 )
 from argotune.workflows.workspace.step_params import step_problems
-from argotune.workflows.workspace.translate import to_parameters
+from argotune.workflows.workspace.workflow import to_parameters
 
 OVERRIDES = (
     "name",

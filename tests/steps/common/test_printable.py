@@ -9,7 +9,7 @@ import unicodedata
 import pytest
 import yaml
 
-from argotune.steps.common import yaml_text
+from argotune.steps.common import strict_yaml
 from argotune.steps.common.printable import printable
 
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -44,10 +44,10 @@ def test_no_control_and_no_bidi_control_is_left() -> None:
 def test_json_and_yaml_stay_the_same_values(text: str) -> None:
     record = {"message": text, "list": [text]}
     assert json.loads(printable(json.dumps(record, ensure_ascii=False))) == record
-    written = yaml_text.dump(record)
+    written = strict_yaml.dump(record)
     assert printable(written) == written
     assert yaml.safe_load(written) == record
 
 
 def test_letters_stay_letters_in_yaml() -> None:
-    assert yaml_text.dump({"a": "é שלום"}, {"b": 1}) == "a: é שלום\n---\nb: 1\n"
+    assert strict_yaml.dump({"a": "é שלום"}, {"b": 1}) == "a: é שלום\n---\nb: 1\n"

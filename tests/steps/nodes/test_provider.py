@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from argotune.steps.nodes.load import load_provider
+from argotune.steps.nodes.providers import load_provider
 from argotune.steps.provision.params import Params as ProvisionParams
 from argotune.steps.release.params import Params as ReleaseParams
 
@@ -31,7 +31,7 @@ def test_this_machine_needs_no_cluster_client() -> None:
         "import sys\n"
         "import argotune.steps.provision.run, argotune.steps.release.run\n"
         "import argotune.steps.deploy.run\n"
-        "from argotune.steps.nodes.load import load_provider\n"
+        "from argotune.steps.nodes.providers import load_provider\n"
         "load_provider('local')\n"
         "sys.exit('kubernetes' in sys.modules)"
     )

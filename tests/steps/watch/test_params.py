@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from argotune.presets.machines import machines
+from argotune.presets.loader import machines
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.fields import parse_fields
 from argotune.steps.provision.params import Params as ProvisionParams

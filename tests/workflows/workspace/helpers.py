@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.model import Workspace
 from argotune.workflows.workspace.read import read_workspace
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.planned import Planned, load
 from tests.workflows.workspace.helpers import CONFIG_MAP, changed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.installed import check_installed, left_to_the_installer
 from argotune.workflows.workspace.manifests import (
     INSTALLED_ANNOTATION,

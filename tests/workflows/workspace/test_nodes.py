@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from argotune.workflows.workspace.translate import to_parameters
+from argotune.workflows.workspace.workflow import to_parameters
 from tests.workflows.workspace.helpers import changed, problems_of, read
 
 A100 = "Standard_NC24ads_A100_v4"

@@ -14,7 +14,7 @@ from argotune.workflows.workspace.run_settings import (
     installer_settings,
     parameter_settings,
 )
-from argotune.workflows.workspace.translate import to_parameters
+from argotune.workflows.workspace.workflow import to_parameters
 from tests.workflows.workspace.helpers import changed, read
 
 FEEDS = [(row.name, feed) for row in SETTINGS.values() for feed in row.feeds]

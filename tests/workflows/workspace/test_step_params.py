@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from argotune.workflows.workspace.step_params import step_problems
-from argotune.workflows.workspace.translate import to_parameters
+from argotune.workflows.workspace.workflow import to_parameters
 from tests.workflows.workspace.helpers import changed, problems_of, read
 
 HERE = "metadata.annotations.argotune.dev/"

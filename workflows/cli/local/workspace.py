@@ -14,8 +14,7 @@ from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace import planned as workspaces
 from argotune.workflows.workspace.documents import Texts
 from argotune.workflows.workspace.run_settings import PREFIX
-from argotune.workflows.workspace.translate import to_parameters
-from argotune.workflows.workspace.workflow import split_urls
+from argotune.workflows.workspace.workflow import split_urls, to_parameters
 
 
 def from_workspace(

@@ -13,7 +13,7 @@ from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.workspace import collection, manifests
 from argotune.workflows.workspace.collection import collection_problems
-from argotune.workflows.workspace.errors import WorkspaceError
+from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.installed import check_installed, check_node_settings
 from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.nodes import node_is_of_run

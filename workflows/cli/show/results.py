@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from argotune.steps.common import yaml_text
+from argotune.steps.common import strict_yaml
 from argotune.workflows.cli.show.rows import last_line, utc_now
 from argotune.workflows.cli.show.spending import kept_node_of, spending_of
 from argotune.workflows.cli.show.workflow_json import Workflow, name_of, outputs_of, phase_of
@@ -35,7 +35,7 @@ def print_record(record: object, output: Output) -> None:
     if output is Output.JSON:
         print(json.dumps(record, indent=2, ensure_ascii=False))
     else:
-        print(yaml_text.dump(record), end="")
+        print(strict_yaml.dump(record), end="")
 
 
 def print_results(screen: Console, workflow: Workflow, advice: Sequence[str]) -> None:

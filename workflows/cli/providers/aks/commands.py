@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from rich.console import Console
 
 from argotune.steps.cluster.kube import Kube
-from argotune.steps.nodes.load import load_provider
 from argotune.steps.nodes.provider import Provider
-from argotune.steps.nodes.providers import ProviderSettings
+from argotune.steps.nodes.providers import ProviderSettings, load_provider
 from argotune.workflows.cli.checks.subject import Check
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.outlook.nodes import CLUSTER_FLAGS, Asked

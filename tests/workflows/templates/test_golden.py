@@ -1,10 +1,10 @@
-"""The template's graph as Mermaid."""
+"""The graph of the template in the README, as Mermaid."""
 
 from __future__ import annotations
 
 import pytest
 
-from argotune.workflows.templates.graph import mermaid, page_with_graph
+from argotune.workflows.templates.golden import mermaid, page_with_graph
 
 TEMPLATE = {
     "spec": {

@@ -9,7 +9,7 @@ import yaml
 
 from argotune.presets.loader import PRESETS_DIR
 from argotune.workflows.workspace.manifests import install_defaults
-from argotune.workflows.workspace.translate import to_parameters
+from argotune.workflows.workspace.workflow import to_parameters
 from tests.workflows.workspace.helpers import CONFIG_MAP, QUICK_START, WORKSPACE, changed, read
 
 
@@ -85,7 +85,7 @@ def test_quick_start_is_translated_as_it_stands() -> None:
 
 def test_reading_a_workspace_loads_nothing_heavy() -> None:
     code = (
-        "import sys, argotune.workflows.workspace.read, argotune.workflows.workspace.translate;"
+        "import sys, argotune.workflows.workspace.read, argotune.workflows.workspace.workflow;"
         "print([name for name in ('hera', 'pydantic', 'httpx', 'kubernetes', 'torch', 'pyarrow')"
         " if name in sys.modules])"
     )
