@@ -10,6 +10,7 @@ import httpx
 
 from argotune.steps.common import certificates
 from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.common.printable import printable
 from argotune.steps.common.urls import redact
 from argotune.steps.dataset.guard import ForbiddenAddress
 
@@ -17,6 +18,11 @@ MAX_RETRY_AFTER_SECONDS = 300.0
 """For a longer Retry-After the step fails and Argo retries it, which occupies no pod meanwhile."""
 MAX_PAUSE_SECONDS = 60.0
 _RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 522})
+_RANGE_REFUSALS = frozenset({400, 403, 405, 416, 501})
+"""Statuses of servers that do not let a part of a file be read; the whole file may be public."""
+_READ_ENCODINGS = ("", "identity", "gzip", "x-gzip", "zstd")
+"""Encodings whose bytes are recognised as a compressed file."""
+_MOST_REASON_CHARACTERS = 300
 
 
 class TryAgain(Exception):
@@ -33,12 +39,31 @@ def check_status(response: httpx.Response, url: str) -> None:
     if status in (200, 206):
         return
     text = f"the server answered {status} {response.reason_phrase}".rstrip()
+    # The Hub's way to say, for example, that access to a data set is restricted.
+    own_reason = printable(response.headers.get("X-Error-Message", ""))
+    if own_reason:
+        text = f"{text} ({own_reason[:_MOST_REASON_CHARACTERS]})"
     if status not in _RETRIED_STATUSES:
         raise PermanentError(f"{redact(url)}: {text}; {_advice(status)}")
     pause = retry_after_seconds(response)
     if pause is not None and pause > MAX_RETRY_AFTER_SECONDS:
         raise TransientError(f"{redact(url)}: {text} with Retry-After {pause:.0f} s")
     raise TryAgain(text, pause_seconds=pause)
+
+
+def refuses_range(response: httpx.Response) -> bool:
+    """Whether the status may mean that only the request for a part of the file is refused."""
+    return response.status_code in _RANGE_REFUSALS
+
+
+def refuse_encoding(response: httpx.Response, url: str) -> None:
+    """Raise PermanentError for a transfer encoding that was not asked for and is not read."""
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in _READ_ENCODINGS:
+        raise PermanentError(
+            f"{redact(url)}: the server sends it with Content-Encoding {printable(encoding)}, "
+            "although identity was asked for; have it send the file as it is, or as gzip or zstd"
+        )
 
 
 def retry_after_seconds(response: httpx.Response) -> float | None:

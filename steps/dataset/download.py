@@ -95,11 +95,20 @@ class Downloader:
         # Not HEAD: a signed URL is signed for GET only.
         with self._answer(target.url, {"Range": "bytes=0-0"}) as response:
             # An empty file has no byte 0.
-            if not answers.is_whole(response, 0):
-                answers.check_status(response, target.url)
-            size = answers.total_size(response)
-            self._check_limit(size, target.url)
-            return size
+            is_empty = answers.is_whole(response, 0)
+            if is_empty or not answers.refuses_range(response):
+                return self._size_of(response, target, check=not is_empty)
+        with self._answer(target.url, {}) as response:
+            return self._size_of(response, target)
+
+    def _size_of(
+        self, response: httpx.Response, target: Target, *, check: bool = True
+    ) -> int | None:
+        if check:
+            answers.check_status(response, target.url)
+        size = answers.total_size(response)
+        self._check_limit(size, target.url)
+        return size
 
     def _check_space(
         self, targets: Sequence[Target], sizes: Sequence[int | None], directory: Path
@@ -168,6 +177,7 @@ class Downloader:
                 if response.status_code != 200:
                     raise TryAgain("the file changed during the download", pause_seconds=0.0)
             answers.check_status(response, target.url)
+            answers.refuse_encoding(response, target.url)
             size = answers.total_size(response)
             self._check_limit(size, target.url)
             target.remember_version(answers.validator(response))

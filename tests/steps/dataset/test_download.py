@@ -237,6 +237,32 @@ def test_refusal_is_permanent_and_not_tried_again(
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("code", [400, 403, 405, 416, 501])
+def test_a_server_that_refuses_a_part_is_asked_for_the_whole_file(
+    server: FileServer, downloader: Downloader, tmp_path: Path, code: int
+) -> None:
+    url = server.add("/a", BODY, Status(code=code))
+    (file,) = downloader.fetch_all([url], tmp_path, on_progress=lambda done, total: None)
+    assert file.path.read_bytes() == BODY
+    assert ranges(server) == ["bytes=0-0", None, None]
+
+
+def test_a_servers_own_reason_is_said(
+    server: FileServer, downloader: Downloader, tmp_path: Path
+) -> None:
+    refusal = Status(code=401, headers={"X-Error-Message": "Access to x/y is \x9brestricted."})
+    with pytest.raises(PermanentError, match=r"401 Unauthorized \(Access to x/y is .*restricted"):
+        fetch(downloader, server.add("/a", BODY, refusal), tmp_path)
+
+
+def test_an_encoding_that_was_not_asked_for_is_named(
+    server: FileServer, downloader: Downloader, tmp_path: Path
+) -> None:
+    url = server.add("/a", BODY, headers={"Content-Encoding": "br"})
+    with pytest.raises(PermanentError, match="sends it with Content-Encoding br"):
+        fetch(downloader, url, tmp_path)
+
+
 def test_content_length_that_is_too_large_is_never_believed(
     server: FileServer, downloader: Downloader, tmp_path: Path
 ) -> None:
