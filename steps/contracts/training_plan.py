@@ -78,6 +78,26 @@ class Data(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Seed of the split, which is by the hash of a row's content."""
     max_rejected_share: float
     """The dataset step fails if a larger share of rows is unusable."""
+    ignore_columns: list[str] = []
+    """Columns that are left out on purpose."""
+
+    def __post_init__(self) -> None:
+        if problem := columns_problem(
+            self.messages_column, self.context_column, self.response_column
+        ):
+            raise ValueError(problem)
+
+
+def columns_problem(messages: str | None, context: str | None, response: str | None) -> str:
+    """Why these names of columns contradict each other; empty where they do not."""
+    if messages and (context or response):
+        return (
+            "messages_column is for rows with lists of messages, context_column and "
+            "response_column are for rows of texts; name one kind"
+        )
+    if context and not response:
+        return "context_column needs response_column, the column with the answer"
+    return ""
 
 
 class Training(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

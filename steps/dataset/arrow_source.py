@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +17,7 @@ from argotune.steps.dataset.source import (
     Column,
     Expansion,
     FormatError,
+    Kind,
 )
 
 _MAGIC_BYTES = 8
@@ -73,18 +73,24 @@ class ArrowStreamSource:
 
 
 def is_messages(arrow_type: pa.DataType) -> bool:
-    """Whether the type is a list of {role, content} or {from, value}."""
-    is_list = (
-        pa.types.is_list(arrow_type)
-        or pa.types.is_large_list(arrow_type)
-        or pa.types.is_fixed_size_list(arrow_type)
-    )
-    if not is_list or not pa.types.is_struct(arrow_type.value_type):
+    """Whether the type is a list of {role, content} or {from, value}; content may have parts."""
+    if not _is_list(arrow_type) or not pa.types.is_struct(arrow_type.value_type):
         return False
     fields = {field.name: field.type for field in arrow_type.value_type}
     return any(
-        role in fields and content in fields and is_text(fields[role]) and is_text(fields[content])
+        role in fields
+        and content in fields
+        and is_text(fields[role])
+        and (is_text(fields[content]) or _is_list(fields[content]))
         for role, content in (("role", "content"), ("from", "value"))
+    )
+
+
+def _is_list(arrow_type: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_list(arrow_type)
+        or pa.types.is_large_list(arrow_type)
+        or pa.types.is_fixed_size_list(arrow_type)
     )
 
 
@@ -103,13 +109,18 @@ def is_text(arrow_type: pa.DataType) -> bool:
 
 
 def columns_of(schema: pa.Schema) -> dict[str, Column]:
-    """The columns of a schema by their names."""
+    """The columns of a schema by their names. Raises FormatError if two have the same."""
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if twice:
+        raise FormatError(f"the schema names a column twice: {', '.join(twice)}")
     return {field.name: Column(kind=_kind(field.type), type=str(field.type)) for field in schema}
 
 
-def _kind(arrow_type: pa.DataType) -> Any:
+def _kind(arrow_type: pa.DataType) -> Kind:
     if is_messages(arrow_type):
         return "messages"
+    if _is_list(arrow_type):
+        return "list"
     return "text" if is_text(arrow_type) else "other"
 
 

@@ -1,14 +1,16 @@
 """Detect a file's format from its content; its name is used only in error messages.
 
-parquet, arrow (IPC file and stream), jsonl, json (an array of objects, or {"data": [...]}) and
-csv, each also as gzip or zstd.
+parquet, arrow (IPC file and stream), jsonl, json (an array of objects, {"data": [...]}, or objects
+one after the other) and csv, each also as gzip or zstd.
 """
 
 from __future__ import annotations
 
 import codecs
+import io
 import json
 from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -21,11 +23,22 @@ from argotune.steps.dataset.parquet_source import ParquetSource
 from argotune.steps.dataset.source import MAX_ROW_BYTES, Batch, Column, FormatError, Source
 from argotune.steps.dataset.streams import ByteStream, Compression, buffered
 from argotune.steps.dataset.target import DatasetFile
-from argotune.steps.dataset.text_source import TextSource, csv_rows, json_rows, jsonl_rows
+from argotune.steps.dataset.text_source import (
+    TextSource,
+    csv_rows,
+    json_object_rows,
+    json_rows,
+    jsonl_rows,
+)
 
-Format = Literal["parquet", "arrow", "arrow-stream", "jsonl", "json", "csv"]
+Format = Literal[
+    "parquet", "arrow", "arrow-stream", "jsonl", "json", "json-objects", "csv", "empty"
+]
 
 _HEAD_BYTES = 1 << 16
+_TAR_MAGIC_AT = 257
+_NEXT_LINES = 3
+"""Lines after a first one that is not JSON that decide whether the file is jsonl."""
 _COMPRESSIONS: Mapping[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _BINARY_FORMATS: Mapping[bytes, Format] = {
     b"PAR1": "parquet",
@@ -41,7 +54,6 @@ _FOREIGN: Mapping[bytes, str] = {
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
     b"PARE": "encrypted parquet",
-    b"ustar": "a tar archive",
 }
 _ACCEPTED = "parquet, arrow, jsonl, json and csv, also as gzip or zstd, are accepted"
 _NOT_CSV = {
@@ -91,7 +103,9 @@ class _FileErrors:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         # pyarrow also raises OSError for bad content, then without an errno.
         bad_content = isinstance(error, OSError) and error.errno is None
-        if bad_content or isinstance(error, FormatError | pa.ArrowException):
+        # And KeyError or IndexError for a schema that does not fit.
+        known = FormatError | pa.ArrowException | KeyError | IndexError
+        if bad_content or isinstance(error, known):
             first_line = str(error).split("\n", 1)[0][:300]
             raise PermanentError(f"{self._file.url}: {first_line}") from error
 
@@ -100,13 +114,16 @@ def _detect(file: DatasetFile, compression: Compression | None) -> Format:
     with ByteStream(file.path, compression) as stream, buffered(stream) as reader:
         head = reader.read(_HEAD_BYTES)
     if not head:
-        raise FormatError("the file is empty")
+        # One of several files may have no rows, whatever their format.
+        return "empty"
     for magic, binary in _BINARY_FORMATS.items():
         if head.startswith(magic):
             return binary
     for magic, name in _FOREIGN.items():
         if head.startswith(magic):
             raise FormatError(f"it is {name}; {_ACCEPTED}")
+    if head[_TAR_MAGIC_AT:].startswith(b"ustar"):
+        raise FormatError(f"it is a tar archive; unpack it: {_ACCEPTED}")
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     if text.startswith(b"<"):
         raise FormatError(
@@ -118,29 +135,53 @@ def _detect(file: DatasetFile, compression: Compression | None) -> Format:
     if text.startswith(b"["):
         return "json"
     if text.startswith(b"{"):
-        return _json_or_jsonl(file.path, compression)
+        return _format_of_objects(file.path, compression, text)
     _check_csv_name(file.name)
     return "csv"
 
 
-def _json_or_jsonl(path: Path, compression: Compression | None) -> Format:
-    """Detect jsonl if the first line is a complete object without a list of rows, else json."""
+def _format_of_objects(path: Path, compression: Compression | None, head: bytes) -> Format:
+    """Tell apart jsonl, objects on several lines, and one document with the list `data`."""
     with ByteStream(path, compression) as stream, buffered(stream) as reader:
-        line = reader.readline(MAX_ROW_BYTES)
-        while line.isspace():
-            line = reader.readline(MAX_ROW_BYTES)
-    try:
-        value = json.loads(line.removeprefix(codecs.BOM_UTF8))
-    except (ValueError, RecursionError):
-        return "jsonl" if _is_broken_row(line) else "json"
+        first, *following = islice(_lines(reader), 1 + _NEXT_LINES)
+    value = _parsed(first)
+    if value is None:
+        if _is_broken_row(first) or (following and all(map(_parsed, following))):
+            return "jsonl"
+        return "json-objects" if _has_second_object(head) else "json"
     rows = value.get("data") if isinstance(value, dict) else None
     has_rows = isinstance(rows, list) and bool(rows) and isinstance(rows[0], dict)
     return "json" if has_rows else "jsonl"
 
 
+def _lines(reader: io.BufferedReader) -> Iterator[bytes]:
+    """The lines that are not blank."""
+    while line := reader.readline(MAX_ROW_BYTES):
+        if not line.isspace():
+            yield line
+
+
+def _parsed(line: bytes) -> object:
+    """The JSON value of a line, None if it has none."""
+    try:
+        return json.loads(line.removeprefix(codecs.BOM_UTF8))
+    except (ValueError, RecursionError):
+        return None
+
+
 def _is_broken_row(line: bytes) -> bool:
     """Whether a line that is not JSON is a damaged row rather than the start of a document."""
     return len(line.strip()) > 1 and line.rstrip().endswith(b"}")
+
+
+def _has_second_object(head: bytes) -> bool:
+    """Whether the beginning of a file has an object after its first one."""
+    text = head.decode(errors="replace")
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return text[end:].lstrip().startswith("{")
 
 
 def _check_csv_name(name: str) -> None:
@@ -170,6 +211,10 @@ def _open(
             return TextSource(file.path, compression, jsonl_rows)
         case "json":
             return TextSource(file.path, compression, json_rows)
+        case "json-objects":
+            return TextSource(file.path, compression, json_object_rows)
+        case "empty":
+            return TextSource(file.path, compression, lambda _: iter(()))
         case "csv":
             return TextSource(file.path, compression, csv_rows)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,16 +14,20 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.training_plan import Data
 from argotune.steps.dataset import record
-from argotune.steps.dataset.columns import map_columns
+from argotune.steps.dataset.columns import ColumnMapping, map_columns, unused_columns
+from argotune.steps.dataset.conversations import NOT_PARSED, TOO_LONG, Conversations, reject
 from argotune.steps.dataset.formats import OpenFile
-from argotune.steps.dataset.messages import TOO_LONG, Conversations, read_conversations, reject
+from argotune.steps.dataset.message_fields import LEARN_FIELDS
+from argotune.steps.dataset.messages import read_conversations
 from argotune.steps.dataset.record import InputFile
 from argotune.steps.dataset.rejected import Rejected, rejected_rows
+from argotune.steps.dataset.source import Batch, Column
 from argotune.steps.dataset.split import DIGEST_BYTES, SeenRows, Split, digests, keys_of
 from argotune.steps.dataset.target import DatasetFile
 from argotune.steps.dataset.write import RowWriter, row_writer
 
 _logger = logging.getLogger(__name__)
+_NO_COLUMNS = ColumnMapping()
 
 
 @dataclass(kw_only=True)
@@ -35,6 +39,8 @@ class Made:
     """All rows of all files."""
     duplicates: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
+    unlearned_answers: int = 0
+    """Answers of usable rows that a field of theirs keeps from being learned."""
     train_rows: int = 0
     validation_rows: int = 0
     digest: bytes = b""
@@ -53,11 +59,18 @@ def make_dataset(
 ) -> Made:
     """Write the parquet files. Raises PermanentError if too many rows are unusable."""
     split = Split(share=data.validation_share, seed=data.split_seed)
-    made = _Making(data, split, directory, scratch_dir, on_bytes).run(files)
-    repaired = _repair_split(split, made)
-    if repaired is None:
-        return made
-    return _Making(data, repaired, directory, scratch_dir, on_bytes).run(files)
+    columns: dict[Path, Mapping[str, Column]] = {}
+    while True:
+        try:
+            made = _Making(data, split, columns, directory, scratch_dir, on_bytes).run(files)
+        except _LaterColumns as later:
+            # At most once for each file, because its whole content has been read.
+            columns[later.path] = later.columns
+            continue
+        repaired = _repair_split(split, made)
+        if repaired is None or repaired == split:
+            return made
+        split = repaired
 
 
 def _repair_split(split: Split, made: Made) -> Split | None:
@@ -72,6 +85,15 @@ def _repair_split(split: Split, made: Made) -> Split | None:
     return None
 
 
+class _LaterColumns(Exception):
+    """A file has columns behind its first rows that change which ones are read."""
+
+    def __init__(self, path: Path, columns: Mapping[str, Column]) -> None:
+        self.path = path
+        self.columns = columns
+        super().__init__(path)
+
+
 class _Making:
     """One pass over all files."""
 
@@ -79,12 +101,14 @@ class _Making:
         self,
         data: Data,
         split: Split,
+        columns: Mapping[Path, Mapping[str, Column]],
         directory: Path,
         scratch_dir: Path,
         on_bytes: Callable[[int], None],
     ) -> None:
         self._data = data
         self._split = split
+        self._columns = columns
         self._directory = directory
         self._scratch_dir = scratch_dir
         self._on_bytes = on_bytes
@@ -106,6 +130,11 @@ class _Making:
             made.rejected = rejected.by_reason()
         made.digest = train.digest() + validation.digest()
         rejected.report()
+        if made.unlearned_answers:
+            fields = ", ".join(f"{name}: 0" for name in LEARN_FIELDS)
+            log.event(
+                _logger, "answers-not-learned", answers=made.unlearned_answers, because_of=fields
+            )
         _check(made, rejected, self._data)
         return made
 
@@ -114,32 +143,59 @@ class _Making:
     ) -> InputFile:
         before = sum(each.size for each in self._made.files)
         opened = OpenFile(file, self._scratch_dir)
-        columns = opened.columns()
-        if not columns:
-            raise PermanentError(f"{file.url}: the file has no rows")
-        try:
-            mapped = map_columns(columns, self._data)
-        except PermanentError as error:
-            raise PermanentError(f"{file.url}: {error}") from error
+        columns = self._columns.get(file.path) or opened.columns()
+        mapped = _map(file, columns, self._data) if columns else _NO_COLUMNS
         names, rows = mapped.names(), 0
         log.event(_logger, "reading", file=file.url, format=opened.format, columns=",".join(names))
         for batch in opened.batches(names):
             rows += len(batch.numbers)
-            conversations = read_conversations(batch, mapped)
-            reasons = reject(conversations)
-            reasons[batch.too_long] = TOO_LONG
-            rejected.add(file.url, batch.numbers, reasons)
-            self._add_rows(conversations.select(reasons == 0), train, validation)
+            self._add_batch(file.url, batch, mapped, rejected, train, validation)
             self._on_bytes(before + opened.position())
             _return_memory()
+        if not rows:
+            log.warn(_logger, "no-rows", file=file.url)
+        found = opened.columns() if rows else {}
+        if found.keys() - columns.keys() and _map(file, found, self._data) != mapped:
+            raise _LaterColumns(file.path, found)
         return InputFile(
             url=file.url,
             size=file.size,
             sha256=file.sha256,
             format=opened.format,
             columns=names,
+            unused_columns=self._unused(file, found, mapped),
             rows=rows,
         )
+
+    def _unused(
+        self, file: DatasetFile, columns: Mapping[str, Column], mapped: ColumnMapping
+    ) -> list[str]:
+        unused = unused_columns(columns, mapped, self._data)
+        if unused:
+            log.warn(_logger, "columns-unused", file=file.url, columns=",".join(unused))
+        return unused
+
+    def _add_batch(
+        self,
+        url: str,
+        batch: Batch,
+        mapped: ColumnMapping,
+        rejected: Rejected,
+        train: RowWriter,
+        validation: RowWriter,
+    ) -> None:
+        if not mapped.names():
+            # No row so far has a column, so none is a row.
+            reasons = np.full(len(batch.numbers), NOT_PARSED, dtype=np.uint8)
+            rejected.add(url, batch.numbers, reasons, batch.problem)
+            return
+        conversations = read_conversations(batch, mapped)
+        reasons = reject(conversations)
+        reasons[batch.too_long] = TOO_LONG
+        rejected.add(url, batch.numbers, reasons, batch.problem)
+        usable = conversations.select(reasons == 0)
+        self._made.unlearned_answers += int(usable.unlearned_answers().sum())
+        self._add_rows(usable, train, validation)
 
     def _add_rows(
         self, conversations: Conversations, train: RowWriter, validation: RowWriter
@@ -164,9 +220,17 @@ class _Making:
         made.highest = highest if made.highest is None else max(made.highest, highest)
 
 
+def _map(file: DatasetFile, columns: Mapping[str, Column], data: Data) -> ColumnMapping:
+    try:
+        return map_columns(columns, data)
+    except PermanentError as error:
+        raise PermanentError(f"{file.url}: {error}") from error
+
+
 def _check(made: Made, rejected: Rejected, data: Data) -> None:
     if made.rows == 0:
-        raise PermanentError("none of the files has rows")
+        urls = ", ".join(file.url for file in made.files)
+        raise PermanentError(f"none of the files has rows: {urls}")
     rejected.check_share(made.rows, data.max_rejected_share)
     if made.train_rows + made.validation_rows == 0:
         raise PermanentError(f"no row is usable for training: {rejected.summary()}")

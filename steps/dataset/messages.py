@@ -1,14 +1,11 @@
-"""Convert batches of rows into conversations, and find the unusable ones.
-
-A conversation is an optional system message, then alternating user and assistant messages, the
-last one from the assistant; or a single assistant message, the form of plain text.
-"""
+"""Convert batches of rows into conversations."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,167 +13,130 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from argotune.steps.dataset import message_fields
+from argotune.steps.dataset.arrow_source import is_text
 from argotune.steps.dataset.columns import ColumnMapping
+from argotune.steps.dataset.conversations import (
+    ASSISTANT,
+    NOT_PARSED,
+    SYSTEM,
+    UNKNOWN,
+    USER,
+    Conversations,
+    blank,
+    code_of,
+    flags,
+)
+from argotune.steps.dataset.message_fields import Codes, Flags, Refused
 from argotune.steps.dataset.source import Batch, Values
 
-Flags = npt.NDArray[np.bool_]
+_CODES = {"system": SYSTEM, "developer": SYSTEM, "user": USER, "assistant": ASSISTANT}
+_SHAREGPT_CODES = _CODES | {"human": USER, "gpt": ASSISTANT}
 
-ROLES = ("system", "user", "assistant")
-_SYSTEM, _USER, _ASSISTANT = range(3)
-_UNKNOWN = 255
-_PARAGRAPH = pa.scalar("\n\n", pa.large_string())
-_CODES = {"system": _SYSTEM, "user": _USER, "assistant": _ASSISTANT}
-_SHAREGPT_CODES = _CODES | {"human": _USER, "gpt": _ASSISTANT}
-
-REASONS = (
-    "",
-    "malformed",
-    "empty",
-    "unknown_role",
-    "no_assistant",
-    "wrong_order",
-    "too_long",
+_NAMES: tuple[tuple[str, str, Mapping[str, int]], ...] = (
+    ("role", "content", _CODES),
+    ("from", "value", _SHAREGPT_CODES),
 )
-"""Reasons to reject a row; index 0 is a usable row. Of several reasons the first counts."""
-_MALFORMED, _EMPTY, _UNKNOWN_ROLE, _NO_ASSISTANT, _WRONG_ORDER, TOO_LONG = range(1, len(REASONS))
+"""The fields of a message and the codes of its roles: OpenAI's names and ShareGPT's."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Conversations:
-    """Columnar conversations: the messages of all n rows, concatenated to m messages."""
-
-    lengths: npt.NDArray[np.int64]
-    """Number of messages of each row, shape (n,)."""
-    roles: npt.NDArray[np.uint8]
-    """Index into ROLES of each message, shape (m,)."""
-    contents: pa.Array
-    """Text of each message, large_string without nulls, length m."""
-    malformed: Flags
-    """Rows whose value has the wrong type for its column, shape (n,)."""
-
-    def starts(self) -> npt.NDArray[np.int64]:
-        """Index of each row's first message, followed by m; shape (n + 1,)."""
-        return np.concatenate(([0], np.cumsum(self.lengths)))
-
-    def select(self, rows: Flags) -> Conversations:
-        """The conversations of the selected rows; `rows` has shape (n,)."""
-        if rows.all():
-            return self
-        messages = np.repeat(rows, self.lengths)
-        return Conversations(
-            lengths=self.lengths[rows],
-            roles=self.roles[messages],
-            contents=self.contents.filter(pa.array(messages)),
-            malformed=self.malformed[rows],
-        )
-
-    def without(self, messages: Flags) -> Conversations:
-        """The same rows without the selected messages; `messages` has shape (m,)."""
-        if not messages.any():
-            return self
-        dropped = np.bincount(self._rows()[messages], minlength=len(self.lengths))
-        return replace(
-            self,
-            lengths=self.lengths - dropped,
-            roles=self.roles[~messages],
-            contents=self.contents.filter(pa.array(~messages)),
-        )
-
-    def any_message(self, messages: Flags) -> Flags:
-        """Which rows contain a selected message; shapes (m,) -> (n,)."""
-        rows: Flags = np.zeros(len(self.lengths), dtype=np.bool_)
-        rows[self._rows()[messages]] = True
-        return rows
-
-    def position(self) -> npt.NDArray[np.int64]:
-        """Index of each message within its row, from 0; shape (m,)."""
-        return np.arange(len(self.roles)) - np.repeat(self.starts()[:-1], self.lengths)
-
-    def _rows(self) -> npt.NDArray[np.int64]:
-        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+_FIRST_FIELD = code_of(message_fields.FIELD_REASONS[0])
+_MALFORMED = code_of(message_fields.MALFORMED)
+_NO_MESSAGES = object()
+_PARAGRAPH = pa.scalar("\n\n", pa.large_string())
 
 
 def read_conversations(batch: Batch, mapped: ColumnMapping) -> Conversations:
     """Convert a batch of rows into conversations, without empty system messages."""
-    if mapped.messages is not None:
-        values = batch.columns[mapped.messages]
-        found = _from_messages(values)
+    if mapped.messages and not mapped.system:
+        found = _from_messages(batch.columns[mapped.messages])
+    elif mapped.messages or mapped.history or mapped.are_lists:
+        found = _from_lists(_joined_rows(batch, mapped))
     else:
         found = _from_texts(batch, mapped)
-    found = replace(found, malformed=found.malformed | batch.malformed)
-    return found.without((found.roles == _SYSTEM) & _blank(found.contents))
-
-
-def reject(conversations: Conversations) -> npt.NDArray[np.uint8]:
-    """Index into REASONS of each row, 0 for usable rows; shape (n,)."""
-    reasons = np.zeros(len(conversations.lengths), dtype=np.uint8)
-    checks = (
-        (_WRONG_ORDER, _wrong_order(conversations)),
-        (_NO_ASSISTANT, ~conversations.any_message(conversations.roles == _ASSISTANT)),
-        (_UNKNOWN_ROLE, conversations.any_message(conversations.roles == _UNKNOWN)),
-        (_EMPTY, _empty(conversations)),
-        (_MALFORMED, conversations.malformed),
-    )
-    for code, rows in checks:
-        reasons[rows] = code
-    return reasons
-
-
-def _empty(conversations: Conversations) -> Flags:
-    blank = conversations.any_message(_blank(conversations.contents))
-    return np.asarray(blank | (conversations.lengths == 0))
-
-
-def _wrong_order(conversations: Conversations) -> Flags:
-    roles, position = conversations.roles, conversations.position()
-    leading = (roles == _SYSTEM) & (position == 0)
-    has_system = conversations.any_message(leading).astype(np.int64)
-    turn = position - np.repeat(has_system, conversations.lengths)
-    turns = np.repeat(conversations.lengths - has_system, conversations.lengths)
-    expected = np.where(turn % 2 == 0, _USER, _ASSISTANT)
-    expected[turns == 1] = _ASSISTANT
-    # An even number of alternating turns that starts with the user ends with the assistant.
-    odd_end = (turns != 1) & (turns % 2 == 1)
-    return conversations.any_message(~leading & ((roles != expected) | odd_end))
-
-
-def _blank(contents: pa.Array) -> Flags:
-    """Which texts have no visible character."""
-    is_space = pc.utf8_is_space(contents)
-    is_empty = pc.equal(pc.binary_length(contents), 0)
-    return _flags(pc.or_(is_space, is_empty))
+    refused = np.where(batch.malformed, np.uint8(NOT_PARSED), found.refused)
+    found = replace(found, refused=refused)
+    return found.without((found.roles == SYSTEM) & blank(found.contents))
 
 
 def _from_messages(values: Values) -> Conversations:
     if not isinstance(values, pa.Array):
         return _from_lists(values)
-    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
-        return _from_arrow_lists(values)
     if pa.types.is_fixed_size_list(values.type):
-        return _from_arrow_lists(values.cast(pa.large_list(values.type.value_type)))
+        values = values.cast(pa.large_list(values.type.value_type))
+    is_list = pa.types.is_list(values.type) or pa.types.is_large_list(values.type)
+    if is_list and not _has_parts(values.type.value_type):
+        return _from_arrow_lists(values)
     return _from_lists(values.to_pylist())
+
+
+def _has_parts(message: pa.DataType) -> bool:
+    """Whether the content of these messages is a list of parts."""
+    return any(field.name in ("content", "value") and not is_text(field.type) for field in message)
 
 
 def _from_arrow_lists(values: pa.Array) -> Conversations:
     lengths = np.asarray(pc.fill_null(pc.list_value_length(values), 0)).astype(np.int64)
     flat = pc.list_flatten(values)
-    fields = {field.name for field in flat.type}
-    if {"role", "content"} <= fields:
-        role, content, codes = "role", "content", _CODES
-    else:
-        role, content, codes = "from", "value", _SHAREGPT_CODES
+    roles, contents = _roles_and_contents(flat)
+    assistant = roles == ASSISTANT
+    learned, wrong, of_others = message_fields.arrow_learned(flat, assistant)
+    given = message_fields.arrow_reasons(flat)
+    codes = np.where(given > 0, given + np.uint8(_FIRST_FIELD - 1), 0).astype(np.uint8)
+    codes[_has_tool_role(flat)] = code_of(message_fields.TOOL_ROLE)
+    codes[of_others] = code_of(message_fields.LEARN_OF_OTHERS)
+    codes[wrong] = code_of(message_fields.LEARN_VALUE)
     return Conversations(
         lengths=lengths,
-        roles=_role_codes(pc.struct_field(flat, role), codes),
-        contents=_texts(pc.struct_field(flat, content)),
-        malformed=np.zeros(len(values), dtype=np.bool_),
+        roles=roles,
+        contents=contents,
+        learned=learned,
+        refused=_of_rows(codes, lengths),
     )
 
 
-def _role_codes(roles: pa.Array, codes: dict[str, int]) -> npt.NDArray[np.uint8]:
+def _roles_and_contents(flat: pa.Array) -> tuple[npt.NDArray[np.uint8], pa.Array]:
+    """Role codes and texts of messages; each has role and content, or from and value."""
+    fields = {field.name for field in flat.type}
+    roles, contents = None, None
+    for role, content, codes in _NAMES:
+        if not {role, content} <= fields:
+            continue
+        found = _role_codes(pc.struct_field(flat, role), codes)
+        texts = _texts(pc.struct_field(flat, content))
+        if roles is None or contents is None:
+            roles, contents, given = found, texts, _has_value(pc.struct_field(flat, role))
+        else:
+            # Data sets of both kinds that were put together have nulls for the other kind's.
+            roles = np.where(given, roles, found)
+            contents = pc.if_else(pa.array(given), contents, texts)
+    assert roles is not None
+    assert contents is not None
+    return roles, contents
+
+
+def _has_value(values: pa.Array) -> Flags:
+    return flags(values.is_valid())
+
+
+def _has_tool_role(flat: pa.Array) -> Flags:
+    has = np.zeros(len(flat), dtype=np.bool_)
+    known = pa.array(message_fields.TOOL_ROLES, pa.large_string())
+    for name in {field.name for field in flat.type} & {"role", "from"}:
+        has |= flags(pc.is_in(_texts(pc.struct_field(flat, name)), known))
+    return has
+
+
+def _of_rows(codes: Codes, lengths: npt.NDArray[np.int64]) -> Codes:
+    """The highest code of each row's messages; shapes (m,) and (n,) -> (n,)."""
+    rows = np.zeros(len(lengths), dtype=np.uint8)
+    np.maximum.at(rows, np.repeat(np.arange(len(lengths)), lengths), codes)
+    return rows
+
+
+def _role_codes(roles: pa.Array, codes: Mapping[str, int]) -> npt.NDArray[np.uint8]:
     known = pa.array(list(codes), pa.large_string())
     index = pc.fill_null(pc.index_in(_texts(roles), known), len(codes))
-    table = np.array([*codes.values(), _UNKNOWN], dtype=np.uint8)
+    table = np.array([*codes.values(), UNKNOWN], dtype=np.uint8)
     return np.asarray(table[np.asarray(index)])
 
 
@@ -186,28 +146,105 @@ def _texts(values: pa.Array) -> pa.Array:
         values = values.combine_chunks()
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
+    if pa.types.is_floating(values.type):
+        # pandas writes a missing number as NaN.
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
     return pc.fill_null(pc.cast(values, pa.large_string()), "")
 
 
-def _from_lists(values: Sequence[object]) -> Conversations:
+def _joined_rows(batch: Batch, mapped: ColumnMapping) -> Iterator[object]:
+    """Each row as one list of messages, from the columns that hold parts of it."""
+    columns = {name: _python_values(batch.columns[name]) for name in mapped.names()}
+    for index in range(len(batch.numbers)):
+        row = {name: values[index] for name, values in columns.items()}
+        try:
+            yield [*_system_turn(row, mapped), *_other_turns(row, mapped)]
+        except Refused:
+            # No list of messages either, which `_from_lists` refuses.
+            yield _NO_MESSAGES
+
+
+def _other_turns(row: Mapping[str, object], mapped: ColumnMapping) -> list[object]:
+    if mapped.messages:
+        return _list_of(row[mapped.messages])
+    response = row[mapped.response or ""]
+    if mapped.are_lists:
+        return [*_list_of(row[mapped.prompt[0]]), *_list_of(response)]
+    texts = [_text_or_refused(row[name]) for name in mapped.prompt]
+    prompt = "\n\n".join([texts[0], *filter(str.strip, texts[1:])])
+    history = _list_of(row[mapped.history]) if mapped.history else []
+    turns = [(*_pair(each),) for each in history] + [(prompt, _text_or_refused(response))]
+    return [turn for question, answer in turns for turn in _question_and_answer(question, answer)]
+
+
+def _system_turn(row: Mapping[str, object], mapped: ColumnMapping) -> list[object]:
+    """The column's system message, for a row of messages without one of its own."""
+    text = _text_or_refused(row[mapped.system]) if mapped.system else ""
+    if not text.strip():
+        return []
+    first = _list_of(row[mapped.messages])[:1] if mapped.messages else []
+    has_own = any(isinstance(each, dict) and _role_of(each) == SYSTEM for each in first)
+    return [] if has_own else [{"role": "system", "content": text}]
+
+
+def _question_and_answer(question: str, answer: str) -> list[object]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def _pair(value: object) -> tuple[str, str]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise Refused(message_fields.MALFORMED)
+    return _text_or_refused(value[0]), _text_or_refused(value[1])
+
+
+def _list_of(value: object) -> list[Any]:
+    found = _decoded(value)
+    if found is None:
+        raise Refused(message_fields.MALFORMED)
+    return found
+
+
+def _text_or_refused(value: object) -> str:
+    text = _text(value)
+    if text is None:
+        raise Refused(message_fields.MALFORMED)
+    return text
+
+
+def _python_values(values: Values) -> Sequence[object]:
+    return values.to_pylist() if isinstance(values, pa.Array) else values
+
+
+class _Message(NamedTuple):
+    role: int
+    text: str
+    is_learned: bool
+
+
+def _from_lists(values: Iterable[object]) -> Conversations:
     """Conversations from lists of message objects, or from strings with such a list as JSON."""
-    lengths, roles, contents, malformed = [], bytearray(), list[str](), []
+    lengths, messages, refused = [], list[_Message](), []
     for value in values:
-        messages = _decoded(value)
-        row = None if messages is None else _messages(messages)
-        malformed.append(row is None)
-        lengths.append(len(row or ()))
-        for code, content in row or ():
-            roles.append(code)
-            contents.append(content)
-    array, broken = _large_strings(contents)
+        try:
+            row, code = _messages(value), 0
+        except Refused as error:
+            row, code = [], code_of(error.reason)
+        lengths.append(len(row))
+        messages.extend(row)
+        refused.append(code)
+    array, broken = _large_strings([message.text for message in messages])
     found = Conversations(
         lengths=np.array(lengths, dtype=np.int64),
-        roles=np.frombuffer(bytes(roles), dtype=np.uint8),
+        roles=np.array([message.role for message in messages], dtype=np.uint8),
         contents=array,
-        malformed=np.array(malformed, dtype=np.bool_),
+        learned=np.array([message.is_learned for message in messages], dtype=np.bool_),
+        refused=np.array(refused, dtype=np.uint8),
     )
-    return replace(found, malformed=found.malformed | found.any_message(broken))
+    return replace(found, refused=_with_broken(found.refused, found.any_message(broken)))
+
+
+def _with_broken(refused: Codes, broken: Flags) -> Codes:
+    return np.where(broken & (refused == 0), np.uint8(_MALFORMED), refused)
 
 
 def _decoded(value: object) -> list[Any] | None:
@@ -222,47 +259,65 @@ def _decoded(value: object) -> list[Any] | None:
     return value if isinstance(value, list) else None
 
 
-def _messages(values: list[Any]) -> list[tuple[int, str]] | None:
-    """Role codes and texts of the messages; None if a value is not a message."""
-    row = []
-    for value in values:
-        if not isinstance(value, dict):
-            return None
-        if "role" in value:
-            role, content, codes = value["role"], value.get("content"), _CODES
-        else:
-            role, content, codes = value.get("from"), value.get("value"), _SHAREGPT_CODES
-        if not isinstance(role, str) or not isinstance(content, str | None):
-            return None
-        row.append((codes.get(role, _UNKNOWN), content or ""))
-    return row
+def _messages(value: object) -> list[_Message]:
+    """The messages of a row. Raises Refused."""
+    return [_message(each) for each in _list_of(value)]
+
+
+def _message(value: object) -> _Message:
+    if not isinstance(value, dict):
+        raise Refused(message_fields.MALFORMED)
+    role = _role_of(value)
+    message_fields.check_fields(value)
+    is_learned = message_fields.is_learned(value, is_assistant=role == ASSISTANT)
+    return _Message(
+        role, message_fields.text_of_content(value.get(_names_of(value)[1])), is_learned
+    )
+
+
+def _role_of(message: Mapping[str, object]) -> int:
+    name, _, codes = _names_of(message)
+    role = message.get(name)
+    if not isinstance(role, str):
+        raise Refused(message_fields.MALFORMED)
+    if role in message_fields.TOOL_ROLES:
+        raise Refused(message_fields.TOOL_ROLE)
+    return codes.get(role, UNKNOWN)
+
+
+def _names_of(message: Mapping[str, object]) -> tuple[str, str, Mapping[str, int]]:
+    """The names of a message's fields; those of the other kind are null where both are there."""
+    return next((names for names in _NAMES if message.get(names[0]) is not None), _NAMES[0])
 
 
 def _from_texts(batch: Batch, mapped: ColumnMapping) -> Conversations:
     rows = len(batch.numbers)
-    malformed = np.zeros(rows, dtype=np.bool_)
+    broken = np.zeros(rows, dtype=np.bool_)
     texts = {}
     for name in mapped.names():
-        texts[name], broken = _text_column(batch.columns[name])
-        malformed |= broken
+        texts[name], bad = _text_column(batch.columns[name])
+        broken |= bad
     response = texts[mapped.response or ""]
     if not mapped.prompt:
-        return Conversations(
-            lengths=np.ones(rows, dtype=np.int64),
-            roles=np.full(rows, _ASSISTANT, dtype=np.uint8),
-            contents=response,
-            malformed=malformed,
-        )
+        return _turns([(ASSISTANT, response)], broken)
     prompt = texts[mapped.prompt[0]]
     for name in mapped.prompt[1:]:
         joined = pc.binary_join_element_wise(prompt, texts[name], _PARAGRAPH)
-        prompt = pc.if_else(pa.array(_blank(texts[name])), prompt, joined)
-    alternating = np.arange(2 * rows).reshape(2, rows).T.ravel()
+        prompt = pc.if_else(pa.array(blank(texts[name])), prompt, joined)
+    return _turns([(USER, prompt), (ASSISTANT, response)], broken)
+
+
+def _turns(turns: Sequence[tuple[int, pa.Array]], broken: Flags) -> Conversations:
+    """Rows with the same roles, whose texts stand in one array for each turn; `broken` (n,)."""
+    rows, count = len(broken), len(turns)
+    roles = np.tile(np.array([role for role, _ in turns], dtype=np.uint8), rows)
+    by_row = np.arange(count * rows).reshape(count, rows).T.ravel()
     return Conversations(
-        lengths=np.full(rows, 2, dtype=np.int64),
-        roles=np.tile(np.array([_USER, _ASSISTANT], dtype=np.uint8), rows),
-        contents=pa.concat_arrays([prompt, response]).take(pa.array(alternating)),
-        malformed=malformed,
+        lengths=np.full(rows, count, dtype=np.int64),
+        roles=roles,
+        contents=pa.concat_arrays([texts for _, texts in turns]).take(pa.array(by_row)),
+        learned=roles == ASSISTANT,
+        refused=_with_broken(np.zeros(rows, dtype=np.uint8), broken),
     )
 
 
@@ -281,8 +336,9 @@ def _text(value: object) -> str | None:
         return value
     if value is None:
         return ""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return str(value) if is_number else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return "" if math.isnan(value) else str(value)
 
 
 def _large_strings(texts: list[str]) -> tuple[pa.Array, Flags]:
@@ -302,7 +358,3 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _flags(array: pa.Array) -> Flags:
-    return np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.bool_)

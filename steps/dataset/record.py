@@ -18,7 +18,7 @@ TRAIN = "train.parquet"
 VALIDATION = "validation.parquet"
 REJECTED = "rejected.jsonl"
 
-_VERSION = 2
+_VERSION = 3
 """Increased with every change after which the same input gives another dataset."""
 
 
@@ -33,6 +33,8 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     format: str
     columns: list[str]
     """Columns with the conversations."""
+    unused_columns: list[str]
+    """Columns that were not read, and that the plan does not name either."""
     rows: int
     """All rows, including unusable ones."""
 
@@ -49,6 +51,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     validation_rows: int
     duplicate_rows: int
     rejected_rows: int
+    unlearned_answers: int
+    """Answers of usable rows that are context only, because a field of theirs says so."""
     rejected: dict[str, int]
     """Number of unusable rows by reason."""
     files: list[InputFile]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import replacing
-from argotune.steps.dataset.messages import REASONS
+from argotune.steps.dataset.conversations import NOT_PARSED, REASONS
 
 _EXAMPLES = 20
 _EXAMPLES_IN_ERROR = 3
@@ -31,9 +31,22 @@ class Rejected:
         self._file = file
         self._counts: Counter[tuple[str, str]] = Counter()
         self._first: dict[tuple[str, str], list[int]] = {}
+        self._problems: dict[str, str] = {}
+        """URL -> why the first row that is not parsed is none."""
 
-    def add(self, url: str, numbers: npt.NDArray[np.int64], reasons: npt.NDArray[np.uint8]) -> None:
-        """Add the rows of a file whose reason is not 0; both arrays have shape (n,)."""
+    def add(
+        self,
+        url: str,
+        numbers: npt.NDArray[np.int64],
+        reasons: npt.NDArray[np.uint8],
+        problem: str = "",
+    ) -> None:
+        """Add the rows of a file whose reason is not 0; both arrays have shape (n,).
+
+        `problem` says why the first one that is not parsed is none.
+        """
+        if problem:
+            self._problems.setdefault(url, problem)
         for index in np.flatnonzero(reasons).tolist():
             key, number = (REASONS[reasons[index]], url), int(numbers[index])
             self._counts[key] += 1
@@ -73,9 +86,14 @@ class Rejected:
         """A text with each reason of each file, its count and a few row numbers."""
         return ", ".join(
             f"{count} {reason} ({url.rpartition('/')[2]} row "
-            f"{', '.join(map(str, self._first[reason, url][:_EXAMPLES_IN_ERROR]))})"
+            f"{', '.join(map(str, self._first[reason, url][:_EXAMPLES_IN_ERROR]))}"
+            f"{self._detail(reason, url)})"
             for (reason, url), count in self._counts.items()
         )
+
+    def _detail(self, reason: str, url: str) -> str:
+        problem = self._problems.get(url)
+        return f"; the first: {problem}" if problem and reason == REASONS[NOT_PARSED] else ""
 
 
 @contextmanager

@@ -101,6 +101,7 @@ def _record(inputs: str, made: Made, directory: Path) -> Record:
         validation_rows=made.validation_rows,
         duplicate_rows=made.duplicates,
         rejected_rows=rejected,
+        unlearned_answers=made.unlearned_answers,
         rejected=made.rejected,
         files=made.files,
         sizes={

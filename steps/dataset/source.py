@@ -44,11 +44,15 @@ class Expansion:
             raise FormatError(f"it decompresses to more than {_MAX_RATIO} times its size")
 
 
+Kind: TypeAlias = Literal["messages", "list", "text", "other"]
+"""A list of messages, or one that may be; another list; text or numbers; anything else."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """Kind and type of a column."""
 
-    kind: Literal["messages", "text", "other"]
+    kind: Kind
     type: str
     """Name of the type in the file format, for messages."""
 
@@ -62,6 +66,8 @@ class Batch:
     columns: Mapping[str, Values]
     malformed: npt.NDArray[np.bool_]
     """Rows that could not be parsed, such as a line that is not JSON; their values are None."""
+    problem: str = ""
+    """Why the first of these could not be parsed."""
     too_long: npt.NDArray[np.bool_]
     """Rows of over MAX_ROW_BYTES; their values are None."""
 
@@ -70,7 +76,10 @@ class Source(Protocol):
     """One dataset file, open for reading."""
 
     def columns(self) -> Mapping[str, Column]:
-        """The columns, in the file's order."""
+        """The columns, in the file's order; of a text format those that were read so far.
+
+        At first these are the ones of the first rows.
+        """
         ...
 
     def batches(self, names: Collection[str]) -> Iterator[Batch]:

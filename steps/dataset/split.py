@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from argotune.steps.dataset.messages import Conversations
+from argotune.steps.dataset.conversations import Conversations
 
 Keys = npt.NDArray[np.uint64]
 Flags = npt.NDArray[np.bool_]
@@ -22,16 +22,23 @@ _PIECE = 1 << 16
 
 
 def digests(conversations: Conversations) -> bytes:
-    """The concatenated SHA-256 digests of the rows, 32 bytes each: of roles, lengths and texts."""
+    """The concatenated SHA-256 digests of the rows, 32 bytes each.
+
+    They are of roles, lengths and texts, and of what is learned where an answer of the row is not.
+    """
     starts = conversations.starts()
     offsets, text = _text_bytes(conversations)
     roles = conversations.roles.tobytes()
     # The lengths distinguish ["ab", "c"] from ["a", "bc"].
     sizes = np.diff(offsets).astype("<i8").tobytes()
+    learned = conversations.learned.tobytes()
+    is_partial = conversations.any_message(conversations.unlearned_answers()).tolist()
     ends = offsets[starts].tolist()
     first, found = 0, []
     for index, last in enumerate(starts[1:].tolist()):
         row = roles[first:last] + sizes[8 * first : 8 * last] + text[ends[index] : ends[index + 1]]
+        if is_partial[index]:
+            row += learned[first:last]
         found.append(hashlib.sha256(row).digest())
         first = last
     return b"".join(found)

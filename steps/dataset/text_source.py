@@ -33,6 +33,8 @@ _CHUNK_BYTES = 1 << 20
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
 _LINE_DECODER = msgspec.json.Decoder()
+_TRUNCATED = "truncated"
+"""Word of msgspec's error for a text that ends too early."""
 
 
 class Row(NamedTuple):
@@ -44,6 +46,8 @@ class Row(NamedTuple):
     size: int
     """About its bytes."""
     too_long: bool = False
+    problem: str = ""
+    """Why it is none."""
 
 
 Reader = Callable[[BinaryIO], Iterator[Row]]
@@ -57,22 +61,40 @@ class TextSource:
         self._compression = compression
         self._reader = reader
         self._stream: ByteStream | None = None
+        self._columns: dict[str, Column] = {}
+        self._unsettled: set[str] = set()
+        """Columns with nothing but nulls so far."""
 
     def columns(self) -> Mapping[str, Column]:
-        """The names in the first rows, in the order of their first appearance."""
-        found: dict[str, Column] = {}
-        for row in islice(self._rows(), _SAMPLE_ROWS):
-            for name, value in (row.value or {}).items():
-                is_new = name not in found and len(found) < _MOST_COLUMNS
-                if is_new or (name in found and found[name].type == "null"):
-                    found[name] = _column(value)
-        return found
+        """The names in the rows that were read, at first in the first rows, in their order."""
+        if not self._columns:
+            for row in islice(self._rows(), _SAMPLE_ROWS):
+                self._note_columns(row)
+        return dict(self._columns)
+
+    def _note_columns(self, row: Row) -> None:
+        if row.value is None:
+            return
+        if not row.value.keys() <= self._columns.keys():
+            new = [name for name in row.value if name not in self._columns]
+            for name in new[: max(0, _MOST_COLUMNS - len(self._columns))]:
+                self._set_column(name, row.value[name])
+        for name in self._unsettled & row.value.keys():
+            self._set_column(name, row.value[name])
+
+    def _set_column(self, name: str, value: object) -> None:
+        self._columns[name] = _column(value)
+        if value is None:
+            self._unsettled.add(name)
+        else:
+            self._unsettled.discard(name)
 
     def batches(self, names: Collection[str]) -> Iterator[Batch]:
         """All rows in order, with these columns."""
         rows: list[Row] = []
         size = 0
         for row in self._rows():
+            self._note_columns(row)
             rows.append(row)
             size += row.size
             if size >= BATCH_BYTES or len(rows) >= BATCH_ROWS:
@@ -104,7 +126,7 @@ def jsonl_rows(file: BinaryIO) -> Iterator[Row]:
         if number == 1:
             line = line.removeprefix(codecs.BOM_UTF8)
         if not line.isspace():
-            yield Row(number, _json_object(line), len(line))
+            yield _json_row(number, line)
 
 
 def _skip_line(file: BinaryIO, line: bytes) -> None:
@@ -113,12 +135,21 @@ def _skip_line(file: BinaryIO, line: bytes) -> None:
         line = file.readline(_CHUNK_BYTES)
 
 
-def _json_object(line: bytes) -> dict[str, object] | None:
+def _json_row(number: int, line: bytes) -> Row:
+    """One line as a row. Raises FormatError for the beginning of a row, where the file ends."""
     try:
         value = _LINE_DECODER.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    except RecursionError:
+        return Row(number, None, len(line), problem="it is nested too deeply")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if _TRUNCATED in str(error) and not line.endswith(b"\n"):
+            raise FormatError(
+                f"it ends within line {number}: the file is truncated; upload it again"
+            ) from error
+        return Row(number, None, len(line), problem=f"it is not JSON: {error}")
+    if not isinstance(value, dict):
+        return Row(number, None, len(line), problem="it is JSON, but not an object")
+    return Row(number, value, len(line))
 
 
 def json_rows(file: BinaryIO) -> Iterator[Row]:
@@ -133,11 +164,27 @@ def json_rows(file: BinaryIO) -> Iterator[Row]:
         number += 1
         before = cursor.consumed
         value = cursor.value(f"row {number}")
-        row = value if isinstance(value, dict) else None
-        yield Row(number, row, cursor.consumed - before)
+        yield _row_of(number, value, cursor.consumed - before)
         closing = cursor.accept("]")
         if not closing:
             cursor.expect(",")
+
+
+def _row_of(number: int, value: object, size: int) -> Row:
+    if isinstance(value, dict):
+        return Row(number, value, size)
+    return Row(number, None, size, problem="it is JSON, but not an object")
+
+
+def json_object_rows(file: BinaryIO) -> Iterator[Row]:
+    """JSON objects one after the other, each on any number of lines."""
+    cursor = _Cursor(file)
+    number = 0
+    while cursor.peek():
+        number += 1
+        before = cursor.consumed
+        value = cursor.value(f"row {number}")
+        yield _row_of(number, value, cursor.consumed - before)
 
 
 def _enter_data(cursor: _Cursor) -> None:
@@ -161,7 +208,8 @@ def csv_rows(file: BinaryIO) -> Iterator[Row]:
     lines = _CsvLines(text)
     reader = csv.reader(lines, strict=True)
     try:
-        header = next(reader, [])
+        # Blanks around a name are not meant: people put them there to align a table.
+        header = [name.strip() for name in next(reader, [])]
         lines.end_row()
         _check_header(header)
         number = 0
@@ -170,14 +218,21 @@ def csv_rows(file: BinaryIO) -> Iterator[Row]:
             if not fields:
                 continue
             number += 1
-            row = dict(zip(header, fields, strict=False)) if len(fields) == len(header) else None
-            yield Row(number, dict[str, object](row) if row else None, sum(map(len, fields)))
+            yield _csv_row(number, header, fields)
     except csv.Error as error:
         raise FormatError(f"near line {reader.line_num}: {error}") from error
     except UnicodeDecodeError as error:
         raise FormatError(f"near line {reader.line_num}: not UTF-8 text") from error
     finally:
         text.detach()
+
+
+def _csv_row(number: int, header: list[str], fields: list[str]) -> Row:
+    size = sum(map(len, fields))
+    if len(fields) != len(header):
+        problem = f"it has {len(fields)} fields, and the header {len(header)}"
+        return Row(number, None, size, problem=problem)
+    return Row(number, dict(zip(header, fields, strict=True)), size)
 
 
 class _CsvLines:
@@ -295,7 +350,8 @@ class _Cursor:
 
 def _column(value: object) -> Column:
     if isinstance(value, list):
-        return Column(kind="messages", type="list")
+        is_messages = not value or isinstance(value[0], dict)
+        return Column(kind="messages" if is_messages else "list", type="list")
     if value is None:
         return Column(kind="text", type="null")
     if isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -310,4 +366,5 @@ def _batch(rows: list[Row], names: Collection[str]) -> Batch:
         columns={name: [value.get(name) for value in values] for name in names},
         malformed=np.array([row.value is None for row in rows], dtype=np.bool_),
         too_long=np.array([row.too_long for row in rows], dtype=np.bool_),
+        problem=next((row.problem for row in rows if row.problem), ""),
     )

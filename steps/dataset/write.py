@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from argotune.steps.common.fs import replacing
-from argotune.steps.dataset.messages import ROLES, Conversations
+from argotune.steps.dataset.conversations import ROLES, Conversations
 
 _ROW_GROUP_BYTES = 8 << 20
 """Size of a row group's texts, which reader and writer hold in memory."""
@@ -23,7 +23,16 @@ SCHEMA = pa.schema(
     [
         pa.field(
             "messages",
-            pa.list_(pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())])),
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("role", pa.string()),
+                        pa.field("content", pa.string()),
+                        # Whether the message's tokens are labels.
+                        pa.field("learned", pa.bool_()),
+                    ]
+                )
+            ),
         )
     ]
 )
@@ -104,7 +113,11 @@ def _record_batch(conversations: Conversations) -> pa.RecordBatch:
     ).cast(pa.string())
     contents = conversations.contents.cast(pa.string())
     offsets = pa.array(conversations.starts().astype(np.int32))
+    learned = pa.array(conversations.learned)
     messages = pa.ListArray.from_arrays(
-        offsets, pa.StructArray.from_arrays([roles, contents], names=["role", "content"])
+        offsets,
+        pa.StructArray.from_arrays(
+            [roles, contents, learned], names=["role", "content", "learned"]
+        ),
     )
     return pa.record_batch([messages], schema=SCHEMA)

@@ -98,6 +98,7 @@ def _data(settings: Settings) -> Data:
         validation_share=settings.validation_share,
         split_seed=settings.split_seed,
         max_rejected_share=settings.max_rejected_share,
+        ignore_columns=list(settings.ignore_columns),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from argotune.presets.loader import nearest
 from argotune.presets.schema import Method, ModelPreset
 from argotune.steps.common import strict_yaml
+from argotune.steps.contracts.training_plan import columns_problem
 from argotune.steps.plan.key import Fixed, Key, Mapped
 from argotune.steps.plan.keys import SECTIONS
 from argotune.steps.plan.settings import ROWS_PER_STEP, Settings, preset_defaults
@@ -59,6 +60,7 @@ def read_config(
     _read_sections(_parse(text, reading), reading)
     _check_method(reading, method)
     _check_quantized_cache(reading, method)
+    _check_columns(reading)
     values = preset_defaults(preset) | reading.values
     settings = _derive(Settings(**values), reading, preset)  # type: ignore[arg-type]
     problems += reading.problems
@@ -197,6 +199,16 @@ def _check_quantized_cache(reading: _Reading, method: Method) -> None:
         reading.problems.append(
             f"{path}: true; needs method qlora, because method lora has no 4-bit weights"
         )
+
+
+def _check_columns(reading: _Reading) -> None:
+    fields = ("messages_column", "context_column", "response_column")
+    messages, context, response = (reading.values.get(field) for field in fields)
+    problem = columns_problem(messages, context, response)  # type: ignore[arg-type]
+    if problem:
+        reading.problems.append(f"{ROOT}.DatasetConfig: {problem}")
+        for field in fields:
+            reading.values.pop(field, None)
 
 
 def _derive(settings: Settings, reading: _Reading, preset: ModelPreset) -> Settings:

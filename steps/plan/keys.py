@@ -155,6 +155,11 @@ _ARGOTUNE: dict[str, Key] = {
         "validation_share", number(at_least=0, at_most=0.5), "share of the rows to hold out"
     ),
     "split_seed": mapped("split_seed", whole(0, 2**32 - 1), "seed of the split"),
+    "ignore_columns": mapped(
+        "ignore_columns",
+        texts(1000),
+        "columns of the data that are left out although their names say that they matter",
+    ),
     "max_rejected_share": mapped(
         "max_rejected_share",
         number(at_least=0, at_most=1),

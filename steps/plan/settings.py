@@ -44,6 +44,7 @@ class Settings:
     messages_column: str | None = None
     context_column: str | None = None
     response_column: str | None = None
+    ignore_columns: tuple[str, ...] = ()
     validation_share: float = 0.05
     """Enough rows to measure the loss, and few enough not to weaken training."""
     train_share: float | None = None

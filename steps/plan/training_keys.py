@@ -59,7 +59,9 @@ TRAINING_ARGUMENTS: dict[str, Key] = {
         "warmup_steps", number(at_least=0), "steps of the warm-up; below 1: share of the steps"
     ),
     "weight_decay": mapped("weight_decay", number(at_least=0, at_most=1), "AdamW's decay"),
-    "max_grad_norm": mapped("max_grad_norm", number(above=0), "norm for gradient clipping"),
+    "max_grad_norm": mapped(
+        "max_grad_norm", number(at_least=0), "norm for gradient clipping; 0: none"
+    ),
     "adam_beta2": mapped("adam_beta2", number(above=0, at_most=0.99999), "AdamW's second beta"),
     "gradient_checkpointing": mapped(
         "gradient_checkpointing",

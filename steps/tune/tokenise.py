@@ -6,7 +6,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from argotune.steps.tune.spans import Rendered, Span, TemplateMismatch
 from argotune.steps.tune.template import ChatTemplate
 
 _BATCH_ROWS = 512
+_LEARNED = "learned"
+"""Field of a message in the dataset step's file: whether its tokens are labels."""
 
 _logger = logging.getLogger(__name__)
 
@@ -183,11 +185,28 @@ def _render_batch(
 
 
 def _render(messages: Sequence[Message], template: ChatTemplate, census: Census) -> Rendered | None:
+    # The template gets what the server would give it.
+    turns = [{name: value for name, value in each.items() if name != _LEARNED} for each in messages]
     try:
-        return template.render(messages)
+        return _without_unlearned(template.render(turns), messages)
     except TemplateMismatch as error:
         census.dropped[str(error)] += 1
         return None
+
+
+def _without_unlearned(row: Rendered, messages: Sequence[Message]) -> Rendered:
+    """The row without the spans of answers that are not learned. Raises TemplateMismatch."""
+    learned = [each.get(_LEARNED, True) for each in messages if each["role"] == "assistant"]
+    if all(learned):
+        return row
+    if len(learned) != len(row.spans):
+        raise TemplateMismatch(
+            f"the chat template renders {len(learned)} answers as {len(row.spans)}, so the answers "
+            "that are not learned cannot be located"
+        )
+    return replace(
+        row, spans=[span for span, is_label in zip(row.spans, learned, strict=True) if is_label]
+    )
 
 
 def _labels(

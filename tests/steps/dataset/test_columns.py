@@ -7,7 +7,7 @@ import pytest
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.training_plan import Data
-from argotune.steps.dataset.columns import ColumnMapping, map_columns
+from argotune.steps.dataset.columns import ColumnMapping, map_columns, unused_columns
 from argotune.steps.dataset.source import Column
 
 
@@ -30,8 +30,22 @@ def named(data: Data, **settings: Any) -> Data:
         (columns(conversations="messages"), ColumnMapping(messages="conversations")),
         (columns("text", messages="messages"), ColumnMapping(messages="messages")),
         (
-            columns("prompt", "completion", messages="other"),
-            ColumnMapping(prompt=("prompt",), response="completion"),
+            columns("conversations", "system"),
+            ColumnMapping(messages="conversations", system="system"),
+        ),
+        (
+            columns(prompt="messages", completion="messages"),
+            ColumnMapping(prompt=("prompt",), response="completion", are_lists=True),
+        ),
+        (
+            columns("instruction", "output", "system", history="list"),
+            ColumnMapping(
+                system="system", history="history", prompt=("instruction",), response="output"
+            ),
+        ),
+        (
+            columns("instruction", "context", "output"),
+            ColumnMapping(prompt=("instruction", "context"), response="output"),
         ),
         (columns("prompt", "response"), ColumnMapping(prompt=("prompt",), response="response")),
         (
@@ -65,38 +79,39 @@ def test_columns_of_the_plan_come_first(data: Data) -> None:
     assert map_columns(found, named(data, response_column="b")) == ColumnMapping(response="b")
 
 
+ADVICE = (
+    "; name the columns with DatasetConfig's messages_column, or context_column and "
+    "response_column, or list those to leave out in Argotune.ignore_columns"
+)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (
             {"messages_column": "chats"},
             "messages_column 'chats' is not a column of the file; "
-            "the file has a (string), scores (<other>)",
+            "the file has 'a' (string), 'scores' (<other>)",
         ),
         (
             {"context_column": "q", "response_column": "a"},
             "context_column 'q' is not a column of the file; "
-            "the file has a (string), scores (<other>)",
+            "the file has 'a' (string), 'scores' (<other>)",
         ),
         (
             {"response_column": "scores"},
-            "response_column 'scores' has type <other>; expected text",
+            f"column 'scores' has type <other>; expected text{ADVICE}",
         ),
         (
             {"messages_column": "scores"},
-            "messages_column 'scores' has type <other>; expected a list of {role, content}",
-        ),
-        (
-            {"context_column": "a"},
-            "context_column 'a' is set without response_column; "
-            "the file has a (string), scores (<other>)",
+            "column 'scores' has type <other>; expected a list of {role, content} or text" + ADVICE,
         ),
         (
             {},
-            "no known conversation columns; the file has a (string), scores (<other>); known are "
-            "messages, conversations, prompt + completion, instruction (+ input) + output, "
-            "instruction (+ context) + response, question + answer, text; name others with "
-            "DatasetConfig's messages_column, or context_column and response_column",
+            "no known conversation columns; the file has 'a' (string), 'scores' (<other>); known "
+            "are messages, conversations, prompt + completion, instruction (+ input or context) + "
+            "output, instruction (+ context or input) + response, question + answer, text, and "
+            f"system beside these{ADVICE}",
         ),
     ],
 )
@@ -106,3 +121,50 @@ def test_wrong_columns_are_answered_with_those_that_are_there(
     with pytest.raises(PermanentError) as caught:
         map_columns(columns("a", scores="other"), named(data, **settings))
     assert str(caught.value) == message
+
+
+def test_a_column_of_another_type_is_an_error_and_not_left_out(data: Data) -> None:
+    for kind in ("other", "list", "messages"):
+        with pytest.raises(PermanentError, match=f"column 'input' has type <{kind}>"):
+            map_columns(columns("instruction", "output", input=kind), data)
+    with pytest.raises(PermanentError, match="column 'messages' has type <other>"):
+        map_columns(columns("prompt", "completion", messages="other"), data)
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        (["images"], "columns 'images' would be left out beside instruction, output, and may be"),
+        (["Tools ", "label"], "columns 'Tools ', 'label' would be left out"),
+        (["chosen", "rejected"], "; preference pairs are DPO's, and argotune tunes on answers"),
+        (["label", "prompt"], "; rows with a label are KTO's, and argotune tunes on answers"),
+        (["context", "input"], "columns 'context' would be left out beside instruction, input,"),
+    ],
+)
+def test_a_column_that_may_belong_to_the_conversation_is_not_left_out(
+    data: Data, others: list[str], message: str
+) -> None:
+    found = columns("instruction", "output", *others)
+    with pytest.raises(PermanentError) as caught:
+        map_columns(found, data)
+    assert message in str(caught.value)
+    assert str(caught.value).endswith(ADVICE)
+    left_out = [name for name in others if name != "input"]
+    mapped = map_columns(found, named(data, ignore_columns=left_out))
+    assert mapped.response == "output"
+    assert unused_columns(found, mapped, named(data, ignore_columns=left_out)) == []
+
+
+def test_columns_that_the_plan_names_settle_the_others(data: Data) -> None:
+    found = columns("q", "a", "images")
+    settled = named(data, context_column="q", response_column="a")
+    assert unused_columns(found, map_columns(found, settled), settled) == ["images"]
+
+
+def test_names_of_both_kinds_of_columns_contradict_each_other(data: Data) -> None:
+    for settings, message in (
+        ({"messages_column": "m", "response_column": "a"}, "name one kind"),
+        ({"context_column": "q"}, "context_column needs response_column"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            named(data, **settings)

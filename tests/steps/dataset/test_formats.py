@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -142,11 +143,28 @@ def test_name_does_not_decide(opened: Callable[..., OpenFile], case: str) -> Non
     assert opened(make(), "my-json.parquet.d" if case == "csv" else "a.csv").format == name
 
 
+def tar(content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("rows.jsonl")
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def parquet_of_one_name() -> bytes:
+    buffer = io.BytesIO()
+    columns = [pa.array(["x"]), pa.array(["y"])]
+    pq.write_table(pa.Table.from_arrays(columns, names=["a", "a"]), buffer)
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "name", "message"),
     [
-        (b"", "a.parquet", "the file is empty"),
-        (gzip.compress(b"", mtime=0), "a.jsonl.gz", "the file is empty"),
+        (tar(b"a"), "a.bin", "it is a tar archive; unpack it: parquet, arrow, jsonl, json"),
+        (gzip.compress(tar(b"a")), "a.tar.gz", "it is a tar archive; unpack it: parquet"),
+        (b'{"a": 1}\n{"a": "cut', "a.jsonl", "it ends within line 2: the file is truncated"),
         (
             b"\n <!DOCTYPE html><html><body>Sign in</body></html>",
             "a.parquet",
@@ -289,13 +307,62 @@ def test_one_line_may_be_a_row_or_a_document(opened: Callable[..., OpenFile]) ->
     assert opened(b'{"data": ["a", "b"], "prompt": "x"}').format == "jsonl"
     assert opened(b'\n{"a": 1}\n').format == "jsonl"
     assert opened(b'{"a": 1,}\n{"a": 1}').format == "jsonl"
+    assert opened(b'{"a": "cut\n{"a": 1}\n{"a": 2}').format == "jsonl"
+    assert opened(b'{"data": [\n{"a": 1}\n]}').format == "json"
+    assert opened(b'{\n "a": 1\n}\n{\n "a": 2\n}').format == "json-objects"
+    assert opened(b"").format == "empty"
+
+
+def test_objects_on_several_lines_are_rows(opened: Callable[..., OpenFile]) -> None:
+    assert numbers_of(opened(b'{\n "a": 1\n}\n{\n "a": 2\n}\n'), "a") == [
+        (1, False),
+        (2, False),
+    ]
+
+
+def test_two_columns_of_one_name_are_named(opened: Callable[..., OpenFile]) -> None:
+    with pytest.raises(PermanentError, match="the schema names a column twice: a"):
+        opened(parquet_of_one_name()).columns()
+    with pytest.raises(PermanentError, match="exists 2 times in schema"):
+        list(opened(parquet_of_one_name()).batches(["a"]))
+
+
+def test_blanks_around_names_of_columns_are_left_out(opened: Callable[..., OpenFile]) -> None:
+    assert list(opened(b"prompt , completion\nx,y\n", "a.csv").columns()) == [
+        "prompt",
+        "completion",
+    ]
+
+
+def test_columns_of_all_rows_are_known_when_these_are_read(opened: Callable[..., OpenFile]) -> None:
+    file = opened(jsonl([{"a": 1}] * 300 + [{"a": 1, "late": "x"}]))
+    assert list(file.columns()) == ["a"]
+    assert sum(len(batch.numbers) for batch in file.batches(["a"])) == 301
+    assert list(file.columns()) == ["a", "late"]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"{'a': 1}", "it is not JSON: "),
+        (b'{"a": "\xe9"}', "it is not JSON: "),
+        (b'{"a": NaN}', "it is not JSON: "),
+        (b"[1]", "it is JSON, but not an object"),
+    ],
+)
+def test_why_a_line_is_no_row_is_said(
+    opened: Callable[..., OpenFile], content: bytes, problem: str
+) -> None:
+    (batch,) = opened(b'{"a": 1}\n' + content + b"\n").batches(["a"])
+    assert batch.malformed.tolist() == [False, True]
+    assert batch.problem.startswith(problem)
 
 
 def test_columns_of_later_rows_are_found_too(opened: Callable[..., OpenFile]) -> None:
     rows: list[object] = [{"a": None}, 7, {"a": ["x"], "b": 1}, {"c": {"d": 1}, "e": True}]
     columns = opened(jsonl(rows)).columns()
     assert {name: (column.kind, column.type) for name, column in columns.items()} == {
-        "a": ("messages", "list"),
+        "a": ("list", "list"),
         "b": ("text", "number"),
         "c": ("other", "object"),
         "e": ("other", "boolean"),

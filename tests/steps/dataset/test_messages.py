@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -10,13 +11,9 @@ import pyarrow as pa
 import pytest
 
 from argotune.steps.dataset.columns import ColumnMapping
-from argotune.steps.dataset.messages import (
-    REASONS,
-    ROLES,
-    Conversations,
-    read_conversations,
-    reject,
-)
+from argotune.steps.dataset.conversations import REASONS, ROLES, Conversations, reject
+from argotune.steps.dataset.message_fields import LEARN_FIELDS, REFUSED_FIELDS
+from argotune.steps.dataset.messages import read_conversations
 from argotune.steps.dataset.source import Batch, Values
 
 MESSAGES = ColumnMapping(messages="messages")
@@ -71,7 +68,7 @@ def both_ways(rows: Sequence[Any]) -> list[Conversations]:
         (chat(("user", "a"), ("assistant", "")), "empty"),
         (chat(("user", "a"), ("assistant", None)), "empty"),
         (chat(("user", " \n\t "), ("assistant", "b")), "empty"),
-        (chat(("user", "a"), ("tool", "b"), ("assistant", "c")), "unknown_role"),
+        (chat(("user", "a"), ("tool", "b"), ("assistant", "c")), "role_of_tools"),
         (chat(("human", "a"), ("gpt", "b")), "unknown_role"),
         (chat(("User", "a"), ("assistant", "b")), "unknown_role"),
         (chat(("user", "a")), "no_assistant"),
@@ -204,7 +201,124 @@ def test_malformed_rows_of_the_format_stay_malformed() -> None:
         malformed=np.array([False, True]),
         too_long=np.array([False, False]),
     )
-    assert reject(read_conversations(rows, MESSAGES)).tolist() == [0, REASONS.index("malformed")]
+    assert reject(read_conversations(rows, MESSAGES)).tolist() == [0, REASONS.index("not_parsed")]
+
+
+def test_a_missing_number_is_no_text() -> None:
+    for values in (pa.array([1.5, math.nan]), [1.5, math.nan]):
+        found = read_conversations(batch(a=["q", "q"], b=values), PAIRS)
+        assert [REASONS[code] for code in reject(found)] == ["", "empty"]
+        assert plain(found)[0][1] == ("assistant", "1.5")
+
+
+def answer(**fields: Any) -> Any:
+    return [
+        {"role": "user", "content": "q", **dict.fromkeys(fields)},
+        {"role": "assistant", "content": "a", **fields},
+    ]
+
+
+@pytest.mark.parametrize("name", LEARN_FIELDS)
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(1, ""), (True, ""), (None, ""), (0, "nothing_is_learned"), (False, "nothing_is_learned")]
+    + [(number, "weight_other_than_0_or_1") for number in (-1, 0.5, 2)],
+)
+def test_an_answer_is_learned_as_its_weight_says(name: str, value: Any, reason: str) -> None:
+    for found in both_ways([answer(**{name: value})]):
+        assert [REASONS[code] for code in reject(found)] == [reason]
+
+
+def test_one_answer_of_a_row_may_be_learned_and_another_not() -> None:
+    row = [*answer(weight=0), *answer(weight=1)]
+    for found in both_ways([row]):
+        assert found.learned.tolist() == [False, False, False, True]
+        assert not reject(found).any()
+
+
+def test_a_weight_of_another_role_is_refused_unless_it_is_0() -> None:
+    for weight, reason in ((1, "weight_1_of_another_role"), (0, "")):
+        row = answer(weight=1)
+        row[0]["weight"] = weight
+        for found in both_ways([row]):
+            assert [REASONS[code] for code in reject(found)] == [reason]
+
+
+@pytest.mark.parametrize("name", REFUSED_FIELDS)
+def test_a_field_that_is_not_rendered_refuses_its_row_by_name(name: str) -> None:
+    for found in both_ways([answer(), answer(**{name: "x"}), answer(**{name: ""})]):
+        assert [REASONS[code] for code in reject(found)] == ["", f"has_{name}", ""]
+
+
+def test_calls_of_tools_refuse_a_row_and_empty_ones_do_not() -> None:
+    calls = [{"type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    for found in both_ways([answer(tool_calls=calls), answer(tool_calls=[])]):
+        assert [REASONS[code] for code in reject(found)] == ["has_tool_calls", ""]
+
+
+def test_parts_of_text_are_joined_and_others_refused() -> None:
+    text = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    image = [{"type": "text", "text": "a"}, {"type": "image", "text": None}]
+    rows = [[{"role": "assistant", "content": parts}] for parts in (text, image)]
+    for found in both_ways(rows):
+        assert [REASONS[code] for code in reject(found)] == ["", "content_part_that_is_no_text"]
+        assert plain(found)[0] == [("assistant", "ab")]
+
+
+def test_a_developer_is_the_system() -> None:
+    for found in both_ways([chat(("developer", "s"), ("user", "a"), ("assistant", "b"))]):
+        assert plain(found) == [[("system", "s"), ("user", "a"), ("assistant", "b")]]
+
+
+def test_rows_of_both_kinds_of_names_are_read() -> None:
+    none = {"role": None, "content": None, "from": None, "value": None}
+    openai = [none | {"role": "user", "content": "q"}, none | {"role": "assistant", "content": "a"}]
+    sharegpt = [none | {"from": "human", "value": "q"}, none | {"from": "gpt", "value": "a"}]
+    for found in both_ways([openai, sharegpt]):
+        assert plain(found) == [[("user", "q"), ("assistant", "a")]] * 2
+
+
+def test_system_and_history_stand_before_the_prompt() -> None:
+    mapped = ColumnMapping(
+        system="system", history="history", prompt=("instruction", "input"), response="output"
+    )
+    columns = {
+        "system": ["s", "", "s"],
+        "history": [[["q0", "a0"]], None, ["no pair"]],
+        "instruction": ["q", "q", "q"],
+        "input": ["i", None, ""],
+        "output": ["a", "a", "a"],
+    }
+    found = read_conversations(batch(**columns), mapped)
+    assert [REASONS[code] for code in reject(found)] == ["", "", "malformed"]
+    assert plain(found)[:2] == [
+        [
+            ("system", "s"),
+            ("user", "q0"),
+            ("assistant", "a0"),
+            ("user", "q\n\ni"),
+            ("assistant", "a"),
+        ],
+        [("user", "q"), ("assistant", "a")],
+    ]
+
+
+def test_a_column_system_is_for_rows_without_a_system_message() -> None:
+    mapped = ColumnMapping(messages="messages", system="system")
+    rows = [GOOD, chat(("user", "q"), ("assistant", "a"))]
+    for values in (rows, pa.array(rows)):
+        found = read_conversations(batch(messages=values, system=["pirate", "pirate"]), mapped)
+        assert [row[0] for row in plain(found)] == [("system", "Be kind."), ("system", "pirate")]
+
+
+def test_prompt_and_completion_may_be_lists_of_messages() -> None:
+    mapped = ColumnMapping(prompt=("prompt",), response="completion", are_lists=True)
+    prompt, completion = chat(("system", "s"), ("user", "q")), chat(("assistant", "a"))
+    for wrap in (list, pa.array):
+        found = read_conversations(
+            batch(prompt=wrap([prompt]), completion=wrap([completion])), mapped
+        )
+        assert plain(found) == [[("system", "s"), ("user", "q"), ("assistant", "a")]]
 
 
 def test_selection_keeps_the_rows_and_their_order() -> None:

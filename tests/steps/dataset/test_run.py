@@ -84,7 +84,10 @@ def make(params: Params) -> Result:
 
 
 def read(params: Params, name: str) -> list[dict[str, Any]]:
+    """The rows with what all readers of messages know."""
     found: list[dict[str, Any]] = pq.read_table(params.work_dir / "dataset" / name).to_pylist()
+    for message in (message for row in found for message in row["messages"]):
+        assert message.pop("learned") == (message["role"] == "assistant")
     return found
 
 
@@ -142,6 +145,7 @@ def test_record_says_what_the_dataset_is_made_of(server: FileServer, new_params:
             "sha256": hashlib.sha256(content).hexdigest(),
             "format": "parquet",
             "columns": ["messages"],
+            "unused_columns": [],
             "rows": 20,
         }
     ]
@@ -288,12 +292,17 @@ def test_unusable_rows_are_counted_and_named(
         {"file": url, "row": 2, "reason": "empty"},
         {"file": url, "row": 3, "reason": "unknown_role"},
         {"file": url, "row": 4, "reason": "no_assistant"},
-        {"file": url, "row": 5, "reason": "malformed"},
+        {"file": url, "row": 5, "reason": "not_parsed"},
     ]
     assert f"rows-rejected reason=empty file={url} count=2 first_rows=1,2" in caplog.text
     assert "PRIVATE" not in caplog.text
     record = json.loads((params.work_dir / "dataset" / "dataset.json").read_text())
-    assert record["rejected"] == {"empty": 2, "unknown_role": 1, "no_assistant": 1, "malformed": 1}
+    assert record["rejected"] == {
+        "empty": 2,
+        "unknown_role": 1,
+        "no_assistant": 1,
+        "not_parsed": 1,
+    }
 
 
 def test_too_many_unusable_rows_fail_the_step(server: FileServer, new_params: NewParams) -> None:
@@ -319,12 +328,77 @@ def test_dataset_without_a_usable_row_fails(server: FileServer, new_params: NewP
 
 
 def test_empty_tables_are_refused(server: FileServer, new_params: NewParams) -> None:
-    with pytest.raises(PermanentError, match=r"/a\.csv: the file has no rows"):
+    with pytest.raises(PermanentError, match=r"none of the files has rows: .*/a\.csv"):
         make(new_params(server.add("/a.csv", b"prompt,completion\n")))
     buffer = io.BytesIO()
     pq.write_table(pa.table({"text": pa.array([], pa.string())}), buffer)
     with pytest.raises(PermanentError, match="none of the files has rows"):
         make(new_params(server.add("/a.parquet", buffer.getvalue())))
+
+
+def test_one_of_several_files_may_have_no_rows(server: FileServer, new_params: NewParams) -> None:
+    empty = [server.add("/a.csv", b"prompt,completion\n"), server.add("/b.jsonl", b"")]
+    params = new_params(*empty, server.add("/c.jsonl", jsonl(rows(5))))
+    assert make(params).rows == 5
+    record = json.loads((params.work_dir / "dataset" / "dataset.json").read_text())
+    assert [file["rows"] for file in record["files"]] == [0, 0, 5]
+
+
+def test_a_column_that_only_later_rows_have_is_read(
+    server: FileServer, new_params: NewParams
+) -> None:
+    early = [{"instruction": f"I{n}", "output": f"O{n}"} for n in range(300)]
+    late = {"instruction": "I300", "input": "Land300", "output": "O300"}
+    params = new_params(server.add("/a.jsonl", jsonl([*early, late])))
+    make(params)
+    assert "I300\n\nLand300" in questions(both(params))
+
+
+def test_a_later_column_that_matters_is_not_left_out(
+    server: FileServer, new_params: NewParams
+) -> None:
+    early = [{"prompt": f"I{n}", "completion": f"O{n}"} for n in range(300)]
+    url = server.add("/a.jsonl", jsonl([*early, early[0] | {"images": ["x"]}]))
+    with pytest.raises(PermanentError, match="columns 'images' would be left out"):
+        make(new_params(url))
+
+
+def test_columns_that_were_not_read_are_in_the_record(
+    server: FileServer, new_params: NewParams, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = server.add("/a.jsonl", jsonl([row | {"id": 1, "source": "x"} for row in rows(5)]))
+    params = new_params(url)
+    make(params)
+    record = json.loads((params.work_dir / "dataset" / "dataset.json").read_text())
+    assert record["files"][0]["unused_columns"] == ["id", "source"]
+    assert f"columns-unused file={url} columns=id,source" in caplog.text
+
+
+def test_answers_that_are_not_learned_are_counted_and_marked(
+    server: FileServer, new_params: NewParams
+) -> None:
+    row = chat("q", "a")["messages"]
+    twice = [*row[:1], row[1] | {"weight": 0}, *chat("q2", "a2")["messages"]]
+    both_learned = [*row, *chat("q2", "a2")["messages"]]
+    url = server.add("/a.jsonl", jsonl([{"messages": twice}, {"messages": both_learned}]))
+    params = new_params(url, validation_share=0.0)
+    # The same texts, of which another part is learned, are another row.
+    assert make(params).duplicate_rows == 0
+    table = pq.read_table(params.work_dir / "dataset" / "train.parquet").to_pylist()
+    assert [[message["learned"] for message in row["messages"]] for row in table] == [
+        [False, False, False, True],
+        [False, True, False, True],
+    ]
+    record = json.loads((params.work_dir / "dataset" / "dataset.json").read_text())
+    assert record["unlearned_answers"] == 1
+
+
+def test_lines_that_are_no_rows_are_said_with_the_reason(
+    server: FileServer, new_params: NewParams
+) -> None:
+    url = server.add("/a.jsonl", b"{'prompt': 'x'}\n" * 20)
+    with pytest.raises(PermanentError, match=r"20 not_parsed \(a.jsonl row 1, 2, 3; the first: it"):
+        make(new_params(url))
 
 
 def test_wrong_column_lists_those_that_are_there(server: FileServer, new_params: NewParams) -> None:
@@ -333,7 +407,7 @@ def test_wrong_column_lists_those_that_are_there(server: FileServer, new_params:
         make(new_params(url, context_column="question", response_column="Answer"))
     assert str(caught.value) == (
         f"{url}: context_column 'question' is not a column of the file; "
-        "the file has Question (text), Answer (text)"
+        "the file has 'Question' (text), 'Answer' (text)"
     )
 
 

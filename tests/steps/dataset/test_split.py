@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from argotune.steps.dataset.columns import ColumnMapping
-from argotune.steps.dataset.messages import Conversations, read_conversations
+from argotune.steps.dataset.conversations import Conversations
+from argotune.steps.dataset.messages import read_conversations
 from argotune.steps.dataset.source import Batch
 from argotune.steps.dataset.split import DIGEST_BYTES, Keys, SeenRows, Split, digests, keys_of
 

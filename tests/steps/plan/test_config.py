@@ -113,18 +113,23 @@ def test_dataset_config_is_mapped() -> None:
     settings = settings_of(
         config("""
             DatasetConfig:
-              messages_column: chat
               context_column: question
               response_column: answer
               train_test_split: 0.8
               shuffle_seed: 3
         """)
     )
-    assert settings.messages_column == "chat"
+    assert settings.messages_column is None
     assert settings.context_column == "question"
     assert settings.response_column == "answer"
     assert settings.validation_share == 0.2
     assert settings.split_seed == 3
+
+
+def test_columns_that_contradict_each_other_are_refused() -> None:
+    for keys in ("{messages_column: chat, response_column: answer}", "{context_column: question}"):
+        (problem,) = problems_of(config(f"DatasetConfig: {keys}"))
+        assert problem.startswith("training_config.DatasetConfig: ")
 
 
 def test_own_section_is_mapped() -> None:

@@ -129,6 +129,7 @@ def test_reference_has_each_own_key_with_its_default() -> None:
         "max_truncated_share": "0.1",
         "validation_share": "0.05",
         "split_seed": "42",
+        "ignore_columns": "",
         "max_rejected_share": "0.05",
         "micro_batch_tokens": "",
         "tokens_per_step": "the preset's",

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from argotune.steps.contracts.training_plan import (
     Watch,
     write_plan,
 )
+from argotune.steps.dataset.write import SCHEMA
 from argotune.steps.tune.attention import SEGMENTED
 from argotune.steps.tune.params import Params
 from tests.fakes.plans import small_plan
@@ -161,13 +162,14 @@ def conversation(question: str, answer: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
-def write_rows(path: Path, rows: Sequence[Sequence[dict[str, str]]]) -> None:
+def write_rows(path: Path, rows: Sequence[Sequence[Mapping[str, object]]]) -> None:
     """A parquet file as the dataset step writes it."""
-    kind = pyarrow.list_(
-        pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
-    )
+    kind = SCHEMA.field("messages").type
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = pyarrow.table({"messages": pyarrow.array([list(row) for row in rows], type=kind)})
+    values = [
+        [{"learned": message["role"] == "assistant", **message} for message in row] for row in rows
+    ]
+    table = pyarrow.table({"messages": pyarrow.array(values, type=kind)})
     pyarrow.parquet.write_table(table, path)
 
 

@@ -51,6 +51,22 @@ def test_only_the_assistants_tokens_and_their_end_are_learned(
     assert learned(rows) == ["It is 1.<|end|>", "It is 2.<|end|>"]
 
 
+@pytest.mark.parametrize("template", [MARKED_TEMPLATE, UNMARKED_END, PLAIN_TEMPLATE])
+def test_an_answer_that_is_not_learned_is_context_alone(tmp_path: Path, template: str) -> None:
+    one, two = conversation("One?", "It is 1."), conversation("Two?", "It is 2.")
+    for first, second in ((False, True), (True, False)):
+        turns = [
+            one[0] | {"learned": False},
+            one[1] | {"learned": first},
+            two[0] | {"learned": False},
+            two[1] | {"learned": second},
+        ]
+        rows, _ = read(tmp_path, [turns, [*one, *two]], template)
+        assert learned(rows) == [["It is 1.<|end|>"], ["It is 2.<|end|>"]][second]
+        whole = [rows.ids[slice(*rows.starts[row : row + 2])].tolist() for row in (0, 1)]
+        assert whole[0] == whole[1]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_what_is_learned_is_what_lies_in_the_answer_whole(tmp_path: Path, seed: int) -> None:
     """Tokens of half a character, of none, and over the answer's end, by the tokenizer's places."""
