@@ -267,6 +267,10 @@ def _messages(value: object) -> list[_Message]:
 def _message(value: object) -> _Message:
     if not isinstance(value, dict):
         raise Refused(message_fields.MALFORMED)
+    name, content = value.get("role"), value.get("content")
+    if isinstance(name, str) and isinstance(content, str) and name in _CODES and len(value) == 2:
+        # Most messages have no other field, and are read in half of the time so.
+        return _Message(_CODES[name], content, name == "assistant")
     role = _role_of(value)
     message_fields.check_fields(value)
     is_learned = message_fields.is_learned(value, is_assistant=role == ASSISTANT)

@@ -109,6 +109,7 @@ def test_sharegpt_names_are_understood() -> None:
         ["text"],
         [{"role": "user", "content": ["parts"]}],
         [{"role": 1, "content": "x"}],
+        [{"role": ["user"], "content": "x"}],
         [{"content": "x"}],
         12,
         {"role": "user"},
