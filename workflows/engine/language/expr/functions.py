@@ -12,7 +12,6 @@ from itertools import chain
 from typing import Any
 
 from argotune.workflows.engine.errors import ExpressionError
-from argotune.workflows.engine.language.expr.jsonpath import query
 from argotune.workflows.engine.language.govalues import go_json, go_string, parse_duration
 
 Function = Callable[..., Any]
@@ -117,6 +116,13 @@ def _from_json(text: str) -> Any:
         raise ExpressionError(f"invalid JSON {text!r}: {error}") from None
 
 
+def _jsonpath(text: str, path: str) -> Any:
+    # Its library takes 50 ms to import, and few workflows use it.
+    from argotune.workflows.engine.language.expr.jsonpath import query
+
+    return query(_from_json(text), path)
+
+
 def _from_base64(text: str) -> str:
     return base64.b64decode(text, validate=True).decode()
 
@@ -155,7 +161,7 @@ FUNCTIONS: dict[str, Function] = {
     # Argo's own
     "asInt": _int,
     "asFloat": _float,
-    "jsonpath": lambda text, path: query(_from_json(text), path),
+    "jsonpath": _jsonpath,
     "toJson": go_json,
     # expr-lang's
     "abs": abs,
