@@ -83,7 +83,9 @@ class RunContext:
 
     def retry_strategy(self, prepared: Prepared) -> JsonObject | None:
         """The template's retryStrategy, or else the workflow's."""
-        return prepared.settings.get("retryStrategy") or self.spec.get("retryStrategy")
+        # An empty one counts: it retries without limit.
+        own = prepared.settings.get("retryStrategy")
+        return self.spec.get("retryStrategy") if own is None else own
 
     def add_node(
         self,

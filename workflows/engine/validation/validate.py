@@ -250,7 +250,8 @@ class _Checker:
             names |= {
                 f"outputs.parameters.{p.get('name')}.path" for p in outputs.get("parameters") or []
             }
-        if template.get("retryStrategy") or self.spec.get("retryStrategy"):
+        strategies = template.get("retryStrategy"), self.spec.get("retryStrategy")
+        if any(strategy is not None for strategy in strategies):
             names |= RETRY_NAMES
         return self.everywhere.plus(names)
 
