@@ -14,6 +14,7 @@ Runtime: TypeAlias = Literal["process", "docker", "podman"]
 """What runs the containers on this machine."""
 
 SCHEDULED_TIME_ANNOTATION = "workflows.argoproj.io/scheduled-time"
+DISPLAY_NAME_ANNOTATION = "workflows.argoproj.io/display-name"
 _SEPARATOR = re.compile(r"^(?:\[\d+\])?\.")
 
 

@@ -144,6 +144,7 @@ class Operator:
         except (ExpressionError, PodError, UnresolvedError) as error:
             run.mark_errored(call, str(error))
             raise TemplateError(str(error)) from error
+        state.show_as(node, prepared.display_name)
         if node.phase.is_fulfilled:
             run.locks.release(node_id)
         return node

@@ -104,6 +104,12 @@ class RunState:
         if changed:
             self.on_change(node)
 
+    def show_as(self, node: Node, name: str) -> None:
+        """Give a node the display name of its template, unless that is empty."""
+        if name and node.display_name != name:
+            node.display_name = name
+            self.on_change(node)
+
     def link(self, parent: Node, child: Node) -> None:
         """Make `child` a child of `parent`, once."""
         if child.id not in parent.children:
@@ -145,7 +151,7 @@ class RunState:
 
     def is_exit_handler(self, node: Node) -> bool:
         """Whether the node belongs to an onExit handler, itself or through its boundaries."""
-        while not node.display_name.endswith(".onExit"):
+        while not node.name.endswith(".onExit"):
             if not node.boundary_id:
                 return ".onExit" in node.name
             node = self.nodes[node.boundary_id]

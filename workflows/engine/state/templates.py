@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -9,7 +10,7 @@ from argotune.workflows.engine.errors import ExpressionError
 from argotune.workflows.engine.language.depends import Dependencies, dependencies
 from argotune.workflows.engine.language.govalues import any_string, go_json
 from argotune.workflows.engine.language.substitute import Scope, substitute, substitute_text
-from argotune.workflows.engine.model import JsonObject, NodeType
+from argotune.workflows.engine.model import DISPLAY_NAME_ANNOTATION, JsonObject, NodeType
 from argotune.workflows.engine.state.documents import Catalog, TemplateBase, merge
 from argotune.workflows.engine.state.run_state import Caller
 
@@ -24,6 +25,7 @@ _NODE_TYPES = {
 }
 # What a template holds for later: its parts are replaced when their own turn comes.
 _LATER = frozenset({"inputs", "dag", "steps"})
+_DISPLAY_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9.-]{0,61}[a-zA-Z0-9]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class Prepared:
     inputs: JsonObject | None
     settings: JsonObject = field(default_factory=dict)
     """Retry strategy, synchronization, timeouts and similar fields, with their tags replaced."""
+    display_name: str = ""
+    """The name that the template gives its node; empty if it gives none."""
     results_used: dict[str, bool] = field(default_factory=dict)
     """Whether the template refers to a step's `outputs.result`, by the step's name."""
     _dependencies: dict[str, Dependencies] = field(default_factory=dict)
@@ -228,6 +232,7 @@ def prepare(
         variables=variables,
         inputs={"parameters": parameters} if parameters else None,
         settings=settings(template, outer.merged(variables)),
+        display_name=_display_name(template, outer.merged(variables)),
     )
 
 
@@ -238,3 +243,23 @@ def settings(template: JsonObject, scope: Scope) -> JsonObject:
         {key: template[key] for key in keys if template.get(key) is not None}, scope
     )
     return found
+
+
+def display_name_of(template: JsonObject) -> str:
+    """The display name as the template has it, with its tags; empty without one."""
+    return str((template.get("annotations") or {}).get(DISPLAY_NAME_ANNOTATION) or "")
+
+
+def check_display_name(name: str) -> None:
+    """Refuse what Argo does not take as a node's display name. Raises ExpressionError."""
+    if name and not _DISPLAY_NAME.fullmatch(name):
+        raise ExpressionError(
+            f"annotation {DISPLAY_NAME_ANNOTATION}: {name!r}; accepted are 2 to 63 letters,"
+            " digits, '-' and '.', a letter or digit first and last"
+        )
+
+
+def _display_name(template: JsonObject, scope: Scope) -> str:
+    name = substitute_text(display_name_of(template), scope)
+    check_display_name(name)
+    return name

@@ -16,7 +16,15 @@ from argotune.workflows.engine.language.substitute import Scope
 from argotune.workflows.engine.model import JsonObject
 from argotune.workflows.engine.state.documents import Catalog, TemplateBase
 from argotune.workflows.engine.state.run_state import Caller
-from argotune.workflows.engine.state.templates import KINDS, POD_KINDS, find, kind_of, with_defaults
+from argotune.workflows.engine.state.templates import (
+    KINDS,
+    POD_KINDS,
+    check_display_name,
+    display_name_of,
+    find,
+    kind_of,
+    with_defaults,
+)
 from argotune.workflows.engine.state.variables import workflow_variables
 from argotune.workflows.engine.validation.checks import (
     FIELD_NAME,
@@ -265,6 +273,11 @@ class _Checker:
             except PodError as error:
                 if "{{" not in str(synchronization):
                     yield f"{where}.synchronization: {error}"
+        if "{{" not in display_name_of(template):
+            try:
+                check_display_name(display_name_of(template))
+            except ExpressionError as error:
+                yield f"{where}: {error}"
         yield from duration_problems(f"{where}.timeout", template.get("timeout"))
         suspend = template.get("suspend")
         if isinstance(suspend, dict):

@@ -240,3 +240,19 @@ def test_a_failed_workflow_tells_its_handler_what_failed(tmp_path: Path) -> None
     assert '"displayName":"wf"' in failures
     assert '"templateName":"bad"' in failures
     assert float(duration) >= 0
+
+
+def test_a_display_name_whose_tags_give_no_name_is_an_error_of_the_node(tmp_path: Path) -> None:
+    finished = run_spec(
+        """
+  entrypoint: main
+  arguments: {parameters: [{name: who, value: "no name"}]}
+  templates:
+  - name: main
+    annotations: {workflows.argoproj.io/display-name: "{{workflow.parameters.who}}"}
+    container: {image: busybox, command: ["true"]}
+""",
+        tmp_path,
+    )
+    assert finished["status"]["phase"] == "Error"
+    assert "'no name'; accepted are" in node(finished, "wf")["message"]

@@ -201,3 +201,17 @@ def test_there_must_be_one_thing_to_run(tmp_path: Path) -> None:
         run(two, options(tmp_path))
     with pytest.raises(EngineError, match="there is nothing to run"):
         run([], options(tmp_path))
+
+
+def test_a_display_name_that_argo_does_not_take_is_refused(tmp_path: Path) -> None:
+    spec = """
+  entrypoint: main
+  templates:
+  - name: main
+    annotations: {workflows.argoproj.io/display-name: two words}
+    container: {image: busybox, command: ["true"]}
+"""
+    assert problems(spec, tmp_path) == [
+        "templates.main: annotation workflows.argoproj.io/display-name: 'two words'; accepted are"
+        " 2 to 63 letters, digits, '-' and '.', a letter or digit first and last"
+    ]
