@@ -49,18 +49,23 @@ Decision = Retry | Wait | Stop
 
 
 def decide(strategy: JsonObject, attempts: Sequence[Node], now: float) -> Decision:
-    """What follows the last of `attempts`, which failed; order and messages are Argo's.
+    """What follows the last of `attempts`, which failed; results and messages are Argo's.
+
+    Argo waits for the backoff before it asks policy and expression, whose answer is known by then:
+    here nothing waits for a retry that does not come.
 
     `now` is in seconds since the epoch. Raises ExpressionError if the strategy is not valid.
     """
-    last = attempts[-1]
-    deadline: float | None = None
     backoff = strategy.get("backoff")
-    if backoff is not None:
-        waited = _backoff(backoff, strategy, attempts, now)
-        if not isinstance(waited, Retry):
-            return waited
-        deadline = waited.deadline
+    next_ = Retry(None) if backoff is None else _backoff(backoff, strategy, attempts, now)
+    if isinstance(next_, Stop):
+        return next_
+    return _refused(strategy, attempts) or next_
+
+
+def _refused(strategy: JsonObject, attempts: Sequence[Node]) -> Stop | None:
+    """Why policy, limit or expression allow no further attempt; None if they do."""
+    last = attempts[-1]
     if not _policy_allows(strategy, last):
         return Stop(last.message)
     limit = _limit(strategy)
@@ -69,7 +74,7 @@ def decide(strategy: JsonObject, attempts: Sequence[Node], now: float) -> Decisi
     expression = strategy.get("expression")
     if expression and not evaluate_bool(expression, retry_scope(attempts).environment()):
         return Stop("retryStrategy.expression evaluated to false")
-    return Retry(deadline)
+    return None
 
 
 def retry_scope(attempts: Sequence[Node]) -> Scope:

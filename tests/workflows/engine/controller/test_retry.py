@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from argotune.workflows.engine.controller.retry import Retry, Stop, Wait, attempt_scope, decide
@@ -53,6 +55,23 @@ def test_backoff_grows_up_to_its_cap() -> None:
     assert decide(strategy, two, 101) == Wait(121.0, "Backoff for 20 seconds")
     assert decide(strategy, three, 101) == Wait(131.0, "Backoff for 30 seconds")
     assert decide(strategy, one, 112) == Retry(None)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        (
+            {"expression": "lastRetry.exitCode == '75'"},
+            "retryStrategy.expression evaluated to false",
+        ),
+        ({"retryPolicy": "OnError"}, "exited with 3"),
+    ],
+)
+def test_nothing_waits_for_a_retry_that_does_not_come(strategy: Any, message: str) -> None:
+    backoff = {"limit": 5, "backoff": {"duration": "10"}}
+    failed = [attempt(exit_code="3", message="exited with 3", started=100)]
+    assert decide({**backoff, **strategy}, failed, 101) == Stop(message)
+    assert isinstance(decide(backoff, failed, 101), Wait)
 
 
 def test_the_longest_duration_ends_the_retries() -> None:
