@@ -48,6 +48,9 @@ class Listener(Protocol):
     def on_line(self, node_id: str, text: str) -> None:
         """Receive a line that a node's container wrote."""
 
+    def on_shutdown(self, strategy: str) -> None:
+        """Receive that the run is being stopped: `Stop`, then `Terminate` if it is killed."""
+
 
 class Listening:
     """Calls a listener, if there is one, and never raises."""
@@ -74,6 +77,11 @@ class Listening:
         """Pass on a line of a log."""
         if (listener := self._listener) is not None:
             self._call(lambda: listener.on_line(node_id, text))
+
+    def shutdown(self, strategy: str) -> None:
+        """Pass on that the run is being stopped."""
+        if (listener := self._listener) is not None:
+            self._call(lambda: listener.on_shutdown(strategy))
 
     def _call(self, tell: Callable[[], None]) -> None:
         try:
@@ -227,11 +235,13 @@ class Loop:
         """Stop all pods but those of exit handlers; the second time, kill all pods."""
         if self.operator.run.shutdown:
             self.operator.run.shutdown = "Terminate"
+            self._listening.shutdown("Terminate")
             for active in self._active.values():
                 active.stopped_because = self._shutdown_message()
                 active.pod.kill()
             return
         self.operator.run.shutdown = "Stop"
+        self._listening.shutdown("Stop")
         state = self.operator.run.state
         for node_id, active in self._active.items():
             if not state.is_exit_handler(state.nodes[node_id]):

@@ -36,6 +36,7 @@ class Recorder:
         self.lines: list[str] = []
         self.progress: list[str] = []
         self.workflows: list[str] = []
+        self.shutdowns: list[str] = []
 
     def on_workflow(self, workflow: JsonObject) -> None:
         self.workflows.append(workflow["status"]["phase"])
@@ -46,6 +47,9 @@ class Recorder:
 
     def on_line(self, node_id: str, text: str) -> None:
         self.lines.append(text)
+
+    def on_shutdown(self, strategy: str) -> None:
+        self.shutdowns.append(strategy)
 
 
 def test_the_record_is_the_workflow_object(tmp_path: Path) -> None:
@@ -392,13 +396,16 @@ def test_what_ignores_sigterm_is_killed_after_its_grace_period(tmp_path: Path) -
 
 def test_a_second_stop_kills_at_once_and_skips_the_exit_handler(tmp_path: Path) -> None:
     spec = SLEEP % "trap 'echo terminated' TERM; echo ready; while true; do sleep 0.1; done"
-    thread, results = run_in_thread(spec, tmp_path)
+    recorder = Recorder()
+    thread, results = run_in_thread(spec, tmp_path, listener=recorder)
     wait_until(lambda: log_has(tmp_path, "ready"))
     request_stop(tmp_path / "run")
     wait_until(lambda: log_has(tmp_path, "terminated"))
+    assert recorder.shutdowns == ["Stop"]
     request_stop(tmp_path / "run")
     thread.join(60)
     assert results[0]["status"]["phase"] == "Failed"
+    assert recorder.shutdowns == ["Stop", "Terminate"]
     assert not (tmp_path / "handled").exists()
 
 

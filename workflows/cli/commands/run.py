@@ -15,12 +15,19 @@ import typer
 
 from argotune.workflows.cli import options
 from argotune.workflows.cli.console import console
-from argotune.workflows.cli.errors import INTERRUPTED, RUN_FAILED, InputError
+from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home, home
 from argotune.workflows.cli.local import runnable
+from argotune.workflows.cli.local.listener import ViewListener
 from argotune.workflows.cli.local.runs import find_run, find_unfinished
 from argotune.workflows.cli.local.secrets import from_environment
-from argotune.workflows.cli.show.results import Output, OutputOption, print_record, print_results
+from argotune.workflows.cli.show.results import (
+    Output,
+    OutputOption,
+    exit_code_of,
+    print_record,
+    print_results,
+)
 from argotune.workflows.cli.show.view import SilentView, View, view_for
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.engine.pods.process import inherited_environment
@@ -188,29 +195,9 @@ def _options(
         secrets=secrets,
         secret_values=from_environment(here, name, os.environ),
         environ={**inherited_environment(os.environ), **passed_on},
-        listener=_ViewListener(view),
+        listener=ViewListener(view),
         **given,
     )
-
-
-class _ViewListener:
-    """Passes the engine's reports on to the view."""
-
-    def __init__(self, view: View) -> None:
-        self._view = view
-
-    def on_workflow(self, workflow: dict[str, Any]) -> None:
-        try:
-            self._view.update(workflow)
-        except BrokenPipeError:
-            # The reader of stdout, such as head, has closed it; the run goes on.
-            self._view = SilentView()
-
-    def on_node(self, node: dict[str, Any]) -> None:
-        pass
-
-    def on_line(self, node_id: str, text: str) -> None:
-        pass
 
 
 def _view(output: Output | None) -> View:
@@ -225,19 +212,11 @@ def _finish(workflow: dict[str, Any], output: Output | None) -> None:
             print_record(workflow, output)
         else:
             print_results(console(), workflow, _advice(workflow["metadata"]["name"]))
-    status = workflow["status"]
-    if status["phase"] == "Succeeded":
-        return
-    raise typer.Exit(INTERRUPTED if _was_stopped(status) else RUN_FAILED)
+    raise typer.Exit(exit_code_of(workflow))
 
 
 def _advice(name: str) -> list[str]:
     return [f"logs: argotune logs {name}", f"go on with it: argotune run --resume {name}"]
-
-
-def _was_stopped(status: Mapping[str, Any]) -> bool:
-    """Whether Ctrl-C, SIGTERM or `argotune stop` ended the run; the message is Argo's."""
-    return str(status.get("message", "")).startswith("Stopped with strategy ")
 
 
 def _warn_of_no_effect(

@@ -9,7 +9,12 @@ from typing import Any
 
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
-from argotune.workflows.cli.show.workflow_json import name_of, phase_of, workspace_of
+from argotune.workflows.cli.show.workflow_json import (
+    is_suspended,
+    name_of,
+    shown_phase,
+    workspace_of,
+)
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.engine.orphans import orphans
 from argotune.workflows.engine.record import is_running, load_record
@@ -42,8 +47,8 @@ class LocalRun:
 
     @property
     def phase(self) -> str:
-        """Argo's phase; Interrupted for a Running one whose engine is gone."""
-        phase = phase_of(self.workflow)
+        """Argo's phase or Stopped; Interrupted for a Running one whose engine is gone."""
+        phase = shown_phase(self.workflow)
         if phase in ("Pending", "Running") and not is_running(self.directory):
             return "Interrupted"
         return phase
@@ -60,12 +65,7 @@ class LocalRun:
     @property
     def is_suspended(self) -> bool:
         """Whether it waits to be resumed."""
-        waiting = any(
-            node["type"] == "Suspend" and node["phase"] == "Running"
-            for node in self.status.get("nodes", {}).values()
-        )
-        spec = self.status.get("storedWorkflowTemplateSpec", {})
-        return self.phase == "Running" and (waiting or bool(spec.get("suspend")))
+        return self.phase == "Running" and is_suspended(self.workflow)
 
     @property
     def is_resumable(self) -> bool:

@@ -9,10 +9,10 @@ import typer
 
 from argotune.steps.contracts.services import is_alive, list_services
 from argotune.workflows.cli.console import console
-from argotune.workflows.cli.errors import RUN_FAILED
 from argotune.workflows.cli.home import Home
+from argotune.workflows.cli.local.listener import suspended_advice
 from argotune.workflows.cli.local.runs import LocalRun, find_run, local_runs, processes
-from argotune.workflows.cli.show.results import Output, print_record, print_results
+from argotune.workflows.cli.show.results import Output, exit_code_of, print_record, print_results
 from argotune.workflows.cli.show.rows import step_rows, utc_now
 from argotune.workflows.cli.show.view import steps_table, view_for
 from argotune.workflows.cli.show.workflow_json import node_of_step, outputs_of, step_output
@@ -52,6 +52,8 @@ def print_run(here: Home, name: str, output: Output | None) -> None:
     screen.print(steps_table(step_rows(run.workflow, utc_now())))
     for key, value in outputs_of(run.workflow).items():
         screen.print(f"{key}: {value}", soft_wrap=True)
+    if run.is_suspended:
+        screen.print(suspended_advice(run.workflow), soft_wrap=True)
     if run.is_resumable:
         screen.print(f"go on with it: argotune run --resume {run.name}")
     for service in list_services(here.services_dir):
@@ -69,8 +71,7 @@ def watch_run(here: Home, name: str) -> None:
             view.update(run.workflow)
     advice = [f"logs: argotune logs {run.name}", f"go on with it: argotune run --resume {run.name}"]
     print_results(screen, run.workflow, advice)
-    if run.is_resumable:
-        raise typer.Exit(RUN_FAILED)
+    raise typer.Exit(exit_code_of(run.workflow))
 
 
 def _states(here: Home, run: LocalRun) -> Iterator[LocalRun]:

@@ -45,7 +45,7 @@ def _end(run: LocalRun) -> str:
     left = run.orphans
     if not left:
         request_stop(run.directory)
-        return "asked to stop"
+        return "asked to stop, and a second time kills its steps at once"
     end_orphans(run.directory)
     ended = ", ".join(f"{step} ({processes(groups)})" for step, groups in left.items())
     return f"its engine was killed, and what it had left is ended: {ended}"

@@ -23,7 +23,7 @@ from argotune.workflows.cli.remote.runs import (
 )
 from argotune.workflows.cli.remote.watching import advice, database_note
 from argotune.workflows.cli.remote.watching import watch as watch_until_the_end
-from argotune.workflows.cli.show.results import Output, print_record
+from argotune.workflows.cli.show.results import Output, phase_and_reason, print_record
 from argotune.workflows.cli.show.rows import last_line, step_name, step_rows, utc_now
 from argotune.workflows.cli.show.spending import kept_node_of, spending_of
 from argotune.workflows.cli.show.spent_table import spent_rows, spent_table
@@ -141,9 +141,8 @@ def _instance_type(service: Object | None) -> str:
 
 
 def _print_run(cluster: Cluster, screen: Console, run: Workflow) -> None:
-    name, message = name_of(run), last_line(run.get("status", {}).get("message") or "")
-    said = f"{name}: {phase_of(run)}" + (f": {message}" if message else "")
-    screen.print(said, soft_wrap=True)
+    name = name_of(run)
+    screen.print(f"{name}: {phase_and_reason(run)}", soft_wrap=True)
     if is_offloaded(run):
         screen.print(database_note(cluster, name), soft_wrap=True)
     screen.print(steps_table(step_rows(run, utc_now(), reasons(cluster, run))))

@@ -11,7 +11,8 @@ from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import SERVICE_LABEL, cluster_runs
 from argotune.workflows.cli.remote.states import states
 from argotune.workflows.cli.remote.watching import shut_down
-from argotune.workflows.cli.show.rows import is_exit_handler, last_line, step_rows, utc_now
+from argotune.workflows.cli.show.results import phase_and_reason
+from argotune.workflows.cli.show.rows import is_exit_handler, step_rows, utc_now
 from argotune.workflows.cli.show.workflow_json import (
     Workflow,
     decoded,
@@ -19,7 +20,6 @@ from argotune.workflows.cli.show.workflow_json import (
     name_of,
     nodes_of,
     outputs_of_node,
-    phase_of,
     workspace_of,
 )
 
@@ -93,8 +93,7 @@ def _ask(cluster: Cluster, run: Workflow, *, terminate: bool) -> None:
 def _wait(cluster: Cluster, name: str, deadline: float) -> None:
     for run in states(cluster, name):
         if has_ended(run):
-            message = last_line(run["status"].get("message") or "")
-            print(f"run {name}: {phase_of(run)}" + (f": {message}" if message else ""))
+            print(f"run {name}: {phase_and_reason(run)}")
             for line in _exit_handlers(run):
                 print(f"run {name}: {line}")
             return

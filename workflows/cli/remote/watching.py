@@ -8,15 +8,15 @@ import typer
 from rich.console import Console
 
 from argotune.workflows.cli.console import console
-from argotune.workflows.cli.errors import INTERRUPTED, RUN_FAILED, RunFailed
+from argotune.workflows.cli.errors import INTERRUPTED, RunFailed
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.reasons import reasons
 from argotune.workflows.cli.remote.states import states
 from argotune.workflows.cli.show.pending import PullProblem, PullTimer
-from argotune.workflows.cli.show.results import print_results
+from argotune.workflows.cli.show.results import exit_code_of, print_results
 from argotune.workflows.cli.show.rows import is_exit_handler, step_name
 from argotune.workflows.cli.show.view import view_for
-from argotune.workflows.cli.show.workflow_json import Workflow, is_offloaded, phase_of
+from argotune.workflows.cli.show.workflow_json import Workflow, is_offloaded
 
 _EXIT_HANDLER_SECONDS = 20.0
 
@@ -39,8 +39,7 @@ def watch(cluster: Cluster, name: str, *, pull_timeout_seconds: float | None = N
     print_results(screen, workflow, advice(cluster, name))
     if problems:
         raise RunFailed(problems)
-    if phase_of(workflow) != "Succeeded":
-        raise typer.Exit(RUN_FAILED)
+    raise typer.Exit(exit_code_of(workflow))
 
 
 def advice(cluster: Cluster, name: str) -> list[str]:

@@ -11,9 +11,17 @@ import typer
 from rich.console import Console
 
 from argotune.steps.common import strict_yaml
+from argotune.workflows.cli.errors import INTERRUPTED, RUN_FAILED
 from argotune.workflows.cli.show.rows import last_line, utc_now
 from argotune.workflows.cli.show.spending import kept_node_of, spending_of
-from argotune.workflows.cli.show.workflow_json import Workflow, name_of, outputs_of, phase_of
+from argotune.workflows.cli.show.workflow_json import (
+    Workflow,
+    name_of,
+    outputs_of,
+    phase_of,
+    shown_phase,
+    was_stopped,
+)
 
 _SUCCEEDED = "Succeeded"
 
@@ -38,15 +46,30 @@ def print_record(record: object, output: Output) -> None:
         print(strict_yaml.dump(record), end="")
 
 
+def phase_and_reason(workflow: Workflow) -> str:
+    """Return the run's phase for a person, and why it has it where that is news."""
+    message = workflow.get("status", {}).get("message")
+    if not message or was_stopped(workflow):
+        return shown_phase(workflow)
+    return f"{shown_phase(workflow)}: {last_line(message)}"
+
+
+def exit_code_of(workflow: Workflow) -> int:
+    """Return the exit code of a command that showed the run to its end."""
+    if phase_of(workflow) == _SUCCEEDED:
+        return 0
+    return INTERRUPTED if was_stopped(workflow) else RUN_FAILED
+
+
 def print_results(screen: Console, workflow: Workflow, advice: Sequence[str]) -> None:
     """Print phase and outputs of an ended run, and the cost of its node.
 
-    For a failed run, also print why it failed, and what to do.
+    For a failed run, also print why it failed, and what to do; for a stopped one, what to do.
     """
-    phase = phase_of(workflow)
+    phase = shown_phase(workflow)
     message = workflow["status"].get("message")
     screen.print(f"\n{name_of(workflow)}: {phase}", style="bold")
-    if phase != _SUCCEEDED and message:
+    if phase != _SUCCEEDED and message and not was_stopped(workflow):
         screen.print(last_line(message), soft_wrap=True)
     for key, value in outputs_of(workflow).items():
         if value:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from argotune.workflows.cli.show.pending import waiting_message
+from argotune.workflows.cli.show.workflow_json import Workflow, is_stopped_node, nodes_of
 
 _SHOWN = ("Pod", "Retry", "Suspend", "Skipped")
 _LEFT_OUT = ("Skipped", "Omitted")
@@ -31,7 +32,7 @@ class StepRow:
     """Id of the node; loops and nested DAGs may give several steps one name."""
     name: str
     phase: str
-    """Argo's, or Retrying between two tries, or Suspended."""
+    """Argo's, or Retrying between two tries, or Suspended, or Stopped."""
     done: int
     total: int
     """Progress as done of total units; 0 of 0 when the step has not reported any."""
@@ -50,10 +51,10 @@ def step_rows(
 
     `reasons` is step -> why it waits, shown while it runs, because a Workflow cannot contain it.
     """
-    nodes: dict[str, Node] = workflow.get("status", {}).get("nodes", {})
+    nodes = nodes_of(workflow)
     shown = [node for node in nodes.values() if node["type"] in _SHOWN and not _is_try(node)]
     shown.sort(key=lambda node: (node["type"] == "Skipped", node.get("startedAt") or "~"))
-    rows = [_with_reason(_row(node, nodes, now), reasons or {}) for node in shown]
+    rows = [_with_reason(_row(workflow, node, now), reasons or {}) for node in shown]
     return [row for row in rows if not _is_no_news(row)]
 
 
@@ -123,14 +124,15 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _row(node: Node, nodes: Mapping[str, Node], now: datetime) -> StepRow:
+def _row(workflow: Workflow, node: Node, now: datetime) -> StepRow:
+    nodes = nodes_of(workflow)
     tries = [
         nodes[child]
         for child in node.get("children", [])
         if child in nodes and node["type"] == "Retry" and _is_try(nodes[child])
     ]
     last = tries[-1] if tries else node
-    phase = _phase(node, last)
+    phase = _phase(workflow, node, last)
     seconds = seconds_between(node.get("startedAt"), node.get("finishedAt"), now)
     done, total = _progress(last.get("progress", ""))
     return StepRow(
@@ -161,8 +163,10 @@ def _is_try(node: Node) -> bool:
     return node["type"] != "Retry" and bool(node.get("nodeFlag", {}).get("retried"))
 
 
-def _phase(node: Node, last: Node) -> str:
+def _phase(workflow: Workflow, node: Node, last: Node) -> str:
     phase = str(node["phase"])
+    if is_stopped_node(workflow, last) or is_stopped_node(workflow, node):
+        return "Stopped"
     if phase == "Running" and last["phase"] in _FAILED and node.get("message"):
         return "Retrying"
     if phase == "Running" and last["phase"] == "Pending":
@@ -174,6 +178,9 @@ def _message(node: Node, last: Node, phase: str) -> str:
     if phase == "Running" and last is not node:
         return ""
     text = last_line(last.get("message") or node.get("message") or "")
+    if phase == "Stopped":
+        # Argo's own words say no more than the phase; a step says how far it came.
+        return text if "stopped by " in text else ""
     if phase == "Pending":
         return waiting_message(text)
     if phase == "Retrying":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from rich.console import Console, RenderableType
@@ -24,6 +27,7 @@ _MARKS = {
     "Pending": ("◷", "yellow"),
     "Retrying": ("◷", "yellow"),
     "Suspended": ("‖", "yellow"),
+    "Stopped": ("■", "yellow"),
 }
 _FAILED = ("Failed", "Error")
 _WAITING = ("Pending", "Retrying", "Suspended")
@@ -39,6 +43,12 @@ class View(Protocol):
 
     def update(self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None) -> None:
         """Show the changed record of the run; `reasons` is step -> why it waits."""
+
+    def note(self, step: str, text: str) -> None:
+        """Show a few words at the step while it runs, in place of those before."""
+
+    def say(self, text: str) -> None:
+        """Show a line that stays."""
 
 
 def view_for(console: Console) -> View:
@@ -57,6 +67,13 @@ class SilentView:
 
     def update(self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None) -> None:
         """Show nothing."""
+
+    def note(self, step: str, text: str) -> None:
+        """Show nothing."""
+
+    def say(self, text: str) -> None:
+        """Print the line on stderr, since stdout is for the record."""
+        print(text, file=sys.stderr)
 
 
 class PlainView:
@@ -86,6 +103,13 @@ class PlainView:
             self._seen[row.id] = (state, tenths)
             self._console.print(_line(row), soft_wrap=True)
 
+    def note(self, step: str, text: str) -> None:
+        """Show nothing: notes change with each step of a training, and each would be a line."""
+
+    def say(self, text: str) -> None:
+        """Print the line."""
+        self._console.print(text, soft_wrap=True)
+
 
 class LiveView:
     """The table of steps with bars; lines printed above it stay."""
@@ -94,6 +118,9 @@ class LiveView:
         self._console = console
         self._workflow: Mapping[str, Any] = {}
         self._reasons: Mapping[str, str] = {}
+        self._notes: dict[str, str] = {}
+        """Step -> a few words about it."""
+        self._paces: dict[str, _Pace] = {}
         self._spinners: dict[str, Spinner] = {}
         self._live = Live(
             console=console, refresh_per_second=8, get_renderable=self._render, transient=False
@@ -111,15 +138,51 @@ class LiveView:
         self._workflow = workflow
         self._reasons = reasons or {}
 
+    def note(self, step: str, text: str) -> None:
+        """Show a few words in the step's row while it runs."""
+        self._notes[step] = text
+
+    def say(self, text: str) -> None:
+        """Print the line above the table."""
+        self._console.print(text, soft_wrap=True)
+
     def _render(self) -> RenderableType:
-        table = steps_table(step_rows(self._workflow, utc_now(), self._reasons), self._mark)
+        rows = step_rows(self._workflow, utc_now(), self._reasons)
+        table = steps_table([self._with_outlook(row) for row in rows], self._mark)
         # The terminal writes ^C after the last line, which would break a full line.
         return Constrain(table, self._console.width - len("^C"))
+
+    def _with_outlook(self, row: StepRow) -> StepRow:
+        """Return a running step with its note and the time that it still takes."""
+        if row.phase != "Running":
+            return row
+        left = self._paces.setdefault(row.id, _Pace()).seconds_left(row, time.monotonic())
+        outlook = "" if left is None else f"{_clock(left)} left"
+        said = ", ".join(filter(None, [row.message, self._notes.get(row.name, ""), outlook]))
+        return replace(row, message=said)
 
     def _mark(self, row: StepRow) -> RenderableType:
         if row.phase == "Running":
             return self._spinners.setdefault(row.id, Spinner("dots", style="cyan"))
         return mark(row)
+
+
+class _Pace:
+    """How fast a step comes on, since it was first seen at work: it may load before, or resume."""
+
+    def __init__(self) -> None:
+        self._done = 0
+        self._since = 0.0
+
+    def seconds_left(self, row: StepRow, now_seconds: float) -> float | None:
+        """Return the seconds to the end at this pace; None while there is none to measure."""
+        if row.total <= 1 or row.done == 0:
+            return None
+        if self._done == 0 or row.done < self._done:
+            self._done, self._since = row.done, now_seconds
+        if row.done == self._done:
+            return None
+        return (now_seconds - self._since) / (row.done - self._done) * (row.total - row.done)
 
 
 def mark(row: StepRow) -> RenderableType:

@@ -17,7 +17,11 @@ _TEMPLATE_LABELS = (
     "workflows.argoproj.io/workflow-template",
     "workflows.argoproj.io/cluster-workflow-template",
 )
-_ENDED = ("Succeeded", "Failed", "Error")
+_FAILED = ("Failed", "Error")
+_ENDED = ("Succeeded", *_FAILED)
+_STOPPED_RUN = "Stopped with strategy "
+_STOPPED_NODE = ("workflow shutdown with strategy: ", _STOPPED_RUN)
+_SIGTERM = "stopped by SIGTERM"
 
 
 def name_of(workflow: Workflow) -> str:
@@ -38,6 +42,40 @@ def workspace_of(workflow: Workflow) -> str:
 def phase_of(workflow: Workflow) -> str:
     """Return Argo's phase; Pending before the controller has seen the run."""
     return str(workflow.get("status", {}).get("phase") or "Pending")
+
+
+def shown_phase(workflow: Workflow) -> str:
+    """Return Argo's phase for a person: a run that somebody ended has not failed, but Stopped."""
+    return "Stopped" if was_stopped(workflow) else phase_of(workflow)
+
+
+def was_stopped(workflow: Workflow) -> bool:
+    """Whether Ctrl-C, SIGTERM, `argotune stop` or `argo stop` ended the run.
+
+    Step watch stops a run that would cost money for nothing, and fails itself: that is no stop.
+    """
+    message = str(workflow.get("status", {}).get("message") or "")
+    ended = phase_of(workflow) in _FAILED and message.startswith(_STOPPED_RUN)
+    return ended and node_of_step(workflow, "watch").get("phase") not in _FAILED
+
+
+def is_stopped_node(workflow: Workflow, node: Mapping[str, Any]) -> bool:
+    """Whether the node ended only because its run was being stopped.
+
+    Argo's own message says so, or in a run that was stopped the step's, which got SIGTERM.
+    """
+    message = str(node.get("message") or "")
+    told = message.startswith(_STOPPED_NODE) or (_SIGTERM in message and was_stopped(workflow))
+    return node.get("phase") in _FAILED and told
+
+
+def is_suspended(workflow: Workflow) -> bool:
+    """Whether the run waits to be resumed: before its begin, or at a suspend template."""
+    status = workflow.get("status", {})
+    nodes = nodes_of(workflow).values()
+    waits = any(node["type"] == "Suspend" and node["phase"] == "Running" for node in nodes)
+    not_begun = not nodes and bool(status.get("storedWorkflowTemplateSpec", {}).get("suspend"))
+    return phase_of(workflow) == "Running" and (waits or not_begun)
 
 
 def has_ended(workflow: Workflow) -> bool:

@@ -140,7 +140,14 @@ def test_ctrl_c_ends_the_children_and_resume_finishes(
     process.send_signal(signal.SIGINT)
     answer = finish(process)
     assert (answer.code, answer.err) == (130, "")
+    lines = answer.out.splitlines()
+    said = "stopping: the steps get time to save their work; Ctrl-C once more kills them at once"
+    assert said in lines
+    assert [line.split()[:2] for line in lines if line.startswith("second ")][-1][1] == "stopped"
+    assert any(line.startswith("greet-") and line.endswith(": Stopped") for line in lines)
     assert "go on with it: argotune run --resume greet-" in answer.out
+    assert argotune("status", "greet").out.splitlines()[0].endswith(": Stopped")
+    assert argotune("status", "greet", "--watch").code == 130
     assert not is_running(pid)
     assert (tmp_path / "bye").read_text() == "Failed\n"
     assert not (tmp_path / "end").exists()
@@ -151,6 +158,20 @@ def test_ctrl_c_ends_the_children_and_resume_finishes(
     assert (tmp_path / "bye").read_text() == "Succeeded\n"
 
 
+def test_a_second_ctrl_c_kills_at_once(start: Processes, write: Write, tmp_path: Path) -> None:
+    trap = f"trap 'echo >> {tmp_path}/told' TERM; echo $$$$ > {tmp_path}/pid"
+    script = f"{trap}; while true; do sleep 0.1; done"
+    text = workflow(shell("second", script), entrypoint="second")
+    process, pid = started(start, tmp_path, write("stubborn.yaml", text))
+    process.send_signal(signal.SIGINT)
+    wait_until((tmp_path / "told").exists)
+    process.send_signal(signal.SIGINT)
+    answer = finish(process)
+    assert (answer.code, answer.err) == (130, "")
+    assert "killing the steps" in answer.out.splitlines()
+    assert not is_running(pid)
+
+
 def test_stop_from_another_process(
     start: Processes, argotune: Argotune, sleeping: Path, tmp_path: Path
 ) -> None:
@@ -158,7 +179,7 @@ def test_stop_from_another_process(
     assert argotune("status", "greet").out.startswith("greet-")
     answer = argotune("stop", "greet")
     assert (answer.code, answer.err) == (0, "")
-    assert ": asked to stop; `argotune run --resume greet-" in answer.out
+    assert ": asked to stop, and a second time kills its steps at once; " in answer.out
     assert finish(process).code == 130
     assert not is_running(pid)
     assert argotune("stop", "greet").errors == [
@@ -229,9 +250,12 @@ def test_resume_lets_a_suspended_run_go_on(
     process = start("run", write("workflow.yaml", text), "--name", "one")
     record = home_dir / "runs" / "one" / "workflow.json"
     wait_until(lambda: record.exists() and "suspended" in argotune("status", "one").out)
+    advice = "one is suspended; to let it go on: argotune run --resume one\n"
+    assert advice in argotune("status", "one").out
     answer = argotune("run", "--resume", "one")
     assert (answer.code, answer.out) == (0, "run one: asked to go on\n")
-    assert finish(process).code == 0
+    ran = finish(process)
+    assert (ran.code, ran.out.count(advice)) == (0, 1)
     assert (tmp_path / "end").exists()
 
 

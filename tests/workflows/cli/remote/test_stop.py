@@ -52,7 +52,7 @@ def test_a_run_is_stopped_and_its_exit_handler_told_of(
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.splitlines() == [
         f"run {NAME}: asked to stop; its exit handler still runs",
-        f"run {NAME}: Failed: {STOPPED}",
+        f"run {NAME}: Stopped",
         f"run {NAME}: release: Succeeded: node gpu-1",
     ]
     assert spec(cluster)["shutdown"] == "Stop"

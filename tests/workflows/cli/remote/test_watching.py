@@ -137,11 +137,10 @@ def test_a_run_whose_image_does_not_come_is_stopped(
         f"workflow.argoproj.io/{name} created in namespace team-a",
         f"plan       pending  image {IMAGE} cannot be pulled: not found",
         f"{problem}; the run is being stopped (spec.shutdown: Stop), its exit handler still runs",
-        "plan       failed 7s  workflow shutdown with strategy:  Stop",
+        "plan       stopped 7s",
         "release    succeeded 7s",
         "",
-        f"{name}: Failed",
-        "Stopped with strategy 'Stop'",
+        f"{name}: Stopped",
         f"logs: argotune logs {name} -n team-a",
         f"go on with it: argo retry {name} -n team-a",
     ]

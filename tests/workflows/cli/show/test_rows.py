@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from argotune.workflows.cli.show.rows import StepRow, age, last_line, step_rows
-from tests.workflows.cli.status import END, attempt, node, retry, workflow_of
+from argotune.workflows.cli.show.workflow_json import shown_phase
+from tests.workflows.cli.status import END, Node, attempt, node, retry, workflow_of
 
 ARGO = 'time=2026-01-01T00:00:00.000Z level=INFO msg="sub-process exited" argo=true error=<nil>'
 NOW = datetime(2026, 1, 1, 0, 0, 10, tzinfo=UTC)
@@ -100,6 +101,38 @@ def test_a_try_whose_pod_waits_makes_its_step_wait() -> None:
 def test_a_suspended_step_is_not_shown_as_running() -> None:
     (row,) = rows(node("wait", "Running", type="Suspend"))
     assert row.phase == "Suspended"
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (node("tune", "Failed", message="workflow shutdown with strategy:  Stop"), ""),
+        (node("wait", "Failed", type="Suspend", message="Stopped with strategy 'Stop'"), ""),
+        (
+            node("tune", "Failed", message="main: Error (exit code 75): error: stopped by SIGTERM"),
+            "error: stopped by SIGTERM",
+        ),
+    ],
+)
+def test_a_step_of_a_stopped_run_has_not_failed(step: Node, message: str) -> None:
+    workflow = workflow_of(step)
+    workflow["status"] |= {"phase": "Failed", "message": "Stopped with strategy 'Stop'"}
+    (row,) = step_rows(workflow, NOW)
+    assert (row.phase, row.message) == ("Stopped", message)
+
+
+def test_a_step_that_failed_before_its_run_was_stopped_has_failed() -> None:
+    workflow = workflow_of(node("tune", "Failed", message="main: Error (exit code 3): no"))
+    workflow["status"] |= {"phase": "Failed", "message": "Stopped with strategy 'Stop'"}
+    (row,) = step_rows(workflow, NOW)
+    assert row.phase == "Failed"
+
+
+def test_a_run_that_watch_stops_has_failed() -> None:
+    workflow = workflow_of(node("watch", "Failed"))
+    workflow["status"] |= {"phase": "Failed", "message": "Stopped with strategy 'Stop'"}
+    assert shown_phase(workflow) == "Failed"
+    assert shown_phase({**workflow, "status": {**workflow["status"], "nodes": {}}}) == "Stopped"
 
 
 def test_an_exit_handler_goes_by_its_template() -> None:

@@ -172,6 +172,37 @@ def test_the_table_has_a_row_for_each_step(screen: Console) -> None:
     ]
 
 
+def test_a_training_shows_its_loss_and_the_time_that_is_left(
+    screen: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = [100.0]
+    monkeypatch.setattr("argotune.workflows.cli.show.view.time.monotonic", lambda: seconds[0])
+    screen.record = True
+    view = LiveView(screen)
+    view.note("tune", "loss 3.21, held out 3.5")
+
+    def note() -> str:
+        screen.print(view._render())
+        return " ".join(screen.export_text().split())
+
+    view.update(workflow_of(node("tune", "Running", progress="0/304")))
+    assert note().endswith("loss 3.21, held out 3.5")
+    # It goes on from a checkpoint: the steps before it took no time.
+    view.update(workflow_of(node("tune", "Running", progress="104/304")))
+    assert "left" not in note()
+    seconds[0] += 5
+    view.update(workflow_of(node("tune", "Running", progress="114/304")))
+    assert note().endswith("loss 3.21, held out 3.5, 95s left")
+
+
+def test_a_line_that_stays(screen: Console, pipe: Console, capsys: Any) -> None:
+    for view in (LiveView(screen), PlainView(pipe), SilentView()):
+        view.say("stopping")
+    assert "stopping\n" in written(screen)
+    assert written(pipe) == "stopping\n"
+    assert capsys.readouterr() == ("", "stopping\n")
+
+
 def test_a_long_message_is_folded_beside_its_step(screen: Console) -> None:
     first, *more = table(screen, workflow_of(node("tune", "Failed", message=LONG)))
     begin = first.index("the message")
