@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,15 +32,17 @@ def atomic_write(path: Path, data: bytes | str) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield an empty temporary file; rename it to `path` on success and delete it on an error.
 
-    No other process may write `path` at the same time.
+    Its mode is that of a new file, which the umask decides. No other process may write `path` at
+    the same time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = partial_path(path)
+    temporary.unlink(missing_ok=True)
     temporary.write_bytes(b"")
+    mode = _mode(temporary)
     try:
         yield temporary
-        # Other containers of the run read it, whatever the umask.
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         fsync(temporary)
         temporary.replace(path)
         fsync(path.parent)
@@ -52,16 +55,19 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_directory(path: Path) -> Iterator[Path]:
     """Yield an empty directory; rename it to `path` on success and delete it on an error.
 
-    An existing directory is replaced. No other process may write `path` at the same time.
+    An existing directory is replaced. The modes in it are those of new files, which the umask
+    decides: safetensors makes files that only their owner reads. No other process may write `path`
+    at the same time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_partials(path.parent, path.name)
     temporary = partial_path(path)
     temporary.mkdir()
+    mode = _mode(temporary)
     try:
         yield temporary
-        temporary.chmod(0o755)
         for each in [*temporary.rglob("*"), temporary]:
+            each.chmod(mode if each.is_dir() else mode & 0o666)
             fsync(each)
         remove_directory(path)
         temporary.rename(path)
@@ -69,6 +75,10 @@ def replacing_directory(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def remove_directory(path: Path) -> None:

@@ -145,7 +145,6 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
         raise PermanentError(f"{member.name!r} of the adapter's image has no content")
     with content, path.open("wb") as file:
         shutil.copyfileobj(content, file, 1024 * 1024)
-    path.chmod(0o644)
 
 
 def _checked_blob(layout: Path, digest: str) -> Path:

@@ -141,9 +141,6 @@ class QuantizedCache:
             config.quantization_config = model.config.quantization_config
             config.save_pretrained(made)
             (made / _MADE_FROM).write_text(json.dumps(self.made_from, indent=2) + "\n")
-            for path in made.iterdir():
-                # safetensors creates files with mode 0600.
-                path.chmod(0o644)
             return mark_complete(made).size
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,37 @@ from argotune.steps.common.fs import (
 )
 
 
-def test_a_file_is_written_whole_and_readable_by_others(tmp_path: Path) -> None:
+@pytest.fixture(params=[0o022, 0o077, 0o002], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_a_file_is_written_whole_with_the_mode_of_a_new_one(tmp_path: Path, umask: int) -> None:
     path = tmp_path / "deep" / "file"
     atomic_write(path, "content")
     assert path.read_text() == "content"
-    assert path.stat().st_mode & 0o777 == 0o644
+    assert mode(path) == 0o666 & ~umask
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_a_library_keeps_private_gets_the_mode_of_a_new_one(
+    tmp_path: Path, umask: int
+) -> None:
+    with replacing(tmp_path / "file") as temporary:
+        temporary.unlink()
+        temporary.touch(mode=0o600)
+    with replacing_directory(tmp_path / "directory") as temporary:
+        (temporary / "inner").mkdir(mode=0o700)
+        (temporary / "inner" / "weights").touch(mode=0o600)
+    assert mode(tmp_path / "file") == 0o666 & ~umask
+    assert mode(tmp_path / "directory") == mode(tmp_path / "directory/inner") == 0o777 & ~umask
+    assert mode(tmp_path / "directory" / "inner" / "weights") == 0o666 & ~umask
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
