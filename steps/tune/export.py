@@ -78,7 +78,9 @@ def export_adapter(
                 shutil.copyfile(model_dir / name, temporary / name)
         (temporary / "chat_template.jinja").write_text(contract.chat_template)
         (temporary / "generation_config.json").write_text(_generation_config(contract))
-        (temporary / "README.md").write_text(model_card(contract))
+        (temporary / "README.md").write_text(
+            model_card(contract, is_on_hub=plan.model.source != "cache")
+        )
         write_contract(temporary, contract)
 
 

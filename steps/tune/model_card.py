@@ -7,25 +7,22 @@ import shlex
 from argotune.steps.contracts.serving import ServingContract
 from argotune.steps.tune.vllm import vllm_command
 
+_BASE = "BASE"
 _CARD = """\
 ---
-base_model: {repository}
-library_name: peft
+{hub_base}library_name: peft
 pipeline_tag: text-generation
 tags: [lora]
 ---
 # {name}
 A LoRA adapter of rank {rank} on {layers} of
-[{repository}](https://huggingface.co/{repository}/tree/{revision}), tuned with argotune.
+{base}, tuned with argotune.
 `serving.json` has the settings that serving must share with training; the commands below use them.
 
 ## Load it with PEFT
-In this directory, with the base model from the Hub:
+{base_comes_from}:
 ```python
-from peft import AutoPeftModelForCausalLM
-from transformers import AutoTokenizer
-
-model = AutoPeftModelForCausalLM.from_pretrained(".")
+{load}
 tokenizer = AutoTokenizer.from_pretrained(".")
 question = [{{"role": "user", "content": "Hello?"}}]
 prompt = tokenizer.apply_chat_template(
@@ -36,7 +33,7 @@ print(tokenizer.decode(answer[0]))
 ```
 
 ## Serve it with vLLM
-In this directory, with vLLM 0.33 or later:
+In this directory, with vLLM 0.33 or later{vllm_base}:
 ```sh
 {command}
 ```
@@ -56,17 +53,47 @@ _ROPE_NOTES = {
 }
 
 
-def model_card(contract: ServingContract) -> str:
-    """The Markdown text of README.md."""
+_LOAD_FROM_HUB = """\
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoTokenizer
+
+model = AutoPeftModelForCausalLM.from_pretrained(".")"""
+
+_LOAD_FROM_DIRECTORY = f"""\
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = AutoModelForCausalLM.from_pretrained("{_BASE}")
+model = PeftModel.from_pretrained(base, ".")"""
+
+
+def model_card(contract: ServingContract, *, is_on_hub: bool) -> str:
+    """The Markdown text of README.md; a base that is on no hub is a directory of the reader's."""
+    repository, revision = contract.base.repository, contract.base.revision
+    if is_on_hub:
+        origin = {
+            "hub_base": f"base_model: {repository}\n",
+            "base": f"[{repository}](https://huggingface.co/{repository}/tree/{revision})",
+            "base_comes_from": "In this directory, with the base model from the Hub",
+            "load": _LOAD_FROM_HUB,
+            "vllm_base": "",
+        }
+    else:
+        origin = {
+            "hub_base": "",
+            "base": f"{repository}, revision {revision}, which is on no hub",
+            "base_comes_from": f"In this directory; `{_BASE}` is the directory of the base model",
+            "load": _LOAD_FROM_DIRECTORY,
+            "vllm_base": f"; `{_BASE}` is the directory of the base model",
+        }
     return _CARD.format(
+        **origin,
         name=contract.adapter.name,
-        repository=contract.base.repository,
-        revision=contract.base.revision,
         rank=contract.adapter.r,
         layers=", ".join(contract.adapter.target_modules),
         max_new_tokens=contract.generation.max_new_tokens,
         stop_token_ids=contract.stop_token_ids,
-        command=_shell(vllm_command(contract)),
+        command=_shell(vllm_command(contract, base=None if is_on_hub else _BASE)),
         rope=_ROPE_NOTES[contract.rope],
     )
 

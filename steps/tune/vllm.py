@@ -15,21 +15,21 @@ LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values that --max-lora-rank accepts; an adapter's rank may be any number up to it."""
 
 
-def vllm_command(contract: ServingContract, directory: str = ".") -> list[str]:
-    """The command's words; `directory` has the adapter.
+def vllm_command(
+    contract: ServingContract, directory: str = ".", *, base: str | None = None
+) -> list[str]:
+    """The command's words; `directory` has the adapter, `base` a base model that is on no hub.
 
     Raises PermanentError for a rank that vLLM does not support.
     """
-    base, adapter = contract.base, contract.adapter
+    adapter = contract.adapter
     # Not max_new_tokens: as a server default it would limit what a request may set.
     sampling = {
         "temperature": contract.generation.temperature,
         "top_p": contract.generation.top_p,
     }
     return [
-        *("vllm", "serve", base.repository),
-        *("--revision", base.revision),
-        *("--tokenizer-revision", base.revision),
+        *("vllm", "serve", *(_from_hub(contract) if base is None else [base])),
         # It also selects LongRoPE's factors: the long ones above the model's original length.
         *("--max-model-len", str(contract.max_length)),
         *("--chat-template", f"{directory}/chat_template.jinja"),
@@ -41,6 +41,12 @@ def vllm_command(contract: ServingContract, directory: str = ".") -> list[str]:
         *("--lora-target-modules", *adapter.target_modules),
         *("--lora-modules", f"{adapter.name}={directory}"),
     ]
+
+
+def _from_hub(contract: ServingContract) -> list[str]:
+    base = contract.base
+    revisions = ["--revision", base.revision, "--tokenizer-revision", base.revision]
+    return [base.repository, *revisions]
 
 
 def max_lora_rank(rank: int) -> int:

@@ -96,11 +96,26 @@ def test_the_directory_is_a_tokenizer_with_the_template_of_training(
 
 def test_the_readme_holds_the_command_for_vllm() -> None:
     contract = msgspec.structs.replace(small_contract(), rope="short")
-    card = model_card(contract)
+    card = model_card(contract, is_on_hub=True)
     assert card.startswith("---\nbase_model: acme/base\n")
     (command,) = re.findall(r"```sh\n(.*?)```", card, flags=re.DOTALL)
     assert shlex.split(command.replace("\\\n", " ")) == vllm_command(contract)
     assert "with a larger `--max-model-len` vLLM uses the long" in card
     assert "max-model-len` of" not in card
     (code,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    compile(code, "README.md", "exec")
+
+
+def test_the_readme_sends_nobody_to_the_hub_for_a_base_that_is_not_there() -> None:
+    card = model_card(small_contract(), is_on_hub=False)
+    assert "huggingface.co" not in card
+    assert "base_model:" not in card
+    assert "acme/base, revision" in card
+    assert ", which is on no hub, tuned with argotune." in card
+    (command,) = re.findall(r"```sh\n(.*?)```", card, flags=re.DOTALL)
+    assert shlex.split(command.replace("\\\n", " "))[:4] == [
+        "vllm", "serve", "BASE", "--max-model-len",
+    ]  # fmt: skip
+    (code,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    assert 'AutoModelForCausalLM.from_pretrained("BASE")' in code
     compile(code, "README.md", "exec")
