@@ -17,8 +17,6 @@ from matplotlib.figure import Figure
 Record = dict[str, Any]
 Points = list[tuple[int, float]]
 
-_NOTE: dict[str, Any] = {"textcoords": "offset points", "fontsize": 9}
-
 _SMALL_CURVES = (
     ("learning_rate", "learning rate"),
     ("gradient_norm", "gradient norm, before clipping"),
@@ -130,11 +128,10 @@ def _draw_losses(axes: Axes, records: Sequence[Record]) -> None:
         axes.plot(*zip(*train, strict=True), color="0.75", linewidth=1, label="train, each step")
         axes.plot(*zip(*_smooth(train), strict=True), color="tab:blue", label="train, smoothed")
     if held_out:
-        axes.plot(*zip(*held_out, strict=True), "o-", color="tab:orange", label="held out")
-        first, last = held_out[0], held_out[-1]
-        axes.annotate(f"base {first[1]:.3f}", first, (7, 7), **_NOTE)
-        if len(held_out) > 1:
-            axes.annotate(f"{last[1]:.3f}", last, (0, -15), ha="center", **_NOTE)
+        # The values stand in the legend, which keeps off the curves; notes at points lie on them.
+        values = [f"base {held_out[0][1]:.3f}", *(f"last {v:.3f}" for _, v in held_out[1:][-1:])]
+        label = f"held out: {', '.join(values)}"
+        axes.plot(*zip(*held_out, strict=True), "o-", color="tab:orange", label=label)
     axes.set(xlabel="optimizer step", ylabel="loss per token, nats")
     axes.set_ylim(bottom=0, top=1.1 * axes.get_ylim()[1])
     axes.grid(alpha=0.25)
