@@ -10,7 +10,9 @@ TemplateError         the caller of a template ends; the template's node is alre
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class EngineError(Exception):
@@ -39,3 +41,13 @@ class PodError(Exception):
 
 class TemplateError(Exception):
     """A template cannot be executed; its node is already marked Error."""
+
+
+@contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Name `path` in an OSError that names no file, as that of a write to a full disk."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise

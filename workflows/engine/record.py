@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
-from argotune.workflows.engine.errors import EngineError
+from argotune.workflows.engine.errors import EngineError, naming
 from argotune.workflows.engine.model import JsonObject, Runtime
 
 PODS = "pods"
 """Directory of the pods' own directories, by node ID."""
+LOGS = "logs"
+"""Directory of the pods' logs."""
+CLAIMS = "claims"
+"""Directory of the volumes that end with the run."""
+_OWN_DIRECTORIES = (PODS, LOGS, CLAIMS, "control")
 _RECORD = "workflow.json"
 _START = "documents.json"
 _LOCK = "lock"
@@ -31,6 +39,11 @@ _SHARE_OF_TIME = 10  # a record is written for at most a tenth of the time
 def load_record(run_dir: Path) -> JsonObject:
     """The Workflow object of a run, as last saved. Raises EngineError if there is none."""
     return _read(run_dir / _RECORD)
+
+
+def has_record(run_dir: Path) -> bool:
+    """Whether the directory holds a run that has begun."""
+    return (run_dir / _RECORD).exists()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +131,7 @@ def _take_request(file: Path) -> bool:
 def run_lock(run_dir: Path) -> Iterator[None]:
     """Hold the lock of the run directory. Raises EngineError if another engine holds it."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / _LOCK).open("a") as file:
+    with _lock_file(run_dir) as file:
         for attempt in range(_LOCK_ATTEMPTS):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -131,10 +144,29 @@ def run_lock(run_dir: Path) -> Iterator[None]:
         yield
 
 
-def discard_empty(run_dir: Path) -> None:
-    """Remove a locked run directory that contains only the lock."""
-    if [path.name for path in run_dir.iterdir()] == [_LOCK]:
-        (run_dir / _LOCK).unlink()
+def _lock_file(run_dir: Path) -> TextIO:
+    try:
+        return (run_dir / _LOCK).open("a")
+    except OSError:
+        with contextlib.suppress(OSError):
+            run_dir.rmdir()  # made just now, where it is empty
+        raise
+
+
+def discard_unrecorded(run_dir: Path) -> None:
+    """Remove what an engine wrote into a locked run directory, unless the run has a record.
+
+    A directory with files of others stays, with those.
+    """
+    if has_record(run_dir):
+        return
+    for name in _OWN_DIRECTORIES:
+        shutil.rmtree(run_dir / name, ignore_errors=True)
+    for name in (_START, _RECORD):
+        (run_dir / name).unlink(missing_ok=True)
+        _part_of(run_dir / name).unlink(missing_ok=True)
+    (run_dir / _LOCK).unlink()
+    with contextlib.suppress(OSError):  # something of others is in it
         run_dir.rmdir()
 
 
@@ -169,13 +201,22 @@ def _write_atomically(path: Path, text: str, *, durable: bool = True) -> None:
     """Write a file so that a reader sees the old or the new text, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # The engine's lock keeps others from it; a killed engine's is written over.
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    temporary.replace(path)
+    temporary = _part_of(path)
+    with naming(path):
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _part_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
 
 
 def _read(path: Path) -> JsonObject:

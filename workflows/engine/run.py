@@ -24,9 +24,12 @@ from argotune.workflows.engine.pods.process import ProcessLauncher, inherited_en
 from argotune.workflows.engine.pods.process_groups import GRACE_SECONDS
 from argotune.workflows.engine.pods.volumes import VolumeStore
 from argotune.workflows.engine.record import (
+    CLAIMS,
+    LOGS,
     PODS,
     Start,
-    discard_empty,
+    discard_unrecorded,
+    has_record,
     load_record,
     load_start,
     run_lock,
@@ -46,7 +49,7 @@ from argotune.workflows.engine.validation.refuse import unsupported_fields
 from argotune.workflows.engine.validation.validate import problems_of
 
 _RESOLVED = frozenset({"templates", "arguments"})
-_LOGS, _CLAIMS, _LOCKS = "logs", "claims", ".locks"
+_LOCKS = ".locks"
 
 
 def _own_environment() -> dict[str, str]:
@@ -87,17 +90,18 @@ class Options:
 def run(documents: list[JsonObject], options: Options) -> JsonObject:
     """Run the workflow among `documents` and return it with its status.
 
-    A run that fails is a result. Raises EngineError, with all problems, before anything starts.
+    A run that fails is a result. Raises EngineError, with all problems, before anything starts,
+    and OSError if the run directory cannot be written; what has no record yet is removed.
     """
     options = _with_absolute_paths(options)
     with run_lock(options.run_dir):
         try:
             loop = _new_loop(documents, options)
-        except EngineError:
-            discard_empty(options.run_dir)
+            with watched(options.run_dir, options.grace_seconds):
+                return loop.run()
+        except (EngineError, OSError):
+            discard_unrecorded(options.run_dir)
             raise
-        with watched(options.run_dir, options.grace_seconds):
-            return loop.run()
 
 
 def resume(options: Options) -> JsonObject:
@@ -131,7 +135,7 @@ def _with_absolute_paths(options: Options) -> Options:
 def _new_loop(documents: list[JsonObject], options: Options) -> Loop:
     if problems := unsupported_fields(documents):
         raise UnsupportedError(problems)
-    if (options.run_dir / "workflow.json").exists():
+    if has_record(options.run_dir):
         raise EngineError(
             [f"{options.run_dir} already holds a run: resume it, or choose another directory"]
         )
@@ -218,7 +222,7 @@ def _loop(
     }
     volumes = VolumeStore(
         claims_dir=options.claims_dir,
-        run_claims_dir=options.run_dir / _CLAIMS,
+        run_claims_dir=options.run_dir / CLAIMS,
         claim_templates=[
             claim["metadata"]["name"] for claim in spec.get("volumeClaimTemplates") or []
         ],
@@ -228,7 +232,7 @@ def _loop(
         volumes=volumes,
         catalog=catalog,
         pods_dir=options.run_dir / PODS,
-        logs_dir=options.run_dir / _LOGS,
+        logs_dir=options.run_dir / LOGS,
         default_grace_seconds=options.grace_seconds,
     )
     loop = Loop(workflow, stored, options.run_dir, _launcher(options), Listening(options.listener))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from argotune.steps.contracts.services import process_started
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.engine.model import JsonObject
 from argotune.workflows.engine.pods.process import inherited_environment
@@ -537,3 +538,21 @@ def test_a_refused_run_leaves_no_directory(tmp_path: Path) -> None:
     with pytest.raises(EngineError):
         run_spec("  entrypoint: none\n  templates: [{name: main, dag: {tasks: []}}]\n", tmp_path)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_step_whose_log_has_no_room_names_it_and_does_not_run_on(tmp_path: Path) -> None:
+    log = tmp_path / "run" / "logs" / "wf.log"
+    log.parent.mkdir(parents=True)
+    log.symlink_to("/dev/full")
+    script = f"echo $$$$ > {tmp_path}/pid; echo a line; exec sleep 60"
+    spec = f"""
+  entrypoint: main
+  templates:
+  - name: main
+    container: {{image: busybox, command: [sh, -c, "{script}"]}}
+"""
+    finished = run_spec(spec, tmp_path)
+    assert finished["status"]["phase"] == "Error"
+    said = f"system error of {log}: No space left on device"
+    assert finished["status"]["message"] == said
+    assert process_started(int((tmp_path / "pid").read_text())) is None

@@ -20,7 +20,7 @@ from argotune.workflows.cli.home import Home, home
 from argotune.workflows.cli.local import runnable
 from argotune.workflows.cli.local.listener import ViewListener
 from argotune.workflows.cli.local.runs import find_run, find_unfinished
-from argotune.workflows.cli.local.secrets import from_environment
+from argotune.workflows.cli.local.secrets import forget_unrecorded, from_environment
 from argotune.workflows.cli.show.results import (
     Output,
     OutputOption,
@@ -30,6 +30,7 @@ from argotune.workflows.cli.show.results import (
 )
 from argotune.workflows.cli.show.view import SilentView, View, view_for
 from argotune.workflows.cli.texts import read_texts
+from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.engine.pods.process import inherited_environment
 from argotune.workflows.engine.record import request_resume
 from argotune.workflows.engine.run import Options
@@ -123,19 +124,23 @@ def run(
     else:
         _refuse_overrides(overrides)
         start = runnable.from_documents(texts, name)
-    with _view(output) as view:
-        workflow = run_workflow(
-            start.documents,
-            _options(
-                here,
-                start.name,
-                {**start.secrets, **secrets},
-                view,
-                parameters=parameters,
-                entrypoint=entrypoint,
-                runtime=runtime.value if runtime else None,
-            ),
-        )
+    try:
+        with _view(output) as view:
+            workflow = run_workflow(
+                start.documents,
+                _options(
+                    here,
+                    start.name,
+                    {**start.secrets, **secrets},
+                    view,
+                    parameters=parameters,
+                    entrypoint=entrypoint,
+                    runtime=runtime.value if runtime else None,
+                ),
+            )
+    except (EngineError, OSError):
+        forget_unrecorded(here, start.name)
+        raise
     _finish(workflow, output)
 
 

@@ -6,13 +6,17 @@ Secret, and only steps whose template names that Secret get them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from argotune.workflows.cli.home import Home
+from argotune.workflows.engine.errors import naming
+from argotune.workflows.engine.record import has_record
 from argotune.workflows.workspace.tags import parameter_of
 
 _FROM_ENVIRONMENT = "from-environment.json"
@@ -37,7 +41,8 @@ def secret_files(here: Home, run: str, secret: Document) -> Path:
     directory = here.secret_dir(run, secret["metadata"]["name"])
     directory.mkdir(parents=True, mode=0o700)
     for key, text in secret["stringData"].items():
-        (directory / key).write_text(text)
+        with naming(directory / key):
+            (directory / key).write_text(text)
     return directory
 
 
@@ -45,7 +50,17 @@ def keep_variables(here: Home, run: str, workflow: Document) -> None:
     """Store for the run, and for `run --resume`, which variables replace its steps' Secrets."""
     path = here.secret_dir(run, _FROM_ENVIRONMENT)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_variables_of(workflow)))
+    with naming(path):
+        path.write_text(json.dumps(_variables_of(workflow)))
+
+
+def forget_unrecorded(here: Home, run: str) -> None:
+    """Delete the Secrets of a run that has not begun, and its directory where nothing else is."""
+    if has_record(here.runs_dir / run):
+        return
+    shutil.rmtree(here.secret_dir(run, ""), ignore_errors=True)
+    with contextlib.suppress(OSError):
+        (here.runs_dir / run).rmdir()
 
 
 def from_environment(here: Home, run: str, environ: Mapping[str, str]) -> dict[str, dict[str, str]]:

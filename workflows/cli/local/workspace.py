@@ -9,7 +9,12 @@ from argotune.steps.nodes.providers import MAKING_NODES
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.runnable import Runnable
-from argotune.workflows.cli.local.secrets import docker_login, keep_variables, secret_files
+from argotune.workflows.cli.local.secrets import (
+    docker_login,
+    forget_unrecorded,
+    keep_variables,
+    secret_files,
+)
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace import planned as workspaces
 from argotune.workflows.workspace.documents import Texts
@@ -45,12 +50,16 @@ def from_workspace(
     )
     workflow = manifests.workflow(arguments)
     here.make()
-    keep_variables(here, name, workflow)
     secrets = {}
-    if workspace.push_secret:
-        secrets[workspace.push_secret] = docker_login(here, name, workspace.push_secret)
-    if url_secret:
-        secrets[url_secret["metadata"]["name"]] = secret_files(here, name, url_secret)
+    try:
+        keep_variables(here, name, workflow)
+        if workspace.push_secret:
+            secrets[workspace.push_secret] = docker_login(here, name, workspace.push_secret)
+        if url_secret:
+            secrets[url_secret["metadata"]["name"]] = secret_files(here, name, url_secret)
+    except OSError:
+        forget_unrecorded(here, name)
+        raise
     return Runnable(name=name, documents=[workflow], secrets=secrets)
 
 

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from argotune.workflows.engine.errors import naming
 from argotune.workflows.engine.pods.paths import Mount, PathMap
 from argotune.workflows.engine.pods.pod import PROGRESS_PATH, SCRIPT_PATH, Launch, OutputFile, Pod
 
@@ -84,7 +85,8 @@ class ContainerLauncher:
         for index, (path, text) in enumerate(texts.items()):
             file = pod.directory / "inputs" / str(index)
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
+            with naming(file):
+                file.write_text(text, encoding="utf-8")
             own.append(Mount(file, path, read_only=True))
         user = None if self._program == "podman" else f"{os.getuid()}:{os.getgid()}"
         _, *arguments = run_arguments(self._program, pod, own_mounts=own, user=user)

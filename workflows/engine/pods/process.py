@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from argotune.workflows.engine.errors import PodError
+from argotune.workflows.engine.errors import PodError, naming
 from argotune.workflows.engine.pods.paths import PathMap
 from argotune.workflows.engine.pods.pod import PROGRESS_PATH, SCRIPT_PATH, Launch, OutputFile, Pod
 
@@ -57,12 +57,15 @@ class ProcessLauncher:
         """Write script and raw files, and map paths in command, environment and script."""
         paths = self._paths(pod)
         if pod.script is not None:
-            self._host(pod, SCRIPT_PATH).write_text(paths.to_host(pod.script), encoding="utf-8")
+            script = self._host(pod, SCRIPT_PATH)
+            with naming(script):
+                script.write_text(paths.to_host(pod.script), encoding="utf-8")
         for path, text in pod.files.items():
             file = self._host(pod, path)
             pod.refuse_outside(file, path)
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
+            with naming(file):
+                file.write_text(text, encoding="utf-8")
         for output in pod.outputs:
             directory = self.output_file(pod, output).parent
             pod.refuse_outside(directory, output.path)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
+from argotune.workflows.engine.errors import naming
+
 GRACE_SECONDS = 30.0
 """From SIGTERM to SIGKILL: Kubernetes' default of terminationGracePeriodSeconds."""
 _PROC = Path("/proc")
@@ -40,7 +42,8 @@ def _stat(pid: int) -> list[str] | None:
 
 def write_pid(path: Path, pid: int) -> None:
     """Write the pid and identity of a process to a file."""
-    path.write_text(f"{pid} {identity_of(pid) or ''}\n")
+    with naming(path):
+        path.write_text(f"{pid} {identity_of(pid) or ''}\n")
 
 
 def groups_of_pods(pods_dir: Path) -> dict[str, set[int]]:

@@ -15,7 +15,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import IO
 
-from argotune.workflows.engine.errors import PodError
+from argotune.workflows.engine.errors import PodError, naming
 from argotune.workflows.engine.model import JsonObject
 from argotune.workflows.engine.pods.pod import Launch, Launcher, OutputFile, Pod
 from argotune.workflows.engine.pods.process_groups import signal_group, write_pid
@@ -134,18 +134,28 @@ class RunningPod:
                 {"exitCode": str(_COMMAND_NOT_FOUND)},
             )
         except OSError as error:
+            self._kill_unsupervised()
+            where = f" of {error.filename}" if error.filename else ""
             ended = PodEnded(
-                node_id, -1, "", {}, error=f"the pod failed with a system error: {error}"
+                node_id, -1, "", {}, error=f"system error{where}: {error.strerror or error}"
             )
         finally:
             self._launcher.clean_up(self.pod)
             shutil.rmtree(self.pod.directory, ignore_errors=True)
         self._sink(ended)
 
+    def _kill_unsupervised(self) -> None:
+        """Kill the process whose output or progress cannot be followed any more."""
+        with self._lock:
+            if self._process is not None:
+                signal_group(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+        self._launcher.kill(self.pod)
+
     def _supervise(self) -> PodEnded:
         launch = self._launcher.prepare(self.pod)
         self.pod.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.pod.log.open("ab") as log:
+        with naming(self.pod.log), self.pod.log.open("ab") as log:
             process = self._start(launch)
             self._sink(PodStarted(self.pod.identity.node_id))
             self._follow(process, log)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from argotune.workflows.engine.errors import PodError
+from argotune.workflows.engine.errors import PodError, naming
 from argotune.workflows.engine.model import JsonObject
 from argotune.workflows.engine.pods.inside import (
     absolute_inside,
@@ -93,7 +93,8 @@ def _write(
 def _write_private(file: Path, content: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch(mode=0o600)
-    file.write_bytes(content)
+    with naming(file):
+        file.write_bytes(content)
 
 
 def _mount(mount: JsonObject, directory: Path) -> Mount:

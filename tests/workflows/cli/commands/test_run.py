@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from argotune.steps.contracts.model_cache import mark_complete
 from argotune.workflows.engine.record import load_record
 from tests.workflows.cli.command import Argotune, Processes, finish
 from tests.workflows.cli.conftest import Write
@@ -228,15 +230,41 @@ def test_a_home_that_is_no_directory(
     assert argotune("status").code == 0
 
 
-def test_a_disk_that_takes_nothing_more(start: Processes, write: Write) -> None:
-    limit = 64  # Bytes: as for a full disk, but for this process only.
+@pytest.mark.parametrize(("limit", "file"), [(64, "documents.json"), (1500, "workflow.json")])
+def test_a_disk_that_takes_nothing_more(
+    start: Processes, write: Write, home_dir: Path, limit: int, file: str
+) -> None:
+    # Bytes of a file: as for a full disk, but for this process only.
     process = start(
         "run",
         write("workflow.yaml", GREETING),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     answer = finish(process)
-    assert (answer.code, answer.errors) == (3, ["File too large"])
+    assert answer.code == 3
+    (problem,) = answer.errors
+    path, _, reason = problem.partition(": ")
+    assert (Path(path).name, reason) == (file, "File too large")
+    assert Path(path).parents[1] == home_dir / "runs"
+    assert list((home_dir / "runs").iterdir()) == [], "nothing half-made is left"
+
+
+def test_a_disk_that_takes_no_secrets_of_a_workspace(
+    start: Processes, write: Write, home_dir: Path
+) -> None:
+    models = home_dir / "claims" / "argotune-models" / "argotune--tiny"
+    weights = models / "e46e4907d3e0fa81c56a416b6302547b3cc77f29"
+    weights.mkdir(parents=True)
+    mark_complete(weights)
+    process = start(
+        "run",
+        write("workspace.yaml", TINY),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1, 1)),
+    )
+    answer = finish(process)
+    assert answer.code == 3
+    assert re.fullmatch(r".*/secrets/from-environment.json: File too large", answer.errors[0])
+    assert list((home_dir / "runs").iterdir()) == []
 
 
 def test_two_runs_at_once_do_not_disturb_each_other(
