@@ -10,6 +10,7 @@ import time
 from typing import Any, TextIO
 
 from argotune.steps.common.errors import Interrupted
+from argotune.steps.common.printable import takes_escapes
 
 CLEAR_LINE = "\x1b[K"
 """Escape sequence that clears a terminal's line from the cursor to its end."""
@@ -51,7 +52,7 @@ class _Stderr(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         # A live progress line may be on the terminal's current line.
-        if self.stream.isatty():
+        if takes_escapes(self.stream):
             self.stream.write(CLEAR_LINE)
         super().emit(record)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich.console import Console
 from rich.progress import Progress, TextColumn
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.functional import cross_entropy
@@ -28,6 +29,7 @@ from argotune.presets.loader import model_preset
 from argotune.presets.schema import ModelPreset
 from argotune.steps.common import log
 from argotune.steps.common.fs import locked, replacing_directory
+from argotune.steps.common.printable import wants_plain_text
 from argotune.steps.contracts.model_cache import cache_path, is_complete, mark_complete
 from argotune.steps.tiny.docstrings import library_texts
 from argotune.steps.tiny.muon import Muon
@@ -120,7 +122,9 @@ def pretrain(
     generator = np.random.default_rng(seed)
     losses = []
     model.train()
-    with Progress(*Progress.get_default_columns(), TextColumn("{task.fields[loss]}")) as bar:
+    screen = Console(force_terminal=False if wants_plain_text() else None)
+    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[loss]}"))
+    with Progress(*columns, console=screen) as bar:
         task = bar.add_task("pretraining tiny", total=steps, loss="")
         for _ in range(steps):
             starts = generator.integers(0, len(stream) - _ROW_TOKENS, _ROWS_PER_STEP)

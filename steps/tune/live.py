@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 from argotune.steps.common.log import CLEAR_LINE
+from argotune.steps.common.printable import takes_escapes
 
 Record = Mapping[str, Any]
 
@@ -28,7 +29,7 @@ class LiveLine:
         self._steps = steps
         self._stream = stream or sys.stderr
         self._clock = clock
-        self._is_terminal = self._stream.isatty()
+        self._is_terminal = takes_escapes(self._stream)
         self._held_out: float | None = None
         self._begin: tuple[int, float] | None = None
         self._next_write = 0.0

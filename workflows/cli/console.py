@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from argotune.steps.common.printable import printable
+from argotune.steps.common.printable import printable, wants_plain_text
 from argotune.workflows.cli.streams import PrintableStream
 
 _PIPE_COLUMNS = 120
@@ -37,7 +37,8 @@ class _Console(Console):
 def console() -> Console:
     """Return rich's console without markup, emoji names or automatic colours.
 
-    It is wide enough for tables when no terminal sets the width.
+    It is wide enough for tables when no terminal sets the width, and no terminal where plain text
+    is wanted.
     """
     stdout: Any = sys.stdout
     return _Console(
@@ -46,5 +47,6 @@ def console() -> Console:
         markup=False,
         emoji=False,
         highlight=False,
+        force_terminal=False if wants_plain_text() else None,
         width=None if stdout.isatty() else _PIPE_COLUMNS,
     )

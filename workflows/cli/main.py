@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from argotune.steps.common.errors import StepError
-from argotune.steps.common.printable import printable
+from argotune.steps.common.printable import printable, wants_plain_text
 from argotune.workflows.cli.errors import INPUT_WRONG, INTERRUPTED, NOT_POSSIBLE, CliError
 from argotune.workflows.cli.streams import printable_streams
 from argotune.workflows.engine.errors import EngineError
@@ -117,6 +117,9 @@ def _argotune(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, by default this process's, and exit."""
+    if wants_plain_text():
+        # For the consoles that typer makes for help and complaints; rich documents the variable.
+        os.environ["TTY_COMPATIBLE"] = "0"
     if threading.current_thread() is threading.main_thread():
         # Like Ctrl-C, so that a command deletes what it made on the cluster.
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -178,6 +182,39 @@ def test_a_full_disk_behind_the_output_is_told_in_one_line(
     with Path("/dev/full").open("w") as full:
         answer = finish(start(*command, stdout=full))
     assert (answer.code, answer.errors) == (3, ["No space left on device"])
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_plain"),
+    [({"NO_COLOR": "1"}, True), ({"TERM": "dumb"}, True), ({"NO_COLOR": ""}, False)],
+)
+def test_plain_text_is_without_escape_codes(
+    write: Write, environ: dict[str, str], is_plain: bool
+) -> None:
+    file = write("one.yaml", workflow(shell("main", "exit 1")))
+    for command in (["run", file], ["status", "greet"], ["run", "--no-such-flag"], ["--help"]):
+        shown = on_a_terminal(command, environ)
+        assert shown
+        assert (b"\x1b" not in shown) == is_plain, command
+
+
+def on_a_terminal(command: Sequence[object], environ: Mapping[str, str]) -> bytes:
+    """What the command writes to a terminal of its own."""
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "argotune.workflows.cli", *map(str, command)],
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        env={**environment(), "TERM": "xterm-256color", **environ},
+    )
+    os.close(inside)
+    shown = b""
+    with process, contextlib.suppress(OSError):  # the end of a terminal is an error
+        while part := os.read(terminal, 1 << 16):
+            shown += part
+    os.close(terminal)
+    return shown
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
