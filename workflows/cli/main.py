@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from argotune.steps.common.errors import StepError
 from argotune.steps.common.printable import printable, wants_plain_text
 from argotune.workflows.cli.errors import INPUT_WRONG, INTERRUPTED, NOT_POSSIBLE, CliError
-from argotune.workflows.cli.streams import printable_streams
+from argotune.workflows.cli.streams import named_stdout, open_closed_streams, printable_streams
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.workspace.fields import WorkspaceError
 
@@ -117,14 +117,17 @@ def _argotune(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, by default this process's, and exit."""
+    open_closed_streams()
     if wants_plain_text():
         # For the consoles that typer makes for help and complaints; rich documents the variable.
         os.environ["TTY_COMPATIBLE"] = "0"
     if threading.current_thread() is threading.main_thread():
         # Like Ctrl-C, so that a command deletes what it made on the cluster.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    exit_code = _run(arguments)
-    sys.exit(_flush() or exit_code)
+    with named_stdout():
+        exit_code = _run(arguments)
+        exit_code = _flush() or exit_code
+    sys.exit(exit_code)
 
 
 def _run(arguments: Sequence[str] | None) -> int:

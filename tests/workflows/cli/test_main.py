@@ -181,7 +181,19 @@ def test_a_full_disk_behind_the_output_is_told_in_one_line(
 ) -> None:
     with Path("/dev/full").open("w") as full:
         answer = finish(start(*command, stdout=full))
-    assert (answer.code, answer.errors) == (3, ["No space left on device"])
+    assert (answer.code, answer.errors) == (3, ["standard output: No space left on device"])
+
+
+@pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
+def test_a_stream_that_is_closed_is_no_failure(
+    start: Processes, write: Write, tmp_path: Path, closed: list[int]
+) -> None:
+    file = write("one.yaml", workflow(shell("main", f"echo said > {tmp_path}/end")))
+    process = start("run", file, preexec_fn=lambda: [os.close(number) for number in closed])
+    answer = finish(process)
+    assert (answer.code, answer.err) == (0, "")
+    assert ("succeeded" in answer.out) == (1 not in closed)
+    assert (tmp_path / "end").read_text() == "said\n"
 
 
 @pytest.mark.parametrize(
