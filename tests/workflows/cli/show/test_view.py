@@ -193,6 +193,10 @@ def test_a_training_shows_its_loss_and_the_time_that_is_left(
     seconds[0] += 5
     view.update(workflow_of(node("tune", "Running", progress="114/304")))
     assert note().endswith("loss 3.21, held out 3.5, 95s left")
+    seconds[0] += 2
+    assert note().endswith("93s left")
+    view.update(workflow_of(node("tune", "Running", progress="1/304")))
+    assert "left" not in note(), "another try begins from the start"
 
 
 def test_a_line_that_stays(screen: Console, pipe: Console, capsys: Any) -> None:
