@@ -1,8 +1,9 @@
 """Step parameters: flags, template inputs and reference pages from one frozen dataclass.
 
 A field's type is one of str, int, float, bool, Path, tuple[str, ...], a Literal of strings, or
-one of these with None. On the command line and in Argo every value is a string: None is the empty
-string, a bool is true or false, a tuple is a JSON list.
+one of these with None or with a Literal of words that stand for no value. On the command line and
+in Argo every value is a string: None is the empty string, a bool is true or false, a tuple is a
+JSON list.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Field:
     """Whether None, written as the empty string, is accepted."""
     choices: tuple[str, ...]
     """The accepted values of a Literal, else empty."""
+    words: tuple[str, ...]
+    """What is accepted beside the values of the kind, such as `not measured` beside numbers."""
     default: str | None
     """The default as a string; None if the field is required."""
 
@@ -99,7 +102,7 @@ def text_of(value: object) -> str:
 
 
 def _field(field: dataclasses.Field[Any], hint: Any, docs: Mapping[str, str]) -> Field:
-    kind, optional, choices = _kind(hint)
+    kind, optional, choices, words = _kind(hint)
     return Field(
         name=field.name,
         kebab=field.name.replace("_", "-"),
@@ -107,29 +110,36 @@ def _field(field: dataclasses.Field[Any], hint: Any, docs: Mapping[str, str]) ->
         kind=kind,
         optional=optional,
         choices=choices,
+        words=words,
         default=None if field.default is dataclasses.MISSING else text_of(field.default),
     )
 
 
-def _kind(hint: Any) -> tuple[type, bool, tuple[str, ...]]:
+def _kind(hint: Any) -> tuple[type, bool, tuple[str, ...], tuple[str, ...]]:
     origin = typing.get_origin(hint)
     if origin in (types.UnionType, typing.Union):
-        inner = [arg for arg in typing.get_args(hint) if arg is not types.NoneType]
-        kind, _, choices = _kind(inner[0])
-        return kind, True, choices
+        first, *others = typing.get_args(hint)
+        kind, _, choices, _ = _kind(first)
+        words = tuple(word for other in others for word in typing.get_args(other))
+        return kind, types.NoneType in others, choices, words
     if origin is Literal:
-        return str, False, tuple(typing.get_args(hint))
+        return str, False, tuple(typing.get_args(hint)), ()
     if origin is tuple:
-        return tuple, False, ()
-    return hint, False, ()
+        return tuple, False, (), ()
+    return hint, False, (), ()
 
 
 def _value(field: Field, text: str) -> object:
     if field.optional and text == "":
         return None
+    if text in field.words:
+        return text
     if field.choices and text not in field.choices:
         raise ValueError(f"{text!r} is not one of {', '.join(map(repr, field.choices))}")
-    return _READERS[field.kind](text)
+    try:
+        return _READERS[field.kind](text)
+    except ValueError as error:
+        raise ValueError(" or ".join([str(error), *map(repr, field.words)])) from None
 
 
 def _bool(text: str) -> bool:

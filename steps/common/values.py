@@ -10,6 +10,11 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+NOT_MEASURED: Final = "not measured"
+Measured: TypeAlias = float | Literal["not measured"]
+"""A number that a run may have had no way to measure, as a loss without held-out rows."""
 
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _DNS_SUBDOMAIN = re.compile(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from argotune.steps.common.fields import text_of
 from argotune.steps.contracts.training_plan import TrainingPlan, dump_plan
 from argotune.steps.push.params import Params
 
@@ -24,8 +25,8 @@ def annotations_of(params: Params, plan: TrainingPlan, tag: str) -> dict[str, st
         f"{_OURS}.base-revision": model.revision,
         f"{_OURS}.dataset-digest": params.dataset_digest,
         f"{_OURS}.config-digest": f"sha256:{hashlib.sha256(dump_plan(plan).encode()).hexdigest()}",
-        f"{_OURS}.base-loss": f"{params.base_loss:.6g}",
-        f"{_OURS}.tuned-loss": f"{params.tuned_loss:.6g}",
+        f"{_OURS}.base-loss": text_of(params.base_loss),
+        f"{_OURS}.tuned-loss": text_of(params.tuned_loss),
         "sh.kaito.model.name": model.preset,
     }
     # By its definition base.name is an image, so it is omitted for weights of the Hub.

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.values import NOT_MEASURED, Measured
 from argotune.steps.registry.oci import LayoutReference, parse_reference
 
 
@@ -30,10 +31,11 @@ class Params:
     """Name of the Secret with the auth file; used in messages only."""
     dataset_digest: str
     """Digest of the data, for the image's annotations."""
-    base_loss: float
-    """Held-out loss of the base model, nats per token, for the image's annotations."""
-    tuned_loss: float
-    """Held-out loss of the tuned model, nats per token, for the image's annotations."""
+    base_loss: Measured
+    """Held-out loss of the base model, nats per token, for the image's annotations; `not measured`
+    in a run without held-out rows."""
+    tuned_loss: Measured
+    """Held-out loss of the tuned model, nats per token, as base-loss."""
     created: str
     """Time of the run, RFC 3339; images of equal inputs and time are equal byte for byte."""
     attempts: int = 4
@@ -55,7 +57,7 @@ class Params:
                 f"--created: {self.created!r} is not a time such as 2026-01-31T12:00:00Z"
             )
         for flag, loss in (("base-loss", self.base_loss), ("tuned-loss", self.tuned_loss)):
-            if not math.isfinite(loss):
+            if loss != NOT_MEASURED and not math.isfinite(loss):
                 problems.append(f"--{flag}: {loss} is not a finite number")
         if self.attempts < 1:
             problems.append(f"--attempts: {self.attempts} is less than 1")

@@ -109,9 +109,10 @@ def _parse_layout(text: str) -> LayoutReference:
 
 
 def _split_digest(text: str) -> tuple[str, str | None]:
-    rest, at, digest = text.partition("@")
-    if not at:
-        return rest, None
+    rest, at, digest = text.rpartition("@")
+    # A directory may have an @ in its name.
+    if not at or "/" in digest:
+        return text, None
     if not _DIGEST.fullmatch(digest):
         raise ValueError(f"{text!r}: {digest!r} is not sha256: and 64 lower-case hex digits")
     return rest, digest

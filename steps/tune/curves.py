@@ -14,6 +14,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from argotune.steps.common.values import NOT_MEASURED
+
 Record = dict[str, Any]
 Points = list[tuple[int, float]]
 
@@ -161,6 +163,9 @@ def _facts(records: Sequence[Record]) -> str:
     facts: dict[str, str] = {}
     if held_out:
         facts["held-out loss of the base model"] = f"{held_out[0][1]:.4f}"
+    elif steps:
+        # With held-out rows the base's loss is measured before the first step.
+        facts["held-out loss"] = NOT_MEASURED
     if len(held_out) > 1:
         step, loss = min(held_out[1:], key=lambda point: point[1])
         facts["best held-out loss"] = f"{loss:.4f} at step {step}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
+from argotune.steps.common.errors import PermanentError
 from argotune.steps.tune.device import Device
 from argotune.steps.tune.distributed import World
 from argotune.steps.tune.loss import summed_loss
@@ -58,7 +60,10 @@ def hidden_states(model: Any, batch: MicroBatch) -> torch.Tensor:
 def held_out_loss(
     model: Any, packs: Packs, device: Device, stop: StopRequest, world: World
 ) -> float | None:
-    """Mean loss per label (nats) over all held-out rows, without dropout; None after a signal."""
+    """Mean loss per label (nats) over all held-out rows, without dropout; None after a signal.
+
+    Raises PermanentError for a loss that is no finite number, which no later step accepts.
+    """
     was_training = model.training
     model.eval()
     # Loss, labels, and the number of processes that received a signal.
@@ -75,4 +80,12 @@ def held_out_loss(
     totals[2] += stop.name is not None
     model.train(was_training)
     loss_sum, labels, stopped = world.sum(totals).tolist()
-    return None if stopped else loss_sum / labels
+    if stopped:
+        return None
+    mean: float = loss_sum / labels
+    if not math.isfinite(mean):
+        raise PermanentError(
+            f"the loss on the held-out rows is {mean}: the model overflows in {device.weights}, or "
+            "its weights are damaged; check them, or try a lower learning_rate"
+        )
+    return mean

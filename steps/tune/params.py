@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from argotune.steps.common.values import Measured
+
 TRACKER_VARIABLES = (
     "MLFLOW_TRACKING_URI",
     "MLFLOW_TRACKING_TOKEN",
@@ -36,10 +38,12 @@ class Params:
 class Result:
     """Outputs of the tune step."""
 
-    base_loss: float
-    """Loss per token of the base model on the held-out rows, nats."""
-    tuned_loss: float
-    """Loss per token of the tuned model on the held-out rows, nats."""
+    base_loss: Measured
+    """Loss per token of the base model on the held-out rows, nats; `not measured` without such
+    rows."""
+    tuned_loss: Measured
+    """Loss per token of the tuned model on the held-out rows, nats; `not measured` without such
+    rows."""
     train_loss: float
     """Loss per token of the last optimizer steps, nats."""
     steps: int

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import json
 import logging
-import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import Interrupted, PermanentError
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.common.progress import Progress
+from argotune.steps.common.values import NOT_MEASURED
 from argotune.steps.contracts.serving import FILE_NAME, rope_choice
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
 from argotune.steps.tune.checkpoint import Checkpoints, identity_of, load_tensors
@@ -203,8 +203,8 @@ def _result(outcome: Outcome, base_loss: float | None, device: Device) -> Result
     position = outcome.position
     tuned_loss = position.last_loss if outcome.best is None else position.best_loss
     return Result(
-        base_loss=math.nan if base_loss is None else base_loss,
-        tuned_loss=math.nan if tuned_loss is None else tuned_loss,
+        base_loss=NOT_MEASURED if base_loss is None else base_loss,
+        tuned_loss=NOT_MEASURED if tuned_loss is None else tuned_loss,
         train_loss=mean_loss(position),
         steps=position.step,
         tokens_per_second=round(outcome.tokens_per_second, 1),

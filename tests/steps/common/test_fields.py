@@ -80,6 +80,26 @@ def test_empty_text_is_none_where_none_is_accepted() -> None:
     assert parse_fields(Params, {"learning-rate": "1", "plan-file": ""}).plan_file is None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """A number or a word."""
+
+    loss: float | Literal["not measured"]
+    """Nats."""
+
+
+@pytest.mark.parametrize("value", [0.25, "not measured"])
+def test_a_word_stands_beside_the_values_of_a_kind(value: float | str) -> None:
+    assert parse_fields(Loss, {"loss": text_of(value)}).loss == value
+
+
+@pytest.mark.parametrize("text", ["", "unknown"])
+def test_another_word_is_refused_with_what_is_accepted(text: str) -> None:
+    with pytest.raises(ParamsError) as raised:
+        parse_fields(Loss, {"loss": text})
+    assert str(raised.value) == f"--loss: {text!r} is not a number or 'not measured'"
+
+
 def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(ParamsError) as raised:
         parse_fields(

@@ -43,6 +43,12 @@ def test_every_problem_is_said_at_once() -> None:
     ]
 
 
+def test_losses_without_held_out_rows_are_accepted_by_their_word() -> None:
+    losses = {"base-loss": "not measured", "tuned-loss": "not measured"}
+    params = parse_fields(Params, GOOD | losses)
+    assert (params.base_loss, params.tuned_loss) == ("not measured", "not measured")
+
+
 def test_a_digest_cannot_be_pushed_to() -> None:
     image = "acr.io/phi@sha256:" + "a" * 64
     with pytest.raises(ParamsError) as caught:

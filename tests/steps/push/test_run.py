@@ -18,6 +18,7 @@ import pytest
 
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.progress import Progress
+from argotune.steps.common.values import NOT_MEASURED
 from argotune.steps.push.params import Params, Result
 from argotune.steps.push.run import run
 from tests.fakes.adapter import write_adapter, write_tiny_plan
@@ -100,6 +101,17 @@ def test_the_image_says_where_it_comes_from(work_dir: Path) -> None:
         "sh.argotune.tuned-loss": "1.5",
         "sh.kaito.model.name": "tiny",
     }
+
+
+def test_the_image_of_a_run_without_held_out_rows_says_so(work_dir: Path) -> None:
+    layout = work_dir / "out"
+    losses = {"base_loss": NOT_MEASURED, "tuned_loss": NOT_MEASURED}
+    result = run(params(work_dir, f"oci:{layout}:v2", **losses), progress=Progress())
+    annotations = json.loads((layout / "blobs/sha256" / result.digest[7:]).read_bytes())[
+        "annotations"
+    ]
+    assert annotations["sh.argotune.base-loss"] == "not measured"
+    assert annotations["sh.argotune.tuned-loss"] == "not measured"
 
 
 def test_progress_ends_at_the_total(work_dir: Path) -> None:

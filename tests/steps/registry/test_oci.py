@@ -42,6 +42,8 @@ def test_images_are_parsed_as_docker_does(
         ("oci:/data/out:1.0", "/data/out", "1.0", None),
         ("oci:C:/odd/out", "C:/odd/out", None, None),
         (f"oci:/data/out@{DIGEST}", "/data/out", None, DIGEST),
+        (f"oci:/home/ann@example.com/out@{DIGEST}", "/home/ann@example.com/out", None, DIGEST),
+        ("oci:/home/ann@example.com/out:v1", "/home/ann@example.com/out", "v1", None),
     ],
 )
 def test_layouts_are_parsed(text: str, directory: str, tag: str | None, digest: str | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -214,13 +213,30 @@ def test_early_stop_exports_the_best_adapter(tmp_path: Path, model_dir: Path) ->
     torch.testing.assert_close(exported, again, rtol=0, atol=0)
 
 
-def test_without_held_out_rows_the_losses_are_unknown(tmp_path: Path, model_dir: Path) -> None:
-    write_dataset(tmp_path, held_out=0)
+@pytest.mark.parametrize("train", [1, 24])
+def test_without_held_out_rows_the_losses_are_not_measured(
+    tmp_path: Path, model_dir: Path, train: int
+) -> None:
+    write_dataset(tmp_path, train=train, held_out=0)
     result = tune(tmp_path, model_dir, tiny_plan(epochs=1.0))
-    assert math.isnan(result.base_loss)
-    assert math.isnan(result.tuned_loss)
+    assert (result.base_loss, result.tuned_loss) == ("not measured", "not measured")
     assert math.isfinite(result.train_loss)
-    assert dataclasses.asdict(tune(tmp_path, model_dir, tiny_plan(epochs=1.0))).keys()
+    assert tune(tmp_path, model_dir, tiny_plan(epochs=1.0)) == result, "a retry reads it back"
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "<dt>held-out loss</dt><dd>not measured</dd>" in page
+
+
+def test_a_base_without_a_finite_loss_is_refused_before_training(
+    tmp_path: Path, model_dir: Path
+) -> None:
+    write_dataset(tmp_path)
+    broken = shutil.copytree(model_dir, tmp_path / "broken")
+    tensors = safetensors.torch.load_file(broken / "model.safetensors")
+    tensors["model.norm.weight"].fill_(math.inf)
+    safetensors.torch.save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(PermanentError, match=r"^the loss on the held-out rows is nan: the model"):
+        tune(tmp_path, broken, tiny_plan())
+    assert not steps_of(tmp_path)
 
 
 def test_targets_that_match_nothing_are_refused(tmp_path: Path, model_dir: Path) -> None:
