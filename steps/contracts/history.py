@@ -21,6 +21,8 @@ class Deployed:
     """sha256:HEX of the dataset step."""
     plan_digest: str
     """sha256:HEX of the plan file."""
+    base_version: str = ""
+    """What the source of the weights had (`Origin.version`); empty in earlier records."""
     reference: str
     """The adapter image by digest."""
 

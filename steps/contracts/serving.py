@@ -26,12 +26,23 @@ transformers would choose them by the longest row of each batch, vLLM by its --m
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The model that the adapter belongs to."""
+    """The model that the adapter belongs to, as its files were found and not as a preset says."""
 
     repository: str
+    """Hub repository, or the source of other files: `oci:IMAGE` or `dir:DIRECTORY`."""
     revision: str
+    """Commit of that repository, or sha256:HEX of what the source had."""
     family: str
     """transformers' model_type."""
+    source: str = "hub"
+    """`hub`; `made` for a model that argotune made; `oci:IMAGE` or `dir:DIRECTORY`."""
+    digest: str = ""
+    """sha256:HEX over the model's files in the cache; empty in adapters of an earlier version."""
+
+    @property
+    def is_on_hub(self) -> bool:
+        """Whether repository and revision can be fetched from the Hub."""
+        return self.source == "hub"
 
 
 class Adapter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

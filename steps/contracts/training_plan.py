@@ -44,6 +44,13 @@ class Model(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     chat_template: str | None = None
     """Jinja template for a tokenizer that has none of its own, as of a base model."""
 
+    @property
+    def title(self) -> str:
+        """What will be tuned: REPOSITORY@REVISION, or the source of other weights."""
+        if self.source in ("hub", "cache"):
+            return f"{self.repository}@{self.revision}"
+        return self.source
+
 
 class Quantization(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """4-bit settings of bitsandbytes; only in plans with method qlora."""

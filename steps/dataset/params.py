@@ -40,8 +40,8 @@ class Params:
     history_file: Path | None = None
     """Record of the last deployment (steps/contracts/history.py); empty: none."""
     only_if_changed: bool = False
-    """Return changed=false, which ends the run successfully, if data and plan equal those of the
-    last deployment."""
+    """Return changed=false, which ends the run successfully, if data, plan and weights equal those
+    of the last deployment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,4 +61,5 @@ class Result:
     digest: str
     """sha256:HEX over the content of train and validation rows, in order."""
     changed: bool
-    """Whether to tune: false only with only-if-changed and unchanged data and plan."""
+    """Whether to tune: false only with only-if-changed and unchanged data, plan and
+    weights."""

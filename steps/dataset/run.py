@@ -13,8 +13,9 @@ import httpx
 from argotune.steps.common import log
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
-from argotune.steps.contracts.history import digest_of_plan, last_deployed
-from argotune.steps.contracts.training_plan import read_plan
+from argotune.steps.contracts.history import Deployed, digest_of_plan, last_deployed
+from argotune.steps.contracts.model_source import version_of
+from argotune.steps.contracts.training_plan import Model, read_plan
 from argotune.steps.dataset import record
 from argotune.steps.dataset.download import Downloader
 from argotune.steps.dataset.guard import GuardedTransport, UrlPolicy, check_urls, tls_context
@@ -123,11 +124,29 @@ def _result(found: Record, params: Params) -> Result:
 
 
 def _changed(found: Record, params: Params) -> bool:
-    """Whether data or plan differ from those of the last deployment."""
+    """Whether data, plan or weights differ from those of the last deployment."""
     if not params.only_if_changed or params.history_file is None:
         return True
     last = last_deployed(params.history_file)
-    if last is None:
+    if last is None or last.dataset_digest != found.digest:
         return True
-    same_data = last.dataset_digest == found.digest
-    return not (same_data and last.plan_digest == digest_of_plan(params.plan_file))
+    if last.plan_digest != digest_of_plan(params.plan_file):
+        return True
+    return _other_weights(read_plan(params.plan_file).model, last)
+
+
+def _other_weights(model: Model, last: Deployed) -> bool:
+    """Whether the source of the weights, which the plan names, has something else now."""
+    if ":" not in model.source:
+        # The plan, which is the same, names them by revision.
+        return False
+    version = version_of(model)
+    if version is None:
+        log.warn(
+            _logger,
+            "base-may-have-changed",
+            source=model.source,
+            effect="the run goes on with unchanged data",
+            advice="name the image by its digest, oci:IMAGE@sha256:HEX",
+        )
+    return version != last.base_version

@@ -189,7 +189,7 @@ def _service(params: Params, plan: TrainingPlan, server: _Server, *, port: int) 
         port=port,
         endpoint=f"http://127.0.0.1:{port}",
         digest=params.adapter_digest(),
-        model=f"{plan.model.repository}@{plan.model.revision}",
+        model=plan.model.title,
         started=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 
@@ -199,8 +199,7 @@ def _find_running(params: Params, plan: TrainingPlan, folder: Path) -> Service |
     service = read_record(folder / RECORD)
     if service is None or not is_alive(service):
         return None
-    model = f"{plan.model.repository}@{plan.model.revision}"
-    if (service.digest, service.model) != (params.adapter_digest(), model):
+    if (service.digest, service.model) != (params.adapter_digest(), plan.model.title):
         return None
     return service if serves(service.endpoint, params.name) else None
 

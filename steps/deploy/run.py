@@ -9,6 +9,7 @@ from typing import TypeAlias
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.history import Deployed, digest_of_plan, record_deployed
+from argotune.steps.contracts.model_cache import read_marker
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
 from argotune.steps.deploy.kubernetes import deploy_kubernetes
 from argotune.steps.deploy.params import Params, Result
@@ -39,9 +40,11 @@ def _deploy_process(params: Params, plan: TrainingPlan, progress: Progress) -> R
 
 
 def _record(params: Params, history_file: Path) -> None:
+    marker = read_marker(params.cache_dir / params.model_dir)
     deployed = Deployed(
         dataset_digest=params.dataset_digest,
         plan_digest=digest_of_plan(params.plan_file),
+        base_version=marker.origin.version if marker and marker.origin else "",
         reference=params.reference,
     )
     record_deployed(history_file, deployed)

@@ -4,51 +4,39 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from argotune.presets.loader import model_preset
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
+from argotune.steps.contracts.model_source import (
+    CONFIG,
+    INDEX,
+    TOKENIZERS,
+    is_model_file,
+    is_weights_file,
+)
 from argotune.steps.contracts.safetensors_file import safetensors_problem
+from argotune.steps.contracts.training_plan import Model
 
-CONFIG = "config.json"
-INDEX = "model.safetensors.index.json"
 MAY_NAME_CODE = (CONFIG, "tokenizer_config.json")
 """Files that `check_model` may change."""
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
-_PLAIN_FILES = frozenset(
-    {
-        CONFIG,
-        INDEX,
-        *_TOKENIZERS,
-        "added_tokens.json",
-        "chat_template.jinja",
-        "chat_template.json",
-        "generation_config.json",
-        "merges.txt",
-        "special_tokens_map.json",
-        "tokenizer_config.json",
-        "LICENSE",
-        "LICENSE.md",
-        "LICENSE.txt",
-        "NOTICE",
-        "NOTICE.md",
-        "NOTICE.txt",
-    }
+_SHAPE = (
+    "num_hidden_layers",
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+    "max_position_embeddings",
 )
-# Mistral's repositories have the same weights a second time as consolidated*.safetensors.
-_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
+"""Keys of config.json from which the plan counts memory, and what a preset's values are for."""
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 _logger = logging.getLogger(__name__)
-
-
-def is_model_file(name: str) -> bool:
-    """Whether a file with this name belongs to a model: weights, configuration, tokenizer."""
-    return name in _PLAIN_FILES or _WEIGHTS.fullmatch(name) is not None
 
 
 def model_files(names: Iterable[str], where: str) -> list[str]:
@@ -67,7 +55,7 @@ def model_files(names: Iterable[str], where: str) -> list[str]:
 def _missing(available: set[str]) -> str | None:
     if CONFIG not in available:
         return f"{CONFIG} is missing; is it a transformers model?"
-    if not any(_WEIGHTS.fullmatch(name) for name in available):
+    if not any(map(is_weights_file, available)):
         pickles = sorted(name for name in available if name.endswith(_PICKLES))
         if pickles:
             return (
@@ -75,19 +63,33 @@ def _missing(available: set[str]) -> str | None:
                 "loaded; only safetensors are accepted"
             )
         return "there are no weights model*.safetensors"
-    if not available.intersection(_TOKENIZERS):
-        return f"there is no tokenizer: none of {', '.join(_TOKENIZERS)}"
+    if not available.intersection(TOKENIZERS):
+        return f"there is no tokenizer: none of {', '.join(TOKENIZERS)}"
     return None
 
 
-def check_model(directory: Path, family: str, where: str) -> None:
+def check_space(
+    directory: Path, sizes: Mapping[str, int], free_bytes: Callable[[Path], int]
+) -> None:
+    """Raise PermanentError unless the files that are not in the directory yet fit the volume."""
+    need = sum(size for name, size in sizes.items() if not (directory / name).exists())
+    free = free_bytes(directory)
+    if need > free:
+        raise PermanentError(
+            f"{directory.parent}: the model needs {need / 1e9:.1f} GB more, {free / 1e9:.1f} GB "
+            "are free; request a larger volume for the model cache"
+        )
+
+
+def check_model(directory: Path, model: Model) -> None:
     """Check the downloaded configuration and weights, and remove references to code.
 
     Raises PermanentError with all problems.
     """
+    where = _where(model)
     model_files((path.name for path in directory.iterdir()), where)
     problems = [
-        *_config_problems(directory, family),
+        *_config_problems(directory, model),
         *_index_problems(directory),
         *filter(None, map(safetensors_problem, sorted(directory.glob("*.safetensors")))),
     ]
@@ -97,15 +99,39 @@ def check_model(directory: Path, family: str, where: str) -> None:
         _remove_auto_map(directory / name)
 
 
-def _config_problems(directory: Path, family: str) -> Iterator[str]:
+def check_config(directory: Path, model: Model) -> None:
+    """Check that a model of the cache is one of the preset's architecture.
+
+    Raises PermanentError with all problems.
+    """
+    problems = list(_config_problems(directory, model))
+    if problems:
+        raise PermanentError(f"{_where(model)}: {'; '.join(problems)}")
+
+
+def _where(model: Model) -> str:
+    return f"{model.repository} from {model.source}"
+
+
+def _config_problems(directory: Path, model: Model) -> Iterator[str]:
     config = _json_object(directory / CONFIG)
     if config is None:
         yield f"{CONFIG} is not a JSON object"
-    elif config.get("model_type") != family:
+        return
+    if config.get("model_type") != model.family:
         yield (
             f"{CONFIG} has model_type {config.get('model_type')!r}, but the preset's family is "
-            f"{family!r}; only models that transformers supports without custom code can be tuned"
+            f"{model.family!r}; only models that transformers supports without custom code can be "
+            "tuned"
         )
+        return
+    wanted = model_preset(model.preset).architecture
+    for key in _SHAPE:
+        if config.get(key) != getattr(wanted, key):
+            yield (
+                f"{CONFIG} has {key} {config.get(key)}, but preset {model.preset} has "
+                f"{getattr(wanted, key)}; name the preset of these weights, or add one to presets"
+            )
 
 
 def _index_problems(directory: Path) -> Iterator[str]:
@@ -146,6 +172,6 @@ def _without_auto_map(value: Any) -> Any:
 def _json_object(path: Path) -> dict[str, Any] | None:
     try:
         value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

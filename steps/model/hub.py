@@ -28,7 +28,7 @@ from huggingface_hub.errors import (
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError, StepError, TransientError
 from argotune.steps.contracts.training_plan import Model
-from argotune.steps.model.files import model_files
+from argotune.steps.model.files import check_space, model_files
 
 _LOGGERS_OF_URLS = ("huggingface_hub.file_download", "huggingface_hub.utils._http")
 _QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")
@@ -79,7 +79,7 @@ class Hub:
         files = {file.rfilename: file for file in info.siblings or []}
         names = model_files(files, f"{self._endpoint}/{model.repository}")
         sizes = {name: int(files[name].size or 0) for name in names}
-        _check_space(directory, sizes, free_bytes)
+        check_space(directory, sizes, free_bytes)
         log.event(
             _logger,
             "download",
@@ -152,16 +152,6 @@ def _status_error(where: str, status: int) -> StepError:
     if status in (408, 429) or status >= 500:
         return TransientError(f"{where}: the Hub answered {status}")
     return PermanentError(f"{where}: the Hub answered {status}")
-
-
-def _check_space(directory: Path, sizes: dict[str, int], free_bytes: Callable[[Path], int]) -> None:
-    need = sum(size for name, size in sizes.items() if not (directory / name).exists())
-    free = free_bytes(directory)
-    if need > free:
-        raise PermanentError(
-            f"{directory.parent}: the model needs {need / 1e9:.1f} GB more, {free / 1e9:.1f} GB "
-            "are free; request a larger volume for the model cache"
-        )
 
 
 def _bar(on_progress: Callable[[int, int], None], before: int, total: int) -> Any:

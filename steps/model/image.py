@@ -13,14 +13,21 @@ import shutil
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.common.fs import fsync, sha256_file
-from argotune.steps.model.files import CONFIG, is_model_file, model_files
-from argotune.steps.registry.oci import LayoutReference, parse_image, parse_reference
-from argotune.steps.registry.skopeo import Registry, pull
+from argotune.steps.contracts.model_source import CONFIG, is_model_file
+from argotune.steps.model.files import model_files
+from argotune.steps.registry.oci import (
+    ImageReference,
+    LayoutReference,
+    parse_image,
+    parse_reference,
+)
+from argotune.steps.registry.skopeo import Registry, pull, remote_digest
 
 _TAG = "model"
 _TITLE = "org.opencontainers.image.title"
@@ -34,29 +41,25 @@ _MOST_FILES = 10_000
 _COPY_BYTES = 1 << 20
 
 
-def fetch_image(
-    image: str,
-    directory: Path,
-    *,
-    registry: Registry,
-    on_progress: Callable[[int, int], None],
-) -> None:
-    """Extract the model's files of an image into the directory.
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image whose manifest is known by its digest."""
+
+    name: str
+    """oci:IMAGE as the user wrote it, for messages."""
+    reference: ImageReference | LayoutReference
+    """With the digest."""
+    digest: str
+    """sha256:HEX of the manifest, or of the index of several platforms."""
+
+
+def resolve_image(image: str, registry: Registry) -> Image:
+    """Find out which manifest an image has now.
 
     `image` is REGISTRY/REPOSITORY:TAG, or the path of an OCI layout with an optional tag; a path
-    begins with / or a dot. Raises PermanentError or TransientError.
+    begins with / or a dot. A digest in it is taken as it is. Raises ParamsError, PermanentError or
+    TransientError.
     """
-    scratch = directory / ".image"
-    try:
-        layout = _layout(image, scratch / "layout", registry)
-        _unpack(layout, scratch / "files", on_progress)
-        _move_model(scratch / "files", directory, image)
-    finally:
-        shutil.rmtree(scratch / "files", ignore_errors=True)
-    shutil.rmtree(scratch)
-
-
-def _layout(image: str, pulled: Path, registry: Registry) -> LayoutReference:
     try:
         if image.startswith(("/", ".")):
             reference = parse_reference(f"oci:{image}")
@@ -64,6 +67,39 @@ def _layout(image: str, pulled: Path, registry: Registry) -> LayoutReference:
             reference = parse_image(image)
     except ValueError as error:
         raise ParamsError(f"model source oci:{image}: {error}") from error
+    if isinstance(reference, LayoutReference):
+        digest = str(_tagged(reference).get("digest"))
+    else:
+        digest = reference.digest or remote_digest(reference, registry)
+    return Image(
+        name=f"oci:{image}", reference=replace(reference, tag=None, digest=digest), digest=digest
+    )
+
+
+def fetch_image(
+    image: Image,
+    directory: Path,
+    *,
+    registry: Registry,
+    on_progress: Callable[[int, int], None],
+) -> None:
+    """Extract the model's files of an image into the directory.
+
+    Raises PermanentError or TransientError.
+    """
+    scratch = directory / ".image"
+    try:
+        layout = _layout(image.reference, scratch / "layout", registry)
+        _unpack(layout, scratch / "files", on_progress)
+        _move_model(scratch / "files", directory, image.name)
+    finally:
+        shutil.rmtree(scratch / "files", ignore_errors=True)
+    shutil.rmtree(scratch)
+
+
+def _layout(
+    reference: ImageReference | LayoutReference, pulled: Path, registry: Registry
+) -> LayoutReference:
     if isinstance(reference, LayoutReference):
         return reference
     # skopeo keeps the blobs of an earlier attempt.
@@ -156,9 +192,9 @@ def _move_model(files: Path, directory: Path, image: str) -> None:
     if len(candidates) != 1:
         found = "no directory" if not candidates else f"{len(candidates)} directories"
         raise PermanentError(
-            f"oci:{image}: {found} with {CONFIG} and model*.safetensors; expected exactly one"
+            f"{image}: {found} with {CONFIG} and model*.safetensors; expected exactly one"
         )
-    for name in model_files((path.name for path in candidates[0].iterdir()), f"oci:{image}"):
+    for name in model_files((path.name for path in candidates[0].iterdir()), image):
         fsync(candidates[0] / name)
         (candidates[0] / name).replace(directory / name)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Download the base model's weights into the cache, once per revision, and verify them."""
+    """Bring the base model's weights into the cache, once per version of their source."""
 
     plan_file: Path
     """The plan step's file."""
     cache_dir: Path
-    """Model cache; the directory of a model is cache-dir/OWNER--NAME/REVISION."""
+    """Model cache (steps/contracts/model_cache.py)."""
     timeout_seconds: float = 60.0
     """Longest time without data from a server."""
     auth_file: Path | None = None
@@ -32,8 +32,12 @@ class Result:
     """Outputs of the model step."""
 
     model_dir: str
-    """Directory of the model below the cache directory, OWNER--NAME/REVISION."""
+    """Directory of the model below the cache directory, such as presets/OWNER--NAME/REVISION; it
+    is named by the source of the weights and what that had."""
     size_gb: float
     """Size of all files, decimal GB."""
     cached: bool
     """Whether the model was already in the cache."""
+    origin: str
+    """Where the weights come from: the source and what it had, `hub at COMMIT` or `dir:DIRECTORY
+    at sha256:HEX`."""

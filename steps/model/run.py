@@ -1,4 +1,4 @@
-"""Download the base model's weights into the cache, once per revision, and verify them."""
+"""Bring the base model's weights into the cache, once per version of their source."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from argotune.steps.common import log
-from argotune.steps.common.errors import ParamsError, PermanentError, TransientError
+from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.fs import free_bytes_of, fsync, locked, remove_directory, remove_partials
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.model_cache import (
@@ -16,15 +16,15 @@ from argotune.steps.contracts.model_cache import (
     Marker,
     cache_path,
     damage,
+    entry_path,
     mark_complete,
+    old_cache_path,
     read_marker,
 )
 from argotune.steps.contracts.training_plan import Model, read_plan
-from argotune.steps.model.directory import fetch_directory
-from argotune.steps.model.files import MAY_NAME_CODE, check_model
-from argotune.steps.model.image import fetch_image
+from argotune.steps.model.files import MAY_NAME_CODE, check_config, check_model
 from argotune.steps.model.params import Params, Result
-from argotune.steps.registry.skopeo import Registry
+from argotune.steps.model.sources import Source, find_source
 
 _logger = logging.getLogger(__name__)
 
@@ -36,30 +36,45 @@ def run(
     hub_endpoint: str | None = None,
     free_bytes: Callable[[Path], int] = free_bytes_of,
 ) -> Result:
-    """Download the model into the cache, unless it is already there.
+    """Bring the model into the cache, unless what its source has now is already there.
 
     Raises PermanentError, TransientError or ParamsError.
     """
     model = read_plan(params.plan_file).model
-    directory = cache_path(params.cache_dir, model.repository, model.revision)
+    if model.source == "cache":
+        return _in_cache(params, model)
+    source = find_source(
+        params, model, progress=progress, hub_endpoint=hub_endpoint, free_bytes=free_bytes
+    )
+    directory = entry_path(params.cache_dir, model.repository, source.origin)
     found = _whole(directory, params.verify_contents)
     if found is not None:
-        log.event(_logger, "model-found", model=model.repository, bytes=found.size)
+        check_config(directory, model)
+        log.event(_logger, "model-found", origin=source.origin, bytes=found.size)
         return _result(params, directory, found, cached=True)
-    if model.source == "cache":
-        raise PermanentError(_not_in_cache(model, directory))
     with locked(directory.with_name(f".{directory.name}.lock"), on_wait=_tell_of_waiting):
-        # The previous holder of the lock may have downloaded the model.
+        # The previous holder of the lock may have brought the model.
         remove_partials(directory.parent, directory.name)
         found = _whole(directory, params.verify_contents)
         if found is not None:
+            check_config(directory, model)
             return _result(params, directory, found, cached=True)
         # Kept after a kill, unlike other partial files: the download goes on from it.
         partial = directory.with_name(f".{directory.name}.partial")
         partial.mkdir(parents=True, exist_ok=True)
-        expected = _fetch(params, model, partial, progress, hub_endpoint, free_bytes)
-        marker = _finish(partial, directory, model, expected)
+        marker = _finish(source, partial, directory, model)
     return _result(params, directory, marker, cached=False)
+
+
+def _in_cache(params: Params, model: Model) -> Result:
+    """The model that the preset names, which somebody has brought before."""
+    directory = cache_path(params.cache_dir, model.repository, model.revision)
+    found = _whole(directory, params.verify_contents)
+    if found is None:
+        raise PermanentError(_not_in_cache(params, model, directory))
+    check_config(directory, model)
+    log.event(_logger, "model-found", origin=found.origin, bytes=found.size)
+    return _result(params, directory, found, cached=True)
 
 
 def _tell_of_waiting() -> None:
@@ -67,9 +82,9 @@ def _tell_of_waiting() -> None:
 
 
 def _whole(directory: Path, verify_contents: bool) -> Marker | None:
-    """The marker of a model in the cache, or None if it is missing or damaged."""
+    """The marker of a model in the cache; None if it is missing, damaged or of unknown origin."""
     marker = read_marker(directory)
-    if marker is None:
+    if marker is None or marker.origin is None:
         return None
     problems = damage(directory, read_contents=verify_contents)
     for problem in problems:
@@ -77,41 +92,11 @@ def _whole(directory: Path, verify_contents: bool) -> Marker | None:
     return None if problems else marker
 
 
-def _fetch(
-    params: Params,
-    model: Model,
-    partial: Path,
-    progress: Progress,
-    hub_endpoint: str | None,
-    free_bytes: Callable[[Path], int],
-) -> dict[str, str]:
-    """Get the files from the plan's source; returns the known SHA-256 sums by file name."""
-    kind, _, place = model.source.partition(":")
-    match kind:
-        case "hub":
-            # Imported here because it takes 0.3 s and a model in the cache does not need it.
-            from argotune.steps.model.hub import Hub
-
-            hub = Hub(timeout_seconds=params.timeout_seconds, endpoint=hub_endpoint)
-            return hub.fetch(model, partial, free_bytes=free_bytes, on_progress=progress.update)
-        case "oci":
-            registry = Registry(
-                auth_file=params.auth_file, secret=params.access_secret, ca_file=params.ca_file
-            )
-            fetch_image(place, partial, registry=registry, on_progress=progress.update)
-            return {}
-        case "dir":
-            fetch_directory(Path(place), partial, on_progress=progress.update)
-            return {}
-    raise ParamsError(
-        f"model source {model.source!r}: accepted are hub, oci:IMAGE, dir:DIRECTORY and cache"
-    )
-
-
-def _finish(partial: Path, directory: Path, model: Model, expected: dict[str, str]) -> Marker:
-    """Check the files, write the marker, and rename the directory to its final name."""
-    check_model(partial, model.family, f"{model.repository} from {model.source}")
-    marker = mark_complete(partial)
+def _finish(source: Source, partial: Path, directory: Path, model: Model) -> Marker:
+    """Fetch and check the files, write the marker, and give the directory its final name."""
+    expected = source.fetch(partial)
+    check_model(partial, model)
+    marker = mark_complete(partial, source.origin)
     wrong = [
         name
         for name, sha256 in expected.items()
@@ -121,7 +106,8 @@ def _finish(partial: Path, directory: Path, model: Model, expected: dict[str, st
         for name in [*wrong, MARKER]:
             (partial / name).unlink()
         raise TransientError(
-            f"{model.repository}: {', '.join(wrong)} arrived damaged; a retry downloads them again"
+            f"{model.repository} from {model.source}: {', '.join(wrong)} arrived damaged or changed"
+            " meanwhile; a retry fetches them again"
         )
     # Metadata of the Hub's library about its downloads.
     shutil.rmtree(partial / ".cache", ignore_errors=True)
@@ -129,16 +115,19 @@ def _finish(partial: Path, directory: Path, model: Model, expected: dict[str, st
     fsync(partial)
     partial.rename(directory)
     fsync(directory.parent)
-    log.event(_logger, "model-cached", model=model.repository, bytes=marker.size)
+    log.event(_logger, "model-cached", origin=source.origin, bytes=marker.size)
     return marker
 
 
-def _not_in_cache(model: Model, directory: Path) -> str:
+def _not_in_cache(params: Params, model: Model, directory: Path) -> str:
     advice = (
         "create it with `make tiny`"
         if model.preset == "tiny"
-        else f"put {model.repository} at {model.revision} there, or use source hub"
+        else "use model-source hub, or dir:DIRECTORY with a directory that has these files"
     )
+    old = old_cache_path(params.cache_dir, model.repository, model.revision)
+    if read_marker(old) is not None:
+        advice += f"; {old} is of an earlier layout, which does not say where its files come from"
     problems = f" or incomplete ({'; '.join(damage(directory))})" if directory.exists() else ""
     return f"preset {model.preset} is missing in the model cache {directory}{problems}; {advice}"
 
@@ -148,4 +137,5 @@ def _result(params: Params, directory: Path, marker: Marker, *, cached: bool) ->
         model_dir=directory.relative_to(params.cache_dir).as_posix(),
         size_gb=round(marker.size / 1e9, 6),
         cached=cached,
+        origin=str(marker.origin),
     )

@@ -43,7 +43,7 @@ class Result:
     plan: str
     """The plan as YAML."""
     model: str
-    """Repository and revision of the base model, REPOSITORY@REVISION."""
+    """The base model: REPOSITORY@REVISION, or the source of other weights."""
     gpus: int
     """Number of GPUs that the node must have; 0: this machine without a GPU."""
     disk_gib: int

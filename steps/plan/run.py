@@ -23,7 +23,7 @@ def run(params: Params, /, *, progress: Progress) -> Result:
     progress.update(1, 1)
     return Result(
         plan=dump_plan(plan),
-        model=f"{plan.model.repository}@{plan.model.revision}",
+        model=plan.model.title,
         gpus=plan.hardware.gpus,
         disk_gib=plan.hardware.disk_gib,
         alternatives=alternatives(params),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from argotune.steps.common import log
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.serving import read_contract
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
 from argotune.steps.push.adapter import adapter_files
 from argotune.steps.push.annotations import annotations_of
@@ -75,13 +76,14 @@ def _build(
 ) -> Image:
     """Write the image; `share` is this part's share of the step's progress."""
     files = adapter_files(params.work_dir / "adapter")
+    base = read_contract(params.work_dir / "adapter").base
     total = int(sum(path.stat().st_size for path in files) / share)
     image = write_image(
         layout,
         files,
         tag=tag,
         created=params.created,
-        annotations=annotations_of(params, plan, tag),
+        annotations=annotations_of(params, plan, base, tag),
         progress=lambda done: progress.update(min(done, int(total * share)), total),
     )
     log.event(_LOGGER, "image", layout=layout, tag=tag, digest=image.digest, files=len(files))

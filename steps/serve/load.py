@@ -15,6 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.chat_sandbox import ChatSandbox
+from argotune.steps.contracts.model_cache import read_marker
 from argotune.steps.contracts.serving import ServingContract, fix_rope
 
 # The library makes its environment anew for each template, of the class that it finds here.
@@ -51,7 +52,7 @@ def load_model(
         config = AutoConfig.from_pretrained(
             model_dir, local_files_only=True, trust_remote_code=False
         )
-        _check_family(config, contract, model_dir)
+        _check_base(config, contract, model_dir)
         fix_rope(config, contract.rope)
         base = AutoModelForCausalLM.from_pretrained(
             model_dir,
@@ -79,7 +80,15 @@ def load_model(
         ) from error
 
 
-def _check_family(config: Any, contract: ServingContract, model_dir: Path) -> None:
+def _check_base(config: Any, contract: ServingContract, model_dir: Path) -> None:
+    """Raise PermanentError unless this is the base model of the adapter's training."""
+    marker = read_marker(model_dir)
+    known = contract.base.digest
+    if known and marker is not None and marker.digest != known:
+        raise PermanentError(
+            f"{model_dir} has other files ({marker.digest}) than the base model of the adapter's "
+            f"training, {contract.base.repository} ({known}); serve the adapter on that one"
+        )
     if config.model_type != contract.base.family:
         raise PermanentError(
             f"{model_dir} has a {config.model_type} model, but the adapter belongs to "

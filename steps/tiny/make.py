@@ -30,7 +30,12 @@ from argotune.presets.schema import ModelPreset
 from argotune.steps.common import log
 from argotune.steps.common.fs import locked, replacing_directory
 from argotune.steps.common.printable import wants_plain_text
-from argotune.steps.contracts.model_cache import cache_path, is_complete, mark_complete
+from argotune.steps.contracts.model_cache import (
+    Origin,
+    cache_path,
+    is_complete,
+    mark_complete,
+)
 from argotune.steps.tiny.docstrings import library_texts
 from argotune.steps.tiny.muon import Muon
 from argotune.steps.tune.device import keep_freed_memory
@@ -224,7 +229,7 @@ def _keep(model: Phi3ForCausalLM, tokenizer: PreTrainedTokenizerFast, directory:
         model.config.dtype = torch.bfloat16
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        mark_complete(temporary)
+        mark_complete(temporary, Origin(source="made", version=directory.name))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -72,7 +72,7 @@ class _BaseLoss(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     loss: float
 
 
-def identity_of(plan: TrainingPlan, dataset_digest: str) -> dict[str, str]:
+def identity_of(plan: TrainingPlan, dataset_digest: str, base_digest: str) -> dict[str, str]:
     """The settings that a run's results depend on, by name; not the interval of checkpoints."""
     sections: dict[str, Any] = {
         "model": {"repository": plan.model.repository, "revision": plan.model.revision},
@@ -85,7 +85,7 @@ def identity_of(plan: TrainingPlan, dataset_digest: str) -> dict[str, str]:
         for section, fields in sections.items()
         for key, value in fields.items()
     }
-    return {"dataset": dataset_digest, **values}
+    return {"dataset": dataset_digest, "base": base_digest, **values}
 
 
 class Checkpoints:

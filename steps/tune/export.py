@@ -11,6 +11,7 @@ import safetensors.torch
 from peft import get_peft_model_state_dict
 
 from argotune.steps.common.fs import replacing_directory
+from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.serving import Adapter, Base, Rope, ServingContract, write_contract
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.tune.model_card import model_card
@@ -28,17 +29,21 @@ _TOKENIZER_FILES = (
 
 
 def make_contract(
-    plan: TrainingPlan, template: ChatTemplate, tokenizer: Any, longest_row: int, rope: Rope
+    plan: TrainingPlan,
+    model_dir: Path,
+    template: ChatTemplate,
+    tokenizer: Any,
+    longest_row: int,
+    rope: Rope,
 ) -> ServingContract:
-    """The serving contract of this training."""
+    """The serving contract of this training, which names the base model that was really there.
+
+    Raises PermanentError if the base model's directory does not say where its files come from.
+    """
     original = plan.model.original_max_position_embeddings
     fits_short = rope == "short" and original is not None
     return ServingContract(
-        base=Base(
-            repository=plan.model.repository,
-            revision=plan.model.revision,
-            family=plan.model.family,
-        ),
+        base=_base(plan, model_dir),
         adapter=Adapter(
             name=plan.name,
             r=plan.lora.r,
@@ -57,12 +62,21 @@ def make_contract(
     )
 
 
-def export_adapter(
-    model: Any, directory: Path, plan: TrainingPlan, contract: ServingContract, model_dir: Path
-) -> None:
+def _base(plan: TrainingPlan, model_dir: Path) -> Base:
+    origin, digest = base_of(model_dir)
+    return Base(
+        repository=plan.model.repository if origin.is_of_preset else origin.source,
+        revision=origin.version,
+        family=plan.model.family,
+        source=origin.source,
+        digest=digest,
+    )
+
+
+def export_adapter(model: Any, directory: Path, contract: ServingContract, model_dir: Path) -> None:
     """Write the adapter's directory atomically, replacing an existing one.
 
-    The bytes depend only on the weights and the plan, so equal runs give equal images.
+    The bytes depend only on the weights and the contract, so equal runs give equal images.
     """
     with replacing_directory(directory) as temporary:
         # "auto" would ask the Hub whether the vocabulary has changed, which never happens here.
@@ -72,24 +86,22 @@ def export_adapter(
             temporary / "adapter_model.safetensors",
             metadata={"format": "pt"},
         )
-        _write_config(model, temporary, plan)
+        _write_config(model, temporary, contract.base)
         for name in _TOKENIZER_FILES:
             if (model_dir / name).exists():
                 shutil.copyfile(model_dir / name, temporary / name)
         (temporary / "chat_template.jinja").write_text(contract.chat_template)
         (temporary / "generation_config.json").write_text(_generation_config(contract))
-        (temporary / "README.md").write_text(
-            model_card(contract, is_on_hub=plan.model.source != "cache")
-        )
+        (temporary / "README.md").write_text(model_card(contract))
         write_contract(temporary, contract)
 
 
-def _write_config(model: Any, directory: Path, plan: TrainingPlan) -> None:
-    """Write adapter_config.json with the base's Hub id, not this machine's path."""
+def _write_config(model: Any, directory: Path, base: Base) -> None:
+    """Write adapter_config.json with the base's name, not its path in the cache."""
     config = model.peft_config["default"].to_dict()
     config.update(
-        base_model_name_or_path=plan.model.repository,
-        revision=plan.model.revision,
+        base_model_name_or_path=base.repository,
+        revision=base.revision if base.is_on_hub else None,
         inference_mode=True,
     )
     text = json.dumps(config, indent=2, sort_keys=True, default=_sorted_set)

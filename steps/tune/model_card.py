@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shlex
 
-from argotune.steps.contracts.serving import ServingContract
-from argotune.steps.tune.vllm import vllm_command
+from argotune.steps.contracts.serving import Base, ServingContract
+from argotune.steps.tune.vllm import BASE_DIRECTORY, vllm_command
 
-_BASE = "BASE"
 _CARD = """\
 ---
-{hub_base}library_name: peft
+{front}library_name: peft
 pipeline_tag: text-generation
 tags: [lora]
 ---
@@ -20,7 +19,7 @@ A LoRA adapter of rank {rank} on {layers} of
 `serving.json` has the settings that serving must share with training; the commands below use them.
 
 ## Load it with PEFT
-{base_comes_from}:
+In this directory{with_base}:
 ```python
 {load}
 tokenizer = AutoTokenizer.from_pretrained(".")
@@ -33,12 +32,24 @@ print(tokenizer.decode(answer[0]))
 ```
 
 ## Serve it with vLLM
-In this directory, with vLLM 0.33 or later{vllm_base}:
+In this directory, with vLLM 0.33 or later:
 ```sh
 {command}
 ```
 {rope}Requests name the adapter by `"model": "{name}"`.
 """
+
+_LOAD_FROM_HUB = """\
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoTokenizer
+
+model = AutoPeftModelForCausalLM.from_pretrained(".")"""
+_LOAD_FROM_DIRECTORY = f"""\
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = AutoModelForCausalLM.from_pretrained("{BASE_DIRECTORY}")
+model = PeftModel.from_pretrained(base, ".")"""
 
 _ROPE_NOTES = {
     "default": "",
@@ -53,49 +64,35 @@ _ROPE_NOTES = {
 }
 
 
-_LOAD_FROM_HUB = """\
-from peft import AutoPeftModelForCausalLM
-from transformers import AutoTokenizer
-
-model = AutoPeftModelForCausalLM.from_pretrained(".")"""
-
-_LOAD_FROM_DIRECTORY = f"""\
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-base = AutoModelForCausalLM.from_pretrained("{_BASE}")
-model = PeftModel.from_pretrained(base, ".")"""
-
-
-def model_card(contract: ServingContract, *, is_on_hub: bool) -> str:
-    """The Markdown text of README.md; a base that is on no hub is a directory of the reader's."""
-    repository, revision = contract.base.repository, contract.base.revision
-    if is_on_hub:
-        origin = {
-            "hub_base": f"base_model: {repository}\n",
-            "base": f"[{repository}](https://huggingface.co/{repository}/tree/{revision})",
-            "base_comes_from": "In this directory, with the base model from the Hub",
-            "load": _LOAD_FROM_HUB,
-            "vllm_base": "",
-        }
-    else:
-        origin = {
-            "hub_base": "",
-            "base": f"{repository}, revision {revision}, which is on no hub",
-            "base_comes_from": f"In this directory; `{_BASE}` is the directory of the base model",
-            "load": _LOAD_FROM_DIRECTORY,
-            "vllm_base": f"; `{_BASE}` is the directory of the base model",
-        }
+def model_card(contract: ServingContract) -> str:
+    """The Markdown text of README.md."""
+    base = contract.base
     return _CARD.format(
-        **origin,
         name=contract.adapter.name,
+        front=f"base_model: {base.repository}\n" if base.is_on_hub else "",
+        base=_base(base),
+        with_base=(
+            ", with the base model from the Hub"
+            if base.is_on_hub
+            else f", with {BASE_DIRECTORY} replaced by the base model's directory"
+        ),
+        load=_LOAD_FROM_HUB if base.is_on_hub else _LOAD_FROM_DIRECTORY,
         rank=contract.adapter.r,
         layers=", ".join(contract.adapter.target_modules),
         max_new_tokens=contract.generation.max_new_tokens,
         stop_token_ids=contract.stop_token_ids,
-        command=_shell(vllm_command(contract, base=None if is_on_hub else _BASE)),
+        command=_shell(vllm_command(contract)),
         rope=_ROPE_NOTES[contract.rope],
     )
+
+
+def _base(base: Base) -> str:
+    """The base model in words: where its files come from, and what they are known by."""
+    if base.is_on_hub:
+        return f"[{base.repository}](https://huggingface.co/{base.repository}/tree/{base.revision})"
+    if base.source == "made":
+        return f"`{base.repository}`, which argotune made (files {base.digest})"
+    return f"a {base.family} model from `{base.source}` ({base.revision})"
 
 
 def _shell(words: list[str]) -> str:

@@ -45,6 +45,8 @@ def prepare(
         "format": _FORMAT,
         "rows": sha256_file(split) if split.exists() else "none",
         "template": _sha256(f"{template.source}\0{template.marked}"),
+        # The template's text has their names.
+        "special tokens": str(sorted(template.special_tokens.items())),
         "stop tokens": str(template.stop_token_ids),
         "tokenizer": _sha256(tokenizer.backend_tokenizer.to_str()),
         "max_length": str(training.max_length),

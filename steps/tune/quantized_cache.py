@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import json
 import logging
 import time
@@ -24,7 +23,13 @@ from transformers import AutoConfig
 
 from argotune.steps.common import log
 from argotune.steps.common.fs import free_bytes_of, locked, replacing_directory
-from argotune.steps.contracts.model_cache import MARKER, damage, mark_complete, read_marker
+from argotune.steps.contracts.model_cache import (
+    MARKER,
+    damage,
+    digest_of,
+    mark_complete,
+    read_marker,
+)
 from argotune.steps.tune.device import Device
 
 _FORMAT = "1"
@@ -58,6 +63,8 @@ class QuantizedCache:
             problem = self._problem()
             if problem is None:
                 model = load(self.directory, config=self._quantized(config))
+                # Another run may have written its own in the meantime.
+                problem = self._problem()
         except torch.cuda.OutOfMemoryError:
             raise
         except _FAILURES as error:
@@ -203,12 +210,13 @@ def _digest(model_dir: Path) -> str | None:
     marker = read_marker(model_dir)
     if marker is None:
         return None
-    lines = [
-        f"{name} {file.size} {file.sha256}\n"
-        for name, file in sorted(marker.files.items())
-        if name.endswith(".safetensors") or name == "config.json"
-    ]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return digest_of(
+        {
+            name: file
+            for name, file in marker.files.items()
+            if name.endswith(".safetensors") or name == "config.json"
+        }
+    )
 
 
 def _refuse_to_wait() -> None:

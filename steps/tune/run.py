@@ -18,6 +18,7 @@ from argotune.steps.common.errors import Interrupted, PermanentError
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.common.progress import Progress
 from argotune.steps.common.values import NOT_MEASURED
+from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.serving import FILE_NAME, rope_choice
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
 from argotune.steps.tune.checkpoint import Checkpoints, identity_of, load_tensors
@@ -53,7 +54,7 @@ def run(params: Params, *, progress: Progress, context: Context = SPAWN) -> Resu
     `context` starts the processes if there are several. Raises StepError.
     """
     plan = read_plan(params.plan_file)
-    finished = _read_result(params.work_dir, identity_of(plan, params.dataset_digest))
+    finished = _read_result(params.work_dir, _settings(params, plan))
     if finished is not None:
         log.event(_logger, "finished_before")
         return finished
@@ -68,7 +69,7 @@ def run(params: Params, *, progress: Progress, context: Context = SPAWN) -> Resu
 
 def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -> Result:
     """The work of each process of a run; only the first one writes files."""
-    settings = identity_of(plan, params.dataset_digest)
+    settings = _settings(params, plan)
     tokenizer = load_tokenizer(params.model_dir)
     template = chat_template(tokenizer, params.model_dir, plan.model.chat_template)
     with world.leader_first():
@@ -115,10 +116,15 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
         return result
     if outcome.best is not None:
         load_tensors(model, outcome.best)
-    contract = make_contract(plan, template, tokenizer, packs.longest, rope)
-    export_adapter(model, params.work_dir / "adapter", plan, contract, params.model_dir)
+    contract = make_contract(plan, params.model_dir, template, tokenizer, packs.longest, rope)
+    export_adapter(model, params.work_dir / "adapter", contract, params.model_dir)
     _write_result(params.work_dir, settings, result)
     return result
+
+
+def _settings(params: Params, plan: TrainingPlan) -> dict[str, str]:
+    """What the results depend on. Raises PermanentError for a base of unknown origin."""
+    return identity_of(plan, params.dataset_digest, base_digest=base_of(params.model_dir)[1])
 
 
 def _prepare_packs(

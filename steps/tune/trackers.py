@@ -264,7 +264,11 @@ def _metrics(record: Record) -> dict[str, float]:
 def _settings(plan: TrainingPlan) -> dict[str, str]:
     """The plan's settings by dotted names, without URLs and secrets."""
     sections = {
-        "model": {"repository": plan.model.repository, "revision": plan.model.revision},
+        "model": {
+            "repository": plan.model.repository,
+            "revision": plan.model.revision,
+            "source": plan.model.source,
+        },
         "lora": msgspec.to_builtins(plan.lora),
         "quantization": msgspec.to_builtins(plan.quantization) or {},
         "training": msgspec.to_builtins(plan.training),

@@ -15,21 +15,27 @@ LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Values that --max-lora-rank accepts; an adapter's rank may be any number up to it."""
 
 
-def vllm_command(
-    contract: ServingContract, directory: str = ".", *, base: str | None = None
-) -> list[str]:
-    """The command's words; `directory` has the adapter, `base` a base model that is on no hub.
+BASE_DIRECTORY = "BASE_DIRECTORY"
+"""Stands in commands for the directory of a base model that the Hub does not have."""
+
+
+def vllm_command(contract: ServingContract, directory: str = ".") -> list[str]:
+    """The command's words; `directory` has the adapter.
+
+    A base that is not on the Hub is in BASE_DIRECTORY, which the reader has to replace.
 
     Raises PermanentError for a rank that vLLM does not support.
     """
-    adapter = contract.adapter
+    base, adapter = contract.base, contract.adapter
     # Not max_new_tokens: as a server default it would limit what a request may set.
     sampling = {
         "temperature": contract.generation.temperature,
         "top_p": contract.generation.top_p,
     }
     return [
-        *("vllm", "serve", *(_from_hub(contract) if base is None else [base])),
+        *("vllm", "serve", base.repository if base.is_on_hub else BASE_DIRECTORY),
+        *(("--revision", base.revision) if base.is_on_hub else ()),
+        *(("--tokenizer-revision", base.revision) if base.is_on_hub else ()),
         # It also selects LongRoPE's factors: the long ones above the model's original length.
         *("--max-model-len", str(contract.max_length)),
         *("--chat-template", f"{directory}/chat_template.jinja"),
@@ -41,12 +47,6 @@ def vllm_command(
         *("--lora-target-modules", *adapter.target_modules),
         *("--lora-modules", f"{adapter.name}={directory}"),
     ]
-
-
-def _from_hub(contract: ServingContract) -> list[str]:
-    base = contract.base
-    revisions = ["--revision", base.revision, "--tokenizer-revision", base.revision]
-    return [base.repository, *revisions]
 
 
 def max_lora_rank(rank: int) -> int:

@@ -72,11 +72,11 @@ class Doubles:
         )  # fmt: skip
         return answer
 
-    def put_model(self, directory: Path) -> None:
-        """Copy a model of this machine's cache into the cluster's."""
+    def put_model(self, cache_dir: Path, directory: Path) -> None:
+        """Copy a model of this machine's cache, below it, into the cluster's."""
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
-            tar.add(directory, arcname=directory.name)
+            tar.add(directory, arcname=str(directory.relative_to(cache_dir)))
         command = ["kubectl", f"--namespace={self._cluster.namespace}", "exec", "-i", "workbench"]
         command += ["--", "python3", "-m", "tests.e2e.pods.unpack", "/models"]
         done = subprocess.run(

@@ -240,7 +240,7 @@ def installed(cluster: Cluster, directory: Path) -> Iterator[Site]:
         _install(cluster, authority)
         try:
             pods = _put_up(cluster, directory, logins, selector)
-            pods.put_model(_weights())
+            pods.put_model(home().models_dir, _weights())
             yield Site(
                 cluster=cluster,
                 directory=directory,
@@ -326,4 +326,4 @@ def _weights() -> Path:
     directory = cache_path(home().models_dir, preset.repository, preset.revision)
     if not is_complete(directory):
         pytest.fail(f"no weights in {directory}; `make tiny` makes them")
-    return directory.parent
+    return directory

@@ -8,8 +8,27 @@ from pathlib import Path
 
 import msgspec
 
+from argotune.steps.contracts.serving import Adapter, Base, ServingContract, write_contract
 from argotune.steps.contracts.training_plan import TrainingPlan, write_plan
 from tests.fakes.plans import small_plan
+
+_CONTRACT = ServingContract(
+    base=Base(
+        repository="argotune/tiny",
+        revision="0" * 40,
+        family="phi3",
+        source="made",
+        digest=f"sha256:{64 * 'b'}",
+    ),
+    adapter=Adapter(name="phi-tuned", r=8, alpha=8, target_modules=["qkv_proj"]),
+    quantization="nf4",
+    chat_template="{{ messages }}",
+    stop_tokens=["<|end|>"],
+    stop_token_ids=[7],
+    max_length=512,
+    longest_row=300,
+    rope="default",
+)
 
 
 def safetensors(content: bytes = b"\0" * 64) -> bytes:
@@ -24,15 +43,21 @@ def write_adapter(directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "adapter_config.json").write_text('{"r": 8, "peft_type": "LORA"}')
     (directory / "adapter_model.safetensors").write_bytes(safetensors())
-    (directory / "serving.json").write_text('{"max_length": 512}')
+    write_contract(directory, _CONTRACT)
     (directory / "chat_template.jinja").write_text("{{ messages }}")
     return directory
 
 
-def write_tiny_plan(path: Path, *, source: str = "cache") -> TrainingPlan:
+def write_base(directory: Path, **base: str) -> None:
+    """Have the adapter say that it was tuned on another base."""
+    changed = msgspec.structs.replace(_CONTRACT.base, **base)
+    write_contract(directory, msgspec.structs.replace(_CONTRACT, base=changed))
+
+
+def write_tiny_plan(path: Path) -> TrainingPlan:
     """Write the plan of a run with preset tiny, and return it."""
     small = small_plan()
-    model = msgspec.structs.replace(small.model, source=source, revision="0" * 40)
+    model = msgspec.structs.replace(small.model, revision="0" * 40)
     plan = msgspec.structs.replace(small, name="phi-tuned", method="qlora", model=model)
     write_plan(path, plan)
     return plan

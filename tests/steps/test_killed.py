@@ -40,7 +40,7 @@ from tests.fakes.hub import fake_hub
 from tests.fakes.plans import small_plan
 from tests.steps.dataset.test_run import jsonl, parquet, rows
 from tests.steps.killing import Case, kill_everywhere, run_step
-from tests.steps.model.conftest import model_files
+from tests.steps.model.conftest import config, model_files
 
 DIGEST = "sha256:" + "d" * 64
 
@@ -98,7 +98,7 @@ def test_a_killed_dataset_leaves_no_trace(kill: Kill) -> None:
 
 def prepare_model(source: str, root: Path) -> None:
     files = model_files()
-    files["config.json"] = b'{"model_type": "phi3", "auto_map": {"AutoConfig": "code.Config"}}'
+    files["config.json"] = json.dumps(config(auto_map={"AutoConfig": "code.Config"})).encode()
     for name, content in files.items():
         path = root / "source" / name
         path.parent.mkdir(exist_ok=True)

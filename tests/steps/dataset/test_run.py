@@ -19,6 +19,7 @@ import pytest
 from argotune.steps.common.errors import ParamsError, PermanentError, TransientError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.history import Deployed, digest_of_plan, record_deployed
+from argotune.steps.contracts.model_source import version_of
 from argotune.steps.contracts.training_plan import read_plan, write_plan
 from argotune.steps.dataset.download import Downloader
 from argotune.steps.dataset.guard import UrlPolicy
@@ -515,6 +516,39 @@ def test_unchanged_data_and_plan_are_reported_when_asked_for(
     assert make(new_params(url, **settings, split_seed=5)).changed
     more = server.add("/a?v=2", jsonl(rows(51)))
     assert make(new_params(more, **settings)).changed
+
+
+def test_unchanged_data_are_tuned_on_again_where_the_weights_changed(
+    server: FileServer, new_params: NewParams, tmp_path: Path
+) -> None:
+    """The plan names them, and stays the same."""
+    history, weights = tmp_path / "history.json", tmp_path / "weights"
+    weights.mkdir()
+    (weights / "model.safetensors").write_bytes(b"1")
+    params = new_params(
+        server.add("/a", jsonl(rows(50))), history_file=history, only_if_changed=True
+    )
+
+    def made_from(source: str) -> Result:
+        plan = read_plan(params.plan_file)
+        model = msgspec.structs.replace(plan.model, source=source)
+        plan = msgspec.structs.replace(plan, model=model)
+        write_plan(params.plan_file, plan)
+        first = make(params)
+        deployed = Deployed(
+            dataset_digest=first.digest,
+            plan_digest=digest_of_plan(params.plan_file),
+            reference="image",
+            base_version=version_of(model) or "",
+        )
+        record_deployed(history, deployed)
+        return make(params)
+
+    assert not made_from(f"dir:{weights}").changed
+    (weights / "model.safetensors").write_bytes(b"2")
+    assert make(params).changed
+    assert not made_from(f"oci:r.io/a@sha256:{64 * 'a'}").changed
+    assert made_from("oci:r.io/a:latest").changed, "nobody asked the registry"
 
 
 def test_progress_ends_at_its_total(

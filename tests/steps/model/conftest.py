@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from argotune.presets.loader import model_preset
 from argotune.steps.contracts.training_plan import write_plan
 from argotune.steps.model.params import Params
 from tests.fakes.hub import FakeHub, fake_hub
@@ -22,10 +23,16 @@ def safetensors(data: bytes = b"\x00" * 64, *, name: str = "weight") -> bytes:
     return struct.pack("<Q", len(text)) + text + data
 
 
+def config(**changes: Any) -> dict[str, Any]:
+    """config.json of preset tiny."""
+    architecture = msgspec.to_builtins(model_preset("tiny").architecture)
+    return {**architecture, "model_type": "phi3", **changes}
+
+
 def model_files(**extra: bytes) -> dict[str, bytes]:
     """The files of a small model."""
     return {
-        "config.json": json.dumps({"model_type": "phi3", "hidden_size": 8}).encode(),
+        "config.json": json.dumps(config()).encode(),
         "tokenizer.json": b"{}",
         "tokenizer_config.json": b"{}",
         "model.safetensors": safetensors(bytes(range(256)) * 4000),
@@ -45,7 +52,7 @@ def new_params(tmp_path: Path) -> Callable[..., Params]:
     """Parameters of a plan whose model section has these values."""
 
     def make(*, verify_contents: bool = False, **model: Any) -> Params:
-        values: dict[str, Any] = {"preset": "some", "repository": "owner/model"} | model
+        values: dict[str, Any] = {"preset": "tiny", "repository": "owner/model"} | model
         plan = small_plan()
         section = msgspec.structs.replace(plan.model, **values)
         write_plan(tmp_path / "plan.yaml", msgspec.structs.replace(plan, model=section))

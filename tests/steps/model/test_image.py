@@ -14,7 +14,7 @@ import pytest
 
 from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.common.progress import Progress
-from argotune.steps.contracts.model_cache import MARKER, cache_path, is_complete
+from argotune.steps.contracts.model_cache import MARKER, is_complete
 from argotune.steps.model.params import Params, Result
 from argotune.steps.model.run import run
 from argotune.steps.registry.oci import parse_image
@@ -92,7 +92,7 @@ def layout(tmp_path: Path) -> Layout:
 def fetch(new_params: NewParams, source: object) -> tuple[Result, Path]:
     params = new_params(source=f"oci:{source}")
     result = run(params, progress=Progress())
-    return result, cache_path(params.cache_dir, "owner/model", "main")
+    return result, params.cache_dir / result.model_dir
 
 
 @pytest.mark.parametrize("media_type", [TAR, GZIP, DOCKER])
@@ -110,6 +110,20 @@ def test_model_is_found_wherever_it_lies_in_the_image(
     assert is_complete(directory)
     for name, content in model_files().items():
         assert (directory / name).read_bytes() == content
+
+
+def test_a_tag_that_moved_is_another_model(layout: Layout, new_params: NewParams) -> None:
+    results = []
+    for number in (b"1", b"2"):
+        files = model_files(**{"tokenizer.json": b'{"new": ' + number + b"}"})
+        layout.manifests.clear()
+        manifest = layout.image([layout.blob(tar(under(WEIGHTS, files)), TAR)])
+        layout.tag("v1", manifest)
+        results.append(fetch(new_params, f"{layout.directory}:v1")[0])
+        assert results[-1].origin == f"oci:{layout.directory}:v1 at {manifest['digest']}"
+    assert not results[1].cached
+    assert results[0].model_dir != results[1].model_dir
+    assert fetch(new_params, f"{layout.directory}:v1")[0].cached
 
 
 def test_later_layers_replace_and_remove_files(layout: Layout, new_params: NewParams) -> None:

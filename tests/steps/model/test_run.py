@@ -13,13 +13,21 @@ import pytest
 
 from argotune.steps.common.errors import ParamsError, PermanentError, TransientError
 from argotune.steps.common.progress import Progress
-from argotune.steps.contracts.model_cache import MARKER, cache_path, is_complete, mark_complete
+from argotune.steps.contracts.model_cache import (
+    MARKER,
+    Origin,
+    cache_path,
+    is_complete,
+    mark_complete,
+)
 from argotune.steps.model.params import Params, Result
 from argotune.steps.model.run import run
 from tests.fakes.hub import COMMIT, FakeHub
-from tests.steps.model.conftest import model_files, safetensors
+from tests.steps.model.conftest import config, model_files, safetensors
 
 NewParams = Callable[..., Params]
+
+HUB = Origin(source="hub", version="main")
 
 
 def fetch(params: Params, hub: FakeHub) -> Result:
@@ -30,11 +38,21 @@ def model_dir(params: Params) -> Path:
     return cache_path(params.cache_dir, "owner/model", "main")
 
 
+def put(directory: Path, origin: Origin | None = HUB, **files: bytes) -> Path:
+    """A whole model in the cache."""
+    directory.mkdir(parents=True)
+    for name, content in model_files(**files).items():
+        (directory / name).write_bytes(content)
+    mark_complete(directory, origin)
+    return directory
+
+
 def test_hub_model_arrives_whole_and_marked(hub: FakeHub, new_params: NewParams) -> None:
     params = new_params(source="hub")
     result = fetch(params, hub)
     files = model_files()
-    assert result.model_dir == "owner--model/main"
+    assert result.model_dir == "presets/owner--model/main"
+    assert result.origin == "hub at main"
     assert result.size_gb == pytest.approx(sum(map(len, files.values())) / 1e9, abs=1e-6)
     assert not result.cached
     assert {path.name for path in model_dir(params).iterdir()} == {MARKER, *files}
@@ -79,16 +97,16 @@ def test_repository_with_pickles_only_is_refused(hub: FakeHub, new_params: NewPa
 
 
 def test_references_to_code_are_taken_out(hub: FakeHub, new_params: NewParams) -> None:
-    config = {
-        "model_type": "phi3",
+    coded = {
+        **config(),
         "auto_map": {"AutoConfig": "configuration_phi3.Phi3Config"},
         "text_config": {"auto_map": {"AutoModel": "other/repo--code.Model"}, "size": 1},
     }
-    hub.repositories["owner/model"]["config.json"] = json.dumps(config).encode()
+    hub.repositories["owner/model"]["config.json"] = json.dumps(coded).encode()
     params = new_params(source="hub")
     fetch(params, hub)
     kept = json.loads((model_dir(params) / "config.json").read_text())
-    assert kept == {"model_type": "phi3", "text_config": {"size": 1}}
+    assert kept == {**config(), "text_config": {"size": 1}}
 
 
 def test_model_of_another_family_is_refused(hub: FakeHub, new_params: NewParams) -> None:
@@ -127,7 +145,8 @@ def test_damaged_file_is_fetched_again_and_the_others_kept(
     with pytest.raises(TransientError) as caught:
         fetch(params, hub)
     assert str(caught.value) == (
-        "owner/model: model.safetensors arrived damaged; a retry downloads them again"
+        "owner/model from hub: model.safetensors arrived damaged or changed meanwhile; a retry "
+        "fetches them again"
     )
     assert not is_complete(model_dir(params))
     hub.requests.clear()
@@ -233,18 +252,126 @@ def test_weights_cut_at_the_source_are_refused(hub: FakeHub, new_params: NewPara
 def test_directory_is_taken_over_and_left_as_it_is(tmp_path: Path, new_params: NewParams) -> None:
     source = tmp_path / "weights"
     source.mkdir()
-    config = json.dumps({"model_type": "phi3", "auto_map": {"AutoConfig": "x.Y"}}).encode()
-    for name, content in model_files(**{"config.json": config}).items():
+    coded = json.dumps(config(auto_map={"AutoConfig": "x.Y"})).encode()
+    for name, content in model_files(**{"config.json": coded}).items():
         (source / name).write_bytes(content)
     (source / "notes.txt").write_text("mine")
     params = new_params(source=f"dir:{source}")
     result = run(params, progress=Progress())
     assert not result.cached
-    assert is_complete(model_dir(params))
-    assert (source / "config.json").read_bytes() == config
-    linked = (model_dir(params) / "model.safetensors").stat()
-    assert linked.st_ino == (source / "model.safetensors").stat().st_ino
-    assert not (model_dir(params) / "notes.txt").exists()
+    made = params.cache_dir / result.model_dir
+    assert is_complete(made)
+    assert (source / "config.json").read_bytes() == coded
+    assert not (made / "notes.txt").exists()
+    weights = (made / "model.safetensors").read_bytes()
+    # Into the same file, which a hard link would show in the cache.
+    (source / "model.safetensors").write_bytes(b"other")
+    assert (made / "model.safetensors").read_bytes() == weights
+
+
+def make_weights(directory: Path, **files: bytes) -> Path:
+    """A model outside of the cache."""
+    directory.mkdir(exist_ok=True)
+    for name, content in model_files(**files).items():
+        (directory / name).write_bytes(content)
+    return directory
+
+
+def test_other_weights_never_stand_where_a_preset_is_looked_for(
+    tmp_path: Path, hub: FakeHub, new_params: NewParams
+) -> None:
+    """The fault: a directory filled the preset's place, and the next run trained on its weights."""
+    other = make_weights(tmp_path / "other", **{"model.safetensors": safetensors(b"other")})
+    foreign = run(new_params(source=f"dir:{other}"), progress=Progress())
+    result = fetch(new_params(source="hub"), hub)
+    params = new_params(source="cache")
+    assert run(params, progress=Progress()).model_dir == result.model_dir != foreign.model_dir
+    kept = params.cache_dir / result.model_dir / "model.safetensors"
+    assert kept.read_bytes() == model_files()["model.safetensors"]
+    assert foreign.origin.startswith(f"dir:{other} at sha256:")
+
+
+def test_a_directory_is_read_where_the_preset_is_in_the_cache(
+    tmp_path: Path, hub: FakeHub, new_params: NewParams
+) -> None:
+    fetch(new_params(source="hub"), hub)
+    other = make_weights(tmp_path / "other", **{"model.safetensors": safetensors(b"other")})
+    params = new_params(source=f"dir:{other}")
+    result = run(params, progress=Progress())
+    made = params.cache_dir / result.model_dir / "model.safetensors"
+    assert made.read_bytes() == safetensors(b"other")
+    assert run(params, progress=Progress()).cached
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "chat_template.jinja"])
+def test_a_changed_file_of_a_directory_is_another_model(
+    tmp_path: Path, new_params: NewParams, name: str
+) -> None:
+    source = make_weights(tmp_path / "weights", **{"chat_template.jinja": b"a"})
+    params = new_params(source=f"dir:{source}")
+    first = run(params, progress=Progress())
+    before = (source / name).read_bytes()
+    (source / name).write_bytes(before[:-1] + b" ")
+    second = run(params, progress=Progress())
+    assert not second.cached
+    assert second.model_dir != first.model_dir
+    assert (params.cache_dir / first.model_dir / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_weights_of_another_architecture_are_refused(
+    tmp_path: Path, new_params: NewParams, cached: bool
+) -> None:
+    source = make_weights(tmp_path / "weights")
+    if cached:
+        run(new_params(source=f"dir:{source}"), progress=Progress())
+    params = new_params(source=f"dir:{source}", preset="phi-3-mini-4k-instruct")
+    with pytest.raises(PermanentError) as caught:
+        run(params, progress=Progress())
+    assert str(caught.value).startswith(
+        f"owner/model from dir:{source}: config.json has num_hidden_layers 4, but preset "
+        "phi-3-mini-4k-instruct has 32; name the preset of these weights, or add one to presets; "
+        "config.json has hidden_size 256, but"
+    )
+
+
+def test_a_directory_without_room_in_the_cache_is_refused_before_it_is_copied(
+    tmp_path: Path, new_params: NewParams
+) -> None:
+    source = make_weights(tmp_path / "weights")
+    params = new_params(source=f"dir:{source}")
+    with pytest.raises(PermanentError, match=r"the model needs .* GB more, 0\.0 GB are"):
+        run(params, progress=Progress(), free_bytes=lambda directory: 1000)
+    assert not list(params.cache_dir.rglob("*.safetensors"))
+
+
+def test_weights_of_the_earlier_layout_are_taken_over_where_the_hub_has_the_same(
+    hub: FakeHub, new_params: NewParams
+) -> None:
+    params = new_params(source="hub")
+    old = put(params.cache_dir / "owner--model" / "main", origin=None)
+    result = fetch(params, hub)
+    made = params.cache_dir / result.model_dir / "model.safetensors"
+    assert (made.stat().st_ino, result.origin) == (
+        (old / "model.safetensors").stat().st_ino,
+        "hub at main",
+    )
+    assert not [path for path in hub.downloads() if path.endswith(".safetensors")]
+
+
+def test_foreign_weights_of_the_earlier_layout_are_not_trusted_and_not_touched(
+    hub: FakeHub, new_params: NewParams
+) -> None:
+    """Services may be on them."""
+    params = new_params(source="hub")
+    files = {"model.safetensors": safetensors(bytes(1_024_000))}
+    old = put(params.cache_dir / "owner--model" / "main", origin=None, **files)
+    with pytest.raises(PermanentError, match="is of an earlier layout, which does not say where"):
+        run(new_params(source="cache"), progress=Progress())
+    result = fetch(new_params(source="hub"), hub)
+    made = params.cache_dir / result.model_dir / "model.safetensors"
+    assert made.read_bytes() == model_files()["model.safetensors"]
+    assert (old / "model.safetensors").read_bytes() == files["model.safetensors"]
 
 
 def test_directory_of_links_is_followed(tmp_path: Path, new_params: NewParams) -> None:
@@ -256,9 +383,9 @@ def test_directory_of_links_is_followed(tmp_path: Path, new_params: NewParams) -
         (blobs / name).write_bytes(content)
         (source / name).symlink_to(blobs / name)
     params = new_params(source=f"dir:{source}")
-    run(params, progress=Progress())
-    assert not any(path.is_symlink() for path in model_dir(params).iterdir())
-    assert is_complete(model_dir(params))
+    made = params.cache_dir / run(params, progress=Progress()).model_dir
+    assert not any(path.is_symlink() for path in made.iterdir())
+    assert is_complete(made)
 
 
 def test_missing_directory_is_named(new_params: NewParams) -> None:
@@ -272,16 +399,14 @@ def test_missing_tiny_model_names_the_command(new_params: NewParams) -> None:
     with pytest.raises(PermanentError) as caught:
         run(params, progress=Progress())
     assert str(caught.value) == (
-        f"preset tiny is missing in the model cache {params.cache_dir}/argotune--tiny/main; "
-        "create it with `make tiny`"
+        f"preset tiny is missing in the model cache {params.cache_dir}/presets/argotune--tiny/main"
+        "; create it with `make tiny`"
     )
 
 
 def test_damaged_cache_says_what_is_wrong(new_params: NewParams) -> None:
     params = new_params(source="cache")
-    model_dir(params).mkdir(parents=True)
-    (model_dir(params) / "model.safetensors").write_bytes(safetensors())
-    mark_complete(model_dir(params))
+    put(model_dir(params))
     (model_dir(params) / "model.safetensors").unlink()
     with pytest.raises(PermanentError, match=r"or incomplete \(model\.safetensors is missing\)"):
         run(params, progress=Progress())
@@ -289,9 +414,7 @@ def test_damaged_cache_says_what_is_wrong(new_params: NewParams) -> None:
 
 def test_cached_model_needs_no_source(new_params: NewParams) -> None:
     params = new_params(source="cache")
-    model_dir(params).mkdir(parents=True)
-    (model_dir(params) / "model.safetensors").write_bytes(safetensors())
-    mark_complete(model_dir(params))
+    put(model_dir(params))
     assert run(params, progress=Progress()).cached
 
 
@@ -336,9 +459,7 @@ def test_second_run_waits_for_the_first_and_takes_its_result(
         waiting = threading.Thread(target=lambda: results.append(fetch(params, hub)))
         waiting.start()
         # What the first run would do while it has the lock.
-        directory.mkdir()
-        (directory / "model.safetensors").write_bytes(safetensors())
-        mark_complete(directory)
+        put(directory)
     waiting.join(timeout=30)
     assert [result.cached for result in results] == [True]
     assert hub.requests == []

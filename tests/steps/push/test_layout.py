@@ -59,6 +59,7 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
 def test_the_digest_does_not_move(tmp_path: Path) -> None:
     # A change of this value makes every user's unchanged adapter a new image: have a reason.
     adapter = write_adapter(tmp_path / "adapter")
+    (adapter / "serving.json").write_text('{"max_length": 512}')
     image = write(tmp_path / "image", adapter)
     assert image.digest == "sha256:e82e1f7550cb57867be51a9b13e92c8955cc9b322e8872e7ec9bed7566cac2c9"
 

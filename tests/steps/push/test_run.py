@@ -21,7 +21,7 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.common.values import NOT_MEASURED
 from argotune.steps.push.params import Params, Result
 from argotune.steps.push.run import run
-from tests.fakes.adapter import write_adapter, write_tiny_plan
+from tests.fakes.adapter import write_adapter, write_base, write_tiny_plan
 from tests.fakes.registry import Fault, Registry, docker_config, serving
 
 needs_skopeo = pytest.mark.skipif(
@@ -80,7 +80,7 @@ def test_a_layout_needs_no_registry_and_no_skopeo(
 
 
 def test_the_image_says_where_it_comes_from(work_dir: Path) -> None:
-    plan = write_tiny_plan(work_dir / "plan.yaml", source="oci:acr.io/models/tiny:1")
+    plan = write_tiny_plan(work_dir / "plan.yaml")
     layout = work_dir / "out"
     result = run(params(work_dir, f"oci:{layout}:v2"), progress=Progress())
     manifest = json.loads((layout / "blobs/sha256" / result.digest[7:]).read_bytes())
@@ -93,14 +93,29 @@ def test_the_image_says_where_it_comes_from(work_dir: Path) -> None:
         "org.opencontainers.image.version": "v2",
         "org.opencontainers.image.revision": plan.model.revision,
         "org.opencontainers.image.licenses": "Apache-2.0",
-        "org.opencontainers.image.base.name": "acr.io/models/tiny:1",
         "sh.argotune.base-model": "argotune/tiny",
         "sh.argotune.base-revision": plan.model.revision,
+        "sh.argotune.base-digest": f"sha256:{64 * 'b'}",
         "sh.argotune.dataset-digest": "sha256:" + "a" * 64,
         "sh.argotune.base-loss": "3.25",
         "sh.argotune.tuned-loss": "1.5",
         "sh.kaito.model.name": "tiny",
     }
+
+
+def test_the_image_names_other_weights_than_the_presets(work_dir: Path) -> None:
+    digest = f"sha256:{64 * 'c'}"
+    image = "oci:acr.io/models/tiny:1"
+    write_base(work_dir / "adapter", repository=image, source=image, revision=digest)
+    layout = work_dir / "out"
+    result = run(params(work_dir, f"oci:{layout}:v2"), progress=Progress())
+    manifest = json.loads((layout / "blobs/sha256" / result.digest[7:]).read_bytes())
+    annotations = manifest["annotations"]
+    assert annotations["org.opencontainers.image.base.name"] == "acr.io/models/tiny:1"
+    assert annotations["org.opencontainers.image.base.digest"] == digest
+    assert annotations["org.opencontainers.image.revision"] == digest
+    assert annotations["sh.argotune.base-model"] == image
+    assert "org.opencontainers.image.licenses" not in annotations
 
 
 def test_the_image_of_a_run_without_held_out_rows_says_so(work_dir: Path) -> None:
@@ -229,7 +244,7 @@ def test_a_registry_that_stores_something_else_is_noticed(work_dir: Path) -> Non
     with serving() as registry:
         push(work_dir, registry)
         changed = registry.manifests["team/phi", "1"]
-        (work_dir / "adapter" / "serving.json").write_text("{}")
+        write_base(work_dir / "adapter", repository="other/base")
         registry.faults = [Fault("PUT", "manifests", 1, 201)]
         with pytest.raises(TransientError, match="is another run pushing to this tag"):
             push(work_dir, registry)

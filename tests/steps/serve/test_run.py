@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from argotune.steps.common.errors import ParamsError, PermanentError
+from argotune.steps.contracts.model_cache import Origin, mark_complete
 from argotune.steps.serve.params import Params
 from argotune.steps.serve.run import serve
 from tests.steps.serve.conftest import ANSWER, QUESTION, Tuned
@@ -121,6 +122,15 @@ def test_another_base_model_is_refused(tuned: Tuned, tmp_path: Path) -> None:
     config.write_text(json.dumps(changed))
     with pytest.raises(PermanentError, match="has a mistral model, but the adapter belongs to"):
         serve(params(tuned, model_dir=tmp_path / "model"))
+
+
+def test_a_base_model_with_other_files_is_refused(tuned: Tuned, tmp_path: Path) -> None:
+    """Its architecture fits, and its answers would be wrong."""
+    other = shutil.copytree(tuned.model_dir, tmp_path / "model")
+    (other / "special.txt").write_text("any file")
+    mark_complete(other, Origin(source="hub", version="0" * 40))
+    with pytest.raises(PermanentError, match=r"has other files \(sha256:[0-9a-f]{64}\) than the"):
+        serve(params(tuned, model_dir=other))
 
 
 def test_all_problems_of_the_flags_are_said_at_once(tuned: Tuned) -> None:

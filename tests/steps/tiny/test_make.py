@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from argotune.presets.loader import model_preset
-from argotune.steps.contracts.model_cache import is_complete
+from argotune.steps.contracts.model_cache import Origin, base_of, is_complete
 from argotune.steps.tiny.docstrings import collect_docstrings
 from argotune.steps.tiny.make import make_tiny
 from argotune.steps.tune.template import chat_template
@@ -31,13 +31,14 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def made(cache_dir: Path) -> Path:
     """The directory of the model."""
-    return next(cache_dir.glob("*/*"))
+    return next(cache_dir.glob("presets/*/*"))
 
 
 def test_the_model_is_the_presets(cache_dir: Path, made: Path) -> None:
     preset = model_preset("tiny")
     assert is_complete(made)
-    assert made.relative_to(cache_dir).as_posix() == f"argotune--tiny/{preset.revision}"
+    assert base_of(made)[0] == Origin(source="made", version=preset.revision)
+    assert made.relative_to(cache_dir).as_posix() == f"presets/argotune--tiny/{preset.revision}"
     model = AutoModelForCausalLM.from_pretrained(made)
     assert model.config.model_type == preset.family
     assert model.dtype == torch.bfloat16

@@ -26,6 +26,7 @@ from transformers import (
     Qwen2Config,
 )
 
+from argotune.steps.contracts.model_cache import Origin, mark_complete
 from argotune.steps.contracts.training_plan import (
     Execution,
     Quantization,
@@ -154,6 +155,7 @@ def save_model(directory: Path, family: str = "phi3", template: str = MARKED_TEM
     """A model directory as the model step leaves it."""
     random_model(family, "sdpa").save_pretrained(directory)
     make_tokenizer(template).save_pretrained(directory)
+    mark_complete(directory, Origin(source="hub", version="0" * 40))
     return directory
 
 

@@ -164,7 +164,7 @@ def test_an_adapter_of_other_layers_is_refused() -> None:
 
 
 def test_how_often_a_run_saves_is_not_part_of_what_it_is() -> None:
-    first = identity_of(tiny_plan(save_steps=1), "sha256:d")
-    assert first == identity_of(tiny_plan(save_steps=9), "sha256:d")
-    changed = identity_of(tiny_plan(save_steps=1, seed=5), "sha256:d")
+    first = identity_of(tiny_plan(save_steps=1), "sha256:d", "sha256:b")
+    assert first == identity_of(tiny_plan(save_steps=9), "sha256:d", "sha256:b")
+    changed = identity_of(tiny_plan(save_steps=1, seed=5), "sha256:d", "sha256:b")
     assert mismatches(first, changed) == ["training.seed was 0, is 5"]

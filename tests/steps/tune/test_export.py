@@ -94,28 +94,43 @@ def test_the_directory_is_a_tokenizer_with_the_template_of_training(
     assert stops == {"do_sample": False, "eos_token_id": contract.stop_token_ids}
 
 
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        (
+            {"source": "made", "digest": "sha256:dd"},
+            "`acme/base`, which argotune made (files sha256:dd)",
+        ),
+        (
+            {"source": "oci:r.io/a:1", "repository": "oci:r.io/a:1", "revision": "sha256:cc"},
+            "a phi3 model from `oci:r.io/a:1` (sha256:cc)",
+        ),
+    ],
+)
+def test_the_readme_names_no_repository_that_the_weights_are_not_from(
+    base: dict[str, str], said: str
+) -> None:
+    contract = small_contract()
+    contract = msgspec.structs.replace(
+        contract, base=msgspec.structs.replace(contract.base, **base)
+    )
+    card = model_card(contract)
+    assert said in card
+    assert "base_model:" not in card
+    assert "huggingface.co" not in card
+    assert vllm_command(contract)[2] == "BASE_DIRECTORY"
+    assert "--revision" not in vllm_command(contract)
+    (code,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    compile(code, "README.md", "exec")
+
+
 def test_the_readme_holds_the_command_for_vllm() -> None:
     contract = msgspec.structs.replace(small_contract(), rope="short")
-    card = model_card(contract, is_on_hub=True)
+    card = model_card(contract)
     assert card.startswith("---\nbase_model: acme/base\n")
     (command,) = re.findall(r"```sh\n(.*?)```", card, flags=re.DOTALL)
     assert shlex.split(command.replace("\\\n", " ")) == vllm_command(contract)
     assert "with a larger `--max-model-len` vLLM uses the long" in card
     assert "max-model-len` of" not in card
     (code,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
-    compile(code, "README.md", "exec")
-
-
-def test_the_readme_sends_nobody_to_the_hub_for_a_base_that_is_not_there() -> None:
-    card = model_card(small_contract(), is_on_hub=False)
-    assert "huggingface.co" not in card
-    assert "base_model:" not in card
-    assert "acme/base, revision" in card
-    assert ", which is on no hub, tuned with argotune." in card
-    (command,) = re.findall(r"```sh\n(.*?)```", card, flags=re.DOTALL)
-    assert shlex.split(command.replace("\\\n", " "))[:4] == [
-        "vllm", "serve", "BASE", "--max-model-len",
-    ]  # fmt: skip
-    (code,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
-    assert 'AutoModelForCausalLM.from_pretrained("BASE")' in code
     compile(code, "README.md", "exec")

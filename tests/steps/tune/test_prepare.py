@@ -23,6 +23,12 @@ from tests.steps.tune.models import (
 UNANSWERED = [{"role": "user", "content": "Hello?"}]
 
 
+def with_bos(tokenizer: Any) -> Any:
+    """The same vocabulary, with a name that a template may write: bos_token."""
+    tokenizer.bos_token = "<|system|>"
+    return tokenizer
+
+
 def prepared(tmp_path: Path, tokenizer: Any = None, **training: Any) -> tuple[Packs, Census]:
     tokenizer = tokenizer or make_tokenizer()
     return prepare(
@@ -63,8 +69,9 @@ def test_the_file_has_each_row_once_for_any_reader_of_arrow(tmp_path: Path) -> N
         {"max_length": 60},
         {"micro_batch_tokens": 200},
         {"tokenizer": make_tokenizer(PLAIN_TEMPLATE)},
+        {"tokenizer": with_bos(make_tokenizer())},
     ],
-    ids=["max_length", "micro_batch_tokens", "template"],
+    ids=["max_length", "micro_batch_tokens", "template", "special tokens"],
 )
 def test_a_file_made_from_something_else_is_made_anew(
     tmp_path: Path, change: dict[str, Any]

@@ -20,7 +20,7 @@ from transformers import AutoConfig
 
 from argotune.steps.common.errors import Interrupted
 from argotune.steps.common.progress import Progress
-from argotune.steps.contracts.model_cache import MARKER, damage, is_complete, mark_complete
+from argotune.steps.contracts.model_cache import MARKER, damage
 from argotune.steps.contracts.serving import Rope
 from argotune.steps.contracts.training_plan import Execution, Quantization, TrainingPlan
 from argotune.steps.tune import quantized_cache
@@ -42,9 +42,7 @@ def base(tmp_path: Path) -> Path:
 
 
 def save_base(directory: Path, family: str = "phi3") -> Path:
-    save_model(directory, family)
-    mark_complete(directory)
-    return directory
+    return save_model(directory, family)
 
 
 def load(base: Path, plan: TrainingPlan | None = None, rope: Rope = "default", **more: Any) -> Any:
@@ -373,7 +371,7 @@ def test_of_two_runs_the_second_does_not_write(
     (warning,) = (text for text in caplog.messages if "not_written" in text)
     assert f'reason="another run {first_words}"' in warning
     assert neighbours(base) == ["main", NAME]
-    assert is_complete(base.parent / NAME)
+    assert damage(base.parent / NAME) == []
 
 
 def test_what_a_killed_run_has_left_is_removed(base: Path) -> None:

@@ -20,6 +20,7 @@ import torch
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.main import main
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.model_cache import MARKER, Origin, mark_complete
 from argotune.steps.contracts.serving import read_contract
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.tune.params import Params, Result
@@ -108,8 +109,46 @@ def test_a_second_run_returns_the_result_without_training(tmp_path: Path, model_
     write_dataset(tmp_path)
     first = tune(tmp_path, model_dir, tiny_plan())
     before = (tmp_path / "report" / "metrics.jsonl").read_bytes()
-    assert tune(tmp_path, tmp_path / "no model is needed", tiny_plan()) == first
+    marker = tmp_path / "no weights are needed" / MARKER
+    marker.parent.mkdir()
+    shutil.copyfile(model_dir / MARKER, marker)
+    assert tune(tmp_path, marker.parent, tiny_plan()) == first
     assert (tmp_path / "report" / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_goes_on_with_no_other_base(tmp_path: Path, model_dir: Path) -> None:
+    """As where a directory of weights was written anew between two tries."""
+    write_dataset(tmp_path)
+    first = tune(tmp_path, model_dir, tiny_plan(epochs=1.0))
+    assert first.steps
+    other = shutil.copytree(model_dir, tmp_path / "other")
+    (other / "generation_config.json").write_text('{"eos_token_id": 0, "top_k": 1}')
+    mark_complete(other, Origin(source="dir:/other", version="sha256:aa"))
+    with pytest.raises(PermanentError, match="base"):
+        tune(tmp_path, other, tiny_plan(epochs=1.0))
+
+
+def test_the_adapter_names_the_weights_that_were_there(tmp_path: Path, model_dir: Path) -> None:
+    write_dataset(tmp_path)
+    other = shutil.copytree(model_dir, tmp_path / "other")
+    marker = mark_complete(other, Origin(source="dir:/mine", version=f"sha256:{64 * 'a'}"))
+    tune(tmp_path, other, tiny_plan(epochs=1.0))
+    base = read_contract(tmp_path / "adapter").base
+    assert (base.repository, base.source, base.digest) == ("dir:/mine", "dir:/mine", marker.digest)
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("dir:/mine", None)
+    for path in (tmp_path / "adapter").iterdir():
+        assert b"acme/random" not in path.read_bytes(), path.name
+    card = (tmp_path / "adapter" / "README.md").read_text()
+    assert f"a phi3 model from `dir:/mine` (sha256:{64 * 'a'})" in card
+
+
+def test_a_base_of_unknown_origin_is_refused(tmp_path: Path, model_dir: Path) -> None:
+    write_dataset(tmp_path)
+    other = shutil.copytree(model_dir, tmp_path / "other")
+    mark_complete(other)
+    with pytest.raises(PermanentError, match="does not say where the weights come from"):
+        tune(tmp_path, other, tiny_plan())
 
 
 def test_a_run_killed_after_its_last_checkpoint_only_exports(

@@ -97,8 +97,8 @@ DATASETS = (
     ),
 )
 MODELS = (
-    ModelResult(model_dir="owner--name/0", size_gb=0.0, cached=True),
-    ModelResult(model_dir=f"dir/{64 * 'a'}", size_gb=1e6, cached=False),
+    ModelResult(model_dir="presets/owner--name/0", size_gb=0.0, cached=True, origin="hub at 0"),
+    ModelResult(model_dir=f"dir/{16 * 'a'}/{64 * 'a'}", size_gb=1e6, cached=False, origin=""),
 )
 PROVISIONS = tuple(
     ProvisionResult(

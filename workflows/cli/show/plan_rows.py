@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from argotune.presets.loader import model_preset
 from argotune.presets.schema import Method, SkuCatalog
-from argotune.steps.contracts.training_plan import Training, TrainingPlan
+from argotune.steps.contracts.training_plan import Model, Training, TrainingPlan
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import (
     Choice,
@@ -68,7 +68,7 @@ def plan_rows(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> list[
     training, lora = plan.training, plan.lora
     step_tokens = training.micro_batch_tokens * training.accumulation_steps
     return [
-        Row(name="model", value=plan.model.repository, note=plan.model.revision[:12]),
+        _model(plan.model),
         Row(name="method", value=plan.method, note=_weights_note(plan)),
         Row(
             name="adapter",
@@ -100,6 +100,12 @@ def plan_rows(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> list[
         Row(name="machine", value=_machine(plan), note=_price(plan)),
         *_speed_rows(plan, dataset_tokens),
     ]
+
+
+def _model(model: Model) -> Row:
+    if model.source in ("hub", "cache"):
+        return Row(name="model", value=model.repository, note=model.revision[:12])
+    return Row(name="model", value=model.source, note=f"in place of {model.repository}")
 
 
 def memory_rows(plan: TrainingPlan) -> list[Row]:

@@ -197,8 +197,9 @@ def test_a_workspace_without_weights_names_the_command_that_makes_them(
     answer = argotune("run", write("workspace.yaml", TINY))
     assert answer.code == 3
     assert len(answer.errors) == 1
+    cache_dir = home_dir / "claims" / "argotune-models"
     assert answer.errors[0].startswith(
-        f"the weights of preset tiny are not in {home_dir}/claims/argotune-models/argotune--tiny/"
+        f"the weights of preset tiny are not in {cache_dir}/presets/argotune--tiny/"
     )
     assert answer.errors[0].endswith("; `make tiny` makes them")
 
