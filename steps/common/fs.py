@@ -16,6 +16,8 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from argotune.steps.common.exhausted import located
+
 
 def partial_path(path: Path) -> Path:
     """The path under which `path` is written until it is complete: .NAME.part beside it."""
@@ -33,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield an empty temporary file; rename it to `path` on success and delete it on an error.
 
     Its mode is that of a new file, which the umask decides. No other process may write `path` at
-    the same time.
+    the same time. A full volume is an OSError with the path, whatever library met it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = partial_path(path)
@@ -46,8 +48,9 @@ def replacing(path: Path) -> Iterator[Path]:
         fsync(temporary)
         temporary.replace(path)
         fsync(path.parent)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        _name(error, path)
         raise
 
 
@@ -57,7 +60,7 @@ def replacing_directory(path: Path) -> Iterator[Path]:
 
     An existing directory is replaced. The modes in it are those of new files, which the umask
     decides: safetensors makes files that only their owner reads. No other process may write `path`
-    at the same time.
+    at the same time. Errors are those of `replacing`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_partials(path.parent, path.name)
@@ -72,13 +75,21 @@ def replacing_directory(path: Path) -> Iterator[Path]:
         remove_directory(path)
         temporary.rename(path)
         fsync(path.parent)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        _name(error, path)
         raise
 
 
 def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def _name(error: BaseException, path: Path) -> None:
+    """Raise a library's error about a full or broken volume as one that names the path."""
+    found = located(error, path)
+    if found is not None:
+        raise found from error
 
 
 def remove_directory(path: Path) -> None:

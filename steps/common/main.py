@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import errno
 import logging
 import os
 import signal
@@ -24,10 +23,9 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import (
     Interrupted,
     ParamsError,
-    PermanentError,
     StepError,
-    TransientError,
 )
+from argotune.steps.common.exhausted import step_error_of
 from argotune.steps.common.fields import fields_of, parse_fields, text_of
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.common.host_memory import MemoryWatch
@@ -88,7 +86,7 @@ def main(
         files.note(text)
         last_message.write(f"error: {text}")
 
-    _exit(step, note)
+    _exit(step, note, memory_parameter=own["memory-parameter"])
 
 
 def service_main(
@@ -122,7 +120,12 @@ def _step(
     files.succeed()
 
 
-def _exit(step: Callable[[], None], note: Callable[[str], None] = lambda text: None) -> NoReturn:
+def _exit(
+    step: Callable[[], None],
+    note: Callable[[str], None] = lambda text: None,
+    *,
+    memory_parameter: str | None = None,
+) -> NoReturn:
     """Run the step and exit; the last line on stderr is the error.
 
     Each error line is also passed to `note`.
@@ -130,7 +133,7 @@ def _exit(step: Callable[[], None], note: Callable[[str], None] = lambda text: N
     try:
         step()
     except Exception as error:
-        messages, exit_code = _messages(error)
+        messages, exit_code = _messages(error, memory_parameter)
     except KeyboardInterrupt:
         messages, exit_code = ["interrupted"], 130
     else:
@@ -143,31 +146,16 @@ def _exit(step: Callable[[], None], note: Callable[[str], None] = lambda text: N
     sys.exit(exit_code)
 
 
-def _messages(error: Exception) -> tuple[list[str], int]:
+def _messages(error: Exception, memory_parameter: str | None) -> tuple[list[str], int]:
     """The lines to print for an error, its full message last, and the exit code."""
     if isinstance(error, StepError):
         problems = error.problems if isinstance(error, ParamsError) else []
         return [*(problems if len(problems) > 1 else []), str(error)], error.exit_code
-    if isinstance(error, MemoryError):
-        return ["out of memory: an input asks for more than this machine has"], (
-            PermanentError.exit_code
-        )
-    if isinstance(error, OSError):
-        return [_os_message(error)], _os_exit_code(error)
+    known = step_error_of(error, memory_parameter)
+    if known is not None:
+        return [str(known)], known.exit_code
     logging.getLogger("argotune").error("bug", exc_info=error)
     return [f"bug in this step: {type(error).__name__}: {error}"], 1
-
-
-def _os_message(error: OSError) -> str:
-    where = f" ({error.filename})" if error.filename else ""
-    advice = "; free space or request a larger volume" if error.errno == errno.ENOSPC else ""
-    return f"{error.strerror or error}{where}{advice}"
-
-
-def _os_exit_code(error: OSError) -> int:
-    """A lost connection may come back on a retry; a full disk or a missing file does not change."""
-    transient = isinstance(error, ConnectionError | TimeoutError)
-    return TransientError.exit_code if transient else PermanentError.exit_code
 
 
 def _parser(params_type: type, result_type: type | None) -> argparse.ArgumentParser:

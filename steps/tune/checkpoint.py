@@ -114,7 +114,9 @@ class Checkpoints:
                 safetensors.torch.save_file(adapter, made / _ADAPTER)
                 if best is not None:
                     safetensors.torch.save_file(best, made / _BEST)
-                torch.save({"optimizer": optimizer.state_dict(), **_rng()}, made / _OPTIMIZER)
+                # Into an open file: torch's own writer does not say why it could not write.
+                with (made / _OPTIMIZER).open("wb") as file:
+                    torch.save({"optimizer": optimizer.state_dict(), **_rng()}, file)
                 state = _State(identity=self._identity, position=position)
                 (made / _STATE).write_bytes(msgspec.json.encode(state))
                 mark_complete(made)

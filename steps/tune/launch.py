@@ -37,6 +37,7 @@ from torch._C._distributed_c10d import TCPStore
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import Interrupted, PermanentError, StepError, TransientError
+from argotune.steps.common.exhausted import step_error_of
 from argotune.steps.tune.distributed import World, joined
 
 _GRACE_SECONDS = 5.0
@@ -225,7 +226,7 @@ def _member(
         with joined(rank, size, port, lockstep=lockstep) as world:
             outcome = _Done(work(world))
     except Exception as error:  # the border of the process: the parent raises it again
-        if not isinstance(error, StepError):
+        if not isinstance(error, StepError) and step_error_of(error) is None:
             _logger.error("process %d", rank, exc_info=error)
         outcome = _Failed(_portable(error), time.monotonic())
     channel.send(outcome)

@@ -85,14 +85,16 @@ def test_progress_goes_to_the_file_that_argo_names(
         (TransientError("503 from\nhub"), 75, "error: 503 from hub"),
         (ConnectionResetError(errno.ECONNRESET, "Connection reset"), 75, "error: Connection reset"),
         (
-            OSError(errno.ENOSPC, "No space left on device", "/data/x"),
+            OSError(errno.EDQUOT, "Disk quota exceeded", "/data/x"),
             3,
-            "error: No space left on device (/data/x); free space or request a larger volume",
+            "error: Disk quota exceeded (/data/x); free space or raise the quota of this user on "
+            "that volume",
         ),
         (
-            MemoryError(),
+            RuntimeError("Error while serializing: I/O error: File too large (os error 27)"),
             3,
-            "error: out of memory: an input asks for more than this machine has",
+            "error: File too large; the file system or a limit of the process allows no file of "
+            "that size",
         ),
         (KeyError("x"), 1, "error: bug in this step: KeyError: 'x'"),
     ],

@@ -15,6 +15,7 @@ from argotune.steps.tune.checkpoint import (
     load_tensors,
     mismatches,
 )
+from tests.steps.common.test_exhausted import small_files
 from tests.steps.tune.models import tiny_plan
 
 
@@ -51,6 +52,15 @@ def test_everything_comes_back(tmp_path: Path) -> None:
         other_optimizer.state_dict()["state"], optimizer.state_dict()["state"], rtol=0, atol=0
     )
     torch.testing.assert_close(found_best, best, rtol=0, atol=0)
+
+
+def test_a_checkpoint_that_does_not_fit_its_volume_is_named(tmp_path: Path) -> None:
+    """The adapter still fits; torch's own error is about an `unexpected pos`."""
+    adapter, optimizer = trained_adapter()
+    with small_files(), pytest.raises(OSError, match="File too large") as caught:
+        Checkpoints(tmp_path, {}).save(Position(step=7), adapter, optimizer, None)
+    assert caught.value.filename == str(tmp_path / "step-00000007")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_checkpoint_that_was_not_finished_is_removed(tmp_path: Path) -> None:
