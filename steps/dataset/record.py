@@ -59,6 +59,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     sizes: dict[str, int]
     """Bytes of the parquet files."""
 
+    @property
+    def summary(self) -> str:
+        """What became of all rows, in one line."""
+        return (
+            f"{self.rows + self.rejected_rows} rows: {self.train_rows} to train, "
+            f"{self.validation_rows} held out, {self.duplicate_rows} duplicates, "
+            f"{self.rejected_rows} refused"
+        )
+
 
 def inputs_digest(urls: Sequence[str], data: Data) -> str:
     """Digest of URLs and data settings; for local files also of size and modification time."""

@@ -113,6 +113,7 @@ def _record(inputs: str, made: Made, directory: Path) -> Record:
 
 def _result(found: Record, params: Params) -> Result:
     return Result(
+        summary=found.summary,
         rows=found.rows,
         train_rows=found.train_rows,
         validation_rows=found.validation_rows,

@@ -6,7 +6,7 @@ Both are drawn from the records of metrics.jsonl.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -50,6 +50,7 @@ dt {{ color: #555; font-size: .85rem }} dd {{ margin: 0; font-size: 1.15rem }}
 {curves}
 {evaluations}
 {samples}
+{settings}
 </html>
 """
 
@@ -65,14 +66,20 @@ def loss_png(records: Sequence[Record], title: str) -> bytes:
     return _saved(figure, "png")
 
 
-def report_html(records: Sequence[Record], samples: Sequence[Record], title: str) -> str:
-    """An HTML page with all curves, evaluations and sample answers."""
+def report_html(
+    records: Sequence[Record],
+    samples: Sequence[Record],
+    title: str,
+    settings: Mapping[str, str],
+) -> str:
+    """An HTML page with all curves, evaluations and sample answers, and how the run was made."""
     return _PAGE.format(
         title=escape(title),
         facts=_facts(records),
         curves=_curves(records),
         evaluations=_evaluations(records),
         samples=_samples(samples),
+        settings=_table("How it was tuned", ["", ""], list(map(list, settings.items()))),
     )
 
 

@@ -14,6 +14,7 @@ from argotune.steps.common.fs import replacing_directory
 from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.serving import Adapter, Base, Rope, ServingContract, write_contract
 from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.tune.facts import Facts
 from argotune.steps.tune.model_card import model_card
 from argotune.steps.tune.template import ChatTemplate
 
@@ -73,10 +74,12 @@ def _base(plan: TrainingPlan, model_dir: Path) -> Base:
     )
 
 
-def export_adapter(model: Any, directory: Path, contract: ServingContract, model_dir: Path) -> None:
+def export_adapter(
+    model: Any, directory: Path, contract: ServingContract, facts: Facts, model_dir: Path
+) -> None:
     """Write the adapter's directory atomically, replacing an existing one.
 
-    The bytes depend only on the weights and the contract, so equal runs give equal images.
+    The bytes depend only on weights, contract and facts, so equal runs give equal images.
     """
     with replacing_directory(directory) as temporary:
         # "auto" would ask the Hub whether the vocabulary has changed, which never happens here.
@@ -92,7 +95,7 @@ def export_adapter(model: Any, directory: Path, contract: ServingContract, model
                 shutil.copyfile(model_dir / name, temporary / name)
         (temporary / "chat_template.jinja").write_text(contract.chat_template)
         (temporary / "generation_config.json").write_text(_generation_config(contract))
-        (temporary / "README.md").write_text(model_card(contract))
+        (temporary / "README.md").write_text(model_card(contract, facts))
         write_contract(temporary, contract)
 
 

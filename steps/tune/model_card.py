@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from argotune.steps.contracts.serving import Base, ServingContract
+from argotune.steps.tune.facts import Facts
 from argotune.steps.tune.vllm import BASE_DIRECTORY, vllm_command
 
 _CARD = """\
@@ -17,6 +18,13 @@ tags: [lora]
 A LoRA adapter of rank {rank} on {layers} of
 {base}, tuned with argotune.
 `serving.json` has the settings that serving must share with training; the commands below use them.
+
+## How it was tuned
+Losses are nats per token.
+
+| | |
+|---|---|
+{facts}
 
 ## Load it with PEFT
 In this directory{with_base}:
@@ -64,7 +72,7 @@ _ROPE_NOTES = {
 }
 
 
-def model_card(contract: ServingContract) -> str:
+def model_card(contract: ServingContract, facts: Facts) -> str:
     """The Markdown text of README.md."""
     base = contract.base
     return _CARD.format(
@@ -81,6 +89,7 @@ def model_card(contract: ServingContract) -> str:
         layers=", ".join(contract.adapter.target_modules),
         max_new_tokens=contract.generation.max_new_tokens,
         stop_token_ids=contract.stop_token_ids,
+        facts="\n".join(f"| {name} | {fact} |" for name, fact in facts.items()),
         command=_shell(vllm_command(contract)),
         rope=_ROPE_NOTES[contract.rope],
     )

@@ -32,6 +32,12 @@ class Params:
     and work-dir/report."""
     dataset_digest: str
     """Digest from the dataset step; a checkpoint of other data is refused."""
+    dataset_summary: str = ""
+    """What became of all rows, from the dataset step, for report and README; empty: not said."""
+    run_name: str = ""
+    """Name of the Workflow that runs this step, for report and README; empty: not said."""
+    created: str = ""
+    """When that Workflow was made, RFC 3339, for report and README; empty: not said."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -27,13 +27,20 @@ _DRAW_SECONDS = 30.0
 class Report:
     """Writes the report; a resumed run appends to the same files."""
 
-    def __init__(self, directory: Path, title: str = "", trackers: Sequence[Tracker] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        title: str = "",
+        facts: Mapping[str, str] | None = None,
+        trackers: Sequence[Tracker] = (),
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._metrics = directory / "metrics.jsonl"
         self._samples = directory / "samples.jsonl"
         self._plot = directory / "loss.png"
         self._page = directory / "report.html"
         self._title = title
+        self._facts = facts or {}
         self._trackers = trackers
         self._lines: TextIO | None = None
         self._drawn_at = time.monotonic()
@@ -73,7 +80,7 @@ class Report:
         """Draw loss.png and report.html from the records so far."""
         records, samples = list(_records(self._metrics)), list(_records(self._samples))
         atomic_write(self._plot, loss_png(records, self._title))
-        atomic_write(self._page, report_html(records, samples, self._title))
+        atomic_write(self._page, report_html(records, samples, self._title, self._facts))
         self._drawn_at = time.monotonic()
 
     def close(self, succeeded: bool) -> None:

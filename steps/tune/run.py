@@ -27,6 +27,7 @@ from argotune.steps.tune.distributed import World, process_count
 from argotune.steps.tune.evaluate import held_out_loss
 from argotune.steps.tune.export import export_adapter, make_contract
 from argotune.steps.tune.extras import check_extras, use_extras
+from argotune.steps.tune.facts import facts_of, results_of
 from argotune.steps.tune.launch import SPAWN, Context, launch
 from argotune.steps.tune.live import LiveLine
 from argotune.steps.tune.load import load_model, load_tokenizer
@@ -117,7 +118,8 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
     if outcome.best is not None:
         load_tensors(model, outcome.best)
     contract = make_contract(plan, params.model_dir, template, tokenizer, packs.longest, rope)
-    export_adapter(model, params.work_dir / "adapter", contract, params.model_dir)
+    facts = facts_of(params, plan) | results_of(result)
+    export_adapter(model, params.work_dir / "adapter", contract, facts, params.model_dir)
     _write_result(params.work_dir, settings, result)
     return result
 
@@ -154,7 +156,8 @@ def _open_report(
     directory = params.work_dir / "report"
     directory.mkdir(parents=True, exist_ok=True)
     trackers = [*open_trackers(plan, directory), LiveLine(schedule.steps)]
-    report = Report(directory, f"{plan.name}: {plan.model.preset}, {plan.method}", trackers)
+    title = f"{plan.name}: {plan.model.preset}, {plan.method}"
+    report = Report(directory, title, facts_of(params, plan), trackers)
     try:
         yield report
     except BaseException:

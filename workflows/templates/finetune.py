@@ -163,6 +163,7 @@ def _dag() -> None:
             depends=f"{MODEL.name}.Succeeded && {PROVISION.name}.Succeeded",
             model_dir=f"{container.MODELS_DIR}/{output(MODEL, 'model-dir')}",
             dataset_digest=digest,
+            dataset_summary=output(DATASET, "summary"),
             node_selector=output(PROVISION, "node-selector"),
             gpus=output(PLAN, "gpus"),
         )

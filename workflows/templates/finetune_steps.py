@@ -121,8 +121,13 @@ TUNE = Step(
     memory_parameter="tune-memory",
     stays_on_its_node=True,
     shares_memory=True,
-    fixed={"plan-file": _PLAN_FILE, "work-dir": container.WORK_DIR},
-    inputs=["model-dir", "dataset-digest"],
+    fixed={
+        "plan-file": _PLAN_FILE,
+        "work-dir": container.WORK_DIR,
+        "run-name": "{{workflow.name}}",
+        "created": "{{workflow.creationTimestamp}}",
+    },
+    inputs=["model-dir", "dataset-digest", "dataset-summary"],
     mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},
     timeout_seconds=7 * DAY_SECONDS,
     # Spot nodes are reclaimed more often than registries fail; each try resumes from a checkpoint.

@@ -286,6 +286,11 @@ def test_unusable_rows_are_counted_and_named(
     with caplog.at_level(logging.INFO, logger="argotune"):
         result = make(params)
     assert (result.rejected_rows, result.rows, result.duplicate_rows) == (5, 103, 3)
+    assert result.summary == (
+        f"108 rows: {result.train_rows} to train, {result.validation_rows} held out, 3 duplicates, "
+        "5 refused"
+    )
+    assert result.train_rows + result.validation_rows == 100
     url = server.url("/bad.jsonl")
     lines = (params.work_dir / "dataset" / "rejected.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [

@@ -114,7 +114,7 @@ def test_the_readme_names_no_repository_that_the_weights_are_not_from(
     contract = msgspec.structs.replace(
         contract, base=msgspec.structs.replace(contract.base, **base)
     )
-    card = model_card(contract)
+    card = model_card(contract, {})
     assert said in card
     assert "base_model:" not in card
     assert "huggingface.co" not in card
@@ -126,7 +126,7 @@ def test_the_readme_names_no_repository_that_the_weights_are_not_from(
 
 def test_the_readme_holds_the_command_for_vllm() -> None:
     contract = msgspec.structs.replace(small_contract(), rope="short")
-    card = model_card(contract)
+    card = model_card(contract, {})
     assert card.startswith("---\nbase_model: acme/base\n")
     (command,) = re.findall(r"```sh\n(.*?)```", card, flags=re.DOTALL)
     assert shlex.split(command.replace("\\\n", " ")) == vllm_command(contract)

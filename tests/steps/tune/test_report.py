@@ -39,7 +39,7 @@ def scalars(directory: Path, tag: str) -> list[tuple[int, float]]:
 
 def test_what_came_after_the_checkpoint_is_dropped_everywhere(tmp_path: Path) -> None:
     for first, last, loss in ((0, 6, 1.0), (4, 5, 0.5)):
-        report = Report(tmp_path, "run", [TensorBoard(tmp_path / "tensorboard")])
+        report = Report(tmp_path, "run", trackers=[TensorBoard(tmp_path / "tensorboard")])
         report.rewind(first - 1)
         for step in range(first, last):
             report.add(step_record(step, loss))
@@ -53,7 +53,7 @@ def test_what_came_after_the_checkpoint_is_dropped_everywhere(tmp_path: Path) ->
 
 
 def test_tensorboard_shows_what_metrics_jsonl_has(tmp_path: Path) -> None:
-    report = Report(tmp_path, "run", [TensorBoard(tmp_path / "tensorboard")])
+    report = Report(tmp_path, "run", trackers=[TensorBoard(tmp_path / "tensorboard")])
     report.rewind(-1)
     report.add({"step": 0, "eval_loss": 3.0})
     report.add(step_record(1, 2.5))
@@ -95,6 +95,14 @@ def test_the_curves_are_drawn_with_and_without_losses(tmp_path: Path) -> None:
     assert empty.startswith(b"\x89PNG")
     assert drawn.startswith(b"\x89PNG")
     assert drawn != empty
+
+
+def test_the_page_says_how_the_run_was_made(tmp_path: Path) -> None:
+    report = Report(tmp_path, "run", {"run": "demo-abcde, 2026-01-31", "data": "5 rows: <4>"})
+    report.close(succeeded=True)
+    page = (tmp_path / "report.html").read_text()
+    assert '<td class="text">demo-abcde, 2026-01-31</td>' in page
+    assert '<td class="text">5 rows: &lt;4&gt;</td>' in page
 
 
 def test_the_page_needs_no_network_and_runs_no_text_of_a_model(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -18,6 +19,7 @@ import safetensors.torch
 import torch
 
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.fields import text_of
 from argotune.steps.common.main import main
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.model_cache import MARKER, Origin, mark_complete
@@ -141,6 +143,30 @@ def test_the_adapter_names_the_weights_that_were_there(tmp_path: Path, model_dir
         assert b"acme/random" not in path.read_bytes(), path.name
     card = (tmp_path / "adapter" / "README.md").read_text()
     assert f"a phi3 model from `dir:/mine` (sha256:{64 * 'a'})" in card
+
+
+def test_readme_and_report_say_what_the_adapter_was_tuned_on_and_how(
+    tmp_path: Path, model_dir: Path
+) -> None:
+    write_dataset(tmp_path)
+    given = dataclasses.replace(
+        params_for(tmp_path, model_dir, tiny_plan(epochs=1.0)),
+        dataset_summary="30 rows: 24 to train, 6 held out, 0 duplicates, 0 refused",
+        run_name="demo-abcde",
+        created="2026-01-31T12:00:00Z",
+    )
+    result = run(given, progress=Progress())
+    card = (tmp_path / "adapter" / "README.md").read_text()
+    page = (tmp_path / "report" / "report.html").read_text()
+    for fact in (
+        "demo-abcde, 2026-01-31T12:00:00Z",
+        given.dataset_summary,
+        "r 8, alpha 16, dropout 0",
+        "0.01, linear, warm-up 0%",
+    ):
+        assert f" | {fact} |" in card
+        assert f">{fact}<" in page
+    assert f"| held-out loss of the adapter | {text_of(result.tuned_loss)} |" in card
 
 
 def test_a_base_of_unknown_origin_is_refused(tmp_path: Path, model_dir: Path) -> None:

@@ -78,6 +78,7 @@ PLANS = (
 )
 DATASETS = (
     DatasetResult(
+        summary="",
         rows=1,
         train_rows=1,
         validation_rows=0,
@@ -87,6 +88,7 @@ DATASETS = (
         changed=True,
     ),
     DatasetResult(
+        summary="1200000000000 rows: 'a', \"b\" $ {{c}} | d",
         rows=10**12,
         train_rows=10**12,
         validation_rows=10**11,

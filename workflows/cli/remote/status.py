@@ -30,6 +30,7 @@ from argotune.workflows.cli.show.spent_table import spent_rows, spent_table
 from argotune.workflows.cli.show.view import steps_table
 from argotune.workflows.cli.show.workflow_json import (
     LOG_OUTPUT,
+    SUMMARY_OUTPUT,
     Workflow,
     has_ended,
     is_offloaded,
@@ -179,7 +180,7 @@ def _outputs_table(run: Workflow) -> Table:
         given = {
             name: value
             for name, value in outputs_of_node(nodes_of(run)[row.id]).items()
-            if value and name != LOG_OUTPUT and (name, value) not in results
+            if value and name not in (LOG_OUTPUT, SUMMARY_OUTPUT) and (name, value) not in results
         }
         for place, (name, value) in enumerate(given.items()):
             step = row.name if place == 0 else ""

@@ -10,7 +10,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from argotune.workflows.cli.show.pending import waiting_message
-from argotune.workflows.cli.show.workflow_json import Workflow, is_stopped_node, nodes_of
+from argotune.workflows.cli.show.workflow_json import (
+    SUMMARY_OUTPUT,
+    Workflow,
+    is_stopped_node,
+    nodes_of,
+    outputs_of_node,
+)
 
 _SHOWN = ("Pod", "Retry", "Suspend", "Skipped")
 _LEFT_OUT = ("Skipped", "Omitted")
@@ -177,6 +183,8 @@ def _phase(workflow: Workflow, node: Node, last: Node) -> str:
 def _message(node: Node, last: Node, phase: str) -> str:
     if phase == "Running" and last is not node:
         return ""
+    if phase == "Succeeded":
+        return outputs_of_node(node).get(SUMMARY_OUTPUT, "")
     text = last_line(last.get("message") or node.get("message") or "")
     if phase == "Stopped":
         # Argo's own words say no more than the phase; a step says how far it came.

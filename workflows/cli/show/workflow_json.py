@@ -11,6 +11,8 @@ from typing import Any
 Workflow = Mapping[str, Any]
 
 WORKSPACE_LABEL = "argotune.dev/workspace"
+SUMMARY_OUTPUT = "summary"
+"""The output parameter that says in one line what a step came to."""
 LOG_OUTPUT = "log"
 """The output parameter with the end of a failed step's log."""
 _TEMPLATE_LABELS = (

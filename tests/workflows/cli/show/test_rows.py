@@ -56,6 +56,26 @@ def test_all_tries_of_a_step_are_one_row() -> None:
     assert (row.done, row.total) == (3, 8)
 
 
+def summary(text: str) -> dict[str, object]:
+    return {"parameters": [{"name": "rows", "value": "5"}, {"name": "summary", "value": text}]}
+
+
+def test_a_step_that_succeeded_says_in_one_line_what_it_came_to() -> None:
+    found = rows(
+        node("dataset", "Succeeded", outputs=summary("5 rows: 4 to train")),
+        *retry("again", "Succeeded", attempt("again(0)", "Succeeded"), outputs=summary("6 rows")),
+        node("plan", "Succeeded"),
+        node("failed", "Failed", message="main: Error (exit code 3): none", outputs=summary("no")),
+    )
+    said = {row.name: row.message for row in found}
+    assert said == {
+        "dataset": "5 rows: 4 to train",
+        "again": "6 rows",
+        "plan": "",
+        "failed": "none",
+    }
+
+
 def test_between_two_tries_a_step_says_what_failed_and_how_long_it_waits() -> None:
     (row,) = rows(
         *retry(
