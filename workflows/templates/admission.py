@@ -18,7 +18,7 @@ from argotune.workflows.templates.cluster_permissions import NAMESPACE, NAMESPAC
 from argotune.workflows.templates.manifest import Manifest, manifest
 from argotune.workflows.templates.permissions import MARKER
 from argotune.workflows.workspace import manifests
-from argotune.workflows.workspace.run_settings import SECRET_SETTINGS, parameter_settings
+from argotune.workflows.workspace.run_settings import SECRET_SETTINGS, SETTINGS, parameter_settings
 
 NAME = "admission"
 RUNS, USERS = "argotune-runs", "argotune-users"
@@ -143,6 +143,8 @@ def _parameter_rules() -> list[Rule]:
     choices = {row.name: _choices(row.parameter_choices(), row.default) for row in rows}
     choices = {name: texts for name, texts in choices.items() if texts}
     patterns = {row.name: row.value.pattern for row in rows if row.value.pattern}
+    # A run names the defaults too; the template lets no Secret in that is not allowed.
+    secrets = {name: SETTINGS[name].default for name in SECRET_SETTINGS}
     pattern = f"'{manifests.install_tag(manifests.ALLOWED_SECRETS_PATTERN)}'"
     return [
         _each("p.name in " + _list(names), "there is no such parameter"),
@@ -159,7 +161,8 @@ def _parameter_rules() -> list[Rule]:
             "the value is not a quantity",
         ),
         _each(
-            f"!(p.name in {_list(SECRET_SETTINGS)}) || p.value.matches({pattern})"
+            f"!(p.name in {_list(SECRET_SETTINGS)}) || p.value == {_map(secrets)}[p.name]"
+            f" || p.value.matches({pattern})"
             " || (p.name == 'urls-secret' && (p.value == object.metadata.name + '-urls'"
             " || variables.parameters.exists(n, n.name == 'name'"
             " && p.value.startsWith(n.value + '-urls-'))))",

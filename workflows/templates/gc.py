@@ -78,4 +78,5 @@ def build_schedule() -> CronWorkflow:
         failed_jobs_history_limit=3,
         cron_suspend=True,
         workflow_template_ref=WorkflowTemplateRef(name=NAME),
+        arguments=[Parameter(name=item.name, value=item.value) for item in PARAMETERS],
     )

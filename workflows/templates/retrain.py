@@ -22,7 +22,8 @@ _EXAMPLE = {
 
 def build() -> CronWorkflow:
     """Build the schedule, suspended until its arguments are filled in."""
-    unknown = sorted(_EXAMPLE.keys() - {parameter.name for parameter in finetune.parameters()})
+    defaults = {str(parameter.name): parameter.value for parameter in finetune.parameters()}
+    unknown = sorted(_EXAMPLE.keys() - defaults.keys())
     if unknown:
         raise ValueError(f"template {finetune.NAME} has no parameter {', '.join(unknown)}")
     return CronWorkflow(
@@ -44,5 +45,8 @@ def build() -> CronWorkflow:
         failed_jobs_history_limit=3,
         cron_suspend=True,
         workflow_template_ref=WorkflowTemplateRef(name=finetune.NAME),
-        arguments=[Parameter(name=name, value=value) for name, value in _EXAMPLE.items()],
+        # All of them, for `argo retry -p` (manifests.py says why).
+        arguments=[
+            Parameter(name=name, value=value) for name, value in {**defaults, **_EXAMPLE}.items()
+        ],
     )

@@ -149,7 +149,7 @@ def workflow_from_template(
     _check_known(given, document["spec"])
     spec = {
         "workflowTemplateRef": {"name": NAME},
-        "arguments": _arguments(given),
+        "arguments": _arguments(given, document["spec"]),
         **_claims(document["spec"], volume_size, storage_class),
     }
     return _workflow(arguments, document["metadata"].get("annotations") or {}, spec)
@@ -171,7 +171,7 @@ def cron_workflow(
     given = _for_installed(arguments)
     _check_known(given, template_spec)
     spec["workflowSpec"] |= {
-        "arguments": _arguments({**given, "only-if-changed": "true"}),
+        "arguments": _arguments({**given, "only-if-changed": "true"}, template_spec),
         **_claims(template_spec, volume_size, storage_class),
     }
     return document
@@ -217,8 +217,14 @@ def _workflow(
     }
 
 
-def _arguments(arguments: Mapping[str, str]) -> dict[str, Any]:
-    return {"parameters": [{"name": name, "value": text} for name, text in arguments.items()]}
+def _arguments(given: Mapping[str, str], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments for all parameters of the template, with defaults for those not given.
+
+    `argo retry RUN -p NAME=VALUE` replaces the template's parameters by the Workflow's own
+    (argo-workflows 11631); the tags of a parameter that is missing there would stay unexpanded.
+    """
+    defaults = {name: str(item["value"]) for name, item in parameters_of({"spec": spec}).items()}
+    return {"parameters": [{"name": k, "value": v} for k, v in {**defaults, **given}.items()]}
 
 
 def _claims(

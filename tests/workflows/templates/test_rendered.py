@@ -138,15 +138,13 @@ def test_gc_runs_in_the_image_and_as_the_account_of_release() -> None:
     assert labels == {"argotune.dev/step": "gc", "azure.workload.identity/use": "true"}
 
 
-def test_cron_arguments_are_parameters_of_the_template() -> None:
-    cron = load(RENDERED_DIR / "retrain.yaml")["spec"]["workflowSpec"]
-    known = {
-        item["name"]
-        for item in load(RENDERED_DIR / "finetune.yaml")["spec"]["arguments"]["parameters"]
-    }
-    given = [item["name"] for item in cron["arguments"]["parameters"]]
-    assert given
-    assert set(given) <= known
+@pytest.mark.parametrize(("file", "template"), [("retrain", "finetune"), ("gc", "gc")])
+def test_schedules_name_every_parameter_of_their_template(file: str, template: str) -> None:
+    """Otherwise `argo retry -p` of their runs loses the others (argo-workflows 11631)."""
+    known = manifests.rendered(template)[0]["spec"]["arguments"]["parameters"]
+    cron = manifests.rendered(file)[-1]
+    given = cron["spec"]["workflowSpec"]["arguments"]["parameters"]
+    assert {item["name"] for item in given} == {item["name"] for item in known}
 
 
 def test_parameters_have_descriptions_and_choices_for_the_form() -> None:

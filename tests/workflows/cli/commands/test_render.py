@@ -12,7 +12,7 @@ import pytest
 import yaml
 from hera.workflows import models
 
-from argotune.workflows.workspace.manifests import template
+from argotune.workflows.workspace.manifests import parameters_of, template
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import TINY
@@ -75,6 +75,17 @@ def test_a_rendered_workflow_stands_alone(argotune: Argotune, write: Write) -> N
     assert arguments["name"] == "my-model"
     assert json.loads(arguments["urls"]) == ["https://example.com/data.parquet"]
     assert arguments["push-secret"] == "my-secret"
+
+
+@pytest.mark.parametrize("flags", FORMS.values(), ids=FORMS)
+def test_every_parameter_of_the_template_is_named(
+    argotune: Argotune, write: Write, flags: list[str]
+) -> None:
+    """Otherwise `argo retry RUN -p NAME=VALUE` loses the others (argo-workflows 11631)."""
+    answer = argotune("render", write("workspace.yaml", WORKSPACE), *flags)
+    given = arguments_of(argo_object(answer.out))
+    assert given.keys() == parameters_of(template()).keys()
+    assert (given["question"], given["name"]) == ("Hello! Who are you?", "my-model")
 
 
 def test_a_reference_holds_arguments_only(argotune: Argotune, write: Write) -> None:

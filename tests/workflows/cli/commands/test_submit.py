@@ -77,6 +77,19 @@ def test_namespace_is_the_flags_then_the_files_then_the_contexts(
     assert cluster.requests[-1] == f"POST {CREATE.format(namespace)}"
 
 
+def test_a_run_names_every_parameter_as_the_installed_template_has_it(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    """Otherwise `argo retry RUN -p NAME=VALUE` loses the others (argo-workflows 11631)."""
+    template = cluster.objects["WorkflowTemplate", "team-a", "finetune"]
+    known = template["spec"]["arguments"]["parameters"]
+    known.append({"name": "of-an-older-version", "value": "its default"})
+    assert submit(argotune, write).code == 0
+    given = arguments_of(cluster.of_kind("Workflow")[0])
+    assert given.keys() == {item["name"] for item in known}
+    assert given["of-an-older-version"] == "its default"
+
+
 def test_without_the_template_nothing_is_made(
     argotune: Argotune, write: Write, cluster: Cluster
 ) -> None:
