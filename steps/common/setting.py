@@ -1,4 +1,4 @@
-"""A setting of a run, a row of workflows/workspace/run_settings.py or of a provider's settings.
+"""A setting of a run, a row of steps/settings/run_settings.py or of a provider's settings.
 
 This module imports only the standard library.
 """
@@ -47,6 +47,8 @@ class Setting:
     that no submitter can change it."""
     is_installable: bool = False
     """Whether `argotune install --NAME` sets it."""
+    is_required: bool = False
+    """Whether every run must give it, because no default can work; then Argo's form has none."""
     is_in_template: bool = True
     """Whether the template has a parameter or, if the installer decides it, a text for it."""
     is_annotation: bool = True
@@ -58,12 +60,30 @@ class Setting:
         return self.is_in_template and self.decided_by == "submitter"
 
     def problem(self, text: str) -> str | None:
-        """The accepted values if the text is not one of them, else None; empty text is accepted."""
+        """The accepted values if the file's text is not one of them, else None; empty is accepted.
+
+        What YAML reads as a number must be in quotes there.
+        """
         if text == "":
             return None
         if self.choices and text not in self.choices:
             return " or ".join(self.choices)
-        return None if self.value.check(text) else self.value.accepted
+        if self.value.check(text):
+            return None
+        return f"{self.value.accepted}{', in quotes' if self.value.is_number else ''}"
+
+    def parameter_problem(self, text: str) -> str | None:
+        """Likewise of the template's parameter, in which lists are JSON; the default is accepted.
+
+        What the items of a list may be, the steps say.
+        """
+        choices = self.parameter_choices()
+        if text in ("", self.default):
+            return None
+        if choices and text not in choices:
+            return " or ".join(choices)
+        is_accepted = self.value.items is not None or self.value.check(text)
+        return None if is_accepted else self.value.accepted
 
     def parameter_choices(self) -> tuple[str, ...]:
         """The accepted values of the template's parameter."""

@@ -1,12 +1,92 @@
-"""URLs without secrets, for logs, names and records."""
+"""URLs of datasets: what their text tells, and the text without secrets, for logs and messages."""
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
+import ipaddress
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+# The names of Kaito's webhook for v1beta1, of this machine, and of the cluster.
+_METADATA_HOSTS = ("metadata.google.internal", "metadata.goog", "metadata.azure.com")
+_LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost")
+_CLUSTER_SUFFIXES = (".svc", ".cluster.local", ".internal")
+_AZURE_PLATFORM = ipaddress.ip_address("168.63.129.16")
 
 
 def redact(url: str) -> str:
     """The URL without user, password, query and fragment, which may hold tokens."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.partition("?")[0].partition("#")[0].rpartition("@")[2]
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def url_problem(url: str, *, allow_loopback: bool) -> str | None:
+    """Why the text of a dataset URL is refused; None if it may be fetched.
+
+    The dataset step checks more, and every address of the host (steps/dataset/guard.py).
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "accepted is a URL such as https://HOST/FILE; its host or port is wrong"
+    if parts.scheme == "file":
+        return None if allow_loopback else "a file of this machine; --allow-loopback permits it"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "accepted are http and https URLs"
+    if port == 0:
+        return "accepted are ports from 1 to 65535"
+    return _authority_problem(parts, allow_loopback=allow_loopback)
+
+
+def _authority_problem(parts: SplitResult, *, allow_loopback: bool) -> str | None:
+    if parts.username is not None or parts.password is not None:
+        return "accepted is a URL without user and password"
+    host = (parts.hostname or "").rstrip(".").lower()
+    if host in _LOCAL_NAMES or host.endswith(".localhost"):
+        return None if allow_loopback else "this machine; --allow-loopback permits it"
+    if host in _METADATA_HOSTS:
+        return "a cloud's metadata service; accepted are public hosts"
+    if host.startswith("kubernetes.default"):
+        return "the cluster's API server; accepted are public hosts"
+    return _address_problem(host, allow_loopback=allow_loopback)
+
+
+def _address_problem(host: str, *, allow_loopback: bool) -> str | None:
+    address = _address(host)
+    if address is None:
+        return None
+    if address.is_loopback:
+        return None if allow_loopback else "this machine; --allow-loopback permits it"
+    if address.is_link_local or address == _AZURE_PLATFORM or str(address) == "fd00:ec2::254":
+        return "a cloud's metadata service; accepted are public hosts"
+    if address.is_multicast or address.is_unspecified or address.is_reserved:
+        return "no address of a server; accepted are public hosts"
+    return None
+
+
+def internal_host(url: str) -> str | None:
+    """HOST or HOST:PORT of a URL whose text is in a private network; None for others.
+
+    The dataset step fetches from such a host only where the installation permits it.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".").lower()
+    address = _address(host)
+    if address is None:
+        internal = host.endswith(_CLUSTER_SUFFIXES)
+    else:
+        internal = not address.is_global and not address.is_loopback
+    if not internal:
+        return None
+    return host if parts.port is None else f"{host}:{parts.port}"
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

@@ -103,6 +103,8 @@ class ValueType:
     """Notation in the workspace file, for the reference page."""
     in_form: str = ""
     """Notation of the template's parameter, for Argo's form."""
+    is_number: bool = False
+    """Whether YAML reads it as a number, unless it is in quotes."""
     pattern: str = ""
     """A regular expression that every accepted text matches, for Argo and Kubernetes (RE2)."""
     items: Callable[[str], list[str]] | None = None
@@ -130,11 +132,12 @@ CPUS = ValueType(
     in_file="a quantity",
     pattern="^[0-9]+([.][0-9]+)?m?$",
 )
-COUNT = ValueType(accepted="a whole number such as 1, in quotes", check=is_whole_number)
-PRICE = ValueType(accepted="a price such as 1.5, in quotes", check=is_positive_number)
-SECONDS = ValueType(accepted="a number of seconds, in quotes", check=is_positive_number)
+COUNT = ValueType(accepted="a whole number such as 1", is_number=True, check=is_whole_number)
+PRICE = ValueType(accepted="a price such as 1.5", is_number=True, check=is_positive_number)
+SECONDS = ValueType(accepted="a number of seconds", is_number=True, check=is_positive_number)
 SECONDS_OR_ZERO = ValueType(
-    accepted="a number of seconds or 0, in quotes",
+    accepted="a number of seconds or 0",
+    is_number=True,
     check=lambda text: text == "0" or is_positive_number(text),
 )
 CLAIM = ValueType(accepted="the name of a PersistentVolumeClaim", check=is_dns_subdomain)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from argotune.steps.common.errors import ParamsError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
@@ -42,6 +44,10 @@ class Params:
     only_if_changed: bool = False
     """Return changed=false, which ends the run successfully, if data, plan and weights equal those
     of the last deployment."""
+
+    def __post_init__(self) -> None:
+        if not self.urls:
+            raise ParamsError('--urls: empty; give a JSON list of URLs, such as ["https://..."]')
 
 
 @dataclass(frozen=True, kw_only=True)

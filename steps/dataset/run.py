@@ -11,7 +11,6 @@ from pathlib import Path
 import httpx
 
 from argotune.steps.common import log
-from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.history import Deployed, digest_of_plan, last_deployed
 from argotune.steps.contracts.model_source import version_of
@@ -58,8 +57,6 @@ def run(
         allow_http=params.allow_http,
         allowed_hosts=frozenset(host.lower() for host in params.allowed_hosts),
     )
-    if not params.urls:
-        raise ParamsError("--urls: the list is empty; name at least one dataset URL")
     urls = full_urls(params.urls, params.urls_file)
     check_urls(urls, policy)
     data = read_plan(params.plan_file).data

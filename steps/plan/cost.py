@@ -1,4 +1,4 @@
-"""What a run costs at least."""
+"""What a run costs at least, and whether a limit leaves it that."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Collection
 
 from argotune.presets.schema import Sku
 from argotune.steps.contracts.training_plan import Training
+from argotune.steps.nodes.cost_limit import STOPPING_SECONDS, price_problem
+from argotune.steps.nodes.provider import NodeRequest
 from argotune.steps.plan.choose import Choice, Job
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.request import read_request
@@ -52,6 +54,32 @@ def least_cost_usd(
     ]
     known = [cost for cost in costs if cost is not None]
     return min(known, default=None) if len(known) == len(costs) else None
+
+
+def cost_limit_problem(
+    limit_usd: float, params: Params, request: NodeRequest, *, dataset_tokens: int | None
+) -> str:
+    """Why a limit is sure to end the run early, or cannot be kept; empty where it may do.
+
+    `dataset_tokens`, those of one epoch, are None where nobody knows them. Raises ParamsError as
+    least_cost_usd.
+    """
+    problem = price_problem(limit_usd, request)
+    if problem:
+        return problem
+    least_usd = least_cost_usd(
+        params,
+        request.instance_types,
+        dataset_tokens=dataset_tokens,
+        further_hours=STOPPING_SECONDS / 3600,
+    )
+    if least_usd is None or limit_usd >= least_usd:
+        return ""
+    return (
+        f"{limit_usd:g}, but by its plan the run costs at least {least_usd:.2f} USD, "
+        f"{STOPPING_SECONDS:.0f} s for stopping included; accepted is an amount above it, a "
+        "cheaper machine or fewer steps"
+    )
 
 
 def _cost_usd(

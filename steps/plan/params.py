@@ -34,6 +34,11 @@ class Params:
     """Source of the weights instead of the preset's: hub, oci:IMAGE or dir:DIRECTORY."""
     plan_file: Path | None = None
     """File to write the plan to, YAML; empty: none."""
+    settings: str = ""
+    """The run's settings, a JSON object of texts, to refuse now what a later step would refuse;
+    empty: only this step's own."""
+    installed: str = ""
+    """Those that the installation decides, likewise."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from argotune.steps.plan.alternatives import alternatives
 from argotune.steps.plan.assemble import assemble
 from argotune.steps.plan.choose import Choice, Job, choose
 from argotune.steps.plan.config import ROOT, document_keys
-from argotune.steps.plan.cost import least_cost_usd, trained_tokens
+from argotune.steps.plan.cost import cost_limit_problem, trained_tokens
 from argotune.steps.plan.hardware import Card
 from argotune.steps.plan.keys import OWN_SECTION
 from argotune.steps.plan.params import Params
@@ -29,12 +29,12 @@ __all__ = [
     "alternatives",
     "anchors_of",
     "choose",
+    "cost_limit_problem",
     "document_keys",
     "expected_speed",
     "find_substitution",
     "fits",
     "hours",
-    "least_cost_usd",
     "make_plan",
     "read_request",
     "trained_tokens",

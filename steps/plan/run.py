@@ -8,14 +8,15 @@ from argotune.steps.common import log
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.training_plan import dump_plan, write_plan
 from argotune.steps.plan.params import Params, Result
-from argotune.steps.plan.planning import alternatives, make_plan
+from argotune.steps.plan.planning import alternatives
+from argotune.steps.plan.whole_run import plan_of_run
 
 LOGGER = logging.getLogger(__name__)
 
 
 def run(params: Params, /, *, progress: Progress) -> Result:
     """Make the plan, log its warnings, and write the plan file for the later steps."""
-    plan = make_plan(params)
+    plan = plan_of_run(params)
     for warning in plan.warnings:
         log.warn(LOGGER, "plan", warning=warning)
     if params.plan_file is not None:

@@ -67,6 +67,8 @@ class Params:
             raise ParamsError(problems)
 
     def _image_problems(self) -> list[str]:
+        if not self.image:
+            return ["--image: empty; give REGISTRY/REPOSITORY:TAG"]
         try:
             reference = parse_reference(self.image)
         except ValueError as error:

@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from argotune.steps.settings.run_settings import SECRET_SETTINGS
 from argotune.workflows.templates.step import FORBIDDEN
 from argotune.workflows.workspace.manifests import parameters_of, template
-from argotune.workflows.workspace.run_settings import SECRET_SETTINGS
 from tests.e2e.cluster import (
     CALL_SECONDS,
     Cluster,

@@ -102,7 +102,7 @@ def _settings(pairs: Sequence[str], flags: Mapping[str, str]) -> dict[str, str]:
         return {}
     # Presets and the table take a tenth of a second to import, and most commands need neither.
     from argotune.presets.loader import nearest
-    from argotune.workflows.workspace.run_settings import annotation_settings
+    from argotune.steps.settings.run_settings import annotation_settings
 
     known = annotation_settings()
     found: dict[str, str] = {}

@@ -13,12 +13,12 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 
 from argotune.steps.deploy.manifests import MANAGED_BY, SERVICE_LABEL
+from argotune.steps.settings.run_settings import SECRET_SETTINGS, SETTINGS, parameter_settings
 from argotune.workflows.templates import finetune, gc
 from argotune.workflows.templates.cluster_permissions import NAMESPACE, NAMESPACE_LABEL
 from argotune.workflows.templates.manifest import Manifest, manifest
 from argotune.workflows.templates.permissions import MARKER
 from argotune.workflows.workspace import manifests
-from argotune.workflows.workspace.run_settings import SECRET_SETTINGS, SETTINGS, parameter_settings
 
 NAME = "admission"
 RUNS, USERS = "argotune-runs", "argotune-users"

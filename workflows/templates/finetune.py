@@ -27,6 +27,7 @@ from hera.workflows.models import (
 )
 
 from argotune.steps.common.setting import Setting
+from argotune.steps.settings import run_settings
 from argotune.workflows.templates import step as container
 from argotune.workflows.templates.finetune_steps import (
     CA,
@@ -43,7 +44,6 @@ from argotune.workflows.templates.finetune_steps import (
     WATCH,
 )
 from argotune.workflows.templates.step import Step, output, secret, value_of
-from argotune.workflows.workspace import run_settings
 
 NAME = "finetune"
 # `argotune submit` makes the Secret of one run, `argotune render` that of a workspace.
@@ -197,7 +197,7 @@ def _form_field(row: Setting) -> Parameter:
     choices = row.parameter_choices()
     return Parameter(
         name=row.name,
-        value=row.default,
+        **({} if row.is_required else {"value": row.default}),
         # Argo's form cannot return to an empty value that is not among the choices.
         enum=list(choices) if row.default in choices else None,
         description="; ".join(notes),

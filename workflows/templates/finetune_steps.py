@@ -19,7 +19,14 @@ from argotune.steps.release import params as release_params
 from argotune.steps.tune import params as tune_params
 from argotune.steps.watch import params as watch_params
 from argotune.workflows.templates import step as container
-from argotune.workflows.templates.step import Step, quantity, secret, value_of
+from argotune.workflows.templates.step import (
+    Step,
+    quantity,
+    secret,
+    settings_of_later_steps,
+    value_of,
+)
+from argotune.workflows.workspace import manifests
 
 _PLAN_FILE = f"{container.WORK_DIR}/plan.yaml"
 _HISTORY_FILE = container.MODELS_DIR + "/history/{{workflow.parameters.name}}.json"
@@ -48,7 +55,11 @@ _DEPLOY_POD = '{"terminationGracePeriodSeconds": 90}'
 PLAN = Step(
     params=plan_params,
     memory="64Mi",
-    fixed={"plan-file": _PLAN_FILE},
+    fixed={
+        "plan-file": _PLAN_FILE,
+        "settings": settings_of_later_steps(),
+        "installed": manifests.install_tag(manifests.ALL_SETTINGS),
+    },
     mounts={"work": container.WORK_DIR},
     # Seconds of work; the rest is for pulling. Every run's first pod: an image that is not there
     # shows here.

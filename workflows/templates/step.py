@@ -38,7 +38,8 @@ from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrStrin
 from argotune.steps.common.fields import fields_of
 from argotune.steps.common.log_files import TAIL
 from argotune.steps.nodes.labels import STEP_POD_LABEL
-from argotune.workflows.workspace import manifests, run_settings, tags
+from argotune.steps.settings import run_settings
+from argotune.workflows.workspace import manifests, tags
 
 # Paths inside the containers. The local engine maps each to a directory of this machine wherever
 # it is written, so they must not be paths that a user's own values could begin with.
@@ -323,6 +324,18 @@ def secret(name: str, *others: str) -> str:
     allowed = f"{value} matches '{manifests.install_tag(manifests.ALLOWED_SECRETS_PATTERN)}'"
     condition = " || ".join([allowed, *others])
     return f"{{{{={condition} ? {value} : '{FORBIDDEN}'}}}}"
+
+
+def settings_of_later_steps() -> str:
+    """Return the tag of a JSON object of all parameters but those of the plan step alone."""
+    names = [
+        row.name
+        for row in run_settings.parameter_settings()
+        if not row.feeds or any(not feed.startswith("plan.") for feed in row.feeds)
+    ]
+    pairs = ", ".join(f"'{name}': workflow.parameters['{name}']" for name in names)
+    # Kubernetes makes `$$` of an argument into `$`.
+    return f"{{{{=replace(toJson({{{pairs}}}), '$', '$$')}}}}"
 
 
 def image_of(step: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from argotune.steps.common.urls import redact
-from argotune.workflows.workspace.checks import internal_host, unsafe, url_problem
+from argotune.steps.common.urls import internal_host, redact, url_problem
 from argotune.workflows.workspace.fields import Fields
+from argotune.workflows.workspace.tags import unsafe
 
 
 def read_urls(fields: Fields, allow_loopback: bool) -> tuple[str, ...]:
@@ -18,7 +18,7 @@ def read_urls(fields: Fields, allow_loopback: bool) -> tuple[str, ...]:
         path = f"{fields.shown('tuning.input.urls', 'urls')}[{index}]"
         problem = url_problem(url, allow_loopback=allow_loopback) or unsafe(url)
         if problem is not None:
-            fields.problems.append(f"{path}: {_shown_url(url)!r}: {problem}")
+            fields.problems.append(f"{path}: {redact(url)!r}: {problem}")
             continue
         host = internal_host(url)
         if host is not None:
@@ -61,10 +61,3 @@ def _urls_of_file(fields: Fields) -> list[str]:
                 "name them in tuning.input.urls"
             )
     return fields.texts("tuning.input.urls")
-
-
-def _shown_url(url: str) -> str:
-    try:
-        return redact(url)
-    except ValueError:
-        return url.partition("?")[0].partition("#")[0].rpartition("@")[2]

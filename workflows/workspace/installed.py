@@ -12,11 +12,12 @@ from typing import Any
 
 from argotune.steps.common.fields import text_of
 from argotune.steps.nodes.providers import PROVIDERS
+from argotune.steps.settings.run_settings import PREFIX, SETTINGS, place_of
+from argotune.steps.settings.step_params import secret_problem
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.nodes import node_is_of_run
-from argotune.workflows.workspace.run_settings import PREFIX, SETTINGS, place_of
 
 
 def check_installed(
@@ -74,12 +75,9 @@ def _forbidden_secrets(workspace: Workspace, values: Mapping[str, str]) -> Itera
         "model-access-secret": workspace.model_access_secret,
     }
     for name, secret in given.items():
-        if secret is not None and not manifests.is_allowed_secret(secret, allowed):
-            yield (
-                f"{place_of(name)}: {secret!r} is not among the Secrets that the installation "
-                f"allows: {', '.join(allowed)}; an administrator adds it by `argotune install "
-                f"--allow-secret {secret}`"
-            )
+        problem = secret_problem(secret, allowed) if secret is not None else None
+        if problem is not None:
+            yield f"{place_of(name)}: {problem}"
 
 
 def _missing(options: Mapping[str, str], values: Mapping[str, str]) -> Iterator[str]:

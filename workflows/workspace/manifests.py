@@ -12,19 +12,20 @@ import json
 import random
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from argotune.steps.common import strict_yaml
-from argotune.workflows.workspace.fields import WorkspaceError
-from argotune.workflows.workspace.run_settings import (
+from argotune.steps.settings.run_settings import (
     SECRET_SETTINGS,
     SETTINGS,
     installer_settings,
 )
+from argotune.steps.settings.step_params import secrets_pattern
+from argotune.workflows.workspace.fields import WorkspaceError
 
 NAME = "finetune"
 """Name of the WorkflowTemplate."""
@@ -34,6 +35,8 @@ INSTALLED_ANNOTATION = "argotune.dev/installed"
 """Annotation of the WorkflowTemplate: the settings that the installer decided, as JSON."""
 ALLOWED_SECRETS_PATTERN = "allowed-secrets-pattern"
 """Install tag of the pattern that follows from the setting `allowed-secrets`."""
+ALL_SETTINGS = "all-settings"
+"""Install tag of all settings that the installer decided, as JSON in an argument of a container."""
 INSTALL_TAG = re.compile(r"\{\{install\.([a-z-]+)\}\}")
 """Matches the place of an installer's setting; the group is its name."""
 _RANDOM_CHARACTERS = string.ascii_lowercase + string.digits
@@ -64,11 +67,16 @@ def fill_in(document: dict[str, Any], values: Mapping[str, str]) -> dict[str, An
     annotation.
     """
     chosen = {**install_defaults(), **values}
-    pattern = secrets_pattern(json.loads(chosen["allowed-secrets"]))
-    filled: dict[str, Any] = _replace(document, {**chosen, ALLOWED_SECRETS_PATTERN: pattern})
+    recorded = json.dumps(chosen, sort_keys=True)
+    following = {
+        ALLOWED_SECRETS_PATTERN: secrets_pattern(json.loads(chosen["allowed-secrets"])),
+        # Kubernetes makes `$$` of an argument into `$`.
+        ALL_SETTINGS: recorded.replace("$", "$$"),
+    }
+    filled: dict[str, Any] = _replace(document, {**chosen, **following})
     if filled["kind"] == "WorkflowTemplate":
         annotations = filled["metadata"].setdefault("annotations", {})
-        annotations[INSTALLED_ANNOTATION] = json.dumps(chosen, sort_keys=True)
+        annotations[INSTALLED_ANNOTATION] = recorded
     return filled
 
 
@@ -82,17 +90,6 @@ def installed_values(template: Mapping[str, Any]) -> dict[str, str]:
         return {str(name): str(value) for name, value in json.loads(text).items()}
     known = parameters_of(template)
     return {name: str(known[name].get("value", "")) for name in install_defaults() if name in known}
-
-
-def is_allowed_secret(name: str, allowed: Sequence[str]) -> bool:
-    """Return whether the name is one of the allowed Secrets, NAME or PREFIX*."""
-    return re.fullmatch(secrets_pattern(allowed), name) is not None
-
-
-def secrets_pattern(names: Sequence[str]) -> str:
-    """Build a regular expression of the allowed Secrets, NAME or PREFIX*, for Go and Python."""
-    parts = [name.replace(".", "[.]").replace("*", "[a-z0-9.-]*") for name in names]
-    return f"^({'|'.join(parts)})$"
 
 
 def template(
@@ -127,7 +124,7 @@ def workflow(
     given = _for_installed(arguments)
     _check_known(given, spec)
     for parameter in spec["arguments"]["parameters"]:
-        parameter["value"] = given.get(parameter["name"], parameter["value"])
+        parameter["value"] = given.get(parameter["name"], parameter.get("value", ""))
     return _workflow(arguments, document["metadata"]["annotations"], spec)
 
 
@@ -223,8 +220,9 @@ def _arguments(given: Mapping[str, str], spec: Mapping[str, Any]) -> dict[str, A
     `argo retry RUN -p NAME=VALUE` replaces the template's parameters by the Workflow's own
     (argo-workflows 11631); the tags of a parameter that is missing there would stay unexpanded.
     """
-    defaults = {name: str(item["value"]) for name, item in parameters_of({"spec": spec}).items()}
-    return {"parameters": [{"name": k, "value": v} for k, v in {**defaults, **given}.items()]}
+    known = parameters_of({"spec": spec})
+    texts = {name: given.get(name, str(item.get("value", ""))) for name, item in known.items()}
+    return {"parameters": [{"name": name, "value": text} for name, text in texts.items()]}
 
 
 def _claims(

@@ -7,9 +7,9 @@ from typing import Any
 
 from argotune.presets.loader import nearest
 from argotune.steps.common.values import is_label_key, is_label_value
+from argotune.steps.settings.run_settings import PREFIX, annotation_settings
 from argotune.workflows.workspace.fields import Fields
 from argotune.workflows.workspace.model import Options
-from argotune.workflows.workspace.run_settings import PREFIX, annotation_settings
 
 _LABELS = "metadata.labels"
 _RESERVED_DOMAINS = ("argotune.dev", "argoproj.io", "kubernetes.io", "k8s.io")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from argotune.presets.schema import Method
-from argotune.workflows.workspace.run_settings import SETTINGS
+from argotune.steps.settings.run_settings import SETTINGS
 
 Options = Mapping[str, str]
 """The settings of annotations or flags, by their names in the table of settings: the checked texts

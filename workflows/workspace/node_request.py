@@ -9,8 +9,8 @@ from argotune.steps.nodes.node_params import NodeParams
 from argotune.steps.nodes.provider import NodeRequest
 from argotune.steps.nodes.providers import MAKING_NODES
 from argotune.steps.plan.planning import alternatives
+from argotune.steps.settings.run_settings import SETTINGS
 from argotune.workflows.workspace.model import provider_of
-from argotune.workflows.workspace.run_settings import SETTINGS
 
 if TYPE_CHECKING:
     from argotune.workflows.workspace.planned import Planned

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from argotune.steps.common.fields import parse_fields
 from argotune.steps.nodes.providers import PROVIDERS, ProviderSettings, provider_settings
+from argotune.steps.settings.run_settings import PREFIX, SETTINGS, place_of
 from argotune.workflows.workspace.fields import Fields
 from argotune.workflows.workspace.model import Options, provider_of
-from argotune.workflows.workspace.run_settings import PREFIX, SETTINGS, place_of
 
 
 def check_node(fields: Fields, options: Options) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from argotune.presets.loader import UnknownName, model_preset
 from argotune.presets.schema import Method
 from argotune.steps.common.values import is_dns_subdomain
+from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.workspace.fields import Fields
-from argotune.workflows.workspace.run_settings import PREFIX
 
 
 def read_preset(fields: Fields) -> str:

@@ -10,7 +10,13 @@ from typing import cast
 from argotune.steps.common.values import is_dns_label
 from argotune.steps.nodes.providers import ProviderName
 from argotune.steps.plan.params import Params
-from argotune.workflows.workspace.checks import unsafe
+from argotune.steps.settings.run_settings import (
+    PREFIX,
+    SETTINGS,
+    annotation_settings,
+    place_of,
+)
+from argotune.steps.settings.step_params import settings_problems
 from argotune.workflows.workspace.config_map import (
     CONFIG_KEY,
     ConfigMaps,
@@ -31,13 +37,7 @@ from argotune.workflows.workspace.preset import (
     read_preset,
 )
 from argotune.workflows.workspace.resource import read_instance_type, read_label_selector
-from argotune.workflows.workspace.run_settings import (
-    PREFIX,
-    SETTINGS,
-    annotation_settings,
-    place_of,
-)
-from argotune.workflows.workspace.step_params import step_problems
+from argotune.workflows.workspace.tags import unsafe
 from argotune.workflows.workspace.workflow import to_parameters
 
 OVERRIDES = (
@@ -208,15 +208,15 @@ def _check_refused_fields(fields: Fields) -> None:
 def _check_steps(workspace: Workspace, fields: Fields, allow_loopback: bool) -> None:
     """Report what a step would refuse, by its place in the file, each place once."""
     arguments = to_parameters(workspace, allow_loopback=allow_loopback)
-    for problem in step_problems(arguments):
+    for problem in settings_problems(arguments):
         if not problem.setting:
-            fields.problems.append(f"step {problem.step}: {problem.text}")
+            fields.problems.append(problem.text)
             continue
         row = SETTINGS[problem.setting]
         is_of_file = bool(row.place) or row.is_annotation
         is_left_open = row.is_installable and problem.setting not in workspace.options
-        # An empty text stands for a field whose problem is reported already.
-        is_known = bool(fields.problems) and arguments.get(row.name) == ""
+        # An empty text or list stands for a field whose problem is reported already.
+        is_known = bool(fields.problems) and arguments.get(row.name) in ("", "[]")
         if not is_of_file or is_left_open or is_known:
             continue
         flag = f"--{row.name}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from argotune.steps.common.setting import Setting
 from argotune.steps.plan.planning import document_keys
-from argotune.workflows.workspace.run_settings import PREFIX, SETTINGS, annotation_settings
+from argotune.steps.settings.run_settings import PREFIX, SETTINGS, annotation_settings
 
 _INSTALL_FLAGS = {
     "allow-loopback": "always false on a cluster",

@@ -12,11 +12,11 @@ from typing import Any
 
 from argotune.steps.common.fields import text_of
 from argotune.steps.common.urls import redact
+from argotune.steps.settings.run_settings import SETTINGS
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.metadata import labelled
 from argotune.workflows.workspace.model import Workspace
-from argotune.workflows.workspace.run_settings import SETTINGS
 
 Object = dict[str, Any]
 

@@ -461,7 +461,7 @@ def test_mirror_of_the_network_can_be_allowed(server: FileServer, new_params: Ne
 
 
 def test_no_url_is_refused(new_params: NewParams) -> None:
-    with pytest.raises(ParamsError, match="the list is empty"):
+    with pytest.raises(ParamsError, match="--urls: empty"):
         make(new_params())
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from argotune.steps.settings.run_settings import parameter_settings
 from argotune.workflows.engine.run import Options, run
 from argotune.workflows.templates.golden import RENDERED_DIR
-from argotune.workflows.workspace.manifests import fill_in
+from argotune.workflows.workspace.manifests import fill_in, install_defaults
 
 _PRINT = "import json, sys; open('/tmp/argv', 'w').write(json.dumps(sys.argv[1:]))"
 _HOSTILE = "$(HOME) $$ $(TMPDIR) $$(HOME) $é 'a' \"b\" \\ & $"
@@ -79,6 +80,16 @@ def test_the_text_of_a_parameter_reaches_the_step_unchanged(step: str, tmp_path:
     whole = [text for text in texts.values() if _HOSTILE in text]
     assert len(whole) >= max(1, len(names))
     assert not [text for text in texts.values() if "{{=" in text]
+
+
+def test_the_plan_step_is_given_every_setting_of_later_steps(tmp_path: Path) -> None:
+    template = next(item for item in containers() if item["name"] == "plan")
+    taken = [arg.partition("=") for arg in received(template, tmp_path)]
+    texts = {name.removeprefix("--"): text for name, _, text in taken}
+    fed_to_plan_alone = {"preset", "method", "config", "model-source"}
+    names = {row.name for row in parameter_settings()} - fed_to_plan_alone
+    assert json.loads(texts["settings"]) == dict.fromkeys(names, _HOSTILE)
+    assert json.loads(texts["installed"]) == install_defaults()
 
 
 @pytest.mark.parametrize("template", containers(), ids=lambda template: template["name"])

@@ -16,13 +16,14 @@ from hera.workflows import models
 from argotune.steps.common.fields import fields_of
 from argotune.steps.provision import params as provision_params
 from argotune.steps.release import params as release_params
+from argotune.steps.settings.run_settings import installer_settings
+from argotune.steps.settings.step_params import settings_problems
 from argotune.workflows.engine.controller.retry import retry_scope
 from argotune.workflows.engine.language.expr import evaluate_bool
 from argotune.workflows.engine.model import Node, NodeType, Phase
 from argotune.workflows.templates import finetune
 from argotune.workflows.templates.golden import RENDERED_DIR, golden
 from argotune.workflows.workspace import manifests
-from argotune.workflows.workspace.run_settings import installer_settings
 from tests.workflows.templates.references import undefined_references
 from tests.workflows.templates.schema import unknown_fields
 
@@ -153,8 +154,17 @@ def test_parameters_have_descriptions_and_choices_for_the_form() -> None:
     assert [item["name"] for item in parameters if not item.get("description")] == []
     enums = {item["name"]: item["enum"] for item in parameters if "enum" in item}
     assert set(enums) >= {"preset", "method", "provider", "adapter-from"}
-    values = {item["name"]: item["value"] for item in parameters}
+    values = {item["name"]: item.get("value") for item in parameters}
     assert [name for name, choices in enums.items() if values[name] not in choices] == []
+
+
+def test_the_form_has_no_default_that_cannot_work() -> None:
+    """Where Argo has no value it refuses to submit the run; the plan step takes all defaults."""
+    parameters = load(RENDERED_DIR / "finetune.yaml")["spec"]["arguments"]["parameters"]
+    required = [item["name"] for item in parameters if "value" not in item]
+    assert required == ["urls", "output-image"]
+    given = {item["name"]: item["value"] for item in parameters if "value" in item}
+    assert {problem.setting for problem in settings_problems(given)} == set(required)
 
 
 CONTAINERS = [

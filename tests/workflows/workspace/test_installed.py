@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from argotune.steps.settings.step_params import secrets_pattern
 from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.installed import check_installed, left_to_the_installer
 from argotune.workflows.workspace.manifests import (
     INSTALLED_ANNOTATION,
     installed_values,
-    secrets_pattern,
     template,
 )
 from tests.workflows.workspace.helpers import WORKSPACE, changed, read

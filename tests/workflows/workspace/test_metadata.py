@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from argotune.steps.settings.run_settings import annotation_settings
 from argotune.workflows.workspace.reference import reference
-from argotune.workflows.workspace.run_settings import annotation_settings
 from argotune.workflows.workspace.workflow import (
     cron_workflow,
     referring_workflow,

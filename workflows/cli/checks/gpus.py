@@ -10,9 +10,9 @@ from argotune.steps.cluster.kube import Object
 from argotune.steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
 from argotune.steps.nodes.fit import INSTANCE_TYPE, gpu_count, gpu_name, problems_of
 from argotune.steps.nodes.providers import MAKING_NODES
+from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.cli.checks.finding import Finding, info, ok, unknown, warning
 from argotune.workflows.cli.checks.subject import Subject
-from argotune.workflows.workspace.run_settings import PREFIX
 
 _LABELS = {
     "accelerator": "nvidia",

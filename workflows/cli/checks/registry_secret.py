@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from argotune.steps.cluster.kube import Object
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.registry.registry_login import check_config, registries_of
+from argotune.steps.settings.step_params import is_allowed_secret
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, warning
 from argotune.workflows.cli.checks.subject import Subject
-from argotune.workflows.workspace.manifests import installed_values, is_allowed_secret
+from argotune.workflows.workspace.manifests import installed_values
 
 _TYPE = "kubernetes.io/dockerconfigjson"
 _KEY = ".dockerconfigjson"

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from argotune.steps.settings.run_settings import SETTINGS
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.installation.applied import Applied
 from argotune.workflows.cli.installation.installer import Installer
@@ -28,7 +29,6 @@ from argotune.workflows.cli.providers.registry import identities
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.workspace import manifests
-from argotune.workflows.workspace.run_settings import SETTINGS
 
 app = typer.Typer(add_completion=False)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from argotune.steps.contracts.model_cache import cache_path, is_complete
 from argotune.steps.nodes.providers import MAKING_NODES
+from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.runnable import Runnable
@@ -18,7 +19,6 @@ from argotune.workflows.cli.local.secrets import (
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace import planned as workspaces
 from argotune.workflows.workspace.documents import Texts
-from argotune.workflows.workspace.run_settings import PREFIX
 from argotune.workflows.workspace.workflow import split_urls, to_parameters
 
 

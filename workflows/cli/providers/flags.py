@@ -19,10 +19,10 @@ from argotune.steps.nodes.providers import (
     ProviderSettings,
     cluster_settings,
 )
+from argotune.steps.settings.run_settings import SETTINGS
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.providers.description import Flag
 from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS, ENTRIES, identities
-from argotune.workflows.workspace.run_settings import SETTINGS
 
 Command = Callable[..., None]
 PROVIDER = "provider"

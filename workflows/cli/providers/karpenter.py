@@ -14,12 +14,12 @@ from argotune.steps.nodes.karpenter.node_pools import NoOffer, offer_of
 from argotune.steps.nodes.karpenter.provider import KarpenterProvider
 from argotune.steps.nodes.provider import Provider
 from argotune.steps.nodes.providers import ProviderSettings
+from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem
 from argotune.workflows.cli.checks.installation import setting_of
 from argotune.workflows.cli.checks.subject import Check, Subject
 from argotune.workflows.cli.outlook.nodes import outlook_by
 from argotune.workflows.cli.providers.description import ProviderCommands
-from argotune.workflows.workspace.run_settings import PREFIX
 
 _PARAMETER = "karpenter-node-class"
 _INSTALL = "install Karpenter 1.0 or later"

@@ -7,7 +7,7 @@ import importlib
 import pytest
 
 from argotune.steps.common.fields import Field, fields_of
-from argotune.workflows.workspace.run_settings import (
+from argotune.steps.settings.run_settings import (
     SETTINGS,
     annotation_settings,
     flags_of,

@@ -65,7 +65,7 @@ _OF_THE_FILE = (
         name="urls",
         place="tuning.input.urls",
         description='Dataset URLs as a JSON list: ["https://..."]; all of them are used',
-        default="[]",
+        is_required=True,
         feeds=("dataset.urls",),
     ),
     Setting(
@@ -79,6 +79,7 @@ _OF_THE_FILE = (
         name="output-image",
         place="tuning.output.image",
         description="Image of the adapter: REGISTRY/REPOSITORY:TAG",
+        is_required=True,
         feeds=("push.image",),
     ),
     Setting(

@@ -1,0 +1,96 @@
+"""The plan of a run, refused with everything that this step or a later one would refuse.
+
+`argo submit`, Argo's form and a schedule that was written by hand pass no other check before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from argotune.presets.loader import machines
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.fields import text_of
+from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.plan.params import Params
+from argotune.steps.plan.planning import alternatives, cost_limit_problem, make_plan
+from argotune.steps.settings.run_settings import SETTINGS
+from argotune.steps.settings.step_params import (
+    params_of,
+    settings_problems,
+    with_defaults,
+)
+
+
+def plan_of_run(params: Params) -> TrainingPlan:
+    """Make the plan.
+
+    Raises ParamsError with all problems: the plan's, and those of later steps with the settings
+    that the step was given, by the names of the settings.
+    """
+    settings = {
+        **_object("installed", params.installed),
+        **_object("settings", params.settings),
+    }
+    try:
+        plan = make_plan(params)
+    except ParamsError as error:
+        raise ParamsError([*error.problems, *_further(settings, {}, error.problems)]) from error
+    if settings:
+        outputs = _outputs(plan, params)
+        problems = [*_further(settings, outputs, [])] or [
+            *_cost_problems(params, settings, outputs)
+        ]
+        if problems:
+            raise ParamsError(problems)
+    return plan
+
+
+def _object(flag: str, text: str) -> dict[str, str]:
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
+        raise ParamsError(f"--{flag}: {text!r} is not a JSON object of texts")
+    return found
+
+
+def _further(
+    settings: Mapping[str, str], outputs: Mapping[str, str], known: list[str]
+) -> Iterator[str]:
+    """Report what later steps refuse, without settings that the plan refused already."""
+    named = {name for problem in known for name in problem.partition(":")[0].split(", ")}
+    for problem in settings_problems(settings, outputs) if settings else ():
+        if problem.setting in named:
+            continue
+        place = f"{problem.setting}: " if problem.setting else ""
+        yield f"{place}{problem.text}{_advice(problem.setting)}"
+
+
+def _advice(setting: str) -> str:
+    if not setting or SETTINGS[setting].decided_by == "submitter":
+        return ""
+    return f"; an administrator sets it by `argotune install --{setting}`"
+
+
+def _outputs(plan: TrainingPlan, params: Params) -> dict[str, str]:
+    """The plan's outputs by the flags of later steps."""
+    return {
+        "gpus": text_of(plan.hardware.gpus),
+        "disk-gib": text_of(plan.hardware.disk_gib),
+        "gpu-memory-gb": text_of(plan.memory.total_gb),
+        "planned-alternatives": text_of(alternatives(params)),
+    }
+
+
+def _cost_problems(
+    params: Params, settings: Mapping[str, str], outputs: Mapping[str, str]
+) -> Iterator[str]:
+    node = params_of("provision", with_defaults(settings), outputs)
+    if node.max_cost_usd is None:
+        return
+    request = node.request(machines(node.instance_types()))
+    problem = cost_limit_problem(node.max_cost_usd, params, request, dataset_tokens=None)
+    if problem:
+        yield f"max-cost-usd: {problem}"

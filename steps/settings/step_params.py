@@ -1,0 +1,187 @@
+"""What the steps of a run refuse of its settings, known before any of them begins.
+
+The command line asks when it reads a file, and the plan step for runs that others submit: `argo`,
+Argo's form, schedules. So what a late step would refuse costs no GPU.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.fields import Field, fields_of, parse_fields
+from argotune.steps.common.urls import redact, url_problem
+from argotune.steps.dataset import params as dataset
+from argotune.steps.deploy import params as deploy
+from argotune.steps.plan import params as plan
+from argotune.steps.provision import params as provision
+from argotune.steps.push import params as push
+from argotune.steps.release import params as release
+from argotune.steps.settings.run_settings import (
+    SETTINGS,
+    flags_of,
+    installer_settings,
+    parameter_settings,
+)
+from argotune.steps.watch import params as watch
+
+PARAMS: Mapping[str, type[Any]] = {
+    "plan": plan.Params,
+    "dataset": dataset.Params,
+    "provision": provision.Params,
+    "watch": watch.Params,
+    "push": push.Params,
+    "deploy": deploy.Params,
+    "release": release.Params,
+}
+"""The steps with flags that settings fill."""
+
+# Flags that the template or an earlier step fills; the values only have the right form.
+_LATER: Mapping[str, str] = {
+    "created": "2026-01-31T12:00:00Z",
+    "dataset-digest": f"sha256:{64 * '0'}",
+    "disk-gib": "1",
+    "image": "registry.example.com/later",
+    "model-cache-claim": "later",
+    "namespace": "later",
+    "node-selector": '{"argotune.dev/node": "later"}',
+    "reference": f"registry.example.com/later@sha256:{64 * '0'}",
+    "workflow": "later",
+}
+_LATER_BY_KIND: Mapping[type, str] = {int: "1", float: "1", bool: "true", tuple: "[]"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A refusal of a setting."""
+
+    setting: str
+    """Name of the setting; empty where it is no single one's."""
+    text: str
+    """The value, and what to do; after step and flag where it is no single setting's."""
+
+
+def settings_problems(
+    settings: Mapping[str, str], outputs: Mapping[str, str] | None = None
+) -> Iterator[Problem]:
+    """List what is refused of a run's settings, each setting once.
+
+    Args:
+        settings: Texts by name, as parameters of the template; missing ones have their defaults.
+            The Secrets are compared with `allowed-secrets` where it is given.
+        outputs: What earlier steps said already, by the flag of later ones.
+    """
+    known: set[str] = set()
+    found = chain(
+        _all_problems(with_defaults(settings), outputs or {}), _forbidden_secrets(settings)
+    )
+    for problem in found:
+        # provision and watch refuse the same flags.
+        what = problem.setting or problem.text.partition(": ")[2]
+        if what not in known:
+            yield problem
+        known.add(what)
+
+
+def params_of(step: str, settings: Mapping[str, str], outputs: Mapping[str, str]) -> Any:
+    """Build a step's Params from all settings and what is known of earlier steps' outputs.
+
+    Raises ParamsError.
+    """
+    flags = flags_of(step)
+    values = {
+        field.kebab: _value(field, flags, settings, outputs)
+        for field in fields_of(PARAMS[step])
+        if field.default is None or field.kebab in {*flags, *_LATER, *outputs}
+    }
+    return parse_fields(PARAMS[step], values)
+
+
+def with_defaults(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings, and the defaults of those that are missing."""
+    rows = [*parameter_settings(), *installer_settings()]
+    return {**{row.name: row.default for row in rows}, **settings}
+
+
+def secret_problem(name: str, allowed: Sequence[str]) -> str | None:
+    """Say why a run may not use the Secret; None where the installation allows it."""
+    if is_allowed_secret(name, allowed):
+        return None
+    return (
+        f"{name!r} is not among the Secrets that the installation allows: {', '.join(allowed)}; an "
+        f"administrator adds it by `argotune install --allow-secret {name}`"
+    )
+
+
+def secrets_pattern(names: Sequence[str]) -> str:
+    """Build a regular expression of the allowed Secrets, NAME or PREFIX*, for Go and Python."""
+    parts = [name.replace(".", "[.]").replace("*", "[a-z0-9.-]*") for name in names]
+    return f"^({'|'.join(parts)})$"
+
+
+def is_allowed_secret(name: str, allowed: Sequence[str]) -> bool:
+    """Return whether the name is one of the allowed Secrets, NAME or PREFIX*."""
+    return re.fullmatch(secrets_pattern(allowed), name) is not None
+
+
+def _all_problems(settings: Mapping[str, str], outputs: Mapping[str, str]) -> Iterator[Problem]:
+    for row in parameter_settings():
+        accepted = row.parameter_problem(settings[row.name])
+        if accepted is not None:
+            yield Problem(setting=row.name, text=f"{settings[row.name]!r}; accepted is {accepted}")
+    for step in PARAMS:
+        yield from _problems_of(step, settings, outputs)
+    yield from _url_problems(settings)
+
+
+def _problems_of(
+    step: str, settings: Mapping[str, str], outputs: Mapping[str, str]
+) -> Iterator[Problem]:
+    flags = flags_of(step)
+    try:
+        params_of(step, settings, outputs)
+    except ParamsError as error:
+        for problem in error.problems:
+            flag, _, reason = problem.removeprefix("--").partition(": ")
+            setting = flags.get(flag, "")
+            yield Problem(setting=setting, text=reason if setting else f"step {step}: {problem}")
+
+
+def _value(
+    field: Field,
+    flags: Mapping[str, str],
+    settings: Mapping[str, str],
+    outputs: Mapping[str, str],
+) -> str:
+    name = field.kebab
+    if name in flags:
+        return settings[flags[name]]
+    return outputs.get(name) or _LATER.get(name) or _LATER_BY_KIND.get(field.kind, "later")
+
+
+def _url_problems(settings: Mapping[str, str]) -> Iterator[Problem]:
+    """Report the first URL that the dataset step would not fetch; it is shown without its query."""
+    allow_loopback = settings["allow-loopback"] == "true"
+    try:
+        urls = json.loads(settings["urls"])
+    except (ValueError, RecursionError):
+        return  # reported already
+    for index, url in enumerate(urls):
+        problem = url_problem(url, allow_loopback=allow_loopback)
+        if problem is not None:
+            yield Problem(setting="urls", text=f"[{index}]: {redact(url)!r}: {problem}")
+
+
+def _forbidden_secrets(settings: Mapping[str, str]) -> Iterator[Problem]:
+    """Report Secrets that the template would not mount; a default one may be missing."""
+    allowed: list[str] = json.loads(settings.get("allowed-secrets", '["*"]'))
+    for name in ("push-secret", "model-access-secret"):
+        secret = settings.get(name, "")
+        problem = secret_problem(secret, allowed)
+        if secret not in ("", SETTINGS[name].default) and problem is not None:
+            yield Problem(setting=name, text=problem)

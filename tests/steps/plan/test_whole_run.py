@@ -1,0 +1,135 @@
+"""What the plan step refuses for the steps after it, whoever submitted the run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.plan.params import Params
+from argotune.steps.plan.whole_run import plan_of_run
+from tests.steps.plan.helpers import params
+
+GOOD = {
+    "name": "phi",
+    "urls": '["https://example.com/a.parquet"]',
+    "output-image": "registry.example.com/me/phi:1",
+}
+A100 = "Standard_NC24ads_A100_v4"
+CLUSTER_ID = (
+    "/subscriptions/26fe00f8-9173-4872-9134-bb1d2e00343a/resourceGroups/team/providers/"
+    "Microsoft.ContainerService/managedClusters/prod"
+)
+
+
+def submitted(plan: Params | None = None, **settings: str) -> Params:
+    """The plan step of a run with these settings; an installer's begins with `installed_`."""
+    given = {name.replace("_", "-"): text for name, text in settings.items()}
+    installed = {
+        name.removeprefix("installed-"): given.pop(name)
+        for name in list(given)
+        if name.startswith("installed-")
+    }
+    return replace(
+        plan or params(), settings=json.dumps({**GOOD, **given}), installed=json.dumps(installed)
+    )
+
+
+def problems_of(wanted: Params) -> list[str]:
+    with pytest.raises(ParamsError) as caught:
+        plan_of_run(wanted)
+    return caught.value.problems
+
+
+def test_a_run_that_every_step_takes_is_planned() -> None:
+    assert plan_of_run(submitted()).model.preset == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"output_image": ""}, "output-image: empty; give REGISTRY/REPOSITORY:TAG"),
+        ({"output_image": "UP/case:1"}, "output-image: 'UP/case:1': 'UP' is not a component"),
+        ({"urls": "[]"}, "urls: empty; give a JSON list of URLs"),
+        (
+            {"urls": '["https://example.com/a", "http://169.254.169.254/x?sig=hunter2"]'},
+            "urls: [1]: 'http://169.254.169.254/x': a cloud's metadata service",
+        ),
+        ({"service_memory": "lots"}, "service-memory: 'lots'; accepted is a quantity"),
+        ({"tune_memory": "1e3"}, "tune-memory: '1e3'; accepted is a quantity"),
+        ({"max_cost_usd": "5"}, "max-cost-usd: 5 with provider existing, which makes no node"),
+        ({"spot_max_price_usd_per_hour": "x"}, "spot-max-price-usd-per-hour: 'x'; accepted is"),
+        ({"capacity_types": '["cheap"]'}, 'capacity-types: \'["cheap"]\'; accepted is ["regular"]'),
+        ({"zones": "1"}, "zones: '1' is not a JSON list of strings"),
+        ({"aks_gpu_driver": "Own"}, "aks-gpu-driver: 'Own'; accepted is Install or None"),
+        (
+            {"push_secret": "payroll", "installed_allowed_secrets": '["argotune-push"]'},
+            "push-secret: 'payroll' is not among the Secrets that the installation allows: ",
+        ),
+    ],
+)
+def test_what_a_later_step_would_refuse_is_refused_by_the_settings_name(
+    settings: dict[str, str], problem: str
+) -> None:
+    (found,) = problems_of(submitted(**settings))
+    assert found.startswith(problem)
+    assert "hunter2" not in found
+
+
+def test_all_problems_are_told_at_once_and_each_once() -> None:
+    wrong = replace(params(), name="Not-A-Label", preset="gpt-5")
+    heads = [
+        problem.partition(":")[0]
+        for problem in problems_of(
+            submitted(wrong, name="Not-A-Label", output_image="", keep_node_seconds="-1")
+        )
+    ]
+    assert heads == ["name", "preset", "keep-node-seconds", "output-image"]
+
+
+def test_a_default_secret_may_be_missing_from_those_that_are_allowed() -> None:
+    plan_of_run(submitted(push_secret="argotune-push", installed_allowed_secrets='["team-*"]'))
+
+
+def test_what_the_installation_lacks_is_the_administrators() -> None:
+    plan = replace(params(preset="phi-4", instance_type=A100), provider="aks")
+    wanted = {"provider": "aks", "instance_type": A100}
+    assert problems_of(submitted(plan, **wanted)) == [
+        "aks-cluster-id: empty; give what `az aks show --query id --output tsv` prints; an "
+        "administrator sets it by `argotune install --aks-cluster-id`"
+    ]
+
+
+def test_the_plan_itself_is_handed_on() -> None:
+    """Tiny is planned without a GPU, and a provider that makes GPU nodes would refuse that."""
+    plan = replace(params(), provider="aks")
+    found = problems_of(submitted(plan, provider="aks", installed_aks_cluster_id=CLUSTER_ID))
+    (problem,) = [each for each in found if "--gpus" in each]
+    assert problem.startswith("step provision: --gpus: 0 with provider aks, which makes GPU nodes")
+
+
+@pytest.mark.parametrize(("limit", "is_refused"), [("0.1", True), ("0.2", False)])
+def test_a_cost_limit_below_the_least_cost_is_refused(limit: str, *, is_refused: bool) -> None:
+    plan = replace(params(preset="phi-4", instance_type=A100), provider="aks")
+    wanted = submitted(
+        plan,
+        provider="aks",
+        instance_type=A100,
+        alternative_instance_types="[]",
+        max_cost_usd=limit,
+        installed_aks_cluster_id=CLUSTER_ID,
+    )
+    if is_refused:
+        (found,) = problems_of(wanted)
+        assert found.startswith("max-cost-usd: 0.1, but by its plan the run costs at least 0.18")
+    else:
+        plan_of_run(wanted)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"a": 1}'])
+def test_settings_that_are_no_texts_by_name_are_refused(text: str) -> None:
+    assert problems_of(replace(params(), settings=text)) == [
+        f"--settings: {text!r} is not a JSON object of texts"
+    ]
