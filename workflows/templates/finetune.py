@@ -195,13 +195,16 @@ def _form_field(row: Setting) -> Parameter:
     if not row.default and row.default_meaning:
         notes.append(f"empty: {row.default_meaning}")
     choices = row.parameter_choices()
-    return Parameter(
+    field = Parameter(
         name=row.name,
-        **({} if row.is_required else {"value": row.default}),
         # Argo's form cannot return to an empty value that is not among the choices.
         enum=list(choices) if row.default in choices else None,
         description="; ".join(notes),
     )
+    if not row.is_required:
+        # Hera makes a given None into the text null.
+        field.value = row.default
+    return field
 
 
 def _result(name: str, step: Step) -> Parameter:

@@ -68,9 +68,14 @@ _TAKEN_DOWN = (
     "|The node (was low on resource|had condition)|Preempt|pod failed: |can.t find failed message"
     "|(init|main|wait): ContainerStatusUnknown )"
 )
+# The API server's messages about a pod that it will not have, such as one without the limits that a
+# quota demands: the next try would get the same answer. Where a quota is only used up, Argo itself
+# asks again until the pod is there.
+_REFUSED = "is (forbidden|invalid): "
 # 75 is argotune.steps.common.errors.TransientError; Error is Argo's phase of a lost pod.
 _RETRY = (
-    'asInt(lastRetry.exitCode) == 75 || lastRetry.status == "Error"'
+    "asInt(lastRetry.exitCode) == 75"
+    f' || (lastRetry.status == "Error" && !(lastRetry.message matches "{_REFUSED}"))'
     f' || lastRetry.message matches "{_TAKEN_DOWN}"'
 )
 # Where the kubelet reads the last message; the engine maps it like any other path.

@@ -346,6 +346,18 @@ def test_a_pods_own_fault_is_not_tried_again(message: str, exit_code: int | None
     assert not is_retried(message, exit_code=exit_code)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        'pods "a-1" is forbidden: failed quota: q: must specify limits.cpu for: init,wait',
+        'pods "a-1" is forbidden: maximum memory usage per Container is 64Mi, but limit is 100Mi',
+        'Pod "a-1" is invalid: spec.containers[0].resources.limits: Invalid value: "x"',
+    ],
+)
+def test_a_pod_that_the_cluster_refuses_is_not_tried_again(message: str) -> None:
+    assert not is_retried(message, phase=Phase.ERROR)
+
+
 def test_a_lost_pod_and_a_transient_error_are_tried_again() -> None:
     assert is_retried("pod deleted", phase=Phase.ERROR)
     assert is_retried("main: Error (exit code 75): error: 503", exit_code=75)
