@@ -30,6 +30,7 @@ _MODELS = "/argotune/models"
 _ADAPTER = "/argotune/adapter"
 _SCRATCH = "/argotune/scratch"
 _PROBE_SECONDS = 5
+_MOST_CPUS = "4"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,9 +207,10 @@ def _probe(path: str, *, failures: int) -> Manifest:
 
 def _resources(params: Params) -> Manifest:
     resources: Manifest = {"requests": {"cpu": "500m", "memory": params.memory}}
+    limits = {"cpu": _MOST_CPUS, "memory": params.memory} if params.limits else {}
     if params.server_gpus():
-        resources["limits"] = {GPU_RESOURCE: str(params.server_gpus())}
-    return resources
+        limits[GPU_RESOURCE] = str(params.server_gpus())
+    return {**resources, "limits": limits} if limits else resources
 
 
 def _adapter_dir(adapter: Adapter) -> str:

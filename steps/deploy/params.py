@@ -68,6 +68,9 @@ class Params:
     node. For target kubernetes."""
     memory: str = "2Gi"
     """Memory request of the server, a quantity such as 16Gi; for target kubernetes."""
+    limits: bool = False
+    """Whether the server has limits of CPUs and memory, as a ResourceQuota on limits demands; of
+    memory it gets no more than it requests. For target kubernetes."""
     question: str = "Hello! Who are you?"
     """Question to ask once the service is ready; deploy succeeds only with an answer."""
     timeout_seconds: float = 900.0

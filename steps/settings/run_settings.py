@@ -344,6 +344,19 @@ _RUN = (
         used_by="the volumes of Secrets, model's environment, and the admission policy",
     ),
     Setting(
+        name="limits",
+        is_annotation=False,
+        description=(
+            "Whether every container has limits of CPUs and memory, as a ResourceQuota on limits"
+            " demands; then tune and the service get no more than they ask for"
+        ),
+        decided_by="installer",
+        is_installable=True,
+        default="false",
+        choices=_TRUTH,
+        feeds=("deploy.limits",),
+    ),
+    Setting(
         name="services-dir",
         is_annotation=False,
         decided_by="installer",

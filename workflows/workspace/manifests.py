@@ -12,7 +12,7 @@ import json
 import random
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ ALL_SETTINGS = "all-settings"
 """Install tag of all settings that the installer decided, as JSON in an argument of a container."""
 INSTALL_TAG = re.compile(r"\{\{install\.([a-z-]+)\}\}")
 """Matches the place of an installer's setting; the group is its name."""
+# Many times what any step but tune uses.
+_MOST_CPUS = "2"
 _RANDOM_CHARACTERS = string.ascii_lowercase + string.digits
 _RENDERED_DIR = Path(__file__).parent.parent / "rendered"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -75,6 +77,8 @@ def fill_in(document: dict[str, Any], values: Mapping[str, str]) -> dict[str, An
     }
     filled: dict[str, Any] = _replace(document, {**chosen, **following})
     if filled["kind"] == "WorkflowTemplate":
+        if chosen["limits"] == "true":
+            _limit_cpus(filled["spec"]["templates"])
         annotations = filled["metadata"].setdefault("annotations", {})
         annotations[INSTALLED_ANNOTATION] = recorded
     return filled
@@ -264,6 +268,20 @@ def _for_installed(arguments: Mapping[str, str]) -> dict[str, str]:
 def _secrets_in(arguments: Mapping[str, str]) -> list[str]:
     """List the Secrets that the arguments or the template's defaults name."""
     return sorted({arguments.get(name, SETTINGS[name].default) for name in SECRET_SETTINGS})
+
+
+def _limit_cpus(templates: Sequence[dict[str, Any]]) -> None:
+    """Limit the CPUs of every container: in tune's patch, to those that it asks for."""
+    for item in templates:
+        if "resources" in item.get("container", {}):
+            item["container"]["resources"]["limits"]["cpu"] = _MOST_CPUS
+        elif "container" in item:
+            patch = item["podSpecPatch"]
+            asked = re.search(r'"cpu": (\{\{.*?\}\})', patch)
+            if asked is None:
+                raise ValueError(f"template {item['name']}: its patch asks for no CPUs")
+            limits = f'"limits": {{"cpu": {asked[1]}, '
+            item["podSpecPatch"] = patch.replace('"limits": {', limits)
 
 
 def _replace(value: Any, texts: Mapping[str, str]) -> Any:

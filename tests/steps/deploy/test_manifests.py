@@ -66,6 +66,18 @@ def test_manifests_are_as_they_were(name: str, build: Any) -> None:
     assert text == path.read_text()
 
 
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_a_server_has_limits_where_the_installation_sets_them(gpus: int) -> None:
+    wanted = params(limits=True, gpus=gpus, memory="6Gi")
+    deployment = manifests.deployment(wanted, AdapterInCache(directory="adapters/phi/aaaa"))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    gpu = {"nvidia.com/gpu": "1"} if gpus else {}
+    assert container["resources"] == {
+        "requests": {"cpu": "500m", "memory": "6Gi"},
+        "limits": {"cpu": "4", "memory": "6Gi", **gpu},
+    }
+
+
 @pytest.mark.parametrize("manifest", [*on_gpu()[2:], *on_cpu()])
 def test_pods_keep_the_restricted_pod_security_standard(manifest: Manifest) -> None:
     pod = manifest["spec"]["template"]["spec"]

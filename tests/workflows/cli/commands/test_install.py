@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,28 @@ def test_what_the_installer_decides_is_text_and_no_parameter(
     assert pattern in json.dumps(policy)
     argotune("install", "--no-allow-secrets")
     assert json.loads(decided(api)["allowed-secrets"]) == ["argotune-push", "argotune-model-access"]
+
+
+def test_limits_are_set_on_every_container_and_kept(argotune: Argotune, api: ApiServer) -> None:
+    install(argotune, "--limits=true")
+    argotune("install")
+    steps = [
+        item
+        for name in ("finetune", "gc")
+        for item in api.named(f"workflowtemplates/{name}")["spec"]["templates"]
+        if "container" in item
+    ]
+    (tune,) = [item for item in steps if item["name"] == "tune"]
+    others = [item["container"]["resources"]["limits"] for item in steps if item is not tune]
+    assert {limits["cpu"] for limits in others} == {"2"}
+    assert all(limits["memory"] for limits in others)
+    asked = re.findall(r'"cpu": (\{\{.*?\}\})', tune["podSpecPatch"])
+    assert len(asked) == 2
+    assert asked[0] == asked[1]
+    argotune("install", "--limits=false")
+    assert '"limits": {"memory"' in json.dumps(template_of(api)).replace('\\"', '"')
+    answer = argotune("install", "--limits=often")
+    assert (answer.code, answer.errors) == (2, ["--limits 'often': accepted is false or true"])
 
 
 def test_the_admission_policies_are_in_force_in_the_namespace_alone(
