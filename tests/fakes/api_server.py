@@ -76,6 +76,8 @@ class ApiServer:
     full_definitions: bool = True
     image_volumes: bool = True
     on_create: Callable[[ApiServer, str, Object], None] = lambda server, path, created: None
+    admit: Callable[[Object], str | None] = lambda created: None
+    """What an admission plugin says against an object that is to be created, tried or not."""
     requests: list[str] = field(default_factory=list)
     """`METHOD path?query` of every request."""
     url: str = ""
@@ -190,6 +192,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _create(self, path: str, query: Mapping[str, str], body: Object) -> None:
         state = self.server_state
+        refusal = state.admit(body)
+        if refusal is not None:
+            self._status(403, refusal)
+            return
         if query.get("fieldValidation") == "Strict" and "noSuchField" in body["spec"]:
             if state.full_definitions:
                 self._status(400, 'strict decoding error: unknown field "spec.noSuchField"')

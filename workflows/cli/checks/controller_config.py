@@ -25,7 +25,7 @@ _INSTANCE_LABEL = "workflows.argoproj.io/controller-instanceid"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Config:
+class Config:
     """The ConfigMap with its settings parsed."""
 
     namespace: str
@@ -37,7 +37,13 @@ class _Config:
 
     @property
     def where(self) -> str:
+        """NAMESPACE/NAME."""
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def executor(self) -> Mapping[str, Any]:
+        """The settings of Argo's own containers beside a step's."""
+        return self.section("executor")
 
     def section(self, key: str) -> Mapping[str, Any]:
         """Return the settings under one key; empty where they are not a mapping."""
@@ -60,8 +66,8 @@ class _Config:
 
 def settings(subject: Subject) -> Iterator[Finding]:
     """Check what the controller's settings mean for runs in the namespace."""
-    config = _read(subject)
-    if not isinstance(config, _Config):
+    config = read_config(subject)
+    if not isinstance(config, Config):
         yield from config
         return
     yield _executor(config)
@@ -69,9 +75,9 @@ def settings(subject: Subject) -> Iterator[Finding]:
     yield _restarts(config)
 
 
-def _executor(config: _Config) -> Finding:
+def _executor(config: Config) -> Finding:
     """Check whether Argo's own containers satisfy the restricted Pod Security Standard."""
-    own = config.section("executor")
+    own = config.executor
     context = _mapping(own.get("securityContext"))
     lacks = _lacks(context)
     if not lacks:
@@ -85,7 +91,7 @@ def _executor(config: _Config) -> Finding:
     )
 
 
-def _restarts(config: _Config) -> Finding:
+def _restarts(config: Config) -> Finding:
     """Check whether pods that a node refused before their start are restarted."""
     if config.section("failedPodRestart").get("enabled"):
         return ok(f"{config.where} lets evicted pods that had not begun come again")
@@ -97,7 +103,7 @@ def _restarts(config: _Config) -> Finding:
     )
 
 
-def _selection(config: _Config, namespace: str) -> Iterator[Finding]:
+def _selection(config: Config, namespace: str) -> Iterator[Finding]:
     """Check whether the controller ignores Workflows of this namespace, or of our kind."""
     instance, only = config.settings.get("instanceID"), config.settings.get("namespace")
     if instance:
@@ -120,7 +126,7 @@ def _selection(config: _Config, namespace: str) -> Iterator[Finding]:
         )
 
 
-def _read(subject: Subject) -> _Config | list[Finding]:
+def read_config(subject: Subject) -> Config | list[Finding]:
     """Read the configuration, or say why it is unknown."""
     if not subject.has_argo:
         return []
@@ -147,7 +153,7 @@ def _read(subject: Subject) -> _Config | list[Finding]:
         ]
 
 
-def _parse(namespace: str, name: str, found: Object | None) -> _Config:
+def _parse(namespace: str, name: str, found: Object | None) -> Config:
     data = (found or {}).get("data") or {}
     nested = "config" in data
     settings = (
@@ -155,7 +161,7 @@ def _parse(namespace: str, name: str, found: Object | None) -> _Config:
         if nested
         else {key: strict_yaml.load(text) for key, text in data.items()}
     )
-    return _Config(
+    return Config(
         namespace=namespace,
         name=name,
         exists=found is not None,

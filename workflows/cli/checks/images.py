@@ -81,6 +81,12 @@ def pulls(subject: Subject) -> Iterator[Finding]:
     finally:
         _delete(subject, made)
     yield from _findings(subject, trials)
+    if subject.pull is Pull.SMALL:
+        yield info(
+            f"the images of {' and '.join(LARGE)}, several GiB each, were not pulled, as "
+            "--pull-test small says",
+            "let --pull-test all pull them once before the first run",
+        )
 
 
 def image_of(subject: Subject, step: str) -> str | None:

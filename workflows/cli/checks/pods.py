@@ -46,9 +46,12 @@ def trial_workflow(subject: Subject, image: str | None) -> Object:
     spec = _expected_template(subject)
     work: dict[str, Any] = {"suspend": {"duration": "1"}}
     if image is not None:
+        container = _container(subject)
+        # Those of a real step, for a quota or a LimitRange may refuse what has others.
+        container["resources"] = copy.deepcopy(_plan_resources(subject))
         work = {
             **{key: step_template(subject, "plan")[key] for key in _OF_ACCOUNT},
-            "container": {"image": image, **_container(subject)},
+            "container": {"image": image, **container},
         }
     return {
         "apiVersion": "argoproj.io/v1alpha1",
@@ -80,6 +83,15 @@ def _container(subject: Subject) -> dict[str, Any]:
         "resources": copy.deepcopy(_RESOURCES),
         "securityContext": copy.deepcopy(context),
     }
+
+
+def _plan_resources(subject: Subject) -> Mapping[str, Any]:
+    """Return the resources of step plan as it is installed, else as this version installs it."""
+    installed = (subject.template or {}).get("spec", {}).get("templates", [])
+    found = [item["container"] for item in installed if item["name"] == "plan"]
+    container = found[0] if found else step_template(subject, "plan")["container"]
+    resources: Mapping[str, Any] = container["resources"]
+    return resources
 
 
 def _expected_template(subject: Subject) -> Mapping[str, Any]:

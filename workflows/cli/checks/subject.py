@@ -44,6 +44,8 @@ class Needs:
         default_factory=lambda: NodeRequest(run="", gpus=1, timeout_seconds=0.0)
     )
     """The needs of the node."""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    """The arguments of the workspace's run; empty without a file."""
     problems: tuple[str, ...] = ()
     """Remaining problems of the file, such as placeholders to fill in."""
 

@@ -12,6 +12,7 @@ from argotune.workflows.workspace.model import provider_of
 from argotune.workflows.workspace.node_request import request_of
 from argotune.workflows.workspace.nodes import node_is_of_run
 from argotune.workflows.workspace.planned import Planned
+from argotune.workflows.workspace.workflow import to_parameters
 
 
 def file(subject: Subject) -> Iterator[Finding]:
@@ -44,6 +45,7 @@ def needs_of(planned: Planned, push_secret: str | None) -> Needs:
             row.name: options[row.name] for row in provider_settings() if row.name in options
         },
         node=request_of(planned),
+        arguments=to_parameters(workspace),
         problems=workspace.problems_before_submit,
     )
 

@@ -34,10 +34,24 @@ def becomes(
     return on_create
 
 
+NOT_PULLED = (
+    "info: the images of tune and serve, several GiB each, were not pulled, as --pull-test small"
+    " says"
+)
+
+
 def pulled(server: ApiServer, **changes: Any) -> list[str]:
-    found = look(server, images.pulls, **changes)
+    """What is said of the images, without what says that the large ones were not tried."""
+    found = messages(look(server, images.pulls, **changes))
     assert server.of_kind("Pod") == []
-    return messages(found)
+    return [message for message in found if message != NOT_PULLED]
+
+
+def test_what_was_not_pulled_is_told() -> None:
+    server = healthy()
+    server.on_create = becomes(lambda image: ENDED)
+    assert messages(look(server, images.pulls))[-1] == NOT_PULLED
+    assert NOT_PULLED not in messages(look(server, images.pulls, pull=Pull.ALL))
 
 
 def test_images_that_start() -> None:
