@@ -18,7 +18,22 @@ IMAGE = os.environ.get("E2E_IMAGE", "docker.io/library/python:3.11")
 BAD, LOST, UNCHANGED = "bad-model", "lost-model", "unchanged-model"
 """Workspaces that fail in tune, whose plan has an image that is not there, and whose data has not
 changed."""
+AGAIN = "again"
+"""The question with which the run of a workspace that fails in a step goes through."""
 ENDPOINT = "http://good-model.example.svc"
+
+WORKSPACE = """
+apiVersion: kaito.sh/v1beta1
+kind: Workspace
+metadata: {{name: {name}}}
+resource: {{labelSelector: {{matchLabels: {{apps: nowhere}}}}}}
+tuning:
+  preset: {{name: tiny}}
+  method: qlora
+  input: {{urls: ["https://example.com/data.parquet"]}}
+  output: {{image: "registry.example.com/{name}:1", imagePushSecret: my-secret}}
+"""
+"""A workspace with a place for its name."""
 
 _VOLUMES = ("work", "outputs", "scratch")
 _LEFT_OUT = (
@@ -42,6 +57,7 @@ _OUTPUTS = {
 _SCRIPT = f"""
 import json, pathlib, sys, time
 step, workspace, outputs = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+question = sys.argv[4] if len(sys.argv) > 4 else ""
 print(f"{{step}} of {{workspace}} begins", flush=True)
 if workspace.endswith(f"-in-{{step}}"):
     time.sleep(600)
@@ -49,6 +65,10 @@ if step == "tune" and workspace == "{BAD}":
     pathlib.Path("/argotune/outputs/log").write_text("step 7\\nRuntimeError: no luck")
     print("RuntimeError: no luck", flush=True)
     sys.exit(3)
+if workspace == f"{{step}}-fails" and question != "{AGAIN}":
+    sys.exit(f"{{step}} is told to fail")
+if step == "provision" and workspace.endswith("-fails"):
+    outputs["watched"] = "true"
 if step == "dataset" and workspace == "{UNCHANGED}":
     outputs["changed"] = "false"
 for name, value in outputs.items():
@@ -60,6 +80,11 @@ print(f"{{step}} of {{workspace}} is done")
 def held(step: str, how: str = "held") -> str:
     """Name of a workspace whose run stays in a step."""
     return f"{how}-in-{step}"
+
+
+def failing(step: str) -> str:
+    """Name of a workspace whose run fails in a step, on a node that is made for it."""
+    return f"{step}-fails"
 
 
 def arguments_of(name: str) -> dict[str, str]:
@@ -122,6 +147,7 @@ def _step(item: Object) -> Object:
             item["name"],
             "{{workflow.parameters.name}}",
             json.dumps(_OUTPUTS.get(item["name"], {})),
+            "{{workflow.parameters.question}}",
         ],
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": container["securityContext"],

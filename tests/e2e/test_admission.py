@@ -115,6 +115,10 @@ def cron(name: str, spec: Object) -> Object:
 def test_arguments_of_the_installed_template_are_accepted(installed: Cluster) -> None:
     assert refusal(installed, workflow(GOOD)) == ""
     assert refusal(installed, cron("good", workflow(GOOD)["spec"])) == ""
+    # As `argotune submit` names all of them, the default Secrets too.
+    known = parameters_of(template())
+    defaults = {name: item["value"] for name, item in known.items() if "value" in item}
+    assert refusal(installed, workflow({**GOOD, **defaults})) == ""
     own = {**GOOD, "urls-secret": "run-of-ann-urls"}
     named = {**workflow(own), "metadata": {"name": "run-of-ann"}}
     assert refusal(installed, named) == ""

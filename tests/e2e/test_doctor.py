@@ -246,6 +246,24 @@ def identities(
             run("kubectl", "delete", "-f", "-", text=json.dumps(configuration))
 
 
+@pytest.mark.shard3
+def test_a_quota_that_refuses_every_pod_of_a_run(whole: Cluster) -> None:
+    """The server judges the pods that Argo would make, and none is made."""
+    whole.kubectl("create", "quota", "cpus", "--hard=limits.cpu=20")
+    try:
+        whole.kubectl("wait", "--for=jsonpath={.status.hard}", "resourcequota/cpus")
+        found = examine(whole)
+    finally:
+        whole.kubectl("delete", "resourcequota", "cpus")
+    (steps, service) = found.said("pods", "problem")
+    assert "must specify limits.cpu for: init,main,wait" in steps
+    assert all(f"{step}," in steps or f"{step}:" in steps for step in ("plan", "tune", "release"))
+    assert "the pods of serve: failed quota: cpus: must specify limits.cpu for: serve" in service
+    assert found.command("the pods of serve")[-2:] == ["--limits", "true"]
+    assert examine(whole).said("pods", "problem") == []
+    assert leftovers(whole) == []
+
+
 @pytest.mark.smoke
 def test_a_namespace_without_an_installation(bare: Cluster) -> None:
     found = examine(bare, pull="small")

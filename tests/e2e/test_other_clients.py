@@ -15,22 +15,11 @@ from argotune.workflows.templates.golden import RENDERED_DIR
 from tests.e2e.cluster import Cluster, Object, argo, argo_server
 from tests.e2e.runs import ALL_WELL, ENDED_EARLY, STEPS, Run, run_with_label
 from tests.e2e.site import RUN_SECONDS, argotune
-from tests.e2e.stand_in import ENDPOINT, UNCHANGED, arguments_of, stand_in
+from tests.e2e.stand_in import ENDPOINT, UNCHANGED, WORKSPACE, arguments_of, stand_in
 
 pytestmark = [pytest.mark.cluster, pytest.mark.shard1, pytest.mark.timeout(1500)]
 
 _AT_ONCE = 3
-_WORKSPACE = """
-apiVersion: kaito.sh/v1beta1
-kind: Workspace
-metadata: {{name: {name}}}
-resource: {{labelSelector: {{matchLabels: {{apps: nowhere}}}}}}
-tuning:
-  preset: {{name: tiny}}
-  method: qlora
-  input: {{urls: ["https://example.com/data.parquet"]}}
-  output: {{image: "registry.example.com/{name}:1", imagePushSecret: my-secret}}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +44,7 @@ def runs(
 
 
 def _by_kubectl(cluster: Cluster, directory: Path) -> Run:
-    rendered = yaml.safe_load(argotune("render", "-", text=_WORKSPACE.format(name="by-kubectl")))
+    rendered = yaml.safe_load(argotune("render", "-", text=WORKSPACE.format(name="by-kubectl")))
     text = json.dumps(stand_in(rendered))
     cluster.kubectl("create", "--validate=strict", "-f", "-", text=text)
     return run_with_label(cluster, "argotune.dev/workspace=by-kubectl")
@@ -82,7 +71,7 @@ def _by_the_server(cluster: Cluster, directory: Path) -> Run:
 def _by_a_schedule(cluster: Cluster, directory: Path) -> Run:
     """What a schedule of every minute begins; it is suspended then."""
     path = directory / "schedule.yaml"
-    text = _WORKSPACE.format(name=UNCHANGED)
+    text = WORKSPACE.format(name=UNCHANGED)
     path.write_text(argotune("render", "-", "--schedule=* * * * *", text=text))
     argo(cluster.namespace, "cron", "create", str(path))
     try:
