@@ -96,7 +96,7 @@ push-images:  ## Push what `images` built: REGISTRY=... [TAG=...] [STEPS=...]
 	@touch $@
 
 # All of them, whatever goal one misses on this machine.
-BENCHES = 'dataset --size-gb $(SIZE_GB)' engine_overhead tune.prepare tune.load tune.overhead tune.speed
+BENCHES = 'dataset --size-gb $(SIZE_GB)' engine_overhead status tune.prepare tune.load tune.overhead tune.speed
 
 bench: .venv/.bench  ## Measure: dataset, local engine, and tuning against TRL and Kaito
 	@missed=; for bench in $(BENCHES); do \

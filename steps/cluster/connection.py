@@ -109,10 +109,11 @@ class Connection:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Object:
         """Send a request and return the object, or the list, of the answer."""
         with self._errors(task):
-            response = self._send(method, path, query, body, content_type)
+            response = self._send(method, path, query, body, content_type, accept=accept)
             found: Object = json.loads(response.data)
             return found
 
@@ -122,14 +123,20 @@ class Connection:
             return bytes(self._send("get", path, query).data).decode(errors="replace")
 
     def lines(
-        self, task: str, path: str, query: Mapping[str, str], *, read_seconds: float
+        self,
+        task: str,
+        path: str,
+        query: Mapping[str, str],
+        *,
+        read_seconds: float,
+        accept: str = "application/json",
     ) -> Iterator[bytes]:
         """Read the lines of an answer as they arrive.
 
         Closing the iterator closes the connection.
         """
         with self._errors(task):
-            response = self._send("get", path, query, read_seconds=read_seconds)
+            response = self._send("get", path, query, read_seconds=read_seconds, accept=accept)
         return self._lines(task, response)
 
     def port_forward(self, task: str, namespace: str, pod: str, port: int) -> Any:
@@ -150,6 +157,7 @@ class Connection:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
         read_seconds: float = READ_SECONDS,
+        accept: str = "application/json",
     ) -> urllib3.BaseHTTPResponse:
         response: urllib3.BaseHTTPResponse = self._client.request(
             method,
@@ -157,6 +165,7 @@ class Connection:
             body=None if body is None else dict(body),
             query_params=list((query or {}).items()),
             content_type=content_type,
+            header_params={"Accept": accept},
             serialize=False,
             _request_timeout=(self.CONNECT_SECONDS, read_seconds),
         )

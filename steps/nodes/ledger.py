@@ -1,4 +1,4 @@
-"""Which nodes were made for a run, since when and at what price: one annotation of its Workflow.
+"""Which nodes a run has, since when and at what price: annotations of its Workflow.
 
 `provision` and `watch` write down a node when they have it, `watch` and `release` when they have
 given it back. So what a run spent outlives its nodes, its pods and `argo retry`.
@@ -17,6 +17,8 @@ from argotune.steps.nodes.provider import Node
 
 MADE_NODES = "argotune.dev/made-nodes"
 """Annotation of the Workflow: the run's UID, and one row for each node, as JSON."""
+_ACCELERATOR = "argotune.dev/accelerator"
+"""Annotation of the Workflow: the run's UID, and the GPU of its node, as JSON."""
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _SECONDS_PER_HOUR = 3600
 
@@ -55,12 +57,8 @@ def made_nodes(workflow: Mapping[str, Any]) -> Made:
     `argo resubmit` copies annotations, so rows of another run count for nothing. People may change
     annotations, so neither does what cannot be read.
     """
-    metadata = workflow["metadata"]
-    text = (metadata.get("annotations") or {}).get(MADE_NODES, "")
     try:
-        found = json.loads(text)
-        rows = found["nodes"] if found["run"] == metadata.get("uid") else []
-        return tuple(map(_node_of, rows))
+        return tuple(map(_node_of, _written(workflow, MADE_NODES).get("nodes", [])))
     except (ValueError, KeyError, TypeError):
         return ()
 
@@ -71,6 +69,22 @@ def write_made_nodes(
     """Write the rows down at the Workflow. Raises ApiError where the API server does not."""
     text = json.dumps({"run": run, "nodes": [_row_of(node) for node in made]})
     kube.annotate_workflow(namespace, workflow, {MADE_NODES: text})
+
+
+def accelerator_of(workflow: Mapping[str, Any]) -> str:
+    """The GPU of the run's node, or its machine; empty before the run has a node."""
+    return str(_written(workflow, _ACCELERATOR).get("accelerator", ""))
+
+
+def write_accelerator(
+    kube: Kube, accelerator: str, *, namespace: str, workflow: str, run: str
+) -> None:
+    """Write down that the run has a node, for a table of many runs, which reads no steps.
+
+    Raises ApiError where the API server does not.
+    """
+    text = json.dumps({"run": run, "accelerator": accelerator})
+    kube.annotate_workflow(namespace, workflow, {_ACCELERATOR: text})
 
 
 def with_node(made: Made, node: Node, now: datetime) -> Made:
@@ -101,6 +115,16 @@ def running_node(made: Made) -> MadeNode | None:
 def spent_usd(made: Made, now: datetime) -> float | None:
     """What a run's nodes have cost; None where nobody knows the price of one."""
     return sum_of_known(node.cost_usd(now) for node in made) if made else 0.0
+
+
+def _written(workflow: Mapping[str, Any], annotation: str) -> Mapping[str, Any]:
+    """What an annotation says of this very run; empty where it says nothing or is unreadable."""
+    metadata = workflow["metadata"]
+    try:
+        found = json.loads((metadata.get("annotations") or {}).get(annotation, ""))
+        return found if found["run"] == metadata.get("uid") else {}
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 def _row_of(node: MadeNode) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import logging
 
 from argotune.presets.loader import machines
+from argotune.steps.cluster.errors import ApiError
 from argotune.steps.cluster.kube import Kube, cluster_of_pod, connect
 from argotune.steps.cluster.run_events import RunEvents
 from argotune.steps.common import log
@@ -13,7 +14,7 @@ from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.deadline import allowance_of, note_first_asked, wall_time
-from argotune.steps.nodes.ledger import with_node, write_made_nodes
+from argotune.steps.nodes.ledger import with_node, write_accelerator, write_made_nodes
 from argotune.steps.nodes.provider import Node, NodeRequest, OnWait, Provider, ignore_wait
 from argotune.steps.nodes.providers import PROVIDERS, load_provider
 from argotune.steps.provision.params import Params, Result
@@ -39,6 +40,7 @@ def run(
     else:
         node = chosen.provision(request, progress, on_wait=heard)
     log.event(_LOGGER, "node", name=node.name, accelerator=node.accelerator)
+    _note_accelerator(params, node, kube or cluster_of_pod())
     return Result(
         node=node.name,
         accelerator=node.accelerator,
@@ -74,6 +76,17 @@ def _made_node(
     node = provider.provision(allowance.within(request, now), progress, on_wait=on_wait)
     write_made_nodes(api, with_node(allowance.made, node, wall_time(clock)), **names)
     return node
+
+
+def _note_accelerator(params: Params, node: Node, kube: Kube | None) -> None:
+    """Write the GPU down for `argotune status`; the run goes on where that cannot be done."""
+    if kube is None or not (params.workflow and params.namespace):
+        return
+    names = {"namespace": params.namespace, "workflow": params.workflow, "run": params.run}
+    try:
+        write_accelerator(kube, node.accelerator, **names)
+    except ApiError as error:
+        log.warn(_LOGGER, "accelerator-not-noted", reason=error)
 
 
 def _events(params: Params) -> OnWait:

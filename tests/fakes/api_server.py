@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.fakes.listening import listening
+from tests.fakes.listing import has_labels, listed
 
 Object = dict[str, Any]
 
@@ -172,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.command == "POST":
             self._create(path, query, body)
         elif match["name"] is None:
-            self._json({"kind": "List", "items": list(self._listed(match, query))})
+            self._json(listed(list(self._listed(match, query)), query, self.headers["Accept"]))
         elif path not in state.objects:
             self._status(404, f'{match["plural"]} "{match["name"]}" not found')
         else:
@@ -232,11 +233,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _selected(item: Object, query: Mapping[str, str]) -> bool:
-    labels = item["metadata"].get("labels") or {}
-    for term in filter(None, query.get("labelSelector", "").split(",")):
-        key, _, value = term.partition("=")
-        if key not in labels or (value and labels[key] != value):
-            return False
+    if not has_labels(item, query.get("labelSelector", "")):
+        return False
     for term in filter(None, query.get("fieldSelector", "").split(",")):
         path, _, wanted = term.partition("=")
         found: Any = item

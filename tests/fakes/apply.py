@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.fakes.listening import listening
+from tests.fakes.listing import has_labels, listed
 
 Object = dict[str, Any]
 Fields = dict[tuple[str, ...], Any]
@@ -135,7 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path in self.api.objects:
             self._answer(200, self.api.objects[path])
         elif path.rpartition("/")[2] in _PLURALS:
-            self._answer(200, {"kind": "List", "items": self._selected(path, query)})
+            found = self._selected(path, query)
+            self._answer(200, listed(found, query, self.headers["Accept"]))
         else:
             self._not_found(path)
 
@@ -178,13 +180,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, item)
 
     def _selected(self, path: str, query: Mapping[str, str]) -> list[Object]:
-        terms = [term.split("=") for term in query.get("labelSelector", "").split(",") if term]
-        wanted = dict(terms)
         return [
             item
             for its_path, item in self.api.objects.items()
             if its_path.rpartition("/")[0] == path
-            and wanted.items() <= item["metadata"].get("labels", {}).items()
+            and has_labels(item, query.get("labelSelector", ""))
         ]
 
     def _not_found(self, path: str) -> None:

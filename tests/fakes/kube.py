@@ -25,6 +25,7 @@ from kubernetes.client import ApiClient, Configuration
 from argotune.steps.cluster.connection import Connection
 from argotune.steps.cluster.kube import Kube
 from tests.fakes.listening import listening
+from tests.fakes.listing import as_accepted, has_labels, listed
 from tests.fakes.port_forward import forward
 
 Object = dict[str, Any]
@@ -84,6 +85,8 @@ class Cluster:
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     """`METHOD path?query` of every request."""
+    sent_bytes: int = 0
+    """Of all answers that are not chunked."""
     on_apply: Callable[[Cluster, Object], None] = lambda cluster, applied: None
     on_create: Callable[[Cluster, Object], None] = lambda cluster, created: None
     """Called for Karpenter's objects."""
@@ -374,9 +377,10 @@ class _Handler(BaseHTTPRequestHandler):
         found = [
             item
             for item in items
-            if _has_labels(item, query.get("labelSelector", "")) and _selected(item, fields)
+            if has_labels(item, query.get("labelSelector", "")) and _selected(item, fields)
         ]
-        self._json({"kind": "List", "items": found})
+        version = len(self.cluster.changes)
+        self._json(listed(found, query, self.headers["Accept"], version))
 
     def _watch(self, path: str, query: Mapping[str, str]) -> None:
         """The changes since a version, until the timeout or as the test has it."""
@@ -398,8 +402,13 @@ class _Handler(BaseHTTPRequestHandler):
             for change in self.cluster.changes_since(version, left):
                 version = change.version
                 item = change.item
-                if item["kind"] == kind and _selected(item, query.get("fieldSelector", "")):
-                    self._chunk(json.dumps({"type": change.type, "object": item}) + "\n")
+                if (
+                    item["kind"] == kind
+                    and has_labels(item, query.get("labelSelector", ""))
+                    and _selected(item, query.get("fieldSelector", ""))
+                ):
+                    shown = as_accepted(item, self.headers["Accept"])
+                    self._chunk(json.dumps({"type": change.type, "object": shown}) + "\n")
                     if reset:
                         self.close_connection = True
                         return
@@ -442,20 +451,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(status, json.dumps(value).encode(), "application/json")
 
     def _answer(self, status: int, body: bytes, content_type: str) -> None:
+        self.cluster.sent_bytes += len(body)
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-
-def _has_labels(item: Object, selector: str) -> bool:
-    labels = item["metadata"].get("labels", {})
-    for term in filter(None, selector.split(",")):
-        name, equals, value = term.partition("=")
-        if name not in labels or (equals and labels[name] != value):
-            return False
-    return True
 
 
 def _merged(old: Any, change: Any) -> Any:

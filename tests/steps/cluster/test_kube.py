@@ -21,7 +21,7 @@ from argotune.steps.cluster.kube import (
     namespace_of_kubeconfig,
 )
 from argotune.steps.common.errors import PermanentError, TransientError
-from tests.fakes.kube import Cluster, Fault, serving
+from tests.fakes.kube import Cluster, Fault, Object, serving
 from tests.fakes.listening import listening
 
 RIGHT = 'pods is forbidden: User "me" cannot list resource "pods" in API group ""'
@@ -143,6 +143,42 @@ def test_the_client_is_imported_with_the_first_connection_only() -> None:
         "assert 'kubernetes' in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_a_list_is_read_page_by_page() -> None:
+    cluster = Cluster(nodes=[_node(number) for number in range(1001)])
+    with serving(cluster) as kube:
+        assert len(kube.list("Node")) == 1001
+    assert [request.partition("?")[2] for request in cluster.requests] == [
+        "limit=500",
+        "limit=500&continue=500",
+        "limit=500&continue=1000",
+    ]
+
+
+def test_a_list_whose_first_page_has_expired_is_read_anew_and_whole() -> None:
+    cluster = Cluster(nodes=[_node(number) for number in range(501)])
+    cluster.faults.append(Fault("GET", "continue=", 410, "The provided continue parameter is old"))
+    with serving(cluster) as kube:
+        names = [node["metadata"]["name"] for node in kube.list("Node")]
+    assert names == [f"node-{number}" for number in range(501)]
+
+
+def test_metadata_alone_are_asked_for_and_have_nothing_else() -> None:
+    cluster = Cluster(nodes=[_node(0)])
+    with serving(cluster) as kube:
+        found = kube.collection("Node", metadata_only=True)
+    assert found.items == [
+        {
+            "apiVersion": "meta.k8s.io/v1",
+            "kind": "PartialObjectMetadata",
+            "metadata": {"name": "node-0"},
+        }
+    ]
+
+
+def _node(number: int) -> Object:
+    return {"kind": "Node", "metadata": {"name": f"node-{number}"}, "spec": {"podCIDR": "x"}}
 
 
 def error_of(

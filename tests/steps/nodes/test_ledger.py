@@ -8,11 +8,13 @@ import pytest
 from argotune.steps.nodes.ledger import (
     MADE_NODES,
     MadeNode,
+    accelerator_of,
     made_nodes,
     running_node,
     spent_usd,
     with_node,
     without_node,
+    write_accelerator,
     write_made_nodes,
 )
 from argotune.steps.nodes.provider import Node, Placement
@@ -51,6 +53,18 @@ def test_what_is_written_is_read_again_but_not_by_a_run_that_got_a_copy() -> Non
     assert made_nodes(found) == made
     found["metadata"]["uid"] = "resubmitted"
     assert made_nodes(found) == ()
+
+
+def test_the_gpu_of_a_run_is_read_again_but_not_by_a_run_that_got_a_copy() -> None:
+    cluster = Cluster()
+    cluster.put(workflow())
+    with serving(cluster) as kube:
+        write_accelerator(kube, "2 x A100", namespace="team", workflow="phi-abc", run="uid")
+        found = kube.workflow("team", "phi-abc")
+    assert found is not None
+    assert accelerator_of(found) == "2 x A100"
+    found["metadata"]["uid"] = "resubmitted"
+    assert accelerator_of(found) == ""
 
 
 @pytest.mark.parametrize(

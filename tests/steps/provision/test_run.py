@@ -12,7 +12,7 @@ from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.fields import parse_fields
 from argotune.steps.common.progress import Progress
-from argotune.steps.nodes.ledger import MadeNode, made_nodes
+from argotune.steps.nodes.ledger import MadeNode, accelerator_of, made_nodes
 from argotune.steps.nodes.provider import (
     Attempt,
     Gone,
@@ -28,7 +28,7 @@ from argotune.steps.nodes.provider import (
 from argotune.steps.nodes.resources import Resources
 from argotune.steps.provision.params import Params, Result
 from argotune.steps.provision.run import run
-from tests.fakes.kube import Cluster, serving
+from tests.fakes.kube import Cluster, Fault, serving
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CLUSTER = (
@@ -191,6 +191,20 @@ def test_the_result_says_how_a_pod_gets_there_and_what_was_tried() -> None:
         ),
         watched=True,
     )
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_the_gpu_is_written_down_at_the_workflow_where_that_can_be_done(is_refused: bool) -> None:
+    cluster = Cluster(faults=[Fault("PATCH", "/workflows/", 403)] if is_refused else [])
+    metadata = {"name": "phi-abc", "namespace": "team", "uid": "uid"}
+    cluster.put({"kind": "Workflow", "metadata": metadata})
+    params = Params(run="uid", workflow="phi-abc", namespace="team", gpus=1)
+    provider = Provider(Node(name="n", accelerator="1 x A10", selector={}))
+    with serving(cluster) as kube:
+        result = run(params, progress=Progress(), provider=provider, kube=kube)
+    assert result.accelerator == "1 x A10"
+    (workflow,) = cluster.of_kind("Workflow")
+    assert accelerator_of(workflow) == ("" if is_refused else "1 x A10")
 
 
 def test_this_machine_does_for_a_run_without_gpus() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tests.fakes.kube import Cluster, Object
@@ -27,7 +28,11 @@ def run_of(*nodes: Node, phase: str = "Running", name: str = NAME, **status: Any
             "namespace": "team-a",
             "uid": f"uid-of-{name}",
             "creationTimestamp": START,
-            "labels": {"argotune.dev/workspace": name.rpartition("-")[0]},
+            "labels": {
+                "argotune.dev/workspace": name.rpartition("-")[0],
+                "workflows.argoproj.io/phase": phase,
+                "workflows.argoproj.io/completed": str(phase != "Running").lower(),
+            },
         },
         "spec": {"workflowTemplateRef": {"name": "finetune"}},
         "status": {
@@ -37,6 +42,20 @@ def run_of(*nodes: Node, phase: str = "Running", name: str = NAME, **status: Any
             **status,
         },
     }
+
+
+def large_run(name: str, *, size_bytes: int = 113_000) -> Object:
+    """A run that has ended, as large as one of the whole template with all its steps."""
+    run = with_node(run_of(*step("plan", "Succeeded"), phase="Succeeded", name=name), "NVIDIA A10")
+    text = "x" * (size_bytes - len(json.dumps(run)))
+    return {**run, "status": {**run["status"], "storedTemplates": {"": text}}}
+
+
+def with_node(run: Object, accelerator: str) -> Object:
+    """The run when provision has written down its node."""
+    text = json.dumps({"run": run["metadata"]["uid"], "accelerator": accelerator})
+    annotations = {"argotune.dev/accelerator": text}
+    return {**run, "metadata": {**run["metadata"], "annotations": annotations}}
 
 
 def step(

@@ -10,9 +10,9 @@ from argotune.workflows.cli.installation.objects import CLAIM, CLUSTER_KINDS, TE
 from argotune.workflows.cli.installation.settings import Object
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.show.workflow_json import COMPLETED_LABEL, PHASE_LABEL
 
 _PART_OF = "app.kubernetes.io/part-of=argotune"
-_COMPLETED = "workflows.argoproj.io/completed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Uninstaller:
         active = [
             run["metadata"]["name"]
             for run in runs
-            if (run["metadata"].get("labels") or {}).get(_COMPLETED) != "true"
+            if (run["metadata"].get("labels") or {}).get(COMPLETED_LABEL) != "true"
         ]
         if active and not self.force:
             raise CliError(
@@ -98,17 +98,15 @@ class Uninstaller:
 def _runs(cluster: Cluster) -> list[Object]:
     """List argotune's Workflows: by the label, or by the template before Argo has set the label."""
     try:
-        workflows = cluster.list("Workflow", "")
+        labelled = cluster.collection("Workflow", _PART_OF, metadata_only=True).items
+        unseen = cluster.list("Workflow", f"!{PHASE_LABEL},!{_PART_OF.partition('=')[0]}")
     except ClusterRefusal as error:
         if error.status == 404:
             return []
         raise
-    return [item for item in workflows if _is_ours(item)]
+    return labelled + [item for item in unseen if _is_of_template(item)]
 
 
-def _is_ours(workflow: Object) -> bool:
-    labels = workflow["metadata"].get("labels") or {}
+def _is_of_template(workflow: Object) -> bool:
     reference = workflow["spec"].get("workflowTemplateRef") or {}
-    return (
-        labels.get("app.kubernetes.io/part-of") == "argotune" or reference.get("name") == TEMPLATE
-    )
+    return bool(reference.get("name") == TEMPLATE)

@@ -11,6 +11,7 @@ from typing import Any
 
 from argotune.steps.cluster.errors import ApiRefusal
 from argotune.steps.cluster.kube import (
+    Collection,
     Kube,
     Object,
     Objects,
@@ -80,6 +81,15 @@ class Cluster:
         with explain_errors(f"{kind}s"):
             return self.kube.list(kind, self.namespace, labels=label_selector)
 
+    def collection(
+        self, kind: str, label_selector: str, *, metadata_only: bool = False
+    ) -> Collection:
+        """List the objects with these labels, whole or their metadata, to watch them from there."""
+        with explain_errors(f"{kind}s"):
+            return self.kube.collection(
+                kind, self.namespace, labels=label_selector, metadata_only=metadata_only
+            )
+
     def create(self, manifest: Mapping[str, Any]) -> Object:
         """Create the object; the server checks every field of it."""
         with explain_errors(f"{manifest['kind']} {manifest['metadata'].get('name', '')}".strip()):
@@ -107,6 +117,26 @@ class Cluster:
                 kind,
                 self.namespace,
                 name,
+                resource_version=resource_version,
+                timeout_seconds=timeout_seconds,
+            )
+
+    def watch_all(
+        self,
+        kind: str,
+        label_selector: str,
+        resource_version: str,
+        timeout_seconds: int,
+        *,
+        metadata_only: bool = False,
+    ) -> Iterator[Object]:
+        """Read the events of all objects with these labels, as `watch` does of one."""
+        with explain_errors(f"{kind}s"):
+            yield from self.kube.watch(
+                kind,
+                self.namespace,
+                labels=label_selector,
+                metadata_only=metadata_only,
                 resource_version=resource_version,
                 timeout_seconds=timeout_seconds,
             )

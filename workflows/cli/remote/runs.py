@@ -1,4 +1,8 @@
-"""The runs of a cluster's namespace, and the services that runs deployed there."""
+"""The runs of a cluster's namespace, and the services that runs deployed there.
+
+A list of runs has their metadata alone: a whole Workflow is a hundred kilobytes. Labels of Argo and
+annotations of the steps tell what a table of runs shows.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,42 @@ from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.show.workflow_json import (
+    COMPLETED_LABEL,
     WORKSPACE_LABEL,
     Workflow,
     decoded,
+    name_of,
     workspace_of,
 )
 
 SERVICE_LABEL = "argotune.dev/service"
-_SERVICES = "app.kubernetes.io/part-of=argotune,app.kubernetes.io/component=inference"
+SERVICES = "app.kubernetes.io/part-of=argotune,app.kubernetes.io/component=inference"
+"""Selects the Deployments of services."""
 
 
-def cluster_runs(cluster: Cluster, workspace: str | None = None) -> list[Workflow]:
-    """List the runs of all workspaces or of one, the newest first."""
+def cluster_runs(
+    cluster: Cluster, workspace: str | None = None, *, only_active: bool = False
+) -> list[Workflow]:
+    """List the metadata of all runs, or of one workspace's, the newest first.
+
+    With `only_active` those that have ended are left out.
+    """
     selector = WORKSPACE_LABEL if workspace is None else f"{WORKSPACE_LABEL}={workspace}"
-    runs = [decoded(item) for item in cluster.list("Workflow", selector)]
+    if only_active:
+        # Before Argo has seen a run, it has no such label.
+        selector += f",{COMPLETED_LABEL}!=true"
+    return newest_first(cluster.collection("Workflow", selector, metadata_only=True).items)
+
+
+def newest_first(runs: Iterable[Workflow]) -> list[Workflow]:
+    """Sort runs by their time of creation."""
     return sorted(runs, key=lambda run: str(run["metadata"]["creationTimestamp"]), reverse=True)
+
+
+def whole_run(cluster: Cluster, name: str) -> Workflow | None:
+    """Read a run with its steps; None where it is missing."""
+    found = cluster.get("Workflow", name)
+    return None if found is None else decoded(found)
 
 
 def newest_by_workspace(runs: Iterable[Workflow]) -> dict[str, Workflow]:
@@ -34,11 +59,12 @@ def newest_by_workspace(runs: Iterable[Workflow]) -> dict[str, Workflow]:
 
 
 def find_cluster_run(cluster: Cluster, name: str) -> Workflow | None:
-    """Find the run of this name, or the newest of the workspace of this name; else None."""
-    found = cluster.get("Workflow", name)
+    """Read the run of this name, or the newest of the workspace of this name; else None."""
+    found = whole_run(cluster, name)
     if found is not None:
-        return decoded(found)
-    return next(iter(cluster_runs(cluster, name)), None)
+        return found
+    newest = next(iter(cluster_runs(cluster, name)), None)
+    return None if newest is None else whole_run(cluster, name_of(newest))
 
 
 def run_named(cluster: Cluster, name: str) -> Workflow:
@@ -57,7 +83,11 @@ def refuse_name(cluster: Cluster, name: str) -> Workflow:
 
 def deployments(cluster: Cluster) -> dict[str, Object]:
     """Map the names of inference services to their Deployments."""
-    found = cluster.list("Deployment", _SERVICES)
+    return by_service(cluster.list("Deployment", SERVICES))
+
+
+def by_service(found: Iterable[Object]) -> dict[str, Object]:
+    """Map the names of inference services to these Deployments of theirs."""
     return {str(item["metadata"]["labels"].get(SERVICE_LABEL)): item for item in found}
 
 

@@ -24,7 +24,7 @@ def states(cluster: Cluster, name: str) -> Iterator[Workflow]:
     A broken connection is made again. Raises CliError when the run is deleted, or when the cluster
     has not answered for five minutes.
     """
-    outage = _Outage()
+    outage = Outage()
     workflow: Workflow = {}
     version = ""
     while True:
@@ -68,7 +68,7 @@ def _changes(cluster: Cluster, name: str, version: str) -> Iterator[tuple[Workfl
         yield newer, item["metadata"]["resourceVersion"]
 
 
-class _Outage:
+class Outage:
     """A time without the API server."""
 
     def __init__(self) -> None:
@@ -76,6 +76,7 @@ class _Outage:
         self._pause_seconds = 0.0
 
     def is_over(self) -> None:
+        """Note that the API server has answered."""
         self._since = None
         self._pause_seconds = 0.0
 

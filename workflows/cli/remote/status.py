@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from argotune.steps.cluster.kube import Object
+from argotune.steps.cluster.kube import Object, Objects
+from argotune.steps.nodes.ledger import accelerator_of
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.mirror import Mirror
 from argotune.workflows.cli.remote.reasons import reasons
 from argotune.workflows.cli.remote.runs import (
+    SERVICES,
+    by_service,
     cluster_runs,
     deployments,
     find_cluster_run,
     is_ready,
     newest_by_workspace,
+    newest_first,
     refuse_name,
     run_named,
+    whole_run,
 )
 from argotune.workflows.cli.remote.watching import advice, database_note
 from argotune.workflows.cli.remote.watching import watch as watch_until_the_end
@@ -31,16 +38,15 @@ from argotune.workflows.cli.show.view import steps_table
 from argotune.workflows.cli.show.workflow_json import (
     LOG_OUTPUT,
     SUMMARY_OUTPUT,
+    WORKSPACE_LABEL,
     Workflow,
     has_ended,
     is_offloaded,
     name_of,
-    node_of_step,
     nodes_of,
     outputs_of,
     outputs_of_node,
     phase_of,
-    step_output,
     workspace_of,
 )
 from argotune.workflows.cli.show.workspace_table import WorkspaceRow, watch_table, workspaces_table
@@ -51,14 +57,22 @@ _FAILED = ("Failed", "Error")
 
 def print_workspaces(cluster: Cluster, output: Output | None, *, watch: bool) -> None:
     """Print one row for each workspace that has a run or a service in the namespace."""
+    if watch:
+        _watch_workspaces(cluster)
+    runs = cluster_runs(cluster)
     if output:
-        print_record(list(newest_by_workspace(cluster_runs(cluster)).values()), output)
-    elif watch:
-        watch_table(console(), lambda: _rows(cluster))
-    elif rows := _rows(cluster):
+        newest = [whole_run(cluster, name_of(run)) for run in newest_by_workspace(runs).values()]
+        print_record([run for run in newest if run is not None], output)
+    elif rows := _rows(runs, cluster.list("Deployment", SERVICES)):
         console().print(workspaces_table(rows))
     else:
         _say_no_runs(cluster)
+
+
+def _watch_workspaces(cluster: Cluster) -> NoReturn:
+    runs = Mirror(cluster, "Workflow", WORKSPACE_LABEL, metadata_only=True)
+    services = Mirror(cluster, "Deployment", SERVICES)
+    watch_table(console(), lambda: _rows(newest_first(runs.objects()), services.objects()))
 
 
 def print_spent(cluster: Cluster, label: str) -> None:
@@ -100,21 +114,22 @@ def _say_no_runs(cluster: Cluster) -> None:
     )
 
 
-def _rows(cluster: Cluster) -> list[WorkspaceRow]:
-    newest, served = newest_by_workspace(cluster_runs(cluster)), deployments(cluster)
+def _rows(runs: Sequence[Workflow], services: Objects) -> list[WorkspaceRow]:
+    """Build the table's rows from the metadata of the runs, the newest first."""
+    newest, served = newest_by_workspace(runs), by_service(services)
     rows = [_row(run, served.get(name)) for name, run in newest.items()]
     return rows + [_row_of_service(name, it) for name, it in served.items() if name not in newest]
 
 
 def _row(run: Workflow, service: Object | None) -> WorkspaceRow:
     inference = service is not None and is_ready(service)
-    provision = node_of_step(run, "provision").get("phase", "Skipped")
+    accelerator = accelerator_of(run)
     # A scheduled run with unchanged data provisions nothing and keeps the service.
-    resource = provision == "Succeeded" or (provision in ("Skipped", "Omitted") and inference)
+    resource = bool(accelerator) or (phase_of(run) == "Succeeded" and inference)
     spending = spending_of(run, utc_now())
     return WorkspaceRow(
         name=workspace_of(run),
-        instance=step_output(run, "provision", "accelerator") or _instance_type(service),
+        instance=accelerator or _instance_type(service),
         resource_ready=resource,
         inference_ready=inference,
         workspace_ready=phase_of(run) == "Succeeded" and inference,

@@ -8,14 +8,13 @@ from collections.abc import Iterator, Sequence
 
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.runs import SERVICE_LABEL, cluster_runs
+from argotune.workflows.cli.remote.runs import SERVICE_LABEL, cluster_runs, whole_run
 from argotune.workflows.cli.remote.states import states
 from argotune.workflows.cli.remote.watching import shut_down
 from argotune.workflows.cli.show.results import phase_and_reason
 from argotune.workflows.cli.show.rows import is_exit_handler, step_rows, utc_now
 from argotune.workflows.cli.show.workflow_json import (
     Workflow,
-    decoded,
     has_ended,
     name_of,
     nodes_of,
@@ -40,7 +39,7 @@ def stop(
 
     With `service`, delete the workspaces' services too.
     """
-    running = [run for run in cluster_runs(cluster) if not has_ended(run)]
+    running = cluster_runs(cluster, only_active=True)
     if everything:
         names = sorted({workspace_of(run) for run in running})
         if not names:
@@ -71,8 +70,8 @@ def _runs_of(cluster: Cluster, running: Sequence[Workflow], name: str) -> list[W
     ours = [run for run in running if name in (name_of(run), workspace_of(run))]
     if ours:
         return ours
-    found = cluster.get("Workflow", name)
-    return [] if found is None or has_ended(found) else [decoded(found)]
+    found = whole_run(cluster, name)
+    return [] if found is None or has_ended(found) else [found]
 
 
 def _ask(cluster: Cluster, run: Workflow, *, terminate: bool) -> None:

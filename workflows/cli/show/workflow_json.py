@@ -13,6 +13,8 @@ Workflow = Mapping[str, Any]
 WORKSPACE_LABEL = "argotune.dev/workspace"
 SUMMARY_OUTPUT = "summary"
 """The output parameter that says in one line what a step came to."""
+PHASE_LABEL = "workflows.argoproj.io/phase"
+COMPLETED_LABEL = "workflows.argoproj.io/completed"
 LOG_OUTPUT = "log"
 """The output parameter with the end of a failed step's log."""
 _TEMPLATE_LABELS = (
@@ -42,8 +44,12 @@ def workspace_of(workflow: Workflow) -> str:
 
 
 def phase_of(workflow: Workflow) -> str:
-    """Return Argo's phase; Pending before the controller has seen the run."""
-    return str(workflow.get("status", {}).get("phase") or "Pending")
+    """Return Argo's phase; Pending before the controller has seen the run.
+
+    A Workflow of which only the metadata are known has it in a label of Argo's.
+    """
+    labelled = (workflow["metadata"].get("labels") or {}).get(PHASE_LABEL)
+    return str(workflow.get("status", {}).get("phase") or labelled or "Pending")
 
 
 def shown_phase(workflow: Workflow) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import signal
 
 import pytest
 import yaml
@@ -14,11 +15,13 @@ from tests.workflows.cli.cluster_workflows import (
     NAME,
     entry,
     exit_handler,
+    large_run,
     run_of,
     service_of,
     step,
+    with_node,
 )
-from tests.workflows.cli.command import Argotune
+from tests.workflows.cli.command import Argotune, Processes, finish
 from tests.workflows.cli.commands.test_status import COLUMNS, rows
 from tests.workflows.cli.status import END
 
@@ -52,16 +55,16 @@ def test_before_the_first_run(argotune: Argotune, cluster: Cluster) -> None:
 def test_a_workspace_gets_ready_step_by_step(argotune: Argotune, cluster: Cluster) -> None:
     cluster.put(run_of(*step("plan", "Running")))
     assert table(argotune) == [["my-model", "", "False", "False", "False"]]
-    cluster.put(run_of(*PROVISION, *step("tune", "Running")))
+    cluster.put(with_node(run_of(*PROVISION, *step("tune", "Running")), "NVIDIA A10"))
     assert table(argotune) == [["my-model", "NVIDIA A10", "True", "False", "False"]]
     cluster.put(service_of("my-model"))
     assert table(argotune) == [["my-model", "NVIDIA A10", "True", "True", "False"]]
-    cluster.put(run_of(*PROVISION, phase="Succeeded"))
+    cluster.put(with_node(run_of(*PROVISION, phase="Succeeded"), "NVIDIA A10"))
     assert table(argotune) == [["my-model", "NVIDIA A10", "True", "True", "True"]]
 
 
 def test_a_service_without_a_server_that_answers(argotune: Argotune, cluster: Cluster) -> None:
-    cluster.put(run_of(*PROVISION, phase="Succeeded"))
+    cluster.put(with_node(run_of(*PROVISION, phase="Succeeded"), "NVIDIA A10"))
     cluster.put(service_of("my-model", ready=0))
     assert table(argotune) == [["my-model", "NVIDIA A10", "True", "False", "False"]]
 
@@ -83,7 +86,7 @@ def test_a_service_outlives_its_run(argotune: Argotune, cluster: Cluster) -> Non
 
 
 def test_the_newest_run_of_a_workspace_counts(argotune: Argotune, cluster: Cluster) -> None:
-    newer = run_of(*PROVISION, name="my-model-fghij")
+    newer = with_node(run_of(*PROVISION, name="my-model-fghij"), "NVIDIA A10")
     newer["metadata"]["creationTimestamp"] = END
     cluster.put(newer)
     cluster.put(run_of(*step("plan", "Failed"), phase="Failed"))
@@ -158,7 +161,7 @@ def test_nodes_that_argo_packed_are_unpacked(argotune: Argotune, cluster: Cluste
     packed = base64.b64encode(gzip.compress(json.dumps(nodes).encode())).decode()
     run["status"]["compressedNodes"] = packed
     cluster.put(run)
-    assert table(argotune) == [["my-model", "NVIDIA A10", "True", "False", "False"]]
+    assert argotune(*HERE, NAME).out.splitlines()[1].split()[:2] == ["✔", "provision"]
     assert json.loads(argotune(*HERE, NAME, "-o", "json").out)["status"]["nodes"] == nodes
 
 
@@ -216,3 +219,87 @@ def test_a_right_that_is_missing_is_named(argotune: Argotune, cluster: Cluster) 
 def test_a_watch_has_no_record(argotune: Argotune) -> None:
     answer = argotune("status", "--watch", "-o", "json")
     assert (answer.code, answer.errors) == (2, ["--watch and --output: take one"])
+
+
+def test_a_table_of_many_runs_reads_their_metadata_alone_and_in_pages(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    names = [f"model{number}-abcde" for number in range(501)]
+    for name in names:
+        cluster.put(large_run(name, size_bytes=20_000))
+    assert len(table(argotune)) == len(names)
+    lists = [request for request in cluster.requests if "/workflows?" in request]
+    assert [("continue=500" in request, "limit=500" in request) for request in lists] == [
+        (False, True),
+        (True, True),
+    ]
+    assert cluster.sent_bytes < 2_000 * len(names)
+
+
+def test_what_runs_spent_is_in_their_metadata(argotune: Argotune, cluster: Cluster) -> None:
+    for number in range(5):
+        cluster.put(large_run(f"model{number}-abcde"))
+    assert argotune(*HERE, "--by", "argotune.dev/workspace").out.count("0.00 USD") == 5
+    assert cluster.sent_bytes < 20_000
+
+
+def test_the_record_of_all_workspaces_reads_the_newest_runs_whole(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    old = large_run(NAME)
+    newer = large_run("my-model-fghij", size_bytes=50_000)
+    newer["metadata"]["creationTimestamp"] = END
+    cluster.put(old)
+    stored = cluster.put(newer)
+    assert json.loads(argotune(*HERE, "-o", "json").out) == [stored]
+    assert cluster.sent_bytes < 60_000
+
+
+def test_a_watched_table_is_one_list_and_one_watch(start: Processes, cluster: Cluster) -> None:
+    cluster.put(run_of())
+    watching = start(*HERE, "--watch")
+    assert watching.stdout is not None
+    assert [watching.stdout.readline().split()[:3] for _ in range(2)][1] == [
+        "my-model",
+        "False",
+        "False",
+    ]
+    cluster.put(with_node(run_of(), "A10"))
+    assert [watching.stdout.readline().split()[:3] for _ in range(2)][1] == [
+        "my-model",
+        "A10",
+        "True",
+    ]
+    cluster.take("Workflow", "team-a", NAME)
+    assert watching.stdout.readline().split()[:1] == ["NAME"]
+    watching.send_signal(signal.SIGINT)
+    assert finish(watching).code == 130
+    lists = [
+        request.partition("?")[0].rpartition("/")[2]
+        for request in cluster.requests
+        if "watch=true" not in request
+    ]
+    assert sorted(lists) == ["deployments", "workflows"]
+
+
+def test_a_watched_table_goes_on_after_a_lost_connection(
+    start: Processes, cluster: Cluster
+) -> None:
+    cluster.watches = ["expired", "reset"]
+    cluster.put(run_of())
+    watching = start(*HERE, "--watch")
+    assert watching.stdout is not None
+    assert watching.stdout.readline().split()[:1] == ["NAME"]
+    assert watching.stdout.readline().split()[:1] == ["my-model"]
+    cluster.put(with_node(run_of(), "A10"))
+    assert watching.stdout.readline().split()[:1] == ["NAME"]
+    assert watching.stdout.readline().split()[:2] == ["my-model", "A10"]
+    watching.send_signal(signal.SIGINT)
+    assert finish(watching).code == 130
+
+
+def test_a_watched_table_says_which_right_is_missing(argotune: Argotune, cluster: Cluster) -> None:
+    cluster.faults.append(Fault("GET", "/workflows", 403, message="no right"))
+    answer = argotune(*HERE, "--watch")
+    assert (answer.code, answer.out) == (3, "")
+    assert answer.errors[0].startswith("Workflows: the cluster answers 403: no right; ")

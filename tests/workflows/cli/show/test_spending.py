@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from argotune.steps.nodes.ledger import MADE_NODES
 from argotune.steps.nodes.provider import Attempt, Placement
 from argotune.workflows.cli.show.spending import Spending, kept_node_of, spending_of
 from tests.fakes.kube import Cluster
@@ -113,11 +115,19 @@ def test_a_run_that_has_not_begun_spent_nothing() -> None:
 
 
 def test_status_shows_it_in_the_table_and_of_one_run(argotune: Argotune, cluster: Cluster) -> None:
-    given = {"node-hours": "0.5", "cost-usd": "1.8"}
-    cluster.put(run_of(*provision(SPOT), *exit_handler("Succeeded", **given), phase="Succeeded"))
-    head, row = argotune("status", "-n", "team-a").out.splitlines()
+    row = {
+        "placement": str(SPOT),
+        "priceUsdPerHour": 3.6,
+        "since": "2026-01-01T00:00:00Z",
+        "until": "2026-01-01T00:30:00Z",
+    }
+    run = run_of(*provision(SPOT), *exit_handler("Succeeded"), phase="Succeeded")
+    text = json.dumps({"run": run["metadata"]["uid"], "nodes": [row]})
+    run["metadata"]["annotations"] = {MADE_NODES: text}
+    cluster.put(run)
+    head, line = argotune("status", "-n", "team-a").out.splitlines()
     assert head.split()[-2:] == ["AGE", "SPENT"]
-    assert row.endswith(" <= 1.80 USD")
+    assert line.endswith(" <= 1.80 USD")
     one = argotune("status", "-n", "team-a", "my-model").out.splitlines()
     assert "spent: at most 1.80 USD: 0.50 h x 3.60 USD/h at most, spot" in one
 

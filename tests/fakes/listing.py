@@ -1,0 +1,51 @@
+"""How an API server answers a list: selectors of labels, pages, and metadata alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Object = dict[str, Any]
+
+_METADATA = "as=PartialObjectMetadata"
+
+
+def has_labels(item: Object, selector: str) -> bool:
+    """Whether a labelSelector of `key`, `!key`, `key=value` and `key!=value` selects the object."""
+    labels = item["metadata"].get("labels") or {}
+    return all(_meets(labels, term) for term in filter(None, selector.split(",")))
+
+
+def listed(
+    items: Sequence[Object], query: Mapping[str, str], accept: str, version: int = 0
+) -> Object:
+    """The answer to a list of these objects: one page where the query has a limit."""
+    first = int(query.get("continue", "0"))
+    end = first + int(query.get("limit", len(items)))
+    metadata = {"resourceVersion": str(version)}
+    if end < len(items):
+        metadata["continue"] = str(end)
+    page = [as_accepted(item, accept) for item in items[first:end]]
+    kind = "PartialObjectMetadataList" if _METADATA in accept else "List"
+    return {"kind": kind, "metadata": metadata, "items": page}
+
+
+def as_accepted(item: Object, accept: str) -> Object:
+    """The object, or its metadata alone where the Accept header asks for them."""
+    if _METADATA not in accept:
+        return item
+    return {
+        "apiVersion": "meta.k8s.io/v1",
+        "kind": "PartialObjectMetadata",
+        "metadata": item["metadata"],
+    }
+
+
+def _meets(labels: Mapping[str, str], term: str) -> bool:
+    if term.startswith("!"):
+        return term[1:] not in labels
+    key, operator, value = term.partition("!=")
+    if operator:
+        return labels.get(key) != value
+    key, operator, value = term.partition("=")
+    return key in labels and (not operator or labels[key] == value)
