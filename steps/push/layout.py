@@ -1,9 +1,9 @@
-"""Write an adapter into an OCI image layout; equal inputs give equal bytes.
+"""Write an adapter, or a run's report, into an OCI image layout; equal inputs give equal bytes.
 
-The image has one plain tar layer with Kaito's /data directory. It is an image with architecture,
-os and rootfs, because containerd mounts only those as image volumes (containerd#11907). The layer
-is not compressed: safetensors hardly shrink, and gzip's output differs between Python versions,
-which would change the digest.
+The adapter's image has one plain tar layer with Kaito's /data directory. It is an image with
+architecture, os and rootfs, because containerd mounts only those as image volumes
+(containerd#11907). The layer is not compressed: safetensors hardly shrink, and gzip's output
+differs between Python versions, which would change the digest.
 
 Format: https://github.com/opencontainers/image-spec (image-layout.md, manifest.md, config.md).
 """
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write, fsync, partial_path, remove_partials
+from argotune.steps.contracts.report import ARTIFACT_TYPE, MEDIA_TYPES, TITLE
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -32,6 +33,7 @@ MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 REF_NAME = "org.opencontainers.image.ref.name"
 _DATA = "data"
 """Kaito's directory inside the image."""
@@ -58,7 +60,8 @@ class Image:
     digest: str
     """sha256:HEX of the manifest."""
     size_bytes: int
-    """Total size of manifest, config and layer."""
+    """Total size of manifest, config and layers."""
+    manifest: Blob
 
 
 def write_image(
@@ -81,8 +84,47 @@ def write_image(
         config = _write_json(layout, CONFIG_TYPE, _config(layer, created))
         manifest = _write_json(layout, MANIFEST_TYPE, _manifest(config, layer, annotations))
         _point_tag(layout, tag, manifest)
-    size = manifest.size_bytes + config.size_bytes + layer.size_bytes
-    return Image(digest=manifest.digest, size_bytes=size)
+    return _image(manifest, config, layer)
+
+
+def write_report(
+    layout: Path, files: Mapping[str, bytes], *, tag: str, subject: Image, created: str
+) -> Image:
+    """Add the artifact of a report to a layout directory and set the tag to it.
+
+    Its manifest names the subject's, and it has one layer for each file. Equal files and time give
+    equal bytes.
+    """
+    with _locked(layout):
+        _prepare(layout)
+        config = _write_blob(layout, EMPTY_TYPE, b"{}")
+        layers = {
+            name: _write_blob(layout, MEDIA_TYPES[Path(name).suffix], content)
+            for name, content in sorted(files.items())
+        }
+        manifest = _write_json(
+            layout,
+            MANIFEST_TYPE,
+            {
+                "schemaVersion": 2,
+                "mediaType": MANIFEST_TYPE,
+                "artifactType": ARTIFACT_TYPE,
+                "config": config.descriptor(),
+                "layers": [
+                    {**layer.descriptor(), "annotations": {TITLE: name}}
+                    for name, layer in layers.items()
+                ],
+                "subject": subject.manifest.descriptor(),
+                "annotations": {"org.opencontainers.image.created": created},
+            },
+        )
+        _point_tag(layout, tag, manifest)
+    return _image(manifest, config, *layers.values())
+
+
+def _image(manifest: Blob, *others: Blob) -> Image:
+    size = sum(blob.size_bytes for blob in (manifest, *others))
+    return Image(digest=manifest.digest, size_bytes=size, manifest=manifest)
 
 
 def _config(layer: Blob, created: str) -> dict[str, Any]:
@@ -189,7 +231,10 @@ def _write_tar(writer: _HashingWriter, files: Sequence[Path]) -> None:
 
 
 def _write_json(layout: Path, media_type: str, value: Mapping[str, Any]) -> Blob:
-    data = _canonical(value)
+    return _write_blob(layout, media_type, _canonical(value))
+
+
+def _write_blob(layout: Path, media_type: str, data: bytes) -> Blob:
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
     atomic_write(_blob_path(layout, digest), data)
     return Blob(media_type=media_type, digest=digest, size_bytes=len(data))

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.values import NOT_MEASURED, Measured
@@ -38,6 +39,9 @@ class Params:
     """Held-out loss of the tuned model, nats per token, as base-loss."""
     created: str
     """Time of the run, RFC 3339; images of equal inputs and time are equal byte for byte."""
+    keep_report: Literal["registry", "none"] = "registry"
+    """Where the run's report stays: metrics, curves, answers, counts of the data, plan and ends of
+    the logs. registry: beside the adapter, tag sha256-HEX.report after the adapter's digest."""
     attempts: int = 4
     """Attempts on transient registry errors."""
     timeout_seconds: float = 1800.0
@@ -90,6 +94,9 @@ class Result:
     """Reference by digest: REGISTRY/REPOSITORY@sha256:HEX or oci:DIRECTORY@sha256:HEX."""
     size_mb: float
     """Total size of the blobs, decimal MB."""
+    report: str
+    """Reference of the run's report by digest; `none: REASON` where it could not be kept, empty
+    where none was to be kept."""
 
 
 def _is_rfc3339(text: str) -> bool:

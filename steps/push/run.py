@@ -14,6 +14,7 @@ from argotune.steps.push.adapter import adapter_files
 from argotune.steps.push.annotations import annotations_of
 from argotune.steps.push.layout import Image, write_image
 from argotune.steps.push.params import Params, Result
+from argotune.steps.push.report import keep_report
 from argotune.steps.registry.oci import (
     DEFAULT_TAG,
     ImageReference,
@@ -44,7 +45,8 @@ def _to_layout(
     directory = target.directory.absolute()
     image = _build(params, plan, directory, target.tag or DEFAULT_TAG, progress, share=1.0)
     reference = LayoutReference(directory=directory, digest=image.digest)
-    return _result(image, str(reference))
+    # The run's volume is a directory of this machine, which keeps the report.
+    return _result(image, str(reference), report="")
 
 
 def _to_registry(
@@ -68,7 +70,12 @@ def _to_registry(
     push_image(layout, tag, tagged, image.digest, registry, sleep=sleep)
     progress.update(image.size_bytes, image.size_bytes)
     log.event(_LOGGER, "pushed", image=tagged, digest=image.digest)
-    return _result(image, f"{tagged.name}@{image.digest}")
+    report = ""
+    if params.keep_report == "registry":
+        report = keep_report(
+            params.work_dir, image, tagged, registry, created=params.created, sleep=sleep
+        )
+    return _result(image, f"{tagged.name}@{image.digest}", report)
 
 
 def _build(
@@ -90,7 +97,10 @@ def _build(
     return image
 
 
-def _result(image: Image, reference: str) -> Result:
+def _result(image: Image, reference: str, report: str) -> Result:
     return Result(
-        digest=image.digest, reference=reference, size_mb=round(image.size_bytes / 1e6, 3)
+        digest=image.digest,
+        reference=reference,
+        size_mb=round(image.size_bytes / 1e6, 3),
+        report=report,
     )

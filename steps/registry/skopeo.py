@@ -132,6 +132,16 @@ def pull(
         )
 
 
+def remote_digest(image: ImageReference, registry: Registry, *, sleep: Sleep = time.sleep) -> str:
+    """The digest of the manifest that a tag of the registry has.
+
+    Raises PermanentError for what the user must change, TransientError when all attempts failed.
+    """
+    _check(image, registry)
+    with _certificates(registry.ca_file) as cert_dir:
+        return _remote_digest(image, registry, cert_dir, sleep)
+
+
 def _check(image: ImageReference, registry: Registry) -> None:
     if shutil.which("skopeo") is None:
         raise PermanentError(

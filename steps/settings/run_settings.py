@@ -303,6 +303,18 @@ _RUN = (
         used_by="the volume models, and deploy",
     ),
     Setting(
+        name="keep-report",
+        is_annotation=False,
+        description=(
+            "Where the report of a run stays when its volume is gone; registry: beside the adapter"
+        ),
+        default="registry",
+        choices=("registry", "none"),
+        decided_by="installer",
+        is_installable=True,
+        feeds=("push.keep-report",),
+    ),
+    Setting(
         name="images-registry",
         is_annotation=False,
         description="Registry of the step images",

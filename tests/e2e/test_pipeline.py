@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from argotune.steps.contracts.report import report_tag
 from argotune.workflows.workspace.manifests import installed_values
 from tests.e2e.cluster import CALL_SECONDS, Object, argo, argo_server, wait_for
 from tests.e2e.cluster import run as call
@@ -87,14 +88,20 @@ def test_outputs_say_what_came_of_it(submitted: Submitted, site: Site) -> None:
     assert re.fullmatch(
         rf"{site.registry}/{site.namespace}/submitted@sha256:[0-9a-f]{{64}}", outputs["reference"]
     )
+    assert re.fullmatch(
+        rf"{site.registry}/{site.namespace}/submitted@sha256:[0-9a-f]{{64}}", outputs["report"]
+    )
     assert submitted.run.outputs("tune")["steps"] == str(TUNE_STEPS)
 
 
 @pytest.mark.smoke
-def test_registry_has_the_image_under_its_tag_alone(submitted: Submitted, site: Site) -> None:
+def test_registry_has_the_image_under_its_tag_and_the_report_beside_it(
+    submitted: Submitted, site: Site
+) -> None:
     digest = submitted.run.outputs()["reference"].partition("@")[2]
     tags = site.doubles.tags(site.registry, f"{site.namespace}/submitted")
-    assert tags == {"1": digest}
+    assert tags["1"] == digest
+    assert set(tags) == {"1", report_tag(digest)}
     assert submitted.run.outputs("push")["digest"] == digest
 
 

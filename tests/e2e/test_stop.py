@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from argotune.steps.contracts.report import report_tag
 from tests.e2e.cluster import Cluster, argo, wait_for
 from tests.e2e.runs import ARGO, Run
 from tests.e2e.site import RUN_SECONDS, Site, workflow
@@ -149,7 +150,9 @@ def test_run_that_is_stopped_in_deploy_leaves_its_image_and_no_service(
     run = stopped_in_deploy.run
     assert stopped_in_deploy.had
     assert stopped_in_deploy.service == []
-    assert stopped_in_deploy.tags == {"1": run.outputs("push")["digest"]}
+    digest = run.outputs("push")["digest"]
+    assert stopped_in_deploy.tags["1"] == digest
+    assert set(stopped_in_deploy.tags) == {"1", report_tag(digest)}
     assert [node["phase"] for node in run.tries("deploy")] == ["Failed"]
     assert run.phases()["release"] == "Succeeded"
     assert stopped_in_deploy.volumes == []

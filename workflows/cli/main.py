@@ -28,6 +28,7 @@ COMMANDS = {
     "presets": "The models that can be tuned: a table, or one preset whole.",
     "status": "Show the workspaces of this machine or of a cluster, or the steps of one run.",
     "logs": "Print the logs of a run's steps, each line with its step.",
+    "report": "Show what a run left: data, losses, evaluations, answers; the files with --to.",
     "stop": "Stop the run of a workspace; on this machine its service too.",
     "chat": "Ask the model that a run deployed, on this machine or on a cluster.",
     "doctor": "Check a cluster before a run depends on it, and say what to do.",

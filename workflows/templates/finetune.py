@@ -143,6 +143,7 @@ def _dag() -> None:
             _result("base-loss", TUNE),
             _result("tuned-loss", TUNE),
             _result("reference", PUSH),
+            _result("report", PUSH),
             _result("endpoint", DEPLOY),
             _result("answer", DEPLOY),
         ],

@@ -19,6 +19,7 @@ import pytest
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.progress import Progress
 from argotune.steps.common.values import NOT_MEASURED
+from argotune.steps.contracts.report import report_tag
 from argotune.steps.push.params import Params, Result
 from argotune.steps.push.run import run
 from tests.fakes.adapter import write_adapter, write_base, write_tiny_plan
@@ -156,7 +157,7 @@ def test_a_second_push_sends_no_blob_again(work_dir: Path) -> None:
         first = push(work_dir, registry)
         uploads = registry.count("POST", "uploads")
         assert push(work_dir, registry) == first
-        assert registry.count("POST", "uploads") == uploads == 2
+        assert registry.count("POST", "uploads") == uploads == 4
 
 
 @needs_skopeo
@@ -315,7 +316,12 @@ def test_a_push_that_is_killed_leaves_no_tag(work_dir: Path) -> None:
         assert registry.manifests == {}
         registry.faults = []
         result = push(work_dir, registry)
-        assert set(registry.manifests) == {("team/phi", "1"), ("team/phi", result.digest)}
+        assert set(registry.manifests) == {
+            ("team/phi", "1"),
+            ("team/phi", result.digest),
+            ("team/phi", report_tag(result.digest)),
+            ("team/phi", result.report.partition("@")[2]),
+        }
 
 
 def _wait_for(

@@ -1,4 +1,7 @@
-"""The output of a run's steps on a cluster: their pods' logs, or what remains of them."""
+"""The output of a run's steps on a cluster: their pods' logs, or what remains of them.
+
+Of a run whose volume is gone too, the report in the registry has the ends of the logs.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from argotune.steps.contracts.report import LOGS
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.api_errors import ClusterError, ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.report import Login, report_of_run
 from argotune.workflows.cli.remote.runs import run_named
 from argotune.workflows.cli.remote.states import states
 from argotune.workflows.cli.show.log_lines import is_wanted, label_line
@@ -18,9 +24,11 @@ from argotune.workflows.cli.show.rows import Node, is_of_argo, step_name
 from argotune.workflows.cli.show.workflow_json import (
     LOG_OUTPUT,
     Workflow,
+    has_ended,
     name_of,
     nodes_of,
     outputs_of_node,
+    step_output,
 )
 
 _NODE_ID = "workflows.argoproj.io/node-id"
@@ -37,21 +45,23 @@ _WRITING = threading.Lock()
 def print_logs(cluster: Cluster, name: str, step: str | None, *, follow: bool) -> None:
     """Print the lines of all steps in their order, or of one, with its tries."""
     run = run_named(cluster, name)
-    if follow:
+    pods = _pods(cluster, run)
+    if follow and (pods or not has_ended(run)):
         _Following(cluster, step).run(name_of(run))
         return
-    pods = _pods(cluster, run)
     begun = _begun(run, pods)
     wanted = [node for node in begun if is_wanted(step_name(node), step)]
     if step is not None and not wanted:
         known = ", ".join(step_name(node) for node in begun) or "none yet"
         raise InputError(f"{step!r}: no step of {name_of(run)} with a log; there are {known}")
     gone = [node for node in wanted if node["id"] not in pods]
-    if gone:
-        _say_gone(run, gone)
+    kept = _kept_logs(run, gone) if gone else {}
     for node in wanted:
-        for line in _lines(cluster, node, pods.get(node["id"])):
-            print(label_line(line, step_name(node), step))
+        label = step_name(node)
+        # The kept log is that of all tries of a step.
+        lines = kept.pop(label.partition("(")[0], None) if node in gone else None
+        for line in lines or _lines(cluster, node, pods.get(node["id"])):
+            print(label_line(line, label, step))
 
 
 @dataclass(frozen=True)
@@ -114,10 +124,44 @@ def _end_of_log(node: Node) -> list[str]:
     return outputs_of_node(node).get(LOG_OUTPUT, "").splitlines()
 
 
+def _kept_logs(run: Workflow, gone: Sequence[Node]) -> dict[str, list[str]]:
+    """Map steps to the lines of their logs in the run's report.
+
+    It is empty, and stderr says why, where a volume has the whole logs or no report can be read.
+    """
+    if _volume_of(run) or not step_output(run, "push", "report"):
+        _say_gone(run, gone)
+        return {}
+    try:
+        files = report_of_run(run, Login())
+    except CliError as error:
+        _say_gone(run, gone)
+        print(f"note: {error}; `argotune report` takes --auth-file and --ca-file", file=sys.stderr)
+        return {}
+    kept = {
+        Path(name).stem: content.decode(errors="replace").splitlines()
+        for name, content in files.items()
+        if name.startswith(f"{LOGS}/")
+    }
+    missing = [node for node in gone if step_name(node).partition("(")[0] not in kept]
+    labels = ", ".join(step_name(node) for node in missing)
+    rest = f"; of {labels} it has none" if missing else ""
+    print(
+        f"note: the run's pods are gone; these logs are from its report, written by push{rest}",
+        file=sys.stderr,
+    )
+    return kept
+
+
+def _volume_of(run: Workflow) -> str | None:
+    """Return the claim of the run's volume, while it is there."""
+    claims = run.get("status", {}).get("persistentVolumeClaims") or []
+    return next((item["persistentVolumeClaim"]["claimName"] for item in claims), None)
+
+
 def _say_gone(run: Workflow, nodes: Sequence[Node]) -> None:
     """Report on stderr which lines are missing, and where they are."""
-    claims = run.get("status", {}).get("persistentVolumeClaims") or []
-    volume = next((item["persistentVolumeClaim"]["claimName"] for item in claims), None)
+    volume = _volume_of(run)
     labels = ", ".join(step_name(node) for node in nodes)
     print(
         f"note: the pods of {labels} are gone, and only the end of a failed step's log is kept; "

@@ -1,0 +1,184 @@
+"""argotune report and logs of a run whose volume and pods are gone, through the real skopeo."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from argotune.steps.push.params import Result
+from tests.fakes.adapter import write_adapter, write_tiny_plan
+from tests.fakes.kube import Cluster
+from tests.fakes.registry import Registry, docker_config, serving
+from tests.steps.push.test_run import push
+from tests.workflows.cli.cluster_workflows import NAME, put_pod, run_of, step
+from tests.workflows.cli.command import Argotune
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("skopeo") is None, reason="skopeo is not installed on this machine"
+)
+
+ON_CLUSTER = ("-n", "team-a")
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    with serving(login=True) as registry:
+        yield registry
+
+
+@pytest.fixture
+def pushed(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
+    """What push says of a run; this user has the registry's login."""
+    own = tmp_path / "docker"
+    own.mkdir()
+    (own / "config.json").write_text(docker_config(registry.host))
+    monkeypatch.setenv("DOCKER_CONFIG", str(own))
+    return push(_volume(tmp_path / "work"), registry)
+
+
+def _volume(work_dir: Path) -> Path:
+    write_adapter(work_dir / "adapter")
+    write_tiny_plan(work_dir / "plan.yaml")
+    samples = [
+        {"step": each, "prompt": "Who?", "expected": None, "answer": f"at {each}"}
+        for each in (0, 9)
+    ]
+    result = {"base_loss": 4.0, "tuned_loss": 0.5, "steps": 9}
+    speed = {"tokens_per_second": 2500.0, "peak_memory_gb": 1.5}
+    rows = {"train_rows": 90, "validation_rows": 10, "duplicate_rows": 2, "rejected_rows": 1}
+    written = {
+        "dataset/dataset.json": json.dumps(rows),
+        "report/result.json": json.dumps({"result": result | speed}),
+        "report/metrics.jsonl": '{"step": 0, "eval_loss": 4.0}\n{"step": 9, "eval_loss": 0.5}\n',
+        "report/samples.jsonl": "".join(json.dumps(each) + "\n" for each in samples),
+        "logs/plan.log": "planned\n",
+        "logs/tune.log": "step 1\nstep 2\n",
+    }
+    for name, text in written.items():
+        (work_dir / name).parent.mkdir(parents=True, exist_ok=True)
+        (work_dir / name).write_text(text)
+    return work_dir
+
+
+def put_run(cluster: Cluster, report: str) -> None:
+    """A run that has ended well, without pods and volume."""
+    cluster.put(
+        run_of(
+            *step("plan", "Succeeded"),
+            *step("tune", "Succeeded"),
+            *step("push", "Succeeded", outputs={"report": report}),
+            *step("deploy", "Succeeded"),
+            phase="Succeeded",
+        )
+    )
+
+
+def test_the_report_of_a_run(argotune: Argotune, cluster: Cluster, pushed: Result) -> None:
+    put_run(cluster, pushed.report)
+    answer = argotune("report", "my-model", *ON_CLUSTER)
+    assert (answer.code, answer.err) == (0, "")
+    lines = [" ".join(line.split()) for line in answer.out.splitlines()]
+    assert lines[:5] == [
+        "rows 90 for training, 10 held out, 2 repeated, 1 unusable",
+        "base loss 4",
+        "tuned loss 0.5, after 9 steps",
+        "speed 2500 tokens/s, 1.50 GB at the peak",
+        "held out 2 evaluations, the best 0.5 at step 9",
+    ]
+    assert lines[5].startswith("files ")
+    assert lines[-2:] == ["Who?", "answer: at 9"]
+
+
+@pytest.mark.parametrize("version", [":1", "@{digest}"])
+def test_the_report_of_an_image(
+    argotune: Argotune, pushed: Result, registry: Registry, version: str, tmp_path: Path
+) -> None:
+    image = f"{registry.host}/team/phi{version.format(digest=pushed.digest)}"
+    directory = tmp_path / "kept"
+    answer = argotune("report", image, "--to", directory)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.endswith(f"written to {directory}\n")
+    assert (directory / "logs" / "tune.log").read_text() == "step 1\nstep 2\n"
+    assert (directory / "plan.yaml").read_text().startswith("name: phi-tuned")
+
+
+def test_an_image_without_a_report(argotune: Argotune, pushed: Result, registry: Registry) -> None:
+    del registry.manifests["team/phi", f"{pushed.digest.replace(':', '-')}.report"]
+    answer = argotune("report", f"{registry.host}/team/phi:1")
+    assert answer.code == 3
+    assert len(answer.errors) == 1
+    assert "manifest unknown" in answer.errors[0]
+
+
+def test_logs_of_steps_whose_pods_are_gone_are_in_the_report(
+    argotune: Argotune, cluster: Cluster, pushed: Result
+) -> None:
+    put_run(cluster, pushed.report)
+    answer = argotune("logs", NAME, *ON_CLUSTER)
+    assert answer.code == 0
+    assert answer.out.splitlines() == ["plan(0): planned", "tune(0): step 1", "tune(0): step 2"]
+    assert answer.err == (
+        "note: the run's pods are gone; these logs are from its report, written by push; of"
+        " push(0), deploy(0) it has none\n"
+    )
+    assert argotune("logs", NAME, "tune", "--follow", *ON_CLUSTER).out == (
+        "tune(0): step 1\ntune(0): step 2\n"
+    )
+
+
+def test_a_pod_that_is_there_has_its_log_before_the_report(
+    argotune: Argotune, cluster: Cluster, pushed: Result
+) -> None:
+    put_run(cluster, pushed.report)
+    put_pod(cluster, "tune(0)", "from the pod")
+    answer = argotune("logs", NAME, *ON_CLUSTER)
+    assert answer.out.splitlines() == ["plan(0): planned", "tune(0): from the pod"]
+
+
+def test_a_registry_that_refuses_the_user_is_told_with_what_to_do(
+    argotune: Argotune, cluster: Cluster, pushed: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", "/nowhere")
+    put_run(cluster, pushed.report)
+    answer = argotune("logs", NAME, *ON_CLUSTER)
+    assert (answer.code, answer.out) == (0, "")
+    told, why = answer.err.splitlines()
+    assert told.endswith("; the run's volume with the whole logs is gone too")
+    assert why.startswith(f"note: report {pushed.report}: registry ")
+    assert why.endswith("; `argotune report` takes --auth-file and --ca-file")
+    assert argotune("report", NAME, *ON_CLUSTER).code == 3
+
+
+@pytest.mark.parametrize(
+    ("report", "problem"),
+    [
+        ("", f"run {NAME} has pushed no report"),
+        ("none: no room", f"run {NAME} has no report in the registry: no room"),
+    ],
+)
+def test_a_run_without_a_report(
+    argotune: Argotune, cluster: Cluster, report: str, problem: str
+) -> None:
+    put_run(cluster, report)
+    answer = argotune("report", NAME, *ON_CLUSTER)
+    assert (answer.code, answer.errors) == (3, [problem])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("oci:/x/y",), "'oci:/x/y': the report of a run on this machine is in its directory;"),
+        (("UPPER/x",), "'UPPER/x': 'UPPER' is not a component of a repository name;"),
+        (("x", "--ca-file", "/no"), "--ca-file /no: no such file"),
+    ],
+)
+def test_what_names_no_report_is_refused(
+    argotune: Argotune, arguments: tuple[str, ...], problem: str
+) -> None:
+    answer = argotune("report", *arguments)
+    assert answer.code == 2
+    assert answer.errors[0].startswith(problem)

@@ -1,0 +1,104 @@
+"""The report that a run left in the registry beside its adapter."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from argotune.steps.common.errors import StepError
+from argotune.steps.contracts.report import NOT_KEPT, Files, read_layout, report_tag
+from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
+from argotune.steps.registry.skopeo import Registry, pull, remote_digest
+from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.show.workflow_json import Workflow, name_of, step_output
+
+_LAYOUT_TAG = "report"
+_ATTEMPTS = 2
+"""A person waits."""
+_TIMEOUT_SECONDS = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """How to reach a registry from this machine."""
+
+    auth_file: Path | None = None
+    """Docker config.json; None: this user's."""
+    ca_file: Path | None = None
+    """Certificate authority, PEM."""
+
+    @property
+    def registry(self) -> Registry:
+        """The settings of a client."""
+        return Registry(
+            auth_file=self.auth_file or _own_auth_file(),
+            ca_file=self.ca_file,
+            attempts=_ATTEMPTS,
+            timeout_seconds=_TIMEOUT_SECONDS,
+        )
+
+
+def report_of_run(run: Workflow, login: Login) -> Files:
+    """Fetch the report of a run of a cluster.
+
+    Raises CliError that says why there is none, or why it cannot be read.
+    """
+    text = step_output(run, "push", "report")
+    if not text:
+        raise CliError(f"run {name_of(run)} has pushed no report")
+    if text.startswith(NOT_KEPT):
+        reason = text.removeprefix(NOT_KEPT)
+        raise CliError(f"run {name_of(run)} has no report in the registry: {reason}")
+    return _fetched(_registry_reference(text), login)
+
+
+def report_of_image(text: str, login: Login) -> Files:
+    """Fetch the report of an adapter's image, REGISTRY/REPOSITORY with a tag or a digest.
+
+    Raises InputError for another reference, CliError where the registry has no report of it.
+    """
+    image = _registry_reference(text)
+    try:
+        digest = image.digest or remote_digest(image, login.registry)
+    except StepError as error:
+        raise CliError(str(error)) from error
+    tagged = ImageReference(
+        registry=image.registry, repository=image.repository, tag=report_tag(digest)
+    )
+    return _fetched(tagged, login)
+
+
+def _registry_reference(text: str) -> ImageReference:
+    try:
+        reference = parse_reference(text)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if isinstance(reference, LayoutReference):
+        raise InputError(
+            f"{text!r}: the report of a run on this machine is in its directory; name the run"
+        )
+    return reference
+
+
+def _fetched(image: ImageReference, login: Login) -> Files:
+    with tempfile.TemporaryDirectory(prefix="argotune-report-") as directory:
+        layout = Path(directory) / "layout"
+        try:
+            pull(image, layout, _LAYOUT_TAG, login.registry)
+            return read_layout(layout, _LAYOUT_TAG)
+        except (StepError, ValueError) as error:
+            raise CliError(f"report {image}: {error}") from error
+
+
+def _own_auth_file() -> Path | None:
+    """Return the login of docker or podman of this user, if there is one."""
+    configured = os.environ.get("DOCKER_CONFIG")
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    places = [
+        os.environ.get("REGISTRY_AUTH_FILE"),
+        runtime and f"{runtime}/containers/auth.json",
+        f"{configured or Path.home() / '.docker'}/config.json",
+    ]
+    return next((Path(place) for place in places if place and Path(place).is_file()), None)

@@ -1,0 +1,63 @@
+"""A run's report as a person reads it in a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from argotune.steps.contracts.report import DATASET, METRICS, RESULT, SAMPLES, Files, records
+
+_SHOWN_ANSWERS = 3
+
+
+def print_report(screen: Console, files: Files) -> None:
+    """Print what came of the run: data, losses, evaluations and the last answers."""
+    facts = Table.grid(padding=(0, 2))
+    for name, text in _facts(files):
+        facts.add_row(Text(name), Text(text))
+    screen.print(Group(facts, *_answers(files)), soft_wrap=True)
+
+
+def _facts(files: Files) -> Iterator[tuple[str, str]]:
+    if DATASET in files:
+        data = json.loads(files[DATASET])
+        yield (
+            "rows",
+            f"{data['train_rows']} for training, {data['validation_rows']} held out,"
+            f" {data['duplicate_rows']} repeated, {data['rejected_rows']} unusable",
+        )
+    if RESULT in files:
+        result = json.loads(files[RESULT])["result"]
+        yield "base loss", f"{result['base_loss']:.6g}"
+        yield "tuned loss", f"{result['tuned_loss']:.6g}, after {result['steps']} steps"
+        speed, memory = result["tokens_per_second"], result["peak_memory_gb"]
+        yield "speed", f"{speed:.0f} tokens/s, {memory:.2f} GB at the peak"
+    evaluations = [each for each in records(files, METRICS) if "eval_loss" in each]
+    if evaluations:
+        best = min(evaluations, key=lambda each: float(each["eval_loss"]))
+        yield (
+            "held out",
+            f"{len(evaluations)} evaluations, the best {best['eval_loss']:.6g} at step"
+            f" {best['step']}",
+        )
+    sizes = (f"{name} ({_size(len(content))})" for name, content in files.items())
+    yield "files", ", ".join(sizes)
+
+
+def _answers(files: Files) -> Iterator[RenderableType]:
+    samples = records(files, SAMPLES)
+    last = max((each["step"] for each in samples), default=None)
+    for each in [each for each in samples if each["step"] == last][:_SHOWN_ANSWERS]:
+        yield Text("")
+        yield Text(str(each["prompt"]))
+        if each["expected"] is not None:
+            yield Text(f"  expected: {each['expected']}")
+        yield Text(f"  answer:   {each['answer']}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1000:.0f} kB" if count >= 1000 else f"{count} B"
