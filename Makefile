@@ -24,7 +24,7 @@ REGISTRY ?= localhost
 TAG ?= $(VERSION)
 IMAGES = REGISTRY='$(REGISTRY)' TAG='$(TAG)' VERSION='$(VERSION)' images/build
 
-.PHONY: help setup tiny demo test test-gpu check lint fix golden e2e e2e-all images push-images \
+.PHONY: help setup tiny demo test test-gpu check lint fix golden e2e e2e-weekly e2e-all images push-images \
   bench bench-gpu clean
 
 help:  ## List the targets
@@ -80,6 +80,9 @@ E2E = .venv/bin/pytest --force-enable-socket --durations=10 tests/e2e
 e2e: tiny  ## The smoke tests against the cluster that KUBECONFIG names: [SHARDS="shard1 shard3"]
 	$(if $(filter-out shard1 shard2 shard3 shard4,$(SHARDS)),$(error SHARDS is '$(SHARDS)'; there are shard1, shard2, shard3 and shard4))
 	$(E2E) -m "smoke$(SHARDS:%= or %)"
+
+e2e-weekly:  ## The tests against the cluster that take an hour: fifty runs at once
+	$(E2E) -m weekly
 
 e2e-all: tiny  ## All tests against the cluster that KUBECONFIG names
 	$(E2E) -m cluster

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent
         ({"gpu"}, ["gpu"]),
         ({"cluster", "smoke"}, ["smoke"]),
         ({"cluster", "shard3", "timeout"}, ["shard3"]),
+        ({"cluster", "weekly"}, ["weekly"]),
         ({"cluster"}, []),
         ({"cluster", "gpu"}, []),
         ({"smoke"}, []),

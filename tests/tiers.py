@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 SHARDS = ("shard1", "shard2", "shard3", "shard4")
-CLUSTER_TIERS = ("smoke", *SHARDS)
+WEEKLY = "weekly"
+CLUSTER_TIERS = ("smoke", *SHARDS, WEEKLY)
 AREAS = {
     "workflows/templates/": "shard1",
     "workflows/engine/": "shard2",
@@ -29,7 +30,7 @@ AREAS = {
 """Where a change asks for a shard, and which. A file of tests/e2e asks for its own."""
 _ROOT = Path(__file__).parent.parent
 _CLUSTER_TESTS = "tests/e2e/"
-_MARKED = re.compile(r"\bmark\.(cluster|gpu|smoke|shard\d)\b")
+_MARKED = re.compile(r"\bmark\.(cluster|gpu|smoke|weekly|shard\d)\b")
 _CHANGE_SECONDS = 4 * 3600
 """Commits of so long before the last one are one change."""
 

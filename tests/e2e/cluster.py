@@ -52,6 +52,13 @@ class Cluster:
         assert isinstance(found, list)
         return found
 
+    def metadata(self, api_version: str, plural: str, **query: str) -> list[Object]:
+        """The metadata of the namespace's objects of a kind; query as for `items`."""
+        headers = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
+        path = self._path(api_version, plural)
+        found = _json(self._api.get(path, params=query, headers=headers))["items"]
+        return [item["metadata"] for item in found]
+
     def create(self, manifest: Object) -> Object:
         """Create a Workflow; every field of it is checked by the server."""
         path = self._path(manifest["apiVersion"], f"{manifest['kind'].lower()}s")
@@ -174,7 +181,9 @@ def api_proxy() -> Iterator[httpx.Client]:
         line = process.stdout.readline()
         address = re.search(r"127\.0\.0\.1:\d+", line)
         assert address, f"kubectl proxy: {line}"
-        with httpx.Client(base_url=f"http://{address[0]}", timeout=30, trust_env=False) as client:
+        with httpx.Client(
+            base_url=f"http://{address[0]}", timeout=CALL_SECONDS, trust_env=False
+        ) as client:
             yield client
     finally:
         process.terminate()
