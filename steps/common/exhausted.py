@@ -17,7 +17,7 @@ from argotune.steps.common.errors import PermanentError, StepError, TransientErr
 from argotune.steps.common.host_memory import host_memory, memory_message
 
 _ADVICE = {
-    errno.ENOSPC: "free space or request a larger volume",
+    errno.ENOSPC: "free space, or give the run a larger volume (argotune.dev/volume-size)",
     errno.EDQUOT: "free space or raise the quota of this user on that volume",
     errno.EFBIG: "the file system or a limit of the process allows no file of that size",
     errno.EROFS: "mount the volume for writing",

@@ -29,6 +29,8 @@ _CHUNK_BYTES = 1 << 20
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 
+_ADVICE = "give the run a larger volume: argotune.dev/volume-size"
+
 
 class Downloader:
     """Downloads files one after the other with a client whose transport checks the addresses."""
@@ -125,7 +127,7 @@ class Downloader:
         if need > free:
             raise PermanentError(
                 f"{directory}: {_gb(need)} are needed for the downloads and the dataset, "
-                f"{_gb(free)} are free; request a larger volume"
+                f"{_gb(free)} are free; {_ADVICE}"
             )
 
     def _persist(self, target: Target, attempt: Callable[[], T]) -> T:
@@ -268,7 +270,7 @@ def _disk_full_as_error(directory: Path, size: int | None) -> Iterator[None]:
             raise
         need = "" if size is None else f"; the file has {_gb(size)}"
         raise PermanentError(
-            f"{directory}: no space left on the volume{need}; request a larger volume"
+            f"{directory}: no space left on the volume{need}; {_ADVICE}"
         ) from error
 
 

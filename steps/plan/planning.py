@@ -16,8 +16,10 @@ from argotune.steps.plan.request import read_request
 from argotune.steps.plan.skus import Fit, fits, refusal
 from argotune.steps.plan.speed import Span, anchors_of, expected_speed, hours
 from argotune.steps.plan.substitute import find_substitution, problem_of_sku
+from argotune.steps.plan.volume import DATA_GIB, volume_gib
 
 __all__ = [
+    "DATA_GIB",
     "OWN_SECTION",
     "ROOT",
     "Card",
@@ -38,6 +40,7 @@ __all__ = [
     "make_plan",
     "read_request",
     "trained_tokens",
+    "volume_gib",
 ]
 
 

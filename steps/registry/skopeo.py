@@ -175,16 +175,6 @@ def _flags(
     return flags
 
 
-def remote_digest(image: ImageReference, registry: Registry, *, sleep: Sleep = time.sleep) -> str:
-    """sha256:HEX of what the registry has under the image's tag or digest now.
-
-    Raises PermanentError for what the user must change, TransientError when all attempts failed.
-    """
-    _check(image, registry)
-    with _certificates(registry.ca_file) as cert_dir:
-        return _remote_digest(image, registry, cert_dir, sleep)
-
-
 def _remote_digest(
     image: ImageReference, registry: Registry, cert_dir: Path | None, sleep: Sleep
 ) -> str:

@@ -382,7 +382,10 @@ _VOLUME = (
         is_in_template=False,
         description="Size of the run's volume",
         value=BYTES,
-        default="100Gi",
+        default_meaning=(
+            "what the plan needs, 20 GiB of it for data; `argotune install --volume-size` sets"
+            " another one, and a run that Argo's form or a schedule starts has 100Gi"
+        ),
         used_by="the run's volume claim, which Argo reads before it expands parameters",
     ),
     Setting(

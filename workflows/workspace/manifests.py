@@ -96,6 +96,11 @@ def installed_values(template: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(known[name].get("value", "")) for name in install_defaults() if name in known}
 
 
+def sets_volume_size(template: Mapping[str, Any]) -> bool:
+    """Whether the installation has set the size of its runs' volumes, by `--volume-size`."""
+    return _volume_size(template) != _volume_size(rendered(NAME)[0])
+
+
 def template(
     values: Mapping[str, str] | None = None,
     *,
@@ -242,6 +247,11 @@ def _claims(
         if storage_class:
             claim["spec"]["storageClassName"] = storage_class
     return {"volumeClaimTemplates": claims}
+
+
+def _volume_size(template: Mapping[str, Any]) -> str:
+    claim = template["spec"]["volumeClaimTemplates"][0]
+    return str(claim["spec"]["resources"]["requests"]["storage"])
 
 
 def _check_known(arguments: Mapping[str, str], spec: Mapping[str, Any]) -> None:

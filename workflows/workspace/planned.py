@@ -11,7 +11,7 @@ from pathlib import Path
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.params import Params
-from argotune.steps.plan.planning import find_substitution, make_plan
+from argotune.steps.plan.planning import find_substitution, make_plan, volume_gib
 from argotune.workflows.workspace.config_map import FindConfigMap
 from argotune.workflows.workspace.cost_limit import check_cost_limit
 from argotune.workflows.workspace.documents import Texts
@@ -28,6 +28,11 @@ class Planned:
     params: Params
     """Parameters of the plan step."""
     plan: TrainingPlan
+
+    @property
+    def volume_size(self) -> str:
+        """Size of the run's volume, a quantity: the file's, else what the plan needs."""
+        return self.workspace.options.get("volume-size") or f"{volume_gib(self.plan)}Gi"
 
 
 def load(

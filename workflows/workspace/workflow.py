@@ -26,11 +26,15 @@ def whole_workflow(
     *,
     allow_loopback: bool,
     images: Mapping[str, str],
+    volume_size: str | None = None,
     secret_name: str | None = None,
 ) -> tuple[Object | None, Object]:
-    """Build a Workflow that contains the whole template, after the Secret of its URLs, if any."""
+    """Build a Workflow that contains the whole template, after the Secret of its URLs, if any.
+
+    `volume_size` is for a workspace that names none.
+    """
     arguments, secret = _arguments(workspace, allow_loopback, secret_name)
-    workflow = manifests.workflow({**arguments, **images}, **_volume(workspace))
+    workflow = manifests.workflow({**arguments, **images}, **_volume(workspace, volume_size))
     return secret, labelled(workflow, workspace.labels)
 
 
@@ -39,11 +43,18 @@ def referring_workflow(
     *,
     allow_loopback: bool,
     installed: Mapping[str, Any] | None = None,
+    volume_size: str | None = None,
     secret_name: str | None = None,
 ) -> tuple[Object | None, Object]:
-    """Build a Workflow of arguments for the installed template, after the Secret of its URLs."""
+    """Build a Workflow of arguments for the installed template, after the Secret of its URLs.
+
+    `volume_size` is for a workspace that names none, where the installation has set none either.
+    Without the `installed` template it has no effect: the Workflow's own claim would replace the
+    storage class of the template's.
+    """
     arguments, secret = _arguments(workspace, allow_loopback, secret_name)
-    workflow = manifests.workflow_from_template(arguments, installed, **_volume(workspace))
+    planned = None if installed is None or manifests.sets_volume_size(installed) else volume_size
+    workflow = manifests.workflow_from_template(arguments, installed, **_volume(workspace, planned))
     return secret, labelled(workflow, workspace.labels)
 
 
@@ -141,9 +152,9 @@ def _arguments(
     return split_urls(workspace.name, workspace.urls, parameters, secret_name)
 
 
-def _volume(workspace: Workspace) -> dict[str, str | None]:
+def _volume(workspace: Workspace, planned_size: str | None = None) -> dict[str, str | None]:
     options = workspace.options
     return {
-        "volume_size": options.get("volume-size"),
+        "volume_size": options.get("volume-size") or planned_size,
         "storage_class": options.get("storage-class"),
     }

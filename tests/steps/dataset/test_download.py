@@ -364,7 +364,7 @@ def test_full_disk_is_found_before_the_first_byte(
         full.fetch_all(urls, tmp_path, on_progress=lambda done, total: None)
     assert str(caught.value) == (
         f"{tmp_path}: 0.00128 GB are needed for the downloads and the dataset, 0.001 GB are free; "
-        "request a larger volume"
+        "give the run a larger volume: argotune.dev/volume-size"
     )
     assert ranges(server) == ["bytes=0-0", "bytes=0-0"]
 
@@ -379,7 +379,8 @@ def test_disk_that_fills_up_meanwhile_is_named(
     with pytest.raises(PermanentError) as caught:
         downloader.fetch(Target.of(url, 0, tmp_path), fill_up)
     assert str(caught.value) == (
-        f"{tmp_path}: no space left on the volume; the file has 0.00032 GB; request a larger volume"
+        f"{tmp_path}: no space left on the volume; the file has 0.00032 GB; give the run a larger"
+        " volume: argotune.dev/volume-size"
     )
 
 

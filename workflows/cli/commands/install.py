@@ -65,7 +65,10 @@ def install(
         str | None, typer.Option(help="Tag of the step images; default: this version.")
     ] = None,
     volume_size: Annotated[
-        str | None, typer.Option(rich_help_panel=_STORAGE, help="Of each run's volume; 100Gi.")
+        str | None,
+        typer.Option(
+            rich_help_panel=_STORAGE, help="Of each run's volume; default: what its plan needs."
+        ),
     ] = None,
     storage_class: Annotated[
         str | None,

@@ -85,6 +85,11 @@ def render(
     elif template_ref:
         made = referring_workflow(workspace, allow_loopback=allow_loopback)
     else:
-        made = whole_workflow(workspace, allow_loopback=allow_loopback, images=images)
+        made = whole_workflow(
+            workspace,
+            allow_loopback=allow_loopback,
+            images=images,
+            volume_size=planned.volume_size,
+        )
     secret, document = made
     print(manifests.dump(*([secret] if secret else []), document), end="")

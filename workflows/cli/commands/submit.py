@@ -99,6 +99,7 @@ def submit(
         workspace,
         allow_loopback=allow_loopback,
         images=images if standalone else None,
+        volume_size=planned.volume_size,
     )
     print(f"workflow.argoproj.io/{run} created in namespace {cluster.namespace}", flush=True)
     if not watch:

@@ -26,20 +26,26 @@ def submit(
     *,
     allow_loopback: bool,
     images: Mapping[str, str] | None,
+    volume_size: str,
 ) -> str:
     """Create the run, and return its name.
 
-    It refers to the installed template, or contains it with `images`.
+    It refers to the installed template, or contains it with `images`. `volume_size` is what its
+    plan needs, for an installation that has set none.
     """
     name = manifests.random_name(workspace.name)
     secret_name = f"{name}-urls"
     if images is None:
-        secret, document = _referring(cluster, workspace, allow_loopback, secret_name)
+        secret, document = _referring(cluster, workspace, allow_loopback, secret_name, volume_size)
     else:
         check_node_settings(workspace, manifests.install_defaults())
         _check_collection(cluster, workspace)
         secret, document = whole_workflow(
-            workspace, allow_loopback=allow_loopback, images=images, secret_name=secret_name
+            workspace,
+            allow_loopback=allow_loopback,
+            images=images,
+            volume_size=volume_size,
+            secret_name=secret_name,
         )
     workflow = manifests.named(document, name)
     if secret is None:
@@ -73,7 +79,11 @@ def _check_collection(cluster: Cluster, workspace: Workspace) -> None:
 
 
 def _referring(
-    cluster: Cluster, workspace: Workspace, allow_loopback: bool, secret_name: str
+    cluster: Cluster,
+    workspace: Workspace,
+    allow_loopback: bool,
+    secret_name: str,
+    volume_size: str,
 ) -> tuple[Object | None, Object]:
     installed = _installed(cluster)
     check_installed(workspace, installed, allow_loopback=allow_loopback)
@@ -83,6 +93,7 @@ def _referring(
             workspace,
             allow_loopback=allow_loopback,
             installed=installed,
+            volume_size=volume_size,
             secret_name=secret_name,
         )
     except WorkspaceError as error:

@@ -10,6 +10,7 @@ from argotune.presets.schema import Method, SkuCatalog
 from argotune.steps.contracts.training_plan import Model, Training, TrainingPlan
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import (
+    DATA_GIB,
     Choice,
     Fit,
     Job,
@@ -20,6 +21,7 @@ from argotune.steps.plan.planning import (
     hours,
     read_request,
     trained_tokens,
+    volume_gib,
 )
 
 UNKNOWN_RUN_TOKENS = 10_000_000
@@ -99,6 +101,11 @@ def plan_rows(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> list[
         ),
         Row(name="machine", value=_machine(plan), note=_price(plan)),
         *_speed_rows(plan, dataset_tokens),
+        Row(
+            name="volume",
+            value=f"{volume_gib(plan)} GiB",
+            note=f"{DATA_GIB} GiB for data, the rest for checkpoints and the adapter",
+        ),
     ]
 
 

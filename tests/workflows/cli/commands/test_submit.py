@@ -50,7 +50,7 @@ def test_the_workflow_refers_to_the_installed_template(
         f"POST {CREATE.format('team-a')}",
     ]
     assert created["metadata"]["labels"]["argotune.dev/workspace"] == "my-model"
-    assert created["spec"].keys() == {"workflowTemplateRef", "arguments"}
+    assert created["spec"].keys() == {"workflowTemplateRef", "arguments", "volumeClaimTemplates"}
     assert created["spec"]["workflowTemplateRef"] == {"name": "finetune"}
 
 
@@ -131,6 +131,27 @@ def test_volume_size_and_storage_class_replace_the_templates_claim(
     assert claim["spec"]["resources"]["requests"] == {"storage": "7Gi"}
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
     assert "storageClassName" not in claim["spec"]
+
+
+@pytest.mark.parametrize("flags", [(), ("--standalone", "--images-registry=r.example.org/x")])
+def test_the_volume_is_as_large_as_the_plan_needs(
+    argotune: Argotune, write: Write, cluster: Cluster, flags: tuple[str, ...]
+) -> None:
+    assert submit(argotune, write, WORKSPACE, *flags).code == 0
+    (created,) = cluster.of_kind("Workflow")
+    (claim,) = created["spec"]["volumeClaimTemplates"]
+    assert claim["spec"]["resources"]["requests"] == {"storage": "24Gi"}
+
+
+def test_the_volume_is_as_large_as_the_installation_says(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    template = cluster.objects["WorkflowTemplate", "team-a", "finetune"]
+    (claim,) = template["spec"]["volumeClaimTemplates"]
+    claim["spec"]["resources"]["requests"]["storage"] = "50Gi"
+    assert submit(argotune, write).code == 0
+    (created,) = cluster.of_kind("Workflow")
+    assert "volumeClaimTemplates" not in created["spec"]
 
 
 def test_standalone_has_the_whole_template_and_these_images(

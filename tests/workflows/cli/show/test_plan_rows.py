@@ -42,6 +42,7 @@ def test_key_numbers_of_a_plan() -> None:
             "4600-9600 tokens/s",
             "class, 0.29-0.60 h, 1.1-2.2 USD per 10 million tokens trained on",
         ),
+        "volume": ("22 GiB", "20 GiB for data, the rest for checkpoints and the adapter"),
     }
 
 
