@@ -389,6 +389,17 @@ _VOLUME = (
         used_by="the run's volume claim, which Argo reads before it expands parameters",
     ),
     Setting(
+        name="ttl-seconds-after-failure",
+        is_in_template=False,
+        description="How long a run that failed stays, with its volume, for `argo retry`",
+        value=COUNT,
+        default_meaning=(
+            "604800, seven days; the volume of a run that succeeds goes at once, its Workflow after"
+            " as long"
+        ),
+        used_by="the Workflow's ttlStrategy, whose numbers Argo takes no parameters for",
+    ),
+    Setting(
         name="storage-class",
         is_in_template=False,
         description="Storage class of the run's volume",

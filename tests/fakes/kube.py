@@ -37,6 +37,7 @@ _PLURALS = {
     "services": "Service",
     "networkpolicies": "NetworkPolicy",
     "secrets": "Secret",
+    "persistentvolumeclaims": "PersistentVolumeClaim",
     "pods": "Pod",
     "workflows": "Workflow",
     "workflowtemplates": "WorkflowTemplate",

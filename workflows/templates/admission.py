@@ -41,7 +41,15 @@ _IS_USER = {
 }
 # A created Workflow does not change; a user may only stop, suspend and resume it.
 _CHANGEABLE = ("shutdown", "suspend")
-_SPEC_FIELDS = ("workflowTemplateRef", "arguments", "volumeClaimTemplates", "suspend", "shutdown")
+_SPEC_FIELDS = (
+    "workflowTemplateRef",
+    "arguments",
+    "volumeClaimTemplates",
+    "ttlStrategy",
+    "suspend",
+    "shutdown",
+)
+_TTL_FIELDS = ("secondsAfterFailure",)
 _CLAIM_FIELDS = ("accessModes", "resources", "storageClassName")
 # argo writes these with every Workflow that it creates: two empty times, and the templates, which
 # the controller does not use for a Workflow that refers to a template.
@@ -133,6 +141,11 @@ def _run_rules() -> list[Rule]:
             " || variables.spec.volumeClaimTemplates.all("
             f"c, c.spec.all(k, k in {_list(_CLAIM_FIELDS)}))",
             f"spec.volumeClaimTemplates: accepted of a claim's spec are {_words(_CLAIM_FIELDS)}",
+        ),
+        _new(
+            "!has(variables.spec.ttlStrategy)"
+            f" || variables.spec.ttlStrategy.all(k, k in {_list(_TTL_FIELDS)})",
+            f"spec.ttlStrategy: accepted is {_TTL_FIELDS[0]}",
         ),
     ]
 

@@ -35,6 +35,7 @@ def whole_workflow(
     """
     arguments, secret = _arguments(workspace, allow_loopback, secret_name)
     workflow = manifests.workflow({**arguments, **images}, **_volume(workspace, volume_size))
+    _set_ttl(workflow["spec"], workspace)
     return secret, labelled(workflow, workspace.labels)
 
 
@@ -55,6 +56,7 @@ def referring_workflow(
     arguments, secret = _arguments(workspace, allow_loopback, secret_name)
     planned = None if installed is None or manifests.sets_volume_size(installed) else volume_size
     workflow = manifests.workflow_from_template(arguments, installed, **_volume(workspace, planned))
+    _set_ttl(workflow["spec"], workspace)
     return secret, labelled(workflow, workspace.labels)
 
 
@@ -64,6 +66,7 @@ def cron_workflow(
     """Build a CronWorkflow of arguments, after the Secret of its URLs."""
     arguments, secret = _arguments(workspace, allow_loopback, None)
     cron = manifests.cron_workflow(arguments, schedule, **_volume(workspace))
+    _set_ttl(cron["spec"]["workflowSpec"], workspace)
     return secret, labelled(cron, workspace.labels)
 
 
@@ -150,6 +153,14 @@ def _arguments(
 ) -> tuple[dict[str, str], Object | None]:
     parameters = to_parameters(workspace, allow_loopback=allow_loopback)
     return split_urls(workspace.name, workspace.urls, parameters, secret_name)
+
+
+def _set_ttl(spec: Object, workspace: Workspace) -> None:
+    """Set how long a failed run stays; Argo merges it into the installed template's strategy."""
+    seconds = workspace.options.get("ttl-seconds-after-failure")
+    if seconds:
+        strategy = spec.get("ttlStrategy", {})
+        spec["ttlStrategy"] = {**strategy, "secondsAfterFailure": int(seconds)}
 
 
 def _volume(workspace: Workspace, planned_size: str | None = None) -> dict[str, str | None]:

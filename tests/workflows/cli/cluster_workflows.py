@@ -44,6 +44,21 @@ def run_of(*nodes: Node, phase: str = "Running", name: str = NAME, **status: Any
     }
 
 
+def failed_run(**strategy: int) -> Object:
+    """A run that failed and left its volume, with this ttlStrategy of its own."""
+    claim = {"name": "work", "persistentVolumeClaim": {"claimName": f"{NAME}-work"}}
+    spec = {
+        "ttlStrategy": {"secondsAfterCompletion": 7 * 24 * 3600, **strategy},
+        "volumeClaimTemplates": [{"spec": {"resources": {"requests": {"storage": "22Gi"}}}}],
+    }
+    return run_of(
+        *step("tune", "Failed"),
+        phase="Failed",
+        persistentVolumeClaims=[claim],
+        storedWorkflowTemplateSpec=spec,
+    )
+
+
 def large_run(name: str, *, size_bytes: int = 113_000) -> Object:
     """A run that has ended, as large as one of the whole template with all its steps."""
     run = with_node(run_of(*step("plan", "Succeeded"), phase="Succeeded", name=name), "NVIDIA A10")

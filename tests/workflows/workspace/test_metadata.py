@@ -46,6 +46,7 @@ ALL = {
     "service-memory": "8Gi",
     "adapter-from": "cache",
     "volume-size": "200Gi",
+    "ttl-seconds-after-failure": "3600",
     "storage-class": "managed-csi-premium",
 }
 

@@ -23,6 +23,7 @@ from argotune.workflows.cli.show.log_lines import is_wanted, label_line
 from argotune.workflows.cli.show.rows import Node, is_of_argo, step_name
 from argotune.workflows.cli.show.workflow_json import (
     LOG_OUTPUT,
+    RUN_LABEL,
     Workflow,
     has_ended,
     name_of,
@@ -32,7 +33,6 @@ from argotune.workflows.cli.show.workflow_json import (
 )
 
 _NODE_ID = "workflows.argoproj.io/node-id"
-_RUN_LABEL = "workflows.argoproj.io/workflow"
 _NOT_BEGUN = ("Pending", "Omitted", "Skipped")
 _NOT_STARTED = 400
 _BREAKS = 5
@@ -87,7 +87,7 @@ def _begun(run: Workflow, pods: Mapping[str, _Pod]) -> list[Node]:
 
 def _pods(cluster: Cluster, run: Workflow) -> Mapping[str, _Pod]:
     """Map node ids to their pods, as far as these exist."""
-    pods = cluster.list("Pod", f"{_RUN_LABEL}={name_of(run)}")
+    pods = cluster.list("Pod", f"{RUN_LABEL}={name_of(run)}")
     return {
         str(pod["metadata"].get("annotations", {}).get(_NODE_ID)): _Pod(
             str(pod["metadata"]["name"]),

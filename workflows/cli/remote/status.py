@@ -35,6 +35,7 @@ from argotune.workflows.cli.show.rows import last_line, step_name, step_rows, ut
 from argotune.workflows.cli.show.spending import kept_node_of, spending_of
 from argotune.workflows.cli.show.spent_table import spent_rows, spent_table
 from argotune.workflows.cli.show.view import steps_table
+from argotune.workflows.cli.show.volume import kept_volume_of
 from argotune.workflows.cli.show.workflow_json import (
     LOG_OUTPUT,
     SUMMARY_OUTPUT,
@@ -169,6 +170,9 @@ def _print_run(cluster: Cluster, screen: Console, run: Workflow) -> None:
     for key, value in results.items():
         if value:
             screen.print(f"{key}: {value}", soft_wrap=True)
+    volume = kept_volume_of(run)
+    if volume is not None:
+        screen.print(f"volume: {volume}", soft_wrap=True)
     kept = kept_node_of(run, utc_now())
     if kept:
         screen.print(f"kept: {kept}", soft_wrap=True)

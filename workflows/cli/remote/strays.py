@@ -12,6 +12,9 @@ from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.providers.flags import CLUSTER_SETTINGS, read_settings
 from argotune.workflows.cli.providers.registry import ENTRIES, load_commands
 from argotune.workflows.cli.remote.cluster import Cluster, installed_setting
+from argotune.workflows.cli.remote.runs import whole_run
+from argotune.workflows.cli.show.volume import kept_volume_of
+from argotune.workflows.cli.show.workflow_json import RUN_LABEL
 
 
 def collect(
@@ -41,6 +44,21 @@ def collect(
                 count += 1
     if not count:
         print("nothing: every node that was made for a run has its run, and none is kept")
+    for line in _kept_volumes(cluster):
+        print(line)
+
+
+def _kept_volumes(cluster: Cluster) -> Iterator[str]:
+    """Yield a line for the volume of each failed run: it costs money until it goes with the run."""
+    claims = cluster.collection("PersistentVolumeClaim", RUN_LABEL, metadata_only=True).items
+    for name in sorted({claim["metadata"]["labels"][RUN_LABEL] for claim in claims}):
+        run = whole_run(cluster, name)
+        volume = None if run is None else kept_volume_of(run)
+        if volume is not None:
+            yield (
+                f"volume {volume}: `kubectl delete workflow {name} {cluster.flags}` deletes it and"
+                " the run"
+            )
 
 
 def _providers(

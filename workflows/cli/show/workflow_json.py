@@ -13,6 +13,8 @@ Workflow = Mapping[str, Any]
 WORKSPACE_LABEL = "argotune.dev/workspace"
 SUMMARY_OUTPUT = "summary"
 """The output parameter that says in one line what a step came to."""
+RUN_LABEL = "workflows.argoproj.io/workflow"
+"""Of a run's pods and volumes: its name."""
 PHASE_LABEL = "workflows.argoproj.io/phase"
 COMPLETED_LABEL = "workflows.argoproj.io/completed"
 LOG_OUTPUT = "log"

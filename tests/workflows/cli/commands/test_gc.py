@@ -21,6 +21,7 @@ from argotune.steps.nodes.providers import ProviderSettings
 from tests.fakes import arm
 from tests.fakes.kube import Cluster, Object
 from tests.fakes.tls import self_signed, server_context
+from tests.workflows.cli.cluster_workflows import NAME, failed_run, run_of, step
 from tests.workflows.cli.command import Argotune
 from tests.workflows.installed import decide
 
@@ -209,3 +210,20 @@ def test_azure_is_imported_only_where_it_is_used() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, env=dict(os.environ)
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_volumes_of_failed_runs_are_shown_with_their_end(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    cluster.put(failed_run(secondsAfterFailure=3600))
+    cluster.put(run_of(*step("tune", "Running"), name="other-abcde"))
+    for name in (NAME, "other-abcde", "gone-abcde"):
+        labels = {"workflows.argoproj.io/workflow": name}
+        metadata = {"name": f"{name}-work", "namespace": "team-a", "labels": labels}
+        cluster.put({"kind": "PersistentVolumeClaim", "metadata": metadata})
+    answer = argotune("gc", "-n", "team-a")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == NOTHING + (
+        f"volume {NAME}-work, 22Gi, kept for argo retry until 2026-01-01 01:00 UTC:"
+        f" `kubectl delete workflow {NAME} -n team-a` deletes it and the run\n"
+    )

@@ -154,6 +154,21 @@ def test_the_volume_is_as_large_as_the_installation_says(
     assert "volumeClaimTemplates" not in created["spec"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "kept"),
+    [((), {}), (("--standalone", "--images-registry=r.example.org/x"), {"secondsAfterCompletion"})],
+)
+def test_a_failed_run_stays_as_long_as_its_file_says(
+    argotune: Argotune, write: Write, cluster: Cluster, flags: tuple[str, ...], kept: set[str]
+) -> None:
+    setting = ("--set", "ttl-seconds-after-failure=3600")
+    assert submit(argotune, write, WORKSPACE, *setting, *flags).code == 0
+    (created,) = cluster.of_kind("Workflow")
+    strategy = created["spec"]["ttlStrategy"]
+    assert strategy.pop("secondsAfterFailure") == 3600
+    assert strategy.keys() == set(kept)
+
+
 def test_standalone_has_the_whole_template_and_these_images(
     argotune: Argotune, write: Write, cluster: Cluster
 ) -> None:

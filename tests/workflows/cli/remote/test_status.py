@@ -15,6 +15,7 @@ from tests.workflows.cli.cluster_workflows import (
     NAME,
     entry,
     exit_handler,
+    failed_run,
     large_run,
     run_of,
     service_of,
@@ -303,3 +304,21 @@ def test_a_watched_table_says_which_right_is_missing(argotune: Argotune, cluster
     answer = argotune(*HERE, "--watch")
     assert (answer.code, answer.out) == (3, "")
     assert answer.errors[0].startswith("Workflows: the cluster answers 403: no right; ")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "until"),
+    [({}, "2026-01-08 00:00"), ({"secondsAfterFailure": 3600}, "2026-01-01 01:00")],
+)
+def test_a_failed_run_shows_its_volume_and_until_when_it_is_kept(
+    argotune: Argotune, cluster: Cluster, strategy: dict[str, int], until: str
+) -> None:
+    cluster.put(failed_run(**strategy))
+    line = f"volume: {NAME}-work, 22Gi, kept for argo retry until {until} UTC"
+    assert line in argotune(*HERE, NAME).out.splitlines()
+
+
+def test_a_run_that_goes_on_keeps_nothing_yet(argotune: Argotune, cluster: Cluster) -> None:
+    claim = {"name": "work", "persistentVolumeClaim": {"claimName": f"{NAME}-work"}}
+    cluster.put(run_of(*step("tune", "Running"), persistentVolumeClaims=[claim]))
+    assert "volume" not in argotune(*HERE, NAME).out
