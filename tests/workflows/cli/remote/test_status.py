@@ -244,6 +244,26 @@ def test_what_runs_spent_is_in_their_metadata(argotune: Argotune, cluster: Clust
     assert cluster.sent_bytes < 20_000
 
 
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (("status", "my-model"), 0),
+        (("logs", "my-model"), 0),
+        (("report", "my-model"), 3),  # it has pushed none
+        (("stop", "--all"), 0),
+        (("gc",), 0),
+    ],
+)
+def test_no_command_reads_more_than_one_run_whole(
+    argotune: Argotune, cluster: Cluster, command: tuple[str, ...], code: int
+) -> None:
+    cluster.put(large_run(NAME))
+    for number in range(20):
+        cluster.put(large_run(f"other{number}-abcde"))
+    assert argotune(*command, "-n", "team-a").code == code
+    assert cluster.sent_bytes < 400_000
+
+
 def test_the_record_of_all_workspaces_reads_the_newest_runs_whole(
     argotune: Argotune, cluster: Cluster
 ) -> None:
