@@ -224,6 +224,15 @@ class TrainingPlan(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What the plan changed, and other warnings, one sentence each."""
 
 
+def tuning_bytes(plan: TrainingPlan) -> int:
+    """Bytes that tune and push write on the run's volume, beside the tokens of the data.
+
+    They are two checkpoints and one that is being written, each with the adapter, the best one and
+    both moments of Adam, 16 bytes for each weight; and as much again for the adapter and its image.
+    """
+    return round(4 * plan.memory.lora_gb * 1e9)
+
+
 def write_plan(path: Path, plan: TrainingPlan) -> None:
     """Write the plan as YAML, atomically."""
     atomic_write(path, dump_plan(plan))

@@ -55,17 +55,23 @@ class Downloader:
         self._free_bytes = free_bytes
 
     def fetch_all(
-        self, urls: Sequence[str], directory: Path, *, on_progress: Callable[[int, int], None]
+        self,
+        urls: Sequence[str],
+        directory: Path,
+        *,
+        on_progress: Callable[[int, int], None],
+        tuning_bytes: int = 0,
     ) -> list[DatasetFile]:
         """Download every URL into the directory, except files that are already complete there.
 
         The sizes of all files are requested before the first download, so that a wrong last URL
-        or a full disk fails at once. `on_progress` gets the bytes done and the total bytes.
+        or a full disk fails at once. `on_progress` gets the bytes done and the total bytes;
+        `tuning_bytes` must stay free for what later steps write.
         """
         directory.mkdir(parents=True, exist_ok=True)
         targets = [Target.of(url, index, directory) for index, url in enumerate(urls)]
         sizes = [self._size(target) for target in targets]
-        self._check_space(targets, sizes, directory)
+        self._check_space(targets, sizes, directory, tuning_bytes)
         total = sum(size or 0 for size in sizes)
         files: list[DatasetFile] = []
         for target in targets:
@@ -113,21 +119,26 @@ class Downloader:
         return size
 
     def _check_space(
-        self, targets: Sequence[Target], sizes: Sequence[int | None], directory: Path
+        self,
+        targets: Sequence[Target],
+        sizes: Sequence[int | None],
+        directory: Path,
+        tuning_bytes: int,
     ) -> None:
-        """Raise PermanentError unless the rest of the downloads and the dataset fit on the disk.
+        """Raise PermanentError unless the disk has room for the downloads and all made of them.
 
-        The dataset is assumed to be as large as all downloads.
+        Dataset and tokens are each assumed to be as large as all downloads. What tuning writes
+        counts too: there a full disk would show when a GPU is paid for.
         """
-        need = sum(size or 0 for size in sizes)
+        need = tuning_bytes + 2 * sum(size or 0 for size in sizes)
         for target, size in zip(targets, sizes, strict=True):
             if not target.is_local and target.finished() is None:
                 need += max(0, (size or 0) - target.part_size)
         free = self._free_bytes(directory)
         if need > free:
             raise PermanentError(
-                f"{directory}: {_gb(need)} are needed for the downloads and the dataset, "
-                f"{_gb(free)} are free; {_ADVICE}"
+                f"{directory}: {_gb(need)} are needed for downloads, dataset, tokens and "
+                f"checkpoints, {_gb(free)} are free; {_ADVICE}"
             )
 
     def _persist(self, target: Target, attempt: Callable[[], T]) -> T:

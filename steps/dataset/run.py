@@ -14,7 +14,7 @@ from argotune.steps.common import log
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.history import Deployed, digest_of_plan, last_deployed
 from argotune.steps.contracts.model_source import version_of
-from argotune.steps.contracts.training_plan import Model, read_plan
+from argotune.steps.contracts.training_plan import Model, read_plan, tuning_bytes
 from argotune.steps.dataset import record
 from argotune.steps.dataset.download import Downloader
 from argotune.steps.dataset.guard import GuardedTransport, UrlPolicy, check_urls, tls_context
@@ -59,7 +59,8 @@ def run(
     )
     urls = full_urls(params.urls, params.urls_file)
     check_urls(urls, policy)
-    data = read_plan(params.plan_file).data
+    plan = read_plan(params.plan_file)
+    data = plan.data
     directory = params.work_dir / "dataset"
     inputs = record.inputs_digest(urls, data)
     found = record.read_record(directory, inputs)
@@ -74,6 +75,7 @@ def run(
         downloads,
         # Reading the files is the second half of the progress.
         on_progress=lambda done, total: progress.update(done, 2 * total),
+        tuning_bytes=tuning_bytes(plan),
     )
     total = sum(file.size for file in files)
     made = make_dataset(

@@ -361,10 +361,10 @@ def test_full_disk_is_found_before_the_first_byte(
     urls = [server.add("/a", BODY), server.add("/b", BODY)]
     full = new_downloader(free_bytes=lambda path: 1_000_000)
     with pytest.raises(PermanentError) as caught:
-        full.fetch_all(urls, tmp_path, on_progress=lambda done, total: None)
+        full.fetch_all(urls, tmp_path, on_progress=lambda done, total: None, tuning_bytes=2_000_000)
     assert str(caught.value) == (
-        f"{tmp_path}: 0.00128 GB are needed for the downloads and the dataset, 0.001 GB are free; "
-        "give the run a larger volume: argotune.dev/volume-size"
+        f"{tmp_path}: 0.00392 GB are needed for downloads, dataset, tokens and checkpoints,"
+        " 0.001 GB are free; give the run a larger volume: argotune.dev/volume-size"
     )
     assert ranges(server) == ["bytes=0-0", "bytes=0-0"]
 
