@@ -448,6 +448,10 @@ class Kube:
         """Merge annotations into a Workflow."""
         self.patch("Workflow", namespace, name, {"metadata": {"annotations": dict(annotations)}})
 
+    def apply_config_map(self, manifest: Mapping[str, Any]) -> Object:
+        """Create a ConfigMap in the namespace that it names, or set its keys."""
+        return self.apply(manifest)
+
     def create_event(self, manifest: Mapping[str, Any]) -> Object:
         """Create a core/v1 Event in the namespace that it names."""
         return self.create(manifest)

@@ -7,6 +7,9 @@ from argotune.steps.nodes.provider import NodeRequest
 STOPPING_SECONDS = 180.0
 """Kept back of a cost limit: from the order to stop the run to the deletion of its node. It is one
 look of watch, the 110 s in which tune writes its checkpoint, and the start of release's pod."""
+ENDING_SECONDS = 120.0
+"""Kept back before that where tune is to end by itself: for its export, the curves, the end of its
+pod, and the look at which watch sees it and gives the node back."""
 
 
 def price_problem(max_cost_usd: float, request: NodeRequest) -> str:

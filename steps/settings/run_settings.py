@@ -180,12 +180,24 @@ _NODE = (
         name="max-cost-usd",
         description=(
             "Most that all nodes together may cost that are made for a run, by the known prices, of"
-            " spot machines by the regular one; shortly before, the run is stopped, and `argo retry"
-            " RUN -p max-cost-usd=USD` with more goes on from its last checkpoint"
+            " spot machines by the regular one; shortly before, the run is stopped or ended as"
+            " at-cost-limit says, and `argo retry RUN -p max-cost-usd=USD` with more goes on from"
+            " the last checkpoint of one that was stopped"
         ),
         value=PRICE,
         default_meaning="no limit but node-lifetime-seconds",
         feeds=("provision.max-cost-usd", "watch.max-cost-usd"),
+    ),
+    Setting(
+        name="at-cost-limit",
+        description=(
+            "What becomes of a run shortly before max-cost-usd is spent. stop: it is stopped, and"
+            " its checkpoint stays; push: tuning ends with the adapter as trained so far, which is"
+            " pushed and deployed"
+        ),
+        default="stop",
+        choices=("stop", "push"),
+        feeds=("watch.at-cost-limit",),
     ),
     Setting(
         name="keep-node-seconds",

@@ -67,9 +67,17 @@ class _State(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     position: Position
 
 
-class _BaseLoss(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    identity: dict[str, str]
+class BaseLoss(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The held-out loss before training."""
+
     loss: float
+    """Nats per token."""
+    seconds: float = 0.0
+    """Duration of its evaluation, and so of each later one; 0: unknown."""
+
+
+class _KeptBaseLoss(BaseLoss, kw_only=True, forbid_unknown_fields=True):
+    identity: dict[str, str]
 
 
 def identity_of(plan: TrainingPlan, dataset_digest: str, base_digest: str) -> dict[str, str]:
@@ -162,17 +170,17 @@ class Checkpoints:
         if self._newest is not None:
             self._read(self._newest)
 
-    def base_loss(self) -> float | None:
+    def base_loss(self) -> BaseLoss | None:
         """The base model's held-out loss, if an earlier attempt of this run measured it."""
         try:
-            kept = msgspec.json.decode((self._directory / _BASE).read_bytes(), type=_BaseLoss)
+            kept = msgspec.json.decode((self._directory / _BASE).read_bytes(), type=_KeptBaseLoss)
         except (OSError, msgspec.DecodeError):
             return None
-        return kept.loss if kept.identity == self._identity else None
+        return kept if kept.identity == self._identity else None
 
-    def keep_base_loss(self, loss: float) -> None:
+    def keep_base_loss(self, base: BaseLoss) -> None:
         """Store the base model's held-out loss for later attempts."""
-        kept = _BaseLoss(identity=self._identity, loss=loss)
+        kept = _KeptBaseLoss(identity=self._identity, loss=base.loss, seconds=base.seconds)
         atomic_write(self._directory / _BASE, msgspec.json.encode(kept))
 
     @functools.cached_property

@@ -14,7 +14,7 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import Interrupted, PermanentError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.training_plan import Training
-from argotune.steps.tune.checkpoint import Checkpoints, Position, Tensors, snapshot
+from argotune.steps.tune.checkpoint import BaseLoss, Checkpoints, Position, Tensors, snapshot
 from argotune.steps.tune.device import Device, peak_memory_gb
 from argotune.steps.tune.distributed import World
 from argotune.steps.tune.evaluate import held_out_loss, micro_batch_loss
@@ -23,7 +23,7 @@ from argotune.steps.tune.pack import Packs
 from argotune.steps.tune.report import Report
 from argotune.steps.tune.samples import Samples
 from argotune.steps.tune.schedule import Schedule
-from argotune.steps.tune.stop import StopRequest
+from argotune.steps.tune.stop import StopRequest, StopTime
 
 _SAVE_SECONDS = 180.0
 """Longest time between checkpoints without save_steps, which bounds the loss of a lost node."""
@@ -56,8 +56,9 @@ class Job:
     report: Report
     progress: Progress
     stop: StopRequest
-    base_loss: float | None
-    """Held-out loss before training, nats per token; None without held-out rows."""
+    stop_time: StopTime
+    base: BaseLoss | None
+    """Held-out loss before training; None without held-out rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +71,16 @@ class Outcome:
     resumed_from_step: int
     tokens_per_second: float
     """Speed of this attempt, without evaluations and checkpoints."""
+    stopped_early: str
+    """Why it ended before the last step: `held-out loss` or `cost limit`; empty: it did not."""
 
 
 def train(job: Job) -> Outcome:
-    """Train from the newest checkpoint to the end.
+    """Train from the newest checkpoint to the end, which comes early when its time is over.
 
     Raises Interrupted after a signal, when a checkpoint is written, and PermanentError if the loss
-    becomes NaN or explodes; the last good checkpoint remains.
+    becomes NaN or explodes, or if the time is over before the first step; the last good checkpoint
+    remains.
     """
     run = _Run(job)
     start = run.position.step
@@ -86,6 +90,7 @@ def train(job: Job) -> Outcome:
         best=run.best,
         resumed_from_step=start,
         tokens_per_second=run.tokens / run.seconds if run.seconds else 0.0,
+        stopped_early=run.stopped_early,
     )
 
 
@@ -114,7 +119,10 @@ class _Run:
         )
         self.position, self.best = job.checkpoints.restore(job.model, self.optimizer)
         uniform = math.log(job.model.config.vocab_size)
-        self.start_loss = uniform if job.base_loss is None else job.base_loss
+        self.start_loss = uniform if job.base is None else job.base.loss
+        self.evaluation_seconds = 0.0 if job.base is None else job.base.seconds
+        self.step_seconds = 0.0
+        self.time_is_over = False
         self.saved_at = self.logged_at = time.monotonic()
         self.tokens, self.seconds = 0, 0.0
         self.memory_gb, self.memory_asked_at = 0.0, -math.inf
@@ -126,6 +134,8 @@ class _Run:
         job, position = self.job, self.position
         job.report.rewind(position.step)
         job.model.train()
+        self.time_is_over = job.world.any(self._cannot_do_another_step())
+        self._refuse_no_steps()
         while True:
             if self._evaluation_is_due():
                 self._evaluate()
@@ -135,10 +145,32 @@ class _Run:
                 break
             self._step()
             job.progress.update(position.step, job.schedule.steps)
+        if self.stopped_early:
+            log.event(_logger, "stopped_early", step=position.step, reason=self.stopped_early)
         job.progress.update(1, 1)
 
+    @property
+    def stopped_early(self) -> str:
+        """Why training ends before its last step; empty while it does not."""
+        if self.position.stopped_early:
+            return "held-out loss"
+        is_cut = self.time_is_over and self.position.step < self.job.schedule.steps
+        return "cost limit" if is_cut else ""
+
     def _finished(self) -> bool:
-        return self.position.stopped_early or self.position.step >= self.job.schedule.steps
+        return bool(self.stopped_early) or self.position.step >= self.job.schedule.steps
+
+    def _cannot_do_another_step(self) -> bool:
+        """Whether too little time is left for this step, another, and the last evaluation."""
+        needed = 2 * self.step_seconds + self.evaluation_seconds
+        return self.job.stop_time.seconds_left() <= needed
+
+    def _refuse_no_steps(self) -> None:
+        if self.time_is_over and self.position.step == 0:
+            raise PermanentError(
+                "the run may cost so little that the time for tuning is over before its first "
+                "step; give it more with `argo retry RUN -p max-cost-usd=USD`"
+            )
 
     def _step(self) -> None:
         """One optimizer step, which is discarded if a signal arrives during it."""
@@ -163,16 +195,18 @@ class _Run:
             torch.autograd.backward(loss * (counts / labels))
             if counts:
                 losses.append(loss.detach())
-        # Loss, and the number of processes that received a signal.
+        # Loss, and the numbers of processes that received a signal, and whose time is over.
         asked = self.zero if job.stop.name is None else self.one
-        totals = job.world.sum(torch.stack([torch.stack(losses).sum(), asked]))
+        over = self.one if self._cannot_do_another_step() else self.zero
+        totals = job.world.sum(torch.stack([torch.stack(losses).sum(), asked, over]))
         job.world.sum_gradients(self.parameters)
         limit = job.training.max_grad_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
         # The only place in a step that waits for the device.
-        summed, stopped, gradient_norm = torch.cat([totals, norm.float()[None]]).tolist()
+        summed, stopped, over_in, gradient_norm = torch.cat([totals, norm.float()[None]]).tolist()
         if stopped:
             self._leave()
+        self.time_is_over = bool(over_in)
         self._refuse_bad_loss(summed / labels, gradient_norm)
         rate = job.schedule.learning_rate(step)
         for group in self.optimizer.param_groups:
@@ -184,6 +218,7 @@ class _Run:
         seconds = time.monotonic() - began
         self.tokens += tokens
         self.seconds += seconds
+        self.step_seconds = seconds
         self._record(summed / labels, rate, gradient_norm, tokens / seconds)
 
     def _refuse_bad_loss(self, loss: float, gradient_norm: float) -> None:
@@ -229,16 +264,18 @@ class _Run:
     def _evaluation_is_due(self) -> bool:
         step = self.position.step
         done_or_useless = self.position.evaluated_step == step or not len(self.job.held_out)
-        return step > 0 and not done_or_useless and self.job.schedule.evaluates_after(step)
+        is_time = self.time_is_over or self.job.schedule.evaluates_after(step)
+        return step > 0 and not done_or_useless and is_time
 
     def _evaluate(self) -> None:
         """Measure the held-out loss, and decide about early stopping."""
-        job, position = self.job, self.position
+        job, position, began = self.job, self.position, time.monotonic()
         loss = held_out_loss(job.model, job.held_out, job.device, job.stop, job.world)
         if loss is None:
             self._leave()
         job.report.add({"step": position.step, "eval_loss": loss})
         job.report.add_answers(position.step, job.samples.answers(job.model, job.device, job.world))
+        self.evaluation_seconds = max(self.evaluation_seconds, time.monotonic() - began)
         log.event(_logger, "evaluation", step=position.step, eval_loss=loss)
         position.last_loss, position.evaluated_step = loss, position.step
         patience = job.training.early_stopping_patience
@@ -251,7 +288,7 @@ class _Run:
         position.evaluations_without_gain += 1
         if patience is not None and position.evaluations_without_gain >= patience:
             position.stopped_early = True
-            log.event(_logger, "early_stop", step=position.step, best_step=position.best_step)
+            log.event(_logger, "no_gain", step=position.step, best_step=position.best_step)
 
     def _checkpoint_is_due(self) -> bool:
         step = self.position.step

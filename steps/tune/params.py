@@ -38,6 +38,9 @@ class Params:
     """Name of the Workflow that runs this step, for report and README; empty: not said."""
     created: str = ""
     """When that Workflow was made, RFC 3339, for report and README; empty: not said."""
+    stop_at_file: Path | None = None
+    """File with the time by which training has to have ended, its last evaluation included: at a
+    cost limit, `watch` writes it. It may not exist, and may change while the step runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +63,6 @@ class Result:
     """Peak memory of the GPU, or of the process on a CPU, decimal GB."""
     resumed_from_step: int
     """Step of the checkpoint from which this attempt resumed; 0: none."""
+    stopped_early: str
+    """Why training ended before its last step: `held-out loss` after evaluations without a better
+    one, or `cost limit`; empty: it did all steps."""

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +22,7 @@ from argotune.steps.common.values import NOT_MEASURED
 from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.serving import FILE_NAME, rope_choice
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
-from argotune.steps.tune.checkpoint import Checkpoints, identity_of, load_tensors
+from argotune.steps.tune.checkpoint import BaseLoss, Checkpoints, identity_of, load_tensors
 from argotune.steps.tune.device import Device, find_device, peak_memory_gb
 from argotune.steps.tune.distributed import World, process_count
 from argotune.steps.tune.evaluate import held_out_loss
@@ -39,7 +40,7 @@ from argotune.steps.tune.report import NoReport, Report
 from argotune.steps.tune.samples import Samples, make_samples
 from argotune.steps.tune.schedule import Schedule
 from argotune.steps.tune.shard import shard_base
-from argotune.steps.tune.stop import StopRequest
+from argotune.steps.tune.stop import StopRequest, StopTime
 from argotune.steps.tune.template import ChatTemplate, chat_template
 from argotune.steps.tune.tokenise import Census, check_census
 from argotune.steps.tune.trackers import check_trackers, open_trackers
@@ -95,7 +96,7 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
     use_extras(model, plan.execution)
     schedule = Schedule(plan.training, len(packs))
     with StopRequest() as stop, _open_report(params, plan, schedule, world) as report:
-        base_loss = _base_loss(model, held_out, samples, device, stop, checkpoints, report, world)
+        base = _base_loss(model, held_out, samples, device, stop, checkpoints, report, world)
         job = Job(
             model=model,
             world=world,
@@ -109,10 +110,11 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
             report=report,
             progress=progress if world.leads else Progress(),
             stop=stop,
-            base_loss=base_loss,
+            stop_time=StopTime(params.stop_at_file),
+            base=base,
         )
         outcome = _train(job)
-    result = _result(outcome, base_loss, device)
+    result = _result(outcome, base, device)
     if not world.leads:
         return result
     if outcome.best is not None:
@@ -175,14 +177,15 @@ def _base_loss(
     checkpoints: Checkpoints,
     report: Report,
     world: World,
-) -> float | None:
-    """Held-out loss of the base model, nats per token, measured once for all attempts of a run."""
+) -> BaseLoss | None:
+    """Held-out loss of the base model, measured once for all attempts of a run."""
     if not len(held_out):
         log.warn(_logger, "no_held_out_rows", effect="base and tuned loss are not measured")
         return None
     known = checkpoints.base_loss()
     if known is not None:
         return known
+    began = time.monotonic()
     with model.disable_adapter():
         loss = held_out_loss(model, held_out, device, stop, world)
         if loss is None:
@@ -191,10 +194,11 @@ def _base_loss(
     report.rewind(-1)
     report.add({"step": 0, "eval_loss": loss})
     report.add_answers(0, answers)
+    base = BaseLoss(loss=loss, seconds=round(time.monotonic() - began, 3))
     if world.leads:
-        checkpoints.keep_base_loss(loss)
+        checkpoints.keep_base_loss(base)
     log.event(_logger, "evaluation", step=0, eval_loss=loss, model="base")
-    return loss
+    return base
 
 
 def _train(job: Job) -> Outcome:
@@ -208,17 +212,18 @@ def _train(job: Job) -> Outcome:
         ) from error
 
 
-def _result(outcome: Outcome, base_loss: float | None, device: Device) -> Result:
+def _result(outcome: Outcome, base: BaseLoss | None, device: Device) -> Result:
     position = outcome.position
     tuned_loss = position.last_loss if outcome.best is None else position.best_loss
     return Result(
-        base_loss=NOT_MEASURED if base_loss is None else base_loss,
+        base_loss=NOT_MEASURED if base is None else base.loss,
         tuned_loss=NOT_MEASURED if tuned_loss is None else tuned_loss,
         train_loss=mean_loss(position),
         steps=position.step,
         tokens_per_second=round(outcome.tokens_per_second, 1),
         peak_memory_gb=round(peak_memory_gb(device), 3),
         resumed_from_step=outcome.resumed_from_step,
+        stopped_early=outcome.stopped_early,
     )
 
 

@@ -35,6 +35,11 @@ def end_of_need(workflow: Object | None, *, run: str, step: str) -> str:
     return f"{step} is {phase}" if phase in _ENDED else ""
 
 
+def has_succeeded(workflow: Object, step: str) -> bool:
+    """Whether the step has succeeded, so that no other try of it needs the node."""
+    return _phase(workflow.get("status") or {}, step) == "Succeeded"
+
+
 def _phase(status: Object, step: str) -> str:
     """Phase of the step over all its attempts, whose display names have a number appended."""
     found = [node for node in _nodes(status).values() if node.get("displayName") == step]

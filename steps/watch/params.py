@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from argotune.steps.nodes.labels import NODE_LABEL
 from argotune.steps.nodes.node_params import Machine, NodeParams
@@ -15,7 +16,7 @@ from argotune.steps.nodes.provider import NodeRequest
 class Params(NodeParams):
     """Replace the node that was created for a run when it is lost, until its step has finished.
 
-    Stop the run if the step's pod does not start on the node.
+    Then give it back. Stop the run if the step's pod does not start on the node.
     """
 
     node_selector: str
@@ -23,6 +24,10 @@ class Params(NodeParams):
     labels."""
     step: str = "tune"
     """Step that needs the node."""
+    at_cost_limit: Literal["stop", "push"] = "stop"
+    """Just before max_cost_usd is spent. stop: the run is stopped with its checkpoint, from which
+    `argo retry` goes on; push: tune ends with the adapter as trained so far, which is pushed and
+    deployed."""
     look_seconds: float = 15.0
     """Interval between two checks of the run and its node."""
     grace_seconds: float = 60.0
@@ -40,6 +45,8 @@ class Params(NodeParams):
     def problems(self) -> Iterator[str]:
         """Messages about invalid parameters."""
         yield from super().problems()
+        if self.at_cost_limit == "push" and self.max_cost_usd is None:
+            yield "--at-cost-limit: push without a limit; give --max-cost-usd, or leave it out"
         if not (self.workflow and self.namespace):
             yield "--workflow, --namespace: empty; give those of the run's Workflow"
         for name in ("look_seconds", "grace_seconds", "refused_seconds", "start_seconds"):
@@ -81,6 +88,7 @@ class Result:
     tried: str
     """Attempted SKUs and zones of all replacements with their results, one line each."""
     node_hours: float | None
-    """Total lifetime of the lost nodes, hours; empty: unknown, or no node was lost."""
+    """Total lifetime of the nodes that the step gave back, hours: the lost ones, and the last one
+    when the step that needed it succeeded. Empty: unknown, or no node was given back."""
     cost_usd: float | None
     """Cost of these hours at the known price, an upper limit for spot. Empty: unknown."""

@@ -1,4 +1,4 @@
-"""Replace the run's node whenever it is lost, until the run no longer needs one.
+"""Replace the run's node whenever it is lost, until the run no longer needs one, and give it back.
 
 A run that pays for a node on which its pod does not start is stopped.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
 
 from argotune.presets.loader import machines
 from argotune.steps.cluster.errors import ApiRefusal
@@ -23,6 +25,7 @@ from argotune.steps.common.errors import (
     TransientError,
 )
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.stop_time import stop_config_map
 from argotune.steps.nodes.deadline import allowance_of, wall_time
 from argotune.steps.nodes.labels import STEP_POD_LABEL, WORKFLOW_POD_LABEL
 from argotune.steps.nodes.ledger import (
@@ -37,9 +40,11 @@ from argotune.steps.nodes.provider import Gone, Node, Provider
 from argotune.steps.nodes.providers import load_provider
 from argotune.steps.nodes.ready import selector_text
 from argotune.steps.watch.loss import LossDetector
-from argotune.steps.watch.need import end_of_need
+from argotune.steps.watch.need import end_of_need, has_succeeded
 from argotune.steps.watch.params import Params, Result
 from argotune.steps.watch.start import StartDetector
+
+T = TypeVar("T")
 
 _LOGGER = logging.getLogger(__name__)
 _REMOVAL_SECONDS = 1800.0
@@ -86,6 +91,8 @@ class Watch:
         self._allowance = allowance_of(params, asked=wall_time(clock))
         """For how long and how much the run may have nodes, from now until the Workflow says
         since when."""
+        self._told_end: datetime | None = None
+        """The end of training that tune knows of."""
         self._last_warning = ""
         self._events = RunEvents(
             kube,
@@ -97,7 +104,7 @@ class Watch:
         )
 
     def wait_for_end_of_need(self) -> str:
-        """Watch until the run no longer needs the node, and return the reason.
+        """Watch until the run no longer needs the node, give it back, and return the reason.
 
         Raises CapacityError or PermanentError if no replacement is available, or the step's pod
         does not start; the run is then already stopped.
@@ -106,13 +113,16 @@ class Watch:
             while True:
                 self._check_need()
                 self._check_allowance()
+                self._tell_end_of_training()
                 self._check_node()
                 self._clock.sleep(self._params.look_seconds)
         except _NodeNotNeeded as end:
+            if end.is_done:
+                self._give_back()
             return str(end)
 
     def result(self) -> Result:
-        """The outputs: replacements, and hours and cost of the lost nodes."""
+        """The outputs: replacements, and hours and cost of the nodes that were given back."""
         last = self.replacements[-1] if self.replacements else None
         return Result(
             replaced=len(self.replacements),
@@ -133,7 +143,8 @@ class Watch:
             return
         end = end_of_need(workflow, run=self._params.run, step=self._params.step)
         if end:
-            raise _NodeNotNeeded(end)
+            is_done = workflow is not None and has_succeeded(workflow, self._params.step)
+            raise _NodeNotNeeded(end, is_done=is_done)
         if workflow is not None:
             self._allowance = self._allowance.by(workflow)
 
@@ -147,6 +158,23 @@ class Watch:
             f"{over.setting}={over.unit}` with more of them resumes from the last checkpoint"
         )
         raise self._give_up(over.event, PermanentError(message))
+
+    def _tell_end_of_training(self) -> None:
+        """Write down for tune when the money is spent, where tune is to end by itself before that.
+
+        Another node has another price, so the time changes with it.
+        """
+        ends_at = self._allowance.training_ends_at()
+        if self._params.at_cost_limit == "stop" or ends_at in (None, self._told_end):
+            return
+        manifest = stop_config_map(
+            namespace=self._params.namespace,
+            workflow=self._params.workflow,
+            run=self._params.run,
+            stop_at=ends_at,
+        )
+        if self._seen(lambda: self._kube.apply_config_map(manifest)) is not None:
+            self._told_end = ends_at
 
     def _check_node(self) -> None:
         """Replace the node if it is lost, and stop the run if its pod does not start there.
@@ -175,8 +203,8 @@ class Watch:
         except (CapacityError, ParamsError, PermanentError, TransientError) as error:
             self._warn_once(error)
 
-    def _seen(self, look: Callable[[], Objects]) -> Objects | None:
-        """What a look at the cluster shows; None, and a warning, if it cannot be read."""
+    def _seen(self, look: Callable[[], T]) -> T | None:
+        """What the API server answers; None, and a warning, if it does not."""
         try:
             return look()
         except (ApiRefusal, TransientError) as error:
@@ -236,11 +264,29 @@ class Watch:
         """
         if not self._loss.node_existed:
             return
+        self._release()
+        self._loss.node_existed = False
+
+    def _give_back(self) -> None:
+        """Delete the node that has done its work, unless the workspace's next run may have it.
+
+        Nothing after tune uses it. What fails here is left to the step `release`, which also keeps
+        nodes.
+        """
+        ends_at = self._allowance.training_ends_at()
+        has_money = ends_at is None or wall_time(self._clock) < ends_at
+        if self._params.keep_node_seconds and has_money:
+            return
+        try:
+            self._release()
+        except (CapacityError, PermanentError, TransientError) as error:
+            log.warn(_LOGGER, "cannot-give-back", reason=error)
+
+    def _release(self) -> None:
         self._gone += self._provider.release(
             self._params.run, timeout_seconds=_REMOVAL_SECONDS, progress=Progress()
         )
         self._write_down(without_node(self._allowance.made, wall_time(self._clock)))
-        self._loss.node_existed = False
 
     def _report_wait(self, reason: str) -> None:
         self._events.waiting(reason)
@@ -297,3 +343,8 @@ class _NodeNotNeeded(Exception):
 
     It is no StepError, because it must also end code that waits until a StepError passes.
     """
+
+    def __init__(self, reason: str, *, is_done: bool) -> None:
+        super().__init__(reason)
+        self.is_done = is_done
+        """Whether the step that needed it has succeeded."""

@@ -49,7 +49,7 @@ _OUTPUTS = {
     "plan": {"gpus": "1", "memory-gb": "1"},
     "dataset": {"rows": "10", "digest": "sha256:0", "changed": "true"},
     "provision": {"accelerator": "NVIDIA A10", "node-selector": "{}", "watched": "false"},
-    "tune": {"base-loss": "2.5", "tuned-loss": "0.5"},
+    "tune": {"base-loss": "2.5", "tuned-loss": "0.5", "stopped-early": ""},
     "push": {"reference": "registry.example.com/my-model@sha256:0"},
     "deploy": {"endpoint": ENDPOINT, "answer": "Well."},
     "release": {"released": "nothing"},

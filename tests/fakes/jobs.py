@@ -15,7 +15,7 @@ from argotune.steps.tune.pack import Packs
 from argotune.steps.tune.report import Report
 from argotune.steps.tune.samples import Samples
 from argotune.steps.tune.schedule import Schedule
-from argotune.steps.tune.stop import StopRequest
+from argotune.steps.tune.stop import StopRequest, StopTime
 
 
 def bare_job(
@@ -41,5 +41,6 @@ def bare_job(
         report=Report(directory),
         progress=progress or Progress(),
         stop=stop,
-        base_loss=None,
+        stop_time=StopTime(),
+        base=None,
     )

@@ -344,7 +344,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._store(key, applied)
 
     def _volume_problem(self, applied: Object) -> str | None:
-        volumes = applied["spec"].get("template", {}).get("spec", {}).get("volumes", [])
+        volumes = applied.get("spec", {}).get("template", {}).get("spec", {}).get("volumes", [])
         if self.cluster.image_volumes or not any("image" in volume for volume in volumes):
             return None
         return "spec.template.spec.volumes[2]: Required value: must specify a volume type"
@@ -352,7 +352,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _store(self, key: tuple[str, str, str], applied: Object) -> None:
         old = self.cluster.objects.get(key, {"metadata": {"generation": 0}})
         new = copy.deepcopy(applied)
-        changed = old.get("spec") != new["spec"]
+        changed = old.get("spec") != new.get("spec")
         new["metadata"]["generation"] = old["metadata"]["generation"] + changed
         new["status"] = old.get("status", {})
         self.cluster.objects[key] = new

@@ -16,6 +16,7 @@ from hera.workflows import (
     WorkflowTemplate,
 )
 from hera.workflows.models import (
+    ConfigMapVolumeSource,
     KeyToPath,
     LabelValueFrom,
     Metadata,
@@ -25,8 +26,10 @@ from hera.workflows.models import (
     VolumeClaimGC,
     WorkflowMetadata,
 )
+from hera.workflows.models import Volume as PodVolume
 
 from argotune.steps.common.setting import Setting
+from argotune.steps.contracts.stop_time import config_map_of
 from argotune.steps.settings import run_settings
 from argotune.workflows.templates import step as container
 from argotune.workflows.templates.finetune_steps import (
@@ -40,6 +43,7 @@ from argotune.workflows.templates.finetune_steps import (
     PUSH,
     RELEASE,
     STEPS,
+    STOP,
     TUNE,
     WATCH,
 )
@@ -118,6 +122,13 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
                 optional=True,
             ),
             ConfigMapVolume(name=CA, optional=True),
+            # watch makes it where tune is to end by itself at a limit of cost.
+            PodVolume(
+                name=STOP,
+                config_map=ConfigMapVolumeSource(
+                    name=config_map_of("{{workflow.name}}"), optional=True
+                ),
+            ),
         ],
     ) as template:
         for step in STEPS:
@@ -142,6 +153,7 @@ def _dag() -> None:
         outputs=[
             _result("base-loss", TUNE),
             _result("tuned-loss", TUNE),
+            _result("stopped-early", TUNE),
             _result("reference", PUSH),
             _result("report", PUSH),
             _result("endpoint", DEPLOY),

@@ -9,6 +9,7 @@ from hera.workflows import Env, SecretEnv
 from hera.workflows.models import Toleration
 
 from argotune.steps.cluster.scheduling import GPU_TOLERATIONS
+from argotune.steps.contracts.stop_time import KEY as STOP_KEY
 from argotune.steps.dataset import params as dataset_params
 from argotune.steps.deploy import params as deploy_params
 from argotune.steps.model import params as model_params
@@ -32,6 +33,7 @@ _PLAN_FILE = f"{container.WORK_DIR}/plan.yaml"
 _HISTORY_FILE = container.MODELS_DIR + "/history/{{workflow.parameters.name}}.json"
 CA = "argotune-ca"  # hera gives the volume the name of its ConfigMap
 _CA_FILE = f"{container.CA_DIR}/ca.crt"
+STOP = "stop"
 _PUSH_AUTH_FILE = f"{container.PUSH_SECRET_DIR}/.dockerconfigjson"
 DAY_SECONDS = 24 * 3600
 _REPLACEMENT_SECONDS = 6 * 3600
@@ -137,9 +139,14 @@ TUNE = Step(
         "work-dir": container.WORK_DIR,
         "run-name": "{{workflow.name}}",
         "created": "{{workflow.creationTimestamp}}",
+        "stop-at-file": f"{container.STOP_DIR}/{STOP_KEY}",
     },
     inputs=["model-dir", "dataset-digest", "dataset-summary"],
-    mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},
+    mounts={
+        "work": container.WORK_DIR,
+        "models": container.MODELS_DIR,
+        STOP: container.STOP_DIR,
+    },
     timeout_seconds=7 * DAY_SECONDS,
     # Spot nodes are reclaimed more often than registries fail; each try resumes from a checkpoint.
     retries=8,

@@ -45,6 +45,8 @@ _PROVISION_RULES = [
     rule("argoproj.io", ["workflows"], ["get", "patch"]),
     # watch: why the run's pod does not start on the node that is paid for.
     rule("", ["pods"], ["list"]),
+    # watch: when tune has to end for a limit of cost, in a ConfigMap that tune's pod mounts.
+    rule("", ["configmaps"], ["create", "patch"]),
     # Why they wait, said about the Workflow.
     rule("", ["events"], ["create", "patch"]),
 ]

@@ -52,6 +52,7 @@ URLS_SECRET_DIR = "/argotune/secrets/urls"
 PUSH_SECRET_DIR = "/argotune/secrets/push"
 MODEL_SECRET_DIR = "/argotune/secrets/model"
 CA_DIR = "/argotune/ca"
+STOP_DIR = "/argotune/stop"
 
 _WORK = "work"
 

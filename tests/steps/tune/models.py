@@ -255,6 +255,7 @@ def flags_of(params: Params) -> list[str]:
     return [
         f"--{field.name.replace('_', '-')}={getattr(params, field.name)}"
         for field in dataclasses.fields(params)
+        if getattr(params, field.name) is not None
     ]
 
 

@@ -9,6 +9,7 @@ import torch
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.model_cache import MARKER, mark_complete
 from argotune.steps.tune.checkpoint import (
+    BaseLoss,
     Checkpoints,
     Position,
     identity_of,
@@ -162,8 +163,10 @@ def test_a_checkpoint_of_another_version_is_no_damage(tmp_path: Path) -> None:
 def test_the_base_loss_is_kept_for_the_same_run_only(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, {"dataset": "a"})
     assert checkpoints.base_loss() is None
-    checkpoints.keep_base_loss(1.25)
-    assert Checkpoints(tmp_path, {"dataset": "a"}).base_loss() == 1.25
+    checkpoints.keep_base_loss(BaseLoss(loss=1.25, seconds=3.0))
+    kept = Checkpoints(tmp_path, {"dataset": "a"}).base_loss()
+    assert kept is not None
+    assert (kept.loss, kept.seconds) == (1.25, 3.0)
     assert Checkpoints(tmp_path, {"dataset": "b"}).base_loss() is None
 
 

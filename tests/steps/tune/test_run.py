@@ -269,6 +269,7 @@ def test_early_stop_exports_the_best_adapter(tmp_path: Path, model_dir: Path) ->
     assert losses[-2] > losses[-3]
     assert result.tuned_loss == min(losses) == losses[-3]
     assert result.steps == 2 * len(losses)
+    assert result.stopped_early == "held-out loss"
     again = safetensors.torch.load_file(
         tmp_path / "checkpoints" / steps_of(tmp_path)[-1] / "best.safetensors"
     )

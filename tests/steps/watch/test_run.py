@@ -103,21 +103,24 @@ class Karpenter:
 
         self.world.after(5, look)
 
-    def watch(self, **changes: Any) -> Result:
-        asked = {"provider": "karpenter", "karpenter_node_class": "AKSNodeClass/gpu"} | changes
+    @property
+    def clock(self) -> Clock:
         world = self.world
-        clock = Clock(
+        return Clock(
             now=lambda: world.seconds,
             sleep=world.sleep,
             wall=lambda: START.timestamp() + world.seconds,
         )
+
+    def watch(self, **changes: Any) -> Result:
+        asked = {"provider": "karpenter", "karpenter_node_class": "AKSNodeClass/gpu"} | changes
         with serving(self.cluster) as kube:
             return run(
                 params(karpenter.RUN, self.selector, **asked),
                 progress=Progress(),
                 kube=kube,
-                provider=world.provider(kube),
-                clock=clock,
+                provider=self.world.provider(kube),
+                clock=self.clock,
             )
 
 
@@ -128,7 +131,7 @@ def tuning() -> Karpenter:
 
 def test_a_node_that_stays_is_watched_until_tune_has_ended(tuning: Karpenter) -> None:
     tuning.world.after(300, lambda: tuned(tuning.cluster))
-    result = tuning.watch()
+    result = tuning.watch(keep_node_seconds=HOUR)
     assert result == Result(
         replaced=0,
         node="",
@@ -138,7 +141,7 @@ def test_a_node_that_stays_is_watched_until_tune_has_ended(tuning: Karpenter) ->
         node_hours=None,
         cost_usd=None,
     )
-    assert len(tuning.world.claims) == 1
+    assert len(tuning.world.claims) == len(tuning.cluster.nodes) == 1
     assert tuning.cluster.events == []
 
 
@@ -147,7 +150,7 @@ def test_a_node_that_is_taken_away_is_replaced_by_one_that_the_pod_finds(
 ) -> None:
     tuning.lose()
     tuning.tuned_when(lambda: len(tuning.world.claims) == 2 and bool(said_ready(tuning)))
-    result = tuning.watch(capacity_types=("spot", "regular"))
+    result = tuning.watch(capacity_types=("spot", "regular"), keep_node_seconds=HOUR)
     assert (result.replaced, result.placement) == (1, f"{A100} spot")
     assert result.price_usd_per_hour == 3.673
     assert result.tried == f"{A100} spot (100 s): node {result.node}"
@@ -172,7 +175,7 @@ def test_a_node_that_is_not_ready_is_given_back_before_another_is_asked_for(
     tuning.world.after(100, fail)
     tuning.world.on_delete = lambda world, claim: world.after(45, lambda: world.drop(claim))
     tuning.tuned_when(lambda: bool(said_ready(tuning)))
-    result = tuning.watch()
+    result = tuning.watch(keep_node_seconds=HOUR)
     assert result.replaced == 1
     assert said(tuning.cluster, "NodeLost") == ["the run's node is not Ready (no report) for 60 s"]
     assert len(tuning.cluster.nodes) == 1
@@ -370,7 +373,7 @@ def test_an_annotation_that_may_not_be_written_keeps_no_node_from_the_run(
     tuning: Karpenter,
 ) -> None:
     has_had(tuning, FIRST)
-    tuning.cluster.faults = [Fault("PATCH", "/workflows/", 403, "no right", times=2)]
+    tuning.cluster.faults = [Fault("PATCH", "/workflows/", 403, "no right", times=3)]
     tuning.lose()
     tuning.tuned_when(lambda: bool(said_ready(tuning)))
     assert tuning.watch().replaced == 1
@@ -520,6 +523,7 @@ def test_an_evicted_spot_node_of_aks_is_replaced_by_a_regular_one(azure: Azure) 
         capacity_types=("spot", "regular"),
         aks_cluster_id=CLUSTER_ID,
         lifetime_seconds=7 * DAY,
+        keep_node_seconds=HOUR,
     )
     result = run(
         asked,

@@ -57,6 +57,9 @@ CALLS: dict[str, Callable[[Kube, str], object]] = {
     "workflow": lambda kube, kind: kube.workflow("ns", "x"),
     "stop_workflow": lambda kube, kind: kube.stop_workflow("ns", "x"),
     "annotate_workflow": lambda kube, kind: kube.annotate_workflow("ns", "x", {}),
+    "apply_config_map": lambda kube, kind: kube.apply_config_map(
+        {"kind": "ConfigMap", "metadata": {"name": "x", "namespace": "ns"}}
+    ),
     "create_event": lambda kube, kind: kube.create_event(
         {
             "kind": "Event",

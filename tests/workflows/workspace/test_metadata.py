@@ -27,6 +27,7 @@ ALL = {
     "spot-max-price-usd-per-hour": "1.5",
     "node-lifetime-seconds": "86400",
     "max-cost-usd": "25",
+    "at-cost-limit": "push",
     "keep-node-seconds": "0",
     "aks-cluster-id": CLUSTER,
     "aks-subnet-id": "/subscriptions/a/resourceGroups/b/providers/c/subnets/d",
