@@ -51,7 +51,8 @@ def print_run(here: Home, name: str, output: Output | None) -> None:
         )
     screen.print(steps_table(step_rows(run.workflow, utc_now())))
     for key, value in outputs_of(run.workflow).items():
-        screen.print(f"{key}: {value}", soft_wrap=True)
+        if value:
+            screen.print(f"{key}: {value}", soft_wrap=True)
     if run.is_suspended:
         screen.print(suspended_advice(run.workflow), soft_wrap=True)
     if run.is_resumable:
