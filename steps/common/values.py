@@ -141,6 +141,12 @@ SECONDS_OR_ZERO = ValueType(
     check=lambda text: text == "0" or is_positive_number(text),
 )
 CLAIM = ValueType(accepted="the name of a PersistentVolumeClaim", check=is_dns_subdomain)
+QUEUE = ValueType(
+    accepted="the name of a LocalQueue",
+    check=is_dns_label,
+    pattern="^([a-z]([-a-z0-9]{0,61}[a-z0-9])?)?$",
+)
+PRIORITY_CLASS = ValueType(accepted="the name of a PriorityClass", check=is_dns_subdomain)
 STORAGE_CLASS = ValueType(accepted="the name of a StorageClass", check=is_dns_subdomain)
 NAMES = ValueType(
     accepted="names with commas between",

@@ -20,6 +20,8 @@ from argotune.steps.common.values import (
     NAMES,
     NAMES_OR_NONE,
     PRICE,
+    PRIORITY_CLASS,
+    QUEUE,
     SECONDS,
     SECONDS_OR_ZERO,
     STORAGE_CLASS,
@@ -215,6 +217,28 @@ _NODE = (
         ),
     ),
 )
+_QUEUE = (
+    Setting(
+        name="queue",
+        description=(
+            "LocalQueue of Kueue in which provision, before any node is made, and tune wait to be"
+            " admitted"
+        ),
+        value=QUEUE,
+        default_meaning="no queue",
+        used_by="the label kueue.x-k8s.io/queue-name of the pods of provision and tune",
+    ),
+    Setting(
+        name="priority-class",
+        description=(
+            "PriorityClass of the pods of provision and tune, one that the installation allows; by"
+            " it Kueue orders its queue, and Kueue and the scheduler preempt"
+        ),
+        value=PRIORITY_CLASS,
+        default_meaning="the cluster's default",
+        used_by="the pods of provision and tune",
+    ),
+)
 _SERVICE = (
     Setting(
         name="deploy-to",
@@ -381,6 +405,14 @@ _RUN = (
         feeds=("deploy.limits",),
     ),
     Setting(
+        name="allowed-priority-classes",
+        is_annotation=False,
+        description="PriorityClasses that runs may use, NAME or PREFIX*; a JSON list",
+        decided_by="installer",
+        default="[]",
+        used_by="the pods of provision and tune, and the admission policy",
+    ),
+    Setting(
         name="services-dir",
         is_annotation=False,
         decided_by="installer",
@@ -422,7 +454,7 @@ _VOLUME = (
 )
 SETTINGS: Mapping[str, Setting] = {
     row.name: row
-    for row in (*_OF_THE_FILE, *_NODE, *provider_settings(), *_SERVICE, *_RUN, *_VOLUME)
+    for row in (*_OF_THE_FILE, *_NODE, *provider_settings(), *_QUEUE, *_SERVICE, *_RUN, *_VOLUME)
 }
 """Every row by its name, in the order in which a person fills in Argo's form."""
 

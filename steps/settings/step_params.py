@@ -110,7 +110,7 @@ def with_defaults(settings: Mapping[str, str]) -> dict[str, str]:
 
 def secret_problem(name: str, allowed: Sequence[str]) -> str | None:
     """Say why a run may not use the Secret; None where the installation allows it."""
-    if is_allowed_secret(name, allowed):
+    if is_allowed(name, allowed):
         return None
     return (
         f"{name!r} is not among the Secrets that the installation allows: {', '.join(allowed)}; an "
@@ -118,15 +118,15 @@ def secret_problem(name: str, allowed: Sequence[str]) -> str | None:
     )
 
 
-def secrets_pattern(names: Sequence[str]) -> str:
-    """Build a regular expression of the allowed Secrets, NAME or PREFIX*, for Go and Python."""
+def names_pattern(names: Sequence[str]) -> str:
+    """Build a regular expression of the allowed names, NAME or PREFIX*, for Go and Python."""
     parts = [name.replace(".", "[.]").replace("*", "[a-z0-9.-]*") for name in names]
     return f"^({'|'.join(parts)})$"
 
 
-def is_allowed_secret(name: str, allowed: Sequence[str]) -> bool:
-    """Return whether the name is one of the allowed Secrets, NAME or PREFIX*."""
-    return re.fullmatch(secrets_pattern(allowed), name) is not None
+def is_allowed(name: str, allowed: Sequence[str]) -> bool:
+    """Return whether the name is one of the allowed ones, NAME or PREFIX*."""
+    return re.fullmatch(names_pattern(allowed), name) is not None
 
 
 def _all_problems(settings: Mapping[str, str], outputs: Mapping[str, str]) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ A run that pays for a node on which its pod does not start is stopped.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -42,7 +42,7 @@ from argotune.steps.nodes.ready import selector_text
 from argotune.steps.watch.loss import LossDetector
 from argotune.steps.watch.need import end_of_need, has_succeeded
 from argotune.steps.watch.params import Params, Result
-from argotune.steps.watch.start import StartDetector
+from argotune.steps.watch.start import StartDetector, gates_of
 
 T = TypeVar("T")
 
@@ -93,6 +93,8 @@ class Watch:
         since when."""
         self._told_end: datetime | None = None
         """The end of training that tune knows of."""
+        self._is_held = False
+        """Whether the step's pod was held by a scheduling gate at the last check."""
         self._last_warning = ""
         self._events = RunEvents(
             kube,
@@ -190,8 +192,21 @@ class Watch:
             return
         self._find_unwritten(nodes)
         pods = self._seen(lambda: self._kube.pods(self._params.namespace, self._pods))
-        if pods is not None and (stuck := self._start.reason(pods, nodes)):
+        if pods is None:
+            return
+        self._report_gates(sorted({gate for pod in pods for gate in gates_of(pod)}))
+        if stuck := self._start.reason(pods, nodes):
             raise self._give_up("PodNotStarted", PermanentError(self._not_started(stuck)))
+
+    def _report_gates(self, gates: Sequence[str]) -> None:
+        """Say that the pod waits in a queue, and when it does no longer; the run goes on."""
+        pod = f"the pod of step {self._params.step}"
+        if gates:
+            held = f"{pod} is held by the scheduling gate {', '.join(gates)}"
+            self._events.waiting(f"{held}, while its node is paid for")
+        elif self._is_held:
+            self._events.say("PodAdmitted", f"{pod} is held by no scheduling gate any more")
+        self._is_held = bool(gates)
 
     def _find_unwritten(self, nodes: Objects) -> None:
         """Write down a replacement that an earlier try of this step asked for and did not."""

@@ -31,13 +31,16 @@ class StartDetector:
         self.reset()
 
     def reset(self) -> None:
-        """Start over, because there is no pod to start or no Ready node for it."""
+        """Start over, because there is no pod to start or no Ready node for it.
+
+        A pod that a scheduling gate holds is not to start yet.
+        """
         self._pending_since: float | None = None
         self._refused_since: float | None = None
 
     def reason(self, pods: Sequence[Object], nodes: Sequence[Object]) -> str:
         """Why the pod will not start, with how long that is so; empty while it may start."""
-        pending = [pod for pod in pods if _is_pending(pod)]
+        pending = [pod for pod in pods if _is_pending(pod) and not gates_of(pod)]
         if not pending or all(not_ready(node) for node in nodes):
             self.reset()
             return ""
@@ -54,6 +57,12 @@ class StartDetector:
             said = refusal or "its image is being pulled or its volumes are being attached"
             return f"{_minutes(now - self._pending_since)}: {said}"
         return ""
+
+
+def gates_of(pod: Object) -> list[str]:
+    """Scheduling gates that hold the pod, such as Kueue's until it admits the pod to its queue."""
+    gates = (pod.get("spec") or {}).get("schedulingGates") or []
+    return [str(gate["name"]) for gate in gates]
 
 
 def refusal_of(pod: Object) -> str:

@@ -159,6 +159,7 @@ def _parameter_rules() -> list[Rule]:
     # A run names the defaults too; the template lets no Secret in that is not allowed.
     secrets = {name: SETTINGS[name].default for name in SECRET_SETTINGS}
     pattern = f"'{manifests.install_tag(manifests.ALLOWED_SECRETS_PATTERN)}'"
+    classes = f"'{manifests.install_tag(manifests.ALLOWED_PRIORITY_CLASSES_PATTERN)}'"
     return [
         _each("p.name in " + _list(names), "there is no such parameter"),
         _each(
@@ -171,7 +172,7 @@ def _parameter_rules() -> list[Rule]:
         ),
         _each(
             f"!(p.name in {_map(patterns)}) || p.value.matches({_map(patterns)}[p.name])",
-            "the value is not a quantity",
+            "the value has not the parameter's form, such as that of a quantity",
         ),
         _each(
             f"!(p.name in {_list(SECRET_SETTINGS)}) || p.value == {_map(secrets)}[p.name]"
@@ -181,6 +182,11 @@ def _parameter_rules() -> list[Rule]:
             " && p.value.startsWith(n.value + '-urls-'))))",
             "the installation does not allow this Secret; an administrator adds it by"
             " `argotune install --allow-secret NAME`",
+        ),
+        _each(
+            f"p.name != 'priority-class' || p.value == '' || p.value.matches({classes})",
+            "the installation does not allow this PriorityClass; an administrator adds it by"
+            " `argotune install --allow-priority-class NAME`",
         ),
     ]
 

@@ -99,6 +99,8 @@ _STAY_ANNOTATIONS = {
 _WORKSPACE_LABELS = {"argotune.dev/workspace": "{{workflow.parameters.name}}"}
 # With it Azure's webhook gives the pod a token of its account; other clouds ignore it.
 _CLOUD_LABELS = {"azure.workload.identity/use": "true"}
+# Kueue leaves a pod alone whose label is empty.
+_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 POD_SECURITY = PodSecurityContext(
     run_as_non_root=True,
@@ -146,6 +148,8 @@ class Step:
     """Whether its pods have the label with the run's workspace."""
     asks_the_cloud: bool = False
     """Whether the step may log in to the cloud by the workload identity of its account."""
+    is_queued: bool = False
+    """Whether its pods wait in the run's queue and have the run's priority."""
     stays_on_its_node: bool = False
     """Whether autoscalers must not drain the pod's node to save money."""
     shares_memory: bool = False
@@ -258,12 +262,14 @@ class Step:
                 STEP_POD_LABEL: self.name,
                 **(_WORKSPACE_LABELS if self.is_of_workspace else {}),
                 **(_CLOUD_LABELS if self.asks_the_cloud else {}),
+                **({_QUEUE_LABEL: value_of("queue")} if self.is_queued else {}),
             },
             annotations=dict(_STAY_ANNOTATIONS) if self.stays_on_its_node else None,
             security_context=_CONTAINER_SECURITY,
             service_account_name=account,
             automount_service_account_token=self.uses_kubernetes,
             executor=ExecutorConfig(service_account_name=account),
+            priority_class_name=_priority_class() if self.is_queued else None,
             tolerations=list(self.tolerations) or None,
             pod_spec_patch=self.pod_spec_patch,
         )
@@ -325,9 +331,20 @@ def secret(name: str, *others: str) -> str:
     It is the Secret's name where the installation allows that Secret or one of the other conditions
     holds, and otherwise FORBIDDEN, which does not exist.
     """
+    return _allowed(name, manifests.ALLOWED_SECRETS_PATTERN, *others)
+
+
+def _priority_class() -> str:
+    """Return the tag of the run's priority class; an empty one is the cluster's default."""
+    name = "priority-class"
+    is_empty = f"workflow.parameters['{name}'] == ''"
+    return _allowed(name, manifests.ALLOWED_PRIORITY_CLASSES_PATTERN, is_empty)
+
+
+def _allowed(name: str, pattern: str, *others: str) -> str:
     value_of(name)
     value = f"workflow.parameters['{name}']"
-    allowed = f"{value} matches '{manifests.install_tag(manifests.ALLOWED_SECRETS_PATTERN)}'"
+    allowed = f"{value} matches '{manifests.install_tag(pattern)}'"
     condition = " || ".join([allowed, *others])
     return f"{{{{={condition} ? {value} : '{FORBIDDEN}'}}}}"
 

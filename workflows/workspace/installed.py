@@ -13,7 +13,7 @@ from typing import Any
 from argotune.steps.common.fields import text_of
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.steps.settings.run_settings import PREFIX, SETTINGS, place_of
-from argotune.steps.settings.step_params import secret_problem
+from argotune.steps.settings.step_params import is_allowed, secret_problem
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.model import Workspace, provider_of
@@ -28,6 +28,7 @@ def check_installed(
     problems = [
         *_conflicts(workspace, values, allow_loopback),
         *_forbidden_secrets(workspace, values),
+        *_forbidden_priority(workspace, values),
         *_missing(workspace.options, values),
     ]
     if problems:
@@ -78,6 +79,17 @@ def _forbidden_secrets(workspace: Workspace, values: Mapping[str, str]) -> Itera
         problem = secret_problem(secret, allowed) if secret is not None else None
         if problem is not None:
             yield f"{place_of(name)}: {problem}"
+
+
+def _forbidden_priority(workspace: Workspace, values: Mapping[str, str]) -> Iterator[str]:
+    name = workspace.options.get("priority-class")
+    allowed = json.loads(values["allowed-priority-classes"])
+    if name and not is_allowed(name, allowed):
+        yield (
+            f"{place_of('priority-class')}: {name!r} is not among the PriorityClasses that the "
+            f"installation allows: {', '.join(allowed) or 'none'}; an administrator adds it by "
+            f"`argotune install --allow-priority-class {name}`"
+        )
 
 
 def _missing(options: Mapping[str, str], values: Mapping[str, str]) -> Iterator[str]:

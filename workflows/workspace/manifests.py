@@ -24,7 +24,7 @@ from argotune.steps.settings.run_settings import (
     SETTINGS,
     installer_settings,
 )
-from argotune.steps.settings.step_params import secrets_pattern
+from argotune.steps.settings.step_params import names_pattern
 from argotune.workflows.workspace.fields import WorkspaceError
 
 NAME = "finetune"
@@ -37,6 +37,13 @@ ALLOWED_SECRETS_PATTERN = "allowed-secrets-pattern"
 """Install tag of the pattern that follows from the setting `allowed-secrets`."""
 ALL_SETTINGS = "all-settings"
 """Install tag of all settings that the installer decided, as JSON in an argument of a container."""
+ALLOWED_PRIORITY_CLASSES_PATTERN = "allowed-priority-classes-pattern"
+"""Install tag of the pattern that follows from the setting `allowed-priority-classes`."""
+PATTERNS = {
+    ALLOWED_SECRETS_PATTERN: "allowed-secrets",
+    ALLOWED_PRIORITY_CLASSES_PATTERN: "allowed-priority-classes",
+}
+"""Install tag of a pattern -> the setting that lists the allowed names."""
 INSTALL_TAG = re.compile(r"\{\{install\.([a-z-]+)\}\}")
 """Matches the place of an installer's setting; the group is its name."""
 # Many times what any step but tune uses.
@@ -70,11 +77,9 @@ def fill_in(document: dict[str, Any], values: Mapping[str, str]) -> dict[str, An
     """
     chosen = {**install_defaults(), **values}
     recorded = json.dumps(chosen, sort_keys=True)
-    following = {
-        ALLOWED_SECRETS_PATTERN: secrets_pattern(json.loads(chosen["allowed-secrets"])),
-        # Kubernetes makes `$$` of an argument into `$`.
-        ALL_SETTINGS: recorded.replace("$", "$$"),
-    }
+    following = {tag: names_pattern(json.loads(chosen[name])) for tag, name in PATTERNS.items()}
+    # Kubernetes makes `$$` of an argument into `$`.
+    following[ALL_SETTINGS] = recorded.replace("$", "$$")
     filled: dict[str, Any] = _replace(document, {**chosen, **following})
     if filled["kind"] == "WorkflowTemplate":
         if chosen["limits"] == "true":
@@ -124,10 +129,14 @@ def workflow(
 ) -> dict[str, Any]:
     """Build a Workflow that stands alone: the template's spec with the arguments.
 
-    It may use the Secrets that the arguments name.
+    It may use the Secrets and the priority class that the arguments name.
     """
     values = {name: text for name, text in arguments.items() if name in install_defaults()}
     values.setdefault("allowed-secrets", json.dumps(_secrets_in(arguments)))
+    priority_class = arguments.get("priority-class")
+    values.setdefault(
+        "allowed-priority-classes", json.dumps([priority_class] if priority_class else [])
+    )
     document = template(values, volume_size=volume_size, storage_class=storage_class)
     spec = document["spec"]
     given = _for_installed(arguments)

@@ -16,6 +16,7 @@ _INSTALL_FLAGS = {
     "allow-loopback": "always false on a cluster",
     "allowed-hosts": "`argotune install --allow-host`",
     "allowed-secrets": "`argotune install --allow-secret`",
+    "allowed-priority-classes": "`argotune install --allow-priority-class`",
     "deploy-to": "always kubernetes on a cluster",
     "services-dir": "none on a cluster",
 }

@@ -412,6 +412,26 @@ def test_a_run_whose_pod_is_not_scheduled_on_its_node_is_stopped_with_the_schedu
     assert tuning.world.seconds - began == 900
 
 
+def test_a_run_whose_pod_waits_in_a_queue_is_not_stopped_and_says_that_it_costs(
+    tuning: Karpenter,
+) -> None:
+    pod = waiting_pod(tuning, "Scheduling is blocked due to non-empty scheduling gates")
+    pod["status"]["conditions"][0]["reason"] = "SchedulingGated"
+    pod["spec"]["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
+    tuning.world.after(5000.0, lambda: pod["spec"].update(schedulingGates=[]))
+    tuning.world.after(5000.0, lambda: pod["status"].update(phase="Running", conditions=[]))
+    tuning.world.after(5100.0, lambda: tuned(tuning.cluster))
+    assert tuning.watch(look_seconds=60.0).replaced == 0
+    assert "shutdown" not in tuning.cluster.objects[WORKFLOW]["spec"]
+    assert said(tuning.cluster, "WaitingForNode") == [
+        "the pod of step tune is held by the scheduling gate kueue.x-k8s.io/admission, while its "
+        "node is paid for"
+    ]
+    assert said(tuning.cluster, "PodAdmitted") == [
+        "the pod of step tune is held by no scheduling gate any more"
+    ]
+
+
 def test_a_pod_that_waits_while_its_node_is_replaced_is_given_the_whole_time_again(
     tuning: Karpenter,
 ) -> None:

@@ -51,6 +51,20 @@ def test_an_unscheduled_pod_is_given_its_time_and_then_named(
     assert reasons == ["", "", "", "15 min: 1 Insufficient cpu"]
 
 
+def test_a_pod_that_a_gate_holds_gets_its_whole_time_when_it_is_let_through(
+    start: StartDetector, time: Time
+) -> None:
+    """As Kueue holds a pod until it admits it to its queue."""
+    held = unscheduled("SchedulingGated")
+    held["spec"] = {"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}]}
+    for time.seconds in (0.0, 100_000.0):
+        assert start.reason([held], [node()]) == ""
+    reasons = []
+    for time.seconds in (100_015.0, 100_914.0, 100_915.0):
+        reasons.append(start.reason([unscheduled()], [node()]))
+    assert reasons == ["", "", "15 min: 1 Insufficient cpu"]
+
+
 @pytest.mark.parametrize(
     ("pods", "nodes"),
     [

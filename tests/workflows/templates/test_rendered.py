@@ -19,10 +19,11 @@ from argotune.steps.release import params as release_params
 from argotune.steps.settings.run_settings import installer_settings
 from argotune.steps.settings.step_params import settings_problems
 from argotune.workflows.engine.controller.retry import retry_scope
-from argotune.workflows.engine.language.expr import evaluate_bool
+from argotune.workflows.engine.language.expr import evaluate, evaluate_bool
 from argotune.workflows.engine.model import Node, NodeType, Phase
 from argotune.workflows.templates import finetune
 from argotune.workflows.templates.golden import RENDERED_DIR, golden
+from argotune.workflows.templates.step import FORBIDDEN
 from argotune.workflows.workspace import manifests
 from tests.workflows.templates.references import undefined_references
 from tests.workflows.templates.schema import unknown_fields
@@ -290,6 +291,27 @@ def test_secrets_may_be_missing(name: str) -> None:
     spec = load(RENDERED_DIR / "finetune.yaml")["spec"]
     volume = next(volume for volume in spec["volumes"] if volume["name"] == name)
     assert volume["secret"]["optional"] is True
+
+
+@pytest.mark.parametrize(
+    ("given", "used"), [("", ""), ("batch-low", "batch-low"), ("system", FORBIDDEN)]
+)
+def test_provision_and_tune_wait_in_the_runs_queue_with_an_allowed_priority(
+    given: str, used: str
+) -> None:
+    """So that no node is made before its run is admitted."""
+    filled = manifests.template({"allowed-priority-classes": '["batch-low"]'})["spec"]
+    label = "kueue.x-k8s.io/queue-name"
+    queued = {
+        item["name"]: item["priorityClassName"]
+        for item in filled["templates"]
+        if label in item.get("metadata", {}).get("labels", {})
+    }
+    assert queued.keys() == {"provision", "tune"}
+    environment = {"workflow": {"parameters": {"priority-class": given}}}
+    for tag in queued.values():
+        expression = tag.removeprefix("{{=").removesuffix("}}")
+        assert evaluate(expression, environment) == used
 
 
 def retry_expression() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from argotune.steps.settings.step_params import secrets_pattern
+from argotune.steps.settings.step_params import names_pattern
 from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.installed import check_installed, left_to_the_installer
 from argotune.workflows.workspace.manifests import (
@@ -49,6 +49,16 @@ def test_all_that_the_installer_decided_otherwise_is_told_at_once() -> None:
     ]
 
 
+def test_only_a_priority_class_that_the_installation_allows_is_accepted() -> None:
+    text = changed({"metadata/annotations": {"argotune.dev/priority-class": "batch-low"}})
+    assert problems_of(text) == [
+        f"{HERE}priority-class: 'batch-low' is not among the PriorityClasses that the installation"
+        " allows: none; an administrator adds it by `argotune install --allow-priority-class"
+        " batch-low`"
+    ]
+    check_installed(read(text), template({**ALLOWED, "allowed-priority-classes": '["batch-*"]'}))
+
+
 def test_a_prefix_allows_all_names_that_begin_with_it() -> None:
     check_installed(read(WORKSPACE), template({"allowed-secrets": '["my-*"]'}))
     assert problems_of(WORKSPACE, allowed_secrets='["my", "xmy-*"]')
@@ -58,7 +68,7 @@ def test_a_prefix_allows_all_names_that_begin_with_it() -> None:
 def test_a_name_is_no_pattern(name: str) -> None:
     import re
 
-    assert not re.fullmatch(secrets_pattern(["a.b"]), name)
+    assert not re.fullmatch(names_pattern(["a.b"]), name)
 
 
 def test_a_reference_leaves_them_out_with_a_warning() -> None:

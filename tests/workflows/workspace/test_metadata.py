@@ -36,6 +36,8 @@ ALL = {
     "aks-mig-profile": "MIG1g",
     "karpenter-mode": "nodepool",
     "karpenter-node-class": "EC2NodeClass/gpu",
+    "queue": "gpus",
+    "priority-class": "batch-low",
     "deploy-to": "process",
     "question": "What does json.dumps do?",
     "model-source": "dir:/models/phi-4",

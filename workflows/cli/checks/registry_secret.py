@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from argotune.steps.cluster.kube import Object
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.registry.registry_login import check_config, registries_of
-from argotune.steps.settings.step_params import is_allowed_secret
+from argotune.steps.settings.step_params import is_allowed
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, warning
 from argotune.workflows.cli.checks.subject import Subject
 from argotune.workflows.workspace.manifests import installed_values
@@ -55,7 +55,7 @@ def allowed(subject: Subject) -> Iterator[Finding]:
     names: list[str] = json.loads(installed_values(template).get("allowed-secrets", '["*"]'))
     push_secret = needs.push_secret if needs.image else None
     for name in (push_secret, needs.model_secret):
-        if name is not None and not is_allowed_secret(name, names):
+        if name is not None and not is_allowed(name, names):
             yield problem(
                 f"secret {name} is not among those that the installation allows: "
                 f"{', '.join(names)}",

@@ -117,6 +117,16 @@ def install(
         bool,
         typer.Option("--no-allow-secrets", rich_help_panel=_DATA, help="Only those two again."),
     ] = False,
+    allow_priority_class: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|PREFIX*",
+            help="PriorityClass that runs may name; may be given several times.",
+        ),
+    ] = None,
+    no_allow_priority_classes: Annotated[
+        bool, typer.Option("--no-allow-priority-classes", help="None of them again.")
+    ] = False,
     ca_file: Annotated[
         Path | None,
         typer.Option(
@@ -160,6 +170,8 @@ def install(
         no_allow_hosts=no_allow_hosts,
         allow_secret=allow_secret,
         no_allow_secrets=no_allow_secrets,
+        allow_priority_class=allow_priority_class,
+        no_allow_priority_classes=no_allow_priority_classes,
         ca_file=ca_file,
         given=given,
     )
@@ -180,6 +192,8 @@ def _settings(
     no_allow_hosts: bool,
     allow_secret: list[str] | None,
     no_allow_secrets: bool,
+    allow_priority_class: list[str] | None,
+    no_allow_priority_classes: bool,
     ca_file: Path | None,
     given: Mapping[str, str],
     **flags: str | None,
@@ -190,17 +204,19 @@ def _settings(
         problems.append("--allow-host and --no-allow-hosts: take one")
     if allow_secret and no_allow_secrets:
         problems.append("--allow-secret and --no-allow-secrets: take one")
+    if allow_priority_class and no_allow_priority_classes:
+        problems.append("--allow-priority-class and --no-allow-priority-classes: take one")
     ca = None
     if ca_file is not None:
         try:
             ((_, ca),) = read_texts([ca_file])
         except InputError as error:
             problems += [f"--ca-file: {problem}" for problem in error.problems]
-    hosts = tuple(allow_host) if allow_host else () if no_allow_hosts else None
     settings = Settings(
         **flags,
-        allowed_hosts=hosts,
+        allowed_hosts=_allowed(allow_host, none=no_allow_hosts),
         allowed_secrets=_allowed_secrets(allow_secret, none=no_allow_secrets),
+        allowed_priority_classes=_allowed(allow_priority_class, none=no_allow_priority_classes),
         ca=ca,
         run_settings=_among(given, [row.name for row in INSTALLABLE]),
         identities=_among(given, [each.flag.name for each in identities()]),
@@ -209,6 +225,11 @@ def _settings(
     if problems:
         raise InputError(problems)
     return settings
+
+
+def _allowed(given: list[str] | None, *, none: bool) -> tuple[str, ...] | None:
+    """Return the given ones; None without a flag."""
+    return tuple(given) if given else () if none else None
 
 
 def _allowed_secrets(given: list[str] | None, *, none: bool) -> tuple[str, ...] | None:

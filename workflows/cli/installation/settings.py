@@ -20,7 +20,7 @@ Object = dict[str, Any]
 
 ACCESS_MODES = ("ReadWriteMany", "ReadWriteOnce")
 _PLACEHOLDER_REGISTRY = "registry.example.com/argotune"
-_SECRET = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[a-z0-9][a-z0-9.-]*\*")
+_NAMES = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[a-z0-9][a-z0-9.-]*\*")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?")
 
 
@@ -43,6 +43,8 @@ class Settings:
     """HOST or HOST:PORT of dataset mirrors inside the network."""
     allowed_secrets: tuple[str, ...] | None = None
     """NAME or PREFIX* of Secrets that runs may use, beside those of argotune's own names."""
+    allowed_priority_classes: tuple[str, ...] | None = None
+    """NAME or PREFIX* of PriorityClasses that runs may use."""
     ca: str | None = None
     """Certificates, PEM, that the steps trust beside the public ones."""
     identities: Mapping[str, str] = field(default_factory=dict)
@@ -65,7 +67,11 @@ class Settings:
         Missing ones have their default.
         """
         given = {"images-registry": self.images_registry, "images-tag": self.images_tag}
-        lists = {"allowed-hosts": self.allowed_hosts, "allowed-secrets": self.allowed_secrets}
+        lists = {
+            "allowed-hosts": self.allowed_hosts,
+            "allowed-secrets": self.allowed_secrets,
+            "allowed-priority-classes": self.allowed_priority_classes,
+        }
         return {
             **self.run_settings,
             **{name: text for name, text in given.items() if text is not None},
@@ -89,7 +95,7 @@ class Settings:
             *self._image_problems(),
             *self._storage_problems(),
             *self._host_problems(),
-            *self._secret_problems(),
+            *self._name_problems(),
             *self._ca_problems(),
             *self._node_problems(),
         ]
@@ -124,13 +130,18 @@ class Settings:
             if not _HOST.fullmatch(host):
                 yield f"--allow-host {host!r}: accepted is HOST or HOST:PORT, in lower case"
 
-    def _secret_problems(self) -> Iterator[str]:
-        for name in self.allowed_secrets or ():
-            if not _SECRET.fullmatch(name):
-                yield (
-                    f"--allow-secret {name!r}: accepted is the name of a Secret, or the beginning"
-                    " of names followed by *"
-                )
+    def _name_problems(self) -> Iterator[str]:
+        given = (
+            ("secret", "Secret", self.allowed_secrets),
+            ("priority-class", "PriorityClass", self.allowed_priority_classes),
+        )
+        for flag, kind, names in given:
+            for name in names or ():
+                if not _NAMES.fullmatch(name):
+                    yield (
+                        f"--allow-{flag} {name!r}: accepted is the name of a {kind}, or the"
+                        " beginning of names followed by *"
+                    )
 
     def _node_problems(self) -> Iterator[str]:
         for identity in identities():
@@ -173,6 +184,7 @@ def installed_settings(
             "storage_class": volume.get("storageClassName"),
             "allowed_hosts": _items(values.get("allowed-hosts")),
             "allowed_secrets": _items(values.get("allowed-secrets")),
+            "allowed_priority_classes": _items(values.get("allowed-priority-classes")),
             "run_settings": {
                 row.name: values[row.name] for row in INSTALLABLE if row.name in values
             },

@@ -234,7 +234,8 @@ def test_what_the_installer_decides_is_text_and_no_parameter(
     argotune: Argotune, api: ApiServer
 ) -> None:
     flags = (f"--aks-cluster-id={CLUSTER_ID}", "--model-cache-claim=weights")
-    install(argotune, *flags, "--allow-secret=team-push", "--allow-secret=urls-*")
+    flags = (*flags, "--allow-secret=team-push", "--allow-secret=urls-*")
+    install(argotune, *flags, "--allow-priority-class=batch-low")
     for name in ("finetune", "gc"):
         template = api.named(f"workflowtemplates/{name}")
         parameters = {item["name"] for item in template["spec"]["arguments"]["parameters"]}
@@ -251,8 +252,10 @@ def test_what_the_installer_decides_is_text_and_no_parameter(
     assert f"matches '{pattern}'" in secret
     policy = api.named("validatingadmissionpolicies/argotune-runs-team-a")
     assert pattern in json.dumps(policy)
-    argotune("install", "--no-allow-secrets")
+    assert "p.value.matches('^(batch-low)$')" in json.dumps(policy)
+    argotune("install", "--no-allow-secrets", "--no-allow-priority-classes")
     assert json.loads(decided(api)["allowed-secrets"]) == ["argotune-push", "argotune-model-access"]
+    assert decided(api)["allowed-priority-classes"] == "[]"
 
 
 def test_limits_are_set_on_every_container_and_kept(argotune: Argotune, api: ApiServer) -> None:
@@ -336,6 +339,8 @@ def test_all_that_is_wrong_with_the_options_is_told_at_once(
         "--allow-host={{workflow.name}}",
         "--allow-secret=Team",
         "--allow-secret=*",
+        "--allow-priority-class=Low",
+        "--no-allow-priority-classes",
         "--no-allow-secrets",
         "--no-allow-hosts",
         f"--ca-file={write('ca.crt', NO_CA)}",
@@ -344,6 +349,7 @@ def test_all_that_is_wrong_with_the_options_is_told_at_once(
     assert answer.errors == [
         "--allow-host and --no-allow-hosts: take one",
         "--allow-secret and --no-allow-secrets: take one",
+        "--allow-priority-class and --no-allow-priority-classes: take one",
         "--images-registry 'https://r.example': 'https:' is not a registry's HOST or HOST:PORT",
         "--images-tag 'latest': name a version; runs would change under way",
         "--volume-size 'many': accepted is a quantity such as 100Gi",
@@ -357,6 +363,8 @@ def test_all_that_is_wrong_with_the_options_is_told_at_once(
             " followed by *"
             for name in ("Team", "*")
         ),
+        "--allow-priority-class 'Low': accepted is the name of a PriorityClass, or the beginning of"
+        " names followed by *",
         "--ca-file: accepted are certificates in PEM, -----BEGIN CERTIFICATE-----",
     ]
     assert api.requests == []
