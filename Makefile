@@ -24,7 +24,7 @@ REGISTRY ?= localhost
 TAG ?= $(VERSION)
 IMAGES = REGISTRY='$(REGISTRY)' TAG='$(TAG)' VERSION='$(VERSION)' images/build
 
-.PHONY: help setup tiny demo test test-gpu check lint fix golden e2e e2e-weekly e2e-all images push-images \
+.PHONY: help setup tiny demo test test-gpu check lint fix golden e2e e2e-weekly e2e-all leaks images push-images \
   bench bench-gpu clean
 
 help:  ## List the targets
@@ -100,6 +100,9 @@ push-images:  ## Push what `images` built: REGISTRY=... [TAG=...] [STEPS=...]
 
 # All of them, whatever goal one misses on this machine.
 BENCHES = 'dataset --size-gb $(SIZE_GB)' engine_overhead status tune.prepare tune.load tune.overhead tune.speed
+
+leaks: setup  ## Print who takes away a node that is left behind, when, and what it has cost
+	.venv/bin/pytest -q -s tests/steps/nodes/test_leaks.py
 
 bench: .venv/.bench  ## Measure: dataset, local engine, and tuning against TRL and Kaito
 	@missed=; for bench in $(BENCHES); do \
