@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from argotune.steps.cluster.kube import Kube
-from argotune.steps.nodes.provider import Node
+from argotune.steps.nodes.provider import Gone, Node
 
 MADE_NODES = "argotune.dev/made-nodes"
 """Annotation of the Workflow: the run's UID, and one row for each node, as JSON."""
@@ -105,6 +105,20 @@ def without_node(made: Made, now: datetime) -> Made:
     if running_node(made) is None:
         return made
     return (*made[:-1], replace(made[-1], until=now.replace(microsecond=0)))
+
+
+def given_back(made: Made) -> list[Gone]:
+    """The nodes that the run has no longer, with hours and cost."""
+    return [
+        Gone(
+            what=f"node ({node.placement})",
+            hours=node.hours(node.until),
+            cost_usd=node.cost_usd(node.until),
+            is_upper_bound="spot" in node.placement.split(),
+        )
+        for node in made
+        if node.until is not None
+    ]
 
 
 def running_node(made: Made) -> MadeNode | None:

@@ -46,8 +46,8 @@ class Result:
     """Outputs of the release step."""
 
     released: str
-    """Deleted nodes with hours and cost if known, and kept nodes with their price; `nothing` if no
-    node was created for the run."""
+    """The run's nodes with hours and cost if known: those that `watch` gave back, those that were
+    deleted now, and kept ones with their price; `nothing` if no node was created for the run."""
     kept_until: str
     """Time until which a node is kept for the next run of the workspace, such as
     2026-01-31T14:05:00Z; empty: no node is kept."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from argotune.steps.cluster.errors import ApiError
@@ -14,6 +15,8 @@ from argotune.steps.common.errors import CapacityError, PermanentError, Transien
 from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.deadline import wall_time
 from argotune.steps.nodes.ledger import (
+    Made,
+    given_back,
     made_nodes,
     running_node,
     sum_of_known,
@@ -38,14 +41,17 @@ def run(
 ) -> Result:
     """Keep or delete the run's nodes through the provider, and report them."""
     chosen = provider or load_provider(params.provider, params)
+    notes = _notes(params, kube)
     kept = _keep(params, chosen, progress)
     gone = chosen.release(params.run, timeout_seconds=params.timeout_seconds, progress=progress)
     progress.update(1, 1)
-    released = "; ".join([*map(str, gone), *(f"kept {each}" for each in kept)]) or "nothing"
+    earlier = given_back(notes.made) if notes else []
+    said = [*map(str, [*earlier, *gone]), *(f"kept {each}" for each in kept)]
+    released = "; ".join(said) or "nothing"
     log.event(_LOGGER, "released", provider=params.provider, what=released)
-    used = [*gone, *(each.used for each in kept)]
-    if params.workflow and PROVIDERS[params.provider].makes_nodes:
-        _write_down(params, kube, wall_time(clock))
+    used = [*earlier, *gone, *(each.used for each in kept)]
+    if notes is not None:
+        _write_down(params, notes, wall_time(clock))
     return Result(
         released=released,
         kept_until=max((f"{each.until:%Y-%m-%dT%H:%M:%SZ}" for each in kept), default=""),
@@ -54,23 +60,45 @@ def run(
     )
 
 
-def _write_down(params: Params, kube: Kube | None, now: datetime) -> None:
+@dataclass(frozen=True)
+class _Notes:
+    """What stands at the run's Workflow about its nodes."""
+
+    kube: Kube
+    made: Made
+
+
+def _notes(params: Params, kube: Kube | None) -> _Notes | None:
+    """Read which nodes were made for the run, of which `watch` may have given back all.
+
+    Returns None where no node is made for a run, or the API server does not say it.
+    """
+    if not (params.workflow and PROVIDERS[params.provider].makes_nodes):
+        return None
+    try:
+        api = kube or connect()
+        found = api.workflow(params.namespace, params.workflow)
+    except ApiError as error:
+        log.warn(_LOGGER, "cannot-read-nodes", workflow=params.workflow, reason=error)
+        return None
+    return _Notes(api, made_nodes(found) if found is not None else ())
+
+
+def _write_down(params: Params, notes: _Notes, now: datetime) -> None:
     """Write at the Workflow that the run has no node any more; `argo retry` counts on from there.
 
     The nodes are gone either way, so a failure is only logged.
     """
+    if running_node(notes.made) is None:
+        return
     try:
-        api = kube or connect()
-        found = api.workflow(params.namespace, params.workflow)
-        made = made_nodes(found) if found is not None else ()
-        if running_node(made) is not None:
-            write_made_nodes(
-                api,
-                without_node(made, now),
-                namespace=params.namespace,
-                workflow=params.workflow,
-                run=params.run,
-            )
+        write_made_nodes(
+            notes.kube,
+            without_node(notes.made, now),
+            namespace=params.namespace,
+            workflow=params.workflow,
+            run=params.run,
+        )
     except ApiError as error:
         log.warn(_LOGGER, "cannot-write-down", workflow=params.workflow, reason=error)
 

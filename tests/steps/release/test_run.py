@@ -225,3 +225,24 @@ def test_an_api_server_that_takes_nothing_down_does_not_fail_the_step(
     assert release_at_one(cluster, Gone(what="pool")).released == "pool"
     assert "cannot-write-down" in caplog.text
     assert until(cluster) is None
+
+
+def test_nodes_that_watch_gave_back_are_in_the_report(cluster: Cluster) -> None:
+    lost = replace(HAD, placement="A10 spot", until=NOON + timedelta(minutes=15))
+    last = replace(HAD, since=NOON, until=NOON + timedelta(minutes=30))
+    with serving(cluster) as kube:
+        write_made_nodes(kube, [lost, last], namespace="team", workflow="w", run="uid")
+    result = release_at_one(cluster)
+    assert result.released == (
+        "node (A10 spot) after 0.25 h, at most 1.00 USD; "
+        "node (A100 regular) after 0.50 h, about 2.00 USD"
+    )
+    assert (result.node_hours, result.cost_usd) == (0.75, 3.0)
+
+
+def test_a_workflow_that_cannot_be_read_does_not_keep_the_node(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.faults = [Fault("GET", "/workflows/", 403, "no right")]
+    assert release_at_one(cluster, Gone(what="pool")).released == "pool"
+    assert "cannot-read-nodes" in caplog.text
