@@ -46,7 +46,7 @@ class Params(NodeParams):
         """Messages about invalid parameters."""
         yield from super().problems()
         if self.at_cost_limit == "push" and self.max_cost_usd is None:
-            yield "--at-cost-limit: push without a limit; give --max-cost-usd, or leave it out"
+            yield "--at-cost-limit: push without a limit; give max-cost-usd too, or leave it out"
         if not (self.workflow and self.namespace):
             yield "--workflow, --namespace: empty; give those of the run's Workflow"
         for name in ("look_seconds", "grace_seconds", "refused_seconds", "start_seconds"):

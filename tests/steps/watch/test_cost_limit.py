@@ -162,7 +162,7 @@ def test_pushing_at_no_limit_is_refused() -> None:
     with pytest.raises(ParamsError) as caught:
         params(RUN, {"a": "b"}, at_cost_limit="push")
     assert caught.value.problems == [
-        "--at-cost-limit: push without a limit; give --max-cost-usd, or leave it out"
+        "--at-cost-limit: push without a limit; give max-cost-usd too, or leave it out"
     ]
 
 
