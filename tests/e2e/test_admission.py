@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from argotune.steps.settings.run_settings import SECRET_SETTINGS
+from argotune.workflows.templates.golden import RENDERED_DIR
 from argotune.workflows.templates.step import FORBIDDEN
 from argotune.workflows.workspace.manifests import parameters_of, template
 from tests.e2e.cluster import (
@@ -248,8 +249,9 @@ def test_a_workflow_that_is_there_can_be_stopped_and_not_changed(installed: Clus
 def test_what_is_the_installers_can_be_neither_changed_nor_deleted(installed: Cluster) -> None:
     gc = {"spec": {"suspend": True}}
     assert installed.try_patch("cronworkflows", "gc", gc, person=PERSON).status_code == 422
-    fill_in = {"spec": {"suspend": False}}
-    assert installed.try_patch("cronworkflows", "retrain", fill_in, person=PERSON).is_success
+    installed.kubectl("apply", "-f", str(RENDERED_DIR / "retrain.yaml"))
+    resume = {"spec": {"suspend": False}}
+    assert installed.try_patch("cronworkflows", "retrain", resume, person=PERSON).is_success
     assert delete(installed, "argoproj.io/v1alpha1", "cronworkflows", "gc") == 422
     assert delete(installed, "networking.k8s.io/v1", "networkpolicies", "argotune-runs") == 422
 

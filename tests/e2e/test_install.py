@@ -275,11 +275,11 @@ def test_what_others_have_changed_is_refused_then_taken_over(own: Cluster) -> No
 @pytest.mark.shard1
 def test_a_schedule_that_was_resumed_stays_resumed(own: Cluster) -> None:
     resume = ("--type=merge", "-p", '{"spec": {"suspend": false}}', "--field-manager=ann")
-    own.kubectl("patch", "cronworkflow", "retrain", *resume)
+    own.kubectl("patch", "cronworkflow", "gc", *resume)
     done = install(own)
     assert done.code == 0
-    assert done.outcomes()["cronworkflow.argoproj.io/retrain"] == "unchanged, for ann changed it"
-    found = own.read("argoproj.io/v1alpha1", "cronworkflows", "retrain")
+    assert done.outcomes()["cronworkflow.argoproj.io/gc"] == "unchanged, for ann changed it"
+    found = own.read("argoproj.io/v1alpha1", "cronworkflows", "gc")
     assert found is not None
     assert found["spec"]["suspend"] is False
 

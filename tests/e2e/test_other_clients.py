@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from argotune.workflows.templates.golden import RENDERED_DIR
 from tests.e2e.cluster import Cluster, Object, argo, argo_server
 from tests.e2e.runs import ALL_WELL, ENDED_EARLY, STEPS, Run, run_with_label
 from tests.e2e.site import RUN_SECONDS, argotune
@@ -33,7 +32,7 @@ def runs(
         "argo": _by_argo,
         "ui": _by_the_server,
         "schedule": _by_a_schedule,
-        "installed-schedule": _by_the_installed_schedule,
+        "schedule-now": _by_a_schedule_now,
     }
 
     def ended(begin: Callable[[Cluster, Path], Run]) -> Run:
@@ -80,10 +79,13 @@ def _by_a_schedule(cluster: Cluster, directory: Path) -> Run:
         argo(cluster.namespace, "cron", "suspend", f"retrain-{UNCHANGED}")
 
 
-def _by_the_installed_schedule(cluster: Cluster, directory: Path) -> Run:
-    cluster.kubectl("apply", "-f", str(RENDERED_DIR / "retrain.yaml"))
-    arguments = {**arguments_of(UNCHANGED), "only-if-changed": "true"}
-    return _argo_submit(cluster, "cronwf/retrain", arguments)
+def _by_a_schedule_now(cluster: Cluster, directory: Path) -> Run:
+    """What a schedule of once a year begins when somebody asks it to."""
+    text = WORKSPACE.format(name=UNCHANGED)
+    schedule = yaml.safe_load(argotune("render", "-", "--schedule=@yearly", text=text))
+    schedule["metadata"]["name"] = "retrain-now"
+    cluster.kubectl("apply", "-f", "-", text=json.dumps(schedule))
+    return _argo_submit(cluster, "cronwf/retrain-now", {})
 
 
 def _argo_submit(cluster: Cluster, source: str, arguments: Mapping[str, str]) -> Run:
@@ -103,7 +105,7 @@ def test_argo_submits_from_the_template(runs: Mapping[str, Future[Run]]) -> None
     assert runs["argo"].result().phases() == ALL_WELL
 
 
-@pytest.mark.parametrize("schedule", ["schedule", "installed-schedule"])
+@pytest.mark.parametrize("schedule", ["schedule", "schedule-now"])
 def test_a_schedule_ends_early_when_nothing_has_changed(
     runs: Mapping[str, Future[Run]], schedule: str
 ) -> None:

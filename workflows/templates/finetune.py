@@ -82,7 +82,7 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
             labels={"app.kubernetes.io/part-of": "argotune"},
             annotations={
                 "workflows.argoproj.io/title": (
-                    "Fine-tune {{workflow.parameters.preset}} as {{workflow.parameters.name}}"
+                    "{{workflow.parameters.name}}: fine-tune {{workflow.parameters.preset}}"
                 ),
                 "workflows.argoproj.io/description": (
                     "{{workflow.parameters.method}} adapter, pushed to"

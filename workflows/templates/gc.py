@@ -13,6 +13,7 @@ from argotune.steps.nodes.providers import cluster_settings
 from argotune.workflows.templates import accounts
 from argotune.workflows.templates import step as container
 from argotune.workflows.templates.step import Step, value_of
+from argotune.workflows.workspace.schedule import DEFAULT_TIMEZONE
 
 NAME = "gc"
 _LABELS = {"app.kubernetes.io/part-of": "argotune"}
@@ -47,7 +48,7 @@ def build() -> WorkflowTemplate:
     with WorkflowTemplate(
         name=NAME,
         annotations={
-            "workflows.argoproj.io/title": "Delete nodes that runs left behind",
+            "workflows.argoproj.io/title": "gc: delete nodes that runs left behind",
             "workflows.argoproj.io/description": (
                 "Agent pools and NodeClaims of runs that have ended, or whose time is over."
             ),
@@ -69,9 +70,15 @@ def build_schedule() -> CronWorkflow:
     """Build the schedule, suspended where no run makes nodes; `argotune install` resumes it."""
     return CronWorkflow(
         name=NAME,
+        annotations={
+            "workflows.argoproj.io/title": "gc: look for nodes that runs left behind",
+            "workflows.argoproj.io/description": (
+                "Of the whole namespace, and of no workspace; suspended where no run makes nodes."
+            ),
+        },
         labels=_LABELS,
         schedules=["7-59/10 * * * *"],
-        timezone="Etc/UTC",
+        timezone=DEFAULT_TIMEZONE,
         concurrency_policy="Forbid",
         starting_deadline_seconds=600,
         successful_jobs_history_limit=1,

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from argotune.steps.common import strict_yaml
+from argotune.steps.nodes.labels import WORKSPACE_LABEL
 from argotune.steps.settings.run_settings import (
     SECRET_SETTINGS,
     SETTINGS,
@@ -26,6 +27,7 @@ from argotune.steps.settings.run_settings import (
 )
 from argotune.steps.settings.step_params import names_pattern
 from argotune.workflows.workspace.fields import WorkspaceError
+from argotune.workflows.workspace.schedule import NAME_PREFIX, schedule_problems
 
 NAME = "finetune"
 """Name of the WorkflowTemplate."""
@@ -172,17 +174,33 @@ def workflow_from_template(
 
 def cron_workflow(
     arguments: Mapping[str, str],
-    schedule: str,
+    schedules: Sequence[str],
     *,
+    timezone: str,
     volume_size: str | None = None,
     storage_class: str | None = None,
 ) -> dict[str, Any]:
-    """Build the CronWorkflow of one workspace."""
+    """Build the CronWorkflow of one workspace.
+
+    Raises WorkspaceError for a name, schedule or time zone on which Argo would never run.
+    """
+    problems = schedule_problems(arguments["name"], schedules, timezone)
+    if problems:
+        raise WorkspaceError(problems)
     document = rendered("retrain")[0]
-    document["metadata"]["name"] = f"retrain-{arguments['name']}"
+    name = arguments["name"]
+    document["metadata"]["name"] = f"{NAME_PREFIX}{name}"
+    document["metadata"]["labels"][WORKSPACE_LABEL] = name
+    document["metadata"]["annotations"] = {
+        "workflows.argoproj.io/title": f"{name}: tune again when the data changes",
+        "workflows.argoproj.io/description": (
+            f"Tunes {arguments['preset']} for {arguments['output-image']}, only when the dataset"
+            " or the plan differ from what is deployed."
+        ),
+    }
     spec, template_spec = document["spec"], template()["spec"]
-    del spec["suspend"]
-    spec["schedules"] = [schedule]
+    spec["schedules"] = list(schedules)
+    spec["timezone"] = timezone
     given = _for_installed(arguments)
     _check_known(given, template_spec)
     spec["workflowSpec"] |= {
@@ -204,8 +222,8 @@ def named(document: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def random_name(prefix: str) -> str:
-    """Make a name from a generateName, as Kubernetes does."""
-    return f"{prefix}-{''.join(random.choices(_RANDOM_CHARACTERS, k=5))}"
+    """Make a name from a generateName, as Kubernetes does: a long one is cut to 63 characters."""
+    return f"{f'{prefix}-'[:58]}{''.join(random.choices(_RANDOM_CHARACTERS, k=5))}"
 
 
 def dump(*documents: Mapping[str, Any]) -> str:
@@ -222,10 +240,10 @@ def _workflow(
         "kind": "Workflow",
         "metadata": {
             "generateName": f"{name}-",
-            "labels": {"app.kubernetes.io/part-of": "argotune", "argotune.dev/workspace": name},
+            "labels": {"app.kubernetes.io/part-of": "argotune", WORKSPACE_LABEL: name},
             "annotations": {
                 **annotations,
-                "workflows.argoproj.io/title": f"Fine-tune {arguments['preset']} as {name}",
+                "workflows.argoproj.io/title": f"{name}: fine-tune {arguments['preset']}",
             },
         },
         "spec": spec,

@@ -61,11 +61,14 @@ def referring_workflow(
 
 
 def cron_workflow(
-    workspace: Workspace, *, allow_loopback: bool, schedule: str
+    workspace: Workspace, *, allow_loopback: bool, schedules: Sequence[str], timezone: str
 ) -> tuple[Object | None, Object]:
-    """Build a CronWorkflow of arguments, after the Secret of its URLs."""
+    """Build a CronWorkflow of arguments, after the Secret of its URLs.
+
+    Raises WorkspaceError for a name, schedule or time zone on which Argo would never run.
+    """
     arguments, secret = _arguments(workspace, allow_loopback, None)
-    cron = manifests.cron_workflow(arguments, schedule, **_volume(workspace))
+    cron = manifests.cron_workflow(arguments, schedules, timezone=timezone, **_volume(workspace))
     _set_ttl(cron["spec"]["workflowSpec"], workspace)
     return secret, labelled(cron, workspace.labels)
 

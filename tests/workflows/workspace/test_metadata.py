@@ -197,12 +197,16 @@ def test_the_labels_of_the_file_are_those_of_its_runs() -> None:
         labels: dict[str, Any] = workflow["metadata"]["labels"]
         assert labels.items() >= LABELS.items()
         assert labels["argotune.dev/workspace"] == "my-model"
-    _, cron = cron_workflow(workspace, allow_loopback=False, schedule="0 3 * * *")
+    _, cron = cron_workflow(
+        workspace, allow_loopback=False, schedules=["0 3 * * *"], timezone="Etc/UTC"
+    )
     assert cron["spec"]["workflowMetadata"] == {"labels": LABELS}
 
 
 def test_a_schedule_of_a_file_without_labels_says_nothing_of_them() -> None:
-    _, cron = cron_workflow(read(changed({})), allow_loopback=False, schedule="0 3 * * *")
+    _, cron = cron_workflow(
+        read(changed({})), allow_loopback=False, schedules=["0 3 * * *"], timezone="Etc/UTC"
+    )
     assert "workflowMetadata" not in cron["spec"]
 
 

@@ -12,6 +12,7 @@ from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace import planned as workspaces
 from argotune.workflows.workspace.installed import left_to_the_installer
+from argotune.workflows.workspace.schedule import DEFAULT_TIMEZONE
 from argotune.workflows.workspace.workflow import (
     cron_workflow,
     images_arguments,
@@ -31,9 +32,19 @@ def render(
             "--template-ref", help="Only the arguments, for an installed WorkflowTemplate."
         ),
     ] = False,
-    schedule: Annotated[
+    schedules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--schedule",
+            metavar="CRON",
+            help='A CronWorkflow instead, e.g. "0 3 * * *"; may be given several times.',
+        ),
+    ] = None,
+    timezone: Annotated[
         str | None,
-        typer.Option(metavar="CRON", help='A CronWorkflow instead, e.g. "0 3 * * *" (UTC).'),
+        typer.Option(
+            metavar="ZONE", help=f"Of --schedule, e.g. Europe/Berlin; default: {DEFAULT_TIMEZONE}."
+        ),
     ] = None,
     images_registry: options.ImagesRegistry = None,
     images_tag: options.ImagesTag = None,
@@ -54,9 +65,11 @@ def render(
     It stands alone: it needs nothing in the cluster but Argo, the service accounts and the images.
     Dataset URLs with a query come with a Secret that holds them, for they may contain tokens.
     """
-    if template_ref and schedule:
+    if template_ref and schedules:
         raise InputError("--template-ref and --schedule: take one; a schedule is a reference too")
-    refers = template_ref or schedule is not None
+    if timezone is not None and not schedules:
+        raise InputError(f"--timezone {timezone!r}: has an effect only with --schedule")
+    refers = template_ref or bool(schedules)
     if refers and allow_loopback:
         raise InputError("--allow-loopback: only for a Workflow with the whole template in it")
     images = images_arguments(images_registry, images_tag, whole=not refers)
@@ -80,8 +93,13 @@ def render(
     workspace = planned.workspace
     if refers:
         workspaces.print_as_warnings(left_to_the_installer(workspace))
-    if schedule:
-        made = cron_workflow(workspace, allow_loopback=allow_loopback, schedule=schedule)
+    if schedules:
+        made = cron_workflow(
+            workspace,
+            allow_loopback=allow_loopback,
+            schedules=schedules,
+            timezone=DEFAULT_TIMEZONE if timezone is None else timezone,
+        )
     elif template_ref:
         made = referring_workflow(workspace, allow_loopback=allow_loopback)
     else:

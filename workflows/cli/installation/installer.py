@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from argotune.workflows.cli.errors import CliError
@@ -27,9 +28,9 @@ from argotune.workflows.cli.remote.api_errors import ClusterRefusal
 
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 _USERS_KINDS = ("PersistentVolumeClaim", "CronWorkflow")
-"""Kinds that a user may have made or changed: the cache's claim, and the schedule."""
-_KEPT_KINDS = ("ConfigMap",)
-"""Kinds that an install without --ca-file does not change."""
+"""Kinds that a user may have made or changed: the cache's claim, and schedules."""
+_KEPT_KINDS = ("ConfigMap", "PersistentVolumeClaim")
+"""Kinds that no install deletes: the certificates of an earlier --ca-file, and the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class Installer:
         wanted = objects(settings, self.applied.cluster.namespace)
         if not self.cluster_roles:
             wanted = [item for item in wanted if item["kind"] not in CLUSTER_KINDS]
+        names = {shown(item) for item in wanted}
         if there:
             wanted = [item for item in wanted if self._is_to_be_applied(item, said)]
         outcomes = self._try(wanted, there=there)
@@ -62,7 +64,7 @@ class Installer:
                 outcome = self.applied.apply(item, dry_run=False, force=self.force_conflicts)
             self._say(item, outcome)
         if there:
-            self._prune(wanted)
+            self._prune(names)
 
     def _namespace_is_there(self, *, create: bool) -> bool:
         """Whether the namespace exists; it is created on request.
@@ -112,10 +114,7 @@ class Installer:
                 return ", for it is not of argotune install"
             # A bound claim takes a larger size and nothing else.
             return None if said.says_of_models else ""
-        others = field_managers(found, "spec") - {MANAGER}
-        if others and not self.force_conflicts:
-            return f", for {', '.join(sorted(others))} changed it"
-        return None
+        return None if self.force_conflicts else _changed_by_others(found)
 
     def _try(self, wanted: list[Object], *, there: bool) -> dict[str, str]:
         """Return the effect that an apply of each object would have."""
@@ -138,20 +137,28 @@ class Installer:
             _warn("the namespace is not there yet: what goes into it was not tried on the server")
         return outcomes
 
-    def _prune(self, wanted: list[Object]) -> None:
-        """Delete what an earlier version installed and this one does not."""
-        names = {shown(item) for item in wanted}
-        kinds = [kind for kind in INSTALLED_KINDS if kind not in (*_KEPT_KINDS, *_USERS_KINDS)]
-        for kind in kinds:
+    def _prune(self, names: Collection[str]) -> None:
+        """Delete what an earlier version installed and this one, of these names, does not."""
+        for kind in [kind for kind in INSTALLED_KINDS if kind not in _KEPT_KINDS]:
             if kind in CLUSTER_KINDS and not self.cluster_roles:
                 continue
             for item in self.applied.find_all(kind):
-                if shown(item) not in names:
-                    self.applied.delete(kind, item["metadata"]["name"], dry_run=self.dry_run)
-                    self._say(item, "pruned")
+                if shown(item) in names:
+                    continue
+                if kind in _USERS_KINDS and (reason := _changed_by_others(item)):
+                    self._say(item, f"stays{reason}")
+                    continue
+                self.applied.delete(kind, item["metadata"]["name"], dry_run=self.dry_run)
+                self._say(item, "pruned")
 
     def _say(self, item: Object, outcome: str) -> None:
         print(f"{shown(item)} {outcome}{' (dry run)' if self.dry_run else ''}")
+
+
+def _changed_by_others(found: Object) -> str | None:
+    """Name the others who changed what `install` applied; None where nobody did."""
+    others = field_managers(found, "spec") - {MANAGER}
+    return f", for {', '.join(sorted(others))} changed it" if others else None
 
 
 def _warn_of_unrestricted(namespace: Object) -> None:

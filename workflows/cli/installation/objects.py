@@ -45,7 +45,6 @@ _FILES = (
     "network",
     MODEL_CACHE,
     TEMPLATE,
-    "retrain",
     GC,
 )
 

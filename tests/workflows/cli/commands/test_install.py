@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from argotune.workflows.cli.installation.objects import MANAGER
 from argotune.workflows.workspace.manifests import installed_values
 from tests.fakes.apply import ApiServer, Refusal
 from tests.workflows.cli.api import api_server
@@ -47,7 +48,6 @@ MADE = [
     "networkpolicy.networking.k8s.io/argotune-runs",
     "persistentvolumeclaim/argotune-models",
     "workflowtemplate.argoproj.io/finetune",
-    "cronworkflow.argoproj.io/retrain",
     "workflowtemplate.argoproj.io/gc",
     "cronworkflow.argoproj.io/gc",
 ]
@@ -459,18 +459,36 @@ def test_what_others_have_changed_is_not_overwritten_unasked(
     assert api.named("serviceaccounts/argotune-step")["automountServiceAccountToken"] is False
 
 
-def test_a_schedule_that_somebody_filled_in_stays(argotune: Argotune, api: ApiServer) -> None:
+def test_a_schedule_that_somebody_resumed_stays(argotune: Argotune, api: ApiServer) -> None:
     install(argotune)
     resumed = {"kind": "CronWorkflow", "spec": {"suspend": False}}
-    api.put(f"{ARGO}/cronworkflows/retrain", resumed, "kubectl-edit")
+    api.put(f"{ARGO}/cronworkflows/gc", resumed, "kubectl-edit")
+    answer = argotune("install")
+    assert answer.code == 0
+    assert outcomes(answer)["cronworkflow.argoproj.io/gc"] == (
+        "unchanged, for kubectl-edit changed it"
+    )
+    assert api.named("cronworkflows/gc")["spec"]["suspend"] is False
+    assert argotune("install", "--force-conflicts").code == 0
+    assert api.named("cronworkflows/gc")["spec"]["suspend"] is True
+
+
+@pytest.mark.parametrize("is_filled_in", [False, True])
+def test_the_sample_schedule_of_an_older_version_goes_unless_somebody_filled_it_in(
+    argotune: Argotune, api: ApiServer, is_filled_in: bool
+) -> None:
+    install(argotune)
+    labels = {"app.kubernetes.io/managed-by": MANAGER}
+    sample = {"kind": "CronWorkflow", "metadata": {"labels": labels}, "spec": {"suspend": True}}
+    api.put(f"{ARGO}/cronworkflows/retrain", sample, MANAGER)
+    if is_filled_in:
+        api.put(f"{ARGO}/cronworkflows/retrain", {"spec": {"suspend": False}}, "kubectl-edit")
     answer = argotune("install")
     assert answer.code == 0
     assert outcomes(answer)["cronworkflow.argoproj.io/retrain"] == (
-        "unchanged, for kubectl-edit changed it"
+        "stays, for kubectl-edit changed it" if is_filled_in else "pruned"
     )
-    assert api.named("cronworkflows/retrain")["spec"]["suspend"] is False
-    assert argotune("install", "--force-conflicts").code == 0
-    assert api.named("cronworkflows/retrain")["spec"]["suspend"] is True
+    assert ("cronworkflows/retrain" in api.names()) is is_filled_in
 
 
 def test_a_claim_of_somebody_else_is_used_as_it_is(argotune: Argotune, api: ApiServer) -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from hera.workflows import models
 
+from argotune.steps.settings.run_settings import SETTINGS
 from argotune.workflows.workspace.manifests import parameters_of, template
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.conftest import Write
@@ -103,7 +104,58 @@ def test_a_schedule_makes_a_cron_workflow_that_skips_unchanged_data(
     document = argo_object(answer.out)
     assert document["metadata"]["name"] == "retrain-my-model"
     assert document["spec"]["schedules"] == ["0 3 * * *"]
+    assert document["spec"]["timezone"] == "Etc/UTC"
+    assert "suspend" not in document["spec"]
     assert arguments_of(document)["only-if-changed"] == "true"
+
+
+def test_a_schedule_may_have_several_times_in_a_time_zone(argotune: Argotune, write: Write) -> None:
+    file = write("workspace.yaml", WORKSPACE)
+    flags = ("--schedule", "@daily", "--schedule", "30 12 * * mon-fri")
+    answer = argotune("render", file, *flags, "--timezone", "Europe/Berlin")
+    assert (answer.code, answer.err) == (0, "")
+    spec = argo_object(answer.out)["spec"]
+    assert spec["schedules"] == ["@daily", "30 12 * * mon-fri"]
+    assert spec["timezone"] == "Europe/Berlin"
+
+
+def test_a_schedule_that_argo_would_never_run_is_refused(argotune: Argotune, write: Write) -> None:
+    name = 45 * "a"
+    file = write("workspace.yaml", changed({"metadata/name": name}))
+    flags = ("--schedule", "0 3 * * 7", "--schedule", "nightly", "--timezone", "Mars/Phobos")
+    answer = argotune("render", file, *flags)
+    assert (answer.code, answer.out) == (2, "")
+    assert [error.partition(";")[0] for error in answer.errors] == [
+        f"metadata.name: {name!r}",
+        "--schedule day-of-week '7': no such time",
+        "--schedule 'nightly': accepted are five fields, minute hour day-of-month month"
+        ' day-of-week, such as "0 3 * * 1-5" (Sunday is 0), or @hourly, @daily, @weekly, @monthly'
+        " or @yearly",
+        "--timezone 'Mars/Phobos': no time zone of this name",
+    ]
+    assert argotune("render", file).code == 0
+
+
+def test_a_time_zone_without_a_schedule_is_refused(argotune: Argotune, write: Write) -> None:
+    answer = argotune("render", write("workspace.yaml", WORKSPACE), "--timezone", "Etc/UTC")
+    assert (answer.code, answer.errors) == (
+        2,
+        ["--timezone 'Etc/UTC': has an effect only with --schedule"],
+    )
+
+
+@pytest.mark.parametrize("flags", FORMS.values(), ids=FORMS)
+def test_argo_shows_the_workspace_first_and_related_arguments_together(
+    argotune: Argotune, write: Write, flags: list[str]
+) -> None:
+    extra = ("--set", "tune-cpu=3", "--set", "provider=existing")
+    answer = argotune("render", write("workspace.yaml", WORKSPACE), *extra, *flags)
+    document = argo_object(answer.out)
+    title = document["metadata"]["annotations"]["workflows.argoproj.io/title"]
+    assert title.startswith("my-model: ")
+    names = [*arguments_of(document)]
+    assert names[:3] == ["name", "preset", "method"]
+    assert names == [name for name in SETTINGS if name in names]
 
 
 def test_a_schedule_is_a_reference_already(argotune: Argotune, write: Write) -> None:

@@ -42,7 +42,7 @@ def test_it_takes_away_what_was_installed_the_last_made_first(
     assert (answer.code, answer.err) == (0, "")
     *deleted, stays = answer.out.splitlines()
     assert len(deleted) == len(installed)
-    assert deleted[0] == "cronworkflow.argoproj.io/retrain deleted"
+    assert deleted[0] == "cronworkflow.argoproj.io/gc deleted"
     assert deleted[-1].startswith("serviceaccount/")
     assert stays == "stays: claim argotune-models with the weights (--delete-models)"
     assert api.names() == ["namespaces/team-a", "persistentvolumeclaims/argotune-models"]
