@@ -73,6 +73,8 @@ def next_time(schedules: Sequence[str], timezone: str, now: datetime) -> datetim
     Raises ValueError for an expression or a time zone that Argo does not run on.
     """
     zone = _zone(timezone)
+    if not schedules:
+        raise ValueError("it has no schedule")
     return min(_next_of(each, now.astimezone(zone)) for each in schedules)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from argotune.workflows.workspace import manifests
 from tests.fakes.kube import Cluster, Object
 from tests.workflows.cli.status import END, START, Node, attempt, retry
 
@@ -71,6 +72,16 @@ def with_node(run: Object, accelerator: str) -> Object:
     text = json.dumps({"run": run["metadata"]["uid"], "accelerator": accelerator})
     annotations = {"argotune.dev/accelerator": text}
     return {**run, "metadata": {**run["metadata"], "annotations": annotations}}
+
+
+def cron_of(workspace: str = "my-model", **status: Any) -> Object:
+    """The CronWorkflow of a workspace in namespace team-a."""
+    cron = manifests.cron_workflow(
+        {"name": workspace, "preset": "tiny", "output-image": "registry.example.com/a:1"},
+        ["0 3 * * *"],
+        timezone="Etc/UTC",
+    )
+    return {**cron, "metadata": {**cron["metadata"], "namespace": "team-a"}, "status": status}
 
 
 def step(

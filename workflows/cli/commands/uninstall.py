@@ -39,7 +39,7 @@ def uninstall(
 ) -> None:
     """Delete what `argotune install` made in a namespace.
 
-    Runs, services, claims and what others made stay; the last line says what there is of them.
+    Runs, schedules, services, claims and what others made stay; the last line names them.
     """
     uninstaller = Uninstaller(
         applied=Applied(cluster=Cluster(context=context, namespace=namespace)),

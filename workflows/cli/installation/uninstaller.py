@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from argotune.workflows.cli.errors import CliError
-from argotune.workflows.cli.installation.applied import INSTALLED_KINDS, Applied, shown
-from argotune.workflows.cli.installation.objects import CLAIM, CLUSTER_KINDS, TEMPLATE
+from argotune.workflows.cli.installation.applied import INSTALLED_KINDS, Applied, is_ours, shown
+from argotune.workflows.cli.installation.objects import CLAIM, CLUSTER_KINDS, GC, TEMPLATE
 from argotune.workflows.cli.installation.settings import Object
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.show.schedules import template_of
 from argotune.workflows.cli.show.workflow_json import COMPLETED_LABEL, PHASE_LABEL
 
 _PART_OF = "app.kubernetes.io/part-of=argotune"
@@ -87,12 +88,27 @@ class Uninstaller:
     def _say_what_stays(self, runs: list[Object]) -> None:
         cluster = self.applied.cluster
         stays = [f"run {run['metadata']['name']}" for run in runs]
+        stays += [f"schedule {name}" for name in self._schedules()]
         services = cluster.list("Deployment", f"{_PART_OF},app.kubernetes.io/managed-by=argotune")
         stays += [f"service {service['metadata']['name']}" for service in services]
         if not self.delete_models and self.applied.find("PersistentVolumeClaim", CLAIM):
             stays.append(f"claim {CLAIM} with the weights (--delete-models)")
         if stays:
             print(f"stays: {', '.join(stays)}")
+
+    def _schedules(self) -> list[str]:
+        """List the schedules that others made, which cannot run without the template."""
+        try:
+            found = self.applied.cluster.list("CronWorkflow", "")
+        except ClusterRefusal as error:
+            if error.status == 404:
+                return []
+            raise
+        return [
+            str(item["metadata"]["name"])
+            for item in found
+            if template_of(item) in (TEMPLATE, GC) and not is_ours(item)
+        ]
 
 
 def _runs(cluster: Cluster) -> list[Object]:

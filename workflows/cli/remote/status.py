@@ -12,6 +12,7 @@ from rich.text import Text
 from argotune.steps.cluster.kube import Object, Objects
 from argotune.steps.nodes.ledger import accelerator_of
 from argotune.workflows.cli.console import console
+from argotune.workflows.cli.remote.api_errors import ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.mirror import Mirror
 from argotune.workflows.cli.remote.reasons import reasons
@@ -21,6 +22,7 @@ from argotune.workflows.cli.remote.runs import (
     cluster_runs,
     deployments,
     find_cluster_run,
+    find_schedules,
     is_ready,
     newest_by_workspace,
     newest_first,
@@ -32,6 +34,7 @@ from argotune.workflows.cli.remote.watching import advice, database_note
 from argotune.workflows.cli.remote.watching import watch as watch_until_the_end
 from argotune.workflows.cli.show.results import Output, phase_and_reason, print_record
 from argotune.workflows.cli.show.rows import last_line, step_name, step_rows, utc_now
+from argotune.workflows.cli.show.schedules import Schedule, schedules_table
 from argotune.workflows.cli.show.spending import kept_node_of, spending_of
 from argotune.workflows.cli.show.spent_table import spent_rows, spent_table
 from argotune.workflows.cli.show.view import steps_table
@@ -64,10 +67,12 @@ def print_workspaces(cluster: Cluster, output: Output | None, *, watch: bool) ->
     if output:
         newest = [whole_run(cluster, name_of(run)) for run in newest_by_workspace(runs).values()]
         print_record([run for run in newest if run is not None], output)
-    elif rows := _rows(runs, cluster.list("Deployment", SERVICES)):
+        return
+    if rows := _rows(runs, cluster.list("Deployment", SERVICES)):
         console().print(workspaces_table(rows))
     else:
         _say_no_runs(cluster)
+    _print_schedules(cluster, console())
 
 
 def _watch_workspaces(cluster: Cluster) -> NoReturn:
@@ -88,8 +93,10 @@ def print_spent(cluster: Cluster, label: str) -> None:
 def print_run(cluster: Cluster, name: str, output: Output | None) -> None:
     """Print steps, results and service of one run; for a deleted run, its service."""
     run = find_cluster_run(cluster, name)
-    service = deployments(cluster).get(workspace_of(run) if run else name)
-    if run is None and service is None:
+    workspace = workspace_of(run) if run else name
+    service = deployments(cluster).get(workspace)
+    schedules = [] if output else _schedules_of(cluster, workspace)
+    if run is None and service is None and not schedules:
         refuse_name(cluster, name)
     if output:
         print_record(run or service, output)
@@ -99,6 +106,8 @@ def print_run(cluster: Cluster, name: str, output: Output | None) -> None:
         _print_run(cluster, screen, run)
     if service is not None:
         _print_service(cluster, screen, service)
+    for schedule in schedules:
+        screen.print(f"schedule: {schedule}", soft_wrap=True)
     if run is not None:
         screen.print(f"in Argo's UI: /workflows/{cluster.namespace}/{name_of(run)}", soft_wrap=True)
 
@@ -106,6 +115,25 @@ def print_run(cluster: Cluster, name: str, output: Output | None) -> None:
 def watch_run(cluster: Cluster, name: str) -> None:
     """Show the run until it has ended."""
     watch_until_the_end(cluster, name_of(run_named(cluster, name)))
+
+
+def _print_schedules(cluster: Cluster, screen: Console) -> None:
+    try:
+        found = find_schedules(cluster)
+    except ClusterRefusal as error:
+        screen.print(f"schedules are not seen: {error}", soft_wrap=True)
+        return
+    if found:
+        screen.print()
+        screen.print(schedules_table(found, utc_now()))
+
+
+def _schedules_of(cluster: Cluster, workspace: str) -> list[Schedule]:
+    """List the schedules of a workspace; none where they cannot be seen."""
+    try:
+        return [each for each in find_schedules(cluster) if each.workspace == workspace]
+    except ClusterRefusal:
+        return []
 
 
 def _say_no_runs(cluster: Cluster) -> None:

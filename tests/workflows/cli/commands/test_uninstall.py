@@ -11,6 +11,7 @@ import pytest
 
 from tests.fakes.apply import ApiServer, Refusal
 from tests.workflows.cli.api import RESTRICTED, api_server
+from tests.workflows.cli.cluster_workflows import cron_of
 from tests.workflows.cli.command import Argotune
 
 CORE = "/api/v1/namespaces/team-a"
@@ -50,7 +51,8 @@ def test_it_takes_away_what_was_installed_the_last_made_first(
 
 def test_what_is_of_others_stays(argotune: Argotune, api: ApiServer) -> None:
     # A copy, made with kubectl, has our label too.
-    copied = {"metadata": {"labels": {"app.kubernetes.io/managed-by": "argotune-install"}}}
+    labels = {"app.kubernetes.io/managed-by": "argotune-install"}
+    copied = {"metadata": {"labels": labels}, "spec": {}}
     foreign = [
         f"{CORE}/serviceaccounts/default",
         f"{CORE}/secrets/argotune-push",
@@ -109,14 +111,17 @@ def test_active_runs_are_not_left_without_their_accounts(
 
 def test_it_says_what_stays(argotune: Argotune, api: ApiServer) -> None:
     add_run(api, "done-1", completed=True)
+    api.put(f"{ARGO}/cronworkflows/retrain-my-model", cron_of())
+    foreign = {"spec": {"workflowSpec": {"entrypoint": "main"}}}
+    api.put(f"{ARGO}/cronworkflows/of-somebody-else", foreign)
     labels = {**OURS, "app.kubernetes.io/managed-by": "argotune"}
     api.put(
         "/apis/apps/v1/namespaces/team-a/deployments/my-model", {"metadata": {"labels": labels}}
     )
     answer = argotune("uninstall")
     assert answer.out.splitlines()[-1] == (
-        "stays: run done-1, service my-model, claim argotune-models with the weights"
-        " (--delete-models)"
+        "stays: run done-1, schedule retrain-my-model, service my-model, claim argotune-models with"
+        " the weights (--delete-models)"
     )
 
 

@@ -13,6 +13,7 @@ import yaml
 from tests.fakes.kube import Cluster, Fault
 from tests.workflows.cli.cluster_workflows import (
     NAME,
+    cron_of,
     entry,
     exit_handler,
     failed_run,
@@ -93,6 +94,44 @@ def test_the_newest_run_of_a_workspace_counts(argotune: Argotune, cluster: Clust
     cluster.put(run_of(*step("plan", "Failed"), phase="Failed"))
     assert table(argotune) == [["my-model", "NVIDIA A10", "True", "False", "False"]]
     assert argotune(*HERE, "my-model").out.startswith("my-model-fghij: Running\n")
+
+
+def test_schedules_stand_below_the_workspaces(argotune: Argotune, cluster: Cluster) -> None:
+    cluster.put(cron_of(lastScheduledTime=END))
+    cluster.put(cron_of("other"))
+    cluster.objects["CronWorkflow", "team-a", "retrain-other"]["spec"]["suspend"] = True
+    lines = argotune(*HERE).out.splitlines()
+    assert lines[0].startswith("no runs in namespace team-a; ")
+    assert lines[2].split() == ["SCHEDULE", "TIMES", "TIMEZONE", "LAST", "NEXT"]
+    name, *times, zone, last, word, following = lines[3].split()
+    assert (name, times, zone, word) == (
+        "retrain-my-model",
+        ["0", "3", "*", "*", "*"],
+        "Etc/UTC",
+        "in",
+    )
+    assert last[-1] in "smhd"
+    assert following[-1] in "smh"
+    assert lines[4].endswith("never: suspended")
+
+
+def test_a_schedule_is_shown_with_its_workspace(argotune: Argotune, cluster: Cluster) -> None:
+    cluster.put(cron_of())
+    cluster.put(cron_of("other"))
+    (line,) = argotune(*HERE, "my-model").out.splitlines()
+    assert line.startswith("schedule: retrain-my-model, 0 3 * * * Etc/UTC: no run yet, next 2")
+    cluster.put(run_of())
+    assert line in argotune(*HERE, NAME).out.splitlines()
+
+
+def test_without_the_right_to_list_schedules_the_runs_are_shown(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    cluster.put(run_of())
+    cluster.faults = [Fault("GET", "/cronworkflows", 403, "cronworkflows is forbidden", times=9)]
+    answer = argotune(*HERE)
+    assert (answer.code, answer.err) == (0, "")
+    assert "schedules are not seen: CronWorkflows: the cluster answers 403" in answer.out
 
 
 def test_foreign_workflows_are_no_workspaces(argotune: Argotune, cluster: Cluster) -> None:
