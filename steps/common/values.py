@@ -147,6 +147,7 @@ QUEUE = ValueType(
     pattern="^([a-z]([-a-z0-9]{0,61}[a-z0-9])?)?$",
 )
 PRIORITY_CLASS = ValueType(accepted="the name of a PriorityClass", check=is_dns_subdomain)
+SECRET = ValueType(accepted="the name of a Secret", check=is_dns_subdomain)
 STORAGE_CLASS = ValueType(accepted="the name of a StorageClass", check=is_dns_subdomain)
 NAMES = ValueType(
     accepted="names with commas between",

@@ -146,8 +146,10 @@ def _template(params: Params, adapter: Adapter) -> Manifest:
     if params.server_gpus() or params.server_labels():
         # The node that ran tuning may be tainted, whether or not the server requests its GPU.
         spec["tolerations"] = [dict(toleration) for toleration in GPU_TOLERATIONS]
-    if params.image_pull_secret:
-        spec["imagePullSecrets"] = [{"name": params.image_pull_secret}]
+    # With a list of its own, the pod does not use that of its account.
+    secrets = dict.fromkeys(filter(None, (params.image_pull_secret, params.adapter_pull_secret)))
+    if secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in secrets]
     annotations = {REFERENCE_ANNOTATION: params.reference}
     return {"metadata": {"labels": _labels(params), "annotations": annotations}, "spec": spec}
 

@@ -51,6 +51,8 @@ class Params:
     model_cache_claim: str | None = None
     """PersistentVolumeClaim of the model cache; required for target kubernetes."""
     image_pull_secret: str | None = None
+    """Secret for pulling the server's image; empty: the node's own login. For target kubernetes."""
+    adapter_pull_secret: str | None = None
     """Secret for pulling the adapter image; for target kubernetes."""
     adapter_from: Literal["auto", "cache"] = "auto"
     """auto: an image volume if the API server supports it, else as cache; cache: files that deploy
@@ -126,14 +128,12 @@ class Params:
     def server_labels(self) -> dict[str, str]:
         """Labels of the node to serve on.
 
-        Empty if tuning used a GPU and the server needs none, or if the tuning node is deleted with
-        the run.
+        Empty if the server is to need no GPU, or if the tuning node is deleted with the run.
         """
         if self.label_selector:
             return labels_in(self.label_selector)
         labels = self.node_labels()
-        needs_no_gpu = self.gpus > 0 and not self.server_gpus()
-        return {} if needs_no_gpu or NODE_LABEL in labels else labels
+        return {} if self.service_gpus == 0 or NODE_LABEL in labels else labels
 
     def node_labels(self) -> dict[str, str]:
         """The parsed node selector. Raises ValueError unless it is a JSON object of strings."""

@@ -24,6 +24,7 @@ from argotune.steps.common.values import (
     QUEUE,
     SECONDS,
     SECONDS_OR_ZERO,
+    SECRET,
     STORAGE_CLASS,
     ValueType,
     reads,
@@ -365,6 +366,19 @@ _RUN = (
         decided_by="installer",
         default="0.1.0",
         used_by="every container",
+    ),
+    Setting(
+        name="image-pull-secret",
+        is_annotation=False,
+        description=(
+            "Secret of type kubernetes.io/dockerconfigjson for the registry of the step images; the"
+            " accounts of the steps and the service pull with it"
+        ),
+        value=SECRET,
+        default_meaning="none, the nodes pull without a login or with their own",
+        decided_by="installer",
+        is_installable=True,
+        feeds=("deploy.image-pull-secret",),
     ),
     Setting(
         name="allow-loopback",

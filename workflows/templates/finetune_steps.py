@@ -211,7 +211,7 @@ DEPLOY = Step(
         "run-uid": "{{workflow.uid}}",
         "image": container.image_of("serve"),
         "model-cache-claim": value_of("model-cache-claim"),
-        "image-pull-secret": secret("push-secret"),
+        "adapter-pull-secret": secret("push-secret"),
     },
     inputs=["reference", "model-dir", "node-selector", "gpus", "dataset-digest"],
     mounts={

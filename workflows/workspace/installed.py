@@ -24,7 +24,7 @@ def check_installed(
     workspace: Workspace, template: Mapping[str, Any], *, allow_loopback: bool = False
 ) -> None:
     """Raise WorkspaceError with everything that the installed template does not permit or lacks."""
-    values = {**manifests.install_defaults(), **manifests.installed_values(template)}
+    values = manifests.decided_values(template)
     problems = [
         *_conflicts(workspace, values, allow_loopback),
         *_forbidden_secrets(workspace, values),
@@ -51,6 +51,20 @@ def left_to_the_installer(workspace: Workspace) -> list[str]:
     ]
 
 
+def secrets_to_be_allowed(workspace: Workspace) -> list[str]:
+    """List warnings for Secrets that an installation allows only where it was told to.
+
+    For a Workflow that refers to a template which cannot be asked.
+    """
+    allowed = json.loads(manifests.install_defaults()["allowed-secrets"])
+    return [
+        f"{place_of(name)}: {secret!r} must be among the Secrets that the installation allows, or "
+        f"the run fails; an administrator adds it by `argotune install --allow-secret {secret}`"
+        for name, secret in _secrets_of(workspace)
+        if not is_allowed(secret, allowed)
+    ]
+
+
 def _conflicts(
     workspace: Workspace, values: Mapping[str, str], allow_loopback: bool
 ) -> Iterator[str]:
@@ -71,12 +85,8 @@ def _conflicts(
 
 def _forbidden_secrets(workspace: Workspace, values: Mapping[str, str]) -> Iterator[str]:
     allowed = json.loads(values["allowed-secrets"])
-    given = {
-        "push-secret": workspace.push_secret,
-        "model-access-secret": workspace.model_access_secret,
-    }
-    for name, secret in given.items():
-        problem = secret_problem(secret, allowed) if secret is not None else None
+    for name, secret in _secrets_of(workspace):
+        problem = secret_problem(secret, allowed)
         if problem is not None:
             yield f"{place_of(name)}: {problem}"
 
@@ -90,6 +100,14 @@ def _forbidden_priority(workspace: Workspace, values: Mapping[str, str]) -> Iter
             f"installation allows: {', '.join(allowed) or 'none'}; an administrator adds it by "
             f"`argotune install --allow-priority-class {name}`"
         )
+
+
+def _secrets_of(workspace: Workspace) -> Iterator[tuple[str, str]]:
+    """Yield the settings of the file that name a Secret, with its name."""
+    if workspace.push_secret is not None:
+        yield "push-secret", workspace.push_secret
+    if workspace.model_access_secret is not None:
+        yield "model-access-secret", workspace.model_access_secret
 
 
 def _missing(options: Mapping[str, str], values: Mapping[str, str]) -> Iterator[str]:

@@ -48,6 +48,8 @@ PATTERNS = {
 """Install tag of a pattern -> the setting that lists the allowed names."""
 INSTALL_TAG = re.compile(r"\{\{install\.([a-z-]+)\}\}")
 """Matches the place of an installer's setting; the group is its name."""
+_INSTALLED_LISTS = ("allowed-hosts", *PATTERNS.values())
+"""Settings of the annotation that are JSON lists themselves."""
 # Many times what any step but tune uses.
 _MOST_CPUS = "2"
 _RANDOM_CHARACTERS = string.ascii_lowercase + string.digits
@@ -94,13 +96,30 @@ def fill_in(document: dict[str, Any], values: Mapping[str, str]) -> dict[str, An
 def installed_values(template: Mapping[str, Any]) -> dict[str, str]:
     """Read the settings that the installer decided from the installed WorkflowTemplate.
 
-    In a template of a version without the annotation they are defaults of parameters.
+    In a template of a version without the annotation they are defaults of parameters. Raises
+    WorkspaceError where somebody edited the annotation into something else.
     """
     text = (template["metadata"].get("annotations") or {}).get(INSTALLED_ANNOTATION)
-    if text is not None:
-        return {str(name): str(value) for name, value in json.loads(text).items()}
-    known = parameters_of(template)
-    return {name: str(known[name].get("value", "")) for name in install_defaults() if name in known}
+    if text is None:
+        known = parameters_of(template)
+        names = [name for name in install_defaults() if name in known]
+        return {name: str(known[name].get("value", "")) for name in names}
+    try:
+        values = json.loads(text)
+        lists = [json.loads(values[name]) for name in _INSTALLED_LISTS if name in values]
+        is_read = all(isinstance(value, str) for value in values.values()) and all(
+            isinstance(item, str) for items in lists for item in items
+        )
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        is_read = False
+    if not is_read:
+        raise WorkspaceError([_unreadable(template, text)])
+    return dict(values)
+
+
+def decided_values(template: Mapping[str, Any]) -> dict[str, str]:
+    """Read the installer's settings; those that an older template lacks have their defaults."""
+    return {**install_defaults(), **installed_values(template)}
 
 
 def sets_volume_size(template: Mapping[str, Any]) -> bool:
@@ -229,6 +248,17 @@ def random_name(prefix: str) -> str:
 def dump(*documents: Mapping[str, Any]) -> str:
     """Write the documents as one YAML text."""
     return strict_yaml.dump(*documents)
+
+
+def _unreadable(template: Mapping[str, Any], text: str) -> str:
+    metadata = template["metadata"]
+    name, where = metadata["name"], f"-n {metadata.get('namespace', 'NAMESPACE')}"
+    return (
+        f"WorkflowTemplate {name}: metadata.annotations.{INSTALLED_ANNOTATION}: {text[:60]!r} is"
+        f" not the JSON that `argotune install` writes there; remove it by `kubectl annotate"
+        f" workflowtemplate {name} {where} {INSTALLED_ANNOTATION}-`, and run `argotune install"
+        f" {where}` with all its flags again"
+    )
 
 
 def _workflow(

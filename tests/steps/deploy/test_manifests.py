@@ -36,7 +36,7 @@ def gpu_params() -> Params:
     return params(
         gpus=1,
         node_selector='{"gpu": "a100"}',
-        image_pull_secret="acr-push",
+        adapter_pull_secret="acr-push",
         memory="16Gi",
         timeout_seconds=1200.0,
     )
@@ -119,6 +119,17 @@ def test_taints_of_gpu_nodes_are_tolerated_by_what_may_go_there(
     assert ("tolerations" in pod) is tolerates
 
 
+def test_server_and_adapter_are_pulled_with_the_logins_of_their_registries() -> None:
+    adapter = AdapterImage(reference=REFERENCE)
+    for secrets, names in [
+        ({"image_pull_secret": "images", "adapter_pull_secret": "push"}, ["images", "push"]),
+        ({"image_pull_secret": "both", "adapter_pull_secret": "both"}, ["both"]),
+        ({"image_pull_secret": "images"}, ["images"]),
+    ]:
+        pod = manifests.deployment(params(**secrets), adapter)["spec"]["template"]["spec"]
+        assert pod["imagePullSecrets"] == [{"name": name} for name in names]
+
+
 def test_the_service_keeps_off_nodes_that_are_made_for_runs() -> None:
     """They are there while it starts, have a free GPU, and go when the run ends."""
     pod = manifests.deployment(gpu_params(), AdapterImage(reference=REFERENCE))["spec"]["template"]
@@ -138,13 +149,15 @@ def test_the_service_keeps_off_nodes_that_are_made_for_runs() -> None:
         ({"node_selector": '{"argotune.dev/node": "gpu1f"}', "label_selector": "a=b"}, {"a": "b"}),
         ({"node_selector": '{"pool": "gpu"}', "label_selector": "a=b,c=d"}, {"a": "b", "c": "d"}),
         ({"service_gpus": 0, "node_selector": '{"pool": "gpu"}'}, None),
+        # A plan of no GPU; the service is told to need none, so any node will do.
+        ({"gpus": 0, "service_gpus": 0, "node_selector": '{"pool": "gpu"}'}, None),
         ({"service_gpus": 0, "label_selector": "a=b"}, {"a": "b"}),
     ],
 )
 def test_the_service_goes_where_it_is_told_else_to_nodes_like_the_one_that_tuned(
     changes: dict[str, Any], selector: dict[str, str] | None
 ) -> None:
-    wanted = params(gpus=1, **changes)
+    wanted = params(**{"gpus": 1, **changes})
     deployment = manifests.deployment(wanted, AdapterImage(reference=REFERENCE))
     assert deployment["spec"]["template"]["spec"].get("nodeSelector") == selector
 

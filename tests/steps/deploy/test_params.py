@@ -95,5 +95,5 @@ def test_server_takes_the_gpus_of_tuning_unless_it_is_told_otherwise(
 
 
 def test_server_of_a_run_without_gpus_stays_on_the_labelled_nodes() -> None:
-    values = {"gpus": "0", "service-gpus": "0", "node-selector": '{"pool": "cpu"}'}
+    values = {"gpus": "0", "node-selector": '{"pool": "cpu"}'}
     assert parse_fields(Params, GOOD | values).server_labels() == {"pool": "cpu"}

@@ -25,6 +25,24 @@ def problems_of(text: str, *, allow_loopback: bool = False, **values: str) -> li
     return list(caught.value.problems)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '"text"', '{"images-tag": 1}', '{"allowed-secrets": "x"}', "[" * 100_000],
+)
+def test_an_annotation_that_somebody_edited_is_named_with_what_to_do(text: str) -> None:
+    edited = template(ALLOWED)
+    edited["metadata"]["namespace"] = "team-a"
+    edited["metadata"]["annotations"][INSTALLED_ANNOTATION] = text
+    with pytest.raises(WorkspaceError) as caught:
+        check_installed(read(changed({})), edited)
+    assert caught.value.problems == [
+        f"WorkflowTemplate finetune: metadata.annotations.argotune.dev/installed: {text[:60]!r} is"
+        " not the JSON that `argotune install` writes there; remove it by `kubectl annotate"
+        " workflowtemplate finetune -n team-a argotune.dev/installed-`, and run `argotune install"
+        " -n team-a` with all its flags again"
+    ]
+
+
 def test_what_is_as_it_is_installed_is_accepted() -> None:
     text = changed({"metadata/annotations": {"argotune.dev/model-cache-claim": "weights"}})
     check_installed(read(text), template({**ALLOWED, "model-cache-claim": "weights"}))

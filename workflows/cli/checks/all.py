@@ -27,6 +27,7 @@ from argotune.workflows.cli.checks.finding import Finding, Level, Told, problem,
 from argotune.workflows.cli.checks.subject import Check, Subject
 from argotune.workflows.cli.providers.registry import ENTRIES, load_commands
 from argotune.workflows.cli.remote.api_errors import reason_of
+from argotune.workflows.workspace.fields import WorkspaceError
 
 _SERVER = Check("cluster", "the cluster", server.server)
 _NAMESPACE = Check("cluster", "the namespace's Pod Security Standard", server.namespace)
@@ -48,6 +49,7 @@ _BEFORE_PROVIDERS = (
     Check("permissions", "what you may do", permissions.person),
     Check("permissions", "what the accounts may do", permissions.accounts, in_namespace=True),
     Check("secrets", "the registry's login", registry_secret.push_secret, in_namespace=True),
+    Check("secrets", "the login for the images", registry_secret.pull_secret, in_namespace=True),
     Check("secrets", "which secrets runs may use", registry_secret.allowed, in_namespace=True),
     Check("secrets", "the weights' token", registry_secret.model_secret, in_namespace=True),
     Check("gpu", "the GPU nodes", gpus.nodes),
@@ -96,6 +98,9 @@ def findings_of(check: Check, subject: Subject) -> Iterator[Finding]:
         yield from check.look(subject)
     except MissingRight as error:
         yield unknown(f"{check.what}: unknown, it takes the right to {error.right}")
+    except WorkspaceError as error:
+        # The installed template cannot be read; the check of the template says what to do.
+        yield unknown(f"{check.what}: unknown, {str(error).partition('; ')[0]}")
     except ApiRefusal as error:
         yield unknown(
             f"{check.what}: unknown, the cluster answers {error.status}: {error.words}",

@@ -11,7 +11,7 @@ from argotune.steps.cluster.errors import ApiRefusal, MissingRight
 from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.checks.choices import Pull
 from argotune.workflows.cli.checks.finding import Finding, Level, info, ok, unknown
-from argotune.workflows.cli.checks.installation import PLACEHOLDER
+from argotune.workflows.cli.checks.installation import PLACEHOLDER, PULL_SECRET, setting_of
 from argotune.workflows.cli.checks.pods import LABELS, step_template, trial_pod
 from argotune.workflows.cli.checks.subject import Subject
 from argotune.workflows.workspace.manifests import installed_values
@@ -52,7 +52,6 @@ class _Trial:
     """One image and its pod."""
 
     image: str
-    account: str
     pod: Object
     outcome: _Outcome | None = None
 
@@ -110,11 +109,12 @@ def _trial(subject: Subject, step: str) -> _Trial:
         account = "default"
     pod = trial_pod(subject, step, image, account=account)
     if step == "serve":
-        pod["spec"]["imagePullSecrets"] = [{"name": subject.needs.push_secret}]
+        names = filter(None, (setting_of(subject, PULL_SECRET), subject.needs.push_secret))
+        pod["spec"]["imagePullSecrets"] = [{"name": name} for name in names]
     if step in LARGE and subject.needs.node.labels:
         # On the nodes where they will run, because elsewhere a large image only uses space.
         pod["spec"]["nodeSelector"] = dict(subject.needs.node.labels)
-    return _Trial(image=image, account=account, pod=pod)
+    return _Trial(image=image, pod=pod)
 
 
 def _start(subject: Subject, trials: Sequence[_Trial], made: list[str]) -> None:
@@ -162,8 +162,8 @@ def _outcome(pod: Object) -> _Outcome | None:
             return _Outcome(
                 level=Level.PROBLEM,
                 said=f"cannot be pulled: {said}",
-                advice="correct the installation's --images-registry and --images-tag, or let its "
-                "accounts pull with a secret",
+                advice="correct the installation's --images-registry and --images-tag, or, where "
+                "the registry wants a login, name a secret with one for it",
                 is_refused=True,
             )
         if ended and ended.get("exitCode") == 0:
@@ -219,7 +219,9 @@ def _findings(subject: Subject, trials: Sequence[_Trial]) -> Iterator[Finding]:
             level=outcome.level,
             message=f"image {first.image} {outcome.said.replace(_ANY, first.image)}{more}",
             advice=outcome.advice,
-            command=_pull_secret_command(subject, same) if outcome.is_refused else "",
+            command=subject.install_command(f"--{PULL_SECRET} SECRET")
+            if outcome.is_refused
+            else "",
         )
 
 
@@ -230,12 +232,6 @@ def _without(image: str, outcome: _Outcome) -> _Outcome:
 
 def _registry(trial: _Trial) -> str:
     return trial.image.rpartition("/")[0]
-
-
-def _pull_secret_command(subject: Subject, trials: Sequence[_Trial]) -> str:
-    accounts = " ".join(sorted({trial.account for trial in trials}))
-    patch = '{"imagePullSecrets": [{"name": "SECRET"}]}'
-    return f"kubectl -n {subject.namespace} patch serviceaccount {accounts} -p '{patch}'"
 
 
 def _has_account(subject: Subject, name: str) -> bool:

@@ -12,9 +12,12 @@ from argotune.workflows.cli.checks.finding import Finding, ok, problem, unknown,
 from argotune.workflows.cli.checks.subject import Subject
 from argotune.workflows.workspace.collection import NAME as GC
 from argotune.workflows.workspace.collection import collection_problems
+from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.manifests import installed_values
 
 PLACEHOLDER = "registry.example.com"
+PULL_SECRET = "image-pull-secret"
+"""Setting that names the Secret for the registry of the step images."""
 _VERSION_LABEL = "app.kubernetes.io/version"
 _MOST_NAMED = 4
 _TOKEN = "kubernetes.io/service-account-token"
@@ -55,7 +58,12 @@ def template(subject: Subject) -> Iterator[Finding]:
         )
     else:
         yield ok(f"WorkflowTemplate finetune of argotune {ours} is there")
-    registry = installed_values(found).get("images-registry", "")
+    try:
+        registry = installed_values(found).get("images-registry", "")
+    except WorkspaceError as error:
+        said, _, advice = str(error).partition("; ")
+        yield problem(said, advice)
+        return
     if registry.partition("/")[0] == PLACEHOLDER:
         yield problem(
             f"the template takes its images from {registry}, which is no registry",
@@ -159,7 +167,7 @@ def _makes_nodes(subject: Subject, provider: str) -> bool:
 
 
 def setting_of(subject: Subject, name: str) -> str:
-    """Return a setting of a provider: the file's, else the installation's for all runs."""
+    """Return a setting: the file's, where it is a provider's, else the installation's."""
     template = subject.template if subject.has_argo else None
     installed = installed_values(template).get(name, "") if template else ""
     return subject.needs.provider_settings.get(name) or installed

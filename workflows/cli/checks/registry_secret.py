@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from argotune.steps.cluster.kube import Object
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.registry.oci import parse_image
 from argotune.steps.registry.registry_login import check_config, registries_of
 from argotune.steps.settings.step_params import is_allowed
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, warning
+from argotune.workflows.cli.checks.images import image_of
+from argotune.workflows.cli.checks.installation import PULL_SECRET, setting_of
 from argotune.workflows.cli.checks.subject import Subject
-from argotune.workflows.workspace.manifests import installed_values
+from argotune.workflows.workspace.manifests import decided_values
 
 _TYPE = "kubernetes.io/dockerconfigjson"
 _KEY = ".dockerconfigjson"
@@ -25,26 +28,47 @@ def push_secret(subject: Subject) -> Iterator[Finding]:
     if needs.workspace is not None and needs.image is None:
         yield info("the workspace's output is no registry's image, so no login is needed")
         return
-    name = needs.push_secret
     registry = needs.image.registry if needs.image else None
+    missing = problem if needs.push_secret_is_named else warning
+    yield _docker_login(subject, needs.push_secret, registry, "push", missing)
+
+
+def pull_secret(subject: Subject) -> Iterator[Finding]:
+    """Check whether the installation's Secret for the step images has a login for their registry.
+
+    The Secret for the output image may be another one: the registries may be two.
+    """
+    name = setting_of(subject, PULL_SECRET)
+    if not name:
+        return
+    image = image_of(subject, "plan")
+    registry = parse_image(image).registry if image else None
+    yield _docker_login(subject, name, registry, "a node's pull of the step images", problem)
+
+
+def _docker_login(
+    subject: Subject,
+    name: str,
+    registry: str | None,
+    user: str,
+    missing: Callable[[str, str, str], Finding],
+) -> Finding:
     found = subject.get("Secret", name)
+    create = _create(subject, name, registry)
     if found is None:
-        say = problem if needs.push_secret_is_named else warning
-        yield say(
-            f"secret {name} is not in namespace {subject.namespace}; push needs a login"
+        return missing(
+            f"secret {name} is not in namespace {subject.namespace}; {user} needs a login"
             f"{f' for {registry}' if registry else ''}",
             "make it",
-            _create(subject, registry),
+            create,
         )
-        return
     if found.get("type") != _TYPE:
-        yield problem(
+        return problem(
             f"secret {name} is of type {found.get('type')}, not {_TYPE}",
             "delete it, and make it again",
-            _create(subject, registry),
+            create,
         )
-        return
-    yield _login(subject, found, registry)
+    return _login(found, registry, create)
 
 
 def allowed(subject: Subject) -> Iterator[Finding]:
@@ -52,7 +76,7 @@ def allowed(subject: Subject) -> Iterator[Finding]:
     template, needs = subject.template if subject.has_argo else None, subject.needs
     if template is None or needs.workspace is None:
         return
-    names: list[str] = json.loads(installed_values(template).get("allowed-secrets", '["*"]'))
+    names: list[str] = json.loads(decided_values(template)["allowed-secrets"])
     push_secret = needs.push_secret if needs.image else None
     for name in (push_secret, needs.model_secret):
         if name is not None and not is_allowed(name, names):
@@ -87,7 +111,7 @@ def model_secret(subject: Subject) -> Iterator[Finding]:
         yield ok(f"secret {name} has the key HF_TOKEN")
 
 
-def _login(subject: Subject, secret: Object, registry: str | None) -> Finding:
+def _login(secret: Object, registry: str | None, create: str) -> Finding:
     where = f"secret {secret['metadata']['name']}"
     try:
         text = base64.b64decode((secret.get("data") or {}).get(_KEY, ""), validate=True)
@@ -97,21 +121,15 @@ def _login(subject: Subject, secret: Object, registry: str | None) -> Finding:
             check_config(text, wanted, where, find_program=lambda program: None)
     except (PermanentError, binascii.Error) as error:
         said = error if isinstance(error, PermanentError) else f"{where}: its {_KEY} is not base64"
-        return problem(
-            str(said), "delete the secret, and make it again", _create(subject, registry)
-        )
+        return problem(str(said), "delete the secret, and make it again", create)
     if not logins and not registry:
-        return problem(
-            f"{where} has no login in it",
-            "delete it, and make it again",
-            _create(subject, registry),
-        )
+        return problem(f"{where} has no login in it", "delete it, and make it again", create)
     return ok(f"{where} has a login for {registry or ', '.join(logins)}")
 
 
-def _create(subject: Subject, registry: str | None) -> str:
+def _create(subject: Subject, name: str, registry: str | None) -> str:
     return (
-        f"kubectl -n {subject.namespace} create secret docker-registry "
-        f"{subject.needs.push_secret} --docker-server={registry or 'REGISTRY'} "
+        f"kubectl -n {subject.namespace} create secret docker-registry {name} "
+        f"--docker-server={registry or 'REGISTRY'} "
         "--docker-username=USER --docker-password=PASSWORD"
     )

@@ -11,7 +11,7 @@ from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace import planned as workspaces
-from argotune.workflows.workspace.installed import left_to_the_installer
+from argotune.workflows.workspace.installed import left_to_the_installer, secrets_to_be_allowed
 from argotune.workflows.workspace.schedule import DEFAULT_TIMEZONE
 from argotune.workflows.workspace.workflow import (
     cron_workflow,
@@ -93,6 +93,7 @@ def render(
     workspace = planned.workspace
     if refers:
         workspaces.print_as_warnings(left_to_the_installer(workspace))
+        workspaces.print_as_warnings(secrets_to_be_allowed(workspace))
     if schedules:
         made = cron_workflow(
             workspace,

@@ -94,6 +94,9 @@ def _set(document: Object, settings: Settings) -> Object:
             for each in identities()
             if settings.identities.get(each.flag.name)
         }
+    pull_secret = settings.run_settings.get("image-pull-secret")
+    if document["kind"] == "ServiceAccount" and pull_secret:
+        document["imagePullSecrets"] = [{"name": pull_secret}]
     if (document["kind"], document["metadata"]["name"]) == ("CronWorkflow", GC):
         # Where no run makes a node, no node can be left behind.
         document["spec"]["suspend"] = not settings.makes_nodes

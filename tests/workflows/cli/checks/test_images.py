@@ -12,6 +12,7 @@ from argotune.workflows.cli.checks.choices import Pull
 from argotune.workflows.cli.checks.subject import Needs
 from tests.fakes.api_server import ApiServer, Object
 from tests.workflows.cli.checks.cluster import REGISTRY, SPACE, healthy, look, messages
+from tests.workflows.installed import decide
 
 ENDED = {"terminated": {"exitCode": 0, "reason": "Completed"}}
 NOT_FOUND = {"waiting": {"reason": "ErrImagePull", "message": "IMAGE:\n not found"}}
@@ -88,10 +89,7 @@ def test_images_that_cannot_be_pulled_are_told_together() -> None:
         f"problem: image {bad[0]} cannot be pulled: {bad[0]}: not found; and so it is with "
         "argotune-deploy:0.1.0"
     )
-    assert found[0].command == (
-        "kubectl -n team-a patch serviceaccount argotune-deploy argotune-step -p "
-        '\'{"imagePullSecrets": [{"name": "SECRET"}]}\''
-    )
+    assert found[0].command == "argotune install -n team-a --image-pull-secret SECRET"
     assert found[1].message.startswith(f"images of {REGISTRY} start: ")
     assert server.of_kind("Pod") == []
 
@@ -151,12 +149,13 @@ def test_large_images_are_pulled_where_they_will_run() -> None:
         pods[pod["spec"]["containers"][0]["image"]] = pod["spec"]
 
     server.on_create = on_create
+    decide(server.objects[TEMPLATE], image_pull_secret="pull")
     node = NodeRequest(run="", gpus=1, labels={"app": "gpu"}, timeout_seconds=0.0)
     needs = Needs(push_secret="mine", node=node)
     look(server, images.pulls, pull=Pull.ALL, needs=needs)
     tune, serve = (pods[f"{REGISTRY}/argotune-{step}:0.1.0"] for step in ("tune", "serve"))
     assert tune["nodeSelector"] == serve["nodeSelector"] == {"app": "gpu"}
-    assert serve["imagePullSecrets"] == [{"name": "mine"}]
+    assert serve["imagePullSecrets"] == [{"name": "pull"}, {"name": "mine"}]
     assert "nodeSelector" not in pods[f"{REGISTRY}/argotune-plan:0.1.0"]
 
 

@@ -5,6 +5,7 @@ from importlib.metadata import version
 import pytest
 
 from argotune.workflows.cli.checks import installation
+from argotune.workflows.workspace.manifests import INSTALLED_ANNOTATION
 from tests.fakes.api_server import ApiServer, Object
 from tests.workflows.cli.checks.cluster import SPACE, expected, healthy, look, messages
 from tests.workflows.installed import decide
@@ -70,6 +71,15 @@ def test_images_of_the_placeholder() -> None:
         "problem: the template takes its images from registry.example.com/argotune, which is no "
         "registry"
     ]
+
+
+def test_settings_that_somebody_edited() -> None:
+    cluster = healthy()
+    cluster.objects[TEMPLATE]["metadata"]["annotations"][INSTALLED_ANNOTATION] = "{"
+    (_, found) = look(cluster, installation.template)
+    assert found.level == "problem"
+    assert found.message.endswith("'{' is not the JSON that `argotune install` writes there")
+    assert found.advice.startswith("remove it by `kubectl annotate workflowtemplate finetune")
 
 
 @pytest.mark.parametrize(

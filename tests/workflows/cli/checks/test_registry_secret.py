@@ -9,8 +9,11 @@ import pytest
 from argotune.steps.registry.oci import parse_image
 from argotune.workflows.cli.checks import registry_secret
 from argotune.workflows.cli.checks.subject import Needs
+from argotune.workflows.workspace.manifests import INSTALLED_ANNOTATION
 from tests.workflows.cli.checks.cluster import SPACE, healthy, login, look, manifest, messages
+from tests.workflows.installed import decide
 
+TEMPLATE = f"/apis/argoproj.io/v1alpha1/namespaces/{SPACE}/workflowtemplates/finetune"
 IMAGE = parse_image("registry.example.com/my-model:1")
 MINE = Needs(workspace="w", image=IMAGE, push_secret="mine", push_secret_is_named=True)
 
@@ -105,6 +108,39 @@ def test_a_secret_that_is_not_there(needs: Needs, said: str, registry: str) -> N
 def test_an_output_that_needs_no_login() -> None:
     found = look(healthy(), registry_secret.push_secret, needs=Needs(workspace="w"))
     assert [item.level for item in found] == ["info"]
+
+
+def test_the_login_of_the_step_images_is_a_secret_of_its_own() -> None:
+    cluster = healthy()
+    assert look(cluster, registry_secret.pull_secret) == []
+    decide(cluster.objects[TEMPLATE], image_pull_secret="pull")
+    (found,) = look(cluster, registry_secret.pull_secret)
+    assert messages([found]) == [
+        "problem: secret pull is not in namespace team-a; a node's pull of the step images needs a"
+        " login for registry.test"
+    ]
+    assert found.command.startswith(
+        "kubectl -n team-a create secret docker-registry pull --docker-server=registry.test "
+    )
+    cluster.put(login({"registry.example.com": "user:hunter2"}, "pull"))
+    (said,) = messages(look(cluster, registry_secret.pull_secret))
+    assert "has no login for registry registry.test" in said
+    cluster.put(login({"registry.test": "user:hunter2"}, "pull"))
+    assert messages(look(cluster, registry_secret.pull_secret)) == [
+        "ok: secret pull has a login for registry.test"
+    ]
+
+
+def test_a_template_that_names_no_allowed_secrets_allows_the_two_of_argotune() -> None:
+    cluster = healthy()
+    annotations = cluster.objects[TEMPLATE]["metadata"]["annotations"]
+    values = json.loads(annotations[INSTALLED_ANNOTATION])
+    del values["allowed-secrets"]
+    annotations[INSTALLED_ANNOTATION] = json.dumps(values)
+    assert messages(look(cluster, registry_secret.allowed, needs=MINE)) == [
+        "problem: secret mine is not among those that the installation allows: argotune-push,"
+        " argotune-model-access"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,21 @@ def test_a_problem_has_its_command_in_a_line_and_ends_with_1(
     ) in answer.out
 
 
+def test_a_template_that_cannot_be_read_stops_no_other_check(
+    argotune: Argotune, cluster: ApiServer
+) -> None:
+    (template,) = (
+        item
+        for item in cluster.of_kind("WorkflowTemplate")
+        if item["metadata"]["name"] == "finetune"
+    )
+    template["metadata"]["annotations"]["argotune.dev/installed"] = "{"
+    answer = argotune("doctor", "-o", "json")
+    assert (answer.code, answer.err) == (1, "")
+    assert [row["area"] for row in rows(answer) if row["level"] == "problem"] == ["installation"]
+    assert rows(answer)[-1]["message"].startswith("whether a trial run ends well: unknown")
+
+
 def test_json_for_programs(argotune: Argotune, cluster: ApiServer) -> None:
     answer = argotune("doctor", "-o", "json")
     assert answer.code == 0

@@ -491,6 +491,29 @@ def test_the_sample_schedule_of_an_older_version_goes_unless_somebody_filled_it_
     assert ("cronworkflows/retrain" in api.names()) is is_filled_in
 
 
+def test_the_accounts_pull_the_step_images_with_the_named_secret(
+    argotune: Argotune, api: ApiServer
+) -> None:
+    install(argotune, "--image-pull-secret", "images")
+    assert argotune("install").code == 0
+    names = ("step", "provision", "release", "deploy")
+    accounts = [api.named(f"serviceaccounts/argotune-{name}") for name in names]
+    assert [account["imagePullSecrets"] for account in accounts] == 4 * [[{"name": "images"}]]
+    template = api.named("workflowtemplates/finetune")
+    assert installed_values(template)["image-pull-secret"] == "images"
+    (dag,) = [each["dag"] for each in template["spec"]["templates"] if "dag" in each]
+    (deploy,) = [task for task in dag["tasks"] if task["name"] == "deploy"]
+    given = deploy["arguments"]["parameters"]
+    assert {"name": "image-pull-secret", "value": "images"} in given
+    assert argotune("install", "--image-pull-secret", "").code == 0
+    assert "imagePullSecrets" not in api.named("serviceaccounts/argotune-step")
+    answer = argotune("install", "--image-pull-secret", "No Name")
+    assert (answer.code, answer.errors) == (
+        2,
+        ["--image-pull-secret 'No Name': accepted is the name of a Secret"],
+    )
+
+
 def test_a_claim_of_somebody_else_is_used_as_it_is(argotune: Argotune, api: ApiServer) -> None:
     spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "5Gi"}}}
     claim = {"kind": "PersistentVolumeClaim", "spec": spec}

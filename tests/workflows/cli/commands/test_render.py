@@ -97,6 +97,21 @@ def test_a_reference_holds_arguments_only(argotune: Argotune, write: Write) -> N
     assert tags(document) == []
 
 
+@pytest.mark.parametrize("flags", [["--template-ref"], ["--schedule", "@daily"]])
+def test_a_reference_warns_of_secrets_that_only_an_installer_allows(
+    argotune: Argotune, write: Write, flags: list[str]
+) -> None:
+    answer = argotune("render", write("workspace.yaml", WORKSPACE), *flags)
+    assert answer.code == 0
+    assert answer.err == (
+        "warning: tuning.output.imagePushSecret: 'my-secret' must be among the Secrets that the"
+        " installation allows, or the run fails; an administrator adds it by `argotune install"
+        " --allow-secret my-secret`\n"
+    )
+    usual = changed({"tuning/output/imagePushSecret": "argotune-push"})
+    assert argotune("render", write("workspace.yaml", usual), *flags).err == ""
+
+
 def test_a_schedule_makes_a_cron_workflow_that_skips_unchanged_data(
     argotune: Argotune, write: Write
 ) -> None:
@@ -113,7 +128,7 @@ def test_a_schedule_may_have_several_times_in_a_time_zone(argotune: Argotune, wr
     file = write("workspace.yaml", WORKSPACE)
     flags = ("--schedule", "@daily", "--schedule", "30 12 * * mon-fri")
     answer = argotune("render", file, *flags, "--timezone", "Europe/Berlin")
-    assert (answer.code, answer.err) == (0, "")
+    assert answer.code == 0
     spec = argo_object(answer.out)["spec"]
     assert spec["schedules"] == ["@daily", "30 12 * * mon-fri"]
     assert spec["timezone"] == "Europe/Berlin"
@@ -121,7 +136,8 @@ def test_a_schedule_may_have_several_times_in_a_time_zone(argotune: Argotune, wr
 
 def test_a_schedule_that_argo_would_never_run_is_refused(argotune: Argotune, write: Write) -> None:
     name = 45 * "a"
-    file = write("workspace.yaml", changed({"metadata/name": name}))
+    usual = {"metadata/name": name, "tuning/output/imagePushSecret": "argotune-push"}
+    file = write("workspace.yaml", changed(usual))
     flags = ("--schedule", "0 3 * * 7", "--schedule", "nightly", "--timezone", "Mars/Phobos")
     answer = argotune("render", file, *flags)
     assert (answer.code, answer.out) == (2, "")
