@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -312,7 +313,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._status(409, f'{plural} "{name}" already exists')
             return
         metadata |= {"name": name, "namespace": namespace}
-        metadata |= {"uid": f"uid-of-{name}", "creationTimestamp": _CREATED}
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        metadata |= {"uid": f"uid-of-{name}", "creationTimestamp": now}
         self._json(self.cluster.put(created), 201)
 
     def _repeat(self, name: str, change: Object) -> None:

@@ -1,11 +1,27 @@
-"""Why a step of a run on a cluster waits for a node, from the events of its Workflow."""
+"""Why a run on a cluster waits: its steps for a node, and the run itself for what is above them.
+
+A Workflow says little of it: the rest is in the events about it and in its volume claims.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
+
+from argotune.steps.cluster.kube import Objects
 from argotune.workflows.cli.remote.api_errors import ClusterError
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.show.workflow_json import Workflow, node_of_step
+from argotune.workflows.cli.show.rows import seconds_between
+from argotune.workflows.cli.show.workflow_json import (
+    Workflow,
+    has_ended,
+    name_of,
+    node_of_step,
+    nodes_of,
+)
 
+TAKEN_SECONDS = 60.0
+"""A controller takes a new run within seconds; on a busy cluster it was seen to take 40."""
 _STEPS = ("provision", "watch")
 _COMPONENT = "argotune-"
 
@@ -18,13 +34,89 @@ def reasons(cluster: Cluster, run: Workflow) -> dict[str, str]:
     running = [step for step in _STEPS if node_of_step(run, step).get("phase") == "Running"]
     if not running:
         return {}
-    try:
-        events = cluster.events_about(run["metadata"]["uid"])
-    except ClusterError:
-        return {}
-    events.sort(key=lambda event: str(event.get("lastTimestamp") or ""))
     said = {
         str(event.get("reportingComponent")).removeprefix(_COMPONENT): str(event.get("message"))
-        for event in events
+        for event in _events(cluster, run["metadata"]["uid"])
     }
     return {step: said[step] for step in running if step in said}
+
+
+def obstacles(cluster: Cluster, run: Workflow, now: datetime) -> list[str]:
+    """List what keeps the run as a whole from going on, with what to do where that is known."""
+    if has_ended(run):
+        return []
+    found = [*_of_the_run(cluster, run, now)]
+    if not any(_is_running(node) for node in nodes_of(run).values()):
+        found += _of_its_claims(cluster, run)
+        found += _of_its_events(cluster, run)
+    return found
+
+
+def is_untaken(run: Workflow, now: datetime) -> bool:
+    """Whether no controller of Argo has begun with a run that is old enough for it."""
+    if run.get("status", {}).get("phase"):
+        return False
+    age = seconds_between(run["metadata"].get("creationTimestamp"), None, now)
+    return age is not None and age >= TAKEN_SECONDS
+
+
+def _of_the_run(cluster: Cluster, run: Workflow, now: datetime) -> Iterator[str]:
+    spec, status = run["spec"], run.get("status", {})
+    if is_untaken(run, now):
+        yield (
+            "no controller of Argo has taken it, so nothing of it begins; `argotune doctor"
+            f" {cluster.flags}` says whether one runs"
+        )
+    if spec.get("suspend"):
+        yield f"suspended; `argo resume {name_of(run)} {cluster.flags}` lets it go on"
+    if status.get("message"):
+        yield str(status["message"])
+    for condition in status.get("conditions") or []:
+        kind = str(condition.get("type"))
+        if condition.get("status") == "True" and kind.endswith(("Error", "Warning")):
+            yield f"{kind}: {condition.get('message', '')}"
+
+
+def _of_its_claims(cluster: Cluster, run: Workflow) -> Iterator[str]:
+    """Say which volume of the run is not there yet, and the last that was said of it."""
+    status = run.get("status", {})
+    volumes = [
+        *(status.get("persistentVolumeClaims") or []),
+        *((status.get("storedWorkflowTemplateSpec") or run["spec"]).get("volumes") or []),
+    ]
+    for volume in volumes:
+        name = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        try:
+            claim = cluster.get("PersistentVolumeClaim", name) if name else None
+        except ClusterError:
+            return
+        if claim is None or claim.get("status", {}).get("phase") != "Pending":
+            continue
+        events = _events(cluster, claim["metadata"]["uid"])
+        why = f": {events[-1].get('message')}" if events else ""
+        yield f"its volume is not there, claim {name} is Pending{why}"
+
+
+def _of_its_events(cluster: Cluster, run: Workflow) -> Iterator[str]:
+    """Give the last warning of Argo's controller about the run."""
+    warnings = [
+        str(event.get("message"))
+        for event in _events(cluster, run["metadata"]["uid"])
+        if event.get("type") == "Warning"
+    ]
+    yield from warnings[-1:]
+
+
+def _events(cluster: Cluster, uid: str) -> Objects:
+    """List the events about an object, the last one last; none without the right to see them."""
+    try:
+        events = cluster.events_about(uid)
+    except ClusterError:
+        return []
+    return sorted(
+        events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or "")
+    )
+
+
+def _is_running(node: Workflow) -> bool:
+    return node["type"] == "Pod" and node["phase"] == "Running"

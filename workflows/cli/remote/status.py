@@ -15,7 +15,7 @@ from argotune.workflows.cli.console import console
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.mirror import Mirror
-from argotune.workflows.cli.remote.reasons import reasons
+from argotune.workflows.cli.remote.reasons import obstacles, reasons
 from argotune.workflows.cli.remote.runs import (
     SERVICES,
     by_service,
@@ -187,7 +187,11 @@ def _instance_type(service: Object | None) -> str:
 
 def _print_run(cluster: Cluster, screen: Console, run: Workflow) -> None:
     name = name_of(run)
-    screen.print(f"{name}: {phase_and_reason(run)}", soft_wrap=True)
+    said = f"{name}: {phase_and_reason(run)}"
+    screen.print(said, soft_wrap=True)
+    for line in obstacles(cluster, run, utc_now()):
+        if line not in said:
+            screen.print(f"  {line}", soft_wrap=True)
     if is_offloaded(run):
         screen.print(database_note(cluster, name), soft_wrap=True)
     screen.print(steps_table(step_rows(run, utc_now(), reasons(cluster, run))))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.reasons import is_untaken, obstacles
 from argotune.workflows.cli.remote.runs import SERVICE_LABEL, cluster_runs, whole_run
 from argotune.workflows.cli.remote.states import states
 from argotune.workflows.cli.remote.watching import shut_down
@@ -49,12 +50,13 @@ def stop(
     for run in runs:
         _ask(cluster, run, terminate=terminate)
     deadline = time.monotonic() + timeout_seconds
-    for run in runs:
-        _wait(cluster, name_of(run), deadline)
+    problems = [problem for run in runs for problem in _wait(cluster, name_of(run), deadline)]
     missing = [name for name in names if not found[name]]
     if service:
         with_service = {name for name in names if _remove_service(cluster, name, found[name])}
         missing = [name for name in missing if name not in with_service]
+    if problems:
+        raise CliError(problems)
     if missing:
         what = "and no service of it is there" if service else "--service removes a service"
         raise InputError(
@@ -89,18 +91,28 @@ def _ask(cluster: Cluster, run: Workflow, *, terminate: bool) -> None:
     print(f"run {name}: asked to end at once")
 
 
-def _wait(cluster: Cluster, name: str, deadline: float) -> None:
+def _wait(cluster: Cluster, name: str, deadline: float) -> list[str]:
+    """Wait for the run's end and print it; returns why it has not ended, if it has not."""
     for run in states(cluster, name):
         if has_ended(run):
             print(f"run {name}: {phase_and_reason(run)}")
             for line in _exit_handlers(run):
                 print(f"run {name}: {line}")
-            return
+            return []
+        if is_untaken(run, utc_now()):
+            return [
+                f"run {name}: no controller of Argo has taken it, so nothing of it has begun and"
+                f" nothing ends it; `kubectl delete workflow {name} {cluster.flags}` removes it,"
+                f" `argotune doctor {cluster.flags}` says whether a controller runs"
+            ]
         if time.monotonic() > deadline:
-            raise CliError(
-                f"run {name}: has not ended in time, and goes on ending; look with"
-                f" `argotune status {name} {cluster.flags} --watch`"
-            )
+            said = [
+                f"run {name}: has not ended in time, and goes on ending",
+                *obstacles(cluster, run, utc_now()),
+                f"look with `argotune status {name} {cluster.flags} --watch`",
+            ]
+            return ["; ".join(said)]
+    return []
 
 
 def _exit_handlers(run: Workflow) -> Iterator[str]:

@@ -10,11 +10,11 @@ from rich.console import Console
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import INTERRUPTED, RunFailed
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.reasons import reasons
+from argotune.workflows.cli.remote.reasons import obstacles, reasons
 from argotune.workflows.cli.remote.states import states
 from argotune.workflows.cli.show.pending import PullProblem, PullTimer
 from argotune.workflows.cli.show.results import exit_code_of, print_results
-from argotune.workflows.cli.show.rows import is_exit_handler, step_name
+from argotune.workflows.cli.show.rows import is_exit_handler, step_name, utc_now
 from argotune.workflows.cli.show.view import view_for
 from argotune.workflows.cli.show.workflow_json import Workflow, is_offloaded
 
@@ -57,9 +57,15 @@ def _show(
     stopper = _Stopper(cluster, name, pull_timeout_seconds)
     said_of_database = False
     workflow: Workflow = {}
+    told: list[str] = []
     with view_for(screen) as view:
         for workflow in states(cluster, name):
             view.update(workflow, reasons(cluster, workflow))
+            now = obstacles(cluster, workflow, utc_now())
+            for line in now:
+                if line not in told:
+                    screen.print(f"{name}: {line}", soft_wrap=True)
+            told = now
             if is_offloaded(workflow) and not said_of_database:
                 said_of_database = True
                 screen.print(database_note(cluster, name), soft_wrap=True)
@@ -127,5 +133,8 @@ class _Stopper:
 
 
 def shut_down(cluster: Cluster, name: str, strategy: str) -> None:
-    """Set Argo's shutdown: Stop runs the exit handler, Terminate does not."""
-    cluster.patch("Workflow", name, {"spec": {"shutdown": strategy}})
+    """Set Argo's shutdown: Stop runs the exit handler, Terminate does not.
+
+    A suspended run is let go, because Argo ends none that is suspended.
+    """
+    cluster.patch("Workflow", name, {"spec": {"shutdown": strategy, "suspend": None}})

@@ -93,7 +93,7 @@ class PlainView:
     def update(self, workflow: Mapping[str, Any], reasons: Mapping[str, str] | None = None) -> None:
         """Print a line for each step with news."""
         for row in step_rows(workflow, utc_now(), reasons):
-            reason = (reasons or {}).get(row.name, "")
+            reason = row.message if row.phase == "Running" else ""
             state, tenths = f"{row.phase} {row.attempts} {reason}", _tenths(row)
             seen_state, seen_tenths = self._seen.get(row.id, ("", 0))
             if state == seen_state and tenths <= seen_tenths:

@@ -173,6 +173,19 @@ def test_one_run_whole(argotune: Argotune, cluster: Cluster) -> None:
     ]
 
 
+def test_a_run_says_what_keeps_it_waiting_above_its_steps(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    run = run_of(*step("plan", "Running"))
+    run["spec"]["suspend"] = True
+    cluster.put(run)
+    lines = argotune(*HERE, NAME).out.splitlines()
+    assert lines[:2] == [
+        f"{NAME}: Running",
+        f"  suspended; `argo resume {NAME} -n team-a` lets it go on",
+    ]
+
+
 def test_a_failed_step_shows_the_end_of_its_log(argotune: Argotune, cluster: Cluster) -> None:
     log = "loading the model\nRuntimeError: out of memory"
     cluster.put(

@@ -89,6 +89,32 @@ def test_a_run_that_does_not_end_in_time(argotune: Argotune, cluster: Cluster) -
     ]
 
 
+def test_a_run_that_no_controller_took_is_not_waited_for(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    run = run_of()
+    del run["status"]
+    cluster.put(run)
+    answer = argotune(*STOP, NAME)
+    assert answer.code == 3
+    assert answer.errors == [
+        f"run {NAME}: no controller of Argo has taken it, so nothing of it has begun and nothing"
+        f" ends it; `kubectl delete workflow {NAME} -n team-a` removes it, `argotune doctor -n"
+        " team-a` says whether a controller runs"
+    ]
+
+
+def test_a_suspended_run_is_let_go_to_end(argotune: Argotune, cluster: Cluster) -> None:
+    run = run_of()
+    run["spec"]["suspend"] = True
+    cluster.put(run)
+    with end_when_told(cluster, run_of(phase="Failed", message=STOPPED)):
+        answer = argotune(*STOP, NAME)
+    assert answer.code == 0
+    assert spec(cluster)["shutdown"] == "Stop"
+    assert not spec(cluster).get("suspend")
+
+
 def test_all_stops_every_run_of_the_namespace(argotune: Argotune, cluster: Cluster) -> None:
     assert argotune(*STOP, "--all").out == "nothing is running in namespace team-a\n"
     other = "other-abcde"

@@ -85,6 +85,48 @@ def test_a_pod_that_waits_says_for_what(argotune: Argotune, cluster: Cluster) ->
     )
 
 
+def test_what_keeps_the_whole_run_waiting_is_told_once(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    run = run_of()
+    run["spec"]["suspend"] = True
+    cluster.put(run)
+    cluster.watches = ["end", "end"]
+    with meanwhile(put_when_watched(cluster, run_of(phase="Succeeded"), count=3)):
+        answer = argotune(*WATCH)
+    assert answer.out.splitlines() == [
+        f"{NAME}: suspended; `argo resume {NAME} -n team-a` lets it go on",
+        "",
+        f"{NAME}: Succeeded",
+    ]
+
+
+def test_a_run_that_is_stopped_says_so_of_the_running_step(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    cluster.put(run_of(*step("tune", "Running")))
+    stopping = run_of(*step("tune", "Running"))
+    ended = run_of(
+        *step("tune", "Failed", message="workflow shutdown with strategy:  Stop"),
+        *exit_handler("Succeeded"),
+        phase="Failed",
+        message="Stopped with strategy 'Stop'",
+    )
+    for state in (stopping, ended):
+        state["spec"]["shutdown"] = "Stop"
+
+    def stop() -> None:
+        put_when_watched(cluster, stopping)()
+        put_when_watched(cluster, ended)()
+
+    with meanwhile(stop):
+        answer = argotune(*WATCH)
+    lines = answer.out.splitlines()
+    assert lines[0].startswith("tune       running")
+    assert "tune       stopped 7s" in lines
+    assert "release    succeeded 7s" in lines
+
+
 def test_a_run_of_which_only_the_argo_server_knows_the_steps(
     argotune: Argotune, cluster: Cluster
 ) -> None:
