@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from typing import Any
 
 from argotune.steps.cluster.errors import MissingRight
 from argotune.steps.cluster.kinds import ARGO, KINDS
 from argotune.steps.nodes.providers import MAKING_NODES, PROVIDERS
 from argotune.workflows.cli.checks.finding import Finding, ok, problem, unknown, warning
 from argotune.workflows.cli.checks.subject import Subject
+from argotune.workflows.cli.installation.objects import objects as installed_objects
+from argotune.workflows.cli.installation.settings import Object, installed_settings
 from argotune.workflows.workspace.collection import NAME as GC
 from argotune.workflows.workspace.collection import collection_problems
 from argotune.workflows.workspace.fields import WorkspaceError
@@ -56,8 +60,6 @@ def template(subject: Subject) -> Iterator[Finding]:
             "install it again with this command, or take the command of that version",
             subject.install_command(),
         )
-    else:
-        yield ok(f"WorkflowTemplate finetune of argotune {ours} is there")
     try:
         registry = installed_values(found).get("images-registry", "")
     except WorkspaceError as error:
@@ -70,6 +72,46 @@ def template(subject: Subject) -> Iterator[Finding]:
             "say where the images are",
             subject.install_command("--images-registry REGISTRY"),
         )
+    elif theirs == ours:
+        yield _content(subject, found)
+
+
+def _content(subject: Subject, found: Object) -> Finding:
+    """Compare the installed templates with those that this version installs with their settings.
+
+    Two builds may have one version, and a person may have edited a template.
+    """
+    tag = installed_values(found).get("images-tag")
+    settings = dataclasses.replace(installed_settings(found, None, None), images_tag=tag)
+    different = []
+    for item in installed_objects(settings, subject.namespace):
+        if item["kind"] == "WorkflowTemplate":
+            name = item["metadata"]["name"]
+            there = subject.get("WorkflowTemplate", name) or {}
+            paths = _differences(item["spec"], there.get("spec"), "spec")
+            different += [f"{name} {path}" for path in paths]
+    if not different:
+        return ok(f"WorkflowTemplate finetune of argotune {version('argotune')} is there")
+    return warning(
+        f"the installed templates are not those of this command, though of its version: "
+        f"{_first(different)}",
+        "install again; --force-conflicts takes back what somebody changed",
+        subject.install_command(),
+    )
+
+
+def _differences(wanted: Any, found: Any, path: str) -> Iterator[str]:
+    """Yield the paths at which an installed object is not as wanted."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for key in sorted(wanted.keys() | found.keys()):
+            yield from _differences(wanted.get(key), found.get(key), f"{path}.{key}")
+    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        for place, (one, other) in enumerate(zip(wanted, found, strict=True)):
+            name = one.get("name", place) if isinstance(one, dict) else place
+            yield from _differences(one, other, f"{path}[{name}]")
+    elif wanted != found and (wanted or found):
+        # The API server drops empty objects and lists.
+        yield path
 
 
 def objects(subject: Subject) -> Iterator[Finding]:

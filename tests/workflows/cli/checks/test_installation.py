@@ -5,6 +5,8 @@ from importlib.metadata import version
 import pytest
 
 from argotune.workflows.cli.checks import installation
+from argotune.workflows.cli.installation.objects import objects
+from argotune.workflows.cli.installation.settings import Settings
 from argotune.workflows.workspace.manifests import INSTALLED_ANNOTATION
 from tests.fakes.api_server import ApiServer, Object
 from tests.workflows.cli.checks.cluster import SPACE, expected, healthy, look, messages
@@ -64,10 +66,42 @@ def test_an_installation_of_another_version() -> None:
         ]
 
 
+def test_templates_of_the_same_version_with_another_content() -> None:
+    cluster = healthy()
+    template = cluster.objects[TEMPLATE]
+    template["spec"]["templates"][0]["container"]["args"][0] = "--other"
+    template["spec"]["onExit"] = "mine"
+    (found,) = look(cluster, installation.template)
+    step = template["spec"]["templates"][0]["name"]
+    assert (found.level, found.message, found.command) == (
+        "warning",
+        "the installed templates are not those of this command, though of its version: finetune"
+        f" spec.onExit, finetune spec.templates[{step}].container.args[0]",
+        "argotune install -n team-a",
+    )
+
+
+def test_templates_with_the_installers_settings_are_as_they_should_be() -> None:
+    cluster = healthy()
+    settings = Settings(
+        images_registry="registry.example.org/ours",
+        images_tag="7",
+        volume_size="7Gi",
+        storage_class="fast",
+        allowed_secrets=("mine",),
+        run_settings={"karpenter-node-class": "AKSNodeClass/gpu", "image-pull-secret": "pull"},
+    )
+    for item in objects(settings, SPACE):
+        cluster.put(item)
+    assert messages(look(cluster, installation.template)) == [
+        f"ok: WorkflowTemplate finetune of argotune {version('argotune')} is there"
+    ]
+
+
 def test_images_of_the_placeholder() -> None:
     cluster = healthy()
     decide(cluster.objects[TEMPLATE], images_registry="registry.example.com/argotune")
-    assert messages(look(cluster, installation.template))[1:] == [
+    assert messages(look(cluster, installation.template)) == [
         "problem: the template takes its images from registry.example.com/argotune, which is no "
         "registry"
     ]
@@ -76,7 +110,7 @@ def test_images_of_the_placeholder() -> None:
 def test_settings_that_somebody_edited() -> None:
     cluster = healthy()
     cluster.objects[TEMPLATE]["metadata"]["annotations"][INSTALLED_ANNOTATION] = "{"
-    (_, found) = look(cluster, installation.template)
+    (found,) = look(cluster, installation.template)
     assert found.level == "problem"
     assert found.message.endswith("'{' is not the JSON that `argotune install` writes there")
     assert found.advice.startswith("remove it by `kubectl annotate workflowtemplate finetune")
