@@ -57,12 +57,34 @@ _OF_THE_FILE = (
         feeds=("plan.preset",),
     ),
     Setting(
+        name="model-source",
+        description="Where the weights come from: hub, oci:IMAGE, dir:DIRECTORY or cache",
+        default_meaning="the preset's",
+        feeds=("plan.model-source",),
+    ),
+    Setting(
+        name="model-access-secret",
+        place="tuning.preset.presetOptions.modelAccessSecret",
+        description=(
+            "Secret with the key HF_TOKEN for gated models, or .dockerconfigjson for weights in a"
+            " private image; may be missing"
+        ),
+        default="argotune-model-access",
+        used_by="model's environment, and the volume model-secret",
+    ),
+    Setting(
         name="method",
         place="tuning.method",
         description="lora tunes on 16-bit weights, qlora on 4-bit ones",
         default="qlora",
         choices=("lora", "qlora"),
         feeds=("plan.method",),
+    ),
+    Setting(
+        name="config",
+        place="tuning.config",
+        description="Kaito's training_config.yaml as text; empty: the preset's defaults",
+        feeds=("plan.config",),
     ),
     Setting(
         name="urls",
@@ -91,12 +113,6 @@ _OF_THE_FILE = (
         description="Secret of type kubernetes.io/dockerconfigjson for the output image",
         default="argotune-push",
         used_by="the volume push-secret",
-    ),
-    Setting(
-        name="config",
-        place="tuning.config",
-        description="Kaito's training_config.yaml as text; empty: the preset's defaults",
-        feeds=("plan.config",),
     ),
 )
 _NODE = (
@@ -240,6 +256,23 @@ _QUEUE = (
         used_by="the pods of provision and tune",
     ),
 )
+_TUNE = (
+    Setting(
+        name="tune-cpu",
+        description="CPUs that the tune pod asks for",
+        value=CPUS,
+        default="2",
+        # Also tune's podSpecPatch.
+        feeds=("plan.tune-cpu", "provision.tune-cpu", "watch.tune-cpu"),
+    ),
+    Setting(
+        name="tune-memory",
+        description="Memory of the tune pod",
+        value=BYTES,
+        default="16Gi",
+        feeds=("plan.tune-memory", "provision.tune-memory", "watch.tune-memory"),
+    ),
+)
 _SERVICE = (
     Setting(
         name="deploy-to",
@@ -298,37 +331,6 @@ _RUN = (
         default="false",
         choices=_TRUTH,
         feeds=("dataset.only-if-changed",),
-    ),
-    Setting(
-        name="tune-cpu",
-        description="CPUs that the tune pod asks for",
-        value=CPUS,
-        default="2",
-        # Also tune's podSpecPatch.
-        feeds=("plan.tune-cpu", "provision.tune-cpu", "watch.tune-cpu"),
-    ),
-    Setting(
-        name="tune-memory",
-        description="Memory of the tune pod",
-        value=BYTES,
-        default="16Gi",
-        feeds=("plan.tune-memory", "provision.tune-memory", "watch.tune-memory"),
-    ),
-    Setting(
-        name="model-source",
-        description="Where the weights come from: hub, oci:IMAGE, dir:DIRECTORY or cache",
-        default_meaning="the preset's",
-        feeds=("plan.model-source",),
-    ),
-    Setting(
-        name="model-access-secret",
-        place="tuning.preset.presetOptions.modelAccessSecret",
-        description=(
-            "Secret with the key HF_TOKEN for gated models, or .dockerconfigjson for weights in a"
-            " private image; may be missing"
-        ),
-        default="argotune-model-access",
-        used_by="model's environment, and the volume model-secret",
     ),
     Setting(
         name="model-cache-claim",
@@ -468,9 +470,19 @@ _VOLUME = (
 )
 SETTINGS: Mapping[str, Setting] = {
     row.name: row
-    for row in (*_OF_THE_FILE, *_NODE, *provider_settings(), *_QUEUE, *_SERVICE, *_RUN, *_VOLUME)
+    for row in (
+        *_OF_THE_FILE,
+        *_TUNE,
+        *_NODE,
+        *provider_settings(),
+        *_QUEUE,
+        *_SERVICE,
+        *_RUN,
+        *_VOLUME,
+    )
 }
-"""Every row by its name, in the order in which a person fills in Argo's form."""
+"""Every row by its name, in the order in which a person fills in Argo's form: the workspace, model
+and method, data, output, what tuning and its node need, the service, and the rest."""
 
 
 SECRET_SETTINGS = ("urls-secret", "push-secret", "model-access-secret")

@@ -23,6 +23,17 @@ def test_it_is_planned_without_a_warning(argotune: Argotune) -> None:
     assert (plan.name, plan.model.preset, plan.method) == (NAME, "tiny", "qlora")
 
 
+def test_on_a_cluster_it_is_planned_for_a_gpu_where_its_config_names_one(
+    argotune: Argotune, tmp_path: Path
+) -> None:
+    text = Path(WORKSPACE).read_text().replace("127.0.0.1:8765", "data.example.com")
+    file = tmp_path / "workspace.yaml"
+    for keys, gpus in (("", 0), ("        gpus: 1\n        gpu_memory_gib: 24\n", 1)):
+        file.write_text(text.replace("      Argotune:\n", f"      Argotune:\n{keys}"))
+        plan = parse_plan(argotune("plan", file, "-o", "yaml").out)
+        assert plan.hardware.gpus == gpus
+
+
 def test_it_needs_the_permission_for_this_machines_urls(argotune: Argotune) -> None:
     answer = argotune("plan", WORKSPACE)
     assert answer.code == 2

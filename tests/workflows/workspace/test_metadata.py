@@ -102,7 +102,7 @@ def test_annotations_of_others_are_theirs() -> None:
         (
             {"colour": "1"},
             "metadata.annotations.argotune.dev/colour: unknown annotation; known are "
-            "argotune.dev/provider, argotune.dev/alternative-instance-types, ",
+            "argotune.dev/model-source, argotune.dev/tune-cpu, ",
         ),
         (
             {"provider": "gke"},

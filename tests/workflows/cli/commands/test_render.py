@@ -170,7 +170,7 @@ def test_argo_shows_the_workspace_first_and_related_arguments_together(
     title = document["metadata"]["annotations"]["workflows.argoproj.io/title"]
     assert title.startswith("my-model: ")
     names = [*arguments_of(document)]
-    assert names[:3] == ["name", "preset", "method"]
+    assert names[:2] == ["name", "preset"]
     assert names == [name for name in SETTINGS if name in names]
 
 
