@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from argotune.workflows.workspace.manifests import random_name
 from argotune.workflows.workspace.schedule import next_time, schedule_problems
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -88,3 +89,10 @@ def test_a_name_that_argo_does_not_schedule() -> None:
     assert schedule_problems(44 * "a", ["@daily"], "Etc/UTC") == []
     (found,) = schedule_problems(45 * "a", ["@daily"], "Etc/UTC")
     assert "53 characters, and Argo runs none with more than 52" in found
+
+
+@pytest.mark.parametrize("workspace", ["a", 57 * "a", 63 * "a"])
+def test_a_runs_name_is_cut_to_what_a_label_takes_as_kubernetes_does(workspace: str) -> None:
+    name = random_name(workspace)
+    assert len(name) == min(63, len(workspace) + len("-x7k2p"))
+    assert name[:-5] in (f"{workspace}-", workspace[:58])

@@ -119,4 +119,4 @@ def _events(cluster: Cluster, uid: str) -> Objects:
 
 
 def _is_running(node: Workflow) -> bool:
-    return node["type"] == "Pod" and node["phase"] == "Running"
+    return bool(node["type"] == "Pod" and node["phase"] == "Running")
