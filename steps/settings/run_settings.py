@@ -371,7 +371,6 @@ _RUN = (
     ),
     Setting(
         name="image-pull-secret",
-        is_annotation=False,
         description=(
             "Secret of type kubernetes.io/dockerconfigjson for the registry of the step images; the"
             " accounts of the steps and the service pull with it"

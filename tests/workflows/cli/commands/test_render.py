@@ -209,6 +209,17 @@ def test_a_whole_workflow_gets_its_images_by_flags(argotune: Argotune, write: Wr
     ]
 
 
+def test_a_whole_workflow_pulls_its_service_with_the_secret_of_the_step_images(
+    argotune: Argotune, write: Write
+) -> None:
+    file = write("workspace.yaml", WORKSPACE)
+    templates = argo_object(argotune("render", file, "--set", "image-pull-secret=pull").out)
+    (dag,) = [each["dag"] for each in templates["spec"]["templates"] if "dag" in each]
+    (deploy,) = [task for task in dag["tasks"] if task["name"] == "deploy"]
+    given = {"name": "image-pull-secret", "value": "pull"}
+    assert given in deploy["arguments"]["parameters"]
+
+
 def test_the_config_map_may_lie_in_a_further_file(argotune: Argotune, write: Write) -> None:
     workspace = write("workspace.yaml", changed({"tuning/config": "my-config"}))
     config_map = write("config-map.yaml", CONFIG_MAP)
