@@ -163,7 +163,8 @@ class Kube:
                 # The server has forgotten the version of the first pages: all anew, at once.
                 items, query = [], dict(selectors)
                 continue
-            items += answer["items"]
+            # A list of metadata without any is null, not empty.
+            items += answer["items"] or []
             metadata = answer.get("metadata") or {}
             if not metadata.get("continue"):
                 version = str(metadata.get("resourceVersion", ""))

@@ -57,7 +57,7 @@ class Cluster:
         headers = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"}
         path = self._path(api_version, plural)
         found = _json(self._api.get(path, params=query, headers=headers))["items"]
-        return [item["metadata"] for item in found]
+        return [item["metadata"] for item in found or []]
 
     def create(self, manifest: Object) -> Object:
         """Create a Workflow; every field of it is checked by the server."""

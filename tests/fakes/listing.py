@@ -26,8 +26,10 @@ def listed(
     if end < len(items):
         metadata["continue"] = str(end)
     page = [as_accepted(item, accept) for item in items[first:end]]
-    kind = "PartialObjectMetadataList" if _METADATA in accept else "List"
-    return {"kind": kind, "metadata": metadata, "items": page}
+    if _METADATA not in accept:
+        return {"kind": "List", "metadata": metadata, "items": page}
+    # As Kubernetes 1.34 answers: an empty one is null.
+    return {"kind": "PartialObjectMetadataList", "metadata": metadata, "items": page or None}
 
 
 def as_accepted(item: Object, accept: str) -> Object:
