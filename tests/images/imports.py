@@ -12,7 +12,7 @@ from tests.images.containerfile import ROOT
 
 _OURS = "argotune"
 # Loaded by name: argotune.steps.nodes.providers.load_provider.
-_BY_NAME = {"argotune.steps.nodes.providers": "steps/nodes"}
+_BY_NAME = {"argotune.steps.nodes.providers.load_provider": "steps/nodes"}
 _ASKING = {"importlib.import_module", "importlib.util.find_spec"}
 
 
@@ -28,8 +28,8 @@ def modules_of(package: str) -> frozenset[str]:
             continue
         seen.add(module)
         waiting += [name for name in imports_of(module) if name.split(".")[0] == _OURS]
-        if module in _BY_NAME:
-            waiting += [_name(path) for path in (ROOT / _BY_NAME[module]).rglob("*.py")]
+        for name in _BY_NAME.keys() & set(_imported_names(module)):
+            waiting += [_name(path) for path in (ROOT / _BY_NAME[name]).rglob("*.py")]
     return frozenset(seen)
 
 
@@ -67,6 +67,13 @@ def imports_of(module: str) -> Iterator[str]:
             yield node.module
             if node.module.split(".")[0] == _OURS:
                 yield from _submodules(node)
+
+
+def _imported_names(module: str) -> Iterator[str]:
+    """MODULE.NAME of what the module imports from others; who only has a module loads nothing."""
+    for node in _running(ast.parse(_path(module).read_text())):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:
