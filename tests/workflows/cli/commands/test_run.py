@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from argotune.steps.contracts.model_cache import mark_complete
+from argotune.presets.loader import model_preset
+from argotune.steps.contracts.model_cache import Origin, cache_path, mark_complete
+from argotune.workflows.cli.home import Home
 from argotune.workflows.engine.record import load_record
 from tests.workflows.cli.command import Argotune, Processes, finish
 from tests.workflows.cli.conftest import Write
@@ -253,10 +255,10 @@ def test_a_disk_that_takes_nothing_more(
 def test_a_disk_that_takes_no_secrets_of_a_workspace(
     start: Processes, write: Write, home_dir: Path
 ) -> None:
-    models = home_dir / "claims" / "argotune-models" / "argotune--tiny"
-    weights = models / "e46e4907d3e0fa81c56a416b6302547b3cc77f29"
+    tiny = model_preset("tiny")
+    weights = cache_path(Home(home_dir).models_dir, tiny.repository, tiny.revision)
     weights.mkdir(parents=True)
-    mark_complete(weights)
+    mark_complete(weights, Origin(source="made", version=tiny.revision))
     process = start(
         "run",
         write("workspace.yaml", TINY),
