@@ -124,6 +124,7 @@ TUNES = tuple(
         tokens_per_second=0.0,
         peak_memory_gb=0.0,
         resumed_from_step=0,
+        stopped_early="",
     )
     for base, tuned in (
         (NOT_MEASURED, NOT_MEASURED),
@@ -133,7 +134,7 @@ TUNES = tuple(
     )
 )
 PUSHES = tuple(
-    PushResult(digest=DIGEST, reference=f"{name}@{DIGEST}", size_mb=0.0)
+    PushResult(digest=DIGEST, reference=f"{name}@{DIGEST}", size_mb=0.0, report="")
     for name in (
         "registry.example.com:5000/a/b",
         "oci:/dist",
