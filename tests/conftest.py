@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from argotune.steps.common.log import _Stderr
 from tests import tiers
 
-_OURS = ("ARGOTUNE_", "ARGO_", "HF_", "KUBE", "DOCKER_", "AZURE_")
+_OURS = ("ARGOTUNE_", "ARGO_", "HF_", "KUBE", "DOCKER_", "REGISTRY_", "AZURE_")
+_NAMES = (None, "", "localhost", socket.gethostname())
 _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"}
 
 
@@ -42,6 +46,29 @@ def clean_environment(
         if name.startswith(_OURS) or name in _PROXIES:
             monkeypatch.delenv(name)
     monkeypatch.setenv("ARGOTUNE_HOME", str(tmp_path / "argotune-home"))
+
+
+@pytest.fixture(autouse=True)
+def no_name_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name but this machine's own is looked up: pytest-socket stops connections alone."""
+    if request.node.get_closest_marker("cluster"):
+        return
+    look_up = socket.getaddrinfo
+
+    def getaddrinfo(host: str | None, *arguments: Any, **options: Any) -> Any:
+        if host in _NAMES or _is_address(str(host)):
+            return look_up(host, *arguments, **options)
+        raise socket.gaierror(socket.EAI_NONAME, "tests look up no names")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Sequence[str]]
@@ -24,6 +24,23 @@ _NEVER = [
         "fd00:ec2::254/128",
         "fe80::/10",
         "ff00::/8",
+    )
+]
+# Networks that Python counts as global, or did before 3.11.10: carrier-grade NAT, Azure's platform
+# address, protocol assignments, and IPv6 networks that embed IPv4 addresses.
+_NOT_PUBLIC = [
+    ipaddress.ip_network(network)
+    for network in (
+        "100.64.0.0/10",
+        "168.63.129.16/32",
+        "192.0.0.0/24",
+        "192.88.99.0/24",
+        "::ffff:0:0/96",
+        "64:ff9b::/96",
+        "64:ff9b:1::/48",
+        "2001::/32",
+        "2002::/16",
+        "fec0::/10",
     )
 ]
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -58,3 +75,17 @@ def never_problem(address: Address) -> str | None:
     if any(inner in network for network in _NEVER if network.version == inner.version):
         return f"{address} is a link-local or metadata address, which is never allowed"
     return None
+
+
+def is_public(address: Address) -> bool:
+    """Whether the address is one of the internet, which no permission is needed for."""
+    if address.is_multicast or address.is_reserved or address.is_unspecified:
+        return False
+    return address.is_global and not any(
+        address in network for network in _NOT_PUBLIC if network.version == address.version
+    )
+
+
+def is_allowed(host: str, port: int, allowed_hosts: Container[str]) -> bool:
+    """Whether HOST or HOST:PORT is among the hosts that the installation allows."""
+    return host in allowed_hosts or f"{host}:{port}" in allowed_hosts

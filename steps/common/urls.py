@@ -84,6 +84,12 @@ def internal_host(url: str) -> str | None:
     return host if parts.port is None else f"{host}:{parts.port}"
 
 
+def url_port(url: str) -> int:
+    """The port of a URL, which may be that of its scheme."""
+    parts = urlsplit(url)
+    return parts.port or (80 if parts.scheme == "http" else 443)
+
+
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

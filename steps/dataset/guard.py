@@ -18,7 +18,15 @@ from pathlib import Path
 import httpx
 
 from argotune.steps.common import certificates
-from argotune.steps.common.addresses import Address, Resolve, address_of, never_problem, resolve
+from argotune.steps.common.addresses import (
+    Address,
+    Resolve,
+    address_of,
+    is_allowed,
+    is_public,
+    never_problem,
+    resolve,
+)
 from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.common.urls import redact
 
@@ -31,23 +39,6 @@ _INTERNAL_NAMES = re.compile(
     r"(.*\.)?(localhost|local|internal|svc|cluster|kubernetes\.default|instance-data)"
     r"|.*\.svc\..*"
 )
-# Networks that Python counts as global, or did before 3.11.10: carrier-grade NAT, Azure's platform
-# address, protocol assignments, and IPv6 networks that embed IPv4 addresses.
-_NOT_PUBLIC = [
-    ipaddress.ip_network(network)
-    for network in (
-        "100.64.0.0/10",
-        "168.63.129.16/32",
-        "192.0.0.0/24",
-        "192.88.99.0/24",
-        "::ffff:0:0/96",
-        "64:ff9b::/96",
-        "64:ff9b:1::/48",
-        "2001::/32",
-        "2002::/16",
-        "fec0::/10",
-    )
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +56,7 @@ class UrlPolicy:
 
     def trusts(self, host: str, port: int) -> bool:
         """Whether the server is one of the allowed hosts."""
-        return host in self.allowed_hosts or f"{host}:{port}" in self.allowed_hosts
+        return is_allowed(host, port, self.allowed_hosts)
 
 
 class ForbiddenAddress(PermanentError):
@@ -150,18 +141,12 @@ def address_problem(address: Address, policy: UrlPolicy) -> str | None:
     """Why dataset URLs must not lead to an address, or None if they may."""
     if policy.allow_loopback and address.is_loopback:
         return None
-    if address.is_global and not _is_special(address):
+    if is_public(address):
         return None
     advice = "use a public address, or --allowed-hosts for a mirror that you trust"
     if address.is_loopback:
         advice = "--allow-loopback allows this machine's addresses"
     return f"{address} is an internal or special address; {advice}"
-
-
-def _is_special(address: Address) -> bool:
-    if address.is_multicast or address.is_reserved or address.is_unspecified:
-        return True
-    return any(address in network for network in _NOT_PUBLIC if network.version == address.version)
 
 
 def host_of(url: httpx.URL) -> str:

@@ -65,7 +65,10 @@ def _layout_with(params: Params, digest: str, scratch: Path) -> Path:
 
 def _pull(params: Params, reference: ImageReference, layout: Path) -> None:
     registry = Registry(
-        auth_file=params.auth_file, secret=params.adapter_pull_secret, ca_file=params.ca_file
+        auth_file=params.auth_file,
+        secret=params.adapter_pull_secret,
+        ca_file=params.ca_file,
+        allowed_hosts=params.allowed_hosts,
     )
     pull(reference, layout, "adapter", registry)
 

@@ -21,12 +21,7 @@ from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.common.fs import fsync, sha256_file
 from argotune.steps.contracts.model_source import CONFIG, is_model_file
 from argotune.steps.model.files import model_files
-from argotune.steps.registry.oci import (
-    ImageReference,
-    LayoutReference,
-    parse_image,
-    parse_reference,
-)
+from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_weights
 from argotune.steps.registry.skopeo import Registry, pull, remote_digest
 
 _TAG = "model"
@@ -61,10 +56,7 @@ def resolve_image(image: str, registry: Registry) -> Image:
     TransientError.
     """
     try:
-        if image.startswith(("/", ".")):
-            reference = parse_reference(f"oci:{image}")
-        else:
-            reference = parse_image(image)
+        reference = parse_weights(image)
     except ValueError as error:
         raise ParamsError(f"model source oci:{image}: {error}") from error
     if isinstance(reference, LayoutReference):

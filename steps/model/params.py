@@ -23,6 +23,9 @@ class Params:
     ca_file: Path | None = None
     """Certificate authority of that image's registry, PEM, trusted in addition to the system's;
     may not exist."""
+    allowed_hosts: tuple[str, ...] = ()
+    """HOST or HOST:PORT of registries of such images that may have private addresses, as a JSON
+    list; outside a cluster all may."""
     verify_contents: bool = False
     """For a model in the cache, compare the SHA-256 sums of all files, not only their sizes."""
 

@@ -92,7 +92,10 @@ def _offer_old_weights(old: Path, directory: Path) -> None:
 
 def _image(params: Params, place: str, progress: Progress) -> Source:
     registry = Registry(
-        auth_file=params.auth_file, secret=params.access_secret, ca_file=params.ca_file
+        auth_file=params.auth_file,
+        secret=params.access_secret,
+        ca_file=params.ca_file,
+        allowed_hosts=params.allowed_hosts,
     )
     image = resolve_image(place, registry)
 

@@ -32,6 +32,12 @@ class Params:
     """Memory that the tune pod asks for, a quantity such as 16Gi."""
     model_source: str | None = None
     """Source of the weights instead of the preset's: hub, oci:IMAGE or dir:DIRECTORY."""
+    output_image: str | None = None
+    """The push step's image; its registry is checked before anything costs money; empty: no
+    check."""
+    allowed_hosts: tuple[str, ...] = ()
+    """HOST or HOST:PORT of registries that may have private addresses, as a JSON list; outside a
+    cluster all may."""
     plan_file: Path | None = None
     """File to write the plan to, YAML; empty: none."""
     settings: str = ""

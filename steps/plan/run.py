@@ -5,18 +5,26 @@ from __future__ import annotations
 import logging
 
 from argotune.steps.common import log
+from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.training_plan import dump_plan, write_plan
 from argotune.steps.plan.params import Params, Result
 from argotune.steps.plan.planning import alternatives
 from argotune.steps.plan.whole_run import plan_of_run
+from argotune.steps.registry.oci import ImageReference, parse_reference, parse_weights
+from argotune.steps.registry.policy import RegistryPolicy, policy_of
 
 LOGGER = logging.getLogger(__name__)
 
 
-def run(params: Params, /, *, progress: Progress) -> Result:
-    """Make the plan, log its warnings, and write the plan file for the later steps."""
+def run(params: Params, /, *, progress: Progress, policy: RegistryPolicy | None = None) -> Result:
+    """Make the plan, log its warnings, and write the plan file for the later steps.
+
+    Raises ParamsError for what cannot run, PermanentError for a registry that the run may not
+    reach, TransientError when the name server does not answer.
+    """
     plan = plan_of_run(params)
+    _check_registries(params, plan.model.source, policy or policy_of(params.allowed_hosts))
     for warning in plan.warnings:
         log.warn(LOGGER, "plan", warning=warning)
     if params.plan_file is not None:
@@ -31,3 +39,21 @@ def run(params: Params, /, *, progress: Progress) -> Result:
         memory_gb=plan.memory.total_gb,
         warnings="\n".join(plan.warnings),
     )
+
+
+def _check_registries(params: Params, source: str, policy: RegistryPolicy) -> None:
+    """Check the registries that the later steps push to and pull from."""
+    kind, _, weights = source.partition(":")
+    images = [
+        ("output-image", params.output_image or "", parse_reference),
+        ("model-source", weights if kind == "oci" else "", parse_weights),
+    ]
+    for name, text, parse in images:
+        if not text:
+            continue
+        try:
+            reference = parse(text)
+        except ValueError as error:
+            raise ParamsError(f"{name}: {error}") from error
+        if isinstance(reference, ImageReference):
+            policy.check(reference)

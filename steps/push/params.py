@@ -49,6 +49,9 @@ class Params:
     ca_file: Path | None = None
     """Certificate authority of the registry, PEM, trusted in addition to the system's; may not
     exist."""
+    allowed_hosts: tuple[str, ...] = ()
+    """HOST or HOST:PORT of registries that may have private addresses, as a JSON list; outside a
+    cluster all may."""
 
     def __post_init__(self) -> None:
         problems = [*self._image_problems()]

@@ -64,6 +64,7 @@ def _to_registry(
         auth_file=params.auth_file,
         secret=params.push_secret,
         ca_file=params.ca_file,
+        allowed_hosts=params.allowed_hosts,
         attempts=params.attempts,
         timeout_seconds=params.timeout_seconds,
     )

@@ -5,10 +5,8 @@ redirects. skopeo looks all of them up itself, so that a check of the names befo
 Therefore it gets a proxy on this machine, which looks a name up once, checks the addresses, and
 connects to what it checked.
 
-Private addresses are permitted, unlike those of dataset URLs: a registry inside the network is the
-usual one, and a refusal would come after the tuning was paid for. Whatever is there gets the begin
-of a TLS connection and nothing else, for the proxy forwards no plain HTTP. Go's library takes no
-proxy to 127.0.0.1, ::1 and localhost; `refuse_this_machine` checks the reference itself.
+What it connects to gets TLS and nothing else, for the proxy forwards no plain HTTP. Go's library
+takes no proxy to 127.0.0.1, ::1 and localhost; `confine` keeps skopeo from them.
 """
 
 from __future__ import annotations
@@ -24,8 +22,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
 
-from argotune.steps.common.addresses import Resolve, address_of, embedded, never_problem, resolve
 from argotune.steps.common.errors import PermanentError, StepError, TransientError
+from argotune.steps.registry.policy import RegistryPolicy
 
 _CONNECT = re.compile(
     r"CONNECT (?P<host>\[[0-9a-fA-F:.%]+\]|[^\s:]+):(?P<port>[0-9]{1,5}) HTTP/1\.[01]"
@@ -33,8 +31,6 @@ _CONNECT = re.compile(
 _MOST_HEAD_BYTES = 8192
 _CONNECT_SECONDS = 30.0
 _CHUNK_BYTES = 1 << 18
-_API_SERVER = "KUBERNETES_SERVICE_HOST"
-"""Set by the kubelet in every pod."""
 _PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 
 Connect = Callable[[tuple[str, int], float], socket.socket]
@@ -47,11 +43,12 @@ class Guard(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, environment: Mapping[str, str], resolve: Resolve, connect: Connect) -> None:
+    def __init__(
+        self, policy: RegistryPolicy, environment: Mapping[str, str], connect: Connect
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.failure: StepError | None = None
-        self._api_server = environment.get(_API_SERVER)
-        self._resolve = resolve
+        self._policy = policy
         self._connect = connect
         self._user = f"argotune:{secrets.token_urlsafe()}"
         kept = {
@@ -70,11 +67,7 @@ class Guard(socketserver.ThreadingTCPServer):
 
     def connect(self, host: str, port: int) -> socket.socket:
         """A connection to the first address of the name that answers. Raises StepError."""
-        addresses = self._addresses(host, port)
-        for text in addresses:
-            problem = self._problem(text)
-            if problem:
-                raise PermanentError(f"registry {host}:{port}: {problem}")
+        addresses = self._policy.addresses(host, port)
         reason = "the name has no address"
         for text in addresses:
             try:
@@ -86,22 +79,6 @@ class Guard(socketserver.ThreadingTCPServer):
     def note(self, failure: StepError) -> None:
         """Remember why skopeo is about to fail; the first reason is the cause of later ones."""
         self.failure = self.failure or failure
-
-    def _addresses(self, host: str, port: int) -> list[str]:
-        try:
-            return list(self._resolve(host, port))
-        except socket.gaierror as error:
-            if error.errno == socket.EAI_AGAIN:
-                raise TransientError(f"the name server did not answer for {host}") from error
-            raise PermanentError(f"registry {host}: no such host; is the name right?") from error
-
-    def _problem(self, text: str) -> str | None:
-        address = address_of(text)
-        if embedded(address).is_loopback:
-            return f"{text} is an address of this machine, where no registry of others is"
-        if self._api_server and text == self._api_server:
-            return f"{text} is the address of the cluster's API server, which is no registry"
-        return never_problem(address)
 
 
 class _Handler(socketserver.BaseRequestHandler):
@@ -161,13 +138,13 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 @contextlib.contextmanager
 def guarded(
+    policy: RegistryPolicy,
     environment: Mapping[str, str] = os.environ,
     *,
-    resolve: Resolve = resolve,
     connect: Connect = socket.create_connection,
 ) -> Iterator[Guard]:
-    """A proxy while the block runs; it forwards to addresses that a registry may have."""
-    with Guard(environment, resolve, connect) as guard:
+    """A proxy while the block runs; it forwards to addresses that the policy permits."""
+    with Guard(policy, environment, connect) as guard:
         thread = threading.Thread(target=guard.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
@@ -182,11 +159,3 @@ def has_own_proxy(environment: Mapping[str, str] = os.environ) -> bool:
     return any(
         environment.get(name) or environment.get(name.lower()) for name in _PROXY_VARIABLES[:3]
     )
-
-
-def refuse_this_machine(registry: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Raise PermanentError for a registry at this machine's address, if that is a pod."""
-    if environment.get(_API_SERVER):
-        raise PermanentError(
-            f"registry {registry} is this pod itself; name one that the cluster's pods reach"
-        )

@@ -67,6 +67,14 @@ def parse_reference(text: str) -> ImageReference | LayoutReference:
     return parse_image(text)
 
 
+def parse_weights(text: str) -> ImageReference | LayoutReference:
+    """Parse the image of a model source: an image, or the path of a layout with an optional tag.
+
+    A path begins with / or a dot. Raises ValueError as `parse_image` does.
+    """
+    return _parse_layout(f"{_LAYOUT}{text}") if text.startswith(("/", ".")) else parse_image(text)
+
+
 def parse_image(text: str) -> ImageReference:
     """Parse [REGISTRY/]REPOSITORY[:TAG][@sha256:HEX]; the default registry is docker.io.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import ipaddress
 import logging
 import os
 import re
@@ -22,8 +21,10 @@ from pathlib import Path
 
 from argotune.steps.common import certificates, log
 from argotune.steps.common.errors import PermanentError, StepError, TransientError
-from argotune.steps.registry.guard import guarded, has_own_proxy, refuse_this_machine
+from argotune.steps.registry.confine import confined
+from argotune.steps.registry.guard import guarded, has_own_proxy
 from argotune.steps.registry.oci import ImageReference
+from argotune.steps.registry.policy import is_loopback, policy_of
 from argotune.steps.registry.registry_login import check_login, describe
 
 _LOGGER = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ _REFUSED = re.compile(
     r"|status(?:code)?: 40[13]\b",
     re.IGNORECASE,
 )
+# Go's message about a port that `confine` has given up.
+_CONFINED = re.compile(r"dial tcp (?P<address>\S+): connect: permission denied")
 _UNKNOWN_HOST = re.compile(r"no such host", re.IGNORECASE)
 _CERTIFICATE = re.compile(r"x509:|certificate", re.IGNORECASE)
 _NOT_TLS = re.compile(r"server gave HTTP response to HTTPS client", re.IGNORECASE)
@@ -62,6 +65,8 @@ class Registry:
     """Name of the secret that the file comes from, for messages."""
     ca_file: Path | None = None
     """Certificate authority in PEM, trusted in addition to the system's; may not exist."""
+    allowed_hosts: tuple[str, ...] = ()
+    """HOST or HOST:PORT that may have private addresses where this machine is a pod."""
     attempts: int = 4
     """Attempts on transient errors."""
     timeout_seconds: float = 1800.0
@@ -148,6 +153,7 @@ def _check(image: ImageReference, registry: Registry) -> None:
             "skopeo is not installed; registries need it: install the package skopeo, or use "
             "oci:DIRECTORY"
         )
+    policy_of(registry.allowed_hosts).refuse_this_pod(image)
     auth_file = registry.auth_file
     if auth_file is None:
         return
@@ -169,7 +175,7 @@ def _flags(
         flags.append(f"--{side}no-creds")
     if cert_dir is not None:
         flags.append(f"--{side}cert-dir={cert_dir}")
-    elif _is_loopback(image.registry):
+    elif is_loopback(image.registry):
         # As Docker does: a registry on this machine may use plain HTTP.
         flags.append(f"--{side}tls-verify=false")
     return flags
@@ -194,20 +200,23 @@ def _skopeo(
     registry: Registry,
     timeout_seconds: float | None = None,
 ) -> bytes:
+    # No signature policy is needed: pushed images are our own, pulled ones have a digest.
+    command = ["skopeo", "--insecure-policy", *arguments]
     timeout = timeout_seconds or registry.timeout_seconds
-    if _is_loopback(image.registry):
-        refuse_this_machine(image.registry)
     if has_own_proxy():
-        return _finished(arguments, directory, image, registry, timeout, dict(os.environ))
-    with guarded() as guard:
+        return _finished(command, directory, image, registry, timeout, dict(os.environ))
+    policy = policy_of(registry.allowed_hosts)
+    with guarded(policy) as guard:
+        if policy.is_pod:
+            command = confined(guard.server_address[1], command)
         try:
-            return _finished(arguments, directory, image, registry, timeout, guard.environment)
+            return _finished(command, directory, image, registry, timeout, guard.environment)
         except StepError as error:
             raise guard.failure or error from error
 
 
 def _finished(
-    arguments: Sequence[str],
+    command: Sequence[str],
     directory: Path,
     image: ImageReference,
     registry: Registry,
@@ -215,8 +224,6 @@ def _finished(
     environment: Mapping[str, str],
 ) -> bytes:
     """Standard output of skopeo. Raises StepError."""
-    # No signature policy is needed: pushed images are our own, pulled ones have a digest.
-    command = ["skopeo", "--insecure-policy", *arguments]
     try:
         done = subprocess.run(
             command,
@@ -228,9 +235,7 @@ def _finished(
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise TransientError(
-            f"{image.registry}: skopeo {arguments[0]} took over {timeout:.0f} s"
-        ) from error
+        raise TransientError(f"{image.registry}: skopeo took over {timeout:.0f} s") from error
     if done.returncode == 0:
         return done.stdout
     raise error_of(done.stderr.decode(errors="replace"), image, registry)
@@ -243,6 +248,11 @@ def error_of(stderr: str, image: ImageReference, registry: Registry) -> StepErro
     symptoms = reason.replace(image.name, "")
     if _MAY_PASS.search(symptoms):
         return TransientError(f"{image}: {reason}")
+    confined_to = _CONFINED.search(symptoms)
+    if confined_to is not None:
+        return PermanentError(
+            f"registry {image.registry} leads to {confined_to['address']}, which is this pod itself"
+        )
     if _REFUSED.search(symptoms):
         return PermanentError(
             f"registry {image.registry} refused {image.name}: {reason}; "
@@ -286,13 +296,3 @@ def _certificates(ca_file: Path | None) -> Iterator[Path | None]:
     with tempfile.TemporaryDirectory(prefix="argotune-ca-") as directory:
         shutil.copyfile(own, Path(directory) / "ca.crt")
         yield Path(directory)
-
-
-def _is_loopback(registry: str) -> bool:
-    host = registry.rpartition(":")[0] if re.search(r":\d+$", registry) else registry
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -105,7 +105,7 @@ _OF_THE_FILE = (
         place="tuning.output.image",
         description="Image of the adapter: REGISTRY/REPOSITORY:TAG",
         is_required=True,
-        feeds=("push.image",),
+        feeds=("plan.output-image", "push.image"),
     ),
     Setting(
         name="push-secret",
@@ -393,7 +393,10 @@ _RUN = (
     Setting(
         name="allowed-hosts",
         is_annotation=False,
-        description="Internal hosts that datasets may come from, HOST or HOST:PORT; a JSON list",
+        description=(
+            "Internal hosts that datasets may come from and registries may be, HOST or HOST:PORT;"
+            " a JSON list"
+        ),
         decided_by="installer",
         default="[]",
         feeds=("dataset.allowed-hosts",),

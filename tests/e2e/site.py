@@ -67,11 +67,6 @@ class Site:
         return self.cluster.namespace
 
     @property
-    def allowed_hosts(self) -> str:
-        """The internal hosts that datasets may come from, as the dataset step takes them."""
-        return json.dumps([doubles.hosts(self.namespace)[0]])
-
-    @property
     def dataset(self) -> str:
         """URL of the dataset."""
         host = doubles.hosts(self.namespace)[0].removesuffix(":80")
@@ -237,7 +232,7 @@ def installed(cluster: Cluster, directory: Path) -> Iterator[Site]:
             logins.append(private)
             own = Path(os.environ["CLUSTER_CA"]).read_text()
             authority.write_text(authority.read_text() + own)
-        _install(cluster, authority)
+        _install(cluster, authority, [login.host for login in logins])
         try:
             pods = _put_up(cluster, directory, logins, selector)
             pods.put_model(home().models_dir, _weights())
@@ -289,8 +284,8 @@ def tag() -> str:
     return os.environ.get("E2E_TAG", "0.1.0")
 
 
-def _install(cluster: Cluster, authority: Path) -> None:
-    dataset_host = doubles.hosts(cluster.namespace)[0]
+def _install(cluster: Cluster, authority: Path, registries: Sequence[str]) -> None:
+    internal_hosts = [doubles.hosts(cluster.namespace)[0], *registries]
     argotune(
         "install",
         f"--namespace={cluster.namespace}",
@@ -302,7 +297,7 @@ def _install(cluster: Cluster, authority: Path) -> None:
         f"--aks-cluster-id={AKS_CLUSTER_ID}",
         f"--azure-client-id={AZURE_CLIENT_ID}",
         f"--karpenter-node-class={KARPENTER_NODE_CLASS}",
-        f"--allow-host={dataset_host}",
+        *(f"--allow-host={host}" for host in internal_hosts),
         f"--ca-file={authority}",
         seconds=_INSTALL_SECONDS,
     )

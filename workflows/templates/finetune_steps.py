@@ -35,6 +35,7 @@ CA = "argotune-ca"  # hera gives the volume the name of its ConfigMap
 _CA_FILE = f"{container.CA_DIR}/ca.crt"
 STOP = "stop"
 _PUSH_AUTH_FILE = f"{container.PUSH_SECRET_DIR}/.dockerconfigjson"
+_REGISTRIES = manifests.install_tag(manifests.ALLOWED_REGISTRIES)
 DAY_SECONDS = 24 * 3600
 _REPLACEMENT_SECONDS = 6 * 3600
 
@@ -59,6 +60,7 @@ PLAN = Step(
     memory="64Mi",
     fixed={
         "plan-file": _PLAN_FILE,
+        "allowed-hosts": _REGISTRIES,
         "settings": settings_of_later_steps(),
         "installed": manifests.install_tag(manifests.ALL_SETTINGS),
     },
@@ -94,6 +96,7 @@ MODEL = Step(
         "auth-file": f"{container.MODEL_SECRET_DIR}/.dockerconfigjson",
         "access-secret": value_of("model-access-secret"),
         "ca-file": _CA_FILE,
+        "allowed-hosts": _REGISTRIES,
     },
     mounts={
         "work": container.WORK_DIR,
@@ -185,6 +188,7 @@ PUSH = Step(
         "work-dir": container.WORK_DIR,
         "auth-file": _PUSH_AUTH_FILE,
         "ca-file": _CA_FILE,
+        "allowed-hosts": _REGISTRIES,
         "push-secret": value_of("push-secret"),
         "created": "{{workflow.creationTimestamp}}",
     },
@@ -206,6 +210,7 @@ DEPLOY = Step(
         "history-file": _HISTORY_FILE,
         "auth-file": _PUSH_AUTH_FILE,
         "ca-file": _CA_FILE,
+        "allowed-hosts": _REGISTRIES,
         "namespace": "{{workflow.namespace}}",
         "run-name": "{{workflow.name}}",
         "run-uid": "{{workflow.uid}}",

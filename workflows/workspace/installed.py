@@ -1,7 +1,7 @@
 """A workspace compared with the installed template.
 
-The settings that the installer decides must be as installed, and the Secrets among the allowed
-ones.
+The settings that the installer decides must be as installed, and Secrets and hosts among those that
+are allowed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from argotune.steps.nodes.providers import PROVIDERS
 from argotune.steps.settings.run_settings import PREFIX, SETTINGS, place_of
 from argotune.steps.settings.step_params import is_allowed, secret_problem
 from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace.allowed_hosts import host_problems
 from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.nodes import node_is_of_run
@@ -29,6 +30,7 @@ def check_installed(
         *_conflicts(workspace, values, allow_loopback),
         *_forbidden_secrets(workspace, values),
         *_forbidden_priority(workspace, values),
+        *host_problems(workspace, values),
         *_missing(workspace.options, values),
     ]
     if problems:

@@ -37,6 +37,9 @@ INSTALLED_ANNOTATION = "argotune.dev/installed"
 """Annotation of the WorkflowTemplate: the settings that the installer decided, as JSON."""
 ALLOWED_SECRETS_PATTERN = "allowed-secrets-pattern"
 """Install tag of the pattern that follows from the setting `allowed-secrets`."""
+ALLOWED_REGISTRIES = "allowed-registries"
+"""Install tag of the hosts inside the network that a run's registries may be, as JSON: those of the
+setting `allowed-hosts`, and the registry of the step images."""
 ALL_SETTINGS = "all-settings"
 """Install tag of all settings that the installer decided, as JSON in an argument of a container."""
 ALLOWED_PRIORITY_CLASSES_PATTERN = "allowed-priority-classes-pattern"
@@ -81,9 +84,8 @@ def fill_in(document: dict[str, Any], values: Mapping[str, str]) -> dict[str, An
     """
     chosen = {**install_defaults(), **values}
     recorded = json.dumps(chosen, sort_keys=True)
-    following = {tag: names_pattern(json.loads(chosen[name])) for tag, name in PATTERNS.items()}
     # Kubernetes makes `$$` of an argument into `$`.
-    following[ALL_SETTINGS] = recorded.replace("$", "$$")
+    following = {**derived_values(chosen), ALL_SETTINGS: recorded.replace("$", "$$")}
     filled: dict[str, Any] = _replace(document, {**chosen, **following})
     if filled["kind"] == "WorkflowTemplate":
         if chosen["limits"] == "true":
@@ -91,6 +93,19 @@ def fill_in(document: dict[str, Any], values: Mapping[str, str]) -> dict[str, An
         annotations = filled["metadata"].setdefault("annotations", {})
         annotations[INSTALLED_ANNOTATION] = recorded
     return filled
+
+
+def derived_values(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the texts of install tags that follow from several settings or a part of one."""
+    return {
+        **{tag: names_pattern(json.loads(values[name])) for tag, name in PATTERNS.items()},
+        ALLOWED_REGISTRIES: json.dumps(allowed_registries(values)),
+    }
+
+
+def allowed_registries(values: Mapping[str, str]) -> list[str]:
+    """List the hosts inside the network that a run's registries may be, HOST or HOST:PORT."""
+    return [*json.loads(values["allowed-hosts"]), values["images-registry"].partition("/")[0]]
 
 
 def installed_values(template: Mapping[str, Any]) -> dict[str, str]:

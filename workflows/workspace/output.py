@@ -7,6 +7,7 @@ from pathlib import Path
 
 from argotune.steps.common.values import is_dns_subdomain
 from argotune.steps.registry.oci import LayoutReference, parse_reference
+from argotune.steps.registry.policy import internal_registry
 from argotune.workflows.workspace.fields import Fields
 
 _IMAGE = "tuning.output.image"
@@ -42,8 +43,19 @@ def read_output(fields: Fields, base_dir: Path) -> Output:
             fields.warnings.append(f"{fields.shown(_SECRET, 'push-secret')}: not needed for oci:")
         return Output(image=_layout(text, base_dir, fields), push_secret=None)
     _check_image(text, fields)
+    warn_of_internal_registry(text, fields, fields.shown(_IMAGE, "output-image"))
     _check_secret(secret, fields)
     return Output(image=text, push_secret=secret)
+
+
+def warn_of_internal_registry(image: str, fields: Fields, place: str) -> None:
+    """Warn of a registry that a cluster's pods reach only where the installation permits it."""
+    host = internal_registry(image)
+    if host is not None:
+        fields.warnings.append(
+            f"{place}: {host} is inside a private network; a cluster's pods reach it only where"
+            f" `argotune install --allow-host {host}` permits it, or where the step images are"
+        )
 
 
 def _layout(text: str, base_dir: Path, fields: Fields) -> str:

@@ -7,6 +7,7 @@ from argotune.presets.schema import Method
 from argotune.steps.common.values import is_dns_subdomain
 from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.workspace.fields import Fields
+from argotune.workflows.workspace.output import warn_of_internal_registry
 
 
 def read_preset(fields: Fields) -> str:
@@ -52,7 +53,12 @@ def read_model_source(fields: Fields, annotated: str | None) -> str | None:
             f"tuning.preset.presetOptions.image and metadata.annotations.{PREFIX}model-source "
             "both name the source of the weights; keep one"
         )
-    return annotated or (f"oci:{image}" if image else None)
+    place = f"metadata.annotations.{PREFIX}model-source"
+    if image is not None:
+        place = "tuning.preset.presetOptions.image"
+    source = annotated or (f"oci:{image}" if image else None)
+    warn_of_internal_registry((source or "").partition("oci:")[2], fields, place)
+    return source
 
 
 def read_model_access_secret(fields: Fields) -> str | None:

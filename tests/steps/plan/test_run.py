@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from argotune.presets.loader import model_preset, model_presets
-from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.errors import ParamsError, StepError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.training_plan import parse_plan, read_plan
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import make_plan
 from argotune.steps.plan.run import run
+from argotune.steps.registry.policy import RegistryPolicy
 from tests.steps.plan.helpers import config, params
 
 
@@ -397,3 +399,46 @@ def test_plan_needs_no_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "False\n"
+
+
+IN_A_POD = RegistryPolicy(
+    api_server="10.96.0.1",
+    allowed_hosts={"allowed.corp:5000"},
+    resolve=lambda host, port: ["10.0.0.5"],
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"output_image": "registry.corp/a:1"},
+            "registry registry.corp:443: 10.0.0.5 is inside a private network; `argotune install "
+            "--allow-host registry.corp:443` permits it to all runs of the namespace",
+        ),
+        (
+            {"model_source": "oci:weights.corp:5000/phi"},
+            "registry weights.corp:5000: 10.0.0.5 is inside a private network; `argotune install "
+            "--allow-host weights.corp:5000` permits it to all runs of the namespace",
+        ),
+        ({"model_source": "oci:weights:!"}, "model-source: 'weights:!': '!' is not a tag; use"),
+    ],
+)
+def test_registry_that_the_run_may_not_reach_is_refused_before_anything_costs_money(
+    changes: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(StepError, match=re.escape(problem)):
+        run(params(**changes), progress=Progress(), policy=IN_A_POD)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"output_image": "allowed.corp:5000/a:1", "model_source": "oci:/weights"},
+        {"output_image": "oci:/images:1"},
+    ],
+)
+def test_registry_that_the_installation_allows_and_layout_are_accepted(
+    changes: dict[str, str],
+) -> None:
+    run(params(**changes), progress=Progress(), policy=IN_A_POD)

@@ -62,6 +62,11 @@ def test_failures_that_may_pass_are_transient(message: str) -> None:
             "registry acr.io uses plain HTTP; HTTPS is required",
         ),
         (
+            r"Get \"http://127.0.0.1:15000/t\": dial tcp 127.0.0.1:15000: "
+            "connect: permission denied",
+            "registry acr.io leads to 127.0.0.1:15000, which is this pod itself",
+        ),
+        (
             "x509: certificate signed by unknown authority",
             "registry acr.io: x509: certificate signed by unknown authority; put the server's "
             "certificate authority into ConfigMap argotune-ca, key ca.crt (--ca-file)",

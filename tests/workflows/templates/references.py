@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from argotune.workflows.workspace.manifests import ALL_SETTINGS, PATTERNS, install_defaults
+from argotune.workflows.workspace.manifests import ALL_SETTINGS, derived_values, install_defaults
 
 _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _INSTALL_TAG = re.compile(r"\{\{(install\..*?)\}\}")
@@ -25,7 +25,8 @@ def undefined_references(spec: dict[str, Any]) -> list[str]:
     """The tags of a WorkflowSpec that nothing defines, each as `where: tag`."""
     parameters = spec.get("arguments", {}).get("parameters", [])
     known = _WORKFLOW | {f"workflow.parameters.{item['name']}" for item in parameters}
-    known |= {f"install.{name}" for name in (*install_defaults(), *PATTERNS, ALL_SETTINGS)}
+    decided = install_defaults()
+    known |= {f"install.{name}" for name in (*decided, *derived_values(decided), ALL_SETTINGS)}
     outputs = {item["name"]: _outputs(item) for item in spec.get("templates", [])}
     outside = {key: value for key, value in spec.items() if key != "templates"}
     problems = [f"spec: {tag}" for tag in tags(outside) if tag not in known]

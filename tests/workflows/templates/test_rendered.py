@@ -285,6 +285,22 @@ def test_what_reaches_registries_and_dataset_hosts_mounts_the_private_authority(
         assert "--ca-file=/argotune/ca/ca.crt" in flags_of(step)
 
 
+def test_registries_inside_the_network_are_those_of_the_installation() -> None:
+    hosts = ["data.team-a.svc:8080", "registry.corp.example"]
+    values = {"images-registry": "images.svc:5001/argotune", "allowed-hosts": json.dumps(hosts)}
+    spec = manifests.template(values)["spec"]
+    allowed = {
+        template["name"]: arg
+        for template in spec["templates"]
+        for arg in template.get("container", {}).get("args", [])
+        if arg.startswith("--allowed-hosts=") and "inputs." not in arg
+    }
+    assert allowed == dict.fromkeys(
+        ("plan", "model", "push", "deploy"),
+        f"--allowed-hosts={json.dumps([*hosts, 'images.svc:5001'])}",
+    )
+
+
 @pytest.mark.parametrize("name", ["urls-secret", "push-secret", "model-secret"])
 def test_secrets_may_be_missing(name: str) -> None:
     spec = load(RENDERED_DIR / "finetune.yaml")["spec"]

@@ -82,6 +82,12 @@ def test_a_prefix_allows_all_names_that_begin_with_it() -> None:
     assert problems_of(WORKSPACE, allowed_secrets='["my", "xmy-*"]')
 
 
+def test_a_host_inside_the_network_is_told_with_the_rest() -> None:
+    text = changed({"tuning/output/image": "registry.svc/my-model:1"})
+    (problem,) = problems_of(text)
+    assert problem.startswith("tuning.output.image: registry.svc is inside a private network; ")
+
+
 @pytest.mark.parametrize("name", ["axb", "a.b.c", "a.b\n", "A.b"])
 def test_a_name_is_no_pattern(name: str) -> None:
     import re

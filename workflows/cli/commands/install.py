@@ -98,7 +98,8 @@ def install(
         typer.Option(
             rich_help_panel=_DATA,
             metavar="HOST[:PORT]",
-            help="Internal host that datasets may come from; may be given several times.",
+            help="Internal host of datasets and registries, beside that of the step images; may be"
+            " given several times.",
         ),
     ] = None,
     no_allow_hosts: Annotated[

@@ -40,7 +40,7 @@ class Settings:
     models_access_mode: str | None = None
     """ReadWriteMany, or ReadWriteOnce where the cluster has one node."""
     allowed_hosts: tuple[str, ...] | None = None
-    """HOST or HOST:PORT of dataset mirrors inside the network."""
+    """HOST or HOST:PORT of dataset mirrors and registries inside the network."""
     allowed_secrets: tuple[str, ...] | None = None
     """NAME or PREFIX* of Secrets that runs may use, beside those of argotune's own names."""
     allowed_priority_classes: tuple[str, ...] | None = None

@@ -12,11 +12,16 @@ from argotune.steps.nodes.providers import PROVIDERS
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.workspace import collection, manifests
+from argotune.workflows.workspace.allowed_hosts import host_warnings
 from argotune.workflows.workspace.collection import collection_problems
 from argotune.workflows.workspace.fields import WorkspaceError
-from argotune.workflows.workspace.installed import check_installed, check_node_settings
+from argotune.workflows.workspace.installed import (
+    check_installed,
+    check_node_settings,
+)
 from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.nodes import node_is_of_run
+from argotune.workflows.workspace.planned import print_as_warnings
 from argotune.workflows.workspace.workflow import referring_workflow, whole_workflow
 
 
@@ -87,6 +92,7 @@ def _referring(
 ) -> tuple[Object | None, Object]:
     installed = _installed(cluster)
     check_installed(workspace, installed, allow_loopback=allow_loopback)
+    print_as_warnings(host_warnings(workspace, manifests.decided_values(installed)))
     _check_collection(cluster, workspace)
     try:
         return referring_workflow(
