@@ -3,7 +3,8 @@
 python -m tests.transcripts   writes the outputs anew, as `make golden` does
 
 A fenced block that begins with `$ argotune` is run: the shell runs each of its commands at the
-repository's root, against a fake of a Kubernetes API server. A block below the comment RECORDED
+repository's root, against a fake of a Kubernetes API server and one of skopeo, for which every
+image is in its registry. A block below the comment RECORDED
 comes from a real run or a real cluster and is left alone.
 """
 
@@ -80,11 +81,14 @@ def shell() -> Iterator[Run]:
         pytest.MonkeyPatch.context() as patch,
         api_server(patch, Path(directory)),
     ):
+        skopeo = Path(directory) / "skopeo"
+        skopeo.write_text("#!/bin/sh\necho '{}'\n")
+        skopeo.chmod(0o755)
         environment = {
             **os.environ,
             "ARGOTUNE_HOME": directory,
             "COLUMNS": "120",
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{directory}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
 
         def run(command: str) -> str:

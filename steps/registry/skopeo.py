@@ -63,6 +63,8 @@ class Registry:
     """Docker config.json; if the file does not exist, no login is used."""
     secret: str | None = None
     """Name of the secret that the file comes from, for messages."""
+    is_login_of_user: bool = False
+    """Without an auth file, use the login that the person who runs this has from `docker login`."""
     ca_file: Path | None = None
     """Certificate authority in PEM, trusted in addition to the system's; may not exist."""
     allowed_hosts: tuple[str, ...] = ()
@@ -170,8 +172,7 @@ def _flags(
     flags = []
     if registry.auth_file is not None and registry.auth_file.exists():
         flags.append(f"--authfile={registry.auth_file.absolute()}")
-    else:
-        # Otherwise skopeo uses the login of the user that runs it.
+    elif not registry.is_login_of_user:
         flags.append(f"--{side}no-creds")
     if cert_dir is not None:
         flags.append(f"--{side}cert-dir={cert_dir}")
@@ -254,10 +255,10 @@ def error_of(stderr: str, image: ImageReference, registry: Registry) -> StepErro
             f"registry {image.registry} leads to {confined_to['address']}, which is this pod itself"
         )
     if _REFUSED.search(symptoms):
-        return PermanentError(
-            f"registry {image.registry} refused {image.name}: {reason}; "
-            f"the login came from {describe(registry.auth_file, registry.secret)}"
-        )
+        login = f"the login came from {describe(registry.auth_file, registry.secret)}"
+        if registry.is_login_of_user:
+            login = f"`docker login {image.registry}` leaves a login"
+        return PermanentError(f"registry {image.registry} refused {image.name}: {reason}; {login}")
     if _UNKNOWN_HOST.search(symptoms):
         return PermanentError(f"registry {image.registry}: no such host; is the name right?")
     if _NOT_TLS.search(symptoms):

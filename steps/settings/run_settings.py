@@ -382,6 +382,14 @@ _RUN = (
         feeds=("deploy.image-pull-secret",),
     ),
     Setting(
+        name="images-digests",
+        is_annotation=False,
+        description="Digests of the step images, a JSON object by step; null: by tag",
+        decided_by="installer",
+        default="{}",
+        used_by="every container",
+    ),
+    Setting(
         name="allow-loopback",
         is_annotation=False,
         description="Permit dataset URLs of the machine itself, for trials",

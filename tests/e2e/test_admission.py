@@ -77,7 +77,7 @@ def installed(api: httpx.Client) -> Iterator[Cluster]:
     registry = os.environ.get("E2E_REGISTRY", "registry.example.org/argotune")
     try:
         argotune(
-            *("install", "-n", cluster.namespace, "--create-namespace"),
+            *("install", "-n", cluster.namespace, "--create-namespace", "--no-digests"),
             *("--images-registry", registry, "--models-size=1Gi", "--volume-size=10Mi"),
             f"--allow-secret={ALLOWED}",
         )

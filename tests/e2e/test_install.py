@@ -93,7 +93,8 @@ def argotune(*arguments: str, text: str | None = None, **environment: str) -> Do
 
 
 def install(cluster: Cluster, *flags: str) -> Done:
-    done = argotune("install", "-n", cluster.namespace, "--images-registry", REGISTRY, *flags)
+    by_tag = ("--images-registry", REGISTRY, "--no-digests")
+    done = argotune("install", "-n", cluster.namespace, *by_tag, *flags)
     assert "Traceback" not in done.err
     return done
 

@@ -39,7 +39,7 @@ from argotune.steps.common.fields import fields_of
 from argotune.steps.common.log_files import TAIL
 from argotune.steps.nodes.labels import STEP_POD_LABEL
 from argotune.steps.settings import run_settings
-from argotune.workflows.workspace import manifests, tags
+from argotune.workflows.workspace import images, manifests, tags
 
 # Paths inside the containers. The local engine maps each to a directory of this machine wherever
 # it is written, so they must not be paths that a user's own values could begin with.
@@ -362,8 +362,9 @@ def settings_of_later_steps() -> str:
 
 
 def image_of(step: str) -> str:
-    """Return the image of a step."""
-    return f"{value_of('images-registry')}/argotune-{step}:{value_of('images-tag')}"
+    """Return the image of a step; behind its tag is the digest, if the installation has it."""
+    name = f"{value_of('images-registry')}/argotune-{step}:{value_of('images-tag')}"
+    return name + manifests.install_tag(images.digest_tag(step))
 
 
 def output(step: Step, name: str) -> str:

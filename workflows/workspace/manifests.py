@@ -27,6 +27,7 @@ from argotune.steps.settings.run_settings import (
 )
 from argotune.steps.settings.step_params import names_pattern
 from argotune.workflows.workspace.fields import WorkspaceError
+from argotune.workflows.workspace.images import digest_texts
 from argotune.workflows.workspace.schedule import NAME_PREFIX, schedule_problems
 
 NAME = "finetune"
@@ -100,6 +101,7 @@ def derived_values(values: Mapping[str, str]) -> dict[str, str]:
     return {
         **{tag: names_pattern(json.loads(values[name])) for tag, name in PATTERNS.items()},
         ALLOWED_REGISTRIES: json.dumps(allowed_registries(values)),
+        **digest_texts(values),
     }
 
 

@@ -17,6 +17,7 @@ _INSTALL_FLAGS = {
     "allowed-hosts": "`argotune install --allow-host`",
     "allowed-secrets": "`argotune install --allow-secret`",
     "allowed-priority-classes": "`argotune install --allow-priority-class`",
+    "images-digests": "looked up by `argotune install`, unless `--no-digests`",
     "deploy-to": "always kubernetes on a cluster",
     "services-dir": "none on a cluster",
 }

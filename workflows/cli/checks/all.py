@@ -9,6 +9,7 @@ from argotune.workflows.cli.checks import (
     argo_kinds,
     controller,
     controller_config,
+    digests,
     gpus,
     image_volumes,
     images,
@@ -58,6 +59,7 @@ _BEFORE_PROVIDERS = (
 _AFTER_PROVIDERS = (
     Check("network", "the network's engine", network.policy_engine),
     Check("pods", "whether the cluster takes a run's pods", step_pods.pods, in_namespace=True),
+    Check("images", "the images' digests", digests.digests, in_namespace=True),
     Check("images", "image volumes", image_volumes.image_volumes, in_namespace=True),
     Check("images", "whether the images can be pulled", images.pulls, in_namespace=True),
     Check("images", "whether a trial run ends well", trial_run.trial_run, in_namespace=True),

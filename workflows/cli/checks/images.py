@@ -14,11 +14,10 @@ from argotune.workflows.cli.checks.finding import Finding, Level, info, ok, unkn
 from argotune.workflows.cli.checks.installation import PLACEHOLDER, PULL_SECRET, setting_of
 from argotune.workflows.cli.checks.pods import LABELS, step_template, trial_pod
 from argotune.workflows.cli.checks.subject import Subject
+from argotune.workflows.workspace import images
+from argotune.workflows.workspace.images import BY_TAG, LARGE, SMALL
 from argotune.workflows.workspace.manifests import installed_values
 
-SMALL = ("plan", "dataset", "model", "provision", "push", "deploy", "release")
-LARGE = ("tune", "serve")
-"""Several GiB each."""
 REFUSED = (
     "ErrImagePull",
     "ImagePullBackOff",
@@ -57,7 +56,7 @@ class _Trial:
 
     @property
     def short(self) -> str:
-        return self.image.rpartition("/")[2]
+        return images.short(self.image)
 
 
 def pulls(subject: Subject) -> Iterator[Finding]:
@@ -90,14 +89,18 @@ def pulls(subject: Subject) -> Iterator[Finding]:
 
 def image_of(subject: Subject, step: str) -> str | None:
     """Return a step's image by the flags, else by the installed template; None without either."""
+    flags = {"images-registry": subject.images_registry, "images-tag": subject.images_tag}
+    given = {name: text for name, text in flags.items() if text}
+    if given:
+        # The installed digests are those of another registry or tag.
+        given["images-digests"] = BY_TAG
     template = subject.template if subject.has_argo else None
-    expected = installed_values(subject.expected_of("WorkflowTemplate")[0])
-    installed = installed_values(template) if template else {}
-    registry = subject.images_registry or installed.get("images-registry")
-    tag = installed.get("images-tag") or expected["images-tag"]
-    if not registry or registry.partition("/")[0] == PLACEHOLDER:
+    found = {**(installed_values(template) if template else {}), **given}
+    if found.get("images-registry", PLACEHOLDER).partition("/")[0] == PLACEHOLDER:
         return None
-    return f"{registry}/argotune-{step}:{subject.images_tag or tag}"
+    expected = installed_values(subject.expected_of("WorkflowTemplate")[0])
+    values = {"images-tag": expected["images-tag"], **found}
+    return images.image_of(values, step)
 
 
 def _trial(subject: Subject, step: str) -> _Trial:

@@ -13,7 +13,7 @@ import typer
 from argotune.steps.settings.run_settings import SETTINGS
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.installation.applied import Applied
-from argotune.workflows.cli.installation.installer import Installer
+from argotune.workflows.cli.installation.installer import Installer, with_digests
 from argotune.workflows.cli.installation.objects import (
     CLUSTER_KINDS,
     namespace_object,
@@ -63,6 +63,15 @@ def install(
     ] = None,
     images_tag: Annotated[
         str | None, typer.Option(help="Tag of the step images; default: this version.")
+    ] = None,
+    digests: Annotated[
+        bool | None,
+        typer.Option(
+            "--digests/--no-digests",
+            help="Look the digests of the step images up, so that a tag that moves changes no run;"
+            " not where this machine cannot reach the registry.",
+            show_default=False,
+        ),
     ] = None,
     volume_size: Annotated[
         str | None,
@@ -162,6 +171,7 @@ def install(
     said = _settings(
         images_registry=images_registry,
         images_tag=images_tag,
+        by_digest=digests,
         volume_size=volume_size,
         storage_class=storage_class,
         models_size=models_size,
@@ -197,6 +207,7 @@ def _settings(
     no_allow_priority_classes: bool,
     ca_file: Path | None,
     given: Mapping[str, str],
+    by_digest: bool | None,
     **flags: str | None,
 ) -> Settings:
     """Read the flags. Raises InputError with all that is wrong with them."""
@@ -215,6 +226,8 @@ def _settings(
             problems += [f"--ca-file: {problem}" for problem in error.problems]
     settings = Settings(
         **flags,
+        by_digest=by_digest,
+        images_digests=None,
         allowed_hosts=_allowed(allow_host, none=no_allow_hosts),
         allowed_secrets=_allowed_secrets(allow_secret, none=no_allow_secrets),
         allowed_priority_classes=_allowed(allow_priority_class, none=no_allow_priority_classes),
@@ -251,7 +264,7 @@ def _print_yaml(
     if namespace is None:
         raise InputError("--namespace: missing; --output looks at no cluster for the current one")
     found = [namespace_object(namespace)] if create_namespace else []
-    found += objects(said, namespace)
+    found += objects(with_digests(said, said.ca), namespace)
     wanted = [item for item in found if cluster_roles or item["kind"] not in CLUSTER_KINDS]
     print(manifests.dump(*wanted), end="")
 

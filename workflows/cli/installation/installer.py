@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ from argotune.workflows.cli.installation.applied import (
     is_ours,
     shown,
 )
+from argotune.workflows.cli.installation.digests import look_up
 from argotune.workflows.cli.installation.objects import (
+    CA_CONFIG_MAP,
+    CA_KEY,
     CLAIM,
     CLOUD_ACCOUNTS,
     CLUSTER_KINDS,
@@ -25,6 +29,7 @@ from argotune.workflows.cli.installation.objects import (
 )
 from argotune.workflows.cli.installation.settings import Object, Settings, installed_settings
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal
+from argotune.workflows.workspace.manifests import install_defaults
 
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 _USERS_KINDS = ("PersistentVolumeClaim", "CronWorkflow")
@@ -51,6 +56,7 @@ class Installer:
         """
         there = self._namespace_is_there(create=create_namespace)
         settings = said.over(self._installed()) if there else said
+        settings = with_digests(settings, settings.ca or (self._installed_ca() if there else None))
         wanted = objects(settings, self.applied.cluster.namespace)
         if not self.cluster_roles:
             wanted = [item for item in wanted if item["kind"] not in CLUSTER_KINDS]
@@ -97,6 +103,12 @@ class Installer:
         ]
         template, claim, account = [item if item and is_ours(item) else None for item in found]
         return installed_settings(template, claim, account)
+
+    def _installed_ca(self) -> str | None:
+        """Return the certificates that the steps trust, whoever made their ConfigMap."""
+        found = self.applied.find("ConfigMap", CA_CONFIG_MAP) or {}
+        ca: str | None = (found.get("data") or {}).get(CA_KEY)
+        return ca
 
     def _is_to_be_applied(self, item: Object, said: Settings) -> bool:
         if item["kind"] not in _USERS_KINDS:
@@ -159,6 +171,24 @@ def _changed_by_others(found: Object) -> str | None:
     """Name the others who changed what `install` applied; None where nobody did."""
     others = field_managers(found, "spec") - {MANAGER}
     return f", for {', '.join(sorted(others))} changed it" if others else None
+
+
+def with_digests(settings: Settings, ca: str | None) -> Settings:
+    """Add the digests of the images, where the settings want them and name a registry.
+
+    Images without one stay by tag, with a warning.
+    """
+    if settings.by_digest is False or settings.images_registry is None:
+        return settings
+    values = {**install_defaults(), **settings.installer_values()}
+    digests = look_up(values, ca)
+    if digests.failure is not None:
+        _warn(
+            f"images are installed by tag, and change when somebody pushes to"
+            f" {values['images-registry']}: {digests.failure}; install again when that is mended,"
+            " or with --no-digests where this machine cannot reach the registry"
+        )
+    return dataclasses.replace(settings, images_digests=digests.found)
 
 
 def _warn_of_unrestricted(namespace: Object) -> None:

@@ -14,6 +14,7 @@ from argotune.steps.common.values import is_bytes, is_dns_subdomain
 from argotune.steps.registry.oci import parse_image
 from argotune.workflows.cli.providers.flags import INSTALLABLE, LOOKED_FOR_NODES
 from argotune.workflows.cli.providers.registry import identities
+from argotune.workflows.workspace.images import BY_TAG
 from argotune.workflows.workspace.manifests import installed_values
 
 Object = dict[str, Any]
@@ -31,6 +32,10 @@ class Settings:
     images_registry: str | None = None
     """HOST[:PORT][/PATH] with the images argotune-STEP."""
     images_tag: str | None = None
+    by_digest: bool | None = None
+    """Whether the templates name the images by digest too; the default is yes."""
+    images_digests: Mapping[str, str] | None = None
+    """The digests, sha256:HEX by step; None before they are looked up."""
     volume_size: str | None = None
     """Size of a run's volume, a quantity."""
     storage_class: str | None = None
@@ -67,6 +72,10 @@ class Settings:
         Missing ones have their default.
         """
         given = {"images-registry": self.images_registry, "images-tag": self.images_tag}
+        if self.by_digest is False:
+            given["images-digests"] = BY_TAG
+        elif self.images_digests is not None:
+            given["images-digests"] = json.dumps(self.images_digests, sort_keys=True)
         lists = {
             "allowed-hosts": self.allowed_hosts,
             "allowed-secrets": self.allowed_secrets,
@@ -170,7 +179,8 @@ def installed_settings(
 ) -> Settings:
     """Read an installation's choices from its WorkflowTemplate, claim and account that makes nodes.
 
-    The tag is not among them, because it belongs to the version of the templates. Neither is the
+    The tag is not among them, because it belongs to the version of the templates, nor are the
+    digests, which belong to the tag. Neither is the
     certificate authority, whose ConfigMap stays as it is.
     """
     found: dict[str, Any] = {}
@@ -179,6 +189,7 @@ def installed_settings(
         values = installed_values(template)
         registry = values.get("images-registry")
         found = {
+            "by_digest": False if values.get("images-digests") == BY_TAG else None,
             "images_registry": None if registry == _PLACEHOLDER_REGISTRY else registry,
             "volume_size": volume["resources"]["requests"]["storage"],
             "storage_class": volume.get("storageClassName"),

@@ -55,7 +55,7 @@ def test_a_cluster_in_which_all_is_well(argotune: Argotune, cluster: ApiServer) 
         f"  ok       Kubernetes v1.34.4 answers at {cluster.url} to jane",
         "  ok       namespace team-a enforces the Pod Security Standard restricted",
     ]
-    assert lines[-1] == "21 ok, 3 info"
+    assert lines[-1] == "21 ok, 4 info"
     assert cluster.of_kind("Pod") == cluster.of_kind("Workflow") == []
 
 

@@ -16,7 +16,7 @@ from tests.workflows.cli.command import Argotune
 
 CORE = "/api/v1/namespaces/team-a"
 ARGO = "/apis/argoproj.io/v1alpha1/namespaces/team-a"
-INSTALL = ("install", "--images-registry", "registry.example.org/argotune")
+INSTALL = ("install", "--images-registry", "registry.example.org/argotune", "--no-digests")
 OURS = {"app.kubernetes.io/part-of": "argotune"}
 
 

@@ -1,0 +1,155 @@
+"""argotune install against a registry and an API server on loopback, with skopeo itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.fakes import registry as fake
+from tests.fakes.apply import ApiServer
+from tests.fakes.tls import self_signed, server_context
+from tests.workflows.cli.api import api_server
+from tests.workflows.cli.command import Argotune
+from tests.workflows.cli.step_images import STEPS, TAG, push
+
+ANNOTATION = "argotune.dev/installed"
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ApiServer]:
+    with api_server(monkeypatch, tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def registry() -> Iterator[fake.Registry]:
+    with fake.serving() as server:
+        yield server
+
+
+def images_in(template: dict[str, Any]) -> dict[str, str]:
+    """Every image of the steps that the template names, by step."""
+    found = re.findall(
+        r'"(?:--image=)?(\S+/argotune-([a-z]+):[^"]+)"', json.dumps(template["spec"])
+    )
+    return {step: image for image, step in found}
+
+
+def by_digest(registry: fake.Registry, digests: dict[str, str]) -> dict[str, str]:
+    """The images as they stand in a template; those without a digest by their tag."""
+    return {
+        step: f"{registry.host}/argotune/argotune-{step}:{TAG}"
+        + (f"@{digests[step]}" if step in digests else "")
+        for step in STEPS
+    }
+
+
+def test_templates_name_the_digests_that_the_tag_points_to(
+    argotune: Argotune, api: ApiServer, registry: fake.Registry
+) -> None:
+    digests = push(registry, "first")
+    answer = argotune("install", f"--images-registry={registry.host}/argotune")
+    assert (answer.code, answer.err) == (0, "")
+    template = api.named("workflowtemplates/finetune")
+    assert images_in(template) == by_digest(registry, digests)
+    assert json.loads(json.loads(template["metadata"]["annotations"][ANNOTATION])["images-digests"])
+    release = {"release": by_digest(registry, digests)["release"]}
+    assert images_in(api.named("workflowtemplates/gc")) == release
+    moved = push(registry, "second")
+    assert argotune("install").code == 0
+    assert images_in(api.named("workflowtemplates/finetune")) == by_digest(registry, moved)
+
+
+def test_without_digests_the_registry_is_not_asked_until_they_are_wanted_again(
+    argotune: Argotune, api: ApiServer, registry: fake.Registry
+) -> None:
+    digests = push(registry, "first")
+    argotune("install", f"--images-registry={registry.host}/argotune", "--no-digests")
+    answer = argotune("install")
+    assert (answer.code, answer.err, registry.requests) == (0, "", [])
+    assert images_in(api.named("workflowtemplates/finetune")) == by_digest(registry, {})
+    argotune("install", "--digests")
+    assert images_in(api.named("workflowtemplates/finetune")) == by_digest(registry, digests)
+
+
+def test_an_image_without_a_digest_stays_by_tag_with_a_warning(
+    argotune: Argotune, api: ApiServer, registry: fake.Registry
+) -> None:
+    digests = push(registry, "first", [step for step in STEPS if step not in ("push", "tune")])
+    answer = argotune("install", f"--images-registry={registry.host}/argotune")
+    assert answer.code == 0
+    assert images_in(api.named("workflowtemplates/finetune")) == by_digest(registry, digests)
+    (warning,) = answer.err.splitlines()
+    assert warning.startswith(
+        "warning: images are installed by tag, and change when somebody pushes to "
+        f"{registry.host}/argotune: {registry.host}/argotune/argotune-push:{TAG}: "
+    )
+    assert "manifest unknown" in warning
+    assert warning.endswith(
+        "; likewise tune; install again when that is mended, or with --no-digests where this "
+        "machine cannot reach the registry"
+    )
+
+
+def test_a_registry_that_does_not_answer_is_waited_for_once(
+    argotune: Argotune, api: ApiServer, registry: fake.Registry
+) -> None:
+    registry.faults.append(fake.Fault("GET", "^/v2/", times=99, status=503))
+    answer = argotune("install", f"--images-registry={registry.host}/argotune")
+    assert answer.code == 0
+    assert images_in(api.named("workflowtemplates/finetune")) == by_digest(registry, {})
+    assert "503" in answer.err
+    assert not registry.count("GET", "argotune-tune")
+
+
+def test_the_login_is_that_of_the_person_who_installs(
+    argotune: Argotune,
+    api: ApiServer,
+    registry: fake.Registry,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    registry.login = True
+    digests = push(registry, "first")
+    logins = tmp_path / "logins.json"
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(logins))
+    command = ("install", f"--images-registry={registry.host}/argotune")
+    assert f"`docker login {registry.host}` leaves a login" in argotune(*command).err
+    logins.write_text(fake.docker_config(registry.host))
+    assert argotune(*command).err == ""
+    assert images_in(api.named("workflowtemplates/finetune")) == by_digest(registry, digests)
+
+
+def test_the_registry_is_trusted_by_the_authority_that_is_installed(
+    argotune: Argotune, api: ApiServer, tmp_path: Path
+) -> None:
+    certificate, key = self_signed(tmp_path, ["127.0.0.1"])
+    (tmp_path / "other").mkdir()
+    other, _ = self_signed(tmp_path / "other", ["127.0.0.1"])
+    with fake.serving(tls=server_context(certificate, key)) as registry:
+        digests = push(registry, "first")
+        command = ("install", f"--images-registry={registry.host}/argotune")
+        assert "x509" in argotune(*command, f"--ca-file={other}").err
+        # Without one, a registry of this machine would not be checked at all.
+        assert "x509" in argotune("install").err
+        assert argotune("install", f"--ca-file={certificate}").err == ""
+    assert images_in(api.named("workflowtemplates/finetune")) == by_digest(registry, digests)
+
+
+def test_printed_objects_name_them_too(argotune: Argotune, registry: fake.Registry) -> None:
+    digests = push(registry, "first")
+    answer = argotune(
+        "install", "-n", "a", f"--images-registry={registry.host}/argotune", "-o", "yaml"
+    )
+    templates = [
+        item
+        for item in yaml.safe_load_all(answer.out)
+        if (item["kind"], item["metadata"]["name"]) == ("WorkflowTemplate", "finetune")
+    ]
+    assert [images_in(item) for item in templates] == [by_digest(registry, digests)]
