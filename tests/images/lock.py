@@ -33,7 +33,7 @@ def closure(group: str, pruned: Iterable[str] = ()) -> set[str]:
         if name in left_out or (name, extras) in seen or not _applies(requirement):
             continue
         seen.add((name, extras))
-        for package in _packages(name, requirement.get("version")):
+        for package in packages(name, requirement.get("version")):
             waiting += package.get("dependencies", [])
             for extra in extras:
                 waiting += package.get("optional-dependencies", {}).get(extra, [])
@@ -45,7 +45,8 @@ def _applies(requirement: Requirement) -> bool:
     return marker is None or Marker(marker).evaluate(_PYTHON)
 
 
-def _packages(name: str, version: str | None) -> list[Requirement]:
+def packages(name: str, version: str | None = None) -> list[Requirement]:
+    """What the lock file says of a distribution, of all its versions or of one."""
     found = [package for package in _lock() if package["name"] == name]
     assert found, name
     return [package for package in found if version in {None, package["version"]}]

@@ -102,6 +102,17 @@ def test_every_copied_path_exists_and_the_builder_may_see_it(file: str) -> None:
         assert source in seen or source.split("/")[0] in seen, source
 
 
+@pytest.mark.parametrize("file", FILES)
+def test_uv_is_installed_by_the_hashes_of_the_lock_file(file: str) -> None:
+    (pip,) = (run.text for run in read(file).stage("uv").all("RUN") if "pip install" in run.text)
+    assert pip.endswith("--require-hashes --requirement /uv.txt")
+    (uv,) = lock.packages("uv")
+    archives = [uv["sdist"], *uv["wheels"]]
+    text = (ROOT / "images" / "uv.txt").read_text()
+    assert text.startswith(f"uv=={uv['version']} ")
+    assert set(re.findall(r"--hash=(\S+)", text)) == {each["hash"] for each in archives}
+
+
 @pytest.mark.parametrize("stage", FINAL, ids=FINAL_NAMES)
 def test_a_change_of_code_changes_one_layer(stage: Stage) -> None:
     """Behind the code there are only settings."""
