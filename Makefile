@@ -24,7 +24,7 @@ REGISTRY ?= localhost
 TAG ?= $(VERSION)
 IMAGES = REGISTRY='$(REGISTRY)' TAG='$(TAG)' VERSION='$(VERSION)' images/build
 
-.PHONY: help setup tiny demo test test-gpu check lint fix golden e2e e2e-weekly e2e-all leaks images push-images \
+.PHONY: help setup tiny demo test test-gpu check lint fix golden e2e e2e-weekly e2e-all leaks images push-images base-digests \
   bench bench-gpu clean
 
 help:  ## List the targets
@@ -32,7 +32,8 @@ help:  ## List the targets
 
 .tools/bin/uv:
 	$(PYTHON) -m venv .tools
-	.tools/bin/pip install --quiet --disable-pip-version-check uv
+	.tools/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+	  --requirement images/uv.txt
 
 # The stamp is newer than the lock file when the environment is what the lock file says.
 .venv/.ready: uv.lock pyproject.toml | $(filter .tools/bin/uv,$(UV))
@@ -60,6 +61,7 @@ lint: setup  ## What `check` does before the tests
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
+	.venv/bin/mypy images/sbom.py
 	.venv/bin/lint-imports
 	.venv/bin/python -m tests.tiers
 	.venv/bin/python -m argotune.workflows.templates --check
@@ -69,10 +71,11 @@ fix: setup  ## Format and mend what can be mended
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-golden: setup  ## Write workflows/rendered, the reference of the input file, and the outputs in the READMEs
+golden: setup  ## Write workflows/rendered, the reference of the input file, outputs in the READMEs, images/uv.txt
 	.venv/bin/python -m argotune.workflows.templates
 	.venv/bin/python -m argotune.workflows.workspace.reference
 	.venv/bin/python -m tests.transcripts
+	$(UV) export --quiet --frozen --no-header --no-annotate --only-group uv --output-file images/uv.txt
 
 # What they want, and what is in a shard: tests/e2e/README.md.
 E2E = .venv/bin/pytest --force-enable-socket --durations=10 tests/e2e
@@ -87,11 +90,16 @@ e2e-weekly:  ## The tests against the cluster that take an hour: fifty runs at o
 e2e-all: tiny  ## All tests against the cluster that KUBECONFIG names
 	$(E2E) -m cluster
 
-images:  ## Build the step images: [STEPS="plan push"] [BASE=...] [REGISTRY=...] [TAG=...] [EXTRAS=...]
+images: setup  ## Build the step images, and write what is in them to dist/sbom: [STEPS="plan push"] [BASE=...] [REGISTRY=...] [TAG=...] [EXTRAS=...]
+	@.venv/bin/python images/sbom.py --uv '$(UV)' --version '$(TAG)' --base '$(BASE)' \
+	  --python '$(BASE_PYTHON)' --extras '$(EXTRAS)' $(STEPS)
 	@$(IMAGES) build $(STEPS)
 
 push-images:  ## Push what `images` built: REGISTRY=... [TAG=...] [STEPS=...]
 	@$(IMAGES) push $(STEPS)
+
+base-digests:  ## Hold the base of the images to the digest that its tag has now: images/bases.lock
+	@images/build base-digests
 
 # TRL and what it needs, on top of what `setup` makes.
 .venv/.bench: .venv/.ready
