@@ -65,6 +65,14 @@ def save_start(run_dir: Path, start: Start) -> None:
     _write_atomically(run_dir / _START, json.dumps(asdict(start), indent=1))
 
 
+def began_at(run_dir: Path) -> int:
+    """When the run began, nanoseconds since the epoch; 0 if that is not recorded."""
+    try:
+        return (run_dir / _START).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 def is_running(run_dir: Path) -> bool:
     """Whether an engine is running this directory now."""
     with no_engine(run_dir) as is_so:

@@ -15,6 +15,7 @@ from argotune.steps.contracts.services import is_alive, list_services, read_serv
 from argotune.workflows.cli.chat_client import Served, ask, models_of
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.home import home
+from argotune.workflows.cli.local.runs import local_runs
 from argotune.workflows.cli.remote.service import served_on
 from argotune.workflows.cli.where import (
     ClusterOption,
@@ -28,7 +29,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def chat(
-    name: Annotated[str, typer.Argument(help="Name of the workspace.")],
+    name: Annotated[str, typer.Argument(help="Name of the workspace, which is its service's.")],
     prompt: Annotated[
         str | None, typer.Argument(help="The question; without one, lines are read until the end.")
     ] = None,
@@ -82,6 +83,11 @@ def served_here(name: str) -> Served:
             base=service.model.partition("@")[0],
             log=f"{name}'s server.log",
             connect=lambda timeout_seconds: closing(HTTPConnection(host, timeout=timeout_seconds)),
+        )
+    of_run = [run.workspace for run in local_runs(home()) if run.name == name]
+    if of_run:
+        raise InputError(
+            f"{name!r}: is a run; a service has its workspace's name: argotune chat {of_run[0]}"
         )
     running = [known.name for known in list_services(services_dir) if is_alive(known)]
     there = f"running are {', '.join(running)}" if running else "none is running"

@@ -30,7 +30,9 @@ _POLL_SECONDS = 0.2
 
 @app.command()
 def logs(
-    name: Annotated[str, typer.Argument(help="Name of a workspace or a run.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of a workspace, which means its newest run, or of a run.")
+    ],
     step: Annotated[str | None, typer.Argument(help="Only this step, e.g. tune.")] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on while the run does.")

@@ -19,7 +19,7 @@ from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home, home
 from argotune.workflows.cli.local import runnable
 from argotune.workflows.cli.local.listener import ViewListener
-from argotune.workflows.cli.local.runs import find_run, find_unfinished
+from argotune.workflows.cli.local.runs import find_run, find_unfinished, refuse_ambiguous_names
 from argotune.workflows.cli.local.secrets import forget_unrecorded, from_environment
 from argotune.workflows.cli.show.results import (
     Output,
@@ -60,7 +60,7 @@ def run(
         typer.Argument(
             metavar="FILE...",
             help="A Workspace with its ConfigMap, or Argo Workflow and WorkflowTemplates;"
-            " with --resume a run's or workspace's name, or nothing.",
+            " with --resume a workspace's name, which means its newest run, a run's, or nothing.",
             show_default=False,
         ),
     ] = None,
@@ -120,10 +120,12 @@ def run(
         # Planning takes a tenth of a second to import, and no other run needs it.
         from argotune.workflows.cli.local.workspace import from_workspace
 
+        refuse_ambiguous_names(here, None, name or runnable.name_in(texts))
         start = from_workspace(texts, here, overrides=overrides, allow_loopback=allow_loopback)
     else:
         _refuse_overrides(overrides)
         start = runnable.from_documents(texts, name)
+        refuse_ambiguous_names(here, name, runnable.name_in(texts))
     try:
         with _view(output) as view:
             workflow = run_workflow(
@@ -157,6 +159,13 @@ def _resume(
         print(f"run {running.name}: asked to go on")
         return
     found = find_unfinished(here, name)
+    newest = find_run(here, found.workspace)
+    if newest.name != found.name:
+        print(
+            f"warning: {newest.name} of the same workspace is newer ({newest.phase}); what"
+            f" {found.name} deploys replaces what that one deployed",
+            file=sys.stderr,
+        )
     kept = {path.name: path for path in here.secret_dir(found.name, "").glob("*/")}
     with _view(output) as view:
         workflow = resume_workflow(

@@ -23,7 +23,10 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def status(
-    name: Annotated[str | None, typer.Argument(help="Name of a workspace or a run.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Name of a workspace, which means its newest run, or of a run."),
+    ] = None,
     output: OutputOption = None,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Look on, until the run of that name has ended.")

@@ -26,7 +26,11 @@ _TIMEOUT_SECONDS = 600.0
 @app.command()
 def stop(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Names of workspaces or runs.", metavar="[NAME]...")
+        list[str] | None,
+        typer.Argument(
+            help="Names of workspaces, each meaning its newest run, or of runs.",
+            metavar="[NAME]...",
+        ),
     ] = None,
     everything: Annotated[
         bool,

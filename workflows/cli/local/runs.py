@@ -17,7 +17,7 @@ from argotune.workflows.cli.show.workflow_json import (
 )
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.engine.orphans import orphans
-from argotune.workflows.engine.record import is_running, load_record
+from argotune.workflows.engine.record import began_at, is_running, load_record
 
 _ENDED_WELL = "Succeeded"
 
@@ -38,6 +38,11 @@ class LocalRun:
     def workspace(self) -> str:
         """Name of the run's workspace."""
         return workspace_of(self.workflow)
+
+    @property
+    def created(self) -> str:
+        """Time at which the run began, RFC 3339."""
+        return str(self.workflow["metadata"].get("creationTimestamp", ""))
 
     @property
     def status(self) -> Mapping[str, Any]:
@@ -86,20 +91,36 @@ def local_runs(home: Home) -> list[LocalRun]:
             runs.append(LocalRun(directory=path, workflow=load_record(path)))
         except EngineError:
             continue
-    runs.sort(key=lambda run: str(run.workflow["metadata"].get("creationTimestamp", "")))
-    return runs[::-1]
+    # Argo's times have whole seconds, in which many short runs begin.
+    runs.sort(key=lambda run: (run.created, began_at(run.directory)), reverse=True)
+    return runs
+
+
+def newest_of_workspaces(runs: Iterable[LocalRun]) -> dict[str, LocalRun]:
+    """Select one run for each workspace, from runs with the newest first."""
+    newest: dict[str, LocalRun] = {}
+    for run in runs:
+        newest.setdefault(run.workspace, run)
+    return newest
+
+
+def runs_meant(runs: Iterable[LocalRun], name: str) -> list[LocalRun]:
+    """List the run that a name means, and after it the older ones of a workspace of this name.
+
+    A workspace's name means its newest run; an older run is meant by its own name only.
+    """
+    runs = list(runs)
+    of_workspace = [run for run in runs if run.workspace == name]
+    return of_workspace or [run for run in runs if run.name == name]
 
 
 def find_run(home: Home, name: str) -> LocalRun:
-    """Find the run of this name, or the newest of the workspace of this name."""
+    """Find the run that a name means. Raises InputError with the known names if there is none."""
     runs = local_runs(home)
-    for run in runs:
-        if run.name == name:
-            return run
-    for run in runs:
-        if run.workspace == name:
-            return run
-    known = sorted({run.workspace for run in runs})
+    meant = runs_meant(runs, name)
+    if meant:
+        return meant[0]
+    known = sorted(newest_of_workspaces(runs))
     raise InputError(
         f"{name!r}: no run or workspace of this name on this machine; "
         + (f"there are {', '.join(known)}" if known else "nothing was run yet")
@@ -107,11 +128,37 @@ def find_run(home: Home, name: str) -> LocalRun:
 
 
 def find_unfinished(home: Home, name: str | None) -> LocalRun:
-    """Find the newest run that can be resumed, by a run's or workspace's name where given."""
-    newest = find_run(home, name) if name else None
-    for run in local_runs(home):
-        if name in (None, run.name, run.workspace) and run.is_resumable:
-            return run
-    if newest is None:
-        raise InputError("nothing to resume: no run was interrupted or failed")
-    raise InputError(f"nothing to resume: {newest.name} is {newest.phase}")
+    """Find the run of that name, which must be resumable; without a name the newest such run.
+
+    Without a name, a run counts only while its workspace has no newer one: the older adapter would
+    replace what the newer run deployed. Raises InputError where there is none.
+    """
+    runs = local_runs(home)
+    if name is None:
+        for run in newest_of_workspaces(runs).values():
+            if run.is_resumable:
+                return run
+        raise InputError("nothing to resume: no workspace's newest run was interrupted or failed")
+    found = find_run(home, name)
+    if found.is_resumable:
+        return found
+    older = [run.name for run in runs_meant(runs, name) if run.is_resumable]
+    by_name = f"; older runs go on by their own names: {', '.join(older)}" if older else ""
+    raise InputError(f"nothing to resume: {found.name} is {found.phase}{by_name}")
+
+
+def refuse_ambiguous_names(home: Home, run: str | None, workspace: str) -> None:
+    """Keep names of runs and workspaces apart, so that each name means one thing.
+
+    `run` is the name that the user chose for the run. Raises InputError where it is a workspace's,
+    or the workspace's is that of a run.
+    """
+    if run is not None and (run == workspace or run in newest_of_workspaces(local_runs(home))):
+        raise InputError(
+            f"--name: {run!r} is a workspace's name, which means its newest run; take another"
+        )
+    if run is None and workspace in {path.name for path in home.runs_dir.glob("*/")}:
+        raise InputError(
+            f"metadata.name: {workspace!r} is the name of a run on this machine; take another, or"
+            f" delete that run: argotune rm {workspace}"
+        )

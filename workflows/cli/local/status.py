@@ -11,7 +11,13 @@ from argotune.steps.contracts.services import is_alive, list_services
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.listener import suspended_advice
-from argotune.workflows.cli.local.runs import LocalRun, find_run, local_runs, processes
+from argotune.workflows.cli.local.runs import (
+    LocalRun,
+    find_run,
+    local_runs,
+    newest_of_workspaces,
+    processes,
+)
 from argotune.workflows.cli.show.results import Output, exit_code_of, print_record, print_results
 from argotune.workflows.cli.show.rows import step_rows, utc_now
 from argotune.workflows.cli.show.view import steps_table, view_for
@@ -84,10 +90,7 @@ def _states(here: Home, run: LocalRun) -> Iterator[LocalRun]:
 
 
 def _newest(here: Home) -> list[LocalRun]:
-    newest: dict[str, LocalRun] = {}
-    for run in local_runs(here):
-        newest.setdefault(run.workspace, run)
-    return list(newest.values())
+    return list(newest_of_workspaces(local_runs(here)).values())
 
 
 def _rows(here: Home) -> list[WorkspaceRow]:

@@ -7,38 +7,66 @@ from collections.abc import Sequence
 from argotune.steps.contracts.services import names_of_running, stop_service
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
-from argotune.workflows.cli.local.runs import LocalRun, local_runs, processes
+from argotune.workflows.cli.local.runs import LocalRun, local_runs, processes, runs_meant
 from argotune.workflows.engine.orphans import end_orphans
 from argotune.workflows.engine.record import request_stop
 
 
 def stop(here: Home, names: Sequence[str], *, everything: bool) -> None:
-    """Stop the runs and services of these names, or all."""
+    """Stop the runs and services that these names mean, or all.
+
+    Raises InputError for the names by which nothing is running.
+    """
     if everything:
-        names = _all_names(here)
-        if not names:
-            print("nothing is running")
-    missing = [name for name in names if not _stop(here, name)]
-    if missing:
-        raise InputError(
-            [f"{name!r}: no run or service of this name is running" for name in missing]
-        )
+        _stop_all(here)
+        return
+    problems = [problem for name in names if (problem := _stop(here, name))]
+    if problems:
+        raise InputError(problems)
 
 
-def _stop(here: Home, name: str) -> bool:
-    """Stop what has this name; returns whether anything had."""
-    found = [run for run in _running(here) if name in (run.name, run.workspace)]
-    for run in found:
-        print(f"run {run.name}: {_end(run)}; `argotune run --resume {run.name}` goes on with it")
-    if stop_service(here.services_dir, name):
-        print(f"service {name}: stopped")
-        return True
-    return bool(found)
+def _stop_all(here: Home) -> None:
+    runs = [run for run in local_runs(here) if _goes_on(run)]
+    services = sorted(names_of_running(here.services_dir))
+    for run in runs:
+        _stop_run(run)
+    for service in services:
+        _stop_service(here, service)
+    if not runs and not services:
+        print("nothing is running")
 
 
-def _running(here: Home) -> list[LocalRun]:
-    """Runs with an engine, and those whose killed engine has left processes."""
-    return [run for run in local_runs(here) if run.phase == "Running" or run.orphans]
+def _stop(here: Home, name: str) -> str | None:
+    """Stop what the name means; returns what is wrong with it where that is nothing."""
+    meant = runs_meant(local_runs(here), name)
+    stopped = [run for run in meant[:1] if _goes_on(run)]
+    for run in stopped:
+        _stop_run(run)
+    is_stopped = _stop_service(here, name) or bool(stopped)
+    older = [f"argotune stop {run.name}" for run in meant[1:] if _goes_on(run)]
+    left = f"an older run goes on: {', '.join(older)}" if older else ""
+    if not is_stopped:
+        none = f"{name!r}: no run or service of this name is running"
+        return "; ".join([none, left]) if left else none
+    if left:
+        print(left)
+    return None
+
+
+def _goes_on(run: LocalRun) -> bool:
+    """Whether the run has an engine, or its killed engine has left processes."""
+    return run.phase == "Running" or bool(run.orphans)
+
+
+def _stop_run(run: LocalRun) -> None:
+    print(f"run {run.name}: {_end(run)}; `argotune run --resume {run.name}` goes on with it")
+
+
+def _stop_service(here: Home, name: str) -> bool:
+    if not stop_service(here.services_dir, name):
+        return False
+    print(f"service {name}: stopped")
+    return True
 
 
 def _end(run: LocalRun) -> str:
@@ -49,8 +77,3 @@ def _end(run: LocalRun) -> str:
     end_orphans(run.directory)
     ended = ", ".join(f"{step} ({processes(groups)})" for step, groups in left.items())
     return f"its engine was killed, and what it had left is ended: {ended}"
-
-
-def _all_names(here: Home) -> list[str]:
-    runs = {run.workspace for run in _running(here)}
-    return sorted(runs | names_of_running(here.services_dir))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from argotune.steps.cluster.kube import Object
+from argotune.steps.common.values import is_dns_label
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.show.rows import utc_now
@@ -62,12 +63,13 @@ def newest_by_workspace(runs: Iterable[Workflow]) -> dict[str, Workflow]:
 
 
 def find_cluster_run(cluster: Cluster, name: str) -> Workflow | None:
-    """Read the run of this name, or the newest of the workspace of this name; else None."""
-    found = whole_run(cluster, name)
-    if found is not None:
-        return found
-    newest = next(iter(cluster_runs(cluster, name)), None)
-    return None if newest is None else whole_run(cluster, name_of(newest))
+    """Read the run that a name means: the newest of the workspace, else the run of this name.
+
+    The run may be none of argotune's. Returns None where there is neither.
+    """
+    # A label holds no other name; a server refuses to select by one.
+    newest = cluster_runs(cluster, name)[:1] if is_dns_label(name) else []
+    return whole_run(cluster, name_of(newest[0]) if newest else name)
 
 
 def run_named(cluster: Cluster, name: str) -> Workflow:

@@ -18,6 +18,7 @@ from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.remote.api_errors import explain_errors
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import SERVICE_LABEL, deployments
+from argotune.workflows.cli.show.workflow_json import workspace_of
 
 _PORT_NAME = "http"
 _CLOSE_SECONDS = 5.0
@@ -46,6 +47,12 @@ def _none_ready(cluster: Cluster, name: str) -> str:
         return (
             f"{name!r}: no server of this service is ready {where}; look with"
             f" `kubectl get pods -l {SERVICE_LABEL}={name} {cluster.flags}`"
+        )
+    run = cluster.get("Workflow", name)
+    if run is not None:
+        return (
+            f"{name!r}: is a run {where}; a service has its workspace's name: argotune chat"
+            f" {workspace_of(run)} {cluster.flags}"
         )
     there = f"there are {', '.join(sorted(known))}" if known else "there is none"
     return f"{name!r}: no service of this name {where}; {there}"

@@ -40,12 +40,16 @@ def stop(
 
     With `service`, delete the workspaces' services too.
     """
-    running = cluster_runs(cluster, only_active=True)
+    every = cluster_runs(cluster)
+    running = [run for run in every if not has_ended(run)]
     if everything:
         names = sorted({workspace_of(run) for run in running})
         if not names:
             print(f"nothing is running in namespace {cluster.namespace}")
-    found = {name: _runs_of(cluster, running, name) for name in names}
+        meant = {name: [run for run in running if workspace_of(run) == name] for name in names}
+    else:
+        meant = {name: _meant(cluster, every, name) for name in names}
+    found = {name: [run for run in meant[name] if not has_ended(run)] for name in names}
     runs = [run for those in found.values() for run in those]
     for run in runs:
         _ask(cluster, run, terminate=terminate)
@@ -53,27 +57,42 @@ def stop(
     problems = [problem for run in runs for problem in _wait(cluster, name_of(run), deadline)]
     missing = [name for name in names if not found[name]]
     if service:
-        with_service = {name for name in names if _remove_service(cluster, name, found[name])}
+        with_service = {name for name in names if _remove_service(cluster, name, meant[name])}
         missing = [name for name in missing if name not in with_service]
+    left = {name: _left(running, runs, name) for name in names}
+    for name in names:
+        if left[name] and name not in missing:
+            print(left[name])
     if problems:
         raise CliError(problems)
     if missing:
         what = "and no service of it is there" if service else "--service removes a service"
         raise InputError(
             [
-                f"{name!r}: no run of this name is running in namespace {cluster.namespace}; {what}"
+                f"{name!r}: no run of this name is running in namespace {cluster.namespace}; "
+                + (left[name] or what)
                 for name in missing
             ]
         )
 
 
-def _runs_of(cluster: Cluster, running: Sequence[Workflow], name: str) -> list[Workflow]:
-    """List the running runs of a workspace, or one by its name, which may be a foreign one."""
-    ours = [run for run in running if name in (name_of(run), workspace_of(run))]
-    if ours:
-        return ours
+def _meant(cluster: Cluster, every: Sequence[Workflow], name: str) -> list[Workflow]:
+    """List the run that a name means, as `find_cluster_run` does; it may be a foreign one."""
+    for run in every:
+        if workspace_of(run) == name:
+            return [run]
     found = whole_run(cluster, name)
-    return [] if found is None or has_ended(found) else [found]
+    return [] if found is None else [found]
+
+
+def _left(running: Sequence[Workflow], stopped: Sequence[Workflow], name: str) -> str:
+    """Name the older runs of a workspace that go on; empty without any."""
+    older = [
+        f"argotune stop {name_of(run)}"
+        for run in running
+        if workspace_of(run) == name and run not in stopped
+    ]
+    return f"an older run goes on: {', '.join(older)}" if older else ""
 
 
 def _ask(cluster: Cluster, run: Workflow, *, terminate: bool) -> None:

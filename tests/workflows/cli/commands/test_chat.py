@@ -12,6 +12,8 @@ import pytest
 from argotune.steps.contracts.services import RECORD, Service, process_started, write_record
 from tests.fakes.serve import BASE
 from tests.workflows.cli.command import Argotune, environment, wait_until
+from tests.workflows.cli.conftest import Write
+from tests.workflows.cli.documents import GREETING
 
 Serve = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -156,4 +158,13 @@ def test_stop_does_what_it_can_and_names_the_rest(argotune: Argotune, serve: Ser
     assert answer.errors == [
         "'nope': no run or service of this name is running",
         "'nada': no run or service of this name is running",
+    ]
+
+
+def test_a_run_is_no_service(argotune: Argotune, write: Write) -> None:
+    assert argotune("run", write("workflow.yaml", GREETING), "--name", "one").code == 0
+    answer = argotune("chat", "one", "Who are you?")
+    assert answer.code == 2
+    assert answer.errors == [
+        "'one': is a run; a service has its workspace's name: argotune chat greet"
     ]

@@ -99,7 +99,9 @@ def test_resume_that_fails_again_can_be_resumed_again(
 def test_there_may_be_nothing_to_resume(argotune: Argotune, write: Write) -> None:
     answer = argotune("run", "--resume")
     assert answer.code == 2
-    assert answer.errors == ["nothing to resume: no run was interrupted or failed"]
+    assert answer.errors == [
+        "nothing to resume: no workspace's newest run was interrupted or failed"
+    ]
     answer = argotune("run", "--resume", "greet")
     assert answer.code == 2
     assert answer.errors == [
@@ -113,6 +115,82 @@ def test_there_may_be_nothing_to_resume(argotune: Argotune, write: Write) -> Non
     assert answer.errors == [
         "'my-tiny': no run or workspace of this name on this machine; there are greet"
     ]
+
+
+@pytest.fixture
+def superseded(argotune: Argotune, failing: Path, tmp_path: Path) -> str:
+    """The name of a failed run, whose workspace has a newer one that succeeded; both are named."""
+    assert argotune("run", failing, "--name", "old").code == 1
+    (tmp_path / "mended").touch()
+    assert argotune("run", failing, "--name", "new").code == 0
+    return "old"
+
+
+def test_the_name_of_a_workspace_never_means_an_older_run(
+    argotune: Argotune, superseded: str
+) -> None:
+    answer = argotune("run", "--resume", "greet")
+    assert answer.code == 2
+    assert answer.errors == [
+        "nothing to resume: new is Succeeded; older runs go on by their own names: old"
+    ]
+    answer = argotune("run", "--resume")
+    assert answer.code == 2
+    assert answer.errors == [
+        "nothing to resume: no workspace's newest run was interrupted or failed"
+    ]
+    assert argotune("status", "greet").out.startswith("new: Succeeded\n")
+
+
+def test_an_older_run_goes_on_by_its_own_name_with_a_warning(
+    argotune: Argotune, superseded: str
+) -> None:
+    answer = argotune("run", "--resume", "old")
+    assert answer.code == 0
+    assert answer.err == (
+        "warning: new of the same workspace is newer (Succeeded); what old deploys replaces what"
+        " that one deployed\n"
+    )
+
+
+def test_the_names_of_runs_and_workspaces_are_kept_apart(
+    argotune: Argotune, superseded: str, write: Write
+) -> None:
+    file = write("workflow.yaml", GREETING)
+    answer = argotune("run", file, "--name", "greet")
+    assert (answer.code, answer.errors) == (
+        2,
+        ["--name: 'greet' is a workspace's name, which means its newest run; take another"],
+    )
+    file.write_text(GREETING.replace("greet-", "old-"))
+    answer = argotune("run", file)
+    assert (answer.code, answer.errors) == (
+        2,
+        [
+            "metadata.name: 'old' is the name of a run on this machine; take another, or delete"
+            " that run: argotune rm old"
+        ],
+    )
+    answer = argotune("run", write("workspace.yaml", TINY), "--name", "old")
+    assert answer.errors[0].startswith("metadata.name: 'old' is the name of a run")
+
+
+def test_stop_means_the_newest_run_and_names_the_older_that_go_on(
+    start: Processes, argotune: Argotune, sleeping: Path, tmp_path: Path
+) -> None:
+    process, _ = started(start, tmp_path, sleeping)
+    older = argotune("status", "greet").out.partition(":")[0]
+    assert argotune("run", sleeping, "--entrypoint", "first", "--name", "new").code == 0
+    answer = argotune("stop", "greet")
+    assert (answer.code, answer.errors) == (
+        2,
+        [
+            "'greet': no run or service of this name is running; an older run goes on:"
+            f" argotune stop {older}"
+        ],
+    )
+    assert argotune("stop", older).code == 0
+    assert finish(process).code == 130
 
 
 def test_resume_takes_one_name(argotune: Argotune) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.fakes.kube import Cluster, Fault, Object
 from tests.fakes.serve import BASE
-from tests.workflows.cli.cluster_workflows import service_of
+from tests.workflows.cli.cluster_workflows import NAME, run_of, service_of
 from tests.workflows.cli.command import Argotune, environment, wait_until
 
 CHAT = ("chat", "-n", "team-a", "my-model")
@@ -140,4 +140,14 @@ def test_a_service_that_is_not_there_or_not_ready(argotune: Argotune, cluster: C
     assert argotune(*CHAT, "Who are you?").errors == [
         "'my-model': no server of this service is ready in namespace team-a; look with"
         " `kubectl get pods -l argotune.dev/service=my-model -n team-a`"
+    ]
+
+
+def test_a_run_is_no_service(argotune: Argotune, cluster: Cluster) -> None:
+    cluster.put(run_of())
+    answer = argotune("chat", NAME, "Who are you?", "-n", "team-a")
+    assert answer.code == 2
+    assert answer.errors == [
+        f"{NAME!r}: is a run in namespace team-a; a service has its workspace's name:"
+        " argotune chat my-model -n team-a"
     ]

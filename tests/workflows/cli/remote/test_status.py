@@ -394,3 +394,13 @@ def test_a_run_that_goes_on_keeps_nothing_yet(argotune: Argotune, cluster: Clust
     claim = {"name": "work", "persistentVolumeClaim": {"claimName": f"{NAME}-work"}}
     cluster.put(run_of(*step("tune", "Running"), persistentVolumeClaims=[claim]))
     assert "volume" not in argotune(*HERE, NAME).out
+
+
+def test_a_workspaces_name_means_its_newest_run_though_an_older_one_has_that_name(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    older = run_of(phase="Failed")
+    older["metadata"] |= {"name": "my-model", "creationTimestamp": "2025-01-01T00:00:00Z"}
+    cluster.put(older)
+    cluster.put(run_of(phase="Succeeded"))
+    assert argotune(*HERE, "my-model").out.startswith(f"{NAME}: Succeeded")

@@ -141,6 +141,39 @@ def test_what_does_not_run_is_named_after_the_rest_is_stopped(
     assert "shutdown" not in spec(cluster, "old-abcde")
 
 
+def newer(run: Object) -> Object:
+    """The run as one that began an hour after the others."""
+    metadata = {**run["metadata"], "creationTimestamp": "2026-01-01T01:00:00Z"}
+    return {**run, "metadata": metadata}
+
+
+def test_a_workspaces_name_means_its_newest_run(argotune: Argotune, cluster: Cluster) -> None:
+    cluster.put(run_of())
+    cluster.put(newer(run_of(phase="Succeeded", name="my-model-newer")))
+    answer = argotune(*STOP, "my-model")
+    assert (answer.code, answer.errors) == (
+        2,
+        [
+            "'my-model': no run of this name is running in namespace team-a; an older run goes on:"
+            f" argotune stop {NAME}"
+        ],
+    )
+    assert "shutdown" not in spec(cluster)
+
+
+def test_an_older_run_of_the_workspace_is_named_and_goes_on(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    cluster.put(run_of())
+    cluster.put(run := newer(run_of(name="my-model-newer")))
+    failed = {**run, "status": run_of(phase="Failed")["status"]}
+    with end_when_told(cluster, failed):
+        answer = argotune(*STOP, "my-model")
+    assert answer.code == 0
+    assert answer.out.splitlines()[-1] == f"an older run goes on: argotune stop {NAME}"
+    assert "shutdown" not in spec(cluster)
+
+
 def test_service_removes_the_workspaces_objects(argotune: Argotune, cluster: Cluster) -> None:
     put_service(cluster)
     answer = argotune(*STOP, "my-model", "--service")
