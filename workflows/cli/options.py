@@ -65,6 +65,16 @@ ImagesRegistry = Annotated[str | None, typer.Option(help="Registry of the step i
 ImagesTag = Annotated[str | None, typer.Option(help="Tag of the step images.")]
 
 
+def refuse(given: Mapping[str, object], reason: str) -> None:
+    """Refuse the flags that are given, by name, since they contradict others or have no effect.
+
+    A flag is not given where it is None, False or empty. Raises InputError with the reason.
+    """
+    flags = [flag for flag, value in given.items() if value not in (None, False, "", [], {})]
+    if flags:
+        raise InputError([f"{flag}: {reason}" for flag in flags])
+
+
 def overrides(
     *,
     name: str | None = None,

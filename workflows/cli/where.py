@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from argotune.workflows.cli import options
 from argotune.workflows.cli.remote.cluster import Cluster
 
 PANEL = "On a cluster; without any of these, this machine"
@@ -25,8 +26,16 @@ ClusterOption = Annotated[
 
 
 def chosen_cluster(namespace: str | None, context: str | None, on_cluster: bool) -> Cluster | None:
-    """Return the cluster that the flags choose; None is this machine."""
-    if not (namespace or context or on_cluster):
+    """Return the cluster that the flags choose; None is this machine.
+
+    Raises InputError where they choose two, or a value is empty.
+    """
+    if on_cluster:
+        options.refuse(
+            {"--namespace": namespace, "--context": context},
+            "chooses the cluster by itself; leave out --cluster, which takes the current one",
+        )
+    if namespace is None and context is None and not on_cluster:
         return None
     return connect(namespace, context)
 

@@ -75,11 +75,11 @@ def _make_base_model(here: Home) -> int:
 
 def _run(url: str | None, resume: bool) -> int:
     command = [sys.executable, "-m", "argotune.workflows.cli", "run", str(_relative(WORKSPACE))]
+    if resume:
+        return _foreground([*command, "--resume"])
     command += ["--allow-loopback"]
     if url:
         command += ["--url", url]
-    if resume:
-        command += ["--resume"]
     return _foreground(command)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from argotune.workflows.cli import options
 from argotune.workflows.cli.checks.all import examine
 from argotune.workflows.cli.checks.choices import Pull
 from argotune.workflows.cli.checks.finding import Level, Told
@@ -64,6 +65,11 @@ def doctor(
     output: Annotated[Output, typer.Option("--output", "-o", help="text or json.")] = Output.TEXT,
 ) -> None:
     """Check a cluster before a run depends on it, and say what to do."""
+    if pull_test is Pull.NONE:
+        options.refuse(
+            {"--images-registry": images_registry, "--images-tag": images_tag},
+            "says what to pull, and --pull-test none pulls nothing",
+        )
     subject = open_subject(
         files or [],
         namespace=namespace,

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from argotune.workflows.cli.providers.flags import PROVIDER, gc_flags, read_settings, with_flags
+from argotune.workflows.cli import options
+from argotune.workflows.cli.providers.flags import (
+    CLUSTER_SETTINGS,
+    PROVIDER,
+    gc_flags,
+    read_settings,
+    with_flags,
+)
 from argotune.workflows.cli.remote import strays
 from argotune.workflows.cli.where import connect
 
@@ -36,11 +43,18 @@ def gc(
     The installed CronWorkflow `gc` does the same every ten minutes.
     """
     settings = {name: text for name, text in given.items() if name != PROVIDER}
+    only = given.get(PROVIDER)
+    others = {
+        f"--{row.name}": settings.get(row.name)
+        for row in CLUSTER_SETTINGS
+        if only is not None and only not in row.providers
+    }
+    options.refuse(others, f"is not a setting of provider {only}")
     read_settings(settings)
     cluster = connect(namespace, context)
     strays.collect(
         cluster,
-        provider=given.get(PROVIDER),
+        provider=only,
         given=settings,
         kept=kept,
         dry_run=dry_run,

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from argotune.steps.settings.run_settings import SETTINGS
+from argotune.workflows.cli import options
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.installation.applied import Applied
 from argotune.workflows.cli.installation.installer import Installer, with_digests
@@ -187,6 +188,8 @@ def install(
         given=given,
     )
     if output is not None:
+        flags = {"--context": context, "--force-conflicts": force_conflicts, "--dry-run": dry_run}
+        options.refuse(flags, "for a cluster, and --output looks at none")
         _print_yaml(said, namespace, create_namespace, cluster_roles)
         return
     installer = _installer(

@@ -16,12 +16,14 @@ from argotune.presets.loader import sku_catalogs
 from argotune.presets.schema import Method
 from argotune.steps.common.errors import StepError
 from argotune.steps.contracts.training_plan import dump_plan
+from argotune.steps.nodes.providers import PROVIDERS
 from argotune.workflows.cli import options
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import NOT_POSSIBLE, CliError
 from argotune.workflows.cli.providers.flags import (
     CLUSTER_SETTINGS,
     PROVIDER,
+    outlook_flags,
     plan_flags,
     with_flags,
 )
@@ -90,6 +92,13 @@ def plan(
     given: Mapping[str, str],
 ) -> None:
     """Show what a run would do: hyperparameters, GPU memory, and the SKUs that fit."""
+    if output is Output.YAML:
+        nodes = {f"--{flag.name}": given.get(flag.name) for flag in outlook_flags()}
+        shown = {"--all": every, "--namespace": namespace, "--context": context}
+        options.refuse(
+            {**shown, "--cluster": on_cluster, **nodes},
+            "for the tables; --output yaml is the plan alone",
+        )
     of_file = (PROVIDER, *(row.name for row in CLUSTER_SETTINGS))
     planned = workspaces.load(
         read_texts(files),
@@ -107,6 +116,11 @@ def plan(
         substitute=substitute,
         dataset_tokens=dataset_tokens,
     )
+    provider = provider_of(planned.workspace.options)
+    _refuse_other_providers(provider, given)
+    if not PROVIDERS[provider].is_on_cluster:
+        chosen = {"--namespace": namespace, "--context": context, "--cluster": on_cluster}
+        options.refuse(chosen, f"provider {provider} tunes on this machine; leave it out")
     if output is Output.YAML:
         workspaces.print_warnings(planned)
         print(dump_plan(planned.plan), end="")
@@ -124,7 +138,7 @@ def plan(
     )
     cluster = chosen_cluster(namespace, context, on_cluster)
     is_asked = bool(any(given.values()) or cluster)
-    entry = ENTRIES.get(provider_of(planned.workspace.options))
+    entry = ENTRIES.get(provider)
     would_come = True
     try:
         if is_asked or (entry is not None and entry.is_foreseen_unasked):
@@ -137,6 +151,17 @@ def plan(
     workspaces.print_warnings(planned)
     if is_asked and not would_come:
         raise typer.Exit(NOT_POSSIBLE)
+
+
+def _refuse_other_providers(provider: str, given: Mapping[str, str]) -> None:
+    """Refuse the flags with which another provider looks for the node."""
+    flags = {
+        f"--{flag.name}": given.get(flag.name)
+        for entry in ENTRIES.values()
+        if entry.name != provider
+        for flag in entry.plan_flags
+    }
+    options.refuse(flags, f"is not for provider {provider}")
 
 
 def _print_outlook(

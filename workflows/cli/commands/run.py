@@ -109,21 +109,26 @@ def run(
         settings=settings,
     )
     parameters = _pairs(parameter, "--parameter")
+    of_workflow = {"--parameter": parameters, "--entrypoint": entrypoint}
     if resume:
-        _warn_of_no_effect(overrides, parameters, entrypoint)
+        of_start = {**_flags(overrides), **of_workflow, "--allow-loopback": allow_loopback}
+        options.refuse(of_start, "a resumed run keeps what it was started with; leave it out")
         _resume(here, files or [], secrets, runtime, output)
         return
     if not files:
         raise InputError("FILE: missing; name a Workspace or Workflow file, or say --resume")
     texts = read_texts([Path(file) for file in files])
     if runnable.holds_workspace(texts):
+        options.refuse(of_workflow, "for an Argo Workflow; a Workspace's settings are --set")
         # Planning takes a tenth of a second to import, and no other run needs it.
         from argotune.workflows.cli.local.workspace import from_workspace
 
         refuse_ambiguous_names(here, None, name or runnable.name_in(texts))
         start = from_workspace(texts, here, overrides=overrides, allow_loopback=allow_loopback)
     else:
-        _refuse_overrides(overrides)
+        of_workspace = {**_flags(overrides), "--allow-loopback": allow_loopback}
+        of_workspace.pop("--name", None)
+        options.refuse(of_workspace, "for a Workspace, and the files hold none")
         start = runnable.from_documents(texts, name)
         refuse_ambiguous_names(here, name, runnable.name_in(texts))
     try:
@@ -233,28 +238,11 @@ def _advice(name: str) -> list[str]:
     return [f"logs: argotune logs {name}", f"go on with it: argotune run --resume {name}"]
 
 
-def _warn_of_no_effect(
-    overrides: Mapping[str, str], parameters: Mapping[str, str], entrypoint: str | None
-) -> None:
-    flags = _flags(overrides)
-    flags += ["--parameter"] if parameters else []
-    flags += ["--entrypoint"] if entrypoint else []
-    if flags:
-        print(
-            f"warning: {', '.join(flags)}: without effect; a resumed run keeps what it was"
-            " started with",
-            file=sys.stderr,
-        )
-
-
-def _refuse_overrides(overrides: Mapping[str, str]) -> None:
-    flags = _flags({flag: text for flag, text in overrides.items() if flag != "name"})
-    if flags:
-        raise InputError([f"{flag}: for a Workspace, and the files hold none" for flag in flags])
-
-
-def _flags(overrides: Mapping[str, str]) -> list[str]:
-    return ["--url" if flag == "urls" else f"--{flag}" for flag in overrides]
+def _flags(overrides: Mapping[str, str]) -> dict[str, str]:
+    """Map the flags of a Workspace as they were given; those of `--set` have its name."""
+    own = ("name", "preset", "method", "urls", "output-image")
+    names = [name if name in own else f"set {name}" for name in overrides]
+    return {("--url" if name == "urls" else f"--{name}"): "given" for name in names}
 
 
 def _secrets(given: Sequence[str] | None) -> dict[str, Path]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from argotune.workflows.cli import options
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local import stop as local_stop
@@ -50,8 +51,13 @@ def stop(
         typer.Option("--service", rich_help_panel=PANEL, help="Remove the workspace's service."),
     ] = False,
     timeout_seconds: Annotated[
-        float, typer.Option(rich_help_panel=PANEL, help="Longest wait for the ends.", min=0)
-    ] = _TIMEOUT_SECONDS,
+        float | None,
+        typer.Option(
+            rich_help_panel=PANEL,
+            help=f"Longest wait for the ends; default: {_TIMEOUT_SECONDS:g}.",
+            min=0,
+        ),
+    ] = None,
 ) -> None:
     """Stop the run of a workspace; on this machine its service too.
 
@@ -59,9 +65,18 @@ def stop(
     """
     if not everything and not names:
         raise InputError("name a workspace or a run, or say --all")
+    if everything and names:
+        raise InputError(f"{' '.join(names)} and --all: take one; --all stops every run")
+    if everything and service:
+        raise InputError("--all and --service: take one; name the workspaces whose services go")
     cluster = chosen_cluster(namespace, context, on_cluster)
     if cluster is None:
-        _refuse_without_cluster(terminate=terminate, service=service)
+        flags = {
+            "--terminate": terminate,
+            "--service": service,
+            "--timeout-seconds": timeout_seconds is not None,
+        }
+        options.refuse(flags, "for a cluster; name a --namespace")
         local_stop.stop(home(), names or [], everything=everything)
         return
     cluster_stop.stop(
@@ -70,11 +85,5 @@ def stop(
         everything=everything,
         terminate=terminate,
         service=service,
-        timeout_seconds=timeout_seconds,
+        timeout_seconds=_TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds,
     )
-
-
-def _refuse_without_cluster(**given: bool) -> None:
-    flags = [f"--{flag}" for flag, is_given in given.items() if is_given]
-    if flags:
-        raise InputError([f"{flag}: for a cluster; name a --namespace" for flag in flags])

@@ -43,13 +43,13 @@ def submit(
     images_registry: options.ImagesRegistry = None,
     images_tag: options.ImagesTag = None,
     pull_timeout_seconds: Annotated[
-        float,
+        float | None,
         typer.Option(
             help="With --watch: the run is stopped when a step's image could not be pulled for so"
-            " long.",
+            f" long; default: {_PULL_TIMEOUT_SECONDS:g}.",
             min=0,
         ),
-    ] = _PULL_TIMEOUT_SECONDS,
+    ] = None,
     substitute: options.Substitute = False,
     allow_loopback: options.AllowLoopback = False,
     name: options.Name = None,
@@ -66,6 +66,10 @@ def submit(
 
     The Workflow refers to the template that `argotune install` put into the namespace.
     """
+    if pull_timeout_seconds is None:
+        pull_timeout_seconds = _PULL_TIMEOUT_SECONDS
+    elif not watch:
+        raise InputError("--pull-timeout-seconds: for a run that is watched; say --watch too")
     images = images_arguments(images_registry, images_tag, whole=standalone)
     if standalone and images_registry is None:
         raise InputError("--standalone: --images-registry is missing; the step images are there")

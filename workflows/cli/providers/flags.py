@@ -56,8 +56,13 @@ def plan_flags() -> list[Flag]:
             choices=CLUSTER_PROVIDERS,
         ),
         *_cluster_flags("the file's, or the installation's"),
-        *(flag for entry in ENTRIES.values() for flag in entry.plan_flags),
+        *outlook_flags(),
     ]
+
+
+def outlook_flags() -> list[Flag]:
+    """List the flags about what a provider says of the node, which do not change the plan."""
+    return [flag for entry in ENTRIES.values() for flag in entry.plan_flags]
 
 
 def gc_flags() -> list[Flag]:

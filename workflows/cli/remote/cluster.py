@@ -18,14 +18,23 @@ from argotune.steps.cluster.kube import (
     cluster_of_kubeconfig,
     namespace_of_kubeconfig,
 )
+from argotune.workflows.cli import options
 from argotune.workflows.cli.remote.api_errors import explain_errors
 from argotune.workflows.workspace import manifests
 
 
 class Cluster:
-    """One namespace of the kubeconfig's cluster; the first call reads the kubeconfig."""
+    """One namespace of the kubeconfig's cluster; the first call reads the kubeconfig.
+
+    Raises InputError for an empty name of namespace or context.
+    """
 
     def __init__(self, *, context: str | None = None, namespace: str | None = None) -> None:
+        # The text of a shell's variable that is not set names no place to act in.
+        options.refuse(
+            {"--namespace": namespace == "", "--context": context == ""},
+            "is empty; name one, or leave it out for the current one",
+        )
         self._context = context
         self._given_namespace = namespace
         self._file_namespace: str | None = None

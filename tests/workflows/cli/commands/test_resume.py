@@ -198,19 +198,6 @@ def test_resume_takes_one_name(argotune: Argotune) -> None:
     assert (answer.code, answer.errors) == (2, ["--resume a b: accepted is one name, or files"])
 
 
-def test_flags_that_a_resumed_run_cannot_heed_are_named(
-    argotune: Argotune, failing: Path, tmp_path: Path
-) -> None:
-    assert argotune("run", failing).code == 1
-    (tmp_path / "mended").touch()
-    answer = argotune("run", "--resume", "-p", "a=b", "--url", "x", "--entrypoint", "first")
-    assert answer.code == 0
-    assert answer.err == (
-        "warning: --url, --parameter, --entrypoint: without effect; a resumed run keeps what it"
-        " was started with\n"
-    )
-
-
 def test_ctrl_c_ends_the_children_and_resume_finishes(
     start: Processes, argotune: Argotune, sleeping: Path, tmp_path: Path
 ) -> None:
