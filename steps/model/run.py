@@ -121,7 +121,7 @@ def _finish(source: Source, partial: Path, directory: Path, model: Model) -> Mar
 
 def _not_in_cache(params: Params, model: Model, directory: Path) -> str:
     advice = (
-        "create it with `make tiny`"
+        "make it with `argotune tiny`"
         if model.preset == "tiny"
         else "use model-source hub, or dir:DIRECTORY with a directory that has these files"
     )

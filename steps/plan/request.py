@@ -89,8 +89,8 @@ def _problems_of_source(source: str | None, preset: ModelPreset) -> list[str]:
     if source in ("hub", "cache"):
         if source == "hub" and preset.source == "cache":
             return [
-                f"model-source: 'hub'; {preset.name} is not on the hub; create it with "
-                f"`make {preset.name}`"
+                f"model-source: 'hub'; {preset.name} is not on the hub; make it with "
+                f"`argotune {preset.name}`"
             ]
         return []
     if source.startswith(("oci:", "dir:")) and source.partition(":")[2]:

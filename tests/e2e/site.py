@@ -320,5 +320,5 @@ def _weights() -> Path:
     preset = model_preset("tiny")
     directory = cache_path(home().models_dir, preset.repository, preset.revision)
     if not is_complete(directory):
-        pytest.fail(f"no weights in {directory}; `make tiny` makes them")
+        pytest.fail(f"no weights in {directory}; `argotune tiny` makes them")
     return directory

@@ -52,7 +52,7 @@ def _demo(screen: Console, here: Home, port: int, resume: bool) -> int:
     # Before the minute of work, because the port may be in use.
     with serving(dataset, port) as url:
         screen.rule("1. A base model, made here")
-        code = _make_base_model(here)
+        code = _make_base_model()
         if code:
             return code
         screen.rule("2. A dataset of Python's own documentation, served over HTTP")
@@ -67,10 +67,9 @@ def _demo(screen: Console, here: Home, port: int, resume: bool) -> int:
     return 0
 
 
-def _make_base_model(here: Home) -> int:
+def _make_base_model() -> int:
     """Create the model in a process of its own, because only the tuning steps import torch."""
-    command = [sys.executable, "-m", "argotune.steps.tiny.make", f"--cache-dir={here.models_dir}"]
-    return _foreground(command)
+    return _foreground([sys.executable, "-m", "argotune.workflows.cli", "tiny"])
 
 
 def _run(url: str | None, resume: bool) -> int:

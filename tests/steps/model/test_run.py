@@ -400,7 +400,7 @@ def test_missing_tiny_model_names_the_command(new_params: NewParams) -> None:
         run(params, progress=Progress())
     assert str(caught.value) == (
         f"preset tiny is missing in the model cache {params.cache_dir}/presets/argotune--tiny/main"
-        "; create it with `make tiny`"
+        "; make it with `argotune tiny`"
     )
 
 

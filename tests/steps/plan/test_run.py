@@ -310,7 +310,7 @@ def test_existing_gpu_that_is_too_small_is_refused_by_its_own_name() -> None:
         ),
         (
             {"model_source": "hub"},
-            "model-source: 'hub'; tiny is not on the hub; create it with `make tiny`",
+            "model-source: 'hub'; tiny is not on the hub; make it with `argotune tiny`",
         ),
         (
             {"config": config("Argotune: {gpus: 1}")},

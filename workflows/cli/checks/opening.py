@@ -19,20 +19,18 @@ from argotune.workflows.workspace.planned import Planned, load
 
 def open_subject(
     files: Sequence[Path],
+    cluster: Cluster,
     *,
-    namespace: str | None,
-    context: str | None,
     push_secret: str | None,
     pull: Pull,
     images_registry: str | None,
     images_tag: str | None,
     argo_namespace: str,
 ) -> Subject:
-    """Open the cluster of the kubeconfig, and read what the workspace needs.
+    """Open the cluster, and read what the workspace needs.
 
     Raises InputError or WorkspaceError for a wrong file, as `submit` does.
     """
-    cluster = Cluster(context=context, namespace=namespace)
     needs = Needs()
     if files:
         planned = _plan(files, cluster)

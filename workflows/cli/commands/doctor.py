@@ -1,9 +1,9 @@
-"""argotune doctor: check a cluster before a run depends on it."""
+"""argotune doctor: check this machine or a cluster before a run depends on it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -19,8 +19,21 @@ from argotune.workflows.cli.checks.opening import open_subject
 from argotune.workflows.cli.checks.print import print_finding
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import RUN_FAILED
+from argotune.workflows.cli.home import home
+from argotune.workflows.cli.local.machine import examine_machine
+from argotune.workflows.cli.texts import read_texts
+from argotune.workflows.cli.where import (
+    PANEL,
+    ClusterOption,
+    ContextOption,
+    NamespaceOption,
+    chosen_cluster,
+)
+from argotune.workflows.workspace.planned import load
 
 app = typer.Typer(add_completion=False)
+
+_ARGO_NAMESPACE = "argo"
 
 
 class Output(StrEnum):
@@ -35,54 +48,82 @@ def doctor(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Kaito Workspace, whose secret, image, volumes and node are looked for.",
+            help="Kaito Workspace, whose needs are looked for.",
             metavar="[FILE]...",
             show_default=False,
         ),
     ] = None,
-    namespace: Annotated[
-        str | None,
-        typer.Option("--namespace", "-n", help="Default: the file's, else kubectl's current one."),
-    ] = None,
-    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
+    output: Annotated[Output, typer.Option("--output", "-o", help="text or json.")] = Output.TEXT,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    on_cluster: ClusterOption = False,
     push_secret: Annotated[
-        str | None, typer.Option(help="Secret for the output image, in place of the file's.")
+        str | None,
+        typer.Option(
+            rich_help_panel=PANEL, help="Secret for the output image, in place of the file's."
+        ),
     ] = None,
     pull_test: Annotated[
-        Pull,
+        Pull | None,
         typer.Option(
-            help="Images to pull by short-lived pods, and a trial run: all has tune and serve too,"
-            " of several GiB."
+            rich_help_panel=PANEL,
+            help="Images to pull by short-lived pods, and a trial run; default: small; all has tune"
+            " and serve too, of several GiB.",
         ),
-    ] = Pull.SMALL,
-    images_registry: Annotated[
-        str | None, typer.Option(help="Pull from there rather than as it is installed.")
     ] = None,
-    images_tag: Annotated[str | None, typer.Option(help="Likewise the tag.")] = None,
+    images_registry: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=PANEL, help="Pull from there rather than as it is installed."),
+    ] = None,
+    images_tag: Annotated[
+        str | None, typer.Option(rich_help_panel=PANEL, help="Likewise the tag.")
+    ] = None,
     argo_namespace: Annotated[
-        str, typer.Option(help="Where Argo's controller runs, if you may not look everywhere.")
-    ] = "argo",
-    output: Annotated[Output, typer.Option("--output", "-o", help="text or json.")] = Output.TEXT,
+        str | None,
+        typer.Option(
+            rich_help_panel=PANEL,
+            help="Where Argo's controller runs, if you may not look everywhere; default: argo.",
+        ),
+    ] = None,
 ) -> None:
-    """Check a cluster before a run depends on it, and say what to do."""
+    """Check this machine or a cluster before a run depends on it, and say what to do."""
     if pull_test is Pull.NONE:
         options.refuse(
             {"--images-registry": images_registry, "--images-tag": images_tag},
             "says what to pull, and --pull-test none pulls nothing",
         )
-    subject = open_subject(
-        files or [],
-        namespace=namespace,
-        context=context,
-        push_secret=push_secret,
-        pull=pull_test,
-        images_registry=images_registry,
-        images_tag=images_tag,
-        argo_namespace=argo_namespace,
-    )
-    told = _print_json(examine(subject)) if output is Output.JSON else _print(examine(subject))
+    cluster = chosen_cluster(namespace, context, on_cluster)
+    if cluster is None:
+        of_cluster = {
+            "--push-secret": push_secret,
+            "--pull-test": pull_test,
+            "--images-registry": images_registry,
+            "--images-tag": images_tag,
+            "--argo-namespace": argo_namespace,
+        }
+        options.refuse(of_cluster, "for a cluster; name a --namespace, or say --cluster")
+        found = _examine_machine(files or [])
+    else:
+        subject = open_subject(
+            files or [],
+            cluster,
+            push_secret=push_secret,
+            pull=pull_test or Pull.SMALL,
+            images_registry=images_registry,
+            images_tag=images_tag,
+            argo_namespace=argo_namespace or _ARGO_NAMESPACE,
+        )
+        found = examine(subject)
+    told = _print_json(found) if output is Output.JSON else _print(found)
     if any(item.finding.level is Level.PROBLEM for item in told):
         raise typer.Exit(RUN_FAILED)
+
+
+def _examine_machine(files: Sequence[Path]) -> Iterable[Told]:
+    planned = None
+    if files:
+        planned = load(read_texts(files), overrides={}, allow_loopback=True, on_this_machine=True)
+    return examine_machine(home(), planned)
 
 
 def _print(found: Iterable[Told]) -> list[Told]:

@@ -124,7 +124,13 @@ def run(
         from argotune.workflows.cli.local.workspace import from_workspace
 
         refuse_ambiguous_names(here, None, name or runnable.name_in(texts))
-        start = from_workspace(texts, here, overrides=overrides, allow_loopback=allow_loopback)
+        start = from_workspace(
+            texts,
+            here,
+            overrides=overrides,
+            allow_loopback=allow_loopback,
+            runtime=runtime or Runtime.PROCESS,
+        )
     else:
         of_workspace = {**_flags(overrides), "--allow-loopback": allow_loopback}
         of_workspace.pop("--name", None)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from argotune.steps.contracts.model_cache import cache_path, is_complete
 from argotune.steps.nodes.providers import MAKING_NODES
 from argotune.steps.settings.run_settings import PREFIX
-from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
+from argotune.workflows.cli.local.machine import check_machine
 from argotune.workflows.cli.local.runnable import Runnable
 from argotune.workflows.cli.local.secrets import (
     docker_login,
@@ -23,9 +23,17 @@ from argotune.workflows.workspace.workflow import split_urls, to_parameters
 
 
 def from_workspace(
-    texts: Texts, here: Home, *, overrides: Mapping[str, str], allow_loopback: bool
+    texts: Texts,
+    here: Home,
+    *,
+    overrides: Mapping[str, str],
+    allow_loopback: bool,
+    runtime: str,
 ) -> Runnable:
-    """Plan the workspace for this machine, and make its Workflow."""
+    """Plan the workspace for this machine, and make its Workflow.
+
+    Raises CliError for what the steps need here and lack, which containers bring along.
+    """
     planned = workspaces.load(
         texts,
         overrides=overrides,
@@ -34,7 +42,8 @@ def from_workspace(
         on_this_machine=True,
     )
     _check_provider(planned.workspace.options.get("provider"))
-    _check_weights(planned, here)
+    if runtime == "process":
+        check_machine(here, planned)
     workspaces.print_warnings(planned)
     workspace = planned.workspace
     name = manifests.random_name(workspace.name)
@@ -68,13 +77,4 @@ def _check_provider(provider: str | None) -> None:
         raise InputError(
             f"metadata.annotations.{PREFIX}provider: {provider!r} makes nodes of a cluster, and"
             " this machine tunes by itself; leave it out, or use `argotune submit`"
-        )
-
-
-def _check_weights(planned: workspaces.Planned, here: Home) -> None:
-    model, claim = planned.plan.model, planned.workspace.options.get("model-cache-claim")
-    directory = cache_path(here.model_cache(claim), model.repository, model.revision)
-    if model.source == "cache" and not is_complete(directory):
-        raise CliError(
-            f"the weights of preset {model.preset} are not in {directory}; `make tiny` makes them"
         )

@@ -47,7 +47,7 @@ def levels(answer: Answer) -> set[str]:
 
 
 def test_a_cluster_in_which_all_is_well(argotune: Argotune, cluster: ApiServer) -> None:
-    answer = argotune("doctor")
+    answer = argotune("doctor", "--cluster")
     assert (answer.code, answer.err) == (0, "")
     lines = answer.out.splitlines()
     assert lines[:3] == [
@@ -63,7 +63,7 @@ def test_a_problem_has_its_command_in_a_line_and_ends_with_1(
     argotune: Argotune, cluster: ApiServer
 ) -> None:
     del cluster.objects[f"/api/v1/namespaces/{SPACE}/secrets/argotune-push"]
-    answer = argotune("doctor", "--push-secret", "argotune-push")
+    answer = argotune("doctor", "--cluster", "--push-secret", "argotune-push")
     assert answer.code == 1
     assert (
         "secrets\n"
@@ -90,7 +90,7 @@ def test_a_template_that_cannot_be_read_stops_no_other_check(
 
 
 def test_json_for_programs(argotune: Argotune, cluster: ApiServer) -> None:
-    answer = argotune("doctor", "-o", "json")
+    answer = argotune("doctor", "--cluster", "-o", "json")
     assert answer.code == 0
     assert rows(answer)[0] == {
         "area": "cluster",
@@ -113,7 +113,7 @@ def test_the_workspace_says_what_is_looked_for(
             }
         }
     )
-    answer = argotune("doctor", "-o", "json", write("workspace.yaml", text))
+    answer = argotune("doctor", "--cluster", "-o", "json", write("workspace.yaml", text))
     said = {row["message"].partition(";")[0] for row in rows(answer)}
     assert answer.code == 1
     assert {
@@ -126,7 +126,7 @@ def test_the_workspace_says_what_is_looked_for(
 
 
 def test_what_a_workspace_still_lacks(argotune: Argotune, write: Write, cluster: ApiServer) -> None:
-    answer = argotune("doctor", "-o", "json", write("workspace.yaml", QUICK_START))
+    answer = argotune("doctor", "--cluster", "-o", "json", write("workspace.yaml", QUICK_START))
     said = [row for row in rows(answer) if row["area"] == "workspace"]
     assert answer.code == 1
     assert said
@@ -137,7 +137,7 @@ def test_a_workspace_that_is_wrong_costs_no_request(
     argotune: Argotune, write: Write, cluster: ApiServer
 ) -> None:
     text = changed({"tuning/method": "full"})
-    answer = argotune("doctor", write("workspace.yaml", text))
+    answer = argotune("doctor", "--cluster", write("workspace.yaml", text))
     assert answer.code == 2
     assert cluster.requests == []
 
@@ -147,7 +147,9 @@ def test_the_namespace_is_the_files_unless_one_is_given(
 ) -> None:
     path = write("workspace.yaml", changed({"metadata/namespace": "research"}))
     first, second = (
-        rows(argotune("doctor", "-o", "json", path, *flags))[1]["message"].partition(";")[0]
+        rows(argotune("doctor", "--cluster", "-o", "json", path, *flags))[1]["message"].partition(
+            ";"
+        )[0]
         for flags in ((), ("-n", "other"))
     )
     assert first == "namespace research is not there"
@@ -155,7 +157,7 @@ def test_the_namespace_is_the_files_unless_one_is_given(
 
 
 def test_a_missing_namespace_is_one_problem(argotune: Argotune, cluster: ApiServer) -> None:
-    answer = argotune("doctor", "-n", "nowhere", "-o", "json")
+    answer = argotune("doctor", "--cluster", "-n", "nowhere", "-o", "json")
     problems = [row["message"] for row in rows(answer) if row["level"] == "problem"]
     assert answer.code == 1
     assert problems == ["namespace nowhere is not there; what is in it was not looked at"]
@@ -188,7 +190,7 @@ def test_a_person_with_few_rights_gets_unknowns(argotune: Argotune, cluster: Api
             "workflowtemplates",
         )
     }
-    answer = argotune("doctor", "-o", "json")
+    answer = argotune("doctor", "--cluster", "-o", "json")
     assert answer.code == 0
     assert levels(answer) == {"ok", "unknown"}
     assert {
@@ -204,7 +206,7 @@ def test_a_check_that_the_server_fails_stops_no_other(
     argotune: Argotune, cluster: ApiServer
 ) -> None:
     cluster.refusals["GET storageclasses"] = (500, "etcd is away")
-    answer = argotune("doctor", "-o", "json")
+    answer = argotune("doctor", "--cluster", "-o", "json")
     assert answer.code == 0
     (found,) = [row for row in rows(answer) if row["level"] == "unknown"]
     assert found["message"] == (
@@ -215,10 +217,10 @@ def test_a_check_that_the_server_fails_stops_no_other(
 
 def test_a_servers_words_do_not_steer_the_terminal(argotune: Argotune, cluster: ApiServer) -> None:
     cluster.refusals["POST selfsubjectreviews"] = (401, "\x1b[2J\u202eno")
-    told = argotune("doctor").out
+    told = argotune("doctor", "--cluster").out
     assert "\\u001b[2J\\u202eno" in told
     assert printable(told) == told
-    (found,) = rows(argotune("doctor", "-o", "json"))
+    (found,) = rows(argotune("doctor", "--cluster", "-o", "json"))
     assert found["message"].endswith("\x1b[2J\u202eno")
 
 
@@ -226,7 +228,7 @@ def test_a_server_that_does_not_answer(
     argotune: Argotune, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     use_kubeconfig(monkeypatch, tmp_path, "http://127.0.0.1:1")
-    answer = argotune("doctor", "-o", "json")
+    answer = argotune("doctor", "--cluster", "-o", "json")
     (found,) = rows(answer)
     assert answer.code == 1
     assert found["message"].startswith("the cluster: cluster http://127.0.0.1:1 does not answer: ")
@@ -234,7 +236,7 @@ def test_a_server_that_does_not_answer(
 
 def test_a_login_that_is_refused(argotune: Argotune, cluster: ApiServer) -> None:
     cluster.refusals["POST selfsubjectreviews"] = (401, "Unauthorized")
-    answer = argotune("doctor", "-o", "json")
+    answer = argotune("doctor", "--cluster", "-o", "json")
     (found,) = rows(answer)
     assert answer.code == 1
     assert found["message"] == (
@@ -244,6 +246,6 @@ def test_a_login_that_is_refused(argotune: Argotune, cluster: ApiServer) -> None
 
 def test_no_kubeconfig(argotune: Argotune, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    answer = argotune("doctor")
+    answer = argotune("doctor", "--cluster")
     assert answer.code == 3
     assert answer.errors[0].startswith("no cluster: ")

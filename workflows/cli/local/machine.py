@@ -1,0 +1,204 @@
+"""What runs need of this machine, looked at before the first step: packages, weights, room."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from argotune.presets.loader import model_preset
+from argotune.steps.common.host_memory import host_memory
+from argotune.steps.contracts.model_cache import cache_path, is_complete
+from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.workflows.cli.checks.finding import (
+    Finding,
+    Level,
+    Told,
+    info,
+    ok,
+    problem,
+    unknown,
+)
+from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.home import MODEL_CACHE_CLAIM, Home
+from argotune.workflows.workspace.planned import Planned
+
+_EXTRA = "local"
+"""The extra of this package with what the steps need here; pyproject.toml has the list."""
+_GPU_DRIVER = Path("/proc/driver/nvidia/version")
+_BYTES_PER_WEIGHT = 2
+"""As models are published, and as the CPU keeps them."""
+_CHECKPOINTS = 3
+"""Adapters with their optimizer that tune keeps at the same time, while it writes the next."""
+
+
+def examine_machine(here: Home, planned: Planned | None) -> Iterator[Told]:
+    """Yield a finding about each need, of a planned workspace's run where there is one."""
+    plan = planned.plan if planned is not None else None
+    for finding in (_packages(plan), *_skopeo(planned)):
+        yield Told(area="packages", finding=finding)
+    yield Told(area="memory", finding=_memory(plan))
+    yield Told(area="disk", finding=_disk(here, planned))
+    if planned is not None:
+        yield Told(area="weights", finding=_weights(here, planned))
+
+
+def check_machine(here: Home, planned: Planned) -> None:
+    """Refuse a run that would fail here for want of something. Raises CliError with all of it."""
+    problems = [
+        "; ".join(filter(None, (found.message, found.advice, found.command)))
+        for told in examine_machine(here, planned)
+        if (found := told.finding).level is Level.PROBLEM
+    ]
+    if problems:
+        raise CliError(problems)
+
+
+def missing_packages(*extras: str) -> list[str]:
+    """List the requirements of these extras of argotune that this Python does not meet."""
+    return [str(need) for need in _requirements(set(extras)) if not _is_met(need)]
+
+
+def pip_install(requirements: list[str]) -> str:
+    """Return the command that installs them for this Python."""
+    return shlex.join([sys.executable, "-m", "pip", "install", *requirements])
+
+
+def _packages(plan: TrainingPlan | None) -> Finding:
+    extras = [_EXTRA]
+    if plan is not None and plan.watch.report_to:
+        extras.append("track")
+    if plan is not None and plan.execution.liger:
+        extras.append("liger")
+    missing = missing_packages(*extras)
+    if not missing:
+        return ok(f"the packages of the steps are in {sys.prefix}")
+    names = ", ".join(Requirement(text).name for text in missing)
+    return problem(
+        f"the steps need Python packages that are not in {sys.prefix}: {names}",
+        "install them",
+        pip_install(missing),
+    )
+
+
+def _requirements(extras: set[str]) -> Iterator[Requirement]:
+    """List the requirements of the extras, and of the extras that those name, each once."""
+    seen: set[str] = set()
+    for text in metadata.requires("argotune") or []:
+        need = Requirement(text)
+        if need.marker is None or not any(need.marker.evaluate({"extra": it}) for it in extras):
+            continue
+        if need.name == "argotune":
+            yield from _requirements(need.extras)
+        elif need.name not in seen:
+            seen.add(need.name)
+            need.marker = None
+            yield need
+
+
+def _is_met(need: Requirement) -> bool:
+    try:
+        return need.specifier.contains(metadata.version(need.name), prereleases=True)
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def _skopeo(planned: Planned | None) -> Iterator[Finding]:
+    if shutil.which("skopeo") is not None:
+        yield ok("skopeo copies images from and to registries")
+        return
+    if planned is None:
+        yield info("no skopeo: runs can push to oci:DIRECTORY, and to no registry")
+        return
+    image, source = planned.workspace.output_image, planned.plan.model.source
+    uses = [] if image.startswith("oci:") else [f"pushes to {image}"]
+    uses += [f"takes the weights from {source}"] if source.startswith("oci:") else []
+    for use in uses:
+        yield problem(
+            f"the run {use}, which takes skopeo, and it is not on this machine",
+            "install it, as your system's package skopeo",
+        )
+
+
+def _memory(plan: TrainingPlan | None) -> Finding:
+    """Compare with the least that the model takes, which only a machine without a GPU has to."""
+    there = _memory_bytes()
+    if there is None:
+        return unknown("the memory of this machine cannot be read")
+    said = f"{there / 1e9:.1f} GB of memory"
+    if _GPU_DRIVER.exists():
+        return ok(f"{said}, and a driver of NVIDIA GPUs")
+    if plan is None:
+        return info(f"{said}, no driver of NVIDIA GPUs: tuning goes on the CPU")
+    needed = (plan.memory.weights_gb + plan.memory.lora_gb) * 1e9
+    if needed <= there:
+        return ok(f"{said}, no driver of NVIDIA GPUs: {plan.model.preset} is tuned on the CPU")
+    return problem(
+        f"{plan.model.preset} with {plan.method} takes at least {needed / 1e9:.1f} GB of memory on"
+        f" the CPU, and this machine has {there / 1e9:.1f} GB",
+        "take a smaller preset, or a cluster: argotune submit",
+    )
+
+
+def _memory_bytes() -> int | None:
+    """Return the machine's memory, or the limit of the container that this is."""
+    try:
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None
+    limited = host_memory()
+    return whole if limited is None else min(whole, limited.limit)
+
+
+def _disk(here: Home, planned: Planned | None) -> Finding:
+    existing = next(path for path in (here.root, *here.root.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    said = f"{free / 1e9:.1f} GB are free for {here.root}"
+    if not os.access(existing, os.W_OK):
+        return problem(
+            f"{existing} may not be written to",
+            "name a directory of your own",
+            "export ARGOTUNE_HOME=DIRECTORY",
+        )
+    if planned is None:
+        return ok(said)
+    needed = _CHECKPOINTS * planned.plan.memory.lora_gb * 1e9
+    if planned.plan.model.source == "hub" and not is_complete(_weights_dir(here, planned)):
+        needed += _BYTES_PER_WEIGHT * model_preset(planned.plan.model.preset).parameters
+    if needed <= free:
+        return ok(said)
+    return problem(
+        f"weights and checkpoints of {planned.plan.model.preset} take {needed / 1e9:.1f} GB, and"
+        f" {said}",
+        "delete old runs, or name a directory with more room by ARGOTUNE_HOME",
+        "argotune rm --older-than 7d",
+    )
+
+
+def _weights(here: Home, planned: Planned) -> Finding:
+    model, directory = planned.plan.model, _weights_dir(here, planned)
+    if model.source in ("hub", "cache") and is_complete(directory):
+        return ok(f"the weights of preset {model.preset} are in {directory}")
+    if model.source != "cache":
+        return info(f"the weights of preset {model.preset} will be fetched from {model.source}")
+    claim = _claim(planned)
+    return problem(
+        f"the weights of preset {model.preset} are not in {directory}",
+        "make them",
+        "argotune tiny" + ("" if claim == MODEL_CACHE_CLAIM else f" --model-cache-claim {claim}"),
+    )
+
+
+def _weights_dir(here: Home, planned: Planned) -> Path:
+    model = planned.plan.model
+    return cache_path(here.model_cache(_claim(planned)), model.repository, model.revision)
+
+
+def _claim(planned: Planned) -> str:
+    return planned.workspace.options.get("model-cache-claim") or MODEL_CACHE_CLAIM
