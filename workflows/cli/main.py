@@ -27,6 +27,8 @@ COMMANDS = {
     "plan": "Show what a run would do: hyperparameters, GPU memory, and the SKUs that fit.",
     "presets": "The models that can be tuned: a table, or one preset whole.",
     "status": "Show the workspaces of this machine or of a cluster, or the steps of one run.",
+    "runs": "List all runs of this machine, the newest first, with their size on disk.",
+    "rm": "Delete runs of this machine: records, logs, checkpoints and data.",
     "logs": "Print the logs of a run's steps, each line with its step.",
     "report": "Show what a run left: data, losses, evaluations, answers; the files with --to.",
     "stop": "Stop the run of a workspace; on this machine its service too.",

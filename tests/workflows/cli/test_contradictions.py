@@ -94,6 +94,7 @@ CONTRADICTIONS: dict[str, tuple[str, ...]] = {
         f"--images-registry: {PULLS_NOTHING}",
         f"--images-tag: {PULLS_NOTHING}",
     ),
+    "rm one --older-than 7d": ("one and --older-than: take one",),
     "gc --provider karpenter --aks-cluster-id x": (
         "--aks-cluster-id: is not a setting of provider karpenter",
     ),

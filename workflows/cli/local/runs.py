@@ -10,6 +10,7 @@ from typing import Any
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.show.workflow_json import (
+    WORKSPACE_LABEL,
     is_suspended,
     name_of,
     shown_phase,
@@ -38,6 +39,11 @@ class LocalRun:
     def workspace(self) -> str:
         """Name of the run's workspace."""
         return workspace_of(self.workflow)
+
+    @property
+    def is_of_workspace(self) -> bool:
+        """Whether a workspace made it, and not an Argo Workflow of another origin."""
+        return WORKSPACE_LABEL in self.workflow["metadata"].get("labels", {})
 
     @property
     def created(self) -> str:

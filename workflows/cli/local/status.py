@@ -36,6 +36,8 @@ def print_workspaces(here: Home, output: Output | None, *, watch: bool) -> None:
         watch_table(console(), lambda: _rows(here))
     elif newest:
         console().print(workspaces_table(_rows(here)))
+    elif local_runs(here):
+        print("no workspace was run on this machine; `argotune runs` lists runs of other workflows")
     else:
         print("no runs on this machine; `argotune run workspace.yaml` starts one")
 
@@ -90,7 +92,8 @@ def _states(here: Home, run: LocalRun) -> Iterator[LocalRun]:
 
 
 def _newest(here: Home) -> list[LocalRun]:
-    return list(newest_of_workspaces(local_runs(here)).values())
+    ours = [run for run in local_runs(here) if run.is_of_workspace]
+    return list(newest_of_workspaces(ours).values())
 
 
 def _rows(here: Home) -> list[WorkspaceRow]:

@@ -43,6 +43,12 @@ def write_service(home_dir: Path, name: str, pid: int) -> None:
     write_record(directory / RECORD, service)
 
 
+def ours(text: str, name: str = "greet") -> str:
+    """The workflow as one that argotune renders of a workspace."""
+    labels = f"labels: {{argotune.dev/workspace: {name}}}"
+    return text.replace("{generateName: greet-}", f"{{generateName: {name}-, {labels}}}")
+
+
 def rows(out: str) -> list[list[str]]:
     """The table's cells; columns stand two spaces apart."""
     head, *lines = out.splitlines()
@@ -61,7 +67,7 @@ def test_before_the_first_run(argotune: Argotune) -> None:
 
 
 def test_the_columns_are_kaitos(argotune: Argotune, write: Write, home_dir: Path) -> None:
-    text = workflow(dag("provision"), PROVISION)
+    text = ours(workflow(dag("provision"), PROVISION))
     assert argotune("run", write("workflow.yaml", text)).code == 0
     header, (*cells, age) = rows(argotune("status").out)
     assert header == COLUMNS
@@ -74,27 +80,40 @@ def test_the_columns_are_kaitos(argotune: Argotune, write: Write, home_dir: Path
 def test_a_workspace_that_failed_is_not_ready_though_its_old_service_answers(
     argotune: Argotune, write: Write, home_dir: Path
 ) -> None:
-    text = workflow(dag("provision", "bad after provision"), PROVISION, shell("bad", "exit 1"))
-    assert argotune("run", write("workflow.yaml", text)).code == 1
+    bad = workflow(dag("provision", "bad after provision"), PROVISION, shell("bad", "exit 1"))
+    assert argotune("run", write("workflow.yaml", ours(bad))).code == 1
     write_service(home_dir, "greet", os.getpid())
     assert rows(argotune("status").out)[1][2:5] == ["True", "True", "False"]
 
 
 def test_a_workspace_has_one_row_for_its_newest_run(argotune: Argotune, write: Write) -> None:
-    file = write("workflow.yaml", GREETING)
+    file = write("workflow.yaml", ours(GREETING))
     for _ in range(2):
         assert argotune("run", file).code == 0
-    other = write("other.yaml", GREETING.replace("greet-", "other-"))
+    other = write("other.yaml", ours(GREETING, "other"))
     assert argotune("run", other).code == 0
     names = [row[0] for row in rows(argotune("status").out)[1:]]
     assert sorted(names) == ["greet", "other"]
+
+
+def test_workflows_of_others_are_in_no_table_of_workspaces(
+    argotune: Argotune, write: Write
+) -> None:
+    assert argotune("run", write("workflow.yaml", GREETING)).code == 0
+    answer = argotune("status")
+    assert (answer.code, answer.out) == (
+        0,
+        "no workspace was run on this machine; `argotune runs` lists runs of other workflows\n",
+    )
+    assert argotune("run", write("ours.yaml", ours(GREETING, "mine"))).code == 0
+    assert [row[0] for row in rows(argotune("status").out)[1:]] == ["mine"]
 
 
 @pytest.mark.parametrize(("output", "load"), [("json", json.loads), ("yaml", yaml.safe_load)])
 def test_output_is_the_workflow_object(
     argotune: Argotune, write: Write, output: str, load: Any
 ) -> None:
-    file = write("workflow.yaml", GREETING)
+    file = write("workflow.yaml", ours(GREETING))
     record = json.loads(argotune("run", file, "--name", "one", "-o", "json").out)
     for name in ("one", "greet"):
         assert load(argotune("status", name, "-o", output).out) == record

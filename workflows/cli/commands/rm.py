@@ -1,0 +1,92 @@
+"""argotune rm: delete runs of this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.home import home
+from argotune.workflows.cli.local.disk import Entry, entries, older_than, remove, size
+from argotune.workflows.cli.show.rows import utc_now
+
+app = typer.Typer(add_completion=False)
+
+_AGE = re.compile(r"(?P<count>\d{1,5})(?P<unit>[smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_GOING_ON = ("Running", "Pending")
+
+
+@app.command()
+def rm(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names of runs.", metavar="[RUN]...")
+    ] = None,
+    age: Annotated[
+        str | None,
+        typer.Option(
+            "--older-than", metavar="AGE", help="All that ended before, such as 12h, 7d, 4w."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only report what would be deleted.")
+    ] = False,
+) -> None:
+    """Delete runs of this machine: records, logs, checkpoints and data.
+
+    Services, model weights and what runs wrote to oci:DIRECTORY stay. A run that is running is
+    refused by its name, and left out of --older-than.
+    """
+    if names and age is not None:
+        raise InputError(f"{' '.join(names)} and --older-than: take one")
+    if not names and age is None:
+        raise InputError("name a run, or say --older-than; argotune runs lists them")
+    found = entries(home())
+    chosen = _named(found, names) if names else _old(found, age or "")
+    problems = []
+    for entry in chosen:
+        try:
+            if not dry_run:
+                remove(entry)
+        except InputError as error:
+            problems += error.problems
+            continue
+        said = "would be deleted" if dry_run else "deleted"
+        print(f"run {entry.name}: {said}, {size(entry.size_bytes)}")
+    if not chosen:
+        print(f"no run is older than {age}")
+    if problems:
+        raise InputError(problems)
+
+
+def _named(found: Sequence[Entry], names: Sequence[str]) -> list[Entry]:
+    """Find the runs of these names, all or none. Raises InputError for each that is no run's."""
+    by_name = {entry.name: entry for entry in found}
+    problems = []
+    for name in names:
+        if name in by_name:
+            continue
+        of_workspace = [entry.name for entry in found if entry.workspace == name]
+        problems.append(
+            f"{name!r}: is a workspace; name its runs: {', '.join(of_workspace)}"
+            if of_workspace
+            else f"{name!r}: no run of this name on this machine; argotune runs lists them"
+        )
+    if problems:
+        raise InputError(problems)
+    return [by_name[name] for name in dict.fromkeys(names)]
+
+
+def _old(found: Sequence[Entry], age: str) -> list[Entry]:
+    matched = _AGE.fullmatch(age)
+    if matched is None:
+        raise InputError(
+            f"--older-than {age!r}: accepted is a number and a unit, such as 12h, 7d or 4w"
+        )
+    limit = timedelta(**{_UNITS[matched["unit"]]: int(matched["count"])})
+    ended = [entry for entry in found if entry.phase not in _GOING_ON]
+    return older_than(ended, limit, utc_now())
