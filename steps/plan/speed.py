@@ -16,6 +16,9 @@ from argotune.presets.loader import published_speeds
 from argotune.presets.schema import Anchor, Method
 
 SECONDS_PER_HOUR = 3600
+_LEAST_SHARE = 0.1
+"""A model that is smaller by more than this than all measured ones keeps no GPU busy, so that its
+speed does not follow from theirs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +40,17 @@ class Span:
 def expected_speed(
     parameters: int, method: Method, gpu_model: str | None, gpus: int
 ) -> Span | None:
-    """Expected tokens per second of a machine; None if the GPU's rate is unknown."""
+    """Expected tokens per second of a machine.
+
+    None if the GPU's rate is unknown, or the model is far smaller than all that were measured.
+    """
     rates = published_speeds().bfloat16_tflops
-    rate = _rate(gpu_model or "")
-    if rate is None or not gpus:
+    rate, anchors = _rate(gpu_model or ""), anchors_of(method)
+    least = min(anchor.parameters for anchor in anchors) * _LEAST_SHARE
+    if rate is None or not gpus or parameters < least:
         return None
     shares = [
-        anchor.tokens_per_second * anchor.parameters / rates[anchor.gpu_model]
-        for anchor in anchors_of(method)
+        anchor.tokens_per_second * anchor.parameters / rates[anchor.gpu_model] for anchor in anchors
     ]
     factor = rate / parameters * gpus
     return Span(low=min(shares) * factor, high=max(shares) * factor)

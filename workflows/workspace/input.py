@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from argotune.steps.common.urls import internal_host, redact, url_problem
 from argotune.workflows.workspace.fields import Fields
@@ -32,6 +33,16 @@ def read_urls(fields: Fields, allow_loopback: bool) -> tuple[str, ...]:
                 "is in no argument, log, name or image"
             )
     return tuple(urls)
+
+
+def refused_urls(urls: Sequence[str]) -> list[str]:
+    """List the URLs that a run without --allow-loopback would refuse, each with the reason."""
+    found = [(index, url, url_problem(url, allow_loopback=False)) for index, url in enumerate(urls)]
+    return [
+        f"tuning.input.urls[{index}]: {_shown_url(url)!r}: {problem}"
+        for index, url, problem in found
+        if problem is not None
+    ]
 
 
 def _urls_of_flag(fields: Fields) -> list[str]:

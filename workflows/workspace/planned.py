@@ -60,6 +60,7 @@ def load(
         overrides=overrides,
         find_config_map=find_config_map,
         check_plan=_plan_problems,
+        on_this_machine=on_this_machine,
     )
     if must_be_final and workspace.problems_before_submit:
         raise WorkspaceError(list(workspace.problems_before_submit))

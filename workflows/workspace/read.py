@@ -84,12 +84,13 @@ def read_workspace(
     overrides: Mapping[str, str] | None = None,
     find_config_map: FindConfigMap | None = None,
     check_plan: CheckPlan | None = None,
+    on_this_machine: bool = False,
 ) -> Workspace:
     """Read the one Workspace of the texts, each with the name of its file.
 
     Relative `oci:` directories are below `base_dir`. `find_config_map` looks for a ConfigMap that
-    tuning.config names and the texts do not contain, as in a cluster. Raises WorkspaceError with
-    every problem of the files and of the plan.
+    tuning.config names and the texts do not contain, as in a cluster. `on_this_machine` says that
+    no node is chosen. Raises WorkspaceError with every problem of the files and of the plan.
     """
     manifests = read_manifests(texts)
     fields = Fields(manifests.workspace, overrides or {})
@@ -97,7 +98,14 @@ def read_workspace(
     _check_overrides(fields)
     check_fields(fields)
     _check_tuning(fields)
-    workspace = _read(fields, manifests.config_maps, find_config_map, base_dir, allow_loopback)
+    workspace = _read(
+        fields,
+        manifests.config_maps,
+        find_config_map,
+        base_dir,
+        allow_loopback=allow_loopback,
+        on_this_machine=on_this_machine,
+    )
     _check_refused_fields(fields)
     check_node(fields, workspace.options)
     _check_steps(workspace, fields, allow_loopback)
@@ -130,10 +138,13 @@ def _read(
     config_maps: ConfigMaps,
     find_config_map: FindConfigMap | None,
     base_dir: Path,
+    *,
     allow_loopback: bool,
+    on_this_machine: bool,
 ) -> Workspace:
     namespace = _read_namespace(fields)
     options = read_options(fields)
+    is_local = on_this_machine or provider_of(options) == "local"
     output = read_output(fields, base_dir)
     return Workspace(
         name=_read_name(fields),
@@ -145,8 +156,10 @@ def _read(
         config=read_config_map(fields, namespace, config_maps, find_config_map),
         output_image=output.image,
         push_secret=output.push_secret,
-        instance_type=read_instance_type(fields),
-        label_selector=read_label_selector(fields),
+        instance_type=(instance_type := read_instance_type(fields)),
+        label_selector=read_label_selector(
+            fields, is_needed=not is_local and instance_type is not None
+        ),
         model_source=read_model_source(fields, options.get("model-source")),
         model_access_secret=read_model_access_secret(fields),
         options=options,

@@ -26,10 +26,10 @@ def read_instance_type(fields: Fields) -> str | None:
     return _V1ALPHA1_INSTANCE_TYPE
 
 
-def read_label_selector(fields: Fields) -> dict[str, str]:
-    """Read the labels that the GPU nodes have."""
+def read_label_selector(fields: Fields, *, is_needed: bool) -> dict[str, str]:
+    """Read the labels that the GPU nodes have; they may be left out where no node is chosen."""
     selector = fields.get("resource.labelSelector")
-    if selector is None:
+    if selector is None and is_needed:
         fields.problems.append(
             "resource.labelSelector: missing; accepted is matchLabels, whose labels the GPU "
             "nodes have"

@@ -47,6 +47,7 @@ from argotune.workflows.cli.where import (
     chosen_cluster,
 )
 from argotune.workflows.workspace import planned as workspaces
+from argotune.workflows.workspace.input import refused_urls
 from argotune.workflows.workspace.model import provider_of
 from argotune.workflows.workspace.node_request import request_of
 
@@ -112,10 +113,13 @@ def plan(
             settings=settings,
             others={name: text for name, text in given.items() if name in of_file},
         ),
-        allow_loopback=allow_loopback,
+        # Nothing is fetched here.
+        allow_loopback=True,
         substitute=substitute,
         dataset_tokens=dataset_tokens,
     )
+    if not allow_loopback:
+        workspaces.print_as_warnings(refused_urls(planned.workspace.urls))
     provider = provider_of(planned.workspace.options)
     _refuse_other_providers(provider, given)
     if not PROVIDERS[provider].is_on_cluster:
@@ -129,13 +133,14 @@ def plan(
     rows = plan_rows(planned.plan, dataset_tokens=dataset_tokens)
     _print_rows(screen, f"Plan of {planned.workspace.name}", rows)
     _print_rows(screen, "GPU memory, estimated", memory_rows(planned.plan))
-    _print_skus(
-        screen,
-        sku_rows(planned.params, every=every, dataset_tokens=dataset_tokens),
-        what_hours_are_of(planned.plan, dataset_tokens=dataset_tokens),
-        planned.plan.method,
-        alternatives=request_of(planned).instance_types[1:],
-    )
+    if PROVIDERS[provider].is_on_cluster:
+        _print_skus(
+            screen,
+            sku_rows(planned.params, every=every, dataset_tokens=dataset_tokens),
+            what_hours_are_of(planned.plan, dataset_tokens=dataset_tokens),
+            planned.plan.method,
+            alternatives=request_of(planned).instance_types[1:],
+        )
     cluster = chosen_cluster(namespace, context, on_cluster)
     is_asked = bool(any(given.values()) or cluster)
     entry = ENTRIES.get(provider)
@@ -203,8 +208,9 @@ def _print_skus(
     catalogs = [each for each in sku_catalogs() if not clouds or each.cloud in clouds]
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column(" ", width=1)
-    table.add_column("SKU", no_wrap=True)
-    table.add_column("GPUS", no_wrap=True)
+    # A narrow terminal breaks the names, and no number.
+    table.add_column("SKU", overflow="fold")
+    table.add_column("GPUS", overflow="fold")
     for name in ("MEMORY", "TOKENS/S", "HOURS", "USD", "USD/H"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
@@ -213,13 +219,22 @@ def _print_skus(
             table.add_row(mark, *_cells(row))
     tried = ", + is tried where the cloud has none of it" if alternatives else ""
     of = " and ".join(each.cloud for each in catalogs)
-    title = f"GPU machines of {of} that fit; * is planned for{tried}"
-    screen.print(title, style="bold")
+    planned_for = (
+        f"* is planned for{tried}"
+        if any(row.chosen for row in rows)
+        else ("none is planned for, as the file names no resource.instanceType")
+    )
+    screen.print(f"GPU machines of {of} that fit; {planned_for}", style="bold")
     screen.print(table)
-    for line in (
-        "MEMORY: of one GPU; what it has is used to keep activations instead of recomputing them.",
+    speeds = (
         f"HOURS, USD: {hours_of}.",
         f"TOKENS/S: a class, carried over by model size and bfloat16 rate: {published(method)}.",
+    )
+    if all(row.tokens_per_second is None for row in rows):
+        speeds = ("TOKENS/S, HOURS, USD: not known for a model so small.",)
+    for line in (
+        "MEMORY: of one GPU; what it has is used to keep activations instead of recomputing them.",
+        *speeds,
         *price_lines(catalogs),
     ):
         screen.print(Text(line, style="dim"))

@@ -42,7 +42,8 @@ def workspaces_table(rows: Iterable[WorkspaceRow]) -> Table:
     shows_spent = any(row.spent for row in rows)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in (*_COLUMNS, _SPENT) if shows_spent else _COLUMNS:
-        table.add_column(column, no_wrap=True)
+        # A narrow terminal breaks a name and keeps all of it.
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(
             row.name,

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+
 import pytest
 
 from argotune.steps.contracts.training_plan import parse_plan
-from tests.workflows.cli.command import Argotune
+from tests.workflows.cli.command import Argotune, environment
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import TINY
 from tests.workflows.workspace.helpers import QUICK_START, changed
@@ -118,3 +125,78 @@ def test_a_cost_limit_is_held_against_the_tokens_that_the_command_is_told(
     assert answer.errors[0].startswith(
         "metadata.annotations.argotune.dev/max-cost-usd: 1, but by its plan the run costs at least "
     )
+
+
+WITHOUT_SELECTOR = TINY.replace(
+    "resource:\n  labelSelector:\n    matchLabels:\n      app: my-tiny\n", ""
+)
+
+
+def test_without_an_instance_type_no_machine_is_planned_for(
+    argotune: Argotune, write: Write
+) -> None:
+    out = argotune("plan", write("workspace.yaml", TINY)).out
+    assert "none is planned for, as the file names no resource.instanceType" in out
+    assert "* is planned for" not in out
+
+
+def test_published_speeds_are_not_carried_over_to_a_model_a_thousand_times_smaller(
+    argotune: Argotune, write: Write
+) -> None:
+    out = argotune("plan", write("workspace.yaml", TINY)).out
+    assert "TOKENS/S, HOURS, USD: not known for a model so small." in out
+    assert "carried over" not in out
+
+
+def test_on_this_machine_no_machines_of_a_cloud_are_listed(
+    argotune: Argotune, write: Write
+) -> None:
+    answer = argotune("plan", write("workspace.yaml", TINY), "--set", "provider=local")
+    assert answer.code == 0
+    assert "GPU machines" not in answer.out
+
+
+def test_a_url_that_is_not_fetched_is_no_problem(argotune: Argotune, write: Write) -> None:
+    command = ("plan", write("workspace.yaml", TINY), "--url", "http://127.0.0.1:9/a.jsonl")
+    answer = argotune(*command)
+    assert answer.code == 0
+    assert answer.err.splitlines()[0] == (
+        "warning: tuning.input.urls[0]: 'http://127.0.0.1:9/a.jsonl': this machine;"
+        " --allow-loopback permits it"
+    )
+    assert "permits it" not in argotune(*command, "--allow-loopback").err
+
+
+def test_labels_are_asked_for_only_where_a_node_is_chosen_by_them(
+    argotune: Argotune, write: Write
+) -> None:
+    file = write("workspace.yaml", WITHOUT_SELECTOR)
+    assert argotune("plan", file).code == 0
+    answer = argotune("plan", file, "--instance-type", "Standard_NC24ads_A100_v4")
+    assert answer.code == 2
+    assert answer.errors[0].startswith("resource.labelSelector: missing; ")
+    text = WITHOUT_SELECTOR.replace("tuning:", "resource: {instanceType: Standard_X}\ntuning:")
+    on_this_machine = argotune("run", write("workspace.yaml", text))
+    assert "labelSelector" not in on_this_machine.err
+
+
+def test_a_narrow_terminal_loses_nothing_of_the_tables(write: Write) -> None:
+    text = TINY.replace("name: tiny", "name: phi-4").replace("my-tiny", "mine")
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "argotune.workflows.cli", "plan", write("workspace.yaml", text)],
+        stdout=theirs,
+        env={**environment(), "COLUMNS": "80"},
+    ) as process:
+        os.close(theirs)
+        shown = b"".join(_blocks(ours)).decode()
+    assert process.returncode == 0
+    assert "\u2026" not in shown
+    assert "98.32" in shown
+
+
+def _blocks(terminal: int) -> Iterator[bytes]:
+    """What is written to a terminal until its other side is closed."""
+    with contextlib.suppress(OSError):
+        while block := os.read(terminal, 1 << 16):
+            yield block
