@@ -36,13 +36,32 @@ the value, and what is accepted; an unknown field is a problem too.
 | `metadata.name` | name of the run, the service and the adapter; a DNS label |
 | `metadata.labels` | labels of the runs too; `argotune status --by LABEL` sums what they spent |
 | `resource.instanceType` | SKU of the GPU node |
-| `resource.labelSelector.matchLabels` | labels of the GPU node |
+| `resource.labelSelector.matchLabels` | labels of the GPU node; needed with `instanceType` |
 | `tuning.preset.name` | base model, one of `argotune presets` |
 | `tuning.method` | `lora` (16-bit weights) or `qlora` (4-bit weights) |
 | `tuning.config` | name of the ConfigMap with `training_config.yaml` |
 | `tuning.input.urls` | dataset files; all of them are used, `#sha256=HEX` is checked |
 | `tuning.output.image` | image of the adapter, or `oci:DIRECTORY[:TAG]` on this machine |
 | `tuning.output.imagePushSecret` | secret for the image; none for `oci:` |
+
+## Dataset files
+
+parquet, arrow (file and stream), jsonl, json (a list of objects, or `{"data": [...]}`) and csv,
+each also as gzip or zstd; the content tells the format, not the name. Other compressions and
+archives (zip, bzip2, xz, tar) are refused by name. The first of these columns that the file has
+are used, unless `DatasetConfig` names others:
+
+| columns | become |
+|---|---|
+| `messages` or `conversations` | a list, or its JSON, of `{role, content}` or `{from, value}` |
+| `prompt` + `completion` or `response` | question and answer |
+| `instruction` (+ `input`) + `output` | question, with the input below it, and answer |
+| `instruction` (+ `context`) + `response` | question, with the context below it, and answer |
+| `question` + `answer` | question and answer |
+| `text` | one answer without a question: all of it is learnt |
+
+With `argotune run --allow-loopback`, a URL may be a file of this machine, `file:///DIRECTORY/FILE`,
+or on a server of this machine, such as `http://127.0.0.1:8000/FILE`.
 """
 
 

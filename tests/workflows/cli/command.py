@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Argotune:
     def __call__(self, *arguments: object) -> Answer:
         self.capsys.readouterr()
         with pytest.raises(SystemExit) as exited:
-            main([str(argument) for argument in arguments])
+            main(agreeing(arguments))
         out, err = self.capsys.readouterr()
         assert isinstance(exited.value.code, int)
         return Answer(code=exited.value.code, out=out, err=err)
@@ -57,7 +57,7 @@ class Processes:
         self._started: list[subprocess.Popen[str]] = []
 
     def __call__(self, *arguments: object, **options: Any) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "argotune.workflows.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "argotune.workflows.cli", *agreeing(arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process = subprocess.Popen(command, text=True, env=environment(), **{**pipes, **options})
         self._started.append(process)
@@ -67,6 +67,12 @@ class Processes:
         for process in self._started:
             with process:
                 process.terminate()
+
+
+def agreeing(arguments: Sequence[object]) -> list[str]:
+    """The arguments with --yes, so that `argotune run` does not ask about the tests' workflows."""
+    texts = [str(argument) for argument in arguments]
+    return [*texts, "--yes"] if texts[:1] == ["run"] else texts
 
 
 def finish(process: subprocess.Popen[str]) -> Answer:

@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home, home
 from argotune.workflows.cli.local import runnable
+from argotune.workflows.cli.local.agreement import agree
 from argotune.workflows.cli.local.listener import ViewListener
 from argotune.workflows.cli.local.runs import find_run, find_unfinished, refuse_ambiguous_names
 from argotune.workflows.cli.local.secrets import forget_unrecorded, from_environment
@@ -36,6 +38,7 @@ from argotune.workflows.engine.record import request_resume
 from argotune.workflows.engine.run import Options
 from argotune.workflows.engine.run import resume as resume_workflow
 from argotune.workflows.engine.run import run as run_workflow
+from argotune.workflows.workspace.documents import Texts
 
 app = typer.Typer(add_completion=False)
 
@@ -85,6 +88,12 @@ def run(
         list[str] | None,
         typer.Option(metavar="NAME=PATH", help="A file or directory that stands for a Secret."),
     ] = None,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes", "-y", help="Run a Workflow of another origin as processes without being asked."
+        ),
+    ] = False,
     output: OutputOption = None,
     allow_loopback: options.AllowLoopback = False,
     name: options.Name = None,
@@ -109,52 +118,99 @@ def run(
         settings=settings,
     )
     parameters = _pairs(parameter, "--parameter")
-    of_workflow = {"--parameter": parameters, "--entrypoint": entrypoint}
     if resume:
-        of_start = {**_flags(overrides), **of_workflow, "--allow-loopback": allow_loopback}
+        of_start = {
+            **_flags(overrides),
+            "--parameter": parameters,
+            "--entrypoint": entrypoint,
+            "--allow-loopback": allow_loopback,
+        }
         options.refuse(of_start, "a resumed run keeps what it was started with; leave it out")
         _resume(here, files or [], secrets, runtime, output)
         return
     if not files:
         raise InputError("FILE: missing; name a Workspace or Workflow file, or say --resume")
-    texts = read_texts([Path(file) for file in files])
+    start = Start(
+        texts=read_texts([Path(file) for file in files]),
+        overrides=overrides,
+        parameters=parameters,
+        entrypoint=entrypoint,
+        secrets=secrets,
+        runtime=runtime,
+        allow_loopback=allow_loopback,
+        yes=yes,
+    )
+    _finish(execute(start, show=output is None), output)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a new run is started with."""
+
+    texts: Texts
+    overrides: Mapping[str, str]
+    """In place of a Workspace's fields; `name` is a Workflow's too."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """A Workflow's."""
+    entrypoint: str | None = None
+    secrets: Mapping[str, Path] = field(default_factory=dict)
+    runtime: Runtime | None = None
+    allow_loopback: bool = False
+    yes: bool = False
+    """Whether the user agrees to run a Workflow of another origin as processes."""
+
+
+def execute(start: Start, *, show: bool) -> dict[str, Any]:
+    """Run a workspace or Workflow until its end, and return the Workflow with its status.
+
+    Raises InputError, WorkspaceError and EngineError for wrong input, and CliError for what this
+    machine lacks, before anything starts. A run that fails is a result.
+    """
+    here = home()
+    made = _runnable(here, start)
+    try:
+        with view_for(console()) if show else SilentView() as view:
+            return run_workflow(
+                made.documents,
+                _options(
+                    here,
+                    made.name,
+                    {**made.secrets, **start.secrets},
+                    view,
+                    parameters=start.parameters,
+                    entrypoint=start.entrypoint,
+                    runtime=start.runtime.value if start.runtime else None,
+                ),
+            )
+    except (EngineError, OSError):
+        forget_unrecorded(here, made.name)
+        raise
+
+
+def _runnable(here: Home, start: Start) -> runnable.Runnable:
+    texts, name = start.texts, start.overrides.get("name")
+    of_workflow = {"--parameter": start.parameters, "--entrypoint": start.entrypoint}
     if runnable.holds_workspace(texts):
         options.refuse(of_workflow, "for an Argo Workflow; a Workspace's settings are --set")
         # Planning takes a tenth of a second to import, and no other run needs it.
         from argotune.workflows.cli.local.workspace import from_workspace
 
         refuse_ambiguous_names(here, None, name or runnable.name_in(texts))
-        start = from_workspace(
+        return from_workspace(
             texts,
             here,
-            overrides=overrides,
-            allow_loopback=allow_loopback,
-            runtime=runtime or Runtime.PROCESS,
+            overrides=start.overrides,
+            allow_loopback=start.allow_loopback,
+            runtime=start.runtime or Runtime.PROCESS,
         )
-    else:
-        of_workspace = {**_flags(overrides), "--allow-loopback": allow_loopback}
-        of_workspace.pop("--name", None)
-        options.refuse(of_workspace, "for a Workspace, and the files hold none")
-        start = runnable.from_documents(texts, name)
-        refuse_ambiguous_names(here, name, runnable.name_in(texts))
-    try:
-        with _view(output) as view:
-            workflow = run_workflow(
-                start.documents,
-                _options(
-                    here,
-                    start.name,
-                    {**start.secrets, **secrets},
-                    view,
-                    parameters=parameters,
-                    entrypoint=entrypoint,
-                    runtime=runtime.value if runtime else None,
-                ),
-            )
-    except (EngineError, OSError):
-        forget_unrecorded(here, start.name)
-        raise
-    _finish(workflow, output)
+    of_workspace = {**_flags(start.overrides), "--allow-loopback": start.allow_loopback}
+    of_workspace.pop("--name", None)
+    options.refuse(of_workspace, "for a Workspace, and the files hold none")
+    made = runnable.from_documents(texts, name)
+    refuse_ambiguous_names(here, name, runnable.name_in(texts))
+    if start.runtime in (None, Runtime.PROCESS):
+        agree(here, texts, yes=start.yes)
+    return made
 
 
 def _resume(

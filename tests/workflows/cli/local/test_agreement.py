@@ -1,0 +1,72 @@
+"""The question before the first run of a workflow that is no workspace's."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from argotune.workflows.cli.main import main
+from tests.workflows.cli.command import Argotune, environment
+from tests.workflows.cli.conftest import Write
+from tests.workflows.cli.documents import GREETING
+
+ASKED = (
+    "this workflow is no Workspace: its steps run as processes of this machine with your rights,"
+    " and their images are not used"
+)
+
+
+def answered(file: Path, answer: str) -> tuple[int, str]:
+    """The exit code and stderr of a run whose user answers at a terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "argotune.workflows.cli", "run", str(file)],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    os.write(ours, f"{answer}\n".encode())
+    _, said = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    return process.returncode, said
+
+
+def test_without_a_terminal_it_is_refused_until_it_was_agreed_to(
+    argotune: Argotune,
+    write: Write,
+    capsys: pytest.CaptureFixture[str],
+    home_dir: Path,
+) -> None:
+    file = str(write("workflow.yaml", GREETING))
+    with pytest.raises(SystemExit) as exited:
+        main(["run", file])
+    assert exited.value.code == 2
+    assert capsys.readouterr().err == (
+        f"error: {ASKED}; look at it and say --yes, or --runtime docker or podman runs them in"
+        " containers\n"
+    )
+    assert not (home_dir / "runs").exists()
+    assert argotune("run", file).code == 0
+    with pytest.raises(SystemExit) as exited:
+        main(["run", file])
+    assert exited.value.code == 0
+    Path(file).write_text(GREETING.replace("hello", "good-bye"))
+    with pytest.raises(SystemExit) as exited:
+        main(["run", file])
+    assert exited.value.code == 2
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n", 130), ("y", 0)])
+def test_at_a_terminal_it_is_asked(write: Write, answer: str, code: int) -> None:
+    exit_code, said = answered(write("workflow.yaml", GREETING), answer)
+    assert exit_code == code
+    assert ASKED in said
+    assert "Run it? [y/N]" in said
