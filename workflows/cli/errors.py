@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from argotune.steps.common.errors import StepError
+from argotune.workflows.engine.errors import EngineError
+from argotune.workflows.workspace.fields import WorkspaceError
+
 RUN_FAILED = 1
 INPUT_WRONG = 2
 NOT_POSSIBLE = 3
@@ -31,3 +35,26 @@ class InputError(CliError):
     """An argument or a named file is wrong."""
 
     exit_code = INPUT_WRONG
+
+
+def as_cli_error(error: Exception) -> CliError | None:
+    """Return the same failure with the command line's exit code; None for a bug.
+
+    A file that is wrong is an InputError, and what the system refuses is a CliError.
+    """
+    if isinstance(error, CliError):
+        return error
+    if isinstance(error, (EngineError, WorkspaceError)):
+        return InputError(error.problems)
+    if isinstance(error, StepError):
+        problems = getattr(error, "problems", [str(error)])
+        return InputError(problems) if error.exit_code <= INPUT_WRONG else CliError(problems)
+    if isinstance(error, OSError):
+        return CliError(os_message(error))
+    return None
+
+
+def os_message(error: OSError) -> str:
+    """Say what the system refused, with the file's name where it is known."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"

@@ -13,12 +13,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from argotune.steps.common.errors import StepError
 from argotune.steps.common.printable import printable, wants_plain_text
-from argotune.workflows.cli.errors import INPUT_WRONG, INTERRUPTED, NOT_POSSIBLE, CliError
+from argotune.workflows.cli.errors import INTERRUPTED, NOT_POSSIBLE, as_cli_error, os_message
 from argotune.workflows.cli.streams import named_stdout, open_closed_streams, printable_streams
-from argotune.workflows.engine.errors import EngineError
-from argotune.workflows.workspace.fields import WorkspaceError
 
 COMMANDS = {
     "run": "Run a workspace, or any Argo Workflow, on this machine, and show its steps.",
@@ -139,13 +136,11 @@ def _run(arguments: Sequence[str] | None) -> int:
         app(arguments, prog_name="argotune")
     except SystemExit as exit_:
         return int(exit_.code or 0)
-    except (CliError, EngineError, WorkspaceError) as error:
-        return _say(error.problems, getattr(error, "exit_code", INPUT_WRONG))
-    except StepError as error:
-        problems = getattr(error, "problems", [str(error)])
-        return _say(problems, min(error.exit_code, NOT_POSSIBLE))
-    except OSError as error:
-        return _say([_os_message(error)], NOT_POSSIBLE)
+    except Exception as error:
+        known = as_cli_error(error)
+        if known is None:
+            raise
+        return _say(known.problems, known.exit_code)
     return 0
 
 
@@ -157,13 +152,8 @@ def _flush() -> int:
         # Python would try again at exit, and print a warning.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            return _say([_os_message(error)], NOT_POSSIBLE)
+            return _say([os_message(error)], NOT_POSSIBLE)
     return 0
-
-
-def _os_message(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}"
 
 
 def _say(problems: Sequence[str], exit_code: int) -> int:

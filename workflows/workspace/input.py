@@ -39,7 +39,7 @@ def refused_urls(urls: Sequence[str]) -> list[str]:
     """List the URLs that a run without --allow-loopback would refuse, each with the reason."""
     found = [(index, url, url_problem(url, allow_loopback=False)) for index, url in enumerate(urls)]
     return [
-        f"tuning.input.urls[{index}]: {_shown_url(url)!r}: {problem}"
+        f"tuning.input.urls[{index}]: {redact(url)!r}: {problem}"
         for index, url, problem in found
         if problem is not None
     ]

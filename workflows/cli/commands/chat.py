@@ -16,6 +16,7 @@ from argotune.workflows.cli.chat_client import Served, ask, models_of
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.runs import local_runs
+from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.service import served_on
 from argotune.workflows.cli.where import (
     ClusterOption,
@@ -45,10 +46,8 @@ def chat(
 ) -> None:
     """Ask the model that a run deployed, on this machine or on a cluster."""
     cluster = chosen_cluster(namespace, context, on_cluster)
-    served = served_here(name) if cluster is None else served_on(cluster, name)
-    options: dict[str, Any] = {"model": _base_model(served)} if base else {}
-    if max_new_tokens:
-        options["max_new_tokens"] = max_new_tokens
+    served = service_of(cluster, name)
+    options = ask_options(served, base=base, max_new_tokens=max_new_tokens)
     if prompt is not None:
         print(ask(served, prompt, **options))
         return
@@ -57,6 +56,19 @@ def chat(
         print(f"Talking to {served.name} at {served.endpoint}; Ctrl-D ends.")
     for line in _lines(interactive):
         print(ask(served, line, **options))
+
+
+def service_of(cluster: Cluster | None, name: str) -> Served:
+    """Return the service of a workspace, of this machine without a cluster."""
+    return served_here(name) if cluster is None else served_on(cluster, name)
+
+
+def ask_options(served: Served, *, base: bool, max_new_tokens: int | None) -> dict[str, Any]:
+    """Return what a request has beside its prompt. Raises CliError without a base model."""
+    options: dict[str, Any] = {"model": _base_model(served)} if base else {}
+    if max_new_tokens:
+        options["max_new_tokens"] = max_new_tokens
+    return options
 
 
 def _base_model(served: Served) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -10,10 +11,12 @@ from argotune.workflows.cli import options
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS
 from argotune.workflows.cli.remote import submission, watching
+from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.gpus import with_gpu_of_nodes
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.cli.where import connect
 from argotune.workflows.workspace import planned as workspaces
+from argotune.workflows.workspace.documents import Texts
 from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.workflow import images_arguments
 
@@ -70,11 +73,9 @@ def submit(
         pull_timeout_seconds = _PULL_TIMEOUT_SECONDS
     elif not watch:
         raise InputError("--pull-timeout-seconds: for a run that is watched; say --watch too")
-    images = images_arguments(images_registry, images_tag, whole=standalone)
-    if standalone and images_registry is None:
-        raise InputError("--standalone: --images-registry is missing; the step images are there")
-    planned = workspaces.load(
+    cluster, run = create(
         read_texts(files),
+        connect(namespace, context),
         overrides=options.overrides(
             name=name,
             preset=preset,
@@ -88,22 +89,9 @@ def submit(
         ),
         allow_loopback=allow_loopback,
         substitute=substitute,
-        must_be_final=True,
-        find_config_map=lambda where, wanted: connect(namespace, context).find_config_map(
-            where, wanted
-        ),
-        name_gpu=lambda found: _with_gpu_of_nodes(found, namespace, context),
-    )
-    workspace = planned.workspace
-    _check_for_cluster(workspace)
-    workspaces.print_warnings(planned)
-    cluster = connect(namespace, context).within(workspace.namespace)
-    run = submission.submit(
-        cluster,
-        workspace,
-        allow_loopback=allow_loopback,
-        images=images if standalone else None,
-        volume_size=planned.volume_size,
+        standalone=standalone,
+        images_registry=images_registry,
+        images_tag=images_tag,
     )
     print(f"workflow.argoproj.io/{run} created in namespace {cluster.namespace}", flush=True)
     if not watch:
@@ -112,10 +100,46 @@ def submit(
     watching.watch(cluster, run, pull_timeout_seconds=pull_timeout_seconds)
 
 
-def _with_gpu_of_nodes(
-    workspace: Workspace, namespace: str | None, context: str | None
-) -> Workspace:
-    return with_gpu_of_nodes(connect(namespace, context).within(workspace.namespace), workspace)
+def create(
+    texts: Texts,
+    cluster: Cluster,
+    *,
+    overrides: Mapping[str, str],
+    allow_loopback: bool = False,
+    substitute: bool = False,
+    standalone: bool = False,
+    images_registry: str | None = None,
+    images_tag: str | None = None,
+) -> tuple[Cluster, str]:
+    """Check and plan a workspace, and create its Workflow.
+
+    Returns the cluster, in the file's namespace where it was given none, and the run's name.
+    Raises InputError, WorkspaceError and ClusterError before anything is created.
+    """
+    images = images_arguments(images_registry, images_tag, whole=standalone)
+    if standalone and images_registry is None:
+        raise InputError("--standalone: --images-registry is missing; the step images are there")
+    planned = workspaces.load(
+        texts,
+        overrides=overrides,
+        allow_loopback=allow_loopback,
+        substitute=substitute,
+        must_be_final=True,
+        find_config_map=cluster.find_config_map,
+        name_gpu=lambda found: with_gpu_of_nodes(cluster.within(found.namespace), found),
+    )
+    workspace = planned.workspace
+    _check_for_cluster(workspace)
+    workspaces.print_warnings(planned)
+    cluster = cluster.within(workspace.namespace)
+    run = submission.submit(
+        cluster,
+        workspace,
+        allow_loopback=allow_loopback,
+        images=images if standalone else None,
+        volume_size=planned.volume_size,
+    )
+    return cluster, run
 
 
 def _check_for_cluster(workspace: Workspace) -> None:
