@@ -266,10 +266,10 @@ def chat(
 
 
 def _texts(workspace: Manifest | Sequence[Manifest]) -> Texts:
-    is_one = isinstance(workspace, (str, os.PathLike, Mapping))
-    parts: list[Any] = [workspace] if is_one else list(workspace)
+    if isinstance(workspace, (str, os.PathLike, Mapping)):
+        workspace = [workspace]
     texts: list[tuple[str, str]] = []
-    for part in parts:
+    for part in workspace:
         if isinstance(part, Mapping):
             texts.append(("(dictionary)", strict_yaml.dump(dict(part))))
         else:

@@ -226,7 +226,7 @@ def _print_skus(
     )
     screen.print(f"GPU machines of {of} that fit; {planned_for}", style="bold")
     screen.print(table)
-    speeds = (
+    speeds: tuple[str, ...] = (
         f"HOURS, USD: {hours_of}.",
         f"TOKENS/S: a class, carried over by model size and bfloat16 rate: {published(method)}.",
     )
