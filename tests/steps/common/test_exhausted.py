@@ -97,7 +97,7 @@ def test_a_full_volume_says_how_much_is_free(tmp_path: Path) -> None:
         raise ValueError(rust)
     assert re.fullmatch(
         rf"No space left on device \({re.escape(str(path))}\): [0-9.]+ of [0-9.]+ GB are free there"
-        "; free space, or give the run a larger volume (argotune.dev/volume-size)",
+        r"; free space, or give the run a larger volume \(argotune\.dev/volume-size\)",
         str(step_error_of(caught.value)),
     )
 
