@@ -202,7 +202,7 @@ class Connection:
         if not status:
             return NoConnection(task, host=self.host, reason=reason)
         words = " ".join(str(answer.get("message") or reason).split())
-        return refusal(task, status=status, words=words, details=answer.get("details"))
+        return refusal(task, status=status, message=words, details=answer.get("details"))
 
 
 def _status_object(body: object) -> Object:

@@ -67,12 +67,12 @@ class ApiRefusal(ApiError):
     """The API server answered with an error status."""
 
     def __init__(
-        self, task: str, *, status: int, words: str, details: Mapping[str, Any] | None = None
+        self, task: str, *, status: int, message: str, details: Mapping[str, Any] | None = None
     ) -> None:
-        super().__init__(f"cannot {task}: {words}")
+        super().__init__(f"cannot {task}: {message}")
         self.status = status
         """The HTTP status: 403 for a missing right, 404 not found, 422 not valid."""
-        self.words = words
+        self.message = message
         """The server's own message; without one, the reason phrase of the HTTP status."""
         self.details: Mapping[str, Any] = details or {}
         """Details of the Status object: name and kind of the object, causes of a conflict."""
@@ -80,7 +80,9 @@ class ApiRefusal(ApiError):
     @property
     def is_of_object(self) -> bool:
         """Whether the object is missing, rather than its kind."""
-        return self.status == 404 and ("name" in self.details or self.words.endswith('" not found'))
+        return self.status == 404 and (
+            "name" in self.details or self.message.endswith('" not found')
+        )
 
 
 class PermanentRefusal(ApiRefusal, PermanentError):
@@ -91,9 +93,9 @@ class MissingRight(PermanentRefusal):
     """The account lacks the right for the request."""
 
     def __init__(
-        self, task: str, *, words: str, details: Mapping[str, Any] | None = None, right: str
+        self, task: str, *, message: str, details: Mapping[str, Any] | None = None, right: str
     ) -> None:
-        super().__init__(task, status=403, words=words, details=details)
+        super().__init__(task, status=403, message=message, details=details)
         self.right = right
         """Verb, resource and scope: `list nodes in the whole cluster`."""
 
@@ -103,14 +105,14 @@ class TransientRefusal(ApiRefusal, TransientError):
 
 
 def refusal(
-    task: str, *, status: int, words: str, details: Mapping[str, Any] | None = None
+    task: str, *, status: int, message: str, details: Mapping[str, Any] | None = None
 ) -> ApiRefusal:
     """Return the error that fits the status and message of the server's answer."""
-    if status in _STATUSES_THAT_MAY_PASS and _UNKNOWN_FIELD not in words:
-        return TransientRefusal(task, status=status, words=words, details=details)
-    right = _RIGHT.search(words) if status == 403 else None
+    if status in _STATUSES_THAT_MAY_PASS and _UNKNOWN_FIELD not in message:
+        return TransientRefusal(task, status=status, message=message, details=details)
+    right = _RIGHT.search(message) if status == 403 else None
     if right is None:
-        return PermanentRefusal(task, status=status, words=words, details=details)
+        return PermanentRefusal(task, status=status, message=message, details=details)
     where = f"namespace {right['namespace']}" if right["namespace"] else "the whole cluster"
     named = f"{right['verb']} {right['resource']} in {where}"
-    return MissingRight(task, words=words, details=details, right=named)
+    return MissingRight(task, message=message, details=details, right=named)

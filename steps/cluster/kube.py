@@ -312,7 +312,7 @@ class Kube:
             if event["type"] == "ERROR":
                 status = event["object"]
                 raise refusal(
-                    task, status=int(status.get("code", 0)), words=str(status.get("message"))
+                    task, status=int(status.get("code", 0)), message=str(status.get("message"))
                 )
             yield event
 

@@ -60,7 +60,7 @@ def address_of(text: str) -> Address:
     return ipaddress.ip_address(text.partition("%")[0])
 
 
-def embedded(address: Address) -> Address:
+def embedded_ipv4(address: Address) -> Address:
     """The IPv4 address that an IPv6 address stands for (mapped, 6to4, NAT64), else the address."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
@@ -71,7 +71,7 @@ def embedded(address: Address) -> Address:
 
 def never_problem(address: Address) -> str | None:
     """Why an address is refused whatever the installation permits, or None if it is not."""
-    inner = embedded(address)
+    inner = embedded_ipv4(address)
     if any(inner in network for network in _NEVER if network.version == inner.version):
         return f"{address} is a link-local or metadata address, which is never allowed"
     return None

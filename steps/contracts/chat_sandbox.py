@@ -91,15 +91,15 @@ class ChatSandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self, **options: Any) -> None:
         # Without the optimizer, which computes constants, and so 10**9 letters, without asking us.
-        super().__init__(**options, optimized=False, finalize=_written)
+        super().__init__(**options, optimized=False, finalize=_write)
         # Words at random, as many as it is told.
         self.globals.pop("lipsum", None)
         self.filters = _Filters(self.filters)
         self.filters[_SPEND] = _charge
-        self.filters[_COUNTED] = _counted
+        self.filters[_COUNTED] = _count
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        return _watched(super()._parse(source, name, filename))
+        return _charge_turns(super()._parse(source, name, filename))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Compute, unless the result is too large."""
@@ -126,15 +126,15 @@ class _Filters(dict[str, Callable[..., Any]]):
     """Filters by name, each of which looks at its arguments and its result."""
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
-        found: Callable[..., Any] = self._bounded(name, super().__getitem__(name))
+        found: Callable[..., Any] = self._limit_result(name, super().__getitem__(name))
         return found
 
     def get(self, name: str, default: Any = None) -> Any:
         """The filter; Jinja asks so for `map` and to compute constants."""
-        return self._bounded(name, super().get(name, default))
+        return self._limit_result(name, super().get(name, default))
 
     @staticmethod
-    def _bounded(name: str, called: Any) -> Any:
+    def _limit_result(name: str, called: Any) -> Any:
         if name in (_SPEND, _COUNTED) or called is None:
             return called
 
@@ -151,25 +151,25 @@ class _Filters(dict[str, Callable[..., Any]]):
         return bounded
 
 
-def _watched(template: nodes.Template) -> nodes.Template:
+def _charge_turns(template: nodes.Template) -> nodes.Template:
     """The template with a charge for each turn of a loop and each call of a macro."""
     loop: Any
     body: Any
     for loop in template.find_all(nodes.For):
-        loop.iter = _filtered(loop.iter, _COUNTED)
+        loop.iter = _filter(loop.iter, _COUNTED)
     for body in template.find_all((nodes.For, nodes.Macro, nodes.CallBlock)):
         texts = sum(len(part.data) for part in body.find_all(nodes.TemplateData))
-        charge = _filtered(nodes.Const(texts), _SPEND)
+        charge = _filter(nodes.Const(texts), _SPEND)
         body.body.insert(0, nodes.Output([charge], lineno=body.lineno))
     for joined in template.find_all(nodes.Concat):
         # Which has no hook, so that the filter that does the same stands in for it.
-        joined.nodes = [_filtered(nodes.List(joined.nodes), "join")]
+        joined.nodes = [_filter(nodes.List(joined.nodes), "join")]
     environment: Any = template.environment
     template.set_environment(environment)
     return template
 
 
-def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
+def _filter(node: nodes.Expr, name: str) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 
@@ -186,14 +186,14 @@ def _charge(context: Any, characters: int) -> str:
     return _spend(characters)
 
 
-def _counted(values: Iterable[Any]) -> Iterator[Any]:
+def _count(values: Iterable[Any]) -> Iterator[Any]:
     """The values; also those that the loop's condition leaves out take time."""
     for value in values:
         _spend(0)
         yield value
 
 
-def _written(value: Any) -> Any:
+def _write(value: Any) -> Any:
     """A value on its way into the text."""
     _spend(_extent(value))
     return value

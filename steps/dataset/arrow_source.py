@@ -42,7 +42,7 @@ class ArrowFileSource:
         """Yield all rows in order, with these columns."""
         slices = Slices(self._size)
         for index in range(self._count):
-            yield from slices.of(_validated(self._reader.get_batch(index), names), names)
+            yield from slices.of(_select(self._reader.get_batch(index), names), names)
             self._batches_read += 1
 
     def position(self) -> int:
@@ -65,7 +65,7 @@ class ArrowStreamSource:
         """Yield all rows in order, with these columns."""
         slices = Slices(self._map.size())
         for record_batch in self._reader:
-            yield from slices.of(_validated(record_batch, names), names)
+            yield from slices.of(_select(record_batch, names), names)
 
     def position(self) -> int:
         """Bytes read."""
@@ -124,7 +124,7 @@ def _kind(arrow_type: pa.DataType) -> Kind:
     return "text" if is_text(arrow_type) else "other"
 
 
-def _validated(record_batch: pa.RecordBatch, names: Collection[str]) -> pa.RecordBatch:
+def _select(record_batch: pa.RecordBatch, names: Collection[str]) -> pa.RecordBatch:
     """These columns, whose offsets lead into their buffers: IPC's reader takes them as they are."""
     wanted = record_batch.select(list(names))
     wanted.validate(full=True)

@@ -102,7 +102,7 @@ def map_columns(columns: Mapping[str, Column], data: Data) -> ColumnMapping:
     ignored = [name for name in data.ignore_columns if name in columns]
     columns = {name: column for name, column in columns.items() if name not in ignored}
     is_named = bool(data.messages_column or data.context_column or data.response_column)
-    mapped = _named(columns, data) if is_named else _known(columns)
+    mapped = _mapping_of_names(columns, data) if is_named else _known(columns)
     for name, kinds in mapped.kinds():
         if columns[name].kind not in kinds:
             raise PermanentError(
@@ -166,7 +166,7 @@ def _check_left_out(columns: Mapping[str, Column], mapped: ColumnMapping) -> Non
     )
 
 
-def _named(columns: Mapping[str, Column], data: Data) -> ColumnMapping:
+def _mapping_of_names(columns: Mapping[str, Column], data: Data) -> ColumnMapping:
     settings = {
         "messages_column": data.messages_column,
         "context_column": data.context_column,

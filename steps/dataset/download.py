@@ -76,7 +76,7 @@ class Downloader:
         files: list[DatasetFile] = []
         for target in targets:
             done = sum(file.size for file in files)
-            files.append(self.fetch(target, _shifted(on_progress, done, total)))
+            files.append(self.fetch(target, _offset_progress(on_progress, done, total)))
             on_progress(done + files[-1].size, total)
         return files
 
@@ -257,7 +257,7 @@ class Downloader:
             )
 
 
-def _shifted(
+def _offset_progress(
     on_progress: Callable[[int, int], None], done: int, total: int
 ) -> Callable[[int], None]:
     return lambda size: on_progress(done + size, total)

@@ -202,11 +202,11 @@ def _open(
 ) -> Source:
     match file_format:
         case "parquet":
-            return ParquetSource(_unpacked(file, compression, scratch_dir))
+            return ParquetSource(_unpack(file, compression, scratch_dir))
         case "arrow":
-            return ArrowFileSource(_unpacked(file, compression, scratch_dir))
+            return ArrowFileSource(_unpack(file, compression, scratch_dir))
         case "arrow-stream":
-            return ArrowStreamSource(_unpacked(file, compression, scratch_dir))
+            return ArrowStreamSource(_unpack(file, compression, scratch_dir))
         case "jsonl":
             return TextSource(file.path, compression, jsonl_rows)
         case "json":
@@ -219,7 +219,7 @@ def _open(
             return TextSource(file.path, compression, csv_rows)
 
 
-def _unpacked(file: DatasetFile, compression: Compression | None, scratch_dir: Path) -> Path:
+def _unpack(file: DatasetFile, compression: Compression | None, scratch_dir: Path) -> Path:
     """The file itself or a decompressed copy, because these formats need random access."""
     if compression is None:
         return file.path

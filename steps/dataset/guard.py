@@ -209,7 +209,7 @@ class GuardedTransport(httpx.BaseTransport):
         failure: httpx.TransportError | None = None
         for address in self._addresses(request.url):
             try:
-                return self._transport.handle_request(_pinned(request, address))
+                return self._transport.handle_request(_pin(request, address))
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 failure = error
         raise failure or httpx.ConnectError("the name has no address", request=request)
@@ -243,7 +243,7 @@ class GuardedTransport(httpx.BaseTransport):
             ) from error
 
 
-def _pinned(request: httpx.Request, address: str) -> httpx.Request:
+def _pin(request: httpx.Request, address: str) -> httpx.Request:
     """The request with the URL's host replaced by the address; the Host header has the name."""
     extensions = dict(request.extensions)
     host = host_of(request.url)

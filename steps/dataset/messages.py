@@ -198,7 +198,7 @@ def _pair(value: object) -> tuple[str, str]:
 
 
 def _list_of(value: object) -> list[Any]:
-    found = _decoded(value)
+    found = _list_or_none(value)
     if found is None:
         raise Refused(message_fields.MALFORMED)
     return found
@@ -247,7 +247,7 @@ def _with_broken(refused: Codes, broken: Flags) -> Codes:
     return np.where(broken & (refused == 0), np.uint8(_MALFORMED), refused)
 
 
-def _decoded(value: object) -> list[Any] | None:
+def _list_or_none(value: object) -> list[Any] | None:
     """The value as a list: empty for null, None if it is not a list."""
     if isinstance(value, str):
         try:

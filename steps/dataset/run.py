@@ -119,11 +119,11 @@ def _result(found: Record, params: Params) -> Result:
         rejected_rows=found.rejected_rows,
         duplicate_rows=found.duplicate_rows,
         digest=found.digest,
-        changed=_changed(found, params),
+        changed=_is_changed(found, params),
     )
 
 
-def _changed(found: Record, params: Params) -> bool:
+def _is_changed(found: Record, params: Params) -> bool:
     """Whether data, plan or weights differ from those of the last deployment."""
     if not params.only_if_changed or params.history_file is None:
         return True

@@ -76,8 +76,8 @@ class Split:
     def order(self, keys: Keys) -> Keys:
         """A 64-bit number per row, uniformly distributed and dependent on the seed; shape (n,)."""
         with np.errstate(over="ignore"):
-            seed = _mixed(np.array([self.seed % 2**64], dtype=np.uint64))
-            mixed: Keys = _mixed(keys[:, 2] ^ seed)
+            seed = _mix(np.array([self.seed % 2**64], dtype=np.uint64))
+            mixed: Keys = _mix(keys[:, 2] ^ seed)
         return mixed
 
     def held_out_rows(self, order: Keys) -> Flags:
@@ -90,7 +90,7 @@ class Split:
         return rows
 
 
-def _mixed(numbers: Keys) -> Keys:
+def _mix(numbers: Keys) -> Keys:
     """SplitMix64's finalizer (Steele, Lea, Flood 2014): every output bit depends on all bits."""
     numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

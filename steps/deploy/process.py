@@ -84,7 +84,7 @@ def deploy_process(
     """
     deadline = time.monotonic() + params.timeout_seconds
     folder = services_dir.absolute() / params.name
-    with _locked(folder):
+    with _service_lock(folder):
         _end_leftovers(folder)
         remove_partials(folder)
         service = _find_running(params, plan, folder)
@@ -95,7 +95,7 @@ def deploy_process(
         adapter_dir = unpack_adapter(params, _adapter_dir(params, folder))
         progress.update(1, 4)
         command = [*serve_command, *flags_of(params, adapter_dir, folder)]
-        with _started(command, folder) as server:
+        with _start_server(command, folder) as server:
             write_record(folder / STARTING, _service(params, plan, server, port=0))
             server.begin()
             port = _wait_until_ready(server, folder / "port", params.name, deadline)
@@ -113,7 +113,7 @@ def deploy_process(
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _service_lock(folder: Path) -> Iterator[None]:
     """Lock the service's folder; the lock is released when this process ends in any way."""
     folder.mkdir(parents=True, exist_ok=True)
     with deploy_lock(folder) as is_held:
@@ -126,7 +126,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _started(command: Sequence[str], folder: Path) -> Iterator[_Server]:
+def _start_server(command: Sequence[str], folder: Path) -> Iterator[_Server]:
     """Yield a server in its own session, so that it outlives this step; a failure kills it.
 
     The server waits for `begin`, and ends when this process ends before.

@@ -29,7 +29,7 @@ def run(
     found = [stray for each in chosen for stray in each.collect(alive, dry_run=params.dry_run)]
     for stray in found:
         log.event(_LOGGER, "stray", what=stray.what, run=stray.run, gone=stray.gone)
-    kept = [each for provider in chosen for each in provider.kept()]
+    kept = [each for provider in chosen for each in provider.kept_nodes()]
     for each in kept:
         log.event(_LOGGER, "kept", what=each, workspace=each.workspace)
     progress.update(1, 1)

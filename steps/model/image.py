@@ -60,7 +60,7 @@ def resolve_image(image: str, registry: Registry) -> Image:
     except ValueError as error:
         raise ParamsError(f"model source oci:{image}: {error}") from error
     if isinstance(reference, LayoutReference):
-        digest = str(_tagged(reference).get("digest"))
+        digest = str(_index_entry(reference).get("digest"))
     else:
         digest = reference.digest or remote_digest(reference, registry)
     return Image(
@@ -193,7 +193,7 @@ def _move_model(files: Path, directory: Path, image: str) -> None:
 
 def _manifest(layout: LayoutReference) -> dict[str, Any]:
     """The image's manifest; for several platforms that of linux/amd64, or the first."""
-    descriptor = _tagged(layout)
+    descriptor = _index_entry(layout)
     manifest = _json(_blob(layout, str(descriptor.get("digest"))))
     while "manifests" in manifest:
         descriptor = _for_platform(manifest["manifests"], layout)
@@ -203,7 +203,7 @@ def _manifest(layout: LayoutReference) -> dict[str, Any]:
     return manifest
 
 
-def _tagged(layout: LayoutReference) -> dict[str, Any]:
+def _index_entry(layout: LayoutReference) -> dict[str, Any]:
     path = layout.directory / "index.json"
     if not path.is_file():
         raise PermanentError(f"{layout}: {layout.directory} is not an OCI layout: no index.json")

@@ -26,7 +26,7 @@ _SECONDS_PER_HOUR = 3600
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def first_asked(workflow: Mapping[str, Any]) -> datetime | None:
+def first_request_time(workflow: Mapping[str, Any]) -> datetime | None:
     """Read when the run first asked for a node; None where it has not.
 
     `argo resubmit` copies annotations: a time before the Workflow was created is another run's.
@@ -53,7 +53,7 @@ def note_first_asked(
         raise PermanentError(
             f"Workflow {namespace}/{workflow} of run {run} was deleted, so no node is asked for"
         )
-    if first_asked(found) is not None:
+    if first_request_time(found) is not None:
         return found
     written = {FIRST_ASKED: f"{now:{_TIME}}"}
     kube.annotate_workflow(namespace, workflow, written)
@@ -90,7 +90,7 @@ class Allowance:
 
     def by(self, workflow: Mapping[str, Any]) -> Allowance:
         """The same as its Workflow says it now."""
-        asked = first_asked(workflow) or self.asked
+        asked = first_request_time(workflow) or self.asked
         return replace(self, asked=asked, made=made_nodes(workflow))
 
     def within(self, request: NodeRequest, now: datetime) -> NodeRequest:

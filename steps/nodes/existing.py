@@ -18,11 +18,11 @@ from argotune.steps.nodes.fit import (
 )
 from argotune.steps.nodes.labels import NODE_LABEL
 from argotune.steps.nodes.provider import (
-    Gone,
-    Kept,
+    KeptNode,
     Node,
     NodeRequest,
     OnWait,
+    ReleasedNode,
     RunIsAlive,
     Stray,
     ignore_wait,
@@ -59,15 +59,17 @@ class ExistingProvider:
                 return node
             phase.wait(reason)
 
-    def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
+    def release(
+        self, run: str, *, timeout_seconds: float, progress: Progress
+    ) -> Sequence[ReleasedNode]:
         """Release nothing: the nodes are the cluster's own."""
         return ()
 
-    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[KeptNode]:
         """Keep nothing: no node was made."""
         return ()
 
-    def kept(self) -> Sequence[Kept]:
+    def kept_nodes(self) -> Sequence[KeptNode]:
         """List nothing: no node was made."""
         return ()
 

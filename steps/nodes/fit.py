@@ -43,8 +43,8 @@ def free_gpus(node: Object, pods: Sequence[Object]) -> int:
 def gpus_of(pod: Object) -> int:
     """Count the GPUs of a pod: its containers together, or its largest init container."""
     spec = pod["spec"]
-    containers = [_requested(container) for container in spec.get("containers") or []]
-    init = [_requested(container) for container in spec.get("initContainers") or []]
+    containers = [_requested_gpus(container) for container in spec.get("containers") or []]
+    init = [_requested_gpus(container) for container in spec.get("initContainers") or []]
     return max(sum(containers), *init, 0)
 
 
@@ -170,7 +170,7 @@ def _on(node: Object, pods: Sequence[Object]) -> list[Object]:
     return [pod for pod in pods if is_on(pod, node)]
 
 
-def _requested(container: Object) -> int:
+def _requested_gpus(container: Object) -> int:
     resources = container.get("resources") or {}
     # The API server copies limits of extended resources to requests.
     return int((resources.get("requests") or {}).get(GPU_RESOURCE, 0))

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from argotune.steps.cluster.kube import Kube
-from argotune.steps.nodes.provider import Gone, Node
+from argotune.steps.nodes.provider import Node, ReleasedNode
 
 MADE_NODES = "argotune.dev/made-nodes"
 """Annotation of the Workflow: the run's UID, and one row for each node, as JSON."""
@@ -107,10 +107,10 @@ def without_node(made: Made, now: datetime) -> Made:
     return (*made[:-1], replace(made[-1], until=now.replace(microsecond=0)))
 
 
-def given_back(made: Made) -> list[Gone]:
+def given_back(made: Made) -> list[ReleasedNode]:
     """The nodes that the run has no longer, with hours and cost."""
     return [
-        Gone(
+        ReleasedNode(
             what=f"node ({node.placement})",
             hours=node.hours(node.until),
             cost_usd=node.cost_usd(node.until),

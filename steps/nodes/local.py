@@ -14,11 +14,11 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.provider import (
-    Gone,
-    Kept,
+    KeptNode,
     Node,
     NodeRequest,
     OnWait,
+    ReleasedNode,
     RunIsAlive,
     Stray,
     ignore_wait,
@@ -50,15 +50,17 @@ class LocalProvider:
         accelerator = ", ".join(f"{count} x {model}" for model, count in Counter(gpus).items())
         return Node(name=platform.node(), accelerator=accelerator or "cpu", selector={})
 
-    def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
+    def release(
+        self, run: str, *, timeout_seconds: float, progress: Progress
+    ) -> Sequence[ReleasedNode]:
         """Release nothing: the machine is not the run's."""
         return ()
 
-    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[KeptNode]:
         """Keep nothing: no node was made."""
         return ()
 
-    def kept(self) -> Sequence[Kept]:
+    def kept_nodes(self) -> Sequence[KeptNode]:
         """List nothing: no node was made."""
         return ()
 

@@ -154,7 +154,7 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gone:
+class ReleasedNode:
     """A node that was made for a run and has been deleted."""
 
     what: str
@@ -176,10 +176,10 @@ class Gone:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class KeptNode:
     """A node that was made for a run and waits for the next run of the workspace."""
 
-    used: Gone
+    used: ReleasedNode
     """The use that the run before made of it."""
     workspace: str
     """NAMESPACE/NAME of the workspace."""
@@ -240,14 +240,16 @@ class Provider(Protocol):
         """
         ...
 
-    def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
+    def release(
+        self, run: str, *, timeout_seconds: float, progress: Progress
+    ) -> Sequence[ReleasedNode]:
         """Delete the run's nodes that `provision` made, whatever their state, and wait for the end.
 
         Without such a node it does nothing. Raises TransientError when the time does not suffice.
         """
         ...
 
-    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[KeptNode]:
         """Leave the run's nodes that `provision` made to the next run of its workspace.
 
         They wait for at most `seconds`. The result includes nodes that another try left already;
@@ -255,7 +257,7 @@ class Provider(Protocol):
         """
         ...
 
-    def kept(self) -> Sequence[Kept]:
+    def kept_nodes(self) -> Sequence[KeptNode]:
         """List the nodes that wait for the next run of their workspace."""
         ...
 

@@ -65,7 +65,7 @@ def read_request(params: Params, catalogs: Sequence[SkuCatalog] | None = None) -
         method=params.method,
         settings=settings,
         targets=targets,
-        skus=_proposed(params.provider, found_sku, known),
+        skus=_candidates(params.provider, found_sku, known),
         resources=resources,
     )
     is_assumed = card is THIS_MACHINE and settings.gpus is None and needs_gpu(preset)
@@ -123,7 +123,9 @@ def _sku(params: Params, catalogs: Sequence[SkuCatalog], problems: list[str]) ->
     return found
 
 
-def _proposed(provider: str, found: Sku | None, catalogs: Sequence[SkuCatalog]) -> tuple[Sku, ...]:
+def _candidates(
+    provider: str, found: Sku | None, catalogs: Sequence[SkuCatalog]
+) -> tuple[Sku, ...]:
     """The machines of the cloud of the one that is asked for, else all that the provider makes."""
     return tuple(
         each

@@ -61,8 +61,8 @@ def refusal(job: Job, card: Card) -> str:
         for way in (
             _shorter(job, card),
             _other_sku(job, card),
-            _quantised(job, card),
-            _sharded(job, card),
+            _advise_4bit(job, card),
+            _advise_sharding(job, card),
         )
         if way is not None
     ]
@@ -98,7 +98,7 @@ def _other_sku(job: Job, card: Card) -> str | None:
     return f"instance type {describe(found.sku)}, which has {usable_memory(found.sku)}"
 
 
-def _quantised(job: Job, card: Card) -> str | None:
+def _advise_4bit(job: Job, card: Card) -> str | None:
     """Advice to use 4-bit weights, with shorter rows if these alone do not suffice."""
     if job.method == "qlora":
         return None
@@ -109,7 +109,7 @@ def _quantised(job: Job, card: Card) -> str | None:
     return None if shorter is None else f"method qlora instead of lora with {shorter}"
 
 
-def _sharded(job: Job, card: Card) -> str | None:
+def _advise_sharding(job: Job, card: Card) -> str | None:
     if job.settings.shard or workers(job.settings, card) == 1:
         return None
     sharded = replace(job, settings=replace(job.settings, shard=True))

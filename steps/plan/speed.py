@@ -29,7 +29,7 @@ class Span:
     high: float
 
     def __str__(self) -> str:
-        low, high = (_rounded(each) for each in (self.low, self.high))
+        low, high = (_round(each) for each in (self.low, self.high))
         return low if low == high else f"{low}-{high}"
 
     def times(self, factor: float) -> Span:
@@ -78,7 +78,7 @@ def _rate(gpu_model: str) -> float | None:
     return next((rate for name, rate in rates.items() if words >= set(name.split())), None)
 
 
-def _rounded(value: float) -> str:
+def _round(value: float) -> str:
     """The number with two significant digits, because the range is no more accurate."""
     if value <= 0:
         return "0"

@@ -39,7 +39,7 @@ def resolve_targets(
         else:
             problems.append(_unknown(name, preset))
     if mapped:
-        warnings.append(_mapped(mapped, preset))
+        warnings.append(_mapping_note(mapped, preset))
     return [name for name in real if name in chosen or name in mapped]
 
 
@@ -52,7 +52,7 @@ def _unknown(name: str, preset: ModelPreset) -> str:
     )
 
 
-def _mapped(mapped: Mapping[str, Sequence[str]], preset: ModelPreset) -> str:
+def _mapping_note(mapped: Mapping[str, Sequence[str]], preset: ModelPreset) -> str:
     pairs = ", ".join(f"{', '.join(names)} -> {fused}" for fused, names in mapped.items())
     return (
         f"training_config.LoraConfig.target_modules: {preset.name} has fused layers, so these are "

@@ -78,7 +78,7 @@ def write_image(
     Other tags of the directory remain. `progress` gets the bytes of the layer written so far. The
     index is written last, so an interrupted write leaves the layout unchanged.
     """
-    with _locked(layout):
+    with _layout_lock(layout):
         _prepare(layout)
         layer = _write_layer(layout, files, progress)
         config = _write_json(layout, CONFIG_TYPE, _config(layer, created))
@@ -95,7 +95,7 @@ def write_report(
     Its manifest names the subject's, and it has one layer for each file. Equal files and time give
     equal bytes.
     """
-    with _locked(layout):
+    with _layout_lock(layout):
         _prepare(layout)
         config = _write_blob(layout, EMPTY_TYPE, b"{}")
         layers = {
@@ -149,7 +149,7 @@ def _manifest(config: Blob, layer: Blob, annotations: Mapping[str, str]) -> dict
 
 
 @contextlib.contextmanager
-def _locked(layout: Path) -> Iterator[None]:
+def _layout_lock(layout: Path) -> Iterator[None]:
     """Lock the layout, because two runs that push to it would both rewrite the index."""
     layout.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(layout, os.O_RDONLY)

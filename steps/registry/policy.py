@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from argotune.steps.common.addresses import (
     Resolve,
     address_of,
-    embedded,
+    embedded_ipv4,
     is_allowed,
     is_public,
     never_problem,
@@ -88,7 +88,7 @@ class RegistryPolicy:
 
     def _problem(self, host: str, port: int, text: str) -> str | None:
         address = address_of(text)
-        if embedded(address).is_loopback:
+        if embedded_ipv4(address).is_loopback:
             return f"{text} is an address of this machine, where no registry of others is"
         if text == self.api_server:
             return f"{text} is the address of the cluster's API server, which is no registry"

@@ -39,7 +39,7 @@ def check_config(
     `where` names the text in messages. `find_program` finds a credential helper on the machine
     that uses the login.
     """
-    config = _parsed(text, where)
+    config = _parse(text, where)
     helper = _section(config, "credHelpers", where).get(registry)
     if helper is not None:
         _check_helper(str(helper), registry, where, find_program)
@@ -57,7 +57,7 @@ def check_config(
 
 def registries_of(text: bytes, where: str) -> list[str]:
     """The registries that a config.json has logins for. Raises PermanentError if it is invalid."""
-    return sorted(map(_host, _section(_parsed(text, where), "auths", where)))
+    return sorted(map(_host, _section(_parse(text, where), "auths", where)))
 
 
 def describe(auth_file: Path | None, secret: str | None) -> str:
@@ -67,7 +67,7 @@ def describe(auth_file: Path | None, secret: str | None) -> str:
     return f"secret {secret} ({auth_file})" if secret else f"login file {auth_file}"
 
 
-def _parsed(text: bytes, where: str) -> Mapping[str, Any]:
+def _parse(text: bytes, where: str) -> Mapping[str, Any]:
     try:
         config = json.loads(text)
     except (ValueError, RecursionError):

@@ -205,18 +205,18 @@ def _skopeo(
     command = ["skopeo", "--insecure-policy", *arguments]
     timeout = timeout_seconds or registry.timeout_seconds
     if has_own_proxy():
-        return _finished(command, directory, image, registry, timeout, dict(os.environ))
+        return _run_to_end(command, directory, image, registry, timeout, dict(os.environ))
     policy = policy_of(registry.allowed_hosts)
     with guarded(policy) as guard:
         if policy.is_pod:
             command = confined(guard.server_address[1], command)
         try:
-            return _finished(command, directory, image, registry, timeout, guard.environment)
+            return _run_to_end(command, directory, image, registry, timeout, guard.environment)
         except StepError as error:
             raise guard.failure or error from error
 
 
-def _finished(
+def _run_to_end(
     command: Sequence[str],
     directory: Path,
     image: ImageReference,

@@ -23,7 +23,7 @@ from argotune.steps.nodes.ledger import (
     without_node,
     write_made_nodes,
 )
-from argotune.steps.nodes.provider import Kept, Provider
+from argotune.steps.nodes.provider import KeptNode, Provider
 from argotune.steps.nodes.providers import PROVIDERS, load_provider
 from argotune.steps.release.params import Params, Result
 
@@ -103,7 +103,7 @@ def _write_down(params: Params, notes: _Notes, now: datetime) -> None:
         log.warn(_LOGGER, "cannot-write-down", workflow=params.workflow, reason=error)
 
 
-def _keep(params: Params, provider: Provider, progress: Progress) -> Sequence[Kept]:
+def _keep(params: Params, provider: Provider, progress: Progress) -> Sequence[KeptNode]:
     """Keep the run's nodes for the next run; the caller deletes those that cannot be kept."""
     if params.status != _SUCCEEDED or not params.keep_node_seconds:
         return ()

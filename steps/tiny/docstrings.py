@@ -99,7 +99,7 @@ def collect_docstrings(modules: Sequence[str] = MODULES) -> list[Docstring]:
     """
     found: dict[str, Docstring] = {}
     for module in modules:
-        for documented in _documented(module):
+        for documented in _docstrings_of(module):
             found.setdefault(documented.summary, documented)
     return sorted(found.values())
 
@@ -139,7 +139,7 @@ def first_sentence(text: str) -> str:
     return match.group()
 
 
-def _documented(module_name: str) -> Iterator[Docstring]:
+def _docstrings_of(module_name: str) -> Iterator[Docstring]:
     module = importlib.import_module(module_name)
     prefix = "" if module_name == "builtins" else f"{module_name}."
     for name in sorted(getattr(module, "__all__", dir(module))):

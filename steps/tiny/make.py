@@ -81,7 +81,7 @@ def make_tiny(
         return directory
     began = time.monotonic()
     torch.manual_seed(seed)
-    texts = _shuffled(list(library_texts()) if texts is None else texts, seed)
+    texts = _shuffle(list(library_texts()) if texts is None else texts, seed)
     tokenizer = make_tokenizer(texts, preset)
     model = Phi3ForCausalLM(_config(preset, tokenizer))
     loss = pretrain(model, _stream(texts, tokenizer), steps=steps, seed=seed)
@@ -167,7 +167,7 @@ def _rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / (0.05 * steps), max(0.02, (steps - step) / (0.7 * steps)))
 
 
-def _shuffled(texts: Sequence[str], seed: int) -> list[str]:
+def _shuffle(texts: Sequence[str], seed: int) -> list[str]:
     order = np.random.default_rng(seed).permutation(len(texts))
     return [texts[index] for index in order]
 

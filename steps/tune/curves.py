@@ -63,7 +63,7 @@ def loss_png(records: Sequence[Record], title: str) -> bytes:
     axes = figure.add_subplot()
     _draw_losses(axes, records)
     axes.set_title(title)
-    return _saved(figure, "png")
+    return _save(figure, "png")
 
 
 def report_html(
@@ -107,7 +107,7 @@ def _curves(records: Sequence[Record]) -> str:
         axes.grid(alpha=0.25)
     # Text stays text instead of paths, and equal curves give equal bytes.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "argotune"}):
-        svg = _saved(figure, "svg").decode()
+        svg = _save(figure, "svg").decode()
     return svg[svg.index("<svg") :]
 
 
@@ -125,7 +125,7 @@ def _margins(width: float, height: float, top: float) -> dict[str, float]:
     }
 
 
-def _saved(figure: Figure, kind: str) -> bytes:
+def _save(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else None)
     return buffer.getvalue()

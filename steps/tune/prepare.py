@@ -52,7 +52,7 @@ def prepare(
         "max_length": str(training.max_length),
         "micro_batch_tokens": str(training.micro_batch_tokens),
     }
-    kept = _mapped(file, made_from)
+    kept = _open_packs(file, made_from)
     if kept is not None:
         log.event(_logger, "prepared_before", file=split.name, micro_batches=len(kept[0]))
         return kept
@@ -65,13 +65,13 @@ def prepare(
     ):
         for batch in batches:
             writer.write_batch(batch)
-    made = _mapped(file, made_from)
+    made = _open_packs(file, made_from)
     if made is None:
         raise OSError(f"{file} does not read as it was written")
     return made
 
 
-def _mapped(file: Path, made_from: Mapping[str, str]) -> tuple[Packs, Census] | None:
+def _open_packs(file: Path, made_from: Mapping[str, str]) -> tuple[Packs, Census] | None:
     """The content of a packs file; None if it is missing, damaged or of other inputs."""
     try:
         reader = pyarrow.ipc.open_file(pyarrow.memory_map(str(file)))

@@ -62,7 +62,7 @@ class QuantizedCache:
                 return None
             problem = self._problem()
             if problem is None:
-                model = load(self.directory, config=self._quantized(config))
+                model = load(self.directory, config=self._with_quantization(config))
                 # Another run may have written its own in the meantime.
                 problem = self._problem()
         except torch.cuda.OutOfMemoryError:
@@ -119,7 +119,7 @@ class QuantizedCache:
             return f"it was made from {key} {found.get(key)} instead of {self.made_from[key]}"
         return None
 
-    def _quantized(self, config: Any) -> Any:
+    def _with_quantization(self, config: Any) -> Any:
         """The config with the entry that tells transformers that the weights are already 4-bit."""
         config = copy.deepcopy(config)
         config.quantization_config = dict(self.made_from["quantization"])

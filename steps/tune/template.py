@@ -92,7 +92,7 @@ def chat_template(tokenizer: Any, model_dir: Path, without: str | None = None) -
         )
     others = _generation_stops(model_dir) | {tokenizer.eos_token_id} - {None}
     merge = _MERGE_SYSTEM if _drops_system(own, special_tokens) else ""
-    marked = _marked(own, special_tokens)
+    marked = _template_with_marks(own, special_tokens)
     return ChatTemplate(
         source=merge + own,
         marked=None if marked is None else merge + marked,
@@ -102,7 +102,7 @@ def chat_template(tokenizer: Any, model_dir: Path, without: str | None = None) -
     )
 
 
-def _marked(own: str, special_tokens: Mapping[str, str]) -> str | None:
+def _template_with_marks(own: str, special_tokens: Mapping[str, str]) -> str | None:
     """The template if it marks the assistant's turns, else a preset's that renders the same."""
     if has_marks(own):
         return own

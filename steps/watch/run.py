@@ -36,7 +36,7 @@ from argotune.steps.nodes.ledger import (
     without_node,
     write_made_nodes,
 )
-from argotune.steps.nodes.provider import Gone, Node, Provider
+from argotune.steps.nodes.provider import Node, Provider, ReleasedNode
 from argotune.steps.nodes.providers import load_provider
 from argotune.steps.nodes.ready import selector_text
 from argotune.steps.watch.loss import LossDetector
@@ -87,7 +87,7 @@ class Watch:
             start_seconds=params.start_seconds,
             now=clock.now,
         )
-        self._gone: list[Gone] = []
+        self._released: list[ReleasedNode] = []
         self._allowance = allowance_of(params, asked=wall_time(clock))
         """For how long and how much the run may have nodes, from now until the Workflow says
         since when."""
@@ -132,8 +132,8 @@ class Watch:
             placement=str(last.placement or "") if last else "",
             price_usd_per_hour=last.price_usd_per_hour if last else None,
             tried="\n".join(str(row) for node in self.replacements for row in node.tried),
-            node_hours=sum_of_known(each.hours for each in self._gone),
-            cost_usd=sum_of_known(each.cost_usd for each in self._gone),
+            node_hours=sum_of_known(each.hours for each in self._released),
+            cost_usd=sum_of_known(each.cost_usd for each in self._released),
         )
 
     def _check_need(self) -> None:
@@ -298,7 +298,7 @@ class Watch:
             log.warn(_LOGGER, "cannot-give-back", reason=error)
 
     def _release(self) -> None:
-        self._gone += self._provider.release(
+        self._released += self._provider.release(
             self._params.run, timeout_seconds=_REMOVAL_SECONDS, progress=Progress()
         )
         self._write_down(without_node(self._allowance.made, wall_time(self._clock)))

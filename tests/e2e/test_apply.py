@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from argotune.workflows.templates.golden import RENDERED_DIR
-from argotune.workflows.workspace.manifests import dump, fill_in, rendered
+from argotune.workflows.workspace.manifests import dump, fill_in, read_rendered
 from tests.e2e.cluster import CALL_SECONDS, Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.smoke]
@@ -63,7 +63,7 @@ def test_workflow_that_makes_tiny_is_created_with_strict_validation(cluster: Clu
 def test_argo_lints_what_is_installed(tmp_path: Path) -> None:
     installed = tmp_path / "installed.yaml"
     documents = [
-        fill_in(item, {}) for name in ("finetune", "retrain", "gc") for item in rendered(name)
+        fill_in(item, {}) for name in ("finetune", "retrain", "gc") for item in read_rendered(name)
     ]
     installed.write_text(dump(*documents))
     files = [str(installed), str(TINY_WEIGHTS)]

@@ -26,7 +26,7 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.karpenter.claim import NODE_POOL, claim_name
 from argotune.steps.nodes.karpenter.provider import KarpenterProvider
 from argotune.steps.nodes.labels import NODE_LABEL
-from argotune.steps.nodes.provider import Gone, Kept, Node, NodeRequest
+from argotune.steps.nodes.provider import KeptNode, Node, NodeRequest, ReleasedNode
 from argotune.steps.nodes.providers import ProviderSettings
 from tests.e2e.cluster import Object, run, wait_for
 from tests.e2e.nodes import commands
@@ -156,7 +156,7 @@ class Run:
         request = NodeRequest(**values | changes)
         return self.provider(on_sleep, settings).provision(request, Progress())
 
-    def release(self) -> Sequence[Gone]:
+    def release(self) -> Sequence[ReleasedNode]:
         return self.provider().release(self.uid, timeout_seconds=600.0, progress=Progress())
 
     def claims(self) -> list[Object]:
@@ -183,7 +183,7 @@ class Run:
     def nothing_is_left(self) -> bool:
         return not (self.claims() or self.nodes())
 
-    def keep(self, run: str, seconds: float) -> Sequence[Kept]:
+    def keep(self, run: str, seconds: float) -> Sequence[KeptNode]:
         return self.provider().keep(run, seconds=seconds, progress=Progress())
 
     def provider(

@@ -9,7 +9,7 @@ from argotune.workflows.workspace.manifests import (
     INSTALLED_ANNOTATION,
     fill_in,
     installed_values,
-    rendered,
+    read_rendered,
 )
 from tests.fakes.kube import Cluster
 
@@ -25,7 +25,7 @@ def decide(template: dict[str, Any], **values: str) -> None:
 def put_gc(cluster: Cluster, *, suspend: bool = False, **values: str) -> None:
     """Install WorkflowTemplate and CronWorkflow `gc` into namespace team-a."""
     chosen = {name.replace("_", "-"): text for name, text in values.items()}
-    for document in rendered("gc"):
+    for document in read_rendered("gc"):
         item = fill_in(document, chosen)
         if item["kind"] == "CronWorkflow":
             item["spec"]["suspend"] = suspend

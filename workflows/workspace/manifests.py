@@ -66,7 +66,7 @@ def install_tag(name: str) -> str:
     return f"{{{{install.{name}}}}}"
 
 
-def rendered(name: str) -> list[dict[str, Any]]:
+def read_rendered(name: str) -> list[dict[str, Any]]:
     """Read the documents of a rendered file, with their install tags."""
     text = (_RENDERED_DIR / f"{name}.yaml").read_text()
     return list(yaml.load_all(text, Loader=_LOADER))
@@ -141,7 +141,7 @@ def decided_values(template: Mapping[str, Any]) -> dict[str, str]:
 
 def sets_volume_size(template: Mapping[str, Any]) -> bool:
     """Whether the installation has set the size of its runs' volumes, by `--volume-size`."""
-    return _volume_size(template) != _volume_size(rendered(NAME)[0])
+    return _volume_size(template) != _volume_size(read_rendered(NAME)[0])
 
 
 def template(
@@ -154,7 +154,7 @@ def template(
 
     Volume size and storage class are set where they are given.
     """
-    document = fill_in(rendered(NAME)[0], values or {})
+    document = fill_in(read_rendered(NAME)[0], values or {})
     document["spec"] |= _claims(document["spec"], volume_size, storage_class)
     return document
 
@@ -177,7 +177,7 @@ def workflow(
     )
     document = template(values, volume_size=volume_size, storage_class=storage_class)
     spec = document["spec"]
-    given = _for_installed(arguments)
+    given = _template_arguments(arguments)
     _check_known(given, spec)
     for parameter in spec["arguments"]["parameters"]:
         parameter["value"] = given.get(parameter["name"], parameter.get("value", ""))
@@ -198,7 +198,7 @@ def workflow_from_template(
     place of the template's.
     """
     document = installed or template()
-    given = _for_installed(arguments)
+    given = _template_arguments(arguments)
     _check_known(given, document["spec"])
     spec = {
         "workflowTemplateRef": {"name": NAME},
@@ -223,7 +223,7 @@ def cron_workflow(
     problems = schedule_problems(arguments["name"], schedules, timezone)
     if problems:
         raise WorkspaceError(problems)
-    document = rendered("retrain")[0]
+    document = read_rendered("retrain")[0]
     name = arguments["name"]
     document["metadata"]["name"] = f"{NAME_PREFIX}{name}"
     document["metadata"]["labels"][WORKSPACE_LABEL] = name
@@ -237,7 +237,7 @@ def cron_workflow(
     spec, template_spec = document["spec"], template()["spec"]
     spec["schedules"] = list(schedules)
     spec["timezone"] = timezone
-    given = _for_installed(arguments)
+    given = _template_arguments(arguments)
     _check_known(given, template_spec)
     spec["workflowSpec"] |= {
         "arguments": _arguments({**given, "only-if-changed": "true"}, template_spec),
@@ -251,7 +251,7 @@ def parameters_of(template: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {item["name"]: item for item in template["spec"]["arguments"]["parameters"]}
 
 
-def named(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+def with_name(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return the Workflow under a given name, in place of one that the server makes."""
     metadata = {key: value for key, value in document["metadata"].items() if key != "generateName"}
     return {**document, "metadata": {"name": name, **metadata}}
@@ -343,7 +343,7 @@ def _check_known(arguments: Mapping[str, str], spec: Mapping[str, Any]) -> None:
         raise WorkspaceError(problems)
 
 
-def _for_installed(arguments: Mapping[str, str]) -> dict[str, str]:
+def _template_arguments(arguments: Mapping[str, str]) -> dict[str, str]:
     """Select the arguments that are parameters of an installed template."""
     decided = install_defaults()
     return {name: text for name, text in arguments.items() if name not in decided}

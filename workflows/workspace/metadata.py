@@ -49,7 +49,7 @@ def read_labels(fields: Fields) -> dict[str, str]:
     return {key: value for key, value in labels.items() if key not in reserved}
 
 
-def labelled(document: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
+def with_labels(document: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
     """A Workflow with these labels beside its own, or a CronWorkflow whose Workflows get them."""
     if document["kind"] == "CronWorkflow":
         handed_on = {"workflowMetadata": {"labels": dict(labels)}} if labels else {}

@@ -15,7 +15,7 @@ from argotune.steps.common.urls import redact
 from argotune.steps.settings.run_settings import SETTINGS
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.fields import WorkspaceError
-from argotune.workflows.workspace.metadata import labelled
+from argotune.workflows.workspace.metadata import with_labels
 from argotune.workflows.workspace.model import Workspace
 
 Object = dict[str, Any]
@@ -36,7 +36,7 @@ def whole_workflow(
     arguments, secret = _arguments(workspace, allow_loopback, secret_name)
     workflow = manifests.workflow({**arguments, **images}, **_volume(workspace, volume_size))
     _set_ttl(workflow["spec"], workspace)
-    return secret, labelled(workflow, workspace.labels)
+    return secret, with_labels(workflow, workspace.labels)
 
 
 def referring_workflow(
@@ -57,7 +57,7 @@ def referring_workflow(
     planned = None if installed is None or manifests.sets_volume_size(installed) else volume_size
     workflow = manifests.workflow_from_template(arguments, installed, **_volume(workspace, planned))
     _set_ttl(workflow["spec"], workspace)
-    return secret, labelled(workflow, workspace.labels)
+    return secret, with_labels(workflow, workspace.labels)
 
 
 def cron_workflow(
@@ -70,7 +70,7 @@ def cron_workflow(
     arguments, secret = _arguments(workspace, allow_loopback, None)
     cron = manifests.cron_workflow(arguments, schedules, timezone=timezone, **_volume(workspace))
     _set_ttl(cron["spec"]["workflowSpec"], workspace)
-    return secret, labelled(cron, workspace.labels)
+    return secret, with_labels(cron, workspace.labels)
 
 
 def to_parameters(workspace: Workspace, *, allow_loopback: bool = False) -> dict[str, str]:

@@ -17,7 +17,7 @@ from azure.mgmt.containerservice.models import (
 from argotune.steps.nodes.aks.settings import AksSettings
 from argotune.steps.nodes.alternatives import placements
 from argotune.steps.nodes.labels import NODE_LABEL
-from argotune.steps.nodes.provider import Gone, Kept, NodeRequest, Placement
+from argotune.steps.nodes.provider import KeptNode, NodeRequest, Placement, ReleasedNode
 
 TAINT = "sku=gpu:NoSchedule"
 # Azure forbids slashes in names of tags.
@@ -199,17 +199,17 @@ def expiry_of(pool: AgentPool) -> datetime.datetime | None:
     return min((each for each in ends if each is not None), default=None)
 
 
-def gone(pool: AgentPool, now_seconds: float) -> Gone:
+def released_node(pool: AgentPool, now_seconds: float) -> ReleasedNode:
     """Sum up a run's use of the pool from its tags, until now or until the run left it."""
     what, tags = text_of(pool), tags_of(pool)
     since = since_of(pool)
     if since is None:
-        return Gone(what=what)
+        return ReleasedNode(what=what)
     left = _time(tags.get(_KEPT_AT_TAG, ""))
     end_seconds = now_seconds if left is None else left.timestamp()
     hours = max(end_seconds - since.timestamp(), 0.0) / 3600
     price = _price_of(pool)
-    return Gone(
+    return ReleasedNode(
         what=what,
         hours=hours,
         cost_usd=None if price is None else hours * price,
@@ -249,13 +249,13 @@ def comparison_key(placement: Placement) -> tuple[str, str, str | None]:
     return placement.instance_type.casefold(), placement.capacity_type, placement.zone
 
 
-def kept(pool: AgentPool) -> Kept | None:
+def kept_node(pool: AgentPool) -> KeptNode | None:
     """Describe a pool that waits for the next run; None unless it waits."""
     waiting = waiting_of(pool)
     if pool.provisioning_state == "Deleting" or waiting is None or waiting.until is None:
         return None
-    return Kept(
-        used=gone(pool, 0.0),
+    return KeptNode(
+        used=released_node(pool, 0.0),
         workspace=f"{waiting.namespace}/{waiting.workspace}",
         until=waiting.until,
         price_usd_per_hour=_price_of(pool),

@@ -22,9 +22,9 @@ from argotune.steps.nodes.aks.keep import leave_pools, take_pool
 from argotune.steps.nodes.aks.make import PoolMaker
 from argotune.steps.nodes.aks.pool import (
     expiry_of,
-    gone,
-    kept,
+    kept_node,
     owner_of,
+    released_node,
     text_of,
     waiting_of,
 )
@@ -35,11 +35,11 @@ from argotune.steps.nodes.alternatives import place
 from argotune.steps.nodes.errors import Busy, PlacementRefused
 from argotune.steps.nodes.keeping import KEEP_SECONDS
 from argotune.steps.nodes.provider import (
-    Gone,
-    Kept,
+    KeptNode,
     Node,
     NodeRequest,
     OnWait,
+    ReleasedNode,
     RunIsAlive,
     Stray,
     ignore_wait,
@@ -91,7 +91,9 @@ class AksProvider:
         )
         return place(request, maker.attempt, waiting, first=maker.running())
 
-    def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
+    def release(
+        self, run: str, *, timeout_seconds: float, progress: Progress
+    ) -> Sequence[ReleasedNode]:
         """Delete the run's pool, wait until it is gone, and return what it cost."""
         waiting = Waiting(timeout_seconds, clock=self._clock, progress=progress)
         phase = waiting.phase("the run's agent pool still exists", timeout_seconds)
@@ -99,16 +101,16 @@ class AksProvider:
             removed = remove_pools(self._arm(), run, phase)
         except PlacementRefused as error:
             raise TransientError(str(error)) from error
-        return [gone(pool, self._clock.wall()) for pool in removed]
+        return [released_node(pool, self._clock.wall()) for pool in removed]
 
-    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[KeptNode]:
         """Leave the run's pool to the next run of its workspace, if its node is Ready."""
         waiting = Waiting(KEEP_SECONDS, clock=self._clock, progress=progress)
         phase = waiting.phase("AKS accepted no request", KEEP_SECONDS)
         left = leave_pools(self._arm(), self._kube(), run, seconds, phase, self._now)
         return _kept(left)
 
-    def kept(self) -> Sequence[Kept]:
+    def kept_nodes(self) -> Sequence[KeptNode]:
         """List the pools that wait for the next run of their workspace."""
         return [each for each in _kept(self._arm().pools()) if each.until > self._now()]
 
@@ -181,8 +183,8 @@ class AksProvider:
         return preflight
 
 
-def _kept(pools: Iterable[AgentPool]) -> list[Kept]:
-    return [found for found in map(kept, pools) if found is not None]
+def _kept(pools: Iterable[AgentPool]) -> list[KeptNode]:
+    return [found for found in map(kept_node, pools) if found is not None]
 
 
 def _region(kube: Kube) -> str:

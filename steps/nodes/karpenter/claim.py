@@ -23,7 +23,14 @@ from argotune.steps.nodes.labels import (
     WORKFLOW_LABEL,
     WORKSPACE_LABEL,
 )
-from argotune.steps.nodes.provider import NEVER, CapacityType, Gone, Kept, NodeRequest, Placement
+from argotune.steps.nodes.provider import (
+    NEVER,
+    CapacityType,
+    KeptNode,
+    NodeRequest,
+    Placement,
+    ReleasedNode,
+)
 
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
 NODE_POOL = "karpenter.sh/nodepool"
@@ -318,12 +325,12 @@ def since_of(claim: Object) -> datetime:
     return _time(claim, _SINCE) or created_at(claim)
 
 
-def gone(claim: Object, now: datetime) -> Gone:
+def released_node(claim: Object, now: datetime) -> ReleasedNode:
     """What a run had of the claim until now, or until it left it."""
     since, end = since_of(claim), _time(claim, _KEPT_AT) or now
     hours = max((end - since).total_seconds(), 0.0) / 3600
     price = _price_of(claim)
-    return Gone(
+    return ReleasedNode(
         what=text_of(claim),
         hours=hours,
         cost_usd=None if price is None else hours * price,
@@ -331,13 +338,13 @@ def gone(claim: Object, now: datetime) -> Gone:
     )
 
 
-def kept(claim: Object, now: datetime) -> Kept | None:
+def kept_node(claim: Object, now: datetime) -> KeptNode | None:
     """Describe a claim that waits for the next run; None unless it waits."""
     until = kept_until(claim)
     if not left_by(claim) or is_going(claim) or until is None or until <= now:
         return None
-    return Kept(
-        used=gone(claim, now),
+    return KeptNode(
+        used=released_node(claim, now),
         workspace="/".join(workspace_of(claim)),
         until=until,
         price_usd_per_hour=_price_of(claim),

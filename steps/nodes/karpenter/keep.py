@@ -21,7 +21,7 @@ from argotune.steps.nodes.karpenter import claim as claims
 from argotune.steps.nodes.karpenter.node_class import NodeClass
 from argotune.steps.nodes.keeping import is_of_workspace, kept_until, time_problem
 from argotune.steps.nodes.labels import KEPT_LABEL, NODE_LABEL, RUN_LABEL
-from argotune.steps.nodes.provider import Kept, NodeRequest
+from argotune.steps.nodes.provider import KeptNode, NodeRequest
 from argotune.steps.nodes.ready import why_not_ready, why_not_usable
 from argotune.steps.nodes.waiting import Waiting
 
@@ -32,7 +32,7 @@ Now = Callable[[], datetime]
 
 def leave_claims(
     kube: Kube, run: str, seconds: float, waiting: Waiting, now: Now
-) -> Sequence[Kept]:
+) -> Sequence[KeptNode]:
     """Leave the run's claims to the next run; returns them and those that it left before.
 
     A claim that is too old or whose node is not Ready stays the run's. Raises PlacementRefused when
@@ -47,7 +47,7 @@ def leave_claims(
         except TransientError as error:
             phase.wait(str(error))
         else:
-            found = [claims.kept(claim, now()) for claim in left]
+            found = [claims.kept_node(claim, now()) for claim in left]
             return [each for each in found if each is not None]
 
 

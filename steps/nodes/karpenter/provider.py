@@ -19,11 +19,11 @@ from argotune.steps.nodes.karpenter.settings import KarpenterSettings
 from argotune.steps.nodes.keeping import KEEP_SECONDS
 from argotune.steps.nodes.labels import KEPT_LABEL
 from argotune.steps.nodes.provider import (
-    Gone,
-    Kept,
+    KeptNode,
     Node,
     NodeRequest,
     OnWait,
+    ReleasedNode,
     RunIsAlive,
     Stray,
     ignore_wait,
@@ -67,7 +67,9 @@ class KarpenterProvider:
         claim = take_claim(kube, request, node_class, waiting, self._now)
         return Launch(kube, request, node_class, waiting, now=self._now, claim=claim).node()
 
-    def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
+    def release(
+        self, run: str, *, timeout_seconds: float, progress: Progress
+    ) -> Sequence[ReleasedNode]:
         """Delete the run's claim with its node, and wait until both are gone.
 
         A node of a NodePool is not deleted here: Karpenter deletes it when it is empty.
@@ -75,15 +77,15 @@ class KarpenterProvider:
         waiting = Waiting(timeout_seconds, clock=self._clock, progress=progress)
         return Removal(self._connect(), run, waiting, self._now).remove()
 
-    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[KeptNode]:
         """Leave the run's claim to the next run of its workspace, if its node is Ready."""
         waiting = Waiting(KEEP_SECONDS, clock=self._clock, progress=progress)
         return leave_claims(self._connect(), run, seconds, waiting, self._now)
 
-    def kept(self) -> Sequence[Kept]:
+    def kept_nodes(self) -> Sequence[KeptNode]:
         """List the claims that wait for the next run of their workspace."""
         found = [
-            claims.kept(claim, self._now()) for claim in claims_of(self._connect(), KEPT_LABEL)
+            claims.kept_node(claim, self._now()) for claim in claims_of(self._connect(), KEPT_LABEL)
         ]
         return [each for each in found if each is not None]
 

@@ -19,7 +19,7 @@ from argotune.steps.nodes.labels import (
     RUN_LABEL,
     WORKFLOW_LABEL,
 )
-from argotune.steps.nodes.provider import Gone, RunIsAlive, Stray
+from argotune.steps.nodes.provider import ReleasedNode, RunIsAlive, Stray
 from argotune.steps.nodes.ready import pods_or_none
 from argotune.steps.nodes.waiting import LOOK_SECONDS, Waiting
 
@@ -40,7 +40,7 @@ class Removal:
         self._found: dict[str, Object] = {}
         """Every claim that existed, by UID."""
 
-    def remove(self) -> Sequence[Gone]:
+    def remove(self) -> Sequence[ReleasedNode]:
         """Delete the claims and wait until they and their nodes are gone.
 
         Raises TransientError when the time does not suffice, with what is still waited for.
@@ -50,7 +50,7 @@ class Removal:
                 raise TransientError(f"not deleted in time: {reason}")
             self._waiting.sleep(reason, min(LOOK_SECONDS, self._waiting.left_seconds))
         self._waiting.done()
-        return [claims.gone(claim, self._now()) for claim in self._found.values()]
+        return [claims.released_node(claim, self._now()) for claim in self._found.values()]
 
     def _patient_look(self) -> str:
         try:

@@ -45,7 +45,7 @@ def test_a_refusal_has_the_servers_status_and_words(
 ) -> None:
     error = error_of(lambda kube: kube.pods("team", ""), Fault("GET", "/pods", status, "no"))
     assert isinstance(error, kind)
-    assert (error.status, error.words, error.exit_code) == (status, "no", exit_code)
+    assert (error.status, error.message, error.exit_code) == (status, "no", exit_code)
     assert str(error) == "cannot list pods in team: no"
 
 

@@ -11,11 +11,11 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.gc.params import Params, Result
 from argotune.steps.gc.run import run
 from argotune.steps.nodes.provider import (
-    Gone,
-    Kept,
+    KeptNode,
     Node,
     NodeRequest,
     OnWait,
+    ReleasedNode,
     RunIsAlive,
     Stray,
     ignore_wait,
@@ -33,16 +33,18 @@ class Provider:
     ) -> Node:
         raise AssertionError
 
-    def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
+    def release(
+        self, run: str, *, timeout_seconds: float, progress: Progress
+    ) -> Sequence[ReleasedNode]:
         raise AssertionError
 
-    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[KeptNode]:
         return ()
 
-    def kept(self) -> Sequence[Kept]:
+    def kept_nodes(self) -> Sequence[KeptNode]:
         return [
-            Kept(
-                used=Gone(what=f"node of {run}"),
+            KeptNode(
+                used=ReleasedNode(what=f"node of {run}"),
                 workspace="team/phi",
                 until=datetime(2026, 1, 31, 14, 5, tzinfo=UTC),
             )

@@ -11,7 +11,7 @@ from argotune.steps.nodes.cost_limit import STOPPING_SECONDS
 from argotune.steps.nodes.deadline import (
     FIRST_ASKED,
     Allowance,
-    first_asked,
+    first_request_time,
     note_first_asked,
 )
 from argotune.steps.nodes.ledger import MadeNode
@@ -31,7 +31,7 @@ def workflow(**metadata: Any) -> dict[str, Any]:
 def note(cluster: Cluster, now: datetime, run: str = "uid") -> datetime:
     with serving(cluster) as kube:
         noted = note_first_asked(kube, namespace="team", workflow="phi-abc", run=run, now=now)
-    asked = first_asked(noted)
+    asked = first_request_time(noted)
     assert asked is not None
     return asked
 
@@ -50,7 +50,7 @@ def test_a_time_that_argo_resubmit_copied_from_another_run_does_not_count() -> N
     copied = workflow(
         annotations={FIRST_ASKED: "2026-01-01T12:00:00Z"}, creationTimestamp="2026-01-02T00:00:00Z"
     )
-    assert first_asked(copied) is None
+    assert first_request_time(copied) is None
     cluster = Cluster()
     cluster.put(copied)
     now = datetime(2026, 1, 2, 1, tzinfo=UTC)
@@ -59,7 +59,7 @@ def test_a_time_that_argo_resubmit_copied_from_another_run_does_not_count() -> N
 
 @pytest.mark.parametrize("text", ["", "soon", "2026"])
 def test_what_is_no_time_does_not_count(text: str) -> None:
-    assert first_asked(workflow(annotations={FIRST_ASKED: text})) is None
+    assert first_request_time(workflow(annotations={FIRST_ASKED: text})) is None
 
 
 def test_no_node_is_asked_for_a_run_that_was_deleted() -> None:

@@ -15,12 +15,12 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.ledger import MadeNode, accelerator_of, made_nodes
 from argotune.steps.nodes.provider import (
     Attempt,
-    Gone,
-    Kept,
+    KeptNode,
     Node,
     NodeRequest,
     OnWait,
     Placement,
+    ReleasedNode,
     RunIsAlive,
     Stray,
     ignore_wait,
@@ -52,13 +52,15 @@ class Provider:
         self.requests.append(request)
         return self._node
 
-    def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
+    def release(
+        self, run: str, *, timeout_seconds: float, progress: Progress
+    ) -> Sequence[ReleasedNode]:
         return ()
 
-    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[KeptNode]:
         return ()
 
-    def kept(self) -> Sequence[Kept]:
+    def kept_nodes(self) -> Sequence[KeptNode]:
         return ()
 
     def collect(self, is_alive: RunIsAlive, *, dry_run: bool, kept_of: str = "") -> Sequence[Stray]:

@@ -20,11 +20,11 @@ from argotune.steps.common.errors import (
 from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.ledger import MadeNode, made_nodes, write_made_nodes
 from argotune.steps.nodes.provider import (
-    Gone,
-    Kept,
+    KeptNode,
     Node,
     NodeRequest,
     OnWait,
+    ReleasedNode,
     RunIsAlive,
     Stray,
     ignore_wait,
@@ -37,7 +37,7 @@ from tests.fakes.kube import Cluster, Fault, serving
 class Provider:
     """Gives back what it is told to."""
 
-    def __init__(self, *gone: Gone, kept: Kept | StepError | None = None) -> None:
+    def __init__(self, *gone: ReleasedNode, kept: KeptNode | StepError | None = None) -> None:
         self.gone = gone
         self.kept_node = kept
         self.asked: list[tuple[str, float]] = []
@@ -47,17 +47,19 @@ class Provider:
     ) -> Node:
         raise AssertionError
 
-    def release(self, run: str, *, timeout_seconds: float, progress: Progress) -> Sequence[Gone]:
+    def release(
+        self, run: str, *, timeout_seconds: float, progress: Progress
+    ) -> Sequence[ReleasedNode]:
         self.asked.append((run, timeout_seconds))
         return self.gone
 
-    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[Kept]:
+    def keep(self, run: str, *, seconds: float, progress: Progress) -> Sequence[KeptNode]:
         assert (run, seconds) == ("uid", 3600)
         if isinstance(self.kept_node, StepError):
             raise self.kept_node
         return () if self.kept_node is None else (self.kept_node,)
 
-    def kept(self) -> Sequence[Kept]:
+    def kept_nodes(self) -> Sequence[KeptNode]:
         raise AssertionError
 
     def collect(self, is_alive: RunIsAlive, *, dry_run: bool, kept_of: str = "") -> Sequence[Stray]:
@@ -66,8 +68,8 @@ class Provider:
 
 def test_the_provider_gives_back_the_runs_nodes_with_their_cost() -> None:
     provider = Provider(
-        Gone(what="agent pool gpu1", hours=1.5, cost_usd=5.5095),
-        Gone(what="agent pool gpu2", hours=0.25, cost_usd=0.92, is_upper_bound=True),
+        ReleasedNode(what="agent pool gpu1", hours=1.5, cost_usd=5.5095),
+        ReleasedNode(what="agent pool gpu2", hours=0.25, cost_usd=0.92, is_upper_bound=True),
     )
     result = run(Params(run="uid", timeout_seconds=60), progress=Progress(), provider=provider)
     assert provider.asked == [("uid", 60)]
@@ -81,7 +83,8 @@ def test_the_provider_gives_back_the_runs_nodes_with_their_cost() -> None:
 
 def test_a_cost_that_is_not_known_in_whole_is_not_said() -> None:
     provider = Provider(
-        Gone(what="agent pool gpu1", hours=1.5, cost_usd=5.5), Gone(what="agent pool gpu2")
+        ReleasedNode(what="agent pool gpu1", hours=1.5, cost_usd=5.5),
+        ReleasedNode(what="agent pool gpu2"),
     )
     result = run(Params(run="uid"), progress=Progress(), provider=provider)
     assert result == Result(
@@ -92,8 +95,8 @@ def test_a_cost_that_is_not_known_in_whole_is_not_said() -> None:
     )
 
 
-KEPT = Kept(
-    used=Gone(what="agent pool gpu1", hours=1.5, cost_usd=5.5),
+KEPT = KeptNode(
+    used=ReleasedNode(what="agent pool gpu1", hours=1.5, cost_usd=5.5),
     workspace="team/phi",
     until=datetime(2026, 1, 31, 14, 5, tzinfo=UTC),
     price_usd_per_hour=3.673,
@@ -123,14 +126,14 @@ def test_without_a_known_price_it_is_said_that_it_costs() -> None:
 def test_only_a_run_that_succeeded_and_wishes_it_keeps_its_node(
     status: str, keep_node_seconds: float
 ) -> None:
-    provider = Provider(Gone(what="agent pool gpu1"), kept=Interrupted("asked to keep"))
+    provider = Provider(ReleasedNode(what="agent pool gpu1"), kept=Interrupted("asked to keep"))
     params = Params(run="uid", status=status, keep_node_seconds=keep_node_seconds)
     assert run(params, progress=Progress(), provider=provider).released == "agent pool gpu1"
 
 
 @pytest.mark.parametrize("error", [PermanentError("no right"), TransientError("Azure is away")])
 def test_a_node_that_cannot_be_kept_is_given_back(error: StepError) -> None:
-    provider = Provider(Gone(what="agent pool gpu1"), kept=error)
+    provider = Provider(ReleasedNode(what="agent pool gpu1"), kept=error)
     params = Params(run="uid", status="Succeeded", keep_node_seconds=3600)
     result = run(params, progress=Progress(), provider=provider)
     assert (result.released, result.kept_until) == ("agent pool gpu1", "")
@@ -176,7 +179,7 @@ HAD = MadeNode(placement="A100 regular", price_usd_per_hour=4.0, since=NOON)
 WORKFLOW = {"name": "w", "namespace": "team", "uid": "uid"}
 
 
-def release_at_one(cluster: Cluster, *gone: Gone, kept: Kept | None = None) -> Result:
+def release_at_one(cluster: Cluster, *gone: ReleasedNode, kept: KeptNode | None = None) -> Result:
     """What a run gives back an hour after noon; its node stands at its Workflow."""
     params = Params(
         run="uid",
@@ -210,9 +213,11 @@ def until(cluster: Cluster) -> datetime | None:
     return node.until
 
 
-@pytest.mark.parametrize(("gone", "kept"), [((Gone(what="pool"),), None), ((), KEPT), ((), None)])
+@pytest.mark.parametrize(
+    ("gone", "kept"), [((ReleasedNode(what="pool"),), None), ((), KEPT), ((), None)]
+)
 def test_that_the_run_has_its_node_no_more_is_written_down(
-    cluster: Cluster, gone: Sequence[Gone], kept: Kept | None
+    cluster: Cluster, gone: Sequence[ReleasedNode], kept: KeptNode | None
 ) -> None:
     release_at_one(cluster, *gone, kept=kept)
     assert until(cluster) == NOON + timedelta(hours=1)
@@ -222,7 +227,7 @@ def test_an_api_server_that_takes_nothing_down_does_not_fail_the_step(
     cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     cluster.faults = [Fault("PATCH", "/workflows/", 403, "no right")]
-    assert release_at_one(cluster, Gone(what="pool")).released == "pool"
+    assert release_at_one(cluster, ReleasedNode(what="pool")).released == "pool"
     assert "cannot-write-down" in caplog.text
     assert until(cluster) is None
 
@@ -244,5 +249,5 @@ def test_a_workflow_that_cannot_be_read_does_not_keep_the_node(
     cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     cluster.faults = [Fault("GET", "/workflows/", 403, "no right")]
-    assert release_at_one(cluster, Gone(what="pool")).released == "pool"
+    assert release_at_one(cluster, ReleasedNode(what="pool")).released == "pool"
     assert "cannot-read-nodes" in caplog.text

@@ -249,14 +249,14 @@ HOUR = 3600.0
 DAY = 24 * HOUR
 
 
-def first_asked(tuning: Karpenter) -> None:
+def first_request_time(tuning: Karpenter) -> None:
     """Say at the Workflow that the run first asked for a node when time began."""
     annotations = tuning.cluster.objects[WORKFLOW]["metadata"]["annotations"]
     annotations[FIRST_ASKED] = f"{START:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def test_a_run_is_stopped_when_its_nodes_have_had_their_time(tuning: Karpenter) -> None:
-    first_asked(tuning)
+    first_request_time(tuning)
     with pytest.raises(PermanentError) as caught:
         tuning.watch(lifetime_seconds=DAY, look_seconds=HOUR)
     message = (
@@ -273,7 +273,7 @@ def test_a_run_is_stopped_when_its_nodes_have_had_their_time(tuning: Karpenter) 
 def test_neither_another_watch_nor_another_node_gives_the_run_more_time(
     tuning: Karpenter,
 ) -> None:
-    first_asked(tuning)
+    first_request_time(tuning)
     world = tuning.world
 
     def stop() -> None:
@@ -295,7 +295,7 @@ def test_neither_another_watch_nor_another_node_gives_the_run_more_time(
 def test_a_replacement_is_waited_for_no_longer_than_the_run_may_have_nodes(
     tuning: Karpenter,
 ) -> None:
-    first_asked(tuning)
+    first_request_time(tuning)
     tuning.world.scripts = [happy, no_capacity]
     tuning.lose(after_seconds=1000.0)
     with pytest.raises(CapacityError, match="no replacement is available"):

@@ -204,7 +204,12 @@ def test_plain_text_is_without_escape_codes(
     write: Write, environ: dict[str, str], is_plain: bool
 ) -> None:
     file = write("one.yaml", workflow(shell("main", "exit 1")))
-    for command in (["run", file], ["status", "greet"], ["run", "--no-such-flag"], ["--help"]):
+    for command in (
+        ["run", file, "--yes"],
+        ["status", "greet"],
+        ["run", "--no-such-flag"],
+        ["--help"],
+    ):
         shown = on_a_terminal(command, environ)
         assert shown
         assert (b"\x1b" not in shown) == is_plain, command

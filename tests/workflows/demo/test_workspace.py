@@ -35,7 +35,8 @@ def test_on_a_cluster_it_is_planned_for_a_gpu_where_its_config_names_one(
 
 
 def test_it_needs_the_permission_for_this_machines_urls(argotune: Argotune) -> None:
-    answer = argotune("plan", WORKSPACE)
+    assert "tuning.input.urls[0]: " in argotune("plan", WORKSPACE).err
+    answer = argotune("render", WORKSPACE)
     assert answer.code == 2
     assert len(answer.errors) == 1
     assert answer.errors[0].startswith("tuning.input.urls[0]: ")

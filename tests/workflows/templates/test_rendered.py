@@ -142,7 +142,7 @@ def test_gc_runs_in_the_image_and_as_the_account_of_release() -> None:
 
 def test_the_schedule_gc_names_every_parameter_of_its_template() -> None:
     """Otherwise `argo retry -p` of its runs loses the others (argo-workflows 11631)."""
-    template, cron = manifests.rendered("gc")
+    template, cron = manifests.read_rendered("gc")
     known = template["spec"]["arguments"]["parameters"]
     given = cron["spec"]["workflowSpec"]["arguments"]["parameters"]
     assert {item["name"] for item in given} == {item["name"] for item in known}

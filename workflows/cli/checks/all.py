@@ -24,7 +24,7 @@ from argotune.workflows.cli.checks import (
     trial_run,
     workspace,
 )
-from argotune.workflows.cli.checks.finding import Finding, Level, Told, problem, unknown
+from argotune.workflows.cli.checks.finding import AreaFinding, Finding, Level, problem, unknown
 from argotune.workflows.cli.checks.subject import Check, Subject
 from argotune.workflows.cli.providers.registry import ENTRIES, load_commands
 from argotune.workflows.cli.remote.api_errors import reason_of
@@ -51,7 +51,9 @@ _BEFORE_PROVIDERS = (
     Check("permissions", "what the accounts may do", permissions.accounts, in_namespace=True),
     Check("secrets", "the registry's login", registry_secret.push_secret, in_namespace=True),
     Check("secrets", "the login for the images", registry_secret.pull_secret, in_namespace=True),
-    Check("secrets", "which secrets runs may use", registry_secret.allowed, in_namespace=True),
+    Check(
+        "secrets", "which secrets runs may use", registry_secret.allowed_secrets, in_namespace=True
+    ),
     Check("secrets", "the weights' token", registry_secret.model_secret, in_namespace=True),
     Check("gpu", "the GPU nodes", gpus.nodes),
     Check("gpu", "the device plugin", gpus.device_plugin),
@@ -66,7 +68,7 @@ _AFTER_PROVIDERS = (
 )
 
 
-def examine(subject: Subject) -> Iterator[Told]:
+def examine(subject: Subject) -> Iterator[AreaFinding]:
     """Yield every finding as soon as it is found.
 
     No check stops the others, but nothing can be checked without an answer of the API server.
@@ -74,17 +76,17 @@ def examine(subject: Subject) -> Iterator[Told]:
     answers = True
     for finding in findings_of(_SERVER, subject):
         answers = answers and finding.level is not Level.PROBLEM
-        yield Told(area=_SERVER.area, finding=finding)
+        yield AreaFinding(area=_SERVER.area, finding=finding)
     if not answers:
         return
     has_namespace = True
     for finding in findings_of(_NAMESPACE, subject):
         has_namespace = has_namespace and finding.level is not Level.PROBLEM
-        yield Told(area=_NAMESPACE.area, finding=finding)
+        yield AreaFinding(area=_NAMESPACE.area, finding=finding)
     for check in _checks():
         if has_namespace or not check.in_namespace:
             for finding in findings_of(check, subject):
-                yield Told(area=check.area, finding=finding)
+                yield AreaFinding(area=check.area, finding=finding)
 
 
 def _checks() -> Iterator[Check]:
@@ -105,7 +107,7 @@ def findings_of(check: Check, subject: Subject) -> Iterator[Finding]:
         yield unknown(f"{check.what}: unknown, {str(error).partition('; ')[0]}")
     except ApiRefusal as error:
         yield unknown(
-            f"{check.what}: unknown, the cluster answers {error.status}: {error.words}",
+            f"{check.what}: unknown, the cluster answers {error.status}: {error.message}",
             "look again",
         )
     except ApiError as error:

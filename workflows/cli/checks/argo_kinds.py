@@ -53,13 +53,13 @@ def schema(subject: Subject) -> Iterator[Finding]:
     try:
         subject.kube.create(workflow, subject.namespace, dry_run=True)
     except ApiRefusal as error:
-        if "noSuchField" in error.words:
+        if "noSuchField" in error.message:
             yield ok(
                 "Argo's definitions are the full ones: a mistyped field is refused at submission"
             )
             return
         # The admission policy is asked last, so the field was kept.
-        if RUNS_POLICY not in error.words:
+        if RUNS_POLICY not in error.message:
             raise
     yield info(
         "Argo's definitions are the minimal ones: a mistyped field of a Workflow is kept, and "

@@ -30,7 +30,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class AreaFinding:
     """A finding with the heading of its area."""
 
     area: str

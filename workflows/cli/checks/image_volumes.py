@@ -40,7 +40,7 @@ def _refusal(subject: Subject) -> str:
     except ApiRefusal as error:
         if error.status != 422:
             raise
-        return error.words
+        return error.message
     return ""
 
 

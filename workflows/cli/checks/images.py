@@ -130,7 +130,7 @@ def _start(subject: Subject, trials: Sequence[_Trial], made: list[str]) -> None:
         except ApiRefusal as error:
             trial.outcome = _Outcome(
                 level=Level.PROBLEM,
-                said=f"gets no pod: {error.words}",
+                said=f"gets no pod: {error.message}",
                 advice="let the namespace's policies and quotas permit such pods",
             )
         else:

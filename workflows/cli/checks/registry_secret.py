@@ -71,7 +71,7 @@ def _docker_login(
     return _login(found, registry, create)
 
 
-def allowed(subject: Subject) -> Iterator[Finding]:
+def allowed_secrets(subject: Subject) -> Iterator[Finding]:
     """Check whether the installation lets runs use the Secrets that the workspace names."""
     template, needs = subject.template if subject.has_argo else None, subject.needs
     if template is None or needs.workspace is None:

@@ -20,7 +20,7 @@ def server(subject: Subject) -> Iterator[Finding]:
         if error.status != 401:
             raise
         yield problem(
-            f"{subject.kube.host} does not accept the kubeconfig's login: {error.words}",
+            f"{subject.kube.host} does not accept the kubeconfig's login: {error.message}",
             "log in again, as your cluster's provider says",
         )
         return

@@ -43,7 +43,7 @@ def pods(subject: Subject) -> Iterator[Finding]:
         except MissingRight:
             raise
         except ApiRefusal as error:
-            refused.setdefault(_reason(error.words), []).append(step)
+            refused.setdefault(_reason(error.message), []).append(step)
     for reason, steps in refused.items():
         yield _refusal(subject, known, reason, steps)
     if not refused:

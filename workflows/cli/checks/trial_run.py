@@ -35,14 +35,14 @@ def trial_run(subject: Subject) -> Iterator[Finding]:
     except MissingRight:
         raise
     except ApiRefusal as error:
-        if RUNS_POLICY in error.words:
+        if RUNS_POLICY in error.message:
             yield unknown(
                 "whether a trial run ends well: the installation lets you submit runs of its "
                 "template alone; it takes the right to create pods"
             )
             return
         yield problem(
-            f"the cluster refuses a trial run: {error.words}",
+            f"the cluster refuses a trial run: {error.message}",
             "let the namespace's policies and quotas permit Workflows",
         )
         return

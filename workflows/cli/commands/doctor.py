@@ -14,7 +14,7 @@ import typer
 from argotune.workflows.cli import options
 from argotune.workflows.cli.checks.all import examine
 from argotune.workflows.cli.checks.choices import Pull
-from argotune.workflows.cli.checks.finding import Level, Told
+from argotune.workflows.cli.checks.finding import AreaFinding, Level
 from argotune.workflows.cli.checks.opening import open_subject
 from argotune.workflows.cli.checks.print import print_finding
 from argotune.workflows.cli.console import console
@@ -119,16 +119,16 @@ def doctor(
         raise typer.Exit(RUN_FAILED)
 
 
-def _examine_machine(files: Sequence[Path]) -> Iterable[Told]:
+def _examine_machine(files: Sequence[Path]) -> Iterable[AreaFinding]:
     planned = None
     if files:
         planned = load(read_texts(files), overrides={}, allow_loopback=True, on_this_machine=True)
     return examine_machine(home(), planned)
 
 
-def _print(found: Iterable[Told]) -> list[Told]:
+def _print(found: Iterable[AreaFinding]) -> list[AreaFinding]:
     """Print each finding at once, under the heading of its area, and a count at the end."""
-    out, told = console(), list[Told]()
+    out, told = console(), list[AreaFinding]()
     with out.status("looking"):
         for item in found:
             if not told or told[-1].area != item.area:
@@ -139,13 +139,13 @@ def _print(found: Iterable[Told]) -> list[Told]:
     return told
 
 
-def _print_json(found: Iterable[Told]) -> list[Told]:
+def _print_json(found: Iterable[AreaFinding]) -> list[AreaFinding]:
     told = list(found)
     rows = [{"area": item.area, **asdict(item.finding)} for item in told]
     print(json.dumps(rows, indent=2, ensure_ascii=False))
     return told
 
 
-def _count(told: list[Told]) -> str:
+def _count(told: list[AreaFinding]) -> str:
     levels = [item.finding.level for item in told]
     return ", ".join(f"{levels.count(level)} {level}" for level in Level if level in levels)

@@ -35,8 +35,8 @@ from argotune.workflows.cli.show.plan_rows import (
     memory_rows,
     plan_rows,
     price_lines,
-    published,
     sku_rows,
+    speed_sources,
     what_hours_are_of,
 )
 from argotune.workflows.cli.texts import read_texts
@@ -228,7 +228,8 @@ def _print_skus(
     screen.print(table)
     speeds: tuple[str, ...] = (
         f"HOURS, USD: {hours_of}.",
-        f"TOKENS/S: a class, carried over by model size and bfloat16 rate: {published(method)}.",
+        "TOKENS/S: a class, carried over by model size and bfloat16 rate: "
+        f"{speed_sources(method)}.",
     )
     if all(row.tokens_per_second is None for row in rows):
         speeds = ("TOKENS/S, HOURS, USD: not known for a model so small.",)

@@ -47,7 +47,7 @@ class Applied:
 
     def find(self, kind: str, name: str) -> Object | None:
         """Read an object; None where it is missing. A missing kind is an error."""
-        with _advised(kind, name):
+        with _refusal_advice(kind, name):
             try:
                 return self.cluster.kube.read(kind, self.cluster.namespace, name)
             except ApiRefusal as error:
@@ -63,7 +63,7 @@ class Applied:
         selector = f"{MANAGED_BY}={MANAGER}"
         if kind in CLUSTER_KINDS:
             selector += f",{NAMESPACE_LABEL}={self.cluster.namespace}"
-        with _advised(kind):
+        with _refusal_advice(kind):
             items = self.cluster.kube.list(kind, self.cluster.namespace, labels=selector)
         return [{**item, "kind": kind} for item in items if is_ours(item)]
 
@@ -74,7 +74,7 @@ class Applied:
         """
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         before = self.find(kind, name)
-        with _advised(kind, name):
+        with _refusal_advice(kind, name):
             after = self.cluster.kube.apply(
                 manifest, dry_run=dry_run, force=force, field_manager=MANAGER
             )
@@ -89,7 +89,7 @@ class Applied:
 
     def delete(self, kind: str, name: str, *, dry_run: bool) -> None:
         """Delete the object and what it owns; a missing one is no error."""
-        with _advised(kind, name):
+        with _refusal_advice(kind, name):
             self.cluster.kube.delete(kind, self.cluster.namespace, name, dry_run=dry_run)
 
 
@@ -120,7 +120,7 @@ def field_managers(item: Object, field: str | None = None) -> set[str]:
 
 
 @contextlib.contextmanager
-def _advised(kind: str, name: str | None = None) -> Iterator[None]:
+def _refusal_advice(kind: str, name: str | None = None) -> Iterator[None]:
     """Add advice for the installer to a refusal; without a name it is that of a list."""
     what = _shown(KINDS[kind], name) if name else f"{kind}s"
 
@@ -149,7 +149,7 @@ def _reason(error: ApiRefusal) -> str:
         for cause in error.details.get("causes") or []
         if cause.get("reason") == "FieldManagerConflict"
     ]
-    return ", ".join(found) or error.words
+    return ", ".join(found) or error.message
 
 
 def _content(item: Object) -> Object:

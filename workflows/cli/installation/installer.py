@@ -55,7 +55,7 @@ class Installer:
         Nothing is applied when the server refuses any object; then CliError has all refusals.
         """
         there = self._namespace_is_there(create=create_namespace)
-        settings = said.over(self._installed()) if there else said
+        settings = said.over(self._installed_settings()) if there else said
         settings = with_digests(settings, settings.ca or (self._installed_ca() if there else None))
         wanted = objects(settings, self.applied.cluster.namespace)
         if not self.cluster_roles:
@@ -95,7 +95,7 @@ class Installer:
         self._say(wanted, "created")
         return not self.dry_run
 
-    def _installed(self) -> Settings:
+    def _installed_settings(self) -> Settings:
         found = [
             self.applied.find("WorkflowTemplate", TEMPLATE),
             self.applied.find("PersistentVolumeClaim", CLAIM),

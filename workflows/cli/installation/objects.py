@@ -9,7 +9,7 @@ from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.installation.settings import Object, Settings
 from argotune.workflows.cli.providers.registry import identities
 from argotune.workflows.workspace import collection
-from argotune.workflows.workspace.manifests import fill_in, rendered
+from argotune.workflows.workspace.manifests import fill_in, read_rendered
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "argotune-install"
@@ -59,7 +59,7 @@ def objects(settings: Settings, namespace: str) -> list[Object]:
     documents = [_set(document, settings) for document in _documents(settings)]
     if settings.ca is not None:
         documents.insert(0, _ca_config_map(settings.ca))
-    return [_placed(document, namespace) for document in documents]
+    return [_place(document, namespace) for document in documents]
 
 
 def namespace_object(name: str) -> Object:
@@ -79,7 +79,7 @@ def _documents(settings: Settings) -> Iterator[Object]:
     for name in _FILES:
         if name == MODEL_CACHE and values.get("model-cache-claim", CLAIM) != CLAIM:
             continue
-        for document in rendered(name):
+        for document in read_rendered(name):
             yield fill_in(document, values)
 
 
@@ -136,7 +136,7 @@ def _ca_config_map(certificates: str) -> Object:
     }
 
 
-def _placed(document: Object, namespace: str) -> Object:
+def _place(document: Object, namespace: str) -> Object:
     """Return the object in its namespace, with the labels by which it is found again."""
     metadata = document["metadata"]
     metadata["labels"] |= {

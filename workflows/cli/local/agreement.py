@@ -11,6 +11,7 @@ import sys
 
 import typer
 
+from argotune.steps.common.fs import atomic_write
 from argotune.workflows.cli.errors import INTERRUPTED, InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.workspace.documents import Texts
@@ -35,7 +36,7 @@ def agree(here: Home, texts: Texts, *, yes: bool) -> None:
     if not yes:
         _ask()
     here.make()
-    file.write_text("\n".join([*known, digest, ""]))
+    atomic_write(file, "\n".join([*known, digest, ""]))
 
 
 def _ask() -> None:

@@ -17,9 +17,9 @@ from argotune.steps.common.host_memory import host_memory
 from argotune.steps.contracts.model_cache import cache_path, is_complete
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.workflows.cli.checks.finding import (
+    AreaFinding,
     Finding,
     Level,
-    Told,
     info,
     ok,
     problem,
@@ -38,15 +38,15 @@ _CHECKPOINTS = 3
 """Adapters with their optimizer that tune keeps at the same time, while it writes the next."""
 
 
-def examine_machine(here: Home, planned: Planned | None) -> Iterator[Told]:
+def examine_machine(here: Home, planned: Planned | None) -> Iterator[AreaFinding]:
     """Yield a finding about each need, of a planned workspace's run where there is one."""
     plan = planned.plan if planned is not None else None
     for finding in (_packages(plan), *_skopeo(planned)):
-        yield Told(area="packages", finding=finding)
-    yield Told(area="memory", finding=_memory(plan))
-    yield Told(area="disk", finding=_disk(here, planned))
+        yield AreaFinding(area="packages", finding=finding)
+    yield AreaFinding(area="memory", finding=_memory(plan))
+    yield AreaFinding(area="disk", finding=_disk(here, planned))
     if planned is not None:
-        yield Told(area="weights", finding=_weights(here, planned))
+        yield AreaFinding(area="weights", finding=_weights(here, planned))
 
 
 def check_machine(here: Home, planned: Planned) -> None:

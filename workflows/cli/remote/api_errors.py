@@ -59,7 +59,7 @@ def reason_of(error: ApiError) -> str:
 
 
 def _refusal(error: ApiRefusal) -> str:
-    said = f"the cluster answers {error.status}: {error.words}"
+    said = f"the cluster answers {error.status}: {error.message}"
     advice = _advice(error)
     return f"{said}; {advice}" if advice else said
 
@@ -71,6 +71,6 @@ def _advice(error: ApiRefusal) -> str:
         return "ask for that right; the Role argotune-user of `argotune install` has what is needed"
     if error.status != 404:
         return ""
-    if error.words.startswith("namespaces "):
+    if error.message.startswith("namespaces "):
         return "`argotune install --create-namespace` makes it"
     return "" if error.is_of_object else "is Argo Workflows installed in this cluster?"

@@ -18,8 +18,8 @@ from argotune.workflows.cli.show.workflow_json import (
     COMPLETED_LABEL,
     WORKSPACE_LABEL,
     Workflow,
-    decoded,
     name_of,
+    unpack_nodes,
     workspace_of,
 )
 from argotune.workflows.workspace.manifests import NAME as FINETUNE
@@ -51,7 +51,7 @@ def newest_first(runs: Iterable[Workflow]) -> list[Workflow]:
 def whole_run(cluster: Cluster, name: str) -> Workflow | None:
     """Read a run with its steps; None where it is missing."""
     found = cluster.get("Workflow", name)
-    return None if found is None else decoded(found)
+    return None if found is None else unpack_nodes(found)
 
 
 def newest_by_workspace(runs: Iterable[Workflow]) -> dict[str, Workflow]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.remote.api_errors import ClusterError, ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.show.workflow_json import Workflow, decoded, has_ended
+from argotune.workflows.cli.show.workflow_json import Workflow, has_ended, unpack_nodes
 
 TICK_SECONDS = 15
 """A state is yielded at least this often, the same again if nothing happened, because the caller
@@ -55,7 +55,7 @@ def _read(cluster: Cluster, name: str) -> Workflow:
     found = cluster.get("Workflow", name)
     if found is None:
         raise CliError(f"run {name} is not in namespace {cluster.namespace} any more")
-    return decoded(found)
+    return unpack_nodes(found)
 
 
 def _changes(cluster: Cluster, name: str, version: str) -> Iterator[tuple[Workflow | None, str]]:
@@ -64,7 +64,7 @@ def _changes(cluster: Cluster, name: str, version: str) -> Iterator[tuple[Workfl
         kind, item = event["type"], event["object"]
         if kind == "DELETED":
             raise CliError(f"run {name} was deleted from namespace {cluster.namespace}")
-        newer = None if kind == "BOOKMARK" else decoded(item)
+        newer = None if kind == "BOOKMARK" else unpack_nodes(item)
         yield newer, item["metadata"]["resourceVersion"]
 
 

@@ -38,7 +38,7 @@ def collect(
         for stray in chosen.collect(is_alive, dry_run=dry_run, kept_of=kept_of):
             print(f"{stray}{' (dry run)' if dry_run else ''}")
             count += 1
-        for each in chosen.kept():
+        for each in chosen.kept_nodes():
             if each.workspace.partition("/")[0] != kept_of:
                 print(f"kept for {each.workspace}: {each}")
                 count += 1

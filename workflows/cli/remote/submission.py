@@ -52,7 +52,7 @@ def submit(
             volume_size=volume_size,
             secret_name=secret_name,
         )
-    workflow = manifests.named(document, name)
+    workflow = manifests.with_name(document, name)
     if secret is None:
         cluster.create(workflow)
     else:
@@ -90,7 +90,7 @@ def _referring(
     secret_name: str,
     volume_size: str,
 ) -> tuple[Object | None, Object]:
-    installed = _installed(cluster)
+    installed = _installed_template(cluster)
     check_installed(workspace, installed, allow_loopback=allow_loopback)
     print_as_warnings(host_warnings(workspace, manifests.decided_values(installed)))
     _check_collection(cluster, workspace)
@@ -113,7 +113,7 @@ def _referring(
         ) from error
 
 
-def _installed(cluster: Cluster) -> Object:
+def _installed_template(cluster: Cluster) -> Object:
     template = cluster.get("WorkflowTemplate", manifests.NAME)
     if template is None:
         raise CliError(

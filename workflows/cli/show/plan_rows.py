@@ -163,7 +163,7 @@ def what_hours_are_of(plan: TrainingPlan, *, dataset_tokens: int | None = None) 
     return "per 10 million tokens trained on"
 
 
-def published(method: Method) -> str:
+def speed_sources(method: Method) -> str:
     """Name the published runs with this method, which are the source of all speeds."""
     return "; ".join(
         f"{anchor.tokens_per_second:g} with {anchor.model} on {anchor.gpu_model} ({anchor.source})"

@@ -121,7 +121,7 @@ def node_of_step(workflow: Workflow, step: str) -> Mapping[str, Any]:
     return found[0] if found else {}
 
 
-def decoded(workflow: Workflow) -> Workflow:
+def unpack_nodes(workflow: Workflow) -> Workflow:
     """Unpack the nodes of a Workflow, which Argo compresses when they grow too large."""
     status = workflow.get("status", {})
     packed = status.get("compressedNodes")

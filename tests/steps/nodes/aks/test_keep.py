@@ -9,7 +9,7 @@ import pytest
 from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.aks.pool import pool_name
 from argotune.steps.nodes.labels import NODE_LABEL
-from argotune.steps.nodes.provider import Kept
+from argotune.steps.nodes.provider import KeptNode
 from tests.fakes.arm import Fault
 from tests.steps.nodes.aks.azure import A10, A100, H100, RUN, Azure, placement
 
@@ -18,7 +18,7 @@ NEXT = "9d2c6f3e-0f0a-4a37-8c5e-7b7f3a0d5c11"
 HOUR = 3600.0
 
 
-def keep(azure: Azure, run: str = RUN, seconds: float = HOUR) -> list[Kept]:
+def keep(azure: Azure, run: str = RUN, seconds: float = HOUR) -> list[KeptNode]:
     return list(azure.provider().keep(run, seconds=seconds, progress=Progress()))
 
 
@@ -56,7 +56,7 @@ def test_a_kept_pool_says_until_when_it_waits_and_what_that_costs(azure: Azure) 
         "argotune-kept-at": "2026-09-21T16:13:20Z",
         "argotune-kept-until": "2026-09-21T17:13:20Z",
     }
-    assert azure.provider().kept() == [kept]
+    assert azure.provider().kept_nodes() == [kept]
     assert azure.release() == []
     assert list(azure.cloud.pools) == [POOL]
 
@@ -80,7 +80,7 @@ def test_the_next_run_of_the_workspace_takes_the_pool_and_its_waiting_is_its_own
     tags = kept.cloud.pools[POOL].body["properties"]["tags"]
     assert (tags["argotune-run"], tags["argotune-workflow"]) == (NEXT, "tune-next")
     assert "argotune-kept-until" not in tags
-    assert kept.provider().kept() == []
+    assert kept.provider().kept_nodes() == []
     kept.time.seconds = 4 * HOUR
     assert kept.release(RUN) == []
     assert kept.release(NEXT) == [
@@ -165,7 +165,7 @@ def test_a_pool_that_does_not_fit_goes_on_waiting(kept: Azure, changes: dict[str
     node = kept.provision(run=NEXT, **changes)
     assert node.selector == {NODE_LABEL: pool_name(NEXT)}
     assert set(kept.cloud.pools) == {POOL, pool_name(NEXT)}
-    assert len(kept.provider().kept()) == 1
+    assert len(kept.provider().kept_nodes()) == 1
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_pool_that_waits_is_not_collected_unless_that_is_asked_for(kept: Azure
     assert provider.collect(lambda *run: False, dry_run=False, kept_of="other") == []
     (stray,) = provider.collect(lambda *run: False, dry_run=False, kept_of="team")
     assert (stray.run, stray.gone) == (RUN, True)
-    assert provider.kept() == []
+    assert provider.kept_nodes() == []
 
 
 def test_a_pool_that_another_run_takes_first_is_left_to_it(kept: Azure) -> None:

@@ -5,8 +5,8 @@ import re
 import pytest
 from azure.mgmt.containerservice.models import AgentPool
 
-from argotune.steps.nodes.aks.pool import expiry_of, gone, owner_of, pool_name
-from argotune.steps.nodes.provider import Gone
+from argotune.steps.nodes.aks.pool import expiry_of, owner_of, pool_name, released_node
+from argotune.steps.nodes.provider import ReleasedNode
 from tests.steps.nodes.aks.azure import A100, EPOCH, RUN
 
 
@@ -32,15 +32,17 @@ def test_a_pool_without_our_tag_has_no_owner() -> None:
 def test_a_time_that_somebody_wrote_over_is_not_known(text: str) -> None:
     tags = {"argotune-expires": text, "argotune-created": text}
     assert expiry_of(pool(tags)) is None
-    assert gone(pool(tags), EPOCH) == Gone(what=f"agent pool gpu1 ({A100} regular)")
+    assert released_node(pool(tags), EPOCH) == ReleasedNode(
+        what=f"agent pool gpu1 ({A100} regular)"
+    )
 
 
 def test_a_price_that_is_not_known_costs_nothing_that_could_be_said() -> None:
     tags = {"argotune-created": "2026-09-21T13:13:20Z", "argotune-price-usd-per-hour": "cheap"}
-    assert str(gone(pool(tags), EPOCH)) == f"agent pool gpu1 ({A100} regular) after 1.00 h"
+    assert str(released_node(pool(tags), EPOCH)) == f"agent pool gpu1 ({A100} regular) after 1.00 h"
 
 
 def test_the_cost_of_spot_is_a_bound() -> None:
     tags = {"argotune-created": "2026-09-21T13:13:20Z", "argotune-price-usd-per-hour": "3.673"}
-    found = gone(pool(tags, scaleSetPriority="Spot", availabilityZones=["1"]), EPOCH)
+    found = released_node(pool(tags, scaleSetPriority="Spot", availabilityZones=["1"]), EPOCH)
     assert str(found) == (f"agent pool gpu1 ({A100} spot in zone 1) after 1.00 h, at most 3.67 USD")

@@ -12,7 +12,7 @@ from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.karpenter.claim import claim_name, expires_at
 from argotune.steps.nodes.labels import KEPT_LABEL, NODE_LABEL, RUN_LABEL, WORKFLOW_LABEL
-from argotune.steps.nodes.provider import Gone, Kept, Stray
+from argotune.steps.nodes.provider import KeptNode, ReleasedNode, Stray
 from tests.fakes.kube import Fault, Object, serving
 from tests.steps.nodes.karpenter.world import A100, GPU, NAME, RUN, START, World, happy
 
@@ -23,17 +23,17 @@ A10 = "Standard_NV36ads_A10_v5"
 OWN = {NODE_LABEL: claim_name(NEXT)}
 
 
-def keep(world: World, run: str = RUN, seconds: float = HOUR) -> Sequence[Kept]:
+def keep(world: World, run: str = RUN, seconds: float = HOUR) -> Sequence[KeptNode]:
     with serving(world.cluster) as kube:
         return world.provider(kube).keep(run, seconds=seconds, progress=Progress())
 
 
-def waiting(world: World) -> Sequence[Kept]:
+def waiting(world: World) -> Sequence[KeptNode]:
     with serving(world.cluster) as kube:
-        return world.provider(kube).kept()
+        return world.provider(kube).kept_nodes()
 
 
-def release(world: World, run: str) -> Sequence[Gone]:
+def release(world: World, run: str) -> Sequence[ReleasedNode]:
     with serving(world.cluster) as kube:
         provider = world.provider(kube)
         return provider.release(run, timeout_seconds=600.0, progress=Progress())

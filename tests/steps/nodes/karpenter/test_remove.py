@@ -7,7 +7,7 @@ import pytest
 
 from argotune.steps.common.errors import TransientError
 from argotune.steps.common.progress import Progress
-from argotune.steps.nodes.provider import Gone, RunIsAlive, Stray
+from argotune.steps.nodes.provider import ReleasedNode, RunIsAlive, Stray
 from tests.fakes.kube import Fault, Object, serving
 from tests.steps.nodes.karpenter.world import A100, NAME, RUN, START, World, happy
 
@@ -23,7 +23,9 @@ def world() -> World:
     return world
 
 
-def release(world: World, *, timeout_seconds: float = 600.0, run: str = RUN) -> Sequence[Gone]:
+def release(
+    world: World, *, timeout_seconds: float = 600.0, run: str = RUN
+) -> Sequence[ReleasedNode]:
     with serving(world.cluster) as kube:
         provider = world.provider(kube)
         return provider.release(run, timeout_seconds=timeout_seconds, progress=Progress())

@@ -137,7 +137,7 @@ def test_a_template_that_names_no_allowed_secrets_allows_the_two_of_argotune() -
     values = json.loads(annotations[INSTALLED_ANNOTATION])
     del values["allowed-secrets"]
     annotations[INSTALLED_ANNOTATION] = json.dumps(values)
-    assert messages(look(cluster, registry_secret.allowed, needs=MINE)) == [
+    assert messages(look(cluster, registry_secret.allowed_secrets, needs=MINE)) == [
         "problem: secret mine is not among those that the installation allows: argotune-push,"
         " argotune-model-access"
     ]

@@ -83,7 +83,7 @@ def test_a_template_that_cannot_be_read_stops_no_other_check(
         if item["metadata"]["name"] == "finetune"
     )
     template["metadata"]["annotations"]["argotune.dev/installed"] = "{"
-    answer = argotune("doctor", "-o", "json")
+    answer = argotune("doctor", "--cluster", "-o", "json")
     assert (answer.code, answer.err) == (1, "")
     assert [row["area"] for row in rows(answer) if row["level"] == "problem"] == ["installation"]
     assert rows(answer)[-1]["message"].startswith("whether a trial run ends well: unknown")
@@ -147,17 +147,15 @@ def test_the_namespace_is_the_files_unless_one_is_given(
 ) -> None:
     path = write("workspace.yaml", changed({"metadata/namespace": "research"}))
     first, second = (
-        rows(argotune("doctor", "--cluster", "-o", "json", path, *flags))[1]["message"].partition(
-            ";"
-        )[0]
-        for flags in ((), ("-n", "other"))
+        rows(argotune("doctor", "-o", "json", path, *flags))[1]["message"].partition(";")[0]
+        for flags in (("--cluster",), ("-n", "other"))
     )
     assert first == "namespace research is not there"
     assert second == "namespace other is not there"
 
 
 def test_a_missing_namespace_is_one_problem(argotune: Argotune, cluster: ApiServer) -> None:
-    answer = argotune("doctor", "--cluster", "-n", "nowhere", "-o", "json")
+    answer = argotune("doctor", "-n", "nowhere", "-o", "json")
     problems = [row["message"] for row in rows(answer) if row["level"] == "problem"]
     assert answer.code == 1
     assert problems == ["namespace nowhere is not there; what is in it was not looked at"]

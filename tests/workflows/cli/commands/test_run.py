@@ -233,7 +233,7 @@ def test_a_home_that_is_no_directory(
     assert argotune("status").code == 0
 
 
-@pytest.mark.parametrize(("limit", "file"), [(64, "documents.json"), (1500, "workflow.json")])
+@pytest.mark.parametrize(("limit", "file"), [(100, "documents.json"), (1500, "workflow.json")])
 def test_a_disk_that_takes_nothing_more(
     start: Processes, write: Write, home_dir: Path, limit: int, file: str
 ) -> None:

@@ -196,14 +196,14 @@ def test_watch_of_a_failed_run_leaves_as_the_run_did(argotune: Argotune, write: 
 def test_watch_shows_the_table_again_after_each_change(
     start: Processes, argotune: Argotune, write: Write
 ) -> None:
-    file = write("workflow.yaml", GREETING)
+    file = write("workflow.yaml", ours(GREETING))
     assert argotune("run", file).code == 0
     watching = start("status", "--watch")
     assert watching.stdout is not None
     shown = [watching.stdout.readline().split() for _ in range(2)]
     assert shown[0] == COLUMNS
     assert shown[1][0] == "greet"
-    other = write("other.yaml", GREETING.replace("greet-", "other-"))
+    other = write("other.yaml", ours(GREETING, "other"))
     assert argotune("run", other).code == 0
     shown = [watching.stdout.readline().split() for _ in range(3)]
     assert sorted(row[0] for row in shown) == ["NAME", "greet", "other"]

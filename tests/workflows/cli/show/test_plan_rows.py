@@ -12,8 +12,8 @@ from argotune.workflows.cli.show.plan_rows import (
     memory_rows,
     plan_rows,
     price_lines,
-    published,
     sku_rows,
+    speed_sources,
     what_hours_are_of,
 )
 from tests.presets.clouds import second_cloud
@@ -152,7 +152,7 @@ def test_machine_without_a_price_has_hours_and_no_cost() -> None:
 
 
 def test_speeds_name_their_publications() -> None:
-    assert published("qlora").startswith(
+    assert speed_sources("qlora").startswith(
         "8035 with Llama-3.2-3B on A100 80GB (torchtune README, packed rows of 4096 tokens, "
         "torch.compile); 2413 with Llama-3.1-8B on RTX 4090 ("
     )

@@ -114,7 +114,9 @@ def _ask(
             except MissingRight:
                 raise
             except ApiRefusal as error:
-                yield unknown(f"what Azure permits {trial.account}: it gets no pod: {error.words}")
+                yield unknown(
+                    f"what Azure permits {trial.account}: it gets no pod: {error.message}"
+                )
                 continue
             stack.callback(subject.delete_trial, "Pod", trial.pod["metadata"]["name"])
         made = [trial for trial in trials if "name" in trial.pod["metadata"]]
@@ -126,7 +128,7 @@ def _ask(
 def _wait(subject: Subject, trials: Sequence[_Trial]) -> None:
     """Wait until every pod has ended, or the time is over."""
     deadline = subject.clock.now() + _TIMEOUT_SECONDS
-    while [trial for trial in trials if not _ended(trial.pod)]:
+    while [trial for trial in trials if not _container_end(trial.pod)]:
         if subject.clock.now() >= deadline:
             return
         subject.clock.sleep(_POLL_SECONDS)
@@ -139,7 +141,7 @@ def _answer_of(
     subject: Subject, trial: _Trial, cluster: ClusterId, cluster_id: str
 ) -> Iterator[Finding]:
     what = f"what Azure permits {trial.account}"
-    ended = _ended(trial.pod)
+    ended = _container_end(trial.pod)
     if ended is None:
         waits = f": {reason}" if (reason := _waits_for(trial.pod)) else ""
         yield unknown(f"{what}: its pod did not end in {_TIMEOUT_SECONDS:.0f} s{waits}")
@@ -258,7 +260,7 @@ def _region(subject: Subject) -> str:
     return next((str(found[_REGION]) for found in labels if _REGION in found), "")
 
 
-def _ended(pod: Object) -> Object | None:
+def _container_end(pod: Object) -> Object | None:
     """Return the end of the pod's container."""
     for container in (pod.get("status") or {}).get("containerStatuses") or []:
         ended: Object | None = (container.get("state") or {}).get("terminated")
