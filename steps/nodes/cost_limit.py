@@ -12,6 +12,11 @@ ENDING_SECONDS = 120.0
 pod, and the look at which watch sees it and gives the node back."""
 
 
+def reserve_seconds(*, ends_by_itself: bool) -> float:
+    """Seconds of the node's price that a limit keeps back, where tune ends by itself or not."""
+    return STOPPING_SECONDS + (ENDING_SECONDS if ends_by_itself else 0.0)
+
+
 def price_problem(max_cost_usd: float, request: NodeRequest) -> str:
     """Why a cost limit cannot be kept with the machines of a request; empty where it can."""
     prices = request.prices_usd_per_hour

@@ -15,7 +15,7 @@ from typing import Any
 from argotune.steps.cluster.kube import Kube
 from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import ParamsError, PermanentError
-from argotune.steps.nodes.cost_limit import ENDING_SECONDS, STOPPING_SECONDS, price_problem
+from argotune.steps.nodes.cost_limit import STOPPING_SECONDS, price_problem, reserve_seconds
 from argotune.steps.nodes.ledger import Made, made_nodes, running_node
 from argotune.steps.nodes.node_params import NodeParams
 from argotune.steps.nodes.provider import NodeRequest
@@ -144,7 +144,7 @@ class Allowance:
             return None
         left_usd = self.max_cost_usd - self._spent_usd(running.since)
         seconds = left_usd / running.price_usd_per_hour * _SECONDS_PER_HOUR
-        return running.since + timedelta(seconds=seconds - STOPPING_SECONDS - ENDING_SECONDS)
+        return running.since + timedelta(seconds=seconds - reserve_seconds(ends_by_itself=True))
 
     def _too_dear(self, now: datetime) -> Over | None:
         if self.max_cost_usd is None:

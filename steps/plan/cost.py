@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from argotune.presets.schema import Sku
 from argotune.steps.contracts.training_plan import Training
-from argotune.steps.nodes.cost_limit import STOPPING_SECONDS, price_problem
+from argotune.steps.nodes.cost_limit import price_problem, reserve_seconds
 from argotune.steps.nodes.provider import NodeRequest
 from argotune.steps.plan.choose import Choice, Job
 from argotune.steps.plan.params import Params
@@ -57,27 +57,33 @@ def least_cost_usd(
 
 
 def cost_limit_problem(
-    limit_usd: float, params: Params, request: NodeRequest, *, dataset_tokens: int | None
+    limit_usd: float,
+    params: Params,
+    request: NodeRequest,
+    *,
+    dataset_tokens: int | None,
+    ends_by_itself: bool = False,
 ) -> str:
     """Why a limit is sure to end the run early, or cannot be kept; empty where it may do.
 
-    `dataset_tokens`, those of one epoch, are None where nobody knows them. Raises ParamsError as
-    least_cost_usd.
+    `dataset_tokens`, those of one epoch, are None where nobody knows them. With `ends_by_itself`
+    tune ends before the limit, and its adapter is pushed. Raises ParamsError as least_cost_usd.
     """
     problem = price_problem(limit_usd, request)
     if problem:
         return problem
+    reserve = reserve_seconds(ends_by_itself=ends_by_itself)
     least_usd = least_cost_usd(
         params,
         request.instance_types,
         dataset_tokens=dataset_tokens,
-        further_hours=STOPPING_SECONDS / 3600,
+        further_hours=reserve / 3600,
     )
     if least_usd is None or limit_usd >= least_usd:
         return ""
     return (
         f"{limit_usd:g}, but by its plan the run costs at least {least_usd:.2f} USD, "
-        f"{STOPPING_SECONDS:.0f} s for stopping included; accepted is an amount above it, a "
+        f"{reserve:.0f} s for stopping included; accepted is an amount above it, a "
         "cheaper machine or fewer steps"
     )
 

@@ -91,6 +91,12 @@ def _cost_problems(
     if node.max_cost_usd is None:
         return
     request = node.request(machines(node.instance_types()))
-    problem = cost_limit_problem(node.max_cost_usd, params, request, dataset_tokens=None)
+    problem = cost_limit_problem(
+        node.max_cost_usd,
+        params,
+        request,
+        dataset_tokens=None,
+        ends_by_itself=settings.get("at-cost-limit") == "push",
+    )
     if problem:
         yield f"max-cost-usd: {problem}"

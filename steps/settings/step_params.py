@@ -73,12 +73,14 @@ def settings_problems(
 
     Args:
         settings: Texts by name, as parameters of the template; missing ones have their defaults.
-            The Secrets are compared with `allowed-secrets` where it is given.
+            Secrets and PriorityClass are compared with the allowed ones where these are given.
         outputs: What earlier steps said already, by the flag of later ones.
     """
     known: set[str] = set()
     found = chain(
-        _all_problems(with_defaults(settings), outputs or {}), _forbidden_secrets(settings)
+        _all_problems(with_defaults(settings), outputs or {}),
+        _forbidden_secrets(settings),
+        _forbidden_priority(settings),
     )
     for problem in found:
         # provision and watch refuse the same flags.
@@ -115,6 +117,17 @@ def secret_problem(name: str, allowed: Sequence[str]) -> str | None:
     return (
         f"{name!r} is not among the Secrets that the installation allows: {', '.join(allowed)}; an "
         f"administrator adds it by `argotune install --allow-secret {name}`"
+    )
+
+
+def priority_problem(name: str, allowed: Sequence[str]) -> str | None:
+    """Say why a run may not use the PriorityClass; None where the installation allows it."""
+    if is_allowed(name, allowed):
+        return None
+    return (
+        f"{name!r} is not among the PriorityClasses that the installation allows: "
+        f"{', '.join(allowed) or 'none'}; an administrator adds it by `argotune install "
+        f"--allow-priority-class {name}`"
     )
 
 
@@ -185,3 +198,11 @@ def _forbidden_secrets(settings: Mapping[str, str]) -> Iterator[Problem]:
         problem = secret_problem(secret, allowed)
         if secret not in ("", SETTINGS[name].default) and problem is not None:
             yield Problem(setting=name, text=problem)
+
+
+def _forbidden_priority(settings: Mapping[str, str]) -> Iterator[Problem]:
+    allowed: list[str] = json.loads(settings.get("allowed-priority-classes", '["*"]'))
+    name = settings.get("priority-class", "")
+    problem = priority_problem(name, allowed) if name else None
+    if problem is not None:
+        yield Problem(setting="priority-class", text=problem)

@@ -24,7 +24,11 @@ def check_cost_limit(planned: Planned, *, dataset_tokens: int | None) -> None:
     if text is None:
         return
     problem = cost_limit_problem(
-        float(text), planned.params, request_of(planned), dataset_tokens=dataset_tokens
+        float(text),
+        planned.params,
+        request_of(planned),
+        dataset_tokens=dataset_tokens,
+        ends_by_itself=planned.workspace.options.get("at-cost-limit") == "push",
     )
     if problem:
         raise WorkspaceError([f"{place_of(_SETTING)}: {problem}"])

@@ -13,7 +13,7 @@ from typing import Any
 from argotune.steps.common.fields import text_of
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.steps.settings.run_settings import PREFIX, SETTINGS, place_of
-from argotune.steps.settings.step_params import is_allowed, secret_problem
+from argotune.steps.settings.step_params import is_allowed, priority_problem, secret_problem
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.allowed_hosts import host_problems
 from argotune.workflows.workspace.fields import WorkspaceError
@@ -96,12 +96,9 @@ def _forbidden_secrets(workspace: Workspace, values: Mapping[str, str]) -> Itera
 def _forbidden_priority(workspace: Workspace, values: Mapping[str, str]) -> Iterator[str]:
     name = workspace.options.get("priority-class")
     allowed = json.loads(values["allowed-priority-classes"])
-    if name and not is_allowed(name, allowed):
-        yield (
-            f"{place_of('priority-class')}: {name!r} is not among the PriorityClasses that the "
-            f"installation allows: {', '.join(allowed) or 'none'}; an administrator adds it by "
-            f"`argotune install --allow-priority-class {name}`"
-        )
+    problem = priority_problem(name, allowed) if name else None
+    if problem is not None:
+        yield f"{place_of('priority-class')}: {problem}"
 
 
 def _secrets_of(workspace: Workspace) -> Iterator[tuple[str, str]]:

@@ -68,6 +68,11 @@ def test_a_run_that_every_step_takes_is_planned() -> None:
             {"push_secret": "payroll", "installed_allowed_secrets": '["argotune-push"]'},
             "push-secret: 'payroll' is not among the Secrets that the installation allows: ",
         ),
+        (
+            {"priority_class": "urgent", "installed_allowed_priority_classes": "[]"},
+            "priority-class: 'urgent' is not among the PriorityClasses that the installation "
+            "allows: none; an administrator adds it by `argotune install --allow-priority-class",
+        ),
     ],
 )
 def test_what_a_later_step_would_refuse_is_refused_by_the_settings_name(
