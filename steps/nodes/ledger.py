@@ -17,7 +17,7 @@ from argotune.steps.nodes.provider import Node, ReleasedNode
 
 MADE_NODES = "argotune.dev/made-nodes"
 """Annotation of the Workflow: the run's UID, and one row for each node, as JSON."""
-_ACCELERATOR = "argotune.dev/accelerator"
+ACCELERATOR = "argotune.dev/accelerator"
 """Annotation of the Workflow: the run's UID, and the GPU of its node, as JSON."""
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 _SECONDS_PER_HOUR = 3600
@@ -73,7 +73,7 @@ def write_made_nodes(
 
 def accelerator_of(workflow: Mapping[str, Any]) -> str:
     """The GPU of the run's node, or its machine; empty before the run has a node."""
-    return str(_written(workflow, _ACCELERATOR).get("accelerator", ""))
+    return str(_written(workflow, ACCELERATOR).get("accelerator", ""))
 
 
 def write_accelerator(
@@ -84,7 +84,7 @@ def write_accelerator(
     Raises ApiError where the API server does not.
     """
     text = json.dumps({"run": run, "accelerator": accelerator})
-    kube.annotate_workflow(namespace, workflow, {_ACCELERATOR: text})
+    kube.annotate_workflow(namespace, workflow, {ACCELERATOR: text})
 
 
 def with_node(made: Made, node: Node, now: datetime) -> Made:

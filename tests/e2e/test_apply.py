@@ -39,32 +39,27 @@ def test_rendered_file_is_applied_with_strict_validation(cluster: Cluster, path:
 def test_rendered_workspace_is_created_with_strict_validation(
     cluster: Cluster, flags: list[str]
 ) -> None:
-    rendered = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "argotune.workflows.cli",
-            "render",
-            # The installed template reaches no address of the machine itself.
-            *((*flags, str(WITH_PUBLIC_DATA)) if flags else ("--allow-loopback", str(WORKSPACE))),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=CALL_SECONDS,
-        check=True,
-    ).stdout
-    cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", text=rendered)
+    # The installed template reaches no address of the machine itself.
+    text = _render(*flags, WITH_PUBLIC_DATA) if flags else _render("--allow-loopback", WORKSPACE)
+    cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", text=text)
+
+
+def _render(*arguments: str | Path) -> str:
+    command = [sys.executable, "-m", "argotune.workflows.cli", "render", *map(str, arguments)]
+    answer = subprocess.run(
+        command, capture_output=True, text=True, timeout=CALL_SECONDS, check=True
+    )
+    return answer.stdout
 
 
 def test_workflow_that_makes_tiny_is_created_with_strict_validation(cluster: Cluster) -> None:
     cluster.kubectl("create", "--dry-run=server", "--validate=strict", "-f", str(TINY_WEIGHTS))
 
 
-def test_argo_lints_what_is_installed(tmp_path: Path) -> None:
-    installed = tmp_path / "installed.yaml"
-    documents = [
-        fill_in(item, {}) for name in ("finetune", "retrain", "gc") for item in read_rendered(name)
-    ]
+def test_argo_lints_what_is_installed_and_a_schedule(tmp_path: Path) -> None:
+    installed, schedule = tmp_path / "installed.yaml", tmp_path / "schedule.yaml"
+    documents = [fill_in(item, {}) for name in ("finetune", "gc") for item in read_rendered(name)]
     installed.write_text(dump(*documents))
-    files = [str(installed), str(TINY_WEIGHTS)]
+    schedule.write_text(_render("--schedule", "0 3 * * *", WITH_PUBLIC_DATA))
+    files = [str(installed), str(schedule), str(TINY_WEIGHTS)]
     subprocess.run(["argo", "lint", "--offline", *files], timeout=CALL_SECONDS, check=True)

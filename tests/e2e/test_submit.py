@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from argotune.steps.nodes.ledger import ACCELERATOR
 from tests.e2e.cluster import CALL_SECONDS, Cluster, wait_for
 from tests.e2e.stand_in import BAD, ENDPOINT, IMAGE, LOST, held
 from tests.workflows.cli.command import Answer
@@ -194,9 +195,10 @@ def _reading(
             process.kill()
 
 
-def test_the_table_has_every_workspace(scene: Scene) -> None:
+def test_the_table_has_every_workspace(cluster: Cluster, scene: Scene) -> None:
     for future in scene.submitted.values():
         future.result()
+    _write_accelerator(cluster, _submitted(scene.submitted[BAD].result()))
     head, *rows = scene.argotune("status").out.splitlines()
     assert head.split() == [
         "NAME",
@@ -209,6 +211,13 @@ def test_the_table_has_every_workspace(scene: Scene) -> None:
     found = {row.split()[0]: row.split()[-4:-1] for row in rows}
     assert found[BAD] == ["True", "False", "False"]
     assert found[LOST] == ["False", "False", "False"]
+
+
+def _write_accelerator(cluster: Cluster, name: str) -> None:
+    """Write down the run's node as provision does, for which a stand-in has no right."""
+    (run,) = [item for item in cluster.workflows() if item["metadata"]["name"] == name]
+    text = json.dumps({"run": run["metadata"]["uid"], "accelerator": "NVIDIA A10"})
+    cluster.kubectl("annotate", "workflow", name, f"{ACCELERATOR}={text}")
 
 
 def test_a_service_is_asked_and_removed(cluster: Cluster, scene: Scene) -> None:
