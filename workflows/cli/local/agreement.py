@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from pathlib import Path
 
 import typer
 
-from argotune.steps.common.fs import atomic_write
+from argotune.steps.common.fs import atomic_write, locked
 from argotune.workflows.cli.errors import INTERRUPTED, InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.workspace.documents import Texts
@@ -30,13 +31,18 @@ def agree(here: Home, texts: Texts, *, yes: bool) -> None:
     """
     file = here.root / "agreed-workflows"
     digest = _digest(texts)
-    known = file.read_text().split() if file.exists() else []
-    if digest in known:
+    if digest in _agreed(file):
         return
     if not yes:
         _ask()
     here.make()
-    atomic_write(file, "\n".join([*known, digest, ""]))
+    # Runs that start together take turns: a file has one writer, and each adds to what is there.
+    with locked(here.root / ".agreed-workflows.lock"):
+        atomic_write(file, "\n".join([*_agreed(file), digest, ""]))
+
+
+def _agreed(file: Path) -> list[str]:
+    return file.read_text().split() if file.exists() else []
 
 
 def _ask() -> None:

@@ -277,8 +277,9 @@ def test_two_runs_at_once_do_not_disturb_each_other(
     text = GREETING.replace("echo {{workflow.parameters.word}} > /tmp/word", script)
     file = write("workflow.yaml", text)
     processes = [start("run", file, "-p", f"word={word}", "-o", "json") for word in ("a", "b")]
-    records = [json.loads(finish(process).out) for process in processes]
-    assert [said(record) for record in records] == ["a", "b"]
+    answers = [finish(process) for process in processes]
+    assert [(answer.code, answer.err) for answer in answers] == [(0, ""), (0, "")]
+    assert [said(json.loads(answer.out)) for answer in answers] == ["a", "b"]
     assert len(list(home_dir.glob("runs/*/workflow.json"))) == 2
 
 

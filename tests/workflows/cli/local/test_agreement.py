@@ -6,10 +6,13 @@ import os
 import pty
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from argotune.workflows.cli.home import Home
+from argotune.workflows.cli.local.agreement import agree
 from argotune.workflows.cli.main import main
 from tests.workflows.cli.command import Argotune, environment
 from tests.workflows.cli.conftest import Write
@@ -70,3 +73,12 @@ def test_at_a_terminal_it_is_asked(write: Write, answer: str, code: int) -> None
     assert exit_code == code
     assert ASKED in said
     assert "Run it? [y/N]" in said
+
+
+def test_runs_that_start_together_all_keep_what_was_agreed(home_dir: Path) -> None:
+    texts = [[("workflow.yaml", f"{GREETING}# {number}\n")] for number in range(24)]
+    here = Home(home_dir)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda each: agree(here, each, yes=True), texts))
+    for each in texts:
+        agree(here, each, yes=False)
