@@ -16,9 +16,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from argotune.steps.common import strict_yaml
 from argotune.steps.contracts.training_plan import TrainingPlan
-from argotune.workflows.cli import options
 from argotune.workflows.cli.errors import RunFailed, as_cli_error
 from argotune.workflows.cli.home import home
+from argotune.workflows.cli.overrides import OVERRIDES, read_overrides
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.workspace.documents import Texts
 
@@ -280,6 +280,9 @@ def _texts(workspace: Manifest | Sequence[Manifest]) -> Texts:
 def _overrides(
     settings: Mapping[str, str] | None, flags: Mapping[str, str | list[str]]
 ) -> dict[str, str]:
+    named = {name.replace("_", "-"): value for name, value in flags.items()}
+    unknown = sorted(named.keys() - OVERRIDES.keys())
+    if unknown:
+        raise TypeError(f"{', '.join(unknown)}: no such argument; known are {', '.join(OVERRIDES)}")
     pairs = [f"{name}={text}" for name, text in (settings or {}).items()]
-    known: Any = flags
-    return options.overrides(settings=pairs, **known)
+    return read_overrides(named, pairs)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from argotune.workflows.cli.errors import InputError
 
-_OVERRIDES = "In place of the file's fields"
+Command = Callable[..., None]
 
 Files = Annotated[
     list[Path],
@@ -31,36 +32,6 @@ Substitute = Annotated[
         "--substitute", help="Take the nearest SKU that fits where the file's cannot be used."
     ),
 ]
-Name = Annotated[str | None, typer.Option(rich_help_panel=_OVERRIDES, help="Workspace name.")]
-Preset = Annotated[str | None, typer.Option(rich_help_panel=_OVERRIDES, help="Model preset.")]
-Method = Annotated[str | None, typer.Option(rich_help_panel=_OVERRIDES, help="lora or qlora.")]
-Url = Annotated[
-    list[str] | None,
-    typer.Option(rich_help_panel=_OVERRIDES, help="Dataset URL; may be given several times."),
-]
-OutputImage = Annotated[
-    str | None,
-    typer.Option(rich_help_panel=_OVERRIDES, help="REGISTRY/REPOSITORY:TAG or oci:DIRECTORY."),
-]
-InstanceType = Annotated[
-    str | None, typer.Option(rich_help_panel=_OVERRIDES, help="SKU of the GPU node.")
-]
-VolumeSize = Annotated[
-    str | None, typer.Option(rich_help_panel=_OVERRIDES, help="Size of the run's volume.")
-]
-StorageClass = Annotated[
-    str | None, typer.Option(rich_help_panel=_OVERRIDES, help="Storage class of the volume.")
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        rich_help_panel=_OVERRIDES,
-        metavar="NAME=VALUE",
-        help="A setting in place of the annotation argotune.dev/NAME, such as tune-memory=32Gi; may"
-        " be given several times.",
-    ),
-]
 ImagesRegistry = Annotated[str | None, typer.Option(help="Registry of the step images, HOST/PATH.")]
 ImagesTag = Annotated[str | None, typer.Option(help="Tag of the step images.")]
 
@@ -75,60 +46,28 @@ def refuse(given: Mapping[str, object], reason: str) -> None:
         raise InputError([f"{flag}: {reason}" for flag in flags])
 
 
-def overrides(
-    *,
-    name: str | None = None,
-    preset: str | None = None,
-    method: str | None = None,
-    url: list[str] | None = None,
-    output_image: str | None = None,
-    instance_type: str | None = None,
-    volume_size: str | None = None,
-    storage_class: str | None = None,
-    settings: Sequence[str] | None = None,
-    others: Mapping[str, str] | None = None,
-) -> dict[str, str]:
-    """Return the given flags in the form of `read_workspace`; `others` are flags of settings.
+def accepting(
+    parameters: Sequence[inspect.Parameter],
+    argument: str,
+    receive: Callable[[Mapping[str, Any]], Any],
+) -> Callable[[Command], Command]:
+    """Let a typer command accept further options beside those of its function.
 
-    Raises InputError for a `--set` that is wrong or contradicts another flag.
+    The function gets, as its keyword `argument`, what `receive` makes of their values by name.
     """
-    given = {
-        "name": name,
-        "preset": preset,
-        "method": method,
-        "urls": json.dumps(url) if url else None,
-        "output-image": output_image,
-        "instance-type": instance_type,
-        "volume-size": volume_size,
-        "storage-class": storage_class,
-    }
-    flags = {flag: text for flag, text in given.items() if text is not None} | dict(others or {})
-    return flags | _settings(settings or [], flags)
 
+    def extend(command: Command) -> Command:
+        @functools.wraps(command)
+        def extended(**values: Any) -> None:
+            further = {each.name: values.pop(each.name) for each in parameters}
+            command(**values, **{argument: receive(further)})
 
-def _settings(pairs: Sequence[str], flags: Mapping[str, str]) -> dict[str, str]:
-    """Return the pairs of `--set`, each setting once."""
-    if not pairs:
-        return {}
-    # Presets and the table take a tenth of a second to import, and most commands need neither.
-    from argotune.presets.loader import nearest
-    from argotune.steps.settings.run_settings import annotation_settings
+        signature = inspect.signature(command, eval_str=True)
+        own = [each for each in signature.parameters.values() if each.name != argument]
+        # typer reads the options from the signature.
+        extended.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[each.replace(kind=each.KEYWORD_ONLY) for each in (*own, *parameters)]
+        )
+        return extended
 
-    known = annotation_settings()
-    found: dict[str, str] = {}
-    problems = []
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not text:
-            problems.append(f"--set {pair!r}: accepted is NAME=VALUE")
-        elif name not in known:
-            near = nearest(name, known)
-            advice = f"did you mean {near}?" if near else f"known are {', '.join(known)}"
-            problems.append(f"--set {pair!r}: no setting {name}; {advice}")
-        elif name in found or name in flags:
-            problems.append(f"--set {pair!r}: {name} is given twice; give it once")
-        else:
-            found[name] = text
-    if problems:
-        raise InputError(problems)
-    return found
+    return extend

@@ -20,6 +20,7 @@ from argotune.steps.nodes.providers import PROVIDERS
 from argotune.workflows.cli import options
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import NOT_POSSIBLE, CliError
+from argotune.workflows.cli.overrides import OF_VOLUMES, join_overrides, with_overrides
 from argotune.workflows.cli.providers.flags import (
     CLUSTER_SETTINGS,
     PROVIDER,
@@ -64,6 +65,7 @@ class Output(StrEnum):
 
 
 @app.command()
+@with_overrides(but=OF_VOLUMES)
 @with_flags(plan_flags(), _NODE_PANEL)
 def plan(
     files: options.Files,
@@ -79,17 +81,11 @@ def plan(
     ] = None,
     substitute: options.Substitute = False,
     allow_loopback: options.AllowLoopback = False,
-    name: options.Name = None,
-    preset: options.Preset = None,
-    method: options.Method = None,
-    url: options.Url = None,
-    output_image: options.OutputImage = None,
-    instance_type: options.InstanceType = None,
-    settings: options.Set = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     on_cluster: ClusterOption = False,
     *,
+    overrides: Mapping[str, str],
     given: Mapping[str, str],
 ) -> None:
     """Show what a run would do: hyperparameters, GPU memory, and the SKUs that fit."""
@@ -103,15 +99,8 @@ def plan(
     of_file = (PROVIDER, *(row.name for row in CLUSTER_SETTINGS))
     planned = workspaces.load(
         read_texts(files),
-        overrides=options.overrides(
-            name=name,
-            preset=preset,
-            method=method,
-            url=url,
-            output_image=output_image,
-            instance_type=instance_type,
-            settings=settings,
-            others={name: text for name, text in given.items() if name in of_file},
+        overrides=join_overrides(
+            overrides, {name: text for name, text in given.items() if name in of_file}
         ),
         # Nothing is fetched here.
         allow_loopback=True,

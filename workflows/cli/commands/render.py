@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from argotune.workflows.cli import options
 from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.overrides import with_overrides
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace import planned as workspaces
@@ -24,6 +26,7 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
+@with_overrides()
 def render(
     files: options.Files,
     template_ref: Annotated[
@@ -50,15 +53,8 @@ def render(
     images_tag: options.ImagesTag = None,
     substitute: options.Substitute = False,
     allow_loopback: options.AllowLoopback = False,
-    name: options.Name = None,
-    preset: options.Preset = None,
-    method: options.Method = None,
-    url: options.Url = None,
-    output_image: options.OutputImage = None,
-    instance_type: options.InstanceType = None,
-    volume_size: options.VolumeSize = None,
-    storage_class: options.StorageClass = None,
-    settings: options.Set = None,
+    *,
+    overrides: Mapping[str, str],
 ) -> None:
     """Print a workspace as an Argo Workflow.
 
@@ -75,17 +71,7 @@ def render(
     images = images_arguments(images_registry, images_tag, whole=not refers)
     planned = workspaces.load(
         read_texts(files),
-        overrides=options.overrides(
-            name=name,
-            preset=preset,
-            method=method,
-            url=url,
-            output_image=output_image,
-            instance_type=instance_type,
-            volume_size=volume_size,
-            storage_class=storage_class,
-            settings=settings,
-        ),
+        overrides=overrides,
         allow_loopback=allow_loopback,
         substitute=substitute,
     )

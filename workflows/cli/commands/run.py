@@ -23,6 +23,7 @@ from argotune.workflows.cli.local.agreement import agree
 from argotune.workflows.cli.local.listener import ViewListener
 from argotune.workflows.cli.local.runs import find_run, find_unfinished, refuse_ambiguous_names
 from argotune.workflows.cli.local.secrets import forget_unrecorded, from_environment
+from argotune.workflows.cli.overrides import OF_CLUSTERS, flags_of, with_overrides
 from argotune.workflows.cli.show.results import (
     Output,
     OutputOption,
@@ -57,6 +58,7 @@ class Runtime(StrEnum):
 
 
 @app.command()
+@with_overrides(but=OF_CLUSTERS)
 def run(
     files: Annotated[
         list[str] | None,
@@ -96,12 +98,8 @@ def run(
     ] = False,
     output: OutputOption = None,
     allow_loopback: options.AllowLoopback = False,
-    name: options.Name = None,
-    preset: options.Preset = None,
-    method: options.Method = None,
-    url: options.Url = None,
-    output_image: options.OutputImage = None,
-    settings: options.Set = None,
+    *,
+    overrides: Mapping[str, str],
 ) -> None:
     """Run a workspace, or any Argo Workflow, on this machine, and show its steps.
 
@@ -109,18 +107,10 @@ def run(
     """
     here = home()
     secrets = _secrets(secret)
-    overrides = options.overrides(
-        name=name,
-        preset=preset,
-        method=method,
-        url=url,
-        output_image=output_image,
-        settings=settings,
-    )
     parameters = _pairs(parameter, "--parameter")
     if resume:
         of_start = {
-            **_flags(overrides),
+            **flags_of(overrides),
             "--parameter": parameters,
             "--entrypoint": entrypoint,
             "--allow-loopback": allow_loopback,
@@ -203,7 +193,7 @@ def _runnable(here: Home, start: Start) -> runnable.Runnable:
             allow_loopback=start.allow_loopback,
             runtime=start.runtime or Runtime.PROCESS,
         )
-    of_workspace = {**_flags(start.overrides), "--allow-loopback": start.allow_loopback}
+    of_workspace = {**flags_of(start.overrides), "--allow-loopback": start.allow_loopback}
     of_workspace.pop("--name", None)
     options.refuse(of_workspace, "for a Workspace, and the files hold none")
     made = runnable.from_documents(texts, name)
@@ -298,13 +288,6 @@ def _finish(workflow: dict[str, Any], output: Output | None) -> None:
 
 def _advice(name: str) -> list[str]:
     return [f"logs: argotune logs {name}", f"go on with it: argotune run --resume {name}"]
-
-
-def _flags(overrides: Mapping[str, str]) -> dict[str, str]:
-    """Map the flags of a Workspace as they were given; those of `--set` have its name."""
-    own = ("name", "preset", "method", "urls", "output-image")
-    names = [name if name in own else f"set {name}" for name in overrides]
-    return {("--url" if name == "urls" else f"--{name}"): "given" for name in names}
 
 
 def _secrets(given: Sequence[str] | None) -> dict[str, Path]:

@@ -9,6 +9,7 @@ import typer
 
 from argotune.workflows.cli import options
 from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.overrides import with_overrides
 from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS
 from argotune.workflows.cli.remote import submission, watching
 from argotune.workflows.cli.remote.cluster import Cluster
@@ -26,6 +27,7 @@ _PULL_TIMEOUT_SECONDS = 60.0
 
 
 @app.command()
+@with_overrides()
 def submit(
     files: options.Files,
     watch: Annotated[
@@ -55,15 +57,8 @@ def submit(
     ] = None,
     substitute: options.Substitute = False,
     allow_loopback: options.AllowLoopback = False,
-    name: options.Name = None,
-    preset: options.Preset = None,
-    method: options.Method = None,
-    url: options.Url = None,
-    output_image: options.OutputImage = None,
-    instance_type: options.InstanceType = None,
-    volume_size: options.VolumeSize = None,
-    storage_class: options.StorageClass = None,
-    settings: options.Set = None,
+    *,
+    overrides: Mapping[str, str],
 ) -> None:
     """Check and plan a workspace here, then create its Workflow on the cluster.
 
@@ -76,17 +71,7 @@ def submit(
     cluster, run = create(
         read_texts(files),
         connect(namespace, context),
-        overrides=options.overrides(
-            name=name,
-            preset=preset,
-            method=method,
-            url=url,
-            output_image=output_image,
-            instance_type=instance_type,
-            volume_size=volume_size,
-            storage_class=storage_class,
-            settings=settings,
-        ),
+        overrides=overrides,
         allow_loopback=allow_loopback,
         substitute=substitute,
         standalone=standalone,

@@ -5,7 +5,6 @@ A new setting or provider needs no change of a command.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
@@ -21,10 +20,10 @@ from argotune.steps.nodes.providers import (
 )
 from argotune.steps.settings.run_settings import SETTINGS
 from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.options import Command, accepting
 from argotune.workflows.cli.providers.description import Flag
 from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS, ENTRIES, identities
 
-Command = Callable[..., None]
 PROVIDER = "provider"
 """Flag of `argotune plan` and `argotune gc`."""
 
@@ -83,23 +82,11 @@ def with_flags(flags: Sequence[Flag], panel: str | None = None) -> Callable[[Com
     The function's parameter `given` gets the texts of the given ones, by the flag's name.
     """
 
-    def extend(command: Command) -> Command:
-        @functools.wraps(command)
-        def extended(**values: Any) -> None:
-            texts = {flag.name: values.pop(_parameter_name(flag)) for flag in flags}
-            given = {name: text for name, text in texts.items() if text is not None}
-            command(**values, given=given)
+    def given(values: Mapping[str, Any]) -> dict[str, str]:
+        texts = {flag.name: values[_parameter_name(flag)] for flag in flags}
+        return {name: text for name, text in texts.items() if text is not None}
 
-        signature = inspect.signature(command, eval_str=True)
-        own = [each for each in signature.parameters.values() if each.name != "given"]
-        ours = [_parameter(flag, panel) for flag in flags]
-        # typer reads the flags from the signature.
-        extended.__signature__ = signature.replace(  # type: ignore[attr-defined]
-            parameters=[each.replace(kind=each.KEYWORD_ONLY) for each in (*own, *ours)]
-        )
-        return extended
-
-    return extend
+    return accepting([_parameter(flag, panel) for flag in flags], "given", given)
 
 
 def read_settings(texts: Mapping[str, str]) -> ProviderSettings:
