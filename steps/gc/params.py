@@ -34,7 +34,7 @@ class Result:
 
     strays: str
     """Nodes without a run and the reason, one line each; `nothing` if there are none."""
-    taken_away: int
+    deleted: int
     """Number of nodes whose deletion was requested."""
     kept: str
     """Nodes kept for the next run of their workspace, one line each; `nothing` if there are

@@ -35,7 +35,7 @@ def run(
     progress.update(1, 1)
     return Result(
         strays="\n".join(map(str, found)) or "nothing",
-        taken_away=sum(stray.gone for stray in found),
+        deleted=sum(stray.gone for stray in found),
         kept="\n".join(f"{each.workspace}: {each}" for each in kept) or "nothing",
     )
 

@@ -88,7 +88,7 @@ def test_a_claim_that_a_run_left_behind_goes_with_the_collection(installation: C
             f"NodeClaim {claim['metadata']['name']} ({TYPE} regular): its run has ended"
             f" ({installation.namespace}/long-gone), being deleted"
         )
-        assert found["taken-away"] == "1"
+        assert found["deleted"] == "1"
         assert _left(f"argotune.dev/run={request.run}") == []
     finally:
         name = claim["metadata"]["name"]

@@ -74,7 +74,7 @@ def test_the_strays_of_all_providers_go() -> None:
             "node of a: its run has ended, being deleted\n"
             "node of b: its run has ended, being deleted"
         ),
-        taken_away=2,
+        deleted=2,
         kept="nothing",
     )
     assert [each.runs for each in providers] == [["alive"], [], ["alive"]]
@@ -85,7 +85,7 @@ def test_a_dry_run_only_says_what_would_go() -> None:
     params = parse_fields(Params, {"dry-run": "true"})
     result = run(params, progress=Progress(), providers=[provider], is_alive=is_alive)
     assert result == Result(
-        strays="node of a: its run has ended, still there", taken_away=0, kept="nothing"
+        strays="node of a: its run has ended, still there", deleted=0, kept="nothing"
     )
     assert provider.runs == ["a"]
 
@@ -101,7 +101,7 @@ def test_what_is_kept_for_a_next_run_is_said() -> None:
 
 def test_nothing_is_well() -> None:
     found = run(Params(), progress=Progress(), providers=[], is_alive=is_alive)
-    assert found == Result(strays="nothing", taken_away=0, kept="nothing")
+    assert found == Result(strays="nothing", deleted=0, kept="nothing")
 
 
 def test_a_cluster_that_is_none_of_azures_is_refused() -> None:
