@@ -5,7 +5,6 @@ Try it: python -c "from argotune.presets.loader import model_preset; print(model
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TypeVar
 import msgspec
 import yaml
 
+from argotune.presets.names import UnknownName
 from argotune.presets.schema import AnchorFile, ModelPreset, Sku, SkuCatalog
 
 PRESETS_DIR = Path(__file__).parent
@@ -24,24 +24,6 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 T = TypeVar("T")
 Entry = TypeVar("Entry", bound=ModelPreset | Sku)
-
-
-class UnknownName(LookupError):
-    """No preset or SKU has this name; the message lists the known ones."""
-
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        self.name = name
-        self.known = tuple(known)
-        self.nearest = nearest(name, self.known)
-        hint = f"did you mean {self.nearest}? " if self.nearest else ""
-        super().__init__(f"{name!r} is not a {kind}; {hint}known are {', '.join(self.known)}")
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most similar to the given one, or None if none is close."""
-    by_lower = {candidate.lower(): candidate for candidate in known}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[found[0]] if found else None
 
 
 def model_preset(name: str) -> ModelPreset:

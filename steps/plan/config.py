@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from argotune.presets.loader import nearest
+from argotune.presets.names import nearest
 from argotune.presets.schema import Method, ModelPreset
 from argotune.steps.common import strict_yaml
 from argotune.steps.contracts.training_plan import columns_problem

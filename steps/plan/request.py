@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from argotune.presets.loader import UnknownName, catalogs_of, model_preset, sku, sku_catalogs
+from argotune.presets.loader import catalogs_of, model_preset, sku, sku_catalogs
+from argotune.presets.names import UnknownName
 from argotune.presets.schema import ModelPreset, Sku, SkuCatalog
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.values import is_dns_label

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from argotune.presets.loader import nearest
+from argotune.presets.names import nearest
 from argotune.presets.schema import ModelPreset
 
 # transformers' Phi3ForCausalLM has q, k and v in one matrix, gate and up in another. PEFT ignores

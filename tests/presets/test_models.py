@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from argotune.presets.loader import PRESETS_DIR, UnknownName, model_preset, model_presets
+from argotune.presets.loader import PRESETS_DIR, model_preset, model_presets
+from argotune.presets.names import UnknownName
 from argotune.presets.schema import ModelPreset
 from argotune.presets.sizes import linear_layers, lora_parameters, total_parameters
 

@@ -9,13 +9,13 @@ import pytest
 
 from argotune.presets.loader import (
     PRESETS_DIR,
-    UnknownName,
     catalogs_of,
     published_speeds,
     sku,
     sku_catalogs,
     skus,
 )
+from argotune.presets.names import UnknownName
 from argotune.presets.schema import Sku
 from tests.presets.clouds import second_cloud
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from argotune.presets.names import nearest
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.options import Command, accepting
 
@@ -91,8 +92,7 @@ def _settings(pairs: Sequence[str], flags: Mapping[str, str]) -> dict[str, str]:
     """Return the pairs of `--set`, each setting once."""
     if not pairs:
         return {}
-    # Presets and the table take a tenth of a second to import, and most commands need neither.
-    from argotune.presets.loader import nearest
+    # The table takes a tenth of a second to import, and most commands do not need it.
     from argotune.steps.settings.run_settings import annotation_settings
 
     known = annotation_settings()

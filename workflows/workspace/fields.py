@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from argotune.presets.loader import nearest
+from argotune.presets.names import nearest
 
 # Kaito 0.12, api/v1beta1/workspace_types.go; v1alpha1 has the same names. Fields below a path that
 # is not listed here are not checked.

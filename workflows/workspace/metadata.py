@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from argotune.presets.loader import nearest
+from argotune.presets.names import nearest
 from argotune.steps.common.values import is_label_key, is_label_value
 from argotune.steps.settings.run_settings import PREFIX, annotation_settings
 from argotune.workflows.workspace.fields import Fields

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from argotune.presets.loader import UnknownName, model_preset
+from argotune.presets.loader import model_preset
+from argotune.presets.names import UnknownName
 from argotune.presets.schema import Method
 from argotune.steps.common.values import is_dns_subdomain
 from argotune.steps.settings.run_settings import PREFIX

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from argotune.presets.loader import PRESETS_DIR, UnknownName, model_preset, model_presets
+from argotune.presets.loader import PRESETS_DIR, model_preset, model_presets
+from argotune.presets.names import UnknownName
 from argotune.presets.schema import ModelPreset
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import InputError
