@@ -12,10 +12,10 @@ import pytest
 
 from argotune.steps.contracts.report import report_tag
 from argotune.workflows.workspace.manifests import installed_values
-from tests.e2e.cluster import CALL_SECONDS, Object, argo, argo_server, wait_for
+from tests.e2e.cluster import CALL_SECONDS, Object, argo_server, wait_for
 from tests.e2e.cluster import run as call
 from tests.e2e.doubles import Answer
-from tests.e2e.runs import ALL_WELL, ENDED_EARLY, STEPS, Run, run_with_label
+from tests.e2e.runs import ALL_WELL, ARGO, ENDED_EARLY, STEPS, Run, run_with_label
 from tests.e2e.site import QUESTION, RUN_SECONDS, Site, images
 from tests.e2e.stories import STORY_SECONDS, story
 
@@ -186,13 +186,26 @@ def test_schedule_of_a_workspace_ends_early_when_nothing_has_changed(
     submitted: Submitted, site: Site
 ) -> None:
     text = site.workspace("submitted", steps=TUNE_STEPS)
-    path = site.directory / "schedule.yaml"
-    path.write_text(site.argotune("render", "-", "--schedule=* * * * *", text=text))
-    argo(site.namespace, "cron", "create", str(path))
+    where = f"--namespace={site.namespace}"
+    site.argotune("schedule", "-", "--cron=@yearly", where, text=text)
     try:
-        run = run_with_label(site.cluster, "workflows.argoproj.io/cron-workflow=retrain-submitted")
+        begun = site.argotune("trigger", "submitted", where)
+        run = Run(site.cluster, begun.split()[0].removeprefix("workflow.argoproj.io/"))
+        run.ends("Succeeded", seconds=RUN_SECONDS)
+        assert run.phases() == ENDED_EARLY
+        assert run.outputs("dataset")["changed"] == "false"
+        # The controller counts it as one of the schedule's.
+        wait_for(
+            "the schedule's count of the triggered run",
+            lambda: _runs_of_schedule(site) == (0, 1),
+            seconds=CALL_SECONDS,
+        )
     finally:
-        argo(site.namespace, "cron", "suspend", "retrain-submitted")
-    run.ends("Succeeded", seconds=RUN_SECONDS)
-    assert run.phases() == ENDED_EARLY
-    assert run.outputs("dataset")["changed"] == "false"
+        site.argotune("unschedule", "submitted", where)
+
+
+def _runs_of_schedule(site: Site) -> tuple[int, int]:
+    """How many runs the controller says that go on, and have succeeded."""
+    cron = site.cluster.read(ARGO, "cronworkflows", "retrain-submitted")
+    status = cron.get("status") or {}
+    return len(status.get("active") or []), int(status.get("succeeded") or 0)

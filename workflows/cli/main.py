@@ -29,6 +29,12 @@ COMMANDS = {
     "logs": "Print the logs of a run's steps, each line with its step.",
     "report": "Show what a run left: data, losses, evaluations, answers; the files with --to.",
     "stop": "Stop the run of a workspace; on this machine its service too.",
+    "schedule": "Tune a workspace again at given times, when data, plan or weights have changed.",
+    "schedules": "Show a namespace's schedules: times, last and next run, and obstacles.",
+    "pause": "Let a schedule begin no run.",
+    "resume": "Let a paused schedule begin runs again.",
+    "trigger": "Begin a run of a schedule now, also of a paused one.",
+    "unschedule": "Delete a schedule, and with it the records of its ended runs.",
     "tiny": "Make the weights of preset tiny on this machine, to try a run with.",
     "chat": "Ask the model that a run deployed, on this machine or on a cluster.",
     "doctor": "Check this machine or a cluster before a run depends on it, and say what to do.",
@@ -74,10 +80,17 @@ class _Commands(TyperGroup):
             raise typer.Exit(INTERRUPTED) from None
 
 
+_SCHEDULES = ("schedule", "schedules", "pause", "resume", "trigger", "unschedule")
+"""Commands of one module."""
+
+
 def _load(name: str) -> Any:
+    module = "schedules" if name in _SCHEDULES else name
     command: Any = typer.main.get_command(
-        importlib.import_module(f"argotune.workflows.cli.commands.{name}").app
+        importlib.import_module(f"argotune.workflows.cli.commands.{module}").app
     )
+    if name in _SCHEDULES:
+        command = command.commands[name]
     command.name = name
     # Not around the parsing: typer colours its help and complaints by itself.
     command.callback = printable_streams()(command.callback)

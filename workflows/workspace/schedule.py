@@ -46,20 +46,20 @@ _RANGE = re.compile(r"(?P<star>[*?])|(?P<first>\w+)(-(?P<last>\w+))?", re.ASCII)
 
 
 def schedule_problems(workspace: str, schedules: Sequence[str], timezone: str) -> list[str]:
-    """List why Argo would never run the workspace's CronWorkflow, each with its flag or field."""
+    """List why Argo would never run the workspace's CronWorkflow, each with what is wrong."""
     name = f"{NAME_PREFIX}{workspace}"
     problems = []
     if len(name) > LONGEST_NAME:
         problems.append(
             f"metadata.name: {workspace!r}; its schedule would be named {name}, {len(name)}"
-            f" characters, and Argo runs none with more than {LONGEST_NAME}; accepted with"
-            f" --schedule are names of at most {LONGEST_NAME - len(NAME_PREFIX)} characters"
+            f" characters, and Argo runs none with more than {LONGEST_NAME}; accepted for"
+            f" a schedule are names of at most {LONGEST_NAME - len(NAME_PREFIX)} characters"
         )
     for expression in schedules:
         try:
             _next_of(expression, datetime(2000, 1, 1))
         except ValueError as error:
-            problems.append(f"--schedule {error}")
+            problems.append(f"schedule {error}")
     try:
         _zone(timezone)
     except ValueError as error:

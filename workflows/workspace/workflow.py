@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from argotune.steps.common.fields import text_of
@@ -19,6 +20,10 @@ from argotune.workflows.workspace.metadata import with_labels
 from argotune.workflows.workspace.model import Workspace
 
 Object = dict[str, Any]
+
+CRON_WORKFLOW_LABEL = "workflows.argoproj.io/cron-workflow"
+"""Argo's label of a schedule's runs."""
+_SCHEDULED_TIME = "workflows.argoproj.io/scheduled-time"
 
 
 def whole_workflow(
@@ -61,16 +66,52 @@ def referring_workflow(
 
 
 def cron_workflow(
-    workspace: Workspace, *, allow_loopback: bool, schedules: Sequence[str], timezone: str
+    workspace: Workspace,
+    *,
+    allow_loopback: bool,
+    schedules: Sequence[str],
+    timezone: str,
+    secret_name: str | None = None,
 ) -> tuple[Object | None, Object]:
     """Build a CronWorkflow of arguments, after the Secret of its URLs.
 
     Raises WorkspaceError for a name, schedule or time zone on which Argo would never run.
     """
-    arguments, secret = _arguments(workspace, allow_loopback, None)
+    arguments, secret = _arguments(workspace, allow_loopback, secret_name)
     cron = manifests.cron_workflow(arguments, schedules, timezone=timezone, **_volume(workspace))
     _set_ttl(cron["spec"]["workflowSpec"], workspace)
     return secret, with_labels(cron, workspace.labels)
+
+
+def run_of(cron: Mapping[str, Any], now: datetime) -> Object:
+    """Build the Workflow that Argo would create of a CronWorkflow at this time.
+
+    Argo counts it as one of the schedule's runs, by its label and owner.
+    """
+    metadata, further = cron["metadata"], cron["spec"].get("workflowMetadata") or {}
+    owner = {
+        "apiVersion": cron["apiVersion"],
+        "kind": cron["kind"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "controller": True,
+    }
+    labels = {**(further.get("labels") or {}), CRON_WORKFLOW_LABEL: metadata["name"]}
+    annotations = {
+        **(further.get("annotations") or {}),
+        _SCHEDULED_TIME: now.isoformat(timespec="seconds"),
+    }
+    return {
+        "apiVersion": cron["apiVersion"],
+        "kind": "Workflow",
+        "metadata": {
+            "name": manifests.random_name(str(metadata["name"])),
+            "labels": labels,
+            "annotations": annotations,
+            "ownerReferences": [owner],
+        },
+        "spec": cron["spec"]["workflowSpec"],
+    }
 
 
 def to_parameters(workspace: Workspace, *, allow_loopback: bool = False) -> dict[str, str]:

@@ -10,15 +10,11 @@ import typer
 from argotune.workflows.cli import options
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.overrides import with_overrides
-from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS
 from argotune.workflows.cli.remote import submission, watching
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.gpus import with_gpu_of_nodes
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.cli.where import connect
-from argotune.workflows.workspace import planned as workspaces
 from argotune.workflows.workspace.documents import Texts
-from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.workflow import images_arguments
 
 app = typer.Typer(add_completion=False)
@@ -104,47 +100,15 @@ def create(
     images = images_arguments(images_registry, images_tag, whole=standalone)
     if standalone and images_registry is None:
         raise InputError("--standalone: --images-registry is missing; the step images are there")
-    planned = workspaces.load(
-        texts,
-        overrides=overrides,
-        allow_loopback=allow_loopback,
-        substitute=substitute,
-        must_be_final=True,
-        find_config_map=cluster.find_config_map,
-        name_gpu=lambda found: with_gpu_of_nodes(cluster.within(found.namespace), found),
+    planned = submission.plan_for_cluster(
+        cluster, texts, overrides, allow_loopback=allow_loopback, substitute=substitute
     )
-    workspace = planned.workspace
-    _check_for_cluster(workspace)
-    workspaces.print_warnings(planned)
-    cluster = cluster.within(workspace.namespace)
+    cluster = cluster.within(planned.workspace.namespace)
     run = submission.submit(
         cluster,
-        workspace,
+        planned.workspace,
         allow_loopback=allow_loopback,
         images=images if standalone else None,
         volume_size=planned.volume_size,
     )
     return cluster, run
-
-
-def _check_for_cluster(workspace: Workspace) -> None:
-    problems = []
-    if workspace.output_image.startswith("oci:"):
-        problems.append(
-            f"tuning.output.image: {workspace.output_image!r} is a directory of this machine, and"
-            " the pods run elsewhere; name an image of a registry, or use `argotune run`"
-        )
-    provider = provider_of(workspace.options)
-    if provider not in CLUSTER_PROVIDERS:
-        *others, last = CLUSTER_PROVIDERS
-        problems.append(
-            f"metadata.annotations.argotune.dev/provider: {provider!r} is this machine; accepted on"
-            f" a cluster are {', '.join(others)} and {last}"
-        )
-    if workspace.options.get("deploy-to") == "process":
-        problems.append(
-            "metadata.annotations.argotune.dev/deploy-to: 'process' is this machine; accepted on"
-            " a cluster is kubernetes"
-        )
-    if problems:
-        raise InputError(problems)

@@ -1,4 +1,4 @@
-"""The runs of a cluster's namespace, their schedules, and the services that runs deployed there.
+"""The runs of a cluster's namespace, and the services that runs deployed there.
 
 A list of runs has their metadata alone: a whole Workflow is a hundred kilobytes. Labels of Argo and
 annotations of the steps tell what a table of runs shows.
@@ -12,8 +12,6 @@ from argotune.steps.cluster.kube import Object
 from argotune.steps.common.values import is_dns_label
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.show.rows import utc_now
-from argotune.workflows.cli.show.schedules import Schedule, schedule_of, template_of
 from argotune.workflows.cli.show.workflow_json import (
     COMPLETED_LABEL,
     WORKSPACE_LABEL,
@@ -22,7 +20,6 @@ from argotune.workflows.cli.show.workflow_json import (
     unpack_nodes,
     workspace_of,
 )
-from argotune.workflows.workspace.manifests import NAME as FINETUNE
 
 SERVICE_LABEL = "argotune.dev/service"
 SERVICES = "app.kubernetes.io/part-of=argotune,app.kubernetes.io/component=inference"
@@ -84,17 +81,6 @@ def refuse_name(cluster: Cluster, name: str) -> Workflow:
         f"{name!r}: no run or workspace of this name in namespace {cluster.namespace}; "
         + (f"there are {', '.join(known)}" if known else "nothing was run there yet")
     )
-
-
-def find_schedules(cluster: Cluster) -> list[Schedule]:
-    """List the schedules of workspaces, in the order of their names."""
-    found = [item for item in cluster.list("CronWorkflow", "") if template_of(item) == FINETUNE]
-    if not found:
-        return []
-    templates = [FINETUNE] if cluster.get("WorkflowTemplate", FINETUNE) else []
-    now = utc_now()
-    schedules = [schedule_of(item, templates, now) for item in found]
-    return sorted(schedules, key=lambda schedule: schedule.name)
 
 
 def deployments(cluster: Cluster) -> dict[str, Object]:

@@ -22,7 +22,6 @@ from argotune.workflows.cli.remote.runs import (
     cluster_runs,
     deployments,
     find_cluster_run,
-    find_schedules,
     is_ready,
     newest_by_workspace,
     newest_first,
@@ -30,6 +29,7 @@ from argotune.workflows.cli.remote.runs import (
     run_named,
     whole_run,
 )
+from argotune.workflows.cli.remote.schedules import find_schedules
 from argotune.workflows.cli.remote.watching import advice, database_note
 from argotune.workflows.cli.remote.watching import watch as watch_until_the_end
 from argotune.workflows.cli.show.results import Output, phase_and_reason, print_record

@@ -9,11 +9,14 @@ from collections.abc import Mapping
 
 from argotune.steps.cluster.kube import Object
 from argotune.steps.nodes.providers import PROVIDERS
-from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS
 from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.gpus import with_gpu_of_nodes
 from argotune.workflows.workspace import collection, manifests
 from argotune.workflows.workspace.allowed_hosts import host_warnings
 from argotune.workflows.workspace.collection import collection_problems
+from argotune.workflows.workspace.documents import Texts
 from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.installed import (
     check_installed,
@@ -21,8 +24,62 @@ from argotune.workflows.workspace.installed import (
 )
 from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.nodes import node_is_of_run
-from argotune.workflows.workspace.planned import print_as_warnings
+from argotune.workflows.workspace.planned import (
+    Planned,
+    load,
+    print_as_warnings,
+    print_warnings,
+)
 from argotune.workflows.workspace.workflow import referring_workflow, whole_workflow
+
+
+def plan_for_cluster(
+    cluster: Cluster,
+    texts: Texts,
+    overrides: Mapping[str, str],
+    *,
+    allow_loopback: bool = False,
+    substitute: bool = False,
+) -> Planned:
+    """Read and plan a workspace whose runs are pods of the cluster, and print its warnings.
+
+    Raises InputError and WorkspaceError with every problem of the file and of the plan.
+    """
+    planned = load(
+        texts,
+        overrides=overrides,
+        allow_loopback=allow_loopback,
+        substitute=substitute,
+        must_be_final=True,
+        find_config_map=cluster.find_config_map,
+        name_gpu=lambda found: with_gpu_of_nodes(cluster.within(found.namespace), found),
+    )
+    _check_for_cluster(planned.workspace)
+    print_warnings(planned)
+    return planned
+
+
+def _check_for_cluster(workspace: Workspace) -> None:
+    problems = []
+    if workspace.output_image.startswith("oci:"):
+        problems.append(
+            f"tuning.output.image: {workspace.output_image!r} is a directory of this machine, and"
+            " the pods run elsewhere; name an image of a registry, or use `argotune run`"
+        )
+    provider = provider_of(workspace.options)
+    if provider not in CLUSTER_PROVIDERS:
+        *others, last = CLUSTER_PROVIDERS
+        problems.append(
+            f"metadata.annotations.argotune.dev/provider: {provider!r} is this machine; accepted on"
+            f" a cluster are {', '.join(others)} and {last}"
+        )
+    if workspace.options.get("deploy-to") == "process":
+        problems.append(
+            "metadata.annotations.argotune.dev/deploy-to: 'process' is this machine; accepted on"
+            " a cluster is kubernetes"
+        )
+    if problems:
+        raise InputError(problems)
 
 
 def submit(
@@ -90,10 +147,7 @@ def _referring(
     secret_name: str,
     volume_size: str,
 ) -> tuple[Object | None, Object]:
-    installed = _installed_template(cluster)
-    check_installed(workspace, installed, allow_loopback=allow_loopback)
-    print_as_warnings(host_warnings(workspace, manifests.decided_values(installed)))
-    _check_collection(cluster, workspace)
+    installed = check_against_installation(cluster, workspace, allow_loopback=allow_loopback)
     try:
         return referring_workflow(
             workspace,
@@ -113,6 +167,20 @@ def _referring(
         ) from error
 
 
+def check_against_installation(
+    cluster: Cluster, workspace: Workspace, *, allow_loopback: bool
+) -> Object:
+    """Check what the installation allows and makes for its runs, and return its template.
+
+    Raises WorkspaceError for what it does not allow, and CliError where there is none.
+    """
+    installed = _installed_template(cluster)
+    check_installed(workspace, installed, allow_loopback=allow_loopback)
+    print_as_warnings(host_warnings(workspace, manifests.decided_values(installed)))
+    _check_collection(cluster, workspace)
+    return installed
+
+
 def _installed_template(cluster: Cluster) -> Object:
     template = cluster.get("WorkflowTemplate", manifests.NAME)
     if template is None:
@@ -130,17 +198,22 @@ def _create_with_secret(cluster: Cluster, workflow: Object, secret: Object) -> N
     The Secret is owned by the Workflow and is deleted with it, so the Workflow must exist first.
     """
     waiting = {**workflow, "spec": {**workflow["spec"], "suspend": True}}
-    created = cluster.create(waiting)["metadata"]
-    owner = {
-        "apiVersion": workflow["apiVersion"],
-        "kind": workflow["kind"],
-        "name": created["name"],
-        "uid": created["uid"],
-    }
+    created = cluster.create(waiting)
+    name = created["metadata"]["name"]
     try:
-        metadata = {**secret["metadata"], "ownerReferences": [owner]}
-        cluster.create({**secret, "metadata": metadata})
-        cluster.patch("Workflow", created["name"], {"spec": {"suspend": None}})
+        cluster.create(owned_by(secret, created))
+        cluster.patch("Workflow", name, {"spec": {"suspend": None}})
     except BaseException:
-        cluster.delete("Workflow", created["name"])
+        cluster.delete("Workflow", name)
         raise
+
+
+def owned_by(manifest: Object, owner: Object) -> Object:
+    """Return the manifest as one of an object that exists, with which it is deleted."""
+    reference = {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+    }
+    return {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [reference]}}

@@ -144,7 +144,7 @@ def test_a_schedule_that_argo_would_never_run_is_refused(argotune: Argotune, wri
     assert [error.partition(";")[0] for error in answer.errors] == [
         f"metadata.name: {name!r}",
         "--schedule day-of-week '7': no such time",
-        "--schedule 'nightly': accepted are five fields, minute hour day-of-month month"
+        "schedule 'nightly': accepted are five fields, minute hour day-of-month month"
         ' day-of-week, such as "0 3 * * 1-5" (Sunday is 0), or @hourly, @daily, @weekly, @monthly'
         " or @yearly",
         "--timezone 'Mars/Phobos': no time zone of this name",

@@ -1,0 +1,215 @@
+"""argotune schedule, schedules, pause, resume, trigger, unschedule, on a fake API server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.fakes.kube import Cluster, Fault
+from tests.workflows.cli.command import Answer, Argotune
+from tests.workflows.cli.conftest import Write
+from tests.workflows.workspace.helpers import CONFIG_MAP, QUICK_START, WORKSPACE, changed
+
+WITH_TOKEN = changed({"tuning/input": {"urls": ["https://example.com/a.parquet?sig=hunter2"]}})
+NAME = "retrain-my-model"
+
+
+@pytest.fixture
+def made(argotune: Argotune, write: Write, cluster: Cluster) -> Cluster:
+    """A cluster where my-model is tuned every Monday."""
+    assert schedule(argotune, write, WORKSPACE, "0 3 * * 1").code == 0
+    return cluster
+
+
+def schedule(argotune: Argotune, write: Write, text: str, *times: str) -> Answer:
+    flags = [flag for time in times for flag in ("--cron", time)]
+    return argotune("schedule", write("workspace.yaml", text), *flags)
+
+
+def only(cluster: Cluster, kind: str) -> dict[str, Any]:
+    (found,) = cluster.of_kind(kind)
+    return found
+
+
+def put_run(cluster: Cluster, name: str, *, ended: bool) -> None:
+    labels = {"workflows.argoproj.io/cron-workflow": NAME}
+    if ended:
+        labels["workflows.argoproj.io/completed"] = "true"
+    metadata = {"name": name, "namespace": "team-a", "labels": labels}
+    cluster.put(
+        {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Workflow",
+            "metadata": {**metadata, "creationTimestamp": "2026-01-02T03:04:05Z"},
+            "spec": {},
+        }
+    )
+
+
+def test_a_schedule_is_made_with_its_times_and_zone(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    file = write("workspace.yaml", WORKSPACE)
+    times = ("--cron", "0 3 * * 1", "--cron", "30 12 1 * *")
+    answer = argotune("schedule", file, *times, "--timezone", "Europe/Berlin")
+    assert (answer.code, answer.err) == (0, "")
+    lines = answer.out.splitlines()
+    assert lines[0] == f"cronworkflow.argoproj.io/{NAME} created in namespace team-a"
+    assert lines[1].startswith(
+        f"{NAME}, 0 3 * * 1 and 30 12 1 * * Europe/Berlin: no run yet, next 20"
+    )
+    spec = only(cluster, "CronWorkflow")["spec"]
+    assert spec["schedules"] == ["0 3 * * 1", "30 12 1 * *"]
+    assert spec["timezone"] == "Europe/Berlin"
+    assert "suspend" not in spec
+    parameters = spec["workflowSpec"]["arguments"]["parameters"]
+    assert {"name": "only-if-changed", "value": "true"} in parameters
+
+
+def test_urls_with_tokens_are_in_a_secret_of_the_schedule(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    assert schedule(argotune, write, WITH_TOKEN, "@daily").code == 0
+    secret, cron = only(cluster, "Secret"), only(cluster, "CronWorkflow")
+    assert "hunter2" in secret["stringData"]["urls.json"]
+    assert "hunter2" not in str(cron)
+    (owner,) = secret["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"]) == ("CronWorkflow", cron["metadata"]["uid"])
+    named = {"name": "urls-secret", "value": secret["metadata"]["name"]}
+    assert named in cron["spec"]["workflowSpec"]["arguments"]["parameters"]
+    assert "suspend" not in cron["spec"]
+
+
+def test_a_refused_secret_leaves_no_schedule(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    cluster.faults.append(Fault("POST", "/secrets", 403, "you may not"))
+    answer = schedule(argotune, write, WITH_TOKEN, "@daily")
+    assert answer.code == 3
+    assert "you may not" in answer.err
+    assert cluster.of_kind("CronWorkflow") == []
+
+
+def test_a_second_time_changes_it_and_leaves_it_paused(
+    argotune: Argotune, write: Write, made: Cluster
+) -> None:
+    assert argotune("pause", "my-model").code == 0
+    answer = schedule(argotune, write, WITH_TOKEN, "@hourly")
+    assert answer.code == 0
+    assert answer.out.splitlines() == [
+        f"cronworkflow.argoproj.io/{NAME} configured in namespace team-a",
+        f"{NAME}, @hourly Etc/UTC: no run yet; suspended",
+    ]
+    spec = only(made, "CronWorkflow")["spec"]
+    assert (spec["schedules"], spec["suspend"]) == (["@hourly"], True)
+    secret = only(made, "Secret")["metadata"]["name"]
+    assert {"name": "urls-secret", "value": secret} in (
+        spec["workflowSpec"]["arguments"]["parameters"]
+    )
+
+
+def test_all_that_is_wrong_with_times_is_said_before_anything_is_made(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    file = write("workspace.yaml", WORKSPACE)
+    answer = argotune("schedule", file, "--cron", "0 3 30 2 *", "--timezone", "Mars/Olympus")
+    assert answer.code == 2
+    assert answer.errors == [
+        "schedule '0 3 30 2 *': no month has that day, so it never runs",
+        "--timezone 'Mars/Olympus': no time zone of this name; accepted are names such as Etc/UTC"
+        " and Europe/Berlin",
+    ]
+    assert cluster.of_kind("CronWorkflow") == []
+
+
+def test_what_the_plan_refuses_is_not_scheduled(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    text = f"{QUICK_START}---\n{CONFIG_MAP}".replace("qlora", "full")
+    answer = schedule(argotune, write, text, "@daily")
+    assert answer.code == 2
+    assert cluster.of_kind("CronWorkflow") == []
+
+
+def test_schedules_are_listed(argotune: Argotune, made: Cluster) -> None:
+    answer = argotune("schedules", "-n", "team-a")
+    assert answer.code == 0
+    assert f"{NAME}  0 3 * * 1  Etc/UTC" in answer.out
+    answer = argotune("schedules", "-n", "team-b")
+    assert answer.out == (
+        "no schedules in namespace team-b; `argotune schedule workspace.yaml"
+        ' --cron "0 3 * * 1" -n team-b` makes one\n'
+    )
+
+
+@pytest.mark.parametrize("name", ["my-model", NAME])
+def test_a_schedule_is_paused_and_resumed_by_either_name(
+    argotune: Argotune, made: Cluster, name: str
+) -> None:
+    answer = argotune("pause", name)
+    assert answer.out.splitlines() == [
+        f"cronworkflow.argoproj.io/{NAME} paused in namespace team-a",
+        f"{NAME}, 0 3 * * 1 Etc/UTC: no run yet; suspended",
+    ]
+    assert only(made, "CronWorkflow")["spec"]["suspend"] is True
+    answer = argotune("resume", name)
+    assert answer.out.startswith(f"cronworkflow.argoproj.io/{NAME} resumed in namespace team-a\n")
+    assert ", next 20" in answer.out
+    assert only(made, "CronWorkflow")["spec"]["suspend"] is False
+
+
+def test_a_triggered_run_is_one_of_the_schedule(argotune: Argotune, made: Cluster) -> None:
+    answer = argotune("trigger", "my-model")
+    assert (answer.code, answer.err) == (0, "")
+    cron, run = only(made, "CronWorkflow"), only(made, "Workflow")
+    name = run["metadata"]["name"]
+    assert name.startswith(f"{NAME}-")
+    assert answer.out.splitlines() == [
+        f"workflow.argoproj.io/{name} created in namespace team-a",
+        f"watch it: argotune status {name} -n team-a --watch",
+    ]
+    assert run["spec"] == cron["spec"]["workflowSpec"]
+    assert run["metadata"]["labels"]["workflows.argoproj.io/cron-workflow"] == NAME
+    (owner,) = run["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"], owner["controller"]) == (
+        "CronWorkflow",
+        cron["metadata"]["uid"],
+        True,
+    )
+
+
+@pytest.mark.parametrize("command", ["trigger", "unschedule"])
+def test_while_a_run_of_it_goes_on_it_is_refused(
+    argotune: Argotune, made: Cluster, command: str
+) -> None:
+    put_run(made, "run-1", ended=True)
+    put_run(made, "run-2", ended=False)
+    answer = argotune(command, "my-model")
+    assert answer.code == 3
+    assert answer.errors[0].startswith(f"{NAME}: its run run-2 goes on")
+    assert len(made.of_kind("CronWorkflow")) == 1
+    assert len(made.of_kind("Workflow")) == 2
+
+
+def test_a_deleted_schedule_says_what_goes_with_it(argotune: Argotune, made: Cluster) -> None:
+    put_run(made, "run-1", ended=True)
+    answer = argotune("unschedule", "my-model")
+    assert answer.out.splitlines() == [
+        f"cronworkflow.argoproj.io/{NAME} deleted in namespace team-a",
+        "the records of its ended runs are deleted with it: 1",
+    ]
+    assert made.of_kind("CronWorkflow") == []
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones(argotune: Argotune, made: Cluster) -> None:
+    answer = argotune("pause", "other")
+    assert answer.code == 2
+    assert answer.errors == [
+        f"'other': no schedule or workspace with one in namespace team-a; there are {NAME}"
+    ]
+    made.take("CronWorkflow", "team-a", NAME)
+    answer = argotune("unschedule", "other")
+    assert answer.errors == [
+        "'other': no schedule or workspace with one in namespace team-a; there is none"
+    ]

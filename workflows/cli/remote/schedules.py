@@ -1,0 +1,174 @@
+"""The schedules of a namespace's workspaces: CronWorkflows that refer to the installed template."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+from argotune.steps.cluster.kube import Object
+from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.runs import newest_first
+from argotune.workflows.cli.remote.submission import check_against_installation, owned_by
+from argotune.workflows.cli.show.rows import utc_now
+from argotune.workflows.cli.show.schedules import Schedule, schedule_of, template_of
+from argotune.workflows.cli.show.workflow_json import (
+    COMPLETED_LABEL,
+    WORKSPACE_LABEL,
+    Workflow,
+    name_of,
+)
+from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace.model import Workspace
+from argotune.workflows.workspace.workflow import CRON_WORKFLOW_LABEL, cron_workflow, run_of
+
+_KIND = "CronWorkflow"
+
+
+def find_schedules(cluster: Cluster) -> list[Schedule]:
+    """List the schedules of workspaces, in the order of their names."""
+    found = _of_workspaces(cluster)
+    if not found:
+        return []
+    templates = [manifests.NAME] if cluster.get("WorkflowTemplate", manifests.NAME) else []
+    now = utc_now()
+    return [schedule_of(each, templates, now) for each in found]
+
+
+def make_schedule(
+    cluster: Cluster, workspace: Workspace, *, times: Sequence[str], timezone: str
+) -> tuple[str, bool]:
+    """Make the schedule of a workspace, or change the one that is there.
+
+    A schedule that is paused stays so. Returns its name, and whether it was there before. Raises
+    WorkspaceError for a name, time or zone on which Argo would never run.
+    """
+    check_against_installation(cluster, workspace, allow_loopback=False)
+    secret, document = cron_workflow(
+        workspace,
+        allow_loopback=False,
+        schedules=times,
+        timezone=timezone,
+        # A change brings its own, since nobody may change a Secret of a run.
+        secret_name=f"{workspace.name}-urls-{secrets.token_hex(5)}",
+    )
+    name = name_of(document)
+    found = cluster.get(_KIND, name)
+    if found is None:
+        _create(cluster, document, secret)
+    else:
+        _change(cluster, found, document, secret)
+    return name, found is not None
+
+
+def pause(cluster: Cluster, name: str) -> Schedule:
+    """Let a schedule begin no run. Raises InputError for an unknown name."""
+    return _suspend(cluster, name, suspend=True)
+
+
+def resume(cluster: Cluster, name: str) -> Schedule:
+    """Let a paused schedule begin runs again. Raises InputError for an unknown name."""
+    return _suspend(cluster, name, suspend=False)
+
+
+def trigger(cluster: Cluster, name: str) -> str:
+    """Begin a run of the schedule now, as Argo begins one, and return its name.
+
+    Raises InputError for an unknown name, and CliError while another run of it goes on.
+    """
+    cron = _named(cluster, name)
+    for run in _runs(cluster, cron):
+        if _goes_on(run):
+            raise CliError(
+                f"{name_of(cron)}: its run {name_of(run)} goes on, and a schedule has one run at a"
+                f" time; argotune status {name_of(run)} {cluster.flags} shows it"
+            )
+    return name_of(cluster.create(run_of(cron, utc_now())))
+
+
+def unschedule(cluster: Cluster, name: str) -> tuple[str, int]:
+    """Delete a schedule with the Secret of its URLs and the records of its ended runs.
+
+    Returns its name and the number of the runs. Raises InputError for an unknown name, and CliError
+    while a run of it goes on, since Kubernetes would delete the run without its `release` step.
+    """
+    cron = _named(cluster, name)
+    runs = _runs(cluster, cron)
+    for run in runs:
+        if _goes_on(run):
+            raise CliError(
+                f"{name_of(cron)}: its run {name_of(run)} goes on and would be deleted with it;"
+                f" wait, or say argotune stop {name_of(run)} {cluster.flags}"
+            )
+    cluster.delete(_KIND, name_of(cron))
+    return name_of(cron), len(runs)
+
+
+def _of_workspaces(cluster: Cluster) -> list[Object]:
+    found = [each for each in cluster.list(_KIND, "") if template_of(each) == manifests.NAME]
+    return sorted(found, key=name_of)
+
+
+def _named(cluster: Cluster, name: str) -> Object:
+    """Find the schedule of a workspace's or its own name."""
+    schedules = {name_of(each): each for each in _of_workspaces(cluster)}
+    if name in schedules:
+        return schedules[name]
+    of_workspace = {key: each for key, each in schedules.items() if _workspace_of(each) == name}
+    if len(of_workspace) == 1:
+        return next(iter(of_workspace.values()))
+    problem = "several schedules" if of_workspace else "no schedule or workspace with one"
+    known = ", ".join(of_workspace or schedules)
+    raise InputError(
+        f"{name!r}: {problem} in namespace {cluster.namespace};"
+        f" {f'there are {known}' if known else 'there is none'}"
+    )
+
+
+def _workspace_of(cron: Object) -> str:
+    return str((cron["metadata"].get("labels") or {}).get(WORKSPACE_LABEL, ""))
+
+
+def _runs(cluster: Cluster, cron: Object) -> list[Workflow]:
+    """List the metadata of a schedule's runs, the newest first."""
+    label = f"{CRON_WORKFLOW_LABEL}={name_of(cron)}"
+    return newest_first(cluster.collection("Workflow", label, metadata_only=True).items)
+
+
+def _goes_on(run: Workflow) -> bool:
+    return (run["metadata"].get("labels") or {}).get(COMPLETED_LABEL) != "true"
+
+
+def _suspend(cluster: Cluster, name: str, *, suspend: bool) -> Schedule:
+    cron = _named(cluster, name)
+    changed = cluster.patch(_KIND, name_of(cron), {"spec": {"suspend": suspend}})
+    return schedule_of(changed, [manifests.NAME], utc_now())
+
+
+def _create(cluster: Cluster, document: Object, secret: Object | None) -> None:
+    """Create the schedule suspended, then the Secret that it owns, and let it run."""
+    if secret is None:
+        cluster.create(document)
+        return
+    created = cluster.create({**document, "spec": {**document["spec"], "suspend": True}})
+    name = created["metadata"]["name"]
+    try:
+        cluster.create(owned_by(secret, created))
+        cluster.patch(_KIND, name, {"spec": {"suspend": None}})
+    except BaseException:
+        cluster.delete(_KIND, name)
+        raise
+
+
+def _change(cluster: Cluster, found: Object, document: Object, secret: Object | None) -> None:
+    """Replace all but the suspension; the Secret of before stays until the schedule goes."""
+    if secret is not None:
+        cluster.create(owned_by(secret, found))
+    cluster.patch(_KIND, name_of(found), _replacement(found, document))
+
+
+def _replacement(found: Object, document: Object) -> Object:
+    """Build the merge patch that makes the spec, labels and annotations those of the document."""
+    removed = {key: None for key in found["spec"] if key != "suspend"}
+    metadata = {part: document["metadata"].get(part) for part in ("labels", "annotations")}
+    return {"metadata": metadata, "spec": {**removed, **document["spec"]}}
