@@ -14,9 +14,9 @@ from argotune.steps.common.fs import replacing_directory
 from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.serving import Adapter, Base, Rope, ServingContract, write_contract
 from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.tokens.template import ChatTemplate
 from argotune.steps.tune.facts import Facts
 from argotune.steps.tune.model_card import model_card
-from argotune.steps.tune.template import ChatTemplate
 
 _TOKENIZER_FILES = (
     "tokenizer.json",

@@ -13,12 +13,7 @@ from typing import Any
 import torch
 from bitsandbytes.nn.modules import Linear4bit
 from peft import LoraConfig, get_peft_model
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-)
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils.logging import disable_progress_bar
 
@@ -26,6 +21,7 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.serving import Rope, fix_rope
 from argotune.steps.contracts.training_plan import Quantization, TrainingPlan
+from argotune.steps.tokens.tokenizer import load_config
 from argotune.steps.tune.device import Device
 from argotune.steps.tune.lora import use_fused_layers
 from argotune.steps.tune.phi3 import packed_blocks
@@ -33,37 +29,6 @@ from argotune.steps.tune.quantized_cache import with_quantized_cache
 from argotune.steps.tune.varlen import attention_for
 
 _logger = logging.getLogger(__name__)
-
-
-def load_tokenizer(model_dir: Path) -> Any:
-    """The model's fast tokenizer. Raises PermanentError if it needs tokens that the model lacks."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            model_dir, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise PermanentError(f"{model_dir}: no usable tokenizer: {error}") from error
-    if not tokenizer.is_fast:
-        raise PermanentError(f"{model_dir}: the tokenizer has no tokenizer.json (a fast one)")
-    _refuse_added_tokens(tokenizer, _load_config(model_dir))
-    return tokenizer
-
-
-def _refuse_added_tokens(tokenizer: Any, config: Any) -> None:
-    """Raise PermanentError for tokens without an embedding, which the adapter would have to add."""
-    added = sorted(
-        (number, token)
-        for token, number in tokenizer.get_vocab().items()
-        if number >= config.vocab_size
-    )
-    if added:
-        names = ", ".join(token for _, token in added[:5])
-        more = f" and {len(added) - 5} more" if len(added) > 5 else ""
-        raise PermanentError(
-            f"the tokenizer has tokens beyond the model's vocabulary of {config.vocab_size}: "
-            f"{names}{more}; vLLM refuses adapters with new embeddings, so use a reserved "
-            "token of the tokenizer, or write the markers as plain text"
-        )
 
 
 def load_model(
@@ -163,18 +128,11 @@ def _quantization_config(
     )
 
 
-def _load_config(model_dir: Path) -> Any:
-    try:
-        return AutoConfig.from_pretrained(model_dir, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise PermanentError(f"{model_dir}: no usable config.json: {error}") from error
-
-
 def _load_base(
     plan: TrainingPlan, model_dir: Path, device: Device, rope: Rope, *, sharded: bool, leads: bool
 ) -> Any:
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    config = _load_config(model_dir)
+    config = load_config(model_dir)
     if config.model_type != plan.model.family:
         raise PermanentError(
             f"{model_dir} has a {config.model_type} model, but the plan says {plan.model.family}"

@@ -14,7 +14,7 @@ import pyarrow
 import torch
 
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.tune.tokenise import TokenRows
+from argotune.steps.tokens.tokenise import TokenRows
 
 SCHEMA = pyarrow.schema(
     [

@@ -18,9 +18,9 @@ import pyarrow
 from argotune.steps.common import log
 from argotune.steps.common.fs import replacing, sha256_file
 from argotune.steps.contracts.training_plan import Training
+from argotune.steps.tokens.template import ChatTemplate
+from argotune.steps.tokens.tokenise import Census, read_rows
 from argotune.steps.tune.pack import SCHEMA, Packs, pack
-from argotune.steps.tune.template import ChatTemplate
-from argotune.steps.tune.tokenise import Census, read_rows
 
 _FORMAT = "1"
 """Increased with every change after which the same rows give other packs."""

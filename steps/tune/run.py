@@ -22,6 +22,9 @@ from argotune.steps.common.values import NOT_MEASURED
 from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.serving import FILE_NAME, rope_choice
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
+from argotune.steps.tokens.template import ChatTemplate, chat_template
+from argotune.steps.tokens.tokenise import Census, check_census
+from argotune.steps.tokens.tokenizer import load_tokenizer
 from argotune.steps.tune.checkpoint import BaseLoss, Checkpoints, identity_of, load_tensors
 from argotune.steps.tune.device import Device, find_device, peak_memory_gb
 from argotune.steps.tune.distributed import World, process_count
@@ -31,7 +34,7 @@ from argotune.steps.tune.extras import check_extras, use_extras
 from argotune.steps.tune.facts import facts_of, results_of
 from argotune.steps.tune.launch import SPAWN, Context, launch
 from argotune.steps.tune.live import LiveLine
-from argotune.steps.tune.load import load_model, load_tokenizer
+from argotune.steps.tune.load import load_model
 from argotune.steps.tune.loop import Job, Outcome, mean_loss, train
 from argotune.steps.tune.pack import Packs
 from argotune.steps.tune.params import Params, Result
@@ -41,8 +44,6 @@ from argotune.steps.tune.samples import Samples, make_samples
 from argotune.steps.tune.schedule import Schedule
 from argotune.steps.tune.shard import shard_base
 from argotune.steps.tune.stop import StopRequest, StopTime
-from argotune.steps.tune.template import ChatTemplate, chat_template
-from argotune.steps.tune.tokenise import Census, check_census
 from argotune.steps.tune.trackers import check_trackers, open_trackers
 
 _RESULT = Path("report", "result.json")

@@ -11,12 +11,12 @@ import torch
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.training_plan import Watch
+from argotune.steps.tokens.spans import TemplateMismatch
+from argotune.steps.tokens.template import ChatTemplate
 from argotune.steps.tune.device import Device
 from argotune.steps.tune.distributed import World
 from argotune.steps.tune.evaluate import hidden_states
 from argotune.steps.tune.pack import MicroBatch, Packs
-from argotune.steps.tune.spans import TemplateMismatch
-from argotune.steps.tune.template import ChatTemplate
 
 _LONGEST_PROMPT = 512
 """Tokens; with longer prompts each token of an answer would take as long as a training step."""

@@ -20,13 +20,14 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.tokens.template import chat_template
+from argotune.steps.tokens.tokenise import read_rows
+from argotune.steps.tokens.tokenizer import load_tokenizer
 from argotune.steps.tune.device import find_device
-from argotune.steps.tune.load import load_model, load_tokenizer, trainable_parameters
+from argotune.steps.tune.load import load_model, trainable_parameters
 from argotune.steps.tune.loop import mean_loss, train
 from argotune.steps.tune.pack import Packs, pack
 from argotune.steps.tune.stop import StopRequest
-from argotune.steps.tune.template import chat_template
-from argotune.steps.tune.tokenise import read_rows
 from tests.fakes.jobs import bare_job
 
 

@@ -91,8 +91,8 @@ def _ours(directory: Path) -> Found:
     # In the measured process only, as TRL: the parent needs neither.
     from transformers import AutoTokenizer
 
+    from argotune.steps.tokens.template import chat_template
     from argotune.steps.tune.prepare import prepare
-    from argotune.steps.tune.template import chat_template
 
     tokenizer = AutoTokenizer.from_pretrained(directory / "model", local_files_only=True)
     began = time.perf_counter()

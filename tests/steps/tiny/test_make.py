@@ -13,7 +13,7 @@ from argotune.presets.loader import model_preset
 from argotune.steps.contracts.model_cache import Origin, base_of, is_complete
 from argotune.steps.tiny.docstrings import collect_docstrings
 from argotune.steps.tiny.make import make_tiny
-from argotune.steps.tune.template import chat_template
+from argotune.steps.tokens.template import chat_template
 
 TEXTS = [
     f"{documented.summary} {documented.name}. It is fast." for documented in collect_docstrings()

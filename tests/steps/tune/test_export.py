@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.serving import read_contract
 from argotune.steps.contracts.training_plan import write_plan
+from argotune.steps.tokens.template import chat_template
+from argotune.steps.tokens.tokenise import read_rows
 from argotune.steps.tune.model_card import model_card
 from argotune.steps.tune.params import Params
 from argotune.steps.tune.run import run
-from argotune.steps.tune.template import chat_template
-from argotune.steps.tune.tokenise import read_rows
 from argotune.steps.tune.vllm import vllm_command
 from tests.steps.contracts.test_serving import contract as small_contract
 from tests.steps.tune.float64 import TOLERANCE

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.tokens.tokenise import TokenRows
 from argotune.steps.tune.pack import Packs, epoch_order, pack
-from argotune.steps.tune.tokenise import TokenRows
 
 
 def rows_of(*lengths: int) -> TokenRows:

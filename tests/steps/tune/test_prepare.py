@@ -7,10 +7,10 @@ import pyarrow
 import pytest
 
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.tokens.template import chat_template
+from argotune.steps.tokens.tokenise import Census
 from argotune.steps.tune.pack import Packs
 from argotune.steps.tune.prepare import prepare
-from argotune.steps.tune.template import chat_template
-from argotune.steps.tune.tokenise import Census
 from tests.steps.tune.models import (
     PLAIN_TEMPLATE,
     conversation,

@@ -10,12 +10,12 @@ import torch
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.training_plan import Watch
+from argotune.steps.tokens.template import ChatTemplate, chat_template
+from argotune.steps.tokens.tokenise import read_rows
 from argotune.steps.tune.device import Device
 from argotune.steps.tune.distributed import World
 from argotune.steps.tune.pack import Packs, pack
 from argotune.steps.tune.samples import Question, Samples, make_samples
-from argotune.steps.tune.template import ChatTemplate, chat_template
-from argotune.steps.tune.tokenise import read_rows
 from tests.steps.tune.models import (
     MARKED_TEMPLATE,
     Wrapped,

@@ -10,10 +10,10 @@ import torch
 
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.training_plan import TrainingPlan, write_plan
+from argotune.steps.tokens.template import chat_template
+from argotune.steps.tokens.tokenise import read_rows
 from argotune.steps.tune.params import Params, Result
 from argotune.steps.tune.run import run
-from argotune.steps.tune.template import chat_template
-from argotune.steps.tune.tokenise import read_rows
 from tests.steps.tune.models import make_tokenizer
 
 

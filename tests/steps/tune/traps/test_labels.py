@@ -11,9 +11,9 @@ import pytest
 from transformers import DataCollatorForLanguageModeling
 
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.tokens.template import ChatTemplate, chat_template
+from argotune.steps.tokens.tokenise import Census, TokenRows, check_census, read_rows
 from argotune.steps.tune.pack import Packs, pack
-from argotune.steps.tune.template import ChatTemplate, chat_template
-from argotune.steps.tune.tokenise import Census, TokenRows, check_census, read_rows
 from tests.steps.tune.models import MARKED_TEMPLATE, conversation, make_tokenizer, write_rows
 from tests.steps.tune.traps.published import PUBLISHED, tokenizer_of
 

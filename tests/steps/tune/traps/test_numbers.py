@@ -15,12 +15,12 @@ from torch.nn.functional import cross_entropy
 from transformers import Phi3Config, Phi3ForCausalLM
 
 from argotune.steps.common.errors import Interrupted, PermanentError
+from argotune.steps.tokens.template import chat_template
+from argotune.steps.tokens.tokenise import read_rows
 from argotune.steps.tune import device
 from argotune.steps.tune.device import find_device
 from argotune.steps.tune.load import load_model
 from argotune.steps.tune.pack import Packs, pack
-from argotune.steps.tune.template import chat_template
-from argotune.steps.tune.tokenise import read_rows
 from tests.steps.tune.float64 import TOLERANCE
 from tests.steps.tune.models import (
     CONFIGS,

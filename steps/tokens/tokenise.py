@@ -1,7 +1,8 @@
-"""Tokenize dataset rows and label the assistant's tokens, once for the whole run."""
+"""Tokenize conversations, and label the tokens that the assistant writes."""
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,12 +20,17 @@ from tokenizers import Encoding, Tokenizer
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.serving import Message
-from argotune.steps.tune.spans import Rendered, Span, TemplateMismatch
-from argotune.steps.tune.template import ChatTemplate
+from argotune.steps.tokens.spans import Rendered, Span, TemplateMismatch
+from argotune.steps.tokens.template import ChatTemplate
 
 _BATCH_ROWS = 512
 _LEARNED = "learned"
 """Field of a message in the dataset step's file: whether its tokens are labels."""
+_NO_IDS: npt.NDArray[np.int32] = np.zeros(0, dtype=np.int32)
+_NO_LABELS: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+
+NO_END_OF_TURN = "no end-of-turn token would be learned"
+NO_LABEL = "no assistant token within max_length"
 
 _logger = logging.getLogger(__name__)
 
@@ -65,10 +71,91 @@ class Census:
     dropped: Counter[str] = field(default_factory=Counter)
     """Number of unusable rows, by reason."""
 
+    def add(self, row: TokenRow) -> None:
+        """Count a row."""
+        self.rows += 1
+        if row.cut_tokens:
+            self.truncated += 1
+            self.cut_tokens += row.cut_tokens
+        if row.problem:
+            self.dropped[row.problem] += 1
+
     @staticmethod
     def of(kept: Mapping[str, Any]) -> Census:
         """A census from its fields as parsed from JSON."""
         return Census(**{**kept, "dropped": Counter(kept["dropped"])})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenRow:
+    """A conversation as tokens, or the reason why it is none for training."""
+
+    number: int
+    """Place of the row among those that were given, from 0."""
+    problem: str = ""
+    """Why the row is unusable; empty: it is usable."""
+    text: str = ""
+    """The conversation as the chat template renders it; empty where the template refuses it."""
+    spans: Sequence[Span] = ()
+    """Spans of `text` that are learned, each with its end-of-turn token."""
+    tokens: int = 0
+    """Tokens of the whole text; those beyond max_length are cut."""
+    ids: npt.NDArray[np.int32] = field(default_factory=lambda: _NO_IDS)
+    """The tokens up to max_length."""
+    labelled: npt.NDArray[np.bool_] = field(default_factory=lambda: _NO_LABELS)
+    """Which of `ids` are learned."""
+
+    @property
+    def cut_tokens(self) -> int:
+        """Tokens beyond max_length."""
+        return self.tokens - len(self.ids)
+
+    @property
+    def learned_tokens(self) -> int:
+        """Tokens of `ids` that are learned."""
+        return int(np.count_nonzero(self.labelled))
+
+
+def tokenise(
+    batches: Iterable[Sequence[Sequence[Message]]],
+    template: ChatTemplate,
+    tokenizer: Any,
+    max_length: int,
+) -> Iterator[TokenRow]:
+    """Yield each row of batches of conversations, in order, also the unusable ones.
+
+    A message may have a field `learned`, of False for an answer that is context alone. Memory is
+    that of two batches, of some hundred rows each for the best speed.
+    """
+    # A tokenizer may be configured to truncate or pad; here max_length and the packs do this.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    number = itertools.count()
+    rendered = ([_render(messages, template) for messages in batch] for batch in batches)
+    for rows, encodings in _encode_ahead(tokenizer.backend_tokenizer, rendered):
+        encoded = iter(encodings)
+        for row in rows:
+            if isinstance(row, str):
+                yield TokenRow(number=next(number), problem=row)
+            else:
+                yield _label_row(
+                    next(number), row, next(encoded), template.stop_token_ids, max_length
+                )
+
+
+def conversations_of(path: Path) -> Iterator[list[list[Message]]]:
+    """Yield the conversations of one of the dataset step's parquet files, in batches.
+
+    Raises PermanentError if it is missing or another file.
+    """
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(_BATCH_ROWS, columns=["messages"]):
+                yield batch.column("messages").to_pylist()
+    except FileNotFoundError as error:
+        raise PermanentError(f"{path} is missing; the dataset step writes it") from error
+    except (pyarrow.ArrowInvalid, KeyError) as error:
+        raise PermanentError(f"{path} is not the dataset step's file: {error}") from error
 
 
 def read_rows(
@@ -76,13 +163,11 @@ def read_rows(
 ) -> tuple[TokenRows, Census]:
     """Tokenize the `messages` of a parquet file. Raises PermanentError if it has none."""
     census = Census()
-    # A tokenizer may be configured to truncate or pad; here max_length and the packs do this.
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
     kept: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]] = []
-    rendered = (_render_batch(batch, template, census) for batch in _conversations(path))
-    for rows, encodings in _encode_ahead(tokenizer.backend_tokenizer, rendered):
-        kept.extend(_label_rows(rows, encodings, template.stop_token_ids, max_length, census))
+    for row in tokenise(conversations_of(path), template, tokenizer, max_length):
+        census.add(row)
+        if not row.problem:
+            kept.append((row.ids, row.labelled))
     log.event(
         _logger,
         "tokenised",
@@ -125,25 +210,14 @@ def _reasons(census: Census) -> str:
     return ", ".join(f"{count}: {reason}" for reason, count in census.dropped.items())
 
 
-def _conversations(path: Path) -> Iterator[list[list[Message]]]:
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH_ROWS, columns=["messages"]):
-                yield batch.column("messages").to_pylist()
-    except FileNotFoundError as error:
-        raise PermanentError(f"{path} is missing; the dataset step writes it") from error
-    except (pyarrow.ArrowInvalid, KeyError) as error:
-        raise PermanentError(f"{path} is not the dataset step's file: {error}") from error
-
-
 def _encode_ahead(
-    tokenizer: Tokenizer, batches: Iterable[list[Rendered]]
-) -> Iterator[tuple[list[Rendered], list[Encoding]]]:
-    """Yield each batch with its encodings, while a thread encodes the next one."""
+    tokenizer: Tokenizer, batches: Iterable[list[Rendered | str]]
+) -> Iterator[tuple[list[Rendered | str], list[Encoding]]]:
+    """Yield each batch with the encodings of its rendered rows, while a thread encodes the next."""
     with ThreadPoolExecutor(max_workers=1) as thread:
-        waiting: deque[tuple[list[Rendered], Future[list[Encoding]]]] = deque()
+        waiting: deque[tuple[list[Rendered | str], Future[list[Encoding]]]] = deque()
         for rows in batches:
-            texts = [row.text for row in rows]
+            texts = [row.text for row in rows if isinstance(row, Rendered)]
             # Not transformers' __call__: it creates Python lists of all offsets, which doubles the
             # time.
             made = thread.submit(tokenizer.encode_batch, texts, add_special_tokens=False)
@@ -155,43 +229,39 @@ def _encode_ahead(
             yield earlier, made.result()
 
 
-def _label_rows(
-    rows: Sequence[Rendered],
-    encodings: Sequence[Encoding],
+def _label_row(
+    number: int,
+    row: Rendered,
+    encoding: Encoding,
     stop_token_ids: Sequence[int],
     max_length: int,
-    census: Census,
-) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]]:
-    for row, encoding in zip(rows, encodings, strict=True):
-        ids = encoding.ids
-        labelled = _labels(row, ids, encoding, stop_token_ids)
-        if len(ids) > max_length:
-            census.truncated += 1
-            census.cut_tokens += len(ids) - max_length
-        elif not _learns_to_stop(ids, labelled, stop_token_ids):
-            census.dropped["no end-of-turn token would be learned"] += 1
-            continue
-        if not labelled[:max_length].any():
-            census.dropped["no assistant token within max_length"] += 1
-            continue
-        yield np.asarray(ids[:max_length], dtype=np.int32), labelled[:max_length]
+) -> TokenRow:
+    ids = encoding.ids
+    labelled = _labels(row, ids, encoding, stop_token_ids)
+    problem = ""
+    if len(ids) <= max_length and not _learns_to_stop(ids, labelled, stop_token_ids):
+        problem = NO_END_OF_TURN
+    elif not labelled[:max_length].any():
+        problem = NO_LABEL
+    return TokenRow(
+        number=number,
+        problem=problem,
+        text=row.text,
+        spans=row.spans,
+        tokens=len(ids),
+        ids=np.asarray(ids[:max_length], dtype=np.int32),
+        labelled=labelled[:max_length],
+    )
 
 
-def _render_batch(
-    conversations: Sequence[Sequence[Message]], template: ChatTemplate, census: Census
-) -> list[Rendered]:
-    census.rows += len(conversations)
-    return [row for messages in conversations if (row := _render(messages, template, census))]
-
-
-def _render(messages: Sequence[Message], template: ChatTemplate, census: Census) -> Rendered | None:
+def _render(messages: Sequence[Message], template: ChatTemplate) -> Rendered | str:
+    """The row as text, or the reason why there is none."""
     # The template gets what the server would give it.
     turns = [{name: value for name, value in each.items() if name != _LEARNED} for each in messages]
     try:
         return _without_unlearned(template.render(turns), messages)
     except TemplateMismatch as error:
-        census.dropped[str(error)] += 1
-        return None
+        return str(error)
 
 
 def _without_unlearned(row: Rendered, messages: Sequence[Message]) -> Rendered:

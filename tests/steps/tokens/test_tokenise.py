@@ -7,8 +7,14 @@ from typing import Any
 import pytest
 
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.tune.template import chat_template
-from argotune.steps.tune.tokenise import Census, TokenRows, check_census, read_rows
+from argotune.steps.tokens.template import chat_template
+from argotune.steps.tokens.tokenise import (
+    Census,
+    TokenRows,
+    check_census,
+    read_rows,
+    tokenise,
+)
 from tests.steps.tune.models import (
     MARKED_TEMPLATE,
     PLAIN_TEMPLATE,
@@ -156,3 +162,28 @@ def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 but no parquet")
     with pytest.raises(PermanentError, match=r"train\.parquet is not the dataset step's file"):
         read_rows(path, template, tokenizer, 10)
+
+
+def test_every_row_is_yielded_in_order_with_its_tokens_or_its_problem(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(
+        "{{ raise_exception('no') if messages | length == 3 }}" + MARKED_TEMPLATE
+    )
+    template = chat_template(tokenizer, tmp_path)
+    one, two = conversation("One?", "It is 1."), conversation("Two?", "It is 2.")
+    batches = [[one, [*one, two[0]]], [[*one, *two], conversation("x" * 99, "1")]]
+    rows = list(tokenise(batches, template, tokenizer, max_length=30))
+    assert [row.number for row in rows] == [0, 1, 2, 3]
+    assert [row.problem for row in rows] == [
+        "",
+        "the chat template rejects it: no",
+        "",
+        "no assistant token within max_length",
+    ]
+    whole = len(tokenizer(rows[2].text)["input_ids"])
+    assert (rows[2].tokens, rows[2].cut_tokens, len(rows[2].ids)) == (whole, whole - 30, 30)
+    assert rows[2].learned_tokens == rows[2].labelled.sum() > 0
+    assert [rows[2].text[start:end] for start, end in rows[2].spans] == [
+        "It is 1.<|end|>",
+        "It is 2.<|end|>",
+    ]
+    assert (rows[1].text, rows[1].tokens, rows[1].learned_tokens) == ("", 0, 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.tune.template import ChatTemplate, TemplateMismatch, chat_template
+from argotune.steps.tokens.template import ChatTemplate, TemplateMismatch, chat_template
 from tests.steps.tune.models import MARKED_TEMPLATE, PLAIN_TEMPLATE, make_tokenizer
 
 SYSTEMLESS_TEMPLATE = (

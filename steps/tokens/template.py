@@ -10,7 +10,7 @@ from typing import Any
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.serving import Message
-from argotune.steps.tune.spans import (
+from argotune.steps.tokens.spans import (
     Rendered,
     TemplateMismatch,
     has_marks,
