@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from argotune.steps.common.html_page import facts, page, table
 from argotune.steps.common.values import NOT_MEASURED
 
 Record = dict[str, Any]
@@ -25,34 +25,6 @@ _SMALL_CURVES = (
     ("tokens_per_second", "real tokens per second"),
     ("memory_gb", "peak memory, GB"),
 )
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>
-body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem;
-  padding: 0 1rem; color: #222; background: #fff }}
-h1 {{ font-size: 1.35rem }} h2 {{ font-size: 1.05rem; margin-top: 2rem }}
-svg {{ width: 100%; height: auto }}
-table {{ border-collapse: collapse; width: 100% }}
-th, td {{ text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0;
-  border-bottom: 1px solid #ddd }}
-th {{ font-weight: 600; color: #555; white-space: nowrap }}
-td {{ overflow-wrap: anywhere }} td.text {{ white-space: pre-wrap }}
-dl {{ display: flex; flex-wrap: wrap; gap: .4rem 2.2rem }}
-dt {{ color: #555; font-size: .85rem }} dd {{ margin: 0; font-size: 1.15rem }}
-</style>
-<h1>{title}</h1>
-{facts}
-{curves}
-{evaluations}
-{samples}
-{settings}
-</html>
-"""
 
 
 def loss_png(records: Sequence[Record], title: str) -> bytes:
@@ -73,13 +45,16 @@ def report_html(
     settings: Mapping[str, str],
 ) -> str:
     """An HTML page with all curves, evaluations and sample answers, and how the run was made."""
-    return _PAGE.format(
-        title=escape(title),
-        facts=_facts(records),
-        curves=_curves(records),
-        evaluations=_evaluations(records),
-        samples=_samples(samples),
-        settings=_table("How it was tuned", ["", ""], list(map(list, settings.items()))),
+    how = [list(each) for each in settings.items()]
+    return page(
+        title,
+        [
+            _facts(records),
+            _curves(records),
+            _evaluations(records),
+            _samples(samples),
+            table("How it was tuned", ["", ""], how),
+        ],
     )
 
 
@@ -167,24 +142,21 @@ def _smooth(points: Points) -> Points:
 def _facts(records: Sequence[Record]) -> str:
     steps = [record for record in records if "loss" in record]
     held_out = _points(records, "eval_loss")
-    facts: dict[str, str] = {}
+    values: dict[str, str] = {}
     if held_out:
-        facts["held-out loss of the base model"] = f"{held_out[0][1]:.4f}"
+        values["held-out loss of the base model"] = f"{held_out[0][1]:.4f}"
     elif steps:
         # With held-out rows the base's loss is measured before the first step.
-        facts["held-out loss"] = NOT_MEASURED
+        values["held-out loss"] = NOT_MEASURED
     if len(held_out) > 1:
         step, loss = min(held_out[1:], key=lambda point: point[1])
-        facts["best held-out loss"] = f"{loss:.4f} at step {step}"
+        values["best held-out loss"] = f"{loss:.4f} at step {step}"
     if steps:
         rates = sorted(record["tokens_per_second"] for record in steps)
-        facts["steps"] = f"{steps[-1]['step']} ({steps[-1]['epoch']:.2f} epochs)"
-        facts["tokens per second, median"] = f"{rates[len(rates) // 2]:,.0f}"
-        facts["peak memory"] = f"{max(record['memory_gb'] for record in steps):.2f} GB"
-    items = "".join(
-        f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items()
-    )
-    return f"<dl>{items}</dl>"
+        values["steps"] = f"{steps[-1]['step']} ({steps[-1]['epoch']:.2f} epochs)"
+        values["tokens per second, median"] = f"{rates[len(rates) // 2]:,.0f}"
+        values["peak memory"] = f"{max(record['memory_gb'] for record in steps):.2f} GB"
+    return facts(values)
 
 
 def _evaluations(records: Sequence[Record]) -> str:
@@ -192,7 +164,7 @@ def _evaluations(records: Sequence[Record]) -> str:
         [str(step) if step else "base", f"{loss:.4f}"]
         for step, loss in _points(records, "eval_loss")
     ]
-    return _table("Evaluations", ["step", "held-out loss"], rows)
+    return table("Evaluations", ["step", "held-out loss"], rows)
 
 
 def _samples(samples: Sequence[Record]) -> str:
@@ -204,15 +176,4 @@ def _samples(samples: Sequence[Record]) -> str:
         seen = sample["prompt"]
         step = str(sample["step"]) if sample["step"] else "base"
         rows.append([prompt, expected, step, sample["answer"]])
-    return _table("Answers as it learned", ["question", "expected", "step", "answer"], rows)
-
-
-def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    if not rows:
-        return ""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join(
-        "<tr>" + "".join(f'<td class="text">{escape(cell)}</td>' for cell in row) + "</tr>\n"
-        for row in rows
-    )
-    return f"<h2>{escape(title)}</h2>\n<table><tr>{head}</tr>\n{body}</table>"
+    return table("Answers as it learned", ["question", "expected", "step", "answer"], rows)
