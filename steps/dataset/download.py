@@ -116,6 +116,7 @@ class Downloader:
             answers.check_status(response, target.url)
         size = answers.total_size(response)
         self._check_limit(size, target.url)
+        target.adopt_kept(answers.validator(response), size)
         return size
 
     def _check_space(

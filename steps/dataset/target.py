@@ -1,7 +1,9 @@
 """The files on disk of one dataset URL.
 
 DIRECTORY/NAME is the complete file, and NAME.json its record, which is written last. NAME.part is
-an incomplete file, and NAME.part.json identifies the version of the remote file.
+an incomplete file, and NAME.part.json identifies the version of the remote file. NAME.kept.json is
+the record of a file that an earlier look at the data has left (`argotune data`): it counts as
+complete once the server has said that this is its present version.
 """
 
 from __future__ import annotations
@@ -47,6 +49,8 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
     """Hash of the URL with its query, which is not stored itself because it may be secret."""
     size: int
     sha256: str
+    validator: str | None = None
+    """The version of the remote file, as in NAME.part.json; None if the server names none."""
 
 
 class _PartRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,15 +111,18 @@ class Target:
 
     def finished(self) -> DatasetFile | None:
         """The complete file of an earlier attempt, or None."""
-        try:
-            record = msgspec.json.decode(self._record.read_bytes(), type=_Record)
-        except (OSError, msgspec.DecodeError):
-            return None
-        if record.url_sha256 != self._url_sha256 or _size_of(self.path) != record.size:
-            return None
-        if self.expected_sha256 not in (None, record.sha256):
-            return None
-        return self._file(self.path, record.size, record.sha256)
+        record = self._read(self._record)
+        return None if record is None else self._file(self.path, record.size, record.sha256)
+
+    def adopt_kept(self, validator: str | None, size: int | None) -> bool:
+        """Make a kept file the complete one, if the server has this version and size of it now."""
+        record = self._read(self._kept)
+        if record is None or None in (validator, record.validator):
+            return False
+        if (record.validator, record.size) != (validator, size):
+            return False
+        self._kept.replace(self._record)
+        return True
 
     def finish(self, received: Received) -> DatasetFile:
         """Rename the received partial file and write its record.
@@ -127,6 +134,7 @@ class Target:
         except PermanentError:
             self.discard_part()
             raise
+        _, validator = self.resume_point()
         fsync(self.part)
         self.part.replace(self.path)
         self._part_record.unlink(missing_ok=True)
@@ -134,6 +142,7 @@ class Target:
             url_sha256=self._url_sha256,
             size=received.size,
             sha256=received.sha256,
+            validator=validator,
         )
         atomic_write(self._record, msgspec.json.encode(record))
         return file
@@ -158,9 +167,25 @@ class Target:
         self._part_record.unlink(missing_ok=True)
         self.part.unlink(missing_ok=True)
 
+    def _read(self, path: Path) -> _Record | None:
+        """The record at a path, if the file is what it says and what the URL asks for."""
+        try:
+            record = msgspec.json.decode(path.read_bytes(), type=_Record)
+        except (OSError, msgspec.DecodeError):
+            return None
+        if record.url_sha256 != self._url_sha256 or _size_of(self.path) != record.size:
+            return None
+        if self.expected_sha256 not in (None, record.sha256):
+            return None
+        return record
+
     @property
     def _record(self) -> Path:
         return self.path.with_name(f"{self.path.name}.json")
+
+    @property
+    def _kept(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.kept.json")
 
     @property
     def _part_record(self) -> Path:

@@ -78,6 +78,35 @@ def test_second_run_asks_nobody(server: FileServer, downloader: Downloader, tmp_
     assert len(server.requests) == 1
 
 
+def keep(directory: Path) -> None:
+    """Leave the downloads as `argotune data` leaves them for a run."""
+    for record in directory.glob("*.json"):
+        record.rename(record.with_suffix(".kept.json"))
+
+
+def test_kept_file_of_the_servers_version_is_not_downloaded_again(
+    server: FileServer, downloader: Downloader, tmp_path: Path
+) -> None:
+    url = server.add("/a", BODY)
+    first = downloader.fetch_all([url], tmp_path, on_progress=lambda done, total: None)
+    keep(tmp_path)
+    server.requests.clear()
+    assert downloader.fetch_all([url], tmp_path, on_progress=lambda done, total: None) == first
+    assert ranges(server) == ["bytes=0-0"]
+
+
+@pytest.mark.parametrize("etag", ['"another"', None])
+def test_kept_file_of_another_or_an_unknown_version_is_downloaded_anew(
+    server: FileServer, downloader: Downloader, tmp_path: Path, etag: str | None
+) -> None:
+    url = server.add("/a", BODY, etag='"one"' if etag else None)
+    downloader.fetch_all([url], tmp_path, on_progress=lambda done, total: None)
+    keep(tmp_path)
+    server.add("/a", BODY[::-1], etag=etag)
+    [file] = downloader.fetch_all([url], tmp_path, on_progress=lambda done, total: None)
+    assert file.path.read_bytes() == BODY[::-1]
+
+
 def test_cut_connection_is_resumed_where_it_broke(
     server: FileServer, downloader: Downloader, pauses: Pauses, tmp_path: Path
 ) -> None:
