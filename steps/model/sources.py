@@ -16,8 +16,10 @@ from argotune.steps.contracts.model_source import files_of_directory, origin_of_
 from argotune.steps.contracts.training_plan import Model
 from argotune.steps.model.directory import fetch_directory
 from argotune.steps.model.files import model_files
-from argotune.steps.model.image import fetch_image, resolve_image
+from argotune.steps.model.image import fetch_image
 from argotune.steps.model.params import Params
+from argotune.steps.registry.layers import resolve_image
+from argotune.steps.registry.oci import parse_image_or_layout
 from argotune.steps.registry.skopeo import Registry
 
 Fetch = Callable[[Path], dict[str, str]]
@@ -97,7 +99,11 @@ def _image(params: Params, place: str, progress: Progress) -> Source:
         ca_file=params.ca_file,
         allowed_hosts=params.allowed_hosts,
     )
-    image = resolve_image(place, registry)
+    try:
+        reference = parse_image_or_layout(place)
+    except ValueError as error:
+        raise ParamsError(f"model source oci:{place}: {error}") from error
+    image = resolve_image(reference, registry, name=f"oci:{place}")
 
     def fetch(directory: Path) -> dict[str, str]:
         fetch_image(image, directory, registry=registry, on_progress=progress.update)

@@ -11,7 +11,7 @@ from argotune.steps.contracts.training_plan import dump_plan, write_plan
 from argotune.steps.plan.params import Params, Result
 from argotune.steps.plan.planning import alternatives
 from argotune.steps.plan.whole_run import plan_of_run
-from argotune.steps.registry.oci import ImageReference, parse_reference, parse_weights
+from argotune.steps.registry.oci import ImageReference, parse_image_or_layout, parse_reference
 from argotune.steps.registry.policy import RegistryPolicy, policy_of
 
 LOGGER = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def _check_registries(params: Params, source: str, policy: RegistryPolicy) -> No
     kind, _, weights = source.partition(":")
     images = [
         ("output-image", params.output_image or "", parse_reference),
-        ("model-source", weights if kind == "oci" else "", parse_weights),
+        ("model-source", weights if kind == "oci" else "", parse_image_or_layout),
     ]
     for name, text, parse in images:
         if not text:

@@ -67,8 +67,8 @@ def parse_reference(text: str) -> ImageReference | LayoutReference:
     return parse_image(text)
 
 
-def parse_weights(text: str) -> ImageReference | LayoutReference:
-    """Parse the image of a model source: an image, or the path of a layout with an optional tag.
+def parse_image_or_layout(text: str) -> ImageReference | LayoutReference:
+    """Parse an image, or the path of a layout with an optional tag.
 
     A path begins with / or a dot. Raises ValueError as `parse_image` does.
     """

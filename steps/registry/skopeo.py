@@ -101,7 +101,7 @@ def push(
         _with_retries(
             lambda: _skopeo(arguments, layout.parent, image, registry), registry.attempts, sleep
         )
-        pushed = _remote_digest(image, registry, cert_dir, sleep)
+        pushed = _digest(_remote_manifest(image, registry, cert_dir, sleep))
     if pushed != digest:
         raise TransientError(
             f"{image} has digest {pushed} after the push of {digest}; is another run pushing "
@@ -144,9 +144,19 @@ def remote_digest(image: ImageReference, registry: Registry, *, sleep: Sleep = t
 
     Raises PermanentError for what the user must change, TransientError when all attempts failed.
     """
+    return _digest(remote_manifest(image, registry, sleep=sleep))
+
+
+def remote_manifest(
+    image: ImageReference, registry: Registry, *, sleep: Sleep = time.sleep
+) -> bytes:
+    """The manifest of an image, or the index of several platforms, as the registry has it.
+
+    Raises PermanentError for what the user must change, TransientError when all attempts failed.
+    """
     _check(image, registry)
     with _certificates(registry.ca_file) as cert_dir:
-        return _remote_digest(image, registry, cert_dir, sleep)
+        return _remote_manifest(image, registry, cert_dir, sleep)
 
 
 def _check(image: ImageReference, registry: Registry) -> None:
@@ -182,15 +192,18 @@ def _flags(
     return flags
 
 
-def _remote_digest(
+def _remote_manifest(
     image: ImageReference, registry: Registry, cert_dir: Path | None, sleep: Sleep
-) -> str:
+) -> bytes:
     arguments = ["inspect", "--raw", *_flags("", image, registry, cert_dir), f"docker://{image}"]
-    manifest = _with_retries(
+    return _with_retries(
         lambda: _skopeo(arguments, Path.cwd(), image, registry, _INSPECT_TIMEOUT_SECONDS),
         registry.attempts,
         sleep,
     )
+
+
+def _digest(manifest: bytes) -> str:
     return f"sha256:{hashlib.sha256(manifest).hexdigest()}"
 
 
