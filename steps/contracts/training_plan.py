@@ -115,12 +115,17 @@ class Training(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_truncated_share: float
     """The tune step fails if a larger share of rows would be truncated."""
     micro_batch_tokens: int
-    """Tokens of one packed micro-batch, the input of one forward pass."""
+    """Most tokens of one packed micro-batch, the input of one forward pass."""
     accumulation_steps: int
-    """Micro-batches per optimizer step, over all GPUs."""
+    """Most micro-batches per optimizer step, over all GPUs."""
+    rows_per_micro_batch: int | None = None
+    """Rows of a micro-batch, as the user set them; None: as many as its tokens hold."""
+    min_steps: int | None = None
+    """Optimizer steps that the epochs take at least: tune makes the batch smaller for less data
+    (`steps/contracts/steps_of_run.py`). None: the batch is the user's and stays."""
     epochs: float
     max_steps: int | None
-    """Limit of optimizer steps; None: as many as the epochs take."""
+    """Optimizer steps of the run, whatever the epochs; None: as many as the epochs take."""
     learning_rate: float
     scheduler: Literal["cosine", "linear", "constant"]
     warmup_ratio: float

@@ -1,11 +1,10 @@
-"""Pack rows into micro-batches of a fixed number of tokens, without padding or split rows."""
+"""Micro-batches of packed rows, without padding or split rows."""
 
 from __future__ import annotations
 
-import bisect
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,6 @@ import numpy.typing as npt
 import pyarrow
 import torch
 
-from argotune.steps.common.errors import PermanentError
 from argotune.steps.tokens.tokenise import TokenRows
 
 SCHEMA = pyarrow.schema(
@@ -169,24 +167,15 @@ class _Chunk:
         return list(zip(np.diff(self.token_starts).tolist(), labels.tolist(), strict=True))
 
 
-def pack(rows: TokenRows, capacity_tokens: int) -> Iterator[pyarrow.RecordBatch]:
-    """Pack the rows into micro-batches of at most `capacity_tokens`, one record of SCHEMA each.
-
-    Raises PermanentError if a row is longer.
-    """
-    if rows.longest > capacity_tokens:
-        raise PermanentError(
-            f"a row has {rows.longest} tokens, but a micro-batch has {capacity_tokens}; "
-            "the plan's training.micro_batch_tokens must not be less than its max_length"
-        )
-    bins = _best_fit(rows.lengths, capacity_tokens)
+def pack(rows: TokenRows, bins: Sequence[Sequence[int]]) -> Iterator[pyarrow.RecordBatch]:
+    """One record of SCHEMA for each micro-batch; `bins` has the row numbers of each."""
     return (
         _record_batch(rows, bins[first : first + _BATCH_PACKS])
         for first in range(0, len(bins), _BATCH_PACKS)
     )
 
 
-def _record_batch(rows: TokenRows, bins: list[list[int]]) -> pyarrow.RecordBatch:
+def _record_batch(rows: TokenRows, bins: Sequence[Sequence[int]]) -> pyarrow.RecordBatch:
     numbers = np.concatenate([np.asarray(each, dtype=np.int64) for each in bins])
     lengths = rows.lengths[numbers]
     documents = _starts([len(each) for each in bins])
@@ -211,27 +200,6 @@ def _starts(lengths: npt.ArrayLike) -> npt.NDArray[np.int32]:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
 
 
-def _best_fit(lengths: npt.NDArray[np.int64], capacity_tokens: int) -> list[list[int]]:
-    """Best-fit decreasing: each row, longest first, into the fullest micro-batch with space."""
-    bins: list[list[int]] = []
-    open_bins: dict[int, list[int]] = {}  # free tokens -> bins
-    free_sizes: list[int] = []  # sorted keys of open_bins
-    for row in np.argsort(-lengths, kind="stable").tolist():
-        length = int(lengths[row])
-        found = bisect.bisect_left(free_sizes, length)
-        if found == len(free_sizes):
-            bins.append([row])
-            _open(open_bins, free_sizes, capacity_tokens - length, len(bins) - 1)
-            continue
-        free = free_sizes[found]
-        chosen = open_bins[free].pop()
-        if not open_bins[free]:
-            del open_bins[free], free_sizes[found]
-        bins[chosen].append(row)
-        _open(open_bins, free_sizes, free - length, chosen)
-    return bins
-
-
 @functools.lru_cache(maxsize=2)
 def epoch_order(packs: int, seed: int, epoch: int) -> tuple[int, ...]:
     """The order of the micro-batches in an epoch.
@@ -239,12 +207,3 @@ def epoch_order(packs: int, seed: int, epoch: int) -> tuple[int, ...]:
     It depends only on the seed and the epoch, so that a run can resume at any step.
     """
     return tuple(np.random.default_rng([seed, epoch]).permutation(packs).tolist())
-
-
-def _open(open_bins: dict[int, list[int]], free_sizes: list[int], free: int, index: int) -> None:
-    if free <= 0:
-        return
-    if free not in open_bins:
-        open_bins[free] = []
-        bisect.insort(free_sizes, free)
-    open_bins[free].append(index)

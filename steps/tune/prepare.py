@@ -17,14 +17,24 @@ import pyarrow
 
 from argotune.steps.common import log
 from argotune.steps.common.fs import replacing, sha256_file
+from argotune.steps.contracts.steps_of_run import fit_batch, pack_rows
 from argotune.steps.contracts.training_plan import Training
 from argotune.steps.tokens.template import ChatTemplate
 from argotune.steps.tokens.tokenise import Census, read_rows
 from argotune.steps.tune.pack import SCHEMA, Packs, pack
 
-_FORMAT = "1"
+_FORMAT = "2"
 """Increased with every change after which the same rows give other packs."""
 _KEY = b"argotune"
+_BATCH_FIELDS = (
+    "micro_batch_tokens",
+    "accumulation_steps",
+    "rows_per_micro_batch",
+    "min_steps",
+    "epochs",
+    "seed",
+)
+"""What the rows of each micro-batch depend on."""
 
 _logger = logging.getLogger(__name__)
 
@@ -38,8 +48,9 @@ def prepare(
 ) -> tuple[Packs, Census]:
     """The packs of a parquet file, stored in the Arrow file `file`, and counts of its rows.
 
-    An existing file of the same inputs is reused. Raises PermanentError if `split` is not a file
-    of the dataset step, and OSError if the disk is full.
+    The micro-batches are those of `fit_batch`. An existing file of the same inputs is reused.
+    Raises PermanentError if `split` is not a file of the dataset step, and OSError if the disk is
+    full.
     """
     made_from = {
         "format": _FORMAT,
@@ -50,14 +61,16 @@ def prepare(
         "stop tokens": str(template.stop_token_ids),
         "tokenizer": _sha256(tokenizer.backend_tokenizer.to_str()),
         "max_length": str(training.max_length),
-        "micro_batch_tokens": str(training.micro_batch_tokens),
+        "batch": str([getattr(training, name) for name in _BATCH_FIELDS]),
     }
     kept = _open_packs(file, made_from)
     if kept is not None:
         log.event(_logger, "prepared_before", file=split.name, micro_batches=len(kept[0]))
         return kept
     rows, census = read_rows(split, template, tokenizer, training.max_length)
-    batches = pack(rows, training.micro_batch_tokens)
+    lengths = rows.lengths.tolist()
+    fitted = fit_batch(training, tokens=sum(lengths), longest=max(lengths, default=0))
+    batches = pack(rows, pack_rows(lengths, fitted))
     about = {_KEY: json.dumps({"made_from": made_from, "census": vars(census)})}
     with (
         replacing(file) as temporary,

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from argotune.steps.common import log
@@ -21,7 +22,8 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.common.values import NOT_MEASURED
 from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.serving import FILE_NAME, rope_choice
-from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
+from argotune.steps.contracts.steps_of_run import fit_batch
+from argotune.steps.contracts.training_plan import Training, TrainingPlan, read_plan
 from argotune.steps.tokens.template import ChatTemplate, chat_template
 from argotune.steps.tokens.tokenise import Census, check_census
 from argotune.steps.tokens.tokenizer import load_tokenizer
@@ -76,10 +78,18 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
     tokenizer = load_tokenizer(params.model_dir)
     template = chat_template(tokenizer, params.model_dir, plan.model.chat_template)
     with world.leader_first():
-        packs, census = _prepare_packs(params.work_dir, "train", template, tokenizer, plan)
+        source = functools.partial(_prepare_packs, params.work_dir, template, tokenizer)
+        packs, census = source("train", plan.training)
         check_census(census, plan.training.max_truncated_share, plan.data.max_rejected_share)
-        held_out, _ = _prepare_packs(params.work_dir, "validation", template, tokenizer, plan)
-        identity = {**settings, "packs": packs.digest, "held-out packs": held_out.digest}
+        held_out, _ = source("validation", _whole_batches(plan.training))
+        training = fit_batch(plan.training, tokens=packs.tokens, longest=packs.longest)
+        schedule = Schedule(training, len(packs), packs.tokens)
+        identity = {
+            **settings,
+            "packs": packs.digest,
+            "held-out packs": held_out.digest,
+            "steps": f"{schedule.steps}, {schedule.run_steps.per_epoch} per epoch",
+        }
         checkpoints = Checkpoints(params.work_dir / "checkpoints", identity)
 
     checkpoints.check()
@@ -95,14 +105,13 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
     if world.lockstep:
         shard_base(model, world)
     use_extras(model, plan.execution)
-    schedule = Schedule(plan.training, len(packs))
     with StopRequest() as stop, _open_report(params, plan, schedule, world) as report:
         base = _base_loss(model, held_out, samples, device, stop, checkpoints, report, world)
         job = Job(
             model=model,
             world=world,
             device=device,
-            training=plan.training,
+            training=training,
             schedule=schedule,
             packs=packs,
             held_out=held_out,
@@ -133,19 +142,20 @@ def _settings(params: Params, plan: TrainingPlan) -> dict[str, str]:
 
 
 def _prepare_packs(
-    work_dir: Path,
-    split: str,
-    template: ChatTemplate,
-    tokenizer: Any,
-    plan: TrainingPlan,
+    work_dir: Path, template: ChatTemplate, tokenizer: Any, split: str, training: Training
 ) -> tuple[Packs, Census]:
     return prepare(
         work_dir / "dataset" / f"{split}.parquet",
         work_dir / "prepared" / f"{split}.arrow",
         template,
         tokenizer,
-        plan.training,
+        training,
     )
+
+
+def _whole_batches(training: Training) -> Training:
+    """For rows that are only measured: as many tokens per forward pass as the plan permits."""
+    return msgspec.structs.replace(training, min_steps=None, rows_per_micro_batch=None)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The number of steps of a run, the micro-batches of each step, and its learning rate.
+"""The micro-batches of each optimizer step of a run, and its learning rate.
 
 Everything depends only on the step's number, so a resumed run needs no other state.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from argotune.steps.contracts.steps_of_run import RunSteps, count_steps
 from argotune.steps.contracts.training_plan import Training
 from argotune.steps.tune.pack import epoch_order
 
@@ -21,30 +22,31 @@ class Schedule:
     """The steps of a run."""
 
     training: Training
+    """With the batch that fits the data."""
     packs: int
     """Micro-batches per epoch."""
+    tokens: int
+    """Tokens per epoch."""
 
     @functools.cached_property
-    def micro_batches(self) -> int:
-        """Number of micro-batches of the whole run, each a forward and a backward pass."""
-        wanted = max(1, round(self.training.epochs * self.packs))
-        if self.training.max_steps is None:
-            return wanted
-        return min(wanted, self.training.max_steps * self.training.accumulation_steps)
+    def run_steps(self) -> RunSteps:
+        """How many steps the run and its epochs have."""
+        return count_steps(self.packs, self.tokens, self.training)
 
-    @functools.cached_property
+    @property
     def steps(self) -> int:
-        """Number of optimizer steps of the run; the last may have fewer micro-batches."""
-        return math.ceil(self.micro_batches / self.training.accumulation_steps)
+        """Number of optimizer steps of the run."""
+        return self.run_steps.total
 
     def indices(self, step: int) -> list[int]:
-        """Indices of the micro-batches of step `step`, counted from 0."""
-        first = step * self.training.accumulation_steps
-        last = min(first + self.training.accumulation_steps, self.micro_batches)
-        return [
-            epoch_order(self.packs, self.training.seed, place // self.packs)[place % self.packs]
-            for place in range(first, last)
-        ]
+        """Indices of the micro-batches of step `step`, counted from 0.
+
+        The last step of an epoch may have fewer.
+        """
+        epoch, place = divmod(step, self.run_steps.per_epoch)
+        order = epoch_order(self.packs, self.training.seed, epoch)
+        size = self.training.accumulation_steps
+        return list(order[place * size : (place + 1) * size])
 
     def seed(self, step: int, place: int) -> int:
         """Seed of the dropout in micro-batch `place` of a step; the same in every process."""
@@ -54,16 +56,14 @@ class Schedule:
 
     def epoch(self, steps_done: int) -> float:
         """Number of epochs done after `steps_done` steps."""
-        places = min(steps_done * self.training.accumulation_steps, self.micro_batches)
-        return places / self.packs
+        epoch, place = divmod(steps_done, self.run_steps.per_epoch)
+        return epoch + place * self.training.accumulation_steps / self.packs
 
     def evaluates_after(self, steps_done: int) -> bool:
         """Whether to evaluate: every eval_steps, else after each epoch; and after the last step."""
         if steps_done >= self.steps:
             return True
-        if self.training.eval_steps is not None:
-            return steps_done % self.training.eval_steps == 0
-        return int(self.epoch(steps_done)) > int(self.epoch(steps_done - 1))
+        return steps_done % (self.training.eval_steps or self.run_steps.per_epoch) == 0
 
     def learning_rate(self, step: int) -> float:
         """Learning rate of step `step`, from 0: a linear warm-up, then the plan's schedule."""

@@ -33,7 +33,7 @@ def bare_job(
         world=World(),
         device=device,
         training=training,
-        schedule=Schedule(training, len(packs)),
+        schedule=Schedule(training, len(packs), packs.tokens),
         packs=packs,
         held_out=Packs([]),
         samples=Samples([], 0, None, ()),

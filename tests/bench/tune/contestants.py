@@ -19,6 +19,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.steps_of_run import pack_rows
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.tokens.template import chat_template
 from argotune.steps.tokens.tokenise import read_rows
@@ -86,7 +87,7 @@ def all_tokens_packed(directory: Path, plan: TrainingPlan) -> Packs:
     labelled = np.ones_like(rows.labelled)
     labelled[rows.starts[:-1]] = False
     rows = dataclasses.replace(rows, labelled=labelled)
-    return Packs(pack(rows, plan.training.micro_batch_tokens))
+    return Packs(pack(rows, pack_rows(rows.lengths.tolist(), plan.training)))
 
 
 def fill_adapter(model: Any) -> None:

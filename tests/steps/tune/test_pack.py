@@ -4,10 +4,9 @@ from collections.abc import Iterable
 
 import numpy as np
 import pyarrow
-import pytest
 import torch
 
-from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.steps_of_run import best_fit
 from argotune.steps.tokens.tokenise import TokenRows
 from argotune.steps.tune.pack import Packs, epoch_order, pack
 
@@ -21,7 +20,7 @@ def rows_of(*lengths: int) -> TokenRows:
 
 
 def packed(rows: TokenRows, capacity_tokens: int) -> Packs:
-    return Packs(pack(rows, capacity_tokens))
+    return Packs(pack(rows, best_fit(rows.lengths.tolist(), capacity_tokens)))
 
 
 def row_numbers(batches: Iterable[pyarrow.RecordBatch]) -> list[list[int]]:
@@ -29,14 +28,10 @@ def row_numbers(batches: Iterable[pyarrow.RecordBatch]) -> list[list[int]]:
     return [rows for batch in batches for rows in batch.column("rows").to_pylist()]
 
 
-def test_each_row_goes_into_the_fullest_micro_batch_with_room() -> None:
-    assert row_numbers(pack(rows_of(6, 5, 3, 4, 2), 10)) == [[0, 3], [1, 2, 4]]
-
-
 def test_every_row_is_in_one_micro_batch_within_its_capacity() -> None:
     """Of more than two Arrow batches."""
     lengths = np.random.default_rng(0).integers(1, 60, 2000)
-    batches = list(pack(rows_of(*lengths.tolist()), 100))
+    batches = list(pack(rows_of(*lengths.tolist()), best_fit(lengths.tolist(), 100)))
     packs, numbers = Packs(batches), row_numbers(batches)
     assert len(packs) == len(numbers)
     assert sorted(row for rows in numbers for row in rows) == list(range(2000))
@@ -76,15 +71,6 @@ def test_positions_restart_and_first_tokens_are_not_learned() -> None:
     assert batch.document_lengths == (3, 2)
     assert (batch.tokens, batch.labels) == (5, 3)
     assert batch.input_ids.dtype == torch.int64
-
-
-def test_a_row_longer_than_a_micro_batch_is_refused() -> None:
-    with pytest.raises(PermanentError) as caught:
-        pack(rows_of(11, 2), capacity_tokens=10)
-    assert str(caught.value) == (
-        "a row has 11 tokens, but a micro-batch has 10; the plan's training.micro_batch_tokens "
-        "must not be less than its max_length"
-    )
 
 
 def test_no_rows_make_no_micro_batches() -> None:

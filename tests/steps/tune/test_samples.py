@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.steps_of_run import best_fit
 from argotune.steps.contracts.training_plan import Watch
 from argotune.steps.tokens.template import ChatTemplate, chat_template
 from argotune.steps.tokens.tokenise import read_rows
@@ -41,7 +42,7 @@ def template(tokenizer: Any) -> ChatTemplate:
 def rows_of(tmp_path: Path, rows: Any, template: ChatTemplate, tokenizer: Any) -> Packs:
     write_rows(tmp_path / "rows.parquet", rows)
     rows, _ = read_rows(tmp_path / "rows.parquet", template, tokenizer, 2000)
-    return Packs(pack(rows, 2000))
+    return Packs(pack(rows, best_fit(rows.lengths.tolist(), 2000)))
 
 
 def test_held_out_rows_are_asked_up_to_their_first_answer(

@@ -9,20 +9,26 @@ from tests.steps.tune.models import tiny_plan
 
 
 def schedule(packs: int, **training: Any) -> Schedule:
-    return Schedule(tiny_plan(**training).training, packs)
+    return Schedule(tiny_plan(**training).training, packs, 100 * packs)
 
 
 def test_each_epoch_takes_every_micro_batch_once() -> None:
     plan = schedule(7, epochs=2.0, accumulation_steps=3)
     taken = [index for step in range(plan.steps) for index in plan.indices(step)]
-    assert plan.steps == 5
     assert sorted(taken[:7]) == sorted(taken[7:]) == list(range(7))
-    assert len(plan.indices(4)) == 2
 
 
-def test_max_steps_ends_the_run_earlier() -> None:
-    assert schedule(7, epochs=2.0, accumulation_steps=3, max_steps=2).steps == 2
-    assert schedule(7, epochs=2.0, accumulation_steps=3, max_steps=99).steps == 5
+def test_no_step_runs_over_the_end_of_an_epoch() -> None:
+    plan = schedule(7, epochs=2.0, accumulation_steps=3)
+    assert [len(plan.indices(step)) for step in range(plan.steps)] == [3, 3, 1, 3, 3, 1]
+    assert [plan.epoch(step) for step in (0, 1, 3, 4, 6)] == [0, 3 / 7, 1, 1 + 3 / 7, 2]
+
+
+def test_max_steps_repeats_the_rows_beyond_the_epochs() -> None:
+    plan = schedule(2, epochs=3.0, accumulation_steps=8, max_steps=60)
+    assert plan.steps == 60
+    assert all(sorted(plan.indices(step)) == [0, 1] for step in range(60))
+    assert plan.epoch(60) == 60
 
 
 def test_part_of_an_epoch_is_a_run() -> None:

@@ -11,6 +11,7 @@ import pytest
 from transformers import DataCollatorForLanguageModeling
 
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.steps_of_run import best_fit
 from argotune.steps.tokens.template import ChatTemplate, chat_template
 from argotune.steps.tokens.tokenise import Census, TokenRows, check_census, read_rows
 from argotune.steps.tune.pack import Packs, pack
@@ -58,7 +59,7 @@ def test_trap_01_a_batch_keeps_its_masks_whatever_its_size(tmp_path: Path) -> No
     rebuilt = collate(features[:1])["labels"][0]
     assert (rebuilt.numpy() != labels[0]).any(), "it trains on the question"
 
-    batch = Packs(pack(rows, 200)).micro_batch(0)
+    batch = Packs(pack(rows, best_fit(rows.lengths.tolist(), 200))).micro_batch(0)
     assert len(batch.document_lengths) == 2
     taught = np.full(batch.tokens, -100)
     taught[batch.label_positions.numpy() + 1] = batch.targets.numpy()

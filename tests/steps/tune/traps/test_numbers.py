@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from transformers import Phi3Config, Phi3ForCausalLM
 
 from argotune.steps.common.errors import Interrupted, PermanentError
+from argotune.steps.contracts.steps_of_run import best_fit
 from argotune.steps.tokens.template import chat_template
 from argotune.steps.tokens.tokenise import read_rows
 from argotune.steps.tune import device
@@ -149,7 +150,7 @@ def test_trap_08_no_micro_batch_is_without_labels(tmp_path: Path) -> None:
     write_rows(path, [*unanswered, *numbered_rows(1, 20), [{"role": "user", "content": "?"}]])
     tokenizer = make_tokenizer()
     rows, census = read_rows(path, chat_template(tokenizer, tmp_path), tokenizer, 50)
-    packs = Packs(pack(rows, 60))
+    packs = Packs(pack(rows, best_fit(rows.lengths.tolist(), 60)))
     assert census.dropped.total() == 21
     assert len(packs) > 5
     for index in range(len(packs)):
