@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
-from tests.e2e.cluster import Cluster, Object, argo, argo_server
+from tests.e2e.cluster import CALL_SECONDS, Cluster, Object, argo, argo_server, wait_for
 from tests.e2e.runs import ALL_WELL, ENDED_EARLY, STEPS, Run, run_with_label
 from tests.e2e.site import RUN_SECONDS, argotune
 from tests.e2e.stand_in import ENDPOINT, UNCHANGED, WORKSPACE, arguments_of, stand_in
@@ -61,8 +62,15 @@ def _by_the_server(cluster: Cluster, directory: Path) -> Run:
         "resourceName": "finetune",
         "submitOptions": {"generateName": "by-the-ui-", "parameters": parameters},
     }
-    with argo_server() as server:
-        response = server.post(f"/api/v1/workflows/{cluster.namespace}/submit", json=body)
+    path = f"/api/v1/workflows/{cluster.namespace}/submit"
+
+    def answer() -> httpx.Response | None:
+        """Its answer, once its cache has the template, which was installed just now."""
+        with argo_server() as server:
+            response = server.post(path, json=body)
+        return None if response.status_code == httpx.codes.NOT_FOUND else response
+
+    response = wait_for("the Argo server's answer", answer, seconds=CALL_SECONDS)
     assert response.is_success, response.text
     return Run(cluster, response.json()["metadata"]["name"])
 
