@@ -454,7 +454,7 @@ _VOLUME = (
         value=BYTES,
         default_meaning=(
             "what the plan needs, 20 GiB of it for data; `argotune install --volume-size` sets"
-            " another one, and a run that Argo's form or a schedule starts has 100Gi"
+            " another one; a run that Argo's form or `render --schedule` starts has 100Gi"
         ),
         used_by="the run's volume claim, which Argo reads before it expands parameters",
     ),

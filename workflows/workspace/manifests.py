@@ -213,10 +213,11 @@ def cron_workflow(
     schedules: Sequence[str],
     *,
     timezone: str,
+    installed: Mapping[str, Any] | None = None,
     volume_size: str | None = None,
     storage_class: str | None = None,
 ) -> dict[str, Any]:
-    """Build the CronWorkflow of one workspace.
+    """Build the CronWorkflow of one workspace, for the installed template or this version's.
 
     Raises WorkspaceError for a name, schedule or time zone on which Argo would never run.
     """
@@ -234,7 +235,7 @@ def cron_workflow(
             " or the plan differ from what is deployed."
         ),
     }
-    spec, template_spec = document["spec"], template()["spec"]
+    spec, template_spec = document["spec"], (installed or template())["spec"]
     spec["schedules"] = list(schedules)
     spec["timezone"] = timezone
     given = _template_arguments(arguments)

@@ -59,8 +59,9 @@ def referring_workflow(
     storage class of the template's.
     """
     arguments, secret = _arguments(workspace, allow_loopback, secret_name)
-    planned = None if installed is None or manifests.sets_volume_size(installed) else volume_size
-    workflow = manifests.workflow_from_template(arguments, installed, **_volume(workspace, planned))
+    workflow = manifests.workflow_from_template(
+        arguments, installed, **_volume(workspace, _planned_size(installed, volume_size))
+    )
     _set_ttl(workflow["spec"], workspace)
     return secret, with_labels(workflow, workspace.labels)
 
@@ -71,14 +72,24 @@ def cron_workflow(
     allow_loopback: bool,
     schedules: Sequence[str],
     timezone: str,
+    installed: Mapping[str, Any] | None = None,
+    volume_size: str | None = None,
     secret_name: str | None = None,
 ) -> tuple[Object | None, Object]:
     """Build a CronWorkflow of arguments, after the Secret of its URLs.
 
+    `installed` and `volume_size` are those of `referring_workflow`.
+
     Raises WorkspaceError for a name, schedule or time zone on which Argo would never run.
     """
     arguments, secret = _arguments(workspace, allow_loopback, secret_name)
-    cron = manifests.cron_workflow(arguments, schedules, timezone=timezone, **_volume(workspace))
+    cron = manifests.cron_workflow(
+        arguments,
+        schedules,
+        timezone=timezone,
+        installed=installed,
+        **_volume(workspace, _planned_size(installed, volume_size)),
+    )
     _set_ttl(cron["spec"]["workflowSpec"], workspace)
     return secret, with_labels(cron, workspace.labels)
 
@@ -205,6 +216,11 @@ def _set_ttl(spec: Object, workspace: Workspace) -> None:
     if seconds:
         strategy = spec.get("ttlStrategy", {})
         spec["ttlStrategy"] = {**strategy, "secondsAfterFailure": int(seconds)}
+
+
+def _planned_size(installed: Mapping[str, Any] | None, planned: str | None) -> str | None:
+    """Return the planned size, for an installed template whose installer set none."""
+    return None if installed is None or manifests.sets_volume_size(installed) else planned
 
 
 def _volume(workspace: Workspace, planned_size: str | None = None) -> dict[str, str | None]:

@@ -61,7 +61,11 @@ def schedule(
     planned = plan_for_cluster(cluster, read_texts(files), overrides, substitute=substitute)
     cluster = cluster.within(planned.workspace.namespace)
     name, was_there = remote.make_schedule(
-        cluster, planned.workspace, times=times, timezone=timezone
+        cluster,
+        planned.workspace,
+        times=times,
+        timezone=timezone,
+        volume_size=planned.volume_size,
     )
     _print_change(cluster, name, "configured" if was_there else "created")
     (made,) = [each for each in remote.find_schedules(cluster) if each.name == name]

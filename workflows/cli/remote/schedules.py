@@ -36,19 +36,27 @@ def find_schedules(cluster: Cluster) -> list[Schedule]:
 
 
 def make_schedule(
-    cluster: Cluster, workspace: Workspace, *, times: Sequence[str], timezone: str
+    cluster: Cluster,
+    workspace: Workspace,
+    *,
+    times: Sequence[str],
+    timezone: str,
+    volume_size: str,
 ) -> tuple[str, bool]:
     """Make the schedule of a workspace, or change the one that is there.
 
-    A schedule that is paused stays so. Returns its name, and whether it was there before. Raises
+    A schedule that is paused stays so. `volume_size` is what the plan needs, for an installation
+    that has set none. Returns its name, and whether it was there before. Raises
     WorkspaceError for a name, time or zone on which Argo would never run.
     """
-    check_against_installation(cluster, workspace, allow_loopback=False)
+    installed = check_against_installation(cluster, workspace, allow_loopback=False)
     secret, document = cron_workflow(
         workspace,
         allow_loopback=False,
         schedules=times,
         timezone=timezone,
+        installed=installed,
+        volume_size=volume_size,
         # A change brings its own, since nobody may change a Secret of a run.
         secret_name=f"{workspace.name}-urls-{secrets.token_hex(5)}",
     )

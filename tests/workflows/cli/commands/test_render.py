@@ -143,7 +143,7 @@ def test_a_schedule_that_argo_would_never_run_is_refused(argotune: Argotune, wri
     assert (answer.code, answer.out) == (2, "")
     assert [error.partition(";")[0] for error in answer.errors] == [
         f"metadata.name: {name!r}",
-        "--schedule day-of-week '7': no such time",
+        "schedule day-of-week '7': no such time",
         "schedule 'nightly': accepted are five fields, minute hour day-of-month month"
         ' day-of-week, such as "0 3 * * 1-5" (Sunday is 0), or @hourly, @daily, @weekly, @monthly'
         " or @yearly",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from argotune.workflows.workspace.planned import load
 from tests.fakes.kube import Cluster, Fault
 from tests.workflows.cli.command import Answer, Argotune
 from tests.workflows.cli.conftest import Write
@@ -65,6 +66,10 @@ def test_a_schedule_is_made_with_its_times_and_zone(
     assert "suspend" not in spec
     parameters = spec["workflowSpec"]["arguments"]["parameters"]
     assert {"name": "only-if-changed", "value": "true"} in parameters
+    (claim,) = spec["workflowSpec"]["volumeClaimTemplates"]
+    size = claim["spec"]["resources"]["requests"]["storage"]
+    planned = load([("workspace.yaml", WORKSPACE)], overrides={}, allow_loopback=False)
+    assert size == planned.volume_size
 
 
 def test_urls_with_tokens_are_in_a_secret_of_the_schedule(
