@@ -172,6 +172,7 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
             literal(f"--name={params.name}"),
             "--host=0.0.0.0",
             f"--port={_PORT}",
+            *_gpu_flags(params),
         ],
         "env": [
             {"name": "HF_HOME", "value": f"{_SCRATCH}/huggingface"},
@@ -196,6 +197,13 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
         "livenessProbe": _probe("/health", failures=6),
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
+
+
+def _gpu_flags(params: Params) -> list[str]:
+    gpus = params.server_gpus()
+    if not gpus:
+        return []
+    return [f"--gpus={gpus}", *(["--allow-cpu=true"] if params.allow_cpu else [])]
 
 
 def _probe(path: str, *, failures: int) -> Manifest:

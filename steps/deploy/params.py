@@ -71,6 +71,9 @@ class Params:
     service_gpus: int | None = None
     """Number of GPUs of the server; empty: as many as tuning used; 0: it runs on a CPU, on any
     node. For target kubernetes."""
+    allow_cpu: bool = False
+    """Let the server answer on its CPU where it can use none of its GPUs; for target
+    kubernetes."""
     memory: str = "2Gi"
     """Memory request of the server, a quantity such as 16Gi; for target kubernetes."""
     limits: bool = False

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from transformers.utils import chat_template_utils
 from transformers.utils.logging import disable_progress_bar
 
+from argotune.steps.accelerator.gpus import prepare_gpu
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.chat_sandbox import ChatSandbox
 from argotune.steps.contracts.model_cache import read_marker
@@ -45,6 +46,8 @@ def load_model(
     # s on a B200 (modelscope/FunASR, issue 3704), and questions differ in length.
     torch.backends.cuda.enable_cudnn_sdp(False)
     on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        prepare_gpu(0)
     bfloat16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     dtype = torch.bfloat16 if bfloat16 else torch.float32
     disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -26,6 +26,10 @@ class Params:
     """File to write the port to when the server listens; empty: none."""
     load_in_4bit: bool = False
     """Load the base in 4 bits, as in QLoRA training: a quarter of the memory, but slower."""
+    gpus: int = 0
+    """Number of GPUs that the server was given; with 0 it uses one that is there, else the CPU."""
+    allow_cpu: bool = False
+    """Answer on the CPU where torch can use none of these GPUs."""
     queue_size: int = 32
     """Most requests in the queue; more get status 429."""
     max_body_bytes: int = 1_048_576
@@ -39,6 +43,8 @@ class Params:
         problems = []
         if not 0 <= self.port <= 65535:
             problems.append(f"--port: {self.port} is not between 0 and 65535")
+        if self.gpus < 0:
+            problems.append(f"--gpus: {self.gpus} is less than 0")
         if self.queue_size < 0:
             problems.append(f"--queue-size: {self.queue_size} is less than 0")
         if self.max_body_bytes < 1024:

@@ -10,6 +10,8 @@ import time
 
 import uvicorn
 
+from argotune.steps.accelerator.cuda import TORCH, Cuda
+from argotune.steps.accelerator.gpus import Planned, check_gpus
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
@@ -23,11 +25,14 @@ from argotune.steps.serve.params import Params
 _logger = logging.getLogger(__name__)
 
 
-def serve(params: Params) -> None:
-    """Serve until SIGTERM, then finish the running answers. Raises StepError if loading fails.
+def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
+    """Serve until SIGTERM, then finish the running answers.
+
+    Raises StepError if torch cannot use the GPUs that the server was given, or if loading fails.
 
     The port is open before the model is loaded, so that probes get status 503 and no timeout.
     """
+    check_gpus(Planned(count=params.gpus), allow_cpu=params.allow_cpu, cuda=cuda)
     contract = read_contract(params.adapter_dir)
     listener = _listen(params)
     service = Service(timeout_seconds=params.timeout_seconds)

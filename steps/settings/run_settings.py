@@ -272,6 +272,13 @@ _TUNE = (
         default="16Gi",
         feeds=("plan.tune-memory", "provision.tune-memory", "watch.tune-memory"),
     ),
+    Setting(
+        name="allow-cpu",
+        description="Use the CPU where torch can use none of the planned GPUs, at the GPUs' price",
+        default="false",
+        choices=_TRUTH,
+        feeds=("tune.allow-cpu", "deploy.allow-cpu"),
+    ),
 )
 _SERVICE = (
     Setting(

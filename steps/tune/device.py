@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
-import os
 import resource
 import sys
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ import torch
 
 from argotune.presets.loader import skus
 from argotune.presets.schema import Sku
+from argotune.steps.accelerator.cuda import TORCH, Cuda
+from argotune.steps.accelerator.gpus import prepare_gpu
 from argotune.steps.common.errors import PermanentError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
@@ -50,23 +51,25 @@ class Device:
             torch.default_generator.manual_seed(number)
 
 
-def find_device(rank: int = 0) -> Device:
-    """CUDA device `rank`, else the CPU. Raises PermanentError for a GPU without bfloat16."""
+def find_device(rank: int = 0, *, cuda: Cuda = TORCH) -> Device:
+    """CUDA device `rank`, else the CPU.
+
+    Raises PermanentError for a GPU on which torch cannot compute, or which has no bfloat16.
+    """
     # torch prefers cuDNN's attention on Hopper and Blackwell, but cuDNN plans every new shape, 0.44
     # s forward and 0.55 s backward on a B200 (modelscope/FunASR, issue 3704), and packs differ in
     # shape.
     torch.backends.cuda.enable_cudnn_sdp(False)
-    if not torch.cuda.is_available():
+    if not cuda.count():
         keep_freed_memory()
         return Device(torch.device("cpu"), torch.float32, None)
-    # Rows of many lengths fragment fixed segments. torch reads this at the first CUDA allocation.
-    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-    if not torch.cuda.is_bf16_supported(including_emulation=False):
-        memory_gib = torch.cuda.get_device_properties(0).total_memory / 2**30
+    prepare_gpu(rank, cuda=cuda)
+    if not cuda.has_bfloat16(rank):
+        gpu = cuda.gpu(rank)
         raise PermanentError(
-            f"{torch.cuda.get_device_name()} has no bfloat16, and in fp16 one in five QLoRA runs "
-            "of a 7B model ends in NaN; use an Ampere GPU or newer, such as "
-            f"{nearest_with_bfloat16(memory_gib).name}"
+            f"{gpu.name} has no bfloat16, and in fp16 one in five QLoRA runs of a 7B model ends in "
+            "NaN; use an Ampere GPU or newer, such as "
+            f"{nearest_with_bfloat16(gpu.memory_gib).name}"
         )
     return Device(torch.device("cuda", rank), torch.bfloat16, torch.bfloat16)
 

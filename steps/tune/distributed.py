@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import TCPStore
 
+from argotune.steps.accelerator.gpus import prepare_gpu
 from argotune.steps.common.errors import PermanentError
 
 _TIMEOUT = datetime.timedelta(minutes=30)
@@ -123,6 +124,8 @@ def joined(rank: int, size: int, port: int, *, lockstep: bool) -> Iterator[World
     world = World(rank, size, lockstep)
     cuda = world.device.type == "cuda"
     if cuda:
+        # NCCL reads its variables, and allocates, when the group is made.
+        prepare_gpu(rank)
         torch.cuda.set_device(world.device)
     else:
         torch.set_num_threads(max(1, torch.get_num_threads() // size))

@@ -41,6 +41,8 @@ class Params:
     stop_at_file: Path | None = None
     """File with the time by which training has to have ended, its last evaluation included: at a
     cost limit, `watch` writes it. It may not exist, and may change while the step runs."""
+    allow_cpu: bool = False
+    """Train on the CPU where torch can use none of the GPUs that the plan is for."""
 
 
 @dataclass(frozen=True, kw_only=True)

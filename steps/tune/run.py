@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 import torch
 
+from argotune.steps.accelerator.cuda import TORCH, Cuda
+from argotune.steps.accelerator.gpus import Planned, check_gpus
 from argotune.steps.common import log
 from argotune.steps.common.errors import Interrupted, PermanentError
 from argotune.steps.common.fs import atomic_write
@@ -53,7 +55,9 @@ _RESULT = Path("report", "result.json")
 _logger = logging.getLogger(__name__)
 
 
-def run(params: Params, *, progress: Progress, context: Context = SPAWN) -> Result:
+def run(
+    params: Params, *, progress: Progress, context: Context = SPAWN, cuda: Cuda = TORCH
+) -> Result:
     """Train the adapter, or resume its training, and compare it with the base model.
 
     `context` starts the processes if there are several. Raises StepError.
@@ -63,6 +67,7 @@ def run(params: Params, *, progress: Progress, context: Context = SPAWN) -> Resu
     if finished is not None:
         log.event(_logger, "finished_before")
         return finished
+    check_gpus(_planned_gpus(plan), allow_cpu=params.allow_cpu, cuda=cuda)
     check_extras(plan.execution)
     check_trackers(plan.watch)
     processes = process_count(plan.execution.processes)
@@ -134,6 +139,18 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
     export_adapter(model, params.work_dir / "adapter", contract, facts, params.model_dir)
     _write_result(params.work_dir, settings, result)
     return result
+
+
+def _planned_gpus(plan: TrainingPlan) -> Planned:
+    memory, hardware = plan.memory, plan.hardware
+    # What training takes beside these is the activations, of which most can be recomputed.
+    least_gb = memory.weights_gb + memory.lora_gb + memory.context_gb
+    return Planned(
+        count=hardware.gpus and (plan.execution.processes or hardware.gpus),
+        model=hardware.gpu_model,
+        memory_gib=hardware.gpu_memory_gib,
+        least_gb=least_gb,
+    )
 
 
 def _settings(params: Params, plan: TrainingPlan) -> dict[str, str]:

@@ -37,6 +37,7 @@ _INSTALL_SECONDS = 180
 _ARGOTUNE = (sys.executable, "-m", "argotune.workflows.cli")
 _ANNOTATIONS = (
     "question",
+    "allow-cpu",
     "service-gpus",
     "service-memory",
     "adapter-from",
@@ -97,6 +98,8 @@ class Site:
             ),
             "label-selector": self.node_selector,
             "question": QUESTION,
+            # The tests' GPU nodes only say that they have one.
+            "allow-cpu": "true",
             "service-gpus": "0",
             "service-memory": "512Mi",
             "adapter-from": self.adapter_from,

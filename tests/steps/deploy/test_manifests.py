@@ -78,6 +78,23 @@ def test_a_server_has_limits_where_the_installation_sets_them(gpus: int) -> None
     }
 
 
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        ({"gpus": 0}, []),
+        ({"gpus": 2}, ["--gpus=2"]),
+        ({"gpus": 2, "service_gpus": 0}, []),
+        ({"gpus": 2, "service_gpus": 1, "allow_cpu": True}, ["--gpus=1", "--allow-cpu=true"]),
+    ],
+)
+def test_the_server_knows_how_many_gpus_it_was_given(
+    options: dict[str, Any], flags: list[str]
+) -> None:
+    deployment = manifests.deployment(params(**options), AdapterInCache(directory="adapters/a"))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert [flag for flag in container["args"] if "gpu" in flag or "cpu" in flag] == flags
+
+
 @pytest.mark.parametrize("manifest", [*on_gpu()[2:], *on_cpu()])
 def test_pods_keep_the_restricted_pod_security_standard(manifest: Manifest) -> None:
     pod = manifest["spec"]["template"]["spec"]

@@ -19,6 +19,7 @@ from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.contracts.model_cache import Origin, mark_complete
 from argotune.steps.serve.params import Params
 from argotune.steps.serve.run import serve
+from tests.fakes.cuda import FakeCuda
 from tests.steps.serve.conftest import ANSWER, QUESTION, Tuned
 
 
@@ -54,6 +55,21 @@ def ready_client(process: subprocess.Popen[str], tmp_path: Path) -> httpx.Client
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return client
+
+
+def test_a_gpu_that_torch_cannot_use_ends_the_server_before_it_listens(
+    tuned: Tuned, tmp_path: Path
+) -> None:
+    params = Params(
+        model_dir=tuned.model_dir,
+        adapter_dir=tuned.adapter_dir,
+        name="demo",
+        gpus=1,
+        port_file=tmp_path / "port",
+    )
+    with pytest.raises(PermanentError, match=r"^1 x GPU planned, but torch can use no GPU"):
+        serve(params, cuda=FakeCuda())
+    assert not (tmp_path / "port").exists()
 
 
 def test_it_answers_and_sigterm_lets_it_finish_what_it_began(tuned: Tuned, tmp_path: Path) -> None:

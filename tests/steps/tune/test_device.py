@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import resource
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.tune import device
 from argotune.steps.tune.device import find_device, nearest_with_bfloat16, peak_memory_gb
+from tests.fakes.cuda import A10, V100, FakeCuda
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
@@ -24,19 +23,18 @@ def test_attention_is_planned_for_no_shape() -> None:
     assert not torch.backends.cuda.cudnn_sdp_enabled()
 
 
-def test_a_gpu_without_bfloat16_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no such GPU here, so torch's answers about it are given by hand."""
-    monkeypatch.setattr(device.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(device.torch.cuda, "is_bf16_supported", lambda **_: False)
-    monkeypatch.setattr(device.torch.cuda, "get_device_name", lambda: "Tesla V100")
-    memory = SimpleNamespace(total_memory=16 * 2**30)
-    monkeypatch.setattr(device.torch.cuda, "get_device_properties", lambda _: memory)
+def test_a_gpu_without_bfloat16_is_refused() -> None:
     with pytest.raises(PermanentError) as caught:
-        find_device()
+        find_device(cuda=FakeCuda(gpus=[V100], bfloat16=False))
     assert str(caught.value) == (
         "Tesla V100 has no bfloat16, and in fp16 one in five QLoRA runs of a 7B model ends in "
         "NaN; use an Ampere GPU or newer, such as Standard_NV36ads_A10_v5"
     )
+
+
+def test_a_gpu_trains_in_bfloat16() -> None:
+    found = find_device(cuda=FakeCuda(gpus=[A10]))
+    assert (found.torch_device, found.weights) == (torch.device("cuda", 0), torch.bfloat16)
 
 
 @pytest.mark.parametrize(

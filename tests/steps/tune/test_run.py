@@ -107,6 +107,30 @@ def test_checkpointed_activations_give_the_same_losses(tmp_path: Path, model_dir
     assert losses[0] == pytest.approx(losses[1], rel=TOLERANCE)
 
 
+def planned_for_an_a10() -> TrainingPlan:
+    plan = tiny_plan()
+    hardware = msgspec.structs.replace(plan.hardware, gpus=1, gpu_model="A10", gpu_memory_gib=24.0)
+    return msgspec.structs.replace(plan, hardware=hardware)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_torch_cannot_use_ends_the_step_before_it_reads_a_row(
+    tmp_path: Path, model_dir: Path
+) -> None:
+    with pytest.raises(PermanentError, match="1 x A10 with 24 GiB planned, but torch can use no "):
+        tune(tmp_path, model_dir, planned_for_an_a10())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_the_cpu_tunes_a_plan_for_a_gpu_where_that_is_allowed(
+    tmp_path: Path, model_dir: Path
+) -> None:
+    write_dataset(tmp_path)
+    params = params_for(tmp_path, model_dir, planned_for_an_a10())
+    result = run(dataclasses.replace(params, allow_cpu=True), progress=Progress())
+    assert result.steps > 0
+
+
 def test_a_second_run_returns_the_result_without_training(tmp_path: Path, model_dir: Path) -> None:
     write_dataset(tmp_path)
     first = tune(tmp_path, model_dir, tiny_plan())

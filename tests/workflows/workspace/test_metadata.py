@@ -45,6 +45,7 @@ ALL = {
     "image-pull-secret": "pull",
     "tune-cpu": "8",
     "tune-memory": "64Gi",
+    "allow-cpu": "true",
     "service-gpus": "0",
     "service-label-selector": "pool=serving",
     "service-memory": "8Gi",

@@ -1,0 +1,1 @@
+"""The GPUs of this machine as torch sees them; tune and serve share it."""
