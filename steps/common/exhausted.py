@@ -30,7 +30,9 @@ _MAY_PASS = (errno.EIO, errno.ESTALE)
 # Rust's and Arrow's way to write the number.
 _NUMBER = re.compile(r"\((?:os error|errno) (\d+)\)|\[[Ee]rrno (\d+)\]")
 _NO_HOST_MEMORY = re.compile(r"DefaultCPUAllocator: .*|.*Cannot allocate memory.*")
-_NO_GPU_MEMORY = re.compile(r"CUDA (?:error: )?out of memory\b[^\n]*")
+_NO_GPU_MEMORY = re.compile(
+    r"CUDA (?:error: )?out of memory\b[^\n]*|(?:CUDA error: )?CU[A-Z]+_STATUS_ALLOC_FAILED\b[^\n]*"
+)
 
 
 def step_error_of(error: BaseException, memory_parameter: str | None = None) -> StepError | None:
@@ -68,14 +70,22 @@ def located(error: BaseException, path: Path) -> OSError | None:
     return OSError(found.errno, os.strerror(found.errno), str(path))
 
 
-def _memory_error(error: BaseException, parameter: str | None) -> StepError | None:
+def missing_gpu_memory(error: BaseException) -> str | None:
+    """What the GPU's memory was too small for, in a library's words; None for other errors."""
     text = str(error)
     # By its name, because torch is imported only by the steps that need it.
-    of_gpu = _NO_GPU_MEMORY.search(text)
-    if of_gpu or type(error).__name__ == "OutOfMemoryError":
-        what = ". ".join((of_gpu[0] if of_gpu else text).split(". ")[:3]).rstrip(".")
+    written = _NO_GPU_MEMORY.search(text)
+    if not written and type(error).__name__ != "OutOfMemoryError":
+        return None
+    return ". ".join((written[0] if written else text).split(". ")[:3]).rstrip(".")
+
+
+def _memory_error(error: BaseException, parameter: str | None) -> StepError | None:
+    text = str(error)
+    of_gpu = missing_gpu_memory(error)
+    if of_gpu is not None:
         return PermanentError(
-            f"the GPU's memory is too small: {what}; use a smaller max_length, method qlora or a "
+            f"the GPU's memory is too small: {of_gpu}; use a smaller max_length, method qlora or a "
             "GPU with more memory"
         )
     if isinstance(error, MemoryError) or _NO_HOST_MEMORY.search(text):

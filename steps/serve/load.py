@@ -15,6 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from argotune.steps.accelerator.gpus import prepare_gpu
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.exhausted import missing_gpu_memory
 from argotune.steps.contracts.chat_sandbox import ChatSandbox
 from argotune.steps.contracts.model_cache import read_marker
 from argotune.steps.contracts.serving import ServingContract, fix_rope
@@ -78,6 +79,11 @@ def load_model(
             warnings.simplefilter("ignore", FutureWarning)
             return PeftModel.from_pretrained(base, str(adapter_dir), is_trainable=False).eval()
     except (OSError, ValueError, RuntimeError) as error:
+        if (missing := missing_gpu_memory(error)) is not None:
+            raise PermanentError(
+                f"the GPU's memory is too small for the base model: {missing}; serve on a GPU with "
+                "more memory, or with --load-in-4bit, and see that no other process uses this one"
+            ) from error
         raise PermanentError(
             f"base {model_dir} with adapter {adapter_dir} cannot be loaded: {error}"
         ) from error

@@ -32,6 +32,8 @@ from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.tune.load import trainable_parameters
 
 _KEPT = 2
+_WITHOUT_EFFECT = ("save_steps", "gradient_checkpointing", "kept_blocks")
+"""Keys of the plan's section training on which no result depends."""
 _BASE = "base_loss.json"
 _STATE, _ADAPTER, _BEST, _OPTIMIZER = (
     "state.json",
@@ -81,12 +83,16 @@ class _KeptBaseLoss(BaseLoss, kw_only=True, forbid_unknown_fields=True):
 
 
 def identity_of(plan: TrainingPlan, dataset_digest: str, base_digest: str) -> dict[str, str]:
-    """The settings that a run's results depend on, by name; not the interval of checkpoints."""
+    """The settings that a run's results depend on, by name.
+
+    Neither the interval of checkpoints is one, nor which activations are kept, so that a retry may
+    keep fewer where memory was too small.
+    """
     sections: dict[str, Any] = {
         "model": {"repository": plan.model.repository, "revision": plan.model.revision},
         "lora": msgspec.to_builtins(plan.lora),
         "quantization": msgspec.to_builtins(plan.quantization) or {"quant_type": "none"},
-        "training": {**msgspec.to_builtins(plan.training), "save_steps": "any"},
+        "training": {**msgspec.to_builtins(plan.training), **dict.fromkeys(_WITHOUT_EFFECT, "any")},
     }
     values = {
         f"{section}.{key}": str(value)

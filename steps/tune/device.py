@@ -103,8 +103,16 @@ def nearest_with_bfloat16(memory_gib: float) -> Sku:
 
 
 def peak_memory_gb(device: Device) -> float:
-    """Peak memory so far of the GPU, or of this process on a CPU, decimal GB."""
+    """Peak memory of the GPU since `forget_peak_memory`, or of this process, decimal GB."""
     if device.torch_device.type == "cuda":
         return torch.cuda.max_memory_reserved(device.torch_device) / 1e9
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def forget_peak_memory(device: Device) -> None:
+    """Begin a new measurement of the GPU's peak memory; that of a process cannot begin anew."""
+    if device.torch_device.type == "cuda":
+        # Loading leaves segments that training would not have reserved.
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device.torch_device)

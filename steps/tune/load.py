@@ -84,12 +84,23 @@ def recompute_activations(base: Any, kept_blocks: int) -> None:
     """Recompute the activations of all blocks except the last `kept_blocks`.
 
     The backward pass needs these first and has freed them when it recomputes the earlier blocks.
+    It may be called again with another number.
     """
-    base.activation_checkpointing_enable({"use_reentrant": False})
-    base.enable_input_require_grads()
-    blocks = [m for m in base.modules() if isinstance(m, GradientCheckpointingLayer)]
-    for block in blocks[len(blocks) - kept_blocks :]:
-        block.gradient_checkpointing = False
+    blocks = _blocks(base)
+    if not any(block.gradient_checkpointing for block in blocks):
+        base.activation_checkpointing_enable({"use_reentrant": False})
+        base.enable_input_require_grads()
+    for index, block in enumerate(blocks):
+        block.gradient_checkpointing = index < len(blocks) - kept_blocks
+
+
+def count_kept_blocks(base: Any) -> int:
+    """Number of blocks whose activations a pass in training keeps."""
+    return sum(not block.gradient_checkpointing for block in _blocks(base))
+
+
+def _blocks(base: Any) -> list[Any]:
+    return [m for m in base.modules() if isinstance(m, GradientCheckpointingLayer)]
 
 
 def trainable_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -12,14 +13,19 @@ import torch
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import Interrupted, PermanentError
+from argotune.steps.common.exhausted import missing_gpu_memory
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.training_plan import Training
 from argotune.steps.tune.checkpoint import BaseLoss, Checkpoints, Position, Tensors, snapshot
 from argotune.steps.tune.device import Device, peak_memory_gb
 from argotune.steps.tune.distributed import World
 from argotune.steps.tune.evaluate import held_out_loss, micro_batch_loss
-from argotune.steps.tune.load import trainable_parameters
-from argotune.steps.tune.pack import Packs
+from argotune.steps.tune.load import (
+    count_kept_blocks,
+    recompute_activations,
+    trainable_parameters,
+)
+from argotune.steps.tune.pack import MicroBatch, Packs
 from argotune.steps.tune.report import Report
 from argotune.steps.tune.samples import Samples
 from argotune.steps.tune.schedule import Schedule
@@ -36,6 +42,9 @@ _MEMORY_SECONDS = 1.0
 tenth of a small model's step."""
 
 _RECENT_STEPS = 10
+
+_Batch = tuple[int, MicroBatch, bool]
+"""A micro-batch with its place in the step, and whether it counts in this process."""
 
 _logger = logging.getLogger(__name__)
 
@@ -79,8 +88,8 @@ def train(job: Job) -> Outcome:
     """Train from the newest checkpoint to the end, which comes early when its time is over.
 
     Raises Interrupted after a signal, when a checkpoint is written, and PermanentError if the loss
-    becomes NaN or explodes, or if the time is over before the first step; the last good checkpoint
-    remains.
+    becomes NaN or explodes, if the time is over before the first step, or if the GPU's memory is
+    too small although all activations are recomputed; the last good checkpoint remains.
     """
     run = _Run(job)
     start = run.position.step
@@ -183,22 +192,11 @@ class _Run:
             (place, job.packs.micro_batch(index).to(job.device.torch_device), counts)
             for (place, index), counts in job.world.deal(list(enumerate(indices)))
         ]
-        losses = [self.zero]
-        for place, batch, counts in batches:
-            if job.stop.name is not None and not job.world.lockstep:
-                break
-            if self.draws:
-                job.device.seed(job.schedule.seed(step, place))
-            with job.device.precision():
-                loss = micro_batch_loss(job.model, batch)
-            # Divided by the labels of all micro-batches, so that each token weighs the same.
-            torch.autograd.backward(loss * (counts / labels))
-            if counts:
-                losses.append(loss.detach())
+        loss_here = self._loss_and_gradients(batches, labels)
         # Loss, and the numbers of processes that received a signal, and whose time is over.
         asked = self.zero if job.stop.name is None else self.one
         over = self.one if self._cannot_do_another_step() else self.zero
-        totals = job.world.sum(torch.stack([torch.stack(losses).sum(), asked, over]))
+        totals = job.world.sum(torch.stack([loss_here, asked, over]))
         job.world.sum_gradients(self.parameters)
         limit = job.training.max_grad_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
@@ -220,6 +218,62 @@ class _Run:
         self.seconds += seconds
         self.step_seconds = seconds
         self._record(summed / labels, rate, gradient_norm, tokens / seconds)
+
+    def _loss_and_gradients(self, batches: Sequence[_Batch], labels: int) -> torch.Tensor:
+        """The summed loss of this process's micro-batches, whose gradients are added up.
+
+        If the GPU's memory is too small, it begins anew with half as many kept blocks.
+        """
+        while True:
+            try:
+                return self._pass_through(batches, labels)
+            except RuntimeError as error:
+                missing = missing_gpu_memory(error)
+                if missing is None:
+                    raise
+            # Here, because the error holds what the pass has allocated.
+            self._keep_fewer_blocks(missing)
+
+    def _pass_through(self, batches: Sequence[_Batch], labels: int) -> torch.Tensor:
+        job, losses = self.job, [self.zero]
+        for place, batch, counts in batches:
+            if job.stop.name is not None and not job.world.lockstep:
+                break
+            if self.draws:
+                job.device.seed(job.schedule.seed(self.position.step, place))
+            with job.device.precision():
+                loss = micro_batch_loss(job.model, batch)
+            # Divided by the labels of all micro-batches, so that each token weighs the same.
+            torch.autograd.backward(loss * (counts / labels))
+            if counts:
+                losses.append(loss.detach())
+        return torch.stack(losses).sum()
+
+    def _keep_fewer_blocks(self, missing: str) -> None:
+        """Keep the activations of half as many blocks. Raises PermanentError if none are kept."""
+        base = self.job.model.get_base_model()
+        kept = count_kept_blocks(base)
+        # In lockstep the others would wait in a pass that this process begins anew.
+        if not kept or self.job.world.lockstep:
+            tokens = self.job.training.micro_batch_tokens
+            raise PermanentError(
+                f"the GPU's memory is too small for micro-batches of {tokens} tokens with the "
+                f"activations of {kept} blocks kept: {missing}; use a smaller max_length or "
+                "micro_batch_tokens, method qlora, or a GPU with more memory"
+            )
+        recompute_activations(base, kept // 2)
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.job.device.torch_device.type == "cuda":
+            torch.cuda.empty_cache()
+        log.warn(
+            _logger,
+            "gpu_memory_too_small",
+            reason=missing,
+            step=self.position.step + 1,
+            kept_blocks=kept // 2,
+            before=kept,
+            effect="the step begins anew and recomputes the activations of more blocks",
+        )
 
     def _refuse_bad_loss(self, loss: float, gradient_norm: float) -> None:
         """Raise PermanentError before the optimizer takes a step that ruins the adapter."""

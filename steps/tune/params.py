@@ -62,7 +62,13 @@ class Result:
     tokens_per_second: float
     """Training speed of this attempt, without padding."""
     peak_memory_gb: float
-    """Peak memory of the GPU, or of the process on a CPU, decimal GB."""
+    """Peak memory of the GPU in training, evaluations included, decimal GB; on a CPU that of the
+    process, loading included."""
+    loading_memory_gb: float
+    """Peak memory of the GPU, or of the process on a CPU, until the model was loaded, GB."""
+    kept_blocks: int
+    """Number of blocks whose activations were kept in the last step: fewer than planned where the
+    GPU's memory was too small."""
     resumed_from_step: int
     """Step of the checkpoint from which this attempt resumed; 0: none."""
     stopped_early: str

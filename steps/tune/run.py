@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
 
 from argotune.steps.accelerator.cuda import TORCH, Cuda
 from argotune.steps.accelerator.gpus import Planned, check_gpus
 from argotune.steps.common import log
 from argotune.steps.common.errors import Interrupted, PermanentError
+from argotune.steps.common.exhausted import missing_gpu_memory
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.common.progress import Progress
 from argotune.steps.common.values import NOT_MEASURED
@@ -30,7 +30,12 @@ from argotune.steps.tokens.template import ChatTemplate, chat_template
 from argotune.steps.tokens.tokenise import Census, check_census
 from argotune.steps.tokens.tokenizer import load_tokenizer
 from argotune.steps.tune.checkpoint import BaseLoss, Checkpoints, identity_of, load_tensors
-from argotune.steps.tune.device import Device, find_device, peak_memory_gb
+from argotune.steps.tune.device import (
+    Device,
+    find_device,
+    forget_peak_memory,
+    peak_memory_gb,
+)
 from argotune.steps.tune.distributed import World, process_count
 from argotune.steps.tune.evaluate import held_out_loss
 from argotune.steps.tune.export import export_adapter, make_contract
@@ -38,7 +43,7 @@ from argotune.steps.tune.extras import check_extras, use_extras
 from argotune.steps.tune.facts import facts_of, results_of
 from argotune.steps.tune.launch import SPAWN, Context, launch
 from argotune.steps.tune.live import LiveLine
-from argotune.steps.tune.load import load_model
+from argotune.steps.tune.load import count_kept_blocks, load_model
 from argotune.steps.tune.loop import Job, Outcome, mean_loss, train
 from argotune.steps.tune.pack import Packs
 from argotune.steps.tune.params import Params, Result
@@ -104,14 +109,18 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
     )
     samples = make_samples(plan.watch, held_out, template, tokenizer)
     device = find_device(world.rank)
-    model = load_model(
-        plan, params.model_dir, device, rope, sharded=world.lockstep, leads=world.leads
-    )
-    if world.lockstep:
-        shard_base(model, world)
+    with _naming_missing_memory("the base model", "method qlora"):
+        model = load_model(
+            plan, params.model_dir, device, rope, sharded=world.lockstep, leads=world.leads
+        )
+        if world.lockstep:
+            shard_base(model, world)
+    loading_gb = peak_memory_gb(device)
+    forget_peak_memory(device)
     use_extras(model, plan.execution)
     with StopRequest() as stop, _open_report(params, plan, schedule, world) as report:
-        base = _base_loss(model, held_out, samples, device, stop, checkpoints, report, world)
+        with _naming_missing_memory("evaluating the base model", "a smaller max_length"):
+            base = _base_loss(model, held_out, samples, device, stop, checkpoints, report, world)
         job = Job(
             model=model,
             world=world,
@@ -128,8 +137,8 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
             stop_time=StopTime(params.stop_at_file),
             base=base,
         )
-        outcome = _train(job)
-    result = _result(outcome, base, device)
+        outcome = train(job)
+    result = _result(outcome, job, loading_gb)
     if not world.leads:
         return result
     if outcome.best is not None:
@@ -229,19 +238,23 @@ def _base_loss(
     return base
 
 
-def _train(job: Job) -> Outcome:
+@contextlib.contextmanager
+def _naming_missing_memory(what: str, remedy: str) -> Iterator[None]:
+    """Raise PermanentError that says for what the GPU's memory is too small."""
     try:
-        return train(job)
-    except torch.cuda.OutOfMemoryError as error:
+        yield
+    except RuntimeError as error:
+        missing = missing_gpu_memory(error)
+        if missing is None:
+            raise
         raise PermanentError(
-            f"the GPU's memory is too small for micro-batches of {job.training.micro_batch_tokens} "
-            f"tokens with gradient_checkpointing {job.training.gradient_checkpointing}; "
-            "use a smaller max_length or a GPU with more memory"
+            f"the GPU's memory is too small for {what}: {missing}; use {remedy} or a GPU with more "
+            "memory, and see that no other process uses this one"
         ) from error
 
 
-def _result(outcome: Outcome, base: BaseLoss | None, device: Device) -> Result:
-    position = outcome.position
+def _result(outcome: Outcome, job: Job, loading_gb: float) -> Result:
+    position, base = outcome.position, job.base
     tuned_loss = position.last_loss if outcome.best is None else position.best_loss
     return Result(
         base_loss=NOT_MEASURED if base is None else base.loss,
@@ -249,7 +262,9 @@ def _result(outcome: Outcome, base: BaseLoss | None, device: Device) -> Result:
         train_loss=mean_loss(position),
         steps=position.step,
         tokens_per_second=round(outcome.tokens_per_second, 1),
-        peak_memory_gb=round(peak_memory_gb(device), 3),
+        peak_memory_gb=round(peak_memory_gb(job.device), 3),
+        loading_memory_gb=round(loading_gb, 3),
+        kept_blocks=count_kept_blocks(job.model.get_base_model()),
         resumed_from_step=outcome.resumed_from_step,
         stopped_early=outcome.stopped_early,
     )

@@ -64,7 +64,8 @@ def test_it_learns(tmp_path: Path, model_dir: Path, method: str) -> None:
     assert result.train_loss < 0.6 * result.base_loss
     assert result.resumed_from_step == 0
     assert result.tokens_per_second > 0
-    assert 0.05 < result.peak_memory_gb < 10
+    assert 0.05 < result.loading_memory_gb <= result.peak_memory_gb < 10
+    assert result.kept_blocks == 2
     losses = [record["eval_loss"] for record in read_records(tmp_path) if "eval_loss" in record]
     assert losses[0] == result.base_loss
     assert losses[-1] == result.tuned_loss
@@ -129,6 +130,29 @@ def test_the_cpu_tunes_a_plan_for_a_gpu_where_that_is_allowed(
     params = params_for(tmp_path, model_dir, planned_for_an_a10())
     result = run(dataclasses.replace(params, allow_cpu=True), progress=Progress())
     assert result.steps > 0
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [
+        (
+            "load_model",
+            "the base model: CUDA out of memory. Tried to allocate 2.00 GiB; use method",
+        ),
+        ("held_out_loss", "evaluating the base model: CUDA out of memory. Tried to allocate 2.00"),
+    ],
+)
+def test_a_gpu_without_memory_before_the_first_step_is_named(
+    tmp_path: Path, model_dir: Path, where: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(f"argotune.steps.tune.run.{where}", fail)
+    write_dataset(tmp_path)
+    with pytest.raises(PermanentError) as caught:
+        tune(tmp_path, model_dir, tiny_plan())
+    assert str(caught.value).startswith(f"the GPU's memory is too small for {what}")
 
 
 def test_a_second_run_returns_the_result_without_training(tmp_path: Path, model_dir: Path) -> None:

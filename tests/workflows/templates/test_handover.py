@@ -123,6 +123,8 @@ TUNES = tuple(
         steps=0,
         tokens_per_second=0.0,
         peak_memory_gb=0.0,
+        loading_memory_gb=0.0,
+        kept_blocks=0,
         resumed_from_step=0,
         stopped_early="",
     )
