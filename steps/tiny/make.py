@@ -42,17 +42,8 @@ from argotune.steps.tune.device import keep_freed_memory
 
 _SPECIAL_TOKENS = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 
-_CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}"
-    "{{ '<|assistant|>\\n' }}"
-    "{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}{{ '\\n' }}"
-    "{% else %}"
-    "{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}"
-    "{% endif %}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
-)
+CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
+"""The turns of Phi-3, and tools as Qwen has them."""
 
 _ROW_TOKENS = 128
 _ROWS_PER_STEP = 8
@@ -91,7 +82,7 @@ def make_tiny(
 
 
 def make_tokenizer(texts: Sequence[str], preset: ModelPreset) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer with the preset's vocabulary size and Phi-3's chat template."""
+    """A byte-level BPE tokenizer with the preset's vocabulary size and the chat template."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -107,7 +98,7 @@ def make_tokenizer(texts: Sequence[str], preset: ModelPreset) -> PreTrainedToken
         eos_token="<|endoftext|>",
         pad_token="<|endoftext|>",
         additional_special_tokens=_SPECIAL_TOKENS[1:],
-        chat_template=_CHAT_TEMPLATE,
+        chat_template=CHAT_TEMPLATE.read_text(),
         model_max_length=preset.architecture.max_position_embeddings,
     )
 
