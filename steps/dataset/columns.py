@@ -26,10 +26,13 @@ class ColumnMapping:
     """Column with the assistant's message."""
     are_lists: bool = False
     """Prompt and response are lists of messages, as in TRL's conversational prompt-completion."""
+    tools: str | None = None
+    """Column with the functions that the model may call, a list of them or its JSON text."""
 
     def names(self) -> list[str]:
         """All columns, in reading order."""
-        names = [self.messages, self.system, self.history, *self.prompt, self.response]
+        parts = (self.messages, self.system, self.history, *self.prompt, self.response)
+        names = [*parts, self.tools]
         return [name for name in names if name is not None]
 
     def kinds(self) -> Iterator[tuple[str, tuple[Kind, ...]]]:
@@ -39,6 +42,8 @@ class ColumnMapping:
                 yield name, ("messages", "text")
             elif name == self.history:
                 yield name, ("messages", "list")
+            elif name == self.tools:
+                yield name, ("messages", "list", "text")
             else:
                 yield name, ("messages",) if self.are_lists and name != self.system else ("text",)
 
@@ -68,9 +73,13 @@ _PATTERNS = (
 )
 _SYSTEM, _HISTORY = "system", "history"
 """Columns beside a pattern's whose meaning is fixed: LLaMA-Factory's, and ShareGPT's `system`."""
+_TOOLS = ("tools", "functions")
+"""The same of functions to call: TRL's and ShareGPT's name, and OpenAI's former one."""
+_TOOLS_TEXT = "a list of functions or its JSON text"
 _ACCEPTED = (
     "messages, conversations, prompt + completion, instruction (+ input or context) + output, "
-    "instruction (+ context or input) + response, question + answer, text, and system beside these"
+    "instruction (+ context or input) + response, question + answer, text, and system and tools "
+    "beside these"
 )
 _MEANINGFUL = frozenset(
     {
@@ -105,9 +114,9 @@ def map_columns(columns: Mapping[str, Column], data: Data) -> ColumnMapping:
     mapped = _mapping_of_names(columns, data) if is_named else _known(columns)
     for name, kinds in mapped.kinds():
         if columns[name].kind not in kinds:
+            expected = _TOOLS_TEXT if name == mapped.tools else _expected(kinds)
             raise PermanentError(
-                f"column {name!r} has type {columns[name].type}; expected {_expected(kinds)}; "
-                f"{_ADVICE}"
+                f"column {name!r} has type {columns[name].type}; expected {expected}; {_ADVICE}"
             )
     if not is_named:
         _check_left_out(columns, mapped)
@@ -123,7 +132,9 @@ def unused_columns(columns: Collection[str], mapped: ColumnMapping, data: Data) 
 def _known(columns: Mapping[str, Column]) -> ColumnMapping:
     for name in _MESSAGES:
         if name in columns:
-            return ColumnMapping(messages=name, system=_if_there(_SYSTEM, columns))
+            return ColumnMapping(
+                messages=name, system=_if_there(_SYSTEM, columns), tools=_tools_of(columns)
+            )
     for pattern in _PATTERNS:
         if {pattern.response, pattern.prompt or pattern.response} <= columns.keys():
             return _mapping_of(pattern, columns)
@@ -143,11 +154,16 @@ def _mapping_of(pattern: _Pattern, columns: Mapping[str, Column]) -> ColumnMappi
         system=_if_there(_SYSTEM, columns),
         history=_if_there(_HISTORY, columns) if prompt and not are_lists else None,
         are_lists=are_lists,
+        tools=_tools_of(columns) if prompt else None,
     )
 
 
 def _if_there(name: str, columns: Mapping[str, Column]) -> str | None:
     return name if name in columns else None
+
+
+def _tools_of(columns: Mapping[str, Column]) -> str | None:
+    return next((name for name in _TOOLS if name in columns), None)
 
 
 def _check_left_out(columns: Mapping[str, Column], mapped: ColumnMapping) -> None:
@@ -179,7 +195,11 @@ def _mapping_of_names(columns: Mapping[str, Column], data: Data) -> ColumnMappin
                 f"{_list_text(columns)}"
             )
     if data.messages_column:
-        return ColumnMapping(messages=data.messages_column)
+        return ColumnMapping(
+            messages=data.messages_column,
+            system=_if_there(_SYSTEM, columns),
+            tools=_tools_of(columns),
+        )
     prompt = (data.context_column,) if data.context_column else ()
     return ColumnMapping(prompt=prompt, response=data.response_column)
 

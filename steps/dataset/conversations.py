@@ -1,24 +1,35 @@
 """Conversations in columns, and which of them cannot be used.
 
 A conversation is an optional system message, then alternating user and assistant messages, the
-last one from the assistant; or a single assistant message, the form of plain text.
+last one from the assistant; or a single assistant message, the form of plain text. After an answer
+may come results of tools, and after these another answer.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from argotune.steps.contracts.dataset_rows import ROLES
 from argotune.steps.dataset import message_fields
 from argotune.steps.dataset.message_fields import Codes, Flags
 
-ROLES = ("system", "user", "assistant")
-SYSTEM, USER, ASSISTANT = range(3)
+SYSTEM, USER, ASSISTANT, TOOL = range(len(ROLES))
 UNKNOWN = 255
+
+_START, _ONLY = len(ROLES), len(ROLES) + 1
+"""What stands before the first message, and before the only one beside a system message."""
+_FOLLOWS = np.zeros((len(ROLES) + 2, len(ROLES)), dtype=np.bool_)
+"""Which role may follow which."""
+_FOLLOWS[_START, USER] = _FOLLOWS[_ONLY, [USER, ASSISTANT]] = True
+_FOLLOWS[USER, ASSISTANT] = True
+_FOLLOWS[ASSISTANT, [USER, TOOL]] = True
+_FOLLOWS[TOOL, [TOOL, ASSISTANT]] = True
 
 _OWN_REASONS = (
     "",
@@ -56,6 +67,10 @@ class Conversations:
     """Messages whose tokens are labels, (m,): the assistant's, unless a field says otherwise."""
     refused: Codes
     """Index into REASONS of rows with a value that cannot be used, 0 for others; shape (n,)."""
+    fields: Mapping[str, pa.Array] = field(default_factory=dict)
+    """Of contracts.dataset_rows.FIELDS those that a message has, large_string, length m each."""
+    tools: pa.Array | None = None
+    """JSON list of each row's tools, large_string with nulls, length n; None if no row has any."""
 
     def starts(self) -> npt.NDArray[np.int64]:
         """Index of each row's first message, followed by m; shape (n + 1,)."""
@@ -65,13 +80,12 @@ class Conversations:
         """The conversations of the selected rows; `rows` has shape (n,)."""
         if rows.all():
             return self
-        messages = np.repeat(rows, self.lengths)
-        return Conversations(
+        kept = self._with_messages(np.repeat(rows, self.lengths))
+        return replace(
+            kept,
             lengths=self.lengths[rows],
-            roles=self.roles[messages],
-            contents=self.contents.filter(pa.array(messages)),
-            learned=self.learned[messages],
             refused=self.refused[rows],
+            tools=None if self.tools is None else self.tools.filter(pa.array(rows)),
         )
 
     def without(self, messages: Flags) -> Conversations:
@@ -79,12 +93,17 @@ class Conversations:
         if not messages.any():
             return self
         dropped = np.bincount(self._rows()[messages], minlength=len(self.lengths))
+        return replace(self._with_messages(~messages), lengths=self.lengths - dropped)
+
+    def _with_messages(self, messages: Flags) -> Conversations:
+        """The selected messages; the lengths of the rows stay as they are."""
+        mask = pa.array(messages)
         return replace(
             self,
-            lengths=self.lengths - dropped,
-            roles=self.roles[~messages],
-            contents=self.contents.filter(pa.array(~messages)),
-            learned=self.learned[~messages],
+            roles=self.roles[messages],
+            contents=self.contents.filter(mask),
+            learned=self.learned[messages],
+            fields={name: values.filter(mask) for name, values in self.fields.items()},
         )
 
     def any_message(self, messages: Flags) -> Flags:
@@ -123,21 +142,28 @@ def reject(conversations: Conversations) -> npt.NDArray[np.uint8]:
 
 
 def _empty(conversations: Conversations) -> Flags:
-    has_blank = conversations.any_message(blank(conversations.contents))
+    # A result may be empty, and an answer that calls tools.
+    may_be = conversations.roles == TOOL
+    calls = conversations.fields.get("tool_calls")
+    if calls is not None:
+        may_be |= flags(calls.is_valid())
+    has_blank = conversations.any_message(blank(conversations.contents) & ~may_be)
     return np.asarray(has_blank | (conversations.lengths == 0))
 
 
 def _wrong_order(conversations: Conversations) -> Flags:
     roles, position = conversations.roles, conversations.position()
     leading = (roles == SYSTEM) & (position == 0)
-    has_system = conversations.any_message(leading).astype(np.int64)
-    turn = position - np.repeat(has_system, conversations.lengths)
-    turns = np.repeat(conversations.lengths - has_system, conversations.lengths)
-    expected = np.where(turn % 2 == 0, USER, ASSISTANT)
-    expected[turns == 1] = ASSISTANT
-    # An even number of alternating turns that starts with the user ends with the assistant.
-    odd_end = (turns != 1) & (turns % 2 == 1)
-    return conversations.any_message(~leading & ((roles != expected) | odd_end))
+    turns = conversations.lengths - conversations.any_message(leading)
+    is_first = position - np.repeat(conversations.lengths - turns, conversations.lengths) == 0
+    before = np.concatenate(([0], roles[:-1])).astype(np.int64)
+    before[is_first] = np.where(
+        np.repeat(turns, conversations.lengths)[is_first] == 1, _ONLY, _START
+    )
+    known = (roles < len(ROLES)) & (before < len(_FOLLOWS))
+    follows = known & _FOLLOWS[np.where(known, before, 0), np.where(known, roles, 0)]
+    is_last = position == np.repeat(conversations.lengths, conversations.lengths) - 1
+    return conversations.any_message(~leading & ~follows | is_last & (roles != ASSISTANT))
 
 
 def blank(contents: pa.Array) -> Flags:

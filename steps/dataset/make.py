@@ -17,7 +17,7 @@ from argotune.steps.dataset import record
 from argotune.steps.dataset.columns import ColumnMapping, map_columns, unused_columns
 from argotune.steps.dataset.conversations import NOT_PARSED, TOO_LONG, Conversations, reject
 from argotune.steps.dataset.formats import OpenFile
-from argotune.steps.dataset.message_fields import LEARN_FIELDS
+from argotune.steps.dataset.message_fields import LEARN_FIELDS, UnreadFields
 from argotune.steps.dataset.messages import read_conversations
 from argotune.steps.dataset.record import InputFile
 from argotune.steps.dataset.rejected import Rejected, rejected_rows
@@ -145,11 +145,11 @@ class _Making:
         opened = OpenFile(file, self._scratch_dir)
         columns = self._columns.get(file.path) or opened.columns()
         mapped = _map(file, columns, self._data) if columns else _NO_COLUMNS
-        names, rows = mapped.names(), 0
+        names, rows, unread = mapped.names(), 0, UnreadFields()
         log.event(_logger, "reading", file=file.url, format=opened.format, columns=",".join(names))
         for batch in opened.batches(names):
             rows += len(batch.numbers)
-            self._add_batch(file.url, batch, mapped, rejected, train, validation)
+            self._add_batch(file.url, batch, mapped, unread, rejected, train, validation)
             self._on_bytes(before + opened.position())
             _return_memory()
         if not rows:
@@ -164,6 +164,7 @@ class _Making:
             format=opened.format,
             columns=names,
             unused_columns=self._unused(file, found, mapped),
+            unused_fields=_warn_of(file, unread),
             rows=rows,
         )
 
@@ -180,6 +181,7 @@ class _Making:
         url: str,
         batch: Batch,
         mapped: ColumnMapping,
+        unread: UnreadFields,
         rejected: Rejected,
         train: RowWriter,
         validation: RowWriter,
@@ -189,7 +191,7 @@ class _Making:
             reasons = np.full(len(batch.numbers), NOT_PARSED, dtype=np.uint8)
             rejected.add(url, batch.numbers, reasons, batch.problem)
             return
-        conversations = read_conversations(batch, mapped)
+        conversations = read_conversations(batch, mapped, unread)
         reasons = reject(conversations)
         reasons[batch.too_long] = TOO_LONG
         rejected.add(url, batch.numbers, reasons, batch.problem)
@@ -225,6 +227,14 @@ def _map(file: DatasetFile, columns: Mapping[str, Column], data: Data) -> Column
         return map_columns(columns, data)
     except PermanentError as error:
         raise PermanentError(f"{file.url}: {error}") from error
+
+
+def _warn_of(file: DatasetFile, unread: UnreadFields) -> list[str]:
+    """Log the names of the messages' fields that are not read, once for each file."""
+    names = list(unread)
+    if names:
+        log.warn(_logger, "message-fields-unused", file=file.url, fields=",".join(names))
+    return names
 
 
 def _check(made: Made, rejected: Rejected, data: Data) -> None:

@@ -1,13 +1,13 @@
 """What the fields of a message say beside who writes and what: whether it is learned, or refused.
 
 A field that changes what is learned, or what the model is to answer, is used or the row is refused
-by the field's name. Other fields, such as an id, are of no use for training.
+by the field's name. Other fields, such as an id, are of no use for training, and are told by name.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -21,31 +21,49 @@ LEARN_FIELDS = ("weight", "train", "training", "loss_mask")
 """1 or true: the message is learned; 0 or false: it is not. The
 names are those of OpenAI, axolotl (two) and UI-TARS."""
 REFUSED_FIELDS = (
-    "tool_calls",
-    "function_call",
-    "tool_call_id",
-    "name",
-    "reasoning_content",
-    "reasoning",
-    "thinking",
+    "tools",
+    "functions",
     "images",
     "image",
+    "image_url",
     "audio",
+    "video",
     "videos",
+    "refusal",
 )
-"""Fields that carry a part of the conversation which argotune does not render."""
-TOOL_ROLES = ("tool", "function", "observation", "function_call", "ipython")
-"""Roles of messages that only a rendering with tools can place."""
+"""Fields that carry a part of the conversation which no chat template is given; `tools` of the
+whole row is a column."""
+TOOL_ROLES = ("tool", "function", "observation", "ipython")
+"""Roles of a tool's result: OpenAI's (two), ShareGPT's and Llama's."""
+CALL_ROLE = "function_call"
+"""ShareGPT's role of the assistant's message that calls a tool."""
+_CALL_FIELDS = ("tool_calls", "function_call")
+_REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
+"""Names of the same in data sets; transformers gives a template the one that it reads."""
+_RENDERED_FIELDS = (*_CALL_FIELDS, *_REASONING_FIELDS, "name", "tool_call_id")
+NOTHING: tuple[object, ...] = (None, "", [], {})
+"""Values that carry nothing."""
+_READ_FIELDS = frozenset(
+    {"role", "content", "from", "value", *LEARN_FIELDS, *REFUSED_FIELDS, *_RENDERED_FIELDS}
+)
+_MOST_UNREAD = 100
+"""Names of fields that are remembered; a file may have a million."""
 
-NO_REASON = ""
 MALFORMED = "malformed"
-TOOL_ROLE = "role_of_tools"
+TOOLS = "malformed_tools"
+TOOL_CALLS = "malformed_tool_calls"
 PART = "content_part_that_is_no_text"
 LEARN_VALUE = "weight_other_than_0_or_1"
 LEARN_OF_OTHERS = "weight_1_of_another_role"
+CALLS_OF_OTHERS = "tool_calls_of_another_role"
+REASONING_OF_OTHERS = "reasoning_content_of_another_role"
 
 FIELD_REASONS = tuple(f"has_{name}" for name in REFUSED_FIELDS)
-REASONS = (MALFORMED, TOOL_ROLE, PART, LEARN_VALUE, LEARN_OF_OTHERS, *FIELD_REASONS)
+REASONS = (
+    *(MALFORMED, TOOLS, TOOL_CALLS, PART, LEARN_VALUE),
+    *(LEARN_OF_OTHERS, CALLS_OF_OTHERS, REASONING_OF_OTHERS),
+    *FIELD_REASONS,
+)
 """Why a row is refused for a field of one of its messages."""
 
 
@@ -60,8 +78,68 @@ class Refused(Exception):
 def check_fields(message: Mapping[str, object]) -> None:
     """Raise Refused if a field carries what is not rendered; empty values carry nothing."""
     for name, reason in zip(REFUSED_FIELDS, FIELD_REASONS, strict=True):
-        if message.get(name) not in (None, "", [], {}):
+        if message.get(name) not in NOTHING:
             raise Refused(reason)
+
+
+def calls_of(message: Mapping[str, object]) -> object:
+    """The calls of a message in any form, None without any. Raises Refused."""
+    given = [message[name] for name in _CALL_FIELDS if message.get(name) not in NOTHING]
+    if len(given) > 1:
+        raise Refused(TOOL_CALLS)
+    return given[0] if given else None
+
+
+def text_fields(message: Mapping[str, object], *, is_assistant: bool) -> dict[str, str]:
+    """The texts beside the content that a template is given. Raises Refused."""
+    found = {name: _text(message, name) for name in ("name", "tool_call_id")}
+    reasoning = {text for name in _REASONING_FIELDS if (text := _text(message, name))}
+    if len(reasoning) > 1:
+        raise Refused(MALFORMED)
+    if reasoning and not is_assistant:
+        raise Refused(REASONING_OF_OTHERS)
+    found["reasoning_content"] = next(iter(reasoning), "")
+    return {name: text for name, text in found.items() if text}
+
+
+def _text(message: Mapping[str, object], name: str) -> str:
+    value = message.get(name)
+    if value in NOTHING:
+        return ""
+    if not isinstance(value, str):
+        raise Refused(MALFORMED)
+    return value
+
+
+class UnreadFields:
+    """Names of the fields that carry something and are not read."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, None] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def add(self, names: Iterable[str]) -> None:
+        """Add names, in their order, up to a limit."""
+        for name in names:
+            if len(self._names) < _MOST_UNREAD:
+                self._names[name] = None
+
+    def add_message(self, message: Mapping[str, object]) -> None:
+        """Add the names of a message's fields that are not read."""
+        if message.keys() <= _READ_FIELDS:
+            return
+        self.add(
+            name
+            for name, value in message.items()
+            if name not in _READ_FIELDS and value not in NOTHING
+        )
+
+    def add_messages(self, messages: pa.StructArray) -> None:
+        """Add the names of the fields that are not read of an array of messages."""
+        names = [field.name for field in messages.type if field.name not in _READ_FIELDS]
+        self.add(name for name in names if _is_given(pc.struct_field(messages, name)).any())
 
 
 def is_learned(message: Mapping[str, object], *, is_assistant: bool) -> bool:
@@ -102,14 +180,11 @@ def _text_of_part(part: object) -> str:
     return text
 
 
-def arrow_reasons(messages: pa.StructArray) -> Codes:
-    """The same as `check_fields` for m messages: 0, or 1 + the index into FIELD_REASONS; (m,)."""
-    codes = np.zeros(len(messages), dtype=np.uint8)
+def has_more(messages: pa.StructArray) -> bool:
+    """Whether a message of the array has a field that only `rendered_fields` and others read."""
     known = {field.name for field in messages.type}
-    for code, name in reversed(list(enumerate(REFUSED_FIELDS, start=1))):
-        if name in known:
-            codes[_is_given(pc.struct_field(messages, name))] = code
-    return codes
+    names = (name for name in (*REFUSED_FIELDS, *_RENDERED_FIELDS) if name in known)
+    return any(_is_given(pc.struct_field(messages, name)).any() for name in names)
 
 
 def arrow_learned(messages: pa.StructArray, assistant: Flags) -> tuple[Flags, Flags, Flags]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from argotune.steps.contracts.dataset_rows import FIELDS
 from argotune.steps.dataset import message_fields
 from argotune.steps.dataset.arrow_source import is_text
 from argotune.steps.dataset.columns import ColumnMapping
@@ -20,6 +21,7 @@ from argotune.steps.dataset.conversations import (
     ASSISTANT,
     NOT_PARSED,
     SYSTEM,
+    TOOL,
     UNKNOWN,
     USER,
     Conversations,
@@ -27,10 +29,17 @@ from argotune.steps.dataset.conversations import (
     code_of,
     flags,
 )
-from argotune.steps.dataset.message_fields import Codes, Flags, Refused
+from argotune.steps.dataset.message_fields import Codes, Flags, Refused, UnreadFields
 from argotune.steps.dataset.source import Batch, Values
+from argotune.steps.dataset.tools import read_calls, read_tools
 
-_CODES = {"system": SYSTEM, "developer": SYSTEM, "user": USER, "assistant": ASSISTANT}
+_CODES = {
+    "system": SYSTEM,
+    "developer": SYSTEM,
+    "user": USER,
+    "assistant": ASSISTANT,
+    **dict.fromkeys(message_fields.TOOL_ROLES, TOOL),
+}
 _SHAREGPT_CODES = _CODES | {"human": USER, "gpt": ASSISTANT}
 
 _NAMES: tuple[tuple[str, str, Mapping[str, int]], ...] = (
@@ -39,34 +48,45 @@ _NAMES: tuple[tuple[str, str, Mapping[str, int]], ...] = (
 )
 """The fields of a message and the codes of its roles: OpenAI's names and ShareGPT's."""
 
-_FIRST_FIELD = code_of(message_fields.FIELD_REASONS[0])
 _MALFORMED = code_of(message_fields.MALFORMED)
 _NO_MESSAGES = object()
+_NO_FIELDS: Mapping[str, str] = {}
 _PARAGRAPH = pa.scalar("\n\n", pa.large_string())
 
 
-def read_conversations(batch: Batch, mapped: ColumnMapping) -> Conversations:
-    """Convert a batch of rows into conversations, without empty system messages."""
+def read_conversations(
+    batch: Batch, mapped: ColumnMapping, unread: UnreadFields | None = None
+) -> Conversations:
+    """Convert a batch of rows into conversations, without empty system messages.
+
+    `unread` gets the names of the messages' fields that are of no use.
+    """
+    unread = unread or UnreadFields()
     if mapped.messages and not mapped.system:
-        found = _from_messages(batch.columns[mapped.messages])
+        found = _from_messages(batch.columns[mapped.messages], unread)
     elif mapped.messages or mapped.history or mapped.are_lists:
-        found = _from_lists(_joined_rows(batch, mapped))
+        found = _from_lists(_joined_rows(batch, mapped), unread)
     else:
         found = _from_texts(batch, mapped)
+    if mapped.tools:
+        found = _with_tools(found, _python_values(batch.columns[mapped.tools]))
     refused = np.where(batch.malformed, np.uint8(NOT_PARSED), found.refused)
     found = replace(found, refused=refused)
     return found.without((found.roles == SYSTEM) & blank(found.contents))
 
 
-def _from_messages(values: Values) -> Conversations:
+def _from_messages(values: Values, unread: UnreadFields) -> Conversations:
     if not isinstance(values, pa.Array):
-        return _from_lists(values)
+        return _from_lists(values, unread)
     if pa.types.is_fixed_size_list(values.type):
         values = values.cast(pa.large_list(values.type.value_type))
     is_list = pa.types.is_list(values.type) or pa.types.is_large_list(values.type)
     if is_list and not _has_parts(values.type.value_type):
-        return _from_arrow_lists(values)
-    return _from_lists(values.to_pylist())
+        flat = pc.list_flatten(values)
+        if not message_fields.has_more(flat) and not _has_call_role(flat):
+            unread.add_messages(flat)
+            return _from_arrow_lists(values, flat)
+    return _from_lists(_python_values(values), unread)
 
 
 def _has_parts(message: pa.DataType) -> bool:
@@ -74,15 +94,13 @@ def _has_parts(message: pa.DataType) -> bool:
     return any(field.name in ("content", "value") and not is_text(field.type) for field in message)
 
 
-def _from_arrow_lists(values: pa.Array) -> Conversations:
+def _from_arrow_lists(values: pa.Array, flat: pa.StructArray) -> Conversations:
+    """Conversations from lists, and their messages, that have only role, content and weight."""
     lengths = np.asarray(pc.fill_null(pc.list_value_length(values), 0)).astype(np.int64)
-    flat = pc.list_flatten(values)
     roles, contents = _roles_and_contents(flat)
     assistant = roles == ASSISTANT
     learned, wrong, of_others = message_fields.arrow_learned(flat, assistant)
-    given = message_fields.arrow_reasons(flat)
-    codes = np.where(given > 0, given + np.uint8(_FIRST_FIELD - 1), 0).astype(np.uint8)
-    codes[_has_tool_role(flat)] = code_of(message_fields.TOOL_ROLE)
+    codes = np.zeros(len(roles), dtype=np.uint8)
     codes[of_others] = code_of(message_fields.LEARN_OF_OTHERS)
     codes[wrong] = code_of(message_fields.LEARN_VALUE)
     return Conversations(
@@ -118,12 +136,12 @@ def _has_value(values: pa.Array) -> Flags:
     return flags(values.is_valid())
 
 
-def _has_tool_role(flat: pa.Array) -> Flags:
-    has = np.zeros(len(flat), dtype=np.bool_)
-    known = pa.array(message_fields.TOOL_ROLES, pa.large_string())
-    for name in {field.name for field in flat.type} & {"role", "from"}:
-        has |= flags(pc.is_in(_texts(pc.struct_field(flat, name)), known))
-    return has
+def _has_call_role(flat: pa.Array) -> bool:
+    """Whether the content of a message is a call, which is none of text."""
+    return any(
+        pc.any(pc.equal(_texts(pc.struct_field(flat, name)), message_fields.CALL_ROLE)).as_py()
+        for name in {field.name for field in flat.type} & {"role", "from"}
+    )
 
 
 def _of_rows(codes: Codes, lengths: npt.NDArray[np.int64]) -> Codes:
@@ -212,33 +230,55 @@ def _text_or_refused(value: object) -> str:
 
 
 def _python_values(values: Values) -> Sequence[object]:
-    return values.to_pylist() if isinstance(values, pa.Array) else values
+    if not isinstance(values, pa.Array):
+        return values
+    found: list[object] = values.to_pylist(maps_as_pydicts="lossy")
+    return found if is_text(values.type) else [_without_nulls(value) for value in found]
+
+
+def _without_nulls(value: object) -> object:
+    """The value without the fields that Arrow adds, because all objects of a column have the same.
+
+    Otherwise the arguments of each call would have those of all calls of the file.
+    """
+    if isinstance(value, dict):
+        return {key: _without_nulls(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [_without_nulls(each) for each in value]
+    return value
 
 
 class _Message(NamedTuple):
     role: int
     text: str
     is_learned: bool
+    fields: Mapping[str, str] = _NO_FIELDS
 
 
-def _from_lists(values: Iterable[object]) -> Conversations:
+def _from_lists(values: Iterable[object], unread: UnreadFields) -> Conversations:
     """Conversations from lists of message objects, or from strings with such a list as JSON."""
     lengths, messages, refused = [], list[_Message](), []
     for value in values:
         try:
-            row, code = _messages(value), 0
+            row, code = _messages(value, unread), 0
         except Refused as error:
             row, code = [], code_of(error.reason)
         lengths.append(len(row))
         messages.extend(row)
         refused.append(code)
     array, broken = _large_strings([message.text for message in messages])
+    fields = {}
+    for name in FIELDS:
+        if any(name in message.fields for message in messages):
+            fields[name], bad = _large_strings([message.fields.get(name) for message in messages])
+            broken |= bad
     found = Conversations(
         lengths=np.array(lengths, dtype=np.int64),
         roles=np.array([message.role for message in messages], dtype=np.uint8),
         contents=array,
         learned=np.array([message.is_learned for message in messages], dtype=np.bool_),
         refused=np.array(refused, dtype=np.uint8),
+        fields=fields,
     )
     return replace(found, refused=_with_broken(found.refused, found.any_message(broken)))
 
@@ -259,12 +299,12 @@ def _list_or_none(value: object) -> list[Any] | None:
     return value if isinstance(value, list) else None
 
 
-def _messages(value: object) -> list[_Message]:
+def _messages(value: object, unread: UnreadFields) -> list[_Message]:
     """The messages of a row. Raises Refused."""
-    return [_message(each) for each in _list_of(value)]
+    return [_message(each, unread) for each in _list_of(value)]
 
 
-def _message(value: object) -> _Message:
+def _message(value: object, unread: UnreadFields) -> _Message:
     if not isinstance(value, dict):
         raise Refused(message_fields.MALFORMED)
     name, content = value.get("role"), value.get("content")
@@ -273,9 +313,21 @@ def _message(value: object) -> _Message:
         return _Message(_CODES[name], content, name == "assistant")
     role = _role_of(value)
     message_fields.check_fields(value)
-    is_learned = message_fields.is_learned(value, is_assistant=role == ASSISTANT)
+    unread.add_message(value)
+    is_assistant = role == ASSISTANT
+    content, calls = value.get(_names_of(value)[1]), message_fields.calls_of(value)
+    if is_assistant and _is_call(value):
+        content, calls = None, content
+    if calls is not None and not is_assistant:
+        raise Refused(message_fields.CALLS_OF_OTHERS)
+    fields = message_fields.text_fields(value, is_assistant=is_assistant)
+    if calls is not None:
+        fields["tool_calls"] = read_calls(calls)
     return _Message(
-        role, message_fields.text_of_content(value.get(_names_of(value)[1])), is_learned
+        role,
+        message_fields.text_of_content(content),
+        message_fields.is_learned(value, is_assistant=is_assistant),
+        fields,
     )
 
 
@@ -284,14 +336,31 @@ def _role_of(message: Mapping[str, object]) -> int:
     role = message.get(name)
     if not isinstance(role, str):
         raise Refused(message_fields.MALFORMED)
-    if role in message_fields.TOOL_ROLES:
-        raise Refused(message_fields.TOOL_ROLE)
-    return codes.get(role, UNKNOWN)
+    return ASSISTANT if _is_call(message) else codes.get(role, UNKNOWN)
+
+
+def _is_call(message: Mapping[str, object]) -> bool:
+    """Whether the message's content is a call, as ShareGPT's role says."""
+    return message.get(_names_of(message)[0]) == message_fields.CALL_ROLE
 
 
 def _names_of(message: Mapping[str, object]) -> tuple[str, str, Mapping[str, int]]:
     """The names of a message's fields; those of the other kind are null where both are there."""
     return next((names for names in _NAMES if message.get(names[0]) is not None), _NAMES[0])
+
+
+def _with_tools(conversations: Conversations, values: Sequence[object]) -> Conversations:
+    """The rows with their tools; a row whose tools cannot be read is refused."""
+    found = list[str | None]()
+    refused = conversations.refused.copy()
+    for index, value in enumerate(values):
+        try:
+            found.append(read_tools(value))
+        except Refused as error:
+            found.append(None)
+            refused[index] = refused[index] or code_of(error.reason)
+    tools = pa.array(found, pa.large_string()) if any(found) else None
+    return replace(conversations, refused=refused, tools=tools)
 
 
 def _from_texts(batch: Batch, mapped: ColumnMapping) -> Conversations:
@@ -345,13 +414,13 @@ def _text(value: object) -> str | None:
     return "" if math.isnan(value) else str(value)
 
 
-def _large_strings(texts: list[str]) -> tuple[pa.Array, Flags]:
+def _large_strings(texts: Sequence[str | None]) -> tuple[pa.Array, Flags]:
     """The texts as an Arrow array, and which of them have no UTF-8 form (lone surrogates)."""
     none = np.zeros(len(texts), dtype=np.bool_)
     try:
         return pa.array(texts, pa.large_string()), none
     except UnicodeEncodeError:
-        broken = np.array([not _is_utf8(text) for text in texts], dtype=np.bool_)
+        broken = np.array([not _is_utf8(text or "") for text in texts], dtype=np.bool_)
         kept = ["" if bad else text for text, bad in zip(texts, broken, strict=True)]
         return pa.array(kept, pa.large_string()), broken
 

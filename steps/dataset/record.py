@@ -18,7 +18,7 @@ TRAIN = "train.parquet"
 VALIDATION = "validation.parquet"
 REJECTED = "rejected.jsonl"
 
-_VERSION = 3
+_VERSION = 4
 """Increased with every change after which the same input gives another dataset."""
 
 
@@ -35,6 +35,8 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     """Columns with the conversations."""
     unused_columns: list[str]
     """Columns that were not read, and that the plan does not name either."""
+    unused_fields: list[str]
+    """Fields of messages that were not read."""
     rows: int
     """All rows, including unusable ones."""
 

@@ -7,12 +7,13 @@ rows or another run does not change it for existing rows.
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from argotune.steps.dataset.conversations import Conversations
+from argotune.steps.dataset.conversations import Conversations, flags
 
 Keys = npt.NDArray[np.uint64]
 Flags = npt.NDArray[np.bool_]
@@ -24,7 +25,8 @@ _PIECE = 1 << 16
 def digests(conversations: Conversations) -> bytes:
     """The concatenated SHA-256 digests of the rows, 32 bytes each.
 
-    They are of roles, lengths and texts, and of what is learned where an answer of the row is not.
+    They are of roles, lengths and texts, of what is learned where an answer of the row is not, and
+    of further fields and tools where the row has some.
     """
     starts = conversations.starts()
     offsets, text = _text_bytes(conversations)
@@ -33,15 +35,33 @@ def digests(conversations: Conversations) -> bytes:
     sizes = np.diff(offsets).astype("<i8").tobytes()
     learned = conversations.learned.tobytes()
     is_partial = conversations.any_message(conversations.unlearned_answers()).tolist()
+    more = _more(conversations)
     ends = offsets[starts].tolist()
     first, found = 0, []
     for index, last in enumerate(starts[1:].tolist()):
         row = roles[first:last] + sizes[8 * first : 8 * last] + text[ends[index] : ends[index + 1]]
         if is_partial[index]:
             row += learned[first:last]
+        row += more.get(index, b"")
         found.append(hashlib.sha256(row).digest())
         first = last
     return b"".join(found)
+
+
+def _more(conversations: Conversations) -> dict[int, bytes]:
+    """The fields and tools of the rows that have some, by the row's index."""
+    found: dict[int, list[object]] = {}
+    rows = np.repeat(np.arange(len(conversations.lengths)), conversations.lengths)
+    position = conversations.position()
+    for name, values in sorted(conversations.fields.items()):
+        for index in np.flatnonzero(flags(values.is_valid())).tolist():
+            field = [name, int(position[index]), values[index].as_py()]
+            found.setdefault(int(rows[index]), []).append(field)
+    tools = [] if conversations.tools is None else conversations.tools.to_pylist()
+    for row, text in enumerate(tools):
+        if text is not None:
+            found.setdefault(row, []).append(text)
+    return {row: json.dumps(values).encode() for row, values in found.items()}
 
 
 def _text_bytes(conversations: Conversations) -> tuple[npt.NDArray[np.int64], bytes]:

@@ -14,34 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from argotune.steps.common.fs import replacing
-from argotune.steps.dataset.conversations import ROLES, Conversations
+from argotune.steps.contracts.dataset_rows import FIELDS, ROLES, SCHEMA
+from argotune.steps.dataset.conversations import Conversations
 
 _ROW_GROUP_BYTES = 8 << 20
 """Size of a row group's texts, which reader and writer hold in memory."""
 
-SCHEMA = pa.schema(
-    [
-        pa.field(
-            "messages",
-            pa.list_(
-                pa.struct(
-                    [
-                        pa.field("role", pa.string()),
-                        pa.field("content", pa.string()),
-                        # Whether the message's tokens are labels.
-                        pa.field("learned", pa.bool_()),
-                    ]
-                )
-            ),
-        )
-    ]
-)
-
 WRITE_OPTIONS: Mapping[str, Any] = {
     "compression": "zstd",
     "compression_level": 1,
-    # Texts rarely repeat, and no reader uses their minimum and maximum.
-    "use_dictionary": ["messages.list.element.role"],
+    # Texts rarely repeat, unlike tools, and no reader uses their minimum and maximum.
+    "use_dictionary": ["messages.list.element.role", "tools"],
     "write_statistics": False,
 }
 
@@ -111,13 +94,20 @@ def _record_batch(conversations: Conversations) -> pa.RecordBatch:
     roles = pa.DictionaryArray.from_arrays(
         pa.array(conversations.roles.astype(np.int8)), pa.array(ROLES)
     ).cast(pa.string())
-    contents = conversations.contents.cast(pa.string())
     offsets = pa.array(conversations.starts().astype(np.int32))
-    learned = pa.array(conversations.learned)
+    kind = SCHEMA.field("messages").type.value_type
+    values = {
+        "role": roles,
+        "content": conversations.contents,
+        "learned": pa.array(conversations.learned),
+        **{name: pa.nulls(len(roles), pa.string()) for name in FIELDS},
+        **conversations.fields,
+    }
     messages = pa.ListArray.from_arrays(
         offsets,
         pa.StructArray.from_arrays(
-            [roles, contents, learned], names=["role", "content", "learned"]
+            [values[field.name].cast(field.type) for field in kind], fields=list(kind)
         ),
     )
-    return pa.record_batch([messages], schema=SCHEMA)
+    tools = pa.nulls(len(messages)) if conversations.tools is None else conversations.tools
+    return pa.record_batch([messages, tools.cast(pa.string())], schema=SCHEMA)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from transformers.utils import chat_template_utils
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.chat_sandbox import ChatSandbox, TemplateFailure, bounded_rendering
-from argotune.steps.contracts.serving import Message
+from argotune.steps.contracts.dataset_rows import Conversation
 
 # The library makes its environment anew for each template, of the class that it finds here.
 chat_template_utils.ImmutableSandboxedEnvironment = ChatSandbox  # type: ignore[attr-defined]
@@ -62,33 +62,31 @@ def marked_templates() -> tuple[str, ...]:
 
 def render_text(
     source: str,
-    turns: Sequence[Message],
+    row: Conversation,
     special_tokens: Mapping[str, str],
     *,
     add_generation_prompt: bool = False,
 ) -> str:
     """Render the conversation with a template. Raises TemplateMismatch."""
-    text, _ = _render(source, turns, special_tokens, add_generation_prompt=add_generation_prompt)
+    text, _ = _render(source, row, special_tokens, add_generation_prompt=add_generation_prompt)
     return text
 
 
-def render_marked(
-    source: str, turns: Sequence[Message], special_tokens: Mapping[str, str]
-) -> Rendered:
+def render_marked(source: str, row: Conversation, special_tokens: Mapping[str, str]) -> Rendered:
     """Render the conversation, with the spans that the template marks. Raises TemplateMismatch."""
-    text, spans = _render(source, turns, special_tokens, return_assistant_tokens_mask=True)
+    text, spans = _render(source, row, special_tokens, return_assistant_tokens_mask=True)
     return Rendered(text, [(start, end) for start, end in spans])
 
 
 def spans_of_marked(
-    marked: str, turns: Sequence[Message], special_tokens: Mapping[str, str], text: str
+    marked: str, row: Conversation, special_tokens: Mapping[str, str], text: str
 ) -> list[Span] | None:
     """The spans of a template with markers, if it renders `text` up to the last of them, else None.
 
     Text after the last turn, such as an end-of-text token, belongs to no span.
     """
     try:
-        found = render_marked(marked, turns, special_tokens)
+        found = render_marked(marked, row, special_tokens)
     except TemplateMismatch:
         return None
     end = max((end for _, end in found.spans), default=0)
@@ -97,7 +95,7 @@ def spans_of_marked(
 
 def spans_by_difference(
     source: str,
-    turns: Sequence[Message],
+    row: Conversation,
     special_tokens: Mapping[str, str],
     text: str,
     end_of_turn: str,
@@ -108,11 +106,14 @@ def spans_by_difference(
     follows.
     """
     spans = []
-    for index, turn in enumerate(turns):
-        if turn["role"] != "assistant":
+    for index, message in enumerate(row.messages):
+        if message["role"] != "assistant":
             continue
-        prompt = render_text(source, turns[:index], special_tokens, add_generation_prompt=True)
-        until = render_text(source, turns[: index + 1], special_tokens)
+        before = replace(row, messages=row.messages[:index])
+        prompt = render_text(source, before, special_tokens, add_generation_prompt=True)
+        until = render_text(
+            source, replace(row, messages=row.messages[: index + 1]), special_tokens
+        )
         if not text.startswith(prompt):
             raise TemplateMismatch(
                 f"the chat template renders the turns before message {index} differently once the "
@@ -126,12 +127,16 @@ def spans_by_difference(
 
 
 def _render(
-    source: str, turns: Sequence[Message], special_tokens: Mapping[str, str], **options: Any
+    source: str, row: Conversation, special_tokens: Mapping[str, str], **options: Any
 ) -> tuple[str, list[Span]]:
     try:
         with bounded_rendering():
             texts, spans = _render_jinja(
-                [list(turns)], chat_template=source, **options, **special_tokens
+                [list(row.messages)],
+                tools=row.tools,
+                chat_template=source,
+                **options,
+                **special_tokens,
             )
     except TemplateFailure as error:
         raise TemplateMismatch(f"the chat template rejects it: {error}") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.contracts.serving import Message
+from argotune.steps.contracts.dataset_rows import Conversation
 from argotune.steps.tokens.spans import (
     Rendered,
     TemplateMismatch,
@@ -20,11 +20,17 @@ from argotune.steps.tokens.spans import (
     spans_by_difference,
     spans_of_marked,
 )
+from argotune.steps.tokens.template_fields import fields_of, find_rendered_fields
 
 _SYSTEM_MARK, _USER_MARK, _ANSWER_MARK = "system-7c1f", "user-7c1f", "answer-7c1f"
 
-_QUESTION = {"role": "user", "content": _USER_MARK}
-_ANSWER = {"role": "assistant", "content": _ANSWER_MARK}
+_SYSTEM = {"role": "system", "content": _SYSTEM_MARK}
+_TALK = Conversation(
+    messages=[
+        {"role": "user", "content": _USER_MARK},
+        {"role": "assistant", "content": _ANSWER_MARK},
+    ]
+)
 
 _MERGE_SYSTEM = (
     "{%- if messages | length > 1 and messages[0]['role'] == 'system' %}"
@@ -50,20 +56,41 @@ class ChatTemplate:
     """Tokens that end an answer, the template's own end-of-turn token first."""
     special_tokens: dict[str, str]
     """bos_token, eos_token and others, to which templates refer by name."""
+    rendered_fields: frozenset[str]
+    """Which of template_fields.fields_of the template renders."""
+    turn_change: str
+    """What the template writes between a question and its answer, without white space around;
+    empty if it has no special token, because then a text may have it by chance."""
 
-    def render(self, messages: Sequence[Message]) -> Rendered:
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Rendered:
         """Render a complete conversation. Raises TemplateMismatch."""
+        row = Conversation(messages=messages, tools=tools)
         if self.marked == self.source:
-            return render_marked(self.source, messages, self.special_tokens)
-        text = render_text(self.source, messages, self.special_tokens)
+            return render_marked(self.source, row, self.special_tokens)
+        text = render_text(self.source, row, self.special_tokens)
         spans = None
         if self.marked is not None:
-            spans = spans_of_marked(self.marked, messages, self.special_tokens, text)
+            spans = spans_of_marked(self.marked, row, self.special_tokens, text)
         if spans is None:
             spans = spans_by_difference(
-                self.source, messages, self.special_tokens, text, self.end_of_turn
+                self.source, row, self.special_tokens, text, self.end_of_turn
             )
         return Rendered(text, spans)
+
+    def check(self, row: Conversation) -> None:
+        """Raise TemplateMismatch for what the template leaves out, and for rendered messages."""
+        unknown = next((name for name in fields_of(row) if name not in self.rendered_fields), None)
+        if unknown is not None:
+            raise TemplateMismatch(f"the model's chat template does not render {unknown}")
+        if self.turn_change and any(self.turn_change in each["content"] for each in row.messages):
+            raise TemplateMismatch(
+                f"a message carries the chat template already ({self.turn_change!r}); give its "
+                "turns as messages"
+            )
 
 
 def chat_template(tokenizer: Any, model_dir: Path, without: str | None = None) -> ChatTemplate:
@@ -80,11 +107,13 @@ def chat_template(tokenizer: Any, model_dir: Path, without: str | None = None) -
         )
     special_tokens = {name: str(text) for name, text in tokenizer.special_tokens_map.items()}
     try:
-        end_of_turn = _end_of_turn(own, special_tokens, tokenizer)
+        text = render_text(own, _TALK, special_tokens)
     except TemplateMismatch as error:
         raise PermanentError(
             f"{model_dir}: the chat template fails for a question with an answer: {error}"
         ) from error
+    between, _, tail = text.partition(_USER_MARK)[2].partition(_ANSWER_MARK)
+    end_of_turn = _first_special(tail.lstrip(), tokenizer)
     if end_of_turn is None:
         raise PermanentError(
             f"the chat template in {model_dir} ends an assistant turn without a special token; "
@@ -99,6 +128,8 @@ def chat_template(tokenizer: Any, model_dir: Path, without: str | None = None) -
         end_of_turn=tokenizer.convert_ids_to_tokens(end_of_turn),
         stop_token_ids=[end_of_turn, *sorted(others - {end_of_turn})],
         special_tokens=special_tokens,
+        rendered_fields=find_rendered_fields(lambda row: render_text(own, row, special_tokens)),
+        turn_change=between.strip() if _has_special(between, tokenizer) else "",
     )
 
 
@@ -106,31 +137,34 @@ def _template_with_marks(own: str, special_tokens: Mapping[str, str]) -> str | N
     """The template if it marks the assistant's turns, else a preset's that renders the same."""
     if has_marks(own):
         return own
-    turns = [_QUESTION, _ANSWER]
-    text = render_text(own, turns, special_tokens)
+    text = render_text(own, _TALK, special_tokens)
     alike = (
         marked
         for marked in marked_templates()
-        if spans_of_marked(marked, turns, special_tokens, text) is not None
+        if spans_of_marked(marked, _TALK, special_tokens, text) is not None
     )
     return next(alike, None)
 
 
 def _drops_system(source: str, special_tokens: Mapping[str, str]) -> bool:
-    turns = [{"role": "system", "content": _SYSTEM_MARK}, _QUESTION, _ANSWER]
+    row = Conversation(messages=[_SYSTEM, *_TALK.messages])
     try:
-        text = render_text(source, turns, special_tokens)
+        text = render_text(source, row, special_tokens)
     except TemplateMismatch:
         return True
     return _SYSTEM_MARK not in text
 
 
-def _end_of_turn(source: str, special_tokens: Mapping[str, str], tokenizer: Any) -> int | None:
-    """Id of the special token that follows an answer's text."""
-    text = render_text(source, [_QUESTION, _ANSWER], special_tokens)
-    _, _, tail = text.partition(_ANSWER_MARK)
-    ids = tokenizer(tail.lstrip(), add_special_tokens=False)["input_ids"]
+def _first_special(text: str, tokenizer: Any) -> int | None:
+    """Id of the special token that the text begins with, None for another beginning."""
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids[0] if ids and ids[0] in tokenizer.added_tokens_decoder else None
+
+
+def _has_special(text: str, tokenizer: Any) -> bool:
+    return any(
+        token.special and token.content in text for token in tokenizer.added_tokens_decoder.values()
+    )
 
 
 def _generation_stops(model_dir: Path) -> set[int]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +19,13 @@ from tokenizers import Encoding, Tokenizer
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.contracts.serving import Message
+from argotune.steps.contracts.dataset_rows import SCHEMA, Conversation, read_batch
+from argotune.steps.tokens.control_tokens import ControlTokens, MarkedEncoding, without_marks
 from argotune.steps.tokens.spans import Rendered, Span, TemplateMismatch
 from argotune.steps.tokens.template import ChatTemplate
 
 _BATCH_ROWS = 512
-_LEARNED = "learned"
-"""Field of a message in the dataset step's file: whether its tokens are labels."""
+_EXAMPLES = 5
 _NO_IDS: npt.NDArray[np.int32] = np.zeros(0, dtype=np.int32)
 _NO_LABELS: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
 
@@ -70,15 +70,27 @@ class Census:
     cut_tokens: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     """Number of unusable rows, by reason."""
+    first_dropped: dict[str, list[int]] = field(default_factory=dict)
+    """Numbers of the first of them in the file, from 1, by reason."""
+    with_control_tokens: int = 0
+    """Rows with control tokens of the model in their texts, which are encoded as plain text."""
 
     def add(self, row: TokenRow) -> None:
         """Count a row."""
         self.rows += 1
+        self.with_control_tokens += row.has_control_tokens
         if row.cut_tokens:
             self.truncated += 1
             self.cut_tokens += row.cut_tokens
         if row.problem:
             self.dropped[row.problem] += 1
+            first = self.first_dropped.setdefault(row.problem, [])
+            if len(first) < _EXAMPLES:
+                first.append(row.number + 1)
+
+    def rows_of(self, reason: str) -> str:
+        """The numbers of the first rows that are unusable for this reason, as text."""
+        return ", ".join(map(str, self.first_dropped.get(reason, ())))
 
     @staticmethod
     def of(kept: Mapping[str, Any]) -> Census:
@@ -104,6 +116,8 @@ class TokenRow:
     """The tokens up to max_length."""
     labelled: npt.NDArray[np.bool_] = field(default_factory=lambda: _NO_LABELS)
     """Which of `ids` are learned."""
+    has_control_tokens: bool = False
+    """Whether its texts have control tokens of the model, which are encoded as plain text."""
 
     @property
     def cut_tokens(self) -> int:
@@ -117,22 +131,22 @@ class TokenRow:
 
 
 def tokenise(
-    batches: Iterable[Sequence[Sequence[Message]]],
+    batches: Iterable[Sequence[Conversation]],
     template: ChatTemplate,
     tokenizer: Any,
     max_length: int,
 ) -> Iterator[TokenRow]:
     """Yield each row of batches of conversations, in order, also the unusable ones.
 
-    A message may have a field `learned`, of False for an answer that is context alone. Memory is
-    that of two batches, of some hundred rows each for the best speed.
+    Memory is that of two batches, of some hundred rows each for the best speed.
     """
     # A tokenizer may be configured to truncate or pad; here max_length and the packs do this.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     number = itertools.count()
-    rendered = ([_render(messages, template) for messages in batch] for batch in batches)
-    for rows, encodings in _encode_ahead(tokenizer.backend_tokenizer, rendered):
+    control = ControlTokens(tokenizer)
+    rendered = ([_render(row, template, control) for row in batch] for batch in batches)
+    for rows, encodings in _encode_ahead(tokenizer.backend_tokenizer, control, rendered):
         encoded = iter(encodings)
         for row in rows:
             if isinstance(row, str):
@@ -143,15 +157,15 @@ def tokenise(
                 )
 
 
-def conversations_of(path: Path) -> Iterator[list[list[Message]]]:
+def conversations_of(path: Path) -> Iterator[list[Conversation]]:
     """Yield the conversations of one of the dataset step's parquet files, in batches.
 
     Raises PermanentError if it is missing or another file.
     """
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH_ROWS, columns=["messages"]):
-                yield batch.column("messages").to_pylist()
+            for batch in file.iter_batches(_BATCH_ROWS, columns=SCHEMA.names):
+                yield read_batch(batch)
     except FileNotFoundError as error:
         raise PermanentError(f"{path} is missing; the dataset step writes it") from error
     except (pyarrow.ArrowInvalid, KeyError) as error:
@@ -161,7 +175,7 @@ def conversations_of(path: Path) -> Iterator[list[list[Message]]]:
 def read_rows(
     path: Path, template: ChatTemplate, tokenizer: Any, max_length: int
 ) -> tuple[TokenRows, Census]:
-    """Tokenize the `messages` of a parquet file. Raises PermanentError if it has none."""
+    """Tokenize a parquet file of the dataset step. Raises PermanentError for another one."""
     census = Census()
     kept: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]] = []
     for row in tokenise(conversations_of(path), template, tokenizer, max_length):
@@ -178,8 +192,23 @@ def read_rows(
         cut_tokens=census.cut_tokens,
         tokens=sum(len(ids) for ids, _ in kept),
     )
+    if census.with_control_tokens:
+        log.warn(
+            _logger,
+            "control-tokens-as-text",
+            file=path.name,
+            rows=census.with_control_tokens,
+            effect="the model's control tokens in their texts are plain text",
+        )
     for reason, count in census.dropped.items():
-        log.warn(_logger, "dropped", file=path.name, rows=count, reason=reason)
+        log.warn(
+            _logger,
+            "dropped",
+            file=path.name,
+            rows=count,
+            reason=reason,
+            first_rows=census.rows_of(reason),
+        )
     return _flat(kept), census
 
 
@@ -207,21 +236,21 @@ def check_census(census: Census, max_truncated_share: float, max_rejected_share:
 def _reasons(census: Census) -> str:
     if not census.rows:
         return "the file is empty"
-    return ", ".join(f"{count}: {reason}" for reason, count in census.dropped.items())
+    return ", ".join(
+        f"{count}: {reason} (rows {census.rows_of(reason)})"
+        for reason, count in census.dropped.items()
+    )
 
 
 def _encode_ahead(
-    tokenizer: Tokenizer, batches: Iterable[list[Rendered | str]]
-) -> Iterator[tuple[list[Rendered | str], list[Encoding]]]:
+    tokenizer: Tokenizer, control: ControlTokens, batches: Iterable[list[_Row | str]]
+) -> Iterator[tuple[list[_Row | str], list[Encoding | MarkedEncoding]]]:
     """Yield each batch with the encodings of its rendered rows, while a thread encodes the next."""
     with ThreadPoolExecutor(max_workers=1) as thread:
-        waiting: deque[tuple[list[Rendered | str], Future[list[Encoding]]]] = deque()
+        waiting: deque[tuple[list[_Row | str], Future[list[Encoding | MarkedEncoding]]]] = deque()
         for rows in batches:
-            texts = [row.text for row in rows if isinstance(row, Rendered)]
-            # Not transformers' __call__: it creates Python lists of all offsets, which doubles the
-            # time.
-            made = thread.submit(tokenizer.encode_batch, texts, add_special_tokens=False)
-            waiting.append((rows, made))
+            rendered = [row for row in rows if isinstance(row, _Row)]
+            waiting.append((rows, thread.submit(_encode, tokenizer, control, rendered)))
             if len(waiting) > 1:
                 earlier, made = waiting.popleft()
                 yield earlier, made.result()
@@ -229,16 +258,26 @@ def _encode_ahead(
             yield earlier, made.result()
 
 
+def _encode(
+    tokenizer: Tokenizer, control: ControlTokens, rows: Sequence[_Row]
+) -> list[Encoding | MarkedEncoding]:
+    texts = [row.rendered.text for row in rows if not row.is_marked]
+    # Not transformers' __call__: it creates Python lists of all offsets, which doubles the time.
+    plain = iter(tokenizer.encode_batch(texts, add_special_tokens=False))
+    return [control.encode(row.rendered) if row.is_marked else next(plain) for row in rows]
+
+
 def _label_row(
     number: int,
-    row: Rendered,
-    encoding: Encoding,
+    row: _Row,
+    encoding: Encoding | MarkedEncoding,
     stop_token_ids: Sequence[int],
     max_length: int,
 ) -> TokenRow:
     ids = encoding.ids
-    labelled = _labels(row, ids, encoding, stop_token_ids)
+    labelled = _labels(_places(row.rendered, encoding), ids, stop_token_ids)
     problem = ""
+    shown = without_marks(row.rendered) if row.is_marked else row.rendered
     if len(ids) <= max_length and not _learns_to_stop(ids, labelled, stop_token_ids):
         problem = NO_END_OF_TURN
     elif not labelled[:max_length].any():
@@ -246,50 +285,54 @@ def _label_row(
     return TokenRow(
         number=number,
         problem=problem,
-        text=row.text,
-        spans=row.spans,
+        text=shown.text,
+        spans=shown.spans,
         tokens=len(ids),
         ids=np.asarray(ids[:max_length], dtype=np.int32),
         labelled=labelled[:max_length],
+        has_control_tokens=row.is_marked,
     )
 
 
-def _render(messages: Sequence[Message], template: ChatTemplate) -> Rendered | str:
+class _Row(NamedTuple):
+    rendered: Rendered
+    is_marked: bool
+    """Whether control tokens in its texts are marked."""
+
+
+def _render(row: Conversation, template: ChatTemplate, control: ControlTokens) -> _Row | str:
     """The row as text, or the reason why there is none."""
-    # The template gets what the server would give it.
-    turns = [{name: value for name, value in each.items() if name != _LEARNED} for each in messages]
     try:
-        return _without_unlearned(template.render(turns), messages)
+        template.check(row)
+        has_control_tokens = control.are_in(row)
+        row = control.mark(row) if has_control_tokens else row
+        rendered = template.render(row.messages, row.tools)
+        return _Row(_without_unlearned(rendered, row), has_control_tokens)
     except TemplateMismatch as error:
         return str(error)
 
 
-def _without_unlearned(row: Rendered, messages: Sequence[Message]) -> Rendered:
-    """The row without the spans of answers that are not learned. Raises TemplateMismatch."""
-    learned = [each.get(_LEARNED, True) for each in messages if each["role"] == "assistant"]
+def _without_unlearned(rendered: Rendered, row: Conversation) -> Rendered:
+    """The text without the spans of answers that are not learned. Raises TemplateMismatch."""
+    answers = zip(row.messages, row.learned, strict=bool(row.learned))
+    learned = [is_label for message, is_label in answers if message["role"] == "assistant"]
     if all(learned):
-        return row
-    if len(learned) != len(row.spans):
+        return rendered
+    if len(learned) != len(rendered.spans):
         raise TemplateMismatch(
-            f"the chat template renders {len(learned)} answers as {len(row.spans)}, so the answers "
-            "that are not learned cannot be located"
+            f"the chat template renders {len(learned)} answers as {len(rendered.spans)}, so the "
+            "answers that are not learned cannot be located"
         )
-    return replace(
-        row, spans=[span for span, is_label in zip(row.spans, learned, strict=True) if is_label]
-    )
+    spans = [span for span, is_label in zip(rendered.spans, learned, strict=True) if is_label]
+    return replace(rendered, spans=spans)
 
 
 def _labels(
-    row: Rendered, ids: Sequence[int], encoding: Encoding, stop_token_ids: Sequence[int]
+    places: Iterable[tuple[int, int, int]], ids: Sequence[int], stop_token_ids: Sequence[int]
 ) -> npt.NDArray[np.bool_]:
     """Label by position in the text, not by id: padding and end of turn may have the same id."""
     labelled = np.zeros(len(ids), dtype=np.bool_)
-    for start, end in row.spans:
-        first, after = (_first_from(place, encoding, len(row.text)) for place in (start, end))
-        # A token that extends beyond the turn is not the assistant's.
-        last = after
-        while last > first and _characters(last - 1, encoding)[1] > end:
-            last -= 1
+    for first, last, after in places:
         labelled[first:last] = True
         if last > first and ids[last - 1] in stop_token_ids:
             continue
@@ -298,6 +341,20 @@ def _labels(
             labelled[after] = True
     labelled[:1] = False
     return labelled
+
+
+def _places(row: Rendered, encoding: Encoding | MarkedEncoding) -> Iterator[tuple[int, int, int]]:
+    """For each span its first token, the one after its last, and the next after its text."""
+    if isinstance(encoding, MarkedEncoding):
+        yield from ((first, last, last) for first, last in encoding.places)
+        return
+    for start, end in row.spans:
+        first, after = (_first_from(place, encoding, len(row.text)) for place in (start, end))
+        # A token that extends beyond the turn is not the assistant's.
+        last = after
+        while last > first and _characters(last - 1, encoding)[1] > end:
+            last -= 1
+        yield first, last, after
 
 
 def _first_from(place: int, encoding: Encoding, length: int) -> int:

@@ -23,10 +23,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from argotune.steps.contracts.dataset_rows import SCHEMA
 from argotune.steps.contracts.training_plan import Data
 from argotune.steps.dataset.make import make_dataset
 from argotune.steps.dataset.target import DatasetFile
-from argotune.steps.dataset.write import SCHEMA, WRITE_OPTIONS
+from argotune.steps.dataset.write import WRITE_OPTIONS
 from tests.bench.child import measured
 from tests.bench.memory import peak_mb
 from tests.bench.ratio import median_ratio

@@ -62,6 +62,14 @@ def named(data: Data, **settings: Any) -> Data:
         ),
         (columns("question", "answer"), ColumnMapping(prompt=("question",), response="answer")),
         (columns("text"), ColumnMapping(response="text")),
+        (
+            columns(messages="messages", tools="list"),
+            ColumnMapping(messages="messages", tools="tools"),
+        ),
+        (
+            columns("prompt", "completion", "functions"),
+            ColumnMapping(prompt=("prompt",), response="completion", tools="functions"),
+        ),
     ],
 )
 def test_columns_are_found_by_their_names(
@@ -111,7 +119,7 @@ ADVICE = (
             "no known conversation columns; the file has 'a' (string), 'scores' (<other>); known "
             "are messages, conversations, prompt + completion, instruction (+ input or context) + "
             "output, instruction (+ context or input) + response, question + answer, text, and "
-            f"system beside these{ADVICE}",
+            f"system and tools beside these{ADVICE}",
         ),
     ],
 )
@@ -136,6 +144,7 @@ def test_a_column_of_another_type_is_an_error_and_not_left_out(data: Data) -> No
     [
         (["images"], "columns 'images' would be left out beside instruction, output, and may be"),
         (["Tools ", "label"], "columns 'Tools ', 'label' would be left out"),
+        (["tools", "functions"], "columns 'functions' would be left out"),
         (["chosen", "rejected"], "; preference pairs are DPO's, and argotune tunes on answers"),
         (["label", "prompt"], "; rows with a label are KTO's, and argotune tunes on answers"),
         (["context", "input"], "columns 'context' would be left out beside instruction, input,"),
@@ -149,10 +158,27 @@ def test_a_column_that_may_belong_to_the_conversation_is_not_left_out(
         map_columns(found, data)
     assert message in str(caught.value)
     assert str(caught.value).endswith(ADVICE)
-    left_out = [name for name in others if name != "input"]
+    left_out = [name for name in others if name not in ("input", "tools")]
     mapped = map_columns(found, named(data, ignore_columns=left_out))
     assert mapped.response == "output"
     assert unused_columns(found, mapped, named(data, ignore_columns=left_out)) == []
+
+
+def test_tools_of_another_type_are_an_error(data: Data) -> None:
+    with pytest.raises(PermanentError, match="expected a list of functions or its JSON text"):
+        map_columns(columns(messages="messages", tools="other"), data)
+
+
+def test_tools_without_a_question_are_not_left_out(data: Data) -> None:
+    with pytest.raises(PermanentError, match="columns 'tools' would be left out beside text"):
+        map_columns(columns("text", "tools"), data)
+
+
+def test_messages_that_the_plan_names_keep_their_system_and_tools(data: Data) -> None:
+    found = columns("system", "tools", chat="messages")
+    assert map_columns(found, named(data, messages_column="chat")) == ColumnMapping(
+        messages="chat", system="system", tools="tools"
+    )
 
 
 def test_columns_that_the_plan_names_settle_the_others(data: Data) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from argotune.steps.contracts.dataset_rows import ROLES
 from argotune.steps.dataset.columns import ColumnMapping
-from argotune.steps.dataset.conversations import REASONS, ROLES, Conversations, reject
-from argotune.steps.dataset.message_fields import LEARN_FIELDS, REFUSED_FIELDS
+from argotune.steps.dataset.conversations import REASONS, Conversations, reject
+from argotune.steps.dataset.message_fields import LEARN_FIELDS, REFUSED_FIELDS, UnreadFields
 from argotune.steps.dataset.messages import read_conversations
 from argotune.steps.dataset.source import Batch, Values
 
@@ -68,7 +69,12 @@ def both_ways(rows: Sequence[Any]) -> list[Conversations]:
         (chat(("user", "a"), ("assistant", "")), "empty"),
         (chat(("user", "a"), ("assistant", None)), "empty"),
         (chat(("user", " \n\t "), ("assistant", "b")), "empty"),
-        (chat(("user", "a"), ("tool", "b"), ("assistant", "c")), "role_of_tools"),
+        (chat(("user", "a"), ("assistant", "b"), ("tool", ""), ("assistant", "c")), ""),
+        (chat(("user", "a"), ("tool", "b"), ("assistant", "c")), "wrong_order"),
+        (chat(("user", "a"), ("assistant", "b"), ("tool", "c")), "wrong_order"),
+        (chat(("tool", "a"), ("assistant", "b")), "wrong_order"),
+        (chat(("assistant", "a"), ("tool", "b"), ("assistant", "c")), "wrong_order"),
+        (chat(("system", "s"), ("user", "a")), "no_assistant"),
         (chat(("human", "a"), ("gpt", "b")), "unknown_role"),
         (chat(("User", "a"), ("assistant", "b")), "unknown_role"),
         (chat(("user", "a")), "no_assistant"),
@@ -251,10 +257,129 @@ def test_a_field_that_is_not_rendered_refuses_its_row_by_name(name: str) -> None
         assert [REASONS[code] for code in reject(found)] == ["", f"has_{name}", ""]
 
 
-def test_calls_of_tools_refuse_a_row_and_empty_ones_do_not() -> None:
-    calls = [{"type": "function", "function": {"name": "f", "arguments": "{}"}}]
-    for found in both_ways([answer(tool_calls=calls), answer(tool_calls=[])]):
-        assert [REASONS[code] for code in reject(found)] == ["has_tool_calls", ""]
+CALL = {"type": "function", "function": {"name": "f", "arguments": {"city": "Zürich", "n": 1}}}
+
+
+def field_of(found: Conversations, name: str) -> list[Any]:
+    return [text and json.loads(text) for text in found.fields[name].to_pylist()]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tool_calls": [CALL]},
+        {"tool_calls": [{"function": CALL["function"]}]},
+        {"tool_calls": [CALL["function"]]},
+        {"tool_calls": [{"function": {"name": "f", "arguments": '{"city": "Zürich", "n": 1}'}}]},
+        {"tool_calls": json.dumps([CALL])},
+        {"function_call": {"name": "f", "arguments": '{"city": "Z\\u00fcrich", "n": 1}'}},
+    ],
+)
+def test_calls_of_tools_are_read_in_every_form(fields: Any) -> None:
+    row = answer(**fields)
+    row[1]["content"] = None
+    for found in both_ways([row, answer()]):
+        assert not reject(found).any()
+        assert plain(found)[0] == [("user", "q"), ("assistant", "")]
+        assert field_of(found, "tool_calls") == [None, [CALL], None, None]
+
+
+def test_sharegpts_calls_and_observations_are_read() -> None:
+    turns = [("human", "q"), ("function_call", json.dumps(CALL["function"]))]
+    row = chat(*turns, ("observation", "[]"), ("gpt", "a"), role="from", content="value")
+    for found in both_ways([row]):
+        assert not reject(found).any()
+        assert [name for name, _ in plain(found)[0]] == ["user", "assistant", "tool", "assistant"]
+        assert field_of(found, "tool_calls") == [None, [CALL], None, None]
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        *("no JSON", '{"name": 1}', "[1]", [["f"]], [{"function": "f"}], [{"arguments": {}}]),
+        [{"name": "f", "arguments": "[1]"}],
+        [{"name": "f", "arguments": '{"x": NaN}'}],
+        [{"name": "f \ud83d", "arguments": {}}],
+    ],
+)
+def test_calls_that_cannot_be_read_refuse_their_row(calls: Any) -> None:
+    rows = [GOOD, answer(tool_calls=calls), GOOD]
+    found = read_conversations(batch(messages=rows), MESSAGES)
+    assert [REASONS[code] for code in reject(found)] == ["", "malformed_tool_calls", ""]
+
+
+def test_calls_and_reasoning_are_the_assistants() -> None:
+    for name, value, reason in (
+        ("tool_calls", [CALL], "tool_calls_of_another_role"),
+        ("thinking", "Hm.", "reasoning_content_of_another_role"),
+    ):
+        row = answer(**{name: value})
+        row[0][name] = value
+        for found in both_ways([row]):
+            assert [REASONS[code] for code in reject(found)] == [reason]
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
+def test_reasoning_is_read_under_each_of_its_names(name: str) -> None:
+    for found in both_ways([answer(**{name: "Hm."})]):
+        assert not reject(found).any()
+        assert found.fields["reasoning_content"].to_pylist() == [None, "Hm."]
+
+
+def test_names_belong_to_their_messages() -> None:
+    row = [*answer(name="Ada"), {"role": "tool", "content": "x", "tool_call_id": "1"}, *answer()]
+    del row[3]
+    for found in both_ways([row]):
+        assert not reject(found).any()
+        assert found.fields["name"].to_pylist() == [None, "Ada", None, None]
+        assert found.fields["tool_call_id"].to_pylist() == [None, None, "1", None]
+
+
+def test_arguments_have_no_fields_of_other_calls() -> None:
+    others = [{"name": "g", "arguments": {"day": {"from": "Monday"}}}]
+    rows = [answer(tool_calls=[CALL["function"]]), answer(tool_calls=others)]
+    for found in both_ways(rows):
+        assert field_of(found, "tool_calls")[1] == [CALL]
+
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+WITH_TOOLS = ColumnMapping(messages="messages", tools="tools")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *([TOOL], [TOOL["function"]], json.dumps([TOOL]), [json.dumps(TOOL["function"])]),
+        json.dumps(TOOL),
+    ],
+)
+def test_tools_are_read_in_every_form(value: Any) -> None:
+    for wrap in (list, pa.array):
+        found = read_conversations(
+            batch(messages=wrap([GOOD, GOOD]), tools=wrap([value, None])), WITH_TOOLS
+        )
+        assert not reject(found).any()
+        assert found.tools is not None
+        text, none = found.tools.to_pylist()
+        assert (json.loads(text), none) == ([TOOL], None)
+
+
+def test_tools_that_cannot_be_read_refuse_their_row() -> None:
+    values = ["no JSON", [1], [{"type": "web_search"}], [], ""]
+    found = read_conversations(batch(messages=[GOOD] * 5, tools=values), WITH_TOOLS)
+    assert [REASONS[code] for code in reject(found)] == [*["malformed_tools"] * 3, "", ""]
+    assert found.tools is None
+
+
+def test_fields_of_no_use_are_told_by_name() -> None:
+    for rows in ([answer(id="7", mood=None)], [answer(id="7", mood=""), GOOD]):
+        for wrap in (list, pa.array):
+            unread = UnreadFields()
+            read_conversations(batch(messages=wrap(rows)), MESSAGES, unread)
+            assert list(unread) == ["id"]
+    for number in range(200):
+        unread.add([str(number)])
+    assert len(list(unread)) == 100
 
 
 def test_parts_of_text_are_joined_and_others_refused() -> None:
@@ -328,3 +453,12 @@ def test_selection_keeps_the_rows_and_their_order() -> None:
     kept = found.select(np.array([True, False, True, True]))
     assert plain(kept) == [plain(found)[0], plain(found)[2], plain(found)[3]]
     assert plain(found.select(np.zeros(4, dtype=np.bool_))) == []
+
+
+def test_selection_keeps_fields_and_tools_with_their_rows() -> None:
+    rows = [GOOD, [{"role": "system", "content": ""}, *answer(name="Ada")], answer(name="Bob")]
+    found = read_conversations(batch(messages=rows, tools=[None, [TOOL], None]), WITH_TOOLS)
+    kept = found.select(np.array([False, True, True]))
+    assert kept.fields["name"].to_pylist() == [None, "Ada", None, "Bob"]
+    assert kept.tools is not None
+    assert [text is None for text in kept.tools.to_pylist()] == [False, True]

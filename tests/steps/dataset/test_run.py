@@ -18,6 +18,7 @@ import pytest
 
 from argotune.steps.common.errors import ParamsError, PermanentError, TransientError
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.dataset_rows import FIELDS, Conversation, read_batch
 from argotune.steps.contracts.history import Deployed, digest_of_plan, record_deployed
 from argotune.steps.contracts.model_source import version_of
 from argotune.steps.contracts.training_plan import read_plan, write_plan
@@ -87,8 +88,11 @@ def make(params: Params) -> Result:
 def read(params: Params, name: str) -> list[dict[str, Any]]:
     """The rows with what all readers of messages know."""
     found: list[dict[str, Any]] = pq.read_table(params.work_dir / "dataset" / name).to_pylist()
-    for message in (message for row in found for message in row["messages"]):
-        assert message.pop("learned") == (message["role"] == "assistant")
+    for row in found:
+        assert row.pop("tools") is None
+        for message in row["messages"]:
+            assert message.pop("learned") == (message["role"] == "assistant")
+            assert {message.pop(name) for name in FIELDS} == {None}
     return found
 
 
@@ -147,6 +151,7 @@ def test_record_says_what_the_dataset_is_made_of(server: FileServer, new_params:
             "format": "parquet",
             "columns": ["messages"],
             "unused_columns": [],
+            "unused_fields": [],
             "rows": 20,
         }
     ]
@@ -405,6 +410,76 @@ def test_lines_that_are_no_rows_are_said_with_the_reason(
     url = server.add("/a.jsonl", b"{'prompt': 'x'}\n" * 20)
     with pytest.raises(PermanentError, match=r"20 not_parsed \(a.jsonl row 1, 2, 3; the first: it"):
         make(new_params(url))
+
+
+def test_fields_of_messages_that_were_not_read_are_in_the_record(
+    server: FileServer, new_params: NewParams, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = [chat(f"Question {n}?", "a") for n in range(20)]
+    for n, row in enumerate(found):
+        row["messages"][n % 2][["id", "timestamp"][n % 2]] = n
+    for content in (jsonl(found), parquet(found)):
+        url = server.add("/a", content)
+        params = new_params(url)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert make(params).rows == 20
+        record = json.loads((params.work_dir / "dataset" / "dataset.json").read_text())
+        assert record["files"][0]["unused_fields"] == ["id", "timestamp"]
+        lines = [line for line in caplog.messages if "message-fields-unused" in line]
+        assert lines == [f"message-fields-unused file={url} fields=id,timestamp"]
+        (params.work_dir / "dataset" / "dataset.json").unlink()
+
+
+def test_calls_of_tools_reach_the_dataset(server: FileServer, new_params: NewParams) -> None:
+    def row(n: int) -> dict[str, Any]:
+        call = {"name": "f", "arguments": json.dumps({"n": n})}
+        return {
+            "messages": [
+                {"role": "user", "content": "q", "name": "Ada"},
+                {"role": "assistant", "content": None, "tool_calls": [{"function": call}]},
+                {"role": "tool", "content": "3", "tool_call_id": "1"},
+                {"role": "assistant", "content": "a", "reasoning": "Hm."},
+            ],
+            "tools": json.dumps([{"name": "f"}]),
+        }
+
+    digests = []
+    for content in (jsonl([row(n) for n in range(4)]), parquet([row(n) for n in range(4)])):
+        params = new_params(
+            server.add("/a", content), work=f"work{len(content)}", validation_share=0.0
+        )
+        digests.append(make(params).digest)
+        path = params.work_dir / "dataset" / "train.parquet"
+        batch = pq.read_table(path).combine_chunks().to_batches()[0]
+        call = {"type": "function", "function": {"name": "f", "arguments": {"n": 2}}}
+        assert read_batch(batch)[2] == Conversation(
+            messages=[
+                {"role": "user", "content": "q", "name": "Ada"},
+                {"role": "assistant", "content": "", "tool_calls": [call]},
+                {"role": "tool", "content": "3", "tool_call_id": "1"},
+                {"role": "assistant", "content": "a", "reasoning_content": "Hm."},
+            ],
+            learned=[False, True, False, True],
+            tools=[{"type": "function", "function": {"name": "f"}}],
+        )
+    assert digests[0] == digests[1]
+
+
+def test_rows_that_differ_in_their_calls_alone_are_no_duplicates(
+    server: FileServer, new_params: NewParams
+) -> None:
+    def row(n: int, tool: str) -> dict[str, Any]:
+        call = {"name": "f", "arguments": {"n": n}}
+        turns = [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+        ]
+        return {"messages": turns, "tools": [{"name": tool}]}
+
+    params = new_params(server.add("/a", jsonl([row(1, "f"), row(2, "f"), row(1, "g")] * 2)))
+    result = make(params)
+    assert (result.rows, result.duplicate_rows) == (6, 3)
 
 
 def test_wrong_column_lists_those_that_are_there(server: FileServer, new_params: NewParams) -> None:

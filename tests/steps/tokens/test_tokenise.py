@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.dataset_rows import Conversation
 from argotune.steps.tokens.template import chat_template
 from argotune.steps.tokens.tokenise import (
     Census,
@@ -137,13 +138,14 @@ def test_many_rows_keep_their_order(tmp_path: Path) -> None:
 def test_too_many_cut_or_dropped_rows_are_refused() -> None:
     census = Census(rows=10, truncated=3, cut_tokens=700)
     census.dropped["the chat template rejects it: users begin"] = 2
+    census.first_dropped["the chat template rejects it: users begin"] = [4, 7]
     with pytest.raises(PermanentError) as caught:
         check_census(census, max_truncated_share=0.2, max_rejected_share=0.1)
     assert str(caught.value) == (
         "3 of 10 rows are longer than max_length and lose 700 tokens, more than the share of 0.2 "
         "that max_truncated_share accepts; raise one of the two, or shorten the rows; 2 of 10 "
         "rows are unusable for training, more than the share of 0.1 that max_rejected_share "
-        "accepts (2: the chat template rejects it: users begin)"
+        "accepts (2: the chat template rejects it: users begin (rows 4, 7))"
     )
     check_census(census, max_truncated_share=0.3, max_rejected_share=0.2)
 
@@ -170,7 +172,8 @@ def test_every_row_is_yielded_in_order_with_its_tokens_or_its_problem(tmp_path: 
     )
     template = chat_template(tokenizer, tmp_path)
     one, two = conversation("One?", "It is 1."), conversation("Two?", "It is 2.")
-    batches = [[one, [*one, two[0]]], [[*one, *two], conversation("x" * 99, "1")]]
+    turns = [[one, [*one, two[0]]], [[*one, *two], conversation("x" * 99, "1")]]
+    batches = [[Conversation(messages=messages) for messages in batch] for batch in turns]
     rows = list(tokenise(batches, template, tokenizer, max_length=30))
     assert [row.number for row in rows] == [0, 1, 2, 3]
     assert [row.problem for row in rows] == [

@@ -26,6 +26,7 @@ from transformers import (
     Qwen2Config,
 )
 
+from argotune.steps.contracts.dataset_rows import SCHEMA, Conversation
 from argotune.steps.contracts.model_cache import Origin, mark_complete
 from argotune.steps.contracts.training_plan import (
     Execution,
@@ -34,7 +35,6 @@ from argotune.steps.contracts.training_plan import (
     Watch,
     write_plan,
 )
-from argotune.steps.dataset.write import SCHEMA
 from argotune.steps.tune.attention import SEGMENTED
 from argotune.steps.tune.params import Params
 from tests.fakes.plans import small_plan
@@ -164,15 +164,27 @@ def conversation(question: str, answer: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
-def write_rows(path: Path, rows: Sequence[Sequence[Mapping[str, object]]]) -> None:
-    """A parquet file as the dataset step writes it."""
-    kind = SCHEMA.field("messages").type
+def write_rows(path: Path, rows: Sequence[Conversation | Sequence[Mapping[str, object]]]) -> None:
+    """A parquet file as the dataset step writes it, of conversations or their messages alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    whole = [row if isinstance(row, Conversation) else Conversation(messages=row) for row in rows]
     values = [
-        [{"learned": message["role"] == "assistant", **message} for message in row] for row in rows
+        {
+            "messages": [_stored(message) for message in row.messages],
+            "tools": row.tools and json.dumps(row.tools),
+        }
+        for row in whole
     ]
-    table = pyarrow.table({"messages": pyarrow.array(values, type=kind)})
-    pyarrow.parquet.write_table(table, path)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(values, SCHEMA), path)
+
+
+def _stored(message: Mapping[str, Any]) -> dict[str, Any]:
+    calls = message.get("tool_calls")
+    return {
+        "learned": message["role"] == "assistant",
+        **message,
+        "tool_calls": calls and json.dumps(calls),
+    }
 
 
 def numbered_rows(first: int, last: int) -> list[list[dict[str, str]]]:
