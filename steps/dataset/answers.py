@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import email.utils
+import json
+import re
 import ssl
 import time
 
@@ -23,6 +25,9 @@ _RANGE_REFUSALS = frozenset({400, 403, 405, 416, 501})
 _READ_ENCODINGS = ("", "identity", "gzip", "x-gzip", "zstd")
 """Encodings whose bytes are recognised as a compressed file."""
 _MOST_REASON_CHARACTERS = 300
+_MOST_BODY_BYTES = 1 << 14
+_REASON_KEYS = ("error", "message", "detail", "error_description")
+_XML_MESSAGE = re.compile(rb"<Message>([^<]*)</Message>")
 
 
 class TryAgain(Exception):
@@ -39,8 +44,7 @@ def check_status(response: httpx.Response, url: str) -> None:
     if status in (200, 206):
         return
     text = f"the server answered {status} {response.reason_phrase}".rstrip()
-    # The Hub's way to say, for example, that access to a data set is restricted.
-    own_reason = printable(response.headers.get("X-Error-Message", ""))
+    own_reason = printable(_own_reason(response))
     if own_reason:
         text = f"{text} ({own_reason[:_MOST_REASON_CHARACTERS]})"
     if status not in _RETRIED_STATUSES:
@@ -49,6 +53,47 @@ def check_status(response: httpx.Response, url: str) -> None:
     if pause is not None and pause > MAX_RETRY_AFTER_SECONDS:
         raise TransientError(f"{redact(url)}: {text} with Retry-After {pause:.0f} s")
     raise TryAgain(text, pause_seconds=pause)
+
+
+def _own_reason(response: httpx.Response) -> str:
+    """What the server says about its refusal; empty if it says nothing that can be read.
+
+    The Hub says so in a header, other services in a JSON body, S3 and Azure Storage in an XML one.
+    """
+    header: str = response.headers.get("X-Error-Message", "")
+    kind = response.headers.get("Content-Type", "")
+    if header or not ("json" in kind or "xml" in kind):
+        return header
+    body = _first_bytes(response)
+    if "xml" in kind:
+        found = _XML_MESSAGE.search(body)
+        return found[1].decode(errors="replace").strip() if found else ""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    return _message_of(value)
+
+
+def _message_of(value: object) -> str:
+    """The text of a JSON error: {"error": "..."}, {"error": {"message": "..."}} and the like."""
+    if not isinstance(value, dict):
+        return value if isinstance(value, str) else ""
+    inner = next((value[name] for name in _REASON_KEYS if value.get(name)), None)
+    return _message_of(inner)
+
+
+def _first_bytes(response: httpx.Response) -> bytes:
+    body = b""
+    try:
+        for chunk in response.iter_bytes(_MOST_BODY_BYTES):
+            body += chunk
+            if len(body) >= _MOST_BODY_BYTES:
+                break
+    except httpx.HTTPError:
+        # The status alone says that it is refused.
+        return b""
+    return body
 
 
 def refuses_range(response: httpx.Response) -> bool:

@@ -42,7 +42,7 @@ class ArrowFileSource:
         """Yield all rows in order, with these columns."""
         slices = Slices(self._size)
         for index in range(self._count):
-            yield from slices.of(_select(self._reader.get_batch(index), names), names)
+            yield from slices.of(self._reader.get_batch(index), names)
             self._batches_read += 1
 
     def position(self) -> int:
@@ -65,7 +65,7 @@ class ArrowStreamSource:
         """Yield all rows in order, with these columns."""
         slices = Slices(self._map.size())
         for record_batch in self._reader:
-            yield from slices.of(_select(record_batch, names), names)
+            yield from slices.of(record_batch, names)
 
     def position(self) -> int:
         """Bytes read."""
@@ -124,13 +124,6 @@ def _kind(arrow_type: pa.DataType) -> Kind:
     return "text" if is_text(arrow_type) else "other"
 
 
-def _select(record_batch: pa.RecordBatch, names: Collection[str]) -> pa.RecordBatch:
-    """These columns, whose offsets lead into their buffers: IPC's reader takes them as they are."""
-    wanted = record_batch.select(list(names))
-    wanted.validate(full=True)
-    return wanted
-
-
 class Slices:
     """Cuts record batches of one file into batches of limited size, and counts their rows."""
 
@@ -142,6 +135,8 @@ class Slices:
     def of(self, record_batch: pa.RecordBatch, names: Collection[str]) -> Iterator[Batch]:
         """Yield its rows with these columns. Raises FormatError for a decompression bomb."""
         wanted = record_batch.select(list(names))
+        # Readers take offsets, which may lead out of their buffers, and texts as they are.
+        wanted.validate(full=True)
         for start in range(0, wanted.num_rows, BATCH_ROWS):
             part = wanted.slice(start, BATCH_ROWS)
             sizes = row_sizes(part)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import tarfile
 from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,14 @@ from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import replacing
 from argotune.steps.dataset.arrow_source import ArrowFileSource, ArrowStreamSource
 from argotune.steps.dataset.parquet_source import ParquetSource
-from argotune.steps.dataset.source import MAX_ROW_BYTES, Batch, Column, FormatError, Source
+from argotune.steps.dataset.source import (
+    MAX_ROW_BYTES,
+    NOT_UTF_8,
+    Batch,
+    Column,
+    FormatError,
+    Source,
+)
 from argotune.steps.dataset.streams import ByteStream, Compression, buffered
 from argotune.steps.dataset.target import DatasetFile
 from argotune.steps.dataset.text_source import (
@@ -36,7 +44,7 @@ Format = Literal[
 ]
 
 _HEAD_BYTES = 1 << 16
-_TAR_MAGIC_AT = 257
+_LFS_POINTER = b"version https://git-lfs"
 _NEXT_LINES = 3
 """Lines after a first one that is not JSON that decide whether the file is jsonl."""
 _COMPRESSIONS: Mapping[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -46,14 +54,24 @@ _BINARY_FORMATS: Mapping[bytes, Format] = {
     b"\xff\xff\xff\xff": "arrow-stream",
 }
 _FOREIGN: Mapping[bytes, str] = {
-    b"PK\x03\x04": "a zip archive",
+    b"PK\x03\x04": "a zip archive, as Excel's files are too",
+    b"PK\x05\x06": "an empty zip archive",
     b"7z\xbc\xaf": "a 7z archive",
     b"BZh": "bzip2",
     b"\xfd7zXZ": "xz",
     b"\x80": "a Python pickle",
+    b"\xff\xfe\x00\x00": "UTF-32 text",
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
     b"PARE": "encrypted parquet",
+    b"ORC": "ORC",
+    b"Obj\x01": "Avro",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"SQLite format 3": "an SQLite database",
+    b"\x89HDF": "HDF5",
+    b"\x93NUMPY": "a NumPy array",
+    b"\xd0\xcf\x11\xe0": "an Excel file of before 2007",
+    b"%PDF": "a PDF",
 }
 _ACCEPTED = "parquet, arrow, jsonl, json and csv, also as gzip or zstd, are accepted"
 _NOT_CSV = {
@@ -71,19 +89,19 @@ class OpenFile:
 
     def __init__(self, file: DatasetFile, scratch_dir: Path) -> None:
         self.file = file
-        with _FileErrors(file):
+        with FileErrors(file):
             compression = _compression(file.path)
             self.format: Format = _detect(file, compression)
             self._source = _open(file, self.format, compression, scratch_dir)
 
     def columns(self) -> Mapping[str, Column]:
         """The columns, in the file's order."""
-        with _FileErrors(self.file):
+        with FileErrors(self.file):
             return self._source.columns()
 
     def batches(self, names: Collection[str]) -> Iterator[Batch]:
         """Yield all rows in order, with these columns."""
-        with _FileErrors(self.file):
+        with FileErrors(self.file):
             yield from self._source.batches(names)
 
     def position(self) -> int:
@@ -91,7 +109,7 @@ class OpenFile:
         return min(self._source.position(), self.file.size)
 
 
-class _FileErrors:
+class FileErrors:
     """Context manager that converts errors of readers into a PermanentError with the file's URL."""
 
     def __init__(self, file: DatasetFile) -> None:
@@ -120,24 +138,51 @@ def _detect(file: DatasetFile, compression: Compression | None) -> Format:
         if head.startswith(magic):
             return binary
     for magic, name in _FOREIGN.items():
-        if head.startswith(magic):
-            raise FormatError(f"it is {name}; {_ACCEPTED}")
-    if head[_TAR_MAGIC_AT:].startswith(b"ustar"):
-        raise FormatError(f"it is a tar archive; unpack it: {_ACCEPTED}")
+        # A csv header may begin with the letters of a magic number.
+        if head.startswith(magic) and (b"\x00" in head or not magic.isalnum()):
+            advice = NOT_UTF_8 if name.startswith("UTF-") else _ACCEPTED
+            raise FormatError(f"it is {name}; {advice}")
+    if _is_tar(head):
+        raise FormatError(f"it is a tar archive, as WebDataset's are; unpack it: {_ACCEPTED}")
     text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     if text.startswith(b"<"):
         raise FormatError(
             "it is a web page or an XML error message, not data; "
             "open the URL in a browser to read it"
         )
+    if text.startswith(_LFS_POINTER):
+        raise FormatError(
+            "it is a Git LFS pointer and not the file that it points to; take the file's own URL, "
+            "on the Hub with /resolve/ instead of /raw/, or run git lfs pull before the upload"
+        )
+    if _is_utf16(text):
+        raise FormatError(f"it is UTF-16 text; {NOT_UTF_8}")
     if not text or b"\x00" in text:
         raise FormatError(f"its content has no known format; {_ACCEPTED}")
     if text.startswith(b"["):
         return "json"
+    if text.startswith(b"{") and b"\r" in text and b"\n" not in text:
+        # Lines that end as on a Mac of the last century.
+        return "json-objects"
     if text.startswith(b"{"):
         return _format_of_objects(file.path, compression, text)
     _check_csv_name(file.name)
     return "csv"
+
+
+def _is_tar(head: bytes) -> bool:
+    """Whether the first block is a tar header, whose checksum says so in all versions of tar."""
+    try:
+        tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+def _is_utf16(text: bytes) -> bool:
+    """Whether it is mostly ASCII characters of two bytes each, one of which is 0."""
+    zeros = sorted(text[start::2].count(0) for start in (0, 1))
+    return zeros[1] > 0.8 * (len(text) // 2) > 0 and zeros[0] < 0.1 * zeros[1]
 
 
 def _format_of_objects(path: Path, compression: Compression | None, head: bytes) -> Format:

@@ -16,7 +16,7 @@ from argotune.steps.contracts.training_plan import Data
 from argotune.steps.dataset import record
 from argotune.steps.dataset.columns import ColumnMapping, map_columns, unused_columns
 from argotune.steps.dataset.conversations import NOT_PARSED, TOO_LONG, Conversations, reject
-from argotune.steps.dataset.formats import OpenFile
+from argotune.steps.dataset.formats import FileErrors, OpenFile
 from argotune.steps.dataset.message_fields import LEARN_FIELDS, UnreadFields
 from argotune.steps.dataset.messages import read_conversations
 from argotune.steps.dataset.record import InputFile
@@ -149,7 +149,7 @@ class _Making:
         log.event(_logger, "reading", file=file.url, format=opened.format, columns=",".join(names))
         for batch in opened.batches(names):
             rows += len(batch.numbers)
-            self._add_batch(file.url, batch, mapped, unread, rejected, train, validation)
+            self._add_batch(file, batch, mapped, unread, rejected, train, validation)
             self._on_bytes(before + opened.position())
             _return_memory()
         if not rows:
@@ -178,7 +178,7 @@ class _Making:
 
     def _add_batch(
         self,
-        url: str,
+        file: DatasetFile,
         batch: Batch,
         mapped: ColumnMapping,
         unread: UnreadFields,
@@ -189,12 +189,13 @@ class _Making:
         if not mapped.names():
             # No row so far has a column, so none is a row.
             reasons = np.full(len(batch.numbers), NOT_PARSED, dtype=np.uint8)
-            rejected.add(url, batch.numbers, reasons, batch.problem)
+            rejected.add(file.url, batch.numbers, reasons, batch.problem)
             return
-        conversations = read_conversations(batch, mapped, unread)
+        with FileErrors(file):
+            conversations = read_conversations(batch, mapped, unread)
         reasons = reject(conversations)
         reasons[batch.too_long] = TOO_LONG
-        rejected.add(url, batch.numbers, reasons, batch.problem)
+        rejected.add(file.url, batch.numbers, reasons, batch.problem)
         usable = conversations.select(reasons == 0)
         self._made.unlearned_answers += int(usable.unlearned_answers().sum())
         self._add_rows(usable, train, validation)

@@ -25,6 +25,10 @@ Values: TypeAlias = pa.Array | Sequence[object]
 """A column of a batch: Arrow's from parquet and arrow files, Python's from text formats."""
 
 
+NOT_UTF_8 = "convert it to UTF-8, for example with iconv -f LATIN1 -t UTF-8"
+"""What to do with a text in another encoding."""
+
+
 class FormatError(Exception):
     """The file's content is invalid for its format."""
 

@@ -19,6 +19,7 @@ from argotune.steps.dataset.source import (
     BATCH_BYTES,
     BATCH_ROWS,
     MAX_ROW_BYTES,
+    NOT_UTF_8,
     Batch,
     Column,
     FormatError,
@@ -33,6 +34,9 @@ _CHUNK_BYTES = 1 << 20
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
 _LINE_DECODER = msgspec.json.Decoder()
+_MOST_HEADER_CHARACTERS = 1 << 16
+_SEPARATORS = ",;\t|"
+_NAN = ("nan", "NaN")
 _TRUNCATED = "truncated"
 """Word of msgspec's error for a text that ends too early."""
 
@@ -141,7 +145,11 @@ def _json_row(number: int, line: bytes) -> Row:
         value = _LINE_DECODER.decode(line)
     except RecursionError:
         return Row(number, None, len(line), problem="it is nested too deeply")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        return Row(number, None, len(line), problem=f"it is not UTF-8 text; {NOT_UTF_8}")
+    except msgspec.DecodeError as error:
+        if (value := _with_nan(line)) is not None:
+            return Row(number, value, len(line))
         if _TRUNCATED in str(error) and not line.endswith(b"\n"):
             raise FormatError(
                 f"it ends within line {number}: the file is truncated; upload it again"
@@ -150,6 +158,17 @@ def _json_row(number: int, line: bytes) -> Row:
     if not isinstance(value, dict):
         return Row(number, None, len(line), problem="it is JSON, but not an object")
     return Row(number, value, len(line))
+
+
+def _with_nan(line: bytes) -> dict[str, object] | None:
+    """The object of a line with NaN, which Python writes for a missing number; None for others."""
+    if b"NaN" not in line:
+        return None
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def json_rows(file: BinaryIO) -> Iterator[Row]:
@@ -206,8 +225,8 @@ def csv_rows(file: BinaryIO) -> Iterator[Row]:
     csv.field_size_limit(MAX_ROW_BYTES)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     lines = _CsvLines(text)
-    reader = csv.reader(lines, strict=True)
     try:
+        reader = csv.reader(lines, strict=True, delimiter=_separator(lines.first_line()))
         # Blanks around a name are not meant: people put them there to align a table.
         header = [name.strip() for name in next(reader, [])]
         lines.end_row()
@@ -220,9 +239,9 @@ def csv_rows(file: BinaryIO) -> Iterator[Row]:
             number += 1
             yield _csv_row(number, header, fields)
     except csv.Error as error:
-        raise FormatError(f"near line {reader.line_num}: {error}") from error
+        raise FormatError(f"near line {lines.number}: {error}") from error
     except UnicodeDecodeError as error:
-        raise FormatError(f"near line {reader.line_num}: not UTF-8 text") from error
+        raise FormatError(f"near line {lines.number + 1}: not UTF-8 text; {NOT_UTF_8}") from error
     finally:
         text.detach()
 
@@ -232,7 +251,16 @@ def _csv_row(number: int, header: list[str], fields: list[str]) -> Row:
     if len(fields) != len(header):
         problem = f"it has {len(fields)} fields, and the header {len(header)}"
         return Row(number, None, size, problem=problem)
-    return Row(number, dict(zip(header, fields, strict=True)), size)
+    # Programs write a missing number so.
+    values = [None if field in _NAN else field for field in fields]
+    return Row(number, dict(zip(header, values, strict=True)), size)
+
+
+def _separator(header: str) -> str:
+    """The separator that divides the header into the most names, a comma if none does better."""
+    begin = [header[:_MOST_HEADER_CHARACTERS]]
+    fields = {each: len(next(csv.reader(begin, delimiter=each))) for each in _SEPARATORS}
+    return max(_SEPARATORS, key=lambda each: fields[each])
 
 
 class _CsvLines:
@@ -241,6 +269,14 @@ class _CsvLines:
     def __init__(self, text: io.TextIOWrapper) -> None:
         self._text = text
         self._row = 0
+        self._waiting: str | None = None
+        self.number = 0
+        """Lines that were read."""
+
+    def first_line(self) -> str:
+        """The first line, which is also the first one of the iteration."""
+        self._waiting = self._read()
+        return self._waiting
 
     def end_row(self) -> None:
         """The next line begins a row."""
@@ -250,12 +286,18 @@ class _CsvLines:
         return self
 
     def __next__(self) -> str:
-        line = self._text.readline(MAX_ROW_BYTES + 1 - self._row)
+        line = self._read() if self._waiting is None else self._waiting
+        self._waiting = None
         self._row += len(line)
         if self._row > MAX_ROW_BYTES:
             raise csv.Error(f"a row is longer than {MAX_ROW_BYTES >> 20} MiB")
         if not line:
             raise StopIteration
+        return line
+
+    def _read(self) -> str:
+        line = self._text.readline(MAX_ROW_BYTES + 1 - self._row)
+        self.number += 1
         return line
 
 
@@ -341,7 +383,9 @@ class _Cursor:
         try:
             text = self._decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
-            raise FormatError(f"not UTF-8 text near character {self.consumed}") from error
+            raise FormatError(
+                f"not UTF-8 text near character {self.consumed}; {NOT_UTF_8}"
+            ) from error
         self._dropped += self._at
         self._text = self._text[self._at :] + text
         self._at = 0

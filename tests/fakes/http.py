@@ -41,10 +41,11 @@ class Serve:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Answer with a status and no file."""
+    """Answer with a status, and a body that is no file."""
 
     code: int
     headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
 
 
 Behaviour = Serve | Status
@@ -137,8 +138,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status.code)
         for name, value in status.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(status.body)))
         self.end_headers()
+        self.wfile.write(status.body)
 
     def _serve(self, file: _File, behaviour: Serve) -> None:
         begin, end = self._range(file, behaviour)

@@ -284,6 +284,32 @@ def test_a_servers_own_reason_is_said(
         fetch(downloader, server.add("/a", BODY, refusal), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        ("application/json", b'{"error": "Invalid username or password."}', "Invalid username"),
+        ("application/json", b'{"error": {"code": 7, "message": "Quota exceeded"}}', "Quota"),
+        ("application/problem+json; charset=utf-8", b'{"detail": "No such key"}', "No such key"),
+        ("application/xml", b"<Error><Message>Signature expired</Message></Error>", "Signature"),
+    ],
+)
+def test_a_servers_reason_in_the_body_is_said(
+    server: FileServer, downloader: Downloader, tmp_path: Path, kind: str, body: bytes, said: str
+) -> None:
+    refusal = Status(code=401, headers={"Content-Type": kind}, body=body)
+    with pytest.raises(PermanentError, match=rf"401 Unauthorized \({said}"):
+        fetch(downloader, server.add("/a", BODY, refusal), tmp_path)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b'{"error": 5}', b'{"error": ' * 2000])
+def test_a_body_without_a_reason_adds_none(
+    server: FileServer, downloader: Downloader, tmp_path: Path, body: bytes
+) -> None:
+    refusal = Status(code=401, headers={"Content-Type": "application/json"}, body=body)
+    with pytest.raises(PermanentError, match="401 Unauthorized; check that the signature"):
+        fetch(downloader, server.add("/a", BODY, refusal), tmp_path)
+
+
 def test_an_encoding_that_was_not_asked_for_is_named(
     server: FileServer, downloader: Downloader, tmp_path: Path
 ) -> None:

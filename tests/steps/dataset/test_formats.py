@@ -143,9 +143,13 @@ def test_name_does_not_decide(opened: Callable[..., OpenFile], case: str) -> Non
     assert opened(make(), "my-json.parquet.d" if case == "csv" else "a.csv").format == name
 
 
-def tar(content: bytes) -> bytes:
+SUFFIXES = ("", ".parquet", ".jsonl", ".csv", ".arrow", ".json.gz")
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+
+
+def tar(content: bytes, kind: int) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
+    with tarfile.open(fileobj=buffer, mode="w", format=kind) as archive:
         info = tarfile.TarInfo("rows.jsonl")
         info.size = len(content)
         archive.addfile(info, io.BytesIO(content))
@@ -162,8 +166,12 @@ def parquet_of_one_name() -> bytes:
 @pytest.mark.parametrize(
     ("content", "name", "message"),
     [
-        (tar(b"a"), "a.bin", "it is a tar archive; unpack it: parquet, arrow, jsonl, json"),
-        (gzip.compress(tar(b"a")), "a.tar.gz", "it is a tar archive; unpack it: parquet"),
+        *(
+            (pack(tar(b"a", kind)), name, "it is a tar archive, as WebDataset's are; unpack it: ")
+            for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
+            for pack, name in ((bytes, "a.bin"), (gzip.compress, "a.tar.gz"))
+        ),
+        *((LFS_POINTER, f"a{suffix}", "it is a Git LFS pointer") for suffix in SUFFIXES),
         (b'{"a": 1}\n{"a": "cut', "a.jsonl", "it ends within line 2: the file is truncated"),
         (
             b"\n <!DOCTYPE html><html><body>Sign in</body></html>",
@@ -180,9 +188,12 @@ def parquet_of_one_name() -> bytes:
         (
             b"PK\x03\x04" + bytes(30),
             "a.zip",
-            "it is a zip archive; parquet, arrow, jsonl, json and csv, also as gzip or zstd, "
-            "are accepted",
+            "it is a zip archive, as Excel's files are too; parquet, arrow, jsonl, json and csv, "
+            "also as gzip or zstd, are accepted",
         ),
+        (b"PK\x05\x06" + bytes(18), "a.zip", "it is an empty zip archive; "),
+        (b"ORC\x00" + bytes(9), "a.orc", "it is ORC; "),
+        (b"%PDF-1.7\n", "a.txt", "it is a PDF; "),
         (
             b"\x80\x04\x95" + bytes(30),
             "a.pkl",
@@ -192,9 +203,11 @@ def parquet_of_one_name() -> bytes:
         (
             "prompt,completion".encode("utf-16"),
             "a.csv",
-            "it is UTF-16 text; parquet, arrow, jsonl, json and csv, also as gzip or zstd, "
-            "are accepted",
+            "it is UTF-16 text; convert it to UTF-8, for example with iconv -f LATIN1 -t UTF-8",
         ),
+        ("prompt,completion".encode("utf-16-le"), "a.csv", "it is UTF-16 text; convert it"),
+        ('{"prompt": "a"}'.encode("utf-16-be"), "a.jsonl", "it is UTF-16 text; convert it"),
+        ('{"prompt": "a"}'.encode("utf-32"), "a.jsonl", "it is UTF-32 text; convert it"),
         (
             b"abc\x00def",
             "a.bin",
@@ -208,9 +221,9 @@ def parquet_of_one_name() -> bytes:
         (b'{"version": 1,\n "rows": []}', "a.json", 'it is one JSON object without a list "data"'),
         (b"a,b,a\n1,2,3\n", "a.csv", "the header names a column twice: a"),
         (b'a,b\n"1"x,2\n', "a.csv", "near line 2: "),
-        (b"a,b\n\xff,2\n", "a.csv", "near line "),
+        (b"a,b\n\xff,2\n", "a.csv", "near line 1: not UTF-8 text; convert it to UTF-8, "),
         (b'[{"prompt": "a"} {"prompt": "b"}]', "a.json", "',' should stand at character 17"),
-        (b'[{"prompt": "\xff"}]', "a.json", "not UTF-8 text near character 0"),
+        (b'[{"prompt": "\xff"}]', "a.json", "not UTF-8 text near character 0; convert it to"),
     ],
 )
 def test_what_is_no_dataset_is_said(
@@ -219,6 +232,62 @@ def test_what_is_no_dataset_is_said(
     with pytest.raises(PermanentError) as caught:
         numbers_of(opened(content, name), "a")
     assert str(caught.value).startswith(f"{URL}: {message}")
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_csv_may_have_other_separators(opened: Callable[..., OpenFile], separator: str) -> None:
+    file = opened(f'"prompt"{separator}completion\na, b{separator}"c{separator}\nd"\n'.encode())
+    assert rows_of(file) == [{"prompt": "a, b", "completion": f"c{separator}\nd"}]
+
+
+def test_other_separators_in_values_are_text(opened: Callable[..., OpenFile]) -> None:
+    file = opened(b"prompt,completion\na;b;c,d|e|f\n")
+    assert rows_of(file) == [{"prompt": "a;b;c", "completion": "d|e|f"}]
+
+
+@pytest.mark.parametrize("make", [jsonl, csv])
+def test_lines_may_end_with_a_carriage_return(
+    opened: Callable[..., OpenFile], make: Callable[..., bytes]
+) -> None:
+    rows = [{"prompt": f"q{n}", "completion": "a"} for n in range(3)]
+    content = make(rows).replace(b"\r\n", b"\n").replace(b"\n", b"\r")
+    assert rows_of(opened(content)) == rows
+
+
+def test_a_header_with_the_letters_of_a_magic_number_is_csv(
+    opened: Callable[..., OpenFile],
+) -> None:
+    assert list(opened(b"PARENT,ORC\n1,2\n").columns()) == ["PARENT", "ORC"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"prompt,completion\na,nan\nb,NaN\n",
+        b'{"prompt": "a", "completion": NaN}\n{"prompt": "b", "completion": NaN}\n',
+    ],
+    ids=["csv", "jsonl"],
+)
+def test_a_missing_number_is_no_text_in_any_format(
+    opened: Callable[..., OpenFile], content: bytes
+) -> None:
+    for batch in opened(content).batches(["prompt", "completion"]):
+        assert batch.columns["prompt"] == ["a", "b"]
+        assert all(value is None or value != value for value in batch.columns["completion"])
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_texts_that_are_not_utf_8_are_an_error_of_the_file(
+    opened: Callable[..., OpenFile], nested: bool
+) -> None:
+    """parquet's reader takes them as they are."""
+    raw = pa.array([b"ok", b"\xff"])
+    texts = pa.Array.from_buffers(pa.string(), 2, raw.buffers())
+    column = pa.StructArray.from_arrays([texts], names=["content"]) if nested else texts
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"a": column}), buffer)
+    with pytest.raises(PermanentError, match="Invalid UTF8 sequence at string index 1"):
+        list(opened(buffer.getvalue()).batches(["a"]))
 
 
 @pytest.mark.parametrize(("make", "name"), [(parquet, "parquet"), (arrow_file, "arrow")])
@@ -345,8 +414,8 @@ def test_columns_of_all_rows_are_known_when_these_are_read(opened: Callable[...,
     ("content", "problem"),
     [
         (b"{'a': 1}", "it is not JSON: "),
-        (b'{"a": "\xe9"}', "it is not JSON: "),
-        (b'{"a": NaN}', "it is not JSON: "),
+        (b'{"a": nan}', "it is not JSON: "),
+        (b'{"a": "\xe9t\xe9"}', "it is not UTF-8 text; convert it to UTF-8, for example with "),
         (b"[1]", "it is JSON, but not an object"),
     ],
 )
@@ -390,9 +459,9 @@ def test_row_without_end_does_not_fill_the_memory(
     assert batch.numbers.tolist() == [1, 2, 3]
     assert batch.too_long.tolist() == [False, True, False]
     assert batch.columns["a"] == [1, None, 2]
-    with pytest.raises(PermanentError, match="near line 524288: a row is longer than 1 MiB"):
+    with pytest.raises(PermanentError, match="near line 524289: a row is longer than 1 MiB"):
         numbers_of(opened(b'a,b\n"' + b"x\n" * (1 << 20)), "a")
-    with pytest.raises(PermanentError, match="near line 0: a row is longer than 1 MiB"):
+    with pytest.raises(PermanentError, match="near line 1: a row is longer than 1 MiB"):
         opened(b"," * (3 << 20)).columns()
     with pytest.raises(PermanentError, match="is not JSON, or longer than 1 MiB"):
         numbers_of(opened(b'[{"a": "' + long + b'"}]'), "a")
