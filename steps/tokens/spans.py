@@ -27,6 +27,7 @@ chat_template_utils.ImmutableSandboxedEnvironment = ChatSandbox  # type: ignore[
 _render_jinja: Any = chat_template_utils.render_jinja_template
 
 _GENERATION_TAG = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 _MARKED_DIR = Path(__file__).with_name("marked")
 
 Span = tuple[int, int]
@@ -48,7 +49,8 @@ class Rendered:
 
 def has_marks(source: str) -> bool:
     """Whether a template marks the assistant's turns with {% generation %}."""
-    return _GENERATION_TAG.search(source) is not None
+    # Comments say what was added to a template.
+    return _GENERATION_TAG.search(_COMMENT.sub("", source)) is not None
 
 
 @functools.cache

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 
 from argotune.steps.contracts.dataset_rows import Conversation
-from argotune.steps.tiny.make import CHAT_TEMPLATE
 from argotune.steps.tokens.spans import TemplateMismatch
 from argotune.steps.tokens.template import ChatTemplate, chat_template
 from argotune.steps.tokens.tokenise import read_rows
+from tests.steps.tokens.kinds import (
+    NAMES_TEMPLATE,
+    REASONING_TEMPLATE,
+    TINY_TEMPLATE,
+    tokenizer_for,
+)
 from tests.steps.tune.models import MARKED_TEMPLATE, conversation, make_tokenizer, write_rows
 from tests.steps.tune.traps.published import PUBLISHED, tokenizer_of
 
-TINY_TEMPLATE = CHAT_TEMPLATE.read_text()
-NAMES_TEMPLATE = MARKED_TEMPLATE.replace("{{ m['role'] }}", "{{ m['role'] }}|{{ m.name }}")
-REASONING_TEMPLATE = MARKED_TEMPLATE.replace(
-    "{% generation %}", "{% generation %}<think>{{ m.reasoning_content }}</think>"
-)
 # As some published ones: only what it knows, and an error for the rest.
 STRICT_TEMPLATE = (
     "{% for m in messages if m['role'] not in ('user', 'assistant') %}"
@@ -50,6 +50,11 @@ def test_a_template_renders_what_its_text_then_has(
     tmp_path: Path, source: str, fields: set[str]
 ) -> None:
     assert template(source, tmp_path).rendered_fields == fields
+
+
+def test_qwen_renders_tools(tmp_path: Path) -> None:
+    found = chat_template(tokenizer_for("qwen"), tmp_path)
+    assert found.rendered_fields == {"tools", "tool_calls", "role tool"}
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
