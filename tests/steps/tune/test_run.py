@@ -24,7 +24,7 @@ from argotune.steps.common.main import main
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.model_cache import MARKER, Origin, mark_complete
 from argotune.steps.contracts.serving import read_contract
-from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.contracts.training_plan import TrainingPlan, Watch
 from argotune.steps.tune.params import Params, Result
 from argotune.steps.tune.run import run
 from tests.steps.tune.float64 import TOLERANCE
@@ -514,3 +514,20 @@ def test_stopped_at_any_moment_the_run_comes_to_the_same_end(
     result = tune(tmp_path, model_dir, tiny_plan(method="qlora", **LONG))
     assert result.tuned_loss == uninterrupted[1].tuned_loss
     assert read_records(tmp_path) == read_records(uninterrupted[0])
+
+
+@pytest.mark.parametrize("is_learned", [True, False])
+def test_an_answer_is_said_only_if_it_was_learned(
+    tmp_path: Path, model_dir: Path, is_learned: bool
+) -> None:
+    """The dataset step marks an answer of weight 0 as not learned."""
+    question, answer = conversation("Say it.", "xyz")
+    other = conversation("What is it?", "It stands.")
+    rows = [[question, {**answer, "learned": is_learned}, *other]] * 24
+    write_rows(tmp_path / "dataset" / "train.parquet", rows)
+    write_rows(tmp_path / "dataset" / "validation.parquet", [other] * 2)
+    watch = Watch(sample_prompts=["Say it."], sample_tokens=8)
+    tune(tmp_path, model_dir, tiny_plan(epochs=8.0, watch=watch))
+    lines = (tmp_path / "report" / "samples.jsonl").read_text().splitlines()
+    said = json.loads(lines[-1])["answer"]
+    assert (said == "xyz") == is_learned
