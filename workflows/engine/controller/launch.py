@@ -7,6 +7,7 @@ import re
 import socket
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from argotune.workflows.engine.controller.context import RunContext
 from argotune.workflows.engine.errors import EngineError, PodError
@@ -102,12 +103,12 @@ def _uses_result(run: RunContext, place: Place) -> bool:
     return around.results_used[place.step_name]
 
 
-def _patch(*texts: str | None) -> dict[str, object]:
+def _patch(*texts: str | None) -> dict[str, Any]:
     """The podSpecPatches of the workflow and the template, the later over the earlier.
 
     Raises PodError if one is no YAML once its tags have values.
     """
-    merged: dict[str, object] = {}
+    merged: dict[str, Any] = {}
     for text in texts:
         try:
             found = parse_value(text, "podSpecPatch") if text else None

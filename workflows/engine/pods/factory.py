@@ -6,6 +6,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from argotune.workflows.engine.errors import PodError
 from argotune.workflows.engine.language.govalues import any_string
@@ -40,7 +41,7 @@ class PodFactory:
         identity: PodIdentity,
         *,
         keeps_result: bool,
-        patch: Mapping[str, object],
+        patch: Mapping[str, Any],
     ) -> Pod:
         """The pod of a container or script template. Raises PodError."""
         container: JsonObject = template.get("container") or template["script"]
@@ -51,6 +52,7 @@ class PodFactory:
         script = (template.get("script") or {}).get("source")
         if script:
             words.append(SCRIPT_PATH)
+        volumes = [*volumes, *(patch.get("volumes") or [])]
         grace = patch.get("terminationGracePeriodSeconds", self.default_grace_seconds)
         return Pod(
             identity=identity,
@@ -60,7 +62,7 @@ class PodFactory:
             working_dir=_working_dir(container),
             directory=directory,
             log=self.logs_dir / f"{identity.node_id}.log",
-            mounts=tuple(self.volumes.mounts(container, volumes, directory)),
+            mounts=tuple(self.volumes.mounts(_with_mounts(container, patch), volumes, directory)),
             script=script,
             outputs=tuple(_output_files(template)),
             files=_raw_files(template),
@@ -151,6 +153,13 @@ def _field(path: str, identity: PodIdentity) -> str:
         case "status.podIP" | "status.hostIP":
             return "127.0.0.1"
     raise PodError(f"fieldPath {path!r} is not supported by the local engine")
+
+
+def _with_mounts(container: JsonObject, patch: Mapping[str, Any]) -> JsonObject:
+    """The container with the mounts that a podSpecPatch adds to it; Argo calls it main."""
+    patched = [each for each in patch.get("containers") or [] if each.get("name") == "main"]
+    added = [mount for each in patched for mount in each.get("volumeMounts") or []]
+    return {**container, "volumeMounts": [*(container.get("volumeMounts") or []), *added]}
 
 
 def _working_dir(container: JsonObject) -> str:

@@ -399,6 +399,7 @@ TABLES: Mapping[str, Table] = {
     },
     "PodSpecPatch": {
         "terminationGracePeriodSeconds": _VALUE,
+        "volumes": Take("Volume", many=1),
         "containers": Take("PatchedContainer", many=1),
         "initContainers": Take("PatchedContainer", many=1),
         "nodeSelector": _SCHEDULING,
@@ -413,6 +414,7 @@ TABLES: Mapping[str, Table] = {
     },
     "PatchedContainer": {
         "name": _VALUE,
+        "volumeMounts": Take("VolumeMount", many=1),
         "resources": _LIMITS,
         "securityContext": _SECURITY,
         "imagePullPolicy": _IMAGE,

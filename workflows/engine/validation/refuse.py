@@ -106,6 +106,9 @@ def _inside(value: Any, shape: str, many: int, path: str) -> Iterator[str]:
 
 def _patch(text: str, path: str) -> Iterator[str]:
     """The problems of a podSpecPatch, which is YAML in a string; a tag may have any value here."""
+    if re.fullmatch(r"\{\{((?!\}\}).)*\}\}", text.strip(), re.DOTALL):
+        # One tag is the whole patch.
+        return
     try:
         patch = parse_value(re.sub(r"\{\{.*?\}\}", "0", text), path)
     except EngineError as error:

@@ -1,5 +1,6 @@
 """Behaviour that no case on Argo shows, or that Argo answers otherwise (it waits for ever)."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -42,6 +43,27 @@ def test_a_pod_spec_patch_that_a_value_breaks_is_an_error_of_its_node(tmp_path: 
     broken = node(finished, "")
     assert broken["phase"] == "Error"
     assert broken["message"].startswith("podSpecPatch: not valid YAML: ")
+
+
+def test_a_pod_spec_patch_adds_a_volume(tmp_path: Path) -> None:
+    patch = {
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "rows"}}],
+        "containers": [
+            {"name": "main", "volumeMounts": [{"name": "data", "mountPath": "/patched/data"}]}
+        ],
+    }
+    finished = run_spec(
+        f"""
+  entrypoint: ok
+  templates:
+  - name: ok
+    podSpecPatch: '{{{{="" == "" ? toJson({json.dumps(patch).replace("}}", "} }")}) : ""}}}}'
+    container: {{image: busybox, command: [touch, /patched/data/found]}}
+""",
+        tmp_path,
+    )
+    assert node(finished, "")["phase"] == "Succeeded"
+    assert [path.parent.name for path in tmp_path.rglob("found")] == ["rows"]
 
 
 def test_a_workflow_may_begin_suspended(tmp_path: Path) -> None:

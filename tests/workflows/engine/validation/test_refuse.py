@@ -84,6 +84,10 @@ def test_a_pod_spec_patch_that_changes_what_runs_is_refused() -> None:
     ]
 
 
+def test_a_pod_spec_patch_that_is_one_tag_is_known_when_the_pod_is_made() -> None:
+    assert unsupported_fields(documents('  podSpecPatch: \'{{=true ? "{}" : ""}}\'\n')) == []
+
+
 def test_other_kinds_are_refused_by_name() -> None:
     assert unsupported_fields(parse_documents("kind: Deployment\nmetadata: {name: x}", "x")) == [
         "Deployment x: kind Deployment is not supported, expected a Workflow, WorkflowTemplate, "
