@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 # The names of Kaito's webhook for v1beta1, of this machine, and of the cluster.
 _METADATA_HOSTS = ("metadata.google.internal", "metadata.goog", "metadata.azure.com")
 _LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost")
 _CLUSTER_SUFFIXES = (".svc", ".cluster.local", ".internal")
+_PLACES = {
+    "hf": (
+        re.compile(r"hf://datasets/[\w.-]+/[\w.-]+(@[^/@\s]+)?/[^\s]+", re.ASCII),
+        "hf://datasets/OWNER/NAME/FILE or hf://datasets/OWNER/NAME@REVISION/FILE",
+    ),
+    "s3": (re.compile(r"s3://[a-z0-9][a-z0-9.-]+/.+"), "s3://BUCKET/FILE"),
+    "gs": (re.compile(r"gs://[a-z0-9][a-z0-9._-]+/.+"), "gs://BUCKET/FILE"),
+    "abfs": (
+        re.compile(r"abfss?://[a-z0-9$-]+@[a-z0-9]+\.(?:dfs|blob)\.core\.[a-z]+(\.[a-z]+)+/.+"),
+        "abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/FILE",
+    ),
+    "oci": (re.compile(r"oci://\w.+"), "oci://REGISTRY/REPOSITORY:TAG"),
+}
+_PLACES["abfss"] = _PLACES["abfs"]
+STORE_SCHEMES = ("s3", "gs", "abfs", "abfss")
+"""Schemes of object stores."""
+VOLUME_SCHEME = "volume"
+"""Scheme of a claim's files, volume://CLAIM/, which a run has of tuning.input.volumeSource."""
+ACCEPTED = "accepted are https, http, hf, s3, gs, abfs, abfss and oci URLs"
 _AZURE_PLATFORM = ipaddress.ip_address("168.63.129.16")
 
 
@@ -18,27 +38,55 @@ def redact(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return url.partition("?")[0].partition("#")[0].rpartition("@")[2]
-    host = parts.netloc.rpartition("@")[2]
+    user, _, host = parts.netloc.rpartition("@")
+    # Azure's container stands there.
+    if parts.scheme in ("abfs", "abfss") and ":" not in user:
+        host = parts.netloc
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
-def url_problem(url: str, *, allow_loopback: bool) -> str | None:
+def is_url(text: str) -> bool:
+    """Whether a text is a URL with a scheme, and not the path of a file."""
+    return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", text) is not None
+
+
+def url_problem(url: str, *, allow_loopback: bool, allow_files: bool = False) -> str | None:
     """Why the text of a dataset URL is refused; None if it may be fetched.
 
     The dataset step checks more, and every address of the host (steps/dataset/guard.py).
     """
+    if not is_url(url):
+        return f"no URL; {ACCEPTED}"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         return "accepted is a URL such as https://HOST/FILE; its host or port is wrong"
     if parts.scheme == "file":
-        return None if allow_loopback else "a file of this machine; --allow-loopback permits it"
+        is_accepted = allow_loopback or allow_files
+        return None if is_accepted else "a file of this machine; --allow-loopback permits it"
+    if parts.scheme in _PLACES:
+        return place_problem(url)
+    if parts.scheme == VOLUME_SCHEME:
+        return None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return "accepted are http and https URLs"
+        return ACCEPTED
     if port == 0:
         return "accepted are ports from 1 to 65535"
     return _authority_problem(parts, allow_loopback=allow_loopback)
+
+
+def place_problem(url: str) -> str | None:
+    """Why the text of a URL of the Hub, of an object store or of an image is refused, or None."""
+    address, _, fragment = url.partition("#")
+    pattern, accepted = _PLACES[urlsplit(url).scheme]
+    if "?" in address:
+        return f"accepted is {accepted}, without a query; the signs of a pattern are * and [...]"
+    if not pattern.fullmatch(address):
+        return f"accepted is {accepted}"
+    if fragment and address.startswith("oci://"):
+        return f"accepted is {accepted}, with @sha256:HEX where its content is to be fixed"
+    return None
 
 
 def _authority_problem(parts: SplitResult, *, allow_loopback: bool) -> str | None:
@@ -73,6 +121,8 @@ def internal_host(url: str) -> str | None:
     The dataset step fetches from such a host only where the installation permits it.
     """
     parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        return None
     host = (parts.hostname or "").rstrip(".").lower()
     address = _address(host)
     if address is None:

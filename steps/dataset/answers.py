@@ -48,7 +48,7 @@ def check_status(response: httpx.Response, url: str) -> None:
     if own_reason:
         text = f"{text} ({own_reason[:_MOST_REASON_CHARACTERS]})"
     if status not in _RETRIED_STATUSES:
-        raise PermanentError(f"{redact(url)}: {text}; {_advice(status)}")
+        raise PermanentError(f"{redact(url)}: {text}; {_advice(status, url)}")
     pause = retry_after_seconds(response)
     if pause is not None and pause > MAX_RETRY_AFTER_SECONDS:
         raise TransientError(f"{redact(url)}: {text} with Retry-After {pause:.0f} s")
@@ -186,7 +186,13 @@ def pause_seconds(failure: Exception, failures: int) -> float:
     return min(float(2 ** (failures - 1)), MAX_PAUSE_SECONDS)
 
 
-def _advice(status: int) -> str:
+def _advice(status: int, url: str) -> str:
+    if status in (401, 403) and url.startswith("hf://"):
+        # The Hub also says 401 of what is not there.
+        return (
+            "check owner and name; a private or restricted data set takes the acceptance of its"
+            " terms on its page, and HF_TOKEN in the Secret of argotune.dev/data-secret"
+        )
     if status in (401, 403):
         return "check that the signature in the URL is still valid, or that the file is public"
     if status in (404, 410):

@@ -7,7 +7,8 @@ import errno
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,11 +26,21 @@ MAX_REDIRECTS = 5
 MIN_BYTES_PER_SECOND = 1024
 """A server that sends less than this during a whole timeout counts as stalled."""
 _CHUNK_BYTES = 1 << 20
+_MOST_ANSWER_BYTES = 16 << 20
 
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 
 _ADVICE = "give the run a larger volume: argotune.dev/volume-size"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A short answer of a server."""
+
+    body: bytes
+    next_address: str | None
+    """URL of the following page of a list, by the header Link."""
 
 
 class Downloader:
@@ -56,20 +67,19 @@ class Downloader:
 
     def fetch_all(
         self,
-        urls: Sequence[str],
+        targets: Sequence[Target],
         directory: Path,
         *,
         on_progress: Callable[[int, int], None],
         tuning_bytes: int = 0,
     ) -> list[DatasetFile]:
-        """Download every URL into the directory, except files that are already complete there.
+        """Download every file into the directory, except files that are already complete there.
 
         The sizes of all files are requested before the first download, so that a wrong last URL
         or a full disk fails at once. `on_progress` gets the bytes done and the total bytes;
         `tuning_bytes` must stay free for what later steps write.
         """
         directory.mkdir(parents=True, exist_ok=True)
-        targets = [Target.of(url, index, directory) for index, url in enumerate(urls)]
         sizes = [self._size(target) for target in targets]
         self._check_space(targets, sizes, directory, tuning_bytes)
         total = sum(size or 0 for size in sizes)
@@ -80,6 +90,26 @@ class Downloader:
             on_progress(done + files[-1].size, total)
         return files
 
+    def get(self, url: str, address: str, headers: Mapping[str, str]) -> Answer:
+        """Ask for a short text at an address; `url` is for messages."""
+
+        def ask() -> Answer:
+            with self._answer(address, dict(headers), url) as response:
+                answers.check_status(response, url)
+                body = b""
+                for chunk in response.iter_raw():
+                    body += chunk
+                    if len(body) > _MOST_ANSWER_BYTES:
+                        raise PermanentError(f"{redact(url)}: the server's answer is too long")
+                following = response.links.get("next", {}).get("url")
+                return Answer(body=body, next_address=following)
+
+        return self._persist(url, ask)
+
+    def keep_trying(self, url: str, attempt: Callable[[], T]) -> T:
+        """Do what raises TryAgain while the cause may pass; `url` is for messages."""
+        return self._persist(url, attempt)
+
     def fetch(self, target: Target, on_bytes: Callable[[int], None]) -> DatasetFile:
         """Download one file, resuming an earlier attempt; `on_bytes` gets the bytes so far."""
         if target.is_local:
@@ -88,25 +118,35 @@ class Downloader:
         if finished is not None:
             log.event(_logger, "download-skipped", url=finished.url, bytes=finished.size)
             return finished
-        file = target.finish(self._persist(target, lambda: self._receive(target, on_bytes)))
+        receive = self._receive if target.stored is None else self._receive_stored
+        file = target.finish(
+            self._persist(target.url, lambda: receive(target, on_bytes), lambda: target.part_size)
+        )
         log.event(_logger, "downloaded", url=file.url, bytes=file.size, sha256=file.sha256)
         return file
 
     def _size(self, target: Target) -> int | None:
         """Size in bytes of the file at a URL; None if the server does not send it."""
         if target.is_local:
-            return target.local_path().stat().st_size
+            return target.local_size
         finished = target.finished()
-        return finished.size if finished else self._persist(target, lambda: self._ask_size(target))
+        if finished is not None:
+            return finished.size
+        if target.stored is not None:
+            self._check_limit(target.stored.size, target.url)
+            target.adopt_kept(target.stored.version, target.stored.size)
+            return target.stored.size
+        return self._persist(target.url, lambda: self._ask_size(target))
 
     def _ask_size(self, target: Target) -> int | None:
         # Not HEAD: a signed URL is signed for GET only.
-        with self._answer(target.url, {"Range": "bytes=0-0"}) as response:
+        headers = {**target.headers, "Range": "bytes=0-0"}
+        with self._answer(target.address, headers, target.url) as response:
             # An empty file has no byte 0.
             is_empty = answers.is_whole(response, 0)
             if is_empty or not answers.refuses_range(response):
                 return self._size_of(response, target, check=not is_empty)
-        with self._answer(target.url, {}) as response:
+        with self._answer(target.address, dict(target.headers), target.url) as response:
             return self._size_of(response, target)
 
     def _size_of(
@@ -142,9 +182,11 @@ class Downloader:
                 f"checkpoints, {_gb(free)} are free; {_ADVICE}"
             )
 
-    def _persist(self, target: Target, attempt: Callable[[], T]) -> T:
+    def _persist(
+        self, url: str, attempt: Callable[[], T], received_bytes: Callable[[], int] = lambda: 0
+    ) -> T:
         """Retry until success, a permanent error, or the limit of attempts without progress."""
-        failures, furthest = 0, target.part_size
+        failures, furthest = 0, received_bytes()
         while True:
             try:
                 return attempt()
@@ -155,25 +197,25 @@ class Downloader:
                 httpx.RemoteProtocolError,
             ) as error:
                 failure = error
-            answers.refuse_bad_certificate(failure, target.url)
-            received = target.part_size
+            answers.refuse_bad_certificate(failure, url)
+            received = received_bytes()
             failures = 1 if received > furthest else failures + 1
             furthest = max(furthest, received)
             if failures >= self._attempts:
                 raise TransientError(
-                    f"{redact(target.url)}: {answers.reason(failure)}; "
+                    f"{redact(url)}: {answers.reason(failure)}; "
                     f"{failures} attempts without progress; {received} bytes are kept"
                 ) from failure
-            self._pause(target, failure, failures)
+            self._pause(url, failure, failures, received)
 
-    def _pause(self, target: Target, failure: Exception, failures: int) -> None:
+    def _pause(self, url: str, failure: Exception, failures: int, received: int) -> None:
         seconds = answers.pause_seconds(failure, failures)
         log.warn(
             _logger,
             "download-interrupted",
-            url=redact(target.url),
+            url=redact(url),
             reason=answers.reason(failure),
-            bytes=target.part_size,
+            bytes=received,
             retry_in_seconds=seconds,
         )
         self._sleep(seconds)
@@ -182,9 +224,10 @@ class Downloader:
         """Send one request, which resumes the partial file if the server still has its version."""
         offset, version = target.resume_point()
         headers = {"Range": f"bytes={offset}-", "If-Range": version} if version else {}
-        with self._answer(target.url, headers) as response:
+        headers = {**target.headers, **headers}
+        with self._answer(target.address, headers, target.url) as response:
             if version and answers.is_whole(response, offset):
-                return self._write(target, response, offset, offset, on_bytes)
+                return self._write(target, (), offset, offset, on_bytes)
             if version and answers.starts_over(response, offset):
                 target.discard_part()
                 offset = 0
@@ -195,12 +238,24 @@ class Downloader:
             size = answers.total_size(response)
             self._check_limit(size, target.url)
             target.remember_version(answers.validator(response))
-            return self._write(target, response, offset, size, on_bytes)
+            body = self._body(response) if offset != size else ()
+            return self._write(target, body, offset, size, on_bytes)
+
+    def _receive_stored(self, target: Target, on_bytes: Callable[[int], None]) -> Received:
+        """Read a file of an object store, from where an earlier attempt at its version ended."""
+        stored = target.stored
+        assert stored is not None
+        offset, version = target.resume_point()
+        if version != stored.version or offset > stored.size:
+            target.discard_part()
+            offset = 0
+        target.remember_version(stored.version)
+        return self._write(target, stored.chunks(offset), offset, stored.size, on_bytes)
 
     def _write(
         self,
         target: Target,
-        response: httpx.Response,
+        body: Iterable[bytes],
         offset: int,
         size: int | None,
         on_bytes: Callable[[int], None],
@@ -212,7 +267,7 @@ class Downloader:
         ):
             for chunk in _chunks_of(target.part, offset):
                 digest.update(chunk)
-            for chunk in self._body(response) if offset != size else ():
+            for chunk in body:
                 file.write(chunk)
                 digest.update(chunk)
                 offset += len(chunk)
@@ -236,11 +291,14 @@ class Downloader:
             start, received = self._clock(), 0
 
     @contextlib.contextmanager
-    def _answer(self, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
-        """Stream the response after all redirects, each of which the transport checks."""
+    def _answer(self, address: str, headers: dict[str, str], url: str) -> Iterator[httpx.Response]:
+        """Stream the response after all redirects, each of which the transport checks.
+
+        A redirect to another host gets no login. `url` is for messages.
+        """
         # Unencoded bytes: lengths, ranges and checksums refer to these.
         headers = {"Accept-Encoding": "identity"} | headers
-        request = self._client.build_request("GET", url, headers=headers)
+        request = self._client.build_request("GET", address, headers=headers)
         for _ in range(MAX_REDIRECTS + 1):
             with contextlib.closing(self._client.send(request, stream=True)) as response:
                 if response.next_request is None:

@@ -27,8 +27,15 @@ from argotune.steps.common.addresses import (
     never_problem,
     resolve,
 )
-from argotune.steps.common.errors import ParamsError, PermanentError
-from argotune.steps.common.urls import redact
+from argotune.steps.common.errors import ParamsError, PermanentError, TransientError
+from argotune.steps.common.urls import (
+    ACCEPTED,
+    STORE_SCHEMES,
+    VOLUME_SCHEME,
+    is_url,
+    place_problem,
+    redact,
+)
 
 _WEB_PORTS = {"http": 80, "https": 443}
 _SHA256 = re.compile(r"sha256=[0-9a-fA-F]{64}")
@@ -47,6 +54,8 @@ class UrlPolicy:
 
     allow_loopback: bool = False
     """Allow this machine's addresses, on any port, and file URLs."""
+    allow_files: bool = False
+    """Allow file URLs."""
     allow_http: bool = True
     """Allow http."""
     allowed_hosts: frozenset[str] = frozenset()
@@ -57,6 +66,13 @@ class UrlPolicy:
     def trusts(self, host: str, port: int) -> bool:
         """Whether the server is one of the allowed hosts."""
         return is_allowed(host, port, self.allowed_hosts)
+
+    def address_problem(self, host: str, port: int, text: str) -> str | None:
+        """Why a name may not have an address, or None if it may."""
+        address = address_of(text)
+        if self.trusts(host, port):
+            return never_problem(address)
+        return address_problem(address, self)
 
 
 class ForbiddenAddress(PermanentError):
@@ -78,19 +94,33 @@ def url_problem(url: str, policy: UrlPolicy) -> str | None:
     """The problem in a URL's text and the remedy, or None."""
     if _UNSAFE_TEXT.search(url):
         return "spaces, backslashes and control characters are not accepted; percent-encode them"
+    if not is_url(url):
+        return f"not a URL; {ACCEPTED}"
+    scheme = url.partition(":")[0].lower()
+    if scheme in ("hf", "oci", *STORE_SCHEMES):
+        return _fragment_problem(url.partition("#")[2]) or place_problem(url)
+    if scheme == VOLUME_SCHEME:
+        return None
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         return f"not a URL: {error}"
-    if parsed.fragment and not _SHA256.fullmatch(parsed.fragment):
-        return "the fragment is not sha256= and 64 hexadecimal digits"
+    problem = _fragment_problem(parsed.fragment)
+    if problem is not None:
+        return problem
     if parsed.scheme == "file":
         return _file_problem(parsed, policy)
     return _server_problem(parsed, policy)
 
 
+def _fragment_problem(fragment: str) -> str | None:
+    if fragment and not _SHA256.fullmatch(fragment):
+        return "the fragment is not sha256= and 64 hexadecimal digits"
+    return None
+
+
 def _file_problem(url: httpx.URL, policy: UrlPolicy) -> str | None:
-    if not policy.allow_loopback:
+    if not policy.allow_loopback and not policy.allow_files:
         return "file URLs are accepted only with --allow-loopback"
     if url.host not in ("", "localhost"):
         return "a file URL has three slashes: file:///DIRECTORY/FILE"
@@ -99,7 +129,7 @@ def _file_problem(url: httpx.URL, policy: UrlPolicy) -> str | None:
 
 def _server_problem(url: httpx.URL, policy: UrlPolicy) -> str | None:
     if url.scheme not in _WEB_PORTS:
-        return f"scheme {url.scheme!r} is not accepted; use https, http or file"
+        return f"scheme {url.scheme!r} is not accepted; {ACCEPTED}"
     if url.scheme == "http" and not policy.allow_http:
         return "http is not accepted here; use https"
     if url.userinfo:
@@ -223,10 +253,8 @@ class GuardedTransport(httpx.BaseTransport):
         if _address(host) is not None:
             return [host]
         addresses = self._lookup(url, host, port)
-        trusted = self._policy.trusts(host, port)
         for text in addresses:
-            address = address_of(text)
-            problem = never_problem(address) if trusted else address_problem(address, self._policy)
+            problem = self._policy.address_problem(host, port, text)
             if problem:
                 raise ForbiddenAddress(f"{redact(str(url))}: {host} resolves to {text}; {problem}")
         return addresses
@@ -241,6 +269,40 @@ class GuardedTransport(httpx.BaseTransport):
                 f"{redact(str(url))}: {host} cannot be resolved ({error.strerror}); "
                 "check the spelling"
             ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedAddresses:
+    """The policy's answers about names that a library asks for through a proxy."""
+
+    policy: UrlPolicy
+    resolve: Resolve = resolve
+
+    def addresses(self, host: str, port: int, *, scheme: str = "https") -> Sequence[str]:
+        """Look up a name and check its text and all of its addresses.
+
+        Raises PermanentError for a refused one, TransientError without an answer.
+        """
+        name = host.lower().removesuffix(".")
+        url = f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}/"
+        problem = url_problem(url, self.policy)
+        if problem is not None:
+            raise ForbiddenAddress(f"{name}:{port}: {problem}")
+        if _address(name) is not None:
+            return [name]
+        try:
+            found = self.resolve(name, port)
+        except socket.gaierror as error:
+            if error.errno == socket.EAI_AGAIN:
+                raise TransientError(f"the name server did not answer for {name}") from error
+            raise PermanentError(
+                f"{name} cannot be resolved ({error.strerror}); check the spelling"
+            ) from error
+        for text in found:
+            problem = self.policy.address_problem(name, port, text)
+            if problem is not None:
+                raise ForbiddenAddress(f"{name} resolves to {text}; {problem}")
+        return found
 
 
 def _pin(request: httpx.Request, address: str) -> httpx.Request:

@@ -6,6 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from argotune.steps.common.errors import ParamsError
+from argotune.steps.registry.oci import parse_image
+
+SECRET_VARIABLES = (
+    "HF_TOKEN",
+    "HF_ENDPOINT",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_ENDPOINT_URL",
+    "GOOGLE_APPLICATION_CREDENTIALS_JSON",
+    "AZURE_STORAGE_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_TENANT_ID",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
+)
+"""Keys of the run's Secret for data that become variables of this step, and of no other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,8 +31,8 @@ class Params:
     """Fetch every dataset URL, check its rows, and write train and validation parquet files."""
 
     urls: tuple[str, ...]
-    """URLs as a JSON list: https, http or file; all of them are used. A fragment
-    `#sha256=HEX` is checked against the file."""
+    """URLs as a JSON list, with the scheme https, http, hf, s3, gs, abfs, abfss, oci, volume or
+    file; all of them are used. A fragment `#sha256=HEX` is checked against the file."""
     urls_file: Path | None = None
     """The same URLs with their queries, a JSON list from a Secret; if the file exists, its URLs
     are downloaded, so that no parameter contains tokens."""
@@ -24,11 +42,22 @@ class Params:
     """Volume of the run; downloads go to work-dir/downloads, the result to work-dir/dataset."""
     allow_loopback: bool = False
     """Allow URLs of this machine (127.0.0.0/8, ::1) and file URLs."""
+    allow_files: bool = False
+    """Allow file URLs: files, directories and patterns of this machine."""
+    volume_dir: Path | None = None
+    """Where the claim of volume URLs is mounted; empty: none."""
+    auth_file: Path | None = None
+    """Docker config.json for images with data; may not exist."""
+    data_secret: str = "argotune-data"
+    """Name of the Secret with that file and with the variables; used in messages only."""
     allow_http: bool = True
     """Allow http in addition to https."""
     allowed_hosts: tuple[str, ...] = ()
     """HOST or HOST:PORT of mirrors inside the network, as a JSON list; they may have any port, and
     any address except link-local addresses and cloud metadata services."""
+    allowed_registries: tuple[str, ...] = ()
+    """HOST or HOST:PORT of registries of images with data that may have private addresses, as a
+    JSON list; outside a cluster all may."""
     ca_file: Path | None = None
     """Certificate authority of such mirrors, PEM, trusted in addition to the public ones; may not
     exist."""
@@ -48,6 +77,19 @@ class Params:
     def __post_init__(self) -> None:
         if not self.urls:
             raise ParamsError('--urls: empty; give a JSON list of URLs, such as ["https://..."]')
+        problems = [problem for url in self.urls if (problem := _image_problem(url)) is not None]
+        if problems:
+            raise ParamsError(problems)
+
+
+def _image_problem(url: str) -> str | None:
+    if not url.startswith("oci://"):
+        return None
+    try:
+        parse_image(url.removeprefix("oci://"))
+    except ValueError as error:
+        return f"--urls: {error}"
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import msgspec
 
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.contracts.training_plan import Data
-from argotune.steps.dataset.target import Target
+from argotune.steps.dataset.local_files import identity_of
 
 NAME = "dataset.json"
 TRAIN = "train.parquet"
@@ -71,11 +71,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def inputs_digest(urls: Sequence[str], data: Data) -> str:
+def inputs_digest(urls: Sequence[str], data: Data, volume_dir: Path | None = None) -> str:
     """Digest of URLs and data settings; for local files also of size and modification time."""
     asked = {
         "version": _VERSION,
-        "urls": [_identity(url) for url in urls],
+        "urls": [identity_of(url, volume_dir) for url in urls],
         "data": msgspec.to_builtins(data),
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
@@ -94,13 +94,3 @@ def read_record(directory: Path, inputs: str) -> Record | None:
 def write_record(directory: Path, record: Record) -> None:
     """Write the record, which marks the dataset as complete."""
     atomic_write(directory / NAME, json.dumps(msgspec.to_builtins(record), indent=2) + "\n")
-
-
-def _identity(url: str) -> list[str | int]:
-    # Hashed, because the URL's query may contain a secret.
-    identity: list[str | int] = [hashlib.sha256(url.encode()).hexdigest()]
-    target = Target.of(url, 0, Path())
-    if target.is_local:
-        status = target.local_path().stat()
-        identity += [status.st_size, status.st_mtime_ns]
-    return identity

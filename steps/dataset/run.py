@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import httpx
@@ -17,28 +18,40 @@ from argotune.steps.contracts.model_source import version_of
 from argotune.steps.contracts.training_plan import Model, read_plan, tuning_bytes
 from argotune.steps.dataset import record
 from argotune.steps.dataset.download import Downloader
-from argotune.steps.dataset.guard import GuardedTransport, UrlPolicy, check_urls, tls_context
+from argotune.steps.dataset.guard import (
+    CheckedAddresses,
+    GuardedTransport,
+    UrlPolicy,
+    check_urls,
+    tls_context,
+)
+from argotune.steps.dataset.locate import Locator
 from argotune.steps.dataset.make import Made, make_dataset
 from argotune.steps.dataset.params import Params, Result
 from argotune.steps.dataset.record import Record
 from argotune.steps.dataset.secret_urls import full_urls
+from argotune.steps.dataset.stores import Stores
 
-NewDownloader = Callable[[Params, UrlPolicy], Downloader]
+NewDownloader = Callable[[Params, httpx.Client], Downloader]
 
 _logger = logging.getLogger(__name__)
 
 
-def new_downloader(
-    params: Params, policy: UrlPolicy, *, sleep: Callable[[float], None] = time.sleep
-) -> Downloader:
-    """A downloader that uses the real network and applies the policy."""
-    client = httpx.Client(
+def new_client(params: Params, policy: UrlPolicy) -> httpx.Client:
+    """A client that uses the real network and applies the policy."""
+    return httpx.Client(
         transport=GuardedTransport(policy, tls=tls_context(params.ca_file)),
         timeout=params.timeout_seconds,
         # Otherwise proxies and .netrc of the environment would bypass the address checks.
         trust_env=False,
         headers={"User-Agent": "argotune"},
     )
+
+
+def new_downloader(
+    params: Params, client: httpx.Client, *, sleep: Callable[[float], None] = time.sleep
+) -> Downloader:
+    """A downloader with the limits of the parameters."""
     return Downloader(
         client,
         attempts=params.attempts,
@@ -49,11 +62,19 @@ def new_downloader(
 
 
 def run(
-    params: Params, *, progress: Progress, downloader: NewDownloader = new_downloader
+    params: Params,
+    *,
+    progress: Progress,
+    downloader: NewDownloader = new_downloader,
+    environment: Mapping[str, str] = os.environ,
 ) -> Result:
-    """Create work_dir/dataset, unless a complete one of the same inputs exists."""
+    """Create work_dir/dataset, unless a complete one of the same inputs exists.
+
+    `environment` has the login of each source (params.SECRET_VARIABLES).
+    """
     policy = UrlPolicy(
         allow_loopback=params.allow_loopback,
+        allow_files=params.allow_files,
         allow_http=params.allow_http,
         allowed_hosts=frozenset(host.lower() for host in params.allowed_hosts),
     )
@@ -62,7 +83,7 @@ def run(
     plan = read_plan(params.plan_file)
     data = plan.data
     directory = params.work_dir / "dataset"
-    inputs = record.inputs_digest(urls, data)
+    inputs = record.inputs_digest(urls, data, params.volume_dir)
     found = record.read_record(directory, inputs)
     if found is not None:
         log.event(_logger, "dataset-found", digest=found.digest)
@@ -70,13 +91,26 @@ def run(
     # An existing dataset is from other inputs or incomplete.
     (directory / record.NAME).unlink(missing_ok=True)
     downloads = params.work_dir / "downloads"
-    files = downloader(params, policy).fetch_all(
-        urls,
-        downloads,
-        # Reading the files is the second half of the progress.
-        on_progress=lambda done, total: progress.update(done, 2 * total),
-        tuning_bytes=tuning_bytes(plan),
-    )
+    with (
+        new_client(params, policy) as client,
+        Stores(
+            CheckedAddresses(policy=policy),
+            environment,
+            client=client,
+            secret=params.data_secret,
+        ) as stores,
+    ):
+        loader = downloader(params, client)
+        locator = Locator(
+            params, downloads, downloader=loader, stores=stores, environment=environment
+        )
+        files = loader.fetch_all(
+            locator.targets(urls),
+            downloads,
+            # Reading the files is the second half of the progress.
+            on_progress=lambda done, total: progress.update(done, 2 * total),
+            tuning_bytes=tuning_bytes(plan),
+        )
     total = sum(file.size for file in files)
     made = make_dataset(
         files,

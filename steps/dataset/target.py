@@ -1,4 +1,4 @@
-"""The files on disk of one dataset URL.
+"""The files on disk of one dataset file.
 
 DIRECTORY/NAME is the complete file, and NAME.json its record, which is written last. NAME.part is
 an incomplete file, and NAME.part.json identifies the version of the remote file. NAME.kept.json is
@@ -9,7 +9,8 @@ complete once the server has said that this is its present version.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -18,6 +19,7 @@ import msgspec
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write, fsync, sha256_file
 from argotune.steps.common.urls import redact
+from argotune.steps.dataset.stores import StoreFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,27 +62,54 @@ class _PartRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A strong ETag or a Last-Modified date, for If-Range."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Target:
-    """One URL of the list."""
+    """One file that a URL of the list means, and where it goes."""
 
     url: str
     """Without fragment."""
     path: Path
     """Path of the complete file."""
-    expected_sha256: str | None
+    expected_sha256: str | None = None
+    address: str
+    """https or http URL of the content; the same as `url` but for files of the Hub."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Headers of a request to that address, which may hold a token."""
+    stored: StoreFile | None = None
+    """The file of an object store."""
+    local: Path | None = None
+    """The file of this machine, which is read in place."""
 
     @classmethod
-    def of(cls, url: str, index: int, directory: Path) -> Target:
-        """The target of the URL at this index of the list.
+    def of(
+        cls,
+        url: str,
+        index: int,
+        directory: Path,
+        *,
+        address: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        sha256: str | None = None,
+        stored: StoreFile | None = None,
+        local: Path | None = None,
+    ) -> Target:
+        """The target of a URL; `index` is its place in the list, or that of a URL of many files.
 
         The file name does not depend on the query, whose signature may be renewed. The index
-        distinguishes URLs that differ only in their query.
+        distinguishes URLs that differ only in their query. A checksum in the fragment goes before
+        the source's own `sha256`.
         """
-        address, _, fragment = url.partition("#")
+        name, _, fragment = url.partition("#")
         key = hashlib.sha256(f"{index} {redact(url)}".encode()).hexdigest()[:24]
-        checksum = fragment.removeprefix("sha256=").lower() or None
-        return cls(address, directory / key, checksum)
+        return cls(
+            url=name,
+            path=directory / key,
+            expected_sha256=fragment.removeprefix("sha256=").lower() or sha256,
+            address=address or name,
+            headers=headers or {},
+            stored=stored,
+            local=local,
+        )
 
     @property
     def part(self) -> Path:
@@ -94,20 +123,19 @@ class Target:
 
     @property
     def is_local(self) -> bool:
-        """Whether the URL is a file URL, whose file is read in place."""
-        return urlsplit(self.url).scheme == "file"
+        """Whether the file is read in place."""
+        return self.local is not None
 
-    def local_path(self) -> Path:
-        """The path of a file URL. Raises PermanentError if there is no such file."""
-        path = Path(unquote(urlsplit(self.url).path))
-        if not path.is_file():
-            raise PermanentError(f"{redact(self.url)}: no such file")
-        return path
+    @property
+    def local_size(self) -> int:
+        """Bytes of the file of this machine; 0 where there is none."""
+        return _size_of(self.local) if self.local is not None else 0
 
     def local_file(self) -> DatasetFile:
-        """The file of a file URL. Raises PermanentError if it is missing or the wrong one."""
-        path = self.local_path()
-        return self._file(path, path.stat().st_size, sha256_file(path))
+        """The file of this machine. Raises PermanentError if it is missing or the wrong one."""
+        if self.local is None or not self.local.is_file():
+            raise PermanentError(f"{redact(self.url)}: no such file")
+        return self._file(self.local, self.local_size, sha256_file(self.local))
 
     def finished(self) -> DatasetFile | None:
         """The complete file of an earlier attempt, or None."""

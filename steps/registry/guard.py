@@ -1,4 +1,4 @@
-"""Keep skopeo from addresses that are no registry's.
+"""Keep a program or library that looks names up itself from addresses inside the network.
 
 Who submits a run names the registry, and a registry names further servers: for tokens, and by
 redirects. skopeo looks all of them up itself, so that a check of the names before would not hold.
@@ -19,11 +19,10 @@ import secrets
 import socket
 import socketserver
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import ClassVar, Protocol
 
 from argotune.steps.common.errors import PermanentError, StepError, TransientError
-from argotune.steps.registry.policy import RegistryPolicy
 
 _CONNECT = re.compile(
     r"CONNECT (?P<host>\[[0-9a-fA-F:.%]+\]|[^\s:]+):(?P<port>[0-9]{1,5}) HTTP/1\.[01]"
@@ -37,15 +36,21 @@ Connect = Callable[[tuple[str, int], float], socket.socket]
 """Address and port, and seconds to wait -> a connection. Raises OSError."""
 
 
+class Policy(Protocol):
+    """What may be connected to."""
+
+    def addresses(self, host: str, port: int) -> Sequence[str]:
+        """The checked addresses of a name. Raises StepError."""
+        ...
+
+
 class Guard(socketserver.ThreadingTCPServer):
     """The proxy; `failure` is the first connection that it refused or could not make."""
 
     daemon_threads = True
     block_on_close = False
 
-    def __init__(
-        self, policy: RegistryPolicy, environment: Mapping[str, str], connect: Connect
-    ) -> None:
+    def __init__(self, policy: Policy, environment: Mapping[str, str], connect: Connect) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.failure: StepError | None = None
         self._policy = policy
@@ -57,11 +62,13 @@ class Guard(socketserver.ThreadingTCPServer):
             if name.upper() not in _PROXY_VARIABLES
         }
         url = f"http://{self._user}@127.0.0.1:{self.server_address[1]}"
+        self.url = url
+        """With the login that the proxy asks for."""
         self.environment = {**kept, "HTTPS_PROXY": url, "HTTP_PROXY": url}
-        """Variables for skopeo."""
+        """Variables for what is to use the proxy."""
 
     def admits(self, head: str) -> bool:
-        """Whether the request comes from skopeo, not from another process of this machine."""
+        """Whether the request comes from this step, not from another process of this machine."""
         login = base64.b64encode(self._user.encode()).decode()
         return f"\r\nproxy-authorization: basic {login}\r\n".lower() in head.lower()
 
@@ -74,7 +81,7 @@ class Guard(socketserver.ThreadingTCPServer):
                 return self._connect((text, port), _CONNECT_SECONDS)
             except OSError as error:
                 reason = f"{text}: {error.strerror or error}"
-        raise TransientError(f"registry {host}:{port} cannot be reached: {reason}")
+        raise TransientError(f"{host}:{port} cannot be reached: {reason}")
 
     def note(self, failure: StepError) -> None:
         """Remember why skopeo is about to fail; the first reason is the cause of later ones."""
@@ -121,9 +128,7 @@ class _Handler(socketserver.BaseRequestHandler):
         found = _CONNECT.match(line)
         if found is None:
             where = " ".join(line.split()[:2]).partition("?")[0]
-            raise PermanentError(
-                f"the registry leads to a server without TLS ({where}), which is refused"
-            )
+            raise PermanentError(f"this leads to a server without TLS ({where}), which is refused")
         return self.server.connect(found["host"].strip("[]"), int(found["port"]))
 
 
@@ -138,7 +143,7 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 @contextlib.contextmanager
 def guarded(
-    policy: RegistryPolicy,
+    policy: Policy,
     environment: Mapping[str, str] = os.environ,
     *,
     connect: Connect = socket.create_connection,

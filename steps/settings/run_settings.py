@@ -101,6 +101,27 @@ _OF_THE_FILE = (
         used_by="the volume urls-secret",
     ),
     Setting(
+        name="data-secret",
+        description=(
+            "Secret for the dataset: keys such as HF_TOKEN and AWS_ACCESS_KEY_ID become variables"
+            " of the dataset step, .dockerconfigjson is the login for oci URLs; may be missing"
+        ),
+        value=SECRET,
+        default="argotune-data",
+        feeds=("dataset.data-secret",),
+    ),
+    Setting(
+        name="data-claim",
+        place="tuning.input.volumeSource",
+        description=(
+            "PersistentVolumeClaim that the dataset step mounts read-only for volume URLs, one that"
+            " the installation allows"
+        ),
+        value=CLAIM,
+        default_meaning="none",
+        used_by="the pod of dataset",
+    ),
+    Setting(
         name="output-image",
         place="tuning.output.image",
         description="Image of the adapter: REGISTRY/REPOSITORY:TAG",
@@ -406,6 +427,15 @@ _RUN = (
         feeds=("dataset.allow-loopback",),
     ),
     Setting(
+        name="allow-files",
+        is_annotation=False,
+        description="Permit dataset files of the machine itself",
+        decided_by="installer",
+        default="false",
+        choices=_TRUTH,
+        feeds=("dataset.allow-files",),
+    ),
+    Setting(
         name="allowed-hosts",
         is_annotation=False,
         description=(
@@ -421,8 +451,20 @@ _RUN = (
         is_annotation=False,
         description="Secrets that runs may use, NAME or PREFIX*; a JSON list",
         decided_by="installer",
-        default='["argotune-push", "argotune-model-access"]',
-        used_by="the volumes of Secrets, model's environment, and the admission policy",
+        default='["argotune-push", "argotune-model-access", "argotune-data"]',
+        used_by=(
+            "the volumes of Secrets, model's and dataset's environment, and the admission policy"
+        ),
+    ),
+    Setting(
+        name="allowed-claims",
+        is_annotation=False,
+        description=(
+            "PersistentVolumeClaims that runs may read data from, NAME or PREFIX*; a JSON list"
+        ),
+        decided_by="installer",
+        default="[]",
+        used_by="the pod of dataset, and the admission policy",
     ),
     Setting(
         name="limits",
@@ -502,7 +544,7 @@ SETTINGS: Mapping[str, Setting] = {
 and method, data, output, what tuning and its node need, the service, and the rest."""
 
 
-SECRET_SETTINGS = ("urls-secret", "push-secret", "model-access-secret")
+SECRET_SETTINGS = ("urls-secret", "push-secret", "model-access-secret", "data-secret")
 """Settings that name a Secret of the namespace."""
 
 

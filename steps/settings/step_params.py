@@ -81,6 +81,7 @@ def settings_problems(
         _all_problems(with_defaults(settings), outputs or {}),
         _forbidden_secrets(settings),
         _forbidden_priority(settings),
+        _forbidden_claim(settings),
     )
     for problem in found:
         # provision and watch refuse the same flags.
@@ -128,6 +129,17 @@ def priority_problem(name: str, allowed: Sequence[str]) -> str | None:
         f"{name!r} is not among the PriorityClasses that the installation allows: "
         f"{', '.join(allowed) or 'none'}; an administrator adds it by `argotune install "
         f"--allow-priority-class {name}`"
+    )
+
+
+def claim_problem(name: str, allowed: Sequence[str]) -> str | None:
+    """Say why a run may not read the claim; None where the installation allows it."""
+    if is_allowed(name, allowed):
+        return None
+    return (
+        f"{name!r} is not among the PersistentVolumeClaims that the installation allows: "
+        f"{', '.join(allowed) or 'none'}; an administrator adds it by `argotune install "
+        f"--allow-claim {name}`"
     )
 
 
@@ -179,13 +191,15 @@ def _value(
 
 def _url_problems(settings: Mapping[str, str]) -> Iterator[Problem]:
     """Report the first URL that the dataset step would not fetch; it is shown without its query."""
-    allow_loopback = settings["allow-loopback"] == "true"
+    allow_loopback, allow_files = (
+        settings[name] == "true" for name in ("allow-loopback", "allow-files")
+    )
     try:
         urls = json.loads(settings["urls"])
     except (ValueError, RecursionError):
         return  # reported already
     for index, url in enumerate(urls):
-        problem = url_problem(url, allow_loopback=allow_loopback)
+        problem = url_problem(url, allow_loopback=allow_loopback, allow_files=allow_files)
         if problem is not None:
             yield Problem(setting="urls", text=f"[{index}]: {redact(url)!r}: {problem}")
 
@@ -193,7 +207,7 @@ def _url_problems(settings: Mapping[str, str]) -> Iterator[Problem]:
 def _forbidden_secrets(settings: Mapping[str, str]) -> Iterator[Problem]:
     """Report Secrets that the template would not mount; a default one may be missing."""
     allowed: list[str] = json.loads(settings.get("allowed-secrets", '["*"]'))
-    for name in ("push-secret", "model-access-secret"):
+    for name in ("push-secret", "model-access-secret", "data-secret"):
         secret = settings.get(name, "")
         problem = secret_problem(secret, allowed)
         if secret not in ("", SETTINGS[name].default) and problem is not None:
@@ -206,3 +220,11 @@ def _forbidden_priority(settings: Mapping[str, str]) -> Iterator[Problem]:
     problem = priority_problem(name, allowed) if name else None
     if problem is not None:
         yield Problem(setting="priority-class", text=problem)
+
+
+def _forbidden_claim(settings: Mapping[str, str]) -> Iterator[Problem]:
+    allowed: list[str] = json.loads(settings.get("allowed-claims", '["*"]'))
+    name = settings.get("data-claim", "")
+    problem = claim_problem(name, allowed) if name else None
+    if problem is not None:
+        yield Problem(setting="data-claim", text=problem)

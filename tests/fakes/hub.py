@@ -1,7 +1,7 @@
 """A Hugging Face Hub on loopback: what huggingface_hub asks for, with the real one's headers.
 
-Small files are served by themselves; `*.safetensors` are large files, for which the Hub redirects
-to a content server and names size and SHA-256.
+Small files are served by themselves; `*.safetensors` and `*.parquet` are large files, for which
+the Hub redirects to a content server and names size and SHA-256.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ from tests.fakes.listening import listening
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 _MODEL = re.compile(r"/api/models/(?P<repository>[^/]+/[^/]+)/revision/(?P<revision>[^/?]+)")
-_FILE = re.compile(r"/(?P<repository>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)")
+_TREE = re.compile(
+    r"/api/(?P<repository>datasets/[^/]+/[^/]+)/tree/(?P<revision>[^/?]+)(?:/(?P<directory>[^?]+))?"
+    r"\?recursive=(?P<recursive>true|false)(?:&cursor=(?P<cursor>\d+))?"
+)
+_DATASET = re.compile(r"/api/(?P<repository>datasets/[^/]+/[^/]+)/revision/(?P<revision>[^/?]+)")
+_FILE = re.compile(
+    r"/(?P<repository>(?:datasets/)?[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)"
+)
+_LARGE = (".safetensors", ".parquet")
 _CONTENT = re.compile(r"/content/(?P<sha256>[0-9a-f]{64})")
 
 
@@ -32,7 +40,10 @@ class FakeHub:
     endpoint: str = ""
     content_endpoint: str = ""
     repositories: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    """Repository -> file name -> content, all at revision main and COMMIT."""
+    """Repository -> file name -> content, all at revision main and COMMIT; those of data sets are
+    datasets/OWNER/NAME."""
+    page: int = 1000
+    """Files on one page of a list."""
     gated: set[str] = field(default_factory=set)
     """Repositories that need TOKEN."""
     token: str = "hf_right"
@@ -69,8 +80,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.requests.append((self.command, self.path, dict(self.headers.items())))
         if self.hub.statuses:
             self._send(self.hub.statuses.pop(0))
-        elif match := _MODEL.match(self.path):
+        elif match := _MODEL.match(self.path) or _DATASET.match(self.path):
             self._model(match["repository"], match["revision"])
+        elif match := _TREE.fullmatch(self.path):
+            self._tree(match)
         elif match := _FILE.match(self.path):
             self._file(match["repository"], match["revision"], match["name"])
         elif match := _CONTENT.match(self.path):
@@ -96,6 +109,35 @@ class _Handler(BaseHTTPRequestHandler):
         }
         self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
+    def _tree(self, asked: re.Match[str]) -> None:
+        files = self._files(asked["repository"], asked["revision"], listing=True)
+        if files is None:
+            return
+        prefix = f"{asked['directory']}/" if asked["directory"] else ""
+        entries: dict[str, dict[str, object]] = {}
+        for name, content in sorted(files.items()):
+            if not name.startswith(prefix):
+                continue
+            inside = name.removeprefix(prefix)
+            parts = inside.split("/")
+            for depth in range(1, len(parts) if asked["recursive"] == "true" else 2):
+                if depth < len(parts):
+                    directory = prefix + "/".join(parts[:depth])
+                    entries[directory] = {"type": "directory", "oid": "0", "path": directory}
+            if len(parts) == 1 or asked["recursive"] == "true":
+                entries[name] = _entry(name, content)
+        if not entries:
+            self._send(404, headers={"X-Error-Code": "EntryNotFound"})
+            return
+        begin = int(asked["cursor"] or 0)
+        headers = {"Content-Type": "application/json"}
+        if begin + self.hub.page < len(entries):
+            path = self.path.partition("&cursor")[0]
+            following = f"{self.hub.endpoint}{path}&cursor={begin + self.hub.page}"
+            headers["Link"] = f'<{following}>; rel="next"'
+        page = list(entries.values())[begin : begin + self.hub.page]
+        self._send(200, json.dumps(page).encode(), headers)
+
     def _file(self, repository: str, revision: str, name: str) -> None:
         files = self._files(repository, revision)
         if files is None:
@@ -104,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, headers={"X-Error-Code": "EntryNotFound"})
             return
         content, headers = files[name], {"X-Repo-Commit": COMMIT}
-        if name.endswith(".safetensors"):
+        if name.endswith(_LARGE):
             sha256 = hashlib.sha256(content).hexdigest()
             headers |= {"X-Linked-Etag": f'"{sha256}"', "X-Linked-Size": str(len(content))}
             headers |= {
@@ -175,10 +217,20 @@ def _sibling(name: str, content: bytes) -> dict[str, object]:
         "size": len(content),
         "blobId": _git_hash(content),
     }
-    if name.endswith(".safetensors"):
+    if name.endswith(_LARGE):
         sha256 = hashlib.sha256(content).hexdigest()
         sibling["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 134}
     return sibling
+
+
+def _entry(name: str, content: bytes) -> dict[str, object]:
+    """An entry of a tree, whose large files name the SHA-256 as oid."""
+    found: dict[str, object] = {"type": "file", "path": name, "size": len(content)}
+    found["oid"] = _git_hash(content)
+    if name.endswith(_LARGE):
+        sha256 = hashlib.sha256(content).hexdigest()
+        found["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
+    return found
 
 
 def _git_hash(content: bytes) -> str:

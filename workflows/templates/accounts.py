@@ -10,7 +10,9 @@ STEP = "argotune-step"
 PROVISION = "argotune-provision"
 RELEASE = "argotune-release"
 DEPLOY = "argotune-deploy"
-ACCOUNTS = (STEP, PROVISION, RELEASE, DEPLOY)
+DATASET = "argotune-dataset"
+"""Account of the step that reads the data, for a cloud's workload identity."""
+ACCOUNTS = (STEP, PROVISION, RELEASE, DEPLOY, DATASET)
 
 
 def build() -> list[Manifest]:
@@ -18,12 +20,15 @@ def build() -> list[Manifest]:
 
     A template that names an `executor.serviceAccountName` gets the account's token from a Secret,
     which Argo finds by this name; the control plane fills it. The account of the steps that need no
-    access to the API mounts no token. The others must mount theirs, because Argo passes on a
-    template's `automountServiceAccountToken` only where it is false.
+    access to the API mounts no token, nor does that of dataset. The others must mount theirs,
+    because Argo passes on a template's `automountServiceAccountToken` only where it is false.
     """
     accounts = [
         manifest(
-            "ServiceAccount", name, api_version="v1", automountServiceAccountToken=name != STEP
+            "ServiceAccount",
+            name,
+            api_version="v1",
+            automountServiceAccountToken=name not in (STEP, DATASET),
         )
         for name in ACCOUNTS
     ]

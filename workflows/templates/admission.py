@@ -159,6 +159,7 @@ def _parameter_rules() -> list[Rule]:
     # A run names the defaults too; the template lets no Secret in that is not allowed.
     secrets = {name: SETTINGS[name].default for name in SECRET_SETTINGS}
     pattern = f"'{manifests.install_tag(manifests.ALLOWED_SECRETS_PATTERN)}'"
+    claims = f"'{manifests.install_tag(manifests.ALLOWED_CLAIMS_PATTERN)}'"
     classes = f"'{manifests.install_tag(manifests.ALLOWED_PRIORITY_CLASSES_PATTERN)}'"
     return [
         _each("p.name in " + _list(names), "there is no such parameter"),
@@ -187,6 +188,11 @@ def _parameter_rules() -> list[Rule]:
             f"p.name != 'priority-class' || p.value == '' || p.value.matches({classes})",
             "the installation does not allow this PriorityClass; an administrator adds it by"
             " `argotune install --allow-priority-class NAME`",
+        ),
+        _each(
+            f"p.name != 'data-claim' || p.value == '' || p.value.matches({claims})",
+            "the installation does not allow this PersistentVolumeClaim; an administrator adds it"
+            " by `argotune install --allow-claim NAME`",
         ),
     ]
 

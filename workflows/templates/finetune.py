@@ -115,6 +115,13 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
                 optional=True,
             ),
             SecretVolume(
+                name="data-secret",
+                secret_name=secret("data-secret"),
+                # Only this key: the others become variables.
+                items=[KeyToPath(key=".dockerconfigjson", path=".dockerconfigjson")],
+                optional=True,
+            ),
+            SecretVolume(
                 name="model-secret",
                 secret_name=secret("model-access-secret"),
                 # Only this key, because the Secret's token must not become a file.

@@ -22,6 +22,7 @@ from argotune.steps.watch import params as watch_params
 from argotune.workflows.templates import step as container
 from argotune.workflows.templates.step import (
     Step,
+    data_volume,
     quantity,
     secret,
     settings_of_later_steps,
@@ -76,6 +77,9 @@ DATASET = Step(
         "plan-file": _PLAN_FILE,
         "work-dir": container.WORK_DIR,
         "urls-file": f"{container.URLS_SECRET_DIR}/urls.json",
+        "auth-file": f"{container.DATA_SECRET_DIR}/.dockerconfigjson",
+        "volume-dir": container.DATA_DIR,
+        "allowed-registries": _REGISTRIES,
         "history-file": _HISTORY_FILE,
         "ca-file": _CA_FILE,
     },
@@ -83,9 +87,16 @@ DATASET = Step(
         "work": container.WORK_DIR,
         "models": container.MODELS_DIR,
         "urls-secret": container.URLS_SECRET_DIR,
+        "data-secret": container.DATA_SECRET_DIR,
         CA: container.CA_DIR,
     },
     timeout_seconds=DAY_SECONDS,
+    reads_data=True,
+    pod_spec_patch=data_volume(),
+    env=[
+        SecretEnv(name=name, secret_name=secret("data-secret"), secret_key=name, optional=True)
+        for name in dataset_params.SECRET_VARIABLES
+    ],
 )
 MODEL = Step(
     params=model_params,

@@ -6,6 +6,8 @@ can contain a flag, an input or an output that the step does not have.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +53,8 @@ SCRATCH_DIR = "/argotune/scratch"
 URLS_SECRET_DIR = "/argotune/secrets/urls"
 PUSH_SECRET_DIR = "/argotune/secrets/push"
 MODEL_SECRET_DIR = "/argotune/secrets/model"
+DATA_SECRET_DIR = "/argotune/secrets/data"
+DATA_DIR = "/argotune/data"
 CA_DIR = "/argotune/ca"
 STOP_DIR = "/argotune/stop"
 
@@ -148,6 +152,8 @@ class Step:
     """Whether its pods have the label with the run's workspace."""
     asks_the_cloud: bool = False
     """Whether the step may log in to the cloud by the workload identity of its account."""
+    reads_data: bool = False
+    """Whether it has the account whose identity may read the data of the runs."""
     is_queued: bool = False
     """Whether its pods wait in the run's queue and have the run's priority."""
     stays_on_its_node: bool = False
@@ -209,7 +215,8 @@ class Step:
         if missing:
             raise ValueError(f"step {self.name}: nothing fills {', '.join(missing)}")
         home = self.home or self.name
-        account = f"argotune-{home}" if self.uses_kubernetes else "argotune-step"
+        has_account = self.uses_kubernetes or self.reads_data
+        account = f"argotune-{home}" if has_account else "argotune-step"
         return Container(
             name=self.name,
             image=image_of(home),
@@ -261,7 +268,7 @@ class Step:
             labels={
                 STEP_POD_LABEL: self.name,
                 **(_WORKSPACE_LABELS if self.is_of_workspace else {}),
-                **(_CLOUD_LABELS if self.asks_the_cloud else {}),
+                **(_CLOUD_LABELS if self.asks_the_cloud or self.reads_data else {}),
                 **({_QUEUE_LABEL: value_of("queue")} if self.is_queued else {}),
             },
             annotations=dict(_STAY_ANNOTATIONS) if self.stays_on_its_node else None,
@@ -347,6 +354,27 @@ def _allowed(name: str, pattern: str, *others: str) -> str:
     allowed = f"{value} matches '{manifests.install_tag(pattern)}'"
     condition = " || ".join([allowed, *others])
     return f"{{{{={condition} ? {value} : '{FORBIDDEN}'}}}}"
+
+
+def data_volume() -> str:
+    """Return the tag of a patch that mounts the run's claim of data, if the installation allows it.
+
+    Volumes of the template cannot be optional unless they are Secrets or ConfigMaps.
+    """
+    name = "data-claim"
+    value_of(name)  # refuses an unknown one
+    value = f"workflow.parameters['{name}']"
+    pattern = manifests.install_tag(manifests.ALLOWED_CLAIMS_PATTERN)
+    claim = {"claimName": "CLAIM", "readOnly": True}
+    mount = {"name": "data", "mountPath": DATA_DIR, "readOnly": True}
+    patch = {
+        "volumes": [{"name": "data", "persistentVolumeClaim": claim}],
+        "containers": [{"name": "main", "volumeMounts": [mount]}],
+    }
+    # Two braces would end the tag.
+    text = re.sub(r"\}(?=\})", "} ", json.dumps(patch)).replace("CLAIM", f"' + {value} + '")
+    # The pattern of no names matches no name.
+    return f"{{{{={value} != '' && {value} matches '{pattern}' ? '{text}' : '{{}}'}}}}"
 
 
 def settings_of_later_steps() -> str:

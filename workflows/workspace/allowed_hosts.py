@@ -61,7 +61,11 @@ def host_warnings(
 
 def _registries(workspace: Workspace) -> Iterator[tuple[str, ImageReference]]:
     weights = (workspace.model_source or "").partition("oci:")[2]
-    for name, text in (("output-image", workspace.output_image), ("model-source", weights)):
+    data = [
+        ("urls", url.removeprefix("oci://")) for url in workspace.urls if url.startswith("oci:")
+    ]
+    images = [("output-image", workspace.output_image), ("model-source", weights), *data]
+    for name, text in images:
         try:
             reference = parse_reference(text)
         except ValueError:

@@ -1,23 +1,106 @@
-"""tuning.input: the dataset URLs."""
+"""tuning.input: where the dataset is, and the Secret and the claim to read it with."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
 
-from argotune.steps.common.urls import internal_host, redact, url_problem
+from argotune.steps.common.urls import VOLUME_SCHEME, internal_host, is_url, redact, url_problem
+from argotune.steps.common.values import is_dns_subdomain
+from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.workspace.fields import Fields
 from argotune.workflows.workspace.tags import unsafe
 
+_KINDS = ("urls", "image", "volumeSource")
+_CLAIM = "tuning.input.volumeSource.persistentVolumeClaim.claimName"
+_PULL_SECRETS = "tuning.input.imagePullSecrets"
+_FILE_ADVICE = (
+    "a file of this machine, which `argotune run` reads and a cluster's pods do not; put it where"
+    " they reach it, as https, hf, s3, gs, abfs or oci URL, or on a claim that"
+    " tuning.input.volumeSource names"
+)
+_VOLUME_REASONS = {
+    "hostPath": "it is a directory of whatever node the pod lands on, and restricted namespaces"
+    " refuse it",
+    "emptyDir": "it is empty",
+    "image": "name the image as tuning.input.image",
+    "configMap": "a dataset does not fit into one",
+    "secret": "a dataset does not fit into one",
+}
 
-def read_urls(fields: Fields, allow_loopback: bool) -> tuple[str, ...]:
-    """Read all dataset URLs; no message shows their queries."""
-    urls = _urls_of_flag(fields) if "urls" in fields.overrides else _urls_of_file(fields)
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """Where the dataset is."""
+
+    urls: tuple[str, ...]
+    """URLs; a path of this machine is one too."""
+    secret: str | None
+    """Secret with the sources' logins."""
+    claim: str | None
+    """PersistentVolumeClaim of the one volume URL."""
+
+
+def read_input(
+    fields: Fields,
+    base_dir: Path,
+    secret: str | None,
+    *,
+    allow_loopback: bool,
+    on_this_machine: bool,
+) -> Input:
+    """Read tuning.input; paths are below `base_dir`, and `secret` is the annotation's.
+
+    An image or a claim becomes a URL of its own. No message shows the queries of URLs.
+    """
+    kind = "urls" if "urls" in fields.overrides else _kind_of(fields)
+    secret = _read_secret(fields, secret)
+    if kind == "image":
+        image = fields.text("tuning.input.image") or ""
+        return Input(urls=_checked_image(image, fields), secret=secret, claim=None)
+    if kind == "volumeSource":
+        claim = _read_claim(fields)
+        volume = [f"{VOLUME_SCHEME}://{claim}/"] if claim else []
+        return Input(urls=tuple(volume), secret=secret, claim=claim)
+    is_flag = "urls" in fields.overrides
+    given = _urls_of_flag(fields) if is_flag else fields.texts("tuning.input.urls")
+    urls = tuple(_absolute(url, base_dir) for url in given)
+    _check_urls(urls, fields, allow_loopback=allow_loopback, on_this_machine=on_this_machine)
+    return Input(urls=urls, secret=secret, claim=None)
+
+
+def refused_urls(urls: Sequence[str]) -> list[str]:
+    """List the URLs that a run without --allow-loopback would refuse, each with the reason."""
+    found = [(index, url, _problem(url, allow_loopback=False)) for index, url in enumerate(urls)]
+    return [
+        f"tuning.input.urls[{index}]: {redact(url)!r}: {problem}"
+        for index, url, problem in found
+        if problem is not None
+    ]
+
+
+def _kind_of(fields: Fields) -> str:
+    given = [name for name in _KINDS if fields.get(f"tuning.input.{name}")]
+    if len(given) != 1:
+        found = " and ".join(given) or "none"
+        fields.problems.append(
+            f"tuning.input: {found}; accepted is exactly one of urls, image and volumeSource"
+        )
+    return given[0] if given else "urls"
+
+
+def _check_urls(
+    urls: Sequence[str], fields: Fields, *, allow_loopback: bool, on_this_machine: bool
+) -> None:
     for index, url in enumerate(urls):
         if not url:
             continue
         path = f"{fields.shown('tuning.input.urls', 'urls')}[{index}]"
-        problem = url_problem(url, allow_loopback=allow_loopback) or unsafe(url)
+        problem = _problem(url, allow_loopback=allow_loopback, allow_files=on_this_machine)
+        problem = problem or unsafe(url)
         if problem is not None:
             fields.problems.append(f"{path}: {redact(url)!r}: {problem}")
             continue
@@ -32,17 +115,82 @@ def read_urls(fields: Fields, allow_loopback: bool) -> tuple[str, ...]:
                 f"{path}: the query of {redact(url)} may hold a token: it goes into a Secret and "
                 "is in no argument, log, name or image"
             )
-    return tuple(urls)
 
 
-def refused_urls(urls: Sequence[str]) -> list[str]:
-    """List the URLs that a run without --allow-loopback would refuse, each with the reason."""
-    found = [(index, url, url_problem(url, allow_loopback=False)) for index, url in enumerate(urls)]
-    return [
-        f"tuning.input.urls[{index}]: {redact(url)!r}: {problem}"
-        for index, url, problem in found
-        if problem is not None
-    ]
+def _problem(url: str, *, allow_loopback: bool, allow_files: bool = False) -> str | None:
+    if url.startswith("file:") and not allow_loopback and not allow_files:
+        return _FILE_ADVICE
+    if url.startswith(f"{VOLUME_SCHEME}:"):
+        return "a claim is named by tuning.input.volumeSource"
+    return url_problem(url, allow_loopback=allow_loopback, allow_files=allow_files)
+
+
+def _absolute(url: str, base_dir: Path) -> str:
+    """A path as file URL; anything else unchanged. `*` and `[` stay the signs of a pattern."""
+    if not url or is_url(url):
+        return url
+    path = (base_dir / Path(url).expanduser()).absolute()
+    return f"file://{quote(str(path), safe='/*[]!')}{'/' if url.endswith('/') else ''}"
+
+
+def _checked_image(image: str, fields: Fields) -> tuple[str, ...]:
+    url = f"oci://{image.removeprefix('oci://')}"
+    problem = url_problem(url, allow_loopback=False) or unsafe(image)
+    if problem is not None:
+        fields.problems.append(f"tuning.input.image: {image!r}: {problem}")
+        return ()
+    return (url,)
+
+
+def _read_claim(fields: Fields) -> str | None:
+    source = fields.get("tuning.input.volumeSource")
+    others = [name for name in source if name != "persistentVolumeClaim"] if source else []
+    for name in others:
+        reason = _VOLUME_REASONS.get(name, "no other kind of volume is mounted")
+        fields.problems.append(
+            f"tuning.input.volumeSource.{name}: {reason}; accepted is persistentVolumeClaim"
+        )
+    claim = fields.text(_CLAIM)
+    if claim is None and not others:
+        fields.problems.append(
+            f"{_CLAIM}: missing; accepted is the name of a PersistentVolumeClaim of the namespace"
+        )
+    if claim is not None and not is_dns_subdomain(claim):
+        fields.problems.append(
+            f"{_CLAIM}: {claim!r}; accepted is the name of a PersistentVolumeClaim"
+        )
+        return None
+    return claim
+
+
+def _read_secret(fields: Fields, annotated: str | None) -> str | None:
+    """Read Kaito's one pull secret, or the annotation of argotune."""
+    names = _pull_secrets(fields)
+    if len(names) > 1 or (names and annotated not in (None, names[0])):
+        fields.problems.append(
+            f"{_PULL_SECRETS}: {', '.join(filter(None, [*names, annotated]))}; accepted is one"
+            f" Secret, which may have other keys than .dockerconfigjson too, and no other name in"
+            f" metadata.annotations.{PREFIX}data-secret"
+        )
+    for name in names:
+        if not is_dns_subdomain(name):
+            fields.problems.append(f"{_PULL_SECRETS}: {name!r}; accepted is the name of a Secret")
+    return annotated or (names[0] if names else None)
+
+
+def _pull_secrets(fields: Fields) -> list[str]:
+    """Kaito's API has names there; Kubernetes' own references, {name: NAME}, are read too."""
+    value = fields.get(_PULL_SECRETS)
+    items = value if isinstance(value, list) else []
+    names = [item.get("name") if isinstance(item, dict) else item for item in items]
+    if value is not None and (
+        not isinstance(value, list) or not all(isinstance(name, str) for name in names)
+    ):
+        fields.problems.append(
+            f"{_PULL_SECRETS}: {value!r}; accepted is a list of names of Secrets"
+        )
+        return []
+    return [str(name) for name in names]
 
 
 def _urls_of_flag(fields: Fields) -> list[str]:
@@ -54,21 +202,3 @@ def _urls_of_flag(fields: Fields) -> list[str]:
         fields.problems.append('--urls: accepted is a JSON list of URLs, such as ["https://..."]')
         return []
     return urls
-
-
-def _urls_of_file(fields: Fields) -> list[str]:
-    given = [
-        name for name in ("urls", "image", "volumeSource") if fields.get(f"tuning.input.{name}")
-    ]
-    if len(given) != 1:
-        found = " and ".join(given) or "none"
-        fields.problems.append(
-            f"tuning.input: {found}; accepted is exactly one of urls, image and volumeSource"
-        )
-    for name in ("image", "volumeSource"):
-        if name in given:
-            fields.problems.append(
-                f"tuning.input.{name}: not supported yet; put the files behind https URLs and "
-                "name them in tuning.input.urls"
-            )
-    return fields.texts("tuning.input.urls")

@@ -13,7 +13,12 @@ from typing import Any
 from argotune.steps.common.fields import text_of
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.steps.settings.run_settings import PREFIX, SETTINGS, place_of
-from argotune.steps.settings.step_params import is_allowed, priority_problem, secret_problem
+from argotune.steps.settings.step_params import (
+    claim_problem,
+    is_allowed,
+    priority_problem,
+    secret_problem,
+)
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.allowed_hosts import host_problems
 from argotune.workflows.workspace.fields import WorkspaceError
@@ -30,6 +35,7 @@ def check_installed(
         *_conflicts(workspace, values, allow_loopback),
         *_forbidden_secrets(workspace, values),
         *_forbidden_priority(workspace, values),
+        *_forbidden_claim(workspace, values),
         *host_problems(workspace, values),
         *_missing(workspace.options, values),
     ]
@@ -101,12 +107,21 @@ def _forbidden_priority(workspace: Workspace, values: Mapping[str, str]) -> Iter
         yield f"{place_of('priority-class')}: {problem}"
 
 
+def _forbidden_claim(workspace: Workspace, values: Mapping[str, str]) -> Iterator[str]:
+    name, allowed = workspace.data_claim, json.loads(values["allowed-claims"])
+    problem = claim_problem(name, allowed) if name else None
+    if problem is not None:
+        yield f"{place_of('data-claim')}: {problem}"
+
+
 def _secrets_of(workspace: Workspace) -> Iterator[tuple[str, str]]:
     """Yield the settings of the file that name a Secret, with its name."""
     if workspace.push_secret is not None:
         yield "push-secret", workspace.push_secret
     if workspace.model_access_secret is not None:
         yield "model-access-secret", workspace.model_access_secret
+    if workspace.data_secret is not None:
+        yield "data-secret", workspace.data_secret
 
 
 def _missing(options: Mapping[str, str], values: Mapping[str, str]) -> Iterator[str]:

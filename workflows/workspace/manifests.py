@@ -45,9 +45,12 @@ ALL_SETTINGS = "all-settings"
 """Install tag of all settings that the installer decided, as JSON in an argument of a container."""
 ALLOWED_PRIORITY_CLASSES_PATTERN = "allowed-priority-classes-pattern"
 """Install tag of the pattern that follows from the setting `allowed-priority-classes`."""
+ALLOWED_CLAIMS_PATTERN = "allowed-claims-pattern"
+"""Install tag of the pattern that follows from the setting `allowed-claims`."""
 PATTERNS = {
     ALLOWED_SECRETS_PATTERN: "allowed-secrets",
     ALLOWED_PRIORITY_CLASSES_PATTERN: "allowed-priority-classes",
+    ALLOWED_CLAIMS_PATTERN: "allowed-claims",
 }
 """Install tag of a pattern -> the setting that lists the allowed names."""
 INSTALL_TAG = re.compile(r"\{\{install\.([a-z-]+)\}\}")
@@ -167,14 +170,16 @@ def workflow(
 ) -> dict[str, Any]:
     """Build a Workflow that stands alone: the template's spec with the arguments.
 
-    It may use the Secrets and the priority class that the arguments name.
+    It may use the Secrets, the priority class and the claim that the arguments name.
     """
     values = {name: text for name, text in arguments.items() if name in install_defaults()}
     values.setdefault("allowed-secrets", json.dumps(_secrets_in(arguments)))
-    priority_class = arguments.get("priority-class")
-    values.setdefault(
-        "allowed-priority-classes", json.dumps([priority_class] if priority_class else [])
-    )
+    for setting, allowed in (
+        ("priority-class", "allowed-priority-classes"),
+        ("data-claim", "allowed-claims"),
+    ):
+        name = arguments.get(setting)
+        values.setdefault(allowed, json.dumps([name] if name else []))
     document = template(values, volume_size=volume_size, storage_class=storage_class)
     spec = document["spec"]
     given = _template_arguments(arguments)

@@ -33,6 +33,10 @@ class Workspace:
     method: Method
     urls: tuple[str, ...]
     """Dataset URLs; their queries may be secret."""
+    data_secret: str | None
+    """Secret with the logins of the dataset's sources."""
+    data_claim: str | None
+    """PersistentVolumeClaim with the dataset, that of volume URLs."""
     config: str
     """Text of training_config.yaml; empty for the preset's defaults."""
     output_image: str

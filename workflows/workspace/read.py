@@ -25,7 +25,7 @@ from argotune.workflows.workspace.config_map import (
 )
 from argotune.workflows.workspace.documents import read_manifests
 from argotune.workflows.workspace.fields import Fields, WorkspaceError, check_fields
-from argotune.workflows.workspace.input import read_urls
+from argotune.workflows.workspace.input import read_input
 from argotune.workflows.workspace.metadata import read_labels, read_options
 from argotune.workflows.workspace.model import Workspace, provider_of
 from argotune.workflows.workspace.nodes import check_node
@@ -71,8 +71,7 @@ _REFUSED = {
 }
 _WITHOUT_EFFECT = {
     "resource.preferredNodes": "nodes are found by resource.labelSelector (deprecated in Kaito)",
-    "tuning.input.imagePullSecrets": "tuning.input.urls need none",
-    "tuning.input.name": "all URLs make one dataset",
+    "tuning.input.name": "all files make one dataset",
 }
 
 
@@ -88,9 +87,10 @@ def read_workspace(
 ) -> Workspace:
     """Read the one Workspace of the texts, each with the name of its file.
 
-    Relative `oci:` directories are below `base_dir`. `find_config_map` looks for a ConfigMap that
-    tuning.config names and the texts do not contain, as in a cluster. `on_this_machine` says that
-    no node is chosen. Raises WorkspaceError with every problem of the files and of the plan.
+    Relative `oci:` directories and paths of data are below `base_dir`. `find_config_map` looks for
+    a ConfigMap that tuning.config names and the texts do not contain, as in a cluster.
+    `on_this_machine` says that no node is chosen and that data may be files. Raises WorkspaceError
+    with every problem of the files and of the plan.
     """
     manifests = read_manifests(texts)
     fields = Fields(manifests.workspace, overrides or {})
@@ -108,7 +108,7 @@ def read_workspace(
     )
     _check_refused_fields(fields)
     check_node(fields, workspace.options)
-    _check_steps(workspace, fields, allow_loopback)
+    _check_steps(workspace, fields, allow_loopback=allow_loopback, allow_files=on_this_machine)
     _check_texts(workspace, fields)
     if not fields.problems:
         return _with_remarks(workspace, fields)
@@ -152,7 +152,17 @@ def _read(
         labels=read_labels(fields),
         preset=read_preset(fields),
         method=read_method(fields),
-        urls=read_urls(fields, allow_loopback),
+        urls=(
+            data := read_input(
+                fields,
+                base_dir,
+                options.get("data-secret"),
+                allow_loopback=allow_loopback,
+                on_this_machine=on_this_machine,
+            )
+        ).urls,
+        data_secret=data.secret,
+        data_claim=data.claim,
         config=read_config_map(fields, namespace, config_maps, find_config_map),
         output_image=output.image,
         push_secret=output.push_secret,
@@ -218,9 +228,11 @@ def _check_refused_fields(fields: Fields) -> None:
             fields.warnings.append(f"{path}: has no effect: {reason}")
 
 
-def _check_steps(workspace: Workspace, fields: Fields, allow_loopback: bool) -> None:
+def _check_steps(
+    workspace: Workspace, fields: Fields, *, allow_loopback: bool, allow_files: bool
+) -> None:
     """Report what a step would refuse, by its place in the file, each place once."""
-    arguments = to_parameters(workspace, allow_loopback=allow_loopback)
+    arguments = to_parameters(workspace, allow_loopback=allow_loopback, allow_files=allow_files)
     for problem in settings_problems(arguments):
         if not problem.setting:
             fields.problems.append(problem.text)

@@ -14,6 +14,8 @@ from argotune.steps.settings.run_settings import PREFIX, SETTINGS, annotation_se
 
 _INSTALL_FLAGS = {
     "allow-loopback": "always false on a cluster",
+    "allow-files": "always false on a cluster",
+    "allowed-claims": "`argotune install --allow-claim`",
     "allowed-hosts": "`argotune install --allow-host`",
     "allowed-secrets": "`argotune install --allow-secret`",
     "allowed-priority-classes": "`argotune install --allow-priority-class`",
@@ -41,6 +43,9 @@ the value, and what is accepted; an unknown field is a problem too.
 | `tuning.method` | `lora` (16-bit weights) or `qlora` (4-bit weights) |
 | `tuning.config` | name of the ConfigMap with `training_config.yaml` |
 | `tuning.input.urls` | dataset files; all of them are used, `#sha256=HEX` is checked |
+| `tuning.input.image` | in place of `urls`: an image with the files in `/data`, as `oci://IMAGE` |
+| `tuning.input.imagePullSecrets` | one Secret, the same as `argotune.dev/data-secret` |
+| `tuning.input.volumeSource` | in place of `urls`: `persistentVolumeClaim.claimName`, whose files are read |
 | `tuning.output.image` | image of the adapter, or `oci:DIRECTORY[:TAG]` on this machine |
 | `tuning.output.imagePushSecret` | secret for the image; none for `oci:` |
 
@@ -60,9 +65,44 @@ are used, unless `DatasetConfig` names others:
 | `question` + `answer` | question and answer |
 | `text` | one answer without a question: all of it is learnt |
 
-With `argotune run --allow-loopback`, a URL may be a file of this machine, `file:///DIRECTORY/FILE`,
-or on a server of this machine, such as `http://127.0.0.1:8000/FILE`.
-"""
+## Where data comes from
+
+| in `tuning.input.urls` | is |
+|---|---|
+| `https://HOST/FILE`, `http://HOST/FILE` | a file of a server |
+| `hf://datasets/OWNER/NAME/FILE`, `hf://datasets/OWNER/NAME@REVISION/FILE` | a file of a data set of the Hugging Face Hub |
+| `s3://BUCKET/FILE`, `gs://BUCKET/FILE`, `abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/FILE` | a file of an object store: S3, Google, Azure |
+| `oci://REGISTRY/REPOSITORY:TAG` | the files of an image in `/data`, or of an artifact that `oras push` made |
+| `DIRECTORY/FILE` | a file of this machine, for `argotune run` and `plan`; a relative one is below the current directory |
+
+For all but the first and images, FILE may be a directory, of which the files named `.parquet`,
+`.arrow`, `.jsonl`, `.json` and `.csv` are read, at any depth, or a pattern: `*` and `[...]` within
+one name, `**` for any directories. With `argotune run --allow-loopback`, a URL may also be on a
+server of this machine, such as `http://127.0.0.1:8000/FILE`.
+
+Logins are keys of one Secret, `argotune-data` unless `argotune.dev/data-secret` names another one;
+the variables of that name on this machine. The step `dataset` alone gets them, and no other keys:
+
+| keys | for |
+|---|---|
+| `HF_TOKEN`; `HF_ENDPOINT` for a mirror | hf |
+| `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`; `AWS_ENDPOINT_URL` for another store such as MinIO | s3 |
+| `GOOGLE_APPLICATION_CREDENTIALS_JSON`, the text of a key file | gs |
+| `AZURE_STORAGE_KEY`, `AZURE_STORAGE_SAS_TOKEN`, or `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and `AZURE_CLIENT_SECRET` | abfss |
+| `.dockerconfigjson` | oci; here it is the login of `docker login`, where a Secret is named |
+
+Without keys, S3 and Google are asked for what is public. Instead of keys, Azure and AWS take the
+identity of the service account `argotune-dataset`: annotate it with `azure.workload.identity/client-id`
+or `eks.amazonaws.com/role-arn`. Google's identity of a pod comes from its metadata server, which pods
+of runs do not reach.
+
+Hosts inside a private network, those of `AWS_ENDPOINT_URL`, `HF_ENDPOINT` and registries too, must
+be allowed by `argotune install --allow-host`, and claims by `--allow-claim`. A claim is mounted
+read-only and by the dataset pod alone; where it is ReadWriteOnce, no pod on another node may hold it
+meanwhile, and its disk must be in the zone of the run's. With `argotune run` the claim is the
+directory `claims/NAME` of `$ARGOTUNE_HOME`. The rules of addresses and checks:
+[steps/dataset](../../steps/dataset/README.md#where-data-comes-from).
+"""  # noqa: E501
 
 
 def reference() -> str:

@@ -125,7 +125,9 @@ def run_of(cron: Mapping[str, Any], now: datetime) -> Object:
     }
 
 
-def to_parameters(workspace: Workspace, *, allow_loopback: bool = False) -> dict[str, str]:
+def to_parameters(
+    workspace: Workspace, *, allow_loopback: bool = False, allow_files: bool = False
+) -> dict[str, str]:
     """Return the arguments that the workspace determines; the others have defaults."""
     labels = ",".join(f"{key}={value}" for key, value in workspace.label_selector.items())
     always = {
@@ -139,10 +141,13 @@ def to_parameters(workspace: Workspace, *, allow_loopback: bool = False) -> dict
         "label-selector": labels,
         "model-source": text_of(workspace.model_source),
         "allow-loopback": text_of(allow_loopback),
+        "allow-files": text_of(allow_files),
     }
     secrets = {
         "push-secret": workspace.push_secret,
         "model-access-secret": workspace.model_access_secret,
+        "data-secret": workspace.data_secret,
+        "data-claim": workspace.data_claim,
     }
     settings = {
         name: SETTINGS[name].value.parameter(text)

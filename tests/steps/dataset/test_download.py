@@ -15,6 +15,7 @@ import pytest
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.dataset.download import Downloader
 from argotune.steps.dataset.guard import ForbiddenAddress, GuardedTransport, UrlPolicy
+from argotune.steps.dataset.local_files import files_of_machine
 from argotune.steps.dataset.target import DatasetFile, Target
 from tests.fakes.http import FileServer, Serve, Status
 
@@ -48,6 +49,10 @@ def new_downloader(pauses: Pauses) -> Iterator[Callable[..., Downloader]]:
 @pytest.fixture
 def downloader(new_downloader: Callable[..., Downloader]) -> Downloader:
     return new_downloader()
+
+
+def targets(urls: list[str], directory: Path) -> list[Target]:
+    return [Target.of(url, index, directory) for index, url in enumerate(urls)]
 
 
 def fetch(downloader: Downloader, url: str, directory: Path) -> DatasetFile:
@@ -271,7 +276,9 @@ def test_a_server_that_refuses_a_part_is_asked_for_the_whole_file(
     server: FileServer, downloader: Downloader, tmp_path: Path, code: int
 ) -> None:
     url = server.add("/a", BODY, Status(code=code))
-    (file,) = downloader.fetch_all([url], tmp_path, on_progress=lambda done, total: None)
+    (file,) = downloader.fetch_all(
+        targets([url], tmp_path), tmp_path, on_progress=lambda done, total: None
+    )
     assert file.path.read_bytes() == BODY
     assert ranges(server) == ["bytes=0-0", None, None]
 
@@ -416,7 +423,12 @@ def test_full_disk_is_found_before_the_first_byte(
     urls = [server.add("/a", BODY), server.add("/b", BODY)]
     full = new_downloader(free_bytes=lambda path: 1_000_000)
     with pytest.raises(PermanentError) as caught:
-        full.fetch_all(urls, tmp_path, on_progress=lambda done, total: None, tuning_bytes=2_000_000)
+        full.fetch_all(
+            targets(urls, tmp_path),
+            tmp_path,
+            on_progress=lambda done, total: None,
+            tuning_bytes=2_000_000,
+        )
     assert str(caught.value) == (
         f"{tmp_path}: 0.00392 GB are needed for downloads, dataset, tokens and checkpoints,"
         " 0.001 GB are free; give the run a larger volume: argotune.dev/volume-size"
@@ -444,7 +456,9 @@ def test_wrong_last_url_shows_before_the_first_download(
 ) -> None:
     urls = [server.add("/a", BODY), server.url("/missing")]
     with pytest.raises(PermanentError, match="404 Not Found"):
-        downloader.fetch_all(urls, tmp_path, on_progress=lambda done, total: None)
+        downloader.fetch_all(
+            targets(urls, tmp_path), tmp_path, on_progress=lambda done, total: None
+        )
     assert ranges(server) == ["bytes=0-0", "bytes=0-0"]
 
 
@@ -453,7 +467,9 @@ def test_progress_counts_the_bytes_of_all_files(
 ) -> None:
     urls = [server.add("/a", BODY, Serve(), Serve(cut_after=100_000)), server.add("/b", BODY[:77])]
     seen: list[tuple[int, int]] = []
-    files = downloader.fetch_all(urls, tmp_path, on_progress=lambda *bytes_: seen.append(bytes_))
+    files = downloader.fetch_all(
+        targets(urls, tmp_path), tmp_path, on_progress=lambda *bytes_: seen.append(bytes_)
+    )
     assert [file.size for file in files] == [len(BODY), 77]
     assert seen == sorted(seen)
     assert seen[-1] == (len(BODY) + 77, len(BODY) + 77)
@@ -463,7 +479,9 @@ def test_same_url_twice_is_two_files(
     server: FileServer, downloader: Downloader, tmp_path: Path
 ) -> None:
     url = server.add("/a", BODY)
-    files = downloader.fetch_all([url, url], tmp_path, on_progress=lambda done, total: None)
+    files = downloader.fetch_all(
+        targets([url, url], tmp_path), tmp_path, on_progress=lambda done, total: None
+    )
     assert files[0].path != files[1].path
 
 
@@ -476,7 +494,7 @@ def test_other_query_is_another_file(
 
 def test_empty_file_is_fetched(server: FileServer, downloader: Downloader, tmp_path: Path) -> None:
     files = downloader.fetch_all(
-        [server.add("/a", b"")], tmp_path, on_progress=lambda done, total: None
+        targets([server.add("/a", b"")], tmp_path), tmp_path, on_progress=lambda done, total: None
     )
     assert files[0].size == 0
 
@@ -485,17 +503,19 @@ def test_local_file_is_used_in_place(downloader: Downloader, tmp_path: Path) -> 
     path = tmp_path / "with space.jsonl"
     path.write_bytes(BODY)
     files = downloader.fetch_all(
-        [path.as_uri()], tmp_path / "downloads", on_progress=lambda done, total: None
+        [Target.of(path.as_uri(), 0, tmp_path, local=path)],
+        tmp_path / "downloads",
+        on_progress=lambda done, total: None,
     )
     assert files[0].path == path
     assert files[0].name == "with space.jsonl"
     assert files[0].sha256 == hashlib.sha256(BODY).hexdigest()
 
 
-def test_missing_local_file_is_named(downloader: Downloader, tmp_path: Path) -> None:
+def test_missing_local_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(PermanentError) as caught:
-        fetch(downloader, f"{tmp_path.as_uri()}/absent", tmp_path)
-    assert str(caught.value) == f"{tmp_path.as_uri()}/absent: no such file"
+        files_of_machine(f"{tmp_path.as_uri()}/absent")
+    assert str(caught.value) == f"{tmp_path.as_uri()}/absent: no such file or directory"
 
 
 def test_interruption_is_logged_without_the_query(

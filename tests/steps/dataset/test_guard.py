@@ -46,9 +46,16 @@ def test_public_urls_pass(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "part"),
     [
-        ("ftp://example.org/x", "scheme 'ftp' is not accepted; use https, http or file"),
-        ("s3://bucket/x", "scheme 's3' is not accepted"),
-        ("example.org/x", "scheme '' is not accepted"),
+        ("ftp://example.org/x", "scheme 'ftp' is not accepted; accepted are https, http, hf, s3"),
+        ("s3://Bucket_/x", "accepted is s3://BUCKET/FILE"),
+        ("s3://bucket/x?list", "the signs of a pattern are * and [...]"),
+        ("gs://bucket", "accepted is gs://BUCKET/FILE"),
+        ("abfss://container@10.0.0.5/x", "CONTAINER@ACCOUNT.dfs.core.windows.net"),
+        ("abfss://me:key@a.dfs.core.windows.net/x", "CONTAINER@ACCOUNT.dfs.core.windows.net"),
+        ("hf://datasets/name/x.csv", "hf://datasets/OWNER/NAME/FILE"),
+        ("hf://models/owner/name/x.csv", "hf://datasets/OWNER/NAME/FILE"),
+        ("oci:///etc/layout", "oci://REGISTRY/REPOSITORY:TAG"),
+        ("example.org/x", "not a URL"),
         ("https:///x", "the host is missing"),
         ("https://user:secret@example.org/x", "user and password in a URL"),
         ("https://example.org@127.0.0.1/x", "user and password in a URL"),
@@ -189,7 +196,8 @@ def test_all_urls_are_checked_and_their_secrets_left_out() -> None:
     assert caught.value.problems == [
         "--urls[0]: https://10.0.0.1/a: 10.0.0.1 is an internal or special address; use a public "
         "address, or --allowed-hosts for a mirror that you trust",
-        "--urls[2]: ftp://h/b: scheme 'ftp' is not accepted; use https, http or file",
+        "--urls[2]: ftp://h/b: scheme 'ftp' is not accepted; accepted are https, http, hf, s3, gs,"
+        " abfs, abfss and oci URLs",
     ]
 
 

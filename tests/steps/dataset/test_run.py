@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +24,6 @@ from argotune.steps.contracts.history import Deployed, digest_of_plan, record_de
 from argotune.steps.contracts.model_source import version_of
 from argotune.steps.contracts.training_plan import read_plan, write_plan
 from argotune.steps.dataset.download import Downloader
-from argotune.steps.dataset.guard import UrlPolicy
 from argotune.steps.dataset.params import Params, Result
 from argotune.steps.dataset.run import new_downloader, run
 from tests.fakes.http import FileServer, Serve, Status
@@ -76,9 +76,9 @@ def new_params(tmp_path: Path) -> NewParams:
 DATA = {field.name for field in msgspec.structs.fields(type(small_plan().data))}
 
 
-def patient(params: Params, policy: UrlPolicy) -> Downloader:
+def patient(params: Params, client: httpx.Client) -> Downloader:
     """The real downloader, which does not wait."""
-    return new_downloader(params, policy, sleep=lambda seconds: None)
+    return new_downloader(params, client, sleep=lambda seconds: None)
 
 
 def make(params: Params) -> Result:

@@ -14,6 +14,7 @@ import yaml
 from hera.workflows import models
 
 from argotune.steps.common.fields import fields_of
+from argotune.steps.dataset import params as dataset_params
 from argotune.steps.provision import params as provision_params
 from argotune.steps.release import params as release_params
 from argotune.steps.settings.run_settings import installer_settings
@@ -301,7 +302,7 @@ def test_registries_inside_the_network_are_those_of_the_installation() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["urls-secret", "push-secret", "model-secret"])
+@pytest.mark.parametrize("name", ["urls-secret", "push-secret", "model-secret", "data-secret"])
 def test_secrets_may_be_missing(name: str) -> None:
     spec = load(RENDERED_DIR / "finetune.yaml")["spec"]
     volume = next(volume for volume in spec["volumes"] if volume["name"] == name)
@@ -327,6 +328,48 @@ def test_provision_and_tune_wait_in_the_runs_queue_with_an_allowed_priority(
     for tag in queued.values():
         expression = tag.removeprefix("{{=").removesuffix("}}")
         assert evaluate(expression, environment) == used
+
+
+@pytest.mark.parametrize(
+    ("allowed", "given", "mounted"),
+    [
+        ('["rows-*"]', "rows-2024", "rows-2024"),
+        ('["rows-*"]', "other", None),
+        ('["rows-*"]', "", None),
+        ("[]", "", None),
+    ],
+)
+def test_dataset_alone_mounts_an_allowed_claim_read_only(
+    allowed: str, given: str, mounted: str | None
+) -> None:
+    filled = manifests.template({"allowed-claims": allowed})["spec"]
+    patches = {item["name"]: item.get("podSpecPatch", "") for item in filled["templates"]}
+    assert [name for name, patch in patches.items() if "data-claim" in patch] == ["dataset"]
+    tag = patches["dataset"]
+    assert tag.index("}}") == len(tag) - 2, "Argo ends a tag at the first braces"
+    environment = {"workflow": {"parameters": {"data-claim": given}}}
+    patch = json.loads(str(evaluate(tag.removeprefix("{{=").removesuffix("}}"), environment)))
+    if mounted is None:
+        assert patch == {}
+        return
+    claim = {"claimName": mounted, "readOnly": True}
+    assert patch["volumes"] == [{"name": "data", "persistentVolumeClaim": claim}]
+    (container,) = patch["containers"]
+    assert container["name"] == "main"
+    assert [mount["readOnly"] for mount in container["volumeMounts"]] == [True]
+
+
+def test_keys_of_the_datas_secret_become_variables_of_dataset_alone() -> None:
+    named = {
+        item["name"]: [
+            variable["name"]
+            for variable in item["container"].get("env", [])
+            if "data-secret" in json.dumps(variable)
+        ]
+        for item in CONTAINERS
+    }
+    assert named.pop("dataset") == list(dataset_params.SECRET_VARIABLES)
+    assert not any(named.values())
 
 
 def retry_expression() -> str:
@@ -434,10 +477,10 @@ def test_pod_says_its_step_and_workspace(template: dict[str, Any]) -> None:
     assert labels["argotune.dev/workspace"] == "{{workflow.parameters.name}}"
 
 
-def test_only_the_steps_that_make_nodes_are_somebody_for_azure() -> None:
+def test_only_the_steps_that_make_nodes_or_read_data_are_somebody_for_azure() -> None:
     label = "azure.workload.identity/use"
     labelled = [item["name"] for item in CONTAINERS if label in item["metadata"]["labels"]]
-    assert labelled == ["provision", "watch", "release"]
+    assert labelled == ["dataset", "provision", "watch", "release"]
 
 
 def test_what_is_chosen_of_a_node_that_is_made_reaches_the_steps() -> None:

@@ -1,8 +1,10 @@
-"""The dataset URLs of a file."""
+"""Where the dataset of a file is."""
 
 from __future__ import annotations
 
-from tests.workflows.workspace.helpers import changed, problems_of, read
+from argotune.workflows.workspace.input import refused_urls
+from argotune.workflows.workspace.workflow import to_parameters
+from tests.workflows.workspace.helpers import BASE_DIR, changed, problems_of, read
 
 
 def test_private_host_is_warned_of_with_what_permits_it() -> None:
@@ -39,3 +41,49 @@ def test_loopback_is_read_where_it_is_permitted() -> None:
         "http://127.0.0.1:8765/a.parquet",
         "file:///b.jsonl",
     )
+
+
+def test_image_and_pull_secret_of_kaito_become_a_url_and_the_datas_secret() -> None:
+    data = {"image": "registry.example.com/me/rows:1", "imagePullSecrets": ["pull"]}
+    found = read(changed({"tuning/input": data}))
+    assert found.urls == ("oci://registry.example.com/me/rows:1",)
+    assert to_parameters(found)["data-secret"] == "pull"
+
+
+def test_claim_of_kaito_becomes_a_url_and_the_datas_claim() -> None:
+    source = {"persistentVolumeClaim": {"claimName": "rows"}}
+    found = read(changed({"tuning/input": {"volumeSource": source}}))
+    assert found.urls == ("volume://rows/",)
+    assert to_parameters(found)["data-claim"] == "rows"
+
+
+def test_the_annotation_names_the_datas_secret() -> None:
+    found = read(changed({"metadata/annotations": {"argotune.dev/data-secret": "hub"}}))
+    assert to_parameters(found)["data-secret"] == "hub"
+
+
+def test_a_path_is_a_file_of_this_machine_and_refused_for_a_cluster() -> None:
+    text = changed({"tuning/input/urls": ["rows/*.jsonl", "/data/with space.csv", "rows/"]})
+    found = read(text, on_this_machine=True)
+    assert found.urls == (
+        f"file://{BASE_DIR}/rows/*.jsonl",
+        "file:///data/with%20space.csv",
+        f"file://{BASE_DIR}/rows/",
+    )
+    problems = problems_of(text)
+    assert len(problems) == 3
+    assert "which `argotune run` reads and a cluster's pods do not" in problems[0]
+    assert "tuning.input.volumeSource" in refused_urls(found.urls)[0]
+
+
+def test_other_schemes_are_read_and_their_form_is_checked() -> None:
+    urls = ["hf://datasets/me/rows/data", "s3://rows/a.csv", "abfss://c@a.dfs.core.windows.net/x"]
+    assert read(changed({"tuning/input/urls": urls})).urls == tuple(urls)
+    wrong = ["hf://me/rows", "ftp://example.com/x", "volume://rows/", "s3://rows/?list"]
+    found = problems_of(changed({"tuning/input/urls": wrong}))
+    assert [problem.split(": ", 2)[2][:40] for problem in found] == [
+        "accepted is hf://datasets/OWNER/NAME/FIL",
+        "accepted are https, http, hf, s3, gs, ab",
+        "a claim is named by tuning.input.volumeS",
+        "accepted is s3://BUCKET/FILE, without a ",
+    ]

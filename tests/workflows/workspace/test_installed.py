@@ -77,6 +77,17 @@ def test_only_a_priority_class_that_the_installation_allows_is_accepted() -> Non
     check_installed(read(text), template({**ALLOWED, "allowed-priority-classes": '["batch-*"]'}))
 
 
+def test_only_a_claim_that_the_installation_allows_is_accepted() -> None:
+    source = {"persistentVolumeClaim": {"claimName": "rows"}}
+    text = changed({"tuning/input": {"volumeSource": source}})
+    assert problems_of(text) == [
+        "tuning.input.volumeSource: 'rows' is not among the PersistentVolumeClaims that the"
+        " installation allows: none; an administrator adds it by `argotune install --allow-claim"
+        " rows`"
+    ]
+    check_installed(read(text), template({**ALLOWED, "allowed-claims": '["rows"]'}))
+
+
 def test_a_prefix_allows_all_names_that_begin_with_it() -> None:
     check_installed(read(WORKSPACE), template({"allowed-secrets": '["my-*"]'}))
     assert problems_of(WORKSPACE, allowed_secrets='["my", "xmy-*"]')

@@ -41,6 +41,7 @@ ALL = {
     "deploy-to": "process",
     "question": "What does json.dumps do?",
     "model-source": "dir:/models/phi-4",
+    "data-secret": "hub",
     "model-cache-claim": "models",
     "image-pull-secret": "pull",
     "tune-cpu": "8",
@@ -104,7 +105,7 @@ def test_annotations_of_others_are_theirs() -> None:
         (
             {"colour": "1"},
             "metadata.annotations.argotune.dev/colour: unknown annotation; known are "
-            "argotune.dev/model-source, argotune.dev/tune-cpu, ",
+            "argotune.dev/model-source, argotune.dev/data-secret, ",
         ),
         (
             {"provider": "gke"},

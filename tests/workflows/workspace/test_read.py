@@ -209,14 +209,12 @@ def test_deprecated_fields_are_said_to_have_no_effect() -> None:
             "resource/preferredNodes": ["node-1"],
             "resource/count": 1,
             "tuning/input/name": "dolly",
-            "tuning/input/imagePullSecrets": ["pull"],
         }
     )
     assert read(text).warnings == (
         "resource.preferredNodes: has no effect: nodes are found by resource.labelSelector "
         "(deprecated in Kaito)",
-        "tuning.input.imagePullSecrets: has no effect: tuning.input.urls need none",
-        "tuning.input.name: has no effect: all URLs make one dataset",
+        "tuning.input.name: has no effect: all files make one dataset",
     )
 
 
@@ -314,14 +312,28 @@ def test_deprecated_fields_are_said_to_have_no_effect() -> None:
             "tuning.input.urls[1]: 5; accepted is a text",
         ),
         (
-            {"tuning/input": {"image": "registry.example.com/data:1"}},
-            "tuning.input.image: not supported yet; put the files behind https URLs and name them "
-            "in tuning.input.urls",
+            {"tuning/input": {"image": "registry.example.com/Data:1"}},
+            "tuning.input.urls: 'registry.example.com/Data:1': 'Data' is not a component of a "
+            "repository name",
         ),
         (
             {"tuning/input": {"volumeSource": {"emptyDir": {}}}},
-            "tuning.input.volumeSource: not supported yet; put the files behind https URLs and "
-            "name them in tuning.input.urls",
+            "tuning.input.volumeSource.emptyDir: it is empty; accepted is persistentVolumeClaim",
+        ),
+        (
+            {"tuning/input": {"volumeSource": {"hostPath": {"path": "/data"}}}},
+            "tuning.input.volumeSource.hostPath: it is a directory of whatever node the pod lands "
+            "on, and restricted namespaces refuse it; accepted is persistentVolumeClaim",
+        ),
+        (
+            {"tuning/input": {"volumeSource": {"persistentVolumeClaim": {"claimName": "A b"}}}},
+            "tuning.input.volumeSource.persistentVolumeClaim.claimName: 'A b'; accepted is the "
+            "name of a PersistentVolumeClaim",
+        ),
+        (
+            {"tuning/input/imagePullSecrets": ["one", "two"]},
+            "tuning.input.imagePullSecrets: one, two; accepted is one Secret, which may have other "
+            "keys than .dockerconfigjson too",
         ),
         (
             {"tuning/output": {"volumeSource": {"emptyDir": {}}}},
@@ -518,7 +530,7 @@ def test_flags_stand_in_for_fields() -> None:
         ({"name": "A"}, "--name: 'A'; accepted are lower-case letters, "),
         ({"name": ""}, "--name: missing; accepted is lower-case letters, "),
         ({"urls": "https://x"}, "--urls: accepted is a JSON list of URLs, such as "),
-        ({"urls": '["ftp://x.com/a"]'}, "--urls[0]: 'ftp://x.com/a': accepted are http and https"),
+        ({"urls": '["ftp://x.com/a"]'}, "--urls[0]: 'ftp://x.com/a': accepted are https, http, hf"),
         (
             {"output-image": "a b"},
             "--output-image: 'a b': 'a b' is not a component of a repository",

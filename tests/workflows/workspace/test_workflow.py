@@ -33,6 +33,7 @@ def test_arguments_of_a_workspace() -> None:
         "label-selector": "app=x,pool=gpu",
         "model-source": "",
         "allow-loopback": "false",
+        "allow-files": "false",
         "push-secret": "my-secret",
         "question": "Why?",
         "tune-cpu": "4",
@@ -69,7 +70,7 @@ def test_arguments_are_parameters_of_the_rendered_template() -> None:
         }
     )
     arguments = to_parameters(read(text))
-    assert len(arguments) == 21
+    assert len(arguments) == 22
     assert arguments.keys() - enums.keys() - install_defaults().keys() == set()
     assert [
         name for name, value in arguments.items() if enums.get(name) and value not in enums[name]

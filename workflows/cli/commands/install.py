@@ -120,13 +120,13 @@ def install(
         typer.Option(
             rich_help_panel=_DATA,
             metavar="NAME|PREFIX*",
-            help="Secret that runs may name, beside argotune-push and argotune-model-access; may be"
-            " given several times.",
+            help="Secret that runs may name, beside argotune-push, argotune-model-access and"
+            " argotune-data; may be given several times.",
         ),
     ] = None,
     no_allow_secrets: Annotated[
         bool,
-        typer.Option("--no-allow-secrets", rich_help_panel=_DATA, help="Only those two again."),
+        typer.Option("--no-allow-secrets", rich_help_panel=_DATA, help="Only those again."),
     ] = False,
     allow_priority_class: Annotated[
         list[str] | None,
@@ -137,6 +137,17 @@ def install(
     ] = None,
     no_allow_priority_classes: Annotated[
         bool, typer.Option("--no-allow-priority-classes", help="None of them again.")
+    ] = False,
+    allow_claim: Annotated[
+        list[str] | None,
+        typer.Option(
+            rich_help_panel=_DATA,
+            metavar="NAME|PREFIX*",
+            help="PersistentVolumeClaim that runs may read data from; may be given several times.",
+        ),
+    ] = None,
+    no_allow_claims: Annotated[
+        bool, typer.Option("--no-allow-claims", rich_help_panel=_DATA, help="None of them again.")
     ] = False,
     ca_file: Annotated[
         Path | None,
@@ -184,6 +195,8 @@ def install(
         no_allow_secrets=no_allow_secrets,
         allow_priority_class=allow_priority_class,
         no_allow_priority_classes=no_allow_priority_classes,
+        allow_claim=allow_claim,
+        no_allow_claims=no_allow_claims,
         ca_file=ca_file,
         given=given,
     )
@@ -208,6 +221,8 @@ def _settings(
     no_allow_secrets: bool,
     allow_priority_class: list[str] | None,
     no_allow_priority_classes: bool,
+    allow_claim: list[str] | None,
+    no_allow_claims: bool,
     ca_file: Path | None,
     given: Mapping[str, str],
     by_digest: bool | None,
@@ -221,6 +236,8 @@ def _settings(
         problems.append("--allow-secret and --no-allow-secrets: take one")
     if allow_priority_class and no_allow_priority_classes:
         problems.append("--allow-priority-class and --no-allow-priority-classes: take one")
+    if allow_claim and no_allow_claims:
+        problems.append("--allow-claim and --no-allow-claims: take one")
     ca = None
     if ca_file is not None:
         try:
@@ -234,6 +251,7 @@ def _settings(
         allowed_hosts=_allowed(allow_host, none=no_allow_hosts),
         allowed_secrets=_allowed_secrets(allow_secret, none=no_allow_secrets),
         allowed_priority_classes=_allowed(allow_priority_class, none=no_allow_priority_classes),
+        allowed_claims=_allowed(allow_claim, none=no_allow_claims),
         ca=ca,
         run_settings=_among(given, [row.name for row in INSTALLABLE]),
         identities=_among(given, [each.flag.name for each in identities()]),

@@ -50,6 +50,8 @@ class Settings:
     """NAME or PREFIX* of Secrets that runs may use, beside those of argotune's own names."""
     allowed_priority_classes: tuple[str, ...] | None = None
     """NAME or PREFIX* of PriorityClasses that runs may use."""
+    allowed_claims: tuple[str, ...] | None = None
+    """NAME or PREFIX* of PersistentVolumeClaims that runs may read data from."""
     ca: str | None = None
     """Certificates, PEM, that the steps trust beside the public ones."""
     identities: Mapping[str, str] = field(default_factory=dict)
@@ -80,6 +82,7 @@ class Settings:
             "allowed-hosts": self.allowed_hosts,
             "allowed-secrets": self.allowed_secrets,
             "allowed-priority-classes": self.allowed_priority_classes,
+            "allowed-claims": self.allowed_claims,
         }
         return {
             **self.run_settings,
@@ -143,6 +146,7 @@ class Settings:
         given = (
             ("secret", "Secret", self.allowed_secrets),
             ("priority-class", "PriorityClass", self.allowed_priority_classes),
+            ("claim", "PersistentVolumeClaim", self.allowed_claims),
         )
         for flag, kind, names in given:
             for name in names or ():
@@ -196,6 +200,7 @@ def installed_settings(
             "allowed_hosts": _items(values.get("allowed-hosts")),
             "allowed_secrets": _items(values.get("allowed-secrets")),
             "allowed_priority_classes": _items(values.get("allowed-priority-classes")),
+            "allowed_claims": _items(values.get("allowed-claims")),
             "run_settings": {
                 row.name: values[row.name] for row in INSTALLABLE if row.name in values
             },

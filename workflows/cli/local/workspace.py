@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from argotune.steps.common.urls import redact
 from argotune.steps.nodes.providers import MAKING_NODES
 from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.cli.errors import InputError
@@ -44,6 +45,8 @@ def from_workspace(
     _check_provider(planned.workspace.options.get("provider"))
     if runtime == "process":
         check_machine(here, planned)
+    else:
+        _refuse_files(planned.workspace.urls, runtime)
     workspaces.print_warnings(planned)
     workspace = planned.workspace
     name = manifests.random_name(workspace.name)
@@ -54,7 +57,7 @@ def from_workspace(
             "provider": "local",
             "deploy-to": "process",
             "services-dir": str(here.services_dir),
-            **to_parameters(workspace, allow_loopback=allow_loopback),
+            **to_parameters(workspace, allow_loopback=allow_loopback, allow_files=True),
         },
     )
     workflow = manifests.workflow(arguments)
@@ -62,6 +65,8 @@ def from_workspace(
     secrets = {}
     try:
         keep_variables(here, name, workflow)
+        if workspace.data_secret:
+            secrets[workspace.data_secret] = docker_login(here, name, workspace.data_secret)
         if workspace.push_secret:
             secrets[workspace.push_secret] = docker_login(here, name, workspace.push_secret)
         if url_secret:
@@ -70,6 +75,16 @@ def from_workspace(
         forget_unrecorded(here, name)
         raise
     return Runnable(name=name, documents=[workflow], secrets=secrets)
+
+
+def _refuse_files(urls: Sequence[str], runtime: str) -> None:
+    files = [redact(url) for url in urls if url.startswith("file:")]
+    if files:
+        raise InputError(
+            f"tuning.input.urls: {', '.join(files)}: files of this machine are not in containers;"
+            f" leave --runtime {runtime} out, or put them in $ARGOTUNE_HOME/claims/NAME and name"
+            " that in tuning.input.volumeSource"
+        )
 
 
 def _check_provider(provider: str | None) -> None:

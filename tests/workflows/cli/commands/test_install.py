@@ -24,10 +24,12 @@ MADE = [
     "serviceaccount/argotune-provision",
     "serviceaccount/argotune-release",
     "serviceaccount/argotune-deploy",
+    "serviceaccount/argotune-dataset",
     "secret/argotune-step.service-account-token",
     "secret/argotune-provision.service-account-token",
     "secret/argotune-release.service-account-token",
     "secret/argotune-deploy.service-account-token",
+    "secret/argotune-dataset.service-account-token",
     "role.rbac.authorization.k8s.io/argotune-executor",
     "rolebinding.rbac.authorization.k8s.io/argotune-executor",
     "role.rbac.authorization.k8s.io/argotune-deploy",
@@ -248,13 +250,17 @@ def test_what_the_installer_decides_is_text_and_no_parameter(
     assert volumes["models"]["persistentVolumeClaim"]["claimName"] == "weights"
     assert not any("argotune-models" in name for name in api.names())
     secret = volumes["push-secret"]["secret"]["secretName"]
-    pattern = "^(argotune-push|argotune-model-access|team-push|urls-[a-z0-9.-]*)$"
+    pattern = "^(argotune-push|argotune-model-access|argotune-data|team-push|urls-[a-z0-9.-]*)$"
     assert f"matches '{pattern}'" in secret
     policy = api.named("validatingadmissionpolicies/argotune-runs-team-a")
     assert pattern in json.dumps(policy)
     assert "p.value.matches('^(batch-low)$')" in json.dumps(policy)
     argotune("install", "--no-allow-secrets", "--no-allow-priority-classes")
-    assert json.loads(decided(api)["allowed-secrets"]) == ["argotune-push", "argotune-model-access"]
+    assert json.loads(decided(api)["allowed-secrets"]) == [
+        "argotune-push",
+        "argotune-model-access",
+        "argotune-data",
+    ]
     assert decided(api)["allowed-priority-classes"] == "[]"
 
 

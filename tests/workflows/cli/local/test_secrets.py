@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from argotune.steps.dataset.params import SECRET_VARIABLES
 from argotune.steps.tune.params import TRACKER_VARIABLES
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.secrets import from_environment, keep_variables
@@ -32,7 +33,8 @@ def kept(here: Home, environ: Mapping[str, str], **changes: str) -> dict[str, di
 
 
 def test_the_environment_stands_for_the_secrets_that_the_template_names(tmp_path: Path) -> None:
-    assert kept(Home(tmp_path), {**TOKENS, "AWS_SECRET_ACCESS_KEY": "no"}) == {
+    assert kept(Home(tmp_path), {**TOKENS, "MLFLOW_EXPERIMENT": "no", "AWS_REGION": "x"}) == {
+        "argotune-data": {"HF_TOKEN": "hub-secret", "AWS_REGION": "x"},
         "argotune-model-access": {"HF_TOKEN": "hub-secret"},
         "argotune-tracking": {"WANDB_API_KEY": "wandb-secret"},
     }
@@ -41,6 +43,7 @@ def test_the_environment_stands_for_the_secrets_that_the_template_names(tmp_path
 def test_a_secret_of_another_name_is_known_too(tmp_path: Path) -> None:
     assert kept(Home(tmp_path), TOKENS, model_access_secret="hub").keys() == {
         "hub",
+        "argotune-data",
         "argotune-tracking",
     }
 
@@ -64,7 +67,11 @@ def test_only_the_steps_that_name_a_secret_get_it() -> None:
         for variable in (template.get("container") or {}).get("env") or []:
             if "secretKeyRef" in (variable.get("valueFrom") or {}):
                 named.setdefault(template["name"], set()).add(variable["name"])
-    assert named == {"model": {"HF_TOKEN"}, "tune": set(TRACKER_VARIABLES)}
+    assert named == {
+        "dataset": set(SECRET_VARIABLES),
+        "model": {"HF_TOKEN"},
+        "tune": set(TRACKER_VARIABLES),
+    }
 
 
 def asking() -> dict[str, Any]:

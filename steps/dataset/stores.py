@@ -1,0 +1,314 @@
+"""Files of object stores: s3, gs and abfs, by pyarrow's file systems.
+
+These look names up and connect by themselves. They get the proxy that checks addresses and connects
+to what it checked (steps/registry/guard.py): S3 as an option, the others by the variables that
+libcurl reads. An S3 endpoint without TLS, which the proxy does not carry, is looked up here and
+named by its checked address. Redirects of such an endpoint are all that nothing checks, and it is
+one that the installation allows, or this machine's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import httpx
+from pyarrow import fs
+
+from argotune.steps.common.errors import ParamsError, PermanentError, StepError, TransientError
+from argotune.steps.common.printable import printable
+from argotune.steps.dataset.answers import TryAgain
+from argotune.steps.dataset.guard import CheckedAddresses
+from argotune.steps.dataset.selection import fixed_directory, is_pattern, select
+from argotune.steps.registry.guard import Guard, guarded
+
+_S3 = "https://s3.amazonaws.com"
+_REGION = "us-east-1"
+_CHUNK_BYTES = 1 << 22
+_RETRY_TIME = timedelta(seconds=3)
+"""Google's library tries for a quarter of an hour by itself; the downloader tries again."""
+_PROXY_VARIABLES = ("https_proxy", "http_proxy", "all_proxy")
+_REFUSED = re.compile(
+    r"ACCESS_DENIED|FORBIDDEN|INVALID_ACCESS_KEY|SIGNATURE|UNAUTHORI[SZ]ED|AuthenticationFailed"
+    r"|AuthorizationFailure|AuthenticationException|PERMISSION_DENIED|UNAUTHENTICATED"
+    r"|credential|HTTP status 40[13]\b|\b40[13] ",
+    re.IGNORECASE,
+)
+_MISSING = re.compile(r"NO_SUCH|NOT_FOUND|NotFound|HTTP status 404|\b404 ", re.IGNORECASE)
+_ELSEWHERE = re.compile(r"PermanentRedirect|HTTP status 301|configured region", re.IGNORECASE)
+_MOST_REASON_CHARACTERS = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreFile:
+    """A file of an object store."""
+
+    url: str
+    """SCHEME://BUCKET/KEY, for Azure SCHEME://CONTAINER@ACCOUNT.../KEY."""
+    size: int
+    """Bytes."""
+    version: str
+    """ETag, or the time of its last change."""
+    _store: _Store
+    _path: str
+
+    def chunks(self, offset: int) -> Iterator[bytes]:
+        """Read the file from an offset on. Raises TryAgain, PermanentError."""
+        with self._store.errors(self.url), self._store.files.open_input_file(self._path) as file:
+            file.seek(offset)
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
+        if self._store.version(self.url, self._path) != self.version:
+            raise TryAgain("the file changed during the download", pause_seconds=0.0)
+
+
+class Stores:
+    """The object stores of a run; a proxy serves them until the block ends."""
+
+    def __init__(
+        self,
+        addresses: CheckedAddresses,
+        environment: Mapping[str, str],
+        *,
+        client: httpx.Client,
+        secret: str,
+    ) -> None:
+        self._addresses = addresses
+        self._environment = environment
+        self._client = client
+        self._secret = secret
+        self._stack = contextlib.ExitStack()
+        self._guard: Guard | None = None
+        self._opened: dict[tuple[str, str], _Store] = {}
+
+    def __enter__(self) -> Stores:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def files(self, url: str) -> list[StoreFile]:
+        """The files that a URL without fragment means. Raises StepError or TryAgain."""
+        parts = urlsplit(url)
+        path = unquote(parts.path).lstrip("/")
+        bucket = parts.netloc.partition("@")[0]
+        store = self._open(url, parts.scheme, parts.netloc)
+        names = store.names(url, bucket, path)
+        prefix = f"{parts.scheme}://{parts.netloc}/"
+        return [
+            StoreFile(
+                url=prefix + quote(name),
+                size=names[name],
+                version=store.version(prefix + name, f"{bucket}/{name}"),
+                _store=store,
+                _path=f"{bucket}/{name}",
+            )
+            for name in select(names, path, url)
+        ]
+
+    def _open(self, url: str, scheme: str, authority: str) -> _Store:
+        # One client per bucket, for buckets are in regions.
+        key = (scheme, authority)
+        if key not in self._opened:
+            proxy = self._proxy()
+            with _as_step_errors(url, proxy, self._secret):
+                opened = self._file_system(scheme, authority, proxy)
+            self._opened[key] = _Store(files=opened, guard=proxy, secret=self._secret)
+        return self._opened[key]
+
+    def _file_system(self, scheme: str, authority: str, proxy: Guard) -> fs.FileSystem:
+        if scheme == "s3":
+            return fs.S3FileSystem(**self._s3_options(authority, proxy))
+        # libcurl reads them for each request. skopeo would take them for the user's own, so images
+        # are fetched before (locate.py).
+        variables = dict.fromkeys(_PROXY_VARIABLES, proxy.url)
+        self._stack.enter_context(_variables({**variables, "no_proxy": ""}))
+        if scheme == "gs":
+            return fs.GcsFileSystem(
+                anonymous=not self._google_credentials(), retry_time_limit=_RETRY_TIME
+            )
+        return fs.AzureFileSystem(**azure_options(authority, self._environment))
+
+    def _s3_options(self, bucket: str, proxy: Guard) -> dict[str, Any]:
+        endpoint = urlsplit(self._environment.get("AWS_ENDPOINT_URL") or _S3)
+        if endpoint.scheme not in ("http", "https") or not endpoint.hostname:
+            raise ParamsError("AWS_ENDPOINT_URL: accepted is https://HOST or http://HOST:PORT")
+        options = s3_login(self._environment)
+        options["region"] = self._environment.get("AWS_REGION") or _REGION
+        if endpoint.geturl() == _S3:
+            options["region"] = self._environment.get("AWS_REGION") or self._region_of(bucket)
+            return {**options, "proxy_options": proxy.url}
+        options["endpoint_override"] = endpoint.netloc
+        if endpoint.scheme == "https":
+            return {**options, "proxy_options": proxy.url}
+        port = endpoint.port or 80
+        address = self._addresses.addresses(endpoint.hostname, port, scheme="http")[0]
+        host = f"[{address}]" if ":" in address else address
+        return {**options, "endpoint_override": f"{host}:{port}", "scheme": "http"}
+
+    def _region_of(self, bucket: str) -> str:
+        """The region that S3 says in every answer about a bucket, also in a refusal."""
+        try:
+            answer = self._client.get(f"{_S3}/{bucket}")
+        except httpx.TransportError:
+            return _REGION
+        return str(answer.headers.get("x-amz-bucket-region", _REGION))
+
+    def _google_credentials(self) -> bool:
+        text = self._environment.get("GOOGLE_APPLICATION_CREDENTIALS_JSON")
+        if text:
+            # Google's library takes a path only.
+            directory = self._stack.enter_context(tempfile.TemporaryDirectory())
+            file = Path(directory, "credentials.json")
+            file.touch(mode=0o600)
+            file.write_text(text)
+            self._stack.enter_context(_variables({"GOOGLE_APPLICATION_CREDENTIALS": str(file)}))
+        return bool(text or self._environment.get("GOOGLE_APPLICATION_CREDENTIALS"))
+
+    def _proxy(self) -> Guard:
+        if self._guard is None:
+            self._guard = self._stack.enter_context(guarded(self._addresses, self._environment))
+            # Otherwise the SDK asks the metadata service, which no pod of a run reaches.
+            self._stack.enter_context(_variables({"AWS_EC2_METADATA_DISABLED": "true"}))
+        return self._guard
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Store:
+    """An open file system; the guard knows why a connection failed."""
+
+    files: fs.FileSystem
+    guard: Guard
+    secret: str
+
+    def names(self, url: str, bucket: str, path: str) -> dict[str, int]:
+        """Files that the path may mean: key -> bytes."""
+        around = fixed_directory(path) if is_pattern(path) else path.rstrip("/")
+        with self.errors(url):
+            found = self.files.get_file_info(f"{bucket}/{around}".rstrip("/"))
+            if found.type == fs.FileType.File:
+                return {around: found.size}
+            if found.type == fs.FileType.NotFound:
+                return {}
+            selector = fs.FileSelector(f"{bucket}/{around}".rstrip("/"), recursive=True)
+            entries = self.files.get_file_info(selector)
+        files = (entry for entry in entries if entry.type == fs.FileType.File)
+        return {entry.path.partition("/")[2]: entry.size for entry in files}
+
+    def version(self, url: str, path: str) -> str:
+        """What changes with the file: its ETag, else the time of the last change."""
+        with self.errors(url), self.files.open_input_file(path) as file:
+            metadata = {key.lower(): value for key, value in (file.metadata() or {}).items()}
+        found = metadata.get("etag") or metadata.get("last-modified") or b""
+        if not found:
+            with self.errors(url):
+                return str(self.files.get_file_info(path).mtime_ns)
+        return found.decode(errors="replace") if isinstance(found, bytes) else str(found)
+
+    @contextlib.contextmanager
+    def errors(self, url: str) -> Iterator[None]:
+        """Raise what the libraries say as TryAgain or PermanentError."""
+        with _as_step_errors(url, self.guard, self.secret):
+            yield
+
+
+def s3_login(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Options of pyarrow's S3FileSystem: keys, the identity of the service account, or none."""
+    key = environment.get("AWS_ACCESS_KEY_ID")
+    if key:
+        return {
+            "access_key": key,
+            "secret_key": environment.get("AWS_SECRET_ACCESS_KEY", ""),
+            "session_token": environment.get("AWS_SESSION_TOKEN"),
+        }
+    others = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_PROFILE")
+    return {"anonymous": not any(environment.get(name) for name in others)}
+
+
+def azure_options(authority: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Options of pyarrow's AzureFileSystem for CONTAINER@ACCOUNT.HOST.
+
+    Without a login of the environment the library takes the identity of the service account.
+    """
+    host = authority.partition("@")[2]
+    account, _, suffix = host.partition(".")
+    domain = suffix.partition(".")[2]
+    options: dict[str, Any] = {
+        "account_name": account,
+        "blob_storage_authority": f".blob.{domain}",
+        "dfs_storage_authority": f".dfs.{domain}",
+    }
+    names = {
+        "account_key": "AZURE_STORAGE_KEY",
+        "sas_token": "AZURE_STORAGE_SAS_TOKEN",
+        "client_id": "AZURE_CLIENT_ID",
+        "client_secret": "AZURE_CLIENT_SECRET",
+        "tenant_id": "AZURE_TENANT_ID",
+    }
+    given = {option: environment[name] for option, name in names.items() if environment.get(name)}
+    if "account_key" in given:
+        return {**options, "account_key": given["account_key"]}
+    if "sas_token" in given:
+        return {**options, "sas_token": given["sas_token"]}
+    # Workload identity sets client and tenant for itself, and no secret.
+    return {**options, **given} if "client_secret" in given else options
+
+
+@contextlib.contextmanager
+def _as_step_errors(url: str, guard: Guard, secret: str) -> Iterator[None]:
+    try:
+        yield
+    except (StepError, TryAgain):
+        raise
+    except FileNotFoundError as error:
+        raise PermanentError(f"{url}: there is no such file; check bucket and path") from error
+    except (OSError, ValueError) as error:
+        if guard.failure is not None:
+            failure, guard.failure = guard.failure, None
+            if isinstance(failure, TransientError):
+                raise TryAgain(str(failure)) from error
+            raise PermanentError(f"{url}: {failure}") from error
+        raise _error_of(error, url, secret) from error
+
+
+def _error_of(error: Exception, url: str, secret: str) -> Exception:
+    text = re.sub(r"\?[^\s'\"]+", "", printable(str(error)))[:_MOST_REASON_CHARACTERS]
+    if _ELSEWHERE.search(text):
+        return PermanentError(f"{url}: {text}; set the region as AWS_REGION in Secret {secret}")
+    if _REFUSED.search(text):
+        return PermanentError(
+            f"{url}: access is refused: {text}; put a login that may read it into Secret {secret},"
+            " or give the step's service account the right"
+        )
+    if _MISSING.search(text):
+        return PermanentError(f"{url}: not there: {text}; check bucket and path")
+    return TryAgain(text)
+
+
+@contextlib.contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of this process, which libraries in C read, until the block ends."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

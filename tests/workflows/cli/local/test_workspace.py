@@ -1,0 +1,40 @@
+"""A workspace as a run of this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.home import Home
+from argotune.workflows.cli.local.workspace import from_workspace
+from tests.workflows.cli.command import Argotune
+from tests.workflows.cli.conftest import Write
+from tests.workflows.workspace.helpers import changed
+
+LOCAL = {"resource/instanceType": None, "tuning/preset/name": "tiny", "tuning/method": "lora"}
+
+
+def test_files_of_this_machine_are_permitted_here_and_not_in_containers(tmp_path: Path) -> None:
+    text = changed({**LOCAL, "tuning/input/urls": [f"{tmp_path}/rows.csv"]})
+    with pytest.raises(InputError, match="files of this machine are not in containers"):
+        from_workspace(
+            [("one.yaml", text)],
+            Home(tmp_path),
+            overrides={},
+            allow_loopback=False,
+            runtime="docker",
+        )
+
+
+def test_plan_warns_of_a_path_which_a_cluster_does_not_reach(
+    argotune: Argotune, write: Write
+) -> None:
+    text = changed({"tuning/input/urls": ["rows.csv"]})
+    answer = argotune("plan", write("one.yaml", text))
+    assert answer.code == 0
+    assert "rows.csv': a file of this machine, which `argotune run` reads" in answer.err
+    refused = argotune("render", write("one.yaml", text))
+    assert refused.code == 2
+    assert "tuning.input.volumeSource names" in refused.err
