@@ -13,10 +13,9 @@ from argotune.steps.contracts.training_plan import Model
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
-_PLAIN_FILES = frozenset(
+_TOKENIZER_FILES = frozenset(
     {
         CONFIG,
-        INDEX,
         *TOKENIZERS,
         "added_tokens.json",
         "chat_template.jinja",
@@ -25,13 +24,10 @@ _PLAIN_FILES = frozenset(
         "merges.txt",
         "special_tokens_map.json",
         "tokenizer_config.json",
-        "LICENSE",
-        "LICENSE.md",
-        "LICENSE.txt",
-        "NOTICE",
-        "NOTICE.md",
-        "NOTICE.txt",
     }
+)
+_OTHER_FILES = frozenset(
+    {INDEX, "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE", "NOTICE.md", "NOTICE.txt"}
 )
 # Mistral's repositories have the same weights a second time as consolidated*.safetensors.
 _WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
@@ -43,9 +39,17 @@ def is_weights_file(name: str) -> bool:
     return _WEIGHTS.fullmatch(name) is not None
 
 
+def is_tokenizer_file(name: str) -> bool:
+    """Whether a file with this name is of a tokenizer, or of the configuration that goes with it.
+
+    These files are small, and with them rows can be made into tokens.
+    """
+    return name in _TOKENIZER_FILES
+
+
 def is_model_file(name: str) -> bool:
     """Whether a file with this name belongs to a model: weights, configuration, tokenizer."""
-    return name in _PLAIN_FILES or is_weights_file(name)
+    return is_tokenizer_file(name) or name in _OTHER_FILES or is_weights_file(name)
 
 
 def files_of_directory(directory: Path) -> dict[str, CachedFile]:

@@ -30,12 +30,15 @@ def fetch_directory(
     sizes = {name: files[name].size for name in names}
     check_space(directory, sizes, free_bytes)
     for index, name in enumerate(names):
-        _copy(source / name, directory / name)
+        copy_file(source / name, directory / name)
         on_progress(sum(list(sizes.values())[: index + 1]), sum(sizes.values()))
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file; XFS and Btrfs share its blocks, and servers of NFS 4.2 copy by themselves."""
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file to the disk.
+
+    XFS and Btrfs share its blocks, and servers of NFS 4.2 copy by themselves.
+    """
     with source.open("rb") as reading, target.open("wb") as writing:
         try:
             while os.copy_file_range(reading.fileno(), writing.fileno(), 1 << 30):

@@ -10,8 +10,9 @@ from typing import Any
 
 from argotune.presets.loader import model_preset
 from argotune.steps.common import log
-from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.fs import atomic_write
+from argotune.steps.contracts.model_cache import Marker
 from argotune.steps.contracts.model_source import (
     CONFIG,
     INDEX,
@@ -95,8 +96,30 @@ def check_model(directory: Path, model: Model) -> None:
     ]
     if problems:
         raise PermanentError(f"{where}: {'; '.join(problems)}")
+    remove_code(directory)
+
+
+def remove_code(directory: Path) -> None:
+    """Remove references to code from a model's configuration and tokenizer."""
     for name in MAY_NAME_CODE:
         _remove_auto_map(directory / name)
+
+
+def damaged_files(marker: Marker, expected: Mapping[str, str]) -> list[str]:
+    """Names of the files whose SHA-256 is not the one that their source has."""
+    return [
+        name
+        for name, sha256 in expected.items()
+        if marker.files[name].sha256 != sha256 and name not in MAY_NAME_CODE
+    ]
+
+
+def arrived_damaged(model: Model, names: Iterable[str]) -> TransientError:
+    """The error for files that are not what their source has."""
+    return TransientError(
+        f"{_where(model)}: {', '.join(names)} arrived damaged or changed meanwhile; a retry "
+        "fetches them again"
+    )
 
 
 def check_config(directory: Path, model: Model) -> None:

@@ -27,6 +27,7 @@ from huggingface_hub.errors import (
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError, StepError, TransientError
+from argotune.steps.contracts.model_source import is_model_file
 from argotune.steps.contracts.training_plan import Model
 from argotune.steps.model.files import check_space, model_files
 
@@ -64,10 +65,12 @@ class Hub:
         *,
         free_bytes: Callable[[Path], int],
         on_progress: Callable[[int, int], None],
+        wanted: Callable[[str], bool] = is_model_file,
     ) -> dict[str, str]:
         """Download the model's files; returns the SHA-256 sums that the Hub has, by file name.
 
-        Raises PermanentError for what the user must change, else TransientError.
+        It must be a whole model, of which only the files with wanted names are downloaded. Raises
+        PermanentError for what the user must change, else TransientError.
         """
         with self._errors(model):
             info = self._api.model_info(
@@ -77,7 +80,8 @@ class Hub:
                 timeout=self._timeout_seconds,
             )
         files = {file.rfilename: file for file in info.siblings or []}
-        names = model_files(files, f"{self._endpoint}/{model.repository}")
+        where = f"{self._endpoint}/{model.repository}"
+        names = [name for name in model_files(files, where) if wanted(name)]
         sizes = {name: int(files[name].size or 0) for name in names}
         check_space(directory, sizes, free_bytes)
         log.event(

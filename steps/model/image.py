@@ -37,24 +37,28 @@ def fetch_image(
             registry=registry,
             on_progress=on_progress,
         )
-        _move_model(places.values(), directory, image.name)
+        with_weights = (path for path in places.values() if any(path.glob("*.safetensors")))
+        _move_model(only_model(with_weights, image.name), directory, image.name)
     finally:
         shutil.rmtree(scratch / "files", ignore_errors=True)
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _move_model(places: Iterable[Path], directory: Path, image: str) -> None:
-    """Move the files of the only directory that has a configuration and weights."""
-    candidates = [
-        place
-        for place in sorted(places)
-        if (place / CONFIG).exists() and any(place.glob("*.safetensors"))
-    ]
+def only_model(places: Iterable[Path], image: str) -> Path:
+    """The only directory that has a configuration too, of those of an image with weights.
+
+    Raises PermanentError.
+    """
+    candidates = [place for place in places if (place / CONFIG).exists()]
     if len(candidates) != 1:
         found = "no directory" if not candidates else f"{len(candidates)} directories"
         raise PermanentError(
             f"{image}: {found} with {CONFIG} and model*.safetensors; expected exactly one"
         )
-    for name in model_files((path.name for path in candidates[0].iterdir()), image):
-        fsync(candidates[0] / name)
-        (candidates[0] / name).replace(directory / name)
+    return candidates[0]
+
+
+def _move_model(place: Path, directory: Path, image: str) -> None:
+    for name in model_files((path.name for path in place.iterdir()), image):
+        fsync(place / name)
+        (place / name).replace(directory / name)

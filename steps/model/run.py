@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from argotune.steps.common import log
-from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import free_bytes_of, fsync, locked, remove_directory, remove_partials
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.model_cache import (
@@ -22,7 +22,7 @@ from argotune.steps.contracts.model_cache import (
     read_marker,
 )
 from argotune.steps.contracts.training_plan import Model, read_plan
-from argotune.steps.model.files import MAY_NAME_CODE, check_config, check_model
+from argotune.steps.model.files import arrived_damaged, check_config, check_model, damaged_files
 from argotune.steps.model.params import Params, Result
 from argotune.steps.model.sources import Source, find_source
 
@@ -47,7 +47,7 @@ def run(
         params, model, progress=progress, hub_endpoint=hub_endpoint, free_bytes=free_bytes
     )
     directory = entry_path(params.cache_dir, model.repository, source.origin)
-    found = _whole(directory, params.verify_contents)
+    found = find_whole(directory, params.verify_contents)
     if found is not None:
         check_config(directory, model)
         log.event(_logger, "model-found", origin=source.origin, bytes=found.size)
@@ -55,7 +55,7 @@ def run(
     with locked(directory.with_name(f".{directory.name}.lock"), on_wait=_tell_of_waiting):
         # The previous holder of the lock may have brought the model.
         remove_partials(directory.parent, directory.name)
-        found = _whole(directory, params.verify_contents)
+        found = find_whole(directory, params.verify_contents)
         if found is not None:
             check_config(directory, model)
             return _result(params, directory, found, cached=True)
@@ -68,20 +68,26 @@ def run(
 
 def _in_cache(params: Params, model: Model) -> Result:
     """The model that the preset names, which somebody has brought before."""
-    directory = cache_path(params.cache_dir, model.repository, model.revision)
-    found = _whole(directory, params.verify_contents)
-    if found is None:
-        raise PermanentError(_not_in_cache(params, model, directory))
+    directory, found = find_in_cache(params, model)
     check_config(directory, model)
     log.event(_logger, "model-found", origin=found.origin, bytes=found.size)
     return _result(params, directory, found, cached=True)
+
+
+def find_in_cache(params: Params, model: Model) -> tuple[Path, Marker]:
+    """Directory and marker of what the preset names. Raises PermanentError if it is not there."""
+    directory = cache_path(params.cache_dir, model.repository, model.revision)
+    found = find_whole(directory, params.verify_contents)
+    if found is None:
+        raise PermanentError(_not_in_cache(params, model, directory))
+    return directory, found
 
 
 def _tell_of_waiting() -> None:
     log.event(_logger, "waiting", reason="another run is downloading this model")
 
 
-def _whole(directory: Path, verify_contents: bool) -> Marker | None:
+def find_whole(directory: Path, verify_contents: bool) -> Marker | None:
     """The marker of a model in the cache; None if it is missing, damaged or of unknown origin."""
     marker = read_marker(directory)
     if marker is None or marker.origin is None:
@@ -97,18 +103,11 @@ def _finish(source: Source, partial: Path, directory: Path, model: Model) -> Mar
     expected = source.fetch(partial)
     check_model(partial, model)
     marker = mark_complete(partial, source.origin)
-    wrong = [
-        name
-        for name, sha256 in expected.items()
-        if marker.files[name].sha256 != sha256 and name not in MAY_NAME_CODE
-    ]
+    wrong = damaged_files(marker, expected)
     if wrong:
         for name in [*wrong, MARKER]:
             (partial / name).unlink()
-        raise TransientError(
-            f"{model.repository} from {model.source}: {', '.join(wrong)} arrived damaged or changed"
-            " meanwhile; a retry fetches them again"
-        )
+        raise arrived_damaged(model, wrong)
     # Metadata of the Hub's library about its downloads.
     shutil.rmtree(partial / ".cache", ignore_errors=True)
     remove_directory(directory)

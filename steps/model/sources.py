@@ -18,7 +18,7 @@ from argotune.steps.model.directory import fetch_directory
 from argotune.steps.model.files import model_files
 from argotune.steps.model.image import fetch_image
 from argotune.steps.model.params import Params
-from argotune.steps.registry.layers import resolve_image
+from argotune.steps.registry.layers import Image, resolve_image
 from argotune.steps.registry.oci import parse_image_or_layout
 from argotune.steps.registry.skopeo import Registry
 
@@ -93,23 +93,36 @@ def _offer_old_weights(old: Path, directory: Path) -> None:
 
 
 def _image(params: Params, place: str, progress: Progress) -> Source:
-    registry = Registry(
-        auth_file=params.auth_file,
-        secret=params.access_secret,
-        ca_file=params.ca_file,
-        allowed_hosts=params.allowed_hosts,
-    )
-    try:
-        reference = parse_image_or_layout(place)
-    except ValueError as error:
-        raise ParamsError(f"model source oci:{place}: {error}") from error
-    image = resolve_image(reference, registry, name=f"oci:{place}")
+    registry = registry_of(params)
+    image = find_image(place, registry)
 
     def fetch(directory: Path) -> dict[str, str]:
         fetch_image(image, directory, registry=registry, on_progress=progress.update)
         return {}
 
     return Source(origin=Origin(source=f"oci:{place}", version=image.digest), fetch=fetch)
+
+
+def find_image(place: str, registry: Registry) -> Image:
+    """Find out which image `oci:PLACE` names now.
+
+    Raises ParamsError, PermanentError or TransientError.
+    """
+    try:
+        reference = parse_image_or_layout(place)
+    except ValueError as error:
+        raise ParamsError(f"model source oci:{place}: {error}") from error
+    return resolve_image(reference, registry, name=f"oci:{place}")
+
+
+def registry_of(params: Params) -> Registry:
+    """How to reach the registry of weights in an image."""
+    return Registry(
+        auth_file=params.auth_file,
+        secret=params.access_secret,
+        ca_file=params.ca_file,
+        allowed_hosts=params.allowed_hosts,
+    )
 
 
 def _directory(directory: Path, progress: Progress, free_bytes: Callable[[Path], int]) -> Source:

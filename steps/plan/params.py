@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from argotune.steps.common.errors import ParamsError
 from argotune.steps.nodes.providers import ProviderName
 
 
@@ -40,11 +41,29 @@ class Params:
     cluster all may."""
     plan_file: Path | None = None
     """File to write the plan to, YAML; empty: none."""
+    tokenizer_dir: Path | None = None
+    """Directory for the model's tokenizer and configuration, with which the dataset step judges
+    rows; empty: none is brought."""
+    cache_dir: Path | None = None
+    """Model cache, whose tokenizer is taken if the model is there; needed with tokenizer-dir."""
+    timeout_seconds: float = 60.0
+    """Longest time without data from the server that has the tokenizer."""
+    auth_file: Path | None = None
+    """Docker config.json for weights in a container image; may not exist."""
+    access_secret: str | None = None
+    """Name of the Secret with the auth file; used in messages only."""
+    ca_file: Path | None = None
+    """Certificate authority of that image's registry, PEM, trusted in addition to the system's;
+    may not exist."""
     settings: str = ""
     """The run's settings, a JSON object of texts, to refuse now what a later step would refuse;
     empty: only this step's own."""
     installed: str = ""
     """Those that the installation decides, likewise."""
+
+    def __post_init__(self) -> None:
+        if self.tokenizer_dir is not None and self.cache_dir is None:
+            raise ParamsError("--tokenizer-dir: it needs --cache-dir, the model cache")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
-from argotune.steps.contracts.training_plan import dump_plan, write_plan
+from argotune.steps.contracts.training_plan import Model, dump_plan, write_plan
+from argotune.steps.model.params import Params as ModelParams
+from argotune.steps.model.tokenizer import bring_tokenizer
 from argotune.steps.plan.params import Params, Result
 from argotune.steps.plan.planning import alternatives
 from argotune.steps.plan.whole_run import plan_of_run
@@ -17,16 +20,25 @@ from argotune.steps.registry.policy import RegistryPolicy, policy_of
 LOGGER = logging.getLogger(__name__)
 
 
-def run(params: Params, /, *, progress: Progress, policy: RegistryPolicy | None = None) -> Result:
-    """Make the plan, log its warnings, and write the plan file for the later steps.
+def run(
+    params: Params,
+    /,
+    *,
+    progress: Progress,
+    policy: RegistryPolicy | None = None,
+    hub_endpoint: str | None = None,
+) -> Result:
+    """Make the plan, log its warnings, and write the files that the later steps read.
 
-    Raises ParamsError for what cannot run, PermanentError for a registry that the run may not
-    reach, TransientError when the name server does not answer.
+    They are the plan, and the model's tokenizer. Raises ParamsError for what cannot run,
+    PermanentError for a registry that the run may not reach and for a tokenizer that it cannot
+    have, TransientError when a server does not answer.
     """
     plan = plan_of_run(params)
     _check_registries(params, plan.model.source, policy or policy_of(params.allowed_hosts))
     for warning in plan.warnings:
         log.warn(LOGGER, "plan", warning=warning)
+    _bring_tokenizer(params, plan.model, hub_endpoint)
     if params.plan_file is not None:
         write_plan(params.plan_file, plan)
     progress.update(1, 1)
@@ -39,6 +51,28 @@ def run(params: Params, /, *, progress: Progress, policy: RegistryPolicy | None 
         memory_gb=plan.memory.total_gb,
         warnings="\n".join(plan.warnings),
     )
+
+
+def _bring_tokenizer(params: Params, model: Model, hub_endpoint: str | None) -> None:
+    if params.tokenizer_dir is None or params.cache_dir is None:
+        return
+    access = ModelParams(
+        # It is not read here: the model is known.
+        plan_file=Path(),
+        cache_dir=params.cache_dir,
+        timeout_seconds=params.timeout_seconds,
+        auth_file=params.auth_file,
+        access_secret=params.access_secret,
+        ca_file=params.ca_file,
+        allowed_hosts=params.allowed_hosts,
+    )
+    if not bring_tokenizer(access, model, params.tokenizer_dir, hub_endpoint=hub_endpoint):
+        log.warn(
+            LOGGER,
+            "no-tokenizer",
+            reason=f"{model.source} is not in the model cache, and an image comes only whole",
+            effect="tokens are counted, and rows judged by the chat template, when tuning begins",
+        )
 
 
 def _check_registries(params: Params, source: str, policy: RegistryPolicy) -> None:

@@ -31,6 +31,7 @@ from argotune.workflows.templates.step import (
 from argotune.workflows.workspace import manifests
 
 _PLAN_FILE = f"{container.WORK_DIR}/plan.yaml"
+_TOKENIZER_DIR = f"{container.WORK_DIR}/tokenizer"
 _HISTORY_FILE = container.MODELS_DIR + "/history/{{workflow.parameters.name}}.json"
 CA = "argotune-ca"  # hera gives the volume the name of its ConfigMap
 _CA_FILE = f"{container.CA_DIR}/ca.crt"
@@ -54,18 +55,44 @@ _GPU_POD = (
 # Time that deploy needs to delete what it made.
 _DEPLOY_POD = '{"terminationGracePeriodSeconds": 90}'
 
+# Where weights come from: plan takes the tokenizer from there, and model all.
+_MODEL_ACCESS = {
+    "cache-dir": container.MODELS_DIR,
+    "auth-file": f"{container.MODEL_SECRET_DIR}/.dockerconfigjson",
+    "access-secret": value_of("model-access-secret"),
+    "ca-file": _CA_FILE,
+    "allowed-hosts": _REGISTRIES,
+}
+_MODEL_MOUNTS = {
+    "work": container.WORK_DIR,
+    "models": container.MODELS_DIR,
+    "model-secret": container.MODEL_SECRET_DIR,
+    CA: container.CA_DIR,
+}
+_MODEL_ENV = (
+    SecretEnv(
+        name="HF_TOKEN",
+        secret_name=secret("model-access-secret"),
+        secret_key="HF_TOKEN",
+        optional=True,
+    ),
+    Env(name="HF_HOME", value=f"{container.SCRATCH_DIR}/huggingface"),
+)
+
 # The memory of the steps: twice their peaks with the demo's data on Linux; dataset's is the bound
 # that tests/bench/dataset.py checks.
 PLAN = Step(
     params=plan_params,
-    memory="64Mi",
+    memory="128Mi",
     fixed={
         "plan-file": _PLAN_FILE,
-        "allowed-hosts": _REGISTRIES,
+        "tokenizer-dir": _TOKENIZER_DIR,
+        **_MODEL_ACCESS,
         "settings": settings_of_later_steps(),
         "installed": manifests.install_tag(manifests.ALL_SETTINGS),
     },
-    mounts={"work": container.WORK_DIR},
+    mounts=_MODEL_MOUNTS,
+    env=_MODEL_ENV,
     # Seconds of work; the rest is for pulling. Every run's first pod: an image that is not there
     # shows here.
     timeout_seconds=180,
@@ -103,28 +130,11 @@ MODEL = Step(
     memory="256Mi",
     fixed={
         "plan-file": _PLAN_FILE,
-        "cache-dir": container.MODELS_DIR,
-        "auth-file": f"{container.MODEL_SECRET_DIR}/.dockerconfigjson",
-        "access-secret": value_of("model-access-secret"),
-        "ca-file": _CA_FILE,
-        "allowed-hosts": _REGISTRIES,
+        **_MODEL_ACCESS,
     },
-    mounts={
-        "work": container.WORK_DIR,
-        "models": container.MODELS_DIR,
-        "model-secret": container.MODEL_SECRET_DIR,
-        CA: container.CA_DIR,
-    },
+    mounts=_MODEL_MOUNTS,
     timeout_seconds=DAY_SECONDS,
-    env=[
-        SecretEnv(
-            name="HF_TOKEN",
-            secret_name=secret("model-access-secret"),
-            secret_key="HF_TOKEN",
-            optional=True,
-        ),
-        Env(name="HF_HOME", value=f"{container.SCRATCH_DIR}/huggingface"),
-    ],
+    env=_MODEL_ENV,
 )
 _OF_RUN = {
     "run": "{{workflow.uid}}",

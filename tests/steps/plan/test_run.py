@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from argotune.presets.loader import model_preset, model_presets
-from argotune.steps.common.errors import ParamsError, StepError
+from argotune.steps.common.errors import ParamsError, PermanentError, StepError
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.model_cache import damage
 from argotune.steps.contracts.training_plan import parse_plan, read_plan
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import make_plan
 from argotune.steps.plan.run import run
 from argotune.steps.registry.policy import RegistryPolicy
+from tests.steps.model.conftest import model_files
 from tests.steps.plan.helpers import config, params
 
 
@@ -442,3 +444,37 @@ def test_registry_that_the_installation_allows_and_layout_are_accepted(
     changes: dict[str, str],
 ) -> None:
     run(params(**changes), progress=Progress(), policy=IN_A_POD)
+
+
+def test_the_models_tokenizer_is_brought_before_the_plan_is_written(tmp_path: Path) -> None:
+    """The dataset step judges rows by it, and nothing is read for a model that cannot be had."""
+    weights = tmp_path / "weights"
+    wanted = params(
+        model_source=f"dir:{weights}",
+        plan_file=tmp_path / "plan.yaml",
+        tokenizer_dir=tmp_path / "tokenizer",
+        cache_dir=tmp_path / "cache",
+    )
+    with pytest.raises(PermanentError, match="no such directory"):
+        run(wanted, progress=Progress())
+    assert not (tmp_path / "plan.yaml").exists()
+    weights.mkdir()
+    for name, content in model_files().items():
+        (weights / name).write_bytes(content)
+    run(wanted, progress=Progress())
+    assert (tmp_path / "plan.yaml").exists()
+    assert not damage(tmp_path / "tokenizer")
+    with pytest.raises(ParamsError, match="--tokenizer-dir: it needs --cache-dir"):
+        replace(wanted, cache_dir=None)
+
+
+def test_image_that_gives_no_tokenizer_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = f"registry.example.com/models/phi@sha256:{64 * 'a'}"
+    wanted = params(
+        model_source=f"oci:{image}", tokenizer_dir=tmp_path / "tokenizer", cache_dir=tmp_path
+    )
+    with caplog.at_level("WARNING", logger="argotune"):
+        run(wanted, progress=Progress())
+    assert f"oci:{image} is not in the model cache" in caplog.text

@@ -281,7 +281,7 @@ def test_what_reaches_registries_and_dataset_hosts_mounts_the_private_authority(
         for template in CONTAINERS
         if any(mount["name"] == "argotune-ca" for mount in template["container"]["volumeMounts"])
     ]
-    assert mounting == ["dataset", "model", "push", "deploy"]
+    assert mounting == ["plan", "dataset", "model", "push", "deploy"]
     for step in mounting:
         assert "--ca-file=/argotune/ca/ca.crt" in flags_of(step)
 
