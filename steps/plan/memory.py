@@ -15,7 +15,7 @@ I: intermediate size):
 
 The estimate is within 10 % of ten published figures (Unsloth's table of HF + FlashAttention 2,
 torchtune, LitGPT); tests/steps/plan/test_memory.py names two outliers. The activations of a block
-of our own models are 14 to 27 % smaller, as tests/steps/tune/test_kept_activations.py measures;
+of our own models are 14 to 31 % smaller, as tests/steps/tune/test_kept_activations.py measures;
 the difference covers temporary gradients, which the published peaks include.
 """
 

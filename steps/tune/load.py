@@ -22,9 +22,9 @@ from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.serving import Rope, fix_rope
 from argotune.steps.contracts.training_plan import Quantization, TrainingPlan
 from argotune.steps.tokens.tokenizer import load_config
+from argotune.steps.tune.blocks import packed_blocks
 from argotune.steps.tune.device import Device
 from argotune.steps.tune.lora import use_fused_layers
-from argotune.steps.tune.phi3 import packed_blocks
 from argotune.steps.tune.quantized_cache import with_quantized_cache
 from argotune.steps.tune.varlen import attention_for
 
@@ -52,7 +52,8 @@ def load_model(
     # (2.2 GB for a 7B model with 152k tokens) and has no benefit under autocast.
     base.requires_grad_(False)
     if plan.training.gradient_checkpointing:
-        recompute_activations(base, plan.training.kept_blocks)
+        draws = bool(plan.lora.dropout) or uses_dropout(base)
+        recompute_activations(base, plan.training.kept_blocks, draws=draws)
     lora = _lora_config(plan)
     if not plan.execution.compile:
         use_fused_layers(lora, base.get_decoder().layers)
@@ -74,24 +75,31 @@ def load_model(
 
 
 def _blocks_of(plan: TrainingPlan) -> contextlib.AbstractContextManager[None]:
-    """This package's blocks for Phi-3, unless Liger or compile is on, which need transformers'."""
+    """This package's parts of blocks, unless Liger or compile is on, which need transformers'."""
     if plan.execution.compile or plan.execution.liger:
         return contextlib.nullcontext()
     return packed_blocks()
 
 
-def recompute_activations(base: Any, kept_blocks: int) -> None:
+def recompute_activations(base: Any, kept_blocks: int, *, draws: bool) -> None:
     """Recompute the activations of all blocks except the last `kept_blocks`.
 
     The backward pass needs these first and has freed them when it recomputes the earlier blocks.
-    It may be called again with another number.
+    `draws`: whether a block uses random numbers, whose state is then stored for each. It may be
+    called again with another number.
     """
     blocks = _blocks(base)
     if not any(block.gradient_checkpointing for block in blocks):
-        base.activation_checkpointing_enable({"use_reentrant": False})
+        base.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": draws})
         base.enable_input_require_grads()
     for index, block in enumerate(blocks):
         block.gradient_checkpointing = index < len(blocks) - kept_blocks
+
+
+def uses_dropout(model: Any) -> bool:
+    """Whether a forward pass in training uses random numbers, which only dropout does."""
+    rates = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+    return any([*rates, getattr(model.config, "attention_dropout", 0.0)])
 
 
 def count_kept_blocks(base: Any) -> int:

@@ -24,6 +24,7 @@ from argotune.steps.tune.load import (
     count_kept_blocks,
     recompute_activations,
     trainable_parameters,
+    uses_dropout,
 )
 from argotune.steps.tune.pack import MicroBatch, Packs
 from argotune.steps.tune.report import Report
@@ -109,12 +110,6 @@ def mean_loss(position: Position) -> float:
     return sum(loss for loss, _ in position.recent) / labels if labels else math.nan
 
 
-def _uses_dropout(model: Any) -> bool:
-    """Whether a forward pass in training uses random numbers, which only dropout does."""
-    rates = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
-    return any([*rates, getattr(model.config, "attention_dropout", 0.0)])
-
-
 class _Run:
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -135,7 +130,7 @@ class _Run:
         self.saved_at = self.logged_at = time.monotonic()
         self.tokens, self.seconds = 0, 0.0
         self.memory_gb, self.memory_asked_at = 0.0, -math.inf
-        self.draws = _uses_dropout(job.model)
+        self.draws = uses_dropout(job.model)
         # On the device, so that a step copies only its micro-batches there.
         self.zero, self.one = torch.tensor([0.0, 1.0], device=job.device.torch_device)
 
@@ -261,7 +256,7 @@ class _Run:
                 f"activations of {kept} blocks kept: {missing}; use a smaller max_length or "
                 "micro_batch_tokens, method qlora, or a GPU with more memory"
             )
-        recompute_activations(base, kept // 2)
+        recompute_activations(base, kept // 2, draws=self.draws)
         self.optimizer.zero_grad(set_to_none=True)
         if self.job.device.torch_device.type == "cuda":
             torch.cuda.empty_cache()

@@ -72,9 +72,10 @@ def varlen_attention(
     # Number of tokens to the left and right to which a token attends; -1: all.
     window = (-1 if sliding_window is None else sliding_window - 1, 0)
     output: Any = varlen_attn(
-        query[0].transpose(0, 1).contiguous(),
-        key[0].transpose(0, 1).contiguous(),
-        value[0].transpose(0, 1).contiguous(),
+        # The kernel takes any strides of tokens and heads.
+        query[0].transpose(0, 1),
+        key[0].transpose(0, 1),
+        value[0].transpose(0, 1),
         starts,
         starts,
         max(lengths),

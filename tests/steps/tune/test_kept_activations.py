@@ -17,9 +17,9 @@ from transformers import AutoModelForCausalLM, MistralConfig, Phi3Config, Qwen2C
 from argotune.presets.loader import model_preset
 from argotune.steps.plan.memory import block_bytes
 from argotune.steps.tune.attention import SEGMENTED
+from argotune.steps.tune.blocks import packed_blocks
 from argotune.steps.tune.load import recompute_activations
 from argotune.steps.tune.lora import use_fused_layers
-from argotune.steps.tune.phi3 import packed_blocks
 from tests.steps.tune.models import linear_layers
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -56,7 +56,7 @@ def adapted(name: str, blocks: int, kept_blocks: int | None = None) -> Any:
         )
     base.requires_grad_(False)
     if kept_blocks is not None:
-        recompute_activations(base, kept_blocks)
+        recompute_activations(base, kept_blocks, draws=False)
     adapter = LoraConfig(r=4, target_modules=linear_layers(family))
     use_fused_layers(adapter, base.get_decoder().layers)
     return get_peft_model(base, adapter).train()
@@ -114,10 +114,10 @@ def kept_per_token_and_block(name: str, kept_blocks: int | None) -> float:
 )
 def test_a_kept_block_keeps_no_more_than_the_plan_says(name: str) -> None:
     """And not much less: the rest is room for gradients that are under way, which peaks that
-    others published hold too."""
+    others published hold too. On a GPU norms keep less than here, where they are transformers'."""
     estimate = block_bytes(model_preset(name).architecture)
     scaled = estimate * HIDDEN / model_preset(name).architecture.hidden_size
-    assert 0.7 * scaled < kept_per_token_and_block(name, None) < scaled
+    assert 0.65 * scaled < kept_per_token_and_block(name, None) < scaled
 
 
 def test_a_recomputed_block_keeps_its_input_only() -> None:
