@@ -25,7 +25,7 @@ TAG ?= $(VERSION)
 IMAGES = REGISTRY='$(REGISTRY)' TAG='$(TAG)' VERSION='$(VERSION)' images/build
 
 .PHONY: help setup tiny demo test test-gpu check lint fix golden e2e e2e-weekly e2e-all leaks images push-images base-digests \
-  bench bench-gpu clean
+  bench bench-gpu gpu-check clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 12
@@ -118,6 +118,9 @@ bench: .venv/.bench  ## Measure: dataset, local engine, and tuning against TRL a
 	  .venv/bin/python -m tests.bench.$$bench || missed+=" $${bench%% *}"; \
 	done; \
 	if [[ -n $$missed ]]; then echo "with a goal missed or an error:$$missed" >&2; exit 1; fi
+
+gpu-check: setup  ## Check and measure tune on this machine's GPU, in ten minutes: [STAGES="kernels mini"]
+	.venv/bin/python -m tests.gpu $(STAGES)
 
 bench-gpu: .venv/.bench  ## Measure tuning on this machine's GPU: [PRESET=...] [METHOD=lora|qlora]
 	.venv/bin/python -m tests.bench.tune.gpu --preset $(PRESET) --method $(METHOD)

@@ -63,7 +63,6 @@ def losses(
     with StopRequest() as stop:
         job = bare_job(model, device, plan.training, packs, work_dir, stop)
         train(job)
-    job.report.close(succeeded=True)
     lines = (work_dir / "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     kept = count_kept_blocks(model.get_base_model())
