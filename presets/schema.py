@@ -62,7 +62,7 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lora_alpha: int
     lora_dropout: float
     learning_rate: float
-    lr_scheduler_type: Literal["cosine", "linear", "constant"]
+    lr_scheduler_type: Literal["cosine", "linear", "constant_with_warmup"]
     warmup_ratio: float
     weight_decay: float
     max_grad_norm: float
@@ -70,7 +70,9 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_length: int
     """Longest row in tokens."""
     tokens_per_step: int
-    """Tokens per optimizer step."""
+    """Most tokens per optimizer step."""
+    min_steps: int
+    """Optimizer steps that the epochs take at least: the step shrinks for little data."""
     early_stopping_patience: int | None
     """Evaluations without a better held-out loss before the run ends; None: never."""
     source: str

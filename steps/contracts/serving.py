@@ -53,6 +53,8 @@ class Adapter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     r: int
     alpha: int
     target_modules: list[str]
+    use_dora: bool = False
+    """DoRA adapters are served by transformers and PEFT; vLLM refuses them."""
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

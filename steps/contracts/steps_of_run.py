@@ -62,6 +62,12 @@ def steps_of_run(lengths: Sequence[int], training: Training) -> RunSteps:
     return count_steps(len(pack_rows(lengths, fitted)), tokens, fitted)
 
 
+def steps_of_tokens(tokens: int, training: Training) -> int:
+    """About the steps of a run, where only the tokens of an epoch are known and no row is long."""
+    fitted = fit_batch(training, tokens=tokens, longest=1)
+    return count_steps(math.ceil(tokens / fitted.micro_batch_tokens), tokens, fitted).total
+
+
 def fit_batch(training: Training, *, tokens: int, longest: int) -> Training:
     """The training with the batch that its data permit: the plan's, or a smaller one.
 

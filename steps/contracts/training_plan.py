@@ -68,6 +68,8 @@ class Lora(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     target_modules: list[str]
     """Module names of the model, e.g. qkv_proj for Phi-3."""
     use_rslora: bool = False
+    use_dora: bool = False
+    init_lora_weights: bool | Literal["gaussian", "orthogonal"] = True
 
 
 class Data(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -126,24 +128,42 @@ class Training(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     epochs: float
     max_steps: int | None
     """Optimizer steps of the run, whatever the epochs; None: as many as the epochs take."""
+    optim: str = "adamw_torch_fused"
+    """Optimizer, by its name in transformers."""
     learning_rate: float
-    scheduler: Literal["cosine", "linear", "constant"]
+    scheduler: str
+    """Schedule of the learning rate, by its name in transformers."""
+    scheduler_kwargs: dict[str, float | int | str | None] = {}
+    """Further arguments of the schedule, as transformers' lr_scheduler_kwargs."""
     warmup_ratio: float
     """Share of the steps over which the learning rate rises from 0."""
+    warmup_steps: int = 0
+    """Number of these steps; 0: by warmup_ratio."""
     weight_decay: float
     max_grad_norm: float
+    """Norm at which gradients are clipped; 0: they are not."""
+    adam_beta1: float = 0.9
     adam_beta2: float
+    adam_epsilon: float = 1e-8
+    neftune_noise_alpha: float | None = None
+    """Scale of NEFTune's noise on the embeddings of training; None: no noise."""
     gradient_checkpointing: bool
     kept_blocks: int = 0
     """With gradient_checkpointing, the number of last blocks whose activations are kept and not
     recomputed, because the GPU has the memory."""
     seed: int
-    eval_steps: int | None
-    """Optimizer steps between evaluations on held-out rows; None: one per epoch."""
-    save_steps: int | None
-    """Optimizer steps between checkpoints; None: one per evaluation."""
+    eval_steps: float | None
+    """Optimizer steps between evaluations on held-out rows; below 1: their share of the run's
+    steps; None: one evaluation per epoch."""
+    save_steps: float | None
+    """Optimizer steps between checkpoints, as eval_steps; None: one per evaluation."""
     early_stopping_patience: int | None
     """Evaluations without a better held-out loss before the run ends; None: never."""
+
+    @property
+    def warmup(self) -> str:
+        """Length of the warm-up in words: its number of steps, or their share."""
+        return f"{self.warmup_steps} steps" if self.warmup_steps else f"{self.warmup_ratio:.0%}"
 
 
 class Execution(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -44,6 +44,8 @@ def assemble(
             dropout=settings.dropout,
             target_modules=job.targets,
             use_rslora=settings.use_rslora,
+            use_dora=settings.use_dora,
+            init_lora_weights=settings.init_lora_weights,
         ),
         data=_data(settings),
         training=_training(settings, choice),
@@ -109,14 +111,22 @@ def _training(settings: Settings, choice: Choice) -> Training:
         max_truncated_share=settings.max_truncated_share,
         micro_batch_tokens=choice.micro_batch_tokens,
         accumulation_steps=choice.accumulation_steps,
+        rows_per_micro_batch=settings.rows_per_micro_batch,
+        min_steps=settings.min_steps,
         epochs=settings.epochs,
         max_steps=settings.max_steps,
+        optim=settings.optim,
         learning_rate=settings.learning_rate,
         scheduler=settings.scheduler,
+        scheduler_kwargs=dict(settings.scheduler_kwargs or {}),
         warmup_ratio=settings.warmup_ratio,
+        warmup_steps=int(settings.warmup_steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
+        adam_beta1=settings.adam_beta1,
         adam_beta2=settings.adam_beta2,
+        adam_epsilon=settings.adam_epsilon,
+        neftune_noise_alpha=settings.neftune_noise_alpha,
         gradient_checkpointing=choice.gradient_checkpointing,
         kept_blocks=choice.kept_blocks,
         seed=settings.seed,
@@ -151,6 +161,8 @@ def _warnings(job: Job, card: Card, choice: Choice) -> list[str]:
         _gpus_warning(job.settings, card, choice),
         _cpu_warning(job.preset, card),
         _template_warning(job.preset),
+        _dora_warning(job.settings),
+        _accumulation_warning(job.settings, choice),
     )
     return [warning for warning in candidates if warning is not None]
 
@@ -213,6 +225,25 @@ def _cpu_warning(preset: ModelPreset, card: Card) -> str | None:
     return (
         "no GPU was found or named, so the plan is for a CPU, which takes days for this model; set "
         "an instance type, or the GPU's memory in training_config.Argotune.gpu_memory_gib"
+    )
+
+
+def _dora_warning(settings: Settings) -> str | None:
+    if not settings.use_dora:
+        return None
+    return (
+        "vLLM does not serve DoRA adapters, only argotune's own service does; DoRA's norms of "
+        "whole weights take time and memory that the plan's estimates leave out"
+    )
+
+
+def _accumulation_warning(settings: Settings, choice: Choice) -> str | None:
+    if settings.accumulation_steps is None or settings.rows_per_micro_batch is not None:
+        return None
+    return (
+        f"gradient_accumulation_steps counts packed micro-batches of up to "
+        f"{choice.micro_batch_tokens} tokens, and not the 8 rows that transformers takes without "
+        "per_device_train_batch_size; set that too for a step of so many rows"
     )
 
 

@@ -164,8 +164,11 @@ def _choice(settings: Settings, card: Card, loop: Loop, memory: Memory) -> Choic
 def _accumulation_steps(settings: Settings, card: Card, tokens: int) -> int:
     """Micro-batches of a step over all GPUs, the same number for each.
 
-    The user's value counts for one GPU, as in transformers.
+    The user's value counts for one GPU, as in transformers; so does its default of 1 beside a
+    number of rows.
     """
     gpus = workers(settings, card)
-    of_one_gpu = settings.accumulation_steps or round(settings.tokens_per_step / (tokens * gpus))
-    return gpus * max(1, of_one_gpu)
+    of_one_gpu = settings.accumulation_steps
+    if of_one_gpu is None and settings.rows_per_micro_batch is None:
+        of_one_gpu = round(settings.tokens_per_step / (tokens * gpus))
+    return gpus * max(1, of_one_gpu or 1)

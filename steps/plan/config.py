@@ -14,6 +14,7 @@ from argotune.steps.common import strict_yaml
 from argotune.steps.contracts.training_plan import columns_problem
 from argotune.steps.plan.key import Fixed, Key, Mapped
 from argotune.steps.plan.keys import SECTIONS
+from argotune.steps.plan.schedulers import scheduler_problem
 from argotune.steps.plan.settings import ROWS_PER_STEP, Settings, preset_defaults
 
 ROOT = "training_config"
@@ -221,27 +222,63 @@ def _derive(settings: Settings, reading: _Reading, preset: ModelPreset) -> Setti
         _one_of(reading, "rows_per_micro_batch", "micro_batch_tokens")
         tokens = settings.rows_per_micro_batch * settings.max_length
         settings = replace(settings, micro_batch_tokens=tokens)
+    settings = _derive_min_steps(settings, reading)
     if "tokens_per_step" not in reading.origins:
         tokens = min(settings.tokens_per_step, ROWS_PER_STEP * settings.max_length)
         settings = replace(settings, tokens_per_step=tokens)
+    _check_scheduler(settings, reading)
+    _check_lora(settings, reading)
     return _derive_warmup(settings, reading)
 
 
 def _derive_warmup(settings: Settings, reading: _Reading) -> Settings:
-    """Convert warmup_steps (a number of steps, or a share below 1) to the plan's warmup_ratio."""
+    """Convert warmup_steps below 1, a share as in transformers 5, to the plan's warmup_ratio."""
     steps = settings.warmup_steps
-    if steps is None:
+    if not steps:
         return settings
-    _one_of(reading, "warmup_steps", "warmup_ratio")
+    if "warmup_ratio" in reading.origins:
+        reading.warnings.append(
+            f"{reading.origins['warmup_ratio']}: {settings.warmup_ratio:g} has no effect beside "
+            f"warmup_steps: {steps:g}, as in transformers"
+        )
     if steps < 1:
-        return replace(settings, warmup_ratio=steps)
-    if settings.max_steps is not None:
-        return replace(settings, warmup_ratio=min(1.0, steps / settings.max_steps))
-    reading.problems.append(
-        f"{reading.origins['warmup_steps']}: {steps:g}; accepted is a share below 1, because the "
-        "number of steps depends on the data; or set max_steps"
-    )
+        return replace(settings, warmup_ratio=steps, warmup_steps=0)
     return settings
+
+
+def _derive_min_steps(settings: Settings, reading: _Reading) -> Settings:
+    """Keep a batch that the user has set as it is."""
+    own = [n for n in ("rows_per_micro_batch", "accumulation_steps") if n in reading.origins]
+    for name in own:
+        _one_of(reading, name, "tokens_per_step")
+        _one_of(reading, name, "min_steps")
+    return replace(settings, min_steps=None) if own else settings
+
+
+def _check_scheduler(settings: Settings, reading: _Reading) -> None:
+    problem = scheduler_problem(settings)
+    if problem:
+        path = reading.origins.get("scheduler_kwargs") or reading.origins["scheduler"]
+        reading.problems.append(f"{path}: {problem}")
+    named = [name for name in ("warmup_steps", "warmup_ratio") if reading.values.get(name)]
+    if settings.scheduler == "constant" and named:
+        reading.warnings.append(
+            f"{reading.origins[named[0]]}: has no effect with lr_scheduler_type: constant, as in "
+            "transformers; constant_with_warmup has a warm-up"
+        )
+
+
+def _check_lora(settings: Settings, reading: _Reading) -> None:
+    if settings.init_lora_weights == "orthogonal" and settings.r % 2:
+        reading.problems.append(
+            f"{reading.origins['init_lora_weights']}: orthogonal; needs an even rank, not "
+            f"{settings.r}"
+        )
+    if settings.use_dora and settings.shard:
+        reading.problems.append(
+            f"{reading.origins['use_dora']}: true; needs whole weights, whose norms it learns, but "
+            f"{reading.origins['shard']} shards them; remove one of the two"
+        )
 
 
 def _one_of(reading: _Reading, first: str, second: str) -> None:

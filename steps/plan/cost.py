@@ -11,20 +11,30 @@ from argotune.steps.nodes.provider import NodeRequest
 from argotune.steps.plan.choose import Choice, Job
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.request import read_request
+from argotune.steps.plan.settings import Settings
 from argotune.steps.plan.skus import fit
 from argotune.steps.plan.speed import expected_speed, hours
 
 
 def trained_tokens(
-    batch: Choice | Training, *, epochs: float, max_steps: int | None, dataset_tokens: int | None
+    batch: Choice | Training, length: Settings | Training, *, dataset_tokens: int | None
 ) -> float | None:
-    """Tokens that a run trains on at most, each epoch's again; None where nobody knows."""
-    limits: list[float] = []
-    if max_steps is not None:
-        limits.append(max_steps * batch.micro_batch_tokens * batch.accumulation_steps)
+    """Tokens that a run trains on at most, each epoch's again; None where nobody knows.
+
+    Args:
+        batch: Its largest step.
+        length: Its epochs and numbers of steps.
+        dataset_tokens: Tokens of an epoch; None: not known.
+    """
+    if length.max_steps is None:
+        return None if dataset_tokens is None else length.epochs * dataset_tokens
+    step_tokens: float = batch.micro_batch_tokens * batch.accumulation_steps
     if dataset_tokens is not None:
-        limits.append(epochs * dataset_tokens)
-    return min(limits, default=None)
+        # A step ends with its epoch, and shrinks for little data (contracts/steps_of_run.py).
+        step_tokens = min(step_tokens, dataset_tokens)
+        if length.min_steps is not None:
+            step_tokens = min(step_tokens, dataset_tokens * length.epochs / length.min_steps)
+    return length.max_steps * step_tokens
 
 
 def least_cost_usd(
@@ -92,12 +102,7 @@ def _cost_usd(
     job: Job, sku: Sku, choice: Choice, dataset_tokens: int | None, further_hours: float
 ) -> float | None:
     settings = job.settings
-    tokens = trained_tokens(
-        choice,
-        epochs=settings.epochs,
-        max_steps=settings.max_steps,
-        dataset_tokens=dataset_tokens,
-    )
+    tokens = trained_tokens(choice, settings, dataset_tokens=dataset_tokens)
     speed = expected_speed(job.preset.parameters, job.method, sku.gpu_model, sku.gpus)
     if sku.price_usd_per_hour is None or (tokens and speed is None):
         return None

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from argotune.steps.plan.key import BFLOAT16, FLOAT16, Key, each, fixed, mapped, no_effect
 from argotune.steps.plan.readers import (
     boolean,
+    initialization,
     modules,
     number,
     one_of,
@@ -80,10 +81,19 @@ _LORA_CONFIG: dict[str, Key] = {
     "target_modules": mapped("target_modules", modules, "linear layers to adapt, or all-linear"),
     "use_rslora": mapped("use_rslora", boolean, "scale by alpha / sqrt(r)"),
     "bias": fixed(_NOT_SERVABLE, "none", None),
-    "modules_to_save": fixed(_NOT_SERVABLE, None, []),
-    "use_dora": fixed(_NOT_SERVABLE, False, None),
-    "init_lora_weights": fixed(
-        f"{_NOT_SERVABLE} (PiSSA, OLoRA, LoftQ, ...)", True, "default", None
+    "modules_to_save": fixed(
+        f"{_NOT_SERVABLE}, and whole layers of a model would be trained and stored; target_modules "
+        "adapts layers",
+        None,
+        [],
+    ),
+    "use_dora": mapped(
+        "use_dora",
+        boolean,
+        "train each weight's norm too (DoRA), with PEFT's layers; vLLM does not serve it",
+    ),
+    "init_lora_weights": mapped(
+        "init_lora_weights", initialization, "true, gaussian, orthogonal; false: PEFT's random B"
     ),
     "loftq_config": fixed(_NOT_SERVABLE, None, {}),
     "lora_bias": fixed(_NOT_SERVABLE, False, None),
@@ -168,7 +178,15 @@ _ARGOTUNE: dict[str, Key] = {
     "micro_batch_tokens": mapped(
         "micro_batch_tokens", whole(16), "tokens of one packed forward pass; unset: as many as fit"
     ),
-    "tokens_per_step": mapped("tokens_per_step", whole(16), "tokens per optimizer step"),
+    "tokens_per_step": mapped(
+        "tokens_per_step", whole(16), "most tokens per optimizer step; fewer for little data"
+    ),
+    "min_steps": mapped(
+        "min_steps",
+        or_none(whole(1)),
+        "steps that the epochs take at least: steps shrink for little data, down to one row;"
+        " null: they do not",
+    ),
     "early_stopping_patience": mapped(
         "early_stopping_patience",
         or_none(whole(1)),

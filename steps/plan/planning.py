@@ -13,6 +13,7 @@ from argotune.steps.plan.hardware import Card
 from argotune.steps.plan.keys import OWN_SECTION
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.request import read_request
+from argotune.steps.plan.settings import Settings
 from argotune.steps.plan.skus import Fit, fits, refusal
 from argotune.steps.plan.speed import Span, anchors_of, expected_speed, hours
 from argotune.steps.plan.substitute import find_substitution, problem_of_sku
@@ -27,6 +28,7 @@ __all__ = [
     "Fit",
     "Job",
     "Params",
+    "Settings",
     "Span",
     "alternatives",
     "anchors_of",

@@ -11,6 +11,29 @@ from collections.abc import Callable
 
 Read = Callable[[object], object]
 
+OPTIMIZERS = (
+    "adafactor",
+    "sgd",
+    "adagrad",
+    "rmsprop",
+    "adamw_8bit",
+    "adamw_bnb_8bit",
+    "paged_adamw_32bit",
+    "paged_adamw_8bit",
+    "ademamix",
+    "ademamix_8bit",
+    "paged_ademamix_32bit",
+    "paged_ademamix_8bit",
+    "lion_32bit",
+    "lion_8bit",
+    "paged_lion_32bit",
+    "paged_lion_8bit",
+    "rmsprop_bnb",
+    "rmsprop_bnb_8bit",
+    "rmsprop_bnb_32bit",
+)
+"""Values of transformers' optim beside AdamW's that torch, transformers and bitsandbytes have."""
+
 
 def whole(at_least: int, at_most: int | None = None) -> Read:
     """A reader of integers in the range, both ends included."""
@@ -51,6 +74,15 @@ def number(
     return read
 
 
+def interval(value: object) -> float | int:
+    """Read a number of steps, or a share of them below 1, as transformers does."""
+    accepted = "a whole number of 1 or more, or a share of the steps above 0 and below 1"
+    found = _number(value, accepted)
+    if found <= 0 or (found >= 1 and not found.is_integer()):
+        raise ValueError(accepted)
+    return int(found) if found >= 1 else found
+
+
 def boolean(value: object) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):
@@ -76,17 +108,6 @@ def one_of(*choices: str) -> Read:
     return read
 
 
-def renamed(names: dict[str, str]) -> Read:
-    """A reader of one of the keys of `names`, which it replaces by the key's value."""
-
-    def read(value: object) -> str:
-        if not isinstance(value, str) or value not in names:
-            raise ValueError(f"one of {', '.join(names)}")
-        return names[value]
-
-    return read
-
-
 def or_none(read: Read) -> Read:
     """A reader of null and of what the other reader accepts."""
 
@@ -108,6 +129,32 @@ def none_for(unset: object, read: Read) -> Read:
         return None if value == unset else read(value)
 
     return read_or_unset
+
+
+def initialization(value: object) -> bool | str:
+    """Read init_lora_weights of PEFT: what leaves the base's weights as they are."""
+    if value in (None, "default"):
+        return True
+    if isinstance(value, bool):
+        return value
+    if value in ("gaussian", "orthogonal"):
+        return str(value)
+    raise ValueError(
+        "true, false, gaussian or orthogonal: the others (pissa, olora, loftq, eva, ...) change "
+        "the base's weights or need data, and vLLM cannot serve such adapters"
+    )
+
+
+def optimizer(value: object) -> str:
+    """Read optim of transformers."""
+    if value in (None, "adamw_torch", "adamw_torch_fused", "adamw_hf"):
+        return "adamw_torch_fused"
+    if value in OPTIMIZERS:
+        return str(value)
+    raise ValueError(
+        f"adamw_torch, {', '.join(OPTIMIZERS)}: the others need packages that the image of tune "
+        "does not have; paged_adamw_8bit and adafactor save memory as they do"
+    )
 
 
 def modules(value: object) -> str | list[str]:

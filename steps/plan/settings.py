@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +24,7 @@ class Settings:
     alpha: int
     dropout: float
     learning_rate: float
-    scheduler: Literal["cosine", "linear", "constant"]
+    scheduler: str
     warmup_ratio: float
     weight_decay: float
     max_grad_norm: float
@@ -32,10 +32,14 @@ class Settings:
     max_length: int
     """Longest row, tokens."""
     tokens_per_step: int
-    """Tokens per optimizer step."""
+    """Most tokens per optimizer step."""
+    min_steps: int | None
+    """Optimizer steps that the epochs take at least; None: the batch does not shrink."""
     early_stopping_patience: int | None
 
     use_rslora: bool = False
+    use_dora: bool = False
+    init_lora_weights: bool | Literal["gaussian", "orthogonal"] = True
     load_in_4bit: bool | None = None
     """load_in_4bit of the config; None: not set."""
     quant_type: Literal["nf4", "fp4"] = "nf4"
@@ -59,13 +63,18 @@ class Settings:
     micro_batch_tokens: int | None = None
     accumulation_steps: int | None = None
     max_steps: int | None = None
-    warmup_steps: float | None = None
+    warmup_steps: float = 0
+    optim: str = "adamw_torch_fused"
+    scheduler_kwargs: Mapping[str, float | int | str | None] | None = None
+    adam_beta1: float = 0.9
     adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+    neftune_noise_alpha: float | None = None
     gradient_checkpointing: bool | None = None
     """None: only if the memory requires it."""
     seed: int = 42
-    eval_steps: int | None = None
-    save_steps: int | None = None
+    eval_steps: float | None = None
+    save_steps: float | None = None
 
     processes: int | None = None
     shard: bool = False
@@ -101,5 +110,6 @@ def preset_defaults(preset: ModelPreset) -> dict[str, object]:
         "epochs": defaults.num_train_epochs,
         "max_length": defaults.max_length,
         "tokens_per_step": defaults.tokens_per_step,
+        "min_steps": defaults.min_steps,
         "early_stopping_patience": defaults.early_stopping_patience,
     }

@@ -5,15 +5,17 @@ from __future__ import annotations
 from argotune.steps.plan.key import BFLOAT16, FLOAT16, Key, each, fixed, mapped, no_effect
 from argotune.steps.plan.readers import (
     boolean,
+    interval,
     none_for,
     number,
+    optimizer,
     or_none,
-    renamed,
     sharding,
     text,
     trackers,
     whole,
 )
+from argotune.steps.plan.schedulers import scheduler, scheduler_kwargs
 
 _OWN_PROCESSES = "the tune step starts one process per GPU itself"
 _METRICS = "every step is written to report/metrics.jsonl"
@@ -21,7 +23,6 @@ PACKED = "rows are packed without padding, and each row attends only to itself"
 _CHECKPOINTS = "the last checkpoints are kept for resuming"
 _PUSHED = "the adapter is pushed as an image, see tuning.output.image"
 _PLAIN_LOSS = "the loss is the plain cross-entropy of the assistant's tokens"
-_ADAMW = "AdamW (fused where the GPU has it) with 0.9 and 1e-8; a LoRA's optimizer state is small"
 _BEST = (
     "with Argotune.early_stopping_patience the adapter with the best held-out loss is kept, else"
     " the last one"
@@ -30,39 +31,49 @@ _BEST = (
 TRAINING_ARGUMENTS: dict[str, Key] = {
     # Keys that set a value.
     "per_device_train_batch_size": mapped(
-        "rows_per_micro_batch", whole(1, 4096), "rows of max_length per forward pass"
+        "rows_per_micro_batch",
+        whole(1, 4096),
+        "rows per forward pass; unset: as many as fit in micro_batch_tokens",
     ),
     "gradient_accumulation_steps": mapped(
-        "accumulation_steps", whole(1, 65536), "micro-batches per optimizer step"
+        "accumulation_steps",
+        whole(1, 65536),
+        "micro-batches per optimizer step; with either, the step does not shrink for little data",
     ),
     "num_train_epochs": mapped("epochs", number(above=0, at_most=1000), "passes over the rows"),
     "max_steps": mapped(
-        "max_steps", none_for(-1, or_none(whole(1))), "limit of optimizer steps; -1: no limit"
+        "max_steps",
+        none_for(-1, or_none(whole(1))),
+        "optimizer steps, whatever num_train_epochs: the rows are repeated; -1: by the epochs",
     ),
     "learning_rate": mapped("learning_rate", number(above=0, at_most=1), "peak learning rate"),
     "lr_scheduler_type": mapped(
-        "scheduler",
-        renamed(
-            {
-                "cosine": "cosine",
-                "linear": "linear",
-                "constant": "constant",
-                "constant_with_warmup": "constant",
-            }
-        ),
-        "learning rate schedule after the warm-up",
+        "scheduler", scheduler, "learning rate schedule after the warm-up, as in transformers"
+    ),
+    "lr_scheduler_kwargs": mapped(
+        "scheduler_kwargs", scheduler_kwargs, "further arguments of the schedule"
     ),
     "warmup_ratio": mapped(
         "warmup_ratio", number(at_least=0, at_most=1), "share of the steps for the warm-up"
     ),
     "warmup_steps": mapped(
-        "warmup_steps", number(at_least=0), "steps of the warm-up; below 1: share of the steps"
+        "warmup_steps",
+        number(at_least=0),
+        "steps of the warm-up; below 1: share of the steps; 0: by warmup_ratio",
     ),
     "weight_decay": mapped("weight_decay", number(at_least=0, at_most=1), "AdamW's decay"),
     "max_grad_norm": mapped(
         "max_grad_norm", number(at_least=0), "norm for gradient clipping; 0: none"
     ),
+    "optim": mapped("optim", optimizer, "optimizer, as in transformers"),
+    "adam_beta1": mapped("adam_beta1", number(at_least=0, at_most=0.99999), "AdamW's first beta"),
     "adam_beta2": mapped("adam_beta2", number(above=0, at_most=0.99999), "AdamW's second beta"),
+    "adam_epsilon": mapped("adam_epsilon", number(above=0, at_most=1), "AdamW's epsilon"),
+    "neftune_noise_alpha": mapped(
+        "neftune_noise_alpha",
+        none_for(0, or_none(number(above=0))),
+        "scale of NEFTune's noise on the embeddings; 5 to 15 are usual; unset: none",
+    ),
     "gradient_checkpointing": mapped(
         "gradient_checkpointing",
         boolean,
@@ -70,10 +81,14 @@ TRAINING_ARGUMENTS: dict[str, Key] = {
     ),
     "seed": mapped("seed", whole(0, 2**32 - 1), "seed of initialization, row order and dropout"),
     "eval_steps": mapped(
-        "eval_steps", or_none(whole(1)), "steps between evaluations; unset: one per epoch"
+        "eval_steps",
+        or_none(interval),
+        "steps between evaluations; below 1: share of the steps; unset: one per epoch",
     ),
     "save_steps": mapped(
-        "save_steps", or_none(whole(1)), "steps between checkpoints; unset: one per evaluation"
+        "save_steps",
+        or_none(interval),
+        "steps between checkpoints; below 1: share of the steps; unset: one per evaluation",
     ),
     "max_length": mapped("max_length", whole(16), "longest row, tokens (TRL's SFTConfig)"),
     "max_seq_length": mapped("max_length", whole(16), "older name of max_length"),
@@ -102,13 +117,10 @@ TRAINING_ARGUMENTS: dict[str, Key] = {
     "fp16": fixed(f"{BFLOAT16}; {FLOAT16}", False, None),
     **each("bf16_full_eval fp16_full_eval", fixed(BFLOAT16, False, None)),
     "tf32": no_effect(BFLOAT16, True, False, None),
-    "optim": fixed(_ADAMW, "adamw_torch", "adamw_torch_fused", "adamw_hf", None),
-    **each("optim_args optim_target_modules lr_scheduler_kwargs", fixed(_ADAMW, None, {}, "")),
-    "adam_beta1": fixed(_ADAMW, 0.9, None),
-    "adam_epsilon": fixed(_ADAMW, 1e-8, None),
+    "optim_args": fixed("each optimizer has its own defaults", None, {}, ""),
+    "optim_target_modules": fixed("only GaLore and APOLLO have it", None, {}, ""),
     "average_tokens_across_devices": fixed("the loss is averaged over tokens", True, None),
     "label_smoothing_factor": fixed(_PLAIN_LOSS, 0, None),
-    "neftune_noise_alpha": fixed(_PLAIN_LOSS, 0, None),
     **each(
         "assistant_only_loss completion_only_loss",
         fixed("only the assistant's tokens are trained on", True, None),

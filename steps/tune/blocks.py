@@ -65,15 +65,15 @@ def fused_norm(hidden_states: torch.Tensor, weight: torch.Tensor, epsilon: float
         return rms_norm(hidden_states, weight.shape, weight.to(hidden_states.dtype), epsilon)
 
 
-class FusedPhi3RMSNorm(_FusedNorm, Phi3RMSNorm):  # type: ignore[misc]
+class FusedPhi3RMSNorm(_FusedNorm, Phi3RMSNorm):
     """Phi3RMSNorm by torch's kernel."""
 
 
-class FusedMistralRMSNorm(_FusedNorm, MistralRMSNorm):  # type: ignore[misc]
+class FusedMistralRMSNorm(_FusedNorm, MistralRMSNorm):
     """MistralRMSNorm by torch's kernel."""
 
 
-class FusedQwen2RMSNorm(_FusedNorm, Qwen2RMSNorm):  # type: ignore[misc]
+class FusedQwen2RMSNorm(_FusedNorm, Qwen2RMSNorm):
     """Qwen2RMSNorm by torch's kernel."""
 
 
@@ -94,11 +94,11 @@ class _GatedMLP(torch.nn.Module):
         return output
 
 
-class GatedMistralMLP(_GatedMLP, MistralMLP):  # type: ignore[misc]
+class GatedMistralMLP(_GatedMLP, MistralMLP):
     """MistralMLP with the gated product as one function."""
 
 
-class GatedQwen2MLP(_GatedMLP, Qwen2MLP):  # type: ignore[misc]
+class GatedQwen2MLP(_GatedMLP, Qwen2MLP):
     """Qwen2MLP with the gated product as one function."""
 
 

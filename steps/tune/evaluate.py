@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -30,14 +31,43 @@ class Documents:
         return iter(self._lengths)
 
 
-def micro_batch_loss(model: Any, batch: MicroBatch) -> torch.Tensor:
-    """Summed loss (nats) of a micro-batch on the model's device, a scalar."""
+def micro_batch_loss(
+    model: Any, batch: MicroBatch, noise_alpha: float | None = None
+) -> torch.Tensor:
+    """Summed loss (nats) of a micro-batch on the model's device, a scalar.
+
+    With `noise_alpha` the embeddings have NEFTune's noise.
+    """
+    noise = contextlib.nullcontext() if noise_alpha is None else _noise(model, batch, noise_alpha)
+    with noise:
+        states = hidden_states(model, batch)
     return summed_loss(
-        hidden_states(model, batch),
+        states,
         batch.label_positions,
         batch.targets,
         model.get_base_model().get_output_embeddings(),
     )
+
+
+@contextlib.contextmanager
+def _noise(model: Any, batch: MicroBatch, alpha: float) -> Iterator[None]:
+    """Add uniform noise of up to alpha / sqrt(tokens x width) to the embeddings (NEFTune).
+
+    The tokens are those of each document. transformers' hook takes those of the whole pack, whose
+    noise would be too small for each row of it.
+    """
+
+    def add(_: torch.nn.Module, inputs: tuple[torch.Tensor], states: torch.Tensor) -> torch.Tensor:
+        lengths = torch.tensor(batch.document_lengths, device=states.device)
+        scales = alpha / torch.sqrt(lengths * states.shape[-1])
+        scale = torch.repeat_interleave(scales, lengths, output_size=batch.tokens)[:, None]
+        return states + (torch.rand_like(states) * 2 - 1) * scale.to(states.dtype)
+
+    hook = model.get_base_model().get_input_embeddings().register_forward_hook(add)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def hidden_states(model: Any, batch: MicroBatch) -> torch.Tensor:

@@ -50,6 +50,7 @@ def make_contract(
             r=plan.lora.r,
             alpha=plan.lora.alpha,
             target_modules=sorted(plan.lora.target_modules),
+            use_dora=plan.lora.use_dora,
         ),
         quantization=plan.quantization.quant_type if plan.quantization else None,
         chat_template=template.source,

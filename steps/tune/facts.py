@@ -6,6 +6,7 @@ Equal runs have equal facts, so that they give equal images: nothing measured in
 from __future__ import annotations
 
 from argotune.steps.common.fields import text_of
+from argotune.steps.contracts.steps_of_run import RunSteps
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.tune.params import Params, Result
 
@@ -13,25 +14,25 @@ Facts = dict[str, str]
 """What the fact is about -> the fact."""
 
 
-def facts_of(params: Params, plan: TrainingPlan) -> Facts:
+def facts_of(params: Params, plan: TrainingPlan, run_steps: RunSteps) -> Facts:
     """What is known of a run before its first step."""
     training, lora = plan.training, plan.lora
-    step_tokens = training.micro_batch_tokens * training.accumulation_steps
-    limit = f", at most {training.max_steps} steps" if training.max_steps else ""
     facts = {
         "run": ", ".join(filter(None, [params.run_name, params.created])),
         "data": params.dataset_summary,
         "data digest": params.dataset_digest,
         "method": _method(plan),
         "adapter": f"r {lora.r}, alpha {lora.alpha}, dropout {lora.dropout:g}"
-        + (", rsLoRA" if lora.use_rslora else ""),
+        + (", rsLoRA" if lora.use_rslora else "")
+        + (", DoRA" if lora.use_dora else ""),
         "layers": ", ".join(sorted(lora.target_modules)),
         "longest row": f"{training.max_length} tokens",
-        "optimizer step": f"{step_tokens} tokens",
+        "optimizer": training.optim,
+        "optimizer step": f"{run_steps.tokens_per_step} tokens",
         "learning rate": f"{training.learning_rate:g}, {training.scheduler}, warm-up "
-        f"{training.warmup_ratio:.0%}",
+        f"{training.warmup}",
         "weight decay": f"{training.weight_decay:g}",
-        "length of run": f"{training.epochs:g} epochs{limit}",
+        "length of run": f"{run_steps.epochs:g} epochs, {run_steps.total} steps",
         "seed": str(training.seed),
     }
     return {name: fact for name, fact in facts.items() if fact}

@@ -196,6 +196,8 @@ def _lora_config(plan: TrainingPlan) -> LoraConfig:
         lora_dropout=plan.lora.dropout,
         target_modules=sorted(plan.lora.target_modules),
         use_rslora=plan.lora.use_rslora,
+        use_dora=plan.lora.use_dora,
+        init_lora_weights=plan.lora.init_lora_weights,
         bias="none",
         task_type="CAUSAL_LM",
     )

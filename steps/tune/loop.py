@@ -26,6 +26,7 @@ from argotune.steps.tune.load import (
     trainable_parameters,
     uses_dropout,
 )
+from argotune.steps.tune.optimizer import make_optimizer
 from argotune.steps.tune.pack import MicroBatch, Packs
 from argotune.steps.tune.report import Report
 from argotune.steps.tune.samples import Samples
@@ -114,13 +115,7 @@ class _Run:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.parameters = list(trainable_parameters(job.model).values())
-        self.optimizer = torch.optim.AdamW(
-            self.parameters,
-            lr=job.training.learning_rate,
-            betas=(0.9, job.training.adam_beta2),
-            weight_decay=job.training.weight_decay,
-            fused=True,
-        )
+        self.optimizer = make_optimizer(self.parameters, job.training)
         self.position, self.best = job.checkpoints.restore(job.model, self.optimizer)
         uniform = math.log(job.model.config.vocab_size)
         self.start_loss = uniform if job.base is None else job.base.loss
@@ -130,7 +125,7 @@ class _Run:
         self.saved_at = self.logged_at = time.monotonic()
         self.tokens, self.seconds = 0, 0.0
         self.memory_gb, self.memory_asked_at = 0.0, -math.inf
-        self.draws = uses_dropout(job.model)
+        self.draws = uses_dropout(job.model) or bool(job.training.neftune_noise_alpha)
         # On the device, so that a step copies only its micro-batches there.
         self.zero, self.one = torch.tensor([0.0, 1.0], device=job.device.torch_device)
 
@@ -237,7 +232,7 @@ class _Run:
             if self.draws:
                 job.device.seed(job.schedule.seed(self.position.step, place))
             with job.device.precision():
-                loss = micro_batch_loss(job.model, batch)
+                loss = micro_batch_loss(job.model, batch, job.training.neftune_noise_alpha)
             # Divided by the labels of all micro-batches, so that each token weighs the same.
             torch.autograd.backward(loss * (counts / labels))
             if counts:
@@ -343,9 +338,9 @@ class _Run:
         step = self.position.step
         if self._finished() or step == 0:
             return step > 0
-        every = self.job.training.save_steps
-        if every is not None:
-            return step % every == 0
+        asked = self.job.schedule.saves_after(step)
+        if asked is not None:
+            return asked
         waited = time.monotonic() - self.saved_at
         return self.job.schedule.evaluates_after(step) or waited >= _SAVE_SECONDS
 

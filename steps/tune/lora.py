@@ -49,8 +49,13 @@ class FusedLinear4bit(_Fused, lora.Linear4bit):  # type: ignore[misc]
 
 
 def _is_plain(layer: Any) -> bool:
-    """Whether the layer has one active adapter without dropout, so that its output is a sum."""
+    """Whether the layer has one active adapter without dropout, so that its output is a sum.
+
+    That of a variant, such as DoRA, is not.
+    """
     if layer.disable_adapters or layer.merged or len(layer.active_adapters) != 1:
+        return False
+    if layer.lora_variant:
         return False
     dropout = layer.lora_dropout[layer.active_adapters[0]]
     return not layer.training or type(dropout) is torch.nn.Identity

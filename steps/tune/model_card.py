@@ -39,6 +39,9 @@ answer = model.generate(**prompt, max_new_tokens={max_new_tokens}, eos_token_id=
 print(tokenizer.decode(answer[0]))
 ```
 
+{vllm}"""
+
+_VLLM = """\
 ## Serve it with vLLM
 In this directory, with vLLM 0.33 or later:
 ```sh
@@ -46,6 +49,7 @@ In this directory, with vLLM 0.33 or later:
 ```
 {rope}Requests name the adapter by `"model": "{name}"`.
 """
+_NO_VLLM = "vLLM does not serve DoRA adapters; argotune's own service does.\n"
 
 _LOAD_FROM_HUB = """\
 from peft import AutoPeftModelForCausalLM
@@ -90,6 +94,13 @@ def model_card(contract: ServingContract, facts: Facts) -> str:
         max_new_tokens=contract.generation.max_new_tokens,
         stop_token_ids=contract.stop_token_ids,
         facts="\n".join(f"| {name} | {fact} |" for name, fact in facts.items()),
+        vllm=_NO_VLLM if contract.adapter.use_dora else _vllm(contract),
+    )
+
+
+def _vllm(contract: ServingContract) -> str:
+    return _VLLM.format(
+        name=contract.adapter.name,
         command=_shell(vllm_command(contract)),
         rope=_ROPE_NOTES[contract.rope],
     )

@@ -59,6 +59,10 @@ class Result:
     """Loss per token of the last optimizer steps, nats."""
     steps: int
     """Optimizer steps done, including those of earlier attempts."""
+    tokens_per_step: int
+    """Mean number of tokens of an optimizer step."""
+    warning: str
+    """What is likely to be wrong with the run, such as very few steps; empty: nothing."""
     tokens_per_second: float
     """Training speed of this attempt, without padding."""
     peak_memory_gb: float

@@ -103,7 +103,8 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
         checkpoints = Checkpoints(params.work_dir / "checkpoints", identity)
 
     checkpoints.check()
-
+    if world.leads:
+        _log_steps(schedule)
     rope = rope_choice(
         max(packs.longest, held_out.longest), plan.model.original_max_position_embeddings
     )
@@ -144,7 +145,7 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
     if outcome.best is not None:
         load_tensors(model, outcome.best)
     contract = make_contract(plan, params.model_dir, template, tokenizer, packs.longest, rope)
-    facts = facts_of(params, plan) | results_of(result)
+    facts = facts_of(params, plan, schedule.run_steps) | results_of(result)
     export_adapter(model, params.work_dir / "adapter", contract, facts, params.model_dir)
     _write_result(params.work_dir, settings, result)
     return result
@@ -179,6 +180,20 @@ def _prepare_packs(
     )
 
 
+def _log_steps(schedule: Schedule) -> None:
+    steps = schedule.run_steps
+    log.event(
+        _logger,
+        "steps",
+        steps=steps.total,
+        per_epoch=steps.per_epoch,
+        epochs=round(steps.epochs, 4),
+        tokens_per_step=steps.tokens_per_step,
+    )
+    if problem := steps.warning():
+        log.warn(_logger, "few_steps", effect=problem)
+
+
 def _whole_batches(training: Training) -> Training:
     """For rows that are only measured: as many tokens per forward pass as the plan permits."""
     return msgspec.structs.replace(training, min_steps=None, rows_per_micro_batch=None)
@@ -196,7 +211,7 @@ def _open_report(
     directory.mkdir(parents=True, exist_ok=True)
     trackers = [*open_trackers(plan, directory), LiveLine(schedule.steps)]
     title = f"{plan.name}: {plan.model.preset}, {plan.method}"
-    report = Report(directory, title, facts_of(params, plan), trackers)
+    report = Report(directory, title, facts_of(params, plan, schedule.run_steps), trackers)
     try:
         yield report
     except BaseException:
@@ -261,6 +276,8 @@ def _result(outcome: Outcome, job: Job, loading_gb: float) -> Result:
         tuned_loss=NOT_MEASURED if tuned_loss is None else tuned_loss,
         train_loss=mean_loss(position),
         steps=position.step,
+        tokens_per_step=job.schedule.run_steps.tokens_per_step,
+        warning=job.schedule.run_steps.warning(),
         tokens_per_second=round(outcome.tokens_per_second, 1),
         peak_memory_gb=round(peak_memory_gb(job.device), 3),
         loading_memory_gb=round(loading_gb, 3),

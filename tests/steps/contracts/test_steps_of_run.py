@@ -13,6 +13,7 @@ from argotune.steps.contracts.steps_of_run import (
     fit_batch,
     pack_rows,
     steps_of_run,
+    steps_of_tokens,
 )
 from argotune.steps.contracts.training_plan import Training
 from tests.fakes.plans import small_plan
@@ -99,6 +100,12 @@ def test_a_number_of_rows_makes_micro_batches_of_that_many_in_random_order() -> 
     assert rows != list(range(25))
     assert bins == pack_rows(lengths, training(rows_per_micro_batch=4))
     assert bins != pack_rows(lengths, training(rows_per_micro_batch=4, seed=7))
+
+
+def test_steps_of_a_number_of_tokens_are_about_those_of_its_rows() -> None:
+    for tokens in (20_000, 200_000, 3_000_000, 30_000_000):
+        exact = steps_of_run([100] * (tokens // 100), training(min_steps=100)).total
+        assert steps_of_tokens(tokens, training(min_steps=100)) == pytest.approx(exact, rel=0.05)
 
 
 def test_few_steps_are_told_with_what_to_do() -> None:

@@ -136,7 +136,7 @@ def test_nothing_fits_on_a_card_that_is_too_small() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("TrainingArguments: {per_device_train_batch_size: 1}", (4096, 8)),
+        ("TrainingArguments: {per_device_train_batch_size: 1}", (4096, 1)),
         ("TrainingArguments: {gradient_accumulation_steps: 3}", (4096, 3)),
         (
             "TrainingArguments: {per_device_train_batch_size: 2, gradient_accumulation_steps: 3}",

@@ -72,7 +72,7 @@ def test_default_config_of_kaito_is_taken_without_a_warning() -> None:
     assert problems == []
     assert warnings == []
     assert (settings.r, settings.alpha) == (8, 8)
-    assert settings.micro_batch_tokens == 4096
+    assert (settings.rows_per_micro_batch, settings.min_steps) == (1, None)
     assert settings.validation_share == 0
     assert settings.load_in_4bit is True
 
@@ -101,12 +101,12 @@ def test_training_arguments_are_mapped() -> None:
     assert settings.micro_batch_tokens == 2048
     assert settings.accumulation_steps == 4
     assert (settings.epochs, settings.max_steps) == (1.5, 100)
-    assert (settings.learning_rate, settings.scheduler) == (2e-4, "constant")
+    assert (settings.learning_rate, settings.scheduler) == (2e-4, "constant_with_warmup")
     assert (settings.warmup_ratio, settings.weight_decay) == (0.1, 0.01)
     assert (settings.max_grad_norm, settings.adam_beta2) == (0.3, 0.95)
     assert settings.gradient_checkpointing is True
     assert (settings.seed, settings.eval_steps, settings.save_steps) == (7, 10, 20)
-    assert settings.tokens_per_step == 16 * 1024
+    assert settings.min_steps is None
 
 
 def test_dataset_config_is_mapped() -> None:
@@ -193,11 +193,67 @@ def test_trackers_are_those_of_report_to(value: str, expected: list[str]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("max_steps", "steps", "ratio"), [("-1", "0.25", 0.25), ("200", "20", 0.1), ("10", "20", 1.0)]
+    ("keys", "steps", "ratio"),
+    [
+        ("warmup_steps: 10", 10, 0.03),
+        ("warmup_steps: 0.25", 0, 0.25),
+        ("warmup_steps: 0, warmup_ratio: 0.1", 0, 0.1),
+        ("warmup_ratio: 0.1", 0, 0.1),
+        ("max_steps: 10, warmup_steps: 20", 20, 0.03),
+    ],
 )
-def test_warmup_steps_become_a_share(max_steps: str, steps: str, ratio: float) -> None:
-    text = f"TrainingArguments: {{max_steps: {max_steps}, warmup_steps: {steps}}}"
-    assert settings_of(config(text)).warmup_ratio == ratio
+def test_warmup_is_a_number_of_steps_or_a_share(keys: str, steps: int, ratio: float) -> None:
+    settings = settings_of(config(f"TrainingArguments: {{{keys}}}"))
+    assert (settings.warmup_steps, settings.warmup_ratio) == (steps, ratio)
+
+
+@pytest.mark.parametrize(
+    ("keys", "warning"),
+    [
+        (
+            "warmup_steps: 10, warmup_ratio: 0.1",
+            "training_config.TrainingArguments.warmup_ratio: 0.1 has no effect beside "
+            "warmup_steps: 10, as in transformers",
+        ),
+        (
+            "lr_scheduler_type: constant, warmup_steps: 10",
+            "training_config.TrainingArguments.warmup_steps: has no effect with "
+            "lr_scheduler_type: constant, as in transformers; constant_with_warmup has a warm-up",
+        ),
+    ],
+)
+def test_a_warmup_that_transformers_passes_over_is_warned_about(keys: str, warning: str) -> None:
+    _, problems, warnings = read(config(f"TrainingArguments: {{{keys}}}"))
+    assert (problems, warnings) == ([], [warning])
+
+
+def test_what_transformers_and_peft_have_is_taken_by_their_names() -> None:
+    settings = settings_of(
+        config("""
+            TrainingArguments:
+              optim: paged_adamw_8bit
+              adam_beta1: 0.8
+              adam_epsilon: 1e-6
+              lr_scheduler_type: cosine_with_min_lr
+              lr_scheduler_kwargs: {min_lr_rate: 0.1}
+              eval_steps: 0.1
+              save_steps: 0.25
+              neftune_noise_alpha: 5
+              max_grad_norm: 0
+            LoraConfig: {use_dora: true, use_rslora: true, init_lora_weights: gaussian}
+        """)
+    )
+    assert (settings.optim, settings.adam_beta1, settings.adam_epsilon) == (
+        "paged_adamw_8bit",
+        0.8,
+        1e-6,
+    )
+    assert settings.scheduler == "cosine_with_min_lr"
+    assert settings.scheduler_kwargs == {"min_lr_rate": 0.1}
+    assert (settings.eval_steps, settings.save_steps) == (0.1, 0.25)
+    assert (settings.neftune_noise_alpha, settings.max_grad_norm) == (5, 0)
+    assert (settings.use_dora, settings.use_rslora) == (True, True)
+    assert settings.init_lora_weights == "gaussian"
 
 
 @pytest.mark.parametrize(
@@ -220,14 +276,25 @@ def test_warmup_steps_become_a_share(max_steps: str, steps: str, ratio: float) -
             "training_config.LoraConfig.lora_alpa: unknown key; did you mean lora_alpha?",
         ),
         (
-            "LoraConfig: {use_dora: true}",
-            "training_config.LoraConfig.use_dora: True; accepted is false or null: vLLM cannot "
-            "serve such adapters",
+            "{LoraConfig: {use_dora: true}, TrainingArguments: {fsdp: true}}",
+            "training_config.LoraConfig.use_dora: true; needs whole weights, whose norms it "
+            "learns, but training_config.TrainingArguments.fsdp shards them; remove one of the two",
+        ),
+        (
+            "LoraConfig: {init_lora_weights: pissa}",
+            "training_config.LoraConfig.init_lora_weights: 'pissa'; accepted is true, false, "
+            "gaussian or orthogonal: the others (pissa, olora, loftq, eva, ...) change the base's "
+            "weights or need data, and vLLM cannot serve such adapters",
+        ),
+        (
+            "LoraConfig: {init_lora_weights: orthogonal, r: 7}",
+            "training_config.LoraConfig.init_lora_weights: orthogonal; needs an even rank, not 7",
         ),
         (
             "LoraConfig: {modules_to_save: [lm_head]}",
             "training_config.LoraConfig.modules_to_save: ['lm_head']; accepted is null or []: "
-            "vLLM cannot serve such adapters",
+            "vLLM cannot serve such adapters, and whole layers of a model would be trained and "
+            "stored; target_modules adapts layers",
         ),
         (
             "LoraConfig: {target_modules: []}",
@@ -251,20 +318,51 @@ def test_warmup_steps_become_a_share(max_steps: str, steps: str, ratio: float) -
             "in NaN (QLoRA paper's code)",
         ),
         (
-            "TrainingArguments: {optim: paged_adamw_8bit}",
-            "training_config.TrainingArguments.optim: 'paged_adamw_8bit'; accepted is adamw_torch "
-            "or adamw_torch_fused or adamw_hf or null: AdamW (fused where the GPU has it) with 0.9 "
-            "and 1e-8; a LoRA's optimizer state is small",
+            "TrainingArguments: {optim: galore_adamw}",
+            "training_config.TrainingArguments.optim: 'galore_adamw'; accepted is adamw_torch, "
+            "adafactor, sgd, adagrad, rmsprop, adamw_8bit, adamw_bnb_8bit, paged_adamw_32bit, "
+            "paged_adamw_8bit, ademamix, ademamix_8bit, paged_ademamix_32bit, "
+            "paged_ademamix_8bit, lion_32bit, lion_8bit, paged_lion_32bit, paged_lion_8bit, "
+            "rmsprop_bnb, rmsprop_bnb_8bit, rmsprop_bnb_32bit: the others need packages that the "
+            "image of tune does not have; paged_adamw_8bit and adafactor save memory as they do",
         ),
         (
-            "TrainingArguments: {warmup_steps: 100}",
-            "training_config.TrainingArguments.warmup_steps: 100; accepted is a share below 1, "
-            "because the number of steps depends on the data; or set max_steps",
+            "TrainingArguments: {eval_steps: 2.5}",
+            "training_config.TrainingArguments.eval_steps: 2.5; accepted is a whole number of 1 "
+            "or more, or a share of the steps above 0 and below 1, or null",
         ),
         (
-            "TrainingArguments: {warmup_steps: 0.1, warmup_ratio: 0.1}",
-            "training_config.TrainingArguments.warmup_steps and "
-            "training_config.TrainingArguments.warmup_ratio set the same value; keep one",
+            "{TrainingArguments: {per_device_train_batch_size: 2}, Argotune: {min_steps: 9}}",
+            "training_config.TrainingArguments.per_device_train_batch_size and "
+            "training_config.Argotune.min_steps set the same value; keep one",
+        ),
+        (
+            "TrainingArguments: {lr_scheduler_type: reduce_lr_on_plateau}",
+            "training_config.TrainingArguments.lr_scheduler_type: 'reduce_lr_on_plateau'; accepted "
+            "is one of linear, cosine, cosine_with_restarts, polynomial, constant, "
+            "constant_with_warmup, inverse_sqrt, cosine_with_min_lr, cosine_warmup_with_min_lr, "
+            "warmup_stable_decay: the rate of a step must follow from its number, so that a run "
+            "resumes",
+        ),
+        (
+            "TrainingArguments: {lr_scheduler_type: cosine_with_min_lr}",
+            "training_config.TrainingArguments.lr_scheduler_type: cosine_with_min_lr needs min_lr "
+            "or min_lr_rate in lr_scheduler_kwargs",
+        ),
+        (
+            "TrainingArguments: {lr_scheduler_kwargs: {num_cycle: 2}}",
+            "training_config.TrainingArguments.lr_scheduler_kwargs: num_cycle: not an argument of "
+            "cosine, which takes num_cycles",
+        ),
+        (
+            "TrainingArguments: {lr_scheduler_kwargs: {num_cycles: no}}",
+            "training_config.TrainingArguments.lr_scheduler_kwargs: num_cycles: False; accepted "
+            "is a number above 0",
+        ),
+        (
+            "TrainingArguments: {lr_scheduler_type: polynomial, lr_scheduler_kwargs: {lr_end: 1}}",
+            "training_config.TrainingArguments.lr_scheduler_kwargs: lr_end must be below the "
+            "learning_rate, 0.0002",
         ),
         (
             "TrainingArguments: {output_dir: ../etc}",

@@ -133,6 +133,7 @@ def test_reference_has_each_own_key_with_its_default() -> None:
         "max_rejected_share": "0.05",
         "micro_batch_tokens": "",
         "tokens_per_step": "the preset's",
+        "min_steps": "the preset's",
         "early_stopping_patience": "the preset's",
         "processes": "",
         "cache_quantized": "False",

@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
+from transformers import get_scheduler
 
 from argotune.steps.tune.schedule import Schedule
 from tests.steps.tune.models import tiny_plan
@@ -46,16 +48,50 @@ def test_evaluates_each_eval_steps_and_at_the_end() -> None:
     assert [step for step in range(1, 11) if plan.evaluates_after(step)] == [3, 6, 9, 10]
 
 
+def test_eval_steps_and_save_steps_below_1_are_shares_of_the_run() -> None:
+    plan = schedule(10, epochs=1.0, eval_steps=0.25, save_steps=0.5)
+    assert [step for step in range(1, 11) if plan.evaluates_after(step)] == [3, 6, 9, 10]
+    assert [step for step in range(1, 11) if plan.saves_after(step)] == [5, 10]
+    assert schedule(10).saves_after(5) is None
+
+
 @pytest.mark.parametrize(
-    ("scheduler", "expected"),
+    ("scheduler", "arguments"),
     [
-        ("constant", [0.5, 1.0, 1.0, 1.0, 1.0]),
-        ("linear", [0.5, 1.0, 1.0, 0.75, 0.25]),
-        ("cosine", [0.5, 1.0, 1.0, 0.853553, 0.146447]),
+        ("constant", {}),
+        ("constant_with_warmup", {}),
+        ("linear", {}),
+        ("cosine", {}),
+        ("cosine", {"num_cycles": 0.75}),
+        ("cosine_with_restarts", {"num_cycles": 3}),
+        ("polynomial", {"lr_end": 1e-4, "power": 2.0}),
+        ("inverse_sqrt", {}),
+        ("cosine_with_min_lr", {"min_lr": 1e-4}),
+        ("cosine_warmup_with_min_lr", {"min_lr_rate": 0.1, "warmup_lr_rate": 0.2}),
+        ("warmup_stable_decay", {"num_decay_steps": 5, "decay_type": "1-sqrt"}),
     ],
 )
-def test_rate_rises_then_follows_the_schedule(scheduler: str, expected: list[float]) -> None:
-    plan = schedule(10, epochs=1.0, learning_rate=1.0, warmup_ratio=0.2, scheduler=scheduler)
-    found = [plan.learning_rate(step) for step in (0, 1, 2, 4, 8)]
-    # Six digits are written above.
-    assert found == pytest.approx(expected, abs=1e-6)
+@pytest.mark.parametrize("warmup", [{"warmup_ratio": 0.11}, {"warmup_steps": 5}])
+def test_rates_are_those_of_transformers_trainer_step_for_step(
+    scheduler: str, arguments: dict[str, Any], warmup: dict[str, Any]
+) -> None:
+    plan = schedule(
+        20,
+        epochs=1.0,
+        learning_rate=1e-2,
+        scheduler=scheduler,
+        scheduler_kwargs=arguments,
+        **warmup,
+    )
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1e-2)
+    theirs = get_scheduler(
+        scheduler,
+        optimizer,
+        num_warmup_steps=warmup.get("warmup_steps") or 3,
+        num_training_steps=20,
+        scheduler_specific_kwargs=arguments,
+    )
+    for step in range(20):
+        assert plan.learning_rate(step) == optimizer.param_groups[0]["lr"]
+        optimizer.step()
+        theirs.step()

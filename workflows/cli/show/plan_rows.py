@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from argotune.presets.loader import model_preset
 from argotune.presets.schema import Method, SkuCatalog
+from argotune.steps.contracts.steps_of_run import steps_of_tokens
 from argotune.steps.contracts.training_plan import Model, Training, TrainingPlan
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import (
@@ -14,6 +15,7 @@ from argotune.steps.plan.planning import (
     Choice,
     Fit,
     Job,
+    Settings,
     Span,
     anchors_of,
     expected_speed,
@@ -68,7 +70,6 @@ class SkuRow:
 def plan_rows(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> list[Row]:
     """List the key numbers of a plan."""
     training, lora = plan.training, plan.lora
-    step_tokens = training.micro_batch_tokens * training.accumulation_steps
     return [
         _model(plan.model),
         Row(name="method", value=plan.method, note=_weights_note(plan)),
@@ -81,14 +82,18 @@ def plan_rows(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> list[
         Row(
             name="batch",
             value=f"{training.accumulation_steps} x {training.micro_batch_tokens} tokens",
-            note=f"{step_tokens} tokens per optimizer step, rows packed",
+            note=_batch_note(training),
         ),
         Row(
             name="rate",
             value=f"{training.learning_rate:g}, {training.scheduler}",
-            note=f"warm-up {training.warmup_ratio:.0%}, seed {training.seed}",
+            note=f"warm-up {training.warmup}, seed {training.seed}",
         ),
-        Row(name="length of run", value=_run_length(plan), note=_early_stop(plan)),
+        Row(
+            name="length of run",
+            value=_run_length(plan, dataset_tokens),
+            note=_early_stop(plan),
+        ),
         Row(
             name="activations",
             value=_activations(plan),
@@ -155,11 +160,10 @@ def sku_rows(
 def what_hours_are_of(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> str:
     """Say what the hours of these tables count, for their heading."""
     training = plan.training
-    if dataset_tokens is not None:
-        least = ", or fewer" if training.max_steps is not None else ""
-        return f"of {training.epochs:g} epochs of {dataset_tokens:,} tokens{least}"
     if training.max_steps is not None:
         return f"of {training.max_steps} steps"
+    if dataset_tokens is not None:
+        return f"of {training.epochs:g} epochs of {dataset_tokens:,} tokens"
     return "per 10 million tokens trained on"
 
 
@@ -186,7 +190,7 @@ def _sku_row(fit: Fit, job: Job, dataset_tokens: int | None, *, chosen: bool) ->
     taken = None
     if choice and speed:
         settings = job.settings
-        tokens = _tokens(choice, settings.epochs, settings.max_steps, dataset_tokens)
+        tokens = _tokens(choice, settings, dataset_tokens)
         taken = hours(tokens, speed)
     price = sku.price_usd_per_hour
     return SkuRow(
@@ -209,10 +213,10 @@ def _sku_row(fit: Fit, job: Job, dataset_tokens: int | None, *, chosen: bool) ->
 
 
 def _tokens(
-    batch: Choice | Training, epochs: float, max_steps: int | None, dataset_tokens: int | None
+    batch: Choice | Training, length: Settings | Training, dataset_tokens: int | None
 ) -> float:
     """Tokens that a run trains on, each epoch's again; ten million where it is not known."""
-    known = trained_tokens(batch, epochs=epochs, max_steps=max_steps, dataset_tokens=dataset_tokens)
+    known = trained_tokens(batch, length, dataset_tokens=dataset_tokens)
     return UNKNOWN_RUN_TOKENS if known is None else known
 
 
@@ -222,7 +226,7 @@ def _speed_rows(plan: TrainingPlan, dataset_tokens: int | None) -> list[Row]:
     speed = expected_speed(parameters, plan.method, hardware.gpu_model, hardware.gpus)
     if speed is None:
         return []
-    tokens = _tokens(training, training.epochs, training.max_steps, dataset_tokens)
+    tokens = _tokens(training, training, dataset_tokens)
     taken = hours(tokens, speed)
     price = hardware.price_usd_per_hour
     cost = f", {taken.times(price)} USD" if price is not None else ""
@@ -249,9 +253,24 @@ def _weights_note(plan: TrainingPlan) -> str:
     return f"4 bits, {plan.quantization.quant_type}{double}"
 
 
-def _run_length(plan: TrainingPlan) -> str:
-    epochs = f"{plan.training.epochs:g} epochs"
-    return epochs if plan.training.max_steps is None else f"{plan.training.max_steps} steps at most"
+def _batch_note(training: Training) -> str:
+    if training.rows_per_micro_batch is not None:
+        rows = training.rows_per_micro_batch * training.accumulation_steps
+        return f"{rows} rows per optimizer step, as the config says"
+    most = training.micro_batch_tokens * training.accumulation_steps
+    if training.min_steps is None:
+        return f"{most} tokens per optimizer step, rows packed"
+    return f"at most {most} tokens per step, fewer for little data"
+
+
+def _run_length(plan: TrainingPlan, dataset_tokens: int | None) -> str:
+    training = plan.training
+    if training.max_steps is not None:
+        return f"{training.max_steps} steps"
+    epochs = f"{training.epochs:g} epochs"
+    if dataset_tokens is None or training.rows_per_micro_batch is not None:
+        return epochs
+    return f"{epochs}, about {steps_of_tokens(dataset_tokens, training)} steps"
 
 
 def _early_stop(plan: TrainingPlan) -> str:

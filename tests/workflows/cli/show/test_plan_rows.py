@@ -32,7 +32,7 @@ def test_key_numbers_of_a_plan() -> None:
             "qkv_proj, o_proj, gate_up_proj, down_proj",
         ),
         "longest row": ("4096 tokens", "longer rows are cut"),
-        "batch": ("4 x 8192 tokens", "32768 tokens per optimizer step, rows packed"),
+        "batch": ("4 x 8192 tokens", "at most 32768 tokens per step, fewer for little data"),
         "rate": ("0.0002, cosine", "warm-up 3%, seed 42"),
         "length of run": ("3 epochs", "ends after 2 evaluations without a better loss"),
         "activations": ("kept", "gradient checkpointing off"),
@@ -50,7 +50,7 @@ def test_machine_that_no_cloud_sells() -> None:
     own = config("{Argotune: {gpu_memory_gib: 24}, TrainingArguments: {max_steps: 9}}")
     rows = {row.name: (row.value, row.note) for row in plan_rows(make_plan(params(config=own)))}
     assert rows["machine"] == ("existing node, 1 x GPU", "")
-    assert rows["length of run"] == ("9 steps at most", "")
+    assert rows["length of run"] == ("9 steps", "")
     here = {row.name: row.value for row in plan_rows(make_plan(params(method="lora")))}
     assert here["machine"] == "this machine"
 
@@ -132,9 +132,12 @@ def test_hours_are_of_the_steps_that_the_config_names() -> None:
     plan = make_plan(wanted)
     rows = {row.name: row.note for row in plan_rows(plan)}
     assert rows["expected"] == "class, 0.91-1.9 h, 2.9-6.0 USD of 100 steps"
-    assert what_hours_are_of(plan, dataset_tokens=5) == "of 3 epochs of 5 tokens, or fewer"
+    assert what_hours_are_of(plan, dataset_tokens=5) == "of 100 steps"
+    few = {row.name: row.note for row in plan_rows(plan, dataset_tokens=1_000_000)}
+    # 10,000 tokens a step, a 300th of three epochs.
+    assert few["expected"] == "class, 0.28-0.57 h, 0.89-1.8 USD of 100 steps"
     fewer = {row.name: row.note for row in plan_rows(plan, dataset_tokens=20_000)}
-    assert fewer["expected"].startswith("class, 0.017-0.034 h, ")
+    assert fewer["expected"].startswith("class, 0.0056-0.011 h, ")
 
 
 def test_nothing_is_said_of_the_speed_of_a_card_that_is_not_known() -> None:
