@@ -94,11 +94,11 @@ class _GatedMLP(torch.nn.Module):
         return output
 
 
-class GatedMistralMLP(_GatedMLP, MistralMLP):
+class GatedMistralMLP(_GatedMLP, MistralMLP):  # type: ignore[misc]
     """MistralMLP with the gated product as one function."""
 
 
-class GatedQwen2MLP(_GatedMLP, Qwen2MLP):
+class GatedQwen2MLP(_GatedMLP, Qwen2MLP):  # type: ignore[misc]
     """Qwen2MLP with the gated product as one function."""
 
 
