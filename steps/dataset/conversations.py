@@ -40,12 +40,25 @@ _OWN_REASONS = (
     "no_assistant",
     "wrong_order",
     "nothing_is_learned",
+    # Only the tokenizer can tell.
+    "refused_by_chat_template",
+    "no_end_of_turn_is_learned",
+    "no_token_is_learned_within_max_length",
 )
 REASONS = (*_OWN_REASONS, *message_fields.REASONS)
 """Reasons to reject a row; index 0 is a usable row."""
-NOT_PARSED, TOO_LONG, _EMPTY, _UNKNOWN_ROLE, _NO_ASSISTANT, _WRONG_ORDER, _NOT_LEARNED = range(
-    1, len(_OWN_REASONS)
-)
+(
+    NOT_PARSED,
+    TOO_LONG,
+    _EMPTY,
+    _UNKNOWN_ROLE,
+    _NO_ASSISTANT,
+    _WRONG_ORDER,
+    _NOT_LEARNED,
+    TEMPLATE_REFUSES,
+    NO_END_OF_TURN,
+    NO_TOKEN_LEARNED,
+) = range(1, len(_OWN_REASONS))
 
 
 def code_of(reason: str) -> int:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,11 @@ from argotune.steps.dataset.rejected import Rejected, rejected_rows
 from argotune.steps.dataset.source import Batch, Column
 from argotune.steps.dataset.split import DIGEST_BYTES, SeenRows, Split, digests, keys_of
 from argotune.steps.dataset.target import DatasetFile
+from argotune.steps.dataset.token_counts import Judged, TokenCounts
 from argotune.steps.dataset.write import RowWriter, row_writer
+
+if TYPE_CHECKING:
+    from argotune.steps.dataset.judge import Judge
 
 _logger = logging.getLogger(__name__)
 _NO_COLUMNS = ColumnMapping()
@@ -43,6 +48,9 @@ class Made:
     """Answers of usable rows that a field of theirs keeps from being learned."""
     train_rows: int = 0
     validation_rows: int = 0
+    train_tokens: TokenCounts | None = None
+    """None without a judge, as `validation_tokens`."""
+    validation_tokens: TokenCounts | None = None
     digest: bytes = b""
     lowest: int | None = None
     """Lowest order of a row (argotune.steps.dataset.split), which is held out first."""
@@ -55,20 +63,27 @@ def make_dataset(
     directory: Path,
     *,
     scratch_dir: Path,
+    judge: Judge | None,
     on_bytes: Callable[[int], None],
 ) -> Made:
-    """Write the parquet files. Raises PermanentError if too many rows are unusable."""
+    """Write the parquet files. Raises PermanentError if too many rows are unusable.
+
+    Without a judge, what only the model's tokenizer can tell stays unknown.
+    """
     split = Split(share=data.validation_share, seed=data.split_seed)
     columns: dict[Path, Mapping[str, Column]] = {}
     while True:
         try:
-            made = _Making(data, split, columns, directory, scratch_dir, on_bytes).run(files)
+            making = _Making(data, split, columns, directory, scratch_dir, judge, on_bytes)
+            made = making.run(files)
         except _LaterColumns as later:
             # At most once for each file, because its whole content has been read.
             columns[later.path] = later.columns
             continue
         repaired = _repair_split(split, made)
         if repaired is None or repaired == split:
+            if judge is not None and made.train_tokens is not None:
+                judge.check_cut(made.train_tokens, made.train_rows)
             return made
         split = repaired
 
@@ -104,6 +119,7 @@ class _Making:
         columns: Mapping[Path, Mapping[str, Column]],
         directory: Path,
         scratch_dir: Path,
+        judge: Judge | None,
         on_bytes: Callable[[int], None],
     ) -> None:
         self._data = data
@@ -111,9 +127,13 @@ class _Making:
         self._columns = columns
         self._directory = directory
         self._scratch_dir = scratch_dir
+        self._judge = judge
         self._on_bytes = on_bytes
         self._seen = SeenRows()
         self._made = Made()
+        if judge is not None:
+            self._made.train_tokens = TokenCounts()
+            self._made.validation_tokens = TokenCounts()
 
     def run(self, files: Sequence[DatasetFile]) -> Made:
         """Read, check, split and write all rows."""
@@ -197,25 +217,43 @@ class _Making:
         reasons[batch.too_long] = TOO_LONG
         rejected.add(file.url, batch.numbers, reasons, batch.problem)
         usable = conversations.select(reasons == 0)
+        numbers = batch.numbers[reasons == 0]
+        found = digests(usable)
+        new = self._seen.add(keys_of(found))
+        self._made.duplicates += int((~new).sum())
+        usable, numbers = usable.select(new), numbers[new]
+        each = np.frombuffer(found, dtype=f"V{DIGEST_BYTES}")[new]
+        judged = self._judge.judge(usable) if self._judge is not None else None
+        if judged is not None:
+            rejected.add(file.url, numbers, judged.reasons, details=judged.details)
+            good = judged.reasons == 0
+            usable, each, judged = usable.select(good), each[good], judged.select(good)
         self._made.unlearned_answers += int(usable.unlearned_answers().sum())
-        self._add_rows(usable, train, validation)
+        self._add_rows(usable, each.tobytes(), judged, train, validation)
 
     def _add_rows(
-        self, conversations: Conversations, train: RowWriter, validation: RowWriter
+        self,
+        conversations: Conversations,
+        row_digests: bytes,
+        judged: Judged | None,
+        train: RowWriter,
+        validation: RowWriter,
     ) -> None:
-        found = digests(conversations)
-        keys = keys_of(found)
-        new = self._seen.add(keys)
-        self._made.duplicates += int((~new).sum())
-        if not new.any():
+        made = self._made
+        if not len(conversations.lengths):
             return
-        order = self._split.order(keys)
-        self._note_order(order[new])
+        order = self._split.order(keys_of(row_digests))
+        self._note_order(order)
         held_out = self._split.held_out_rows(order)
-        each = np.frombuffer(found, dtype=f"V{DIGEST_BYTES}")
-        for writer, rows in ((train, new & ~held_out), (validation, new & held_out)):
+        each = np.frombuffer(row_digests, dtype=f"V{DIGEST_BYTES}")
+        for writer, counts, rows in (
+            (train, made.train_tokens, ~held_out),
+            (validation, made.validation_tokens, held_out),
+        ):
             if rows.any():
                 writer.add(conversations.select(rows), each[rows].tobytes())
+            if counts is not None and judged is not None:
+                counts.add(judged.select(rows))
 
     def _note_order(self, order: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> None:
         made, lowest, highest = self._made, int(order.min()), int(order.max())

@@ -40,6 +40,9 @@ class Params:
     """The plan step's file."""
     work_dir: Path
     """Volume of the run; downloads go to work-dir/downloads, the result to work-dir/dataset."""
+    tokenizer_dir: Path | None = None
+    """The model's tokenizer and configuration, which the plan step brings; if it has none, tokens
+    are not counted, and the rows are not judged by the chat template."""
     allow_loopback: bool = False
     """Allow URLs of this machine (127.0.0.0/8, ::1) and file URLs."""
     allow_files: bool = False
@@ -97,8 +100,8 @@ class Result:
     """Outputs of the dataset step."""
 
     summary: str
-    """What became of all rows: `2026 rows: 855 to train, 43 held out, 1128 duplicates, 0
-    refused`."""
+    """What became of all rows: `2026 rows: 855 to train, 43 held out, 1128 duplicates, 0 refused;
+    171,000 tokens an epoch, 57 steps`."""
     rows: int
     """Usable rows of all files, including duplicates."""
     train_rows: int
@@ -109,6 +112,21 @@ class Result:
     """Unusable rows; the log has their numbers and reasons."""
     duplicate_rows: int
     """Repeated rows; each distinct row is kept once."""
+    tokens: int | None
+    """Tokens of the train rows, up to max_length of each: one epoch; empty without the tokenizer,
+    as the six below."""
+    learned_tokens: int | None
+    """Those of them that the model learns to write."""
+    longest_row_tokens: int | None
+    """Tokens of the longest train row, before it is cut."""
+    cut_rows: int | None
+    """Train rows longer than max_length, which are cut there."""
+    cut_tokens: int | None
+    """Tokens that they lose."""
+    validation_tokens: int | None
+    """Tokens of the held-out rows."""
+    steps: int | None
+    """Optimizer steps of the run, if it does not end early; empty for over 5 million rows too."""
     digest: str
     """sha256:HEX over the content of train and validation rows, in order."""
     changed: bool

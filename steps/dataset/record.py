@@ -41,11 +41,34 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     """All rows, including unusable ones."""
 
 
+class Tokens(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens of the train rows, as tune will count them."""
+
+    tokens: int
+    """Of all rows, up to max_length of each: one epoch."""
+    learned_tokens: int
+    """Those of them that are labels."""
+    longest_row_tokens: int
+    """Of the longest row, before it is cut."""
+    cut_rows: int
+    """Rows longer than max_length."""
+    cut_tokens: int
+    """Tokens that they lose."""
+    validation_tokens: int
+    """Of all held-out rows, up to max_length of each."""
+    steps: int | None
+    """Optimizer steps of the run, if it does not end early; None for too many rows to say so."""
+
+    def __str__(self) -> str:
+        steps = "" if self.steps is None else f", {self.steps:,} steps"
+        return f"{self.tokens:,} tokens an epoch{steps}"
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The content of dataset.json."""
 
     inputs: str
-    """Digest of the inputs: URLs and the plan's data section."""
+    """Digest of the inputs: URLs, the plan's data section, and what `tokens` depends on."""
     digest: str
     """sha256:HEX over the content of train and validation rows, in order."""
     rows: int
@@ -57,6 +80,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Answers of usable rows that are context only, because a field of theirs says so."""
     rejected: dict[str, int]
     """Number of unusable rows by reason."""
+    tokens: Tokens | None
+    """None where the plan step could not bring the model's tokenizer."""
     files: list[InputFile]
     sizes: dict[str, int]
     """Bytes of the parquet files."""
@@ -67,16 +92,22 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return (
             f"{self.rows + self.rejected_rows} rows: {self.train_rows} to train, "
             f"{self.validation_rows} held out, {self.duplicate_rows} duplicates, "
-            f"{self.rejected_rows} refused"
+            f"{self.rejected_rows} refused" + ("" if self.tokens is None else f"; {self.tokens}")
         )
 
 
-def inputs_digest(urls: Sequence[str], data: Data, volume_dir: Path | None = None) -> str:
-    """Digest of URLs and data settings; for local files also of size and modification time."""
+def inputs_digest(
+    urls: Sequence[str], data: Data, judge: str | None, volume_dir: Path | None = None
+) -> str:
+    """Digest of URLs and data settings; for local files also of size and modification time.
+
+    `judge` is the digest of what judges the rows, None without a tokenizer.
+    """
     asked = {
         "version": _VERSION,
         "urls": [identity_of(url, volume_dir) for url in urls],
         "data": msgspec.to_builtins(data),
+        "judge": judge,
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -19,6 +19,7 @@ from argotune.steps.common.fs import replacing
 from argotune.steps.dataset.conversations import NOT_PARSED, REASONS
 
 _EXAMPLES = 20
+_NO_DETAILS: Mapping[int, str] = {}
 _EXAMPLES_IN_ERROR = 3
 
 _logger = logging.getLogger(__name__)
@@ -31,8 +32,8 @@ class Rejected:
         self._file = file
         self._counts: Counter[tuple[str, str]] = Counter()
         self._first: dict[tuple[str, str], list[int]] = {}
-        self._problems: dict[str, str] = {}
-        """URL -> why the first row that is not parsed is none."""
+        self._details: dict[tuple[str, str], str] = {}
+        """What is known of the first row with a reason beyond that reason."""
 
     def add(
         self,
@@ -40,13 +41,15 @@ class Rejected:
         numbers: npt.NDArray[np.int64],
         reasons: npt.NDArray[np.uint8],
         problem: str = "",
+        details: Mapping[int, str] = _NO_DETAILS,
     ) -> None:
         """Add the rows of a file whose reason is not 0; both arrays have shape (n,).
 
-        `problem` says why the first one that is not parsed is none.
+        `problem` says why the first one that is not parsed is none, and `details` more about the
+        reason of some rows, by their index.
         """
         if problem:
-            self._problems.setdefault(url, problem)
+            self._details.setdefault((REASONS[NOT_PARSED], url), problem)
         for index in np.flatnonzero(reasons).tolist():
             key, number = (REASONS[reasons[index]], url), int(numbers[index])
             self._counts[key] += 1
@@ -54,6 +57,9 @@ class Rejected:
             if len(first) < _EXAMPLES:
                 first.append(number)
             line = {"file": url, "row": number, "reason": key[0]}
+            if index in details:
+                line["detail"] = details[index]
+                self._details.setdefault(key, details[index])
             self._file.write(json.dumps(line) + "\n")
 
     def by_reason(self) -> dict[str, int]:
@@ -92,8 +98,8 @@ class Rejected:
         )
 
     def _detail(self, reason: str, url: str) -> str:
-        problem = self._problems.get(url)
-        return f"; the first: {problem}" if problem and reason == REASONS[NOT_PARSED] else ""
+        detail = self._details.get((reason, url))
+        return f"; the first: {detail}" if detail else ""
 
 
 @contextmanager

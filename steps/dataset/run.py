@@ -8,14 +8,24 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
+from msgspec.structs import asdict
 
 from argotune.steps.common import log
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.history import Deployed, digest_of_plan, last_deployed
+from argotune.steps.contracts.model_cache import damage, read_marker
 from argotune.steps.contracts.model_source import version_of
-from argotune.steps.contracts.training_plan import Model, read_plan, tuning_bytes
+from argotune.steps.contracts.steps_of_run import steps_of_run
+from argotune.steps.contracts.training_plan import (
+    Model,
+    Training,
+    TrainingPlan,
+    read_plan,
+    tuning_bytes,
+)
 from argotune.steps.dataset import record
 from argotune.steps.dataset.download import Downloader
 from argotune.steps.dataset.guard import (
@@ -28,11 +38,18 @@ from argotune.steps.dataset.guard import (
 from argotune.steps.dataset.locate import Locator
 from argotune.steps.dataset.make import Made, make_dataset
 from argotune.steps.dataset.params import Params, Result
-from argotune.steps.dataset.record import Record
+from argotune.steps.dataset.record import Record, Tokens
 from argotune.steps.dataset.secret_urls import full_urls
 from argotune.steps.dataset.stores import Stores
+from argotune.steps.dataset.token_counts import TokenCounts
+
+if TYPE_CHECKING:
+    from argotune.steps.dataset.judge import Judge
 
 NewDownloader = Callable[[Params, httpx.Client], Downloader]
+
+_MOST_PACKED_ROWS = 5_000_000
+"""Packing takes a hundred bytes a row, and as many rows make so many steps that few care."""
 
 _logger = logging.getLogger(__name__)
 
@@ -83,13 +100,16 @@ def run(
     plan = read_plan(params.plan_file)
     data = plan.data
     directory = params.work_dir / "dataset"
-    inputs = record.inputs_digest(urls, data, params.volume_dir)
+    judging = _what_judges(params.tokenizer_dir, plan)
+    inputs = record.inputs_digest(urls, data, judging, params.volume_dir)
     found = record.read_record(directory, inputs)
     if found is not None:
         log.event(_logger, "dataset-found", digest=found.digest)
         return _result(found, params)
     # An existing dataset is from other inputs or incomplete.
     (directory / record.NAME).unlink(missing_ok=True)
+    # Before gigabytes are fetched: the tokenizer may be one that cannot be tuned.
+    judge = _new_judge(params.tokenizer_dir, plan) if judging is not None else None
     downloads = params.work_dir / "downloads"
     with (
         new_client(params, policy) as client,
@@ -117,15 +137,66 @@ def run(
         data,
         directory,
         scratch_dir=downloads,
+        judge=judge,
         on_bytes=lambda done: progress.update(total + done, 2 * total),
     )
-    finished = _record(inputs, made, directory)
+    finished = _record(inputs, made, directory, plan.training)
     record.write_record(directory, finished)
     progress.update(2 * total, 2 * total)
     return _result(finished, params)
 
 
-def _record(inputs: str, made: Made, directory: Path) -> Record:
+def _what_judges(tokenizer_dir: Path | None, plan: TrainingPlan) -> str | None:
+    """Digest of all that a row's tokens depend on besides its text; None without a tokenizer."""
+    marker = None if tokenizer_dir is None else read_marker(tokenizer_dir)
+    if tokenizer_dir is None or marker is None or damage(tokenizer_dir):
+        log.warn(
+            _logger,
+            "tokens-not-counted",
+            reason="the plan step brought no tokenizer",
+            effect="tune counts the tokens, and refuses rows that the chat template does not take",
+        )
+        return None
+    depends = (marker.digest, plan.model.chat_template, plan.training)
+    return hashlib.sha256(repr(depends).encode()).hexdigest()
+
+
+def _new_judge(tokenizer_dir: Path | None, plan: TrainingPlan) -> Judge | None:
+    if tokenizer_dir is None:
+        return None
+    # Imported here because it takes a second, which a dataset that is complete does not need.
+    from argotune.steps.dataset.judge import Judge
+
+    return Judge(tokenizer_dir, plan)
+
+
+def _tokens(made: Made, training: Training) -> Tokens | None:
+    train, validation = made.train_tokens, made.validation_tokens
+    if train is None or validation is None:
+        return None
+    return Tokens(
+        tokens=train.tokens,
+        learned_tokens=train.learned_tokens,
+        longest_row_tokens=train.longest_row_tokens,
+        cut_rows=train.cut_rows,
+        cut_tokens=train.cut_tokens,
+        validation_tokens=validation.tokens,
+        steps=_steps(train, training),
+    )
+
+
+def _steps(train: TokenCounts, training: Training) -> int | None:
+    """The steps that tune will make of the rows; a warning if they are few."""
+    lengths = train.lengths.tolist()
+    if len(lengths) > _MOST_PACKED_ROWS:
+        return None
+    steps = steps_of_run(lengths, training)
+    if warning := steps.warning():
+        log.warn(_logger, "few-steps", warning=warning)
+    return steps.total
+
+
+def _record(inputs: str, made: Made, directory: Path, training: Training) -> Record:
     rejected = sum(made.rejected.values())
     return Record(
         inputs=inputs,
@@ -137,6 +208,7 @@ def _record(inputs: str, made: Made, directory: Path) -> Record:
         rejected_rows=rejected,
         unlearned_answers=made.unlearned_answers,
         rejected=made.rejected,
+        tokens=_tokens(made, training),
         files=made.files,
         sizes={
             name: (directory / name).stat().st_size for name in (record.TRAIN, record.VALIDATION)
@@ -145,6 +217,8 @@ def _record(inputs: str, made: Made, directory: Path) -> Record:
 
 
 def _result(found: Record, params: Params) -> Result:
+    tokens = found.tokens
+    counted = dict.fromkeys(Tokens.__struct_fields__) if tokens is None else asdict(tokens)
     return Result(
         summary=found.summary,
         rows=found.rows,
@@ -152,6 +226,7 @@ def _result(found: Record, params: Params) -> Result:
         validation_rows=found.validation_rows,
         rejected_rows=found.rejected_rows,
         duplicate_rows=found.duplicate_rows,
+        **counted,
         digest=found.digest,
         changed=_is_changed(found, params),
     )

@@ -45,7 +45,7 @@ class RowWriter:
         """Append rows; `digests` has 32 bytes per row."""
         self._hash.update(digests)
         self.rows += len(conversations.lengths)
-        batch = _record_batch(conversations)
+        batch = record_batch(conversations)
         self._pending.append(batch)
         self._pending_bytes += batch.nbytes
         if self._pending_bytes >= _ROW_GROUP_BYTES:
@@ -90,7 +90,8 @@ def row_writer(path: Path) -> Iterator[RowWriter]:
         writer.finish()
 
 
-def _record_batch(conversations: Conversations) -> pa.RecordBatch:
+def record_batch(conversations: Conversations) -> pa.RecordBatch:
+    """The rows in the schema of the files."""
     roles = pa.DictionaryArray.from_arrays(
         pa.array(conversations.roles.astype(np.int8)), pa.array(ROLES)
     ).cast(pa.string())

@@ -109,7 +109,12 @@ def _step(directory: Path) -> int:
     )
     data = Data(validation_share=0.05, split_seed=0, max_rejected_share=0.0)
     made = make_dataset(
-        [file], data, directory / "step", scratch_dir=directory, on_bytes=lambda done: None
+        [file],
+        data,
+        directory / "step",
+        scratch_dir=directory,
+        judge=None,
+        on_bytes=lambda done: None,
     )
     return made.train_rows + made.validation_rows
 

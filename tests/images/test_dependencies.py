@@ -14,7 +14,9 @@ from tests.images.containerfile import CUDA, EXTRAS, IMAGES, SMALL, needs_of
 from tests.images.imports import modules_of, optional_of, third_party_of
 
 COMMAND_LINE = {"hera", "rich", "typer"}
-TORCH = {"accelerate", "bitsandbytes", "peft", "torch", "transformers"}
+TORCH = {"accelerate", "bitsandbytes", "peft", "torch"}
+# Its tokenizers need no torch; it brings typer and rich for commands of its own.
+TOKENIZERS = "transformers"
 # transformers imports it to place weights on devices; our code does not.
 UNSEEN = {"accelerate"}
 GUESTS = {"tune": ["tiny"], **{step.home: [step.name] for step in (*STEPS, GC) if step.home}}
@@ -61,7 +63,11 @@ def test_a_group_names_nothing_that_its_images_do_not_import(group: str) -> None
 
 @pytest.mark.parametrize("image", SMALL)
 def test_small_images_have_neither_the_command_line_nor_torch(image: str) -> None:
-    assert not lock.closure(f"image-{needs_of(image).groups[-1]}") & (COMMAND_LINE | TORCH)
+    names = lock.closure(f"image-{needs_of(image).groups[-1]}")
+    assert not names & TORCH
+    assert (TOKENIZERS in names) == (image == "dataset")
+    if TOKENIZERS not in names:
+        assert not names & COMMAND_LINE
 
 
 def test_the_large_layer_is_part_of_both_cuda_images() -> None:

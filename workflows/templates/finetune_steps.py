@@ -103,6 +103,7 @@ DATASET = Step(
     fixed={
         "plan-file": _PLAN_FILE,
         "work-dir": container.WORK_DIR,
+        "tokenizer-dir": _TOKENIZER_DIR,
         "urls-file": f"{container.URLS_SECRET_DIR}/urls.json",
         "auth-file": f"{container.DATA_SECRET_DIR}/.dockerconfigjson",
         "volume-dir": container.DATA_DIR,

@@ -30,6 +30,14 @@ def _facts(files: Files) -> Iterator[tuple[str, str]]:
             f"{data['train_rows']} for training, {data['validation_rows']} held out,"
             f" {data['duplicate_rows']} repeated, {data['rejected_rows']} unusable",
         )
+        # Not in a report of an earlier version, nor where the tokenizer came only with the model.
+        if tokens := data.get("tokens"):
+            yield (
+                "tokens",
+                f"{tokens['tokens']} an epoch, {tokens['learned_tokens']} of them learned; the"
+                f" longest row has {tokens['longest_row_tokens']}, {tokens['cut_rows']} rows were"
+                " cut",
+            )
     if RESULT in files:
         result = json.loads(files[RESULT])["result"]
         yield "base loss", f"{result['base_loss']:.6g}"

@@ -50,8 +50,9 @@ def _volume(work_dir: Path) -> Path:
     result = {"base_loss": 4.0, "tuned_loss": 0.5, "steps": 9}
     speed = {"tokens_per_second": 2500.0, "peak_memory_gb": 1.5}
     rows = {"train_rows": 90, "validation_rows": 10, "duplicate_rows": 2, "rejected_rows": 1}
+    tokens = {"tokens": 9000, "learned_tokens": 3000, "longest_row_tokens": 400, "cut_rows": 1}
     written = {
-        "dataset/dataset.json": json.dumps(rows),
+        "dataset/dataset.json": json.dumps({**rows, "tokens": tokens}),
         "report/result.json": json.dumps({"result": result | speed}),
         "report/metrics.jsonl": '{"step": 0, "eval_loss": 4.0}\n{"step": 9, "eval_loss": 0.5}\n',
         "report/samples.jsonl": "".join(json.dumps(each) + "\n" for each in samples),
@@ -82,14 +83,15 @@ def test_the_report_of_a_run(argotune: Argotune, cluster: Cluster, pushed: Resul
     answer = argotune("report", "my-model", *ON_CLUSTER)
     assert (answer.code, answer.err) == (0, "")
     lines = [" ".join(line.split()) for line in answer.out.splitlines()]
-    assert lines[:5] == [
+    assert lines[:6] == [
         "rows 90 for training, 10 held out, 2 repeated, 1 unusable",
+        "tokens 9000 an epoch, 3000 of them learned; the longest row has 400, 1 rows were cut",
         "base loss 4",
         "tuned loss 0.5, after 9 steps",
         "speed 2500 tokens/s, 1.50 GB at the peak",
         "held out 2 evaluations, the best 0.5 at step 9",
     ]
-    assert lines[5].startswith("files ")
+    assert lines[6].startswith("files ")
     assert lines[-2:] == ["Who?", "answer: at 9"]
 
 
