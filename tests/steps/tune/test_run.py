@@ -18,7 +18,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.errors import Interrupted, PermanentError
 from argotune.steps.common.fields import text_of
 from argotune.steps.common.main import main
 from argotune.steps.common.progress import Progress
@@ -38,6 +38,7 @@ from tests.steps.tune.models import (
     write_dataset,
     write_rows,
 )
+from tests.steps.tune.traps.running import StopAt
 
 LONG = {"epochs": 20.0, "save_steps": 2, "eval_steps": 50}
 """Many short steps: time to be stopped in."""
@@ -69,6 +70,44 @@ def test_it_learns(tmp_path: Path, model_dir: Path, method: str) -> None:
     losses = [record["eval_loss"] for record in read_records(tmp_path) if "eval_loss" in record]
     assert losses[0] == result.base_loss
     assert losses[-1] == result.tuned_loss
+
+
+def test_the_batch_fits_the_data_and_the_result_says_so(tmp_path: Path, model_dir: Path) -> None:
+    """24 short rows, for which the plan's step is a hundred times too large."""
+    for name in ("as planned", "fitted"):
+        write_dataset(tmp_path / name)
+    large = {"micro_batch_tokens": 1024, "accumulation_steps": 8, "epochs": 2.0}
+    result = tune(tmp_path / "as planned", model_dir, tiny_plan(**large))
+    assert result.steps == 2
+    assert result.warning.startswith("the run has only 2 optimizer steps of ")
+    fitted = tune(tmp_path / "fitted", model_dir, tiny_plan(min_steps=30, **large))
+    assert 30 <= fitted.steps <= 48
+    assert fitted.warning == ""
+    assert fitted.tokens_per_step * fitted.steps == pytest.approx(
+        result.tokens_per_step * result.steps, rel=0.01
+    )
+    assert fitted.tuned_loss < result.tuned_loss
+
+
+@pytest.mark.usefixtures("in_float64")
+def test_dora_noise_and_another_optimizer_resume_as_if_nothing_had_been(
+    tmp_path: Path, model_dir: Path
+) -> None:
+    for name in ("straight", "cut"):
+        write_dataset(tmp_path / name)
+    plan = tiny_plan(
+        epochs=1.0, optim="adafactor", scheduler="cosine_with_restarts", neftune_noise_alpha=5.0
+    )
+    plan = msgspec.structs.replace(plan, lora=msgspec.structs.replace(plan.lora, use_dora=True))
+    straight = tune(tmp_path / "straight", model_dir, plan)
+    with pytest.raises(Interrupted):
+        run(params_for(tmp_path / "cut", model_dir, plan), progress=StopAt(3))
+    resumed = tune(tmp_path / "cut", model_dir, plan)
+    assert resumed.resumed_from_step == 3
+    assert resumed.tuned_loss == straight.tuned_loss
+    card = (tmp_path / "cut" / "adapter" / "README.md").read_text()
+    assert "vLLM does not serve DoRA adapters" in card
+    assert "vllm serve" not in card
 
 
 def test_progress_and_report_are_written(tmp_path: Path, model_dir: Path) -> None:
