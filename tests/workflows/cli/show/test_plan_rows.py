@@ -134,10 +134,10 @@ def test_hours_are_of_the_steps_that_the_config_names() -> None:
     assert rows["expected"] == "class, 0.91-1.9 h, 2.9-6.0 USD of 100 steps"
     assert what_hours_are_of(plan, dataset_tokens=5) == "of 100 steps"
     few = {row.name: row.note for row in plan_rows(plan, dataset_tokens=1_000_000)}
-    # 10,000 tokens a step, a 300th of three epochs.
-    assert few["expected"] == "class, 0.28-0.57 h, 0.89-1.8 USD of 100 steps"
+    # 30,000 tokens a step, a hundredth of three epochs.
+    assert few["expected"] == "class, 0.84-1.7 h, 2.7-5.5 USD of 100 steps"
     fewer = {row.name: row.note for row in plan_rows(plan, dataset_tokens=20_000)}
-    assert fewer["expected"].startswith("class, 0.0056-0.011 h, ")
+    assert fewer["expected"].startswith("class, 0.017-0.034 h, ")
 
 
 def test_nothing_is_said_of_the_speed_of_a_card_that_is_not_known() -> None:
