@@ -63,7 +63,7 @@ class VolumeStore:
 
     def _write_secret(self, source: JsonObject, directory: Path) -> None:
         name = source["secretName"]
-        values = self._catalog.secret(name)
+        values = self._catalog.secret_files(name)
         _write(directory, f"secret {name!r}", values, source)
 
     def _write_config_map(self, source: JsonObject, directory: Path) -> None:

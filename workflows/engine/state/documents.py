@@ -44,6 +44,8 @@ class Catalog:
     config_maps: Mapping[str, Mapping[str, str]]
     secrets: Mapping[str, Mapping[str, bytes]]
     secret_paths: Mapping[str, Path] = field(default_factory=dict)
+    secret_values: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    """Those of the caller."""
 
     @classmethod
     def of(
@@ -71,6 +73,7 @@ class Catalog:
                 **given,
             },
             secret_paths=secret_paths,
+            secret_values=given,
         )
 
     def template(self, name: str, *, cluster_scope: bool) -> JsonObject | None:
@@ -86,7 +89,15 @@ class Catalog:
         return TemplateBase.of(f"{scope}/{name}", found.get("spec") or {})
 
     def secret(self, name: str) -> Mapping[str, bytes] | None:
-        """A Secret's values by key, from the caller or else the documents; or None."""
+        """A Secret's values by key, from the caller or else the documents; or None.
+
+        Values that the caller has in memory stand beside the files of its path.
+        """
+        found = self.secret_files(name)
+        return {**self.secret_values.get(name, {}), **found} if found is not None else None
+
+    def secret_files(self, name: str) -> Mapping[str, bytes] | None:
+        """As `secret`, for a volume: what is in memory is written beside no other file."""
         path = self.secret_paths.get(name)
         if path is None:
             return self.secrets.get(name)
