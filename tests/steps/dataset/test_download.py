@@ -93,10 +93,17 @@ def test_kept_file_of_the_servers_version_is_not_downloaded_again(
     server: FileServer, downloader: Downloader, tmp_path: Path
 ) -> None:
     url = server.add("/a", BODY)
-    first = downloader.fetch_all([url], tmp_path, on_progress=lambda done, total: None)
+    first = downloader.fetch_all(
+        targets([url], tmp_path), tmp_path, on_progress=lambda done, total: None
+    )
     keep(tmp_path)
     server.requests.clear()
-    assert downloader.fetch_all([url], tmp_path, on_progress=lambda done, total: None) == first
+    assert (
+        downloader.fetch_all(
+            targets([url], tmp_path), tmp_path, on_progress=lambda done, total: None
+        )
+        == first
+    )
     assert ranges(server) == ["bytes=0-0"]
 
 
@@ -105,10 +112,12 @@ def test_kept_file_of_another_or_an_unknown_version_is_downloaded_anew(
     server: FileServer, downloader: Downloader, tmp_path: Path, etag: str | None
 ) -> None:
     url = server.add("/a", BODY, etag='"one"' if etag else None)
-    downloader.fetch_all([url], tmp_path, on_progress=lambda done, total: None)
+    downloader.fetch_all(targets([url], tmp_path), tmp_path, on_progress=lambda done, total: None)
     keep(tmp_path)
     server.add("/a", BODY[::-1], etag=etag)
-    [file] = downloader.fetch_all([url], tmp_path, on_progress=lambda done, total: None)
+    [file] = downloader.fetch_all(
+        targets([url], tmp_path), tmp_path, on_progress=lambda done, total: None
+    )
     assert file.path.read_bytes() == BODY[::-1]
 
 
