@@ -70,6 +70,7 @@ def test_images_that_start() -> None:
     ]
     accounts = {pod["spec"]["serviceAccountName"] for pod in pods}
     assert accounts == {
+        "argotune-dataset",
         "argotune-step",
         "argotune-provision",
         "argotune-deploy",

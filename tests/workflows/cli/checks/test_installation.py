@@ -32,7 +32,7 @@ def test_a_whole_installation() -> None:
     (objects,) = look(cluster, installation.objects)
     assert objects.level == "ok"
     (tokens,) = look(cluster, installation.tokens)
-    assert tokens.message == "the 4 secrets with the accounts' tokens are filled"
+    assert tokens.message == "the 5 secrets with the accounts' tokens are filled"
 
 
 def test_every_kind_that_install_makes_is_looked_for() -> None:

@@ -131,7 +131,7 @@ def test_the_login_of_the_step_images_is_a_secret_of_its_own() -> None:
     ]
 
 
-def test_a_template_that_names_no_allowed_secrets_allows_the_two_of_argotune() -> None:
+def test_a_template_that_names_no_allowed_secrets_allows_those_of_argotune() -> None:
     cluster = healthy()
     annotations = cluster.objects[TEMPLATE]["metadata"]["annotations"]
     values = json.loads(annotations[INSTALLED_ANNOTATION])
@@ -139,7 +139,7 @@ def test_a_template_that_names_no_allowed_secrets_allows_the_two_of_argotune() -
     annotations[INSTALLED_ANNOTATION] = json.dumps(values)
     assert messages(look(cluster, registry_secret.allowed_secrets, needs=MINE)) == [
         "problem: secret mine is not among those that the installation allows: argotune-push,"
-        " argotune-model-access"
+        " argotune-model-access, argotune-data"
     ]
 
 
