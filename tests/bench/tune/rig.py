@@ -19,6 +19,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, Phi3Config, PreTrainedTokenizerFast
 
+from argotune.steps.contracts.dataset_rows import SCHEMA
 from argotune.steps.contracts.training_plan import TrainingPlan
 from tests.fakes.plans import small_plan
 
@@ -160,10 +161,13 @@ def write_rows(path: Path, tokenizer: PreTrainedTokenizerFast, lengths: Lengths,
     text = "\n".join(repository_texts())
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     places = [start for start, _ in encoded["offset_mapping"]]
-    chats = list(_chats(text, places, _lengths(lengths, rows)))
-    kind = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    chats = [
+        [{**message, "learned": message["role"] == "assistant"} for message in chat]
+        for chat in _chats(text, places, _lengths(lengths, rows))
+    ]
+    columns = {"messages": chats, "tools": [None] * len(chats)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"messages": pa.array(chats, type=kind)}), path)
+    pq.write_table(pa.Table.from_pydict(columns, schema=SCHEMA), path)
 
 
 def _lengths(lengths: Lengths, rows: int) -> list[int]:
