@@ -134,7 +134,7 @@ CHILDREN: dict[str, Callable[[Path], int]] = {"step": _step, "pyarrow": _pyarrow
 
 def _make_file(path: Path, size_gb: float, rows_per_group: int) -> int:
     """A parquet file of about this size: questions and answers of real words, none twice."""
-    words = _words()
+    words = words_of_the_library()
     random = np.random.default_rng(0)
     with pq.ParquetWriter(path, SCHEMA, compression="snappy") as writer:
         rows = 0
@@ -150,7 +150,7 @@ def _make_file(path: Path, size_gb: float, rows_per_group: int) -> int:
     return size
 
 
-def _words() -> list[str]:
+def words_of_the_library() -> list[str]:
     """Words in the order and frequency of the standard library's source."""
     text = " ".join(
         path.read_text("latin-1") for path in sorted(Path(statistics.__file__).parent.glob("*.py"))
