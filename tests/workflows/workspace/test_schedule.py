@@ -71,7 +71,7 @@ def test_the_first_of_several_schedules_counts_in_its_time_zone() -> None:
 )
 def test_an_expression_on_which_argo_never_runs(expression: str, problem: str) -> None:
     (found,) = schedule_problems("my-model", [expression], "Etc/UTC")
-    assert found.startswith("--schedule ")
+    assert found.startswith("schedule ")
     assert problem in found
     with pytest.raises(ValueError, match=r"accepted|no month has|of its own"):
         next_time([expression], "Etc/UTC", NOW)
