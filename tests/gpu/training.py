@@ -23,16 +23,17 @@ from argotune.presets.loader import model_preset
 from argotune.presets.schema import Method, ModelPreset
 from argotune.presets.sizes import lora_parameters
 from argotune.steps.contracts.model_cache import Origin, mark_complete
+from argotune.steps.contracts.steps_of_run import best_fit
 from argotune.steps.contracts.training_plan import Execution, Quantization, TrainingPlan
 from argotune.steps.plan.memory import Loop, estimate
 from argotune.steps.plan.speed import expected_speed
+from argotune.steps.tokens.tokenise import TokenRows
 from argotune.steps.tune.device import forget_peak_memory, peak_memory_gb
 from argotune.steps.tune.evaluate import micro_batch_loss
 from argotune.steps.tune.load import load_model, recompute_activations, trainable_parameters
 from argotune.steps.tune.loop import train
 from argotune.steps.tune.pack import MicroBatch, Packs, pack
 from argotune.steps.tune.stop import StopRequest
-from argotune.steps.tune.tokenise import TokenRows
 from tests.bench.tune.rig import tiny_plan
 from tests.fakes.jobs import bare_job
 from tests.gpu.records import Records, this_device
@@ -194,7 +195,8 @@ def _packs(preset: ModelPreset, tokens: int, count: int) -> Packs:
     labelled = np.ones(len(ids), dtype=bool)
     for begin, length in zip(starts[:-1], lengths, strict=True):
         labelled[begin : begin + max(1, length // 4)] = False
-    return Packs(pack(TokenRows(ids=ids, labelled=labelled, starts=starts), tokens))
+    rows = TokenRows(ids=ids, labelled=labelled, starts=starts)
+    return Packs(pack(rows, best_fit(lengths, tokens)))
 
 
 def _check_gradients(records: Records, model: Any, preset: ModelPreset) -> None:
@@ -264,6 +266,8 @@ def _measure(
         packs = _packs(preset, tokens, _STEPS)
         job = bare_job(model, device, plan.training, packs, Path(place), stop)
         train(job)
+        # Closes the file; `close` would draw the curves, which takes seconds.
+        job.report.rewind(_STEPS)
         lines = (Path(place) / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line) for line in lines]
     loop = Loop(micro_batch_tokens=tokens, checkpointing=True, kept_blocks=kept)

@@ -63,6 +63,8 @@ def losses(
     with StopRequest() as stop:
         job = bare_job(model, device, plan.training, packs, work_dir, stop)
         train(job)
+        # Closes the file; `close` would draw the curves, which takes seconds.
+        job.report.rewind(job.schedule.steps)
     lines = (work_dir / "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     kept = count_kept_blocks(model.get_base_model())
