@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from argotune.steps.contracts import data_report
+
 ARTIFACT_TYPE = "application/vnd.argotune.report.v1"
 TITLE = "org.opencontainers.image.title"
 """Annotation of a layer: the file's name."""
@@ -87,7 +89,8 @@ def _candidates(work_dir: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the files, those that are missed most first."""
     report = work_dir / "report"
     yield from _file(PLAN, work_dir / PLAN)
-    yield from _file(DATASET, work_dir / "dataset" / DATASET)
+    for name in (DATASET, data_report.NAME):
+        yield from _file(name, work_dir / "dataset" / name)
     yield from _file(RESULT, report / RESULT)
     for name, content in _file(METRICS, report / METRICS):
         yield name, _thinned(content)
@@ -97,6 +100,7 @@ def _candidates(work_dir: Path) -> Iterator[tuple[str, bytes]]:
         yield f"{LOGS}/{path.name}", _end(path.read_bytes(), _MOST_LOG_BYTES)
     yield from _file("loss.png", report / "loss.png")
     yield from _file("report.html", report / "report.html")
+    yield from _file(data_report.PAGE, work_dir / "dataset" / data_report.PAGE)
 
 
 def _file(name: str, path: Path) -> Iterator[tuple[str, bytes]]:

@@ -38,14 +38,19 @@ class Judge:
         self._template = chat_template(self._tokenizer, directory, plan.model.chat_template)
         self._training = plan.training
 
+    def rows(self, conversations: Conversations) -> Iterator[tokenise.TokenRow]:
+        """Tokenize n rows; each has its text, and what of it is learned."""
+        max_length = self._training.max_length
+        return tokenise.tokenise(
+            _batches(conversations), self._template, self._tokenizer, max_length
+        )
+
     def judge(self, conversations: Conversations) -> Judged:
         """Tokenize n rows."""
         n = len(conversations.lengths)
         reasons, details = np.zeros(n, dtype=np.uint8), {}
         tokens, learned, cut = (np.zeros(n, dtype=np.int32) for _ in range(3))
-        batches = _batches(conversations)
-        max_length = self._training.max_length
-        for row in tokenise.tokenise(batches, self._template, self._tokenizer, max_length):
+        for row in self.rows(conversations):
             if row.problem:
                 reasons[row.number] = _CODES.get(row.problem, TEMPLATE_REFUSES)
             if reasons[row.number] == TEMPLATE_REFUSES:

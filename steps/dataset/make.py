@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from argotune.steps.common import log
@@ -17,6 +18,7 @@ from argotune.steps.contracts.training_plan import Data
 from argotune.steps.dataset import record
 from argotune.steps.dataset.columns import ColumnMapping, map_columns, unused_columns
 from argotune.steps.dataset.conversations import NOT_PARSED, TOO_LONG, Conversations, reject
+from argotune.steps.dataset.findings import SAMPLES, Findings
 from argotune.steps.dataset.formats import FileErrors, OpenFile
 from argotune.steps.dataset.message_fields import LEARN_FIELDS, UnreadFields
 from argotune.steps.dataset.messages import read_conversations
@@ -52,6 +54,8 @@ class Made:
     """None without a judge, as `validation_tokens`."""
     validation_tokens: TokenCounts | None = None
     digest: bytes = b""
+    unusable: Rejected | None = None
+    findings: Findings
     lowest: int | None = None
     """Lowest order of a row (argotune.steps.dataset.split), which is held out first."""
     highest: int | None = None
@@ -65,16 +69,21 @@ def make_dataset(
     scratch_dir: Path,
     judge: Judge | None,
     on_bytes: Callable[[int], None],
+    samples: int = SAMPLES,
 ) -> Made:
-    """Write the parquet files. Raises PermanentError if too many rows are unusable.
+    """Write the parquet files; whether they are good enough to train on, `check_dataset` tells.
 
-    Without a judge, what only the model's tokenizer can tell stays unknown.
+    Without a judge, what only the model's tokenizer can tell stays unknown. `samples` is the number
+    of rows whose texts are among the findings.
     """
     split = Split(share=data.validation_share, seed=data.split_seed)
     columns: dict[Path, Mapping[str, Column]] = {}
     while True:
         try:
-            making = _Making(data, split, columns, directory, scratch_dir, judge, on_bytes)
+            findings = Findings(judge, samples)
+            making = _Making(
+                data, split, columns, directory, scratch_dir, judge, on_bytes, findings
+            )
             made = making.run(files)
         except _LaterColumns as later:
             # At most once for each file, because its whole content has been read.
@@ -82,10 +91,21 @@ def make_dataset(
             continue
         repaired = _repair_split(split, made)
         if repaired is None or repaired == split:
-            if judge is not None and made.train_tokens is not None:
-                judge.check_cut(made.train_tokens, made.train_rows)
             return made
         split = repaired
+
+
+def check_dataset(made: Made, data: Data, judge: Judge | None) -> None:
+    """Raise PermanentError if too many rows are unusable or cut, or none is left."""
+    rejected = made.unusable
+    if made.rows == 0 or rejected is None:
+        urls = ", ".join(file.url for file in made.files)
+        raise PermanentError(f"none of the files has rows: {urls}")
+    rejected.check_share(made.rows, data.max_rejected_share)
+    if made.train_rows + made.validation_rows == 0:
+        raise PermanentError(f"no row is usable for training: {rejected.summary()}")
+    if judge is not None and made.train_tokens is not None:
+        judge.check_cut(made.train_tokens, made.train_rows)
 
 
 def _repair_split(split: Split, made: Made) -> Split | None:
@@ -121,6 +141,7 @@ class _Making:
         scratch_dir: Path,
         judge: Judge | None,
         on_bytes: Callable[[int], None],
+        findings: Findings,
     ) -> None:
         self._data = data
         self._split = split
@@ -130,7 +151,7 @@ class _Making:
         self._judge = judge
         self._on_bytes = on_bytes
         self._seen = SeenRows()
-        self._made = Made()
+        self._made = Made(findings=findings)
         if judge is not None:
             self._made.train_tokens = TokenCounts()
             self._made.validation_tokens = TokenCounts()
@@ -155,7 +176,7 @@ class _Making:
             log.event(
                 _logger, "answers-not-learned", answers=made.unlearned_answers, because_of=fields
             )
-        _check(made, rejected, self._data)
+        made.unusable = rejected
         return made
 
     def _add_file(
@@ -221,6 +242,7 @@ class _Making:
         found = digests(usable)
         new = self._seen.add(keys_of(found))
         self._made.duplicates += int((~new).sum())
+        self._made.findings.add_repeated(len(self._made.files), numbers[~new])
         usable, numbers = usable.select(new), numbers[new]
         each = np.frombuffer(found, dtype=f"V{DIGEST_BYTES}")[new]
         judged = self._judge.judge(usable) if self._judge is not None else None
@@ -228,12 +250,14 @@ class _Making:
             rejected.add(file.url, numbers, judged.reasons, details=judged.details)
             good = judged.reasons == 0
             usable, each, judged = usable.select(good), each[good], judged.select(good)
+            numbers = numbers[good]
         self._made.unlearned_answers += int(usable.unlearned_answers().sum())
-        self._add_rows(usable, each.tobytes(), judged, train, validation)
+        self._add_rows(usable, numbers, each.tobytes(), judged, train, validation)
 
     def _add_rows(
         self,
         conversations: Conversations,
+        numbers: npt.NDArray[np.int64],
         row_digests: bytes,
         judged: Judged | None,
         train: RowWriter,
@@ -245,6 +269,7 @@ class _Making:
         order = self._split.order(keys_of(row_digests))
         self._note_order(order)
         held_out = self._split.held_out_rows(order)
+        made.findings.add(len(made.files), numbers, conversations, held_out, judged)
         each = np.frombuffer(row_digests, dtype=f"V{DIGEST_BYTES}")
         for writer, counts, rows in (
             (train, made.train_tokens, ~held_out),
@@ -274,15 +299,6 @@ def _warn_of(file: DatasetFile, unread: UnreadFields) -> list[str]:
     if names:
         log.warn(_logger, "message-fields-unused", file=file.url, fields=",".join(names))
     return names
-
-
-def _check(made: Made, rejected: Rejected, data: Data) -> None:
-    if made.rows == 0:
-        urls = ", ".join(file.url for file in made.files)
-        raise PermanentError(f"none of the files has rows: {urls}")
-    rejected.check_share(made.rows, data.max_rejected_share)
-    if made.train_rows + made.validation_rows == 0:
-        raise PermanentError(f"no row is usable for training: {rejected.summary()}")
 
 
 def _return_memory() -> None:

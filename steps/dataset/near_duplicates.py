@@ -59,14 +59,18 @@ class Signatures:
         self.rows = 0
         """Rows so far, at most MOST_ROWS."""
 
+    @property
+    def is_full(self) -> bool:
+        """Whether further rows are not compared."""
+        return self.rows == MOST_ROWS
+
     def add(self, conversations: Conversations) -> None:
         """Add the rows behind the earlier ones, as far as there is room."""
-        room = MOST_ROWS - self.rows
-        if room <= 0:
+        if self.is_full:
             return
         lengths, words = _words(conversations)
         hashes, starts = _runs_of_three(words, lengths)
-        added = slice(self.rows, self.rows + min(room, len(lengths)))
+        added = slice(self.rows, min(MOST_ROWS, self.rows + len(lengths)))
         matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, starts, _HASHES, _SEED)
         count = added.stop - added.start
         self._numbers[added] = np.array(matrix.to_rows(), dtype=np.uint32)[:count]

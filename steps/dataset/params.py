@@ -76,6 +76,8 @@ class Params:
     only_if_changed: bool = False
     """Return changed=false, which ends the run successfully, if data, plan and weights equal those
     of the last deployment."""
+    samples: int = 5
+    """Rows whose texts are on the page of the data."""
 
     def __post_init__(self) -> None:
         if not self.urls:
@@ -102,6 +104,9 @@ class Result:
     summary: str
     """What became of all rows: `2026 rows: 855 to train, 43 held out, 1128 duplicates, 0 refused;
     171,000 tokens an epoch, 57 steps`."""
+    findings: str
+    """What a person should look at, in one line: near duplicates, secrets, rows that are cut; all
+    of it is on the page dataset/data.html."""
     rows: int
     """Usable rows of all files, including duplicates."""
     train_rows: int

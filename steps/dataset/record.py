@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from argotune.steps.common.fs import atomic_write
+from argotune.steps.contracts import data_report
 from argotune.steps.contracts.training_plan import Data
 from argotune.steps.dataset.local_files import identity_of
 
@@ -17,6 +18,8 @@ NAME = "dataset.json"
 TRAIN = "train.parquet"
 VALIDATION = "validation.parquet"
 REJECTED = "rejected.jsonl"
+FILES = (TRAIN, VALIDATION, data_report.NAME, data_report.PAGE)
+"""Files that a complete dataset has, besides the refused rows."""
 
 _VERSION = 4
 """Increased with every change after which the same input gives another dataset."""
@@ -80,11 +83,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Answers of usable rows that are context only, because a field of theirs says so."""
     rejected: dict[str, int]
     """Number of unusable rows by reason."""
+    findings: str
+    """What a person should look at, in one line; data.json has all of it."""
     tokens: Tokens | None
     """None where the plan step could not bring the model's tokenizer."""
     files: list[InputFile]
     sizes: dict[str, int]
-    """Bytes of the parquet files."""
+    """Bytes of the files of a complete dataset."""
 
     @property
     def summary(self) -> str:
@@ -116,7 +121,7 @@ def read_record(directory: Path, inputs: str) -> Record | None:
     """The record, if the directory has a complete dataset of these inputs, else None."""
     try:
         record = msgspec.json.decode((directory / NAME).read_bytes(), type=Record)
-        sizes = {name: (directory / name).stat().st_size for name in (TRAIN, VALIDATION)}
+        sizes = {name: (directory / name).stat().st_size for name in FILES}
     except (OSError, msgspec.DecodeError):
         return None
     return record if record.inputs == inputs and record.sizes == sizes else None

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import replacing
+from argotune.steps.contracts.data_report import MOST_PLACES, Finding, Place
 from argotune.steps.dataset.conversations import NOT_PARSED, REASONS
 
-_EXAMPLES = 20
 _NO_DETAILS: Mapping[int, str] = {}
 _EXAMPLES_IN_ERROR = 3
 
@@ -54,7 +55,7 @@ class Rejected:
             key, number = (REASONS[reasons[index]], url), int(numbers[index])
             self._counts[key] += 1
             first = self._first.setdefault(key, [])
-            if len(first) < _EXAMPLES:
+            if len(first) < MOST_PLACES:
                 first.append(number)
             line = {"file": url, "row": number, "reason": key[0]}
             if index in details:
@@ -68,6 +69,18 @@ class Rejected:
         for (reason, _), count in self._counts.items():
             counts[reason] += count
         return dict(counts)
+
+    def findings(self, urls: Sequence[str]) -> list[Finding]:
+        """The rows of each reason, with the first ones; `urls` are the files in order."""
+        found: dict[str, Finding] = {}
+        for (reason, url), count in self._counts.items():
+            file, what = urls.index(url), reason.replace("_", " ")
+            known = found.get(reason, Finding(what=what, rows=0, first=[]))
+            first = [Place(file=file, row=row) for row in self._first[reason, url]]
+            found[reason] = msgspec.structs.replace(
+                known, rows=known.rows + count, first=[*known.first, *first][:MOST_PLACES]
+            )
+        return list(found.values())
 
     def report(self) -> None:
         """Log each reason of each file with its count and first rows."""

@@ -14,11 +14,13 @@ import httpx
 from msgspec.structs import asdict
 
 from argotune.steps.common import log
+from argotune.steps.common.fs import atomic_write
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.data_report import PAGE, DataReport, write_report
 from argotune.steps.contracts.history import Deployed, digest_of_plan, last_deployed
 from argotune.steps.contracts.model_cache import damage, read_marker
 from argotune.steps.contracts.model_source import version_of
-from argotune.steps.contracts.steps_of_run import steps_of_run
+from argotune.steps.contracts.steps_of_run import RunSteps, steps_of_run
 from argotune.steps.contracts.training_plan import (
     Model,
     Training,
@@ -36,7 +38,8 @@ from argotune.steps.dataset.guard import (
     tls_context,
 )
 from argotune.steps.dataset.locate import Locator
-from argotune.steps.dataset.make import Made, make_dataset
+from argotune.steps.dataset.make import Made, check_dataset, make_dataset
+from argotune.steps.dataset.page import data_html
 from argotune.steps.dataset.params import Params, Result
 from argotune.steps.dataset.record import Record, Tokens
 from argotune.steps.dataset.secret_urls import full_urls
@@ -139,8 +142,15 @@ def run(
         scratch_dir=downloads,
         judge=judge,
         on_bytes=lambda done: progress.update(total + done, 2 * total),
+        samples=params.samples,
     )
-    finished = _record(inputs, made, directory, plan.training)
+    steps = _steps(made.train_tokens, plan.training)
+    report = _report(made, plan, steps)
+    write_report(directory, report)
+    atomic_write(directory / PAGE, data_html(report))
+    # After the report, which has the numbers of the rows that are refused or cut.
+    check_dataset(made, data, judge)
+    finished = _record(inputs, made, directory, steps, report.summary())
     record.write_record(directory, finished)
     progress.update(2 * total, 2 * total)
     return _result(finished, params)
@@ -170,7 +180,7 @@ def _new_judge(tokenizer_dir: Path | None, plan: TrainingPlan) -> Judge | None:
     return Judge(tokenizer_dir, plan)
 
 
-def _tokens(made: Made, training: Training) -> Tokens | None:
+def _tokens(made: Made, steps: RunSteps | None) -> Tokens | None:
     train, validation = made.train_tokens, made.validation_tokens
     if train is None or validation is None:
         return None
@@ -181,22 +191,48 @@ def _tokens(made: Made, training: Training) -> Tokens | None:
         cut_rows=train.cut_rows,
         cut_tokens=train.cut_tokens,
         validation_tokens=validation.tokens,
-        steps=_steps(train, training),
+        steps=None if steps is None else steps.total,
     )
 
 
-def _steps(train: TokenCounts, training: Training) -> int | None:
+def _steps(train: TokenCounts | None, training: Training) -> RunSteps | None:
     """The steps that tune will make of the rows; a warning if they are few."""
+    if train is None:
+        return None
     lengths = train.lengths.tolist()
-    if len(lengths) > _MOST_PACKED_ROWS:
+    if not lengths or len(lengths) > _MOST_PACKED_ROWS:
         return None
     steps = steps_of_run(lengths, training)
     if warning := steps.warning():
         log.warn(_logger, "few-steps", warning=warning)
-    return steps.total
+    return steps
 
 
-def _record(inputs: str, made: Made, directory: Path, training: Training) -> Record:
+def _report(made: Made, plan: TrainingPlan, steps: RunSteps | None) -> DataReport:
+    columns = {name: None for file in made.files for name in file.unused_columns}
+    found, files = made.findings, [file.url for file in made.files]
+    refused = [] if made.unusable is None else made.unusable.findings(files)
+    return DataReport(
+        name=plan.name,
+        model=plan.model.preset,
+        files=files,
+        rows=made.rows,
+        train_rows=made.train_rows,
+        held_out_rows=made.validation_rows,
+        refused=refused,
+        unused_columns=list(columns),
+        duplicates=found.duplicates(),
+        sensitive=found.sensitive(),
+        tokens=found.tokens(
+            made.train_tokens, made.validation_tokens, plan.training.max_length, steps
+        ),
+        samples=found.samples(),
+    )
+
+
+def _record(
+    inputs: str, made: Made, directory: Path, steps: RunSteps | None, findings: str
+) -> Record:
     rejected = sum(made.rejected.values())
     return Record(
         inputs=inputs,
@@ -208,11 +244,10 @@ def _record(inputs: str, made: Made, directory: Path, training: Training) -> Rec
         rejected_rows=rejected,
         unlearned_answers=made.unlearned_answers,
         rejected=made.rejected,
-        tokens=_tokens(made, training),
+        findings=findings,
+        tokens=_tokens(made, steps),
         files=made.files,
-        sizes={
-            name: (directory / name).stat().st_size for name in (record.TRAIN, record.VALIDATION)
-        },
+        sizes={name: (directory / name).stat().st_size for name in record.FILES},
     )
 
 
@@ -221,6 +256,7 @@ def _result(found: Record, params: Params) -> Result:
     counted = dict.fromkeys(Tokens.__struct_fields__) if tokens is None else asdict(tokens)
     return Result(
         summary=found.summary,
+        findings=found.findings,
         rows=found.rows,
         train_rows=found.train_rows,
         validation_rows=found.validation_rows,

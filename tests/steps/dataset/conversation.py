@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from argotune.steps.dataset.conversations import ASSISTANT, ROLES, Conversations
+from argotune.steps.contracts.dataset_rows import ROLES
+from argotune.steps.dataset.conversations import ASSISTANT, Conversations
 
 Row = Sequence[tuple[str, str]]
 """Role and text of each message."""

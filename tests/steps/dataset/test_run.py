@@ -113,6 +113,8 @@ def hashes(directory: Path) -> dict[str, str]:
         "validation.parquet",
         "rejected.jsonl",
         "dataset.json",
+        "data.json",
+        "data.html",
     }
     return found
 

@@ -79,6 +79,7 @@ PLANS = (
 DATASETS = (
     DatasetResult(
         summary="",
+        findings="",
         rows=1,
         train_rows=1,
         validation_rows=0,
@@ -96,6 +97,7 @@ DATASETS = (
     ),
     DatasetResult(
         summary="1200000000000 rows: 'a', \"b\" $ {{c}} | d",
+        findings="rows with 'a', \"b\" $ {{c}} | d: 1",
         rows=10**12,
         train_rows=10**12,
         validation_rows=10**11,
