@@ -1,7 +1,7 @@
 """Fine-tuning of open language models on your own Kubernetes.
 
-`argotune.plan`, `run`, `submit` and `chat` are the commands as functions, for notebooks; they are
-imported when they are first named, so that `import argotune` costs nothing.
+`argotune.plan`, `data`, `run`, `submit` and `chat` are the commands as functions, for notebooks;
+they are imported when they are first named, so that `import argotune` costs nothing.
 
 This folder holds the import name: argotune.steps, argotune.workflows and argotune.presets are the
 repository's folders of these names, by links that Python, type checkers, the wheel and an editable
@@ -13,12 +13,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from argotune.workflows.cli.api import Answer, Plan, Run, Submitted, chat, plan, run, submit
+    from argotune.workflows.cli.api import (
+        Answer,
+        Data,
+        Plan,
+        Run,
+        Submitted,
+        chat,
+        data,
+        plan,
+        run,
+        submit,
+    )
     from argotune.workflows.cli.errors import CliError as Error
     from argotune.workflows.cli.errors import InputError, RunFailed
 
 __all__ = [
     "Answer",
+    "Data",
     "Error",
     "InputError",
     "Plan",
@@ -26,6 +38,7 @@ __all__ = [
     "RunFailed",
     "Submitted",
     "chat",
+    "data",
     "plan",
     "run",
     "submit",

@@ -11,10 +11,12 @@ import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from argotune.steps.common import strict_yaml
+from argotune.steps.contracts.data_report import DataReport
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.workflows.cli.errors import RunFailed, as_cli_error
 from argotune.workflows.cli.home import home
@@ -38,6 +40,22 @@ class Plan:
     memory_gb: float
     """Estimated peak of one GPU, decimal GB."""
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What was found in the data of a workspace."""
+
+    report: DataReport
+    """Rows, tokens, steps, duplicates, secrets, and some rows with what is learned of them."""
+    page: str
+    """The same as an HTML page."""
+    problem: str
+    """Why a run with these data would fail; empty: it would not."""
+
+    def _repr_html_(self) -> str:
+        """The page, where a notebook shows the value; in a frame, since it has its own style."""
+        return f'<iframe srcdoc="{escape(self.page)}" width="100%" height="700"></iframe>'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +146,50 @@ def plan(
         memory_gb=planned.plan.memory.total_gb,
         warnings=(*planned.workspace.warnings, *planned.plan.warnings),
     )
+
+
+@_with_cli_errors
+def data(
+    workspace: Manifest | Sequence[Manifest],
+    *,
+    rows: int = 5,
+    settings: Mapping[str, str] | None = None,
+    substitute: bool = False,
+    show: bool = True,
+    **flags: str | list[str],
+) -> Data:
+    """Read, check and count the data of a workspace on this machine; nothing is tuned.
+
+    Args:
+        workspace: The file, or its content.
+        rows: Number of rows that are shown with what is learned of them.
+        settings: As `--set`, by name.
+        substitute: Take the nearest SKU that fits where the file's cannot be used.
+        show: Print the steps while they run.
+        **flags: In place of the file's fields, as of `plan`.
+
+    Returns:
+        What was found, also in data with which a run would fail.
+
+    Raises:
+        InputError: For what is wrong with the file.
+        CliError: For what this machine lacks.
+        RunFailed: When the data could not be read.
+    """
+    from argotune.workflows.cli.console import console
+    from argotune.workflows.cli.local.look import look_at_data
+    from argotune.workflows.cli.show.view import SilentView, view_for
+    from argotune.workflows.workspace import planned as workspaces
+
+    planned = workspaces.load(
+        _texts(workspace),
+        overrides=_overrides(settings, flags),
+        allow_loopback=True,
+        substitute=substitute,
+    )
+    view = view_for(console()) if show else SilentView()
+    look = look_at_data(home(), planned, view, rows=rows)
+    return Data(report=look.report, page=look.page.decode(), problem=look.problem)
 
 
 @_with_cli_errors

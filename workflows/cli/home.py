@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from argotune.workflows.cli.errors import CliError
@@ -18,6 +18,8 @@ class Home:
     """The directories below one root; their writers create them, after `make`."""
 
     root: Path
+    runs_name: str = "runs"
+    """Directory of the runs below the root."""
 
     def make(self) -> None:
         """Make the root for this user alone, since runs hold logins and data.
@@ -43,7 +45,12 @@ class Home:
     @property
     def runs_dir(self) -> Path:
         """One directory per local run, named like its Workflow."""
-        return self.root / "runs"
+        return self.root / self.runs_name
+
+    @property
+    def of_looks(self) -> Home:
+        """The same home, whose runs are looks at data: one directory per workspace."""
+        return replace(self, runs_name="data")
 
     def secret_dir(self, run: str, secret: str) -> Path:
         """Return the directory that replaces a Secret in one run."""

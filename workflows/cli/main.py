@@ -22,6 +22,7 @@ COMMANDS = {
     "submit": "Check and plan a workspace here, then create its Workflow on the cluster.",
     "render": "Print a workspace as an Argo Workflow.",
     "plan": "Show what a run would do: hyperparameters, GPU memory, and the SKUs that fit.",
+    "data": "Look at the data of a workspace: tokens, steps, cost, duplicates, secrets.",
     "presets": "The models that can be tuned: a table, or one preset whole.",
     "status": "Show the workspaces of this machine or of a cluster, or the steps of one run.",
     "runs": "List all runs of this machine, the newest first, with their size on disk.",

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from argotune.presets.loader import sku_catalogs
-from argotune.presets.schema import Method
 from argotune.steps.common.errors import StepError
+from argotune.steps.contracts.data_report import DataReport
 from argotune.steps.contracts.training_plan import dump_plan
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.workflows.cli import options
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import NOT_POSSIBLE, CliError
+from argotune.workflows.cli.home import home
+from argotune.workflows.cli.local.runs import measured_speed
 from argotune.workflows.cli.overrides import OF_VOLUMES, join_overrides, with_overrides
 from argotune.workflows.cli.providers.flags import (
     CLUSTER_SETTINGS,
@@ -30,16 +29,16 @@ from argotune.workflows.cli.providers.flags import (
 )
 from argotune.workflows.cli.providers.registry import ENTRIES
 from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.show.data import count_rows
 from argotune.workflows.cli.show.plan_rows import (
     Row,
-    SkuRow,
     memory_rows,
     plan_rows,
-    price_lines,
     sku_rows,
-    speed_sources,
     what_hours_are_of,
 )
+from argotune.workflows.cli.show.plan_tables import print_rows, print_skus
+from argotune.workflows.cli.show.view import SilentView
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.cli.where import (
     ClusterOption,
@@ -47,6 +46,7 @@ from argotune.workflows.cli.where import (
     NamespaceOption,
     chosen_cluster,
 )
+from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.workspace import planned as workspaces
 from argotune.workflows.workspace.input import refused_urls
 from argotune.workflows.workspace.model import provider_of
@@ -119,11 +119,16 @@ def plan(
         print(dump_plan(planned.plan), end="")
         return
     screen = console()
+    data = _read_local_data(planned)
+    if data is not None and data.tokens is not None and dataset_tokens is None:
+        dataset_tokens = data.tokens.train
     rows = plan_rows(planned.plan, dataset_tokens=dataset_tokens)
-    _print_rows(screen, f"Plan of {planned.workspace.name}", rows)
-    _print_rows(screen, "GPU memory, estimated", memory_rows(planned.plan))
+    print_rows(screen, f"Plan of {planned.workspace.name}", rows)
+    if data is not None:
+        print_rows(screen, "Data, as read here", _data_rows(planned, data))
+    print_rows(screen, "GPU memory, estimated", memory_rows(planned.plan))
     if PROVIDERS[provider].is_on_cluster:
-        _print_skus(
+        print_skus(
             screen,
             sku_rows(planned.params, every=every, dataset_tokens=dataset_tokens),
             what_hours_are_of(planned.plan, dataset_tokens=dataset_tokens),
@@ -145,6 +150,39 @@ def plan(
     workspaces.print_warnings(planned)
     if is_asked and not would_come:
         raise typer.Exit(NOT_POSSIBLE)
+
+
+def _read_local_data(planned: workspaces.Planned) -> DataReport | None:
+    """Read the data if all of them are files of this machine; a warning says why not."""
+    urls = planned.workspace.urls
+    if not urls or not all(url.startswith("file:") for url in urls):
+        return None
+    # The engine takes a fifth of a second to import.
+    from argotune.workflows.cli.local.look import look_at_data
+
+    try:
+        look = look_at_data(home(), planned, SilentView(), rows=0)
+    except (CliError, StepError, EngineError) as error:
+        print(f"warning: the data were not read: {error}", file=sys.stderr)
+        return None
+    if look.problem:
+        print(f"warning: a run would fail: {look.problem}", file=sys.stderr)
+    return look.report
+
+
+def _data_rows(planned: workspaces.Planned, data: DataReport) -> list[Row]:
+    """List the counts of the data, and how long this machine trains on them."""
+    rows = list(count_rows(data))
+    speed = measured_speed(home(), planned.plan)
+    if data.tokens is None or data.tokens.steps is None:
+        return rows
+    if speed is None:
+        note = f"no run here has tuned {data.model} by {planned.plan.method} yet"
+        return [*rows, Row(name="here", value="not known", note=note)]
+    run, tokens_per_second = speed
+    minutes = data.tokens.steps.run_tokens / tokens_per_second / 60
+    note = f"on this machine, at {tokens_per_second:,.0f} tokens/s as run {run}"
+    return [*rows, Row(name="here", value=f"{minutes:.2g} minutes", note=note)]
 
 
 def _refuse_other_providers(provider: str, given: Mapping[str, str]) -> None:
@@ -171,80 +209,3 @@ def _print_outlook(
 
     asked = Asked(cluster=cluster, flags=given, dataset_tokens=dataset_tokens)
     return print_outlook(screen, planned, asked)
-
-
-def _print_rows(screen: Console, title: str, rows: list[Row]) -> None:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column()
-    table.add_column(style="dim", overflow="fold")
-    for row in rows:
-        table.add_row(f"  {row.name}", row.value, row.note)
-    screen.print(title, style="bold")
-    screen.print(table)
-    screen.print()
-
-
-def _print_skus(
-    screen: Console,
-    rows: list[SkuRow],
-    hours_of: str,
-    method: Method,
-    *,
-    alternatives: Sequence[str],
-) -> None:
-    clouds = {row.cloud for row in rows}
-    catalogs = [each for each in sku_catalogs() if not clouds or each.cloud in clouds]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(" ", width=1)
-    # A narrow terminal breaks the names, and no number.
-    table.add_column("SKU", overflow="fold")
-    table.add_column("GPUS", overflow="fold")
-    for name in ("MEMORY", "TOKENS/S", "HOURS", "USD", "USD/H"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        if row.fits:
-            mark = "*" if row.chosen else "+" if row.name in alternatives else ""
-            table.add_row(mark, *_cells(row))
-    tried = ", + is tried where the cloud has none of it" if alternatives else ""
-    of = " and ".join(each.cloud for each in catalogs)
-    planned_for = (
-        f"* is planned for{tried}"
-        if any(row.chosen for row in rows)
-        else ("none is planned for, as the file names no resource.instanceType")
-    )
-    screen.print(f"GPU machines of {of} that fit; {planned_for}", style="bold")
-    screen.print(table)
-    speeds: tuple[str, ...] = (
-        f"HOURS, USD: {hours_of}.",
-        "TOKENS/S: a class, carried over by model size and bfloat16 rate: "
-        f"{speed_sources(method)}.",
-    )
-    if all(row.tokens_per_second is None for row in rows):
-        speeds = ("TOKENS/S, HOURS, USD: not known for a model so small.",)
-    for line in (
-        "MEMORY: of one GPU; what it has is used to keep activations instead of recomputing them.",
-        *speeds,
-        *price_lines(catalogs),
-    ):
-        screen.print(Text(line, style="dim"))
-    screen.print()
-    others = [Row(name=row.name, value=row.reason) for row in rows if not row.fits]
-    if others:
-        _print_rows(screen, "GPU machines on which it cannot run", others)
-
-
-def _cells(row: SkuRow) -> tuple[str, ...]:
-    return (
-        row.name,
-        f"{row.gpus} x {row.gpu_model} {row.gpu_memory_gib:g} GiB",
-        f"{row.peak_gb:.1f} GB" if row.peak_gb else "-",
-        _or_dash(row.tokens_per_second),
-        _or_dash(row.hours),
-        _or_dash(row.cost_usd),
-        f"{row.price_usd_per_hour:.2f}" if row.price_usd_per_hour else "-",
-    )
-
-
-def _or_dash(value: object) -> str:
-    return "-" if value is None else str(value)

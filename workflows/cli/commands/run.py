@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,9 +18,8 @@ from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home, home
 from argotune.workflows.cli.local import runnable
 from argotune.workflows.cli.local.agreement import agree
-from argotune.workflows.cli.local.listener import ViewListener
 from argotune.workflows.cli.local.runs import find_run, find_unfinished, refuse_ambiguous_names
-from argotune.workflows.cli.local.secrets import forget_unrecorded, from_environment
+from argotune.workflows.cli.local.secrets import forget_unrecorded
 from argotune.workflows.cli.overrides import OF_CLUSTERS, flags_of, with_overrides
 from argotune.workflows.cli.show.results import (
     Output,
@@ -34,19 +31,12 @@ from argotune.workflows.cli.show.results import (
 from argotune.workflows.cli.show.view import SilentView, View, view_for
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.engine.errors import EngineError
-from argotune.workflows.engine.pods.process import inherited_environment
 from argotune.workflows.engine.record import request_resume
-from argotune.workflows.engine.run import Options
 from argotune.workflows.engine.run import resume as resume_workflow
 from argotune.workflows.engine.run import run as run_workflow
 from argotune.workflows.workspace.documents import Texts
 
 app = typer.Typer(add_completion=False)
-
-# Where the Hub is, no secret. Logins reach the steps whose template names their Secret.
-_PASSED_ON = ("HF_ENDPOINT",)
-_WORKING_DIR = Path("/")
-"""The directory of a container whose image and template name none."""
 
 
 class Runtime(StrEnum):
@@ -162,7 +152,7 @@ def execute(start: Start, *, show: bool) -> dict[str, Any]:
         with view_for(console()) if show else SilentView() as view:
             return run_workflow(
                 made.documents,
-                _options(
+                runnable.engine_options(
                     here,
                     made.name,
                     {**made.secrets, **start.secrets},
@@ -226,7 +216,7 @@ def _resume(
     kept = {path.name: path for path in here.secret_dir(found.name, "").glob("*/")}
     with _view(output) as view:
         workflow = resume_workflow(
-            _options(
+            runnable.engine_options(
                 here,
                 found.name,
                 {**kept, **secrets},
@@ -245,30 +235,6 @@ def _resumed_name(names: Sequence[str]) -> str | None:
     if len(names) > 1:
         raise InputError(f"--resume {' '.join(names)}: accepted is one name, or files")
     return names[0] if names else None
-
-
-def _options(
-    here: Home, name: str, secrets: Mapping[str, Path], view: View, **given: Any
-) -> Options:
-    here.make()
-    if here.is_open_to_others:
-        print(
-            f"warning: {here.root} is open to other users of this machine, and runs hold logins"
-            f" and data; close it: chmod 700 {shlex.quote(str(here.root))}",
-            file=sys.stderr,
-        )
-    passed_on = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
-    return Options(
-        name=name,
-        run_dir=here.runs_dir / name,
-        claims_dir=here.claims_dir,
-        working_dir=_WORKING_DIR,
-        secrets=secrets,
-        secret_values=from_environment(here, name, os.environ),
-        environ={**inherited_environment(os.environ), **passed_on},
-        listener=ViewListener(view),
-        **given,
-    )
 
 
 def _view(output: Output | None) -> View:

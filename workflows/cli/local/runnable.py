@@ -1,7 +1,10 @@
-"""The input of the engine for `argotune run`, made from Argo's own documents."""
+"""The input of the engine for `argotune run`: Argo's own documents, and how they run here."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +13,22 @@ from typing import Any
 from argotune.steps.common import strict_yaml
 from argotune.steps.common.values import is_dns_subdomain
 from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.home import Home
+from argotune.workflows.cli.local.listener import ViewListener
+from argotune.workflows.cli.local.secrets import from_environment
+from argotune.workflows.cli.show.view import View
+from argotune.workflows.engine.pods.process import inherited_environment
+from argotune.workflows.engine.run import Options
 from argotune.workflows.engine.state.load import parse_documents
 from argotune.workflows.workspace.documents import Texts
 from argotune.workflows.workspace.manifests import random_name
 
 Document = dict[str, Any]
+
+# Where the Hub is, no secret. Logins reach the steps whose template names their Secret.
+_PASSED_ON = ("HF_ENDPOINT",)
+_WORKING_DIR = Path("/")
+"""The directory of a container whose image and template name none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +74,31 @@ def from_documents(texts: Texts, name: str | None) -> Runnable:
 def name_in(texts: Texts) -> str:
     """Return the name of the workspace or workflow in the texts."""
     return _name_among(_parse(texts))
+
+
+def engine_options(
+    here: Home, name: str, secrets: Mapping[str, Path], view: View, **given: Any
+) -> Options:
+    """Return the engine's options for a run of this home; `given` are further ones."""
+    here.make()
+    if here.is_open_to_others:
+        print(
+            f"warning: {here.root} is open to other users of this machine, and runs hold logins"
+            f" and data; close it: chmod 700 {shlex.quote(str(here.root))}",
+            file=sys.stderr,
+        )
+    passed_on = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+    return Options(
+        name=name,
+        run_dir=here.runs_dir / name,
+        claims_dir=here.claims_dir,
+        working_dir=_WORKING_DIR,
+        secrets=secrets,
+        secret_values=from_environment(here, name, os.environ),
+        environ={**inherited_environment(os.environ), **passed_on},
+        listener=ViewListener(view),
+        **given,
+    )
 
 
 def _parse(texts: Texts) -> list[Document]:

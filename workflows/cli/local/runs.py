@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.report import PLAN, RESULT, collect
+from argotune.steps.contracts.training_plan import TrainingPlan, parse_plan
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.show.workflow_json import (
@@ -168,3 +172,21 @@ def refuse_ambiguous_names(home: Home, run: str | None, workspace: str) -> None:
             f"metadata.name: {workspace!r} is the name of a run on this machine; take another, or"
             f" delete that run: argotune rm {workspace}"
         )
+
+
+def measured_speed(home: Home, plan: TrainingPlan) -> tuple[str, float] | None:
+    """Find the newest run here that tuned the plan's model by its method.
+
+    Returns the run's name and its tokens per second; None where there is none.
+    """
+    for run in local_runs(home):
+        files = collect(run.directory / "claims" / "work")
+        if PLAN not in files or RESULT not in files:
+            continue
+        try:
+            other = parse_plan(files[PLAN].decode())
+        except PermanentError:
+            continue  # a plan of another version
+        if (other.model.preset, other.method) == (plan.model.preset, plan.method):
+            return run.name, float(json.loads(files[RESULT])["result"]["tokens_per_second"])
+    return None

@@ -9,6 +9,7 @@ from argotune.steps.nodes.providers import MAKING_NODES
 from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
+from argotune.workflows.cli.local.downloads import lend_downloads
 from argotune.workflows.cli.local.machine import check_machine
 from argotune.workflows.cli.local.runnable import Runnable
 from argotune.workflows.cli.local.secrets import (
@@ -67,6 +68,7 @@ def from_workspace(
         keep_variables(here, name, workflow)
         if workspace.data_secret:
             secrets[workspace.data_secret] = docker_login(here, name, workspace.data_secret)
+        lend_downloads(here, workspace.name, here.runs_dir / name)
         if workspace.push_secret:
             secrets[workspace.push_secret] = docker_login(here, name, workspace.push_secret)
         if url_secret:
