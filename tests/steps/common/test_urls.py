@@ -41,9 +41,9 @@ def test_public_url_is_accepted(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("ftp://example.com/x", "accepted are http and https URLs"),
-        ("example.com/x", "accepted are http and https URLs"),
-        ("https://", "accepted are http and https URLs"),
+        ("ftp://example.com/x", "accepted are https, http, hf, s3,"),
+        ("example.com/x", "no URL; accepted are https, http, hf, s3,"),
+        ("https://", "accepted are https, http, hf, s3,"),
         ("https://user:pass@example.com/x", "accepted is a URL without user and password"),
         (
             "https://example.com:99999/x",

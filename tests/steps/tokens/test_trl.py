@@ -27,7 +27,9 @@ def prepare(row: dict[str, Any], tokenizer: Any, directory: Path) -> TokenRow:
     path.write_text(json.dumps(row, ensure_ascii=False) + "\n")
     file = DatasetFile(url="u", name=path.name, path=path, size=path.stat().st_size, sha256="0")
     data = msgspec.structs.replace(small_plan().data, validation_share=0.0)
-    made = make_dataset([file], data, directory, scratch_dir=directory, on_bytes=lambda _: None)
+    made = make_dataset(
+        [file], data, directory, scratch_dir=directory, judge=None, on_bytes=lambda _: None
+    )
     assert (made.train_rows, made.rejected) == (1, {})
     batches = conversations_of(directory / "train.parquet")
     (found,) = tokenise(batches, chat_template(tokenizer, directory), tokenizer, 10_000)

@@ -26,6 +26,7 @@ from transformers import (
     Qwen2Config,
 )
 
+from argotune.steps.common.fields import text_of
 from argotune.steps.contracts.dataset_rows import SCHEMA, Conversation
 from argotune.steps.contracts.model_cache import Origin, mark_complete
 from argotune.steps.contracts.training_plan import (
@@ -264,10 +265,11 @@ def read_records(work_dir: Path) -> list[dict[str, Any]]:
 
 def flags_of(params: Params) -> list[str]:
     """What the step is called with."""
+    values = {field.name: getattr(params, field.name) for field in dataclasses.fields(params)}
     return [
-        f"--{field.name.replace('_', '-')}={getattr(params, field.name)}"
-        for field in dataclasses.fields(params)
-        if getattr(params, field.name) is not None
+        f"--{name.replace('_', '-')}={text_of(value)}"
+        for name, value in values.items()
+        if value is not None
     ]
 
 

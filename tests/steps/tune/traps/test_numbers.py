@@ -14,14 +14,15 @@ from bitsandbytes.nn.modules import Linear4bit
 from torch.nn.functional import cross_entropy
 from transformers import Phi3Config, Phi3ForCausalLM
 
+from argotune.steps.accelerator.cuda import Gpu
 from argotune.steps.common.errors import Interrupted, PermanentError
 from argotune.steps.contracts.steps_of_run import best_fit
 from argotune.steps.tokens.template import chat_template
 from argotune.steps.tokens.tokenise import read_rows
-from argotune.steps.tune import device
 from argotune.steps.tune.device import find_device
 from argotune.steps.tune.load import load_model
 from argotune.steps.tune.pack import Packs, pack
+from tests.fakes.cuda import FakeCuda
 from tests.steps.tune.float64 import TOLERANCE
 from tests.steps.tune.models import (
     CONFIGS,
@@ -123,17 +124,10 @@ def test_trap_07_repacked_weights_lose_gradients(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["Tesla V100-PCIE-16GB", "Tesla T4"])
-def test_trap_08_fp16_is_refused_with_the_reason_and_a_gpu_that_has_bfloat16(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """There is no such GPU here, so torch's answers about it are given by hand."""
-    monkeypatch.setattr(device.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(device.torch.cuda, "is_bf16_supported", lambda **_: False)
-    monkeypatch.setattr(device.torch.cuda, "get_device_name", lambda: name)
-    properties = type("Properties", (), {"total_memory": 16 * 2**30})
-    monkeypatch.setattr(device.torch.cuda, "get_device_properties", lambda _: properties)
+def test_trap_08_fp16_is_refused_with_the_reason_and_a_gpu_that_has_bfloat16(name: str) -> None:
+    old = Gpu(name=name, memory_gib=16.0, capability=(7, 0))
     with pytest.raises(PermanentError) as caught:
-        find_device()
+        find_device(cuda=FakeCuda(gpus=[old], bfloat16=False))
     assert str(caught.value) == (
         f"{name} has no bfloat16, and in fp16 one in five QLoRA runs of a 7B model ends in NaN; "
         "use an Ampere GPU or newer, such as Standard_NV36ads_A10_v5"

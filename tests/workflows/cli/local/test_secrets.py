@@ -70,6 +70,8 @@ def test_only_the_steps_that_name_a_secret_get_it() -> None:
     assert named == {
         "dataset": set(SECRET_VARIABLES),
         "model": {"HF_TOKEN"},
+        # It brings the model's tokenizer.
+        "plan": {"HF_TOKEN"},
         "tune": set(TRACKER_VARIABLES),
     }
 
