@@ -18,7 +18,7 @@ from tests.steps.killing import Case, kill_everywhere, run_step
 from tests.steps.tune.models import params_for, tiny_plan, write_dataset
 
 MEASURED = re.compile(
-    r'"(time|seconds|tokens_per_second|memory_gb|peak_memory_gb|loading_memory_gb|resumed_from_step)": ?[^,\s}]+'
+    r'"(time|seconds|tokens_per_second|(peak_|loading_)?memory_gb|resumed_from_step)": ?[^,\s}]+'
 )
 """What differs from run to run."""
 

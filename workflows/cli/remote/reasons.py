@@ -35,7 +35,7 @@ def reasons(cluster: Cluster, run: Workflow) -> dict[str, str]:
     if not running:
         return {}
     said = {
-        str(event.get("reportingComponent")).removeprefix(_COMPONENT): str(event.get("message"))
+        str(event.get("reportingComponent")).removeprefix(_COMPONENT): str(event["message"])
         for event in _events(cluster, run["metadata"]["uid"])
     }
     return {step: said[step] for step in running if step in said}
@@ -93,14 +93,14 @@ def _of_its_claims(cluster: Cluster, run: Workflow) -> Iterator[str]:
         if claim is None or claim.get("status", {}).get("phase") != "Pending":
             continue
         events = _events(cluster, claim["metadata"]["uid"])
-        why = f": {events[-1].get('message')}" if events else ""
+        why = f": {events[-1]['message']}" if events else ""
         yield f"its volume is not there, claim {name} is Pending{why}"
 
 
 def _of_its_events(cluster: Cluster, run: Workflow) -> Iterator[str]:
     """Give the last warning of Argo's controller about the run."""
     warnings = [
-        str(event.get("message"))
+        str(event["message"])
         for event in _events(cluster, run["metadata"]["uid"])
         if event.get("type") == "Warning"
     ]
@@ -108,13 +108,17 @@ def _of_its_events(cluster: Cluster, run: Workflow) -> Iterator[str]:
 
 
 def _events(cluster: Cluster, uid: str) -> Objects:
-    """List the events about an object, the last one last; none without the right to see them."""
+    """List the events about an object that say something, the last one last.
+
+    There are none without the right to see them.
+    """
     try:
         events = cluster.events_about(uid)
     except ClusterError:
         return []
     return sorted(
-        events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or "")
+        filter(lambda event: event.get("message"), events),
+        key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
 from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.errors import CliError, InputError
@@ -31,8 +32,9 @@ def find_schedules(cluster: Cluster) -> list[Schedule]:
     if not found:
         return []
     templates = [manifests.NAME] if cluster.get("WorkflowTemplate", manifests.NAME) else []
+    begun = _last_begun(cluster)
     now = utc_now()
-    return [schedule_of(each, templates, now) for each in found]
+    return [schedule_of(each, templates, now, begun=begun.get(name_of(each))) for each in found]
 
 
 def make_schedule(
@@ -82,9 +84,15 @@ def resume(cluster: Cluster, name: str) -> Schedule:
 def trigger(cluster: Cluster, name: str) -> str:
     """Begin a run of the schedule now, as Argo begins one, and return its name.
 
-    Raises InputError for an unknown name, and CliError while another run of it goes on.
+    Raises InputError for an unknown name, and CliError while another run of it goes on, and
+    where argotune is not installed.
     """
     cron = _named(cluster, name)
+    if cluster.get("WorkflowTemplate", manifests.NAME) is None:
+        raise CliError(
+            f"{name_of(cron)}: WorkflowTemplate {manifests.NAME} is not in namespace"
+            f" {cluster.namespace}; argotune install {cluster.flags} puts it there"
+        )
     for run in _runs(cluster, cron):
         if _goes_on(run):
             raise CliError(
@@ -137,6 +145,18 @@ def _workspace_of(cron: Object) -> str:
     return str((cron["metadata"].get("labels") or {}).get(WORKSPACE_LABEL, ""))
 
 
+def _last_begun(cluster: Cluster) -> dict[str, str]:
+    """Map the schedules' names to when their newest run began, also one that was triggered."""
+    runs = newest_first(
+        cluster.collection("Workflow", CRON_WORKFLOW_LABEL, metadata_only=True).items
+    )
+    begun: dict[str, str] = {}
+    for run in runs:
+        metadata = run["metadata"]
+        begun.setdefault(metadata["labels"][CRON_WORKFLOW_LABEL], metadata["creationTimestamp"])
+    return begun
+
+
 def _runs(cluster: Cluster, cron: Object) -> list[Workflow]:
     """List the metadata of a schedule's runs, the newest first."""
     label = f"{CRON_WORKFLOW_LABEL}={name_of(cron)}"
@@ -150,7 +170,8 @@ def _goes_on(run: Workflow) -> bool:
 def _suspend(cluster: Cluster, name: str, *, suspend: bool) -> Schedule:
     cron = _named(cluster, name)
     changed = cluster.patch(_KIND, name_of(cron), {"spec": {"suspend": suspend}})
-    return schedule_of(changed, [manifests.NAME], utc_now())
+    begun = _last_begun(cluster).get(name_of(changed))
+    return schedule_of(changed, [manifests.NAME], utc_now(), begun=begun)
 
 
 def _create(cluster: Cluster, document: Object, secret: Object | None) -> None:
@@ -176,7 +197,19 @@ def _change(cluster: Cluster, found: Object, document: Object, secret: Object | 
 
 
 def _replacement(found: Object, document: Object) -> Object:
-    """Build the merge patch that makes the spec, labels and annotations those of the document."""
-    removed = {key: None for key in found["spec"] if key != "suspend"}
+    """Build the merge patch that makes the spec that of the document, but for the suspension."""
+    there = {key: value for key, value in found["spec"].items() if key != "suspend"}
     metadata = {part: document["metadata"].get(part) for part in ("labels", "annotations")}
-    return {"metadata": metadata, "spec": {**removed, **document["spec"]}}
+    return {"metadata": metadata, "spec": _merge_patch(there, document["spec"])}
+
+
+def _merge_patch(old: Object, new: Object) -> Object:
+    """Build the JSON merge patch (RFC 7386) from one object to another."""
+    patch: dict[str, Any] = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        was = old.get(key)
+        if isinstance(was, dict) and isinstance(value, dict):
+            patch[key] = _merge_patch(was, value)
+        else:
+            patch[key] = value
+    return patch

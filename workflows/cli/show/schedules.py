@@ -51,8 +51,13 @@ def template_of(cron: CronWorkflow) -> str:
     return str(reference.get("name", ""))
 
 
-def schedule_of(cron: CronWorkflow, templates: Collection[str], now: datetime) -> Schedule:
-    """Read a CronWorkflow; `templates` are the WorkflowTemplates of its namespace."""
+def schedule_of(
+    cron: CronWorkflow, templates: Collection[str], now: datetime, *, begun: str | None = None
+) -> Schedule:
+    """Read a CronWorkflow; `templates` are the WorkflowTemplates of its namespace.
+
+    `begun` is when its newest run began, which a run that somebody triggered tells too.
+    """
     spec, status = cron["spec"], cron.get("status") or {}
     times = tuple(spec.get("schedules") or filter(None, [spec.get("schedule")]))
     zone = spec.get("timezone") or _CONTROLLERS_ZONE
@@ -68,7 +73,7 @@ def schedule_of(cron: CronWorkflow, templates: Collection[str], now: datetime) -
         workspace=_argument(cron, "name"),
         times=times,
         timezone=zone,
-        last=parse_time(status.get("lastScheduledTime")),
+        last=parse_time(begun) or parse_time(status.get("lastScheduledTime")),
         next=None if is_suspended or obstacles else following,
         is_suspended=is_suspended,
         reasons=(

@@ -114,6 +114,31 @@ def test_a_second_time_changes_it_and_leaves_it_paused(
     )
 
 
+def test_what_is_given_no_more_goes(argotune: Argotune, write: Write, cluster: Cluster) -> None:
+    file = write("workspace.yaml", WORKSPACE)
+    for flags in (["--storage-class", "gone"], []):
+        assert argotune("schedule", file, "--cron", "@daily", *flags).code == 0
+    (claim,) = only(cluster, "CronWorkflow")["spec"]["workflowSpec"]["volumeClaimTemplates"]
+    assert "storageClassName" not in claim["spec"]
+    assert argotune("schedule", file, "--cron", "@daily", "--volume-size", "9Gi").code == 0
+    (claim,) = only(cluster, "CronWorkflow")["spec"]["workflowSpec"]["volumeClaimTemplates"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "9Gi"
+
+
+def test_a_setting_is_removed_with_all_that_it_held(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    text = WORKSPACE.replace(
+        "metadata:\n",
+        'metadata:\n  annotations: {argotune.dev/ttl-seconds-after-failure: "60"}\n',
+        1,
+    )
+    assert schedule(argotune, write, text, "@daily").code == 0
+    assert "ttlStrategy" in only(cluster, "CronWorkflow")["spec"]["workflowSpec"]
+    assert schedule(argotune, write, WORKSPACE, "@daily").code == 0
+    assert "ttlStrategy" not in only(cluster, "CronWorkflow")["spec"]["workflowSpec"]
+
+
 def test_all_that_is_wrong_with_times_is_said_before_anything_is_made(
     argotune: Argotune, write: Write, cluster: Cluster
 ) -> None:
@@ -182,6 +207,25 @@ def test_a_triggered_run_is_one_of_the_schedule(argotune: Argotune, made: Cluste
         cron["metadata"]["uid"],
         True,
     )
+
+
+def test_a_triggered_run_is_the_last_one(argotune: Argotune, made: Cluster) -> None:
+    put_run(made, "run-1", ended=True)
+    assert "no run yet" not in argotune("pause", "my-model").out
+    assert "2026-01-02 03:04" in argotune("pause", "my-model").out
+
+
+def test_nothing_is_triggered_where_argotune_was_uninstalled(
+    argotune: Argotune, made: Cluster
+) -> None:
+    made.take("WorkflowTemplate", "team-a", "finetune")
+    answer = argotune("trigger", "my-model")
+    assert answer.code == 3
+    assert answer.errors == [
+        f"{NAME}: WorkflowTemplate finetune is not in namespace team-a; argotune install -n team-a"
+        " puts it there"
+    ]
+    assert made.of_kind("Workflow") == []
 
 
 @pytest.mark.parametrize("command", ["trigger", "unschedule"])
