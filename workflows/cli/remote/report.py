@@ -89,7 +89,10 @@ def _fetched(image: ImageReference, login: Login) -> Files:
             pull(image, layout, _LAYOUT_TAG, login.registry)
             return read_layout(layout, _LAYOUT_TAG)
         except (StepError, ValueError) as error:
-            raise CliError(f"report {image}: {error}") from error
+            # The error's own advice is for the pods of a cluster.
+            raise CliError(
+                f"report {image}: {error}; here, argotune report has --ca-file and --auth-file"
+            ) from error
 
 
 def _own_auth_file() -> Path | None:

@@ -184,3 +184,18 @@ def test_what_names_no_report_is_refused(
     answer = argotune("report", *arguments)
     assert answer.code == 2
     assert answer.errors[0].startswith(problem)
+
+
+def test_a_run_that_changed_nothing_leads_to_the_one_with_the_report(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    put_run(cluster, "registry.example.com/a:sha256-0.report")
+    unchanged = run_of(*step("dataset", "Succeeded"), phase="Succeeded", name="my-model-later")
+    created = {"creationTimestamp": "2126-01-01T00:00:00Z"}
+    cluster.put({**unchanged, "metadata": {**unchanged["metadata"], **created}})
+    answer = argotune("report", "my-model", *ON_CLUSTER)
+    assert answer.code == 3
+    assert answer.errors == [
+        "run my-model-later has pushed no report; the newest that has:"
+        f" argotune report {NAME} -n team-a"
+    ]
