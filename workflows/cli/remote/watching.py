@@ -46,7 +46,7 @@ def advice(cluster: Cluster, name: str) -> list[str]:
     """List what can be done about a failed run."""
     return [
         f"logs: argotune logs {name} {cluster.flags}",
-        f"go on with it: argo retry {name} {cluster.flags}",
+        f"go on with it: argo retry {name} {cluster.flags} (with the right to delete pods)",
     ]
 
 

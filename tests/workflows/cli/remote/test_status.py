@@ -203,7 +203,7 @@ def test_a_failed_step_shows_the_end_of_its_log(argotune: Argotune, cluster: Clu
         "  loading the model",
         "  RuntimeError: out of memory",
         f"logs: argotune logs {NAME} -n team-a",
-        f"go on with it: argo retry {NAME} -n team-a",
+        f"go on with it: argo retry {NAME} -n team-a (with the right to delete pods)",
         f"in Argo's UI: /workflows/team-a/{NAME}",
     ]
 

@@ -68,7 +68,8 @@ def test_a_failed_run_says_what_can_be_done(argotune: Argotune, cluster: Cluster
         f"{NAME}: Failed",
         "child failed",
         f"logs: argotune logs {NAME} -n team-a --context first",
-        f"go on with it: argo retry {NAME} -n team-a --context first",
+        f"go on with it: argo retry {NAME} -n team-a --context first"
+        " (with the right to delete pods)",
     ]
 
 
@@ -184,7 +185,7 @@ def test_a_run_whose_image_does_not_come_is_stopped(
         "",
         f"{name}: Stopped",
         f"logs: argotune logs {name} -n team-a",
-        f"go on with it: argo retry {name} -n team-a",
+        f"go on with it: argo retry {name} -n team-a (with the right to delete pods)",
     ]
     assert answer.errors == [
         f"{problem}, for 0 s",
