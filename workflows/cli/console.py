@@ -11,9 +11,11 @@ from rich.segment import Segment
 from rich.text import Text
 
 from argotune.steps.common.printable import printable, wants_plain_text
-from argotune.workflows.cli.streams import PrintableStream
+from argotune.workflows.cli.streams import AS_CODES, PrintableStream
 
 _PIPE_COLUMNS = 120
+_STAND_INS = str.maketrans("✔✖○◷‖■…", "+x-~|#.") | dict.fromkeys(range(0x2800, 0x2900), "*")
+"""What stands for signs of the tables and spinners where the encoding lacks them, as wide."""
 
 
 class _Console(Console):
@@ -27,11 +29,21 @@ class _Console(Console):
         """Render everything that is printed, the parts of a table too."""
         if isinstance(renderable, str):
             renderable = self.render_str(renderable)
-        if isinstance(renderable, Text) and printable(renderable.plain) != renderable.plain:
-            # Before the lines are broken: the codes are wider than the characters.
-            renderable = renderable.blank_copy(printable(renderable.plain))
+        if isinstance(renderable, Text):
+            shown = _in_encoding(printable(renderable.plain), self.encoding)
+            if shown != renderable.plain:
+                # Before the lines are broken: the codes are wider than the characters.
+                renderable = renderable.blank_copy(shown)
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
+def _in_encoding(text: str, encoding: str) -> str:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_STAND_INS).encode(encoding, AS_CODES).decode(encoding)
+    return text
 
 
 def console() -> Console:

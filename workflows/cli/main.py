@@ -15,7 +15,12 @@ from typer.core import TyperCommand, TyperGroup
 
 from argotune.steps.common.printable import printable, wants_plain_text
 from argotune.workflows.cli.errors import INTERRUPTED, NOT_POSSIBLE, as_cli_error, os_message
-from argotune.workflows.cli.streams import named_stdout, open_closed_streams, printable_streams
+from argotune.workflows.cli.streams import (
+    named_stdout,
+    open_closed_streams,
+    printable_streams,
+    write_any_character,
+)
 
 COMMANDS = {
     "run": "Run a workspace, or any Argo Workflow, on this machine, and show its steps.",
@@ -133,6 +138,7 @@ def _argotune(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, by default this process's, and exit."""
     open_closed_streams()
+    write_any_character()
     if wants_plain_text():
         # For the consoles that typer makes for help and complaints; rich documents the variable.
         os.environ["TTY_COMPATIBLE"] = "0"

@@ -6,6 +6,8 @@ it through these streams; rich's console (`console.py`) adds its colours after t
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -19,6 +21,9 @@ from typing import Any, TextIO
 
 from argotune.steps.common.printable import printable
 from argotune.workflows.engine.errors import naming
+
+AS_CODES = "argotune-codes"
+"""Name of the error handler that writes what an encoding lacks as codes."""
 
 
 class NamedStream:
@@ -72,6 +77,25 @@ def printable_streams() -> Iterator[None]:
 def named_stdout() -> AbstractContextManager[object]:
     """Let errors of stdout say that it was stdout."""
     return redirect_stdout(NamedStream(sys.stdout, "standard output"))
+
+
+def write_any_character() -> None:
+    """Let the streams write what their encoding lacks, such as ✔ in Latin-1, as codes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=AS_CODES)
+
+
+def _codes_of(error: UnicodeError) -> tuple[str, int]:
+    r"""Replace characters by codes such as \u2714, which JSON reads as the same characters."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    pairs = (units[at : at + 2].hex() for at in range(0, len(units), 2))
+    return "".join(f"\\u{pair}" for pair in pairs), error.end
+
+
+codecs.register_error(AS_CODES, _codes_of)
 
 
 def open_closed_streams() -> None:
