@@ -28,6 +28,11 @@ class Finding:
     command: str = ""
     """The command that does it, where there is one; it contains no secret."""
 
+    def in_one_line(self) -> str:
+        """Return the sentence with what to do, as `MESSAGE; ADVICE: COMMAND`."""
+        to_do = ": ".join(filter(None, (self.advice, self.command)))
+        return "; ".join(filter(None, (self.message, to_do)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class AreaFinding:

@@ -35,7 +35,7 @@ def tiny(
         raise InputError(f"--model-cache-claim: {claim!r}; accepted is the name of a claim")
     missing = missing_packages("tune", "data")
     if missing:
-        raise CliError(f"Python packages are missing; {pip_install(missing)}")
+        raise CliError(f"Python packages are missing; install them: {pip_install(missing)}")
     here = home()
     here.make()
     command = [sys.executable, "-m", "argotune.steps.tiny.make"]

@@ -52,7 +52,7 @@ def examine_machine(here: Home, planned: Planned | None) -> Iterator[AreaFinding
 def check_machine(here: Home, planned: Planned) -> None:
     """Refuse a run that would fail here for want of something. Raises CliError with all of it."""
     problems = [
-        "; ".join(filter(None, (found.message, found.advice, found.command)))
+        found.in_one_line()
         for told in examine_machine(here, planned)
         if (found := told.finding).level is Level.PROBLEM
     ]

@@ -203,7 +203,7 @@ def test_a_workspace_without_weights_names_the_command_that_makes_them(
     assert answer.errors[0].startswith(
         f"the weights of preset tiny are not in {cache_dir}/presets/argotune--tiny/"
     )
-    assert answer.errors[0].endswith("; make them; argotune tiny")
+    assert answer.errors[0].endswith("; make them: argotune tiny")
 
 
 def test_weights_are_looked_for_in_the_claim_that_the_workspace_names(

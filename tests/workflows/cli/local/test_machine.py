@@ -72,7 +72,7 @@ def test_missing_packages_are_named_with_their_command_before_the_first_step(
     assert (answer.code, answer.out) == (3, "")
     assert answer.errors == [
         f"the steps need Python packages that are not in {sys.prefix}: pytest, no-such-package;"
-        f" install them; {INSTALL}"
+        f" install them: {INSTALL}"
     ]
     assert not (home_dir / "runs").exists()
     assert argotune("tiny").errors == [f"Python packages are missing; {INSTALL}"]
