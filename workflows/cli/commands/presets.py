@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from typer.core import TyperGroup
 
 from argotune.presets.loader import PRESETS_DIR, model_preset, model_presets
 from argotune.presets.names import UnknownName
@@ -13,8 +14,19 @@ from argotune.presets.schema import ModelPreset
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import InputError
 
+
+class _NameOrCommand(TyperGroup):
+    """Takes a preset's name for `show NAME`."""
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:  # type: ignore[override]
+        given = [] if args[0] in self.commands else ["show"]
+        return super().resolve_command(ctx, [*given, *args])
+
+
 app = typer.Typer(
-    add_completion=False, help="The models that can be tuned: a table, or one preset whole."
+    cls=_NameOrCommand,
+    add_completion=False,
+    help="The models that can be tuned: a table, or one preset whole.",
 )
 
 
@@ -32,7 +44,7 @@ def show(name: Annotated[str, typer.Argument(help="Name of a preset.")]) -> None
         preset = model_preset(name)
     except UnknownName as error:
         raise InputError(str(error)) from error
-    print((PRESETS_DIR / "models" / f"{preset.name}.yaml").read_text(), end="")
+    print((PRESETS_DIR / "models" / f"{preset.name}.yaml").read_text("utf-8"), end="")
 
 
 def _table(presets: tuple[ModelPreset, ...]) -> Table:

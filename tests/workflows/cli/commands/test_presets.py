@@ -29,3 +29,9 @@ def test_unknown_preset(argotune: Argotune) -> None:
     known = ", ".join(sorted(preset.name for preset in model_presets()))
     assert answer.code == 2
     assert answer.errors == [f"'gpt-5' is not a model preset; known are {known}"]
+
+
+def test_a_name_alone_means_show(argotune: Argotune) -> None:
+    assert argotune("presets", "phi-4").out == argotune("presets", "show", "phi-4").out
+    answer = argotune("presets", "gpt-5")
+    assert (answer.code, answer.errors) == (2, argotune("presets", "show", "gpt-5").errors)
