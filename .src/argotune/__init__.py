@@ -47,6 +47,10 @@ __all__ = [
 _ERRORS = {"Error": "CliError", "InputError": "InputError", "RunFailed": "RunFailed"}
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 from argotune.steps.common import strict_yaml
 from argotune.steps.contracts.data_report import DataReport
 from argotune.steps.contracts.training_plan import TrainingPlan
-from argotune.workflows.cli.errors import RunFailed, as_cli_error
+from argotune.workflows.cli.errors import CliError, RunFailed, as_cli_error
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.overrides import OVERRIDES, read_overrides
 from argotune.workflows.cli.texts import read_texts
@@ -99,11 +99,18 @@ def _with_cli_errors(function: Callable[_P, _R]) -> Callable[_P, _R]:
             return function(*args, **kwargs)
         except Exception as error:
             known = as_cli_error(error)
-            if known is None or known is error:
+            if known is None:
                 raise
-            raise known from error
+            raise _in_python(known) from error
 
     return wrapped
+
+
+def _in_python(error: CliError) -> CliError:
+    """Name a flag in the error's advice as the argument that it is here."""
+    return type(error)(
+        [text.replace("--allow-loopback", "allow_loopback=True") for text in error.problems]
+    )
 
 
 @_with_cli_errors

@@ -26,6 +26,16 @@ def test_importing_costs_nothing_until_a_function_is_named() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
+def test_dir_lists_what_there_is() -> None:
+    assert set(argotune.__all__) <= set(dir(argotune))
+
+
+def test_a_flag_in_an_error_is_named_as_the_argument() -> None:
+    text = TINY.replace("https://", "http://127.0.0.1/")
+    with pytest.raises(argotune.InputError, match="this machine; allow_loopback=True permits it"):
+        argotune.run(yaml.safe_load(text), show=False)
+
+
 def test_a_plan_of_a_file_and_of_a_dictionary_is_the_same(write: Write) -> None:
     of_file = argotune.plan(write("workspace.yaml", TINY))
     of_dictionary = argotune.plan(yaml.safe_load(TINY))
