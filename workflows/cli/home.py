@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from argotune.workflows.cli.errors import CliError
 
 MODEL_CACHE_CLAIM = "argotune-models"
+HOME_VARIABLE = "ARGOTUNE_HOME"
+OWN_DIRECTORY = "name a directory of your own"
 _PRIVATE = 0o700
 
 
@@ -26,14 +29,10 @@ class Home:
 
         ~/.argotune is argotune's own, and is closed where it is open. A directory that
         $ARGOTUNE_HOME names may be shared on purpose, or hold other things: its mode stays. Raises
-        CliError if the root is something else than a directory.
+        CliError if nothing can be written there.
         """
-        try:
-            self.root.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-        except FileExistsError:
-            raise CliError(
-                f"{self.root}: not a directory; name one with ARGOTUNE_HOME, or leave it unset"
-            ) from None
+        check_writable(self.root)
+        self.root.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
         if self.root == _default_root() and self.is_open_to_others:
             self.root.chmod(_PRIVATE)
 
@@ -77,8 +76,39 @@ class Home:
 
 
 def home() -> Home:
-    """Return the home that the environment names."""
-    return Home(Path(os.environ.get("ARGOTUNE_HOME") or _default_root()).absolute())
+    """Return the home that the environment names. Raises CliError if that is no directory."""
+    root = Path(os.environ.get(HOME_VARIABLE) or _default_root()).absolute()
+    existing = nearest_existing(root)
+    if not existing.is_dir():
+        raise CliError(
+            f"{existing}: not a directory; name one with {HOME_VARIABLE}, or leave it unset"
+        )
+    return Home(root)
+
+
+def nearest_existing(path: Path) -> Path:
+    """Return the path, or the nearest directory above it that is there."""
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
+def check_writable(directory: Path) -> None:
+    """Refuse a directory of the home in which no file can be made. Raises CliError."""
+    refused = write_problem(directory)
+    if refused:
+        raise CliError(f"{refused}; {OWN_DIRECTORY}: export {HOME_VARIABLE}=DIRECTORY")
+
+
+def write_problem(directory: Path) -> str:
+    """Say why no file can be made in a directory, or in the nearest that is there; else empty.
+
+    A file is made, since modes and owners do not tell all of it.
+    """
+    existing = nearest_existing(directory)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return ""
+    except OSError as error:
+        return f"{existing}: no file can be made there ({error.strerror})"
 
 
 def _default_root() -> Path:

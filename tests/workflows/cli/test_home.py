@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from argotune.workflows.cli.home import home
+from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.home import Home, check_writable, home
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import GREETING
@@ -68,3 +69,25 @@ def test_looking_at_runs_makes_nothing(argotune: Argotune, default_home: Path) -
     assert argotune("status").code == 0
     assert home().root == default_home
     assert not default_home.exists()
+
+
+@pytest.mark.parametrize(
+    "command", ["doctor", "runs", "status", "stop x", "chat x", "tiny", "rm x", "logs x"]
+)
+def test_every_command_refuses_a_home_that_is_a_file(
+    argotune: Argotune, home_dir: Path, command: str
+) -> None:
+    home_dir.write_text("")
+    answer = argotune(*command.split())
+    assert (answer.code, answer.out) == (3, "")
+    assert answer.errors == [
+        f"{home_dir}: not a directory; name one with ARGOTUNE_HOME, or leave it unset"
+    ]
+
+
+def test_a_home_without_room_for_a_file_is_refused_before_anything_is_computed() -> None:
+    # No file can be made in /proc, by root neither, whose rights say nothing.
+    with pytest.raises(CliError, match=r"no file can be made there .*: export ARGOTUNE_HOME="):
+        check_writable(Path("/proc/self/fd/argotune/claims"))
+    with pytest.raises(CliError, match="no file can be made there"):
+        Home(Path("/proc/self/fd/argotune")).make()

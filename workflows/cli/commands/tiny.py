@@ -10,7 +10,7 @@ import typer
 
 from argotune.steps.common.values import is_dns_subdomain
 from argotune.workflows.cli.errors import INTERRUPTED, CliError, InputError
-from argotune.workflows.cli.home import MODEL_CACHE_CLAIM, home
+from argotune.workflows.cli.home import MODEL_CACHE_CLAIM, check_writable, home
 from argotune.workflows.cli.local.machine import missing_packages, pip_install
 
 app = typer.Typer(add_completion=False)
@@ -38,6 +38,7 @@ def tiny(
         raise CliError(f"Python packages are missing; install them: {pip_install(missing)}")
     here = home()
     here.make()
+    check_writable(here.model_cache(claim))
     command = [sys.executable, "-m", "argotune.steps.tiny.make"]
     # In a process of its own, since only steps import torch; Ctrl-C reaches it too.
     made = subprocess.run(

@@ -26,7 +26,14 @@ from argotune.workflows.cli.checks.finding import (
     unknown,
 )
 from argotune.workflows.cli.errors import CliError
-from argotune.workflows.cli.home import MODEL_CACHE_CLAIM, Home
+from argotune.workflows.cli.home import (
+    HOME_VARIABLE,
+    MODEL_CACHE_CLAIM,
+    OWN_DIRECTORY,
+    Home,
+    nearest_existing,
+    write_problem,
+)
 from argotune.workflows.workspace.planned import Planned
 
 _EXTRA = "local"
@@ -158,15 +165,12 @@ def _memory_bytes() -> int | None:
 
 
 def _disk(here: Home, planned: Planned | None) -> Finding:
-    existing = next(path for path in (here.root, *here.root.parents) if path.exists())
+    existing = nearest_existing(here.root)
     free = shutil.disk_usage(existing).free
     said = f"{free / 1e9:.1f} GB are free for {here.root}"
-    if not os.access(existing, os.W_OK):
-        return problem(
-            f"{existing} may not be written to",
-            "name a directory of your own",
-            "export ARGOTUNE_HOME=DIRECTORY",
-        )
+    refused = write_problem(here.root)
+    if refused:
+        return problem(refused, OWN_DIRECTORY, f"export {HOME_VARIABLE}=DIRECTORY")
     if planned is None:
         return ok(said)
     needed = _CHECKPOINTS * planned.plan.memory.lora_gb * 1e9
