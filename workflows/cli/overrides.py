@@ -93,7 +93,7 @@ def _settings(pairs: Sequence[str], flags: Mapping[str, str]) -> dict[str, str]:
     if not pairs:
         return {}
     # The table takes a tenth of a second to import, and most commands do not need it.
-    from argotune.steps.settings.run_settings import annotation_settings
+    from argotune.steps.settings.run_settings import PREFIX, annotation_settings
 
     known = annotation_settings()
     found: dict[str, str] = {}
@@ -103,9 +103,7 @@ def _settings(pairs: Sequence[str], flags: Mapping[str, str]) -> dict[str, str]:
         if not equals or not text:
             problems.append(f"--set {pair!r}: accepted is NAME=VALUE")
         elif name not in known:
-            near = nearest(name, known)
-            advice = f"did you mean {near}?" if near else f"known are {', '.join(known)}"
-            problems.append(f"--set {pair!r}: no setting {name}; {advice}")
+            problems.append(f"--set {pair!r}: no setting {name}; {_advice(name, PREFIX, known)}")
         elif name in found or name in flags:
             problems.append(f"--set {pair!r}: {name} is given twice; give it once")
         else:
@@ -113,6 +111,16 @@ def _settings(pairs: Sequence[str], flags: Mapping[str, str]) -> dict[str, str]:
     if problems:
         raise InputError(problems)
     return found
+
+
+def _advice(name: str, prefix: str, known: Collection[str]) -> str:
+    """Say which setting an unknown name may mean; `prefix` is the annotations'."""
+    short = name.removeprefix(prefix)
+    near = short if short in known else nearest(short, known)
+    if name != short:
+        meant = f": {near}" if near else f"; known are {', '.join(known)}"
+        return f"accepted are names without {prefix}{meant}"
+    return f"did you mean {near}?" if near else f"known are {', '.join(known)}"
 
 
 def _parameter(flag: str) -> inspect.Parameter:

@@ -1,0 +1,23 @@
+"""The flags in place of a Workspace's fields: what is said of a setting that is none."""
+
+from __future__ import annotations
+
+import pytest
+
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.overrides import read_overrides
+
+
+@pytest.mark.parametrize(
+    ("pair", "advice"),
+    [
+        ("argotune.dev/question=x", "accepted are names without argotune.dev/: question"),
+        ("argotune.dev/tune-memroy=1Gi", "accepted are names without argotune.dev/: tune-memory"),
+        ("tune-memroy=1Gi", "did you mean tune-memory?"),
+    ],
+)
+def test_an_unknown_setting_is_told_with_the_one_that_is_meant(pair: str, advice: str) -> None:
+    with pytest.raises(InputError) as refused:
+        read_overrides({}, [pair])
+    name = pair.partition("=")[0]
+    assert refused.value.problems == [f"--set {pair!r}: no setting {name}; {advice}"]
