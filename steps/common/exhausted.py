@@ -20,7 +20,7 @@ _ADVICE = {
     errno.ENOSPC: "free space, or give the run a larger volume (argotune.dev/volume-size)",
     errno.EDQUOT: "free space or raise the quota of this user on that volume",
     errno.EFBIG: "the file system or a limit of the process allows no file of that size",
-    errno.EROFS: "mount the volume for writing",
+    errno.EROFS: "mount its file system for writing, then resume the run",
     errno.EIO: "the disk or its server failed; a retry on another node may pass, and the node's "
     "kernel log has more",
     errno.ESTALE: "the volume's server has forgotten the file; a retry opens it anew",

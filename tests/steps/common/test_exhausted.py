@@ -106,7 +106,7 @@ def test_a_full_volume_says_how_much_is_free(tmp_path: Path) -> None:
     ("number", "kind", "advice"),
     [
         (errno.EDQUOT, PermanentError, "raise the quota"),
-        (errno.EROFS, PermanentError, "mount the volume for writing"),
+        (errno.EROFS, PermanentError, "mount its file system for writing, then resume the run"),
         (errno.EIO, TransientError, "a retry on another node may pass"),
         (errno.ESTALE, TransientError, "a retry opens it anew"),
     ],

@@ -112,3 +112,14 @@ def test_contradicting_arguments_are_refused_by_name(
     answer = argotune(*(files.get(word, word) for word in command.split()))
     assert (answer.code, answer.out) == (2, "")
     assert answer.errors == list(CONTRADICTIONS[command])
+
+
+def test_a_resumed_run_says_what_to_do_for_the_directory_of_its_image(argotune: Argotune) -> None:
+    answer = argotune("run", "--resume", "--output-image", "oci:other")
+    assert (answer.code, answer.errors) == (
+        2,
+        [
+            "--output-image: a resumed run keeps its own; make that directory writable (mount,"
+            " chmod), then --resume without this flag"
+        ],
+    )

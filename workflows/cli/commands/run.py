@@ -105,6 +105,12 @@ def run(
             "--entrypoint": entrypoint,
             "--allow-loopback": allow_loopback,
         }
+        image = of_start.pop("--output-image", None)
+        options.refuse(
+            {"--output-image": image},
+            "a resumed run keeps its own; make that directory writable (mount, chmod), then"
+            " --resume without this flag",
+        )
         options.refuse(of_start, "a resumed run keeps what it was started with; leave it out")
         _resume(here, files or [], secrets, runtime, output)
         return

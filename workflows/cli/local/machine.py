@@ -16,6 +16,7 @@ from argotune.presets.loader import model_preset
 from argotune.steps.common.host_memory import host_memory
 from argotune.steps.contracts.model_cache import cache_path, is_complete
 from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.registry.oci import LayoutReference, parse_reference
 from argotune.workflows.cli.checks.finding import (
     AreaFinding,
     Finding,
@@ -52,6 +53,8 @@ def examine_machine(here: Home, planned: Planned | None) -> Iterator[AreaFinding
         yield AreaFinding(area="packages", finding=finding)
     yield AreaFinding(area="memory", finding=_memory(plan))
     yield AreaFinding(area="disk", finding=_disk(here, planned))
+    if planned is not None and planned.workspace.output_image.startswith("oci:"):
+        yield AreaFinding(area="output", finding=_output(planned.workspace.output_image))
     if planned is not None:
         yield AreaFinding(area="weights", finding=_weights(here, planned))
 
@@ -184,6 +187,19 @@ def _disk(here: Home, planned: Planned | None) -> Finding:
         "delete old runs, or name a directory with more room by ARGOTUNE_HOME",
         "argotune rm --older-than 7d",
     )
+
+
+def _output(image: str) -> Finding:
+    """Look whether push, the last of the costly steps, will be able to write its layout."""
+    layout = parse_reference(image)
+    assert isinstance(layout, LayoutReference)
+    refused = write_problem(layout.directory)
+    if refused:
+        return problem(
+            f"tuning.output.image: {image}: {refused}",
+            "make it writable, or name another directory: --output-image oci:DIRECTORY",
+        )
+    return ok(f"the image goes into {layout.directory}")
 
 
 def _weights(here: Home, planned: Planned) -> Finding:

@@ -75,7 +75,7 @@ def test_missing_packages_are_named_with_their_command_before_the_first_step(
         f" install them: {INSTALL}"
     ]
     assert not (home_dir / "runs").exists()
-    assert argotune("tiny").errors == [f"Python packages are missing; {INSTALL}"]
+    assert argotune("tiny").errors == [f"Python packages are missing; install them: {INSTALL}"]
 
 
 def test_a_tracker_needs_its_package(
@@ -99,7 +99,7 @@ def test_doctor_without_a_cluster_looks_at_this_machine(
     assert lines[:2] == ["packages", f"  ok       the packages of the steps are in {sys.prefix}"]
     assert lines[-2:] == [
         f"  ok       the weights of preset tiny are in {weights}",
-        f"{len(lines) - 5} ok",
+        f"{len(lines) - 6} ok",
     ]
 
 
@@ -155,3 +155,22 @@ def test_weights_for_which_there_is_no_room(
     assert answer.code == 3
     (error,) = (each for each in answer.errors if "checkpoints" in each)
     assert f"and 1.0 GB are free for {home_dir}; delete old runs" in error
+
+
+@pytest.mark.parametrize("kind", ["read-only", "a file"])
+def test_an_image_directory_that_push_could_not_write(
+    argotune: Argotune, write: Write, weights: Path, tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "file").touch()
+    # Linux makes no file there, for root neither.
+    place = Path("/proc") if kind == "read-only" else tmp_path / "file"
+    file = write("workspace.yaml", TINY.replace("oci:dist/my-tiny", f"oci:{place}/below/x:1"))
+    answer = argotune("run", file)
+    assert answer.code == 3
+    (error,) = answer.errors
+    assert error.startswith(
+        f"tuning.output.image: oci:{place}/below/x:1: {place}: no file can be made there ("
+    )
+    assert error.endswith(
+        "); make it writable, or name another directory: --output-image oci:DIRECTORY"
+    )
