@@ -72,9 +72,9 @@ def older_than(found: list[Entry], age: timedelta, now: datetime) -> list[Entry]
     ]
 
 
-def size(count: int) -> str:
+def size(count: float) -> str:
     """Format a number of bytes with a decimal unit."""
-    value, units = float(count), ("B", "kB", "MB", "GB", "TB")
+    value, units = count, ("B", "kB", "MB", "GB", "TB")
     for unit in units[:-1]:
         if value < 1000:
             return f"{value:.0f} {unit}" if unit in units[:2] else f"{value:.1f} {unit}"

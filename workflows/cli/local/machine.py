@@ -35,6 +35,7 @@ from argotune.workflows.cli.home import (
     nearest_existing,
     write_problem,
 )
+from argotune.workflows.cli.local.disk import size
 from argotune.workflows.workspace.planned import Planned
 
 _EXTRA = "local"
@@ -170,7 +171,7 @@ def _memory_bytes() -> int | None:
 def _disk(here: Home, planned: Planned | None) -> Finding:
     existing = nearest_existing(here.root)
     free = shutil.disk_usage(existing).free
-    said = f"{free / 1e9:.1f} GB are free for {here.root}"
+    said = f"{size(free)} are free for {here.root}"
     refused = write_problem(here.root)
     if refused:
         return problem(refused, OWN_DIRECTORY, f"export {HOME_VARIABLE}=DIRECTORY")
@@ -181,12 +182,13 @@ def _disk(here: Home, planned: Planned | None) -> Finding:
         needed += _BYTES_PER_WEIGHT * model_preset(planned.plan.model.preset).parameters
     if needed <= free:
         return ok(said)
-    return problem(
-        f"weights and checkpoints of {planned.plan.model.preset} take {needed / 1e9:.1f} GB, and"
-        f" {said}",
-        "delete old runs, or name a directory with more room by ARGOTUNE_HOME",
-        "argotune rm --older-than 7d",
+    needs = (
+        f"weights and checkpoints of {planned.plan.model.preset} take {size(needed)}, and {said}"
     )
+    more_room = "name a directory with more room by ARGOTUNE_HOME"
+    if any(here.runs_dir.glob("*/")):
+        return problem(needs, f"delete old runs, or {more_room}", "argotune rm --older-than 7d")
+    return problem(needs, more_room)
 
 
 def _output(image: str) -> Finding:

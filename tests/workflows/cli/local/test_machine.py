@@ -154,7 +154,28 @@ def test_weights_for_which_there_is_no_room(
     answer = argotune("run", write("workspace.yaml", LARGE))
     assert answer.code == 3
     (error,) = (each for each in answer.errors if "checkpoints" in each)
-    assert f"and 1.0 GB are free for {home_dir}; delete old runs" in error
+    assert error.endswith(
+        f"and 1.0 GB are free for {home_dir}; name a directory with more room by ARGOTUNE_HOME"
+    )
+
+
+def test_little_room_is_told_in_mb_and_old_runs_where_there_are_some(
+    argotune: Argotune,
+    write: Write,
+    weights: Path,
+    home_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usage = namedtuple("usage", "total used free")(20_000_000, 19_700_000, 300_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    (home_dir / "runs" / "old").mkdir(parents=True)
+    answer = argotune("run", write("workspace.yaml", TINY))
+    assert answer.code == 3
+    assert answer.errors[0].startswith("weights and checkpoints of tiny take ")
+    assert answer.errors[0].endswith(
+        f" MB, and 300 kB are free for {home_dir}; delete old runs, or name a directory with more"
+        " room by ARGOTUNE_HOME; argotune rm --older-than 7d"
+    )
 
 
 @pytest.mark.parametrize("kind", ["read-only", "a file"])
