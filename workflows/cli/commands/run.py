@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,15 @@ import typer
 
 from argotune.workflows.cli import options
 from argotune.workflows.cli.console import console
-from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.errors import CliError, InputError, os_message
 from argotune.workflows.cli.home import Home, home
 from argotune.workflows.cli.local import runnable
 from argotune.workflows.cli.local.agreement import agree
-from argotune.workflows.cli.local.runs import find_run, find_unfinished, refuse_ambiguous_names
+from argotune.workflows.cli.local.runs import (
+    find_run,
+    find_unfinished,
+    refuse_ambiguous_names,
+)
 from argotune.workflows.cli.local.secrets import forget_unrecorded
 from argotune.workflows.cli.overrides import OF_CLUSTERS, flags_of, with_overrides
 from argotune.workflows.cli.show.results import (
@@ -31,7 +36,7 @@ from argotune.workflows.cli.show.results import (
 from argotune.workflows.cli.show.view import SilentView, View, view_for
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.engine.errors import EngineError
-from argotune.workflows.engine.record import request_resume
+from argotune.workflows.engine.record import has_record, request_resume
 from argotune.workflows.engine.run import resume as resume_workflow
 from argotune.workflows.engine.run import run as run_workflow
 from argotune.workflows.workspace.documents import Texts
@@ -168,8 +173,10 @@ def execute(start: Start, *, show: bool) -> dict[str, Any]:
                     runtime=start.runtime.value if start.runtime else None,
                 ),
             )
-    except (EngineError, OSError):
+    except (EngineError, OSError) as error:
         forget_unrecorded(here, made.name)
+        if has_record(here.runs_dir / made.name):
+            _raise_with_advice(error, made.name)
         raise
 
 
@@ -220,17 +227,37 @@ def _resume(
             file=sys.stderr,
         )
     kept = {path.name: path for path in here.secret_dir(found.name, "").glob("*/")}
-    with _view(output) as view:
-        workflow = resume_workflow(
-            runnable.engine_options(
-                here,
-                found.name,
-                {**kept, **secrets},
-                view,
-                runtime=runtime.value if runtime else None,
+    try:
+        with _view(output) as view:
+            workflow = resume_workflow(
+                runnable.engine_options(
+                    here,
+                    found.name,
+                    {**kept, **secrets},
+                    view,
+                    runtime=runtime.value if runtime else None,
+                )
             )
-        )
+    except OSError as error:
+        _raise_with_advice(error, found.name)
+        raise
     _finish(workflow, output)
+
+
+def _raise_with_advice(error: Exception, name: str) -> None:
+    """Raise CliError for a run that the system has ended, such as by a full disk."""
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        raise CliError(stopped_by(error, name)) from error
+
+
+def stopped_by(error: OSError, name: str) -> str:
+    """Say what has ended a run, and how it goes on."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    first = "free some space first, then " if is_full else ""
+    return (
+        f"run {name} has stopped: {os_message(error)}; {first}go on with it:"
+        f" argotune run --resume {name}"
+    )
 
 
 def _resumed_name(names: Sequence[str]) -> str | None:

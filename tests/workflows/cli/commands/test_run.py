@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import resource
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import yaml
 
 from argotune.presets.loader import model_preset
 from argotune.steps.contracts.model_cache import Origin, cache_path, mark_complete
+from argotune.workflows.cli.commands.run import stopped_by
 from argotune.workflows.cli.home import Home
 from argotune.workflows.engine.record import load_record
 from tests.workflows.cli.command import Argotune, Processes, finish
@@ -291,3 +294,40 @@ def test_a_missing_container_runtime(
     answer = argotune("run", file, "--runtime", "podman")
     assert answer.code == 2
     assert answer.errors == ["--runtime podman: podman does not exist on this machine: install it"]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (
+            errno.ENOSPC,
+            "run one has stopped: /x: No space left on device; free some space first, then go on"
+            " with it: argotune run --resume one",
+        ),
+        (
+            errno.EIO,
+            "run one has stopped: /x: Input/output error; go on with it: argotune run --resume one",
+        ),
+    ],
+)
+def test_what_the_system_has_ended_says_how_to_go_on(number: int, text: str) -> None:
+    assert stopped_by(OSError(number, os.strerror(number), "/x"), "one") == text
+
+
+def test_a_disk_that_is_full_in_mid_run(start: Processes, write: Write, home_dir: Path) -> None:
+    text = GREETING.replace(
+        "echo {{workflow.parameters.word}}", "head -c 3900 /dev/zero | tr '\\\\0' x"
+    )
+    process = start(
+        "run",
+        write("workflow.yaml", text),
+        "--name",
+        "one",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)),
+    )
+    answer = finish(process)
+    assert answer.code == 3
+    record = home_dir / "runs" / "one" / "workflow.json"
+    assert answer.errors == [
+        f"run one has stopped: {record}: File too large; go on with it: argotune run --resume one"
+    ]
