@@ -22,6 +22,7 @@ from argotune.workflows.cli.local.agreement import agree
 from argotune.workflows.cli.local.runs import (
     find_run,
     find_unfinished,
+    local_runs,
     refuse_ambiguous_names,
 )
 from argotune.workflows.cli.local.secrets import forget_unrecorded
@@ -188,7 +189,9 @@ def _runnable(here: Home, start: Start) -> runnable.Runnable:
         # Planning takes a tenth of a second to import, and no other run needs it.
         from argotune.workflows.cli.local.workspace import from_workspace
 
-        refuse_ambiguous_names(here, None, name or runnable.name_in(texts))
+        name = name or runnable.name_in(texts)
+        refuse_ambiguous_names(here, None, name)
+        _warn_of_running(here, name)
         return from_workspace(
             texts,
             here,
@@ -204,6 +207,17 @@ def _runnable(here: Home, start: Start) -> runnable.Runnable:
     if start.runtime in (None, Runtime.PROCESS):
         agree(here, texts, yes=start.yes)
     return made
+
+
+def _warn_of_running(here: Home, workspace: str) -> None:
+    names = [run.name for run in local_runs(here) if run.workspace == workspace and run.goes_on]
+    if names:
+        print(
+            f"warning: {', '.join(names)} of the same workspace goes on; each replaces the service"
+            f" {workspace} when it deploys; give one another --name, or stop the other:"
+            f" argotune stop {names[0]}",
+            file=sys.stderr,
+        )
 
 
 def _resume(

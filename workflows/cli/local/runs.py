@@ -78,6 +78,11 @@ class LocalRun:
         }
 
     @property
+    def goes_on(self) -> bool:
+        """Whether an engine runs it now."""
+        return self.phase in ("Pending", "Running")
+
+    @property
     def is_suspended(self) -> bool:
         """Whether it waits to be resumed."""
         return self.phase == "Running" and is_suspended(self.workflow)
@@ -85,7 +90,7 @@ class LocalRun:
     @property
     def is_resumable(self) -> bool:
         """Whether `argotune run --resume` can continue it."""
-        return self.phase not in (_ENDED_WELL, "Running", "Pending")
+        return self.phase != _ENDED_WELL and not self.goes_on
 
 
 def processes(groups: Iterable[int]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import signal
 import subprocess
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from argotune.steps.contracts.services import process_started
+from argotune.workflows.cli.show.workflow_json import WORKSPACE_LABEL
 from tests.workflows.cli.command import Argotune, Processes, finish, wait_until
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import GREETING, HEAD, TINY, dag, shell, workflow
@@ -347,3 +350,23 @@ def test_resume_keeps_the_runtime_unless_another_is_asked_for(
     (tmp_path / "mended").touch()
     assert argotune("run", "--resume", "one", *flags).code == 0
     assert (tmp_path / "calls").read_text().splitlines().count("run") == runs
+
+
+def test_a_second_run_of_a_workspace_is_warned_of_the_first(
+    argotune: Argotune, write: Write, home_dir: Path
+) -> None:
+    directory = home_dir / "runs" / "first"
+    directory.mkdir(parents=True)
+    metadata = {"name": "first", "labels": {WORKSPACE_LABEL: "my-tiny"}}
+    record = {"kind": "Workflow", "metadata": metadata, "status": {"phase": "Running"}}
+    (directory / "workflow.json").write_text(json.dumps(record))
+    file = write("workspace.yaml", TINY)
+    warning = (
+        "warning: first of the same workspace goes on; each replaces the service my-tiny when it"
+        " deploys; give one another --name, or stop the other: argotune stop first"
+    )
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert warning in argotune("run", file).err.splitlines()
+        assert warning not in argotune("run", file, "--name", "other").err
+    assert warning not in argotune("run", file).err, "its engine is gone"
