@@ -28,7 +28,10 @@ STORE_SCHEMES = ("s3", "gs", "abfs", "abfss")
 """Schemes of object stores."""
 VOLUME_SCHEME = "volume"
 """Scheme of a claim's files, volume://CLAIM/, which a run has of tuning.input.volumeSource."""
-ACCEPTED = "accepted are https, http, hf, s3, gs, abfs, abfss and oci URLs"
+ACCEPTED = (
+    "accepted are https, http, hf, s3, gs, abfs, abfss and oci URLs, and, where the run is on this"
+    " machine, file URLs and paths"
+)
 _AZURE_PLATFORM = ipaddress.ip_address("168.63.129.16")
 
 
@@ -64,6 +67,11 @@ def url_problem(url: str, *, allow_loopback: bool, allow_files: bool = False) ->
         return "accepted is a URL such as https://HOST/FILE; its host or port is wrong"
     if parts.scheme == "file":
         is_accepted = allow_loopback or allow_files
+        if is_accepted and parts.netloc not in ("", "localhost"):
+            return (
+                f"{parts.netloc!r} would be a host; accepted is file:///DIRECTORY/FILE, with three"
+                " slashes, or a path without file:"
+            )
         return None if is_accepted else "a file of this machine; --allow-loopback permits it"
     if parts.scheme in _PLACES:
         return place_problem(url)

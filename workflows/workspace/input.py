@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from argotune.steps.common.urls import VOLUME_SCHEME, internal_host, is_url, redact, url_problem
 from argotune.steps.common.values import is_dns_subdomain
+from argotune.steps.dataset.selection import fixed_directory, is_pattern
 from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.workspace.fields import Fields
 from argotune.workflows.workspace.tags import unsafe
@@ -51,6 +52,7 @@ def read_input(
     *,
     allow_loopback: bool,
     on_this_machine: bool,
+    files_are_here: bool,
 ) -> Input:
     """Read tuning.input; paths are below `base_dir`, and `secret` is the annotation's.
 
@@ -69,6 +71,8 @@ def read_input(
     given = _urls_of_flag(fields) if is_flag else fields.texts("tuning.input.urls")
     urls = tuple(_absolute(url, base_dir) for url in given)
     _check_urls(urls, fields, allow_loopback=allow_loopback, on_this_machine=on_this_machine)
+    if files_are_here:
+        _check_files(urls, fields)
     return Input(urls=urls, secret=secret, claim=None)
 
 
@@ -114,6 +118,21 @@ def _check_urls(
             fields.warnings.append(
                 f"{path}: the query of {redact(url)} may hold a token: it goes into a Secret and "
                 "is in no argument, log, name or image"
+            )
+
+
+def _check_files(urls: Sequence[str], fields: Fields) -> None:
+    """Look for the files of this machine; what a directory or a pattern holds is not looked at."""
+    for index, url in enumerate(urls):
+        parts = urlsplit(url) if url.startswith("file:///") else None
+        path = unquote(parts.path) if parts else ""
+        if not path or Path(path).exists():
+            continue
+        if not is_pattern(path) or not Path("/", fixed_directory(path)).is_dir():
+            place = f"{fields.shown('tuning.input.urls', 'urls')}[{index}]"
+            fields.problems.append(
+                f"{place}: {path}: no such file or directory; a relative path begins where the"
+                " command runs"
             )
 
 

@@ -43,6 +43,7 @@ def load(
     substitute: bool = False,
     must_be_final: bool = False,
     on_this_machine: bool = False,
+    files_are_here: bool = False,
     find_config_map: FindConfigMap | None = None,
     name_gpu: Callable[[Workspace], Workspace] | None = None,
     dataset_tokens: int | None = None,
@@ -50,7 +51,8 @@ def load(
     """Read the workspace and plan it.
 
     `must_be_final` refuses what is only to be looked at: placeholders, and a retired SKU without
-    `substitute`. `name_gpu` adds which GPU the nodes have, where the file leaves that open.
+    `substitute`. `files_are_here` refuses files of this machine that are missing, as does
+    `on_this_machine`. `name_gpu` adds which GPU the nodes have, where the file leaves that open.
     `dataset_tokens`, those of one epoch where they are known, say what the run costs.
     """
     workspace = read_workspace(
@@ -61,6 +63,7 @@ def load(
         find_config_map=find_config_map,
         check_plan=_plan_problems,
         on_this_machine=on_this_machine,
+        files_are_here=files_are_here or on_this_machine,
     )
     if must_be_final and workspace.problems_before_submit:
         raise WorkspaceError(list(workspace.problems_before_submit))

@@ -84,12 +84,14 @@ def read_workspace(
     find_config_map: FindConfigMap | None = None,
     check_plan: CheckPlan | None = None,
     on_this_machine: bool = False,
+    files_are_here: bool = False,
 ) -> Workspace:
     """Read the one Workspace of the texts, each with the name of its file.
 
     Relative `oci:` directories and paths of data are below `base_dir`. `find_config_map` looks for
     a ConfigMap that tuning.config names and the texts do not contain, as in a cluster.
-    `on_this_machine` says that no node is chosen and that data may be files. Raises WorkspaceError
+    `on_this_machine` says that no node is chosen and that data may be files, and `files_are_here`
+    that those must be there. Raises WorkspaceError
     with every problem of the files and of the plan.
     """
     manifests = read_manifests(texts)
@@ -105,6 +107,7 @@ def read_workspace(
         base_dir,
         allow_loopback=allow_loopback,
         on_this_machine=on_this_machine,
+        files_are_here=files_are_here,
     )
     _check_refused_fields(fields)
     check_node(fields, workspace.options)
@@ -141,6 +144,7 @@ def _read(
     *,
     allow_loopback: bool,
     on_this_machine: bool,
+    files_are_here: bool,
 ) -> Workspace:
     namespace = _read_namespace(fields)
     options = read_options(fields)
@@ -159,6 +163,7 @@ def _read(
                 options.get("data-secret"),
                 allow_loopback=allow_loopback,
                 on_this_machine=on_this_machine,
+                files_are_here=files_are_here,
             )
         ).urls,
         data_secret=data.secret,

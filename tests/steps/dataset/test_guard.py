@@ -197,7 +197,7 @@ def test_all_urls_are_checked_and_their_secrets_left_out() -> None:
         "--urls[0]: https://10.0.0.1/a: 10.0.0.1 is an internal or special address; use a public "
         "address, or --allowed-hosts for a mirror that you trust",
         "--urls[2]: ftp://h/b: scheme 'ftp' is not accepted; accepted are https, http, hf, s3, gs,"
-        " abfs, abfss and oci URLs",
+        " abfs, abfss and oci URLs, and, where the run is on this machine, file URLs and paths",
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from argotune.workflows.workspace.input import refused_urls
 from argotune.workflows.workspace.workflow import to_parameters
 from tests.workflows.workspace.helpers import BASE_DIR, changed, problems_of, read
@@ -74,6 +76,26 @@ def test_a_path_is_a_file_of_this_machine_and_refused_for_a_cluster() -> None:
     assert len(problems) == 3
     assert "which `argotune run` reads and a cluster's pods do not" in problems[0]
     assert "tuning.input.volumeSource" in refused_urls(found.urls)[0]
+
+
+def test_files_that_are_not_there_are_refused_with_all_other_problems(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").touch()
+    there = [f"file://{tmp_path}/rows.csv#sha256={'0' * 64}", f"{tmp_path}", f"{tmp_path}/*.csv"]
+    missing = [f"file://{tmp_path}/nope.csv", f"{tmp_path}/no/*.csv", "file://data/rows.csv"]
+    found = problems_of(
+        changed({"tuning/input/urls": [*there, *missing], "tuning/method": "none"}),
+        on_this_machine=True,
+        files_are_here=True,
+    )
+    (of_method,) = (problem for problem in found if problem.startswith("tuning.method"))
+    found.remove(of_method)
+    nothing = "no such file or directory; a relative path begins where the command runs"
+    assert found == [
+        "tuning.input.urls[5]: 'file://data/rows.csv': 'data' would be a host; accepted is"
+        " file:///DIRECTORY/FILE, with three slashes, or a path without file:",
+        f"tuning.input.urls[3]: {tmp_path}/nope.csv: {nothing}",
+        f"tuning.input.urls[4]: {tmp_path}/no/*.csv: {nothing}",
+    ]
 
 
 def test_other_schemes_are_read_and_their_form_is_checked() -> None:

@@ -89,6 +89,7 @@ def data(
             overrides=overrides,
             # The files of this machine are its user's.
             allow_loopback=True,
+            files_are_here=True,
             substitute=substitute,
         )
         workspaces.print_warnings(planned)

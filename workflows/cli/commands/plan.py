@@ -104,6 +104,7 @@ def plan(
         ),
         # Nothing is fetched here.
         allow_loopback=True,
+        files_are_here=True,
         substitute=substitute,
         dataset_tokens=dataset_tokens,
     )

@@ -17,6 +17,7 @@ LOCAL = {"resource/instanceType": None, "tuning/preset/name": "tiny", "tuning/me
 
 
 def test_files_of_this_machine_are_permitted_here_and_not_in_containers(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").touch()
     text = changed({**LOCAL, "tuning/input/urls": [f"{tmp_path}/rows.csv"]})
     with pytest.raises(InputError, match="files of this machine are not in containers"):
         from_workspace(
@@ -29,9 +30,10 @@ def test_files_of_this_machine_are_permitted_here_and_not_in_containers(tmp_path
 
 
 def test_plan_warns_of_a_path_which_a_cluster_does_not_reach(
-    argotune: Argotune, write: Write
+    argotune: Argotune, write: Write, tmp_path: Path
 ) -> None:
-    text = changed({"tuning/input/urls": ["rows.csv"]})
+    (tmp_path / "rows.csv").touch()
+    text = changed({"tuning/input/urls": [f"{tmp_path}/rows.csv"]})
     answer = argotune("plan", write("one.yaml", text))
     assert answer.code == 0
     assert "rows.csv': a file of this machine, which `argotune run` reads" in answer.err
