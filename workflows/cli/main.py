@@ -35,6 +35,7 @@ COMMANDS = {
     "logs": "Print the logs of a run's steps, each line with its step.",
     "report": "Show what a run left: data, losses, evaluations, answers; the files with --to.",
     "stop": "Stop the run of a workspace; on this machine its service too.",
+    "start": "Start a service of this machine again that was stopped or lost, without training.",
     "schedule": "Tune a workspace again at given times, when data, plan or weights have changed.",
     "schedules": "Show a namespace's schedules: times, last and next run, and obstacles.",
     "pause": "Let a schedule begin no run.",

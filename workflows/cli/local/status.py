@@ -21,7 +21,12 @@ from argotune.workflows.cli.local.runs import (
 from argotune.workflows.cli.show.results import Output, exit_code_of, print_record, print_results
 from argotune.workflows.cli.show.rows import step_rows, utc_now
 from argotune.workflows.cli.show.view import steps_table, view_for
-from argotune.workflows.cli.show.workflow_json import node_of_step, outputs_of, step_output
+from argotune.workflows.cli.show.workflow_json import (
+    node_of_step,
+    outputs_of,
+    step_input,
+    step_output,
+)
 from argotune.workflows.cli.show.workspace_table import WorkspaceRow, watch_table, workspaces_table
 
 _POLL_SECONDS = 0.5
@@ -65,9 +70,19 @@ def print_run(here: Home, name: str, output: Output | None) -> None:
         screen.print(suspended_advice(run.workflow), soft_wrap=True)
     if run.is_resumable:
         screen.print(f"go on with it: argotune run --resume {run.name}")
+    for line in _service_lines(here, run):
+        screen.print(line, soft_wrap=True)
+
+
+def _service_lines(here: Home, run: LocalRun) -> Iterator[str]:
+    """Say where the run's service answers now, which may have been stopped or killed."""
     for service in list_services(here.services_dir):
         if service.name == run.workspace and is_alive(service):
-            screen.print(f"service: {service.endpoint}")
+            yield f"service: {service.endpoint}"
+            return
+    endpoint = step_output(run.workflow, "deploy", "endpoint")
+    if endpoint and step_input(run.workflow, "deploy", "target") == "process":
+        yield f"nothing answers at {endpoint}; `argotune start {run.workspace}` starts it again"
 
 
 def watch_run(here: Home, name: str) -> None:

@@ -65,7 +65,7 @@ def _stop_run(run: LocalRun) -> None:
 def _stop_service(here: Home, name: str) -> bool:
     if not stop_service(here.services_dir, name):
         return False
-    print(f"service {name}: stopped")
+    print(f"service {name}: stopped; `argotune start {name}` starts it again")
     return True
 
 

@@ -115,6 +115,17 @@ def step_output(workflow: Workflow, step: str, name: str) -> str:
     return outputs_of_node(node_of_step(workflow, step)).get(name, "")
 
 
+def step_input(workflow: Workflow, step: str, name: str) -> str:
+    """Return an input of the step of this name; empty where there is none."""
+    return inputs_of_node(node_of_step(workflow, step)).get(name, "")
+
+
+def inputs_of_node(node: Mapping[str, Any]) -> dict[str, str]:
+    """Return the input parameters of one node that have a value."""
+    parameters = (node.get("inputs") or {}).get("parameters") or []
+    return {each["name"]: str(each["value"]) for each in parameters if "value" in each}
+
+
 def node_of_step(workflow: Workflow, step: str) -> Mapping[str, Any]:
     """Return the step's first node: with tries, the one that stands for all of them."""
     found = [node for node in nodes_of(workflow).values() if node.get("displayName") == step]

@@ -17,6 +17,8 @@ from tests.workflows.cli.documents import GREETING
 
 Serve = Callable[..., "subprocess.Popen[bytes]"]
 
+STOPPED = "service {0}: stopped; `argotune start {0}` starts it again\n"
+
 
 @pytest.fixture
 def serve(tmp_path: Path, home_dir: Path) -> Iterator[Serve]:
@@ -127,7 +129,7 @@ def test_a_server_that_died_is_not_running(argotune: Argotune, serve: Serve) -> 
 def test_stop_ends_the_server(argotune: Argotune, serve: Serve, home_dir: Path) -> None:
     process = serve("my-model")
     answer = argotune("stop", "my-model")
-    assert (answer.code, answer.out, answer.err) == (0, "service my-model: stopped\n", "")
+    assert (answer.code, answer.out, answer.err) == (0, STOPPED.format("my-model"), "")
     assert process.wait(timeout=60) != 0
     assert not (home_dir / "services" / "my-model" / RECORD).exists()
     answer = argotune("stop", "my-model")
@@ -140,7 +142,7 @@ def test_stop_all(argotune: Argotune, serve: Serve) -> None:
     processes = [serve("one"), serve("two")]
     answer = argotune("stop", "--all")
     assert answer.code == 0
-    assert answer.out == "service one: stopped\nservice two: stopped\n"
+    assert answer.out == STOPPED.format("one") + STOPPED.format("two")
     assert all(process.wait(timeout=60) != 0 for process in processes)
 
 
@@ -154,7 +156,7 @@ def test_stop_does_what_it_can_and_names_the_rest(argotune: Argotune, serve: Ser
     serve("one")
     answer = argotune("stop", "nope", "one", "nada")
     assert answer.code == 2
-    assert answer.out == "service one: stopped\n"
+    assert answer.out == STOPPED.format("one")
     assert answer.errors == [
         "'nope': no run or service of this name is running",
         "'nada': no run or service of this name is running",

@@ -1,0 +1,106 @@
+"""Starting a service of this machine again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.home import Home
+from argotune.workflows.cli.local.runs import find_run
+from argotune.workflows.cli.local.start import deploy_flags, start
+from argotune.workflows.cli.local.status import print_run
+from tests.workflows.cli.command import Argotune
+from tests.workflows.cli.commands.test_status import write_service
+from tests.workflows.cli.status import START, node, workflow_of
+
+INPUTS = {
+    "name": "caps",
+    "target": "process",
+    "question": "Who?",
+    "services-dir": "/services",
+    "reference": "oci:/dist/caps@sha256:0",
+    "model-dir": "tiny/1",
+    "memory": "2Gi",
+}
+
+
+def put_run(here: Home, name: str, deploy: str, created: str = START) -> None:
+    """A run of workspace caps, whose step deploy ended so."""
+    given = {
+        "inputs": {"parameters": [{"name": key, "value": text} for key, text in INPUTS.items()]},
+        "outputs": {"parameters": [{"name": "endpoint", "value": "http://127.0.0.1:1"}]},
+    }
+    run = workflow_of(node("deploy", deploy, **given))
+    labels = {"argotune.dev/workspace": "caps"}
+    run["metadata"] = {"name": name, "labels": labels, "creationTimestamp": created}
+    run["spec"] = {"arguments": {"parameters": [{"name": "model-cache-claim", "value": "mine"}]}}
+    run["status"]["phase"] = deploy
+    directory = here.runs_dir / name
+    directory.mkdir(parents=True)
+    (directory / "workflow.json").write_text(json.dumps(run))
+
+
+def refuse(flags: Sequence[str]) -> None:
+    raise AssertionError(flags)
+
+
+def test_the_newest_run_that_succeeded_is_deployed_again(
+    home_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = Home(home_dir)
+    put_run(here, "caps-1", "Succeeded")
+    put_run(here, "caps-2", "Failed", created="2026-02-01T00:00:00Z")
+    deployed: list[str] = []
+
+    def deploy(flags: Sequence[str]) -> None:
+        deployed.extend(flags)
+        write_service(home_dir, "caps", os.getpid())
+
+    start(here, "caps", deploy=deploy)
+    assert capsys.readouterr().out == (
+        "service caps: answers at http://127.0.0.1:8080, as of run caps-1\n"
+    )
+    assert deployed == deploy_flags(here, find_run(here, "caps-1"))
+    start(here, "caps-1", deploy=refuse)
+    assert "is running already" in capsys.readouterr().out
+
+
+def test_its_flags_are_those_of_the_run(home_dir: Path) -> None:
+    here = Home(home_dir)
+    put_run(here, "caps-1", "Succeeded")
+    work = home_dir / "runs" / "caps-1" / "claims" / "work"
+    flags = deploy_flags(here, find_run(here, "caps"))
+    assert set(flags) >= {
+        "--name=caps",
+        "--reference=oci:/dist/caps@sha256:0",
+        f"--plan-file={work / 'plan.yaml'}",
+        f"--cache-dir={home_dir / 'claims' / 'mine'}",
+    }
+    assert not any(flag.startswith("--memory") for flag in flags)
+
+
+def test_without_a_run_that_deployed_there_is_nothing_to_start(home_dir: Path) -> None:
+    put_run(Home(home_dir), "caps-1", "Failed")
+    with pytest.raises(InputError, match="'caps': no run of this name has deployed a service"):
+        start(Home(home_dir), "caps", deploy=refuse)
+
+
+def test_status_says_that_nothing_answers(
+    home_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_run(Home(home_dir), "caps-1", "Succeeded")
+    print_run(Home(home_dir), "caps", None)
+    assert capsys.readouterr().out.endswith(
+        "nothing answers at http://127.0.0.1:1; `argotune start caps` starts it again\n"
+    )
+
+
+def test_on_a_cluster_kubernetes_starts_it(argotune: Argotune) -> None:
+    answer = argotune("start", "caps", "-n", "team-a")
+    assert answer.code == 2
+    assert "kubectl scale deployment/caps --replicas=1" in answer.errors[0]

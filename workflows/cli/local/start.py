@@ -1,0 +1,95 @@
+"""Starting a service of this machine again, without training: step deploy of a run, alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from argotune.steps.contracts.report import PLAN
+from argotune.steps.contracts.services import is_alive, read_service
+from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.home import Home
+from argotune.workflows.cli.local.runs import LocalRun, find_run, local_runs, runs_meant
+from argotune.workflows.cli.show.workflow_json import inputs_of_node, node_of_step
+
+Deploy = Callable[[Sequence[str]], None]
+"""Runs step deploy with these flags. Raises CliError with its error."""
+
+_FROM_RUN = ("name", "target", "question", "services-dir", "reference", "model-dir")
+"""Inputs of the run's step deploy that its flags are again."""
+
+
+def start(here: Home, name: str, *, deploy: Deploy | None = None) -> None:
+    """Start the server of the newest run of that name that succeeded, and print its address.
+
+    Raises InputError where no run of that name has deployed one, CliError where it cannot start.
+    """
+    run = _last_deployed(here, name)
+    running = read_service(here.services_dir, run.workspace)
+    if running is not None and is_alive(running):
+        print(f"service {running.name}: is running already at {running.endpoint}")
+        return
+    here.make()
+    (deploy or run_deploy)(deploy_flags(here, run))
+    started = read_service(here.services_dir, run.workspace)
+    if started is not None:
+        print(f"service {started.name}: answers at {started.endpoint}, as of run {run.name}")
+
+
+def deploy_flags(here: Home, run: LocalRun) -> list[str]:
+    """Return the flags of step deploy, as that run's had them."""
+    inputs = inputs_of_node(node_of_step(run.workflow, "deploy"))
+    claim = {each["name"]: each.get("value") for each in _arguments(run)}.get("model-cache-claim")
+    work = run.directory / "claims" / "work"
+    login = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    flags = {
+        **{key: inputs[key] for key in _FROM_RUN if key in inputs},
+        "plan-file": work / PLAN,
+        "cache-dir": here.model_cache(claim),
+        "layout-dir": work / "image",
+        "auth-file": login,
+        "dataset-digest": inputs.get("dataset-digest", ""),
+    }
+    return [f"--{key}={value}" for key, value in flags.items()]
+
+
+def run_deploy(flags: Sequence[str]) -> None:
+    """Run step deploy in a process of its own, since steps import much."""
+    with tempfile.TemporaryDirectory() as scratch:
+        done = subprocess.run(
+            [sys.executable, "-m", "argotune.steps.deploy", *flags],
+            cwd=scratch,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    if done.returncode:
+        last = (done.stdout.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise CliError(last.removeprefix("error: "))
+
+
+def _last_deployed(here: Home, name: str) -> LocalRun:
+    """Find the newest run of that workspace, or of that name, whose service was deployed."""
+    for run in runs_meant(local_runs(here), name):
+        deployed = node_of_step(run.workflow, "deploy")
+        is_here = inputs_of_node(deployed).get("target") == "process"
+        if is_here and deployed.get("phase") == run.phase == "Succeeded":
+            return run
+    found = find_run(here, name)
+    raise InputError(
+        f"{name!r}: no run of this name has deployed a service here; {found.name} is {found.phase}:"
+        f" argotune status {found.name}"
+    )
+
+
+def _arguments(run: LocalRun) -> Sequence[Mapping[str, str]]:
+    found: Sequence[Mapping[str, str]] = (run.workflow["spec"].get("arguments") or {}).get(
+        "parameters"
+    ) or []
+    return found
