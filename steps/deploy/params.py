@@ -42,6 +42,8 @@ class Params:
     cluster all may."""
     services_dir: Path | None = None
     """Directory for the record and log of a server process; required for target process."""
+    port: int = 0
+    """Port of a server process, where nothing else listens there; 0: any. For target process."""
     namespace: str = "default"
     """Namespace of the service; for target kubernetes."""
     run_name: str | None = None
@@ -96,6 +98,8 @@ class Params:
             problems.append(f"--model-dir: {self.model_dir!r} is not a directory below the cache")
         if self.target == "process" and self.services_dir is None:
             problems.append("--services-dir: missing; --target process needs it")
+        if not 0 <= self.port <= 65535:
+            problems.append(f"--port: {self.port} is not between 0 and 65535")
         if self.target == "kubernetes":
             problems += self._kubernetes_problems()
         if not self.timeout_seconds > 0:

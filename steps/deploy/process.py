@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -48,6 +49,7 @@ _ONCE_RECORDED = ("/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "serve")
 """Replaces itself by the command after a line on stdin, and ends when there comes none."""
 _STARTING_LOG, _FAILED_LOG = "server.starting.log", "server.failed.log"
 _POLL_SECONDS = 0.1
+_HOST = "127.0.0.1"
 _LOG_LINES = 15
 
 
@@ -175,10 +177,22 @@ def flags_of(params: Params, adapter_dir: Path, folder: Path) -> list[str]:
         f"--model-dir={params.cache_dir.absolute() / params.model_dir}",
         f"--adapter-dir={adapter_dir}",
         f"--name={params.name}",
-        "--host=127.0.0.1",
-        "--port=0",
+        f"--host={_HOST}",
+        f"--port={free_port(params.port)}",
         f"--port-file={folder / 'port'}",
     ]
+
+
+def free_port(wanted: int) -> int:
+    """Return the port if nothing listens there, else 0, with which the server takes any."""
+    with socket.socket() as probe:
+        # As the server does: connections that have ended do not hold the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, wanted))
+        except OSError:
+            return 0
+    return wanted
 
 
 def _service(params: Params, plan: TrainingPlan, server: _Server, *, port: int) -> Service:

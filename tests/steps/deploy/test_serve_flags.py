@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from argotune.steps.common.fields import parse_fields
 from argotune.steps.deploy import manifests
-from argotune.steps.deploy.process import flags_of
+from argotune.steps.deploy.process import flags_of, free_port
 from argotune.steps.serve.params import Params as ServeParams
 from tests.steps.deploy.test_manifests import REFERENCE, params
 
@@ -34,3 +35,12 @@ def test_the_process_is_started_with_the_servers_flags() -> None:
     assert serve.model_dir == Path("/models/microsoft--Phi-3/abc")
     assert serve.port == 0
     assert serve.port_file == Path("/services/phi/port")
+
+
+def test_a_port_that_is_taken_is_not_asked_for() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert free_port(port) == 0
+    assert free_port(port) == port

@@ -8,13 +8,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from argotune.steps.contracts.report import PLAN
 from argotune.steps.contracts.services import is_alive, read_service
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.runs import LocalRun, find_run, local_runs, runs_meant
-from argotune.workflows.cli.show.workflow_json import inputs_of_node, node_of_step
+from argotune.workflows.cli.show.workflow_json import inputs_of_node, node_of_step, step_output
 
 Deploy = Callable[[Sequence[str]], None]
 """Runs step deploy with these flags. Raises CliError with its error."""
@@ -52,6 +53,7 @@ def deploy_flags(here: Home, run: LocalRun) -> list[str]:
         "cache-dir": here.model_cache(claim),
         "layout-dir": work / "image",
         "auth-file": login,
+        "port": urlsplit(step_output(run.workflow, "deploy", "endpoint")).port or 0,
         "dataset-digest": inputs.get("dataset-digest", ""),
     }
     return [f"--{key}={value}" for key, value in flags.items()]

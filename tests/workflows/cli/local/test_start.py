@@ -77,6 +77,7 @@ def test_its_flags_are_those_of_the_run(home_dir: Path) -> None:
     flags = deploy_flags(here, find_run(here, "caps"))
     assert set(flags) >= {
         "--name=caps",
+        "--port=1",
         "--reference=oci:/dist/caps@sha256:0",
         f"--plan-file={work / 'plan.yaml'}",
         f"--cache-dir={home_dir / 'claims' / 'mine'}",
