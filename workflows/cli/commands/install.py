@@ -63,7 +63,11 @@ def install(
         typer.Option(help="Registry of the step images, such as HOST:PORT/PATH; needed once."),
     ] = None,
     images_tag: Annotated[
-        str | None, typer.Option(help="Tag of the step images; default: this version.")
+        str | None,
+        typer.Option(
+            help="Tag of the step images; default: this version, also after an upgrade. Another"
+            " one stays."
+        ),
     ] = None,
     digests: Annotated[
         bool | None,

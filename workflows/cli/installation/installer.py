@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.installation.applied import (
@@ -27,9 +28,14 @@ from argotune.workflows.cli.installation.objects import (
     namespace_object,
     objects,
 )
-from argotune.workflows.cli.installation.settings import Object, Settings, installed_settings
+from argotune.workflows.cli.installation.settings import (
+    Object,
+    Settings,
+    installed_settings,
+    version_of,
+)
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal
-from argotune.workflows.workspace.manifests import install_defaults
+from argotune.workflows.workspace.manifests import install_defaults, installed_values
 
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 _USERS_KINDS = ("PersistentVolumeClaim", "CronWorkflow")
@@ -55,7 +61,10 @@ class Installer:
         Nothing is applied when the server refuses any object; then CliError has all refusals.
         """
         there = self._namespace_is_there(create=create_namespace)
-        settings = said.over(self._installed_settings()) if there else said
+        template = self._installed_template() if there else None
+        before = self._installed_settings(template) if there else Settings()
+        settings = said.over(before)
+        _warn_of_own_tag(template, settings)
         settings = with_digests(settings, settings.ca or (self._installed_ca() if there else None))
         wanted = objects(settings, self.applied.cluster.namespace)
         if not self.cluster_roles:
@@ -69,6 +78,8 @@ class Installer:
             if not self.dry_run:
                 outcome = self.applied.apply(item, dry_run=False, force=self.force_conflicts)
             self._say(item, outcome)
+        for change in _with_tag(before, template).changes_of(_with_tag(settings, None)):
+            print(f"{change}{' (dry run)' if self.dry_run else ''}")
         if there:
             self._prune(names)
 
@@ -95,14 +106,19 @@ class Installer:
         self._say(wanted, "created")
         return not self.dry_run
 
-    def _installed_settings(self) -> Settings:
-        found = [
-            self.applied.find("WorkflowTemplate", TEMPLATE),
-            self.applied.find("PersistentVolumeClaim", CLAIM),
-            self.applied.find("ServiceAccount", CLOUD_ACCOUNTS[0]),
-        ]
-        template, claim, account = [item if item and is_ours(item) else None for item in found]
-        return installed_settings(template, claim, account)
+    def _installed_template(self) -> Object | None:
+        return self._find_ours("WorkflowTemplate", TEMPLATE)
+
+    def _installed_settings(self, template: Object | None) -> Settings:
+        return installed_settings(
+            template,
+            self._find_ours("PersistentVolumeClaim", CLAIM),
+            self._find_ours("ServiceAccount", CLOUD_ACCOUNTS[0]),
+        )
+
+    def _find_ours(self, kind: str, name: str) -> Object | None:
+        found = self.applied.find(kind, name)
+        return found if found and is_ours(found) else None
 
     def _installed_ca(self) -> str | None:
         """Return the certificates that the steps trust, whoever made their ConfigMap."""
@@ -189,6 +205,24 @@ def with_digests(settings: Settings, ca: str | None) -> Settings:
             " or with --no-digests where this machine cannot reach the registry"
         )
     return dataclasses.replace(settings, images_digests=digests.found)
+
+
+def _with_tag(settings: Settings, template: Object | None) -> Settings:
+    """Say the tag also where it is the version's own: the template's, else this version's."""
+    values = install_defaults() if template is None else installed_values(template)
+    return dataclasses.replace(settings, images_tag=settings.images_tag or values.get("images-tag"))
+
+
+def _warn_of_own_tag(template: Object | None, settings: Settings) -> None:
+    """Warn where templates change their version and images that somebody chose do not."""
+    ours, theirs = version("argotune"), None if template is None else version_of(template)
+    if template is None or theirs == ours or settings.images_tag in (None, ours):
+        return
+    if settings.images_tag == installed_values(template).get("images-tag"):
+        _warn(
+            f"images-tag {settings.images_tag} stays, and the templates become those of argotune"
+            f" {ours}: push its images under that tag, or take --images-tag {ours}"
+        )
 
 
 def _warn_of_unrestricted(namespace: Object) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 
 from argotune.workflows.cli.errors import InputError
-from argotune.workflows.cli.installation.settings import Object, Settings
+from argotune.workflows.cli.installation.settings import VERSION_LABEL, Object, Settings
 from argotune.workflows.cli.providers.registry import identities
 from argotune.workflows.workspace import collection
 from argotune.workflows.workspace.manifests import fill_in, read_rendered
@@ -141,7 +141,7 @@ def _place(document: Object, namespace: str) -> Object:
     metadata = document["metadata"]
     metadata["labels"] |= {
         MANAGED_BY: MANAGER,
-        "app.kubernetes.io/version": version("argotune"),
+        VERSION_LABEL: version("argotune"),
     }
     if document["kind"] in CLUSTER_KINDS:
         _name_for(document, namespace)

@@ -19,7 +19,9 @@ from argotune.workflows.workspace.manifests import installed_values
 
 Object = dict[str, Any]
 
+VERSION_LABEL = "app.kubernetes.io/version"
 ACCESS_MODES = ("ReadWriteMany", "ReadWriteOnce")
+_OF_MODELS = ("models_size", "models_storage_class", "models_access_mode")
 _PLACEHOLDER_REGISTRY = "registry.example.com/argotune"
 _NAMES = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[a-z0-9][a-z0-9.-]*\*")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?")
@@ -90,6 +92,24 @@ class Settings:
             **{name: json.dumps(items) for name, items in lists.items() if items is not None},
         }
 
+    def shown_values(self) -> dict[str, str]:
+        """Return the choices as a person reads them, by name; those that are None are missing."""
+        shown = {name: _shown(text) for name, text in self.installer_values().items()}
+        # A new digest is no choice of the installer.
+        shown.pop("images-digests", None)
+        sizes = ("volume_size", "storage_class", *_OF_MODELS)
+        given = {kebab(name): getattr(self, name) for name in sizes} | dict(self.identities)
+        return shown | {name: text or "none" for name, text in given.items() if text is not None}
+
+    def changes_of(self, other: Settings) -> list[str]:
+        """List the other's choices that are not these, such as `images-tag: 1 -> 2`."""
+        mine, others = self.shown_values(), other.shown_values()
+        return [
+            f"{name}: {mine[name]} -> {others[name]}"
+            for name in mine
+            if name in others and mine[name] != others[name]
+        ]
+
     @property
     def makes_nodes(self) -> bool:
         """Whether some provider may make nodes, which `gc` then looks for."""
@@ -98,8 +118,7 @@ class Settings:
     @property
     def says_of_models(self) -> bool:
         """Whether any of these concerns the model cache."""
-        about = (self.models_size, self.models_storage_class, self.models_access_mode)
-        return any(value is not None for value in about)
+        return any(getattr(self, name) is not None for name in _OF_MODELS)
 
     def problems(self) -> list[str]:
         """List everything that is wrong, each with its flag."""
@@ -117,11 +136,12 @@ class Settings:
             parse_image(f"{self.images_registry or 'example.com'}/argotune-plan")
         except ValueError as error:
             yield f"--images-registry {self.images_registry!r}: {str(error).partition(': ')[2]}"
+        tag = self.images_tag
         try:
-            parse_image(f"example.com/argotune-plan:{self.images_tag or '0'}")
+            parse_image(f"example.com/argotune-plan:{'0' if tag is None else tag}")
         except ValueError as error:
-            yield f"--images-tag {self.images_tag!r}: {str(error).partition(': ')[2]}"
-        if self.images_tag == "latest":
+            yield f"--images-tag {tag!r}: {str(error).partition(': ')[2]}"
+        if tag == "latest":
             yield "--images-tag 'latest': name a version; runs would change under way"
 
     def _storage_problems(self) -> Iterator[str]:
@@ -183,9 +203,9 @@ def installed_settings(
 ) -> Settings:
     """Read an installation's choices from its WorkflowTemplate, claim and account that makes nodes.
 
-    The tag is not among them, because it belongs to the version of the templates, nor are the
-    digests, which belong to the tag. Neither is the
-    certificate authority, whose ConfigMap stays as it is.
+    A tag that is the version of the templates is not among them, because it follows the version,
+    nor are the digests, which belong to the tag. Neither is the certificate authority, whose
+    ConfigMap stays as it is.
     """
     found: dict[str, Any] = {}
     if template is not None:
@@ -195,6 +215,7 @@ def installed_settings(
         found = {
             "by_digest": False if values.get("images-digests") == BY_TAG else None,
             "images_registry": None if registry == _PLACEHOLDER_REGISTRY else registry,
+            "images_tag": _own_tag(template, values),
             "volume_size": volume["resources"]["requests"]["storage"],
             "storage_class": volume.get("storageClassName"),
             "allowed_hosts": _items(values.get("allowed-hosts")),
@@ -222,9 +243,26 @@ def installed_settings(
     return Settings(**found)
 
 
+def version_of(template: Object) -> str | None:
+    """Return the version of argotune that installed the object."""
+    version: str | None = (template["metadata"].get("labels") or {}).get(VERSION_LABEL)
+    return version
+
+
+def _own_tag(template: Object, values: Mapping[str, str]) -> str | None:
+    """Return the tag that an installer chose; None where it is the version's own."""
+    tag = values.get("images-tag")
+    return None if tag == version_of(template) else tag
+
+
 def _items(text: str | None) -> tuple[str, ...] | None:
     """Parse a JSON list; None where a template of another version has none."""
     return None if text is None else tuple(json.loads(text))
+
+
+def _shown(text: str) -> str:
+    """Write a value for people: a JSON list as names, and nothing as none."""
+    return (", ".join(json.loads(text)) if text.startswith("[") else text) or "none"
 
 
 def kebab(name: str) -> str:

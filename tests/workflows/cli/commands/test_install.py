@@ -6,6 +6,7 @@ import copy
 import json
 import re
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -172,19 +173,59 @@ def test_options_reach_the_objects(argotune: Argotune, api: ApiServer, tmp_path:
     }
 
 
-def test_what_is_not_said_stays_but_for_the_tag(argotune: Argotune, api: ApiServer) -> None:
+def test_what_is_not_said_stays(argotune: Argotune, api: ApiServer) -> None:
     flags = ["--volume-size=50Gi", "--storage-class=fast", "--allow-host=a.example"]
     install(argotune, *flags, "--images-tag=1.2.3", "--models-size=1Ti")
-    tag_of_this_version = yaml.safe_load(argotune("--version").out.split()[1])
-    answer = argotune("install", "--images-tag", tag_of_this_version)
+    answer = argotune("install")
     assert answer.code == 0
+    assert decided(api)["images-tag"] == "1.2.3"
     assert decided(api)["images-registry"] == REGISTRY
     assert allowed_hosts(api) == ["a.example"]
     (run,) = template_of(api)["volumeClaimTemplates"]
     assert run["spec"]["resources"]["requests"]["storage"] == "50Gi"
     assert run["spec"]["storageClassName"] == "fast"
-    assert argotune("install").code == 0
-    assert decided(api)["images-tag"] == tag_of_this_version
+
+
+def changes(answer: Answer) -> list[str]:
+    return [line for line in answer.out.splitlines() if " -> " in line]
+
+
+def test_a_tag_of_ones_own_stays_and_that_of_the_version_follows_it(
+    argotune: Argotune, api: ApiServer
+) -> None:
+    ours = version("argotune")
+    install(argotune, "--images-tag=walk")
+    assert changes(argotune("install")) == []
+    labels = api.named("workflowtemplates/finetune")["metadata"]["labels"]
+    labels["app.kubernetes.io/version"] = "0.0.9"
+    answer = argotune("install")
+    assert answer.err == (
+        f"warning: images-tag walk stays, and the templates become those of argotune {ours}: push"
+        f" its images under that tag, or take --images-tag {ours}\n"
+    )
+    assert changes(argotune("install", f"--images-tag={ours}")) == [f"images-tag: walk -> {ours}"]
+    argotune("install", "--images-tag=0.0.9")
+    labels = api.named("workflowtemplates/finetune")["metadata"]["labels"]
+    labels["app.kubernetes.io/version"] = "0.0.9"
+    answer = argotune("install")
+    assert (answer.err, changes(answer)) == ("", [f"images-tag: 0.0.9 -> {ours}"])
+    assert decided(api)["images-tag"] == ours
+
+
+def test_what_changes_of_the_settings_is_printed(argotune: Argotune, api: ApiServer) -> None:
+    install(argotune, "--storage-class=fast", "--models-size=1Gi", "--allow-claim=data")
+    answer = argotune("install", "--storage-class=", "--models-size=2Gi", "--no-allow-claims")
+    assert changes(answer) == [
+        "allowed-claims: data -> none",
+        "storage-class: fast -> none",
+        "models-size: 1Gi -> 2Gi",
+    ]
+
+
+def test_an_empty_tag_is_refused(argotune: Argotune, api: ApiServer) -> None:
+    answer = argotune("install", "--images-tag=")
+    assert answer.code == 2
+    assert answer.errors[0].startswith("--images-tag '': ")
 
 
 def test_what_nodes_of_clouds_need_is_said_once(argotune: Argotune, api: ApiServer) -> None:
