@@ -13,16 +13,20 @@ from argotune.steps.nodes.providers import MAKING_NODES, PROVIDERS
 from argotune.workflows.cli.checks.finding import Finding, ok, problem, unknown, warning
 from argotune.workflows.cli.checks.subject import Subject
 from argotune.workflows.cli.installation.objects import objects as installed_objects
-from argotune.workflows.cli.installation.settings import Object, installed_settings
+from argotune.workflows.cli.installation.settings import (
+    Object,
+    installed_settings,
+    version_of,
+)
 from argotune.workflows.workspace.collection import NAME as GC
 from argotune.workflows.workspace.collection import collection_problems
 from argotune.workflows.workspace.fields import WorkspaceError
+from argotune.workflows.workspace.images import digests_of
 from argotune.workflows.workspace.manifests import installed_values
 
 PLACEHOLDER = "registry.example.com"
 PULL_SECRET = "image-pull-secret"
 """Setting that names the Secret for the registry of the step images."""
-_VERSION_LABEL = "app.kubernetes.io/version"
 _MOST_NAMED = 4
 _TOKEN = "kubernetes.io/service-account-token"
 _KINDS = (
@@ -52,7 +56,7 @@ def template(subject: Subject) -> Iterator[Finding]:
         )
         return
     ours = version("argotune")
-    theirs = (found["metadata"].get("labels") or {}).get(_VERSION_LABEL)
+    theirs = version_of(found)
     if theirs != ours:
         yield warning(
             f"WorkflowTemplate finetune is of argotune {theirs or 'without a version'}, this "
@@ -81,8 +85,12 @@ def _content(subject: Subject, found: Object) -> Finding:
 
     Two builds may have one version, and a person may have edited a template.
     """
-    tag = installed_values(found).get("images-tag")
-    settings = dataclasses.replace(installed_settings(found, None, None), images_tag=tag)
+    values = installed_values(found)
+    settings = dataclasses.replace(
+        installed_settings(found, None, None),
+        images_tag=values.get("images-tag"),
+        images_digests=digests_of(values),
+    )
     different = []
     for item in installed_objects(settings, subject.namespace):
         if item["kind"] == "WorkflowTemplate":

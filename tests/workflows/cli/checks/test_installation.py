@@ -86,6 +86,7 @@ def test_templates_with_the_installers_settings_are_as_they_should_be() -> None:
     settings = Settings(
         images_registry="registry.example.org/ours",
         images_tag="7",
+        images_digests={"plan": f"sha256:{64 * 'a'}", "serve": f"sha256:{64 * 'b'}"},
         volume_size="7Gi",
         storage_class="fast",
         allowed_secrets=("mine",),
