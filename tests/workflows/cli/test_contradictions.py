@@ -86,10 +86,6 @@ CONTRADICTIONS: dict[str, tuple[str, ...]] = {
         f"--force-conflicts: {LOOKS_AT_NONE}",
         f"--dry-run: {LOOKS_AT_NONE}",
     ),
-    "install --allow-host a --no-allow-hosts --allow-secret a --no-allow-secrets": (
-        "--allow-host and --no-allow-hosts: take one",
-        "--allow-secret and --no-allow-secrets: take one",
-    ),
     "doctor --pull-test none --images-registry r --images-tag t": (
         f"--images-registry: {PULLS_NOTHING}",
         f"--images-tag: {PULLS_NOTHING}",

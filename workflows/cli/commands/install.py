@@ -38,6 +38,9 @@ _STORAGE = "Storage"
 _DATA = "Data and registries inside the network"
 
 
+_NO_LONGER = "No longer those that are installed; only those given beside it, if any."
+
+
 class Output(StrEnum):
     """What to print in place of applying."""
 
@@ -112,46 +115,48 @@ def install(
         typer.Option(
             rich_help_panel=_DATA,
             metavar="HOST[:PORT]",
-            help="Internal host of datasets and registries, beside that of the step images; may be"
-            " given several times.",
+            help="Internal host of datasets and registries, beside that of the step images and"
+            " those that are installed; may be given several times.",
         ),
     ] = None,
     no_allow_hosts: Annotated[
-        bool, typer.Option("--no-allow-hosts", rich_help_panel=_DATA, help="None of them again.")
+        bool, typer.Option("--no-allow-hosts", rich_help_panel=_DATA, help=_NO_LONGER)
     ] = False,
     allow_secret: Annotated[
         list[str] | None,
         typer.Option(
             rich_help_panel=_DATA,
             metavar="NAME|PREFIX*",
-            help="Secret that runs may name, beside argotune-push, argotune-model-access and"
-            " argotune-data; may be given several times.",
+            help="Secret that runs may name, beside argotune-push, argotune-model-access,"
+            " argotune-data and those that are installed; may be given several times.",
         ),
     ] = None,
     no_allow_secrets: Annotated[
         bool,
-        typer.Option("--no-allow-secrets", rich_help_panel=_DATA, help="Only those again."),
+        typer.Option("--no-allow-secrets", rich_help_panel=_DATA, help=_NO_LONGER),
     ] = False,
     allow_priority_class: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME|PREFIX*",
-            help="PriorityClass that runs may name; may be given several times.",
+            help="PriorityClass that runs may name, beside those that are installed; may be given"
+            " several times.",
         ),
     ] = None,
     no_allow_priority_classes: Annotated[
-        bool, typer.Option("--no-allow-priority-classes", help="None of them again.")
+        bool, typer.Option("--no-allow-priority-classes", help=_NO_LONGER)
     ] = False,
     allow_claim: Annotated[
         list[str] | None,
         typer.Option(
             rich_help_panel=_DATA,
             metavar="NAME|PREFIX*",
-            help="PersistentVolumeClaim that runs may read data from; may be given several times.",
+            help="PersistentVolumeClaim that runs may read data from, beside those that are"
+            " installed; may be given several times.",
         ),
     ] = None,
     no_allow_claims: Annotated[
-        bool, typer.Option("--no-allow-claims", rich_help_panel=_DATA, help="None of them again.")
+        bool, typer.Option("--no-allow-claims", rich_help_panel=_DATA, help=_NO_LONGER)
     ] = False,
     ca_file: Annotated[
         Path | None,
@@ -181,7 +186,7 @@ def install(
 ) -> None:
     """Install argotune in a namespace: accounts, permissions, policies, templates.
 
-    An option that is not given stays as it is installed.
+    An option that is not given stays as it is installed; what changes is printed.
     Nothing is applied unless the server takes all of it.
     """
     said = _settings(
@@ -234,14 +239,12 @@ def _settings(
 ) -> Settings:
     """Read the flags. Raises InputError with all that is wrong with them."""
     problems = []
-    if allow_host and no_allow_hosts:
-        problems.append("--allow-host and --no-allow-hosts: take one")
-    if allow_secret and no_allow_secrets:
-        problems.append("--allow-secret and --no-allow-secrets: take one")
-    if allow_priority_class and no_allow_priority_classes:
-        problems.append("--allow-priority-class and --no-allow-priority-classes: take one")
-    if allow_claim and no_allow_claims:
-        problems.append("--allow-claim and --no-allow-claims: take one")
+    emptied = {
+        "allowed_hosts": no_allow_hosts,
+        "allowed_secrets": no_allow_secrets,
+        "allowed_priority_classes": no_allow_priority_classes,
+        "allowed_claims": no_allow_claims,
+    }
     ca = None
     if ca_file is not None:
         try:
@@ -256,6 +259,7 @@ def _settings(
         allowed_secrets=_allowed_secrets(allow_secret, none=no_allow_secrets),
         allowed_priority_classes=_allowed(allow_priority_class, none=no_allow_priority_classes),
         allowed_claims=_allowed(allow_claim, none=no_allow_claims),
+        emptied=frozenset(name for name, is_emptied in emptied.items() if is_emptied),
         ca=ca,
         run_settings=_among(given, [row.name for row in INSTALLABLE]),
         identities=_among(given, [each.flag.name for each in identities()]),

@@ -21,6 +21,7 @@ Object = dict[str, Any]
 
 VERSION_LABEL = "app.kubernetes.io/version"
 ACCESS_MODES = ("ReadWriteMany", "ReadWriteOnce")
+_LISTS = ("allowed_hosts", "allowed_secrets", "allowed_priority_classes", "allowed_claims")
 _OF_MODELS = ("models_size", "models_storage_class", "models_access_mode")
 _PLACEHOLDER_REGISTRY = "registry.example.com/argotune"
 _NAMES = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[a-z0-9][a-z0-9.-]*\*")
@@ -54,6 +55,8 @@ class Settings:
     """NAME or PREFIX* of PriorityClasses that runs may use."""
     allowed_claims: tuple[str, ...] | None = None
     """NAME or PREFIX* of PersistentVolumeClaims that runs may read data from."""
+    emptied: frozenset[str] = frozenset()
+    """Names of the lists above that do not go on from what is installed."""
     ca: str | None = None
     """Certificates, PEM, that the steps trust beside the public ones."""
     identities: Mapping[str, str] = field(default_factory=dict)
@@ -64,8 +67,11 @@ class Settings:
     installed."""
 
     def over(self, other: Settings) -> Settings:
-        """Return these, completed by the other's."""
+        """Return these, completed by the other's, to whose lists these are added."""
         mine = {name: value for name, value in vars(self).items() if value is not None}
+        for name in _LISTS:
+            if name in mine and name not in self.emptied:
+                mine[name] = tuple(dict.fromkeys([*(getattr(other, name) or ()), *mine[name]]))
         mine["identities"] = {**other.identities, **self.identities}
         mine["run_settings"] = {**other.run_settings, **self.run_settings}
         return dataclasses.replace(other, **mine)
@@ -80,12 +86,7 @@ class Settings:
             given["images-digests"] = BY_TAG
         elif self.images_digests is not None:
             given["images-digests"] = json.dumps(self.images_digests, sort_keys=True)
-        lists = {
-            "allowed-hosts": self.allowed_hosts,
-            "allowed-secrets": self.allowed_secrets,
-            "allowed-priority-classes": self.allowed_priority_classes,
-            "allowed-claims": self.allowed_claims,
-        }
+        lists = {kebab(name): getattr(self, name) for name in _LISTS}
         return {
             **self.run_settings,
             **{name: text for name, text in given.items() if text is not None},

@@ -222,6 +222,19 @@ def test_what_changes_of_the_settings_is_printed(argotune: Argotune, api: ApiSer
     ]
 
 
+def test_what_is_allowed_is_added_to_what_is_installed(argotune: Argotune, api: ApiServer) -> None:
+    install(argotune, "--allow-host=a", "--allow-secret=b")
+    answer = argotune("install", "--allow-host=c:80", "--allow-host=a", "--allow-secret=d")
+    own = "argotune-push, argotune-model-access, argotune-data"
+    assert changes(answer) == [
+        "allowed-hosts: a -> a, c:80",
+        f"allowed-secrets: {own}, b -> {own}, b, d",
+    ]
+    answer = argotune("install", "--no-allow-hosts", "--allow-host=e")
+    assert changes(answer) == ["allowed-hosts: a, c:80 -> e"]
+    assert allowed_hosts(api) == ["e"]
+
+
 def test_an_empty_tag_is_refused(argotune: Argotune, api: ApiServer) -> None:
     answer = argotune("install", "--images-tag=")
     assert answer.code == 2
@@ -394,9 +407,6 @@ def test_all_that_is_wrong_with_the_options_is_told_at_once(
     )
     assert answer.code == 2
     assert answer.errors == [
-        "--allow-host and --no-allow-hosts: take one",
-        "--allow-secret and --no-allow-secrets: take one",
-        "--allow-priority-class and --no-allow-priority-classes: take one",
         "--images-registry 'https://r.example': 'https:' is not a registry's HOST or HOST:PORT",
         "--images-tag 'latest': name a version; runs would change under way",
         "--volume-size 'many': accepted is a quantity such as 100Gi",
