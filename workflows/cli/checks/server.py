@@ -47,7 +47,7 @@ def namespace(subject: Subject) -> Iterator[Finding]:
         yield problem(
             f"namespace {name} is not there; what is in it was not looked at",
             "make it, with what runs need",
-            f"argotune install --namespace {name} --create-namespace",
+            f"argotune install -n {name} --create-namespace --images-registry REGISTRY",
         )
         return
     if found["metadata"].get("deletionTimestamp"):

@@ -125,14 +125,18 @@ def _refusal_advice(kind: str, name: str | None = None) -> Iterator[None]:
     what = _shown(KINDS[kind], name) if name else f"{kind}s"
 
     def say_refusal(error: ApiRefusal) -> str:
-        said, advice = f"{what}: {_reason(error)}", _advice(kind, error.status)
+        said, advice = f"{what}: {_reason(error)}", _advice(kind, error)
         return f"{said}; {advice}" if advice else said
 
     with explain_errors(what, say_refusal):
         yield
 
 
-def _advice(kind: str, status: int) -> str:
+def _advice(kind: str, error: ApiRefusal) -> str:
+    status = error.status
+    if status == 403 and "exceeded quota:" in error.message:
+        smaller = "--models-size takes less, or " if kind == "PersistentVolumeClaim" else ""
+        return f"{smaller}let an administrator raise that ResourceQuota"
     if status == 403 and kind in CLUSTER_KINDS:
         return "it takes an administrator of the cluster; --no-cluster-roles leaves it to one"
     if status == 403:

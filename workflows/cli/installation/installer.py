@@ -60,13 +60,15 @@ class Installer:
 
         Nothing is applied when the server refuses any object; then CliError has all refusals.
         """
-        there = self._namespace_is_there(create=create_namespace)
+        there = self._namespace_is_there(may_be_made=create_namespace)
         template = self._installed_template() if there else None
         before = self._installed_settings(template) if there else Settings()
         settings = said.over(before)
         _warn_of_own_tag(template, settings)
         settings = with_digests(settings, settings.ca or (self._installed_ca() if there else None))
         wanted = objects(settings, self.applied.cluster.namespace)
+        if not there:
+            there = self._make_namespace()
         if not self.cluster_roles:
             wanted = [item for item in wanted if item["kind"] not in CLUSTER_KINDS]
         names = {shown(item) for item in wanted}
@@ -83,11 +85,8 @@ class Installer:
         if there:
             self._prune(names)
 
-    def _namespace_is_there(self, *, create: bool) -> bool:
-        """Whether the namespace exists; it is created on request.
-
-        Raises CliError when it must be created first.
-        """
+    def _namespace_is_there(self, *, may_be_made: bool) -> bool:
+        """Whether the namespace exists. Raises CliError where it does not and may not be made."""
         name = self.applied.cluster.namespace
         try:
             found = self.applied.find("Namespace", name)
@@ -99,9 +98,13 @@ class Installer:
         if found is not None:
             _warn_of_unrestricted(found)
             return True
-        if not create:
+        if not may_be_made:
             raise CliError(f"namespace {name}: there is none; --create-namespace makes it")
-        wanted = namespace_object(name)
+        return False
+
+    def _make_namespace(self) -> bool:
+        """Create the namespace; whether it is there then, which it is not in a dry run."""
+        wanted = namespace_object(self.applied.cluster.namespace)
         self.applied.create_namespace(wanted, dry_run=self.dry_run)
         self._say(wanted, "created")
         return not self.dry_run

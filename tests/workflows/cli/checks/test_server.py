@@ -46,7 +46,9 @@ def test_a_namespace_that_is_not_there() -> None:
     (found,) = look(cluster, server.namespace)
     assert found.level is Level.PROBLEM
     assert found.message == "namespace team-a is not there; what is in it was not looked at"
-    assert found.command == "argotune install --namespace team-a --create-namespace"
+    assert found.command == (
+        "argotune install -n team-a --create-namespace --images-registry REGISTRY"
+    )
 
 
 def test_a_namespace_on_its_way_out() -> None:

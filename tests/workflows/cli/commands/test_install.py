@@ -384,6 +384,26 @@ def test_the_registry_has_to_be_named_once(argotune: Argotune, api: ApiServer) -
     assert api.names() == ["namespaces/team-a"]
 
 
+def test_no_namespace_is_made_for_an_installation_that_lacks_the_registry(
+    argotune: Argotune, api: ApiServer
+) -> None:
+    answer = argotune("install", "-n", "new", "--create-namespace")
+    assert answer.code == 2
+    assert answer.errors[0].startswith("--images-registry: missing; ")
+    assert api.names() == ["namespaces/team-a"]
+
+
+def test_a_quota_that_the_models_exceed_is_told_with_the_flag(
+    argotune: Argotune, api: ApiServer
+) -> None:
+    said = 'persistentvolumeclaims "argotune-models" is forbidden: exceeded quota: small'
+    api.refusals.append(Refusal("PATCH", "/persistentvolumeclaims/", 403, said))
+    assert install(argotune).errors == [
+        f"persistentvolumeclaim/argotune-models: {said}; --models-size takes less, or let an"
+        " administrator raise that ResourceQuota"
+    ]
+
+
 def test_all_that_is_wrong_with_the_options_is_told_at_once(
     argotune: Argotune, api: ApiServer, write: Write
 ) -> None:
