@@ -175,10 +175,19 @@ def check_against_installation(
     Raises WorkspaceError for what it does not allow, and CliError where there is none.
     """
     installed = _installed_template(cluster)
-    check_installed(workspace, installed, allow_loopback=allow_loopback)
-    print_as_warnings(host_warnings(workspace, manifests.decided_values(installed)))
+    try:
+        check_installed(workspace, installed, allow_loopback=allow_loopback)
+    except WorkspaceError as error:
+        raise WorkspaceError([_name_namespace(each, cluster) for each in error.problems]) from error
+    warnings = host_warnings(workspace, manifests.decided_values(installed))
+    print_as_warnings(_name_namespace(each, cluster) for each in warnings)
     _check_collection(cluster, workspace)
     return installed
+
+
+def _name_namespace(text: str, cluster: Cluster) -> str:
+    """Name the namespace in what the text proposes of `argotune install`."""
+    return text.replace("`argotune install --", f"`argotune install {cluster.flags} --")
 
 
 def _installed_template(cluster: Cluster) -> Object:

@@ -103,6 +103,20 @@ def test_without_the_template_nothing_is_made(
     assert cluster.of_kind("Workflow") == []
 
 
+def test_what_the_installation_has_to_permit_is_told_with_the_namespace(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    install(cluster, "team-b")
+    text = changed({"tuning/input": {"urls": ["https://data.svc:8080/a.parquet"]}})
+    answer = submit(argotune, write, text, "--context", "second")
+    assert answer.code == 2
+    assert answer.err.splitlines()[-1] == (
+        "error: tuning.input.urls[0]: data.svc:8080 is inside a private network; `argotune install"
+        " -n team-b --context second --allow-host data.svc:8080` permits it to all runs of the"
+        " namespace"
+    )
+
+
 def test_a_template_of_another_version_is_told(
     argotune: Argotune, write: Write, cluster: Cluster
 ) -> None:
