@@ -85,6 +85,8 @@ class Cluster:
     logs: dict[str, str] = field(default_factory=dict)
     """Pod -> log of its container before the restart."""
     faults: list[Fault] = field(default_factory=list)
+    missing_namespaces: set[str] = field(default_factory=set)
+    """All others are there."""
     requests: list[str] = field(default_factory=list)
     """`METHOD path?query` of every request."""
     sent_bytes: int = 0
@@ -207,6 +209,10 @@ class _Handler(BaseHTTPRequestHandler):
         if karpenters is not None:
             self._route_karpenters(karpenters[1], karpenters[2], query, body)
             return
+        namespace_itself = re.fullmatch(r"/api/v1/namespaces/([^/]+)", path)
+        if namespace_itself is not None:
+            self._read_namespace(namespace_itself[1])
+            return
         named = re.fullmatch(r"/apis?/.*?/?namespaces/([^/]+)/([a-z]+)/([^/]+)(/\w+)?", path)
         if self.command == "POST":
             self._create(path, body)
@@ -238,6 +244,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(self.cluster.take(*key))
         else:
             self._json(self.cluster.objects[key])
+
+    def _read_namespace(self, name: str) -> None:
+        if name in self.cluster.missing_namespaces:
+            self._status(404, f'namespaces "{name}" not found')
+        else:
+            self._json({"kind": "Namespace", "metadata": {"name": name}})
 
     def _route_karpenters(
         self, plural: str, name: str | None, query: Mapping[str, str], body: bytes

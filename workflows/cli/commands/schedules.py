@@ -80,6 +80,7 @@ def schedules(namespace: _Namespace = None, context: _Context = None) -> None:
     if found:
         console().print(schedules_table(found, utc_now()))
         return
+    cluster.check_namespace()
     print(
         f"no schedules in namespace {cluster.namespace};"
         f' `argotune schedule workspace.yaml --cron "0 3 * * 1" {cluster.flags}` makes one'

@@ -19,7 +19,8 @@ from argotune.steps.cluster.kube import (
     namespace_of_kubeconfig,
 )
 from argotune.workflows.cli import options
-from argotune.workflows.cli.remote.api_errors import explain_errors
+from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.remote.api_errors import ClusterRefusal, explain_errors
 from argotune.workflows.workspace import manifests
 
 
@@ -79,6 +80,19 @@ class Cluster:
                 if error.is_of_object:
                     return None
                 raise
+
+    def check_namespace(self) -> None:
+        """Raise CliError where the namespace is missing, as far as the person may see it."""
+        try:
+            is_missing = self.get("Namespace", self.namespace) is None
+        except ClusterRefusal:
+            return
+        if is_missing:
+            raise CliError(
+                f"namespace {self.namespace} does not exist: name another by -n, or let an"
+                f" administrator make it by `argotune install {self.flags} --create-namespace"
+                " --images-registry REGISTRY`"
+            )
 
     def events_about(self, uid: str) -> Objects:
         """List the events about one object of the namespace."""

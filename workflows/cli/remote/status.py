@@ -137,6 +137,7 @@ def _schedules_of(cluster: Cluster, workspace: str) -> list[Schedule]:
 
 
 def _say_no_runs(cluster: Cluster) -> None:
+    cluster.check_namespace()
     print(
         f"no runs in namespace {cluster.namespace};"
         f" `argotune submit workspace.yaml {cluster.flags}` starts one"

@@ -193,6 +193,7 @@ def _name_namespace(text: str, cluster: Cluster) -> str:
 def _installed_template(cluster: Cluster) -> Object:
     template = cluster.get("WorkflowTemplate", manifests.NAME)
     if template is None:
+        cluster.check_namespace()
         raise CliError(
             f"WorkflowTemplate {manifests.NAME} is not in namespace {cluster.namespace}:"
             f" `argotune install {cluster.flags}` puts it there, and `argotune submit --standalone"

@@ -103,6 +103,29 @@ def test_without_the_template_nothing_is_made(
     assert cluster.of_kind("Workflow") == []
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("submit", "WORKSPACE"),
+        ("schedule", "WORKSPACE", "--cron", "@daily"),
+        ("schedules",),
+        ("status",),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_missing_namespace_is_told(
+    argotune: Argotune, write: Write, cluster: Cluster, command: tuple[str, ...]
+) -> None:
+    cluster.missing_namespaces.add("nosuch")
+    file = write("workspace.yaml", WORKSPACE)
+    answer = argotune(*(file if word == "WORKSPACE" else word for word in command), "-n", "nosuch")
+    assert answer.code == 3
+    assert answer.errors == [
+        "namespace nosuch does not exist: name another by -n, or let an administrator make it by"
+        " `argotune install -n nosuch --create-namespace --images-registry REGISTRY`"
+    ]
+
+
 def test_what_the_installation_has_to_permit_is_told_with_the_namespace(
     argotune: Argotune, write: Write, cluster: Cluster
 ) -> None:
