@@ -233,7 +233,7 @@ def test_a_home_that_is_no_directory(
         3,
         [f"{file}: not a directory; name one with ARGOTUNE_HOME, or leave it unset"],
     )
-    assert argotune("status").code == 0
+    assert argotune("status").errors == answer.errors
 
 
 @pytest.mark.parametrize(("limit", "file"), [(100, "documents.json"), (1500, "workflow.json")])

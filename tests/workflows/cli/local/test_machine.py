@@ -174,7 +174,7 @@ def test_little_room_is_told_in_mb_and_old_runs_where_there_are_some(
     assert answer.errors[0].startswith("weights and checkpoints of tiny take ")
     assert answer.errors[0].endswith(
         f" MB, and 300 kB are free for {home_dir}; delete old runs, or name a directory with more"
-        " room by ARGOTUNE_HOME; argotune rm --older-than 7d"
+        " room by ARGOTUNE_HOME: argotune rm --older-than 7d"
     )
 
 
