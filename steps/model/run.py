@@ -120,7 +120,8 @@ def _finish(source: Source, partial: Path, directory: Path, model: Model) -> Mar
 
 def _not_in_cache(params: Params, model: Model, directory: Path) -> str:
     advice = (
-        "make it with `argotune tiny`"
+        "`argotune tiny` makes it on the machine of `argotune run`; on a cluster submit"
+        " workflows/demo/tiny-weights.yaml once"
         if model.preset == "tiny"
         else "use model-source hub, or dir:DIRECTORY with a directory that has these files"
     )

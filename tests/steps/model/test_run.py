@@ -394,13 +394,14 @@ def test_missing_directory_is_named(new_params: NewParams) -> None:
     assert str(caught.value) == "dir:/absent/weights: no such directory"
 
 
-def test_missing_tiny_model_names_the_command(new_params: NewParams) -> None:
+def test_missing_tiny_model_names_both_remedies(new_params: NewParams) -> None:
     params = new_params(source="cache", preset="tiny", repository="argotune/tiny")
     with pytest.raises(PermanentError) as caught:
         run(params, progress=Progress())
     assert str(caught.value) == (
         f"preset tiny is missing in the model cache {params.cache_dir}/presets/argotune--tiny/main"
-        "; make it with `argotune tiny`"
+        "; `argotune tiny` makes it on the machine of `argotune run`; on a cluster submit"
+        " workflows/demo/tiny-weights.yaml once"
     )
 
 
