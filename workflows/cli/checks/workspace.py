@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from argotune.steps.nodes.providers import provider_settings
 from argotune.steps.registry.oci import ImageReference, parse_reference
-from argotune.workflows.cli.checks.finding import Finding, ok, problem
+from argotune.workflows.cli.checks.finding import Finding, info, ok, problem
 from argotune.workflows.cli.checks.subject import Needs, Subject
 from argotune.workflows.workspace.model import provider_of
 from argotune.workflows.workspace.node_request import request_of
@@ -24,6 +24,14 @@ def file(subject: Subject) -> Iterator[Finding]:
         yield problem(f"workspace {needs.workspace}: {text}", "correct the file")
     if not needs.problems:
         yield ok(f"workspace {needs.workspace} can be submitted")
+    if needs.arguments.get("preset") == "tiny":
+        yield info(
+            f"preset tiny is on no hub: its weights must be in claim {needs.models_claim}, which"
+            " cannot be seen from here",
+            "put them there once",
+            f"argo submit -n {subject.namespace} --watch workflows/demo/tiny-weights.yaml -p"
+            " images-registry=REGISTRY",
+        )
 
 
 def needs_of(planned: Planned, push_secret: str | None) -> Needs:
