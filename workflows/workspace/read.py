@@ -116,7 +116,11 @@ def read_workspace(
     if not fields.problems:
         return _with_remarks(workspace, fields)
     if check_plan is not None and workspace.preset:
-        fields.problems += check_plan(plan_params(workspace))
+        params = plan_params(workspace)
+        if not is_dns_label(workspace.name):
+            # It is among the problems already, and the plan would tell it again.
+            params = replace(params, name="workspace")
+        fields.problems += check_plan(params)
     raise WorkspaceError(fields.problems)
 
 

@@ -218,6 +218,18 @@ def test_deprecated_fields_are_said_to_have_no_effect() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["My.Model", None])
+def test_a_wrong_name_is_told_once(name: str | None) -> None:
+    asked = []
+
+    def check_plan(params: Params) -> list[str]:
+        asked.append(params.name)
+        return []
+
+    assert problems_of(changed({"metadata/name": name}), check_plan=check_plan)
+    assert asked == ["workspace"]
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
