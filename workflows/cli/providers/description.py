@@ -28,6 +28,8 @@ class Flag:
 
     name: str
     help: str
+    panel: str | None = None
+    """Heading in the help, in place of the command's for such flags."""
     choices: tuple[str, ...] = ()
     """The accepted texts; empty: any."""
 

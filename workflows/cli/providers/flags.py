@@ -27,6 +27,8 @@ from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS, ENTRIES
 PROVIDER = "provider"
 """Flag of `argotune plan` and `argotune gc`."""
 
+ALL_RUNS = "All runs"
+"""Heading of the flags of `argotune install` for runs with nodes of any kind."""
 INSTALLABLE = tuple(row for row in SETTINGS.values() if row.is_installable)
 """Settings of all runs that are flags of `argotune install`."""
 LOOKED_FOR_NODES = tuple(
@@ -40,7 +42,11 @@ CLUSTER_SETTINGS = cluster_settings()
 def install_flags() -> list[Flag]:
     """List the flags for the identities of accounts, and for settings of all runs."""
     rows = [
-        Flag(name=row.name, help=f"{row.description}{_for_providers(row.providers)}.")
+        Flag(
+            name=row.name,
+            help=f"{row.description}{_for_providers(row.providers)}.",
+            panel=None if row.providers else ALL_RUNS,
+        )
         for row in INSTALLABLE
     ]
     return [*(each.flag for each in identities()), *rows]
@@ -113,7 +119,7 @@ def _cluster_flags(default: str) -> list[Flag]:
 
 
 def _parameter(flag: Flag, panel: str | None) -> inspect.Parameter:
-    option = typer.Option(f"--{flag.name}", rich_help_panel=panel, help=flag.help)
+    option = typer.Option(f"--{flag.name}", rich_help_panel=flag.panel or panel, help=flag.help)
     return inspect.Parameter(
         _parameter_name(flag),
         inspect.Parameter.KEYWORD_ONLY,
