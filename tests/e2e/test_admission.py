@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from argotune.steps.settings.run_settings import SECRET_SETTINGS
+from argotune.steps.settings.run_settings import SECRET_SETTINGS, SETTINGS
 from argotune.workflows.templates.golden import RENDERED_DIR
 from argotune.workflows.templates.step import FORBIDDEN
 from argotune.workflows.workspace.manifests import parameters_of, template
@@ -385,7 +385,7 @@ def _without_value(item: object) -> object:
 def forbidden(pods: dict[str, Object]) -> dict[str, Object]:
     """The same pods with a Secret that does not exist in place of those that were named."""
     text = json.dumps(pods)
-    for name in (GOOD["push-secret"], GOOD["urls-secret"], "argotune-model-access"):
+    for name in (GOOD.get(setting, SETTINGS[setting].default) for setting in SECRET_SETTINGS):
         text = text.replace(f'"{name}"', f'"{FORBIDDEN}"')
     found: dict[str, Object] = json.loads(text)
     return found

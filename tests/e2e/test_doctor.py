@@ -166,7 +166,7 @@ def test_a_namespace_that_is_whole(whole: Cluster) -> None:
     found = examine(whole, pull="small")
     assert [row for row in found.rows if row["level"] == "problem"] == []
     assert found.said("installation", "ok")[-1] == (
-        "the 4 secrets with the accounts' tokens are filled"
+        "the 5 secrets with the accounts' tokens are filled"
     )
     assert found.said("secrets", "ok") == [f"secret argotune-push has a login for {REGISTRY}"]
     (accounts,) = [text for text in found.said("permissions", "ok") if "accounts" in text]
