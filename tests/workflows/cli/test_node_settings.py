@@ -38,7 +38,8 @@ def test_what_neither_file_nor_installation_says_is_asked_for_before_anything_ru
     assert answer.code == 2
     assert answer.errors == [
         f"metadata.annotations.argotune.dev/{name}: missing; provider {provider} needs it: set"
-        f" it for all runs by `argotune install --{name}`, or here for a Workflow with --standalone"
+        f" it for all runs by `argotune install -n team-a --{name}`, or here for a Workflow with"
+        " --standalone"
     ]
     assert cluster.of_kind("Workflow") == []
 
