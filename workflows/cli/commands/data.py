@@ -114,7 +114,8 @@ def data(
 
 
 def _is_file(name: str) -> bool:
-    return name == "-" or Path(name).is_file()
+    """Whether it means a file, also one that is not there: no run has a name with a dot."""
+    return name == "-" or "/" in name or "." in name or Path(name).is_file()
 
 
 def _files_of(name: str, cluster: Cluster | None) -> Files:

@@ -133,6 +133,11 @@ def test_what_is_neither_a_file_nor_a_run_is_refused(
     assert said in answer.errors[0]
 
 
+def test_a_file_that_is_not_there_is_no_run(argotune: Argotune) -> None:
+    answer = argotune("data", "absent.yaml")
+    assert (answer.code, answer.errors) == (2, ["absent.yaml: No such file or directory"])
+
+
 def test_run_without_a_report_of_its_data_is_refused_by_name(
     argotune: Argotune, write: Write
 ) -> None:
