@@ -19,7 +19,7 @@ from tests.images.containerfile import IMAGES
 pytestmark = [pytest.mark.cluster, pytest.mark.shard3]
 
 MB = 1_000_000
-LARGEST_MB = {"provision": 200, "dataset": 300}
+LARGEST_MB = {"provision": 200, "dataset": 560}
 _PULL_SECONDS = 300
 
 Document = dict[str, Any]

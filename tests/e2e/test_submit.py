@@ -140,7 +140,8 @@ def test_the_secret_of_the_urls_goes_with_the_run(cluster: Cluster, scene: Scene
 def test_a_failed_run_shows_why(scene: Scene) -> None:
     answer = scene.submitted[BAD].result()
     assert answer.code == 1, answer.out + answer.err
-    assert re.search(r"^tune +failed .*RuntimeError: no luck$", answer.out, re.MULTILINE)
+    failed = re.search(r"^tune +failed .*RuntimeError: no luck$", answer.out, re.MULTILINE)
+    assert failed, answer.out
     assert f"go on with it: argo retry {_submitted(answer)} " in answer.out
     status = scene.argotune("status", BAD)
     assert "the end of the log of tune(0):\n  step 7\n  RuntimeError: no luck\n" in status.out
