@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from argotune.presets.loader import model_preset
 from argotune.presets.schema import Method, ModelPreset
 from argotune.presets.sizes import lora_parameters
 from argotune.steps.contracts.model_cache import Origin, mark_complete
 from argotune.steps.contracts.steps_of_run import best_fit
-from argotune.steps.contracts.training_plan import Execution, Quantization, TrainingPlan
+from argotune.steps.contracts.training_plan import Execution, TrainingPlan
 from argotune.steps.plan.memory import Loop, estimate
 from argotune.steps.plan.speed import expected_speed
 from argotune.steps.tokens.tokenise import TokenRows
@@ -34,7 +34,7 @@ from argotune.steps.tune.load import load_model, recompute_activations, trainabl
 from argotune.steps.tune.loop import train
 from argotune.steps.tune.pack import MicroBatch, Packs, pack
 from argotune.steps.tune.stop import StopRequest
-from tests.bench.tune.rig import tiny_plan
+from tests.bench.tune.rig import preset_config, preset_plan
 from tests.fakes.jobs import bare_job
 from tests.gpu.records import Records, this_device
 
@@ -98,21 +98,8 @@ def _smaller(preset: ModelPreset) -> ModelPreset:
 
 def _save_weights(preset: ModelPreset, directory: Path) -> None:
     shape = preset.architecture
-    config = AutoConfig.for_model(
-        preset.family,
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        num_hidden_layers=shape.num_hidden_layers,
-        num_attention_heads=shape.num_attention_heads,
-        num_key_value_heads=shape.num_key_value_heads,
-        max_position_embeddings=shape.max_position_embeddings,
-        sliding_window=shape.sliding_window,
-        tie_word_embeddings=shape.tie_word_embeddings,
-        rms_norm_eps=shape.rms_norm_eps,
-        bos_token_id=0,
-        eos_token_id=0,
-        pad_token_id=0,
+    config = preset_config(
+        preset, max_position_embeddings=shape.max_position_embeddings, pad_token_id=0
     )
     config.dtype = torch.bfloat16
     with torch.device("meta"):
@@ -153,30 +140,16 @@ def _shard_name(index: int) -> str:
 
 
 def _plan(preset: ModelPreset, method: Method, tokens: int) -> TrainingPlan:
-    plan = tiny_plan(packs=1)
-    shape = preset.architecture
-    return msgspec.structs.replace(
-        plan,
-        method=method,
-        quantization=Quantization() if method == "qlora" else None,
-        model=msgspec.structs.replace(
-            plan.model,
-            preset=preset.name,
-            family=preset.family,
-            max_position_embeddings=shape.max_position_embeddings,
-            sliding_window=shape.sliding_window,
-        ),
-        lora=msgspec.structs.replace(plan.lora, target_modules=list(preset.lora_target_modules)),
-        training=msgspec.structs.replace(
-            plan.training,
-            max_length=min(tokens, 4096),
-            micro_batch_tokens=tokens,
-            accumulation_steps=1,
-            max_steps=_STEPS,
-            epochs=1000.0,
-        ),
-        execution=Execution(processes=1),
+    plan = preset_plan(
+        preset,
+        method,
+        max_position_embeddings=preset.architecture.max_position_embeddings,
+        max_length=min(tokens, 4096),
+        micro_batch_tokens=tokens,
+        max_steps=_STEPS,
+        epochs=1000.0,
     )
+    return msgspec.structs.replace(plan, execution=Execution(processes=1))
 
 
 def _packs(preset: ModelPreset, tokens: int, count: int) -> Packs:

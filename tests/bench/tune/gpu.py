@@ -17,24 +17,23 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-import msgspec
 import torch
 import transformers
 import trl
-from transformers import AutoConfig
 
 from argotune.presets.loader import model_preset
 from argotune.presets.schema import ModelPreset
 from argotune.presets.sizes import lora_parameters
-from argotune.steps.contracts.training_plan import Quantization, TrainingPlan, write_plan
+from argotune.steps.contracts.training_plan import write_plan
 from argotune.steps.plan.memory import Loop, estimate
 from tests.bench.tune.contestants import all_tokens_packed
 from tests.bench.tune.rig import (
     LENGTHS,
     PAD_TOKEN,
+    preset_config,
+    preset_plan,
     save_random_model,
     save_tokenizer,
-    tiny_plan,
     write_rows,
 )
 from tests.bench.tune.speed import (
@@ -76,7 +75,8 @@ def main() -> int:
     preset = model_preset(flags.preset)
     with tempfile.TemporaryDirectory(prefix="bench-gpu-") as place:
         directory = Path(place)
-        _save_model(directory / "model", preset)
+        config = preset_config(preset, max_position_embeddings=_PACK_TOKENS, pad_token_id=PAD_TOKEN)
+        save_random_model(directory / "model", config, torch.bfloat16)
         for lengths in flags.lengths:
             _compare(directory, preset, flags.method, lengths, flags.rivals, flags.rounds)
     return 0
@@ -90,7 +90,13 @@ def _compare(
     rivals: list[str],
     rounds: int,
 ) -> None:
-    plan = _plan(preset, method)
+    plan = preset_plan(
+        preset,
+        method,
+        max_position_embeddings=_PACK_TOKENS,
+        max_length=_PACK_TOKENS,
+        micro_batch_tokens=_PACK_TOKENS,
+    )
     write_plan(directory / "plan.yaml", plan)
     distribution = LENGTHS[lengths]
     write_rows(
@@ -112,52 +118,6 @@ def _compare(
     print(f"\n{lengths} rows, {tokens} tokens a round, {preset.name}, {method}")
     print_table(found, tokens)
     print(f"the plan's estimate for ours: {1e3 * _estimated_gb(preset, method):.0f} MB")
-
-
-def _save_model(directory: Path, preset: ModelPreset) -> None:
-    shape = preset.architecture
-    config = AutoConfig.for_model(
-        preset.family,
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        num_hidden_layers=shape.num_hidden_layers,
-        num_attention_heads=shape.num_attention_heads,
-        num_key_value_heads=shape.num_key_value_heads,
-        head_dim=shape.head_dim,
-        max_position_embeddings=_PACK_TOKENS,
-        sliding_window=shape.sliding_window,
-        tie_word_embeddings=shape.tie_word_embeddings,
-        rms_norm_eps=shape.rms_norm_eps,
-        bos_token_id=0,
-        eos_token_id=0,
-        pad_token_id=PAD_TOKEN,
-    )
-    save_random_model(directory, config, torch.bfloat16)
-
-
-def _plan(preset: ModelPreset, method: Method) -> TrainingPlan:
-    plan = tiny_plan(packs=1)
-    training = msgspec.structs.replace(
-        plan.training,
-        max_length=_PACK_TOKENS,
-        micro_batch_tokens=_PACK_TOKENS,
-        accumulation_steps=1,
-    )
-    return msgspec.structs.replace(
-        plan,
-        method=method,
-        quantization=Quantization() if method == "qlora" else None,
-        model=msgspec.structs.replace(
-            plan.model,
-            preset=preset.name,
-            family=preset.family,
-            max_position_embeddings=_PACK_TOKENS,
-            sliding_window=preset.architecture.sliding_window,
-        ),
-        lora=msgspec.structs.replace(plan.lora, target_modules=preset.lora_target_modules),
-        training=training,
-    )
 
 
 def _estimated_gb(preset: ModelPreset, method: Method) -> float:

@@ -17,10 +17,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, Phi3Config, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    Phi3Config,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+)
 
+from argotune.presets.schema import Method, ModelPreset
 from argotune.steps.contracts.dataset_rows import SCHEMA
-from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.contracts.training_plan import Quantization, TrainingPlan
 from tests.fakes.plans import small_plan
 
 VOCABULARY = 8064
@@ -109,6 +116,51 @@ def tiny_plan(packs: int) -> TrainingPlan:
             scheduler="constant",
             gradient_checkpointing=True,
         ),
+    )
+
+
+def preset_config(
+    preset: ModelPreset, *, max_position_embeddings: int, pad_token_id: int
+) -> PreTrainedConfig:
+    """Transformers' configuration of a preset's architecture, at its full size."""
+    shape = preset.architecture
+    return AutoConfig.for_model(
+        preset.family,
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_hidden_layers=shape.num_hidden_layers,
+        num_attention_heads=shape.num_attention_heads,
+        num_key_value_heads=shape.num_key_value_heads,
+        head_dim=shape.head_dim,
+        max_position_embeddings=max_position_embeddings,
+        sliding_window=shape.sliding_window,
+        tie_word_embeddings=shape.tie_word_embeddings,
+        rms_norm_eps=shape.rms_norm_eps,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=pad_token_id,
+    )
+
+
+def preset_plan(
+    preset: ModelPreset, method: Method, *, max_position_embeddings: int, **training: Any
+) -> TrainingPlan:
+    """The small plan for a preset; `training` are fields of its training."""
+    plan = tiny_plan(packs=1)
+    return msgspec.structs.replace(
+        plan,
+        method=method,
+        quantization=Quantization() if method == "qlora" else None,
+        model=msgspec.structs.replace(
+            plan.model,
+            preset=preset.name,
+            family=preset.family,
+            max_position_embeddings=max_position_embeddings,
+            sliding_window=preset.architecture.sliding_window,
+        ),
+        lora=msgspec.structs.replace(plan.lora, target_modules=list(preset.lora_target_modules)),
+        training=msgspec.structs.replace(plan.training, accumulation_steps=1, **training),
     )
 
 
