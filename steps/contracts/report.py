@@ -62,6 +62,11 @@ def collect(work_dir: Path) -> Files:
     return found
 
 
+def read_file(work_dir: Path, name: str) -> bytes | None:
+    """Read one file of a run's report from its volume; None if no step has written it."""
+    return next((content for each, content in _candidates(work_dir) if each == name), None)
+
+
 def read_layout(layout: Path, tag: str) -> Files:
     """Read the files of a report from an OCI layout.
 

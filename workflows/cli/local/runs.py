@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.contracts.report import PLAN, RESULT, collect
+from argotune.steps.contracts.report import PLAN, RESULT, read_file
 from argotune.steps.contracts.training_plan import TrainingPlan, parse_plan
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
@@ -185,13 +185,17 @@ def measured_speed(home: Home, plan: TrainingPlan) -> tuple[str, float] | None:
     Returns the run's name and its tokens per second; None where there is none.
     """
     for run in local_runs(home):
-        files = collect(run.directory / "claims" / "work")
-        if PLAN not in files or RESULT not in files:
+        work = run.directory / "claims" / "work"
+        made = read_file(work, PLAN)
+        if made is None:
             continue
         try:
-            other = parse_plan(files[PLAN].decode())
+            other = parse_plan(made.decode())
         except PermanentError:
             continue  # a plan of another version
-        if (other.model.preset, other.method) == (plan.model.preset, plan.method):
-            return run.name, float(json.loads(files[RESULT])["result"]["tokens_per_second"])
+        if (other.model.preset, other.method) != (plan.model.preset, plan.method):
+            continue
+        result = read_file(work, RESULT)
+        if result is not None:
+            return run.name, float(json.loads(result)["result"]["tokens_per_second"])
     return None
