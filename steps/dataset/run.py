@@ -103,7 +103,8 @@ def run(
     plan = read_plan(params.plan_file)
     data = plan.data
     directory = params.work_dir / "dataset"
-    judging = _what_judges(params.tokenizer_dir, plan)
+    tokenizer_dir = _brought_tokenizer(params.tokenizer_dir)
+    judging = None if tokenizer_dir is None else _what_judges(tokenizer_dir, plan)
     inputs = record.inputs_digest(urls, data, judging, params.volume_dir)
     found = record.read_record(directory, inputs)
     if found is not None:
@@ -112,7 +113,7 @@ def run(
     # An existing dataset is from other inputs or incomplete.
     (directory / record.NAME).unlink(missing_ok=True)
     # Before gigabytes are fetched: the tokenizer may be one that cannot be tuned.
-    judge = _new_judge(params.tokenizer_dir, plan) if judging is not None else None
+    judge = None if tokenizer_dir is None else _new_judge(tokenizer_dir, plan)
     downloads = params.work_dir / "downloads"
     with (
         new_client(params, policy) as client,
@@ -156,24 +157,28 @@ def run(
     return _result(finished, params)
 
 
-def _what_judges(tokenizer_dir: Path | None, plan: TrainingPlan) -> str | None:
-    """Digest of all that a row's tokens depend on besides its text; None without a tokenizer."""
-    marker = None if tokenizer_dir is None else read_marker(tokenizer_dir)
-    if tokenizer_dir is None or marker is None or damage(tokenizer_dir):
-        log.warn(
-            _logger,
-            "tokens-not-counted",
-            reason="the plan step brought no tokenizer",
-            effect="tune counts the tokens, and refuses rows that the chat template does not take",
-        )
-        return None
+def _brought_tokenizer(directory: Path | None) -> Path | None:
+    """The directory if it has the whole tokenizer; None, and a warning, if it has not."""
+    if directory is not None and not damage(directory):
+        return directory
+    log.warn(
+        _logger,
+        "tokens-not-counted",
+        reason="the plan step brought no tokenizer",
+        effect="tune counts the tokens, and refuses rows that the chat template does not take",
+    )
+    return None
+
+
+def _what_judges(tokenizer_dir: Path, plan: TrainingPlan) -> str:
+    """Digest of all that a row's tokens depend on besides its text."""
+    marker = read_marker(tokenizer_dir)
+    assert marker is not None
     depends = (marker.digest, plan.model.chat_template, plan.training)
     return hashlib.sha256(repr(depends).encode()).hexdigest()
 
 
-def _new_judge(tokenizer_dir: Path | None, plan: TrainingPlan) -> Judge | None:
-    if tokenizer_dir is None:
-        return None
+def _new_judge(tokenizer_dir: Path, plan: TrainingPlan) -> Judge:
     # Imported here because it takes a second, which a dataset that is complete does not need.
     from argotune.steps.dataset.judge import Judge
 
