@@ -133,7 +133,7 @@ def _files_of(name: str, cluster: Cluster | None) -> Files:
         filter(None, (step_output(run, "dataset", each) for each in ("summary", "findings")))
     )
     try:
-        files = report_of_run(run, Login())
+        files = report_of_run(cluster, run, Login())
     except CliError as error:
         told = f"; its dataset step says: {said}" if said else ""
         raise CliError(f"{error}{told}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -14,9 +14,8 @@ from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.runs import find_run
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.report import Login, report_of_image, report_of_run
-from argotune.workflows.cli.remote.runs import cluster_runs, run_named, whole_run
+from argotune.workflows.cli.remote.runs import run_named
 from argotune.workflows.cli.show.report import print_report
-from argotune.workflows.cli.show.workflow_json import Workflow, name_of, step_output, workspace_of
 from argotune.workflows.cli.where import (
     ClusterOption,
     ContextOption,
@@ -26,8 +25,6 @@ from argotune.workflows.cli.where import (
 
 app = typer.Typer(add_completion=False)
 
-_SEARCHED_RUNS = 20
-"""A Workflow is a hundred kilobytes."""
 _REGISTRY = "The registry that has the report"
 
 
@@ -78,26 +75,12 @@ def _files(name: str, login: Login, cluster: Cluster | None) -> Files:
     if "/" in name:
         return report_of_image(name, login)
     if cluster is not None:
-        run = run_named(cluster, name)
-        if not step_output(run, "push", "report"):
-            _refuse_for(cluster, run)
-        return report_of_run(run, login)
-    local = find_run(home(), name)
-    files = collect(local.directory / "claims" / "work")
+        return report_of_run(cluster, run_named(cluster, name), login)
+    run = find_run(home(), name)
+    files = collect(run.directory / "claims" / "work")
     if not files:
-        raise CliError(f"run {local.name} has written no report")
+        raise CliError(f"run {run.name} has written no report")
     return files
-
-
-def _refuse_for(cluster: Cluster, run: Workflow) -> NoReturn:
-    """Say that a run has no report, and which earlier one of its workspace has."""
-    problem = f"run {name_of(run)} has pushed no report"
-    for other in cluster_runs(cluster, workspace_of(run))[:_SEARCHED_RUNS]:
-        found = whole_run(cluster, name_of(other))
-        if found is not None and step_output(found, "push", "report"):
-            advice = f"argotune report {name_of(found)} {cluster.flags}"
-            raise CliError(f"{problem}; the newest that has: {advice}")
-    raise CliError(problem)
 
 
 def _write(files: Files, directory: Path) -> None:

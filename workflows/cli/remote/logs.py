@@ -55,7 +55,7 @@ def print_logs(cluster: Cluster, name: str, step: str | None, *, follow: bool) -
         known = ", ".join(step_name(node) for node in begun) or "none yet"
         raise InputError(f"{step!r}: no step of {name_of(run)} with a log; there are {known}")
     gone = [node for node in wanted if node["id"] not in pods]
-    kept = _kept_logs(run, gone) if gone else {}
+    kept = _kept_logs(cluster, run, gone) if gone else {}
     for node in wanted:
         label = step_name(node)
         # The kept log is that of all tries of a step.
@@ -124,7 +124,7 @@ def _end_of_log(node: Node) -> list[str]:
     return outputs_of_node(node).get(LOG_OUTPUT, "").splitlines()
 
 
-def _kept_logs(run: Workflow, gone: Sequence[Node]) -> dict[str, list[str]]:
+def _kept_logs(cluster: Cluster, run: Workflow, gone: Sequence[Node]) -> dict[str, list[str]]:
     """Map steps to the lines of their logs in the run's report.
 
     It is empty, and stderr says why, where a volume has the whole logs or no report can be read.
@@ -133,10 +133,10 @@ def _kept_logs(run: Workflow, gone: Sequence[Node]) -> dict[str, list[str]]:
         _say_gone(run, gone)
         return {}
     try:
-        files = report_of_run(run, Login())
+        files = report_of_run(cluster, run, Login())
     except CliError as error:
         _say_gone(run, gone)
-        print(f"note: {error}; `argotune report` takes --auth-file and --ca-file", file=sys.stderr)
+        print(f"note: {error}", file=sys.stderr)
         return {}
     kept = {
         Path(name).stem: content.decode(errors="replace").splitlines()

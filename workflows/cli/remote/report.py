@@ -12,12 +12,16 @@ from argotune.steps.contracts.report import NOT_KEPT, Files, read_layout, report
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
 from argotune.steps.registry.skopeo import Registry, pull, remote_digest
 from argotune.workflows.cli.errors import CliError, InputError
-from argotune.workflows.cli.show.workflow_json import Workflow, name_of, step_output
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.runs import cluster_runs, whole_run
+from argotune.workflows.cli.show.workflow_json import Workflow, name_of, step_output, workspace_of
 
 _LAYOUT_TAG = "report"
 _ATTEMPTS = 2
 """A person waits."""
 _TIMEOUT_SECONDS = 120.0
+_SEARCHED_RUNS = 20
+"""A Workflow is a hundred kilobytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +44,15 @@ class Login:
         )
 
 
-def report_of_run(run: Workflow, login: Login) -> Files:
+def report_of_run(cluster: Cluster, run: Workflow, login: Login) -> Files:
     """Fetch the report of a run of a cluster.
 
-    Raises CliError that says why there is none, or why it cannot be read.
+    Raises CliError that says why there is none, and which earlier run of the workspace has one, or
+    why it cannot be read.
     """
     text = step_output(run, "push", "report")
     if not text:
-        raise CliError(f"run {name_of(run)} has pushed no report")
+        raise CliError(f"run {name_of(run)} has pushed no report{_earlier(cluster, run)}")
     if text.startswith(NOT_KEPT):
         reason = text.removeprefix(NOT_KEPT)
         raise CliError(f"run {name_of(run)} has no report in the registry: {reason}")
@@ -68,6 +73,18 @@ def report_of_image(text: str, login: Login) -> Files:
         registry=image.registry, repository=image.repository, tag=report_tag(digest)
     )
     return _fetched(tagged, login)
+
+
+def _earlier(cluster: Cluster, run: Workflow) -> str:
+    """Say which earlier run of the workspace has a report; empty where none is found.
+
+    A scheduled run that changed nothing is the newest, and has none.
+    """
+    for other in cluster_runs(cluster, workspace_of(run))[:_SEARCHED_RUNS]:
+        found = whole_run(cluster, name_of(other))
+        if found is not None and step_output(found, "push", "report"):
+            return f"; the newest that has: argotune report {name_of(found)} {cluster.flags}"
+    return ""
 
 
 def _registry_reference(text: str) -> ImageReference:
@@ -91,7 +108,7 @@ def _fetched(image: ImageReference, login: Login) -> Files:
         except (StepError, ValueError) as error:
             # The error's own advice is for the pods of a cluster.
             raise CliError(
-                f"report {image}: {error}; here, argotune report has --ca-file and --auth-file"
+                f"report {image}: {error}; `argotune report` takes --auth-file and --ca-file"
             ) from error
 
 
