@@ -60,16 +60,14 @@ def schedule(
     cluster = connect(namespace, context)
     planned = plan_for_cluster(cluster, read_texts(files), overrides, substitute=substitute)
     cluster = cluster.within(planned.workspace.namespace)
-    name, was_there = remote.make_schedule(
+    made, was_there = remote.make_schedule(
         cluster,
         planned.workspace,
         times=times,
         timezone=timezone,
         volume_size=planned.volume_size,
     )
-    _print_change(cluster, name, "configured" if was_there else "created")
-    (made,) = [each for each in remote.find_schedules(cluster) if each.name == name]
-    print(made)
+    _print_changed(cluster, made, "configured" if was_there else "created")
 
 
 @app.command()
@@ -89,21 +87,21 @@ def schedules(namespace: _Namespace = None, context: _Context = None) -> None:
 
 @app.command()
 def pause(name: _Name, namespace: _Namespace = None, context: _Context = None) -> None:
-    """Let a schedule begin no run. One that goes on is not stopped."""
+    """Pause a schedule: it begins no runs until it is resumed. One that goes on is not stopped."""
     cluster = connect(namespace, context)
     _print_changed(cluster, remote.pause(cluster, name), "paused")
 
 
 @app.command()
 def resume(name: _Name, namespace: _Namespace = None, context: _Context = None) -> None:
-    """Let a paused schedule begin runs again. What it missed is not made up for."""
+    """Resume a paused schedule. The runs that it missed are not made up for."""
     cluster = connect(namespace, context)
     _print_changed(cluster, remote.resume(cluster, name), "resumed")
 
 
 @app.command()
 def trigger(name: _Name, namespace: _Namespace = None, context: _Context = None) -> None:
-    """Begin a run of a schedule now, also of a paused one.
+    """Begin a run of a schedule now, even if it is paused.
 
     It ends after the step dataset where nothing has changed, as at the schedule's own times.
     """

@@ -10,7 +10,11 @@ from argotune.steps.cluster.kube import Object
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import newest_first
-from argotune.workflows.cli.remote.submission import check_against_installation, owned_by
+from argotune.workflows.cli.remote.submission import (
+    check_against_installation,
+    create_with_secret,
+    owned_by,
+)
 from argotune.workflows.cli.show.rows import utc_now
 from argotune.workflows.cli.show.schedules import Schedule, schedule_of, template_of
 from argotune.workflows.cli.show.workflow_json import (
@@ -28,13 +32,7 @@ _KIND = "CronWorkflow"
 
 def find_schedules(cluster: Cluster) -> list[Schedule]:
     """List the schedules of workspaces, in the order of their names."""
-    found = _of_workspaces(cluster)
-    if not found:
-        return []
-    templates = [manifests.NAME] if cluster.get("WorkflowTemplate", manifests.NAME) else []
-    begun = _last_begun(cluster)
-    now = utc_now()
-    return [schedule_of(each, templates, now, begun=begun.get(name_of(each))) for each in found]
+    return _read(cluster, _of_workspaces(cluster))
 
 
 def make_schedule(
@@ -44,12 +42,12 @@ def make_schedule(
     times: Sequence[str],
     timezone: str,
     volume_size: str,
-) -> tuple[str, bool]:
+) -> tuple[Schedule, bool]:
     """Make the schedule of a workspace, or change the one that is there.
 
     A schedule that is paused stays so. `volume_size` is what the plan needs, for an installation
-    that has set none. Returns its name, and whether it was there before. Raises
-    WorkspaceError for a name, time or zone on which Argo would never run.
+    that has set none. Returns it, and whether it was there before. Raises WorkspaceError for a
+    name, time or zone on which Argo would never run.
     """
     installed = check_against_installation(cluster, workspace, allow_loopback=False)
     secret, document = cron_workflow(
@@ -62,13 +60,12 @@ def make_schedule(
         # A change brings its own, since nobody may change a Secret of a run.
         secret_name=f"{workspace.name}-urls-{secrets.token_hex(5)}",
     )
-    name = name_of(document)
-    found = cluster.get(_KIND, name)
+    found = cluster.get(_KIND, name_of(document))
     if found is None:
-        _create(cluster, document, secret)
+        made = create_with_secret(cluster, document, secret)
     else:
-        _change(cluster, found, document, secret)
-    return name, found is not None
+        made = _change(cluster, found, document, secret)
+    return _read(cluster, [made])[0], found is not None
 
 
 def pause(cluster: Cluster, name: str) -> Schedule:
@@ -93,7 +90,7 @@ def trigger(cluster: Cluster, name: str) -> str:
             f"{name_of(cron)}: WorkflowTemplate {manifests.NAME} is not in namespace"
             f" {cluster.namespace}; argotune install {cluster.flags} puts it there"
         )
-    for run in _runs(cluster, cron):
+    for run in _runs_of(cluster, cron):
         if _goes_on(run):
             raise CliError(
                 f"{name_of(cron)}: its run {name_of(run)} goes on, and a schedule has one run at a"
@@ -109,7 +106,7 @@ def unschedule(cluster: Cluster, name: str) -> tuple[str, int]:
     while a run of it goes on, since Kubernetes would delete the run without its `release` step.
     """
     cron = _named(cluster, name)
-    runs = _runs(cluster, cron)
+    runs = _runs_of(cluster, cron)
     for run in runs:
         if _goes_on(run):
             raise CliError(
@@ -118,6 +115,16 @@ def unschedule(cluster: Cluster, name: str) -> tuple[str, int]:
             )
     cluster.delete(_KIND, name_of(cron))
     return name_of(cron), len(runs)
+
+
+def _read(cluster: Cluster, crons: Sequence[Object]) -> list[Schedule]:
+    """Read CronWorkflows, with what else of the cluster says whether and when they run."""
+    if not crons:
+        return []
+    templates = [manifests.NAME] if cluster.get("WorkflowTemplate", manifests.NAME) else []
+    begun = _last_begun(cluster)
+    now = utc_now()
+    return [schedule_of(each, templates, now, begun=begun.get(name_of(each))) for each in crons]
 
 
 def _of_workspaces(cluster: Cluster) -> list[Object]:
@@ -147,20 +154,20 @@ def _workspace_of(cron: Object) -> str:
 
 def _last_begun(cluster: Cluster) -> dict[str, str]:
     """Map the schedules' names to when their newest run began, also one that was triggered."""
-    runs = newest_first(
-        cluster.collection("Workflow", CRON_WORKFLOW_LABEL, metadata_only=True).items
-    )
     begun: dict[str, str] = {}
-    for run in runs:
+    for run in _runs(cluster, CRON_WORKFLOW_LABEL):
         metadata = run["metadata"]
         begun.setdefault(metadata["labels"][CRON_WORKFLOW_LABEL], metadata["creationTimestamp"])
     return begun
 
 
-def _runs(cluster: Cluster, cron: Object) -> list[Workflow]:
-    """List the metadata of a schedule's runs, the newest first."""
-    label = f"{CRON_WORKFLOW_LABEL}={name_of(cron)}"
-    return newest_first(cluster.collection("Workflow", label, metadata_only=True).items)
+def _runs_of(cluster: Cluster, cron: Object) -> list[Workflow]:
+    return _runs(cluster, f"{CRON_WORKFLOW_LABEL}={name_of(cron)}")
+
+
+def _runs(cluster: Cluster, label_selector: str) -> list[Workflow]:
+    """List the metadata of runs, the newest first."""
+    return newest_first(cluster.collection("Workflow", label_selector, metadata_only=True).items)
 
 
 def _goes_on(run: Workflow) -> bool:
@@ -170,30 +177,14 @@ def _goes_on(run: Workflow) -> bool:
 def _suspend(cluster: Cluster, name: str, *, suspend: bool) -> Schedule:
     cron = _named(cluster, name)
     changed = cluster.patch(_KIND, name_of(cron), {"spec": {"suspend": suspend}})
-    begun = _last_begun(cluster).get(name_of(changed))
-    return schedule_of(changed, [manifests.NAME], utc_now(), begun=begun)
+    return _read(cluster, [changed])[0]
 
 
-def _create(cluster: Cluster, document: Object, secret: Object | None) -> None:
-    """Create the schedule suspended, then the Secret that it owns, and let it run."""
-    if secret is None:
-        cluster.create(document)
-        return
-    created = cluster.create({**document, "spec": {**document["spec"], "suspend": True}})
-    name = created["metadata"]["name"]
-    try:
-        cluster.create(owned_by(secret, created))
-        cluster.patch(_KIND, name, {"spec": {"suspend": None}})
-    except BaseException:
-        cluster.delete(_KIND, name)
-        raise
-
-
-def _change(cluster: Cluster, found: Object, document: Object, secret: Object | None) -> None:
+def _change(cluster: Cluster, found: Object, document: Object, secret: Object | None) -> Object:
     """Replace all but the suspension; the Secret of before stays until the schedule goes."""
     if secret is not None:
         cluster.create(owned_by(secret, found))
-    cluster.patch(_KIND, name_of(found), _replacement(found, document))
+    return cluster.patch(_KIND, name_of(found), _replacement(found, document))
 
 
 def _replacement(found: Object, document: Object) -> Object:

@@ -109,11 +109,7 @@ def submit(
             volume_size=volume_size,
             secret_name=secret_name,
         )
-    workflow = manifests.with_name(document, name)
-    if secret is None:
-        cluster.create(workflow)
-    else:
-        _create_with_secret(cluster, workflow, secret)
+    create_with_secret(cluster, manifests.with_name(document, name), secret)
     return name
 
 
@@ -202,19 +198,21 @@ def _installed_template(cluster: Cluster) -> Object:
     return template
 
 
-def _create_with_secret(cluster: Cluster, workflow: Object, secret: Object) -> None:
-    """Create the Workflow suspended, then its Secret, and resume the Workflow.
+def create_with_secret(cluster: Cluster, document: Object, secret: Object | None) -> Object:
+    """Create a Workflow or CronWorkflow with the Secret of its URLs, and return it.
 
-    The Secret is owned by the Workflow and is deleted with it, so the Workflow must exist first.
+    The Secret is owned by it and is deleted with it, so it must exist first: it is suspended until
+    the Secret is there.
     """
-    waiting = {**workflow, "spec": {**workflow["spec"], "suspend": True}}
-    created = cluster.create(waiting)
-    name = created["metadata"]["name"]
+    if secret is None:
+        return cluster.create(document)
+    created = cluster.create({**document, "spec": {**document["spec"], "suspend": True}})
+    kind, name = document["kind"], created["metadata"]["name"]
     try:
         cluster.create(owned_by(secret, created))
-        cluster.patch("Workflow", name, {"spec": {"suspend": None}})
+        return cluster.patch(kind, name, {"spec": {"suspend": None}})
     except BaseException:
-        cluster.delete("Workflow", name)
+        cluster.delete(kind, name)
         raise
 
 
