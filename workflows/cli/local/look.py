@@ -119,6 +119,10 @@ def _only_the_look(workflow: Document, rows: int) -> Document:
         for template in spec["templates"]
         if template["name"] in (*_STEPS, spec["entrypoint"])
     ]
+    for template in spec["templates"]:
+        # A person waits, who can look again; downloads are tried several times by their step.
+        if "retryStrategy" in template:
+            template["retryStrategy"]["limit"] = "0"
     arguments = {
         each["name"]: each["container"]["args"] for each in spec["templates"] if "container" in each
     }
