@@ -56,7 +56,7 @@ def is_url(text: str) -> bool:
 def url_problem(url: str, *, allow_loopback: bool, allow_files: bool = False) -> str | None:
     """Why the text of a dataset URL is refused; None if it may be fetched.
 
-    The dataset step checks more, and every address of the host (steps/dataset/guard.py).
+    The dataset step checks more, and every address of the host (steps/web/guard.py).
     """
     if not is_url(url):
         return f"no URL; {ACCEPTED}"

@@ -14,7 +14,7 @@ from argotune.steps.common import certificates
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.printable import printable
 from argotune.steps.common.urls import redact
-from argotune.steps.dataset.guard import ForbiddenAddress
+from argotune.steps.web.guard import ForbiddenAddress
 
 MAX_RETRY_AFTER_SECONDS = 300.0
 """For a longer Retry-After the step fails and Argo retries it, which occupies no pod meanwhile."""

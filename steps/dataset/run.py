@@ -30,13 +30,6 @@ from argotune.steps.contracts.training_plan import (
 )
 from argotune.steps.dataset import record
 from argotune.steps.dataset.download import Downloader
-from argotune.steps.dataset.guard import (
-    CheckedAddresses,
-    GuardedTransport,
-    UrlPolicy,
-    check_urls,
-    tls_context,
-)
 from argotune.steps.dataset.locate import Locator
 from argotune.steps.dataset.make import Made, check_dataset, make_dataset
 from argotune.steps.dataset.page import data_html
@@ -45,6 +38,13 @@ from argotune.steps.dataset.record import Record, Tokens
 from argotune.steps.dataset.secret_urls import full_urls
 from argotune.steps.dataset.stores import Stores
 from argotune.steps.dataset.token_counts import TokenCounts
+from argotune.steps.web.guard import (
+    CheckedAddresses,
+    GuardedTransport,
+    UrlPolicy,
+    check_urls,
+    tls_context,
+)
 
 if TYPE_CHECKING:
     from argotune.steps.dataset.judge import Judge

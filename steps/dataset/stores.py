@@ -27,9 +27,9 @@ from pyarrow import fs
 from argotune.steps.common.errors import ParamsError, PermanentError, StepError, TransientError
 from argotune.steps.common.printable import printable
 from argotune.steps.dataset.answers import TryAgain
-from argotune.steps.dataset.guard import CheckedAddresses
 from argotune.steps.dataset.selection import fixed_directory, is_pattern, select
 from argotune.steps.registry.guard import Guard, guarded
+from argotune.steps.web.guard import CheckedAddresses
 
 _S3 = "https://s3.amazonaws.com"
 _REGION = "us-east-1"

@@ -14,9 +14,9 @@ import pytest
 
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.dataset.download import Downloader
-from argotune.steps.dataset.guard import ForbiddenAddress, GuardedTransport, UrlPolicy
 from argotune.steps.dataset.local_files import files_of_machine
 from argotune.steps.dataset.target import DatasetFile, Target
+from argotune.steps.web.guard import ForbiddenAddress, GuardedTransport, UrlPolicy
 from tests.fakes.http import FileServer, Serve, Status
 
 BODY = b"".join(hashlib.sha256(str(number).encode()).digest() for number in range(10_000))

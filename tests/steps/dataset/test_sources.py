@@ -18,13 +18,13 @@ from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.common.progress import Progress
 from argotune.steps.dataset.download import Downloader
-from argotune.steps.dataset.guard import CheckedAddresses, ForbiddenAddress, UrlPolicy
 from argotune.steps.dataset.params import Params, Result
 from argotune.steps.dataset.run import run
 from argotune.steps.dataset.stores import Stores, azure_options, s3_login
 from argotune.steps.dataset.target import Target
 from argotune.steps.registry.oci import parse_image
 from argotune.steps.registry.skopeo import Registry, push
+from argotune.steps.web.guard import CheckedAddresses, ForbiddenAddress, UrlPolicy
 from tests.fakes import registry, tls
 from tests.fakes.http import file_server
 from tests.fakes.hub import COMMIT, FakeHub, fake_hub

@@ -1,4 +1,4 @@
-"""Block dataset URLs that lead to this machine or its internal network (SSRF).
+"""Block URLs of a run that lead to this machine or its internal network (SSRF).
 
 A URL is checked as text, and then every address that its name resolves to. The connection goes to
 the checked addresses, so a name that resolves differently the second time (DNS rebinding) has no
@@ -50,7 +50,7 @@ _INTERNAL_NAMES = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class UrlPolicy:
-    """Which dataset URLs are allowed in addition to those of public https servers."""
+    """Which URLs are allowed in addition to those of public https servers."""
 
     allow_loopback: bool = False
     """Allow this machine's addresses, on any port, and file URLs."""
@@ -76,7 +76,7 @@ class UrlPolicy:
 
 
 class ForbiddenAddress(PermanentError):
-    """A URL leads to an address that dataset URLs must not have."""
+    """A URL leads to an address that URLs of a run must not have."""
 
 
 def check_urls(urls: Iterable[str], policy: UrlPolicy) -> None:
@@ -168,7 +168,7 @@ def _host_problem(host: str, policy: UrlPolicy) -> str | None:
 
 
 def address_problem(address: Address, policy: UrlPolicy) -> str | None:
-    """Why dataset URLs must not lead to an address, or None if they may."""
+    """Why URLs of a run must not lead to an address, or None if they may."""
     if policy.allow_loopback and address.is_loopback:
         return None
     if is_public(address):

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from argotune.steps.common.errors import ParamsError, PermanentError
-from argotune.steps.dataset.guard import (
+from argotune.steps.web.guard import (
     ForbiddenAddress,
     GuardedTransport,
     UrlPolicy,
@@ -24,6 +24,12 @@ from tests.fakes.http import FileServer, Status, file_server
 
 PUBLIC = UrlPolicy()
 LOOPBACK = UrlPolicy(allow_loopback=True)
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    with file_server() as files:
+        yield files
 
 
 @pytest.mark.parametrize(

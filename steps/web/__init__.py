@@ -1,0 +1,1 @@
+"""HTTP to servers that a run names: connections to checked addresses only."""
