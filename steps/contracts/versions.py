@@ -33,3 +33,9 @@ def version_of(tag: str) -> int | None:
 def rejected_tag(digest: str) -> str:
     """Return the tag of a rejected adapter by its digest, sha256:HEX."""
     return f"{REJECTED}{digest.removeprefix('sha256:')[:12]}"
+
+
+def is_of_versions(tag: str) -> bool:
+    """Whether a tag is one that argotune moves: of a version, or of an adapter's state."""
+    is_state = tag in (CANDIDATE, LIVE, PREVIOUS) or tag.startswith(REJECTED)
+    return is_state or version_of(tag) is not None

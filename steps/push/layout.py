@@ -10,14 +10,12 @@ Format: https://github.com/opencontainers/image-spec (image-layout.md, manifest.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -25,6 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write, fsync, partial_path, remove_partials
 from argotune.steps.contracts.report import ARTIFACT_TYPE, MEDIA_TYPES, TITLE
+from argotune.steps.registry.layout_index import layout_lock, point_tag
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -32,9 +31,7 @@ if TYPE_CHECKING:
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
-REF_NAME = "org.opencontainers.image.ref.name"
 _DATA = "data"
 """Kaito's directory inside the image."""
 _CHUNK_BYTES = 1024 * 1024
@@ -78,12 +75,12 @@ def write_image(
     Other tags of the directory remain. `progress` gets the bytes of the layer written so far. The
     index is written last, so an interrupted write leaves the layout unchanged.
     """
-    with _layout_lock(layout):
+    with layout_lock(layout):
         _prepare(layout)
         layer = _write_layer(layout, files, progress)
         config = _write_json(layout, CONFIG_TYPE, _config(layer, created))
         manifest = _write_json(layout, MANIFEST_TYPE, _manifest(config, layer, annotations))
-        _point_tag(layout, tag, manifest)
+        point_tag(layout, tag, manifest.descriptor())
     return _image(manifest, config, layer)
 
 
@@ -95,7 +92,7 @@ def write_report(
     Its manifest names the subject's, and it has one layer for each file. Equal files and time give
     equal bytes.
     """
-    with _layout_lock(layout):
+    with layout_lock(layout):
         _prepare(layout)
         config = _write_blob(layout, EMPTY_TYPE, b"{}")
         layers = {
@@ -118,7 +115,7 @@ def write_report(
                 "annotations": {"org.opencontainers.image.created": created},
             },
         )
-        _point_tag(layout, tag, manifest)
+        point_tag(layout, tag, manifest.descriptor())
     return _image(manifest, config, *layers.values())
 
 
@@ -146,18 +143,6 @@ def _manifest(config: Blob, layer: Blob, annotations: Mapping[str, str]) -> dict
         "layers": [layer.descriptor()],
         "annotations": dict(annotations),
     }
-
-
-@contextlib.contextmanager
-def _layout_lock(layout: Path) -> Iterator[None]:
-    """Lock the layout, because two runs that push to it would both rewrite the index."""
-    layout.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(layout, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _prepare(layout: Path) -> None:
@@ -238,35 +223,6 @@ def _write_blob(layout: Path, media_type: str, data: bytes) -> Blob:
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
     atomic_write(_blob_path(layout, digest), data)
     return Blob(media_type=media_type, digest=digest, size_bytes=len(data))
-
-
-def _point_tag(layout: Path, tag: str, manifest: Blob) -> None:
-    """Put the image into the index and replace the one that had the tag.
-
-    The old image's blobs remain, so that references by digest stay valid.
-    """
-    entry = {**manifest.descriptor(), "annotations": {REF_NAME: tag}}
-    others = [old for old in _index_entries(layout) if _tag_of(old) != tag]
-    entries = sorted([*others, entry], key=lambda entry: (_tag_of(entry) or "", entry["digest"]))
-    index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}
-    atomic_write(layout / "index.json", _canonical(index))
-
-
-def _index_entries(layout: Path) -> list[dict[str, Any]]:
-    path = layout / "index.json"
-    if not path.exists():
-        return []
-    try:
-        entries: list[dict[str, Any]] = json.loads(path.read_bytes())["manifests"]
-        return [{**entry, "digest": str(entry["digest"])} for entry in entries]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise PermanentError(f"{path}: not the index of an OCI layout ({error})") from error
-
-
-def _tag_of(entry: Mapping[str, Any]) -> str | None:
-    annotations = entry.get("annotations") or {}
-    tag: str | None = annotations.get(REF_NAME)
-    return tag
 
 
 def _blobs(layout: Path) -> Path:

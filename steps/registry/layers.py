@@ -18,12 +18,12 @@ from typing import IO, Any
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import sha256_file
-from argotune.steps.registry.oci import ImageReference, LayoutReference
+from argotune.steps.registry.layout_index import read_entries, tag_of
+from argotune.steps.registry.oci import DEFAULT_TAG, ImageReference, LayoutReference
 from argotune.steps.registry.skopeo import Registry, pull, remote_digest, remote_manifest
 
 _TAG = "pulled"
 _TITLE = "org.opencontainers.image.title"
-_REF_NAME = "org.opencontainers.image.ref.name"
 _UNPACK = "io.deis.oras.content.unpack"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _TAR = re.compile(r".*\.tar(\+gzip|\.gzip)?")
@@ -208,16 +208,16 @@ def _index_entry(layout: LayoutReference) -> dict[str, Any]:
     path = layout.directory / "index.json"
     if not path.is_file():
         raise PermanentError(f"{layout}: {layout.directory} is not an OCI layout: no index.json")
-    entries = list(_descriptors(_json(path.read_bytes(), str(path)).get("manifests")))
-    names = [(entry.get("annotations") or {}).get(_REF_NAME) for entry in entries]
     if layout.digest:
         return {"digest": layout.digest}
-    if layout.tag is None and len(entries) == 1:
+    entries = read_entries(layout.directory)
+    # One image may have several tags.
+    if layout.tag is None and len({entry["digest"] for entry in entries}) == 1:
         return entries[0]
-    for name, entry in zip(names, entries, strict=True):
-        if name == (layout.tag or "latest"):
+    for entry in entries:
+        if tag_of(entry) == (layout.tag or DEFAULT_TAG):
             return entry
-    listed = ", ".join(str(name) for name in names) or "nothing"
+    listed = ", ".join(str(tag_of(entry)) for entry in entries) or "nothing"
     raise PermanentError(f"{layout}: no such tag; the layout has {listed}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import re
@@ -40,6 +41,9 @@ _REFUSED = re.compile(
 # Go's message about a port that `confine` has given up.
 _CONFINED = re.compile(r"dial tcp (?P<address>\S+): connect: permission denied")
 _UNKNOWN_HOST = re.compile(r"no such host", re.IGNORECASE)
+_NOT_FOUND = re.compile(
+    r"manifest unknown|name unknown|name_unknown|not found|status(?:code)?: 404\b", re.IGNORECASE
+)
 _CERTIFICATE = re.compile(r"x509:|certificate", re.IGNORECASE)
 _NOT_TLS = re.compile(r"server gave HTTP response to HTTPS client", re.IGNORECASE)
 _MAY_PASS = re.compile(
@@ -76,6 +80,10 @@ class Registry:
 
 
 Sleep = Callable[[float], None]
+
+
+class NotFound(PermanentError):
+    """The registry answers that it has no such repository, tag or digest."""
 
 
 def push(
@@ -159,6 +167,42 @@ def remote_manifest(
         return _remote_manifest(image, registry, cert_dir, sleep)
 
 
+def list_tags(image: ImageReference, registry: Registry, *, sleep: Sleep = time.sleep) -> list[str]:
+    """List the tags of an image's repository.
+
+    Raises NotFound if the registry has no such repository, PermanentError for what the user must
+    change, TransientError when all attempts failed.
+    """
+    _check(image, registry)
+    with _certificates(registry.ca_file) as cert_dir:
+        arguments = ["list-tags", *_flags("", image, registry, cert_dir), f"docker://{image.name}"]
+        listed = _ask(arguments, image, registry, sleep)
+    return [str(tag) for tag in json.loads(listed)["Tags"] or []]
+
+
+def tag(
+    image: ImageReference, new_tag: str, registry: Registry, *, sleep: Sleep = time.sleep
+) -> None:
+    """Let a tag of an image's repository stand for the image, which is named by its digest.
+
+    The registry has the blobs, so that only the manifest is sent. Raises NotFound if it has no such
+    image, PermanentError for what the user must change, TransientError when all attempts failed.
+    """
+    _check(image, registry)
+    source = ImageReference(
+        registry=image.registry, repository=image.repository, digest=image.digest
+    )
+    target = ImageReference(registry=image.registry, repository=image.repository, tag=new_tag)
+    with _certificates(registry.ca_file) as cert_dir:
+        flags = [
+            *_flags("src-", image, registry, cert_dir),
+            *_flags("dest-", image, registry, cert_dir),
+        ]
+        # Both sides have the same login, which copy takes once.
+        arguments = ["copy", "--preserve-digests", *dict.fromkeys(flags)]
+        _ask([*arguments, f"docker://{source}", f"docker://{target}"], target, registry, sleep)
+
+
 def _check(image: ImageReference, registry: Registry) -> None:
     if shutil.which("skopeo") is None:
         raise PermanentError(
@@ -196,6 +240,13 @@ def _remote_manifest(
     image: ImageReference, registry: Registry, cert_dir: Path | None, sleep: Sleep
 ) -> bytes:
     arguments = ["inspect", "--raw", *_flags("", image, registry, cert_dir), f"docker://{image}"]
+    return _ask(arguments, image, registry, sleep)
+
+
+def _ask(
+    arguments: Sequence[str], image: ImageReference, registry: Registry, sleep: Sleep
+) -> bytes:
+    """Standard output of a request that sends and receives no layers. Raises StepError."""
     return _with_retries(
         lambda: _skopeo(arguments, Path.cwd(), image, registry, _INSPECT_TIMEOUT_SECONDS),
         registry.attempts,
@@ -278,6 +329,8 @@ def error_of(stderr: str, image: ImageReference, registry: Registry) -> StepErro
         return PermanentError(f"registry {image.registry} uses plain HTTP; HTTPS is required")
     if _CERTIFICATE.search(symptoms):
         return PermanentError(f"registry {image.registry}: {reason}; {certificates.ADVICE}")
+    if _NOT_FOUND.search(symptoms):
+        return NotFound(f"{image}: {reason}")
     return PermanentError(f"{image}: {reason}")
 
 

@@ -1,0 +1,230 @@
+"""The versions of an adapter: read and move the tags of a repository or of an OCI layout.
+
+A repository holds the versions of one workspace. Its tags are the only record of them, so that
+nothing else has to agree with it: what a version is made of stands in its manifest's annotations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.versions import (
+    LIVE,
+    PREVIOUS,
+    is_of_versions,
+    version_of,
+    version_tag,
+)
+from argotune.steps.registry import skopeo
+from argotune.steps.registry.layout_index import layout_lock, point_tag, read_entries, tag_of
+from argotune.steps.registry.oci import ImageReference, LayoutReference
+from argotune.steps.registry.skopeo import NotFound, Registry, Sleep
+
+_LOGGER = logging.getLogger(__name__)
+
+_AT_ONCE = 8
+"""Requests to a registry at the same time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """An adapter's image, by its manifest."""
+
+    digest: str
+    """sha256:HEX."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """Those of the manifest, which push writes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """An adapter and the tags of versions that it has."""
+
+    adapter: Adapter
+    tags: frozenset[str]
+
+    @property
+    def number(self) -> int | None:
+        """N of its highest tag vN; None: it has never been in service."""
+        return max((n for tag in self.tags if (n := version_of(tag)) is not None), default=None)
+
+
+class Repository(Protocol):
+    """Where an adapter's images have tags."""
+
+    def list_tags(self) -> list[str]:
+        """List all tags; where nothing was pushed yet there are none. Raises StepError."""
+        ...
+
+    def find(self, tag: str) -> Adapter | None:
+        """Read what has the tag; None if nothing has, or it was deleted. Raises StepError."""
+        ...
+
+    def point(self, tag: str, digest: str) -> None:
+        """Let the tag stand for the image with the digest. Raises StepError."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _InRegistry:
+    image: ImageReference
+    registry: Registry
+    sleep: Sleep
+
+    def list_tags(self) -> list[str]:
+        try:
+            return skopeo.list_tags(self.image, self.registry, sleep=self.sleep)
+        except NotFound:
+            return []
+
+    def find(self, tag: str) -> Adapter | None:
+        image = self._image(tag=tag)
+        try:
+            manifest = skopeo.remote_manifest(image, self.registry, sleep=self.sleep)
+        except NotFound:
+            return None
+        return _adapter(manifest, str(image))
+
+    def point(self, tag: str, digest: str) -> None:
+        skopeo.tag(self._image(digest=digest), tag, self.registry, sleep=self.sleep)
+
+    def _image(self, *, tag: str | None = None, digest: str | None = None) -> ImageReference:
+        return ImageReference(
+            registry=self.image.registry,
+            repository=self.image.repository,
+            tag=tag,
+            digest=digest,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _InLayout:
+    directory: Path
+
+    def list_tags(self) -> list[str]:
+        return [tag for entry in read_entries(self.directory) if (tag := tag_of(entry))]
+
+    def find(self, tag: str) -> Adapter | None:
+        for entry in read_entries(self.directory):
+            path = self._blob(entry["digest"])
+            if tag_of(entry) == tag and path.is_file():
+                return _adapter(path.read_bytes(), str(path))
+        return None
+
+    def point(self, tag: str, digest: str) -> None:
+        with layout_lock(self.directory):
+            point_tag(self.directory, tag, self._descriptor(digest))
+
+    def _descriptor(self, digest: str) -> dict[str, Any]:
+        for entry in read_entries(self.directory):
+            if entry["digest"] == digest:
+                return entry
+        # An image that has lost its last tag to a newer one is still in the layout.
+        path = self._blob(digest)
+        if not path.is_file():
+            raise PermanentError(f"OCI layout {self.directory} has no {digest}; was it moved?")
+        media_type = _json(path.read_bytes(), str(path)).get("mediaType")
+        return {"mediaType": media_type, "digest": digest, "size": path.stat().st_size}
+
+    def _blob(self, digest: str) -> Path:
+        return self.directory / "blobs" / "sha256" / digest.removeprefix("sha256:")
+
+
+def repository_of(
+    image: ImageReference | LayoutReference,
+    registry: Registry,
+    *,
+    sleep: Sleep = time.sleep,
+) -> Repository:
+    """Return the repository or layout of an image; its tag and digest do not matter."""
+    if isinstance(image, LayoutReference):
+        return _InLayout(directory=image.directory)
+    return _InRegistry(image=image, registry=registry, sleep=sleep)
+
+
+def find_live(repository: Repository) -> Adapter | None:
+    """Read which adapter is in service; None before the first. Raises StepError."""
+    return repository.find(LIVE)
+
+
+def list_versions(repository: Repository) -> list[Version]:
+    """List the adapters that have a tag of versions, also rejected ones and a candidate.
+
+    Those that have been in service come first, by their numbers, then the others by their time.
+    Raises StepError.
+    """
+    found = _find_all(repository, filter(is_of_versions, repository.list_tags()))
+    adapters = {adapter.digest: adapter for adapter in found.values()}
+    versions = [
+        Version(
+            adapter=adapter,
+            tags=frozenset(tag for tag, each in found.items() if each.digest == digest),
+        )
+        for digest, adapter in adapters.items()
+    ]
+    return sorted(versions, key=_order)
+
+
+def record_in_service(repository: Repository, digest: str) -> int:
+    """Record by the tags that an adapter is in service now, and return its version's number.
+
+    An adapter keeps its number, so that a second call changes nothing. An interrupted one is
+    completed by the next: `live` moves last. Raises StepError.
+    """
+    numbers = {tag: n for tag in repository.list_tags() if (n := version_of(tag)) is not None}
+    found = _find_all(repository, numbers)
+    its_own = [numbers[tag] for tag, adapter in found.items() if adapter.digest == digest]
+    number = max(its_own, default=None)
+    if number is None:
+        number = max(numbers.values(), default=0) + 1
+        repository.point(version_tag(number), digest)
+    live = find_live(repository)
+    if live is None or live.digest != digest:
+        if live is not None:
+            repository.point(PREVIOUS, live.digest)
+        repository.point(LIVE, digest)
+    log.event(_LOGGER, "version", number=number, digest=digest)
+    return number
+
+
+def _find_all(repository: Repository, tags: Iterable[str]) -> dict[str, Adapter]:
+    """Read what has the tags; a tag that goes meanwhile is left out."""
+    find: Callable[[str], Adapter | None] = repository.find
+    names = list(tags)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = zip(names, pool.map(find, names), strict=True)
+        return {tag: adapter for tag, adapter in found if adapter is not None}
+
+
+def _order(version: Version) -> tuple[bool, int, str, str]:
+    created = version.adapter.annotations.get("org.opencontainers.image.created", "")
+    number = version.number
+    return number is None, number or 0, created, version.adapter.digest
+
+
+def _adapter(manifest: bytes, name: str) -> Adapter:
+    annotations = _json(manifest, name).get("annotations") or {}
+    return Adapter(
+        digest=f"sha256:{hashlib.sha256(manifest).hexdigest()}",
+        annotations={str(key): str(value) for key, value in annotations.items()},
+    )
+
+
+def _json(content: bytes, name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise PermanentError(f"{name}: its manifest is not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise PermanentError(f"{name}: its manifest is not a JSON object")
+    return value
