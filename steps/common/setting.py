@@ -30,6 +30,8 @@ class Setting:
     value: ValueType = TEXT
     choices: tuple[str, ...] = ()
     """The accepted values in the workspace file; empty: those that `value` accepts."""
+    local_choices: tuple[str, ...] = ()
+    """Those of them that mean this machine: a cluster's form and policy do not have them."""
     default: str = ""
     """Default of the template's parameter."""
     default_meaning: str = ""
@@ -88,6 +90,11 @@ class Setting:
     def parameter_choices(self) -> tuple[str, ...]:
         """The accepted values of the template's parameter."""
         return tuple(map(self.value.parameter, self.choices))
+
+    def cluster_choices(self) -> tuple[str, ...]:
+        """Those of them that can work on a cluster."""
+        kept = (choice for choice in self.choices if choice not in self.local_choices)
+        return tuple(map(self.value.parameter, kept))
 
 
 def setting(

@@ -38,7 +38,7 @@ def plan_of_run(params: Params) -> TrainingPlan:
         raise ParamsError([*error.problems, *_further(settings, {}, error.problems)]) from error
     if settings:
         outputs = _outputs(plan, params)
-        problems = [*_further(settings, outputs, [])] or [
+        problems = [*_local_problems(settings), *_further(settings, outputs, [])] or [
             *_cost_problems(params, settings, outputs)
         ]
         if problems:
@@ -66,6 +66,14 @@ def _further(
             continue
         place = f"{problem.setting}: " if problem.setting else ""
         yield f"{place}{problem.text}{_advice(problem.setting)}"
+
+
+def _local_problems(settings: Mapping[str, str]) -> Iterator[str]:
+    """Report what means this machine in a run of a cluster, where no file is the machine's own."""
+    for name, row in SETTINGS.items() if settings.get("allow-files") == "false" else ():
+        if settings.get(name) in row.local_choices:
+            accepted = " or ".join(row.cluster_choices())
+            yield f"{name}: {settings[name]!r} is no node of a cluster; accepted is {accepted}"
 
 
 def _advice(setting: str) -> str:

@@ -141,11 +141,14 @@ _NODE = (
         name="provider",
         description=(
             "Where the GPU node comes from. "
-            + "; ".join(f"{name}: {each.summary}" for name, each in PROVIDERS.items())
+            + "; ".join(
+                f"{name}: {each.summary}" for name, each in PROVIDERS.items() if each.is_on_cluster
+            )
         ),
         default="existing",
-        default_meaning="existing for `argotune submit`, local for `argotune run`",
+        default_meaning="existing for `argotune submit`, local (this machine) for `argotune run`",
         choices=tuple(PROVIDERS),
+        local_choices=tuple(name for name, each in PROVIDERS.items() if not each.is_on_cluster),
         feeds=("plan.provider", "provision.provider", "watch.provider", "release.provider"),
     ),
     Setting(

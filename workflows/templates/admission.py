@@ -153,7 +153,7 @@ def _run_rules() -> list[Rule]:
 def _parameter_rules() -> list[Rule]:
     rows = parameter_settings()
     names = [row.name for row in rows] + [str(item.name) for item in gc.PARAMETERS]
-    choices = {row.name: _choices(row.parameter_choices(), row.default) for row in rows}
+    choices = {row.name: _choices(row.cluster_choices(), row.default) for row in rows}
     choices = {name: texts for name, texts in choices.items() if texts}
     patterns = {row.name: row.value.pattern for row in rows if row.value.pattern}
     # A run names the defaults too; the template lets no Secret in that is not allowed.

@@ -214,7 +214,7 @@ def _form_field(row: Setting) -> Parameter:
         notes.append(row.value.in_form)
     if not row.default and row.default_meaning:
         notes.append(f"empty: {row.default_meaning}")
-    choices = row.parameter_choices()
+    choices = row.cluster_choices()
     field = Parameter(
         name=row.name,
         # Argo's form cannot return to an empty value that is not among the choices.

@@ -183,6 +183,7 @@ def workflow(
     document = template(values, volume_size=volume_size, storage_class=storage_class)
     spec = document["spec"]
     given = _template_arguments(arguments)
+    _offer_all_choices(spec)
     _check_known(given, spec)
     for parameter in spec["arguments"]["parameters"]:
         parameter["value"] = given.get(parameter["name"], parameter.get("value", ""))
@@ -327,6 +328,13 @@ def _claims(
         if storage_class:
             claim["spec"]["storageClassName"] = storage_class
     return {"volumeClaimTemplates": claims}
+
+
+def _offer_all_choices(spec: dict[str, Any]) -> None:
+    """Add the choices of this machine, which a cluster's form lacks: the Workflow may run here."""
+    for parameter in spec["arguments"]["parameters"]:
+        if "enum" in parameter:
+            parameter["enum"] = list(SETTINGS[parameter["name"]].parameter_choices())
 
 
 def _volume_size(template: Mapping[str, Any]) -> str:

@@ -107,6 +107,15 @@ def test_what_the_installation_lacks_is_the_administrators() -> None:
     ]
 
 
+def test_this_machine_is_no_provider_of_a_cluster() -> None:
+    """The installed template permits no files of the machine itself; `argotune run` does."""
+    (found,) = problems_of(submitted(provider="local", installed_allow_files="false"))
+    assert found == (
+        "provider: 'local' is no node of a cluster; accepted is existing or aks or karpenter"
+    )
+    plan_of_run(submitted(provider="local", installed_allow_files="true"))
+
+
 def test_the_plan_itself_is_handed_on() -> None:
     """Tiny is planned without a GPU, and a provider that makes GPU nodes would refuse that."""
     plan = replace(params(), provider="aks")

@@ -26,6 +26,7 @@ from argotune.workflows.templates import finetune
 from argotune.workflows.templates.golden import RENDERED_DIR, golden
 from argotune.workflows.templates.step import FORBIDDEN
 from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace.fields import WorkspaceError
 from tests.workflows.templates.references import undefined_references
 from tests.workflows.templates.schema import unknown_fields
 
@@ -157,6 +158,16 @@ def test_parameters_have_descriptions_and_choices_for_the_form() -> None:
     assert set(enums) >= {"preset", "method", "provider", "adapter-from"}
     values = {item["name"]: item.get("value") for item in parameters}
     assert [name for name, choices in enums.items() if values[name] not in choices] == []
+
+
+def test_the_form_does_not_offer_what_means_this_machine() -> None:
+    form = manifests.parameters_of(load(RENDERED_DIR / "finetune.yaml"))["provider"]
+    assert form["enum"] == ["existing", "aks", "karpenter"]
+    assert "local" not in form["description"]
+    given = {"name": "a", "preset": "tiny", "provider": "local"}
+    assert "local" in manifests.parameters_of(manifests.workflow(given))["provider"]["enum"]
+    with pytest.raises(WorkspaceError, match="'local' is not one of existing, aks, karpenter"):
+        manifests.workflow_from_template(given)
 
 
 def test_the_form_has_no_default_that_cannot_work() -> None:
@@ -509,7 +520,7 @@ def test_defaults_of_the_form_are_those_of_provision() -> None:
         if "enum" in form[name] and field.choices:
             assert form[name]["enum"] == list(field.choices), name
     provider = next(f for f in fields_of(provision_params.Params) if f.name == "provider")
-    assert sorted(form["provider"]["enum"]) == sorted(provider.choices)
+    assert sorted([*form["provider"]["enum"], "local"]) == sorted(provider.choices)
 
 
 def test_release_has_the_time_that_it_gives_itself() -> None:
