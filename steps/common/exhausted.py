@@ -6,6 +6,7 @@ exceptions that are no OSError and name no file, torch by a RuntimeError where a
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -78,6 +79,21 @@ def missing_gpu_memory(error: BaseException) -> str | None:
     if not written and type(error).__name__ != "OutOfMemoryError":
         return None
     return ". ".join((written[0] if written else text).split(". ")[:3]).rstrip(".")
+
+
+@contextlib.contextmanager
+def naming_missing_memory(what: str, remedy: str) -> Iterator[None]:
+    """Raise PermanentError that says for what the GPU's memory is too small."""
+    try:
+        yield
+    except RuntimeError as error:
+        missing = missing_gpu_memory(error)
+        if missing is None:
+            raise
+        raise PermanentError(
+            f"the GPU's memory is too small for {what}: {missing}; use {remedy} or a GPU with more "
+            "memory, and see that no other process uses this one"
+        ) from error
 
 
 def _memory_error(error: BaseException, parameter: str | None) -> StepError | None:

@@ -27,6 +27,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from argotune.presets.loader import model_preset
 from argotune.presets.schema import ModelPreset
+from argotune.steps.causal_lm.device import keep_freed_memory
 from argotune.steps.common import log
 from argotune.steps.common.fs import locked, replacing_directory
 from argotune.steps.common.printable import wants_plain_text
@@ -38,7 +39,6 @@ from argotune.steps.contracts.model_cache import (
 )
 from argotune.steps.tiny.docstrings import library_texts
 from argotune.steps.tiny.muon import Muon
-from argotune.steps.tune.device import keep_freed_memory
 
 _SPECIAL_TOKENS = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 

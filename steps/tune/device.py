@@ -1,89 +1,28 @@
-"""The accelerator of this machine and the data types for training on it."""
+"""The accelerator that training uses: its substitute where it will not do, its peak memory."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import math
 import resource
 import sys
-from dataclasses import dataclass
 
 import torch
 
 from argotune.presets.loader import skus
 from argotune.presets.schema import Sku
 from argotune.steps.accelerator.cuda import TORCH, Cuda
-from argotune.steps.accelerator.gpus import prepare_gpu
-from argotune.steps.common.errors import PermanentError
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-_LARGEST_KEPT_BYTES = 32 * 2**20
-"""glibc's upper limit for M_MMAP_THRESHOLD."""
-_MOST_KEPT_BYTES = 2**31 - 1
-
-
-@dataclass(frozen=True)
-class Device:
-    """Device and data types for training."""
-
-    torch_device: torch.device
-    weights: torch.dtype
-    """Type of frozen weights that are not 4-bit, and of 4-bit weights after dequantization."""
-    autocast: torch.dtype | None
-    """Type of the matrix products of the fp32 adapters; None: fp32."""
-
-    def precision(self) -> contextlib.AbstractContextManager[object]:
-        """The autocast context for forward passes."""
-        if self.autocast is None:
-            return contextlib.nullcontext()
-        return torch.autocast(self.torch_device.type, dtype=self.autocast)
-
-    def seed(self, number: int) -> None:
-        """Seed this device's generator.
-
-        torch.manual_seed would seed the generators of all device types, and without CUDA it queues
-        each call for a later initialization of CUDA, which takes 0.7 ms and memory.
-        """
-        if self.torch_device.type == "cuda":
-            torch.cuda.manual_seed(number)
-        else:
-            torch.default_generator.manual_seed(number)
+from argotune.steps.causal_lm import device as causal_lm
+from argotune.steps.causal_lm.device import Device
 
 
 def find_device(rank: int = 0, *, cuda: Cuda = TORCH) -> Device:
-    """CUDA device `rank`, else the CPU.
+    """CUDA device `rank`, else the CPU; a refusal names a machine of the catalog.
 
-    Raises PermanentError for a GPU on which torch cannot compute, or which has no bfloat16.
+    Raises PermanentError as `causal_lm.device.find_device`.
     """
-    # torch prefers cuDNN's attention on Hopper and Blackwell, but cuDNN plans every new shape, 0.44
-    # s forward and 0.55 s backward on a B200 (modelscope/FunASR, issue 3704), and packs differ in
-    # shape.
-    torch.backends.cuda.enable_cudnn_sdp(False)
-    if not cuda.count():
-        keep_freed_memory()
-        return Device(torch.device("cpu"), torch.float32, None)
-    prepare_gpu(rank, cuda=cuda)
-    if not cuda.has_bfloat16(rank):
-        gpu = cuda.gpu(rank)
-        raise PermanentError(
-            f"{gpu.name} has no bfloat16, and in fp16 one in five QLoRA runs of a 7B model ends in "
-            "NaN; use an Ampere GPU or newer, such as "
-            f"{nearest_with_bfloat16(gpu.memory_gib).name}"
-        )
-    return Device(torch.device("cuda", rank), torch.bfloat16, torch.bfloat16)
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for later tensors, as CUDA's allocator does.
-
-    New pages from the kernel take as long as the arithmetic that fills them.
-    """
-    # Other C libraries have no such call.
-    with contextlib.suppress(AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT_BYTES)
+    return causal_lm.find_device(
+        rank, cuda=cuda, machine_for=lambda memory_gib: nearest_with_bfloat16(memory_gib).name
+    )
 
 
 def nearest_with_bfloat16(memory_gib: float) -> Sku:

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from argotune.steps.causal_lm.device import Device
+from argotune.steps.causal_lm.loss import summed_loss
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.tune.device import Device
 from argotune.steps.tune.distributed import World
-from argotune.steps.tune.loss import summed_loss
 from argotune.steps.tune.pack import MicroBatch, Packs
 from argotune.steps.tune.stop import StopRequest
 

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from bitsandbytes.nn.modules import Linear4bit
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.utils.logging import disable_progress_bar
 
+from argotune.steps.causal_lm.base import load_base
+from argotune.steps.causal_lm.device import Device
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.contracts.serving import Rope, fix_rope
-from argotune.steps.contracts.training_plan import Quantization, TrainingPlan
-from argotune.steps.tokens.tokenizer import load_config
+from argotune.steps.contracts.serving import Rope
+from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.tune.blocks import packed_blocks
-from argotune.steps.tune.device import Device
 from argotune.steps.tune.lora import use_fused_layers
-from argotune.steps.tune.quantized_cache import with_quantized_cache
 from argotune.steps.tune.varlen import attention_for
 
 _logger = logging.getLogger(__name__)
@@ -46,7 +41,15 @@ def load_model(
     be loaded or does not match the plan.
     """
     with _blocks_of(plan):
-        base = _load_base(plan, model_dir, device, rope, sharded=sharded, leads=leads)
+        base = load_base(
+            plan,
+            model_dir,
+            device,
+            rope,
+            attention=attention_for(device.torch_device),
+            sharded=sharded,
+            writes_cache=leads,
+        )
     check_targets(base, plan.lora.target_modules)
     # Frozen here: PEFT's preparation also casts embeddings and norms to fp32, which takes gigabytes
     # (2.2 GB for a 7B model with 152k tokens) and has no benefit under autocast.
@@ -129,64 +132,6 @@ def check_targets(model: torch.nn.Module, target_modules: Sequence[str]) -> None
             f"lora.target_modules {', '.join(missing)}: no such layer in this model; it has "
             f"{', '.join(sorted(there))}"
         )
-
-
-def _quantization_config(
-    quantization: Quantization | None, compute: torch.dtype, sharded: bool
-) -> Any:
-    """Settings of bitsandbytes for transformers; None for a base that is not quantized."""
-    if quantization is None:
-        return None
-    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-        load_in_4bit=True,
-        bnb_4bit_quant_type=quantization.quant_type,
-        bnb_4bit_use_double_quant=quantization.double_quant,
-        bnb_4bit_compute_dtype=compute,
-        # Sharding needs the same data type as that of the other weights.
-        bnb_4bit_quant_storage=compute if sharded else torch.uint8,
-    )
-
-
-def _load_base(
-    plan: TrainingPlan, model_dir: Path, device: Device, rope: Rope, *, sharded: bool, leads: bool
-) -> Any:
-    disable_progress_bar()  # type: ignore[no-untyped-call]
-    config = load_config(model_dir)
-    if config.model_type != plan.model.family:
-        raise PermanentError(
-            f"{model_dir} has a {config.model_type} model, but the plan says {plan.model.family}"
-        )
-    fix_rope(config, rope)
-    quantization = _quantization_config(plan.quantization, device.weights, sharded)
-    load: Callable[..., Any] = functools.partial(
-        AutoModelForCausalLM.from_pretrained,
-        dtype=device.weights,
-        attn_implementation=attention_for(device.torch_device),
-        # Sharded 16-bit weights do not fit one GPU; 4-bit weights are quantized on the GPU.
-        device_map={"": "cpu" if sharded and not plan.quantization else device.torch_device},
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=False,
-    )
-    if plan.execution.cache_quantized and quantization is not None:
-        load = with_quantized_cache(load, device, writes=leads)
-    try:
-        model = load(model_dir, config=config, quantization_config=quantization)
-    except (OSError, ValueError) as error:
-        raise PermanentError(f"{model_dir}: cannot be loaded: {error}") from error
-    _keep_4bit_layout(model)
-    return model
-
-
-def _keep_4bit_layout(model: torch.nn.Module) -> None:
-    """Prevent bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16.
-
-    It repacks them in the first evaluation, after which training steps silently lose most of the
-    gradient of the early layers.
-    """
-    for module in model.modules():
-        if isinstance(module, Linear4bit):
-            module.support_avx512bf16_for_cpu = False
 
 
 def _lora_config(plan: TrainingPlan) -> LoraConfig:

@@ -11,13 +11,14 @@ from typing import Any, NoReturn
 
 import torch
 
+from argotune.steps.causal_lm.device import Device
 from argotune.steps.common import log
 from argotune.steps.common.errors import Interrupted, PermanentError
 from argotune.steps.common.exhausted import missing_gpu_memory
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.training_plan import Training
 from argotune.steps.tune.checkpoint import BaseLoss, Checkpoints, Position, Tensors, snapshot
-from argotune.steps.tune.device import Device, peak_memory_gb
+from argotune.steps.tune.device import peak_memory_gb
 from argotune.steps.tune.distributed import World
 from argotune.steps.tune.evaluate import held_out_loss, micro_batch_loss
 from argotune.steps.tune.load import (

@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 
 from argotune.steps.accelerator.cuda import TORCH, Cuda
-from argotune.steps.accelerator.gpus import Planned, check_gpus
+from argotune.steps.accelerator.gpus import check_gpus
+from argotune.steps.causal_lm.device import Device, planned_gpus
 from argotune.steps.common import log
-from argotune.steps.common.errors import Interrupted, PermanentError
-from argotune.steps.common.exhausted import missing_gpu_memory
+from argotune.steps.common.errors import Interrupted
+from argotune.steps.common.exhausted import naming_missing_memory
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.common.progress import Progress
 from argotune.steps.common.values import NOT_MEASURED
@@ -30,12 +31,7 @@ from argotune.steps.tokens.template import ChatTemplate, chat_template
 from argotune.steps.tokens.tokenise import Census, check_census
 from argotune.steps.tokens.tokenizer import load_tokenizer
 from argotune.steps.tune.checkpoint import BaseLoss, Checkpoints, identity_of, load_tensors
-from argotune.steps.tune.device import (
-    Device,
-    find_device,
-    forget_peak_memory,
-    peak_memory_gb,
-)
+from argotune.steps.tune.device import find_device, forget_peak_memory, peak_memory_gb
 from argotune.steps.tune.distributed import World, process_count
 from argotune.steps.tune.evaluate import held_out_loss
 from argotune.steps.tune.export import export_adapter, make_contract
@@ -72,7 +68,7 @@ def run(
     if finished is not None:
         log.event(_logger, "finished_before")
         return finished
-    check_gpus(_planned_gpus(plan), allow_cpu=params.allow_cpu, cuda=cuda)
+    check_gpus(planned_gpus(plan), allow_cpu=params.allow_cpu, cuda=cuda)
     check_extras(plan.execution)
     check_trackers(plan.watch)
     processes = process_count(plan.execution.processes)
@@ -110,7 +106,7 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
     )
     samples = make_samples(plan.watch, held_out, template, tokenizer)
     device = find_device(world.rank)
-    with _naming_missing_memory("the base model", "method qlora"):
+    with naming_missing_memory("the base model", "method qlora"):
         model = load_model(
             plan, params.model_dir, device, rope, sharded=world.lockstep, leads=world.leads
         )
@@ -120,7 +116,7 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
     forget_peak_memory(device)
     use_extras(model, plan.execution)
     with StopRequest() as stop, _open_report(params, plan, schedule, world) as report:
-        with _naming_missing_memory("evaluating the base model", "a smaller max_length"):
+        with naming_missing_memory("evaluating the base model", "a smaller max_length"):
             base = _base_loss(model, held_out, samples, device, stop, checkpoints, report, world)
         job = Job(
             model=model,
@@ -149,18 +145,6 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
     export_adapter(model, params.work_dir / "adapter", contract, facts, params.model_dir)
     _write_result(params.work_dir, settings, result)
     return result
-
-
-def _planned_gpus(plan: TrainingPlan) -> Planned:
-    memory, hardware = plan.memory, plan.hardware
-    # What training takes beside these is the activations, of which most can be recomputed.
-    least_gb = memory.weights_gb + memory.lora_gb + memory.context_gb
-    return Planned(
-        count=hardware.gpus and (plan.execution.processes or hardware.gpus),
-        model=hardware.gpu_model,
-        memory_gib=hardware.gpu_memory_gib,
-        least_gb=least_gb,
-    )
 
 
 def _settings(params: Params, plan: TrainingPlan) -> dict[str, str]:
@@ -251,21 +235,6 @@ def _base_loss(
         checkpoints.keep_base_loss(base)
     log.event(_logger, "evaluation", step=0, eval_loss=loss, model="base")
     return base
-
-
-@contextlib.contextmanager
-def _naming_missing_memory(what: str, remedy: str) -> Iterator[None]:
-    """Raise PermanentError that says for what the GPU's memory is too small."""
-    try:
-        yield
-    except RuntimeError as error:
-        missing = missing_gpu_memory(error)
-        if missing is None:
-            raise
-        raise PermanentError(
-            f"the GPU's memory is too small for {what}: {missing}; use {remedy} or a GPU with more "
-            "memory, and see that no other process uses this one"
-        ) from error
 
 
 def _result(outcome: Outcome, job: Job, loading_gb: float) -> Result:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from argotune.steps.causal_lm.device import Device
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.training_plan import Watch
 from argotune.steps.tokens.spans import TemplateMismatch
 from argotune.steps.tokens.template import ChatTemplate
-from argotune.steps.tune.device import Device
 from argotune.steps.tune.distributed import World
 from argotune.steps.tune.evaluate import hidden_states
 from argotune.steps.tune.pack import MicroBatch, Packs

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from argotune.steps.causal_lm.device import Device
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.training_plan import Training
 from argotune.steps.tune.checkpoint import Checkpoints
-from argotune.steps.tune.device import Device
 from argotune.steps.tune.distributed import World
 from argotune.steps.tune.loop import Job
 from argotune.steps.tune.pack import Packs

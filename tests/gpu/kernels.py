@@ -13,10 +13,10 @@ from peft.tuners import lora
 from torch.nn.functional import cross_entropy
 from transformers.models.phi3.modeling_phi3 import Phi3RMSNorm
 
+from argotune.steps.causal_lm.loss import summed_loss
 from argotune.steps.tune.attention import segmented_attention
 from argotune.steps.tune.blocks import fused_norm
 from argotune.steps.tune.lora import FusedLinear4bit
-from argotune.steps.tune.loss import summed_loss
 from argotune.steps.tune.varlen import VARLEN, attention_for, varlen_attention
 from tests.gpu.records import Records, this_device
 

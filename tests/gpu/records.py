@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from argotune.steps.tune.device import Device, find_device
+from argotune.steps.causal_lm.device import Device
+from argotune.steps.tune.device import find_device
 
 RESULTS = "results.jsonl"
 _FEW_REPEATS, _WARM_UP = 10, 2

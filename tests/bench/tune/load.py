@@ -22,9 +22,9 @@ import msgspec
 import torch
 from transformers import Phi3Config
 
+from argotune.steps.causal_lm.device import Device
 from argotune.steps.contracts.model_cache import mark_complete, read_marker
 from argotune.steps.contracts.training_plan import Execution, Quantization
-from argotune.steps.tune.device import Device
 from argotune.steps.tune.load import load_model
 from tests.bench.child import Found, measured
 from tests.bench.memory import peak_mb

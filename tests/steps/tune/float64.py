@@ -15,8 +15,8 @@ import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from argotune.steps.causal_lm.device import Device
 from argotune.steps.tune import run
-from argotune.steps.tune.device import Device
 from argotune.steps.tune.distributed import World
 from argotune.steps.tune.launch import launch
 from tests.tolerances import likely, worst

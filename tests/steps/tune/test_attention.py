@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from argotune.steps.causal_lm.loss import summed_loss
 from argotune.steps.contracts.serving import Rope, fix_rope
 from argotune.steps.tune.attention import SEGMENTED
-from argotune.steps.tune.loss import summed_loss
 from tests.steps.tune.float64 import check_close
 from tests.steps.tune.models import CONFIGS, VOCABULARY, random_model
 

@@ -15,8 +15,9 @@ import torch
 from bitsandbytes.nn.modules import Linear4bit
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from argotune.steps.causal_lm.device import Device
 from argotune.steps.tune import loop, varlen
-from argotune.steps.tune.device import Device, find_device
+from argotune.steps.tune.device import find_device
 from argotune.steps.tune.evaluate import micro_batch_loss
 from argotune.steps.tune.load import load_model
 from argotune.steps.tune.loop import train

@@ -18,13 +18,14 @@ from bitsandbytes.nn.modules import Linear4bit, Params4bit
 from safetensors import SafetensorError
 from transformers import AutoConfig
 
+from argotune.steps.causal_lm import quantized_cache
+from argotune.steps.causal_lm.device import Device
 from argotune.steps.common.errors import Interrupted
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.model_cache import MARKER, damage
 from argotune.steps.contracts.serving import Rope
 from argotune.steps.contracts.training_plan import Execution, Quantization, TrainingPlan
-from argotune.steps.tune import quantized_cache
-from argotune.steps.tune.device import Device, find_device
+from argotune.steps.tune.device import find_device
 from argotune.steps.tune.launch import SPAWN, Context
 from argotune.steps.tune.load import load_model
 from argotune.steps.tune.run import run

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from argotune.steps.causal_lm.device import Device
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.steps_of_run import best_fit
 from argotune.steps.contracts.training_plan import Watch
 from argotune.steps.tokens.template import ChatTemplate, chat_template
 from argotune.steps.tokens.tokenise import read_rows
-from argotune.steps.tune.device import Device
 from argotune.steps.tune.distributed import World
 from argotune.steps.tune.pack import Packs, pack
 from argotune.steps.tune.samples import Question, Samples, make_samples

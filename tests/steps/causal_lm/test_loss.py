@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from argotune.steps.tune.loss import CHUNK_TOKENS, summed_loss
+from argotune.steps.causal_lm.loss import CHUNK_TOKENS, summed_loss
 from tests.steps.tune.float64 import check_close
 from tests.tolerances import likely, worst
 

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from argotune.steps.tune.frozen_head import frozen_head_loss
+from argotune.steps.causal_lm.frozen_head import frozen_head_loss
 
 CHUNK_TOKENS = 512
 """Labelled tokens whose logits exist at a time; the plan's memory estimate uses the same number."""

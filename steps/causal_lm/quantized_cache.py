@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig
 
+from argotune.steps.causal_lm.device import Device
 from argotune.steps.common import log
 from argotune.steps.common.fs import free_bytes_of, locked, replacing_directory
 from argotune.steps.contracts.model_cache import (
@@ -30,7 +31,6 @@ from argotune.steps.contracts.model_cache import (
     mark_complete,
     read_marker,
 )
-from argotune.steps.tune.device import Device
 
 _FORMAT = "1"
 """Increased with every change of the cache's format."""
