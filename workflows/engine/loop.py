@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Protocol
 
+from argotune.workflows.engine.controller import suspend
 from argotune.workflows.engine.controller.operate import Operator
 from argotune.workflows.engine.model import JsonObject, Node, Phase, rfc3339
 from argotune.workflows.engine.pods.pod import Launcher, PodRequest
@@ -254,8 +255,8 @@ class Loop:
     def _follow_controls(self) -> None:
         if self._controls.stop_requested():
             self._interrupt()
-        if self._controls.resume_requested():
-            self.operator.resume_suspended()
+        if (how := self._controls.resume_requested()) is not None:
+            suspend.resume(self.operator.run, how)
 
     def _stop_overdue_pods(self) -> None:
         now = time.time()

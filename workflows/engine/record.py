@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
+from argotune.workflows.engine.controller.suspend import Resumption
 from argotune.workflows.engine.errors import EngineError, naming
 from argotune.workflows.engine.model import JsonObject, Runtime
 
@@ -96,17 +97,13 @@ def no_engine(run_dir: Path) -> Iterator[bool]:
 
 def request_stop(run_dir: Path) -> None:
     """Ask the engine of this run to stop, as Ctrl-C does; its onExit handlers still run."""
-    _request(run_dir / _STOP)
+    _write_atomically(run_dir / _STOP, "", durable=False)
 
 
-def request_resume(run_dir: Path) -> None:
-    """Ask the engine of this run to end its suspensions."""
-    _request(run_dir / _RESUME)
-
-
-def _request(file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.touch()
+def request_resume(run_dir: Path, how: Resumption | None = None) -> None:
+    """Ask the engine of this run to end its suspensions, or the one that is meant."""
+    text = json.dumps(asdict(how or Resumption()))
+    _write_atomically(run_dir / _RESUME, text, durable=False)
 
 
 class Controls:
@@ -121,18 +118,21 @@ class Controls:
 
     def stop_requested(self) -> bool:
         """Whether another process asked for a stop since the last call."""
-        return _take_request(self._stop)
+        return _take_request(self._stop) is not None
 
-    def resume_requested(self) -> bool:
-        """Whether another process asked to resume since the last call."""
-        return _take_request(self._resume)
+    def resume_requested(self) -> Resumption | None:
+        """How another process asked to resume since the last call; None: none did."""
+        text = _take_request(self._resume)
+        return None if text is None else Resumption(**json.loads(text))
 
 
-def _take_request(file: Path) -> bool:
-    if not file.exists():
-        return False
+def _take_request(file: Path) -> str | None:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
     file.unlink(missing_ok=True)
-    return True
+    return text
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from argotune.workflows.engine.controller import attempts, dag, limits, steps
+from argotune.workflows.engine.controller import attempts, dag, limits, steps, suspend
 from argotune.workflows.engine.controller.context import RunContext
 from argotune.workflows.engine.controller.hooks import run_workflow_hook
 from argotune.workflows.engine.controller.launch import WORKFLOW_DEADLINE, launch
@@ -26,7 +26,6 @@ from argotune.workflows.engine.errors import (
     TemplateError,
     UnresolvedError,
 )
-from argotune.workflows.engine.language.govalues import parse_duration_seconds
 from argotune.workflows.engine.model import Node, NodeType, Phase
 from argotune.workflows.engine.pods.supervise import PodEnded
 from argotune.workflows.engine.state.run_state import Caller
@@ -171,28 +170,10 @@ class Operator:
             case "steps":
                 steps.advance(self, node, prepared, call.place.on_exit)
             case "suspend":
-                self._suspend(node, prepared)
+                suspend.advance(self.run, node, prepared)
             case _:
                 launch(self.run, node, prepared, call.place, more)
         return node
-
-    def _suspend(self, node: Node, prepared: Prepared) -> None:
-        duration = (prepared.settings.get("suspend") or {}).get("duration")
-        self.run.state.mark(node, Phase.RUNNING)
-        if not duration:
-            return
-        until = node.started_at + parse_duration_seconds(duration)
-        if time.time() >= until:
-            self.run.state.mark(node, Phase.SUCCEEDED)
-        else:
-            self.run.wake_at(until)
-
-    def resume_suspended(self) -> None:
-        """End every suspension, as `argo resume` does."""
-        self.run.suspended = False
-        for node in self.run.state.nodes.values():
-            if node.type is NodeType.SUSPEND and node.phase is Phase.RUNNING:
-                self.run.state.mark(node, Phase.SUCCEEDED)
 
     def end_pod(self, ended: PodEnded, stopped_because: str) -> None:
         """Give a pod's node its outputs and phase; with `stopped_because`, it is Failed."""

@@ -275,7 +275,7 @@ TABLES: Mapping[str, Table] = {
         "configMapKeyRef": Refuse("it is for inputs only"),
         "jsonPath": Refuse("it is for resource templates"),
         "jqFilter": Refuse("it is for resource templates"),
-        "supplied": Refuse("a local run cannot wait for a value: use a parameter of the run"),
+        "supplied": _VALUE,
         "event": Refuse("a local run has no events"),
     },
     "Artifact": {

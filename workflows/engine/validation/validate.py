@@ -288,13 +288,17 @@ class _Checker:
         yield from number_problems(f"{where}.parallelism", template.get("parallelism"), least=0)
 
     def _outputs(self, where: str, template: JsonObject) -> Iterator[str]:
-        is_pod = kind_of(template) in POD_KINDS
+        kind = kind_of(template)
         for parameter in (template.get("outputs") or {}).get("parameters") or []:
             source = parameter.get("valueFrom") or {}
             path = f"{where}.outputs.parameters.{parameter.get('name')}"
-            if is_pod and not source.get("path"):
+            if kind in POD_KINDS and not source.get("path"):
                 yield f"{path}.valueFrom.path must be specified for container and script templates"
-            if not is_pod and not (source.get("parameter") or source.get("expression")):
+            if kind == "suspend" and source.get("supplied") is None:
+                yield f"{path}.valueFrom.supplied must be specified for suspend templates"
+            if kind in ("dag", "steps") and not (
+                source.get("parameter") or source.get("expression")
+            ):
                 yield f"{path}.valueFrom.parameter or expression must be specified"
 
     def _leaf(self, where: str, template: JsonObject, known: Known) -> Iterator[str]:

@@ -4,11 +4,21 @@ import json
 import threading
 from pathlib import Path
 
+import pytest
+
 from argotune.workflows.engine.controller.locks import LockName, LockTable
+from argotune.workflows.engine.controller.suspend import Resumption
 from argotune.workflows.engine.model import JsonObject
 from argotune.workflows.engine.record import request_resume, request_stop
 from argotune.workflows.engine.run import run
-from tests.workflows.engine.running import documents, node, options, run_spec, wait_until
+from tests.workflows.engine.running import (
+    documents,
+    node,
+    options,
+    output,
+    run_spec,
+    wait_until,
+)
 
 OK = '  - {name: ok, container: {image: busybox, command: ["true"]}}\n'
 
@@ -76,6 +86,81 @@ def test_a_workflow_may_begin_suspended(tmp_path: Path) -> None:
     request_resume(tmp_path / "run")
     thread.join(60)
     assert results[0]["status"]["phase"] == "Succeeded"
+
+
+ASKING = """
+  entrypoint: main
+  templates:
+  - name: main
+    dag:
+      tasks:
+      - {{name: ask, template: ask}}
+      - name: go
+        depends: ask.Succeeded
+        when: "{{{{tasks.ask.outputs.parameters.answer}}}} == yes"
+        template: nothing
+  - name: ask
+    suspend: {suspend}
+    inputs:
+      parameters:
+      - {{name: answer, enum: ["yes", "no"], default: "{default}"}}
+      - {{name: why, default: ""}}
+    outputs:
+      parameters:
+      - {{name: answer, valueFrom: {{supplied: {{}}, {own}}}}}
+      - {{name: why, valueFrom: {{supplied: {{}}}}}}
+  - {{name: nothing, suspend: {{duration: "0"}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("own", "answer", "goes"),
+    [("default: 'yes'", "yes", "Succeeded"), ("", "no", "Skipped")],
+    ids=["its own default", "its input's"],
+)
+def test_a_wait_that_is_over_takes_the_defaults_of_its_outputs(
+    tmp_path: Path, own: str, answer: str, goes: str
+) -> None:
+    spec = ASKING.format(suspend='{duration: "0"}', default="no", own=own)
+    finished = run_spec(spec, tmp_path)
+    assert (output(finished, ".ask", "answer"), output(finished, ".ask", "why")) == (answer, "")
+    assert node(finished, ".go")["phase"] == goes
+
+
+def test_a_wait_that_is_over_without_a_value_is_an_error(tmp_path: Path) -> None:
+    spec = """
+  entrypoint: ask
+  templates:
+  - name: ask
+    suspend: {duration: "0"}
+    outputs: {parameters: [{name: answer, valueFrom: {supplied: {}}}]}
+"""
+    finished = run_spec(spec, tmp_path)
+    assert finished["status"]["phase"] == "Error"
+    message = "raw output parameter 'answer' has not been set and does not have a default value"
+    assert node(finished, "")["message"] == message
+
+
+def test_who_resumes_a_node_supplies_its_outputs(tmp_path: Path) -> None:
+    states: list[JsonObject] = []
+    spec = ASKING.format(suspend="{}", default="no", own="")
+    thread = threading.Thread(target=lambda: states.append(run_spec(spec, tmp_path)))
+    thread.start()
+    record = tmp_path / "run" / "workflow.json"
+    wait_until(lambda: record.exists() and '"Suspend"' in record.read_text())
+    request_resume(tmp_path / "run", Resumption(node="another"))
+    control = tmp_path / "run" / "control" / "resume"
+    wait_until(lambda: not control.exists())
+    given = Resumption(node="ask", outputs={"answer": "yes", "why": "good"}, message="by ann")
+    request_resume(tmp_path / "run", given)
+    thread.join(60)
+    asked = node(states[0], ".ask")
+    assert (asked["phase"], asked["message"]) == ("Succeeded", "by ann")
+    assert (output(states[0], ".ask", "answer"), output(states[0], ".ask", "why")) == (
+        "yes",
+        "good",
+    )
+    assert node(states[0], ".go")["phase"] == "Succeeded"
 
 
 def test_an_output_of_a_skipped_task_is_an_error_where_it_is_used(tmp_path: Path) -> None:
