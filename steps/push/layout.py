@@ -1,4 +1,4 @@
-"""Write an adapter, or a run's report, into an OCI image layout; equal inputs give equal bytes.
+"""Write an adapter, or what refers to it, into an OCI image layout; equal inputs give equal bytes.
 
 The adapter's image has one plain tar layer with Kaito's /data directory. It is an image with
 architecture, os and rootfs, because containerd mounts only those as image volumes
@@ -16,7 +16,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -51,6 +51,15 @@ class Blob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One file of an artifact."""
+
+    media_type: str
+    content: bytes
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Image:
     """An image in a layout."""
 
@@ -78,7 +87,7 @@ def write_image(
     with layout_lock(layout):
         _prepare(layout)
         layer = _write_layer(layout, files, progress)
-        config = _write_json(layout, CONFIG_TYPE, _config(layer, created))
+        config = _write_json(layout, CONFIG_TYPE, _config([layer], created))
         manifest = _write_json(layout, MANIFEST_TYPE, _manifest(config, layer, annotations))
         point_tag(layout, tag, manifest.descriptor())
     return _image(manifest, config, layer)
@@ -89,34 +98,59 @@ def write_report(
 ) -> Image:
     """Add the artifact of a report to a layout directory and set the tag to it.
 
-    Its manifest names the subject's, and it has one layer for each file. Equal files and time give
-    equal bytes.
+    It has one layer for each file.
+    """
+    layers = [
+        Layer(media_type=MEDIA_TYPES[Path(name).suffix], content=content, annotations={TITLE: name})
+        for name, content in sorted(files.items())
+    ]
+    return write_artifact(
+        layout, layers, artifact_type=ARTIFACT_TYPE, tag=tag, subject=subject, created=created
+    )
+
+
+def write_artifact(
+    layout: Path,
+    layers: Sequence[Layer],
+    *,
+    artifact_type: str,
+    tag: str,
+    subject: Image,
+    created: str,
+    is_image: bool = False,
+) -> Image:
+    """Add an artifact to a layout directory, whose manifest names the subject's, and set the tag.
+
+    `is_image` gives it the configuration of an image, as cosign writes it and clients of images
+    expect; the others have the empty one of OCI's artifacts. Equal layers and time give equal
+    bytes.
     """
     with layout_lock(layout):
         _prepare(layout)
-        config = _write_blob(layout, EMPTY_TYPE, b"{}")
-        layers = {
-            name: _write_blob(layout, MEDIA_TYPES[Path(name).suffix], content)
-            for name, content in sorted(files.items())
-        }
+        blobs = [_write_blob(layout, layer.media_type, layer.content) for layer in layers]
+        if is_image:
+            config = _write_json(layout, CONFIG_TYPE, _config(blobs, created, platform=("", "")))
+        else:
+            config = _write_blob(layout, EMPTY_TYPE, b"{}")
+        described = [
+            {**blob.descriptor(), "annotations": dict(layer.annotations)}
+            for blob, layer in zip(blobs, layers, strict=True)
+        ]
         manifest = _write_json(
             layout,
             MANIFEST_TYPE,
             {
                 "schemaVersion": 2,
                 "mediaType": MANIFEST_TYPE,
-                "artifactType": ARTIFACT_TYPE,
+                "artifactType": artifact_type,
                 "config": config.descriptor(),
-                "layers": [
-                    {**layer.descriptor(), "annotations": {TITLE: name}}
-                    for name, layer in layers.items()
-                ],
+                "layers": described,
                 "subject": subject.manifest.descriptor(),
                 "annotations": {"org.opencontainers.image.created": created},
             },
         )
         point_tag(layout, tag, manifest.descriptor())
-    return _image(manifest, config, *layers.values())
+    return _image(manifest, config, *blobs)
 
 
 def _image(manifest: Blob, *others: Blob) -> Image:
@@ -124,13 +158,17 @@ def _image(manifest: Blob, *others: Blob) -> Image:
     return Image(digest=manifest.digest, size_bytes=size, manifest=manifest)
 
 
-def _config(layer: Blob, created: str) -> dict[str, Any]:
+def _config(
+    layers: Sequence[Blob], created: str, *, platform: tuple[str, str] = ("amd64", "linux")
+) -> dict[str, Any]:
+    """Build an image's configuration; the layers are not compressed, so their digests serve."""
+    architecture, system = platform
     return {
-        "architecture": "amd64",
-        "os": "linux",
+        "architecture": architecture,
+        "os": system,
         "created": created,
         "config": {},
-        "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
+        "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]},
         "history": [{"created": created, "created_by": "argotune push"}],
     }
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.values import NOT_MEASURED, Measured
-from argotune.steps.registry.oci import LayoutReference, parse_reference
+from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,22 @@ class Params:
     """Held-out loss of the tuned model, nats per token, as base-loss."""
     created: str
     """Time of the run, RFC 3339; images of equal inputs and time are equal byte for byte."""
+    run: str = ""
+    """UID of the Workflow that runs this step, for the statement of where the adapter comes
+    from; empty: not said, as the five below."""
+    workflow: str = ""
+    """Its name."""
+    namespace: str = ""
+    """Its namespace."""
+    urls: tuple[str, ...] = ()
+    """URLs of the data without queries, a JSON list."""
+    step_images: tuple[str, ...] = ()
+    """Images of the steps, NAME:TAG with or without @sha256:HEX, a JSON list; on a cluster."""
+    signing_dir: Path | None = None
+    """Directory with the private key that signs, from the signing Secret: cosign.key in PEM or as
+    cosign writes it, and its cosign.password; without it the statement is not signed."""
+    signing_secret: str = "argotune-signing"
+    """Name of that Secret; used in messages only."""
     keep_report: Literal["registry", "none"] = "registry"
     """Where the run's report stays: metrics, curves, answers, counts of the data, plan and ends of
     the logs. registry: beside the adapter, tag sha256-HEX.report after the adapter's digest."""
@@ -73,6 +89,11 @@ class Params:
         if problems:
             raise ParamsError(problems)
 
+    @property
+    def target(self) -> ImageReference | LayoutReference:
+        """The parsed image."""
+        return parse_reference(self.image)
+
     def _image_problems(self) -> list[str]:
         if not self.image:
             return ["--image: empty; give REGISTRY/REPOSITORY:TAG"]
@@ -100,6 +121,11 @@ class Result:
     report: str
     """Reference of the run's report by digest; `none: REASON` where it could not be kept, empty
     where none was to be kept."""
+    provenance: str
+    """Reference by digest of the statement of where the adapter comes from; `none: REASON` where
+    it could not be kept."""
+    signed: bool
+    """Whether adapter and statement are signed."""
 
 
 def _is_rfc3339(text: str) -> bool:

@@ -10,17 +10,19 @@ from argotune.steps.common import log
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.serving import read_contract
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
+from argotune.steps.provenance.keys import Signer, read_signer
 from argotune.steps.push.adapter import adapter_files
 from argotune.steps.push.annotations import annotations_of
 from argotune.steps.push.layout import Image, write_image
 from argotune.steps.push.params import Params, Result
-from argotune.steps.push.report import keep_report
-from argotune.steps.registry.oci import (
-    DEFAULT_TAG,
-    ImageReference,
-    LayoutReference,
-    parse_reference,
+from argotune.steps.push.provenance import (
+    Written,
+    make_statement,
+    send_provenance,
+    write_provenance,
 )
+from argotune.steps.push.report import keep_report
+from argotune.steps.registry.oci import DEFAULT_TAG, ImageReference, LayoutReference
 from argotune.steps.registry.skopeo import Registry, Sleep
 from argotune.steps.registry.skopeo import push as push_image
 
@@ -30,23 +32,47 @@ _LOGGER = logging.getLogger(__name__)
 def run(params: Params, *, progress: Progress, sleep: Sleep = time.sleep) -> Result:
     """Write the adapter's image into a layout, and push it if the reference names a registry.
 
-    Raises PermanentError or TransientError.
+    The statement of where it comes from is beside it. Raises PermanentError or TransientError.
     """
     plan = read_plan(params.plan_file)
-    target = parse_reference(params.image)
+    # Before anything is sent: a key that cannot be read is the user's to change.
+    signer = _signer(params)
+    target = params.target
     if isinstance(target, LayoutReference):
-        return _to_layout(params, plan, target, progress)
-    return _to_registry(params, plan, target, progress, sleep)
+        return _to_layout(params, plan, target, progress, signer)
+    return _to_registry(params, plan, target, progress, sleep, signer)
+
+
+def _signer(params: Params) -> Signer | None:
+    signer = None
+    if params.signing_dir is not None:
+        signer = read_signer(params.signing_dir, secret=params.signing_secret)
+    if signer is None:
+        log.event(_LOGGER, "unsigned", reason=f"no key in secret {params.signing_secret}")
+    else:
+        log.event(_LOGGER, "signing", key=f"sha256:{signer.public_key.keyid}")
+    return signer
 
 
 def _to_layout(
-    params: Params, plan: TrainingPlan, target: LayoutReference, progress: Progress
+    params: Params,
+    plan: TrainingPlan,
+    target: LayoutReference,
+    progress: Progress,
+    signer: Signer | None,
 ) -> Result:
     directory = target.directory.absolute()
     image = _build(params, plan, directory, target.tag or DEFAULT_TAG, progress, share=1.0)
-    reference = LayoutReference(directory=directory, digest=image.digest)
+    written = _provenance(params, plan, directory, image, signer)
     # The run's volume is a directory of this machine, which keeps the report.
-    return _result(image, str(reference), report="")
+    return Result(
+        digest=image.digest,
+        reference=str(LayoutReference(directory=directory, digest=image.digest)),
+        size_mb=_size_mb(image),
+        report="",
+        provenance=str(LayoutReference(directory=directory, digest=written.statement.digest)),
+        signed=written.signature is not None,
+    )
 
 
 def _to_registry(
@@ -55,6 +81,7 @@ def _to_registry(
     target: ImageReference,
     progress: Progress,
     sleep: Sleep,
+    signer: Signer | None,
 ) -> Result:
     layout = params.work_dir.absolute() / "image"
     tag = target.tag or DEFAULT_TAG
@@ -71,12 +98,21 @@ def _to_registry(
     push_image(layout, tag, tagged, image.digest, registry, sleep=sleep)
     progress.update(image.size_bytes, image.size_bytes)
     log.event(_LOGGER, "pushed", image=tagged, digest=image.digest)
+    written = _provenance(params, plan, layout, image, signer)
+    provenance = send_provenance(layout, written, tagged, registry, sleep=sleep)
     report = ""
     if params.keep_report == "registry":
         report = keep_report(
             params.work_dir, image, tagged, registry, created=params.created, sleep=sleep
         )
-    return _result(image, f"{tagged.name}@{image.digest}", report)
+    return Result(
+        digest=image.digest,
+        reference=f"{tagged.name}@{image.digest}",
+        size_mb=_size_mb(image),
+        report=report,
+        provenance=provenance,
+        signed=written.signature is not None,
+    )
 
 
 def _build(
@@ -98,10 +134,13 @@ def _build(
     return image
 
 
-def _result(image: Image, reference: str, report: str) -> Result:
-    return Result(
-        digest=image.digest,
-        reference=reference,
-        size_mb=round(image.size_bytes / 1e6, 3),
-        report=report,
-    )
+def _provenance(
+    params: Params, plan: TrainingPlan, layout: Path, image: Image, signer: Signer | None
+) -> Written:
+    base = read_contract(params.work_dir / "adapter").base
+    statement = make_statement(params, plan, base, image)
+    return write_provenance(layout, statement, image, signer, created=params.created)
+
+
+def _size_mb(image: Image) -> float:
+    return round(image.size_bytes / 1e6, 3)

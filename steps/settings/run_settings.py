@@ -135,6 +135,17 @@ _OF_THE_FILE = (
         default="argotune-push",
         used_by="the volume push-secret",
     ),
+    Setting(
+        name="signing-secret",
+        description=(
+            "Secret with the private key that signs adapter and statement: cosign.key, and"
+            " cosign.password where that is encrypted, as `cosign generate-key-pair k8s://` makes"
+            " it; may be missing, then nothing is signed"
+        ),
+        value=SECRET,
+        default="argotune-signing",
+        feeds=("push.signing-secret",),
+    ),
 )
 _NODE = (
     Setting(
@@ -454,7 +465,7 @@ _RUN = (
         is_annotation=False,
         description="Secrets that runs may use, NAME or PREFIX*; a JSON list",
         decided_by="installer",
-        default='["argotune-push", "argotune-model-access", "argotune-data"]',
+        default=('["argotune-push", "argotune-model-access", "argotune-data", "argotune-signing"]'),
         used_by=(
             "the volumes of Secrets, model's and dataset's environment, and the admission policy"
         ),
@@ -547,7 +558,13 @@ SETTINGS: Mapping[str, Setting] = {
 and method, data, output, what tuning and its node need, the service, and the rest."""
 
 
-SECRET_SETTINGS = ("urls-secret", "push-secret", "model-access-secret", "data-secret")
+SECRET_SETTINGS = (
+    "urls-secret",
+    "push-secret",
+    "model-access-secret",
+    "data-secret",
+    "signing-secret",
+)
 """Settings that name a Secret of the namespace."""
 
 

@@ -207,7 +207,7 @@ def _url_problems(settings: Mapping[str, str]) -> Iterator[Problem]:
 def _forbidden_secrets(settings: Mapping[str, str]) -> Iterator[Problem]:
     """Report Secrets that the template would not mount; a default one may be missing."""
     allowed: list[str] = json.loads(settings.get("allowed-secrets", '["*"]'))
-    for name in ("push-secret", "model-access-secret", "data-secret"):
+    for name in ("push-secret", "model-access-secret", "data-secret", "signing-secret"):
         secret = settings.get(name, "")
         problem = secret_problem(secret, allowed)
         if secret not in ("", SETTINGS[name].default) and problem is not None:

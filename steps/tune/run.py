@@ -7,7 +7,7 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from argotune.steps.tokens.tokenizer import load_tokenizer
 from argotune.steps.tune.checkpoint import BaseLoss, Checkpoints, identity_of, load_tensors
 from argotune.steps.tune.device import find_device, forget_peak_memory, peak_memory_gb
 from argotune.steps.tune.distributed import World, process_count
+from argotune.steps.tune.environment import machine_used, versions_used
 from argotune.steps.tune.evaluate import held_out_loss
 from argotune.steps.tune.export import export_adapter, make_contract
 from argotune.steps.tune.extras import check_extras, use_extras
@@ -143,7 +144,7 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
     contract = make_contract(plan, params.model_dir, template, tokenizer, packs.longest, rope)
     facts = facts_of(params, plan, schedule.run_steps) | results_of(result)
     export_adapter(model, params.work_dir / "adapter", contract, facts, params.model_dir)
-    _write_result(params.work_dir, settings, result)
+    _write_result(params.work_dir, settings, result, machine_used(device, world.size))
     return result
 
 
@@ -256,9 +257,17 @@ def _result(outcome: Outcome, job: Job, loading_gb: float) -> Result:
     )
 
 
-def _write_result(work_dir: Path, settings: dict[str, str], result: Result) -> None:
+def _write_result(
+    work_dir: Path, settings: dict[str, str], result: Result, machine: Mapping[str, str]
+) -> None:
     """Write the result file, which marks the step as complete; it is written last."""
-    text = json.dumps({"made_from": settings, "result": asdict(result)}, indent=2)
+    content = {
+        "made_from": settings,
+        "result": asdict(result),
+        "versions": versions_used(),
+        "machine": machine,
+    }
+    text = json.dumps(content, indent=2)
     atomic_write(work_dir / _RESULT, text + "\n")
 
 

@@ -114,6 +114,12 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
                 secret_name=secret("push-secret"),
                 optional=True,
             ),
+            # No other step mounts it: what signs is not to be read where data or models are.
+            SecretVolume(
+                name="signing-secret",
+                secret_name=secret("signing-secret"),
+                optional=True,
+            ),
             SecretVolume(
                 name="data-secret",
                 secret_name=secret("data-secret"),

@@ -5,6 +5,8 @@ The settings of the run are added by `Step`.
 
 from __future__ import annotations
 
+import json
+
 from hera.workflows import Env, SecretEnv
 from hera.workflows.models import Toleration
 
@@ -142,6 +144,8 @@ _OF_RUN = {
     "workflow": "{{workflow.name}}",
     "namespace": "{{workflow.namespace}}",
 }
+_STATED_IMAGES = ("plan", "dataset", "model", "tune", "push")
+"""Those on which an adapter depends; the others only carry and serve it."""
 _NODE_INPUTS = ("gpus", "gpu-memory-gb", "disk-gib", "planned-alternatives")
 """The plan's outputs about the node, which provision and watch get."""
 PROVISION = Step(
@@ -213,11 +217,16 @@ PUSH = Step(
         "allowed-hosts": _REGISTRIES,
         "push-secret": value_of("push-secret"),
         "created": "{{workflow.creationTimestamp}}",
+        "signing-dir": container.SIGNING_SECRET_DIR,
+        "urls": value_of("urls"),
+        "step-images": json.dumps([container.image_of(step) for step in _STATED_IMAGES]),
+        **_OF_RUN,
     },
     inputs=["dataset-digest", "base-loss", "tuned-loss"],
     mounts={
         "work": container.WORK_DIR,
         "push-secret": container.PUSH_SECRET_DIR,
+        "signing-secret": container.SIGNING_SECRET_DIR,
         CA: container.CA_DIR,
     },
     timeout_seconds=2 * 3600,

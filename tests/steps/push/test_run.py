@@ -20,6 +20,7 @@ from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.progress import Progress
 from argotune.steps.common.values import NOT_MEASURED
 from argotune.steps.contracts.report import report_tag
+from argotune.steps.provenance.statement import statement_tag
 from argotune.steps.push.params import Params, Result
 from argotune.steps.push.run import run
 from tests.fakes.adapter import write_adapter, write_base, write_tiny_plan
@@ -157,7 +158,7 @@ def test_a_second_push_sends_no_blob_again(work_dir: Path) -> None:
         first = push(work_dir, registry)
         uploads = registry.count("POST", "uploads")
         assert push(work_dir, registry) == first
-        assert registry.count("POST", "uploads") == uploads == 4
+        assert registry.count("POST", "uploads") == uploads == 6
 
 
 @needs_skopeo
@@ -321,6 +322,8 @@ def test_a_push_that_is_killed_leaves_no_tag(work_dir: Path) -> None:
             ("team/phi", result.digest),
             ("team/phi", report_tag(result.digest)),
             ("team/phi", result.report.partition("@")[2]),
+            ("team/phi", statement_tag(result.digest)),
+            ("team/phi", result.provenance.partition("@")[2]),
         }
 
 

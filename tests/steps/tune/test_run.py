@@ -70,6 +70,10 @@ def test_it_learns(tmp_path: Path, model_dir: Path, method: str) -> None:
     losses = [record["eval_loss"] for record in read_records(tmp_path) if "eval_loss" in record]
     assert losses[0] == result.base_loss
     assert losses[-1] == result.tuned_loss
+    kept = json.loads((tmp_path / "report" / "result.json").read_text())
+    assert kept["versions"]["torch"] == torch.__version__
+    assert kept["machine"]["device"] == "cpu"
+    assert kept["machine"]["threads"] == str(torch.get_num_threads())
 
 
 def test_the_batch_fits_the_data_and_the_result_says_so(tmp_path: Path, model_dir: Path) -> None:

@@ -154,7 +154,14 @@ TUNES = tuple(
     )
 )
 PUSHES = tuple(
-    PushResult(digest=DIGEST, reference=f"{name}@{DIGEST}", size_mb=0.0, report="")
+    PushResult(
+        digest=DIGEST,
+        reference=f"{name}@{DIGEST}",
+        size_mb=0.0,
+        report="",
+        provenance=f"{name}@{DIGEST}",
+        signed=True,
+    )
     for name in (
         "registry.example.com:5000/a/b",
         "oci:/dist",

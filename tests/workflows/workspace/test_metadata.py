@@ -42,6 +42,7 @@ ALL = {
     "question": "What does json.dumps do?",
     "model-source": "dir:/models/phi-4",
     "data-secret": "hub",
+    "signing-secret": "keys",
     "model-cache-claim": "models",
     "image-pull-secret": "pull",
     "tune-cpu": "8",

@@ -12,6 +12,7 @@ from typing import Any
 
 from argotune.steps.common.values import is_bytes, is_dns_subdomain
 from argotune.steps.registry.oci import parse_image
+from argotune.steps.settings.run_settings import SETTINGS
 from argotune.workflows.cli.providers.flags import INSTALLABLE, LOOKED_FOR_NODES
 from argotune.workflows.cli.providers.registry import identities
 from argotune.workflows.workspace.images import BY_TAG
@@ -220,7 +221,7 @@ def installed_settings(
             "volume_size": volume["resources"]["requests"]["storage"],
             "storage_class": volume.get("storageClassName"),
             "allowed_hosts": _items(values.get("allowed-hosts")),
-            "allowed_secrets": _items(values.get("allowed-secrets")),
+            "allowed_secrets": _with_own_secrets(_items(values.get("allowed-secrets"))),
             "allowed_priority_classes": _items(values.get("allowed-priority-classes")),
             "allowed_claims": _items(values.get("allowed-claims")),
             "run_settings": {
@@ -242,6 +243,12 @@ def installed_settings(
             if each.annotation in annotations
         }
     return Settings(**found)
+
+
+def _with_own_secrets(installed: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Add the Secrets of argotune's own names, of which this version may have more."""
+    own = json.loads(SETTINGS["allowed-secrets"].default)
+    return None if installed is None else tuple(dict.fromkeys([*own, *installed]))
 
 
 def version_of(template: Object) -> str | None:

@@ -69,7 +69,13 @@ def test_a_rendered_workflow_stands_alone(argotune: Argotune, write: Write) -> N
     document = argo_object(answer.out)
     assert document["metadata"]["generateName"] == "my-model-"
     assert document["metadata"]["labels"]["argotune.dev/workspace"] == "my-model"
-    names = ["argotune-data", "argotune-model-access", "argotune-no-urls", "my-secret"]
+    names = [
+        "argotune-data",
+        "argotune-model-access",
+        "argotune-no-urls",
+        "argotune-signing",
+        "my-secret",
+    ]
     own = template({"allowed-secrets": json.dumps(names)})
     assert document["spec"]["templates"] == own["spec"]["templates"]
     arguments = arguments_of(document)
