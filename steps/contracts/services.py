@@ -15,8 +15,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from argotune.steps.common.errors import PermanentError
@@ -46,6 +46,9 @@ class Service:
     """The base model, REPOSITORY@REVISION."""
     started: str
     """Start time, RFC 3339."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """Those that a Deployment has (steps/contracts/in_service.py); none in records of earlier
+    versions."""
 
 
 def read_service(services_dir: Path, name: str) -> Service | None:
@@ -70,7 +73,8 @@ def read_record(path: Path) -> Service | None:
     """Read one record; None if the file does not exist. Raises PermanentError if it is invalid."""
     try:
         values = json.loads(path.read_bytes())
-        return Service(**{field.name: values[field.name] for field in fields(Service)})
+        known = {"annotations": {}, **values}
+        return Service(**{field.name: known[field.name] for field in fields(Service)})
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

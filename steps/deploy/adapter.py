@@ -18,7 +18,7 @@ from typing import Any
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import partial_path, replacing_directory, sha256_file
 from argotune.steps.deploy.params import Params
-from argotune.steps.registry.oci import ImageReference, LayoutReference
+from argotune.steps.registry.oci import LayoutReference
 from argotune.steps.registry.skopeo import Registry, pull
 
 _FILE = re.compile(r"(?:\./|/)?data/(?P<name>[A-Za-z0-9_][A-Za-z0-9._-]*)")
@@ -59,18 +59,18 @@ def _layout_with(params: Params, digest: str, scratch: Path) -> Path:
         return reference.directory
     if params.layout_dir is not None and _blob(params.layout_dir, digest).is_file():
         return params.layout_dir
-    _pull(params, reference, scratch)
+    pull(reference, scratch, "adapter", registry_of(params))
     return scratch
 
 
-def _pull(params: Params, reference: ImageReference, layout: Path) -> None:
-    registry = Registry(
+def registry_of(params: Params) -> Registry:
+    """How to reach the registry of the adapter's image."""
+    return Registry(
         auth_file=params.auth_file,
         secret=params.adapter_pull_secret,
         ca_file=params.ca_file,
         allowed_hosts=params.allowed_hosts,
     )
-    pull(reference, layout, "adapter", registry)
 
 
 def extract(layout: Path, digest: str, directory: Path) -> None:

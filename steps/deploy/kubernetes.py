@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,19 +16,25 @@ from argotune.steps.common import log
 from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.common.errors import PermanentError, StepError
 from argotune.steps.common.progress import Progress
-from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.contracts.in_service import SUBMITTER_ANNOTATION, read_in_service
 from argotune.steps.deploy import manifests
 from argotune.steps.deploy.adapter import unpack_adapter
 from argotune.steps.deploy.ask import ask
 from argotune.steps.deploy.manifests import Adapter, AdapterImage, AdapterInCache
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.deploy.rollout import Rollout
+from argotune.steps.deploy.version import in_service, record_version
 from argotune.steps.registry.oci import ImageReference
 
 _LOGGER = logging.getLogger(__name__)
 _KINDS = ("NetworkPolicy", "Service", "Deployment")
 _NO_IMAGE_VOLUMES = ("must specify a volume type", "field not declared in schema")
 _ASK_SECONDS = 300.0
+_CREATOR_LABELS = (
+    "workflows.argoproj.io/creator-preferred-username",
+    "workflows.argoproj.io/creator-email",
+)
+"""Argo's server writes them where people log in to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +48,41 @@ class _Before:
     """The pod template of the Deployment, for the rollback."""
 
 
-def deploy_kubernetes(params: Params, plan: TrainingPlan, progress: Progress) -> Result:
-    """Deploy to the cluster that this process runs in, or that kubeconfig names."""
-    return deploy_service(params, kube=connect(), progress=progress)
+def deploy_kubernetes(params: Params, model: str, progress: Progress) -> Result:
+    """Deploy to the cluster that this process runs in, or that kubeconfig names.
+
+    `model` is not needed: the server reads it from the adapter.
+    """
+    kube = connect()
+    result = deploy_service(params, kube=kube, progress=progress)
+    version = record_version(params)
+    describe_service(params, version, kube=kube)
+    return dataclasses.replace(result, version=version)
+
+
+def describe_service(params: Params, version: str, *, kube: Kube) -> None:
+    """Annotate the Deployment with the adapter that is in service now, and by whom.
+
+    They are patched and not applied, so that the next deploy leaves them until its own adapter has
+    answered. A refusal does not take down a good service.
+    """
+    try:
+        found = kube.get("Deployment", params.namespace, params.name) or {"metadata": {}}
+        before = read_in_service(found["metadata"].get("annotations") or {})
+        described = in_service(params, version, before, person=_person(kube, params))
+        change = {"metadata": {"annotations": described.annotations()}}
+        kube.patch("Deployment", params.namespace, params.name, change)
+    except StepError as error:
+        log.warn(_LOGGER, "service-not-described", service=params.name, reason=error)
+
+
+def _person(kube: Kube, params: Params) -> str:
+    """Who began the run, by the labels of Argo's server, or as `argotune submit` noted it."""
+    run = kube.workflow(params.namespace, params.run_name) if params.run_name else None
+    metadata = (run or {}).get("metadata") or {}
+    labels, annotations = (metadata.get(each) or {} for each in ("labels", "annotations"))
+    names = [labels.get(name, "") for name in _CREATOR_LABELS]
+    return next(filter(None, [*names, annotations.get(SUBMITTER_ANNOTATION, "")]), "")
 
 
 def deploy_service(

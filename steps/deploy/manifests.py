@@ -14,6 +14,7 @@ from typing import Any
 
 from argotune.steps.cluster.expansion import literal
 from argotune.steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
+from argotune.steps.contracts.in_service import ADAPTER
 from argotune.steps.deploy.params import Params
 from argotune.steps.nodes.labels import RUN_LABEL
 
@@ -23,7 +24,6 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 SERVICE_LABEL = "argotune.dev/service"
 CLIENT_LABEL = "argotune.dev/client"
 """Namespaces with this label and value "true" may connect to services of other namespaces."""
-REFERENCE_ANNOTATION = "argotune.dev/adapter"
 _PORT = 8080
 _USER = 65532
 _MODELS = "/argotune/models"
@@ -150,7 +150,7 @@ def _template(params: Params, adapter: Adapter) -> Manifest:
     secrets = dict.fromkeys(filter(None, (params.image_pull_secret, params.adapter_pull_secret)))
     if secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in secrets]
-    annotations = {REFERENCE_ANNOTATION: params.reference}
+    annotations = {ADAPTER: params.reference}
     return {"metadata": {"labels": _labels(params), "annotations": annotations}, "spec": spec}
 
 

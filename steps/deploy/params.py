@@ -9,6 +9,7 @@ from typing import Literal
 
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.values import is_bytes, is_dns_label
+from argotune.steps.contracts.versions import version_of
 from argotune.steps.nodes.labels import NODE_LABEL, labels_in
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
 
@@ -22,11 +23,14 @@ class Params:
     name: str
     """Name of the service and of the served adapter."""
     reference: str
-    """The push step's reference of the adapter image, by digest."""
-    plan_file: Path
-    """The plan step's file."""
-    model_dir: str
-    """Directory of the base model below the model cache."""
+    """The push step's reference of the adapter image, by digest; without a plan file also by the
+    tag of a version, such as v3."""
+    plan_file: Path | None = None
+    """The plan step's file; empty: the run has made no adapter but serves one that is there, whose
+    image says of which workspace, model and data it is."""
+    model_dir: str | None = None
+    """Directory of the base model below the model cache; empty, without a plan file: what the
+    adapter's image says."""
     cache_dir: Path
     """Model cache."""
     layout_dir: Path | None = None
@@ -85,17 +89,15 @@ class Params:
     """Question to ask once the service is ready; deploy succeeds only with an answer."""
     timeout_seconds: float = 900.0
     """Longest wait until the service is ready."""
-    dataset_digest: str
-    """Digest of the data, for the history file and the labels."""
+    dataset_digest: str | None = None
+    """Digest of the data, for the history file and the annotations; empty, without a plan file:
+    what the adapter's image says."""
     history_file: Path | None = None
     """Record of the last deployment (steps/contracts/history.py), written when the service has
-    answered; empty: none."""
+    answered; empty: none, so that a rollback does not bring a schedule to tune again."""
 
     def __post_init__(self) -> None:
-        problems = [*_name_problems(self.name), *_reference_problems(self.reference)]
-        model_dir = Path(self.model_dir)
-        if model_dir.is_absolute() or ".." in model_dir.parts or not model_dir.parts:
-            problems.append(f"--model-dir: {self.model_dir!r} is not a directory below the cache")
+        problems = [*_name_problems(self.name), *self._adapter_problems()]
         if self.target == "process" and self.services_dir is None:
             problems.append("--services-dir: missing; --target process needs it")
         if not 0 <= self.port <= 65535:
@@ -106,6 +108,15 @@ class Params:
             problems.append(f"--timeout-seconds: {self.timeout_seconds} is not above 0")
         if problems:
             raise ParamsError(problems)
+
+    def _adapter_problems(self) -> list[str]:
+        problems = _reference_problems(self.reference, may_be_version=self.plan_file is None)
+        if self.plan_file is not None and not self.model_dir:
+            problems.append("--model-dir: missing; --plan-file needs it")
+        model_dir = Path(self.model_dir or "later")
+        if model_dir.is_absolute() or ".." in model_dir.parts or not model_dir.parts:
+            problems.append(f"--model-dir: {self.model_dir!r} is not a directory below the cache")
+        return problems
 
     def _kubernetes_problems(self) -> list[str]:
         problems = []
@@ -175,6 +186,9 @@ class Result:
     """URL of the service, e.g. http://127.0.0.1:8080 or http://NAME.NAMESPACE.svc."""
     answer: str
     """The answer to the question, truncated to 500 characters."""
+    version: str = ""
+    """Tag vN of the adapter in its repository, where live and previous moved with it; `none:
+    REASON` where the registry took no tags."""
 
 
 def _name_problems(name: str) -> list[str]:
@@ -187,11 +201,18 @@ def _name_problems(name: str) -> list[str]:
     ]
 
 
-def _reference_problems(reference: str) -> list[str]:
+def _reference_problems(reference: str, *, may_be_version: bool = False) -> list[str]:
     try:
         parsed = parse_reference(reference)
     except ValueError as error:
         return [f"--reference: {error}"]
-    if parsed.digest is None:
+    if parsed.digest is not None:
+        return []
+    if not may_be_version:
         return [f"--reference: {reference!r} has no digest; give NAME@sha256:HEX"]
+    if version_of(parsed.tag or "") is None:
+        return [
+            f"--reference: {reference!r} names no version; give NAME:vN, such as NAME:v3, or"
+            " NAME@sha256:HEX"
+        ]
     return []

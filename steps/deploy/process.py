@@ -8,6 +8,7 @@ does not run before it has such a record.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
@@ -24,6 +25,7 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.fs import remove_directory, remove_partials
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.in_service import read_in_service
 from argotune.steps.contracts.services import (
     LOG,
     RECORD,
@@ -37,10 +39,10 @@ from argotune.steps.contracts.services import (
     stop_process,
     write_record,
 )
-from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.deploy.adapter import unpack_adapter
 from argotune.steps.deploy.ask import ask, serves
 from argotune.steps.deploy.params import Params, Result
+from argotune.steps.deploy.version import in_service, record_version
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -73,7 +75,7 @@ class _Server:
 
 def deploy_process(
     params: Params,
-    plan: TrainingPlan,
+    model: str,
     services_dir: Path,
     *,
     progress: Progress,
@@ -81,6 +83,7 @@ def deploy_process(
 ) -> Result:
     """Start the server, wait until it serves the adapter, ask it, and replace the old one.
 
+    `model` is the title of the base model, for the record.
     On any failure the new server is killed and the old one keeps running. Raises PermanentError
     with the end of the server's log.
     """
@@ -89,29 +92,40 @@ def deploy_process(
     with _service_lock(folder):
         _end_leftovers(folder)
         remove_partials(folder)
-        service = _find_running(params, plan, folder)
+        service = _find_running(params, model, folder)
         if service is not None:
             _remove_other_adapters(folder, _adapter_dir(params, folder))
             answer = ask(service.endpoint, params.question, timeout_seconds=_left(deadline))
-            return Result(endpoint=service.endpoint, answer=answer)
+            version = _describe(params, folder, service)
+            return Result(endpoint=service.endpoint, answer=answer, version=version)
         adapter_dir = unpack_adapter(params, _adapter_dir(params, folder))
         progress.update(1, 4)
         command = [*serve_command, *flags_of(params, adapter_dir, folder)]
         with _start_server(command, folder) as server:
-            write_record(folder / STARTING, _service(params, plan, server, port=0))
+            write_record(folder / STARTING, _service(params, model, server, port=0))
             server.begin()
             port = _wait_until_ready(server, folder / "port", params.name, deadline)
             progress.update(2, 4)
-            service = _service(params, plan, server, port=port)
+            service = _service(params, model, server, port=port)
             answer = ask(service.endpoint, params.question, timeout_seconds=_left(deadline))
             progress.update(3, 4)
         # From here on both servers work and have records, so an interruption loses neither.
-        _take_over(folder, service)
+        service = _take_over(folder, service)
         _end_leftovers(folder)
         _remove_other_adapters(folder, adapter_dir)
+        version = _describe(params, folder, service)
     progress.update(4, 4)
     log.event(_LOGGER, "serving", name=params.name, endpoint=service.endpoint, pid=service.pid)
-    return Result(endpoint=service.endpoint, answer=answer)
+    return Result(endpoint=service.endpoint, answer=answer, version=version)
+
+
+def _describe(params: Params, folder: Path, service: Service) -> str:
+    """Move the tags of versions, and complete the service's record; returns the version."""
+    version = record_version(params)
+    before = read_in_service(service.annotations)
+    annotations = in_service(params, version, before).annotations()
+    write_record(folder / RECORD, dataclasses.replace(service, annotations=annotations))
+    return version
 
 
 @contextlib.contextmanager
@@ -174,7 +188,7 @@ def _environment(folder: Path) -> dict[str, str]:
 def flags_of(params: Params, adapter_dir: Path, folder: Path) -> list[str]:
     """The flags for argotune.steps.serve."""
     return [
-        f"--model-dir={params.cache_dir.absolute() / params.model_dir}",
+        f"--model-dir={params.cache_dir.absolute() / (params.model_dir or '')}",
         f"--adapter-dir={adapter_dir}",
         f"--name={params.name}",
         f"--host={_HOST}",
@@ -195,7 +209,7 @@ def free_port(wanted: int) -> int:
     return wanted
 
 
-def _service(params: Params, plan: TrainingPlan, server: _Server, *, port: int) -> Service:
+def _service(params: Params, model: str, server: _Server, *, port: int) -> Service:
     return Service(
         name=params.name,
         pid=server.process.pid,
@@ -203,17 +217,17 @@ def _service(params: Params, plan: TrainingPlan, server: _Server, *, port: int) 
         port=port,
         endpoint=f"http://127.0.0.1:{port}",
         digest=params.adapter_digest(),
-        model=plan.model.title,
+        model=model,
         started=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 
 
-def _find_running(params: Params, plan: TrainingPlan, folder: Path) -> Service | None:
+def _find_running(params: Params, model: str, folder: Path) -> Service | None:
     """The running server of an earlier attempt with the same adapter and model, if it serves."""
     service = read_record(folder / RECORD)
     if service is None or not is_alive(service):
         return None
-    if (service.digest, service.model) != (params.adapter_digest(), plan.model.title):
+    if (service.digest, service.model) != (params.adapter_digest(), model):
         return None
     return service if serves(service.endpoint, params.name) else None
 
@@ -252,12 +266,17 @@ def _left(deadline: float) -> float:
     return max(30.0, deadline - time.monotonic())
 
 
-def _take_over(folder: Path, service: Service) -> None:
-    """Write the new server's record; the old one moves to stopping.json until it has ended."""
+def _take_over(folder: Path, service: Service) -> Service:
+    """Write the new server's record; the old one moves to stopping.json until it has ended.
+
+    The annotations are the old one's until `_describe` replaces them, as those of a Deployment.
+    """
     old = read_record(folder / RECORD)
     if old is not None:
         write_record(folder / STOPPING, old)
+        service = dataclasses.replace(service, annotations=old.annotations)
     write_record(folder / RECORD, service)
+    return service
 
 
 def _end_leftovers(folder: Path) -> None:

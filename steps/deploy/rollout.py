@@ -13,7 +13,8 @@ from argotune.steps.common import log
 from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.progress import Progress
-from argotune.steps.deploy.manifests import REFERENCE_ANNOTATION, SERVICE_LABEL
+from argotune.steps.contracts.in_service import ADAPTER
+from argotune.steps.deploy.manifests import SERVICE_LABEL
 from argotune.steps.deploy.params import Params
 
 _LOGGER = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ class Rollout:
         for pod in self.kube.pods(self.params.namespace, selector):
             metadata = pod["metadata"]
             annotations = metadata.get("annotations") or {}
-            is_new = annotations.get(REFERENCE_ANNOTATION) == self.params.reference
+            is_new = annotations.get(ADAPTER) == self.params.reference
             if is_new and not metadata.get("deletionTimestamp"):
                 yield pod
 

@@ -11,6 +11,13 @@ from typing import Literal
 
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.values import NOT_MEASURED, Measured
+from argotune.steps.contracts.versions import (
+    CANDIDATE,
+    LIVE,
+    PREVIOUS,
+    REJECTED,
+    is_of_versions,
+)
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
 
 
@@ -32,6 +39,9 @@ class Params:
     """Name of the Secret with the auth file; used in messages only."""
     dataset_digest: str
     """Digest of the data, for the image's annotations."""
+    model_dir: str
+    """Directory of the base model below the model cache, for the image's annotations: a rollback
+    serves the adapter with it."""
     base_loss: Measured
     """Held-out loss of the base model, nats per token, for the image's annotations; `not measured`
     in a run without held-out rows."""
@@ -103,6 +113,12 @@ class Params:
             return [f"--image: {error}"]
         if reference.digest is not None:
             return [f"--image: {self.image!r} has a digest; push creates a new one, so use a tag"]
+        if reference.tag is not None and is_of_versions(reference.tag):
+            return [
+                f"--image: {self.image!r}: {reference.tag} is a tag that argotune itself gives to"
+                f" adapters (vN, {CANDIDATE}, {LIVE}, {PREVIOUS}, {REJECTED}...); use another, such"
+                " as latest or 0.1"
+            ]
         if isinstance(reference, LayoutReference) and reference.directory.is_file():
             return [f"--image: {reference.directory} is a file; use a directory"]
         return []

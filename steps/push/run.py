@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 
 from argotune.steps.common import log
+from argotune.steps.common.errors import StepError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.serving import read_contract
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
+from argotune.steps.contracts.versions import CANDIDATE
 from argotune.steps.provenance.keys import Signer, read_signer
 from argotune.steps.push.adapter import adapter_files
 from argotune.steps.push.annotations import annotations_of
@@ -25,6 +27,7 @@ from argotune.steps.push.report import keep_report
 from argotune.steps.registry.oci import DEFAULT_TAG, ImageReference, LayoutReference
 from argotune.steps.registry.skopeo import Registry, Sleep
 from argotune.steps.registry.skopeo import push as push_image
+from argotune.steps.registry.versions import Repository, repository_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -63,6 +66,7 @@ def _to_layout(
 ) -> Result:
     directory = target.directory.absolute()
     image = _build(params, plan, directory, target.tag or DEFAULT_TAG, progress, share=1.0)
+    _make_candidate(repository_of(target, Registry()), image)
     written = _provenance(params, plan, directory, image, signer)
     # The run's volume is a directory of this machine, which keeps the report.
     return Result(
@@ -98,6 +102,7 @@ def _to_registry(
     push_image(layout, tag, tagged, image.digest, registry, sleep=sleep)
     progress.update(image.size_bytes, image.size_bytes)
     log.event(_LOGGER, "pushed", image=tagged, digest=image.digest)
+    _make_candidate(repository_of(tagged, registry, sleep=sleep), image)
     written = _provenance(params, plan, layout, image, signer)
     provenance = send_provenance(layout, written, tagged, registry, sleep=sleep)
     report = ""
@@ -113,6 +118,14 @@ def _to_registry(
         provenance=provenance,
         signed=written.signature is not None,
     )
+
+
+def _make_candidate(repository: Repository, image: Image) -> None:
+    """Set the tag `candidate`; a registry that refuses it still has the adapter."""
+    try:
+        repository.point(CANDIDATE, image.digest)
+    except StepError as error:
+        log.warn(_LOGGER, "tag-not-set", tag=CANDIDATE, reason=error)
 
 
 def _build(

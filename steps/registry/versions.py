@@ -32,6 +32,7 @@ from argotune.steps.registry.skopeo import NotFound, Registry, Sleep
 
 _LOGGER = logging.getLogger(__name__)
 
+_DIGEST = "sha256:"
 _AT_ONCE = 8
 """Requests to a registry at the same time."""
 
@@ -66,8 +67,11 @@ class Repository(Protocol):
         """List all tags; where nothing was pushed yet there are none. Raises StepError."""
         ...
 
-    def find(self, tag: str) -> Adapter | None:
-        """Read what has the tag; None if nothing has, or it was deleted. Raises StepError."""
+    def find(self, version: str) -> Adapter | None:
+        """Read what has the tag, or the digest; None if nothing has, or it was deleted.
+
+        Raises StepError.
+        """
         ...
 
     def point(self, tag: str, digest: str) -> None:
@@ -87,8 +91,9 @@ class _InRegistry:
         except NotFound:
             return []
 
-    def find(self, tag: str) -> Adapter | None:
-        image = self._image(tag=tag)
+    def find(self, version: str) -> Adapter | None:
+        is_digest = version.startswith(_DIGEST)
+        image = self._image(**{"digest" if is_digest else "tag": version})
         try:
             manifest = skopeo.remote_manifest(image, self.registry, sleep=self.sleep)
         except NotFound:
@@ -114,12 +119,13 @@ class _InLayout:
     def list_tags(self) -> list[str]:
         return [tag for entry in read_entries(self.directory) if (tag := tag_of(entry))]
 
-    def find(self, tag: str) -> Adapter | None:
-        for entry in read_entries(self.directory):
-            path = self._blob(entry["digest"])
-            if tag_of(entry) == tag and path.is_file():
-                return _adapter(path.read_bytes(), str(path))
-        return None
+    def find(self, version: str) -> Adapter | None:
+        tagged = {tag_of(entry): entry["digest"] for entry in read_entries(self.directory)}
+        digest = version if version.startswith(_DIGEST) else tagged.get(version)
+        path = self._blob(digest) if digest is not None else None
+        if path is None or not path.is_file():
+            return None
+        return _adapter(path.read_bytes(), str(path))
 
     def point(self, tag: str, digest: str) -> None:
         with layout_lock(self.directory):

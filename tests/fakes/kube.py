@@ -369,6 +369,9 @@ class _Handler(BaseHTTPRequestHandler):
         changed = old.get("spec") != new.get("spec")
         new["metadata"]["generation"] = old["metadata"]["generation"] + changed
         new["status"] = old.get("status", {})
+        if "annotations" in old["metadata"]:
+            # Patched by a request that was no apply, which so owns them.
+            new["metadata"].setdefault("annotations", old["metadata"]["annotations"])
         self.cluster.objects[key] = new
         self.cluster.on_apply(self.cluster, new)
         self._json(new)

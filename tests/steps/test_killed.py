@@ -20,7 +20,7 @@ import pytest
 
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.services import names_of_running, stop_service
-from argotune.steps.contracts.training_plan import TrainingPlan, write_plan
+from argotune.steps.contracts.training_plan import write_plan
 from argotune.steps.dataset import params as dataset_params
 from argotune.steps.dataset import run as dataset
 from argotune.steps.deploy import params as deploy_params
@@ -146,6 +146,7 @@ def run_push(root: Path) -> None:
         plan_file=root / "plan.yaml",
         image=f"oci:{root / 'image'}",
         dataset_digest=DIGEST,
+        model_dir="argotune--tiny/0",
         base_loss=3.25,
         tuned_loss=1.5,
         created="2026-01-01T00:00:00Z",
@@ -169,7 +170,8 @@ def prepare_deploy(root: Path) -> None:
 
 
 def run_deploy(root: Path) -> None:
-    (image,) = json.loads((root / "image" / "index.json").read_bytes())["manifests"]
+    # Each tag of the one image has an entry.
+    image, *_ = json.loads((root / "image" / "index.json").read_bytes())["manifests"]
     params = deploy_params.Params(
         target="process",
         name="phi",
@@ -186,12 +188,12 @@ def run_deploy(root: Path) -> None:
 
 
 def deploy_with_fake_server(
-    params: deploy_params.Params, made: TrainingPlan, progress: Progress
+    params: deploy_params.Params, model: str, progress: Progress
 ) -> deploy_params.Result:
     assert params.services_dir is not None
     command = [sys.executable, "-m", "tests.fakes.serve"]
     return deploy_process(
-        params, made, params.services_dir, progress=progress, serve_command=command
+        params, model, params.services_dir, progress=progress, serve_command=command
     )
 
 

@@ -171,6 +171,7 @@ def _dag() -> None:
             _result("report", PUSH),
             _result("endpoint", DEPLOY),
             _result("answer", DEPLOY),
+            _result("version", DEPLOY),
         ],
     ):
         PLAN.task()
@@ -196,6 +197,7 @@ def _dag() -> None:
         PUSH.task(
             depends=TUNE.name,
             dataset_digest=digest,
+            model_dir=output(MODEL, "model-dir"),
             base_loss=output(TUNE, "base-loss"),
             tuned_loss=output(TUNE, "tuned-loss"),
         )

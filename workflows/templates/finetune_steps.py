@@ -222,7 +222,7 @@ PUSH = Step(
         "step-images": json.dumps([container.image_of(step) for step in _STATED_IMAGES]),
         **_OF_RUN,
     },
-    inputs=["dataset-digest", "base-loss", "tuned-loss"],
+    inputs=["dataset-digest", "model-dir", "base-loss", "tuned-loss"],
     mounts={
         "work": container.WORK_DIR,
         "push-secret": container.PUSH_SECRET_DIR,

@@ -34,6 +34,8 @@ _DEPLOY_RULES = [
     rule("apps", ["deployments"], _DEPLOY_VERBS),
     rule("", ["services"], _DEPLOY_VERBS),
     rule("networking.k8s.io", ["networkpolicies"], _DEPLOY_VERBS),
+    # Who began the run.
+    rule("argoproj.io", ["workflows"], ["get"]),
     # Why a rollout does not complete.
     rule("", ["pods", "events"], ["list"]),
     rule("", ["pods/log"], ["get"]),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -64,7 +65,7 @@ class Deployer:
         }
         return deploy_process(
             Params(**values | changes),
-            self.plan,
+            self.plan.model.title,
             self.services_dir,
             progress=Progress(),
             serve_command=[*FAKE_SERVE, f"--mode={mode}"],
@@ -121,7 +122,8 @@ root = Path({str(deployer.root)!r})
 params = Params(target="process", name="phi", reference=f"oci:{{root}}/image@{digest}",
     plan_file=root / "plan.yaml", model_dir="m/0", cache_dir=root, services_dir=root / "services",
     dataset_digest="")
-deploy_process(params, read_plan(root / "plan.yaml"), root / "services", progress=Progress(),
+model = read_plan(root / "plan.yaml").model.title
+deploy_process(params, model, root / "services", progress=Progress(),
     serve_command={FAKE_SERVE!r})
 """
     # With a pipe that the server still held, run() would wait for the server's end.
@@ -216,7 +218,8 @@ def test_an_interrupted_change_of_servers_is_finished_by_the_next(deployer: Depl
     old_record.rename(folder / "stopping.json")
     shutil.copyfile(folder / "service.json", folder / "starting.json")
     deployer.deploy(digest)
-    assert deployer.service() == new
+    # The annotations say when it was deployed, which is now.
+    assert dataclasses.replace(deployer.service(), annotations=new.annotations) == new
     assert is_alive(new)
     assert not is_alive(old)
     assert not list(folder.glob("st*ing.json"))

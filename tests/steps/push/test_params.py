@@ -11,6 +11,7 @@ GOOD = {
     "plan-file": "/volume/plan.yaml",
     "image": "acr.io/team/phi:1",
     "dataset-digest": "sha256:" + "a" * 64,
+    "model-dir": "argotune--tiny/0",
     "base-loss": "3.1",
     "tuned-loss": "1.2",
     "created": "2026-01-01T00:00:00Z",
@@ -56,3 +57,15 @@ def test_a_digest_cannot_be_pushed_to() -> None:
     assert str(caught.value) == (
         f"--image: {image!r} has a digest; push creates a new one, so use a tag"
     )
+
+
+@pytest.mark.parametrize("tag", ["v1", "v20", "candidate", "live", "previous", "rejected-1"])
+def test_tags_of_versions_are_not_for_outputs(tag: str) -> None:
+    for image in (f"acr.io/phi:{tag}", f"oci:/dist:{tag}"):
+        with pytest.raises(ParamsError, match=f"{tag} is a tag that argotune itself gives"):
+            parse_fields(Params, GOOD | {"image": image})
+
+
+@pytest.mark.parametrize("tag", ["v0.0.1", "v1.0", "latest", "V1", "v0", "alive"])
+def test_other_tags_are(tag: str) -> None:
+    assert parse_fields(Params, GOOD | {"image": f"acr.io/phi:{tag}"}).image.endswith(tag)

@@ -48,6 +48,7 @@ def params(work_dir: Path, image: str, **changes: Any) -> Params:
         "plan_file": work_dir / "plan.yaml",
         "image": image,
         "dataset_digest": "sha256:" + "a" * 64,
+        "model_dir": "argotune--tiny/0",
         "base_loss": 3.25,
         "tuned_loss": 1.5,
         "created": "2026-01-01T00:00:00Z",
@@ -77,14 +78,30 @@ def test_a_layout_needs_no_registry_and_no_skopeo(
     index = json.loads((layout / "index.json").read_bytes())
     assert result.reference == f"oci:{layout}@{result.digest}"
     assert result.size_mb == pytest.approx(0.012, abs=0.002)
-    assert index["manifests"][0]["digest"] == result.digest
-    assert index["manifests"][0]["annotations"] == {"org.opencontainers.image.ref.name": "latest"}
+    statement = result.provenance.partition("@")[2]
+    assert {entry["digest"] for entry in index["manifests"]} == {result.digest, statement}
+    assert [entry["annotations"] for entry in index["manifests"]] == [
+        {"org.opencontainers.image.ref.name": tag}
+        for tag in ("candidate", "latest", statement_tag(result.digest))
+    ]
+
+
+@needs_skopeo
+def test_a_registry_that_locks_the_candidates_tag_has_the_adapter(
+    work_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(login=True) as registry:
+        registry.faults = [Fault("PUT", "manifests/candidate", status=409, body="locked")]
+        result = push(work_dir, registry)
+        assert ("team/phi", "1") in registry.manifests
+    assert result.reference == f"{registry.host}/team/phi@{result.digest}"
+    assert "tag-not-set" in caplog.text
 
 
 def test_the_image_says_where_it_comes_from(work_dir: Path) -> None:
     plan = write_tiny_plan(work_dir / "plan.yaml")
     layout = work_dir / "out"
-    result = run(params(work_dir, f"oci:{layout}:v2"), progress=Progress())
+    result = run(params(work_dir, f"oci:{layout}:2"), progress=Progress())
     manifest = json.loads((layout / "blobs/sha256" / result.digest[7:]).read_bytes())
     config_digest = manifest["annotations"].pop("sh.argotune.config-digest")
     plan_digest = hashlib.sha256((work_dir / "plan.yaml").read_bytes()).hexdigest()
@@ -92,12 +109,13 @@ def test_the_image_says_where_it_comes_from(work_dir: Path) -> None:
     assert manifest["annotations"] == {
         "org.opencontainers.image.created": "2026-01-01T00:00:00Z",
         "org.opencontainers.image.title": "phi-tuned",
-        "org.opencontainers.image.version": "v2",
+        "org.opencontainers.image.version": "2",
         "org.opencontainers.image.revision": plan.model.revision,
         "org.opencontainers.image.licenses": "Apache-2.0",
         "sh.argotune.base-model": "argotune/tiny",
         "sh.argotune.base-revision": plan.model.revision,
         "sh.argotune.base-digest": f"sha256:{64 * 'b'}",
+        "sh.argotune.model-dir": "argotune--tiny/0",
         "sh.argotune.dataset-digest": "sha256:" + "a" * 64,
         "sh.argotune.base-loss": "3.25",
         "sh.argotune.tuned-loss": "1.5",
@@ -110,7 +128,7 @@ def test_the_image_names_other_weights_than_the_presets(work_dir: Path) -> None:
     image = "oci:acr.io/models/tiny:1"
     write_base(work_dir / "adapter", repository=image, source=image, revision=digest)
     layout = work_dir / "out"
-    result = run(params(work_dir, f"oci:{layout}:v2"), progress=Progress())
+    result = run(params(work_dir, f"oci:{layout}:2"), progress=Progress())
     manifest = json.loads((layout / "blobs/sha256" / result.digest[7:]).read_bytes())
     annotations = manifest["annotations"]
     assert annotations["org.opencontainers.image.base.name"] == "acr.io/models/tiny:1"
@@ -123,7 +141,7 @@ def test_the_image_names_other_weights_than_the_presets(work_dir: Path) -> None:
 def test_the_image_of_a_run_without_held_out_rows_says_so(work_dir: Path) -> None:
     layout = work_dir / "out"
     losses = {"base_loss": NOT_MEASURED, "tuned_loss": NOT_MEASURED}
-    result = run(params(work_dir, f"oci:{layout}:v2", **losses), progress=Progress())
+    result = run(params(work_dir, f"oci:{layout}:2", **losses), progress=Progress())
     annotations = json.loads((layout / "blobs/sha256" / result.digest[7:]).read_bytes())[
         "annotations"
     ]
@@ -319,6 +337,7 @@ def test_a_push_that_is_killed_leaves_no_tag(work_dir: Path) -> None:
         result = push(work_dir, registry)
         assert set(registry.manifests) == {
             ("team/phi", "1"),
+            ("team/phi", "candidate"),
             ("team/phi", result.digest),
             ("team/phi", report_tag(result.digest)),
             ("team/phi", result.report.partition("@")[2]),
@@ -348,6 +367,7 @@ def _push_as_a_process(work_dir: Path, registry: Registry) -> subprocess.Popen[b
         "base-loss": 3.25,
         "tuned-loss": 1.5,
         "created": "2026-01-01T00:00:00Z",
+        "model-dir": "argotune--tiny/0",
     }
     flags = [f"--{name}={value}" for name, value in values.items()]
     # A session of its own: the kill reaches skopeo too, as the end of a container does.

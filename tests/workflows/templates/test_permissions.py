@@ -38,6 +38,7 @@ CALLS: dict[str, Callable[[Kube, str], object]] = {
     "apply": lambda kube, kind: kube.apply(
         {"kind": kind, "metadata": {"name": "x", "namespace": "ns"}, "spec": {}}
     ),
+    "patch": lambda kube, kind: kube.patch(kind, "ns", "x", {}),
     "delete": lambda kube, kind: kube.delete(kind, "ns", "x"),
     "pods": lambda kube, kind: kube.pods("ns", "a=b"),
     "pods_on_nodes": lambda kube, kind: kube.pods_on_nodes(),

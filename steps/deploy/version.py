@@ -1,0 +1,141 @@
+"""The version of the adapter: found by its tag before, and recorded after the service answered.
+
+An adapter that no run of this moment made, as in a rollback, says by its image's annotations what
+else it needs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import logging
+from datetime import UTC, datetime
+
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError, StepError
+from argotune.steps.common.fields import fields_of, text_of
+from argotune.steps.contracts import adapter_image
+from argotune.steps.contracts.in_service import InService
+from argotune.steps.contracts.training_plan import read_plan
+from argotune.steps.contracts.versions import version_tag
+from argotune.steps.deploy.adapter import registry_of
+from argotune.steps.deploy.params import Params
+from argotune.steps.registry.oci import LayoutReference
+from argotune.steps.registry.versions import Adapter, record_in_service, repository_of
+
+_LOGGER = logging.getLogger(__name__)
+
+NOT_RECORDED = "none: "
+"""Before the reason in the output `version`, where the registry took no tags."""
+_REPEATED = {
+    "process": ("cache-dir", "question"),
+    "kubernetes": (
+        "adapter-from",
+        "adapter-pull-secret",
+        "allow-cpu",
+        "gpus",
+        "label-selector",
+        "memory",
+        "node-selector",
+        "question",
+        "service-gpus",
+    ),
+}
+"""Flags that another adapter of the same service gets too; the others come from the installation,
+the adapter's image or the run."""
+
+
+def complete(params: Params) -> tuple[Params, str]:
+    """Return the parameters with the adapter's digest, model and data, and the model's title.
+
+    What is not given comes from the annotations of the adapter's image. Raises PermanentError if
+    there is no such version, or it is another workspace's.
+    """
+    if params.plan_file is not None:
+        return params, read_plan(params.plan_file).model.title
+    adapter = _find(params)
+    known = adapter.annotations
+    workspace, model_dir = (
+        known.get(name, "") for name in (adapter_image.WORKSPACE, adapter_image.MODEL_DIR)
+    )
+    if workspace != params.name:
+        raise PermanentError(
+            f"{params.reference} is an adapter of {workspace or 'no workspace'}, and the service is"
+            f" that of {params.name}"
+        )
+    if not (model_dir or params.model_dir):
+        raise PermanentError(
+            f"{params.reference}: an earlier version of argotune pushed it, which did not note the"
+            " directory of its model; only versions that were pushed later can be rolled back to"
+        )
+    image = dataclasses.replace(params.adapter_image(), tag=None, digest=adapter.digest)
+    completed = dataclasses.replace(
+        params,
+        reference=str(image),
+        model_dir=params.model_dir or model_dir,
+        dataset_digest=params.dataset_digest or known.get(adapter_image.DATASET_DIGEST, ""),
+    )
+    revision = known.get(adapter_image.BASE_REVISION, "")
+    return completed, f"{known.get(adapter_image.BASE_MODEL, '')}@{revision}"
+
+
+def record_version(params: Params) -> str:
+    """Move the tags of versions to the adapter, which has answered; returns its tag vN.
+
+    A registry that refuses tags does not take down a good service: the result is then `none:
+    REASON`, and the next deploy moves them.
+    """
+    try:
+        repository = repository_of(params.adapter_image(), registry_of(params))
+        return version_tag(record_in_service(repository, params.adapter_digest()))
+    except StepError as error:
+        log.warn(_LOGGER, "version-not-recorded", reason=error)
+        return f"{NOT_RECORDED}{error}"
+
+
+def in_service(
+    params: Params, version: str, before: InService | None, *, person: str | None = None
+) -> InService:
+    """Describe the adapter that is in service now.
+
+    Args:
+        params: Those of the deploy, completed.
+        version: The result of `record_version`.
+        before: What was known of the service; a repeated deploy keeps its previous adapter.
+        person: Who wanted it; None: the user of this machine.
+    """
+    fields = {item.kebab: item.name for item in fields_of(Params)}
+    settings = {flag: text_of(getattr(params, fields[flag])) for flag in _REPEATED[params.target]}
+    previous = ""
+    if before is not None:
+        is_other = before.adapter != params.reference
+        previous = before.adapter if is_other else before.previous
+    return InService(
+        adapter=params.reference,
+        version="" if version.startswith(NOT_RECORDED) else version,
+        previous=previous,
+        dataset_digest=params.dataset_digest or "",
+        run=params.run_name or "",
+        time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        person=_user() if person is None else person,
+        settings=settings,
+    )
+
+
+def _find(params: Params) -> Adapter:
+    image = params.adapter_image()
+    version = image.digest or image.tag or ""
+    found = repository_of(image, registry_of(params)).find(version)
+    if found is None or (image.digest and found.digest != image.digest):
+        where = image.directory if isinstance(image, LayoutReference) else image.name
+        raise PermanentError(
+            f"{where} has no {version}; `argotune versions {params.name}` lists what it has"
+        )
+    return found
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""  # a user without an entry in the system's list
