@@ -14,6 +14,7 @@ from argotune.steps.common import strict_yaml
 from argotune.steps.contracts.training_plan import columns_problem
 from argotune.steps.plan.key import Fixed, Key, Mapped
 from argotune.steps.plan.keys import SECTIONS
+from argotune.steps.plan.readers import WrongParts
 from argotune.steps.plan.schedulers import scheduler_problem
 from argotune.steps.plan.settings import ROWS_PER_STEP, Settings, preset_defaults
 
@@ -142,6 +143,8 @@ def _read_key(
 def _read_mapped(key: Mapped, value: object, path: str, reading: _Reading) -> None:
     try:
         reading.set(key, path, key.read(value))
+    except WrongParts as error:
+        reading.problems += [f"{path}{problem}" for problem in error.problems]
     except ValueError as error:
         reading.problems.append(f"{path}: {value!r}; accepted is {error}")
 

@@ -1,15 +1,24 @@
 """Parsers for one value of the training config.
 
-A reader raises ValueError with a description of the accepted values. YAML 1.1 parses `2e-4` as a
-string, so numbers may also be strings.
+A reader raises ValueError with a description of the accepted values, or WrongParts. YAML 1.1 parses
+`2e-4` as a string, so numbers may also be strings.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 Read = Callable[[object], object]
+
+
+class WrongParts(ValueError):
+    """Problems of single parts of a value, each with the part's place behind the value's own."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(self.problems))
+
 
 OPTIMIZERS = (
     "adafactor",

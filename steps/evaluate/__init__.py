@@ -1,0 +1,1 @@
+"""Measure a tuned adapter beside the base model and the adapter in service, and judge it."""

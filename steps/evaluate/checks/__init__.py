@@ -1,0 +1,1 @@
+"""The checks of a user's own on answers; they need no torch."""

@@ -1,0 +1,113 @@
+"""Read the checks of answers in a training config; each is refused by its place in the list."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+
+from argotune.presets.names import nearest
+from argotune.steps.common.urls import redact, url_problem
+from argotune.steps.contracts.checks import KINDS, Check, JsonSchema, Judge, Regex
+from argotune.steps.contracts.json_schema import compile_pattern, compile_schema
+from argotune.steps.plan.readers import WrongParts
+
+_MOST_CHECKS = 20
+_MOST_SCHEMA_BYTES = 64 << 10
+_LIST = f"a list of at most {_MOST_CHECKS} checks, each with its kind"
+_PLACE = re.compile(r" - at `\$(?P<path>.*)`$")
+
+
+def read_checks(value: object) -> list[Check]:
+    """Read a list of checks.
+
+    Raises ValueError for what is no such list, and WrongParts with the problems of all checks.
+    """
+    if not isinstance(value, list) or len(value) > _MOST_CHECKS:
+        raise ValueError(_LIST)
+    checks: list[Check] = []
+    problems: list[str] = []
+    for index, each in enumerate(value):
+        try:
+            check = _read(each)
+            checks.append(check)
+            problems += [f"[{index}]{problem}" for problem in _problems_of(check)]
+        except ValueError as error:
+            problems.append(f"[{index}]{error}")
+    titles = Counter(check.title for check in checks)
+    problems += [
+        f": {count} checks are called {title!r}; give each a name of its own: name"
+        for title, count in titles.items()
+        if count > 1
+    ]
+    if problems:
+        raise WrongParts(problems)
+    return checks
+
+
+def _read(value: object) -> Check:
+    """One check. Raises ValueError with the place within the check and what is wrong there."""
+    if not isinstance(value, dict):
+        raise ValueError(f": {value!r}; accepted is a mapping with kind, one of {', '.join(KINDS)}")
+    kind = value.get("kind")
+    if kind not in KINDS:
+        raise ValueError(f".kind: {_unknown_kind(kind)}")
+    try:
+        return msgspec.convert(value, Check)  # type: ignore[no-any-return]
+    except msgspec.ValidationError as error:
+        found = _PLACE.search(str(error))
+        path = found["path"] if found else ""
+        raise ValueError(f"{path}: {_PLACE.sub('', str(error))}, in a check {kind}") from error
+
+
+def _unknown_kind(kind: object) -> str:
+    if kind is None:
+        return f"is missing; accepted is one of {', '.join(KINDS)}"
+    near = nearest(str(kind), KINDS)
+    advice = f"did you mean {near}?" if near else f"accepted is one of {', '.join(KINDS)}"
+    return f"{kind!r} is no kind of check; {advice}"
+
+
+def _problems_of(check: Check) -> Iterator[str]:
+    if isinstance(check, Regex):
+        yield from _pattern_problems(check)
+    if isinstance(check, JsonSchema):
+        yield from _schema_problems(check)
+    if isinstance(check, Judge):
+        yield from _judge_problems(check)
+
+
+def _pattern_problems(check: Regex) -> Iterator[str]:
+    try:
+        compile_pattern(check.pattern)
+    except ValueError as error:
+        yield f".pattern: {check.pattern!r}; accepted is {error}"
+
+
+def _schema_problems(check: JsonSchema) -> Iterator[str]:
+    if len(msgspec.json.encode(check.schema)) > _MOST_SCHEMA_BYTES:
+        yield f".schema: accepted are at most {_MOST_SCHEMA_BYTES >> 10} KiB as JSON"
+        return
+    try:
+        compile_schema(check.schema)
+    except ValueError as error:
+        yield f".schema: not a JSON schema: {error}"
+
+
+def _judge_problems(check: Judge) -> Iterator[str]:
+    problem = _judge_url_problem(check.url)
+    if problem:
+        yield f".url: {redact(check.url)!r}; {problem}"
+    if "{answer}" not in check.prompt:
+        yield ".prompt: without {answer} the judge would not see the answer; put it in"
+
+
+def _judge_url_problem(url: str) -> str | None:
+    if not url.startswith(("https://", "http://")):
+        return "accepted is the base of an API as OpenAI's, such as https://HOST/v1"
+    if "?" in url or "#" in url:
+        return "accepted is a URL without a query, which would be in logs; a key is in the Secret"
+    # Whether this machine's or internal addresses may be asked is known to evaluate alone.
+    return url_problem(url, allow_loopback=True)
