@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import httpx
 
@@ -21,8 +22,9 @@ from argotune.steps.common.urls import redact
 from argotune.steps.contracts.checks import Judge
 from argotune.steps.evaluate.checks.rows import AnsweredRow, Score, wrong
 
-KEY_VARIABLE = "OPENAI_API_KEY"
-"""Variable with the key of the API, from the Secret of the run; without it none is sent."""
+KEY_VARIABLE, BASE_URL_VARIABLE = "OPENAI_API_KEY", "OPENAI_BASE_URL"
+"""Variables of OpenAI's own clients, from the Secret of judges."""
+_OPENAI = "https://api.openai.com/v1"
 
 _SLOT = re.compile(r"\{(prompt|answer|reference)\}")
 # A sign is none of the marks around a score, or -1 would be one.
@@ -45,6 +47,36 @@ class _TryAgain(Exception):
         super().__init__(reason)
 
 
+@dataclass(frozen=True, kw_only=True)
+class JudgeKey:
+    """The key of an API, which is sent to that API alone.
+
+    Who submits a run names the judge and must not get the key of the namespace by that.
+    """
+
+    text: str
+    base_url: str = _OPENAI
+
+    def for_url(self, url: str) -> str | None:
+        """The key if the judge is behind its API."""
+        return self.text if url.rstrip("/") == self.base_url.rstrip("/") else None
+
+
+def read_key(environment: Mapping[str, str]) -> JudgeKey | None:
+    """The key and its API among the variables; None without a key.
+
+    Raises PermanentError for a key that no header can carry.
+    """
+    text = environment.get(KEY_VARIABLE, "").strip()
+    if not text.isascii() or not text.isprintable():
+        raise PermanentError(
+            f"{KEY_VARIABLE} has characters that no HTTP header takes; put the key there as the "
+            "API gave it"
+        )
+    base_url = environment.get(BASE_URL_VARIABLE, "").strip() or _OPENAI
+    return JudgeKey(text=text, base_url=base_url) if text else None
+
+
 class JudgeClient:
     """Asks one judge about answers; threads may share it."""
 
@@ -53,7 +85,7 @@ class JudgeClient:
         check: Judge,
         transport: httpx.BaseTransport,
         *,
-        key: str | None = None,
+        key: JudgeKey | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._check = check
@@ -61,7 +93,9 @@ class JudgeClient:
         self._scored, self._asked = 0, 0
         self._last_reply = ""
         self._lock = threading.Lock()
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._key = key
+        sent = key.for_url(check.url) if key else None
+        headers = {"Authorization": f"Bearer {sent}"} if sent else {}
         self._url = f"{check.url.rstrip('/')}/chat/completions"
         # Redirects are not followed: they would carry the key to another server.
         self._client = httpx.Client(
@@ -139,7 +173,7 @@ class JudgeClient:
             wait = response.headers.get("Retry-After", "")
             raise _TryAgain(f"{status}: {said}", float(wait) if wait.isdecimal() else None)
         advice = {
-            401: f"put the API's key as {KEY_VARIABLE} into the Secret of the judge",
+            401: self._key_advice(),
             403: f"may the key in {KEY_VARIABLE} use this model?",
             404: "is the URL the base of the API, with /v1, and the model's name right?",
         }.get(response.status_code, "is it an API as OpenAI's?")
@@ -147,6 +181,16 @@ class JudgeClient:
             f"check {self._check.title}: the judge at {redact(self._url)} answered {status}: "
             f"{said}; {advice}"
         )
+
+    def _key_advice(self) -> str:
+        if self._key is None:
+            return f"put the API's key as {KEY_VARIABLE} into the Secret argotune-judge"
+        if self._key.for_url(self._check.url) is None:
+            return (
+                f"{KEY_VARIABLE} is sent to {redact(self._key.base_url)} alone; name this URL as "
+                f"{BASE_URL_VARIABLE} beside it in the Secret argotune-judge"
+            )
+        return f"is {KEY_VARIABLE} of the Secret argotune-judge right?"
 
     def _content(self, text: bytes) -> str:
         try:
@@ -159,20 +203,6 @@ class JudgeClient:
                 f"other than OpenAI's API does: {printable(text[:300].decode(errors='replace'))}"
             )
         return content
-
-
-def read_key(environment: Mapping[str, str]) -> str | None:
-    """The API's key among the variables, without white space around; None without one.
-
-    Raises PermanentError for one that no header can carry.
-    """
-    key = environment.get(KEY_VARIABLE, "").strip()
-    if not key.isascii() or not key.isprintable():
-        raise PermanentError(
-            f"{KEY_VARIABLE} has characters that no HTTP header takes; put the key as the API gave "
-            "it into the Secret of the judge"
-        )
-    return key or None
 
 
 def fill_in(prompt: str, row: AnsweredRow) -> str:

@@ -20,7 +20,7 @@ from argotune.steps.contracts.checks import (
     ToolCall,
 )
 from argotune.steps.evaluate.checks.calls import score_call
-from argotune.steps.evaluate.checks.judge import JudgeClient
+from argotune.steps.evaluate.checks.judge import JudgeClient, JudgeKey
 from argotune.steps.evaluate.checks.rows import AnsweredRow, Score, Scorer
 from argotune.steps.evaluate.checks.texts import match_exactly, match_pattern, match_schema
 
@@ -50,7 +50,7 @@ def run_checks(
     return results
 
 
-def judge_opener(transport: Callable[[], httpx.BaseTransport], key: str | None) -> OpenJudge:
+def judge_opener(transport: Callable[[], httpx.BaseTransport], key: JudgeKey | None) -> OpenJudge:
     """Judges that are asked with the API's key through a transport, which checks addresses."""
 
     @contextlib.contextmanager

@@ -8,7 +8,13 @@ import pytest
 
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.contracts.checks import CheckResult, Judge
-from argotune.steps.evaluate.checks.judge import JudgeClient, fill_in, read_key, read_score
+from argotune.steps.evaluate.checks.judge import (
+    JudgeClient,
+    JudgeKey,
+    fill_in,
+    read_key,
+    read_score,
+)
 from argotune.steps.evaluate.checks.rows import AnsweredRow, Score
 from argotune.steps.evaluate.checks.run import judge_opener, run_checks
 from argotune.steps.web.guard import GuardedTransport, UrlPolicy
@@ -69,10 +75,11 @@ def test_temperature_is_left_out_where_it_is_null(judge: FakeJudge) -> None:
     assert "temperature" not in judge.bodies[0]
 
 
-def test_key_is_sent_as_a_bearer_token_and_only_where_there_is_one(judge: FakeJudge) -> None:
-    ask(spec(judge), key="k")
+def test_key_is_sent_to_its_own_api_alone(judge: FakeJudge) -> None:
+    ask(spec(judge), key=JudgeKey(text="k", base_url=f"{judge.url}/"))
+    ask(spec(judge), key=JudgeKey(text="k"))
     ask(spec(judge))
-    assert judge.keys == ["Bearer k", None]
+    assert judge.keys == ["Bearer k", None, None]
 
 
 def test_judge_that_is_busy_is_asked_again_when_it_says(judge: FakeJudge) -> None:
@@ -99,12 +106,23 @@ def test_judge_that_nobody_serves_fails_the_step_as_transient() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "advice"), [(401, "into the Secret of the judge"), (404, "the model's name right?")]
+    ("status", "key", "advice"),
+    [
+        (401, None, "put the API's key as OPENAI_API_KEY into the Secret argotune-judge"),
+        (401, "http://other.example/v1", "is sent to http://other.example/v1 alone; name this URL"),
+        (401, "", "is OPENAI_API_KEY of the Secret argotune-judge right?"),
+        (404, "", "the model's name right?"),
+    ],
 )
-def test_refusal_says_what_to_do(judge: FakeJudge, status: int, advice: str) -> None:
+def test_refusal_says_what_to_do_and_not_the_key(
+    judge: FakeJudge, status: int, key: str | None, advice: str
+) -> None:
     judge.reply = lambda question: Refusal(status=status)
-    with pytest.raises(PermanentError, match=f"check judge: .* answered {status} .*{advice}"):
-        ask(spec(judge), key="k-secret")
+    given = None if key is None else JudgeKey(text="k-secret", base_url=key or judge.url)
+    with pytest.raises(PermanentError, match=f"check judge: .* answered {status} ") as caught:
+        ask(spec(judge), key=given)
+    assert advice in str(caught.value)
+    assert "k-secret" not in str(caught.value)
 
 
 def test_reply_that_is_not_openais_is_refused(judge: FakeJudge) -> None:
@@ -129,7 +147,7 @@ def test_judge_that_never_gives_a_score_fails_the_step(judge: FakeJudge) -> None
 
 
 def test_judge_inside_the_network_is_not_asked(judge: FakeJudge) -> None:
-    opener = judge_opener(lambda: transport(allow_loopback=False), "k")
+    opener = judge_opener(lambda: transport(allow_loopback=False), None)
     with pytest.raises(PermanentError, match="internal or special address"):
         run_checks([spec(judge)], [ROW], open_judge=opener)
     assert not judge.bodies
@@ -167,7 +185,9 @@ def test_texts_of_a_row_are_not_filled_in_themselves() -> None:
 
 
 def test_key_loses_the_newline_of_its_file_and_must_fit_a_header() -> None:
-    assert read_key({"OPENAI_API_KEY": "k\n"}) == "k"
+    assert read_key({"OPENAI_API_KEY": "k\n"}) == JudgeKey(text="k")
+    given = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "https://judge.example/v1"}
+    assert read_key(given) == JudgeKey(text="k", base_url="https://judge.example/v1")
     assert read_key({}) is None
     with pytest.raises(PermanentError, match="characters that no HTTP header takes"):
         read_key({"OPENAI_API_KEY": "k\nX-Other: 1"})
