@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.deploy.adapter import extract
 from argotune.steps.push.layout import write_image
+from argotune.steps.registry.adapter import extract
 from tests.fakes.adapter import safetensors, write_adapter
 
 WHOLE = {"data/adapter_config.json": b"{}", "data/adapter_model.safetensors": safetensors()}
