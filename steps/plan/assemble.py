@@ -233,7 +233,7 @@ def _dora_warning(settings: Settings) -> str | None:
         return None
     return (
         "vLLM does not serve DoRA adapters, only argotune's own service does; DoRA's norms of "
-        "whole weights take time and memory that the plan's estimates leave out"
+        "whole weights take time that the plan's estimates leave out"
     )
 
 

@@ -9,6 +9,7 @@ from argotune.presets.schema import Method, ModelPreset, Sku
 from argotune.presets.sizes import lora_parameters
 from argotune.steps.contracts.training_plan import Memory
 from argotune.steps.nodes.resources import NOTHING, Resources
+from argotune.steps.plan.adapter_memory import adapter_extras
 from argotune.steps.plan.hardware import Card
 from argotune.steps.plan.memory import Loop, estimate
 from argotune.steps.plan.settings import Settings
@@ -80,9 +81,21 @@ def smallest_memory(job: Job, card: Card) -> Memory:
 
 def estimate_job(job: Job, loop: Loop) -> Memory:
     """The memory estimate of the job with one training loop."""
-    architecture, family = job.preset.architecture, job.preset.family
-    lora_weights = lora_parameters(architecture, family, job.targets, job.settings.r)
-    return estimate(architecture, family, job.method, lora_weights=lora_weights, loop=loop)
+    architecture, family, settings = job.preset.architecture, job.preset.family, job.settings
+    return estimate(
+        architecture,
+        family,
+        job.method,
+        lora_weights=lora_parameters(architecture, family, job.targets, settings.r),
+        loop=loop,
+        extras=adapter_extras(
+            architecture,
+            family,
+            job.targets,
+            dropout=settings.dropout > 0,
+            dora=settings.use_dora,
+        ),
+    )
 
 
 def _ways(job: Job, card: Card) -> Iterator[tuple[Loop, Memory]]:

@@ -10,6 +10,7 @@ I: intermediate size):
     activations  2 (10 H + 5 I) bytes per token for each block whose activations are kept, 2 H for
                  each that is recomputed; at least one block is complete while its gradient is
                  computed
+    dropout, DoRA  as steps/plan/adapter_memory.py says, in lora and in activations
     logits       512 positions at a time, 10 bytes per vocabulary entry
     fragmentation  5 % of the sum
 
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from argotune.presets.schema import Architecture, Family, Method
 from argotune.presets.sizes import embedding_parameters, linear_parameters, total_parameters
 from argotune.steps.contracts.training_plan import Memory
+from argotune.steps.plan.adapter_memory import PLAIN, AdapterExtras
 
 NF4_BYTES = 0.516
 """4 bits, plus an 8-bit scale per 64 weights, plus a float32 scale per 256 of these scales."""
@@ -66,17 +68,25 @@ class Loop:
 
 
 def estimate(
-    architecture: Architecture, family: Family, method: Method, *, lora_weights: int, loop: Loop
+    architecture: Architecture,
+    family: Family,
+    method: Method,
+    *,
+    lora_weights: int,
+    loop: Loop,
+    extras: AdapterExtras = PLAIN,
 ) -> Memory:
     """Estimate the terms of the peak memory of one GPU, decimal GB."""
-    activations, logits = _per_micro_batch(architecture, loop)
+    activations, logits = _per_micro_batch(
+        architecture, loop, block_bytes(architecture) + extras.token_bytes
+    )
     weights = _weights(architecture, family, method)
     if loop.float32_embeddings:
         weights += BFLOAT16_BYTES * embedding_parameters(architecture)
     if loop.shards > 1:
         # Two blocks are complete at a time: the computing one, and the next, which is prefetched.
         weights = weights / loop.shards + 2 * weights / architecture.num_hidden_layers
-    lora = LORA_BYTES * lora_weights
+    lora = LORA_BYTES * (lora_weights + extras.weights) + extras.passing_bytes
     before = weights + lora + CONTEXT_BYTES + activations + logits
     fragmentation = FRAGMENTATION * before
     return Memory(
@@ -97,15 +107,17 @@ def _weights(architecture: Architecture, family: Family, method: Method) -> floa
     return quantised + BFLOAT16_BYTES * embedding_parameters(architecture)
 
 
-def _per_micro_batch(architecture: Architecture, loop: Loop) -> tuple[float, float]:
-    """Bytes of activations and of logits.
+def _per_micro_batch(
+    architecture: Architecture, loop: Loop, token_bytes: int
+) -> tuple[float, float]:
+    """Bytes of activations and of logits; `token_bytes` are a whole block's per token.
 
     Of whole logits only what exceeds one block's activations counts, because they are freed before
     the block is recomputed.
     """
     tokens, blocks = loop.micro_batch_tokens, architecture.num_hidden_layers
     kept_blocks = loop.kept_blocks if loop.checkpointing else blocks
-    block = tokens * block_bytes(architecture)
+    block = tokens * token_bytes
     kept = tokens * BFLOAT16_BYTES * (blocks - kept_blocks) * architecture.hidden_size
     activations = kept + max(1, kept_blocks) * block
     if not loop.whole_logits:

@@ -170,3 +170,19 @@ def test_usable_memory_leaves_a_sixteenth_to_error_correction(gib: Any) -> None:
     card = Card(instance_type=None, gpus=1, gpu_model=None, gpu_memory_gib=gib)
     assert card.usable_gb == pytest.approx(gib * 2**30 / 1e9 * 15 / 16)
     assert THIS_MACHINE.usable_gb is None
+
+
+@pytest.mark.parametrize(
+    ("text", "lora_gb", "kept"),
+    [
+        ("", 0.4, "29 of 32"),
+        ("{training_config: {LoraConfig: {lora_dropout: 0.2}}}", 0.4, "19 of 32"),
+        ("{training_config: {LoraConfig: {use_dora: true}}}", 1.3, "14 of 32"),
+    ],
+)
+def test_dropout_and_dora_leave_less_room_for_activations(
+    text: str, lora_gb: float, kept: str
+) -> None:
+    choice = chosen(job("phi-3-mini-4k-instruct", text=text), A10)
+    assert round(choice.memory.lora_gb, 1) == lora_gb
+    assert f"{choice.kept_blocks} of 32" == kept

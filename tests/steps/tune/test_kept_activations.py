@@ -5,16 +5,21 @@ No GPU is needed for that: the shapes and types of saved tensors are the same on
 
 from __future__ import annotations
 
+import weakref
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from bitsandbytes.nn.modules import Linear4bit
 from peft import LoraConfig, get_peft_model
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, MistralConfig, Phi3Config, Qwen2Config
 
 from argotune.presets.loader import model_preset
+from argotune.steps.plan.adapter_memory import NORM_BYTES, adapter_extras
 from argotune.steps.plan.memory import block_bytes
 from argotune.steps.tune.attention import SEGMENTED
 from argotune.steps.tune.blocks import packed_blocks
@@ -27,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:Futu
 HIDDEN = 256
 
 
-def adapted(name: str, blocks: int, kept_blocks: int | None = None) -> Any:
+def adapted(name: str, blocks: int, kept_blocks: int | None = None, **options: Any) -> Any:
     """A bfloat16 model in the proportions of a preset with float32 adapters on all layers; the
     activations of all blocks but `kept_blocks` are recomputed, of none where that is None."""
     real = model_preset(name).architecture
@@ -57,7 +62,7 @@ def adapted(name: str, blocks: int, kept_blocks: int | None = None) -> Any:
     base.requires_grad_(False)
     if kept_blocks is not None:
         recompute_activations(base, kept_blocks, draws=False)
-    adapter = LoraConfig(r=4, target_modules=linear_layers(family))
+    adapter = LoraConfig(r=4, target_modules=linear_layers(family), **options)
     use_fused_layers(adapter, base.get_decoder().layers)
     return get_peft_model(base, adapter).train()
 
@@ -91,12 +96,14 @@ def kept_bytes(model: Any, tokens: int) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
-def kept_per_token_and_block(name: str, kept_blocks: int | None) -> float:
+def kept_per_token_and_block(name: str, kept_blocks: int | None, **options: Any) -> float:
     """From differences, so that embedding, norm and adapters drop out. `kept_blocks` are those of
     the smaller of both models; the larger has two blocks more that are recomputed."""
     grown = []
     for tokens in (128, 256):
-        small, large = (kept_bytes(adapted(name, n, kept_blocks), tokens) for n in (2, 4))
+        small, large = (
+            kept_bytes(adapted(name, n, kept_blocks, **options), tokens) for n in (2, 4)
+        )
         grown.append((large - small) / 2)
     return (grown[1] - grown[0]) / 128
 
@@ -118,6 +125,65 @@ def test_a_kept_block_keeps_no_more_than_the_plan_says(name: str) -> None:
     estimate = block_bytes(model_preset(name).architecture)
     scaled = estimate * HIDDEN / model_preset(name).architecture.hidden_size
     assert 0.65 * scaled < kept_per_token_and_block(name, None) < scaled
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("phi-3-mini-4k-instruct", {"use_dora": True}),
+        ("mistral-7b", {"lora_dropout": 0.1}),
+        ("mistral-7b", {"lora_dropout": 0.1, "use_dora": True}),
+    ],
+)
+def test_dropout_and_dora_keep_no_more_than_the_plan_says(
+    name: str, options: dict[str, Any]
+) -> None:
+    preset = model_preset(name)
+    real = preset.architecture
+    extras = adapter_extras(
+        real,
+        preset.family,
+        linear_layers(preset.family),
+        dropout="lora_dropout" in options,
+        dora="use_dora" in options,
+    )
+    scaled = (block_bytes(real) + extras.token_bytes) * HIDDEN / real.hidden_size
+    assert block_bytes(real) * HIDDEN / real.hidden_size < 0.9 * scaled
+    assert 0.85 * scaled < kept_per_token_and_block(name, None, **options) < scaled
+
+
+@pytest.mark.parametrize("kind", [torch.nn.Linear, Linear4bit])
+def test_the_norm_of_dora_takes_what_the_plan_says(kind: Any) -> None:
+    inputs, outputs = 256, 512
+    layer = kind(inputs, outputs, bias=False)
+    layer.load_state_dict({"weight": torch.randn(outputs, inputs)})
+    base = torch.nn.Sequential(layer.to(torch.bfloat16).to("cpu")).requires_grad_(False)
+    model = get_peft_model(base, LoraConfig(r=4, target_modules=["0"], use_dora=True))
+    states = torch.randn(1, inputs, dtype=torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16), Peak() as peak:
+        model(states)
+    assert peak.most == pytest.approx(NORM_BYTES * inputs * outputs, rel=0.02)
+
+
+class Peak(TorchDispatchMode):
+    """The most bytes of tensors that were made within, and there, at one time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(
+        self, operator: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        made = operator(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                self._sizes.setdefault(storage._cdata, storage.nbytes())
+                weakref.finalize(tensor, self._sizes.pop, storage._cdata, None)
+        self.most = max(self.most, sum(self._sizes.values()))
+        return made
 
 
 def test_a_recomputed_block_keeps_its_input_only() -> None:
