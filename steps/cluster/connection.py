@@ -11,7 +11,8 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import urllib3
@@ -29,6 +30,9 @@ from argotune.steps.cluster.errors import (
 )
 
 Object = dict[str, Any]
+OnSilence = Callable[[str], None]
+"""Called with the server's URL, from another thread, while a request has had no answer for
+SILENT_SECONDS."""
 
 # How the client reports a refused WebSocket: status, headers and body.
 _HANDSHAKE = re.compile(r"Handshake status (\d+) .*-\+-\+- (.*)$", re.DOTALL)
@@ -47,11 +51,13 @@ def connection_of_pod() -> Connection | None:
     return Connection(client.ApiClient(configuration))
 
 
-def connection_of_kubeconfig(context: str | None, *, retries: bool) -> Connection:
+def connection_of_kubeconfig(
+    context: str | None, *, retries: bool, on_silence: OnSilence | None = None
+) -> Connection:
     """Connect with a context of the kubeconfig, by default the current one.
 
-    With `retries` a request that reaches no server is sent three more times at once. Raises
-    NoCluster where the kubeconfig names no cluster.
+    With `retries` a request that reaches no server is sent three more times at once. `on_silence`
+    hears of a server that takes its time. Raises NoCluster where the kubeconfig names no cluster.
     """
     configuration = client.Configuration()
     if not retries:
@@ -62,7 +68,7 @@ def connection_of_kubeconfig(context: str | None, *, retries: bool) -> Connectio
         )
     except (config.ConfigException, yaml.YAMLError, ValueError) as error:
         raise NoCluster(" ".join(str(error).split()).rstrip(".")) from error
-    return Connection(client.ApiClient(configuration))
+    return Connection(client.ApiClient(configuration), on_silence)
 
 
 def namespace_of_kubeconfig(context: str | None) -> str:
@@ -87,12 +93,15 @@ class Connection:
     """Time limit of the connection: enough for three retransmissions of a lost SYN."""
     READ_SECONDS: ClassVar = 30.0
     """Time limit between two reads of an answer."""
+    SILENT_SECONDS: ClassVar = 2.0
+    """After so long without an answer a person wonders what is waited for."""
     LOG_READ_SECONDS: ClassVar = 3600.0
     """Time limit between two reads of a log that is followed; a step may write nothing for so
     long."""
 
-    def __init__(self, api_client: client.ApiClient) -> None:
+    def __init__(self, api_client: client.ApiClient, on_silence: OnSilence | None = None) -> None:
         self._api_client = api_client
+        self._on_silence = on_silence
         # Without its discovery, which sends a dozen requests.
         self._client: Any = DynamicClient(  # type: ignore[no-untyped-call]
             api_client, discoverer=lambda client, cache_file: None
@@ -159,17 +168,32 @@ class Connection:
         read_seconds: float = READ_SECONDS,
         accept: str = "application/json",
     ) -> urllib3.BaseHTTPResponse:
-        response: urllib3.BaseHTTPResponse = self._client.request(
-            method,
-            path,
-            body=None if body is None else dict(body),
-            query_params=list((query or {}).items()),
-            content_type=content_type,
-            header_params={"Accept": accept},
-            serialize=False,
-            _request_timeout=(self.CONNECT_SECONDS, read_seconds),
-        )
+        with self._silence():
+            response: urllib3.BaseHTTPResponse = self._client.request(
+                method,
+                path,
+                body=None if body is None else dict(body),
+                query_params=list((query or {}).items()),
+                content_type=content_type,
+                header_params={"Accept": accept},
+                serialize=False,
+                _request_timeout=(self.CONNECT_SECONDS, read_seconds),
+            )
         return response
+
+    @contextlib.contextmanager
+    def _silence(self) -> Iterator[None]:
+        """Tell who asked for it that the server has not answered yet."""
+        if self._on_silence is None:
+            yield
+            return
+        timer = threading.Timer(self.SILENT_SECONDS, self._on_silence, [self.host])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _lines(self, task: str, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         rest = b""
@@ -191,7 +215,13 @@ class Connection:
         except ApiException as error:
             raise self._error(task, error) from error
         except (urllib3.exceptions.HTTPError, OSError, json.JSONDecodeError) as error:
-            raise Unreachable(task, host=self.host, reason=_reason(error)) from error
+            cause = _cause(error)
+            raise Unreachable(
+                task,
+                host=self.host,
+                reason=_reason(cause),
+                is_refused=isinstance(cause.__cause__, ConnectionRefusedError),
+            ) from error
 
     def _error(self, task: str, error: ApiException) -> ApiRefusal | NoConnection:
         status, reason = int(error.status or 0), " ".join(str(error.reason).split())
@@ -218,9 +248,14 @@ def _status_object(body: object) -> Object:
     return found if isinstance(found, dict) else {}
 
 
-def _reason(error: BaseException) -> str:
-    """Return what the socket reports, without the objects of urllib3 around it."""
+def _cause(error: BaseException) -> BaseException:
+    """Return the error within those that urllib3 wraps around it."""
     while isinstance(cause := getattr(error, "reason", None), BaseException):
         error = cause
+    return error
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the socket reports, without the objects of urllib3 around it."""
     # urllib3 begins with its own objects: HTTPConnection(host='...', port=...): ...
     return str(error).rpartition("): ")[2] or type(error).__name__

@@ -55,8 +55,10 @@ class NoConnection(ApiError, PermanentError):
 class Unreachable(ApiError, TransientError):
     """The API server did not answer, or its answer broke off."""
 
-    def __init__(self, task: str, *, host: str, reason: str) -> None:
+    def __init__(self, task: str, *, host: str, reason: str, is_refused: bool = False) -> None:
         super().__init__(f"cannot {task}: the API server {host} does not answer: {reason}")
+        self.is_refused = is_refused
+        """Whether nothing listens there, which no patience with a slow server changes."""
         self.host = host
         """URL of the API server."""
         self.reason = reason

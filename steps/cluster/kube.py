@@ -16,7 +16,7 @@ from argotune.steps.cluster.errors import ApiRefusal, NoCluster, refusal
 from argotune.steps.cluster.kinds import Kind, api_path, kind_of
 
 if TYPE_CHECKING:
-    from argotune.steps.cluster.connection import Connection
+    from argotune.steps.cluster.connection import Connection, OnSilence
 
 FIELD_MANAGER = "argotune"
 Object = dict[str, Any]
@@ -57,13 +57,19 @@ def cluster_of_pod() -> Kube | None:
     return None if connection is None else Kube(connection)
 
 
-def cluster_of_kubeconfig(context: str | None = None, *, retries: bool = True) -> Kube:
+def cluster_of_kubeconfig(
+    context: str | None = None, *, retries: bool = True, on_silence: OnSilence | None = None
+) -> Kube:
     """Connect with a context of the kubeconfig.
 
-    Without `retries` a server that does not answer is asked once, because a person waits. Raises
-    NoCluster where the kubeconfig names no cluster.
+    Without `retries` a server that does not answer is asked once, because a person waits;
+    `on_silence` hears of one that takes its time. Raises NoCluster where the kubeconfig names no
+    cluster.
     """
-    return Kube(_connections().connection_of_kubeconfig(context, retries=retries))
+    connections = _connections()
+    return Kube(
+        connections.connection_of_kubeconfig(context, retries=retries, on_silence=on_silence)
+    )
 
 
 def namespace_of_kubeconfig(context: str | None = None) -> str:

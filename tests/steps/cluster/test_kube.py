@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 import yaml
 
 from argotune.steps.cluster import errors
+from argotune.steps.cluster.connection import Connection
 from argotune.steps.cluster.kinds import Kind
 from argotune.steps.cluster.kube import (
     Kube,
@@ -154,6 +157,36 @@ def test_a_list_is_read_page_by_page() -> None:
         "limit=500&continue=500",
         "limit=500&continue=1000",
     ]
+
+
+def test_a_server_without_an_answer_yet_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Connection, "SILENT_SECONDS", 0.01)
+    told = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = f"http://127.0.0.1:{server.getsockname()[1]}"
+
+        def hang_up_when_told() -> None:
+            connection, _ = server.accept()
+            told.wait()
+            connection.close()
+
+        thread = threading.Thread(target=hang_up_when_told)
+        thread.start()
+        use_kubeconfig(monkeypatch, tmp_path, host)
+        hosts: list[str] = []
+
+        def tell(host: str) -> None:
+            hosts.append(host)
+            told.set()
+
+        kube = cluster_of_kubeconfig(retries=False, on_silence=tell)
+        with pytest.raises(errors.Unreachable) as caught:
+            kube.list("Node")
+        thread.join()
+    assert hosts == [host]
+    assert not caught.value.is_refused
 
 
 def test_a_list_whose_first_page_has_expired_is_read_anew_and_whole() -> None:

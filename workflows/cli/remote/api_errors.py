@@ -17,6 +17,8 @@ class ClusterError(CliError):
         super().__init__(problem)
         self.may_pass = isinstance(cause, TransientError)
         """Whether the same request may succeed in a moment."""
+        self.is_refused = isinstance(cause, Unreachable) and cause.is_refused
+        """Whether nothing listens where the API server should."""
 
 
 class ClusterRefusal(ClusterError):

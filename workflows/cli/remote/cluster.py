@@ -6,6 +6,7 @@ Objects are dictionaries with the YAML's names; every call raises ClusterError.
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -62,7 +63,9 @@ class Cluster:
         if self._kube is None:
             with explain_errors("the kubeconfig"):
                 # A person waits, so an unreachable cluster should not be asked three more times.
-                self._kube = cluster_of_kubeconfig(self._context, retries=False)
+                self._kube = cluster_of_kubeconfig(
+                    self._context, retries=False, on_silence=Silence().tell
+                )
         return self._kube
 
     def within(self, namespace: str | None) -> Cluster:
@@ -182,6 +185,19 @@ class Cluster:
             self.kube  # noqa: B018  says what is wrong with the kubeconfig, if anything is
             self._context_namespace = namespace_of_kubeconfig(self._context)
         return self._context_namespace
+
+
+class Silence:
+    """Says once on stderr that the cluster takes its time."""
+
+    def __init__(self) -> None:
+        self._is_told = False
+
+    def tell(self, host: str) -> None:
+        """Say it, the first time."""
+        if not self._is_told:
+            self._is_told = True
+            print(f"waiting for an answer of the cluster {host}", file=sys.stderr, flush=True)
 
 
 def installed_setting(cluster: Cluster, name: str) -> str:

@@ -37,8 +37,8 @@ class Mirror:
     def objects(self) -> Objects:
         """Return the objects as they are now.
 
-        The first call waits for them. Raises ClusterError when the cluster refuses them, or has not
-        answered for five minutes.
+        The first call waits for them. Raises ClusterError when the cluster refuses them, or does
+        not come back (`Outage.wait`).
         """
         self._is_read.wait()
         if self._problem is not None:
@@ -65,6 +65,7 @@ class Mirror:
                     found = self._cluster.collection(
                         self._kind, self._selector, metadata_only=self._metadata_only
                     )
+                    outage.has_answered = True
                     by_name = {item["metadata"]["name"]: item for item in found.items}
                     version = found.resource_version
                     yield list(by_name.values())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.remote.api_errors import ClusterError, ClusterRefusal
@@ -14,6 +15,9 @@ TICK_SECONDS = 15
 """A state is yielded at least this often, the same again if nothing happened, because the caller
 limits waits."""
 _GIVE_UP_SECONDS = 300.0
+_GIVE_UP_REFUSED_SECONDS = 60.0
+"""An API server that starts again listens sooner than that."""
+_TELL_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 10.0
 _GONE = 410
 
@@ -22,7 +26,7 @@ def states(cluster: Cluster, name: str) -> Iterator[Workflow]:
     """Yield the Workflow as it is now, and then after each change; the last one has ended.
 
     A broken connection is made again. Raises CliError when the run is deleted, or when the cluster
-    has not answered for five minutes.
+    does not come back (`Outage.wait`).
     """
     outage = Outage()
     workflow: Workflow = {}
@@ -31,6 +35,7 @@ def states(cluster: Cluster, name: str) -> Iterator[Workflow]:
         try:
             if not version:
                 workflow = _read(cluster, name)
+                outage.has_answered = True
                 version = workflow["metadata"]["resourceVersion"]
                 yield workflow
             if has_ended(workflow):
@@ -69,30 +74,53 @@ def _changes(cluster: Cluster, name: str, version: str) -> Iterator[tuple[Workfl
 
 
 class Outage:
-    """A time without the API server."""
+    """A time without the API server, of which a person hears on stderr when it goes on."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
         self._since: float | None = None
         self._pause_seconds = 0.0
+        self.has_answered = False
+        """Whether the API server has ever answered; a list or a read says nothing of a watch."""
+        self._is_told = False
 
     def is_over(self) -> None:
         """Note that the API server has answered."""
+        if self._is_told:
+            _tell("the cluster answers again")
+        self.has_answered = True
+        self._is_told = False
         self._since = None
         self._pause_seconds = 0.0
 
     def wait(self, error: ClusterError) -> None:
         """Pause before the next try, longer after each one.
 
-        Raises the error when it will not pass.
+        Raises the error when it will not pass: at once where nothing has ever listened, after a
+        minute where nothing listens any more, after five where the server does not answer.
         """
         if isinstance(error, ClusterRefusal) and error.status == _GONE:
             # The requested version is too old, so the state is read again.
             return
-        if not error.may_pass:
+        if not error.may_pass or (error.is_refused and not self.has_answered):
             raise error
-        now = time.monotonic()
+        now = self._clock()
         self._since = now if self._since is None else self._since
-        if now - self._since > _GIVE_UP_SECONDS:
+        most_seconds = _GIVE_UP_REFUSED_SECONDS if error.is_refused else _GIVE_UP_SECONDS
+        if now - self._since > most_seconds:
             raise error
-        time.sleep(self._pause_seconds)
+        if now - self._since >= _TELL_SECONDS and not self._is_told:
+            self._is_told = True
+            _tell(f"{error}; trying again for up to {most_seconds:.0f} s")
+        self._sleep(self._pause_seconds)
         self._pause_seconds = min(_LONGEST_PAUSE_SECONDS, 2 * self._pause_seconds or 0.5)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

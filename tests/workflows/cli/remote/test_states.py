@@ -5,16 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from argotune.workflows.cli.errors import CliError
-from argotune.workflows.cli.remote.api_errors import ClusterRefusal
+from argotune.workflows.cli.remote.api_errors import ClusterError, ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster as Client
-from argotune.workflows.cli.remote.states import states
+from argotune.workflows.cli.remote.cluster import Silence
+from argotune.workflows.cli.remote.mirror import Mirror
+from argotune.workflows.cli.remote.states import Outage, states
 from argotune.workflows.cli.show.workflow_json import Workflow, phase_of
 from tests.fakes.kube import Cluster, Fault
 from tests.workflows.cli.cluster_workflows import NAME, run_of, step
+from tests.workflows.cli.kubeconfig import use_kubeconfig
 
 WATCH = "watch=true"
 
@@ -130,3 +134,71 @@ def test_time_passes_although_nothing_happens(cluster: Cluster) -> None:
     cluster.watches = ["end"]
     first = next(found)
     assert next(found) == first
+
+
+class Clock:
+    """Time that passes only by sleeping."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def read(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(("nothing_listens", "seconds"), [(True, 60), (False, 300)])
+def test_an_outage_is_told_and_ends_sooner_where_nothing_listens(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    nothing_listens: bool,
+    seconds: int,
+) -> None:
+    use_kubeconfig(monkeypatch, tmp_path, "http://127.0.0.1:9")
+    with pytest.raises(ClusterError) as caught:
+        Client().collection("Workflow", "")
+    error = caught.value
+    assert error.is_refused
+    error.is_refused = nothing_listens
+    clock = Clock()
+    outage = Outage(clock=clock.read, sleep=clock.sleep)
+    outage.has_answered = True
+    told_at = list[float]()
+
+    def endure() -> None:
+        while True:
+            outage.wait(error)
+            if said := capsys.readouterr().err:
+                told_at.append(clock.now)
+                assert said == f"{error}; trying again for up to {seconds} s\n"
+
+    with pytest.raises(ClusterError, match="Connection refused"):
+        endure()
+    assert len(told_at) == 1
+    assert told_at[0] < 10
+    assert seconds < clock.now < seconds + 15
+    outage.is_over()
+    assert capsys.readouterr().err == "the cluster answers again\n"
+
+
+@pytest.mark.parametrize("watch", [lambda: list(states(Client(), NAME)), lambda: mirrored()])
+def test_nothing_is_waited_for_where_nothing_has_ever_listened(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, watch: Callable[[], object]
+) -> None:
+    use_kubeconfig(monkeypatch, tmp_path, "http://127.0.0.1:9")
+    with pytest.raises(ClusterError, match="Connection refused"):
+        watch()
+
+
+def mirrored() -> object:
+    return Mirror(Client(), "Workflow", "").objects()
+
+
+def test_a_server_that_takes_its_time_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    silence = Silence()
+    silence.tell("https://cluster")
+    silence.tell("https://cluster")
+    assert capsys.readouterr().err == "waiting for an answer of the cluster https://cluster\n"
