@@ -180,6 +180,13 @@ class DataReport(_Section, frozen=True, kw_only=True):
         )
         return shown + (", …" if pairs.rows > len(pairs.first) else "")
 
+    def compared_text(self) -> str:
+        """Among which rows near duplicates were looked for; empty where among all."""
+        compared, kept = self.duplicates.compared_rows, self.train_rows + self.held_out_rows
+        if compared >= kept:
+            return ""
+        return f"near ones among the first {compared:,} of {kept:,} rows"
+
     def cut_text(self, tokens: Tokens) -> str:
         """What max_length cuts, in a sentence."""
         cut, most = tokens.cut, tokens.max_length

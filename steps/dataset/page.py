@@ -125,7 +125,5 @@ def _duplicates(report: DataReport) -> str:
             report.pairs_text(found.on_both_sides),
         ),
     ]
-    title = "Duplicates"
-    if found.compared_rows < report.train_rows + report.held_out_rows:
-        title += f"; near ones among the first {found.compared_rows:,} rows"
+    title = "; ".join(filter(None, ["Duplicates", report.compared_text()]))
     return table(title, ["rows that", "rows", "which"], [[w, f"{n:,}", p] for w, n, p in rows if n])

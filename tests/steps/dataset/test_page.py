@@ -129,7 +129,7 @@ def test_page_of_a_step_without_a_tokenizer_has_no_tokens() -> None:
 def test_near_duplicates_among_some_of_the_rows_are_said_to_be_that() -> None:
     some = msgspec.structs.replace(REPORT.duplicates, compared_rows=10)
     page = data_html(msgspec.structs.replace(REPORT, duplicates=some))
-    assert "near ones among the first 10 rows" in page
+    assert "near ones among the first 10 of 1,000 rows" in page
     assert "near ones among" not in data_html(REPORT)
 
 

@@ -24,11 +24,26 @@ def print_data(screen: Console, report: DataReport) -> None:
     print_rows(screen, f"Data of {report.name}", list(count_rows(report)))
     if report.tokens is not None:
         _print_lengths(screen, report.tokens.lengths)
-    findings = list(_findings(report))
-    if findings:
-        _print_findings(screen, findings)
+    table = findings_table(report)
+    if table is not None:
+        screen.print(table)
+        screen.print()
     if report.samples:
         _print_samples(screen, report)
+
+
+def findings_table(report: DataReport) -> Table | None:
+    """Build the table of refused, repeated and sensitive rows by number; None without any."""
+    findings = list(_findings(report))
+    if not findings:
+        return None
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("  FOUND", overflow="fold")
+    table.add_column("ROWS", justify="right", no_wrap=True)
+    table.add_column("WHICH", overflow="fold")
+    for what, rows, which in findings:
+        table.add_row(f"  {what}", f"{rows:,}", which)
+    return table
 
 
 def count_rows(report: DataReport) -> Iterator[Row]:
@@ -41,6 +56,8 @@ def count_rows(report: DataReport) -> Iterator[Row]:
     )
     if report.tokens is not None:
         yield from _token_rows(report, report.tokens)
+    if compared := report.compared_text():
+        yield Row(name="duplicates", value="not all", note=f"{compared} are looked for")
     if report.unused_columns:
         yield Row(name="not read", value=", ".join(report.unused_columns), note="columns")
 
@@ -101,17 +118,6 @@ def _findings(report: DataReport) -> Iterator[tuple[str, int, str]]:
             yield what, pairs.rows, report.pairs_text(pairs)
     for each in report.sensitive:
         yield each.what, each.rows, report.places_text(each)
-
-
-def _print_findings(screen: Console, findings: list[tuple[str, int, str]]) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("  FOUND", overflow="fold")
-    table.add_column("ROWS", justify="right", no_wrap=True)
-    table.add_column("WHICH", overflow="fold")
-    for what, rows, which in findings:
-        table.add_row(f"  {what}", f"{rows:,}", which)
-    screen.print(table)
-    screen.print()
 
 
 def _print_samples(screen: Console, report: DataReport) -> None:

@@ -9,7 +9,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts import data_report
 from argotune.steps.contracts.report import DATASET, METRICS, RESULT, SAMPLES, Files, records
+from argotune.workflows.cli.show.data import findings_table
 
 _SHOWN_ANSWERS = 3
 
@@ -19,7 +22,10 @@ def print_report(screen: Console, files: Files) -> None:
     facts = Table.grid(padding=(0, 2))
     for name, text in _facts(files):
         facts.add_row(Text(name), Text(text))
-    screen.print(Group(facts, *_answers(files)), soft_wrap=True)
+    screen.print(facts, soft_wrap=True)
+    # Not with soft wrap, which makes a table as wide as its longest list of rows.
+    screen.print(*_findings(files), sep="\n", end="")
+    screen.print(Group(*_answers(files)), soft_wrap=True)
 
 
 def _facts(files: Files) -> Iterator[tuple[str, str]]:
@@ -54,6 +60,20 @@ def _facts(files: Files) -> Iterator[tuple[str, str]]:
         )
     sizes = (f"{name} ({_size(len(content))})" for name, content in files.items())
     yield "files", ", ".join(sizes)
+
+
+def _findings(files: Files) -> Iterator[RenderableType]:
+    """Yield what the dataset step found in the rows, each with the numbers of the first ones."""
+    if data_report.NAME not in files:
+        return
+    try:
+        found = findings_table(data_report.parse_report(files[data_report.NAME]))
+    except PermanentError as error:
+        yield Text(str(error))
+        return
+    if found is not None:
+        yield Text("")
+        yield found
 
 
 def _answers(files: Files) -> Iterator[RenderableType]:

@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from argotune.steps.push.params import Result
 from tests.fakes.adapter import write_adapter, write_tiny_plan
 from tests.fakes.kube import Cluster
 from tests.fakes.registry import Registry, docker_config, serving
+from tests.steps.dataset.test_page import REPORT as DATA
 from tests.steps.push.test_run import push
 from tests.workflows.cli.cluster_workflows import NAME, put_pod, run_of, step
 from tests.workflows.cli.command import Argotune
@@ -53,6 +55,7 @@ def _volume(work_dir: Path) -> Path:
     tokens = {"tokens": 9000, "learned_tokens": 3000, "longest_row_tokens": 400, "cut_rows": 1}
     written = {
         "dataset/dataset.json": json.dumps({**rows, "tokens": tokens}),
+        "dataset/data.json": msgspec.json.encode(DATA).decode(),
         "report/result.json": json.dumps({"result": result | speed}),
         "report/metrics.jsonl": '{"step": 0, "eval_loss": 4.0}\n{"step": 9, "eval_loss": 0.5}\n',
         "report/samples.jsonl": "".join(json.dumps(each) + "\n" for each in samples),
@@ -92,6 +95,13 @@ def test_the_report_of_a_run(argotune: Argotune, cluster: Cluster, pushed: Resul
         "held out 2 evaluations, the best 0.5 at step 9",
     ]
     assert lines[6].startswith("files ")
+    assert lines[8:13] == [
+        "FOUND ROWS WHICH",
+        "refused: empty 2 a.jsonl:7, b.jsonl:3",
+        "repeated, dropped 98 b.jsonl:3, …",
+        "nearly repeated 1 b.jsonl:3 ~ a.jsonl:7",
+        "e-mail addresses 1 a.jsonl:7",
+    ]
     assert lines[-2:] == ["Who?", "answer: at 9"]
 
 
