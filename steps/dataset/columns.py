@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.training_plan import Data
+from argotune.steps.dataset.chat_exports import export_problem
 from argotune.steps.dataset.source import Column, Kind
 
 
@@ -106,7 +107,8 @@ def map_columns(columns: Mapping[str, Column], data: Data) -> ColumnMapping:
     """Choose the columns that the plan names, else those with well-known names.
 
     Raises PermanentError that lists the existing columns if none fit, if one has a type that
-    cannot be read, or if a column that carries a part of the conversation would be left out.
+    cannot be read, if a column that carries a part of the conversation would be left out, or if
+    they are those of a chat program's export.
     """
     ignored = [name for name in data.ignore_columns if name in columns]
     columns = {name: column for name, column in columns.items() if name not in ignored}
@@ -130,6 +132,9 @@ def unused_columns(columns: Collection[str], mapped: ColumnMapping, data: Data) 
 
 
 def _known(columns: Mapping[str, Column]) -> ColumnMapping:
+    problem = export_problem(columns)
+    if problem is not None:
+        raise PermanentError(problem)
     for name in _MESSAGES:
         if name in columns:
             return ColumnMapping(

@@ -20,6 +20,7 @@ import pyarrow as pa
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import replacing
 from argotune.steps.dataset.arrow_source import ArrowFileSource, ArrowStreamSource
+from argotune.steps.dataset.chat_exports import text_problem
 from argotune.steps.dataset.parquet_source import ParquetSource
 from argotune.steps.dataset.source import (
     MAX_ROW_BYTES,
@@ -166,6 +167,8 @@ def _detect(file: DatasetFile, compression: Compression | None) -> Format:
         return "json-objects"
     if text.startswith(b"{"):
         return _format_of_objects(file.path, compression, text)
+    if problem := text_problem(text):
+        raise FormatError(problem)
     _check_csv_name(file.name)
     return "csv"
 

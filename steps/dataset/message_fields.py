@@ -14,6 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from argotune.steps.dataset import chat_exports
+
 Flags = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.uint8]
 
@@ -63,6 +65,7 @@ REASONS = (
     *(MALFORMED, TOOLS, TOOL_CALLS, PART, LEARN_VALUE),
     *(LEARN_OF_OTHERS, CALLS_OF_OTHERS, REASONING_OF_OTHERS),
     *FIELD_REASONS,
+    *chat_exports.MESSAGES,
 )
 """Why a row is refused for a field of one of its messages."""
 
@@ -77,6 +80,8 @@ class Refused(Exception):
 
 def check_fields(message: Mapping[str, object]) -> None:
     """Raise Refused if a field carries what is not rendered; empty values carry nothing."""
+    if "role" not in message and (export := chat_exports.reason_of(message)):
+        raise Refused(export)
     for name, reason in zip(REFUSED_FIELDS, FIELD_REASONS, strict=True):
         if message.get(name) not in NOTHING:
             raise Refused(reason)

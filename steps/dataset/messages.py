@@ -311,8 +311,8 @@ def _message(value: object, unread: UnreadFields) -> _Message:
     if isinstance(name, str) and isinstance(content, str) and name in _CODES and len(value) == 2:
         # Most messages have no other field, and are read in half of the time so.
         return _Message(_CODES[name], content, name == "assistant")
-    role = _role_of(value)
     message_fields.check_fields(value)
+    role = _role_of(value)
     unread.add_message(value)
     is_assistant = role == ASSISTANT
     content, calls = value.get(_names_of(value)[1]), message_fields.calls_of(value)

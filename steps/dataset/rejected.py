@@ -18,6 +18,7 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import replacing
 from argotune.steps.contracts.data_report import MOST_PLACES, Finding, Place
+from argotune.steps.dataset.chat_exports import advice_of
 from argotune.steps.dataset.conversations import NOT_PARSED, REASONS
 
 _NO_DETAILS: Mapping[int, str] = {}
@@ -111,8 +112,8 @@ class Rejected:
         )
 
     def _detail(self, reason: str, url: str) -> str:
-        detail = self._details.get((reason, url))
-        return f"; the first: {detail}" if detail else ""
+        detail, advice = self._details.get((reason, url)), advice_of(reason)
+        return f"; the first: {detail}" if detail else f"; {advice}" if advice else ""
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 import numpy as np
 
+from argotune.steps.dataset.chat_exports import chat_problem
 from argotune.steps.dataset.source import (
     BATCH_BYTES,
     BATCH_ROWS,
@@ -209,8 +210,12 @@ def json_object_rows(file: BinaryIO) -> Iterator[Row]:
 def _enter_data(cursor: _Cursor) -> None:
     """Go to the value of the key "data"."""
     cursor.expect("{")
+    keys = list[str]()
     while cursor.peek() == '"':
         key = cursor.value("a key")
+        keys.append(str(key))
+        if problem := chat_problem(keys):
+            raise FormatError(problem)
         cursor.expect(":")
         if key == "data" and cursor.peek() == "[":
             return
