@@ -140,6 +140,13 @@ SECONDS_OR_ZERO = ValueType(
     is_number=True,
     check=lambda text: text == "0" or is_positive_number(text),
 )
+WHOLE_SECONDS = ValueType(
+    accepted="a whole number of seconds above 0",
+    is_number=True,
+    check=lambda text: re.fullmatch("[1-9][0-9]{0,8}", text) is not None,
+    pattern="^[1-9][0-9]{0,8}$",
+)
+"""What Argo takes for a duration: it reads no parts of a second without a unit."""
 CLAIM = ValueType(accepted="the name of a PersistentVolumeClaim", check=is_dns_subdomain)
 QUEUE = ValueType(
     accepted="the name of a LocalQueue",

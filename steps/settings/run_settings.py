@@ -26,9 +26,11 @@ from argotune.steps.common.values import (
     SECONDS_OR_ZERO,
     SECRET,
     STORAGE_CLASS,
+    WHOLE_SECONDS,
     ValueType,
     reads,
 )
+from argotune.steps.contracts.approval import DECISIONS
 from argotune.steps.nodes.labels import labels_in
 from argotune.steps.nodes.providers import MAKING_NODES, PROVIDERS, provider_settings
 
@@ -38,6 +40,7 @@ PREFIX = "argotune.dev/"
 _LABELS = ValueType(accepted="KEY=VALUE,KEY=VALUE", check=reads(labels_in))
 _PRESETS = tuple(sorted(preset.name for preset in model_presets()))
 _TRUTH = ("false", "true")
+_APPROVAL_TIMEOUT_SECONDS = 3 * 24 * 3600
 _NODE_LIFETIME_SECONDS = 8 * 24 * 3600  # a day more than tune may take
 
 _OF_THE_FILE = (
@@ -365,6 +368,33 @@ _SERVICE = (
         feeds=("deploy.question",),
     ),
 )
+_APPROVAL = (
+    Setting(
+        name="approval",
+        description=(
+            "required: after push the run gives its GPU node back and waits until somebody approves"
+            " or rejects the adapter; then it is deployed, or what is in service stays"
+        ),
+        default="none",
+        choices=("none", "required"),
+        used_by="the task approval",
+    ),
+    Setting(
+        name="approval-timeout-seconds",
+        description="How long a run waits for its approval",
+        value=WHOLE_SECONDS,
+        default=str(_APPROVAL_TIMEOUT_SECONDS),
+        default_meaning=f"{_APPROVAL_TIMEOUT_SECONDS}, three days",
+        used_by="the task approve",
+    ),
+    Setting(
+        name="on-approval-timeout",
+        description="What becomes of an adapter on which nobody has decided in that time",
+        default="reject",
+        choices=DECISIONS[::-1],
+        used_by="the task approve",
+    ),
+)
 _RUN = (
     Setting(
         name="only-if-changed",
@@ -550,6 +580,7 @@ SETTINGS: Mapping[str, Setting] = {
         *provider_settings(),
         *_QUEUE,
         *_SERVICE,
+        *_APPROVAL,
         *_RUN,
         *_VOLUME,
     )

@@ -1,6 +1,7 @@
 """WorkflowTemplate `finetune`: the DAG of a run, and its exit handler.
 
-The order is plan, dataset, model beside provision, tune with watch beside it, push, deploy.
+The order is plan, dataset, model beside provision, tune with watch beside it, push, the approval
+if one is required, deploy.
 `release` runs at the end in every case.
 """
 
@@ -29,8 +30,10 @@ from hera.workflows.models import (
 from hera.workflows.models import Volume as PodVolume
 
 from argotune.steps.common.setting import Setting
+from argotune.steps.contracts.approval import DECISION, REASON
 from argotune.steps.contracts.stop_time import config_map_of
 from argotune.steps.settings import run_settings
+from argotune.workflows.templates import approval
 from argotune.workflows.templates import step as container
 from argotune.workflows.templates.finetune_steps import (
     CA,
@@ -146,6 +149,7 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
     ) as template:
         for step in STEPS:
             step.template()
+        approval.templates()
         _dag()
     return template
 
@@ -169,6 +173,8 @@ def _dag() -> None:
             _result("stopped-early", TUNE),
             _result("reference", PUSH),
             _result("report", PUSH),
+            approval.output(DECISION),
+            approval.output(REASON),
             _result("endpoint", DEPLOY),
             _result("answer", DEPLOY),
             _result("version", DEPLOY),
@@ -201,8 +207,9 @@ def _dag() -> None:
             base_loss=output(TUNE, "base-loss"),
             tuned_loss=output(TUNE, "tuned-loss"),
         )
+        may_go_on = approval.tasks(depends=f"{PUSH.name}.Succeeded")
         DEPLOY.task(
-            depends=PUSH.name,
+            depends=f"{PUSH.name}.Succeeded && ({may_go_on})",
             reference=output(PUSH, "reference"),
             model_dir=output(MODEL, "model-dir"),
             node_selector=output(PROVISION, "node-selector"),

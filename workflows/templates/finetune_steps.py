@@ -271,4 +271,15 @@ RELEASE = Step(
     uses_kubernetes=True,
     asks_the_cloud=True,
 )
-STEPS = (PLAN, DATASET, MODEL, PROVISION, TUNE, WATCH, PUSH, DEPLOY, RELEASE)
+RELEASE_NODE = Step(
+    params=release_params,
+    template_name="release-node",
+    memory=RELEASE.memory,
+    # Tuning has: the node may be kept for the workspace's next run.
+    fixed={**_OF_RUN, "status": "Succeeded"},
+    timeout_seconds=RELEASE.timeout_seconds,
+    retries=RELEASE.retries,
+    uses_kubernetes=True,
+    asks_the_cloud=True,
+)
+STEPS = (PLAN, DATASET, MODEL, PROVISION, TUNE, WATCH, PUSH, DEPLOY, RELEASE, RELEASE_NODE)

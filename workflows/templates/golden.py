@@ -46,14 +46,19 @@ def golden() -> dict[str, str]:
 
 
 def mermaid(template: dict[str, Any]) -> str:
-    """Draw the tasks of the entrypoint's DAG, their dependencies, and the exit handler."""
+    """Draw the steps of the entrypoint's DAG, their dependencies, and the exit handler.
+
+    A task that is no step, such as the approval, is there by setting only, and is left out.
+    """
     spec = template["spec"]
     entrypoint, on_exit = spec["entrypoint"], spec["onExit"]
     (dag,) = (item["dag"] for item in spec["templates"] if item["name"] == entrypoint)
+    steps = {item["name"] for item in spec["templates"] if "container" in item}
     edges = [
         f"    {name} --> {task['name']}"
         for task in dag["tasks"]
         for name in dict.fromkeys(_TASK.findall(task.get("depends", "")))
+        if {name, task["name"]} <= steps
     ]
     always = f"  {entrypoint} -. always .-> {on_exit}"
     return "\n".join(["flowchart LR", f"  subgraph {entrypoint}", *edges, "  end", always]) + "\n"

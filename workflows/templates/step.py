@@ -128,6 +128,9 @@ class Step:
 
     params: ModuleType
     """The step's params module; its package names the step, the image and the template."""
+    template_name: str | None = None
+    """Name of the template and its task where another template runs the same step; None: the
+    step's."""
     fixed: Mapping[str, str] = field(default_factory=dict)
     """Flags with the same value in every run: kebab-case name to text."""
     inputs: Sequence[str] = ()
@@ -170,13 +173,18 @@ class Step:
 
     @property
     def name(self) -> str:
+        """Name of the template and its task."""
+        return self.template_name or self.step
+
+    @property
+    def step(self) -> str:
         """The step's name, which its package gives."""
         return self.params.__name__.split(".")[-2]
 
     @property
     def settings(self) -> Mapping[str, str]:
         """Flags that the table of settings fills: flag to tag."""
-        return {flag: value_of(name) for flag, name in run_settings.flags_of(self.name).items()}
+        return {flag: value_of(name) for flag, name in run_settings.flags_of(self.step).items()}
 
     @property
     def all_fixed(self) -> Mapping[str, str]:
@@ -215,13 +223,13 @@ class Step:
         ]
         if missing:
             raise ValueError(f"step {self.name}: nothing fills {', '.join(missing)}")
-        home = self.home or self.name
+        home = self.home or self.step
         has_account = self.uses_kubernetes or self.reads_data
         account = f"argotune-{home}" if has_account else "argotune-step"
         return Container(
             name=self.name,
             image=image_of(home),
-            command=["python", "-m", f"argotune.steps.{self.name}"],
+            command=["python", "-m", f"argotune.steps.{self.step}"],
             args=[
                 f"--outputs-dir={OUTPUTS_DIR}",
                 *([f"--logs-dir={LOGS_DIR}"] if _WORK in self.mounts else []),

@@ -11,14 +11,16 @@ TEMPLATE = {
         "entrypoint": "main",
         "onExit": "clean-up",
         "templates": [
-            {"name": "a"},
+            *({"name": name, "container": {}} for name in ("a", "b-2", "c")),
+            {"name": "wait", "suspend": {}},
             {
                 "name": "main",
                 "dag": {
                     "tasks": [
                         {"name": "a"},
                         {"name": "b-2", "depends": "a"},
-                        {"name": "c", "depends": "a.Succeeded && (b-2.Failed || b-2.Skipped)"},
+                        {"name": "c", "depends": "a.Succeeded && (b-2.Failed || wait)"},
+                        {"name": "wait", "depends": "b-2"},
                     ]
                 },
             },
@@ -27,7 +29,7 @@ TEMPLATE = {
 }
 
 
-def test_a_task_hangs_on_what_it_waits_for_whatever_the_state() -> None:
+def test_a_step_hangs_on_what_it_waits_for_whatever_the_state() -> None:
     assert mermaid(TEMPLATE).splitlines() == [
         "flowchart LR",
         "  subgraph main",

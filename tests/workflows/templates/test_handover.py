@@ -183,7 +183,7 @@ _OUTPUT = re.compile(r"\{\{tasks\.([a-z]+)\.outputs\.parameters\.([a-z-]+)\}\}")
 def tasks() -> dict[str, dict[str, str]]:
     """Each task of the rendered DAG with its arguments."""
     spec = manifests.read_rendered(manifests.NAME)[0]["spec"]
-    (dag,) = [template["dag"] for template in spec["templates"] if "dag" in template]
+    (dag,) = [each["dag"] for each in spec["templates"] if each["name"] == spec["entrypoint"]]
     return {
         task["name"]: {each["name"]: each["value"] for each in task["arguments"]["parameters"]}
         for task in dag["tasks"]

@@ -20,6 +20,7 @@ from argotune.workflows.cli.show.workflow_json import (
 
 _SHOWN = ("Pod", "Retry", "Suspend", "Skipped")
 _LEFT_OUT = ("Skipped", "Omitted")
+_BY_SETTING = ("watch", "approval", "approve", "approved")
 _FAILED = ("Failed", "Error")
 _KILLED = re.compile(r"(OOMKilled|Error) \(exit code (137|143)\)")
 _BEFORE_THE_LOG = re.compile(r"^main: Error \(exit code \d+\): ")
@@ -154,8 +155,8 @@ def _row(workflow: Workflow, node: Node, now: datetime) -> StepRow:
 
 
 def _is_no_news(row: StepRow) -> bool:
-    """Whether it is a watch without a node that was made for the run."""
-    return row.name == "watch" and row.phase in _LEFT_OUT
+    """Whether it is a watch without a node that was made for the run, or of no approval."""
+    return row.name in _BY_SETTING and row.phase in _LEFT_OUT
 
 
 def _with_reason(row: StepRow, reasons: Mapping[str, str]) -> StepRow:

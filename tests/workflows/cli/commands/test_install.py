@@ -95,7 +95,7 @@ def decided(api: ApiServer, template: str = "finetune") -> dict[str, str]:
 
 
 def allowed_hosts(api: ApiServer) -> list[str]:
-    (dag,) = (item["dag"] for item in template_of(api)["templates"] if "dag" in item)
+    (dag,) = (item["dag"] for item in template_of(api)["templates"] if item["name"] == "finetune")
     (dataset,) = (task for task in dag["tasks"] if task["name"] == "dataset")
     given = {item["name"]: item["value"] for item in dataset["arguments"]["parameters"]}
     hosts: list[str] = json.loads(given["allowed-hosts"])
@@ -580,7 +580,7 @@ def test_the_accounts_pull_the_step_images_with_the_named_secret(
     assert [account["imagePullSecrets"] for account in accounts] == 4 * [[{"name": "images"}]]
     template = api.named("workflowtemplates/finetune")
     assert installed_values(template)["image-pull-secret"] == "images"
-    (dag,) = [each["dag"] for each in template["spec"]["templates"] if "dag" in each]
+    (dag,) = [each["dag"] for each in template["spec"]["templates"] if each["name"] == "finetune"]
     (deploy,) = [task for task in dag["tasks"] if task["name"] == "deploy"]
     given = deploy["arguments"]["parameters"]
     assert {"name": "image-pull-secret", "value": "images"} in given

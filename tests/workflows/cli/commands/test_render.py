@@ -220,7 +220,7 @@ def test_a_whole_workflow_pulls_its_service_with_the_secret_of_the_step_images(
 ) -> None:
     file = write("workspace.yaml", WORKSPACE)
     templates = argo_object(argotune("render", file, "--set", "image-pull-secret=pull").out)
-    (dag,) = [each["dag"] for each in templates["spec"]["templates"] if "dag" in each]
+    (dag,) = [each["dag"] for each in templates["spec"]["templates"] if each["name"] == "finetune"]
     (deploy,) = [task for task in dag["tasks"] if task["name"] == "deploy"]
     given = {"name": "image-pull-secret", "value": "pull"}
     assert given in deploy["arguments"]["parameters"]

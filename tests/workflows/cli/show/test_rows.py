@@ -221,6 +221,12 @@ def test_a_reason_is_shown_while_its_step_runs() -> None:
     assert [row.message for row in found] == ["queued", ""]
 
 
+def test_an_approval_that_nobody_asked_for_is_no_row() -> None:
+    assert rows(node("approval", "Skipped", type="Skipped")) == []
+    assert rows(node("approved", "Omitted", type="Skipped")) == []
+    assert [row.name for row in rows(node("approve", "Running", type="Suspend"))] == ["approve"]
+
+
 def test_the_watch_over_a_node_that_nobody_made_is_no_row() -> None:
     assert rows(node("watch", "Skipped", type="Skipped")) == []
     assert rows(node("watch", "Omitted", type="Skipped")) == []
