@@ -82,9 +82,9 @@ class Data(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     response_column: str | None = None
     """Column with the answer; None: detected by its name."""
     validation_share: float
-    """Share of distinct rows that are held out, 0 to 0.5."""
+    """Share of the questions whose rows are held out, 0 to 0.5."""
     split_seed: int
-    """Seed of the split, which is by the hash of a row's content."""
+    """Seed of the split, which is by the hash of a row's question."""
     max_rejected_share: float
     """The dataset step fails if a larger share of rows is unusable."""
     ignore_columns: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,15 @@ from argotune.steps.dataset.messages import read_conversations
 from argotune.steps.dataset.record import InputFile
 from argotune.steps.dataset.rejected import Rejected, rejected_rows
 from argotune.steps.dataset.source import Batch, Column
-from argotune.steps.dataset.split import DIGEST_BYTES, SeenRows, Split, digests, keys_of
+from argotune.steps.dataset.split import (
+    DIGEST_BYTES,
+    Ends,
+    SeenRows,
+    Split,
+    digests,
+    keys_of,
+    question_keys,
+)
 from argotune.steps.dataset.target import DatasetFile
 from argotune.steps.dataset.token_counts import Judged, TokenCounts
 from argotune.steps.dataset.write import RowWriter, row_writer
@@ -56,9 +64,9 @@ class Made:
     digest: bytes = b""
     unusable: Rejected | None = None
     findings: Findings
-    lowest: int | None = None
-    """Lowest order of a row (argotune.steps.dataset.split), which is held out first."""
-    highest: int | None = None
+    ends: Ends = field(default_factory=Ends)
+    split: Split
+    """The rule that chose the held-out rows."""
 
 
 def make_dataset(
@@ -70,13 +78,14 @@ def make_dataset(
     judge: Judge | None,
     on_bytes: Callable[[int], None],
     samples: int = SAMPLES,
+    held_out: frozenset[int] = frozenset(),
 ) -> Made:
     """Write the parquet files; whether they are good enough to train on, `check_dataset` tells.
 
     Without a judge, what only the model's tokenizer can tell stays unknown. `samples` is the number
-    of rows whose texts are among the findings.
+    of rows whose texts are among the findings, `held_out` has the questions that stay held out.
     """
-    split = Split(share=data.validation_share, seed=data.split_seed)
+    split = Split(share=data.validation_share, seed=data.split_seed, held_out=held_out)
     columns: dict[Path, Mapping[str, Column]] = {}
     while True:
         try:
@@ -89,8 +98,10 @@ def make_dataset(
             # At most once for each file, because its whole content has been read.
             columns[later.path] = later.columns
             continue
-        repaired = _repair_split(split, made)
-        if repaired is None or repaired == split:
+        repaired = split.repaired(
+            made.ends, train_rows=made.train_rows, held_out_rows=made.validation_rows
+        )
+        if repaired == split:
             return made
         split = repaired
 
@@ -104,20 +115,15 @@ def check_dataset(made: Made, data: Data, judge: Judge | None) -> None:
     rejected.check_share(made.rows, data.max_rejected_share)
     if made.train_rows + made.validation_rows == 0:
         raise PermanentError(f"no row is usable for training: {rejected.summary()}")
+    if data.validation_share and not made.validation_rows:
+        log.warn(
+            _logger,
+            "nothing-is-held-out",
+            reason="all rows ask the same question",
+            effect="no loss tells whether the adapter is better than the model without it",
+        )
     if judge is not None and made.train_tokens is not None:
         judge.check_cut(made.train_tokens, made.train_rows)
-
-
-def _repair_split(split: Split, made: Made) -> Split | None:
-    """A split that moves the nearest row to an empty side, or None if no side is empty.
-
-    The hash may put all rows of a small dataset on one side.
-    """
-    if made.train_rows == 0:
-        return replace(split, kept=made.highest)
-    if made.validation_rows == 0 and split.share > 0 and made.train_rows > 1:
-        return replace(split, held_out=made.lowest)
-    return None
 
 
 class _LaterColumns(Exception):
@@ -151,7 +157,7 @@ class _Making:
         self._judge = judge
         self._on_bytes = on_bytes
         self._seen = SeenRows()
-        self._made = Made(findings=findings)
+        self._made = Made(findings=findings, split=split)
         if judge is not None:
             self._made.train_tokens = TokenCounts()
             self._made.validation_tokens = TokenCounts()
@@ -266,9 +272,9 @@ class _Making:
         made = self._made
         if not len(conversations.lengths):
             return
-        order = self._split.order(keys_of(row_digests))
-        self._note_order(order)
-        held_out = self._split.held_out_rows(order)
+        questions = question_keys(conversations)
+        made.ends.add(questions, self._split.order(questions))
+        held_out = self._split.held_out_rows(questions)
         made.findings.add(len(made.files), numbers, conversations, held_out, judged)
         each = np.frombuffer(row_digests, dtype=f"V{DIGEST_BYTES}")
         for writer, counts, rows in (
@@ -279,11 +285,6 @@ class _Making:
                 writer.add(conversations.select(rows), each[rows].tobytes())
             if counts is not None and judged is not None:
                 counts.add(judged.select(rows))
-
-    def _note_order(self, order: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> None:
-        made, lowest, highest = self._made, int(order.min()), int(order.max())
-        made.lowest = lowest if made.lowest is None else min(made.lowest, lowest)
-        made.highest = highest if made.highest is None else max(made.highest, highest)
 
 
 def _map(file: DatasetFile, columns: Mapping[str, Column], data: Data) -> ColumnMapping:

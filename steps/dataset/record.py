@@ -21,7 +21,7 @@ REJECTED = "rejected.jsonl"
 FILES = (TRAIN, VALIDATION, data_report.NAME, data_report.PAGE)
 """Files that a complete dataset has, besides the refused rows."""
 
-_VERSION = 4
+_VERSION = 5
 """Increased with every change after which the same input gives another dataset."""
 
 

@@ -30,6 +30,7 @@ from argotune.steps.contracts.training_plan import (
 )
 from argotune.steps.dataset import record
 from argotune.steps.dataset.download import Downloader
+from argotune.steps.dataset.held_out import held_out_before, remember_held_out
 from argotune.steps.dataset.locate import Locator
 from argotune.steps.dataset.make import Made, check_dataset, make_dataset
 from argotune.steps.dataset.page import data_html
@@ -144,6 +145,7 @@ def run(
         judge=judge,
         on_bytes=lambda done: progress.update(total + done, 2 * total),
         samples=params.samples,
+        held_out=held_out_before(params.history_file, data),
     )
     steps = _steps(made.train_tokens, plan.training)
     report = _report(made, plan, steps)
@@ -152,6 +154,7 @@ def run(
     # After the report, which has the numbers of the rows that are refused or cut.
     check_dataset(made, data, judge)
     finished = _record(inputs, made, directory, steps, report.summary())
+    remember_held_out(params.history_file, made.split)
     record.write_record(directory, finished)
     progress.update(2 * total, 2 * total)
     return _result(finished, params)

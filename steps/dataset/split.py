@@ -1,25 +1,31 @@
-"""Find duplicate rows and choose held-out rows, both by content hash.
+"""Find duplicate rows, and choose held-out rows by the hash of their question.
 
-The choice depends only on a row's content and the seed. Another order of the files, additional
-rows or another run does not change it for existing rows.
+Which rows are held out depends only on their first question and the seed. Another order of the
+files, additional rows, another answer or another run does not change it for existing rows, and the
+same question never stands on both sides. A conversation that goes on, or a row for each of its
+turns, begins with the same question. System messages do not count: many rows share one, and a new
+wording of it would deal out all rows anew.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from argotune.steps.dataset.conversations import Conversations, flags
+from argotune.steps.dataset.conversations import SYSTEM, Conversations, flags
 
 Keys = npt.NDArray[np.uint64]
 Flags = npt.NDArray[np.bool_]
 
 DIGEST_BYTES = 32
 _PIECE = 1 << 16
+_NOT_A_WORD = r"[^\pL\pN]+"
 
 
 def digests(conversations: Conversations) -> bytes:
@@ -46,6 +52,21 @@ def digests(conversations: Conversations) -> bytes:
         found.append(hashlib.sha256(row).digest())
         first = last
     return b"".join(found)
+
+
+def question_keys(conversations: Conversations) -> Keys:
+    """A 64-bit number of each row's first question, shape (n,); that of a text without one is its.
+
+    Case, spaces, punctuation and Unicode's compatible forms make no other question.
+    """
+    said = conversations.without(conversations.roles == SYSTEM)
+    questions = said.contents.take(pa.array(said.starts()[:-1]))
+    words = pc.utf8_lower(pc.utf8_normalize(questions, form="NFKC"))
+    words = pc.utf8_trim_whitespace(pc.replace_substring_regex(words, _NOT_A_WORD, " "))
+    # Signs alone, such as an operator in a question about a language, are told apart as they are.
+    words = pc.if_else(pc.equal(pc.binary_length(words), 0), questions, words)
+    found = (hashlib.sha256(text.encode()).digest()[:8] for text in words.to_pylist())
+    return np.frombuffer(b"".join(found), dtype="<u8").astype(np.uint64)
 
 
 def _more(conversations: Conversations) -> dict[int, bytes]:
@@ -83,31 +104,65 @@ def keys_of(row_digests: bytes) -> Keys:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Rule that chooses the held-out rows."""
+    """Rule that chooses the held-out rows by their questions (`question_keys`)."""
 
     share: float
-    """Share of held-out rows, 0 to 0.5."""
+    """Share of held-out questions, 0 to 0.5."""
     seed: int
-    held_out: int | None = None
-    """Order of a row that is held out regardless of the share, if a small dataset has no other."""
+    held_out: frozenset[int] = frozenset()
+    """Questions that are held out whatever the share: those of small datasets that have no other,
+    and of earlier runs (steps/dataset/held_out.py)."""
     kept: int | None = None
-    """Order of a row that is used for training regardless of the share."""
+    """Question that is trained on whatever else holds, if a small dataset has no other."""
 
-    def order(self, keys: Keys) -> Keys:
+    def order(self, questions: Keys) -> Keys:
         """A 64-bit number per row, uniformly distributed and dependent on the seed; shape (n,)."""
         with np.errstate(over="ignore"):
             seed = _mix(np.array([self.seed % 2**64], dtype=np.uint64))
-            mixed: Keys = _mix(keys[:, 2] ^ seed)
+            mixed: Keys = _mix(questions ^ seed)
         return mixed
 
-    def held_out_rows(self, order: Keys) -> Flags:
+    def held_out_rows(self, questions: Keys) -> Flags:
         """Which rows are held out: those whose order is below the share; shape (n,)."""
-        rows: Flags = order < np.uint64(min(2**64 - 1, int(self.share * 2**64)))
-        if self.held_out is not None:
-            rows |= order == np.uint64(self.held_out)
+        limit = np.uint64(min(2**64 - 1, int(self.share * 2**64)))
+        rows: Flags = self.order(questions) < limit
+        if self.held_out:
+            rows |= np.isin(questions, np.array(sorted(self.held_out), dtype=np.uint64))
         if self.kept is not None:
-            rows &= order != np.uint64(self.kept)
+            rows &= questions != np.uint64(self.kept)
         return rows
+
+    def repaired(self, questions: Ends, *, train_rows: int, held_out_rows: int) -> Split:
+        """The rule that leaves neither side of a small dataset empty, where it has two questions.
+
+        The hash may put all of them on one side; then the nearest one changes over.
+        """
+        if train_rows == 0:
+            return replace(self, kept=questions.last)
+        if held_out_rows or not self.share or questions.first is None:
+            return self
+        if questions.first == questions.last:
+            return self
+        return replace(self, held_out=self.held_out | {questions.first})
+
+
+@dataclass
+class Ends:
+    """The questions of lowest and highest order so far; None before the first row."""
+
+    first: int | None = None
+    """It is held out before all others."""
+    last: int | None = None
+    _lowest: int = 2**64
+    _highest: int = -1
+
+    def add(self, questions: Keys, order: Keys) -> None:
+        """Add rows; both shapes (n,), n at least 1."""
+        low, high = int(order.argmin()), int(order.argmax())
+        if int(order[low]) < self._lowest:
+            self.first, self._lowest = int(questions[low]), int(order[low])
+        if int(order[high]) > self._highest:
+            self.last, self._highest = int(questions[high]), int(order[high])
 
 
 def _mix(numbers: Keys) -> Keys:

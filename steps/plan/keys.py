@@ -122,7 +122,7 @@ _LORA_CONFIG: dict[str, Key] = {
     ),
 }
 
-_SHUFFLED = "rows are shuffled with the seed, and split by the hash of their content"
+_SHUFFLED = "rows are shuffled with the seed, and split by the hash of their question"
 
 _DATASET_CONFIG: dict[str, Key] = {
     "messages_column": mapped(
@@ -162,7 +162,7 @@ _ARGOTUNE: dict[str, Key] = {
         "tuning fails if a larger share of rows would be truncated",
     ),
     "validation_share": mapped(
-        "validation_share", number(at_least=0, at_most=0.5), "share of the rows to hold out"
+        "validation_share", number(at_least=0, at_most=0.5), "share of the questions to hold out"
     ),
     "split_seed": mapped("split_seed", whole(0, 2**32 - 1), "seed of the split"),
     "ignore_columns": mapped(
