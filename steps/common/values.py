@@ -154,6 +154,13 @@ QUEUE = ValueType(
     pattern="^([a-z]([-a-z0-9]{0,61}[a-z0-9])?)?$",
 )
 PRIORITY_CLASS = ValueType(accepted="the name of a PriorityClass", check=is_dns_subdomain)
+URLS = ValueType(
+    accepted="URLs with spaces between",
+    check=lambda text: bool(text.strip()),
+    in_file="with spaces between",
+    in_form='a JSON list, ["https://..."]',
+    items=str.split,
+)
 SECRET = ValueType(accepted="the name of a Secret", check=is_dns_subdomain)
 STORAGE_CLASS = ValueType(accepted="the name of a StorageClass", check=is_dns_subdomain)
 NAMES = ValueType(

@@ -66,6 +66,8 @@ class Duplicates(_Section, frozen=True, kw_only=True):
 
     exact: Finding
     """Rows that repeat an earlier one; they are dropped, so none stands on both sides."""
+    asked: Finding = Finding(what="ask what a validation file asks", rows=0, first=[])
+    """Rows that are not trained on, because a validation file asks the same."""
     near: Pairs
     """Usable rows that nearly repeat an earlier one; they are kept."""
     on_both_sides: Pairs
@@ -143,6 +145,8 @@ class DataReport(_Section, frozen=True, kw_only=True):
     """Preset of the model that is tuned."""
     files: list[str]
     """URLs without queries."""
+    validation_files: int = 0
+    """How many of the first files are validation files, whose rows are all held out."""
     rows: int
     """All rows of all files."""
     train_rows: int
@@ -202,6 +206,7 @@ class DataReport(_Section, frozen=True, kw_only=True):
         cut = self.tokens.cut.rows if self.tokens else 0
         near, both = self.duplicates.near.rows, self.duplicates.on_both_sides.rows
         told = [
+            (self.duplicates.asked.rows, "rows that the validation files ask, not trained on"),
             (near, "near duplicates"),
             (both, "held-out rows that are nearly trained on"),
             (cut, "rows cut"),

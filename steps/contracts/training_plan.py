@@ -85,6 +85,8 @@ class Data(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Share of the questions whose rows are held out, 0 to 0.5."""
     split_seed: int
     """Seed of the split, which is by the hash of a row's question."""
+    has_validation_files: bool = False
+    """Whether the held-out rows are those of files of their own; then validation_share is 0."""
     max_rejected_share: float
     """The dataset step fails if a larger share of rows is unusable."""
     ignore_columns: list[str] = []

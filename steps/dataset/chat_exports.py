@@ -59,7 +59,7 @@ MESSAGES: Mapping[str, frozenset[str]] = {
 keys than data sets may have: Telegram's are name, type, id and messages."""
 _TELEGRAM_CHAT = frozenset({"name", "type", "id", "messages"})
 _WHATSAPP = re.compile(rb"(\xe2\x80\x8e)?\[?\d{1,4}[./-]\d{1,2}[./-]\d{2,4},? \d{1,2}[:.]\d\d")
-"""The date before a line, in the order of the phone's language; at first behind an invisible mark."""
+"""The date before a line in the phone's own order, behind an invisible mark at first."""
 
 
 def export_problem(names: Collection[str]) -> str | None:

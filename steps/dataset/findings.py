@@ -74,6 +74,7 @@ class Findings:
         self._most_samples = samples
         self._samples: list[Sample] = []
         self._repeated = Rows()
+        self._asked = Rows()
         self._sensitive: dict[str, Rows] = {}
         self._cut = Rows()
         self._lengths: list[npt.NDArray[np.int32]] = []
@@ -84,6 +85,10 @@ class Findings:
     def add_repeated(self, file: int, numbers: Numbers) -> None:
         """Count rows that are dropped because an earlier one says the same; shape (n,)."""
         self._repeated.add(file, numbers)
+
+    def add_asked(self, file: int, numbers: Numbers) -> None:
+        """Count rows that are dropped because a validation file asks the same; shape (n,)."""
+        self._asked.add(file, numbers)
 
     def add(
         self,
@@ -151,6 +156,7 @@ class Findings:
         held_out = np.concatenate([np.zeros(0, np.bool_), *self._held_out])[:compared]
         return Duplicates(
             exact=self._repeated.finding("repeat an earlier row"),
+            asked=self._asked.finding("ask what a validation file asks"),
             near=self._pairs(self._signatures.similar_earlier()),
             on_both_sides=self._pairs(self._signatures.similar_among(held_out)),
             compared_rows=compared,

@@ -41,15 +41,15 @@ class Locator:
             token=environment.get("HF_TOKEN"),
         )
 
-    def targets(self, urls: Sequence[str]) -> list[Target]:
-        """The files of all URLs, in the order of the list; one named twice is there twice.
+    def targets(self, urls: Sequence[str]) -> list[list[Target]]:
+        """The files of each URL; one that two URLs name is there twice.
 
         Raises ParamsError, PermanentError or TransientError.
         """
         # Images first, before a store sets a proxy that skopeo would take.
         order = sorted(range(len(urls)), key=lambda index: not urls[index].startswith("oci:"))
         found = {index: self._targets(urls[index], index) for index in order}
-        return [target for index in range(len(urls)) for target in found[index]]
+        return [found[index] for index in range(len(urls))]
 
     def _targets(self, url: str, index: int) -> list[Target]:
         address, _, fragment = url.partition("#")

@@ -28,6 +28,7 @@ from argotune.steps.dataset.source import Batch, Column
 from argotune.steps.dataset.split import (
     DIGEST_BYTES,
     Ends,
+    Keys,
     SeenRows,
     Split,
     digests,
@@ -53,6 +54,8 @@ class Made:
     rows: int = 0
     """All rows of all files."""
     duplicates: int = 0
+    removed: int = 0
+    """Rows that are not trained on, because a validation file asks the same."""
     rejected: dict[str, int] = field(default_factory=dict)
     unlearned_answers: int = 0
     """Answers of usable rows that a field of theirs keeps from being learned."""
@@ -74,6 +77,7 @@ def make_dataset(
     data: Data,
     directory: Path,
     *,
+    validation_files: Sequence[DatasetFile] = (),
     scratch_dir: Path,
     judge: Judge | None,
     on_bytes: Callable[[int], None],
@@ -82,10 +86,12 @@ def make_dataset(
 ) -> Made:
     """Write the parquet files; whether they are good enough to train on, `check_dataset` tells.
 
+    The rows of validation files are the held-out ones; without such files the split chooses them.
     Without a judge, what only the model's tokenizer can tell stays unknown. `samples` is the number
     of rows whose texts are among the findings, `held_out` has the questions that stay held out.
     """
-    split = Split(share=data.validation_share, seed=data.split_seed, held_out=held_out)
+    share = 0.0 if validation_files else data.validation_share
+    split = Split(share=share, seed=data.split_seed, held_out=held_out)
     columns: dict[Path, Mapping[str, Column]] = {}
     while True:
         try:
@@ -93,11 +99,13 @@ def make_dataset(
             making = _Making(
                 data, split, columns, directory, scratch_dir, judge, on_bytes, findings
             )
-            made = making.run(files)
+            made = making.run(files, validation_files)
         except _LaterColumns as later:
             # At most once for each file, because its whole content has been read.
             columns[later.path] = later.columns
             continue
+        if validation_files:
+            return made
         repaired = split.repaired(
             made.ends, train_rows=made.train_rows, held_out_rows=made.validation_rows
         )
@@ -113,9 +121,18 @@ def check_dataset(made: Made, data: Data, judge: Judge | None) -> None:
         urls = ", ".join(file.url for file in made.files)
         raise PermanentError(f"none of the files has rows: {urls}")
     rejected.check_share(made.rows, data.max_rejected_share)
+    if made.removed:
+        log.warn(
+            _logger,
+            "asked-in-validation",
+            rows=made.removed,
+            effect="they ask what a validation file asks, and are not trained on",
+        )
     if made.train_rows + made.validation_rows == 0:
         raise PermanentError(f"no row is usable for training: {rejected.summary()}")
-    if data.validation_share and not made.validation_rows:
+    if any(file.is_held_out for file in made.files):
+        _check_validation(made)
+    elif data.validation_share and not made.validation_rows:
         log.warn(
             _logger,
             "nothing-is-held-out",
@@ -124,6 +141,18 @@ def check_dataset(made: Made, data: Data, judge: Judge | None) -> None:
         )
     if judge is not None and made.train_tokens is not None:
         judge.check_cut(made.train_tokens, made.train_rows)
+
+
+def _check_validation(made: Made) -> None:
+    """Raise PermanentError where validation files leave one side without rows."""
+    if not made.validation_rows:
+        urls = ", ".join(file.url for file in made.files if file.is_held_out)
+        raise PermanentError(f"no row of the validation files is usable: {urls}")
+    if not made.train_rows:
+        asked = f"{made.removed} ask what the validation files ask; " if made.removed else ""
+        raise PermanentError(
+            f"no row is left to train on: {asked}give training files with other questions"
+        )
 
 
 class _LaterColumns(Exception):
@@ -157,21 +186,25 @@ class _Making:
         self._judge = judge
         self._on_bytes = on_bytes
         self._seen = SeenRows()
+        self._asked: list[Keys] = []
+        """Questions of the validation files."""
         self._made = Made(findings=findings, split=split)
         if judge is not None:
             self._made.train_tokens = TokenCounts()
             self._made.validation_tokens = TokenCounts()
 
-    def run(self, files: Sequence[DatasetFile]) -> Made:
-        """Read, check, split and write all rows."""
+    def run(self, files: Sequence[DatasetFile], validation_files: Sequence[DatasetFile]) -> Made:
+        """Read, check, split and write all rows, those of validation files first."""
         made = self._made
         with (
             rejected_rows(self._directory / record.REJECTED) as rejected,
             row_writer(self._directory / record.TRAIN) as train,
             row_writer(self._directory / record.VALIDATION) as validation,
         ):
+            for file in validation_files:
+                made.files.append(self._add_file(file, True, rejected, train, validation))
             for file in files:
-                made.files.append(self._add_file(file, rejected, train, validation))
+                made.files.append(self._add_file(file, False, rejected, train, validation))
             made.rows = sum(each.rows for each in made.files)
             made.train_rows, made.validation_rows = train.rows, validation.rows
             made.rejected = rejected.by_reason()
@@ -186,7 +219,12 @@ class _Making:
         return made
 
     def _add_file(
-        self, file: DatasetFile, rejected: Rejected, train: RowWriter, validation: RowWriter
+        self,
+        file: DatasetFile,
+        is_held_out: bool,
+        rejected: Rejected,
+        train: RowWriter,
+        validation: RowWriter,
     ) -> InputFile:
         before = sum(each.size for each in self._made.files)
         opened = OpenFile(file, self._scratch_dir)
@@ -196,7 +234,7 @@ class _Making:
         log.event(_logger, "reading", file=file.url, format=opened.format, columns=",".join(names))
         for batch in opened.batches(names):
             rows += len(batch.numbers)
-            self._add_batch(file, batch, mapped, unread, rejected, train, validation)
+            self._add_batch(file, is_held_out, batch, mapped, unread, rejected, train, validation)
             self._on_bytes(before + opened.position())
             _return_memory()
         if not rows:
@@ -213,6 +251,7 @@ class _Making:
             unused_columns=self._unused(file, found, mapped),
             unused_fields=_warn_of(file, unread),
             rows=rows,
+            is_held_out=is_held_out,
         )
 
     def _unused(
@@ -226,6 +265,7 @@ class _Making:
     def _add_batch(
         self,
         file: DatasetFile,
+        is_held_out: bool,
         batch: Batch,
         mapped: ColumnMapping,
         unread: UnreadFields,
@@ -245,6 +285,8 @@ class _Making:
         rejected.add(file.url, batch.numbers, reasons, batch.problem)
         usable = conversations.select(reasons == 0)
         numbers = batch.numbers[reasons == 0]
+        if not is_held_out:
+            usable, numbers = self._without_asked(usable, numbers)
         found = digests(usable)
         new = self._seen.add(keys_of(found))
         self._made.duplicates += int((~new).sum())
@@ -258,11 +300,25 @@ class _Making:
             usable, each, judged = usable.select(good), each[good], judged.select(good)
             numbers = numbers[good]
         self._made.unlearned_answers += int(usable.unlearned_answers().sum())
-        self._add_rows(usable, numbers, each.tobytes(), judged, train, validation)
+        self._add_rows(usable, is_held_out, numbers, each.tobytes(), judged, train, validation)
+
+    def _without_asked(
+        self, conversations: Conversations, numbers: npt.NDArray[np.int64]
+    ) -> tuple[Conversations, npt.NDArray[np.int64]]:
+        """The rows that ask nothing of the validation files, and their numbers."""
+        if not self._asked:
+            return conversations, numbers
+        # One sorted array, however many batches the validation files had.
+        self._asked = [np.unique(np.concatenate(self._asked))]
+        asked = np.isin(question_keys(conversations), self._asked[0])
+        self._made.removed += int(asked.sum())
+        self._made.findings.add_asked(len(self._made.files), numbers[asked])
+        return conversations.select(~asked), numbers[~asked]
 
     def _add_rows(
         self,
         conversations: Conversations,
+        is_held_out: bool,
         numbers: npt.NDArray[np.int64],
         row_digests: bytes,
         judged: Judged | None,
@@ -273,8 +329,12 @@ class _Making:
         if not len(conversations.lengths):
             return
         questions = question_keys(conversations)
-        made.ends.add(questions, self._split.order(questions))
-        held_out = self._split.held_out_rows(questions)
+        if is_held_out:
+            self._asked.append(questions)
+            held_out = np.ones(len(questions), dtype=np.bool_)
+        else:
+            made.ends.add(questions, self._split.order(questions))
+            held_out = self._split.held_out_rows(questions)
         made.findings.add(len(made.files), numbers, conversations, held_out, judged)
         each = np.frombuffer(row_digests, dtype=f"V{DIGEST_BYTES}")
         for writer, counts, rows in (

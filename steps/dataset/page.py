@@ -30,7 +30,14 @@ def data_html(report: DataReport) -> str:
                 ],
             ),
             table("Columns that are not read", ["column"], [[c] for c in report.unused_columns]),
-            table("Files", ["", "URL"], [[str(n), url] for n, url in enumerate(report.files, 1)]),
+            table(
+                "Files",
+                ["", "URL", ""],
+                [
+                    [str(n), url, "held out" if n <= report.validation_files else ""]
+                    for n, url in enumerate(report.files, 1)
+                ],
+            ),
         ],
     )
 
@@ -117,6 +124,11 @@ def _duplicates(report: DataReport) -> str:
             "repeat an earlier row, and are dropped",
             found.exact.rows,
             report.places_text(found.exact),
+        ),
+        (
+            "ask what a validation file asks, and are not trained on",
+            found.asked.rows,
+            report.places_text(found.asked),
         ),
         ("nearly repeat an earlier row", found.near.rows, report.pairs_text(found.near)),
         (

@@ -36,6 +36,11 @@ class Params:
     urls_file: Path | None = None
     """The same URLs with their queries, a JSON list from a Secret; if the file exists, its URLs
     are downloaded, so that no parameter contains tokens."""
+    validation_urls: tuple[str, ...] = ()
+    """URLs of files whose rows are all held out, likewise; then no other row is, and rows of `urls`
+    that ask what these ask are not trained on."""
+    validation_urls_file: Path | None = None
+    """The same of them as urls-file."""
     plan_file: Path
     """The plan step's file."""
     work_dir: Path
@@ -82,7 +87,13 @@ class Params:
     def __post_init__(self) -> None:
         if not self.urls:
             raise ParamsError('--urls: empty; give a JSON list of URLs, such as ["https://..."]')
-        problems = [problem for url in self.urls if (problem := _image_problem(url)) is not None]
+        lists = {"urls": self.urls, "validation-urls": self.validation_urls}
+        problems = [
+            f"--{flag}: {problem}"
+            for flag, urls in lists.items()
+            for url in urls
+            if (problem := _image_problem(url)) is not None
+        ]
         if problems:
             raise ParamsError(problems)
 
@@ -93,7 +104,7 @@ def _image_problem(url: str) -> str | None:
     try:
         parse_image(url.removeprefix("oci://"))
     except ValueError as error:
-        return f"--urls: {error}"
+        return str(error)
     return None
 
 
@@ -117,6 +128,8 @@ class Result:
     """Unusable rows; the log has their numbers and reasons."""
     duplicate_rows: int
     """Repeated rows; each distinct row is kept once."""
+    removed_rows: int
+    """Rows that are not trained on, because a row of the validation files asks the same."""
     tokens: int | None
     """Tokens of the train rows, up to max_length of each: one epoch; empty without the tokenizer,
     as the six below."""

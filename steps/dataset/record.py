@@ -42,6 +42,8 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     """Fields of messages that were not read."""
     rows: int
     """All rows, including unusable ones."""
+    is_held_out: bool
+    """Whether it is a validation file, whose rows are all held out."""
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +80,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     train_rows: int
     validation_rows: int
     duplicate_rows: int
+    removed_rows: int
+    """Rows that are not trained on, because a row of the validation files asks the same."""
     rejected_rows: int
     unlearned_answers: int
     """Answers of usable rows that are context only, because a field of theirs says so."""
@@ -94,23 +98,26 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def summary(self) -> str:
         """What became of all rows, in one line."""
+        removed = f"{self.removed_rows} asked in validation, " if self.removed_rows else ""
         return (
             f"{self.rows + self.rejected_rows} rows: {self.train_rows} to train, "
-            f"{self.validation_rows} held out, {self.duplicate_rows} duplicates, "
+            f"{self.validation_rows} held out, {self.duplicate_rows} duplicates, {removed}"
             f"{self.rejected_rows} refused" + ("" if self.tokens is None else f"; {self.tokens}")
         )
 
 
 def inputs_digest(
-    urls: Sequence[str], data: Data, judge: str | None, volume_dir: Path | None = None
+    urls: Sequence[Sequence[str]], data: Data, judge: str | None, volume_dir: Path | None = None
 ) -> str:
     """Digest of URLs and data settings; for local files also of size and modification time.
+
+    `urls` are those to train on and those of validation files.
 
     `judge` is the digest of what judges the rows, None without a tokenizer.
     """
     asked = {
         "version": _VERSION,
-        "urls": [identity_of(url, volume_dir) for url in urls],
+        "urls": [[identity_of(url, volume_dir) for url in each] for each in urls],
         "data": msgspec.to_builtins(data),
         "judge": judge,
     }

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,14 +100,17 @@ def run(
         allow_http=params.allow_http,
         allowed_hosts=frozenset(host.lower() for host in params.allowed_hosts),
     )
-    urls = full_urls(params.urls, params.urls_file)
-    check_urls(urls, policy)
+    urls = full_urls("urls", params.urls, params.urls_file)
+    validation_urls = full_urls(
+        "validation-urls", params.validation_urls, params.validation_urls_file
+    )
+    check_urls({"urls": urls, "validation-urls": validation_urls}, policy)
     plan = read_plan(params.plan_file)
     data = plan.data
     directory = params.work_dir / "dataset"
     tokenizer_dir = _brought_tokenizer(params.tokenizer_dir)
     judging = None if tokenizer_dir is None else _what_judges(tokenizer_dir, plan)
-    inputs = record.inputs_digest(urls, data, judging, params.volume_dir)
+    inputs = record.inputs_digest((urls, validation_urls), data, judging, params.volume_dir)
     found = record.read_record(directory, inputs)
     if found is not None:
         log.event(_logger, "dataset-found", digest=found.digest)
@@ -129,23 +133,26 @@ def run(
         locator = Locator(
             params, downloads, downloader=loader, stores=stores, environment=environment
         )
+        targets = locator.targets([*urls, *validation_urls])
         files = loader.fetch_all(
-            locator.targets(urls),
+            list(chain.from_iterable(targets)),
             downloads,
             # Reading the files is the second half of the progress.
             on_progress=lambda done, total: progress.update(done, 2 * total),
             tuning_bytes=tuning_bytes(plan),
         )
     total = sum(file.size for file in files)
+    train_files = sum(map(len, targets[: len(urls)]))
     made = make_dataset(
-        files,
+        files[:train_files],
         data,
         directory,
+        validation_files=files[train_files:],
         scratch_dir=downloads,
         judge=judge,
         on_bytes=lambda done: progress.update(total + done, 2 * total),
         samples=params.samples,
-        held_out=held_out_before(params.history_file, data),
+        held_out=frozenset() if validation_urls else held_out_before(params.history_file, data),
     )
     steps = _steps(made.train_tokens, plan.training)
     report = _report(made, plan, steps)
@@ -154,7 +161,8 @@ def run(
     # After the report, which has the numbers of the rows that are refused or cut.
     check_dataset(made, data, judge)
     finished = _record(inputs, made, directory, steps, report.summary())
-    remember_held_out(params.history_file, made.split)
+    if not validation_urls:
+        remember_held_out(params.history_file, made.split)
     record.write_record(directory, finished)
     progress.update(2 * total, 2 * total)
     return _result(finished, params)
@@ -227,6 +235,7 @@ def _report(made: Made, plan: TrainingPlan, steps: RunSteps | None) -> DataRepor
         rows=made.rows,
         train_rows=made.train_rows,
         held_out_rows=made.validation_rows,
+        validation_files=sum(file.is_held_out for file in made.files),
         refused=refused,
         unused_columns=list(columns),
         duplicates=found.duplicates(),
@@ -249,6 +258,7 @@ def _record(
         train_rows=made.train_rows,
         validation_rows=made.validation_rows,
         duplicate_rows=made.duplicates,
+        removed_rows=made.removed,
         rejected_rows=rejected,
         unlearned_answers=made.unlearned_answers,
         rejected=made.rejected,
@@ -270,6 +280,7 @@ def _result(found: Record, params: Params) -> Result:
         validation_rows=found.validation_rows,
         rejected_rows=found.rejected_rows,
         duplicate_rows=found.duplicate_rows,
+        removed_rows=found.removed_rows,
         **counted,
         digest=found.digest,
         changed=_is_changed(found, params),

@@ -10,8 +10,8 @@ from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.urls import redact
 
 
-def full_urls(urls: Sequence[str], secret_file: Path | None) -> tuple[str, ...]:
-    """The URLs of the file, or the given ones if the file does not exist.
+def full_urls(flag: str, urls: Sequence[str], secret_file: Path | None) -> tuple[str, ...]:
+    """The URLs of the file, or the given ones if the file does not exist; `flag` names them.
 
     Raises ParamsError if the file is not a list of the same URLs; the message quotes none of it.
     """
@@ -20,12 +20,12 @@ def full_urls(urls: Sequence[str], secret_file: Path | None) -> tuple[str, ...]:
     try:
         found = json.loads(secret_file.read_text())
     except (ValueError, RecursionError) as error:
-        raise ParamsError(f"--urls-file: {secret_file} is not JSON") from error
+        raise ParamsError(f"--{flag}-file: {secret_file} is not JSON") from error
     if not isinstance(found, list) or not all(isinstance(url, str) for url in found):
-        raise ParamsError(f"--urls-file: {secret_file} is not a JSON list of URLs")
+        raise ParamsError(f"--{flag}-file: {secret_file} is not a JSON list of URLs")
     if [redact(url) for url in found] != [redact(url) for url in urls]:
         raise ParamsError(
-            f"--urls-file: {secret_file} has other URLs than --urls; use the Secret that was"
-            " created for them"
+            f"--{flag}-file: {secret_file} has other URLs than --{flag}; use the Secret that"
+            " was created for them"
         )
     return tuple(found)

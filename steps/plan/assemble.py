@@ -99,13 +99,13 @@ def _data(settings: Settings) -> Data:
         response_column=settings.response_column,
         validation_share=settings.validation_share,
         split_seed=settings.split_seed,
+        has_validation_files=settings.has_validation_files,
         max_rejected_share=settings.max_rejected_share,
         ignore_columns=list(settings.ignore_columns),
     )
 
 
 def _training(settings: Settings, choice: Choice) -> Training:
-    held_out = settings.validation_share > 0
     return Training(
         max_length=settings.max_length,
         max_truncated_share=settings.max_truncated_share,
@@ -132,7 +132,7 @@ def _training(settings: Settings, choice: Choice) -> Training:
         seed=settings.seed,
         eval_steps=settings.eval_steps,
         save_steps=settings.save_steps,
-        early_stopping_patience=settings.early_stopping_patience if held_out else None,
+        early_stopping_patience=settings.early_stopping_patience if settings.holds_out else None,
     )
 
 
@@ -197,7 +197,7 @@ def _rope_warning(job: Job) -> str | None:
 
 
 def _held_out_rows_warning(settings: Settings) -> str | None:
-    if settings.validation_share > 0:
+    if settings.holds_out:
         return None
     return (
         "no rows are held out, so the run has no validation loss and no early stopping; set "

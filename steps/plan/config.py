@@ -51,7 +51,13 @@ class _Reading:
 
 
 def read_config(
-    text: str, preset: ModelPreset, method: Method, *, problems: list[str], warnings: list[str]
+    text: str,
+    preset: ModelPreset,
+    method: Method,
+    *,
+    has_validation_files: bool = False,
+    problems: list[str],
+    warnings: list[str],
 ) -> Settings:
     """The settings of a training config; an empty text gives the defaults.
 
@@ -65,6 +71,8 @@ def read_config(
     _check_columns(reading)
     values = preset_defaults(preset) | reading.values
     settings = _derive(Settings(**values), reading, preset)  # type: ignore[arg-type]
+    if has_validation_files:
+        settings = _without_split(settings, reading)
     problems += reading.problems
     warnings += reading.warnings
     return settings
@@ -232,6 +240,23 @@ def _derive(settings: Settings, reading: _Reading, preset: ModelPreset) -> Setti
     _check_scheduler(settings, reading)
     _check_lora(settings, reading)
     return _derive_warmup(settings, reading)
+
+
+def _without_split(settings: Settings, reading: _Reading) -> Settings:
+    """Turn the split off, because validation files have the held-out rows."""
+    for name, nothing_held_out in (("train_share", 1), ("validation_share", 0)):
+        if name in reading.origins and reading.values[name] != nothing_held_out:
+            reading.problems.append(
+                f"{reading.origins[name]}: {reading.values[name]}; the held-out rows are those of"
+                " tuning.input.validationUrls (validation-urls), and all others are trained on:"
+                f" leave one of the two out, or set {nothing_held_out}"
+            )
+    if "split_seed" in reading.origins:
+        reading.warnings.append(
+            f"{reading.origins['split_seed']}: {settings.split_seed} has no effect: the held-out"
+            " rows are those of tuning.input.validationUrls (validation-urls)"
+        )
+    return replace(settings, validation_share=0.0, has_validation_files=True)
 
 
 def _derive_warmup(settings: Settings, reading: _Reading) -> Settings:

@@ -31,6 +31,8 @@ class Params:
     """CPUs that the tune pod asks for, a quantity such as 4 or 500m."""
     tune_memory: str = "16Gi"
     """Memory that the tune pod asks for, a quantity such as 16Gi."""
+    validation_urls: tuple[str, ...] = ()
+    """URLs of files whose rows are all held out, as a JSON list; empty: a share of the data is."""
     model_source: str | None = None
     """Source of the weights instead of the preset's: hub, oci:IMAGE or dir:DIRECTORY."""
     output_image: str | None = None

@@ -54,7 +54,12 @@ def read_request(params: Params, catalogs: Sequence[SkuCatalog] | None = None) -
         raise ParamsError(problems)
     problems += _problems_of_source(params.model_source, preset)
     settings = read_config(
-        params.config, preset, params.method, problems=problems, warnings=warnings
+        params.config,
+        preset,
+        params.method,
+        has_validation_files=bool(params.validation_urls),
+        problems=problems,
+        warnings=warnings,
     )
     targets = resolve_targets(settings.target_modules, preset, problems=problems, warnings=warnings)
     card = _card(settings, found_sku, problems)

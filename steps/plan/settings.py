@@ -53,6 +53,8 @@ class Settings:
     """Enough rows to measure the loss, and few enough not to weaken training."""
     train_share: float | None = None
     """Kaito's train_test_split, 1 - validation_share; None: not set."""
+    has_validation_files: bool = False
+    """Whether the run has files of held-out rows, which the config does not name."""
     split_seed: int = 42
     max_rejected_share: float = 0.05
     """With more unusable rows than this, the file or its columns are probably the wrong ones."""
@@ -92,6 +94,11 @@ class Settings:
     gpu_memory_gib: float | None = None
     gpu_model: str | None = None
     disk_gib: int | None = None
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether some rows are not trained on, but tell the held-out loss."""
+        return self.has_validation_files or self.validation_share > 0
 
 
 def preset_defaults(preset: ModelPreset) -> dict[str, object]:

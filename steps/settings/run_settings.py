@@ -26,6 +26,7 @@ from argotune.steps.common.values import (
     SECONDS_OR_ZERO,
     SECRET,
     STORAGE_CLASS,
+    URLS,
     WHOLE_SECONDS,
     ValueType,
     reads,
@@ -97,9 +98,23 @@ _OF_THE_FILE = (
         feeds=("dataset.urls",),
     ),
     Setting(
+        name="validation-urls",
+        description=(
+            "URLs of files whose rows are all held out, also as tuning.input.validationUrls; then"
+            " all others are trained on, but for those that ask the same"
+        ),
+        value=URLS,
+        default="[]",
+        default_meaning="none, a share of the rows is held out",
+        feeds=("plan.validation-urls", "dataset.validation-urls"),
+    ),
+    Setting(
         name="urls-secret",
         place="tuning.input.urls",
-        description="Secret with the key urls.json: the same URLs with tokens in their queries",
+        description=(
+            "Secret with the keys urls.json and validation-urls.json: the same URLs with tokens in"
+            " their queries"
+        ),
         default="argotune-no-urls",
         used_by="the volume urls-secret",
     ),

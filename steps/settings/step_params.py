@@ -190,18 +190,19 @@ def _value(
 
 
 def _url_problems(settings: Mapping[str, str]) -> Iterator[Problem]:
-    """Report the first URL that the dataset step would not fetch; it is shown without its query."""
+    """Report the URLs that the dataset step would not fetch; they are shown without queries."""
     allow_loopback, allow_files = (
         settings[name] == "true" for name in ("allow-loopback", "allow-files")
     )
-    try:
-        urls = json.loads(settings["urls"])
-    except (ValueError, RecursionError):
-        return  # reported already
-    for index, url in enumerate(urls):
-        problem = url_problem(url, allow_loopback=allow_loopback, allow_files=allow_files)
-        if problem is not None:
-            yield Problem(setting="urls", text=f"[{index}]: {redact(url)!r}: {problem}")
+    for name in ("urls", "validation-urls"):
+        try:
+            urls = json.loads(settings[name])
+        except (ValueError, RecursionError):
+            continue  # reported already
+        for index, url in enumerate(urls):
+            problem = url_problem(url, allow_loopback=allow_loopback, allow_files=allow_files)
+            if problem is not None:
+                yield Problem(setting=name, text=f"[{index}]: {redact(url)!r}: {problem}")
 
 
 def _forbidden_secrets(settings: Mapping[str, str]) -> Iterator[Problem]:

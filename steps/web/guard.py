@@ -11,7 +11,7 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,13 +79,14 @@ class ForbiddenAddress(PermanentError):
     """A URL leads to an address that URLs of a run must not have."""
 
 
-def check_urls(urls: Iterable[str], policy: UrlPolicy) -> None:
-    """Check URLs as text. Raises ParamsError with the problems of all URLs."""
-    problems = []
-    for index, url in enumerate(urls):
-        found = url_problem(url, policy)
-        if found:
-            problems.append(f"--urls[{index}]: {redact(url)}: {found}")
+def check_urls(lists: Mapping[str, Iterable[str]], policy: UrlPolicy) -> None:
+    """Check the URLs of each flag as text. Raises ParamsError with the problems of all URLs."""
+    problems = [
+        f"--{flag}[{index}]: {redact(url)}: {found}"
+        for flag, urls in lists.items()
+        for index, url in enumerate(urls)
+        if (found := url_problem(url, policy))
+    ]
     if problems:
         raise ParamsError(problems)
 

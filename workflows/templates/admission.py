@@ -24,6 +24,7 @@ NAME = "admission"
 RUNS, USERS = "argotune-runs", "argotune-users"
 _API_VERSION = "admissionregistration.k8s.io/v1"
 _ARGO = "argoproj.io"
+_URL_KEYS = tuple(manifests.URL_KEYS.values())
 _TEMPLATES = (finetune.NAME, gc.NAME)
 _MAY_NOT_CREATE_PODS = {
     "name": "may-not-create-pods",
@@ -223,8 +224,8 @@ def _user_rules() -> list[Rule]:
         _rule(
             "request.resource.resource != 'secrets' || (object.type == 'Opaque'"
             " && object.metadata.name.matches('-urls(-[0-9a-f]+)?$')"
-            f" && (!has(object.data) || object.data.all(k, k == '{manifests.URLS_KEY}')))",
-            f"Secrets of runs are called NAME-urls and have the key {manifests.URLS_KEY} alone",
+            f" && (!has(object.data) || object.data.all(k, k in {_list(_URL_KEYS)})))",
+            f"Secrets of runs are called NAME-urls and have no keys but {' and '.join(_URL_KEYS)}",
         ),
     ]
 

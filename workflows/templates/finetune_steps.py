@@ -106,7 +106,10 @@ DATASET = Step(
         "plan-file": _PLAN_FILE,
         "work-dir": container.WORK_DIR,
         "tokenizer-dir": _TOKENIZER_DIR,
-        "urls-file": f"{container.URLS_SECRET_DIR}/urls.json",
+        **{
+            f"{flag}-file": f"{container.URLS_SECRET_DIR}/{key}"
+            for flag, key in manifests.URL_KEYS.items()
+        },
         "auth-file": f"{container.DATA_SECRET_DIR}/.dockerconfigjson",
         "volume-dir": container.DATA_DIR,
         "allowed-registries": _REGISTRIES,

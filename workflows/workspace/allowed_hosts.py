@@ -24,10 +24,9 @@ def host_problems(workspace: Workspace, values: Mapping[str, str]) -> Iterator[s
     `values` are the settings that the installer decided.
     """
     allowed = json.loads(values["allowed-hosts"])
-    for index, url in enumerate(workspace.urls):
+    for place, url in workspace.all_urls:
         host, port = internal_host(url), url_port(url)
         if host is not None and not is_allowed(host.removesuffix(f":{port}"), port, allowed):
-            place = f"{place_of('urls')}[{index}]"
             yield f"{place}: {host} is inside a private network; {_advice(host)}"
     for place, image in _registries(workspace):
         host = internal_registry(str(image))
@@ -62,17 +61,23 @@ def host_warnings(
 def _registries(workspace: Workspace) -> Iterator[tuple[str, ImageReference]]:
     weights = (workspace.model_source or "").partition("oci:")[2]
     data = [
-        ("urls", url.removeprefix("oci://")) for url in workspace.urls if url.startswith("oci:")
+        (place.partition("[")[0], url.removeprefix("oci://"))
+        for place, url in workspace.all_urls
+        if url.startswith("oci:")
     ]
-    images = [("output-image", workspace.output_image), ("model-source", weights), *data]
-    for name, text in images:
+    images = [
+        (place_of("output-image"), workspace.output_image),
+        (place_of("model-source"), weights),
+        *data,
+    ]
+    for place, text in images:
         try:
             reference = parse_reference(text)
         except ValueError:
             # A path, or none; what is wrong with a reference is told by other checks.
             continue
         if isinstance(reference, ImageReference):
-            yield place_of(name), reference
+            yield place, reference
 
 
 def _is_allowed(image: ImageReference, values: Mapping[str, str]) -> bool:

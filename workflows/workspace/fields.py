@@ -40,7 +40,15 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
         "modelWeightsPVC",
         "modelWeightsSubPath",
     ),
-    "tuning.input": ("name", "urls", "image", "volumeSource", "imagePullSecrets"),
+    # Kaito has no validationUrls.
+    "tuning.input": (
+        "name",
+        "urls",
+        "validationUrls",
+        "image",
+        "volumeSource",
+        "imagePullSecrets",
+    ),
     "tuning.output": ("image", "imagePushSecret", "volumeSource"),
 }
 

@@ -13,8 +13,10 @@ from argotune.steps.common.values import is_dns_subdomain
 from argotune.steps.dataset.selection import fixed_directory, is_pattern
 from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.workspace.fields import Fields
+from argotune.workflows.workspace.model import URLS, VALIDATION_URLS, Workspace
 from argotune.workflows.workspace.tags import unsafe
 
+_VALIDATION_SETTING = "validation-urls"
 _KINDS = ("urls", "image", "volumeSource")
 _CLAIM = "tuning.input.volumeSource.persistentVolumeClaim.claimName"
 _PULL_SECRETS = "tuning.input.imagePullSecrets"
@@ -39,51 +41,99 @@ class Input:
 
     urls: tuple[str, ...]
     """URLs; a path of this machine is one too."""
+    validation_urls: tuple[str, ...]
+    """URLs of files whose rows are all held out, likewise."""
     secret: str | None
     """Secret with the sources' logins."""
     claim: str | None
-    """PersistentVolumeClaim of the one volume URL."""
+    """PersistentVolumeClaim of volume URLs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """Which data a run may read besides public ones."""
+
+    base_dir: Path
+    """Where relative paths begin."""
+    allow_loopback: bool
+    on_this_machine: bool
+    """Whether data may be files."""
+    files_are_here: bool
+    """Whether those must be there."""
 
 
 def read_input(
-    fields: Fields,
-    base_dir: Path,
-    secret: str | None,
-    *,
-    allow_loopback: bool,
-    on_this_machine: bool,
-    files_are_here: bool,
+    fields: Fields, reach: Reach, *, secret: str | None, validation: str | None
 ) -> Input:
-    """Read tuning.input; paths are below `base_dir`, and `secret` is the annotation's.
+    """Read tuning.input; `secret` and `validation` are the annotations'.
 
     An image or a claim becomes a URL of its own. No message shows the queries of URLs.
     """
     kind = "urls" if "urls" in fields.overrides else _kind_of(fields)
-    secret = _read_secret(fields, secret)
+    claim = _read_claim(fields) if kind == "volumeSource" else None
     if kind == "image":
-        image = fields.text("tuning.input.image") or ""
-        return Input(urls=_checked_image(image, fields), secret=secret, claim=None)
-    if kind == "volumeSource":
-        claim = _read_claim(fields)
-        volume = [f"{VOLUME_SCHEME}://{claim}/"] if claim else []
-        return Input(urls=tuple(volume), secret=secret, claim=claim)
-    is_flag = "urls" in fields.overrides
-    given = _urls_of_flag(fields) if is_flag else fields.texts("tuning.input.urls")
-    urls = tuple(_absolute(url, base_dir) for url in given)
-    _check_urls(urls, fields, allow_loopback=allow_loopback, on_this_machine=on_this_machine)
-    if files_are_here:
-        _check_files(urls, fields)
-    return Input(urls=urls, secret=secret, claim=None)
+        urls = _checked_image(fields.text("tuning.input.image") or "", fields)
+    elif kind == "volumeSource":
+        urls = (f"{VOLUME_SCHEME}://{claim}/",) if claim else ()
+    else:
+        is_flag = "urls" in fields.overrides
+        given = _urls_of_flag(fields) if is_flag else fields.texts(URLS)
+        urls = _checked_urls(given, fields.shown(URLS, "urls"), fields, reach)
+    validation_urls, claim = _read_validation(fields, reach, validation, claim)
+    return Input(
+        urls=urls,
+        validation_urls=validation_urls,
+        secret=_read_secret(fields, secret),
+        claim=claim,
+    )
 
 
-def refused_urls(urls: Sequence[str]) -> list[str]:
+def refused_urls(workspace: Workspace) -> list[str]:
     """List the URLs that a run without --allow-loopback would refuse, each with the reason."""
-    found = [(index, url, _problem(url, allow_loopback=False)) for index, url in enumerate(urls)]
     return [
-        f"tuning.input.urls[{index}]: {redact(url)!r}: {problem}"
-        for index, url, problem in found
-        if problem is not None
+        f"{place}: {redact(url)!r}: {problem}"
+        for place, url in workspace.all_urls
+        if (problem := _problem(url, allow_loopback=False)) is not None
     ]
+
+
+def _read_validation(
+    fields: Fields, reach: Reach, annotated: str | None, claim: str | None
+) -> tuple[tuple[str, ...], str | None]:
+    """Read the validation files, and the claim of the run, which they may be the first to name."""
+    place = VALIDATION_URLS
+    given = fields.texts(place)
+    annotation = fields.shown(
+        f"metadata.annotations.{PREFIX}{_VALIDATION_SETTING}", _VALIDATION_SETTING
+    )
+    if given and annotated:
+        fields.problems.append(f"{place} and {annotation}: both are given; keep one")
+    if annotated:
+        given, place = annotated.split(), annotation
+    volumes = [url for url in given if url.startswith(f"{VOLUME_SCHEME}://")]
+    for url in volumes:
+        named = urlsplit(url).netloc
+        if not is_dns_subdomain(named) or claim not in (None, named):
+            fields.problems.append(
+                f"{place}: {url!r}: accepted is {VOLUME_SCHEME}://{claim or 'CLAIM'}/FILE, with the"
+                " one PersistentVolumeClaim of the run"
+            )
+            return (), claim
+        claim = named
+    checked = iter(
+        _checked_urls([url for url in given if url not in volumes], place, fields, reach)
+    )
+    return tuple(url if url in volumes else next(checked) for url in given), claim
+
+
+def _checked_urls(
+    given: Sequence[str], place: str, fields: Fields, reach: Reach
+) -> tuple[str, ...]:
+    urls = tuple(_absolute(url, reach.base_dir) for url in given)
+    _check_urls(urls, place, fields, reach)
+    if reach.files_are_here:
+        _check_files(urls, place, fields)
+    return urls
 
 
 def _kind_of(fields: Fields) -> str:
@@ -96,14 +146,14 @@ def _kind_of(fields: Fields) -> str:
     return given[0] if given else "urls"
 
 
-def _check_urls(
-    urls: Sequence[str], fields: Fields, *, allow_loopback: bool, on_this_machine: bool
-) -> None:
+def _check_urls(urls: Sequence[str], place: str, fields: Fields, reach: Reach) -> None:
     for index, url in enumerate(urls):
         if not url:
             continue
-        path = f"{fields.shown('tuning.input.urls', 'urls')}[{index}]"
-        problem = _problem(url, allow_loopback=allow_loopback, allow_files=on_this_machine)
+        path = f"{place}[{index}]"
+        problem = _problem(
+            url, allow_loopback=reach.allow_loopback, allow_files=reach.on_this_machine
+        )
         problem = problem or unsafe(url)
         if problem is not None:
             fields.problems.append(f"{path}: {redact(url)!r}: {problem}")
@@ -121,7 +171,7 @@ def _check_urls(
             )
 
 
-def _check_files(urls: Sequence[str], fields: Fields) -> None:
+def _check_files(urls: Sequence[str], place: str, fields: Fields) -> None:
     """Look for the files of this machine; what a directory or a pattern holds is not looked at."""
     for index, url in enumerate(urls):
         parts = urlsplit(url) if url.startswith("file:///") else None
@@ -129,10 +179,9 @@ def _check_files(urls: Sequence[str], fields: Fields) -> None:
         if not path or Path(path).exists():
             continue
         if not is_pattern(path) or not Path("/", fixed_directory(path)).is_dir():
-            place = f"{fields.shown('tuning.input.urls', 'urls')}[{index}]"
             fields.problems.append(
-                f"{place}: {path}: no such file or directory; a relative path begins where the"
-                " command runs"
+                f"{place}[{index}]: {path}: no such file or directory; a relative path begins where"
+                " the command runs"
             )
 
 

@@ -32,8 +32,8 @@ from argotune.workflows.workspace.schedule import NAME_PREFIX, schedule_problems
 
 NAME = "finetune"
 """Name of the WorkflowTemplate."""
-URLS_KEY = "urls.json"
-"""Key in the Secret with a run's URLs: a JSON list."""
+URL_KEYS = {"urls": "urls.json", "validation-urls": "validation-urls.json"}
+"""Keys in the Secret with a run's URLs, a JSON list each, by the parameter with the same URLs."""
 INSTALLED_ANNOTATION = "argotune.dev/installed"
 """Annotation of the WorkflowTemplate: the settings that the installer decided, as JSON."""
 ALLOWED_SECRETS_PATTERN = "allowed-secrets-pattern"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from argotune.presets.schema import Method
 from argotune.steps.settings.run_settings import SETTINGS
 
+URLS, VALIDATION_URLS = "tuning.input.urls", "tuning.input.validationUrls"
+"""Fields of the file with URLs."""
 Options = Mapping[str, str]
 """The settings of annotations or flags, by their names in the table of settings: the checked texts
 of the file. A setting that is not given is missing."""
@@ -33,10 +35,12 @@ class Workspace:
     method: Method
     urls: tuple[str, ...]
     """Dataset URLs; their queries may be secret."""
+    validation_urls: tuple[str, ...]
+    """URLs of files whose rows are all held out, likewise; none: a share of the rows is."""
     data_secret: str | None
     """Secret with the logins of the dataset's sources."""
     data_claim: str | None
-    """PersistentVolumeClaim with the dataset, that of volume URLs."""
+    """PersistentVolumeClaim with the dataset or validation files, that of volume URLs."""
     config: str
     """Text of training_config.yaml; empty for the preset's defaults."""
     output_image: str
@@ -57,3 +61,9 @@ class Workspace:
     problems_before_submit: tuple[str, ...]
     """Problems of a file that is run, but not of one that is only shown: placeholders that the user
     must fill in."""
+
+    @property
+    def all_urls(self) -> Iterator[tuple[str, str]]:
+        """Each URL after its place in the file."""
+        for place, urls in ((URLS, self.urls), (VALIDATION_URLS, self.validation_urls)):
+            yield from ((f"{place}[{index}]", url) for index, url in enumerate(urls))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from argotune.steps.common.urls import redact
 from argotune.steps.common.values import is_dns_label
 from argotune.steps.nodes.providers import ProviderName
 from argotune.steps.plan.params import Params
@@ -25,9 +26,9 @@ from argotune.workflows.workspace.config_map import (
 )
 from argotune.workflows.workspace.documents import read_manifests
 from argotune.workflows.workspace.fields import Fields, WorkspaceError, check_fields
-from argotune.workflows.workspace.input import read_input
+from argotune.workflows.workspace.input import Reach, read_input
 from argotune.workflows.workspace.metadata import read_labels, read_options
-from argotune.workflows.workspace.model import Workspace, provider_of
+from argotune.workflows.workspace.model import VALIDATION_URLS, Workspace, provider_of
 from argotune.workflows.workspace.nodes import check_node
 from argotune.workflows.workspace.output import read_output
 from argotune.workflows.workspace.preset import (
@@ -135,6 +136,7 @@ def plan_params(workspace: Workspace) -> Params:
         # What `submit` takes where the file says nothing; `run` says local by itself.
         provider=cast("ProviderName", provider_of(workspace.options)),
         model_source=workspace.model_source,
+        validation_urls=tuple(map(redact, workspace.validation_urls)),
         tune_cpu=workspace.options.get("tune-cpu", SETTINGS["tune-cpu"].default),
         tune_memory=workspace.options.get("tune-memory", SETTINGS["tune-memory"].default),
     )
@@ -151,25 +153,32 @@ def _read(
     files_are_here: bool,
 ) -> Workspace:
     namespace = _read_namespace(fields)
-    options = read_options(fields)
+    options = dict(read_options(fields))
+    reach = Reach(
+        base_dir=base_dir,
+        allow_loopback=allow_loopback,
+        on_this_machine=on_this_machine,
+        files_are_here=files_are_here,
+    )
     is_local = on_this_machine or provider_of(options) == "local"
     output = read_output(fields, base_dir)
+    name, labels = _read_name(fields), read_labels(fields)
+    preset, method = read_preset(fields), read_method(fields)
+    data = read_input(
+        fields,
+        reach,
+        secret=options.get("data-secret"),
+        # Its queries may be secret, so it is no text among the options.
+        validation=options.pop("validation-urls", None),
+    )
     return Workspace(
-        name=_read_name(fields),
+        name=name,
         namespace=namespace,
-        labels=read_labels(fields),
-        preset=read_preset(fields),
-        method=read_method(fields),
-        urls=(
-            data := read_input(
-                fields,
-                base_dir,
-                options.get("data-secret"),
-                allow_loopback=allow_loopback,
-                on_this_machine=on_this_machine,
-                files_are_here=files_are_here,
-            )
-        ).urls,
+        labels=labels,
+        preset=preset,
+        method=method,
+        urls=data.urls,
+        validation_urls=data.validation_urls,
         data_secret=data.secret,
         data_claim=data.claim,
         config=read_config_map(fields, namespace, config_maps, find_config_map),
@@ -254,10 +263,15 @@ def _check_steps(
         if not is_of_file or is_left_open or is_known:
             continue
         flag = f"--{row.name}"
-        place = flag if row.name in fields.overrides else place_of(row.name)
+        place = flag if row.name in fields.overrides else _place_in_file(row.name, fields)
         known = [*fields.problems, *fields.placeholders]
         if not any(each.startswith((f"{place}:", f"{place}[")) for each in known):
             fields.problems.append(f"{place}: {problem.text}")
+
+
+def _place_in_file(name: str, fields: Fields) -> str:
+    is_field = name == "validation-urls" and fields.get(VALIDATION_URLS)
+    return VALIDATION_URLS if is_field else place_of(name)
 
 
 def _check_texts(workspace: Workspace, fields: Fields) -> None:

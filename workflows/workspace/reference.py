@@ -43,6 +43,7 @@ the value, and what is accepted; an unknown field is a problem too.
 | `tuning.method` | `lora` (16-bit weights) or `qlora` (4-bit weights) |
 | `tuning.config` | name of the ConfigMap with `training_config.yaml` |
 | `tuning.input.urls` | dataset files; all of them are used, `#sha256=HEX` is checked |
+| `tuning.input.validationUrls` | files whose rows are all held out, from the same places as `urls`; then `train_test_split` and `validation_share` are refused, and rows to train on that ask what these ask are left out |
 | `tuning.input.image` | in place of `urls`: an image with the files in `/data`, as `oci://IMAGE` |
 | `tuning.input.imagePullSecrets` | one Secret, the same as `argotune.dev/data-secret` |
 | `tuning.input.volumeSource` | in place of `urls`: `persistentVolumeClaim.claimName`, whose files are read |
@@ -73,6 +74,7 @@ are used, unless `DatasetConfig` names others:
 | `hf://datasets/OWNER/NAME/FILE`, `hf://datasets/OWNER/NAME@REVISION/FILE` | a file of a data set of the Hugging Face Hub |
 | `s3://BUCKET/FILE`, `gs://BUCKET/FILE`, `abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/FILE` | a file of an object store: S3, Google, Azure |
 | `oci://REGISTRY/REPOSITORY:TAG` | the files of an image in `/data`, or of an artifact that `oras push` made |
+| `volume://CLAIM/FILE` | a file of a claim, in `validationUrls` alone; `volumeSource` reads a whole one to train on |
 | `DIRECTORY/FILE` | a file of this machine, for `argotune run` and `plan`; a relative one is below the current directory |
 
 For all but the first and images, FILE may be a directory, of which the files named `.parquet`,

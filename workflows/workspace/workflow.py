@@ -143,7 +143,9 @@ def to_parameters(
         "allow-loopback": text_of(allow_loopback),
         "allow-files": text_of(allow_files),
     }
-    secrets = {
+    validation_urls = json.dumps(list(workspace.validation_urls), ensure_ascii=False)
+    optional = {
+        "validation-urls": validation_urls if workspace.validation_urls else None,
         "push-secret": workspace.push_secret,
         "model-access-secret": workspace.model_access_secret,
         "data-secret": workspace.data_secret,
@@ -154,7 +156,7 @@ def to_parameters(
         for name, text in workspace.options.items()
         if SETTINGS[name].is_in_template
     }
-    given = {name: text for name, text in secrets.items() if text is not None}
+    given = {name: text for name, text in optional.items() if text is not None}
     return {**settings, **always, **given}
 
 
@@ -180,39 +182,45 @@ def images_arguments(registry: str | None, tag: str | None, *, whole: bool) -> d
 
 
 def split_urls(
-    name: str,
-    urls: Sequence[str],
-    arguments: Mapping[str, str],
-    secret_name: str | None = None,
+    workspace: Workspace, arguments: Mapping[str, str], secret_name: str | None = None
 ) -> tuple[dict[str, str], dict[str, Any] | None]:
     """Split the arguments into those without queries and the Secret with the queries, if any.
 
     Without a given name, the Secret's name follows from its content, so that runs with other URLs
     do not share it.
     """
-    if not any("?" in url for url in urls):
+    if not any("?" in url for _, url in workspace.all_urls):
         return dict(arguments), None
-    text = json.dumps(list(urls))
-    secret_name = secret_name or f"{name}-urls-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+    lists = {"urls": workspace.urls, "validation-urls": workspace.validation_urls}
+    given = {name: urls for name, urls in lists.items() if urls}
+    texts = {manifests.URL_KEYS[name]: json.dumps(list(urls)) for name, urls in given.items()}
+    digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()
+    secret_name = secret_name or f"{workspace.name}-urls-{digest[:10]}"
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
             "name": secret_name,
-            "labels": {"app.kubernetes.io/part-of": "argotune", "argotune.dev/workspace": name},
+            "labels": {
+                "app.kubernetes.io/part-of": "argotune",
+                "argotune.dev/workspace": workspace.name,
+            },
         },
         "immutable": True,
-        "stringData": {manifests.URLS_KEY: text},
+        "stringData": texts,
     }
-    redacted = json.dumps([redact(url) for url in urls], ensure_ascii=False)
-    return {**arguments, "urls": redacted, "urls-secret": secret_name}, secret
+    redacted = {
+        name: json.dumps([redact(url) for url in urls], ensure_ascii=False)
+        for name, urls in given.items()
+    }
+    return {**arguments, **redacted, "urls-secret": secret_name}, secret
 
 
 def _arguments(
     workspace: Workspace, allow_loopback: bool, secret_name: str | None
 ) -> tuple[dict[str, str], Object | None]:
     parameters = to_parameters(workspace, allow_loopback=allow_loopback)
-    return split_urls(workspace.name, workspace.urls, parameters, secret_name)
+    return split_urls(workspace, parameters, secret_name)
 
 
 def _set_ttl(spec: Object, workspace: Workspace) -> None:

@@ -155,6 +155,7 @@ def test_record_says_what_the_dataset_is_made_of(server: FileServer, new_params:
             "unused_columns": [],
             "unused_fields": [],
             "rows": 20,
+            "is_held_out": False,
         }
     ]
 

@@ -18,18 +18,18 @@ def write(path: Path, value: object) -> Path:
 
 
 def test_the_secret_has_the_queries(tmp_path: Path) -> None:
-    assert full_urls(URLS, write(tmp_path / "urls.json", FULL)) == tuple(FULL)
+    assert full_urls("urls", URLS, write(tmp_path / "urls.json", FULL)) == tuple(FULL)
 
 
 def test_without_a_secret_the_parameter_counts(tmp_path: Path) -> None:
-    assert full_urls(URLS, None) == URLS
-    assert full_urls(URLS, tmp_path / "missing.json") == URLS
+    assert full_urls("urls", URLS, None) == URLS
+    assert full_urls("urls", URLS, tmp_path / "missing.json") == URLS
 
 
 @pytest.mark.parametrize("value", [FULL[:1], FULL[::-1], {"urls": FULL}, [1]])
 def test_another_secret_is_refused_without_its_contents(tmp_path: Path, value: object) -> None:
     with pytest.raises(ParamsError, match=r"--urls-file: .*urls\.json") as raised:
-        full_urls(URLS, write(tmp_path / "urls.json", value))
+        full_urls("urls", URLS, write(tmp_path / "urls.json", value))
     assert "TOKEN" not in str(raised.value)
 
 
@@ -37,4 +37,4 @@ def test_another_secret_is_refused_without_its_contents(tmp_path: Path, value: o
 def test_a_broken_secret_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "urls.json").write_text(text)
     with pytest.raises(ParamsError, match=r"is not JSON$"):
-        full_urls(URLS, tmp_path / "urls.json")
+        full_urls("urls", URLS, tmp_path / "urls.json")

@@ -198,7 +198,7 @@ def test_no_mirror_has_an_address_of_metadata_or_of_the_link(host: str) -> None:
 def test_all_urls_are_checked_and_their_secrets_left_out() -> None:
     urls = ["https://10.0.0.1/a?sig=SECRET", "https://example.org/fine", "ftp://u:SECRET@h/b"]
     with pytest.raises(ParamsError) as caught:
-        check_urls(urls, PUBLIC)
+        check_urls({"urls": urls}, PUBLIC)
     assert caught.value.problems == [
         "--urls[0]: https://10.0.0.1/a: 10.0.0.1 is an internal or special address; use a public "
         "address, or --allowed-hosts for a mirror that you trust",

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
+
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.plan.planning import make_plan
 from argotune.workflows.workspace.input import refused_urls
+from argotune.workflows.workspace.read import plan_params
 from argotune.workflows.workspace.workflow import to_parameters
-from tests.workflows.workspace.helpers import BASE_DIR, changed, problems_of, read
+from tests.workflows.workspace.helpers import BASE_DIR, CONFIG_MAP, changed, problems_of, read
 
 
 def test_private_host_is_warned_of_with_what_permits_it() -> None:
@@ -75,7 +81,7 @@ def test_a_path_is_a_file_of_this_machine_and_refused_for_a_cluster() -> None:
     problems = problems_of(text)
     assert len(problems) == 3
     assert "which `argotune run` reads and a cluster's pods do not" in problems[0]
-    assert "tuning.input.volumeSource" in refused_urls(found.urls)[0]
+    assert "tuning.input.volumeSource" in refused_urls(found)[0]
 
 
 def test_files_that_are_not_there_are_refused_with_all_other_problems(tmp_path: Path) -> None:
@@ -109,3 +115,82 @@ def test_other_schemes_are_read_and_their_form_is_checked() -> None:
         "a claim is named by tuning.input.volumeS",
         "accepted is s3://BUCKET/FILE, without a ",
     ]
+
+
+def test_validation_files_come_from_the_field_or_the_annotation() -> None:
+    urls = ["https://example.com/v.csv?sig=hunter2", "hf://datasets/me/rows/v"]
+    of_field = read(changed({"tuning/input/validationUrls": urls}))
+    annotation = {"argotune.dev/validation-urls": " ".join(urls)}
+    of_annotation = read(changed({"metadata/annotations": annotation}))
+    assert of_field.validation_urls == of_annotation.validation_urls == tuple(urls)
+    assert json.loads(to_parameters(of_field)["validation-urls"]) == urls
+    assert "validation-urls" not in of_annotation.options
+    assert "hunter2" not in str(of_annotation.warnings)
+    both = {"tuning/input/validationUrls": urls, "metadata/annotations": annotation}
+    assert problems_of(changed(both)) == [
+        "tuning.input.validationUrls and metadata.annotations.argotune.dev/validation-urls: both"
+        " are given; keep one"
+    ]
+
+
+def test_problem_of_a_validation_file_is_told_once_by_its_place() -> None:
+    wrong = ["http://169.254.169.254/x?sig=secret"]
+    told = "[0]: 'http://169.254.169.254/x': a cloud's metadata service; accepted are public hosts"
+    assert problems_of(changed({"tuning/input/validationUrls": wrong})) == [
+        f"tuning.input.validationUrls{told}"
+    ]
+    annotations = {"argotune.dev/validation-urls": wrong[0]}
+    assert problems_of(changed({"metadata/annotations": annotations})) == [
+        f"metadata.annotations.argotune.dev/validation-urls{told}"
+    ]
+
+
+def test_validation_files_may_be_on_this_machine(tmp_path: Path) -> None:
+    text = changed({"tuning/input/validationUrls": ["v.jsonl", str(tmp_path)]})
+    found = read(text, on_this_machine=True)
+    assert found.validation_urls == (f"file://{BASE_DIR}/v.jsonl", f"file://{tmp_path}")
+    assert len(problems_of(text)) == 2
+    missing = problems_of(text, on_this_machine=True, files_are_here=True)
+    assert missing == [
+        f"tuning.input.validationUrls[0]: {BASE_DIR}/v.jsonl: no such file or directory; a relative"
+        " path begins where the command runs"
+    ]
+
+
+def test_validation_files_of_a_claim_are_on_the_one_of_the_run() -> None:
+    urls = ["volume://rows/held-out.csv", "https://example.com/v.csv"]
+    source = {"volumeSource": {"persistentVolumeClaim": {"claimName": "rows"}}}
+    beside = read(changed({"tuning/input": {**source, "validationUrls": urls}}))
+    assert (beside.urls, beside.validation_urls) == (("volume://rows/",), tuple(urls))
+    alone = read(changed({"tuning/input/validationUrls": urls}))
+    assert (alone.data_claim, alone.validation_urls) == ("rows", tuple(urls))
+    other = ["volume://others/held-out.csv"]
+    assert problems_of(changed({"tuning/input": {**source, "validationUrls": other}})) == [
+        "tuning.input.validationUrls: 'volume://others/held-out.csv': accepted is"
+        " volume://rows/FILE, with the one PersistentVolumeClaim of the run"
+    ]
+
+
+def test_share_to_hold_out_is_refused_beside_validation_files() -> None:
+    config = CONFIG_MAP.replace("LoraConfig:", "DatasetConfig:").replace(
+        "r: 8", "train_test_split: 0.8"
+    )
+    text = changed(
+        {
+            "tuning/input/validationUrls": ["https://example.com/v.csv"],
+            "tuning/config": "my-config",
+        }
+    )
+    found = read(text, config)
+    with pytest.raises(ParamsError) as caught:
+        make_plan(plan_params(found))
+    assert caught.value.problems == [
+        "training_config.DatasetConfig.train_test_split: 0.8; the held-out rows are those of"
+        " tuning.input.validationUrls (validation-urls), and all others are trained on: leave one"
+        " of the two out, or set 1"
+    ]
+    all_trained_on = read(text, config.replace("0.8", "1"))
+    plan = make_plan(plan_params(all_trained_on))
+    assert (plan.data.has_validation_files, plan.data.validation_share) == (True, 0)
+    assert plan.training.early_stopping_patience is not None
+    assert not any("held out" in warning for warning in plan.warnings)

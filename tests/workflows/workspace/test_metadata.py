@@ -19,6 +19,8 @@ CLUSTER = (
     "/subscriptions/26fe00f8-9173-4872-9134-bb1d2e00343a/resourceGroups/team/providers/"
     "Microsoft.ContainerService/managedClusters/prod"
 )
+_VALIDATION = {"validation-urls": "https://example.com/v.csv?sig=hunter2"}
+"""Text of URLs, which may be secret and so is not among the options."""
 ALL = {
     "provider": "aks",
     "alternative-instance-types": "Standard_NC48ads_A100_v4, Standard_NV36ads_A10_v5",
@@ -70,10 +72,11 @@ def annotated(given: dict[str, object]) -> str:
 
 
 def test_every_annotation_is_read() -> None:
-    assert set(ALL) == set(annotation_settings())
+    assert {*ALL, *_VALIDATION} == set(annotation_settings())
     instance_type = {"resource/instanceType": "Standard_NC24ads_A100_v4"}
-    workspace = read(changed({**annotations(dict(ALL)), **instance_type}))
+    workspace = read(changed({**annotations({**ALL, **_VALIDATION}), **instance_type}))
     assert workspace.options == ALL
+    assert workspace.validation_urls == tuple(_VALIDATION.values())
     assert workspace.model_source == "dir:/models/phi-4"
 
 
@@ -109,7 +112,7 @@ def test_annotations_of_others_are_theirs() -> None:
         (
             {"colour": "1"},
             "metadata.annotations.argotune.dev/colour: unknown annotation; known are "
-            "argotune.dev/model-source, argotune.dev/data-secret, ",
+            "argotune.dev/model-source, argotune.dev/validation-urls, argotune.dev/data-secret, ",
         ),
         (
             {"provider": "gke"},

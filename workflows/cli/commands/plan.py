@@ -109,7 +109,7 @@ def plan(
         dataset_tokens=dataset_tokens,
     )
     if not allow_loopback:
-        workspaces.print_as_warnings(refused_urls(planned.workspace.urls))
+        workspaces.print_as_warnings(refused_urls(planned.workspace))
     provider = provider_of(planned.workspace.options)
     _refuse_other_providers(provider, given)
     if not PROVIDERS[provider].is_on_cluster:
@@ -155,7 +155,7 @@ def plan(
 
 def _read_local_data(planned: workspaces.Planned) -> DataReport | None:
     """Read the data if all of them are files of this machine; a warning says why not."""
-    urls = planned.workspace.urls
+    urls = [url for _, url in planned.workspace.all_urls]
     if not urls or not all(url.startswith("file:") for url in urls):
         return None
     # The engine takes a fifth of a second to import.

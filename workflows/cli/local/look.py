@@ -67,8 +67,7 @@ def look_at_data(here: Home, planned: Planned, view: View, *, rows: int) -> Look
     looks.make()
     _forget_last(directory, workspace.name)
     arguments, url_secret = split_urls(
-        workspace.name,
-        workspace.urls,
+        workspace,
         {
             **to_parameters(workspace, allow_loopback=True, allow_files=True),
             # Nothing is pushed, so its registry is not looked up.

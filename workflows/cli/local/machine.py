@@ -130,7 +130,8 @@ def _skopeo(planned: Planned | None) -> Iterator[Finding]:
     image, source = planned.workspace.output_image, planned.plan.model.source
     uses = [] if image.startswith("oci:") else [f"pushes to {image}"]
     uses += [f"takes the weights from {source}"] if source.startswith("oci:") else []
-    uses += [f"takes data from {url}" for url in planned.workspace.urls if url.startswith("oci:")]
+    data = [url for _, url in planned.workspace.all_urls if url.startswith("oci:")]
+    uses += [f"takes data from {url}" for url in data]
     for use in uses:
         yield problem(
             f"the run {use}, which takes skopeo, and it is not on this machine",

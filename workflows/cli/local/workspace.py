@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from argotune.steps.common.urls import redact
 from argotune.steps.nodes.providers import MAKING_NODES
@@ -21,6 +21,7 @@ from argotune.workflows.cli.local.secrets import (
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace import planned as workspaces
 from argotune.workflows.workspace.documents import Texts
+from argotune.workflows.workspace.model import Workspace
 from argotune.workflows.workspace.workflow import split_urls, to_parameters
 
 
@@ -47,13 +48,12 @@ def from_workspace(
     if runtime == "process":
         check_machine(here, planned)
     else:
-        _refuse_files(planned.workspace.urls, runtime)
+        _refuse_files(planned.workspace, runtime)
     workspaces.print_warnings(planned)
     workspace = planned.workspace
     name = manifests.random_name(workspace.name)
     arguments, url_secret = split_urls(
-        workspace.name,
-        workspace.urls,
+        workspace,
         {
             "provider": "local",
             "deploy-to": "process",
@@ -79,11 +79,13 @@ def from_workspace(
     return Runnable(name=name, documents=[workflow], secrets=secrets)
 
 
-def _refuse_files(urls: Sequence[str], runtime: str) -> None:
-    files = [redact(url) for url in urls if url.startswith("file:")]
+def _refuse_files(workspace: Workspace, runtime: str) -> None:
+    files = [
+        f"{place}: {redact(url)}" for place, url in workspace.all_urls if url.startswith("file:")
+    ]
     if files:
         raise InputError(
-            f"tuning.input.urls: {', '.join(files)}: files of this machine are not in containers;"
+            f"{', '.join(files)}: files of this machine are not in containers;"
             f" leave --runtime {runtime} out, or put them in $ARGOTUNE_HOME/claims/NAME and name"
             " that in tuning.input.volumeSource"
         )

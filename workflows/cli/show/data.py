@@ -54,6 +54,9 @@ def count_rows(report: DataReport) -> Iterator[Row]:
         note=f"{report.train_rows:,} to train, {report.held_out_rows:,} held out,"
         f" {report.duplicates.exact.rows:,} repeated, {report.refused_rows:,} refused",
     )
+    if report.validation_files:
+        names = [url.rpartition("/")[2] for url in report.files[: report.validation_files]]
+        yield Row(name="held out", value=", ".join(names), note="all rows of these files")
     if report.tokens is not None:
         yield from _token_rows(report, report.tokens)
     if compared := report.compared_text():
@@ -110,6 +113,9 @@ def _findings(report: DataReport) -> Iterator[tuple[str, int, str]]:
     found = report.duplicates
     if found.exact.rows:
         yield "repeated, dropped", found.exact.rows, report.places_text(found.exact)
+    if found.asked.rows:
+        which = report.places_text(found.asked)
+        yield "asked in validation, not trained on", found.asked.rows, which
     for what, pairs in (
         ("nearly repeated", found.near),
         ("held out, nearly trained on", found.on_both_sides),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from argotune.presets.loader import model_preset
 from argotune.presets.schema import Method, SkuCatalog
 from argotune.steps.contracts.steps_of_run import steps_of_tokens
-from argotune.steps.contracts.training_plan import Model, Training, TrainingPlan
+from argotune.steps.contracts.training_plan import Data, Model, Training, TrainingPlan
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import (
     DATA_GIB,
@@ -99,11 +99,7 @@ def plan_rows(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> list[
             value=_activations(plan),
             note="gradient checkpointing " + ("on" if training.gradient_checkpointing else "off"),
         ),
-        Row(
-            name="held out",
-            value=f"{plan.data.validation_share:.0%} of the rows",
-            note=f"seed {plan.data.split_seed}",
-        ),
+        _held_out(plan.data),
         Row(name="machine", value=_machine(plan), note=_price(plan)),
         *_speed_rows(plan, dataset_tokens),
         Row(
@@ -276,6 +272,16 @@ def _run_length(plan: TrainingPlan, dataset_tokens: int | None) -> str:
 def _early_stop(plan: TrainingPlan) -> str:
     patience = plan.training.early_stopping_patience
     return "" if patience is None else f"ends after {patience} evaluations without a better loss"
+
+
+def _held_out(data: Data) -> Row:
+    if data.has_validation_files:
+        return Row(name="held out", value="the validation files", note="all of their rows")
+    return Row(
+        name="held out",
+        value=f"{data.validation_share:.0%} of the rows",
+        note=f"seed {data.split_seed}",
+    )
 
 
 def _machine(plan: TrainingPlan) -> str:
