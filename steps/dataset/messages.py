@@ -29,6 +29,7 @@ from argotune.steps.dataset.conversations import (
     code_of,
     flags,
 )
+from argotune.steps.dataset.json_keys import repeated_key
 from argotune.steps.dataset.message_fields import Codes, Flags, Refused, UnreadFields
 from argotune.steps.dataset.source import Batch, Values
 from argotune.steps.dataset.tools import read_calls, read_tools
@@ -291,7 +292,10 @@ def _list_or_none(value: object) -> list[Any] | None:
     """The value as a list: empty for null, None if it is not a list."""
     if isinstance(value, str):
         try:
-            value = msgspec.json.decode(value) if value.strip() else []
+            text = value.encode()
+            value = msgspec.json.decode(text) if value.strip() else []
+            if repeated_key(text, value) is not None:
+                return None
         except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
             return None
     if value is None:

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from argotune.steps.dataset.chat_exports import chat_problem
+from argotune.steps.dataset.json_keys import first_repeated, repeated_key
 from argotune.steps.dataset.source import (
     BATCH_BYTES,
     BATCH_ROWS,
@@ -33,7 +34,6 @@ _MOST_COLUMNS = 1000
 """Names that are remembered of them; a row may have a million."""
 _CHUNK_BYTES = 1 << 20
 _SPACE = re.compile(r"[ \t\n\r]*")
-_DECODER = json.JSONDecoder()
 _LINE_DECODER = msgspec.json.Decoder()
 _MOST_HEADER_CHARACTERS = 1 << 16
 _SEPARATORS = ",;\t|"
@@ -149,16 +149,14 @@ def _json_row(number: int, line: bytes) -> Row:
     except UnicodeDecodeError:
         return Row(number, None, len(line), problem=f"it is not UTF-8 text; {NOT_UTF_8}")
     except msgspec.DecodeError as error:
-        if (value := _with_nan(line)) is not None:
-            return Row(number, value, len(line))
-        if _TRUNCATED in str(error) and not line.endswith(b"\n"):
+        value = _with_nan(line)
+        if value is None and _TRUNCATED in str(error) and not line.endswith(b"\n"):
             raise FormatError(
                 f"it ends within line {number}: the file is truncated; upload it again"
             ) from error
-        return Row(number, None, len(line), problem=f"it is not JSON: {error}")
-    if not isinstance(value, dict):
-        return Row(number, None, len(line), problem="it is JSON, but not an object")
-    return Row(number, value, len(line))
+        if value is None:
+            return Row(number, None, len(line), problem=f"it is not JSON: {error}")
+    return _row_of(number, value, len(line), repeated_key(line, value))
 
 
 def _with_nan(line: bytes) -> dict[str, object] | None:
@@ -184,16 +182,19 @@ def json_rows(file: BinaryIO) -> Iterator[Row]:
         number += 1
         before = cursor.consumed
         value = cursor.value(f"row {number}")
-        yield _row_of(number, value, cursor.consumed - before)
+        yield _row_of(number, value, cursor.consumed - before, cursor.repeated_key)
         closing = cursor.accept("]")
         if not closing:
             cursor.expect(",")
 
 
-def _row_of(number: int, value: object, size: int) -> Row:
-    if isinstance(value, dict):
-        return Row(number, value, size)
-    return Row(number, None, size, problem="it is JSON, but not an object")
+def _row_of(number: int, value: object, size: int, repeated: str | None) -> Row:
+    """A JSON value as a row; `repeated` is a key that one of its objects has twice."""
+    if not isinstance(value, dict):
+        return Row(number, None, size, problem="it is JSON, but not an object")
+    if repeated is not None:
+        return Row(number, None, size, problem=f"it has the key {repeated!r} twice")
+    return Row(number, value, size)
 
 
 def json_object_rows(file: BinaryIO) -> Iterator[Row]:
@@ -204,7 +205,7 @@ def json_object_rows(file: BinaryIO) -> Iterator[Row]:
         number += 1
         before = cursor.consumed
         value = cursor.value(f"row {number}")
-        yield _row_of(number, value, cursor.consumed - before)
+        yield _row_of(number, value, cursor.consumed - before, cursor.repeated_key)
 
 
 def _enter_data(cursor: _Cursor) -> None:
@@ -326,6 +327,9 @@ class _Cursor:
         self._text = ""
         self._at = 0
         self._dropped = 0
+        self._decoder = json.JSONDecoder(object_pairs_hook=self._object)
+        self.repeated_key: str | None = None
+        """A key that an object of the last value has twice."""
 
     @property
     def consumed(self) -> int:
@@ -360,8 +364,9 @@ class _Cursor:
         """The next JSON value. Raises FormatError when there is none."""
         self.peek()
         while True:
+            self.repeated_key = None
             try:
-                value, end = _DECODER.raw_decode(self._text, self._at)
+                value, end = self._decoder.raw_decode(self._text, self._at)
             except RecursionError as error:
                 raise FormatError(f"{what} is nested too deeply") from error
             except json.JSONDecodeError as error:
@@ -377,6 +382,12 @@ class _Cursor:
             if end < len(self._text) or not self._more():
                 self._at = end
                 return value
+
+    def _object(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            self.repeated_key = first_repeated(pairs)
+        return found
 
     def _more(self) -> bool:
         if len(self._text) - self._at > MAX_ROW_BYTES:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from argotune.steps.dataset.json_keys import object_of
 from argotune.steps.dataset.message_fields import NOTHING, TOOL_CALLS, TOOLS, Refused
 
 
@@ -51,7 +52,9 @@ def _parse(value: object) -> object:
     """The value of a JSON text, or the value itself. Raises ValueError."""
     if not isinstance(value, str):
         return value
-    return json.loads(value, parse_constant=_refuse_constant) if value.strip() else None
+    if not value.strip():
+        return None
+    return json.loads(value, parse_constant=_refuse_constant, object_pairs_hook=object_of)
 
 
 def _refuse_constant(name: str) -> NoReturn:

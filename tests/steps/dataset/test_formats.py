@@ -581,3 +581,46 @@ def test_one_large_record_batch_is_read_in_small_batches(opened: Callable[..., O
     sizes = [len(batch.numbers) for batch in opened(buffer.getvalue()).batches(["prompt"])]
     assert sum(sizes) == 20_000
     assert max(sizes) < BATCH_ROWS
+
+
+_GOOD = b'{"prompt": "a", "completion": "b"}'
+_TWICE = b'{"prompt": "a", "completion": "b", "prompt": "c"}'
+_LINES = b"\n".join([_GOOD, _TWICE, _GOOD])
+_LIST = b"[" + b", ".join([_GOOD, _TWICE, _GOOD]) + b"]"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _LINES,
+        _LIST,
+        b'{"data": ' + _LIST + b"}",
+        _LINES.replace(b": ", b":\n"),
+        _LINES.replace(b": ", b" : "),
+        _LINES.replace(b'"c"', b"NaN"),
+    ],
+    ids=["jsonl", "json", "json-data", "json-objects", "spaces", "nan"],
+)
+def test_a_row_with_a_key_twice_is_refused_by_the_keys_name(
+    opened: Callable[..., OpenFile], content: bytes
+) -> None:
+    """Readers of JSON keep the last value, so that a prompt would be lost without a word."""
+    (batch,) = opened(content).batches(["prompt"])
+    assert batch.malformed.tolist() == [False, True, False]
+    assert batch.problem == "it has the key 'prompt' twice"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'{"prompt": "say \"x\": {\"x\": 1}", "completion": "b"}',
+        r'{"prompt": "a", "completion": {"prompt": 1}}',
+        r'{"a\\": 1, "b" : [{"a": 1}, {"a": 2}]}',
+    ],
+)
+def test_the_same_word_in_a_text_or_another_object_is_no_key_twice(
+    opened: Callable[..., OpenFile], text: str
+) -> None:
+    for content in (text, f"[{text}]"):
+        (batch,) = opened(content.encode()).batches(["prompt"])
+        assert batch.malformed.tolist() == [False]

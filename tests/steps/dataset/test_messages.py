@@ -112,6 +112,7 @@ def test_sharegpt_names_are_understood() -> None:
     [
         "not JSON",
         '{"role": "user"}',
+        '[{"role": "assistant", "content": "a", "content": "b"}]',
         ["text"],
         [{"role": "user", "content": ["parts"]}],
         [{"role": 1, "content": "x"}],
