@@ -268,6 +268,21 @@ def test_only_services_of_runs_can_be_deleted(installed: Cluster) -> None:
     assert delete(installed, "apps/v1", "deployments", "theirs") == 200
 
 
+@pytest.mark.smoke
+def test_only_secrets_of_a_schedule_can_be_deleted(installed: Cluster) -> None:
+    name, secret = "kept-urls-0a1b", ("create", "secret", "generic")
+    installed.kubectl(*secret, name, "--from-literal=urls.json=[]")
+    assert delete(installed, "v1", "secrets", name) == 422
+    installed.kubectl("apply", "-f", str(RENDERED_DIR / "retrain.yaml"))
+    cron = installed.read("argoproj.io/v1alpha1", "cronworkflows", "retrain")
+    assert cron is not None
+    owner = {key: cron[key] for key in ("apiVersion", "kind")}
+    owner |= {key: cron["metadata"][key] for key in ("name", "uid")}
+    owned = json.dumps({"metadata": {"ownerReferences": [owner]}})
+    installed.kubectl("patch", "secret", name, "--type=merge", f"--patch={owned}")
+    assert delete(installed, "v1", "secrets", name) == 200
+
+
 def delete(cluster: Cluster, api_version: str, plural: str, name: str) -> int:
     """The status of the answer to a deletion by the person."""
     return cluster.try_delete(api_version, plural, name, person=PERSON).status_code

@@ -79,7 +79,7 @@ def build() -> list[Manifest]:
                 _resources("", ["services"], ["DELETE"]),
                 _resources("networking.k8s.io", ["networkpolicies"], ["DELETE"]),
                 _resources(_ARGO, ["cronworkflows"], ["DELETE"]),
-                _resources("", ["secrets"], ["CREATE"]),
+                _resources("", ["secrets"], ["CREATE", "DELETE"]),
             ],
             [_IS_USER, _MAY_NOT_CREATE_PODS],
             _user_rules(),
@@ -204,14 +204,15 @@ def _choices(texts: Sequence[str], default: str) -> list[str]:
 
 
 def _user_rules() -> list[Rule]:
-    """Permit deleting services of runs and schedules, and creating Secrets with URLs.
+    """Permit deleting services of runs and schedules, and making and deleting Secrets with URLs.
 
     The installer's schedule is not among them.
     """
     labels = "oldObject.metadata.labels"
     return [
         _rule(
-            "request.operation != 'DELETE' || request.resource.resource == 'cronworkflows'"
+            "request.operation != 'DELETE'"
+            " || request.resource.resource in ['cronworkflows', 'secrets']"
             f" || (has({labels}) && '{SERVICE_LABEL}' in {labels}"
             f" && '{MANAGED_BY}' in {labels} && {labels}['{MANAGED_BY}'] == 'argotune')",
             f"only objects that a run deployed may be deleted; they have the label {SERVICE_LABEL}",
@@ -222,7 +223,15 @@ def _user_rules() -> list[Rule]:
             f"CronWorkflow {gc.NAME}: it looks for nodes of all runs and is its installer's",
         ),
         _rule(
-            "request.resource.resource != 'secrets' || (object.type == 'Opaque'"
+            "request.resource.resource != 'secrets' || request.operation != 'DELETE'"
+            " || (oldObject.metadata.name.matches('-urls-[0-9a-f]+$')"
+            " && has(oldObject.metadata.ownerReferences)"
+            " && oldObject.metadata.ownerReferences.exists(o, o.kind == 'CronWorkflow'))",
+            "only Secrets with the URLs of a schedule may be deleted",
+        ),
+        _rule(
+            "request.resource.resource != 'secrets' || request.operation == 'DELETE'"
+            " || (object.type == 'Opaque'"
             " && object.metadata.name.matches('-urls(-[0-9a-f]+)?$')"
             f" && (!has(object.data) || object.data.all(k, k in {_list(_URL_KEYS)})))",
             f"Secrets of runs are called NAME-urls and have no keys but {' and '.join(_URL_KEYS)}",

@@ -67,9 +67,10 @@ _USER_RULES = [
     MARKER,
     rule("argoproj.io", ["workflows", "cronworkflows"], _WRITE),
     rule("argoproj.io", ["workflowtemplates"], _READ),
-    # URLs with tokens go into a Secret; to read one back takes another right. The admission policy
-    # refuses other Secrets, and the deletion of what is not a run's.
-    rule("", ["secrets"], ["create"]),
+    # URLs with tokens go into a Secret; to read one back takes another right. Those that a schedule
+    # names no more are deleted. The admission policy refuses other Secrets, and the deletion of
+    # what is not a run's.
+    rule("", ["secrets"], ["create", "delete"]),
     # The training config by its name, and what `argotune status` and `logs` show.
     rule("", ["configmaps"], ["get"]),
     rule("", ["pods", "events", "persistentvolumeclaims"], _READ),

@@ -15,6 +15,7 @@ from argotune.workflows.cli.remote.submission import (
     create_with_secret,
     owned_by,
 )
+from argotune.workflows.cli.remote.url_secrets import FORMER, delete_unused, former_secrets
 from argotune.workflows.cli.show.rows import utc_now
 from argotune.workflows.cli.show.schedules import Schedule, schedule_of, template_of
 from argotune.workflows.cli.show.workflow_json import (
@@ -25,6 +26,7 @@ from argotune.workflows.cli.show.workflow_json import (
 )
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.model import Workspace
+from argotune.workflows.workspace.planned import print_as_warnings
 from argotune.workflows.workspace.workflow import CRON_WORKFLOW_LABEL, cron_workflow, run_of
 
 _KIND = "CronWorkflow"
@@ -181,10 +183,18 @@ def _suspend(cluster: Cluster, name: str, *, suspend: bool) -> Schedule:
 
 
 def _change(cluster: Cluster, found: Object, document: Object, secret: Object | None) -> Object:
-    """Replace all but the suspension; the Secret of before stays until the schedule goes."""
+    """Replace all but the suspension; the Secret of before stays while a run uses it."""
     if secret is not None:
         cluster.create(owned_by(secret, found))
-    return cluster.patch(_KIND, name_of(found), _replacement(found, document))
+    former = former_secrets(found, document)
+    if former:
+        # Noted first, so that none is forgotten where this is interrupted.
+        document["metadata"]["annotations"][FORMER] = ",".join(former)
+    changed = cluster.patch(_KIND, name_of(found), _replacement(found, document))
+    if former:
+        going_on = [run for run in _runs_of(cluster, found) if _goes_on(run)]
+        print_as_warnings(delete_unused(cluster, changed, former, going_on))
+    return changed
 
 
 def _replacement(found: Object, document: Object) -> Object:

@@ -125,6 +125,51 @@ def test_what_is_given_no_more_goes(argotune: Argotune, write: Write, cluster: C
     assert claim["spec"]["resources"]["requests"]["storage"] == "9Gi"
 
 
+def test_only_secrets_stay_that_the_schedule_or_a_run_that_goes_on_names(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    def change(token: str) -> str:
+        text = WITH_TOKEN.replace("hunter2", token)
+        assert schedule(argotune, write, text, "@daily").code == 0
+        return urls_secret(only(cluster, "CronWorkflow")["spec"]["workflowSpec"])
+
+    def secrets() -> set[str]:
+        return {each["metadata"]["name"] for each in cluster.of_kind("Secret")}
+
+    first = change("one")
+    assert argotune("trigger", "my-model").code == 0
+    second = change("two")
+    third = change("three")
+    assert (second in secrets(), secrets()) == (False, {first, third})
+    run = only(cluster, "Workflow")
+    run["metadata"]["labels"]["workflows.argoproj.io/completed"] = "true"
+    cluster.put(run)
+    assert schedule(argotune, write, WORKSPACE, "@daily").code == 0
+    assert secrets() == set()
+    assert "former" not in str(only(cluster, "CronWorkflow")["metadata"]["annotations"])
+
+
+def test_a_secret_that_may_not_be_deleted_is_told_and_tried_again(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    """An installation of before has no such right."""
+    assert schedule(argotune, write, WITH_TOKEN, "@daily").code == 0
+    name = only(cluster, "Secret")["metadata"]["name"]
+    cluster.faults.append(Fault("DELETE", "/secrets", 403, message="you may not"))
+    answer = schedule(argotune, write, WORKSPACE, "@daily")
+    assert answer.code == 0
+    assert answer.err.startswith(f"warning: Secret {name}: the cluster answers 403: you may not")
+    assert answer.err.endswith("; it goes with the schedule\n")
+    cluster.faults.clear()
+    assert schedule(argotune, write, WORKSPACE, "@hourly").code == 0
+    assert cluster.of_kind("Secret") == []
+
+
+def urls_secret(spec: dict[str, Any]) -> str:
+    parameters = spec["arguments"]["parameters"]
+    return next(str(each["value"]) for each in parameters if each["name"] == "urls-secret")
+
+
 def test_a_setting_is_removed_with_all_that_it_held(
     argotune: Argotune, write: Write, cluster: Cluster
 ) -> None:
