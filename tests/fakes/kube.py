@@ -38,6 +38,7 @@ _PLURALS = {
     "services": "Service",
     "networkpolicies": "NetworkPolicy",
     "secrets": "Secret",
+    "storageclasses": "StorageClass",
     "persistentvolumeclaims": "PersistentVolumeClaim",
     "pods": "Pod",
     "workflows": "Workflow",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from argotune.workflows.cli.remote.storage_class import DEFAULT
 from argotune.workflows.workspace import manifests
 from tests.fakes.kube import Cluster, serving
 from tests.workflows.cli.command import Argotune, Processes
@@ -32,9 +34,24 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cluster
     """A cluster for the kubeconfig, with argotune's template in namespace team-a."""
     cluster = Cluster()
     install(cluster, "team-a")
+    cluster.put(storage_class("standard", default=True))
     with serving(cluster):
         use_kubeconfig(monkeypatch, tmp_path, cluster.url)
         yield cluster
+
+
+def storage_class(name: str, *, default: bool) -> dict[str, Any]:
+    """A class of the whole cluster, which is no namespace's."""
+    annotations = {DEFAULT: "true"} if default else {}
+    return {
+        "kind": "StorageClass",
+        "metadata": {
+            "name": name,
+            "namespace": "",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "annotations": annotations,
+        },
+    }
 
 
 def install(cluster: Cluster, namespace: str) -> None:

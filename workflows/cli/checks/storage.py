@@ -9,8 +9,13 @@ from argotune.steps.cluster.kube import Object, Objects
 from argotune.workflows.cli.checks.finding import Finding, info, ok, problem, unknown, warning
 from argotune.workflows.cli.checks.storage_classes import DISKS, is_shared
 from argotune.workflows.cli.checks.subject import Needs, Subject
+from argotune.workflows.cli.remote.storage_class import (
+    DEFAULT,
+    chosen_class,
+    class_of_runs,
+    missing_class,
+)
 
-_DEFAULT = "storageclass.kubernetes.io/is-default-class"
 _LATE = "WaitForFirstConsumer"
 _ZONE = "topology.kubernetes.io/zone"
 
@@ -19,10 +24,9 @@ def run_volume(subject: Subject) -> Iterator[Finding]:
     """Check whether the volume of a run can be made, in the zone of its pods."""
     classes = _classes(subject)
     wanted = subject.needs.storage_class or _class_of_template(subject)
-    names = ", ".join(sorted(item["metadata"]["name"] for item in classes)) or "none"
-    found = _pick(classes, wanted)
+    found = chosen_class(classes, wanted)
     if found is None:
-        yield _no_class(wanted, names)
+        yield _no_class(classes, wanted)
         return
     name, provisioner = found["metadata"]["name"], str(found["provisioner"])
     shown = f"storage class {name}{'' if wanted else ', the default,'} ({provisioner})"
@@ -69,16 +73,14 @@ def models_claim(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def _no_class(wanted: str | None, names: str) -> Finding:
+def _no_class(classes: Sequence[Object], wanted: str | None) -> Finding:
+    said = str(missing_class(classes, wanted))
     if wanted:
-        return problem(
-            f"storage class {wanted} of the run's volume is not there; there are: {names}",
-            "name one of them: argotune install --storage-class NAME",
-        )
+        return problem(said, "name one of them: argotune install --storage-class NAME")
     return problem(
-        f"the cluster has no default storage class; there are: {names}",
+        said,
         "name one with `argotune install --storage-class NAME`, or make one the default",
-        f"kubectl annotate storageclass NAME {_DEFAULT}=true",
+        f"kubectl annotate storageclass NAME {DEFAULT}=true",
     )
 
 
@@ -90,7 +92,7 @@ def _no_claim(subject: Subject, name: str) -> Finding:
         )
     classes = _classes(subject)
     shared = sorted(item["metadata"]["name"] for item in classes if is_shared(item["provisioner"]))
-    default = _pick(classes, None)
+    default = chosen_class(classes, None)
     if shared:
         return problem(
             f"claim {name} for the weights is not there; class {', '.join(shared)} can be "
@@ -134,7 +136,16 @@ def _pending(subject: Subject, claim: Object) -> Finding:
             "correct what it says, or choose another class with --models-storage-class",
             f"kubectl -n {subject.namespace} describe persistentvolumeclaim {name}",
         )
-    chosen = _pick(_classes(subject), class_name) if class_name else None
+    classes = _classes(subject)
+    chosen = chosen_class(classes, class_name) if class_name else None
+    if class_name and chosen is None:
+        names = ", ".join(sorted(item["metadata"]["name"] for item in classes)) or "none"
+        return problem(
+            f"claim {name} is not bound: storage class {class_name} is not there; there are:"
+            f" {names}",
+            "make it again with one of them, or bring the class or a volume of it",
+            _again(subject),
+        )
     if chosen is not None and chosen.get("volumeBindingMode") == _LATE:
         wants_to_be_shared = "ReadWriteMany" in (claim["spec"].get("accessModes") or [])
         if wants_to_be_shared and is_shared(chosen["provisioner"]) is False:
@@ -172,23 +183,9 @@ def _classes(subject: Subject) -> Objects:
     return subject.kube.list("StorageClass")
 
 
-def _pick(classes: Sequence[Object], name: str | None) -> Object | None:
-    """Return the class of that name, or else the newest of the defaults, as Kubernetes does."""
-    if name:
-        return next((item for item in classes if item["metadata"]["name"] == name), None)
-    defaults = [
-        item
-        for item in classes
-        if (item["metadata"].get("annotations") or {}).get(_DEFAULT) == "true"
-    ]
-    return max(defaults, key=lambda item: item["metadata"]["creationTimestamp"], default=None)
-
-
 def _class_of_template(subject: Subject) -> str | None:
     template = subject.template if subject.has_argo else None
-    claims = (template or {"spec": {}})["spec"].get("volumeClaimTemplates") or []
-    found = claims[0]["spec"].get("storageClassName") if claims else None
-    return None if found is None else str(found)
+    return None if template is None else class_of_runs(template["spec"])
 
 
 def _is_one_node(subject: Subject) -> bool:

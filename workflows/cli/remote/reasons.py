@@ -11,6 +11,7 @@ from datetime import datetime
 from argotune.steps.cluster.kube import Objects
 from argotune.workflows.cli.remote.api_errors import ClusterError
 from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.storage_class import advice_on
 from argotune.workflows.cli.show.rows import seconds_between
 from argotune.workflows.cli.show.workflow_json import (
     Workflow,
@@ -93,8 +94,9 @@ def _of_its_claims(cluster: Cluster, run: Workflow) -> Iterator[str]:
         if claim is None or claim.get("status", {}).get("phase") != "Pending":
             continue
         events = _events(cluster, claim["metadata"]["uid"])
-        why = f": {events[-1]['message']}" if events else ""
-        yield f"its volume is not there, claim {name} is Pending{why}"
+        said = str(events[-1]["message"]) if events else ""
+        why = "; ".join(filter(None, [said, advice_on(cluster, said)]))
+        yield f"its volume is not there, claim {name} is Pending{f': {why}' if why else ''}"
 
 
 def _of_its_events(cluster: Cluster, run: Workflow) -> Iterator[str]:

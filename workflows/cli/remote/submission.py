@@ -13,6 +13,7 @@ from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.gpus import with_gpu_of_nodes
+from argotune.workflows.cli.remote.storage_class import class_of_runs, class_warnings
 from argotune.workflows.workspace import collection, manifests
 from argotune.workflows.workspace.allowed_hosts import host_warnings
 from argotune.workflows.workspace.collection import collection_problems
@@ -102,6 +103,7 @@ def submit(
     else:
         check_node_settings(workspace, manifests.install_defaults())
         _check_collection(cluster, workspace)
+        print_as_warnings(class_warnings(cluster, workspace.options.get("storage-class")))
         secret, document = whole_workflow(
             workspace,
             allow_loopback=allow_loopback,
@@ -178,6 +180,8 @@ def check_against_installation(
     warnings = host_warnings(workspace, manifests.decided_values(installed))
     print_as_warnings(_name_namespace(each, cluster) for each in warnings)
     _check_collection(cluster, workspace)
+    own_class = workspace.options.get("storage-class")
+    print_as_warnings(class_warnings(cluster, own_class or class_of_runs(installed["spec"])))
     return installed
 
 

@@ -180,7 +180,8 @@ def test_a_claim_that_waits_for_its_first_pod(provisioner: str, said: str) -> No
         (
             {},
             "Pending",
-            "unknown: claim argotune-models is not bound yet, and no event says why",
+            "problem: claim argotune-models is not bound: storage class shared is not there; "
+            "there are: standard",
         ),
         ({}, "Lost", "problem: claim argotune-models is Lost: its volume is gone"),
     ],
@@ -224,4 +225,12 @@ def test_a_claim_that_the_workspace_names() -> None:
     found = look(healthy(), storage.models_claim, needs=Needs(models_claim="mine"))
     assert messages(found) == [
         "problem: claim mine for the weights, which the workspace names, is not there"
+    ]
+
+
+def test_a_claim_of_which_nobody_says_why_it_is_not_bound() -> None:
+    cluster = with_claim()
+    cluster.put(storage_class("shared", "example.com/new"))
+    assert messages(look(cluster, storage.models_claim)) == [
+        "unknown: claim argotune-models is not bound yet, and no event says why"
     ]

@@ -98,6 +98,23 @@ def test_a_run_whose_volume_is_not_made(cluster: Cluster) -> None:
     assert found(cluster, run) == []
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        'storageclass.storage.k8s.io "fast" not found',
+        "no persistent volumes available for this claim and no storage class is set",
+    ],
+)
+def test_a_volume_without_a_class_says_how_to_name_one(cluster: Cluster, said: str) -> None:
+    claim = with_claim(cluster)
+    cluster.events.append(event(f"uid-of-{claim}", said))
+    (told,) = found(cluster, run_of(*step("plan", "Pending"), **mounting(claim)))
+    assert told.endswith(
+        f"is Pending: {said}; name one with `argotune install -n team-a --storage-class NAME` for"
+        " all runs, or --storage-class NAME for this one"
+    )
+
+
 def test_a_claim_of_the_template_that_is_pending(cluster: Cluster) -> None:
     volumes = [{"name": "models", "persistentVolumeClaim": {"claimName": with_claim(cluster)}}]
     run = run_of(*step("plan", "Pending"), storedWorkflowTemplateSpec={"volumes": volumes})
