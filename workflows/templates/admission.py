@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from argotune.steps.deploy.manifests import MANAGED_BY, SERVICE_LABEL
 from argotune.steps.settings.run_settings import SECRET_SETTINGS, SETTINGS, parameter_settings
-from argotune.workflows.templates import finetune, gc
+from argotune.workflows.templates import finetune, gc, rollback
 from argotune.workflows.templates.cluster_permissions import NAMESPACE, NAMESPACE_LABEL
 from argotune.workflows.templates.manifest import Manifest, manifest
 from argotune.workflows.templates.permissions import MARKER
@@ -25,7 +25,7 @@ RUNS, USERS = "argotune-runs", "argotune-users"
 _API_VERSION = "admissionregistration.k8s.io/v1"
 _ARGO = "argoproj.io"
 _URL_KEYS = tuple(manifests.URL_KEYS.values())
-_TEMPLATES = (finetune.NAME, gc.NAME)
+_TEMPLATES = (finetune.NAME, gc.NAME, rollback.NAME)
 _MAY_NOT_CREATE_PODS = {
     "name": "may-not-create-pods",
     "expression": (
@@ -153,10 +153,14 @@ def _run_rules() -> list[Rule]:
 
 def _parameter_rules() -> list[Rule]:
     rows = parameter_settings()
-    names = [row.name for row in rows] + [str(item.name) for item in gc.PARAMETERS]
+    others = [*gc.PARAMETERS, *rollback.parameters()]
+    names = list(dict.fromkeys([*(row.name for row in rows), *(str(item.name) for item in others)]))
     choices = {row.name: _choices(row.cluster_choices(), row.default) for row in rows}
     choices = {name: texts for name, texts in choices.items() if texts}
     patterns = {row.name: row.value.pattern for row in rows if row.value.pattern}
+    # An oci: directory would be one of the pod.
+    patterns["reference"] = "^[^@:][^@]*(:v[1-9][0-9]*|@sha256:[0-9a-f]{64})$"
+    patterns["gpus"] = "^[0-9]{1,3}$"
     # A run names the defaults too; the template lets no Secret in that is not allowed.
     secrets = {name: SETTINGS[name].default for name in SECRET_SETTINGS}
     pattern = f"'{manifests.install_tag(manifests.ALLOWED_SECRETS_PATTERN)}'"

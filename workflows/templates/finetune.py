@@ -29,7 +29,6 @@ from hera.workflows.models import (
 )
 from hera.workflows.models import Volume as PodVolume
 
-from argotune.steps.common.setting import Setting
 from argotune.steps.contracts.approval import DECISION, REASON
 from argotune.steps.contracts.stop_time import config_map_of
 from argotune.steps.settings import run_settings
@@ -50,6 +49,7 @@ from argotune.workflows.templates.finetune_steps import (
     TUNE,
     WATCH,
 )
+from argotune.workflows.templates.form import form_field
 from argotune.workflows.templates.step import Step, output, secret, value_of
 
 NAME = "finetune"
@@ -220,26 +220,7 @@ def _dag() -> None:
 
 def parameters() -> list[Parameter]:
     """List the parameters in the order in which a person fills Argo's form."""
-    return [_form_field(row) for row in run_settings.parameter_settings()]
-
-
-def _form_field(row: Setting) -> Parameter:
-    notes = [row.description]
-    if row.value.in_form:
-        notes.append(row.value.in_form)
-    if not row.default and row.default_meaning:
-        notes.append(f"empty: {row.default_meaning}")
-    choices = row.cluster_choices()
-    field = Parameter(
-        name=row.name,
-        # Argo's form cannot return to an empty value that is not among the choices.
-        enum=list(choices) if row.default in choices else None,
-        description="; ".join(notes),
-    )
-    if not row.is_required:
-        # Hera makes a given None into the text null.
-        field.value = row.default
-    return field
+    return [form_field(row) for row in run_settings.parameter_settings()]
 
 
 def _result(name: str, step: Step) -> Parameter:

@@ -266,7 +266,7 @@ DEPLOY = Step(
 RELEASE = Step(
     params=release_params,
     memory="192Mi",
-    is_exit_handler=True,
+    is_called_by_task=False,
     fixed={**_OF_RUN, "status": "{{workflow.status}}"},
     # A pool that is still being made can only be deleted when it is there.
     timeout_seconds=3600,

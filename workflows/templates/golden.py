@@ -22,6 +22,7 @@ from argotune.workflows.templates import (
     network,
     permissions,
     retrain,
+    rollback,
 )
 
 RENDERED_DIR = Path(__file__).parent.parent / "rendered"
@@ -36,7 +37,7 @@ _TASK = re.compile(r"(?<![\w.-])[a-z][\w-]*")
 
 def golden() -> dict[str, str]:
     """Map each file's name to its YAML text."""
-    argo = {module: module.build().to_yaml() for module in (finetune, retrain)}
+    argo = {module: module.build().to_yaml() for module in (finetune, retrain, rollback)}
     collection = f"{gc.build().to_yaml()}---\n{gc.build_schedule().to_yaml()}"
     plain = {module: yaml.safe_dump_all(module.build(), sort_keys=False) for module in _PLAIN}
     return {

@@ -135,8 +135,8 @@ class Step:
     """Flags with the same value in every run: kebab-case name to text."""
     inputs: Sequence[str] = ()
     """Flags that tasks fill with outputs of other steps: kebab-case names."""
-    is_exit_handler: bool = False
-    """Whether it runs after the DAG: then no task fills its inputs."""
+    is_called_by_task: bool = True
+    """Whether a task of a DAG fills its inputs; not of an exit handler, or a step alone."""
     mounts: Mapping[str, str] = field(default_factory=dict)
     """Volume name to path in the container."""
     timeout_seconds: int
@@ -189,12 +189,12 @@ class Step:
     @property
     def all_fixed(self) -> Mapping[str, str]:
         """Flags whose value is written into the template: flag to text."""
-        return {**self.settings, **self.fixed} if self.is_exit_handler else self.fixed
+        return {**self.settings, **self.fixed} if not self.is_called_by_task else self.fixed
 
     @property
     def all_inputs(self) -> Sequence[str]:
         """Flags that tasks fill."""
-        return [*(() if self.is_exit_handler else self.settings), *self.inputs]
+        return [*(self.settings if self.is_called_by_task else ()), *self.inputs]
 
     def task(self, depends: str | None = None, when: str | None = None, **arguments: str) -> None:
         """Call the step from the open DAG, with the settings of the run.

@@ -208,7 +208,7 @@ def workflow_from_template(
     _check_known(given, document["spec"])
     spec = {
         "workflowTemplateRef": {"name": NAME},
-        "arguments": _arguments(given, document["spec"]),
+        "arguments": arguments_for(given, document["spec"]),
         **_claims(document["spec"], volume_size, storage_class),
     }
     return _workflow(arguments, document["metadata"].get("annotations") or {}, spec)
@@ -247,7 +247,7 @@ def cron_workflow(
     given = _template_arguments(arguments)
     _check_known(given, template_spec)
     spec["workflowSpec"] |= {
-        "arguments": _arguments({**given, "only-if-changed": "true"}, template_spec),
+        "arguments": arguments_for({**given, "only-if-changed": "true"}, template_spec),
         **_claims(template_spec, volume_size, storage_class),
     }
     return document
@@ -304,7 +304,7 @@ def _workflow(
     }
 
 
-def _arguments(given: Mapping[str, str], spec: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_for(given: Mapping[str, str], spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return arguments for all parameters of the template, with defaults for those not given.
 
     `argo retry RUN -p NAME=VALUE` replaces the template's parameters by the Workflow's own

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.installation.settings import VERSION_LABEL, Object, Settings
 from argotune.workflows.cli.providers.registry import identities
-from argotune.workflows.workspace import collection
+from argotune.workflows.workspace import collection, rollback
 from argotune.workflows.workspace.manifests import fill_in, read_rendered
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -29,6 +29,7 @@ CLAIM = "argotune-models"
 """The claim that `argotune install` creates, unless another one is named."""
 MODEL_CACHE = "model-cache"
 TEMPLATE = "finetune"
+ROLLBACK = rollback.NAME
 GC = collection.NAME
 """Name of the WorkflowTemplate and of the CronWorkflow."""
 CLOUD_ACCOUNTS = ("argotune-provision", "argotune-release")
@@ -45,6 +46,7 @@ _FILES = (
     "network",
     MODEL_CACHE,
     TEMPLATE,
+    ROLLBACK,
     GC,
 )
 

@@ -7,11 +7,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from argotune.steps.common.errors import StepError
 from argotune.steps.contracts.report import PLAN
 from argotune.steps.contracts.services import is_alive, read_service
+from argotune.steps.registry.oci import LayoutReference, parse_reference
+from argotune.steps.registry.skopeo import Registry
+from argotune.steps.registry.versions import find_live, repository_of
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.runs import LocalRun, find_run, local_runs, runs_meant
@@ -22,6 +27,8 @@ Deploy = Callable[[Sequence[str]], None]
 
 _FROM_RUN = ("name", "target", "question", "services-dir", "reference", "model-dir")
 """Inputs of the run's step deploy that its flags are again."""
+_OF_THE_ADAPTER = ("plan-file", "model-dir", "dataset-digest", "layout-dir")
+"""Flags that describe the adapter of the run."""
 
 
 def start(here: Home, name: str, *, deploy: Deploy | None = None) -> None:
@@ -35,28 +42,56 @@ def start(here: Home, name: str, *, deploy: Deploy | None = None) -> None:
         print(f"service {running.name}: is running already at {running.endpoint}")
         return
     here.make()
-    (deploy or run_deploy)(deploy_flags(here, run))
+    (deploy or run_deploy)(deploy_flags(here, run, is_newest=name == run.workspace))
     started = read_service(here.services_dir, run.workspace)
     if started is not None:
         print(f"service {started.name}: answers at {started.endpoint}, as of run {run.name}")
 
 
-def deploy_flags(here: Home, run: LocalRun) -> list[str]:
-    """Return the flags of step deploy, as that run's had them."""
+def deploy_flags(here: Home, run: LocalRun, *, is_newest: bool = True) -> list[str]:
+    """Return the flags of step deploy, as that run's had them.
+
+    Of the newest run of a workspace the adapter is the one that was in service last, which another
+    one is after a rollback.
+    """
     inputs = inputs_of_node(node_of_step(run.workflow, "deploy"))
     claim = {each["name"]: each.get("value") for each in _arguments(run)}.get("model-cache-claim")
     work = run.directory / "claims" / "work"
-    login = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
     flags = {
         **{key: inputs[key] for key in _FROM_RUN if key in inputs},
         "plan-file": work / PLAN,
         "cache-dir": here.model_cache(claim),
         "layout-dir": work / "image",
-        "auth-file": login,
+        "auth-file": login_file(),
         "port": urlsplit(step_output(run.workflow, "deploy", "endpoint")).port or 0,
         "dataset-digest": inputs.get("dataset-digest", ""),
     }
+    live = _live_of_layout(str(flags.get("reference", ""))) if is_newest else ""
+    if live and live != flags.get("reference"):
+        # What else it needs, its image says.
+        flags = {key: text for key, text in flags.items() if key not in _OF_THE_ADAPTER}
+        flags["reference"] = live
     return [f"--{key}={value}" for key, value in flags.items()]
+
+
+def login_file() -> Path:
+    """Return where docker keeps this user's logins."""
+    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+
+
+def _live_of_layout(reference: str) -> str:
+    """Return the adapter that a layout on disk has as live; empty where it names none.
+
+    A registry is not asked: a service of this machine starts without a network.
+    """
+    try:
+        image = parse_reference(reference)
+        if not isinstance(image, LayoutReference):
+            return ""
+        live = find_live(repository_of(image, Registry()))
+    except (ValueError, StepError):
+        return ""
+    return str(replace(image, tag=None, digest=live.digest)) if live is not None else ""
 
 
 def run_deploy(flags: Sequence[str]) -> None:

@@ -51,6 +51,7 @@ MADE = [
     "networkpolicy.networking.k8s.io/argotune-runs",
     "persistentvolumeclaim/argotune-models",
     "workflowtemplate.argoproj.io/finetune",
+    "workflowtemplate.argoproj.io/rollback",
     "workflowtemplate.argoproj.io/gc",
     "cronworkflow.argoproj.io/gc",
 ]

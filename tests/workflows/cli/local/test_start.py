@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from argotune.steps.contracts.versions import LIVE
+from argotune.steps.push.layout import write_image
+from argotune.steps.registry.layout_index import layout_lock, point_tag
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.runs import find_run
 from argotune.workflows.cli.local.start import deploy_flags, start
 from argotune.workflows.cli.local.status import print_run
+from tests.fakes.adapter import write_adapter
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.commands.test_status import write_service
 from tests.workflows.cli.status import START, node, workflow_of
@@ -83,6 +87,31 @@ def test_its_flags_are_those_of_the_run(home_dir: Path) -> None:
         f"--cache-dir={home_dir / 'claims' / 'mine'}",
     }
     assert not any(flag.startswith("--memory") for flag in flags)
+
+
+def test_the_version_that_is_live_is_started_after_a_rollback(
+    home_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = tmp_path / "dist"
+    adapter = sorted(write_adapter(tmp_path / "adapter").iterdir())
+    old, new = (
+        write_image(layout, adapter, tag="latest", created=time, annotations={}).digest
+        for time in ("2025-01-01T00:00:00Z", "2026-01-01T00:00:00Z")
+    )
+    monkeypatch.setitem(INPUTS, "reference", f"oci:{layout}@{new}")
+    here = Home(home_dir)
+    put_run(here, "caps-1", "Succeeded")
+    run = find_run(here, "caps-1")
+    with layout_lock(layout):
+        point_tag(layout, LIVE, {"digest": new})
+    assert f"--reference=oci:{layout}@{new}" in deploy_flags(here, run)
+    with layout_lock(layout):
+        point_tag(layout, LIVE, {"digest": old})
+    flags = deploy_flags(here, run)
+    assert f"--reference=oci:{layout}@{old}" in flags
+    assert not [flag for flag in flags if flag.startswith(("--plan-file", "--model-dir"))]
+    # Who names the run means its adapter.
+    assert f"--reference=oci:{layout}@{new}" in deploy_flags(here, run, is_newest=False)
 
 
 def test_without_a_run_that_deployed_there_is_nothing_to_start(home_dir: Path) -> None:

@@ -1,0 +1,55 @@
+"""argotune rollback: an earlier adapter into service again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from argotune.steps.contracts.versions import version_of
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.home import home
+from argotune.workflows.cli.local import rollback as local
+from argotune.workflows.cli.remote import rollback as remote
+from argotune.workflows.cli.remote import watching
+from argotune.workflows.cli.where import (
+    ClusterOption,
+    ContextOption,
+    NamespaceOption,
+    chosen_cluster,
+)
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def rollback(
+    name: Annotated[str, typer.Argument(help="Name of the workspace, which is its service's.")],
+    version: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[VERSION]",
+            help="Such as v3; default: the one that was in service before.",
+            show_default=False,
+        ),
+    ] = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    on_cluster: ClusterOption = False,
+) -> None:
+    """Answer with an earlier version of an adapter again, without training.
+
+    What is in service stays until the other one has answered. A schedule does not tune again for
+    it: its next run does so when data, plan or weights change.
+    """
+    if version is not None and version_of(version) is None:
+        raise InputError(f"{version!r}: is no version; they are v1, v2 and so on")
+    cluster = chosen_cluster(namespace, context, on_cluster)
+    if cluster is None:
+        local.roll_back(home(), name, version)
+        return
+    run = remote.begin_rollback(cluster, name, version)
+    if run is None:
+        return
+    print(f"workflow.argoproj.io/{run} created in namespace {cluster.namespace}", flush=True)
+    watching.watch(cluster, run)

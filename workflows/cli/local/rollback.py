@@ -1,0 +1,45 @@
+"""Rolling back a service of this machine: step deploy alone, with an adapter that is there."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from argotune.steps.contracts.services import is_alive, list_services, read_service
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.home import Home
+from argotune.workflows.cli.local.start import Deploy, login_file, run_deploy
+from argotune.workflows.cli.show.in_service import described, reference_of
+
+
+def roll_back(here: Home, name: str, version: str | None, *, deploy: Deploy | None = None) -> None:
+    """Serve a version, by default the one before, and print its address.
+
+    Raises InputError where no such service runs, CliError where nothing is known to go back to or
+    the adapter does not answer; then what is in service stays.
+    """
+    service = read_service(here.services_dir, name)
+    if service is None or not is_alive(service):
+        running = [each.name for each in list_services(here.services_dir) if is_alive(each)]
+        raise InputError(
+            f"{name!r}: no running service of this name on this machine; running are"
+            f" {', '.join(running) or 'none'}; `argotune start {name}` starts one that was stopped"
+        )
+    known = described(name, service.annotations)
+    reference = reference_of(name, known, version)
+    if reference is None:
+        print(f"service {name}: {version} is in service already")
+        return
+    flags = {
+        "target": "process",
+        "name": name,
+        "reference": reference,
+        "services-dir": here.services_dir,
+        "auth-file": login_file(),
+        "port": urlsplit(service.endpoint).port or 0,
+        **known.settings,
+    }
+    (deploy or run_deploy)([f"--{key}={value}" for key, value in flags.items()])
+    now = read_service(here.services_dir, name)
+    if now is not None:
+        serving = described(name, now.annotations)
+        print(f"service {name}: {serving.version or serving.adapter} answers at {now.endpoint}")

@@ -1,0 +1,43 @@
+"""Rolling back a service of a cluster: a Workflow of the installed template `rollback`.
+
+Who submits runs may not change Deployments, and the cluster has the registry's login.
+"""
+
+from __future__ import annotations
+
+from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.runs import deployments
+from argotune.workflows.cli.show.in_service import described, reference_of
+from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace.rollback import NAME, rollback_workflow
+
+
+def begin_rollback(cluster: Cluster, name: str, version: str | None) -> str | None:
+    """Create the Workflow, and return its name; None where that version is in service already.
+
+    Raises InputError where there is no such service, CliError where nothing is known to go back to.
+    """
+    services = deployments(cluster)
+    if name not in services:
+        there = ", ".join(sorted(services)) or "none"
+        raise InputError(
+            f"{name!r}: no service of this name in namespace {cluster.namespace}; there are {there}"
+        )
+    known = described(name, services[name]["metadata"].get("annotations") or {})
+    reference = reference_of(name, known, version)
+    if reference is None:
+        print(f"service {name}: {version} is in service already")
+        return None
+    template = cluster.get("WorkflowTemplate", NAME)
+    if template is None:
+        raise CliError(
+            f"WorkflowTemplate {NAME} is not in namespace {cluster.namespace}: `argotune install"
+            f" {cluster.flags}` puts it there"
+        )
+    document = rollback_workflow(
+        template, name=name, reference=reference, service_settings=known.settings
+    )
+    run = manifests.random_name(f"{name}-rollback")
+    cluster.create(manifests.with_name(document, run))
+    return run

@@ -1,0 +1,47 @@
+"""What the annotations of a service say, and the adapter that a rollback means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from argotune.steps.common.errors import StepError
+from argotune.steps.contracts.in_service import InService, read_in_service
+from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
+from argotune.workflows.cli.errors import CliError
+
+
+def described(service: str, annotations: Mapping[str, str]) -> InService:
+    """Read what is known of a service. Raises CliError where that is nothing."""
+    try:
+        known = read_in_service(annotations)
+    except StepError as error:
+        raise CliError(f"service {service}: {error}") from error
+    if known is None:
+        raise CliError(
+            f"service {service}: an earlier version of argotune deployed it, which noted no"
+            " versions; the next run of the workspace notes them"
+        )
+    return known
+
+
+def reference_of(service: str, known: InService, version: str | None) -> str | None:
+    """Return the image of a version, by its tag, or of the one before; None: it is in service.
+
+    Raises CliError where there was none before.
+    """
+    if version is None:
+        if known.previous:
+            return known.previous
+        raise CliError(
+            f"service {service}: no other adapter was in service before"
+            f" {known.version or known.adapter}; `argotune versions {service}` lists what there is"
+        )
+    if version == known.version:
+        return None
+    return str(replace(repository(known), tag=version))
+
+
+def repository(known: InService) -> ImageReference | LayoutReference:
+    """Return where the versions of a service have their tags."""
+    return replace(parse_reference(known.adapter), tag=None, digest=None)

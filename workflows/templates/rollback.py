@@ -1,0 +1,106 @@
+"""WorkflowTemplate `rollback`: step deploy alone, with an adapter that is in the registry.
+
+What the installer decides is text in it, as in `finetune`. The step takes the model and the digest
+of the data from the adapter's image, and refuses that of another workspace.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hera.workflows import (
+    ConfigMapVolume,
+    ExistingVolume,
+    Parameter,
+    SecretVolume,
+    WorkflowTemplate,
+)
+from hera.workflows.models import LabelValueFrom, Metadata, PodGC, TTLStrategy, WorkflowMetadata
+
+from argotune.steps.settings import run_settings
+from argotune.workflows.templates import accounts
+from argotune.workflows.templates import finetune_steps as steps
+from argotune.workflows.templates import step as container
+from argotune.workflows.templates.form import form_field
+from argotune.workflows.templates.step import secret, value_of
+from argotune.workflows.workspace import rollback
+
+NAME = rollback.NAME
+_LABELS = {"app.kubernetes.io/part-of": "argotune"}
+_OF_A_RUN = ("plan-file", "layout-dir", "history-file")
+"""Flags of deploy about the run that made the adapter. Without a history file, a schedule does not
+tune again after a rollback as long as its data are unchanged."""
+_OF_THE_SERVICE = ("gpus", "node-selector", "reference")
+"""Flags of deploy that in `finetune` are outputs of other steps."""
+
+DEPLOY = replace(
+    steps.DEPLOY,
+    is_called_by_task=False,
+    fixed={
+        **{flag: text for flag, text in steps.DEPLOY.fixed.items() if flag not in _OF_A_RUN},
+        **{flag: f"{{{{workflow.parameters.{flag}}}}}" for flag in _OF_THE_SERVICE},
+    },
+    inputs=(),
+    mounts={name: path for name, path in steps.DEPLOY.mounts.items() if name != "work"},
+)
+
+
+def build() -> WorkflowTemplate:
+    """Build the template of one step."""
+    with WorkflowTemplate(
+        name=NAME,
+        annotations={
+            "workflows.argoproj.io/title": "Roll back a service to an earlier adapter",
+            "workflows.argoproj.io/description": (
+                "Serves an adapter that the registry has, without training. What is in service"
+                " stays until the other one answers."
+            ),
+        },
+        labels=_LABELS,
+        arguments=parameters(),
+        entrypoint=DEPLOY.name,
+        security_context=container.POD_SECURITY,
+        service_account_name=accounts.STEP,
+        workflow_metadata=WorkflowMetadata(
+            labels=_LABELS,
+            annotations={
+                "workflows.argoproj.io/title": "{{workflow.parameters.name}}: roll back",
+                "workflows.argoproj.io/description": "To {{workflow.parameters.reference}}",
+            },
+            labels_from={
+                "argotune.dev/workspace": LabelValueFrom(expression="workflow.parameters.name")
+            },
+        ),
+        pod_metadata=Metadata(labels=_LABELS),
+        pod_gc=PodGC(strategy="OnWorkflowSuccess"),
+        ttl_strategy=TTLStrategy(seconds_after_completion=7 * steps.DAY_SECONDS),
+        volumes=[
+            ExistingVolume(name="models", claim_name=value_of("model-cache-claim")),
+            SecretVolume(name="push-secret", secret_name=secret("push-secret"), optional=True),
+            ConfigMapVolume(name=steps.CA, optional=True),
+        ],
+    ) as template:
+        DEPLOY.template()
+    return template
+
+
+def parameters() -> list[Parameter]:
+    """List the parameters: the settings of a service, and what its runs find out themselves."""
+    names = [*run_settings.flags_of(DEPLOY.name).values(), "push-secret"]
+    rows = [run_settings.SETTINGS[name] for name in names]
+    return [
+        Parameter(
+            name="reference",
+            description=(
+                "The adapter's image: REGISTRY/REPOSITORY:vN, a version that was in service, or"
+                " REGISTRY/REPOSITORY@sha256:HEX"
+            ),
+        ),
+        *(form_field(row) for row in rows if row.is_parameter),
+        Parameter(name="gpus", value="0", description="GPUs that the adapter was tuned on"),
+        Parameter(
+            name="node-selector",
+            value="{}",
+            description="Labels of the node that tuned it, a JSON object",
+        ),
+    ]

@@ -1,0 +1,51 @@
+"""The Workflow that puts an earlier adapter of a workspace into service again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from argotune.steps.nodes.labels import WORKSPACE_LABEL
+from argotune.steps.settings.run_settings import flags_of
+from argotune.workflows.workspace.manifests import arguments_for, parameters_of
+
+NAME = "rollback"
+"""Name of the WorkflowTemplate."""
+_STEP = "deploy"
+_PULL_SECRET = "adapter-pull-secret"
+
+
+def rollback_workflow(
+    template: Mapping[str, Any],
+    *,
+    name: str,
+    reference: str,
+    service_settings: Mapping[str, str],
+) -> dict[str, Any]:
+    """Build a Workflow of arguments only, for the installed template.
+
+    Args:
+        template: The installed WorkflowTemplate `rollback`.
+        name: The workspace, whose service it is.
+        reference: The adapter's image by a version's tag or by digest.
+        service_settings: Flags of deploy, as they were when the service was deployed.
+    """
+    known = parameters_of(template)
+    names = {**flags_of(_STEP), _PULL_SECRET: "push-secret"}
+    settings = {names.get(flag, flag): text for flag, text in service_settings.items()}
+    given = {each: text for each, text in settings.items() if each in known}
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {
+            "generateName": f"{name}-rollback-",
+            "labels": {"app.kubernetes.io/part-of": "argotune", WORKSPACE_LABEL: name},
+            "annotations": {"workflows.argoproj.io/title": f"{name}: roll back to {reference}"},
+        },
+        "spec": {
+            "workflowTemplateRef": {"name": NAME},
+            "arguments": arguments_for(
+                {**given, "name": name, "reference": reference}, template["spec"]
+            ),
+        },
+    }
