@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from argotune.steps.common.errors import PermanentError
 
@@ -15,16 +16,32 @@ ADAPTER = "argotune.dev/adapter"
 SUBMITTER_ANNOTATION = "argotune.dev/submitted-by"
 """Annotation of a Workflow: the person's name at the API server, which `argotune submit` notes."""
 _SETTINGS = "argotune.dev/service-settings"
+_HISTORY = "argotune.dev/version-history"
+_LONGEST_HISTORY = 100
 _NAMES = {
     "adapter": ADAPTER,
     "version": "argotune.dev/version",
     "previous": "argotune.dev/previous-adapter",
     "dataset_digest": "argotune.dev/dataset-digest",
-    "run": "argotune.dev/deployed-by-run",
+}
+_EVENT_NAMES = {
     "time": "argotune.dev/deployed-at",
     "person": "argotune.dev/deployed-by",
+    "run": "argotune.dev/deployed-by-run",
 }
 """Field -> annotation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """When a version went into service, and by whom; what is not known is empty."""
+
+    time: str = ""
+    """RFC 3339."""
+    person: str = ""
+    """Who began the Workflow, as Argo's server or `argotune submit` recorded it."""
+    run: str = ""
+    """The Workflow whose step deploy did it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,43 +55,75 @@ class InService:
     previous: str = ""
     """Reference by digest of the adapter that was in service before."""
     dataset_digest: str = ""
-    run: str = ""
-    """The Workflow whose step deploy put it into service."""
-    time: str = ""
-    """When that was, RFC 3339."""
-    person: str = ""
-    """Who began that Workflow, as Argo's server or `argotune submit` recorded it."""
+    event: Event = Event()
+    """When and by whom it was put into service."""
+    history: Mapping[str, Event] = field(default_factory=dict)
+    """Tag vN -> when that version went into service the last time."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Flags of step deploy that another adapter of this service gets too."""
 
     def annotations(self) -> dict[str, str]:
         """Write it as annotations."""
-        values = asdict(self)
+        newest = dict(list(self.history.items())[-_LONGEST_HISTORY:])
         return {
-            **{name: values[key] for key, name in _NAMES.items()},
+            **{name: getattr(self, key) for key, name in _NAMES.items()},
+            **{name: getattr(self.event, key) for key, name in _EVENT_NAMES.items()},
             _SETTINGS: json.dumps(dict(self.settings), sort_keys=True),
+            _HISTORY: json.dumps({version: asdict(event) for version, event in newest.items()}),
         }
+
+    def after(self, before: InService | None) -> InService:
+        """Return it with what follows from the adapter that was in service before.
+
+        Whoever repeats a deploy keeps the adapter before.
+        """
+        history = dict(before.history) if before is not None else {}
+        if self.version:
+            history.pop(self.version, None)
+            history[self.version] = self.event
+        if before is None:
+            return replace(self, history=history)
+        is_other = before.adapter != self.adapter
+        previous = before.adapter if is_other else before.previous
+        return replace(self, previous=previous, history=history)
 
 
 def read_in_service(annotations: Mapping[str, str]) -> InService | None:
     """Read what `annotations` wrote; None where an earlier version of argotune deployed.
 
-    Raises PermanentError if somebody edited the settings into something else.
+    Raises PermanentError if somebody edited one into something else.
     """
     if not annotations.get(ADAPTER):
         return None
     values = {key: annotations.get(name, "") for key, name in _NAMES.items()}
-    return InService(**values, settings=_settings(annotations.get(_SETTINGS, "{}")))
+    event = Event(**{key: annotations.get(name, "") for key, name in _EVENT_NAMES.items()})
+    settings = _object(_SETTINGS, annotations)
+    if not all(isinstance(each, str) for each in settings.values()):
+        raise _unreadable(_SETTINGS, annotations)
+    return InService(**values, event=event, settings=settings, history=_history(annotations))
 
 
-def _settings(text: str) -> dict[str, str]:
+def _history(annotations: Mapping[str, str]) -> dict[str, Event]:
     try:
-        found = json.loads(text)
+        return {
+            version: Event(**values) for version, values in _object(_HISTORY, annotations).items()
+        }
+    except TypeError as error:
+        raise _unreadable(_HISTORY, annotations) from error
+
+
+def _object(name: str, annotations: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        found = json.loads(annotations.get(name, "{}"))
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
-        raise PermanentError(
-            f"annotation {_SETTINGS}: {text[:60]!r} is not the JSON that deploy writes there; the"
-            " next run of the workspace writes it again"
-        )
+    if not isinstance(found, dict):
+        raise _unreadable(name, annotations)
     return found
+
+
+def _unreadable(name: str, annotations: Mapping[str, str]) -> PermanentError:
+    return PermanentError(
+        f"annotation {name}: {annotations[name][:60]!r} is not the JSON that deploy writes there;"
+        " the next run of the workspace writes it again, once the annotation is removed"
+    )

@@ -15,7 +15,7 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError, StepError
 from argotune.steps.common.fields import fields_of, text_of
 from argotune.steps.contracts import adapter_image
-from argotune.steps.contracts.in_service import InService
+from argotune.steps.contracts.in_service import Event, InService
 from argotune.steps.contracts.training_plan import read_plan
 from argotune.steps.contracts.versions import version_tag
 from argotune.steps.deploy.adapter import registry_of
@@ -106,20 +106,19 @@ def in_service(
     """
     fields = {item.kebab: item.name for item in fields_of(Params)}
     settings = {flag: text_of(getattr(params, fields[flag])) for flag in _REPEATED[params.target]}
-    previous = ""
-    if before is not None:
-        is_other = before.adapter != params.reference
-        previous = before.adapter if is_other else before.previous
-    return InService(
-        adapter=params.reference,
-        version="" if version.startswith(NOT_RECORDED) else version,
-        previous=previous,
-        dataset_digest=params.dataset_digest or "",
-        run=params.run_name or "",
+    event = Event(
         time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         person=_user() if person is None else person,
+        run=params.run_name or "",
+    )
+    now = InService(
+        adapter=params.reference,
+        version="" if version.startswith(NOT_RECORDED) else version,
+        dataset_digest=params.dataset_digest or "",
+        event=event,
         settings=settings,
     )
+    return now.after(before)
 
 
 def _find(params: Params) -> Adapter:

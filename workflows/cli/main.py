@@ -36,6 +36,7 @@ COMMANDS = {
     "report": "Show what a run left: data, losses, evaluations, answers; the files with --to.",
     "stop": "Stop the run of a workspace; on this machine its service too.",
     "start": "Start a service of this machine again that was stopped or lost, without training.",
+    "versions": "List the versions of an adapter: losses, data, who deployed them, which is live.",
     "rollback": "Answer with an earlier version of an adapter again, without training.",
     "schedule": "Tune a workspace again at given times, when data, plan or weights have changed.",
     "schedules": "Show a namespace's schedules: times, last and next run, and obstacles.",

@@ -17,7 +17,7 @@ from argotune.steps.contracts.adapter_image import (
     MODEL_DIR,
     WORKSPACE,
 )
-from argotune.steps.contracts.in_service import InService, read_in_service
+from argotune.steps.contracts.in_service import Event, InService, read_in_service
 from argotune.steps.deploy.kubernetes import describe_service
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.deploy.run import run
@@ -196,7 +196,7 @@ def test_a_registry_without_tags_does_not_fail_the_deploy(
     assert version == f"none: OCI layout {tmp_path / 'image'} has no {DATA}; was it moved?"
     assert "version-not-recorded" in caplog.text
     known = in_service(of_image(tmp_path, f"@{DATA}"), version, None, person="ann")
-    assert (known.version, known.person) == ("", "ann")
+    assert (known.version, known.event.person, known.history) == ("", "ann", {})
 
 
 @pytest.fixture
@@ -204,7 +204,12 @@ def cluster() -> Cluster:
     """With the service of the old adapter, as describe_service left it."""
     cluster = Cluster(on_apply=rolls_out)
     running_before(cluster)
-    old = InService(adapter=OLD, version="v1", previous="acr.io/team/phi@sha256:0")
+    old = InService(
+        adapter=OLD,
+        version="v1",
+        previous="acr.io/team/phi@sha256:0",
+        history={"v1": Event(time="2026")},
+    )
     metadata = cluster.objects["Deployment", "team", "phi"]["metadata"]
     metadata["annotations"] = old.annotations()
     return cluster
@@ -235,7 +240,8 @@ def test_a_deployment_says_which_adapter_serves_and_by_whom(cluster: Cluster, se
             describe_service(wanted, "v2", kube=kube)
     known = known_of(cluster)
     assert (known.adapter, known.version, known.previous) == (NEW, "v2", OLD)
-    assert (known.run, known.person, known.dataset_digest) == ("phi-1", "ann", DATA)
+    assert (known.event.run, known.event.person, known.dataset_digest) == ("phi-1", "ann", DATA)
+    assert known.history == {"v1": Event(time="2026"), "v2": known.event}
     assert known.settings == {
         "adapter-from": "auto",
         "adapter-pull-secret": "push",

@@ -20,9 +20,10 @@ from argotune.workflows.cli.errors import CliError, InputError, RunFailed
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.look import look_at_data
 from argotune.workflows.cli.local.runs import find_run
+from argotune.workflows.cli.login import Login
 from argotune.workflows.cli.overrides import OF_VOLUMES, flags_of, with_overrides
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.report import Login, report_of_run
+from argotune.workflows.cli.remote.report import report_of_run
 from argotune.workflows.cli.remote.runs import run_named
 from argotune.workflows.cli.show.data import print_data
 from argotune.workflows.cli.show.plan_rows import sku_rows, what_hours_are_of

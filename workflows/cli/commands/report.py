@@ -9,11 +9,12 @@ import typer
 
 from argotune.steps.contracts.report import Files, collect
 from argotune.workflows.cli.console import console
-from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.runs import find_run
+from argotune.workflows.cli.login import AuthFileOption, CaFileOption, Login, login_of
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.report import Login, report_of_image, report_of_run
+from argotune.workflows.cli.remote.report import report_of_image, report_of_run
 from argotune.workflows.cli.remote.runs import run_named
 from argotune.workflows.cli.show.report import print_report
 from argotune.workflows.cli.where import (
@@ -24,8 +25,6 @@ from argotune.workflows.cli.where import (
 )
 
 app = typer.Typer(add_completion=False)
-
-_REGISTRY = "The registry that has the report"
 
 
 @app.command()
@@ -45,25 +44,14 @@ def report(
             help="Also write its files there: metrics, curves, answers, plan, logs.",
         ),
     ] = None,
-    auth_file: Annotated[
-        Path | None,
-        typer.Option(
-            rich_help_panel=_REGISTRY, help="Docker config.json; default: this user's login."
-        ),
-    ] = None,
-    ca_file: Annotated[
-        Path | None,
-        typer.Option(rich_help_panel=_REGISTRY, help="Its private certificate authority, PEM."),
-    ] = None,
+    auth_file: AuthFileOption = None,
+    ca_file: CaFileOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     on_cluster: ClusterOption = False,
 ) -> None:
     """Show what a run left: data, losses, evaluations, answers; the files with --to."""
-    for flag, path in (("--auth-file", auth_file), ("--ca-file", ca_file)):
-        if path is not None and not path.is_file():
-            raise InputError(f"{flag} {path}: no such file")
-    login = Login(auth_file=auth_file, ca_file=ca_file)
+    login = login_of(auth_file, ca_file)
     files = _files(name, login, chosen_cluster(namespace, context, on_cluster))
     print_report(console(), files)
     if to is not None:

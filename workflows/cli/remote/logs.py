@@ -14,9 +14,10 @@ from pathlib import Path
 
 from argotune.steps.contracts.report import LOGS
 from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.login import Login
 from argotune.workflows.cli.remote.api_errors import ClusterError, ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.report import Login, report_of_run
+from argotune.workflows.cli.remote.report import report_of_run
 from argotune.workflows.cli.remote.runs import run_named
 from argotune.workflows.cli.remote.states import states
 from argotune.workflows.cli.show.log_lines import is_wanted, label_line

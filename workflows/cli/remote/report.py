@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from argotune.steps.common.errors import StepError
 from argotune.steps.contracts.report import NOT_KEPT, Files, read_layout, report_tag
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
-from argotune.steps.registry.skopeo import Registry, pull, remote_digest
+from argotune.steps.registry.skopeo import pull, remote_digest
 from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.login import Login
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import cluster_runs, whole_run
 from argotune.workflows.cli.show.workflow_json import Workflow, name_of, step_output, workspace_of
 
 _LAYOUT_TAG = "report"
-_ATTEMPTS = 2
-"""A person waits."""
-_TIMEOUT_SECONDS = 120.0
 _SEARCHED_RUNS = 20
 """A Workflow is a hundred kilobytes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Login:
-    """How to reach a registry from this machine."""
-
-    auth_file: Path | None = None
-    """Docker config.json; None: this user's."""
-    ca_file: Path | None = None
-    """Certificate authority, PEM."""
-
-    @property
-    def registry(self) -> Registry:
-        """The settings of a client."""
-        return Registry(
-            auth_file=self.auth_file or _own_auth_file(),
-            ca_file=self.ca_file,
-            attempts=_ATTEMPTS,
-            timeout_seconds=_TIMEOUT_SECONDS,
-        )
 
 
 def report_of_run(cluster: Cluster, run: Workflow, login: Login) -> Files:
@@ -110,15 +86,3 @@ def _fetched(image: ImageReference, login: Login) -> Files:
             raise CliError(
                 f"report {image}: {error}; `argotune report` takes --auth-file and --ca-file"
             ) from error
-
-
-def _own_auth_file() -> Path | None:
-    """Return the login of docker or podman of this user, if there is one."""
-    configured = os.environ.get("DOCKER_CONFIG")
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    places = [
-        os.environ.get("REGISTRY_AUTH_FILE"),
-        runtime and f"{runtime}/containers/auth.json",
-        f"{configured or Path.home() / '.docker'}/config.json",
-    ]
-    return next((Path(place) for place in places if place and Path(place).is_file()), None)

@@ -34,9 +34,12 @@ SETTINGS = {
 }
 
 
-def put_service(cluster: Cluster, **changes: str) -> None:
-    known = InService(adapter=NEW, version="v2", previous=OLD, settings=SETTINGS)
-    annotations = dataclasses.replace(known, **changes).annotations() if changes else {}
+KNOWN = InService(adapter=NEW, version="v2", previous=OLD, settings=SETTINGS)
+
+
+def put_service(cluster: Cluster, known: InService | None) -> None:
+    """A Deployment; None: an earlier argotune deployed it."""
+    annotations = known.annotations() if known is not None else {}
     cluster.put(
         {
             "apiVersion": "apps/v1",
@@ -62,7 +65,7 @@ def installed(cluster: Cluster) -> Cluster:
     """A cluster with the template and a service in its second version."""
     (template,) = (fill_in(each, {}) for each in read_rendered("rollback"))
     cluster.put({**template, "metadata": {**template["metadata"], "namespace": "team-a"}})
-    put_service(cluster, version="v2")
+    put_service(cluster, KNOWN)
     return cluster
 
 
@@ -127,7 +130,7 @@ def test_what_cannot_be_rolled_back_to_is_refused(
 def test_a_service_that_had_no_other_adapter_says_so(
     installed: Cluster, argotune: Argotune
 ) -> None:
-    put_service(installed, version="v1", previous="")
+    put_service(installed, dataclasses.replace(KNOWN, version="v1", previous=""))
     answer = argotune("rollback", "phi", "-n", "team-a")
     assert (answer.code, answer.err) == (
         3,
@@ -137,7 +140,7 @@ def test_a_service_that_had_no_other_adapter_says_so(
 
 
 def test_a_service_of_an_earlier_argotune_says_so(installed: Cluster, argotune: Argotune) -> None:
-    put_service(installed)
+    put_service(installed, None)
     answer = argotune("rollback", "phi", "-n", "team-a")
     assert answer.code == 3
     assert "an earlier version of argotune deployed it" in answer.err
@@ -146,7 +149,7 @@ def test_a_service_of_an_earlier_argotune_says_so(installed: Cluster, argotune: 
 def test_an_installation_without_the_template_is_named(
     cluster: Cluster, argotune: Argotune
 ) -> None:
-    put_service(cluster, version="v2")
+    put_service(cluster, KNOWN)
     answer = argotune("rollback", "phi", "-n", "team-a")
     assert (answer.code, answer.err) == (
         3,

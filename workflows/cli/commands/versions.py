@@ -1,0 +1,66 @@
+"""argotune versions: the versions of an adapter."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from argotune.steps.common.errors import StepError
+from argotune.steps.registry.versions import list_versions, repository_of
+from argotune.workflows.cli.console import console
+from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.login import AuthFileOption, CaFileOption, login_of
+from argotune.workflows.cli.show.results import Output, print_record
+from argotune.workflows.cli.show.versions import difference, version_rows, versions_table
+from argotune.workflows.cli.versions_of import place_of
+from argotune.workflows.cli.where import (
+    ClusterOption,
+    ContextOption,
+    NamespaceOption,
+    chosen_cluster,
+)
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def versions(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|IMAGE",
+            help="Name of a workspace, or the repository of its adapters: REGISTRY/REPOSITORY or"
+            " oci:DIRECTORY.",
+        ),
+    ],
+    output: Annotated[
+        Output | None, typer.Option("--output", "-o", help="Print the list as JSON or YAML.")
+    ] = None,
+    auth_file: AuthFileOption = None,
+    ca_file: CaFileOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    on_cluster: ClusterOption = False,
+) -> None:
+    """List the versions of an adapter: losses, data, who deployed them, which is live.
+
+    They are the tags of the adapter's repository; who deployed one, and when, its service notes.
+    """
+    login = login_of(auth_file, ca_file)
+    place = place_of(name, chosen_cluster(namespace, context, on_cluster))
+    try:
+        found = list_versions(repository_of(place.image, login.registry))
+    except StepError as error:
+        # The error's own advice is for the pods of a cluster.
+        raise CliError(f"{error}; `argotune versions` takes --auth-file and --ca-file") from error
+    rows = version_rows(found, place.known)
+    if output:
+        print_record([row.record() for row in rows], output)
+        return
+    if not rows:
+        raise CliError(f"{place.image} has no versions: nothing was pushed to it yet")
+    console().print(versions_table(rows))
+    note = difference(rows, place.known)
+    if note:
+        print(note)

@@ -1,0 +1,156 @@
+"""The versions of a workspace's adapter: their tags and annotations, and what its service notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from argotune.steps.contracts import adapter_image
+from argotune.steps.contracts.in_service import Event, InService
+from argotune.steps.contracts.versions import CANDIDATE, LIVE, PREVIOUS, REJECTED
+from argotune.steps.registry.versions import Version
+
+_COLUMNS = (
+    "VERSION",
+    "STATE",
+    "DIGEST",
+    "DATA",
+    "BASE",
+    "BASE LOSS",
+    "LIVE LOSS",
+    "TUNED LOSS",
+    "VERDICT",
+    "DEPLOYED",
+    "BY",
+)
+_DIGITS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One version, as the table and `-o json` show it; what is not known is empty."""
+
+    version: str
+    """vN; empty for one that has never been in service."""
+    states: tuple[str, ...]
+    """Of live, previous, candidate, rejected."""
+    digest: str
+    created: str
+    dataset_digest: str
+    base_model: str
+    base_revision: str
+    base_loss: str
+    live_loss: str
+    """Loss of the adapter in service then, on the rows of this version."""
+    tuned_loss: str
+    verdict: str
+    event: Event
+
+    def record(self) -> dict[str, Any]:
+        """Return the row for programs."""
+        return {
+            "version": self.version or None,
+            "states": list(self.states),
+            "digest": self.digest,
+            "created": self.created,
+            "datasetDigest": self.dataset_digest,
+            "baseModel": self.base_model,
+            "baseRevision": self.base_revision,
+            "baseLoss": self.base_loss,
+            "liveLoss": self.live_loss,
+            "tunedLoss": self.tuned_loss,
+            "verdict": self.verdict,
+            "deployedAt": self.event.time,
+            "deployedBy": self.event.person,
+            "deployedByRun": self.event.run,
+        }
+
+
+def version_rows(versions: Iterable[Version], known: InService | None) -> list[Row]:
+    """Describe the versions, those in service first by their numbers.
+
+    `known` is what the service notes; without it nobody knows who deployed what.
+    """
+    return [_row(version, known) for version in versions]
+
+
+def versions_table(rows: Sequence[Row]) -> Table:
+    """Build a table without borders, like that of the workspaces; empty columns are left out."""
+    cells = [_cells(row) for row in rows]
+    shown = [index for index in range(len(_COLUMNS)) if any(row[index] for row in cells)]
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for index in shown:
+        table.add_column(_COLUMNS[index], overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(row[index]) for index in shown))
+    return table
+
+
+def short(digest: str) -> str:
+    """Return the beginning of a digest or revision, enough to tell it from others."""
+    return digest.removeprefix("sha256:")[:_DIGITS]
+
+
+def difference(rows: Iterable[Row], known: InService | None) -> str:
+    """Say where tags and service disagree about what is live; empty where they do not.
+
+    They do where the registry refused to move the tags.
+    """
+    if known is None:
+        return ""
+    digest = known.adapter.partition("@")[2]
+    live = [row.digest for row in rows if LIVE in row.states]
+    if live == [digest]:
+        return ""
+    tagged = short(live[0]) if live else "none"
+    return (
+        f"the service answers with {short(digest)}, and the tag {LIVE} is at {tagged}: the registry"
+        " refused to move it; the next deploy tries again"
+    )
+
+
+def _row(version: Version, known: InService | None) -> Row:
+    said = version.adapter.annotations
+    tag = f"v{version.number}" if version.number is not None else ""
+    states = tuple(_states(version))
+    verdict = said.get(adapter_image.VERDICT, "")
+    return Row(
+        version=tag,
+        states=states,
+        digest=version.adapter.digest,
+        created=said.get(adapter_image.CREATED, ""),
+        dataset_digest=said.get(adapter_image.DATASET_DIGEST, ""),
+        base_model=said.get(adapter_image.BASE_MODEL, ""),
+        base_revision=said.get(adapter_image.BASE_REVISION, ""),
+        base_loss=said.get(adapter_image.BASE_LOSS, ""),
+        live_loss=said.get(adapter_image.LIVE_LOSS, ""),
+        tuned_loss=said.get(adapter_image.TUNED_LOSS, ""),
+        verdict=verdict or ("rejected" if "rejected" in states else ""),
+        event=known.history.get(tag, Event()) if known is not None else Event(),
+    )
+
+
+def _states(version: Version) -> Iterator[str]:
+    yield from (state for state in (LIVE, PREVIOUS, CANDIDATE) if state in version.tags)
+    if any(tag.startswith(REJECTED) for tag in version.tags):
+        yield REJECTED.removesuffix("-")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.version,
+        ", ".join(row.states),
+        short(row.digest),
+        short(row.dataset_digest),
+        short(row.base_revision),
+        row.base_loss,
+        row.live_loss,
+        row.tuned_loss,
+        row.verdict,
+        row.event.time.removesuffix("Z").replace("T", " ")[:16],
+        row.event.person,
+    )
