@@ -361,6 +361,17 @@ class Kube:
         found = self._connection.request("read the server's version", "get", "/version")
         return str(found.get("gitVersion", "of unknown version"))
 
+    def user_name(self) -> str:
+        """The name by which the API server knows this client; empty before Kubernetes 1.28."""
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        try:
+            answer = self.create(review)
+        except ApiRefusal as error:
+            if error.status == 404:
+                return ""
+            raise
+        return str(answer["status"]["userInfo"].get("username", ""))
+
     def api(self, group: str, version: str = "") -> Object | None:
         """Read what the server lists of an API.
 

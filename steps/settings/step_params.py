@@ -82,6 +82,7 @@ def settings_problems(
         _forbidden_secrets(settings),
         _forbidden_priority(settings),
         _forbidden_claim(settings),
+        _without_approval(settings),
     )
     for problem in found:
         # provision and watch refuse the same flags.
@@ -221,6 +222,17 @@ def _forbidden_priority(settings: Mapping[str, str]) -> Iterator[Problem]:
     problem = priority_problem(name, allowed) if name else None
     if problem is not None:
         yield Problem(setting="priority-class", text=problem)
+
+
+def _without_approval(settings: Mapping[str, str]) -> Iterator[Problem]:
+    """Report what is said about an approval that the run does not need."""
+    if settings.get("approval") == "required":
+        return
+    for name in ("approval-timeout-seconds", "on-approval-timeout"):
+        value = settings.get(name, "")
+        if value not in ("", SETTINGS[name].default):
+            text = f"{value!r} without an approval; give approval: required too, or leave it out"
+            yield Problem(setting=name, text=text)
 
 
 def _forbidden_claim(settings: Mapping[str, str]) -> Iterator[Problem]:

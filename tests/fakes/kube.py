@@ -313,6 +313,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _create(self, path: str, body: bytes) -> None:
         created: Object = json.loads(body)
+        if created["kind"] == "SelfSubjectReview":
+            self._json({**created, "status": {"userInfo": {"username": "ann"}}}, 201)
+            return
         namespace, _, plural = path.partition("/namespaces/")[2].partition("/")
         metadata = created["metadata"]
         if plural == "events":
@@ -342,6 +345,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _merge(self, key: tuple[str, str, str], change: Object) -> None:
         if key not in self.cluster.objects:
             self._status(404, f'"{key[2]}" not found')
+            return
+        seen = change.get("metadata", {}).get("resourceVersion")
+        if seen not in (None, self.cluster.objects[key]["metadata"]["resourceVersion"]):
+            self._status(409, "the object has been modified")
             return
         self._json(self.cluster.put(_merged(self.cluster.objects[key], change)))
 

@@ -35,6 +35,8 @@ COMMANDS = {
     "logs": "Print the logs of a run's steps, each line with its step.",
     "report": "Show what a run left: data, losses, evaluations, answers; the files with --to.",
     "stop": "Stop the run of a workspace; on this machine its service too.",
+    "approve": "Let a run that waits for its approval deploy its adapter.",
+    "reject": "End a run that waits for its approval; what is in service stays.",
     "start": "Start a service of this machine again that was stopped or lost, without training.",
     "versions": "List the versions of an adapter: losses, data, who deployed them, which is live.",
     "rollback": "Answer with an earlier version of an adapter again, without training.",
@@ -90,15 +92,19 @@ class _Commands(TyperGroup):
 
 
 _SCHEDULES = ("schedule", "schedules", "pause", "resume", "trigger", "unschedule")
-"""Commands of one module."""
+_TOGETHER = {
+    **dict.fromkeys(_SCHEDULES, "schedules"),
+    **dict.fromkeys(("approve", "reject"), "approval"),
+}
+"""Commands of one module, and that module."""
 
 
 def _load(name: str) -> Any:
-    module = "schedules" if name in _SCHEDULES else name
+    module = _TOGETHER.get(name, name)
     command: Any = typer.main.get_command(
         importlib.import_module(f"argotune.workflows.cli.commands.{module}").app
     )
-    if name in _SCHEDULES:
+    if name in _TOGETHER:
         command = command.commands[name]
     command.name = name
     # Not around the parsing: typer colours its help and complaints by itself.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 
+from argotune.steps.contracts.approval import APPROVE, DECISION, DECISIONS, REASON
 from argotune.steps.deploy.manifests import MANAGED_BY, SERVICE_LABEL
 from argotune.steps.settings.run_settings import SECRET_SETTINGS, SETTINGS, parameter_settings
 from argotune.workflows.templates import finetune, gc, rollback
@@ -59,6 +60,49 @@ _STATUS_FIELDS = ("startedAt", "finishedAt", "storedTemplates")
 Rule = dict[str, object]
 
 
+def _equal_but(new: str, old: str, changeable: Collection[str]) -> str:
+    """Build the condition that two maps are equal but for these keys, which may be added."""
+    kept = f"k in {old} && {new}[k] == {old}[k]"
+    return f"{new}.all(k, k in {_list(changeable)} || ({kept})) && {old}.all(k, k in {new})"
+
+
+def _list(texts: Collection[str]) -> str:
+    return json.dumps(list(texts))
+
+
+_OUTPUT_FIELDS = ("name", "description", "value", "valueFrom")
+_NODE, _WAITING = "object.status.nodes[id]", "oldObject.status.nodes[id]"
+_ANSWERS = [f"'{word} by ' + request.userInfo.username" for word in ("approved", "rejected")]
+_ANSWERED = " && ".join(
+    (
+        f"{_WAITING}.type == 'Suspend'",
+        f"{_WAITING}.templateName == '{APPROVE}'",
+        f"{_WAITING}.phase == 'Running'",
+        f"{_NODE}.phase in ['Running', 'Succeeded']",
+        _equal_but(_NODE, _WAITING, ("phase", "finishedAt", "message", "outputs")),
+        # Argo's server names the person who is logged in to its UI so.
+        f"(!has({_NODE}.message) || {_NODE}.message in [{', '.join(_ANSWERS)}]"
+        f" || {_NODE}.message.startsWith('Resumed by: '))",
+        f"has({_NODE}.outputs) && {_NODE}.outputs.all(k, k == 'parameters')",
+        f"{_NODE}.outputs.parameters.all(p, p.all(k, k in {_list(_OUTPUT_FIELDS)})"
+        f" && (p.name == '{REASON}' || (p.name == '{DECISION}'"
+        f" && (!has(p.value) || p.value in {_list(DECISIONS)}))))",
+    )
+)
+"""Whether node `id` is the answer to an approval, of which Argo's UI writes the outputs before the
+end."""
+_APPROVAL = " && ".join(
+    (
+        _equal_but("object.status", "oldObject.status", ("nodes",)),
+        "has(object.status.nodes) && has(oldObject.status.nodes)",
+        "oldObject.status.nodes.all(id, id in object.status.nodes)",
+        "object.status.nodes.all(id, id in oldObject.status.nodes"
+        f" && ({_NODE} == {_WAITING} || ({_ANSWERED})))",
+    )
+)
+"""Whether a change of the status is nothing but the answer to an approval."""
+
+
 def build() -> list[Manifest]:
     """Build both policies with their bindings, for one namespace.
 
@@ -104,8 +148,9 @@ def _run_rules() -> list[Rule]:
             "object.kind != 'Workflow' || (request.operation == 'CREATE'"
             f" ? (!has(object.status) || object.status.all(k, k in {_list(_STATUS_FIELDS)}))"
             " : (has(object.status) == has(oldObject.status)"
-            " && (!has(object.status) || object.status == oldObject.status)))",
-            "status: the controller alone writes it",
+            f" && (!has(object.status) || object.status == oldObject.status || ({_APPROVAL}))))",
+            "status: the controller alone writes it, but the answer to an approval, which says by"
+            " whom it is",
         ),
         _rule(
             "variables.isNew || ("
@@ -307,10 +352,6 @@ def _each(expression: str, message: str) -> Rule:
         "messageExpression": f"'parameter ' + {broken} + {json.dumps(': ' + message)}",
         "message": message,
     }
-
-
-def _list(texts: Collection[str]) -> str:
-    return json.dumps(list(texts))
 
 
 def _map(texts: Mapping[str, object]) -> str:

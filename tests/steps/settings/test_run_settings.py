@@ -14,6 +14,7 @@ from argotune.steps.settings.run_settings import (
     installer_settings,
     parameter_settings,
 )
+from argotune.steps.settings.step_params import settings_problems
 from argotune.workflows.workspace.workflow import to_parameters
 from tests.workflows.workspace.helpers import changed, read
 
@@ -86,3 +87,13 @@ def test_a_flag_has_one_setting() -> None:
 def test_what_is_not_given_is_left_to_the_template() -> None:
     given = to_parameters(read(changed({}))).keys()
     assert given & annotation_settings().keys() == {"model-source"}
+
+
+def test_what_is_said_about_an_approval_that_nobody_needs_is_refused() -> None:
+    given = {"urls": '["https://example.com/a"]', "output-image": "registry.example.com/a:1"}
+    answered = {"approval-timeout-seconds": "60", "on-approval-timeout": "approve"}
+    assert [problem.setting for problem in settings_problems({**given, **answered})] == [*answered]
+    required = {**given, **answered, "approval": "required"}
+    assert list(settings_problems(required)) == []
+    wrong = {**required, "approval-timeout-seconds": "1.5"}
+    assert [problem.setting for problem in settings_problems(wrong)] == ["approval-timeout-seconds"]

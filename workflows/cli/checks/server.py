@@ -15,7 +15,7 @@ def server(subject: Subject) -> Iterator[Finding]:
     """Check whether the API server answers, and accepts the person's login."""
     version = subject.kube.server_version()
     try:
-        user = _user(subject)
+        user = subject.kube.user_name()
     except ApiRefusal as error:
         if error.status != 401:
             raise
@@ -25,18 +25,6 @@ def server(subject: Subject) -> Iterator[Finding]:
         )
         return
     yield ok(f"Kubernetes {version} answers at {subject.kube.host}{f' to {user}' if user else ''}")
-
-
-def _user(subject: Subject) -> str:
-    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-    try:
-        answer = subject.kube.create(review)
-    except ApiRefusal as error:
-        if error.status == 404:
-            # Kubernetes before 1.28.
-            return ""
-        raise
-    return str(answer["status"]["userInfo"].get("username", ""))
 
 
 def namespace(subject: Subject) -> Iterator[Finding]:

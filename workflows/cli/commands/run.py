@@ -27,6 +27,7 @@ from argotune.workflows.cli.local.runs import (
 )
 from argotune.workflows.cli.local.secrets import forget_unrecorded
 from argotune.workflows.cli.overrides import OF_CLUSTERS, flags_of, with_overrides
+from argotune.workflows.cli.show.approval import approval_advice
 from argotune.workflows.cli.show.results import (
     Output,
     OutputOption,
@@ -229,6 +230,8 @@ def _resume(
 ) -> None:
     name = _resumed_name(names)
     if name is not None and (running := find_run(here, name)).is_suspended:
+        if waits := approval_advice(running.workflow):
+            raise InputError(f"run {running.name} {waits}")
         request_resume(running.directory)
         print(f"run {running.name}: asked to go on")
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from argotune.workflows.cli.show.approval import approval_advice
 from argotune.workflows.cli.show.rows import step_name
 from argotune.workflows.cli.show.view import SilentView, View
 from argotune.workflows.cli.show.workflow_json import Workflow, is_suspended, name_of
@@ -68,4 +69,6 @@ class ViewListener:
 def suspended_advice(workflow: Workflow) -> str:
     """Say how a suspended run goes on."""
     name = name_of(workflow)
+    if waits := approval_advice(workflow):
+        return f"{name} {waits}"
     return f"{name} is suspended; to let it go on: argotune run --resume {name}"

@@ -12,6 +12,7 @@ from argotune.steps.cluster.kube import Objects
 from argotune.workflows.cli.remote.api_errors import ClusterError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.storage_class import advice_on
+from argotune.workflows.cli.show.approval import approval_advice
 from argotune.workflows.cli.show.rows import seconds_between
 from argotune.workflows.cli.show.workflow_json import (
     Workflow,
@@ -70,6 +71,8 @@ def _of_the_run(cluster: Cluster, run: Workflow, now: datetime) -> Iterator[str]
         )
     if spec.get("suspend"):
         yield f"suspended; `argo resume {name_of(run)} {cluster.flags}` lets it go on"
+    if waits := approval_advice(run, cluster.flags):
+        yield waits
     if status.get("message"):
         yield str(status["message"])
     for condition in status.get("conditions") or []:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from argotune.steps.common import strict_yaml
 from argotune.workflows.cli.errors import INTERRUPTED, RUN_FAILED
+from argotune.workflows.cli.show.approval import approval_of
 from argotune.workflows.cli.show.rows import last_line, utc_now
 from argotune.workflows.cli.show.spending import kept_node_of, spending_of
 from argotune.workflows.cli.show.workflow_json import (
@@ -74,6 +75,9 @@ def print_results(screen: Console, workflow: Workflow, advice: Sequence[str]) ->
     for key, value in outputs_of(workflow).items():
         if value:
             screen.print(f"{key + ':':<12} {value}", soft_wrap=True)
+    asked = approval_of(workflow)
+    if asked is not None and asked.is_rejected:
+        screen.print(f"{'outcome:':<12} kept what is in service: {asked.answer}", soft_wrap=True)
     kept = kept_node_of(workflow, utc_now())
     if kept:
         screen.print(f"{'kept:':<12} {kept}", soft_wrap=True)

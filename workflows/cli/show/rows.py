@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from argotune.workflows.cli.show.approval import approval_of
 from argotune.workflows.cli.show.pending import waiting_message
 from argotune.workflows.cli.show.workflow_json import (
     SUMMARY_OUTPUT,
@@ -150,8 +151,19 @@ def _row(workflow: Workflow, node: Node, now: datetime) -> StepRow:
         total=total,
         seconds=None if phase in _LEFT_OUT else seconds,
         attempts=max(1, len(tries)),
-        message=_message(node, last, phase),
+        message=_of_approval(workflow, node, now) or _message(node, last, phase),
     )
+
+
+def _of_approval(workflow: Workflow, node: Node, now: datetime) -> str:
+    """Give the answer to the approval or, while it is awaited, the time left; else nothing."""
+    asked = approval_of(workflow)
+    if asked is None or asked.node is not node:
+        return ""
+    if not asked.is_waiting or asked.ends_at is None:
+        return asked.answer
+    left = max(0.0, (asked.ends_at - now).total_seconds())
+    return f"awaits approval, {age(left)} left, then it is {asked.on_timeout}"
 
 
 def _is_no_news(row: StepRow) -> bool:

@@ -120,6 +120,16 @@ def step_input(workflow: Workflow, step: str, name: str) -> str:
     return inputs_of_node(node_of_step(workflow, step)).get(name, "")
 
 
+def parameter_of(workflow: Workflow, name: str) -> str:
+    """Return a parameter of the run, its own or the template's; empty where it has none."""
+    stored = workflow.get("status", {}).get("storedWorkflowTemplateSpec") or {}
+    for spec in (workflow.get("spec") or {}, stored):
+        for item in (spec.get("arguments") or {}).get("parameters") or []:
+            if item["name"] == name and "value" in item:
+                return str(item["value"])
+    return ""
+
+
 def inputs_of_node(node: Mapping[str, Any]) -> dict[str, str]:
     """Return the input parameters of one node that have a value."""
     parameters = (node.get("inputs") or {}).get("parameters") or []
