@@ -58,7 +58,8 @@ def tried(server: ApiServer, **changes: Any) -> tuple[dict[str, Object], list[An
     judge = server.admit
 
     def admit(pod: Object) -> str | None:
-        asked[pod["metadata"]["generateName"].split("-")[2]] = pod
+        name = pod["metadata"]["generateName"].removeprefix("argotune-doctor-")
+        asked[name.removesuffix("-")] = pod
         return judge(pod)
 
     server.admit = admit
