@@ -34,6 +34,7 @@ COMMANDS = {
     "rm": "Delete runs of this machine: records, logs, checkpoints and data.",
     "logs": "Print the logs of a run's steps, each line with its step.",
     "report": "Show what a run left: data, losses, evaluations, answers; the files with --to.",
+    "verify": "Check an adapter: its files, where it comes from, and who signed that.",
     "stop": "Stop the run of a workspace; on this machine its service too.",
     "approve": "Let a run that waits for its approval deploy its adapter.",
     "reject": "End a run that waits for its approval; what is in service stays.",

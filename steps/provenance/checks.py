@@ -1,0 +1,203 @@
+"""Whether what is said about an adapter holds: its content, its statement and their signatures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from argotune.steps.contracts.training_plan import dump_plan
+from argotune.steps.provenance.evidence import Evidence, Part, blob_problems
+from argotune.steps.provenance.keys import PublicKey
+from argotune.steps.provenance.signatures import (
+    ENVELOPE_TYPE,
+    PAYLOAD_TYPE,
+    SIGNATURE,
+    SignedPayload,
+    is_signed_by,
+    open_envelope,
+    signature_tag,
+    signed_digest,
+)
+from argotune.steps.provenance.statement import (
+    DATASET,
+    LOSSES,
+    MEDIA_TYPE,
+    PREDICATE_TYPE,
+    Statement,
+    decode,
+    oci_digest,
+    statement_tag,
+)
+
+_OURS = "sh.argotune"
+"""Before the annotations that push writes."""
+
+
+class Outcome(StrEnum):
+    """What came of a check."""
+
+    OK = "ok"
+    FAILED = "failed"
+    NOT_CHECKED = "not checked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that was looked at."""
+
+    what: str
+    outcome: Outcome
+    text: str
+    """What was found, or why it was not checked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """All checks of an adapter, and its statement if there is one about it."""
+
+    checks: tuple[Check, ...]
+    statement: Statement | None
+
+    @property
+    def failures(self) -> list[str]:
+        """What does not hold, each with the name of its check."""
+        failed = (check for check in self.checks if check.outcome is Outcome.FAILED)
+        return [f"{check.what}: {check.text}" for check in failed]
+
+
+def verify(evidence: Evidence, key: PublicKey | None) -> Verdict:
+    """Check an adapter by its digest; without a key the signatures are not checked."""
+    statement, of_statement = _statement(evidence, key)
+    checks = [*_content(evidence), *of_statement, _image_signature(evidence, key)]
+    if statement is not None:
+        checks.append(_annotations(evidence, statement))
+    return Verdict(checks=tuple(checks), statement=statement)
+
+
+def _content(evidence: Evidence) -> Iterator[Check]:
+    there = f"sha256:{hashlib.sha256(evidence.manifest).hexdigest()}"
+    if there == evidence.digest:
+        yield _ok("manifest", evidence.digest)
+    else:
+        yield _failed("manifest", f"it was changed: {evidence.digest} has now {there}")
+    if evidence.layout is None:
+        yield _skipped("files", "only the manifest was fetched, which has their digests")
+        return
+    problems = list(blob_problems(evidence.layout, evidence.manifest))
+    if problems:
+        yield _failed("files", "; ".join(problems))
+    else:
+        yield _ok("files", "every blob has the digest that the manifest says")
+
+
+def _statement(evidence: Evidence, key: PublicKey | None) -> tuple[Statement | None, list[Check]]:
+    """Find the statement that is about the adapter; a key accepts only one that it signed."""
+    if evidence.statements is None:
+        text = f"there is none: no tag {statement_tag(evidence.digest)} is beside the image"
+        return None, [_failed("statement", text)]
+    reasons = []
+    for part in evidence.statements:
+        try:
+            statement, check = _read(part, evidence.digest, key)
+        except ValueError as error:
+            reasons.append(str(error))
+            continue
+        return statement, [_ok("statement", _summary(statement)), check]
+    return None, [_failed("statement", "; ".join(reasons) or "the artifact is empty")]
+
+
+def _read(part: Part, digest: str, key: PublicKey | None) -> tuple[Statement, Check]:
+    """Read a statement and check its signature and its subject. Raises ValueError."""
+    what = "its signature"
+    if part.media_type == MEDIA_TYPE:
+        if key is not None:
+            raise ValueError("it is not signed")
+        check, text = _skipped(what, "the statement is not signed"), part.content
+    elif part.media_type == ENVELOPE_TYPE:
+        envelope = open_envelope(part.content)
+        if key is None:
+            check = _skipped(what, "it is signed; give the public key to check by")
+        elif is_signed_by(envelope, key):
+            check = _ok(what, f"by key sha256:{key.keyid[:12]}")
+        else:
+            raise ValueError("another key signed it, or it was changed since")
+        text = envelope.payload
+    else:
+        raise ValueError(f"it is of type {part.media_type}; accepted is {PREDICATE_TYPE}")
+    statement = decode(text)
+    if digest not in statement.subject_digests:
+        about = ", ".join(statement.subject_digests) or "nothing"
+        raise ValueError(f"it is about another adapter, {about}")
+    return statement, check
+
+
+def _image_signature(evidence: Evidence, key: PublicKey | None) -> Check:
+    what = "signature"
+    if evidence.signatures is None:
+        missing = f"there is none: no tag {signature_tag(evidence.digest)} is beside the image"
+        return _skipped(what, missing) if key is None else _failed(what, missing)
+    if key is None:
+        return _skipped(what, "the image is signed; give the public key to check by")
+    reasons = []
+    for part in evidence.signatures:
+        if part.media_type != PAYLOAD_TYPE:
+            continue
+        signed = SignedPayload(
+            payload=part.content, signature=str(part.annotations.get(SIGNATURE, ""))
+        )
+        try:
+            digest = signed_digest(signed, key)
+        except ValueError as error:
+            reasons.append(str(error))
+            continue
+        if digest == evidence.digest:
+            return _ok(what, f"by key sha256:{key.keyid[:12]}")
+        reasons.append(f"it is of another image, {digest}")
+    return _failed(what, "; ".join(reasons) or "the artifact has none of cosign's form")
+
+
+def _annotations(evidence: Evidence, statement: Statement) -> Check:
+    """Compare what the image says of itself, which people and other tools read."""
+    what = "annotations"
+    try:
+        base, plan = statement.base, dump_plan(statement.plan)
+    except ValueError as error:
+        return _skipped(what, str(error))
+    dataset, losses = statement.dependency(DATASET), statement.byproduct(LOSSES)
+    stated = {
+        f"{_OURS}.base-model": base.repository,
+        f"{_OURS}.base-revision": base.revision,
+        f"{_OURS}.base-digest": base.digest,
+        f"{_OURS}.dataset-digest": oci_digest(dataset) if dataset else "",
+        f"{_OURS}.config-digest": f"sha256:{hashlib.sha256(plan.encode()).hexdigest()}",
+        **{f"{_OURS}.{name}": loss for name, loss in losses.items()},
+    }
+    there = evidence.annotations()
+    differences = [
+        f"{name} is {json.dumps(there.get(name))}, and {json.dumps(value)} in the statement"
+        for name, value in stated.items()
+        if there.get(name) != value
+    ]
+    if differences:
+        return _failed(what, "; ".join(differences))
+    return _ok(what, "base model, data, plan and losses are those of the statement")
+
+
+def _summary(statement: Statement) -> str:
+    run = statement.predicate.build_definition.internal_parameters.get("run") or "not named"
+    return f"run {run}, {statement.predicate.run_details.metadata.finished_on}"
+
+
+def _ok(what: str, text: str) -> Check:
+    return Check(what=what, outcome=Outcome.OK, text=text)
+
+
+def _failed(what: str, text: str) -> Check:
+    return Check(what=what, outcome=Outcome.FAILED, text=text)
+
+
+def _skipped(what: str, text: str) -> Check:
+    return Check(what=what, outcome=Outcome.NOT_CHECKED, text=text)
