@@ -85,6 +85,10 @@ class Params:
     limits: bool = False
     """Whether the server has limits of CPUs and memory, as a ResourceQuota on limits demands; of
     memory it gets no more than it requests. For target kubernetes."""
+    require_signature: bool = False
+    """Deploy only an adapter whose image and statement the verification key has signed."""
+    verification_key: str = ""
+    """Public key, ECDSA P-256 or Ed25519, the base64 of its DER; for require-signature."""
     question: str = "Hello! Who are you?"
     """Question to ask once the service is ready; deploy succeeds only with an answer."""
     timeout_seconds: float = 900.0
@@ -100,6 +104,8 @@ class Params:
         problems = [*_name_problems(self.name), *self._adapter_problems()]
         if self.target == "process" and self.services_dir is None:
             problems.append("--services-dir: missing; --target process needs it")
+        if self.require_signature and not self.verification_key:
+            problems.append("--verification-key: missing; --require-signature needs it")
         if not 0 <= self.port <= 65535:
             problems.append(f"--port: {self.port} is not between 0 and 65535")
         if self.target == "kubernetes":

@@ -13,6 +13,7 @@ from argotune.steps.contracts.model_cache import read_marker
 from argotune.steps.deploy.kubernetes import deploy_kubernetes
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.deploy.process import deploy_process
+from argotune.steps.deploy.trust import check_adapter
 from argotune.steps.deploy.version import complete
 
 Target: TypeAlias = Callable[[Params, str, Progress], Result]
@@ -22,6 +23,7 @@ Target: TypeAlias = Callable[[Params, str, Progress], Result]
 def run(params: Params, *, progress: Progress, target: Target | None = None) -> Result:
     """Deploy to the target, and write the history file for scheduled runs."""
     completed, model = complete(params)
+    check_adapter(completed)
     result = (target or _target(params))(completed, model, progress)
     if params.history_file is not None and params.plan_file is not None:
         _record(completed, params.plan_file, params.history_file)

@@ -53,7 +53,7 @@ def complete(params: Params) -> tuple[Params, str]:
     """
     if params.plan_file is not None:
         return params, read_plan(params.plan_file).model.title
-    adapter = _find(params)
+    adapter = find_adapter(params)
     known = adapter.annotations
     workspace, model_dir = (
         known.get(name, "") for name in (adapter_image.WORKSPACE, adapter_image.MODEL_DIR)
@@ -121,7 +121,8 @@ def in_service(
     return now.after(before)
 
 
-def _find(params: Params) -> Adapter:
+def find_adapter(params: Params) -> Adapter:
+    """Read the manifest of the adapter that the reference names. Raises StepError."""
     image = params.adapter_image()
     version = image.digest or image.tag or ""
     found = repository_of(image, registry_of(params)).find(version)

@@ -8,6 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from argotune.steps.contracts.adapter_image import (
+    BASE_DIGEST,
+    BASE_MODEL,
+    BASE_REVISION,
+    CONFIG_DIGEST,
+    DATASET_DIGEST,
+    OURS,
+)
 from argotune.steps.contracts.training_plan import dump_plan
 from argotune.steps.provenance.evidence import Evidence, Part, blob_problems
 from argotune.steps.provenance.keys import PublicKey
@@ -31,9 +39,6 @@ from argotune.steps.provenance.statement import (
     oci_digest,
     statement_tag,
 )
-
-_OURS = "sh.argotune"
-"""Before the annotations that push writes."""
 
 
 class Outcome(StrEnum):
@@ -168,12 +173,12 @@ def _annotations(evidence: Evidence, statement: Statement) -> Check:
         return _skipped(what, str(error))
     dataset, losses = statement.dependency(DATASET), statement.byproduct(LOSSES)
     stated = {
-        f"{_OURS}.base-model": base.repository,
-        f"{_OURS}.base-revision": base.revision,
-        f"{_OURS}.base-digest": base.digest,
-        f"{_OURS}.dataset-digest": oci_digest(dataset) if dataset else "",
-        f"{_OURS}.config-digest": f"sha256:{hashlib.sha256(plan.encode()).hexdigest()}",
-        **{f"{_OURS}.{name}": loss for name, loss in losses.items()},
+        BASE_MODEL: base.repository,
+        BASE_REVISION: base.revision,
+        BASE_DIGEST: base.digest,
+        DATASET_DIGEST: oci_digest(dataset) if dataset else "",
+        CONFIG_DIGEST: f"sha256:{hashlib.sha256(plan.encode()).hexdigest()}",
+        **{f"{OURS}.{name}": loss for name, loss in losses.items()},
     }
     there = evidence.annotations()
     differences = [

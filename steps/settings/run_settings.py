@@ -547,6 +547,23 @@ _RUN = (
         used_by="the pods of provision and tune, and the admission policy",
     ),
     Setting(
+        name="require-signature",
+        is_annotation=False,
+        description="Whether only adapters that the verification key signed are deployed",
+        decided_by="installer",
+        default="false",
+        choices=_TRUTH,
+        feeds=("deploy.require-signature",),
+    ),
+    Setting(
+        name="verification-key",
+        is_annotation=False,
+        description="Public key of those who may sign adapters, the base64 of its DER",
+        decided_by="installer",
+        default_meaning="none",
+        feeds=("deploy.verification-key",),
+    ),
+    Setting(
         name="services-dir",
         is_annotation=False,
         decided_by="installer",

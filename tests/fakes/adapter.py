@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from argotune.steps.contracts.model_cache import Origin, mark_complete
 from argotune.steps.contracts.serving import Adapter, Base, ServingContract, write_contract
 from argotune.steps.contracts.training_plan import TrainingPlan, write_plan
 from tests.fakes.plans import small_plan
@@ -52,6 +53,14 @@ def write_base(directory: Path, **base: str) -> None:
     """Have the adapter say that it was tuned on another base."""
     changed = msgspec.structs.replace(_CONTRACT.base, **base)
     write_contract(directory, msgspec.structs.replace(_CONTRACT, base=changed))
+
+
+def write_model(directory: Path, adapter: Path) -> None:
+    """Write a model into the cache, and have the adapter say that it was tuned on it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "config.json").write_text("{}")
+    marker = mark_complete(directory, Origin(source="made", version=40 * "0"))
+    write_base(adapter, digest=marker.digest)
 
 
 def write_tiny_plan(path: Path) -> TrainingPlan:

@@ -34,7 +34,7 @@ from argotune.steps.plan import run as plan
 from argotune.steps.push import params as push_params
 from argotune.steps.push import run as push
 from argotune.steps.push.layout import write_image
-from tests.fakes.adapter import write_adapter, write_tiny_plan
+from tests.fakes.adapter import write_adapter, write_model, write_tiny_plan
 from tests.fakes.http import file_server
 from tests.fakes.hub import fake_hub
 from tests.fakes.plans import small_plan
@@ -161,6 +161,7 @@ def test_a_killed_push_leaves_no_trace(kill: Kill) -> None:
 
 def prepare_deploy(root: Path) -> None:
     adapter = write_adapter(root / "adapter")
+    write_model(root / "cache" / "argotune--tiny" / "0", adapter)
     write_tiny_plan(root / "plan.yaml")
     files = sorted(adapter.iterdir())
     write_image(root / "image", files, tag="1", created="2026", annotations={})

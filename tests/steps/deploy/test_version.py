@@ -26,7 +26,7 @@ from argotune.steps.push.layout import write_image
 from argotune.steps.registry.oci import LayoutReference
 from argotune.steps.registry.skopeo import Registry
 from argotune.steps.registry.versions import find_live, list_versions, repository_of
-from tests.fakes.adapter import write_adapter, write_tiny_plan
+from tests.fakes.adapter import write_adapter, write_model, write_tiny_plan
 from tests.fakes.kube import Cluster, Fault, serving
 from tests.steps.deploy.test_kubernetes import (
     Object,
@@ -52,6 +52,7 @@ Push: TypeAlias = Callable[..., str]
 def push(tmp_path: Path) -> Push:
     def write(content: str, **annotations: str) -> str:
         adapter = write_adapter(tmp_path / "adapter")
+        write_model(tmp_path / "cache" / "argotune--tiny" / "0", adapter)
         (adapter / "chat_template.jinja").write_text(content)
         known = {
             WORKSPACE: "phi",

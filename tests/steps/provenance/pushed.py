@@ -14,7 +14,7 @@ from argotune.steps.push.params import Params
 from argotune.steps.push.run import run
 from argotune.steps.registry.layout_index import layout_lock, point_tag, read_entries, tag_of
 from argotune.steps.registry.oci import LayoutReference
-from tests.fakes.adapter import write_adapter, write_tiny_plan
+from tests.fakes.adapter import write_adapter, write_model, write_tiny_plan
 from tests.fakes.signing import KeyPair
 
 
@@ -82,9 +82,12 @@ class Pushed:
 
 
 def pushed(root: Path, keys: KeyPair | None, *, layout: str = "out", **changes: Any) -> Pushed:
-    """Push an adapter into ROOT/LAYOUT, with a signature where there are keys."""
+    """Push an adapter into ROOT/LAYOUT, with a signature where there are keys.
+
+    Its base model is in ROOT/cache/model.
+    """
     if not (root / "adapter").exists():
-        write_adapter(root / "adapter")
+        write_model(root / "cache" / "model", write_adapter(root / "adapter"))
         write_tiny_plan(root / "plan.yaml")
     values: dict[str, Any] = {
         "work_dir": root,

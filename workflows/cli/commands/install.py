@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from argotune.steps.provenance.keys import line_of
 from argotune.steps.settings.run_settings import SETTINGS
 from argotune.workflows.cli import options
 from argotune.workflows.cli.errors import InputError
@@ -27,6 +28,7 @@ from argotune.workflows.cli.providers.flags import (
     with_flags,
 )
 from argotune.workflows.cli.providers.registry import identities
+from argotune.workflows.cli.public_key import read_key_file
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.workspace import manifests
@@ -36,6 +38,7 @@ app = typer.Typer(add_completion=False)
 _NODES = "Nodes that are made for runs"
 _STORAGE = "Storage"
 _DATA = "Data and registries inside the network"
+_SIGNATURES = "Signatures of adapters"
 
 
 _NO_LONGER = "No longer those that are installed; only those given beside it, if any."
@@ -165,6 +168,23 @@ def install(
             rich_help_panel=_DATA, help="Private certificate authority of such hosts, PEM."
         ),
     ] = None,
+    require_signature: Annotated[
+        bool | None,
+        typer.Option(
+            "--require-signature/--no-require-signature",
+            rich_help_panel=_SIGNATURES,
+            help="Deploy only adapters that the verification key signed.",
+            show_default=False,
+        ),
+    ] = None,
+    verification_key: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=_SIGNATURES,
+            metavar="FILE",
+            help="Public key of who may sign adapters, PEM, such as cosign.pub.",
+        ),
+    ] = None,
     cluster_roles: Annotated[
         bool,
         typer.Option(
@@ -208,6 +228,8 @@ def install(
         allow_claim=allow_claim,
         no_allow_claims=no_allow_claims,
         ca_file=ca_file,
+        require_signature=require_signature,
+        key_file=verification_key,
         given=given,
     )
     if output is not None:
@@ -234,6 +256,8 @@ def _settings(
     allow_claim: list[str] | None,
     no_allow_claims: bool,
     ca_file: Path | None,
+    require_signature: bool | None,
+    key_file: Path | None,
     given: Mapping[str, str],
     by_digest: bool | None,
     **flags: str | None,
@@ -252,6 +276,12 @@ def _settings(
             ((_, ca),) = read_texts([ca_file])
         except InputError as error:
             problems += [f"--ca-file: {problem}" for problem in error.problems]
+    verification_key = None
+    if key_file is not None:
+        try:
+            verification_key = read_key_file("--verification-key", key_file, line_of)
+        except InputError as error:
+            problems += error.problems
     settings = Settings(
         **flags,
         by_digest=by_digest,
@@ -262,6 +292,8 @@ def _settings(
         allowed_claims=_allowed(allow_claim, none=no_allow_claims),
         emptied=frozenset(name for name, is_emptied in emptied.items() if is_emptied),
         ca=ca,
+        require_signature=require_signature,
+        verification_key=verification_key,
         run_settings=_among(given, [row.name for row in INSTALLABLE]),
         identities=_among(given, [each.flag.name for each in identities()]),
     )

@@ -13,11 +13,19 @@ from rich.text import Text
 from argotune.steps.provenance.checks import Outcome, Verdict
 from argotune.steps.provenance.checks import verify as verify_evidence
 from argotune.steps.provenance.evidence import gather
-from argotune.steps.provenance.keys import PublicKey, read_public_key
+from argotune.steps.provenance.keys import PublicKey, public_key_of, read_public_key
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.public_key import read_key_file
+from argotune.workflows.cli.remote.cluster import Cluster, installed_setting
 from argotune.workflows.cli.remote.report import Login
+from argotune.workflows.cli.where import (
+    ClusterOption,
+    ContextOption,
+    NamespaceOption,
+    chosen_cluster,
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -53,13 +61,20 @@ def verify(
         Path | None,
         typer.Option(rich_help_panel=_REGISTRY, help="Its private certificate authority, PEM."),
     ] = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    on_cluster: ClusterOption = False,
 ) -> None:
-    """Check an adapter: its files, where it comes from, and who signed that."""
-    for flag, path in (("--auth-file", auth_file), ("--ca-file", ca_file), ("--key", key)):
+    """Check an adapter: its files, where it comes from, and who signed that.
+
+    With a namespace of a cluster, the key is that of the installation there.
+    """
+    for flag, path in (("--auth-file", auth_file), ("--ca-file", ca_file)):
         if path is not None and not path.is_file():
             raise InputError(f"{flag} {path}: no such file")
     login = Login(auth_file=auth_file, ca_file=ca_file)
-    verdict = _verdict(_reference(image), login, _public_key(key))
+    public_key = _public_key(key, chosen_cluster(namespace, context, on_cluster))
+    verdict = _verdict(_reference(image), login, public_key)
     _print(verdict)
     if verdict.failures:
         raise CliError(f"{image} does not hold: {'; '.join(verdict.failures)}")
@@ -72,13 +87,22 @@ def _reference(text: str) -> ImageReference | LayoutReference:
         raise InputError(str(error)) from error
 
 
-def _public_key(path: Path | None) -> PublicKey | None:
-    if path is None:
+def _public_key(path: Path | None, cluster: Cluster | None) -> PublicKey | None:
+    """Return the key of the flag, or that of the installation in the namespace."""
+    if path is not None:
+        return read_key_file("--key", path, read_public_key)
+    if cluster is None:
         return None
+    text = installed_setting(cluster, "verification-key")
+    if not text:
+        raise CliError(
+            f"the installation in namespace {cluster.namespace} has no verification key; give"
+            " --key FILE, or leave the namespace out"
+        )
     try:
-        return read_public_key(path.read_bytes())
+        return public_key_of(text)
     except ValueError as error:
-        raise InputError(f"--key {path}: {error}") from error
+        raise CliError(f"the verification key of the installation: {error}") from error
 
 
 def _verdict(

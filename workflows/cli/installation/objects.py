@@ -52,11 +52,16 @@ _FILES = (
 
 
 def objects(settings: Settings, namespace: str) -> list[Object]:
-    """Build the objects in the order of creation. Raises InputError without a registry."""
+    """Build the objects in the order of creation. Raises InputError for what is missing."""
     if settings.images_registry is None:
         raise InputError(
             "--images-registry: missing; name the registry that holds the step images, such as"
             " registry.example.org/argotune (`make images` builds them)"
+        )
+    if settings.require_signature and not settings.verification_key:
+        raise InputError(
+            "--verification-key: missing; --require-signature needs the public key of who may sign,"
+            " such as cosign.pub"
         )
     documents = [_set(document, settings) for document in _documents(settings)]
     if settings.ca is not None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from argotune.steps.common.fields import text_of
 from argotune.steps.common.values import is_bytes, is_dns_subdomain
 from argotune.steps.registry.oci import parse_image
 from argotune.steps.settings.run_settings import SETTINGS
@@ -56,6 +57,10 @@ class Settings:
     """NAME or PREFIX* of PriorityClasses that runs may use."""
     allowed_claims: tuple[str, ...] | None = None
     """NAME or PREFIX* of PersistentVolumeClaims that runs may read data from."""
+    require_signature: bool | None = None
+    """Whether deploy refuses adapters that the key below did not sign."""
+    verification_key: str | None = None
+    """Public key of one line, the base64 of its DER."""
     emptied: frozenset[str] = frozenset()
     """Names of the lists above that do not go on from what is installed."""
     ca: str | None = None
@@ -87,6 +92,9 @@ class Settings:
             given["images-digests"] = BY_TAG
         elif self.images_digests is not None:
             given["images-digests"] = json.dumps(self.images_digests, sort_keys=True)
+        if self.require_signature is not None:
+            given["require-signature"] = text_of(self.require_signature)
+        given["verification-key"] = self.verification_key
         lists = {kebab(name): getattr(self, name) for name in _LISTS}
         return {
             **self.run_settings,
@@ -224,6 +232,8 @@ def installed_settings(
             "allowed_secrets": _with_own_secrets(_items(values.get("allowed-secrets"))),
             "allowed_priority_classes": _items(values.get("allowed-priority-classes")),
             "allowed_claims": _items(values.get("allowed-claims")),
+            "require_signature": _truth(values.get("require-signature")),
+            "verification_key": values.get("verification-key") or None,
             "run_settings": {
                 row.name: values[row.name] for row in INSTALLABLE if row.name in values
             },
@@ -243,6 +253,11 @@ def installed_settings(
             if each.annotation in annotations
         }
     return Settings(**found)
+
+
+def _truth(text: str | None) -> bool | None:
+    """Read a setting that is true or false; None where a template of another version has none."""
+    return None if text is None else text == "true"
 
 
 def _with_own_secrets(installed: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
+from argotune.steps.provenance.keys import line_of
 from argotune.workflows.cli.installation.objects import MANAGER
 from argotune.workflows.workspace.manifests import installed_values
 from tests.fakes.apply import ApiServer, Refusal
+from tests.fakes.signing import new_keys
 from tests.workflows.cli.api import api_server
 from tests.workflows.cli.command import Answer, Argotune
 from tests.workflows.cli.conftest import Write
@@ -769,3 +771,49 @@ def authority(tmp_path: Path) -> Path:
     path = tmp_path / "authority.crt"
     path.write_text((Path(__file__).parent / "authority.crt").read_text())
     return path
+
+
+def arguments_of_deploy(api: ApiServer) -> dict[str, str]:
+    """Flag -> value of the task deploy: constants, or tags of the run's parameters."""
+    (dag,) = (item["dag"] for item in template_of(api)["templates"] if item["name"] == "finetune")
+    (deploy,) = (task for task in dag["tasks"] if task["name"] == "deploy")
+    return {item["name"]: item["value"] for item in deploy["arguments"]["parameters"]}
+
+
+def test_the_installer_decides_whose_signature_counts(
+    argotune: Argotune, api: ApiServer, tmp_path: Path
+) -> None:
+    keys = new_keys()
+    public = tmp_path / "cosign.pub"
+    public.write_bytes(keys.public_pem)
+    line = line_of(keys.public_pem)
+    install(argotune, "--require-signature", "--verification-key", str(public))
+    given = arguments_of_deploy(api)
+    assert (given["require-signature"], given["verification-key"]) == ("true", line)
+    # It stays, and ends by its own flag; the key is still there for `argotune verify -n`.
+    install(argotune)
+    assert arguments_of_deploy(api)["require-signature"] == "true"
+    answer = install(argotune, "--no-require-signature")
+    assert changes(answer) == ["require-signature: true -> false"]
+    given = arguments_of_deploy(api)
+    assert (given["require-signature"], given["verification-key"]) == ("false", line)
+    parameters = {item["name"] for item in template_of(api)["arguments"]["parameters"]}
+    assert not parameters & {"require-signature", "verification-key"}
+
+
+def test_signatures_cannot_be_required_without_a_public_key(
+    argotune: Argotune, api: ApiServer, tmp_path: Path
+) -> None:
+    answer = install(argotune, "--require-signature")
+    assert answer.code == 2
+    assert answer.errors == [
+        "--verification-key: missing; --require-signature needs the public key of who may sign,"
+        " such as cosign.pub"
+    ]
+    private = tmp_path / "cosign.key"
+    private.write_bytes(new_keys().private_pem)
+    answer = install(argotune, "--verification-key", str(private))
+    assert answer.errors == [
+        f"--verification-key {private}: it is a private key; give the public one, cosign.pub"
+    ]
+    assert "workflowtemplates/finetune" not in api.names()

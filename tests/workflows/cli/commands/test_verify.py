@@ -11,6 +11,7 @@ import pytest
 from tests.fakes.registry import docker_config, serving
 from tests.fakes.signing import new_keys
 from tests.steps.provenance.pushed import Pushed, pushed
+from tests.workflows.cli.api import api_server
 from tests.workflows.cli.command import Argotune
 
 KEYS = new_keys()
@@ -84,12 +85,30 @@ def test_it_asks_a_registry(
     assert f"statement: there is none: no tag {adapter.tag('att', digest)}" in answer.err
 
 
+def test_the_key_is_that_of_an_installation(
+    argotune: Argotune,
+    adapter: Pushed,
+    public_key: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    with api_server(monkeypatch, tmp_path):
+        argotune("install", "--images-registry", "r.io/a", "--no-digests")
+        answer = argotune("verify", adapter.reference, "-n", "team-a")
+        assert answer.errors == [
+            "the installation in namespace team-a has no verification key; give --key FILE, or"
+            " leave the namespace out"
+        ]
+        argotune("install", "--verification-key", public_key)
+        assert "not checked" not in argotune("verify", adapter.reference, "-n", "team-a").out
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["registry/UPPER"], "'UPPER' is not a component of a repository name"),
         (["oci:nowhere"], "OCI layout nowhere has no tag latest; it has nothing"),
-        (["oci:nowhere", "--key", "missing.pub"], "--key missing.pub: no such file"),
+        (["oci:nowhere", "--key", "missing.pub"], "--key missing.pub: No such file"),
     ],
 )
 def test_what_cannot_be_looked_at_is_named(

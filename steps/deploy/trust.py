@@ -1,0 +1,75 @@
+"""Whether the adapter may be deployed: it fits the model in the cache, and is signed where it must.
+
+Looked at before anything is applied, so that what is in service stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from argotune.steps.common import log
+from argotune.steps.common.errors import ParamsError, PermanentError
+from argotune.steps.contracts.adapter_image import BASE_DIGEST, BASE_MODEL, BASE_REVISION
+from argotune.steps.contracts.model_cache import base_of
+from argotune.steps.deploy.adapter import registry_of
+from argotune.steps.deploy.params import Params
+from argotune.steps.deploy.version import find_adapter
+from argotune.steps.provenance.checks import verify
+from argotune.steps.provenance.evidence import Evidence, gather
+from argotune.steps.provenance.keys import PublicKey, public_key_of
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def check_adapter(params: Params) -> None:
+    """Refuse an adapter that is not signed as the installation asks, or of another base model.
+
+    Raises PermanentError, and TransientError where the registry does not answer.
+    """
+    if params.require_signature:
+        annotations: Mapping[str, str] = _signed(params).annotations()
+    else:
+        annotations = find_adapter(params).annotations
+    _check_base(params, annotations)
+
+
+def _signed(params: Params) -> Evidence:
+    key = _key(params)
+    with tempfile.TemporaryDirectory(prefix="argotune-signatures-") as scratch:
+        evidence = gather(
+            params.adapter_image(), registry_of(params), Path(scratch), with_blobs=False
+        )
+        failures = verify(evidence, key).failures
+    if failures:
+        raise PermanentError(
+            f"the installation deploys only what key sha256:{key.keyid[:12]} signed, and"
+            f" {params.reference} does not hold: {'; '.join(failures)}"
+        )
+    log.event(_LOGGER, "signature", adapter=params.reference, key=f"sha256:{key.keyid}")
+    return evidence
+
+
+def _key(params: Params) -> PublicKey:
+    try:
+        return public_key_of(params.verification_key)
+    except ValueError as error:
+        raise ParamsError(f"--verification-key: {error}") from error
+
+
+def _check_base(params: Params, annotations: Mapping[str, str]) -> None:
+    """Compare with the model that will be served; push noted what the adapter was tuned on."""
+    if BASE_REVISION not in annotations:
+        log.warn(_LOGGER, "base-not-checked", reason=f"{params.reference} does not name its base")
+        return
+    directory = params.cache_dir / (params.model_dir or "")
+    origin, digest = base_of(directory)
+    tuned_on = (annotations[BASE_REVISION], annotations.get(BASE_DIGEST) or digest)
+    if tuned_on != (origin.version, digest):
+        raise PermanentError(
+            f"{params.reference} was tuned on {annotations.get(BASE_MODEL)} at {tuned_on[0]} with"
+            f" the files {tuned_on[1]}, and {directory} has {origin} with {digest}; deploy it on"
+            " its own model, or tune again"
+        )
