@@ -24,6 +24,7 @@ _RANGE_REFUSALS = frozenset({400, 403, 405, 416, 501})
 """Statuses of servers that do not let a part of a file be read; the whole file may be public."""
 _READ_ENCODINGS = ("", "identity", "gzip", "x-gzip", "zstd")
 """Encodings whose bytes are recognised as a compressed file."""
+_SETTLED_SECONDS = 60
 _MOST_REASON_CHARACTERS = 300
 _MOST_BODY_BYTES = 1 << 14
 _REASON_KEYS = ("error", "message", "detail", "error_description")
@@ -145,10 +146,35 @@ def is_whole(response: httpx.Response, offset: int) -> bool:
 
 
 def validator(response: httpx.Response) -> str | None:
-    """A value for If-Range: a strong ETag, else Last-Modified, else None."""
+    """A value for If-Range: a strong ETag, else a Last-Modified that is strong, else None."""
     etag: str = response.headers.get("ETag", "")
     # A weak ETag (W/"...") does not guarantee the same bytes.
-    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
+    if etag.startswith('"'):
+        return etag
+    return response.headers.get("Last-Modified") if _is_settled(response) else None
+
+
+def has_weak_etag(response: httpx.Response) -> bool:
+    """Whether the server itself says that the same tag may stand for other bytes."""
+    etag: str = response.headers.get("ETag", "")
+    return etag.startswith("W/")
+
+
+def _is_settled(response: httpx.Response) -> bool:
+    """Whether Last-Modified is a minute older than the answer (RFC 9110, section 8.8.2.2).
+
+    It counts in seconds, so a younger file may have changed again within the same one.
+    """
+    try:
+        changed, answered = (
+            email.utils.parsedate_to_datetime(response.headers.get(name, ""))
+            for name in ("Last-Modified", "Date")
+        )
+        seconds: float = (answered - changed).total_seconds()
+    except (TypeError, ValueError):
+        # No date, or one without a zone beside one with it.
+        return False
+    return seconds >= _SETTLED_SECONDS
 
 
 def refuse_downgrade(request: httpx.Request, following: httpx.Request, url: str) -> None:

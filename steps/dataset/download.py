@@ -20,7 +20,7 @@ from argotune.steps.common.fs import free_bytes_of
 from argotune.steps.common.urls import redact
 from argotune.steps.dataset import answers
 from argotune.steps.dataset.answers import TryAgain
-from argotune.steps.dataset.target import DatasetFile, Received, Target
+from argotune.steps.dataset.target import DatasetFile, Received, Target, identity
 
 MAX_REDIRECTS = 5
 MIN_BYTES_PER_SECOND = 1024
@@ -138,26 +138,41 @@ class Downloader:
             return target.stored.size
         return self._persist(target.url, lambda: self._ask_size(target))
 
+    def identify(self, target: Target) -> str | None:
+        """What `Target.identity` would be if the file were fetched now; None if nothing tells."""
+        if target.content is not None or target.is_local or target.stored is not None:
+            return target.identity()
+
+        def identity_of(response: httpx.Response) -> str | None:
+            is_weak = answers.has_weak_etag(response)
+            validator = None if is_weak else answers.validator(response)
+            return identity(validator, answers.total_size(response))
+
+        return self._persist(target.url, lambda: self._ask(target, identity_of))
+
     def _ask_size(self, target: Target) -> int | None:
+        def size_of(response: httpx.Response) -> int | None:
+            size = answers.total_size(response)
+            self._check_limit(size, target.url)
+            target.adopt_kept(answers.validator(response), size)
+            return size
+
+        return self._ask(target, size_of)
+
+    def _ask(self, target: Target, read: Callable[[httpx.Response], T]) -> T:
+        """Read the headers of the file's first byte, or of the file where no part is given."""
         # Not HEAD: a signed URL is signed for GET only.
         headers = {**target.headers, "Range": "bytes=0-0"}
         with self._answer(target.address, headers, target.url) as response:
             # An empty file has no byte 0.
             is_empty = answers.is_whole(response, 0)
             if is_empty or not answers.refuses_range(response):
-                return self._size_of(response, target, check=not is_empty)
+                if not is_empty:
+                    answers.check_status(response, target.url)
+                return read(response)
         with self._answer(target.address, dict(target.headers), target.url) as response:
-            return self._size_of(response, target)
-
-    def _size_of(
-        self, response: httpx.Response, target: Target, *, check: bool = True
-    ) -> int | None:
-        if check:
             answers.check_status(response, target.url)
-        size = answers.total_size(response)
-        self._check_limit(size, target.url)
-        target.adopt_kept(answers.validator(response), size)
-        return size
+            return read(response)
 
     def _check_space(
         self,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from argotune.steps.common.errors import PermanentError
@@ -16,7 +17,11 @@ from argotune.steps.dataset.local_files import LocalFile, local_files
 from argotune.steps.dataset.params import Params
 from argotune.steps.dataset.stores import Stores
 from argotune.steps.dataset.target import Target
+from argotune.steps.registry.layers import resolve_image
+from argotune.steps.registry.oci import parse_image
 from argotune.steps.registry.skopeo import Registry
+
+T = TypeVar("T")
 
 
 class Locator:
@@ -40,16 +45,34 @@ class Locator:
             endpoint=(environment.get("HF_ENDPOINT") or ENDPOINT).rstrip("/"),
             token=environment.get("HF_TOKEN"),
         )
+        self._registry = Registry(
+            auth_file=params.auth_file,
+            secret=params.data_secret,
+            ca_file=params.ca_file,
+            allowed_hosts=params.allowed_registries,
+        )
+
+    def identities(self, urls: Sequence[str]) -> list[list[str]] | None:
+        """What identifies the files that each URL has now, without fetching any.
+
+        None where one of them may have changed without a sign. Raises as `targets` does.
+        """
+        every = _images_first(urls, self._identities)
+        known = [[text for text in each if text is not None] for each in every]
+        return known if known == every else None
+
+    def _identities(self, url: str, index: int) -> list[str | None]:
+        if url.startswith("oci:"):
+            reference = parse_image(url.removeprefix("oci://"))
+            return [resolve_image(reference, self._registry, name=url).digest]
+        return [self._downloader.identify(target) for target in self._targets(url, index)]
 
     def targets(self, urls: Sequence[str]) -> list[list[Target]]:
         """The files of each URL; one that two URLs name is there twice.
 
         Raises ParamsError, PermanentError or TransientError.
         """
-        # Images first, before a store sets a proxy that skopeo would take.
-        order = sorted(range(len(urls)), key=lambda index: not urls[index].startswith("oci:"))
-        found = {index: self._targets(urls[index], index) for index in order}
-        return [found[index] for index in range(len(urls))]
+        return _images_first(urls, self._targets)
 
     def _targets(self, url: str, index: int) -> list[Target]:
         address, _, fragment = url.partition("#")
@@ -86,16 +109,20 @@ class Locator:
 
     def _local_files(self, url: str, scheme: str) -> list[LocalFile] | None:
         if scheme == "oci":
-            registry = Registry(
-                auth_file=self._params.auth_file,
-                secret=self._params.data_secret,
-                ca_file=self._params.ca_file,
-                allowed_hosts=self._params.allowed_registries,
-            )
             return files_of_image(
                 url,
                 self._directory,
-                registry=registry,
+                registry=self._registry,
                 max_bytes=int(self._params.max_download_gib * 2**30),
             )
         return local_files(url, self._params.volume_dir)
+
+
+def _images_first(urls: Sequence[str], find: Callable[[str, int], T]) -> list[T]:
+    """What is found of each URL and its index, in the order of the URLs.
+
+    Images are asked for before a store sets a proxy that skopeo would take.
+    """
+    order = sorted(range(len(urls)), key=lambda index: not urls[index].startswith("oci:"))
+    found = {index: find(urls[index], index) for index in order}
+    return [found[index] for index in range(len(urls))]

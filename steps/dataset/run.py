@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,13 @@ from argotune.steps.dataset.page import data_html
 from argotune.steps.dataset.params import Params, Result
 from argotune.steps.dataset.record import Record, Tokens
 from argotune.steps.dataset.secret_urls import full_urls
+from argotune.steps.dataset.sources import (
+    are_unchanged,
+    identities_of,
+    key_of,
+    last_seen,
+    remember_sources,
+)
 from argotune.steps.dataset.stores import Stores
 from argotune.steps.dataset.token_counts import TokenCounts
 from argotune.steps.web.guard import (
@@ -117,23 +125,15 @@ def run(
         return _result(found, params)
     # An existing dataset is from other inputs or incomplete.
     (directory / record.NAME).unlink(missing_ok=True)
-    # Before gigabytes are fetched: the tokenizer may be one that cannot be tuned.
-    judge = None if tokenizer_dir is None else _new_judge(tokenizer_dir, plan)
-    downloads = params.work_dir / "downloads"
-    with (
-        new_client(params, policy) as client,
-        Stores(
-            CheckedAddresses(policy=policy),
-            environment,
-            client=client,
-            secret=params.data_secret,
-        ) as stores,
-    ):
-        loader = downloader(params, client)
-        locator = Locator(
-            params, downloads, downloader=loader, stores=stores, environment=environment
-        )
-        targets = locator.targets([*urls, *validation_urls])
+    held_out = frozenset() if validation_urls else held_out_before(params.history_file, data)
+    downloads, all_urls = params.work_dir / "downloads", [*urls, *validation_urls]
+    with _opened(params, policy, downloader, environment) as (loader, locator):
+        unchanged = _unchanged(params, key_of(inputs, held_out), locator, all_urls)
+        if unchanged is not None:
+            return unchanged
+        # Before gigabytes are fetched: the tokenizer may be one that cannot be tuned.
+        judge = None if tokenizer_dir is None else _new_judge(tokenizer_dir, plan)
+        targets = locator.targets(all_urls)
         files = loader.fetch_all(
             list(chain.from_iterable(targets)),
             downloads,
@@ -152,7 +152,7 @@ def run(
         judge=judge,
         on_bytes=lambda done: progress.update(total + done, 2 * total),
         samples=params.samples,
-        held_out=frozenset() if validation_urls else held_out_before(params.history_file, data),
+        held_out=held_out,
     )
     steps = _steps(made.train_tokens, plan.training)
     report = _report(made, plan, steps)
@@ -163,9 +163,56 @@ def run(
     finished = _record(inputs, made, directory, steps, report.summary())
     if not validation_urls:
         remember_held_out(params.history_file, made.split)
+    remember_sources(
+        params.history_file,
+        key_of(inputs, held_out | made.split.held_out),
+        identities_of(targets),
+        finished,
+    )
     record.write_record(directory, finished)
     progress.update(2 * total, 2 * total)
     return _result(finished, params)
+
+
+@contextlib.contextmanager
+def _opened(
+    params: Params,
+    policy: UrlPolicy,
+    downloader: NewDownloader,
+    environment: Mapping[str, str],
+) -> Iterator[tuple[Downloader, Locator]]:
+    """Yield what finds and fetches the files, while its connections are open."""
+    with (
+        new_client(params, policy) as client,
+        Stores(
+            CheckedAddresses(policy=policy),
+            environment,
+            client=client,
+            secret=params.data_secret,
+        ) as stores,
+    ):
+        loader = downloader(params, client)
+        yield (
+            loader,
+            Locator(
+                params,
+                params.work_dir / "downloads",
+                downloader=loader,
+                stores=stores,
+                environment=environment,
+            ),
+        )
+
+
+def _unchanged(params: Params, key: str, locator: Locator, urls: Sequence[str]) -> Result | None:
+    """The result of the last dataset, if a look at the sources tells that nothing changed."""
+    if not params.only_if_changed or params.history_file is None:
+        return None
+    seen = last_seen(params.history_file, key)
+    # Where something else changed, the rows are needed, which only the files have.
+    if seen is None or (result := _result(seen.record, params)).changed:
+        return None
+    return result if are_unchanged(seen, locator.identities(urls)) else None
 
 
 def _brought_tokenizer(directory: Path | None) -> Path | None:

@@ -58,6 +58,7 @@ class StoreFile:
     """Bytes."""
     version: str
     """ETag, or the time of its last change."""
+    has_etag: bool
     _store: _Store
     _path: str
 
@@ -67,7 +68,7 @@ class StoreFile:
             file.seek(offset)
             while chunk := file.read(_CHUNK_BYTES):
                 yield chunk
-        if self._store.version(self.url, self._path) != self.version:
+        if self._store.version(self.url, self._path)[0] != self.version:
             raise TryAgain("the file changed during the download", pause_seconds=0.0)
 
 
@@ -110,13 +111,7 @@ class Stores:
         names = store.names(url, bucket, path)
         prefix = f"{parts.scheme}://{parts.netloc}/"
         return [
-            StoreFile(
-                url=prefix + quote(name),
-                size=names[name],
-                version=store.version(prefix + name, f"{bucket}/{name}"),
-                _store=store,
-                _path=f"{bucket}/{name}",
-            )
+            store.file(prefix + quote(name), f"{bucket}/{name}", names[name])
             for name in select(names, path, url)
         ]
 
@@ -209,15 +204,24 @@ class _Store:
         files = (entry for entry in entries if entry.type == fs.FileType.File)
         return {entry.path.partition("/")[2]: entry.size for entry in files}
 
-    def version(self, url: str, path: str) -> str:
-        """What changes with the file: its ETag, else the time of the last change."""
+    def file(self, url: str, path: str, size: int) -> StoreFile:
+        """A file at its present version."""
+        version, has_etag = self.version(url, path)
+        return StoreFile(
+            url=url, size=size, version=version, has_etag=has_etag, _store=self, _path=path
+        )
+
+    def version(self, url: str, path: str) -> tuple[str, bool]:
+        """What changes with the file, its ETag, else the time of the last change; and which."""
         with self.errors(url), self.files.open_input_file(path) as file:
             metadata = {key.lower(): value for key, value in (file.metadata() or {}).items()}
-        found = metadata.get("etag") or metadata.get("last-modified") or b""
+        etag = metadata.get("etag")
+        found = etag or metadata.get("last-modified") or b""
         if not found:
             with self.errors(url):
-                return str(self.files.get_file_info(path).mtime_ns)
-        return found.decode(errors="replace") if isinstance(found, bytes) else str(found)
+                return str(self.files.get_file_info(path).mtime_ns), False
+        text = found.decode(errors="replace") if isinstance(found, bytes) else str(found)
+        return text, bool(etag)
 
     @contextlib.contextmanager
     def errors(self, url: str) -> Iterator[None]:

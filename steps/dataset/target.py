@@ -9,6 +9,7 @@ complete once the server has said that this is its present version.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write, fsync, sha256_file
 from argotune.steps.common.urls import redact
 from argotune.steps.dataset.stores import StoreFile
+
+_IMAGE_DIGEST = re.compile(r"oci:.+@(sha256:[0-9a-f]{64})/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,16 @@ class Received:
 
     size: int
     sha256: str
+
+
+def identity(validator: str | None, size: int | None) -> str | None:
+    """A server's tag or time of a file, and its bytes; None where one is not known."""
+    return None if validator is None or size is None else f"{validator} {size}"
+
+
+def identity_of_stored(stored: StoreFile) -> str | None:
+    """Likewise of a file of an object store; a time alone may stand for two versions."""
+    return identity(stored.version if stored.has_etag else None, stored.size)
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +123,35 @@ class Target:
             stored=stored,
             local=local,
         )
+
+    @property
+    def content(self) -> str | None:
+        """What names the content of the file wherever it is, before anybody asks its server.
+
+        That is the sum that its URL or the Hub gives, the commit of the Hub, or the image's digest;
+        None for a file that may change.
+        """
+        if self.expected_sha256 is not None:
+            return f"sha256:{self.expected_sha256}"
+        if self.url.startswith("hf://"):
+            return self.url
+        image = _IMAGE_DIGEST.match(self.url)
+        return image[1] if image else None
+
+    def identity(self) -> str | None:
+        """What tells the file from any other that its URL may have later; None if nothing does.
+
+        Of a file that is downloaded it is that of what was received.
+        """
+        if self.content is not None:
+            return self.content
+        if self.local is not None:
+            # Not its time, which copies keep.
+            return sha256_file(self.local)
+        if self.stored is not None:
+            return identity_of_stored(self.stored)
+        record = self._read(self._record)
+        return None if record is None else identity(record.validator, record.size)
 
     @property
     def part(self) -> Path:
