@@ -17,9 +17,9 @@ from argotune.steps.provenance.keys import PublicKey, public_key_of, read_public
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.login import AuthFileOption, CaFileOption, Login, login_of
 from argotune.workflows.cli.public_key import read_key_file
 from argotune.workflows.cli.remote.cluster import Cluster, installed_setting
-from argotune.workflows.cli.remote.report import Login
 from argotune.workflows.cli.where import (
     ClusterOption,
     ContextOption,
@@ -29,7 +29,6 @@ from argotune.workflows.cli.where import (
 
 app = typer.Typer(add_completion=False)
 
-_REGISTRY = "The registry that has the adapter"
 _COLOURS = {Outcome.OK: "green", Outcome.FAILED: "red", Outcome.NOT_CHECKED: "yellow"}
 
 
@@ -51,16 +50,8 @@ def verify(
             " signatures are not checked.",
         ),
     ] = None,
-    auth_file: Annotated[
-        Path | None,
-        typer.Option(
-            rich_help_panel=_REGISTRY, help="Docker config.json; default: this user's login."
-        ),
-    ] = None,
-    ca_file: Annotated[
-        Path | None,
-        typer.Option(rich_help_panel=_REGISTRY, help="Its private certificate authority, PEM."),
-    ] = None,
+    auth_file: AuthFileOption = None,
+    ca_file: CaFileOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     on_cluster: ClusterOption = False,
@@ -69,10 +60,7 @@ def verify(
 
     With a namespace of a cluster, the key is that of the installation there.
     """
-    for flag, path in (("--auth-file", auth_file), ("--ca-file", ca_file)):
-        if path is not None and not path.is_file():
-            raise InputError(f"{flag} {path}: no such file")
-    login = Login(auth_file=auth_file, ca_file=ca_file)
+    login = login_of(auth_file, ca_file)
     public_key = _public_key(key, chosen_cluster(namespace, context, on_cluster))
     verdict = _verdict(_reference(image), login, public_key)
     _print(verdict)
