@@ -73,9 +73,10 @@ class InService:
         }
 
     def after(self, before: InService | None) -> InService:
-        """Return it with what follows from the adapter that was in service before.
+        """Return it with what follows from what was known before.
 
-        Whoever repeats a deploy keeps the adapter before.
+        The adapter before is the one that the tags name, or without tags the one that was known;
+        whoever repeats a deploy keeps it.
         """
         history = dict(before.history) if before is not None else {}
         if self.version:
@@ -84,8 +85,8 @@ class InService:
         if before is None:
             return replace(self, history=history)
         is_other = before.adapter != self.adapter
-        previous = before.adapter if is_other else before.previous
-        return replace(self, previous=previous, history=history)
+        known = before.adapter if is_other else before.previous
+        return replace(self, previous=self.previous or known, history=history)
 
 
 def read_in_service(annotations: Mapping[str, str]) -> InService | None:

@@ -23,7 +23,7 @@ from argotune.steps.deploy.ask import ask
 from argotune.steps.deploy.manifests import Adapter, AdapterImage, AdapterInCache
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.deploy.rollout import Rollout
-from argotune.steps.deploy.version import in_service, record_version
+from argotune.steps.deploy.version import Tagged, in_service, record_version
 from argotune.steps.registry.oci import ImageReference
 
 _LOGGER = logging.getLogger(__name__)
@@ -55,12 +55,12 @@ def deploy_kubernetes(params: Params, model: str, progress: Progress) -> Result:
     """
     kube = connect()
     result = deploy_service(params, kube=kube, progress=progress)
-    version = record_version(params)
-    describe_service(params, version, kube=kube)
-    return dataclasses.replace(result, version=version)
+    tagged = record_version(params)
+    describe_service(params, tagged, kube=kube)
+    return dataclasses.replace(result, version=tagged.version)
 
 
-def describe_service(params: Params, version: str, *, kube: Kube) -> None:
+def describe_service(params: Params, tagged: Tagged, *, kube: Kube) -> None:
     """Annotate the Deployment with the adapter that is in service now, and by whom.
 
     They are patched and not applied, so that the next deploy leaves them until its own adapter has
@@ -69,7 +69,7 @@ def describe_service(params: Params, version: str, *, kube: Kube) -> None:
     try:
         found = kube.get("Deployment", params.namespace, params.name) or {"metadata": {}}
         before = read_in_service(found["metadata"].get("annotations") or {})
-        described = in_service(params, version, before, person=_person(kube, params))
+        described = in_service(params, tagged, before, person=_person(kube, params))
         change = {"metadata": {"annotations": described.annotations()}}
         kube.patch("Deployment", params.namespace, params.name, change)
     except StepError as error:

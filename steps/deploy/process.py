@@ -121,11 +121,11 @@ def deploy_process(
 
 def _describe(params: Params, folder: Path, service: Service) -> str:
     """Move the tags of versions, and complete the service's record; returns the version."""
-    version = record_version(params)
+    tagged = record_version(params)
     before = read_in_service(service.annotations)
-    annotations = in_service(params, version, before).annotations()
+    annotations = in_service(params, tagged, before).annotations()
     write_record(folder / RECORD, dataclasses.replace(service, annotations=annotations))
-    return version
+    return tagged.version
 
 
 @contextlib.contextmanager

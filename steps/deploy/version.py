@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import getpass
 import logging
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from argotune.steps.common import log
@@ -79,28 +80,43 @@ def complete(params: Params) -> tuple[Params, str]:
     return completed, f"{known.get(adapter_image.BASE_MODEL, '')}@{revision}"
 
 
-def record_version(params: Params) -> str:
-    """Move the tags of versions to the adapter, which has answered; returns its tag vN.
+@dataclass(frozen=True, kw_only=True)
+class Tagged:
+    """What the tags of the repository say now."""
 
-    A registry that refuses tags does not take down a good service: the result is then `none:
-    REASON`, and the next deploy moves them.
+    version: str
+    """vN of the adapter in service; `none: REASON` where the registry refused."""
+    previous: str = ""
+    """Reference by digest of the adapter that was in service before; empty if there is none."""
+
+
+def record_version(params: Params) -> Tagged:
+    """Move the tags of versions to the adapter, which has answered.
+
+    A registry that refuses tags does not take down a good service; the next deploy moves them.
     """
+    image = params.adapter_image()
     try:
-        repository = repository_of(params.adapter_image(), registry_of(params))
-        return version_tag(record_in_service(repository, params.adapter_digest()))
+        repository = repository_of(image, registry_of(params))
+        recorded = record_in_service(repository, params.adapter_digest())
     except StepError as error:
         log.warn(_LOGGER, "version-not-recorded", reason=error)
-        return f"{NOT_RECORDED}{error}"
+        return Tagged(version=f"{NOT_RECORDED}{error}")
+    previous = dataclasses.replace(image, tag=None, digest=recorded.previous or None)
+    return Tagged(
+        version=version_tag(recorded.number),
+        previous=str(previous) if recorded.previous else "",
+    )
 
 
 def in_service(
-    params: Params, version: str, before: InService | None, *, person: str | None = None
+    params: Params, tagged: Tagged, before: InService | None, *, person: str | None = None
 ) -> InService:
     """Describe the adapter that is in service now.
 
     Args:
         params: Those of the deploy, completed.
-        version: The result of `record_version`.
+        tagged: The result of `record_version`.
         before: What was known of the service; a repeated deploy keeps its previous adapter.
         person: Who wanted it; None: the user of this machine.
     """
@@ -113,7 +129,8 @@ def in_service(
     )
     now = InService(
         adapter=params.reference,
-        version="" if version.startswith(NOT_RECORDED) else version,
+        version="" if tagged.version.startswith(NOT_RECORDED) else tagged.version,
+        previous=tagged.previous,
         dataset_digest=params.dataset_digest or "",
         event=event,
         settings=settings,

@@ -60,6 +60,16 @@ class Version:
         return max((n for tag in self.tags if (n := version_of(tag)) is not None), default=None)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What `record_in_service` found and did."""
+
+    number: int
+    """Of the version in service."""
+    previous: str
+    """sha256:HEX of the adapter that was in service before; empty before the second."""
+
+
 class Repository(Protocol):
     """Where an adapter's images have tags."""
 
@@ -181,8 +191,8 @@ def list_versions(repository: Repository) -> list[Version]:
     return sorted(versions, key=_order)
 
 
-def record_in_service(repository: Repository, digest: str) -> int:
-    """Record by the tags that an adapter is in service now, and return its version's number.
+def record_in_service(repository: Repository, digest: str) -> Recorded:
+    """Record by the tags that an adapter is in service now.
 
     An adapter keeps its number, so that a second call changes nothing. An interrupted one is
     completed by the next: `live` moves last. Raises StepError.
@@ -194,13 +204,14 @@ def record_in_service(repository: Repository, digest: str) -> int:
     if number is None:
         number = max(numbers.values(), default=0) + 1
         repository.point(version_tag(number), digest)
-    live = find_live(repository)
+    live, previous = find_live(repository), repository.find(PREVIOUS)
     if live is None or live.digest != digest:
         if live is not None:
             repository.point(PREVIOUS, live.digest)
+            previous = live
         repository.point(LIVE, digest)
     log.event(_LOGGER, "version", number=number, digest=digest)
-    return number
+    return Recorded(number=number, previous=previous.digest if previous is not None else "")
 
 
 def _find_all(repository: Repository, tags: Iterable[str]) -> dict[str, Adapter]:

@@ -18,10 +18,11 @@ from argotune.steps.contracts.adapter_image import (
     WORKSPACE,
 )
 from argotune.steps.contracts.in_service import Event, InService, read_in_service
+from argotune.steps.contracts.services import stop_service
 from argotune.steps.deploy.kubernetes import describe_service
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.deploy.run import run
-from argotune.steps.deploy.version import complete, in_service, record_version
+from argotune.steps.deploy.version import Tagged, complete, in_service, record_version
 from argotune.steps.push.layout import write_image
 from argotune.steps.registry.oci import LayoutReference
 from argotune.steps.registry.skopeo import Registry
@@ -102,6 +103,17 @@ def test_a_service_records_its_version_and_the_one_before(deployer: Deployer) ->
     again = read_in_service(deployer.service().annotations)
     assert again is not None
     assert (again.version, again.previous) == ("v2", known.previous)
+
+
+def test_the_one_before_is_known_by_its_tag_when_the_record_is_gone(deployer: Deployer) -> None:
+    first, second = deployer.push("{}"), deployer.push('{"a": 1}')
+    for digest in (first, second):
+        deployer.deploy(digest)
+    stop_service(deployer.services_dir, "phi")
+    deployer.deploy(second)
+    known = read_in_service(deployer.service().annotations)
+    assert known is not None
+    assert known.previous == f"oci:{deployer.layout}@{first}"
 
 
 def test_a_service_that_does_not_answer_moves_no_tags(deployer: Deployer) -> None:
@@ -193,10 +205,10 @@ def test_a_registry_without_tags_does_not_fail_the_deploy(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "image").mkdir()
-    version = record_version(of_image(tmp_path, f"@{DATA}"))
-    assert version == f"none: OCI layout {tmp_path / 'image'} has no {DATA}; was it moved?"
+    tagged = record_version(of_image(tmp_path, f"@{DATA}"))
+    assert tagged.version == f"none: OCI layout {tmp_path / 'image'} has no {DATA}; was it moved?"
     assert "version-not-recorded" in caplog.text
-    known = in_service(of_image(tmp_path, f"@{DATA}"), version, None, person="ann")
+    known = in_service(of_image(tmp_path, f"@{DATA}"), tagged, None, person="ann")
     assert (known.version, known.event.person, known.history) == ("", "ann", {})
 
 
@@ -238,7 +250,7 @@ def test_a_deployment_says_which_adapter_serves_and_by_whom(cluster: Cluster, se
     deploy(cluster, service, wanted)
     with serving(cluster) as kube:
         for _ in range(2):
-            describe_service(wanted, "v2", kube=kube)
+            describe_service(wanted, Tagged(version="v2"), kube=kube)
     known = known_of(cluster)
     assert (known.adapter, known.version, known.previous) == (NEW, "v2", OLD)
     assert (known.event.run, known.event.person, known.dataset_digest) == ("phi-1", "ann", DATA)
@@ -269,5 +281,5 @@ def test_a_refused_description_does_not_fail_the_deploy(
 ) -> None:
     cluster.faults = [Fault(method="PATCH", path="deployments", status=403, times=9)]
     with serving(cluster) as kube:
-        describe_service(of_cluster(), "v2", kube=kube)
+        describe_service(of_cluster(), Tagged(version="v2"), kube=kube)
     assert "service-not-described" in caplog.text

@@ -18,6 +18,7 @@ from argotune.steps.registry import skopeo
 from argotune.steps.registry.layers import resolve_image
 from argotune.steps.registry.oci import ImageReference, LayoutReference
 from argotune.steps.registry.versions import (
+    Recorded,
     Repository,
     find_live,
     list_versions,
@@ -93,11 +94,11 @@ def test_the_adapter_in_service_gets_the_next_number_and_the_old_one_stays_at_ha
 ) -> None:
     with place(tmp_path) as (repository, write):
         first = write("one")
-        assert record_in_service(repository, first) == 1
+        assert record_in_service(repository, first) == Recorded(number=1, previous="")
         assert _digest(repository, PREVIOUS) is None
         second = write("two")
         repository.point(CANDIDATE, second)
-        assert record_in_service(repository, second) == 2
+        assert record_in_service(repository, second) == Recorded(number=2, previous=first)
         rejected = write("three")
         repository.point(rejected_tag(rejected), rejected)
         listed = list_versions(repository)
@@ -117,7 +118,7 @@ def test_an_adapter_that_goes_back_into_service_keeps_its_number(
     with place(tmp_path) as (repository, write):
         first, second = write("one"), write("two")
         for digest, number in ((first, 1), (second, 2), (second, 2), (first, 1), (first, 1)):
-            assert record_in_service(repository, digest) == number
+            assert record_in_service(repository, digest).number == number
         assert _digest(repository, LIVE) == first
         assert _digest(repository, PREVIOUS) == second
         assert repository.find("v3") is None
@@ -129,7 +130,7 @@ def test_an_interrupted_record_is_completed_by_the_next(tmp_path: Path) -> None:
         record_in_service(repository, first)
         repository.point("v2", second)
         repository.point(PREVIOUS, first)
-        assert record_in_service(repository, second) == 2
+        assert record_in_service(repository, second) == Recorded(number=2, previous=first)
         assert (_digest(repository, LIVE), _digest(repository, PREVIOUS)) == (second, first)
 
 
@@ -140,7 +141,7 @@ def test_a_number_is_not_given_again_when_its_image_was_deleted(tmp_path: Path) 
         record_in_service(repository, second)
         blobs = tmp_path / "dist" / "blobs" / "sha256"
         (blobs / second.removeprefix("sha256:")).unlink()
-        assert record_in_service(repository, write("three")) == 3
+        assert record_in_service(repository, write("three")).number == 3
         assert [version.number for version in list_versions(repository)] == [1, 3]
 
 
