@@ -12,11 +12,10 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.fakes.listening import listening
+from tests.fakes.listening import KeepAlive, listening
 from tests.fakes.listing import has_labels, listed
 
 Object = dict[str, Any]
@@ -109,7 +108,7 @@ def serving(server: ApiServer) -> Iterator[ApiServer]:
         yield server
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(KeepAlive):
     api: ApiServer
 
     def do_GET(self) -> None:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,7 +24,7 @@ from kubernetes.client import ApiClient, Configuration
 
 from argotune.steps.cluster.connection import Connection
 from argotune.steps.cluster.kube import Kube
-from tests.fakes.listening import listening
+from tests.fakes.listening import KeepAlive, listening
 from tests.fakes.listing import as_accepted, has_labels, listed
 from tests.fakes.port_forward import forward
 
@@ -180,7 +179,7 @@ def serving(cluster: Cluster) -> Iterator[Kube]:
             yield Kube(Connection(api_client))
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(KeepAlive):
     cluster: Cluster
 
     def do_GET(self) -> None:

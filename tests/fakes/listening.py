@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 _POLL_SECONDS = 0.01
 
 
+class KeepAlive(BaseHTTPRequestHandler):
+    """A handler whose connections serve many requests, as those of real servers do: a connection
+    and a thread for each request take longer than the answer."""
+
+    protocol_version = "HTTP/1.1"
+    # Head and body in one segment: two would wait for the client's delayed acknowledgement.
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self._open: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def end_connections(self) -> None:
+        """Those that clients keep alive, as when a server's process ends."""
+        for connection in list(self._open):
+            # Of a TLS connection that of the socket below it: no goodbye waits for an answer.
+            with suppress(OSError):
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away, or does not trust us, is its right; show the rest."""
@@ -44,3 +75,4 @@ def listening(
         server.shutdown()
         thread.join()
         server.server_close()
+        server.end_connections()

@@ -8,6 +8,7 @@ the values.
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import random
 import re
@@ -69,10 +70,14 @@ def install_tag(name: str) -> str:
     return f"{{{{install.{name}}}}}"
 
 
-def read_rendered(name: str) -> list[dict[str, Any]]:
-    """Read the documents of a rendered file, with their install tags."""
+@functools.cache
+def read_rendered(name: str) -> tuple[dict[str, Any], ...]:
+    """Read the documents of a rendered file, with their install tags.
+
+    A file is read once, so that whoever changes a document has to copy it first.
+    """
     text = (_RENDERED_DIR / f"{name}.yaml").read_text()
-    return list(yaml.load_all(text, Loader=_LOADER))
+    return tuple(yaml.load_all(text, Loader=_LOADER))
 
 
 def install_defaults() -> dict[str, str]:
@@ -230,7 +235,7 @@ def cron_workflow(
     problems = schedule_problems(arguments["name"], schedules, timezone)
     if problems:
         raise WorkspaceError(problems)
-    document = read_rendered("retrain")[0]
+    document = copy.deepcopy(read_rendered("retrain")[0])
     name = arguments["name"]
     document["metadata"]["name"] = f"{NAME_PREFIX}{name}"
     document["metadata"]["labels"][WORKSPACE_LABEL] = name

@@ -9,12 +9,11 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 from urllib.parse import urlsplit
 
 from tests.fakes.arm.state import Answer, Cloud, Fault, error
-from tests.fakes.listening import listening
+from tests.fakes.listening import KeepAlive, listening
 
 _POOLS = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ContainerService"
@@ -35,11 +34,7 @@ _TOKEN = re.compile(r"/[^/]+/oauth2/v2\.0/token")
 _CONFIGURATION = re.compile(r"/(?P<tenant>[^/]+)/v2\.0/\.well-known/openid-configuration")
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    # One packet for each answer: two would wait for the client's delayed acknowledgement.
-    wbufsize = -1
-    disable_nagle_algorithm = True
+class _Handler(KeepAlive):
     cloud: ClassVar[Cloud]
 
     def do_GET(self) -> None:
