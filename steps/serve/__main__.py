@@ -1,5 +1,14 @@
+from argotune.steps.common.imports import lasting_imports
 from argotune.steps.common.main import service_main
 from argotune.steps.serve.params import Params
-from argotune.steps.serve.run import serve
 
-service_main(Params, serve)
+
+def _serve(params: Params) -> None:
+    # Imported when the flags are right, because torch takes half a GiB and seconds to import.
+    with lasting_imports():
+        from argotune.steps.serve.run import serve
+
+    serve(params)
+
+
+service_main(Params, _serve)
