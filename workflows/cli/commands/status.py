@@ -25,7 +25,9 @@ app = typer.Typer(add_completion=False)
 def status(
     name: Annotated[
         str | None,
-        typer.Argument(help="Name of a workspace, which means its newest run, or of a run."),
+        typer.Argument(
+            help="Name of a workspace, which means its newest run, of a run, or a schedule."
+        ),
     ] = None,
     output: OutputOption = None,
     watch: Annotated[

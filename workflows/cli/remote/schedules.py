@@ -37,6 +37,14 @@ def find_schedules(cluster: Cluster) -> list[Schedule]:
     return _read(cluster, _of_workspaces(cluster))
 
 
+def schedule_named(cluster: Cluster, name: str) -> tuple[Object, Schedule, list[Workflow]] | None:
+    """Find the schedule of exactly this name, with the metadata of its runs, the newest first."""
+    cron = cluster.get(_KIND, name)
+    if cron is None or template_of(cron) != manifests.NAME:
+        return None
+    return cron, _read(cluster, [cron])[0], _runs_of(cluster, cron)
+
+
 def make_schedule(
     cluster: Cluster,
     workspace: Workspace,

@@ -26,15 +26,14 @@ from argotune.workflows.cli.remote.runs import (
     newest_by_workspace,
     newest_first,
     refuse_name,
-    run_named,
     whole_run,
 )
-from argotune.workflows.cli.remote.schedules import find_schedules
+from argotune.workflows.cli.remote.schedules import find_schedules, schedule_named
 from argotune.workflows.cli.remote.watching import advice, database_note
 from argotune.workflows.cli.remote.watching import watch as watch_until_the_end
 from argotune.workflows.cli.show.results import Output, phase_and_reason, print_record
 from argotune.workflows.cli.show.rows import last_line, step_name, step_rows, utc_now
-from argotune.workflows.cli.show.schedules import Schedule, schedules_table
+from argotune.workflows.cli.show.schedules import Schedule, runs_table, schedules_table
 from argotune.workflows.cli.show.spending import kept_node_of, spending_of
 from argotune.workflows.cli.show.spent_table import spent_rows, spent_table
 from argotune.workflows.cli.show.view import steps_table
@@ -91,13 +90,18 @@ def print_spent(cluster: Cluster, label: str) -> None:
 
 
 def print_run(cluster: Cluster, name: str, output: Output | None) -> None:
-    """Print steps, results and service of one run; for a deleted run, its service."""
+    """Print steps, results and service of one run; for a deleted run, its service.
+
+    The name may be a schedule's, of which times, obstacles and runs are printed.
+    """
     run = find_cluster_run(cluster, name)
     workspace = workspace_of(run) if run else name
     service = deployments(cluster).get(workspace)
     schedules = [] if output else _schedules_of(cluster, workspace)
     if run is None and service is None and not schedules:
-        refuse_name(cluster, name)
+        if not _print_schedule(cluster, name, output):
+            refuse_name(cluster, name)
+        return
     if output:
         print_record(run or service, output)
         return
@@ -113,8 +117,38 @@ def print_run(cluster: Cluster, name: str, output: Output | None) -> None:
 
 
 def watch_run(cluster: Cluster, name: str) -> None:
-    """Show the run until it has ended."""
-    watch_until_the_end(cluster, name_of(run_named(cluster, name)))
+    """Show the run until it has ended; of a schedule the newest one."""
+    run = find_cluster_run(cluster, name)
+    if run is None and (scheduled := _schedule_named(cluster, name)):
+        _, _, runs = scheduled
+        run = next(iter(runs), None)
+    watch_until_the_end(cluster, name_of(run or refuse_name(cluster, name)))
+
+
+def _print_schedule(cluster: Cluster, name: str, output: Output | None) -> bool:
+    """Print the schedule of this name with its runs; return whether there is one."""
+    found = _schedule_named(cluster, name)
+    if found is None:
+        return False
+    cron, schedule, runs = found
+    if output:
+        print_record(cron, output)
+        return True
+    screen, now = console(), utc_now()
+    screen.print(schedules_table([schedule], now))
+    screen.print()
+    screen.print(runs_table(runs, now) if runs else "it has begun no run that is still there")
+    flags = cluster.flags
+    screen.print(f"begin one now: argotune trigger {name} {flags}", soft_wrap=True)
+    return True
+
+
+def _schedule_named(cluster: Cluster, name: str) -> tuple[Object, Schedule, list[Workflow]] | None:
+    """Find the schedule of this name; None too where schedules cannot be seen."""
+    try:
+        return schedule_named(cluster, name)
+    except ClusterRefusal:
+        return None
 
 
 def _print_schedules(cluster: Cluster, screen: Console) -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from argotune.workflows.cli.show.rows import age, parse_time
+from argotune.workflows.cli.show.workflow_json import Workflow, name_of, phase_of
 from argotune.workflows.workspace.schedule import LONGEST_NAME, next_time
 
 CronWorkflow = Mapping[str, Any]
@@ -99,6 +100,19 @@ def schedules_table(schedules: Iterable[Schedule], now: datetime) -> Table:
             last,
             Text(": ".join(filter(None, [following, "; ".join(each.reasons)]))),
         )
+    return table
+
+
+def runs_table(runs: Iterable[Workflow], now: datetime) -> Table:
+    """Build the table of a schedule's runs, from their metadata."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("RUN", overflow="fold")
+    table.add_column("PHASE", no_wrap=True)
+    table.add_column("AGE", justify="right", no_wrap=True)
+    for run in runs:
+        begun = parse_time(run["metadata"].get("creationTimestamp"))
+        seconds = (now - begun).total_seconds() if begun else None
+        table.add_row(name_of(run), phase_of(run), "" if seconds is None else age(seconds))
     return table
 
 

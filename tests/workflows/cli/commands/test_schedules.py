@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from argotune.workflows.workspace.planned import load
 from tests.fakes.kube import Cluster, Fault
+from tests.workflows.cli.cluster_workflows import run_of
 from tests.workflows.cli.command import Answer, Argotune
 from tests.workflows.cli.conftest import Write
 from tests.workflows.workspace.helpers import CONFIG_MAP, QUICK_START, WORKSPACE, changed
@@ -216,6 +218,46 @@ def test_schedules_are_listed(argotune: Argotune, made: Cluster) -> None:
         "no schedules in namespace team-b; `argotune schedule workspace.yaml"
         ' --cron "0 3 * * 1" -n team-b` makes one\n'
     )
+
+
+def test_status_of_a_schedules_name_shows_it_with_its_runs(
+    argotune: Argotune, made: Cluster
+) -> None:
+    answer = argotune("status", NAME, "-n", "team-a")
+    assert (answer.code, answer.err) == (0, "")
+    said = [" ".join(line.split()) for line in answer.out.splitlines()]
+    assert said[0] == "SCHEDULE TIMES TIMEZONE LAST NEXT"
+    assert said[1].startswith(f"{NAME} 0 3 * * 1 Etc/UTC in ")
+    assert said[2:] == [
+        "",
+        "it has begun no run that is still there",
+        f"begin one now: argotune trigger {NAME} -n team-a",
+    ]
+    put_run(made, "run-1", ended=True)
+    said = argotune("status", NAME, "-n", "team-a").out.splitlines()
+    assert said[3].split() == ["RUN", "PHASE", "AGE"]
+    assert said[4].split()[:2] == ["run-1", "Pending"]
+    record = argotune("status", NAME, "-n", "team-a", "-o", "json").out
+    assert json.loads(record)["kind"] == "CronWorkflow"
+
+
+def test_a_schedules_name_is_watched_as_its_newest_run(argotune: Argotune, made: Cluster) -> None:
+    answer = argotune("status", NAME, "-n", "team-a", "--watch")
+    assert answer.errors[0].startswith(f"'{NAME}': no run or workspace of this name")
+    run = run_of(phase="Succeeded", name="run-2")
+    run["metadata"]["labels"] = {"workflows.argoproj.io/cron-workflow": NAME}
+    made.put(run)
+    answer = argotune("status", NAME, "-n", "team-a", "--watch")
+    assert (answer.code, "run-2: Succeeded" in answer.out) == (0, True)
+
+
+def test_status_of_another_name_is_refused_where_schedules_cannot_be_seen(
+    argotune: Argotune, made: Cluster
+) -> None:
+    made.faults.append(Fault("GET", "/cronworkflows", 403, "you may not", times=9))
+    answer = argotune("status", NAME, "-n", "team-a")
+    assert answer.code == 2
+    assert answer.errors[0].startswith(f"'{NAME}': no run or workspace of this name")
 
 
 @pytest.mark.parametrize("name", ["my-model", NAME])
