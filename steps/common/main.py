@@ -33,6 +33,9 @@ from argotune.steps.common.log_files import TAIL, TAIL_LINES, LogFiles
 from argotune.steps.common.progress import Progress
 from argotune.steps.common.termination_log import TerminationLog
 
+NAMESPACE_VARIABLE = "ARGOTUNE_NAMESPACE"
+"""Environment variable with the namespace of a pod, for the commands that its messages propose."""
+
 _OWN_FLAGS = {
     "outputs-dir": "directory for the output files",
     "logs-dir": "directory for STEP.log, the log of all attempts",
@@ -140,10 +143,18 @@ def _exit(
         sys.exit(0)
     sys.stdout.flush()
     for message in messages:
-        text = log.redact_urls(" ".join(message.split()))
+        text = _with_namespace(log.redact_urls(" ".join(message.split())))
         note(text)
         print(f"error: {text}", file=sys.stderr, flush=True)
     sys.exit(exit_code)
+
+
+def _with_namespace(text: str) -> str:
+    """Name the pod's namespace in what the text proposes of `argotune install`."""
+    namespace = os.environ.get(NAMESPACE_VARIABLE)
+    if not namespace:
+        return text
+    return text.replace("`argotune install --", f"`argotune install -n {namespace} --")
 
 
 def _messages(error: Exception, memory_parameter: str | None) -> tuple[list[str], int]:

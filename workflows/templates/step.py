@@ -39,6 +39,7 @@ from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrStrin
 
 from argotune.steps.common.fields import fields_of
 from argotune.steps.common.log_files import TAIL
+from argotune.steps.common.main import NAMESPACE_VARIABLE
 from argotune.steps.nodes.labels import STEP_POD_LABEL
 from argotune.steps.settings import run_settings
 from argotune.workflows.workspace import images, manifests, tags
@@ -94,6 +95,10 @@ FORBIDDEN = "argotune-not-allowed"
 # alone. It is far above the measured peaks, for inputs differ in size: dataset's 4 GiB hold the
 # digests of 100 million rows, 27 bytes each and half as much again while their table grows.
 _LIMIT = 8
+# `argotune run`, for which the dataset may be files of the machine, has no namespace to name.
+_NAMESPACE_OF_A_CLUSTER = (
+    f"{{{{='{manifests.install_tag('allow-files')}' == 'true' ? '' : workflow.namespace}}}}"
+)
 # Argo keeps results in the Workflow, of which etcd takes 1.5 MiB.
 _OUTPUTS_SIZE = Quantity(root="16Mi")
 _SHARED_MEMORY = EmptyDirVolume(name="shared-memory", mount_path="/dev/shm", medium="Memory")
@@ -253,6 +258,7 @@ class Step:
             env=[
                 Env(name="HOME", value=SCRATCH_DIR),
                 Env(name="TMPDIR", value=SCRATCH_DIR),
+                Env(name=NAMESPACE_VARIABLE, value=_NAMESPACE_OF_A_CLUSTER),
                 *self.env,
             ],
             volumes=[

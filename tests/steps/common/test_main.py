@@ -197,3 +197,16 @@ def test_help_names_flags_and_outputs(capsys: pytest.CaptureFixture[str]) -> Non
     assert "--rows VALUE" in text
     assert "train-rows: Half of them." in text
     assert "log: The last 50 lines of the log if the step failed, else empty." in text
+
+
+@pytest.mark.parametrize(("namespace", "flag"), [("team-a", "-n team-a "), ("", "")])
+def test_commands_for_the_installer_name_the_pods_namespace(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    namespace: str,
+    flag: str,
+) -> None:
+    monkeypatch.setenv("ARGOTUNE_NAMESPACE", namespace)
+    error = PermanentError("ask for it by `argotune install --allow-host x:1`")
+    assert exit_code(failing(error), "--rows=1") == 3
+    assert f"ask for it by `argotune install {flag}--allow-host x:1`" in capsys.readouterr().err

@@ -48,6 +48,7 @@ def tags(value: object) -> list[str]:
 
 def _read_by(expression: str) -> list[str]:
     names = [f"{scope}.parameters.{name}" for scope, name in _PARAMETER.findall(expression)]
+    names += re.findall(r"workflow\.namespace", expression)
     assert names, expression
     return names
 

@@ -170,6 +170,22 @@ def test_the_form_does_not_offer_what_means_this_machine() -> None:
         manifests.workflow_from_template(given)
 
 
+@pytest.mark.parametrize(("allow_files", "said"), [("false", "team-a"), ("true", "")])
+def test_steps_know_the_namespace_of_a_cluster_and_none_of_this_machine(
+    allow_files: str, said: str
+) -> None:
+    filled = manifests.template({"allow-files": allow_files})
+    texts = {
+        each["value"]
+        for template in filled["spec"]["templates"]
+        for each in template.get("container", {}).get("env", [])
+        if each["name"] == "ARGOTUNE_NAMESPACE"
+    }
+    (text,) = texts
+    variables = {"workflow": {"namespace": "team-a"}}
+    assert evaluate(text.removeprefix("{{=").removesuffix("}}"), variables) == said
+
+
 def test_the_form_has_no_default_that_cannot_work() -> None:
     """Where Argo has no value it refuses to submit the run; the plan step takes all defaults."""
     parameters = load(RENDERED_DIR / "finetune.yaml")["spec"]["arguments"]["parameters"]
