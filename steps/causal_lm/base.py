@@ -28,13 +28,15 @@ def load_base(
     *,
     attention: str,
     sharded: bool = False,
+    spread: bool = False,
     writes_cache: bool = True,
 ) -> Any:
     """The plan's base model on the device, on the CPU if it is to be `sharded` from there.
 
-    `attention` is transformers' attn_implementation. A cache of the 4-bit weights is read where the
-    plan has one, and written if `writes_cache`. Raises PermanentError if the model cannot be loaded
-    or does not match the plan.
+    With `spread` its blocks are on all GPUs of the machine, one after the other. `attention` is
+    transformers' attn_implementation. A cache of the 4-bit weights is read where the plan has one,
+    and written if `writes_cache`. Raises PermanentError if the model cannot be loaded or does not
+    match the plan.
     """
     disable_progress_bar()  # type: ignore[no-untyped-call]
     config = load_config(model_dir)
@@ -48,8 +50,7 @@ def load_base(
         AutoModelForCausalLM.from_pretrained,
         dtype=device.weights,
         attn_implementation=attention,
-        # Sharded 16-bit weights do not fit one GPU; 4-bit weights are quantized on the GPU.
-        device_map={"": "cpu" if sharded and not plan.quantization else device.torch_device},
+        device_map="auto" if spread else {"": _place(plan, device, sharded)},
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
@@ -62,6 +63,11 @@ def load_base(
         raise PermanentError(f"{model_dir}: cannot be loaded: {error}") from error
     _keep_4bit_layout(model)
     return model
+
+
+def _place(plan: TrainingPlan, device: Device, sharded: bool) -> Any:
+    # Sharded 16-bit weights do not fit one GPU; 4-bit weights are quantized on the GPU.
+    return "cpu" if sharded and not plan.quantization else device.torch_device
 
 
 def _quantization_config(

@@ -24,6 +24,8 @@ _LABEL_NAME = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)")
 _CPUS = re.compile(r"(?=.*[1-9])([0-9]{1,6}(\.[0-9]{1,3})?|[0-9]{1,9}m)")
 _BYTES = re.compile(r"(?=.*[1-9])[0-9]{1,18}(\.[0-9]{1,6})?([KMGTPE]i|[kMGTPE])?")
 _POSITIVE_NUMBER = re.compile(r"(?=.*[1-9])[0-9]{1,9}(\.[0-9]{1,6})?")
+_NUMBER = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,6})?")
+_SHARE = re.compile(r"0(\.[0-9]{1,6})?")
 _WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,3}")
 _NAMES = re.compile(r"[\w.-]+( *, *[\w.-]+)*", re.ASCII)
 
@@ -133,6 +135,16 @@ CPUS = ValueType(
     pattern="^[0-9]+([.][0-9]+)?m?$",
 )
 COUNT = ValueType(accepted="a whole number such as 1", is_number=True, check=is_whole_number)
+NATS = ValueType(
+    accepted="a number such as 0.02 or -0.02",
+    is_number=True,
+    check=lambda text: _NUMBER.fullmatch(text) is not None,
+)
+SHARE = ValueType(
+    accepted="a number below 1 such as 0.95",
+    is_number=True,
+    check=lambda text: _SHARE.fullmatch(text) is not None,
+)
 PRICE = ValueType(accepted="a price such as 1.5", is_number=True, check=is_positive_number)
 SECONDS = ValueType(accepted="a number of seconds", is_number=True, check=is_positive_number)
 SECONDS_OR_ZERO = ValueType(

@@ -1,6 +1,7 @@
-"""Record of the last deployment of a workspace.
+"""Records of the last deployment of a workspace, and of the last adapter that was rejected.
 
-With it a scheduled run can end early when its data and plan are unchanged.
+With them a scheduled run can end early when its data and plan are unchanged: what was rejected once
+would be rejected again each night.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from argotune.steps.common.fs import atomic_write, locked
 
 @dataclass(frozen=True, kw_only=True)
 class Deployed:
-    """One deployed adapter and its inputs."""
+    """One adapter and its inputs, deployed or rejected."""
 
     dataset_digest: str
     """sha256:HEX of the dataset step."""
@@ -23,8 +24,8 @@ class Deployed:
     """sha256:HEX of the plan file."""
     base_version: str = ""
     """What the source of the weights had (`Origin.version`); empty in earlier records."""
-    reference: str
-    """The adapter image by digest."""
+    reference: str = ""
+    """The adapter image by digest; empty for a rejected one."""
 
 
 def digest_of_plan(plan_file: Path) -> str:
@@ -36,6 +37,11 @@ def record_deployed(path: Path, deployed: Deployed) -> None:
     """Write the record, replacing an earlier one; runs that end together take turns."""
     with locked(path.with_name(f".{path.name}.lock")):
         atomic_write(path, json.dumps(asdict(deployed), indent=2) + "\n")
+
+
+def rejected_beside(path: Path) -> Path:
+    """Path of the record of the last rejection, beside that of the last deployment."""
+    return path.with_name(f"{path.stem}.rejected{path.suffix}")
 
 
 def last_deployed(path: Path) -> Deployed | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from argotune.steps.contracts import data_report
+from argotune.steps.contracts import data_report, evaluation
 
 ARTIFACT_TYPE = "application/vnd.argotune.report.v1"
 TITLE = "org.opencontainers.image.title"
@@ -29,6 +29,7 @@ MEDIA_TYPES = {
 }
 """Suffix -> type of the layer."""
 PLAN, DATASET, RESULT = "plan.yaml", "dataset.json", "result.json"
+EVALUATION = evaluation.FILE.name
 METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
 LOGS = "logs"
 """Directory of the logs, STEP.log."""
@@ -97,6 +98,7 @@ def _candidates(work_dir: Path) -> Iterator[tuple[str, bytes]]:
     for name in (DATASET, data_report.NAME):
         yield from _file(name, work_dir / "dataset" / name)
     yield from _file(RESULT, report / RESULT)
+    yield from _file(EVALUATION, work_dir / evaluation.FILE)
     for name, content in _file(METRICS, report / METRICS):
         yield name, _thinned(content)
     for name, content in _file(SAMPLES, report / SAMPLES):

@@ -19,7 +19,12 @@ from argotune.steps.common import log
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.data_report import PAGE, DataReport, write_report
-from argotune.steps.contracts.history import Deployed, digest_of_plan, last_deployed
+from argotune.steps.contracts.history import (
+    Deployed,
+    digest_of_plan,
+    last_deployed,
+    rejected_beside,
+)
 from argotune.steps.contracts.model_cache import damage, read_marker
 from argotune.steps.contracts.model_source import version_of
 from argotune.steps.contracts.steps_of_run import RunSteps, steps_of_run
@@ -335,15 +340,30 @@ def _result(found: Record, params: Params) -> Result:
 
 
 def _is_changed(found: Record, params: Params) -> bool:
-    """Whether data, plan or weights differ from those of the last deployment."""
-    if not params.only_if_changed or params.history_file is None:
+    """Whether data, plan or weights differ from those of the last deployment and rejection."""
+    history_file = params.history_file
+    if not params.only_if_changed or history_file is None:
         return True
-    last = last_deployed(params.history_file)
+    if _is_as(last_deployed(history_file), found, params):
+        return False
+    if _is_as(last_deployed(rejected_beside(history_file)), found, params):
+        log.warn(
+            _logger,
+            "unchanged-since-rejection",
+            reason="the gate rejected an adapter of the same data and plan",
+            advice="to tune on them again, begin a run by hand, as argotune submit does",
+        )
+        return False
+    return True
+
+
+def _is_as(last: Deployed | None, found: Record, params: Params) -> bool:
+    """Whether an adapter was made of the same data, plan and weights."""
     if last is None or last.dataset_digest != found.digest:
-        return True
+        return False
     if last.plan_digest != digest_of_plan(params.plan_file):
-        return True
-    return _other_weights(read_plan(params.plan_file).model, last)
+        return False
+    return not _other_weights(read_plan(params.plan_file).model, last)
 
 
 def _other_weights(model: Model, last: Deployed) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.registry.oci import parse_reference
+
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Bring the base model's weights into the cache, once per version of their source."""
+    """Bring the base model's weights into the cache, and the adapter in service onto the volume."""
 
     plan_file: Path
     """The plan step's file."""
@@ -28,6 +31,23 @@ class Params:
     list; outside a cluster all may."""
     verify_contents: bool = False
     """For a model in the cache, compare the SHA-256 sums of all files, not only their sizes."""
+    work_dir: Path | None = None
+    """Volume of the run; writes work-dir/live-adapter, the adapter in service. Empty: it is not
+    looked for."""
+    output_image: str = ""
+    """Image of the adapter, in whose repository the tag `live` is the adapter in service."""
+    push_auth_file: Path | None = None
+    """Docker config.json for that repository; may not exist."""
+    push_secret: str | None = None
+    """Name of the Secret with that file; used in messages only."""
+
+    def __post_init__(self) -> None:
+        if not self.output_image:
+            return
+        try:
+            parse_reference(self.output_image)
+        except ValueError as error:
+            raise ParamsError(f"--output-image: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

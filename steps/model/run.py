@@ -23,13 +23,40 @@ from argotune.steps.contracts.model_cache import (
 )
 from argotune.steps.contracts.training_plan import Model, read_plan
 from argotune.steps.model.files import arrived_damaged, check_config, check_model, damaged_files
+from argotune.steps.model.live import bring_live_adapter
 from argotune.steps.model.params import Params, Result
 from argotune.steps.model.sources import Source, find_source
+from argotune.steps.registry.skopeo import Registry
 
 _logger = logging.getLogger(__name__)
 
 
 def run(
+    params: Params,
+    *,
+    progress: Progress,
+    hub_endpoint: str | None = None,
+    free_bytes: Callable[[Path], int] = free_bytes_of,
+) -> Result:
+    """Bring the adapter in service onto the volume, and the model into the cache.
+
+    Neither is fetched again if it is there. Raises PermanentError, TransientError or ParamsError.
+    """
+    if params.work_dir is not None and params.output_image:
+        bring_live_adapter(params.work_dir, params.output_image, _output_registry(params))
+    return bring_model(params, progress=progress, hub_endpoint=hub_endpoint, free_bytes=free_bytes)
+
+
+def _output_registry(params: Params) -> Registry:
+    return Registry(
+        auth_file=params.push_auth_file,
+        secret=params.push_secret,
+        ca_file=params.ca_file,
+        allowed_hosts=params.allowed_hosts,
+    )
+
+
+def bring_model(
     params: Params,
     *,
     progress: Progress,

@@ -7,9 +7,10 @@ from argotune.steps.nodes.provider import NodeRequest
 STOPPING_SECONDS = 180.0
 """Kept back of a cost limit: from the order to stop the run to the deletion of its node. It is one
 look of watch, the 110 s in which tune writes its checkpoint, and the start of release's pod."""
-ENDING_SECONDS = 120.0
-"""Kept back before that where tune is to end by itself: for its export, the curves, the end of its
-pod, and the look at which watch sees it and gives the node back."""
+ENDING_SECONDS = 720.0
+"""Kept back before that where tune is to end by itself: two minutes for its export, the curves, the
+end of its pod, and the look at which watch sees it and gives the node back; ten for evaluate, which
+loads the model once more and measures it three times."""
 
 
 def reserve_seconds(*, ends_by_itself: bool) -> float:

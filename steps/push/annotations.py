@@ -30,6 +30,7 @@ def annotations_of(params: Params, plan: TrainingPlan, base: Base, tag: str) -> 
         names.CONFIG_DIGEST: f"sha256:{hashlib.sha256(dump_plan(plan).encode()).hexdigest()}",
         names.BASE_LOSS: text_of(params.base_loss),
         names.TUNED_LOSS: text_of(params.tuned_loss),
+        names.VERDICT: params.verdict,
         "sh.kaito.model.name": model.preset,
     }
     if base.source in ("hub", "made"):

@@ -74,22 +74,24 @@ def write_image(
     layout: Path,
     files: Sequence[Path],
     *,
-    tag: str,
+    tag: str | Callable[[str], str],
     created: str,
     annotations: Mapping[str, str],
     progress: Callable[[int], None] = lambda _: None,
 ) -> Image:
     """Add an image of these files to a layout directory and set the tag to it.
 
-    Other tags of the directory remain. `progress` gets the bytes of the layer written so far. The
-    index is written last, so an interrupted write leaves the layout unchanged.
+    A tag may follow from the image's digest, sha256:HEX. Other tags of the directory remain.
+    `progress` gets the bytes of the layer written so far. The index is written last, so an
+    interrupted write leaves the layout unchanged.
     """
     with layout_lock(layout):
         _prepare(layout)
         layer = _write_layer(layout, files, progress)
         config = _write_json(layout, CONFIG_TYPE, _config([layer], created))
         manifest = _write_json(layout, MANIFEST_TYPE, _manifest(config, layer, annotations))
-        point_tag(layout, tag, manifest.descriptor())
+        name = tag if isinstance(tag, str) else tag(manifest.digest)
+        point_tag(layout, name, manifest.descriptor())
     return _image(manifest, config, layer)
 
 

@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 
 from argotune.steps.common import log
-from argotune.steps.common.errors import StepError
+from argotune.steps.common.errors import PermanentError, StepError
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.evaluation import REJECTED
 from argotune.steps.contracts.serving import read_contract
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
-from argotune.steps.contracts.versions import CANDIDATE
+from argotune.steps.contracts.versions import CANDIDATE, rejected_tag
 from argotune.steps.provenance.keys import Signer, read_signer
 from argotune.steps.push.adapter import adapter_files
 from argotune.steps.push.annotations import annotations_of
@@ -35,8 +36,19 @@ _LOGGER = logging.getLogger(__name__)
 def run(params: Params, *, progress: Progress, sleep: Sleep = time.sleep) -> Result:
     """Write the adapter's image into a layout, and push it if the reference names a registry.
 
-    The statement of where it comes from is beside it. Raises PermanentError or TransientError.
+    The statement of where it comes from is beside it. A rejected adapter gets no tag but its own.
+    Raises PermanentError or TransientError.
     """
+    result = _push(params, progress, sleep)
+    if params.verdict == REJECTED and params.on_rejected == "fail":
+        raise PermanentError(
+            f"{params.outcome or 'rejected'}: {params.reason}; the adapter is {result.reference}, "
+            "and on-rejected is fail"
+        )
+    return result
+
+
+def _push(params: Params, progress: Progress, sleep: Sleep) -> Result:
     plan = read_plan(params.plan_file)
     # Before anything is sent: a key that cannot be read is the user's to change.
     signer = _signer(params)
@@ -65,8 +77,8 @@ def _to_layout(
     signer: Signer | None,
 ) -> Result:
     directory = target.directory.absolute()
-    image = _build(params, plan, directory, target.tag or DEFAULT_TAG, progress, share=1.0)
-    _make_candidate(repository_of(target, Registry()), image)
+    image = _build(params, plan, directory, progress, share=1.0)
+    _make_candidate(params, repository_of(target, Registry()), image)
     written = _provenance(params, plan, directory, image, signer)
     # The run's volume is a directory of this machine, which keeps the report.
     return Result(
@@ -88,9 +100,9 @@ def _to_registry(
     signer: Signer | None,
 ) -> Result:
     layout = params.work_dir.absolute() / "image"
-    tag = target.tag or DEFAULT_TAG
+    image = _build(params, plan, layout, progress, share=0.5)
+    tag = _tag(params, image.digest)
     tagged = ImageReference(registry=target.registry, repository=target.repository, tag=tag)
-    image = _build(params, plan, layout, tag, progress, share=0.5)
     registry = Registry(
         auth_file=params.auth_file,
         secret=params.push_secret,
@@ -102,7 +114,7 @@ def _to_registry(
     push_image(layout, tag, tagged, image.digest, registry, sleep=sleep)
     progress.update(image.size_bytes, image.size_bytes)
     log.event(_LOGGER, "pushed", image=tagged, digest=image.digest)
-    _make_candidate(repository_of(tagged, registry, sleep=sleep), image)
+    _make_candidate(params, repository_of(tagged, registry, sleep=sleep), image)
     written = _provenance(params, plan, layout, image, signer)
     provenance = send_provenance(layout, written, tagged, registry, sleep=sleep)
     report = ""
@@ -120,16 +132,25 @@ def _to_registry(
     )
 
 
-def _make_candidate(repository: Repository, image: Image) -> None:
+def _make_candidate(params: Params, repository: Repository, image: Image) -> None:
     """Set the tag `candidate`; a registry that refuses it still has the adapter."""
+    if params.verdict == REJECTED:
+        return
     try:
         repository.point(CANDIDATE, image.digest)
     except StepError as error:
         log.warn(_LOGGER, "tag-not-set", tag=CANDIDATE, reason=error)
 
 
+def _tag(params: Params, digest: str) -> str:
+    """The tag of the image with this digest: the user's, unless the adapter was rejected."""
+    if params.verdict == REJECTED:
+        return rejected_tag(digest)
+    return params.target.tag or DEFAULT_TAG
+
+
 def _build(
-    params: Params, plan: TrainingPlan, layout: Path, tag: str, progress: Progress, *, share: float
+    params: Params, plan: TrainingPlan, layout: Path, progress: Progress, *, share: float
 ) -> Image:
     """Write the image; `share` is this part's share of the step's progress."""
     files = adapter_files(params.work_dir / "adapter")
@@ -138,11 +159,12 @@ def _build(
     image = write_image(
         layout,
         files,
-        tag=tag,
+        tag=lambda digest: _tag(params, digest),
         created=params.created,
-        annotations=annotations_of(params, plan, base, tag),
+        annotations=annotations_of(params, plan, base, params.target.tag or DEFAULT_TAG),
         progress=lambda done: progress.update(min(done, int(total * share)), total),
     )
+    tag = _tag(params, image.digest)
     log.event(_LOGGER, "image", layout=layout, tag=tag, digest=image.digest, files=len(files))
     return image
 

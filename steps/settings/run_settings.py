@@ -19,12 +19,14 @@ from argotune.steps.common.values import (
     CPUS,
     NAMES,
     NAMES_OR_NONE,
+    NATS,
     PRICE,
     PRIORITY_CLASS,
     QUEUE,
     SECONDS,
     SECONDS_OR_ZERO,
     SECRET,
+    SHARE,
     STORAGE_CLASS,
     URLS,
     WHOLE_SECONDS,
@@ -144,7 +146,7 @@ _OF_THE_FILE = (
         place="tuning.output.image",
         description="Image of the adapter: REGISTRY/REPOSITORY:TAG",
         is_required=True,
-        feeds=("plan.output-image", "push.image"),
+        feeds=("plan.output-image", "model.output-image", "push.image"),
     ),
     Setting(
         name="push-secret",
@@ -291,28 +293,28 @@ _QUEUE = (
     Setting(
         name="queue",
         description=(
-            "LocalQueue of Kueue in which provision, before any node is made, and tune wait to be"
-            " admitted"
+            "LocalQueue of Kueue in which provision, before any node is made, tune and evaluate"
+            " wait to be admitted"
         ),
         value=QUEUE,
         default_meaning="no queue",
-        used_by="the label kueue.x-k8s.io/queue-name of the pods of provision and tune",
+        used_by="the label kueue.x-k8s.io/queue-name of the pods of provision, tune and evaluate",
     ),
     Setting(
         name="priority-class",
         description=(
-            "PriorityClass of the pods of provision and tune, one that the installation allows; by"
-            " it Kueue orders its queue, and Kueue and the scheduler preempt"
+            "PriorityClass of the pods of provision, tune and evaluate, one that the installation"
+            " allows; by it Kueue orders its queue, and Kueue and the scheduler preempt"
         ),
         value=PRIORITY_CLASS,
         default_meaning="the cluster's default",
-        used_by="the pods of provision and tune",
+        used_by="the pods of provision, tune and evaluate",
     ),
 )
 _TUNE = (
     Setting(
         name="tune-cpu",
-        description="CPUs that the tune pod asks for",
+        description="CPUs that the pods of tune and evaluate ask for",
         value=CPUS,
         default="2",
         # Also tune's podSpecPatch.
@@ -320,7 +322,7 @@ _TUNE = (
     ),
     Setting(
         name="tune-memory",
-        description="Memory of the tune pod",
+        description="Memory of the pods of tune and evaluate",
         value=BYTES,
         default="16Gi",
         feeds=("plan.tune-memory", "provision.tune-memory", "watch.tune-memory"),
@@ -330,7 +332,80 @@ _TUNE = (
         description="Use the CPU where torch can use none of the planned GPUs, at the GPUs' price",
         default="false",
         choices=_TRUTH,
-        feeds=("tune.allow-cpu", "deploy.allow-cpu"),
+        feeds=("tune.allow-cpu", "evaluate.allow-cpu", "deploy.allow-cpu"),
+    ),
+)
+_GATE = (
+    Setting(
+        name="gate",
+        description=(
+            "on: only an adapter goes into service that is better than the base model and the"
+            " adapter in service on the held-out rows, and answers them; off: each does"
+        ),
+        default="on",
+        choices=("on", "off"),
+        feeds=("evaluate.gate",),
+    ),
+    Setting(
+        name="on-rejected",
+        description=(
+            "What becomes of the run of an adapter that the gate rejects. keep: it succeeds, and"
+            " what is in service stays; fail: it fails. The adapter is pushed with its report, by a"
+            " tag rejected-HEX of its own"
+        ),
+        default="keep",
+        choices=("keep", "fail"),
+        feeds=("push.on-rejected",),
+    ),
+    Setting(
+        name="min-improvement",
+        description=(
+            "By how many nats per token the loss has to be below the base model's on the held-out"
+            " rows, at the lower end of the confidence interval"
+        ),
+        value=NATS,
+        default="0",
+        feeds=("evaluate.min-improvement",),
+    ),
+    Setting(
+        name="min-improvement-over-live",
+        description=(
+            "Likewise below that of the adapter in service; below 0: so much worse is accepted"
+        ),
+        value=NATS,
+        default="0",
+        feeds=("evaluate.min-improvement-over-live",),
+    ),
+    Setting(
+        name="gate-confidence",
+        description="Confidence of these intervals, 0.5 to below 1",
+        value=SHARE,
+        default="0.95",
+        feeds=("evaluate.confidence",),
+    ),
+    Setting(
+        name="without-held-out-rows",
+        description="What the gate says where no row is held out, so that it can measure nothing",
+        default="pass",
+        choices=("pass", "reject"),
+        feeds=("evaluate.without-rows",),
+    ),
+    Setting(
+        name="gate-answers",
+        description=(
+            "Number of held-out rows whose prompts the gate has answered; an answer that is empty"
+            " or loops rejects the adapter"
+        ),
+        value=COUNT,
+        default="8",
+        feeds=("evaluate.answers",),
+    ),
+    Setting(
+        name="gate-answer-tokens",
+        description="Longest of these answers, tokens",
+        value=COUNT,
+        default="128",
+        feeds=("evaluate.answer-tokens",),
     ),
 )
 _SERVICE = (
@@ -544,7 +619,7 @@ _RUN = (
         description="PriorityClasses that runs may use, NAME or PREFIX*; a JSON list",
         decided_by="installer",
         default="[]",
-        used_by="the pods of provision and tune, and the admission policy",
+        used_by="the pods of provision, tune and evaluate, and the admission policy",
     ),
     Setting(
         name="require-signature",
@@ -611,6 +686,7 @@ SETTINGS: Mapping[str, Setting] = {
         *_NODE,
         *provider_settings(),
         *_QUEUE,
+        *_GATE,
         *_SERVICE,
         *_APPROVAL,
         *_RUN,
@@ -618,7 +694,7 @@ SETTINGS: Mapping[str, Setting] = {
     )
 }
 """Every row by its name, in the order in which a person fills in Argo's form: the workspace, model
-and method, data, output, what tuning and its node need, the service, and the rest."""
+and method, data, output, what tuning and its node need, the gate, the service, and the rest."""
 
 
 SECRET_SETTINGS = (

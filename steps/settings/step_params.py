@@ -18,6 +18,8 @@ from argotune.steps.common.fields import Field, fields_of, parse_fields
 from argotune.steps.common.urls import redact, url_problem
 from argotune.steps.dataset import params as dataset
 from argotune.steps.deploy import params as deploy
+from argotune.steps.evaluate import params as evaluate
+from argotune.steps.model import params as model
 from argotune.steps.plan import params as plan
 from argotune.steps.provision import params as provision
 from argotune.steps.push import params as push
@@ -35,6 +37,8 @@ PARAMS: Mapping[str, type[Any]] = {
     "dataset": dataset.Params,
     "provision": provision.Params,
     "watch": watch.Params,
+    "model": model.Params,
+    "evaluate": evaluate.Params,
     "push": push.Params,
     "deploy": deploy.Params,
     "release": release.Params,

@@ -157,6 +157,16 @@ def tokenise(
                 )
 
 
+def first_answer(labelled: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    """Start and end of a row's first answer, which are those of its first run of labels.
+
+    What stands before is its prompt; later questions are not part of that.
+    """
+    start = int(np.argmax(labelled))
+    others = np.flatnonzero(~labelled[start:])
+    return start, start + int(others[0]) if len(others) else len(labelled)
+
+
 def conversations_of(path: Path) -> Iterator[list[Conversation]]:
     """Yield the conversations of one of the dataset step's parquet files, in batches.
 

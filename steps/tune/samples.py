@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from argotune.steps.causal_lm.device import Device
@@ -14,6 +13,7 @@ from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.training_plan import Watch
 from argotune.steps.tokens.spans import TemplateMismatch
 from argotune.steps.tokens.template import ChatTemplate
+from argotune.steps.tokens.tokenise import first_answer
 from argotune.steps.tune.distributed import World
 from argotune.steps.tune.evaluate import hidden_states
 from argotune.steps.tune.pack import MicroBatch, Packs
@@ -114,12 +114,9 @@ def _row_questions(held_out: Packs, wanted: int, tokenizer: Any) -> list[Questio
     for ids, labelled in held_out.documents():
         if len(questions) == wanted:
             break
-        first = int(np.argmax(labelled))
+        first, end = first_answer(labelled)
         if first > _LONGEST_PROMPT:
             continue
-        # Only up to the first answer: later questions are not part of the prompt.
-        others = np.flatnonzero(~labelled[first:])
-        end = first + int(others[0]) if len(others) else len(ids)
         expected = str(tokenizer.decode(ids[first:end], skip_special_tokens=True)).strip()
         questions.append(Question(ids[:first].tolist(), expected))
     return questions

@@ -5,18 +5,19 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from argotune.steps.nodes.runs import OVER
 
 Object = Mapping[str, Any]
 
+_SUCCEEDED = "Succeeded"
 _ENDED = (*OVER, "Skipped", "Omitted")
 
 
-def end_of_need(workflow: Object | None, *, run: str, step: str) -> str:
-    """Why the run no longer needs the node; empty while the step may still need it.
+def end_of_need(workflow: Object | None, *, run: str, steps: Sequence[str]) -> str:
+    """Why the run no longer needs the node; empty while one of the steps may still need it.
 
     `run` is the run's UID. `workflow` is None if the Workflow does not exist.
     """
@@ -31,13 +32,22 @@ def end_of_need(workflow: Object | None, *, run: str, step: str) -> str:
     if status.get("offloadNodeStatusVersion"):
         # Watching on might never end: the run does not finish before this step.
         return "Argo stores the run's node status in its database, where watch cannot read it"
+    step = step_in_need(workflow, steps)
     phase = _phase(status, step)
     return f"{step} is {phase}" if phase in _ENDED else ""
 
 
-def has_succeeded(workflow: Object, step: str) -> bool:
-    """Whether the step has succeeded, so that no other try of it needs the node."""
-    return _phase(workflow.get("status") or {}, step) == "Succeeded"
+def step_in_need(workflow: Object, steps: Sequence[str]) -> str:
+    """The first of the steps that has not succeeded; the last one if all have."""
+    status = workflow.get("status") or {}
+    unfinished = (step for step in steps if _phase(status, step) != _SUCCEEDED)
+    return next(unfinished, steps[-1])
+
+
+def have_succeeded(workflow: Object, steps: Sequence[str]) -> bool:
+    """Whether all steps have succeeded, so that no other try of one needs the node."""
+    status = workflow.get("status") or {}
+    return all(_phase(status, step) == _SUCCEEDED for step in steps)
 
 
 def _phase(status: Object, step: str) -> str:

@@ -14,16 +14,16 @@ from argotune.steps.nodes.provider import NodeRequest
 
 @dataclass(frozen=True, kw_only=True)
 class Params(NodeParams):
-    """Replace the node that was created for a run when it is lost, until its step has finished.
+    """Replace the node that was created for a run when it is lost, until its steps have finished.
 
-    Then give it back. Stop the run if the step's pod does not start on the node.
+    Then give it back. Stop the run if a step's pod does not start on the node.
     """
 
     node_selector: str
     """Node selector of the tune pod, the JSON object from provision; a replacement gets the same
     labels."""
-    step: str = "tune"
-    """Step that needs the node."""
+    steps: tuple[str, ...] = ("tune", "evaluate")
+    """Steps that need the node, in their order."""
     at_cost_limit: Literal["stop", "push"] = "stop"
     """Just before max_cost_usd is spent. stop: the run is stopped with its checkpoint, from which
     `argo retry` goes on; push: tune ends with the adapter as trained so far, which is pushed and

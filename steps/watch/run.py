@@ -40,7 +40,7 @@ from argotune.steps.nodes.provider import Node, Provider, ReleasedNode
 from argotune.steps.nodes.providers import load_provider
 from argotune.steps.nodes.ready import selector_text
 from argotune.steps.watch.loss import LossDetector
-from argotune.steps.watch.need import end_of_need, has_succeeded
+from argotune.steps.watch.need import end_of_need, have_succeeded, step_in_need
 from argotune.steps.watch.params import Params, Result
 from argotune.steps.watch.start import StartDetector, gates_of
 
@@ -80,7 +80,8 @@ class Watch:
         self._clock = clock
         self._request = params.request(machines(params.instance_types()))
         self._selector = selector_text(params.selector())
-        self._pods = pods_selector(params.workflow, params.step)
+        self._step = params.steps[0]
+        """The step that needs the node now."""
         self._loss = LossDetector(params.grace_seconds, clock.now)
         self._start = StartDetector(
             refused_seconds=params.refused_seconds,
@@ -143,11 +144,12 @@ class Watch:
         except (ApiRefusal, TransientError) as error:
             self._warn_once(error)
             return
-        end = end_of_need(workflow, run=self._params.run, step=self._params.step)
+        end = end_of_need(workflow, run=self._params.run, steps=self._params.steps)
         if end:
-            is_done = workflow is not None and has_succeeded(workflow, self._params.step)
+            is_done = workflow is not None and have_succeeded(workflow, self._params.steps)
             raise _NodeNotNeeded(end, is_done=is_done)
         if workflow is not None:
+            self._step = step_in_need(workflow, self._params.steps)
             self._allowance = self._allowance.by(workflow)
 
     def _check_allowance(self) -> None:
@@ -191,7 +193,8 @@ class Watch:
             self._replace(lost)
             return
         self._find_unwritten(nodes)
-        pods = self._seen(lambda: self._kube.pods(self._params.namespace, self._pods))
+        selector = pods_selector(self._params.workflow, self._step)
+        pods = self._seen(lambda: self._kube.pods(self._params.namespace, selector))
         if pods is None:
             return
         self._report_gates(sorted({gate for pod in pods for gate in gates_of(pod)}))
@@ -200,7 +203,7 @@ class Watch:
 
     def _report_gates(self, gates: Sequence[str]) -> None:
         """Say that the pod waits in a queue, and when it does no longer; the run goes on."""
-        pod = f"the pod of step {self._params.step}"
+        pod = f"the pod of step {self._step}"
         if gates:
             held = f"{pod} is held by the scheduling gate {', '.join(gates)}"
             self._events.waiting(f"{held}, while its node is paid for")
@@ -321,7 +324,7 @@ class Watch:
 
     def _not_started(self, stuck: str) -> str:
         return (
-            f"the pod of step {self._params.step} did not start in {stuck}; its node is Ready and "
+            f"the pod of step {self._step} did not start in {stuck}; its node is Ready and "
             "costs money, so the run was stopped; remove what keeps the pod from starting (its "
             "CPUs and memory are the parameters tune-cpu and tune-memory), then `argo retry "
             f"{self._params.workflow}` resumes from the last checkpoint"

@@ -9,14 +9,14 @@ from tests.e2e.cluster import CALL_SECONDS, Cluster, Object, wait_for
 
 ARGO = "argoproj.io/v1alpha1"
 _NODE_NAME = "workflows.argoproj.io/node-name"
-STEPS = ("plan", "dataset", "model", "provision", "tune", "push", "deploy", "release")
+STEPS = ("plan", "dataset", "model", "provision", "tune", "evaluate", "push", "deploy", "release")
 # The node was there before, so nobody watches over it.
 ALL_WELL = {**dict.fromkeys(STEPS, "Succeeded"), "watch": "Skipped"}
 """Phases of a run that ended well on a node that it did not make."""
 ENDED_EARLY = {
     **dict.fromkeys(("plan", "dataset", "release"), "Succeeded"),
     **dict.fromkeys(("model", "provision"), "Skipped"),
-    **dict.fromkeys(("tune", "watch", "push", "deploy"), "Omitted"),
+    **dict.fromkeys(("tune", "evaluate", "watch", "push", "deploy"), "Omitted"),
 }
 """Phases of a run whose data has not changed since the last."""
 _ENDED = {"Succeeded", "Failed", "Error", "Skipped", "Omitted"}

@@ -50,6 +50,7 @@ _OUTPUTS = {
     "dataset": {"rows": "10", "digest": "sha256:0", "changed": "true"},
     "provision": {"accelerator": "NVIDIA A10", "node-selector": "{}", "watched": "false"},
     "tune": {"base-loss": "2.5", "tuned-loss": "0.5", "stopped-early": ""},
+    "evaluate": {"verdict": "passed", "reason": "it is better", "live-loss": "0.6"},
     "push": {"reference": "registry.example.com/my-model@sha256:0"},
     "deploy": {"endpoint": ENDPOINT, "answer": "Well."},
     "release": {"released": "nothing"},

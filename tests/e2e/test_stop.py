@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(STORY_SECONDS)]
 _END_SECONDS = 600
 _COLLECT_SECONDS = 300
 _AT_ONCE = 3
-_STEPS = ("plan", "dataset", "provision", "tune", "push", "deploy")
+_STEPS = ("plan", "dataset", "provision", "tune", "evaluate", "push", "deploy")
 CASES = [*(("stop", step) for step in _STEPS), ("terminate", "tune"), ("delete", "tune")]
 """How a run is ended, and in which step."""
 

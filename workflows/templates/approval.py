@@ -54,8 +54,10 @@ def templates() -> None:
         Task(name=APPROVE, template=APPROVE, depends=f"{RELEASE_NODE.name}.Succeeded")
 
 
-def tasks(depends: str) -> str:
+def tasks(depends: str, when: str) -> str:
     """Call the templates from the open DAG, after the tasks on which the approval depends.
+
+    Nobody is asked unless `when` holds.
 
     Returns on what the task depends that goes on: no approval is asked for, or it is given. Both
     are states of tasks, because Argo 4.0 waits for ever for the outputs of one that was skipped.
@@ -64,7 +66,7 @@ def tasks(depends: str) -> str:
         name=NAME,
         template=NAME,
         depends=depends,
-        when=f"{value_of('approval')} == required",
+        when=f"{value_of('approval')} == required && {when}",
     )
     Task(
         name=APPROVED,

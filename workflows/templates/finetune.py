@@ -1,7 +1,7 @@
 """WorkflowTemplate `finetune`: the DAG of a run, and its exit handler.
 
-The order is plan, dataset, model beside provision, tune with watch beside it, push, the approval
-if one is required, deploy.
+The order is plan, dataset, model beside provision, tune and evaluate with watch beside them, push,
+the approval if one is required, deploy. An adapter that evaluate rejected is not deployed.
 `release` runs at the end in every case.
 """
 
@@ -39,6 +39,7 @@ from argotune.workflows.templates.finetune_steps import (
     DATASET,
     DAY_SECONDS,
     DEPLOY,
+    EVALUATE,
     MODEL,
     PLAN,
     PROVISION,
@@ -156,6 +157,7 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
 
 def _dag() -> None:
     changed = f"{output(DATASET, 'changed')} == true"
+    passed = f"{output(EVALUATE, 'verdict')} == passed"
     digest = output(DATASET, "digest")
     node = {
         "gpus": output(PLAN, "gpus"),
@@ -171,6 +173,10 @@ def _dag() -> None:
             _result("base-loss", TUNE),
             _result("tuned-loss", TUNE),
             _result("stopped-early", TUNE),
+            _result("live-loss", EVALUATE),
+            _result("verdict", EVALUATE),
+            _result("reason", EVALUATE),
+            _result("outcome", EVALUATE),
             _result("reference", PUSH),
             _result("report", PUSH),
             approval.output(DECISION),
@@ -200,16 +206,27 @@ def _dag() -> None:
             node_selector=output(PROVISION, "node-selector"),
             gpus=output(PLAN, "gpus"),
         )
-        PUSH.task(
+        EVALUATE.task(
             depends=TUNE.name,
+            model_dir=f"{container.MODELS_DIR}/{output(MODEL, 'model-dir')}",
+            dataset_digest=digest,
+            node_selector=output(PROVISION, "node-selector"),
+            gpus=output(PLAN, "gpus"),
+        )
+        PUSH.task(
+            depends=EVALUATE.name,
+            verdict=output(EVALUATE, "verdict"),
+            reason=output(EVALUATE, "reason"),
+            outcome=output(EVALUATE, "outcome"),
             dataset_digest=digest,
             model_dir=output(MODEL, "model-dir"),
             base_loss=output(TUNE, "base-loss"),
             tuned_loss=output(TUNE, "tuned-loss"),
         )
-        may_go_on = approval.tasks(depends=f"{PUSH.name}.Succeeded")
+        may_go_on = approval.tasks(depends=f"{PUSH.name}.Succeeded", when=passed)
         DEPLOY.task(
             depends=f"{PUSH.name}.Succeeded && ({may_go_on})",
+            when=passed,
             reference=output(PUSH, "reference"),
             model_dir=output(MODEL, "model-dir"),
             node_selector=output(PROVISION, "node-selector"),

@@ -14,6 +14,7 @@ from argotune.steps.cluster.scheduling import GPU_TOLERATIONS
 from argotune.steps.contracts.stop_time import KEY as STOP_KEY
 from argotune.steps.dataset import params as dataset_params
 from argotune.steps.deploy import params as deploy_params
+from argotune.steps.evaluate import params as evaluate_params
 from argotune.steps.model import params as model_params
 from argotune.steps.plan import params as plan_params
 from argotune.steps.provision import params as provision_params
@@ -137,8 +138,11 @@ MODEL = Step(
     fixed={
         "plan-file": _PLAN_FILE,
         **_MODEL_ACCESS,
+        "work-dir": container.WORK_DIR,
+        "push-auth-file": _PUSH_AUTH_FILE,
+        "push-secret": value_of("push-secret"),
     },
-    mounts=_MODEL_MOUNTS,
+    mounts={**_MODEL_MOUNTS, "push-secret": container.PUSH_SECRET_DIR},
     timeout_seconds=DAY_SECONDS,
     env=_MODEL_ENV,
 )
@@ -195,6 +199,28 @@ TUNE = Step(
         ),
     ],
 )
+EVALUATE = Step(
+    params=evaluate_params,
+    # The node has that image already, and the same GPUs are needed.
+    home=TUNE.name,
+    memory_parameter="tune-memory",
+    is_queued=True,
+    stays_on_its_node=True,
+    fixed={
+        "plan-file": _PLAN_FILE,
+        "work-dir": container.WORK_DIR,
+        "history-file": _HISTORY_FILE,
+    },
+    inputs=["model-dir", "dataset-digest"],
+    mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},
+    timeout_seconds=DAY_SECONDS,
+    # As tune's: it begins anew on another node.
+    retries=8,
+    tolerations=TUNE.tolerations,
+    pod_spec_patch=_GPU_POD,
+    pod_inputs=["node-selector", "gpus"],
+    env=[Env(name="HF_HOME", value=f"{container.SCRATCH_DIR}/huggingface")],
+)
 WATCH = Step(
     params=watch_params,
     home=PROVISION.name,
@@ -202,8 +228,9 @@ WATCH = Step(
     # Machines of spot capacity come back when others have slept.
     fixed={**_OF_RUN, "timeout-seconds": str(_REPLACEMENT_SECONDS)},
     inputs=[*_NODE_INPUTS, "node-selector"],
-    # It ends by itself; this is longer than tune takes with all its tries.
-    timeout_seconds=(1 + TUNE.retries) * TUNE.timeout_seconds + DAY_SECONDS,
+    # It ends by itself; this is longer than tune and evaluate take with all their tries.
+    timeout_seconds=sum((1 + step.retries) * step.timeout_seconds for step in (TUNE, EVALUATE))
+    + DAY_SECONDS,
     # No harm is done where its own node goes: another pod watches on.
     retries=100,
     uses_kubernetes=True,
@@ -225,7 +252,15 @@ PUSH = Step(
         "step-images": json.dumps([container.image_of(step) for step in _STATED_IMAGES]),
         **_OF_RUN,
     },
-    inputs=["dataset-digest", "model-dir", "base-loss", "tuned-loss"],
+    inputs=[
+        "dataset-digest",
+        "model-dir",
+        "base-loss",
+        "tuned-loss",
+        "verdict",
+        "reason",
+        "outcome",
+    ],
     mounts={
         "work": container.WORK_DIR,
         "push-secret": container.PUSH_SECRET_DIR,
@@ -285,4 +320,16 @@ RELEASE_NODE = Step(
     uses_kubernetes=True,
     asks_the_cloud=True,
 )
-STEPS = (PLAN, DATASET, MODEL, PROVISION, TUNE, WATCH, PUSH, DEPLOY, RELEASE, RELEASE_NODE)
+STEPS = (
+    PLAN,
+    DATASET,
+    MODEL,
+    PROVISION,
+    TUNE,
+    EVALUATE,
+    WATCH,
+    PUSH,
+    DEPLOY,
+    RELEASE,
+    RELEASE_NODE,
+)

@@ -119,6 +119,7 @@ def test_the_image_says_where_it_comes_from(work_dir: Path) -> None:
         "sh.argotune.dataset-digest": "sha256:" + "a" * 64,
         "sh.argotune.base-loss": "3.25",
         "sh.argotune.tuned-loss": "1.5",
+        "sh.argotune.verdict": "passed",
         "sh.kaito.model.name": "tiny",
     }
 
@@ -147,6 +148,53 @@ def test_the_image_of_a_run_without_held_out_rows_says_so(work_dir: Path) -> Non
     ]
     assert annotations["sh.argotune.base-loss"] == "not measured"
     assert annotations["sh.argotune.tuned-loss"] == "not measured"
+
+
+REJECTED = {
+    "verdict": "rejected",
+    "reason": "it is worse than v3 in service by 0.2 nats per token",
+    "outcome": "kept v3",
+}
+
+
+@needs_skopeo
+def test_a_rejected_adapter_gets_no_tag_but_its_own(work_dir: Path) -> None:
+    with serving() as registry:
+        passed = push(work_dir, registry)
+        rejected = push(work_dir, registry, created="2026-01-02T00:00:00Z", **REJECTED)
+        assert rejected.digest != passed.digest
+        own = f"rejected-{rejected.digest.removeprefix('sha256:')[:12]}"
+        digests = {
+            name: f"sha256:{hashlib.sha256(content).hexdigest()}"
+            for (_, name), content in registry.manifests.items()
+        }
+        assert (digests["1"], digests[own]) == (passed.digest, rejected.digest)
+        assert rejected.report.startswith(f"{registry.host}/team/phi@sha256:")
+
+
+def test_a_layout_keeps_the_tag_of_the_adapter_before_a_rejected_one(work_dir: Path) -> None:
+    image = f"oci:{work_dir / 'out'}:1"
+    passed = run(params(work_dir, image), progress=Progress())
+    changes = {"created": "2026-01-02T00:00:00Z", **REJECTED}
+    rejected = run(params(work_dir, image, **changes), progress=Progress())
+    tags = {
+        entry["annotations"]["org.opencontainers.image.ref.name"]: entry["digest"]
+        for entry in json.loads((work_dir / "out" / "index.json").read_bytes())["manifests"]
+    }
+    assert tags["1"] == passed.digest
+    assert tags[f"rejected-{rejected.digest.removeprefix('sha256:')[:12]}"] == rejected.digest
+
+
+def test_a_run_that_is_to_fail_for_it_fails_when_all_is_pushed(work_dir: Path) -> None:
+    image = f"oci:{work_dir / 'out'}"
+    with pytest.raises(PermanentError) as caught:
+        run(params(work_dir, image, on_rejected="fail", **REJECTED), progress=Progress())
+    (entry, *_) = json.loads((work_dir / "out" / "index.json").read_bytes())["manifests"]
+    assert str(caught.value).startswith(
+        "kept v3: it is worse than v3 in service by 0.2 nats per token; the adapter is oci:"
+    )
+    run(params(work_dir, image, on_rejected="fail"), progress=Progress())
+    assert entry["digest"].startswith("sha256:")
 
 
 def test_progress_ends_at_the_total(work_dir: Path) -> None:

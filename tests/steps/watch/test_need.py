@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from argotune.steps.watch.need import end_of_need
+from argotune.steps.watch.need import end_of_need, step_in_need
 
 Object = dict[str, Any]
 
@@ -28,8 +28,12 @@ def tune(phase: str, *tries: str) -> Object:
     }
 
 
+def evaluate(phase: str) -> Object:
+    return tune("Succeeded") | {"2": {"displayName": "evaluate", "type": "Retry", "phase": phase}}
+
+
 def end(found: Object | None) -> str:
-    return end_of_need(found, run="uid", step="tune")
+    return end_of_need(found, run="uid", steps=("tune", "evaluate"))
 
 
 @pytest.mark.parametrize(
@@ -39,21 +43,36 @@ def end(found: Object | None) -> str:
         workflow({"0": {"displayName": "model", "phase": "Failed"}}),
         workflow(tune("Pending")),
         workflow(tune("Running", "Error", "Pending")),
+        # Argo makes the node of the next step a moment later.
+        workflow(tune("Succeeded")),
+        workflow(evaluate("Running")),
         {"metadata": {"uid": "uid"}, "spec": {}},
     ],
 )
-def test_the_node_is_needed_until_tune_has_ended_with_all_its_tries(found: Object) -> None:
+def test_the_node_is_needed_until_both_steps_have_ended_with_all_their_tries(found: Object) -> None:
     assert end(found) == ""
 
 
-@pytest.mark.parametrize("phase", ["Succeeded", "Failed", "Error", "Skipped", "Omitted"])
-def test_the_end_of_tune_is_the_end_of_the_need(phase: str) -> None:
+@pytest.mark.parametrize("phase", ["Failed", "Error", "Skipped", "Omitted"])
+def test_a_tune_that_fails_is_the_end_of_the_need(phase: str) -> None:
     assert end(workflow(tune(phase, "Failed"))) == f"tune is {phase}"
 
 
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed", "Error", "Skipped", "Omitted"])
+def test_the_end_of_evaluate_is_the_end_of_the_need(phase: str) -> None:
+    assert end(workflow(evaluate(phase))) == f"evaluate is {phase}"
+
+
+def test_the_step_whose_pod_is_to_start_is_the_first_that_has_not_succeeded() -> None:
+    steps = ("tune", "evaluate")
+    assert step_in_need(workflow({}), steps) == "tune"
+    assert step_in_need(workflow(tune("Running")), steps) == "tune"
+    assert step_in_need(workflow(tune("Succeeded")), steps) == "evaluate"
+
+
 def test_compressed_steps_are_read() -> None:
-    packed = base64.b64encode(gzip.compress(json.dumps(tune("Succeeded")).encode())).decode()
-    assert end(workflow({}, compressedNodes=packed)) == "tune is Succeeded"
+    packed = base64.b64encode(gzip.compress(json.dumps(evaluate("Succeeded")).encode())).decode()
+    assert end(workflow({}, compressedNodes=packed)) == "evaluate is Succeeded"
 
 
 def test_node_status_in_the_database_ends_the_watch() -> None:

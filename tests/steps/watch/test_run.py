@@ -47,7 +47,11 @@ def put_run(cluster: Cluster, uid: str) -> Object:
 
 
 def tuned(cluster: Cluster, phase: str = "Succeeded") -> None:
-    cluster.objects[WORKFLOW]["status"]["nodes"]["1"]["phase"] = phase
+    """Tune has ended, and if it succeeded evaluate after it."""
+    nodes = cluster.objects[WORKFLOW]["status"]["nodes"]
+    nodes["1"]["phase"] = phase
+    if phase == "Succeeded":
+        nodes["2"] = {"displayName": "evaluate", "type": "Retry", "phase": phase}
 
 
 def said(cluster: Cluster, reason: str) -> list[str]:

@@ -17,6 +17,8 @@ from argotune.steps.common.fields import fields_of, parse_fields, text_of
 from argotune.steps.common.values import NOT_MEASURED
 from argotune.steps.dataset.params import Result as DatasetResult
 from argotune.steps.deploy.params import Params as DeployParams
+from argotune.steps.evaluate.params import Params as EvaluateParams
+from argotune.steps.evaluate.params import Result as EvaluateResult
 from argotune.steps.model.params import Result as ModelResult
 from argotune.steps.plan.params import Result as PlanResult
 from argotune.steps.provision.params import Params as ProvisionParams
@@ -33,6 +35,7 @@ READERS = {
     "provision": ProvisionParams,
     "watch": WatchParams,
     "tune": TuneParams,
+    "evaluate": EvaluateParams,
     "push": PushParams,
     "deploy": DeployParams,
 }
@@ -41,6 +44,7 @@ OTHERS = {
     "provision": {"run": "uid"},
     "watch": {"run": "uid", "workflow": "run", "namespace": "ns"},
     "tune": {"plan-file": "/plan.yaml", "work-dir": "/work"},
+    "evaluate": {"plan-file": "/plan.yaml", "work-dir": "/work"},
     "push": {
         "plan-file": "/plan.yaml",
         "work-dir": "/work",
@@ -155,6 +159,18 @@ TUNES = tuple(
         (1.7e308, 123456789.0),
     )
 )
+EVALUATIONS = tuple(
+    EvaluateResult(
+        verdict="rejected" if outcome else "passed",
+        reason="worse than 'a', \"b\" $ {{c}} | d",
+        outcome=outcome,
+        warning="",
+        base_loss=loss,
+        new_loss=loss,
+        live_loss=loss,
+    )
+    for outcome, loss in (("", NOT_MEASURED), ("kept v3", 1e-300), ("kept v3", 1.7e308))
+)
 PUSHES = tuple(
     PushResult(
         digest=DIGEST,
@@ -177,6 +193,7 @@ EXTREMES = {
     "model": MODELS,
     "provision": PROVISIONS,
     "tune": TUNES,
+    "evaluate": EVALUATIONS,
     "push": PUSHES,
 }
 _OUTPUT = re.compile(r"\{\{tasks\.([a-z]+)\.outputs\.parameters\.([a-z-]+)\}\}")

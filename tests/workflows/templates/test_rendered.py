@@ -339,7 +339,7 @@ def test_secrets_may_be_missing(name: str) -> None:
 @pytest.mark.parametrize(
     ("given", "used"), [("", ""), ("batch-low", "batch-low"), ("system", FORBIDDEN)]
 )
-def test_provision_and_tune_wait_in_the_runs_queue_with_an_allowed_priority(
+def test_what_needs_a_node_waits_in_the_runs_queue_with_an_allowed_priority(
     given: str, used: str
 ) -> None:
     """So that no node is made before its run is admitted."""
@@ -350,7 +350,7 @@ def test_provision_and_tune_wait_in_the_runs_queue_with_an_allowed_priority(
         for item in filled["templates"]
         if label in item.get("metadata", {}).get("labels", {})
     }
-    assert queued.keys() == {"provision", "tune"}
+    assert queued.keys() == {"provision", "tune", "evaluate"}
     environment = {"workflow": {"parameters": {"priority-class": given}}}
     for tag in queued.values():
         expression = tag.removeprefix("{{=").removesuffix("}}")
@@ -488,7 +488,7 @@ def test_tuning_has_the_time_to_save_and_deploying_the_time_to_take_back() -> No
     assert patch_of("deploy") == {"terminationGracePeriodSeconds": 90}
 
 
-@pytest.mark.parametrize("step", ["provision", "tune"])
+@pytest.mark.parametrize("step", ["provision", "tune", "evaluate"])
 def test_autoscalers_leave_the_nodes_of_the_costly_steps(step: str) -> None:
     template = next(template for template in CONTAINERS if template["name"] == step)
     assert template["metadata"]["annotations"] == {
@@ -549,8 +549,8 @@ def test_release_has_the_time_that_it_gives_itself() -> None:
 def test_pod_asks_for_cpu_and_memory(template: dict[str, Any]) -> None:
     """So that the scheduler counts with it, and a namespace with a quota takes it."""
     container = template["container"]
-    if template["name"] == "tune":
-        container = patch_of("tune")["containers"][0]
+    if template["name"] in ("tune", "evaluate"):
+        container = patch_of(template["name"])["containers"][0]
     assert set(container["resources"]["requests"]) == {"cpu", "memory"}
 
 
@@ -565,8 +565,8 @@ def test_log_outlives_the_pod(template: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("template", CONTAINERS, ids=lambda template: template["name"])
 def test_pod_that_takes_too_much_memory_ends_alone(template: dict[str, Any]) -> None:
-    if template["name"] == "tune":
-        resources = patch_of("tune")["containers"][0]["resources"]
+    if template["name"] in ("tune", "evaluate"):
+        resources = patch_of(template["name"])["containers"][0]["resources"]
         assert resources["limits"]["memory"] == resources["requests"]["memory"]
         return
     resources = template["container"]["resources"]
@@ -574,13 +574,13 @@ def test_pod_that_takes_too_much_memory_ends_alone(template: dict[str, Any]) -> 
     assert limit == 8 * request
 
 
-def test_only_tuning_has_a_memory_limit_that_a_parameter_sets() -> None:
+def test_only_what_runs_on_gpus_has_a_memory_limit_that_a_parameter_sets() -> None:
     naming = [
         template["name"]
         for template in CONTAINERS
         if "--memory-parameter=tune-memory" in template["container"]["args"]
     ]
-    assert naming == ["tune"]
+    assert naming == ["tune", "evaluate"]
 
 
 def test_run_is_named_by_what_it_makes() -> None:

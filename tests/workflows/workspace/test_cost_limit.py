@@ -58,8 +58,8 @@ def test_of_a_run_of_unknown_length_only_the_time_for_stopping_is_sure() -> None
     assert " costs at least 0.18 USD, 180 s for stopping included" in problem_of(workspace("0.1"))
     planned(workspace("0.2"))
     pushed = {"at-cost-limit": "push"}
-    assert " costs at least 0.31 USD, 300 s" in problem_of(workspace("0.3", **pushed))
-    planned(workspace("0.31", **pushed))
+    assert " costs at least 0.92 USD, 900 s" in problem_of(workspace("0.9", **pushed))
+    planned(workspace("0.92", **pushed))
 
 
 def test_the_cheapest_of_the_alternatives_decides() -> None:

@@ -17,8 +17,8 @@ from tests.workflows.cli.checks.cluster import settings as controller_settings
 from tests.workflows.workspace.helpers import changed
 
 STEPS = [
-    "plan", "dataset", "model", "provision", "tune", "watch", "push", "deploy", "release",
-    "release-node", "serve"
+    "plan", "dataset", "model", "provision", "tune", "evaluate", "watch", "push", "deploy",
+    "release", "release-node", "serve"
 ]  # fmt: skip
 LIMITED = {"requests": {"cpu": "10m"}, "limits": {"cpu": "100m", "memory": "64Mi"}}
 

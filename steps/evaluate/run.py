@@ -1,0 +1,323 @@
+"""The evaluate step: measure base, new adapter and the one in service alike, and judge the new."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from argotune.steps.accelerator.cuda import TORCH, Cuda
+from argotune.steps.accelerator.gpus import check_gpus
+from argotune.steps.causal_lm.device import Device, find_device, planned_gpus
+from argotune.steps.common import log
+from argotune.steps.common.exhausted import naming_missing_memory
+from argotune.steps.common.fields import text_of
+from argotune.steps.common.fs import sha256_file
+from argotune.steps.common.progress import Progress
+from argotune.steps.common.values import NOT_MEASURED, Measured
+from argotune.steps.contracts.evaluation import (
+    PASSED,
+    REJECTED,
+    Comparison,
+    Evaluation,
+    Verdict,
+    read_evaluation,
+    write_evaluation,
+)
+from argotune.steps.contracts.history import (
+    Deployed,
+    digest_of_plan,
+    record_deployed,
+    rejected_beside,
+)
+from argotune.steps.contracts.live_adapter import DIRECTORY, LiveAdapter, read_live_adapter
+from argotune.steps.contracts.model_cache import base_of
+from argotune.steps.contracts.serving import read_contract
+from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
+from argotune.steps.evaluate.answers import Answer, Question, answer_greedily, find_questions
+from argotune.steps.evaluate.decide import (
+    FEWEST_ROWS,
+    Limits,
+    Losses,
+    Tokens,
+    compare,
+    decide,
+    mean_loss,
+)
+from argotune.steps.evaluate.measure import learned_tokens, row_losses
+from argotune.steps.evaluate.models import Models, Name, difference_of, load_models
+from argotune.steps.evaluate.params import Params, Result
+from argotune.steps.evaluate.sheets import failures_of, make_sheets
+from argotune.steps.tokens.template import ChatTemplate, chat_template
+from argotune.steps.tokens.tokenise import TokenRows, read_rows
+from argotune.steps.tokens.tokenizer import load_tokenizer
+
+_WEIGHTS = "adapter_model.safetensors"
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Data:
+    """What all models are measured on."""
+
+    rows: TokenRows
+    tokens: Tokens
+    questions: Sequence[Question]
+    template: ChatTemplate
+    tokenizer: Any
+
+    def text(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    losses: Losses
+    answers: Sequence[Answer]
+
+
+def run(params: Params, *, progress: Progress, cuda: Cuda = TORCH) -> Result:
+    """Judge the adapter in work-dir/adapter, and write work-dir/report/evaluation.json.
+
+    Raises StepError.
+    """
+    if params.gate == "off":
+        return _not_measured("passed", "the gate is off, so nothing was measured")
+    plan = read_plan(params.plan_file)
+    live = read_live_adapter(params.work_dir) or LiveAdapter()
+    made_from = _made_from(params, live)
+    found = read_evaluation(params.work_dir)
+    if found is None or found.made_from != made_from:
+        check_gpus(planned_gpus(plan), allow_cpu=params.allow_cpu, cuda=cuda)
+        found = _evaluate(params, plan, live, made_from, progress)
+        write_evaluation(params.work_dir, found)
+    result = _result(found, live)
+    if result.verdict == REJECTED and params.history_file is not None:
+        _record_rejected(params, params.history_file)
+    log.event(_logger, result.verdict, reason=result.reason)
+    for warning in found.warnings:
+        log.warn(_logger, "weak-verdict", reason=warning)
+    return result
+
+
+def _made_from(params: Params, live: LiveAdapter) -> dict[str, str]:
+    """All that the result depends on; the paths only say where that is."""
+    settings = {
+        field.name: text_of(getattr(params, field.name))
+        for field in dataclasses.fields(params)
+        if not isinstance(getattr(params, field.name), Path)
+    }
+    return settings | {
+        "plan": sha256_file(params.plan_file),
+        "base": base_of(params.model_dir)[1],
+        "adapter": sha256_file(params.work_dir / "adapter" / _WEIGHTS),
+        "rows": sha256_file(_split(params)),
+        "live": f"{live.digest} {live.problem}",
+    }
+
+
+def _split(params: Params) -> Path:
+    return params.work_dir / "dataset" / "validation.parquet"
+
+
+def _evaluate(
+    params: Params,
+    plan: TrainingPlan,
+    live: LiveAdapter,
+    made_from: dict[str, str],
+    progress: Progress,
+) -> Evaluation:
+    data = _read_data(params, plan)
+    problem = _live_problem(params.work_dir, live)
+    note = f"the adapter in service was not compared: {problem}" if problem else ""
+    if not problem and live.digest and _is_equal(params.work_dir):
+        note = f"its weights are those of {live.title} in service"
+    about = Evaluation(
+        made_from=made_from,
+        verdict=PASSED,
+        reason="",
+        warnings=[note] if note else [],
+        rows=len(data.rows),
+        tokens=int(data.tokens.sum()),
+        new_loss=None,
+        confidence=params.confidence,
+        live=f"{live.title} {live.digest}" if live.digest else "",
+    )
+    if not len(data.rows):
+        return _without_rows(about, params)
+    live_dir = params.work_dir / DIRECTORY if live.digest and not note else None
+    device = find_device()
+    with naming_missing_memory("evaluating the adapter", "a smaller max_length"):
+        models = load_models(plan, params.model_dir, params.work_dir / "adapter", live_dir, device)
+        measured = _measure(models, data, params, plan, device, progress)
+    return _judged(about, measured, data, params, live)
+
+
+def _read_data(params: Params, plan: TrainingPlan) -> _Data:
+    tokenizer = load_tokenizer(params.model_dir)
+    template = chat_template(tokenizer, params.model_dir, plan.model.chat_template)
+    longest = plan.training.max_length
+    rows, _ = read_rows(_split(params), template, tokenizer, longest)
+    questions = find_questions(_split(params), template, tokenizer, longest, wanted=params.answers)
+    return _Data(
+        rows=rows,
+        tokens=learned_tokens(rows),
+        questions=questions,
+        template=template,
+        tokenizer=tokenizer,
+    )
+
+
+def _live_problem(work_dir: Path, live: LiveAdapter) -> str:
+    """Why the adapter in service cannot be measured; empty: it can, or there is none."""
+    if live.problem or not live.digest:
+        return live.problem
+    new, old = read_contract(work_dir / "adapter"), read_contract(work_dir / DIRECTORY)
+    return difference_of(new, old)
+
+
+def _is_equal(work_dir: Path) -> bool:
+    """Whether the new adapter has the weights of the one in service, so that neither is better."""
+    new, old = (work_dir / name / _WEIGHTS for name in ("adapter", DIRECTORY))
+    return sha256_file(new) == sha256_file(old)
+
+
+def _without_rows(about: Evaluation, params: Params) -> Evaluation:
+    reason = "no row was held out, so nothing was measured"
+    if params.without_rows == "reject":
+        reason += ", and without-rows is reject"
+        return msgspec.structs.replace(about, verdict=REJECTED, reason=reason)
+    return msgspec.structs.replace(about, reason=reason, warnings=[*about.warnings, reason])
+
+
+def _measure(
+    models: Models,
+    data: _Data,
+    params: Params,
+    plan: TrainingPlan,
+    device: Device,
+    progress: Progress,
+) -> Mapping[Name, _Measured]:
+    """Losses and answers of each model."""
+    rows = len(data.rows)
+    parts = 2 * rows * len(models.names)
+
+    def reporting(place: int) -> Callable[[int], None]:
+        return lambda done: progress.update(2 * rows * place + done, parts)
+
+    measured: dict[Name, _Measured] = {}
+    for place, name in enumerate(models.names):
+        with models.using(name) as model:
+            losses = row_losses(
+                model,
+                data.rows,
+                device,
+                batch_tokens=plan.training.micro_batch_tokens,
+                on_rows=reporting(place),
+            )
+            answers = answer_greedily(
+                model,
+                data.questions,
+                device,
+                most_tokens=params.answer_tokens,
+                stop_token_ids=data.template.stop_token_ids,
+            )
+        measured[name] = _Measured(losses=losses, answers=answers)
+        log.event(_logger, "measured", model=name, loss=mean_loss(losses, data.tokens))
+        progress.update(2 * rows * (place + 1), parts)
+    return measured
+
+
+def _judged(
+    about: Evaluation,
+    measured: Mapping[Name, _Measured],
+    data: _Data,
+    params: Params,
+    live: LiveAdapter,
+) -> Evaluation:
+    new_loss = mean_loss(measured["new"].losses, data.tokens)
+    comparisons = _comparisons(measured, data.tokens, params) if new_loss is not None else []
+    sheets = make_sheets(
+        data.questions, {name: each.answers for name, each in measured.items()}, data.text
+    )
+    decision = decide(
+        new_loss,
+        comparisons,
+        failures_of(sheets),
+        rows=len(data.rows),
+        live=live.title,
+    )
+    few = f"{len(data.rows)} held-out rows are too few for an interval, so the mean decided"
+    return msgspec.structs.replace(
+        about,
+        verdict=decision.verdict,
+        reason=decision.reason,
+        warnings=[*about.warnings, *([few] if len(data.rows) < FEWEST_ROWS else [])],
+        new_loss=new_loss,
+        comparisons=comparisons,
+        answers=sheets,
+    )
+
+
+def _comparisons(
+    measured: Mapping[Name, _Measured], tokens: Tokens, params: Params
+) -> list[Comparison]:
+    limits = Limits(
+        over_base=params.min_improvement,
+        over_live=params.min_improvement_over_live,
+        confidence=params.confidence,
+    )
+    new = measured["new"].losses
+    found = [compare("base", measured["base"].losses, new, tokens, limits)]
+    if "live" in measured:
+        found.append(compare("live", measured["live"].losses, new, tokens, limits))
+    return found
+
+
+def _record_rejected(params: Params, history_file: Path) -> None:
+    rejected = Deployed(
+        dataset_digest=params.dataset_digest,
+        plan_digest=digest_of_plan(params.plan_file),
+        base_version=base_of(params.model_dir)[0].version,
+    )
+    record_deployed(rejected_beside(history_file), rejected)
+
+
+def _result(found: Evaluation, live: LiveAdapter) -> Result:
+    return Result(
+        verdict=found.verdict,
+        reason=found.reason,
+        outcome="" if found.verdict == PASSED else _outcome(live),
+        warning="; ".join(found.warnings),
+        base_loss=_measured(found.loss_of("base")),
+        new_loss=_measured(found.new_loss),
+        live_loss=_measured(found.loss_of("live")),
+    )
+
+
+def _outcome(live: LiveAdapter) -> str:
+    if live.digest:
+        return f"kept {live.title}"
+    return "kept what is in service" if live.problem else "nothing was deployed"
+
+
+def _not_measured(verdict: Verdict, reason: str) -> Result:
+    return Result(
+        verdict=verdict,
+        reason=reason,
+        outcome="",
+        warning="",
+        base_loss=NOT_MEASURED,
+        new_loss=NOT_MEASURED,
+        live_loss=NOT_MEASURED,
+    )
+
+
+def _measured(loss: float | None) -> Measured:
+    return NOT_MEASURED if loss is None else loss

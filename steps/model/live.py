@@ -1,0 +1,79 @@
+"""Bring the adapter that is in service onto the run's volume, to compare the new one with it.
+
+The evaluate step has neither skopeo nor the registry's login. Where the registry does not let the
+adapter be read, the run goes on and the record says why.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.fs import remove_directory
+from argotune.steps.contracts.live_adapter import (
+    DIRECTORY,
+    LiveAdapter,
+    read_live_adapter,
+    write_live_adapter,
+)
+from argotune.steps.contracts.versions import version_of
+from argotune.steps.registry.adapter import unpack_adapter
+from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
+from argotune.steps.registry.skopeo import Registry, Sleep
+from argotune.steps.registry.versions import Repository, find_live, repository_of
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def bring_live_adapter(
+    work_dir: Path, output_image: str, registry: Registry, *, sleep: Sleep = time.sleep
+) -> LiveAdapter:
+    """Extract the adapter with the tag `live` of the output image's repository, once for a run.
+
+    Raises TransientError if the registry does not answer.
+    """
+    known = read_live_adapter(work_dir)
+    if known is not None:
+        return known
+    remove_directory(work_dir / DIRECTORY)
+    live = _bring(work_dir / DIRECTORY, parse_reference(output_image), registry, sleep)
+    write_live_adapter(work_dir, live)
+    if live.problem:
+        log.warn(_LOGGER, "live-adapter-not-read", reason=live.problem)
+    else:
+        log.event(_LOGGER, "live-adapter", version=live.version, digest=live.digest or "none")
+    return live
+
+
+def _bring(
+    directory: Path,
+    image: ImageReference | LayoutReference,
+    registry: Registry,
+    sleep: Sleep,
+) -> LiveAdapter:
+    repository = repository_of(image, registry, sleep=sleep)
+    digest = version = ""
+    try:
+        found = find_live(repository)
+        if found is None:
+            return LiveAdapter()
+        digest = found.digest
+        version = _version_of(repository, digest)
+        unpack_adapter(replace(image, tag=None, digest=digest), directory, registry)
+    except PermanentError as error:
+        return LiveAdapter(digest=digest, version=version, problem=str(error))
+    return LiveAdapter(digest=digest, version=version)
+
+
+def _version_of(repository: Repository, digest: str) -> str:
+    """The adapter's tag vN, of which the highest is the likeliest; empty if it has none."""
+    numbered = {number: tag for tag in repository.list_tags() if (number := version_of(tag))}
+    for number in sorted(numbered, reverse=True):
+        found = repository.find(numbered[number])
+        if found is not None and found.digest == digest:
+            return numbered[number]
+    return ""
