@@ -40,6 +40,7 @@ COMMANDS = {
     "reject": "End a run that waits for its approval; what is in service stays.",
     "start": "Start a service of this machine again that was stopped or lost, without training.",
     "versions": "List the versions of an adapter: losses, data, who deployed them, which is live.",
+    "compare": "Show two adapters side by side: settings, data, losses, checks, answers.",
     "rollback": "Answer with an earlier version of an adapter again, without training.",
     "schedule": "Tune a workspace again at given times, when data, plan or weights have changed.",
     "schedules": "Show a namespace's schedules: times, last and next run, and obstacles.",

@@ -1,0 +1,237 @@
+"""Two adapters side by side: settings, data, losses, checks and answers.
+
+What is compared is what their images and the reports beside them say; a report that is missing
+leaves its part out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.html_page import page, table
+from argotune.steps.contracts.report import DATASET, PLAN, RESULT, SAMPLES, Files, records
+from argotune.steps.contracts.training_plan import parse_plan
+from argotune.workflows.cli.show.versions import Row
+
+EVALUATION = "evaluation.json"
+_NONE = "-"
+_COUNTS = {
+    "train_rows": "rows to train",
+    "validation_rows": "rows held out",
+    "duplicate_rows": "repeated rows",
+    "rejected_rows": "unusable rows",
+}
+_MOST_ANSWERS = 10
+_LONGEST_CELL = 400
+"""Characters of a cell in the terminal; the page has all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One adapter."""
+
+    title: str
+    """What the heading calls it."""
+    row: Row
+    files: Files
+    """Its report; empty where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the comparison: what, and its value on either side."""
+
+    title: str
+    rows: Sequence[tuple[str, str, str]]
+    note: str = ""
+
+
+def sections_of(one: Side, other: Side) -> list[Section]:
+    """Compare two adapters, part by part."""
+    found = [
+        _section("Adapter", _adapter(one), _adapter(other)),
+        _settings(one.files, other.files),
+        _section("Data", _data(one.files), _data(other.files)),
+        _section("Losses", _losses(one), _losses(other)),
+        _section("Evaluation", _evaluation(one.files), _evaluation(other.files)),
+        _answers(one.files, other.files),
+    ]
+    return [section for section in found if section.rows or section.note]
+
+
+def print_comparison(screen: Console, one: Side, other: Side) -> None:
+    """Print the parts one below the other."""
+    for section in sections_of(one, other):
+        shown = Table(box=None, header_style="bold", pad_edge=False, title_justify="left")
+        for column in (section.title.upper(), one.title, other.title):
+            shown.add_column(column, overflow="fold")
+        for cells in section.rows:
+            shown.add_row(*(Text(_cut(cell)) for cell in cells))
+        screen.print(shown)
+        if section.note:
+            screen.print(Text(section.note), soft_wrap=True)
+        screen.print()
+
+
+def comparison_page(one: Side, other: Side) -> str:
+    """Build one HTML page without scripts and requests; all texts are escaped."""
+    parts = [
+        table(
+            f"{section.title}{f' ({section.note})' if section.note else ''}",
+            ["", one.title, other.title],
+            section.rows or [("", "", "")],
+        )
+        for section in sections_of(one, other)
+    ]
+    return page(f"{one.title} and {other.title}", parts)
+
+
+def _section(title: str, one: Mapping[str, str], other: Mapping[str, str]) -> Section:
+    names = dict.fromkeys([*one, *other])
+    rows = [(name, one.get(name) or _NONE, other.get(name) or _NONE) for name in names]
+    return Section(title=title, rows=[row for row in rows if row[1:] != (_NONE, _NONE)])
+
+
+def _adapter(side: Side) -> dict[str, str]:
+    row = side.row
+    return {
+        "version": row.version,
+        "state": ", ".join(row.states),
+        "digest": row.digest,
+        "made": row.created,
+        "base model": row.base_model,
+        "base revision": row.base_revision,
+        "data": row.dataset_digest,
+        "verdict": row.verdict,
+        "deployed": row.event.time,
+        "by": row.event.person,
+    }
+
+
+def _settings(one: Files, other: Files) -> Section:
+    """Compare the plans; only what differs is a row."""
+    plans = [_plan(files) for files in (one, other)]
+    if not all(plans):
+        return Section(title="Settings", rows=[], note=_missing("plan", plans))
+    section = _section("Settings", *plans)
+    different = [row for row in section.rows if row[1] != row[2]]
+    same = len(section.rows) - len(different)
+    return Section(title="Settings", rows=different, note=f"{same} others are the same")
+
+
+def _missing(what: str, found: Sequence[Mapping[str, str]]) -> str:
+    sides = " and ".join(
+        side for side, known in zip(("first", "second"), found, strict=True) if not known
+    )
+    return f"no {what} is known of the {sides}"
+
+
+def _plan(files: Files) -> dict[str, str]:
+    if PLAN not in files:
+        return {}
+    try:
+        plan = msgspec.to_builtins(parse_plan(files[PLAN].decode()))
+    except (PermanentError, UnicodeDecodeError):
+        return {}  # a plan of another version
+    return dict(_flat(plan, ""))
+
+
+def _flat(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _flat(item, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _data(files: Files) -> dict[str, str]:
+    data = _object(files, DATASET)
+    tokens = data.get("tokens")
+    counts = {name: f"{data[key]:,}" for key, name in _COUNTS.items() if key in data}
+    if isinstance(tokens, dict):
+        counts["tokens an epoch"] = f"{tokens.get('tokens', 0):,}"
+        counts["of them learned"] = f"{tokens.get('learned_tokens', 0):,}"
+    return counts
+
+
+def _losses(side: Side) -> dict[str, str]:
+    result = _object(side.files, RESULT).get("result")
+    steps = str(result.get("steps", "")) if isinstance(result, dict) else ""
+    return {
+        "base": side.row.base_loss,
+        "in service then": side.row.live_loss,
+        "tuned": side.row.tuned_loss,
+        "steps": steps,
+    }
+
+
+def _evaluation(files: Files) -> dict[str, str]:
+    """Name what an evaluation says, its comparisons and checks each in one line."""
+    found = _object(files, EVALUATION)
+    names = ("verdict", "reason", "rows")
+    said: dict[str, str] = {name: str(found[name]) for name in names if name in found}
+    for each in _objects(found, "comparisons"):
+        said[f"gain over {each.get('against')}"] = _gain(each)
+    for each in _objects(found, "checks"):
+        name = each.get("name") or each.get("kind") or "check"
+        said[f"check {name}"] = ", ".join(
+            f"{key} {value}" for key, value in each.items() if key not in ("name", "kind")
+        )
+    return said
+
+
+def _gain(comparison: Mapping[str, Any]) -> str:
+    gain, low, high = (comparison.get(name) for name in ("gain", "low", "high"))
+    if not isinstance(gain, (int, float)):
+        return _NONE
+    passed = "passed" if comparison.get("passed") else "not passed"
+    if isinstance(low, (int, float)) and isinstance(high, (int, float)):
+        return f"{gain:.4g} ({low:.4g} to {high:.4g}), {passed}"
+    return f"{gain:.4g}, {passed}"
+
+
+def _answers(one: Files, other: Files) -> Section:
+    """Put the answers to the same prompts side by side."""
+    first, second = _answers_of(one), _answers_of(other)
+    both = [prompt for prompt in first if prompt in second]
+    rows = [(prompt, first[prompt], second[prompt]) for prompt in both[:_MOST_ANSWERS]]
+    if not first and not second:
+        return Section(title="Answers", rows=[])
+    note = f"{len(both)} prompts were asked of both, {len(first)} and {len(second)} of each"
+    return Section(title="Answers", rows=rows, note=note)
+
+
+def _answers_of(files: Files) -> dict[str, str]:
+    """Map the prompts to the new adapter's answers: of the evaluation, else tune's last ones."""
+    evaluated = _objects(_object(files, EVALUATION), "answers")
+    if evaluated:
+        return {str(each.get("prompt")): str(each.get("new")) for each in evaluated}
+    samples = records(files, SAMPLES)
+    last = max((each["step"] for each in samples), default=None)
+    return {str(each["prompt"]): str(each["answer"]) for each in samples if each["step"] == last}
+
+
+def _objects(found: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    items = found.get(name)
+    return [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
+
+
+def _object(files: Files, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads(files.get(name, b"{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}..."
