@@ -8,6 +8,7 @@ from __future__ import annotations
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import deployments
+from argotune.workflows.cli.remote.submission import begun_by_person
 from argotune.workflows.cli.show.in_service import described, reference_of
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.rollback import NAME, rollback_workflow
@@ -39,5 +40,5 @@ def begin_rollback(cluster: Cluster, name: str, version: str | None) -> str | No
         template, name=name, reference=reference, service_settings=known.settings
     )
     run = manifests.random_name(f"{name}-rollback")
-    cluster.create(manifests.with_name(document, run))
+    cluster.create(begun_by_person(cluster, manifests.with_name(document, run)))
     return run

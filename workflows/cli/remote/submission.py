@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from argotune.steps.cluster.kube import Object
+from argotune.steps.contracts.in_service import SUBMITTER_ANNOTATION
 from argotune.steps.nodes.providers import PROVIDERS
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS
+from argotune.workflows.cli.remote.api_errors import ClusterError, explain_errors
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.gpus import with_gpu_of_nodes
 from argotune.workflows.cli.remote.storage_class import class_of_runs, class_warnings
@@ -111,8 +113,27 @@ def submit(
             volume_size=volume_size,
             secret_name=secret_name,
         )
-    create_with_secret(cluster, manifests.with_name(document, name), secret)
+    create_with_secret(
+        cluster, begun_by_person(cluster, manifests.with_name(document, name)), secret
+    )
     return name
+
+
+def begun_by_person(cluster: Cluster, run: Object) -> Object:
+    """Return the Workflow with the name by which the API server knows who creates it.
+
+    Step deploy notes it of the version that it puts into service. A server that does not tell is no
+    obstacle.
+    """
+    try:
+        with explain_errors("who you are"):
+            person = cluster.kube.user_name()
+    except ClusterError:
+        person = ""
+    if not person:
+        return run
+    annotations = {**run["metadata"].get("annotations", {}), SUBMITTER_ANNOTATION: person}
+    return {**run, "metadata": {**run["metadata"], "annotations": annotations}}
 
 
 def _check_collection(cluster: Cluster, workspace: Workspace) -> None:

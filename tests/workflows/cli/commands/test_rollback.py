@@ -75,6 +75,7 @@ def begun(cluster: Cluster, version: str | None) -> dict[str, Any]:
     (made,) = cluster.of_kind("Workflow")
     assert made["metadata"]["name"] == name
     assert made["metadata"]["labels"]["argotune.dev/workspace"] == "phi"
+    assert made["metadata"]["annotations"]["argotune.dev/submitted-by"] == "ann"
     assert set(made["spec"]) == {"workflowTemplateRef", "arguments"}
     assert made["spec"]["workflowTemplateRef"] == {"name": "rollback"}
     return {each["name"]: each["value"] for each in made["spec"]["arguments"]["parameters"]}

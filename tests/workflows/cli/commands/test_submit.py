@@ -17,6 +17,9 @@ from tests.workflows.cli.kubeconfig import use_kubeconfig
 from tests.workflows.workspace.helpers import CONFIG_MAP, QUICK_START, WORKSPACE, changed
 
 TEMPLATE = "/apis/argoproj.io/v1alpha1/namespaces/{}/workflowtemplates/finetune"
+WHO = (
+    "/apis/authentication.k8s.io/v1/selfsubjectreviews?fieldManager=argotune&fieldValidation=Strict"
+)
 CREATE = (
     "/apis/argoproj.io/v1alpha1/namespaces/{}/workflows"
     "?fieldManager=argotune&fieldValidation=Strict"
@@ -48,11 +51,24 @@ def test_the_workflow_refers_to_the_installed_template(
     assert cluster.requests == [
         f"GET {TEMPLATE.format('team-a')}",
         "GET /apis/storage.k8s.io/v1/storageclasses?limit=500",
+        f"POST {WHO}",
         f"POST {CREATE.format('team-a')}",
     ]
+    assert created["metadata"]["annotations"]["argotune.dev/submitted-by"] == "ann"
     assert created["metadata"]["labels"]["argotune.dev/workspace"] == "my-model"
     assert created["spec"].keys() == {"workflowTemplateRef", "arguments", "volumeClaimTemplates"}
     assert created["spec"]["workflowTemplateRef"] == {"name": "finetune"}
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_server_that_does_not_say_who_submits_is_no_obstacle(
+    argotune: Argotune, write: Write, cluster: Cluster, status: int
+) -> None:
+    cluster.faults = [Fault("POST", "selfsubjectreviews", status)]
+    answer = submit(argotune, write)
+    assert (answer.code, answer.err) == (0, "")
+    (created,) = cluster.of_kind("Workflow")
+    assert "argotune.dev/submitted-by" not in created["metadata"]["annotations"]
 
 
 @pytest.mark.parametrize(
@@ -248,7 +264,7 @@ def test_standalone_has_the_whole_template_and_these_images(
     assert len(created["spec"]["templates"]) > 1
     (plan,) = [each for each in created["spec"]["templates"] if each["name"] == "plan"]
     assert plan["container"]["image"] == "registry.example.org/ours/argotune-plan:2"
-    assert cluster.requests[1:] == [f"POST {CREATE.format('empty')}"]
+    assert cluster.requests[1:] == [f"POST {WHO}", f"POST {CREATE.format('empty')}"]
 
 
 @pytest.mark.parametrize(
