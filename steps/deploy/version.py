@@ -22,7 +22,13 @@ from argotune.steps.contracts.versions import version_tag
 from argotune.steps.deploy.adapter import registry_of
 from argotune.steps.deploy.params import Params
 from argotune.steps.registry.oci import LayoutReference
-from argotune.steps.registry.versions import Adapter, record_in_service, repository_of
+from argotune.steps.registry.versions import (
+    Adapter,
+    Repository,
+    find_live,
+    record_in_service,
+    repository_of,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -98,6 +104,7 @@ def record_version(params: Params) -> Tagged:
     image = params.adapter_image()
     try:
         repository = repository_of(image, registry_of(params))
+        _refuse_shared(repository, params.name)
         recorded = record_in_service(repository, params.adapter_digest())
     except StepError as error:
         log.warn(_LOGGER, "version-not-recorded", reason=error)
@@ -107,6 +114,17 @@ def record_version(params: Params) -> Tagged:
         version=version_tag(recorded.number),
         previous=str(previous) if recorded.previous else "",
     )
+
+
+def _refuse_shared(repository: Repository, workspace: str) -> None:
+    """Raise PermanentError where the adapter that is live is another workspace's."""
+    live = find_live(repository)
+    other = live.annotations.get(adapter_image.WORKSPACE, workspace) if live else workspace
+    if other != workspace:
+        raise PermanentError(
+            f"its repository has the versions of workspace {other}; name one of its own in"
+            " tuning.output.image"
+        )
 
 
 def in_service(

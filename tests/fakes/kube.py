@@ -346,7 +346,8 @@ class _Handler(KeepAlive):
             self._status(404, f'"{key[2]}" not found')
             return
         seen = change.get("metadata", {}).get("resourceVersion")
-        if seen not in (None, self.cluster.objects[key]["metadata"]["resourceVersion"]):
+        # An applied object has none here.
+        if seen not in (None, self.cluster.objects[key]["metadata"].get("resourceVersion")):
             self._status(409, "the object has been modified")
             return
         self._json(self.cluster.put(_merged(self.cluster.objects[key], change)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,11 +25,13 @@ from argotune.steps.deploy.params import Params, Result
 from argotune.steps.deploy.run import run
 from argotune.steps.deploy.version import Tagged, complete, in_service, record_version
 from argotune.steps.push.layout import write_image
-from argotune.steps.registry.oci import LayoutReference
+from argotune.steps.registry.oci import ImageReference, LayoutReference
 from argotune.steps.registry.skopeo import Registry
+from argotune.steps.registry.skopeo import push as copy_to_registry
 from argotune.steps.registry.versions import find_live, list_versions, repository_of
 from tests.fakes.adapter import write_adapter, write_model, write_tiny_plan
 from tests.fakes.kube import Cluster, Fault, serving
+from tests.fakes.registry import serving as registry_serving
 from tests.steps.deploy.test_kubernetes import (
     Object,
     deploy,
@@ -43,6 +46,9 @@ from tests.steps.deploy.test_process import Deployer, deployer
 
 __all__ = ["deployer", "service"]
 
+needs_skopeo = pytest.mark.skipif(
+    shutil.which("skopeo") is None, reason="skopeo is not installed on this machine"
+)
 DATA = f"sha256:{64 * 'd'}"
 OLD, NEW = (f"acr.io/team/phi@sha256:{64 * letter}" for letter in "ba")
 Push: TypeAlias = Callable[..., str]
@@ -210,6 +216,55 @@ def test_a_registry_without_tags_does_not_fail_the_deploy(
     assert "version-not-recorded" in caplog.text
     known = in_service(of_image(tmp_path, f"@{DATA}"), tagged, None, person="ann")
     assert (known.version, known.event.person, known.history) == ("", "ann", {})
+
+
+def test_versions_of_two_workspaces_do_not_mix(tmp_path: Path, push: Push) -> None:
+    first = push("one", **{WORKSPACE: "other"})
+    record_version(of_image(tmp_path, f"@{first}", name="other"))
+    second = push("two")
+    tagged = record_version(of_image(tmp_path, f"@{second}"))
+    assert tagged.version == (
+        "none: its repository has the versions of workspace other; name one of its own in"
+        " tuning.output.image"
+    )
+    repository = repository_of(LayoutReference(directory=tmp_path / "image"), Registry())
+    assert [version.number for version in list_versions(repository)] == [1]
+
+
+@needs_skopeo
+@pytest.mark.parametrize("adapter_from", ["cache", "auto"])
+def test_a_version_of_a_registry_goes_back_into_service_on_a_cluster(
+    tmp_path: Path, push: Push, service: str, adapter_from: str
+) -> None:
+    digest = push("one")
+    cluster = Cluster(on_apply=rolls_out)
+    running_before(cluster)
+    with registry_serving() as registry:
+        image = ImageReference(registry=registry.host, repository="team/phi", tag="v1")
+        copy_to_registry(tmp_path / "image", "latest", image, digest, Registry(attempts=1))
+        wanted, _ = complete(
+            of_cluster(
+                reference=str(image),
+                plan_file=None,
+                model_dir=None,
+                dataset_digest=None,
+                cache_dir=tmp_path / "cache",
+                adapter_from=adapter_from,
+            )
+        )
+        deploy(cluster, service, wanted)
+        assert record_version(wanted).version == "v1"
+    template = cluster.objects["Deployment", "team", "phi"]["spec"]["template"]
+    assert template["metadata"]["annotations"]["argotune.dev/adapter"] == f"{image.name}@{digest}"
+    (container,) = template["spec"]["containers"]
+    assert "--model-dir=/argotune/models/argotune--tiny/0" in container["args"]
+    mounted = [each["image"] for each in template["spec"]["volumes"] if "image" in each]
+    files = list((tmp_path / "cache").glob("adapters/phi/*/adapter_model.safetensors"))
+    if adapter_from == "cache":
+        assert (mounted, len(files)) == ([], 1)
+    else:
+        assert [each["reference"] for each in mounted] == [f"{image.name}@{digest}"]
+        assert files == []
 
 
 @pytest.fixture
