@@ -58,6 +58,11 @@ class Check:
     text: str
     """What was found, or why it was not checked."""
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether something does not hold."""
+        return self.outcome is Outcome.FAILED
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
@@ -69,8 +74,7 @@ class Verdict:
     @property
     def failures(self) -> list[str]:
         """What does not hold, each with the name of its check."""
-        failed = (check for check in self.checks if check.outcome is Outcome.FAILED)
-        return [f"{check.what}: {check.text}" for check in failed]
+        return [f"{check.what}: {check.text}" for check in self.checks if check.has_failed]
 
 
 def verify(evidence: Evidence, key: PublicKey | None) -> Verdict:

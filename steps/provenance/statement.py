@@ -48,9 +48,9 @@ class BuildDefinition(_Part, frozen=True, kw_only=True):
 
     build_type: str
     external_parameters: dict[str, Any]
-    """`plan`, as in plan.yaml, and `image`, as the user named it."""
+    """`plan`, as in plan.yaml; `data` and `validationData`, the URLs without queries."""
     internal_parameters: dict[str, str] = {}
-    """`run`, the name of the Workflow."""
+    """`run` and `namespace` of the Workflow."""
     resolved_dependencies: list[Resource] = []
 
 

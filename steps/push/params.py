@@ -68,6 +68,8 @@ class Params:
     """Its namespace."""
     urls: tuple[str, ...] = ()
     """URLs of the data without queries, a JSON list."""
+    validation_urls: tuple[str, ...] = ()
+    """URLs of the validation files, likewise."""
     step_images: tuple[str, ...] = ()
     """Images of the steps, NAME:TAG with or without @sha256:HEX, a JSON list; on a cluster."""
     signing_dir: Path | None = None

@@ -103,6 +103,7 @@ def make_statement(params: Params, plan: TrainingPlan, base: Base, image: Image)
                 external_parameters={
                     "plan": msgspec.to_builtins(plan),
                     "data": list(params.urls),
+                    "validationData": list(params.validation_urls),
                 },
                 internal_parameters={"run": params.workflow, "namespace": params.namespace},
                 resolved_dependencies=[

@@ -249,6 +249,7 @@ PUSH = Step(
         "created": "{{workflow.creationTimestamp}}",
         "signing-dir": container.SIGNING_SECRET_DIR,
         "urls": value_of("urls"),
+        "validation-urls": value_of("validation-urls"),
         "step-images": json.dumps([container.image_of(step) for step in _STATED_IMAGES]),
         **_OF_RUN,
     },

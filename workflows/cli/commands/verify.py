@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,14 +11,20 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from argotune.steps.provenance.checks import Outcome, Verdict
+from argotune.steps.provenance.checks import Check, Outcome
 from argotune.steps.provenance.checks import verify as verify_evidence
-from argotune.steps.provenance.evidence import gather
+from argotune.steps.provenance.evidence import Evidence, gather
 from argotune.steps.provenance.keys import PublicKey, public_key_of, read_public_key
+from argotune.steps.provenance.statement import MACHINE, Statement
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
+from argotune.workflows.cli import options
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import CliError, InputError
-from argotune.workflows.cli.login import AuthFileOption, CaFileOption, Login, login_of
+from argotune.workflows.cli.home import home
+from argotune.workflows.cli.local.machine import missing_packages, pip_install
+from argotune.workflows.cli.local.replay import Places, run_as_processes
+from argotune.workflows.cli.local.replay import replay as replay_statement
+from argotune.workflows.cli.login import AuthFileOption, CaFileOption, login_of
 from argotune.workflows.cli.public_key import read_key_file
 from argotune.workflows.cli.remote.cluster import Cluster, installed_setting
 from argotune.workflows.cli.where import (
@@ -50,6 +57,19 @@ def verify(
             " signatures are not checked.",
         ),
     ] = None,
+    replay: Annotated[
+        bool,
+        typer.Option(
+            "--replay",
+            help="Also train it again on this machine, from the statement, and compare.",
+        ),
+    ] = False,
+    allow_loopback: Annotated[
+        bool,
+        typer.Option(
+            "--allow-loopback", help="With --replay: permit data of this machine's own servers."
+        ),
+    ] = False,
     auth_file: AuthFileOption = None,
     ca_file: CaFileOption = None,
     namespace: NamespaceOption = None,
@@ -60,12 +80,19 @@ def verify(
 
     With a namespace of a cluster, the key is that of the installation there.
     """
+    if not replay:
+        options.refuse({"--allow-loopback": allow_loopback}, "for --replay, which fetches data")
     login = login_of(auth_file, ca_file)
     public_key = _public_key(key, chosen_cluster(namespace, context, on_cluster))
-    verdict = _verdict(_reference(image), login, public_key)
-    _print(verdict)
-    if verdict.failures:
-        raise CliError(f"{image} does not hold: {'; '.join(verdict.failures)}")
+    with tempfile.TemporaryDirectory(prefix="argotune-verify-") as scratch:
+        evidence = gather(_reference(image), login.registry, Path(scratch))
+        verdict = verify_evidence(evidence, public_key)
+        _print(verdict.checks)
+        _refuse(image, verdict.checks)
+        if replay and verdict.statement is not None:
+            checks = _replayed(evidence, verdict.statement, allow_loopback)
+            _print(checks)
+            _refuse(image, checks)
 
 
 def _reference(text: str) -> ImageReference | LayoutReference:
@@ -93,17 +120,40 @@ def _public_key(path: Path | None, cluster: Cluster | None) -> PublicKey | None:
         raise CliError(f"the verification key of the installation: {error}") from error
 
 
-def _verdict(
-    reference: ImageReference | LayoutReference, login: Login, key: PublicKey | None
-) -> Verdict:
-    with tempfile.TemporaryDirectory(prefix="argotune-verify-") as scratch:
-        evidence = gather(reference, login.registry, Path(scratch))
-        return verify_evidence(evidence, key)
+def _replayed(evidence: Evidence, statement: Statement, allow_loopback: bool) -> list[Check]:
+    """Train the adapter again in a directory of this home, which is gone afterwards."""
+    missing = missing_packages("local")
+    if missing:
+        raise CliError(f"--replay needs packages that are not here: {pip_install(missing)}")
+    here = home()
+    here.make()
+    with tempfile.TemporaryDirectory(prefix="replay-", dir=here.root) as directory:
+        work_dir = Path(directory)
+        threads = statement.byproduct(MACHINE).get("threads")
+        try:
+            return list(
+                replay_statement(
+                    evidence,
+                    statement,
+                    Places(work_dir=work_dir, models_dir=here.models_dir),
+                    run_as_processes(work_dir, threads=threads),
+                    allow_loopback=allow_loopback,
+                )
+            )
+        except ValueError as error:
+            raise CliError(f"the statement cannot be replayed: {error}") from error
 
 
-def _print(verdict: Verdict) -> None:
+def _refuse(image: str, checks: Sequence[Check]) -> None:
+    """Raise CliError with everything that does not hold."""
+    failed = [f"{check.what}: {check.text}" for check in checks if check.has_failed]
+    if failed:
+        raise CliError(f"{image} does not hold: {'; '.join(failed)}")
+
+
+def _print(checks: Sequence[Check]) -> None:
     table = Table.grid(padding=(0, 2))
-    for check in verdict.checks:
+    for check in checks:
         outcome = Text(check.outcome, style=_COLOURS[check.outcome])
         table.add_row(Text(check.what), outcome, Text(check.text, overflow="fold"))
     console().print(table, soft_wrap=True)

@@ -108,6 +108,7 @@ def test_the_key_is_that_of_an_installation(
     [
         (["registry/UPPER"], "'UPPER' is not a component of a repository name"),
         (["oci:nowhere"], "OCI layout nowhere has no tag latest; it has nothing"),
+        (["oci:nowhere", "--allow-loopback"], "--allow-loopback: for --replay"),
         (["oci:nowhere", "--key", "missing.pub"], "--key missing.pub: No such file"),
     ],
 )
