@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -45,20 +46,19 @@ def read_signer(directory: Path, *, secret: str | None = None) -> Signer | None:
 
     Raises PermanentError that names the Secret and never what is in it.
     """
-    where = f"secret {secret}" if secret else str(directory)
-    names = sorted(path.name for path in directory.glob("[!.]*"))
-    if not names:
-        return None
-    if KEY_FILE not in names:
-        raise PermanentError(
-            f"{where} has {', '.join(names)} and no key {KEY_FILE}, the private key that signs"
-        )
-    password = b""
-    if PASSWORD_FILE in names:
-        # A file that an editor wrote ends in a newline, which is no part of the password.
-        password = (directory / PASSWORD_FILE).read_bytes().rstrip(b"\r\n")
+    files = {path.name: path.read_bytes() for path in directory.glob("[!.]*")}
+    return signer_of(files, f"secret {secret}" if secret else str(directory)) if files else None
+
+
+def signer_of(files: Mapping[str, bytes], where: str) -> Signer:
+    """Read the private key of a Secret's keys. Raises PermanentError, as `read_signer`."""
+    if KEY_FILE not in files:
+        has = ", ".join(sorted(files)) or "nothing"
+        raise PermanentError(f"{where} has {has} and no key {KEY_FILE}, the private key that signs")
+    # A file that an editor wrote ends in a newline, which is no part of the password.
+    password = files.get(PASSWORD_FILE, b"").rstrip(b"\r\n")
     try:
-        return _signer((directory / KEY_FILE).read_bytes(), password)
+        return _signer(files[KEY_FILE], password)
     except ValueError as error:
         # Not chained: a parser's error may quote what it read.
         raise PermanentError(f"{where}, key {KEY_FILE}: {error}") from None

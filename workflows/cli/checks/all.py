@@ -19,6 +19,7 @@ from argotune.workflows.cli.checks import (
     registry_secret,
     schedules,
     server,
+    signing,
     step_pods,
     storage,
     trial_run,
@@ -54,6 +55,7 @@ _BEFORE_PROVIDERS = (
     Check(
         "secrets", "which secrets runs may use", registry_secret.allowed_secrets, in_namespace=True
     ),
+    Check("secrets", "the key that signs", signing.signing_secret, in_namespace=True),
     Check("secrets", "the weights' token", registry_secret.model_secret, in_namespace=True),
     Check("gpu", "the GPU nodes", gpus.nodes),
     Check("gpu", "the device plugin", gpus.device_plugin),
