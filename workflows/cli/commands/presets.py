@@ -13,6 +13,7 @@ from argotune.presets.names import UnknownName
 from argotune.presets.schema import ModelPreset
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.show.fitting import Fitting
 
 
 class _NameOrCommand(TyperGroup):
@@ -34,7 +35,8 @@ app = typer.Typer(
 def presets(context: typer.Context) -> None:
     """List the presets."""
     if context.invoked_subcommand is None:
-        console().print(_table(model_presets()))
+        table = _table(model_presets())
+        console().print(Fitting(table, drop=("REPOSITORY", "LICENSE", "CONTEXT", "SIZE")))
 
 
 @app.command()
@@ -53,7 +55,7 @@ def _table(presets: tuple[ModelPreset, ...]) -> Table:
     table.add_column("SIZE", justify="right", no_wrap=True)
     table.add_column("CONTEXT", justify="right", no_wrap=True)
     table.add_column("LICENSE", no_wrap=True)
-    table.add_column("REPOSITORY", overflow="fold")
+    table.add_column("REPOSITORY", no_wrap=True)
     for preset in sorted(presets, key=lambda preset: preset.name):
         table.add_row(
             preset.name,

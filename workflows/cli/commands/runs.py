@@ -12,6 +12,7 @@ from rich.table import Table
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.disk import Entry, entries, size
+from argotune.workflows.cli.show.fitting import Fitting
 from argotune.workflows.cli.show.rows import age, seconds_between, utc_now
 
 app = typer.Typer(add_completion=False)
@@ -41,7 +42,7 @@ def runs(
     if not found:
         print("no runs on this machine; `argotune run workspace.yaml` starts one")
         return
-    console().print(_table(found))
+    console().print(Fitting(_table(found), drop=("WORKSPACE", "SIZE", "AGE")))
     total = sum(entry.size_bytes for entry in found)
     print(f"{size(total)} in all; argotune rm RUN... deletes runs, argotune rm --older-than 7d too")
 
@@ -49,7 +50,7 @@ def runs(
 def _table(found: list[Entry]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("RUN", "WORKSPACE", "PHASE"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=True)
     for column in ("SIZE", "AGE"):
         table.add_column(column, justify="right", no_wrap=True)
     for entry in found:

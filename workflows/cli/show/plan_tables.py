@@ -5,25 +5,50 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from argotune.presets.loader import sku_catalogs
 from argotune.presets.schema import Method
+from argotune.workflows.cli.show.fitting import Fitting
 from argotune.workflows.cli.show.plan_rows import Row, SkuRow, price_lines, speed_sources
+
+_DROPPED = ("GPUS", "TOKENS/S", "MEMORY", "USD/H", "HOURS", "USD")
+"""What a narrow terminal leaves out first of the machines."""
+_LEAST_NOTE = 16
+"""Width of a note in which it can still be read."""
 
 
 def print_rows(screen: Console, title: str, rows: Sequence[Row]) -> None:
-    """Print a heading, and below it each row's name, value and note."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column()
-    table.add_column(style="dim", overflow="fold")
-    for row in rows:
-        table.add_row(f"  {row.name}", row.value, row.note)
+    """Print a heading, and below it each row's name, value and note.
+
+    On a narrow terminal they stand below each other.
+    """
     screen.print(title, style="bold")
-    screen.print(table)
+    if _has_room(screen, rows):
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
+        # Names of models and machines are values that a note explains; without notes it is text.
+        table.add_column(no_wrap=any(row.note for row in rows))
+        table.add_column(style="dim", overflow="fold")
+        for row in rows:
+            table.add_row(f"  {row.name}", row.value, row.note)
+        screen.print(table)
+    else:
+        for row in rows:
+            screen.print(f"  {row.name}")
+            for text, style in ((row.value, ""), (row.note, "dim")):
+                if text:
+                    screen.print(Padding(Text(text, style=style), (0, 0, 0, 4)))
     screen.print()
+
+
+def _has_room(screen: Console, rows: Sequence[Row]) -> bool:
+    """Whether a row's name, value and note have room side by side."""
+    name = max((len(row.name) for row in rows), default=0)
+    value = max((len(row.value) for row in rows if row.note), default=0)
+    return 2 + name + 2 + value + 2 + _LEAST_NOTE <= screen.width
 
 
 def print_skus(
@@ -42,9 +67,8 @@ def print_skus(
     catalogs = [each for each in sku_catalogs() if not clouds or each.cloud in clouds]
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column(" ", width=1)
-    # A narrow terminal breaks the names, and no number.
-    table.add_column("SKU", overflow="fold")
-    table.add_column("GPUS", overflow="fold")
+    table.add_column("SKU", no_wrap=True)
+    table.add_column("GPUS", no_wrap=True)
     for name in ("MEMORY", "TOKENS/S", "HOURS", "USD", "USD/H"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
@@ -59,7 +83,7 @@ def print_skus(
         else ("none is planned for, as the file names no resource.instanceType")
     )
     screen.print(f"GPU machines of {of} that fit; {planned_for}", style="bold")
-    screen.print(table)
+    screen.print(Fitting(table, drop=_DROPPED))
     speeds: tuple[str, ...] = (
         f"HOURS, USD: {hours_of}.",
         "TOKENS/S: a class, carried over by model size and bfloat16 rate: "

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from argotune.workflows.cli.show.fitting import Fitting
 from argotune.workflows.cli.show.rows import age, parse_time
 from argotune.workflows.cli.show.workflow_json import Workflow, name_of, phase_of
 from argotune.workflows.workspace.schedule import LONGEST_NAME, next_time
@@ -85,11 +87,12 @@ def schedule_of(
     )
 
 
-def schedules_table(schedules: Iterable[Schedule], now: datetime) -> Table:
+def schedules_table(schedules: Iterable[Schedule], now: datetime) -> RenderableType:
     """Build a table without borders, like that of the workspaces."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in _COLUMNS:
-        table.add_column(column, overflow="fold")
+        # What keeps a schedule from running is a sentence.
+        table.add_column(column, no_wrap=column != "NEXT", overflow="fold")
     for each in schedules:
         last = age((now - each.last).total_seconds()) if each.last else ""
         following = f"in {age((each.next - now).total_seconds())}" if each.next else "never"
@@ -100,20 +103,20 @@ def schedules_table(schedules: Iterable[Schedule], now: datetime) -> Table:
             last,
             Text(": ".join(filter(None, [following, "; ".join(each.reasons)]))),
         )
-    return table
+    return Fitting(table, drop=("LAST", "TIMEZONE", "TIMES"))
 
 
-def runs_table(runs: Iterable[Workflow], now: datetime) -> Table:
+def runs_table(runs: Iterable[Workflow], now: datetime) -> RenderableType:
     """Build the table of a schedule's runs, from their metadata."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("RUN", overflow="fold")
+    table.add_column("RUN", no_wrap=True)
     table.add_column("PHASE", no_wrap=True)
     table.add_column("AGE", justify="right", no_wrap=True)
     for run in runs:
         begun = parse_time(run["metadata"].get("creationTimestamp"))
         seconds = (now - begun).total_seconds() if begun else None
         table.add_row(name_of(run), phase_of(run), "" if seconds is None else age(seconds))
-    return table
+    return Fitting(table, drop=("AGE",))
 
 
 def _obstacles(cron: CronWorkflow, templates: Collection[str]) -> list[str]:

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from argotune.workflows.cli.show.fitting import Fitting
 from argotune.workflows.cli.show.spending import Spending, spending_of
 from argotune.workflows.cli.show.workflow_json import Workflow
 
@@ -49,14 +51,14 @@ def spent_rows(runs: Iterable[Workflow], label: str, now: datetime) -> list[Spen
     return sorted(rows, key=lambda row: (row.value == _WITHOUT_LABEL, -row.hours, row.value))
 
 
-def spent_table(rows: Iterable[SpentRow], label: str) -> Table:
+def spent_table(rows: Iterable[SpentRow], label: str) -> RenderableType:
     """The rows as a table without borders."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in (label.upper(), "RUNS", "NODE HOURS", "SPENT"):
         table.add_column(Text(column), no_wrap=True)
     for row in rows:
         table.add_row(Text(row.value), str(row.runs), f"{row.hours:.2f}", row.spent)
-    return table
+    return Fitting(table, drop=("RUNS", "NODE HOURS"))
 
 
 def _row(value: str, runs: Sequence[Workflow], now: datetime) -> SpentRow:

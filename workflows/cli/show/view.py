@@ -16,6 +16,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from argotune.workflows.cli.show.fitting import Fitting
 from argotune.workflows.cli.show.rows import StepRow, step_rows, utc_now
 
 _MARKS = {
@@ -32,6 +33,8 @@ _MARKS = {
 _FAILED = ("Failed", "Error")
 _WAITING = ("Pending", "Retrying", "Suspended")
 _BAR_COLUMNS = 24
+_BAR, _TIME = "bar", "time"
+"""Columns without a heading, which a narrow terminal leaves out."""
 
 
 class View(Protocol):
@@ -201,16 +204,16 @@ def steps_table(
     """Build the steps as a table without borders."""
     table = Table.grid(padding=(0, 2))
     table.add_column(width=1)
-    table.add_column(min_width=10, max_width=40)
-    table.add_column(width=_BAR_COLUMNS)
-    table.add_column(justify="right", min_width=5)
+    table.add_column(min_width=10, no_wrap=True)
+    table.add_column(_BAR, width=_BAR_COLUMNS)
+    table.add_column(_TIME, justify="right", min_width=5)
     table.add_column(overflow="fold")
     for row in rows:
         time = "" if row.seconds is None else _clock(row.seconds)
         # A Text, because rich reads brackets in a str as markup.
         note = Text(_note(row), style="red" if row.phase in _FAILED else "dim")
         table.add_row(marked(row), Text(row.name), _bar(row), time, note)
-    return table
+    return Fitting(table, drop=(_BAR, _TIME))
 
 
 def _bar(row: StepRow) -> RenderableType:

@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from argotune.workflows.cli.show.fitting import Fitting
 from argotune.workflows.cli.show.rows import age, seconds_between, utc_now
 
 _COLUMNS = ("NAME", "INSTANCE", "RESOURCEREADY", "INFERENCEREADY", "WORKSPACEREADY", "AGE")
 _SPENT = "SPENT"
+_DROPPED = ("RESOURCEREADY", "INFERENCEREADY", _SPENT, "AGE", "INSTANCE")
+"""What a narrow terminal leaves out first."""
 
 _POLL_SECONDS = 2.0
 
@@ -36,14 +39,13 @@ class WorkspaceRow:
     which is no change to report."""
 
 
-def workspaces_table(rows: Iterable[WorkspaceRow]) -> Table:
+def workspaces_table(rows: Iterable[WorkspaceRow]) -> RenderableType:
     """Build a table without borders; it has a column for the cost where nodes were made."""
     rows = list(rows)
     shows_spent = any(row.spent for row in rows)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in (*_COLUMNS, _SPENT) if shows_spent else _COLUMNS:
-        # A narrow terminal breaks a name and keeps all of it.
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(
             row.name,
@@ -54,7 +56,7 @@ def workspaces_table(rows: Iterable[WorkspaceRow]) -> Table:
             age(seconds_between(row.created, None, utc_now()) or 0),
             *([row.spent] if shows_spent else []),
         )
-    return table
+    return Fitting(table, drop=[each for each in _DROPPED if shows_spent or each != _SPENT])
 
 
 def watch_table(screen: Console, rows: Callable[[], Sequence[WorkspaceRow]]) -> NoReturn:

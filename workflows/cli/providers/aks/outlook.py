@@ -24,6 +24,7 @@ from argotune.steps.nodes.providers import ProviderSettings
 from argotune.steps.plan.planning import Span
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.show.fitting import Fitting
 from argotune.workflows.cli.show.plan_rows import SkuRow, sku_rows, what_hours_are_of
 from argotune.workflows.workspace.node_request import request_of
 from argotune.workflows.workspace.planned import Planned
@@ -55,7 +56,9 @@ def print_outlook(
     rows = {row.name: row for row in _sku_rows(planned, dataset_tokens)}
     seen = not preflight.unseen
     screen.print(f"GPU node by provider aks in {region}, in the order of tries", style="bold")
-    screen.print(_table(forecasts, request, rows, seen=seen))
+    table = _table(forecasts, request, rows, seen=seen)
+    dropped = ("OF REGION", "OF FAMILY", "VCPUS", "ZONE", "USD", "USD/H", "CAPACITY")
+    screen.print(Fitting(table, drop=[each for each in dropped if rows or each != "USD"]))
     for line in _notes(planned, forecasts, preflight.unseen, request, rows, dataset_tokens):
         screen.print(Text(line, style="dim"), soft_wrap=True)
     screen.print()
