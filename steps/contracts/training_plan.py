@@ -70,6 +70,9 @@ class Lora(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     use_rslora: bool = False
     use_dora: bool = False
     init_lora_weights: bool | Literal["gaussian", "orthogonal"] = True
+    start_from: str = "none"
+    """`none`; `live`, the adapter in service; or an image, with whose weights training begins
+    instead (`steps/contracts/start_adapter.py`)."""
 
 
 class Data(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

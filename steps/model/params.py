@@ -11,7 +11,7 @@ from argotune.steps.registry.oci import parse_reference
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Bring the base model's weights into the cache, and the adapter in service onto the volume."""
+    """Bring the base model into the cache, and the adapters that a run needs onto its volume."""
 
     plan_file: Path
     """The plan step's file."""
@@ -32,14 +32,16 @@ class Params:
     verify_contents: bool = False
     """For a model in the cache, compare the SHA-256 sums of all files, not only their sizes."""
     work_dir: Path | None = None
-    """Volume of the run; writes work-dir/live-adapter, the adapter in service. Empty: it is not
-    looked for."""
+    """Volume of the run; writes work-dir/live-adapter, the adapter in service, and
+    work-dir/start-adapter, where the plan begins with an adapter. Empty: neither is looked for."""
     output_image: str = ""
     """Image of the adapter, in whose repository the tag `live` is the adapter in service."""
     push_auth_file: Path | None = None
     """Docker config.json for that repository; may not exist."""
     push_secret: str | None = None
     """Name of the Secret with that file; used in messages only."""
+    full_retrain_every: int = 0
+    """Every so many runs training begins with a new adapter all the same; 0: never."""
 
     def __post_init__(self) -> None:
         if not self.output_image:

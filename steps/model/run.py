@@ -26,6 +26,7 @@ from argotune.steps.model.files import arrived_damaged, check_config, check_mode
 from argotune.steps.model.live import bring_live_adapter
 from argotune.steps.model.params import Params, Result
 from argotune.steps.model.sources import Source, find_source
+from argotune.steps.model.start import bring_start_adapter, check_base
 from argotune.steps.registry.skopeo import Registry
 
 _logger = logging.getLogger(__name__)
@@ -38,13 +39,21 @@ def run(
     hub_endpoint: str | None = None,
     free_bytes: Callable[[Path], int] = free_bytes_of,
 ) -> Result:
-    """Bring the adapter in service onto the volume, and the model into the cache.
+    """Bring the adapters that the run needs onto the volume, and the model into the cache.
 
-    Neither is fetched again if it is there. Raises PermanentError, TransientError or ParamsError.
+    What is there is not fetched again. Raises PermanentError, TransientError or ParamsError.
     """
+    plan = read_plan(params.plan_file)
+    # First, because it is small: one that does not fit is refused before gigabytes are fetched.
+    start = bring_start_adapter(params, plan)
     if params.work_dir is not None and params.output_image:
         bring_live_adapter(params.work_dir, params.output_image, _output_registry(params))
-    return bring_model(params, progress=progress, hub_endpoint=hub_endpoint, free_bytes=free_bytes)
+    result = bring_model(
+        params, progress=progress, hub_endpoint=hub_endpoint, free_bytes=free_bytes
+    )
+    if start.digest and params.work_dir is not None:
+        check_base(params.work_dir, plan, params.cache_dir / result.model_dir)
+    return result
 
 
 def _output_registry(params: Params) -> Registry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from argotune.presets.schema import ModelPreset
+from argotune.steps.contracts.start_adapter import NONE
 from argotune.steps.contracts.training_plan import (
     Data,
     Execution,
@@ -46,6 +47,7 @@ def assemble(
             use_rslora=settings.use_rslora,
             use_dora=settings.use_dora,
             init_lora_weights=settings.init_lora_weights,
+            start_from=params.start_from,
         ),
         data=_data(settings),
         training=_training(settings, choice),
@@ -66,8 +68,17 @@ def assemble(
             samples=settings.samples,
             sample_tokens=settings.sample_tokens,
         ),
-        warnings=[*warnings, *_warnings(job, card, choice)],
+        warnings=[*warnings, *_start_warnings(params, settings), *_warnings(job, card, choice)],
     )
+
+
+def _start_warnings(params: Params, settings: Settings) -> list[str]:
+    if params.start_from == NONE or settings.init_lora_weights is True:
+        return []
+    return [
+        f"training_config.LoraConfig.init_lora_weights: {settings.init_lora_weights} has no effect"
+        f" where training begins with an adapter (start-from {params.start_from})"
+    ]
 
 
 def _model(preset: ModelPreset, source: str | None) -> Model:

@@ -35,6 +35,9 @@ class Params:
     """URLs of files whose rows are all held out, as a JSON list; empty: a share of the data is."""
     model_source: str | None = None
     """Source of the weights instead of the preset's: hub, oci:IMAGE or dir:DIRECTORY."""
+    start_from: str = "none"
+    """Adapter with whose weights training begins: none, live for the one in service, or an image
+    REGISTRY/REPOSITORY:TAG."""
     output_image: str | None = None
     """The push step's image; its registry is checked before anything costs money; empty: no
     check."""

@@ -8,7 +8,13 @@ from pathlib import Path
 from argotune.steps.common import log
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
-from argotune.steps.contracts.training_plan import Model, dump_plan, write_plan
+from argotune.steps.contracts.start_adapter import LIVE, NONE
+from argotune.steps.contracts.training_plan import (
+    Model,
+    TrainingPlan,
+    dump_plan,
+    write_plan,
+)
 from argotune.steps.model.params import Params as ModelParams
 from argotune.steps.model.tokenizer import bring_tokenizer
 from argotune.steps.plan.params import Params, Result
@@ -35,7 +41,7 @@ def run(
     have, TransientError when a server does not answer.
     """
     plan = plan_of_run(params)
-    _check_registries(params, plan.model.source, policy or policy_of(params.allowed_hosts))
+    _check_registries(params, plan, policy or policy_of(params.allowed_hosts))
     for warning in plan.warnings:
         log.warn(LOGGER, "plan", warning=warning)
     _bring_tokenizer(params, plan.model, hub_endpoint)
@@ -75,12 +81,14 @@ def _bring_tokenizer(params: Params, model: Model, hub_endpoint: str | None) -> 
         )
 
 
-def _check_registries(params: Params, source: str, policy: RegistryPolicy) -> None:
+def _check_registries(params: Params, plan: TrainingPlan, policy: RegistryPolicy) -> None:
     """Check the registries that the later steps push to and pull from."""
-    kind, _, weights = source.partition(":")
+    kind, _, weights = plan.model.source.partition(":")
+    start_from = plan.lora.start_from
     images = [
         ("output-image", params.output_image or "", parse_reference),
         ("model-source", weights if kind == "oci" else "", parse_image_or_layout),
+        ("start-from", "" if start_from in (NONE, LIVE) else start_from, parse_reference),
     ]
     for name, text, parse in images:
         if not text:

@@ -21,8 +21,9 @@ MEDIA_TYPE = "application/vnd.in-toto+json"
 BUILD_TYPE = "https://argotune.dev/provenance/finetune/v1"
 BUILDER = "https://argotune.dev/builders/workflow/v1"
 
-BASE, DATASET, DATA = "base", "dataset", "data"
-"""Names of dependencies: the model, all rows, and each file that they come from."""
+BASE, DATASET, DATA, START = "base", "dataset", "data", "start-adapter"
+"""Names of dependencies: the model, all rows, each file that they come from, and the adapter with
+whose weights training began."""
 IMAGE = "image/"
 """Before the name of the step whose image is a dependency."""
 LOSSES, VERSIONS, MACHINE = "losses", "versions", "machine"

@@ -7,6 +7,7 @@ import hashlib
 from argotune.steps.common.fields import text_of
 from argotune.steps.contracts import adapter_image as names
 from argotune.steps.contracts.serving import Base
+from argotune.steps.contracts.start_adapter import start_of
 from argotune.steps.contracts.training_plan import TrainingPlan, dump_plan
 from argotune.steps.push.params import Params
 
@@ -33,6 +34,10 @@ def annotations_of(params: Params, plan: TrainingPlan, base: Base, tag: str) -> 
         names.VERDICT: params.verdict,
         "sh.kaito.model.name": model.preset,
     }
+    start = start_of(params.work_dir, plan.lora.start_from)
+    if start.digest:
+        annotations[names.STARTED_FROM] = start.digest
+        annotations[names.WARM_STARTS] = str(start.warm_starts)
     if base.source in ("hub", "made"):
         # The licence of what the preset names; other weights may have another.
         annotations[f"{names.OCI}.licenses"] = model.license

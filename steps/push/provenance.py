@@ -23,6 +23,7 @@ from argotune.steps.common.errors import PermanentError, StepError
 from argotune.steps.common.fields import text_of
 from argotune.steps.contracts.report import DATASET, NOT_KEPT, RESULT
 from argotune.steps.contracts.serving import Base
+from argotune.steps.contracts.start_adapter import start_of
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.provenance.keys import Signer
 from argotune.steps.provenance.signatures import (
@@ -43,6 +44,7 @@ from argotune.steps.provenance.statement import (
     MACHINE,
     MEDIA_TYPE,
     PREDICATE_TYPE,
+    START,
     STATEMENT_TYPE,
     VERSIONS,
     BuildDefinition,
@@ -110,6 +112,7 @@ def make_statement(params: Params, plan: TrainingPlan, base: Base, image: Image)
                     base_resource(base),
                     Resource(name=ALL_ROWS, digest=digest_set(params.dataset_digest)),
                     *_data_files(params.work_dir),
+                    *_start_adapter(params.work_dir, plan),
                     *_images(params),
                 ],
             ),
@@ -220,6 +223,12 @@ def _subject(params: Params, plan: TrainingPlan) -> str:
     """Name the repository; a directory of this machine is nobody else's, so it gets the plan's."""
     target = params.target
     return target.name if isinstance(target, ImageReference) else plan.name
+
+
+def _start_adapter(work_dir: Path, plan: TrainingPlan) -> Iterator[Resource]:
+    start = start_of(work_dir, plan.lora.start_from)
+    if start.digest:
+        yield Resource(name=START, digest=digest_set(start.digest))
 
 
 def _data_files(work_dir: Path) -> Iterator[Resource]:

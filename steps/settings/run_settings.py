@@ -34,14 +34,27 @@ from argotune.steps.common.values import (
     reads,
 )
 from argotune.steps.contracts.approval import DECISIONS
+from argotune.steps.contracts.start_adapter import LIVE, NONE
 from argotune.steps.nodes.labels import labels_in
 from argotune.steps.nodes.providers import MAKING_NODES, PROVIDERS, provider_settings
+from argotune.steps.registry.oci import parse_reference
 
 PREFIX = "argotune.dev/"
 """Before a setting's name in metadata.annotations."""
 
 _LABELS = ValueType(accepted="KEY=VALUE,KEY=VALUE", check=reads(labels_in))
 _PRESETS = tuple(sorted(preset.name for preset in model_presets()))
+
+
+def _is_image(text: str) -> bool:
+    # A wrong word alone would be one of Docker's.
+    return ("/" in text or text.startswith("oci:")) and reads(parse_reference)(text)
+
+
+_START_FROM = ValueType(
+    accepted="none, live, or an image such as registry.example.com/me/adapter:v3",
+    check=lambda text: text in (NONE, LIVE) or _is_image(text),
+)
 _TRUTH = ("false", "true")
 _APPROVAL_TIMEOUT_SECONDS = 3 * 24 * 3600
 _NODE_LIFETIME_SECONDS = 8 * 24 * 3600  # a day more than tune may take
@@ -140,6 +153,27 @@ _OF_THE_FILE = (
         value=CLAIM,
         default_meaning="none",
         used_by="the pod of dataset",
+    ),
+    Setting(
+        name="start-from",
+        description=(
+            "Adapter with whose weights training begins, also as tuning.input.adapter; its rank,"
+            " alpha, layers and base must be the run's. live: the one in service, if there is one;"
+            " none: a new one"
+        ),
+        value=_START_FROM,
+        default=NONE,
+        feeds=("plan.start-from",),
+    ),
+    Setting(
+        name="full-retrain-every",
+        description=(
+            "With start-from, every so many runs begin with a new adapter all the same; 0: none"
+            " does"
+        ),
+        value=COUNT,
+        default="0",
+        feeds=("model.full-retrain-every",),
     ),
     Setting(
         name="output-image",

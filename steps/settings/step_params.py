@@ -35,6 +35,7 @@ from argotune.steps.watch import params as watch
 PARAMS: Mapping[str, type[Any]] = {
     "plan": plan.Params,
     "dataset": dataset.Params,
+    "model": model.Params,
     "provision": provision.Params,
     "watch": watch.Params,
     "model": model.Params,

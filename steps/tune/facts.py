@@ -6,6 +6,7 @@ Equal runs have equal facts, so that they give equal images: nothing measured in
 from __future__ import annotations
 
 from argotune.steps.common.fields import text_of
+from argotune.steps.contracts.start_adapter import start_of
 from argotune.steps.contracts.steps_of_run import RunSteps
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.tune.params import Params, Result
@@ -25,6 +26,7 @@ def facts_of(params: Params, plan: TrainingPlan, run_steps: RunSteps) -> Facts:
         "adapter": f"r {lora.r}, alpha {lora.alpha}, dropout {lora.dropout:g}"
         + (", rsLoRA" if lora.use_rslora else "")
         + (", DoRA" if lora.use_dora else ""),
+        "begins with": start_of(params.work_dir, lora.start_from).title,
         "layers": ", ".join(sorted(lora.target_modules)),
         "longest row": f"{training.max_length} tokens",
         "optimizer": training.optim,

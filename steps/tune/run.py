@@ -25,6 +25,7 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.common.values import NOT_MEASURED
 from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.serving import FILE_NAME, rope_choice
+from argotune.steps.contracts.start_adapter import DIRECTORY, start_of
 from argotune.steps.contracts.steps_of_run import fit_batch
 from argotune.steps.contracts.training_plan import Training, TrainingPlan, read_plan
 from argotune.steps.tokens.template import ChatTemplate, chat_template
@@ -49,6 +50,7 @@ from argotune.steps.tune.report import NoReport, Report
 from argotune.steps.tune.samples import Samples, make_samples
 from argotune.steps.tune.schedule import Schedule
 from argotune.steps.tune.shard import shard_base
+from argotune.steps.tune.start import begin_with
 from argotune.steps.tune.stop import StopRequest, StopTime
 from argotune.steps.tune.trackers import check_trackers, open_trackers
 
@@ -82,6 +84,7 @@ def run(
 def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -> Result:
     """The work of each process of a run; only the first one writes files."""
     settings = _settings(params, plan)
+    start = start_of(params.work_dir, plan.lora.start_from)
     tokenizer = load_tokenizer(params.model_dir)
     template = chat_template(tokenizer, params.model_dir, plan.model.chat_template)
     with world.leader_first():
@@ -111,6 +114,8 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
         model = load_model(
             plan, params.model_dir, device, rope, sharded=world.lockstep, leads=world.leads
         )
+        if start.digest:
+            begin_with(model, params.work_dir / DIRECTORY)
         if world.lockstep:
             shard_base(model, world)
     loading_gb = peak_memory_gb(device)
@@ -150,7 +155,9 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
 
 def _settings(params: Params, plan: TrainingPlan) -> dict[str, str]:
     """What the results depend on. Raises PermanentError for a base of unknown origin."""
-    return identity_of(plan, params.dataset_digest, base_digest=base_of(params.model_dir)[1])
+    identity = identity_of(plan, params.dataset_digest, base_digest=base_of(params.model_dir)[1])
+    start = start_of(params.work_dir, plan.lora.start_from)
+    return {**identity, "start adapter": start.digest} if start.digest else identity
 
 
 def _prepare_packs(

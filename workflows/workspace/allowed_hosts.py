@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from argotune.steps.common.addresses import Resolve, address_of, is_allowed, is_public, resolve
 from argotune.steps.common.urls import internal_host, url_port
+from argotune.steps.contracts.start_adapter import LIVE, NONE
 from argotune.steps.registry.oci import ImageReference, parse_reference
 from argotune.steps.registry.policy import host_and_port, internal_registry, is_loopback
 from argotune.steps.settings.run_settings import place_of
@@ -68,9 +69,12 @@ def _registries(workspace: Workspace) -> Iterator[tuple[str, ImageReference]]:
     images = [
         (place_of("output-image"), workspace.output_image),
         (place_of("model-source"), weights),
+        (place_of("start-from"), workspace.options.get("start-from", "")),
         *data,
     ]
     for place, text in images:
+        if text in (NONE, LIVE):
+            continue
         try:
             reference = parse_reference(text)
         except ValueError:

@@ -40,11 +40,12 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
         "modelWeightsPVC",
         "modelWeightsSubPath",
     ),
-    # Kaito has no validationUrls.
+    # Kaito has neither validationUrls nor adapter.
     "tuning.input": (
         "name",
         "urls",
         "validationUrls",
+        "adapter",
         "image",
         "volumeSource",
         "imagePullSecrets",

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from argotune.steps.common.urls import VOLUME_SCHEME, internal_host, is_url, redact, url_problem
 from argotune.steps.common.values import is_dns_subdomain
 from argotune.steps.dataset.selection import fixed_directory, is_pattern
-from argotune.steps.settings.run_settings import PREFIX
+from argotune.steps.registry.oci import LayoutReference, parse_reference
+from argotune.steps.settings.run_settings import PREFIX, SETTINGS
 from argotune.workflows.workspace.fields import Fields
 from argotune.workflows.workspace.model import URLS, VALIDATION_URLS, Workspace
 from argotune.workflows.workspace.tags import unsafe
 
-_VALIDATION_SETTING = "validation-urls"
+_VALIDATION_SETTING, _START_SETTING = "validation-urls", "start-from"
+_ADAPTER = "tuning.input.adapter"
 _KINDS = ("urls", "image", "volumeSource")
 _CLAIM = "tuning.input.volumeSource.persistentVolumeClaim.claimName"
 _PULL_SECRETS = "tuning.input.imagePullSecrets"
@@ -86,6 +88,26 @@ def read_input(
         secret=_read_secret(fields, secret),
         claim=claim,
     )
+
+
+def read_adapter(fields: Fields, base_dir: Path, annotated: str | None) -> str | None:
+    """Read tuning.input.adapter, or the annotation or flag that stands for it; None: neither."""
+    given = fields.text(_ADAPTER)
+    annotation = fields.shown(f"metadata.annotations.{PREFIX}{_START_SETTING}", _START_SETTING)
+    if given and annotated and _START_SETTING not in fields.overrides:
+        fields.problems.append(f"{_ADAPTER} and {annotation}: both are given; keep one")
+    place, text = (annotation, annotated) if annotated else (_ADAPTER, given)
+    if text is None:
+        return None
+    problem = SETTINGS[_START_SETTING].problem(text)
+    if problem is not None:
+        fields.problems.append(f"{place}: {text!r}; accepted is {problem}")
+        return None
+    if not text.startswith("oci:"):
+        return text
+    reference = parse_reference(text)
+    assert isinstance(reference, LayoutReference)
+    return str(replace(reference, directory=(base_dir / reference.directory).resolve()))
 
 
 def refused_urls(workspace: Workspace) -> list[str]:

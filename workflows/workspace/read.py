@@ -9,6 +9,7 @@ from typing import cast
 
 from argotune.steps.common.urls import redact
 from argotune.steps.common.values import is_dns_label
+from argotune.steps.contracts.start_adapter import NONE
 from argotune.steps.nodes.providers import ProviderName
 from argotune.steps.plan.params import Params
 from argotune.steps.settings.run_settings import (
@@ -26,7 +27,7 @@ from argotune.workflows.workspace.config_map import (
 )
 from argotune.workflows.workspace.documents import read_manifests
 from argotune.workflows.workspace.fields import Fields, WorkspaceError, check_fields
-from argotune.workflows.workspace.input import Reach, read_input
+from argotune.workflows.workspace.input import Reach, read_adapter, read_input
 from argotune.workflows.workspace.metadata import read_labels, read_options
 from argotune.workflows.workspace.model import VALIDATION_URLS, Workspace, provider_of
 from argotune.workflows.workspace.nodes import check_node
@@ -137,6 +138,7 @@ def plan_params(workspace: Workspace) -> Params:
         provider=cast("ProviderName", provider_of(workspace.options)),
         model_source=workspace.model_source,
         validation_urls=tuple(map(redact, workspace.validation_urls)),
+        start_from=workspace.options.get("start-from", SETTINGS["start-from"].default),
         tune_cpu=workspace.options.get("tune-cpu", SETTINGS["tune-cpu"].default),
         tune_memory=workspace.options.get("tune-memory", SETTINGS["tune-memory"].default),
     )
@@ -160,6 +162,14 @@ def _read(
         on_this_machine=on_this_machine,
         files_are_here=files_are_here,
     )
+    start_from = read_adapter(fields, base_dir, options.pop("start-from", None))
+    if start_from is not None:
+        options["start-from"] = start_from
+    if start_from in (None, NONE) and "full-retrain-every" in options:
+        fields.warnings.append(
+            f"metadata.annotations.{PREFIX}full-retrain-every: has no effect without"
+            f" {PREFIX}start-from: every run begins with a new adapter"
+        )
     is_local = on_this_machine or provider_of(options) == "local"
     output = read_output(fields, base_dir)
     name, labels = _read_name(fields), read_labels(fields)

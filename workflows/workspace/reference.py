@@ -47,6 +47,7 @@ the value, and what is accepted; an unknown field is a problem too.
 | `tuning.input.image` | in place of `urls`: an image with the files in `/data`, as `oci://IMAGE` |
 | `tuning.input.imagePullSecrets` | one Secret, the same as `argotune.dev/data-secret` |
 | `tuning.input.volumeSource` | in place of `urls`: `persistentVolumeClaim.claimName`, whose files are read |
+| `tuning.input.adapter` | adapter with whose weights training begins, the same as `argotune.dev/start-from`: `live`, the one in service, or an image |
 | `tuning.output.image` | image of the adapter, or `oci:DIRECTORY[:TAG]` on this machine |
 | `tuning.output.imagePushSecret` | secret for the image; none for `oci:` |
 
@@ -104,6 +105,20 @@ read-only and by the dataset pod alone; where it is ReadWriteOnce, no pod on ano
 meanwhile, and its disk must be in the zone of the run's. With `argotune run` the claim is the
 directory `claims/NAME` of `$ARGOTUNE_HOME`. The rules of addresses and checks:
 [steps/dataset](../../steps/dataset/README.md#where-data-comes-from).
+
+## Beginning with an adapter
+
+With `argotune.dev/start-from: live` each run of a workspace begins with the weights of the adapter
+that is in service, and the first one with new ones; an image of any adapter is named likewise, or as
+`tuning.input.adapter`, by its digest where its tag may move. Rank, alpha, layers, rsLoRA and DoRA
+must be those of the run, and the base the same to the revision: the step `model` refuses another one
+by name, with both values, while the node is made. Weights are safetensors and nothing else. The
+adapter's registry is reached with the login of `imagePushSecret` if it is the output's, else with
+that of `modelAccessSecret`. `argotune.dev/full-retrain-every: "4"` has every fourth run begin with
+new weights; how many did not is counted in the images' annotations `sh.argotune.warm-starts`, beside
+`sh.argotune.started-from`. Held-out rows stay what they were, unless `validation_share` or
+`split_seed` change: then an adapter may have been trained on rows that are held out now, and the log
+warns.
 """  # noqa: E501
 
 

@@ -14,12 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.progress import Progress
 from argotune.steps.common.values import NOT_MEASURED
 from argotune.steps.contracts.report import report_tag
+from argotune.steps.contracts.start_adapter import StartAdapter, write_start_adapter
+from argotune.steps.contracts.training_plan import write_plan
 from argotune.steps.provenance.statement import statement_tag
 from argotune.steps.push.params import Params, Result
 from argotune.steps.push.run import run
@@ -122,6 +125,23 @@ def test_the_image_says_where_it_comes_from(work_dir: Path) -> None:
         "sh.argotune.verdict": "passed",
         "sh.kaito.model.name": "tiny",
     }
+
+
+def test_the_image_says_which_adapter_training_began_with(work_dir: Path) -> None:
+    plan = write_tiny_plan(work_dir / "plan.yaml")
+    lora = msgspec.structs.replace(plan.lora, start_from="live")
+    write_plan(work_dir / "plan.yaml", msgspec.structs.replace(plan, lora=lora))
+    began = f"sha256:{64 * '5'}"
+    write_start_adapter(work_dir, StartAdapter(digest=began, warm_starts=2))
+    layout = work_dir / "out"
+    result = run(params(work_dir, f"oci:{layout}:2"), progress=Progress())
+    manifest = json.loads((layout / "blobs/sha256" / result.digest[7:]).read_bytes())
+    assert manifest["annotations"]["sh.argotune.started-from"] == began
+    assert manifest["annotations"]["sh.argotune.warm-starts"] == "2"
+    blobs = [path.read_text(errors="replace") for path in (layout / "blobs/sha256").iterdir()]
+    (statement,) = (text for text in blobs if '"predicateType"' in text)
+    dependencies = json.loads(statement)["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert {"name": "start-adapter", "digest": {"sha256": 64 * "5"}} in dependencies
 
 
 def test_the_image_names_other_weights_than_the_presets(work_dir: Path) -> None:

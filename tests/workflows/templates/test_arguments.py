@@ -86,7 +86,7 @@ def test_the_plan_step_is_given_every_setting_of_later_steps(tmp_path: Path) -> 
     template = next(item for item in containers() if item["name"] == "plan")
     taken = [arg.partition("=") for arg in received(template, tmp_path)]
     texts = {name.removeprefix("--"): text for name, _, text in taken}
-    fed_to_plan_alone = {"preset", "method", "config", "model-source"}
+    fed_to_plan_alone = {"preset", "method", "config", "model-source", "start-from"}
     names = {row.name for row in parameter_settings()} - fed_to_plan_alone
     assert json.loads(texts["settings"]) == dict.fromkeys(names, _HOSTILE)
     assert json.loads(texts["installed"]) == install_defaults()

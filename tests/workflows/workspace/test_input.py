@@ -194,3 +194,35 @@ def test_share_to_hold_out_is_refused_beside_validation_files() -> None:
     assert (plan.data.has_validation_files, plan.data.validation_share) == (True, 0)
     assert plan.training.early_stopping_patience is not None
     assert not any("held out" in warning for warning in plan.warnings)
+
+
+def test_adapter_to_begin_with_comes_from_the_field_or_the_annotation() -> None:
+    of_field = read(changed({"tuning/input/adapter": "registry.example.com/me/phi:v3"}))
+    assert plan_params(of_field).start_from == "registry.example.com/me/phi:v3"
+    annotation = {"metadata/annotations": {"argotune.dev/start-from": "live"}}
+    plan = make_plan(plan_params(read(changed(annotation))))
+    assert plan.lora.start_from == "live"
+    assert read(changed({"tuning/input/adapter": "oci:out:1"})).options["start-from"] == (
+        f"oci:{BASE_DIR}/out:1"
+    )
+    assert make_plan(plan_params(read(changed({})))).lora.start_from == "none"
+
+
+def test_adapter_to_begin_with_is_refused_by_its_place() -> None:
+    accepted = "accepted is none, live, or an image such as registry.example.com/me/adapter:v3"
+    assert problems_of(changed({"tuning/input/adapter": "alive"})) == [
+        f"tuning.input.adapter: 'alive'; {accepted}"
+    ]
+    both = {
+        "tuning/input/adapter": "live",
+        "metadata/annotations": {"argotune.dev/start-from": "live"},
+    }
+    assert problems_of(changed(both)) == [
+        "tuning.input.adapter and metadata.annotations.argotune.dev/start-from: both are given;"
+        " keep one"
+    ]
+
+
+def test_full_retrain_without_an_adapter_to_begin_with_is_warned_of() -> None:
+    found = read(changed({"metadata/annotations": {"argotune.dev/full-retrain-every": "4"}}))
+    assert "full-retrain-every: has no effect without" in found.warnings[-1]

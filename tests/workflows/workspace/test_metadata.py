@@ -43,6 +43,8 @@ ALL = {
     "deploy-to": "process",
     "question": "What does json.dumps do?",
     "model-source": "dir:/models/phi-4",
+    "start-from": "live",
+    "full-retrain-every": "4",
     "data-secret": "hub",
     "signing-secret": "keys",
     "model-cache-claim": "models",

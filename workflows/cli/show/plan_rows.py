@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from argotune.presets.loader import model_preset
 from argotune.presets.schema import Method, SkuCatalog
+from argotune.steps.contracts.start_adapter import LIVE, NONE
 from argotune.steps.contracts.steps_of_run import steps_of_tokens
 from argotune.steps.contracts.training_plan import Data, Model, Training, TrainingPlan
 from argotune.steps.plan.params import Params
@@ -78,6 +79,7 @@ def plan_rows(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> list[
             value=f"r {lora.r}, alpha {lora.alpha}, dropout {lora.dropout:g}",
             note=", ".join(lora.target_modules),
         ),
+        *_start(lora.start_from),
         Row(name="longest row", value=f"{training.max_length} tokens", note="longer rows are cut"),
         Row(
             name="batch",
@@ -272,6 +274,13 @@ def _run_length(plan: TrainingPlan, dataset_tokens: int | None) -> str:
 def _early_stop(plan: TrainingPlan) -> str:
     patience = plan.training.early_stopping_patience
     return "" if patience is None else f"ends after {patience} evaluations without a better loss"
+
+
+def _start(start_from: str) -> list[Row]:
+    if start_from == NONE:
+        return []
+    what = "the adapter in service, if there is one" if start_from == LIVE else "an adapter's image"
+    return [Row(name="begins with", value=start_from, note=f"the weights of {what}")]
 
 
 def _held_out(data: Data) -> Row:

@@ -1,0 +1,181 @@
+"""The adapter with whose weights training begins: found, unpacked, refused if it does not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.adapter_image import STARTED_FROM, WARM_STARTS
+from argotune.steps.contracts.model_cache import Origin, mark_complete
+from argotune.steps.contracts.start_adapter import (
+    DIRECTORY,
+    StartAdapter,
+    read_start_adapter,
+    start_of,
+)
+from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.model.params import Params
+from argotune.steps.model.start import bring_start_adapter, check_base
+from argotune.steps.push.layout import write_image
+from tests.fakes.adapter import write_adapter
+from tests.fakes.plans import small_plan
+
+LORA = small_plan().lora
+FITTING = {
+    "peft_type": "LORA",
+    "r": LORA.r,
+    "lora_alpha": LORA.alpha,
+    "target_modules": LORA.target_modules,
+}
+
+
+class Workspace:
+    """A run's volume, and the layout with its adapters."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.layout = directory / "layout"
+        self.runs = 0
+
+    def push(self, tag: str, config: dict[str, Any] | None = None, **annotations: str) -> str:
+        adapter = write_adapter(self.directory / f"adapter-{tag}")
+        (adapter / "adapter_config.json").write_text(json.dumps({**FITTING, **(config or {})}))
+        pushed = write_image(
+            self.layout,
+            sorted(adapter.iterdir()),
+            tag=tag,
+            created=f"2026 {tag}",
+            annotations=annotations,
+        )
+        return pushed.digest
+
+    def bring(self, start_from: str, *, full_retrain_every: int = 0) -> StartAdapter:
+        self.runs += 1
+        self.work_dir = self.directory / f"run{self.runs}"
+        self.work_dir.mkdir()
+        self.plan = plan_from(start_from)
+        params = Params(
+            plan_file=Path(),
+            cache_dir=Path(),
+            work_dir=self.work_dir,
+            output_image=f"oci:{self.layout}:1",
+            full_retrain_every=full_retrain_every,
+        )
+        return bring_start_adapter(params, self.plan)
+
+
+def plan_from(start_from: str) -> TrainingPlan:
+    plan = small_plan()
+    return msgspec.structs.replace(
+        plan, lora=msgspec.structs.replace(plan.lora, start_from=start_from)
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
+
+
+def test_the_adapter_in_service_is_unpacked_and_on_record(workspace: Workspace) -> None:
+    workspace.push("v1")
+    digest = workspace.push("live")
+    found = workspace.bring("live")
+    assert found == StartAdapter(digest=digest, warm_starts=1)
+    assert read_start_adapter(workspace.work_dir) == found == start_of(workspace.work_dir, "live")
+    assert (workspace.work_dir / DIRECTORY / "adapter_model.safetensors").is_file()
+
+
+def test_an_image_is_named_by_tag_or_digest(workspace: Workspace) -> None:
+    digest = workspace.push("v1")
+    workspace.push("live")
+    assert workspace.bring(f"oci:{workspace.layout}:v1").digest == digest
+    assert workspace.bring(f"oci:{workspace.layout}@{digest}").digest == digest
+    with pytest.raises(PermanentError, match=r"start-from oci:.*:v9: there is no such image"):
+        workspace.bring(f"oci:{workspace.layout}:v9")
+
+
+def test_before_the_first_adapter_a_new_one_is_trained(workspace: Workspace) -> None:
+    workspace.push("v1")
+    assert workspace.bring("live") == StartAdapter()
+    assert start_of(workspace.work_dir, "live") == StartAdapter()
+    assert workspace.bring("none") == StartAdapter()
+    assert read_start_adapter(workspace.work_dir) is None
+
+
+def test_every_nth_run_trains_a_new_one(workspace: Workspace) -> None:
+    """The registry alone knows how many runs began with an adapter since one that did not."""
+    begun = []
+    annotations: dict[str, str] = {}
+    for number in range(6):
+        workspace.push("live", {"inference_mode": number % 2 == 0}, **annotations)
+        start = workspace.bring("live", full_retrain_every=3)
+        begun.append(start.warm_starts)
+        # As push does.
+        annotations = (
+            {STARTED_FROM: start.digest, WARM_STARTS: str(start.warm_starts)}
+            if start.digest
+            else {}
+        )
+    assert begun == [1, 2, 0, 1, 2, 0]
+    assert workspace.bring("live", full_retrain_every=1) == StartAdapter()
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"r": 64}, f"r is 64 there, and {LORA.r} in this run"),
+        ({"lora_alpha": 1}, f"lora_alpha is 1 there, and {LORA.alpha} in this run"),
+        ({"target_modules": ["lm_head"]}, "target_modules is lm_head there, and "),
+        ({"use_dora": True}, "use_dora is True there, and False in this run"),
+        ({"use_rslora": True}, "use_rslora is True there, and False in this run"),
+        ({"peft_type": "IA3"}, "peft_type is IA3 there, and LORA in this run"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save is lm_head there, and None"),
+    ],
+)
+def test_an_adapter_of_another_shape_is_refused_with_both_values(
+    workspace: Workspace, config: dict[str, Any], told: str
+) -> None:
+    workspace.push("live", config)
+    with pytest.raises(PermanentError) as caught:
+        workspace.bring("live")
+    assert str(caught.value).startswith("start-from live: the adapter does not fit: ")
+    assert told in str(caught.value)
+    assert read_start_adapter(workspace.work_dir) is None
+
+
+def test_an_adapter_of_other_weights_is_refused_with_both_values(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    workspace.push("live")
+    workspace.bring("live")
+    model_dir = tmp_path / "model"
+    model_dir.mkdir()
+    (model_dir / "config.json").write_text("{}")
+    mark_complete(model_dir, Origin(source="hub", version="1" * 40))
+    with pytest.raises(PermanentError) as caught:
+        check_base(workspace.work_dir, workspace.plan, model_dir)
+    assert f"revision is {40 * '0'} there, and {40 * '1'} in this run" in str(caught.value)
+    assert f"digest is sha256:{64 * 'b'} there, and sha256:" in str(caught.value)
+
+
+def test_a_foreign_adapter_names_its_base_in_its_configuration(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    plan, revision = small_plan(), "1" * 40
+    named = {"base_model_name_or_path": plan.model.repository, "revision": revision}
+    workspace.push("live", named)
+    workspace.bring("live")
+    (workspace.work_dir / DIRECTORY / "serving.json").unlink()
+    model_dir = tmp_path / "model"
+    model_dir.mkdir()
+    (model_dir / "config.json").write_text("{}")
+    mark_complete(model_dir, Origin(source="hub", version=revision))
+    check_base(workspace.work_dir, workspace.plan, model_dir)
+    mark_complete(model_dir, Origin(source="hub", version="2" * 40))
+    with pytest.raises(PermanentError, match=f"revision is {revision} there"):
+        check_base(workspace.work_dir, workspace.plan, model_dir)
