@@ -38,7 +38,6 @@ PARAMS: Mapping[str, type[Any]] = {
     "model": model.Params,
     "provision": provision.Params,
     "watch": watch.Params,
-    "model": model.Params,
     "evaluate": evaluate.Params,
     "push": push.Params,
     "deploy": deploy.Params,
