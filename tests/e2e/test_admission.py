@@ -127,6 +127,23 @@ def test_arguments_of_the_installed_template_are_accepted(installed: Cluster) ->
     assert refusal(installed, named) == ""
 
 
+def rollback(reference: str, **others: str) -> Object:
+    given = {"name": "good", "reference": reference, "push-secret": ALLOWED, **others}
+    arguments = {"parameters": [{"name": key, "value": text} for key, text in given.items()]}
+    return changed({"workflowTemplateRef": {"name": "rollback"}, "arguments": arguments})
+
+
+@pytest.mark.smoke
+def test_a_rollback_names_an_adapter_of_a_registry(installed: Cluster) -> None:
+    repository = "registry.example.com/good"
+    for version in (":v3", f"@sha256:{64 * 'a'}"):
+        assert refusal(installed, rollback(f"{repository}{version}")) == ""
+    for other in (f"{repository}:live", repository, "oci:/argotune/models:v1", "/tmp:v1 "):
+        assert "parameter reference: " in refusal(installed, rollback(other))
+    refused = refusal(installed, rollback(f"{repository}:v3", **{"push-secret": "payroll"}))
+    assert "parameter push-secret: " in refused
+
+
 @pytest.mark.smoke
 def test_argo_submits_stops_and_deletes_for_the_person(installed: Cluster, tmp_path: Path) -> None:
     account = f"--serviceaccount={installed.namespace}:clerk"
@@ -167,7 +184,10 @@ def with_value(name: str, text: str) -> Object:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ({"workflowTemplateRef": {"name": "other"}}, "accepted are the templates finetune and gc"),
+        (
+            {"workflowTemplateRef": {"name": "other"}},
+            "accepted are the templates finetune, gc and rollback",
+        ),
         (
             {"workflowTemplateRef": {"name": "finetune", "clusterScope": True}},
             "accepted are the templates",

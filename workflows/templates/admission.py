@@ -27,6 +27,11 @@ _API_VERSION = "admissionregistration.k8s.io/v1"
 _ARGO = "argoproj.io"
 _URL_KEYS = tuple(manifests.URL_KEYS.values())
 _TEMPLATES = (finetune.NAME, gc.NAME, rollback.NAME)
+ADAPTER_PATTERN = (
+    "^([a-zA-Z0-9][a-zA-Z0-9.-]*|\\[[0-9a-fA-F:]+\\])(:[0-9]{1,5})?/[^@:]+"
+    "(:v[1-9][0-9]*|@sha256:[0-9a-f]{64})$"
+)
+"""An adapter in a registry, by a version's tag or by digest: no tag that moves, no directory."""
 _MAY_NOT_CREATE_PODS = {
     "name": "may-not-create-pods",
     "expression": (
@@ -203,9 +208,7 @@ def _parameter_rules() -> list[Rule]:
     choices = {row.name: _choices(row.cluster_choices(), row.default) for row in rows}
     choices = {name: texts for name, texts in choices.items() if texts}
     patterns = {row.name: row.value.pattern for row in rows if row.value.pattern}
-    # An oci: directory would be one of the pod.
-    patterns["reference"] = "^[^@:][^@]*(:v[1-9][0-9]*|@sha256:[0-9a-f]{64})$"
-    patterns["gpus"] = "^[0-9]{1,3}$"
+    patterns |= {"reference": ADAPTER_PATTERN, "gpus": "^[0-9]{1,3}$"}
     # A run names the defaults too; the template lets no Secret in that is not allowed.
     secrets = {name: SETTINGS[name].default for name in SECRET_SETTINGS}
     pattern = f"'{manifests.install_tag(manifests.ALLOWED_SECRETS_PATTERN)}'"
@@ -213,6 +216,10 @@ def _parameter_rules() -> list[Rule]:
     classes = f"'{manifests.install_tag(manifests.ALLOWED_PRIORITY_CLASSES_PATTERN)}'"
     return [
         _each("p.name in " + _list(names), "there is no such parameter"),
+        _each(
+            "p.name != 'reference' || !p.value.startsWith('oci:')",
+            "a directory would be one of the pod; name an image of a registry",
+        ),
         _each(
             "!p.value.contains('{{')",
             "{{ is not accepted, because Argo would expand it",

@@ -1,0 +1,41 @@
+"""What the admission policy takes as a rollback's adapter; tests/e2e asks a real API server."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from argotune.workflows.templates.admission import ADAPTER_PATTERN
+
+_DIGEST = f"sha256:{64 * 'a'}"
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "registry.example.com/me/dolly:v3",
+        f"registry.example.com:5000/dolly@{_DIGEST}",
+        "[::1]:5000/dolly:v12",
+        f"localhost:5000/a/b@{_DIGEST}",
+    ],
+)
+def test_an_adapter_is_named_by_its_version_or_digest(reference: str) -> None:
+    assert re.search(ADAPTER_PATTERN, reference)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "",
+        "registry.example.com/dolly",
+        "registry.example.com/dolly:live",
+        "registry.example.com/dolly:v0",
+        f"registry.example.com/dolly:v3@{_DIGEST}",
+        "oci:/argotune/models:v1",
+        "/argotune/models:v1",
+        "registry.example.com/dolly:v3 ",
+    ],
+)
+def test_a_tag_that_moves_and_a_directory_are_not_taken(reference: str) -> None:
+    assert not re.search(ADAPTER_PATTERN, reference)
