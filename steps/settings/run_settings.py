@@ -178,7 +178,10 @@ _OF_THE_FILE = (
     Setting(
         name="output-image",
         place="tuning.output.image",
-        description="Image of the adapter: REGISTRY/REPOSITORY:TAG",
+        description=(
+            "Image of the adapter: REGISTRY/REPOSITORY:TAG, in a repository of the workspace's own;"
+            " the tags vN, live, previous and candidate there are argotune's"
+        ),
         is_required=True,
         feeds=("plan.output-image", "model.output-image", "push.image"),
     ),
