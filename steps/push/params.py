@@ -20,6 +20,9 @@ from argotune.steps.contracts.versions import (
 )
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
 
+SIGNING_SECRET = "argotune-signing"
+"""The signing Secret of runs that name none; it may be missing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
@@ -75,8 +78,8 @@ class Params:
     signing_dir: Path | None = None
     """Directory with the private key that signs, from the signing Secret: cosign.key in PEM or as
     cosign writes it, and its cosign.password; without it the statement is not signed."""
-    signing_secret: str = "argotune-signing"
-    """Name of that Secret; used in messages only."""
+    signing_secret: str = SIGNING_SECRET
+    """Name of that Secret, for messages; one of another name has to be there."""
     keep_report: Literal["registry", "none"] = "registry"
     """Where the run's report stays: metrics, curves, answers, counts of the data, plan and ends of
     the logs. registry: beside the adapter, tag sha256-HEX.report after the adapter's digest."""

@@ -13,11 +13,11 @@ from argotune.steps.contracts.evaluation import REJECTED
 from argotune.steps.contracts.serving import read_contract
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
 from argotune.steps.contracts.versions import CANDIDATE, rejected_tag
-from argotune.steps.provenance.keys import Signer, read_signer
+from argotune.steps.provenance.keys import KEY_FILE, Signer, read_signer
 from argotune.steps.push.adapter import adapter_files
 from argotune.steps.push.annotations import annotations_of
 from argotune.steps.push.layout import Image, write_image
-from argotune.steps.push.params import Params, Result
+from argotune.steps.push.params import SIGNING_SECRET, Params, Result
 from argotune.steps.push.provenance import (
     Written,
     make_statement,
@@ -62,6 +62,11 @@ def _signer(params: Params) -> Signer | None:
     signer = None
     if params.signing_dir is not None:
         signer = read_signer(params.signing_dir, secret=params.signing_secret)
+    if signer is None and params.signing_secret != SIGNING_SECRET:
+        raise PermanentError(
+            f"secret {params.signing_secret} is not there, or empty, and the run is to be signed"
+            f" with it: put the private key into its key {KEY_FILE}, then go on with the run"
+        )
     if signer is None:
         log.event(_LOGGER, "unsigned", reason=f"no key in secret {params.signing_secret}")
     else:

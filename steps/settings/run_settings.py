@@ -197,7 +197,7 @@ _OF_THE_FILE = (
         description=(
             "Secret with the private key that signs adapter and statement: cosign.key, and"
             " cosign.password where that is encrypted, as `cosign generate-key-pair k8s://` makes"
-            " it; may be missing, then nothing is signed"
+            " it; argotune-signing may be missing, then nothing is signed"
         ),
         value=SECRET,
         default="argotune-signing",

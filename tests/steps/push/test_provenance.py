@@ -223,3 +223,13 @@ def test_a_statement_is_read_again_as_it_was_written(work_dir: Path) -> None:
     assert statement.base.repository == "argotune/tiny"
     assert statement.base.digest == f"sha256:{64 * 'b'}"
     assert statement.plan == parse_plan((work_dir / "plan.yaml").read_text())
+
+
+def test_a_secret_that_the_user_names_has_to_be_there(work_dir: Path) -> None:
+    """argotune-signing may be missing; a key that somebody named is not passed over."""
+    wanted = params(
+        work_dir, f"oci:{work_dir / 'out'}", signing_dir=work_dir / "none", signing_secret="keys"
+    )
+    with pytest.raises(PermanentError, match="secret keys is not there, or empty, and the run"):
+        run(wanted, progress=Progress())
+    assert not (work_dir / "out").exists()

@@ -1,6 +1,6 @@
-"""The key that signs adapters, where the installation deploys only signed ones.
+"""The key that signs adapters, where the workspace names one or all have to be signed.
 
-Without it deploy would refuse the adapter when the GPU is paid for.
+Without it push or deploy would fail when the GPU is paid for.
 """
 
 from __future__ import annotations
@@ -21,15 +21,21 @@ _SECRET = "signing-secret"
 
 def signing_secret(subject: Subject) -> Iterator[Finding]:
     """Check whether the Secret that signs has the key by which the installation verifies."""
-    if setting_of(subject, "require-signature") != "true":
+    is_required = setting_of(subject, "require-signature") == "true"
+    named = subject.needs.arguments.get(_SECRET)
+    if not (is_required or named):
         return
-    name = subject.needs.arguments.get(_SECRET) or SETTINGS[_SECRET].default
+    name = named or SETTINGS[_SECRET].default
     found = subject.get("Secret", name)
     if found is None:
+        wants = (
+            "the installation deploys only signed adapters"
+            if is_required
+            else "the workspace is to be signed with it"
+        )
         yield problem(
-            f"secret {name} is not in namespace {subject.namespace}, and the installation deploys"
-            " only signed adapters: deploy would refuse the tuned one",
-            "make it, with the private key of the installation's public one",
+            f"secret {name} is not in namespace {subject.namespace}, and {wants}",
+            "make it, with the private key",
             f"kubectl -n {subject.namespace} create secret generic {name} --from-file=cosign.key"
             " --from-file=cosign.password",
         )
@@ -43,7 +49,10 @@ def _key(subject: Subject, name: str, secret: Object) -> Finding:
         signs = signer_of(files, f"secret {name}").public_key.keyid
     except PermanentError as error:
         return problem(str(error), "delete it, and make it again with the right key")
-    verifies = public_key_of(setting_of(subject, "verification-key")).keyid
+    line = setting_of(subject, "verification-key")
+    if not line:
+        return ok(f"secret {name} signs with key sha256:{signs[:12]}")
+    verifies = public_key_of(line).keyid
     if signs == verifies:
         return ok(f"secret {name} signs with the key that the installation verifies by")
     return problem(

@@ -53,7 +53,20 @@ def test_the_key_that_signs_is_the_one_that_verifies() -> None:
 def test_a_secret_that_is_not_there_is_a_problem_before_the_gpu_is_paid_for() -> None:
     cluster = put(requiring(KEYS), cosign_key=KEYS.private_pem)
     (said,) = found(cluster, signing_secret="mine")
-    assert said.startswith(f"problem: secret mine is not in namespace {SPACE}, and the install")
+    assert said == (
+        f"problem: secret mine is not in namespace {SPACE}, and the installation deploys only"
+        " signed adapters"
+    )
+
+
+def test_a_secret_that_the_workspace_names_has_to_be_there() -> None:
+    assert found(healthy(), signing_secret="mine") == [
+        f"problem: secret mine is not in namespace {SPACE}, and the workspace is to be signed with"
+        " it"
+    ]
+    cluster = put(healthy(), "mine", cosign_key=KEYS.private_pem)
+    (said,) = found(cluster, signing_secret="mine")
+    assert said.startswith("ok: secret mine signs with key sha256:")
 
 
 def test_another_key_is_a_problem() -> None:
