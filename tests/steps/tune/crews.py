@@ -1,17 +1,11 @@
-"""What several processes do in tests; spawned ones import it by its name."""
+"""Trainings that several processes do in tests; each imports it by its name."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
-import os
-import signal
 import tempfile
 from pathlib import Path
 
-import torch
-
-from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.stop_time import KEY
 from argotune.steps.tune.device import find_device
 from argotune.steps.tune.distributed import World
@@ -22,43 +16,6 @@ from argotune.steps.tune.stop import StopRequest, StopTime
 from tests.fakes.jobs import bare_job
 from tests.steps.tune.models import tiny_plan
 from tests.steps.tune.test_pack import packed, rows_of
-
-_logger = logging.getLogger("argotune.crew")
-
-
-def add_ranks(world: World) -> float:
-    """Each adds its rank, and says so."""
-    _logger.info("rank %d", world.rank)
-    return float(world.sum(torch.tensor(float(world.rank + 1))))
-
-
-def second_fails(world: World) -> float:
-    """The second is refused something while the first waits for it."""
-    if world.rank == 1:
-        raise PermanentError("no bfloat16 here")
-    return float(world.sum(torch.zeros(())))
-
-
-def second_has_a_bug(world: World) -> float:
-    """As above, with an error that nobody foresaw."""
-    if world.rank == 1:
-        raise ZeroDivisionError("a bug")
-    return float(world.sum(torch.zeros(())))
-
-
-def second_is_killed(world: World) -> float:
-    """As the kernel does when memory is short."""
-    if world.rank == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return float(world.sum(torch.zeros(())))
-
-
-def first_hangs(world: World) -> float:
-    """The second fails, and the first never comes to notice."""
-    if world.rank == 1:
-        raise PermanentError("the data differ")
-    signal.pause()
-    return 0.0
 
 
 def second_is_out_of_time(model_dir: Path, world: World) -> tuple[int, str]:

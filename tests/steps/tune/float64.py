@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import runpy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -55,11 +54,12 @@ def _widened(given: Any) -> Any:
 
 
 @contextlib.contextmanager
-def in_float64() -> Iterator[None]:
-    """While it lasts models, steps and the processes that they launch compute in float64."""
+def in_float64(**options: Any) -> Iterator[None]:
+    """While it lasts models, steps and the processes that they launch, with these options, compute
+    in float64."""
     with pytest.MonkeyPatch.context() as patch, _default(torch.float64), _Float64():
         patch.setattr(run, "find_device", lambda rank: DEVICE)
-        patch.setattr(run, "launch", _launch)
+        patch.setattr(run, "launch", functools.partial(_launch, **options))
         patch.setattr(bitsandbytes.functional, "quantize_4bit", _quantize_4bit)
         patch.setattr(bitsandbytes, "matmul_4bit", _matmul_4bit)
         yield
@@ -94,7 +94,7 @@ def _launch(work: Callable[[World], R], processes: int, **options: Any) -> R:
 
 
 def _work(work: Callable[[World], R], world: World) -> R:
-    """In a process that was spawned, which knows nothing of this one."""
+    """In a process that knows nothing of this one."""
     with in_float64():
         return work(world)
 
@@ -109,8 +109,3 @@ def check_close(found: Any, expected: Any) -> None:
     assert len(found) == len(expected) > 0
     for key in expected if isinstance(expected, dict) else range(len(expected)):
         check_close(found[key], expected[key])
-
-
-if __name__ == "__main__":
-    with in_float64():
-        runpy.run_module("argotune.steps.tune", run_name="__main__")

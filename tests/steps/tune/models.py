@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -271,18 +268,6 @@ def flags_of(params: Params) -> list[str]:
         for name, value in values.items()
         if value is not None
     ]
-
-
-def start(params: Params, module: str = "argotune.steps.tune") -> subprocess.Popen[str]:
-    """The step as a process of its own."""
-    # As many threads as the tests: sums in another order differ in the last bit.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *flags_of(params)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
 
 
 def wait_for_checkpoint(work_dir: Path, is_running: Callable[[], bool]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,18 @@ import safetensors.torch
 import torch
 
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.main import main
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.training_plan import Execution, TrainingPlan
 from argotune.steps.tune import distributed
 from argotune.steps.tune.distributed import World, process_count
-from argotune.steps.tune.params import Result
+from argotune.steps.tune.params import Params, Result
 from argotune.steps.tune.run import run
-from tests.steps.tune.float64 import TOLERANCE, check_close
+from tests.steps.tune.float64 import TOLERANCE, check_close, in_float64
 from tests.steps.tune.models import (
+    flags_of,
     params_for,
     read_records,
-    start,
     tiny_plan,
     wait_for_checkpoint,
     write_dataset,
@@ -97,23 +100,36 @@ def test_dropout_is_the_same_in_whichever_process(
     check_alike(tmp_path / "two", tmp_path / "one")
 
 
+def step(flags: list[str], log: Path) -> None:
+    """What the process of the step does: all of it, with its stderr in a file."""
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 2)
+    # As many threads as the tests: sums in another order differ in the last bit.
+    torch.set_num_threads(1)
+    # Forks, for launch's own way takes 20 s: new interpreters, which test_launch starts.
+    with in_float64(context=multiprocessing.get_context("fork")):
+        main(Params, Result, run, arguments=flags)
+
+
 @pytest.mark.usefixtures("in_float64")
 def test_sigterm_is_passed_on_and_the_run_goes_on_with_another_number_of_processes(
     tmp_path: Path, model_dir: Path, forks: ForkServerContext
 ) -> None:
-    """Started as in a pod: an interpreter for the step, and one for each of its processes."""
-    settings = {"epochs": 10.0, "accumulation_steps": 8, "save_steps": 1, "eval_steps": 5}
+    settings = {"epochs": 5.0, "accumulation_steps": 8, "save_steps": 1, "eval_steps": 5}
     two = tiny_plan(execution=Execution(processes=2), **settings)
     one = tiny_plan(execution=Execution(processes=1), **settings)
     whole = tune(tmp_path / "whole", model_dir, one, forks)
 
     work_dir = tmp_path / "stopped"
     write_dataset(work_dir)
-    process = start(params_for(work_dir, model_dir, two), "tests.steps.tune.float64")
-    wait_for_checkpoint(work_dir, lambda: process.poll() is None)
+    flags = flags_of(params_for(work_dir, model_dir, two))
+    process = forks.Process(target=step, args=(flags, work_dir / "log"))
+    process.start()
+    wait_for_checkpoint(work_dir, process.is_alive)
     process.terminate()
-    _, log = process.communicate(timeout=60)
-    assert process.returncode == 75, log
+    process.join(timeout=60)
+    log = (work_dir / "log").read_text()
+    assert process.exitcode == 75, log
     last = int(max(path.name for path in (work_dir / "checkpoints").glob("step-*"))[5:])
     assert 0 < last < whole.steps
     assert log.splitlines()[-1] == (

@@ -11,14 +11,14 @@ import pytest
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.tune.distributed import World
 from argotune.steps.tune.launch import launch
-from tests.steps.tune import crews
+from tests.steps.tune import ranks
 
 Work = Callable[[World], float]
 
 
 def test_the_first_ones_result_and_log_come_back(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="argotune"):
-        assert launch(crews.add_ranks, 2) == 3.0
+        assert launch(ranks.add_ranks, 2) == 3.0
     lines = [record.getMessage() for record in caplog.records]
     assert lines == ["processes started=2", "rank 0"]
 
@@ -26,9 +26,9 @@ def test_the_first_ones_result_and_log_come_back(caplog: pytest.LogCaptureFixtur
 @pytest.mark.parametrize(
     ("work", "message"),
     [
-        (crews.second_fails, "no bfloat16 here"),
+        (ranks.second_fails, "no bfloat16 here"),
         (
-            crews.second_is_killed,
+            ranks.second_is_killed,
             "process 1 of 2 was ended by SIGKILL; the kernel does so when memory is short: give "
             "the step more (parameter tune-memory) or take fewer processes",
         ),
@@ -46,7 +46,7 @@ def test_a_bug_of_one_process_comes_with_its_traceback(
     caplog: pytest.LogCaptureFixture, forks: ForkServerContext
 ) -> None:
     with pytest.raises(ZeroDivisionError, match="a bug"):
-        launch(crews.second_has_a_bug, 2, context=forks)
+        launch(ranks.second_has_a_bug, 2, context=forks)
     assert any("in second_has_a_bug" in record.getMessage() for record in caplog.records)
 
 
@@ -54,4 +54,4 @@ def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch, forks: ForkSer
     """It would wait for a signal for ever, and this test with it."""
     monkeypatch.setattr("argotune.steps.tune.launch._GRACE_SECONDS", 0.2)
     with pytest.raises(PermanentError, match="the data differ"):
-        launch(crews.first_hangs, 2, context=forks)
+        launch(ranks.first_hangs, 2, context=forks)
