@@ -209,7 +209,10 @@ def tiny_plan(
     watch: Watch | None = None,
     **training: Any,
 ) -> TrainingPlan:
-    """A plan for the random phi3 that trains in a second, with some training settings changed."""
+    """A plan for the random phi3 that trains in a second, with some training settings changed.
+
+    Its sample answers are short: those of a plan take longer than a training of so few steps.
+    """
     plan = small_plan()
     settings = {
         "max_length": 120,
@@ -233,7 +236,7 @@ def tiny_plan(
         ),
         training=msgspec.structs.replace(plan.training, **settings),
         execution=execution or Execution(),
-        watch=watch or Watch(),
+        watch=watch or Watch(samples=1, sample_tokens=2),
     )
 
 

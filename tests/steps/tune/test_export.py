@@ -33,7 +33,7 @@ def test_the_adapter_in_plain_peft_has_the_loss_that_was_measured(
 ) -> None:
     """Row by row with labels, as any user of PEFT would do it: no packing, no code of ours."""
     write_dataset(tmp_path)
-    plan = tiny_plan(epochs=6.0)
+    plan = tiny_plan(epochs=1.0)
     write_plan(tmp_path / "plan.yaml", plan)
     result = run(
         Params(

@@ -40,7 +40,8 @@ from tests.steps.tune.models import (
 )
 from tests.steps.tune.traps.running import StopAt
 
-LONG = {"epochs": 20.0, "save_steps": 2, "eval_steps": 50}
+ONE_EPOCH = tiny_plan(epochs=1.0)
+LONG = {"epochs": 10.0, "save_steps": 2, "eval_steps": 25}
 """Many short steps: time to be stopped in."""
 
 
@@ -54,6 +55,14 @@ def weights(work_dir: Path) -> dict[str, torch.Tensor]:
 
 def steps_of(work_dir: Path) -> list[str]:
     return sorted(path.name for path in (work_dir / "checkpoints").glob("step-*"))
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> tuple[Path, Result]:
+    """A run of one epoch that has ended: its directory, of which tests take copies, and result."""
+    work_dir = tmp_path_factory.mktemp("ended")
+    write_dataset(work_dir)
+    return work_dir, tune(work_dir, model_dir, ONE_EPOCH)
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
@@ -127,26 +136,12 @@ def test_progress_and_report_are_written(tmp_path: Path, model_dir: Path) -> Non
 
 
 @pytest.mark.usefixtures("in_float64")
-def test_gradient_accumulation_weighs_each_token_alike(tmp_path: Path, model_dir: Path) -> None:
-    """One step over all rows is the same whether they come in one micro-batch or in many."""
-    norms = []
-    for name, tokens, accumulation in (("one", 4096, 1), ("many", 128, 99)):
-        work_dir = tmp_path / name
-        write_dataset(work_dir)
-        plan = tiny_plan(micro_batch_tokens=tokens, accumulation_steps=accumulation, epochs=1.0)
-        assert tune(work_dir, model_dir, plan).steps == 1
-        record = next(r for r in read_records(work_dir) if "loss" in r)
-        norms.append((record["loss"], record["gradient_norm"]))
-    assert norms[0] == pytest.approx(norms[1], rel=TOLERANCE)
-
-
-@pytest.mark.usefixtures("in_float64")
 def test_checkpointed_activations_give_the_same_losses(tmp_path: Path, model_dir: Path) -> None:
     losses = []
     for checkpointing in (False, True):
         work_dir = tmp_path / str(checkpointing)
         write_dataset(work_dir)
-        plan = tiny_plan(epochs=2.0, gradient_checkpointing=checkpointing)
+        plan = tiny_plan(epochs=1.0, gradient_checkpointing=checkpointing)
         losses.append(tune(work_dir, model_dir, plan).tuned_loss)
     assert losses[0] == pytest.approx(losses[1], rel=TOLERANCE)
 
@@ -198,27 +193,28 @@ def test_a_gpu_without_memory_before_the_first_step_is_named(
     assert str(caught.value).startswith(f"the GPU's memory is too small for {what}")
 
 
-def test_a_second_run_returns_the_result_without_training(tmp_path: Path, model_dir: Path) -> None:
-    write_dataset(tmp_path)
-    first = tune(tmp_path, model_dir, tiny_plan())
-    before = (tmp_path / "report" / "metrics.jsonl").read_bytes()
+def test_a_second_run_returns_the_result_without_training(
+    tmp_path: Path, model_dir: Path, ended: tuple[Path, Result]
+) -> None:
+    work_dir = shutil.copytree(ended[0], tmp_path / "work")
+    before = (work_dir / "report" / "metrics.jsonl").read_bytes()
     marker = tmp_path / "no weights are needed" / MARKER
     marker.parent.mkdir()
     shutil.copyfile(model_dir / MARKER, marker)
-    assert tune(tmp_path, marker.parent, tiny_plan()) == first
-    assert (tmp_path / "report" / "metrics.jsonl").read_bytes() == before
+    assert tune(work_dir, marker.parent, ONE_EPOCH) == ended[1]
+    assert (work_dir / "report" / "metrics.jsonl").read_bytes() == before
 
 
-def test_a_run_goes_on_with_no_other_base(tmp_path: Path, model_dir: Path) -> None:
+def test_a_run_goes_on_with_no_other_base(
+    tmp_path: Path, model_dir: Path, ended: tuple[Path, Result]
+) -> None:
     """As where a directory of weights was written anew between two tries."""
-    write_dataset(tmp_path)
-    first = tune(tmp_path, model_dir, tiny_plan(epochs=1.0))
-    assert first.steps
+    work_dir = shutil.copytree(ended[0], tmp_path / "work")
     other = shutil.copytree(model_dir, tmp_path / "other")
     (other / "generation_config.json").write_text('{"eos_token_id": 0, "top_k": 1}')
     mark_complete(other, Origin(source="dir:/other", version="sha256:aa"))
     with pytest.raises(PermanentError, match="base"):
-        tune(tmp_path, other, tiny_plan(epochs=1.0))
+        tune(work_dir, other, ONE_EPOCH)
 
 
 def test_the_adapter_names_the_weights_that_were_there(tmp_path: Path, model_dir: Path) -> None:
@@ -269,29 +265,28 @@ def test_a_base_of_unknown_origin_is_refused(tmp_path: Path, model_dir: Path) ->
 
 
 def test_a_run_killed_after_its_last_checkpoint_only_exports(
-    tmp_path: Path, model_dir: Path
+    tmp_path: Path, model_dir: Path, ended: tuple[Path, Result]
 ) -> None:
-    write_dataset(tmp_path)
-    first = tune(tmp_path, model_dir, tiny_plan())
-    (tmp_path / "report" / "result.json").unlink()
-    expected = weights(tmp_path)
-    shutil.rmtree(tmp_path / "adapter")
-    before = (tmp_path / "report" / "metrics.jsonl").read_bytes()
-    again = tune(tmp_path, model_dir, tiny_plan())
+    work_dir, first = shutil.copytree(ended[0], tmp_path / "work"), ended[1]
+    (work_dir / "report" / "result.json").unlink()
+    shutil.rmtree(work_dir / "adapter")
+    before = (work_dir / "report" / "metrics.jsonl").read_bytes()
+    again = tune(work_dir, model_dir, ONE_EPOCH)
     assert again.resumed_from_step == first.steps
     assert (again.tuned_loss, again.train_loss) == (first.tuned_loss, first.train_loss)
-    assert (tmp_path / "report" / "metrics.jsonl").read_bytes() == before
-    torch.testing.assert_close(weights(tmp_path), expected, rtol=0, atol=0)
+    assert (work_dir / "report" / "metrics.jsonl").read_bytes() == before
+    torch.testing.assert_close(weights(work_dir), weights(ended[0]), rtol=0, atol=0)
 
 
-def test_equal_runs_give_equal_bytes(tmp_path: Path, model_dir: Path) -> None:
-    for name in ("a", "b"):
-        write_dataset(tmp_path / name)
-        tune(tmp_path / name, model_dir, tiny_plan())
-    names = sorted(path.name for path in (tmp_path / "a" / "adapter").iterdir())
+def test_equal_runs_give_equal_bytes(
+    tmp_path: Path, model_dir: Path, ended: tuple[Path, Result]
+) -> None:
+    write_dataset(tmp_path)
+    tune(tmp_path, model_dir, ONE_EPOCH)
+    names = sorted(path.name for path in (tmp_path / "adapter").iterdir())
     assert "adapter_config.json" in names
     for name in names:
-        first, second = (tmp_path / run / "adapter" / name for run in ("a", "b"))
+        first, second = (work_dir / "adapter" / name for work_dir in (tmp_path, ended[0]))
         assert first.read_bytes() == second.read_bytes(), name
 
 
@@ -302,34 +297,35 @@ def test_the_last_two_checkpoints_are_kept(tmp_path: Path, model_dir: Path) -> N
     assert steps_of(tmp_path)[-1] == f"step-{result.steps:08}"
 
 
-def test_other_data_is_refused_by_name(tmp_path: Path, model_dir: Path) -> None:
-    write_dataset(tmp_path)
-    tune(tmp_path, model_dir, tiny_plan(epochs=1.0))
-    last = steps_of(tmp_path)[-1]
+def test_other_data_is_refused_by_name(
+    tmp_path: Path, model_dir: Path, ended: tuple[Path, Result]
+) -> None:
+    work_dir = shutil.copytree(ended[0], tmp_path / "work")
+    last = steps_of(work_dir)[-1]
     with pytest.raises(PermanentError) as caught:
-        tune(tmp_path, model_dir, tiny_plan(epochs=1.0), digest="sha256:e")
+        tune(work_dir, model_dir, ONE_EPOCH, digest="sha256:e")
     assert str(caught.value) == (
         f"{last} is of a run with other settings: dataset was sha256:d, is sha256:e; restore "
-        f"these, or delete {tmp_path / 'checkpoints'} to start over"
+        f"these, or delete {work_dir / 'checkpoints'} to start over"
     )
 
 
-def test_other_settings_are_refused_by_name(tmp_path: Path, model_dir: Path) -> None:
-    write_dataset(tmp_path)
-    tune(tmp_path, model_dir, tiny_plan(epochs=1.0))
+def test_other_settings_are_refused_by_name(
+    tmp_path: Path, model_dir: Path, ended: tuple[Path, Result]
+) -> None:
+    work_dir = shutil.copytree(ended[0], tmp_path / "work")
     with pytest.raises(PermanentError, match=r"training\.learning_rate was 0\.01, is 0\.02"):
-        tune(tmp_path, model_dir, tiny_plan(epochs=1.0, learning_rate=0.02))
+        tune(work_dir, model_dir, tiny_plan(epochs=1.0, learning_rate=0.02))
 
 
 def test_rows_that_changed_under_the_same_digest_are_noticed(
-    tmp_path: Path, model_dir: Path
+    tmp_path: Path, model_dir: Path, ended: tuple[Path, Result]
 ) -> None:
-    write_dataset(tmp_path)
-    tune(tmp_path, model_dir, tiny_plan(epochs=1.0))
-    (tmp_path / "report" / "result.json").unlink()
-    write_dataset(tmp_path, train=23)
+    work_dir = shutil.copytree(ended[0], tmp_path / "work")
+    (work_dir / "report" / "result.json").unlink()
+    write_dataset(work_dir, train=23)
     with pytest.raises(PermanentError, match=r"packs was sha256:\w+, is sha256:\w+"):
-        tune(tmp_path, model_dir, tiny_plan(epochs=1.0))
+        tune(work_dir, model_dir, ONE_EPOCH)
 
 
 def test_an_exploding_loss_ends_the_run_and_keeps_the_last_good_checkpoint(
@@ -449,7 +445,7 @@ def test_contract_names_the_base_by_its_hub_id(tmp_path: Path, model_dir: Path) 
 
 
 # SIGTERM, kill -9 and what comes after; these steps run as processes of their own. As an
-# interpreter of its own, which takes 8 s to start, the step is stopped in test_distributed.
+# interpreter of its own, which takes 8 s to start, a pod's step is stopped in tests/e2e.
 
 
 def step(flags: list[str], log: Path, work: Callable[..., Result] = run) -> None:

@@ -110,15 +110,22 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Pa
         ({"max_length": 121}, r"training\.max_length was 120, is 121"),
     ],
 )
-def test_trap_13_a_resumed_run_continues_at_the_same_row_or_refuses(
+def test_trap_13_a_run_with_another_batch_or_packing_is_not_resumed(
     tmp_path: Path, model_dir: Path, interrupted: Path, change: dict[str, int], message: str
 ) -> None:
     """A step's number alone means other rows once the batch or the packing has changed."""
     work_dir = shutil.copytree(interrupted, tmp_path / "work")
-    other = tiny_plan(epochs=3.0, **change)
     with pytest.raises(PermanentError, match=message):
-        tune(work_dir, model_dir, other)
+        tune(work_dir, model_dir, tiny_plan(epochs=3.0, **change))
     assert checkpoints(work_dir) == ["step-00000005"]
+
+
+def test_trap_13_a_refused_run_goes_on_at_the_same_row_with_its_own_settings(
+    tmp_path: Path, model_dir: Path, interrupted: Path
+) -> None:
+    work_dir = shutil.copytree(interrupted, tmp_path / "work")
+    with pytest.raises(PermanentError):
+        tune(work_dir, model_dir, tiny_plan(epochs=3.0, max_length=121))
     result = tune(work_dir, model_dir, tiny_plan(epochs=3.0))
     assert result.resumed_from_step == 5
     steps = [record["step"] for record in read_records(work_dir) if "loss" in record]
@@ -142,7 +149,7 @@ def test_trap_14_a_stopped_run_is_not_taken_for_a_finished_one(
 ) -> None:
     """A trainer that returns normally on SIGTERM has its half adapter published."""
     write_dataset(tmp_path)
-    plan = tiny_plan(epochs=6.0)
+    plan = tiny_plan(epochs=1.0)
     with pytest.raises(Interrupted, match="stopped by SIGTERM after step 3 of") as caught:
         tune(tmp_path, model_dir, plan, progress=StopAt(3))
     assert caught.value.exit_code == 75
