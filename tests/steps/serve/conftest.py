@@ -134,6 +134,8 @@ def _listening(service: Service) -> Iterator[httpx.Client]:
         uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=1)
     )
     listener = server.config.bind_socket()
+    # Now, and not when the thread comes to it: who connects before that is refused.
+    listener.listen()
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -215,13 +215,16 @@ def test_a_full_line_is_said_at_once_and_has_room_again_later(start: Start, stre
     server = start(queue_size=1)
     server.model.gate.clear()
     with ThreadPoolExecutor(2) as threads:
-        begun = [threads.submit(server.complete, stream=stream) for _ in range(2)]
+        first = threads.submit(server.complete, stream=stream)
+        # It is worked on: two that come at once are one too many while neither is.
+        assert server.model.entered.wait(timeout=60)
+        second = threads.submit(server.complete, stream=stream)
         wait_until(lambda: server.service.engine.waiting == 1)
         full = server.complete(stream=stream)
         assert error_of(full) == (429, "1 requests are already waiting; try again later")
         assert full.headers["Retry-After"] == "1"
         server.model.gate.set()
-        assert [answer.result().status_code for answer in begun] == [200, 200]
+        assert [each.result().status_code for each in (first, second)] == [200, 200]
     wait_until(lambda: server.service.engine.waiting == 0)
     assert server.complete(stream=stream).status_code == 200
 
