@@ -115,7 +115,7 @@ def step(flags: list[str], log: Path) -> None:
 def test_sigterm_is_passed_on_and_the_run_goes_on_with_another_number_of_processes(
     tmp_path: Path, model_dir: Path, forks: ForkServerContext
 ) -> None:
-    settings = {"epochs": 5.0, "accumulation_steps": 8, "save_steps": 1, "eval_steps": 5}
+    settings = {"epochs": 8.0, "accumulation_steps": 8, "save_steps": 1, "eval_steps": 5}
     two = tiny_plan(execution=Execution(processes=2), **settings)
     one = tiny_plan(execution=Execution(processes=1), **settings)
     whole = tune(tmp_path / "whole", model_dir, one, forks)
