@@ -22,6 +22,7 @@ from argotune.steps.common.fields import text_of
 from argotune.steps.common.values import NOT_MEASURED
 from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.report import RESULT
+from argotune.steps.contracts.start_adapter import NONE
 from argotune.steps.contracts.training_plan import TrainingPlan, write_plan
 from argotune.steps.dataset.params import SECRET_VARIABLES
 from argotune.steps.provenance.checks import Check, Outcome
@@ -30,6 +31,7 @@ from argotune.steps.provenance.statement import (
     DATASET,
     LOSSES,
     MACHINE,
+    START,
     VERSIONS,
     Statement,
     oci_digest,
@@ -69,7 +71,7 @@ def replay(
     where the statement does not say enough.
     """
     plan_file, work_dir = places.work_dir / "plan.yaml", places.work_dir
-    write_plan(plan_file, _quiet(statement.plan))
+    write_plan(plan_file, _quiet(_as_it_began(statement)))
     of_plan = {"plan-file": str(plan_file)}
     model = run_step("model", {**of_plan, "cache-dir": str(places.models_dir)})
     model_dir = places.models_dir / model["model-dir"]
@@ -151,6 +153,20 @@ def run_as_processes(work_dir: Path, *, threads: str | None) -> RunStep:
         return {path.name: path.read_text() for path in outputs.iterdir()}
 
     return run_step
+
+
+def _as_it_began(statement: Statement) -> TrainingPlan:
+    """The stated plan, which may name the adapter in service to begin with before there was one.
+
+    Raises ValueError where training began with an adapter's weights, which no replay brings.
+    """
+    plan, start = statement.plan, statement.dependency(START)
+    if start is not None:
+        raise ValueError(
+            f"training began with the weights of adapter {oci_digest(start)}; only what began with"
+            " new ones is made again"
+        )
+    return msgspec.structs.replace(plan, lora=msgspec.structs.replace(plan.lora, start_from=NONE))
 
 
 def _quiet(plan: TrainingPlan) -> TrainingPlan:

@@ -15,6 +15,7 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.training_plan import read_plan
 from argotune.steps.provenance.checks import Check, Outcome, verify
 from argotune.steps.provenance.evidence import gather
+from argotune.steps.provenance.statement import Resource
 from argotune.steps.push import params as push_params
 from argotune.steps.push import run as push
 from argotune.steps.registry.skopeo import Registry
@@ -90,7 +91,9 @@ def adapter(tmp_path: Path) -> Pushed:
     return pushed(tmp_path, None, urls=("https://example.com/rows.jsonl",))
 
 
-def look(adapter: Pushed, **changes: Any) -> tuple[list[Check], Steps]:
+def look(
+    adapter: Pushed, *, start_from: str = "none", began_with: str = "", **changes: Any
+) -> tuple[list[Check], Steps]:
     root = adapter.layout.parent
     work_dir = root / "replay"
     work_dir.mkdir()
@@ -98,6 +101,12 @@ def look(adapter: Pushed, **changes: Any) -> tuple[list[Check], Steps]:
     evidence = gather(adapter.reference, Registry(), root / "unused")
     statement = verify(evidence, None).statement
     assert statement is not None
+    definition = statement.predicate.build_definition
+    definition.external_parameters["plan"]["lora"]["start_from"] = start_from
+    if began_with:
+        definition.resolved_dependencies.append(
+            Resource(name="start-adapter", digest={"sha256": began_with})
+        )
     places = Places(work_dir=work_dir, models_dir=root / "cache")
     return list(replay(evidence, statement, places, steps)), steps
 
@@ -117,6 +126,17 @@ def test_equal_files_are_the_same_adapter(adapter: Pushed) -> None:
     assert json.loads(steps.seen["dataset"]["urls"]) == ["https://example.com/rows.jsonl"]
     stated = read_plan(adapter.layout.parent / "plan.yaml")
     assert read_plan(steps.work_dir / "plan.yaml") == stated
+
+
+def test_a_first_run_that_was_to_begin_with_the_live_adapter_is_made_again(adapter: Pushed) -> None:
+    checks, steps = look(adapter, start_from="live")
+    assert checks[-1].outcome == Outcome.OK
+    assert read_plan(steps.work_dir / "plan.yaml").lora.start_from == "none"
+
+
+def test_what_began_with_an_adapter_is_not_made_again(adapter: Pushed) -> None:
+    with pytest.raises(ValueError, match=f"began with the weights of adapter sha256:{64 * '5'}"):
+        look(adapter, start_from="live", began_with=64 * "5")
 
 
 def test_other_rows_end_the_replay_before_it_trains(adapter: Pushed) -> None:
