@@ -31,6 +31,7 @@ from argotune.steps.provenance.signatures import (
 )
 from argotune.steps.provenance.statement import (
     DATASET,
+    EVALUATION,
     LOSSES,
     MEDIA_TYPE,
     PREDICATE_TYPE,
@@ -175,14 +176,15 @@ def _annotations(evidence: Evidence, statement: Statement) -> Check:
         base, plan = statement.base, dump_plan(statement.plan)
     except ValueError as error:
         return _skipped(what, str(error))
-    dataset, losses = statement.dependency(DATASET), statement.byproduct(LOSSES)
+    dataset = statement.dependency(DATASET)
+    measured = {**statement.byproduct(LOSSES), **statement.byproduct(EVALUATION)}
     stated = {
         BASE_MODEL: base.repository,
         BASE_REVISION: base.revision,
         BASE_DIGEST: base.digest,
         DATASET_DIGEST: oci_digest(dataset) if dataset else "",
         CONFIG_DIGEST: f"sha256:{hashlib.sha256(plan.encode()).hexdigest()}",
-        **{f"{OURS}.{name}": loss for name, loss in losses.items()},
+        **{f"{OURS}.{name}": text for name, text in measured.items()},
     }
     there = evidence.annotations()
     differences = [

@@ -26,7 +26,7 @@ BASE, DATASET, DATA, START = "base", "dataset", "data", "start-adapter"
 whose weights training began."""
 IMAGE = "image/"
 """Before the name of the step whose image is a dependency."""
-LOSSES, VERSIONS, MACHINE = "losses", "versions", "machine"
+LOSSES, EVALUATION, VERSIONS, MACHINE = "losses", "evaluation", "versions", "machine"
 """Names of byproducts; what they say stands in their annotations."""
 
 

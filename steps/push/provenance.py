@@ -39,6 +39,7 @@ from argotune.steps.provenance.statement import (
     BUILD_TYPE,
     BUILDER,
     DATA,
+    EVALUATION,
     IMAGE,
     LOSSES,
     MACHINE,
@@ -92,6 +93,7 @@ def make_statement(params: Params, plan: TrainingPlan, base: Base, image: Image)
     }
     byproducts = {
         LOSSES: losses,
+        EVALUATION: {"verdict": params.verdict},
         VERSIONS: tuned.get("versions", {}),
         MACHINE: tuned.get("machine", {}),
     }

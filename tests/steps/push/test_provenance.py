@@ -112,6 +112,7 @@ def test_the_statement_says_what_the_adapter_was_made_from(
     assert details["metadata"]["startedOn"] == "2026-01-01T00:00:00Z"
     assert {each["name"]: each["annotations"] for each in details["byproducts"]} == {
         "losses": {"base-loss": "3.25", "tuned-loss": "1.5"},
+        "evaluation": {"verdict": "passed"},
         "versions": {"torch": "2.10.0"},
         "machine": {"device": "cpu"},
     }

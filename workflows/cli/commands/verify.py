@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.machine import missing_packages, pip_install
 from argotune.workflows.cli.local.replay import Places, run_as_processes
 from argotune.workflows.cli.local.replay import replay as replay_statement
-from argotune.workflows.cli.login import AuthFileOption, CaFileOption, login_of
+from argotune.workflows.cli.login import AuthFileOption, CaFileOption, Login, login_of
 from argotune.workflows.cli.public_key import read_key_file
 from argotune.workflows.cli.remote.cluster import Cluster, installed_setting
 from argotune.workflows.cli.where import (
@@ -85,12 +86,13 @@ def verify(
     login = login_of(auth_file, ca_file)
     public_key = _public_key(key, chosen_cluster(namespace, context, on_cluster))
     with tempfile.TemporaryDirectory(prefix="argotune-verify-") as scratch:
-        evidence = gather(_reference(image), login.registry, Path(scratch))
+        reference = _reference(image)
+        evidence = gather(reference, login.registry, Path(scratch))
         verdict = verify_evidence(evidence, public_key)
         _print(verdict.checks)
         _refuse(image, verdict.checks)
         if replay and verdict.statement is not None:
-            checks = _replayed(evidence, verdict.statement, allow_loopback)
+            checks = _replayed(evidence, verdict.statement, reference, login, allow_loopback)
             _print(checks)
             _refuse(image, checks)
 
@@ -120,7 +122,13 @@ def _public_key(path: Path | None, cluster: Cluster | None) -> PublicKey | None:
         raise CliError(f"the verification key of the installation: {error}") from error
 
 
-def _replayed(evidence: Evidence, statement: Statement, allow_loopback: bool) -> list[Check]:
+def _replayed(
+    evidence: Evidence,
+    statement: Statement,
+    reference: ImageReference | LayoutReference,
+    login: Login,
+    allow_loopback: bool,
+) -> list[Check]:
     """Train the adapter again in a directory of this home, which is gone afterwards."""
     missing = missing_packages("local")
     if missing:
@@ -129,13 +137,20 @@ def _replayed(evidence: Evidence, statement: Statement, allow_loopback: bool) ->
     here.make()
     with tempfile.TemporaryDirectory(prefix="replay-", dir=here.root) as directory:
         work_dir = Path(directory)
+        files = {"auth-file": login.registry.auth_file, "ca-file": login.registry.ca_file}
+        places = Places(
+            work_dir=work_dir,
+            models_dir=here.models_dir,
+            repository=str(dataclasses.replace(reference, tag=None, digest=None)),
+            registry_flags={name: str(path) for name, path in files.items() if path is not None},
+        )
         threads = statement.byproduct(MACHINE).get("threads")
         try:
             return list(
                 replay_statement(
                     evidence,
                     statement,
-                    Places(work_dir=work_dir, models_dir=here.models_dir),
+                    places,
                     run_as_processes(work_dir, threads=threads),
                     allow_loopback=allow_loopback,
                 )

@@ -7,12 +7,13 @@ equal bit for bit; elsewhere sums have another order, and the losses are compare
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,7 +23,7 @@ from argotune.steps.common.fields import text_of
 from argotune.steps.common.values import NOT_MEASURED
 from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.report import RESULT
-from argotune.steps.contracts.start_adapter import NONE
+from argotune.steps.contracts.start_adapter import LIVE, NONE
 from argotune.steps.contracts.training_plan import TrainingPlan, write_plan
 from argotune.steps.dataset.params import SECRET_VARIABLES
 from argotune.steps.provenance.checks import Check, Outcome
@@ -36,6 +37,7 @@ from argotune.steps.provenance.statement import (
     Statement,
     oci_digest,
 )
+from argotune.steps.registry.oci import parse_reference
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.engine.pods.process import inherited_environment
 
@@ -55,6 +57,10 @@ class Places:
     """Of this replay; empty."""
     models_dir: Path
     """The model cache of this machine."""
+    repository: str
+    """The adapter's image without tag and digest, where the one is too that training began with."""
+    registry_flags: Mapping[str, str] = field(default_factory=dict)
+    """Flags of the model step with the login and the certificates of registries."""
 
 
 def replay(
@@ -71,15 +77,16 @@ def replay(
     where the statement does not say enough.
     """
     plan_file, work_dir = places.work_dir / "plan.yaml", places.work_dir
-    write_plan(plan_file, _quiet(_as_it_began(statement)))
+    write_plan(plan_file, _replayed_plan(statement, places.repository))
     of_plan = {"plan-file": str(plan_file)}
-    model = run_step("model", {**of_plan, "cache-dir": str(places.models_dir)})
+    of_run = {**of_plan, "work-dir": str(work_dir)}
+    cache = {"cache-dir": str(places.models_dir)}
+    model = run_step("model", {**of_run, **cache, **places.registry_flags})
     model_dir = places.models_dir / model["model-dir"]
     base = _same("base", base_of(model_dir)[1], statement.base.digest)
     yield base
     if base.outcome is Outcome.FAILED:
         return
-    of_run = {**of_plan, "work-dir": str(work_dir)}
     parameters = statement.predicate.build_definition.external_parameters
     dataset = run_step(
         "dataset",
@@ -155,23 +162,24 @@ def run_as_processes(work_dir: Path, *, threads: str | None) -> RunStep:
     return run_step
 
 
-def _as_it_began(statement: Statement) -> TrainingPlan:
-    """The stated plan, which may name the adapter in service to begin with before there was one.
+def _replayed_plan(statement: Statement, repository: str) -> TrainingPlan:
+    """Begin with the very adapter of then, and send nothing to the trackers of its run."""
+    plan = statement.plan
+    began_with = statement.dependency(START)
+    start_from = NONE
+    if began_with is not None:
+        wanted = plan.lora.start_from
+        image = repository if wanted == LIVE else _without_version(wanted)
+        start_from = f"{image}@{oci_digest(began_with)}"
+    return msgspec.structs.replace(
+        plan,
+        lora=msgspec.structs.replace(plan.lora, start_from=start_from),
+        watch=msgspec.structs.replace(plan.watch, report_to=[]),
+    )
 
-    Raises ValueError where training began with an adapter's weights, which no replay brings.
-    """
-    plan, start = statement.plan, statement.dependency(START)
-    if start is not None:
-        raise ValueError(
-            f"training began with the weights of adapter {oci_digest(start)}; only what began with"
-            " new ones is made again"
-        )
-    return msgspec.structs.replace(plan, lora=msgspec.structs.replace(plan.lora, start_from=NONE))
 
-
-def _quiet(plan: TrainingPlan) -> TrainingPlan:
-    """Send nothing to the trackers of who trained first; the adapter does not depend on them."""
-    return msgspec.structs.replace(plan, watch=msgspec.structs.replace(plan.watch, report_to=[]))
+def _without_version(image: str) -> str:
+    return str(dataclasses.replace(parse_reference(image), tag=None, digest=None))
 
 
 def _same(what: str, there: str, stated: str) -> Check:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from argotune.steps.common.fields import fields_of, parse_fields, text_of
 from argotune.steps.common.progress import Progress
-from argotune.steps.contracts.training_plan import read_plan
+from argotune.steps.contracts.start_adapter import StartAdapter, write_start_adapter
+from argotune.steps.contracts.training_plan import read_plan, write_plan
 from argotune.steps.provenance.checks import Check, Outcome, verify
 from argotune.steps.provenance.evidence import gather
-from argotune.steps.provenance.statement import Resource
 from argotune.steps.push import params as push_params
 from argotune.steps.push import run as push
 from argotune.steps.registry.skopeo import Registry
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.local.replay import Places, replay, run_as_processes
-from tests.fakes.adapter import safetensors
+from tests.fakes.adapter import safetensors, write_adapter, write_model, write_tiny_plan
 from tests.steps.provenance.pushed import Pushed, pushed
 
 MACHINE = {"device": "cpu", "model": "a CPU", "threads": "2"}
@@ -65,6 +67,9 @@ class Steps:
         return params
 
     def _model(self, flags: Mapping[str, str]) -> Mapping[str, str]:
+        begun = self.adapter.parent / "start-adapter.json"
+        if begun.exists():
+            shutil.copy(begun, self.work_dir)
         return {"model-dir": "model"}
 
     def _dataset(self, flags: Mapping[str, str]) -> Mapping[str, str]:
@@ -91,9 +96,7 @@ def adapter(tmp_path: Path) -> Pushed:
     return pushed(tmp_path, None, urls=("https://example.com/rows.jsonl",))
 
 
-def look(
-    adapter: Pushed, *, start_from: str = "none", began_with: str = "", **changes: Any
-) -> tuple[list[Check], Steps]:
+def look(adapter: Pushed, **changes: Any) -> tuple[list[Check], Steps]:
     root = adapter.layout.parent
     work_dir = root / "replay"
     work_dir.mkdir()
@@ -101,13 +104,12 @@ def look(
     evidence = gather(adapter.reference, Registry(), root / "unused")
     statement = verify(evidence, None).statement
     assert statement is not None
-    definition = statement.predicate.build_definition
-    definition.external_parameters["plan"]["lora"]["start_from"] = start_from
-    if began_with:
-        definition.resolved_dependencies.append(
-            Resource(name="start-adapter", digest={"sha256": began_with})
-        )
-    places = Places(work_dir=work_dir, models_dir=root / "cache")
+    places = Places(
+        work_dir=work_dir,
+        models_dir=root / "cache",
+        repository=f"oci:{adapter.layout}",
+        registry_flags={"auth-file": "config.json"},
+    )
     return list(replay(evidence, statement, places, steps)), steps
 
 
@@ -128,15 +130,38 @@ def test_equal_files_are_the_same_adapter(adapter: Pushed) -> None:
     assert read_plan(steps.work_dir / "plan.yaml") == stated
 
 
-def test_a_first_run_that_was_to_begin_with_the_live_adapter_is_made_again(adapter: Pushed) -> None:
-    checks, steps = look(adapter, start_from="live")
-    assert checks[-1].outcome == Outcome.OK
+@pytest.mark.parametrize(
+    ("start_from", "image"), [("live", "oci:{layout}"), ("r.io/team/old:1", "r.io/team/old")]
+)
+def test_training_begins_with_the_very_adapter_of_then(
+    tmp_path: Path, start_from: str, image: str
+) -> None:
+    """The tag of what was in service then may be another adapter's by now."""
+    write_result(tmp_path)
+    write_model(tmp_path / "cache" / "model", write_adapter(tmp_path / "adapter"))
+    plan = write_tiny_plan(tmp_path / "plan.yaml")
+    lora = msgspec.structs.replace(plan.lora, start_from=start_from)
+    write_plan(tmp_path / "plan.yaml", msgspec.structs.replace(plan, lora=lora))
+    began_with = f"sha256:{64 * '7'}"
+    write_start_adapter(tmp_path, StartAdapter(digest=began_with, warm_starts=1))
+    adapter = pushed(tmp_path, None)
+    checks, steps = look(adapter)
+    assert checks[-1].outcome is Outcome.OK
+    wanted = f"{image.format(layout=adapter.layout)}@{began_with}"
+    assert read_plan(steps.work_dir / "plan.yaml").lora.start_from == wanted
+    assert steps.seen["model"]["work-dir"] == str(steps.work_dir)
+    assert steps.seen["model"]["auth-file"] == "config.json"
+
+
+def test_a_first_run_that_was_to_begin_with_the_live_adapter_is_made_again(tmp_path: Path) -> None:
+    write_result(tmp_path)
+    write_model(tmp_path / "cache" / "model", write_adapter(tmp_path / "adapter"))
+    plan = write_tiny_plan(tmp_path / "plan.yaml")
+    lora = msgspec.structs.replace(plan.lora, start_from="live")
+    write_plan(tmp_path / "plan.yaml", msgspec.structs.replace(plan, lora=lora))
+    checks, steps = look(pushed(tmp_path, None))
+    assert checks[-1].outcome is Outcome.OK
     assert read_plan(steps.work_dir / "plan.yaml").lora.start_from == "none"
-
-
-def test_what_began_with_an_adapter_is_not_made_again(adapter: Pushed) -> None:
-    with pytest.raises(ValueError, match=f"began with the weights of adapter sha256:{64 * '5'}"):
-        look(adapter, start_from="live", began_with=64 * "5")
 
 
 def test_other_rows_end_the_replay_before_it_trains(adapter: Pushed) -> None:

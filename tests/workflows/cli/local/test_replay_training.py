@@ -81,7 +81,11 @@ def test_training_again_gives_the_same_adapter_bit_for_bit(tmp_path: Path) -> No
     evidence = gather(reference, Registry(), tmp_path / "unused")
     statement = verify(evidence, None).statement
     assert statement is not None
-    places = Places(work_dir=tmp_path / "replay", models_dir=tmp_path / "models")
+    places = Places(
+        work_dir=tmp_path / "replay",
+        models_dir=tmp_path / "models",
+        repository=f"oci:{reference.directory}",
+    )
     places.work_dir.mkdir()
     checks = list(replay(evidence, statement, places, run_step))
     assert [check.outcome for check in checks] == 3 * [Outcome.OK], checks
