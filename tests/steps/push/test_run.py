@@ -186,7 +186,7 @@ def test_a_rejected_adapter_gets_no_tag_but_its_own(work_dir: Path) -> None:
         own = f"rejected-{rejected.digest.removeprefix('sha256:')[:12]}"
         digests = {
             name: f"sha256:{hashlib.sha256(content).hexdigest()}"
-            for (_, name), content in registry.manifests.items()
+            for (_, name), (_, content) in registry.manifests.items()
         }
         assert (digests["1"], digests[own]) == (passed.digest, rejected.digest)
         assert rejected.report.startswith(f"{registry.host}/team/phi@sha256:")
