@@ -6,6 +6,7 @@ import hashlib
 
 from argotune.steps.common.fields import text_of
 from argotune.steps.contracts import adapter_image as names
+from argotune.steps.contracts.evaluation import read_evaluation
 from argotune.steps.contracts.serving import Base
 from argotune.steps.contracts.start_adapter import start_of
 from argotune.steps.contracts.training_plan import TrainingPlan, dump_plan
@@ -34,6 +35,10 @@ def annotations_of(params: Params, plan: TrainingPlan, base: Base, tag: str) -> 
         names.VERDICT: params.verdict,
         "sh.kaito.model.name": model.preset,
     }
+    evaluation = read_evaluation(params.work_dir)
+    live_loss = evaluation.loss_of("live") if evaluation is not None else None
+    if live_loss is not None:
+        annotations[names.LIVE_LOSS] = text_of(live_loss)
     start = start_of(params.work_dir, plan.lora.start_from)
     if start.digest:
         annotations[names.STARTED_FROM] = start.digest

@@ -20,6 +20,7 @@ import pytest
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.progress import Progress
 from argotune.steps.common.values import NOT_MEASURED
+from argotune.steps.contracts.evaluation import Comparison, Evaluation, write_evaluation
 from argotune.steps.contracts.report import report_tag
 from argotune.steps.contracts.start_adapter import StartAdapter, write_start_adapter
 from argotune.steps.contracts.training_plan import write_plan
@@ -142,6 +143,25 @@ def test_the_image_says_which_adapter_training_began_with(work_dir: Path) -> Non
     (statement,) = (text for text in blobs if '"predicateType"' in text)
     dependencies = json.loads(statement)["predicate"]["buildDefinition"]["resolvedDependencies"]
     assert {"name": "start-adapter", "digest": {"sha256": 64 * "5"}} in dependencies
+
+
+def test_the_image_has_the_loss_of_the_adapter_in_service(work_dir: Path) -> None:
+    live = Comparison(against="live", loss=1.75, gain=0.25, margin=0.0, passed=True)
+    evaluation = Evaluation(
+        made_from={},
+        verdict="passed",
+        reason="It is better.",
+        rows=40,
+        tokens=900,
+        new_loss=1.5,
+        confidence=0.95,
+        comparisons=[live],
+    )
+    write_evaluation(work_dir, evaluation)
+    layout = work_dir / "out"
+    result = run(params(work_dir, f"oci:{layout}:2"), progress=Progress())
+    manifest = json.loads((layout / "blobs/sha256" / result.digest[7:]).read_bytes())
+    assert manifest["annotations"]["sh.argotune.live-loss"] == "1.75"
 
 
 def test_the_image_names_other_weights_than_the_presets(work_dir: Path) -> None:

@@ -18,11 +18,19 @@ from rich.text import Text
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.html_page import page, table
-from argotune.steps.contracts.report import DATASET, PLAN, RESULT, SAMPLES, Files, records
+from argotune.steps.contracts.evaluation import Comparison, Evaluation
+from argotune.steps.contracts.report import (
+    DATASET,
+    EVALUATION,
+    PLAN,
+    RESULT,
+    SAMPLES,
+    Files,
+    records,
+)
 from argotune.steps.contracts.training_plan import parse_plan
 from argotune.workflows.cli.show.versions import Row
 
-EVALUATION = "evaluation.json"
 _NONE = "-"
 _COUNTS = {
     "train_rows": "rows to train",
@@ -175,28 +183,33 @@ def _losses(side: Side) -> dict[str, str]:
 
 
 def _evaluation(files: Files) -> dict[str, str]:
-    """Name what an evaluation says, its comparisons and checks each in one line."""
-    found = _object(files, EVALUATION)
-    names = ("verdict", "reason", "rows")
-    said: dict[str, str] = {name: str(found[name]) for name in names if name in found}
-    for each in _objects(found, "comparisons"):
-        said[f"gain over {each.get('against')}"] = _gain(each)
-    for each in _objects(found, "checks"):
-        name = each.get("name") or each.get("kind") or "check"
-        said[f"check {name}"] = ", ".join(
-            f"{key} {value}" for key, value in each.items() if key not in ("name", "kind")
-        )
-    return said
+    found = _evaluation_of(files)
+    if found is None:
+        return {}
+    return {
+        "verdict": found.verdict,
+        "reason": found.reason,
+        "rows": f"{found.rows:,}",
+        **{f"gain over {each.against}": _gain(each) for each in found.comparisons},
+        "faulty answers": str(sum(bool(each.fault) for each in found.answers)),
+        "warnings": "; ".join(found.warnings),
+    }
 
 
-def _gain(comparison: Mapping[str, Any]) -> str:
-    gain, low, high = (comparison.get(name) for name in ("gain", "low", "high"))
-    if not isinstance(gain, (int, float)):
+def _gain(comparison: Comparison) -> str:
+    """Describe by how much a loss is lower, with its confidence interval."""
+    gain, low, high = comparison.gain, comparison.low, comparison.high
+    if gain is None:
         return _NONE
-    passed = "passed" if comparison.get("passed") else "not passed"
-    if isinstance(low, (int, float)) and isinstance(high, (int, float)):
-        return f"{gain:.4g} ({low:.4g} to {high:.4g}), {passed}"
-    return f"{gain:.4g}, {passed}"
+    interval = f" ({low:.4g} to {high:.4g})" if low is not None and high is not None else ""
+    return f"{gain:.4g}{interval}, {'passed' if comparison.passed else 'not passed'}"
+
+
+def _evaluation_of(files: Files) -> Evaluation | None:
+    try:
+        return msgspec.json.decode(files.get(EVALUATION, b""), type=Evaluation)
+    except msgspec.DecodeError:
+        return None  # none, or that of another version
 
 
 def _answers(one: Files, other: Files) -> Section:
@@ -212,17 +225,12 @@ def _answers(one: Files, other: Files) -> Section:
 
 def _answers_of(files: Files) -> dict[str, str]:
     """Map the prompts to the new adapter's answers: of the evaluation, else tune's last ones."""
-    evaluated = _objects(_object(files, EVALUATION), "answers")
-    if evaluated:
-        return {str(each.get("prompt")): str(each.get("new")) for each in evaluated}
+    evaluation = _evaluation_of(files)
+    if evaluation is not None and evaluation.answers:
+        return {each.prompt: each.new for each in evaluation.answers}
     samples = records(files, SAMPLES)
     last = max((each["step"] for each in samples), default=None)
     return {str(each["prompt"]): str(each["answer"]) for each in samples if each["step"] == last}
-
-
-def _objects(found: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    items = found.get(name)
-    return [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
 
 
 def _object(files: Files, name: str) -> dict[str, Any]:

@@ -6,17 +6,18 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from argotune.steps.contracts import adapter_image
+from argotune.steps.contracts.evaluation import Answers, Comparison, Evaluation
 from argotune.steps.contracts.in_service import Event
-from argotune.steps.contracts.report import DATASET, PLAN, SAMPLES, Files
+from argotune.steps.contracts.report import DATASET, EVALUATION, PLAN, SAMPLES, Files
 from argotune.steps.contracts.versions import PREVIOUS
 from argotune.steps.registry import skopeo
 from argotune.steps.registry.oci import LayoutReference
 from argotune.steps.registry.versions import record_in_service, repository_of
 from argotune.workflows.cli.show.comparison import (
-    EVALUATION,
     Section,
     Side,
     comparison_page,
@@ -105,19 +106,29 @@ def test_answers_to_the_same_prompts_stand_side_by_side() -> None:
 
 
 def test_what_the_evaluation_says_is_compared() -> None:
-    comparison = {"against": "live", "gain": 0.5, "low": 0.25, "high": 0.75, "passed": True}
-    evaluation = {
-        "verdict": "passed",
-        "comparisons": [comparison],
-        "checks": [{"name": "json", "score": 0.9}],
-        "answers": [{"prompt": "Who", "new": "I"}],
-    }
-    one = side("v1", {EVALUATION: json.dumps(evaluation).encode()})
+    evaluation = Evaluation(
+        made_from={},
+        verdict="passed",
+        reason="It is better.",
+        rows=40,
+        tokens=900,
+        new_loss=1.0,
+        confidence=0.95,
+        comparisons=[
+            Comparison(
+                against="live", loss=1.5, gain=0.5, low=0.25, high=0.75, margin=0.0, passed=True
+            )
+        ],
+        answers=[Answers(prompt="Who", reference="you", base="", new="I", fault="looping")],
+    )
+    one = side("v1", {EVALUATION: msgspec.json.encode(evaluation)})
     other = side("v2", {EVALUATION: b"[]", SAMPLES: samples(Who="you")})
     assert section("Evaluation", one, other).rows == [
         ("verdict", "passed", "-"),
+        ("reason", "It is better.", "-"),
+        ("rows", "40", "-"),
         ("gain over live", "0.5 (0.25 to 0.75), passed", "-"),
-        ("check json", "score 0.9", "-"),
+        ("faulty answers", "1", "-"),
     ]
     assert section("Answers", one, other).rows == [("Who", "I", "you")]
 
