@@ -12,8 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from argotune.steps.common.errors import StepError
+from argotune.steps.contracts.in_service import read_in_service
 from argotune.steps.contracts.report import PLAN
-from argotune.steps.contracts.services import is_alive, read_service
+from argotune.steps.contracts.services import Service, is_alive, read_service
 from argotune.steps.registry.oci import LayoutReference, parse_reference
 from argotune.steps.registry.skopeo import Registry
 from argotune.steps.registry.versions import find_live, repository_of
@@ -45,7 +46,16 @@ def start(here: Home, name: str, *, deploy: Deploy | None = None) -> None:
     (deploy or run_deploy)(deploy_flags(here, run, is_newest=name == run.workspace))
     started = read_service(here.services_dir, run.workspace)
     if started is not None:
-        print(f"service {started.name}: answers at {started.endpoint}, as of run {run.name}")
+        print(f"service {started.name}: answers at {started.endpoint}, {_origin(run, started)}")
+
+
+def _origin(run: LocalRun, service: Service) -> str:
+    """Say which adapter it is: the run's, or after a rollback another version."""
+    pushed = step_output(run.workflow, "push", "digest")
+    if not pushed or service.digest == pushed:
+        return f"as of run {run.name}"
+    known = read_in_service(service.annotations)
+    return f"with {known.version if known else service.digest}, which was rolled back to"
 
 
 def deploy_flags(here: Home, run: LocalRun, *, is_newest: bool = True) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from argotune.steps.contracts.in_service import InService
+from argotune.steps.contracts.services import RECORD, read_record, write_record
 from argotune.steps.contracts.versions import LIVE
 from argotune.steps.push.layout import write_image
 from argotune.steps.registry.layout_index import layout_lock, point_tag
@@ -112,6 +115,31 @@ def test_the_version_that_is_live_is_started_after_a_rollback(
     assert not [flag for flag in flags if flag.startswith(("--plan-file", "--model-dir"))]
     # Who names the run means its adapter.
     assert f"--reference=oci:{layout}@{new}" in deploy_flags(here, run, is_newest=False)
+
+
+def test_a_version_that_was_rolled_back_to_is_not_said_to_be_the_runs(
+    home_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = Home(home_dir)
+    put_run(here, "caps-1", "Succeeded")
+    record = here.runs_dir / "caps-1" / "workflow.json"
+    run = json.loads(record.read_text())
+    given = {"parameters": [{"name": "digest", "value": f"sha256:{64 * 'b'}"}]}
+    run["status"]["nodes"] |= workflow_of(node("push", "Succeeded", outputs=given))["status"][
+        "nodes"
+    ]
+    record.write_text(json.dumps(run))
+
+    def deploy(flags: Sequence[str]) -> None:
+        write_service(home_dir, "caps", os.getpid())
+        path = home_dir / "services" / "caps" / RECORD
+        service = read_record(path)
+        assert service is not None
+        known = InService(adapter=f"oci:/dist@sha256:{64 * 'a'}", version="v1").annotations()
+        write_record(path, dataclasses.replace(service, annotations=known))
+
+    start(here, "caps", deploy=deploy)
+    assert capsys.readouterr().out.endswith("with v1, which was rolled back to\n")
 
 
 def test_without_a_run_that_deployed_there_is_nothing_to_start(home_dir: Path) -> None:
