@@ -65,6 +65,8 @@ class Params:
 class Result:
     """Outputs of the evaluate step."""
 
+    summary: str
+    """Outcome and reason in one line, which the command line shows beside the step."""
     verdict: Literal["passed", "rejected"]
     """Whether the adapter may go into service."""
     reason: str

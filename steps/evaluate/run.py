@@ -25,7 +25,6 @@ from argotune.steps.contracts.evaluation import (
     REJECTED,
     Comparison,
     Evaluation,
-    Verdict,
     read_evaluation,
     write_evaluation,
 )
@@ -88,7 +87,7 @@ def run(params: Params, *, progress: Progress, cuda: Cuda = TORCH) -> Result:
     Raises StepError.
     """
     if params.gate == "off":
-        return _not_measured("passed", "the gate is off, so nothing was measured")
+        return _unmeasured("the gate is off, so nothing was measured")
     plan = read_plan(params.plan_file)
     live = read_live_adapter(params.work_dir) or LiveAdapter()
     made_from = _made_from(params, live)
@@ -290,10 +289,12 @@ def _record_rejected(params: Params, history_file: Path) -> None:
 
 
 def _result(found: Evaluation, live: LiveAdapter) -> Result:
+    outcome = "" if found.verdict == PASSED else _outcome(live)
     return Result(
+        summary=f"{outcome or PASSED}: {found.reason}",
         verdict=found.verdict,
         reason=found.reason,
-        outcome="" if found.verdict == PASSED else _outcome(live),
+        outcome=outcome,
         warning="; ".join(found.warnings),
         base_loss=_measured(found.loss_of("base")),
         new_loss=_measured(found.new_loss),
@@ -307,9 +308,11 @@ def _outcome(live: LiveAdapter) -> str:
     return "kept what is in service" if live.problem else "nothing was deployed"
 
 
-def _not_measured(verdict: Verdict, reason: str) -> Result:
+def _unmeasured(reason: str) -> Result:
+    """The result of an adapter that passes without any look at it."""
     return Result(
-        verdict=verdict,
+        summary=f"{PASSED}: {reason}",
+        verdict=PASSED,
         reason=reason,
         outcome="",
         warning="",

@@ -20,7 +20,12 @@ import pytest
 from argotune.steps.common.errors import ParamsError, PermanentError, TransientError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.dataset_rows import FIELDS, Conversation, read_batch
-from argotune.steps.contracts.history import Deployed, digest_of_plan, record_deployed
+from argotune.steps.contracts.history import (
+    Deployed,
+    digest_of_plan,
+    record_deployed,
+    rejected_beside,
+)
 from argotune.steps.contracts.model_source import version_of
 from argotune.steps.contracts.training_plan import read_plan, write_plan
 from argotune.steps.dataset.download import Downloader
@@ -599,6 +604,28 @@ def test_unchanged_data_and_plan_are_reported_when_asked_for(
     assert make(new_params(url, **settings, split_seed=5)).changed
     more = server.add("/a?v=2", jsonl(rows(51)))
     assert make(new_params(more, **settings)).changed
+
+
+def test_data_whose_adapter_was_rejected_are_not_tuned_on_each_night(
+    server: FileServer, new_params: NewParams, tmp_path: Path
+) -> None:
+    history = tmp_path / "history.json"
+    settings: dict[str, Any] = {"history_file": history, "only_if_changed": True}
+    deployed = new_params(server.add("/a", jsonl(rows(50))), **settings)
+    record_deployed(history, inputs_of(deployed))
+    rejected = new_params(server.add("/a?v=2", jsonl(rows(51))), **settings)
+    record_deployed(rejected_beside(history), inputs_of(rejected))
+    assert not make(rejected).changed
+    assert not make(deployed).changed
+    assert make(new_params(server.add("/a?v=3", jsonl(rows(52))), **settings)).changed
+    assert make(new_params(server.add("/a?v=2", jsonl(rows(51))), history_file=history)).changed
+
+
+def inputs_of(params: Params) -> Deployed:
+    """What is recorded of an adapter of these data."""
+    return Deployed(
+        dataset_digest=make(params).digest, plan_digest=digest_of_plan(params.plan_file)
+    )
 
 
 def test_unchanged_data_are_tuned_on_again_where_the_weights_changed(

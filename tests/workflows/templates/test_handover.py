@@ -161,6 +161,7 @@ TUNES = tuple(
 )
 EVALUATIONS = tuple(
     EvaluateResult(
+        summary="",
         verdict="rejected" if outcome else "passed",
         reason="worse than 'a', \"b\" $ {{c}} | d",
         outcome=outcome,
