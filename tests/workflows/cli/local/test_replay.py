@@ -159,6 +159,7 @@ def test_a_first_run_that_was_to_begin_with_the_live_adapter_is_made_again(tmp_p
     plan = write_tiny_plan(tmp_path / "plan.yaml")
     lora = msgspec.structs.replace(plan.lora, start_from="live")
     write_plan(tmp_path / "plan.yaml", msgspec.structs.replace(plan, lora=lora))
+    write_start_adapter(tmp_path, StartAdapter())
     checks, steps = look(pushed(tmp_path, None))
     assert checks[-1].outcome is Outcome.OK
     assert read_plan(steps.work_dir / "plan.yaml").lora.start_from == "none"
