@@ -38,6 +38,8 @@ _ARGOTUNE = (sys.executable, "-m", "argotune.workflows.cli")
 _ANNOTATIONS = (
     "question",
     "allow-cpu",
+    "gate",
+    "gate-answer-tokens",
     "service-gpus",
     "service-memory",
     "adapter-from",
@@ -100,6 +102,9 @@ class Site:
             "question": QUESTION,
             # The tests' GPU nodes only say that they have one.
             "allow-cpu": "true",
+            # Two steps make no adapter that is better than its base.
+            "gate": "off",
+            "gate-answer-tokens": "16",
             "service-gpus": "0",
             "service-memory": "512Mi",
             "adapter-from": self.adapter_from,
@@ -113,9 +118,9 @@ class Site:
         made = self.cluster.create(workflow(arguments))
         return Run(self.cluster, made["metadata"]["name"])
 
-    def workspace(self, name: str, *, steps: int = 2) -> str:
+    def workspace(self, name: str, *, steps: int = 2, gate: str = "off") -> str:
         """The same as arguments, as a Kaito Workspace."""
-        arguments = self.arguments(name)
+        arguments = self.arguments(name, gate=gate)
         annotations = {f"argotune.dev/{key}": arguments[key] for key in _ANNOTATIONS}
         key, _, value = self.node_selector.partition("=")
         workspace = {

@@ -43,7 +43,7 @@ class Submitted:
 def submitted(site: Site) -> Submitted:
     command = ["submit", "-", "--watch", f"--namespace={site.namespace}"]
     with ThreadPoolExecutor(1) as pool:
-        text = site.workspace("submitted", steps=TUNE_STEPS)
+        text = site.workspace("submitted", steps=TUNE_STEPS, gate="on")
         printed = pool.submit(site.argotune, *command, text=text, seconds=RUN_SECONDS)
         return _look_at(site, printed)
 
@@ -83,6 +83,7 @@ def test_every_step_of_a_submitted_workspace_succeeds_at_once(submitted: Submitt
 def test_outputs_say_what_came_of_it(submitted: Submitted, site: Site) -> None:
     outputs = submitted.run.outputs()
     assert float(outputs["tuned-loss"]) < float(outputs["base-loss"])
+    assert (outputs["verdict"], outputs["outcome"]) == ("passed", "")
     assert outputs["endpoint"] == f"http://submitted.{site.namespace}.svc"
     assert outputs["answer"]
     assert re.fullmatch(
@@ -186,7 +187,7 @@ def test_form_has_descriptions_and_choices(site: Site) -> None:
 def test_schedule_of_a_workspace_ends_early_when_nothing_has_changed(
     submitted: Submitted, site: Site
 ) -> None:
-    text = site.workspace("submitted", steps=TUNE_STEPS)
+    text = site.workspace("submitted", steps=TUNE_STEPS, gate="on")
     where = f"--namespace={site.namespace}"
     site.argotune("schedule", "-", "--cron=@yearly", where, text=text)
     try:
