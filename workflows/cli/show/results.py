@@ -25,6 +25,8 @@ from argotune.workflows.cli.show.workflow_json import (
 )
 
 _SUCCEEDED = "Succeeded"
+_OUTCOME = "outcome"
+"""Output of a run whose adapter was rejected: what stays in service."""
 
 
 class Output(StrEnum):
@@ -50,6 +52,8 @@ def print_record(record: object, output: Output) -> None:
 def phase_and_reason(workflow: Workflow) -> str:
     """Return the run's phase for a person, and why it has it where that is news."""
     message = workflow.get("status", {}).get("message")
+    if outcome := outputs_of(workflow).get(_OUTCOME):
+        return f"{shown_phase(workflow)}, {outcome}"
     if not message or was_stopped(workflow):
         return shown_phase(workflow)
     return f"{shown_phase(workflow)}: {last_line(message)}"
@@ -69,7 +73,9 @@ def print_results(screen: Console, workflow: Workflow, advice: Sequence[str]) ->
     """
     phase = shown_phase(workflow)
     message = workflow["status"].get("message")
-    screen.print(f"\n{name_of(workflow)}: {phase}", style="bold")
+    outcome = outputs_of(workflow).get(_OUTCOME)
+    shown = f"{phase}, {outcome}" if outcome else phase
+    screen.print(f"\n{name_of(workflow)}: {shown}", style="bold")
     if phase != _SUCCEEDED and message and not was_stopped(workflow):
         screen.print(last_line(message), soft_wrap=True)
     for key, value in outputs_of(workflow).items():
