@@ -39,6 +39,7 @@ from argotune.workflows.cli.where import (
     chosen_cluster,
 )
 from argotune.workflows.workspace import planned as workspaces
+from argotune.workflows.workspace.cost_limit import check_cost_limit
 from argotune.workflows.workspace.model import provider_of
 from argotune.workflows.workspace.node_request import request_of
 
@@ -101,6 +102,8 @@ def data(
             _print_costs(planned, look.report)
         if look.problem:
             raise RunFailed(look.problem)
+        if look.report.tokens is not None:
+            check_cost_limit(planned, dataset_tokens=look.report.tokens.train)
         return
     if len(names) != 1:
         missing = [each for each in names if not _is_file(each)]

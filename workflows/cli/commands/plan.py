@@ -48,6 +48,7 @@ from argotune.workflows.cli.where import (
 )
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.workspace import planned as workspaces
+from argotune.workflows.workspace.cost_limit import check_cost_limit
 from argotune.workflows.workspace.input import refused_urls
 from argotune.workflows.workspace.model import provider_of
 from argotune.workflows.workspace.node_request import request_of
@@ -123,6 +124,7 @@ def plan(
     data = _read_local_data(planned)
     if data is not None and data.tokens is not None and dataset_tokens is None:
         dataset_tokens = data.tokens.train
+        check_cost_limit(planned, dataset_tokens=dataset_tokens)
     rows = plan_rows(planned.plan, dataset_tokens=dataset_tokens)
     print_rows(screen, f"Plan of {planned.workspace.name}", rows)
     if data is not None:

@@ -29,8 +29,13 @@ ROWS = "".join(
 @pytest.fixture
 def tokenizer(home_dir: Path) -> None:
     """The tokenizer of preset tiny in the model cache."""
+    keep_tokenizer(home_dir, "tiny")
+
+
+def keep_tokenizer(home_dir: Path, name: str) -> None:
+    """Put a tokenizer into the model cache as that of a preset."""
     home_dir.mkdir(mode=0o700)
-    preset = model_preset("tiny")
+    preset = model_preset(name)
     directory = cache_path(Home(home_dir).models_dir, preset.repository, preset.revision)
     make_tokenizer(MARKED_TEMPLATE).save_pretrained(directory)
     shape = msgspec.to_builtins(preset.architecture).items()
@@ -77,6 +82,39 @@ def test_plan_reads_data_of_this_machine(argotune: Argotune, write: Write) -> No
     assert ["rows", "40", "35"] in [words[:3] for words in said]
     assert ["steps"] in [words[:1] for words in said]
     assert "no run here has tuned tiny by lora yet" in answer.out
+
+
+def test_a_limit_of_cost_is_held_against_the_tokens_that_were_counted(
+    argotune: Argotune, write: Write, home_dir: Path
+) -> None:
+    """Without them a thousand epochs may cost any amount."""
+    keep_tokenizer(home_dir, "phi-3-mini-4k-instruct")
+    rows = write("data.jsonl", "".join(ROWS.replace("?", f" of {n}?") for n in range(30)))
+    text = TINY.replace("https://example.com/data.parquet", rows.as_uri())
+    text = text.replace("name: tiny", "name: phi-3-mini-4k-instruct")
+    text = text.replace("resource:\n", f"resource:\n  instanceType: {A10}\n")
+    text = text.replace("method: lora\n", "method: qlora\n  config: epochs\n")
+    text = text.replace("name: my-tiny\n", f"name: my-tiny\n  annotations: {LIMITED}\n")
+    file = write("workspace.yaml", f"{text}---\n{EPOCHS}")
+    answer = argotune("data", file)
+    assert answer.code == 2
+    limit = (
+        "error: metadata.annotations.argotune.dev/max-cost-usd: 2, but by its plan the run costs"
+    )
+    assert limit in answer.err
+
+
+A10 = "Standard_NV36ads_A10_v5"
+LIMITED = '{argotune.dev/max-cost-usd: "2", argotune.dev/provider: aks}'
+EPOCHS = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: epochs}
+data:
+  training_config.yaml: |
+    training_config:
+      TrainingArguments: {num_train_epochs: 1000}
+"""
 
 
 def test_plan_without_the_tokenizer_says_why_it_did_not_read(
