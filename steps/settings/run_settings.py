@@ -65,7 +65,13 @@ _OF_THE_FILE = (
         place="metadata.name",
         description="Name of the workspace, a DNS label; also of the service and the adapter",
         default="finetune",
-        feeds=("plan.name", "deploy.name", "provision.workspace", "watch.workspace"),
+        feeds=(
+            "plan.name",
+            "deploy.name",
+            "provision.workspace",
+            "watch.workspace",
+            "notify.workspace",
+        ),
     ),
     Setting(
         name="preset",
@@ -522,6 +528,25 @@ _APPROVAL = (
         used_by="the task approve",
     ),
 )
+_NOTIFY = (
+    Setting(
+        name="notify-secret",
+        description=(
+            "Secret with the key url of a webhook, which is told when the run has finished, failed,"
+            " was rejected or awaits its approval, and format: slack or cloudevents"
+        ),
+        value=SECRET,
+        default_meaning="nobody is told",
+        used_by="notify's environment",
+    ),
+    Setting(
+        name="run-record",
+        is_annotation=False,
+        description="File with the Workflow of a run on one machine",
+        decided_by="installer",
+        feeds=("notify.run-record",),
+    ),
+)
 _RUN = (
     Setting(
         name="only-if-changed",
@@ -595,7 +620,7 @@ _RUN = (
         decided_by="installer",
         default="false",
         choices=_TRUTH,
-        feeds=("dataset.allow-loopback",),
+        feeds=("dataset.allow-loopback", "notify.allow-loopback"),
     ),
     Setting(
         name="allow-files",
@@ -610,21 +635,25 @@ _RUN = (
         name="allowed-hosts",
         is_annotation=False,
         description=(
-            "Internal hosts that datasets may come from and registries may be, HOST or HOST:PORT;"
-            " a JSON list"
+            "Internal hosts that datasets may come from, and registries and webhooks may be, HOST"
+            " or HOST:PORT; a JSON list"
         ),
         decided_by="installer",
         default="[]",
-        feeds=("dataset.allowed-hosts",),
+        feeds=("dataset.allowed-hosts", "notify.allowed-hosts"),
     ),
     Setting(
         name="allowed-secrets",
         is_annotation=False,
         description="Secrets that runs may use, NAME or PREFIX*; a JSON list",
         decided_by="installer",
-        default=('["argotune-push", "argotune-model-access", "argotune-data", "argotune-signing"]'),
+        default=(
+            '["argotune-push", "argotune-model-access", "argotune-data", "argotune-signing",'
+            ' "argotune-notify"]'
+        ),
         used_by=(
-            "the volumes of Secrets, model's and dataset's environment, and the admission policy"
+            "the volumes of Secrets, the environment of model, dataset and notify, and the"
+            " admission policy"
         ),
     ),
     Setting(
@@ -726,6 +755,7 @@ SETTINGS: Mapping[str, Setting] = {
         *_GATE,
         *_SERVICE,
         *_APPROVAL,
+        *_NOTIFY,
         *_RUN,
         *_VOLUME,
     )
@@ -740,6 +770,7 @@ SECRET_SETTINGS = (
     "model-access-secret",
     "data-secret",
     "signing-secret",
+    "notify-secret",
 )
 """Settings that name a Secret of the namespace."""
 

@@ -20,6 +20,7 @@ from argotune.steps.dataset import params as dataset
 from argotune.steps.deploy import params as deploy
 from argotune.steps.evaluate import params as evaluate
 from argotune.steps.model import params as model
+from argotune.steps.notify import params as notify
 from argotune.steps.plan import params as plan
 from argotune.steps.provision import params as provision
 from argotune.steps.push import params as push
@@ -42,6 +43,7 @@ PARAMS: Mapping[str, type[Any]] = {
     "push": push.Params,
     "deploy": deploy.Params,
     "release": release.Params,
+    "notify": notify.Params,
 }
 """The steps with flags that settings fill."""
 
@@ -213,7 +215,13 @@ def _url_problems(settings: Mapping[str, str]) -> Iterator[Problem]:
 def _forbidden_secrets(settings: Mapping[str, str]) -> Iterator[Problem]:
     """Report Secrets that the template would not mount; a default one may be missing."""
     allowed: list[str] = json.loads(settings.get("allowed-secrets", '["*"]'))
-    for name in ("push-secret", "model-access-secret", "data-secret", "signing-secret"):
+    for name in (
+        "push-secret",
+        "model-access-secret",
+        "data-secret",
+        "signing-secret",
+        "notify-secret",
+    ):
         secret = settings.get(name, "")
         problem = secret_problem(secret, allowed)
         if secret not in ("", SETTINGS[name].default) and problem is not None:

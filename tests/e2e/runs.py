@@ -11,12 +11,18 @@ ARGO = "argoproj.io/v1alpha1"
 _NODE_NAME = "workflows.argoproj.io/node-name"
 STEPS = ("plan", "dataset", "model", "provision", "tune", "evaluate", "push", "deploy", "release")
 # The node was there before, so nobody watches over it.
-ALL_WELL = {**dict.fromkeys(STEPS, "Succeeded"), "watch": "Skipped"}
+ALL_WELL = {
+    **dict.fromkeys(STEPS, "Succeeded"),
+    **dict.fromkeys(("watch", "approval", "notify"), "Skipped"),
+    "approved": "Omitted",
+}
 """Phases of a run that ended well on a node that it did not make."""
 ENDED_EARLY = {
     **dict.fromkeys(("plan", "dataset", "release"), "Succeeded"),
-    **dict.fromkeys(("model", "provision"), "Skipped"),
-    **dict.fromkeys(("tune", "evaluate", "watch", "push", "deploy"), "Omitted"),
+    **dict.fromkeys(("model", "provision", "notify"), "Skipped"),
+    **dict.fromkeys(
+        ("tune", "evaluate", "watch", "push", "approval", "approved", "deploy"), "Omitted"
+    ),
 }
 """Phases of a run whose data has not changed since the last."""
 _ENDED = {"Succeeded", "Failed", "Error", "Skipped", "Omitted"}
@@ -81,7 +87,7 @@ class Run:
             for node in self.nodes()
             if node["id"] not in tries
         }
-        return {name: phase for name, phase in steps.items() if name not in ("", "finetune")}
+        return {name: phase for name, phase in steps.items() if name not in ("", "finetune", "end")}
 
     def outputs(self, step: str | None = None) -> dict[str, str]:
         """Output parameters of a step, or of the run."""

@@ -132,8 +132,7 @@ def test_the_ui_sees_names_progress_and_endpoint(
         path = f"/api/v1/workflows/{cluster.namespace}/{run.name}"
         status = server.get(path).json()["status"]
     pods = {n["displayName"]: n for n in status["nodes"].values() if n["type"] == "Pod"}
-    expected = [f"{step}(0)" for step in STEPS if step != "release"]
-    assert sorted(pods) == sorted([*expected, f"{run.name}.onExit(0)"])
+    assert sorted(pods) == sorted(f"{step}(0)" for step in STEPS)
     # Argo reads a pod's own progress once a minute, 2/2 here; a faster pod stays one of one.
     for progress in (status["progress"], pods["tune(0)"]["progress"]):
         done, _, total = progress.partition("/")

@@ -34,7 +34,7 @@ FINAL_NAMES = [*FILES, "cuda with extras"]
 
 
 def test_every_step_of_the_templates_and_the_server_has_an_image() -> None:
-    assert sorted([*{step.home or step.name for step in (*STEPS, GC)}, "serve"]) == sorted(IMAGES)
+    assert sorted([*{step.home or step.step for step in (*STEPS, GC)}, "serve"]) == sorted(IMAGES)
 
 
 def test_the_images_of_torch_are_listed_last_for_they_take_longest() -> None:

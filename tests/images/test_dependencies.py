@@ -19,7 +19,7 @@ TORCH = {"accelerate", "bitsandbytes", "peft", "torch"}
 TOKENIZERS = "transformers"
 # transformers imports it to place weights on devices; our code does not.
 UNSEEN = {"accelerate"}
-HOMES = {"tiny": "tune", **{step.name: step.home for step in (*STEPS, GC) if step.home}}
+HOMES = {"tiny": "tune", **{step.step: step.home for step in (*STEPS, GC) if step.home}}
 GUESTS = {home: [guest for guest, of in HOMES.items() if of == home] for home in HOMES.values()}
 """Folders of steps/ that an image runs beside its step's."""
 

@@ -24,8 +24,9 @@ LOGS = "logs"
 """Directory of the pods' logs."""
 CLAIMS = "claims"
 """Directory of the volumes that end with the run."""
+RECORD = "workflow.json"
+"""File with the Workflow object, written at most every tenth of a second."""
 _OWN_DIRECTORIES = (PODS, LOGS, CLAIMS, "control")
-_RECORD = "workflow.json"
 _START = "documents.json"
 _LOCK = "lock"
 _STOP = "control/stop"
@@ -39,12 +40,12 @@ _SHARE_OF_TIME = 10  # a record is written for at most a tenth of the time
 
 def load_record(run_dir: Path) -> JsonObject:
     """The Workflow object of a run, as last saved. Raises EngineError if there is none."""
-    return _read(run_dir / _RECORD)
+    return _read(run_dir / RECORD)
 
 
 def has_record(run_dir: Path) -> bool:
     """Whether the directory holds a run that has begun."""
-    return (run_dir / _RECORD).exists()
+    return (run_dir / RECORD).exists()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,7 +171,7 @@ def discard_unrecorded(run_dir: Path) -> None:
         return
     for name in _OWN_DIRECTORIES:
         shutil.rmtree(run_dir / name, ignore_errors=True)
-    for name in (_START, _RECORD):
+    for name in (_START, RECORD):
         (run_dir / name).unlink(missing_ok=True)
         _part_of(run_dir / name).unlink(missing_ok=True)
     (run_dir / _LOCK).unlink()
@@ -182,7 +183,7 @@ class Record:
     """Saves the Workflow object, less often the longer a save takes."""
 
     def __init__(self, run_dir: Path) -> None:
-        self._path = run_dir / _RECORD
+        self._path = run_dir / RECORD
         self._next_save = 0.0
         self._last_save_seconds = 0.0
 

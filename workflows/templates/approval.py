@@ -11,11 +11,16 @@ from hera.workflows import DAG, Parameter, Suspend, Task
 from hera.workflows.models import SuppliedValueFrom, ValueFrom
 
 from argotune.steps.contracts.approval import APPROVE, DECISION, DECISIONS, REASON
-from argotune.workflows.templates.finetune_steps import RELEASE_NODE
+from argotune.workflows.templates.finetune_steps import (
+    IS_NOTIFIED,
+    NOTIFY_WAITING,
+    RELEASE_NODE,
+)
 from argotune.workflows.templates.step import value_of
 
 NAME = "approval"
 APPROVED = "approved"
+_ENDED = ("Succeeded", "Skipped", "Failed", "Errored")
 _ANSWER = f"{{{{tasks.{NAME}.outputs.parameters.{DECISION}}}}}"
 
 
@@ -51,7 +56,10 @@ def templates() -> None:
     ):
         RELEASE_NODE.task()
         # A node that is not given back would cost money for as long as somebody thinks.
-        Task(name=APPROVE, template=APPROVE, depends=f"{RELEASE_NODE.name}.Succeeded")
+        NOTIFY_WAITING.task(depends=f"{RELEASE_NODE.name}.Succeeded", when=IS_NOTIFIED)
+        # It comes last: what hangs on this DAG and is omitted has the phase of its last task.
+        told = (f"{NOTIFY_WAITING.name}.{state}" for state in _ENDED)
+        Task(name=APPROVE, template=APPROVE, depends=" || ".join(told))
 
 
 def tasks(depends: str, when: str) -> str:

@@ -2,7 +2,7 @@
 
 The order is plan, dataset, model beside provision, tune and evaluate with watch beside them, push,
 the approval if one is required, deploy. An adapter that evaluate rejected is not deployed.
-`release` runs at the end in every case.
+`release` runs at the end in every case, and beside it `notify` if somebody is to be told.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ from argotune.workflows.templates.finetune_steps import (
     DAY_SECONDS,
     DEPLOY,
     EVALUATE,
+    IS_NOTIFIED,
     MODEL,
+    NOTIFY,
     PLAN,
     PROVISION,
     PUSH,
@@ -54,6 +56,7 @@ from argotune.workflows.templates.form import form_field
 from argotune.workflows.templates.step import Step, output, secret, value_of
 
 NAME = "finetune"
+_END = "end"
 # `argotune submit` makes the Secret of one run, `argotune render` that of a workspace.
 _URLS_OF_RUN = "workflow.parameters['urls-secret'] == workflow.name + '-urls'"
 _URLS_OF_WORKSPACE = (
@@ -79,7 +82,7 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
         labels={"app.kubernetes.io/part-of": "argotune"},
         arguments=parameters(),
         entrypoint=NAME,
-        on_exit=RELEASE.name,
+        on_exit=_END,
         security_context=container.POD_SECURITY,
         service_account_name="argotune-step",
         workflow_metadata=WorkflowMetadata(
@@ -151,6 +154,7 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
         for step in STEPS:
             step.template()
         approval.templates()
+        _end()
         _dag()
     return template
 
@@ -233,6 +237,13 @@ def _dag() -> None:
             gpus=output(PLAN, "gpus"),
             dataset_digest=digest,
         )
+
+
+def _end() -> None:
+    """Build the exit handler: neither of its two tasks waits for the other, or fails with it."""
+    with DAG(name=_END):
+        RELEASE.task()
+        NOTIFY.task(when=IS_NOTIFIED)
 
 
 def parameters() -> list[Parameter]:

@@ -6,6 +6,7 @@ The settings of the run are added by `Step`.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from hera.workflows import Env, SecretEnv
 from hera.workflows.models import Toleration
@@ -16,6 +17,7 @@ from argotune.steps.dataset import params as dataset_params
 from argotune.steps.deploy import params as deploy_params
 from argotune.steps.evaluate import params as evaluate_params
 from argotune.steps.model import params as model_params
+from argotune.steps.notify import params as notify_params
 from argotune.steps.plan import params as plan_params
 from argotune.steps.provision import params as provision_params
 from argotune.steps.push import params as push_params
@@ -310,16 +312,37 @@ RELEASE = Step(
     uses_kubernetes=True,
     asks_the_cloud=True,
 )
-RELEASE_NODE = Step(
-    params=release_params,
+RELEASE_NODE = replace(
+    RELEASE,
     template_name="release-node",
-    memory=RELEASE.memory,
+    is_called_by_task=True,
     # Tuning has: the node may be kept for the workspace's next run.
     fixed={**_OF_RUN, "status": "Succeeded"},
-    timeout_seconds=RELEASE.timeout_seconds,
-    retries=RELEASE.retries,
+)
+IS_NOTIFIED = f"'{value_of('notify-secret')}' != ''"
+NOTIFY = Step(
+    params=notify_params,
+    home=RELEASE.name,
+    memory="128Mi",
+    is_called_by_task=False,
+    may_fail=True,
+    fixed={**_OF_RUN, "status": "{{workflow.status}}", "ca-file": _CA_FILE},
+    mounts={CA: container.CA_DIR},
+    # Three tries of ten seconds, on a node that has the image.
+    timeout_seconds=300,
+    retries=1,
     uses_kubernetes=True,
-    asks_the_cloud=True,
+    env=[
+        SecretEnv(name=name, secret_name=secret("notify-secret"), secret_key=key, optional=True)
+        for key, name in notify_params.SECRET_VARIABLES.items()
+    ],
+)
+NOTIFY_WAITING = replace(
+    NOTIFY,
+    template_name="notify-waiting",
+    is_called_by_task=True,
+    may_fail=False,
+    fixed={**_OF_RUN, "ca-file": _CA_FILE},
 )
 STEPS = (
     PLAN,
@@ -333,4 +356,6 @@ STEPS = (
     DEPLOY,
     RELEASE,
     RELEASE_NODE,
+    NOTIFY,
+    NOTIFY_WAITING,
 )

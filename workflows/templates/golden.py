@@ -53,16 +53,20 @@ def mermaid(template: dict[str, Any]) -> str:
     """
     spec = template["spec"]
     entrypoint, on_exit = spec["entrypoint"], spec["onExit"]
-    (dag,) = (item["dag"] for item in spec["templates"] if item["name"] == entrypoint)
+    dags = {item["name"]: item["dag"] for item in spec["templates"] if "dag" in item}
     steps = {item["name"] for item in spec["templates"] if "container" in item}
     edges = [
         f"    {name} --> {task['name']}"
-        for task in dag["tasks"]
+        for task in dags[entrypoint]["tasks"]
         for name in dict.fromkeys(_TASK.findall(task.get("depends", "")))
         if {name, task["name"]} <= steps
     ]
-    always = f"  {entrypoint} -. always .-> {on_exit}"
-    return "\n".join(["flowchart LR", f"  subgraph {entrypoint}", *edges, "  end", always]) + "\n"
+    always = [
+        f"  {entrypoint} -. always .-> {task['name']}"
+        for task in dags[on_exit]["tasks"]
+        if "when" not in task
+    ]
+    return "\n".join(["flowchart LR", f"  subgraph {entrypoint}", *edges, "  end", *always]) + "\n"
 
 
 def page_with_graph(page: str) -> str:

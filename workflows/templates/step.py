@@ -26,6 +26,7 @@ from hera.workflows import Task as HeraTask
 from hera.workflows.models import (
     Backoff,
     Capabilities,
+    ContinueOn,
     ExecutorConfig,
     PodSecurityContext,
     SeccompProfile,
@@ -141,7 +142,9 @@ class Step:
     inputs: Sequence[str] = ()
     """Flags that tasks fill with outputs of other steps: kebab-case names."""
     is_called_by_task: bool = True
-    """Whether a task of a DAG fills its inputs; not of an exit handler, or a step alone."""
+    """Whether a task of a DAG fills its inputs; not of the exit handler, or a step alone."""
+    may_fail: bool = False
+    """Whether its task does not fail its DAG; Argo takes that only where no task has `depends`."""
     mounts: Mapping[str, str] = field(default_factory=dict)
     """Volume name to path in the container."""
     timeout_seconds: int
@@ -207,13 +210,14 @@ class Step:
         The names of `arguments` are snake_case inputs.
         """
         outputs = {name.replace("_", "-"): value for name, value in arguments.items()}
-        given = {**self.settings, **outputs}
+        given = {**(self.settings if self.is_called_by_task else {}), **outputs}
         self._refuse_differences("task arguments", given, [*self.all_inputs, *self.pod_inputs])
         HeraTask(
             name=self.name,
             template=self.name,
             depends=depends,
             when=when,
+            continue_on=ContinueOn(failed=True, error=True) if self.may_fail else None,
             arguments=[Parameter(name=name, value=value) for name, value in given.items()],
         )
 

@@ -122,8 +122,9 @@ def _secrets_of(workspace: Workspace) -> Iterator[tuple[str, str]]:
         yield "model-access-secret", workspace.model_access_secret
     if workspace.data_secret is not None:
         yield "data-secret", workspace.data_secret
-    if "signing-secret" in workspace.options:
-        yield "signing-secret", workspace.options["signing-secret"]
+    for name in ("signing-secret", "notify-secret"):
+        if workspace.options.get(name):
+            yield name, workspace.options[name]
 
 
 def _missing(options: Mapping[str, str], values: Mapping[str, str]) -> Iterator[str]:

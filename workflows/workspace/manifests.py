@@ -370,7 +370,8 @@ def _template_arguments(arguments: Mapping[str, str]) -> dict[str, str]:
 
 def _secrets_in(arguments: Mapping[str, str]) -> list[str]:
     """List the Secrets that the arguments or the template's defaults name."""
-    return sorted({arguments.get(name, SETTINGS[name].default) for name in SECRET_SETTINGS})
+    named = {arguments.get(name, SETTINGS[name].default) for name in SECRET_SETTINGS}
+    return sorted(filter(None, named))
 
 
 def _limit_cpus(templates: Sequence[dict[str, Any]]) -> None:

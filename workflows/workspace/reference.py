@@ -22,6 +22,7 @@ _INSTALL_FLAGS = {
     "images-digests": "looked up by `argotune install`, unless `--no-digests`",
     "deploy-to": "always kubernetes on a cluster",
     "services-dir": "none on a cluster",
+    "run-record": "none on a cluster",
 }
 README = Path(__file__).parent / "README.md"
 

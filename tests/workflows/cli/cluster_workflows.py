@@ -108,14 +108,15 @@ def entry(**outputs: str) -> Node:
 
 
 def exit_handler(phase: str, *, message: str = "", **outputs: str) -> list[Node]:
-    """The nodes of release, with the names and flags that Argo 4.0 gives them."""
-    inner, outer = f"{NAME}.onExit(0)", f"{NAME}.onExit"
-    flags = {"nodeFlag": {"hooked": True, "retried": True}, "templateName": "release"}
+    """The nodes of release, with the names that Argo 4.0 gives them."""
+    inner, outer = "release(0)", "release"
+    flags = {"templateName": "release"}
     given = {"outputs": _parameters(outputs)} if outputs else {}
     said = {"message": message} if message else {}
     around = "Running" if phase == "Pending" else phase
     first = attempt(inner, phase) | flags | given | said
-    return [{**retry(outer, around, first)[0], **flags, **given}, first]
+    nodes = [{**retry(outer, around, first)[0], **flags, **given}, first]
+    return [{**each, "name": f"{NAME}.onExit.{each['displayName']}"} for each in nodes]
 
 
 def pod_name(node_id: str) -> str:

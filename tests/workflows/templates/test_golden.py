@@ -9,10 +9,14 @@ from argotune.workflows.templates.golden import mermaid, page_with_graph
 TEMPLATE = {
     "spec": {
         "entrypoint": "main",
-        "onExit": "clean-up",
+        "onExit": "end",
         "templates": [
             *({"name": name, "container": {}} for name in ("a", "b-2", "c")),
             {"name": "wait", "suspend": {}},
+            {
+                "name": "end",
+                "dag": {"tasks": [{"name": "clean-up"}, {"name": "tell", "when": "1 == 2"}]},
+            },
             {
                 "name": "main",
                 "dag": {

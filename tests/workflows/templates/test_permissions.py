@@ -99,8 +99,8 @@ def test_what_provision_may_is_what_it_the_watch_and_the_providers_of_the_templa
     assert rights_of(accounts.PROVISION) - EXECUTOR == rights_used(called)
 
 
-def test_what_release_and_gc_may_is_what_taking_nodes_away_calls() -> None:
-    steps = ["argotune.steps.release.run", "argotune.steps.gc.run"]
+def test_what_release_gc_and_notify_may_is_what_they_call() -> None:
+    steps = [f"argotune.steps.{step}.run" for step in ("release", "gc", "notify")]
     called = methods_called([*TAKING_AWAY, *steps], but=PROVIDERS)
     assert {"delete_node_claim", "nodes", "workflow"} <= called
     assert rights_of(accounts.RELEASE) - EXECUTOR == rights_used(called)

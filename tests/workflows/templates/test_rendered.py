@@ -308,7 +308,9 @@ def test_what_reaches_registries_and_dataset_hosts_mounts_the_private_authority(
         for template in CONTAINERS
         if any(mount["name"] == "argotune-ca" for mount in template["container"]["volumeMounts"])
     ]
-    assert mounting == ["plan", "dataset", "model", "push", "deploy"]
+    assert mounting == [
+        *("plan", "dataset", "model", "push", "deploy", "notify", "notify-waiting"),
+    ]
     for step in mounting:
         assert "--ca-file=/argotune/ca/ca.crt" in flags_of(step)
 
@@ -323,6 +325,8 @@ def test_registries_inside_the_network_are_those_of_the_installation() -> None:
         for arg in template.get("container", {}).get("args", [])
         if arg.startswith("--allowed-hosts=") and "inputs." not in arg
     }
+    # A webhook is no registry.
+    assert json.dumps(hosts) in allowed.pop("notify")
     assert allowed == dict.fromkeys(
         ("plan", "model", "push", "deploy"),
         f"--allowed-hosts={json.dumps([*hosts, 'images.svc:5001'])}",

@@ -67,6 +67,7 @@ ALL = {
     "approval": "required",
     "approval-timeout-seconds": "3600",
     "on-approval-timeout": "approve",
+    "notify-secret": "chat",
     "volume-size": "200Gi",
     "ttl-seconds-after-failure": "3600",
     "storage-class": "managed-csi-premium",

@@ -131,8 +131,8 @@ def install(
             rich_help_panel=_DATA,
             metavar="NAME|PREFIX*",
             help="Secret that runs may name, beside argotune-push, argotune-model-access,"
-            " argotune-data, argotune-signing and those that are installed; may be given several"
-            " times.",
+            " argotune-data, argotune-signing, argotune-notify and those that are installed; may be"
+            " given several times.",
         ),
     ] = None,
     no_allow_secrets: Annotated[

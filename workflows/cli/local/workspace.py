@@ -18,6 +18,7 @@ from argotune.workflows.cli.local.secrets import (
     keep_variables,
     secret_files,
 )
+from argotune.workflows.engine.record import RECORD
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace import planned as workspaces
 from argotune.workflows.workspace.documents import Texts
@@ -58,6 +59,7 @@ def from_workspace(
             "provider": "local",
             "deploy-to": "process",
             "services-dir": str(here.services_dir),
+            "run-record": str(here.runs_dir / name / RECORD),
             **to_parameters(workspace, allow_loopback=allow_loopback, allow_files=True),
         },
     )

@@ -21,7 +21,7 @@ from argotune.workflows.cli.show.workflow_json import (
 
 _SHOWN = ("Pod", "Retry", "Suspend", "Skipped")
 _LEFT_OUT = ("Skipped", "Omitted")
-_BY_SETTING = ("watch", "approval", "approve", "approved")
+_BY_SETTING = ("watch", "approval", "approve", "approved", "notify-waiting", "notify")
 _FAILED = ("Failed", "Error")
 _KILLED = re.compile(r"(OOMKilled|Error) \(exit code (137|143)\)")
 _BEFORE_THE_LOG = re.compile(r"^main: Error \(exit code \d+\): ")
@@ -71,14 +71,14 @@ def step_name(node: Node) -> str:
 
     An exit handler has the name of its template, because Argo names it after the workflow.
     """
-    name = str(node["displayName"])
-    _, bracket, attempt = name.partition("(")
-    return f"{node['templateName']}{bracket}{attempt}" if is_exit_handler(node) else name
+    full = str(node["displayName"])
+    name, bracket, attempt = full.partition("(")
+    return f"{node['templateName']}{bracket}{attempt}" if name.endswith(".onExit") else full
 
 
 def is_exit_handler(node: Node) -> bool:
-    """Whether it is the workflow's exit handler, or a try of it."""
-    return str(node["displayName"]).partition("(")[0].endswith(".onExit")
+    """Whether it is the workflow's exit handler, a task of it, or a try."""
+    return ".onExit" in str(node.get("name") or node["displayName"])
 
 
 def last_line(message: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from argotune.steps.dataset.params import SECRET_VARIABLES
+from argotune.steps.notify.params import SECRET_VARIABLES as WEBHOOK_VARIABLES
 from argotune.steps.tune.params import TRACKER_VARIABLES
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.secrets import from_environment, keep_variables
@@ -48,6 +49,13 @@ def test_a_secret_of_another_name_is_known_too(tmp_path: Path) -> None:
     }
 
 
+def test_the_webhook_of_this_machine_stands_for_the_secret_of_the_run(tmp_path: Path) -> None:
+    environ = {"ARGOTUNE_NOTIFY_URL": "https://example.com/hook"}
+    assert kept(Home(tmp_path), environ, notify_secret="chat") == {
+        "chat": {"url": "https://example.com/hook"}
+    }
+
+
 def test_every_variable_of_the_trackers_is_among_them(tmp_path: Path) -> None:
     environ = dict.fromkeys(TRACKER_VARIABLES, "x")
     assert kept(Home(tmp_path), environ) == {"argotune-tracking": environ}
@@ -70,6 +78,7 @@ def test_only_the_steps_that_name_a_secret_get_it() -> None:
     assert named == {
         "dataset": set(SECRET_VARIABLES),
         "model": {"HF_TOKEN"},
+        **{key: set(WEBHOOK_VARIABLES.values()) for key in ("notify", "notify-waiting")},
         # It brings the model's tokenizer.
         "plan": {"HF_TOKEN"},
         "tune": set(TRACKER_VARIABLES),

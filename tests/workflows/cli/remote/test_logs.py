@@ -127,7 +127,7 @@ def test_follow_prints_lines_as_they_come_and_ends_with_the_run(
     cluster.write_log(plan, "two")
     assert following.stdout.readline() == "plan(0): two\n"
     cluster.end_log(plan)
-    put_pod(cluster, f"{NAME}.onExit(0)", "bye")
+    put_pod(cluster, "release(0)", "bye")
     cluster.put(run_of(*step("plan", "Succeeded"), *exit_handler("Succeeded"), phase="Succeeded"))
     answer = finish(following)
     assert (answer.code, answer.out, answer.err) == (0, "release(0): bye\n", "")
