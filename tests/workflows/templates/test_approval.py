@@ -19,6 +19,7 @@ from tests.workflows.engine.running import options, wait_until
 _OUTPUTS = {
     "dataset": {"changed": "true", "digest": "sha256:0"},
     "provision": {"node-selector": "{}", "watched": "false"},
+    "evaluate": {"verdict": "passed"},
     "push": {"reference": "oci:dist@sha256:0", "report": "oci:dist@sha256:1"},
     "deploy": {"endpoint": "http://127.0.0.1:1"},
 }
@@ -86,7 +87,7 @@ def test_without_approval_nobody_is_asked(tmp_path: Path) -> None:
     assert (finished["status"]["phase"], found["deploy"]) == ("Succeeded", "Succeeded")
     assert (found["approval"], found["approved"]) == ("Skipped", "Omitted")
     assert "release-node" not in found
-    assert outputs(finished).keys() == {"reference", "report", "endpoint"}
+    assert outputs(finished).keys() == {"verdict", "reference", "report", "endpoint"}
 
 
 @pytest.mark.parametrize(("answer", "deployed"), [("approve", True), ("reject", False)])
