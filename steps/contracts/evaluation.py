@@ -12,6 +12,7 @@ import msgspec
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
+from argotune.steps.contracts.checks import CheckResult
 
 FILE = Path("report", "evaluation.json")
 """Below the run's volume."""
@@ -76,6 +77,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The adapter in service: its version and digest; empty: there is none."""
     comparisons: list[Comparison] = []
     answers: list[Answers] = []
+    checks: list[CheckResult] = []
+    """Results of the plan's own checks, on the new adapter's answers."""
 
     def loss_of(self, against: Literal["base", "live"]) -> float | None:
         """Loss of the model that the new adapter was compared with; None: not measured."""

@@ -13,6 +13,7 @@ import msgspec
 from argotune.steps.common import strict_yaml
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
+from argotune.steps.contracts.checks import Check
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -206,6 +207,17 @@ class Watch(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Longest sample answer, tokens."""
 
 
+class Evaluation(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The user's own checks of the adapter's answers, beside its losses."""
+
+    checks: list[Check] = []
+    """Checks that the adapter has to pass; empty: none."""
+    check_rows: int = 200
+    """Most held-out rows whose prompts are answered for the checks, the first of them."""
+    check_tokens: int = 256
+    """Longest answer, tokens; a longer one is checked as far as it came."""
+
+
 class Hardware(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The machine that the plan is made for."""
 
@@ -250,6 +262,7 @@ class TrainingPlan(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     memory: Memory
     execution: Execution = Execution()
     watch: Watch = Watch()
+    evaluation: Evaluation = Evaluation()
     warnings: list[str] = []
     """What the plan changed, and other warnings, one sentence each."""
 

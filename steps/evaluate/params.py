@@ -10,6 +10,9 @@ from typing import Literal
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.values import Measured
 
+JUDGE_VARIABLES = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
+"""Environment variables with the key of judges and the API that it is for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
@@ -44,6 +47,13 @@ class Params:
     """Longest answer, tokens."""
     allow_cpu: bool = False
     """Compute on the CPU where torch can use none of the GPUs that the plan is for."""
+    allow_loopback: bool = False
+    """Allow judges of answers on this machine (127.0.0.0/8, ::1)."""
+    allowed_hosts: tuple[str, ...] = ()
+    """HOST or HOST:PORT of judges inside the network, as a JSON list."""
+    ca_file: Path | None = None
+    """Certificate authority of such judges, PEM, trusted in addition to the public ones; may not
+    exist."""
 
     def __post_init__(self) -> None:
         problems = []

@@ -20,6 +20,7 @@ from argotune.steps.common.fields import text_of
 from argotune.steps.common.fs import sha256_file
 from argotune.steps.common.progress import Progress
 from argotune.steps.common.values import NOT_MEASURED, Measured
+from argotune.steps.contracts.checks import CheckResult
 from argotune.steps.contracts.evaluation import (
     PASSED,
     REJECTED,
@@ -50,6 +51,7 @@ from argotune.steps.evaluate.decide import (
 )
 from argotune.steps.evaluate.measure import learned_tokens, row_losses
 from argotune.steps.evaluate.models import Models, Name, difference_of, load_models
+from argotune.steps.evaluate.own_checks import answer_in_batches, check_answers, open_judges
 from argotune.steps.evaluate.params import Params, Result
 from argotune.steps.evaluate.sheets import failures_of, make_sheets
 from argotune.steps.tokens.template import ChatTemplate, chat_template
@@ -68,6 +70,8 @@ class _Data:
     rows: TokenRows
     tokens: Tokens
     questions: Sequence[Question]
+    check_questions: Sequence[Question]
+    """Those whose answers are checked; more, and of the new adapter alone."""
     template: ChatTemplate
     tokenizer: Any
 
@@ -79,6 +83,8 @@ class _Data:
 class _Measured:
     losses: Losses
     answers: Sequence[Answer]
+    check_answers: Sequence[Answer] = ()
+    """Only of the new adapter."""
 
 
 def run(params: Params, *, progress: Progress, cuda: Cuda = TORCH) -> Result:
@@ -86,9 +92,9 @@ def run(params: Params, *, progress: Progress, cuda: Cuda = TORCH) -> Result:
 
     Raises StepError.
     """
-    if params.gate == "off":
-        return _unmeasured("the gate is off, so nothing was measured")
     plan = read_plan(params.plan_file)
+    if params.gate == "off":
+        return _not_measured("passed", _ungated(plan))
     live = read_live_adapter(params.work_dir) or LiveAdapter()
     made_from = _made_from(params, live)
     found = read_evaluation(params.work_dir)
@@ -103,6 +109,11 @@ def run(params: Params, *, progress: Progress, cuda: Cuda = TORCH) -> Result:
     for warning in found.warnings:
         log.warn(_logger, "weak-verdict", reason=warning)
     return result
+
+
+def _ungated(plan: TrainingPlan) -> str:
+    left_out = ", nor were the checks of training_config run" if plan.evaluation.checks else ""
+    return f"the gate is off, so nothing was measured{left_out}"
 
 
 def _made_from(params: Params, live: LiveAdapter) -> dict[str, str]:
@@ -149,13 +160,14 @@ def _evaluate(
         live=f"{live.title} {live.digest}" if live.digest else "",
     )
     if not len(data.rows):
-        return _without_rows(about, params)
+        return _without_rows(about, params, plan)
     live_dir = params.work_dir / DIRECTORY if live.digest and not note else None
     device = find_device()
     with naming_missing_memory("evaluating the adapter", "a smaller max_length"):
         models = load_models(plan, params.model_dir, params.work_dir / "adapter", live_dir, device)
         measured = _measure(models, data, params, plan, device, progress)
-    return _judged(about, measured, data, params, live)
+    checks = _check(plan, measured["new"], data, params)
+    return _judged(about, measured, checks, data, params, live)
 
 
 def _read_data(params: Params, plan: TrainingPlan) -> _Data:
@@ -163,11 +175,14 @@ def _read_data(params: Params, plan: TrainingPlan) -> _Data:
     template = chat_template(tokenizer, params.model_dir, plan.model.chat_template)
     longest = plan.training.max_length
     rows, _ = read_rows(_split(params), template, tokenizer, longest)
-    questions = find_questions(_split(params), template, tokenizer, longest, wanted=params.answers)
+    checked = plan.evaluation.check_rows if plan.evaluation.checks else 0
+    wanted = max(params.answers, checked)
+    questions = find_questions(_split(params), template, tokenizer, longest, wanted=wanted)
     return _Data(
         rows=rows,
         tokens=learned_tokens(rows),
-        questions=questions,
+        questions=questions[: params.answers],
+        check_questions=questions[:checked],
         template=template,
         tokenizer=tokenizer,
     )
@@ -187,8 +202,11 @@ def _is_equal(work_dir: Path) -> bool:
     return sha256_file(new) == sha256_file(old)
 
 
-def _without_rows(about: Evaluation, params: Params) -> Evaluation:
+def _without_rows(about: Evaluation, params: Params, plan: TrainingPlan) -> Evaluation:
     reason = "no row was held out, so nothing was measured"
+    if plan.evaluation.checks:
+        reason += ", and the checks of training_config need answers"
+        return msgspec.structs.replace(about, verdict=REJECTED, reason=reason)
     if params.without_rows == "reject":
         reason += ", and without-rows is reject"
         return msgspec.structs.replace(about, verdict=REJECTED, reason=reason)
@@ -227,15 +245,38 @@ def _measure(
                 most_tokens=params.answer_tokens,
                 stop_token_ids=data.template.stop_token_ids,
             )
-        measured[name] = _Measured(losses=losses, answers=answers)
+            checked = answer_in_batches(
+                model,
+                data.check_questions if name == "new" else (),
+                device,
+                most_tokens=plan.evaluation.check_tokens,
+                stop_token_ids=data.template.stop_token_ids,
+            )
+        measured[name] = _Measured(losses=losses, answers=answers, check_answers=checked)
         log.event(_logger, "measured", model=name, loss=mean_loss(losses, data.tokens))
         progress.update(2 * rows * (place + 1), parts)
     return measured
 
 
+def _check(plan: TrainingPlan, new: _Measured, data: _Data, params: Params) -> list[CheckResult]:
+    results = check_answers(
+        plan.evaluation.checks,
+        data.check_questions,
+        new.check_answers,
+        data.text,
+        open_judge=open_judges(
+            params.allowed_hosts, allow_loopback=params.allow_loopback, ca_file=params.ca_file
+        ),
+    )
+    for each in results:
+        log.event(_logger, "checked", check=each.name, score=each.score, passed=each.passed)
+    return results
+
+
 def _judged(
     about: Evaluation,
     measured: Mapping[Name, _Measured],
+    checks: Sequence[CheckResult],
     data: _Data,
     params: Params,
     live: LiveAdapter,
@@ -248,7 +289,7 @@ def _judged(
     decision = decide(
         new_loss,
         comparisons,
-        failures_of(sheets),
+        [*failures_of(sheets), *(each.reason for each in checks if not each.passed)],
         rows=len(data.rows),
         live=live.title,
     )
@@ -261,6 +302,7 @@ def _judged(
         new_loss=new_loss,
         comparisons=comparisons,
         answers=sheets,
+        checks=list(checks),
     )
 
 

@@ -8,6 +8,7 @@ from argotune.presets.schema import ModelPreset
 from argotune.steps.contracts.start_adapter import NONE
 from argotune.steps.contracts.training_plan import (
     Data,
+    Evaluation,
     Execution,
     Hardware,
     Lora,
@@ -67,6 +68,11 @@ def assemble(
             sample_prompts=list(settings.sample_prompts),
             samples=settings.samples,
             sample_tokens=settings.sample_tokens,
+        ),
+        evaluation=Evaluation(
+            checks=list(settings.checks),
+            check_rows=settings.check_rows,
+            check_tokens=settings.check_tokens,
         ),
         warnings=[*warnings, *_start_warnings(params, settings), *_warnings(job, card, choice)],
     )

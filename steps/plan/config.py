@@ -73,6 +73,7 @@ def read_config(
     settings = _derive(Settings(**values), reading, preset)  # type: ignore[arg-type]
     if has_validation_files:
         settings = _without_split(settings, reading)
+    _check_evaluation(settings, reading)
     problems += reading.problems
     warnings += reading.warnings
     return settings
@@ -281,6 +282,18 @@ def _derive_min_steps(settings: Settings, reading: _Reading) -> Settings:
         _one_of(reading, name, "tokens_per_step")
         _one_of(reading, name, "min_steps")
     return replace(settings, min_steps=None) if own else settings
+
+
+def _check_evaluation(settings: Settings, reading: _Reading) -> None:
+    held_out = settings.has_validation_files or settings.validation_share > 0
+    if settings.checks and not held_out:
+        reading.problems.append(
+            f"{reading.origins['checks']}: checks need held-out rows, and no rows are held out; "
+            "hold some out, or remove the checks"
+        )
+    for name in ("check_rows", "check_tokens"):
+        if name in reading.origins and not settings.checks:
+            reading.warnings.append(f"{reading.origins[name]}: has no effect without checks")
 
 
 def _check_scheduler(settings: Settings, reading: _Reading) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from argotune.steps.plan.checks import read_checks
 from argotune.steps.plan.key import BFLOAT16, FLOAT16, Key, each, fixed, mapped, no_effect
 from argotune.steps.plan.readers import (
     boolean,
@@ -207,6 +208,16 @@ _ARGOTUNE: dict[str, Key] = {
     ),
     "samples": mapped("samples", whole(0, 20), "number of held-out rows to answer; 0: none"),
     "sample_tokens": mapped("sample_tokens", whole(1, 512), "longest sample answer, tokens"),
+    "checks": mapped(
+        "checks",
+        read_checks,
+        "checks of the answers to held-out prompts, which the adapter has to pass: a list of kinds"
+        " with their options, below",
+    ),
+    "check_rows": mapped(
+        "check_rows", whole(1, 10_000), "held-out rows whose prompts are answered for checks"
+    ),
+    "check_tokens": mapped("check_tokens", whole(1, 4096), "longest answer for checks, tokens"),
     "gpus": mapped(
         "gpus", whole(0, 16), "GPUs of an existing node without an instance type; 0: its CPU"
     ),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from argotune.presets.schema import ModelPreset
-from argotune.steps.contracts.training_plan import Watch
+from argotune.steps.contracts.checks import Check
+from argotune.steps.contracts.training_plan import Evaluation, Watch
 
 ROWS_PER_STEP = 16
 """Most rows of full length per optimizer step. LoRA is worse with batches of 32 and more (LoRA
@@ -89,6 +90,9 @@ class Settings:
     sample_prompts: Sequence[str] = ()
     samples: int = Watch().samples
     sample_tokens: int = Watch().sample_tokens
+    checks: Sequence[Check] = ()
+    check_rows: int = Evaluation().check_rows
+    check_tokens: int = Evaluation().check_tokens
 
     gpus: int | None = None
     gpu_memory_gib: float | None = None

@@ -616,11 +616,11 @@ _RUN = (
     Setting(
         name="allow-loopback",
         is_annotation=False,
-        description="Permit dataset URLs of the machine itself, for trials",
+        description="Permit URLs of datasets and judges on the machine itself, for trials",
         decided_by="installer",
         default="false",
         choices=_TRUTH,
-        feeds=("dataset.allow-loopback", "notify.allow-loopback"),
+        feeds=("dataset.allow-loopback", "evaluate.allow-loopback", "notify.allow-loopback"),
     ),
     Setting(
         name="allow-files",
@@ -635,12 +635,12 @@ _RUN = (
         name="allowed-hosts",
         is_annotation=False,
         description=(
-            "Internal hosts that datasets may come from, and registries and webhooks may be, HOST"
-            " or HOST:PORT; a JSON list"
+            "Internal hosts that datasets may come from, and registries, judges and webhooks may"
+            " be, HOST or HOST:PORT; a JSON list"
         ),
         decided_by="installer",
         default="[]",
-        feeds=("dataset.allowed-hosts", "notify.allowed-hosts"),
+        feeds=("dataset.allowed-hosts", "evaluate.allowed-hosts", "notify.allowed-hosts"),
     ),
     Setting(
         name="allowed-secrets",

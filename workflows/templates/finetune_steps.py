@@ -212,16 +212,27 @@ EVALUATE = Step(
         "plan-file": _PLAN_FILE,
         "work-dir": container.WORK_DIR,
         "history-file": _HISTORY_FILE,
+        "ca-file": _CA_FILE,
     },
     inputs=["model-dir", "dataset-digest"],
-    mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},
+    mounts={
+        "work": container.WORK_DIR,
+        "models": container.MODELS_DIR,
+        CA: container.CA_DIR,
+    },
     timeout_seconds=DAY_SECONDS,
     # As tune's: it begins anew on another node.
     retries=8,
     tolerations=TUNE.tolerations,
     pod_spec_patch=_GPU_POD,
     pod_inputs=["node-selector", "gpus"],
-    env=[Env(name="HF_HOME", value=f"{container.SCRATCH_DIR}/huggingface")],
+    env=[
+        Env(name="HF_HOME", value=f"{container.SCRATCH_DIR}/huggingface"),
+        *(
+            SecretEnv(name=name, secret_name="argotune-judge", secret_key=name, optional=True)
+            for name in evaluate_params.JUDGE_VARIABLES
+        ),
+    ],
 )
 WATCH = Step(
     params=watch_params,

@@ -122,10 +122,58 @@ new weights; how many did not is counted in the images' annotations `sh.argotune
 warns.
 """  # noqa: E501
 
+_CHECKS = """\
+## Checks of answers
+
+`Argotune.checks` is a list of checks that the tuned adapter has to pass before it goes into service,
+beside being better than what is there. It answers the prompts of up to `check_rows` held-out rows,
+greedily; each check gives every answer a score from 0 to 1, and the mean has to reach `min`. A check
+that applies to no row is not passed.
+
+```yaml
+training_config:
+  Argotune:
+    checks:
+      - kind: regex
+        pattern: (?i)as an ai
+        negate: true
+      - kind: exact_match
+        min: 0.8
+        ignore_case: true
+      - kind: judge
+        url: https://api.openai.com/v1
+        model: gpt-4.1-mini
+        min: 0.7
+        prompt: |
+          Question: {prompt}
+          Right answer: {reference}
+          Is this as right and as polite? {answer}
+```
+
+| kind | passes an answer | options, beside `name` and `min` (1 unless given) |
+|---|---|---|
+| `exact_match` | that is the row's own | `ignore_case` (false), `ignore_whitespace` (true: white space around is nothing, any within is one space), `ignore_punctuation` (false) |
+| `regex` | in which `pattern` is found | `pattern`; `negate` (false): in which it is not found |
+| `json_schema` | that is one JSON value, valid by `schema` | `schema`, which refers to nothing outside itself; draft 2020-12 unless `$schema` says otherwise |
+| `tool_call` | that is a well-formed call of an offered tool, with arguments valid by the tool's schema; rows whose own answer is no call do not count | |
+| `judge` | by the share of `scale` that a model gives it | `url` of an API as OpenAI's, up to `/v1`; `model`; `prompt`, in which `{prompt}`, `{answer}` and `{reference}` stand for the row's texts; `scale` (10); `temperature` (0; null: not sent); `min`, which has no default |
+
+Patterns have the syntax of Rust's regex, without look-around and back-references, so that none takes
+longer than the text is long. They are found anywhere; `^` and `$` are the ends of the answer.
+
+A judge is told to end its reply with a line that has the score alone; a reply without one counts as
+0, and a judge that never gives one fails the run, as does one that is down, after some tries. Its
+key is `OPENAI_API_KEY` of the Secret `argotune-judge`, or of the environment of `argotune run`; it is
+sent to `OPENAI_BASE_URL` beside it, else to OpenAI, and to no other server. A judge inside a private
+network is allowed by `argotune install --allow-host`, one on this machine by
+`argotune run --allow-loopback`.
+"""  # noqa: E501
+
 
 def reference() -> str:
     """Build the page as Markdown."""
-    return "\n".join([_HEAD, *_annotations(), "", *_deciders(), "", *_config()]) + "\n"
+    parts = [_HEAD, *_annotations(), "", *_deciders(), "", *_config(), "", _CHECKS]
+    return "\n".join(parts)
 
 
 def _annotations() -> list[str]:

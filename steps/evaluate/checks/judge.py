@@ -21,9 +21,9 @@ from argotune.steps.common.printable import printable
 from argotune.steps.common.urls import redact
 from argotune.steps.contracts.checks import Judge
 from argotune.steps.evaluate.checks.rows import AnsweredRow, Score, wrong
+from argotune.steps.evaluate.params import JUDGE_VARIABLES
 
-KEY_VARIABLE, BASE_URL_VARIABLE = "OPENAI_API_KEY", "OPENAI_BASE_URL"
-"""Variables of OpenAI's own clients, from the Secret of judges."""
+KEY_VARIABLE, BASE_URL_VARIABLE = JUDGE_VARIABLES
 _OPENAI = "https://api.openai.com/v1"
 
 _SLOT = re.compile(r"\{(prompt|answer|reference)\}")

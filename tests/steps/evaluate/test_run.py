@@ -137,7 +137,8 @@ def test_without_held_out_rows_a_setting_decides(
     assert result.reason.startswith("no row was held out, so nothing was measured")
 
 
-def test_without_the_gate_everything_passes_at_once(tmp_path: Path) -> None:
+def test_without_the_gate_everything_passes_at_once(tuned: Path, tmp_path: Path) -> None:
+    shutil.copy(tuned / "plan.yaml", tmp_path)
     result = evaluate(tmp_path, tmp_path, gate="off")
     assert (result.verdict, result.reason) == (
         "passed",

@@ -6,6 +6,7 @@ import pytest
 
 from argotune.presets.loader import model_preset
 from argotune.presets.schema import Method
+from argotune.steps.contracts.checks import ExactMatch, Regex
 from argotune.steps.plan.config import read_config
 from argotune.steps.plan.settings import Settings
 from tests.steps.plan.helpers import config
@@ -512,3 +513,55 @@ def test_key_without_effect_is_said() -> None:
         "training_config.TrainingArguments.packing: False has no effect: rows are packed without "
         "padding, and each row attends only to itself",
     ]
+
+
+CHECKS = config("""
+    Argotune:
+      checks:
+        - kind: exact_match
+          min: 0.8
+        - kind: regex
+          pattern: "^[0-9]+$"
+      check_tokens: 64
+""")
+
+
+def test_checks_of_answers_are_read() -> None:
+    settings = settings_of(CHECKS)
+    assert settings.checks == [ExactMatch(min=0.8), Regex(pattern="^[0-9]+$")]
+    assert (settings.check_rows, settings.check_tokens) == (200, 64)
+
+
+def test_wrong_check_is_named_by_its_place() -> None:
+    text = config("""
+        Argotune:
+          checks:
+            - kind: regex
+              pattern: (
+            - kind: llm
+    """)
+    assert [problem.partition(";")[0] for problem in problems_of(text)] == [
+        "training_config.Argotune.checks[0].pattern: '('",
+        "training_config.Argotune.checks[1].kind: 'llm' is no kind of check",
+    ]
+
+
+def test_checks_need_held_out_rows() -> None:
+    text = config("""
+        DatasetConfig:
+          train_test_split: 1
+        Argotune:
+          checks: [{kind: exact_match}]
+    """)
+    [problem] = problems_of(text)
+    assert problem.startswith("training_config.Argotune.checks: checks need held-out rows")
+
+
+def test_settings_of_checks_without_checks_have_no_effect() -> None:
+    _, _, warnings = read(
+        config("""
+        Argotune:
+          check_rows: 5
+    """)
+    )
+    assert warnings == ["training_config.Argotune.check_rows: has no effect without checks"]

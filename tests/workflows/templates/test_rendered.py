@@ -299,7 +299,7 @@ def test_a_filled_in_template_has_no_place_left() -> None:
     assert undefined_references(filled["spec"]) == []
 
 
-def test_what_reaches_registries_and_dataset_hosts_mounts_the_private_authority() -> None:
+def test_what_reaches_registries_and_hosts_of_runs_mounts_the_private_authority() -> None:
     spec = load(RENDERED_DIR / "finetune.yaml")["spec"]
     volume = next(volume for volume in spec["volumes"] if volume["name"] == "argotune-ca")
     assert volume["configMap"] == {"name": "argotune-ca", "optional": True}
@@ -309,7 +309,7 @@ def test_what_reaches_registries_and_dataset_hosts_mounts_the_private_authority(
         if any(mount["name"] == "argotune-ca" for mount in template["container"]["volumeMounts"])
     ]
     assert mounting == [
-        *("plan", "dataset", "model", "push", "deploy", "notify", "notify-waiting"),
+        *("plan", "dataset", "model", "evaluate", "push", "deploy", "notify", "notify-waiting"),
     ]
     for step in mounting:
         assert "--ca-file=/argotune/ca/ca.crt" in flags_of(step)

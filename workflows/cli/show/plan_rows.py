@@ -102,6 +102,7 @@ def plan_rows(plan: TrainingPlan, *, dataset_tokens: int | None = None) -> list[
             note="gradient checkpointing " + ("on" if training.gradient_checkpointing else "off"),
         ),
         _held_out(plan.data),
+        *_check_rows(plan),
         Row(name="machine", value=_machine(plan), note=_price(plan)),
         *_speed_rows(plan, dataset_tokens),
         Row(
@@ -116,6 +117,18 @@ def _model(model: Model) -> Row:
     if model.source in ("hub", "cache"):
         return Row(name="model", value=model.repository, note=model.revision[:12])
     return Row(name="model", value=model.source, note=f"in place of {model.repository}")
+
+
+def _check_rows(plan: TrainingPlan) -> list[Row]:
+    evaluation = plan.evaluation
+    if not evaluation.checks:
+        return []
+    checks = ", ".join(f"{check.title} {check.min:g}" for check in evaluation.checks)
+    note = (
+        f"least score of each; up to {evaluation.check_rows} answers of at most "
+        f"{evaluation.check_tokens} tokens"
+    )
+    return [Row(name="checks", value=checks, note=note)]
 
 
 def memory_rows(plan: TrainingPlan) -> list[Row]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from argotune.steps.dataset.params import SECRET_VARIABLES
+from argotune.steps.evaluate.params import JUDGE_VARIABLES
 from argotune.steps.notify.params import SECRET_VARIABLES as WEBHOOK_VARIABLES
 from argotune.steps.tune.params import TRACKER_VARIABLES
 from argotune.workflows.cli.home import Home
@@ -82,6 +83,7 @@ def test_only_the_steps_that_name_a_secret_get_it() -> None:
         # It brings the model's tokenizer.
         "plan": {"HF_TOKEN"},
         "tune": set(TRACKER_VARIABLES),
+        "evaluate": set(JUDGE_VARIABLES),
     }
 
 

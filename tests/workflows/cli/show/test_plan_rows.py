@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,13 @@ def test_speeds_name_their_publications() -> None:
         "8035 with Llama-3.2-3B on A100 80GB (torchtune README, packed rows of 4096 tokens, "
         "torch.compile); 2413 with Llama-3.1-8B on RTX 4090 ("
     )
+
+
+def test_checks_of_answers_are_listed_with_their_least_scores() -> None:
+    own = json.dumps({"training_config": {"Argotune": {"checks": [{"kind": "exact_match"}]}}})
+    rows = {row.name: (row.value, row.note) for row in plan_rows(make_plan(params(config=own)))}
+    assert rows["checks"] == (
+        "exact_match 1",
+        "least score of each; up to 200 answers of at most 256 tokens",
+    )
+    assert "checks" not in {row.name for row in plan_rows(make_plan(params()))}
