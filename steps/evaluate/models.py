@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -14,10 +14,11 @@ from peft import PeftModel
 from argotune.steps.causal_lm.base import load_base
 from argotune.steps.causal_lm.device import Device
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.contracts.serving import ServingContract, read_contract
+from argotune.steps.contracts.serving import Rope, ServingContract, read_contract, rope_choice
 from argotune.steps.contracts.training_plan import TrainingPlan
 
 Name: TypeAlias = Literal["base", "new", "live"]
+BASE: Literal["base"] = "base"
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,20 @@ class Models:
     model: Any
     names: tuple[Name, ...]
 
-    @contextlib.contextmanager
-    def using(self, name: Name) -> Iterator[Any]:
+    def using(self, name: Name) -> contextlib.AbstractContextManager[Any]:
         """Yield the model as the one with this name."""
-        if name == "base":
-            with self.model.disable_adapter():
-                yield self.model
-            return
-        self.model.set_adapter(name, inference_mode=True)
-        yield self.model
+        return using(self.model, name)
+
+
+@contextlib.contextmanager
+def using(model: Any, name: str) -> Iterator[Any]:
+    """Yield a model with adapters as the one with this name, or as its base by the name `base`."""
+    if name == BASE:
+        with model.disable_adapter():
+            yield model
+        return
+    model.set_adapter(name, inference_mode=True)
+    yield model
 
 
 def load_models(
@@ -45,8 +51,21 @@ def load_models(
 
     Raises PermanentError if one of them cannot be loaded.
     """
-    rope = read_contract(new_dir).rope
-    base = load_base(
+    if live_dir is None:
+        return Models(load_adapters(plan, model_dir, {"new": new_dir}, device), ("base", "new"))
+    adapters = {"new": new_dir, "live": live_dir}
+    return Models(load_adapters(plan, model_dir, adapters, device), ("base", "new", "live"))
+
+
+def load_adapters(
+    plan: TrainingPlan, model_dir: Path, adapters: Mapping[str, Path], device: Device
+) -> Any:
+    """Load the plan's base once, and adapters of it by their names, for `using`.
+
+    Raises PermanentError if one of them cannot be loaded.
+    """
+    rope = next((read_contract(each).rope for each in adapters.values()), _rope_of(plan))
+    model = load_base(
         plan,
         model_dir,
         device,
@@ -55,17 +74,38 @@ def load_models(
         spread=plan.execution.shard,
         writes_cache=False,
     )
+    if not adapters:
+        return _BaseAlone(model)
     with warnings.catch_warnings():
         # PEFT 0.21 reads an attribute by a name that is deprecated in transformers 5.23.
         warnings.simplefilter("ignore", FutureWarning)
-        model = _load(PeftModel.from_pretrained, base, new_dir, "new")
-        if live_dir is None:
-            return Models(model, ("base", "new"))
-        _load(PeftModel.load_adapter, model, live_dir, "live")
-    return Models(model, ("base", "new", "live"))
+        load: Any = PeftModel.from_pretrained
+        for name, directory in adapters.items():
+            loaded = _load(load, model, directory, name)
+            if load is not PeftModel.load_adapter:
+                model, load = loaded, PeftModel.load_adapter
+    return model
 
 
-def _load(load: Any, model: Any, directory: Path, name: Name) -> Any:
+class _BaseAlone:
+    """A base model without adapters, with what those with adapters have."""
+
+    def __init__(self, base: Any) -> None:
+        self._base = base
+        self.generate = base.generate
+
+    def get_base_model(self) -> Any:
+        return self._base
+
+    def disable_adapter(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
+def _rope_of(plan: TrainingPlan) -> Rope:
+    return rope_choice(plan.training.max_length, plan.model.original_max_position_embeddings)
+
+
+def _load(load: Any, model: Any, directory: Path, name: str) -> Any:
     if not (directory / "adapter_model.safetensors").exists():
         raise PermanentError(f"{directory}: adapter_model.safetensors is missing")
     try:

@@ -6,12 +6,14 @@ from argotune.steps.common.errors import ParamsError
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.alternatives import alternatives
 from argotune.steps.plan.assemble import assemble
+from argotune.steps.plan.checks import read_checks
 from argotune.steps.plan.choose import Choice, Job, choose
 from argotune.steps.plan.config import ROOT, document_keys
 from argotune.steps.plan.cost import cost_limit_problem, trained_tokens
 from argotune.steps.plan.hardware import Card
 from argotune.steps.plan.keys import OWN_SECTION
 from argotune.steps.plan.params import Params
+from argotune.steps.plan.readers import WrongParts
 from argotune.steps.plan.request import read_request
 from argotune.steps.plan.settings import Settings
 from argotune.steps.plan.skus import Fit, fits, refusal
@@ -30,6 +32,7 @@ __all__ = [
     "Params",
     "Settings",
     "Span",
+    "WrongParts",
     "alternatives",
     "anchors_of",
     "choose",
@@ -40,6 +43,7 @@ __all__ = [
     "fits",
     "hours",
     "make_plan",
+    "read_checks",
     "read_request",
     "trained_tokens",
     "volume_gib",

@@ -33,6 +33,7 @@ COMMANDS = {
     "runs": "List all runs of this machine, the newest first, with their size on disk.",
     "rm": "Delete runs of this machine: records, logs, checkpoints and data.",
     "logs": "Print the logs of a run's steps, each line with its step.",
+    "evaluate": "Measure models on the same rows: losses, your checks, answers side by side.",
     "report": "Show what a run left: data, losses, evaluations, answers; the files with --to.",
     "verify": "Check an adapter: its files, where it comes from, and who signed that.",
     "stop": "Stop the run of a workspace; on this machine its service too.",

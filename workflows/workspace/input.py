@@ -151,7 +151,7 @@ def _read_validation(
 def _checked_urls(
     given: Sequence[str], place: str, fields: Fields, reach: Reach
 ) -> tuple[str, ...]:
-    urls = tuple(_absolute(url, reach.base_dir) for url in given)
+    urls = tuple(absolute_url(url, reach.base_dir) for url in given)
     _check_urls(urls, place, fields, reach)
     if reach.files_are_here:
         _check_files(urls, place, fields)
@@ -215,8 +215,13 @@ def _problem(url: str, *, allow_loopback: bool, allow_files: bool = False) -> st
     return url_problem(url, allow_loopback=allow_loopback, allow_files=allow_files)
 
 
-def _absolute(url: str, base_dir: Path) -> str:
-    """A path as file URL; anything else unchanged. `*` and `[` stay the signs of a pattern."""
+def data_url_problem(url: str) -> str | None:
+    """Why data are not read from a URL by a command on this machine, or None if they are."""
+    return _problem(url, allow_loopback=True, allow_files=True) or unsafe(url)
+
+
+def absolute_url(url: str, base_dir: Path) -> str:
+    """Return a path as file URL, anything else unchanged; `*` and `[` stay signs of a pattern."""
     if not url or is_url(url):
         return url
     path = (base_dir / Path(url).expanduser()).absolute()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +15,10 @@ from argotune.steps.contracts.services import Service, is_alive, read_service
 from argotune.steps.registry.oci import LayoutReference, parse_reference
 from argotune.steps.registry.skopeo import Registry
 from argotune.steps.registry.versions import find_live, repository_of
-from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.runs import LocalRun, find_run, local_runs, runs_meant
+from argotune.workflows.cli.local.step_process import run_step
 from argotune.workflows.cli.show.workflow_json import inputs_of_node, node_of_step, step_output
 
 Deploy = Callable[[Sequence[str]], None]
@@ -37,7 +35,7 @@ def start(here: Home, name: str, *, deploy: Deploy | None = None) -> None:
 
     Raises InputError where no run of that name has deployed one, CliError where it cannot start.
     """
-    run = _last_deployed(here, name)
+    run = last_deployed(here, name)
     running = read_service(here.services_dir, run.workspace)
     if running is not None and is_alive(running):
         print(f"service {running.name}: is running already at {running.endpoint}")
@@ -105,23 +103,11 @@ def _live_of_layout(reference: str) -> str:
 
 
 def run_deploy(flags: Sequence[str]) -> None:
-    """Run step deploy in a process of its own, since steps import much."""
-    with tempfile.TemporaryDirectory() as scratch:
-        done = subprocess.run(
-            [sys.executable, "-m", "argotune.steps.deploy", *flags],
-            cwd=scratch,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    if done.returncode:
-        last = (done.stdout.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise CliError(last.removeprefix("error: "))
+    """Run step deploy with these flags. Raises CliError with its error."""
+    run_step("deploy", flags)
 
 
-def _last_deployed(here: Home, name: str) -> LocalRun:
+def last_deployed(here: Home, name: str) -> LocalRun:
     """Find the newest run of that workspace, or of that name, whose service was deployed."""
     for run in runs_meant(local_runs(here), name):
         deployed = node_of_step(run.workflow, "deploy")

@@ -1,0 +1,1 @@
+"""Measure several models with one base on the same rows; `argotune evaluate` runs it."""

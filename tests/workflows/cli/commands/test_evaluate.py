@@ -1,0 +1,104 @@
+"""argotune evaluate: what it refuses before it measures, and what it prints."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from argotune.steps.contracts.checks import CheckResult, Example
+from argotune.steps.contracts.side_by_side import Difference, Measured, Question, SideBySide
+from argotune.workflows.cli.show.side_by_side import print_side_by_side
+from tests.workflows.cli.command import Argotune
+
+EXAMPLE = Example(prompt="Q", reference="42", answer="41", score=0.0, reason="it is not 42")
+FOUND = SideBySide(
+    base="argotune/tiny@0",
+    rows=1200,
+    tokens=34_567,
+    confidence=0.95,
+    questions=[Question(prompt="What is [b]x[/b]?", reference="42")],
+    models=[
+        Measured(
+            name="tiny",
+            adapter="",
+            loss=4.5,
+            answers=["41"],
+            checks=[
+                CheckResult(
+                    name="same",
+                    kind="exact_match",
+                    score=0.25,
+                    min=0.9,
+                    passed=False,
+                    rows=4,
+                    examples=[EXAMPLE],
+                )
+            ],
+        ),
+        Measured(
+            name="python-docs",
+            adapter="oci:dist@sha256:1",
+            loss=1.25,
+            difference=Difference(gain=3.25, low=3.0, high=3.5),
+            answers=["42"],
+            checks=[
+                CheckResult(
+                    name="same", kind="exact_match", score=1.0, min=0.9, passed=True, rows=4
+                )
+            ],
+        ),
+    ],
+)
+
+
+def test_losses_differences_checks_and_answers_are_beside_each_other() -> None:
+    screen = Console(file=io.StringIO(), width=120)
+    print_side_by_side(screen, FOUND)
+    assert isinstance(screen.file, io.StringIO)
+    assert [line.rstrip() for line in screen.file.getvalue().splitlines()] == [
+        "argotune/tiny@0 on 1,200 rows with 34,567 learned tokens",
+        "MODEL        LOSS    BETTER BY                     same",
+        "tiny         4.5000                                0.25 below 0.9",
+        "python-docs  1.2500  +3.2500 (+3.0000 to +3.5000)  1.00 passed",
+        "better: loss below that of tiny, nats per token, with its 95% interval",
+        "",
+        "tiny does not pass same: it is not 42",
+        "  prompt:    Q",
+        "  reference: 42",
+        "  answer:    41",
+        "",
+        "What is [b]x[/b]?",
+        "  reference:   42",
+        "  tiny:        41",
+        "  python-docs: 42",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["tiny", "tiny", "--data", "https://a.example/x"], "tiny is given twice"),
+        (["tiny", "--data", "ftp://a.example/x"], "--data ftp://a.example/x: accepted are"),
+        (["tiny", "--data", "https://a.example/x", "--checks", "c.yaml"], "c.yaml[0].pattern: '('"),
+        (["tiny", "--data", "https://a.example/x", "--config", "c.yaml"], "one root key, training"),
+        (["tiny", "--data", "https://a.example/x", "--config", "d.yaml"], "and mappings in it"),
+        (["tiny", "--data", "https://a.example/x", "--checks", "no.yaml"], "no.yaml: No such file"),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_is_fetched(
+    arguments: list[str],
+    problem: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    argotune: Argotune,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text("- {kind: regex, pattern: (}\n")
+    Path("d.yaml").write_text("training_config: {Argotune: [checks]}\n")
+    answer = argotune("evaluate", *arguments)
+    assert answer.code == 2
+    [said] = answer.errors
+    assert problem in said

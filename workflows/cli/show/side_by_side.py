@@ -1,0 +1,78 @@
+"""Models beside each other as a person reads them in a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from argotune.steps.contracts.side_by_side import Measured, SideBySide
+
+
+def print_side_by_side(screen: Console, found: SideBySide) -> None:
+    """Print a table of losses and checks, failing examples, and answers."""
+    tokens = f"{found.tokens:,} learned tokens"
+    screen.print(Text(f"{found.base} on {found.rows:,} rows with {tokens}"), soft_wrap=True)
+    screen.print(_table(found))
+    first, share = found.models[0].name, f"{found.confidence:.0%}"
+    if len(found.models) > 1:
+        note = f"better: loss below that of {first}, nats per token, with its {share} interval"
+        screen.print(Text(note), soft_wrap=True)
+    for text in [*_examples(found), *_answers(found)]:
+        screen.print(Text(text), soft_wrap=True)
+
+
+def _table(found: SideBySide) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    names = [check.name for check in found.models[0].checks]
+    columns = ["MODEL", "LOSS", *(["BETTER BY"] if len(found.models) > 1 else []), *names]
+    for name in columns:
+        # A name that is cut cannot be copied.
+        table.add_column(Text(name), overflow="fold")
+    for model in found.models:
+        cells = [model.name, "not finite" if model.loss is None else f"{model.loss:.4f}"]
+        if len(found.models) > 1:
+            cells.append(_difference(model))
+        cells += [
+            "no rows"
+            if check.score is None
+            else f"{check.score:.2f} {'passed' if check.passed else f'below {check.min:g}'}"
+            for check in model.checks
+        ]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _difference(model: Measured) -> str:
+    difference = model.difference
+    if difference is None:
+        return ""
+    if difference.low is None or difference.high is None:
+        return f"{difference.gain:+.4f} (too few rows for an interval)"
+    return f"{difference.gain:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
+
+
+def _examples(found: SideBySide) -> list[str]:
+    lines = []
+    for model in found.models:
+        for check in model.checks:
+            if check.passed or not check.examples:
+                continue
+            worst = check.examples[0]
+            lines += [
+                "",
+                f"{model.name} does not pass {check.name}: {worst.reason}",
+                f"  prompt:    {worst.prompt}",
+                f"  reference: {worst.reference}",
+                f"  answer:    {worst.answer}",
+            ]
+    return lines
+
+
+def _answers(found: SideBySide) -> list[str]:
+    width = max(map(len, ["reference", *(model.name for model in found.models)])) + 1
+    lines = []
+    for place, question in enumerate(found.questions):
+        lines += ["", question.prompt, f"  {'reference:':<{width}} {question.reference}"]
+        lines += [f"  {f'{model.name}:':<{width}} {model.answers[place]}" for model in found.models]
+    return lines
