@@ -94,7 +94,7 @@ def run(params: Params, *, progress: Progress, cuda: Cuda = TORCH) -> Result:
     """
     plan = read_plan(params.plan_file)
     if params.gate == "off":
-        return _not_measured("passed", _ungated(plan))
+        return _unmeasured(_ungated(plan))
     live = read_live_adapter(params.work_dir) or LiveAdapter()
     made_from = _made_from(params, live)
     found = read_evaluation(params.work_dir)
