@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -90,6 +91,8 @@ def _content(subject: Subject, found: Object) -> Finding:
         installed_settings(found, None, None),
         images_tag=values.get("images-tag"),
         images_digests=digests_of(values),
+        # Without those that the next `install` would add.
+        allowed_secrets=tuple(json.loads(values["allowed-secrets"])),
     )
     different = []
     for item in installed_objects(settings, subject.namespace):

@@ -36,7 +36,7 @@ def test_a_whole_installation() -> None:
 
 
 def test_every_kind_that_install_makes_is_looked_for() -> None:
-    cluster = ApiServer()
+    cluster = healthy()
     for check in (installation.template, installation.objects, installation.tokens):
         look(cluster, check)
     names = {item["metadata"]["name"] for item in expected()} - {"argotune-models"}
