@@ -65,3 +65,16 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> s
         for row in rows
     )
     return f"<h2>{escape(title)}</h2>\n<table><tr>{head}</tr>\n{body}</table>"
+
+
+def with_section(text: str, name: str, parts: Sequence[str]) -> str:
+    """A page with a named section of parts at its end, in place of an earlier one of that name."""
+    mark, end = f'<section id="{name}">', "</section>"
+    before, found, after = text.partition(mark)
+    if not found:
+        before, _, after = text.rpartition("</html>")
+        after = f"</html>{after}"
+    else:
+        _, _, after = after.partition(end)
+    body = "\n".join(parts)
+    return f"{before}{mark}\n{body}\n{end}{after}"

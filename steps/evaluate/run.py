@@ -52,6 +52,7 @@ from argotune.steps.evaluate.decide import (
 from argotune.steps.evaluate.measure import learned_tokens, row_losses
 from argotune.steps.evaluate.models import Models, Name, difference_of, load_models
 from argotune.steps.evaluate.own_checks import answer_in_batches, check_answers, open_judges
+from argotune.steps.evaluate.page import add_to_report
 from argotune.steps.evaluate.params import Params, Result
 from argotune.steps.evaluate.sheets import failures_of, make_sheets
 from argotune.steps.tokens.template import ChatTemplate, chat_template
@@ -102,6 +103,7 @@ def run(params: Params, *, progress: Progress, cuda: Cuda = TORCH) -> Result:
         check_gpus(planned_gpus(plan), allow_cpu=params.allow_cpu, cuda=cuda)
         found = _evaluate(params, plan, live, made_from, progress)
         write_evaluation(params.work_dir, found)
+    add_to_report(params.work_dir, found)
     result = _result(found, live)
     if result.verdict == REJECTED and params.history_file is not None:
         _record_rejected(params, params.history_file)

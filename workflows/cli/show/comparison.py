@@ -18,6 +18,7 @@ from rich.text import Text
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.html_page import page, table
+from argotune.steps.contracts.checks import CheckResult
 from argotune.steps.contracts.evaluation import Comparison, Evaluation
 from argotune.steps.contracts.report import (
     DATASET,
@@ -183,29 +184,36 @@ def _losses(side: Side) -> dict[str, str]:
 
 
 def _evaluation(files: Files) -> dict[str, str]:
-    found = _evaluation_of(files)
+    found = evaluation_of(files)
     if found is None:
         return {}
     return {
         "verdict": found.verdict,
         "reason": found.reason,
         "rows": f"{found.rows:,}",
-        **{f"gain over {each.against}": _gain(each) for each in found.comparisons},
+        **{f"gain over {each.against}": gain_text(each) for each in found.comparisons},
+        **{f"check {each.name}": score_text(each) for each in found.checks},
         "faulty answers": str(sum(bool(each.fault) for each in found.answers)),
         "warnings": "; ".join(found.warnings),
     }
 
 
-def _gain(comparison: Comparison) -> str:
+def gain_text(comparison: Comparison) -> str:
     """Describe by how much a loss is lower, with its confidence interval."""
     gain, low, high = comparison.gain, comparison.low, comparison.high
-    if gain is None:
-        return _NONE
     interval = f" ({low:.4g} to {high:.4g})" if low is not None and high is not None else ""
-    return f"{gain:.4g}{interval}, {'passed' if comparison.passed else 'not passed'}"
+    shown = "no finite number" if gain is None else f"{gain:.4g}{interval}"
+    return f"{shown}, {'passed' if comparison.passed else 'not passed'}"
 
 
-def _evaluation_of(files: Files) -> Evaluation | None:
+def score_text(check: CheckResult) -> str:
+    """Describe the score of a check of answers."""
+    score = _NONE if check.score is None else f"{check.score:.3g}"
+    return f"{score} on {check.rows:,} rows, {'passed' if check.passed else 'not passed'}"
+
+
+def evaluation_of(files: Files) -> Evaluation | None:
+    """Read the evaluation of a report; None where there is none."""
     try:
         return msgspec.json.decode(files.get(EVALUATION, b""), type=Evaluation)
     except msgspec.DecodeError:
@@ -225,7 +233,7 @@ def _answers(one: Files, other: Files) -> Section:
 
 def _answers_of(files: Files) -> dict[str, str]:
     """Map the prompts to the new adapter's answers: of the evaluation, else tune's last ones."""
-    evaluation = _evaluation_of(files)
+    evaluation = evaluation_of(files)
     if evaluation is not None and evaluation.answers:
         return {each.prompt: each.new for each in evaluation.answers}
     samples = records(files, SAMPLES)

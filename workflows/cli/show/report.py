@@ -12,6 +12,7 @@ from rich.text import Text
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts import data_report
 from argotune.steps.contracts.report import DATASET, METRICS, RESULT, SAMPLES, Files, records
+from argotune.workflows.cli.show.comparison import evaluation_of, gain_text, score_text
 from argotune.workflows.cli.show.data import findings_table
 
 _SHOWN_ANSWERS = 3
@@ -58,8 +59,21 @@ def _facts(files: Files) -> Iterator[tuple[str, str]]:
             f"{len(evaluations)} evaluations, the best {best['eval_loss']:.6g} at step"
             f" {best['step']}",
         )
+    yield from _verdict(files)
     sizes = (f"{name} ({_size(len(content))})" for name, content in files.items())
     yield "files", ", ".join(sizes)
+
+
+def _verdict(files: Files) -> Iterator[tuple[str, str]]:
+    """Yield what the evaluation found; nothing where there was none."""
+    found = evaluation_of(files)
+    if found is None:
+        return
+    yield "verdict", f"{found.verdict}: {found.reason}"
+    for compared in found.comparisons:
+        yield f"gain over {compared.against}", gain_text(compared)
+    for check in found.checks:
+        yield f"check {check.name}", score_text(check)
 
 
 def _findings(files: Files) -> Iterator[RenderableType]:

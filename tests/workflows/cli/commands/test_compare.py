@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from argotune.steps.contracts import adapter_image
+from argotune.steps.contracts.checks import CheckResult
 from argotune.steps.contracts.evaluation import Answers, Comparison, Evaluation
 from argotune.steps.contracts.in_service import Event
 from argotune.steps.contracts.report import DATASET, EVALUATION, PLAN, SAMPLES, Files
@@ -120,6 +121,9 @@ def test_what_the_evaluation_says_is_compared() -> None:
             )
         ],
         answers=[Answers(prompt="Who", reference="you", base="", new="I", fault="looping")],
+        checks=[
+            CheckResult(name="names", kind="regex", score=0.9, min=1.0, passed=False, rows=20),
+        ],
     )
     one = side("v1", {EVALUATION: msgspec.json.encode(evaluation)})
     other = side("v2", {EVALUATION: b"[]", SAMPLES: samples(Who="you")})
@@ -128,6 +132,7 @@ def test_what_the_evaluation_says_is_compared() -> None:
         ("reason", "It is better.", "-"),
         ("rows", "40", "-"),
         ("gain over live", "0.5 (0.25 to 0.75), passed", "-"),
+        ("check names", "0.9 on 20 rows, not passed", "-"),
         ("faulty answers", "1", "-"),
     ]
     assert section("Answers", one, other).rows == [("Who", "I", "you")]

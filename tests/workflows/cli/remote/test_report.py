@@ -15,6 +15,7 @@ from tests.fakes.adapter import write_adapter, write_tiny_plan
 from tests.fakes.kube import Cluster
 from tests.fakes.registry import Registry, docker_config, serving
 from tests.steps.dataset.test_page import REPORT as DATA
+from tests.steps.evaluate.test_page import FOUND as EVALUATION
 from tests.steps.push.test_run import push
 from tests.workflows.cli.cluster_workflows import NAME, put_pod, run_of, step
 from tests.workflows.cli.command import Argotune
@@ -57,6 +58,7 @@ def _volume(work_dir: Path) -> Path:
         "dataset/dataset.json": json.dumps({**rows, "tokens": tokens}),
         "dataset/data.json": msgspec.json.encode(DATA).decode(),
         "report/result.json": json.dumps({"result": result | speed}),
+        "report/evaluation.json": msgspec.json.encode(EVALUATION).decode(),
         "report/metrics.jsonl": '{"step": 0, "eval_loss": 4.0}\n{"step": 9, "eval_loss": 0.5}\n',
         "report/samples.jsonl": "".join(json.dumps(each) + "\n" for each in samples),
         "logs/plan.log": "planned\n",
@@ -86,16 +88,21 @@ def test_the_report_of_a_run(argotune: Argotune, cluster: Cluster, pushed: Resul
     answer = argotune("report", "my-model", *ON_CLUSTER)
     assert (answer.code, answer.err) == (0, "")
     lines = [" ".join(line.split()) for line in answer.out.splitlines()]
-    assert lines[:6] == [
+    assert lines[:9] == [
         "rows 90 for training, 10 held out, 2 repeated, 1 unusable",
         "tokens 9000 an epoch, 3000 of them learned; the longest row has 400, 1 rows were cut",
         "base loss 4",
         "tuned loss 0.5, after 9 steps",
         "speed 2500 tokens/s, 1.50 GB at the peak",
         "held out 2 evaluations, the best 0.5 at step 9",
+        f"verdict rejected: {EVALUATION.reason}",
+        "gain over base 0.5 (0.25 to 0.75), passed",
+        "gain over live no finite number, not passed",
     ]
-    assert lines[6].startswith("files ")
-    assert lines[8:13] == [
+    assert lines[9].startswith("check ")
+    assert lines[9].endswith("0.9 on 20 rows, not passed")
+    assert lines[10].startswith("files ")
+    assert lines[12:17] == [
         "FOUND ROWS WHICH",
         "refused: empty 2 a.jsonl:7, b.jsonl:3",
         "repeated, dropped 98 b.jsonl:3, …",
