@@ -242,7 +242,7 @@ def test_terms_add_up_to_the_total() -> None:
 
 def test_chunk_of_the_estimate_is_the_chunk_of_the_loss() -> None:
     """The estimate counts on a number of the tune step, which this step may not import."""
-    source = (Path(steps.__file__).parent / "tune" / "loss.py").read_text()
+    source = (Path(steps.__file__).parent / "causal_lm" / "loss.py").read_text()
     assert f"\nCHUNK_TOKENS = {CHUNK_TOKENS}\n" in source
 
 

@@ -34,11 +34,13 @@ def registry() -> Iterator[fake.Registry]:
 
 
 def images_in(template: dict[str, Any]) -> dict[str, str]:
-    """Every image of the steps that the template names, by step."""
-    found = re.findall(
-        r'"(?:--image=)?(\S+/argotune-([a-z]+):[^"]+)"', json.dumps(template["spec"])
-    )
-    return {step: image for image, step in found}
+    """Every image of the steps that the template names, by step; one step has one image."""
+    # push states them all, in a list within an argument.
+    text = json.dumps(template["spec"]).replace("\\", "")
+    found = set(re.findall(r'([^\s"=]+/argotune-([a-z]+):[^"]+)"', text))
+    images = {step: image for image, step in found}
+    assert len(images) == len(found)
+    return images
 
 
 def by_digest(registry: fake.Registry, digests: dict[str, str]) -> dict[str, str]:

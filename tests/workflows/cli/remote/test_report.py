@@ -102,7 +102,8 @@ def test_the_report_of_a_run(argotune: Argotune, cluster: Cluster, pushed: Resul
     assert lines[9].startswith("check ")
     assert lines[9].endswith("0.9 on 20 rows, not passed")
     assert lines[10].startswith("files ")
-    assert lines[12:17] == [
+    found = lines.index("FOUND ROWS WHICH")
+    assert lines[found : found + 5] == [
         "FOUND ROWS WHICH",
         "refused: empty 2 a.jsonl:7, b.jsonl:3",
         "repeated, dropped 98 b.jsonl:3, …",
