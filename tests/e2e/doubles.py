@@ -8,8 +8,9 @@ import io
 import json
 import subprocess
 import tarfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ class Answer:
     details: Mapping[str, Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What came of asking a service again and again."""
+
+    answers: dict[str, int] = field(default_factory=dict)
+    """Answer -> how often."""
+    errors: dict[str, int] = field(default_factory=dict)
+    """Error -> how often."""
+
+
 class Doubles:
     """The pods, once they are ready."""
 
@@ -61,6 +72,25 @@ class Doubles:
         """POST a prompt from a pod of the namespace."""
         answer = json.loads(self._workbench("tests.e2e.pods.ask", url, prompt))
         return Answer(response=answer["response"], details=answer)
+
+    @contextmanager
+    def keep_asking(self, url: str, prompt: str) -> Iterator[Asked]:
+        """Ask from a pod five times a second meanwhile; the answers are there at the end."""
+        command = ["kubectl", f"--namespace={self._cluster.namespace}", "exec", "-i", "workbench"]
+        command += ["--", "python3", "-m", "tests.e2e.pods.keep_asking", url, prompt]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as client:
+            asked = Asked()
+            try:
+                yield asked
+                # It ends with its input.
+                said, _ = client.communicate(timeout=CALL_SECONDS)
+                found = json.loads(said)
+                asked.answers.update(found["answers"])
+                asked.errors.update(found["errors"])
+            finally:
+                client.kill()
 
     def tags(self, host: str, repository: str) -> dict[str, str]:
         """Tags of a repository and the digests that they name."""

@@ -196,11 +196,20 @@ def workflow(arguments: dict[str, str]) -> Object:
 
 
 def training_config(
-    steps: int, save_steps: int | None = None, seed: int = 42, *, names_gpu: bool = True
+    steps: int,
+    save_steps: int | None = None,
+    seed: int = 42,
+    *,
+    learning_rate: float = 5.0e-3,
+    names_gpu: bool = True,
 ) -> str:
     """Kaito's training_config.yaml for so many optimizer steps; an instance type says itself which
     GPU it has."""
-    training: dict[str, int | float] = {"max_steps": steps, "learning_rate": 5.0e-3, "seed": seed}
+    training: dict[str, int | float] = {
+        "max_steps": steps,
+        "learning_rate": learning_rate,
+        "seed": seed,
+    }
     if save_steps is not None:
         training["save_steps"] = save_steps
     ours: dict[str, int | float] = {

@@ -1,0 +1,137 @@
+"""A service over three trainings: a good one, a bad one that does not go live, a better one that a
+person lets go live, and the way back. Costs three runs of the real steps and a rollback."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from argotune.steps.contracts.versions import rejected_tag
+from tests.e2e.cluster import CALL_SECONDS, Object, argo_server, wait_for
+from tests.e2e.doubles import Asked
+from tests.e2e.runs import Run
+from tests.e2e.site import QUESTION, RUN_SECONDS, Site, training_config
+from tests.e2e.stories import STORY_SECONDS, story
+
+pytestmark = [pytest.mark.cluster, pytest.mark.shard2, pytest.mark.timeout(STORY_SECONDS)]
+
+_NAME = "versions"
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Versions:
+    """The runs at their ends, and what the service was like after each."""
+
+    good: Run
+    bad: Run
+    approved: Run
+    asked: Asked
+    """By a client from before the bad run until after it."""
+    answers: dict[str, str]
+    """The service's answer to one question after each."""
+    served: dict[str, str]
+    """Reference of its adapter after each."""
+    tags: dict[str, str]
+    """Of the repository in the end."""
+
+
+@story
+def versions(site: Site) -> Versions:
+    answers: dict[str, str] = {}
+    served: dict[str, str] = {}
+
+    def look(when: str) -> None:
+        answers[when] = site.doubles.ask(f"http://{_NAME}/chat", QUESTION).response
+        served[when] = site.served(_NAME)
+
+    good = _submit(site, steps=40)
+    good.ends("Succeeded", seconds=RUN_SECONDS)
+    look("good")
+    with site.doubles.keep_asking(f"http://{_NAME}/chat", QUESTION) as asked:
+        bad = _submit(site, steps=8, learning_rate=1.0)
+        bad.ends("Succeeded", seconds=RUN_SECONDS)
+    look("bad")
+    approved = _submit(site, steps=80, approval="required")
+    _approve_as_the_ui_does(site, approved)
+    approved.ends("Succeeded", seconds=RUN_SECONDS)
+    look("approved")
+    where = f"--namespace={site.namespace}"
+    begun = time.monotonic()
+    site.argotune("rollback", _NAME, "v1", where, seconds=RUN_SECONDS)
+    _LOGGER.info("rolled back in %.1f s", time.monotonic() - begun)
+    look("rolled back")
+    tags = site.doubles.tags(site.registry, f"{site.namespace}/{_NAME}")
+    site.remove_service(_NAME)
+    return Versions(
+        good=good,
+        bad=bad,
+        approved=approved,
+        asked=asked,
+        answers=answers,
+        served=served,
+        tags=tags,
+    )
+
+
+def _submit(site: Site, *, steps: int, learning_rate: float = 5.0e-3, **changes: str) -> Run:
+    config = training_config(steps, learning_rate=learning_rate)
+    return site.submit(site.arguments(_NAME, config=config, gate="on", **changes))
+
+
+def _approve_as_the_ui_does(site: Site, run: Run) -> None:
+    """Fill in the node's form and resume it, by Argo's API."""
+
+    def waiting() -> Object | None:
+        run.refresh()
+        nodes = [each for each in run.nodes() if each["type"] == "Suspend"]
+        return next((each for each in nodes if each["phase"] == "Running"), None)
+
+    node = wait_for("approval", waiting, seconds=RUN_SECONDS, explain=run.explain)
+    path = f"/api/v1/workflows/{site.namespace}/{run.name}"
+    about = {"namespace": site.namespace, "name": run.name}
+    about["nodeFieldSelector"] = f"id={node['id']}"
+    answer = json.dumps({"decision": "approve"})
+    with argo_server() as server:
+        said = server.put(f"{path}/set", json={**about, "outputParameters": answer})
+        assert said.is_success, said.text
+        said = server.put(f"{path}/resume", json=about, timeout=CALL_SECONDS)
+        assert said.is_success, said.text
+
+
+def test_a_worse_adapter_is_kept_back_and_its_run_succeeds(versions: Versions) -> None:
+    outputs = versions.bad.outputs()
+    assert (outputs["verdict"], outputs["outcome"]) == ("rejected", "kept v1")
+    # The same weights on the same rows.
+    assert outputs["live-loss"] == versions.good.outputs("evaluate")["new-loss"]
+    assert outputs["endpoint"] == ""
+    assert versions.served["bad"] == versions.served["good"]
+
+
+def test_a_client_sees_the_good_version_alone_and_no_error(versions: Versions) -> None:
+    assert versions.asked.errors == {}
+    assert versions.asked.answers.keys() == {versions.answers["good"]}
+
+
+def test_a_better_one_goes_live_when_it_is_approved(versions: Versions) -> None:
+    outputs = versions.approved.outputs()
+    assert (outputs["verdict"], outputs["approval"]) == ("passed", "approve")
+    assert versions.served["approved"] == outputs["reference"]
+    assert versions.served["approved"] != versions.served["good"]
+
+
+def test_a_rollback_serves_the_first_one_again(versions: Versions) -> None:
+    assert versions.served["rolled back"] == versions.served["good"]
+    assert versions.answers["rolled back"] == versions.answers["good"]
+    tags = versions.tags
+    assert tags["live"] == tags["v1"] == versions.served["good"].partition("@")[2]
+    assert tags["previous"] == tags["v2"] == versions.served["approved"].partition("@")[2]
+
+
+def test_the_rejected_one_has_no_tag_but_its_own(versions: Versions) -> None:
+    digest = versions.bad.outputs("push")["digest"]
+    assert [tag for tag, each in versions.tags.items() if each == digest] == [rejected_tag(digest)]
