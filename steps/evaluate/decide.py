@@ -139,13 +139,13 @@ def _gain(each: Comparison, live: str) -> str:
 
 
 def _lack(each: Comparison, live: str) -> str:
-    gain = 0.0 if each.gain is None else each.gain
-    how = f"better than {_name(each, live)} by {gain:.3g}"
-    if gain < 0:
-        how = f"worse than {_name(each, live)} by {-gain:.3g}"
-    margin = "above 0" if each.margin == 0 else f"above {each.margin:g}"
+    name, gain = _name(each, live), 0.0 if each.gain is None else each.gain
+    how = f"not surely better than {name}" if gain > 0 else f"no better than {name}"
     end = "the lower end" if each.low is not None else "that"
-    return f"it is {how} nats per token{_range(each)}, and {end} has to be {margin}"
+    return (
+        f"it is {how}: it gains {gain:.3g} nats per token{_range(each)}, and {end} has to be above"
+        f" {each.margin:g}"
+    )
 
 
 def _range(each: Comparison) -> str:

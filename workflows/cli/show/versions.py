@@ -13,6 +13,7 @@ from argotune.steps.contracts import adapter_image
 from argotune.steps.contracts.in_service import Event, InService
 from argotune.steps.contracts.versions import CANDIDATE, LIVE, PREVIOUS, REJECTED
 from argotune.steps.registry.versions import Version
+from argotune.workflows.cli.show.fitting import Fitting
 
 _COLUMNS = (
     "VERSION",
@@ -27,6 +28,9 @@ _COLUMNS = (
     "DEPLOYED",
     "BY",
 )
+_WRAPPED = ("STATE", "DEPLOYED", "BY")
+_DROPPED = ("BASE", "BY", "DATA", "BASE LOSS", "LIVE LOSS", "DEPLOYED", "VERDICT", "TUNED LOSS")
+"""Columns that a narrow terminal has no room for, the first to go first."""
 _DIGITS = 12
 
 
@@ -78,16 +82,20 @@ def version_rows(versions: Iterable[Version], known: InService | None) -> list[R
     return [_row(version, known) for version in versions]
 
 
-def versions_table(rows: Sequence[Row]) -> Table:
-    """Build a table without borders, like that of the workspaces; empty columns are left out."""
+def versions_table(rows: Sequence[Row]) -> Fitting:
+    """Build a table without borders, like that of the workspaces; empty columns are left out.
+
+    On a narrow terminal columns go, and digests stay whole.
+    """
     cells = [_cells(row) for row in rows]
     shown = [index for index in range(len(_COLUMNS)) if any(row[index] for row in cells)]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for index in shown:
-        table.add_column(_COLUMNS[index], overflow="fold")
+        name = _COLUMNS[index]
+        table.add_column(name, overflow="fold", no_wrap=name not in _WRAPPED)
     for row in cells:
         table.add_row(*(Text(row[index]) for index in shown))
-    return table
+    return Fitting(table, drop=_DROPPED)
 
 
 def short(digest: str) -> str:
