@@ -135,6 +135,11 @@ def _gain(each: Comparison, live: str) -> str:
     name = _name(each, live)
     if each.gain is None:
         return f"better than {name}, whose loss is no finite number"
+    if each.gain < 0:
+        return (
+            f"worse than {name} by {-each.gain:.3g} nats per token, which the margin of"
+            f" {each.margin:g} accepts"
+        )
     return f"better than {name} by {each.gain:.3g} nats per token{_range(each)}"
 
 

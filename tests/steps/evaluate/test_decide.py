@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -91,6 +93,17 @@ def test_the_sentence_has_both_gains() -> None:
         "passed",
         "on 40 held-out rows it is better than the base model by 1 nats per token (interval 1 to 1)"
         " and better than v3 in service by 0.1 nats per token (interval 0.1 to 0.1)",
+    )
+
+
+def test_a_loss_that_the_margin_accepts_is_called_one() -> None:
+    limits = replace(LIMITS, over_live=-1.0)
+    live = compare("live", BASE, BASE + 5, TOKENS, limits)
+    found = decide(1.0, [live], [], rows=40, live="v3")
+    assert (found.verdict, found.reason) == (
+        "passed",
+        "on 40 held-out rows it is worse than v3 in service by 0.5 nats per token, which the margin"
+        " of -1 accepts",
     )
 
 
