@@ -5,7 +5,7 @@ StepError
   PermanentError    exit 3   a retry fails the same way; the user changes something else
   CapacityError     exit 4   no machine is available; another SKU or zone may have one
   TransientError    exit 75  the template retries it with backoff
-  Interrupted       exit 75  the step was stopped by a signal
+Interrupted         exit 75  the step was stopped by a signal
 
 Exit codes 64 and 65 belong to Argo's emissary, 137 and 143 to the kernel and the kubelet.
 """
@@ -50,11 +50,11 @@ class TransientError(StepError):
     exit_code = 75
 
 
-class Interrupted(StepError):
+class Interrupted(BaseException):
     """The step was stopped by a signal and has saved its work, so that a retry resumes there.
 
-    Argo retries it like a TransientError. It is no subclass of it, because code that waits until
-    a TransientError passes must end on a signal.
+    Argo retries it like a TransientError. Like KeyboardInterrupt it is no Exception: code that goes
+    on after a failure, ours or a library's, must end on a signal.
     """
 
-    exit_code = 75
+    exit_code: ClassVar[int] = 75

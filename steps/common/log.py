@@ -9,7 +9,6 @@ import sys
 import time
 from typing import Any, TextIO
 
-from argotune.steps.common.errors import Interrupted
 from argotune.steps.common.printable import takes_escapes
 
 CLEAR_LINE = "\x1b[K"
@@ -45,22 +44,11 @@ def redact_urls(text: str) -> str:
 
 
 class _Stderr(logging.StreamHandler[TextIO]):
-    """Re-raises Interrupted, which logging would swallow.
-
-    The handler of SIGTERM raises it wherever the process is, so also while a line is logged.
-    """
-
     def emit(self, record: logging.LogRecord) -> None:
         # A live progress line may be on the terminal's current line.
         if takes_escapes(self.stream):
             self.stream.write(CLEAR_LINE)
         super().emit(record)
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        error = sys.exception()
-        if isinstance(error, Interrupted):
-            raise error
-        super().handleError(record)
 
 
 class _RedactingFormatter(logging.Formatter):

@@ -137,6 +137,8 @@ def _exit(
         step()
     except Exception as error:
         messages, exit_code = _messages(error, memory_parameter)
+    except Interrupted as error:
+        messages, exit_code = [str(error)], error.exit_code
     except KeyboardInterrupt:
         messages, exit_code = ["interrupted"], 130
     else:

@@ -21,6 +21,7 @@ import msgspec
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError, StepError
 from argotune.steps.common.fields import text_of
+from argotune.steps.common.urls import redact
 from argotune.steps.contracts.report import DATASET, NOT_KEPT, RESULT
 from argotune.steps.contracts.serving import Base
 from argotune.steps.contracts.start_adapter import start_of
@@ -106,8 +107,9 @@ def make_statement(params: Params, plan: TrainingPlan, base: Base, image: Image)
                 build_type=BUILD_TYPE,
                 external_parameters={
                     "plan": msgspec.to_builtins(plan),
-                    "data": list(params.urls),
-                    "validationData": list(params.validation_urls),
+                    # Argo's form takes URLs with a query too, which may be a token.
+                    "data": list(map(redact, params.urls)),
+                    "validationData": list(map(redact, params.validation_urls)),
                 },
                 internal_parameters={"run": params.workflow, "namespace": params.namespace},
                 resolved_dependencies=[

@@ -62,7 +62,7 @@ class _Done:
 
 @dataclass(frozen=True)
 class _Failed:
-    error: Exception
+    error: Exception | Interrupted
     at: float
     """Monotonic clock, the same for all processes of a machine."""
 
@@ -225,6 +225,8 @@ def _member(
     try:
         with joined(rank, size, port, lockstep=lockstep) as world:
             outcome = _Done(work(world))
+    except Interrupted as error:
+        outcome = _Failed(error, time.monotonic())
     except Exception as error:  # the border of the process: the parent raises it again
         if not isinstance(error, StepError) and step_error_of(error) is None:
             _logger.error("process %d", rank, exc_info=error)
