@@ -139,7 +139,8 @@ def test_messages_of_a_recorded_run_are_still_in_the_source(block: str) -> None:
 def test_steps_and_results_of_a_recorded_run_are_those_of_the_template(block: str) -> None:
     (main,) = (item for item in FINETUNE["templates"] if item["name"] == FINETUNE["entrypoint"])
     (end,) = (item for item in FINETUNE["templates"] if item["name"] == FINETUNE["onExit"])
-    steps = [task["name"] for dag in (main, end) for task in dag["dag"]["tasks"]]
+    at_end = [step for group in end["steps"] for step in group]
+    steps = [task["name"] for task in [*main["dag"]["tasks"], *at_end]]
     results = {item["name"] for item in main["outputs"]["parameters"]}
     ended = re.findall(r"^(\w+) +succeeded ", block, re.MULTILINE)
     assert ended == sorted(ended, key=lambda name: steps.index(name))

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,14 @@ class Written:
     by_tag: dict[str, Image]
 
 
+def _version_used() -> dict[str, str]:
+    """Argotune's version; in a step's image it is no package, and the images are stated."""
+    try:
+        return {"argotune": version("argotune")}
+    except PackageNotFoundError:
+        return {}
+
+
 def make_statement(params: Params, plan: TrainingPlan, base: Base, image: Image) -> Statement:
     """State what the adapter was made from and by whom, as far as the run's volume tells."""
     tuned = _json(params.work_dir / "report" / RESULT)
@@ -121,7 +129,7 @@ def make_statement(params: Params, plan: TrainingPlan, base: Base, image: Image)
                 ],
             ),
             run_details=RunDetails(
-                builder=Builder(id=BUILDER, version={"argotune": version("argotune")}),
+                builder=Builder(id=BUILDER, version=_version_used()),
                 metadata=Metadata(
                     invocation_id=params.run,
                     started_on=params.created,

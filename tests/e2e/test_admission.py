@@ -41,10 +41,16 @@ QUESTION = "{{=workflow.parameters.question}}"
 FREE = {
     "alternative-instance-types",
     "config",
+    "full-retrain-every",
+    "gate-answer-tokens",
+    "gate-answers",
+    "gate-confidence",
     "instance-type",
     "keep-node-seconds",
     "label-selector",
     "max-cost-usd",
+    "min-improvement",
+    "min-improvement-over-live",
     "model-source",
     "name",
     "node-lifetime-seconds",
@@ -53,7 +59,9 @@ FREE = {
     "service-gpus",
     "service-label-selector",
     "spot-max-price-usd-per-hour",
+    "start-from",
     "urls",
+    "validation-urls",
     "zones",
 }
 """Parameters that a step checks: their values are flags of steps, and nothing else."""

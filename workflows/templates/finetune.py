@@ -13,6 +13,7 @@ from hera.workflows import (
     ExistingVolume,
     Parameter,
     SecretVolume,
+    Steps,
     Volume,
     WorkflowTemplate,
 )
@@ -240,10 +241,14 @@ def _dag() -> None:
 
 
 def _end() -> None:
-    """Build the exit handler: neither of its two tasks waits for the other, or fails with it."""
-    with DAG(name=_END):
-        RELEASE.task()
-        NOTIFY.task(when=IS_NOTIFIED)
+    """Build the exit handler: neither of its two steps waits for the other, or fails with it.
+
+    No DAG, because Argo 4.0 fails every DAG of a run that is stopped at once, also this one, and
+    the run would end before release.
+    """
+    with Steps(name=_END) as end, end.parallel():
+        RELEASE.in_parallel()
+        NOTIFY.in_parallel(when=IS_NOTIFIED)
 
 
 def parameters() -> list[Parameter]:

@@ -54,6 +54,7 @@ def mermaid(template: dict[str, Any]) -> str:
     spec = template["spec"]
     entrypoint, on_exit = spec["entrypoint"], spec["onExit"]
     dags = {item["name"]: item["dag"] for item in spec["templates"] if "dag" in item}
+    (at_end,) = [item["steps"] for item in spec["templates"] if item["name"] == on_exit]
     steps = {item["name"] for item in spec["templates"] if "container" in item}
     edges = [
         f"    {name} --> {task['name']}"
@@ -62,9 +63,10 @@ def mermaid(template: dict[str, Any]) -> str:
         if {name, task["name"]} <= steps
     ]
     always = [
-        f"  {entrypoint} -. always .-> {task['name']}"
-        for task in dags[on_exit]["tasks"]
-        if "when" not in task
+        f"  {entrypoint} -. always .-> {step['name']}"
+        for group in at_end
+        for step in group
+        if "when" not in step
     ]
     return "\n".join(["flowchart LR", f"  subgraph {entrypoint}", *edges, "  end", *always]) + "\n"
 

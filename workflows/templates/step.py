@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from hera.workflows import (
     Container,
@@ -22,6 +23,7 @@ from hera.workflows import (
     RetryStrategy,
     SecretEnv,
 )
+from hera.workflows import Step as HeraStep
 from hera.workflows import Task as HeraTask
 from hera.workflows.models import (
     Backoff,
@@ -209,17 +211,23 @@ class Step:
 
         The names of `arguments` are snake_case inputs.
         """
+        HeraTask(depends=depends, **self._call(when, arguments))
+
+    def in_parallel(self, when: str | None = None, **arguments: str) -> None:
+        """Call the step likewise from the open group of a template of steps."""
+        HeraStep(**self._call(when, arguments))
+
+    def _call(self, when: str | None, arguments: Mapping[str, str]) -> dict[str, Any]:
         outputs = {name.replace("_", "-"): value for name, value in arguments.items()}
         given = {**(self.settings if self.is_called_by_task else {}), **outputs}
         self._refuse_differences("task arguments", given, [*self.all_inputs, *self.pod_inputs])
-        HeraTask(
-            name=self.name,
-            template=self.name,
-            depends=depends,
-            when=when,
-            continue_on=ContinueOn(failed=True, error=True) if self.may_fail else None,
-            arguments=[Parameter(name=name, value=value) for name, value in given.items()],
-        )
+        return {
+            "name": self.name,
+            "template": self.name,
+            "when": when,
+            "continue_on": ContinueOn(failed=True, error=True) if self.may_fail else None,
+            "arguments": [Parameter(name=name, value=value) for name, value in given.items()],
+        }
 
     def template(self) -> Container:
         """Build the container template; the workflow must be open."""

@@ -15,7 +15,7 @@ TEMPLATE = {
             {"name": "wait", "suspend": {}},
             {
                 "name": "end",
-                "dag": {"tasks": [{"name": "clean-up"}, {"name": "tell", "when": "1 == 2"}]},
+                "steps": [[{"name": "clean-up"}, {"name": "tell", "when": "1 == 2"}]],
             },
             {
                 "name": "main",
