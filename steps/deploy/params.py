@@ -33,6 +33,9 @@ class Params:
     adapter's image says."""
     cache_dir: Path
     """Model cache."""
+    work_dir: Path | None = None
+    """Volume of the run; reads work-dir/live-adapter.json, so that no adapter is replaced that the
+    new one was not compared with. Empty: not looked at, as in a rollback."""
     layout_dir: Path | None = None
     """OCI layout that may already have the image, work-dir/image of the push step; if it does not,
     the image is pulled."""

@@ -11,6 +11,7 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.history import Deployed, digest_of_plan, record_deployed
 from argotune.steps.contracts.model_cache import read_marker
 from argotune.steps.deploy.kubernetes import deploy_kubernetes
+from argotune.steps.deploy.live import check_live
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.deploy.process import deploy_process
 from argotune.steps.deploy.trust import check_adapter
@@ -24,6 +25,8 @@ def run(params: Params, *, progress: Progress, target: Target | None = None) -> 
     """Deploy to the target, and write the history file for scheduled runs."""
     completed, model = complete(params)
     check_adapter(completed)
+    if params.work_dir is not None:
+        check_live(completed, params.work_dir)
     result = (target or _target(params))(completed, model, progress)
     if params.history_file is not None and params.plan_file is not None:
         _record(completed, params.plan_file, params.history_file)

@@ -20,11 +20,10 @@ from argotune.steps.contracts.live_adapter import (
     read_live_adapter,
     write_live_adapter,
 )
-from argotune.steps.contracts.versions import version_of
 from argotune.steps.registry.adapter import unpack_adapter
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
 from argotune.steps.registry.skopeo import Registry, Sleep
-from argotune.steps.registry.versions import Repository, find_live, repository_of
+from argotune.steps.registry.versions import find_live, find_version, repository_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -62,18 +61,8 @@ def _bring(
         if found is None:
             return LiveAdapter()
         digest = found.digest
-        version = _version_of(repository, digest)
+        version = find_version(repository, digest)
         unpack_adapter(replace(image, tag=None, digest=digest), directory, registry)
     except PermanentError as error:
         return LiveAdapter(digest=digest, version=version, problem=str(error))
     return LiveAdapter(digest=digest, version=version)
-
-
-def _version_of(repository: Repository, digest: str) -> str:
-    """The adapter's tag vN, of which the highest is the likeliest; empty if it has none."""
-    numbered = {number: tag for tag in repository.list_tags() if (number := version_of(tag))}
-    for number in sorted(numbered, reverse=True):
-        found = repository.find(numbered[number])
-        if found is not None and found.digest == digest:
-            return numbered[number]
-    return ""

@@ -173,6 +173,19 @@ def find_live(repository: Repository) -> Adapter | None:
     return repository.find(LIVE)
 
 
+def find_version(repository: Repository, digest: str) -> str:
+    """Find the adapter's tag vN, of which the highest is the likeliest; empty if it has none.
+
+    Raises StepError.
+    """
+    numbered = {number: tag for tag in repository.list_tags() if (number := version_of(tag))}
+    for number in sorted(numbered, reverse=True):
+        found = repository.find(numbered[number])
+        if found is not None and found.digest == digest:
+            return numbered[number]
+    return ""
+
+
 def list_versions(repository: Repository) -> list[Version]:
     """List the adapters that have a tag of versions, also rejected ones and a candidate.
 

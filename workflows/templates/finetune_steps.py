@@ -289,6 +289,7 @@ DEPLOY = Step(
     fixed={
         "plan-file": _PLAN_FILE,
         "cache-dir": container.MODELS_DIR,
+        "work-dir": container.WORK_DIR,
         "layout-dir": f"{container.WORK_DIR}/image",
         "history-file": _HISTORY_FILE,
         "auth-file": _PUSH_AUTH_FILE,
