@@ -24,7 +24,6 @@ from argotune.steps.deploy.params import Params
 from argotune.steps.registry.oci import LayoutReference
 from argotune.steps.registry.versions import (
     Adapter,
-    Repository,
     find_live,
     record_in_service,
     repository_of,
@@ -104,7 +103,7 @@ def record_version(params: Params) -> Tagged:
     image = params.adapter_image()
     try:
         repository = repository_of(image, registry_of(params))
-        _refuse_shared(repository, params.name)
+        find_live(repository, params.name)  # refuses a repository of another workspace
         recorded = record_in_service(repository, params.adapter_digest())
     except StepError as error:
         log.warn(_LOGGER, "version-not-recorded", reason=error)
@@ -114,17 +113,6 @@ def record_version(params: Params) -> Tagged:
         version=version_tag(recorded.number),
         previous=str(previous) if recorded.previous else "",
     )
-
-
-def _refuse_shared(repository: Repository, workspace: str) -> None:
-    """Raise PermanentError where the adapter that is live is another workspace's."""
-    live = find_live(repository)
-    other = live.annotations.get(adapter_image.WORKSPACE, workspace) if live else workspace
-    if other != workspace:
-        raise PermanentError(
-            f"its repository has the versions of workspace {other}; name one of its own in"
-            " tuning.output.image"
-        )
 
 
 def in_service(

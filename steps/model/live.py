@@ -23,23 +23,35 @@ from argotune.steps.contracts.live_adapter import (
 from argotune.steps.registry.adapter import unpack_adapter
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
 from argotune.steps.registry.skopeo import Registry, Sleep
-from argotune.steps.registry.versions import find_live, find_version, repository_of
+from argotune.steps.registry.versions import (
+    OtherWorkspace,
+    find_live,
+    find_version,
+    repository_of,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
 
 def bring_live_adapter(
-    work_dir: Path, output_image: str, registry: Registry, *, sleep: Sleep = time.sleep
+    work_dir: Path,
+    output_image: str,
+    workspace: str,
+    registry: Registry,
+    *,
+    sleep: Sleep = time.sleep,
 ) -> LiveAdapter:
     """Extract the adapter with the tag `live` of the output image's repository, once for a run.
 
-    Raises TransientError if the registry does not answer.
+    Raises PermanentError if it is another workspace's, TransientError if the registry does not
+    answer.
     """
     known = read_live_adapter(work_dir)
     if known is not None:
         return known
     remove_directory(work_dir / DIRECTORY)
-    live = _bring(work_dir / DIRECTORY, parse_reference(output_image), registry, sleep)
+    image = parse_reference(output_image)
+    live = _bring(work_dir / DIRECTORY, image, workspace, registry, sleep)
     write_live_adapter(work_dir, live)
     if live.problem:
         log.warn(_LOGGER, "live-adapter-not-read", reason=live.problem)
@@ -51,18 +63,21 @@ def bring_live_adapter(
 def _bring(
     directory: Path,
     image: ImageReference | LayoutReference,
+    workspace: str,
     registry: Registry,
     sleep: Sleep,
 ) -> LiveAdapter:
     repository = repository_of(image, registry, sleep=sleep)
     digest = version = ""
     try:
-        found = find_live(repository)
+        found = find_live(repository, workspace)
         if found is None:
             return LiveAdapter()
         digest = found.digest
         version = find_version(repository, digest)
         unpack_adapter(replace(image, tag=None, digest=digest), directory, registry)
+    except OtherWorkspace:
+        raise
     except PermanentError as error:
         return LiveAdapter(digest=digest, version=version, problem=str(error))
     return LiveAdapter(digest=digest, version=version)

@@ -47,7 +47,8 @@ def run(
     # First, because it is small: one that does not fit is refused before gigabytes are fetched.
     start = bring_start_adapter(params, plan)
     if params.work_dir is not None and params.output_image:
-        bring_live_adapter(params.work_dir, params.output_image, _output_registry(params))
+        registry = _output_registry(params)
+        bring_live_adapter(params.work_dir, params.output_image, plan.name, registry)
     result = bring_model(
         params, progress=progress, hub_endpoint=hub_endpoint, free_bytes=free_bytes
     )

@@ -52,7 +52,7 @@ def bring_start_adapter(params: Params, plan: TrainingPlan) -> StartAdapter:
         return known
     image = parse_reference(params.output_image if wanted == LIVE else wanted)
     registry = _registry_of(image, params)
-    found = _find(image, registry, wanted)
+    found = _find(image, registry, plan)
     start = StartAdapter() if found is None else _start(found, params.full_retrain_every)
     if start.digest:
         remove_directory(work_dir / DIRECTORY)
@@ -135,12 +135,12 @@ def _text(value: object) -> str:
 
 
 def _find(
-    image: ImageReference | LayoutReference, registry: Registry, wanted: str
+    image: ImageReference | LayoutReference, registry: Registry, plan: TrainingPlan
 ) -> Adapter | None:
     """The adapter to begin with; None before the first one is in service."""
-    repository = repository_of(image, registry)
+    repository, wanted = repository_of(image, registry), plan.lora.start_from
     if wanted == LIVE:
-        return find_live(repository)
+        return find_live(repository, plan.name)
     found = repository.find(image.digest or image.tag or "latest")
     if found is None:
         raise PermanentError(f"start-from {wanted}: there is no such image; check its tag")

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.adapter_image import WORKSPACE
 from argotune.steps.contracts.versions import (
     LIVE,
     PREVIOUS,
@@ -68,6 +69,10 @@ class Recorded:
     """Of the version in service."""
     previous: str
     """sha256:HEX of the adapter that was in service before; empty before the second."""
+
+
+class OtherWorkspace(PermanentError):
+    """The repository has the versions of another workspace."""
 
 
 class Repository(Protocol):
@@ -168,9 +173,20 @@ def repository_of(
     return _InRegistry(image=image, registry=registry, sleep=sleep)
 
 
-def find_live(repository: Repository) -> Adapter | None:
-    """Read which adapter is in service; None before the first. Raises StepError."""
-    return repository.find(LIVE)
+def find_live(repository: Repository, workspace: str) -> Adapter | None:
+    """Read which adapter of the workspace is in service; None before the first.
+
+    An adapter that names no workspace counts as its own. Raises OtherWorkspace where the repository
+    has another one's, or StepError.
+    """
+    live = repository.find(LIVE)
+    other = live.annotations.get(WORKSPACE, workspace) if live is not None else workspace
+    if other != workspace:
+        raise OtherWorkspace(
+            f"the repository of the output image has the versions of workspace {other}, and"
+            f" {workspace} needs one of its own; name another in tuning.output.image"
+        )
+    return live
 
 
 def find_version(repository: Repository, digest: str) -> str:
@@ -217,7 +233,7 @@ def record_in_service(repository: Repository, digest: str) -> Recorded:
     if number is None:
         number = max(numbers.values(), default=0) + 1
         repository.point(version_tag(number), digest)
-    live, previous = find_live(repository), repository.find(PREVIOUS)
+    live, previous = repository.find(LIVE), repository.find(PREVIOUS)
     if live is None or live.digest != digest:
         if live is not None:
             repository.point(PREVIOUS, live.digest)

@@ -129,7 +129,7 @@ def test_a_service_that_does_not_answer_moves_no_tags(deployer: Deployer) -> Non
     second = deployer.push('{"a": 1}')
     with pytest.raises(PermanentError):
         deployer.deploy(second, "crash")
-    live = find_live(repository)
+    live = find_live(repository, "phi")
     assert live is not None
     assert live.digest == first
     assert [version.number for version in list_versions(repository)] == [1]
@@ -224,8 +224,8 @@ def test_versions_of_two_workspaces_do_not_mix(tmp_path: Path, push: Push) -> No
     second = push("two")
     tagged = record_version(of_image(tmp_path, f"@{second}"))
     assert tagged.version == (
-        "none: its repository has the versions of workspace other; name one of its own in"
-        " tuning.output.image"
+        "none: the repository of the output image has the versions of workspace other, and phi"
+        " needs one of its own; name another in tuning.output.image"
     )
     repository = repository_of(LayoutReference(directory=tmp_path / "image"), Registry())
     assert [version.number for version in list_versions(repository)] == [1]

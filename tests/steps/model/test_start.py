@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.contracts.adapter_image import STARTED_FROM, WARM_STARTS
+from argotune.steps.contracts.adapter_image import STARTED_FROM, WARM_STARTS, WORKSPACE
 from argotune.steps.contracts.model_cache import Origin, mark_complete
 from argotune.steps.contracts.start_adapter import (
     DIRECTORY,
@@ -105,6 +105,14 @@ def test_before_the_first_adapter_a_new_one_is_trained(workspace: Workspace) -> 
     assert start_of(workspace.work_dir, "live") == StartAdapter()
     assert workspace.bring("none") == StartAdapter()
     assert read_start_adapter(workspace.work_dir) is None
+
+
+def test_the_adapter_in_service_of_another_workspace_is_refused(workspace: Workspace) -> None:
+    workspace.push("live", **{WORKSPACE: "other"})
+    with pytest.raises(PermanentError, match="of workspace other, and demo needs one"):
+        workspace.bring("live")
+    # Who names an image means it.
+    assert workspace.bring(f"oci:{workspace.layout}:live").digest
 
 
 def test_every_nth_run_trains_a_new_one(workspace: Workspace) -> None:

@@ -18,6 +18,7 @@ from argotune.steps.registry import skopeo
 from argotune.steps.registry.layers import resolve_image
 from argotune.steps.registry.oci import ImageReference, LayoutReference
 from argotune.steps.registry.versions import (
+    OtherWorkspace,
     Recorded,
     Repository,
     find_live,
@@ -84,7 +85,7 @@ def _digest(repository: Repository, tag: str) -> str | None:
 @places
 def test_nothing_is_in_service_before_the_first_push(place: Place, tmp_path: Path) -> None:
     with place(tmp_path) as (repository, _):
-        assert find_live(repository) is None
+        assert find_live(repository, "phi") is None
         assert list_versions(repository) == []
 
 
@@ -124,6 +125,17 @@ def test_an_adapter_that_goes_back_into_service_keeps_its_number(
         assert repository.find("v3") is None
 
 
+def test_the_adapter_in_service_is_that_of_the_workspace(tmp_path: Path) -> None:
+    with _layout(tmp_path) as (repository, write):
+        digest = write("one")
+        record_in_service(repository, digest)
+        found = find_live(repository, "one")
+        assert found is not None
+        assert found.digest == digest
+        with pytest.raises(OtherWorkspace, match=r"of workspace one, and phi needs one of its own"):
+            find_live(repository, "phi")
+
+
 def test_an_interrupted_record_is_completed_by_the_next(tmp_path: Path) -> None:
     with _layout(tmp_path) as (repository, write):
         first, second = write("one"), write("two")
@@ -159,7 +171,7 @@ def test_a_registry_that_locks_its_tags_says_so(tmp_path: Path) -> None:
         digest = write("one")
         with pytest.raises(PermanentError, match="409"):
             record_in_service(repository, digest)
-        assert find_live(repository) is None
+        assert repository.find(LIVE) is None
 
 
 def test_a_layout_whose_tags_all_stand_for_one_image_needs_no_tag(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def _in_service(name: str, here: Home, registry: Registry) -> Image:
         )
     run = last_deployed(here, name)
     image = parse_reference(inputs_of_node(node_of_step(run.workflow, "deploy"))["reference"])
-    live = find_live(repository_of(image, registry))
+    live = find_live(repository_of(image, registry), run.workspace)
     return image if live is None else replace(image, tag=None, digest=live.digest)
 
 

@@ -74,7 +74,7 @@ def deploy_flags(here: Home, run: LocalRun, *, is_newest: bool = True) -> list[s
         "port": urlsplit(step_output(run.workflow, "deploy", "endpoint")).port or 0,
         "dataset-digest": inputs.get("dataset-digest", ""),
     }
-    live = _live_of_layout(str(flags.get("reference", ""))) if is_newest else ""
+    live = _live_of_layout(str(flags.get("reference", "")), run.workspace) if is_newest else ""
     if live and live != flags.get("reference"):
         # What else it needs, its image says.
         flags = {key: text for key, text in flags.items() if key not in _OF_THE_ADAPTER}
@@ -87,7 +87,7 @@ def login_file() -> Path:
     return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
 
 
-def _live_of_layout(reference: str) -> str:
+def _live_of_layout(reference: str, workspace: str) -> str:
     """Return the adapter that a layout on disk has as live; empty where it names none.
 
     A registry is not asked: a service of this machine starts without a network.
@@ -96,7 +96,7 @@ def _live_of_layout(reference: str) -> str:
         image = parse_reference(reference)
         if not isinstance(image, LayoutReference):
             return ""
-        live = find_live(repository_of(image, Registry()))
+        live = find_live(repository_of(image, Registry()), workspace)
     except (ValueError, StepError):
         return ""
     return str(replace(image, tag=None, digest=live.digest)) if live is not None else ""
