@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write, fsync, partial_path, remove_partials
 from argotune.steps.contracts.report import ARTIFACT_TYPE, MEDIA_TYPES, TITLE
-from argotune.steps.registry.layout_index import layout_lock, point_tag
+from argotune.steps.registry.layout_index import layout_lock, point_tag, read_entries, tag_of
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -153,6 +153,25 @@ def write_artifact(
         )
         point_tag(layout, tag, manifest.descriptor())
     return _image(manifest, config, *blobs)
+
+
+def read_layers(layout: Path, tag: str) -> list[Layer]:
+    """Read the files of the artifact that has the tag; none where it is not there as a whole."""
+    for entry in read_entries(layout):
+        if tag_of(entry) == tag:
+            try:
+                manifest = json.loads(_blob_path(layout, entry["digest"]).read_bytes())
+                return [
+                    Layer(
+                        media_type=layer["mediaType"],
+                        content=_blob_path(layout, layer["digest"]).read_bytes(),
+                        annotations=layer["annotations"],
+                    )
+                    for layer in manifest["layers"]
+                ]
+            except (OSError, ValueError, KeyError, TypeError):
+                return []
+    return []
 
 
 def _image(manifest: Blob, *others: Blob) -> Image:

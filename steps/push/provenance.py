@@ -32,9 +32,13 @@ from argotune.steps.provenance.signatures import (
     PAYLOAD_TYPE,
     SIGNATURE,
     SIGNATURE_ARTIFACT_TYPE,
+    SignedPayload,
+    is_signed_by,
+    open_envelope,
     sign_image,
     sign_statement,
     signature_tag,
+    signed_digest,
 )
 from argotune.steps.provenance.statement import (
     BUILD_TYPE,
@@ -62,7 +66,7 @@ from argotune.steps.provenance.statement import (
     statement_tag,
 )
 from argotune.steps.provenance.statement import DATASET as ALL_ROWS
-from argotune.steps.push.layout import Image, Layer, write_artifact
+from argotune.steps.push.layout import Image, Layer, read_layers, write_artifact
 from argotune.steps.push.params import Params
 from argotune.steps.registry.oci import ImageReference
 from argotune.steps.registry.policy import policy_of
@@ -150,16 +154,15 @@ def write_provenance(
 ) -> Written:
     """Add the statement about the adapter and, with a key, the signatures to the layout.
 
-    Without a key the statement is there as it is.
+    Without a key the statement is there as it is. What an earlier try signed stays: ECDSA gives
+    another signature each time, and a tag that was sent may not take another digest.
     """
     text = encode(statement)
     tag = statement_tag(adapter.digest)
     if signer is None:
         layers = [Layer(media_type=MEDIA_TYPE, content=text)]
     else:
-        annotations = {SIGNATURE: "", "predicateType": PREDICATE_TYPE}
-        envelope = sign_statement(signer, text)
-        layers = [Layer(media_type=ENVELOPE_TYPE, content=envelope, annotations=annotations)]
+        layers = [_find_envelope(layout, tag, text, signer) or _sign_envelope(text, signer)]
     written = write_artifact(
         layout,
         layers,
@@ -202,9 +205,30 @@ def send_provenance(
     return f"{image.name}@{written.statement.digest}"
 
 
+def _sign_envelope(text: bytes, signer: Signer) -> Layer:
+    return Layer(
+        media_type=ENVELOPE_TYPE,
+        content=sign_statement(signer, text),
+        annotations={SIGNATURE: "", "predicateType": PREDICATE_TYPE},
+    )
+
+
+def _find_envelope(layout: Path, tag: str, text: bytes, signer: Signer) -> Layer | None:
+    """The envelope with this text that an earlier try signed with the same key."""
+    for layer in read_layers(layout, tag):
+        try:
+            envelope = open_envelope(layer.content)
+        except ValueError:
+            continue  # an unsigned statement, of a try before there was a key
+        if envelope.payload == text and is_signed_by(envelope, signer.public_key):
+            return layer
+    return None
+
+
 def _write_signature(
     layout: Path, statement: Statement, adapter: Image, signer: Signer, *, created: str
 ) -> Image:
+    tag = signature_tag(adapter.digest)
     signed = sign_image(signer, adapter.digest, statement.subject[0].name)
     layer = Layer(
         media_type=PAYLOAD_TYPE,
@@ -213,13 +237,26 @@ def _write_signature(
     )
     return write_artifact(
         layout,
-        [layer],
+        [_find_signature(layout, tag, signed.payload, signer) or layer],
         artifact_type=SIGNATURE_ARTIFACT_TYPE,
-        tag=signature_tag(adapter.digest),
+        tag=tag,
         subject=adapter,
         created=created,
         is_image=True,
     )
+
+
+def _find_signature(layout: Path, tag: str, payload: bytes, signer: Signer) -> Layer | None:
+    """The signature of this payload that an earlier try made with the same key."""
+    for layer in read_layers(layout, tag):
+        signature = layer.annotations.get(SIGNATURE, "")
+        try:
+            signed_digest(SignedPayload(payload=payload, signature=signature), signer.public_key)
+        except ValueError:
+            continue
+        if layer.content == payload:
+            return layer
+    return None
 
 
 def _finished(params: Params) -> str:

@@ -21,6 +21,7 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.training_plan import parse_plan, read_plan
 from argotune.steps.provenance.statement import decode
 from argotune.steps.push.run import run
+from argotune.steps.registry.layout_index import read_entries, tag_of
 from tests.fakes.registry import Fault, Registry, serving
 from tests.fakes.signing import KeyPair, new_keys
 from tests.steps.push.test_run import params, push, work_dir
@@ -193,6 +194,28 @@ def test_a_key_that_cannot_be_read_fails_before_anything_is_sent(work_dir: Path)
         with pytest.raises(PermanentError, match=r"secret sign, key cosign\.key: "):
             push(work_dir, registry, signing_dir=work_dir / "signing", signing_secret="sign")
         assert not registry.requests
+
+
+def test_a_second_try_keeps_what_the_first_has_signed(work_dir: Path) -> None:
+    """ECDSA signs differently each time, and a registry may lock the tags that it has."""
+    layout = work_dir / "out"
+    for name in ("first", "second"):
+        new_keys("ecdsa").write_secret(work_dir / name)
+
+    def tags(key: str) -> dict[str, str]:
+        wanted = params(work_dir, f"oci:{layout}", signing_dir=work_dir / key)
+        assert run(wanted, progress=Progress()).signed
+        return {tag_of(entry) or "": entry["digest"] for entry in read_entries(layout)}
+
+    first = tags("first")
+    assert tags("first") == first
+    other = tags("second")
+    assert {tag[-4:] for tag in first if other[tag] != first[tag]} == {".att", ".sig"}
+    for path in (layout / "blobs" / "sha256").iterdir():
+        if b"dev.cosignproject" in path.read_bytes():
+            path.unlink()
+    # Damaged ones are made again.
+    assert tags("second").keys() == first.keys()
 
 
 @needs_skopeo
