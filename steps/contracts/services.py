@@ -1,6 +1,7 @@
 """Inference servers that run as processes on this machine: their records, and how to stop them.
 
-The record of a service is SERVICES_DIR/NAME/service.json; while a deploy changes servers, those of
+The record of a service is SERVICES_DIR/NAME/service.json, which stays when the service is stopped,
+because it says which adapter was in service; while a deploy changes servers, those of
 the other servers stand beside it, and a killed deploy leaves them. A process is identified by its
 id and its start time, so that an unrelated process with a reused id is never mistaken for the
 server.
@@ -92,10 +93,10 @@ def is_alive(service: Service) -> bool:
 
 
 def stop_service(services_dir: Path, name: str, *, timeout_seconds: float = 15.0) -> bool:
-    """Stop the server with that name and delete its record; False if it had no record.
+    """Stop the server with that name, and keep its record; False if none was running.
 
-    So do servers that a killed deploy has left; a living deploy ends its own. Raises PermanentError
-    if a process cannot be killed.
+    Servers that a killed deploy has left are stopped too; a living deploy ends its own. Raises
+    PermanentError if a process cannot be killed.
     """
     folder = services_dir / name
     if not folder.is_dir():
@@ -103,10 +104,12 @@ def stop_service(services_dir: Path, name: str, *, timeout_seconds: float = 15.0
     with deploy_lock(folder) as is_held:
         paths = [folder / file for file in ((RECORD, STARTING, STOPPING) if is_held else (RECORD,))]
         found = [(path, service) for path in paths if (service := read_record(path)) is not None]
+        was_running = any(is_alive(service) for _, service in found)
         for path, service in found:
             stop_process(service, timeout_seconds=timeout_seconds)
-            path.unlink(missing_ok=True)
-    return bool(found)
+            if path.name != RECORD:
+                path.unlink(missing_ok=True)
+    return was_running
 
 
 @contextlib.contextmanager

@@ -89,11 +89,16 @@ def test_a_broken_record_is_named(tmp_path: Path, text: str) -> None:
     assert str(caught.value) == f"{record}: not a record of a service; delete the file"
 
 
-def test_a_stopped_service_is_gone(tmp_path: Path, server: subprocess.Popen[bytes]) -> None:
-    write_record(tmp_path / "phi" / RECORD, service_of(server.pid))
+def test_a_stopped_service_is_still_on_record(
+    tmp_path: Path, server: subprocess.Popen[bytes]
+) -> None:
+    service = service_of(server.pid)
+    write_record(tmp_path / "phi" / RECORD, service)
     assert stop_service(tmp_path, "phi") is True
     assert server.wait(60) != 0
-    assert read_service(tmp_path, "phi") is None
+    assert read_service(tmp_path, "phi") == service
+    assert names_of_running(tmp_path) == set()
+    assert stop_service(tmp_path, "phi") is False
 
 
 @pytest.mark.parametrize("record", [STARTING, STOPPING])
@@ -131,7 +136,7 @@ def test_another_process_with_the_servers_id_is_left_alone(
     service = service_of(server.pid, process_start="another boot/1")
     write_record(tmp_path / "phi" / RECORD, service)
     assert not is_alive(service)
-    assert stop_service(tmp_path, "phi") is True
+    assert stop_service(tmp_path, "phi") is False
     assert server.poll() is None
 
 

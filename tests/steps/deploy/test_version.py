@@ -19,7 +19,7 @@ from argotune.steps.contracts.adapter_image import (
     WORKSPACE,
 )
 from argotune.steps.contracts.in_service import Event, InService, read_in_service
-from argotune.steps.contracts.services import stop_service
+from argotune.steps.contracts.services import RECORD, stop_service
 from argotune.steps.deploy.kubernetes import describe_service
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.deploy.run import run
@@ -116,6 +116,7 @@ def test_the_one_before_is_known_by_its_tag_when_the_record_is_gone(deployer: De
     for digest in (first, second):
         deployer.deploy(digest)
     stop_service(deployer.services_dir, "phi")
+    (deployer.services_dir / "phi" / RECORD).unlink()
     deployer.deploy(second)
     known = read_in_service(deployer.service().annotations)
     assert known is not None

@@ -74,7 +74,7 @@ def deploy_flags(here: Home, run: LocalRun, *, is_newest: bool = True) -> list[s
         "port": urlsplit(step_output(run.workflow, "deploy", "endpoint")).port or 0,
         "dataset-digest": inputs.get("dataset-digest", ""),
     }
-    live = _live_of_layout(str(flags.get("reference", "")), run.workspace) if is_newest else ""
+    live = _adapter_in_service(here, run, str(flags.get("reference", ""))) if is_newest else ""
     if live and live != flags.get("reference"):
         # What else it needs, its image says.
         flags = {key: text for key, text in flags.items() if key not in _OF_THE_ADAPTER}
@@ -85,6 +85,16 @@ def deploy_flags(here: Home, run: LocalRun, *, is_newest: bool = True) -> list[s
 def login_file() -> Path:
     """Return where docker keeps this user's logins."""
     return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+
+
+def _adapter_in_service(here: Home, run: LocalRun, reference: str) -> str:
+    """Return the adapter that was in service last; empty where nothing says so.
+
+    The service's record knows it, also of a registry, or else the layout of the run's adapter.
+    """
+    service = read_service(here.services_dir, run.workspace)
+    known = read_in_service(service.annotations) if service is not None else None
+    return known.adapter if known is not None else _live_of_layout(reference, run.workspace)
 
 
 def _live_of_layout(reference: str, workspace: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from argotune.steps.contracts.in_service import InService
-from argotune.steps.contracts.services import RECORD, read_record, write_record
+from argotune.steps.contracts.services import RECORD, read_record, stop_service, write_record
 from argotune.steps.contracts.versions import LIVE
 from argotune.steps.push.layout import write_image
 from argotune.steps.registry.layout_index import layout_lock, point_tag
@@ -50,6 +50,16 @@ def put_run(here: Home, name: str, deploy: str, created: str = START) -> None:
     directory = here.runs_dir / name
     directory.mkdir(parents=True)
     (directory / "workflow.json").write_text(json.dumps(run))
+
+
+def put_adapter(home_dir: Path, reference: str, pid: int = 2**30) -> None:
+    """The record of service caps with version v1, by default of a process that is gone."""
+    write_service(home_dir, "caps", pid)
+    path = home_dir / "services" / "caps" / RECORD
+    service = read_record(path)
+    assert service is not None
+    known = InService(adapter=reference, version="v1").annotations()
+    write_record(path, dataclasses.replace(service, annotations=known))
 
 
 def refuse(flags: Sequence[str]) -> None:
@@ -117,6 +127,23 @@ def test_the_version_that_is_live_is_started_after_a_rollback(
     assert f"--reference=oci:{layout}@{new}" in deploy_flags(here, run, is_newest=False)
 
 
+def test_a_stopped_service_starts_with_the_adapter_of_a_registry_that_it_had(
+    home_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = (f"acr.io/team/caps@sha256:{64 * letter}" for letter in "ab")
+    monkeypatch.setitem(INPUTS, "reference", new)
+    here = Home(home_dir)
+    put_run(here, "caps-1", "Succeeded")
+    run = find_run(here, "caps-1")
+    assert f"--reference={new}" in deploy_flags(here, run)
+    put_adapter(home_dir, old)
+    stop_service(here.services_dir, "caps")
+    flags = deploy_flags(here, run)
+    assert f"--reference={old}" in flags
+    assert not [flag for flag in flags if flag.startswith(("--plan-file", "--model-dir"))]
+    assert f"--reference={new}" in deploy_flags(here, run, is_newest=False)
+
+
 def test_a_version_that_was_rolled_back_to_is_not_said_to_be_the_runs(
     home_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,12 +158,7 @@ def test_a_version_that_was_rolled_back_to_is_not_said_to_be_the_runs(
     record.write_text(json.dumps(run))
 
     def deploy(flags: Sequence[str]) -> None:
-        write_service(home_dir, "caps", os.getpid())
-        path = home_dir / "services" / "caps" / RECORD
-        service = read_record(path)
-        assert service is not None
-        known = InService(adapter=f"oci:/dist@sha256:{64 * 'a'}", version="v1").annotations()
-        write_record(path, dataclasses.replace(service, annotations=known))
+        put_adapter(home_dir, f"oci:/dist@sha256:{64 * 'a'}", os.getpid())
 
     start(here, "caps", deploy=deploy)
     assert capsys.readouterr().out.endswith("with v1, which was rolled back to\n")
