@@ -30,7 +30,7 @@ from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.model.params import Params
 from argotune.steps.registry.adapter import unpack_adapter
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
-from argotune.steps.registry.skopeo import Registry
+from argotune.steps.registry.skopeo import Refused, Registry
 from argotune.steps.registry.versions import Adapter, find_live, repository_of
 
 _LOGGER = logging.getLogger(__name__)
@@ -140,7 +140,13 @@ def _find(
     """The adapter to begin with; None before the first one is in service."""
     repository, wanted = repository_of(image, registry), plan.lora.start_from
     if wanted == LIVE:
-        return find_live(repository, plan.name)
+        try:
+            return find_live(repository, plan.name)
+        except Refused as error:
+            raise PermanentError(
+                f"start-from live: {error}; or the repository does not exist yet, which some"
+                " registries answer so: take start-from none for the first run"
+            ) from error
     found = repository.find(image.digest or image.tag or "latest")
     if found is None:
         raise PermanentError(f"start-from {wanted}: there is no such image; check its tag")

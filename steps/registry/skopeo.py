@@ -86,6 +86,10 @@ class NotFound(PermanentError):
     """The registry answers that it has no such repository, tag or digest."""
 
 
+class Refused(PermanentError):
+    """The registry wants another login, or hides that it has no such repository."""
+
+
 def push(
     layout: Path,
     tag: str,
@@ -322,7 +326,7 @@ def error_of(stderr: str, image: ImageReference, registry: Registry) -> StepErro
         login = f"the login came from {describe(registry.auth_file, registry.secret)}"
         if registry.is_login_of_user:
             login = f"`docker login {image.registry}` leaves a login"
-        return PermanentError(f"registry {image.registry} refused {image.name}: {reason}; {login}")
+        return Refused(f"registry {image.registry} refused {image.name}: {reason}; {login}")
     if _UNKNOWN_HOST.search(symptoms):
         return PermanentError(f"registry {image.registry}: no such host; is the name right?")
     if _NOT_TLS.search(symptoms):

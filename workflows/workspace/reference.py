@@ -110,7 +110,8 @@ directory `claims/NAME` of `$ARGOTUNE_HOME`. The rules of addresses and checks:
 ## Beginning with an adapter
 
 With `argotune.dev/start-from: live` each run of a workspace begins with the weights of the adapter
-that is in service, and the first one with new ones; an image of any adapter is named likewise, or as
+that is in service, and the first one with new ones; some registries refuse a repository that does
+not exist yet as they refuse a login, and then the first run takes `none`. An image of any adapter is named likewise, or as
 `tuning.input.adapter`, by its digest where its tag may move. Rank, alpha, layers, rsLoRA and DoRA
 must be those of the run, and the base the same to the revision: the step `model` refuses another one
 by name, with both values, while the node is made. Weights are safetensors and nothing else. The

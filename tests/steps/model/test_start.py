@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from argotune.steps.model.start import bring_start_adapter, check_base
 from argotune.steps.push.layout import write_image
 from tests.fakes.adapter import write_adapter
 from tests.fakes.plans import small_plan
+from tests.fakes.registry import serving
 
 LORA = small_plan().lora
 FITTING = {
@@ -105,6 +107,25 @@ def test_before_the_first_adapter_a_new_one_is_trained(workspace: Workspace) -> 
     assert start_of(workspace.work_dir, "live") == StartAdapter()
     assert workspace.bring("none") == StartAdapter()
     assert read_start_adapter(workspace.work_dir) is None
+
+
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
+def test_a_registry_may_hide_that_there_is_no_repository_yet(tmp_path: Path) -> None:
+    with serving(login=True) as fake:
+        params = Params(
+            plan_file=Path(),
+            cache_dir=Path(),
+            work_dir=tmp_path,
+            output_image=f"{fake.host}/team/phi:1",
+        )
+        with pytest.raises(PermanentError) as caught:
+            bring_start_adapter(params, plan_from("live"))
+    told = str(caught.value)
+    assert told.startswith(f"start-from live: registry {fake.host} refused {fake.host}/team/phi: ")
+    assert told.endswith(
+        "the repository does not exist yet, which some registries answer so: take"
+        " start-from none for the first run"
+    )
 
 
 def test_the_adapter_in_service_of_another_workspace_is_refused(workspace: Workspace) -> None:
