@@ -1,12 +1,15 @@
 """Bring the adapter with whose weights training begins, and refuse one that does not fit.
 
 How many runs have begun with another adapter's weights since one that did not stands in the
-annotations of each image, so that the registry alone tells when the next full training is due.
+annotations of each image, also of a rejected one, so that the registry alone tells when the next
+full training is due.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import msgspec
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import remove_directory
-from argotune.steps.contracts.adapter_image import WARM_STARTS
+from argotune.steps.contracts.adapter_image import CREATED, WARM_STARTS, WORKSPACE
 from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.serving import FILE_NAME, read_contract
 from argotune.steps.contracts.start_adapter import (
@@ -31,7 +34,7 @@ from argotune.steps.model.params import Params
 from argotune.steps.registry.adapter import unpack_adapter
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
 from argotune.steps.registry.skopeo import Refused, Registry
-from argotune.steps.registry.versions import Adapter, find_live, repository_of
+from argotune.steps.registry.versions import Adapter, find_live, list_versions, repository_of
 
 _LOGGER = logging.getLogger(__name__)
 _CONFIG = "adapter_config.json"
@@ -53,7 +56,7 @@ def bring_start_adapter(params: Params, plan: TrainingPlan) -> StartAdapter:
     image = parse_reference(params.output_image if wanted == LIVE else wanted)
     registry = _registry_of(image, params)
     found = _find(image, registry, plan)
-    start = StartAdapter() if found is None else _start(found, params.full_retrain_every)
+    start = StartAdapter() if found is None else _start(found, params, plan)
     if start.digest:
         remove_directory(work_dir / DIRECTORY)
         place = unpack_adapter(_at(image, start.digest), work_dir / DIRECTORY, registry)
@@ -140,30 +143,55 @@ def _find(
     """The adapter to begin with; None before the first one is in service."""
     repository, wanted = repository_of(image, registry), plan.lora.start_from
     if wanted == LIVE:
-        try:
+        with _first_run_explained("start-from live", "take start-from none"):
             return find_live(repository, plan.name)
-        except Refused as error:
-            raise PermanentError(
-                f"start-from live: {error}; or the repository does not exist yet, which some"
-                " registries answer so: take start-from none for the first run"
-            ) from error
     found = repository.find(image.digest or image.tag or "latest")
     if found is None:
         raise PermanentError(f"start-from {wanted}: there is no such image; check its tag")
     return found
 
 
-def _start(found: Adapter, full_retrain_every: int) -> StartAdapter:
+@contextlib.contextmanager
+def _first_run_explained(setting: str, advice: str) -> Iterator[None]:
     try:
-        warm_starts = int(found.annotations.get(WARM_STARTS, "0")) + 1
-    except ValueError as error:
+        yield
+    except Refused as error:
         raise PermanentError(
-            f"{found.digest}: annotation {WARM_STARTS} is not a number; push the adapter again"
+            f"{setting}: {error}; or the repository does not exist yet, which some registries"
+            f" answer so: {advice} for the first run"
         ) from error
-    if full_retrain_every and warm_starts >= full_retrain_every:
-        log.event(_LOGGER, "full-retrain", every=full_retrain_every)
+
+
+def _start(found: Adapter, params: Params, plan: TrainingPlan) -> StartAdapter:
+    every = params.full_retrain_every
+    # Without full trainings nobody needs the count of all runs, which takes a look at all versions.
+    last = _pushed_last(params, plan.name) if every and params.output_image else found
+    warm_starts = _count_warm_starts(last) + 1
+    if every and warm_starts >= every:
+        log.event(_LOGGER, "full-retrain", every=every)
         return StartAdapter()
     return StartAdapter(digest=found.digest, warm_starts=warm_starts)
+
+
+def _pushed_last(params: Params, workspace: str) -> Adapter | None:
+    """The workspace's newest adapter in the output's repository; one that never served counts."""
+    image = parse_reference(params.output_image)
+    with _first_run_explained("full-retrain-every", "leave it out"):
+        versions = list_versions(repository_of(image, _registry_of(image, params)))
+    adapters = [version.adapter for version in versions]
+    its_own = [each for each in adapters if each.annotations.get(WORKSPACE, workspace) == workspace]
+    return max(its_own, key=lambda each: each.annotations.get(CREATED, ""), default=None)
+
+
+def _count_warm_starts(adapter: Adapter | None) -> int:
+    if adapter is None:
+        return 0
+    try:
+        return int(adapter.annotations.get(WARM_STARTS, "0"))
+    except ValueError as error:
+        raise PermanentError(
+            f"{adapter.digest}: annotation {WARM_STARTS} is not a number; push the adapter again"
+        ) from error
 
 
 def _registry_of(image: ImageReference | LayoutReference, params: Params) -> Registry:

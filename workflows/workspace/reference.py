@@ -111,16 +111,17 @@ directory `claims/NAME` of `$ARGOTUNE_HOME`. The rules of addresses and checks:
 
 With `argotune.dev/start-from: live` each run of a workspace begins with the weights of the adapter
 that is in service, and the first one with new ones; some registries refuse a repository that does
-not exist yet as they refuse a login, and then the first run takes `none`. An image of any adapter is named likewise, or as
-`tuning.input.adapter`, by its digest where its tag may move. Rank, alpha, layers, rsLoRA and DoRA
-must be those of the run, and the base the same to the revision: the step `model` refuses another one
-by name, with both values, while the node is made. Weights are safetensors and nothing else. The
-adapter's registry is reached with the login of `imagePushSecret` if it is the output's, else with
-that of `modelAccessSecret`. `argotune.dev/full-retrain-every: "4"` has every fourth run begin with
-new weights; how many did not is counted in the images' annotations `sh.argotune.warm-starts`, beside
-`sh.argotune.started-from`. Held-out rows stay what they were, unless `validation_share` or
-`split_seed` change: then an adapter may have been trained on rows that are held out now, and the log
-warns.
+not exist yet as they refuse a login, and then the first run takes `none`. An image of any adapter is
+named likewise, or as `tuning.input.adapter`, by its digest where its tag may move. Rank, alpha,
+layers, rsLoRA and DoRA must be those of the run, and the base the same to the revision: the step
+`model` refuses another one by name, with both values, while the node is made. Weights are
+safetensors and nothing else. The adapter's registry is reached with the login of `imagePushSecret`
+if it is the output's, else with that of `modelAccessSecret`. `argotune.dev/full-retrain-every: "4"`
+has every fourth run begin with new weights; how many did not stands in the annotation
+`sh.argotune.warm-starts` of the adapter that was pushed last, also of one that was rejected or not
+approved, beside `sh.argotune.started-from`. Held-out rows stay what they were, unless
+`validation_share` or `split_seed` change: then an adapter may have been trained on rows that are
+held out now, and the log warns.
 """  # noqa: E501
 
 _CHECKS = """\

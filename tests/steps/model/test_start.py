@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.contracts.adapter_image import STARTED_FROM, WARM_STARTS, WORKSPACE
+from argotune.steps.contracts.adapter_image import CREATED, STARTED_FROM, WARM_STARTS, WORKSPACE
 from argotune.steps.contracts.model_cache import Origin, mark_complete
 from argotune.steps.contracts.start_adapter import (
     DIRECTORY,
@@ -110,22 +110,31 @@ def test_before_the_first_adapter_a_new_one_is_trained(workspace: Workspace) -> 
 
 
 @pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
-def test_a_registry_may_hide_that_there_is_no_repository_yet(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("from_layout", "setting", "advice"),
+    [
+        (False, "start-from live", "take start-from none"),
+        (True, "full-retrain-every", "leave it out"),
+    ],
+)
+def test_a_registry_may_hide_that_there_is_no_repository_yet(
+    workspace: Workspace, tmp_path: Path, from_layout: bool, setting: str, advice: str
+) -> None:
+    workspace.push("v1")
     with serving(login=True) as fake:
         params = Params(
             plan_file=Path(),
             cache_dir=Path(),
             work_dir=tmp_path,
             output_image=f"{fake.host}/team/phi:1",
+            full_retrain_every=2,
         )
+        start_from = f"oci:{workspace.layout}:v1" if from_layout else "live"
         with pytest.raises(PermanentError) as caught:
-            bring_start_adapter(params, plan_from("live"))
+            bring_start_adapter(params, plan_from(start_from))
     told = str(caught.value)
-    assert told.startswith(f"start-from live: registry {fake.host} refused {fake.host}/team/phi: ")
-    assert told.endswith(
-        "the repository does not exist yet, which some registries answer so: take"
-        " start-from none for the first run"
-    )
+    assert told.startswith(f"{setting}: registry {fake.host} refused {fake.host}/team/phi: ")
+    assert told.endswith(f" answer so: {advice} for the first run")
 
 
 def test_the_adapter_in_service_of_another_workspace_is_refused(workspace: Workspace) -> None:
@@ -152,6 +161,33 @@ def test_every_nth_run_trains_a_new_one(workspace: Workspace) -> None:
         )
     assert begun == [1, 2, 0, 1, 2, 0]
     assert workspace.bring("live", full_retrain_every=1) == StartAdapter()
+
+
+def test_an_adapter_that_was_rejected_counts_for_the_next_full_training(
+    workspace: Workspace,
+) -> None:
+    """Else none is ever due while what is live stays, or all runs are full ones once one is."""
+    workspace.push("live", **{CREATED: "2026-01-01"})
+    begun = []
+    for day in range(2, 8):
+        start = workspace.bring("live", full_retrain_every=3)
+        begun.append(start.warm_starts)
+        # A candidate that nobody approved has no other tag, and gives it to the next one.
+        tag = f"rejected-{day}" if day % 2 else "candidate"
+        counted = {WARM_STARTS: str(start.warm_starts)} if start.digest else {}
+        workspace.push(tag, **{CREATED: f"2026-01-0{day}", **counted})
+    assert begun == [1, 2, 0, 1, 2, 0]
+
+
+def test_runs_that_begin_with_an_image_are_counted_in_the_outputs_repository(
+    workspace: Workspace,
+) -> None:
+    workspace.push("foreign", **{WARM_STARTS: "7"})
+    image = f"oci:{workspace.layout}:foreign"
+    assert workspace.bring(image, full_retrain_every=3).warm_starts == 1
+    workspace.push("candidate", **{CREATED: "2026-01-02", WARM_STARTS: "2"})
+    workspace.push("live", **{CREATED: "2026-01-03", WARM_STARTS: "1", WORKSPACE: "other"})
+    assert workspace.bring(image, full_retrain_every=3) == StartAdapter()
 
 
 @pytest.mark.parametrize(
