@@ -28,6 +28,9 @@ class Inbox:
     url: str = ""
     calls: list[Call] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    """Of each answer."""
+    body: bytes = b""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -42,7 +45,10 @@ class _Handler(BaseHTTPRequestHandler):
         )
         self.inbox.calls.append(call)
         self.send_response(self.inbox.statuses.pop(0) if self.inbox.statuses else 204)
+        for name, value in self.inbox.headers.items():
+            self.send_header(name, value)
         self.end_headers()
+        self.wfile.write(self.inbox.body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: tests read the inbox."""

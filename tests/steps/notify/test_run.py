@@ -151,6 +151,14 @@ def test_a_webhook_that_fails_is_tried_again_and_fails_nothing(tmp_path: Path) -
     assert (result.problem, len(slept)) == ("127.0.0.1: ConnectError", 2)
 
 
+def test_what_a_webhook_answers_beside_its_status_is_not_read(tmp_path: Path) -> None:
+    with webhook(200) as inbox:
+        inbox.headers = {"Content-Encoding": "gzip", "Content-Length": str(10**12)}
+        inbox.body = b"ok"
+        result, slept = notify(tmp_path, url=inbox.url)
+    assert (result.sent, len(inbox.calls), slept) == ("finished", 1, [])
+
+
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
