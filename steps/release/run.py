@@ -49,7 +49,9 @@ def run(
     said = [*map(str, [*earlier, *gone]), *(f"kept {each}" for each in kept)]
     released = "; ".join(said) or "nothing"
     log.event(_LOGGER, "released", provider=params.provider, what=released)
-    used = [*earlier, *gone, *(each.used for each in kept)]
+    used = [*earlier, *gone]
+    if not (notes and notes.was_ended):
+        used += [each.used for each in kept]
     if notes is not None:
         _write_down(params, notes, wall_time(clock))
     return Result(
@@ -66,6 +68,11 @@ class _Notes:
 
     kube: Kube
     made: Made
+
+    @property
+    def was_ended(self) -> bool:
+        """Whether a release before counted the last node, as before a wait for an approval."""
+        return bool(self.made) and running_node(self.made) is None
 
 
 def _notes(params: Params, kube: Kube | None) -> _Notes | None:

@@ -245,6 +245,16 @@ def test_nodes_that_watch_gave_back_are_in_the_report(cluster: Cluster) -> None:
     assert (result.node_hours, result.cost_usd) == (0.75, 3.0)
 
 
+def test_a_node_that_was_kept_before_an_approval_is_counted_once(cluster: Cluster) -> None:
+    before = release_at_one(
+        cluster, kept=replace(KEPT, used=ReleasedNode(what="pool", hours=1.0, cost_usd=4.0))
+    )
+    after = release_at_one(cluster, kept=KEPT)
+    assert (before.node_hours, before.cost_usd) == (after.node_hours, after.cost_usd) == (1.0, 4.0)
+    assert after.kept_until == before.kept_until == "2026-01-31T14:05:00Z"
+    assert "kept agent pool gpu1 until" in after.released
+
+
 def test_a_workflow_that_cannot_be_read_does_not_keep_the_node(
     cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
