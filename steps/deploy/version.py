@@ -7,7 +7,6 @@ else it needs.
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError, StepError
 from argotune.steps.common.fields import fields_of, text_of
+from argotune.steps.common.user import user_name
 from argotune.steps.contracts import adapter_image
 from argotune.steps.contracts.in_service import Event, InService
 from argotune.steps.contracts.training_plan import read_plan
@@ -130,7 +130,7 @@ def in_service(
     settings = {flag: text_of(getattr(params, fields[flag])) for flag in _REPEATED[params.target]}
     event = Event(
         time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        person=_user() if person is None else person,
+        person=user_name() if person is None else person,
         run=params.run_name or "",
     )
     now = InService(
@@ -155,10 +155,3 @@ def find_adapter(params: Params) -> Adapter:
             f"{where} has no {version}; `argotune versions {params.name}` lists what it has"
         )
     return found
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""  # a user without an entry in the system's list

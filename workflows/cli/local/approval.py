@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
-
+from argotune.steps.common.user import user_name
 from argotune.steps.contracts.approval import APPROVE, DECISION, REASON
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
@@ -27,7 +26,7 @@ def decide(here: Home, name: str, decision: str, reason: str) -> str:
         )
     if asked is None or not asked.is_waiting:
         raise InputError(no_question(run.workflow))
-    said = answer_by(getpass.getuser(), decision)
+    said = answer_by(user_name(), decision)
     outputs = {DECISION: decision, REASON: reason}
     request_resume(run.directory, Resumption(node=APPROVE, outputs=outputs, message=said))
     return f"run {run.name}: {said}"
