@@ -14,7 +14,7 @@ from argotune.steps.common.fields import text_of
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import alternatives, cost_limit_problem, make_plan
-from argotune.steps.settings.run_settings import SETTINGS
+from argotune.steps.settings.run_settings import IMAGE_SETTINGS, SETTINGS
 from argotune.steps.settings.step_params import (
     params_of,
     settings_problems,
@@ -70,7 +70,15 @@ def _further(
 
 def _local_problems(settings: Mapping[str, str]) -> Iterator[str]:
     """Report what means this machine in a run of a cluster, where no file is the machine's own."""
-    for name, row in SETTINGS.items() if settings.get("allow-files") == "false" else ():
+    if settings.get("allow-files") != "false":
+        return
+    for name in IMAGE_SETTINGS:
+        if settings.get(name, "").startswith("oci:"):
+            yield (
+                f"{name}: {settings[name]!r} is a directory, and a pod has only its own; name an"
+                " image of a registry"
+            )
+    for name, row in SETTINGS.items():
         if settings.get(name) in row.local_choices:
             accepted = " or ".join(row.cluster_choices())
             yield f"{name}: {settings[name]!r} is no node of a cluster; accepted is {accepted}"

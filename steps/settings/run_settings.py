@@ -764,6 +764,8 @@ SETTINGS: Mapping[str, Setting] = {
 and method, data, output, what tuning and its node need, the gate, the service, and the rest."""
 
 
+IMAGE_SETTINGS = ("output-image", "start-from")
+"""Settings that name an adapter's image, on one machine also as a directory `oci:DIRECTORY`."""
 SECRET_SETTINGS = (
     "urls-secret",
     "push-secret",

@@ -14,7 +14,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 from argotune.steps.contracts.approval import APPROVE, DECISION, DECISIONS, REASON
 from argotune.steps.deploy.manifests import MANAGED_BY, SERVICE_LABEL
-from argotune.steps.settings.run_settings import SECRET_SETTINGS, SETTINGS, parameter_settings
+from argotune.steps.settings.run_settings import (
+    IMAGE_SETTINGS,
+    SECRET_SETTINGS,
+    SETTINGS,
+    parameter_settings,
+)
 from argotune.workflows.templates import finetune, gc, rollback
 from argotune.workflows.templates.cluster_permissions import NAMESPACE, NAMESPACE_LABEL
 from argotune.workflows.templates.manifest import Manifest, manifest
@@ -217,7 +222,7 @@ def _parameter_rules() -> list[Rule]:
     return [
         _each("p.name in " + _list(names), "there is no such parameter"),
         _each(
-            "p.name != 'reference' || !p.value.startsWith('oci:')",
+            f"!(p.name in {_list(('reference', *IMAGE_SETTINGS))}) || !p.value.startsWith('oci:')",
             "a directory would be one of the pod; name an image of a registry",
         ),
         _each(

@@ -116,6 +116,16 @@ def test_this_machine_is_no_provider_of_a_cluster() -> None:
     plan_of_run(submitted(provider="local", installed_allow_files="true"))
 
 
+@pytest.mark.parametrize("name", ["output-image", "start-from"])
+def test_a_directory_of_this_machine_is_no_image_of_a_cluster(name: str) -> None:
+    given = {**GOOD, name: "oci:/data/out"}
+    assert problems_of(submitted(**given, installed_allow_files="false")) == [
+        f"{name}: 'oci:/data/out' is a directory, and a pod has only its own; name an image of a"
+        " registry"
+    ]
+    plan_of_run(submitted(**given, installed_allow_files="true"))
+
+
 def test_the_plan_itself_is_handed_on() -> None:
     """Tiny is planned without a GPU, and a provider that makes GPU nodes would refuse that."""
     plan = replace(params(), provider="aks")

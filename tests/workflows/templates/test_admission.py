@@ -1,4 +1,4 @@
-"""What the admission policy takes as a rollback's adapter; tests/e2e asks a real API server."""
+"""What the admission policy takes; tests/e2e asks a real API server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from argotune.workflows.templates.admission import ADAPTER_PATTERN
+from argotune.workflows.templates.admission import ADAPTER_PATTERN, build
 
 _DIGEST = f"sha256:{64 * 'a'}"
 
@@ -39,3 +39,14 @@ def test_an_adapter_is_named_by_its_version_or_digest(reference: str) -> None:
 )
 def test_a_tag_that_moves_and_a_directory_are_not_taken(reference: str) -> None:
     assert not re.search(ADAPTER_PATTERN, reference)
+
+
+def _validations() -> list[dict[str, str]]:
+    found: list[dict[str, str]] = build()[0]["spec"]["validations"]
+    return found
+
+
+def test_no_parameter_names_a_directory_of_the_pod() -> None:
+    (rule,) = [each for each in _validations() if "directory" in each["message"]]
+    names = '["reference", "output-image", "start-from"]'
+    assert f"!(p.name in {names}) || !p.value.startsWith('oci:')" in rule["expression"]

@@ -64,11 +64,16 @@ def plan_for_cluster(
 
 def _check_for_cluster(workspace: Workspace) -> None:
     problems = []
-    if workspace.output_image.startswith("oci:"):
-        problems.append(
-            f"tuning.output.image: {workspace.output_image!r} is a directory of this machine, and"
-            " the pods run elsewhere; name an image of a registry, or use `argotune run`"
-        )
+    images = {
+        "tuning.output.image": workspace.output_image,
+        "tuning.input.adapter (start-from)": workspace.options.get("start-from", ""),
+    }
+    problems += [
+        f"{place}: {image!r} is a directory of this machine, and the pods run elsewhere; name an"
+        " image of a registry, or use `argotune run`"
+        for place, image in images.items()
+        if image.startswith("oci:")
+    ]
     provider = provider_of(workspace.options)
     if provider not in CLUSTER_PROVIDERS:
         *others, last = CLUSTER_PROVIDERS

@@ -388,6 +388,7 @@ def test_what_is_of_this_machine_is_refused(
     text = changed(
         {
             "tuning/output": {"image": "oci:/data/out"},
+            "tuning/input/adapter": "oci:/data/old:live",
             "metadata/annotations": {
                 "argotune.dev/provider": "local",
                 "argotune.dev/deploy-to": "process",
@@ -399,6 +400,8 @@ def test_what_is_of_this_machine_is_refused(
     assert answer.errors == [
         "tuning.output.image: 'oci:/data/out' is a directory of this machine, and the pods run"
         " elsewhere; name an image of a registry, or use `argotune run`",
+        "tuning.input.adapter (start-from): 'oci:/data/old:live' is a directory of this machine,"
+        " and the pods run elsewhere; name an image of a registry, or use `argotune run`",
         "metadata.annotations.argotune.dev/provider: 'local' is this machine; accepted on a"
         " cluster are existing, aks and karpenter",
         "metadata.annotations.argotune.dev/deploy-to: 'process' is this machine; accepted on a"
