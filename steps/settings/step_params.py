@@ -20,6 +20,7 @@ from argotune.steps.dataset import params as dataset
 from argotune.steps.deploy import params as deploy
 from argotune.steps.evaluate import params as evaluate
 from argotune.steps.model import params as model
+from argotune.steps.nodes.providers import PROVIDERS, ProviderSettings, provider_settings
 from argotune.steps.notify import params as notify
 from argotune.steps.plan import params as plan
 from argotune.steps.provision import params as provision
@@ -89,6 +90,7 @@ def settings_problems(
         _forbidden_priority(settings),
         _forbidden_claim(settings),
         _without_approval(settings),
+        _approved_without_gpu(with_defaults(settings)),
     )
     for problem in found:
         # provision and watch refuse the same flags.
@@ -245,6 +247,27 @@ def _without_approval(settings: Mapping[str, str]) -> Iterator[Problem]:
         if value not in ("", SETTINGS[name].default):
             text = f"{value!r} without an approval; give approval: required too, or leave it out"
             yield Problem(setting=name, text=text)
+
+
+def _approved_without_gpu(settings: Mapping[str, str]) -> Iterator[Problem]:
+    """Report a service that would need the run's node, which is gone before the approval."""
+    provider = settings["provider"]
+    if settings["approval"] != "required" or provider not in PROVIDERS:
+        return
+    given = {row.name: settings[row.name] for row in provider_settings()}
+    try:
+        is_of_run = PROVIDERS[provider].node_is_of_run(parse_fields(ProviderSettings, given))
+    except ParamsError:
+        return  # reported already
+    if is_of_run and settings["service-gpus"] != "0" and not settings["service-label-selector"]:
+        yield Problem(
+            setting="approval",
+            text=(
+                f"'required' with provider {provider}, whose node is given back before the run"
+                " waits, so that the service would have no GPU; give service-gpus 0, which serves"
+                " on CPUs, or by service-label-selector the labels of another GPU node"
+            ),
+        )
 
 
 def _forbidden_claim(settings: Mapping[str, str]) -> Iterator[Problem]:

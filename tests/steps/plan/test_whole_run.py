@@ -126,6 +126,14 @@ def test_a_directory_of_this_machine_is_no_image_of_a_cluster(name: str) -> None
     plan_of_run(submitted(**given, installed_allow_files="true"))
 
 
+def test_an_approval_leaves_the_service_no_gpu_of_the_runs_node() -> None:
+    plan = replace(params(preset="phi-4", instance_type=A100), provider="aks")
+    wanted = {"provider": "aks", "instance_type": A100, "installed_aks_cluster_id": CLUSTER_ID}
+    (problem,) = problems_of(submitted(plan, **wanted, approval="required"))
+    assert problem.startswith("approval: 'required' with provider aks, whose node is given back")
+    plan_of_run(submitted(plan, **wanted, approval="required", service_gpus="0"))
+
+
 def test_the_plan_itself_is_handed_on() -> None:
     """Tiny is planned without a GPU, and a provider that makes GPU nodes would refuse that."""
     plan = replace(params(), provider="aks")

@@ -128,6 +128,19 @@ def test_a_service_on_a_gpu_has_to_find_another_node() -> None:
     )
 
 
+@pytest.mark.parametrize("provider", ["aks", "karpenter"])
+def test_an_approval_takes_the_node_from_a_service_on_a_gpu(provider: str) -> None:
+    asked = {"provider": provider, "approval": "required"}
+    assert problems_of(asking(asked)) == [
+        f"{HERE}approval: 'required' with provider {provider}, whose node is given back before the"
+        " run waits, so that the service would have no GPU; give service-gpus 0, which serves on"
+        " CPUs, or by service-label-selector the labels of another GPU node"
+    ]
+    read(asking({**asked, "service-gpus": "0"}))
+    read(asking({**asked, "service-label-selector": "pool=serving"}))
+    read(asking({**asked, "provider": "existing"}))
+
+
 def test_spot_needs_no_warning_for_a_node_that_is_taken_away_is_replaced() -> None:
     asked = {"provider": "aks", "capacity-types": "spot", "service-gpus": "0"}
     assert read(asking(asked)).warnings == ()
