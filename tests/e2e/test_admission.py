@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from argotune.steps.contracts.in_service import SUBMITTER_ANNOTATION
 from argotune.steps.settings.run_settings import SECRET_SETTINGS, SETTINGS
 from argotune.workflows.templates.golden import RENDERED_DIR
 from argotune.workflows.templates.step import FORBIDDEN
@@ -150,6 +151,25 @@ def test_a_rollback_names_an_adapter_of_a_registry(installed: Cluster) -> None:
         assert "parameter reference: " in refusal(installed, rollback(other))
     refused = refusal(installed, rollback(f"{repository}:v3", **{"push-secret": "payroll"}))
     assert "parameter push-secret: " in refused
+
+
+@pytest.mark.smoke
+def test_nobody_submits_in_the_name_of_somebody_else(installed: Cluster) -> None:
+    by, others = ({SUBMITTER_ANNOTATION: name} for name in (PERSON, "somebody.else"))
+    assert refusal(installed, changed({}, annotations=by)) == ""
+    assert f"annotation {SUBMITTER_ANNOTATION}: " in refusal(
+        installed, changed({}, annotations=others)
+    )
+    scheduled = cron("good", workflow(GOOD)["spec"])
+    scheduled["spec"]["workflowMetadata"] = {"annotations": by}
+    assert f"annotation {SUBMITTER_ANNOTATION}: " in refusal(installed, scheduled)
+
+
+@pytest.mark.smoke
+def test_a_run_takes_no_directory_of_the_pod(installed: Cluster) -> None:
+    for name in ("output-image", "start-from"):
+        refused = refusal(installed, with_value(name, "oci:/argotune/models:v1"))
+        assert f"parameter {name}: a directory" in refused
 
 
 @pytest.mark.smoke

@@ -13,6 +13,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 
 from argotune.steps.contracts.approval import APPROVE, DECISION, DECISIONS, REASON
+from argotune.steps.contracts.in_service import SUBMITTER_ANNOTATION
 from argotune.steps.deploy.manifests import MANAGED_BY, SERVICE_LABEL
 from argotune.steps.settings.run_settings import (
     IMAGE_SETTINGS,
@@ -112,6 +113,19 @@ _APPROVAL = " && ".join(
 )
 """Whether a change of the status is nothing but the answer to an approval."""
 
+_ANNOTATIONS, _OLD_ANNOTATIONS = "object.metadata.annotations", "oldObject.metadata.annotations"
+_SAYS_WHO = f"has({_ANNOTATIONS}) && '{SUBMITTER_ANNOTATION}' in {_ANNOTATIONS}"
+_SAID_WHO = f"has({_OLD_ANNOTATIONS}) && '{SUBMITTER_ANNOTATION}' in {_OLD_ANNOTATIONS}"
+_WHO, _OLD_WHO = (f"{each}['{SUBMITTER_ANNOTATION}']" for each in (_ANNOTATIONS, _OLD_ANNOTATIONS))
+_RUNS_ANNOTATIONS = "object.spec.workflowMetadata.annotations"
+_SUBMITTER = (
+    f"(!({_SAYS_WHO}) || (request.operation == 'CREATE'"
+    f" ? {_WHO} == request.userInfo.username : ({_SAID_WHO} && {_WHO} == {_OLD_WHO})))"
+    " && (object.kind != 'CronWorkflow' || !has(object.spec.workflowMetadata)"
+    f" || !has({_RUNS_ANNOTATIONS}) || !('{SUBMITTER_ANNOTATION}' in {_RUNS_ANNOTATIONS}))"
+)
+"""Whether nobody else is said to have submitted it, nor the runs of a schedule."""
+
 
 def build() -> list[Manifest]:
     """Build both policies with their bindings, for one namespace.
@@ -168,6 +182,11 @@ def _run_rules() -> list[Rule]:
             " || (k in oldObject.spec && object.spec[k] == oldObject.spec[k]))"
             f" && oldObject.spec.all(k, k in {_list(_CHANGEABLE)} || k in object.spec))",
             f"spec: of an existing Workflow only {_words(_CHANGEABLE)} may be changed",
+        ),
+        _rule(
+            _SUBMITTER,
+            f"annotation {SUBMITTER_ANNOTATION}: it is who creates the Workflow, by the name at the"
+            " API server, and stays; leave it out",
         ),
         _rule(
             f"object.kind != 'CronWorkflow' || object.metadata.name != '{gc.NAME}'",

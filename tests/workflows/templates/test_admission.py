@@ -50,3 +50,9 @@ def test_no_parameter_names_a_directory_of_the_pod() -> None:
     (rule,) = [each for each in _validations() if "directory" in each["message"]]
     names = '["reference", "output-image", "start-from"]'
     assert f"!(p.name in {names}) || !p.value.startsWith('oci:')" in rule["expression"]
+
+
+def test_nobody_submits_in_the_name_of_somebody_else() -> None:
+    (rule,) = [each for each in _validations() if "submitted-by" in each["message"]]
+    assert "['argotune.dev/submitted-by'] == request.userInfo.username" in rule["expression"]
+    assert "object.spec.workflowMetadata.annotations" in rule["expression"]
