@@ -21,7 +21,7 @@ def check_live(params: Params, work_dir: Path) -> None:
     if compared is None or read_evaluation(work_dir) is None or _is_unknown(compared):
         return
     repository = repository_of(params.adapter_image(), registry_of(params))
-    now = find_live(repository)
+    now = find_live(repository, params.name)
     if now is None or now.digest in (compared.digest, params.adapter_digest()):
         return
     title = LiveAdapter(digest=now.digest, version=find_version(repository, now.digest)).title
