@@ -25,7 +25,7 @@ class Deployed:
     base_version: str = ""
     """What the source of the weights had (`Origin.version`); empty in earlier records."""
     reference: str = ""
-    """The adapter image by digest; empty for a rejected one."""
+    """The adapter image by digest; empty in earlier records of rejections."""
 
 
 def digest_of_plan(plan_file: Path) -> str:

@@ -346,11 +346,12 @@ def _is_changed(found: Record, params: Params) -> bool:
         return True
     if _is_as(last_deployed(history_file), found, params):
         return False
-    if _is_as(last_deployed(rejected_beside(history_file)), found, params):
+    rejected = last_deployed(rejected_beside(history_file))
+    if rejected is not None and _is_as(rejected, found, params):
         log.warn(
             _logger,
             "unchanged-since-rejection",
-            reason="the gate rejected an adapter of the same data and plan",
+            reason=f"{rejected.reference or 'an adapter'} of the same data and plan was rejected",
             advice="to tune on them again, begin a run by hand, as argotune submit does",
         )
         return False

@@ -25,11 +25,6 @@ class Params:
     work_dir: Path
     """Volume of the run; reads work-dir/dataset, work-dir/adapter and work-dir/live-adapter, writes
     work-dir/report/evaluation.json."""
-    dataset_digest: str
-    """Digest of the data, for the history file."""
-    history_file: Path | None = None
-    """Record of the last deployment (steps/contracts/history.py). That of the last rejection is
-    written beside it, so that a schedule does not tune again on the same data; empty: none."""
     gate: Literal["on", "off"] = "on"
     """off: nothing is measured, and every adapter passes."""
     min_improvement: float = 0.0

@@ -29,12 +29,6 @@ from argotune.steps.contracts.evaluation import (
     read_evaluation,
     write_evaluation,
 )
-from argotune.steps.contracts.history import (
-    Deployed,
-    digest_of_plan,
-    record_deployed,
-    rejected_beside,
-)
 from argotune.steps.contracts.live_adapter import DIRECTORY, LiveAdapter, read_live_adapter
 from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.serving import read_contract
@@ -105,8 +99,6 @@ def run(params: Params, *, progress: Progress, cuda: Cuda = TORCH) -> Result:
         write_evaluation(params.work_dir, found)
     add_to_report(params.work_dir, found)
     result = _result(found, live)
-    if result.verdict == REJECTED and params.history_file is not None:
-        _record_rejected(params, params.history_file)
     log.event(_logger, result.verdict, reason=result.reason)
     for warning in found.warnings:
         log.warn(_logger, "weak-verdict", reason=warning)
@@ -321,15 +313,6 @@ def _comparisons(
     if "live" in measured:
         found.append(compare("live", measured["live"].losses, new, tokens, limits))
     return found
-
-
-def _record_rejected(params: Params, history_file: Path) -> None:
-    rejected = Deployed(
-        dataset_digest=params.dataset_digest,
-        plan_digest=digest_of_plan(params.plan_file),
-        base_version=base_of(params.model_dir)[0].version,
-    )
-    record_deployed(rejected_beside(history_file), rejected)
 
 
 def _result(found: Evaluation, live: LiveAdapter) -> Result:

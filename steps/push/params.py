@@ -53,13 +53,6 @@ class Params:
     verdict: Literal["passed", "rejected"] = "passed"
     """Of the evaluate step. rejected: the image gets a tag rejected-HEX after its digest, and
     neither the tag that the image names nor any other."""
-    reason: str = ""
-    """Why the adapter was rejected, for the message of a run that fails for it."""
-    outcome: str = ""
-    """What a rejected adapter leaves in service, for the same message."""
-    on_rejected: Literal["keep", "fail"] = "keep"
-    """What becomes of the step when the adapter was rejected. keep: it succeeds; fail: it fails
-    once the image and its report are pushed."""
     created: str
     """Time of the run, RFC 3339; images of equal inputs and time are equal byte for byte."""
     run: str = ""

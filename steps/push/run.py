@@ -39,16 +39,6 @@ def run(params: Params, *, progress: Progress, sleep: Sleep = time.sleep) -> Res
     The statement of where it comes from is beside it. A rejected adapter gets no tag but its own.
     Raises PermanentError or TransientError.
     """
-    result = _push(params, progress, sleep)
-    if params.verdict == REJECTED and params.on_rejected == "fail":
-        raise PermanentError(
-            f"{params.outcome or 'rejected'}: {params.reason}; the adapter is {result.reference}, "
-            "and on-rejected is fail"
-        )
-    return result
-
-
-def _push(params: Params, progress: Progress, sleep: Sleep) -> Result:
     plan = read_plan(params.plan_file)
     # Before anything is sent: a key that cannot be read is the user's to change.
     signer = _signer(params)

@@ -398,7 +398,7 @@ _GATE = (
         ),
         default="keep",
         choices=("keep", "fail"),
-        feeds=("push.on-rejected",),
+        feeds=("reject.on-rejected",),
     ),
     Setting(
         name="min-improvement",

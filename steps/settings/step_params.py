@@ -25,6 +25,7 @@ from argotune.steps.notify import params as notify
 from argotune.steps.plan import params as plan
 from argotune.steps.provision import params as provision
 from argotune.steps.push import params as push
+from argotune.steps.reject import params as reject
 from argotune.steps.release import params as release
 from argotune.steps.settings.run_settings import (
     SETTINGS,
@@ -43,6 +44,7 @@ PARAMS: Mapping[str, type[Any]] = {
     "evaluate": evaluate.Params,
     "push": push.Params,
     "deploy": deploy.Params,
+    "reject": reject.Params,
     "release": release.Params,
     "notify": notify.Params,
 }
@@ -58,6 +60,7 @@ _LATER: Mapping[str, str] = {
     "namespace": "later",
     "node-selector": '{"argotune.dev/node": "later"}',
     "reference": f"registry.example.com/later@sha256:{64 * '0'}",
+    "verdict": "passed",
     "workflow": "later",
 }
 _LATER_BY_KIND: Mapping[type, str] = {int: "1", float: "1", bool: "true", tuple: "[]"}

@@ -14,14 +14,14 @@ STEPS = ("plan", "dataset", "model", "provision", "tune", "evaluate", "push", "d
 ALL_WELL = {
     **dict.fromkeys(STEPS, "Succeeded"),
     **dict.fromkeys(("watch", "approval", "notify"), "Skipped"),
-    "approved": "Omitted",
+    **dict.fromkeys(("approved", "reject"), "Omitted"),
 }
 """Phases of a run that ended well on a node that it did not make."""
 ENDED_EARLY = {
     **dict.fromkeys(("plan", "dataset", "release"), "Succeeded"),
     **dict.fromkeys(("model", "provision", "notify"), "Skipped"),
     **dict.fromkeys(
-        ("tune", "evaluate", "watch", "push", "approval", "approved", "deploy"), "Omitted"
+        ("tune", "evaluate", "watch", "push", "approval", "approved", "deploy", "reject"), "Omitted"
     ),
 }
 """Phases of a run whose data has not changed since the last."""

@@ -20,6 +20,8 @@ from argotune.workflows.templates.step import value_of
 
 NAME = "approval"
 APPROVED = "approved"
+REFUSED = f"{APPROVED}.Skipped"
+"""On what the task depends that follows a no."""
 _ENDED = ("Succeeded", "Skipped", "Failed", "Errored")
 _ANSWER = f"{{{{tasks.{NAME}.outputs.parameters.{DECISION}}}}}"
 

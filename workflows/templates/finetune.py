@@ -1,7 +1,8 @@
 """WorkflowTemplate `finetune`: the DAG of a run, and its exit handler.
 
 The order is plan, dataset, model beside provision, tune and evaluate with watch beside them, push,
-the approval if one is required, deploy. An adapter that evaluate rejected is not deployed.
+the approval if one is required, deploy. An adapter that evaluate or a person rejected is not
+deployed, and `reject` records it.
 `release` runs at the end in every case, and beside it `notify` if somebody is to be told.
 """
 
@@ -47,6 +48,7 @@ from argotune.workflows.templates.finetune_steps import (
     PLAN,
     PROVISION,
     PUSH,
+    REJECT,
     RELEASE,
     STEPS,
     STOP,
@@ -214,15 +216,12 @@ def _dag() -> None:
         EVALUATE.task(
             depends=TUNE.name,
             model_dir=f"{container.MODELS_DIR}/{output(MODEL, 'model-dir')}",
-            dataset_digest=digest,
             node_selector=output(PROVISION, "node-selector"),
             gpus=output(PLAN, "gpus"),
         )
         PUSH.task(
             depends=EVALUATE.name,
             verdict=output(EVALUATE, "verdict"),
-            reason=output(EVALUATE, "reason"),
-            outcome=output(EVALUATE, "outcome"),
             dataset_digest=digest,
             model_dir=output(MODEL, "model-dir"),
             base_loss=output(TUNE, "base-loss"),
@@ -237,6 +236,16 @@ def _dag() -> None:
             node_selector=output(PROVISION, "node-selector"),
             gpus=output(PLAN, "gpus"),
             dataset_digest=digest,
+        )
+        # Deploy is skipped by the verdict alone, and what follows an approval by a no.
+        REJECT.task(
+            depends=f"{DEPLOY.name}.Skipped || {approval.REFUSED}",
+            model_dir=f"{container.MODELS_DIR}/{output(MODEL, 'model-dir')}",
+            dataset_digest=digest,
+            reference=output(PUSH, "reference"),
+            verdict=output(EVALUATE, "verdict"),
+            reason=output(EVALUATE, "reason"),
+            outcome=output(EVALUATE, "outcome"),
         )
 
 

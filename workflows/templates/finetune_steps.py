@@ -21,6 +21,7 @@ from argotune.steps.notify import params as notify_params
 from argotune.steps.plan import params as plan_params
 from argotune.steps.provision import params as provision_params
 from argotune.steps.push import params as push_params
+from argotune.steps.reject import params as reject_params
 from argotune.steps.release import params as release_params
 from argotune.steps.tune import params as tune_params
 from argotune.steps.watch import params as watch_params
@@ -211,10 +212,9 @@ EVALUATE = Step(
     fixed={
         "plan-file": _PLAN_FILE,
         "work-dir": container.WORK_DIR,
-        "history-file": _HISTORY_FILE,
         "ca-file": _CA_FILE,
     },
-    inputs=["model-dir", "dataset-digest"],
+    inputs=["model-dir"],
     mounts={
         "work": container.WORK_DIR,
         "models": container.MODELS_DIR,
@@ -272,8 +272,6 @@ PUSH = Step(
         "base-loss",
         "tuned-loss",
         "verdict",
-        "reason",
-        "outcome",
     ],
     mounts={
         "work": container.WORK_DIR,
@@ -312,6 +310,16 @@ DEPLOY = Step(
     timeout_seconds=3600,
     uses_kubernetes=True,
     pod_spec_patch=_DEPLOY_POD,
+)
+REJECT = Step(
+    params=reject_params,
+    # The node has that image already. Push itself mounts no models: it has the key that signs.
+    home=PUSH.name,
+    memory="128Mi",
+    fixed={"plan-file": _PLAN_FILE, "history-file": _HISTORY_FILE},
+    inputs=["model-dir", "dataset-digest", "reference", "verdict", "reason", "outcome"],
+    mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},
+    timeout_seconds=600,
 )
 RELEASE = Step(
     params=release_params,
@@ -366,6 +374,7 @@ STEPS = (
     WATCH,
     PUSH,
     DEPLOY,
+    REJECT,
     RELEASE,
     RELEASE_NODE,
     NOTIFY,

@@ -43,7 +43,6 @@ def evaluate(
         plan_file=work_dir / "plan.yaml",
         model_dir=model_dir,
         work_dir=work_dir,
-        dataset_digest="sha256:0",
         **settings,
     )
     result = run(params, progress=Progress())
@@ -105,7 +104,6 @@ def test_gate_that_is_off_says_that_no_check_was_run(work_dir: Path, model_dir: 
         plan_file=work_dir / "plan.yaml",
         model_dir=model_dir,
         work_dir=work_dir,
-        dataset_digest="sha256:0",
         gate="off",
     )
     assert run(params, progress=Progress()).reason == (

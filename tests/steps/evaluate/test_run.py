@@ -13,12 +13,6 @@ from argotune.steps.causal_lm.device import find_device
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.evaluation import read_evaluation
-from argotune.steps.contracts.history import (
-    Deployed,
-    digest_of_plan,
-    last_deployed,
-    rejected_beside,
-)
 from argotune.steps.contracts.live_adapter import DIRECTORY, LiveAdapter, write_live_adapter
 from argotune.steps.contracts.serving import FILE_NAME
 from argotune.steps.contracts.training_plan import read_plan
@@ -37,7 +31,7 @@ DIGEST = f"sha256:{64 * 'a'}"
 
 def evaluate(work_dir: Path, model_dir: Path, **changes: Any) -> Result:
     # A random model of 12 steps answers nothing in full.
-    settings = {"answers": 0, "dataset_digest": DIGEST, **changes}
+    settings = {"answers": 0, **changes}
     params = Params(
         plan_file=work_dir / "plan.yaml", model_dir=model_dir, work_dir=work_dir, **settings
     )
@@ -77,23 +71,6 @@ def test_a_learning_rate_of_1_does_not_go_live(
     assert isinstance(result.live_loss, float)
     assert isinstance(result.new_loss, float)
     assert result.live_loss < result.new_loss
-
-
-def test_a_rejection_is_written_down_for_the_schedule_and_a_pass_is_not(
-    work_dir: Path, model_dir: Path, tmp_path: Path
-) -> None:
-    history = tmp_path / "history" / "docs.json"
-    history.parent.mkdir()
-    evaluate(work_dir, model_dir, history_file=history)
-    assert last_deployed(rejected_beside(history)) is None
-    result = evaluate(work_dir, model_dir, history_file=history, min_improvement=9.0)
-    assert result.outcome == "nothing was deployed"
-    assert last_deployed(rejected_beside(history)) == Deployed(
-        dataset_digest=DIGEST,
-        plan_digest=digest_of_plan(work_dir / "plan.yaml"),
-        base_version="0" * 40,
-    )
-    assert last_deployed(history) is None
 
 
 def test_the_weights_that_are_in_service_are_no_worse_than_themselves(

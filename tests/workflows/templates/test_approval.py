@@ -86,6 +86,7 @@ def test_without_approval_nobody_is_asked(tmp_path: Path) -> None:
     found = phases(finished)
     assert (finished["status"]["phase"], found["deploy"]) == ("Succeeded", "Succeeded")
     assert (found["approval"], found["approved"]) == ("Skipped", "Omitted")
+    assert found["reject"] == "Omitted"
     assert "release-node" not in found
     assert outputs(finished).keys() == {"verdict", "reference", "report", "endpoint"}
 
@@ -103,6 +104,8 @@ def test_the_answer_decides_about_the_service_and_not_about_the_run(
     finished = waiting.end()
     assert finished["status"]["phase"] == "Succeeded"
     assert phases(finished)["deploy"] == ("Succeeded" if deployed else "Omitted")
+    # A schedule is not to ask the same again.
+    assert phases(finished)["reject"] == ("Omitted" if deployed else "Succeeded")
     said = outputs(finished)
     assert (said["approval"], said["approval-reason"]) == (answer, "as agreed")
     assert ("endpoint" in said) is deployed
@@ -125,7 +128,7 @@ def test_a_run_that_is_stopped_while_it_waits_deploys_nothing(tmp_path: Path) ->
     finished = waiting.end()
     assert finished["status"]["phase"] == "Failed"
     assert phases(finished)["wf.onExit"] == "Succeeded"
-    assert phases(finished)["deploy"] == "Omitted"
+    assert (phases(finished)["deploy"], phases(finished)["reject"]) == ("Omitted", "Omitted")
 
 
 def test_a_node_that_is_not_given_back_keeps_the_run_from_waiting(tmp_path: Path) -> None:
@@ -134,4 +137,5 @@ def test_a_node_that_is_not_given_back_keeps_the_run_from_waiting(tmp_path: Path
     release["container"]["command"] = ["sh", "-c", "exit 3"]
     finished = run([made], options(tmp_path))
     assert finished["status"]["phase"] == "Failed"
-    assert (phases(finished)[APPROVE], phases(finished)["deploy"]) == ("Omitted", "Omitted")
+    found = phases(finished)
+    assert {found[name] for name in (APPROVE, "deploy", "reject")} == {"Omitted"}

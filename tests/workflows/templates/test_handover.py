@@ -25,6 +25,7 @@ from argotune.steps.provision.params import Params as ProvisionParams
 from argotune.steps.provision.params import Result as ProvisionResult
 from argotune.steps.push.params import Params as PushParams
 from argotune.steps.push.params import Result as PushResult
+from argotune.steps.reject.params import Params as RejectParams
 from argotune.steps.tune.params import Params as TuneParams
 from argotune.steps.tune.params import Result as TuneResult
 from argotune.steps.watch.params import Params as WatchParams
@@ -38,6 +39,7 @@ READERS = {
     "evaluate": EvaluateParams,
     "push": PushParams,
     "deploy": DeployParams,
+    "reject": RejectParams,
 }
 # Values of other parameters, which no step hands on.
 OTHERS = {
@@ -58,6 +60,7 @@ OTHERS = {
         "plan-file": "/plan.yaml",
         "cache-dir": "/models",
     },
+    "reject": {"plan-file": "/plan.yaml", "history-file": "/models/history/a.json"},
 }
 
 PLANS = (

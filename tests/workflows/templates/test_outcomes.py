@@ -52,8 +52,22 @@ def test_a_worse_model_is_pushed_and_nobody_is_asked_to_approve_it(tmp_path: Pat
 
 def test_a_worse_model_fails_the_run_where_that_is_set(tmp_path: Path) -> None:
     made = say(document(on_rejected="fail"), "evaluate", verdict="rejected", outcome="kept v3")
-    # push does so, when the adapter has its tag.
-    finished = run([fail(made, "push")], options(tmp_path))
+    # reject does so, when it has written its record.
+    finished = run([fail(made, "reject")], options(tmp_path))
     found = phases(finished)
     assert finished["status"]["phase"] == "Failed"
-    assert (found["deploy"], found["release"]) == ("Omitted", "Succeeded")
+    assert (found["push"], found["deploy"], found["release"]) == (
+        "Succeeded",
+        "Skipped",
+        "Succeeded",
+    )
+
+
+def test_a_rejection_is_recorded_when_the_adapter_was_sent(tmp_path: Path) -> None:
+    made = say(document(), "evaluate", verdict="rejected", outcome="kept v3")
+    finished = run([made], options(tmp_path))
+    assert (finished["status"]["phase"], phases(finished)["reject"]) == ("Succeeded", "Succeeded")
+    again = tmp_path / "again"
+    again.mkdir()
+    finished = run([fail(made, "push")], options(again))
+    assert (finished["status"]["phase"], phases(finished)["reject"]) == ("Failed", "Omitted")

@@ -21,7 +21,7 @@ from argotune.workflows.cli.show.workflow_json import (
 
 _SHOWN = ("Pod", "Retry", "Suspend", "Skipped")
 _LEFT_OUT = ("Skipped", "Omitted")
-_BY_SETTING = ("watch", "approval", "approve", "approved", "notify-waiting", "notify")
+_BY_SETTING = ("watch", "approval", "approve", "approved", "notify-waiting", "notify", "reject")
 _FAILED = ("Failed", "Error")
 _KILLED = re.compile(r"(OOMKilled|Error) \(exit code (137|143)\)")
 _BEFORE_THE_LOG = re.compile(r"^main: Error \(exit code \d+\): ")

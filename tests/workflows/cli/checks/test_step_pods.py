@@ -18,7 +18,7 @@ from tests.workflows.workspace.helpers import changed
 
 STEPS = [
     "plan", "dataset", "model", "provision", "tune", "evaluate", "watch", "push", "deploy",
-    "release", "release-node", "notify", "notify-waiting", "serve"
+    "reject", "release", "release-node", "notify", "notify-waiting", "serve"
 ]  # fmt: skip
 LIMITED = {"requests": {"cpu": "10m"}, "limits": {"cpu": "100m", "memory": "64Mi"}}
 

@@ -1,0 +1,74 @@
+"""What is left of a rejected adapter for the schedule, and for the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from argotune.steps.common.errors import ParamsError, PermanentError
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.history import (
+    Deployed,
+    digest_of_plan,
+    last_deployed,
+    rejected_beside,
+)
+from argotune.steps.reject.params import Params, Result
+from argotune.steps.reject.run import run
+from tests.fakes.adapter import write_adapter, write_model, write_tiny_plan
+
+DIGEST = f"sha256:{64 * 'd'}"
+REFERENCE = f"registry.example.com/mine@{DIGEST}"
+
+
+def reject(root: Path, **changes: Any) -> Result:
+    write_model(root / "model", write_adapter(root / "adapter"))
+    write_tiny_plan(root / "plan.yaml")
+    values: dict[str, Any] = {
+        "plan_file": root / "plan.yaml",
+        "model_dir": root / "model",
+        "dataset_digest": DIGEST,
+        "reference": REFERENCE,
+        "history_file": root / "history" / "mine.json",
+        "verdict": "rejected",
+        "reason": "it is worse than v3 in service by 0.2 nats per token",
+        "outcome": "kept v3",
+    }
+    return run(Params(**values | changes), progress=Progress())
+
+
+def recorded(root: Path) -> Deployed | None:
+    assert last_deployed(root / "history" / "mine.json") is None
+    return last_deployed(rejected_beside(root / "history" / "mine.json"))
+
+
+@pytest.mark.parametrize(("verdict", "by"), [("rejected", "gate"), ("passed", "person")])
+def test_data_plan_and_weights_are_recorded(tmp_path: Path, verdict: str, by: str) -> None:
+    # What a person says fails no run.
+    on_rejected = "keep" if by == "gate" else "fail"
+    assert reject(tmp_path, verdict=verdict, on_rejected=on_rejected) == Result(rejected_by=by)
+    assert recorded(tmp_path) == Deployed(
+        dataset_digest=DIGEST,
+        plan_digest=digest_of_plan(tmp_path / "plan.yaml"),
+        base_version="0" * 40,
+        reference=REFERENCE,
+    )
+
+
+def test_a_run_that_is_to_fail_for_it_fails_when_it_is_recorded(tmp_path: Path) -> None:
+    with pytest.raises(PermanentError) as caught:
+        reject(tmp_path, on_rejected="fail")
+    assert str(caught.value) == (
+        "kept v3: it is worse than v3 in service by 0.2 nats per token; the adapter is "
+        f"{REFERENCE}, and on-rejected is fail"
+    )
+    assert recorded(tmp_path) is not None
+
+
+def test_an_adapter_that_was_not_sent_is_not_recorded(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError) as caught:
+        reject(tmp_path, reference="")
+    assert str(caught.value).startswith("--reference: empty")
+    assert recorded(tmp_path) is None
