@@ -54,15 +54,16 @@ def _outcome(
     answer, gate = steps.get(APPROVE, {}), steps.get("evaluate", {})
     if not status:
         return "awaiting-approval", ""
-    if gate.get("verdict") == "rejected":
+    is_sent = bool(steps.get("push", {}).get("reference"))
+    if gate.get("verdict") == "rejected" and is_sent:
         # With on-rejected: fail that is why the run failed.
-        return "rejected", gate.get("reason", "")
+        return "rejected", (_failure(workflow) if status in _FAILED else gate.get("reason", ""))
     if status in _FAILED:
         return "failed", _failure(workflow)
     if answer.get(DECISION) == "reject":
         return "rejected", answer.get(REASON, "") or "rejected by a person"
     if steps.get("dataset", {}).get("changed") == "false":
-        return "unchanged", "data and plan are those of what is in service"
+        return "unchanged", "data and plan are those of an adapter that was deployed or rejected"
     return "finished", ""
 
 

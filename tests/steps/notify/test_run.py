@@ -35,6 +35,8 @@ def node(name: str, phase: str = "Succeeded", message: str = "", **outputs: str)
 TUNE = node("tune", base_loss="2.5", tuned_loss="0.5")
 PUSH = node("push", reference="registry.example.com/mine@sha256:0", report="beside it")
 
+WORSE = node("evaluate", verdict="rejected", reason="worse")
+
 
 def workflow(*nodes: dict[str, Any]) -> dict[str, Any]:
     return {
@@ -91,7 +93,7 @@ def test_an_event_says_what_the_run_came_to(tmp_path: Path) -> None:
 def test_slack_gets_text_in_which_nothing_is_markup(tmp_path: Path) -> None:
     gate = node("evaluate", verdict="rejected", reason="<!channel> & worse")
     with webhook() as inbox:
-        result, _ = notify(tmp_path, TUNE, gate, url=inbox.url, form="slack")
+        result, _ = notify(tmp_path, TUNE, gate, PUSH, url=inbox.url, form="slack")
     assert result.sent == "rejected"
     (call,) = inbox.calls
     assert call.content_type == "application/json"
@@ -104,6 +106,8 @@ def test_slack_gets_text_in_which_nothing_is_markup(tmp_path: Path) -> None:
         "&lt;!channel&gt; &amp; worse",
         "base-loss: 2.5",
         "tuned-loss: 0.5",
+        "reference: registry.example.com/mine@sha256:0",
+        "report: beside it",
     ]
 
 
@@ -117,10 +121,31 @@ def test_slack_gets_text_in_which_nothing_is_markup(tmp_path: Path) -> None:
             "failed",
             "tune: error: no luck",
         ),
+        ([WORSE, PUSH], "Succeeded", "rejected", "worse"),
+        (
+            [WORSE, PUSH, node("reject", "Failed", "kept v3: worse, and on-rejected is fail")],
+            "Failed",
+            "rejected",
+            "reject: kept v3: worse, and on-rejected is fail",
+        ),
+        (
+            [WORSE, node("push", "Failed", "registry.example.com is down", reference="")],
+            "Failed",
+            "failed",
+            "push: registry.example.com is down",
+        ),
         ([node("approve", decision="reject", reason="worse")], "Succeeded", "rejected", "worse"),
         ([node("approve", decision="approve", reason="good")], "Succeeded", "finished", ""),
     ],
-    ids=["waits", "failed", "rejected by a person", "approved"],
+    ids=[
+        "waits",
+        "failed",
+        "rejected",
+        "rejected and fails",
+        "not sent",
+        "rejected by a person",
+        "approved",
+    ],
 )
 def test_the_outcome_is_that_of_the_steps(
     tmp_path: Path, nodes: list[dict[str, Any]], status: str, sent: str, reason: str
@@ -133,7 +158,9 @@ def test_the_outcome_is_that_of_the_steps(
 def test_a_run_that_changed_nothing_is_no_news(tmp_path: Path) -> None:
     with webhook() as inbox:
         result, _ = notify(tmp_path, node("dataset", changed="false"), url=inbox.url)
-    assert result == Result(sent="", problem="data and plan are those of what is in service")
+    assert result == Result(
+        sent="", problem="data and plan are those of an adapter that was deployed or rejected"
+    )
     assert inbox.calls == []
 
 
