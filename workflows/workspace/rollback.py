@@ -39,7 +39,12 @@ def rollback_workflow(
         "kind": "Workflow",
         "metadata": {
             "generateName": f"{name}-rollback-",
-            "labels": {"app.kubernetes.io/part-of": "argotune", WORKSPACE_LABEL: name},
+            "labels": {
+                "app.kubernetes.io/part-of": "argotune",
+                WORKSPACE_LABEL: name,
+                # As Argo's server sets it. Lists of runs have no more than their metadata.
+                "workflows.argoproj.io/workflow-template": NAME,
+            },
             "annotations": {"workflows.argoproj.io/title": f"{name}: roll back to {reference}"},
         },
         "spec": {

@@ -19,7 +19,7 @@ from argotune.workflows.cli.where import (
 app = typer.Typer(add_completion=False)
 
 _Name = Annotated[
-    str, typer.Argument(help="Name of a workspace, which means its newest run, or of a run.")
+    str, typer.Argument(help="Name of a workspace, which means its run that waits, or of a run.")
 ]
 _Reason = Annotated[str, typer.Option(metavar="TEXT", help="Kept with the answer.")]
 

@@ -7,12 +7,19 @@ in the Workflow's status. The admission policy lets people change nothing else t
 from __future__ import annotations
 
 from argotune.steps.cluster.kube import Object
+from argotune.steps.common.values import is_dns_label
 from argotune.steps.contracts.approval import APPROVE, DECISION, REASON
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal, explain_errors
 from argotune.workflows.cli.remote.cluster import Cluster
-from argotune.workflows.cli.remote.runs import run_named
-from argotune.workflows.cli.show.approval import Approval, answer_by, approval_of, no_question
+from argotune.workflows.cli.remote.runs import cluster_runs, run_named, whole_run
+from argotune.workflows.cli.show.approval import (
+    Approval,
+    answer_by,
+    approval_of,
+    no_question,
+    the_waiting,
+)
 from argotune.workflows.cli.show.rows import utc_now
 from argotune.workflows.cli.show.workflow_json import Workflow, is_offloaded, name_of
 
@@ -24,9 +31,9 @@ _ATTEMPTS = 5
 def decide(cluster: Cluster, name: str, decision: str, reason: str) -> str:
     """Answer the run that the name means, and return what was said.
 
-    Raises InputError where no run of this name waits for its approval.
+    Raises InputError where no run of this name waits for its approval, or several do.
     """
-    name = name_of(run_named(cluster, name))
+    name = name_of(_run_meant(cluster, name))
     with explain_errors("who you are"):
         said = answer_by(cluster.kube.user_name(), decision)
     for attempt in range(1, _ATTEMPTS + 1):
@@ -39,6 +46,13 @@ def decide(cluster: Cluster, name: str, decision: str, reason: str) -> str:
             if error.status != _CONFLICT or attempt == _ATTEMPTS:
                 raise
     return f"run {name}: {said}"
+
+
+def _run_meant(cluster: Cluster, name: str) -> Workflow:
+    """Find the run of a workspace that waits, behind newer runs too; else what the name means."""
+    active = cluster_runs(cluster, name, only_active=True) if is_dns_label(name) else []
+    runs = [run for each in active if (run := whole_run(cluster, name_of(each))) is not None]
+    return the_waiting(name, runs) or run_named(cluster, name)
 
 
 def _read(cluster: Cluster, name: str) -> Workflow:

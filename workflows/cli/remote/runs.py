@@ -16,6 +16,8 @@ from argotune.workflows.cli.show.workflow_json import (
     COMPLETED_LABEL,
     WORKSPACE_LABEL,
     Workflow,
+    has_ended,
+    is_rollback,
     name_of,
     unpack_nodes,
     workspace_of,
@@ -52,21 +54,27 @@ def whole_run(cluster: Cluster, name: str) -> Workflow | None:
 
 
 def newest_by_workspace(runs: Iterable[Workflow]) -> dict[str, Workflow]:
-    """Select one run for each workspace, from runs with the newest first."""
+    """Select one run for each workspace, from runs with the newest first.
+
+    A rollback hides no older run that goes on, which may wait for its approval.
+    """
     newest: dict[str, Workflow] = {}
     for run in runs:
-        newest.setdefault(workspace_of(run), run)
+        found = newest.setdefault(workspace_of(run), run)
+        if is_rollback(found) and not is_rollback(run) and not has_ended(run):
+            newest[workspace_of(run)] = run
     return newest
 
 
 def find_cluster_run(cluster: Cluster, name: str) -> Workflow | None:
-    """Read the run that a name means: the newest of the workspace, else the run of this name.
+    """Read the run that a name means: the workspace's as in `status`, else the run of this name.
 
     The run may be none of argotune's. Returns None where there is neither.
     """
     # A label holds no other name; a server refuses to select by one.
-    newest = cluster_runs(cluster, name)[:1] if is_dns_label(name) else []
-    return whole_run(cluster, name_of(newest[0]) if newest else name)
+    runs = cluster_runs(cluster, name) if is_dns_label(name) else []
+    newest = newest_by_workspace(runs).get(name)
+    return whole_run(cluster, name if newest is None else name_of(newest))
 
 
 def run_named(cluster: Cluster, name: str) -> Workflow:

@@ -9,7 +9,12 @@ from collections.abc import Iterator, Sequence
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.reasons import is_untaken, obstacles
-from argotune.workflows.cli.remote.runs import SERVICE_LABEL, cluster_runs, whole_run
+from argotune.workflows.cli.remote.runs import (
+    SERVICE_LABEL,
+    cluster_runs,
+    newest_by_workspace,
+    whole_run,
+)
 from argotune.workflows.cli.remote.states import states
 from argotune.workflows.cli.remote.watching import shut_down
 from argotune.workflows.cli.show.results import phase_and_reason
@@ -78,10 +83,7 @@ def stop(
 
 def _meant(cluster: Cluster, every: Sequence[Workflow], name: str) -> list[Workflow]:
     """List the run that a name means, as `find_cluster_run` does; it may be a foreign one."""
-    for run in every:
-        if workspace_of(run) == name:
-            return [run]
-    found = whole_run(cluster, name)
+    found = newest_by_workspace(every).get(name) or whole_run(cluster, name)
     return [] if found is None else [found]
 
 

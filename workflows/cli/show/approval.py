@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from argotune.steps.contracts.approval import APPROVE, DECISION, REASON
+from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.show.workflow_json import (
     Workflow,
     has_ended,
@@ -75,6 +76,20 @@ def approval_of(workflow: Workflow) -> Approval | None:
         return Approval(node=node, ends_at=None)
     began = datetime.fromisoformat(str(node["startedAt"]))
     return Approval(node=node, ends_at=began + timedelta(seconds=int(seconds)))
+
+
+def the_waiting(name: str, runs: Sequence[Workflow]) -> Workflow | None:
+    """Select the run of a workspace that waits for its approval; None where none does.
+
+    Raises InputError where several do: an answer is to one adapter.
+    """
+    waiting = [run for run in runs if (asked := approval_of(run)) and asked.is_waiting]
+    if len(waiting) > 1:
+        names = ", ".join(map(name_of, waiting))
+        raise InputError(
+            f"{name!r}: {len(waiting)} runs of it wait for their approval; name one: {names}"
+        )
+    return waiting[0] if waiting else None
 
 
 def answer_by(user: str, decision: str) -> str:

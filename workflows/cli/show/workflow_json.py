@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from argotune.workflows.workspace import rollback
+
 Workflow = Mapping[str, Any]
 
 WORKSPACE_LABEL = "argotune.dev/workspace"
@@ -43,6 +45,12 @@ def workspace_of(workflow: Workflow) -> str:
         if label in labels:
             return str(labels[label])
     return str(metadata.get("generateName", metadata["name"])).rstrip("-")
+
+
+def is_rollback(workflow: Workflow) -> bool:
+    """Whether the run only brings an earlier adapter of its workspace back into service."""
+    labels = workflow["metadata"].get("labels") or {}
+    return labels.get(_TEMPLATE_LABELS[0]) == rollback.NAME
 
 
 def phase_of(workflow: Workflow) -> str:

@@ -12,7 +12,7 @@ import pytest
 from tests.fakes.kube import Cluster, Fault, Object
 from tests.workflows.cli.cluster_workflows import NAME, entry, run_of, step
 from tests.workflows.cli.command import Argotune
-from tests.workflows.cli.status import Node, node
+from tests.workflows.cli.status import END, Node, node
 
 SUPPLIED = [
     {"name": "decision", "valueFrom": {"supplied": {}, "default": "reject"}},
@@ -64,6 +64,46 @@ def test_a_run_that_changes_meanwhile_is_read_again(argotune: Argotune, cluster:
     cluster.put(waiting(asking()))
     conflict = Fault("PATCH", "workflows", 409, "the object has been modified", times=1)
     cluster.faults.append(conflict)
+    assert argotune("approve", NAME, "-n", "team-a").code == 0
+    assert answered(cluster)["phase"] == "Succeeded"
+
+
+def newer(name: str, template: str = "finetune", *, phase: str = "Succeeded") -> Object:
+    """A run of the same workspace that began later."""
+    run = run_of(*step("deploy", "Succeeded"), phase=phase, name=name)
+    labels = {
+        **run["metadata"]["labels"],
+        "argotune.dev/workspace": "my-model",
+        "workflows.argoproj.io/workflow-template": template,
+    }
+    return {
+        **run,
+        "metadata": {**run["metadata"], "creationTimestamp": END, "labels": labels},
+    }
+
+
+@pytest.mark.parametrize("phase", ["Running", "Succeeded"])
+@pytest.mark.parametrize(
+    ("other", "template"), [("my-model-rollback-fghij", "rollback"), ("my-model-fghij", "finetune")]
+)
+def test_a_newer_run_does_not_hide_one_that_waits(
+    argotune: Argotune, cluster: Cluster, other: str, template: str, phase: str
+) -> None:
+    cluster.put(waiting(asking()))
+    cluster.put(newer(other, template, phase=phase))
+    shown = NAME if template == "rollback" else other
+    assert argotune("status", "my-model", "-n", "team-a").out.startswith(f"{shown}: ")
+    answer = argotune("reject", "my-model", "-n", "team-a")
+    assert (answer.code, answer.out) == (0, f"run {NAME}: rejected by ann\n")
+
+
+def test_of_several_runs_that_wait_one_is_to_be_named(argotune: Argotune, cluster: Cluster) -> None:
+    cluster.put(waiting(asking()))
+    other = newer("my-model-fghij", phase="Running")
+    cluster.put({**waiting(asking()), "metadata": other["metadata"]})
+    answer = argotune("approve", "my-model", "-n", "team-a")
+    said = f"'my-model': 2 runs of it wait for their approval; name one: my-model-fghij, {NAME}"
+    assert (answer.code, answer.errors) == (2, [said])
     assert argotune("approve", NAME, "-n", "team-a").code == 0
     assert answered(cluster)["phase"] == "Succeeded"
 
