@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from argotune.steps.contracts.approval import APPROVE, DECISION, REASON
 
-Outcome = Literal["finished", "failed", "rejected", "awaiting-approval", "unchanged"]
+Outcome = Literal["finished", "failed", "rejected", "awaiting-approval", "unchanged", "ended"]
+"""ended: well, but what became of its adapter is not known."""
 _LONGEST_REASON = 500
 _FAILED = ("Failed", "Error")
 _LOSSES = (("base-loss", "tune"), ("live-loss", "evaluate"), ("tuned-loss", "tune"))
@@ -64,6 +65,8 @@ def _outcome(
         return "rejected", answer.get(REASON, "") or "rejected by a person"
     if steps.get("dataset", {}).get("changed") == "false":
         return "unchanged", "data and plan are those of an adapter that was deployed or rejected"
+    if "deploy" not in steps:
+        return "ended", ""
     return "finished", ""
 
 

@@ -16,6 +16,7 @@ _SENTENCES: dict[Outcome, str] = {
     "rejected": "was rejected; what is in service stays",
     "awaiting-approval": "awaits approval",
     "unchanged": "changed nothing",
+    "ended": "ended Succeeded; its results could not be read",
 }
 _SLACK_HOST = "hooks.slack.com"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from argotune.steps.cluster.errors import ApiError
 from argotune.steps.cluster.kube import Kube, connect
+from argotune.steps.cluster.packed_nodes import nodes_in
 from argotune.steps.common import log
 from argotune.steps.common.addresses import Resolve, resolve
 from argotune.steps.common.clock import REAL_CLOCK, Clock
@@ -95,7 +96,9 @@ def _workflow(params: Params, kube: Kube | None) -> Mapping[str, Any]:
             found: Mapping[str, Any] = json.loads(params.run_record.read_text(encoding="utf-8"))
             return found
         api = kube or connect()
-        return api.workflow(params.namespace, params.workflow) or {}
+        found = api.workflow(params.namespace, params.workflow) or {}
+        status = found.get("status") or {}
+        return {**found, "status": {**status, "nodes": nodes_in(status)}}
     except (ApiError, OSError, ValueError) as error:
         log.warn(_LOGGER, "cannot-read-run", workflow=params.workflow, reason=error)
         return {}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from argotune.steps.cluster.packed_nodes import nodes_in
 from argotune.steps.nodes.runs import OVER
 
 Object = Mapping[str, Any]
@@ -52,14 +50,5 @@ def have_succeeded(workflow: Object, steps: Sequence[str]) -> bool:
 
 def _phase(status: Object, step: str) -> str:
     """Phase of the step over all its attempts, whose display names have a number appended."""
-    found = [node for node in _nodes(status).values() if node.get("displayName") == step]
+    found = [node for node in nodes_in(status).values() if node.get("displayName") == step]
     return str(found[0].get("phase", "")) if found else ""
-
-
-def _nodes(status: Object) -> Mapping[str, Object]:
-    """The Workflow's nodes, which Argo compresses if they are too large for etcd."""
-    packed = status.get("compressedNodes")
-    if packed:
-        unpacked: Mapping[str, Object] = json.loads(gzip.decompress(base64.b64decode(packed)))
-        return unpacked
-    return status.get("nodes") or {}

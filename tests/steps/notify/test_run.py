@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import logging
 from pathlib import Path
@@ -33,6 +35,7 @@ def node(name: str, phase: str = "Succeeded", message: str = "", **outputs: str)
 
 
 TUNE = node("tune", base_loss="2.5", tuned_loss="0.5")
+DEPLOY = node("deploy", endpoint="http://mine.team-a.svc")
 PUSH = node("push", reference="registry.example.com/mine@sha256:0", report="beside it")
 
 WORSE = node("evaluate", verdict="rejected", reason="worse")
@@ -44,6 +47,13 @@ def workflow(*nodes: dict[str, Any]) -> dict[str, Any]:
         "metadata": {"name": "mine-abcde", "namespace": "team-a", "uid": UID},
         "status": {"phase": "Running", "nodes": {each["id"]: each for each in nodes}},
     }
+
+
+def packed(run: dict[str, Any]) -> dict[str, Any]:
+    """The run, with its nodes compressed as Argo does it."""
+    nodes = json.dumps(run["status"]["nodes"]).encode()
+    compressed = base64.b64encode(gzip.compress(nodes)).decode()
+    return {**run, "status": {"phase": "Running", "compressedNodes": compressed}}
 
 
 def notify(
@@ -135,7 +145,7 @@ def test_slack_gets_text_in_which_nothing_is_markup(tmp_path: Path) -> None:
             "push: registry.example.com is down",
         ),
         ([node("approve", decision="reject", reason="worse")], "Succeeded", "rejected", "worse"),
-        ([node("approve", decision="approve", reason="good")], "Succeeded", "finished", ""),
+        ([node("approve", decision="approve", reason="good"), DEPLOY], "Succeeded", "finished", ""),
     ],
     ids=[
         "waits",
@@ -166,15 +176,15 @@ def test_a_run_that_changed_nothing_is_no_news(tmp_path: Path) -> None:
 
 def test_a_webhook_that_fails_is_tried_again_and_fails_nothing(tmp_path: Path) -> None:
     with webhook(503, 429) as inbox:
-        result, slept = notify(tmp_path, url=inbox.url)
+        result, slept = notify(tmp_path, DEPLOY, url=inbox.url)
     assert (result.sent, len(inbox.calls), slept) == ("finished", 3, [2.0, 4.0])
     with webhook(500, 500, 500) as inbox:
-        result, _ = notify(tmp_path, url=inbox.url)
+        result, _ = notify(tmp_path, DEPLOY, url=inbox.url)
     assert (result.problem, len(inbox.calls)) == ("127.0.0.1: it answers 500", 3)
     with webhook(404) as inbox:
-        result, _ = notify(tmp_path, url=inbox.url)
+        result, _ = notify(tmp_path, DEPLOY, url=inbox.url)
     assert (result.problem, len(inbox.calls)) == ("127.0.0.1: it answers 404", 1)
-    result, slept = notify(tmp_path, url=inbox.url)
+    result, slept = notify(tmp_path, DEPLOY, url=inbox.url)
     assert (result.problem, len(slept)) == ("127.0.0.1: ConnectError", 2)
 
 
@@ -182,7 +192,7 @@ def test_what_a_webhook_answers_beside_its_status_is_not_read(tmp_path: Path) ->
     with webhook(200) as inbox:
         inbox.headers = {"Content-Encoding": "gzip", "Content-Length": str(10**12)}
         inbox.body = b"ok"
-        result, slept = notify(tmp_path, url=inbox.url)
+        result, slept = notify(tmp_path, DEPLOY, url=inbox.url)
     assert (result.sent, len(inbox.calls), slept) == ("finished", 1, [])
 
 
@@ -210,13 +220,15 @@ def test_what_is_inside_the_network_gets_nothing(
 def test_an_allowed_host_may_be_inside_and_without_tls(tmp_path: Path) -> None:
     with webhook() as inbox:
         host = inbox.url.partition("//")[2].partition("/")[0]
-        result, _ = notify(tmp_path, url=inbox.url, allow_loopback=False, allowed_hosts=(host,))
+        result, _ = notify(
+            tmp_path, DEPLOY, url=inbox.url, allow_loopback=False, allowed_hosts=(host,)
+        )
     assert result.sent == "finished"
 
 
 def test_the_secrets_url_is_in_no_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "argotune"), webhook(500, 500, 500) as inbox:
-        result, _ = notify(tmp_path, url=inbox.url)
+        result, _ = notify(tmp_path, DEPLOY, url=inbox.url)
     assert "not-sent" in caplog.text
     assert "secret" not in caplog.text.replace("Secret", "") + result.problem
 
@@ -228,7 +240,7 @@ def test_a_format_that_is_none_is_named(tmp_path: Path) -> None:
 
 def test_on_a_cluster_the_run_is_read_from_the_api_server(tmp_path: Path) -> None:
     cluster = Cluster()
-    cluster.put(workflow(TUNE))
+    cluster.put(packed(workflow(TUNE, DEPLOY)))
     with serving(cluster) as kube, webhook() as inbox:
         environ = {"ARGOTUNE_NOTIFY_URL": inbox.url}
         params = Params(
@@ -250,3 +262,11 @@ def test_a_run_that_cannot_be_read_is_told_of_without_its_results(tmp_path: Path
             tmp_path, url=inbox.url, status="Failed", run_record=tmp_path / "missing"
         )
     assert (result.sent, inbox.calls[0].message["data"]["reason"]) == ("failed", "")
+
+
+def test_only_a_run_whose_deploy_is_known_is_said_to_be_in_service(tmp_path: Path) -> None:
+    with webhook() as inbox:
+        result, _ = notify(tmp_path, url=inbox.url, form="slack", run_record=tmp_path / "missing")
+    assert result.sent == "ended"
+    said = "mine: run mine-abcde ended Succeeded; its results could not be read"
+    assert inbox.calls[0].message["text"] == said

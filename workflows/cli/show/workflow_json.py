@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from argotune.steps.cluster.packed_nodes import nodes_in
 from argotune.workflows.workspace import rollback
 
 Workflow = Mapping[str, Any]
@@ -153,12 +151,10 @@ def node_of_step(workflow: Workflow, step: str) -> Mapping[str, Any]:
 def unpack_nodes(workflow: Workflow) -> Workflow:
     """Unpack the nodes of a Workflow, which Argo compresses when they grow too large."""
     status = workflow.get("status", {})
-    packed = status.get("compressedNodes")
-    if not packed:
+    if not status.get("compressedNodes"):
         return workflow
-    nodes = json.loads(gzip.decompress(base64.b64decode(packed)))
     rest = {key: value for key, value in status.items() if key != "compressedNodes"}
-    return {**workflow, "status": {**rest, "nodes": nodes}}
+    return {**workflow, "status": {**rest, "nodes": nodes_in(status)}}
 
 
 def is_offloaded(workflow: Workflow) -> bool:
