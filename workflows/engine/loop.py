@@ -167,6 +167,9 @@ class Loop:
 
     def start_pod(self, request: PodRequest) -> None:
         """Start a pod's thread; its events come to this loop."""
+        if self._unsaved and self.operator.run.ending:
+            # A pod of the exit handler may read the record: why the run ends has to be there.
+            self._save()
         pod = RunningPod(
             request.pod, self._launcher, self._events.put, wants_lines=self._listening.is_on
         )
