@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from argotune.steps.contracts.report import report_tag
+from argotune.steps.contracts.versions import CANDIDATE, LIVE, version_tag
+from argotune.steps.provenance.statement import statement_tag
 from tests.e2e.doubles import Answer
 from tests.e2e.runs import ALL_WELL, Run, seconds_between
 from tests.e2e.site import QUESTION, Site
@@ -75,7 +77,8 @@ def _end(site: Site, name: str, run: Run) -> Ended:
 def _check(end: Ended, site: Site) -> None:
     digest = end.run.outputs("push")["digest"]
     assert end.tags["1"] == digest
-    assert set(end.tags) == {"1", report_tag(digest)}
+    beside = {report_tag(digest), statement_tag(digest)}
+    assert set(end.tags) == {"1", CANDIDATE, LIVE, version_tag(1), *beside}
     assert end.served == f"{site.registry}/{site.namespace}/{end.name}@{digest}"
     assert end.answer.response
     assert end.run.outputs()["endpoint"] == f"http://{end.name}.{site.namespace}.svc"

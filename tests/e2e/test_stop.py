@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import pytest
 
 from argotune.steps.contracts.report import report_tag
+from argotune.steps.contracts.versions import CANDIDATE
+from argotune.steps.provenance.statement import statement_tag
 from tests.e2e.cluster import Cluster, argo, wait_for
 from tests.e2e.runs import ARGO, Run
 from tests.e2e.site import RUN_SECONDS, Site, workflow
@@ -152,7 +154,9 @@ def test_run_that_is_stopped_in_deploy_leaves_its_image_and_no_service(
     assert stopped_in_deploy.service == []
     digest = run.outputs("push")["digest"]
     assert stopped_in_deploy.tags["1"] == digest
-    assert set(stopped_in_deploy.tags) == {"1", report_tag(digest)}
+    # None of the versions' tags: it has never been in service.
+    beside = {report_tag(digest), statement_tag(digest)}
+    assert set(stopped_in_deploy.tags) == {"1", CANDIDATE, *beside}
     assert [node["phase"] for node in run.tries("deploy")] == ["Failed"]
     assert run.phases()["release"] == "Succeeded"
     assert stopped_in_deploy.volumes == []
