@@ -21,7 +21,7 @@ from argotune.steps.contracts.training_plan import read_plan
 from argotune.steps.contracts.versions import version_tag
 from argotune.steps.deploy.adapter import registry_of
 from argotune.steps.deploy.params import Params
-from argotune.steps.registry.oci import LayoutReference
+from argotune.steps.registry.oci import LayoutReference, with_digest
 from argotune.steps.registry.versions import (
     Adapter,
     find_live,
@@ -74,7 +74,7 @@ def complete(params: Params) -> tuple[Params, str]:
             f"{params.reference}: an earlier version of argotune pushed it, which did not note the"
             " directory of its model; only versions that were pushed later can be rolled back to"
         )
-    image = dataclasses.replace(params.adapter_image(), tag=None, digest=adapter.digest)
+    image = with_digest(params.adapter_image(), adapter.digest)
     completed = dataclasses.replace(
         params,
         reference=str(image),
@@ -108,7 +108,7 @@ def record_version(params: Params) -> Tagged:
     except StepError as error:
         log.warn(_LOGGER, "version-not-recorded", reason=error)
         return Tagged(version=f"{NOT_RECORDED}{error}")
-    previous = dataclasses.replace(image, tag=None, digest=recorded.previous or None)
+    previous = with_digest(image, recorded.previous or None)
     return Tagged(
         version=version_tag(recorded.number),
         previous=str(previous) if recorded.previous else "",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from argotune.steps.common import log
@@ -21,7 +20,12 @@ from argotune.steps.contracts.live_adapter import (
     write_live_adapter,
 )
 from argotune.steps.registry.adapter import unpack_adapter
-from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
+from argotune.steps.registry.oci import (
+    ImageReference,
+    LayoutReference,
+    parse_reference,
+    with_digest,
+)
 from argotune.steps.registry.skopeo import Registry, Sleep
 from argotune.steps.registry.versions import (
     OtherWorkspace,
@@ -75,7 +79,7 @@ def _bring(
             return LiveAdapter()
         digest = found.digest
         version = find_version(repository, digest)
-        unpack_adapter(replace(image, tag=None, digest=digest), directory, registry)
+        unpack_adapter(with_digest(image, digest), directory, registry)
     except OtherWorkspace:
         raise
     except PermanentError as error:

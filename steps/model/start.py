@@ -32,7 +32,13 @@ from argotune.steps.contracts.start_adapter import (
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.model.params import Params
 from argotune.steps.registry.adapter import unpack_adapter
-from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
+from argotune.steps.registry.oci import (
+    DEFAULT_TAG,
+    ImageReference,
+    LayoutReference,
+    parse_reference,
+    with_digest,
+)
 from argotune.steps.registry.skopeo import Refused, Registry
 from argotune.steps.registry.versions import Adapter, find_live, list_versions, repository_of
 
@@ -59,7 +65,7 @@ def bring_start_adapter(params: Params, plan: TrainingPlan) -> StartAdapter:
     start = StartAdapter() if found is None else _start(found, params, plan)
     if start.digest:
         remove_directory(work_dir / DIRECTORY)
-        place = unpack_adapter(_at(image, start.digest), work_dir / DIRECTORY, registry)
+        place = unpack_adapter(with_digest(image, start.digest), work_dir / DIRECTORY, registry)
         check_shape(place, plan, wanted)
     log.event(_LOGGER, "start-adapter", start_from=wanted, begins_with=start.title)
     write_start_adapter(work_dir, start)
@@ -145,7 +151,7 @@ def _find(
     if wanted == LIVE:
         with _first_run_explained("start-from live", "take start-from none"):
             return find_live(repository, plan.name)
-    found = repository.find(image.digest or image.tag or "latest")
+    found = repository.find(image.digest or image.tag or DEFAULT_TAG)
     if found is None:
         raise PermanentError(f"start-from {wanted}: there is no such image; check its tag")
     return found
@@ -203,14 +209,6 @@ def _registry_of(image: ImageReference | LayoutReference, params: Params) -> Reg
         secret=params.push_secret if is_outputs else params.access_secret,
         ca_file=params.ca_file,
         allowed_hosts=params.allowed_hosts,
-    )
-
-
-def _at(image: ImageReference | LayoutReference, digest: str) -> ImageReference | LayoutReference:
-    if isinstance(image, LayoutReference):
-        return LayoutReference(directory=image.directory, tag=None, digest=digest)
-    return ImageReference(
-        registry=image.registry, repository=image.repository, tag=None, digest=digest
     )
 
 

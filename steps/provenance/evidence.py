@@ -19,7 +19,7 @@ from argotune.steps.common.errors import PermanentError
 from argotune.steps.provenance.signatures import signature_tag
 from argotune.steps.provenance.statement import statement_tag
 from argotune.steps.registry.layout_index import read_entries, tag_of
-from argotune.steps.registry.oci import DEFAULT_TAG, ImageReference, LayoutReference
+from argotune.steps.registry.oci import DEFAULT_TAG, ImageReference, LayoutReference, with_digest
 from argotune.steps.registry.skopeo import (
     NotFound,
     Registry,
@@ -82,7 +82,7 @@ def gather(
     if isinstance(reference, LayoutReference):
         return _of_layout(reference)
     digest = reference.digest or remote_digest(reference, registry, sleep=sleep)
-    image = dataclasses.replace(reference, tag=None, digest=digest)
+    image = with_digest(reference, digest)
 
     def parts(tag: str) -> tuple[Part, ...] | None:
         layout = scratch / tag

@@ -19,7 +19,7 @@ from typing import IO, Any
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import sha256_file
 from argotune.steps.registry.layout_index import read_entries, tag_of
-from argotune.steps.registry.oci import DEFAULT_TAG, ImageReference, LayoutReference
+from argotune.steps.registry.oci import DEFAULT_TAG, ImageReference, LayoutReference, with_digest
 from argotune.steps.registry.skopeo import Registry, pull, remote_digest, remote_manifest
 
 _TAG = "pulled"
@@ -59,7 +59,7 @@ def resolve_image(
         digest = str(_index_entry(reference).get("digest"))
     else:
         digest = reference.digest or remote_digest(reference, registry)
-    return Image(name=name, reference=replace(reference, tag=None, digest=digest), digest=digest)
+    return Image(name=name, reference=with_digest(reference, digest), digest=digest)
 
 
 def size_of(image: Image, registry: Registry) -> int:

@@ -7,8 +7,9 @@ if it contains a dot or a port, or is localhost.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from argotune.steps.common.addresses import address_of, never_problem
 
@@ -55,6 +56,14 @@ class LayoutReference:
 
     def __str__(self) -> str:
         return _with_version(f"{_LAYOUT}{self.directory}", self.tag, self.digest)
+
+
+Reference = TypeVar("Reference", bound=ImageReference | LayoutReference)
+
+
+def with_digest(reference: Reference, digest: str | None) -> Reference:
+    """Refer to another image of the same repository or layout; None: to no image of it."""
+    return replace(reference, tag=None, digest=digest)
 
 
 def parse_reference(text: str) -> ImageReference | LayoutReference:

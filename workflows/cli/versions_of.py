@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from argotune.steps.contracts.in_service import ADAPTER, InService
 from argotune.steps.contracts.services import read_service
-from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
+from argotune.steps.registry.oci import (
+    ImageReference,
+    LayoutReference,
+    parse_reference,
+    with_digest,
+)
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.runs import find_run, local_runs, runs_meant
@@ -48,7 +53,7 @@ def place_of(name: str, cluster: Cluster | None) -> Place:
 def parsed(text: str) -> ImageReference | LayoutReference:
     """Parse a repository or one of its images. Raises InputError."""
     try:
-        return replace(parse_reference(text), tag=None, digest=None)
+        return with_digest(parse_reference(text), None)
     except ValueError as error:
         raise InputError(str(error)) from error
 

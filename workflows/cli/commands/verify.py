@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,12 @@ from argotune.steps.provenance.checks import verify as verify_evidence
 from argotune.steps.provenance.evidence import Evidence, gather
 from argotune.steps.provenance.keys import PublicKey, public_key_of, read_public_key
 from argotune.steps.provenance.statement import MACHINE, Statement
-from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
+from argotune.steps.registry.oci import (
+    ImageReference,
+    LayoutReference,
+    parse_reference,
+    with_digest,
+)
 from argotune.workflows.cli import options
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import CliError, InputError
@@ -141,7 +145,7 @@ def _replayed(
         places = Places(
             work_dir=work_dir,
             models_dir=here.models_dir,
-            repository=str(dataclasses.replace(reference, tag=None, digest=None)),
+            repository=str(with_digest(reference, None)),
             registry_flags={name: str(path) for name, path in files.items() if path is not None},
         )
         threads = statement.byproduct(MACHINE).get("threads")

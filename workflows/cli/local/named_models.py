@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from argotune.presets.loader import model_preset, model_presets
@@ -12,7 +12,12 @@ from argotune.presets.schema import ModelPreset
 from argotune.steps.contracts.serving import ServingContract, read_contract
 from argotune.steps.contracts.versions import LIVE
 from argotune.steps.registry.adapter import unpack_adapter
-from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
+from argotune.steps.registry.oci import (
+    ImageReference,
+    LayoutReference,
+    parse_reference,
+    with_digest,
+)
 from argotune.steps.registry.skopeo import Registry
 from argotune.steps.registry.versions import find_live, repository_of
 from argotune.workflows.cli.errors import InputError
@@ -75,7 +80,7 @@ def _find(name: str, here: Home, directory: Path, registry: Registry) -> NamedMo
             image = parse_reference(name)
         except ValueError as error:
             raise InputError(str(error)) from error
-        image = _with_digest(image, name, registry)
+        image = _resolve(image, name, registry)
     else:
         image = _in_service(name, here, registry)
     unpacked = directory / (image.digest or "").removeprefix("sha256:")
@@ -84,7 +89,7 @@ def _find(name: str, here: Home, directory: Path, registry: Registry) -> NamedMo
     )
 
 
-def _with_digest(image: Image, name: str, registry: Registry) -> Image:
+def _resolve(image: Image, name: str, registry: Registry) -> Image:
     if image.digest is not None:
         return image
     tag = image.tag or LIVE
@@ -92,7 +97,7 @@ def _with_digest(image: Image, name: str, registry: Registry) -> Image:
     if found is None:
         advice = f": {name}:TAG, or {name}@sha256:HEX" if image.tag is None else ""
         raise InputError(f"{name}: there is no image with the tag {tag}; name one that is{advice}")
-    return replace(image, tag=None, digest=found.digest)
+    return with_digest(image, found.digest)
 
 
 def _in_service(name: str, here: Home, registry: Registry) -> Image:
@@ -109,7 +114,7 @@ def _in_service(name: str, here: Home, registry: Registry) -> Image:
     run = last_deployed(here, name)
     image = parse_reference(inputs_of_node(node_of_step(run.workflow, "deploy"))["reference"])
     live = find_live(repository_of(image, registry), run.workspace)
-    return image if live is None else replace(image, tag=None, digest=live.digest)
+    return image if live is None else with_digest(image, live.digest)
 
 
 def _base_of(

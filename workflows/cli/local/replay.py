@@ -7,7 +7,6 @@ equal bit for bit; elsewhere sums have another order, and the losses are compare
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -37,7 +36,7 @@ from argotune.steps.provenance.statement import (
     Statement,
     oci_digest,
 )
-from argotune.steps.registry.oci import parse_reference
+from argotune.steps.registry.oci import parse_reference, with_digest
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.engine.pods.process import inherited_environment
 
@@ -179,7 +178,7 @@ def _replayed_plan(statement: Statement, repository: str) -> TrainingPlan:
 
 
 def _without_version(image: str) -> str:
-    return str(dataclasses.replace(parse_reference(image), tag=None, digest=None))
+    return str(with_digest(parse_reference(image), None))
 
 
 def _same(what: str, there: str, stated: str) -> Check:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +11,7 @@ from argotune.steps.common.errors import StepError
 from argotune.steps.contracts.in_service import read_in_service
 from argotune.steps.contracts.report import PLAN
 from argotune.steps.contracts.services import Service, is_alive, read_service
-from argotune.steps.registry.oci import LayoutReference, parse_reference
+from argotune.steps.registry.oci import LayoutReference, parse_reference, with_digest
 from argotune.steps.registry.skopeo import Registry
 from argotune.steps.registry.versions import find_live, repository_of
 from argotune.workflows.cli.errors import InputError
@@ -109,7 +108,7 @@ def _live_of_layout(reference: str, workspace: str) -> str:
         live = find_live(repository_of(image, Registry()), workspace)
     except (ValueError, StepError):
         return ""
-    return str(replace(image, tag=None, digest=live.digest)) if live is not None else ""
+    return str(with_digest(image, live.digest)) if live is not None else ""
 
 
 def run_deploy(flags: Sequence[str]) -> None:

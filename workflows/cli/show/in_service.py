@@ -7,7 +7,12 @@ from dataclasses import replace
 
 from argotune.steps.common.errors import StepError
 from argotune.steps.contracts.in_service import InService, read_in_service
-from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
+from argotune.steps.registry.oci import (
+    ImageReference,
+    LayoutReference,
+    parse_reference,
+    with_digest,
+)
 from argotune.workflows.cli.errors import CliError
 
 
@@ -44,4 +49,4 @@ def reference_of(service: str, known: InService, version: str | None) -> str | N
 
 def repository(known: InService) -> ImageReference | LayoutReference:
     """Return where the versions of a service have their tags."""
-    return replace(parse_reference(known.adapter), tag=None, digest=None)
+    return with_digest(parse_reference(known.adapter), None)
