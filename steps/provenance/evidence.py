@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.provenance.signatures import signature_tag
 from argotune.steps.provenance.statement import statement_tag
-from argotune.steps.registry.layout_index import read_entries, tag_of
+from argotune.steps.registry.layout_index import blob_path, read_entries, tag_of
 from argotune.steps.registry.oci import DEFAULT_TAG, ImageReference, LayoutReference, with_digest
 from argotune.steps.registry.skopeo import (
     NotFound,
@@ -29,7 +28,6 @@ from argotune.steps.registry.skopeo import (
     remote_manifest,
 )
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _ADAPTER = "adapter"
 _MOST_BYTES = 10_000_000
 """Of a statement or a signature, which have a few kilobytes."""
@@ -97,7 +95,7 @@ def gather(
     if with_blobs:
         layout = scratch / _ADAPTER
         pull(image, layout, _ADAPTER, registry, sleep=sleep)
-        manifest = _path(layout, digest).read_bytes()
+        manifest = blob_path(layout, digest).read_bytes()
     else:
         manifest = remote_manifest(image, registry, sleep=sleep)
     return _evidence(digest, manifest, parts, layout)
@@ -113,7 +111,7 @@ def blob_problems(layout: Path, manifest: bytes) -> Iterator[str]:
         yield "the manifest is none of an image"
         return
     for digest in digests:
-        path = _path(layout, digest)
+        path = blob_path(layout, digest)
         if not path.is_file():
             yield f"{digest} is missing"
         elif (there := _sha256(path)) != digest:
@@ -123,7 +121,7 @@ def blob_problems(layout: Path, manifest: bytes) -> Iterator[str]:
 def _of_layout(reference: LayoutReference) -> Evidence:
     layout = reference.directory
     digest = reference.digest or _digest_of_tag(layout, reference.tag or DEFAULT_TAG)
-    path = _path(layout, digest)
+    path = blob_path(layout, digest)
     if not path.is_file():
         raise PermanentError(f"OCI layout {layout} has no {digest}; was it moved?")
     return _evidence(digest, path.read_bytes(), lambda tag: _parts(layout, tag), layout)
@@ -178,7 +176,7 @@ def _json(layout: Path, digest: str) -> dict[str, Any]:
 
 def _small_blob(layout: Path, digest: str) -> bytes:
     """Read a blob, and refuse one that is not what its digest says."""
-    path = _path(layout, digest)
+    path = blob_path(layout, digest)
     if not path.is_file():
         raise PermanentError(f"OCI layout {layout} has no {digest}; was it moved?")
     if path.stat().st_size > _MOST_BYTES:
@@ -194,9 +192,3 @@ def _small_blob(layout: Path, digest: str) -> bytes:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-
-def _path(layout: Path, digest: str) -> Path:
-    if not _DIGEST.fullmatch(digest):
-        raise PermanentError(f"{digest!r} is not sha256: and 64 lower-case hex digits")
-    return layout / "blobs" / "sha256" / digest.removeprefix("sha256:")

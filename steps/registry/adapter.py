@@ -17,6 +17,7 @@ from typing import Any
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import partial_path, replacing_directory, sha256_file
+from argotune.steps.registry.layout_index import blob_path
 from argotune.steps.registry.oci import ImageReference, LayoutReference
 from argotune.steps.registry.skopeo import Registry, pull
 
@@ -78,7 +79,7 @@ def _layout_with(
     """A layout with the image: that of the reference, one at hand, or a new one by a pull."""
     if isinstance(image, LayoutReference):
         return image.directory
-    if layout_dir is not None and _blob(layout_dir, digest).is_file():
+    if layout_dir is not None and blob_path(layout_dir, digest).is_file():
         return layout_dir
     pull(image, scratch, "adapter", registry)
     return scratch
@@ -162,16 +163,10 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
 
 
 def _checked_blob(layout: Path, digest: str) -> Path:
-    path = _blob(layout, digest)
+    path = blob_path(layout, digest)
     if not path.is_file():
         raise PermanentError(f"OCI layout {layout} has no {digest}; was the image moved?")
     found = f"sha256:{sha256_file(path)}"
     if found != digest:
         raise PermanentError(f"OCI layout {layout}: the blob of {digest} is damaged; push again")
     return path
-
-
-def _blob(layout: Path, digest: str) -> Path:
-    if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-        raise PermanentError(f"{digest!r} is not sha256: and 64 lower-case hex digits")
-    return layout / "blobs" / "sha256" / digest.removeprefix("sha256:")

@@ -1,4 +1,4 @@
-"""The tags of an OCI layout, which stand in its index.json.
+"""The tags of an OCI layout, which stand in its index.json, and the places of its blobs.
 
 Format: https://github.com/opencontainers/image-spec/blob/main/image-layout.md.
 """
@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 REF_NAME = "org.opencontainers.image.ref.name"
 """Annotation of an entry: its tag."""
 _INDEX = "index.json"
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @contextlib.contextmanager
@@ -47,6 +49,16 @@ def read_entries(layout: Path) -> list[dict[str, Any]]:
         return [{**entry, "digest": str(entry["digest"])} for entry in entries]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PermanentError(f"{path}: not the index of an OCI layout ({error})") from error
+
+
+def blob_path(layout: Path, digest: str) -> Path:
+    """Return where the blob is, if it is there.
+
+    Raises PermanentError if the digest is none, which could lead out of the layout.
+    """
+    if not _DIGEST.fullmatch(digest):
+        raise PermanentError(f"{digest!r} is not sha256: and 64 lower-case hex digits")
+    return layout / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
 
 def tag_of(entry: Mapping[str, Any]) -> str | None:

@@ -27,7 +27,13 @@ from argotune.steps.contracts.versions import (
     version_tag,
 )
 from argotune.steps.registry import skopeo
-from argotune.steps.registry.layout_index import layout_lock, point_tag, read_entries, tag_of
+from argotune.steps.registry.layout_index import (
+    blob_path,
+    layout_lock,
+    point_tag,
+    read_entries,
+    tag_of,
+)
 from argotune.steps.registry.oci import ImageReference, LayoutReference
 from argotune.steps.registry.skopeo import NotFound, Registry, Sleep
 
@@ -137,7 +143,7 @@ class _InLayout:
     def find(self, version: str) -> Adapter | None:
         tagged = {tag_of(entry): entry["digest"] for entry in read_entries(self.directory)}
         digest = version if version.startswith(_DIGEST) else tagged.get(version)
-        path = self._blob(digest) if digest is not None else None
+        path = blob_path(self.directory, digest) if digest is not None else None
         if path is None or not path.is_file():
             return None
         return _adapter(path.read_bytes(), str(path))
@@ -151,14 +157,11 @@ class _InLayout:
             if entry["digest"] == digest:
                 return entry
         # An image that has lost its last tag to a newer one is still in the layout.
-        path = self._blob(digest)
+        path = blob_path(self.directory, digest)
         if not path.is_file():
             raise PermanentError(f"OCI layout {self.directory} has no {digest}; was it moved?")
         media_type = _json(path.read_bytes(), str(path)).get("mediaType")
         return {"mediaType": media_type, "digest": digest, "size": path.stat().st_size}
-
-    def _blob(self, digest: str) -> Path:
-        return self.directory / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
 
 def repository_of(

@@ -36,6 +36,7 @@ from argotune.steps.provenance.statement import (
     Statement,
     oci_digest,
 )
+from argotune.steps.registry.layout_index import blob_path
 from argotune.steps.registry.oci import parse_reference, with_digest
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.engine.pods.process import inherited_environment
@@ -120,7 +121,7 @@ def replay(
     pushed = run_step(
         "push", {**of_data, **losses, "image": f"oci:{image}", "model-dir": model["model-dir"]}
     )
-    manifest = image / "blobs" / "sha256" / pushed["digest"].removeprefix("sha256:")
+    manifest = blob_path(image, pushed["digest"])
     yield _adapter(evidence, statement, _layers(manifest.read_bytes()), losses, work_dir)
 
 
