@@ -43,6 +43,16 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gain:
+    """By how much a loss is lower, nats per token, with the ends of its confidence interval."""
+
+    mean: float
+    low: float | None = None
+    """None: the rows are too few for an interval."""
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Decision:
     """The verdict, and its sentence."""
 
@@ -71,22 +81,26 @@ def compare(
     loss = mean_loss(other, tokens)
     if loss is None:
         return Comparison(against=against, loss=None, gain=None, margin=margin, passed=True)
-    differences = other - new
-    gain = float(differences.sum() / tokens.sum())
-    if len(tokens) < FEWEST_ROWS:
-        return Comparison(
-            against=against, loss=loss, gain=gain, margin=margin, passed=gain > margin
-        )
-    low, high = interval_of(differences, tokens, limits.confidence)
+    gain = gain_over(other, new, tokens, limits.confidence)
     return Comparison(
         against=against,
         loss=loss,
-        gain=gain,
-        low=low,
-        high=high,
+        gain=gain.mean,
+        low=gain.low,
+        high=gain.high,
         margin=margin,
-        passed=low > margin,
+        passed=(gain.mean if gain.low is None else gain.low) > margin,
     )
+
+
+def gain_over(other: Losses, new: Losses, tokens: Tokens, confidence: float) -> Gain:
+    """By how much the new losses are lower, nats per token; all are finite."""
+    differences = other - new
+    mean = float(differences.sum() / tokens.sum())
+    if len(tokens) < FEWEST_ROWS:
+        return Gain(mean=mean)
+    low, high = interval_of(differences, tokens, confidence)
+    return Gain(mean=mean, low=low, high=high)
 
 
 def interval_of(differences: Losses, tokens: Tokens, confidence: float) -> tuple[float, float]:

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -33,7 +32,8 @@ from argotune.steps.contracts.live_adapter import DIRECTORY, LiveAdapter, read_l
 from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.serving import read_contract
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
-from argotune.steps.evaluate.answers import Answer, Question, answer_greedily, find_questions
+from argotune.steps.evaluate.answers import Answer, answer_greedily
+from argotune.steps.evaluate.data import Data, read_data
 from argotune.steps.evaluate.decide import (
     FEWEST_ROWS,
     Limits,
@@ -43,35 +43,16 @@ from argotune.steps.evaluate.decide import (
     decide,
     mean_loss,
 )
-from argotune.steps.evaluate.measure import learned_tokens, row_losses
+from argotune.steps.evaluate.measure import row_losses
 from argotune.steps.evaluate.models import Models, Name, difference_of, load_models
 from argotune.steps.evaluate.own_checks import answer_in_batches, check_answers, open_judges
 from argotune.steps.evaluate.page import add_to_report
 from argotune.steps.evaluate.params import Params, Result
 from argotune.steps.evaluate.sheets import failures_of, make_sheets
-from argotune.steps.tokens.template import ChatTemplate, chat_template
-from argotune.steps.tokens.tokenise import TokenRows, read_rows
-from argotune.steps.tokens.tokenizer import load_tokenizer
 
 _WEIGHTS = "adapter_model.safetensors"
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Data:
-    """What all models are measured on."""
-
-    rows: TokenRows
-    tokens: Tokens
-    questions: Sequence[Question]
-    check_questions: Sequence[Question]
-    """Those whose answers are checked; more, and of the new adapter alone."""
-    template: ChatTemplate
-    tokenizer: Any
-
-    def text(self, ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,22 +145,14 @@ def _evaluate(
     return _judged(about, measured, checks, data, params, live)
 
 
-def _read_data(params: Params, plan: TrainingPlan) -> _Data:
-    tokenizer = load_tokenizer(params.model_dir)
-    template = chat_template(tokenizer, params.model_dir, plan.model.chat_template)
-    longest = plan.training.max_length
-    rows, _ = read_rows(_split(params), template, tokenizer, longest)
-    checked = plan.evaluation.check_rows if plan.evaluation.checks else 0
-    wanted = max(params.answers, checked)
-    questions = find_questions(_split(params), template, tokenizer, longest, wanted=wanted)
-    return _Data(
-        rows=rows,
-        tokens=learned_tokens(rows),
-        questions=questions[: params.answers],
-        check_questions=questions[:checked],
-        template=template,
-        tokenizer=tokenizer,
-    )
+def _read_data(params: Params, plan: TrainingPlan) -> Data:
+    wanted = max(params.answers, _checked_rows(plan))
+    return read_data(_split(params), params.model_dir, plan, questions=wanted)
+
+
+def _checked_rows(plan: TrainingPlan) -> int:
+    """To how many questions the new adapter's answers are checked."""
+    return plan.evaluation.check_rows if plan.evaluation.checks else 0
 
 
 def _live_problem(work_dir: Path, live: LiveAdapter) -> str:
@@ -209,7 +182,7 @@ def _without_rows(about: Evaluation, params: Params, plan: TrainingPlan) -> Eval
 
 def _measure(
     models: Models,
-    data: _Data,
+    data: Data,
     params: Params,
     plan: TrainingPlan,
     device: Device,
@@ -234,14 +207,14 @@ def _measure(
             )
             answers = answer_greedily(
                 model,
-                data.questions,
+                data.questions[: params.answers],
                 device,
                 most_tokens=params.answer_tokens,
                 stop_token_ids=data.template.stop_token_ids,
             )
             checked = answer_in_batches(
                 model,
-                data.check_questions if name == "new" else (),
+                data.questions[: _checked_rows(plan) if name == "new" else 0],
                 device,
                 most_tokens=plan.evaluation.check_tokens,
                 stop_token_ids=data.template.stop_token_ids,
@@ -252,10 +225,10 @@ def _measure(
     return measured
 
 
-def _check(plan: TrainingPlan, new: _Measured, data: _Data, params: Params) -> list[CheckResult]:
+def _check(plan: TrainingPlan, new: _Measured, data: Data, params: Params) -> list[CheckResult]:
     results = check_answers(
         plan.evaluation.checks,
-        data.check_questions,
+        data.questions[: _checked_rows(plan)],
         new.check_answers,
         data.text,
         open_judge=open_judges(
@@ -271,14 +244,16 @@ def _judged(
     about: Evaluation,
     measured: Mapping[Name, _Measured],
     checks: Sequence[CheckResult],
-    data: _Data,
+    data: Data,
     params: Params,
     live: LiveAdapter,
 ) -> Evaluation:
     new_loss = mean_loss(measured["new"].losses, data.tokens)
     comparisons = _comparisons(measured, data.tokens, params) if new_loss is not None else []
     sheets = make_sheets(
-        data.questions, {name: each.answers for name, each in measured.items()}, data.text
+        data.questions[: params.answers],
+        {name: each.answers for name, each in measured.items()},
+        data.text,
     )
     decision = decide(
         new_loss,

@@ -21,11 +21,11 @@ def make_sheets(
     """One sheet for each question, with the answers of all models to it."""
     return [
         Answers(
-            prompt=_cut(text(question.ids)),
-            reference=_cut(text(question.reference)),
-            base=_cut(text(answers["base"][place].ids)),
-            new=_cut(text(answers["new"][place].ids)),
-            live=_cut(text(answers["live"][place].ids)) if "live" in answers else None,
+            prompt=cut(text(question.ids)),
+            reference=cut(text(question.reference)),
+            base=cut(text(answers["base"][place].ids)),
+            new=cut(text(answers["new"][place].ids)),
+            live=cut(text(answers["live"][place].ids)) if "live" in answers else None,
             fault=_new_fault(question, {name: each[place] for name, each in answers.items()}, text),
         )
         for place, question in enumerate(questions)
@@ -50,5 +50,6 @@ def _new_fault(question: Question, answers: Mapping[Name, Answer], text: Text) -
     return "" if fault in [fault_of(answer, text) for answer in others] else fault
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """Cut a text to what a file holds of it."""
     return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"

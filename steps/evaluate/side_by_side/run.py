@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -26,32 +24,15 @@ from argotune.steps.contracts.side_by_side import (
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
 from argotune.steps.evaluate import answers
 from argotune.steps.evaluate.checks.run import OpenJudge
-from argotune.steps.evaluate.decide import FEWEST_ROWS, Losses, Tokens, interval_of, mean_loss
-from argotune.steps.evaluate.measure import learned_tokens, row_losses
+from argotune.steps.evaluate.data import Data, read_data
+from argotune.steps.evaluate.decide import Losses, Tokens, gain_over, mean_loss
+from argotune.steps.evaluate.measure import row_losses
 from argotune.steps.evaluate.models import BASE, load_adapters, using
 from argotune.steps.evaluate.own_checks import answer_in_batches, check_answers, open_judges
+from argotune.steps.evaluate.sheets import cut
 from argotune.steps.evaluate.side_by_side.params import Params, Result
-from argotune.steps.tokens.template import ChatTemplate, chat_template
-from argotune.steps.tokens.tokenise import TokenRows, read_rows
-from argotune.steps.tokens.tokenizer import load_tokenizer
 
 _ANSWER_TOKENS = 128
-_MOST_CHARACTERS = 4000
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Data:
-    """What all models are measured on."""
-
-    rows: TokenRows
-    tokens: Tokens
-    questions: Sequence[answers.Question]
-    template: ChatTemplate
-    tokenizer: Any
-    batch_tokens: int
-
-    def text(self, ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
 def run(params: Params, *, progress: Progress, cuda: Cuda = TORCH) -> Result:
@@ -71,7 +52,11 @@ def run(params: Params, *, progress: Progress, cuda: Cuda = TORCH) -> Result:
         models = load_adapters(plan, params.model_dir, adapters, device)
         for place, key in enumerate(keys):
             with using(models, key) as model:
-                losses.append(row_losses(model, data.rows, device, batch_tokens=data.batch_tokens))
+                losses.append(
+                    row_losses(
+                        model, data.rows, device, batch_tokens=plan.training.micro_batch_tokens
+                    )
+                )
                 found = answer_in_batches(
                     model,
                     data.questions,
@@ -85,7 +70,7 @@ def run(params: Params, *, progress: Progress, cuda: Cuda = TORCH) -> Result:
                     adapter=params.images[place],
                     loss=mean_loss(losses[-1], data.tokens),
                     difference=_difference(losses, data.tokens, params.confidence),
-                    answers=[_cut(data.text(each.ids)) for each in found[: params.answers]],
+                    answers=[cut(data.text(each.ids)) for each in found[: params.answers]],
                     checks=_check(checks, data, found, params.check_rows, open_judge),
                 )
             )
@@ -94,16 +79,14 @@ def run(params: Params, *, progress: Progress, cuda: Cuda = TORCH) -> Result:
     return Result(rows=len(data.rows))
 
 
-def _beside(
-    measured: list[Measured], data: _Data, params: Params, plan: TrainingPlan
-) -> SideBySide:
+def _beside(measured: list[Measured], data: Data, params: Params, plan: TrainingPlan) -> SideBySide:
     return SideBySide(
         base=plan.model.title,
         rows=len(data.rows),
         tokens=int(data.tokens.sum()),
         confidence=params.confidence,
         questions=[
-            Question(prompt=_cut(data.text(each.ids)), reference=_cut(data.text(each.reference)))
+            Question(prompt=cut(data.text(each.ids)), reference=cut(data.text(each.reference)))
             for each in data.questions[: params.answers]
         ],
         models=measured,
@@ -119,29 +102,17 @@ def _read_checks(path: Path | None) -> list[Check]:
         raise PermanentError(f"{path}: not a list of checks: {error}") from error
 
 
-def _read_data(params: Params, plan: TrainingPlan, *, has_checks: bool) -> _Data:
-    tokenizer = load_tokenizer(params.model_dir)
-    template = chat_template(tokenizer, params.model_dir, plan.model.chat_template)
-    longest = plan.training.max_length
-    rows, _ = read_rows(params.rows_file, template, tokenizer, longest)
-    if not len(rows):
-        raise PermanentError("the data have no row from which a loss can be measured")
+def _read_data(params: Params, plan: TrainingPlan, *, has_checks: bool) -> Data:
     wanted = max(params.answers, params.check_rows if has_checks else 0)
-    return _Data(
-        rows=rows,
-        tokens=learned_tokens(rows),
-        questions=answers.find_questions(
-            params.rows_file, template, tokenizer, longest, wanted=wanted
-        ),
-        template=template,
-        tokenizer=tokenizer,
-        batch_tokens=plan.training.micro_batch_tokens,
-    )
+    data = read_data(params.rows_file, params.model_dir, plan, questions=wanted)
+    if not len(data.rows):
+        raise PermanentError("the data have no row from which a loss can be measured")
+    return data
 
 
 def _check(
     checks: Sequence[Check],
-    data: _Data,
+    data: Data,
     found: Sequence[answers.Answer],
     rows: int,
     open_judge: OpenJudge,
@@ -156,13 +127,5 @@ def _difference(losses: Sequence[Losses], tokens: Tokens, confidence: float) -> 
     first, last = losses[0], losses[-1]
     if len(losses) == 1 or None in (mean_loss(first, tokens), mean_loss(last, tokens)):
         return None
-    differences = first - last
-    gain = float(differences.sum() / tokens.sum())
-    if len(tokens) < FEWEST_ROWS:
-        return Difference(gain=gain)
-    low, high = interval_of(differences, tokens, confidence)
-    return Difference(gain=gain, low=low, high=high)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
+    gain = gain_over(first, last, tokens, confidence)
+    return Difference(gain=gain.mean, low=gain.low, high=gain.high)
