@@ -162,8 +162,8 @@ def _lack(each: Comparison, live: str) -> str:
     how = f"not surely better than {name}" if gain > 0 else f"no better than {name}"
     end = "the lower end" if each.low is not None else "that"
     return (
-        f"it is {how}: it gains {gain:.3g} nats per token{_range(each)}, and {end} has to be above"
-        f" {each.margin:g}"
+        f"it is {how}: its gain is {gain:.3g} nats per token{_range(each)}, and {end} has"
+        f" to be above {each.margin:g}"
     )
 
 

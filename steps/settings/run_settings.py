@@ -174,7 +174,7 @@ _OF_THE_FILE = (
     Setting(
         name="full-retrain-every",
         description=(
-            "With start-from, every so many runs begin with a new adapter all the same; 0: none"
+            "With start-from: N lets every Nth run begin with a new adapter all the same; 0: none"
             " does"
         ),
         value=COUNT,
@@ -413,7 +413,8 @@ _GATE = (
     Setting(
         name="min-improvement-over-live",
         description=(
-            "Likewise below that of the adapter in service; below 0: so much worse is accepted"
+            "By how many nats per token the loss has to be below that of the adapter in service; a"
+            " negative number accepts a loss that is so much higher"
         ),
         value=NATS,
         default="0",
@@ -428,7 +429,7 @@ _GATE = (
     ),
     Setting(
         name="without-held-out-rows",
-        description="What the gate says where no row is held out, so that it can measure nothing",
+        description="What the gate does where no row is held out, so that nothing can be measured",
         default="pass",
         choices=("pass", "reject"),
         feeds=("evaluate.without-rows",),

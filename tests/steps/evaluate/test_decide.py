@@ -113,6 +113,6 @@ def test_the_sentence_has_all_that_is_wrong() -> None:
     found = decide(1.0, [base, live], ["2 of 8 answers are empty"], rows=40, live="v3")
     assert (found.verdict, found.reason) == (
         "rejected",
-        "it is no better than v3 in service: it gains -0.5 nats per token (interval -0.5 to -0.5),"
-        " and the lower end has to be above 0; 2 of 8 answers are empty",
+        "it is no better than v3 in service: its gain is -0.5 nats per token (interval -0.5 to"
+        " -0.5), and the lower end has to be above 0; 2 of 8 answers are empty",
     )

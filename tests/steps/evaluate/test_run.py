@@ -66,7 +66,7 @@ def test_a_learning_rate_of_1_does_not_go_live(
     put_into_service(work_dir, tuned / "adapter")
     result = evaluate(work_dir, model_dir)
     assert result.verdict == "rejected"
-    assert result.reason.startswith("it is no better than v3 in service: it gains -")
+    assert result.reason.startswith("it is no better than v3 in service: its gain is -")
     assert result.summary == f"kept v3: {result.reason}"
     assert isinstance(result.live_loss, float)
     assert isinstance(result.new_loss, float)

@@ -33,7 +33,7 @@ def reject(root: Path, **changes: Any) -> Result:
         "reference": REFERENCE,
         "history_file": root / "history" / "mine.json",
         "verdict": "rejected",
-        "reason": "it is no better than v3 in service: it gains -0.2 nats per token",
+        "reason": "it is no better than v3 in service: its gain is -0.2 nats per token",
         "outcome": "kept v3",
     }
     return run(Params(**values | changes), progress=Progress())
@@ -61,8 +61,8 @@ def test_a_run_that_is_to_fail_for_it_fails_when_it_is_recorded(tmp_path: Path) 
     with pytest.raises(PermanentError) as caught:
         reject(tmp_path, on_rejected="fail")
     assert str(caught.value) == (
-        "kept v3: it is no better than v3 in service: it gains -0.2 nats per token; the adapter is "
-        f"{REFERENCE}, and on-rejected is fail"
+        "kept v3: it is no better than v3 in service: its gain is -0.2 nats per token; the adapter"
+        f" is {REFERENCE}, and on-rejected is fail"
     )
     assert recorded(tmp_path) is not None
 
