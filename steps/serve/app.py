@@ -16,12 +16,23 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Receive, Scope, Send
 
+from argotune.steps.contracts.serving import ServingContract
+from argotune.steps.serve.admission import Admission
 from argotune.steps.serve.body_limit import BodyLimit
-from argotune.steps.serve.decode import Sampling
-from argotune.steps.serve.engine import Answer, Engine, Question
-from argotune.steps.serve.errors import ApiError, add_error_handlers
+from argotune.steps.serve.conversation import Conversations
+from argotune.steps.serve.engine.interface import Answer, Engine, EngineError, Question, Sampling
+from argotune.steps.serve.errors import ApiError, add_error_handlers, server_error
 from argotune.steps.serve.metrics import CountRequests, Metrics
 from argotune.steps.serve.schema import ChatRequest, CompletionRequest
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What answers questions once it is loaded."""
+
+    engine: Engine
+    conversations: Conversations
+    admission: Admission
 
 
 class Service:
@@ -31,12 +42,12 @@ class Service:
         self.timeout_seconds = timeout_seconds
         self.metrics = Metrics()
         self.started = int(time.time())
-        self._engine: Engine | None = None
+        self._ready: Ready | None = None
 
     @property
-    def engine(self) -> Engine:
-        """The engine. Raises ApiError 503 while the model is being loaded."""
-        if self._engine is None:
+    def ready(self) -> Ready:
+        """What answers. Raises ApiError 503 while the model is being loaded."""
+        if self._ready is None:
             raise ApiError(
                 503,
                 "the model is being loaded",
@@ -44,13 +55,13 @@ class Service:
                 code="loading",
                 headers={"Retry-After": "2"},
             )
-        return self._engine
+        return self._ready
 
-    def set_ready(self, engine: Engine) -> None:
+    def set_ready(self, ready: Ready) -> None:
         """Start to answer questions; called from the thread that loaded the engine."""
-        self._engine = engine
+        self._ready = ready
         self.metrics.ready.set(1)
-        self.metrics.waiting.set_function(lambda: engine.waiting)
+        self.metrics.waiting.set_function(lambda: ready.admission.waiting)
 
 
 @dataclass(frozen=True)
@@ -65,12 +76,18 @@ class _Exchange:
 
     async def pieces(self) -> AsyncGenerator[str]:
         """Yield the answer's text in pieces; the metrics are updated at the end."""
-        engine, metrics = self.service.engine, self.service.metrics
+        ready, metrics = self.service.ready, self.service.metrics
         deadline = self.began + self.service.timeout_seconds
         try:
-            async with aclosing(engine.answer(self.question, self.answer, deadline)) as pieces:
+            async with (
+                ready.admission.slot(deadline),
+                aclosing(ready.engine.answer(self.question, self.answer, deadline)) as pieces,
+            ):
                 async for piece in pieces:
-                    yield piece
+                    yield piece.text
+        except EngineError as error:
+            # The engine logs why.
+            raise server_error() from error
         except TimeoutError as error:
             raise ApiError(
                 504,
@@ -114,14 +131,8 @@ def make_app(service: Service, *, max_body_bytes: int) -> FastAPI:
 def _add_chat_routes(app: FastAPI, service: Service) -> None:
     @app.post("/chat")
     async def chat(body: ChatRequest, request: Request) -> Response:
-        exchange = _exchange(
-            service,
-            body.messages(),
-            model=body.model,
-            max_new_tokens=body.max_new_tokens,
-            sampling=_sampling(service, body),
-        )
-        with service.engine.admit():
+        exchange = _exchange(service, body.messages(), body, max_new_tokens=body.max_new_tokens)
+        with service.ready.admission.admit():
             text = await _unless_gone(request, exchange.text())
         return JSONResponse({"response": text.strip()})
 
@@ -130,17 +141,16 @@ def _add_chat_routes(app: FastAPI, service: Service) -> None:
         exchange = _exchange(
             service,
             [message.turn() for message in body.messages],
-            model=body.model,
+            body,
             max_new_tokens=body.max_completion_tokens or body.max_tokens,
-            sampling=_sampling(service, body),
             stop_texts=body.stop_texts(),
         )
         if body.stream:
             with_usage = body.stream_options is not None and body.stream_options.include_usage
             # Before the stream begins, so that a full queue can still be answered with 429.
-            place = service.engine.admit()
+            place = service.ready.admission.admit()
             return _EventStream(_events(exchange, with_usage), place)
-        with service.engine.admit():
+        with service.ready.admission.admit():
             text = await _unless_gone(request, exchange.text())
         return JSONResponse(_completion(exchange, text))
 
@@ -148,7 +158,7 @@ def _add_chat_routes(app: FastAPI, service: Service) -> None:
 def _add_status_routes(app: FastAPI, service: Service) -> None:
     @app.get("/health")
     async def health() -> dict[str, str]:
-        _ = service.engine
+        _ = service.ready
         return {"status": "ok"}
 
     @app.get("/metrics")
@@ -157,14 +167,15 @@ def _add_status_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        engine = service.engine
-        base = {"id": engine.base_name, "object": "model", "created": service.started}
+        base_name = service.ready.conversations.base_name
+        base = {"id": base_name, "object": "model", "created": service.started}
+        adapters = [
+            {**base, "id": name, "owned_by": "argotune", "parent": base_name}
+            for name in service.ready.engine.adapters()
+        ]
         return {
             "object": "list",
-            "data": [
-                {**base, "id": engine.name, "owned_by": "argotune", "parent": engine.base_name},
-                {**base, "owned_by": engine.base_name.partition("/")[0]},
-            ],
+            "data": [*adapters, {**base, "owned_by": base_name.partition("/")[0]}],
         }
 
 
@@ -230,26 +241,26 @@ def _head(exchange: _Exchange, kind: str) -> dict[str, Any]:
 def _exchange(
     service: Service,
     messages: list[dict[str, str]],
+    body: ChatRequest | CompletionRequest,
     *,
-    model: str | None,
     max_new_tokens: int | None,
-    sampling: Sampling,
     stop_texts: Sequence[str] = (),
 ) -> _Exchange:
-    engine = service.engine
-    question = engine.question(
+    conversations = service.ready.conversations
+    model = body.model or conversations.name
+    question = conversations.question(
         messages,
         model=model,
         max_new_tokens=max_new_tokens,
-        sampling=sampling,
+        sampling=_sampling(conversations.contract(model), body),
         stop_texts=stop_texts,
     )
-    return _Exchange(service, question, Answer(), model or engine.name, time.monotonic())
+    return _Exchange(service, question, Answer(), model, time.monotonic())
 
 
-def _sampling(service: Service, body: ChatRequest | CompletionRequest) -> Sampling:
+def _sampling(contract: ServingContract, body: ChatRequest | CompletionRequest) -> Sampling:
     """Sampling parameters of the request, or of the serving contract if not set."""
-    defaults = service.engine.contract.generation
+    defaults = contract.generation
     return Sampling(
         temperature=defaults.temperature if body.temperature is None else body.temperature,
         top_p=defaults.top_p if body.top_p is None else body.top_p,

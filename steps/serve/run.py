@@ -16,9 +16,12 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.contracts.serving import ServingContract, read_contract
-from argotune.steps.serve.app import Service, make_app
-from argotune.steps.serve.decode import Sampling, generate
-from argotune.steps.serve.engine import Engine
+from argotune.steps.serve.admission import Admission
+from argotune.steps.serve.app import Ready, Service, make_app
+from argotune.steps.serve.conversation import Conversations
+from argotune.steps.serve.engine.decode import generate
+from argotune.steps.serve.engine.interface import Sampling
+from argotune.steps.serve.engine.transformers_engine import TransformersEngine
 from argotune.steps.serve.load import load_model, load_tokenizer
 from argotune.steps.serve.params import Params
 
@@ -108,13 +111,12 @@ class _Loading(threading.Thread):
         # A warm-up answer, because torch initializes much at its first use.
         likeliest = Sampling(temperature=0, top_p=1, seed=0)
         list(generate(model, self._contract.stop_token_ids[:1], likeliest, 2))
+        engine = TransformersEngine(model, tokenizer, self._contract, name=params.name)
         self._service.set_ready(
-            Engine(
-                model,
-                tokenizer,
-                self._contract,
-                name=params.name,
-                queue_size=params.queue_size,
+            Ready(
+                engine,
+                Conversations(engine, tokenizer, name=params.name),
+                Admission(engine.slots, params.queue_size),
             )
         )
         log.event(_logger, "ready", name=params.name, seconds=time.monotonic() - began)

@@ -1,4 +1,8 @@
-"""A random model with an adapter that was really tuned, and servers of it on loopback."""
+"""Servers on loopback before a fake engine, and an adapter that was really tuned.
+
+What needs torch is imported by the fixtures that need it: a test of the HTTP part takes
+milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -11,52 +15,25 @@ from typing import Any
 
 import httpx
 import pytest
-import torch
 import uvicorn
 
-from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.serving import ServingContract, read_contract
-from argotune.steps.contracts.training_plan import write_plan
-from argotune.steps.serve.app import Service, make_app
-from argotune.steps.serve.engine import Engine
-from argotune.steps.serve.load import load_model, load_tokenizer
-from argotune.steps.tune.params import Params
-from argotune.steps.tune.run import run
-from tests.steps.tune.models import conversation, save_model, tiny_plan, write_rows
+from argotune.steps.serve.admission import Admission
+from argotune.steps.serve.app import Ready, Service, make_app
+from argotune.steps.serve.conversation import Conversations
+from tests.fakes.engine import ANSWER as ANSWER
+from tests.fakes.engine import FakeEngine
 
-QUESTION, ANSWER = "Who are you?", "It stands for the answer."
+QUESTION = "Who are you?"
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What the steps before the server left."""
+    """What the steps before the server left; at temperature 0 its adapter says ANSWER."""
 
     model_dir: Path
     adapter_dir: Path
     contract: ServingContract
-
-
-class GatedModel:
-    """The model behind a gate, so that a test can hold an answer where it wants."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self.gate = threading.Event()
-        self.gate.set()
-        self.entered = threading.Event()
-        self.calls = 0
-        self.failure: Exception | None = None
-
-    def __call__(self, **arguments: Any) -> Any:
-        self.calls += 1
-        self.entered.set()
-        assert self.gate.wait(timeout=30)
-        if self.failure is not None:
-            raise self.failure
-        return self._model(**arguments)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
 
 
 @dataclass(frozen=True)
@@ -64,7 +41,7 @@ class Server:
     """A server that runs in a thread of the test."""
 
     service: Service
-    model: GatedModel
+    engine: FakeEngine
     client: httpx.Client
 
     def chat(self, **body: Any) -> httpx.Response:
@@ -77,6 +54,14 @@ class Server:
 
 @pytest.fixture(scope="session")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    import torch
+
+    from argotune.steps.common.progress import Progress
+    from argotune.steps.contracts.training_plan import write_plan
+    from argotune.steps.tune.params import Params
+    from argotune.steps.tune.run import run
+    from tests.steps.tune.models import conversation, save_model, tiny_plan, write_rows
+
     torch.set_num_threads(1)
     work_dir = tmp_path_factory.mktemp("tuned")
     model_dir = save_model(work_dir / "model")
@@ -98,26 +83,33 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
 @pytest.fixture(scope="session")
 def loaded(tuned: Tuned) -> tuple[Any, Any]:
     """The model and the tokenizer as the server loads them."""
+    from argotune.steps.serve.load import load_model, load_tokenizer
+
     model = load_model(tuned.model_dir, tuned.adapter_dir, tuned.contract, load_in_4bit=False)
     return model, load_tokenizer(tuned.model_dir, tuned.contract)
 
 
 @pytest.fixture
-def start(tuned: Tuned, loaded: tuple[Any, Any]) -> Iterator[Callable[..., Server]]:
+def start() -> Iterator[Callable[..., Server]]:
     """Starts servers; all of them end with the test."""
     with contextlib.ExitStack() as stack:
 
         def _start(
             *, queue_size: int = 4, timeout_seconds: float = 30.0, ready: bool = True
         ) -> Server:
-            model = GatedModel(loaded[0])
+            engine = FakeEngine("demo")
             service = Service(timeout_seconds=timeout_seconds)
-            engine = Engine(model, loaded[1], tuned.contract, name="demo", queue_size=queue_size)
             if ready:
-                service.set_ready(engine)
+                service.set_ready(
+                    Ready(
+                        engine,
+                        Conversations(engine, engine.tokenizer, name="demo"),
+                        Admission(engine.slots, queue_size),
+                    )
+                )
             client = stack.enter_context(_listening(service))
-            stack.callback(model.gate.set)
-            return Server(service, model, client)
+            stack.callback(engine.release)
+            return Server(service, engine, client)
 
         yield _start
 

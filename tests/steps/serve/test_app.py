@@ -1,4 +1,4 @@
-"""The server over real HTTP, with a real (random, but tuned) model behind it."""
+"""The server over real HTTP, with a fake engine behind it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.steps.serve.conftest import ANSWER, QUESTION, Server, Tuned
+from tests.steps.serve.conftest import ANSWER, QUESTION, Server
 
 Start = Callable[..., Server]
 
@@ -114,16 +114,12 @@ def test_a_stream_says_the_same_piece_by_piece(server: Server) -> None:
 
 def test_a_seed_repeats_an_answer_of_chance(server: Server) -> None:
     def answer(seed: int) -> str:
-        body = server.complete(seed=seed, temperature=2.0, max_tokens=20, model="acme/random")
+        body = server.complete(seed=seed, temperature=2.0, max_tokens=20)
         return str(body.json()["choices"][0]["message"]["content"])
 
     answers = [answer(seed) for seed in (1, 2, 3)]
     assert len(set(answers)) == 3
     assert answers == [answer(seed) for seed in (1, 2, 3)]
-
-
-def test_a_small_top_p_leaves_the_likeliest_only(server: Server) -> None:
-    assert server.chat(temperature=1.0, top_p=1e-6, seed=5).json() == {"response": ANSWER}
 
 
 def test_models_are_the_adapter_and_its_base(server: Server) -> None:
@@ -213,26 +209,26 @@ def test_a_large_body_is_refused_whether_or_not_it_says_its_size(server: Server)
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_full_line_is_said_at_once_and_has_room_again_later(start: Start, stream: bool) -> None:
     server = start(queue_size=1)
-    server.model.gate.clear()
+    server.engine.hold()
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(server.complete, stream=stream)
         # It is worked on: two that come at once are one too many while neither is.
-        assert server.model.entered.wait(timeout=60)
+        server.engine.wait_until_asked()
         second = threads.submit(server.complete, stream=stream)
-        wait_until(lambda: server.service.engine.waiting == 1)
+        wait_until(lambda: server.service.ready.admission.waiting == 1)
         full = server.complete(stream=stream)
         assert error_of(full) == (429, "1 requests are already waiting; try again later")
         assert full.headers["Retry-After"] == "1"
-        server.model.gate.set()
+        server.engine.release()
         assert [each.result().status_code for each in (first, second)] == [200, 200]
-    wait_until(lambda: server.service.engine.waiting == 0)
+    wait_until(lambda: server.service.ready.admission.waiting == 0)
     assert server.complete(stream=stream).status_code == 200
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_hanging_up_ends_the_work(start: Start, tuned: Tuned, stream: bool) -> None:
+def test_hanging_up_ends_the_work(start: Start, stream: bool) -> None:
     server = start(queue_size=0)
-    server.model.gate.clear()
+    server.engine.hold()
     body = json.dumps({
         "model": "acme/random",
         "messages": [{"role": "user", "content": QUESTION}],
@@ -243,35 +239,37 @@ def test_hanging_up_ends_the_work(start: Start, tuned: Tuned, stream: bool) -> N
     with socket.create_connection((url.host, url.port or 0)) as connection:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
         connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
-        assert server.model.entered.wait(timeout=60)
+        server.engine.wait_until_asked()
     # The place in the line is free at once, though the model is still held in its first token.
-    wait_until(lambda: server.service.engine._admitted == 0)
-    server.model.gate.set()
-    assert server.chat().json() == {"response": ANSWER}
-    asked_for_the_second = len(ANSWER)
-    assert server.model.calls <= 2 + asked_for_the_second
+    wait_until(lambda: server.engine.running == 0)
+    server.engine.release()
+    completion = server.complete().json()
+    assert server.engine.tokens == completion["usage"]["completion_tokens"]
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_answer_that_takes_too_long_is_ended(start: Start, stream: bool) -> None:
     server = start(timeout_seconds=0.2)
-    server.model.gate.clear()
+    server.engine.hold()
     response = server.complete(stream=stream)
     message = "no complete answer within 0.2 s"
     if stream:
         assert list(chunks(response))[-1]["error"]["message"] == message
     else:
         assert error_of(response) == (504, message)
-    server.model.gate.set()
-    wait_until(lambda: server.service.engine._admitted == 0)
+    server.engine.release()
+    wait_until(lambda: server.engine.running == 0)
 
 
 def test_a_template_without_end_is_a_refusal_and_no_end_of_the_server(
-    server: Server, loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+    server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = loaded[1].chat_template
-    hostile = "{% if messages[0]['content'] == 'grow' %}{{ 'x' * 10 ** 9 }}{% endif %}" + source
-    monkeypatch.setattr(loaded[1], "chat_template", hostile)
+    tokenizer = server.engine.tokenizer
+    hostile = (
+        "{% if messages[0]['content'] == 'grow' %}{{ 'x' * 10 ** 9 }}{% endif %}"
+        + tokenizer.chat_template
+    )
+    monkeypatch.setattr(tokenizer, "chat_template", hostile)
     assert error_of(server.client.post("/chat", json={"prompt": "grow"})) == (
         400,
         "the chat template rejects these messages: it makes a value of over 67108864 characters",
@@ -279,21 +277,20 @@ def test_a_template_without_end_is_a_refusal_and_no_end_of_the_server(
     assert server.chat().json() == {"response": ANSWER}
 
 
-def test_a_failure_of_the_model_is_no_end_of_the_server(
-    server: Server, caplog: pytest.LogCaptureFixture
+def test_a_failure_of_the_engine_is_no_end_of_the_server(
+    server: Server,
 ) -> None:
-    server.model.failure = RuntimeError("out of everything")
+    server.engine.error = "out of everything"
     message = "internal error; see the server's log"
     assert error_of(server.chat()) == (500, message)
     assert list(chunks(server.complete(stream=True)))[-1]["error"]["message"] == message
-    assert "out of everything" in caplog.text
-    server.model.failure = None
+    server.engine.error = None
     assert server.chat().json() == {"response": ANSWER}
 
 
 def test_requests_are_answered_in_the_order_they_came(start: Start) -> None:
     server = start()
-    server.model.gate.clear()
+    server.engine.hold()
     done: list[int] = []
 
     def ask(number: int) -> None:
@@ -305,8 +302,8 @@ def test_requests_are_answered_in_the_order_they_came(start: Start) -> None:
         thread = threading.Thread(target=ask, args=(number,))
         thread.start()
         threads.append(thread)
-        wait_until(lambda: server.service.engine.waiting == number)  # noqa: B023
-    server.model.gate.set()
+        wait_until(lambda: server.service.ready.admission.waiting == number)  # noqa: B023
+    server.engine.release()
     for thread in threads:
         thread.join(timeout=60)
     assert sorted(done) == [0, 1, 2, 3]

@@ -13,13 +13,11 @@ import msgspec
 import pyarrow
 import pyarrow.parquet
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
     MistralConfig,
     Phi3Config,
     PreTrainedConfig,
-    PreTrainedTokenizerFast,
     Qwen2Config,
 )
 
@@ -36,24 +34,11 @@ from argotune.steps.contracts.training_plan import (
 from argotune.steps.tune.attention import SEGMENTED
 from argotune.steps.tune.params import Params
 from tests.fakes.plans import small_plan
-
-VOCABULARY = 300
-SPECIAL_TOKENS = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
-
-MARKED_TEMPLATE = (
-    "{% for m in messages %}<|{{ m['role'] }}|>"
-    "{% if m['role'] == 'assistant' %}"
-    "{% generation %}{{ m['content'] }}<|end|>{% endgeneration %}"
-    "{% else %}{{ m['content'] }}<|end|>{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-"""Says itself what the assistant wrote."""
-
-PLAIN_TEMPLATE = (
-    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% else %}{{ eos_token }}{% endif %}"
-)
-"""The same conversation without marks, and with an end-of-text after a whole one, as Phi-3's."""
+from tests.fakes.tokenizer import MARKED_TEMPLATE as MARKED_TEMPLATE
+from tests.fakes.tokenizer import PLAIN_TEMPLATE as PLAIN_TEMPLATE
+from tests.fakes.tokenizer import SPECIAL_TOKENS as SPECIAL_TOKENS
+from tests.fakes.tokenizer import VOCABULARY as VOCABULARY
+from tests.fakes.tokenizer import make_tokenizer as make_tokenizer
 
 _SHAPE: dict[str, Any] = {
     "vocab_size": VOCABULARY,
@@ -124,29 +109,6 @@ class Wrapped:
 
     def train(self, mode: bool) -> None:
         self.training = mode
-
-
-def make_tokenizer(template: str | None = MARKED_TEMPLATE) -> PreTrainedTokenizerFast:
-    """Bytes, a few merges, and the special tokens; the padding is the end-of-text."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(
-        ["What does the number stand for? It stands for the answer."] * 4,
-        trainers.BpeTrainer(
-            vocab_size=VOCABULARY,
-            special_tokens=SPECIAL_TOKENS,
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        ),
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|endoftext|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=SPECIAL_TOKENS[1:],
-        chat_template=template,
-    )
 
 
 def save_model(directory: Path, family: str = "phi3", template: str = MARKED_TEMPLATE) -> Path:

@@ -1,0 +1,53 @@
+"""The bounded queue of requests before the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+
+from argotune.steps.serve.errors import ApiError
+
+
+class Admission:
+    """Places for the answers that are generated and for those that wait."""
+
+    def __init__(self, slots: int, queue_size: int) -> None:
+        self._slots = slots
+        self._queue_size = queue_size
+        self._admitted = 0
+        self._free = asyncio.Semaphore(slots)
+
+    @property
+    def waiting(self) -> int:
+        """Number of requests in the queue."""
+        return max(0, self._admitted - self._slots)
+
+    def admit(self) -> ExitStack:
+        """A place in the queue, which is released at the end of the block. Raises ApiError 429."""
+        if self._admitted >= self._slots + self._queue_size:
+            raise ApiError(
+                429,
+                f"{self.waiting} requests are already waiting; try again later",
+                kind="rate_limit_error",
+                code="queue_full",
+                headers={"Retry-After": "1"},
+            )
+        self._admitted += 1
+        place = ExitStack()
+        place.callback(self._leave)
+        return place
+
+    @asynccontextmanager
+    async def slot(self, deadline: float) -> AsyncIterator[None]:
+        """Wait for a slot of the engine. Raises TimeoutError at time.monotonic() `deadline`."""
+        async with asyncio.timeout(deadline - time.monotonic()):
+            await self._free.acquire()
+        try:
+            yield
+        finally:
+            self._free.release()
+
+    def _leave(self) -> None:
+        self._admitted -= 1
