@@ -44,11 +44,12 @@ def run(
     What is there is not fetched again. Raises PermanentError, TransientError or ParamsError.
     """
     plan = read_plan(params.plan_file)
-    # First, because it is small: one that does not fit is refused before gigabytes are fetched.
-    start = bring_start_adapter(params, plan)
+    # Adapters first, because they are small: one that does not fit is refused before gigabytes are
+    # fetched. The one in service may be the one to begin with.
     if params.work_dir is not None and params.output_image:
         registry = _output_registry(params)
         bring_live_adapter(params.work_dir, params.output_image, plan.name, registry)
+    start = bring_start_adapter(params, plan)
     result = bring_model(
         params, progress=progress, hub_endpoint=hub_endpoint, free_bytes=free_bytes
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ import msgspec
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.common.fs import remove_directory
+from argotune.steps.common.fs import remove_directory, replacing_directory
+from argotune.steps.contracts import live_adapter
 from argotune.steps.contracts.adapter_image import CREATED, WARM_STARTS, WORKSPACE
+from argotune.steps.contracts.live_adapter import read_live_adapter
 from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.serving import FILE_NAME, read_contract
 from argotune.steps.contracts.start_adapter import (
@@ -49,6 +52,8 @@ _CONFIG = "adapter_config.json"
 def bring_start_adapter(params: Params, plan: TrainingPlan) -> StartAdapter:
     """Put the plan's adapter to begin with on the run's volume, once for a run.
 
+    It is not pulled if the adapter in service is the same one, and on the volume.
+
     Raises:
         PermanentError: Where there is none, or its shape is not that of the plan.
         TransientError: If the registry does not answer.
@@ -64,12 +69,22 @@ def bring_start_adapter(params: Params, plan: TrainingPlan) -> StartAdapter:
     found = _find(image, registry, plan)
     start = StartAdapter() if found is None else _start(found, params, plan)
     if start.digest:
-        remove_directory(work_dir / DIRECTORY)
-        place = unpack_adapter(with_digest(image, start.digest), work_dir / DIRECTORY, registry)
-        check_shape(place, plan, wanted)
+        _unpack(with_digest(image, start.digest), work_dir, registry)
+        check_shape(work_dir / DIRECTORY, plan, wanted)
     log.event(_LOGGER, "start-adapter", start_from=wanted, begins_with=start.title)
     write_start_adapter(work_dir, start)
     return start
+
+
+def _unpack(image: ImageReference | LayoutReference, work_dir: Path, registry: Registry) -> None:
+    """Extract the adapter; the one in service may be on the volume already."""
+    directory, live = work_dir / DIRECTORY, read_live_adapter(work_dir)
+    if live is None or not live.is_there or live.digest != image.digest:
+        remove_directory(directory)
+        unpack_adapter(image, directory, registry)
+        return
+    with replacing_directory(directory) as files:
+        shutil.copytree(work_dir / live_adapter.DIRECTORY, files, dirs_exist_ok=True)
 
 
 def check_base(work_dir: Path, plan: TrainingPlan, model_dir: Path) -> None:

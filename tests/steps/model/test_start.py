@@ -11,6 +11,8 @@ import msgspec
 import pytest
 
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts import live_adapter
 from argotune.steps.contracts.adapter_image import CREATED, STARTED_FROM, WARM_STARTS, WORKSPACE
 from argotune.steps.contracts.model_cache import Origin, mark_complete
 from argotune.steps.contracts.start_adapter import (
@@ -19,14 +21,18 @@ from argotune.steps.contracts.start_adapter import (
     read_start_adapter,
     start_of,
 )
-from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.contracts.training_plan import TrainingPlan, write_plan
 from argotune.steps.model.params import Params
+from argotune.steps.model.run import run
 from argotune.steps.model.start import bring_start_adapter, check_base
 from argotune.steps.push.layout import write_image
+from argotune.steps.registry.oci import ImageReference
+from argotune.steps.registry.skopeo import Registry, push
 from tests.fakes.adapter import write_adapter
 from tests.fakes.plans import small_plan
 from tests.fakes.registry import serving
 
+needs_skopeo = pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
 LORA = small_plan().lora
 FITTING = {
     "peft_type": "LORA",
@@ -71,6 +77,12 @@ class Workspace:
         return bring_start_adapter(params, self.plan)
 
 
+def blobs_of(layout: Path, digest: str) -> set[str]:
+    """The layers of an image and its configuration."""
+    manifest = json.loads((layout / "blobs/sha256" / digest.removeprefix("sha256:")).read_bytes())
+    return {each["digest"] for each in [manifest["config"], *manifest["layers"]]}
+
+
 def plan_from(start_from: str) -> TrainingPlan:
     plan = small_plan()
     return msgspec.structs.replace(
@@ -109,7 +121,7 @@ def test_before_the_first_adapter_a_new_one_is_trained(workspace: Workspace) -> 
     assert read_start_adapter(workspace.work_dir) is None
 
 
-@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
+@needs_skopeo
 @pytest.mark.parametrize(
     ("from_layout", "setting", "advice"),
     [
@@ -244,3 +256,29 @@ def test_a_foreign_adapter_names_its_base_in_its_configuration(
     mark_complete(model_dir, Origin(source="hub", version="2" * 40))
     with pytest.raises(PermanentError, match=f"revision is {revision} there"):
         check_base(workspace.work_dir, workspace.plan, model_dir)
+
+
+@needs_skopeo
+def test_the_adapter_in_service_is_pulled_once_for_both_its_uses(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    digest = workspace.push("live")
+    work_dir = tmp_path / "work"
+    with serving() as fake:
+        target = ImageReference(registry=fake.host, repository="team/phi", tag="live")
+        push(workspace.layout, "live", target, digest, Registry())
+        write_plan(tmp_path / "plan.yaml", plan_from("live"))
+        params = Params(
+            plan_file=tmp_path / "plan.yaml",
+            cache_dir=tmp_path / "cache",
+            work_dir=work_dir,
+            output_image=f"{fake.host}/team/phi:1",
+        )
+        fake.requests.clear()
+        # Both adapters come before the model, which nobody has put into the cache.
+        with pytest.raises(PermanentError, match="missing in the model cache"):
+            run(params, progress=Progress())
+        layers = fake.count("GET", r"/blobs/sha256:")
+    assert layers == len(blobs_of(workspace.layout, digest))
+    for directory in (DIRECTORY, live_adapter.DIRECTORY):
+        assert (work_dir / directory / "adapter_model.safetensors").is_file()
