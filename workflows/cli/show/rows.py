@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from argotune.workflows.cli.show.approval import approval_of
+from argotune.workflows.cli.show.left_out import why_left_out
 from argotune.workflows.cli.show.pending import waiting_message
 from argotune.workflows.cli.show.workflow_json import (
     SUMMARY_OUTPUT,
@@ -151,7 +152,7 @@ def _row(workflow: Workflow, node: Node, now: datetime) -> StepRow:
         total=total,
         seconds=None if phase in _LEFT_OUT else seconds,
         attempts=max(1, len(tries)),
-        message=_of_approval(workflow, node, now) or _message(node, last, phase),
+        message=_of_approval(workflow, node, now) or _message(workflow, node, last, phase),
     )
 
 
@@ -193,12 +194,14 @@ def _phase(workflow: Workflow, node: Node, last: Node) -> str:
     return "Suspended" if phase == "Running" and node["type"] == "Suspend" else phase
 
 
-def _message(node: Node, last: Node, phase: str) -> str:
+def _message(workflow: Workflow, node: Node, last: Node, phase: str) -> str:
     if phase == "Running" and last is not node:
         return ""
     if phase == "Succeeded":
         return outputs_of_node(node).get(SUMMARY_OUTPUT, "")
     text = last_line(last.get("message") or node.get("message") or "")
+    if phase in _LEFT_OUT:
+        return why_left_out(workflow, step_name(node)) or text.removeprefix("omitted: ")
     if phase == "Stopped":
         # Argo's own words say no more than the phase; a step says how far it came.
         return text if "stopped by " in text else ""
@@ -207,7 +210,7 @@ def _message(node: Node, last: Node, phase: str) -> str:
     if phase == "Retrying":
         # Argo's words: Backoff for 10 seconds.
         return f"{text}; {node['message'][0].lower()}{node['message'][1:]}"
-    return text.removeprefix("omitted: ")
+    return text
 
 
 def _progress(text: str) -> tuple[int, int]:
