@@ -39,6 +39,10 @@ class RunSteps:
         """Passes over the rows."""
         return self.total / self.per_epoch
 
+    def run_tokens(self, tokens: int) -> int:
+        """Tokens of the whole run, each epoch's again, by those of one epoch."""
+        return round(tokens * self.epochs)
+
     def warning(self) -> str:
         """What few steps mean, and what to do; empty if they are enough."""
         if self.total >= FEW_STEPS:

@@ -218,7 +218,7 @@ def _steps(steps: RunSteps, tokens: int) -> Steps:
         total=steps.total,
         per_epoch=steps.per_epoch,
         tokens_per_step=steps.tokens_per_step,
-        run_tokens=round(tokens * steps.epochs),
+        run_tokens=steps.run_tokens(tokens),
         warning=steps.warning(),
     )
 

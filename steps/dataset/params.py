@@ -132,7 +132,7 @@ class Result:
     """Rows that are not trained on, because a row of the validation files asks the same."""
     tokens: int | None
     """Tokens of the train rows, up to max_length of each: one epoch; empty without the tokenizer,
-    as the six below."""
+    as the seven below."""
     learned_tokens: int | None
     """Those of them that the model learns to write."""
     longest_row_tokens: int | None
@@ -145,6 +145,8 @@ class Result:
     """Tokens of the held-out rows."""
     steps: int | None
     """Optimizer steps of the run, if it does not end early; empty for over 5 million rows too."""
+    run_tokens: int | None
+    """Tokens of the whole run, each epoch's again, likewise."""
     digest: str
     """sha256:HEX over the content of train and validation rows, in order."""
     changed: bool

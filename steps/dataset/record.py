@@ -63,6 +63,8 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     """Of all held-out rows, up to max_length of each."""
     steps: int | None
     """Optimizer steps of the run, if it does not end early; None for too many rows to say so."""
+    run_tokens: int | None = None
+    """Tokens of the whole run, each epoch's again, likewise; None in earlier records too."""
 
     def __str__(self) -> str:
         steps = "" if self.steps is None else f", {self.steps:,} steps"

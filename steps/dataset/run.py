@@ -260,6 +260,7 @@ def _tokens(made: Made, steps: RunSteps | None) -> Tokens | None:
         cut_tokens=train.cut_tokens,
         validation_tokens=validation.tokens,
         steps=None if steps is None else steps.total,
+        run_tokens=None if steps is None else steps.run_tokens(train.tokens),
     )
 
 

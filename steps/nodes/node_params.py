@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 from argotune.steps.cluster.quantities import quantity
 from argotune.steps.common.errors import ParamsError
@@ -87,6 +87,10 @@ class NodeParams(ProviderSettings):
     max_cost_usd: float | None = None
     """Most that all nodes together may cost that are made for the run; empty: no limit. Their time
     is counted by the known price, of spot nodes by the regular one."""
+    at_cost_limit: Literal["stop", "push"] = "stop"
+    """Just before max_cost_usd is spent. stop: the run is stopped with its checkpoint, from which
+    `argo retry` goes on; push: tune ends with the adapter as trained so far, which is pushed and
+    deployed."""
     keep_node_seconds: float = 0.0
     """How long `release` keeps a node that was made for the next run of the workspace, after a run
     that succeeded. Checked here, before anything is made."""
@@ -220,6 +224,8 @@ class NodeParams(ProviderSettings):
             )
 
     def _cost_problems(self) -> Iterator[str]:
+        if self.at_cost_limit == "push" and self.max_cost_usd is None:
+            yield "--at-cost-limit: push without a limit; give max-cost-usd too, or leave it out"
         if self.max_cost_usd is not None and not self._provider.node_is_of_run(self):
             yield (
                 f"--max-cost-usd: {self.max_cost_usd:g} with provider {self.provider}"

@@ -6,14 +6,19 @@ from collections.abc import Collection
 
 from argotune.presets.schema import Sku
 from argotune.steps.contracts.training_plan import Training
-from argotune.steps.nodes.cost_limit import price_problem, reserve_seconds
+from argotune.steps.nodes.cost_limit import (
+    cost_usd,
+    dearer_problem,
+    price_problem,
+    reserve_seconds,
+)
 from argotune.steps.nodes.provider import NodeRequest
 from argotune.steps.plan.choose import Choice, Job
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.request import read_request
 from argotune.steps.plan.settings import Settings
 from argotune.steps.plan.skus import fit
-from argotune.steps.plan.speed import expected_speed, hours
+from argotune.steps.plan.speed import Span, expected_speed
 
 
 def trained_tokens(
@@ -38,7 +43,7 @@ def trained_tokens(
 
 
 def least_cost_usd(
-    params: Params, names: Collection[str], *, dataset_tokens: int | None, further_hours: float
+    params: Params, names: Collection[str], *, dataset_tokens: int | None, further_seconds: float
 ) -> float | None:
     """What the run costs on the SKU on which it costs least, at the highest expected speed.
 
@@ -47,7 +52,7 @@ def least_cost_usd(
         names: SKUs.
         dataset_tokens: Tokens of an epoch; None: not known. Where the config has no max_steps
             either, training counts for nothing.
-        further_hours: Beside training.
+        further_seconds: Beside training.
 
     Returns:
         USD; None where it is not known for one of the SKUs on which the run fits.
@@ -58,7 +63,7 @@ def least_cost_usd(
     job = read_request(params).job
     asked = {name.casefold() for name in names}
     costs = [
-        _cost_usd(job, sku, choice, dataset_tokens, further_hours)
+        _cost_usd(job, sku, choice, dataset_tokens, further_seconds)
         for sku in job.skus
         if sku.name.casefold() in asked and (choice := fit(job, sku).choice) is not None
     ]
@@ -87,24 +92,35 @@ def cost_limit_problem(
         params,
         request.instance_types,
         dataset_tokens=dataset_tokens,
-        further_hours=reserve / 3600,
+        further_seconds=reserve,
     )
-    if least_usd is None or limit_usd >= least_usd:
-        return ""
-    return (
-        f"{limit_usd:g}, but by its plan the run costs at least {least_usd:.2f} USD, "
-        f"{reserve:.0f} s for stopping included; accepted is an amount above it, a "
-        "cheaper machine or fewer steps"
-    )
+    return dearer_problem(limit_usd, least_usd, reserve_seconds=reserve, by="its plan")
+
+
+def fastest_speeds(params: Params, names: Collection[str]) -> dict[str, float]:
+    """The highest expected tokens per second of each SKU, where known.
+
+    Raises ParamsError as make_plan, but not for a SKU that cannot be used.
+    """
+    job = read_request(params).job
+    by_name = {sku.name.casefold(): sku for sku in job.skus}
+    found = {name: _speed(job, by_name.get(name.casefold())) for name in names}
+    return {name: round(speed.high, 1) for name, speed in found.items() if speed is not None}
 
 
 def _cost_usd(
-    job: Job, sku: Sku, choice: Choice, dataset_tokens: int | None, further_hours: float
+    job: Job, sku: Sku, choice: Choice, dataset_tokens: int | None, further_seconds: float
 ) -> float | None:
-    settings = job.settings
-    tokens = trained_tokens(choice, settings, dataset_tokens=dataset_tokens)
-    speed = expected_speed(job.preset.parameters, job.method, sku.gpu_model, sku.gpus)
-    if sku.price_usd_per_hour is None or (tokens and speed is None):
+    speed = _speed(job, sku)
+    return cost_usd(
+        trained_tokens(choice, job.settings, dataset_tokens=dataset_tokens),
+        tokens_per_second=None if speed is None else speed.high,
+        price_usd_per_hour=sku.price_usd_per_hour,
+        further_seconds=further_seconds,
+    )
+
+
+def _speed(job: Job, sku: Sku | None) -> Span | None:
+    if sku is None:
         return None
-    training_hours = hours(tokens, speed).low if tokens and speed else 0.0
-    return (training_hours + further_hours) * sku.price_usd_per_hour
+    return expected_speed(job.preset.parameters, job.method, sku.gpu_model, sku.gpus)

@@ -88,5 +88,8 @@ class Result:
     GPUs and cost at most twice as much."""
     memory_gb: float
     """Estimated peak memory of one GPU, decimal GB."""
+    fastest_tokens_per_second: str
+    """Highest expected speed of each SKU that may be tried, a JSON object; empty without
+    max-cost-usd: provision compares the limit with it once the data's tokens are known."""
     warnings: str
     """Warnings about the plan, one line each."""

@@ -12,6 +12,7 @@ from argotune.presets.loader import machines
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.fields import text_of
 from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.plan.cost import fastest_speeds
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import alternatives, cost_limit_problem, make_plan
 from argotune.steps.settings.run_settings import IMAGE_SETTINGS, SETTINGS
@@ -28,10 +29,7 @@ def plan_of_run(params: Params) -> TrainingPlan:
     Raises ParamsError with all problems: the plan's, and those of later steps with the settings
     that the step was given, by the names of the settings.
     """
-    settings = {
-        **_object("installed", params.installed),
-        **_object("settings", params.settings),
-    }
+    settings = _settings(params)
     try:
         plan = make_plan(params)
     except ParamsError as error:
@@ -44,6 +42,25 @@ def plan_of_run(params: Params) -> TrainingPlan:
         if problems:
             raise ParamsError(problems)
     return plan
+
+
+def speeds_of_run(params: Params, plan: TrainingPlan) -> dict[str, float]:
+    """Highest expected tokens per second of each SKU that provision tries.
+
+    Empty without a limit of cost, for which alone they are needed.
+    """
+    settings = _settings(params)
+    if not settings.get("max-cost-usd"):
+        return {}
+    node = params_of("provision", with_defaults(settings), _outputs(plan, params))
+    return fastest_speeds(params, node.instance_types())
+
+
+def _settings(params: Params) -> dict[str, str]:
+    return {
+        **_object("installed", params.installed),
+        **_object("settings", params.settings),
+    }
 
 
 def _object(flag: str, text: str) -> dict[str, str]:

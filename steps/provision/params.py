@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from argotune.steps.nodes.node_params import NodeParams
@@ -10,6 +12,32 @@ from argotune.steps.nodes.node_params import NodeParams
 @dataclass(frozen=True, kw_only=True)
 class Params(NodeParams):
     """Find or create a GPU node, and wait until its GPU is allocatable."""
+
+    run_tokens: int | None = None
+    """Tokens that the run trains on, each epoch's again, from the dataset step: where they are sure
+    to cost more than max-cost-usd, no node is asked for. Empty: not known."""
+    fastest_tokens_per_second: str = "{}"
+    """Highest expected speed of each SKU from the plan, a JSON object of numbers, for the same;
+    those of SKUs that are missing here are not known."""
+
+    def problems(self) -> Iterator[str]:
+        """Messages about invalid parameters."""
+        yield from super().problems()
+        try:
+            self.fastest()
+        except (ValueError, RecursionError):
+            given = repr(self.fastest_tokens_per_second)
+            yield f"--fastest-tokens-per-second: {given} is not a JSON object of numbers above 0"
+
+    def fastest(self) -> dict[str, float]:
+        """The parsed speeds. Raises ValueError unless they are a JSON object of numbers above 0."""
+        speeds = json.loads(self.fastest_tokens_per_second)
+        if not isinstance(speeds, dict):
+            raise ValueError("no object")
+        for speed in speeds.values():
+            if isinstance(speed, bool) or not isinstance(speed, int | float) or not speed > 0:
+                raise ValueError("no number above 0")
+        return speeds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from argotune.steps.common import log
 from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
+from argotune.steps.nodes.cost_limit import data_problem
 from argotune.steps.nodes.deadline import allowance_of, note_first_asked, wall_time
 from argotune.steps.nodes.ledger import with_node, write_accelerator, write_made_nodes
 from argotune.steps.nodes.provider import Node, NodeRequest, OnWait, Provider, ignore_wait
@@ -72,10 +73,26 @@ def _made_node(
     api, now = kube or connect(), wall_time(clock)
     allowance = allowance_of(params, asked=now)
     allowance.refuse_unpriced(request)
+    _refuse_too_dear(params, request)
     allowance = allowance.by(note_first_asked(api, now=now, **names))
     node = provider.provision(allowance.within(request, now), progress, on_wait=on_wait)
     write_made_nodes(api, with_node(allowance.made, node, wall_time(clock)), **names)
     return node
+
+
+def _refuse_too_dear(params: Params, request: NodeRequest) -> None:
+    """Refuse data with which the run would be ended early; before them nobody knew the tokens."""
+    if params.max_cost_usd is None:
+        return
+    problem = data_problem(
+        params.max_cost_usd,
+        request,
+        run_tokens=params.run_tokens,
+        fastest=params.fastest(),
+        ends_by_itself=params.at_cost_limit == "push",
+    )
+    if problem:
+        raise ParamsError(f"--max-cost-usd: {problem}")
 
 
 def _note_accelerator(params: Params, node: Node, kube: Kube | None) -> None:

@@ -314,7 +314,7 @@ _NODE = (
         ),
         default="stop",
         choices=("stop", "push"),
-        feeds=("watch.at-cost-limit",),
+        feeds=("provision.at-cost-limit", "watch.at-cost-limit"),
     ),
     Setting(
         name="keep-node-seconds",

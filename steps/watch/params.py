@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from argotune.steps.nodes.labels import NODE_LABEL
 from argotune.steps.nodes.node_params import Machine, NodeParams
@@ -24,10 +23,6 @@ class Params(NodeParams):
     labels."""
     steps: tuple[str, ...] = ("tune", "evaluate")
     """Steps that need the node, in their order."""
-    at_cost_limit: Literal["stop", "push"] = "stop"
-    """Just before max_cost_usd is spent. stop: the run is stopped with its checkpoint, from which
-    `argo retry` goes on; push: tune ends with the adapter as trained so far, which is pushed and
-    deployed."""
     look_seconds: float = 15.0
     """Interval between two checks of the run and its node."""
     grace_seconds: float = 60.0
@@ -45,8 +40,6 @@ class Params(NodeParams):
     def problems(self) -> Iterator[str]:
         """Messages about invalid parameters."""
         yield from super().problems()
-        if self.at_cost_limit == "push" and self.max_cost_usd is None:
-            yield "--at-cost-limit: push without a limit; give max-cost-usd too, or leave it out"
         if not (self.workflow and self.namespace):
             yield "--workflow, --namespace: empty; give those of the run's Workflow"
         for name in ("look_seconds", "grace_seconds", "refused_seconds", "start_seconds"):

@@ -196,7 +196,13 @@ def _dag() -> None:
         PLAN.task()
         DATASET.task(depends=PLAN.name)
         MODEL.task(depends=DATASET.name, when=changed)
-        PROVISION.task(depends=DATASET.name, when=changed, **node)
+        PROVISION.task(
+            depends=DATASET.name,
+            when=changed,
+            **node,
+            run_tokens=output(DATASET, "run-tokens"),
+            fastest_tokens_per_second=output(PLAN, "fastest-tokens-per-second"),
+        )
         WATCH.task(
             depends=f"{PROVISION.name}.Succeeded",
             when=f"{output(PROVISION, 'watched')} == true",

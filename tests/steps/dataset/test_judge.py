@@ -122,7 +122,9 @@ def test_steps_are_those_that_tune_makes(new_params: NewParams, settings: dict[s
         training,
     )
     fitted = fit_batch(training, tokens=packs.tokens, longest=packs.longest)
-    assert result.steps == Schedule(fitted, len(packs), packs.tokens).steps
+    schedule = Schedule(fitted, len(packs), packs.tokens)
+    assert result.steps == schedule.steps
+    assert result.run_tokens == round(packs.tokens * schedule.run_steps.epochs)
 
 
 def test_few_steps_are_a_warning(new_params: NewParams, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.plan.params import Params
-from argotune.steps.plan.whole_run import plan_of_run
+from argotune.steps.plan.whole_run import plan_of_run, speeds_of_run
 from tests.steps.plan.helpers import params
 
 GOOD = {
@@ -158,6 +158,22 @@ def test_a_cost_limit_below_the_least_cost_is_refused(limit: str, *, is_refused:
         assert found.startswith("max-cost-usd: 0.1, but by its plan the run costs at least 0.18")
     else:
         plan_of_run(wanted)
+
+
+def test_provision_is_told_the_speed_of_each_machine_that_a_cost_limit_is_for() -> None:
+    plan = replace(params(preset="phi-4", instance_type=A100), provider="aks")
+    wanted = {
+        "provider": "aks",
+        "instance_type": A100,
+        "alternative_instance_types": '["Standard_NV72ads_A10_v5"]',
+        "installed_aks_cluster_id": CLUSTER_ID,
+    }
+    given = submitted(plan, **wanted, max_cost_usd="5")
+    speeds = speeds_of_run(given, plan_of_run(given))
+    assert list(speeds) == [A100, "Standard_NV72ads_A10_v5"]
+    assert speeds[A100] > speeds["Standard_NV72ads_A10_v5"] > 0
+    unlimited = submitted(plan, **wanted)
+    assert speeds_of_run(unlimited, plan_of_run(unlimited)) == {}
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"a": 1}'])

@@ -368,3 +368,42 @@ def test_a_limit_of_cost_needs_a_node_of_the_runs_own() -> None:
         "--max-cost-usd: 5 with provider existing, which makes no node of the run's own; leave it "
         "out"
     )
+
+
+@pytest.mark.parametrize(
+    ("tokens", "speeds", "is_refused"),
+    [
+        # An hour and three minutes of a machine of 3.673 USD/h.
+        (3_600_000, '{"Standard_NC24ads_A100_v4": 1000}', True),
+        (3_200_000, '{"Standard_NC24ads_A100_v4": 1000}', False),
+        (3_600_000, "{}", False),
+        (None, '{"Standard_NC24ads_A100_v4": 1000}', False),
+    ],
+    ids=["dearer", "cheaper", "speed not known", "tokens not known"],
+)
+def test_data_that_are_sure_to_cost_more_than_the_limit_get_no_node(
+    tokens: int | None, speeds: str, *, is_refused: bool
+) -> None:
+    cluster = Cluster()
+    node = Node(name="n", accelerator="1 x A100", selector={}, placement=A100, since=NOON)
+    given = {
+        "run_tokens": tokens,
+        "fastest_tokens_per_second": speeds,
+        "max_cost_usd": 3.673,
+    }
+    if not is_refused:
+        assert len(_limited(cluster, node, **given).requests) == 1
+        return
+    with pytest.raises(ParamsError) as caught:
+        _limited(cluster, node, **given)
+    assert str(caught.value) == (
+        "--max-cost-usd: 3.673, but by its data of 3,600,000 tokens over all epochs the run costs "
+        "at least 3.86 USD, 180 s for stopping included; accepted is an amount above it, a cheaper "
+        "machine or fewer steps"
+    )
+    assert cluster.requests == []
+
+
+def test_speeds_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(ParamsError, match=r"^--fastest-tokens-per-second: '\[1\]' is not"):
+        Params(run="uid", gpus=1, fastest_tokens_per_second="[1]")

@@ -71,6 +71,7 @@ PLANS = (
         disk_gib=1,
         alternatives=(),
         memory_gb=0.0,
+        fastest_tokens_per_second="{}",
         warnings="",
     ),
     PlanResult(
@@ -80,6 +81,7 @@ PLANS = (
         disk_gib=10**9,
         alternatives=tuple(f"Standard_{number}" for number in range(100)),
         memory_gb=1234567.875,
+        fastest_tokens_per_second='{"Standard_NC24ads_A100_v4": 3812.5}',
         warnings="a\nb",
     ),
 )
@@ -100,6 +102,7 @@ DATASETS = (
         cut_tokens=None,
         validation_tokens=None,
         steps=None,
+        run_tokens=None,
         digest=DIGEST,
         changed=True,
     ),
@@ -119,6 +122,7 @@ DATASETS = (
         cut_tokens=0,
         validation_tokens=10**13,
         steps=10**9,
+        run_tokens=10**15,
         digest=DIGEST,
         changed=True,
     ),
