@@ -80,7 +80,9 @@ class Params:
     """Record of the last deployment (steps/contracts/history.py); empty: none."""
     only_if_changed: bool = False
     """Return changed=false, which ends the run successfully, if data, plan and weights equal those
-    of the last deployment."""
+    of the last deployment, or of a rejection that would be repeated (steps/dataset/changes.py)."""
+    gate: str = ""
+    """Digest of the gate's settings, an output of the plan step; empty: not compared."""
     samples: int = 5
     """Rows whose texts are on the page of the data."""
 

@@ -19,23 +19,16 @@ from argotune.steps.common import log
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.data_report import PAGE, DataReport, write_report
-from argotune.steps.contracts.history import (
-    Deployed,
-    digest_of_plan,
-    last_deployed,
-    rejected_beside,
-)
 from argotune.steps.contracts.model_cache import damage, read_marker
-from argotune.steps.contracts.model_source import version_of
 from argotune.steps.contracts.steps_of_run import RunSteps, steps_of_run
 from argotune.steps.contracts.training_plan import (
-    Model,
     Training,
     TrainingPlan,
     read_plan,
     tuning_bytes,
 )
 from argotune.steps.dataset import record
+from argotune.steps.dataset.changes import is_changed
 from argotune.steps.dataset.download import Downloader
 from argotune.steps.dataset.held_out import held_out_before, remember_held_out
 from argotune.steps.dataset.locate import Locator
@@ -336,50 +329,5 @@ def _result(found: Record, params: Params) -> Result:
         removed_rows=found.removed_rows,
         **counted,
         digest=found.digest,
-        changed=_is_changed(found, params),
+        changed=is_changed(found.digest, params),
     )
-
-
-def _is_changed(found: Record, params: Params) -> bool:
-    """Whether data, plan or weights differ from those of the last deployment and rejection."""
-    history_file = params.history_file
-    if not params.only_if_changed or history_file is None:
-        return True
-    if _is_as(last_deployed(history_file), found, params):
-        return False
-    rejected = last_deployed(rejected_beside(history_file))
-    if rejected is not None and _is_as(rejected, found, params):
-        log.warn(
-            _logger,
-            "unchanged-since-rejection",
-            reason=f"{rejected.reference or 'an adapter'} of the same data and plan was rejected",
-            advice="to tune on them again, begin a run by hand, as argotune submit does",
-        )
-        return False
-    return True
-
-
-def _is_as(last: Deployed | None, found: Record, params: Params) -> bool:
-    """Whether an adapter was made of the same data, plan and weights."""
-    if last is None or last.dataset_digest != found.digest:
-        return False
-    if last.plan_digest != digest_of_plan(params.plan_file):
-        return False
-    return not _other_weights(read_plan(params.plan_file).model, last)
-
-
-def _other_weights(model: Model, last: Deployed) -> bool:
-    """Whether the source of the weights, which the plan names, has something else now."""
-    if ":" not in model.source:
-        # The plan, which is the same, names them by revision.
-        return False
-    version = version_of(model)
-    if version is None:
-        log.warn(
-            _logger,
-            "base-may-have-changed",
-            source=model.source,
-            effect="the run goes on with unchanged data",
-            advice="name the image by its digest, oci:IMAGE@sha256:HEX",
-        )
-    return version != last.base_version

@@ -100,8 +100,9 @@ class Params:
     """Digest of the data, for the history file and the annotations; empty, without a plan file:
     what the adapter's image says."""
     history_file: Path | None = None
-    """Record of the last deployment (steps/contracts/history.py), written when the service has
-    answered; empty: none, so that a rollback does not bring a schedule to tune again."""
+    """Records for schedules (steps/contracts/history.py), written when the service has answered:
+    what is in service and, with a plan file, what it was tuned on. A rollback has no plan file, so
+    that a schedule does not tune again on unchanged data. Empty: none."""
 
     def __post_init__(self) -> None:
         problems = [*_name_problems(self.name), *self._adapter_problems()]

@@ -8,7 +8,12 @@ from typing import TypeAlias
 
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
-from argotune.steps.contracts.history import Deployed, digest_of_plan, record_deployed
+from argotune.steps.contracts.history import (
+    Deployed,
+    digest_of_plan,
+    record_deployed,
+    record_live,
+)
 from argotune.steps.contracts.model_cache import read_marker
 from argotune.steps.deploy.kubernetes import deploy_kubernetes
 from argotune.steps.deploy.live import check_live
@@ -22,14 +27,16 @@ Target: TypeAlias = Callable[[Params, str, Progress], Result]
 
 
 def run(params: Params, *, progress: Progress, target: Target | None = None) -> Result:
-    """Deploy to the target, and write the history file for scheduled runs."""
+    """Deploy to the target, and write the records for scheduled runs."""
     completed, model = complete(params)
     check_adapter(completed)
     if params.work_dir is not None:
         check_live(completed, params.work_dir)
     result = (target or _target(params))(completed, model, progress)
-    if params.history_file is not None and params.plan_file is not None:
-        _record(completed, params.plan_file, params.history_file)
+    if params.history_file is not None:
+        record_live(params.history_file, completed.adapter_digest())
+        if params.plan_file is not None:
+            _record(completed, params.plan_file, params.history_file)
     return result
 
 

@@ -93,3 +93,5 @@ class Result:
     max-cost-usd: provision compares the limit with it once the data's tokens are known."""
     warnings: str
     """Warnings about the plan, one line each."""
+    gate: str
+    """sha256:HEX of the gate's settings; with others a schedule tunes again on what it rejected."""

@@ -20,7 +20,7 @@ from argotune.steps.model.params import Params as ModelParams
 from argotune.steps.model.tokenizer import bring_tokenizer
 from argotune.steps.plan.params import Params, Result
 from argotune.steps.plan.planning import alternatives
-from argotune.steps.plan.whole_run import plan_of_run, speeds_of_run
+from argotune.steps.plan.whole_run import gate_of_run, plan_of_run, speeds_of_run
 from argotune.steps.registry.oci import ImageReference, parse_image_or_layout, parse_reference
 from argotune.steps.registry.policy import RegistryPolicy, policy_of
 
@@ -58,6 +58,7 @@ def run(
         memory_gb=plan.memory.total_gb,
         fastest_tokens_per_second=json.dumps(speeds_of_run(params, plan)),
         warnings="\n".join(plan.warnings),
+        gate=gate_of_run(params),
     )
 
 

@@ -17,6 +17,7 @@ from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import alternatives, cost_limit_problem, make_plan
 from argotune.steps.settings.run_settings import IMAGE_SETTINGS, SETTINGS
 from argotune.steps.settings.step_params import (
+    gate_digest,
     params_of,
     settings_problems,
     with_defaults,
@@ -54,6 +55,11 @@ def speeds_of_run(params: Params, plan: TrainingPlan) -> dict[str, float]:
         return {}
     node = params_of("provision", with_defaults(settings), _outputs(plan, params))
     return fastest_speeds(params, node.instance_types())
+
+
+def gate_of_run(params: Params) -> str:
+    """sha256:HEX of what the settings say of the gate. Raises ParamsError."""
+    return gate_digest(_settings(params))
 
 
 def _settings(params: Params) -> dict[str, str]:

@@ -15,6 +15,8 @@ class Params:
 
     plan_file: Path
     """The plan step's file."""
+    work_dir: Path
+    """Volume of the run, with what evaluate found out about the adapter."""
     model_dir: Path
     """Directory of the base model."""
     dataset_digest: str
@@ -26,6 +28,8 @@ class Params:
     written beside it."""
     verdict: Literal["passed", "rejected"]
     """Of the evaluate step; passed: a person rejected the adapter."""
+    gate: str = ""
+    """Digest of the gate's settings, an output of the plan step."""
     reason: str = ""
     """Why evaluate rejected it, for the message of a run that fails for it."""
     outcome: str = ""

@@ -7,13 +7,9 @@ import logging
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.progress import Progress
-from argotune.steps.contracts.evaluation import REJECTED
-from argotune.steps.contracts.history import (
-    Deployed,
-    digest_of_plan,
-    record_deployed,
-    rejected_beside,
-)
+from argotune.steps.contracts.evaluation import REJECTED, read_evaluation
+from argotune.steps.contracts.history import Rejected, digest_of_plan, record_rejected
+from argotune.steps.contracts.live_adapter import read_live_adapter
 from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.reject.params import Params, Result
 
@@ -25,15 +21,17 @@ def run(params: Params, *, progress: Progress) -> Result:
 
     Raises PermanentError where the run is to fail for what the gate said.
     """
-    rejected = Deployed(
+    by_gate = params.verdict == REJECTED
+    rejected = Rejected(
         dataset_digest=params.dataset_digest,
         plan_digest=digest_of_plan(params.plan_file),
         base_version=base_of(params.model_dir)[0].version,
         reference=params.reference,
+        gate=params.gate if by_gate else "",
+        live=_lost_to(params) if by_gate else "",
     )
-    record_deployed(rejected_beside(params.history_file), rejected)
+    record_rejected(params.history_file, rejected)
     progress.update(1, 1)
-    by_gate = params.verdict == REJECTED
     log.event(_LOGGER, "rejected", adapter=params.reference, by_gate=by_gate)
     if by_gate and params.on_rejected == "fail":
         raise PermanentError(
@@ -41,3 +39,12 @@ def run(params: Params, *, progress: Progress) -> Result:
             "and on-rejected is fail"
         )
     return Result(rejected_by="gate" if by_gate else "person")
+
+
+def _lost_to(params: Params) -> str:
+    """Digest of the adapter in service, where the new one lost to it and not to the base too."""
+    evaluation, live = read_evaluation(params.work_dir), read_live_adapter(params.work_dir)
+    if evaluation is None or live is None:
+        return ""
+    lost = [each.against for each in evaluation.comparisons if not each.passed]
+    return live.digest if lost == ["live"] else ""

@@ -6,6 +6,7 @@ Argo's form, schedules. So what a late step would refuse costs no GPU.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from itertools import chain
 from typing import Any
 
 from argotune.steps.common.errors import ParamsError
-from argotune.steps.common.fields import Field, fields_of, parse_fields
+from argotune.steps.common.fields import Field, fields_of, parse_fields, text_of
 from argotune.steps.common.urls import redact, url_problem
 from argotune.steps.dataset import params as dataset
 from argotune.steps.deploy import params as deploy
@@ -115,6 +116,25 @@ def params_of(step: str, settings: Mapping[str, str], outputs: Mapping[str, str]
         if field.default is None or field.kebab in {*flags, *_LATER, *outputs}
     }
     return parse_fields(PARAMS[step], values)
+
+
+def gate_digest(settings: Mapping[str, str]) -> str:
+    """sha256:HEX of the settings that only evaluate reads, by their values and not their texts.
+
+    Raises ParamsError.
+    """
+    gate = params_of("evaluate", with_defaults(settings), {})
+    values = {
+        field.kebab: text_of(getattr(gate, field.name))
+        for field in fields_of(evaluate.Params)
+        if _is_of_gate(field.kebab)
+    }
+    return f"sha256:{hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()}"
+
+
+def _is_of_gate(flag: str) -> bool:
+    setting = flags_of("evaluate").get(flag)
+    return setting is not None and SETTINGS[setting].feeds == (f"evaluate.{flag}",)
 
 
 def with_defaults(settings: Mapping[str, str]) -> dict[str, str]:

@@ -194,7 +194,7 @@ def _dag() -> None:
         ],
     ):
         PLAN.task()
-        DATASET.task(depends=PLAN.name)
+        DATASET.task(depends=PLAN.name, gate=output(PLAN, "gate"))
         MODEL.task(depends=DATASET.name, when=changed)
         PROVISION.task(
             depends=DATASET.name,
@@ -249,6 +249,7 @@ def _dag() -> None:
             model_dir=f"{container.MODELS_DIR}/{output(MODEL, 'model-dir')}",
             dataset_digest=digest,
             reference=output(PUSH, "reference"),
+            gate=output(PLAN, "gate"),
             verdict=output(EVALUATE, "verdict"),
             reason=output(EVALUATE, "reason"),
             outcome=output(EVALUATE, "outcome"),

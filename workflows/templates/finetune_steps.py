@@ -12,6 +12,7 @@ from hera.workflows import Env, SecretEnv
 from hera.workflows.models import Toleration
 
 from argotune.steps.cluster.scheduling import GPU_TOLERATIONS
+from argotune.steps.contracts.history import DIRECTORY as HISTORY
 from argotune.steps.contracts.stop_time import KEY as STOP_KEY
 from argotune.steps.dataset import params as dataset_params
 from argotune.steps.deploy import params as deploy_params
@@ -38,7 +39,7 @@ from argotune.workflows.workspace import manifests
 
 _PLAN_FILE = f"{container.WORK_DIR}/plan.yaml"
 _TOKENIZER_DIR = f"{container.WORK_DIR}/tokenizer"
-_HISTORY_FILE = container.MODELS_DIR + "/history/{{workflow.parameters.name}}.json"
+_HISTORY_FILE = f"{container.MODELS_DIR}/{HISTORY}/{{{{workflow.parameters.name}}}}.json"
 CA = "argotune-ca"  # hera gives the volume the name of its ConfigMap
 _CA_FILE = f"{container.CA_DIR}/ca.crt"
 STOP = "stop"
@@ -127,6 +128,7 @@ DATASET = Step(
         "data-secret": container.DATA_SECRET_DIR,
         CA: container.CA_DIR,
     },
+    inputs=["gate"],
     timeout_seconds=DAY_SECONDS,
     reads_data=True,
     pod_spec_patch=data_volume(),
@@ -316,8 +318,12 @@ REJECT = Step(
     # The node has that image already. Push itself mounts no models: it has the key that signs.
     home=PUSH.name,
     memory="128Mi",
-    fixed={"plan-file": _PLAN_FILE, "history-file": _HISTORY_FILE},
-    inputs=["model-dir", "dataset-digest", "reference", "verdict", "reason", "outcome"],
+    fixed={
+        "plan-file": _PLAN_FILE,
+        "work-dir": container.WORK_DIR,
+        "history-file": _HISTORY_FILE,
+    },
+    inputs=["model-dir", "dataset-digest", "reference", "gate", "verdict", "reason", "outcome"],
     mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},
     timeout_seconds=600,
 )

@@ -27,9 +27,8 @@ from argotune.workflows.workspace import rollback
 
 NAME = rollback.NAME
 _LABELS = {"app.kubernetes.io/part-of": "argotune"}
-_OF_A_RUN = ("plan-file", "work-dir", "layout-dir", "history-file")
-"""Flags of deploy about the run that made the adapter. Without a history file, a schedule does not
-tune again after a rollback as long as its data are unchanged."""
+_OF_A_RUN = ("plan-file", "work-dir", "layout-dir")
+"""Flags of deploy about the run that made the adapter."""
 _OF_THE_SERVICE = ("gpus", "node-selector", "reference")
 """Flags of deploy that in `finetune` are outputs of other steps."""
 

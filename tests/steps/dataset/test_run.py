@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -22,9 +23,11 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.dataset_rows import FIELDS, Conversation, read_batch
 from argotune.steps.contracts.history import (
     Deployed,
+    Rejected,
     digest_of_plan,
     record_deployed,
-    rejected_beside,
+    record_live,
+    record_rejected,
 )
 from argotune.steps.contracts.model_source import version_of
 from argotune.steps.contracts.training_plan import read_plan, write_plan
@@ -614,11 +617,35 @@ def test_data_whose_adapter_was_rejected_are_not_tuned_on_each_night(
     deployed = new_params(server.add("/a", jsonl(rows(50))), **settings)
     record_deployed(history, inputs_of(deployed))
     rejected = new_params(server.add("/a?v=2", jsonl(rows(51))), **settings)
-    record_deployed(rejected_beside(history), inputs_of(rejected))
+    record_rejected(history, Rejected(**vars(inputs_of(rejected))))
     assert not make(rejected).changed
     assert not make(deployed).changed
     assert make(new_params(server.add("/a?v=3", jsonl(rows(52))), **settings)).changed
     assert make(new_params(server.add("/a?v=2", jsonl(rows(51))), history_file=history)).changed
+
+
+def test_what_was_rejected_is_tuned_on_again_where_it_would_be_judged_otherwise(
+    server: FileServer, new_params: NewParams, tmp_path: Path
+) -> None:
+    history = tmp_path / "history.json"
+    settings: dict[str, Any] = {"history_file": history, "only_if_changed": True}
+    url = server.add("/a", jsonl(rows(50)))
+    params = new_params(url, **settings, gate="strict")
+    lost_to_v2 = Rejected(**vars(inputs_of(params)), gate="strict", live="sha256:2")
+    record_rejected(history, lost_to_v2)
+    assert not make(params).changed
+    assert not make(new_params(url, **settings)).changed, "an earlier plan step says nothing"
+    assert make(new_params(url, **settings, gate="mild")).changed
+    record_live(history, "sha256:2")
+    assert not make(params).changed
+    record_live(history, "sha256:1")
+    assert make(params).changed, "a rollback"
+    # A person's no, and an adapter that is no better than the base model.
+    record_rejected(history, dataclasses.replace(lost_to_v2, gate="", live=""))
+    assert not make(new_params(url, **settings, gate="mild")).changed
+    # What a rollback took out of service is not made again.
+    record_deployed(history, inputs_of(params))
+    assert not make(params).changed
 
 
 def inputs_of(params: Params) -> Deployed:

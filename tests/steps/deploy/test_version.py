@@ -18,6 +18,7 @@ from argotune.steps.contracts.adapter_image import (
     MODEL_DIR,
     WORKSPACE,
 )
+from argotune.steps.contracts.history import last_deployed, live_digest
 from argotune.steps.contracts.in_service import Event, InService, read_in_service
 from argotune.steps.contracts.services import RECORD, stop_service
 from argotune.steps.deploy.kubernetes import describe_service
@@ -193,7 +194,9 @@ def test_only_a_version_is_deployed_by_its_tag(tmp_path: Path) -> None:
             of_image(tmp_path, tag)
 
 
-def test_a_rollback_does_not_touch_the_history_of_a_schedule(tmp_path: Path, push: Push) -> None:
+def test_a_rollback_tells_a_schedule_what_is_in_service_and_of_no_data(
+    tmp_path: Path, push: Push
+) -> None:
     digest = push("one")
     history = tmp_path / "history" / "phi.json"
     params = of_image(tmp_path, f"@{digest}", history_file=history)
@@ -205,7 +208,7 @@ def test_a_rollback_does_not_touch_the_history_of_a_schedule(tmp_path: Path, pus
 
     run(params, progress=Progress(), target=target)
     assert deployed == [f"argotune/tiny@{40 * '0'} argotune--tiny/0"]
-    assert not history.exists()
+    assert (last_deployed(history), live_digest(history)) == (None, digest)
 
 
 def test_a_registry_without_tags_does_not_fail_the_deploy(

@@ -9,7 +9,7 @@ import pytest
 
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.plan.params import Params
-from argotune.steps.plan.whole_run import plan_of_run, speeds_of_run
+from argotune.steps.plan.whole_run import gate_of_run, plan_of_run, speeds_of_run
 from tests.steps.plan.helpers import params
 
 GOOD = {
@@ -45,6 +45,24 @@ def problems_of(wanted: Params) -> list[str]:
 
 def test_a_run_that_every_step_takes_is_planned() -> None:
     assert plan_of_run(submitted()).model.preset == "tiny"
+
+
+def test_the_gate_has_a_digest_of_what_it_judges_by() -> None:
+    usual = gate_of_run(submitted())
+    assert usual == gate_of_run(submitted(min_improvement="0.000")), "the default"
+    # What becomes of a run is not what the adapter is judged by, nor where it was tuned.
+    others = submitted(on_rejected="fail", allow_cpu="true", installed_allowed_hosts='["a.io"]')
+    assert usual == gate_of_run(others)
+    changed = [
+        {"gate": "off"},
+        {"min_improvement": "0.1"},
+        {"min_improvement_over_live": "-0.1"},
+        {"gate_confidence": "0.9"},
+        {"without_held_out_rows": "reject"},
+        {"gate_answers": "9"},
+        {"gate_answer_tokens": "64"},
+    ]
+    assert len({usual, *(gate_of_run(submitted(**each)) for each in changed)}) == 1 + len(changed)
 
 
 @pytest.mark.parametrize(

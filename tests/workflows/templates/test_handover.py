@@ -15,6 +15,7 @@ import pytest
 
 from argotune.steps.common.fields import fields_of, parse_fields, text_of
 from argotune.steps.common.values import NOT_MEASURED
+from argotune.steps.dataset.params import Params as DatasetParams
 from argotune.steps.dataset.params import Result as DatasetResult
 from argotune.steps.deploy.params import Params as DeployParams
 from argotune.steps.evaluate.params import Params as EvaluateParams
@@ -33,6 +34,7 @@ from argotune.workflows.workspace import manifests
 
 DIGEST = f"sha256:{64 * 'a'}"
 READERS = {
+    "dataset": DatasetParams,
     "provision": ProvisionParams,
     "watch": WatchParams,
     "tune": TuneParams,
@@ -43,6 +45,11 @@ READERS = {
 }
 # Values of other parameters, which no step hands on.
 OTHERS = {
+    "dataset": {
+        "urls": '["https://example.com/a"]',
+        "plan-file": "/plan.yaml",
+        "work-dir": "/work",
+    },
     "provision": {"run": "uid"},
     "watch": {"run": "uid", "workflow": "run", "namespace": "ns"},
     "tune": {"plan-file": "/plan.yaml", "work-dir": "/work"},
@@ -60,7 +67,11 @@ OTHERS = {
         "plan-file": "/plan.yaml",
         "cache-dir": "/models",
     },
-    "reject": {"plan-file": "/plan.yaml", "history-file": "/models/history/a.json"},
+    "reject": {
+        "plan-file": "/plan.yaml",
+        "work-dir": "/work",
+        "history-file": "/models/history/a.json",
+    },
 }
 
 PLANS = (
@@ -73,6 +84,7 @@ PLANS = (
         memory_gb=0.0,
         fastest_tokens_per_second="{}",
         warnings="",
+        gate=DIGEST,
     ),
     PlanResult(
         plan="x" * 100_000,
@@ -83,6 +95,7 @@ PLANS = (
         memory_gb=1234567.875,
         fastest_tokens_per_second='{"Standard_NC24ads_A100_v4": 3812.5}',
         warnings="a\nb",
+        gate=DIGEST,
     ),
 )
 DATASETS = (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from argotune.steps.contracts.history import DIRECTORY as HISTORY
 from argotune.steps.contracts.services import is_alive, list_services, read_service
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
@@ -38,6 +40,8 @@ def roll_back(here: Home, name: str, version: str | None, *, deploy: Deploy | No
         "port": urlsplit(service.endpoint).port or 0,
         **known.settings,
     }
+    cache_dir = Path(known.settings.get("cache-dir") or here.models_dir)
+    flags["history-file"] = cache_dir / HISTORY / f"{name}.json"
     (deploy or run_deploy)([f"--{key}={value}" for key, value in flags.items()])
     now = read_service(here.services_dir, name)
     if now is not None:

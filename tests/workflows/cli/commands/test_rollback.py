@@ -194,9 +194,13 @@ def test_here_step_deploy_serves_the_adapter(
         "--question=Who?",
     }
     names = {flag.removeprefix("--").partition("=")[0] for flag in deployed}
-    # What is of a run stays out: the schedule's history too.
-    assert not names & {"plan-file", "history-file", "model-dir", "dataset-digest"}
-    assert names <= {*flags_of("deploy"), "reference", "cache-dir", "auth-file", "port"}
+    # A schedule is to know what is in service; what is of a run stays out.
+    assert "--history-file=/models/history/phi.json" in deployed
+    assert not names & {"plan-file", "model-dir", "dataset-digest"}
+    assert names <= {
+        *flags_of("deploy"),
+        *("reference", "cache-dir", "history-file", "auth-file", "port"),
+    }
 
 
 def test_here_a_failed_rollback_is_an_error(home_dir: Path) -> None:
