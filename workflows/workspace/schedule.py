@@ -2,15 +2,16 @@
 
 Argo reads an expression by robfig/cron's ParseStandard, which knows less than most cron libraries:
 five fields or a descriptor, Sunday is 0 only, and there is no L, W or #. An expression is read here
-by that grammar and handed to cronsim as lists of numbers, which both read alike. They still differ
-in the hour that a change of the clocks skips or repeats: Argo leaves out a time that is skipped.
+by that grammar and handed to cronsim as lists of numbers, which both read alike, without a zone:
+cronsim moves a time that a change of the clocks leaves out, and Argo does not run at it
+(https://argo-workflows.readthedocs.io/en/latest/cron-workflows/#daylight-saving).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -42,6 +43,8 @@ _DESCRIPTORS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
+_LONGEST_SHIFT = timedelta(hours=3)
+"""More than any change of the clocks."""
 _RANGE = re.compile(r"(?P<star>[*?])|(?P<first>\w+)(-(?P<last>\w+))?", re.ASCII)
 
 
@@ -57,7 +60,7 @@ def schedule_problems(workspace: str, schedules: Sequence[str], timezone: str) -
         )
     for expression in schedules:
         try:
-            _next_of(expression, datetime(2000, 1, 1))
+            _next_of(expression, datetime(2000, 1, 1, tzinfo=UTC))
         except ValueError as error:
             problems.append(f"schedule {error}")
     try:
@@ -75,7 +78,8 @@ def next_time(schedules: Sequence[str], timezone: str, now: datetime) -> datetim
     zone = _zone(timezone)
     if not schedules:
         raise ValueError("it has no schedule")
-    return min(_next_of(each, now.astimezone(zone)) for each in schedules)
+    times = (_next_of(each, now.astimezone(zone)) for each in schedules)
+    return min(times, key=datetime.timestamp)
 
 
 def _zone(name: str) -> ZoneInfo:
@@ -89,10 +93,30 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _next_of(expression: str, after: datetime) -> datetime:
+    """The first time after `after`, in its zone; one that the clocks repeat is two, as for Argo."""
+    found: list[datetime] = []
     try:
-        return next(CronSim(_plain(expression), after))
-    except (CronSimError, StopIteration) as error:
-        raise ValueError(f"{expression!r}: no month has that day, so it never runs") from error
+        for wall in CronSim(_plain(expression), after.replace(tzinfo=None) - _LONGEST_SHIFT):
+            if found and wall > found[0].replace(tzinfo=None) + _LONGEST_SHIFT:
+                break
+            times = (wall.replace(tzinfo=after.tzinfo, fold=fold) for fold in (0, 1))
+            found += [each for each in times if _is_of_clock(each) and _is_later(each, after)]
+    except CronSimError:
+        found = []
+    if not found:
+        raise ValueError(f"{expression!r}: no month has that day, so it never runs")
+    return min(found, key=datetime.timestamp)
+
+
+def _is_of_clock(time: datetime) -> bool:
+    """Whether the clocks of its zone show it at all."""
+    back = time.astimezone(UTC).astimezone(time.tzinfo)
+    return back.replace(tzinfo=None) == time.replace(tzinfo=None)
+
+
+def _is_later(time: datetime, after: datetime) -> bool:
+    # Python compares two times of one zone by what the clocks show.
+    return time.timestamp() > after.timestamp()
 
 
 def _plain(expression: str) -> str:

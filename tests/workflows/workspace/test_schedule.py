@@ -37,6 +37,30 @@ def test_the_next_time_is_that_of_argo(expression: str, expected: str) -> None:
     assert found == datetime.fromisoformat(expected).replace(tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("expression", "before", "expected"),
+    [
+        # On 8 March 2020 at 2:00 the clocks went on to 3:00.
+        ("59 1 * * *", "2020-03-07T08:00", ["07 01:59 PST", "08 01:59 PST", "09 01:59 PDT"]),
+        ("0 2 * * *", "2020-03-07T08:00", ["07 02:00 PST", "09 02:00 PDT", "10 02:00 PDT"]),
+        ("0 3 * * *", "2020-03-07T08:00", ["07 03:00 PST", "08 03:00 PDT", "09 03:00 PDT"]),
+        # On 1 November at 2:00 they went back to 1:00.
+        ("59 0 * * *", "2020-10-31T07:00", ["31 00:59 PDT", "01 00:59 PDT", "02 00:59 PST"]),
+        ("0 1 * * *", "2020-10-31T07:00", ["31 01:00 PDT", "01 01:00 PDT", "01 01:00 PST"]),
+        ("*/30 1 * * *", "2020-11-01T08:10", ["01 01:30 PDT", "01 01:00 PST", "01 01:30 PST"]),
+        ("0 2 * * *", "2020-10-31T07:00", ["31 02:00 PDT", "01 02:00 PST", "02 02:00 PST"]),
+    ],
+)
+def test_a_time_that_the_clocks_skip_or_repeat_is_as_in_argos_documentation(
+    expression: str, before: str, expected: list[str]
+) -> None:
+    time, found = datetime.fromisoformat(f"{before}+00:00"), []
+    for _ in expected:
+        time = next_time([expression], "America/Los_Angeles", time)
+        found.append(f"{time:%d %H:%M %Z}")
+    assert found == expected
+
+
 def test_the_first_of_several_schedules_counts_in_its_time_zone() -> None:
     found = next_time(["0 3 * * *", "30 13 * * *"], "Europe/Berlin", NOW)
     assert found.isoformat() == "2026-01-01T13:30:00+01:00"
