@@ -74,6 +74,7 @@ _TABLE = (
     Kind("NodePool", "nodepools", KARPENTER, is_namespaced=False),
     Kind("PersistentVolumeClaim", "persistentvolumeclaims"),
     Kind("Pod", "pods"),
+    Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy"),
     Kind("Role", "roles", _RBAC),
     Kind("RoleBinding", "rolebindings", _RBAC),
     Kind("Secret", "secrets"),

@@ -7,11 +7,14 @@ import logging
 import httpx
 
 from argotune.steps.common import log
+from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.common.errors import PermanentError, TransientError
 
 _LOGGER = logging.getLogger(__name__)
 _READY_TIMEOUT_SECONDS = 5.0
 _LONGEST_ANSWER = 500
+_TRIES = 5
+_PAUSE_SECONDS = 2.0
 
 
 def serves(endpoint: str, name: str) -> bool:
@@ -24,11 +27,32 @@ def serves(endpoint: str, name: str) -> bool:
         return False
 
 
-def ask(endpoint: str, question: str, *, timeout_seconds: float) -> str:
+def ask(endpoint: str, question: str, *, timeout_seconds: float, clock: Clock = REAL_CLOCK) -> str:
     """Send the question to POST /chat; returns the answer, truncated to 500 characters.
 
-    Raises TransientError if there is no response, PermanentError if it is not an answer.
+    Where nothing answers, or the server says that it cannot now (5xx, 429), it is asked again, five
+    times in all: a proxy that does not know the new pod yet, or a full queue, says nothing of the
+    adapter. Any other status, and what is no answer, is final. Raises TransientError if there is
+    no response, PermanentError if it is not an answer.
     """
+    deadline = clock.now() + timeout_seconds
+    for tries_left in reversed(range(_TRIES)):
+        left = max(1.0, deadline - clock.now())
+        try:
+            return _ask_once(endpoint, question, timeout_seconds=left)
+        except (TransientError, _NotNow) as error:
+            if not tries_left or clock.now() >= deadline:
+                raise
+            log.warn(_LOGGER, "asked-again", endpoint=endpoint, reason=error)
+        clock.sleep(_PAUSE_SECONDS)
+    raise AssertionError("the last try returns or raises")
+
+
+class _NotNow(PermanentError):
+    """The server answered that it cannot answer now."""
+
+
+def _ask_once(endpoint: str, question: str, *, timeout_seconds: float) -> str:
     try:
         reply = httpx.post(
             f"{endpoint}/chat",
@@ -41,9 +65,8 @@ def ask(endpoint: str, question: str, *, timeout_seconds: float) -> str:
         reason = str(error) or type(error).__name__
         raise TransientError(f"{endpoint}/chat gave no answer: {reason}") from error
     if not reply.is_success:
-        raise PermanentError(
-            f"{endpoint}/chat answered {reply.status_code}: {reply.text[:_LONGEST_ANSWER]}"
-        )
+        kind = _NotNow if reply.status_code >= 500 or reply.status_code == 429 else PermanentError
+        raise kind(f"{endpoint}/chat answered {reply.status_code}: {reply.text[:_LONGEST_ANSWER]}")
     answer = _answer_in(reply, endpoint)
     if not answer.strip():
         log.warn(_LOGGER, "empty-answer", endpoint=endpoint, question=question)

@@ -1,4 +1,7 @@
-"""Target kubernetes: apply Deployment, Service and NetworkPolicy, with rollback on failure."""
+"""Target kubernetes: apply the service's objects, with rollback on failure.
+
+What serves is applied first, and must answer; the objects around it follow.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import contextlib
 import dataclasses
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,19 +20,33 @@ from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.common.errors import PermanentError, StepError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.in_service import SUBMITTER_ANNOTATION, read_in_service
-from argotune.steps.deploy import manifests
 from argotune.steps.deploy.adapter import unpack_adapter
 from argotune.steps.deploy.ask import ask
-from argotune.steps.deploy.manifests import Adapter, AdapterImage, AdapterInCache
+from argotune.steps.deploy.manifests.deployment import (
+    Adapter,
+    AdapterImage,
+    AdapterInCache,
+    deployment,
+    deployment_of_template,
+)
+from argotune.steps.deploy.manifests.labels import Manifest, is_ours, owned_by_run
+from argotune.steps.deploy.manifests.objects import (
+    SERVING_KINDS,
+    SURROUNDING_KINDS,
+    serving_objects,
+    surrounding_objects,
+)
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.deploy.rollout import Rollout
 from argotune.steps.deploy.version import Tagged, in_service, record_version
 from argotune.steps.registry.oci import ImageReference
 
 _LOGGER = logging.getLogger(__name__)
-_KINDS = ("NetworkPolicy", "Service", "Deployment")
 _NO_IMAGE_VOLUMES = ("must specify a volume type", "field not declared in schema")
 _ASK_SECONDS = 300.0
+NOT_ASKED = "none: "
+"""Before the reason in the output `answer`, where the service has no server."""
+_SCALED_TO_NONE = "the service is scaled to 0 replicas"
 _CREATOR_LABELS = (
     "workflows.argoproj.io/creator-preferred-username",
     "workflows.argoproj.io/creator-email",
@@ -46,6 +63,8 @@ class _Before:
     run."""
     template: Object | None
     """The pod template of the Deployment, for the rollback."""
+    replicas: int
+    """As many as the Deployment is to have: those that somebody scaled it to, 0 included."""
 
 
 def deploy_kubernetes(params: Params, model: str, progress: Progress) -> Result:
@@ -101,26 +120,49 @@ def deploy_service(
     before = _state_before(kube, params)
     adapter = _adapter(kube, params)
     url = (endpoint or _service_url)(params)
-    objects = [
-        manifests.network_policy(params),
-        manifests.service(params),
-        manifests.deployment(params, adapter),
-    ]
+    serving = serving_objects(params, adapter, replicas=before.replicas)
+    around = surrounding_objects(params)
+    for item in around:
+        # What the cluster refuses of them is known before the rollout.
+        kube.apply(item, dry_run=True)
     with _rolled_back_on_failure(kube, params, before):
-        for item in objects:
+        for item in serving:
             is_new = item["kind"] not in before.existed
             # If the step is killed before it can roll back, the objects are deleted with the
             # Workflow.
-            kube.apply(manifests.owned_by_run(item, params) if is_new else item)
+            kube.apply(owned_by_run(item, params) if is_new else item)
         Rollout(kube=kube, params=params, clock=clock, progress=progress).wait()
-        answer = ask(url, params.question, timeout_seconds=_ASK_SECONDS)
-        for item in objects:
+        answer = _answer(url, params, clock, replicas=before.replicas)
+        for item in serving:
             if item["kind"] not in before.existed:
                 kube.apply(item)
+    _surround(kube, params, around)
     _remove_other_adapters(params, adapter)
     progress.update(1, 1)
     log.event(_LOGGER, "serving", name=params.name, namespace=params.namespace, endpoint=url)
     return Result(endpoint=url, answer=answer)
+
+
+def _answer(url: str, params: Params, clock: Clock, *, replicas: int) -> str:
+    """Ask the service; one that somebody scaled to none has the new adapter when it comes back."""
+    if replicas == 0:
+        log.warn(_LOGGER, "not-asked", service=params.name, reason=_SCALED_TO_NONE)
+        return f"{NOT_ASKED}{_SCALED_TO_NONE}"
+    return ask(url, params.question, timeout_seconds=_ASK_SECONDS, clock=clock)
+
+
+def _surround(kube: Kube, params: Params, objects: Sequence[Manifest]) -> None:
+    """Apply the objects around the service, and delete those that it is to have no more."""
+    for item in objects:
+        kube.apply(item)
+    wanted = {item["kind"] for item in objects}
+    for kind in SURROUNDING_KINDS:
+        if kind in wanted:
+            continue
+        found = kube.get(kind, params.namespace, params.name)
+        if found is not None and is_ours(found):
+            kube.delete(kind, params.namespace, params.name)
+            log.event(_LOGGER, "deleted", kind=kind, name=params.name)
 
 
 def _service_url(params: Params) -> str:
@@ -129,19 +171,22 @@ def _service_url(params: Params) -> str:
 
 def _state_before(kube: Kube, params: Params) -> _Before:
     """Read the objects with the service's name. Raises PermanentError if one is not argotune's."""
-    found = {kind: kube.get(kind, params.namespace, params.name) for kind in _KINDS}
+    kinds = (*SERVING_KINDS, *(item["kind"] for item in surrounding_objects(params)))
+    found = {kind: kube.get(kind, params.namespace, params.name) for kind in kinds}
     existing = {kind: item for kind, item in found.items() if item is not None}
     for kind, item in existing.items():
-        labels = item["metadata"].get("labels") or {}
-        if labels.get(manifests.MANAGED_BY) != "argotune":
+        if not is_ours(item):
             raise PermanentError(
                 f"{kind} {params.namespace}/{params.name} exists and is not argotune's; "
                 "give the workspace another name"
             )
     old = {kind: item for kind, item in existing.items() if not _is_of_this_run(item, params)}
-    deployment = old.get("Deployment")
-    template = deployment["spec"]["template"] if deployment is not None else None
-    return _Before(existed=frozenset(old), template=template)
+    deployed = old.get("Deployment")
+    return _Before(
+        existed=frozenset(old),
+        template=deployed["spec"]["template"] if deployed is not None else None,
+        replicas=deployed["spec"].get("replicas", 1) if deployed is not None else 1,
+    )
 
 
 def _is_of_this_run(item: Object, params: Params) -> bool:
@@ -150,7 +195,7 @@ def _is_of_this_run(item: Object, params: Params) -> bool:
 
 
 def _adapter(kube: Kube, params: Params) -> Adapter:
-    """How the server gets the adapter; the docstring of `manifests` explains the two ways."""
+    """How the server gets the adapter, in one of the two ways of manifests/deployment.py."""
     if params.adapter_from == "auto" and isinstance(params.adapter_image(), ImageReference):
         image = AdapterImage(reference=params.reference)
         if _supports_image_volumes(kube, params, image):
@@ -164,7 +209,7 @@ def _adapter(kube: Kube, params: Params) -> Adapter:
 def _supports_image_volumes(kube: Kube, params: Params, image: AdapterImage) -> bool:
     """Whether a dry run of the Deployment succeeds; versions and feature gates do not tell."""
     try:
-        kube.apply(manifests.deployment(params, image), dry_run=True)
+        kube.apply(deployment(params, image), dry_run=True)
     except ApiRefusal as error:
         if any(text in str(error) for text in _NO_IMAGE_VOLUMES):
             return False
@@ -191,13 +236,13 @@ def _roll_back(kube: Kube, params: Params, before: _Before) -> None:
     The template is applied, not patched: otherwise fields of the new one would remain, because
     two field managers would own them.
     """
-    for kind in reversed(_KINDS):
+    for kind in reversed(SERVING_KINDS):
         if kind not in before.existed:
             kube.delete(kind, params.namespace, params.name)
     if before.template is not None:
         metadata = {k: v for k, v in before.template["metadata"].items() if v is not None}
         template = {**before.template, "metadata": metadata}
-        kube.apply(manifests.deployment_of_template(params, template))
+        kube.apply(deployment_of_template(params, template, replicas=before.replicas))
     log.warn(_LOGGER, "rolled-back", service=params.name, to_old=before.template is not None)
 
 

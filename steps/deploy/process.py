@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from argotune.steps.common import log
+from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.fs import remove_directory, remove_partials
 from argotune.steps.common.progress import Progress
@@ -80,6 +81,7 @@ def deploy_process(
     *,
     progress: Progress,
     serve_command: Sequence[str] = SERVE_COMMAND,
+    clock: Clock = REAL_CLOCK,
 ) -> Result:
     """Start the server, wait until it serves the adapter, ask it, and replace the old one.
 
@@ -95,7 +97,7 @@ def deploy_process(
         service = _find_running(params, model, folder)
         if service is not None:
             _remove_other_adapters(folder, _adapter_dir(params, folder))
-            answer = ask(service.endpoint, params.question, timeout_seconds=_left(deadline))
+            answer = _ask(service, params, deadline, clock)
             version = _describe(params, folder, service)
             return Result(endpoint=service.endpoint, answer=answer, version=version)
         adapter_dir = unpack_adapter(params, _adapter_dir(params, folder))
@@ -107,7 +109,7 @@ def deploy_process(
             port = _wait_until_ready(server, folder / "port", params.name, deadline)
             progress.update(2, 4)
             service = _service(params, model, server, port=port)
-            answer = ask(service.endpoint, params.question, timeout_seconds=_left(deadline))
+            answer = _ask(service, params, deadline, clock)
             progress.update(3, 4)
         # From here on both servers work and have records, so an interruption loses neither.
         service = _take_over(folder, service)
@@ -261,9 +263,10 @@ def _port_in(port_file: Path) -> int | None:
         return None
 
 
-def _left(deadline: float) -> float:
-    """Seconds until the deadline, but at least enough for one answer."""
-    return max(30.0, deadline - time.monotonic())
+def _ask(service: Service, params: Params, deadline: float, clock: Clock) -> str:
+    """Ask the question until the deadline, but at least long enough for one answer."""
+    left = max(30.0, deadline - time.monotonic())
+    return ask(service.endpoint, params.question, timeout_seconds=left, clock=clock)
 
 
 def _take_over(folder: Path, service: Service) -> Service:

@@ -14,7 +14,7 @@ from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.in_service import ADAPTER
-from argotune.steps.deploy.manifests import SERVICE_LABEL
+from argotune.steps.deploy.manifests.labels import SERVICE_LABEL
 from argotune.steps.deploy.params import Params
 
 _LOGGER = logging.getLogger(__name__)

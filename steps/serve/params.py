@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from argotune.steps.common.errors import ParamsError
+from argotune.steps.contracts.ending import HAND_OVER_SECONDS, LONGEST_ANSWER_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +35,12 @@ class Params:
     """Most requests in the queue; more get status 429."""
     max_body_bytes: int = 1_048_576
     """Largest request body; larger ones get status 413."""
-    timeout_seconds: float = 300.0
+    timeout_seconds: float = LONGEST_ANSWER_SECONDS
     """Longest time for one answer, including the wait in the queue."""
-    drain_seconds: float = 25.0
-    """Longest wait for running answers after SIGTERM; less than Kubernetes' 30 s."""
+    hand_over_seconds: float = HAND_OVER_SECONDS
+    """After SIGTERM: how long it still answers on the connections that it has."""
+    drain_seconds: float = LONGEST_ANSWER_SECONDS
+    """Longest wait for running answers after that."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -55,5 +58,7 @@ class Params:
         ):
             if seconds <= 0:
                 problems.append(f"{flag}: {seconds:g} is not above 0")
+        if self.hand_over_seconds < 0:
+            problems.append(f"--hand-over-seconds: {self.hand_over_seconds:g} is less than 0")
         if problems:
             raise ParamsError(problems)

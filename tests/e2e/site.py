@@ -15,7 +15,9 @@ import pytest
 import yaml
 
 from argotune.presets.loader import model_preset
+from argotune.steps.cluster.kinds import kind_of
 from argotune.steps.contracts.model_cache import cache_path, is_complete
+from argotune.steps.deploy.manifests.objects import KINDS as SERVICE_KINDS
 from argotune.workflows.cli.home import home
 from argotune.workflows.demo.dataset import write_dataset
 from tests.e2e import doubles
@@ -163,15 +165,11 @@ class Site:
 
     def service_objects(self, name: str) -> list[str]:
         """What of a service is there, as KIND/NAME."""
-        kinds = {
-            "deployments": "apps/v1",
-            "services": "v1",
-            "networkpolicies": "networking.k8s.io/v1",
-        }
+        kinds = map(kind_of, SERVICE_KINDS)
         return [
-            f"{kind}/{name}"
-            for kind, version in kinds.items()
-            if self.cluster.read(version, kind, name)
+            f"{kind.plural}/{name}"
+            for kind in kinds
+            if self.cluster.read(f"{kind.group}/{kind.version}".strip("/"), kind.plural, name)
         ]
 
     def argotune(

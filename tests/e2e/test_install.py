@@ -47,6 +47,7 @@ RESOURCES = {
     "argoproj.io": ["workflows", "workflowtaskresults", "workflowtemplates"],
     "karpenter.sh": ["nodeclaims", "nodepools"],
     "networking.k8s.io": ["networkpolicies"],
+    "policy": ["poddisruptionbudgets"],
     "rbac.authorization.k8s.io": ["roles", "rolebindings"],
 }
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")

@@ -141,9 +141,10 @@ def test_events_tell_of_the_run(submitted: Submitted, site: Site) -> None:
 def test_service_answers_another_pod(submitted: Submitted) -> None:
     assert submitted.answer.response
     assert submitted.service == [
-        "deployments/submitted",
-        "services/submitted",
         "networkpolicies/submitted",
+        "services/submitted",
+        "deployments/submitted",
+        "poddisruptionbudgets/submitted",
     ]
 
 

@@ -36,6 +36,7 @@ _PLURALS = {
     "deployments": "Deployment",
     "services": "Service",
     "networkpolicies": "NetworkPolicy",
+    "poddisruptionbudgets": "PodDisruptionBudget",
     "secrets": "Secret",
     "storageclasses": "StorageClass",
     "persistentvolumeclaims": "PersistentVolumeClaim",

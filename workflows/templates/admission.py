@@ -12,9 +12,11 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 
+from argotune.steps.cluster.kinds import kind_of
 from argotune.steps.contracts.approval import APPROVE, DECISION, DECISIONS, REASON
 from argotune.steps.contracts.in_service import SUBMITTER_ANNOTATION
-from argotune.steps.deploy.manifests import MANAGED_BY, SERVICE_LABEL
+from argotune.steps.deploy.manifests.labels import MANAGED_BY, SERVICE_LABEL
+from argotune.steps.deploy.manifests.objects import KINDS as SERVICE_KINDS
 from argotune.steps.settings.run_settings import (
     IMAGE_SETTINGS,
     SECRET_SETTINGS,
@@ -143,9 +145,10 @@ def build() -> list[Manifest]:
         *_policy(
             USERS,
             [
-                _resources("apps", ["deployments"], ["DELETE"]),
-                _resources("", ["services"], ["DELETE"]),
-                _resources("networking.k8s.io", ["networkpolicies"], ["DELETE"]),
+                *(
+                    _resources(kind.group, [kind.plural], ["DELETE"])
+                    for kind in map(kind_of, SERVICE_KINDS)
+                ),
                 _resources(_ARGO, ["cronworkflows"], ["DELETE"]),
                 _resources("", ["secrets"], ["CREATE", "DELETE"]),
             ],

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from argotune.steps.cluster.kinds import kind_of
+from argotune.steps.deploy.manifests.objects import KINDS as SERVICE_KINDS
 from argotune.workflows.templates import accounts
 from argotune.workflows.templates.manifest import Manifest, manifest
 
@@ -27,13 +29,17 @@ def rule(group: str, resources: Sequence[str], verbs: Sequence[str]) -> Rule:
     return {"apiGroups": [group], "resources": [*resources], "verbs": [*verbs]}
 
 
+def _of_services(verbs: Sequence[str]) -> list[Rule]:
+    """Build the rules over all kinds of objects that a service has."""
+    kinds = map(kind_of, SERVICE_KINDS)
+    return [rule(kind.group, [kind.plural], verbs) for kind in kinds]
+
+
 _EXECUTOR_RULES = [rule("argoproj.io", ["workflowtaskresults"], ["create", "patch"])]
 
 _DEPLOY_VERBS = ["get", "create", "patch", "delete"]
 _DEPLOY_RULES = [
-    rule("apps", ["deployments"], _DEPLOY_VERBS),
-    rule("", ["services"], _DEPLOY_VERBS),
-    rule("networking.k8s.io", ["networkpolicies"], _DEPLOY_VERBS),
+    *_of_services(_DEPLOY_VERBS),
     # Who began the run.
     rule("argoproj.io", ["workflows"], ["get"]),
     # Why a rollout does not complete.
@@ -76,9 +82,7 @@ _USER_RULES = [
     rule("", ["pods", "events", "persistentvolumeclaims"], _READ),
     rule("", ["pods/log"], ["get"]),
     # Services that a run deployed: to read, to delete, and to query (`argotune chat`).
-    rule("", ["services"], [*_READ, "delete"]),
-    rule("apps", ["deployments"], [*_READ, "delete"]),
-    rule("networking.k8s.io", ["networkpolicies"], [*_READ, "delete"]),
+    *_of_services([*_READ, "delete"]),
     # `get` was enough for a WebSocket before Kubernetes 1.35.
     rule("", ["pods/portforward"], ["get", "create"]),
 ]

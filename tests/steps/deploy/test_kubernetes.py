@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,12 @@ import pytest
 from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import Interrupted, PermanentError, StepError, TransientError
 from argotune.steps.common.progress import Progress
-from argotune.steps.deploy import kubernetes, manifests
+from argotune.steps.deploy import kubernetes
+from argotune.steps.deploy.manifests.deployment import AdapterImage
+from argotune.steps.deploy.manifests.labels import owned_by_run
+from argotune.steps.deploy.manifests.network import network_policy
+from argotune.steps.deploy.manifests.network import service as service_of
+from argotune.steps.deploy.manifests.objects import serving_objects
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.push.layout import write_image
 from tests.fakes.adapter import write_adapter
@@ -58,6 +64,30 @@ def service() -> Iterator[str]:
 
     with listening(Handler) as port:
         yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def saying(*statuses: int) -> Iterator[tuple[str, list[int]]]:
+    """A service that answers its questions with these statuses, the last one for ever; the list
+    has those that it said."""
+    said: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            status = statuses[min(len(said), len(statuses) - 1)]
+            said.append(status)
+            body = json.dumps({"response": "Well."}).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    with listening(Handler) as port:
+        yield f"http://127.0.0.1:{port}", said
 
 
 class Time:
@@ -121,11 +151,8 @@ def running_before(cluster: Cluster) -> Object:
     cluster.on_apply = rolls_out
     old = params(reference=f"acr.io/team/phi@sha256:{'b' * 64}")
     with serving(cluster) as kube:
-        for manifest in (
-            manifests.network_policy(old),
-            manifests.service(old),
-            manifests.deployment(old, manifests.AdapterImage(reference=old.reference)),
-        ):
+        adapter = AdapterImage(reference=old.reference)
+        for manifest in serving_objects(old, adapter, replicas=1):
             kube.apply(manifest)
     deployment = cluster.objects["Deployment", "team", "phi"]
     deployment["spec"]["template"]["metadata"]["creationTimestamp"] = None
@@ -137,7 +164,12 @@ def test_a_service_is_applied_watched_and_asked(service: str) -> None:
     cluster = Cluster(on_apply=rolls_out)
     result = deploy(cluster, service)
     assert result == Result(endpoint=service, answer="You said Hello?")
-    assert {kind for kind, _, _ in cluster.objects} == {"Deployment", "Service", "NetworkPolicy"}
+    assert {kind for kind, _, _ in cluster.objects} == {
+        "Deployment",
+        "Service",
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+    }
     applies = [request for request in cluster.requests if request.startswith("PATCH")]
     assert all("fieldManager=argotune" in request for request in applies)
     assert all("fieldValidation=Strict" in request for request in applies)
@@ -342,6 +374,55 @@ def test_a_service_that_does_not_answer_is_rolled_back() -> None:
     assert cluster.objects["Deployment", "team", "phi"]["spec"] == old["spec"]
 
 
+def test_a_question_that_fails_once_rolls_no_good_service_back() -> None:
+    cluster = Cluster()
+    running_before(cluster)
+    with saying(503, 429, 200) as (endpoint, said):
+        assert deploy(cluster, endpoint).answer == "Well."
+    assert said == [503, 429, 200]
+    served = cluster.objects["Deployment", "team", "phi"]["spec"]["template"]["metadata"]
+    assert served["annotations"]["argotune.dev/adapter"] == REFERENCE
+
+
+@pytest.mark.parametrize(("status", "tries"), [(500, 5), (400, 1)])
+def test_a_service_that_answers_no_question_is_rolled_back(status: int, tries: int) -> None:
+    cluster = Cluster()
+    old = running_before(cluster)
+    with saying(status) as (endpoint, said), pytest.raises(PermanentError) as caught:
+        deploy(cluster, endpoint)
+    assert f"/chat answered {status}: " in str(caught.value)
+    assert said == [status] * tries
+    del old["spec"]["template"]["metadata"]["creationTimestamp"]
+    assert cluster.objects["Deployment", "team", "phi"]["spec"] == old["spec"]
+
+
+@pytest.mark.parametrize("replicas", [0, 3])
+def test_a_service_stays_scaled_as_it_was(service: str, replicas: int) -> None:
+    """Also to none: then nothing can be asked, and the run does not fail for it."""
+    cluster = Cluster()
+    running_before(cluster)
+    cluster.objects["Deployment", "team", "phi"]["spec"]["replicas"] = replicas
+
+    def roll(cluster: Cluster, applied: Object) -> None:
+        numbers = ("replicas", "updatedReplicas", "availableReplicas")
+        applied["status"] = dict.fromkeys(numbers, applied["spec"].get("replicas", 0))
+        applied["status"]["observedGeneration"] = applied["metadata"]["generation"]
+
+    cluster.on_apply = roll
+    answer = deploy(cluster, service if replicas else "http://127.0.0.1:1").answer
+    assert answer == (
+        "You said Hello?" if replicas else "none: the service is scaled to 0 replicas"
+    )
+    assert cluster.objects["Deployment", "team", "phi"]["spec"]["replicas"] == replicas
+
+
+def test_what_the_cluster_refuses_around_the_service_is_known_before_the_rollout() -> None:
+    cluster = Cluster(on_apply=rolls_out)
+    cluster.faults = [Fault("PATCH", "poddisruptionbudgets", 403, "no right to budgets")]
+    assert "no right to budgets" in str(error(cluster))
+    assert cluster.objects == {}
+
+
 def test_a_failed_roll_back_does_not_hide_the_failure(caplog: pytest.LogCaptureFixture) -> None:
     cluster = Cluster(on_apply=hangs(waiting("InvalidImageName", "bad")))
     cluster.faults = [Fault("DELETE", "deployments", 403, "no right to delete")]
@@ -444,7 +525,8 @@ def test_new_objects_are_the_workflows_until_the_service_answers(service: str) -
         "name": "phi-x7k2p",
         "uid": "11111111-2222",
     }
-    assert during == [[owner]] * 3 + [None] * 3
+    # The budget comes when the service has answered.
+    assert during == [[owner]] * 3 + [None] * 3 + [None]
     assert owners(cluster) == []
     # Else the pods would be replaced when the owner goes.
     assert cluster.objects["Deployment", "team", "phi"]["metadata"]["generation"] == 1
@@ -468,8 +550,8 @@ def test_what_an_earlier_try_was_killed_over_goes_when_the_next_one_fails() -> N
     wanted = params(**OF_THE_RUN)
     cluster = Cluster(on_apply=hangs(waiting("InvalidImageName", "bad")))
     with serving(cluster) as kube:
-        for manifest in (manifests.network_policy(wanted), manifests.service(wanted)):
-            kube.apply(manifests.owned_by_run(manifest, wanted))
+        for manifest in (network_policy(wanted), service_of(wanted)):
+            kube.apply(owned_by_run(manifest, wanted))
     error(cluster, wanted)
     assert cluster.objects == {}
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from argotune.steps.deploy import manifests
-from argotune.steps.deploy.manifests import AdapterImage, AdapterInCache, Manifest
+from argotune.steps.deploy.manifests.deployment import AdapterImage, AdapterInCache, deployment
+from argotune.steps.deploy.manifests.labels import Manifest
+from argotune.steps.deploy.manifests.objects import serving_objects, surrounding_objects
 from argotune.steps.deploy.params import Params
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -45,15 +46,11 @@ def gpu_params() -> Params:
 def on_gpu() -> list[Manifest]:
     wanted = gpu_params()
     adapter = AdapterImage(reference=REFERENCE)
-    return [
-        manifests.network_policy(wanted),
-        manifests.service(wanted),
-        manifests.deployment(wanted, adapter),
-    ]
+    return serving_objects(wanted, adapter, replicas=1) + surrounding_objects(wanted)
 
 
 def on_cpu() -> list[Manifest]:
-    return [manifests.deployment(params(), AdapterInCache(directory="adapters/phi/aaaa"))]
+    return [deployment(params(), AdapterInCache(directory="adapters/phi/aaaa"))]
 
 
 @pytest.mark.parametrize(("name", "build"), [("gpu", on_gpu), ("cpu", on_cpu)])
@@ -69,8 +66,8 @@ def test_manifests_are_as_they_were(name: str, build: Any) -> None:
 @pytest.mark.parametrize("gpus", [0, 1])
 def test_a_server_has_limits_where_the_installation_sets_them(gpus: int) -> None:
     wanted = params(limits=True, gpus=gpus, memory="6Gi")
-    deployment = manifests.deployment(wanted, AdapterInCache(directory="adapters/phi/aaaa"))
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    server = deployment(wanted, AdapterInCache(directory="adapters/phi/aaaa"))
+    (container,) = server["spec"]["template"]["spec"]["containers"]
     gpu = {"nvidia.com/gpu": "1"} if gpus else {}
     assert container["resources"] == {
         "requests": {"cpu": "500m", "memory": "6Gi"},
@@ -90,12 +87,12 @@ def test_a_server_has_limits_where_the_installation_sets_them(gpus: int) -> None
 def test_the_server_knows_how_many_gpus_it_was_given(
     options: dict[str, Any], flags: list[str]
 ) -> None:
-    deployment = manifests.deployment(params(**options), AdapterInCache(directory="adapters/a"))
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    server = deployment(params(**options), AdapterInCache(directory="adapters/a"))
+    (container,) = server["spec"]["template"]["spec"]["containers"]
     assert [flag for flag in container["args"] if "gpu" in flag or "cpu" in flag] == flags
 
 
-@pytest.mark.parametrize("manifest", [*on_gpu()[2:], *on_cpu()])
+@pytest.mark.parametrize("manifest", [on_gpu()[2], *on_cpu()])
 def test_pods_keep_the_restricted_pod_security_standard(manifest: Manifest) -> None:
     pod = manifest["spec"]["template"]["spec"]
     security = pod["securityContext"]
@@ -112,7 +109,7 @@ def test_pods_keep_the_restricted_pod_security_standard(manifest: Manifest) -> N
         assert not any("hostPort" in port for port in container["ports"])
 
 
-@pytest.mark.parametrize("manifest", [*on_gpu()[2:], *on_cpu()])
+@pytest.mark.parametrize("manifest", [on_gpu()[2], *on_cpu()])
 def test_every_mount_has_its_volume_and_every_volume_its_mount(manifest: Manifest) -> None:
     pod = manifest["spec"]["template"]["spec"]
     mounts = {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
@@ -131,8 +128,8 @@ def test_every_mount_has_its_volume_and_every_volume_its_mount(manifest: Manifes
 def test_taints_of_gpu_nodes_are_tolerated_by_what_may_go_there(
     changes: dict[str, Any], tolerates: bool
 ) -> None:
-    deployment = manifests.deployment(params(**changes), AdapterImage(reference=REFERENCE))
-    pod = deployment["spec"]["template"]["spec"]
+    server = deployment(params(**changes), AdapterImage(reference=REFERENCE))
+    pod = server["spec"]["template"]["spec"]
     assert ("tolerations" in pod) is tolerates
 
 
@@ -143,13 +140,13 @@ def test_server_and_adapter_are_pulled_with_the_logins_of_their_registries() -> 
         ({"image_pull_secret": "both", "adapter_pull_secret": "both"}, ["both"]),
         ({"image_pull_secret": "images"}, ["images"]),
     ]:
-        pod = manifests.deployment(params(**secrets), adapter)["spec"]["template"]["spec"]
+        pod = deployment(params(**secrets), adapter)["spec"]["template"]["spec"]
         assert pod["imagePullSecrets"] == [{"name": name} for name in names]
 
 
 def test_the_service_keeps_off_nodes_that_are_made_for_runs() -> None:
     """They are there while it starts, have a free GPU, and go when the run ends."""
-    pod = manifests.deployment(gpu_params(), AdapterImage(reference=REFERENCE))["spec"]["template"]
+    pod = deployment(gpu_params(), AdapterImage(reference=REFERENCE))["spec"]["template"]
     required = pod["spec"]["affinity"]["nodeAffinity"][
         "requiredDuringSchedulingIgnoredDuringExecution"
     ]
@@ -175,25 +172,26 @@ def test_the_service_goes_where_it_is_told_else_to_nodes_like_the_one_that_tuned
     changes: dict[str, Any], selector: dict[str, str] | None
 ) -> None:
     wanted = params(**{"gpus": 1, **changes})
-    deployment = manifests.deployment(wanted, AdapterImage(reference=REFERENCE))
-    assert deployment["spec"]["template"]["spec"].get("nodeSelector") == selector
+    server = deployment(wanted, AdapterImage(reference=REFERENCE))
+    assert server["spec"]["template"]["spec"].get("nodeSelector") == selector
 
 
 def test_the_service_and_the_policy_select_the_servers_pods() -> None:
-    policy, service, deployment = on_gpu()
-    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    policy, service, server, budget = on_gpu()
+    labels = server["spec"]["template"]["metadata"]["labels"]
     selectors = [
         policy["spec"]["podSelector"]["matchLabels"],
         service["spec"]["selector"],
-        deployment["spec"]["selector"]["matchLabels"],
+        server["spec"]["selector"]["matchLabels"],
+        budget["spec"]["selector"]["matchLabels"],
     ]
     assert all(selector.items() <= labels.items() for selector in selectors)
 
 
 def test_kubernetes_expands_nothing_in_the_servers_arguments() -> None:
     wanted = params(model_dir="$(HOME)/a$$b")
-    (container,) = manifests.deployment(wanted, AdapterInCache(directory="$(PATH)"))["spec"][
-        "template"
-    ]["spec"]["containers"]
+    (container,) = deployment(wanted, AdapterInCache(directory="$(PATH)"))["spec"]["template"][
+        "spec"
+    ]["containers"]
     assert "--model-dir=/argotune/models/$$(HOME)/a$$$$b" in container["args"]
     assert "--adapter-dir=/argotune/models/$$(PATH)" in container["args"]

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.services import (
@@ -69,6 +70,7 @@ class Deployer:
             self.services_dir,
             progress=Progress(),
             serve_command=[*FAKE_SERVE, f"--mode={mode}"],
+            clock=Clock(sleep=lambda _: None),
         )
 
     def service(self) -> Service:

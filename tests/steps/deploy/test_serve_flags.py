@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 from argotune.steps.common.fields import parse_fields
-from argotune.steps.deploy import manifests
+from argotune.steps.deploy.manifests.deployment import AdapterImage, deployment
 from argotune.steps.deploy.process import flags_of, free_port
 from argotune.steps.serve.params import Params as ServeParams
 from tests.steps.deploy.test_manifests import REFERENCE, params
@@ -18,15 +18,19 @@ def parse(arguments: list[str]) -> ServeParams:
 
 
 def test_the_pod_starts_the_server_with_its_flags() -> None:
-    adapter = manifests.AdapterImage(reference=REFERENCE)
-    pod = manifests.deployment(params(), adapter)["spec"]["template"]["spec"]
+    adapter = AdapterImage(reference=REFERENCE)
+    pod = deployment(params(), adapter)["spec"]["template"]["spec"]
     container = pod["containers"][0]
     assert container["command"] == ["python", "-m", "argotune.steps.serve"]
     serve = parse(container["args"])
     assert (serve.host, serve.port) == ("0.0.0.0", container["ports"][0]["containerPort"])
     assert serve.name == "phi"
     assert serve.adapter_dir == Path("/argotune/adapter/data")
-    assert serve.drain_seconds < pod["terminationGracePeriodSeconds"]
+    pre_stop = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    ending = pre_stop + serve.hand_over_seconds + serve.drain_seconds
+    assert ending < pod["terminationGracePeriodSeconds"]
+    # What the server has begun to answer it also ends.
+    assert serve.drain_seconds >= serve.timeout_seconds
 
 
 def test_the_process_is_started_with_the_servers_flags() -> None:

@@ -13,6 +13,7 @@ import yaml
 
 from argotune.steps.cluster.kube import Kube
 from argotune.steps.common.errors import StepError
+from argotune.steps.deploy.manifests.objects import KINDS as SERVICE_KINDS
 from argotune.workflows.templates import accounts, cluster_permissions, finetune, permissions
 from argotune.workflows.templates.golden import RENDERED_DIR
 from tests.fakes.kube import Cluster, serving
@@ -32,7 +33,6 @@ Right = tuple[str, str, str]
 """API group, resource and verb."""
 
 EXECUTOR = {("argoproj.io", "workflowtaskresults", verb) for verb in ("create", "patch")}
-APPLIED_KINDS = ("Deployment", "Service", "NetworkPolicy")
 CALLS: dict[str, Callable[[Kube, str], object]] = {
     "get": lambda kube, kind: kube.get(kind, "ns", "x"),
     "apply": lambda kube, kind: kube.apply(
@@ -229,7 +229,7 @@ def rights_used(methods: set[str]) -> set[Right]:
     cluster = Cluster()
     with serving(cluster) as kube:
         for method in methods:
-            for kind in APPLIED_KINDS:
+            for kind in SERVICE_KINDS:
                 # What is asked for is not there; only the question matters.
                 with contextlib.suppress(StepError):
                     CALLS[method](kube, kind)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from argotune.steps.cluster.errors import ApiRefusal, MissingRight
 from argotune.steps.cluster.kube import Object
-from argotune.steps.deploy.manifests import AdapterInCache, deployment
+from argotune.steps.deploy.manifests.deployment import AdapterInCache, deployment
 from argotune.steps.settings.step_params import params_of, with_defaults
 from argotune.workflows.cli.checks.argo_pods import Argo, pods_of
 from argotune.workflows.cli.checks.controller import find_controller

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
+from argotune.steps.deploy.manifests.objects import KINDS as SERVICE_KINDS
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.reasons import is_untaken, obstacles
@@ -28,7 +29,6 @@ from argotune.workflows.cli.show.workflow_json import (
     workspace_of,
 )
 
-_SERVICE_KINDS = ("Deployment", "Service", "NetworkPolicy")
 _RELEASED_OUTPUT = "released"
 
 
@@ -152,7 +152,8 @@ def _remove_service(cluster: Cluster, name: str, runs: Sequence[Workflow]) -> bo
     """
     name = workspace_of(runs[0]) if runs else name
     removed = False
-    for kind in _SERVICE_KINDS:
+    # What serves goes after what stands around it.
+    for kind in reversed(SERVICE_KINDS):
         item = cluster.get(kind, name)
         if item is None:
             continue

@@ -1,4 +1,4 @@
-"""The Kubernetes objects of an inference service; functions from parameters to manifests.
+"""The server's Deployment.
 
 The adapter is mounted as an image volume if the cluster supports these: the node pulls the image
 of the push step by digest, and nothing is copied. Otherwise (image volumes are off by default
@@ -10,21 +10,16 @@ but would need skopeo in the server's image and the registry's certificate autho
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from argotune.steps.cluster.expansion import literal
 from argotune.steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
+from argotune.steps.contracts.ending import GRACE_PERIOD_SECONDS, PRE_STOP_SECONDS
 from argotune.steps.contracts.in_service import ADAPTER
+from argotune.steps.deploy.manifests.labels import Manifest, labels, metadata, selector
+from argotune.steps.deploy.manifests.network import PORT, PORT_NAME
 from argotune.steps.deploy.params import Params
 from argotune.steps.nodes.labels import RUN_LABEL
 
-Manifest = dict[str, Any]
-
-MANAGED_BY = "app.kubernetes.io/managed-by"
-SERVICE_LABEL = "argotune.dev/service"
-CLIENT_LABEL = "argotune.dev/client"
-"""Namespaces with this label and value "true" may connect to services of other namespaces."""
-_PORT = 8080
 _USER = 65532
 _MODELS = "/argotune/models"
 _ADAPTER = "/argotune/adapter"
@@ -51,64 +46,22 @@ class AdapterInCache:
 Adapter = AdapterImage | AdapterInCache
 
 
-def owned_by_run(manifest: Manifest, params: Params) -> Manifest:
-    """The object with an owner reference to the run's Workflow, with which it is deleted."""
-    if params.run_name is None:
-        return manifest
-    owner = {
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "Workflow",
-        "name": params.run_name,
-        "uid": params.run_uid,
-    }
-    return {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [owner]}}
+def deployment(params: Params, adapter: Adapter, *, replicas: int = 1) -> Manifest:
+    """The server's Deployment."""
+    return deployment_of_template(params, _template(params, adapter), replicas=replicas)
 
 
-def service(params: Params) -> Manifest:
-    """The ClusterIP service on port 80."""
-    spec = {
-        "type": "ClusterIP",
-        "selector": _selector(params),
-        "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": "http"}],
-    }
-    return {"apiVersion": "v1", "kind": "Service", "metadata": _metadata(params), "spec": spec}
+def deployment_of_template(params: Params, template: Manifest, *, replicas: int) -> Manifest:
+    """The Deployment with a pod template, either a new one or the old one of a rollback.
 
-
-def network_policy(params: Params) -> Manifest:
-    """The NetworkPolicy of the server.
-
-    Ingress is allowed from its own namespace and from namespaces with the client label; egress is
-    denied.
+    `replicas` is named in every case: an apply that left it out, after one that had it, would set
+    it back to 1.
     """
-    clients = [
-        {"podSelector": {}},
-        {"namespaceSelector": {"matchLabels": {CLIENT_LABEL: "true"}}},
-    ]
     spec = {
-        "podSelector": {"matchLabels": _selector(params)},
-        "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": clients, "ports": [{"protocol": "TCP", "port": _PORT}]}],
-        "egress": [],
-    }
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": _metadata(params),
-        "spec": spec,
-    }
-
-
-def deployment(params: Params, adapter: Adapter) -> Manifest:
-    """The server's Deployment, without `replicas`, so that a user's scaling is kept."""
-    return deployment_of_template(params, _template(params, adapter))
-
-
-def deployment_of_template(params: Params, template: Manifest) -> Manifest:
-    """The Deployment with a pod template, either a new one or the old one of a rollback."""
-    spec = {
+        "replicas": replicas,
         "revisionHistoryLimit": 3,
         "progressDeadlineSeconds": max(60, int(params.timeout_seconds)),
-        "selector": {"matchLabels": _selector(params)},
+        "selector": {"matchLabels": selector(params)},
         # The old pod is deleted only when the new one is ready, so a GPU server needs a second GPU.
         "strategy": {
             "type": "RollingUpdate",
@@ -119,7 +72,7 @@ def deployment_of_template(params: Params, template: Manifest) -> Manifest:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": _metadata(params),
+        "metadata": metadata(params),
         "spec": spec,
     }
 
@@ -128,7 +81,7 @@ def _template(params: Params, adapter: Adapter) -> Manifest:
     spec: Manifest = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": 60,
+        "terminationGracePeriodSeconds": GRACE_PERIOD_SECONDS,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _USER,
@@ -140,6 +93,7 @@ def _template(params: Params, adapter: Adapter) -> Manifest:
         "containers": [_container(params, adapter)],
         "volumes": _volumes(params, adapter),
         "affinity": {"nodeAffinity": _affinity_to_permanent_nodes()},
+        "topologySpreadConstraints": [_spread_over_nodes(params)],
     }
     if params.server_labels():
         spec["nodeSelector"] = params.server_labels()
@@ -151,7 +105,7 @@ def _template(params: Params, adapter: Adapter) -> Manifest:
     if secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in secrets]
     annotations = {ADAPTER: params.reference}
-    return {"metadata": {"labels": _labels(params), "annotations": annotations}, "spec": spec}
+    return {"metadata": {"labels": labels(params), "annotations": annotations}, "spec": spec}
 
 
 def _affinity_to_permanent_nodes() -> Manifest:
@@ -159,6 +113,18 @@ def _affinity_to_permanent_nodes() -> Manifest:
     has_no_run = {"key": RUN_LABEL, "operator": "DoesNotExist"}
     terms = [{"matchExpressions": [has_no_run]}]
     return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+
+
+def _spread_over_nodes(params: Params) -> Manifest:
+    """Replicas go to different nodes where these are there, so that no drain meets them all."""
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": selector(params)},
+        # Those of the version before do not count.
+        "matchLabelKeys": ["pod-template-hash"],
+    }
 
 
 def _container(params: Params, adapter: Adapter) -> Manifest:
@@ -171,7 +137,7 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
             literal(f"--adapter-dir={_adapter_dir(adapter)}"),
             literal(f"--name={params.name}"),
             "--host=0.0.0.0",
-            f"--port={_PORT}",
+            f"--port={PORT}",
             *_gpu_flags(params),
         ],
         "env": [
@@ -180,7 +146,7 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
             {"name": "HOME", "value": _SCRATCH},
             {"name": "TMPDIR", "value": _SCRATCH},
         ],
-        "ports": [{"name": "http", "containerPort": _PORT, "protocol": "TCP"}],
+        "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
         "resources": _resources(params),
         "volumeMounts": _mounts(adapter),
         "securityContext": {
@@ -195,6 +161,7 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
         ),
         "readinessProbe": _probe("/v1/models", failures=3),
         "livenessProbe": _probe("/health", failures=6),
+        "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
 
@@ -208,7 +175,7 @@ def _gpu_flags(params: Params) -> list[str]:
 
 def _probe(path: str, *, failures: int) -> Manifest:
     return {
-        "httpGet": {"path": path, "port": "http"},
+        "httpGet": {"path": path, "port": PORT_NAME},
         "periodSeconds": _PROBE_SECONDS,
         "timeoutSeconds": _PROBE_SECONDS,
         "failureThreshold": failures,
@@ -249,22 +216,3 @@ def _volumes(params: Params, adapter: Adapter) -> list[Manifest]:
         image = {"reference": adapter.reference, "pullPolicy": "IfNotPresent"}
         volumes.append({"name": "adapter", "image": image})
     return volumes
-
-
-def _metadata(params: Params) -> Manifest:
-    return {"name": params.name, "namespace": params.namespace, "labels": _labels(params)}
-
-
-def _labels(params: Params) -> dict[str, str]:
-    return {
-        "app.kubernetes.io/component": "inference",
-        "app.kubernetes.io/instance": params.name,
-        "app.kubernetes.io/name": "argotune-serve",
-        MANAGED_BY: "argotune",
-        "app.kubernetes.io/part-of": "argotune",
-        SERVICE_LABEL: params.name,
-    }
-
-
-def _selector(params: Params) -> dict[str, str]:
-    return {SERVICE_LABEL: params.name}

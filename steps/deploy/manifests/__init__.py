@@ -1,0 +1,1 @@
+"""The Kubernetes objects of an inference service: functions from parameters to manifests."""
