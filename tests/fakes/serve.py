@@ -9,10 +9,12 @@ and answers a question with 500).
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 BASE = "argotune/tiny"
 """The base model's id."""
@@ -30,12 +32,40 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(500, {"error": {"message": "out of memory"}})
             return
         question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        prompt = question["prompt"]
-        if question.get("model") == BASE:
-            self._answer(200, {"response": f"{prompt} asked of {BASE}"})
+        if self.path == "/chat":
+            text = self._text(question["prompt"], question.get("model"))
+            self._answer(200, {"response": text})
             return
+        said = " | ".join(message["content"] for message in question["messages"])
+        self._stream(self._text(said, question["model"]), question)
+
+    def _text(self, prompt: str, model: str | None) -> str:
+        if model == BASE:
+            return f"{prompt} asked of {BASE}"
         files = sorted(path.name for path in Path(self.flags.adapter_dir).iterdir())
-        self._answer(200, {"response": f"{prompt} {' '.join(files)} {self.flags.model_dir}"})
+        return f"{prompt} {' '.join(files)} {self.flags.model_dir}"
+
+    def _stream(self, text: str, question: dict[str, Any]) -> None:
+        """Send the text's words as OpenAI's chunks, and again and again when asked for `forever`.
+
+        A question for few tokens gets as many words, and is told that it was cut.
+        """
+        words = text.split(" ")
+        longest = question.get("max_completion_tokens") or len(words)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        forever = question["messages"][-1]["content"] == "forever"
+        pieces = [words[0], *(f" {word}" for word in words[1:])]
+        for piece in itertools.cycle([" on"]) if forever else pieces[:longest]:
+            self._event({"choices": [{"index": 0, "delta": {"content": piece}}]})
+        reason = "length" if longest < len(words) else "stop"
+        self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+        self._event({"choices": [], "usage": {"completion_tokens": longest}})
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def _event(self, value: object) -> None:
+        self.wfile.write(b"data: " + json.dumps(value).encode() + b"\n\n")
 
     def _answer(self, status: int, value: object) -> None:
         body = json.dumps(value).encode()

@@ -326,12 +326,13 @@ def chat(
         CliError: With the server's own message.
     """
     from argotune.workflows.cli.chat_client import ask
-    from argotune.workflows.cli.commands.chat import ask_options, service_of
+    from argotune.workflows.cli.commands.chat import base_model, service_of
     from argotune.workflows.cli.where import chosen_cluster
 
     served = service_of(chosen_cluster(namespace, context, False), name)
-    given = ask_options(served, base=base, max_new_tokens=max_new_tokens)
-    return Answer(text=ask(served, prompt, **given), model=str(given.get("model", name)))
+    model = base_model(served) if base else name
+    longest = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
+    return Answer(text=ask(served, prompt, model=model, **longest), model=model)
 
 
 def _texts(workspace: Manifest | Sequence[Manifest]) -> Texts:

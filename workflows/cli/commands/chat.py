@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
+from types import FrameType
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
 
 from argotune.steps.contracts.services import is_alive, list_services, read_service
-from argotune.workflows.cli.chat_client import Served, ask, models_of
-from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.chat_client import Served, models_of
+from argotune.workflows.cli.console import console
+from argotune.workflows.cli.conversation import Conversation, show_answers
+from argotune.workflows.cli.errors import INTERRUPTED, CliError, InputError
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.runs import local_runs
 from argotune.workflows.cli.remote.cluster import Cluster
@@ -25,6 +28,9 @@ from argotune.workflows.cli.where import (
     chosen_cluster,
 )
 
+_NEW = "/new"
+_HELP = f"{_NEW} begins a new conversation, Ctrl-C ends an answer, Ctrl-D ends the program"
+
 app = typer.Typer(add_completion=False)
 
 
@@ -32,11 +38,25 @@ app = typer.Typer(add_completion=False)
 def chat(
     name: Annotated[str, typer.Argument(help="Name of the workspace, which is its service's.")],
     prompt: Annotated[
-        str | None, typer.Argument(help="The question; without one, lines are read until the end.")
+        str | None,
+        typer.Argument(
+            help="The question. Without one, text from a pipe or file is one question; on a"
+            " terminal a conversation begins."
+        ),
     ] = None,
     base: Annotated[
         bool, typer.Option("--base", help="Ask the base model instead of the tuned one.")
     ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Ask the base model and the tuned one.")
+    ] = False,
+    system: Annotated[
+        str | None, typer.Option(help="System message, which the conversation begins with.")
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="0: always the likeliest token; higher: more varied.", min=0, max=2),
+    ] = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(help="Longest answer, tokens.", min=1)
     ] = None,
@@ -45,17 +65,22 @@ def chat(
     on_cluster: ClusterOption = False,
 ) -> None:
     """Ask the model that a run deployed, on this machine or on a cluster."""
+    if base and compare:
+        raise InputError("--base, --compare: give one; --compare asks the base model too")
     cluster = chosen_cluster(namespace, context, on_cluster)
     served = service_of(cluster, name)
-    options = ask_options(served, base=base, max_new_tokens=max_new_tokens)
-    if prompt is not None:
-        print(ask(served, prompt, **options))
+    options = _options(temperature=temperature, max_completion_tokens=max_new_tokens)
+    conversations = [
+        Conversation(served, title, {**options, "model": model}, system)
+        for title, model in _models(served, base=base, compare=compare)
+    ]
+    if prompt is None and sys.stdin.isatty():
+        _converse(conversations)
         return
-    interactive = sys.stdin.isatty()
-    if interactive:
-        print(f"Talking to {served.name} at {served.endpoint}; Ctrl-D ends.")
-    for line in _lines(interactive):
-        print(ask(served, line, **options))
+    question = sys.stdin.read() if prompt is None else prompt
+    if not question.strip():
+        raise InputError("the question is empty")
+    show_answers(console(), conversations, question)
 
 
 def service_of(cluster: Cluster | None, name: str) -> Served:
@@ -63,15 +88,8 @@ def service_of(cluster: Cluster | None, name: str) -> Served:
     return served_here(name) if cluster is None else served_on(cluster, name)
 
 
-def ask_options(served: Served, *, base: bool, max_new_tokens: int | None) -> dict[str, Any]:
-    """Return what a request has beside its prompt. Raises CliError without a base model."""
-    options: dict[str, Any] = {"model": _base_model(served)} if base else {}
-    if max_new_tokens:
-        options["max_new_tokens"] = max_new_tokens
-    return options
-
-
-def _base_model(served: Served) -> str:
+def base_model(served: Served) -> str:
+    """Return the name of the base model that a service serves. Raises CliError without one."""
     models = models_of(served)
     others = [model for model in models if model != served.name]
     base = served.base or next(iter(others), "")
@@ -81,6 +99,57 @@ def _base_model(served: Served) -> str:
             f" {', '.join(models)}"
         )
     return base
+
+
+def _models(served: Served, *, base: bool, compare: bool) -> list[tuple[str, str]]:
+    """List the title and the name of each model that is asked."""
+    asked = [("base", base_model(served))] if base or compare else []
+    return asked if base else [*asked, ("tuned", served.name)]
+
+
+def _options(**given: Any) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _converse(conversations: list[Conversation]) -> None:
+    """Read questions from the terminal and print the answers, until Ctrl-D."""
+    # Half a hundred modules, which no other command needs.
+    from argotune.workflows.cli.chat_prompt import prompt_session
+
+    served, shown = conversations[0].served, console()
+    print(f"Talking to {served.name} at {served.endpoint}; {_HELP}.")
+    session = prompt_session()
+    signal.signal(signal.SIGTERM, _end)
+    while True:
+        try:
+            question = session.prompt("> ").strip()
+        except KeyboardInterrupt:
+            continue
+        except EOFError:
+            return
+        if question == _NEW:
+            for conversation in conversations:
+                conversation.begin_anew()
+        elif question.startswith("/") and " " not in question:
+            print(f"{question}: no such command; {_HELP}")
+        elif question:
+            _answer(shown, conversations, question)
+
+
+def _answer(shown: Any, conversations: list[Conversation], question: str) -> None:
+    """Print the answers; Ctrl-C ends them, and a failed one does not end the conversation."""
+    try:
+        show_answers(shown, conversations, question)
+    except KeyboardInterrupt:
+        print("(ended)")
+    except CliError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+
+
+def _end(signum: int, frame: FrameType | None) -> None:
+    # Ctrl-C ends an answer; SIGTERM, which is taken for it elsewhere, ends the program.
+    raise SystemExit(INTERRUPTED)
 
 
 def served_here(name: str) -> Served:
@@ -104,13 +173,3 @@ def served_here(name: str) -> Served:
     running = [known.name for known in list_services(services_dir) if is_alive(known)]
     there = f"running are {', '.join(running)}" if running else "none is running"
     raise InputError(f"{name!r}: no running service of this name on this machine; {there}")
-
-
-def _lines(interactive: bool) -> Iterator[str]:
-    while True:
-        try:
-            line = input("> " if interactive else "").strip()
-        except EOFError:
-            return
-        if line:
-            yield line

@@ -14,9 +14,14 @@ from tests.fakes.serve import BASE
 from tests.workflows.cli.command import Argotune, environment, wait_until
 from tests.workflows.cli.conftest import Write
 from tests.workflows.cli.documents import GREETING
+from tests.workflows.cli.terminal import on_terminal
 
 Serve = Callable[..., "subprocess.Popen[bytes]"]
 
+READY = "\x1b[?2004h"
+"""What tells a terminal that a paste is welcome, once the line can be written."""
+SENT = "\x1b[?2004l"
+"""What ends this, when the line is sent."""
 STOPPED = "service {0}: stopped; `argotune start {0}` starts it again\n"
 
 
@@ -88,15 +93,77 @@ def test_a_base_model_that_is_not_served(argotune: Argotune, serve: Serve) -> No
     )
 
 
-def test_without_a_question_lines_are_read(
+def test_a_piped_document_is_one_question(
     argotune: Argotune, serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     serve("my-model")
-    (tmp_path / "questions").write_text("One?\n\nTwo?\n")
-    with (tmp_path / "questions").open() as file:
+    (tmp_path / "document").write_text("One?\n\nTwo?\n")
+    with (tmp_path / "document").open() as file:
         monkeypatch.setattr("sys.stdin", file)
         answer = argotune("chat", "my-model")
-    assert (answer.code, answer.out) == (0, "One?  MODEL\nTwo?  MODEL\n")
+    assert (answer.code, answer.out) == (0, "One?\n\nTwo?\n  MODEL\n")
+
+
+def test_an_empty_document_is_refused(
+    argotune: Argotune, serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    serve("my-model")
+    (tmp_path / "document").write_text("\n")
+    with (tmp_path / "document").open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        answer = argotune("chat", "my-model")
+    assert (answer.code, answer.errors) == (2, ["the question is empty"])
+
+
+def test_a_system_message_begins_the_conversation(argotune: Argotune, serve: Serve) -> None:
+    serve("my-model")
+    answer = argotune("chat", "my-model", "Who are you?", "--system", "Be brief.")
+    assert answer.out == "Be brief. | Who are you?  MODEL\n"
+
+
+def test_a_cut_answer_is_told(argotune: Argotune, serve: Serve) -> None:
+    serve("my-model")
+    answer = argotune("chat", "my-model", "Who are you?", "--max-new-tokens", 2)
+    assert (answer.code, answer.out) == (0, "Who are\n")
+    assert answer.err == (
+        "note: tuned's answer was cut after 2 tokens; --max-new-tokens asks for a longer one, as"
+        " far as the model's context reaches\n"
+    )
+
+
+def test_compare_asks_both_models(argotune: Argotune, serve: Serve) -> None:
+    serve("my-model")
+    answer = argotune("chat", "my-model", "Who?", "--compare")
+    assert (answer.code, answer.out) == (0, f"base:\nWho? asked of {BASE}\ntuned:\nWho?  MODEL\n")
+    answer = argotune("chat", "my-model", "Who?", "--compare", "--base")
+    assert answer.errors == ["--base, --compare: give one; --compare asks the base model too"]
+
+
+def test_a_conversation_on_a_terminal(serve: Serve) -> None:
+    serve("my-model")
+    with on_terminal("chat", "my-model") as terminal:
+        terminal.read_to(READY)
+        # As a terminal pastes: its two lines are one question.
+        terminal.write("\x1b[200~One?\nTwo?\x1b[201~\r")
+        terminal.read_to("MODEL")
+        terminal.read_to(READY)
+        terminal.write("And?\r")
+        terminal.read_to(SENT + "One?\r\nTwo? | One?\r\nTwo?  MODEL | And?  MODEL")
+        terminal.write("forever\r")
+        terminal.read_to(" on on on")
+        terminal.write("\x03")
+        terminal.read_to("(ended)")
+        terminal.read_to(READY)
+        terminal.write("/new\r")
+        terminal.read_to(READY)
+        terminal.write("Again?\r")
+        terminal.read_to(SENT + "Again?  MODEL")
+        terminal.read_to(READY)
+        terminal.write("/nwe\r")
+        terminal.read_to("/nwe: no such command; /new begins a new conversation")
+        terminal.read_to(READY)
+        terminal.write("\x04")
+        assert terminal.code() == 0
 
 
 def test_the_servers_refusal_is_told_in_its_words(argotune: Argotune, serve: Serve) -> None:
@@ -104,7 +171,7 @@ def test_the_servers_refusal_is_told_in_its_words(argotune: Argotune, serve: Ser
     answer = argotune("chat", "my-model", "Who are you?")
     assert answer.code == 3
     assert len(answer.errors) == 1
-    assert answer.errors[0].endswith("/chat: HTTP 500: out of memory")
+    assert answer.errors[0].endswith("/v1/chat/completions: HTTP 500: out of memory")
 
 
 def test_a_service_that_does_not_run(argotune: Argotune, serve: Serve) -> None:
