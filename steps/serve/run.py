@@ -23,6 +23,7 @@ from argotune.steps.serve.engine.decode import generate
 from argotune.steps.serve.engine.interface import Sampling
 from argotune.steps.serve.engine.transformers_engine import TransformersEngine
 from argotune.steps.serve.load import load_model, load_tokenizer
+from argotune.steps.serve.page.routes import add_page_routes
 from argotune.steps.serve.params import Params
 
 _logger = logging.getLogger(__name__)
@@ -39,9 +40,11 @@ def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
     contract = read_contract(params.adapter_dir)
     listener = _listen(params)
     service = Service(timeout_seconds=params.timeout_seconds)
+    app = make_app(service, max_body_bytes=params.max_body_bytes)
+    add_page_routes(app, params.adapter_dir, digest=None)
     server = uvicorn.Server(
         uvicorn.Config(
-            make_app(service, max_body_bytes=params.max_body_bytes),
+            app,
             access_log=False,
             log_config=None,
             timeout_graceful_shutdown=max(1, round(params.drain_seconds)),

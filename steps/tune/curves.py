@@ -75,7 +75,7 @@ def _curves(records: Sequence[Record]) -> str:
     _draw_losses(figure.add_subplot(grid[0, :]), records)
     for place, (key, name) in enumerate(drawn):
         axes = figure.add_subplot(grid[1 + place // 2, place % 2])
-        axes.plot(*zip(*_points(records, key), strict=True), color="tab:blue", linewidth=1)
+        axes.plot(*zip(*points(records, key), strict=True), color="tab:blue", linewidth=1)
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=8)
         # As many as there is room for; of all that is drawn, ticks take most of the time.
@@ -109,7 +109,7 @@ def _save(figure: Figure, kind: str) -> bytes:
 
 
 def _draw_losses(axes: Axes, records: Sequence[Record]) -> None:
-    train, held_out = _points(records, "loss"), _points(records, "eval_loss")
+    train, held_out = points(records, "loss"), points(records, "eval_loss")
     if train:
         axes.plot(*zip(*train, strict=True), color="0.75", linewidth=1, label="train, each step")
         axes.plot(*zip(*_smooth(train), strict=True), color="tab:blue", label="train, smoothed")
@@ -125,7 +125,8 @@ def _draw_losses(axes: Axes, records: Sequence[Record]) -> None:
         axes.legend(frameon=False)
 
 
-def _points(records: Sequence[Record], key: str) -> Points:
+def points(records: Sequence[Record], key: str) -> Points:
+    """The steps and values of the records that have this key."""
     return [(record["step"], record[key]) for record in records if key in record]
 
 
@@ -143,7 +144,7 @@ def _smooth(points: Points) -> Points:
 
 def _facts(records: Sequence[Record]) -> str:
     steps = [record for record in records if "loss" in record]
-    held_out = _points(records, "eval_loss")
+    held_out = points(records, "eval_loss")
     values: dict[str, str] = {}
     if held_out:
         values["held-out loss of the base model"] = f"{held_out[0][1]:.4f}"
@@ -164,7 +165,7 @@ def _facts(records: Sequence[Record]) -> str:
 def _evaluations(records: Sequence[Record]) -> str:
     rows = [
         [str(step) if step else "base", f"{loss:.4f}"]
-        for step, loss in _points(records, "eval_loss")
+        for step, loss in points(records, "eval_loss")
     ]
     return table("Evaluations", ["step", "held-out loss"], rows)
 

@@ -12,11 +12,11 @@ from peft import get_peft_model_state_dict
 
 from argotune.steps.common.fs import replacing_directory
 from argotune.steps.contracts.model_cache import base_of
+from argotune.steps.contracts.model_card import ModelCard, write_card
 from argotune.steps.contracts.serving import Adapter, Base, Rope, ServingContract, write_contract
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.tokens.template import ChatTemplate
-from argotune.steps.tune.facts import Facts
-from argotune.steps.tune.model_card import model_card
+from argotune.steps.tune.readme import readme
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -76,11 +76,11 @@ def _base(plan: TrainingPlan, model_dir: Path) -> Base:
 
 
 def export_adapter(
-    model: Any, directory: Path, contract: ServingContract, facts: Facts, model_dir: Path
+    model: Any, directory: Path, contract: ServingContract, card: ModelCard, model_dir: Path
 ) -> None:
     """Write the adapter's directory atomically, replacing an existing one.
 
-    The bytes depend only on weights, contract and facts, so equal runs give equal images.
+    The bytes depend only on weights, contract and card, so equal runs give equal images.
     """
     with replacing_directory(directory) as temporary:
         # "auto" would ask the Hub whether the vocabulary has changed, which never happens here.
@@ -96,7 +96,8 @@ def export_adapter(
                 shutil.copyfile(model_dir / name, temporary / name)
         (temporary / "chat_template.jinja").write_text(contract.chat_template)
         (temporary / "generation_config.json").write_text(_generation_config(contract))
-        (temporary / "README.md").write_text(model_card(contract, facts))
+        (temporary / "README.md").write_text(readme(contract, card.facts))
+        write_card(temporary, card)
         write_contract(temporary, contract)
 
 

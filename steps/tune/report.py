@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from argotune.steps.common.fs import atomic_write
-from argotune.steps.tune.curves import loss_png, report_html
+from argotune.steps.tune.curves import loss_png, points, report_html
 from argotune.steps.tune.samples import Answer
 from argotune.steps.tune.trackers import Tracker
 
@@ -82,6 +82,10 @@ class Report:
         atomic_write(self._plot, loss_png(records, self._title))
         atomic_write(self._page, report_html(records, samples, self._title, self._facts))
         self._drawn_at = time.monotonic()
+
+    def points(self, key: str) -> list[tuple[int, float]]:
+        """The steps and values of the records that have one, by `loss` or `eval_loss`."""
+        return points(list(_records(self._metrics)), key)
 
     def close(self, succeeded: bool) -> None:
         """Draw the curves a last time, and close the trackers with the run's result."""

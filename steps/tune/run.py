@@ -24,6 +24,7 @@ from argotune.steps.common.fs import atomic_write
 from argotune.steps.common.progress import Progress
 from argotune.steps.common.values import NOT_MEASURED
 from argotune.steps.contracts.model_cache import base_of
+from argotune.steps.contracts.model_card import ModelCard, thinned
 from argotune.steps.contracts.serving import FILE_NAME, rope_choice
 from argotune.steps.contracts.start_adapter import DIRECTORY, start_of
 from argotune.steps.contracts.steps_of_run import fit_batch
@@ -147,8 +148,12 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
     if outcome.best is not None:
         load_tensors(model, outcome.best)
     contract = make_contract(plan, params.model_dir, template, tokenizer, packs.longest, rope)
-    facts = facts_of(params, plan, schedule.run_steps) | results_of(result)
-    export_adapter(model, params.work_dir / "adapter", contract, facts, params.model_dir)
+    card = ModelCard(
+        facts=facts_of(params, plan, schedule.run_steps) | results_of(result),
+        train_loss=thinned(report.points("loss")),
+        held_out_loss=thinned(report.points("eval_loss")),
+    )
+    export_adapter(model, params.work_dir / "adapter", contract, card, params.model_dir)
     _write_result(params.work_dir, settings, result, machine_used(device, world.size))
     return result
 

@@ -12,12 +12,13 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.model_card import read_card
 from argotune.steps.contracts.serving import read_contract
 from argotune.steps.contracts.training_plan import write_plan
 from argotune.steps.tokens.template import chat_template
 from argotune.steps.tokens.tokenise import read_rows
-from argotune.steps.tune.model_card import model_card
 from argotune.steps.tune.params import Params
+from argotune.steps.tune.readme import readme
 from argotune.steps.tune.run import run
 from argotune.steps.tune.vllm import vllm_command
 from tests.steps.contracts.test_serving import contract as small_contract
@@ -81,6 +82,7 @@ def test_the_directory_is_a_tokenizer_with_the_template_of_training(
         "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
+        "card.json",
         "chat_template.jinja",
         "generation_config.json",
         "serving.json",
@@ -92,6 +94,11 @@ def test_the_directory_is_a_tokenizer_with_the_template_of_training(
     stops = json.loads((adapter / "generation_config.json").read_text())
     contract = read_contract(adapter)
     assert stops == {"do_sample": False, "eos_token_id": contract.stop_token_ids}
+    card = read_card(adapter)
+    assert card is not None
+    assert card.facts["data digest"] == "sha256:d"
+    assert [step for step, _ in card.train_loss] == list(range(1, 7))
+    assert card.held_out_loss[0][0] == 0
 
 
 @pytest.mark.parametrize(
@@ -114,7 +121,7 @@ def test_the_readme_names_no_repository_that_the_weights_are_not_from(
     contract = msgspec.structs.replace(
         contract, base=msgspec.structs.replace(contract.base, **base)
     )
-    card = model_card(contract, {})
+    card = readme(contract, {})
     assert said in card
     assert "base_model:" not in card
     assert "huggingface.co" not in card
@@ -126,7 +133,7 @@ def test_the_readme_names_no_repository_that_the_weights_are_not_from(
 
 def test_the_readme_holds_the_command_for_vllm() -> None:
     contract = msgspec.structs.replace(small_contract(), rope="short")
-    card = model_card(contract, {})
+    card = readme(contract, {})
     assert card.startswith("---\nbase_model: acme/base\n")
     (command,) = re.findall(r"```sh\n(.*?)```", card, flags=re.DOTALL)
     assert shlex.split(command.replace("\\\n", " ")) == vllm_command(contract)

@@ -76,7 +76,7 @@ _ROPE_NOTES = {
 }
 
 
-def model_card(contract: ServingContract, facts: Facts) -> str:
+def readme(contract: ServingContract, facts: Facts) -> str:
     """The Markdown text of README.md."""
     base = contract.base
     return _CARD.format(
