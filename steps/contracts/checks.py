@@ -1,13 +1,14 @@
 """Checks of the user's own on a model's answers, as the plan file has them, and their results.
 
-Each check gives every answer a score from 0 to 1 and is passed if the mean reaches `min`. The
+A check of answers gives each a score from 0 to 1 and is passed if the mean reaches `min`. The
 answers are greedy ones to the prompts of held-out rows; a row's own answer is the reference.
+`lm_eval` has rows of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -15,6 +16,7 @@ _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
 _Prompt = Annotated[str, msgspec.Meta(min_length=1, max_length=20_000)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
+_Task = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
 class _Check(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,11 +86,42 @@ class Judge(_Check, frozen=True, kw_only=True, tag_field="kind", tag="judge"):
     """Least mean score as a share of `scale`; a judge has no default that would suit all."""
 
 
-Check = ExactMatch | Regex | JsonSchema | ToolCall | Judge
+class _Compared(_Check, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A check that also compares models; at least one of the three bounds is given."""
 
-KINDS: Sequence[str] = tuple(
-    str(kind.__struct_config__.tag) for kind in (ExactMatch, Regex, JsonSchema, ToolCall, Judge)
-)
+    min: float | None = None  # type: ignore[assignment]
+    """Least score; None: any."""
+    min_improvement: float | None = None
+    """By how much the score has to be above the base model's, at least; None: it is not asked."""
+    min_improvement_over_live: float | None = None
+    """Likewise above that of the adapter in service, if there is one; below 0: so much worse is
+    accepted."""
+
+    @property
+    def has_bound(self) -> bool:
+        """Whether an adapter could fail it."""
+        bounds = (self.min, self.min_improvement, self.min_improvement_over_live)
+        return any(bound is not None for bound in bounds)
+
+
+class LmEval(_Compared, frozen=True, kw_only=True, tag_field="kind", tag="lm_eval"):
+    """Each of these tasks of lm-eval reaches the bounds."""
+
+    tasks: Annotated[list[_Task], msgspec.Meta(min_length=1, max_length=20)]
+    """Names of tasks or groups, as `lm-eval ls tasks` lists them."""
+    metric: _Text = "acc"
+    """METRIC or METRIC,FILTER of lm-eval's results, one that is better when it is higher."""
+    limit: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Most rows of each task, the first of them; None: all."""
+    num_fewshot: Annotated[int, msgspec.Meta(ge=0, le=64)] | None = None
+    """Number of solved examples before each question; None: as the task says."""
+
+
+Check = ExactMatch | Regex | JsonSchema | ToolCall | Judge | LmEval
+AnswerCheck = ExactMatch | Regex | JsonSchema | ToolCall | Judge
+"""A check of answers to held-out prompts."""
+
+KINDS: Sequence[str] = tuple(str(kind.__struct_config__.tag) for kind in get_args(Check))
 """The kinds of checks, as the training config names them."""
 
 
@@ -104,27 +137,70 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
     """Why the score is below 1."""
 
 
+class Margin(msgspec.Struct, frozen=True, kw_only=True):
+    """The score beside that of another model."""
+
+    against: Literal["base", "live"]
+    score: float
+    """Of the other model."""
+    margin: float
+    """By how much the new adapter's has to be higher, at least."""
+
+
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a check found."""
 
     name: str
     kind: str
     score: float | None
-    """Mean of all rows that it counts, from 0 to 1; None: it counts none."""
-    min: float
+    """Mean of all rows that it counts; None: it counts none."""
+    min: float | None
+    """Least score; None: any."""
     passed: bool
     """A check that counts no row is not passed."""
     rows: int
     """Number of rows that it counts."""
+    margins: list[Margin] = []
+    """Comparisons with other models that the check asks for."""
     examples: list[Example] = []
-    """At most three of the rows with a score below 1, the lowest first."""
+    """At most three of the rows with low scores, the lowest first."""
 
     @property
     def reason(self) -> str:
         """The result in one sentence without its full stop."""
         if self.score is None:
             return f"check {self.name} found no held-out row that it applies to"
-        verb = "reaches" if self.passed else "is below"
-        return f"check {self.name} scores {self.score:.3g} on {self.rows} rows, which {verb} " + (
-            f"{self.min:g}"
-        )
+        said = f"check {self.name} scores {self.score:.3g} on {self.rows} rows"
+        if self.min is not None:
+            verb = "reaches" if self.score >= self.min else "is below"
+            said += f", which {verb} {self.min:g}"
+        return "".join([said, *(_beside(self.score, margin) for margin in self.margins)])
+
+    @property
+    def wanted(self) -> str:
+        """The bounds in a few words."""
+        least = [] if self.min is None else [f"{self.min:g}"]
+        above = [f"{_name(each)}'s {each.score:.3g} + {each.margin:g}" for each in self.margins]
+        return ", ".join([*least, *above])
+
+
+def reaches(score: float | None, least: float | None, margins: Sequence[Margin]) -> bool:
+    """Whether a score reaches all of a check's bounds; None, of no row, reaches none."""
+    if score is None:
+        return False
+    bounds = [each.score + each.margin for each in margins]
+    # Of numbers such as 0.4 + 0.2 the last digit is not meant.
+    return all(score >= bound - 1e-9 for bound in [*bounds, *([] if least is None else [least])])
+
+
+def _beside(score: float, margin: Margin) -> str:
+    gain = score - margin.score
+    where = "above" if gain >= 0 else "below"
+    return (
+        f", {abs(gain):.3g} {where} that of {_name(margin)}, where at least {margin.margin:g} above"
+        " is wanted"
+    )
+
+
+def _name(margin: Margin) -> str:
+    return "the base model" if margin.against == "base" else "the adapter in service"

@@ -13,7 +13,7 @@ import msgspec
 from argotune.steps.common import strict_yaml
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
-from argotune.steps.contracts.checks import Check
+from argotune.steps.contracts.checks import AnswerCheck, Check, LmEval
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -216,6 +216,16 @@ class Evaluation(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Most held-out rows whose prompts are answered for the checks, the first of them."""
     check_tokens: int = 256
     """Longest answer, tokens; a longer one is checked as far as it came."""
+
+    @property
+    def answer_checks(self) -> list[AnswerCheck]:
+        """Those that look at answers to held-out prompts."""
+        return [check for check in self.checks if not isinstance(check, LmEval)]
+
+    @property
+    def lm_eval_checks(self) -> list[LmEval]:
+        """Those whose rows are lm-eval's."""
+        return [check for check in self.checks if isinstance(check, LmEval)]
 
 
 class Hardware(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

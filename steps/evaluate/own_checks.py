@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from argotune.steps.causal_lm.device import Device
-from argotune.steps.contracts.checks import Check, CheckResult
+from argotune.steps.contracts.checks import AnswerCheck, CheckResult
 from argotune.steps.evaluate.answers import Answer, Question, answer_greedily
 from argotune.steps.evaluate.checks.judge import read_key
 from argotune.steps.evaluate.checks.rows import AnsweredRow, prompt_of
@@ -46,7 +46,7 @@ def answer_in_batches(
 
 
 def check_answers(
-    checks: Sequence[Check],
+    checks: Sequence[AnswerCheck],
     questions: Sequence[Question],
     answers: Sequence[Answer],
     text: Callable[[Sequence[int]], str],

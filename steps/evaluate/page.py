@@ -41,13 +41,13 @@ def _parts(evaluation: Evaluation) -> Iterator[str]:
     )
     yield table(
         "Checks of answers",
-        ["check", "kind", "score", "least", "rows", ""],
+        ["check", "kind", "score", "wanted", "rows", ""],
         [
             (
                 each.name,
                 each.kind,
                 _number(each.score),
-                f"{each.min:g}",
+                each.wanted,
                 f"{each.rows:,}",
                 _passed(each.passed),
             )

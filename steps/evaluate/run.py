@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -43,6 +43,14 @@ from argotune.steps.evaluate.decide import (
     decide,
     mean_loss,
 )
+from argotune.steps.evaluate.harness import (
+    LoadedTask,
+    TaskScore,
+    load_tasks,
+    measure_tasks,
+    results_of,
+    wrap_model,
+)
 from argotune.steps.evaluate.measure import row_losses
 from argotune.steps.evaluate.models import Models, Name, difference_of, load_models
 from argotune.steps.evaluate.own_checks import answer_in_batches, check_answers, open_judges
@@ -61,6 +69,7 @@ class _Measured:
     answers: Sequence[Answer]
     check_answers: Sequence[Answer] = ()
     """Only of the new adapter."""
+    task_scores: Mapping[str, TaskScore] = field(default_factory=dict)
 
 
 def run(params: Params, *, progress: Progress, cuda: Cuda = TORCH) -> Result:
@@ -136,12 +145,18 @@ def _evaluate(
     )
     if not len(data.rows):
         return _without_rows(about, params, plan)
+    tasks = load_tasks(plan.evaluation.lm_eval_checks)
     live_dir = params.work_dir / DIRECTORY if live.digest and not note else None
     device = find_device()
     with naming_missing_memory("evaluating the adapter", "a smaller max_length"):
         models = load_models(plan, params.model_dir, params.work_dir / "adapter", live_dir, device)
-        measured = _measure(models, data, params, plan, device, progress)
-    checks = _check(plan, measured["new"], data, params)
+        measured = _measure(models, data, params, plan, device, progress, tasks)
+    checks = [
+        *_check(plan, measured["new"], data, params),
+        *results_of(tasks, {name: each.task_scores for name, each in measured.items()}),
+    ]
+    for each in checks:
+        log.event(_logger, "checked", check=each.name, score=each.score, passed=each.passed)
     return _judged(about, measured, checks, data, params, live)
 
 
@@ -152,7 +167,7 @@ def _read_data(params: Params, plan: TrainingPlan) -> Data:
 
 def _checked_rows(plan: TrainingPlan) -> int:
     """To how many questions the new adapter's answers are checked."""
-    return plan.evaluation.check_rows if plan.evaluation.checks else 0
+    return plan.evaluation.check_rows if plan.evaluation.answer_checks else 0
 
 
 def _live_problem(work_dir: Path, live: LiveAdapter) -> str:
@@ -187,9 +202,12 @@ def _measure(
     plan: TrainingPlan,
     device: Device,
     progress: Progress,
+    tasks: Sequence[LoadedTask],
 ) -> Mapping[Name, _Measured]:
-    """Losses and answers of each model."""
+    """Losses, answers and scores of each model."""
     rows = len(data.rows)
+    longest = plan.training.max_length
+    wrapped = wrap_model(models.model, params.model_dir, device, longest) if tasks else None
     parts = 2 * rows * len(models.names)
 
     def reporting(place: int) -> Callable[[int], None]:
@@ -219,15 +237,18 @@ def _measure(
                 most_tokens=plan.evaluation.check_tokens,
                 stop_token_ids=data.template.stop_token_ids,
             )
-        measured[name] = _Measured(losses=losses, answers=answers, check_answers=checked)
+            scores = measure_tasks(tasks, name, wrapped)
+        measured[name] = _Measured(
+            losses=losses, answers=answers, check_answers=checked, task_scores=scores
+        )
         log.event(_logger, "measured", model=name, loss=mean_loss(losses, data.tokens))
         progress.update(2 * rows * (place + 1), parts)
     return measured
 
 
 def _check(plan: TrainingPlan, new: _Measured, data: Data, params: Params) -> list[CheckResult]:
-    results = check_answers(
-        plan.evaluation.checks,
+    return check_answers(
+        plan.evaluation.answer_checks,
         data.questions[: _checked_rows(plan)],
         new.check_answers,
         data.text,
@@ -235,9 +256,6 @@ def _check(plan: TrainingPlan, new: _Measured, data: Data, params: Params) -> li
             params.allowed_hosts, allow_loopback=params.allow_loopback, ca_file=params.ca_file
         ),
     )
-    for each in results:
-        log.event(_logger, "checked", check=each.name, score=each.score, passed=each.passed)
-    return results
 
 
 def _judged(

@@ -10,7 +10,7 @@ import msgspec
 
 from argotune.presets.names import nearest
 from argotune.steps.common.urls import redact, url_problem
-from argotune.steps.contracts.checks import KINDS, Check, JsonSchema, Judge, Regex
+from argotune.steps.contracts.checks import KINDS, Check, JsonSchema, Judge, LmEval, Regex
 from argotune.steps.contracts.json_schema import compile_pattern, compile_schema
 from argotune.steps.plan.readers import WrongParts
 
@@ -77,6 +77,8 @@ def _problems_of(check: Check) -> Iterator[str]:
         yield from _schema_problems(check)
     if isinstance(check, Judge):
         yield from _judge_problems(check)
+    if isinstance(check, LmEval):
+        yield from _task_problems(check)
 
 
 def _pattern_problems(check: Regex) -> Iterator[str]:
@@ -102,6 +104,18 @@ def _judge_problems(check: Judge) -> Iterator[str]:
         yield f".url: {redact(check.url)!r}; {problem}"
     if "{answer}" not in check.prompt:
         yield ".prompt: without {answer} the judge would not see the answer; put it in"
+
+
+def _task_problems(check: LmEval) -> Iterator[str]:
+    # Which tasks there are is known to the package alone, which tune's image may have.
+    if not check.has_bound:
+        yield (
+            ": without min, min_improvement or min_improvement_over_live every adapter would pass; "
+            "give one of them"
+        )
+    repeated = [name for name, count in Counter(check.tasks).items() if count > 1]
+    if repeated:
+        yield f".tasks: {', '.join(repeated)} is there twice; remove one"
 
 
 def _judge_url_problem(url: str) -> str | None:

@@ -17,6 +17,7 @@ import msgspec
 from argotune.steps.accelerator.cuda import TORCH, Cuda
 from argotune.steps.accelerator.gpus import check_gpus
 from argotune.steps.causal_lm.device import Device, planned_gpus
+from argotune.steps.causal_lm.harness import open_task_list
 from argotune.steps.common import log
 from argotune.steps.common.errors import Interrupted
 from argotune.steps.common.exhausted import naming_missing_memory
@@ -74,6 +75,9 @@ def run(
         return finished
     check_gpus(planned_gpus(plan), allow_cpu=params.allow_cpu, cuda=cuda)
     check_extras(plan.execution)
+    if plan.evaluation.lm_eval_checks:
+        # What evaluate would refuse after hours of training.
+        open_task_list(plan.evaluation.lm_eval_checks)
     check_trackers(plan.watch)
     processes = process_count(plan.execution.processes)
     work = functools.partial(tune, params, plan, progress)

@@ -141,7 +141,7 @@ def test_extras_are_passed_to_tune_alone(machine: Machine, given: str | None, pa
 def test_an_unknown_extra_is_refused_before_anything_is_built(machine: Machine) -> None:
     machine.has("docker")
     assert refusal(machine.build("build", "plan", "tune", EXTRAS="track,liger")) == (
-        "EXTRAS names track,liger; there are: track liger compile"
+        "EXTRAS names track,liger; there are: track liger compile lm-eval"
     )
     assert machine.calls == []
 

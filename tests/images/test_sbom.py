@@ -117,7 +117,7 @@ def test_the_groups_are_those_of_the_containerfiles(sbom: ModuleType, step: str)
 def test_extras_are_those_of_tune_alone(sbom: ModuleType, extra: str) -> None:
     groups, pruned = sbom.groups_of("tune", [extra])
     assert groups[-1] == f"image-{extra}"
-    assert pruned == (["triton"] if extra == "track" else [])
+    assert pruned == ([] if extra in ("liger", "compile") else ["triton"])
     assert sbom.groups_of("serve", [extra]) == sbom.groups_of("serve", [])
 
 

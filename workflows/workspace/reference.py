@@ -160,6 +160,33 @@ training_config:
 | `tool_call` | that is a well-formed call of an offered tool, with arguments valid by the tool's schema; rows whose own answer is no call do not count | |
 | `judge` | by the share of `scale` that a model gives it | `url` of an API as OpenAI's, up to `/v1`; `model`; `prompt`, in which `{prompt}`, `{answer}` and `{reference}` stand for the row's texts; `scale` (10); `temperature` (0; null: not sent); `min`, which has no default |
 
+`lm_eval` is another kind: it has rows of its own, those of tasks of
+[lm-eval](https://github.com/EleutherAI/lm-evaluation-harness), and compares models.
+
+```yaml
+      - kind: lm_eval
+        tasks: [arc_easy, hellaswag]
+        metric: acc_norm
+        limit: 500
+        min: 0.4
+        min_improvement_over_live: -0.01
+```
+
+| option | means | default |
+|---|---|---|
+| `tasks` | names of tasks or groups, as `lm-eval ls tasks` lists them; each has to pass, and has a result of its own | |
+| `metric` | of its results, METRIC or METRIC,FILTER, one that is better when it is higher | `acc` |
+| `limit` | rows of each task, the first ones | all |
+| `num_fewshot` | solved examples before each question | the task's |
+| `min` | least score | any |
+| `min_improvement`, `min_improvement_over_live` | by how much it has to be above that of the base model, and of the adapter in service where there is one, at least; 0 is no worse, below 0 so much worse is accepted | not compared |
+
+At least one of the last three is given. The image of tune needs the package:
+[`EXTRAS=lm-eval`](../../images/README.md#extras); without it, or with a task that lm-eval does not
+know, tune ends before it trains. The rows come from the Hub, which evaluate's pod has to reach.
+Prompts are those of the task, without the model's chat template; tasks that run code which the model
+writes are refused. `argotune evaluate` does not take this kind.
+
 Patterns have the syntax of Rust's regex, without look-around and back-references, so that none takes
 longer than the text is long. They are found anywhere; `^` and `$` are the ends of the answer.
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 
 from argotune.steps.contracts.checks import (
-    Check,
+    AnswerCheck,
     CheckResult,
     ExactMatch,
     Example,
@@ -18,6 +18,7 @@ from argotune.steps.contracts.checks import (
     Judge,
     Regex,
     ToolCall,
+    reaches,
 )
 from argotune.steps.evaluate.checks.calls import score_call
 from argotune.steps.evaluate.checks.judge import JudgeClient, JudgeKey
@@ -33,7 +34,7 @@ OpenJudge = Callable[[Judge], contextlib.AbstractContextManager[Scorer]]
 
 
 def run_checks(
-    checks: Sequence[Check], rows: Sequence[AnsweredRow], *, open_judge: OpenJudge
+    checks: Sequence[AnswerCheck], rows: Sequence[AnsweredRow], *, open_judge: OpenJudge
 ) -> list[CheckResult]:
     """The results of all checks, in their order.
 
@@ -78,7 +79,7 @@ def _scorer(check: ExactMatch | Regex | JsonSchema | ToolCall) -> Scorer:
 
 
 def _result(
-    check: Check, rows: Sequence[AnsweredRow], scores: Sequence[Score | None]
+    check: AnswerCheck, rows: Sequence[AnsweredRow], scores: Sequence[Score | None]
 ) -> CheckResult:
     counted = [(row, score) for row, score in zip(rows, scores, strict=True) if score is not None]
     mean = math.fsum(score.value for _, score in counted) / len(counted) if counted else None
@@ -90,7 +91,7 @@ def _result(
         kind=check.kind,
         score=mean,
         min=check.min,
-        passed=mean is not None and mean >= check.min,
+        passed=reaches(mean, check.min, []),
         rows=len(counted),
         examples=[_example(row, score) for row, score in low[:_MOST_EXAMPLES]],
     )

@@ -13,7 +13,7 @@ from argotune.steps.causal_lm.device import find_device, planned_gpus
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.exhausted import naming_missing_memory
 from argotune.steps.common.progress import Progress
-from argotune.steps.contracts.checks import Check, CheckResult
+from argotune.steps.contracts.checks import AnswerCheck, CheckResult
 from argotune.steps.contracts.side_by_side import (
     Difference,
     Measured,
@@ -93,11 +93,11 @@ def _beside(measured: list[Measured], data: Data, params: Params, plan: Training
     )
 
 
-def _read_checks(path: Path | None) -> list[Check]:
+def _read_checks(path: Path | None) -> list[AnswerCheck]:
     if path is None:
         return []
     try:
-        return msgspec.json.decode(path.read_bytes(), type=list[Check])
+        return msgspec.json.decode(path.read_bytes(), type=list[AnswerCheck])
     except (OSError, msgspec.DecodeError) as error:
         raise PermanentError(f"{path}: not a list of checks: {error}") from error
 
@@ -111,7 +111,7 @@ def _read_data(params: Params, plan: TrainingPlan, *, has_checks: bool) -> Data:
 
 
 def _check(
-    checks: Sequence[Check],
+    checks: Sequence[AnswerCheck],
     data: Data,
     found: Sequence[answers.Answer],
     rows: int,

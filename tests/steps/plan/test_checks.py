@@ -69,6 +69,19 @@ def test_checks_are_read_in_order_with_their_defaults() -> None:
         ({**JUDGE, "url": "https://judge.example/?key=s"}, ".url: 'https://judge.example/'; "),
         ({**JUDGE, "url": "https://u:p@judge.example"}, ".url: 'https://judge.example'; accepted"),
         ({**JUDGE, "url": "http://169.254.169.254/v1"}, ".url: 'http://169.254.169.254/v1'; a cl"),
+        ({"kind": "lm-eval"}, ".kind: 'lm-eval' is no kind of check; did you mean lm_eval?"),
+        (
+            {"kind": "lm_eval", "tasks": ["arc_easy"]},
+            ": without min, min_improvement or min_improvement_over_live every adapter would pass;",
+        ),
+        (
+            {"kind": "lm_eval", "tasks": ["arc_easy", "arc_easy"], "min": 0.5},
+            ".tasks: arc_easy is there twice; remove one",
+        ),
+        (
+            {"kind": "lm_eval", "tasks": [], "min": 0.5},
+            ".tasks: Expected `array` of length >= 1, in a check lm_eval",
+        ),
         (
             {key: value for key, value in JUDGE.items() if key != "min"},
             ": Object missing required field `min`, in a check judge",

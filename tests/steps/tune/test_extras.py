@@ -7,18 +7,23 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, get_args
 
+import msgspec
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
 from argotune.presets.schema import Family
+from argotune.steps.causal_lm import harness
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.contracts.training_plan import Execution
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.checks import LmEval
+from argotune.steps.contracts.training_plan import Evaluation, Execution
 from argotune.steps.tune import extras
 from argotune.steps.tune.evaluate import hidden_states
 from argotune.steps.tune.extras import check_extras, compile_blocks, use_liger
 from argotune.steps.tune.pack import MicroBatch
-from tests.steps.tune.models import Wrapped
+from argotune.steps.tune.run import run
+from tests.steps.tune.models import Wrapped, params_for, tiny_plan
 
 LIGER_IS_TOLD = {
     "model": "base",
@@ -149,3 +154,14 @@ def micro_batch(lengths: tuple[int, ...]) -> MicroBatch:
         targets=none,
         document_lengths=lengths,
     )
+
+
+def test_tasks_that_evaluate_would_refuse_are_refused_before_training(
+    tmp_path: Path, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness.importlib.util, "find_spec", lambda name: None)
+    plan = msgspec.structs.replace(
+        tiny_plan(), evaluation=Evaluation(checks=[LmEval(tasks=["arc_easy"], min=0.5)])
+    )
+    with pytest.raises(PermanentError, match="lm-eval is not installed here"):
+        run(params_for(tmp_path, model_dir, plan), progress=Progress())

@@ -13,7 +13,7 @@ import msgspec
 
 from argotune.steps.common import strict_yaml
 from argotune.steps.common.urls import redact
-from argotune.steps.contracts.checks import Check, Judge
+from argotune.steps.contracts.checks import AnswerCheck, Judge, LmEval
 from argotune.steps.contracts.side_by_side import SideBySide, read_side_by_side
 from argotune.steps.contracts.training_plan import TrainingPlan, write_plan
 from argotune.steps.plan.planning import (
@@ -46,7 +46,7 @@ class Request:
     """The data, all of whose rows are measured on."""
     config: Mapping[str, Any]
     """Sections of a training config, for the columns and lengths of the data."""
-    checks: Sequence[Check]
+    checks: Sequence[AnswerCheck]
     answers: int
     """Number of rows whose answers are shown."""
     allow_cpu: bool
@@ -93,19 +93,27 @@ def read_config(path: Path | None) -> dict[str, Any]:
     return sections
 
 
-def read_check_file(path: Path) -> list[Check]:
+def read_check_file(path: Path) -> list[AnswerCheck]:
     """The list of checks in a YAML file. Raises InputError with all of its problems."""
     return checks_of(_yaml(path), str(path))
 
 
-def checks_of(value: object, where: str) -> list[Check]:
+def checks_of(value: object, where: str) -> list[AnswerCheck]:
     """The checks in a value of YAML. Raises InputError with all of its problems."""
     try:
-        return read_checks(value)
+        checks = read_checks(value)
     except WrongParts as error:
         raise InputError([f"{where}{problem}" for problem in error.problems]) from error
     except ValueError as error:
         raise InputError(f"{where}: accepted is {error}") from error
+    others = [
+        f"{where}[{place}].kind: {check.kind!r} is measured in a run alone; remove the check here"
+        for place, check in enumerate(checks)
+        if isinstance(check, LmEval)
+    ]
+    if others:
+        raise InputError(others)
+    return [check for check in checks if not isinstance(check, LmEval)]
 
 
 def _yaml(path: Path) -> object:

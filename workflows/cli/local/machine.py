@@ -87,6 +87,8 @@ def _packages(plan: TrainingPlan | None) -> Finding:
         extras.append("track")
     if plan is not None and plan.execution.liger:
         extras.append("liger")
+    if plan is not None and plan.evaluation.lm_eval_checks:
+        extras.append("lm-eval")
     missing = missing_packages(*extras)
     if not missing:
         return ok(f"the packages of the steps are in {sys.prefix}")
