@@ -13,16 +13,21 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import Receive, Scope, Send
 
 from argotune.steps.contracts.serving import ServingContract
 from argotune.steps.serve.admission import Admission
+from argotune.steps.serve.authentication import Authentication
 from argotune.steps.serve.body_limit import BodyLimit
 from argotune.steps.serve.conversation import Conversations
 from argotune.steps.serve.engine.interface import Answer, Engine, EngineError, Question, Sampling
 from argotune.steps.serve.errors import ApiError, add_error_handlers, server_error
-from argotune.steps.serve.metrics import CountRequests, Metrics
+from argotune.steps.serve.keys import ClientKeys
+from argotune.steps.serve.metrics import Metrics
+from argotune.steps.serve.outcomes import RecordOutcomes, note_failure
+from argotune.steps.serve.request_ids import RequestIds
 from argotune.steps.serve.schema import ChatRequest, CompletionRequest
 
 
@@ -117,14 +122,24 @@ class _Exchange:
         }
 
 
-def make_app(service: Service, *, max_body_bytes: int) -> FastAPI:
+def make_app(
+    service: Service,
+    *,
+    max_body_bytes: int,
+    body_seconds: float = 30.0,
+    keys: ClientKeys | None = None,
+) -> FastAPI:
     """The application, which answers questions with status 503 until the service is ready."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
-    app.add_middleware(CountRequests, metrics=service.metrics)
     add_error_handlers(app)
     _add_status_routes(app, service)
     _add_chat_routes(app, service)
+    paths = frozenset(route.path for route in app.routes if isinstance(route, APIRoute))
+    # The last one is the first that sees a request.
+    app.add_middleware(BodyLimit, max_bytes=max_body_bytes, seconds=body_seconds)
+    app.add_middleware(Authentication, keys=keys)
+    app.add_middleware(RecordOutcomes, metrics=service.metrics, paths=paths)
+    app.add_middleware(RequestIds, failure=lambda: server_error().response())
     return app
 
 
@@ -206,6 +221,7 @@ async def _events(exchange: _Exchange, with_usage: bool) -> AsyncIterator[str]:
             async for piece in pieces:
                 yield chunk({"content": piece})
     except ApiError as error:
+        note_failure(error.status)
         yield _event(error.body())
         return
     yield chunk({}, exchange.answer.finish_reason)

@@ -1,42 +1,63 @@
-"""Reject requests whose body is too large before it is in memory.
-
-FastAPI has its own limit, but answers in plain text.
-"""
+"""Refuse bodies that are too large, too slow or too complex before anything is made of them."""
 
 from __future__ import annotations
 
-from starlette.responses import JSONResponse
+import asyncio
+
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from argotune.steps.serve.errors import ApiError
+from argotune.steps.serve.json_limits import json_excess
 
 
 class BodyLimit:
-    """ASGI middleware: status 413 for bodies over the limit, with or without Content-Length."""
+    """ASGI middleware: 413 for large bodies, 408 for slow ones, 400 for too much in one.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    A body is read here as a whole, with or without Content-Length.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request with 413, or pass it on to the application."""
+        """Answer the request with the refusal, or pass it on to the application."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = await self._read(scope, receive)
-        if body is None:
-            error = ApiError(
-                413, f"the body is larger than {self._max_bytes} bytes", code="body_too_large"
-            )
-            await JSONResponse(error.body(), error.status)(scope, receive, send)
+        try:
+            messages = await self._read(scope, receive)
+        except ApiError as error:
+            await error.response()(scope, receive, send)
             return
-        await self._app(scope, _replay(body, receive), send)
+        await self._app(scope, _replay(messages, receive), send)
 
-    async def _read(self, scope: Scope, receive: Receive) -> list[Message] | None:
-        """The body's messages, or None if the body is too large."""
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
+    async def _read(self, scope: Scope, receive: Receive) -> list[Message]:
+        """The body's messages. Raises ApiError."""
+        headers = Headers(scope=scope)
+        if (encoding := headers.get("content-encoding", "identity")) != "identity":
+            raise ApiError(415, f"the body's Content-Encoding is {encoding}; send it as it is")
+        declared = headers.get("content-length", "0")
         if declared.isdigit() and int(declared) > self._max_bytes:
-            return None
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(self._seconds):
+                messages = await self._receive(receive)
+        except TimeoutError as error:
+            raise ApiError(
+                408,
+                f"the body did not arrive within {self._seconds:g} s",
+                code="body_timeout",
+                headers={"Connection": "close"},
+            ) from error
+        excess = json_excess(b"".join(message.get("body", b"") for message in messages))
+        if excess is not None:
+            raise ApiError(400, excess, code="invalid_request")
+        return messages
+
+    async def _receive(self, receive: Receive) -> list[Message]:
         messages: list[Message] = []
         size = 0
         while True:
@@ -44,9 +65,14 @@ class BodyLimit:
             messages.append(message)
             size += len(message.get("body", b""))
             if size > self._max_bytes:
-                return None
+                raise self._too_large()
             if not message.get("more_body", False):
                 return messages
+
+    def _too_large(self) -> ApiError:
+        return ApiError(
+            413, f"the body is larger than {self._max_bytes} bytes", code="body_too_large"
+        )
 
 
 def _replay(messages: list[Message], receive: Receive) -> Receive:

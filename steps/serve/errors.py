@@ -1,9 +1,9 @@
-"""Error responses in the format of OpenAI's API."""
+"""Error responses in the format of OpenAI's API, of bounded size and with the request's id."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -11,7 +11,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from argotune.steps.serve.request_ids import current_request_id
+
 _JSON = re.compile(r"application/([\w.-]+\+)?json\b", re.IGNORECASE)
+_MOST_CHARACTERS = 1000
+"""Of a message; it may quote what was sent. In JSON a character takes up to 6 bytes."""
+_MOST_PROBLEMS = 8
+_MOST_CHARACTERS_OF_NAME = 60
 
 
 class ApiError(Exception):
@@ -29,7 +35,7 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
+        self.message = _shown(message, _MOST_CHARACTERS)
         self.kind = kind
         self.param = param
         self.code = code
@@ -37,27 +43,32 @@ class ApiError(Exception):
 
     def body(self) -> dict[str, Any]:
         """The JSON body of the response."""
-        return {
-            "error": {
-                "message": self.message,
-                "type": self.kind,
-                "param": self.param,
-                "code": self.code,
-            }
+        error = {
+            "message": self.message,
+            "type": self.kind,
+            "param": self.param,
+            "code": self.code,
         }
+        return {"error": error, "request_id": current_request_id()}
+
+    def response(self) -> JSONResponse:
+        """The response."""
+        return JSONResponse(self.body(), self.status, self.headers)
 
 
 def server_error() -> ApiError:
-    """The response for an internal error, whose details are only in the log."""
-    return ApiError(500, "internal error; see the server's log", kind="server_error")
+    """The response to any error of our own."""
+    return ApiError(
+        500, "internal error; see the server's log", kind="server_error", code="internal_error"
+    )
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer all errors in this format, without stack traces."""
+    """Answer all errors in this format; RequestIds answers bugs."""
 
     @app.exception_handler(ApiError)
     async def refused(request: Request, error: ApiError) -> Response:
-        return JSONResponse(error.body(), error.status, error.headers)
+        return error.response()
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -65,27 +76,44 @@ def add_error_handlers(app: FastAPI) -> None:
         if not _JSON.match(kind):
             # Browsers send forms to other origins without a preflight request, but not JSON.
             message = f"the body's Content-Type is {kind}; send application/json"
-            return JSONResponse(ApiError(415, message).body(), 415)
-        problems = [_problem(dict(problem)) for problem in error.errors()]
-        body = ApiError(400, "; ".join(problems), code="invalid_request").body()
-        return JSONResponse(body, 400)
+            return ApiError(415, message).response()
+        return _invalid(error.errors()).response()
 
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:
         message = f"{request.method} {request.url.path}: {error.detail}"
-        body = ApiError(error.status_code, message).body()
-        return JSONResponse(body, error.status_code, error.headers)
-
-    @app.exception_handler(Exception)
-    async def bug(request: Request, error: Exception) -> Response:
-        # uvicorn logs it.
-        return JSONResponse(server_error().body(), 500)
+        return ApiError(error.status_code, message, headers=error.headers).response()
 
 
-def _problem(problem: dict[str, Any]) -> str:
+def _invalid(problems: Sequence[Mapping[str, Any]]) -> ApiError:
+    """The refusal of a body, with its first problems."""
+    texts = [_problem(problem) for problem in problems[:_MOST_PROBLEMS]]
+    if len(problems) > len(texts):
+        texts.append(f"and {len(problems) - len(texts)} more problems")
+    param = _place(problems[0]) if problems else ""
+    return ApiError(400, "; ".join(texts), param=param or None, code="invalid_request")
+
+
+def _problem(problem: Mapping[str, Any]) -> str:
     """A problem reported by pydantic as FIELD: MESSAGE."""
     if problem["type"] == "json_invalid":
         return f"the body is not JSON: {problem['ctx']['error']}"
-    place = ".".join(str(part) for part in problem["loc"] if part != "body")
+    place = _place(problem)
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: this server has no such parameter; leave it out"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{place}: {message}" if place else message
+
+
+def _place(problem: Mapping[str, Any]) -> str:
+    """Where in the body the problem is, such as messages.0.role."""
+    if problem["type"] == "json_invalid":
+        return ""
+    parts = [str(part) for part in problem["loc"] if part != "body"]
+    return ".".join(_shown(part, _MOST_CHARACTERS_OF_NAME) for part in parts)
+
+
+def _shown(text: str, most: int) -> str:
+    """The text with at most so many characters, and without halves of surrogate pairs."""
+    whole = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return whole if len(whole) <= most else f"{whole[: most - 3]}..."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
@@ -15,8 +14,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "argotune_requests",
-            "Requests by path and status",
-            ["path", "status"],
+            "Requests by path, status, and name of the client's key",
+            ["path", "status", "client"],
             registry=self.registry,
         )
         self.prompt_tokens = Counter(
@@ -55,28 +54,3 @@ class Metrics:
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
-
-
-class CountRequests:
-    """ASGI middleware that counts requests by path and status."""
-
-    _PATHS = frozenset({"/chat", "/v1/chat/completions", "/v1/models", "/health", "/metrics"})
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and count it with the status of its response."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        # Other paths share one label, because each path would be a time series of its own.
-        path = scope["path"] if scope["path"] in self._PATHS else "other"
-
-        async def counted(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self._metrics.requests.labels(path, str(message["status"])).inc()
-            await send(message)
-
-        await self._app(scope, receive, counted)

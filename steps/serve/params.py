@@ -31,6 +31,9 @@ class Params:
     """Number of GPUs that the server was given; with 0 it uses one that is there, else the CPU."""
     allow_cpu: bool = False
     """Answer on the CPU where torch can use none of these GPUs."""
+    keys_file: Path | None = None
+    """File with the keys of clients, lines NAME: KEY or a JSON object, read again when it changes;
+    empty: everybody who can connect may ask."""
     queue_size: int = 32
     """Most requests in the queue; more get status 429."""
     max_body_bytes: int = 1_048_576

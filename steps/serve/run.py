@@ -18,15 +18,22 @@ from argotune.steps.common.fs import atomic_write
 from argotune.steps.contracts.serving import ServingContract, read_contract
 from argotune.steps.serve.admission import Admission
 from argotune.steps.serve.app import Ready, Service, make_app
+from argotune.steps.serve.connection import ConnectionLimits, limited
 from argotune.steps.serve.conversation import Conversations
 from argotune.steps.serve.engine.decode import generate
 from argotune.steps.serve.engine.interface import Sampling
 from argotune.steps.serve.engine.transformers_engine import TransformersEngine
+from argotune.steps.serve.keys import ClientKeys
 from argotune.steps.serve.load import load_model, load_tokenizer
 from argotune.steps.serve.page.routes import add_page_routes
 from argotune.steps.serve.params import Params
+from argotune.steps.serve.request_ids import NameRequest
 
 _logger = logging.getLogger(__name__)
+
+_IDLE_SECONDS = 75
+"""How long a connection may wait for its next request. Longer than clients and most proxies keep
+one, or else they send a request into a connection that is just being closed."""
 
 
 def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
@@ -40,11 +47,20 @@ def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
     contract = read_contract(params.adapter_dir)
     listener = _listen(params)
     service = Service(timeout_seconds=params.timeout_seconds)
-    app = make_app(service, max_body_bytes=params.max_body_bytes)
+    keys = None if params.keys_file is None else ClientKeys(params.keys_file)
+    app = make_app(service, max_body_bytes=params.max_body_bytes, keys=keys)
     add_page_routes(app, params.adapter_dir, digest=None)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(NameRequest())
     server = uvicorn.Server(
         uvicorn.Config(
             app,
+            http=limited(ConnectionLimits()),
+            # Nothing here speaks it.
+            ws="none",
+            # A client could give itself any address by a header.
+            proxy_headers=False,
+            timeout_keep_alive=_IDLE_SECONDS,
             access_log=False,
             log_config=None,
             timeout_graceful_shutdown=max(1, round(params.drain_seconds)),

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Temperature = Annotated[float, Field(ge=0, le=2)]
-TopP = Annotated[float, Field(gt=0, le=1)]
-Tokens = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+from argotune.steps.serve.parameters import (
+    RequestBody,
+    Seed,
+    StrictModel,
+    Temperature,
+    Tokens,
+    TopP,
+)
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(RequestBody):
     """POST /chat: one question without a history."""
-
-    model_config = ConfigDict(extra="forbid")
 
     prompt: Annotated[str, Field(min_length=1)]
     system: str | None = None
@@ -31,14 +33,14 @@ class ChatRequest(BaseModel):
         return [*system, {"role": "user", "content": self.prompt}]
 
 
-class TextPart(BaseModel):
+class TextPart(StrictModel):
     """A text part of a message's content; images and audio are rejected."""
 
     type: Literal["text"]
     text: str
 
 
-class ChatMessage(BaseModel):
+class ChatMessage(StrictModel):
     """One message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -52,7 +54,7 @@ class ChatMessage(BaseModel):
         return {"role": role, "content": "".join(part.text for part in self.content)}
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(StrictModel):
     """Options of a streamed answer."""
 
     include_usage: bool = False
@@ -75,8 +77,8 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 """Unsupported fields that would change the answer, with their values that have no effect."""
 
 
-class CompletionRequest(BaseModel):
-    """POST /v1/chat/completions. Unknown fields, such as `user`, are ignored."""
+class CompletionRequest(RequestBody):
+    """POST /v1/chat/completions."""
 
     model: str
     messages: Annotated[list[ChatMessage], Field(min_length=1)]

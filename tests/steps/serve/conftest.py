@@ -6,9 +6,10 @@ milliseconds.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from argotune.steps.contracts.serving import ServingContract, read_contract
 from argotune.steps.serve.admission import Admission
 from argotune.steps.serve.app import Ready, Service, make_app
+from argotune.steps.serve.connection import ConnectionLimits, limited
 from argotune.steps.serve.conversation import Conversations
 from tests.fakes.engine import ANSWER as ANSWER
 from tests.fakes.engine import FakeEngine
@@ -89,6 +92,38 @@ def loaded(tuned: Tuned) -> tuple[Any, Any]:
     return model, load_tokenizer(tuned.model_dir, tuned.contract)
 
 
+def make_service(
+    engine: FakeEngine, *, queue_size: int = 4, timeout_seconds: float = 30.0
+) -> Service:
+    """A service that is ready."""
+    service = Service(timeout_seconds=timeout_seconds)
+    service.set_ready(
+        Ready(
+            engine,
+            Conversations(engine, engine.tokenizer, name="demo"),
+            Admission(engine.slots, queue_size),
+        )
+    )
+    return service
+
+
+def ask(app: FastAPI, *requests: Mapping[str, Any]) -> list[httpx.Response]:
+    """Send requests one after the other to an application, without a server."""
+
+    async def _ask() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return [await client.request(**request) for request in requests]
+
+    return asyncio.run(_ask())
+
+
+def question(**body: Any) -> dict[str, Any]:
+    """A request that asks, for `ask`."""
+    default = {"model": "demo", "messages": [{"role": "user", "content": QUESTION}]}
+    return {"method": "POST", "url": "/v1/chat/completions", "json": {**default, **body}}
+
+
 @pytest.fixture
 def start() -> Iterator[Callable[..., Server]]:
     """Starts servers; all of them end with the test."""
@@ -98,16 +133,13 @@ def start() -> Iterator[Callable[..., Server]]:
             *, queue_size: int = 4, timeout_seconds: float = 30.0, ready: bool = True
         ) -> Server:
             engine = FakeEngine("demo")
-            service = Service(timeout_seconds=timeout_seconds)
             if ready:
-                service.set_ready(
-                    Ready(
-                        engine,
-                        Conversations(engine, engine.tokenizer, name="demo"),
-                        Admission(engine.slots, queue_size),
-                    )
+                service = make_service(
+                    engine, queue_size=queue_size, timeout_seconds=timeout_seconds
                 )
-            client = stack.enter_context(_listening(service))
+            else:
+                service = Service(timeout_seconds=timeout_seconds)
+            client = stack.enter_context(listening(make_app(service, max_body_bytes=4096)))
             stack.callback(engine.release)
             return Server(service, engine, client)
 
@@ -120,10 +152,19 @@ def server(start: Callable[..., Server]) -> Server:
 
 
 @contextlib.contextmanager
-def _listening(service: Service) -> Iterator[httpx.Client]:
-    app = make_app(service, max_body_bytes=4096)
+def listening(
+    app: FastAPI, limits: ConnectionLimits | None = None, **settings: Any
+) -> Iterator[httpx.Client]:
+    """A client of a server that runs in a thread; `settings` are uvicorn's."""
     server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=1)
+        uvicorn.Config(
+            app,
+            port=0,
+            http=limited(limits or ConnectionLimits()),
+            log_config=None,
+            timeout_graceful_shutdown=1,
+            **settings,
+        )
     )
     listener = server.config.bind_socket()
     # Now, and not when the thread comes to it: who connects before that is refused.

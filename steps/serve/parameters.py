@@ -1,0 +1,101 @@
+"""The rule for a request's parameters: used, refused by name, or on the list of harmless ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+HARMLESS: Mapping[str, str] = MappingProxyType({
+    "metadata": "notes of the client for answers that are kept; none are",
+    "parallel_tool_calls": "an answer has the calls that the model wrote",
+    "prompt_cache_key": "where a prompt may be cached, which changes no answer",
+    "prompt_cache_retention": "how long a prompt may be cached",
+    "safety_identifier": "whose question it is, which changes no answer",
+    "service_tier": "which price is to be paid",
+    "store": "whether to keep the answer; none is kept",
+    "user": "whose question it is, which changes no answer",
+})  # fmt: skip
+"""Parameters that clients send and on which no answer depends, with what they say. They are
+accepted without effect; every other unknown one is refused."""
+
+MOST_ITEMS = 2048
+"""Of a list, such as a conversation's messages."""
+
+LEAST_TEMPERATURE = 1e-5
+"""Below it the likeliest token is chosen: its share is 1 in float32, in which engines compute, and
+far below it, logits divided by the temperature are infinite there."""
+_LEAST_TOP_P = 1e-6
+"""A smaller one may be 0 in float32, which leaves no token; it means the likeliest token too."""
+
+
+def _computed_temperature(value: float) -> float:
+    return value if value >= LEAST_TEMPERATURE else 0.0
+
+
+def _computed_top_p(value: float) -> float:
+    return max(value, _LEAST_TOP_P)
+
+
+Temperature = Annotated[float, Field(ge=0, le=2), AfterValidator(_computed_temperature)]
+TopP = Annotated[float, Field(gt=0, le=1), AfterValidator(_computed_top_p)]
+Tokens = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class StrictModel(BaseModel):
+    """A part of a body, whose values have the types that are named, and no other names.
+
+    Numbers are finite, and none is made of a text, or of true and false.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class RequestBody(StrictModel):
+    """A body, which may also have the parameters of HARMLESS."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _look_at_all(cls, values: Any) -> Any:
+        _refuse_unusable(values)
+        if not isinstance(values, dict):
+            return values
+        known = cls.model_fields
+        return {
+            name: value for name, value in values.items() if name in known or name not in HARMLESS
+        }
+
+
+def _refuse_unusable(body: Any) -> None:
+    """Refuse what no field may have, by its place, before the fields are looked at.
+
+    Each item of a list may add problems of its own, and a text with half of a surrogate pair,
+    which JSON can express, cannot be encoded: not to tokens, nor into a response.
+    """
+    waiting: list[tuple[str, Any]] = [("", body)]
+    while waiting:
+        place, value = waiting.pop()
+        match value:
+            case str() if not _is_encodable(value):
+                raise ValueError(f"{place[1:]}: the text has half of a surrogate pair")
+            case list() if len(value) > MOST_ITEMS:
+                raise ValueError(
+                    f"{place[1:]}: {len(value)} items; at most {MOST_ITEMS} are accepted"
+                )
+            case list():
+                waiting += ((f"{place}.{number}", item) for number, item in enumerate(value))
+            case dict() if not all(map(_is_encodable, value)):
+                raise ValueError(f"{place[1:] or 'the body'}: a name has half of a surrogate pair")
+            case dict():
+                waiting += ((f"{place}.{name}", item) for name, item in value.items())
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

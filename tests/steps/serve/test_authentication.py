@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+
+from argotune.steps.serve.app import make_app
+from argotune.steps.serve.keys import ClientKeys
+from tests.fakes.engine import FakeEngine
+from tests.steps.serve.conftest import ask, make_service, question
+
+KEY = "sk-anna-0123456789"
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> FastAPI:
+    """An application that knows one key."""
+    file = tmp_path / "keys"
+    file.write_text(f"anna: {KEY}\n")
+    return make_app(make_service(FakeEngine()), max_body_bytes=4096, keys=ClientKeys(file))
+
+
+def test_a_key_lets_its_client_ask_and_counts_for_it(app: FastAPI) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    answer, metrics = ask(
+        app, {**question(), "headers": headers}, {"method": "GET", "url": "/metrics"}
+    )
+    assert answer.status_code == 200
+    counted = 'argotune_requests_total{client="anna",path="/v1/chat/completions",status="200"} 1.0'
+    assert counted in metrics.text
+
+
+@pytest.mark.parametrize(
+    ("header", "code", "message"),
+    [
+        (None, None, "You didn't provide an API key. "),
+        ("Bearer ", None, "You didn't provide an API key. "),
+        (f"Basic {KEY}", None, "You didn't provide an API key. "),
+        (f"Bearer {KEY}x", "invalid_api_key", "Incorrect API key provided."),
+        (b"Bearer \xe4", "invalid_api_key", "Incorrect API key provided."),
+    ],
+)
+def test_without_its_key_nobody_is_answered(
+    app: FastAPI, header: str | bytes | None, code: str | None, message: str
+) -> None:
+    headers = {} if header is None else {"Authorization": header}
+    for request in (question(), {"method": "GET", "url": "/v1/models"}):
+        (refused,) = ask(app, {**request, "headers": headers})
+        assert refused.status_code == 401
+        assert refused.headers["WWW-Authenticate"] == "Bearer"
+        error = refused.json()["error"]
+        assert error["message"].startswith(message)
+        assert (error["type"], error["code"]) == ("invalid_request_error", code)
+
+
+def test_probes_and_prometheus_need_no_key(app: FastAPI) -> None:
+    health, metrics = ask(
+        app, {"method": "GET", "url": "/health"}, {"method": "GET", "url": "/metrics"}
+    )
+    assert (health.status_code, metrics.status_code) == (200, 200)
