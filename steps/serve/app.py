@@ -22,6 +22,7 @@ from argotune.steps.serve.admission import Admission
 from argotune.steps.serve.authentication import Authentication
 from argotune.steps.serve.body_limit import BodyLimit
 from argotune.steps.serve.conversation import Conversations
+from argotune.steps.serve.ending import CloseConnections, Ending
 from argotune.steps.serve.engine.interface import Answer, Engine, EngineError, Question, Sampling
 from argotune.steps.serve.errors import ApiError, add_error_handlers, server_error
 from argotune.steps.serve.keys import ClientKeys
@@ -47,6 +48,7 @@ class Service:
         self.timeout_seconds = timeout_seconds
         self.metrics = Metrics()
         self.started = int(time.time())
+        self.ending = Ending()
         self._ready: Ready | None = None
 
     @property
@@ -67,6 +69,7 @@ class Service:
         self._ready = ready
         self.metrics.ready.set(1)
         self.metrics.waiting.set_function(lambda: ready.admission.waiting)
+        self.ending.on_refusal(ready.admission.close)
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,7 @@ def make_app(
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes, seconds=body_seconds)
     app.add_middleware(Authentication, keys=keys)
     app.add_middleware(RecordOutcomes, metrics=service.metrics, paths=paths)
+    app.add_middleware(CloseConnections, ending=service.ending)
     app.add_middleware(RequestIds, failure=lambda: server_error().response())
     return app
 

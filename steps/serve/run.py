@@ -20,6 +20,7 @@ from argotune.steps.serve.admission import Admission
 from argotune.steps.serve.app import Ready, Service, make_app
 from argotune.steps.serve.connection import ConnectionLimits, limited
 from argotune.steps.serve.conversation import Conversations
+from argotune.steps.serve.ending import EndingServer
 from argotune.steps.serve.engine.decode import generate
 from argotune.steps.serve.engine.interface import Sampling
 from argotune.steps.serve.engine.transformers_engine import TransformersEngine
@@ -37,7 +38,7 @@ one, or else they send a request into a connection that is just being closed."""
 
 
 def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
-    """Serve until SIGTERM, then finish the running answers.
+    """Serve until SIGTERM, then hand over and finish the running answers.
 
     Raises StepError if torch cannot use the GPUs that the server was given, or if loading fails.
 
@@ -52,7 +53,7 @@ def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
     add_page_routes(app, params.adapter_dir, digest=None)
     for handler in logging.getLogger().handlers:
         handler.addFilter(NameRequest())
-    server = uvicorn.Server(
+    server = EndingServer(
         uvicorn.Config(
             app,
             http=limited(ConnectionLimits()),
@@ -64,7 +65,9 @@ def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
             access_log=False,
             log_config=None,
             timeout_graceful_shutdown=max(1, round(params.drain_seconds)),
-        )
+        ),
+        service.ending,
+        hand_over_seconds=params.hand_over_seconds,
     )
     loading = _Loading(params, contract, service, server)
     loading.start()
@@ -101,7 +104,7 @@ class _Loading(threading.Thread):
         params: Params,
         contract: ServingContract,
         service: Service,
-        server: uvicorn.Server,
+        server: EndingServer,
     ) -> None:
         super().__init__(name="load", daemon=True)
         self.failure: Exception | None = None
@@ -116,7 +119,7 @@ class _Loading(threading.Thread):
         # The main thread raises any error again, and argotune.steps.common.main reports it.
         except Exception as error:
             self.failure = error
-            self._server.should_exit = True
+            self._server.give_up()
 
     def _load(self) -> None:
         began, params = time.monotonic(), self._params
