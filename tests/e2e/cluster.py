@@ -82,6 +82,15 @@ class Cluster:
         path = f"{self._path(api_version, plural)}/{name}"
         return self._api.delete(path, params=_DRY_RUN, headers=_by(person))
 
+    def try_evict(self, pod: str) -> bool:
+        """Evict a pod, as `kubectl drain` does; False while its disruption budget says no."""
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+        answer = self._api.post(f"{self._path('v1', 'pods')}/{pod}/eviction", json=body)
+        if answer.status_code == 429:
+            return False
+        _json(answer)
+        return True
+
     def workflows(self) -> list[Object]:
         return self.items("argoproj.io/v1alpha1", "workflows")
 

@@ -74,10 +74,11 @@ class Doubles:
         return Answer(response=answer["response"], details=answer)
 
     @contextmanager
-    def keep_asking(self, url: str, prompt: str) -> Iterator[Asked]:
-        """Ask from a pod five times a second meanwhile; the answers are there at the end."""
+    def keep_asking(self, url: str, prompt: str, *, clients: int = 1) -> Iterator[Asked]:
+        """Ask from a pod meanwhile, without a second try; the answers are there at the end."""
         command = ["kubectl", f"--namespace={self._cluster.namespace}", "exec", "-i", "workbench"]
         command += ["--", "python3", "-m", "tests.e2e.pods.keep_asking", url, prompt]
+        command += [str(clients)]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as client:

@@ -1,5 +1,7 @@
 """A service over three trainings: a good one, a bad one that does not go live, a better one that a
-person lets go live, and the way back. Costs three runs of the real steps and a rollback."""
+person lets go live, and the way back; then it is restarted, and its pods leave their nodes. Eight
+clients ask meanwhile. Costs three runs of the real steps, a rollback, and four starts of a server,
+about two minutes on two cores."""
 
 from __future__ import annotations
 
@@ -20,6 +22,9 @@ from tests.e2e.stories import STORY_SECONDS, story
 pytestmark = [pytest.mark.cluster, pytest.mark.shard2, pytest.mark.timeout(STORY_SECONDS)]
 
 _NAME = "versions"
+_URL = f"http://{_NAME}"
+_CLIENTS = 8
+_ROLLOUT_SECONDS = 600
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -32,6 +37,9 @@ class Versions:
     approved: Run
     asked: Asked
     """By a client from before the bad run until after it."""
+    asked_all_the_time: Asked
+    """By eight clients while another adapter went into service, was rolled back and restarted, and
+    while its pods were evicted."""
     answers: dict[str, str]
     """The service's answer to one question after each."""
     served: dict[str, str]
@@ -52,19 +60,24 @@ def versions(site: Site) -> Versions:
     good = _submit(site, steps=40)
     good.ends("Succeeded", seconds=RUN_SECONDS)
     look("good")
-    with site.doubles.keep_asking(f"http://{_NAME}/chat", QUESTION) as asked:
+    with site.doubles.keep_asking(_URL, QUESTION) as asked:
         bad = _submit(site, steps=8, learning_rate=1.0)
         bad.ends("Succeeded", seconds=RUN_SECONDS)
     look("bad")
     approved = _submit(site, steps=80, approval="required")
-    _approve_as_the_ui_does(site, approved)
-    approved.ends("Succeeded", seconds=RUN_SECONDS)
-    look("approved")
-    where = f"--namespace={site.namespace}"
-    begun = time.monotonic()
-    site.argotune("rollback", _NAME, "v1", where, seconds=RUN_SECONDS)
-    _LOGGER.info("rolled back in %.1f s", time.monotonic() - begun)
-    look("rolled back")
+    node = _approval_that_waits(approved)
+    with site.doubles.keep_asking(_URL, QUESTION, clients=_CLIENTS) as all_the_time:
+        _approve_as_the_ui_does(site, approved, node)
+        approved.ends("Succeeded", seconds=RUN_SECONDS)
+        look("approved")
+        where = f"--namespace={site.namespace}"
+        begun = time.monotonic()
+        site.argotune("rollback", _NAME, "v1", where, seconds=RUN_SECONDS)
+        _LOGGER.info("rolled back in %.1f s", time.monotonic() - begun)
+        look("rolled back")
+        site.cluster.kubectl("rollout", "restart", f"deployment/{_NAME}")
+        _rolled_out(site)
+        _drain(site)
     tags = site.doubles.tags(site.registry, f"{site.namespace}/{_NAME}")
     site.remove_service(_NAME)
     return Versions(
@@ -72,6 +85,7 @@ def versions(site: Site) -> Versions:
         bad=bad,
         approved=approved,
         asked=asked,
+        asked_all_the_time=all_the_time,
         answers=answers,
         served=served,
         tags=tags,
@@ -83,15 +97,40 @@ def _submit(site: Site, *, steps: int, learning_rate: float = 5.0e-3, **changes:
     return site.submit(site.arguments(_NAME, config=config, gate="on", **changes))
 
 
-def _approve_as_the_ui_does(site: Site, run: Run) -> None:
-    """Fill in the node's form and resume it, by Argo's API."""
+def _rolled_out(site: Site) -> None:
+    timeout = f"--timeout={_ROLLOUT_SECONDS}s"
+    site.cluster.kubectl(
+        "rollout", "status", f"deployment/{_NAME}", timeout, seconds=_ROLLOUT_SECONDS + 30
+    )
 
+
+def _drain(site: Site) -> None:
+    """Evict both pods of two replicas as soon as the budget lets them go, as drains of nodes do."""
+    site.cluster.kubectl("scale", f"deployment/{_NAME}", "--replicas=2")
+    _rolled_out(site)
+    pods = site.cluster.items("v1", "pods", labelSelector=f"argotune.dev/service={_NAME}")
+    names = [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    assert len(names) == 2
+    for name in names:
+        wait_for(
+            f"eviction of {name}",
+            lambda: site.cluster.try_evict(name),  # noqa: B023
+            seconds=_ROLLOUT_SECONDS,
+        )
+    _rolled_out(site)
+
+
+def _approval_that_waits(run: Run) -> Object:
     def waiting() -> Object | None:
         run.refresh()
         nodes = [each for each in run.nodes() if each["type"] == "Suspend"]
         return next((each for each in nodes if each["phase"] == "Running"), None)
 
-    node = wait_for("approval", waiting, seconds=RUN_SECONDS, explain=run.explain)
+    return wait_for("approval", waiting, seconds=RUN_SECONDS, explain=run.explain)
+
+
+def _approve_as_the_ui_does(site: Site, run: Run, node: Object) -> None:
+    """Fill in the node's form and resume it, by Argo's API."""
     path = f"/api/v1/workflows/{site.namespace}/{run.name}"
     about = {"namespace": site.namespace, "name": run.name}
     about["nodeFieldSelector"] = f"id={node['id']}"
@@ -115,6 +154,14 @@ def test_a_worse_adapter_is_kept_back_and_its_run_succeeds(versions: Versions) -
 def test_a_client_sees_the_good_version_alone_and_no_error(versions: Versions) -> None:
     assert versions.asked.errors == {}
     assert versions.asked.answers.keys() == {versions.answers["good"]}
+
+
+def test_rollouts_restarts_and_drains_lose_no_request(versions: Versions) -> None:
+    """None failed and no stream was cut off, though no client asked twice."""
+    asked = versions.asked_all_the_time
+    assert asked.errors == {}
+    assert sum(asked.answers.values()) > 10 * _CLIENTS
+    assert asked.answers.keys() == {versions.answers[each] for each in ("good", "approved")}
 
 
 def test_a_better_one_goes_live_when_it_is_approved(versions: Versions) -> None:
