@@ -9,8 +9,8 @@ from argotune.steps.serve.errors import ApiError
 from argotune.steps.serve.keys import ClientKeys
 from argotune.steps.serve.outcomes import note_client
 
-OPEN_PATHS = frozenset({"/health", "/metrics"})
-"""Answered without a key, which probes and Prometheus do not have."""
+OPEN_PATHS = frozenset({"/", "/health", "/metrics"})
+"""Answered without a key: the page asks for one, probes and Prometheus have none."""
 
 _CLIENT = "argotune.client"
 

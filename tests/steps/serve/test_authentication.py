@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from argotune.steps.serve.app import make_app
 from argotune.steps.serve.keys import ClientKeys
+from argotune.steps.serve.page.routes import add_page_routes
 from tests.fakes.engine import FakeEngine
 from tests.steps.serve.conftest import ask, make_service, question
 
@@ -54,8 +55,7 @@ def test_without_its_key_nobody_is_answered(
         assert (error["type"], error["code"]) == ("invalid_request_error", code)
 
 
-def test_probes_and_prometheus_need_no_key(app: FastAPI) -> None:
-    health, metrics = ask(
-        app, {"method": "GET", "url": "/health"}, {"method": "GET", "url": "/metrics"}
-    )
-    assert (health.status_code, metrics.status_code) == (200, 200)
+def test_probes_prometheus_and_the_page_need_no_key(app: FastAPI, tmp_path: Path) -> None:
+    add_page_routes(app, tmp_path, digest=None)
+    answers = ask(app, *({"method": "GET", "url": url} for url in ("/health", "/metrics", "/")))
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
