@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -21,8 +22,7 @@ from argotune.steps.serve.app import Ready, Service, make_app
 from argotune.steps.serve.connection import ConnectionLimits, limited
 from argotune.steps.serve.conversation import Conversations
 from argotune.steps.serve.ending import EndingServer
-from argotune.steps.serve.engine.decode import generate
-from argotune.steps.serve.engine.interface import Sampling
+from argotune.steps.serve.engine.interface import Answer, Engine, EngineError, Question, Sampling
 from argotune.steps.serve.engine.transformers_engine import TransformersEngine
 from argotune.steps.serve.keys import ClientKeys
 from argotune.steps.serve.load import load_model, load_tokenizer
@@ -35,6 +35,7 @@ _logger = logging.getLogger(__name__)
 _IDLE_SECONDS = 75
 """How long a connection may wait for its next request. Longer than clients and most proxies keep
 one, or else they send a request into a connection that is just being closed."""
+_WARM_UP_SECONDS = 600.0
 
 
 def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
@@ -72,6 +73,8 @@ def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
     loading = _Loading(params, contract, service, server)
     loading.start()
     server.run(sockets=[listener])
+    if loading.engine is not None:
+        loading.engine.close()
     if loading.failure is not None:
         raise loading.failure
     log.event(_logger, "drained")
@@ -108,6 +111,7 @@ class _Loading(threading.Thread):
     ) -> None:
         super().__init__(name="load", daemon=True)
         self.failure: Exception | None = None
+        self.engine: TransformersEngine | None = None
         self._params = params
         self._contract = contract
         self._service = service
@@ -130,10 +134,13 @@ class _Loading(threading.Thread):
             self._contract,
             load_in_4bit=params.load_in_4bit,
         )
-        # A warm-up answer, because torch initializes much at its first use.
-        likeliest = Sampling(temperature=0, top_p=1, seed=0)
-        list(generate(model, self._contract.stop_token_ids[:1], likeliest, 2))
         engine = TransformersEngine(model, tokenizer, self._contract, name=params.name)
+        self.engine = engine
+        # A warm-up answer, because torch initializes much at its first use.
+        try:
+            asyncio.run(_warm_up(engine, params.name))
+        except (EngineError, TimeoutError) as error:
+            raise PermanentError(f"the model cannot answer: {error}") from error
         self._service.set_ready(
             Ready(
                 engine,
@@ -142,3 +149,15 @@ class _Loading(threading.Thread):
             )
         )
         log.event(_logger, "ready", name=params.name, seconds=time.monotonic() - began)
+
+
+async def _warm_up(engine: Engine, name: str) -> None:
+    """Raises EngineError if the engine cannot answer."""
+    question = Question(
+        prompt=(engine.base_contract.stop_token_ids[0],),
+        adapter=name,
+        max_new_tokens=2,
+        sampling=Sampling(temperature=0, top_p=1, seed=0),
+    )
+    async for _ in engine.answer(question, Answer(), time.monotonic() + _WARM_UP_SECONDS):
+        pass

@@ -13,6 +13,10 @@ class AnswerText:
         self._tokenizer = tokenizer
         self._stop_texts = [text for text in stop_texts if text]
         self._ids: list[int] = []
+        # Decoded are the tokens from `_context` on, those before `_decoded` for the others' sake:
+        # a tokenizer may write a token otherwise at the beginning than after another.
+        self._context = self._decoded = 0
+        self._text = ""
         self._sent = 0
         self.stopped = False
         """Whether a stop text was found, which ends the answer."""
@@ -20,34 +24,53 @@ class AnswerText:
     def push(self, token: int) -> str:
         """Add a token and return the text that can be sent, possibly empty."""
         self._ids.append(token)
-        text = self._decode()
-        ends = [at for stop in self._stop_texts if (at := text.find(stop)) >= 0]
-        if ends:
-            self.stopped = True
-            return self._send(text[: min(ends)])
-        # An incomplete character decodes to U+FFFD; the start of a stop text may become a complete
-        # one.
-        whole = text[:-1] if text.endswith("\ufffd") else text
-        return self._send(whole[: len(whole) - self._possible_stop(whole)])
+        new = self._new_text()
+        # An incomplete character decodes to U+FFFD.
+        if new.endswith("\ufffd"):
+            return ""
+        self._context, self._decoded = self._decoded, len(self._ids)
+        return self._add(new)
 
     def finish(self) -> str:
         """The remaining text after the last token."""
-        return "" if self.stopped else self._send(self._decode())
+        if self.stopped:
+            return ""
+        last = self._add(self._new_text())
+        return last if self.stopped else last + self._send(len(self._text))
 
-    def _decode(self) -> str:
-        return str(self._tokenizer.decode(self._ids, skip_special_tokens=True))
+    def _new_text(self) -> str:
+        known = self._decode(self._ids[self._context : self._decoded])
+        return self._decode(self._ids[self._context :])[len(known) :]
 
-    def _send(self, text: str) -> str:
-        new = text[self._sent :]
-        self._sent = max(self._sent, len(text))
+    def _decode(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+
+    def _add(self, new: str) -> str:
+        """The text that can be sent once `new` is known."""
+        before = len(self._text)
+        self._text += new
+        ends = [
+            at
+            for stop in self._stop_texts
+            if (at := self._text.find(stop, max(0, before - len(stop) + 1))) >= 0
+        ]
+        if ends:
+            self.stopped = True
+            return self._send(min(ends))
+        # Its end may become a stop text.
+        return self._send(len(self._text) - self._possible_stop())
+
+    def _send(self, end: int) -> str:
+        new = self._text[self._sent : end]
+        self._sent = max(self._sent, end)
         return new
 
-    def _possible_stop(self, text: str) -> int:
+    def _possible_stop(self) -> int:
         """Length of the longest suffix of the text that is a prefix of a stop text."""
         lengths = (
             length
             for stop in self._stop_texts
-            for length in range(min(len(stop) - 1, len(text)), 0, -1)
-            if text.endswith(stop[:length])
+            for length in range(min(len(stop) - 1, len(self._text)), 0, -1)
+            if self._text.endswith(stop[:length])
         )
         return max(lengths, default=0)

@@ -1,83 +1,132 @@
-"""The engine on transformers and PEFT: one answer at a time."""
+"""The engine on transformers and PEFT: one thread and one batch, which answers join and leave."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
+import queue
 import threading
 import time
-from collections.abc import AsyncGenerator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from argotune.steps.contracts.serving import ServingContract
+import torch
+
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.serving import ServingContract, read_contract
+from argotune.steps.serve.engine.adapter_mix import AdapterMix
 from argotune.steps.serve.engine.answer_text import AnswerText
-from argotune.steps.serve.engine.decode import generate
+from argotune.steps.serve.engine.batch import Batch, Row
+from argotune.steps.serve.engine.choice import Choice
 from argotune.steps.serve.engine.interface import (
     Answer,
     EngineError,
     Piece,
     Question,
+    TokenLogprob,
     UnknownAdapterError,
 )
+from argotune.steps.serve.engine.logprobs import Logprobs
 
 _logger = logging.getLogger(__name__)
 
+SLOTS = 16
+_MOST_FAILURES = 3
+"""Steps that fail one after the other before the engine counts as broken."""
 
-@dataclass
+
+@dataclass(eq=False)
 class _Turn:
     """Connects the thread that generates an answer and the request that reads it."""
 
+    question: Question
+    answer: Answer
+    row: Row
+    text: AnswerText
+    choice: Choice
+    stop_ids: frozenset[int]
     loop: asyncio.AbstractEventLoop
     pieces: asyncio.Queue[Piece | EngineError | None] = field(default_factory=asyncio.Queue)
-    cancelled: threading.Event = field(default_factory=threading.Event)
+    left: threading.Event = field(default_factory=threading.Event)
+    """Set when nobody reads the answer any more."""
 
     def put(self, piece: Piece | EngineError | None) -> None:
         # The loop is closed if the server has stopped while this thread was generating.
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self.pieces.put_nowait, piece)
 
+    def put_piece(self, text: str, tokens: tuple[TokenLogprob, ...] = ()) -> None:
+        if text or tokens:
+            self.put(Piece(text, tokens))
+
+
+@dataclass(frozen=True)
+class _Adapter:
+    """An adapter that is served."""
+
+    key: str
+    """PEFT's name of it: the user's may have characters that torch does not take."""
+    contract: ServingContract
+
 
 class TransformersEngine:
-    """Answers questions in the order in which they come."""
+    """A PEFT model that answers up to `slots` questions at once; see interface.Engine."""
 
-    slots = 1
     failure: str | None = None
 
-    def __init__(self, model: Any, tokenizer: Any, contract: ServingContract, *, name: str) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        contract: ServingContract,
+        *,
+        name: str,
+        slots: int = SLOTS,
+    ) -> None:
         self.base_contract = contract
-        self._adapters = {name: contract}
-        self._model = model
+        self.slots = slots
         self._tokenizer = tokenizer
-        self._stop_ids = frozenset(contract.stop_token_ids)
-        # One thread, because torch uses all cores for one answer, and the adapter is switched on
-        # and off for the whole model.
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="generate")
+        self._logprobs = Logprobs(tokenizer)
+        self._adapters = {name: _Adapter(model.active_adapter, contract)}
+        self._keys = (f"adapter-{number}" for number in itertools.count())
+        self._changing = asyncio.Lock()
+        # From here on only the thread touches the model.
+        self._mix = AdapterMix(model)
+        self._batch = Batch(model, self._mix)
+        self._turns: dict[Row, _Turn] = {}
+        self._failures = 0
+        self._later: list[Callable[[], None]] = []
+        self._inbox: queue.SimpleQueue[_Turn | Callable[[], None]] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="generate", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread after its current step; answers that are not complete stay so."""
+
+        def end() -> None:
+            self._closed = True
+
+        self._inbox.put(end)
+        self._thread.join()
 
     def adapters(self) -> Mapping[str, ServingContract]:
         """The adapters by name, each with its serving.json."""
-        return self._adapters
-
-    async def add_adapter(self, name: str, directory: Path) -> None:
-        """Refused: this engine has the adapter that it began with."""
-        raise EngineError(f"{directory}: this engine takes no further adapter")
-
-    async def remove_adapter(self, name: str) -> None:
-        """Take no more questions for an adapter."""
-        if self._adapters.pop(name, None) is None:
-            raise UnknownAdapterError(name)
+        return {name: adapter.contract for name, adapter in self._adapters.items()}
 
     async def answer(
         self, question: Question, answer: Answer, deadline: float
     ) -> AsyncGenerator[Piece]:
         """Yield the answer in pieces and fill `answer`; see Engine.answer."""
-        if question.adapter is not None and question.adapter not in self._adapters:
-            raise UnknownAdapterError(question.adapter)
-        turn = _Turn(asyncio.get_running_loop())
-        work = self._thread.submit(self._generate, question, answer, turn)
+        if self.failure is not None:
+            raise EngineError(self.failure)
+        turn = self._turn(question, answer)
+        self._inbox.put(turn)
         try:
             while True:
                 left = deadline - time.monotonic()
@@ -86,37 +135,177 @@ class TransformersEngine:
                     return
                 if isinstance(piece, EngineError):
                     raise piece
-                if piece.text:
-                    yield piece
+                yield piece
         finally:
-            turn.cancelled.set()
-            work.cancel()
+            turn.left.set()
 
-    def _generate(self, question: Question, answer: Answer, turn: _Turn) -> None:
-        """Generate the answer; runs in the engine's thread."""
-        adapted = question.adapter is not None
-        try:
-            with contextlib.nullcontext() if adapted else self._model.disable_adapter():
-                self._fill(question, answer, turn)
-            turn.put(None)
-        # After any error the request must be answered and the thread must continue.
-        except Exception as error:
-            _logger.exception("failed answer")
-            turn.put(EngineError(str(error)))
+    async def add_adapter(self, name: str, directory: Path) -> None:
+        """Load an adapter of the same base between two steps. Raises PermanentError."""
+        contract = await asyncio.to_thread(read_contract, directory)
+        _check_fits(contract, self.base_contract, directory)
+        async with self._changing:
+            if name in self._adapters or name == self.base_contract.base.repository:
+                raise PermanentError(f"{name!r} is already served; choose another name")
+            key = next(self._keys)
+            await self._between_steps(lambda: self._mix.add(key, directory))
+            self._adapters[name] = _Adapter(key, contract)
 
-    def _fill(self, question: Question, answer: Answer, turn: _Turn) -> None:
-        text = AnswerText(self._tokenizer, question.stop_texts)
-        tokens = generate(self._model, question.prompt, question.sampling, question.max_new_tokens)
-        for token in tokens:
-            answer.tokens += 1
-            answer.started = answer.started or time.monotonic()
-            if turn.cancelled.is_set():
+    async def remove_adapter(self, name: str) -> None:
+        """Take no more questions for an adapter, and forget it once the running ones are answered.
+
+        Raises UnknownAdapterError.
+        """
+        adapter = self._adapters.pop(name, None)
+        if adapter is None:
+            raise UnknownAdapterError(name)
+        async with self._changing:
+            await self._between_steps(
+                lambda: self._mix.remove(adapter.key), after=lambda: not self._answers_with(adapter)
+            )
+
+    def _turn(self, question: Question, answer: Answer) -> _Turn:
+        key, contract = None, self.base_contract
+        if question.adapter is not None:
+            if question.adapter not in self._adapters:
+                raise UnknownAdapterError(question.adapter)
+            adapter = self._adapters[question.adapter]
+            key, contract = adapter.key, adapter.contract
+        return _Turn(
+            question,
+            answer,
+            Row(question.prompt, key),
+            AnswerText(self._tokenizer, question.stop_texts),
+            Choice(question.sampling, question.constraint),
+            frozenset(contract.stop_token_ids),
+            asyncio.get_running_loop(),
+        )
+
+    async def _between_steps(
+        self, change: Callable[[], None], *, after: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Run the change in the engine's thread as soon as `after` is true there."""
+        done: Future[None] = Future()
+
+        def attempt() -> None:
+            if not after():
+                self._later.append(attempt)
                 return
-            if token in self._stop_ids:
-                answer.finish_reason = "stop"
-                break
-            turn.put(Piece(text.push(token)))
-            if text.stopped:
-                answer.finish_reason = "stop"
-                break
-        turn.put(Piece(text.finish()))
+            try:
+                change()
+            except Exception as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        self._inbox.put(attempt)
+        await asyncio.wrap_future(done)
+
+    def _answers_with(self, adapter: _Adapter) -> bool:
+        return any(row.adapter == adapter.key for row in self._batch.rows)
+
+    def _run(self) -> None:
+        """Steps for as long as there are rows; this and all below runs in the engine's thread."""
+        while not self._closed:
+            self._receive()
+            self._drop_left()
+            if self._batch.rows:
+                self._step()
+
+    def _receive(self) -> None:
+        """Take what others put into the inbox; wait for it if there is nothing else to do."""
+        waiting, self._later = self._later, []
+        for change in waiting:
+            change()
+        idle = not self._batch.rows and not self._later
+        while idle or not self._inbox.empty():
+            received = self._inbox.get()
+            idle = False
+            if not isinstance(received, _Turn):
+                received()
+            elif self.failure is not None:
+                received.put(EngineError(self.failure))
+            else:
+                self._turns[received.row] = received
+                self._batch.rows.append(received.row)
+
+    def _drop_left(self) -> None:
+        for row, turn in list(self._turns.items()):
+            if turn.left.is_set():
+                self._drop(row)
+
+    def _drop(self, row: Row) -> None:
+        del self._turns[row]
+        self._batch.rows.remove(row)
+
+    def _step(self) -> None:
+        try:
+            read = self._batch.step()
+        # After any error the requests must be answered and the thread must continue.
+        except Exception as error:
+            self._fail(error)
+            return
+        self._failures = 0
+        for row, logits in read:
+            turn = self._turns[row]
+            try:
+                ended = self._add_token(turn, logits)
+            except Exception as error:
+                _logger.exception("failed answer")
+                turn.put(EngineError(str(error)))
+                ended = True
+            if ended:
+                self._drop(row)
+
+    def _fail(self, error: Exception) -> None:
+        """Fail all answers of a step; after some of these the engine is broken."""
+        _logger.exception("failed step")
+        self._failures += 1
+        reason = f"{type(error).__name__}: {error}"
+        if self._failures >= _MOST_FAILURES:
+            self.failure = f"{self._failures} steps of the model failed in a row: {reason}"
+        for row, turn in list(self._turns.items()):
+            turn.put(EngineError(reason))
+            self._drop(row)
+
+    def _add_token(self, turn: _Turn, logits: torch.Tensor) -> bool:
+        """Choose the next token and hand out what it adds; whether the answer has ended."""
+        question, answer, text = turn.question, turn.answer, turn.text
+        token = turn.choice.choose(logits)
+        answer.tokens += 1
+        answer.started = answer.started or time.monotonic()
+        stopped = token in turn.stop_ids
+        if not stopped:
+            turn.choice.advance(token)
+            logprobs: tuple[TokenLogprob, ...] = ()
+            if question.top_logprobs is not None:
+                logprobs = (self._logprobs.of(token, logits, question.top_logprobs),)
+            turn.put_piece(text.push(token), logprobs)
+            stopped = text.stopped
+        if stopped:
+            answer.finish_reason = "stop"
+        elif answer.tokens < question.max_new_tokens:
+            turn.row.pending = (token,)
+            return False
+        turn.put_piece(text.finish())
+        turn.put(None)
+        return True
+
+
+def _check_fits(contract: ServingContract, served: ServingContract, directory: Path) -> None:
+    """Raise PermanentError unless the adapter's base is the one that is served."""
+    asked, base = contract.base, served.base
+    same = (
+        asked.digest == base.digest
+        if asked.digest and base.digest
+        else (asked.repository, asked.revision) == (base.repository, base.revision)
+    )
+    if not same:
+        raise PermanentError(
+            f"adapter {directory} belongs to {asked.repository} {asked.revision}, but "
+            f"{base.repository} {base.revision} is served here; serve it on its own base"
+        )
+    if contract.rope != served.rope:
+        raise PermanentError(
+            f"adapter {directory} was trained with rotary factors {contract.rope!r}, but the base "
+            f"is served with {served.rope!r}; give it a server of its own"
+        )

@@ -24,6 +24,7 @@ from transformers import (
 from argotune.steps.common.fields import text_of
 from argotune.steps.contracts.dataset_rows import SCHEMA, Conversation
 from argotune.steps.contracts.model_cache import Origin, mark_complete
+from argotune.steps.contracts.serving import Rope, fix_rope
 from argotune.steps.contracts.training_plan import (
     Execution,
     Quantization,
@@ -79,10 +80,12 @@ CONFIGS: dict[str, PreTrainedConfig] = {
 }
 
 
-def random_model(family: str, attention: str) -> Any:
+def random_model(family: str, attention: str, rope: Rope = "default") -> Any:
     """A model of the family with the same random weights each time, in torch's default type."""
     torch.manual_seed(0)
     config = CONFIGS[family].__class__.from_dict(CONFIGS[family].to_dict())
+    if config.rope_parameters["rope_type"] == "longrope":
+        fix_rope(config, rope)
     model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
     return model.to(torch.get_default_dtype()).eval()
 

@@ -7,10 +7,14 @@ import dataclasses
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.serving import write_contract
 from argotune.steps.serve.engine.interface import (
     Answer,
     Engine,
@@ -18,6 +22,7 @@ from argotune.steps.serve.engine.interface import (
     Piece,
     Question,
     Sampling,
+    TokenMask,
     UnknownAdapterError,
 )
 from argotune.steps.serve.engine.transformers_engine import TransformersEngine
@@ -27,8 +32,10 @@ LIKELIEST = Sampling(temperature=0, top_p=1, seed=None)
 
 
 @pytest.fixture
-def engine(loaded: tuple[Any, Any], tuned: Tuned) -> Engine:
-    return TransformersEngine(*loaded, tuned.contract, name="demo")
+def engine(loaded: tuple[Any, Any], tuned: Tuned) -> Iterator[TransformersEngine]:
+    engine = TransformersEngine(*loaded, tuned.contract, name="demo")
+    yield engine
+    engine.close()
 
 
 @pytest.fixture
@@ -73,21 +80,137 @@ def test_an_adapter_that_is_not_there_is_said(engine: Engine, question: Question
         asyncio.run(text_of(engine, dataclasses.replace(question, adapter="other")))
 
 
-def test_an_error_fails_its_answer_and_no_later_one(
-    engine: Engine,
-    question: Question,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fail(*_: Any) -> Iterator[int]:
+def test_answers_together_are_those_that_each_is_alone(engine: Engine, question: Question) -> None:
+    """Base and adapter, greedy and by chance, with prompts of different lengths."""
+    by_chance = Sampling(temperature=1.5, top_p=0.9, seed=3)
+    asked = [
+        dataclasses.replace(
+            question,
+            prompt=question.prompt[-number:],
+            adapter=("demo", None)[number % 2],
+            sampling=(LIKELIEST, by_chance)[number % 3 == 0],
+        )
+        for number in range(2, 12)
+    ]
+
+    async def ask() -> tuple[list[str], list[str]]:
+        alone = [await text_of(engine, each) for each in asked]
+        return alone, await asyncio.gather(*(text_of(engine, each) for each in asked))
+
+    alone, together = asyncio.run(ask())
+    assert together == alone
+    assert len(set(alone)) > 5
+
+
+def test_a_stop_text_ends_an_answer(engine: Engine, question: Question) -> None:
+    answer = Answer()
+    stopped = dataclasses.replace(question, stop_texts=("stands",))
+    assert asyncio.run(text_of(engine, stopped, answer)) == "It "
+    assert answer.finish_reason == "stop"
+
+
+def test_log_probabilities_come_with_the_tokens(engine: Engine, question: Question) -> None:
+    asked = dataclasses.replace(question, top_logprobs=2)
+
+    async def ask() -> list[Piece]:
+        return [piece async for piece in pieces(engine, asked)]
+
+    tokens = [token for piece in asyncio.run(ask()) for token in piece.tokens]
+    assert b"".join(token.data for token in tokens).decode() == ANSWER
+    assert all(token.top[0].id == token.id and len(token.top) == 2 for token in tokens)
+
+
+class Broken:
+    """A constraint with a bug."""
+
+    def allowed(self) -> TokenMask | None:
         raise RuntimeError("out of everything")
 
-    with monkeypatch.context() as patch:
-        patch.setattr("argotune.steps.serve.engine.transformers_engine.generate", fail)
-        with pytest.raises(EngineError, match="out of everything"):
-            asyncio.run(text_of(engine, question))
+    def advance(self, token: int) -> None:
+        raise NotImplementedError
+
+
+def test_an_error_of_one_answer_fails_no_other(
+    engine: Engine, question: Question, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def ask() -> tuple[str | BaseException, ...]:
+        broken = dataclasses.replace(question, constraint=Broken())
+        asked = (question, broken, question)
+        return tuple(
+            await asyncio.gather(*(text_of(engine, q) for q in asked), return_exceptions=True)
+        )
+
+    first, failed, last = asyncio.run(ask())
+    assert (first, last) == (ANSWER, ANSWER)
+    assert isinstance(failed, EngineError)
+    assert str(failed) == "out of everything"
     assert "out of everything" in caplog.text
+    assert engine.failure is None
+
+
+def test_steps_that_fail_one_after_the_other_break_the_engine(
+    engine: TransformersEngine, question: Question, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A token that the model has not: what it raises is what any broken step does.
+    impossible = dataclasses.replace(question, prompt=(1_000_000,))
+
+    def fail(times: int) -> None:
+        for _ in range(times):
+            with pytest.raises(EngineError, match="IndexError: index out of range"):
+                asyncio.run(text_of(engine, impossible))
+
+    fail(2)
     assert asyncio.run(text_of(engine, question)) == ANSWER
+    fail(2)
+    assert engine.failure is None
+    fail(1)
+    reason = "3 steps of the model failed in a row: IndexError: index out of range in self"
+    assert engine.failure == reason
+    with pytest.raises(EngineError, match=reason):
+        asyncio.run(text_of(engine, question))
+    assert caplog.text.count("failed step") == 5
+
+
+def test_an_adapter_joins_and_leaves_while_others_answer(
+    engine: Engine, question: Question, tuned: Tuned
+) -> None:
+    async def ask() -> str:
+        running = asyncio.create_task(text_of(engine, question))
+        await engine.add_adapter("one.more/name", tuned.adapter_dir)
+        assert list(engine.adapters()) == ["demo", "one.more/name"]
+        asked = dataclasses.replace(question, adapter="one.more/name")
+        async with aclosing(pieces(engine, asked)) as begun:
+            beginning = (await anext(begun)).text
+            removal = asyncio.create_task(engine.remove_adapter("one.more/name"))
+            await asyncio.sleep(0)
+            assert list(engine.adapters()) == ["demo"]
+            with pytest.raises(UnknownAdapterError):
+                await text_of(engine, asked)
+            rest = "".join([piece.text async for piece in begun])
+        await removal
+        assert await running == ANSWER
+        await engine.add_adapter("one.more/name", tuned.adapter_dir)
+        await engine.remove_adapter("one.more/name")
+        return beginning + rest
+
+    assert asyncio.run(ask()) == ANSWER
+
+
+def test_adapters_that_do_not_fit_are_refused(engine: Engine, tuned: Tuned, tmp_path: Path) -> None:
+    other = msgspec.structs.replace(tuned.contract.base, revision="1" * 40, digest="")
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"base": other}, "belongs to acme/random 1111"),
+        ({"rope": "long"}, "trained with rotary factors 'long', but the base is served with"),
+    ]
+    for change, message in changes:
+        write_contract(tmp_path, msgspec.structs.replace(tuned.contract, **change))
+        with pytest.raises(PermanentError, match=message):
+            asyncio.run(engine.add_adapter("other", tmp_path))
+    with pytest.raises(PermanentError, match="'demo' is already served"):
+        asyncio.run(engine.add_adapter("demo", tuned.adapter_dir))
+    with pytest.raises(UnknownAdapterError):
+        asyncio.run(engine.remove_adapter("other"))
+    assert list(engine.adapters()) == ["demo"]
 
 
 def test_generation_ends_when_nobody_reads(engine: Engine, question: Question) -> None:

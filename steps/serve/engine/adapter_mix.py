@@ -1,0 +1,139 @@
+"""Several adapters in one forward pass: each token of the packed row has its own, or none.
+
+PEFT does this too (`adapter_names`), by rows of a batch; here a row has the tokens of all answers.
+PEFT loads the adapters and holds their layers, of which only the forward pass is ours.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftConfig
+from peft.tuners import lora
+from peft.tuners.tuners_utils import check_target_module_exists
+
+from argotune.steps.common.errors import PermanentError
+
+LEAST_ROWS = 16
+"""Fewest rows of a matrix product. MKL computes products of one row, of a few and of many with
+different kernels, whose sums differ in the last bit; from 16 rows on, each row's sum was the same
+beside any number of others, in all shapes that were tried, with one thread and with two. An answer
+would otherwise depend on what else runs."""
+_CHANGE_THE_MODEL = (
+    "alora_invocation_tokens",
+    "layer_replication",
+    "modules_to_save",
+    "target_parameters",
+    "trainable_token_indices",
+)
+"""Settings of LoRA for more than linear layers."""
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The tokens of one adapter."""
+
+    adapter: str
+    rows: torch.Tensor
+    """Their places in the packed row, the first one repeated up to LEAST_ROWS."""
+    count: int
+
+
+class AdapterMix:
+    """The adapters of a PEFT model, and which token has which of them in this step."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._groups: list[_Group] = []
+        for config in model.peft_config.values():
+            self._check(config)
+        self._mix_layers()
+
+    def assign(self, adapters: Sequence[str | None], device: torch.device) -> None:
+        """Each token's adapter for the next forward pass, by PEFT's name; None: the base alone."""
+        places: dict[str, list[int]] = {}
+        for place, adapter in enumerate(adapters):
+            if adapter is not None:
+                places.setdefault(adapter, []).append(place)
+        self._groups = [
+            _Group(
+                adapter,
+                torch.tensor(rows + rows[:1] * (LEAST_ROWS - len(rows)), device=device),
+                len(rows),
+            )
+            for adapter, rows in places.items()
+        ]
+
+    def add(self, adapter: str, directory: Path) -> None:
+        """Load an adapter under PEFT's name for it. Raises PermanentError, without a trace."""
+        try:
+            self._check(PeftConfig.from_pretrained(str(directory)))
+            self._model.load_adapter(
+                str(directory),
+                adapter,
+                torch_device=str(self._model.device),
+                low_cpu_mem_usage=True,
+            )
+            self._mix_layers()
+        except (OSError, ValueError, TypeError, RuntimeError, KeyError, PermanentError) as error:
+            if adapter in self._model.peft_config:
+                self._model.delete_adapter(adapter)
+            raise PermanentError(f"adapter {directory} cannot be loaded: {error}") from error
+
+    def remove(self, adapter: str) -> None:
+        """Forget an adapter and its weights."""
+        self._model.delete_adapter(adapter)
+
+    def _mix_layers(self) -> None:
+        """Let all layers of adapters add what `assign` says."""
+        layers: list[Any] = [m for m in self._model.modules() if isinstance(m, lora.LoraLayer)]
+        for layer in layers:
+            layer.forward = functools.partial(self._forward, layer)
+
+    def _check(self, config: Any) -> None:
+        """Raise PermanentError for an adapter that changes the model beside its linear layers.
+
+        Then others could not be answered in the same step, and it could not be taken out again.
+        """
+        if not isinstance(config, LoraConfig):
+            raise PermanentError(f"it is a {config.peft_type} adapter; only LoRA is served")
+        found = [name for name in _CHANGE_THE_MODEL if getattr(config, name)]
+        if config.bias != "none":
+            found.append("bias")
+        if found:
+            raise PermanentError(
+                f"it changes the base model itself ({', '.join(found)} in adapter_config.json), so "
+                "that it cannot be served beside others; tune one without"
+            )
+        for name, module in self._model.get_base_model().named_modules():
+            base = module.get_base_layer() if isinstance(module, lora.LoraLayer) else module
+            if check_target_module_exists(config, name) and not isinstance(base, torch.nn.Linear):
+                raise PermanentError(
+                    f"it is on {name}, which is no linear layer; tune one whose target_modules "
+                    "are linear layers"
+                )
+
+    def _forward(self, layer: Any, states: torch.Tensor) -> torch.Tensor:
+        """[1, tokens, inputs] to [1, tokens, outputs]."""
+        output: torch.Tensor = layer.base_layer(states)
+        flat, changed = states.flatten(0, -2), output.view(-1, output.shape[-1])
+        for group in self._groups:
+            if group.adapter not in layer.lora_A:
+                continue
+            rows, own = group.rows[: group.count], flat[group.rows]
+            if group.adapter in layer.lora_variant:
+                variant = layer.lora_variant[group.adapter]
+                result = variant.forward(
+                    layer, active_adapter=group.adapter, x=own, result=changed[group.rows]
+                )
+                changed[rows] = result[: group.count].to(output.dtype)
+                continue
+            a, b = layer.lora_A[group.adapter], layer.lora_B[group.adapter]
+            added = b(a(own.to(a.weight.dtype))) * layer.scaling[group.adapter]
+            changed.index_add_(0, rows, added[: group.count].to(output.dtype))
+        return output
