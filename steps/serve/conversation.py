@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from argotune.steps.contracts.chat_sandbox import TemplateFailure, bounded_rendering
+from transformers.utils import chat_template_utils
+
+from argotune.steps.contracts.chat_sandbox import ChatSandbox, TemplateFailure, bounded_rendering
 from argotune.steps.contracts.serving import Message, ServingContract
 from argotune.steps.serve.engine.interface import Engine, Question, Sampling
 from argotune.steps.serve.errors import ApiError
+
+# The library makes its environment anew for each template, of the class that it finds here.
+chat_template_utils.ImmutableSandboxedEnvironment = ChatSandbox  # type: ignore[attr-defined]
 
 
 class Conversations:

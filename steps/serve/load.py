@@ -10,18 +10,13 @@ import torch
 from bitsandbytes.nn.modules import Linear4bit
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-from transformers.utils import chat_template_utils
 from transformers.utils.logging import disable_progress_bar
 
 from argotune.steps.accelerator.gpus import prepare_gpu
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.exhausted import missing_gpu_memory
-from argotune.steps.contracts.chat_sandbox import ChatSandbox
 from argotune.steps.contracts.model_cache import read_marker
 from argotune.steps.contracts.serving import ServingContract, fix_rope
-
-# The library makes its environment anew for each template, of the class that it finds here.
-chat_template_utils.ImmutableSandboxedEnvironment = ChatSandbox  # type: ignore[attr-defined]
 
 
 def load_tokenizer(model_dir: Path, contract: ServingContract) -> Any:

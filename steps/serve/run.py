@@ -18,7 +18,7 @@ from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.contracts.serving import ServingContract, read_contract
 from argotune.steps.serve.admission import Admission
-from argotune.steps.serve.app import Ready, Service, make_app
+from argotune.steps.serve.app import make_app
 from argotune.steps.serve.connection import ConnectionLimits, limited
 from argotune.steps.serve.conversation import Conversations
 from argotune.steps.serve.ending import EndingServer
@@ -29,6 +29,7 @@ from argotune.steps.serve.load import load_model, load_tokenizer
 from argotune.steps.serve.page.routes import add_page_routes
 from argotune.steps.serve.params import Params
 from argotune.steps.serve.request_ids import NameRequest
+from argotune.steps.serve.service import Ready, Service
 
 _logger = logging.getLogger(__name__)
 

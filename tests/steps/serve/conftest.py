@@ -21,9 +21,10 @@ from fastapi import FastAPI
 
 from argotune.steps.contracts.serving import ServingContract, read_contract
 from argotune.steps.serve.admission import Admission
-from argotune.steps.serve.app import Ready, Service, make_app
+from argotune.steps.serve.app import make_app
 from argotune.steps.serve.connection import ConnectionLimits, limited
 from argotune.steps.serve.conversation import Conversations
+from argotune.steps.serve.service import Ready, Service
 from tests.fakes.engine import ANSWER as ANSWER
 from tests.fakes.engine import FakeEngine
 
