@@ -14,17 +14,19 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Protocol
 
+from argotune.workflows.engine.clock import Clock
 from argotune.workflows.engine.controller import suspend
 from argotune.workflows.engine.controller.operate import Operator
 from argotune.workflows.engine.model import JsonObject, Node, Phase, rfc3339
 from argotune.workflows.engine.pods.pod import Launcher, PodRequest
 from argotune.workflows.engine.pods.supervise import (
+    NewPod,
     PodEnded,
     PodEvent,
     PodLine,
     PodProgress,
     PodStarted,
-    RunningPod,
+    SupervisedPod,
 )
 from argotune.workflows.engine.record import Controls, Record
 
@@ -101,7 +103,7 @@ class _Interrupt:
 class _Active:
     """A running pod, its deadline, and the reason why it is being stopped."""
 
-    pod: RunningPod
+    pod: SupervisedPod
     deadline: float | None
     deadline_message: str
     stopped_because: str = ""
@@ -119,11 +121,16 @@ class Loop:
         run_dir: Path,
         launcher: Launcher,
         listening: Listening,
+        *,
+        clock: Clock,
+        new_pod: NewPod,
     ) -> None:
         self._workflow = workflow
         self._stored_spec = stored_spec
         self._launcher = launcher
         self._listening = listening
+        self._clock = clock
+        self._new_pod = new_pod
         self._record = Record(run_dir)
         self._controls = Controls(run_dir)
         self._events: SimpleQueue[PodEvent | _Interrupt] = SimpleQueue()
@@ -170,7 +177,7 @@ class Loop:
         if self._unsaved and self.operator.run.ending:
             # A pod of the exit handler may read the record: why the run ends has to be there.
             self._save()
-        pod = RunningPod(
+        pod = self._new_pod(
             request.pod, self._launcher, self._events.put, wants_lines=self._listening.is_on
         )
         node_id = request.pod.identity.node_id
@@ -184,7 +191,7 @@ class Loop:
         self._wake_times.add(moment)
 
     def _operate(self) -> None:
-        now = time.time()
+        now = self._clock.now()
         self._wake_times = {moment for moment in self._wake_times if moment > now}
         self.operator.operate()
         if self._unsaved and time.monotonic() >= self._record.due_at():
@@ -196,15 +203,18 @@ class Loop:
             self._save()
 
     def _next_event(self) -> PodEvent | _Interrupt | None:
-        try:
-            return self._events.get(timeout=self._patience())
-        except Empty:
-            return None
+        due = min(self._wake_times, default=None)
+        return self._clock.next(
+            self._events,
+            seconds=self._patience(),
+            idle_until=None if self._active else due,
+        )
 
     def _patience(self) -> float:
         """Seconds until the loop must act even if nothing happens."""
+        now = self._clock.now()
         waits = [_CONTROL_POLL_SECONDS]
-        waits += [moment - time.time() for moment in self._wake_times]
+        waits += [moment - now for moment in self._wake_times]
         if self._unsaved:
             waits.append(self._record.due_at() - time.monotonic())
         return max(min(waits), 0.0)
@@ -262,7 +272,7 @@ class Loop:
             suspend.resume(self.operator.run, how)
 
     def _stop_overdue_pods(self) -> None:
-        now = time.time()
+        now = self._clock.now()
         for active in self._active.values():
             overdue = active.deadline is not None and now >= active.deadline
             if overdue and not active.stopped_because:

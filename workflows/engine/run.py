@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from argotune.workflows.engine.clock import Clock, MachineClock
 from argotune.workflows.engine.controller.context import RunContext
 from argotune.workflows.engine.controller.locks import LockTable
 from argotune.workflows.engine.controller.operate import Operator
@@ -22,6 +23,7 @@ from argotune.workflows.engine.pods.factory import PodFactory
 from argotune.workflows.engine.pods.pod import Launcher
 from argotune.workflows.engine.pods.process import ProcessLauncher, inherited_environment
 from argotune.workflows.engine.pods.process_groups import GRACE_SECONDS
+from argotune.workflows.engine.pods.supervise import NewPod, RunningPod
 from argotune.workflows.engine.pods.volumes import VolumeStore
 from argotune.workflows.engine.record import (
     CLAIMS,
@@ -85,6 +87,10 @@ class Options:
     namespace: str = "default"
     grace_seconds: float = GRACE_SECONDS
     """Seconds from SIGTERM to SIGKILL, unless the template's podSpecPatch sets them."""
+    clock: Clock = field(default_factory=MachineClock)
+    """The run's time: when it began, what is due, when its steps ended."""
+    new_pod: NewPod = RunningPod
+    """Makes what supervises each pod."""
 
 
 def run(documents: list[JsonObject], options: Options) -> JsonObject:
@@ -139,7 +145,12 @@ def _new_loop(documents: list[JsonObject], options: Options) -> Loop:
         raise EngineError(
             [f"{options.run_dir} already holds a run: resume it, or choose another directory"]
         )
-    workflow = to_workflow(select(documents), name=options.name, namespace=options.namespace)
+    workflow = to_workflow(
+        select(documents),
+        name=options.name,
+        namespace=options.namespace,
+        now=options.clock.now(),
+    )
     catalog = Catalog.of(documents, options.secrets, options.secret_values)
     if options.entrypoint is not None:
         workflow["spec"]["entrypoint"] = options.entrypoint
@@ -159,7 +170,8 @@ def _new_loop(documents: list[JsonObject], options: Options) -> Loop:
             spec["arguments"]["parameters"]
         )
     save_start(options.run_dir, Start(documents=documents, runtime=_runtime(options)))
-    return _loop(workflow, spec, catalog, options, RunState(workflow["metadata"]["name"]))
+    state = RunState(workflow["metadata"]["name"], now=options.clock.now)
+    return _loop(workflow, spec, catalog, options, state)
 
 
 def _loop_of_record(workflow: JsonObject, start: Start, options: Options) -> Loop:
@@ -176,7 +188,7 @@ def _loop_of_record(workflow: JsonObject, start: Start, options: Options) -> Loo
         node_id: Node.from_status(status)
         for node_id, status in workflow["status"].get("nodes", {}).items()
     }
-    state = RunState(name, nodes=kept_nodes(nodes, name))
+    state = RunState(name, nodes=kept_nodes(nodes, name), now=options.clock.now)
     for node in state.nodes.values():
         state.add_global_outputs(node.outputs)
     return _loop(workflow, spec, catalog, options, state)
@@ -235,7 +247,15 @@ def _loop(
         logs_dir=options.run_dir / LOGS,
         default_grace_seconds=options.grace_seconds,
     )
-    loop = Loop(workflow, stored, options.run_dir, _launcher(options), Listening(options.listener))
+    loop = Loop(
+        workflow,
+        stored,
+        options.run_dir,
+        _launcher(options),
+        Listening(options.listener),
+        clock=options.clock,
+        new_pod=options.new_pod,
+    )
     loop.operator = Operator(
         RunContext(
             workflow=workflow,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from argotune.workflows.engine.controller.context import RunContext, TemplateExecutor
 from argotune.workflows.engine.controller.retry import Retry, Wait, attempt_scope, decide
 from argotune.workflows.engine.errors import ExpressionError, PodError, UnresolvedError
@@ -62,7 +60,7 @@ def _after(run: RunContext, prepared: Prepared, parent: Node, attempts: list[Nod
         message = run.stop_message if run.shutdown else "retry exceeded workflow deadline"
         _end(run, parent, last, message)
         return None
-    match decide(run.retry_strategy(prepared) or {}, attempts, time.time()):
+    match decide(run.retry_strategy(prepared) or {}, attempts, run.state.now()):
         case Wait(until, message):
             run.state.mark(parent, Phase.RUNNING, message)
             run.wake_at(until)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -64,7 +63,7 @@ class RunContext:
     def is_overdue(self) -> bool:
         """Whether the workflow's deadline has passed."""
         deadline = self.deadline
-        return deadline is not None and time.time() >= deadline
+        return deadline is not None and self.state.now() >= deadline
 
     @property
     def stop_message(self) -> str:

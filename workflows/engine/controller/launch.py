@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +33,7 @@ def launch(
         run.state.mark(node, Phase.FAILED, message)
         return
     deadline, deadline_message = _deadline(run, node, prepared, place)
-    if deadline is not None and deadline <= time.time():
+    if deadline is not None and deadline <= run.state.now():
         run.state.mark(node, Phase.FAILED, deadline_message)
         return
     pod = _pod(run, node, prepared, place, more)
@@ -76,7 +75,7 @@ def _deadline(
     """A pod's earliest deadline in seconds since the epoch, if any, and Argo's message for it."""
     ends: list[tuple[float, str]] = []
     if (seconds := prepared.settings.get("activeDeadlineSeconds")) is not None:
-        ends.append((time.time() + float(any_string(seconds)), _POD_DEADLINE))
+        ends.append((run.state.now() + float(any_string(seconds)), _POD_DEADLINE))
     if timeout := prepared.settings.get("timeout"):
         ends.append((node.started_at + parse_duration_seconds(timeout), _POD_DEADLINE))
     if place.deadline is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from argotune.workflows.engine.controller.context import RunContext
@@ -93,5 +92,5 @@ def take_locks(run: RunContext, call: TemplateCall, prepared: Prepared) -> bool:
         node = run.add_node(call, type_, Phase.PENDING, inputs=prepared.inputs)
     node.waiting_for_lock = str(taken)
     state.mark(node, node.phase, waiting_message(taken))
-    run.wake_at(time.time() + LOCK_POLL_SECONDS)
+    run.wake_at(run.state.now() + LOCK_POLL_SECONDS)
     return False

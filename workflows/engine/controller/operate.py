@@ -7,7 +7,6 @@ after every event and after a restart of the engine.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -60,7 +59,7 @@ class Operator:
 
     def _finish(self, phase: Phase, message: str) -> None:
         state = self.run.state
-        state.phase, state.message, state.finished_at = phase, message, time.time()
+        state.phase, state.message, state.finished_at = phase, message, state.now()
         self.run.locks.release_all()
 
     def _begin(self) -> bool:
@@ -69,12 +68,12 @@ class Operator:
         names = lock_names(run.spec.get("synchronization"), run.namespace, run.catalog.config_maps)
         if (taken := run.locks.acquire("", names)) is not None:
             state.message = waiting_message(taken)
-            run.wake_at(time.time() + LOCK_POLL_SECONDS)
+            run.wake_at(state.now() + LOCK_POLL_SECONDS)
             if run.shutdown:
                 self._finish(Phase.FAILED, run.stop_message)
             return False
         if state.started_at is None:
-            state.started_at = time.time()
+            state.started_at = state.now()
         if state.phase is Phase.PENDING:
             state.phase, state.message = Phase.RUNNING, ""
         if (deadline := run.deadline) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -34,7 +33,7 @@ def advance(run: RunContext, node: Node, prepared: Prepared) -> None:
     if not duration:
         return
     until = node.started_at + parse_duration_seconds(duration)
-    if time.time() < until:
+    if run.state.now() < until:
         run.wake_at(until)
         return
     if (missing := _supply(node, {})) is None:

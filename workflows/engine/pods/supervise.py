@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from argotune.workflows.engine.errors import PodError, naming
 from argotune.workflows.engine.model import JsonObject
@@ -77,8 +77,33 @@ class _Read(Enum):
     END = auto()
 
 
+class SupervisedPod(Protocol):
+    """A pod that ends by itself or is ended; it tells the sink what happens, its end last."""
+
+    def start(self) -> None:
+        """Start it, and return at once."""
+
+    def stop(self) -> None:
+        """Ask it to end."""
+
+    def kill(self) -> None:
+        """End it now."""
+
+    def join(self) -> None:
+        """Wait until it has ended and its last event was sent."""
+
+
+class NewPod(Protocol):
+    """Makes what supervises a pod; RunningPod is one."""
+
+    def __call__(
+        self, pod: Pod, launcher: Launcher, sink: Sink, *, wants_lines: bool
+    ) -> SupervisedPod:
+        """Make it; it is started later."""
+
+
 class RunningPod:
-    """The thread of a pod; other threads may call `stop` and `kill`."""
+    """The thread of a pod's process; other threads may call `stop` and `kill`."""
 
     def __init__(self, pod: Pod, launcher: Launcher, sink: Sink, *, wants_lines: bool) -> None:
         self.pod = pod

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import copy
 import secrets
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -146,8 +145,13 @@ def select(documents: Sequence[JsonObject]) -> JsonObject:
     )
 
 
-def to_workflow(document: JsonObject, *, name: str | None, namespace: str) -> JsonObject:
-    """The Workflow that Argo would create from a document, with name, uid and creation time."""
+def to_workflow(
+    document: JsonObject, *, name: str | None, namespace: str, now: float
+) -> JsonObject:
+    """The Workflow that Argo would create from a document, with name, uid and creation time.
+
+    `now` is in seconds since the epoch.
+    """
     source = copy.deepcopy(document)
     metadata = source.get("metadata") or {}
     own_name = metadata.get("name", "")
@@ -159,7 +163,7 @@ def to_workflow(document: JsonObject, *, name: str | None, namespace: str) -> Js
             kept = dict(cron.get("workflowMetadata") or {})
             kept["annotations"] = {
                 **(kept.get("annotations") or {}),
-                SCHEDULED_TIME_ANNOTATION: rfc3339(time.time()),
+                SCHEDULED_TIME_ANNOTATION: rfc3339(now),
             }
             spec, prefix = cron.get("workflowSpec") or {}, f"{own_name}-"
             kept["generateName"] = prefix
@@ -181,7 +185,7 @@ def to_workflow(document: JsonObject, *, name: str | None, namespace: str) -> Js
             "name": final_name,
             "namespace": namespace,
             "uid": str(uuid.uuid4()),
-            "creationTimestamp": rfc3339(time.time()),
+            "creationTimestamp": rfc3339(now),
         },
         "spec": spec,
     }

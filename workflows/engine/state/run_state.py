@@ -45,6 +45,8 @@ class RunState:
     outputs: list[JsonObject] = field(default_factory=list)
     """Output parameters with a globalName."""
     on_change: Callable[[Node], None] = lambda node: None
+    now: Callable[[], float] = time.time
+    """The run's time, in seconds since the epoch."""
 
     def id_of(self, name: str) -> str:
         """The id of the node with this name."""
@@ -76,6 +78,7 @@ class RunState:
             display_name=display_name(name, boundary.name if boundary else None),
             type=type_,
             phase=phase,
+            started_at=self.now(),
             boundary_id=boundary_id,
             template_name=caller.template_name,
             template_ref=caller.template_ref,
@@ -100,7 +103,7 @@ class RunState:
         if message is not None:
             node.message = message
         if phase.is_fulfilled and node.finished_at is None:
-            node.finished_at = time.time()
+            node.finished_at = self.now()
         if changed:
             self.on_change(node)
 

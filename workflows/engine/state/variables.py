@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -60,7 +59,7 @@ def workflow_variables(workflow: JsonObject, spec: JsonObject) -> Scope:
 
 def runtime_variables(state: RunState, phase: Phase) -> dict[str, str]:
     """The `workflow.*` variables that change: status, duration, failures, global outputs."""
-    end = time.time() if state.finished_at is None else state.finished_at
+    end = state.now() if state.finished_at is None else state.finished_at
     duration = 0.0 if state.started_at is None else end - state.started_at
     failures = [
         {
