@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
+JsonValue = TypeVar("JsonValue")
 JsonObject = dict[str, Any]
 Runtime: TypeAlias = Literal["process", "docker", "podman"]
 """What runs the containers on this machine."""
@@ -164,6 +165,16 @@ class Node:
     def duration_seconds(self) -> float:
         """Seconds from the start to the end, or to now."""
         return (time.time() if self.finished_at is None else self.finished_at) - self.started_at
+
+
+def copied(value: JsonValue) -> JsonValue:
+    """Return a copy of a value of JSON, several times as fast as deepcopy."""
+    found: Any = value
+    if isinstance(value, dict):
+        found = {key: copied(each) for key, each in value.items()}
+    elif isinstance(value, list):
+        found = [copied(each) for each in value]
+    return found  # type: ignore[no-any-return]
 
 
 def node_id(workflow_name: str, node_name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from argotune.workflows.engine.errors import EngineError, ExpressionError, Unsup
 from argotune.workflows.engine.language.expr import evaluate
 from argotune.workflows.engine.language.substitute import substitute
 from argotune.workflows.engine.loop import Listener, Listening, Loop
-from argotune.workflows.engine.model import JsonObject, Node, Runtime
+from argotune.workflows.engine.model import JsonObject, Node, Runtime, copied
 from argotune.workflows.engine.orphans import watched
 from argotune.workflows.engine.pods.docker import ContainerLauncher
 from argotune.workflows.engine.pods.factory import PodFactory
@@ -154,7 +153,7 @@ def _new_loop(documents: list[JsonObject], options: Options) -> Loop:
     catalog = Catalog.of(documents, options.secrets, options.secret_values)
     if options.entrypoint is not None:
         workflow["spec"]["entrypoint"] = options.entrypoint
-    spec = copy.deepcopy(executed_spec(workflow, catalog))
+    spec = copied(executed_spec(workflow, catalog))
     _add_metadata(workflow, spec)
     known = workflow_variables(workflow, {**spec, "arguments": {}})
     resolve_parameter_values(spec, options.parameters, known, catalog.config_maps)
@@ -166,7 +165,7 @@ def _new_loop(documents: list[JsonObject], options: Options) -> Loop:
     if problems:
         raise EngineError(problems)
     if options.parameters:
-        workflow["spec"].setdefault("arguments", {})["parameters"] = copy.deepcopy(
+        workflow["spec"].setdefault("arguments", {})["parameters"] = copied(
             spec["arguments"]["parameters"]
         )
     save_start(options.run_dir, Start(documents=documents, runtime=_runtime(options)))
@@ -176,7 +175,7 @@ def _new_loop(documents: list[JsonObject], options: Options) -> Loop:
 
 def _loop_of_record(workflow: JsonObject, start: Start, options: Options) -> Loop:
     catalog = Catalog.of(start.documents, options.secrets, options.secret_values)
-    spec = copy.deepcopy(workflow["status"]["storedWorkflowTemplateSpec"])
+    spec = copied(workflow["status"]["storedWorkflowTemplateSpec"])
     problems = problems_of(
         workflow, spec, catalog, given={}, runtime=_runtime(options), environ=options.environ
     )
@@ -224,7 +223,7 @@ def _add_computed_labels(workflow: JsonObject, spec: JsonObject) -> None:
 def _loop(
     workflow: JsonObject, spec: JsonObject, catalog: Catalog, options: Options, state: RunState
 ) -> Loop:
-    stored = copy.deepcopy(spec)
+    stored = copied(spec)
     variables = workflow_variables(workflow, spec)
     base = TemplateBase.of(f"local/{state.workflow_name}", spec)
     # Parameters have their values already, which are data and hold no tags.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.engine.language.govalues import any_string
-from argotune.workflows.engine.model import SCHEDULED_TIME_ANNOTATION, JsonObject, rfc3339
+from argotune.workflows.engine.model import SCHEDULED_TIME_ANNOTATION, JsonObject, copied, rfc3339
 
 # Kubernetes makes the random ends of names from these: no vowels, so no words.
 _NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -152,7 +151,7 @@ def to_workflow(
 
     `now` is in seconds since the epoch.
     """
-    source = copy.deepcopy(document)
+    source = copied(document)
     metadata = source.get("metadata") or {}
     own_name = metadata.get("name", "")
     match source["kind"]:
@@ -220,7 +219,7 @@ def executed_spec(workflow: JsonObject, catalog: Catalog) -> JsonObject:
 
 def merge(below: JsonObject, above: JsonObject) -> JsonObject:
     """`below` with `above` over it: maps by field, named lists by name, other values replaced."""
-    result = copy.deepcopy(below)
+    result = dict(below)
     for key, value in above.items():
         lower = result.get(key)
         if isinstance(lower, dict) and isinstance(value, dict):
@@ -228,7 +227,7 @@ def merge(below: JsonObject, above: JsonObject) -> JsonObject:
         elif isinstance(lower, list) and isinstance(value, list) and key in _MERGED_BY_NAME:
             result[key] = _merge_by_name(lower, value)
         else:
-            result[key] = copy.deepcopy(value)
+            result[key] = copied(value)
     return result
 
 
