@@ -193,6 +193,7 @@ def flags_of(params: Params, adapter_dir: Path, folder: Path) -> list[str]:
         f"--model-dir={params.cache_dir.absolute() / (params.model_dir or '')}",
         f"--adapter-dir={adapter_dir}",
         f"--name={params.name}",
+        f"--adapter-digest={params.adapter_digest()}",
         f"--host={_HOST}",
         f"--port={free_port(params.port)}",
         f"--port-file={folder / 'port'}",

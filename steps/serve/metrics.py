@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from argotune.steps.contracts.served import WAITING_METRIC
+
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
@@ -43,7 +45,7 @@ class Metrics:
             registry=self.registry,
         )
         self.waiting = Gauge(
-            "argotune_requests_waiting",
+            WAITING_METRIC,
             "Requests in the queue",
             registry=self.registry,
         )

@@ -19,6 +19,8 @@ class Params:
     """Directory of the adapter, with its serving.json."""
     name: str
     """Name of the adapter in requests and in /v1/models; the base has its repository's name."""
+    adapter_digest: str | None = None
+    """sha256:HEX of the adapter's image, which its answers name; empty: they name none."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 5000

@@ -52,7 +52,7 @@ def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
     service = Service(timeout_seconds=params.timeout_seconds)
     keys = None if params.keys_file is None else ClientKeys(params.keys_file)
     app = make_app(service, max_body_bytes=params.max_body_bytes, keys=keys)
-    add_page_routes(app, params.adapter_dir, digest=None)
+    add_page_routes(app, params.adapter_dir, digest=params.adapter_digest)
     for handler in logging.getLogger().handlers:
         handler.addFilter(NameRequest())
     server = EndingServer(

@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
 def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--mode", default="well")
-    for flag in ("model-dir", "adapter-dir", "name", "host", "port", "port-file"):
+    for flag in ("model-dir", "adapter-dir", "name", "adapter-digest", "host", "port", "port-file"):
         parser.add_argument(f"--{flag}", required=True)
     flags = parser.parse_args()
     print("loading", flags.model_dir, flush=True)

@@ -136,6 +136,7 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
             literal(f"--model-dir={_MODELS}/{params.model_dir}"),
             literal(f"--adapter-dir={_adapter_dir(adapter)}"),
             literal(f"--name={params.name}"),
+            f"--adapter-digest={params.adapter_digest()}",
             "--host=0.0.0.0",
             f"--port={PORT}",
             *_gpu_flags(params),

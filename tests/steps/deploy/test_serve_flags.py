@@ -25,6 +25,7 @@ def test_the_pod_starts_the_server_with_its_flags() -> None:
     serve = parse(container["args"])
     assert (serve.host, serve.port) == ("0.0.0.0", container["ports"][0]["containerPort"])
     assert serve.name == "phi"
+    assert serve.adapter_digest == f"sha256:{'a' * 64}"
     assert serve.adapter_dir == Path("/argotune/adapter/data")
     pre_stop = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     ending = pre_stop + serve.hand_over_seconds + serve.drain_seconds

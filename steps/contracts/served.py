@@ -1,0 +1,9 @@
+"""What others read of a server, which so must have one name."""
+
+from __future__ import annotations
+
+ADAPTER_HEADER = "argotune-adapter"
+"""Header of an answer: sha256:HEX of the image of the adapter that gave it. An answer of the base
+model, or of an adapter whose image is not known, has none."""
+WAITING_METRIC = "argotune_requests_waiting"
+"""Gauge: requests in the queue of one server."""
