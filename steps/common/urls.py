@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Container
 from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from argotune.steps.common.addresses import is_allowed
 
 # The names of Kaito's webhook for v1beta1, of this machine, and of the cluster.
 _METADATA_HOSTS = ("metadata.google.internal", "metadata.goog", "metadata.azure.com")
 _LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost")
+_WEB_PORTS = {"http": 80, "https": 443}
 _CLUSTER_SUFFIXES = (".svc", ".cluster.local", ".internal")
 _PLACES = {
     "hf": (
@@ -134,7 +138,9 @@ def internal_host(url: str) -> str | None:
     host = (parts.hostname or "").rstrip(".").lower()
     address = _address(host)
     if address is None:
-        internal = host.endswith(_CLUSTER_SUFFIXES)
+        is_local = host in _LOCAL_NAMES or host.endswith(".localhost")
+        # A name without a dot is looked up in the namespace first.
+        internal = host.endswith(_CLUSTER_SUFFIXES) or ("." not in host and not is_local)
     else:
         internal = not address.is_global and not address.is_loopback
     if not internal:
@@ -142,10 +148,41 @@ def internal_host(url: str) -> str | None:
     return host if parts.port is None else f"{host}:{parts.port}"
 
 
+def host_problem(
+    url: str, *, allowed_hosts: Container[str], allow_loopback: bool = False
+) -> str | None:
+    """Why the pods of a run refuse the server of a URL that `url_problem` takes; None: they do not.
+
+    `allowed_hosts` are HOST or HOST:PORT in lower case. The pods check every address of the host,
+    too (steps/web/guard.py).
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _WEB_PORTS:
+        return None
+    host, port = (parts.hostname or "").rstrip(".").lower(), url_port(url)
+    if is_allowed(host, port, allowed_hosts):
+        return None
+    this_machine = url_problem(url, allow_loopback=allow_loopback)
+    if this_machine is not None:
+        return this_machine
+    is_here = url_problem(url, allow_loopback=False) is not None
+    inside = internal_host(url)
+    if inside is not None:
+        return f"{inside} is inside a private network; {_permission(inside)}"
+    if port not in _WEB_PORTS.values() and not is_here:
+        named = f"{host}:{port}"
+        return f"port {port} is neither 443 nor 80; {_permission(named)}"
+    return None
+
+
+def _permission(host: str) -> str:
+    return f"`argotune install --allow-host {host}` permits it to all runs of the namespace"
+
+
 def url_port(url: str) -> int:
     """The port of a URL, which may be that of its scheme."""
     parts = urlsplit(url)
-    return parts.port or (80 if parts.scheme == "http" else 443)
+    return parts.port or _WEB_PORTS.get(parts.scheme, 443)
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

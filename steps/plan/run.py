@@ -20,7 +20,8 @@ from argotune.steps.model.params import Params as ModelParams
 from argotune.steps.model.tokenizer import bring_tokenizer
 from argotune.steps.plan.params import Params, Result
 from argotune.steps.plan.planning import alternatives
-from argotune.steps.plan.whole_run import gate_of_run, plan_of_run, speeds_of_run
+from argotune.steps.plan.servers import look_up_judges
+from argotune.steps.plan.whole_run import gate_of_run, plan_of_run, settings_of, speeds_of_run
 from argotune.steps.registry.oci import ImageReference, parse_image_or_layout, parse_reference
 from argotune.steps.registry.policy import RegistryPolicy, policy_of
 
@@ -42,7 +43,9 @@ def run(
     have, TransientError when a server does not answer.
     """
     plan = plan_of_run(params)
-    _check_registries(params, plan, policy or policy_of(params.allowed_hosts))
+    servers = policy or policy_of(params.allowed_hosts)
+    _check_registries(params, plan, servers)
+    look_up_judges(settings_of(params), plan.evaluation.checks, servers)
     for warning in plan.warnings:
         log.warn(LOGGER, "plan", warning=warning)
     _bring_tokenizer(params, plan.model, hub_endpoint)

@@ -15,6 +15,7 @@ from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.cost import fastest_speeds
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import alternatives, cost_limit_problem, make_plan
+from argotune.steps.plan.servers import host_problems
 from argotune.steps.settings.run_settings import IMAGE_SETTINGS, SETTINGS
 from argotune.steps.settings.step_params import (
     gate_digest,
@@ -30,16 +31,19 @@ def plan_of_run(params: Params) -> TrainingPlan:
     Raises ParamsError with all problems: the plan's, and those of later steps with the settings
     that the step was given, by the names of the settings.
     """
-    settings = _settings(params)
+    settings = settings_of(params)
     try:
         plan = make_plan(params)
     except ParamsError as error:
-        raise ParamsError([*error.problems, *_further(settings, {}, error.problems)]) from error
+        problems = [*_further(settings, {}, error.problems), *host_problems(settings, [])]
+        raise ParamsError([*error.problems, *problems]) from error
     if settings:
         outputs = _outputs(plan, params)
-        problems = [*_local_problems(settings), *_further(settings, outputs, [])] or [
-            *_cost_problems(params, settings, outputs)
-        ]
+        problems = [
+            *_local_problems(settings),
+            *_further(settings, outputs, []),
+            *host_problems(settings, plan.evaluation.checks),
+        ] or [*_cost_problems(params, settings, outputs)]
         if problems:
             raise ParamsError(problems)
     return plan
@@ -50,7 +54,7 @@ def speeds_of_run(params: Params, plan: TrainingPlan) -> dict[str, float]:
 
     Empty without a limit of cost, for which alone they are needed.
     """
-    settings = _settings(params)
+    settings = settings_of(params)
     if not settings.get("max-cost-usd"):
         return {}
     node = params_of("provision", with_defaults(settings), _outputs(plan, params))
@@ -59,10 +63,11 @@ def speeds_of_run(params: Params, plan: TrainingPlan) -> dict[str, float]:
 
 def gate_of_run(params: Params) -> str:
     """sha256:HEX of what the settings say of the gate. Raises ParamsError."""
-    return gate_digest(_settings(params))
+    return gate_digest(settings_of(params))
 
 
-def _settings(params: Params) -> dict[str, str]:
+def settings_of(params: Params) -> dict[str, str]:
+    """Read the run's settings, the installation's among them. Raises ParamsError."""
     return {
         **_object("installed", params.installed),
         **_object("settings", params.settings),

@@ -41,6 +41,8 @@ class RegistryPolicy:
     api_server: str | None = None
     """Address of the cluster's API server; None: this machine is no pod."""
     resolve: Resolve = resolve
+    what: str = "registry"
+    """What the servers are, in messages."""
 
     @property
     def is_pod(self) -> bool:
@@ -58,7 +60,7 @@ class RegistryPolicy:
         for text in found:
             problem = self._problem(name, port, text)
             if problem is not None:
-                raise PermanentError(f"registry {name}:{port}: {problem}")
+                raise PermanentError(f"{self.what} {name}:{port}: {problem}")
         return found
 
     def check(self, image: ImageReference) -> None:
@@ -84,14 +86,14 @@ class RegistryPolicy:
         except socket.gaierror as error:
             if error.errno == socket.EAI_AGAIN:
                 raise TransientError(f"the name server did not answer for {host}") from error
-            raise PermanentError(f"registry {host}: no such host; is the name right?") from error
+            raise PermanentError(f"{self.what} {host}: no such host; is the name right?") from error
 
     def _problem(self, host: str, port: int, text: str) -> str | None:
         address = address_of(text)
         if embedded_ipv4(address).is_loopback:
-            return f"{text} is an address of this machine, where no registry of others is"
+            return f"{text} is an address of this machine, where no {self.what} of others is"
         if text == self.api_server:
-            return f"{text} is the address of the cluster's API server, which is no registry"
+            return f"{text} is the address of the cluster's API server, which is no {self.what}"
         never = never_problem(address)
         if never is not None or not self.is_pod or is_public(address):
             return never

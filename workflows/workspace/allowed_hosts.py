@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from argotune.steps.common.addresses import Resolve, address_of, is_allowed, is_public, resolve
-from argotune.steps.common.urls import internal_host, url_port
+from argotune.steps.common.urls import host_problem
 from argotune.steps.contracts.start_adapter import LIVE, NONE
 from argotune.steps.registry.oci import ImageReference, parse_reference
 from argotune.steps.registry.policy import host_and_port, internal_registry, is_loopback
@@ -25,10 +25,11 @@ def host_problems(workspace: Workspace, values: Mapping[str, str]) -> Iterator[s
     `values` are the settings that the installer decided.
     """
     allowed = json.loads(values["allowed-hosts"])
+    allow_loopback = values["allow-loopback"] == "true"
     for place, url in workspace.all_urls:
-        host, port = internal_host(url), url_port(url)
-        if host is not None and not is_allowed(host.removesuffix(f":{port}"), port, allowed):
-            yield f"{place}: {host} is inside a private network; {_advice(host)}"
+        problem = host_problem(url, allowed_hosts=allowed, allow_loopback=allow_loopback)
+        if problem is not None:
+            yield f"{place}: {problem}"
     for place, image in _registries(workspace):
         host = internal_registry(str(image))
         if is_loopback(image.registry):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from argotune.steps.common.urls import internal_host, redact, url_problem
+from argotune.steps.common.urls import host_problem, internal_host, redact, url_problem
 
 METADATA = "a cloud's metadata service; accepted are public hosts"
 NO_SERVER = "no address of a server; accepted are public hosts"
@@ -83,6 +83,8 @@ def test_url_that_leads_elsewhere_is_refused(url: str, problem: str, allow_loopb
         ("https://api.team.svc/x", "api.team.svc"),
         ("https://API.team.svc.cluster.local./x", "api.team.svc.cluster.local"),
         ("http://mirror.corp.internal:8080/x", "mirror.corp.internal:8080"),
+        # A Service of the namespace.
+        ("http://judge:8000/v1", "judge:8000"),
     ],
 )
 def test_private_host_is_left_to_the_installation(url: str, host: str) -> None:
@@ -90,7 +92,10 @@ def test_private_host_is_left_to_the_installation(url: str, host: str) -> None:
     assert internal_host(url) == host
 
 
-@pytest.mark.parametrize("url", ["https://example.com/x", "http://127.0.0.1/x", "file:///x"])
+@pytest.mark.parametrize(
+    "url",
+    ["https://example.com/x", "http://127.0.0.1/x", "http://localhost:1/x", "file:///x"],
+)
 def test_public_host_and_this_machine_are_not_private(url: str) -> None:
     assert internal_host(url) is None
 
@@ -111,3 +116,23 @@ def test_public_host_and_this_machine_are_not_private(url: str) -> None:
 def test_this_machine_is_permitted_only_where_the_run_says_so(url: str, problem: str) -> None:
     assert url_problem(url, allow_loopback=False) == problem
     assert url_problem(url, allow_loopback=True) is None
+
+
+def test_a_server_is_refused_by_what_the_installation_allows() -> None:
+    def problem(url: str, *allowed: str, allow_loopback: bool = False) -> str | None:
+        return host_problem(url, allowed_hosts=allowed, allow_loopback=allow_loopback)
+
+    assert problem("https://example.com/x") is None
+    assert problem("http://judge:8000/v1") == (
+        "judge:8000 is inside a private network; `argotune install --allow-host judge:8000` permits"
+        " it to all runs of the namespace"
+    )
+    assert problem("http://judge:8000/v1", "judge:8000") is None
+    assert problem("http://Judge:8000/v1", "judge") is None
+    assert problem("https://example.com:8443/x") == (
+        "port 8443 is neither 443 nor 80; `argotune install --allow-host example.com:8443` permits"
+        " it to all runs of the namespace"
+    )
+    assert problem("http://127.0.0.1:9/x") == "this machine; --allow-loopback permits it"
+    assert problem("http://127.0.0.1:9/x", allow_loopback=True) is None
+    assert problem("hf://datasets/a/b/c.parquet") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -444,6 +445,23 @@ def test_registry_that_the_installation_allows_and_layout_are_accepted(
     changes: dict[str, str],
 ) -> None:
     run(params(**changes), progress=Progress(), policy=IN_A_POD)
+
+
+def test_a_judge_whose_name_is_private_is_refused_before_the_training() -> None:
+    judge = {"kind": "judge", "url": "https://judge.corp/v1", "model": "m", "min": 0.5}
+    checks = [{**judge, "prompt": "Score {answer}"}]
+    wanted = params(config=config(f"Argotune: {{checks: {json.dumps(checks)}}}"))
+    with pytest.raises(PermanentError) as caught:
+        run(wanted, progress=Progress(), policy=IN_A_POD)
+    assert str(caught.value) == (
+        "judge judge.corp:443: 10.0.0.5 is inside a private network; `argotune install "
+        "--allow-host judge.corp:443` permits it to all runs of the namespace"
+    )
+    allowed = json.dumps({"allowed-hosts": '["judge.corp"]'})
+    settings = json.dumps(
+        {"name": "demo", "urls": '["https://a.io/b"]', "output-image": "allowed.corp:5000/a:1"}
+    )
+    run(replace(wanted, installed=allowed, settings=settings), progress=Progress(), policy=IN_A_POD)
 
 
 def test_the_models_tokenizer_is_brought_before_the_plan_is_written(tmp_path: Path) -> None:

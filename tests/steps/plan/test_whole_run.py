@@ -10,7 +10,7 @@ import pytest
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.whole_run import gate_of_run, plan_of_run, speeds_of_run
-from tests.steps.plan.helpers import params
+from tests.steps.plan.helpers import config, params
 
 GOOD = {
     "name": "phi",
@@ -110,6 +110,31 @@ def test_all_problems_are_told_at_once_and_each_once() -> None:
         )
     ]
     assert heads == ["name", "preset", "keep-node-seconds", "output-image"]
+
+
+def judged_by(url: str) -> Params:
+    judge = {"kind": "judge", "url": url, "model": "m", "prompt": "Score {answer}", "min": 0.5}
+    return params(config=config(f"Argotune: {{checks: [{json.dumps(judge)}]}}"))
+
+
+def test_servers_that_the_installation_does_not_permit_are_told_at_once() -> None:
+    """The judge would be asked after the training was paid for."""
+    given = {
+        "urls": '["http://mirror.svc/a", "https://example.com/b"]',
+        "validation_urls": '["https://example.com:8443/c?sig=hunter2"]',
+    }
+    plan = judged_by("http://judge:8000/v1")
+    advice = "permits it to all runs of the namespace"
+    assert problems_of(submitted(plan, **given, installed_allowed_hosts="[]")) == [
+        "urls: [0]: 'http://mirror.svc/a': mirror.svc is inside a private network; `argotune"
+        f" install --allow-host mirror.svc` {advice}",
+        "validation-urls: [0]: 'https://example.com:8443/c': port 8443 is neither 443 nor 80;"
+        f" `argotune install --allow-host example.com:8443` {advice}",
+        "config: url of check judge: 'http://judge:8000/v1': judge:8000 is inside a private"
+        f" network; `argotune install --allow-host judge:8000` {advice}",
+    ]
+    allowed = '["mirror.svc", "example.com:8443", "judge"]'
+    plan_of_run(submitted(plan, **given, installed_allowed_hosts=allowed))
 
 
 def test_a_default_secret_may_be_missing_from_those_that_are_allowed() -> None:
