@@ -228,6 +228,13 @@ class Evaluation(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True
         return [check for check in self.checks if isinstance(check, LmEval)]
 
 
+class Speed(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A range of training speeds of the whole machine, tokens per second without padding."""
+
+    low: float
+    high: float
+
+
 class Hardware(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The machine that the plan is made for."""
 
@@ -241,6 +248,8 @@ class Hardware(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     price_usd_per_hour: float | None
     disk_gib: int
     """OS disk of the GPU node for image, weights and checkpoints, GiB."""
+    expected_tokens_per_second: Speed | None = None
+    """From published measurements; None: not known for this machine or model."""
 
 
 class Memory(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -14,6 +14,7 @@ from argotune.steps.contracts.training_plan import (
     Lora,
     Model,
     Quantization,
+    Speed,
     Training,
     TrainingPlan,
     Watch,
@@ -23,6 +24,7 @@ from argotune.steps.plan.hardware import GIB, Card
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.request import needs_gpu
 from argotune.steps.plan.settings import Settings
+from argotune.steps.plan.speed import expected_speed
 
 BASE_DISK_GIB = 64
 """Operating system, container runtime, the unpacked CUDA image, and space for a second version."""
@@ -154,6 +156,7 @@ def _training(settings: Settings, choice: Choice) -> Training:
 
 
 def _hardware(job: Job, card: Card) -> Hardware:
+    speed = expected_speed(job.preset.parameters, job.method, card.gpu_model, card.gpus)
     return Hardware(
         instance_type=card.instance_type,
         gpus=card.gpus,
@@ -161,6 +164,9 @@ def _hardware(job: Job, card: Card) -> Hardware:
         gpu_memory_gib=card.gpu_memory_gib,
         price_usd_per_hour=card.price_usd_per_hour,
         disk_gib=job.settings.disk_gib or _disk_gib(job.preset),
+        expected_tokens_per_second=None
+        if speed is None
+        else Speed(low=round(speed.low, 1), high=round(speed.high, 1)),
     )
 
 

@@ -54,6 +54,8 @@ class Result:
     """Tolerations that a pod needs on the node, a JSON list: one for each taint."""
     placement: str
     """SKU, spot or regular, and zone of a created node; empty for existing nodes."""
+    node_since: str
+    """When a created node was asked for, RFC 3339; empty for existing nodes."""
     price_usd_per_hour: float | None
     """Known price of the node, an upper limit for spot. Empty: unknown."""
     tried: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 from argotune.presets.loader import machines
 from argotune.steps.cluster.errors import ApiError
@@ -48,6 +49,7 @@ def run(
         node_selector=json.dumps(dict(node.selector), sort_keys=True),
         tolerations=json.dumps([dict(each) for each in node.tolerations], sort_keys=True),
         placement=str(node.placement or ""),
+        node_since="" if node.since is None else f"{node.since:%Y-%m-%dT%H:%M:%SZ}",
         price_usd_per_hour=node.price_usd_per_hour,
         tried="\n".join(map(str, node.tried)),
         watched=node.placement is not None,
@@ -76,8 +78,9 @@ def _made_node(
     _refuse_too_dear(params, request)
     allowance = allowance.by(note_first_asked(api, now=now, **names))
     node = provider.provision(allowance.within(request, now), progress, on_wait=on_wait)
-    write_made_nodes(api, with_node(allowance.made, node, wall_time(clock)), **names)
-    return node
+    asked = wall_time(clock)
+    write_made_nodes(api, with_node(allowance.made, node, asked), **names)
+    return replace(node, since=node.since or asked)
 
 
 def _refuse_too_dear(params: Params, request: NodeRequest) -> None:

@@ -11,6 +11,7 @@ from argotune.steps.contracts.serving import Base
 from argotune.steps.contracts.start_adapter import start_of
 from argotune.steps.contracts.training_plan import TrainingPlan, dump_plan
 from argotune.steps.push.params import Params
+from argotune.steps.push.spent import node_use
 
 
 def annotations_of(params: Params, plan: TrainingPlan, base: Base, tag: str) -> dict[str, str]:
@@ -39,6 +40,7 @@ def annotations_of(params: Params, plan: TrainingPlan, base: Base, tag: str) -> 
     live_loss = evaluation.loss_of("live") if evaluation is not None else None
     if live_loss is not None:
         annotations[names.LIVE_LOSS] = text_of(live_loss)
+    annotations |= _node(params)
     start = start_of(params.work_dir, plan.lora.start_from)
     if start.digest:
         annotations[names.STARTED_FROM] = start.digest
@@ -51,3 +53,12 @@ def annotations_of(params: Params, plan: TrainingPlan, base: Base, tag: str) -> 
         annotations[f"{names.OCI}.base.name"] = base.source.removeprefix("oci:")
         annotations[f"{names.OCI}.base.digest"] = base.revision
     return annotations
+
+
+def _node(params: Params) -> dict[str, str]:
+    """The machine and its cost, where a node was made for the run."""
+    use = node_use(params)
+    if use is None:
+        return {}
+    said = {names.MACHINE: params.machine}
+    return said if use.cost_usd is None else said | {names.COST_USD: f"{use.cost_usd:.2f}"}

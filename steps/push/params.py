@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass
@@ -68,6 +69,14 @@ class Params:
     """URLs of the validation files, likewise."""
     step_images: tuple[str, ...] = ()
     """Images of the steps, NAME:TAG with or without @sha256:HEX, a JSON list; on a cluster."""
+    machine: str = ""
+    """SKU, spot or regular, and zone of the node that was made for the run; empty: none was."""
+    node_since: str = ""
+    """When that node was asked for, RFC 3339; empty: not said."""
+    price_usd_per_hour: float | None = None
+    """Its known price, of a spot node the regular one; empty: not known."""
+    step_times: str = "{}"
+    """When each step so far began and ended, a JSON object of lists of two times, RFC 3339."""
     signing_dir: Path | None = None
     """Directory with the private key that signs, from the signing Secret: cosign.key in PEM or as
     cosign writes it, and its cosign.password; without it the statement is not signed."""
@@ -100,6 +109,7 @@ class Params:
         for flag, loss in (("base-loss", self.base_loss), ("tuned-loss", self.tuned_loss)):
             if loss != NOT_MEASURED and not math.isfinite(loss):
                 problems.append(f"--{flag}: {loss} is not a finite number")
+        problems += self._time_problems()
         if self.attempts < 1:
             problems.append(f"--attempts: {self.attempts} is less than 1")
         if not self.timeout_seconds > 0:
@@ -111,6 +121,28 @@ class Params:
     def target(self) -> ImageReference | LayoutReference:
         """The parsed image."""
         return parse_reference(self.image)
+
+    def times(self) -> dict[str, tuple[datetime, datetime]]:
+        """When each step began and ended. Raises ValueError unless step_times has that form."""
+        found = json.loads(self.step_times)
+        if not isinstance(found, dict):
+            raise ValueError("no object")
+        return {str(step): _two_times(each) for step, each in found.items()}
+
+    def _time_problems(self) -> list[str]:
+        problems = []
+        if self.node_since and not _is_rfc3339(self.node_since):
+            problems.append(
+                f"--node-since: {self.node_since!r} is not a time such as 2026-01-31T12:00:00Z"
+            )
+        try:
+            self.times()
+        except (ValueError, RecursionError):
+            problems.append(
+                f"--step-times: {self.step_times!r} is not a JSON object such as"
+                ' {"plan": ["2026-01-31T12:00:00Z", "2026-01-31T12:00:09Z"]}'
+            )
+        return problems
 
     def _image_problems(self) -> list[str]:
         if not self.image:
@@ -161,3 +193,12 @@ def _is_rfc3339(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _two_times(value: object) -> tuple[datetime, datetime]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError("not two times")
+    begin, end = map(str, value)
+    if not (_is_rfc3339(begin) and _is_rfc3339(end)):
+        raise ValueError("no time")
+    return datetime.fromisoformat(begin), datetime.fromisoformat(end)

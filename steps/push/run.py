@@ -17,6 +17,7 @@ from argotune.steps.provenance.keys import KEY_FILE, Signer, read_signer
 from argotune.steps.push.adapter import adapter_files
 from argotune.steps.push.annotations import annotations_of
 from argotune.steps.push.layout import Image, write_image
+from argotune.steps.push.page import add_to_page
 from argotune.steps.push.params import SIGNING_SECRET, Params, Result
 from argotune.steps.push.provenance import (
     Written,
@@ -167,9 +168,12 @@ def _build(
 def _provenance(
     params: Params, plan: TrainingPlan, layout: Path, image: Image, signer: Signer | None
 ) -> Written:
+    """Write the statement, and on the run's page what it says; before the report is sent."""
     base = read_contract(params.work_dir / "adapter").base
     statement = make_statement(params, plan, base, image)
-    return write_provenance(layout, statement, image, signer, created=params.created)
+    written = write_provenance(layout, statement, image, signer, created=params.created)
+    add_to_page(params, statement, written)
+    return written
 
 
 def _size_mb(image: Image) -> float:

@@ -56,7 +56,7 @@ from argotune.workflows.templates.finetune_steps import (
     WATCH,
 )
 from argotune.workflows.templates.form import form_field
-from argotune.workflows.templates.step import Step, output, secret, value_of
+from argotune.workflows.templates.step import Step, output, secret, times_of, value_of
 
 NAME = "finetune"
 _END = "end"
@@ -232,6 +232,10 @@ def _dag() -> None:
             model_dir=output(MODEL, "model-dir"),
             base_loss=output(TUNE, "base-loss"),
             tuned_loss=output(TUNE, "tuned-loss"),
+            machine=output(PROVISION, "placement"),
+            node_since=output(PROVISION, "node-since"),
+            price_usd_per_hour=output(PROVISION, "price-usd-per-hour"),
+            step_times=times_of(PLAN, DATASET, MODEL, PROVISION, TUNE, EVALUATE),
         )
         may_go_on = approval.tasks(depends=f"{PUSH.name}.Succeeded", when=passed)
         DEPLOY.task(

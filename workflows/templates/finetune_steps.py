@@ -274,6 +274,10 @@ PUSH = Step(
         "base-loss",
         "tuned-loss",
         "verdict",
+        "machine",
+        "node-since",
+        "price-usd-per-hour",
+        "step-times",
     ],
     mounts={
         "work": container.WORK_DIR,

@@ -427,3 +427,12 @@ def output(step: Step, name: str) -> str:
     if name not in {item.kebab for item in fields_of(step.params.Result)}:
         raise ValueError(f"step {step.name} has no result {name}")
     return f"{{{{tasks.{step.name}.outputs.parameters.{name}}}}}"
+
+
+def times_of(*steps: Step) -> str:
+    """Return a JSON object with the tags of when each step's task began and ended."""
+    times = {
+        step.name: [f"{{{{tasks.{step.name}.{each}}}}}" for each in ("startedAt", "finishedAt")]
+        for step in steps
+    }
+    return json.dumps(times)

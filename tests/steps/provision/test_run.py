@@ -173,6 +173,7 @@ def test_the_result_says_how_a_pod_gets_there_and_what_was_tried() -> None:
         selector={"b": "2", "a": "1"},
         tolerations=({"key": "sku", "operator": "Exists"},),
         placement=A100,
+        since=NOON,
         price_usd_per_hour=3.673,
         tried=(
             Attempt(placement=REFUSED, outcome="no machines", seconds=61.0, tries=2),
@@ -186,6 +187,7 @@ def test_the_result_says_how_a_pod_gets_there_and_what_was_tried() -> None:
         node_selector='{"a": "1", "b": "2"}',
         tolerations='[{"key": "sku", "operator": "Exists"}]',
         placement="Standard_NC24ads_A100_v4 spot in zone 2",
+        node_since="2026-01-01T12:00:00Z",
         price_usd_per_hour=3.673,
         tried=(
             "Standard_NC24ads_A100_v4 spot in zone 1 (61 s, 2 tries): no machines\n"

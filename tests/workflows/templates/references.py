@@ -64,7 +64,11 @@ def _outputs(template: dict[str, Any]) -> list[str]:
 
 def _task_outputs(template: dict[str, Any], outputs: dict[str, list[str]]) -> set[str]:
     return {
-        f"tasks.{task['name']}.outputs.parameters.{name}"
+        f"tasks.{task['name']}.{what}"
         for task in template.get("dag", {}).get("tasks", [])
-        for name in outputs.get(task["template"], [])
+        for what in (
+            *(f"outputs.parameters.{name}" for name in outputs.get(task["template"], [])),
+            "startedAt",
+            "finishedAt",
+        )
     }

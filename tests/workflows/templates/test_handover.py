@@ -150,12 +150,17 @@ PROVISIONS = tuple(
         accelerator="cpu",
         node_selector=selector,
         tolerations="[]",
-        placement="",
-        price_usd_per_hour=None,
+        placement=placement,
+        node_since="2026-01-31T12:00:00Z" if placement else "",
+        price_usd_per_hour=3.673 if placement else None,
         tried="",
         watched=selector != "{}",
     )
-    for selector in ('{"argotune.dev/node": "a"}', '{"a.example.com/b": ""}', "{}")
+    for selector, placement in (
+        ('{"argotune.dev/node": "a"}', "Standard_NC24ads_A100_v4 spot in zone 2"),
+        ('{"a.example.com/b": ""}', ""),
+        ("{}", ""),
+    )
 )
 TUNES = tuple(
     TuneResult(

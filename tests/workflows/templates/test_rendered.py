@@ -99,7 +99,7 @@ def test_what_reads_a_task_that_may_be_skipped_runs_only_when_it_succeeded() -> 
     # In the order of the file, each task stands after what it depends on.
     for task in dag["tasks"]:
         arguments = json.dumps([task.get("arguments"), task.get("when")])
-        read = set(re.findall(r"\{\{tasks\.([a-z-]+)\.outputs", arguments))
+        read = set(re.findall(r"\{\{tasks\.([a-z-]+)\.", arguments))
         depends = task.get("depends", "")
         succeeded = set(re.findall(r"([a-z-]+)\.Succeeded", depends))
         before = set(re.findall(r"(?<![\w.])[a-z][a-z-]*", depends))

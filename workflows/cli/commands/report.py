@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from argotune.steps.contracts.measured import NodeUse
 from argotune.steps.contracts.report import Files, collect
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.errors import CliError
@@ -17,6 +18,9 @@ from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.report import report_of_image, report_of_run
 from argotune.workflows.cli.remote.runs import run_named
 from argotune.workflows.cli.show.report import print_report
+from argotune.workflows.cli.show.rows import utc_now
+from argotune.workflows.cli.show.spending import spending_of
+from argotune.workflows.cli.show.workflow_json import Workflow
 from argotune.workflows.cli.where import (
     ClusterOption,
     ContextOption,
@@ -50,25 +54,34 @@ def report(
     context: ContextOption = None,
     on_cluster: ClusterOption = False,
 ) -> None:
-    """Show what a run left: data, losses, evaluations, answers; the files with --to."""
+    """Show what a run left: data, losses, the plan beside it, answers; the files with --to."""
     login = login_of(auth_file, ca_file)
-    files = _files(name, login, chosen_cluster(namespace, context, on_cluster))
-    print_report(console(), files)
+    files, node = _load(name, login, chosen_cluster(namespace, context, on_cluster))
+    print_report(console(), files, node)
     if to is not None:
         _write(files, to)
         print(f"written to {to}")
 
 
-def _files(name: str, login: Login, cluster: Cluster | None) -> Files:
+def _load(name: str, login: Login, cluster: Cluster | None) -> tuple[Files, NodeUse | None]:
+    """Read the report, and what the run's node has cost where there is still a Workflow of it."""
     if "/" in name:
-        return report_of_image(name, login)
+        return report_of_image(name, login), None
     if cluster is not None:
-        return report_of_run(cluster, run_named(cluster, name), login)
+        found = run_named(cluster, name)
+        return report_of_run(cluster, found, login), _node_use(found)
     run = find_run(home(), name)
     files = collect(run.directory / "claims" / "work")
     if not files:
         raise CliError(f"run {run.name} has written no report")
-    return files
+    return files, None
+
+
+def _node_use(run: Workflow) -> NodeUse | None:
+    spent = spending_of(run, utc_now())
+    if spent is None:
+        return None
+    return NodeUse(hours=spent.hours, cost_usd=spent.cost_usd, is_upper_bound=spent.is_spot)
 
 
 def _write(files: Files, directory: Path) -> None:

@@ -121,6 +121,8 @@ def _adapter(side: Side) -> dict[str, str]:
         "base revision": row.base_revision,
         "data": row.dataset_digest,
         "verdict": row.verdict,
+        "cost": row.cost,
+        "machine": row.machine,
         "deployed": row.event.time,
         "by": row.event.person,
     }

@@ -10,7 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.fields import text_of
 from argotune.steps.contracts import data_report
+from argotune.steps.contracts.measured import NodeUse, compare_with_plan
 from argotune.steps.contracts.report import DATASET, METRICS, RESULT, SAMPLES, Files, records
 from argotune.workflows.cli.show.comparison import evaluation_of, gain_text, score_text
 from argotune.workflows.cli.show.data import findings_table
@@ -18,14 +20,17 @@ from argotune.workflows.cli.show.data import findings_table
 _SHOWN_ANSWERS = 3
 
 
-def print_report(screen: Console, files: Files) -> None:
-    """Print what came of the run: data, losses, evaluations and the last answers."""
+def print_report(screen: Console, files: Files, node: NodeUse | None = None) -> None:
+    """Print what came of the run: data, losses, evaluations, the plan beside it, the last answers.
+
+    `node` is the use of the node that was made for the run, where that is known.
+    """
     facts = Table.grid(padding=(0, 2))
     for name, text in _facts(files):
         facts.add_row(Text(name), Text(text))
     screen.print(facts, soft_wrap=True)
     # Not with soft wrap, which makes a table as wide as its longest list of rows.
-    screen.print(*_findings(files), sep="\n", end="")
+    screen.print(*_findings(files), *_measured(files, node), sep="\n", end="")
     screen.print(Group(*_answers(files)), soft_wrap=True)
 
 
@@ -47,10 +52,8 @@ def _facts(files: Files) -> Iterator[tuple[str, str]]:
             )
     if RESULT in files:
         result = json.loads(files[RESULT])["result"]
-        yield "base loss", f"{result['base_loss']:.6g}"
-        yield "tuned loss", f"{result['tuned_loss']:.6g}, after {result['steps']} steps"
-        speed, memory = result["tokens_per_second"], result["peak_memory_gb"]
-        yield "speed", f"{speed:.0f} tokens/s, {memory:.2f} GB at the peak"
+        yield "base loss", text_of(result["base_loss"])
+        yield "tuned loss", f"{text_of(result['tuned_loss'])}, after {result['steps']} steps"
     evaluations = [each for each in records(files, METRICS) if "eval_loss" in each]
     if evaluations:
         best = min(evaluations, key=lambda each: float(each["eval_loss"]))
@@ -88,6 +91,20 @@ def _findings(files: Files) -> Iterator[RenderableType]:
     if found is not None:
         yield Text("")
         yield found
+
+
+def _measured(files: Files, node: NodeUse | None) -> Iterator[RenderableType]:
+    """Yield the plan beside the run; nothing where the report has no plan, or no tuning."""
+    rows = compare_with_plan(files, node)
+    if not rows:
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("", "PLANNED", "MEASURED"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(Text(row.what), Text(row.planned), Text(row.measured))
+    yield Text("")
+    yield table
 
 
 def _answers(files: Files) -> Iterator[RenderableType]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,13 +26,25 @@ _COLUMNS = (
     "LIVE LOSS",
     "TUNED LOSS",
     "VERDICT",
+    "COST",
     "DEPLOYED",
     "BY",
 )
 _WRAPPED = ("STATE", "DEPLOYED", "BY")
-_DROPPED = ("BASE", "BY", "DATA", "BASE LOSS", "LIVE LOSS", "DEPLOYED", "VERDICT", "TUNED LOSS")
+_DROPPED = (
+    "BASE",
+    "BY",
+    "DATA",
+    "BASE LOSS",
+    "LIVE LOSS",
+    "COST",
+    "DEPLOYED",
+    "VERDICT",
+    "TUNED LOSS",
+)
 """Columns that a narrow terminal has no room for, the first to go first."""
 _DIGITS = 12
+_UNKNOWN = "-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +65,23 @@ class Row:
     """Loss of the adapter in service then, on the rows of this version."""
     tuned_loss: str
     verdict: str
+    cost_usd: float | None
+    """Of the node that was made for its run, until the evaluation ended; None: not known."""
+    machine: str
+    """That node: SKU, spot or regular, and zone."""
     event: Event
+
+    @property
+    def is_cost_upper_bound(self) -> bool:
+        """Whether the cost is by the regular price, which a spot machine costs at most."""
+        return "spot" in self.machine.split()
+
+    @property
+    def cost(self) -> str:
+        """The cost for a person; empty where it is not known."""
+        if self.cost_usd is None:
+            return ""
+        return f"{'<= ' if self.is_cost_upper_bound else ''}{self.cost_usd:.2f} USD"
 
     def record(self) -> dict[str, Any]:
         """Return the row for programs."""
@@ -68,6 +97,9 @@ class Row:
             "liveLoss": self.live_loss,
             "tunedLoss": self.tuned_loss,
             "verdict": self.verdict,
+            "costUsd": self.cost_usd,
+            "costIsUpperBound": self.is_cost_upper_bound,
+            "machine": self.machine,
             "deployedAt": self.event.time,
             "deployedBy": self.event.person,
             "deployedByRun": self.event.run,
@@ -89,12 +121,15 @@ def versions_table(rows: Sequence[Row]) -> Fitting:
     """
     cells = [_cells(row) for row in rows]
     shown = [index for index in range(len(_COLUMNS)) if any(row[index] for row in cells)]
+    costs = _COLUMNS.index("COST")
     table = Table(box=None, header_style="bold", pad_edge=False)
     for index in shown:
         name = _COLUMNS[index]
         table.add_column(name, overflow="fold", no_wrap=name not in _WRAPPED)
     for row in cells:
-        table.add_row(*(Text(row[index]) for index in shown))
+        table.add_row(
+            *(Text(row[index] or (_UNKNOWN if index == costs else "")) for index in shown)
+        )
     return Fitting(table, drop=_DROPPED)
 
 
@@ -137,9 +172,20 @@ def _row(version: Version, known: InService | None) -> Row:
         base_loss=said.get(adapter_image.BASE_LOSS, ""),
         live_loss=said.get(adapter_image.LIVE_LOSS, ""),
         tuned_loss=said.get(adapter_image.TUNED_LOSS, ""),
+        cost_usd=_cost(said.get(adapter_image.COST_USD, "")),
+        machine=said.get(adapter_image.MACHINE, ""),
         verdict=verdict or ("rejected" if "rejected" in states else ""),
         event=known.history.get(tag, Event()) if known is not None else Event(),
     )
+
+
+def _cost(text: str) -> float | None:
+    """Parse an annotation, which anybody may have written who may push."""
+    try:
+        cost = float(text)
+    except ValueError:
+        return None
+    return cost if math.isfinite(cost) else None
 
 
 def _states(version: Version) -> Iterator[str]:
@@ -159,6 +205,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.live_loss,
         row.tuned_loss,
         row.verdict,
+        row.cost,
         row.event.time.removesuffix("Z").replace("T", " ")[:16],
         row.event.person,
     )

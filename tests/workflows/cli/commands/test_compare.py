@@ -51,6 +51,8 @@ def side(title: str, files: Files, tuned: str = "1.5") -> Side:
         live_loss="",
         tuned_loss=tuned,
         verdict="",
+        cost_usd=2.5,
+        machine="NC24 spot",
         event=Event(),
     )
     return Side(title=title, row=row, files=files)
@@ -88,6 +90,7 @@ def test_a_plan_that_is_not_there_is_said(tmp_path: Path) -> None:
 def test_counts_and_losses_stand_side_by_side() -> None:
     counts = {DATASET: json.dumps({"train_rows": 1200, "rejected_rows": 3}).encode()}
     one, other = side("v1", counts), side("v2", {}, tuned="1.25")
+    assert ("cost", "<= 2.50 USD", "<= 2.50 USD") in section("Adapter", one, other).rows
     assert section("Data", one, other).rows == [
         ("rows to train", "1,200", "-"),
         ("unusable rows", "3", "-"),

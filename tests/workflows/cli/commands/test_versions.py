@@ -92,6 +92,23 @@ def test_programs_get_all_of_it(argotune: Argotune, layout: Path) -> None:
     assert (rejected["version"], rejected["verdict"]) == (None, "rejected")
 
 
+def test_the_cost_of_each_version_is_shown_where_one_is_known(
+    argotune: Argotune, tmp_path: Path
+) -> None:
+    layout = tmp_path / "dist"
+    repository = repository_of(LayoutReference(directory=layout), skopeo.Registry())
+    spot = {adapter_image.COST_USD: "2.31", adapter_image.MACHINE: "NC24 spot in zone 1"}
+    for content, said in (("one", {}), ("two", spot), ("nan", {adapter_image.COST_USD: "nan"})):
+        record_in_service(repository, write(layout, content, **said))
+    answer = argotune("versions", f"oci:{layout}")
+    header, *lines = answer.out.splitlines()
+    assert header.split()[-1] == "COST"
+    assert [line[header.index("COST") :].rstrip() for line in lines] == ["-", "<= 2.31 USD", "-"]
+    records = json.loads(argotune("versions", f"oci:{layout}", "-o", "json").out)
+    assert [each["costUsd"] for each in records] == [None, 2.31, None]
+    assert [each["costIsUpperBound"] for each in records] == [False, True, False]
+
+
 @needs_skopeo
 def test_who_deployed_a_version_is_what_the_deployment_says(
     argotune: Argotune,
