@@ -28,6 +28,7 @@ _EVENT_NAMES = {
     "time": "argotune.dev/deployed-at",
     "person": "argotune.dev/deployed-by",
     "run": "argotune.dev/deployed-by-run",
+    "approved_by": "argotune.dev/approved-by",
 }
 """Field -> annotation."""
 
@@ -42,6 +43,8 @@ class Event:
     """Who began the Workflow, as Argo's server or `argotune submit` recorded it."""
     run: str = ""
     """The Workflow whose step deploy did it."""
+    approved_by: str = ""
+    """Who approved the adapter, where an approval was required; for people to read."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,14 @@ import contextlib
 import dataclasses
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from argotune.steps.cluster.errors import ApiRefusal
 from argotune.steps.cluster.kube import Kube, Object, connect
+from argotune.steps.cluster.this_run import read_this_run
 from argotune.steps.common import log
 from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.common.errors import PermanentError, StepError
@@ -88,17 +90,23 @@ def describe_service(params: Params, tagged: Tagged, *, kube: Kube) -> None:
     try:
         found = kube.get("Deployment", params.namespace, params.name) or {"metadata": {}}
         before = read_in_service(found["metadata"].get("annotations") or {})
-        described = in_service(params, tagged, before, person=_person(kube, params))
+        run = _run(kube, params)
+        described = in_service(params, tagged, before, run=run, person=_person(run))
         change = {"metadata": {"annotations": described.annotations()}}
         kube.patch("Deployment", params.namespace, params.name, change)
     except StepError as error:
         log.warn(_LOGGER, "service-not-described", service=params.name, reason=error)
 
 
-def _person(kube: Kube, params: Params) -> str:
+def _run(kube: Kube, params: Params) -> Mapping[str, Any]:
+    if not params.run_name:
+        return {}
+    return read_this_run(params.namespace, params.run_name, record=None, connect=lambda: kube)
+
+
+def _person(run: Mapping[str, Any]) -> str:
     """Who began the run, by the labels of Argo's server, or as `argotune submit` noted it."""
-    run = kube.workflow(params.namespace, params.run_name) if params.run_name else None
-    metadata = (run or {}).get("metadata") or {}
+    metadata = run.get("metadata") or {}
     labels, annotations = (metadata.get(each) or {} for each in ("labels", "annotations"))
     names = [labels.get(name, "") for name in _CREATOR_LABELS]
     return next(filter(None, [*names, annotations.get(SUBMITTER_ANNOTATION, "")]), "")

@@ -58,6 +58,9 @@ class Params:
     with it, until the service has answered; empty: no owner. For target kubernetes."""
     run_uid: str | None = None
     """UID of that Workflow."""
+    run_record: Path | None = None
+    """File with the Workflow of a run on one machine, for who approved the adapter; empty: the API
+    server has it."""
     image: str | None = None
     """Image of the server; required for target kubernetes."""
     model_cache_claim: str | None = None

@@ -16,11 +16,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from argotune.steps.cluster.kube import connect
+from argotune.steps.cluster.this_run import read_this_run
 from argotune.steps.common import log
 from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.common.errors import PermanentError, TransientError
@@ -125,9 +128,15 @@ def _describe(params: Params, folder: Path, service: Service) -> str:
     """Move the tags of versions, and complete the service's record; returns the version."""
     tagged = record_version(params)
     before = read_in_service(service.annotations)
-    annotations = in_service(params, tagged, before).annotations()
+    annotations = in_service(params, tagged, before, run=_run(params)).annotations()
     write_record(folder / RECORD, dataclasses.replace(service, annotations=annotations))
     return tagged.version
+
+
+def _run(params: Params) -> Mapping[str, Any]:
+    if params.run_record is None:
+        return {}
+    return read_this_run("", params.run_name or "", record=params.run_record, connect=connect)
 
 
 @contextlib.contextmanager

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError, StepError
 from argotune.steps.common.fields import fields_of, text_of
 from argotune.steps.common.user import user_name
 from argotune.steps.contracts import adapter_image
+from argotune.steps.contracts.approval import answer_of
 from argotune.steps.contracts.in_service import Event, InService
 from argotune.steps.contracts.training_plan import read_plan
 from argotune.steps.contracts.versions import version_tag
@@ -116,7 +119,12 @@ def record_version(params: Params) -> Tagged:
 
 
 def in_service(
-    params: Params, tagged: Tagged, before: InService | None, *, person: str | None = None
+    params: Params,
+    tagged: Tagged,
+    before: InService | None,
+    *,
+    run: Mapping[str, Any],
+    person: str | None = None,
 ) -> InService:
     """Describe the adapter that is in service now.
 
@@ -124,14 +132,17 @@ def in_service(
         params: Those of the deploy, completed.
         tagged: The result of `record_version`.
         before: What was known of the service; a repeated deploy keeps its previous adapter.
+        run: The Workflow of this step as far as it is known, for who approved the adapter.
         person: Who wanted it; None: the user of this machine.
     """
     fields = {item.kebab: item.name for item in fields_of(Params)}
     settings = {flag: text_of(getattr(params, fields[flag])) for flag in _REPEATED[params.target]}
+    answer = answer_of(run)
     event = Event(
         time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         person=user_name() if person is None else person,
         run=params.run_name or "",
+        approved_by="" if answer is None else answer.by,
     )
     now = InService(
         adapter=params.reference,

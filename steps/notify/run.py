@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from argotune.steps.cluster.errors import ApiError
 from argotune.steps.cluster.kube import Kube, connect
-from argotune.steps.cluster.packed_nodes import nodes_in
+from argotune.steps.cluster.this_run import read_this_run
 from argotune.steps.common import log
 from argotune.steps.common.addresses import Resolve, resolve
 from argotune.steps.common.clock import REAL_CLOCK, Clock
@@ -91,14 +89,9 @@ def _send(
 
 def _workflow(params: Params, kube: Kube | None) -> Mapping[str, Any]:
     """Read the Workflow; without it the notification has the run's status and no results."""
-    try:
-        if params.run_record is not None:
-            found: Mapping[str, Any] = json.loads(params.run_record.read_text(encoding="utf-8"))
-            return found
-        api = kube or connect()
-        found = api.workflow(params.namespace, params.workflow) or {}
-        status = found.get("status") or {}
-        return {**found, "status": {**status, "nodes": nodes_in(status)}}
-    except (ApiError, OSError, ValueError) as error:
-        log.warn(_LOGGER, "cannot-read-run", workflow=params.workflow, reason=error)
-        return {}
+    return read_this_run(
+        params.namespace,
+        params.workflow,
+        record=params.run_record,
+        connect=lambda: kube or connect(),
+    )

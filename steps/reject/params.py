@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from argotune.steps.common.errors import ParamsError
+from argotune.steps.registry.oci import parse_reference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,23 @@ class Params:
     """Of the evaluate step; passed: a person rejected the adapter."""
     gate: str = ""
     """Digest of the gate's settings, an output of the plan step."""
+    auth_file: Path | None = None
+    """Docker config.json with the registry's login, which sets the tag of what a person rejected;
+    may not exist."""
+    push_secret: str | None = None
+    """Name of the Secret with the auth file; used in messages only."""
+    ca_file: Path | None = None
+    """Certificate authority of the registry, PEM, trusted in addition to the system's; may not
+    exist."""
+    allowed_hosts: tuple[str, ...] = ()
+    """HOST or HOST:PORT of registries that may have private addresses, as a JSON list; outside a
+    cluster all may."""
+    namespace: str = ""
+    """Namespace of the run's Workflow."""
+    workflow: str = ""
+    """Its name, for who answered; empty: not asked for."""
+    run_record: Path | None = None
+    """File with the Workflow of a run on one machine; empty: the API server has it."""
     reason: str = ""
     """Why evaluate rejected it, for the message of a run that fails for it."""
     outcome: str = ""
@@ -41,6 +59,12 @@ class Params:
     def __post_init__(self) -> None:
         if not self.reference:
             raise ParamsError(["--reference: empty; give the adapter image that push sent"])
+        try:
+            image = parse_reference(self.reference)
+        except ValueError as error:
+            raise ParamsError([f"--reference: {error}"]) from error
+        if image.digest is None:
+            raise ParamsError([f"--reference: {self.reference!r} has no digest"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,3 +73,8 @@ class Result:
 
     rejected_by: Literal["gate", "person"]
     """Who rejected the adapter."""
+    person: str
+    """Name of the person, as far as Argo or the command line noted it; empty: the gate rejected it,
+    nobody decided in time, or it is not known."""
+    tag: str
+    """rejected-HEX, which the adapter's image has; `none: REASON` where the registry refused."""

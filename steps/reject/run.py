@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
+from argotune.steps.cluster.kube import Kube, connect
+from argotune.steps.cluster.this_run import read_this_run
 from argotune.steps.common import log
-from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.errors import PermanentError, StepError
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.approval import Answer, answer_of
 from argotune.steps.contracts.evaluation import REJECTED, read_evaluation
 from argotune.steps.contracts.history import Rejected, digest_of_plan, record_rejected
 from argotune.steps.contracts.live_adapter import read_live_adapter
 from argotune.steps.contracts.model_cache import base_of
+from argotune.steps.contracts.report import NOT_KEPT
+from argotune.steps.contracts.versions import rejected_tag
+from argotune.steps.registry.oci import parse_reference
+from argotune.steps.registry.skopeo import Registry
+from argotune.steps.registry.versions import repository_of
 from argotune.steps.reject.params import Params, Result
 
 _LOGGER = logging.getLogger(__name__)
 
 
-def run(params: Params, *, progress: Progress) -> Result:
+def run(params: Params, *, progress: Progress, connect: Callable[[], Kube] = connect) -> Result:
     """Write the record of the rejection; the adapter is in the registry by now.
 
-    Raises PermanentError where the run is to fail for what the gate said.
+    What a person rejected gets the tag that push gives to what the gate rejected. Raises
+    PermanentError where the run is to fail for what the gate said.
     """
     by_gate = params.verdict == REJECTED
     rejected = Rejected(
@@ -31,14 +41,52 @@ def run(params: Params, *, progress: Progress) -> Result:
         live=_lost_to(params) if by_gate else "",
     )
     record_rejected(params.history_file, rejected)
+    answer = None if by_gate else _answer(params, connect)
+    tag = _tag(params)
     progress.update(1, 1)
-    log.event(_LOGGER, "rejected", adapter=params.reference, by_gate=by_gate)
+    person = "" if answer is None else answer.by
+    log.event(
+        _LOGGER, "rejected", adapter=params.reference, by_gate=by_gate, person=person, tag=tag
+    )
     if by_gate and params.on_rejected == "fail":
         raise PermanentError(
             f"{params.outcome or 'rejected'}: {params.reason}; the adapter is {params.reference}, "
             "and on-rejected is fail"
         )
-    return Result(rejected_by="gate" if by_gate else "person")
+    return Result(rejected_by="gate" if by_gate else "person", person=person, tag=tag)
+
+
+def _answer(params: Params, connect: Callable[[], Kube]) -> Answer | None:
+    """Read who answered what; None where nothing tells it."""
+    if not (params.workflow or params.run_record):
+        return None
+    run = read_this_run(
+        params.namespace, params.workflow, record=params.run_record, connect=connect
+    )
+    return answer_of(run)
+
+
+def _tag(params: Params) -> str:
+    """Give the image the tag of rejected ones, which it has where the gate rejected it.
+
+    A registry that refuses it, as one with locked tags, does not fail the run.
+    """
+    image = parse_reference(params.reference)
+    digest = image.digest or ""
+    tag = rejected_tag(digest)
+    registry = Registry(
+        auth_file=params.auth_file,
+        secret=params.push_secret,
+        ca_file=params.ca_file,
+        allowed_hosts=params.allowed_hosts,
+    )
+    try:
+        if params.verdict != REJECTED:
+            repository_of(image, registry).point(tag, digest)
+    except StepError as error:
+        log.warn(_LOGGER, "tag-not-set", tag=tag, reason=error)
+        return f"{NOT_KEPT}{error}"
+    return tag
 
 
 def _lost_to(params: Params) -> str:

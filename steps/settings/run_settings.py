@@ -545,7 +545,7 @@ _NOTIFY = (
         is_annotation=False,
         description="File with the Workflow of a run on one machine",
         decided_by="installer",
-        feeds=("notify.run-record",),
+        feeds=("deploy.run-record", "reject.run-record", "notify.run-record"),
     ),
 )
 _RUN = (

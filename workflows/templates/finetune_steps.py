@@ -319,17 +319,30 @@ DEPLOY = Step(
 )
 REJECT = Step(
     params=reject_params,
-    # The node has that image already. Push itself mounts no models: it has the key that signs.
-    home=PUSH.name,
-    memory="128Mi",
+    # Its account may read the Workflow, for who answered. Push itself mounts no models: it has the
+    # key that signs.
+    home=DEPLOY.name,
+    memory="192Mi",
     fixed={
         "plan-file": _PLAN_FILE,
         "work-dir": container.WORK_DIR,
         "history-file": _HISTORY_FILE,
+        "auth-file": _PUSH_AUTH_FILE,
+        "push-secret": value_of("push-secret"),
+        "ca-file": _CA_FILE,
+        "allowed-hosts": _REGISTRIES,
+        "namespace": "{{workflow.namespace}}",
+        "workflow": "{{workflow.name}}",
     },
     inputs=["model-dir", "dataset-digest", "reference", "gate", "verdict", "reason", "outcome"],
-    mounts={"work": container.WORK_DIR, "models": container.MODELS_DIR},
+    mounts={
+        "work": container.WORK_DIR,
+        "models": container.MODELS_DIR,
+        "push-secret": container.PUSH_SECRET_DIR,
+        CA: container.CA_DIR,
+    },
     timeout_seconds=600,
+    uses_kubernetes=True,
 )
 RELEASE = Step(
     params=release_params,

@@ -40,7 +40,7 @@ _EXECUTOR_RULES = [rule("argoproj.io", ["workflowtaskresults"], ["create", "patc
 _DEPLOY_VERBS = ["get", "create", "patch", "delete"]
 _DEPLOY_RULES = [
     *_of_services(_DEPLOY_VERBS),
-    # Who began the run.
+    # Who began the run, and who approved it, or rejected it for step reject.
     rule("argoproj.io", ["workflows"], ["get"]),
     # Why a rollout does not complete.
     rule("", ["pods", "events"], ["list"]),

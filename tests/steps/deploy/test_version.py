@@ -218,7 +218,7 @@ def test_a_registry_without_tags_does_not_fail_the_deploy(
     tagged = record_version(of_image(tmp_path, f"@{DATA}"))
     assert tagged.version == f"none: OCI layout {tmp_path / 'image'} has no {DATA}; was it moved?"
     assert "version-not-recorded" in caplog.text
-    known = in_service(of_image(tmp_path, f"@{DATA}"), tagged, None, person="ann")
+    known = in_service(of_image(tmp_path, f"@{DATA}"), tagged, None, run={}, person="ann")
     assert (known.version, known.event.person, known.history) == ("", "ann", {})
 
 
@@ -287,6 +287,15 @@ def cluster() -> Cluster:
     return cluster
 
 
+APPROVED_BY_BOB = {
+    "displayName": "approve",
+    "type": "Suspend",
+    "phase": "Succeeded",
+    "message": "approved by bob",
+    "outputs": {"parameters": [{"name": "decision", "value": "approve"}]},
+}
+
+
 def known_of(cluster: Cluster) -> InService:
     found: Object = cluster.objects["Deployment", "team", "phi"]
     known = read_in_service(found["metadata"]["annotations"])
@@ -303,6 +312,7 @@ def test_a_deployment_says_which_adapter_serves_and_by_whom(cluster: Cluster, se
                 "name": "phi-1",
                 "labels": {"workflows.argoproj.io/creator-preferred-username": "ann"},
             },
+            "status": {"nodes": {"a": APPROVED_BY_BOB}},
         }
     )
     wanted = of_cluster(run_name="phi-1", run_uid="uid", memory="3Gi", adapter_pull_secret="push")
@@ -313,6 +323,7 @@ def test_a_deployment_says_which_adapter_serves_and_by_whom(cluster: Cluster, se
     known = known_of(cluster)
     assert (known.adapter, known.version, known.previous) == (NEW, "v2", OLD)
     assert (known.event.run, known.event.person, known.dataset_digest) == ("phi-1", "ann", DATA)
+    assert known.event.approved_by == "bob"
     assert known.history == {"v1": Event(time="2026"), "v2": known.event}
     assert known.settings == {
         "adapter-from": "auto",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pytest
 
+from argotune.steps.cluster.kube import Kube
 from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.evaluation import Comparison, Evaluation, write_evaluation
@@ -17,9 +20,14 @@ from argotune.steps.contracts.history import (
     last_rejected,
 )
 from argotune.steps.contracts.live_adapter import LiveAdapter, write_live_adapter
+from argotune.steps.contracts.versions import rejected_tag
+from argotune.steps.push.layout import write_image
+from argotune.steps.registry.layout_index import read_entries, tag_of
+from argotune.steps.registry.oci import LayoutReference
 from argotune.steps.reject.params import Params, Result
 from argotune.steps.reject.run import run
 from tests.fakes.adapter import write_adapter, write_model, write_tiny_plan
+from tests.fakes.kube import Cluster, serving
 
 DIGEST = f"sha256:{64 * 'd'}"
 LIVE = f"sha256:{64 * '3'}"
@@ -27,7 +35,7 @@ GATE = f"sha256:{64 * 'a'}"
 REFERENCE = f"registry.example.com/mine@{DIGEST}"
 
 
-def reject(root: Path, **changes: Any) -> Result:
+def reject(root: Path, *, connect: Callable[[], Kube] | None = None, **changes: Any) -> Result:
     write_model(root / "model", write_adapter(root / "adapter"))
     write_tiny_plan(root / "plan.yaml")
     values: dict[str, Any] = {
@@ -42,7 +50,36 @@ def reject(root: Path, **changes: Any) -> Result:
         "reason": "it is no better than v3 in service: its gain is -0.2 nats per token",
         "outcome": "kept v3",
     }
-    return run(Params(**values | changes), progress=Progress())
+    return run(Params(**values | changes), progress=Progress(), connect=connect or no_cluster)
+
+
+def pushed(root: Path) -> str:
+    """The reference of an adapter's image in a layout."""
+    files = sorted(write_adapter(root / "adapter").iterdir())
+    image = write_image(
+        root / "dist", files, tag="latest", created="2026-01-01T00:00:00Z", annotations={}
+    )
+    return str(LayoutReference(directory=root / "dist", digest=image.digest))
+
+
+def tags(root: Path) -> dict[str | None, str]:
+    return {tag_of(each): each["digest"] for each in read_entries(root / "dist")}
+
+
+def rejected_by(name: str) -> dict[str, Any]:
+    """The status of a run whose question a person answered."""
+    node = {
+        "displayName": "approve",
+        "type": "Suspend",
+        "phase": "Succeeded",
+        "message": f"rejected by {name}",
+        "outputs": {"parameters": [{"name": "decision", "value": "reject"}]},
+    }
+    return {"nodes": {"a": node}}
+
+
+def no_cluster() -> Kube:
+    raise AssertionError("no Workflow is named")
 
 
 def recorded(root: Path) -> Rejected | None:
@@ -54,12 +91,14 @@ def recorded(root: Path) -> Rejected | None:
 def test_data_plan_and_weights_are_recorded(tmp_path: Path, verdict: str, by: str) -> None:
     # What a person says fails no run.
     on_rejected = "keep" if by == "gate" else "fail"
-    assert reject(tmp_path, verdict=verdict, on_rejected=on_rejected) == Result(rejected_by=by)
+    reference = REFERENCE if by == "gate" else pushed(tmp_path)
+    result = reject(tmp_path, verdict=verdict, on_rejected=on_rejected, reference=reference)
+    assert (result.rejected_by, result.person) == (by, "")
     assert recorded(tmp_path) == Rejected(
         dataset_digest=DIGEST,
         plan_digest=digest_of_plan(tmp_path / "plan.yaml"),
         base_version="0" * 40,
-        reference=REFERENCE,
+        reference=reference,
         gate=GATE if by == "gate" else "",
     )
 
@@ -69,11 +108,12 @@ def test_the_adapter_in_service_is_recorded_where_another_one_might_have_lost(
 ) -> None:
     def recorded_live(*lost_to: Literal["base", "live"], verdict: str = "rejected") -> str:
         write_evaluation(tmp_path, evaluation(*lost_to))
-        reject(tmp_path, verdict=verdict)
+        reject(tmp_path, verdict=verdict, reference=reference)
         found = recorded(tmp_path)
         assert found is not None
         return found.live
 
+    reference = pushed(tmp_path)
     write_live_adapter(tmp_path, LiveAdapter(digest=LIVE, version="v3"))
     assert recorded_live("live") == LIVE
     assert recorded_live("live", verdict="passed") == ""
@@ -112,3 +152,51 @@ def test_an_adapter_that_was_not_sent_is_not_recorded(tmp_path: Path) -> None:
         reject(tmp_path, reference="")
     assert str(caught.value).startswith("--reference: empty")
     assert recorded(tmp_path) is None
+
+
+def test_what_a_person_rejected_gets_the_tag_of_the_gates_and_the_persons_name(
+    tmp_path: Path,
+) -> None:
+    names = {"namespace": "team", "name": "one-x"}
+    cluster = Cluster()
+    cluster.put({"kind": "Workflow", "metadata": names, "status": rejected_by("ann")})
+    reference = pushed(tmp_path)
+    digest = reference.partition("@")[2]
+    with serving(cluster) as kube:
+        result = reject(
+            tmp_path,
+            verdict="passed",
+            reference=reference,
+            namespace="team",
+            workflow="one-x",
+            connect=lambda: kube,
+        )
+    assert result == Result(rejected_by="person", person="ann", tag=rejected_tag(digest))
+    assert tags(tmp_path) == {"latest": digest, rejected_tag(digest): digest}
+
+
+def test_on_one_machine_the_record_of_the_run_tells_who_rejected_it(tmp_path: Path) -> None:
+    record = tmp_path / "workflow.json"
+    record.write_text(json.dumps({"metadata": {}, "status": rejected_by("bob")}))
+    result = reject(tmp_path, verdict="passed", reference=pushed(tmp_path), run_record=record)
+    assert result.person == "bob"
+
+
+def test_what_the_gate_rejected_has_its_tag_from_push(tmp_path: Path) -> None:
+    result = reject(tmp_path)
+    assert result == Result(rejected_by="gate", person="", tag=rejected_tag(DIGEST))
+
+
+def test_a_registry_that_takes_no_tag_does_not_fail_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = pushed(tmp_path).partition("@")[0] + f"@{DIGEST}"
+    result = reject(tmp_path, verdict="passed", reference=gone)
+    assert result.tag.startswith(f"none: OCI layout {tmp_path / 'dist'} has no {DIGEST}")
+    assert "tag-not-set" in caplog.text
+    assert recorded(tmp_path) is not None
+
+
+def test_a_reference_without_a_digest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"^--reference: 'registry.example.com/mine:1' has no"):
+        reject(tmp_path, reference="registry.example.com/mine:1")

@@ -82,9 +82,9 @@ PROVIDERS = ["argotune.steps.nodes.aks.provider", "argotune.steps.nodes.karpente
 """Both halves."""
 
 
-def test_what_deploy_may_is_what_its_code_calls() -> None:
-    called = methods_called(["argotune.steps.deploy.kubernetes"])
-    assert {"apply", "delete", "pod_log"} <= called
+def test_what_deploy_and_reject_may_is_what_they_call() -> None:
+    called = methods_called(["argotune.steps.deploy.kubernetes", "argotune.steps.reject.run"])
+    assert {"apply", "delete", "pod_log", "workflow"} <= called
     assert rights_of(accounts.DEPLOY) - EXECUTOR == rights_used(called)
 
 

@@ -309,7 +309,8 @@ def test_what_reaches_registries_and_hosts_of_runs_mounts_the_private_authority(
         if any(mount["name"] == "argotune-ca" for mount in template["container"]["volumeMounts"])
     ]
     assert mounting == [
-        *("plan", "dataset", "model", "evaluate", "push", "deploy", "notify", "notify-waiting"),
+        *("plan", "dataset", "model", "evaluate", "push", "deploy", "reject"),
+        *("notify", "notify-waiting"),
     ]
     for step in mounting:
         assert "--ca-file=/argotune/ca/ca.crt" in flags_of(step)
@@ -328,7 +329,7 @@ def test_registries_inside_the_network_are_those_of_the_installation() -> None:
     # A webhook is no registry.
     assert json.dumps(hosts) in allowed.pop("notify")
     assert allowed == dict.fromkeys(
-        ("plan", "model", "push", "deploy"),
+        ("plan", "model", "push", "deploy", "reject"),
         f"--allowed-hosts={json.dumps([*hosts, 'images.svc:5001'])}",
     )
 

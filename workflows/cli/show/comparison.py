@@ -125,6 +125,7 @@ def _adapter(side: Side) -> dict[str, str]:
         "machine": row.machine,
         "deployed": row.event.time,
         "by": row.event.person,
+        "approved by": row.event.approved_by,
     }
 
 

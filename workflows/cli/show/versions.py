@@ -103,6 +103,7 @@ class Row:
             "deployedAt": self.event.time,
             "deployedBy": self.event.person,
             "deployedByRun": self.event.run,
+            "approvedBy": self.event.approved_by,
         }
 
 
@@ -189,8 +190,11 @@ def _cost(text: str) -> float | None:
 
 
 def _states(version: Version) -> Iterator[str]:
-    yield from (state for state in (LIVE, PREVIOUS, CANDIDATE) if state in version.tags)
-    if any(tag.startswith(REJECTED) for tag in version.tags):
+    is_rejected = any(tag.startswith(REJECTED) for tag in version.tags)
+    # Somebody rejected it after push had set the tag, which the next push moves.
+    states = (LIVE, PREVIOUS) if is_rejected else (LIVE, PREVIOUS, CANDIDATE)
+    yield from (state for state in states if state in version.tags)
+    if is_rejected:
         yield REJECTED.removesuffix("-")
 
 
@@ -207,5 +211,11 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.verdict,
         row.cost,
         row.event.time.removesuffix("Z").replace("T", " ")[:16],
-        row.event.person,
+        _by(row.event),
     )
+
+
+def _by(event: Event) -> str:
+    """Who deployed a version, and who approved it where that was somebody else."""
+    approver = event.approved_by if event.approved_by != event.person else ""
+    return ", ".join(filter(None, (event.person, approver and f"approved by {approver}")))

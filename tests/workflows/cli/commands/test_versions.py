@@ -92,6 +92,17 @@ def test_programs_get_all_of_it(argotune: Argotune, layout: Path) -> None:
     assert (rejected["version"], rejected["verdict"]) == (None, "rejected")
 
 
+def test_a_candidate_that_a_person_rejected_is_none_any_more(
+    argotune: Argotune, layout: Path
+) -> None:
+    repository = repository_of(LayoutReference(directory=layout), skopeo.Registry())
+    digest = write(layout, "four")
+    repository.point(CANDIDATE, digest)
+    repository.point(rejected_tag(digest), digest)
+    found = json.loads(argotune("versions", f"oci:{layout}", "-o", "json").out)
+    assert [each["states"] for each in found if each["digest"] == digest] == [["rejected"]]
+
+
 def test_the_cost_of_each_version_is_shown_where_one_is_known(
     argotune: Argotune, tmp_path: Path
 ) -> None:
@@ -120,7 +131,7 @@ def test_who_deployed_a_version_is_what_the_deployment_says(
     own.mkdir()
     monkeypatch.setenv("DOCKER_CONFIG", str(own))
     digest = write(tmp_path / "dist", "one")
-    event = Event(time="2026-02-03T04:05:06Z", person="ann", run="phi-1")
+    event = Event(time="2026-02-03T04:05:06Z", person="ann", run="phi-1", approved_by="bob")
     with serving(login=True) as registry:
         (own / "config.json").write_text(docker_config(registry.host))
         login = skopeo.Registry(auth_file=own / "config.json", attempts=1)
@@ -132,7 +143,7 @@ def test_who_deployed_a_version_is_what_the_deployment_says(
     assert (answer.code, answer.err) == (0, "")
     header, line, note = answer.out.splitlines()
     assert header.split()[-2:] == ["DEPLOYED", "BY"]
-    assert line.split()[-3:] == ["2026-02-03", "04:05", "ann"]
+    assert line.split()[-6:] == ["2026-02-03", "04:05", "ann,", "approved", "by", "bob"]
     assert note == (
         f"the service answers with {digest[7:19]}, and the tag live is at none: the registry"
         " refused to move it; the next deploy tries again"
