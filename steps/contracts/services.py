@@ -26,6 +26,8 @@ from argotune.steps.common.fs import atomic_write
 RECORD = "service.json"
 STARTING, STOPPING = "starting.json", "stopping.json"
 LOG = "server.log"
+KEYS = "private/keys"
+"""The keys of the service's clients, if only these are answered; its directory is private."""
 _POLL_SECONDS = 0.05
 
 

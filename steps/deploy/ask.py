@@ -17,17 +17,29 @@ _TRIES = 5
 _PAUSE_SECONDS = 2.0
 
 
-def serves(endpoint: str, name: str) -> bool:
-    """Whether the service lists the adapter among its models."""
+def serves(endpoint: str, name: str, key: str | None = None) -> bool:
+    """Whether the service lists the adapter among its models; asked with a client's key."""
     try:
-        answer = httpx.get(f"{endpoint}/v1/models", timeout=_READY_TIMEOUT_SECONDS, trust_env=False)
+        answer = httpx.get(
+            f"{endpoint}/v1/models",
+            headers=_headers(key),
+            timeout=_READY_TIMEOUT_SECONDS,
+            trust_env=False,
+        )
         models = answer.json()["data"] if answer.is_success else []
         return name in {model["id"] for model in models}
     except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
-def ask(endpoint: str, question: str, *, timeout_seconds: float, clock: Clock = REAL_CLOCK) -> str:
+def ask(
+    endpoint: str,
+    question: str,
+    *,
+    timeout_seconds: float,
+    key: str | None = None,
+    clock: Clock = REAL_CLOCK,
+) -> str:
     """Send the question to POST /chat; returns the answer, truncated to 500 characters.
 
     Where nothing answers, or the server says that it cannot now (5xx, 429), it is asked again, five
@@ -39,7 +51,7 @@ def ask(endpoint: str, question: str, *, timeout_seconds: float, clock: Clock = 
     for tries_left in reversed(range(_TRIES)):
         left = max(1.0, deadline - clock.now())
         try:
-            return _ask_once(endpoint, question, timeout_seconds=left)
+            return _ask_once(endpoint, question, key, timeout_seconds=left)
         except (TransientError, _NotNow) as error:
             if not tries_left or clock.now() >= deadline:
                 raise
@@ -52,11 +64,16 @@ class _NotNow(PermanentError):
     """The server answered that it cannot answer now."""
 
 
-def _ask_once(endpoint: str, question: str, *, timeout_seconds: float) -> str:
+def _headers(key: str | None) -> dict[str, str]:
+    return {} if key is None else {"Authorization": f"Bearer {key}"}
+
+
+def _ask_once(endpoint: str, question: str, key: str | None, *, timeout_seconds: float) -> str:
     try:
         reply = httpx.post(
             f"{endpoint}/chat",
             json={"prompt": question},
+            headers=_headers(key),
             timeout=timeout_seconds,
             # The service is on this machine or in this cluster, so proxies are ignored.
             trust_env=False,

@@ -24,6 +24,7 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.in_service import SUBMITTER_ANNOTATION, read_in_service
 from argotune.steps.deploy.adapter import unpack_adapter
 from argotune.steps.deploy.ask import ask
+from argotune.steps.deploy.client_key import client_key
 from argotune.steps.deploy.manifests.deployment import (
     Adapter,
     AdapterImage,
@@ -125,6 +126,7 @@ def deploy_service(
     On any failure new objects are deleted and the Deployment gets its old pod template. Raises
     PermanentError or TransientError with the reason.
     """
+    key = client_key(params, params.api_keys_file)
     before = _state_before(kube, params)
     adapter = _adapter(kube, params)
     url = (endpoint or _service_url)(params)
@@ -140,7 +142,7 @@ def deploy_service(
             # Workflow.
             kube.apply(owned_by_run(item, params) if is_new else item)
         Rollout(kube=kube, params=params, clock=clock, progress=progress).wait()
-        answer = _answer(url, params, clock, replicas=before.replicas)
+        answer = _answer(url, params, key, clock, replicas=before.replicas)
         for item in serving:
             if item["kind"] not in before.existed:
                 kube.apply(item)
@@ -151,12 +153,12 @@ def deploy_service(
     return Result(endpoint=url, answer=answer)
 
 
-def _answer(url: str, params: Params, clock: Clock, *, replicas: int) -> str:
+def _answer(url: str, params: Params, key: str | None, clock: Clock, *, replicas: int) -> str:
     """Ask the service; one that somebody scaled to none has the new adapter when it comes back."""
     if replicas == 0:
         log.warn(_LOGGER, "not-asked", service=params.name, reason=_SCALED_TO_NONE)
         return f"{NOT_ASKED}{_SCALED_TO_NONE}"
-    return ask(url, params.question, timeout_seconds=_ASK_SECONDS, clock=clock)
+    return ask(url, params.question, timeout_seconds=_ASK_SECONDS, key=key, clock=clock)
 
 
 def _surround(kube: Kube, params: Params, objects: Sequence[Manifest]) -> None:

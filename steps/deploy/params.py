@@ -76,6 +76,11 @@ class Params:
     """Labels of the node that ran tuning, a JSON object. The server is scheduled to such a node,
     unless it needs no GPU or the node was created for the run and is deleted with it. For target
     kubernetes."""
+    api_keys_secret: str | None = None
+    """Secret with the keys of the service's clients (steps/contracts/client_keys.py); empty:
+    everybody who can connect may ask."""
+    api_keys_file: Path | None = None
+    """The keys in that Secret, with one of which deploy asks; may not exist without a Secret."""
     label_selector: str = ""
     """Labels of another node to serve on, KEY=VALUE,KEY=VALUE. For target kubernetes."""
     gpus: int = 0

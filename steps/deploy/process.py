@@ -31,6 +31,7 @@ from argotune.steps.common.fs import remove_directory, remove_partials
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.in_service import read_in_service
 from argotune.steps.contracts.services import (
+    KEYS,
     LOG,
     RECORD,
     STARTING,
@@ -45,6 +46,7 @@ from argotune.steps.contracts.services import (
 )
 from argotune.steps.deploy.adapter import unpack_adapter
 from argotune.steps.deploy.ask import ask, serves
+from argotune.steps.deploy.client_key import client_key, keep_keys
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.deploy.version import in_service, record_version
 
@@ -97,10 +99,12 @@ def deploy_process(
     with _service_lock(folder):
         _end_leftovers(folder)
         remove_partials(folder)
-        service = _find_running(params, model, folder)
+        keep_keys(params, folder / KEYS)
+        key = client_key(params, folder / KEYS)
+        service = _find_running(params, model, folder, key)
         if service is not None:
             _remove_other_adapters(folder, _adapter_dir(params, folder))
-            answer = _ask(service, params, deadline, clock)
+            answer = _ask(service, params, key, deadline, clock)
             version = _describe(params, folder, service)
             return Result(endpoint=service.endpoint, answer=answer, version=version)
         adapter_dir = unpack_adapter(params, _adapter_dir(params, folder))
@@ -109,10 +113,10 @@ def deploy_process(
         with _start_server(command, folder) as server:
             write_record(folder / STARTING, _service(params, model, server, port=0))
             server.begin()
-            port = _wait_until_ready(server, folder / "port", params.name, deadline)
+            port = _wait_until_ready(server, folder / "port", params.name, key, deadline)
             progress.update(2, 4)
             service = _service(params, model, server, port=port)
-            answer = _ask(service, params, deadline, clock)
+            answer = _ask(service, params, key, deadline, clock)
             progress.update(3, 4)
         # From here on both servers work and have records, so an interruption loses neither.
         service = _take_over(folder, service)
@@ -206,6 +210,7 @@ def flags_of(params: Params, adapter_dir: Path, folder: Path) -> list[str]:
         f"--host={_HOST}",
         f"--port={free_port(params.port)}",
         f"--port-file={folder / 'port'}",
+        *([f"--keys-file={folder / KEYS}"] if params.api_keys_secret else []),
     ]
 
 
@@ -234,23 +239,29 @@ def _service(params: Params, model: str, server: _Server, *, port: int) -> Servi
     )
 
 
-def _find_running(params: Params, model: str, folder: Path) -> Service | None:
+def _find_running(params: Params, model: str, folder: Path, key: str | None) -> Service | None:
     """The running server of an earlier attempt with the same adapter and model, if it serves."""
     service = read_record(folder / RECORD)
     if service is None or not is_alive(service):
         return None
     if (service.digest, service.model) != (params.adapter_digest(), model):
         return None
-    return service if serves(service.endpoint, params.name) else None
+    known = read_in_service(service.annotations)
+    has_keys = bool(known and known.settings.get("api-keys-secret"))
+    if has_keys != bool(params.api_keys_secret):
+        return None
+    return service if serves(service.endpoint, params.name, key) else None
 
 
-def _wait_until_ready(server: _Server, port_file: Path, name: str, deadline: float) -> int:
+def _wait_until_ready(
+    server: _Server, port_file: Path, name: str, key: str | None, deadline: float
+) -> int:
     """Wait until the server lists the adapter, and return its port."""
     while True:
         if server.process.poll() is not None:
             raise _failure(server, f"the server exited with code {server.process.returncode}")
         port = _port_in(port_file)
-        if port is not None and serves(f"http://127.0.0.1:{port}", name):
+        if port is not None and serves(f"http://127.0.0.1:{port}", name, key):
             return port
         if time.monotonic() >= deadline:
             raise _failure(server, "the server was not ready in time; raise --timeout-seconds")
@@ -273,10 +284,10 @@ def _port_in(port_file: Path) -> int | None:
         return None
 
 
-def _ask(service: Service, params: Params, deadline: float, clock: Clock) -> str:
+def _ask(service: Service, params: Params, key: str | None, deadline: float, clock: Clock) -> str:
     """Ask the question until the deadline, but at least long enough for one answer."""
     left = max(30.0, deadline - time.monotonic())
-    return ask(service.endpoint, params.question, timeout_seconds=left, clock=clock)
+    return ask(service.endpoint, params.question, timeout_seconds=left, key=key, clock=clock)
 
 
 def _take_over(folder: Path, service: Service) -> Service:

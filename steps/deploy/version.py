@@ -37,11 +37,12 @@ _LOGGER = logging.getLogger(__name__)
 NOT_RECORDED = "none: "
 """Before the reason in the output `version`, where the registry took no tags."""
 _REPEATED = {
-    "process": ("cache-dir", "question"),
+    "process": ("api-keys-secret", "cache-dir", "question"),
     "kubernetes": (
         "adapter-from",
         "adapter-pull-secret",
         "allow-cpu",
+        "api-keys-secret",
         "gpus",
         "label-selector",
         "memory",

@@ -1,7 +1,6 @@
-"""The keys of a server's clients: a file of named keys, such as a mounted Secret.
+"""The keys of a server's clients, as they are now.
 
-Its lines are `NAME: KEY`, or it is a JSON object of names and keys. It is read again when it
-changes, so that a key is added or withdrawn without a restart.
+The file is read again when it changes, so that a key is added or withdrawn without a restart.
 """
 
 from __future__ import annotations
@@ -9,47 +8,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-
-import msgspec
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.client_keys import read_keys
 
 _logger = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)
-_KEY = re.compile(r"[!-~]{16,512}", re.ASCII)
-_MOST_BYTES = 1 << 20
-
 _Stamp = tuple[int, int, int]
-
-
-def read_keys(path: Path) -> dict[str, str]:
-    """The keys by name. Raises PermanentError, which has no key in its text."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise PermanentError(f"{path}: the keys cannot be read: {error.strerror}") from error
-    if len(data) > _MOST_BYTES:
-        raise PermanentError(f"{path}: over {_MOST_BYTES} bytes, more than keys take")
-    pairs = list(_pairs(data, path))
-    names, keys = [name for name, _ in pairs], [key for _, key in pairs]
-    problems = [
-        problem for number, pair in enumerate(pairs, 1) for problem in _wrong(number, *pair)
-    ]
-    if len(set(names)) < len(names):
-        problems.append("two keys have the same name")
-    if len(set(keys)) < len(keys):
-        problems.append("two names have the same key, so whose question it is would be unknown")
-    if not pairs:
-        problems.append("no key; write a line NAME: KEY for each client")
-    if problems:
-        raise PermanentError(f"{path}: {'; '.join(problems)}")
-    return dict(pairs)
 
 
 class ClientKeys:
@@ -95,28 +63,3 @@ class ClientKeys:
 
 def _digests(keys: Mapping[str, str]) -> dict[str, bytes]:
     return {name: hashlib.sha256(key.encode()).digest() for name, key in keys.items()}
-
-
-def _pairs(data: bytes, path: Path) -> Iterator[tuple[str, str]]:
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise PermanentError(f"{path}: not UTF-8") from error
-    if text.lstrip().startswith("{"):
-        try:
-            yield from msgspec.json.decode(text, type=dict[str, str]).items()
-        except msgspec.MsgspecError as error:
-            raise PermanentError(f"{path}: no JSON object of names and keys") from error
-        return
-    for line in text.splitlines():
-        if line.strip() and not line.lstrip().startswith("#"):
-            name, colon, key = line.partition(":")
-            yield name.strip() if colon else "", key.strip()
-
-
-def _wrong(number: int, name: str, key: str) -> Iterator[str]:
-    # The name is not quoted: where a line has no name, or both the wrong way round, it is the key.
-    if not _NAME.fullmatch(name):
-        yield f"entry {number} has no name of letters, digits, '.', '_' and '-' before a ':'"
-    elif not _KEY.fullmatch(key):
-        yield f"the key of entry {number} is not 16 to 512 visible ASCII characters"

@@ -34,7 +34,7 @@ class Params:
     allow_cpu: bool = False
     """Answer on the CPU where torch can use none of these GPUs."""
     keys_file: Path | None = None
-    """File with the keys of clients, lines NAME: KEY or a JSON object, read again when it changes;
+    """File with the keys of clients (steps/contracts/client_keys.py), read again when it changes;
     empty: everybody who can connect may ask."""
     queue_size: int = 32
     """Most requests in the queue; more get status 429."""

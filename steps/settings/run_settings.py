@@ -496,6 +496,17 @@ _SERVICE = (
         feeds=("deploy.adapter-from",),
     ),
     Setting(
+        name="api-keys-secret",
+        description=(
+            "Secret with the keys of the service's clients: its key `keys` has lines NAME: KEY, or"
+            " is a JSON object; the service then answers only who presents one as OpenAI's clients"
+            " do, and counts and queues by these names"
+        ),
+        value=SECRET,
+        default_meaning="everybody who can connect may ask",
+        feeds=("deploy.api-keys-secret",),
+    ),
+    Setting(
         name="question",
         description="Asked once when the service is ready",
         default="Hello! Who are you?",
@@ -650,11 +661,11 @@ _RUN = (
         decided_by="installer",
         default=(
             '["argotune-push", "argotune-model-access", "argotune-data", "argotune-signing",'
-            ' "argotune-notify"]'
+            ' "argotune-notify", "argotune-api-keys"]'
         ),
         used_by=(
-            "the volumes of Secrets, the environment of model, dataset and notify, and the"
-            " admission policy"
+            "the volumes of Secrets, the service, the environment of model, dataset and notify,"
+            " and the admission policy"
         ),
     ),
     Setting(
@@ -774,6 +785,7 @@ SECRET_SETTINGS = (
     "data-secret",
     "signing-secret",
     "notify-secret",
+    "api-keys-secret",
 )
 """Settings that name a Secret of the namespace."""
 

@@ -246,6 +246,7 @@ def _forbidden_secrets(settings: Mapping[str, str]) -> Iterator[Problem]:
         "data-secret",
         "signing-secret",
         "notify-secret",
+        "api-keys-secret",
     ):
         secret = settings.get(name, "")
         problem = secret_problem(secret, allowed)

@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from argotune.steps.contracts.client_keys import read_keys
+
 BASE = "argotune/tiny"
 """The base model's id."""
 
@@ -24,10 +26,14 @@ class _Handler(BaseHTTPRequestHandler):
     flags: argparse.Namespace
 
     def do_GET(self) -> None:
+        if not self._is_known():
+            return
         name = "another" if self.flags.mode == "mute" else self.flags.name
         self._answer(200, {"object": "list", "data": [{"id": name}, {"id": BASE}]})
 
     def do_POST(self) -> None:
+        if not self._is_known():
+            return
         if self.flags.mode == "broken":
             self._answer(500, {"error": {"message": "out of memory"}})
             return
@@ -38,6 +44,16 @@ class _Handler(BaseHTTPRequestHandler):
             return
         said = " | ".join(message["content"] for message in question["messages"])
         self._stream(self._text(said, question["model"]), question)
+
+    def _is_known(self) -> bool:
+        """Whether the client has one of the keys; refuses it where not."""
+        if self.flags.keys_file is None:
+            return True
+        keys = {f"Bearer {key}" for key in read_keys(Path(self.flags.keys_file)).values()}
+        if self.headers["Authorization"] in keys:
+            return True
+        self._answer(401, {"error": {"message": "Incorrect API key provided."}})
+        return False
 
     def _text(self, prompt: str, model: str | None) -> str:
         if model == BASE:
@@ -78,6 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
 def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--mode", default="well")
+    parser.add_argument("--keys-file")
     for flag in ("model-dir", "adapter-dir", "name", "adapter-digest", "host", "port", "port-file"):
         parser.add_argument(f"--{flag}", required=True)
     flags = parser.parse_args()

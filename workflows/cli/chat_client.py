@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import Any
 
 from argotune.workflows.cli.errors import CliError
 
+KEY_VARIABLE = "ARGOTUNE_API_KEY"
+"""Environment variable with the key of a client of services."""
 _TIMEOUT_SECONDS = 300.0
 _EVENT = b"data: "
 _LAST_EVENT = b"[DONE]"
@@ -28,6 +31,8 @@ class Served:
     """The base model; None: unknown without a request."""
     log: str
     """Where its log is, for an error message."""
+    key: str | None = None
+    """A client's key, for a service that answers only those; None: that of KEY_VARIABLE."""
     connect: Callable[[float], AbstractContextManager[http.client.HTTPConnection]]
     """Opens a connection whose reads take at most that many seconds."""
 
@@ -118,6 +123,8 @@ def _response(
     served: Served, method: str, path: str, body: dict[str, Any] | None
 ) -> Iterator[http.client.HTTPResponse]:
     headers = {"Content-Type": "application/json"}
+    if key := served.key or os.environ.get(KEY_VARIABLE):
+        headers["Authorization"] = f"Bearer {key}"
     with served.connect(_TIMEOUT_SECONDS) as connection:
         try:
             connection.request(method, path, json.dumps(body) if body else None, headers)
@@ -128,6 +135,8 @@ def _response(
 
 def _refusal(served: Served, path: str, status: int, data: bytes) -> CliError:
     reason = _reason(_json_of(served, path, status, data))
+    if status == 401:
+        reason = f"{reason} For this command it is read from ${KEY_VARIABLE}."
     return CliError(f"{served.endpoint}{path}: HTTP {status}: {reason}")
 
 

@@ -31,6 +31,7 @@ from hera.workflows.models import (
 )
 from hera.workflows.models import Volume as PodVolume
 
+from argotune.steps.contracts import client_keys
 from argotune.steps.contracts.approval import DECISION, REASON
 from argotune.steps.contracts.stop_time import config_map_of
 from argotune.steps.settings import run_settings
@@ -128,6 +129,12 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
             SecretVolume(
                 name="signing-secret",
                 secret_name=secret("signing-secret"),
+                optional=True,
+            ),
+            SecretVolume(
+                name="api-keys",
+                secret_name=secret("api-keys-secret"),
+                items=[KeyToPath(key=client_keys.FILE_NAME, path=client_keys.FILE_NAME)],
                 optional=True,
             ),
             SecretVolume(

@@ -12,6 +12,7 @@ from hera.workflows import Env, SecretEnv
 from hera.workflows.models import Toleration
 
 from argotune.steps.cluster.scheduling import GPU_TOLERATIONS
+from argotune.steps.contracts import client_keys
 from argotune.steps.contracts.history import DIRECTORY as HISTORY
 from argotune.steps.contracts.stop_time import KEY as STOP_KEY
 from argotune.steps.dataset import params as dataset_params
@@ -305,12 +306,14 @@ DEPLOY = Step(
         "image": container.image_of("serve"),
         "model-cache-claim": value_of("model-cache-claim"),
         "adapter-pull-secret": secret("push-secret"),
+        "api-keys-file": f"{container.API_KEYS_DIR}/{client_keys.FILE_NAME}",
     },
     inputs=["reference", "model-dir", "node-selector", "gpus", "dataset-digest"],
     mounts={
         "work": container.WORK_DIR,
         "models": container.MODELS_DIR,
         "push-secret": container.PUSH_SECRET_DIR,
+        "api-keys": container.API_KEYS_DIR,
         CA: container.CA_DIR,
     },
     timeout_seconds=3600,

@@ -15,8 +15,16 @@ from hera.workflows import (
     SecretVolume,
     WorkflowTemplate,
 )
-from hera.workflows.models import LabelValueFrom, Metadata, PodGC, TTLStrategy, WorkflowMetadata
+from hera.workflows.models import (
+    KeyToPath,
+    LabelValueFrom,
+    Metadata,
+    PodGC,
+    TTLStrategy,
+    WorkflowMetadata,
+)
 
+from argotune.steps.contracts import client_keys
 from argotune.steps.settings import run_settings
 from argotune.workflows.templates import accounts
 from argotune.workflows.templates import finetune_steps as steps
@@ -76,6 +84,12 @@ def build() -> WorkflowTemplate:
         volumes=[
             ExistingVolume(name="models", claim_name=value_of("model-cache-claim")),
             SecretVolume(name="push-secret", secret_name=secret("push-secret"), optional=True),
+            SecretVolume(
+                name="api-keys",
+                secret_name=secret("api-keys-secret"),
+                items=[KeyToPath(key=client_keys.FILE_NAME, path=client_keys.FILE_NAME)],
+                optional=True,
+            ),
             ConfigMapVolume(name=steps.CA, optional=True),
         ],
     ) as template:

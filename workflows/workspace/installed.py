@@ -122,7 +122,7 @@ def _secrets_of(workspace: Workspace) -> Iterator[tuple[str, str]]:
         yield "model-access-secret", workspace.model_access_secret
     if workspace.data_secret is not None:
         yield "data-secret", workspace.data_secret
-    for name in ("signing-secret", "notify-secret"):
+    for name in ("signing-secret", "notify-secret", "api-keys-secret"):
         if workspace.options.get(name):
             yield name, workspace.options[name]
 

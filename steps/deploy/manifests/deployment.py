@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from argotune.steps.cluster.expansion import literal
 from argotune.steps.cluster.scheduling import GPU_RESOURCE, GPU_TOLERATIONS
+from argotune.steps.contracts.client_keys import FILE_NAME
 from argotune.steps.contracts.ending import GRACE_PERIOD_SECONDS, PRE_STOP_SECONDS
 from argotune.steps.contracts.in_service import ADAPTER
 from argotune.steps.deploy.manifests.labels import Manifest, labels, metadata, selector
@@ -23,6 +24,7 @@ from argotune.steps.nodes.labels import RUN_LABEL
 _USER = 65532
 _MODELS = "/argotune/models"
 _ADAPTER = "/argotune/adapter"
+_KEYS = "/argotune/keys"
 _SCRATCH = "/argotune/scratch"
 _PROBE_SECONDS = 5
 _MOST_CPUS = "4"
@@ -140,6 +142,7 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
             "--host=0.0.0.0",
             f"--port={PORT}",
             *_gpu_flags(params),
+            *([f"--keys-file={_KEYS}/{FILE_NAME}"] if params.api_keys_secret else []),
         ],
         "env": [
             {"name": "HF_HOME", "value": f"{_SCRATCH}/huggingface"},
@@ -149,7 +152,7 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
         ],
         "ports": [{"name": PORT_NAME, "containerPort": PORT, "protocol": "TCP"}],
         "resources": _resources(params),
-        "volumeMounts": _mounts(adapter),
+        "volumeMounts": _mounts(params, adapter),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
@@ -160,7 +163,8 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
         "startupProbe": _probe(
             "/health", failures=int(params.timeout_seconds / _PROBE_SECONDS) + 1
         ),
-        "readinessProbe": _probe("/v1/models", failures=3),
+        # Not /v1/models, which may want a client's key.
+        "readinessProbe": _probe("/health", failures=3),
         "livenessProbe": _probe("/health", failures=6),
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -197,13 +201,16 @@ def _adapter_dir(adapter: Adapter) -> str:
     return f"{_ADAPTER}/data"
 
 
-def _mounts(adapter: Adapter) -> list[Manifest]:
+def _mounts(params: Params, adapter: Adapter) -> list[Manifest]:
     mounts: list[Manifest] = [
         {"name": "models", "mountPath": _MODELS, "readOnly": True},
         {"name": "scratch", "mountPath": _SCRATCH},
     ]
     if isinstance(adapter, AdapterImage):
         mounts.append({"name": "adapter", "mountPath": _ADAPTER, "readOnly": True})
+    if params.api_keys_secret:
+        # The directory, because a mounted file would not change with the Secret.
+        mounts.append({"name": "keys", "mountPath": _KEYS, "readOnly": True})
     return mounts
 
 
@@ -216,4 +223,11 @@ def _volumes(params: Params, adapter: Adapter) -> list[Manifest]:
     if isinstance(adapter, AdapterImage):
         image = {"reference": adapter.reference, "pullPolicy": "IfNotPresent"}
         volumes.append({"name": "adapter", "image": image})
+    if params.api_keys_secret:
+        # Without the Secret no pod starts, rather than one that answers everybody.
+        secret = {
+            "secretName": params.api_keys_secret,
+            "items": [{"key": FILE_NAME, "path": FILE_NAME}],
+        }
+        volumes.append({"name": "keys", "secret": secret})
     return volumes

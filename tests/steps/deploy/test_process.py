@@ -19,6 +19,7 @@ from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.services import (
+    KEYS,
     Service,
     is_alive,
     list_services,
@@ -94,6 +95,36 @@ def fails(deployer: Deployer, digest: str, mode: str, **changes: Any) -> str:
     with pytest.raises(PermanentError) as caught:
         deployer.deploy(digest, mode, **changes)
     return str(caught.value)
+
+
+def test_a_service_with_keys_is_asked_with_one_of_them(deployer: Deployer) -> None:
+    digest = deployer.push()
+    deployer.deploy(digest)
+    open_to_all = deployer.service()
+    mounted = deployer.root / "keys"
+    mounted.write_text("anna: sk-anna-0123456789\n")
+    with_keys = {"api_keys_secret": "api-keys", "api_keys_file": mounted}
+    result = deployer.deploy(digest, **with_keys)
+    assert result.answer.startswith("Hello? ")
+    # The server without keys has gone, though it had the same adapter.
+    service = deployer.service()
+    assert (is_alive(open_to_all), is_alive(service)) == (False, True)
+    mounted.unlink()
+    # A rollback has no Secret: the keys are the service's.
+    assert deployer.deploy(digest, **with_keys).answer == result.answer
+    assert deployer.service().pid == service.pid
+    kept = deployer.services_dir / "phi" / KEYS
+    assert kept.read_text() == "anna: sk-anna-0123456789\n"
+    assert kept.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_secret_of_keys_that_is_not_here_is_said(deployer: Deployer) -> None:
+    message = fails(deployer, deployer.push(), "well", api_keys_secret="api-keys")
+    assert message == (
+        "api-keys-secret: secret api-keys with the key 'keys' is not here; make it: kubectl create"
+        " secret generic api-keys --from-file=keys=FILE, or on this machine give"
+        " --secret api-keys=DIRECTORY, with lines NAME: KEY in the file"
+    )
 
 
 def test_the_service_answers_with_the_adapters_files(deployer: Deployer) -> None:

@@ -6,8 +6,10 @@ import socket
 from pathlib import Path
 
 from argotune.steps.common.fields import parse_fields
+from argotune.steps.contracts.services import KEYS
 from argotune.steps.deploy.manifests.deployment import AdapterImage, deployment
 from argotune.steps.deploy.process import flags_of, free_port
+from argotune.steps.serve.authentication import OPEN_PATHS
 from argotune.steps.serve.params import Params as ServeParams
 from tests.steps.deploy.test_manifests import REFERENCE, params
 
@@ -40,6 +42,25 @@ def test_the_process_is_started_with_the_servers_flags() -> None:
     assert serve.model_dir == Path("/models/microsoft--Phi-3/abc")
     assert serve.port == 0
     assert serve.port_file == Path("/services/phi/port")
+
+
+def test_keys_are_where_the_server_looks_for_them() -> None:
+    """A server that everybody may ask, where keys were wanted, would be the worse mistake."""
+    adapter = AdapterImage(reference=REFERENCE)
+    wanted = params(api_keys_secret="api-keys")
+    pod = deployment(wanted, adapter)["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    file = parse(container["args"]).keys_file
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == "keys"]
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "keys"]
+    assert file == Path(mount["mountPath"]) / volume["secret"]["items"][0]["path"]
+    assert volume["secret"]["secretName"] == "api-keys"
+    assert not volume["secret"].get("optional")
+    paths = {container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("readiness", "liveness")}
+    assert paths <= OPEN_PATHS
+    local = params(target="process", services_dir=Path("/s"), api_keys_secret="api-keys")
+    flags = flags_of(local, Path("/s/phi/adapter-1"), Path("/s/phi"))
+    assert parse(flags).keys_file == Path("/s/phi") / KEYS
 
 
 def test_a_port_that_is_taken_is_not_asked_for() -> None:

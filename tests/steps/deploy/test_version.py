@@ -104,7 +104,11 @@ def test_a_service_records_its_version_and_the_one_before(deployer: Deployer) ->
     assert known.adapter == f"oci:{deployer.layout}@{second}"
     assert known.previous == f"oci:{deployer.layout}@{first}"
     assert known.dataset_digest == DATA
-    assert known.settings == {"cache-dir": f"{deployer.root}/cache", "question": "Hello?"}
+    assert known.settings == {
+        "api-keys-secret": "",
+        "cache-dir": f"{deployer.root}/cache",
+        "question": "Hello?",
+    }
     # Whoever repeats a deploy neither gives a number again nor loses the way back.
     assert deployer.deploy(second).version == "v2"
     again = read_in_service(deployer.service().annotations)
@@ -329,6 +333,7 @@ def test_a_deployment_says_which_adapter_serves_and_by_whom(cluster: Cluster, se
         "adapter-from": "auto",
         "adapter-pull-secret": "push",
         "allow-cpu": "false",
+        "api-keys-secret": "",
         "gpus": "0",
         "label-selector": "",
         "memory": "3Gi",

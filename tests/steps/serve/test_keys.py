@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.serve.keys import ClientKeys, read_keys
+from argotune.steps.contracts.client_keys import read_keys
+from argotune.steps.serve.keys import ClientKeys
 
 ANNA, BERT = "sk-anna-0123456789", "sk-bert-0123456789"
 

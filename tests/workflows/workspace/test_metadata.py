@@ -67,6 +67,7 @@ ALL = {
     "approval": "required",
     "approval-timeout-seconds": "3600",
     "on-approval-timeout": "approve",
+    "api-keys-secret": "clients",
     "notify-secret": "chat",
     "volume-size": "200Gi",
     "ttl-seconds-after-failure": "3600",

@@ -6,13 +6,15 @@ import signal
 import sys
 from contextlib import closing
 from http.client import HTTPConnection
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
 
-from argotune.steps.contracts.services import is_alive, list_services, read_service
+from argotune.steps.contracts.client_keys import read_keys
+from argotune.steps.contracts.services import KEYS, is_alive, list_services, read_service
 from argotune.workflows.cli.chat_client import Served, models_of
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.conversation import Conversation, show_answers
@@ -152,6 +154,11 @@ def _end(signum: int, frame: FrameType | None) -> None:
     raise SystemExit(INTERRUPTED)
 
 
+def _key_here(file: Path) -> str | None:
+    """A key of a service on this machine, which its own user can read."""
+    return next(iter(read_keys(file).values())) if file.exists() else None
+
+
 def served_here(name: str) -> Served:
     """Return the service of that name on this machine. Raises InputError when none runs."""
     services_dir = home().services_dir
@@ -163,6 +170,7 @@ def served_here(name: str) -> Served:
             endpoint=service.endpoint,
             base=service.model.partition("@")[0],
             log=f"{name}'s server.log",
+            key=_key_here(services_dir / name / KEYS),
             connect=lambda timeout_seconds: closing(HTTPConnection(host, timeout=timeout_seconds)),
         )
     of_run = [run.workspace for run in local_runs(home()) if run.name == name]

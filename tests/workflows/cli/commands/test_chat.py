@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from argotune.steps.contracts.services import RECORD, Service, process_started, write_record
+from argotune.steps.contracts.services import KEYS, RECORD, Service, process_started, write_record
 from tests.fakes.serve import BASE
 from tests.workflows.cli.command import Argotune, environment, wait_until
 from tests.workflows.cli.conftest import Write
@@ -30,7 +30,9 @@ def serve(tmp_path: Path, home_dir: Path) -> Iterator[Serve]:
     """Start a server and write its record, as the deploy step does."""
     processes = []
 
-    def start(name: str, mode: str = "well", model: str = BASE) -> subprocess.Popen[bytes]:
+    def start(
+        name: str, mode: str = "well", model: str = BASE, keys: str | None = None
+    ) -> subprocess.Popen[bytes]:
         directory = home_dir / "services" / name
         directory.mkdir(parents=True)
         (tmp_path / "adapter").mkdir(exist_ok=True)
@@ -38,6 +40,9 @@ def serve(tmp_path: Path, home_dir: Path) -> Iterator[Serve]:
         command = [sys.executable, "-m", "tests.fakes.serve", f"--mode={mode}", f"--name={name}"]
         command += ["--host=127.0.0.1", "--port=0", f"--port-file={port_file}"]
         command += ["--model-dir=MODEL", f"--adapter-dir={tmp_path / 'adapter'}"]
+        if keys is not None:
+            (tmp_path / "keys").write_text(keys)
+            command.append(f"--keys-file={tmp_path / 'keys'}")
         process = subprocess.Popen(
             command, env=environment(), start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -68,6 +73,25 @@ def test_a_question_is_asked_of_the_tuned_model(argotune: Argotune, serve: Serve
     serve("my-model")
     answer = argotune("chat", "my-model", "Who are you?")
     assert (answer.code, answer.out, answer.err) == (0, "Who are you?  MODEL\n", "")
+
+
+def test_a_service_with_keys_is_asked_with_one(
+    argotune: Argotune, serve: Serve, home_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve("my-model", keys="anna: sk-anna-0123456789")
+    refused = argotune("chat", "my-model", "Who are you?")
+    assert refused.code == 3
+    assert refused.errors[0].endswith(
+        ": HTTP 401: Incorrect API key provided. For this command it is read from"
+        " $ARGOTUNE_API_KEY."
+    )
+    monkeypatch.setenv("ARGOTUNE_API_KEY", "sk-anna-0123456789")
+    assert argotune("chat", "my-model", "Who are you?").out == "Who are you?  MODEL\n"
+    monkeypatch.setenv("ARGOTUNE_API_KEY", "sk-of-a-cluster-0123")
+    kept = home_dir / "services" / "my-model" / KEYS
+    kept.parent.mkdir()
+    kept.write_text("anna: sk-anna-0123456789")
+    assert argotune("chat", "my-model", "Who are you?").out == "Who are you?  MODEL\n"
 
 
 def test_an_answer_does_not_steer_the_terminal(argotune: Argotune, serve: Serve) -> None:
