@@ -95,7 +95,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--mode", default="well")
     parser.add_argument("--keys-file")
-    for flag in ("model-dir", "adapter-dir", "name", "adapter-digest", "host", "port", "port-file"):
+    parser.add_argument("--adapter-digest")
+    for flag in ("model-dir", "adapter-dir", "name", "host", "port", "port-file"):
         parser.add_argument(f"--{flag}", required=True)
     flags = parser.parse_args()
     print("loading", flags.model_dir, flush=True)
