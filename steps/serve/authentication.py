@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -12,7 +14,17 @@ from argotune.steps.serve.outcomes import note_client
 OPEN_PATHS = frozenset({"/", "/health", "/metrics"})
 """Answered without a key: the page asks for one, probes and Prometheus have none."""
 
-_CLIENT = "argotune.client"
+_CURRENT: ContextVar[str] = ContextVar("client", default="")
+
+
+def current_client() -> str:
+    """Whose request this task answers: one name for a client, however many connections it has."""
+    return _CURRENT.get()
+
+
+def set_client(name: str) -> None:
+    """Say whose request this task answers."""
+    _CURRENT.set(name)
 
 
 class Authentication:
@@ -29,7 +41,7 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         try:
-            scope[_CLIENT] = self._client(scope)
+            set_client(self._client(scope))
         except ApiError as error:
             await error.response()(scope, receive, send)
             return
@@ -45,11 +57,6 @@ class Authentication:
             raise _refusal("Incorrect API key provided.", code="invalid_api_key")
         note_client(name)
         return name
-
-
-def client_of(scope: Scope) -> str:
-    """Whose request it is: one client has one name here, however many connections."""
-    return str(scope[_CLIENT])
 
 
 def _presented(scope: Scope) -> str:

@@ -36,8 +36,8 @@ class Params:
     keys_file: Path | None = None
     """File with the keys of clients (steps/contracts/client_keys.py), read again when it changes;
     empty: everybody who can connect may ask."""
-    queue_size: int = 32
-    """Most requests in the queue; more get status 429."""
+    queue_size: int = 64
+    """Most requests in the queue, of one client half of them; more get status 429."""
     max_body_bytes: int = 1_048_576
     """Largest request body; larger ones get status 413."""
     timeout_seconds: float = LONGEST_ANSWER_SECONDS

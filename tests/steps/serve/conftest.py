@@ -94,7 +94,7 @@ def loaded(tuned: Tuned) -> tuple[Any, Any]:
 
 
 def make_service(
-    engine: FakeEngine, *, queue_size: int = 4, timeout_seconds: float = 30.0
+    engine: FakeEngine, *, queue_size: int = 8, timeout_seconds: float = 30.0
 ) -> Service:
     """A service that is ready."""
     service = Service(timeout_seconds=timeout_seconds)
@@ -131,7 +131,7 @@ def start() -> Iterator[Callable[..., Server]]:
     with contextlib.ExitStack() as stack:
 
         def _start(
-            *, queue_size: int = 4, timeout_seconds: float = 30.0, ready: bool = True
+            *, queue_size: int = 8, timeout_seconds: float = 30.0, ready: bool = True
         ) -> Server:
             engine = FakeEngine("demo")
             if ready:

@@ -13,9 +13,10 @@ import pytest
 import uvicorn
 
 from argotune.steps.serve.admission import Admission
-from argotune.steps.serve.app import Ready, Service, make_app
+from argotune.steps.serve.app import make_app
 from argotune.steps.serve.conversation import Conversations
 from argotune.steps.serve.ending import EndingServer
+from argotune.steps.serve.service import Ready, Service
 from tests.fakes.engine import ANSWER, FakeEngine
 from tests.steps.serve.test_app import wait_until
 
