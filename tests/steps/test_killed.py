@@ -19,8 +19,9 @@ import msgspec
 import pytest
 
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.model_source import version_of
 from argotune.steps.contracts.services import names_of_running, stop_service
-from argotune.steps.contracts.training_plan import write_plan
+from argotune.steps.contracts.training_plan import Lora, Model, write_plan
 from argotune.steps.dataset import params as dataset_params
 from argotune.steps.dataset import run as dataset
 from argotune.steps.deploy import params as deploy_params
@@ -29,15 +30,20 @@ from argotune.steps.deploy.process import deploy_process
 from argotune.steps.model import hub as _hub  # noqa: F401  (else imported in each try)
 from argotune.steps.model import params as model_params
 from argotune.steps.model import run as model
+from argotune.steps.notify import params as notify_params
+from argotune.steps.notify import run as notify
 from argotune.steps.plan import params as plan_params
 from argotune.steps.plan import run as plan
 from argotune.steps.push import params as push_params
 from argotune.steps.push import run as push
 from argotune.steps.push.layout import write_image
-from tests.fakes.adapter import write_adapter, write_model, write_tiny_plan
+from argotune.steps.reject import params as reject_params
+from argotune.steps.reject import run as reject
+from tests.fakes.adapter import write_adapter, write_base, write_model, write_tiny_plan
 from tests.fakes.http import file_server
 from tests.fakes.hub import fake_hub
 from tests.fakes.plans import small_plan
+from tests.fakes.webhook import webhook
 from tests.steps.dataset.test_run import jsonl, parquet, rows
 from tests.steps.killing import Case, kill_everywhere, run_step
 from tests.steps.model.conftest import config, model_files
@@ -109,11 +115,37 @@ def prepare_model(source: str, root: Path) -> None:
     place = {"hub": "hub", "dir": f"dir:{root}/source", "oci": f"oci:{root}/image:1"}[source]
     made = small_plan()
     section = msgspec.structs.replace(made.model, repository="owner/model", source=place)
-    write_plan(root / "plan.yaml", msgspec.structs.replace(made, model=section))
+    lora = made.lora
+    if source == "dir":
+        put_into_service(root, section, lora)
+        lora = msgspec.structs.replace(lora, start_from="live")
+    write_plan(root / "plan.yaml", msgspec.structs.replace(made, model=section, lora=lora))
+
+
+def put_into_service(root: Path, model: Model, lora: Lora) -> None:
+    """An adapter of that model, with the tag `live`."""
+    adapter = write_adapter(root / "adapter")
+    version = version_of(model)
+    assert version is not None
+    write_base(adapter, repository=model.source, revision=version, digest="")
+    config = {
+        "peft_type": "LORA",
+        "r": lora.r,
+        "lora_alpha": lora.alpha,
+        "target_modules": lora.target_modules,
+    }
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    files = sorted(adapter.iterdir())
+    write_image(root / "layout", files, tag="live", created="2026", annotations={})
 
 
 def run_model(hub_endpoint: str, root: Path) -> None:
-    params = model_params.Params(plan_file=root / "plan.yaml", cache_dir=root / "cache")
+    params = model_params.Params(
+        plan_file=root / "plan.yaml",
+        cache_dir=root / "cache",
+        work_dir=root / "work",
+        output_image=f"oci:{root / 'layout'}",
+    )
     run = functools.partial(model.run, hub_endpoint=hub_endpoint)
     run_step(params, model_params.Result, run, root)
 
@@ -123,14 +155,16 @@ def of_model(name: str, content: bytes) -> object:
     return "either" if name == "outputs/cached" else content
 
 
-@pytest.mark.parametrize("source", ["hub", "dir", "oci"])
-def test_a_killed_model_leaves_no_trace(kill: Kill, source: str) -> None:
+@pytest.mark.parametrize(("source", "points"), [("hub", 6), ("dir", 9), ("oci", 6)])
+def test_a_killed_model_leaves_no_trace(kill: Kill, source: str, points: int) -> None:
+    """With `dir` it also brings the adapter in service, and begins with it."""
     with fake_hub() as hub:
         hub.repositories["owner/model"] = model_files()
         case = Case(
             prepare=functools.partial(prepare_model, source),
             run=functools.partial(run_model, hub.endpoint),
             compared=of_model,
+            points=points,
         )
         kill(case)
 
@@ -222,3 +256,54 @@ def test_a_killed_deploy_leaves_no_trace(kill: Kill) -> None:
         prepare=prepare_deploy, run=run_deploy, compared=of_deploy, stop=stop_server, points=4
     )
     kill(case)
+
+
+def prepare_reject(root: Path) -> None:
+    write_model(root / "model", write_adapter(root / "adapter"))
+    write_tiny_plan(root / "plan.yaml")
+    # The record of an earlier one, which is replaced.
+    (root / "history").mkdir()
+    (root / "history" / "phi.rejected.json").write_text("{}")
+
+
+def run_reject(root: Path) -> None:
+    params = reject_params.Params(
+        plan_file=root / "plan.yaml",
+        model_dir=root / "model",
+        work_dir=root,
+        dataset_digest=DIGEST,
+        reference=f"registry.example.com/phi@{DIGEST}",
+        gate=DIGEST,
+        history_file=root / "history" / "phi.json",
+        verdict="rejected",
+    )
+    run_step(params, reject_params.Result, reject.run, root)
+
+
+def test_a_killed_reject_leaves_no_trace(kill: Kill) -> None:
+    kill(Case(prepare=prepare_reject, run=run_reject, points=4))
+
+
+def prepare_notify(root: Path) -> None:
+    (root / "workflow.json").write_text('{"status": {"nodes": {}}}')
+
+
+def run_notify(url: str, root: Path) -> None:
+    params = notify_params.Params(
+        run="5f0c",
+        workflow="phi-abcde",
+        namespace="team-a",
+        workspace="phi",
+        status="Failed",
+        allow_loopback=True,
+        run_record=root / "workflow.json",
+    )
+    run = functools.partial(notify.run, environ={"ARGOTUNE_NOTIFY_URL": url})
+    run_step(params, notify_params.Result, run, root)
+
+
+def test_a_killed_notify_tells_again(kill: Kill) -> None:
+    """Whether an earlier try arrived is not known, and twice is better than never."""
+    with webhook() as inbox:
+        kill(Case(prepare=prepare_notify, run=functools.partial(run_notify, inbox.url), points=3))
+    assert len({call.message["id"] for call in inbox.calls}) == 1

@@ -10,6 +10,7 @@ import torch
 
 from argotune.steps.common.progress import Progress
 from argotune.steps.tune import run as tune
+from tests.steps.tune.conftest import forks as forks
 from tests.steps.tune.models import params_for, save_model, tiny_plan, write_dataset
 
 
