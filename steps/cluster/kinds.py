@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 ARGO = "argoproj.io"
 KARPENTER = "karpenter.sh"
+MONITORING = "monitoring.coreos.com"
+"""Of Prometheus' operator."""
 _RBAC = "rbac.authorization.k8s.io"
 _ADMISSION = "admissionregistration.k8s.io"
 _REVIEWS = "authorization.k8s.io"
@@ -67,6 +69,9 @@ _TABLE = (
     Kind("DaemonSet", "daemonsets", "apps"),
     Kind("Deployment", "deployments", "apps"),
     Kind("Event", "events"),
+    Kind("HTTPRoute", "httproutes", "gateway.networking.k8s.io"),
+    Kind("HorizontalPodAutoscaler", "horizontalpodautoscalers", "autoscaling", "v2"),
+    Kind("Ingress", "ingresses", "networking.k8s.io"),
     Kind("Namespace", "namespaces", is_namespaced=False),
     Kind("NetworkPolicy", "networkpolicies", "networking.k8s.io"),
     Kind("Node", "nodes", is_namespaced=False),
@@ -82,6 +87,7 @@ _TABLE = (
     Kind("SelfSubjectReview", "selfsubjectreviews", "authentication.k8s.io", is_namespaced=False),
     Kind("Service", "services"),
     Kind("ServiceAccount", "serviceaccounts"),
+    Kind("ServiceMonitor", "servicemonitors", MONITORING),
     Kind("StorageClass", "storageclasses", "storage.k8s.io", is_namespaced=False),
     Kind("SubjectAccessReview", "subjectaccessreviews", _REVIEWS, is_namespaced=False),
     Kind(

@@ -174,6 +174,16 @@ URLS = ValueType(
     items=str.split,
 )
 SECRET = ValueType(accepted="the name of a Secret", check=is_dns_subdomain)
+HOST = ValueType(
+    accepted="the name of a host such as chat.example.com",
+    check=is_dns_subdomain,
+    pattern="^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$",
+)
+OBJECT_NAME = ValueType(accepted="the name of an object", check=is_dns_subdomain)
+OBJECT_PLACE = ValueType(
+    accepted="NAMESPACE/NAME",
+    check=lambda text: text.count("/") == 1 and all(map(is_dns_subdomain, text.split("/"))),
+)
 STORAGE_CLASS = ValueType(accepted="the name of a StorageClass", check=is_dns_subdomain)
 NAMES = ValueType(
     accepted="names with commas between",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from argotune.steps.cluster.errors import ApiRefusal
+from argotune.steps.cluster.kinds import kind_of
 from argotune.steps.cluster.kube import Kube, Object, connect
 from argotune.steps.cluster.this_run import read_this_run
 from argotune.steps.common import log
@@ -22,6 +23,7 @@ from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.common.errors import PermanentError, StepError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.in_service import SUBMITTER_ANNOTATION, read_in_service
+from argotune.steps.contracts.served import WAITING_METRIC
 from argotune.steps.deploy.adapter import unpack_adapter
 from argotune.steps.deploy.ask import ask
 from argotune.steps.deploy.client_key import client_key
@@ -49,6 +51,11 @@ _NO_IMAGE_VOLUMES = ("must specify a volume type", "field not declared in schema
 _ASK_SECONDS = 300.0
 NOT_ASKED = "none: "
 """Before the reason in the output `answer`, where the service has no server."""
+_METRICS_API = "custom.metrics.k8s.io"
+_NO_METRICS = (
+    "the cluster has no custom metrics, so the autoscaler changes nothing until an adapter such as"
+    f" prometheus-adapter brings {WAITING_METRIC}"
+)
 _SCALED_TO_NONE = "the service is scaled to 0 replicas"
 _CREATOR_LABELS = (
     "workflows.argoproj.io/creator-preferred-username",
@@ -131,10 +138,12 @@ def deploy_service(
     adapter = _adapter(kube, params)
     url = (endpoint or _service_url)(params)
     serving = serving_objects(params, adapter, replicas=before.replicas)
-    around = surrounding_objects(params)
+    around = surrounding_objects(params, has_monitors=_has_monitors(kube))
     for item in around:
         # What the cluster refuses of them is known before the rollout.
         kube.apply(item, dry_run=True)
+    if params.max_replicas is not None and kube.api(_METRICS_API) is None:
+        log.warn(_LOGGER, "not-scaled", service=params.name, reason=_NO_METRICS)
     with _rolled_back_on_failure(kube, params, before):
         for item in serving:
             is_new = item["kind"] not in before.existed
@@ -151,6 +160,13 @@ def deploy_service(
     progress.update(1, 1)
     log.event(_LOGGER, "serving", name=params.name, namespace=params.namespace, endpoint=url)
     return Result(endpoint=url, answer=answer)
+
+
+def _has_monitors(kube: Kube) -> bool:
+    """Whether the cluster has the ServiceMonitors of Prometheus' operator."""
+    monitors = kind_of("ServiceMonitor")
+    known = kube.api(monitors.group, monitors.version) or {}
+    return monitors.plural in {kind["name"] for kind in known.get("resources", [])}
 
 
 def _answer(url: str, params: Params, key: str | None, clock: Clock, *, replicas: int) -> str:
@@ -195,8 +211,22 @@ def _state_before(kube: Kube, params: Params) -> _Before:
     return _Before(
         existed=frozenset(old),
         template=deployed["spec"]["template"] if deployed is not None else None,
-        replicas=deployed["spec"].get("replicas", 1) if deployed is not None else 1,
+        replicas=_replicas(params, deployed),
     )
+
+
+def _replicas(params: Params, deployed: Object | None) -> int:
+    """How many servers there are to be at first.
+
+    A service that somebody scaled to none stays so, or a schedule would start it each night; where
+    an autoscaler decides, the number is what it came to.
+    """
+    if deployed is None:
+        return params.replicas or 1
+    now = int(deployed["spec"].get("replicas", 1))
+    if now == 0 or params.replicas is None:
+        return now
+    return max(now, params.replicas) if params.max_replicas is not None else params.replicas
 
 
 def _is_of_this_run(item: Object, params: Params) -> bool:

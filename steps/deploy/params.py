@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from argotune.steps.common.errors import ParamsError
-from argotune.steps.common.values import is_bytes, is_dns_label
+from argotune.steps.common.values import is_bytes, is_dns_label, is_dns_subdomain
 from argotune.steps.contracts.versions import version_of
 from argotune.steps.nodes.labels import NODE_LABEL, labels_in
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
@@ -86,8 +87,31 @@ class Params:
     gpus: int = 0
     """Number of GPUs that tuning used; for target kubernetes."""
     service_gpus: int | None = None
-    """Number of GPUs of the server; empty: as many as tuning used; 0: it runs on a CPU, on any
+    """Number of GPUs of the server; empty: one, if tuning used any; 0: it runs on a CPU, on any
     node. For target kubernetes."""
+    load_in_4bit: bool = False
+    """Whether the server has the base in 4 bits: a quarter of the memory, but slower answers."""
+    replicas: int | None = None
+    """Number of servers; empty: one, or as many as somebody scaled the service to. With
+    max-replicas it is the least number. For target kubernetes."""
+    max_replicas: int | None = None
+    """Largest number of servers, to which a HorizontalPodAutoscaler goes by the requests that wait;
+    empty: no autoscaler. For target kubernetes."""
+    host: str = ""
+    """Name of the host by which the service is reached from outside the cluster; empty: it is not.
+    For target kubernetes."""
+    domain: str = ""
+    """Domain of the installation, in which the host must be."""
+    ingress_class: str = ""
+    """IngressClass by which the host is reached; empty: none."""
+    tls_secret: str = ""
+    """Secret of type kubernetes.io/tls for the Ingress of the host; empty: no TLS there."""
+    gateway: str = ""
+    """NAMESPACE/NAME of the Gateway by which the host is reached; empty: none."""
+    monitor: Literal["auto", "none"] = "auto"
+    """auto: a ServiceMonitor where the cluster knows them. For target kubernetes."""
+    monitor_labels: str = ""
+    """Labels of the ServiceMonitor, KEY=VALUE,KEY=VALUE, by which a Prometheus selects it."""
     allow_cpu: bool = False
     """Let the server answer on its CPU where it can use none of its GPUs; for target
     kubernetes."""
@@ -148,6 +172,7 @@ class Params:
             problems.append(f"--gpus: {self.gpus} is less than 0")
         if self.service_gpus is not None and self.service_gpus < 0:
             problems.append(f"--service-gpus: {self.service_gpus} is less than 0")
+        problems += [*self._scale_problems(), *self._host_problems()]
         if not is_bytes(self.memory):
             problems.append(f"--memory: {self.memory!r} is not a quantity such as 16Gi")
         try:
@@ -158,11 +183,49 @@ class Params:
             labels_in(self.label_selector)
         except ValueError as error:
             problems.append(f"--label-selector: {error}")
+        try:
+            labels_in(self.monitor_labels)
+        except ValueError as error:
+            problems.append(f"--monitor-labels: {error}")
         return problems
+
+    def _scale_problems(self) -> Iterator[str]:
+        for flag, number in (("replicas", self.replicas), ("max-replicas", self.max_replicas)):
+            if number is not None and number < 1:
+                yield (
+                    f"--{flag}: {number} is less than 1; `kubectl scale deployment/{self.name}"
+                    " --replicas=0` stops a service"
+                )
+        least = self.replicas or 1
+        if self.max_replicas is not None and self.max_replicas < least:
+            yield f"--max-replicas: {self.max_replicas} is less than the {least} of --replicas"
+
+    def _host_problems(self) -> Iterator[str]:
+        if self.ingress_class and self.gateway:
+            yield "--ingress-class, --gateway: both are set; a host is reached by one of them"
+        if self.tls_secret and not self.ingress_class:
+            yield (
+                f"--tls-secret: {self.tls_secret!r} is for an Ingress, and --ingress-class is not"
+                " set; a Gateway has its own"
+            )
+        if not self.host:
+            return
+        if not is_dns_subdomain(self.host):
+            yield f"--host: {self.host!r} is no name of a host such as chat.example.com"
+        # Said of the installation's settings: a file that is read for an unknown one is no worse.
+        if not self.domain or not (self.ingress_class or self.gateway):
+            missing = "--ingress-class" if self.domain else "--domain"
+            yield (
+                f"{missing}: none, but the service is to have the host {self.host!r}; an"
+                " administrator permits it by `argotune install --service-domain DOMAIN"
+                " --ingress-class CLASS`, or `--service-gateway NAMESPACE/NAME`"
+            )
+        elif not self.host.endswith(f".{self.domain}"):
+            yield f"--host: {self.host!r} is not in the installation's domain {self.domain}"
 
     def server_gpus(self) -> int:
         """Number of GPUs that the server requests."""
-        return self.gpus if self.service_gpus is None else self.service_gpus
+        return min(1, self.gpus) if self.service_gpus is None else self.service_gpus
 
     def server_labels(self) -> dict[str, str]:
         """Labels of the node to serve on.

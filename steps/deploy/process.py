@@ -47,6 +47,7 @@ from argotune.steps.contracts.services import (
 from argotune.steps.deploy.adapter import unpack_adapter
 from argotune.steps.deploy.ask import ask, serves
 from argotune.steps.deploy.client_key import client_key, keep_keys
+from argotune.steps.deploy.manifests.deployment import four_bit_flags
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.deploy.version import in_service, record_version
 
@@ -211,6 +212,7 @@ def flags_of(params: Params, adapter_dir: Path, folder: Path) -> list[str]:
         f"--port={free_port(params.port)}",
         f"--port-file={folder / 'port'}",
         *([f"--keys-file={folder / KEYS}"] if params.api_keys_secret else []),
+        *four_bit_flags(params),
     ]
 
 

@@ -37,17 +37,21 @@ _LOGGER = logging.getLogger(__name__)
 NOT_RECORDED = "none: "
 """Before the reason in the output `version`, where the registry took no tags."""
 _REPEATED = {
-    "process": ("api-keys-secret", "cache-dir", "question"),
+    "process": ("api-keys-secret", "cache-dir", "load-in-4bit", "question"),
     "kubernetes": (
         "adapter-from",
         "adapter-pull-secret",
         "allow-cpu",
         "api-keys-secret",
         "gpus",
+        "host",
         "label-selector",
+        "load-in-4bit",
+        "max-replicas",
         "memory",
         "node-selector",
         "question",
+        "replicas",
         "service-gpus",
     ),
 }

@@ -17,9 +17,12 @@ from argotune.steps.common.values import (
     CLAIM,
     COUNT,
     CPUS,
+    HOST,
     NAMES,
     NAMES_OR_NONE,
     NATS,
+    OBJECT_NAME,
+    OBJECT_PLACE,
     PRICE,
     PRIORITY_CLASS,
     QUEUE,
@@ -464,10 +467,116 @@ _SERVICE = (
     ),
     Setting(
         name="service-gpus",
-        description="GPUs of the service; 0: it runs on CPUs",
+        description="GPUs of each server of the service; 0: it runs on CPUs",
         value=COUNT,
-        default_meaning="as many as tuning",
+        default_meaning="one, if tuning has any",
         feeds=("deploy.service-gpus",),
+    ),
+    Setting(
+        name="service-load-in-4bit",
+        description=(
+            "Whether the service has the base model in 4 bits: a quarter of the memory, but slower"
+            " answers"
+        ),
+        default="false",
+        choices=_TRUTH,
+        feeds=("deploy.load-in-4bit",),
+    ),
+    Setting(
+        name="service-replicas",
+        description=(
+            "Servers of the service; from two on, a drain of a node interrupts nobody. With"
+            " service-max-replicas it is the least number"
+        ),
+        value=COUNT,
+        default_meaning="one, or as many as somebody scaled the service to",
+        feeds=("deploy.replicas",),
+    ),
+    Setting(
+        name="service-max-replicas",
+        description=(
+            "Largest number of servers, to which a HorizontalPodAutoscaler goes by the requests"
+            " that wait; needs an adapter of custom metrics, such as prometheus-adapter"
+        ),
+        value=COUNT,
+        default_meaning="no autoscaler",
+        feeds=("deploy.max-replicas",),
+    ),
+    Setting(
+        name="service-host",
+        description=(
+            "Host by which the service is reached from outside the cluster, in the domain of the"
+            " installation"
+        ),
+        value=HOST,
+        default_meaning="not reached from outside",
+        feeds=("deploy.host",),
+    ),
+    Setting(
+        name="service-domain",
+        is_annotation=False,
+        description="Domain in which services may have hosts, such as models.example.com",
+        value=HOST,
+        default_meaning="none, services are not reached from outside",
+        decided_by="installer",
+        is_installable=True,
+        feeds=("deploy.domain",),
+    ),
+    Setting(
+        name="ingress-class",
+        is_annotation=False,
+        description="IngressClass of the services' hosts",
+        value=OBJECT_NAME,
+        default_meaning="no Ingress",
+        decided_by="installer",
+        is_installable=True,
+        feeds=("deploy.ingress-class",),
+    ),
+    Setting(
+        name="service-tls-secret",
+        is_annotation=False,
+        description="Secret of type kubernetes.io/tls of the services' Ingress",
+        value=SECRET,
+        default_meaning="none, or what the ingress controller brings",
+        decided_by="installer",
+        is_installable=True,
+        feeds=("deploy.tls-secret",),
+    ),
+    Setting(
+        name="service-gateway",
+        is_annotation=False,
+        description="Gateway of the services' hosts, NAMESPACE/NAME, in place of an Ingress",
+        value=OBJECT_PLACE,
+        default_meaning="no route",
+        decided_by="installer",
+        is_installable=True,
+        feeds=("deploy.gateway",),
+    ),
+    Setting(
+        name="service-monitor",
+        is_annotation=False,
+        description=(
+            "auto: services have a ServiceMonitor where the cluster knows them; none: they have"
+            " none"
+        ),
+        default="auto",
+        choices=("auto", "none"),
+        decided_by="installer",
+        is_installable=True,
+        feeds=("deploy.monitor",),
+    ),
+    Setting(
+        name="service-monitor-labels",
+        is_annotation=False,
+        description=(
+            "Labels of these ServiceMonitors, KEY=VALUE,KEY=VALUE, by which a Prometheus selects"
+            " them"
+        ),
+        value=_LABELS,
+        default_meaning="none",
+        decided_by="installer",
+        is_installable=True,
+        feeds=("deploy.monitor-labels",),
     ),
     Setting(
         name="service-label-selector",

@@ -46,7 +46,10 @@ RESOURCES = {
     "apps": ["deployments"],
     "argoproj.io": ["workflows", "workflowtaskresults", "workflowtemplates"],
     "karpenter.sh": ["nodeclaims", "nodepools"],
-    "networking.k8s.io": ["networkpolicies"],
+    "autoscaling": ["horizontalpodautoscalers"],
+    "gateway.networking.k8s.io": ["httproutes"],
+    "monitoring.coreos.com": ["servicemonitors"],
+    "networking.k8s.io": ["ingresses", "networkpolicies"],
     "policy": ["poddisruptionbudgets"],
     "rbac.authorization.k8s.io": ["roles", "rolebindings"],
 }

@@ -35,9 +35,13 @@ _PLURALS = {
     "cronworkflows": "CronWorkflow",
     "deployments": "Deployment",
     "services": "Service",
+    "horizontalpodautoscalers": "HorizontalPodAutoscaler",
+    "httproutes": "HTTPRoute",
+    "ingresses": "Ingress",
     "networkpolicies": "NetworkPolicy",
     "poddisruptionbudgets": "PodDisruptionBudget",
     "secrets": "Secret",
+    "servicemonitors": "ServiceMonitor",
     "storageclasses": "StorageClass",
     "persistentvolumeclaims": "PersistentVolumeClaim",
     "pods": "Pod",
@@ -105,6 +109,8 @@ class Cluster:
     """Time of creation and deletion."""
     url: str = ""
     """Where it is served."""
+    apis: dict[str, list[str]] = field(default_factory=dict)
+    """GROUP/VERSION -> the plurals of its kinds; the server has no other API beside its own."""
     image_volumes: bool = True
     """Whether the feature gate ImageVolume is on."""
     watches: list[str] = field(default_factory=list)
@@ -209,6 +215,14 @@ class _Handler(KeepAlive):
         karpenters = re.fullmatch(r"/apis/karpenter\.sh/v1/([a-z]+)(?:/([^/]+))?", path)
         if karpenters is not None:
             self._route_karpenters(karpenters[1], karpenters[2], query, body)
+            return
+        api = re.fullmatch(r"/apis/([a-z0-9.]+\.[a-z0-9.]+(?:/v[0-9a-z]+)?)", path)
+        if api is not None:
+            kinds = self.cluster.apis.get(api[1])
+            if kinds is None:
+                self._answer(404, b"404 page not found", "text/plain")
+            else:
+                self._json({"resources": [{"name": plural} for plural in kinds]})
             return
         namespace_itself = re.fullmatch(r"/api/v1/namespaces/([^/]+)", path)
         if namespace_itself is not None:

@@ -143,6 +143,7 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
             f"--port={PORT}",
             *_gpu_flags(params),
             *([f"--keys-file={_KEYS}/{FILE_NAME}"] if params.api_keys_secret else []),
+            *four_bit_flags(params),
         ],
         "env": [
             {"name": "HF_HOME", "value": f"{_SCRATCH}/huggingface"},
@@ -176,6 +177,11 @@ def _gpu_flags(params: Params) -> list[str]:
     if not gpus:
         return []
     return [f"--gpus={gpus}", *(["--allow-cpu=true"] if params.allow_cpu else [])]
+
+
+def four_bit_flags(params: Params) -> list[str]:
+    """The server's flag for a base in 4 bits, also of a process."""
+    return ["--load-in-4bit=true"] if params.load_in_4bit else []
 
 
 def _probe(path: str, *, failures: int) -> Manifest:

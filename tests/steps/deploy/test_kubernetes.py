@@ -128,6 +128,13 @@ def rolls_out(cluster: Cluster, applied: Object) -> None:
     }
 
 
+def scales(cluster: Cluster, applied: Object) -> None:
+    """The same, with as many pods as are asked for."""
+    numbers = ("replicas", "updatedReplicas", "availableReplicas")
+    applied["status"] = dict.fromkeys(numbers, applied["spec"].get("replicas", 0))
+    applied["status"]["observedGeneration"] = applied["metadata"]["generation"]
+
+
 def hangs(status: Object) -> Callable[[Cluster, Object], None]:
     """A controller whose one pod stays with this status."""
 
@@ -402,18 +409,71 @@ def test_a_service_stays_scaled_as_it_was(service: str, replicas: int) -> None:
     cluster = Cluster()
     running_before(cluster)
     cluster.objects["Deployment", "team", "phi"]["spec"]["replicas"] = replicas
-
-    def roll(cluster: Cluster, applied: Object) -> None:
-        numbers = ("replicas", "updatedReplicas", "availableReplicas")
-        applied["status"] = dict.fromkeys(numbers, applied["spec"].get("replicas", 0))
-        applied["status"]["observedGeneration"] = applied["metadata"]["generation"]
-
-    cluster.on_apply = roll
+    cluster.on_apply = scales
     answer = deploy(cluster, service if replicas else "http://127.0.0.1:1").answer
     assert answer == (
         "You said Hello?" if replicas else "none: the service is scaled to 0 replicas"
     )
     assert cluster.objects["Deployment", "team", "phi"]["spec"]["replicas"] == replicas
+
+
+AROUND: dict[str, Any] = {
+    "replicas": 2,
+    "max_replicas": 5,
+    "host": "phi.example.com",
+    "domain": "example.com",
+    "ingress_class": "nginx",
+}
+
+
+def test_what_is_turned_off_around_a_service_goes_with_the_next_deploy(service: str) -> None:
+    cluster = Cluster(on_apply=scales)
+    cluster.apis["monitoring.coreos.com/v1"] = ["servicemonitors"]
+    deploy(cluster, service, params(**AROUND))
+    around = {"HorizontalPodAutoscaler", "Ingress", "ServiceMonitor"}
+    always = {"NetworkPolicy", "Service", "Deployment", "PodDisruptionBudget"}
+    assert {kind for kind, _, _ in cluster.objects} == around | always
+    # Somebody else's of the same name stays.
+    cluster.objects["HTTPRoute", "team", "phi"] = {"metadata": {"name": "phi"}, "spec": {}}
+    deploy(cluster, service, params(monitor="none"))
+    assert {kind for kind, _, _ in cluster.objects} == always | {"HTTPRoute"}
+
+
+def test_an_autoscaler_without_metrics_is_warned_about(
+    service: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = Cluster(on_apply=scales)
+    deploy(cluster, service, params(**AROUND))
+    assert "prometheus-adapter brings argotune_requests_waiting" in caplog.text
+    caplog.clear()
+    cluster.apis["custom.metrics.k8s.io"] = []
+    deploy(cluster, service, params(**AROUND))
+    assert "prometheus-adapter" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("now", "settings", "wanted"),
+    [
+        (None, {}, 1),
+        (None, {"replicas": 3}, 3),
+        (5, {"replicas": 3}, 3),
+        # As far as the autoscaler has come.
+        (4, {"replicas": 2, "max_replicas": 5}, 4),
+        (1, {"replicas": 2, "max_replicas": 5}, 2),
+        # A schedule starts no service that somebody stopped.
+        (0, {"replicas": 3}, 0),
+    ],
+)
+def test_how_many_servers_there_are(
+    service: str, now: int | None, settings: dict[str, int], wanted: int
+) -> None:
+    cluster = Cluster(on_apply=scales)
+    if now is not None:
+        running_before(cluster)
+        cluster.objects["Deployment", "team", "phi"]["spec"]["replicas"] = now
+        cluster.on_apply = scales
+    deploy(cluster, service, params(**settings))
+    assert cluster.objects["Deployment", "team", "phi"]["spec"]["replicas"] == wanted
 
 
 def test_what_the_cluster_refuses_around_the_service_is_known_before_the_rollout() -> None:

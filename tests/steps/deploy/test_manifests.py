@@ -49,11 +49,32 @@ def on_gpu() -> list[Manifest]:
     return serving_objects(wanted, adapter, replicas=1) + surrounding_objects(wanted)
 
 
+def exposed() -> list[Manifest]:
+    wanted = params(
+        replicas=2,
+        max_replicas=5,
+        host="phi.models.example.com",
+        domain="models.example.com",
+        ingress_class="nginx",
+        tls_secret="models-tls",
+        monitor_labels="release=prometheus",
+    )
+    return surrounding_objects(wanted, has_monitors=True)
+
+
+def routed() -> list[Manifest]:
+    at_gateway = {"host": "phi.example.com", "domain": "example.com", "gateway": "edge/public"}
+    return surrounding_objects(params(**at_gateway))[1:]
+
+
 def on_cpu() -> list[Manifest]:
     return [deployment(params(), AdapterInCache(directory="adapters/phi/aaaa"))]
 
 
-@pytest.mark.parametrize(("name", "build"), [("gpu", on_gpu), ("cpu", on_cpu)])
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [("gpu", on_gpu), ("cpu", on_cpu), ("exposed", exposed), ("routed", routed)],
+)
 def test_manifests_are_as_they_were(name: str, build: Any) -> None:
     path = GOLDEN / f"{name}.yaml"
     text = yaml.safe_dump_all(build(), sort_keys=False)
@@ -79,7 +100,8 @@ def test_a_server_has_limits_where_the_installation_sets_them(gpus: int) -> None
     ("options", "flags"),
     [
         ({"gpus": 0}, []),
-        ({"gpus": 2}, ["--gpus=2"]),
+        ({"gpus": 2}, ["--gpus=1"]),
+        ({"gpus": 2, "service_gpus": 2}, ["--gpus=2"]),
         ({"gpus": 2, "service_gpus": 0}, []),
         ({"gpus": 2, "service_gpus": 1, "allow_cpu": True}, ["--gpus=1", "--allow-cpu=true"]),
     ],

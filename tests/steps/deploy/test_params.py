@@ -61,6 +61,53 @@ def test_every_problem_is_said_at_once() -> None:
     ]
 
 
+OUTSIDE = {"domain": "models.example.com", "ingress-class": "nginx"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        (
+            {"replicas": "0"},
+            "--replicas: 0 is less than 1; `kubectl scale deployment/phi-tuned --replicas=0` stops"
+            " a service",
+        ),
+        (
+            {"replicas": "3", "max-replicas": "2"},
+            "--max-replicas: 2 is less than the 3 of --replicas",
+        ),
+        (
+            {"host": "phi.example.com"},
+            "--domain: none, but the service is to have the host 'phi.example.com'; an"
+            " administrator permits it by `argotune install --service-domain DOMAIN"
+            " --ingress-class CLASS`, or `--service-gateway NAMESPACE/NAME`",
+        ),
+        (
+            {**OUTSIDE, "host": "phi.evil.com"},
+            "--host: 'phi.evil.com' is not in the installation's domain models.example.com",
+        ),
+        (
+            {**OUTSIDE, "host": "*.models.example.com"},
+            "--host: '*.models.example.com' is no name of a host such as chat.example.com",
+        ),
+        (
+            {**OUTSIDE, "gateway": "edge/public"},
+            "--ingress-class, --gateway: both are set; a host is reached by one of them",
+        ),
+        (
+            {"tls-secret": "tls"},
+            "--tls-secret: 'tls' is for an Ingress, and --ingress-class is not set; a Gateway has"
+            " its own",
+        ),
+        ({"monitor-labels": "release"}, "--monitor-labels: 'release' is not KEY=VALUE"),
+    ],
+)
+def test_what_stands_around_a_service_is_refused_by_name(
+    changes: dict[str, str], found: str
+) -> None:
+    assert problems(**changes) == [found]
+
+
 def test_a_process_needs_a_directory_for_its_record() -> None:
     assert problems(target="process") == [
         "--services-dir: missing; --target process needs it",
@@ -84,9 +131,9 @@ def test_memory_that_is_no_quantity_is_refused(memory: str) -> None:
 
 @pytest.mark.parametrize(
     ("service_gpus", "gpus", "labels"),
-    [("", 2, {"gpu": "a100"}), ("1", 1, {"gpu": "a100"}), ("0", 0, {})],
+    [("", 1, {"gpu": "a100"}), ("2", 2, {"gpu": "a100"}), ("0", 0, {})],
 )
-def test_server_takes_the_gpus_of_tuning_unless_it_is_told_otherwise(
+def test_server_takes_one_gpu_unless_it_is_told_otherwise(
     service_gpus: str, gpus: int, labels: dict[str, str]
 ) -> None:
     values = {"gpus": "2", "service-gpus": service_gpus, "node-selector": '{"gpu": "a100"}'}

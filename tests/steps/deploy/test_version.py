@@ -107,6 +107,7 @@ def test_a_service_records_its_version_and_the_one_before(deployer: Deployer) ->
     assert known.settings == {
         "api-keys-secret": "",
         "cache-dir": f"{deployer.root}/cache",
+        "load-in-4bit": "false",
         "question": "Hello?",
     }
     # Whoever repeats a deploy neither gives a number again nor loses the way back.
@@ -335,10 +336,14 @@ def test_a_deployment_says_which_adapter_serves_and_by_whom(cluster: Cluster, se
         "allow-cpu": "false",
         "api-keys-secret": "",
         "gpus": "0",
+        "host": "",
         "label-selector": "",
+        "load-in-4bit": "false",
+        "max-replicas": "",
         "memory": "3Gi",
         "node-selector": "{}",
         "question": "Hello?",
+        "replicas": "",
         "service-gpus": "",
     }
 

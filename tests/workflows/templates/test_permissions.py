@@ -40,6 +40,8 @@ CALLS: dict[str, Callable[[Kube, str], object]] = {
     ),
     "patch": lambda kube, kind: kube.patch(kind, "ns", "x", {}),
     "delete": lambda kube, kind: kube.delete(kind, "ns", "x"),
+    # What APIs there are everybody may read who is logged in (system:discovery).
+    "api": lambda kube, kind: None,
     "pods": lambda kube, kind: kube.pods("ns", "a=b"),
     "pods_on_nodes": lambda kube, kind: kube.pods_on_nodes(),
     "nodes": lambda kube, kind: kube.nodes(""),
@@ -241,7 +243,7 @@ def rights_for(request: str) -> Iterator[Right]:
     place, _, query = request.partition("?")
     method, path = place.split()
     found = re.fullmatch(
-        r"/apis?(?:/([a-z.0-9]+))?/v1[a-z0-9]*(?:/namespaces/[^/]+)?/([a-z]+)(?:/([^/]+))?(/log)?",
+        r"/apis?(?:/([a-z.0-9]+))?/v[0-9][a-z0-9]*(?:/namespaces/[^/]+)?/([a-z]+)(?:/([^/]+))?(/log)?",
         path,
     )
     assert found, path

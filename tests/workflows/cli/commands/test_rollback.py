@@ -94,6 +94,10 @@ def test_the_one_before_is_served_with_the_settings_of_the_service(installed: Cl
         "question": "Who?",
         "allow-cpu": "false",
         "service-gpus": "",
+        "service-host": "",
+        "service-load-in-4bit": "false",
+        "service-max-replicas": "",
+        "service-replicas": "",
         "service-label-selector": "",
     }
     (template,) = read_rendered("rollback")

@@ -1,0 +1,42 @@
+"""The way to the service from outside the cluster: an Ingress, or a route of a Gateway."""
+
+from __future__ import annotations
+
+from argotune.steps.deploy.manifests.labels import Manifest, metadata
+from argotune.steps.deploy.params import Params
+
+_SERVICE_PORT = 80
+
+
+def ingress(params: Params) -> Manifest:
+    """The Ingress of the host, with TLS where the installation has a Secret for it."""
+    backend = {"service": {"name": params.name, "port": {"number": _SERVICE_PORT}}}
+    path = {"path": "/", "pathType": "Prefix", "backend": backend}
+    spec: Manifest = {
+        "ingressClassName": params.ingress_class,
+        "rules": [{"host": params.host, "http": {"paths": [path]}}],
+    }
+    if params.tls_secret:
+        spec["tls"] = [{"hosts": [params.host], "secretName": params.tls_secret}]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": metadata(params),
+        "spec": spec,
+    }
+
+
+def http_route(params: Params) -> Manifest:
+    """The HTTPRoute of the host at the installation's Gateway, which has TLS itself."""
+    namespace, _, name = params.gateway.rpartition("/")
+    spec = {
+        "parentRefs": [{"namespace": namespace or params.namespace, "name": name}],
+        "hostnames": [params.host],
+        "rules": [{"backendRefs": [{"name": params.name, "port": _SERVICE_PORT}]}],
+    }
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": metadata(params),
+        "spec": spec,
+    }
