@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from transformers.utils import chat_template_utils
-
-from argotune.steps.contracts.chat_sandbox import ChatSandbox, TemplateFailure, bounded_rendering
 from argotune.steps.contracts.serving import Message, ServingContract
 from argotune.steps.serve.engine.interface import Engine, Question, Sampling
 from argotune.steps.serve.errors import ApiError
-
-# The library makes its environment anew for each template, of the class that it finds here.
-chat_template_utils.ImmutableSandboxedEnvironment = ChatSandbox  # type: ignore[attr-defined]
+from argotune.steps.serve.prompt_tokens import PromptTokens
 
 
 class Conversations:
     """Makes questions for the adapter or the base that a request names."""
 
-    def __init__(self, engine: Engine, tokenizer: Any, *, name: str) -> None:
+    def __init__(
+        self, engine: Engine, tokenizer: Any, *, name: str, log_prompts: bool = False
+    ) -> None:
         self.name = name
         """The model that a request without `model` asks."""
         self._engine = engine
-        self._tokenizer = tokenizer
+        self.tokens = PromptTokens(tokenizer, log_prompts=log_prompts)
 
     @property
     def base_name(self) -> str:
@@ -55,9 +52,9 @@ class Conversations:
         sampling: Sampling,
         stop_texts: Sequence[str] = (),
     ) -> Question:
-        """Render and tokenize a conversation. Raises ApiError 400 or 404."""
+        """Render and tokenize a conversation, off the loop. Raises ApiError 400 or 404."""
         contract = self.contract(model)
-        prompt = self._tokenize(messages)
+        prompt = self.tokens.of_conversation(contract, messages)
         room = contract.max_length - len(prompt)
         if room < (max_new_tokens or 1):
             asked = "" if max_new_tokens is None else f" and the answer up to {max_new_tokens}"
@@ -75,17 +72,3 @@ class Conversations:
             sampling=sampling,
             stop_texts=tuple(stop_texts),
         )
-
-    def _tokenize(self, messages: Sequence[Message]) -> list[int]:
-        try:
-            with bounded_rendering():
-                text = self._tokenizer.apply_chat_template(
-                    list(messages), add_generation_prompt=True, tokenize=False
-                )
-        except TemplateFailure as error:
-            raise ApiError(
-                400, f"the chat template rejects these messages: {error}", param="messages"
-            ) from error
-        # The template already contains the opening tokens, so the tokenizer must not add them.
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 
@@ -16,6 +16,8 @@ from argotune.steps.serve.engine.interface import Answer, EngineError, Question,
 from argotune.steps.serve.errors import ApiError, server_error
 from argotune.steps.serve.schema import ChatRequest, CompletionRequest
 from argotune.steps.serve.service import Service
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,7 @@ class Exchange:
             # The engine logs why.
             raise server_error() from error
         except TimeoutError as error:
-            raise ApiError(
-                504,
-                f"no complete answer within {self.service.timeout_seconds:g} s",
-                kind="timeout_error",
-                code="timeout",
-            ) from error
+            raise _too_late(self.service) from error
         finally:
             metrics.prompt_tokens.labels(self.model).inc(len(self.question.prompt))
             metrics.answer_tokens.labels(self.model).inc(self.answer.tokens)
@@ -69,6 +66,24 @@ class Exchange:
             "completion_tokens": completion,
             "total_tokens": prompt + completion,
         }
+
+
+async def off_loop(service: Service, make: Callable[[], T]) -> T:
+    """What `make` returns, which renders and encodes. Raises ApiError."""
+    deadline = time.monotonic() + service.timeout_seconds
+    try:
+        return await service.ready.conversations.tokens.off_loop(make, deadline)
+    except TimeoutError as error:
+        raise _too_late(service) from error
+
+
+def _too_late(service: Service) -> ApiError:
+    return ApiError(
+        504,
+        f"no complete answer within {service.timeout_seconds:g} s",
+        kind="timeout_error",
+        code="timeout",
+    )
 
 
 def make_exchange(

@@ -36,6 +36,8 @@ class Params:
     keys_file: Path | None = None
     """File with the keys of clients (steps/contracts/client_keys.py), read again when it changes;
     empty: everybody who can connect may ask."""
+    log_prompts: bool = False
+    """Write every question into the log, which has none otherwise; answers are not written."""
     queue_size: int = 64
     """Most requests in the queue, of one client half of them; more get status 429."""
     max_body_bytes: int = 1_048_576

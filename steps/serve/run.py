@@ -145,7 +145,7 @@ class _Loading(threading.Thread):
         self._service.set_ready(
             Ready(
                 engine,
-                Conversations(engine, tokenizer, name=params.name),
+                Conversations(engine, tokenizer, name=params.name, log_prompts=params.log_prompts),
                 Admission(engine.slots, params.queue_size),
             )
         )

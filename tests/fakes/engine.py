@@ -81,6 +81,10 @@ class FakeEngine:
     def adapters(self) -> Mapping[str, ServingContract]:
         return self._adapters
 
+    def serve(self, name: str, contract: ServingContract) -> None:
+        """Have an adapter with this contract."""
+        self._adapters[name] = contract
+
     async def add_adapter(self, name: str, directory: Path) -> None:
         self._adapters[name] = read_contract(directory)
 

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from argotune.steps.serve.errors import ApiError
-from argotune.steps.serve.exchange import Exchange, make_exchange, unless_gone
+from argotune.steps.serve.exchange import Exchange, make_exchange, off_loop, unless_gone
 from argotune.steps.serve.outcomes import note_failure
 from argotune.steps.serve.schema import CompletionRequest
 from argotune.steps.serve.service import Service
@@ -25,12 +25,15 @@ def add_chat_completions_route(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/chat/completions")
     async def complete(body: CompletionRequest, request: Request) -> Response:
-        exchange = make_exchange(
+        exchange = await off_loop(
             service,
-            [message.turn() for message in body.messages],
-            body,
-            max_new_tokens=body.max_completion_tokens or body.max_tokens,
-            stop_texts=body.stop_texts(),
+            lambda: make_exchange(
+                service,
+                [message.turn() for message in body.messages],
+                body,
+                max_new_tokens=body.max_completion_tokens or body.max_tokens,
+                stop_texts=body.stop_texts(),
+            ),
         )
         if body.stream:
             with_usage = body.stream_options is not None and body.stream_options.include_usage

@@ -11,8 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
+from tests.fakes.engine import CONTRACT
 from tests.steps.serve.conftest import ANSWER, QUESTION, Server
 
 Start = Callable[..., Server]
@@ -261,18 +263,15 @@ def test_an_answer_that_takes_too_long_is_ended(start: Start, stream: bool) -> N
     wait_until(lambda: server.engine.running == 0)
 
 
-def test_a_template_without_end_is_a_refusal_and_no_end_of_the_server(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tokenizer = server.engine.tokenizer
+def test_a_template_without_end_is_a_refusal_and_no_end_of_the_server(server: Server) -> None:
     hostile = (
         "{% if messages[0]['content'] == 'grow' %}{{ 'x' * 10 ** 9 }}{% endif %}"
-        + tokenizer.chat_template
+        + CONTRACT.chat_template
     )
-    monkeypatch.setattr(tokenizer, "chat_template", hostile)
+    server.engine.serve("demo", msgspec.structs.replace(CONTRACT, chat_template=hostile))
     assert error_of(server.client.post("/chat", json={"prompt": "grow"})) == (
         400,
-        "the chat template rejects these messages: it makes a value of over 67108864 characters",
+        "messages: the chat template rejects it: it makes a value of over 67108864 characters",
     )
     assert server.chat().json() == {"response": ANSWER}
 
