@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -68,6 +68,7 @@ class PromptTokens:
     ) -> list[int]:
         """The tokens of a conversation up to the answer. Raises ApiError 400."""
         row = Conversation(messages=messages, tools=tools)
+        self._refuse_far_too_long("".join(_texts_in([messages, tools])), contract, "messages")
         is_marked = self._control.are_in(row)
         try:
             text = render_text(
@@ -79,10 +80,8 @@ class PromptTokens:
         except TemplateMismatch as error:
             raise ApiError(400, f"messages: {error}", param="messages") from error
         rendered = Rendered(text, [])
-        plain = without_marks(rendered).text if is_marked else text
-        self._refuse_far_too_long(plain, contract, "messages")
         if self._log_prompts:
-            log.event(_logger, "prompt", text=plain)
+            log.event(_logger, "prompt", text=without_marks(rendered).text)
         return self._control.encode(rendered).ids if is_marked else self._encode(text)
 
     def of_text(self, contract: ServingContract, text: str) -> list[int]:
@@ -118,3 +117,16 @@ class PromptTokens:
         )
         ids: list[int] = encoding.ids
         return ids
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """The texts of a conversation or of tools, at any depth."""
+    match value:
+        case str():
+            yield value
+        case Mapping():
+            for item in value.values():
+                yield from _texts_in(item)
+        case list() | tuple():
+            for item in value:
+                yield from _texts_in(item)
