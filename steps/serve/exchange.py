@@ -42,7 +42,7 @@ class Exchange:
                 async for piece in pieces:
                     yield piece.text
         except EngineError as error:
-            # The engine logs why.
+            self.service.note_failed_answer(error)
             raise server_error() from error
         except TimeoutError as error:
             raise _too_late(self.service) from error

@@ -72,6 +72,7 @@ def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
         hand_over_seconds=params.hand_over_seconds,
     )
     loading = _Loading(params, contract, service, server)
+    service.on_failure(loading.fail)
     loading.start()
     server.run(sockets=[listener])
     if loading.engine is not None:
@@ -117,6 +118,11 @@ class _Loading(threading.Thread):
         self._contract = contract
         self._service = service
         self._server = server
+
+    def fail(self, reason: str) -> None:
+        """End the server, whose engine can answer no more."""
+        self.failure = PermanentError(f"the engine can answer no more: {reason}")
+        self._server.give_up()
 
     def run(self) -> None:
         try:

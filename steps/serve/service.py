@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from argotune.steps.common import log
 from argotune.steps.serve.admission import Admission
 from argotune.steps.serve.conversation import Conversations
 from argotune.steps.serve.ending import Ending
-from argotune.steps.serve.engine.interface import Engine
+from argotune.steps.serve.engine.interface import Engine, EngineError
 from argotune.steps.serve.errors import ApiError
 from argotune.steps.serve.metrics import Metrics
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,16 +36,28 @@ class Service:
         self.started = int(time.time())
         self.ending = Ending()
         self._ready: Ready | None = None
+        self._on_failure: list[Callable[[str], None]] = []
 
     @property
     def ready(self) -> Ready:
-        """What answers. Raises ApiError 503 while the model is being loaded."""
+        """What answers.
+
+        Raises ApiError 503 while the model is being loaded, and once the engine can answer no more.
+        """
         if self._ready is None:
             raise ApiError(
                 503,
                 "the model is being loaded",
                 kind="unavailable_error",
                 code="loading",
+                headers={"Retry-After": "2"},
+            )
+        if self._ready.engine.failure is not None:
+            raise ApiError(
+                503,
+                "the engine can answer no more, and the server ends; see its log",
+                kind="unavailable_error",
+                code="engine_failed",
                 headers={"Retry-After": "2"},
             )
         return self._ready
@@ -51,3 +68,16 @@ class Service:
         self.metrics.ready.set(1)
         self.metrics.waiting.set_function(lambda: ready.admission.waiting)
         self.ending.on_refusal(ready.admission.close)
+
+    def on_failure(self, end: Callable[[str], None]) -> None:
+        """Have a function called with the reason when the engine can answer no more."""
+        self._on_failure.append(end)
+
+    def note_failed_answer(self, error: EngineError) -> None:
+        """Log an answer that failed, and end the server if the engine can answer no more."""
+        log.warn(_logger, "failed-answer", reason=error)
+        reason = None if self._ready is None else self._ready.engine.failure
+        if reason is not None:
+            self.metrics.ready.set(0)
+            for end in self._on_failure:
+                end(reason)

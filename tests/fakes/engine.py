@@ -61,6 +61,8 @@ class FakeEngine:
         """Generated for all answers."""
         self.error: str | None = None
         """Why every answer fails from now on."""
+        self.breaks = False
+        """Whether the next failure is one after which it can answer no more."""
         self._adapters = dict.fromkeys(adapters or ("demo",), contract)
         self._opened = threading.Event()
         self._opened.set()
@@ -137,6 +139,7 @@ class FakeEngine:
         while not self._opened.is_set():
             await asyncio.sleep(0.002)
         if self.error is not None:
+            self.failure = self.error if self.breaks else None
             raise EngineError(self.error)
         # Between two tokens others of the loop have their turn, as beside a real engine.
         await asyncio.sleep(0)
