@@ -17,6 +17,7 @@ from argotune.workflows.cli.login import AuthFileOption, CaFileOption, Login, lo
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.report import report_of_image, report_of_run
 from argotune.workflows.cli.remote.runs import run_named
+from argotune.workflows.cli.show.approval import approval_of
 from argotune.workflows.cli.show.report import print_report
 from argotune.workflows.cli.show.rows import utc_now
 from argotune.workflows.cli.show.spending import spending_of
@@ -56,25 +57,34 @@ def report(
 ) -> None:
     """Show what a run left: data, losses, the plan beside it, answers; the files with --to."""
     login = login_of(auth_file, ca_file)
-    files, node = _load(name, login, chosen_cluster(namespace, context, on_cluster))
-    print_report(console(), files, node)
+    files, run = _load(name, login, chosen_cluster(namespace, context, on_cluster))
+    asked = approval_of(run) if run is not None else None
+    print_report(
+        console(),
+        files,
+        node=_node_use(run) if run is not None else None,
+        answer=asked.answer if asked is not None else "",
+    )
     if to is not None:
         _write(files, to)
         print(f"written to {to}")
 
 
-def _load(name: str, login: Login, cluster: Cluster | None) -> tuple[Files, NodeUse | None]:
-    """Read the report, and what the run's node has cost where there is still a Workflow of it."""
+def _load(name: str, login: Login, cluster: Cluster | None) -> tuple[Files, Workflow | None]:
+    """Read the report, and the run where its Workflow is still there.
+
+    What became of the run after push is only at its Workflow: its whole cost, who answered.
+    """
     if "/" in name:
         return report_of_image(name, login), None
     if cluster is not None:
         found = run_named(cluster, name)
-        return report_of_run(cluster, found, login), _node_use(found)
+        return report_of_run(cluster, found, login), found
     run = find_run(home(), name)
     files = collect(run.directory / "claims" / "work")
     if not files:
         raise CliError(f"run {run.name} has written no report")
-    return files, None
+    return files, run.workflow
 
 
 def _node_use(run: Workflow) -> NodeUse | None:

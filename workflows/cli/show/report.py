@@ -20,13 +20,19 @@ from argotune.workflows.cli.show.data import findings_table
 _SHOWN_ANSWERS = 3
 
 
-def print_report(screen: Console, files: Files, node: NodeUse | None = None) -> None:
+def print_report(
+    screen: Console, files: Files, *, node: NodeUse | None = None, answer: str = ""
+) -> None:
     """Print what came of the run: data, losses, evaluations, the plan beside it, the last answers.
 
-    `node` is the use of the node that was made for the run, where that is known.
+    Args:
+        screen: Where to print.
+        files: Those of the report.
+        node: The use of the node that was made for the run, where that is known.
+        answer: Who approved or rejected the adapter, and why; empty: nobody, or it is not known.
     """
     facts = Table.grid(padding=(0, 2))
-    for name, text in _facts(files):
+    for name, text in [*_facts(files), *([("approval", answer)] if answer else [])]:
         facts.add_row(Text(name), Text(text))
     screen.print(facts, soft_wrap=True)
     # Not with soft wrap, which makes a table as wide as its longest list of rows.

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from argotune.steps.nodes.ledger import MADE_NODES
 from argotune.steps.push.params import Result
 from tests.fakes.adapter import write_adapter, write_tiny_plan
 from tests.fakes.kube import Cluster
@@ -19,6 +20,7 @@ from tests.steps.evaluate.test_page import FOUND as EVALUATION
 from tests.steps.push.test_run import push
 from tests.workflows.cli.cluster_workflows import NAME, put_pod, run_of, step
 from tests.workflows.cli.command import Argotune
+from tests.workflows.cli.status import node
 
 pytestmark = pytest.mark.skipif(
     shutil.which("skopeo") is None, reason="skopeo is not installed on this machine"
@@ -117,6 +119,36 @@ def test_the_report_of_a_run(argotune: Argotune, cluster: Cluster, pushed: Resul
         "",
     ]
     assert lines[-2:] == ["Who?", "answer: at 9"]
+
+
+def test_the_report_of_a_run_has_its_whole_cost_and_who_rejected_it(
+    argotune: Argotune, cluster: Cluster, pushed: Result
+) -> None:
+    decided = [{"name": "decision", "value": "reject"}, {"name": "reason", "value": "too long"}]
+    answered = node(
+        "approve",
+        "Succeeded",
+        type="Suspend",
+        message="rejected by ann",
+        outputs={"parameters": decided},
+    )
+    run = run_of(
+        *step("push", "Succeeded", outputs={"report": pushed.report}), answered, phase="Succeeded"
+    )
+    row = {
+        "placement": "NC24 spot in zone 1",
+        "priceUsdPerHour": 4.0,
+        "since": "2026-01-01T00:00:00Z",
+        "until": "2026-01-01T01:30:00Z",
+    }
+    run["metadata"]["uid"] = "uid"
+    run["metadata"]["annotations"] = {MADE_NODES: json.dumps({"run": "uid", "nodes": [row]})}
+    cluster.put(run)
+    answer = argotune("report", "my-model", *ON_CLUSTER)
+    assert (answer.code, answer.err) == (0, "")
+    lines = [" ".join(line.split()) for line in answer.out.splitlines()]
+    assert "approval rejected by ann: too long" in lines
+    assert "cost of the node - at most 6.00 USD" in lines
 
 
 @pytest.mark.parametrize("version", [":1", "@{digest}"])
