@@ -17,6 +17,7 @@ SUBMITTER_ANNOTATION = "argotune.dev/submitted-by"
 """Annotation of a Workflow: the person's name at the API server, which `argotune submit` notes."""
 _SETTINGS = "argotune.dev/service-settings"
 _HISTORY = "argotune.dev/version-history"
+_REJECTIONS = "argotune.dev/rejected-adapters"
 _LONGEST_HISTORY = 100
 _NAMES = {
     "adapter": ADAPTER,
@@ -62,18 +63,26 @@ class InService:
     """When and by whom it was put into service."""
     history: Mapping[str, Event] = field(default_factory=dict)
     """Tag vN -> when that version went into service the last time."""
+    rejected: Mapping[str, Event] = field(default_factory=dict)
+    """sha256:HEX of an adapter that a person rejected, or nobody approved in time -> when, and who;
+    for people to read."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Flags of step deploy that another adapter of this service gets too."""
 
     def annotations(self) -> dict[str, str]:
         """Write it as annotations."""
-        newest = dict(list(self.history.items())[-_LONGEST_HISTORY:])
         return {
             **{name: getattr(self, key) for key, name in _NAMES.items()},
             **{name: getattr(self.event, key) for key, name in _EVENT_NAMES.items()},
             _SETTINGS: json.dumps(dict(self.settings), sort_keys=True),
-            _HISTORY: json.dumps({version: asdict(event) for version, event in newest.items()}),
+            _HISTORY: _dumped(self.history),
+            _REJECTIONS: _dumped(self.rejected),
         }
+
+    def rejections_with(self, digest: str, event: Event) -> dict[str, str]:
+        """Write the annotation with one more rejected adapter, and no other annotation."""
+        others = {key: each for key, each in self.rejected.items() if key != digest}
+        return {_REJECTIONS: _dumped({**others, digest: event})}
 
     def after(self, before: InService | None) -> InService:
         """Return it with what follows from what was known before.
@@ -87,9 +96,10 @@ class InService:
             history[self.version] = self.event
         if before is None:
             return replace(self, history=history)
+        rejected = self.rejected or before.rejected
         is_other = before.adapter != self.adapter
         known = before.adapter if is_other else before.previous
-        return replace(self, previous=self.previous or known, history=history)
+        return replace(self, previous=self.previous or known, history=history, rejected=rejected)
 
 
 def read_in_service(annotations: Mapping[str, str]) -> InService | None:
@@ -104,16 +114,26 @@ def read_in_service(annotations: Mapping[str, str]) -> InService | None:
     settings = _object(_SETTINGS, annotations)
     if not all(isinstance(each, str) for each in settings.values()):
         raise _unreadable(_SETTINGS, annotations)
-    return InService(**values, event=event, settings=settings, history=_history(annotations))
+    return InService(
+        **values,
+        event=event,
+        settings=settings,
+        history=_events(_HISTORY, annotations),
+        rejected=_events(_REJECTIONS, annotations),
+    )
 
 
-def _history(annotations: Mapping[str, str]) -> dict[str, Event]:
+def _dumped(events: Mapping[str, Event]) -> str:
+    """Write the newest events as JSON."""
+    newest = list(events.items())[-_LONGEST_HISTORY:]
+    return json.dumps({name: asdict(event) for name, event in newest})
+
+
+def _events(name: str, annotations: Mapping[str, str]) -> dict[str, Event]:
     try:
-        return {
-            version: Event(**values) for version, values in _object(_HISTORY, annotations).items()
-        }
+        return {key: Event(**values) for key, values in _object(name, annotations).items()}
     except TypeError as error:
-        raise _unreadable(_HISTORY, annotations) from error
+        raise _unreadable(name, annotations) from error
 
 
 def _object(name: str, annotations: Mapping[str, str]) -> dict[str, Any]:

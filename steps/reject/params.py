@@ -31,6 +31,12 @@ class Params:
     """Of the evaluate step; passed: a person rejected the adapter."""
     gate: str = ""
     """Digest of the gate's settings, an output of the plan step."""
+    name: str
+    """Name of the service, at which is noted who rejected an adapter."""
+    target: Literal["process", "kubernetes"] = "kubernetes"
+    """Where the service is: a server on this machine, or a Deployment."""
+    services_dir: Path | None = None
+    """Directory with the records of server processes; for target process."""
     auth_file: Path | None = None
     """Docker config.json with the registry's login, which sets the tag of what a person rejected;
     may not exist."""

@@ -13,6 +13,7 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.approval import Answer, answer_of
 from argotune.steps.contracts.evaluation import REJECTED, read_evaluation
 from argotune.steps.contracts.history import Rejected, digest_of_plan, record_rejected
+from argotune.steps.contracts.in_service import Event
 from argotune.steps.contracts.live_adapter import read_live_adapter
 from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.report import NOT_KEPT
@@ -21,6 +22,7 @@ from argotune.steps.registry.oci import parse_reference
 from argotune.steps.registry.skopeo import Registry
 from argotune.steps.registry.versions import repository_of
 from argotune.steps.reject.params import Params, Result
+from argotune.steps.reject.service import note_rejection
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -45,6 +47,9 @@ def run(params: Params, *, progress: Progress, connect: Callable[[], Kube] = con
     tag = _tag(params)
     progress.update(1, 1)
     person = "" if answer is None else answer.by
+    if answer is not None:
+        event = Event(time=answer.time, person=person, run=params.workflow)
+        note_rejection(params, _digest_of(params), event, connect=connect)
     log.event(
         _LOGGER, "rejected", adapter=params.reference, by_gate=by_gate, person=person, tag=tag
     )
@@ -66,13 +71,16 @@ def _answer(params: Params, connect: Callable[[], Kube]) -> Answer | None:
     return answer_of(run)
 
 
+def _digest_of(params: Params) -> str:
+    return parse_reference(params.reference).digest or ""
+
+
 def _tag(params: Params) -> str:
     """Give the image the tag of rejected ones, which it has where the gate rejected it.
 
     A registry that refuses it, as one with locked tags, does not fail the run.
     """
-    image = parse_reference(params.reference)
-    digest = image.digest or ""
+    image, digest = parse_reference(params.reference), _digest_of(params)
     tag = rejected_tag(digest)
     registry = Registry(
         auth_file=params.auth_file,

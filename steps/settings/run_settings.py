@@ -71,6 +71,7 @@ _OF_THE_FILE = (
         feeds=(
             "plan.name",
             "deploy.name",
+            "reject.name",
             "provision.workspace",
             "watch.workspace",
             "notify.workspace",
@@ -463,7 +464,7 @@ _SERVICE = (
         default_meaning="kubernetes for `argotune submit`, process for `argotune run`",
         decided_by="installer",
         choices=("kubernetes", "process"),
-        feeds=("deploy.target",),
+        feeds=("deploy.target", "reject.target"),
     ),
     Setting(
         name="service-gpus",
@@ -830,7 +831,7 @@ _RUN = (
         is_annotation=False,
         decided_by="installer",
         description="Directory for the records of server processes; with deploy-to process",
-        feeds=("deploy.services-dir",),
+        feeds=("deploy.services-dir", "reject.services-dir"),
     ),
 )
 _VOLUME = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import pytest
 
-from argotune.steps.cluster.kube import Kube
+from argotune.steps.cluster.kube import Kube, Object
 from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.evaluation import Comparison, Evaluation, write_evaluation
@@ -19,7 +20,9 @@ from argotune.steps.contracts.history import (
     last_deployed,
     last_rejected,
 )
+from argotune.steps.contracts.in_service import Event, InService, read_in_service
 from argotune.steps.contracts.live_adapter import LiveAdapter, write_live_adapter
+from argotune.steps.contracts.services import RECORD, Service, read_service, write_record
 from argotune.steps.contracts.versions import rejected_tag
 from argotune.steps.push.layout import write_image
 from argotune.steps.registry.layout_index import read_entries, tag_of
@@ -32,6 +35,7 @@ from tests.fakes.kube import Cluster, serving
 DIGEST = f"sha256:{64 * 'd'}"
 LIVE = f"sha256:{64 * '3'}"
 GATE = f"sha256:{64 * 'a'}"
+ENDED = "2026-02-03T04:05:06Z"
 REFERENCE = f"registry.example.com/mine@{DIGEST}"
 
 
@@ -40,6 +44,7 @@ def reject(root: Path, *, connect: Callable[[], Kube] | None = None, **changes: 
     write_tiny_plan(root / "plan.yaml")
     values: dict[str, Any] = {
         "plan_file": root / "plan.yaml",
+        "name": "mine",
         "model_dir": root / "model",
         "work_dir": root,
         "dataset_digest": DIGEST,
@@ -73,6 +78,7 @@ def rejected_by(name: str) -> dict[str, Any]:
         "type": "Suspend",
         "phase": "Succeeded",
         "message": f"rejected by {name}",
+        "finishedAt": ENDED,
         "outputs": {"parameters": [{"name": "decision", "value": "reject"}]},
     }
     return {"nodes": {"a": node}}
@@ -175,10 +181,94 @@ def test_what_a_person_rejected_gets_the_tag_of_the_gates_and_the_persons_name(
     assert tags(tmp_path) == {"latest": digest, rejected_tag(digest): digest}
 
 
+SERVING = InService(adapter="registry.example.com/mine@sha256:1", version="v3")
+
+
+def deployment(**annotations: str) -> Object:
+    metadata = {"namespace": "team", "name": "mine", "annotations": annotations}
+    return {"kind": "Deployment", "metadata": metadata}
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_the_service_that_stays_says_who_rejected_which_adapter(
+    tmp_path: Path, *, is_there: bool
+) -> None:
+    cluster = Cluster()
+    names = {"namespace": "team", "name": "one-x"}
+    cluster.put({"kind": "Workflow", "metadata": names, "status": rejected_by("ann")})
+    if is_there:
+        cluster.put(deployment(**SERVING.annotations()))
+    reference = pushed(tmp_path)
+    with serving(cluster) as kube:
+        for _ in range(2):
+            reject(
+                tmp_path,
+                verdict="passed",
+                reference=reference,
+                namespace="team",
+                workflow="one-x",
+                connect=lambda: kube,
+            )
+    if not is_there:
+        assert ("Deployment", "team", "mine") not in cluster.objects
+        return
+    known = read_in_service(
+        cluster.objects["Deployment", "team", "mine"]["metadata"]["annotations"]
+    )
+    assert known == dataclasses.replace(
+        SERVING,
+        rejected={reference.partition("@")[2]: Event(time=ENDED, person="ann", run="one-x")},
+    )
+
+
+def test_the_next_deploy_keeps_what_was_rejected() -> None:
+    before = dataclasses.replace(SERVING, rejected={DIGEST: Event(person="ann")})
+    now = InService(adapter="registry.example.com/mine@sha256:2", version="v4").after(before)
+    assert read_in_service(now.annotations()) == now
+    assert now.rejected == before.rejected
+
+
+def test_a_service_of_this_machine_says_it_too(tmp_path: Path) -> None:
+    (tmp_path / "services" / "mine").mkdir(parents=True)
+    service = Service(
+        name="mine",
+        pid=1,
+        process_started="1",
+        port=1,
+        endpoint="http://127.0.0.1:1",
+        digest=DIGEST,
+        model="tiny",
+        started="2026",
+        annotations=SERVING.annotations(),
+    )
+    write_record(tmp_path / "services" / "mine" / RECORD, service)
+    record = tmp_path / "workflow.json"
+    record.write_text(json.dumps({"metadata": {}, "status": rejected_by("bob")}))
+    reject(
+        tmp_path,
+        verdict="passed",
+        reference=pushed(tmp_path),
+        run_record=record,
+        target="process",
+        services_dir=tmp_path / "services",
+    )
+    now = read_service(tmp_path / "services", "mine")
+    assert now is not None
+    known = read_in_service(now.annotations)
+    assert known is not None
+    assert [event.person for event in known.rejected.values()] == ["bob"]
+
+
 def test_on_one_machine_the_record_of_the_run_tells_who_rejected_it(tmp_path: Path) -> None:
     record = tmp_path / "workflow.json"
     record.write_text(json.dumps({"metadata": {}, "status": rejected_by("bob")}))
-    result = reject(tmp_path, verdict="passed", reference=pushed(tmp_path), run_record=record)
+    result = reject(
+        tmp_path,
+        verdict="passed",
+        reference=pushed(tmp_path),
+        run_record=record,
+        target="process",
+    )
     assert result.person == "bob"
 
 

@@ -68,6 +68,7 @@ OTHERS = {
         "cache-dir": "/models",
     },
     "reject": {
+        "name": "a",
         "plan-file": "/plan.yaml",
         "work-dir": "/work",
         "history-file": "/models/history/a.json",

@@ -126,6 +126,7 @@ def _adapter(side: Side) -> dict[str, str]:
         "deployed": row.event.time,
         "by": row.event.person,
         "approved by": row.event.approved_by,
+        "rejected by": row.rejection.person,
     }
 
 

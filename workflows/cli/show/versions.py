@@ -70,6 +70,8 @@ class Row:
     machine: str
     """That node: SKU, spot or regular, and zone."""
     event: Event
+    rejection: Event
+    """When a person rejected it, or nobody approved it in time."""
 
     @property
     def is_cost_upper_bound(self) -> bool:
@@ -104,6 +106,8 @@ class Row:
             "deployedBy": self.event.person,
             "deployedByRun": self.event.run,
             "approvedBy": self.event.approved_by,
+            "rejectedAt": self.rejection.time,
+            "rejectedBy": self.rejection.person,
         }
 
 
@@ -177,6 +181,9 @@ def _row(version: Version, known: InService | None) -> Row:
         machine=said.get(adapter_image.MACHINE, ""),
         verdict=verdict or ("rejected" if "rejected" in states else ""),
         event=known.history.get(tag, Event()) if known is not None else Event(),
+        rejection=known.rejected.get(version.adapter.digest, Event())
+        if known is not None
+        else Event(),
     )
 
 
@@ -211,11 +218,17 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.verdict,
         row.cost,
         row.event.time.removesuffix("Z").replace("T", " ")[:16],
-        _by(row.event),
+        _by(row),
     )
 
 
-def _by(event: Event) -> str:
-    """Who deployed a version, and who approved it where that was somebody else."""
+def _by(row: Row) -> str:
+    """Who deployed a version, and who approved it where that was somebody else; or rejected it."""
+    event, rejecter = row.event, row.rejection.person
     approver = event.approved_by if event.approved_by != event.person else ""
-    return ", ".join(filter(None, (event.person, approver and f"approved by {approver}")))
+    said = (
+        event.person,
+        f"approved by {approver}" if approver else "",
+        f"rejected by {rejecter}" if rejecter else "",
+    )
+    return ", ".join(filter(None, said))

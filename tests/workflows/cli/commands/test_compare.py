@@ -54,6 +54,7 @@ def side(title: str, files: Files, tuned: str = "1.5") -> Side:
         cost_usd=2.5,
         machine="NC24 spot",
         event=Event(),
+        rejection=Event(),
     )
     return Side(title=title, row=row, files=files)
 

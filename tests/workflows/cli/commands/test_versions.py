@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -138,12 +139,18 @@ def test_who_deployed_a_version_is_what_the_deployment_says(
         image = ImageReference(registry=registry.host, repository="team/phi", tag="v1")
         skopeo.push(tmp_path / "dist", "latest", image, digest, login)
         reference = f"{image.name}@{digest}"
-        put_service(cluster, InService(adapter=reference, version="v1", history={"v1": event}))
+        known = InService(adapter=reference, version="v1", history={"v1": event})
+        put_service(cluster, known)
         answer = argotune("versions", "phi", "-n", "team-a")
+        no = Event(time="2026-01-01T00:00:00Z", person="eve")
+        put_service(cluster, dataclasses.replace(known, rejected={digest: no}))
+        (record,) = json.loads(argotune("versions", "phi", "-n", "team-a", "-o", "json").out)
     assert (answer.code, answer.err) == (0, "")
     header, line, note = answer.out.splitlines()
     assert header.split()[-2:] == ["DEPLOYED", "BY"]
-    assert line.split()[-6:] == ["2026-02-03", "04:05", "ann,", "approved", "by", "bob"]
+    assert " ".join(line.split()).endswith("2026-02-03 04:05 ann, approved by bob")
+    who = [record[key] for key in ("deployedBy", "approvedBy", "rejectedBy", "rejectedAt")]
+    assert who == ["ann", "bob", "eve", no.time]
     assert note == (
         f"the service answers with {digest[7:19]}, and the tag live is at none: the registry"
         " refused to move it; the next deploy tries again"
