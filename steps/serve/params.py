@@ -21,6 +21,11 @@ class Params:
     """Name of the adapter in requests and in /v1/models; the base has its repository's name."""
     adapter_digest: str | None = None
     """sha256:HEX of the adapter's image, which its answers name; empty: they name none."""
+    adapters_dir: Path | None = None
+    """Directory of further adapters of the same base, each in a directory of its name: what is
+    renamed into it or out of it joins or leaves the running server; empty: none."""
+    slots: int = 16
+    """Most answers at once; each keeps the keys and values of its tokens in memory."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 5000
@@ -55,6 +60,10 @@ class Params:
             problems.append(f"--port: {self.port} is not between 0 and 65535")
         if self.gpus < 0:
             problems.append(f"--gpus: {self.gpus} is less than 0")
+        if self.slots < 1:
+            problems.append(f"--slots: {self.slots} is less than 1")
+        if self.adapters_dir is not None and not self.adapters_dir.is_dir():
+            problems.append(f"--adapters-dir: {self.adapters_dir} is no directory; make it first")
         if self.queue_size < 0:
             problems.append(f"--queue-size: {self.queue_size} is less than 0")
         if self.max_body_bytes < 1024:

@@ -17,6 +17,7 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.contracts.serving import ServingContract, read_contract
+from argotune.steps.serve.adapters_dir import AdaptersDir, follow_in_thread
 from argotune.steps.serve.admission import Admission
 from argotune.steps.serve.app import make_app
 from argotune.steps.serve.connection import ConnectionLimits, limited
@@ -141,13 +142,19 @@ class _Loading(threading.Thread):
             self._contract,
             load_in_4bit=params.load_in_4bit,
         )
-        engine = TransformersEngine(model, tokenizer, self._contract, name=params.name)
+        engine = TransformersEngine(
+            model, tokenizer, self._contract, name=params.name, slots=params.slots
+        )
         self.engine = engine
         # A warm-up answer, because torch initializes much at its first use.
         try:
             asyncio.run(_warm_up(engine, params.name))
         except (EngineError, TimeoutError) as error:
             raise PermanentError(f"the model cannot answer: {error}") from error
+        if params.adapters_dir is not None:
+            adapters = AdaptersDir(params.adapters_dir, engine, reserved=params.name)
+            asyncio.run(adapters.follow())
+            follow_in_thread(adapters)
         self._service.set_ready(
             Ready(
                 engine,
@@ -161,7 +168,7 @@ class _Loading(threading.Thread):
 async def _warm_up(engine: Engine, name: str) -> None:
     """Raises EngineError if the engine cannot answer."""
     question = Question(
-        prompt=(engine.base_contract.stop_token_ids[0],),
+        prompt=(0,),
         adapter=name,
         max_new_tokens=2,
         sampling=Sampling(temperature=0, top_p=1, seed=0),

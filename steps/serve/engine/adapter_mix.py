@@ -49,6 +49,8 @@ class AdapterMix:
 
     def __init__(self, model: Any) -> None:
         self._model = model
+        # PEFT asks its active adapter for it, which may be removed later.
+        self._base = model.get_base_model()
         self._groups: list[_Group] = []
         for config in model.peft_config.values():
             self._check(config)
@@ -85,6 +87,10 @@ class AdapterMix:
                 self._model.delete_adapter(adapter)
             raise PermanentError(f"adapter {directory} cannot be loaded: {error}") from error
 
+    def has(self, adapter: str | None) -> bool:
+        """Whether tokens can be assigned to it; to None, the base, they always can."""
+        return adapter is None or adapter in self._model.peft_config
+
     def remove(self, adapter: str) -> None:
         """Forget an adapter and its weights."""
         self._model.delete_adapter(adapter)
@@ -110,7 +116,7 @@ class AdapterMix:
                 f"it changes the base model itself ({', '.join(found)} in adapter_config.json), so "
                 "that it cannot be served beside others; tune one without"
             )
-        for name, module in self._model.get_base_model().named_modules():
+        for name, module in self._base.named_modules():
             base = module.get_base_layer() if isinstance(module, lora.LoraLayer) else module
             if check_target_module_exists(config, name) and not isinstance(base, torch.nn.Linear):
                 raise PermanentError(

@@ -131,7 +131,10 @@ class Engine(Protocol):
         """
 
     async def add_adapter(self, name: str, directory: Path) -> None:
-        """Load an adapter of the same base while others answer. Raises PermanentError."""
+        """Load an adapter of the same base while others answer. Raises PermanentError.
+
+        One that had the name answers what it has begun, and is forgotten then.
+        """
 
     async def remove_adapter(self, name: str) -> None:
         """Take no more questions for an adapter, and forget it once the running ones are answered.

@@ -35,7 +35,6 @@ from argotune.steps.serve.engine.logprobs import Logprobs
 
 _logger = logging.getLogger(__name__)
 
-SLOTS = 16
 _MOST_FAILURES = 3
 """Steps that fail one after the other before the engine counts as broken."""
 
@@ -86,7 +85,7 @@ class TransformersEngine:
         contract: ServingContract,
         *,
         name: str,
-        slots: int = SLOTS,
+        slots: int = 16,
     ) -> None:
         self.base_contract = contract
         self.slots = slots
@@ -94,7 +93,6 @@ class TransformersEngine:
         self._logprobs = Logprobs(tokenizer)
         self._adapters = {name: _Adapter(model.active_adapter, contract)}
         self._keys = (f"adapter-{number}" for number in itertools.count())
-        self._changing = asyncio.Lock()
         # From here on only the thread touches the model.
         self._mix = AdapterMix(model)
         self._batch = Batch(model, self._mix)
@@ -140,15 +138,20 @@ class TransformersEngine:
             turn.left.set()
 
     async def add_adapter(self, name: str, directory: Path) -> None:
-        """Load an adapter of the same base between two steps. Raises PermanentError."""
+        """Load an adapter of the same base between two steps, and serve it by this name.
+
+        One that had the name answers until then, and what it has begun. Raises PermanentError.
+        """
         contract = await asyncio.to_thread(read_contract, directory)
         _check_fits(contract, self.base_contract, directory)
-        async with self._changing:
-            if name in self._adapters or name == self.base_contract.base.repository:
-                raise PermanentError(f"{name!r} is already served; choose another name")
-            key = next(self._keys)
-            await self._between_steps(lambda: self._mix.add(key, directory))
-            self._adapters[name] = _Adapter(key, contract)
+        if name == self.base_contract.base.repository:
+            raise PermanentError(f"{name!r} is the name of the base model; choose another one")
+        key = next(self._keys)
+        await asyncio.wrap_future(self._between_steps(lambda: self._mix.add(key, directory)))
+        replaced = self._adapters.get(name)
+        self._adapters[name] = _Adapter(key, contract)
+        if replaced is not None:
+            self._forget(replaced)
 
     async def remove_adapter(self, name: str) -> None:
         """Take no more questions for an adapter, and forget it once the running ones are answered.
@@ -158,10 +161,12 @@ class TransformersEngine:
         adapter = self._adapters.pop(name, None)
         if adapter is None:
             raise UnknownAdapterError(name)
-        async with self._changing:
-            await self._between_steps(
-                lambda: self._mix.remove(adapter.key), after=lambda: not self._answers_with(adapter)
-            )
+        await asyncio.wrap_future(self._forget(adapter))
+
+    def _forget(self, adapter: _Adapter) -> Future[None]:
+        return self._between_steps(
+            lambda: self._mix.remove(adapter.key), after=lambda: not self._answers_with(adapter)
+        )
 
     def _turn(self, question: Question, answer: Answer) -> _Turn:
         key, contract = None, self.base_contract
@@ -180,9 +185,9 @@ class TransformersEngine:
             asyncio.get_running_loop(),
         )
 
-    async def _between_steps(
+    def _between_steps(
         self, change: Callable[[], None], *, after: Callable[[], bool] = lambda: True
-    ) -> None:
+    ) -> Future[None]:
         """Run the change in the engine's thread as soon as `after` is true there."""
         done: Future[None] = Future()
 
@@ -192,13 +197,14 @@ class TransformersEngine:
                 return
             try:
                 change()
+            # Whoever asked for the change gets it.
             except Exception as error:
                 done.set_exception(error)
             else:
                 done.set_result(None)
 
         self._inbox.put(attempt)
-        await asyncio.wrap_future(done)
+        return done
 
     def _answers_with(self, adapter: _Adapter) -> bool:
         return any(row.adapter == adapter.key for row in self._batch.rows)
@@ -224,6 +230,9 @@ class TransformersEngine:
                 received()
             elif self.failure is not None:
                 received.put(EngineError(self.failure))
+            elif not self._mix.has(received.row.adapter):
+                # Removed while the question was on its way.
+                received.put(UnknownAdapterError(received.question.adapter))
             else:
                 self._turns[received.row] = received
                 self._batch.rows.append(received.row)

@@ -151,9 +151,10 @@ def test_a_base_model_with_other_files_is_refused(tuned: Tuned, tmp_path: Path) 
 
 def test_all_problems_of_the_flags_are_said_at_once(tuned: Tuned) -> None:
     with pytest.raises(ParamsError) as caught:
-        params(tuned, port=70000, queue_size=-1, max_body_bytes=0, drain_seconds=0.0)
+        params(tuned, port=70000, slots=0, queue_size=-1, max_body_bytes=0, drain_seconds=0.0)
     assert caught.value.problems == [
         "--port: 70000 is not between 0 and 65535",
+        "--slots: 0 is less than 1",
         "--queue-size: -1 is less than 0",
         "--max-body-bytes: 0 is less than 1024",
         "--drain-seconds: 0 is not above 0",

@@ -196,6 +196,23 @@ def test_an_adapter_joins_and_leaves_while_others_answer(
     assert asyncio.run(ask()) == ANSWER
 
 
+def test_an_adapter_takes_the_place_of_another_of_its_name(
+    engine: Engine, question: Question, tuned: Tuned
+) -> None:
+    async def ask() -> tuple[str, str]:
+        await engine.add_adapter("other", tuned.adapter_dir)
+        asked = dataclasses.replace(question, adapter="other")
+        async with aclosing(pieces(engine, asked)) as begun:
+            beginning = (await anext(begun)).text
+            await engine.add_adapter("other", tuned.adapter_dir)
+            later = await text_of(engine, asked)
+            rest = "".join([piece.text async for piece in begun])
+        await engine.remove_adapter("other")
+        return beginning + rest, later
+
+    assert asyncio.run(ask()) == (ANSWER, ANSWER)
+
+
 def test_adapters_that_do_not_fit_are_refused(engine: Engine, tuned: Tuned, tmp_path: Path) -> None:
     other = msgspec.structs.replace(tuned.contract.base, revision="1" * 40, digest="")
     changes: list[tuple[dict[str, Any], str]] = [
@@ -206,8 +223,8 @@ def test_adapters_that_do_not_fit_are_refused(engine: Engine, tuned: Tuned, tmp_
         write_contract(tmp_path, msgspec.structs.replace(tuned.contract, **change))
         with pytest.raises(PermanentError, match=message):
             asyncio.run(engine.add_adapter("other", tmp_path))
-    with pytest.raises(PermanentError, match="'demo' is already served"):
-        asyncio.run(engine.add_adapter("demo", tuned.adapter_dir))
+    with pytest.raises(PermanentError, match="'acme/random' is the name of the base model"):
+        asyncio.run(engine.add_adapter("acme/random", tuned.adapter_dir))
     with pytest.raises(UnknownAdapterError):
         asyncio.run(engine.remove_adapter("other"))
     assert list(engine.adapters()) == ["demo"]

@@ -1,0 +1,97 @@
+"""The adapters that a directory holds: one that is put there is served, one that goes away is not.
+
+Each directory in it is an adapter with its serving.json, and its name is the adapter's in requests.
+Who adds one renames it into place when it is whole; names with a dot in front are not looked at.
+What is there when the server starts is served from the beginning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from pathlib import Path
+
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.contracts.serving import FILE_NAME
+from argotune.steps.serve.engine.interface import Engine, EngineError
+
+_logger = logging.getLogger(__name__)
+
+_INTERVAL_SECONDS = 1.0
+
+_Version = tuple[int, int]
+"""Inode and time of change of serving.json: another one has another adapter beside it."""
+
+
+class AdaptersDir:
+    """Holds the adapters of an engine to those of a directory."""
+
+    def __init__(self, directory: Path, engine: Engine, *, reserved: str) -> None:
+        self._directory = directory
+        self._engine = engine
+        self._reserved = reserved
+        """Name of the adapter that the server was started with."""
+        self._seen: dict[str, _Version] = {}
+        """What was served or refused, by name."""
+        self._served: set[str] = set()
+        self._removals: set[asyncio.Task[None]] = set()
+
+    async def follow(self) -> None:
+        """Serve what is there; call it again for what has changed since."""
+        found = await asyncio.to_thread(_adapters, self._directory)
+        for name in sorted(self._seen.keys() - found.keys()):
+            del self._seen[name]
+            if name in self._served:
+                self._served.remove(name)
+                # It ends with the last answer, which nothing else waits for.
+                removal = asyncio.create_task(self._engine.remove_adapter(name))
+                self._removals.add(removal)
+                removal.add_done_callback(self._removals.discard)
+                log.event(_logger, "adapter removed", name=name)
+        for name, version in found.items():
+            if self._seen.get(name) != version:
+                self._seen[name] = version
+                await self._add(name)
+
+    async def _add(self, name: str) -> None:
+        try:
+            if name == self._reserved:
+                raise PermanentError(f"{name!r} is the name of the server's first adapter")
+            await self._engine.add_adapter(name, self._directory / name)
+        except (PermanentError, EngineError) as error:
+            kept = ", and the one before stays in service" if name in self._served else ""
+            _logger.error("adapter %s is refused%s: %s", name, kept, error)
+            return
+        self._served.add(name)
+        log.event(_logger, "adapter added", name=name)
+
+
+def follow_in_thread(directory: AdaptersDir) -> None:
+    """Follow the directory for as long as the process lives."""
+
+    async def follow() -> None:
+        while True:
+            await asyncio.sleep(_INTERVAL_SECONDS)
+            try:
+                await directory.follow()
+            # Such as a volume that is gone for a moment; requests are answered meanwhile.
+            except OSError as error:
+                _logger.warning("adapters are not followed: %s", error)
+
+    threading.Thread(target=lambda: asyncio.run(follow()), name="adapters", daemon=True).start()
+
+
+def _adapters(directory: Path) -> dict[str, _Version]:
+    found = {}
+    for path in sorted(directory.iterdir()):
+        if path.name.startswith("."):
+            continue
+        try:
+            status = (path / FILE_NAME).stat()
+        # Something else, or gone in between.
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        found[path.name] = (status.st_ino, status.st_mtime_ns)
+    return found
