@@ -107,12 +107,12 @@ base-digests:  ## Hold the base of the images to the digest that its tag has now
 	@touch $@
 
 # All of them, whatever goal one misses on this machine.
-BENCHES = 'dataset --size-gb $(SIZE_GB)' tokens data engine_overhead status tune.prepare tune.load tune.overhead tune.speed
+BENCHES = 'dataset --size-gb $(SIZE_GB)' tokens data engine_overhead status serve tune.prepare tune.load tune.overhead tune.speed
 
 leaks: setup  ## Print who takes away a node that is left behind, when, and what it has cost
 	.venv/bin/pytest -q -s tests/steps/nodes/test_leaks.py
 
-bench: .venv/.bench  ## Measure: dataset, local engine, and tuning against TRL and Kaito
+bench: .venv/.bench tiny  ## Measure: dataset, local engine, server, and tuning against TRL and Kaito
 	@missed=; for bench in $(BENCHES); do \
 	  echo ".venv/bin/python -m tests.bench.$$bench"; \
 	  .venv/bin/python -m tests.bench.$$bench || missed+=" $${bench%% *}"; \
