@@ -25,7 +25,7 @@ class Params:
     """Directory of further adapters of the same base, each in a directory of its name: what is
     renamed into it or out of it joins or leaves the running server; empty: none."""
     slots: int = 16
-    """Most answers at once; each keeps the keys and values of its tokens in memory."""
+    """Most answers at once; fewer where the memory for their keys and values is short."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 5000

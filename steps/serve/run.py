@@ -24,6 +24,7 @@ from argotune.steps.serve.connection import ConnectionLimits, limited
 from argotune.steps.serve.conversation import Conversations
 from argotune.steps.serve.ending import EndingServer
 from argotune.steps.serve.engine.interface import Answer, Engine, EngineError, Question, Sampling
+from argotune.steps.serve.engine.memory import free_memory, slots_that_fit
 from argotune.steps.serve.engine.transformers_engine import TransformersEngine
 from argotune.steps.serve.keys import ClientKeys
 from argotune.steps.serve.load import load_model, load_tokenizer
@@ -142,9 +143,12 @@ class _Loading(threading.Thread):
             self._contract,
             load_in_4bit=params.load_in_4bit,
         )
-        engine = TransformersEngine(
-            model, tokenizer, self._contract, name=params.name, slots=params.slots
+        slots = slots_that_fit(
+            model, self._contract.max_length, params.slots, free_memory(model.device)
         )
+        if slots < params.slots:
+            log.warn(_logger, "memory for fewer answers at once", slots=slots, asked=params.slots)
+        engine = TransformersEngine(model, tokenizer, self._contract, name=params.name, slots=slots)
         self.engine = engine
         # A warm-up answer, because torch initializes much at its first use.
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,9 +27,9 @@ class Row:
     """Tokens that the model has not seen: the rest of the prompt, or the last token."""
     adapter: str | None
     """PEFT's name of its adapter; None: the base alone."""
+    cache: RowCache
     seen: int = 0
     """Tokens in the cache."""
-    cache: RowCache = field(default_factory=RowCache)
 
 
 class Batch:

@@ -23,9 +23,13 @@ _FIRST_ROOM = 128
 
 
 class RowCache:
-    """Keys and values of one answer for each block of the model, [heads, tokens, width]."""
+    """Keys and values of one answer for each block of the model, [heads, tokens, width].
 
-    def __init__(self) -> None:
+    It takes the memory of at most `most_tokens` tokens.
+    """
+
+    def __init__(self, most_tokens: int) -> None:
+        self._most_tokens = most_tokens
         self._blocks: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def write(
@@ -37,26 +41,25 @@ class RowCache:
         """
         end = begin + keys.shape[1]
         if block == len(self._blocks):
-            self._blocks.append((_room(keys, end), _room(values, end)))
+            self._blocks.append((self._room(keys, end), self._room(values, end)))
         kept_keys, kept_values = self._blocks[block]
         if end > kept_keys.shape[1]:
-            kept_keys = _moved(kept_keys, begin, end)
-            kept_values = _moved(kept_values, begin, end)
+            kept_keys = self._moved(kept_keys, begin, end)
+            kept_values = self._moved(kept_values, begin, end)
             self._blocks[block] = kept_keys, kept_values
         kept_keys[:, begin:end] = keys
         kept_values[:, begin:end] = values
         return kept_keys[:, :end], kept_values[:, :end]
 
+    def _room(self, like: torch.Tensor, tokens: int) -> torch.Tensor:
+        heads, _, width = like.shape
+        room = min(max(_FIRST_ROOM, 2 * tokens), self._most_tokens)
+        return like.new_empty(heads, max(tokens, room), width)
 
-def _room(like: torch.Tensor, tokens: int) -> torch.Tensor:
-    heads, _, width = like.shape
-    return like.new_empty(heads, max(_FIRST_ROOM, 2 * tokens), width)
-
-
-def _moved(kept: torch.Tensor, filled: int, tokens: int) -> torch.Tensor:
-    larger = _room(kept, tokens)
-    larger[:, :filled] = kept[:, :filled]
-    return larger
+    def _moved(self, kept: torch.Tensor, filled: int, tokens: int) -> torch.Tensor:
+        larger = self._room(kept, tokens)
+        larger[:, :filled] = kept[:, :filled]
+        return larger
 
 
 @dataclass

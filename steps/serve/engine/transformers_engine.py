@@ -32,6 +32,7 @@ from argotune.steps.serve.engine.interface import (
     UnknownAdapterError,
 )
 from argotune.steps.serve.engine.logprobs import Logprobs
+from argotune.steps.serve.engine.row_attention import RowCache
 
 _logger = logging.getLogger(__name__)
 
@@ -178,7 +179,7 @@ class TransformersEngine:
         return _Turn(
             question,
             answer,
-            Row(question.prompt, key),
+            Row(question.prompt, key, RowCache(len(question.prompt) + question.max_new_tokens)),
             AnswerText(self._tokenizer, question.stop_texts),
             Choice(question.sampling, question.constraint),
             frozenset(contract.stop_token_ids),

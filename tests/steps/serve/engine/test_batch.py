@@ -10,6 +10,7 @@ from peft import LoraConfig, get_peft_model
 
 from argotune.steps.serve.engine.adapter_mix import AdapterMix
 from argotune.steps.serve.engine.batch import Batch, Row
+from argotune.steps.serve.engine.row_attention import RowCache
 from tests.steps.tune.models import CONFIGS, VOCABULARY, linear_layers, random_model
 
 # PEFT 0.21 reads an attribute by a name that is deprecated in transformers 5.23.
@@ -23,6 +24,11 @@ SHORT, LONG = 5, 90
 def prompt(tokens: int) -> tuple[int, ...]:
     torch.manual_seed(tokens)
     return tuple(torch.randint(5, VOCABULARY, (tokens,)).tolist())
+
+
+def asking(tokens: int, adapter: str | None = None) -> Row:
+    """A row with a prompt of so many tokens, and room for a few more."""
+    return Row(prompt(tokens), adapter, RowCache(tokens + 8))
 
 
 def adapted(family: str, *, use_dora: bool = False) -> Any:
@@ -66,7 +72,7 @@ def check_answers(asked: Sequence[tuple[int, str | None]], make: Callable[[], An
     """Answers of a batch to prompts of so many tokens are those of PEFT, one by one."""
     model, other = make(), make()
     answers = greedy(
-        Batch(model, AdapterMix(model)), [Row(prompt(n), adapter) for n, adapter in asked], 6
+        Batch(model, AdapterMix(model)), [asking(n, adapter) for n, adapter in asked], 6
     )
     for (tokens, adapter), answer in zip(asked, answers, strict=True):
         assert answer == reference(other, prompt(tokens), adapter, answer)
@@ -89,7 +95,7 @@ def test_logits_are_the_same_bit_for_bit_alone_and_beside_others() -> None:
     batch = Batch(model, AdapterMix(model))
 
     def logits(*others: Row) -> list[torch.Tensor]:
-        row = Row(prompt(LONG), "one")
+        row = asking(LONG, "one")
         batch.rows = [row, *others]
         found = []
         while len(found) < 4:
@@ -100,14 +106,14 @@ def test_logits_are_the_same_bit_for_bit_alone_and_beside_others() -> None:
         return found
 
     alone = logits()
-    beside = logits(*(Row(prompt(n), (None, "one", "two")[n % 3]) for n in range(2, 20)))
+    beside = logits(*(asking(n, (None, "one", "two")[n % 3]) for n in range(2, 20)))
     assert all(map(torch.equal, alone, beside))
 
 
 def test_a_short_prompt_does_not_wait_for_a_long_one() -> None:
     model = adapted("phi3")
     batch = Batch(model, AdapterMix(model))
-    answering, long, short = (Row(prompt(n), None) for n in (SHORT, 2 * LONG, SHORT))
+    answering, long, short = (asking(n) for n in (SHORT, 2 * LONG, SHORT))
     batch.rows = [answering]
     batch.step()
     answering.pending = (7,)
