@@ -1,4 +1,4 @@
-"""Regular expressions and JSON schemas of others: matched in linear time, and nothing fetched.
+"""JSON, JSON schemas and regular expressions of others: matched in linear time, nothing fetched.
 
 Both are checked by plan and used by evaluate. A backtracking engine would take hours for some
 pattern and some answer, and a schema may refer to addresses inside the network.
@@ -6,7 +6,8 @@ pattern and some answer, and a schema may refer to addresses inside the network.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import json
+from typing import Any, NoReturn, Protocol
 
 import jsonschema_rs
 from jsonschema_rs import ValidationError
@@ -64,3 +65,15 @@ def problem_of(validator: Validator, value: Any) -> str:
         path = "".join(f"[{part!r}]" for part in error.instance_path)
         return f"{error.message}{f' at {path}' if path else ''}"
     return ""
+
+
+def read_json(text: str) -> object:
+    """The value of a JSON text. Raises ValueError, also for NaN and for too deep a nesting."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")

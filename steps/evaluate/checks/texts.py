@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
-from typing import NoReturn
 
 from argotune.steps.contracts.checks import ExactMatch, JsonSchema, Regex
-from argotune.steps.contracts.json_schema import compile_pattern, compile_schema, problem_of
+from argotune.steps.contracts.json_schema import (
+    compile_pattern,
+    compile_schema,
+    problem_of,
+    read_json,
+)
 from argotune.steps.evaluate.checks.rows import RIGHT, AnsweredRow, Score, Scorer, wrong
 
 
@@ -58,15 +61,3 @@ def match_schema(check: JsonSchema) -> Scorer:
         return wrong(problem) if problem else RIGHT
 
     return score
-
-
-def read_json(text: str) -> object:
-    """The value of a JSON text. Raises ValueError, also for NaN and for too deep a nesting."""
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
