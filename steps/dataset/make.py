@@ -300,7 +300,9 @@ class _Making:
             usable, each, judged = usable.select(good), each[good], judged.select(good)
             numbers = numbers[good]
         self._made.unlearned_answers += int(usable.unlearned_answers().sum())
-        self._add_rows(usable, is_held_out, numbers, each.tobytes(), judged, train, validation)
+        self._add_rows(
+            file.url, usable, is_held_out, numbers, each.tobytes(), judged, train, validation
+        )
 
     def _without_asked(
         self, conversations: Conversations, numbers: npt.NDArray[np.int64]
@@ -317,6 +319,7 @@ class _Making:
 
     def _add_rows(
         self,
+        url: str,
         conversations: Conversations,
         is_held_out: bool,
         numbers: npt.NDArray[np.int64],
@@ -342,7 +345,9 @@ class _Making:
             (validation, made.validation_tokens, held_out),
         ):
             if rows.any():
-                writer.add(conversations.select(rows), each[rows].tobytes())
+                writer.add(
+                    conversations.select(rows), each[rows].tobytes(), url=url, numbers=numbers[rows]
+                )
             if counts is not None and judged is not None:
                 counts.add(judged.select(rows))
 

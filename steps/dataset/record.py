@@ -11,6 +11,7 @@ import msgspec
 
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.contracts import data_report
+from argotune.steps.contracts.row_origins import origins_file
 from argotune.steps.contracts.training_plan import Data
 from argotune.steps.dataset.local_files import identity_of
 
@@ -18,7 +19,11 @@ NAME = "dataset.json"
 TRAIN = "train.parquet"
 VALIDATION = "validation.parquet"
 REJECTED = "rejected.jsonl"
-FILES = (TRAIN, VALIDATION, data_report.NAME, data_report.PAGE)
+FILES = (
+    *(TRAIN, VALIDATION),
+    *(origins_file(Path(name)).name for name in (TRAIN, VALIDATION)),
+    *(data_report.NAME, data_report.PAGE),
+)
 """Files that a complete dataset has, besides the refused rows."""
 
 _VERSION = 5

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from argotune.steps.common.fs import replacing
 from argotune.steps.contracts.dataset_rows import FIELDS, ROLES, SCHEMA
+from argotune.steps.contracts.row_origins import SCHEMA as ORIGINS
+from argotune.steps.contracts.row_origins import origins_file
 from argotune.steps.dataset.conversations import Conversations
 
 _ROW_GROUP_BYTES = 8 << 20
@@ -30,23 +33,35 @@ WRITE_OPTIONS: Mapping[str, Any] = {
 
 
 class RowWriter:
-    """Writer of one parquet file; rows are in the order of `add`."""
+    """Writer of one parquet file and of its rows' origins; rows are in the order of `add`."""
 
-    def __init__(self, file: pq.ParquetWriter, thread: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, file: pq.ParquetWriter, origins: pq.ParquetWriter, thread: ThreadPoolExecutor
+    ) -> None:
         self._file = file
+        self._origins = origins
         self._thread = thread
         self._writing: Future[None] | None = None
         self._pending: list[pa.RecordBatch] = []
+        self._pending_origins: list[pa.RecordBatch] = []
         self._pending_bytes = 0
         self._hash = hashlib.sha256()
         self.rows = 0
 
-    def add(self, conversations: Conversations, digests: bytes) -> None:
-        """Append rows; `digests` has 32 bytes per row."""
+    def add(
+        self,
+        conversations: Conversations,
+        digests: bytes,
+        *,
+        url: str,
+        numbers: npt.NDArray[np.int64],
+    ) -> None:
+        """Append rows of the file with this URL; `digests` has 32 bytes per row."""
         self._hash.update(digests)
         self.rows += len(conversations.lengths)
         batch = record_batch(conversations)
         self._pending.append(batch)
+        self._pending_origins.append(_origins(url, numbers))
         self._pending_bytes += batch.nbytes
         if self._pending_bytes >= _ROW_GROUP_BYTES:
             self._flush()
@@ -60,7 +75,10 @@ class RowWriter:
     def _flush(self) -> None:
         """Write the added rows as a row group, while the next rows are read."""
         table = pa.Table.from_batches(self._pending, SCHEMA)
-        self._pending, self._pending_bytes = [], 0
+        self._origins.write_table(
+            pa.Table.from_batches(self._pending_origins, ORIGINS).unify_dictionaries()
+        )
+        self._pending, self._pending_origins, self._pending_bytes = [], [], 0
         self._wait()
         self._writing = self._thread.submit(
             self._file.write_table, table, row_group_size=table.num_rows
@@ -79,15 +97,26 @@ class RowWriter:
 
 @contextlib.contextmanager
 def row_writer(path: Path) -> Iterator[RowWriter]:
-    """Yield a writer whose file appears under its name only if the block succeeds."""
+    """Yield a writer whose files appear under their names only if the block succeeds."""
     with (
         replacing(path) as temporary,
+        replacing(origins_file(path)) as of_origins,
         pq.ParquetWriter(temporary, SCHEMA, **WRITE_OPTIONS) as file,
+        pq.ParquetWriter(
+            of_origins, ORIGINS, compression="zstd", write_statistics=False
+        ) as origins,
         ThreadPoolExecutor(max_workers=1) as thread,
     ):
-        writer = RowWriter(file, thread)
+        writer = RowWriter(file, origins, thread)
         yield writer
         writer.finish()
+
+
+def _origins(url: str, numbers: npt.NDArray[np.int64]) -> pa.RecordBatch:
+    files = pa.DictionaryArray.from_arrays(
+        pa.array(np.zeros(len(numbers), dtype=np.int32)), pa.array([url])
+    )
+    return pa.record_batch([files, pa.array(numbers)], schema=ORIGINS)
 
 
 def record_batch(conversations: Conversations) -> pa.RecordBatch:

@@ -20,6 +20,7 @@ from tokenizers import Encoding, Tokenizer
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.dataset_rows import SCHEMA, Conversation, read_batch
+from argotune.steps.contracts.row_origins import places_of
 from argotune.steps.tokens.control_tokens import ControlTokens, MarkedEncoding, without_marks
 from argotune.steps.tokens.spans import Rendered, Span, TemplateMismatch
 from argotune.steps.tokens.template import ChatTemplate
@@ -72,6 +73,8 @@ class Census:
     """Number of unusable rows, by reason."""
     first_dropped: dict[str, list[int]] = field(default_factory=dict)
     """Numbers of the first of them in the file, from 1, by reason."""
+    places: dict[str, list[str]] = field(default_factory=dict)
+    """The same rows as the user knows them, `data.jsonl row 7`."""
     with_control_tokens: int = 0
     """Rows with control tokens of the model in their texts, which are encoded as plain text."""
 
@@ -89,8 +92,8 @@ class Census:
                 first.append(row.number + 1)
 
     def rows_of(self, reason: str) -> str:
-        """The numbers of the first rows that are unusable for this reason, as text."""
-        return ", ".join(map(str, self.first_dropped.get(reason, ())))
+        """The first rows that are unusable for this reason, as text."""
+        return ", ".join(self.places.get(reason, ()))
 
     @staticmethod
     def of(kept: Mapping[str, Any]) -> Census:
@@ -192,6 +195,9 @@ def read_rows(
         census.add(row)
         if not row.problem:
             kept.append((row.ids, row.labelled))
+    census.places = {
+        reason: places_of(path, numbers) for reason, numbers in census.first_dropped.items()
+    }
     log.event(
         _logger,
         "tokenised",
@@ -247,8 +253,7 @@ def _reasons(census: Census) -> str:
     if not census.rows:
         return "the file is empty"
     return ", ".join(
-        f"{count}: {reason} (rows {census.rows_of(reason)})"
-        for reason, count in census.dropped.items()
+        f"{count}: {reason} ({census.rows_of(reason)})" for reason, count in census.dropped.items()
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import subprocess
@@ -125,6 +126,35 @@ def test_steps_are_those_that_tune_makes(new_params: NewParams, settings: dict[s
     schedule = Schedule(fitted, len(packs), packs.tokens)
     assert result.steps == schedule.steps
     assert result.run_tokens == round(packs.tokens * schedule.run_steps.epochs)
+
+
+def test_rows_that_only_tune_refuses_are_named_as_in_the_users_files(
+    new_params: NewParams, tmp_path: Path
+) -> None:
+    """Without a tokenizer the dataset step knows no template."""
+    loud, repeated = conversation("SHOUT", "Yes."), rows(1)
+    params = new_params(
+        [*rows(4), *repeated, loud, *rows(9)[4:]], validation_share=0.0, max_rejected_share=0.5
+    )
+    (tmp_path / "more.jsonl").write_text(
+        "\n".join(
+            json.dumps({"messages": row})
+            for row in [conversation("More?", "No."), [], conversation("SHOUT", "No.")]
+        )
+    )
+    tokenizer_dir = params.tokenizer_dir
+    assert tokenizer_dir is not None
+    urls = (*params.urls, (tmp_path / "more.jsonl").as_uri())
+    make(dataclasses.replace(params, urls=urls, tokenizer_dir=None))
+    tokenizer = load_tokenizer(tokenizer_dir)
+    _, census = read_rows(
+        params.work_dir / "dataset" / "train.parquet",
+        chat_template(tokenizer, tokenizer_dir),
+        tokenizer,
+        100,
+    )
+    (reason,) = census.dropped
+    assert census.places == {reason: ["data.jsonl row 6", "more.jsonl row 3"]}
 
 
 def test_few_steps_are_a_warning(new_params: NewParams, caplog: pytest.LogCaptureFixture) -> None:

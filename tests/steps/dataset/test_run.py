@@ -119,6 +119,8 @@ def hashes(directory: Path) -> dict[str, str]:
     assert set(found) == {
         "train.parquet",
         "validation.parquet",
+        "train.origins.parquet",
+        "validation.origins.parquet",
         "rejected.jsonl",
         "dataset.json",
         "data.json",

@@ -138,14 +138,15 @@ def test_many_rows_keep_their_order(tmp_path: Path) -> None:
 def test_too_many_cut_or_dropped_rows_are_refused() -> None:
     census = Census(rows=10, truncated=3, cut_tokens=700)
     census.dropped["the chat template rejects it: users begin"] = 2
-    census.first_dropped["the chat template rejects it: users begin"] = [4, 7]
+    places = ["a.jsonl row 4", "b.jsonl row 7"]
+    census.places["the chat template rejects it: users begin"] = places
     with pytest.raises(PermanentError) as caught:
         check_census(census, max_truncated_share=0.2, max_rejected_share=0.1)
     assert str(caught.value) == (
         "3 of 10 rows are longer than max_length and lose 700 tokens, more than the share of 0.2 "
         "that max_truncated_share accepts; raise one of the two, or shorten the rows; 2 of 10 "
         "rows are unusable for training, more than the share of 0.1 that max_rejected_share "
-        "accepts (2: the chat template rejects it: users begin (rows 4, 7))"
+        "accepts (2: the chat template rejects it: users begin (a.jsonl row 4, b.jsonl row 7))"
     )
     check_census(census, max_truncated_share=0.3, max_rejected_share=0.2)
 
