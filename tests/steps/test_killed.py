@@ -268,6 +268,7 @@ def prepare_reject(root: Path) -> None:
 
 def run_reject(root: Path) -> None:
     params = reject_params.Params(
+        name="phi",
         plan_file=root / "plan.yaml",
         model_dir=root / "model",
         work_dir=root,
