@@ -217,8 +217,8 @@ def _interrupt(signum: int, frame: FrameType | None) -> Any:
 
 
 def _name(params_type: type) -> str:
-    """The step's name: tune for module argotune.steps.tune.params."""
-    return params_type.__module__.split(".")[-2]
+    """The step's name: tune for module argotune.steps.tune.params, and for those below it."""
+    return params_type.__module__.split(".")[2]
 
 
 def _path(text: str | None) -> Path | None:

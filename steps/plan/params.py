@@ -72,8 +72,8 @@ class Params:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """Outputs of the plan step."""
+class Planned:
+    """What the plan says of model and machine."""
 
     plan: str
     """The plan as YAML."""
@@ -88,10 +88,16 @@ class Result:
     GPUs and cost at most twice as much."""
     memory_gb: float
     """Estimated peak memory of one GPU, decimal GB."""
+    warnings: str
+    """Warnings about the plan, one line each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Planned):
+    """Outputs of the plan step."""
+
     fastest_tokens_per_second: str
     """Highest expected speed of each SKU that may be tried, a JSON object; empty without
     max-cost-usd: provision compares the limit with it once the data's tokens are known."""
-    warnings: str
-    """Warnings about the plan, one line each."""
     gate: str
     """sha256:HEX of the gate's settings; with others a schedule tunes again on what it rejected."""

@@ -18,7 +18,7 @@ from argotune.steps.contracts.training_plan import (
 )
 from argotune.steps.model.params import Params as ModelParams
 from argotune.steps.model.tokenizer import bring_tokenizer
-from argotune.steps.plan.params import Params, Result
+from argotune.steps.plan.params import Params, Planned, Result
 from argotune.steps.plan.planning import alternatives
 from argotune.steps.plan.servers import look_up_judges
 from argotune.steps.plan.whole_run import gate_of_run, plan_of_run, settings_of, speeds_of_run
@@ -46,22 +46,33 @@ def run(
     servers = policy or policy_of(params.allowed_hosts)
     _check_registries(params, plan, servers)
     look_up_judges(settings_of(params), plan.evaluation.checks, servers)
+    planned = finish_plan(params, plan, hub_endpoint)
+    progress.update(1, 1)
+    return Result(
+        **vars(planned),
+        fastest_tokens_per_second=json.dumps(speeds_of_run(params, plan)),
+        gate=gate_of_run(params),
+    )
+
+
+def finish_plan(params: Params, plan: TrainingPlan, hub_endpoint: str | None) -> Planned:
+    """Log the plan's warnings, and bring the tokenizer and write the plan where that is asked for.
+
+    Raises PermanentError and TransientError as `run`.
+    """
     for warning in plan.warnings:
         log.warn(LOGGER, "plan", warning=warning)
     _bring_tokenizer(params, plan.model, hub_endpoint)
     if params.plan_file is not None:
         write_plan(params.plan_file, plan)
-    progress.update(1, 1)
-    return Result(
+    return Planned(
         plan=dump_plan(plan),
         model=plan.model.title,
         gpus=plan.hardware.gpus,
         disk_gib=plan.hardware.disk_gib,
         alternatives=alternatives(params),
         memory_gb=plan.memory.total_gb,
-        fastest_tokens_per_second=json.dumps(speeds_of_run(params, plan)),
         warnings="\n".join(plan.warnings),
-        gate=gate_of_run(params),
     )
 
 

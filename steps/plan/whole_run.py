@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 from argotune.presets.loader import machines
 from argotune.steps.common.errors import ParamsError
@@ -18,11 +19,24 @@ from argotune.steps.plan.planning import alternatives, cost_limit_problem, make_
 from argotune.steps.plan.servers import host_problems
 from argotune.steps.settings.run_settings import IMAGE_SETTINGS, SETTINGS
 from argotune.steps.settings.step_params import (
+    RUN_STEPS,
     gate_digest,
     params_of,
     settings_problems,
     with_defaults,
 )
+
+
+class HasSettings(Protocol):
+    """Parameters of a plan step, with all settings."""
+
+    @property
+    def settings(self) -> str:
+        """Those of the submitter, a JSON object of texts."""
+
+    @property
+    def installed(self) -> str:
+        """Those that the installation decides, likewise."""
 
 
 def plan_of_run(params: Params) -> TrainingPlan:
@@ -31,19 +45,10 @@ def plan_of_run(params: Params) -> TrainingPlan:
     Raises ParamsError with all problems: the plan's, and those of later steps with the settings
     that the step was given, by the names of the settings.
     """
+    plan = plan_of_steps(params, RUN_STEPS)
     settings = settings_of(params)
-    try:
-        plan = make_plan(params)
-    except ParamsError as error:
-        problems = [*_further(settings, {}, error.problems), *host_problems(settings, [])]
-        raise ParamsError([*error.problems, *problems]) from error
     if settings:
-        outputs = _outputs(plan, params)
-        problems = [
-            *_local_problems(settings),
-            *_further(settings, outputs, []),
-            *host_problems(settings, plan.evaluation.checks),
-        ] or [*_cost_problems(params, settings, outputs)]
+        problems = list(_cost_problems(params, settings, _outputs(plan, params)))
         if problems:
             raise ParamsError(problems)
     return plan
@@ -66,12 +71,40 @@ def gate_of_run(params: Params) -> str:
     return gate_digest(settings_of(params))
 
 
-def settings_of(params: Params) -> dict[str, str]:
-    """Read the run's settings, the installation's among them. Raises ParamsError."""
-    return {
-        **_object("installed", params.installed),
-        **_object("settings", params.settings),
-    }
+def plan_of_steps(params: Params, steps: Sequence[str]) -> TrainingPlan:
+    """Make the plan of a Workflow that has these steps. Raises ParamsError as `plan_of_run`."""
+    settings = settings_of(params)
+    try:
+        plan = make_plan(params)
+    except ParamsError as error:
+        further = _further(settings, {}, error.problems, steps)
+        problems = [*further, *host_problems(settings, [])]
+        raise ParamsError([*error.problems, *problems]) from error
+    if settings:
+        outputs = _outputs(plan, params)
+        problems = [
+            *_local_problems(settings),
+            *_further(settings, outputs, [], steps),
+            *host_problems(settings, plan.evaluation.checks),
+        ]
+        if problems:
+            raise ParamsError(problems)
+    return plan
+
+
+def problems_of_settings(params: HasSettings, steps: Sequence[str]) -> list[str]:
+    """List what these steps refuse of the settings, before anything is planned.
+
+    Raises ParamsError where the settings are no JSON object of texts.
+    """
+    settings = settings_of(params)
+    further = _further(settings, {}, [], steps)
+    return [*_local_problems(settings), *further, *host_problems(settings, [])]
+
+
+def settings_of(params: HasSettings) -> dict[str, str]:
+    """Read the settings, the installation's among them. Raises ParamsError."""
+    return {**_object("installed", params.installed), **_object("settings", params.settings)}
 
 
 def _object(flag: str, text: str) -> dict[str, str]:
@@ -85,11 +118,14 @@ def _object(flag: str, text: str) -> dict[str, str]:
 
 
 def _further(
-    settings: Mapping[str, str], outputs: Mapping[str, str], known: list[str]
+    settings: Mapping[str, str],
+    outputs: Mapping[str, str],
+    known: list[str],
+    steps: Sequence[str],
 ) -> Iterator[str]:
     """Report what later steps refuse, without settings that the plan refused already."""
     named = {name for problem in known for name in problem.partition(":")[0].split(", ")}
-    for problem in settings_problems(settings, outputs) if settings else ():
+    for problem in settings_problems(settings, outputs, steps) if settings else ():
         if problem.setting in named:
             continue
         place = f"{problem.setting}: " if problem.setting else ""

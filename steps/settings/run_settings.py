@@ -916,12 +916,16 @@ def annotation_settings() -> dict[str, Setting]:
 
 
 def flags_of(step: str) -> dict[str, str]:
-    """Return the flags of the step that a setting fills unchanged: flag to name of the setting."""
+    """Return the flags of the step that a setting fills unchanged: flag to name of the setting.
+
+    A step below another's package, STEP.NAME, has those of STEP that it knows.
+    """
+    owner = step.partition(".")[0]
     return {
         feed.partition(".")[2]: row.name
         for row in SETTINGS.values()
         for feed in row.feeds
-        if feed.partition(".")[0] == step
+        if feed.partition(".")[0] == owner
     }
 
 

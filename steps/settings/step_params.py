@@ -20,10 +20,12 @@ from argotune.steps.common.urls import redact, url_problem
 from argotune.steps.dataset import params as dataset
 from argotune.steps.deploy import params as deploy
 from argotune.steps.evaluate import params as evaluate
+from argotune.steps.evaluate.side_by_side import params as evaluate_several
 from argotune.steps.model import params as model
 from argotune.steps.nodes.providers import PROVIDERS, ProviderSettings, provider_settings
 from argotune.steps.notify import params as notify
 from argotune.steps.plan import params as plan
+from argotune.steps.plan.side_by_side import params as plan_several
 from argotune.steps.provision import params as provision
 from argotune.steps.push import params as push
 from argotune.steps.reject import params as reject
@@ -48,8 +50,22 @@ PARAMS: Mapping[str, type[Any]] = {
     "reject": reject.Params,
     "release": release.Params,
     "notify": notify.Params,
+    "plan.side_by_side": plan_several.Params,
+    "evaluate.side_by_side": evaluate_several.Params,
 }
 """The steps with flags that settings fill."""
+RUN_STEPS = tuple(step for step in PARAMS if "." not in step)
+"""Those of a run, in WorkflowTemplate `finetune`."""
+EVALUATION_STEPS = (
+    "plan.side_by_side",
+    "dataset",
+    "model",
+    "provision",
+    "watch",
+    "evaluate.side_by_side",
+    "release",
+)
+"""Those of an evaluation of several models, in WorkflowTemplate `evaluate`."""
 
 # Flags that the template or an earlier step fills; the values only have the right form.
 _LATER: Mapping[str, str] = {
@@ -78,7 +94,9 @@ class Problem:
 
 
 def settings_problems(
-    settings: Mapping[str, str], outputs: Mapping[str, str] | None = None
+    settings: Mapping[str, str],
+    outputs: Mapping[str, str] | None = None,
+    steps: Sequence[str] = RUN_STEPS,
 ) -> Iterator[Problem]:
     """List what is refused of a run's settings, each setting once.
 
@@ -86,10 +104,11 @@ def settings_problems(
         settings: Texts by name, as parameters of the template; missing ones have their defaults.
             Secrets and PriorityClass are compared with the allowed ones where these are given.
         outputs: What earlier steps said already, by the flag of later ones.
+        steps: The steps that refuse.
     """
     known: set[str] = set()
     found = chain(
-        _all_problems(with_defaults(settings), outputs or {}),
+        _all_problems(with_defaults(settings), outputs or {}, steps),
         _forbidden_secrets(settings),
         _forbidden_priority(settings),
         _forbidden_claim(settings),
@@ -186,12 +205,14 @@ def is_allowed(name: str, allowed: Sequence[str]) -> bool:
     return re.fullmatch(names_pattern(allowed), name) is not None
 
 
-def _all_problems(settings: Mapping[str, str], outputs: Mapping[str, str]) -> Iterator[Problem]:
+def _all_problems(
+    settings: Mapping[str, str], outputs: Mapping[str, str], steps: Sequence[str]
+) -> Iterator[Problem]:
     for row in parameter_settings():
         accepted = row.parameter_problem(settings[row.name])
         if accepted is not None:
             yield Problem(setting=row.name, text=f"{settings[row.name]!r}; accepted is {accepted}")
-    for step in PARAMS:
+    for step in steps:
         yield from _problems_of(step, settings, outputs)
     yield from _url_problems(settings)
 

@@ -195,16 +195,22 @@ def _check_urls(urls: Sequence[str], place: str, fields: Fields, reach: Reach) -
 
 def _check_files(urls: Sequence[str], place: str, fields: Fields) -> None:
     """Look for the files of this machine; what a directory or a pattern holds is not looked at."""
-    for index, url in enumerate(urls):
-        parts = urlsplit(url) if url.startswith("file:///") else None
-        path = unquote(parts.path) if parts else ""
-        if not path or Path(path).exists():
-            continue
-        if not is_pattern(path) or not Path("/", fixed_directory(path)).is_dir():
-            fields.problems.append(
-                f"{place}[{index}]: {path}: no such file or directory; a relative path begins where"
-                " the command runs"
-            )
+    fields.problems += [
+        f"{place}[{index}]: {problem}"
+        for index, url in enumerate(urls)
+        if (problem := missing_file(url)) is not None
+    ]
+
+
+def missing_file(url: str) -> str | None:
+    """Say that the file of a URL is not on this machine; None where it is, or for no such URL."""
+    parts = urlsplit(url) if url.startswith("file:///") else None
+    path = unquote(parts.path) if parts else ""
+    if not path or Path(path).exists():
+        return None
+    if is_pattern(path) and Path("/", fixed_directory(path)).is_dir():
+        return None
+    return f"{path}: no such file or directory; a relative path begins where the command runs"
 
 
 def _problem(url: str, *, allow_loopback: bool, allow_files: bool = False) -> str | None:
@@ -215,9 +221,10 @@ def _problem(url: str, *, allow_loopback: bool, allow_files: bool = False) -> st
     return url_problem(url, allow_loopback=allow_loopback, allow_files=allow_files)
 
 
-def data_url_problem(url: str) -> str | None:
-    """Why data are not read from a URL by a command on this machine, or None if they are."""
-    return _problem(url, allow_loopback=True, allow_files=True) or unsafe(url)
+def data_url_problem(url: str, *, on_this_machine: bool = True) -> str | None:
+    """Why data are not read from a URL by a command without a file, or None if they are."""
+    found = _problem(url, allow_loopback=on_this_machine, allow_files=on_this_machine)
+    return found or unsafe(url)
 
 
 def absolute_url(url: str, base_dir: Path) -> str:

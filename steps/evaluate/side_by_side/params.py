@@ -7,50 +7,53 @@ from pathlib import Path
 
 from argotune.steps.common.errors import ParamsError
 
+MOST_ANSWERS = 100
+
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
     """Measure models on the same rows: losses, checks and answers."""
 
     plan_file: Path
-    """The plan step's file; its model is the base of all models."""
+    """The plan step's file; its model is the base of all models, and its checks are those of the
+    answers."""
     model_dir: Path
     """Directory of the base model."""
-    rows_file: Path
-    """Parquet file of the dataset step; all of its rows are used."""
-    output_file: Path
-    """File to write (steps/contracts/side_by_side.py)."""
-    names: tuple[str, ...]
-    """What each model is called, as a JSON list."""
-    adapters: tuple[str, ...]
-    """Directory of each model's adapter, as a JSON list; empty: the base model itself."""
-    images: tuple[str, ...]
-    """Image of each adapter by digest, as a JSON list; empty: the base model itself."""
-    checks_file: Path | None = None
-    """Checks of the answers, a JSON list as in the plan file; empty: none."""
-    check_rows: int = 200
-    """Most rows whose prompts are answered for the checks, the first of them."""
-    check_tokens: int = 256
-    """Longest answer for the checks, tokens."""
-    answers: int = 3
+    work_dir: Path
+    """Volume of the run with the models, their adapters and the rows; what is found goes to
+    work-dir/side-by-side.json."""
+    shown_answers: int = 3
     """Number of rows whose answers are recorded."""
     confidence: float = 0.95
-    """Confidence of the intervals of the differences."""
+    """Confidence of the intervals of the differences, 0.5 to below 1."""
     allow_cpu: bool = False
     """Compute on the CPU where torch can use none of the GPUs that the plan is for."""
+    ca_file: Path | None = None
+    """Certificate authority of judges, PEM, trusted in addition to the public ones; may not
+    exist."""
     allow_loopback: bool = False
     """Allow judges of answers on this machine (127.0.0.0/8, ::1)."""
     allowed_hosts: tuple[str, ...] = ()
     """HOST or HOST:PORT of judges inside the network, as a JSON list."""
 
     def __post_init__(self) -> None:
-        if not self.names or len({len(self.names), len(self.adapters), len(self.images)}) != 1:
-            raise ParamsError("--names, --adapters and --images: accepted are one of each a model")
+        problems = []
+        if not 0 <= self.shown_answers <= MOST_ANSWERS:
+            problems.append(
+                f"--shown-answers: {self.shown_answers}; accepted are 0 to {MOST_ANSWERS}"
+            )
+        if not 0.5 <= self.confidence < 1:
+            problems.append(f"--confidence: {self.confidence}; accepted are 0.5 to below 1")
+        if problems:
+            raise ParamsError(problems)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """Outputs of the measurement."""
 
-    rows: int
-    """Rows that were measured."""
+    summary: str
+    """Loss of each model, and by how much it is better than the first, in one line."""
+    found: str
+    """What was found (steps/contracts/side_by_side.py) as JSON, without the answers where they are
+    long; the file on the volume and the report have all of it."""

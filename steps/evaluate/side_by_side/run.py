@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-
-import msgspec
 
 from argotune.steps.accelerator.cuda import TORCH, Cuda
 from argotune.steps.accelerator.gpus import check_gpus
@@ -13,12 +10,16 @@ from argotune.steps.causal_lm.device import find_device, planned_gpus
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.exhausted import naming_missing_memory
 from argotune.steps.common.progress import Progress
-from argotune.steps.contracts.checks import AnswerCheck, CheckResult
+from argotune.steps.contracts.checks import CheckResult
 from argotune.steps.contracts.side_by_side import (
+    ComparedModel,
     Difference,
     Measured,
     Question,
     SideBySide,
+    adapter_dir,
+    dump_in_brief,
+    read_models,
     write_side_by_side,
 )
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
@@ -33,25 +34,48 @@ from argotune.steps.evaluate.sheets import cut
 from argotune.steps.evaluate.side_by_side.params import Params, Result
 
 _ANSWER_TOKENS = 128
+_MOST_OUTPUT_BYTES = 100_000
+"""Of the output `found`: Argo keeps outputs in the Workflow, of which etcd takes 1.5 MiB."""
 
 
 def run(params: Params, *, progress: Progress, cuda: Cuda = TORCH) -> Result:
-    """Measure the models, and write params.output_file. Raises StepError."""
+    """Measure the models, and write what was found on the volume. Raises StepError."""
     plan = read_plan(params.plan_file)
-    checks = _read_checks(params.checks_file)
+    models = read_models(params.work_dir)
     check_gpus(planned_gpus(plan), allow_cpu=params.allow_cpu, cuda=cuda)
-    data = _read_data(params, plan, has_checks=bool(checks))
-    device = find_device()
-    open_judge = open_judges(params.allowed_hosts, allow_loopback=params.allow_loopback)
+    data = _read_data(params, plan)
+    found = _beside(_measure(models, data, params, plan, progress), data, params, plan)
+    write_side_by_side(params.work_dir, found)
+    return Result(
+        summary="; ".join(map(_summary, found.models)),
+        found=dump_in_brief(found, most_bytes=_MOST_OUTPUT_BYTES),
+    )
+
+
+def _measure(
+    models: Sequence[ComparedModel],
+    data: Data,
+    params: Params,
+    plan: TrainingPlan,
+    progress: Progress,
+) -> list[Measured]:
+    device, checks = find_device(), plan.evaluation.answer_checks
+    open_judge = open_judges(
+        params.allowed_hosts, allow_loopback=params.allow_loopback, ca_file=params.ca_file
+    )
     # Names of the user's own may have dots, which PEFT's may not.
-    keys = [f"adapter{place}" if each else BASE for place, each in enumerate(params.adapters)]
-    adapters = {key: Path(each) for key, each in zip(keys, params.adapters, strict=True) if each}
+    keys = [f"adapter{place}" if each.image else BASE for place, each in enumerate(models)]
+    adapters = {
+        key: adapter_dir(params.work_dir, each.image)
+        for key, each in zip(keys, models, strict=True)
+        if each.image
+    }
     losses: list[Losses] = []
     measured: list[Measured] = []
     with naming_missing_memory("evaluating the models", "fewer adapters at once"):
-        models = load_adapters(plan, params.model_dir, adapters, device)
+        loaded = load_adapters(plan, params.model_dir, adapters, device)
         for place, key in enumerate(keys):
-            with using(models, key) as model:
+            with using(loaded, key) as model:
                 losses.append(
                     row_losses(
                         model, data.rows, device, batch_tokens=plan.training.micro_batch_tokens
@@ -61,22 +85,21 @@ def run(params: Params, *, progress: Progress, cuda: Cuda = TORCH) -> Result:
                     model,
                     data.questions,
                     device,
-                    most_tokens=params.check_tokens if checks else _ANSWER_TOKENS,
+                    most_tokens=plan.evaluation.check_tokens if checks else _ANSWER_TOKENS,
                     stop_token_ids=data.template.stop_token_ids,
                 )
             measured.append(
                 Measured(
-                    name=params.names[place],
-                    adapter=params.images[place],
+                    name=models[place].name,
+                    adapter=models[place].image,
                     loss=mean_loss(losses[-1], data.tokens),
                     difference=_difference(losses, data.tokens, params.confidence),
-                    answers=[cut(data.text(each.ids)) for each in found[: params.answers]],
-                    checks=_check(checks, data, found, params.check_rows, open_judge),
+                    answers=[cut(data.text(each.ids)) for each in found[: params.shown_answers]],
+                    checks=_check(plan, data, found, open_judge),
                 )
             )
             progress.update(place + 1, len(keys))
-    write_side_by_side(params.output_file, _beside(measured, data, params, plan))
-    return Result(rows=len(data.rows))
+    return measured
 
 
 def _beside(measured: list[Measured], data: Data, params: Params, plan: TrainingPlan) -> SideBySide:
@@ -87,38 +110,32 @@ def _beside(measured: list[Measured], data: Data, params: Params, plan: Training
         confidence=params.confidence,
         questions=[
             Question(prompt=cut(data.text(each.ids)), reference=cut(data.text(each.reference)))
-            for each in data.questions[: params.answers]
+            for each in data.questions[: params.shown_answers]
         ],
         models=measured,
     )
 
 
-def _read_checks(path: Path | None) -> list[AnswerCheck]:
-    if path is None:
-        return []
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=list[AnswerCheck])
-    except (OSError, msgspec.DecodeError) as error:
-        raise PermanentError(f"{path}: not a list of checks: {error}") from error
-
-
-def _read_data(params: Params, plan: TrainingPlan, *, has_checks: bool) -> Data:
-    wanted = max(params.answers, params.check_rows if has_checks else 0)
-    data = read_data(params.rows_file, params.model_dir, plan, questions=wanted)
+def _read_data(params: Params, plan: TrainingPlan) -> Data:
+    for_checks = plan.evaluation.check_rows if plan.evaluation.answer_checks else 0
+    rows = params.work_dir / "dataset" / "train.parquet"
+    wanted = max(params.shown_answers, for_checks)
+    data = read_data(rows, params.model_dir, plan, questions=wanted)
     if not len(data.rows):
         raise PermanentError("the data have no row from which a loss can be measured")
     return data
 
 
 def _check(
-    checks: Sequence[AnswerCheck],
-    data: Data,
-    found: Sequence[answers.Answer],
-    rows: int,
-    open_judge: OpenJudge,
+    plan: TrainingPlan, data: Data, found: Sequence[answers.Answer], open_judge: OpenJudge
 ) -> list[CheckResult]:
+    rows = plan.evaluation.check_rows
     return check_answers(
-        checks, data.questions[:rows], found[:rows], data.text, open_judge=open_judge
+        plan.evaluation.answer_checks,
+        data.questions[:rows],
+        found[:rows],
+        data.text,
+        open_judge=open_judge,
     )
 
 
@@ -129,3 +146,9 @@ def _difference(losses: Sequence[Losses], tokens: Tokens, confidence: float) -> 
         return None
     gain = gain_over(first, last, tokens, confidence)
     return Difference(gain=gain.mean, low=gain.low, high=gain.high)
+
+
+def _summary(model: Measured) -> str:
+    loss = "not finite" if model.loss is None else f"{model.loss:.4f}"
+    better = model.difference
+    return f"{model.name} {loss}" + ("" if better is None else f", better by {better.gain:+.4f}")

@@ -5,6 +5,7 @@ import logging
 import platform
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,15 @@ def test_the_whole_log_of_all_tries_stays_on_the_volume(tmp_path: Path) -> None:
         "INFO result digest=sha256:ab",
     ]
     assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", line) for line in lines)
+
+
+def test_a_step_below_another_writes_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Params, "__module__", "argotune.steps.plan.side_by_side.params")
+    monkeypatch.setitem(sys.modules, Params.__module__, sys.modules[__name__])
+    assert exit_code(half, f"--logs-dir={tmp_path}", "--rows=8") == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.log"]
 
 
 def test_tokens_in_urls_are_in_no_message_and_no_log(

@@ -9,20 +9,12 @@ from typing import Annotated
 import msgspec
 import typer
 
-from argotune.steps.plan.planning import OWN_SECTION, ROOT
 from argotune.workflows.cli.console import console
-from argotune.workflows.cli.errors import InputError
+from argotune.workflows.cli.evaluation_input import read_asked
 from argotune.workflows.cli.home import home
-from argotune.workflows.cli.local.evaluate import (
-    Request,
-    checks_of,
-    evaluate_models,
-    read_check_file,
-    read_config,
-)
+from argotune.workflows.cli.local.evaluate import evaluate_models, this_machine
 from argotune.workflows.cli.show.results import Output, print_record
 from argotune.workflows.cli.show.side_by_side import print_side_by_side
-from argotune.workflows.workspace.input import absolute_url, data_url_problem
 
 app = typer.Typer(add_completion=False)
 
@@ -72,33 +64,13 @@ def evaluate(
 
     Nothing is deployed. The difference to the first model is given with its interval.
     """
-    twice = sorted({name for name in models if models.count(name) > 1})
-    if twice:
-        raise InputError([f"{name} is given twice; name each model once" for name in twice])
-    urls = [absolute_url(text, Path.cwd()) for text in data]
-    problems = [
-        f"--data {text}: {problem}"
-        for text, url in zip(data, urls, strict=True)
-        if (problem := data_url_problem(url))
-    ]
-    if problems:
-        raise InputError(problems)
-    sections = read_config(config)
-    given = (sections.get(OWN_SECTION) or {}).get("checks")
-    if checks is not None and given:
-        raise InputError(f"--checks {checks}: {config} has checks too; keep one of them")
+    here = home()
+    asked = read_asked(models, data, checks, config, this_machine(here))
     found = evaluate_models(
-        home(),
-        Request(
-            names=models,
-            urls=urls,
-            config=sections,
-            checks=read_check_file(checks)
-            if checks is not None
-            else checks_of(given or [], f"{config}: {ROOT}.{OWN_SECTION}.checks"),
-            answers=answers,
-            allow_cpu=allow_cpu,
-        ),
+        here,
+        asked,
+        answers=answers,
+        allow_cpu=allow_cpu,
         say=lambda text: print(f"{text} ...", file=sys.stderr),
     )
     if output is not None:

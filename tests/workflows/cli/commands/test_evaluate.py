@@ -77,28 +77,53 @@ def test_losses_differences_checks_and_answers_are_beside_each_other() -> None:
     ]
 
 
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of a user, some of them wrong, in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ARGOTUNE_HOME", str(tmp_path / "home"))
+    Path("rows.jsonl").write_text("{}")
+    Path("c.yaml").write_text("- {kind: regex, pattern: (}\n")
+    Path("f.yaml").write_text("- {kind: lm_eval, tasks: [hellaswag], min: 0.5}\n")
+    Path("d.yaml").write_text("training_config: {Argotune: [checks]}\n")
+    Path("e.yaml").write_text("training_config: {Argotune: {checks: [{kind: exact_match}]}}\n")
+
+
+@pytest.mark.usefixtures("files")
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["tiny", "tiny", "--data", "https://a.example/x"], "tiny is given twice"),
+        (["tiny", "tiny"], "tiny is given twice"),
+        (["phi4"], "phi4: no preset (did you mean phi-4?), no workspace with a service of this"),
+        (["registry.example.com/UP:1"], "'UP' is not a component of a repository name"),
         (["tiny", "--data", "ftp://a.example/x"], "--data ftp://a.example/x: accepted are"),
-        (["tiny", "--data", "https://a.example/x", "--checks", "c.yaml"], "c.yaml[0].pattern: '('"),
-        (["tiny", "--data", "https://a.example/x", "--config", "c.yaml"], "one root key, training"),
-        (["tiny", "--data", "https://a.example/x", "--config", "d.yaml"], "and mappings in it"),
-        (["tiny", "--data", "https://a.example/x", "--checks", "no.yaml"], "no.yaml: No such file"),
+        (["tiny", "--data", "/nope"], "--data /nope: /nope: no such file or directory"),
+        (["tiny", "--checks", "c.yaml"], "c.yaml[0].pattern: '('"),
+        (["tiny", "--checks", "f.yaml"], "f.yaml[0].kind: 'lm_eval' is measured in a run alone"),
+        (["tiny", "--config", "c.yaml"], "one root key, training"),
+        (["tiny", "--config", "d.yaml"], "and mappings in it"),
+        (["tiny", "--checks", "no.yaml"], "no.yaml: No such file"),
+        (["tiny", "--checks", "c.yaml", "--config", "e.yaml"], "e.yaml has checks too; keep one"),
     ],
 )
 def test_wrong_input_is_refused_before_anything_is_fetched(
-    arguments: list[str],
-    problem: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    argotune: Argotune,
+    arguments: list[str], problem: str, argotune: Argotune
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("c.yaml").write_text("- {kind: regex, pattern: (}\n")
-    Path("d.yaml").write_text("training_config: {Argotune: [checks]}\n")
-    answer = argotune("evaluate", *arguments)
+    answer = argotune("evaluate", *arguments, "--data", "rows.jsonl")
     assert answer.code == 2
     [said] = answer.errors
     assert problem in said
+
+
+@pytest.mark.usefixtures("files")
+def test_all_problems_are_said_at_once(argotune: Argotune) -> None:
+    wrong = ["nothing", "x//y", "--data", "/nope", "--checks", "c.yaml", "--config", "d.yaml"]
+    answer = argotune("evaluate", *wrong)
+    assert answer.code == 2
+    assert [said.removeprefix("error: ").partition(" ")[0] for said in answer.errors] == [
+        "nothing:",
+        "'x//y':",
+        "--data",
+        "d.yaml:",
+        "c.yaml[0].pattern:",
+    ]

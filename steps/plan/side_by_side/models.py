@@ -1,0 +1,167 @@
+"""What the models of an evaluation are: base models, and adapters of one base."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from argotune.presets.loader import model_preset, model_presets
+from argotune.presets.names import UnknownName
+from argotune.presets.schema import ModelPreset
+from argotune.steps.common.errors import ParamsError
+from argotune.steps.contracts.serving import ServingContract, read_contract
+from argotune.steps.contracts.side_by_side import ComparedModel, adapter_dir
+from argotune.steps.contracts.versions import LIVE
+from argotune.steps.registry.adapter import unpack_adapter
+from argotune.steps.registry.oci import (
+    ImageReference,
+    LayoutReference,
+    parse_reference,
+    with_digest,
+)
+from argotune.steps.registry.skopeo import Registry
+from argotune.steps.registry.versions import repository_of
+
+Image = ImageReference | LayoutReference
+# No image begins so: what is before a path has a dot or a port, or is `oci:`.
+_NAMED = re.compile(r"(?P<name>[a-z0-9]([a-z0-9-]*[a-z0-9])?)=(?P<image>.+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedModel:
+    """A model as it was asked for."""
+
+    name: str
+    preset: ModelPreset | None = None
+    """The base model that it is; None: it is an adapter."""
+    image: Image | None = None
+    """The adapter's image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """Models of one base."""
+
+    preset: ModelPreset
+    """The base model of all."""
+    quantization: str | None
+    """4-bit type of the base, as the adapters were tuned on; None for 16 bit."""
+    models: tuple[ComparedModel, ...]
+
+
+def read_models(texts: Sequence[str]) -> list[NamedModel]:
+    """Parse what the models are called. Raises ParamsError with all problems."""
+    found: list[NamedModel] = []
+    problems: list[str] = []
+    for text in texts:
+        try:
+            found.append(_read(text))
+        except ValueError as error:
+            problems.append(f"models: {text}: {error}")
+    problems += _twice(texts, found)
+    if not texts:
+        problems.append("models: empty; give a JSON list of presets and adapters' images")
+    if problems:
+        raise ParamsError(problems)
+    return found
+
+
+def find_models(named: Sequence[NamedModel], work_dir: Path, registry: Registry) -> Models:
+    """Find the adapters, and unpack them onto the volume.
+
+    A lone adapter gets its base beside it. Raises ParamsError for what is not there and for models
+    of several bases, another StepError for an image that cannot be fetched.
+    """
+    images = {
+        model.name: _resolve(model.name, model.image, registry)
+        for model in named
+        if model.image is not None
+    }
+    adapters = {name: _unpack(image, work_dir, registry) for name, image in images.items()}
+    bases = {model.name: model.preset for model in named if model.preset is not None}
+    preset = _base_of(bases, adapters)
+    models = [
+        ComparedModel(name=each.name, image=str(images[each.name]) if each.image else "")
+        for each in named
+    ]
+    if len(models) == 1 and adapters:
+        models.insert(0, ComparedModel(name=preset.name))
+    first = next(iter(adapters.values()), None)
+    return Models(
+        preset=preset,
+        quantization=first.quantization if first is not None else None,
+        models=tuple(models),
+    )
+
+
+def _read(text: str) -> NamedModel:
+    found = _NAMED.fullmatch(text)
+    name, place = (found["name"], found["image"]) if found else (text, text)
+    if not place.startswith("oci:") and "/" not in place:
+        try:
+            return NamedModel(name=name, preset=model_preset(place))
+        except UnknownName as error:
+            raise ValueError(
+                f"{error}; an adapter is named by its image, such as REGISTRY/REPOSITORY:TAG"
+            ) from error
+    return NamedModel(name=name, image=parse_reference(place))
+
+
+def _twice(texts: Sequence[str], models: Sequence[NamedModel]) -> Iterator[str]:
+    for what, names in (("given", texts), ("called", [model.name for model in models])):
+        repeated = [name for name, count in Counter(names).items() if count > 1]
+        if repeated:
+            yield from (f"models: {name} is {what} twice; name each once" for name in repeated)
+            return
+
+
+def _resolve(name: str, image: Image, registry: Registry) -> Image:
+    if image.digest is not None:
+        return image
+    tag = image.tag or LIVE
+    found = repository_of(image, registry).find(tag)
+    if found is None:
+        advice = f": {image}:TAG, or {image}@sha256:HEX" if image.tag is None else ""
+        raise ParamsError(
+            f"models: {name}: there is no image with the tag {tag}; name one that is{advice}"
+        )
+    return with_digest(image, found.digest)
+
+
+def _unpack(image: Image, work_dir: Path, registry: Registry) -> ServingContract:
+    directory = adapter_dir(work_dir, str(image))
+    return read_contract(unpack_adapter(image, directory, registry))
+
+
+def _base_of(
+    presets: Mapping[str, ModelPreset], adapters: Mapping[str, ServingContract]
+) -> ModelPreset:
+    """The one base of all. Raises ParamsError where they have several, with all of them."""
+    of_adapters = {name: _preset_of(name, contract) for name, contract in adapters.items()}
+    ways = {(contract.quantization, contract.rope) for contract in adapters.values()}
+    found = [*presets.values(), *of_adapters.values()]
+    if len({preset.name for preset in found}) > 1 or len(ways) > 1:
+        named = [f"{name} has {preset.name}" for name, preset in presets.items()]
+        named += [
+            f"{name} has {preset.name} in {adapters[name].quantization or '16 bits'}"
+            for name, preset in of_adapters.items()
+        ]
+        raise ParamsError(
+            "models: they are compared on one base that is loaded in one way, and these have"
+            f" several: {', '.join(named)}"
+        )
+    return found[0]
+
+
+def _preset_of(name: str, contract: ServingContract) -> ModelPreset:
+    base = contract.base
+    for preset in model_presets():
+        if (preset.repository, preset.revision) == (base.repository, base.revision):
+            return preset
+    raise ParamsError(
+        f"models: {name}: it was tuned on {base.repository}@{base.revision[:19]}, which is no"
+        " preset of this version; adapters are measured on the weights of a preset"
+    )

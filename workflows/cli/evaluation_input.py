@@ -1,0 +1,187 @@
+"""What `argotune evaluate` is given: models, data and checks, refused with all problems at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from argotune.presets.loader import model_preset, model_presets
+from argotune.presets.names import UnknownName, nearest
+from argotune.steps.common import strict_yaml
+from argotune.steps.common.urls import redact
+from argotune.steps.contracts.checks import Check, LmEval
+from argotune.steps.plan.planning import OWN_SECTION, ROOT, WrongParts, read_checks
+from argotune.steps.registry.oci import LayoutReference, parse_reference
+from argotune.workflows.cli.errors import InputError
+from argotune.workflows.workspace.input import absolute_url, data_url_problem, missing_file
+from argotune.workflows.workspace.tags import unsafe
+
+FindService = Callable[[str], str | None]
+"""Returns the image, by digest, of the adapter that a workspace has in service; None: there is no
+workspace of that name. Raises InputError where it has none in service."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """An evaluation, as the plan step takes it."""
+
+    models: tuple[str, ...]
+    """Presets, images, and NAME=IMAGE for the adapter that a workspace has in service."""
+    urls: tuple[str, ...]
+    config: str
+    """A training_config.yaml with the columns of the data and the checks; empty: neither."""
+    checks: tuple[Check, ...] = ()
+    """Those of the config."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where the evaluation runs."""
+
+    title: str
+    """Of which services there may be, such as `this machine`."""
+    is_here: bool
+    """Whether files and directories of this machine may be named."""
+    find_service: FindService
+
+
+def read_asked(
+    names: Sequence[str],
+    data: Sequence[str],
+    checks_file: Path | None,
+    config_file: Path | None,
+    place: Place,
+) -> Asked:
+    """Read what the command was given. Raises InputError with all problems."""
+    problems: list[str] = []
+    models = list(_models(names, place, problems))
+    urls = list(_urls(data, place, problems))
+    sections, checks = _config(checks_file, config_file, problems)
+    config = strict_yaml.dump({ROOT: sections}) if sections else ""
+    if not place.is_here and (problem := unsafe(config, lines=True)):
+        problems.append(f"{config_file or checks_file}: {problem}")
+    if problems:
+        raise InputError(problems)
+    return Asked(models=tuple(models), urls=tuple(urls), config=config, checks=tuple(checks))
+
+
+def _models(names: Sequence[str], place: Place, problems: list[str]) -> Iterator[str]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    problems += [f"{name} is given twice; name each model once" for name in twice]
+    for name in dict.fromkeys(names):
+        try:
+            yield _model(name, place)
+        except InputError as error:
+            problems += error.problems
+
+
+def _model(name: str, place: Place) -> str:
+    try:
+        return model_preset(name).name
+    except UnknownName:
+        pass
+    if name.startswith("oci:") or "/" in name:
+        return _image(name, place)
+    image = place.find_service(name)
+    if image is not None:
+        return f"{name}={image}"
+    near = nearest(name, [preset.name for preset in model_presets()])
+    raise InputError(
+        f"{name}: no preset"
+        + (f" (did you mean {near}?)" if near else "")
+        + f", no workspace with a service of {place.title}, and no image, which would be"
+        " REGISTRY/REPOSITORY:TAG" + (" or oci:DIRECTORY:TAG" if place.is_here else "")
+    )
+
+
+def _image(name: str, place: Place) -> str:
+    try:
+        reference = parse_reference(name)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if isinstance(reference, LayoutReference) and not place.is_here:
+        raise InputError(
+            f"{name}: a directory of this machine, and the pods run elsewhere; name an image of a"
+            " registry"
+        )
+    if isinstance(reference, LayoutReference):
+        # The steps run in directories of their own.
+        absolute = reference.directory.expanduser().absolute()
+        return name.replace(str(reference.directory), str(absolute), 1)
+    return name
+
+
+def _urls(data: Sequence[str], place: Place, problems: list[str]) -> Iterator[str]:
+    for text in data:
+        url = absolute_url(text, Path.cwd())
+        problem = data_url_problem(url, on_this_machine=place.is_here)
+        if problem is None and place.is_here:
+            problem = missing_file(url)
+        if problem is None:
+            yield url
+        else:
+            problems.append(f"--data {redact(text)}: {problem}")
+
+
+def _config(
+    checks_file: Path | None, config_file: Path | None, problems: list[str]
+) -> tuple[dict[str, Any], list[Check]]:
+    """Return the sections of the training config with the checks, and the checks."""
+    sections: dict[str, Any] = {}
+    if config_file is not None:
+        try:
+            sections = _read_sections(config_file)
+        except InputError as error:
+            problems += error.problems
+    own = dict(sections.get(OWN_SECTION) or {})
+    where, value = f"{config_file}: {ROOT}.{OWN_SECTION}.checks", own.get("checks")
+    if checks_file is not None and value:
+        problems.append(f"--checks {checks_file}: {config_file} has checks too; keep one of them")
+    elif checks_file is not None:
+        where = str(checks_file)
+        try:
+            value = _yaml(checks_file)
+        except InputError as error:
+            problems += error.problems
+    if value is None:
+        return sections, []
+    return {**sections, OWN_SECTION: {**own, "checks": value}}, _checks(value, where, problems)
+
+
+def _checks(value: object, where: str, problems: list[str]) -> list[Check]:
+    try:
+        checks = read_checks(value)
+    except WrongParts as error:
+        problems += [f"{where}{problem}" for problem in error.problems]
+        return []
+    except ValueError as error:
+        problems.append(f"{where}: accepted is {error}")
+        return []
+    problems += [
+        f"{where}[{place}].kind: {check.kind!r} is measured in a run alone; remove the check here"
+        for place, check in enumerate(checks)
+        if isinstance(check, LmEval)
+    ]
+    return checks
+
+
+def _read_sections(path: Path) -> dict[str, Any]:
+    document = _yaml(path)
+    sections = document.get(ROOT) if isinstance(document, dict) else None
+    if not isinstance(sections, dict) or any(
+        not isinstance(keys, dict | None) for keys in sections.values()
+    ):
+        raise InputError(
+            f"{path}: accepted is a training_config.yaml, with one root key, {ROOT}, "
+            "and mappings in it"
+        )
+    return sections
+
+
+def _yaml(path: Path) -> object:
+    try:
+        return strict_yaml.load(path.read_text())
+    except (OSError, UnicodeDecodeError, strict_yaml.YamlProblem) as error:
+        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
