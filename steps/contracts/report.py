@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from argotune.steps.contracts import data_report, evaluation
+from argotune.steps.contracts import data_report, evaluation, side_by_side
 
 ARTIFACT_TYPE = "application/vnd.argotune.report.v1"
 TITLE = "org.opencontainers.image.title"
@@ -48,6 +48,11 @@ Files = dict[str, bytes]
 def report_tag(digest: str) -> str:
     """Return the report's tag for an adapter's digest, sha256:HEX; cosign names its tags so."""
     return f"{digest.replace(':', '-')}.report"
+
+
+def evaluation_tag(digest: str, run: str) -> str:
+    """Return the tag of an evaluation's report, for the digest of an adapter and the run's UID."""
+    return f"{digest.replace(':', '-')}.evaluation-{run}"
 
 
 def collect(work_dir: Path) -> Files:
@@ -99,6 +104,7 @@ def _candidates(work_dir: Path) -> Iterator[tuple[str, bytes]]:
         yield from _file(name, work_dir / "dataset" / name)
     yield from _file(RESULT, report / RESULT)
     yield from _file(EVALUATION, work_dir / evaluation.FILE)
+    yield from _file(side_by_side.FILE, work_dir / side_by_side.FILE)
     for name, content in _file(METRICS, report / METRICS):
         yield name, _thinned(content)
     for name, content in _file(SAMPLES, report / SAMPLES):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from argotune.steps.common import log
 from argotune.steps.common.errors import StepError
-from argotune.steps.contracts.report import NOT_KEPT, collect, report_tag
+from argotune.steps.contracts.report import NOT_KEPT, collect
 from argotune.steps.push.layout import Image, write_report
 from argotune.steps.registry.oci import ImageReference
 from argotune.steps.registry.skopeo import Registry, Sleep
@@ -29,14 +29,15 @@ def keep_report(
     image: ImageReference,
     registry: Registry,
     *,
+    tag: str,
     created: str,
     sleep: Sleep,
 ) -> str:
     """Push the report of the run on this volume, and return its reference by digest.
 
-    Where that fails, return `none: REASON`.
+    It gets the tag in the repository of `image`, and refers to the adapter there. Where that fails,
+    return `none: REASON`.
     """
-    tag = report_tag(adapter.digest)
     target = ImageReference(registry=image.registry, repository=image.repository, tag=tag)
     patient = dataclasses.replace(registry, timeout_seconds=_TIMEOUT_SECONDS)
     try:

@@ -10,6 +10,7 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError, StepError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.evaluation import REJECTED
+from argotune.steps.contracts.report import report_tag
 from argotune.steps.contracts.serving import read_contract
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
 from argotune.steps.contracts.versions import CANDIDATE, rejected_tag
@@ -116,7 +117,13 @@ def _to_registry(
     report = ""
     if params.keep_report == "registry":
         report = keep_report(
-            params.work_dir, image, tagged, registry, created=params.created, sleep=sleep
+            params.work_dir,
+            image,
+            tagged,
+            registry,
+            tag=report_tag(image.digest),
+            created=params.created,
+            sleep=sleep,
         )
     return Result(
         digest=image.digest,

@@ -16,6 +16,7 @@ from typing import Any
 
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.fields import Field, fields_of, parse_fields, text_of
+from argotune.steps.common.setting import Setting
 from argotune.steps.common.urls import redact, url_problem
 from argotune.steps.dataset import params as dataset
 from argotune.steps.deploy import params as deploy
@@ -28,6 +29,7 @@ from argotune.steps.plan import params as plan
 from argotune.steps.plan.side_by_side import params as plan_several
 from argotune.steps.provision import params as provision
 from argotune.steps.push import params as push
+from argotune.steps.push.side_by_side import params as push_several
 from argotune.steps.reject import params as reject
 from argotune.steps.release import params as release
 from argotune.steps.settings.run_settings import (
@@ -52,6 +54,7 @@ PARAMS: Mapping[str, type[Any]] = {
     "notify": notify.Params,
     "plan.side_by_side": plan_several.Params,
     "evaluate.side_by_side": evaluate_several.Params,
+    "push.side_by_side": push_several.Params,
 }
 """The steps with flags that settings fill."""
 RUN_STEPS = tuple(step for step in PARAMS if "." not in step)
@@ -63,9 +66,26 @@ EVALUATION_STEPS = (
     "provision",
     "watch",
     "evaluate.side_by_side",
+    "push.side_by_side",
     "release",
 )
 """Those of an evaluation of several models, in WorkflowTemplate `evaluate`."""
+EVALUATION_WITHOUT: Mapping[str, Sequence[str]] = {
+    "dataset": ("validation-urls", "only-if-changed"),
+    "model": ("output-image", "full-retrain-every"),
+    "provision": ("at-cost-limit",),
+    "watch": ("at-cost-limit",),
+}
+"""Flags of these steps that have their defaults there: an evaluation trains and deploys nothing."""
+_MOUNTED_BY_AN_EVALUATION = (
+    "urls-secret",
+    "data-claim",
+    "push-secret",
+    "model-access-secret",
+    "queue",
+    "priority-class",
+)
+"""Settings of an evaluation that are no flags of steps."""
 
 # Flags that the template or an earlier step fills; the values only have the right form.
 _LATER: Mapping[str, str] = {
@@ -121,6 +141,19 @@ def settings_problems(
         if what not in known:
             yield problem
         known.add(what)
+
+
+def evaluation_settings() -> list[Setting]:
+    """List the settings of a run that are parameters of WorkflowTemplate `evaluate` too."""
+    names = {
+        name
+        for step in EVALUATION_STEPS
+        for flag, name in flags_of(step).items()
+        if flag in {field.kebab for field in fields_of(PARAMS[step])}
+        and flag not in EVALUATION_WITHOUT.get(step, ())
+    }
+    names.update(_MOUNTED_BY_AN_EVALUATION)
+    return [row for row in parameter_settings() if row.name in names]
 
 
 def params_of(step: str, settings: Mapping[str, str], outputs: Mapping[str, str]) -> Any:

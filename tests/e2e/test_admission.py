@@ -153,6 +153,23 @@ def test_a_rollback_names_an_adapter_of_a_registry(installed: Cluster) -> None:
     assert "parameter push-secret: " in refused
 
 
+def evaluation(models: list[str], **others: str) -> Object:
+    urls = json.dumps(["https://example.com/rows.jsonl"])
+    given = {"models": json.dumps(models), "urls": urls, "push-secret": ALLOWED, **others}
+    arguments = {"parameters": [{"name": key, "value": text} for key, text in given.items()]}
+    return changed({"workflowTemplateRef": {"name": "evaluate"}, "arguments": arguments})
+
+
+@pytest.mark.smoke
+def test_an_evaluation_names_presets_and_adapters_of_a_registry(installed: Cluster) -> None:
+    image = "registry.example.com/good:v1"
+    assert refusal(installed, evaluation(["tiny", image, f"mine={image}"])) == ""
+    for other in ("oci:/argotune/models:v1", "mine=oci:/argotune/models:v1", 'a"b', "a\\b"):
+        assert "parameter models: " in refusal(installed, evaluation(["tiny", other]))
+    for name, text in {"push-secret": "payroll", "shown-answers": "many"}.items():
+        assert f"parameter {name}: " in refusal(installed, evaluation(["tiny"], **{name: text}))
+
+
 @pytest.mark.smoke
 def test_nobody_submits_in_the_name_of_somebody_else(installed: Cluster) -> None:
     by, others = ({SUBMITTER_ANNOTATION: name} for name in (PERSON, "somebody.else"))
@@ -214,7 +231,7 @@ def with_value(name: str, text: str) -> Object:
     [
         (
             {"workflowTemplateRef": {"name": "other"}},
-            "accepted are the templates finetune, gc and rollback",
+            "accepted are the templates evaluate, finetune, gc and rollback",
         ),
         (
             {"workflowTemplateRef": {"name": "finetune", "clusterScope": True}},

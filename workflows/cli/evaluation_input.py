@@ -53,9 +53,10 @@ def read_asked(
     checks_file: Path | None,
     config_file: Path | None,
     place: Place,
+    known_problems: Sequence[str] = (),
 ) -> Asked:
-    """Read what the command was given. Raises InputError with all problems."""
-    problems: list[str] = []
+    """Read what the command was given. Raises InputError with all problems, also known ones."""
+    problems = list(known_problems)
     models = list(_models(names, place, problems))
     urls = list(_urls(data, place, problems))
     sections, checks = _config(checks_file, config_file, problems)

@@ -13,6 +13,8 @@ from argotune.presets.names import nearest
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.options import Command, accepting
 
+_PREFIX = "argotune.dev/"
+"""Of annotations, which the flag does without."""
 _PANEL = "In place of the file's fields"
 
 OVERRIDES: Mapping[str, str] = {
@@ -71,7 +73,12 @@ def read_overrides(
             found["urls"] = json.dumps(value)
         elif value is not None:
             found[flag] = value
-    return found | _settings(settings, found)
+    if not settings:
+        return found
+    # The table takes a tenth of a second to import, and most commands do not need it.
+    from argotune.steps.settings.run_settings import annotation_settings
+
+    return found | read_settings(settings, annotation_settings(), found)
 
 
 def join_overrides(overrides: Mapping[str, str], flags: Mapping[str, str]) -> dict[str, str]:
@@ -88,14 +95,13 @@ def flags_of(overrides: Mapping[str, str]) -> dict[str, str]:
     return {flags.get(name, f"--set {name}"): value for name, value in overrides.items()}
 
 
-def _settings(pairs: Sequence[str], flags: Mapping[str, str]) -> dict[str, str]:
-    """Return the pairs of `--set`, each setting once."""
-    if not pairs:
-        return {}
-    # The table takes a tenth of a second to import, and most commands do not need it.
-    from argotune.steps.settings.run_settings import PREFIX, annotation_settings
+def read_settings(
+    pairs: Sequence[str], known: Collection[str], taken: Collection[str] = ()
+) -> dict[str, str]:
+    """Return the pairs NAME=VALUE of `--set`, each known setting once and none that is taken.
 
-    known = annotation_settings()
+    Raises InputError with all problems.
+    """
     found: dict[str, str] = {}
     problems = []
     for pair in pairs:
@@ -103,8 +109,8 @@ def _settings(pairs: Sequence[str], flags: Mapping[str, str]) -> dict[str, str]:
         if not equals or not text:
             problems.append(f"--set {pair!r}: accepted is NAME=VALUE")
         elif name not in known:
-            problems.append(f"--set {pair!r}: no setting {name}; {_advice(name, PREFIX, known)}")
-        elif name in found or name in flags:
+            problems.append(f"--set {pair!r}: no setting {name}; {_advice(name, known)}")
+        elif name in found or name in taken:
             problems.append(f"--set {pair!r}: {name} is given twice; give it once")
         else:
             found[name] = text
@@ -113,13 +119,13 @@ def _settings(pairs: Sequence[str], flags: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _advice(name: str, prefix: str, known: Collection[str]) -> str:
-    """Say which setting an unknown name may mean; `prefix` is the annotations'."""
-    short = name.removeprefix(prefix)
+def _advice(name: str, known: Collection[str]) -> str:
+    """Say which setting an unknown name may mean."""
+    short = name.removeprefix(_PREFIX)
     near = short if short in known else nearest(short, known)
     if name != short:
         meant = f": {near}" if near else f"; known are {', '.join(known)}"
-        return f"accepted are names without {prefix}{meant}"
+        return f"accepted are names without {_PREFIX}{meant}"
     return f"did you mean {near}?" if near else f"known are {', '.join(known)}"
 
 

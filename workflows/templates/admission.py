@@ -23,7 +23,7 @@ from argotune.steps.settings.run_settings import (
     SETTINGS,
     parameter_settings,
 )
-from argotune.workflows.templates import finetune, gc, rollback
+from argotune.workflows.templates import evaluate, finetune, gc, rollback
 from argotune.workflows.templates.cluster_permissions import NAMESPACE, NAMESPACE_LABEL
 from argotune.workflows.templates.manifest import Manifest, manifest
 from argotune.workflows.templates.permissions import MARKER
@@ -34,12 +34,14 @@ RUNS, USERS = "argotune-runs", "argotune-users"
 _API_VERSION = "admissionregistration.k8s.io/v1"
 _ARGO = "argoproj.io"
 _URL_KEYS = tuple(manifests.URL_KEYS.values())
-_TEMPLATES = (finetune.NAME, gc.NAME, rollback.NAME)
+_TEMPLATES = (evaluate.NAME, finetune.NAME, gc.NAME, rollback.NAME)
 ADAPTER_PATTERN = (
     "^([a-zA-Z0-9][a-zA-Z0-9.-]*|\\[[0-9a-fA-F:]+\\])(:[0-9]{1,5})?/[^@:]+"
     "(:v[1-9][0-9]*|@sha256:[0-9a-f]{64})$"
 )
 """An adapter in a registry, by a version's tag or by digest: no tag that moves, no directory."""
+MODELS_PATTERN = r'^\[ *("[^"\\]*"( *, *"[^"\\]*")*)? *\]$'
+"""A JSON list of texts without escapes, so that its text shows what is in it."""
 _MAY_NOT_CREATE_PODS = {
     "name": "may-not-create-pods",
     "expression": (
@@ -230,12 +232,17 @@ def _run_rules() -> list[Rule]:
 
 def _parameter_rules() -> list[Rule]:
     rows = parameter_settings()
-    others = [*gc.PARAMETERS, *rollback.parameters()]
+    others = [*evaluate.parameters(), *gc.PARAMETERS, *rollback.parameters()]
     names = list(dict.fromkeys([*(row.name for row in rows), *(str(item.name) for item in others)]))
     choices = {row.name: _choices(row.cluster_choices(), row.default) for row in rows}
     choices = {name: texts for name, texts in choices.items() if texts}
     patterns = {row.name: row.value.pattern for row in rows if row.value.pattern}
-    patterns |= {"reference": ADAPTER_PATTERN, "gpus": "^[0-9]{1,3}$"}
+    patterns |= {
+        "reference": ADAPTER_PATTERN,
+        "gpus": "^[0-9]{1,3}$",
+        "models": MODELS_PATTERN,
+        "shown-answers": "^[0-9]{1,3}$",
+    }
     # A run names the defaults too; the template lets no Secret in that is not allowed.
     secrets = {name: SETTINGS[name].default for name in SECRET_SETTINGS}
     pattern = f"'{manifests.install_tag(manifests.ALLOWED_SECRETS_PATTERN)}'"
@@ -244,7 +251,8 @@ def _parameter_rules() -> list[Rule]:
     return [
         _each("p.name in " + _list(names), "there is no such parameter"),
         _each(
-            f"!(p.name in {_list(('reference', *IMAGE_SETTINGS))}) || !p.value.startsWith('oci:')",
+            f"(!(p.name in {_list(('reference', *IMAGE_SETTINGS))}) || !p.value.startsWith('oci:'))"
+            " && (p.name != 'models' || !p.value.matches('[\"=]oci:'))",
             "a directory would be one of the pod; name an image of a registry",
         ),
         _each(

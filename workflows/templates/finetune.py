@@ -10,12 +10,9 @@ from __future__ import annotations
 
 from hera.workflows import (
     DAG,
-    ConfigMapVolume,
-    ExistingVolume,
     Parameter,
     SecretVolume,
     Steps,
-    Volume,
     WorkflowTemplate,
 )
 from hera.workflows.models import (
@@ -35,10 +32,9 @@ from argotune.steps.contracts import client_keys
 from argotune.steps.contracts.approval import DECISION, REASON
 from argotune.steps.contracts.stop_time import config_map_of
 from argotune.steps.settings import run_settings
-from argotune.workflows.templates import approval
+from argotune.workflows.templates import approval, volumes
 from argotune.workflows.templates import step as container
 from argotune.workflows.templates.finetune_steps import (
-    CA,
     DATASET,
     DAY_SECONDS,
     DEPLOY,
@@ -57,15 +53,10 @@ from argotune.workflows.templates.finetune_steps import (
     WATCH,
 )
 from argotune.workflows.templates.form import form_field
-from argotune.workflows.templates.step import Step, output, secret, times_of, value_of
+from argotune.workflows.templates.step import Step, output, secret, times_of
 
 NAME = "finetune"
 _END = "end"
-# `argotune submit` makes the Secret of one run, `argotune render` that of a workspace.
-_URLS_OF_RUN = "workflow.parameters['urls-secret'] == workflow.name + '-urls'"
-_URLS_OF_WORKSPACE = (
-    "workflow.parameters['urls-secret'] startsWith workflow.parameters.name + '-urls-'"
-)
 
 
 def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> WorkflowTemplate:
@@ -110,26 +101,10 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
         volume_claim_gc=VolumeClaimGC(strategy="OnWorkflowSuccess"),
         ttl_strategy=TTLStrategy(seconds_after_completion=7 * DAY_SECONDS),
         volumes=[
-            # ReadWriteOnce is enough: the steps that mount it run one after the other. provision,
-            # which runs beside model, and release mount nothing.
-            Volume(name="work", size=volume_size, storage_class_name=storage_class),
-            # Shared by the runs of all workspaces, on any node: the claim is ReadWriteMany.
-            ExistingVolume(name="models", claim_name=value_of("model-cache-claim")),
-            SecretVolume(
-                name="urls-secret",
-                secret_name=secret("urls-secret", _URLS_OF_RUN, _URLS_OF_WORKSPACE),
-                optional=True,
-            ),
-            SecretVolume(
-                name="push-secret",
-                secret_name=secret("push-secret"),
-                optional=True,
-            ),
+            *volumes.of_run(volume_size, storage_class),
             # No other step mounts it: what signs is not to be read where data or models are.
             SecretVolume(
-                name="signing-secret",
-                secret_name=secret("signing-secret"),
-                optional=True,
+                name="signing-secret", secret_name=secret("signing-secret"), optional=True
             ),
             SecretVolume(
                 name="api-keys",
@@ -137,21 +112,6 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
                 items=[KeyToPath(key=client_keys.FILE_NAME, path=client_keys.FILE_NAME)],
                 optional=True,
             ),
-            SecretVolume(
-                name="data-secret",
-                secret_name=secret("data-secret"),
-                # Only this key: the others become variables.
-                items=[KeyToPath(key=".dockerconfigjson", path=".dockerconfigjson")],
-                optional=True,
-            ),
-            SecretVolume(
-                name="model-secret",
-                secret_name=secret("model-access-secret"),
-                # Only this key, because the Secret's token must not become a file.
-                items=[KeyToPath(key=".dockerconfigjson", path=".dockerconfigjson")],
-                optional=True,
-            ),
-            ConfigMapVolume(name=CA, optional=True),
             # watch makes it where tune is to end by itself at a limit of cost.
             PodVolume(
                 name=STOP,

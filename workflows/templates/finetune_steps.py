@@ -42,10 +42,10 @@ _PLAN_FILE = f"{container.WORK_DIR}/plan.yaml"
 _TOKENIZER_DIR = f"{container.WORK_DIR}/tokenizer"
 _HISTORY_FILE = f"{container.MODELS_DIR}/{HISTORY}/{{{{workflow.parameters.name}}}}.json"
 CA = "argotune-ca"  # hera gives the volume the name of its ConfigMap
-_CA_FILE = f"{container.CA_DIR}/ca.crt"
+CA_FILE = f"{container.CA_DIR}/ca.crt"
 STOP = "stop"
-_PUSH_AUTH_FILE = f"{container.PUSH_SECRET_DIR}/.dockerconfigjson"
-_REGISTRIES = manifests.install_tag(manifests.ALLOWED_REGISTRIES)
+PUSH_AUTH_FILE = f"{container.PUSH_SECRET_DIR}/.dockerconfigjson"
+REGISTRIES = manifests.install_tag(manifests.ALLOWED_REGISTRIES)
 DAY_SECONDS = 24 * 3600
 _REPLACEMENT_SECONDS = 6 * 3600
 
@@ -68,8 +68,8 @@ _MODEL_ACCESS = {
     "cache-dir": container.MODELS_DIR,
     "auth-file": f"{container.MODEL_SECRET_DIR}/.dockerconfigjson",
     "access-secret": value_of("model-access-secret"),
-    "ca-file": _CA_FILE,
-    "allowed-hosts": _REGISTRIES,
+    "ca-file": CA_FILE,
+    "allowed-hosts": REGISTRIES,
 }
 _MODEL_MOUNTS = {
     "work": container.WORK_DIR,
@@ -118,9 +118,9 @@ DATASET = Step(
         },
         "auth-file": f"{container.DATA_SECRET_DIR}/.dockerconfigjson",
         "volume-dir": container.DATA_DIR,
-        "allowed-registries": _REGISTRIES,
+        "allowed-registries": REGISTRIES,
         "history-file": _HISTORY_FILE,
-        "ca-file": _CA_FILE,
+        "ca-file": CA_FILE,
     },
     mounts={
         "work": container.WORK_DIR,
@@ -145,29 +145,29 @@ MODEL = Step(
         "plan-file": _PLAN_FILE,
         **_MODEL_ACCESS,
         "work-dir": container.WORK_DIR,
-        "push-auth-file": _PUSH_AUTH_FILE,
+        "push-auth-file": PUSH_AUTH_FILE,
         "push-secret": value_of("push-secret"),
     },
     mounts={**_MODEL_MOUNTS, "push-secret": container.PUSH_SECRET_DIR},
     timeout_seconds=DAY_SECONDS,
     env=_MODEL_ENV,
 )
-_OF_RUN = {
+OF_RUN = {
     "run": "{{workflow.uid}}",
     "workflow": "{{workflow.name}}",
     "namespace": "{{workflow.namespace}}",
 }
 _STATED_IMAGES = ("plan", "dataset", "model", "tune", "push")
 """Those on which an adapter depends; the others only carry and serve it."""
-_NODE_INPUTS = ("gpus", "gpu-memory-gb", "disk-gib", "planned-alternatives")
+NODE_INPUTS = ("gpus", "gpu-memory-gb", "disk-gib", "planned-alternatives")
 """The plan's outputs about the node, which provision and watch get."""
 PROVISION = Step(
     params=provision_params,
     memory="192Mi",
     is_queued=True,
     stays_on_its_node=True,
-    fixed=_OF_RUN,
-    inputs=[*_NODE_INPUTS, "run-tokens", "fastest-tokens-per-second"],
+    fixed=OF_RUN,
+    inputs=[*NODE_INPUTS, "run-tokens", "fastest-tokens-per-second"],
     timeout_seconds=3600,
     uses_kubernetes=True,
     asks_the_cloud=True,
@@ -215,7 +215,7 @@ EVALUATE = Step(
     fixed={
         "plan-file": _PLAN_FILE,
         "work-dir": container.WORK_DIR,
-        "ca-file": _CA_FILE,
+        "ca-file": CA_FILE,
     },
     inputs=["model-dir"],
     mounts={
@@ -242,8 +242,8 @@ WATCH = Step(
     home=PROVISION.name,
     memory="192Mi",
     # Machines of spot capacity come back when others have slept.
-    fixed={**_OF_RUN, "timeout-seconds": str(_REPLACEMENT_SECONDS)},
-    inputs=[*_NODE_INPUTS, "node-selector"],
+    fixed={**OF_RUN, "timeout-seconds": str(_REPLACEMENT_SECONDS)},
+    inputs=[*NODE_INPUTS, "node-selector"],
     # It ends by itself; this is longer than tune and evaluate take with all their tries.
     timeout_seconds=sum((1 + step.retries) * step.timeout_seconds for step in (TUNE, EVALUATE))
     + DAY_SECONDS,
@@ -258,16 +258,16 @@ PUSH = Step(
     fixed={
         "plan-file": _PLAN_FILE,
         "work-dir": container.WORK_DIR,
-        "auth-file": _PUSH_AUTH_FILE,
-        "ca-file": _CA_FILE,
-        "allowed-hosts": _REGISTRIES,
+        "auth-file": PUSH_AUTH_FILE,
+        "ca-file": CA_FILE,
+        "allowed-hosts": REGISTRIES,
         "push-secret": value_of("push-secret"),
         "created": "{{workflow.creationTimestamp}}",
         "signing-dir": container.SIGNING_SECRET_DIR,
         "urls": value_of("urls"),
         "validation-urls": value_of("validation-urls"),
         "step-images": json.dumps([container.image_of(step) for step in _STATED_IMAGES]),
-        **_OF_RUN,
+        **OF_RUN,
     },
     inputs=[
         "dataset-digest",
@@ -297,9 +297,9 @@ DEPLOY = Step(
         "work-dir": container.WORK_DIR,
         "layout-dir": f"{container.WORK_DIR}/image",
         "history-file": _HISTORY_FILE,
-        "auth-file": _PUSH_AUTH_FILE,
-        "ca-file": _CA_FILE,
-        "allowed-hosts": _REGISTRIES,
+        "auth-file": PUSH_AUTH_FILE,
+        "ca-file": CA_FILE,
+        "allowed-hosts": REGISTRIES,
         "namespace": "{{workflow.namespace}}",
         "run-name": "{{workflow.name}}",
         "run-uid": "{{workflow.uid}}",
@@ -330,10 +330,10 @@ REJECT = Step(
         "plan-file": _PLAN_FILE,
         "work-dir": container.WORK_DIR,
         "history-file": _HISTORY_FILE,
-        "auth-file": _PUSH_AUTH_FILE,
+        "auth-file": PUSH_AUTH_FILE,
         "push-secret": value_of("push-secret"),
-        "ca-file": _CA_FILE,
-        "allowed-hosts": _REGISTRIES,
+        "ca-file": CA_FILE,
+        "allowed-hosts": REGISTRIES,
         "namespace": "{{workflow.namespace}}",
         "workflow": "{{workflow.name}}",
     },
@@ -351,7 +351,7 @@ RELEASE = Step(
     params=release_params,
     memory="192Mi",
     is_called_by_task=False,
-    fixed={**_OF_RUN, "status": "{{workflow.status}}"},
+    fixed={**OF_RUN, "status": "{{workflow.status}}"},
     # A pool that is still being made can only be deleted when it is there.
     timeout_seconds=3600,
     retries=8,
@@ -363,7 +363,7 @@ RELEASE_NODE = replace(
     template_name="release-node",
     is_called_by_task=True,
     # Tuning has: the node may be kept for the workspace's next run.
-    fixed={**_OF_RUN, "status": "Succeeded"},
+    fixed={**OF_RUN, "status": "Succeeded"},
 )
 IS_NOTIFIED = f"'{value_of('notify-secret')}' != ''"
 NOTIFY = Step(
@@ -372,7 +372,7 @@ NOTIFY = Step(
     memory="128Mi",
     is_called_by_task=False,
     may_fail=True,
-    fixed={**_OF_RUN, "status": "{{workflow.status}}", "ca-file": _CA_FILE},
+    fixed={**OF_RUN, "status": "{{workflow.status}}", "ca-file": CA_FILE},
     mounts={CA: container.CA_DIR},
     # Three tries of ten seconds, on a node that has the image.
     timeout_seconds=300,
@@ -388,7 +388,7 @@ NOTIFY_WAITING = replace(
     template_name="notify-waiting",
     is_called_by_task=True,
     may_fail=False,
-    fixed={**_OF_RUN, "ca-file": _CA_FILE},
+    fixed={**OF_RUN, "ca-file": CA_FILE},
 )
 STEPS = (
     PLAN,

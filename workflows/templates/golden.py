@@ -16,6 +16,7 @@ from argotune.workflows.templates import (
     accounts,
     admission,
     cluster_permissions,
+    evaluate,
     finetune,
     gc,
     model_cache,
@@ -38,7 +39,7 @@ _TASK = re.compile(r"(?<![\w.-])[a-z][\w-]*\b(?!-|\.Skipped)")
 
 def golden() -> dict[str, str]:
     """Map each file's name to its YAML text."""
-    argo = {module: module.build().to_yaml() for module in (finetune, retrain, rollback)}
+    argo = {module: module.build().to_yaml() for module in (finetune, evaluate, retrain, rollback)}
     collection = f"{gc.build().to_yaml()}---\n{gc.build_schedule().to_yaml()}"
     plain = {module: yaml.safe_dump_all(module.build(), sort_keys=False) for module in _PLAIN}
     return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -43,6 +43,7 @@ from hera.workflows.models.io.k8s.apimachinery.pkg.util.intstr import IntOrStrin
 from argotune.steps.common.fields import fields_of
 from argotune.steps.common.log_files import TAIL
 from argotune.steps.common.main import NAMESPACE_VARIABLE
+from argotune.steps.common.setting import Setting
 from argotune.steps.nodes.labels import STEP_POD_LABEL
 from argotune.steps.settings import run_settings
 from argotune.workflows.workspace import images, manifests, tags
@@ -142,6 +143,8 @@ class Step:
     step's."""
     fixed: Mapping[str, str] = field(default_factory=dict)
     """Flags with the same value in every run: kebab-case name to text."""
+    without: Sequence[str] = ()
+    """Flags of settings that the template does not give, so that they have the step's defaults."""
     inputs: Sequence[str] = ()
     """Flags that tasks fill with outputs of other steps: kebab-case names."""
     is_called_by_task: bool = True
@@ -188,14 +191,21 @@ class Step:
         return self.template_name or self.step
 
     @property
+    def module(self) -> str:
+        """The step's package below argotune.steps: `tune`, or `plan.side_by_side`."""
+        return self.params.__name__.removeprefix("argotune.steps.").removesuffix(".params")
+
+    @property
     def step(self) -> str:
-        """The step's name, which its package gives."""
-        return self.params.__name__.split(".")[-2]
+        """The step's name; a package below another's is that one's step for other Workflows."""
+        return self.module.partition(".")[0]
 
     @property
     def settings(self) -> Mapping[str, str]:
         """Flags that the table of settings fills: flag to tag."""
-        return {flag: value_of(name) for flag, name in run_settings.flags_of(self.step).items()}
+        known = {item.kebab for item in fields_of(self.params.Params)} - set(self.without)
+        flags = run_settings.flags_of(self.module)
+        return {flag: value_of(name) for flag, name in flags.items() if flag in known}
 
     @property
     def all_fixed(self) -> Mapping[str, str]:
@@ -247,7 +257,7 @@ class Step:
         return Container(
             name=self.name,
             image=image_of(home),
-            command=["python", "-m", f"argotune.steps.{self.step}"],
+            command=["python", "-m", f"argotune.steps.{self.module}"],
             args=[
                 f"--outputs-dir={OUTPUTS_DIR}",
                 *([f"--logs-dir={LOGS_DIR}"] if _WORK in self.mounts else []),
@@ -405,11 +415,15 @@ def data_volume() -> str:
     return f"{{{{={value} != '' && {value} matches '{pattern}' ? '{text}' : '{{}}'}}}}"
 
 
-def settings_of_later_steps() -> str:
-    """Return the tag of a JSON object of all parameters but those of the plan step alone."""
+def settings_of_later_steps(rows: Iterable[Setting] | None = None) -> str:
+    """Return the tag of a JSON object of a template's parameters.
+
+    Those of the plan step alone are left out. The parameters are those of `finetune` without
+    `rows`.
+    """
     names = [
         row.name
-        for row in run_settings.parameter_settings()
+        for row in (run_settings.parameter_settings() if rows is None else rows)
         if not row.feeds or any(not feed.startswith("plan.") for feed in row.feeds)
     ]
     pairs = ", ".join(f"'{name}': workflow.parameters['{name}']" for name in names)

@@ -189,13 +189,23 @@ def split_urls(
     Without a given name, the Secret's name follows from its content, so that runs with other URLs
     do not share it.
     """
-    if not any("?" in url for _, url in workspace.all_urls):
-        return dict(arguments), None
     lists = {"urls": workspace.urls, "validation-urls": workspace.validation_urls}
-    given = {name: urls for name, urls in lists.items() if urls}
-    texts = {manifests.URL_KEYS[name]: json.dumps(list(urls)) for name, urls in given.items()}
+    return split_url_lists(workspace.name, lists, arguments, secret_name)
+
+
+def split_url_lists(
+    name: str,
+    lists: Mapping[str, Sequence[str]],
+    arguments: Mapping[str, str],
+    secret_name: str | None = None,
+) -> tuple[dict[str, str], Object | None]:
+    """Split likewise the URLs of each parameter; `name` is the workspace's."""
+    if not any("?" in url for urls in lists.values() for url in urls):
+        return dict(arguments), None
+    given = {parameter: urls for parameter, urls in lists.items() if urls}
+    texts = {manifests.URL_KEYS[each]: json.dumps(list(urls)) for each, urls in given.items()}
     digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()
-    secret_name = secret_name or f"{workspace.name}-urls-{digest[:10]}"
+    secret_name = secret_name or f"{name}-urls-{digest[:10]}"
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -203,15 +213,15 @@ def split_urls(
             "name": secret_name,
             "labels": {
                 "app.kubernetes.io/part-of": "argotune",
-                "argotune.dev/workspace": workspace.name,
+                "argotune.dev/workspace": name,
             },
         },
         "immutable": True,
         "stringData": texts,
     }
     redacted = {
-        name: json.dumps([redact(url) for url in urls], ensure_ascii=False)
-        for name, urls in given.items()
+        parameter: json.dumps([redact(url) for url in urls], ensure_ascii=False)
+        for parameter, urls in given.items()
     }
     return {**arguments, **redacted, "urls-secret": secret_name}, secret
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from argotune.workflows.templates.admission import ADAPTER_PATTERN, build
+from argotune.workflows.templates.admission import ADAPTER_PATTERN, MODELS_PATTERN, build
 
 _DIGEST = f"sha256:{64 * 'a'}"
 
@@ -41,6 +41,22 @@ def test_a_tag_that_moves_and_a_directory_are_not_taken(reference: str) -> None:
     assert not re.search(ADAPTER_PATTERN, reference)
 
 
+@pytest.mark.parametrize(
+    ("models", "is_taken"),
+    [
+        ('["tiny", "phi=registry.example.com/phi:v1"]', True),
+        ('["tiny","phi-4"]', True),
+        ("[]", True),
+        ('["\\u006fci:/argotune/models:v1"]', False),
+        ('["a" "b"]', False),
+        ('{"a": "b"}', False),
+        ("tiny", False),
+    ],
+)
+def test_models_are_a_list_whose_text_shows_what_is_in_it(models: str, is_taken: bool) -> None:
+    assert bool(re.search(MODELS_PATTERN, models)) is is_taken
+
+
 def _validations() -> list[dict[str, str]]:
     found: list[dict[str, str]] = build()[0]["spec"]["validations"]
     return found
@@ -50,6 +66,7 @@ def test_no_parameter_names_a_directory_of_the_pod() -> None:
     (rule,) = [each for each in _validations() if "directory" in each["message"]]
     names = '["reference", "output-image", "start-from"]'
     assert f"!(p.name in {names}) || !p.value.startsWith('oci:')" in rule["expression"]
+    assert "p.name != 'models' || !p.value.matches('[\"=]oci:')" in rule["expression"]
 
 
 def test_nobody_submits_in_the_name_of_somebody_else() -> None:

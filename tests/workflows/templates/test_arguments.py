@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from argotune.steps.settings.run_settings import parameter_settings
+from argotune.steps.settings.step_params import evaluation_settings
 from argotune.workflows.engine.run import Options, run
 from argotune.workflows.templates.golden import RENDERED_DIR
 from argotune.workflows.workspace.manifests import fill_in, install_defaults
@@ -19,19 +20,12 @@ _PRINT = "import json, sys; open('/tmp/argv', 'w').write(json.dumps(sys.argv[1:]
 _HOSTILE = "$(HOME) $$ $(TMPDIR) $$(HOME) $é 'a' \"b\" \\ & $"
 
 
-def containers() -> list[dict[str, Any]]:
-    """The container templates of all rendered files."""
-    documents = [
-        fill_in(document, {})
-        for path in sorted(RENDERED_DIR.glob("*.yaml"))
-        for document in yaml.safe_load_all(path.read_text())
-    ]
-    return [
-        template
-        for document in documents
-        for template in document.get("spec", {}).get("templates", [])
-        if "container" in template
-    ]
+def container(step: str, file: str = "finetune") -> dict[str, Any]:
+    """A container template of a rendered file."""
+    documents = yaml.safe_load_all((RENDERED_DIR / f"{file}.yaml").read_text())
+    template = fill_in(next(documents), {})
+    (found,) = [each for each in template["spec"]["templates"] if each["name"] == step]
+    return dict(found)
 
 
 def parameters_of(template: dict[str, Any], scope: str) -> list[str]:
@@ -70,9 +64,14 @@ def received(template: dict[str, Any], directory: Path) -> list[str]:
 
 
 # Between them they have both kinds of tags, alone and within a text.
-@pytest.mark.parametrize("step", ["plan", "dataset", "deploy", "gc"])
-def test_the_text_of_a_parameter_reaches_the_step_unchanged(step: str, tmp_path: Path) -> None:
-    template = next(item for item in containers() if item["name"] == step)
+@pytest.mark.parametrize(
+    ("step", "file"),
+    [("plan", "finetune"), ("dataset", "finetune"), ("deploy", "finetune"), ("gc", "gc")],
+)
+def test_the_text_of_a_parameter_reaches_the_step_unchanged(
+    step: str, file: str, tmp_path: Path
+) -> None:
+    template = container(step, file)
     taken = [arg.partition("=") for arg in received(template, tmp_path)]
     texts = {name.removeprefix("--"): text for name, _, text in taken}
     names = parameters_of(template, "inputs")
@@ -82,19 +81,12 @@ def test_the_text_of_a_parameter_reaches_the_step_unchanged(step: str, tmp_path:
     assert not [text for text in texts.values() if "{{=" in text]
 
 
-def test_the_plan_step_is_given_every_setting_of_later_steps(tmp_path: Path) -> None:
-    template = next(item for item in containers() if item["name"] == "plan")
-    taken = [arg.partition("=") for arg in received(template, tmp_path)]
+@pytest.mark.parametrize("file", ["finetune", "evaluate"])
+def test_the_plan_step_is_given_every_setting_of_later_steps(file: str, tmp_path: Path) -> None:
+    taken = [arg.partition("=") for arg in received(container("plan", file), tmp_path)]
     texts = {name.removeprefix("--"): text for name, _, text in taken}
     fed_to_plan_alone = {"preset", "method", "config", "model-source", "start-from"}
-    names = {row.name for row in parameter_settings()} - fed_to_plan_alone
+    rows = parameter_settings() if file == "finetune" else evaluation_settings()
+    names = {row.name for row in rows} - fed_to_plan_alone
     assert json.loads(texts["settings"]) == dict.fromkeys(names, _HOSTILE)
     assert json.loads(texts["installed"]) == install_defaults()
-
-
-@pytest.mark.parametrize("template", containers(), ids=lambda template: template["name"])
-def test_no_parameter_is_left_to_kubernetes_expansion(template: dict[str, Any]) -> None:
-    container = template["container"]
-    values = [item["value"] for item in container["env"] if "value" in item]
-    texts = [*container["command"], *container["args"], *values]
-    assert [text for text in texts if re.search(r"\{\{(inputs|workflow)\.parameters", text)] == []

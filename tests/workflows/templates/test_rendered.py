@@ -36,7 +36,7 @@ KINDS = {
     "Workflow": models.Workflow,
 }
 RENDERED = sorted(RENDERED_DIR.glob("*.yaml"))
-ARGO = [RENDERED_DIR / "finetune.yaml", RENDERED_DIR / "retrain.yaml"]
+ARGO = [RENDERED_DIR / f"{name}.yaml" for name in ("finetune", "evaluate", "retrain")]
 
 
 def load(path: Path) -> dict[str, Any]:

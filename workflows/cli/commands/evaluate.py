@@ -1,20 +1,40 @@
-"""argotune evaluate: models beside each other on the same rows, on this machine."""
+"""argotune evaluate: models beside each other on the same rows, here or on a cluster."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
+from argotune.workflows.cli import options
 from argotune.workflows.cli.console import console
 from argotune.workflows.cli.evaluation_input import read_asked
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.evaluate import evaluate_models, this_machine
-from argotune.workflows.cli.show.results import Output, print_record
+from argotune.workflows.cli.remote import watching
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.evaluate import (
+    begin_evaluation,
+    found_by,
+    namespace_of,
+    read_evaluation_settings,
+)
+from argotune.workflows.cli.show.results import Output, exit_code_of, print_record
 from argotune.workflows.cli.show.side_by_side import print_side_by_side
+from argotune.workflows.cli.where import (
+    PANEL,
+    ClusterOption,
+    ContextOption,
+    NamespaceOption,
+    chosen_cluster,
+)
+
+Given = tuple[list[str], list[str], Path | None, Path | None]
+"""Models, data, file of checks and file of a training config."""
 
 app = typer.Typer(add_completion=False)
 
@@ -26,8 +46,8 @@ def evaluate(
         typer.Argument(
             metavar="MODEL...",
             help="A preset, which is a base model; an adapter's image, REGISTRY/REPOSITORY:TAG or"
-            " oci:DIRECTORY:TAG, without a tag the one in service; or a workspace of this machine,"
-            " which means the adapter that it has in service. All of one base.",
+            " oci:DIRECTORY:TAG, without a tag the one in service; or a workspace, which means"
+            " the adapter that it has in service. All of one base.",
             show_default=False,
         ),
     ],
@@ -59,16 +79,45 @@ def evaluate(
     output: Annotated[
         Output | None, typer.Option("--output", "-o", help="All that was found, JSON or YAML.")
     ] = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    on_cluster: ClusterOption = False,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait",
+            "--watch",
+            "-w",
+            rich_help_panel=PANEL,
+            help="Show the steps until the end, and then what was found.",
+        ),
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            rich_help_panel=PANEL,
+            metavar="NAME=VALUE",
+            help="A setting of the Workflow, such as provider=aks; may be given several times.",
+        ),
+    ] = None,
 ) -> None:
     """Measure models on the same rows: losses, your checks, answers side by side.
 
-    Nothing is deployed. The difference to the first model is given with its interval.
+    Nothing is deployed. The difference to the first model is given with its interval. With a
+    namespace it is a Workflow there.
     """
+    given = (models, data, checks, config)
+    cluster = chosen_cluster(namespace, context, on_cluster)
+    if cluster is not None:
+        options.refuse({"--output": output}, "for this machine; `argotune report` writes files")
+        _on_cluster(cluster, given, settings or [], answers=answers, allow_cpu=allow_cpu, wait=wait)
+        return
+    options.refuse({"--wait": wait, "--set": settings}, "for a cluster; name a namespace by -n")
     here = home()
-    asked = read_asked(models, data, checks, config, this_machine(here))
     found = evaluate_models(
         here,
-        asked,
+        read_asked(*given, this_machine(here)),
         answers=answers,
         allow_cpu=allow_cpu,
         say=lambda text: print(f"{text} ...", file=sys.stderr),
@@ -77,3 +126,28 @@ def evaluate(
         print_record(msgspec.to_builtins(found), output)
     else:
         print_side_by_side(console(), found)
+
+
+def _on_cluster(
+    cluster: Cluster,
+    given: Given,
+    pairs: Sequence[str],
+    *,
+    answers: int,
+    allow_cpu: bool,
+    wait: bool,
+) -> None:
+    settings, problems = read_evaluation_settings(pairs, allow_cpu=allow_cpu)
+    asked = read_asked(*given, namespace_of(cluster), problems)
+    run = begin_evaluation(cluster, asked, settings, answers=answers)
+    print(f"workflow.argoproj.io/{run} created in namespace {cluster.namespace}", flush=True)
+    if not wait:
+        print(f"watch it: argotune status {run} {cluster.flags} --watch")
+        print(f"then what was found: argotune report {run} {cluster.flags}")
+        return
+    ended = watching.follow(cluster, run)
+    found = found_by(ended)
+    if found is not None:
+        print()
+        print_side_by_side(console(), found)
+    raise typer.Exit(exit_code_of(ended))

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.installation.settings import VERSION_LABEL, Object, Settings
 from argotune.workflows.cli.providers.registry import identities
-from argotune.workflows.workspace import collection, rollback
+from argotune.workflows.workspace import collection, evaluation, rollback
 from argotune.workflows.workspace.manifests import fill_in, read_rendered
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -29,9 +29,12 @@ CLAIM = "argotune-models"
 """The claim that `argotune install` creates, unless another one is named."""
 MODEL_CACHE = "model-cache"
 TEMPLATE = "finetune"
+EVALUATE = evaluation.TEMPLATE
 ROLLBACK = rollback.NAME
 GC = collection.NAME
 """Name of the WorkflowTemplate and of the CronWorkflow."""
+TEMPLATES = (TEMPLATE, EVALUATE, ROLLBACK, GC)
+"""The WorkflowTemplates."""
 CLOUD_ACCOUNTS = ("argotune-provision", "argotune-release")
 """Accounts whose pods log in to the cloud."""
 CA_CONFIG_MAP = "argotune-ca"
@@ -45,9 +48,7 @@ _FILES = (
     "admission",
     "network",
     MODEL_CACHE,
-    TEMPLATE,
-    ROLLBACK,
-    GC,
+    *TEMPLATES,
 )
 
 
@@ -91,7 +92,7 @@ def _documents(settings: Settings) -> Iterator[Object]:
 
 
 def _set(document: Object, settings: Settings) -> Object:
-    if (document["kind"], document["metadata"]["name"]) == ("WorkflowTemplate", TEMPLATE):
+    if document["kind"] == "WorkflowTemplate" and "volumeClaimTemplates" in document["spec"]:
         volume = document["spec"]["volumeClaimTemplates"][0]["spec"]
         _set_claim(volume, size=settings.volume_size, storage_class=settings.storage_class)
     is_maker = document["metadata"]["name"] in CLOUD_ACCOUNTS

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.installation.applied import INSTALLED_KINDS, Applied, is_ours, shown
-from argotune.workflows.cli.installation.objects import CLAIM, CLUSTER_KINDS, GC, TEMPLATE
+from argotune.workflows.cli.installation.objects import CLAIM, CLUSTER_KINDS, TEMPLATES
 from argotune.workflows.cli.installation.settings import Object
 from argotune.workflows.cli.remote.api_errors import ClusterRefusal
 from argotune.workflows.cli.remote.cluster import Cluster
@@ -107,7 +107,7 @@ class Uninstaller:
         return [
             str(item["metadata"]["name"])
             for item in found
-            if template_of(item) in (TEMPLATE, GC) and not is_ours(item)
+            if template_of(item) in TEMPLATES and not is_ours(item)
         ]
 
 
@@ -125,4 +125,4 @@ def _runs(cluster: Cluster) -> list[Object]:
 
 def _is_of_template(workflow: Object) -> bool:
     reference = workflow["spec"].get("workflowTemplateRef") or {}
-    return bool(reference.get("name") == TEMPLATE)
+    return reference.get("name") in TEMPLATES

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from argotune.steps.common.errors import StepError
+from argotune.steps.contracts import side_by_side
 from argotune.steps.contracts.report import NOT_KEPT, Files, read_layout, report_tag
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
 from argotune.steps.registry.skopeo import pull, remote_digest
@@ -27,6 +28,10 @@ def report_of_run(cluster: Cluster, run: Workflow, login: Login) -> Files:
     why it cannot be read.
     """
     text = step_output(run, "push", "report")
+    found = step_output(run, "evaluate", "found")
+    if found and (not text or text.startswith(NOT_KEPT)):
+        # An evaluation of several models has it in its outputs too.
+        return {side_by_side.FILE: found.encode()}
     if not text:
         raise CliError(f"run {name_of(run)} has pushed no report{_earlier(cluster, run)}")
     if text.startswith(NOT_KEPT):

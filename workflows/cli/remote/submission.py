@@ -109,7 +109,7 @@ def submit(
         secret, document = _referring(cluster, workspace, allow_loopback, secret_name, volume_size)
     else:
         check_node_settings(workspace, manifests.install_defaults())
-        _check_collection(cluster, workspace)
+        check_collection(cluster, workspace.options)
         print_as_warnings(class_warnings(cluster, workspace.options.get("storage-class")))
         secret, document = whole_workflow(
             workspace,
@@ -141,16 +141,16 @@ def begun_by_person(cluster: Cluster, run: Object) -> Object:
     return {**run, "metadata": {**run["metadata"], "annotations": annotations}}
 
 
-def _check_collection(cluster: Cluster, workspace: Workspace) -> None:
+def check_collection(cluster: Cluster, options: Mapping[str, str]) -> None:
     """Raise WorkspaceError where nothing would delete the run's node if the run is lost."""
-    if not node_is_of_run(workspace.options):
+    if not node_is_of_run(options):
         return
-    provider = provider_of(workspace.options)
+    provider = provider_of(options)
     problems = collection_problems(
         cluster.get("CronWorkflow", collection.NAME),
         cluster.get("WorkflowTemplate", collection.NAME),
         provider=provider,
-        settings=workspace.options,
+        settings=options,
     )
     reasons = "; ".join(problems)
     if reasons:
@@ -205,7 +205,7 @@ def check_against_installation(
         raise WorkspaceError([_name_namespace(each, cluster) for each in error.problems]) from error
     warnings = host_warnings(workspace, manifests.decided_values(installed))
     print_as_warnings(_name_namespace(each, cluster) for each in warnings)
-    _check_collection(cluster, workspace)
+    check_collection(cluster, workspace.options)
     own_class = workspace.options.get("storage-class")
     print_as_warnings(class_warnings(cluster, own_class or class_of_runs(installed["spec"])))
     return installed

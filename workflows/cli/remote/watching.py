@@ -27,6 +27,12 @@ def watch(cluster: Cluster, name: str, *, pull_timeout_seconds: float | None = N
     Where a step's image cannot be pulled for that long, the run is stopped, because Argo would wait
     on. Ctrl-C ends the watching, not the run.
     """
+    workflow = follow(cluster, name, pull_timeout_seconds=pull_timeout_seconds)
+    raise typer.Exit(exit_code_of(workflow))
+
+
+def follow(cluster: Cluster, name: str, *, pull_timeout_seconds: float | None = None) -> Workflow:
+    """Show the run likewise, and return it as it ended."""
     screen = console()
     try:
         workflow, problems = _show(cluster, name, screen, pull_timeout_seconds)
@@ -39,7 +45,7 @@ def watch(cluster: Cluster, name: str, *, pull_timeout_seconds: float | None = N
     print_results(screen, workflow, advice(cluster, name))
     if problems:
         raise RunFailed(problems)
-    raise typer.Exit(exit_code_of(workflow))
+    return workflow
 
 
 def advice(cluster: Cluster, name: str) -> list[str]:

@@ -11,11 +11,12 @@ from rich.text import Text
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fields import text_of
-from argotune.steps.contracts import data_report
+from argotune.steps.contracts import data_report, side_by_side
 from argotune.steps.contracts.measured import NodeUse, compare_with_plan
 from argotune.steps.contracts.report import DATASET, METRICS, RESULT, SAMPLES, Files, records
 from argotune.workflows.cli.show.comparison import evaluation_of, gain_text, score_text
 from argotune.workflows.cli.show.data import findings_table
+from argotune.workflows.cli.show.side_by_side import print_side_by_side
 
 _SHOWN_ANSWERS = 3
 
@@ -35,6 +36,9 @@ def print_report(
     for name, text in [*_facts(files), *([("approval", answer)] if answer else [])]:
         facts.add_row(Text(name), Text(text))
     screen.print(facts, soft_wrap=True)
+    if side_by_side.FILE in files:
+        screen.print()
+        print_side_by_side(screen, side_by_side.parse_side_by_side(files[side_by_side.FILE]))
     # Not with soft wrap, which makes a table as wide as its longest list of rows.
     screen.print(*_findings(files), *_measured(files, node), sep="\n", end="")
     screen.print(Group(*_answers(files)), soft_wrap=True)
@@ -43,10 +47,12 @@ def print_report(
 def _facts(files: Files) -> Iterator[tuple[str, str]]:
     if DATASET in files:
         data = json.loads(files[DATASET])
+        used = f"{data['train_rows']} for training, {data['validation_rows']} held out"
+        if side_by_side.FILE in files:
+            used = f"{data['train_rows']} measured on"
         yield (
             "rows",
-            f"{data['train_rows']} for training, {data['validation_rows']} held out,"
-            f" {data['duplicate_rows']} repeated, {data['rejected_rows']} unusable",
+            f"{used}, {data['duplicate_rows']} repeated, {data['rejected_rows']} unusable",
         )
         # Not in a report of an earlier version, nor where the tokenizer came only with the model.
         if tokens := data.get("tokens"):

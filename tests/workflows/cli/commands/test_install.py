@@ -53,6 +53,7 @@ MADE = [
     "networkpolicy.networking.k8s.io/argotune-runs",
     "persistentvolumeclaim/argotune-models",
     "workflowtemplate.argoproj.io/finetune",
+    "workflowtemplate.argoproj.io/evaluate",
     "workflowtemplate.argoproj.io/rollback",
     "workflowtemplate.argoproj.io/gc",
     "cronworkflow.argoproj.io/gc",
@@ -138,7 +139,8 @@ def test_a_change_is_told_apart(argotune: Argotune, api: ApiServer) -> None:
     before = copy.deepcopy(api.objects)
     tried = argotune("install", "--volume-size", "7Gi", "--dry-run")
     assert [k for k, v in outcomes(tried).items() if v != "unchanged (dry run)"] == [
-        "workflowtemplate.argoproj.io/finetune"
+        "workflowtemplate.argoproj.io/finetune",
+        "workflowtemplate.argoproj.io/evaluate",
     ]
     assert api.objects == before
     done = argotune("install", "--volume-size", "7Gi")

@@ -1,0 +1,1 @@
+"""Keep the report of an evaluation of several models in the registry."""

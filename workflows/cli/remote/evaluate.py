@@ -1,0 +1,103 @@
+"""Measuring models beside each other on a cluster: a Workflow of the template `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from argotune.steps.cluster.kube import Object
+from argotune.steps.contracts.side_by_side import SideBySide, parse_side_by_side
+from argotune.steps.settings.run_settings import SETTINGS
+from argotune.steps.settings.step_params import (
+    EVALUATION_STEPS,
+    evaluation_settings,
+    settings_problems,
+)
+from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.evaluation_input import Asked, Place
+from argotune.workflows.cli.overrides import read_settings
+from argotune.workflows.cli.remote.cluster import Cluster
+from argotune.workflows.cli.remote.runs import deployments
+from argotune.workflows.cli.remote.submission import (
+    begun_by_person,
+    check_collection,
+    create_with_secret,
+)
+from argotune.workflows.cli.show.in_service import described
+from argotune.workflows.cli.show.workflow_json import Workflow, step_output
+from argotune.workflows.workspace import manifests
+from argotune.workflows.workspace.evaluation import (
+    NAME,
+    TEMPLATE,
+    evaluation_arguments,
+    evaluation_workflow,
+)
+
+_BY_FLAGS = ("name", "urls", "urls-secret", "config", "allow-cpu")
+"""Settings for which the command has flags of its own, or none."""
+
+
+def namespace_of(cluster: Cluster) -> Place:
+    """Return the cluster's namespace as the place of an evaluation."""
+
+    def find_service(name: str) -> str | None:
+        deployment = deployments(cluster).get(name)
+        if deployment is None:
+            return None
+        return described(name, deployment["metadata"].get("annotations") or {}).adapter
+
+    return Place(title=f"namespace {cluster.namespace}", is_here=False, find_service=find_service)
+
+
+def read_evaluation_settings(
+    pairs: Sequence[str], *, allow_cpu: bool
+) -> tuple[dict[str, str], list[str]]:
+    """Return what `--set` says, as parameters of the template, and what is wrong with it."""
+    known = [row.name for row in evaluation_settings() if row.name not in _BY_FLAGS]
+    try:
+        given = read_settings(pairs, known)
+    except InputError as error:
+        return {}, error.problems
+    settings = {name: SETTINGS[name].value.parameter(text) for name, text in given.items()}
+    return {**settings, **({"allow-cpu": "true"} if allow_cpu else {})}, []
+
+
+def begin_evaluation(
+    cluster: Cluster, asked: Asked, settings: Mapping[str, str], *, answers: int
+) -> str:
+    """Create the Workflow, and return its name.
+
+    Raises InputError with all that its plan step would refuse of the settings, CliError where the
+    template is not installed.
+    """
+    template = _installed(cluster)
+    always = evaluation_arguments(asked.models, asked.urls, asked.config, answers)
+    arguments = {**settings, **always}
+    known = {**manifests.decided_values(template), **arguments}
+    problems = [
+        f"--set {found.setting}: {found.text}" if found.setting in settings else found.text
+        for found in settings_problems(known, None, EVALUATION_STEPS)
+    ]
+    if problems:
+        raise InputError(problems)
+    check_collection(cluster, settings)
+    run = manifests.random_name(NAME)
+    secret, document = evaluation_workflow(template, run, arguments)
+    create_with_secret(cluster, begun_by_person(cluster, document), secret)
+    return run
+
+
+def found_by(run: Workflow) -> SideBySide | None:
+    """Read what an evaluation found; None where it did not get so far."""
+    text = step_output(run, "evaluate", "found")
+    return parse_side_by_side(text.encode()) if text else None
+
+
+def _installed(cluster: Cluster) -> Object:
+    template = cluster.get("WorkflowTemplate", TEMPLATE)
+    if template is None:
+        cluster.check_namespace()
+        raise CliError(
+            f"WorkflowTemplate {TEMPLATE} is not in namespace {cluster.namespace}:"
+            f" `argotune install {cluster.flags}` puts it there"
+        )
+    return template

@@ -1,0 +1,212 @@
+"""WorkflowTemplate `evaluate`: several models side by side on the same rows; nothing is deployed.
+
+The order is plan, which finds the models, dataset, model beside provision, evaluate with watch
+beside it, and push, which keeps the report. `release` runs at the end in every case. The steps are
+those of `finetune`, or packages below theirs; what the installer decides is text as there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hera.workflows import DAG, Parameter, WorkflowTemplate
+from hera.workflows.models import (
+    LabelValueFrom,
+    Metadata,
+    PodGC,
+    TTLStrategy,
+    ValueFrom,
+    VolumeClaimGC,
+    WorkflowMetadata,
+)
+
+from argotune.steps.common.setting import Setting
+from argotune.steps.evaluate.side_by_side import params as evaluate_params
+from argotune.steps.plan.side_by_side import params as plan_params
+from argotune.steps.push.side_by_side import params as push_params
+from argotune.steps.settings.step_params import EVALUATION_WITHOUT, evaluation_settings
+from argotune.workflows.templates import accounts, volumes
+from argotune.workflows.templates import finetune_steps as steps
+from argotune.workflows.templates import step as container
+from argotune.workflows.templates.form import form_field
+from argotune.workflows.templates.step import Step, output, settings_of_later_steps, value_of
+from argotune.workflows.workspace import evaluation
+
+NAME = evaluation.TEMPLATE
+_DAG = "side-by-side"
+_LABELS = {"app.kubernetes.io/part-of": "argotune"}
+_LOGIN = {"push-auth-file": steps.PUSH_AUTH_FILE, "push-secret": value_of("push-secret")}
+_OF_ADAPTERS = ("work-dir", "push-auth-file", "push-secret")
+"""Flags of model about the adapters of a training."""
+
+PLAN = replace(
+    steps.PLAN,
+    params=plan_params,
+    template_name="plan",
+    fixed={
+        **steps.PLAN.fixed,
+        **_LOGIN,
+        "work-dir": container.WORK_DIR,
+        "models": "{{workflow.parameters.models}}",
+        "settings": settings_of_later_steps(evaluation_settings()),
+    },
+    mounts={**steps.PLAN.mounts, "push-secret": container.PUSH_SECRET_DIR},
+    # It also pulls the adapters, which are megabytes or a few gigabytes.
+    timeout_seconds=900,
+)
+DATASET = replace(
+    steps.DATASET,
+    without=EVALUATION_WITHOUT["dataset"],
+    # What was deployed, and which rows a training holds out, does not matter.
+    fixed={
+        flag: text
+        for flag, text in steps.DATASET.fixed.items()
+        if flag not in ("history-file", "validation-urls-file")
+    },
+    mounts={name: path for name, path in steps.DATASET.mounts.items() if name != "models"},
+    inputs=(),
+)
+MODEL = replace(
+    steps.MODEL,
+    without=EVALUATION_WITHOUT["model"],
+    # The plan step has brought the adapters.
+    fixed={flag: text for flag, text in steps.MODEL.fixed.items() if flag not in _OF_ADAPTERS},
+    mounts={name: path for name, path in steps.MODEL.mounts.items() if name != "push-secret"},
+)
+PROVISION = replace(
+    steps.PROVISION, without=EVALUATION_WITHOUT["provision"], inputs=steps.NODE_INPUTS
+)
+WATCH = replace(
+    steps.WATCH,
+    without=EVALUATION_WITHOUT["watch"],
+    fixed={**steps.WATCH.fixed, "steps": '["evaluate"]'},
+)
+EVALUATE = replace(
+    steps.EVALUATE,
+    params=evaluate_params,
+    template_name="evaluate",
+    fixed={**steps.EVALUATE.fixed, "shown-answers": "{{workflow.parameters.shown-answers}}"},
+)
+PUSH = Step(
+    params=push_params,
+    template_name="push",
+    memory=steps.PUSH.memory,
+    fixed={
+        "work-dir": container.WORK_DIR,
+        "run": steps.OF_RUN["run"],
+        "created": "{{workflow.creationTimestamp}}",
+        "auth-file": steps.PUSH_AUTH_FILE,
+        "push-secret": value_of("push-secret"),
+        "ca-file": steps.CA_FILE,
+        "allowed-hosts": steps.REGISTRIES,
+    },
+    mounts={
+        "work": container.WORK_DIR,
+        "push-secret": container.PUSH_SECRET_DIR,
+        steps.CA: container.CA_DIR,
+    },
+    timeout_seconds=steps.PUSH.timeout_seconds,
+)
+RELEASE = steps.RELEASE
+STEPS = (PLAN, DATASET, MODEL, PROVISION, EVALUATE, WATCH, PUSH, RELEASE)
+
+
+def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> WorkflowTemplate:
+    """Build the template."""
+    with WorkflowTemplate(
+        name=NAME,
+        annotations={
+            "workflows.argoproj.io/title": "Evaluate models side by side",
+            "workflows.argoproj.io/description": (
+                "Measures base models and adapters on the same rows: losses, checks, answers."
+                " Nothing is deployed."
+            ),
+        },
+        labels=_LABELS,
+        arguments=parameters(),
+        entrypoint=_DAG,
+        # A container, and no DAG: Argo 4.0 fails every DAG of a run that is stopped at once.
+        on_exit=RELEASE.name,
+        security_context=container.POD_SECURITY,
+        service_account_name=accounts.STEP,
+        workflow_metadata=WorkflowMetadata(
+            labels=_LABELS,
+            annotations={
+                "workflows.argoproj.io/title": "{{workflow.parameters.name}}",
+                "workflows.argoproj.io/description": "{{workflow.parameters.models}}",
+            },
+            labels_from={
+                "argotune.dev/workspace": LabelValueFrom(expression="workflow.parameters.name")
+            },
+        ),
+        pod_metadata=Metadata(labels=_LABELS),
+        pod_gc=PodGC(strategy="OnWorkflowSuccess"),
+        volume_claim_gc=VolumeClaimGC(strategy="OnWorkflowSuccess"),
+        ttl_strategy=TTLStrategy(seconds_after_completion=7 * steps.DAY_SECONDS),
+        volumes=volumes.of_run(volume_size, storage_class),
+    ) as template:
+        for step in STEPS:
+            step.template()
+        _dag()
+    return template
+
+
+def _dag() -> None:
+    node = {
+        "gpus": output(PLAN, "gpus"),
+        "gpu_memory_gb": output(PLAN, "memory-gb"),
+        "disk_gib": output(PLAN, "disk-gib"),
+        "planned_alternatives": output(PLAN, "alternatives"),
+    }
+    with DAG(
+        name=_DAG,
+        # A watch that fails must not keep the models from being measured.
+        fail_fast=False,
+        outputs=[_result("summary", EVALUATE), _result("report", PUSH)],
+    ):
+        PLAN.task()
+        DATASET.task(depends=PLAN.name)
+        MODEL.task(depends=DATASET.name)
+        PROVISION.task(depends=DATASET.name, **node)
+        WATCH.task(
+            depends=f"{PROVISION.name}.Succeeded",
+            when=f"{output(PROVISION, 'watched')} == true",
+            node_selector=output(PROVISION, "node-selector"),
+            **node,
+        )
+        EVALUATE.task(
+            depends=f"{MODEL.name}.Succeeded && {PROVISION.name}.Succeeded",
+            model_dir=f"{container.MODELS_DIR}/{output(MODEL, 'model-dir')}",
+            node_selector=output(PROVISION, "node-selector"),
+            gpus=output(PLAN, "gpus"),
+        )
+        PUSH.task(depends=f"{EVALUATE.name}.Succeeded")
+
+
+def parameters() -> list[Parameter]:
+    """List the parameters: the models, and the settings of a run that an evaluation has too."""
+    return [
+        Parameter(
+            name="models",
+            description=(
+                "The models, all of one base, a JSON list: presets, and adapters' images"
+                " REGISTRY/REPOSITORY:TAG or by digest, without both the one in service;"
+                " NAME=IMAGE gives one another name"
+            ),
+        ),
+        *map(_form_field, evaluation_settings()),
+        Parameter(
+            name="shown-answers", value="3", description="Number of rows whose answers are shown"
+        ),
+    ]
+
+
+def _form_field(row: Setting) -> Parameter:
+    field = form_field(row)
+    if row.name == "name":
+        field.value = evaluation.NAME
+    return field
+
+
+def _result(name: str, step: Step) -> Parameter:
+    return Parameter(name=name, value_from=ValueFrom(parameter=output(step, name), default=""))
