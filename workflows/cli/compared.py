@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, replace
 
 from argotune.steps.common.errors import StepError
 from argotune.steps.contracts.report import Files, collect
 from argotune.steps.contracts.versions import LIVE, is_of_versions
 from argotune.steps.registry.oci import DEFAULT_TAG, LayoutReference, parse_reference
 from argotune.steps.registry.versions import Repository, Version, list_versions, repository_of
-from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.errors import CliError, InputError, read_both
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.runs import local_runs
 from argotune.workflows.cli.login import Login
@@ -21,33 +22,51 @@ from argotune.workflows.cli.show.workflow_json import step_output
 from argotune.workflows.cli.versions_of import Place, parsed, place_of
 
 
-def load_sides(one: str, other: str, cluster: Cluster | None, login: Login) -> tuple[Side, Side]:
+@dataclass(frozen=True, kw_only=True)
+class NamedAdapter:
+    """An adapter as a command names it."""
+
+    place: Place
+    """Where its versions are."""
+    version: str
+    """Its tag or digest."""
+
+
+def named_adapters(
+    one: str, other: str, cluster: Cluster | None
+) -> tuple[NamedAdapter, NamedAdapter]:
+    """Find out what two adapters are; a version alone is one of the first's repository.
+
+    Raises InputError with all that names none, CliError where no run has pushed an adapter.
+    """
+    if is_of_versions(other):
+        first = _named(one, cluster)
+        return first, replace(first, version=other)
+    return read_both(lambda: _named(one, cluster), lambda: _named(other, cluster))
+
+
+def load_sides(one: NamedAdapter, other: NamedAdapter, login: Login) -> tuple[Side, Side]:
     """Read both adapters and their reports.
 
-    Raises InputError for what names none, CliError where a registry cannot be asked.
+    Raises InputError for versions that are not there, CliError where a registry cannot be asked.
     """
-    place, version = _named(one, cluster)
-    first = _load(place, version, login)
-    if not is_of_versions(other):
-        place, version = _named(other, cluster)
-    else:
-        version = other
-    return first, _load(place, version, login)
+    return read_both(lambda: _load(one, login), lambda: _load(other, login))
 
 
-def _named(text: str, cluster: Cluster | None) -> tuple[Place, str]:
-    """Return the repository, and the tag or digest, that the text names."""
+def _named(text: str, cluster: Cluster | None) -> NamedAdapter:
     if "/" in text or text.startswith("oci:"):
         image = parsed(text)
         reference = parse_reference(text)
-        return Place(image=image), reference.digest or reference.tag or DEFAULT_TAG
+        version = reference.digest or reference.tag or DEFAULT_TAG
+        return NamedAdapter(place=Place(image=image), version=version)
     name, _, version = text.partition(":")
     if not name:
         raise InputError(f"{text!r}: names no workspace; write NAME:VERSION, such as dolly:v2")
-    return place_of(name, cluster), version or LIVE
+    return NamedAdapter(place=place_of(name, cluster), version=version or LIVE)
 
 
-def _load(place: Place, version: str, login: Login) -> Side:
+def _load(named: NamedAdapter, login: Login) -> Side:
+    place, version = named.place, named.version
     repository = repository_of(place.image, login.registry)
     try:
         adapter = repository.find(version)

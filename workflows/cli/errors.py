@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar, TypeVar
 
 from argotune.steps.common.errors import StepError
 from argotune.workflows.engine.errors import EngineError
 from argotune.workflows.workspace.fields import WorkspaceError
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 RUN_FAILED = 1
 INPUT_WRONG = 2
@@ -35,6 +39,26 @@ class InputError(CliError):
     """An argument or a named file is wrong."""
 
     exit_code = INPUT_WRONG
+
+
+def read_both(one: Callable[[], S], other: Callable[[], T]) -> tuple[S, T]:
+    """Read two parts of a command's input. Raises one InputError with the problems of both."""
+    try:
+        first = one()
+    except InputError as error:
+        with _before(error.problems):
+            other()
+        raise
+    return first, other()
+
+
+@contextlib.contextmanager
+def _before(problems: Sequence[str]) -> Iterator[None]:
+    """Name these problems first where the block has further ones."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError([*problems, *error.problems]) from error
 
 
 def as_cli_error(error: Exception) -> CliError | None:

@@ -54,10 +54,14 @@ class Login:
 
 
 def login_of(auth_file: Path | None, ca_file: Path | None) -> Login:
-    """Return the login that the options name. Raises InputError for a file that is not there."""
-    for flag, path in (("--auth-file", auth_file), ("--ca-file", ca_file)):
-        if path is not None and not path.is_file():
-            raise InputError(f"{flag} {path}: no such file")
+    """Return the login that the options name. Raises InputError for files that are not there."""
+    problems = [
+        f"{flag} {path}: no such file"
+        for flag, path in (("--auth-file", auth_file), ("--ca-file", ca_file))
+        if path is not None and not path.is_file()
+    ]
+    if problems:
+        raise InputError(problems)
     return Login(auth_file=auth_file, ca_file=ca_file)
 
 

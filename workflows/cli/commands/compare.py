@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from argotune.workflows.cli.compared import load_sides
+from argotune.workflows.cli.compared import load_sides, named_adapters
 from argotune.workflows.cli.console import console
+from argotune.workflows.cli.errors import read_both
 from argotune.workflows.cli.login import AuthFileOption, CaFileOption, login_of
 from argotune.workflows.cli.show.comparison import comparison_page, print_comparison
 from argotune.workflows.cli.where import (
@@ -51,9 +52,11 @@ def compare(
 
     It reads their images and the reports that their runs left beside them.
     """
-    login = login_of(auth_file, ca_file)
-    cluster = chosen_cluster(namespace, context, on_cluster)
-    first, second = load_sides(one, other, cluster, login)
+    login, adapters = read_both(
+        lambda: login_of(auth_file, ca_file),
+        lambda: named_adapters(one, other, chosen_cluster(namespace, context, on_cluster)),
+    )
+    first, second = load_sides(*adapters, login)
     print_comparison(console(), first, second)
     if html is not None:
         html.write_text(comparison_page(first, second), encoding="utf-8")

@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from argotune.steps.contracts.versions import version_of
-from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local import rollback as local
 from argotune.workflows.cli.remote import rollback as remote
@@ -42,8 +40,6 @@ def rollback(
     What is in service stays until the other one has answered. A schedule does not tune again for
     it: its next run does so when data, plan or weights change.
     """
-    if version is not None and version_of(version) is None:
-        raise InputError(f"{version!r}: is no version; they are v1, v2 and so on")
     cluster = chosen_cluster(namespace, context, on_cluster)
     if cluster is None:
         local.roll_back(home(), name, version)

@@ -24,7 +24,7 @@ from argotune.steps.registry.oci import (
 )
 from argotune.workflows.cli import options
 from argotune.workflows.cli.console import console
-from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.errors import CliError, InputError, read_both
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.machine import missing_packages, pip_install
 from argotune.workflows.cli.local.replay import Places, run_as_processes
@@ -87,10 +87,14 @@ def verify(
     """
     if not replay:
         options.refuse({"--allow-loopback": allow_loopback}, "for --replay, which fetches data")
-    login = login_of(auth_file, ca_file)
-    public_key = _public_key(key, chosen_cluster(namespace, context, on_cluster))
+    reference, (login, public_key) = read_both(
+        lambda: _reference(image),
+        lambda: read_both(
+            lambda: login_of(auth_file, ca_file),
+            lambda: _public_key(key, chosen_cluster(namespace, context, on_cluster)),
+        ),
+    )
     with tempfile.TemporaryDirectory(prefix="argotune-verify-") as scratch:
-        reference = _reference(image)
         evidence = gather(reference, login.registry, Path(scratch))
         verdict = verify_evidence(evidence, public_key)
         _print(verdict.checks)

@@ -9,7 +9,7 @@ import typer
 from argotune.steps.common.errors import StepError
 from argotune.steps.registry.versions import list_versions, repository_of
 from argotune.workflows.cli.console import console
-from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.errors import CliError, read_both
 from argotune.workflows.cli.login import AuthFileOption, CaFileOption, login_of
 from argotune.workflows.cli.show.results import Output, print_record
 from argotune.workflows.cli.show.versions import difference, version_rows, versions_table
@@ -47,8 +47,10 @@ def versions(
 
     They are the tags of the adapter's repository; who deployed one, and when, its service notes.
     """
-    login = login_of(auth_file, ca_file)
-    place = place_of(name, chosen_cluster(namespace, context, on_cluster))
+    login, place = read_both(
+        lambda: login_of(auth_file, ca_file),
+        lambda: place_of(name, chosen_cluster(namespace, context, on_cluster)),
+    )
     try:
         found = list_versions(repository_of(place.image, login.registry))
     except StepError as error:

@@ -10,7 +10,7 @@ from argotune.steps.contracts.services import is_alive, list_services, read_serv
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.start import Deploy, login_file, run_deploy
-from argotune.workflows.cli.show.in_service import described, reference_of
+from argotune.workflows.cli.show.in_service import described, reference_of, version_problems
 
 
 def roll_back(here: Home, name: str, version: str | None, *, deploy: Deploy | None = None) -> None:
@@ -20,12 +20,15 @@ def roll_back(here: Home, name: str, version: str | None, *, deploy: Deploy | No
     the adapter does not answer; then what is in service stays.
     """
     service = read_service(here.services_dir, name)
+    problems = version_problems(version)
     if service is None or not is_alive(service):
         running = [each.name for each in list_services(here.services_dir) if is_alive(each)]
-        raise InputError(
+        problems.append(
             f"{name!r}: no running service of this name on this machine; running are"
             f" {', '.join(running) or 'none'}; `argotune start {name}` starts one that was stopped"
         )
+    if service is None or problems:
+        raise InputError(problems)
     known = described(name, service.annotations)
     reference = reference_of(name, known, version)
     if reference is None:

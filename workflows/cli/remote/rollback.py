@@ -9,7 +9,7 @@ from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import deployments
 from argotune.workflows.cli.remote.submission import begun_by_person
-from argotune.workflows.cli.show.in_service import described, reference_of
+from argotune.workflows.cli.show.in_service import described, reference_of, version_problems
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.rollback import NAME, rollback_workflow
 
@@ -17,14 +17,18 @@ from argotune.workflows.workspace.rollback import NAME, rollback_workflow
 def begin_rollback(cluster: Cluster, name: str, version: str | None) -> str | None:
     """Create the Workflow, and return its name; None where that version is in service already.
 
-    Raises InputError where there is no such service, CliError where nothing is known to go back to.
+    Raises InputError where there is no such service or version, CliError where nothing is known to
+    go back to.
     """
     services = deployments(cluster)
+    problems = version_problems(version)
     if name not in services:
         there = ", ".join(sorted(services)) or "none"
-        raise InputError(
+        problems.append(
             f"{name!r}: no service of this name in namespace {cluster.namespace}; there are {there}"
         )
+    if problems:
+        raise InputError(problems)
     known = described(name, services[name]["metadata"].get("annotations") or {})
     reference = reference_of(name, known, version)
     if reference is None:

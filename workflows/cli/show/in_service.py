@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from argotune.steps.common.errors import StepError
 from argotune.steps.contracts.in_service import InService, read_in_service
+from argotune.steps.contracts.versions import version_of
 from argotune.steps.registry.oci import (
     ImageReference,
     LayoutReference,
@@ -28,6 +29,13 @@ def described(service: str, annotations: Mapping[str, str]) -> InService:
             " versions; the next run of the workspace notes them"
         )
     return known
+
+
+def version_problems(version: str | None) -> list[str]:
+    """Say what is wrong with a version as a person names it; nothing where it is left out."""
+    if version is None or version_of(version) is not None:
+        return []
+    return [f"{version!r}: is no version; they are v1, v2 and so on"]
 
 
 def reference_of(service: str, known: InService, version: str | None) -> str | None:
