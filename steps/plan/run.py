@@ -47,10 +47,11 @@ def run(
     _check_registries(params, plan, servers)
     look_up_judges(settings_of(params), plan.evaluation.checks, servers)
     planned = finish_plan(params, plan, hub_endpoint)
+    speeds = speeds_of_run(params, plan)
     progress.update(1, 1)
     return Result(
         **vars(planned),
-        fastest_tokens_per_second=json.dumps(speeds_of_run(params, plan)),
+        fastest_tokens_per_second=json.dumps(speeds) if speeds else "",
         gate=gate_of_run(params),
     )
 

@@ -16,9 +16,9 @@ class Params(NodeParams):
     run_tokens: int | None = None
     """Tokens that the run trains on, each epoch's again, from the dataset step: where they are sure
     to cost more than max-cost-usd, no node is asked for. Empty: not known."""
-    fastest_tokens_per_second: str = "{}"
+    fastest_tokens_per_second: str = ""
     """Highest expected speed of each SKU from the plan, a JSON object of numbers, for the same;
-    those of SKUs that are missing here are not known."""
+    those of SKUs that are missing here are not known. Empty: none is."""
 
     def problems(self) -> Iterator[str]:
         """Messages about invalid parameters."""
@@ -31,7 +31,7 @@ class Params(NodeParams):
 
     def fastest(self) -> dict[str, float]:
         """The parsed speeds. Raises ValueError unless they are a JSON object of numbers above 0."""
-        speeds = json.loads(self.fastest_tokens_per_second)
+        speeds = json.loads(self.fastest_tokens_per_second or "{}")
         if not isinstance(speeds, dict):
             raise ValueError("no object")
         for speed in speeds.values():

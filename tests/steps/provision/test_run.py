@@ -378,7 +378,7 @@ def test_a_limit_of_cost_needs_a_node_of_the_runs_own() -> None:
         # An hour and three minutes of a machine of 3.673 USD/h.
         (3_600_000, '{"Standard_NC24ads_A100_v4": 1000}', True),
         (3_200_000, '{"Standard_NC24ads_A100_v4": 1000}', False),
-        (3_600_000, "{}", False),
+        (3_600_000, "", False),
         (None, '{"Standard_NC24ads_A100_v4": 1000}', False),
     ],
     ids=["dearer", "cheaper", "speed not known", "tokens not known"],

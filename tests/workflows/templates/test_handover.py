@@ -83,7 +83,7 @@ PLANS = (
         disk_gib=1,
         alternatives=(),
         memory_gb=0.0,
-        fastest_tokens_per_second="{}",
+        fastest_tokens_per_second="",
         warnings="",
         gate=DIGEST,
     ),
