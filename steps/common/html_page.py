@@ -78,3 +78,9 @@ def with_section(text: str, name: str, parts: Sequence[str]) -> str:
         _, _, after = after.partition(end)
     body = "\n".join(parts)
     return f"{before}{mark}\n{body}\n{end}{after}"
+
+
+def body_of(text: str) -> str:
+    """What stands below the heading of a page that `page` wrote, to put it on another one."""
+    _, _, below = text.partition("</h1>")
+    return below.rpartition("</html>")[0].strip()

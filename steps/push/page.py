@@ -1,4 +1,4 @@
-"""The run's page with what push knows: the plan beside the run, and what the adapter comes from.
+"""The run's page with what push knows: the data, the plan beside the run, and the adapter's origin.
 
 `tune` wrote the page and `evaluate` added to it; all texts are escaped. What is known only when the
 run has ended, as its whole cost, is not here: `argotune status` and `argotune report RUN` say it.
@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from argotune.steps.common.fs import atomic_write
-from argotune.steps.common.html_page import table, with_section
+from argotune.steps.common.html_page import body_of, table, with_section
+from argotune.steps.contracts.data_report import PAGE
 from argotune.steps.contracts.live_adapter import read_live_adapter
 from argotune.steps.contracts.measured import compare_with_plan, duration
 from argotune.steps.contracts.report import collect
@@ -25,11 +26,12 @@ _NONE = "-"
 
 
 def add_to_page(params: Params, statement: Statement, written: Written) -> None:
-    """Add the two parts to the run's page, in place of an earlier try's, if there is a page."""
+    """Add the parts to the run's page, in place of an earlier try's, if there is a page."""
     path = params.work_dir / _PAGE
     if not path.is_file():
         return
-    text = with_section(path.read_text(), "plan-and-run", list(_measured(params)))
+    text = with_section(path.read_text(), "data", list(_data(params.work_dir)))
+    text = with_section(text, "plan-and-run", list(_measured(params)))
     rows = [
         *(("adapter", each.name, oci_digest(each)) for each in statement.subject),
         *map(_resource, statement.predicate.build_definition.resolved_dependencies),
@@ -42,6 +44,14 @@ def add_to_page(params: Params, statement: Statement, written: Written) -> None:
     ]
     lineage = table("What the adapter comes from", ["", "which", "digest"], rows)
     atomic_write(path, with_section(text, "lineage", [lineage]))
+
+
+def _data(work_dir: Path) -> Iterator[str]:
+    """What the dataset step's page says: rows, what was refused, lengths, some of the rows."""
+    path = work_dir / "dataset" / PAGE
+    if path.is_file():
+        yield "<h2>Data</h2>"
+        yield body_of(path.read_text())
 
 
 def _measured(params: Params) -> Iterator[str]:

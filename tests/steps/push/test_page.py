@@ -40,6 +40,7 @@ def volume(work_dir: Path) -> Path:
     written = {
         "report/report.html": page("one", ["<p>curves</p>"]),
         "report/result.json": json.dumps({"result": result}),
+        "dataset/data.html": page("one: data", ["<p>12 rows were refused</p>"]),
         "dataset/dataset.json": json.dumps({"files": [{"url": URL, "sha256": 64 * "f"}]}),
     }
     for name, text in written.items():
@@ -65,6 +66,13 @@ def test_the_page_has_the_plan_beside_the_run(volume: Path) -> None:
     assert ["cost of the node", "-", "at most 6.00 USD"] in rows
     assert ["plan", "2025-12-31 23:59:00 UTC", "9 s"] in rows
     assert ["evaluate", "2026-01-01 01:00:00 UTC", "30 min"] in rows
+
+
+def test_the_page_has_what_was_found_in_the_data(volume: Path) -> None:
+    _, text, _ = pushed(volume)
+    assert text.count("<p>12 rows were refused</p>") == 1
+    # No second page within the page.
+    assert (text.count("<html"), text.count("</html>"), text.count("<h1>")) == (1, 1, 1)
 
 
 def test_the_page_says_by_digest_what_the_adapter_comes_from(volume: Path) -> None:
