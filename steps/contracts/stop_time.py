@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 KEY = "stop-at"
+COST_LIMIT = "cost limit"
+"""Why training ended early, where this time ended it."""
 """Key of the ConfigMap, and name of the file."""
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 

@@ -10,6 +10,7 @@ is held out whatever comes later, all questions but one are in the end.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -51,7 +52,7 @@ def held_out_before(history_file: Path | None, data: Data) -> frozenset[int]:
         )
     if not data.validation_share:
         return frozenset()
-    return frozenset(int(question, 16) for question in record.questions)
+    return questions_of(record.questions)
 
 
 def remember_held_out(history_file: Path | None, split: Split) -> None:
@@ -61,11 +62,21 @@ def remember_held_out(history_file: Path | None, split: Split) -> None:
     path = _path(history_file)
     with locked(path.with_name(f".{path.name}.lock")):
         record = _read(path)
-        known = {f"{question:0{_HEX_DIGITS}x}" for question in split.held_out}
+        known = set(texts_of(split.held_out))
         known.update(record.questions if record is not None else ())
         latest = _Record(share=split.share, seed=split.seed, questions=sorted(known))
         if latest != record:
             atomic_write(path, msgspec.json.encode(latest))
+
+
+def questions_of(texts: Iterable[str]) -> frozenset[int]:
+    """Read questions that `texts_of` wrote. Raises ValueError for others."""
+    return frozenset(int(text, 16) for text in texts)
+
+
+def texts_of(questions: Iterable[int]) -> list[str]:
+    """Write questions as 16 hex digits each, in order."""
+    return sorted(f"{question:0{_HEX_DIGITS}x}" for question in questions)
 
 
 def _path(history_file: Path) -> Path:

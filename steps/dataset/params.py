@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,9 @@ class Params:
     validation_urls: tuple[str, ...] = ()
     """URLs of files whose rows are all held out, likewise; then no other row is, and rows of `urls`
     that ask what these ask are not trained on."""
+    held_out: tuple[str, ...] = ()
+    """Questions to hold out whatever share and seed say, 16 hex digits each, as the record of
+    another dataset has them, for a replay; a JSON list."""
     validation_urls_file: Path | None = None
     """The same of them as urls-file."""
     plan_file: Path
@@ -95,6 +99,11 @@ class Params:
             for flag, urls in lists.items()
             for url in urls
             if (problem := _image_problem(url)) is not None
+        ]
+        problems += [
+            f"--held-out: {question!r} is not 16 hexadecimal digits"
+            for question in self.held_out
+            if re.fullmatch(r"[0-9a-f]{16}", question) is None
         ]
         if problems:
             raise ParamsError(problems)

@@ -101,6 +101,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     files: list[InputFile]
     sizes: dict[str, int]
     """Bytes of the files of a complete dataset."""
+    held_out: list[str] = []
+    """Questions that were held out whatever share and seed say, 16 hex digits each."""
 
     @property
     def summary(self) -> str:

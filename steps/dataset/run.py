@@ -22,6 +22,7 @@ from argotune.steps.contracts.data_report import PAGE, DataReport, write_report
 from argotune.steps.contracts.model_cache import damage, read_marker
 from argotune.steps.contracts.steps_of_run import RunSteps, steps_of_run
 from argotune.steps.contracts.training_plan import (
+    Data,
     Training,
     TrainingPlan,
     read_plan,
@@ -30,7 +31,12 @@ from argotune.steps.contracts.training_plan import (
 from argotune.steps.dataset import record
 from argotune.steps.dataset.changes import is_changed
 from argotune.steps.dataset.download import Downloader
-from argotune.steps.dataset.held_out import held_out_before, remember_held_out
+from argotune.steps.dataset.held_out import (
+    held_out_before,
+    questions_of,
+    remember_held_out,
+    texts_of,
+)
 from argotune.steps.dataset.locate import Locator
 from argotune.steps.dataset.make import Made, check_dataset, make_dataset
 from argotune.steps.dataset.page import data_html
@@ -123,7 +129,7 @@ def run(
         return _result(found, params)
     # An existing dataset is from other inputs or incomplete.
     (directory / record.NAME).unlink(missing_ok=True)
-    held_out = frozenset() if validation_urls else held_out_before(params.history_file, data)
+    held_out = frozenset() if validation_urls else _held_out(params, data)
     downloads, all_urls = params.work_dir / "downloads", [*urls, *validation_urls]
     with _opened(params, policy, downloader, environment) as (loader, locator):
         unchanged = _unchanged(params, key_of(inputs, held_out), locator, all_urls)
@@ -211,6 +217,11 @@ def _unchanged(params: Params, key: str, locator: Locator, urls: Sequence[str]) 
     if seen is None or (result := _result(seen.record, params)).changed:
         return None
     return result if are_unchanged(seen, locator.identities(urls)) else None
+
+
+def _held_out(params: Params, data: Data) -> frozenset[int]:
+    """The questions that stay held out, of earlier runs or of the run that is made again."""
+    return held_out_before(params.history_file, data) | questions_of(params.held_out)
 
 
 def _brought_tokenizer(directory: Path | None) -> Path | None:
@@ -312,6 +323,7 @@ def _record(
         tokens=_tokens(made, steps),
         files=made.files,
         sizes={name: (directory / name).stat().st_size for name in record.FILES},
+        held_out=texts_of(made.split.held_out),
     )
 
 

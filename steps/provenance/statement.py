@@ -28,6 +28,10 @@ IMAGE = "image/"
 """Before the name of the step whose image is a dependency."""
 LOSSES, EVALUATION, VERSIONS, MACHINE = "losses", "evaluation", "versions", "machine"
 """Names of byproducts; what they say stands in their annotations."""
+ENDED_EARLY = "ended-early"
+"""Byproduct of a training that ended before its last step: `because` and `steps`."""
+HELD_OUT = "held-out"
+"""Annotation of the dataset: questions that were held out because of an earlier run."""
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

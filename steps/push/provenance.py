@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -44,7 +44,9 @@ from argotune.steps.provenance.statement import (
     BUILD_TYPE,
     BUILDER,
     DATA,
+    ENDED_EARLY,
     EVALUATION,
+    HELD_OUT,
     IMAGE,
     LOSSES,
     MACHINE,
@@ -100,12 +102,14 @@ def _version_used() -> dict[str, str]:
 def make_statement(params: Params, plan: TrainingPlan, base: Base, image: Image) -> Statement:
     """State what the adapter was made from and by whom, as far as the run's volume tells."""
     tuned = _json(params.work_dir / "report" / RESULT)
+    dataset = _json(params.work_dir / "dataset" / DATASET)
     losses = {
         "base-loss": text_of(params.base_loss),
         "tuned-loss": text_of(params.tuned_loss),
     }
     byproducts = {
         LOSSES: losses,
+        ENDED_EARLY: _end(tuned.get("result", {})),
         EVALUATION: {"verdict": params.verdict},
         VERSIONS: tuned.get("versions", {}),
         MACHINE: tuned.get("machine", {}),
@@ -126,8 +130,12 @@ def make_statement(params: Params, plan: TrainingPlan, base: Base, image: Image)
                 internal_parameters={"run": params.workflow, "namespace": params.namespace},
                 resolved_dependencies=[
                     base_resource(base),
-                    Resource(name=ALL_ROWS, digest=digest_set(params.dataset_digest)),
-                    *_data_files(params.work_dir),
+                    Resource(
+                        name=ALL_ROWS,
+                        digest=digest_set(params.dataset_digest),
+                        annotations=_held_out(dataset),
+                    ),
+                    *_data_files(dataset),
                     *_start_adapter(params.work_dir, plan),
                     *_images(params),
                 ],
@@ -280,9 +288,20 @@ def _start_adapter(work_dir: Path, plan: TrainingPlan) -> Iterator[Resource]:
         yield Resource(name=START, digest=digest_set(start.digest))
 
 
-def _data_files(work_dir: Path) -> Iterator[Resource]:
+def _end(tuned: Mapping[str, Any]) -> dict[str, str]:
+    """Say why and after which step training ended early; empty if it did not."""
+    reason = tuned.get("stopped_early", "")
+    return {"because": reason, "steps": text_of(tuned.get("steps"))} if reason else {}
+
+
+def _held_out(dataset: Mapping[str, Any]) -> dict[str, str]:
+    questions = dataset.get("held_out", [])
+    return {HELD_OUT: " ".join(questions)} if questions else {}
+
+
+def _data_files(dataset: Mapping[str, Any]) -> Iterator[Resource]:
     """List the files that the rows come from; their URLs have no query."""
-    for number, file in enumerate(_json(work_dir / "dataset" / DATASET).get("files", [])):
+    for number, file in enumerate(dataset.get("files", [])):
         yield Resource(
             name=f"{DATA}/{number}", uri=file["url"], digest=digest_set(f"sha256:{file['sha256']}")
         )

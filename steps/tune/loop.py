@@ -16,6 +16,7 @@ from argotune.steps.common import log
 from argotune.steps.common.errors import Interrupted, PermanentError
 from argotune.steps.common.exhausted import missing_gpu_memory
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.stop_time import COST_LIMIT
 from argotune.steps.contracts.training_plan import Training
 from argotune.steps.tune.checkpoint import BaseLoss, Checkpoints, Position, Tensors, snapshot
 from argotune.steps.tune.device import peak_memory_gb
@@ -71,6 +72,8 @@ class Job:
     stop_time: StopTime
     base: BaseLoss | None
     """Held-out loss before training; None without held-out rows."""
+    end_after_step: int | None = None
+    """Step after which training ends as if its time were over, in a replay; None: time decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +137,7 @@ class _Run:
         job, position = self.job, self.position
         job.report.rewind(position.step)
         job.model.train()
-        self.time_is_over = job.world.any(self._cannot_do_another_step())
+        self.time_is_over = job.world.any(self._time_is_over(after=position.step))
         self._refuse_no_steps()
         while True:
             if self._evaluation_is_due():
@@ -155,13 +158,16 @@ class _Run:
         if self.position.stopped_early:
             return "held-out loss"
         is_cut = self.time_is_over and self.position.step < self.job.schedule.steps
-        return "cost limit" if is_cut else ""
+        return COST_LIMIT if is_cut else ""
 
     def _finished(self) -> bool:
         return bool(self.stopped_early) or self.position.step >= self.job.schedule.steps
 
-    def _cannot_do_another_step(self) -> bool:
-        """Whether too little time is left for this step, another, and the last evaluation."""
+    def _time_is_over(self, *, after: int) -> bool:
+        """Whether no time is left for another step and the last evaluation after so many steps."""
+        if self.job.end_after_step is not None:
+            return after >= self.job.end_after_step
+        # This step, and another.
         needed = 2 * self.step_seconds + self.evaluation_seconds
         return self.job.stop_time.seconds_left() <= needed
 
@@ -186,7 +192,7 @@ class _Run:
         loss_here = self._loss_and_gradients(batches, labels)
         # Loss, and the numbers of processes that received a signal, and whose time is over.
         asked = self.zero if job.stop.name is None else self.one
-        over = self.one if self._cannot_do_another_step() else self.zero
+        over = self.one if self._time_is_over(after=step + 1) else self.zero
         totals = job.world.sum(torch.stack([loss_here, asked, over]))
         job.world.sum_gradients(self.parameters)
         limit = job.training.max_grad_norm or math.inf

@@ -41,6 +41,9 @@ class Params:
     stop_at_file: Path | None = None
     """File with the time by which training has to have ended, its last evaluation included: at a
     cost limit, `watch` writes it. It may not exist, and may change while the step runs."""
+    end_after_step: int | None = None
+    """Optimizer step after which training ends as it does at a cost limit, for the replay of a run
+    that ended so; empty: the last step of the plan."""
     allow_cpu: bool = False
     """Train on the CPU where torch can use none of the GPUs that the plan is for."""
 

@@ -143,6 +143,7 @@ def tune(params: Params, plan: TrainingPlan, progress: Progress, world: World) -
             progress=progress if world.leads else Progress(),
             stop=stop,
             stop_time=StopTime(params.stop_at_file),
+            end_after_step=params.end_after_step,
             base=base,
         )
         outcome = train(job)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -19,6 +21,7 @@ from argotune.steps.contracts.stop_time import KEY, stop_config_map
 from argotune.steps.tune import stop
 from argotune.steps.tune.checkpoint import BaseLoss
 from argotune.steps.tune.launch import launch
+from argotune.steps.tune.load import trainable_parameters
 from argotune.steps.tune.loop import train
 from argotune.steps.tune.params import Params, Result
 from argotune.steps.tune.run import run
@@ -151,3 +154,22 @@ def test_training_ends_so_early_that_its_last_evaluation_is_in_time(
         job = crews.small_job(model_dir, tmp_path, request)
         outcome = train(dataclasses.replace(job, stop_time=time, base=base))
     assert (outcome.position.step, outcome.stopped_early) == (steps, "cost limit")
+
+
+def test_a_replay_ends_after_the_step_of_then_whatever_the_time(
+    tmp_path: Path, model_dir: Path
+) -> None:
+    def end(directory: Path, **how: Any) -> tuple[int, str, Mapping[str, torch.Tensor]]:
+        with StopRequest() as request:
+            job = dataclasses.replace(crews.small_job(model_dir, directory, request), **how)
+            outcome = train(job)
+        weights = {name: each.detach() for name, each in trainable_parameters(job.model).items()}
+        return outcome.position.step, outcome.stopped_early, weights
+
+    write_stop_time(tmp_path / KEY, NOW + timedelta(hours=3.5))
+    hours = itertools.count()
+    time = StopTime(tmp_path / KEY, wall=lambda: NOW.timestamp() + 3600 * next(hours))
+    step, reason, weights = end(tmp_path / "then", stop_time=time)
+    now = end(tmp_path / "now", end_after_step=step)
+    assert (step, reason) == (now[0], now[1]) == (4, "cost limit")
+    assert all(torch.equal(each, now[2][name]) for name, each in weights.items())

@@ -23,12 +23,15 @@ from argotune.steps.common.values import NOT_MEASURED
 from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.report import RESULT
 from argotune.steps.contracts.start_adapter import LIVE, NONE
+from argotune.steps.contracts.stop_time import COST_LIMIT
 from argotune.steps.contracts.training_plan import TrainingPlan, write_plan
 from argotune.steps.dataset.params import SECRET_VARIABLES
 from argotune.steps.provenance.checks import Check, Outcome
 from argotune.steps.provenance.evidence import Evidence
 from argotune.steps.provenance.statement import (
     DATASET,
+    ENDED_EARLY,
+    HELD_OUT,
     LOSSES,
     MACHINE,
     START,
@@ -95,6 +98,7 @@ def replay(
             "tokenizer-dir": str(model_dir),
             "urls": json.dumps(parameters.get("data", [])),
             "validation-urls": json.dumps(parameters.get("validationData", [])),
+            "held-out": json.dumps(_held_out(statement)),
             "allow-files": "true",
             "allow-loopback": text_of(allow_loopback),
         },
@@ -114,6 +118,7 @@ def replay(
             "dataset-summary": dataset["summary"],
             "run-name": statement.predicate.build_definition.internal_parameters.get("run", ""),
             "allow-cpu": "true",
+            **_end(statement),
         },
     )
     losses = {name: tuned[name] for name in LOSS_BOUNDS}
@@ -176,6 +181,21 @@ def _replayed_plan(statement: Statement, repository: str) -> TrainingPlan:
         lora=msgspec.structs.replace(plan.lora, start_from=start_from),
         watch=msgspec.structs.replace(plan.watch, report_to=[]),
     )
+
+
+def _held_out(statement: Statement) -> list[str]:
+    """The questions that were held out because an earlier run of the workspace had done so."""
+    rows = statement.dependency(DATASET)
+    return rows.annotations.get(HELD_OUT, "").split() if rows is not None else []
+
+
+def _end(statement: Statement) -> dict[str, str]:
+    """The flag by which a training that ended at a cost limit ends at the same step.
+
+    One that ended by its held-out loss does so again.
+    """
+    said = statement.byproduct(ENDED_EARLY)
+    return {"end-after-step": said["steps"]} if said.get("because") == COST_LIMIT else {}
 
 
 def _without_version(image: str) -> str:

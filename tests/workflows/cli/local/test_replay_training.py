@@ -5,6 +5,7 @@ The model is a random one, which the model step would refuse for its size.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 from collections.abc import Iterator, Mapping
@@ -18,12 +19,15 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.training_plan import TrainingPlan, Watch, write_plan
 from argotune.steps.provenance.checks import Outcome, verify
 from argotune.steps.provenance.evidence import gather
+from argotune.steps.provenance.statement import DATASET, ENDED_EARLY, HELD_OUT
 from argotune.steps.registry.oci import LayoutReference
 from argotune.steps.registry.skopeo import Registry
 from argotune.workflows.cli.local.replay import Places, replay
 from tests.steps.tune.models import save_model, tiny_plan
 
 MODEL_DIR = "model"
+QUESTION = hashlib.sha256(b"what is 7").digest()[:8][::-1].hex()
+"""As the dataset step numbers questions."""
 CREATED = "2026-01-01T00:00:00Z"
 
 
@@ -54,7 +58,8 @@ def make(root: Path, urls: str, plan: TrainingPlan) -> LayoutReference:
     of_run = {**of_plan, "work-dir": str(work_dir)}
     model_dir = str(models_dir / MODEL_DIR)
     tokenizer = {"tokenizer-dir": model_dir}
-    data = run_step("dataset", {**of_run, **tokenizer, "urls": urls, "allow-files": "true"})
+    of_dataset = {**of_run, **tokenizer, "urls": urls, "allow-files": "true"}
+    data = run_step("dataset", {**of_dataset, "history-file": str(root / "history.json")})
     of_data = {**of_run, "dataset-digest": data["digest"], "created": CREATED}
     tuned = run_step(
         "tune",
@@ -63,6 +68,7 @@ def make(root: Path, urls: str, plan: TrainingPlan) -> LayoutReference:
             "model-dir": model_dir,
             "dataset-summary": data["summary"],
             "run-name": "demo-x",
+            "end-after-step": "2",
         },
     )
     losses = {name: tuned[name] for name in ("base-loss", "tuned-loss")}
@@ -72,7 +78,10 @@ def make(root: Path, urls: str, plan: TrainingPlan) -> LayoutReference:
 
 
 def test_training_again_gives_the_same_adapter_bit_for_bit(tmp_path: Path) -> None:
-    plan = tiny_plan(max_steps=2, watch=Watch(samples=0))
+    """Of a run that its cost limit ended, on data with rows that an earlier run held out."""
+    plan = tiny_plan(max_steps=3, watch=Watch(samples=0))
+    held_out = {"share": 0.1, "seed": 0, "questions": [QUESTION]}
+    (tmp_path / "history.held-out.json").write_text(json.dumps(held_out))
     save_model(tmp_path / "models" / MODEL_DIR)
     rows = [{"prompt": f"What is {n}?", "completion": f"It is {n + n}."} for n in range(40)]
     (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
@@ -81,6 +90,10 @@ def test_training_again_gives_the_same_adapter_bit_for_bit(tmp_path: Path) -> No
     evidence = gather(reference, Registry(), tmp_path / "unused")
     statement = verify(evidence, None).statement
     assert statement is not None
+    rows_of_then = statement.dependency(DATASET)
+    assert rows_of_then is not None
+    assert rows_of_then.annotations == {HELD_OUT: QUESTION}
+    assert statement.byproduct(ENDED_EARLY) == {"because": "cost limit", "steps": "2"}
     places = Places(
         work_dir=tmp_path / "replay",
         models_dir=tmp_path / "models",
