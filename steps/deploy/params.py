@@ -121,9 +121,10 @@ class Params:
     """Whether the server has limits of CPUs and memory, as a ResourceQuota on limits demands; of
     memory it gets no more than it requests. For target kubernetes."""
     require_signature: bool = False
-    """Deploy only an adapter whose image and statement the verification key has signed."""
+    """Deploy only an adapter whose image and statement a verification key has signed."""
     verification_key: str = ""
-    """Public key, ECDSA P-256 or Ed25519, the base64 of its DER; for require-signature."""
+    """Public keys, ECDSA P-256 or Ed25519, the base64 of the DER of each, with commas between them;
+    for require-signature."""
     question: str = "Hello! Who are you?"
     """Question to ask once the service is ready; deploy succeeds only with an answer."""
     timeout_seconds: float = 900.0

@@ -19,7 +19,7 @@ from argotune.steps.deploy.params import Params
 from argotune.steps.deploy.version import find_adapter
 from argotune.steps.provenance.checks import verify
 from argotune.steps.provenance.evidence import Evidence, gather
-from argotune.steps.provenance.keys import PublicKey, public_key_of
+from argotune.steps.provenance.keys import PublicKey, name_of, public_keys_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -37,24 +37,25 @@ def check_adapter(params: Params) -> None:
 
 
 def _signed(params: Params) -> Evidence:
-    key = _key(params)
+    keys = _keys(params)
+    names = " or ".join(map(name_of, keys))
     with tempfile.TemporaryDirectory(prefix="argotune-signatures-") as scratch:
         evidence = gather(
             params.adapter_image(), registry_of(params), Path(scratch), with_blobs=False
         )
-        failures = verify(evidence, key).failures
-    if failures:
+        verdict = verify(evidence, keys)
+    if verdict.failures:
         raise PermanentError(
-            f"the installation deploys only what key sha256:{key.keyid[:12]} signed, and"
-            f" {params.reference} does not hold: {'; '.join(failures)}"
+            f"the installation deploys only what key {names} signed, and"
+            f" {params.reference} does not hold: {'; '.join(verdict.failures)}"
         )
-    log.event(_LOGGER, "signature", adapter=params.reference, key=f"sha256:{key.keyid}")
+    log.event(_LOGGER, "signature", adapter=params.reference, accepted=names)
     return evidence
 
 
-def _key(params: Params) -> PublicKey:
+def _keys(params: Params) -> tuple[PublicKey, ...]:
     try:
-        return public_key_of(params.verification_key)
+        return public_keys_of(params.verification_key)
     except ValueError as error:
         raise ParamsError(f"--verification-key: {error}") from error
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,7 +19,7 @@ from argotune.steps.contracts.adapter_image import (
 )
 from argotune.steps.contracts.training_plan import dump_plan
 from argotune.steps.provenance.evidence import Evidence, Part, blob_problems
-from argotune.steps.provenance.keys import PublicKey
+from argotune.steps.provenance.keys import PublicKey, name_of
 from argotune.steps.provenance.signatures import (
     ENVELOPE_TYPE,
     PAYLOAD_TYPE,
@@ -78,10 +79,13 @@ class Verdict:
         return [f"{check.what}: {check.text}" for check in self.checks if check.has_failed]
 
 
-def verify(evidence: Evidence, key: PublicKey | None) -> Verdict:
-    """Check an adapter by its digest; without a key the signatures are not checked."""
-    statement, of_statement = _statement(evidence, key)
-    checks = [*_content(evidence), *of_statement, _image_signature(evidence, key)]
+def verify(evidence: Evidence, keys: Collection[PublicKey]) -> Verdict:
+    """Check an adapter by its digest; one of the keys must have signed it.
+
+    Without a key the signatures are not checked.
+    """
+    statement, of_statement = _statement(evidence, keys)
+    checks = [*_content(evidence), *of_statement, _image_signature(evidence, keys)]
     if statement is not None:
         checks.append(_annotations(evidence, statement))
     return Verdict(checks=tuple(checks), statement=statement)
@@ -103,15 +107,17 @@ def _content(evidence: Evidence) -> Iterator[Check]:
         yield _ok("files", "every blob has the digest that the manifest says")
 
 
-def _statement(evidence: Evidence, key: PublicKey | None) -> tuple[Statement | None, list[Check]]:
-    """Find the statement that is about the adapter; a key accepts only one that it signed."""
+def _statement(
+    evidence: Evidence, keys: Collection[PublicKey]
+) -> tuple[Statement | None, list[Check]]:
+    """Find the statement that is about the adapter; keys accept only one that they signed."""
     if evidence.statements is None:
         text = f"there is none: no tag {statement_tag(evidence.digest)} is beside the image"
         return None, [_failed("statement", text)]
     reasons = []
     for part in evidence.statements:
         try:
-            statement, check = _read(part, evidence.digest, key)
+            statement, check = _read(part, evidence.digest, keys)
         except ValueError as error:
             reasons.append(str(error))
             continue
@@ -119,19 +125,20 @@ def _statement(evidence: Evidence, key: PublicKey | None) -> tuple[Statement | N
     return None, [_failed("statement", "; ".join(reasons) or "the artifact is empty")]
 
 
-def _read(part: Part, digest: str, key: PublicKey | None) -> tuple[Statement, Check]:
+def _read(part: Part, digest: str, keys: Collection[PublicKey]) -> tuple[Statement, Check]:
     """Read a statement and check its signature and its subject. Raises ValueError."""
     what = "its signature"
     if part.media_type == MEDIA_TYPE:
-        if key is not None:
+        if keys:
             raise ValueError("it is not signed")
         check, text = _skipped(what, "the statement is not signed"), part.content
     elif part.media_type == ENVELOPE_TYPE:
         envelope = open_envelope(part.content)
-        if key is None:
+        signer = next((key for key in keys if is_signed_by(envelope, key)), None)
+        if not keys:
             check = _skipped(what, "it is signed; give the public key to check by")
-        elif is_signed_by(envelope, key):
-            check = _ok(what, f"by key sha256:{key.keyid[:12]}")
+        elif signer is not None:
+            check = _ok(what, f"by key {name_of(signer)}")
         else:
             raise ValueError("another key signed it, or it was changed since")
         text = envelope.payload
@@ -144,28 +151,27 @@ def _read(part: Part, digest: str, key: PublicKey | None) -> tuple[Statement, Ch
     return statement, check
 
 
-def _image_signature(evidence: Evidence, key: PublicKey | None) -> Check:
+def _image_signature(evidence: Evidence, keys: Collection[PublicKey]) -> Check:
     what = "signature"
     if evidence.signatures is None:
         missing = f"there is none: no tag {signature_tag(evidence.digest)} is beside the image"
-        return _skipped(what, missing) if key is None else _failed(what, missing)
-    if key is None:
+        return _failed(what, missing) if keys else _skipped(what, missing)
+    if not keys:
         return _skipped(what, "the image is signed; give the public key to check by")
-    reasons = []
-    for part in evidence.signatures:
-        if part.media_type != PAYLOAD_TYPE:
-            continue
+    reasons: dict[str, None] = {}
+    payloads = [part for part in evidence.signatures if part.media_type == PAYLOAD_TYPE]
+    for part, key in itertools.product(payloads, keys):
         signed = SignedPayload(
             payload=part.content, signature=str(part.annotations.get(SIGNATURE, ""))
         )
         try:
             digest = signed_digest(signed, key)
         except ValueError as error:
-            reasons.append(str(error))
+            reasons[str(error)] = None
             continue
         if digest == evidence.digest:
-            return _ok(what, f"by key sha256:{key.keyid[:12]}")
-        reasons.append(f"it is of another image, {digest}")
+            return _ok(what, f"by key {name_of(key)}")
+        reasons[f"it is of another image, {digest}"] = None
     return _failed(what, "; ".join(reasons) or "the artifact has none of cosign's form")
 
 

@@ -93,6 +93,19 @@ def line_of(pem: bytes) -> str:
     return base64.b64encode(der).decode()
 
 
+def public_keys_of(text: str) -> tuple[PublicKey, ...]:
+    """Read public keys of one line, each as `line_of` writes it, with commas between them.
+
+    Raises ValueError.
+    """
+    return tuple(map(public_key_of, text.split(",")))
+
+
+def name_of(key: PublicKey) -> str:
+    """What messages call a key: the beginning of the digest of its DER."""
+    return f"sha256:{key.keyid[:12]}"
+
+
 def _signer(pem: bytes, password: bytes) -> Signer:
     encrypted = _ENCRYPTED.search(pem)
     try:

@@ -812,7 +812,7 @@ _RUN = (
     Setting(
         name="require-signature",
         is_annotation=False,
-        description="Whether only adapters that the verification key signed are deployed",
+        description="Whether only adapters that a verification key signed are deployed",
         decided_by="installer",
         default="false",
         choices=_TRUTH,
@@ -821,7 +821,10 @@ _RUN = (
     Setting(
         name="verification-key",
         is_annotation=False,
-        description="Public key of those who may sign adapters, the base64 of its DER",
+        description=(
+            "Public keys of those who may sign adapters, the base64 of the DER of each, with commas"
+            " between them"
+        ),
         decided_by="installer",
         default_meaning="none",
         feeds=("deploy.verification-key",),

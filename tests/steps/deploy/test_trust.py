@@ -59,8 +59,9 @@ def deploy(tmp_path: Path) -> Deploys:
     return Deploys(tmp_path)
 
 
-def signed_by(keys: KeyPair) -> dict[str, object]:
-    return {"require_signature": True, "verification_key": line_of(keys.public_pem)}
+def signed_by(*keys: KeyPair) -> dict[str, object]:
+    lines = ",".join(line_of(each.public_pem) for each in keys)
+    return {"require_signature": True, "verification_key": lines}
 
 
 def test_an_adapter_on_its_own_base_is_deployed(tmp_path: Path, deploy: Deploys) -> None:
@@ -70,6 +71,13 @@ def test_an_adapter_on_its_own_base_is_deployed(tmp_path: Path, deploy: Deploys)
 
 def test_an_adapter_with_the_right_signature_is_deployed(tmp_path: Path, deploy: Deploys) -> None:
     deploy(pushed(tmp_path, KEYS).reference, **signed_by(KEYS))
+    assert deploy.count == 1
+
+
+def test_while_keys_are_rotated_an_adapter_of_either_is_deployed(
+    tmp_path: Path, deploy: Deploys
+) -> None:
+    deploy(pushed(tmp_path, KEYS).reference, **signed_by(OTHER, KEYS))
     assert deploy.count == 1
 
 

@@ -12,7 +12,7 @@ import pytest
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.provenance.checks import Outcome, Verdict, verify
 from argotune.steps.provenance.evidence import gather
-from argotune.steps.provenance.keys import PublicKey, read_public_key
+from argotune.steps.provenance.keys import PublicKey, name_of, read_public_key
 from argotune.steps.registry.oci import LayoutReference
 from argotune.steps.registry.skopeo import Registry
 from tests.fakes.signing import KeyPair, new_keys
@@ -29,7 +29,7 @@ def public(keys: KeyPair) -> PublicKey:
 def look(found: Pushed, keys: KeyPair | None = KEYS, digest: str | None = None) -> Verdict:
     reference = LayoutReference(directory=found.layout, digest=digest or found.digest)
     evidence = gather(reference, Registry(), found.layout / "unused")
-    return verify(evidence, public(keys) if keys else None)
+    return verify(evidence, [public(keys)] if keys else [])
 
 
 @pytest.fixture
@@ -50,6 +50,20 @@ def test_a_signed_adapter_holds_in_all_points(adapter: Pushed) -> None:
     ]
     assert verdict.statement is not None
     assert verdict.statement.subject_digests == [adapter.digest]
+
+
+def test_of_several_keys_any_may_have_signed(adapter: Pushed) -> None:
+    evidence = gather(adapter.reference, Registry(), adapter.layout / "unused")
+    keys = [public(OTHER), public(KEYS)]
+    verdict = verify(evidence, keys)
+    assert {check.outcome for check in verdict.checks} == {Outcome.OK}
+    (text,) = {check.text for check in verdict.checks if "signature" in check.what}
+    assert text == f"by key {name_of(public(KEYS))}"
+    failures = verify(evidence, [public(OTHER), public(new_keys())]).failures
+    assert failures == [
+        "statement: another key signed it, or it was changed since",
+        "signature: another key signed it, or it was changed since",
+    ]
 
 
 def test_without_a_key_signatures_are_said_not_to_be_checked(adapter: Pushed) -> None:

@@ -56,6 +56,7 @@ _BEFORE_PROVIDERS = (
         "secrets", "which secrets runs may use", registry_secret.allowed_secrets, in_namespace=True
     ),
     Check("secrets", "the key that signs", signing.signing_secret, in_namespace=True),
+    Check("secrets", "who signed what is in service", signing.live_signatures, in_namespace=True),
     Check("secrets", "the weights' token", registry_secret.model_secret, in_namespace=True),
     Check("gpu", "the GPU nodes", gpus.nodes),
     Check("gpu", "the device plugin", gpus.device_plugin),

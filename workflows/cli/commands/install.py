@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -173,16 +173,17 @@ def install(
         typer.Option(
             "--require-signature/--no-require-signature",
             rich_help_panel=_SIGNATURES,
-            help="Deploy only adapters that the verification key signed.",
+            help="Deploy only adapters that a verification key signed.",
             show_default=False,
         ),
     ] = None,
     verification_key: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             rich_help_panel=_SIGNATURES,
             metavar="FILE",
-            help="Public key of who may sign adapters, PEM, such as cosign.pub.",
+            help="Public key of who may sign adapters, PEM, such as cosign.pub; of several, any."
+            " They replace those that are installed.",
         ),
     ] = None,
     cluster_roles: Annotated[
@@ -229,7 +230,7 @@ def install(
         no_allow_claims=no_allow_claims,
         ca_file=ca_file,
         require_signature=require_signature,
-        key_file=verification_key,
+        key_files=verification_key or [],
         given=given,
     )
     if output is not None:
@@ -257,7 +258,7 @@ def _settings(
     no_allow_claims: bool,
     ca_file: Path | None,
     require_signature: bool | None,
-    key_file: Path | None,
+    key_files: Sequence[Path],
     given: Mapping[str, str],
     by_digest: bool | None,
     **flags: str | None,
@@ -276,10 +277,10 @@ def _settings(
             ((_, ca),) = read_texts([ca_file])
         except InputError as error:
             problems += [f"--ca-file: {problem}" for problem in error.problems]
-    verification_key = None
-    if key_file is not None:
+    keys = []
+    for path in key_files:
         try:
-            verification_key = read_key_file("--verification-key", key_file, line_of)
+            keys.append(read_key_file("--verification-key", path, line_of))
         except InputError as error:
             problems += error.problems
     settings = Settings(
@@ -293,7 +294,7 @@ def _settings(
         emptied=frozenset(name for name, is_emptied in emptied.items() if is_emptied),
         ca=ca,
         require_signature=require_signature,
-        verification_key=verification_key,
+        verification_key=",".join(dict.fromkeys(keys)) or None,
         run_settings=_among(given, [row.name for row in INSTALLABLE]),
         identities=_among(given, [each.flag.name for each in identities()]),
     )

@@ -14,7 +14,7 @@ from rich.text import Text
 from argotune.steps.provenance.checks import Check, Outcome
 from argotune.steps.provenance.checks import verify as verify_evidence
 from argotune.steps.provenance.evidence import Evidence, gather
-from argotune.steps.provenance.keys import PublicKey, public_key_of, read_public_key
+from argotune.steps.provenance.keys import PublicKey, public_keys_of, read_public_key
 from argotune.steps.provenance.statement import MACHINE, Statement
 from argotune.steps.registry.oci import (
     ImageReference,
@@ -55,11 +55,11 @@ def verify(
         ),
     ],
     key: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Public key that must have signed it, PEM, such as cosign.pub; without it the"
-            " signatures are not checked.",
+            help="Public key that must have signed it, PEM, such as cosign.pub; of several, any."
+            " Without it the signatures are not checked.",
         ),
     ] = None,
     replay: Annotated[
@@ -83,20 +83,20 @@ def verify(
 ) -> None:
     """Check an adapter: its files, where it comes from, and who signed that.
 
-    With a namespace of a cluster, the key is that of the installation there.
+    With a namespace of a cluster, the keys are those of the installation there.
     """
     if not replay:
         options.refuse({"--allow-loopback": allow_loopback}, "for --replay, which fetches data")
-    reference, (login, public_key) = read_both(
+    reference, (login, keys) = read_both(
         lambda: _reference(image),
         lambda: read_both(
             lambda: login_of(auth_file, ca_file),
-            lambda: _public_key(key, chosen_cluster(namespace, context, on_cluster)),
+            lambda: _public_keys(key or [], chosen_cluster(namespace, context, on_cluster)),
         ),
     )
     with tempfile.TemporaryDirectory(prefix="argotune-verify-") as scratch:
         evidence = gather(reference, login.registry, Path(scratch))
-        verdict = verify_evidence(evidence, public_key)
+        verdict = verify_evidence(evidence, keys)
         _print(verdict.checks)
         _refuse(image, verdict.checks)
         if replay and verdict.statement is not None:
@@ -112,12 +112,10 @@ def _reference(text: str) -> ImageReference | LayoutReference:
         raise InputError(str(error)) from error
 
 
-def _public_key(path: Path | None, cluster: Cluster | None) -> PublicKey | None:
-    """Return the key of the flag, or that of the installation in the namespace."""
-    if path is not None:
-        return read_key_file("--key", path, read_public_key)
-    if cluster is None:
-        return None
+def _public_keys(paths: Sequence[Path], cluster: Cluster | None) -> Sequence[PublicKey]:
+    """Return the keys of the flags, or those of the installation in the namespace."""
+    if paths or cluster is None:
+        return [read_key_file("--key", path, read_public_key) for path in paths]
     text = installed_setting(cluster, "verification-key")
     if not text:
         raise CliError(
@@ -125,7 +123,7 @@ def _public_key(path: Path | None, cluster: Cluster | None) -> PublicKey | None:
             " --key FILE, or leave the namespace out"
         )
     try:
-        return public_key_of(text)
+        return public_keys_of(text)
     except ValueError as error:
         raise CliError(f"the verification key of the installation: {error}") from error
 

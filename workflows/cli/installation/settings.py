@@ -58,9 +58,9 @@ class Settings:
     allowed_claims: tuple[str, ...] | None = None
     """NAME or PREFIX* of PersistentVolumeClaims that runs may read data from."""
     require_signature: bool | None = None
-    """Whether deploy refuses adapters that the key below did not sign."""
+    """Whether deploy refuses adapters that none of the keys below signed."""
     verification_key: str | None = None
-    """Public key of one line, the base64 of its DER."""
+    """Public keys, the base64 of the DER of each, with commas between them."""
     emptied: frozenset[str] = frozenset()
     """Names of the lists above that do not go on from what is installed."""
     ca: str | None = None

@@ -795,6 +795,15 @@ def test_the_installer_decides_whose_signature_counts(
     install(argotune, "--require-signature", "--verification-key", str(public))
     given = arguments_of_deploy(api)
     assert (given["require-signature"], given["verification-key"]) == ("true", line)
+    # For a rotation: both, and then the new one alone.
+    new = tmp_path / "new.pub"
+    new.write_bytes(new_keys().public_pem)
+    both = ("--verification-key", str(new), "--verification-key", str(public))
+    install(argotune, *both)
+    new_line = line_of(new.read_bytes())
+    assert arguments_of_deploy(api)["verification-key"] == f"{new_line},{line}"
+    install(argotune, "--verification-key", str(public))
+    assert arguments_of_deploy(api)["verification-key"] == line
     # It stays, and ends by its own flag; the key is still there for `argotune verify -n`.
     install(argotune)
     assert arguments_of_deploy(api)["require-signature"] == "true"

@@ -102,7 +102,7 @@ def look(adapter: Pushed, **changes: Any) -> tuple[list[Check], Steps]:
     work_dir.mkdir()
     steps = Steps(adapter=root / "adapter", work_dir=work_dir, **changes)
     evidence = gather(adapter.reference, Registry(), root / "unused")
-    statement = verify(evidence, None).statement
+    statement = verify(evidence, []).statement
     assert statement is not None
     places = Places(
         work_dir=work_dir,

@@ -88,7 +88,7 @@ def test_training_again_gives_the_same_adapter_bit_for_bit(tmp_path: Path) -> No
     urls = json.dumps([(tmp_path / "rows.jsonl").as_uri()])
     reference = make(tmp_path, urls, plan)
     evidence = gather(reference, Registry(), tmp_path / "unused")
-    statement = verify(evidence, None).statement
+    statement = verify(evidence, []).statement
     assert statement is not None
     rows_of_then = statement.dependency(DATASET)
     assert rows_of_then is not None
