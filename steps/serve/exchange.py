@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 from fastapi import Request
 
 from argotune.steps.contracts.serving import ServingContract
-from argotune.steps.serve.engine.interface import Answer, EngineError, Question, Sampling
+from argotune.steps.serve.engine.interface import (
+    Answer,
+    EngineError,
+    Question,
+    Sampling,
+    UnknownAdapterError,
+)
 from argotune.steps.serve.errors import ApiError, server_error
 from argotune.steps.serve.schema import ChatRequest, CompletionRequest
 from argotune.steps.serve.service import Service
@@ -41,6 +47,13 @@ class Exchange:
             ):
                 async for piece in pieces:
                     yield piece.text
+        except UnknownAdapterError as error:
+            raise ApiError(
+                404,
+                f"model {self.model!r} was taken out of service while the question waited",
+                param="model",
+                code="model_not_found",
+            ) from error
         except EngineError as error:
             self.service.note_failed_answer(error)
             raise server_error() from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -327,3 +328,20 @@ def test_metrics_count_requests_and_tokens(server: Server) -> None:
         "argotune_ready 1.0",
     ):
         assert line in text.splitlines()
+
+
+def test_a_question_is_told_that_its_adapter_went_while_it_waited(start: Start) -> None:
+    server = start(queue_size=1)
+    server.engine.hold()
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(server.chat)
+        server.engine.wait_until_asked()
+        second = threads.submit(server.chat)
+        wait_until(lambda: server.service.ready.admission.waiting == 1)
+        asyncio.run(server.engine.remove_adapter("demo"))
+        server.engine.release()
+        assert first.result().status_code == 200
+        assert error_of(second.result()) == (
+            404,
+            "model 'demo' was taken out of service while the question waited",
+        )
