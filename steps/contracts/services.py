@@ -28,6 +28,8 @@ STARTING, STOPPING = "starting.json", "stopping.json"
 LOG = "server.log"
 KEYS = "private/keys"
 """The keys of the service's clients, if only these are answered; its directory is private."""
+ADAPTERS = "adapters"
+"""Further adapters that the server serves, each in a directory of its name."""
 _POLL_SECONDS = 0.05
 
 

@@ -31,6 +31,7 @@ from argotune.steps.common.fs import remove_directory, remove_partials
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.in_service import read_in_service
 from argotune.steps.contracts.services import (
+    ADAPTERS,
     KEYS,
     LOG,
     RECORD,
@@ -100,6 +101,7 @@ def deploy_process(
     with _service_lock(folder):
         _end_leftovers(folder)
         remove_partials(folder)
+        (folder / ADAPTERS).mkdir(exist_ok=True)
         keep_keys(params, folder / KEYS)
         key = client_key(params, folder / KEYS)
         service = _find_running(params, model, folder, key)
@@ -206,6 +208,7 @@ def flags_of(params: Params, adapter_dir: Path, folder: Path) -> list[str]:
     return [
         f"--model-dir={params.cache_dir.absolute() / (params.model_dir or '')}",
         f"--adapter-dir={adapter_dir}",
+        f"--adapters-dir={folder / ADAPTERS}",
         f"--name={params.name}",
         f"--adapter-digest={params.adapter_digest()}",
         f"--host={_HOST}",

@@ -62,8 +62,6 @@ class Params:
             problems.append(f"--gpus: {self.gpus} is less than 0")
         if self.slots < 1:
             problems.append(f"--slots: {self.slots} is less than 1")
-        if self.adapters_dir is not None and not self.adapters_dir.is_dir():
-            problems.append(f"--adapters-dir: {self.adapters_dir} is no directory; make it first")
         if self.queue_size < 0:
             problems.append(f"--queue-size: {self.queue_size} is less than 0")
         if self.max_body_bytes < 1024:

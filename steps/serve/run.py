@@ -50,6 +50,10 @@ def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
     """
     check_gpus(Planned(count=params.gpus), allow_cpu=params.allow_cpu, cuda=cuda)
     contract = read_contract(params.adapter_dir)
+    if params.adapters_dir is not None and not params.adapters_dir.is_dir():
+        raise PermanentError(
+            f"--adapters-dir: {params.adapters_dir} is no directory; make it first"
+        )
     listener = _listen(params)
     service = Service(timeout_seconds=params.timeout_seconds)
     keys = None if params.keys_file is None else ClientKeys(params.keys_file)

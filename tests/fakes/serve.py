@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--mode", default="well")
     parser.add_argument("--keys-file")
     parser.add_argument("--adapter-digest")
+    parser.add_argument("--adapters-dir")
     for flag in ("model-dir", "adapter-dir", "name", "host", "port", "port-file"):
         parser.add_argument(f"--{flag}", required=True)
     flags = parser.parse_args()

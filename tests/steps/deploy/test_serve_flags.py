@@ -42,6 +42,7 @@ def test_the_process_is_started_with_the_servers_flags() -> None:
     assert serve.model_dir == Path("/models/microsoft--Phi-3/abc")
     assert serve.port == 0
     assert serve.port_file == Path("/services/phi/port")
+    assert serve.adapters_dir == Path("/services/phi/adapters")
 
 
 def test_keys_are_where_the_server_looks_for_them() -> None:

@@ -73,9 +73,13 @@ def test_a_gpu_that_torch_cannot_use_ends_the_server_before_it_listens(
 
 
 def test_it_answers_and_sigterm_lets_it_finish_what_it_began(tuned: Tuned, tmp_path: Path) -> None:
-    process = start(tuned, tmp_path, "--load-in-4bit=true")
+    shutil.copytree(tuned.adapter_dir, tmp_path / "adapters" / "another")
+    further = f"--adapters-dir={tmp_path / 'adapters'}"
+    process = start(tuned, tmp_path, "--load-in-4bit=true", further)
     try:
         with contextlib.closing(ready_client(process, tmp_path)) as client:
+            another = {"prompt": QUESTION, "model": "another"}
+            assert client.post("/chat", json=another).json() == {"response": ANSWER}
             assert client.post("/chat", json={"prompt": QUESTION}).json() == {"response": ANSWER}
             body = {
                 "model": "acme/random",
@@ -111,6 +115,11 @@ def test_a_port_in_use_is_said(tuned: Tuned) -> None:
         with pytest.raises(PermanentError) as caught:
             serve(params(tuned, port=port))
     assert str(caught.value) == f"cannot listen on 127.0.0.1:{port}: Address already in use"
+
+
+def test_an_adapters_directory_that_is_not_there_is_said(tuned: Tuned, tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match="nothing is no directory; make it first"):
+        serve(params(tuned, adapters_dir=tmp_path / "nothing"))
 
 
 def test_without_a_contract_it_does_not_start(tuned: Tuned) -> None:
