@@ -16,6 +16,7 @@ import torch
 from peft import LoraConfig, PeftConfig
 from peft.tuners import lora
 from peft.tuners.tuners_utils import check_target_module_exists
+from peft.utils import SAFETENSORS_WEIGHTS_NAME
 
 from argotune.steps.common.errors import PermanentError
 
@@ -75,12 +76,22 @@ class AdapterMix:
         """Load an adapter under PEFT's name for it. Raises PermanentError, without a trace."""
         try:
             self._check(PeftConfig.from_pretrained(str(directory)))
-            self._model.load_adapter(
+            if not (directory / SAFETENSORS_WEIGHTS_NAME).is_file():
+                raise PermanentError(f"it has no {SAFETENSORS_WEIGHTS_NAME}")
+            result = self._model.load_adapter(
                 str(directory),
                 adapter,
                 torch_device=str(self._model.device),
                 low_cpu_mem_usage=True,
             )
+            # Without its weights a layer fails each step, and with it the answers of all others.
+            wrong = [f"{key} is missing" for key in result.missing_keys]
+            wrong += [f"{key} is of none of its layers" for key in result.unexpected_keys]
+            if wrong:
+                more = f", and {len(wrong) - 1} more" if wrong[1:] else ""
+                raise PermanentError(
+                    f"its weights do not fit its adapter_config.json: {wrong[0]}{more}"
+                )
             self._mix_layers()
         except (OSError, ValueError, TypeError, RuntimeError, KeyError, PermanentError) as error:
             if adapter in self._model.peft_config:

@@ -49,6 +49,21 @@ def adapters(model: Any) -> set[str]:
     return set(model.peft_config).union(*(layer.lora_A for layer in layers))
 
 
+def test_an_added_dora_adapter_answers_as_the_one_that_was_saved(
+    model: Any, tmp_path: Path
+) -> None:
+    saved = adapted(use_dora=True)
+    saved.save_pretrained(tmp_path)
+    mix = AdapterMix(model)
+    mix.add("dora", tmp_path)
+    mix.assign(["dora"] * LEAST_ROWS, torch.device("cpu"))
+    path = "base_model.model.model.layers.0.self_attn.o_proj"
+    states = torch.randn(1, LEAST_ROWS, 32)
+    with torch.no_grad():
+        expected = saved.get_submodule(path)(states)
+        torch.testing.assert_close(model.get_submodule(path)(states), expected)
+
+
 def test_an_added_adapter_is_the_one_that_was_saved(model: Any, saved: Path) -> None:
     mix = AdapterMix(model)
     mix.add("later", saved)
@@ -92,6 +107,22 @@ def test_what_cannot_be_mixed_is_refused_and_leaves_nothing(
         mix.add("bad", changed(saved, tmp_path, **settings))
     assert adapters(model) == {"default"}
     mix.add("good", saved)
+
+
+def test_weights_that_are_missing_are_refused(model: Any, saved: Path, tmp_path: Path) -> None:
+    directory = changed(saved, tmp_path)
+    weights = directory / "adapter_model.safetensors"
+    kept = safetensors.torch.load_file(weights)
+    left_out = kept.popitem()[0]
+    safetensors.torch.save_file(kept, weights)
+    mix = AdapterMix(model)
+    with pytest.raises(PermanentError, match=r"do not fit its adapter_config\.json") as caught:
+        mix.add("bad", directory)
+    assert left_out.removesuffix(".weight") in str(caught.value)
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(PermanentError, match=r"it has no adapter_model\.safetensors"):
+        mix.add("bad", directory)
+    assert adapters(model) == {"default"}
 
 
 def test_other_kinds_of_adapters_are_refused_by_name(model: Any, tmp_path: Path) -> None:
