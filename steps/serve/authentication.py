@@ -12,7 +12,7 @@ from argotune.steps.serve.keys import ClientKeys
 from argotune.steps.serve.outcomes import note_client
 
 OPEN_PATHS = frozenset({"/", "/health", "/metrics"})
-"""Answered without a key: the page asks for one, probes and Prometheus have none."""
+"""Answered without a key, which probes and Prometheus do not have, and the page itself asks for."""
 
 _CURRENT: ContextVar[str] = ContextVar("client", default="")
 

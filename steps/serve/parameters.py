@@ -10,7 +10,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 HARMLESS: Mapping[str, str] = MappingProxyType({
     "metadata": "notes of the client for answers that are kept; none are",
-    "parallel_tool_calls": "an answer has the calls that the model wrote",
     "prompt_cache_key": "where a prompt may be cached, which changes no answer",
     "prompt_cache_retention": "how long a prompt may be cached",
     "safety_identifier": "whose question it is, which changes no answer",

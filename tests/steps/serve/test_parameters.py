@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from argotune.steps.serve import parameters
 from argotune.steps.serve.app import make_app
 from argotune.steps.serve.json_limits import MOST_VALUES
 from argotune.steps.serve.parameters import HARMLESS
@@ -48,6 +51,12 @@ def test_a_tiny_top_p_is_above_zero_for_the_engine_too() -> None:
 def test_whole_numbers_are_temperatures_too() -> None:
     (asked_for,) = asked(temperature=1).questions
     assert asked_for.sampling.temperature == 1.0
+
+
+def test_the_readme_lists_the_harmless_parameters() -> None:
+    page = (Path(parameters.__file__).parent / "README.md").read_text()
+    listed = page.partition("accepted without effect: ")[2].partition(". Temperatures")[0]
+    assert re.findall(r"`(\w+)`", listed) == sorted(HARMLESS)
 
 
 @pytest.mark.parametrize("name", sorted(HARMLESS))

@@ -199,6 +199,7 @@ def _runnable(here: Home, start: Start) -> runnable.Runnable:
             overrides=start.overrides,
             allow_loopback=start.allow_loopback,
             runtime=start.runtime or Runtime.PROCESS,
+            secrets=start.secrets,
         )
     of_workspace = {**flags_of(start.overrides), "--allow-loopback": start.allow_loopback}
     of_workspace.pop("--name", None)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
 
 from argotune.steps.common.urls import redact
+from argotune.steps.contracts.client_keys import FILE_NAME, read_keys
+from argotune.steps.contracts.services import KEYS
 from argotune.steps.nodes.providers import MAKING_NODES
 from argotune.steps.settings.run_settings import PREFIX
 from argotune.workflows.cli.errors import InputError
@@ -33,10 +37,12 @@ def from_workspace(
     overrides: Mapping[str, str],
     allow_loopback: bool,
     runtime: str,
+    secrets: Mapping[str, Path] = MappingProxyType({}),
 ) -> Runnable:
     """Plan the workspace for this machine, and make its Workflow.
 
-    Raises CliError for what the steps need here and lack, which containers bring along.
+    `secrets` are those that the user gives, by name. Raises CliError for what the steps need here
+    and lack, which containers bring along.
     """
     planned = workspaces.load(
         texts,
@@ -46,6 +52,7 @@ def from_workspace(
         on_this_machine=True,
     )
     _check_provider(planned.workspace.options.get("provider"))
+    _check_client_keys(planned.workspace, here, secrets)
     if runtime == "process":
         check_machine(here, planned)
     else:
@@ -79,6 +86,23 @@ def from_workspace(
         forget_unrecorded(here, name)
         raise
     return Runnable(name=name, documents=[workflow], secrets=secrets)
+
+
+def _check_client_keys(workspace: Workspace, here: Home, secrets: Mapping[str, Path]) -> None:
+    """Refuse keys that deploy would miss, or could not read, when the model is tuned."""
+    name = workspace.options.get("api-keys-secret")
+    if not name:
+        return
+    given = secrets.get(name)
+    kept = here.services_dir / workspace.name / KEYS
+    file = kept if given is None else given / FILE_NAME if given.is_dir() else given
+    if file.name != FILE_NAME or not file.exists():
+        raise InputError(
+            f"metadata.annotations.{PREFIX}api-keys-secret: {name!r} is not on this machine; give"
+            f" --secret {name}=DIRECTORY with the file {FILE_NAME!r}, in which a line NAME: KEY"
+            " stands for each client"
+        )
+    read_keys(file)
 
 
 def _refuse_files(workspace: Workspace, runtime: str) -> None:

@@ -29,6 +29,28 @@ def test_files_of_this_machine_are_permitted_here_and_not_in_containers(tmp_path
         )
 
 
+@pytest.mark.parametrize("given", [{}, {"clients": "nowhere"}, {"clients": "other"}])
+def test_keys_of_clients_that_deploy_would_miss_are_asked_for_before_the_run(
+    tmp_path: Path, given: dict[str, str]
+) -> None:
+    (tmp_path / "other").touch()
+    text = changed({**LOCAL, "metadata/annotations": {"argotune.dev/api-keys-secret": "clients"}})
+    with pytest.raises(InputError) as caught:
+        from_workspace(
+            [("one.yaml", text)],
+            Home(tmp_path),
+            overrides={},
+            allow_loopback=False,
+            runtime="docker",
+            secrets={name: tmp_path / path for name, path in given.items()},
+        )
+    assert str(caught.value) == (
+        "metadata.annotations.argotune.dev/api-keys-secret: 'clients' is not on this machine; give"
+        " --secret clients=DIRECTORY with the file 'keys', in which a line NAME: KEY stands for"
+        " each client"
+    )
+
+
 def test_plan_warns_of_a_path_which_a_cluster_does_not_reach(
     argotune: Argotune, write: Write, tmp_path: Path
 ) -> None:
