@@ -27,9 +27,14 @@ def read_keys(path: Path) -> dict[str, str]:
             data = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise PermanentError(f"{path}: the keys cannot be read: {error.strerror}") from error
+    return keys_in(data, str(path))
+
+
+def keys_in(data: bytes, where: str) -> dict[str, str]:
+    """The keys by name in the file's content; `where` it is from. Raises PermanentError."""
     if len(data) > _MOST_BYTES:
-        raise PermanentError(f"{path}: over {_MOST_BYTES} bytes, more than keys take")
-    pairs = list(_pairs(data, path))
+        raise PermanentError(f"{where}: over {_MOST_BYTES} bytes, more than keys take")
+    pairs = list(_pairs(data, where))
     names, keys = [name for name, _ in pairs], [key for _, key in pairs]
     problems = [
         problem for number, pair in enumerate(pairs, 1) for problem in _wrong(number, *pair)
@@ -41,20 +46,20 @@ def read_keys(path: Path) -> dict[str, str]:
     if not pairs:
         problems.append("no key; write a line NAME: KEY for each client")
     if problems:
-        raise PermanentError(f"{path}: {'; '.join(problems)}")
+        raise PermanentError(f"{where}: {'; '.join(problems)}")
     return dict(pairs)
 
 
-def _pairs(data: bytes, path: Path) -> Iterator[tuple[str, str]]:
+def _pairs(data: bytes, where: str) -> Iterator[tuple[str, str]]:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise PermanentError(f"{path}: not UTF-8") from error
+        raise PermanentError(f"{where}: not UTF-8") from error
     if text.lstrip().startswith("{"):
         try:
             yield from msgspec.json.decode(text, type=dict[str, str]).items()
         except msgspec.MsgspecError as error:
-            raise PermanentError(f"{path}: no JSON object of names and keys") from error
+            raise PermanentError(f"{where}: no JSON object of names and keys") from error
         return
     for line in text.splitlines():
         if line.strip() and not line.lstrip().startswith("#"):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from argotune.steps.cluster.errors import ApiError, ApiRefusal, MissingRight
 from argotune.workflows.cli.checks import (
     argo_kinds,
+    client_keys,
     controller,
     controller_config,
     digests,
@@ -57,6 +58,7 @@ _BEFORE_PROVIDERS = (
     ),
     Check("secrets", "the key that signs", signing.signing_secret, in_namespace=True),
     Check("secrets", "who signed what is in service", signing.live_signatures, in_namespace=True),
+    Check("secrets", "the keys of clients", client_keys.client_keys, in_namespace=True),
     Check("secrets", "the weights' token", registry_secret.model_secret, in_namespace=True),
     Check("gpu", "the GPU nodes", gpus.nodes),
     Check("gpu", "the device plugin", gpus.device_plugin),

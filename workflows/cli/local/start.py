@@ -23,7 +23,15 @@ from argotune.workflows.cli.show.workflow_json import inputs_of_node, node_of_st
 Deploy = Callable[[Sequence[str]], None]
 """Runs step deploy with these flags. Raises CliError with its error."""
 
-_FROM_RUN = ("name", "target", "question", "services-dir", "reference", "model-dir")
+_FROM_RUN = (
+    "api-keys-secret",
+    "name",
+    "target",
+    "question",
+    "services-dir",
+    "reference",
+    "model-dir",
+)
 """Inputs of the run's step deploy that its flags are again."""
 _OF_THE_ADAPTER = ("plan-file", "model-dir", "dataset-digest", "layout-dir")
 """Flags that describe the adapter of the run."""
@@ -73,12 +81,20 @@ def deploy_flags(here: Home, run: LocalRun, *, is_newest: bool = True) -> list[s
         "port": urlsplit(step_output(run.workflow, "deploy", "endpoint")).port or 0,
         "dataset-digest": inputs.get("dataset-digest", ""),
     }
+    flags |= _noted_settings(here, run) if is_newest else {}
     live = _adapter_in_service(here, run, str(flags.get("reference", ""))) if is_newest else ""
     if live and live != flags.get("reference"):
         # What else it needs, its image says.
         flags = {key: text for key, text in flags.items() if key not in _OF_THE_ADAPTER}
         flags["reference"] = live
     return [f"--{key}={value}" for key, value in flags.items()]
+
+
+def _noted_settings(here: Home, run: LocalRun) -> Mapping[str, str]:
+    """Return the flags that deploy noted for whoever serves this service again."""
+    service = read_service(here.services_dir, run.workspace)
+    known = read_in_service(service.annotations) if service is not None else None
+    return known.settings if known is not None else {}
 
 
 def login_file() -> Path:

@@ -29,6 +29,7 @@ INPUTS = {
     "name": "caps",
     "target": "process",
     "question": "Who?",
+    "api-keys-secret": "clients",
     "services-dir": "/services",
     "reference": "oci:/dist/caps@sha256:0",
     "model-dir": "tiny/1",
@@ -95,6 +96,8 @@ def test_its_flags_are_those_of_the_run(home_dir: Path) -> None:
     assert set(flags) >= {
         "--name=caps",
         "--port=1",
+        # Or else it would answer everybody.
+        "--api-keys-secret=clients",
         "--reference=oci:/dist/caps@sha256:0",
         f"--plan-file={work / 'plan.yaml'}",
         f"--cache-dir={home_dir / 'claims' / 'mine'}",
