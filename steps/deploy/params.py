@@ -80,6 +80,8 @@ class Params:
     api_keys_secret: str | None = None
     """Secret with the keys of the service's clients (steps/contracts/client_keys.py); empty:
     everybody who can connect may ask."""
+    requests_per_minute: int = 0
+    """Most questions of one client in a minute; 0: any number."""
     api_keys_file: Path | None = None
     """The keys in that Secret, with one of which deploy asks; may not exist without a Secret."""
     label_selector: str = ""
@@ -145,6 +147,8 @@ class Params:
             problems.append("--verification-key: missing; --require-signature needs it")
         if not 0 <= self.port <= 65535:
             problems.append(f"--port: {self.port} is not between 0 and 65535")
+        if self.requests_per_minute < 0:
+            problems.append(f"--requests-per-minute: {self.requests_per_minute} is less than 0")
         if self.target == "kubernetes":
             problems += self._kubernetes_problems()
         if not self.timeout_seconds > 0:

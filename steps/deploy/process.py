@@ -215,6 +215,7 @@ def flags_of(params: Params, adapter_dir: Path, folder: Path) -> list[str]:
         f"--port={free_port(params.port)}",
         f"--port-file={folder / 'port'}",
         *([f"--keys-file={folder / KEYS}"] if params.api_keys_secret else []),
+        *([f"--requests-per-minute={rate}"] if (rate := params.requests_per_minute) else []),
         *four_bit_flags(params),
     ]
 

@@ -37,7 +37,7 @@ _LOGGER = logging.getLogger(__name__)
 NOT_RECORDED = "none: "
 """Before the reason in the output `version`, where the registry took no tags."""
 _REPEATED = {
-    "process": ("api-keys-secret", "cache-dir", "load-in-4bit", "question"),
+    "process": ("api-keys-secret", "cache-dir", "load-in-4bit", "question", "requests-per-minute"),
     "kubernetes": (
         "adapter-from",
         "adapter-pull-secret",
@@ -52,6 +52,7 @@ _REPEATED = {
         "node-selector",
         "question",
         "replicas",
+        "requests-per-minute",
         "service-gpus",
     ),
 }

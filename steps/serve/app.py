@@ -11,6 +11,7 @@ from argotune.steps.serve.ending import CloseConnections
 from argotune.steps.serve.errors import add_error_handlers, server_error
 from argotune.steps.serve.keys import ClientKeys
 from argotune.steps.serve.outcomes import RecordOutcomes
+from argotune.steps.serve.rates import Rates
 from argotune.steps.serve.request_ids import RequestIds
 from argotune.steps.serve.routes.chat import add_chat_route
 from argotune.steps.serve.routes.chat_completions import add_chat_completions_route
@@ -24,6 +25,7 @@ def make_app(
     max_body_bytes: int,
     body_seconds: float = 30.0,
     keys: ClientKeys | None = None,
+    requests_per_minute: int = 0,
 ) -> FastAPI:
     """The application, which answers questions with status 503 until the service is ready."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -34,7 +36,7 @@ def make_app(
     paths = frozenset(route.path for route in app.routes if isinstance(route, APIRoute))
     # The last one is the first that sees a request.
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes, seconds=body_seconds)
-    app.add_middleware(Authentication, keys=keys)
+    app.add_middleware(Authentication, keys=keys, rates=Rates(requests_per_minute))
     app.add_middleware(RecordOutcomes, metrics=service.metrics, paths=paths)
     app.add_middleware(CloseConnections, ending=service.ending)
     app.add_middleware(RequestIds, failure=lambda: server_error().response())

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from argotune.steps.serve.errors import ApiError
 from argotune.steps.serve.keys import ClientKeys
 from argotune.steps.serve.outcomes import note_client
+from argotune.steps.serve.rates import Rates
 
 OPEN_PATHS = frozenset({"/", "/health", "/metrics"})
 """Answered without a key, which probes and Prometheus do not have, and the page itself asks for."""
@@ -28,12 +29,13 @@ def set_client(name: str) -> None:
 
 
 class Authentication:
-    """ASGI middleware: status 401, in OpenAI's words, without a valid key."""
+    """ASGI middleware: status 401, in OpenAI's words, without a valid key; 429 beyond the rate."""
 
-    def __init__(self, app: ASGIApp, *, keys: ClientKeys | None) -> None:
+    def __init__(self, app: ASGIApp, *, keys: ClientKeys | None, rates: Rates) -> None:
         """`keys`: None where everybody may ask."""
         self._app = app
         self._keys = keys
+        self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Note whose request it is and pass it on, or refuse it before its body is read."""
@@ -41,7 +43,10 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         try:
-            set_client(self._client(scope))
+            client = self._client(scope)
+            set_client(client)
+            if scope["method"] == "POST":
+                self._rates.spend(client)
         except ApiError as error:
             await error.response()(scope, receive, send)
             return

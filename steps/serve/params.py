@@ -41,6 +41,8 @@ class Params:
     keys_file: Path | None = None
     """File with the keys of clients (steps/contracts/client_keys.py), read again when it changes;
     empty: everybody who can connect may ask."""
+    requests_per_minute: int = 0
+    """Most questions of one client in a minute; more get status 429. 0: any number."""
     log_prompts: bool = False
     """Write every question into the log, which has none otherwise; answers are not written."""
     queue_size: int = 64
@@ -64,6 +66,8 @@ class Params:
             problems.append(f"--slots: {self.slots} is less than 1")
         if self.queue_size < 0:
             problems.append(f"--queue-size: {self.queue_size} is less than 0")
+        if self.requests_per_minute < 0:
+            problems.append(f"--requests-per-minute: {self.requests_per_minute} is less than 0")
         if self.max_body_bytes < 1024:
             problems.append(f"--max-body-bytes: {self.max_body_bytes} is less than 1024")
         for flag, seconds in (

@@ -57,7 +57,12 @@ def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
     listener = _listen(params)
     service = Service(timeout_seconds=params.timeout_seconds)
     keys = None if params.keys_file is None else ClientKeys(params.keys_file)
-    app = make_app(service, max_body_bytes=params.max_body_bytes, keys=keys)
+    app = make_app(
+        service,
+        max_body_bytes=params.max_body_bytes,
+        keys=keys,
+        requests_per_minute=params.requests_per_minute,
+    )
     add_page_routes(app, params.adapter_dir, digest=params.adapter_digest)
     for handler in logging.getLogger().handlers:
         handler.addFilter(NameRequest())

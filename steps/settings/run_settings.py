@@ -617,6 +617,16 @@ _SERVICE = (
         feeds=("deploy.api-keys-secret",),
     ),
     Setting(
+        name="requests-per-minute",
+        description=(
+            "Most questions of one client in a minute, also all at once; a client is the name of"
+            " its key, or its address. 0: any number"
+        ),
+        value=COUNT,
+        default="0",
+        feeds=("deploy.requests-per-minute",),
+    ),
+    Setting(
         name="question",
         description="Asked once when the service is ready",
         default="Hello! Who are you?",

@@ -95,6 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--mode", default="well")
     parser.add_argument("--keys-file")
+    parser.add_argument("--requests-per-minute")
     parser.add_argument("--adapter-digest")
     parser.add_argument("--adapters-dir")
     for flag in ("model-dir", "adapter-dir", "name", "host", "port", "port-file"):

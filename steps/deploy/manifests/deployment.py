@@ -143,6 +143,7 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
             f"--port={PORT}",
             *_gpu_flags(params),
             *([f"--keys-file={_KEYS}/{FILE_NAME}"] if params.api_keys_secret else []),
+            *_rate_flags(params),
             *four_bit_flags(params),
         ],
         "env": [
@@ -170,6 +171,11 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
+
+
+def _rate_flags(params: Params) -> list[str]:
+    rate = params.requests_per_minute
+    return [f"--requests-per-minute={rate}"] if rate else []
 
 
 def _gpu_flags(params: Params) -> list[str]:

@@ -64,6 +64,16 @@ def test_keys_are_where_the_server_looks_for_them() -> None:
     assert parse(flags).keys_file == Path("/s/phi") / KEYS
 
 
+def test_the_rate_of_clients_reaches_the_server() -> None:
+    wanted = params(requests_per_minute=60)
+    pod = deployment(wanted, AdapterImage(reference=REFERENCE), replicas=1)["spec"]["template"][
+        "spec"
+    ]
+    assert parse(pod["containers"][0]["args"]).requests_per_minute == 60
+    local = params(target="process", services_dir=Path("/s"), requests_per_minute=60)
+    assert parse(flags_of(local, Path("/s/a"), Path("/s"))).requests_per_minute == 60
+
+
 def test_a_port_that_is_taken_is_not_asked_for() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

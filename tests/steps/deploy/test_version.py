@@ -344,6 +344,7 @@ def test_a_deployment_says_which_adapter_serves_and_by_whom(cluster: Cluster, se
         "node-selector": "{}",
         "question": "Hello?",
         "replicas": "",
+        "requests-per-minute": "0",
         "service-gpus": "",
     }
 

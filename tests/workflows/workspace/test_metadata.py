@@ -72,6 +72,7 @@ ALL = {
     "approval-timeout-seconds": "3600",
     "on-approval-timeout": "approve",
     "api-keys-secret": "clients",
+    "requests-per-minute": "60",
     "notify-secret": "chat",
     "volume-size": "200Gi",
     "ttl-seconds-after-failure": "3600",
