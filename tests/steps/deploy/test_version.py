@@ -109,6 +109,7 @@ def test_a_service_records_its_version_and_the_one_before(deployer: Deployer) ->
         "cache-dir": f"{deployer.root}/cache",
         "load-in-4bit": "false",
         "question": "Hello?",
+        "requests-per-minute": "0",
     }
     # Whoever repeats a deploy neither gives a number again nor loses the way back.
     assert deployer.deploy(second).version == "v2"
