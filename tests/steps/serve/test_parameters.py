@@ -10,6 +10,7 @@ import pytest
 
 from argotune.steps.serve import parameters
 from argotune.steps.serve.app import make_app
+from argotune.steps.serve.engine.interface import Sampling
 from argotune.steps.serve.json_limits import MOST_VALUES
 from argotune.steps.serve.parameters import HARMLESS
 from tests.fakes.engine import FakeEngine
@@ -19,18 +20,20 @@ USER = {"role": "user", "content": "x"}
 NO_CHARACTER = "the text has half of a surrogate pair"
 
 
-def asked(**body: Any) -> FakeEngine:
-    """An engine that was asked the question."""
-    engine = FakeEngine()
-    (response,) = ask(make_app(make_service(engine), max_body_bytes=4096), question(**body))
+ENGINE = FakeEngine()
+APP = make_app(make_service(ENGINE), max_body_bytes=1 << 20)
+
+
+def asked(**body: Any) -> Sampling:
+    """How the engine is asked the question."""
+    (response,) = ask(APP, question(**body))
     assert response.status_code == 200, response.text
-    return engine
+    return ENGINE.questions[-1].sampling
 
 
 def refused(request: dict[str, Any]) -> tuple[str, str | None]:
     """Message and parameter of a refusal."""
-    app = make_app(make_service(FakeEngine()), max_body_bytes=1 << 20)
-    (response,) = ask(app, request)
+    (response,) = ask(APP, request)
     assert response.status_code == 400
     assert len(response.content) <= 8192
     error = response.json()["error"]
@@ -39,18 +42,15 @@ def refused(request: dict[str, Any]) -> tuple[str, str | None]:
 
 @pytest.mark.parametrize("temperature", [0, 1e-300, 1e-40, 1e-38, 9e-6])
 def test_tiny_temperatures_choose_the_likeliest_token(temperature: float) -> None:
-    (asked_for,) = asked(temperature=temperature).questions
-    assert asked_for.sampling.temperature == 0
+    assert asked(temperature=temperature).temperature == 0
 
 
 def test_a_tiny_top_p_is_above_zero_for_the_engine_too() -> None:
-    (asked_for,) = asked(top_p=5e-324, temperature=1).questions
-    assert asked_for.sampling.top_p == 1e-6
+    assert asked(top_p=5e-324, temperature=1).top_p == 1e-6
 
 
 def test_whole_numbers_are_temperatures_too() -> None:
-    (asked_for,) = asked(temperature=1).questions
-    assert asked_for.sampling.temperature == 1.0
+    assert asked(temperature=1).temperature == 1.0
 
 
 def test_the_readme_lists_the_harmless_parameters() -> None:
@@ -137,16 +137,14 @@ def test_half_a_character_is_refused_by_its_place(body: str, message: str) -> No
     ],
 )
 def test_a_refusal_is_short_however_much_is_wrong(body: dict[str, Any], message: str) -> None:
-    app = make_app(make_service(FakeEngine()), max_body_bytes=1 << 20)
-    (response,) = ask(app, question(**body))
+    (response,) = ask(APP, question(**body))
     assert response.status_code in (400, 404)
     assert len(response.content) <= 8192
     assert message in response.json()["error"]["message"]
 
 
 def test_a_compressed_body_is_refused_in_words() -> None:
-    app = make_app(make_service(FakeEngine()), max_body_bytes=4096)
-    (response,) = ask(app, {**question(), "headers": {"Content-Encoding": "gzip"}})
+    (response,) = ask(APP, {**question(), "headers": {"Content-Encoding": "gzip"}})
     assert response.status_code == 415
     message = "the body's Content-Encoding is gzip; send it as it is"
     assert response.json()["error"]["message"] == message

@@ -10,6 +10,7 @@ from argotune.steps.serve.request_ids import NameRequest
 from tests.fakes.engine import FakeEngine
 from tests.steps.serve.conftest import ask, make_service, question
 
+APP = make_app(make_service(FakeEngine()), max_body_bytes=4096)
 NEW_ID = re.compile(r"req-[0-9a-f]{32}")
 GET_MODELS = {"method": "GET", "url": "/v1/models"}
 
@@ -19,9 +20,8 @@ GET_MODELS = {"method": "GET", "url": "/v1/models"}
     [("my-id_1.0", True), ("a b", False), ("x" * 65, False), ("", False), ('"\\n', False)],
 )
 def test_a_clients_own_id_is_kept_if_it_is_one_word(given: str, kept: bool) -> None:
-    app = make_app(make_service(FakeEngine()), max_body_bytes=4096)
     for request in (question(), question(stream=True), GET_MODELS):
-        (response,) = ask(app, {**request, "headers": {"X-Request-Id": given}})
+        (response,) = ask(APP, {**request, "headers": {"X-Request-Id": given}})
         request_id = response.headers["x-request-id"]
         assert request_id == given if kept else NEW_ID.fullmatch(request_id)
 
@@ -30,8 +30,7 @@ def test_a_clients_own_id_is_kept_if_it_is_one_word(given: str, kept: bool) -> N
     "request_", [question(n="x"), {"method": "GET", "url": "/nix"}, question(pad="x" * 5000)]
 )
 def test_errors_have_the_id(request_: dict[str, object]) -> None:
-    app = make_app(make_service(FakeEngine()), max_body_bytes=4096)
-    (response,) = ask(app, request_)
+    (response,) = ask(APP, request_)
     assert response.json()["request_id"] == response.headers["x-request-id"]
 
 
