@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hera.workflows import DAG, Parameter, WorkflowTemplate
+from hera.workflows import DAG, Parameter, Steps, WorkflowTemplate
 from hera.workflows.models import (
     LabelValueFrom,
     Metadata,
@@ -33,9 +33,17 @@ from argotune.workflows.templates.step import Step, output, settings_of_later_st
 from argotune.workflows.workspace import evaluation
 
 NAME = evaluation.TEMPLATE
-_DAG = "side-by-side"
+_DAG, _END = "side-by-side", "end"
 _LABELS = {"app.kubernetes.io/part-of": "argotune"}
 _LOGIN = {"push-auth-file": steps.PUSH_AUTH_FILE, "push-secret": value_of("push-secret")}
+_OTHER_WORDS = {
+    "name": "Name of the evaluation, a DNS label; lists of runs have it as their workspace",
+    "push-secret": (
+        "Secret of type kubernetes.io/dockerconfigjson for the registry of the adapters, beside the"
+        " first of which the report is kept"
+    ),
+}
+"""Descriptions of settings that mean something else in a run."""
 _OF_ADAPTERS = ("work-dir", "push-auth-file", "push-secret")
 """Flags of model about the adapters of a training."""
 
@@ -125,8 +133,7 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
         labels=_LABELS,
         arguments=parameters(),
         entrypoint=_DAG,
-        # A container, and no DAG: Argo 4.0 fails every DAG of a run that is stopped at once.
-        on_exit=RELEASE.name,
+        on_exit=_END,
         security_context=container.POD_SECURITY,
         service_account_name=accounts.STEP,
         workflow_metadata=WorkflowMetadata(
@@ -147,6 +154,10 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
     ) as template:
         for step in STEPS:
             step.template()
+        # No DAG: Argo 4.0 fails every DAG of a run that is stopped at once. The step has the name
+        # by which the command line finds what the node cost.
+        with Steps(name=_END):
+            RELEASE.in_parallel()
         _dag()
     return template
 
@@ -203,6 +214,7 @@ def parameters() -> list[Parameter]:
 
 def _form_field(row: Setting) -> Parameter:
     field = form_field(row)
+    field.description = _OTHER_WORDS.get(row.name, field.description)
     if row.name == "name":
         field.value = evaluation.NAME
     return field

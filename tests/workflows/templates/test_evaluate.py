@@ -46,7 +46,7 @@ def test_the_models_are_measured_and_the_report_kept(tmp_path: Path) -> None:
     steps = ("plan", "dataset", "model", "provision", "evaluate", "push")
     assert {found[each] for each in steps} == {"Succeeded"}
     # The node was there before, and nothing has to watch it.
-    assert (found["watch"], found["wf.onExit"]) == ("Skipped", "Succeeded")
+    assert (found["watch"], found["release"]) == ("Skipped", "Succeeded")
     assert outputs(finished) == {"summary": "tiny 4.5", "report": "r/x@sha256:1"}
 
 
@@ -55,7 +55,7 @@ def test_what_plan_refuses_asks_for_no_node_and_the_end_is_reached(tmp_path: Pat
     found = phases(finished)
     assert finished["status"]["phase"] == "Failed"
     assert {found[each] for each in ("dataset", "provision", "evaluate", "push")} == {"Omitted"}
-    assert found["wf.onExit"] == "Succeeded"
+    assert found["release"] == "Succeeded"
 
 
 def test_a_node_that_is_made_is_watched(tmp_path: Path) -> None:

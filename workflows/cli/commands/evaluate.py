@@ -145,7 +145,8 @@ def _on_cluster(
         print(f"watch it: argotune status {run} {cluster.flags} --watch")
         print(f"then what was found: argotune report {run} {cluster.flags}")
         return
-    ended = watching.follow(cluster, run)
+    seconds = watching.PULL_TIMEOUT_SECONDS
+    ended = watching.follow(cluster, run, pull_timeout_seconds=seconds)
     found = found_by(ended)
     if found is not None:
         print()

@@ -19,8 +19,6 @@ from argotune.workflows.workspace.workflow import images_arguments
 
 app = typer.Typer(add_completion=False)
 
-_PULL_TIMEOUT_SECONDS = 60.0
-
 
 @app.command()
 @with_overrides()
@@ -47,7 +45,7 @@ def submit(
         float | None,
         typer.Option(
             help="With --watch: the run is stopped when a step's image could not be pulled for so"
-            f" long; default: {_PULL_TIMEOUT_SECONDS:g}.",
+            f" long; default: {watching.PULL_TIMEOUT_SECONDS:g}.",
             min=0,
         ),
     ] = None,
@@ -61,7 +59,7 @@ def submit(
     The Workflow refers to the template that `argotune install` put into the namespace.
     """
     if pull_timeout_seconds is None:
-        pull_timeout_seconds = _PULL_TIMEOUT_SECONDS
+        pull_timeout_seconds = watching.PULL_TIMEOUT_SECONDS
     elif not watch:
         raise InputError("--pull-timeout-seconds: for a run that is watched; say --watch too")
     cluster, run = create(

@@ -18,6 +18,8 @@ from argotune.workflows.cli.show.rows import is_exit_handler, step_name, utc_now
 from argotune.workflows.cli.show.view import view_for
 from argotune.workflows.cli.show.workflow_json import Workflow, is_offloaded
 
+PULL_TIMEOUT_SECONDS = 60.0
+"""After which a run that is watched from its beginning is stopped, unless a person says more."""
 _EXIT_HANDLER_SECONDS = 20.0
 
 
