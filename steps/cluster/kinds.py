@@ -68,6 +68,7 @@ _TABLE = (
     Kind("CronWorkflow", "cronworkflows", ARGO, "v1alpha1"),
     Kind("DaemonSet", "daemonsets", "apps"),
     Kind("Deployment", "deployments", "apps"),
+    Kind("EndpointSlice", "endpointslices", "discovery.k8s.io"),
     Kind("Event", "events"),
     Kind("HTTPRoute", "httproutes", "gateway.networking.k8s.io"),
     Kind("HorizontalPodAutoscaler", "horizontalpodautoscalers", "autoscaling", "v2"),

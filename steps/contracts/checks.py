@@ -17,6 +17,7 @@ _Pattern = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
 _Prompt = Annotated[str, msgspec.Meta(min_length=1, max_length=20_000)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
 _Task = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+_Argument = Annotated[str, msgspec.Meta(max_length=2000)]
 
 
 class _Check(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,7 +118,25 @@ class LmEval(_Compared, frozen=True, kw_only=True, tag_field="kind", tag="lm_eva
     """Number of solved examples before each question; None: as the task says."""
 
 
-Check = ExactMatch | Regex | JsonSchema | ToolCall | Judge | LmEval
+class Scorer(_Compared, frozen=True, kw_only=True, tag_field="kind", tag="scorer"):
+    """A program in an image of its own scores the answers; contracts/scoring.py has its files."""
+
+    scorer: str
+    """One of those that the installation allows."""
+    args: Annotated[list[_Argument], msgspec.Meta(max_length=50)] = []
+    """Arguments of the program."""
+    env: Annotated[dict[str, _Argument], msgspec.Meta(max_length=50)] = {}
+    """Further environment variables; no secrets, for they are shown."""
+    min_row: float | None = None
+    """Least score of each row; None: any."""
+
+    @property
+    def has_bound(self) -> bool:
+        """Whether an adapter could fail it."""
+        return super().has_bound or self.min_row is not None
+
+
+Check = ExactMatch | Regex | JsonSchema | ToolCall | Judge | LmEval | Scorer
 AnswerCheck = ExactMatch | Regex | JsonSchema | ToolCall | Judge
 """A check of answers to held-out prompts."""
 
@@ -155,7 +174,11 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     score: float | None
     """Mean of all rows that it counts; None: it counts none."""
     min: float | None
-    """Least score; None: any."""
+    """Least mean score; None: any."""
+    min_row: float | None = None
+    """Least score of each row; None: any."""
+    lowest: float | None = None
+    """Lowest score of a row, where `min_row` is given."""
     passed: bool
     """A check that counts no row is not passed."""
     rows: int
@@ -174,12 +197,16 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
         if self.min is not None:
             verb = "reaches" if self.score >= self.min else "is below"
             said += f", which {verb} {self.min:g}"
+        if self.lowest is not None and self.min_row is not None:
+            verb = "reaches" if self.lowest >= self.min_row else "is below"
+            said += f", and {self.lowest:.3g} on the lowest, which {verb} {self.min_row:g}"
         return "".join([said, *(_beside(self.score, margin) for margin in self.margins)])
 
     @property
     def wanted(self) -> str:
         """The bounds in a few words."""
         least = [] if self.min is None else [f"{self.min:g}"]
+        least += [] if self.min_row is None else [f"{self.min_row:g} each"]
         above = [f"{_name(each)}'s {each.score:.3g} + {each.margin:g}" for each in self.margins]
         return ", ".join([*least, *above])
 

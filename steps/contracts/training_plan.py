@@ -13,7 +13,7 @@ import msgspec
 from argotune.steps.common import strict_yaml
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
-from argotune.steps.contracts.checks import AnswerCheck, Check, LmEval
+from argotune.steps.contracts.checks import AnswerCheck, Check, LmEval, Scorer
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -220,12 +220,17 @@ class Evaluation(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True
     @property
     def answer_checks(self) -> list[AnswerCheck]:
         """Those that look at answers to held-out prompts."""
-        return [check for check in self.checks if not isinstance(check, LmEval)]
+        return [check for check in self.checks if not isinstance(check, LmEval | Scorer)]
 
     @property
     def lm_eval_checks(self) -> list[LmEval]:
         """Those whose rows are lm-eval's."""
         return [check for check in self.checks if isinstance(check, LmEval)]
+
+    @property
+    def scorer(self) -> Scorer | None:
+        """The one whose scores come from a program of its own."""
+        return next((check for check in self.checks if isinstance(check, Scorer)), None)
 
 
 class Speed(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -14,11 +14,14 @@ from peft import PeftModel
 from argotune.steps.causal_lm.base import load_base
 from argotune.steps.causal_lm.device import Device
 from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.fs import sha256_file
+from argotune.steps.contracts.live_adapter import DIRECTORY, LiveAdapter
 from argotune.steps.contracts.serving import Rope, ServingContract, read_contract, rope_choice
 from argotune.steps.contracts.training_plan import TrainingPlan
 
 Name: TypeAlias = Literal["base", "new", "live"]
 BASE: Literal["base"] = "base"
+WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -106,12 +109,32 @@ def _rope_of(plan: TrainingPlan) -> Rope:
 
 
 def _load(load: Any, model: Any, directory: Path, name: str) -> Any:
-    if not (directory / "adapter_model.safetensors").exists():
-        raise PermanentError(f"{directory}: adapter_model.safetensors is missing")
+    if not (directory / WEIGHTS).exists():
+        raise PermanentError(f"{directory}: {WEIGHTS} is missing")
     try:
         return load(model, str(directory), adapter_name=name, is_trainable=False)
     except (OSError, ValueError, RuntimeError) as error:
         raise PermanentError(f"adapter {directory} cannot be loaded: {error}") from error
+
+
+def comparable_live(work_dir: Path, live: LiveAdapter) -> tuple[Path | None, str]:
+    """The directory of the adapter in service, and why it is not compared where it is None.
+
+    Both are empty where there is no such adapter. Raises PermanentError for files that say nothing
+    of their base.
+    """
+    problem = live.problem
+    new_dir, live_dir = work_dir / "adapter", work_dir / DIRECTORY
+    if live.digest and not problem:
+        problem = difference_of(read_contract(new_dir), read_contract(live_dir))
+    if problem:
+        return None, f"the adapter in service was not compared: {problem}"
+    if not live.digest:
+        return None, ""
+    if sha256_file(new_dir / WEIGHTS) == sha256_file(live_dir / WEIGHTS):
+        # Neither is better.
+        return None, f"its weights are those of {live.title} in service"
+    return live_dir, ""
 
 
 def difference_of(new: ServingContract, live: ServingContract) -> str:

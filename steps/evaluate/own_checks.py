@@ -59,7 +59,7 @@ def check_answers(
     """
     rows = [
         AnsweredRow(
-            prompt=prompt_of(_prompt_messages(question)),
+            prompt=prompt_of(prompt_messages(question)),
             reference=text(question.reference),
             answer=text(answer.ids),
             tools=question.row.tools,
@@ -82,7 +82,7 @@ def open_judges(
     return judge_opener(lambda: GuardedTransport(policy, tls=tls), read_key(os.environ))
 
 
-def _prompt_messages(question: Question) -> Sequence[Mapping[str, Any]]:
+def prompt_messages(question: Question) -> Sequence[Mapping[str, Any]]:
     """The messages before the first answer that is learned, which is the reference."""
     row = question.row
     learned = row.learned or [each["role"] == "assistant" for each in row.messages]

@@ -40,6 +40,9 @@ class Params:
     """Number of held-out rows whose prompts are answered; 0: none."""
     answer_tokens: int = 128
     """Longest answer, tokens."""
+    part: Literal["all", "answers"] = "all"
+    """answers: nothing is measured; the rows for the plan's scorer are written, whose scores the
+    part `all` then wants."""
     allow_cpu: bool = False
     """Compute on the CPU where torch can use none of the GPUs that the plan is for."""
     allow_loopback: bool = False
@@ -72,8 +75,8 @@ class Result:
 
     summary: str
     """Outcome and reason in one line, which the command line shows beside the step."""
-    verdict: Literal["passed", "rejected"]
-    """Whether the adapter may go into service."""
+    verdict: Literal["passed", "rejected", "undecided"]
+    """Whether the adapter may go into service; undecided: of the part `answers`."""
     reason: str
     """Why, in one sentence."""
     outcome: str

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -28,9 +29,9 @@ from argotune.steps.contracts.evaluation import (
     read_evaluation,
     write_evaluation,
 )
-from argotune.steps.contracts.live_adapter import DIRECTORY, LiveAdapter, read_live_adapter
+from argotune.steps.contracts.live_adapter import LiveAdapter, read_live_adapter
 from argotune.steps.contracts.model_cache import base_of
-from argotune.steps.contracts.serving import read_contract
+from argotune.steps.contracts.scoring import SCORES_DIR, SCORES_NAME
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
 from argotune.steps.evaluate.answers import Answer, answer_greedily
 from argotune.steps.evaluate.data import Data, read_data
@@ -52,13 +53,12 @@ from argotune.steps.evaluate.harness import (
     wrap_model,
 )
 from argotune.steps.evaluate.measure import row_losses
-from argotune.steps.evaluate.models import Models, Name, difference_of, load_models
+from argotune.steps.evaluate.models import WEIGHTS, Models, Name, comparable_live, load_models
 from argotune.steps.evaluate.own_checks import answer_in_batches, check_answers, open_judges
 from argotune.steps.evaluate.page import add_to_report
 from argotune.steps.evaluate.params import Params, Result
+from argotune.steps.evaluate.scored import scored_result, write_answers
 from argotune.steps.evaluate.sheets import failures_of, make_sheets
-
-_WEIGHTS = "adapter_model.safetensors"
 
 _logger = logging.getLogger(__name__)
 
@@ -78,10 +78,13 @@ def run(params: Params, *, progress: Progress, cuda: Cuda = TORCH) -> Result:
     Raises StepError.
     """
     plan = read_plan(params.plan_file)
+    if params.part == "answers":
+        check_gpus(planned_gpus(plan), allow_cpu=params.allow_cpu, cuda=cuda)
+        return _unmeasured(write_answers(params, plan, progress), "undecided")
     if params.gate == "off":
         return _unmeasured(_ungated(plan))
     live = read_live_adapter(params.work_dir) or LiveAdapter()
-    made_from = _made_from(params, live)
+    made_from = _made_from(params, plan, live)
     found = read_evaluation(params.work_dir)
     if found is None or found.made_from != made_from:
         check_gpus(planned_gpus(plan), allow_cpu=params.allow_cpu, cuda=cuda)
@@ -100,8 +103,9 @@ def _ungated(plan: TrainingPlan) -> str:
     return f"the gate is off, so nothing was measured{left_out}"
 
 
-def _made_from(params: Params, live: LiveAdapter) -> dict[str, str]:
+def _made_from(params: Params, plan: TrainingPlan, live: LiveAdapter) -> dict[str, str]:
     """All that the result depends on; the paths only say where that is."""
+    scores = params.work_dir / SCORES_DIR / SCORES_NAME
     settings = {
         field.name: text_of(getattr(params, field.name))
         for field in dataclasses.fields(params)
@@ -110,9 +114,10 @@ def _made_from(params: Params, live: LiveAdapter) -> dict[str, str]:
     return settings | {
         "plan": sha256_file(params.plan_file),
         "base": base_of(params.model_dir)[1],
-        "adapter": sha256_file(params.work_dir / "adapter" / _WEIGHTS),
+        "adapter": sha256_file(params.work_dir / "adapter" / WEIGHTS),
         "rows": sha256_file(_split(params)),
         "live": f"{live.digest} {live.problem}",
+        "scores": sha256_file(scores) if plan.evaluation.scorer and scores.is_file() else "",
     }
 
 
@@ -128,10 +133,7 @@ def _evaluate(
     progress: Progress,
 ) -> Evaluation:
     data = _read_data(params, plan)
-    problem = _live_problem(params.work_dir, live)
-    note = f"the adapter in service was not compared: {problem}" if problem else ""
-    if not problem and live.digest and _is_equal(params.work_dir):
-        note = f"its weights are those of {live.title} in service"
+    live_dir, note = comparable_live(params.work_dir, live)
     about = Evaluation(
         made_from=made_from,
         verdict=PASSED,
@@ -145,14 +147,15 @@ def _evaluate(
     )
     if not len(data.rows):
         return _without_rows(about, params, plan)
+    scored = scored_result(plan, params.work_dir)
     tasks = load_tasks(plan.evaluation.lm_eval_checks)
-    live_dir = params.work_dir / DIRECTORY if live.digest and not note else None
     device = find_device()
     with naming_missing_memory("evaluating the adapter", "a smaller max_length"):
         models = load_models(plan, params.model_dir, params.work_dir / "adapter", live_dir, device)
         measured = _measure(models, data, params, plan, device, progress, tasks)
     checks = [
         *_check(plan, measured["new"], data, params),
+        *([scored] if scored else []),
         *results_of(tasks, {name: each.task_scores for name, each in measured.items()}),
     ]
     for each in checks:
@@ -168,20 +171,6 @@ def _read_data(params: Params, plan: TrainingPlan) -> Data:
 def _checked_rows(plan: TrainingPlan) -> int:
     """To how many questions the new adapter's answers are checked."""
     return plan.evaluation.check_rows if plan.evaluation.answer_checks else 0
-
-
-def _live_problem(work_dir: Path, live: LiveAdapter) -> str:
-    """Why the adapter in service cannot be measured; empty: it can, or there is none."""
-    if live.problem or not live.digest:
-        return live.problem
-    new, old = read_contract(work_dir / "adapter"), read_contract(work_dir / DIRECTORY)
-    return difference_of(new, old)
-
-
-def _is_equal(work_dir: Path) -> bool:
-    """Whether the new adapter has the weights of the one in service, so that neither is better."""
-    new, old = (work_dir / name / _WEIGHTS for name in ("adapter", DIRECTORY))
-    return sha256_file(new) == sha256_file(old)
 
 
 def _without_rows(about: Evaluation, params: Params, plan: TrainingPlan) -> Evaluation:
@@ -328,11 +317,11 @@ def _outcome(live: LiveAdapter) -> str:
     return "kept what is in service" if live.problem else "nothing was deployed"
 
 
-def _unmeasured(reason: str) -> Result:
-    """The result of an adapter that passes without any look at it."""
+def _unmeasured(reason: str, verdict: Literal["passed", "undecided"] = PASSED) -> Result:
+    """The result of an adapter that passes without any look at it, or before it."""
     return Result(
-        summary=f"{PASSED}: {reason}",
-        verdict=PASSED,
+        summary=f"{verdict}: {reason}",
+        verdict=verdict,
         reason=reason,
         outcome="",
         warning="",

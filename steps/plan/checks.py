@@ -10,13 +10,18 @@ import msgspec
 
 from argotune.presets.names import nearest
 from argotune.steps.common.urls import redact, url_problem
-from argotune.steps.contracts.checks import KINDS, Check, JsonSchema, Judge, LmEval, Regex
+from argotune.steps.contracts.checks import KINDS, Check, JsonSchema, Judge, LmEval, Regex, Scorer
 from argotune.steps.contracts.json_schema import compile_pattern, compile_schema
+from argotune.steps.contracts.scoring import ROWS_VARIABLE, SCORES_VARIABLE
 from argotune.steps.plan.readers import WrongParts
 
 _MOST_CHECKS = 20
 _MOST_SCHEMA_BYTES = 64 << 10
 _LIST = f"a list of at most {_MOST_CHECKS} checks, each with its kind"
+_SCORER = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_OWN_VARIABLES = (ROWS_VARIABLE, SCORES_VARIABLE, "HOME", "PATH", "TMPDIR")
+_SPACES = str.maketrans("\n\t", "  ")
 _PLACE = re.compile(r" - at `\$(?P<path>.*)`$")
 
 
@@ -42,6 +47,9 @@ def read_checks(value: object) -> list[Check]:
         for title, count in titles.items()
         if count > 1
     ]
+    scorers = [place for place, check in enumerate(checks) if isinstance(check, Scorer)]
+    if len(scorers) > 1:
+        problems.append(f"[{scorers[1]}].kind: a run has one scorer, and [{scorers[0]}] is it")
     if problems:
         raise WrongParts(problems)
     return checks
@@ -77,8 +85,15 @@ def _problems_of(check: Check) -> Iterator[str]:
         yield from _schema_problems(check)
     if isinstance(check, Judge):
         yield from _judge_problems(check)
+    if isinstance(check, LmEval | Scorer) and not check.has_bound:
+        yield (
+            ": without min, min_improvement or min_improvement_over_live every adapter would pass; "
+            "give one of them"
+        )
     if isinstance(check, LmEval):
         yield from _task_problems(check)
+    if isinstance(check, Scorer):
+        yield from _scorer_problems(check)
 
 
 def _pattern_problems(check: Regex) -> Iterator[str]:
@@ -108,14 +123,32 @@ def _judge_problems(check: Judge) -> Iterator[str]:
 
 def _task_problems(check: LmEval) -> Iterator[str]:
     # Which tasks there are is known to the package alone, which tune's image may have.
-    if not check.has_bound:
-        yield (
-            ": without min, min_improvement or min_improvement_over_live every adapter would pass; "
-            "give one of them"
-        )
     repeated = [name for name, count in Counter(check.tasks).items() if count > 1]
     if repeated:
         yield f".tasks: {', '.join(repeated)} is there twice; remove one"
+
+
+def _scorer_problems(check: Scorer) -> Iterator[str]:
+    # Which scorers the installation allows is known to the plan of a whole run.
+    if not _SCORER.fullmatch(check.scorer):
+        yield f".scorer: {check.scorer!r}; accepted is a name of lower-case letters, digits and '-'"
+    for place, text in enumerate(check.args):
+        if problem := _argument_problem(text):
+            yield f".args[{place}]: {text!r}; accepted is a text {problem}"
+    for name, text in check.env.items():
+        if not _VARIABLE.fullmatch(name) or name.startswith("ARGO") or name in _OWN_VARIABLES:
+            yield (
+                f".env: {name!r}; accepted is the name of a variable of your own, so neither "
+                f"{', '.join(_OWN_VARIABLES)} nor one that begins with ARGO"
+            )
+        if problem := _argument_problem(text):
+            yield f".env.{name}: {text!r}; accepted is a text {problem}"
+
+
+def _argument_problem(text: str) -> str:
+    if "{{" in text:
+        return "without '{{', which Argo would expand"
+    return "" if text.translate(_SPACES).isprintable() else "of printable characters"
 
 
 def _judge_url_problem(url: str) -> str | None:

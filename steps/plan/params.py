@@ -101,3 +101,9 @@ class Result(Planned):
     max-cost-usd: provision compares the limit with it once the data's tokens are known."""
     gate: str
     """sha256:HEX of the gate's settings; with others a schedule tunes again on what it rejected."""
+    scorer: str
+    """Name of the scorer of answers; empty: no check is of that kind."""
+    scorer_args: tuple[str, ...]
+    """Arguments of its program, a JSON list."""
+    scorer_env: str
+    """Its environment variables, a JSON list as in a Pod."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from argotune.steps.common import log
@@ -49,10 +50,14 @@ def run(
     planned = finish_plan(params, plan, hub_endpoint)
     speeds = speeds_of_run(params, plan)
     progress.update(1, 1)
+    scorer = plan.evaluation.scorer
     return Result(
         **vars(planned),
         fastest_tokens_per_second=json.dumps(speeds) if speeds else "",
         gate=gate_of_run(params),
+        scorer=scorer.scorer if scorer else "",
+        scorer_args=tuple(scorer.args) if scorer else (),
+        scorer_env=json.dumps(_variables(scorer.env if scorer else {})),
     )
 
 
@@ -75,6 +80,10 @@ def finish_plan(params: Params, plan: TrainingPlan, hub_endpoint: str | None) ->
         memory_gb=plan.memory.total_gb,
         warnings="\n".join(plan.warnings),
     )
+
+
+def _variables(env: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in env.items()]
 
 
 def _bring_tokenizer(params: Params, model: Model, hub_endpoint: str | None) -> None:

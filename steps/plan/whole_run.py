@@ -22,6 +22,7 @@ from argotune.steps.settings.step_params import (
     RUN_STEPS,
     gate_digest,
     params_of,
+    scorer_problems,
     settings_problems,
     with_defaults,
 )
@@ -84,6 +85,7 @@ def plan_of_steps(params: Params, steps: Sequence[str]) -> TrainingPlan:
         outputs = _outputs(plan, params)
         problems = [
             *_local_problems(settings),
+            *scorer_problems(plan.evaluation, settings),
             *_further(settings, outputs, [], steps),
             *host_problems(settings, plan.evaluation.checks),
         ]

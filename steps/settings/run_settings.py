@@ -42,6 +42,8 @@ from argotune.steps.nodes.labels import labels_in
 from argotune.steps.nodes.providers import MAKING_NODES, PROVIDERS, provider_settings
 from argotune.steps.registry.oci import parse_reference
 
+SCORERS = "scorer-images"
+"""The setting with the scorers that an installation allows."""
 PREFIX = "argotune.dev/"
 """Before a setting's name in metadata.annotations."""
 
@@ -797,6 +799,17 @@ _RUN = (
         decided_by="installer",
         default="[]",
         used_by="the pod of dataset, and the admission policy",
+    ),
+    Setting(
+        name=SCORERS,
+        is_annotation=False,
+        description=(
+            "Images of the scorers that runs may name, by digest, as a JSON object by name; on one"
+            " machine programs"
+        ),
+        decided_by="installer",
+        default="{}",
+        used_by="the pod of score",
     ),
     Setting(
         name="limits",

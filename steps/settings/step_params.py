@@ -18,6 +18,7 @@ from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.fields import Field, fields_of, parse_fields, text_of
 from argotune.steps.common.setting import Setting
 from argotune.steps.common.urls import redact, url_problem
+from argotune.steps.contracts.training_plan import Evaluation
 from argotune.steps.dataset import params as dataset
 from argotune.steps.deploy import params as deploy
 from argotune.steps.evaluate import params as evaluate
@@ -33,6 +34,7 @@ from argotune.steps.push.side_by_side import params as push_several
 from argotune.steps.reject import params as reject
 from argotune.steps.release import params as release
 from argotune.steps.settings.run_settings import (
+    SCORERS,
     SETTINGS,
     flags_of,
     installer_settings,
@@ -224,6 +226,24 @@ def claim_problem(name: str, allowed: Sequence[str]) -> str | None:
         f"{name!r} is not among the PersistentVolumeClaims that the installation allows: "
         f"{', '.join(allowed) or 'none'}; an administrator adds it by `argotune install "
         f"--allow-claim {name}`"
+    )
+
+
+def scorer_problems(evaluation: Evaluation, settings: Mapping[str, str]) -> Iterator[str]:
+    """Report a scorer that the installation does not allow; its settings are texts by name."""
+    scorer = evaluation.scorer
+    allowed: dict[str, str] = json.loads(settings.get(SCORERS, "{}"))
+    if scorer is None or settings.get("gate") == "off" or scorer.scorer in allowed:
+        return
+    is_here = settings.get("allow-files") == "true"
+    advice = (
+        "name its program, `argotune run --scorer NAME=PROGRAM`"
+        if is_here
+        else "an administrator adds it by `argotune install --scorer-image NAME=IMAGE@sha256:…`"
+    ).replace("NAME", scorer.scorer)
+    yield (
+        f"check {scorer.title}: {scorer.scorer!r} is not among the scorers that the installation "
+        f"allows: {', '.join(allowed) or 'none'}; {advice}"
     )
 
 

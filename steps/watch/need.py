@@ -37,15 +37,29 @@ def end_of_need(workflow: Object | None, *, run: str, steps: Sequence[str]) -> s
 
 def step_in_need(workflow: Object, steps: Sequence[str]) -> str:
     """The first of the steps that has not succeeded; the last one if all have."""
-    status = workflow.get("status") or {}
-    unfinished = (step for step in steps if _phase(status, step) != _SUCCEEDED)
-    return next(unfinished, steps[-1])
+    return next(iter(_unfinished(workflow, steps)), steps[-1])
 
 
 def have_succeeded(workflow: Object, steps: Sequence[str]) -> bool:
     """Whether all steps have succeeded, so that no other try of one needs the node."""
+    return not _unfinished(workflow, steps)
+
+
+def _unfinished(workflow: Object, steps: Sequence[str]) -> list[str]:
+    """The steps that have not succeeded; one that was passed over is none of them.
+
+    `answer` is, in a run without a scorer. Where the first one is, so is all that follows.
+    """
     status = workflow.get("status") or {}
-    return all(_phase(status, step) == _SUCCEEDED for step in steps)
+    phases = [_phase(status, step) for step in steps]
+    begun = max((place for place, phase in enumerate(phases) if phase), default=-1)
+    return [
+        step
+        for place, (step, phase) in enumerate(zip(steps, phases, strict=True))
+        if phase != _SUCCEEDED
+        and not (phase == "Skipped" and place > 0)
+        and (phase or place > begun)
+    ]
 
 
 def _phase(status: Object, step: str) -> str:

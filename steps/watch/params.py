@@ -21,7 +21,7 @@ class Params(NodeParams):
     node_selector: str
     """Node selector of the tune pod, the JSON object from provision; a replacement gets the same
     labels."""
-    steps: tuple[str, ...] = ("tune", "evaluate")
+    steps: tuple[str, ...] = ("tune", "answer", "evaluate")
     """Steps that need the node, in their order."""
     look_seconds: float = 15.0
     """Interval between two checks of the run and its node."""

@@ -209,6 +209,7 @@ _PLURALS = {
     "configmaps",
     "cronworkflows",
     "deployments",
+    "endpointslices",
     "networkpolicies",
     "persistentvolumeclaims",
     "rolebindings",

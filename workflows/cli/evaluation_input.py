@@ -11,7 +11,7 @@ from argotune.presets.loader import model_preset, model_presets
 from argotune.presets.names import UnknownName, nearest
 from argotune.steps.common import strict_yaml
 from argotune.steps.common.urls import redact
-from argotune.steps.contracts.checks import Check, LmEval
+from argotune.steps.contracts.checks import Check, LmEval, Scorer
 from argotune.steps.plan.planning import OWN_SECTION, ROOT, WrongParts, read_checks
 from argotune.steps.registry.oci import LayoutReference, parse_reference
 from argotune.workflows.cli.errors import InputError
@@ -163,7 +163,7 @@ def _checks(value: object, where: str, problems: list[str]) -> list[Check]:
     problems += [
         f"{where}[{place}].kind: {check.kind!r} is measured in a run alone; remove the check here"
         for place, check in enumerate(checks)
-        if isinstance(check, LmEval)
+        if isinstance(check, LmEval | Scorer)
     ]
     return checks
 

@@ -1,7 +1,8 @@
 """WorkflowTemplate `finetune`: the DAG of a run, and its exit handler.
 
 The order is plan, dataset, model beside provision, tune and evaluate with watch beside them, push,
-the approval if one is required, deploy. An adapter that evaluate or a person rejected is not
+the approval if one is required, deploy. Where a check is a scorer's, `answer` and `score` come
+before evaluate. An adapter that evaluate or a person rejected is not
 deployed, and `reject` records it.
 `release` runs at the end in every case, and beside it `notify` if somebody is to be told.
 """
@@ -32,9 +33,10 @@ from argotune.steps.contracts import client_keys
 from argotune.steps.contracts.approval import DECISION, REASON
 from argotune.steps.contracts.stop_time import config_map_of
 from argotune.steps.settings import run_settings
-from argotune.workflows.templates import approval, volumes
+from argotune.workflows.templates import approval, scorer, volumes
 from argotune.workflows.templates import step as container
 from argotune.workflows.templates.finetune_steps import (
+    ANSWER,
     DATASET,
     DAY_SECONDS,
     DEPLOY,
@@ -123,6 +125,7 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
     ) as template:
         for step in STEPS:
             step.template()
+        scorer.template()
         approval.templates()
         _end()
         _dag()
@@ -186,8 +189,16 @@ def _dag() -> None:
             node_selector=output(PROVISION, "node-selector"),
             gpus=output(PLAN, "gpus"),
         )
+        ANSWER.task(
+            depends=f"{TUNE.name}.Succeeded",
+            when=scorer.is_wanted(PLAN),
+            model_dir=f"{container.MODELS_DIR}/{output(MODEL, 'model-dir')}",
+            node_selector=output(PROVISION, "node-selector"),
+            gpus=output(PLAN, "gpus"),
+        )
+        scorer.task(PLAN, depends=f"{ANSWER.name}.Succeeded")
         EVALUATE.task(
-            depends=TUNE.name,
+            depends=f"{TUNE.name} && ({ANSWER.name}.Skipped || {scorer.NAME}.Succeeded)",
             model_dir=f"{container.MODELS_DIR}/{output(MODEL, 'model-dir')}",
             node_selector=output(PROVISION, "node-selector"),
             gpus=output(PLAN, "gpus"),

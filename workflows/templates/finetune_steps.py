@@ -237,6 +237,13 @@ EVALUATE = Step(
         ),
     ],
 )
+ANSWER = replace(
+    EVALUATE,
+    template_name="answer",
+    fixed={**EVALUATE.fixed, "part": "answers"},
+    # It asks no judge.
+    env=EVALUATE.env[:1],
+)
 WATCH = Step(
     params=watch_params,
     home=PROVISION.name,
@@ -244,8 +251,10 @@ WATCH = Step(
     # Machines of spot capacity come back when others have slept.
     fixed={**OF_RUN, "timeout-seconds": str(_REPLACEMENT_SECONDS)},
     inputs=[*NODE_INPUTS, "node-selector"],
-    # It ends by itself; this is longer than tune and evaluate take with all their tries.
-    timeout_seconds=sum((1 + step.retries) * step.timeout_seconds for step in (TUNE, EVALUATE))
+    # It ends by itself; this is longer than those steps take with all their tries.
+    timeout_seconds=sum(
+        (1 + step.retries) * step.timeout_seconds for step in (TUNE, ANSWER, EVALUATE)
+    )
     + DAY_SECONDS,
     # No harm is done where its own node goes: another pod watches on.
     retries=100,
@@ -396,6 +405,7 @@ STEPS = (
     MODEL,
     PROVISION,
     TUNE,
+    ANSWER,
     EVALUATE,
     WATCH,
     PUSH,

@@ -7,10 +7,13 @@ servers on 443, 6443 or 8443. The cluster's network must enforce policies.
 
 from __future__ import annotations
 
+from argotune.steps.nodes.labels import STEP_POD_LABEL
+from argotune.workflows.templates import scorer
 from argotune.workflows.templates.manifest import PART_OF, Manifest, manifest
 
 NAME = "network"
 _POLICY = "argotune-runs"
+_SCORERS = "argotune-scorers"
 
 # A pod that reaches these gets the node's credentials: the metadata services of AWS, Azure
 # and Google (link-local), Azure's host agent, Alibaba's metadata service, and AWS's by IPv6.
@@ -19,7 +22,11 @@ _METADATA_V6 = ["fe80::/10", "fd00:ec2::254/128"]
 
 
 def build() -> list[Manifest]:
-    """Build the policy: nothing in; out only DNS, and TCP to all but the metadata services."""
+    """Build the policies: nothing in; out only DNS, and TCP to all but the metadata services.
+
+    A scorer's pod has a program that argotune does not know, so nothing goes out of it but to the
+    API server, to which the executor reports. `argotune install` knows its addresses.
+    """
     everywhere = [
         {"ipBlock": {"cidr": "0.0.0.0/0", "except": _METADATA_V4}},
         {"ipBlock": {"cidr": "::/0", "except": _METADATA_V6}},
@@ -36,11 +43,22 @@ def build() -> list[Manifest]:
                 "podSelector": {
                     "matchLabels": dict(PART_OF),
                     "matchExpressions": [
-                        {"key": "workflows.argoproj.io/workflow", "operator": "Exists"}
+                        {"key": "workflows.argoproj.io/workflow", "operator": "Exists"},
+                        {"key": STEP_POD_LABEL, "operator": "NotIn", "values": [scorer.NAME]},
                     ],
                 },
                 "policyTypes": ["Ingress", "Egress"],
                 "egress": [{"ports": names}, {"to": everywhere, "ports": [{"protocol": "TCP"}]}],
             },
-        )
+        ),
+        manifest(
+            "NetworkPolicy",
+            _SCORERS,
+            api_version="networking.k8s.io/v1",
+            spec={
+                "podSelector": {"matchLabels": {**PART_OF, STEP_POD_LABEL: scorer.NAME}},
+                "policyTypes": ["Ingress", "Egress"],
+                "egress": [],
+            },
+        ),
     ]

@@ -111,7 +111,7 @@ _STAY_ANNOTATIONS = {
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
     "karpenter.sh/do-not-disrupt": "true",
 }
-_WORKSPACE_LABELS = {"argotune.dev/workspace": "{{workflow.parameters.name}}"}
+WORKSPACE_LABELS = {"argotune.dev/workspace": "{{workflow.parameters.name}}"}
 # With it Azure's webhook gives the pod a token of its account; other clouds ignore it.
 _CLOUD_LABELS = {"azure.workload.identity/use": "true"}
 # Kueue leaves a pod alone whose label is empty.
@@ -124,7 +124,7 @@ POD_SECURITY = PodSecurityContext(
     fs_group=_USER,
     seccomp_profile=SeccompProfile(type="RuntimeDefault"),
 )
-_CONTAINER_SECURITY = SecurityContext(
+CONTAINER_SECURITY = SecurityContext(
     allow_privilege_escalation=False,
     capabilities=Capabilities(drop=["ALL"]),
     read_only_root_filesystem=True,
@@ -294,23 +294,18 @@ class Step:
                 VolumeMount(name=name, mount_path=path) for name, path in self.mounts.items()
             ],
             active_deadline_seconds=self.timeout_seconds,
-            retry_strategy=RetryStrategy(
-                limit=str(self.retries),
-                retry_policy="Always",
-                expression=_RETRY,
-                backoff=Backoff(duration="5s", factor=IntOrString(root=3), cap="5m"),
-            ),
+            retry_strategy=retry(self.retries),
             # For a process that ends before it can write the file.
             termination_message_policy="FallbackToLogsOnError",
             resources=self._resources(),
             labels={
                 STEP_POD_LABEL: self.name,
-                **(_WORKSPACE_LABELS if self.is_of_workspace else {}),
+                **(WORKSPACE_LABELS if self.is_of_workspace else {}),
                 **(_CLOUD_LABELS if self.asks_the_cloud or self.reads_data else {}),
                 **({_QUEUE_LABEL: value_of("queue")} if self.is_queued else {}),
             },
             annotations=dict(_STAY_ANNOTATIONS) if self.stays_on_its_node else None,
-            security_context=_CONTAINER_SECURITY,
+            security_context=CONTAINER_SECURITY,
             service_account_name=account,
             automount_service_account_token=self.uses_kubernetes,
             executor=ExecutorConfig(service_account_name=account),
@@ -343,6 +338,16 @@ class Step:
         if set(given) != set(expected):
             difference = ", ".join(sorted(set(given) ^ set(expected)))
             raise ValueError(f"step {self.name}: {what} differ from its inputs in {difference}")
+
+
+def retry(limit: int) -> RetryStrategy:
+    """Return what has a pod tried again, at most so many times: exit code 75, and lost pods."""
+    return RetryStrategy(
+        limit=str(limit),
+        retry_policy="Always",
+        expression=_RETRY,
+        backoff=Backoff(duration="5s", factor=IntOrString(root=3), cap="5m"),
+    )
 
 
 def value_of(name: str) -> str:

@@ -5,11 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from argotune.steps.registry.oci import parse_image
+
 SMALL = ("plan", "dataset", "model", "provision", "push", "deploy", "release")
 LARGE = ("tune", "serve")
 """Several GiB each."""
 BY_TAG = "null"
 """Text of the setting `images-digests` where the installer wants none."""
+
+
+def image_problem(text: str, *, by_digest: bool = False) -> str:
+    """Say why the text names no image, or none by its digest; empty where it does."""
+    try:
+        image = parse_image(text)
+    except ValueError as error:
+        return str(error).removeprefix(f"{text!r}: ")
+    if by_digest and image.digest is None:
+        return (
+            "accepted is an image by its digest, REGISTRY/REPOSITORY@sha256:…, for a tag may move"
+        )
+    return ""
 
 
 def image_of(values: Mapping[str, str], step: str) -> str:

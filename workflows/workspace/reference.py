@@ -16,6 +16,7 @@ _INSTALL_FLAGS = {
     "allow-loopback": "always false on a cluster",
     "allow-files": "always false on a cluster",
     "allowed-claims": "`argotune install --allow-claim`",
+    "scorer-images": "`argotune install --scorer-image`",
     "allowed-hosts": "`argotune install --allow-host`",
     "allowed-secrets": "`argotune install --allow-secret`",
     "allowed-priority-classes": "`argotune install --allow-priority-class`",
@@ -186,6 +187,41 @@ At least one of the last three is given. The image of tune needs the package:
 know, tune ends before it trains. The rows come from the Hub, which evaluate's pod has to reach.
 Prompts are those of the task, without the model's chat template; tasks that run code which the model
 writes are refused. `argotune evaluate` does not take this kind.
+
+`scorer` has a program of your own score the answers, in an image that the installation allows:
+`argotune install --scorer-image tone=registry.example.com/tone@sha256:…`. A run names it and may give
+it arguments and variables, in plain text and no secrets, and has at most one.
+
+```yaml
+      - kind: scorer
+        scorer: tone
+        args: [--for, support]
+        min: 0.7
+        min_improvement_over_live: 0
+```
+
+| option | means | default |
+|---|---|---|
+| `scorer` | its name in the installation | |
+| `args`, `env` | arguments of the program, variables of its environment | none |
+| `min`, `min_row` | least mean score, least score of each row | any |
+| `min_improvement`, `min_improvement_over_live` | as with `lm_eval` | not compared |
+
+The image has the program `/scorer`. It runs as user 65532 for an hour at most, with 4 GiB of memory, a
+file system that it can write to below `TMPDIR` alone, and no network. It reads the file that
+`ROWS_FILE` names and writes the one that `SCORES_FILE` names, JSON lines both:
+
+```
+{"id": "0", "messages": [{"role": "user", "content": "…"}], "reference": "…", "answers": {"new": "…", "live": "…"}}
+{"id": "0", "score": 0.8, "live_score": 0.9, "note": "curt"}
+```
+
+`answers` has those of `base` and `live` where the check compares with them, and then `base_score` and
+`live_score` are wanted. Scores are any finite numbers of which higher ones are better, one line for
+each id; lines with `note` may have 4096 bytes. Missing, further and malformed lines fail the run and
+are named, as does an exit code other than 0; 75 is tried again. On one machine
+`argotune run --scorer tone=./tone.py` names the program, with `--runtime docker` an image.
+`argotune evaluate` does not take this kind.
 
 Patterns have the syntax of Rust's regex, without look-around and back-references, so that none takes
 longer than the text is long. They are found anywhere; `^` and `$` are the ends of the answer.

@@ -25,7 +25,7 @@ from argotune.steps.evaluate.checks.judge import JudgeClient, JudgeKey
 from argotune.steps.evaluate.checks.rows import AnsweredRow, Score, Scorer
 from argotune.steps.evaluate.checks.texts import match_exactly, match_pattern, match_schema
 
-_MOST_EXAMPLES = 3
+MOST_EXAMPLES = 3
 _MOST_CHARACTERS = 500
 _REQUESTS_AT_ONCE = 8
 
@@ -93,19 +93,20 @@ def _result(
         min=check.min,
         passed=reaches(mean, check.min, []),
         rows=len(counted),
-        examples=[_example(row, score) for row, score in low[:_MOST_EXAMPLES]],
+        examples=[_example(row, score) for row, score in low[:MOST_EXAMPLES]],
     )
 
 
 def _example(row: AnsweredRow, score: Score) -> Example:
     return Example(
-        prompt=_cut(row.prompt),
-        reference=_cut(row.reference),
-        answer=_cut(row.answer),
+        prompt=cut(row.prompt),
+        reference=cut(row.reference),
+        answer=cut(row.answer),
         score=score.value,
-        reason=_cut(score.reason),
+        reason=cut(score.reason),
     )
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """The text as far as a file holds it."""
     return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"

@@ -10,7 +10,7 @@ import msgspec
 from argotune.steps.common import log, strict_yaml
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
-from argotune.steps.contracts.checks import LmEval
+from argotune.steps.contracts.checks import LmEval, Scorer
 from argotune.steps.contracts.side_by_side import write_models
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.config import ROOT
@@ -99,7 +99,7 @@ def _refuse_tasks(plan: TrainingPlan) -> None:
         f"training_config.Argotune.checks[{place}].kind: {check.kind!r} is measured in a run alone;"
         " remove the check here"
         for place, check in enumerate(plan.evaluation.checks)
-        if isinstance(check, LmEval)
+        if isinstance(check, LmEval | Scorer)
     ]
     if problems:
         raise ParamsError(problems)

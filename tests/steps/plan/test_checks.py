@@ -82,6 +82,20 @@ def test_checks_are_read_in_order_with_their_defaults() -> None:
             {"kind": "lm_eval", "tasks": [], "min": 0.5},
             ".tasks: Expected `array` of length >= 1, in a check lm_eval",
         ),
+        ({"kind": "scorer", "scorer": "To_ne", "min": 1}, ".scorer: 'To_ne'; accepted is a name"),
+        (
+            {"kind": "scorer", "scorer": "tone", "min": 1, "env": {"A": "\x07"}},
+            ".env.A: '\\x07'; accepted is a text of printable characters",
+        ),
+        ({"kind": "scorer", "scorer": "tone"}, ": without min, min_improvement or"),
+        (
+            {"kind": "scorer", "scorer": "tone", "min": 1, "args": ["a\n{{workflow.name}}"]},
+            ".args[0]: 'a\\n{{workflow.name}}'; accepted is a text without '{{', which Argo",
+        ),
+        (
+            {"kind": "scorer", "scorer": "tone", "min": 1, "env": {"ROWS_FILE": "/etc/passwd"}},
+            ".env: 'ROWS_FILE'; accepted is the name of a variable of your own",
+        ),
         (
             {key: value for key, value in JUDGE.items() if key != "min"},
             ": Object missing required field `min`, in a check judge",
@@ -110,3 +124,10 @@ def test_checks_of_the_same_name_are_refused() -> None:
 def test_what_is_no_list_of_checks_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="a list of at most 20 checks"):
         read_checks(value)
+
+
+def test_second_scorer_is_refused() -> None:
+    check = {"kind": "scorer", "scorer": "tone", "min": 0.5}
+    assert problems(check, {**check, "name": "again"}) == [
+        "[1].kind: a run has one scorer, and [0] is it"
+    ]

@@ -68,6 +68,12 @@ def test_the_step_whose_pod_is_to_start_is_the_first_that_has_not_succeeded() ->
     assert step_in_need(workflow({}), steps) == "tune"
     assert step_in_need(workflow(tune("Running")), steps) == "tune"
     assert step_in_need(workflow(tune("Succeeded")), steps) == "evaluate"
+    # A run without a scorer passes `answer` over.
+    more = ("tune", "answer", "evaluate")
+    skipped = {"3": {"displayName": "answer", "type": "Skipped", "phase": "Skipped"}}
+    assert step_in_need(workflow(tune("Succeeded")), more) == "answer"
+    assert step_in_need(workflow(tune("Succeeded") | skipped), more) == "evaluate"
+    assert step_in_need(workflow(evaluate("Running")), more) == "evaluate"
 
 
 def test_compressed_steps_are_read() -> None:

@@ -32,7 +32,8 @@ def step(template: JsonObject) -> JsonObject:
     outputs = _OUTPUTS.get(template["name"], {})
     lines = [f"printf '%s' '{text}' > /argotune/outputs/{name}" for name, text in outputs.items()]
     container = {"image": "busybox", "command": ["sh", "-c", "; ".join(lines or [":"])]}
-    mounts = [{"name": "outputs", "mountPath": "/argotune/outputs"}]
+    volumes = [each["name"] for each in template.get("volumes", []) if each["name"] == "outputs"]
+    mounts = [{"name": name, "mountPath": "/argotune/outputs"} for name in volumes]
     kept = {key: each for key, each in template.items() if key in _KEPT}
     return {**kept, "container": {**container, "volumeMounts": mounts}}
 

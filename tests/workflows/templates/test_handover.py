@@ -38,6 +38,7 @@ READERS = {
     "provision": ProvisionParams,
     "watch": WatchParams,
     "tune": TuneParams,
+    "answer": EvaluateParams,
     "evaluate": EvaluateParams,
     "push": PushParams,
     "deploy": DeployParams,
@@ -53,6 +54,7 @@ OTHERS = {
     "provision": {"run": "uid"},
     "watch": {"run": "uid", "workflow": "run", "namespace": "ns"},
     "tune": {"plan-file": "/plan.yaml", "work-dir": "/work"},
+    "answer": {"plan-file": "/plan.yaml", "work-dir": "/work"},
     "evaluate": {"plan-file": "/plan.yaml", "work-dir": "/work"},
     "push": {
         "plan-file": "/plan.yaml",
@@ -86,6 +88,9 @@ PLANS = (
         fastest_tokens_per_second="",
         warnings="",
         gate=DIGEST,
+        scorer="",
+        scorer_args=(),
+        scorer_env="[]",
     ),
     PlanResult(
         plan="x" * 100_000,
@@ -97,6 +102,9 @@ PLANS = (
         fastest_tokens_per_second='{"Standard_NC24ads_A100_v4": 3812.5}',
         warnings="a\nb",
         gate=DIGEST,
+        scorer="tone",
+        scorer_args=("--for", "'a' $ \"b\""),
+        scorer_env='[{"name": "A", "value": "b"}]',
     ),
 )
 DATASETS = (
@@ -233,7 +241,8 @@ def tasks() -> dict[str, dict[str, str]]:
     return {
         task["name"]: {each["name"]: each["value"] for each in task["arguments"]["parameters"]}
         for task in dag["tasks"]
-        if "arguments" in task
+        # What a scorer gets goes to a program that is no step.
+        if "arguments" in task and task["name"] != "score"
     }
 
 

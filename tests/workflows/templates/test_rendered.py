@@ -200,10 +200,12 @@ CONTAINERS = [
     for template in load(RENDERED_DIR / "finetune.yaml")["spec"]["templates"]
     if "container" in template
 ]
+OURS = [template for template in CONTAINERS if template["name"] != "score"]
+"""Those whose program argotune knows."""
 
 
 def test_every_step_has_a_template() -> None:
-    assert [template["name"] for template in CONTAINERS] == [step.name for step in finetune.STEPS]
+    assert [template["name"] for template in OURS] == [step.name for step in finetune.STEPS]
 
 
 @pytest.mark.parametrize("template", CONTAINERS, ids=lambda template: template["name"])
@@ -218,14 +220,14 @@ def test_container_is_what_the_restricted_standard_asks_for(template: dict[str, 
     assert pod["seccompProfile"] == {"type": "RuntimeDefault"}
 
 
-@pytest.mark.parametrize("template", CONTAINERS, ids=lambda template: template["name"])
+@pytest.mark.parametrize("template", OURS, ids=lambda template: template["name"])
 def test_container_has_a_deadline_retries_and_never_a_shell(template: dict[str, Any]) -> None:
     assert template["activeDeadlineSeconds"] > 0
     assert "75" in template["retryStrategy"]["expression"]
     assert template["container"]["command"][:2] == ["python", "-m"]
 
 
-@pytest.mark.parametrize("template", CONTAINERS, ids=lambda template: template["name"])
+@pytest.mark.parametrize("template", OURS, ids=lambda template: template["name"])
 def test_outputs_have_defaults_for_steps_that_were_left_out(template: dict[str, Any]) -> None:
     outputs = template["outputs"]["parameters"]
     assert outputs
@@ -309,7 +311,7 @@ def test_what_reaches_registries_and_hosts_of_runs_mounts_the_private_authority(
         if any(mount["name"] == "argotune-ca" for mount in template["container"]["volumeMounts"])
     ]
     assert mounting == [
-        *("plan", "dataset", "model", "evaluate", "push", "deploy", "reject"),
+        *("plan", "dataset", "model", "answer", "evaluate", "push", "deploy", "reject"),
         *("notify", "notify-waiting"),
     ]
     for step in mounting:
@@ -355,7 +357,7 @@ def test_what_needs_a_node_waits_in_the_runs_queue_with_an_allowed_priority(
         for item in filled["templates"]
         if label in item.get("metadata", {}).get("labels", {})
     }
-    assert queued.keys() == {"provision", "tune", "evaluate"}
+    assert queued.keys() == {"provision", "tune", "answer", "evaluate"}
     environment = {"workflow": {"parameters": {"priority-class": given}}}
     for tag in queued.values():
         expression = tag.removeprefix("{{=").removesuffix("}}")
@@ -493,7 +495,7 @@ def test_tuning_has_the_time_to_save_and_deploying_the_time_to_take_back() -> No
     assert patch_of("deploy") == {"terminationGracePeriodSeconds": 90}
 
 
-@pytest.mark.parametrize("step", ["provision", "tune", "evaluate"])
+@pytest.mark.parametrize("step", ["provision", "tune", "answer", "evaluate"])
 def test_autoscalers_leave_the_nodes_of_the_costly_steps(step: str) -> None:
     template = next(template for template in CONTAINERS if template["name"] == step)
     assert template["metadata"]["annotations"] == {
@@ -554,12 +556,12 @@ def test_release_has_the_time_that_it_gives_itself() -> None:
 def test_pod_asks_for_cpu_and_memory(template: dict[str, Any]) -> None:
     """So that the scheduler counts with it, and a namespace with a quota takes it."""
     container = template["container"]
-    if template["name"] in ("tune", "evaluate"):
+    if template["name"] in ("tune", "answer", "evaluate"):
         container = patch_of(template["name"])["containers"][0]
     assert set(container["resources"]["requests"]) == {"cpu", "memory"}
 
 
-@pytest.mark.parametrize("template", CONTAINERS, ids=lambda template: template["name"])
+@pytest.mark.parametrize("template", OURS, ids=lambda template: template["name"])
 def test_log_outlives_the_pod(template: dict[str, Any]) -> None:
     outputs = {item["name"]: item["valueFrom"] for item in template["outputs"]["parameters"]}
     assert outputs["log"] == {"path": "/argotune/outputs/log", "default": ""}
@@ -570,7 +572,7 @@ def test_log_outlives_the_pod(template: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("template", CONTAINERS, ids=lambda template: template["name"])
 def test_pod_that_takes_too_much_memory_ends_alone(template: dict[str, Any]) -> None:
-    if template["name"] in ("tune", "evaluate"):
+    if template["name"] in ("tune", "answer", "evaluate"):
         resources = patch_of(template["name"])["containers"][0]["resources"]
         assert resources["limits"]["memory"] == resources["requests"]["memory"]
         return
@@ -582,10 +584,10 @@ def test_pod_that_takes_too_much_memory_ends_alone(template: dict[str, Any]) -> 
 def test_only_what_runs_on_gpus_has_a_memory_limit_that_a_parameter_sets() -> None:
     naming = [
         template["name"]
-        for template in CONTAINERS
+        for template in OURS
         if "--memory-parameter=tune-memory" in template["container"]["args"]
     ]
-    assert naming == ["tune", "evaluate"]
+    assert naming == ["tune", "answer", "evaluate"]
 
 
 def test_run_is_named_by_what_it_makes() -> None:

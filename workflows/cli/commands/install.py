@@ -38,6 +38,7 @@ app = typer.Typer(add_completion=False)
 _NODES = "Nodes that are made for runs"
 _STORAGE = "Storage"
 _DATA = "Data and registries inside the network"
+_SCORERS = "Scorers of answers"
 _SIGNATURES = "Signatures of adapters"
 
 
@@ -162,6 +163,18 @@ def install(
     no_allow_claims: Annotated[
         bool, typer.Option("--no-allow-claims", rich_help_panel=_DATA, help=_NO_LONGER)
     ] = False,
+    scorer_image: Annotated[
+        list[str] | None,
+        typer.Option(
+            rich_help_panel=_SCORERS,
+            metavar="NAME=IMAGE@sha256:HEX",
+            help="Image that checks of kind scorer may name by NAME, beside those that are"
+            " installed; may be given several times.",
+        ),
+    ] = None,
+    no_scorer_images: Annotated[
+        bool, typer.Option("--no-scorer-images", rich_help_panel=_SCORERS, help=_NO_LONGER)
+    ] = False,
     ca_file: Annotated[
         Path | None,
         typer.Option(
@@ -228,6 +241,8 @@ def install(
         no_allow_priority_classes=no_allow_priority_classes,
         allow_claim=allow_claim,
         no_allow_claims=no_allow_claims,
+        scorer_image=scorer_image,
+        no_scorer_images=no_scorer_images,
         ca_file=ca_file,
         require_signature=require_signature,
         key_files=verification_key or [],
@@ -256,6 +271,8 @@ def _settings(
     no_allow_priority_classes: bool,
     allow_claim: list[str] | None,
     no_allow_claims: bool,
+    scorer_image: list[str] | None,
+    no_scorer_images: bool,
     ca_file: Path | None,
     require_signature: bool | None,
     key_files: Sequence[Path],
@@ -270,6 +287,7 @@ def _settings(
         "allowed_secrets": no_allow_secrets,
         "allowed_priority_classes": no_allow_priority_classes,
         "allowed_claims": no_allow_claims,
+        "scorer_images": no_scorer_images,
     }
     ca = None
     if ca_file is not None:
@@ -287,10 +305,12 @@ def _settings(
         **flags,
         by_digest=by_digest,
         images_digests=None,
+        api_server=None,
         allowed_hosts=_allowed(allow_host, none=no_allow_hosts),
         allowed_secrets=_allowed_secrets(allow_secret, none=no_allow_secrets),
         allowed_priority_classes=_allowed(allow_priority_class, none=no_allow_priority_classes),
         allowed_claims=_allowed(allow_claim, none=no_allow_claims),
+        scorer_images=_scorers(scorer_image, none=no_scorer_images),
         emptied=frozenset(name for name, is_emptied in emptied.items() if is_emptied),
         ca=ca,
         require_signature=require_signature,
@@ -307,6 +327,14 @@ def _settings(
 def _allowed(given: list[str] | None, *, none: bool) -> tuple[str, ...] | None:
     """Return the given ones; None without a flag."""
     return tuple(given) if given else () if none else None
+
+
+def _scorers(given: list[str] | None, *, none: bool) -> dict[str, str] | None:
+    """Return the image of each name; None without a flag."""
+    if not given and not none:
+        return None
+    pairs = (text.partition("=") for text in given or [])
+    return {name: image for name, _, image in pairs}
 
 
 def _allowed_secrets(given: list[str] | None, *, none: bool) -> tuple[str, ...] | None:

@@ -87,6 +87,13 @@ def run(
         list[str] | None,
         typer.Option(metavar="NAME=PATH", help="A file or directory that stands for a Secret."),
     ] = None,
+    scorer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PROGRAM",
+            help="The program of a check of kind scorer; with --runtime docker its image.",
+        ),
+    ] = None,
     yes: Annotated[
         bool,
         typer.Option(
@@ -105,12 +112,14 @@ def run(
     here = home()
     secrets = _secrets(secret)
     parameters = _pairs(parameter, "--parameter")
+    scorers = _pairs(scorer, "--scorer")
     if resume:
         of_start = {
             **flags_of(overrides),
             "--parameter": parameters,
             "--entrypoint": entrypoint,
             "--allow-loopback": allow_loopback,
+            "--scorer": scorers,
         }
         image = of_start.pop("--output-image", None)
         options.refuse(
@@ -129,6 +138,7 @@ def run(
         parameters=parameters,
         entrypoint=entrypoint,
         secrets=secrets,
+        scorers=scorers,
         runtime=runtime,
         allow_loopback=allow_loopback,
         yes=yes,
@@ -147,6 +157,8 @@ class Start:
     """A Workflow's."""
     entrypoint: str | None = None
     secrets: Mapping[str, Path] = field(default_factory=dict)
+    scorers: Mapping[str, str] = field(default_factory=dict)
+    """A Workspace's: programs or, for containers, images by the names of scorers."""
     runtime: Runtime | None = None
     allow_loopback: bool = False
     yes: bool = False
@@ -200,8 +212,13 @@ def _runnable(here: Home, start: Start) -> runnable.Runnable:
             allow_loopback=start.allow_loopback,
             runtime=start.runtime or Runtime.PROCESS,
             secrets=start.secrets,
+            scorers=start.scorers,
         )
-    of_workspace = {**flags_of(start.overrides), "--allow-loopback": start.allow_loopback}
+    of_workspace = {
+        **flags_of(start.overrides),
+        "--allow-loopback": start.allow_loopback,
+        "--scorer": start.scorers,
+    }
     of_workspace.pop("--name", None)
     options.refuse(of_workspace, "for a Workspace, and the files hold none")
     made = runnable.from_documents(texts, name)

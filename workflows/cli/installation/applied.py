@@ -67,6 +67,21 @@ class Applied:
             items = self.cluster.kube.list(kind, self.cluster.namespace, labels=selector)
         return [{**item, "kind": kind} for item in items if is_ours(item)]
 
+    def api_server_addresses(self) -> tuple[str, ...]:
+        """The addresses by which pods reach the API server: its Service's and those behind it."""
+        service, space = "kubernetes", "default"
+        with _refusal_advice("Service", service):
+            found = self.cluster.kube.read("Service", space, service)
+        addresses = list(found["spec"].get("clusterIPs") or [found["spec"]["clusterIP"]])
+        with _refusal_advice("EndpointSlice"):
+            slices = self.cluster.kube.list(
+                "EndpointSlice", space, labels=f"kubernetes.io/service-name={service}"
+            )
+        for each in slices:
+            for endpoint in each.get("endpoints") or []:
+                addresses += endpoint["addresses"]
+        return tuple(dict.fromkeys(addresses))
+
     def apply(self, manifest: Object, *, dry_run: bool, force: bool) -> str:
         """Apply server-side, every field checked by the server: created, configured or unchanged.
 

@@ -66,6 +66,9 @@ class Installer:
         settings = said.over(before)
         _warn_of_own_tag(template, settings)
         settings = with_digests(settings, settings.ca or (self._installed_ca() if there else None))
+        if settings.scorer_images:
+            addresses = self.applied.api_server_addresses()
+            settings = dataclasses.replace(settings, api_server=addresses)
         wanted = objects(settings, self.applied.cluster.namespace)
         if not there:
             there = self._make_namespace()

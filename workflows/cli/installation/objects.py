@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import version
+from ipaddress import ip_network
 
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.installation.settings import VERSION_LABEL, Object, Settings
@@ -23,6 +24,8 @@ CLUSTER_KINDS = (
     "ValidatingAdmissionPolicyBinding",
 )
 """Kinds without a namespace."""
+SCORERS_POLICY = "argotune-scorers"
+"""Name of the NetworkPolicy for the pods of scorers."""
 RUNS_POLICY = "argotune-runs"
 """Beginning of the name of the ValidatingAdmissionPolicy for Workflows."""
 CLAIM = "argotune-models"
@@ -108,6 +111,8 @@ def _set(document: Object, settings: Settings) -> Object:
     if (document["kind"], document["metadata"]["name"]) == ("CronWorkflow", GC):
         # Where no run makes a node, no node can be left behind.
         document["spec"]["suspend"] = not settings.makes_nodes
+    if (document["kind"], document["metadata"]["name"]) == ("NetworkPolicy", SCORERS_POLICY):
+        document["spec"]["egress"] = _api_server_only(settings)
     if document["kind"] == "PersistentVolumeClaim":
         _set_claim(
             document["spec"],
@@ -116,6 +121,22 @@ def _set(document: Object, settings: Settings) -> Object:
             access_mode=settings.models_access_mode,
         )
     return document
+
+
+def _api_server_only(settings: Settings) -> list[Object]:
+    """The API server's addresses, where there are scorers: the executor beside one reports to it.
+
+    Raises InputError where they are not known.
+    """
+    if not settings.scorer_images:
+        return []
+    if not settings.api_server:
+        raise InputError(
+            "--scorer-image: with --output no cluster is asked for the addresses of its API server,"
+            " which the network policy of scorers names; leave --output out"
+        )
+    blocks = [{"ipBlock": {"cidr": str(ip_network(each))}} for each in settings.api_server]
+    return [{"to": blocks, "ports": [{"protocol": "TCP"}]}]
 
 
 def _set_claim(

@@ -13,10 +13,10 @@ from typing import Any
 from argotune.steps.common.fields import text_of
 from argotune.steps.common.values import is_bytes, is_dns_subdomain
 from argotune.steps.registry.oci import parse_image
-from argotune.steps.settings.run_settings import SETTINGS
+from argotune.steps.settings.run_settings import SCORERS, SETTINGS
 from argotune.workflows.cli.providers.flags import INSTALLABLE, LOOKED_FOR_NODES
 from argotune.workflows.cli.providers.registry import identities
-from argotune.workflows.workspace.images import BY_TAG
+from argotune.workflows.workspace.images import BY_TAG, image_problem
 from argotune.workflows.workspace.manifests import installed_values
 
 Object = dict[str, Any]
@@ -27,6 +27,7 @@ _LISTS = ("allowed_hosts", "allowed_secrets", "allowed_priority_classes", "allow
 _OF_MODELS = ("models_size", "models_storage_class", "models_access_mode")
 _PLACEHOLDER_REGISTRY = "registry.example.com/argotune"
 _NAMES = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[a-z0-9][a-z0-9.-]*\*")
+_SCORER = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?(:[0-9]{1,5})?")
 
 
@@ -57,6 +58,10 @@ class Settings:
     """NAME or PREFIX* of PriorityClasses that runs may use."""
     allowed_claims: tuple[str, ...] | None = None
     """NAME or PREFIX* of PersistentVolumeClaims that runs may read data from."""
+    scorer_images: Mapping[str, str] | None = None
+    """Images of the scorers that runs may name, REPOSITORY@sha256:HEX by name."""
+    api_server: tuple[str, ...] | None = None
+    """Addresses of the API server, which is all that pods of scorers reach; not kept."""
     require_signature: bool | None = None
     """Whether deploy refuses adapters that none of the keys below signed."""
     verification_key: str | None = None
@@ -78,6 +83,8 @@ class Settings:
         for name in _LISTS:
             if name in mine and name not in self.emptied:
                 mine[name] = tuple(dict.fromkeys([*(getattr(other, name) or ()), *mine[name]]))
+        if self.scorer_images is not None and "scorer_images" not in self.emptied:
+            mine["scorer_images"] = {**(other.scorer_images or {}), **self.scorer_images}
         mine["identities"] = {**other.identities, **self.identities}
         mine["run_settings"] = {**other.run_settings, **self.run_settings}
         return dataclasses.replace(other, **mine)
@@ -95,6 +102,8 @@ class Settings:
         if self.require_signature is not None:
             given["require-signature"] = text_of(self.require_signature)
         given["verification-key"] = self.verification_key
+        if self.scorer_images is not None:
+            given[SCORERS] = json.dumps(self.scorer_images, sort_keys=True)
         lists = {kebab(name): getattr(self, name) for name in _LISTS}
         return {
             **self.run_settings,
@@ -107,6 +116,9 @@ class Settings:
         shown = {name: _shown(text) for name, text in self.installer_values().items()}
         # A new digest is no choice of the installer.
         shown.pop("images-digests", None)
+        if self.scorer_images is not None:
+            pairs = (f"{name}={image}" for name, image in sorted(self.scorer_images.items()))
+            shown[SCORERS] = ", ".join(pairs) or "none"
         sizes = ("volume_size", "storage_class", *_OF_MODELS)
         given = {kebab(name): getattr(self, name) for name in sizes} | dict(self.identities)
         return shown | {name: text or "none" for name, text in given.items() if text is not None}
@@ -137,6 +149,7 @@ class Settings:
             *self._storage_problems(),
             *self._host_problems(),
             *self._name_problems(),
+            *self._scorer_problems(),
             *self._ca_problems(),
             *self._node_problems(),
         ]
@@ -186,6 +199,14 @@ class Settings:
                         " beginning of names followed by *"
                     )
 
+    def _scorer_problems(self) -> Iterator[str]:
+        for name, image in (self.scorer_images or {}).items():
+            problem = image_problem(image, by_digest=True)
+            if not _SCORER.fullmatch(name):
+                problem = "accepted is a name of lower-case letters, digits and '-' before the ="
+            if problem:
+                yield f"--scorer-image {name}={image}: {problem}"
+
     def _node_problems(self) -> Iterator[str]:
         for identity in identities():
             text = self.identities.get(identity.flag.name)
@@ -232,6 +253,7 @@ def installed_settings(
             "allowed_secrets": _with_own_secrets(_items(values.get("allowed-secrets"))),
             "allowed_priority_classes": _items(values.get("allowed-priority-classes")),
             "allowed_claims": _items(values.get("allowed-claims")),
+            "scorer_images": json.loads(values[SCORERS]) if SCORERS in values else None,
             "require_signature": _truth(values.get("require-signature")),
             "verification_key": values.get("verification-key") or None,
             "run_settings": {

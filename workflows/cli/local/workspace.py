@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -10,7 +12,8 @@ from argotune.steps.common.urls import redact
 from argotune.steps.contracts.client_keys import FILE_NAME, read_keys
 from argotune.steps.contracts.services import KEYS
 from argotune.steps.nodes.providers import MAKING_NODES
-from argotune.steps.settings.run_settings import PREFIX
+from argotune.steps.settings.run_settings import PREFIX, SCORERS
+from argotune.steps.settings.step_params import scorer_problems
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.downloads import lend_downloads
@@ -26,7 +29,9 @@ from argotune.workflows.engine.record import RECORD
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace import planned as workspaces
 from argotune.workflows.workspace.documents import Texts
+from argotune.workflows.workspace.images import image_problem
 from argotune.workflows.workspace.model import Workspace
+from argotune.workflows.workspace.tags import unsafe
 from argotune.workflows.workspace.workflow import split_urls, to_parameters
 
 
@@ -38,6 +43,7 @@ def from_workspace(
     allow_loopback: bool,
     runtime: str,
     secrets: Mapping[str, Path] = MappingProxyType({}),
+    scorers: Mapping[str, str] = MappingProxyType({}),
 ) -> Runnable:
     """Plan the workspace for this machine, and make its Workflow.
 
@@ -57,6 +63,17 @@ def from_workspace(
         check_machine(here, planned)
     else:
         _refuse_files(planned.workspace, runtime)
+    installed = {SCORERS: json.dumps(_scorers(scorers, runtime))}
+    of_run = {"gate": planned.workspace.options.get("gate", ""), "allow-files": "true"}
+    problems = list(scorer_problems(planned.plan.evaluation, {**installed, **of_run}))
+    wanted = planned.plan.evaluation.scorer
+    problems += [
+        f"--scorer {name}: no check of the file names it; leave it out"
+        for name in scorers
+        if wanted is None or name != wanted.scorer
+    ]
+    if problems:
+        raise InputError(problems)
     workspaces.print_warnings(planned)
     workspace = planned.workspace
     name = manifests.random_name(workspace.name)
@@ -68,6 +85,7 @@ def from_workspace(
             "services-dir": str(here.services_dir),
             "run-record": str(here.runs_dir / name / RECORD),
             **to_parameters(workspace, allow_loopback=allow_loopback, allow_files=True),
+            **installed,
         },
     )
     workflow = manifests.workflow(arguments)
@@ -103,6 +121,25 @@ def _check_client_keys(workspace: Workspace, here: Home, secrets: Mapping[str, P
             " stands for each client"
         )
     read_keys(file)
+
+
+def _scorers(given: Mapping[str, str], runtime: str) -> dict[str, str]:
+    """Check what stands for each scorer here: a program, or an image for containers."""
+    found, problems = {}, []
+    for name, text in given.items():
+        program = Path(text).absolute()
+        if runtime != "process":
+            problem = image_problem(text)
+        elif not program.is_file() or not os.access(program, os.X_OK):
+            problem = "accepted is a program of this machine; is it there, with chmod +x?"
+        else:
+            problem, text = unsafe(str(program)) or "", str(program)
+        if problem:
+            problems.append(f"--scorer {name}={text}: {problem}")
+        found[name] = text
+    if problems:
+        raise InputError(problems)
+    return found
 
 
 def _refuse_files(workspace: Workspace, runtime: str) -> None:

@@ -44,7 +44,7 @@ class PodFactory:
         patch: Mapping[str, Any],
     ) -> Pod:
         """The pod of a container or script template. Raises PodError."""
-        container: JsonObject = template.get("container") or template["script"]
+        container = _patched(template.get("container") or template["script"], patch)
         directory = self.pods_dir / identity.node_id
         directory.mkdir(parents=True, exist_ok=True)
         environment = self._environment(container, identity)
@@ -62,7 +62,7 @@ class PodFactory:
             working_dir=_working_dir(container),
             directory=directory,
             log=self.logs_dir / f"{identity.node_id}.log",
-            mounts=tuple(self.volumes.mounts(_with_mounts(container, patch), volumes, directory)),
+            mounts=tuple(self.volumes.mounts(container, volumes, directory)),
             script=script,
             outputs=tuple(_output_files(template)),
             files=_raw_files(template),
@@ -155,11 +155,22 @@ def _field(path: str, identity: PodIdentity) -> str:
     raise PodError(f"fieldPath {path!r} is not supported by the local engine")
 
 
-def _with_mounts(container: JsonObject, patch: Mapping[str, Any]) -> JsonObject:
-    """The container with the mounts that a podSpecPatch adds to it; Argo calls it main."""
-    patched = [each for each in patch.get("containers") or [] if each.get("name") == "main"]
-    added = [mount for each in patched for mount in each.get("volumeMounts") or []]
-    return {**container, "volumeMounts": [*(container.get("volumeMounts") or []), *added]}
+def _patched(container: JsonObject, patch: Mapping[str, Any]) -> JsonObject:
+    """The container as a podSpecPatch has it; Argo calls it main.
+
+    The patch's arguments replace those of the template; mounts are added, and variables too, in the
+    place of those of the same name.
+    """
+    for each in patch.get("containers") or []:
+        if each.get("name") == "main":
+            mounts = [*(container.get("volumeMounts") or []), *(each.get("volumeMounts") or [])]
+            given = each.get("env") or []
+            names = {variable["name"] for variable in given}
+            kept = [own for own in container.get("env") or [] if own["name"] not in names]
+            container = {**container, "volumeMounts": mounts, "env": [*kept, *given]}
+            if each.get("args") is not None:
+                container["args"] = each["args"]
+    return container
 
 
 def _working_dir(container: JsonObject) -> str:

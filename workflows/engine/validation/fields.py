@@ -414,6 +414,8 @@ TABLES: Mapping[str, Table] = {
     },
     "PatchedContainer": {
         "name": _VALUE,
+        "args": _VALUE,
+        "env": Take("EnvVar", many=1),
         "volumeMounts": Take("VolumeMount", many=1),
         "resources": _LIMITS,
         "securityContext": _SECURITY,

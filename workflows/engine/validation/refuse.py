@@ -30,6 +30,10 @@ _DATA_KINDS = frozenset({"ConfigMap", "Secret"})
 _RUNNABLE_KINDS = _TEMPLATE_KINDS | {"CronWorkflow"}
 
 
+_OF_A_TAG = 271828182845
+"""Stands for a value that a tag of a patch will have."""
+
+
 def unsupported_fields(documents: list[dict[str, Any]]) -> list[str]:
     """One line for each unsupported field: its document, its path, and what to do."""
     return [problem for document in documents for problem in _document(document)]
@@ -110,8 +114,18 @@ def _patch(text: str, path: str) -> Iterator[str]:
         # One tag is the whole patch.
         return
     try:
-        patch = parse_value(re.sub(r"\{\{.*?\}\}", "0", text), path)
+        patch = parse_value(re.sub(r"\{\{.*?\}\}", str(_OF_A_TAG), text), path)
     except EngineError as error:
         yield from error.problems
         return
-    yield from _object(patch, "PodSpecPatch", path)
+    yield from _object(_without_tags(patch), "PodSpecPatch", path)
+
+
+def _without_tags(value: Any) -> Any:
+    """The value without what the run alone knows."""
+    if isinstance(value, dict):
+        known = {key: inner for key, inner in value.items() if inner != _OF_A_TAG}
+        return {key: _without_tags(inner) for key, inner in known.items()}
+    if isinstance(value, list):
+        return [_without_tags(inner) for inner in value if inner != _OF_A_TAG]
+    return value

@@ -17,8 +17,8 @@ from tests.workflows.cli.checks.cluster import settings as controller_settings
 from tests.workflows.workspace.helpers import changed
 
 STEPS = [
-    "plan", "dataset", "model", "provision", "tune", "evaluate", "watch", "push", "deploy",
-    "reject", "release", "release-node", "notify", "notify-waiting", "serve"
+    "plan", "dataset", "model", "provision", "tune", "answer", "evaluate", "watch", "push",
+    "deploy", "reject", "release", "release-node", "notify", "notify-waiting", "score", "serve"
 ]  # fmt: skip
 LIMITED = {"requests": {"cpu": "10m"}, "limits": {"cpu": "100m", "memory": "64Mi"}}
 

@@ -51,6 +51,7 @@ MADE = [
     "validatingadmissionpolicy.admissionregistration.k8s.io/argotune-users-team-a",
     "validatingadmissionpolicybinding.admissionregistration.k8s.io/argotune-users-team-a",
     "networkpolicy.networking.k8s.io/argotune-runs",
+    "networkpolicy.networking.k8s.io/argotune-scorers",
     "persistentvolumeclaim/argotune-models",
     "workflowtemplate.argoproj.io/finetune",
     "workflowtemplate.argoproj.io/evaluate",
@@ -335,11 +336,11 @@ def test_limits_are_set_on_every_container_and_kept(argotune: Argotune, api: Api
         for item in api.named(f"workflowtemplates/{name}")["spec"]["templates"]
         if "container" in item
     ]
-    on_gpus = [item for item in steps if item["name"] in ("tune", "evaluate")]
+    on_gpus = [item for item in steps if item["name"] in ("tune", "answer", "evaluate")]
     others = [item["container"]["resources"]["limits"] for item in steps if item not in on_gpus]
     assert {limits["cpu"] for limits in others} == {"2"}
     assert all(limits["memory"] for limits in others)
-    assert len(on_gpus) == 2
+    assert len(on_gpus) == 3
     for item in on_gpus:
         asked = re.findall(r'"cpu": (\{\{.*?\}\})', item["podSpecPatch"])
         assert len(asked) == 2
@@ -831,3 +832,51 @@ def test_signatures_cannot_be_required_without_a_public_key(
         f"--verification-key {private}: it is a private key; give the public one, cosign.pub"
     ]
     assert "workflowtemplates/finetune" not in api.names()
+
+
+SCORER = f"tone=registry.example.org/tone@sha256:{64 * 'a'}"
+
+
+def test_scorers_reach_nothing_but_the_api_server(argotune: Argotune, api: ApiServer) -> None:
+    core, discovery = "/api/v1/namespaces/default", "/apis/discovery.k8s.io/v1/namespaces/default"
+    api.objects[f"{core}/services/kubernetes"] = {
+        "metadata": {"name": "kubernetes"},
+        "spec": {"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1", "fd00::1"]},
+    }
+    api.objects[f"{discovery}/endpointslices/kubernetes"] = {
+        "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "endpoints": [{"addresses": ["192.0.2.7"]}],
+    }
+    answer = install(argotune, f"--scorer-image={SCORER}")
+    assert (answer.code, answer.err) == (0, "")
+    (rule,) = api.named("networkpolicies/argotune-scorers")["spec"]["egress"]
+    assert rule == {
+        "to": [
+            {"ipBlock": {"cidr": cidr}} for cidr in ("10.0.0.1/32", "fd00::1/128", "192.0.2.7/32")
+        ],
+        "ports": [{"protocol": "TCP"}],
+    }
+    (score,) = [each for each in template_of(api)["templates"] if each["name"] == "score"]
+    assert json.dumps(dict([SCORER.split("=", 1)])) in score["container"]["image"]
+    # It stays, and its policy too.
+    assert argotune("install", "--volume-size=9Gi").code == 0
+    assert api.named("networkpolicies/argotune-scorers")["spec"]["egress"] == [rule]
+    answer = argotune("install", "--no-scorer-images")
+    assert changes(answer) == [f"scorer-images: {SCORER} -> none"]
+    assert api.named("networkpolicies/argotune-scorers")["spec"]["egress"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("tone=registry.example.org/tone:1", "accepted is an image by its digest"),
+        (f"To_ne=registry.example.org/tone@sha256:{64 * 'a'}", "accepted is a name of lower-case"),
+        ("tone", "--scorer-image tone=: "),
+    ],
+)
+def test_scorer_without_name_or_digest_is_refused(
+    argotune: Argotune, api: ApiServer, text: str, problem: str
+) -> None:
+    answer = install(argotune, f"--scorer-image={text}")
+    assert (answer.code, [path for path in api.objects if "/workflowtemplates/" in path]) == (2, [])
+    assert problem in answer.err

@@ -8,7 +8,8 @@ import pytest
 
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
-from argotune.workflows.cli.local.workspace import from_workspace
+from argotune.workflows.cli.local.runnable import Runnable
+from argotune.workflows.cli.local.workspace import _scorers, from_workspace
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.conftest import Write
 from tests.workflows.workspace.helpers import changed
@@ -26,6 +27,7 @@ def test_files_of_this_machine_are_permitted_here_and_not_in_containers(tmp_path
             overrides={},
             allow_loopback=False,
             runtime="docker",
+            scorers={},
         )
 
 
@@ -64,3 +66,53 @@ def test_plan_warns_of_a_path_which_a_cluster_does_not_reach(
     refused = argotune("render", write("one.yaml", text))
     assert refused.code == 2
     assert "tuning.input.volumeSource names" in refused.err
+
+
+SCORED = """\
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: mine}
+data:
+  training_config.yaml: |
+    training_config:
+      Argotune:
+        checks: [{kind: scorer, scorer: tone, min: 0.5}]
+"""
+
+
+def scored(tmp_path: Path, runtime: str = "docker", **scorers: str) -> Runnable:
+    """The run of a workspace whose answers the scorer `tone` scores."""
+    text = changed({**LOCAL, "tuning/config": "mine"})
+    return from_workspace(
+        [("one.yaml", text + SCORED)],
+        Home(tmp_path),
+        overrides={},
+        allow_loopback=False,
+        runtime=runtime,
+        scorers=scorers,
+    )
+
+
+def test_scorer_without_its_program_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        scored(tmp_path)
+    assert caught.value.problems == [
+        "check scorer: 'tone' is not among the scorers that the installation allows: none; name its"
+        " program, `argotune run --scorer tone=PROGRAM`"
+    ]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_scorer_is_a_program_here_and_an_image_in_containers(tmp_path: Path) -> None:
+    made = scored(tmp_path, tone="registry.example.com/tone:1")
+    (spec,) = [document["spec"] for document in made.documents]
+    (score,) = [each for each in spec["templates"] if each["name"] == "score"]
+    assert '"tone": "registry.example.com/tone:1"' in score["container"]["image"]
+    with pytest.raises(InputError, match="--scorer other: no check of the file names it"):
+        scored(tmp_path, tone="registry.example.com/tone:1", other="registry.example.com/o:1")
+    with pytest.raises(InputError, match="'UP' is not a component of a repository"):
+        scored(tmp_path, tone="UP/tone:1")
+    assert _scorers({"tone": "/bin/sh"}, "process") == {"tone": "/bin/sh"}
+    with pytest.raises(InputError, match="is it there, with chmod"):
+        _scorers({"tone": str(tmp_path / "tone")}, "process")

@@ -1,0 +1,137 @@
+"""The plan's scorer: the answers that it is given, and what its scores mean.
+
+Its program runs in a pod of its own between two parts of this step: `answers` writes the rows, and
+the other part reads the scores.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from argotune.steps.causal_lm.device import find_device
+from argotune.steps.common.exhausted import naming_missing_memory
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.checks import CheckResult, Example, Margin, Scorer, reaches
+from argotune.steps.contracts.live_adapter import LiveAdapter, read_live_adapter
+from argotune.steps.contracts.scoring import Row, Scored, read_rows, read_scores, write_rows
+from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.evaluate.answers import Question
+from argotune.steps.evaluate.checks.rows import prompt_of
+from argotune.steps.evaluate.checks.run import MOST_EXAMPLES, cut
+from argotune.steps.evaluate.data import read_data
+from argotune.steps.evaluate.models import Name, comparable_live, load_models
+from argotune.steps.evaluate.own_checks import answer_in_batches, prompt_messages
+from argotune.steps.evaluate.params import Params
+
+
+def write_answers(params: Params, plan: TrainingPlan, progress: Progress) -> str:
+    """Write the rows for the plan's scorer, and say how many they are. Raises StepError."""
+    scorer = plan.evaluation.scorer
+    if scorer is None:
+        return "the plan has no scorer"
+    rows_file = params.work_dir / "dataset" / "validation.parquet"
+    data = read_data(rows_file, params.model_dir, plan, questions=plan.evaluation.check_rows)
+    live = read_live_adapter(params.work_dir) or LiveAdapter()
+    live_dir, _ = comparable_live(params.work_dir, live)
+    device = find_device()
+    texts: dict[Name, Sequence[str]] = {}
+    with naming_missing_memory("answering for the scorer", "a smaller check_rows"):
+        models = load_models(plan, params.model_dir, params.work_dir / "adapter", live_dir, device)
+        names = [name for name in models.names if name in _asked(scorer)]
+        for place, name in enumerate(names):
+            with models.using(name) as model:
+                found = answer_in_batches(
+                    model,
+                    data.questions,
+                    device,
+                    most_tokens=plan.evaluation.check_tokens,
+                    stop_token_ids=data.template.stop_token_ids,
+                )
+            texts[name] = [data.text(each.ids) for each in found]
+            progress.update(place + 1, len(names))
+    rows = [
+        _row(place, question, data.text(question.reference), texts)
+        for place, question in enumerate(data.questions)
+    ]
+    write_rows(params.work_dir, rows)
+    return f"answers to {len(rows)} held-out prompts for scorer {scorer.scorer}"
+
+
+def _asked(scorer: Scorer) -> Mapping[Name, float | None]:
+    """The models whose answers the scorer gets, with the margin over each."""
+    margins: dict[Name, float | None] = {
+        "base": scorer.min_improvement,
+        "live": scorer.min_improvement_over_live,
+    }
+    return {"new": None, **{name: each for name, each in margins.items() if each is not None}}
+
+
+def _row(
+    place: int, question: Question, reference: str, texts: Mapping[Name, Sequence[str]]
+) -> Row:
+    messages: list[dict[str, Any]] = [dict(each) for each in prompt_messages(question)]
+    return Row(
+        id=str(place),
+        messages=messages,
+        reference=reference,
+        answers={name: each[place] for name, each in texts.items()},
+    )
+
+
+def scored_result(plan: TrainingPlan, work_dir: Path) -> CheckResult | None:
+    """What the plan's scorer found; None where the plan has none.
+
+    Raises PermanentError for scores that are not those of the rows.
+    """
+    scorer = plan.evaluation.scorer
+    if scorer is None:
+        return None
+    rows = read_rows(work_dir)
+    scores = read_scores(work_dir, rows, who=f"check {scorer.title}: scorer {scorer.scorer}")
+    return judge_scores(scorer, rows, scores)
+
+
+def judge_scores(scorer: Scorer, rows: Sequence[Row], scores: Sequence[Scored]) -> CheckResult:
+    """Compare the scores of rows, in their order, with the check's bounds."""
+    mean = _mean([each.score for each in scores])
+    lowest = min((each.score for each in scores), default=None)
+    margins = [
+        Margin(against=name, score=other, margin=margin)
+        for name, margin in _asked(scorer).items()
+        if name != "new" and margin is not None
+        # No adapter is in service, or none that could answer.
+        if rows and name in rows[0].answers
+        if (other := _mean([each.of(name) for each in scores])) is not None
+    ]
+    low = sorted(zip(rows, scores, strict=True), key=lambda pair: pair[1].score)
+    passed = reaches(mean, scorer.min, margins) and reaches(lowest, scorer.min_row, [])
+    return CheckResult(
+        name=scorer.title,
+        kind=scorer.kind,
+        score=mean,
+        min=scorer.min,
+        min_row=scorer.min_row,
+        lowest=lowest if scorer.min_row is not None else None,
+        passed=passed,
+        rows=len(scores),
+        margins=margins,
+        examples=[_example(*pair) for pair in low[:MOST_EXAMPLES]],
+    )
+
+
+def _mean(scores: Sequence[float | None]) -> float | None:
+    known = [score for score in scores if score is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _example(row: Row, scored: Scored) -> Example:
+    return Example(
+        prompt=cut(prompt_of(row.messages)),
+        reference=cut(row.reference),
+        answer=cut(row.answers["new"]),
+        score=scored.score,
+        reason=cut(scored.note),
+    )

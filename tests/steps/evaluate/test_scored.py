@@ -1,0 +1,97 @@
+"""Answers for a scorer, and the verdict by its scores, on a tuned, tiny model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.checks import Scorer
+from argotune.steps.contracts.evaluation import read_evaluation
+from argotune.steps.contracts.scoring import SCORES_DIR, SCORES_NAME, Row, Scored, read_rows
+from argotune.steps.contracts.training_plan import Evaluation as Plan
+from argotune.steps.contracts.training_plan import read_plan, write_plan
+from argotune.steps.evaluate.params import Params
+from argotune.steps.evaluate.run import run
+from argotune.steps.evaluate.scored import judge_scores
+
+SCORER = Scorer(scorer="tone", min=0.5, min_improvement=0.2)
+
+
+def params(work_dir: Path, model_dir: Path, scorer: Scorer = SCORER) -> Params:
+    plan = read_plan(work_dir / "plan.yaml")
+    own = Plan(checks=[scorer], check_rows=4, check_tokens=3)
+    write_plan(work_dir / "plan.yaml", msgspec.structs.replace(plan, evaluation=own))
+    return Params(
+        plan_file=work_dir / "plan.yaml", model_dir=model_dir, work_dir=work_dir, answers=0
+    )
+
+
+def test_scores_of_its_answers_decide(work_dir: Path, model_dir: Path) -> None:
+    whole = params(work_dir, model_dir)
+    asked = run(dataclasses.replace(whole, part="answers"), progress=Progress())
+    assert (asked.verdict, asked.reason) == (
+        "undecided",
+        "answers to 4 held-out prompts for scorer tone",
+    )
+    rows = read_rows(work_dir)
+    assert [row.answers.keys() for row in rows] == [{"new", "base"}] * 4
+    assert rows[0].messages[-1]["role"] == "user"
+    with pytest.raises(PermanentError, match="check scorer: scorer tone ended without the file"):
+        run(whole, progress=Progress())
+    path = work_dir / SCORES_DIR / SCORES_NAME
+    for score, verdict in ((0.9, "passed"), (0.6, "rejected")):
+        lines = ({"id": row.id, "score": score, "base_score": 0.5} for row in rows)
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        # Other scores are measured anew.
+        assert run(whole, progress=Progress()).verdict == verdict
+    found = read_evaluation(work_dir)
+    assert found is not None
+    assert found.reason == (
+        "check scorer scores 0.6 on 4 rows, which reaches 0.5, 0.1 above that of the base model, "
+        "where at least 0.2 above is wanted"
+    )
+
+
+def judged(scorer: Scorer, *scores: tuple[float, float]) -> tuple[bool, str]:
+    rows = [
+        Row(
+            id=str(place),
+            messages=[{"role": "user", "content": "Q"}],
+            reference="R",
+            answers={"new": "A", "live": "B"},
+        )
+        for place in range(len(scores))
+    ]
+    lines = [
+        Scored(id=row.id, score=new, live_score=live)
+        for row, (new, live) in zip(rows, scores, strict=True)
+    ]
+    result = judge_scores(scorer, rows, lines)
+    return result.passed, result.reason
+
+
+def test_mean_lowest_row_and_margin_each_decide() -> None:
+    scorer = Scorer(scorer="tone", min=2, min_row=1, min_improvement_over_live=0)
+    assert judged(scorer, (3, 2), (1, 2)) == (
+        True,
+        "check scorer scores 2 on 2 rows, which reaches 2, and 1 on the lowest, which reaches 1, "
+        "0 above that of the adapter in service, where at least 0 above is wanted",
+    )
+    assert not judged(scorer, (2.9, 1), (1, 1))[0]
+    assert not judged(scorer, (9, 1), (0.9, 1))[0]
+    assert not judged(scorer, (3, 3), (3, 4))[0]
+    # There are no rows without held-out ones.
+    assert not judged(scorer)[0]
+
+
+def test_margin_over_an_adapter_that_is_not_there_is_not_asked() -> None:
+    row = Row(id="0", messages=[], reference="", answers={"new": ""})
+    scorer = Scorer(scorer="tone", min_improvement_over_live=5)
+    result = judge_scores(scorer, [row], [Scored(id="0", score=1)])
+    assert (result.passed, result.margins) == (True, [])
