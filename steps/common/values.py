@@ -184,6 +184,12 @@ OBJECT_PLACE = ValueType(
     accepted="NAMESPACE/NAME",
     check=lambda text: text.count("/") == 1 and all(map(is_dns_subdomain, text.split("/"))),
 )
+PORT = ValueType(
+    accepted="a port from 1 to 65535",
+    is_number=True,
+    check=lambda text: text.isascii() and text.isdigit() and 0 <= int(text) <= 65535,
+    pattern="^[0-9]{1,5}$",
+)
 STORAGE_CLASS = ValueType(accepted="the name of a StorageClass", check=is_dns_subdomain)
 NAMES = ValueType(
     accepted="names with commas between",

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
+from argotune.steps.contracts.ending import STOP_SECONDS
 
 RECORD = "service.json"
 STARTING, STOPPING = "starting.json", "stopping.json"
@@ -96,7 +97,7 @@ def is_alive(service: Service) -> bool:
     return process_started(service.pid) == service.process_started
 
 
-def stop_service(services_dir: Path, name: str, *, timeout_seconds: float = 15.0) -> bool:
+def stop_service(services_dir: Path, name: str, *, timeout_seconds: float = STOP_SECONDS) -> bool:
     """Stop the server with that name, and keep its record; False if none was running.
 
     Servers that a killed deploy has left are stopped too; a living deploy ends its own. Raises
@@ -132,7 +133,7 @@ def deploy_lock(folder: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def stop_process(service: Service, *, timeout_seconds: float = 15.0) -> None:
+def stop_process(service: Service, *, timeout_seconds: float = STOP_SECONDS) -> None:
     """Send SIGTERM to the server's process group, and SIGKILL after the timeout.
 
     Raises PermanentError if the process outlives both.
@@ -165,8 +166,10 @@ def _started_from_proc(pid: int) -> str | None:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    state, start_ticks = after_name[0], after_name[19]
-    return None if state in "ZX" else f"{boot}/{start_ticks}"
+    state, threads, start_ticks = after_name[0], int(after_name[17]), after_name[19]
+    # As long as a thread is left, so are the process's sockets, though it is called a zombie.
+    has_ended = state in "ZX" and threads <= 1
+    return None if has_ended else f"{boot}/{start_ticks}"
 
 
 def _started_from_ps(pid: int) -> str | None:

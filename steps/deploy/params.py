@@ -51,7 +51,8 @@ class Params:
     services_dir: Path | None = None
     """Directory for the record and log of a server process; required for target process."""
     port: int = 0
-    """Port of a server process, where nothing else listens there; 0: any. For target process."""
+    """Port of a server process; 0: the one that the service had, or else any that is free. For
+    target process."""
     namespace: str = "default"
     """Namespace of the service; for target kubernetes."""
     run_name: str | None = None
@@ -167,6 +168,10 @@ class Params:
 
     def _kubernetes_problems(self) -> list[str]:
         problems = []
+        if self.port:
+            problems.append(
+                f"--port: {self.port} is for a server on this machine; a Service has port 80"
+            )
         if not self.image:
             problems.append("--image: missing; --target kubernetes needs it")
         if bool(self.run_name) != bool(self.run_uid):

@@ -1,6 +1,7 @@
 """Target process: the server as a background process on this machine.
 
-The new server starts beside the old one and replaces it only when it has answered. The records
+The new server starts beside the old one, at a port that only deploy knows, and gets the service's
+listening socket when it has answered; then the old one ends what it is answering. The records
 starting.json and stopping.json identify servers that an interrupted attempt left behind; a server
 does not run before it has such a record.
 """
@@ -30,6 +31,7 @@ from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.fs import remove_directory, remove_partials
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.in_service import read_in_service
+from argotune.steps.contracts.listener import HOST, forget_offers
 from argotune.steps.contracts.services import (
     ADAPTERS,
     KEYS,
@@ -50,6 +52,7 @@ from argotune.steps.deploy.ask import ask, serves
 from argotune.steps.deploy.client_key import client_key, keep_keys
 from argotune.steps.deploy.manifests.deployment import four_bit_flags
 from argotune.steps.deploy.params import Params, Result
+from argotune.steps.deploy.port import open_listener
 from argotune.steps.deploy.version import in_service, record_version
 
 _LOGGER = logging.getLogger(__name__)
@@ -59,7 +62,6 @@ _ONCE_RECORDED = ("/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "serve")
 """Replaces itself by the command after a line on stdin, and ends when there comes none."""
 _STARTING_LOG, _FAILED_LOG = "server.starting.log", "server.failed.log"
 _POLL_SECONDS = 0.1
-_HOST = "127.0.0.1"
 _LOG_LINES = 15
 
 
@@ -112,17 +114,20 @@ def deploy_process(
             return Result(endpoint=service.endpoint, answer=answer, version=version)
         adapter_dir = unpack_adapter(params, _adapter_dir(params, folder))
         progress.update(1, 4)
-        command = [*serve_command, *flags_of(params, adapter_dir, folder)]
-        with _start_server(command, folder) as server:
-            write_record(folder / STARTING, _service(params, model, server, port=0))
-            server.begin()
-            port = _wait_until_ready(server, folder / "port", params.name, key, deadline)
-            progress.update(2, 4)
-            service = _service(params, model, server, port=port)
-            answer = _ask(service, params, key, deadline, clock)
-            progress.update(3, 4)
+        with open_listener(folder, read_record(folder / RECORD), params.port) as listener:
+            command = [*serve_command, *flags_of(params, adapter_dir, folder, listener.fileno())]
+            with _start_server(command, folder, listener) as server:
+                write_record(folder / STARTING, _service(params, model, server, port=0))
+                server.begin()
+                port = _wait_until_ready(server, folder / "port", params.name, key, deadline)
+                progress.update(2, 4)
+                asked = _service(params, model, server, port=port)
+                answer = _ask(asked, params, key, deadline, clock)
+                progress.update(3, 4)
+                os.kill(server.process.pid, signal.SIGUSR1)
+            port = listener.getsockname()[1]
         # From here on both servers work and have records, so an interruption loses neither.
-        service = _take_over(folder, service)
+        service = _take_over(folder, _service(params, model, server, port=port))
         _end_leftovers(folder)
         _remove_other_adapters(folder, adapter_dir)
         version = _describe(params, folder, service)
@@ -160,7 +165,9 @@ def _service_lock(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _start_server(command: Sequence[str], folder: Path) -> Iterator[_Server]:
+def _start_server(
+    command: Sequence[str], folder: Path, listener: socket.socket
+) -> Iterator[_Server]:
     """Yield a server in its own session, so that it outlives this step; a failure kills it.
 
     The server waits for `begin`, and ends when this process ends before.
@@ -175,6 +182,7 @@ def _start_server(command: Sequence[str], folder: Path) -> Iterator[_Server]:
             stderr=subprocess.STDOUT,
             env=_environment(folder),
             start_new_session=True,
+            pass_fds=[listener.fileno()],
         )
     try:
         started = process_started(process.pid) or ""
@@ -203,7 +211,7 @@ def _environment(folder: Path) -> dict[str, str]:
     }
 
 
-def flags_of(params: Params, adapter_dir: Path, folder: Path) -> list[str]:
+def flags_of(params: Params, adapter_dir: Path, folder: Path, listener_fd: int) -> list[str]:
     """The flags for argotune.steps.serve."""
     return [
         f"--model-dir={params.cache_dir.absolute() / (params.model_dir or '')}",
@@ -211,25 +219,15 @@ def flags_of(params: Params, adapter_dir: Path, folder: Path) -> list[str]:
         f"--adapters-dir={folder / ADAPTERS}",
         f"--name={params.name}",
         f"--adapter-digest={params.adapter_digest()}",
-        f"--host={_HOST}",
-        f"--port={free_port(params.port)}",
+        f"--host={HOST}",
+        # Where deploy asks it before it gets the service's listening socket.
+        "--port=0",
+        f"--listener-fd={listener_fd}",
         f"--port-file={folder / 'port'}",
         *([f"--keys-file={folder / KEYS}"] if params.api_keys_secret else []),
         *([f"--requests-per-minute={rate}"] if (rate := params.requests_per_minute) else []),
         *four_bit_flags(params),
     ]
-
-
-def free_port(wanted: int) -> int:
-    """Return the port if nothing listens there, else 0, with which the server takes any."""
-    with socket.socket() as probe:
-        # As the server does: connections that have ended do not hold the port.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, wanted))
-        except OSError:
-            return 0
-    return wanted
 
 
 def _service(params: Params, model: str, server: _Server, *, port: int) -> Service:
@@ -238,7 +236,7 @@ def _service(params: Params, model: str, server: _Server, *, port: int) -> Servi
         pid=server.process.pid,
         process_started=server.started,
         port=port,
-        endpoint=f"http://127.0.0.1:{port}",
+        endpoint=f"http://{HOST}:{port}",
         digest=params.adapter_digest(),
         model=model,
         started=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -267,7 +265,7 @@ def _wait_until_ready(
         if server.process.poll() is not None:
             raise _failure(server, f"the server exited with code {server.process.returncode}")
         port = _port_in(port_file)
-        if port is not None and serves(f"http://127.0.0.1:{port}", name, key):
+        if port is not None and serves(f"http://{HOST}:{port}", name, key):
             return port
         if time.monotonic() >= deadline:
             raise _failure(server, "the server was not ready in time; raise --timeout-seconds")
@@ -327,6 +325,7 @@ def _end_leftovers(folder: Path) -> None:
             stop_process(service)
         record.unlink()
     (folder / _STARTING_LOG).unlink(missing_ok=True)
+    forget_offers(folder, but_of=current.pid if current is not None else None)
 
 
 def _rename_if_there(old: Path, new: Path) -> None:

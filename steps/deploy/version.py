@@ -37,7 +37,14 @@ _LOGGER = logging.getLogger(__name__)
 NOT_RECORDED = "none: "
 """Before the reason in the output `version`, where the registry took no tags."""
 _REPEATED = {
-    "process": ("api-keys-secret", "cache-dir", "load-in-4bit", "question", "requests-per-minute"),
+    "process": (
+        "api-keys-secret",
+        "cache-dir",
+        "load-in-4bit",
+        "port",
+        "question",
+        "requests-per-minute",
+    ),
     "kubernetes": (
         "adapter-from",
         "adapter-pull-secret",

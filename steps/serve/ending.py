@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -35,15 +36,50 @@ class Ending:
 class EndingServer(uvicorn.Server):
     """uvicorn, which hands its clients over to another server before it ends."""
 
-    def __init__(self, config: uvicorn.Config, ending: Ending, *, hand_over_seconds: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        ending: Ending,
+        *,
+        hand_over_seconds: float,
+        later: socket.socket | None = None,
+    ) -> None:
+        """`later` is a listening socket that it takes connections from after SIGUSR1."""
         super().__init__(config)
         self._ending = ending
         self._hand_over_seconds = hand_over_seconds
+        self._later = later
 
     def give_up(self) -> None:
         """End at once; there is nothing to hand over."""
         self._hand_over_seconds = 0.0
         self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and wait for the signal to listen at the other socket too."""
+        await super().startup(sockets)
+        if self._later is not None:
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGUSR1, self._take_over, self._later)
+
+    def _take_over(self, listener: socket.socket) -> None:
+        task = asyncio.ensure_future(self._listen_also(listener))
+        self._taking_over = task
+
+    async def _listen_also(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+
+        def connection() -> asyncio.Protocol:
+            protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+                config=self.config,
+                server_state=self.server_state,
+                app_state=self.lifespan.state,
+                _loop=loop,
+            )
+            return protocol
+
+        server = await loop.create_server(connection, sock=listener, backlog=self.config.backlog)
+        self.servers.append(server)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Hand over, refuse what waits, and let what is being answered come to its end."""

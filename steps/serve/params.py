@@ -32,6 +32,9 @@ class Params:
     """Port to listen on; 0 for any free one."""
     port_file: Path | None = None
     """File to write the port to when the server listens; empty: none."""
+    listener_fd: int | None = None
+    """File descriptor of a listening socket, from which it takes connections once it gets SIGUSR1;
+    until then only at `port`. Empty: none."""
     load_in_4bit: bool = False
     """Load the base in 4 bits, as in QLoRA training: a quarter of the memory, but slower."""
     gpus: int = 0

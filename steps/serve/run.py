@@ -16,6 +16,7 @@ from argotune.steps.accelerator.gpus import Planned, check_gpus
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
+from argotune.steps.contracts.listener import offer_listener
 from argotune.steps.contracts.serving import ServingContract, read_contract
 from argotune.steps.serve.adapters_dir import AdaptersDir, follow_in_thread
 from argotune.steps.serve.admission import Admission
@@ -55,6 +56,9 @@ def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
             f"--adapters-dir: {params.adapters_dir} is no directory; make it first"
         )
     listener = _listen(params)
+    later = None if params.listener_fd is None else socket.socket(fileno=params.listener_fd)
+    if later is not None and params.port_file is not None:
+        offer_listener(later, params.port_file.parent)
     service = Service(timeout_seconds=params.timeout_seconds)
     keys = None if params.keys_file is None else ClientKeys(params.keys_file)
     app = make_app(
@@ -81,6 +85,7 @@ def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
         ),
         service.ending,
         hand_over_seconds=params.hand_over_seconds,
+        later=later,
     )
     loading = _Loading(params, contract, service, server)
     service.on_failure(loading.fail)

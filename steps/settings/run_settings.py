@@ -23,6 +23,7 @@ from argotune.steps.common.values import (
     NATS,
     OBJECT_NAME,
     OBJECT_PLACE,
+    PORT,
     PRICE,
     PRIORITY_CLASS,
     QUEUE,
@@ -484,6 +485,16 @@ _SERVICE = (
         default="false",
         choices=_TRUTH,
         feeds=("deploy.load-in-4bit",),
+    ),
+    Setting(
+        name="service-port",
+        description=(
+            "Port of the service on this machine, which must be free; a cluster's Service has 80"
+        ),
+        value=PORT,
+        default="0",
+        default_meaning="any that is free, and the same after each deploy",
+        feeds=("deploy.port",),
     ),
     Setting(
         name="service-replicas",

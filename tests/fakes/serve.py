@@ -11,12 +11,16 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import signal
+import socket
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from argotune.steps.contracts.client_keys import read_keys
+from argotune.steps.contracts.listener import offer_listener
 
 BASE = "argotune/tiny"
 """The base model's id."""
@@ -91,6 +95,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+def _serve_also(listener: socket.socket, handler: type[_Handler]) -> None:
+    server = ThreadingHTTPServer(listener.getsockname(), handler, bind_and_activate=False)
+    server.socket = listener
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--mode", default="well")
@@ -98,7 +108,15 @@ def main() -> None:
     parser.add_argument("--requests-per-minute")
     parser.add_argument("--adapter-digest")
     parser.add_argument("--adapters-dir")
-    for flag in ("model-dir", "adapter-dir", "name", "host", "port", "port-file"):
+    for flag in (
+        "model-dir",
+        "adapter-dir",
+        "name",
+        "host",
+        "port",
+        "port-file",
+        "listener-fd",
+    ):
         parser.add_argument(f"--{flag}", required=True)
     flags = parser.parse_args()
     print("loading", flags.model_dir, flush=True)
@@ -106,6 +124,9 @@ def main() -> None:
         sys.exit("RuntimeError: adapter does not fit the model")
     handler = type("Handler", (_Handler,), {"flags": flags})
     server = ThreadingHTTPServer((flags.host, int(flags.port)), handler)
+    listener = socket.socket(fileno=int(flags.listener_fd))
+    offer_listener(listener, Path(flags.port_file).parent)
+    signal.signal(signal.SIGUSR1, lambda *_: _serve_also(listener, handler))
     temporary = Path(f"{flags.port_file}.part")
     temporary.write_text(str(server.server_address[1]))
     temporary.rename(flags.port_file)

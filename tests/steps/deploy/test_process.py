@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import pytest
 from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import PermanentError, TransientError
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.listener import take_listener
 from argotune.steps.contracts.services import (
     KEYS,
     Service,
@@ -185,6 +187,53 @@ def test_a_new_adapter_replaces_the_old_server(deployer: Deployer) -> None:
     assert is_alive(new)
     assert new.digest != old.digest
     assert len(list((deployer.services_dir / "phi").glob("adapter-*"))) == 1
+
+
+def test_a_service_keeps_its_port(deployer: Deployer) -> None:
+    first = deployer.deploy(deployer.push("{}"))
+    digest = deployer.push('{"a": 1}')
+    assert deployer.deploy(digest).endpoint == first.endpoint
+    stop_service(deployer.services_dir, "phi")
+    # Also when nothing ran meanwhile.
+    assert deployer.deploy(digest).endpoint == first.endpoint
+    assert len(list((deployer.services_dir / "phi").glob("listener-*"))) == 1
+
+
+def test_the_queue_of_connections_is_the_services_and_not_the_servers(deployer: Deployer) -> None:
+    deployer.deploy(deployer.push("{}"))
+    service = deployer.service()
+    listener = take_listener(deployer.services_dir / "phi", service.pid)
+    assert listener is not None
+    with listener:
+        stop_service(deployer.services_dir, "phi")
+        # Between two servers it is not refused.
+        with socket.create_connection(("127.0.0.1", service.port)):
+            listener.setblocking(True)
+            listener.accept()[0].close()
+
+
+def test_a_fixed_port_that_is_taken_is_refused_with_its_owner(deployer: Deployer) -> None:
+    digest = deployer.push("{}")
+    deployer.deploy(digest)
+    port = deployer.service().port
+    assert fails(deployer, digest, "well", name="other", port=port) == (
+        f"port {port} of 127.0.0.1 (service-port) cannot be had: Address already in use; service"
+        " phi of argotune has it; `argotune stop phi` ends it"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        message = fails(deployer, digest, "well", name="other", port=port)
+    assert f"; process {os.getpid()} has it: " in message
+
+
+def test_a_port_that_somebody_took_meanwhile_is_replaced(deployer: Deployer) -> None:
+    digest = deployer.push("{}")
+    deployer.deploy(digest)
+    port = deployer.service().port
+    stop_service(deployer.services_dir, "phi")
+    with socket.create_server(("127.0.0.1", port)):
+        deployer.deploy(digest)
+    assert deployer.service().port != port
 
 
 def test_another_try_finds_the_server_of_the_first(deployer: Deployer) -> None:

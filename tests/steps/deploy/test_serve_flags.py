@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 from argotune.steps.common.fields import parse_fields
 from argotune.steps.contracts.services import KEYS
 from argotune.steps.deploy.manifests.deployment import AdapterImage, deployment
-from argotune.steps.deploy.process import flags_of, free_port
+from argotune.steps.deploy.process import flags_of
 from argotune.steps.serve.authentication import OPEN_PATHS
 from argotune.steps.serve.params import Params as ServeParams
 from tests.steps.deploy.test_manifests import REFERENCE, params
@@ -38,9 +37,9 @@ def test_the_pod_starts_the_server_with_its_flags() -> None:
 
 def test_the_process_is_started_with_the_servers_flags() -> None:
     wanted = params(target="process", services_dir=Path("/services"))
-    serve = parse(flags_of(wanted, Path("/services/phi/adapter-1"), Path("/services/phi")))
+    serve = parse(flags_of(wanted, Path("/services/phi/adapter-1"), Path("/services/phi"), 7))
     assert serve.model_dir == Path("/models/microsoft--Phi-3/abc")
-    assert serve.port == 0
+    assert (serve.port, serve.listener_fd) == (0, 7)
     assert serve.port_file == Path("/services/phi/port")
     assert serve.adapters_dir == Path("/services/phi/adapters")
 
@@ -60,7 +59,7 @@ def test_keys_are_where_the_server_looks_for_them() -> None:
     paths = {container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("readiness", "liveness")}
     assert paths <= OPEN_PATHS
     local = params(target="process", services_dir=Path("/s"), api_keys_secret="api-keys")
-    flags = flags_of(local, Path("/s/phi/adapter-1"), Path("/s/phi"))
+    flags = flags_of(local, Path("/s/phi/adapter-1"), Path("/s/phi"), 7)
     assert parse(flags).keys_file == Path("/s/phi") / KEYS
 
 
@@ -71,13 +70,4 @@ def test_the_rate_of_clients_reaches_the_server() -> None:
     ]
     assert parse(pod["containers"][0]["args"]).requests_per_minute == 60
     local = params(target="process", services_dir=Path("/s"), requests_per_minute=60)
-    assert parse(flags_of(local, Path("/s/a"), Path("/s"))).requests_per_minute == 60
-
-
-def test_a_port_that_is_taken_is_not_asked_for() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        assert free_port(port) == 0
-    assert free_port(port) == port
+    assert parse(flags_of(local, Path("/s/a"), Path("/s"), 7)).requests_per_minute == 60

@@ -108,6 +108,7 @@ def test_a_service_records_its_version_and_the_one_before(deployer: Deployer) ->
         "api-keys-secret": "",
         "cache-dir": f"{deployer.root}/cache",
         "load-in-4bit": "false",
+        "port": "0",
         "question": "Hello?",
         "requests-per-minute": "0",
     }

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from argotune.steps.common.errors import ParamsError, PermanentError
+from argotune.steps.contracts.listener import listen, take_listener
 from argotune.steps.contracts.model_cache import Origin, mark_complete
 from argotune.steps.serve.params import Params
 from argotune.steps.serve.run import serve
@@ -23,7 +24,9 @@ from tests.fakes.cuda import FakeCuda
 from tests.steps.serve.conftest import ANSWER, QUESTION, Tuned
 
 
-def start(tuned: Tuned, tmp_path: Path, *flags: str) -> subprocess.Popen[str]:
+def start(
+    tuned: Tuned, tmp_path: Path, *flags: str, listener: socket.socket
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             sys.executable,
@@ -34,8 +37,10 @@ def start(tuned: Tuned, tmp_path: Path, *flags: str) -> subprocess.Popen[str]:
             "--name=demo",
             "--port=0",
             f"--port-file={tmp_path / 'port'}",
+            f"--listener-fd={listener.fileno()}",
             *flags,
         ],
+        pass_fds=[listener.fileno()],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -75,12 +80,22 @@ def test_a_gpu_that_torch_cannot_use_ends_the_server_before_it_listens(
 def test_it_answers_and_sigterm_lets_it_finish_what_it_began(tuned: Tuned, tmp_path: Path) -> None:
     shutil.copytree(tuned.adapter_dir, tmp_path / "adapters" / "another")
     further = f"--adapters-dir={tmp_path / 'adapters'}"
-    process = start(tuned, tmp_path, "--load-in-4bit=true", further)
+    listener = listen(0)
+    process = start(tuned, tmp_path, "--load-in-4bit=true", further, listener=listener)
     try:
         with contextlib.closing(ready_client(process, tmp_path)) as client:
             another = {"prompt": QUESTION, "model": "another"}
             assert client.post("/chat", json=another).json() == {"response": ANSWER}
             assert client.post("/chat", json={"prompt": QUESTION}).json() == {"response": ANSWER}
+            # As deploy does when it has answered: from now on at the service's port.
+            process.send_signal(signal.SIGUSR1)
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/chat"
+            asked = httpx.post(url, json={"prompt": QUESTION}, trust_env=False, timeout=30)
+            assert asked.json() == {"response": ANSWER}
+            taken = take_listener(tmp_path, process.pid)
+            assert taken is not None
+            with taken:
+                assert taken.getsockname() == listener.getsockname()
             body = {
                 "model": "acme/random",
                 "messages": [{"role": "user", "content": QUESTION}],
@@ -102,6 +117,7 @@ def test_it_answers_and_sigterm_lets_it_finish_what_it_began(tuned: Tuned, tmp_p
     finally:
         process.kill()
         process.communicate()
+        listener.close()
 
 
 def params(tuned: Tuned, **changes: object) -> Params:

@@ -61,6 +61,7 @@ ALL = {
     "gate-answers": "3",
     "gate-answer-tokens": "64",
     "service-gpus": "0",
+    "service-port": "8123",
     "service-load-in-4bit": "true",
     "service-replicas": "2",
     "service-max-replicas": "5",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from argotune.steps.contracts.history import DIRECTORY as HISTORY
 from argotune.steps.contracts.services import is_alive, list_services, read_service
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
-from argotune.workflows.cli.local.start import Deploy, login_file, run_deploy
+from argotune.workflows.cli.local.start import Deploy, flags_by_record, run_deploy
 from argotune.workflows.cli.show.in_service import described, reference_of, version_problems
 
 
@@ -34,18 +33,9 @@ def roll_back(here: Home, name: str, version: str | None, *, deploy: Deploy | No
     if reference is None:
         print(f"service {name}: {version} is in service already")
         return
-    flags = {
-        "target": "process",
-        "name": name,
-        "reference": reference,
-        "services-dir": here.services_dir,
-        "auth-file": login_file(),
-        "port": urlsplit(service.endpoint).port or 0,
-        **known.settings,
-    }
     cache_dir = Path(known.settings.get("cache-dir") or here.models_dir)
-    flags["history-file"] = cache_dir / HISTORY / f"{name}.json"
-    (deploy or run_deploy)([f"--{key}={value}" for key, value in flags.items()])
+    history = f"--history-file={cache_dir / HISTORY / f'{name}.json'}"
+    (deploy or run_deploy)([*flags_by_record(here, name, reference, known.settings), history])
     now = read_service(here.services_dir, name)
     if now is not None:
         serving = described(name, now.annotations)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from argotune.steps.common.errors import StepError
 from argotune.steps.contracts.in_service import read_in_service
@@ -18,6 +17,7 @@ from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.runs import LocalRun, find_run, local_runs, runs_meant
 from argotune.workflows.cli.local.step_process import run_step
+from argotune.workflows.cli.show.in_service import described
 from argotune.workflows.cli.show.workflow_json import inputs_of_node, node_of_step, step_output
 
 Deploy = Callable[[Sequence[str]], None]
@@ -31,6 +31,7 @@ _FROM_RUN = (
     "services-dir",
     "reference",
     "model-dir",
+    "port",
 )
 """Inputs of the run's step deploy that its flags are again."""
 _OF_THE_ADAPTER = ("plan-file", "model-dir", "dataset-digest", "layout-dir")
@@ -40,18 +41,28 @@ _OF_THE_ADAPTER = ("plan-file", "model-dir", "dataset-digest", "layout-dir")
 def start(here: Home, name: str, *, deploy: Deploy | None = None) -> None:
     """Start the server of the newest run of that name that succeeded, and print its address.
 
-    Raises InputError where no run of that name has deployed one, CliError where it cannot start.
+    Where that run was deleted, the service's record has what is needed. Raises InputError where no
+    run of that name has deployed one, CliError where it cannot start.
     """
-    run = last_deployed(here, name)
-    running = read_service(here.services_dir, run.workspace)
-    if running is not None and is_alive(running):
-        print(f"service {running.name}: is running already at {running.endpoint}")
+    run = find_deployed(here, name)
+    workspace = run.workspace if run is not None else name
+    known = read_service(here.services_dir, workspace)
+    if known is not None and is_alive(known):
+        print(f"service {workspace}: is running already at {known.endpoint}")
         return
+    if run is not None:
+        flags = deploy_flags(here, run, is_newest=name == workspace)
+    elif known is not None:
+        in_service = described(name, known.annotations)
+        flags = flags_by_record(here, name, in_service.adapter, in_service.settings)
+    else:
+        raise _nothing_deployed(here, name)
     here.make()
-    (deploy or run_deploy)(deploy_flags(here, run, is_newest=name == run.workspace))
-    started = read_service(here.services_dir, run.workspace)
+    (deploy or run_deploy)(flags)
+    started = read_service(here.services_dir, workspace)
     if started is not None:
-        print(f"service {started.name}: answers at {started.endpoint}, {_origin(run, started)}")
+        origin = _origin(run, started) if run is not None else "as it was in service"
+        print(f"service {workspace}: answers at {started.endpoint}, {origin}")
 
 
 def _origin(run: LocalRun, service: Service) -> str:
@@ -78,7 +89,6 @@ def deploy_flags(here: Home, run: LocalRun, *, is_newest: bool = True) -> list[s
         "cache-dir": here.model_cache(claim),
         "layout-dir": work / "image",
         "auth-file": login_file(),
-        "port": urlsplit(step_output(run.workflow, "deploy", "endpoint")).port or 0,
         "dataset-digest": inputs.get("dataset-digest", ""),
     }
     flags |= _noted_settings(here, run) if is_newest else {}
@@ -132,15 +142,42 @@ def run_deploy(flags: Sequence[str]) -> None:
     run_step("deploy", flags)
 
 
-def last_deployed(here: Home, name: str) -> LocalRun:
+def flags_by_record(
+    here: Home, name: str, reference: str, settings: Mapping[str, str]
+) -> list[str]:
+    """Return the flags of step deploy for an adapter, with what is on record of its service."""
+    flags = {
+        "target": "process",
+        "name": name,
+        "reference": reference,
+        "services-dir": here.services_dir,
+        "auth-file": login_file(),
+        **settings,
+    }
+    return [f"--{key}={value}" for key, value in flags.items()]
+
+
+def find_deployed(here: Home, name: str) -> LocalRun | None:
     """Find the newest run of that workspace, or of that name, whose service was deployed."""
     for run in runs_meant(local_runs(here), name):
         deployed = node_of_step(run.workflow, "deploy")
         is_here = inputs_of_node(deployed).get("target") == "process"
         if is_here and deployed.get("phase") == run.phase == "Succeeded":
             return run
+    return None
+
+
+def last_deployed(here: Home, name: str) -> LocalRun:
+    """Find the run of `find_deployed`. Raises InputError where there is none."""
+    run = find_deployed(here, name)
+    if run is None:
+        raise _nothing_deployed(here, name)
+    return run
+
+
+def _nothing_deployed(here: Home, name: str) -> InputError:
     found = find_run(here, name)
-    raise InputError(
+    return InputError(
         f"{name!r}: no run of this name has deployed a service here; {found.name} is {found.phase}:"
         f" argotune status {found.name}"
     )

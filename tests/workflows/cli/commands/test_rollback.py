@@ -93,10 +93,12 @@ def test_the_one_before_is_served_with_the_settings_of_the_service(installed: Cl
         "node-selector": '{"pool": "gpu"}',
         "question": "Who?",
         "allow-cpu": "false",
+        "api-keys-secret": "",
         "service-gpus": "",
         "service-host": "",
         "service-load-in-4bit": "false",
         "service-max-replicas": "",
+        "service-port": "0",
         "service-replicas": "",
         "service-label-selector": "",
     }
@@ -193,7 +195,6 @@ def test_here_step_deploy_serves_the_adapter(
         "--name=phi",
         f"--reference={reference}",
         f"--services-dir={home_dir / 'services'}",
-        "--port=8080",
         "--cache-dir=/models",
         "--question=Who?",
     }

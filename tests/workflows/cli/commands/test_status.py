@@ -29,7 +29,7 @@ PROVISION = shell(
 
 def write_service(home_dir: Path, name: str, pid: int) -> None:
     directory = home_dir / "services" / name
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     service = Service(
         name=name,
         pid=pid,

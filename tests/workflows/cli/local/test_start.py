@@ -59,8 +59,8 @@ def put_adapter(home_dir: Path, reference: str, pid: int = 2**30) -> None:
     path = home_dir / "services" / "caps" / RECORD
     service = read_record(path)
     assert service is not None
-    known = InService(adapter=reference, version="v1").annotations()
-    write_record(path, dataclasses.replace(service, annotations=known))
+    known = InService(adapter=reference, version="v1", settings={"cache-dir": "/models"})
+    write_record(path, dataclasses.replace(service, annotations=known.annotations()))
 
 
 def refuse(flags: Sequence[str]) -> None:
@@ -95,7 +95,6 @@ def test_its_flags_are_those_of_the_run(home_dir: Path) -> None:
     flags = deploy_flags(here, find_run(here, "caps"))
     assert set(flags) >= {
         "--name=caps",
-        "--port=1",
         # Or else it would answer everybody.
         "--api-keys-secret=clients",
         "--reference=oci:/dist/caps@sha256:0",
@@ -165,6 +164,25 @@ def test_a_version_that_was_rolled_back_to_is_not_said_to_be_the_runs(
 
     start(here, "caps", deploy=deploy)
     assert capsys.readouterr().out.endswith("with v1, which was rolled back to\n")
+
+
+def test_a_service_whose_run_was_deleted_starts_by_its_record(
+    home_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = f"oci:/dist@sha256:{64 * 'a'}"
+    put_adapter(home_dir, adapter)
+    deployed: list[str] = []
+
+    def deploy(flags: Sequence[str]) -> None:
+        deployed.extend(flags)
+        put_adapter(home_dir, adapter, os.getpid())
+
+    start(Home(home_dir), "caps", deploy=deploy)
+    assert {"--target=process", "--name=caps", f"--reference={adapter}"} <= set(deployed)
+    assert "--cache-dir=/models" in deployed
+    assert capsys.readouterr().out == (
+        "service caps: answers at http://127.0.0.1:8080, as it was in service\n"
+    )
 
 
 def test_without_a_run_that_deployed_there_is_nothing_to_start(home_dir: Path) -> None:
