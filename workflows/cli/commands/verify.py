@@ -115,7 +115,7 @@ def _reference(text: str) -> ImageReference | LayoutReference:
 def _public_keys(paths: Sequence[Path], cluster: Cluster | None) -> Sequence[PublicKey]:
     """Return the keys of the flags, or those of the installation in the namespace."""
     if paths or cluster is None:
-        return [read_key_file("--key", path, read_public_key) for path in paths]
+        return _read_keys(paths)
     text = installed_setting(cluster, "verification-key")
     if not text:
         raise CliError(
@@ -126,6 +126,19 @@ def _public_keys(paths: Sequence[Path], cluster: Cluster | None) -> Sequence[Pub
         return public_keys_of(text)
     except ValueError as error:
         raise CliError(f"the verification key of the installation: {error}") from error
+
+
+def _read_keys(paths: Sequence[Path]) -> list[PublicKey]:
+    """Read the files of the flags. Raises InputError with all that is wrong with them."""
+    keys, problems = [], []
+    for path in paths:
+        try:
+            keys.append(read_key_file("--key", path, read_public_key))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return keys
 
 
 def _replayed(
