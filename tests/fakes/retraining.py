@@ -57,7 +57,7 @@ from argotune.steps.release import run as release
 from argotune.steps.tune import params as tune_params
 from argotune.workflows.engine.controller.suspend import Resumption
 from argotune.workflows.engine.model import JsonObject
-from argotune.workflows.engine.record import request_resume
+from argotune.workflows.engine.record import RECORD, request_resume
 from argotune.workflows.engine.run import Options, run
 from argotune.workflows.workspace import manifests
 from argotune.workflows.workspace.rollback import rollback_workflow
@@ -244,7 +244,7 @@ class Retraining:
             "evaluate": self._evaluate,
             "push": _step(push_params.Params, push.run),
             "deploy": _step(deploy_params.Params, deploy.run, target=_serve),
-            "reject": _step(reject_params.Params, reject.run),
+            "reject": self._reject,
             "release": self._on_this_machine(release_params.Params, release.run),
         }
 
@@ -258,6 +258,10 @@ class Retraining:
         # There is no tokenizer, so dataset counts no tokens.
         kept = {name: text for name, text in flags.items() if name != "tokenizer-dir"}
         return _step(plan_params.Params, plan.run)(kept)
+
+    def _reject(self, flags: Mapping[str, str]) -> Any:
+        of_run = {**flags, "run-record": str(self._run_dir() / RECORD)}
+        return _step(reject_params.Params, reject.run)(of_run)
 
     def _model(self, flags: Mapping[str, str]) -> model_params.Result:
         params = _parsed(model_params.Params, flags)

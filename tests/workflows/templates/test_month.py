@@ -106,11 +106,11 @@ BACK_LOST = Left(live="v2", previous="v3", tuned_last="v3", rejected=3, rejectio
 V4 = Left(live="v4", previous="v1", tuned_last="v4", rejected=3, rejection="gate v2")
 V5 = Left(live="v5", previous="v4", tuned_last="v5", rejected=3, rejection="gate v2")
 FAILED = Left(live="v5", previous="v4", tuned_last="v5", rejected=4, rejection="gate v5")
-NOT_APPROVED = Left(live="v5", previous="v4", tuned_last="v5", rejected=4, rejection="person")
-V6 = Left(live="v6", previous="v5", tuned_last="v6", rejected=4, rejection="person")
-V7 = Left(live="v7", previous="v6", tuned_last="v7", rejected=4, rejection="person")
-V8 = Left(live="v8", previous="v7", tuned_last="v8", rejected=4, rejection="person")
-V9 = Left(live="v9", previous="v8", tuned_last="v9", rejected=4, rejection="person")
+NOT_APPROVED = Left(live="v5", previous="v4", tuned_last="v5", rejected=5, rejection="person")
+V6 = Left(live="v6", previous="v5", tuned_last="v6", rejected=5, rejection="person")
+V7 = Left(live="v7", previous="v6", tuned_last="v7", rejected=5, rejection="person")
+V8 = Left(live="v8", previous="v7", tuned_last="v8", rejected=5, rejection="person")
+V9 = Left(live="v9", previous="v8", tuned_last="v9", rejected=5, rejection="person")
 MONTH: tuple[tuple[Change, str, Left], ...] = (
     (data(2.0), "v1", V1),
     (nothing, "unchanged", V1),
