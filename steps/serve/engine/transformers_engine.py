@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import logging
 import queue
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,8 +37,13 @@ from argotune.steps.serve.engine.row_attention import RowCache
 
 _logger = logging.getLogger(__name__)
 
+_SMALL_PARAMETERS = 50_000_000
 _MOST_FAILURES = 3
 """Steps that fail one after the other before the engine counts as broken."""
+
+
+_Pieces = asyncio.Queue[Piece | EngineError | None]
+"""What a request reads of its answer, to the error or None at its end."""
 
 
 @dataclass(eq=False)
@@ -51,18 +57,9 @@ class _Turn:
     choice: Choice
     stop_ids: frozenset[int]
     loop: asyncio.AbstractEventLoop
-    pieces: asyncio.Queue[Piece | EngineError | None] = field(default_factory=asyncio.Queue)
+    pieces: _Pieces = field(default_factory=asyncio.Queue)
     left: threading.Event = field(default_factory=threading.Event)
     """Set when nobody reads the answer any more."""
-
-    def put(self, piece: Piece | EngineError | None) -> None:
-        # The loop is closed if the server has stopped while this thread was generating.
-        with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(self.pieces.put_nowait, piece)
-
-    def put_piece(self, text: str, tokens: tuple[TokenLogprob, ...] = ()) -> None:
-        if text or tokens:
-            self.put(Piece(text, tokens))
 
 
 @dataclass(frozen=True)
@@ -94,6 +91,7 @@ class TransformersEngine:
         self._logprobs = Logprobs(tokenizer)
         self._adapters = {name: _Adapter(model.active_adapter, contract)}
         self._keys = (f"adapter-{number}" for number in itertools.count())
+        _limit_threads(model)
         # From here on only the thread touches the model.
         self._mix = AdapterMix(model)
         self._batch = Batch(model, self._mix)
@@ -101,6 +99,7 @@ class TransformersEngine:
         self._failures = 0
         self._later: list[Callable[[], None]] = []
         self._inbox: queue.SimpleQueue[_Turn | Callable[[], None]] = queue.SimpleQueue()
+        self._outbox: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="generate", daemon=True)
         self._thread.start()
@@ -217,6 +216,7 @@ class TransformersEngine:
             self._drop_left()
             if self._batch.rows:
                 self._step()
+            self._hand_out()
 
     def _receive(self) -> None:
         """Take what others put into the inbox; wait for it if there is nothing else to do."""
@@ -230,10 +230,10 @@ class TransformersEngine:
             if not isinstance(received, _Turn):
                 received()
             elif self.failure is not None:
-                received.put(EngineError(self.failure))
+                self._put(received, EngineError(self.failure))
             elif not self._mix.has(received.row.adapter):
                 # Removed while the question was on its way.
-                received.put(UnknownAdapterError(received.question.adapter))
+                self._put(received, UnknownAdapterError(received.question.adapter))
             else:
                 self._turns[received.row] = received
                 self._batch.rows.append(received.row)
@@ -261,7 +261,7 @@ class TransformersEngine:
                 ended = self._add_token(turn, logits)
             except Exception as error:
                 _logger.exception("failed answer")
-                turn.put(EngineError(str(error)))
+                self._put(turn, EngineError(str(error)))
                 ended = True
             if ended:
                 self._drop(row)
@@ -274,7 +274,7 @@ class TransformersEngine:
         if self._failures >= _MOST_FAILURES:
             self.failure = f"{self._failures} steps of the model failed in a row: {reason}"
         for row, turn in list(self._turns.items()):
-            turn.put(EngineError(reason))
+            self._put(turn, EngineError(reason))
             self._drop(row)
 
     def _add_token(self, turn: _Turn, logits: torch.Tensor) -> bool:
@@ -289,16 +289,46 @@ class TransformersEngine:
             logprobs: tuple[TokenLogprob, ...] = ()
             if question.top_logprobs is not None:
                 logprobs = (self._logprobs.of(token, logits, question.top_logprobs),)
-            turn.put_piece(text.push(token), logprobs)
+            self._put_piece(turn, text.push(token), logprobs)
             stopped = text.stopped
         if stopped:
             answer.finish_reason = "stop"
         elif answer.tokens < question.max_new_tokens:
             turn.row.pending = (token,)
             return False
-        turn.put_piece(text.finish())
-        turn.put(None)
+        self._put_piece(turn, text.finish())
+        self._put(turn, None)
         return True
+
+    def _put_piece(self, turn: _Turn, text: str, tokens: tuple[TokenLogprob, ...] = ()) -> None:
+        if text or tokens:
+            self._put(turn, Piece(text, tokens))
+
+    def _put(self, turn: _Turn, piece: Piece | EngineError | None) -> None:
+        put = functools.partial(turn.pieces.put_nowait, piece)
+        self._outbox.setdefault(turn.loop, []).append(put)
+
+    def _hand_out(self) -> None:
+        """Give the requests what the step brought, and wake each event loop once."""
+        for loop, puts in self._outbox.items():
+            # The loop is closed if the server has stopped while this thread was generating.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_call_all, puts)
+        self._outbox = {}
+
+
+def _call_all(calls: Iterable[Callable[[], None]]) -> None:
+    for call in calls:
+        call()
+
+
+def _limit_threads(model: Any) -> None:
+    """Compute a small model with one thread: several wait for each other longer than they compute.
+
+    On tiny, 16 answers at once take 13 ms of CPU time a step with one thread and 25 with two.
+    """
+    if model.device.type == "cpu" and model.num_parameters() < _SMALL_PARAMETERS:
+        torch.set_num_threads(1)
 
 
 def _check_fits(contract: ServingContract, served: ServingContract, directory: Path) -> None:
