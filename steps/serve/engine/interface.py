@@ -45,6 +45,7 @@ class Question:
     """One checked and tokenized request."""
 
     prompt: tuple[int, ...]
+    """At least one token."""
     adapter: str | None
     """Name of the adapter to answer with; None: the base model alone."""
     max_new_tokens: int
@@ -54,6 +55,10 @@ class Question:
     """Most likely tokens to return for each position, beside the chosen one; None: no log
     probabilities at all."""
     constraint: TokenConstraint | None = None
+
+    def __post_init__(self) -> None:
+        if not self.prompt:
+            raise ValueError("a question has at least one token")
 
 
 @dataclass(frozen=True)

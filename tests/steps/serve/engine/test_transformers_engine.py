@@ -75,6 +75,12 @@ def test_an_answer_says_how_it_ended(engine: Engine, question: Question) -> None
     assert (cut.finish_reason, cut.tokens) == ("length", 2)
 
 
+def test_a_question_without_a_token_is_a_mistake(question: Question) -> None:
+    """It would wait for logits that never come."""
+    with pytest.raises(ValueError, match="at least one token"):
+        dataclasses.replace(question, prompt=())
+
+
 def test_an_adapter_that_is_not_there_is_said(engine: Engine, question: Question) -> None:
     with pytest.raises(UnknownAdapterError):
         asyncio.run(text_of(engine, dataclasses.replace(question, adapter="other")))
