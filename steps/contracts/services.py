@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.common.fs import atomic_write
+from argotune.steps.common.fs import atomic_write, remove_directory
 from argotune.steps.contracts.ending import STOP_SECONDS
 
 RECORD = "service.json"
@@ -115,6 +115,21 @@ def stop_service(services_dir: Path, name: str, *, timeout_seconds: float = STOP
             if path.name != RECORD:
                 path.unlink(missing_ok=True)
     return was_running
+
+
+def forget_service(services_dir: Path, name: str) -> bool:
+    """Delete all that is kept of a stopped service; False if nothing is.
+
+    Raises PermanentError while a server of it runs, or a deploy.
+    """
+    folder = services_dir / name
+    if not folder.is_dir():
+        return False
+    with deploy_lock(folder) as is_held:
+        if not is_held or name in names_of_running(services_dir):
+            raise PermanentError(f"{name}: is running; stop it first: argotune stop {name}")
+        remove_directory(folder)
+    return True
 
 
 @contextlib.contextmanager

@@ -9,6 +9,11 @@ from typing import Annotated
 
 import typer
 
+from argotune.steps.contracts.services import (
+    forget_service,
+    list_services,
+    names_of_running,
+)
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import home
 from argotune.workflows.cli.local.disk import Entry, entries, older_than, remove, size
@@ -32,19 +37,28 @@ def rm(
             "--older-than", metavar="AGE", help="All that ended before, such as 12h, 7d, 4w."
         ),
     ] = None,
+    service: Annotated[
+        bool,
+        typer.Option("--service", help="The names are those of stopped services: delete these."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only report what would be deleted.")
     ] = False,
 ) -> None:
-    """Delete runs of this machine: records, logs, checkpoints and data.
+    """Delete runs of this machine: records, logs, checkpoints and data; or stopped services.
 
-    Services, model weights and what runs wrote to oci:DIRECTORY stay. A run that is running is
-    refused by its name, and left out of --older-than.
+    Model weights and what runs wrote to oci:DIRECTORY stay, and services without --service. A run
+    that is running is refused by its name, and left out of --older-than.
     """
     if names and age is not None:
         raise InputError(f"{' '.join(names)} and --older-than: take one")
     if not names and age is None:
         raise InputError("name a run, or say --older-than; argotune runs lists them")
+    if service and age is not None:
+        raise InputError("--service and --older-than: take one; name the services")
+    if service:
+        _remove_services(names or [], dry_run=dry_run)
+        return
     found = entries(home())
     chosen = _named(found, names) if names else _old(found, age or "")
     problems = []
@@ -61,6 +75,25 @@ def rm(
         print(f"no run is older than {age}")
     if problems:
         raise InputError(problems)
+
+
+def _remove_services(names: Sequence[str], *, dry_run: bool) -> None:
+    """Delete the stopped services of these names. Raises InputError for each that cannot be."""
+    folder = home().services_dir
+    running, known = names_of_running(folder), {each.name for each in list_services(folder)}
+    problems = []
+    for name in dict.fromkeys(names):
+        if name not in known | running:
+            there = ", ".join(sorted(known)) or "none"
+            problems.append(f"{name!r}: no service of this name on this machine; there are {there}")
+        elif name in running:
+            problems.append(f"{name!r}: is running; stop it first: argotune stop {name}")
+    if problems:
+        raise InputError(problems)
+    for name in dict.fromkeys(names):
+        if not dry_run:
+            forget_service(folder, name)
+        print(f"service {name}: {'would be deleted' if dry_run else 'deleted'}")
 
 
 def _named(found: Sequence[Entry], names: Sequence[str]) -> list[Entry]:

@@ -39,12 +39,25 @@ def print_workspaces(here: Home, output: Output | None, *, watch: bool) -> None:
         print_record([run.workflow for run in newest], output)
     elif watch:
         watch_table(console(), lambda: _rows(here))
-    elif newest:
-        console().print(workspaces_table(_rows(here)))
+    elif newest or _stopped(here):
+        if newest:
+            console().print(workspaces_table(_rows(here)))
+        for name in _stopped(here):
+            console().print(
+                f"service {name}: stopped; `argotune start {name}` starts it again, `argotune rm"
+                f" --service {name}` deletes it",
+                markup=False,
+                soft_wrap=True,
+            )
     elif local_runs(here):
         print("no workspace was run on this machine; `argotune runs` lists runs of other workflows")
     else:
         print("no runs on this machine; `argotune run workspace.yaml` starts one")
+
+
+def _stopped(here: Home) -> list[str]:
+    """List the services that could be started: their records and adapters are here."""
+    return [service.name for service in list_services(here.services_dir) if not is_alive(service)]
 
 
 def print_run(here: Home, name: str, output: Output | None) -> None:

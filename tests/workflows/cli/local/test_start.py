@@ -205,3 +205,28 @@ def test_on_a_cluster_kubernetes_starts_it(argotune: Argotune) -> None:
     answer = argotune("start", "caps", "-n", "team-a")
     assert answer.code == 2
     assert "kubectl scale deployment/caps --replicas=1" in answer.errors[0]
+
+
+def test_a_stopped_service_is_shown_and_can_be_deleted(home_dir: Path, argotune: Argotune) -> None:
+    put_adapter(home_dir, "oci:/dist")
+    shown = argotune("status").out
+    assert shown == (
+        "service caps: stopped; `argotune start caps` starts it again, `argotune rm --service caps`"
+        " deletes it\n"
+    )
+    assert argotune("rm", "--service", "caps", "--dry-run").out == (
+        "service caps: would be deleted\n"
+    )
+    assert argotune("rm", "--service", "caps").out == "service caps: deleted\n"
+    assert not (home_dir / "services" / "caps").exists()
+    assert argotune("rm", "--service", "caps").errors == [
+        "'caps': no service of this name on this machine; there are none"
+    ]
+
+
+def test_a_running_service_is_not_deleted(home_dir: Path, argotune: Argotune) -> None:
+    put_adapter(home_dir, "oci:/dist", os.getpid())
+    assert argotune("rm", "--service", "caps").errors == [
+        "'caps': is running; stop it first: argotune stop caps"
+    ]
+    assert argotune("status").out.startswith("no runs on this machine")
