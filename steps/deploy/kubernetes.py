@@ -224,6 +224,8 @@ def _replicas(params: Params, deployed: Object | None) -> int:
     if deployed is None:
         return params.replicas or 1
     now = int(deployed["spec"].get("replicas", 1))
+    if now == 0 and params.start:
+        return params.replicas or 1
     if now == 0 or params.replicas is None:
         return now
     return max(now, params.replicas) if params.max_replicas is not None else params.replicas

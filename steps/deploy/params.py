@@ -100,6 +100,9 @@ class Params:
     max_replicas: int | None = None
     """Largest number of servers, to which a HorizontalPodAutoscaler goes by the requests that wait;
     empty: no autoscaler. For target kubernetes."""
+    start: bool = False
+    """Start a service that somebody scaled to none; otherwise it stays so. For target
+    kubernetes."""
     host: str = ""
     """Name of the host by which the service is reached from outside the cluster; empty: it is not.
     For target kubernetes."""

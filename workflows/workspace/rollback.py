@@ -21,6 +21,7 @@ def rollback_workflow(
     name: str,
     reference: str,
     service_settings: Mapping[str, str],
+    start: bool = False,
 ) -> dict[str, Any]:
     """Build a Workflow of arguments only, for the installed template.
 
@@ -29,6 +30,7 @@ def rollback_workflow(
         name: The workspace, whose service it is.
         reference: The adapter's image by a version's tag or by digest.
         service_settings: Flags of deploy, as they were when the service was deployed.
+        start: Whether it is to start a service that was scaled to none.
     """
     known = parameters_of(template)
     names = {**flags_of(_STEP), _PULL_SECRET: "push-secret"}
@@ -50,7 +52,13 @@ def rollback_workflow(
         "spec": {
             "workflowTemplateRef": {"name": NAME},
             "arguments": arguments_for(
-                {**given, "name": name, "reference": reference}, template["spec"]
+                {
+                    **given,
+                    "name": name,
+                    "reference": reference,
+                    "start": "true" if start else "false",
+                },
+                template["spec"],
             ),
         },
     }

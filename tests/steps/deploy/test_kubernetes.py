@@ -462,6 +462,9 @@ def test_an_autoscaler_without_metrics_is_warned_about(
         (1, {"replicas": 2, "max_replicas": 5}, 2),
         # A schedule starts no service that somebody stopped.
         (0, {"replicas": 3}, 0),
+        (0, {"start": True}, 1),
+        (0, {"start": True, "replicas": 3}, 3),
+        (2, {"start": True}, 2),
     ],
 )
 def test_how_many_servers_there_are(

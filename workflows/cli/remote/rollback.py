@@ -5,6 +5,7 @@ Who submits runs may not change Deployments, and the cluster has the registry's 
 
 from __future__ import annotations
 
+from argotune.steps.contracts.in_service import InService
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.runs import deployments
@@ -34,6 +35,28 @@ def begin_rollback(cluster: Cluster, name: str, version: str | None) -> str | No
     if reference is None:
         print(f"service {name}: {version} is in service already")
         return None
+    return _begin(cluster, name, reference, known, what="rollback")
+
+
+def begin_start(cluster: Cluster, name: str) -> str | None:
+    """Create the Workflow that starts a service which was scaled to none, and return its name.
+
+    None where it has servers. Raises as `begin_rollback`.
+    """
+    deployed = deployments(cluster).get(name)
+    if deployed is None:
+        raise InputError(
+            f"{name!r}: no service of this name in namespace {cluster.namespace}; one that was"
+            " removed comes back with the next run of its workspace"
+        )
+    if deployed["spec"].get("replicas", 1) > 0:
+        print(f"service {name}: is not stopped; `argotune status {name} {cluster.flags}` shows it")
+        return None
+    known = described(name, deployed["metadata"].get("annotations") or {})
+    return _begin(cluster, name, known.adapter, known, what="start")
+
+
+def _begin(cluster: Cluster, name: str, reference: str, known: InService, *, what: str) -> str:
     template = cluster.get("WorkflowTemplate", NAME)
     if template is None:
         raise CliError(
@@ -41,8 +64,12 @@ def begin_rollback(cluster: Cluster, name: str, version: str | None) -> str | No
             f" {cluster.flags}` puts it there"
         )
     document = rollback_workflow(
-        template, name=name, reference=reference, service_settings=known.settings
+        template,
+        name=name,
+        reference=reference,
+        service_settings=known.settings,
+        start=what == "start",
     )
-    run = manifests.random_name(f"{name}-rollback")
+    run = manifests.random_name(f"{name}-{what}")
     cluster.create(begun_by_person(cluster, manifests.with_name(document, run)))
     return run

@@ -17,7 +17,7 @@ from argotune.workflows.cli.errors import CliError
 from argotune.workflows.cli.home import Home
 from argotune.workflows.cli.local.rollback import roll_back
 from argotune.workflows.cli.remote.cluster import Cluster as Remote
-from argotune.workflows.cli.remote.rollback import begin_rollback
+from argotune.workflows.cli.remote.rollback import begin_rollback, begin_start
 from argotune.workflows.workspace.manifests import fill_in, parameters_of, read_rendered
 from tests.fakes.kube import Cluster
 from tests.workflows.cli.command import Argotune
@@ -100,6 +100,7 @@ def test_the_one_before_is_served_with_the_settings_of_the_service(installed: Cl
         "service-max-replicas": "",
         "service-port": "0",
         "service-replicas": "",
+        "start": "false",
         "service-label-selector": "",
     }
     (template,) = read_rendered("rollback")
@@ -228,3 +229,23 @@ def test_here_a_service_has_to_run(
         "error: 'phi': no running service of this name on this machine; running are none;"
         " `argotune start phi` starts one that was stopped\n"
     )
+
+
+def test_a_service_that_was_scaled_to_none_is_started_by_a_workflow(installed: Cluster) -> None:
+    installed.objects["Deployment", "team-a", "phi"]["spec"]["replicas"] = 0
+    begin_start(Remote(), "phi")
+    (made,) = installed.of_kind("Workflow")
+    given = {each["name"]: each["value"] for each in made["spec"]["arguments"]["parameters"]}
+    assert (given["reference"], given["start"], given["service-memory"]) == (NEW, "true", "24Gi")
+
+
+def test_a_service_with_servers_needs_no_start(installed: Cluster, argotune: Argotune) -> None:
+    answer = argotune("start", "phi", "-n", "team-a")
+    assert (answer.code, answer.out) == (
+        0,
+        "service phi: is not stopped; `argotune status phi -n team-a` shows it\n",
+    )
+    assert argotune("start", "other", "-n", "team-a").errors == [
+        "'other': no service of this name in namespace team-a; one that was removed comes back with"
+        " the next run of its workspace"
+    ]
