@@ -6,7 +6,6 @@ answers worse without an error. So `tune` writes them to this file and `serve` r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +15,6 @@ from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
 
 FILE_NAME = "serving.json"
-
-Message = Mapping[str, str]
-"""One turn: `role` (system, user, assistant) and `content`."""
 
 Rope = Literal["default", "short", "long"]
 """LongRoPE's factors, which training chooses once; `default` for models without LongRoPE.
@@ -60,7 +56,8 @@ class Adapter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Generation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Defaults for parameters that a request does not set."""
 
-    max_new_tokens: int = 256
+    max_new_tokens: int | None = None
+    """Most tokens of an answer; None: as many as fit beside the question."""
     temperature: float = 0.0
     """0: always the most likely token."""
     top_p: float = 1.0

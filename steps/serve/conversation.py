@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from argotune.steps.contracts.serving import Message, ServingContract
+from argotune.steps.contracts.serving import ServingContract
+from argotune.steps.serve.constraint import Constraints
 from argotune.steps.serve.engine.interface import Engine, Question, Sampling
 from argotune.steps.serve.errors import ApiError
 from argotune.steps.serve.prompt_tokens import PromptTokens
+from argotune.steps.serve.template import ServedTemplate
 
 
 class Conversations:
@@ -20,7 +22,10 @@ class Conversations:
         self.name = name
         """The model that a request without `model` asks."""
         self._engine = engine
+        self._tokenizer = tokenizer
         self.tokens = PromptTokens(tokenizer, log_prompts=log_prompts)
+        self.constraints = Constraints(tokenizer)
+        self._templates: dict[str, ServedTemplate] = {}
 
     @property
     def base_name(self) -> str:
@@ -43,32 +48,91 @@ class Conversations:
             code="model_not_found",
         )
 
+    def template(self, model: str) -> ServedTemplate:
+        """The chat template of a model. Raises ApiError 404."""
+        contract = self.contract(model)
+        key = contract.chat_template
+        if key not in self._templates:
+            self._templates[key] = ServedTemplate(contract, self._tokenizer)
+        return self._templates[key]
+
     def question(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        model: str,
+        max_new_tokens: int | None,
+        sampling: Sampling,
+        stop_texts: Sequence[str] = (),
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Question:
+        """Render and tokenize a conversation, off the loop. Raises ApiError 400 or 404."""
+        self.template(model).check(messages, tools)
+        return self._question(
+            self.tokens.of_conversation(self.contract(model), messages, tools),
+            model=model,
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            stop_texts=stop_texts,
+            param="messages",
+        )
+
+    def plain_question(
+        self,
+        prompt: str | Sequence[int],
         *,
         model: str,
         max_new_tokens: int | None,
         sampling: Sampling,
         stop_texts: Sequence[str] = (),
     ) -> Question:
-        """Render and tokenize a conversation, off the loop. Raises ApiError 400 or 404."""
+        """Tokenize a text as it is, off the loop, or take its tokens. Raises ApiError 400, 404."""
         contract = self.contract(model)
-        prompt = self.tokens.of_conversation(contract, messages)
+        ids = self.tokens.of_text(contract, prompt) if isinstance(prompt, str) else list(prompt)
+        if not ids:
+            raise ApiError(400, "prompt: it has no token", param="prompt")
+        if (largest := max(ids)) >= len(self._tokenizer):
+            raise ApiError(
+                400,
+                f"prompt: token {largest} is not one of the model's {len(self._tokenizer)}",
+                param="prompt",
+            )
+        return self._question(
+            ids,
+            model=model,
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            stop_texts=stop_texts,
+            param="prompt",
+        )
+
+    def _question(
+        self,
+        prompt: Sequence[int],
+        *,
+        model: str,
+        max_new_tokens: int | None,
+        sampling: Sampling,
+        stop_texts: Sequence[str],
+        param: str,
+    ) -> Question:
+        contract = self.contract(model)
         room = contract.max_length - len(prompt)
         if room < (max_new_tokens or 1):
             asked = "" if max_new_tokens is None else f" and the answer up to {max_new_tokens}"
+            what = "conversation" if param == "messages" else param
             raise ApiError(
                 400,
-                f"the conversation has {len(prompt)} tokens{asked}; the limit for "
-                f"conversation and answer is {contract.max_length}",
-                param="messages",
+                f"the {what} has {len(prompt)} tokens{asked}; the limit for "
+                f"{what} and answer is {contract.max_length}",
+                param=param,
                 code="context_length_exceeded",
             )
+        most = contract.generation.max_new_tokens
         return Question(
             prompt=tuple(prompt),
             adapter=None if model == self.base_name else model,
-            max_new_tokens=max_new_tokens or min(room, contract.generation.max_new_tokens),
+            max_new_tokens=max_new_tokens or (room if most is None else min(room, most)),
             sampling=sampling,
             stop_texts=tuple(stop_texts),
         )

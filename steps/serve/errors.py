@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from argotune.steps.serve.request_ids import current_request_id
@@ -82,7 +83,19 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:
         message = f"{request.method} {request.url.path}: {error.detail}"
+        if error.status_code == 404:
+            message += f"; this server has {', '.join(_routes(app))}"
         return ApiError(error.status_code, message, headers=error.headers).response()
+
+
+def _routes(app: FastAPI) -> list[str]:
+    """Method and path of each route, for whoever asks for another."""
+    routes = [route for route in app.routes if isinstance(route, APIRoute)]
+    return sorted(
+        f"{method} {route.path.replace(':path', '')}"
+        for route in routes
+        for method in route.methods or ()
+    )
 
 
 def _invalid(problems: Sequence[Mapping[str, Any]]) -> ApiError:

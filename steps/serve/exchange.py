@@ -1,43 +1,79 @@
-"""One question of a request and its answer."""
+"""The questions of a request and their answers."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
 
 from fastapi import Request
 
 from argotune.steps.contracts.serving import ServingContract
+from argotune.steps.serve.constraint import GrammarConstraint
 from argotune.steps.serve.engine.interface import (
     Answer,
     EngineError,
+    Piece,
     Question,
     Sampling,
     UnknownAdapterError,
 )
 from argotune.steps.serve.errors import ApiError, server_error
-from argotune.steps.serve.schema import ChatRequest, CompletionRequest
 from argotune.steps.serve.service import Service
+from argotune.steps.tokens.tool_calls import Call, CallReader
+
+_SEEDS = 2**63
 
 T = TypeVar("T")
 
 
+class AsksForSampling(Protocol):
+    """What all requests may say about the choice of tokens."""
+
+    @property
+    def temperature(self) -> float | None:
+        """0: always the most likely token."""
+
+    @property
+    def top_p(self) -> float | None:
+        """The total probability of the tokens to choose from."""
+
+
+def sampling_of(contract: ServingContract, asked: AsksForSampling, seed: int | None) -> Sampling:
+    """Sampling parameters of the request, or of the serving contract if not set."""
+    defaults = contract.generation
+    return Sampling(
+        temperature=defaults.temperature if asked.temperature is None else asked.temperature,
+        top_p=defaults.top_p if asked.top_p is None else asked.top_p,
+        seed=seed,
+    )
+
+
 @dataclass(frozen=True)
+class Part:
+    """A part of an answer: text, a call, or tokens alone."""
+
+    text: str = ""
+    call: Call | None = None
+    piece: Piece | None = None
+    """What the engine gave, at the first part that comes of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Exchange:
     """One question and its answer."""
 
     service: Service
     question: Question
-    answer: Answer
     model: str
-    began: float
+    answer: Answer = field(default_factory=Answer)
+    began: float = field(default_factory=time.monotonic)
 
-    async def pieces(self) -> AsyncGenerator[str]:
-        """Yield the answer's text in pieces; the metrics are updated at the end."""
+    async def pieces(self) -> AsyncGenerator[Piece]:
+        """Yield the answer in pieces; the metrics are updated at the end. Raises ApiError."""
         ready, metrics = self.service.ready, self.service.metrics
         deadline = self.began + self.service.timeout_seconds
         try:
@@ -46,7 +82,8 @@ class Exchange:
                 aclosing(ready.engine.answer(self.question, self.answer, deadline)) as pieces,
             ):
                 async for piece in pieces:
-                    yield piece.text
+                    yield piece
+            self._check_constraint()
         except UnknownAdapterError as error:
             raise ApiError(
                 404,
@@ -66,19 +103,41 @@ class Exchange:
             if self.answer.started is not None:
                 metrics.first_token_seconds.observe(self.answer.started - self.began)
 
-    async def text(self) -> str:
-        """The complete answer."""
+    async def parts(
+        self, reader: CallReader | None = None, *, one_call: bool = False
+    ) -> AsyncGenerator[Part]:
+        """Yield the answer as text and calls, which `reader` finds; without one all is text."""
         async with aclosing(self.pieces()) as pieces:
-            return "".join([piece async for piece in pieces])
+            async for piece in pieces:
+                found = iter([piece.text]) if reader is None else reader.push(piece.text)
+                given: Piece | None = piece
+                for part in _parts_of(found):
+                    yield replace(part, piece=given)
+                    given = None
+                    if one_call and part.call:
+                        self.answer.finish_reason = "stop"
+                        return
+                if given is not None and given.tokens:
+                    yield Part(piece=given)
+        for part in _parts_of(() if reader is None else reader.finish()):
+            yield part
+            if one_call and part.call:
+                return
 
-    def usage(self) -> dict[str, int]:
-        """Token counts in OpenAI's format."""
-        prompt, completion = len(self.question.prompt), self.answer.tokens
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-        }
+    async def text(self) -> str:
+        """The complete answer as text."""
+        async with aclosing(self.pieces()) as pieces:
+            return "".join([piece.text async for piece in pieces])
+
+    def _check_constraint(self) -> None:
+        constraint = self.question.constraint
+        if isinstance(constraint, GrammarConstraint) and constraint.problem:
+            raise ApiError(
+                400,
+                "the answer could not be held to the schema, which became too costly: "
+                f"{constraint.problem.partition(chr(10))[0]}",
+                code="invalid_schema",
+            )
 
 
 async def off_loop(service: Service, make: Callable[[], T]) -> T:
@@ -99,40 +158,57 @@ def _too_late(service: Service) -> ApiError:
     )
 
 
-def make_exchange(
-    service: Service,
-    messages: list[dict[str, str]],
-    body: ChatRequest | CompletionRequest,
-    *,
-    max_new_tokens: int | None,
-    stop_texts: Sequence[str] = (),
-) -> Exchange:
-    """Check, render and tokenize a request. Raises ApiError."""
-    conversations = service.ready.conversations
-    model = body.model or conversations.name
-    question = conversations.question(
-        messages,
-        model=model,
-        max_new_tokens=max_new_tokens,
-        sampling=_sampling(conversations.contract(model), body),
-        stop_texts=stop_texts,
-    )
-    return Exchange(service, question, Answer(), model, time.monotonic())
+def exchanges_of(
+    service: Service, question: Question, *, model: str, n: int | None
+) -> list[Exchange]:
+    """`n` questions with seeds that follow each other, so that the first is that of n: 1."""
+    return [
+        Exchange(service=service, question=_with_seed(question, number), model=model)
+        for number in range(n or 1)
+    ]
 
 
-def _sampling(contract: ServingContract, body: ChatRequest | CompletionRequest) -> Sampling:
-    """Sampling parameters of the request, or of the serving contract if not set."""
-    defaults = contract.generation
-    return Sampling(
-        temperature=defaults.temperature if body.temperature is None else body.temperature,
-        top_p=defaults.top_p if body.top_p is None else body.top_p,
-        seed=body.seed,
-    )
+def _with_seed(question: Question, number: int) -> Question:
+    seed = question.sampling.seed
+    if seed is None or number == 0:
+        return question
+    return replace(question, sampling=replace(question.sampling, seed=(seed + number) % _SEEDS))
 
 
-async def unless_gone(request: Request, text: Coroutine[Any, Any, str]) -> str:
-    """Await the text; cancel it and raise ApiError 499 if the client disconnects."""
-    work = asyncio.ensure_future(text)
+def admit(service: Service, exchanges: Sequence[Exchange]) -> ExitStack:
+    """A place in the queue for each, released at the end of the block. Raises ApiError 429, 503."""
+    with ExitStack() as places:
+        for _ in exchanges:
+            places.enter_context(service.ready.admission.admit())
+        return places.pop_all()
+
+
+def usage_of(exchanges: Sequence[Exchange], prompts: int = 1) -> dict[str, int]:
+    """Token counts in OpenAI's format; each of the prompts counts once, for all its answers."""
+    each = len(exchanges) // prompts
+    prompt = sum(len(exchange.question.prompt) for exchange in exchanges[::each])
+    completion = sum(exchange.answer.tokens for exchange in exchanges)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+
+
+async def gathered(works: Sequence[Coroutine[None, None, T]]) -> list[T]:
+    """The results of all; the first that fails ends the others."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def unless_gone(request: Request, result: Coroutine[None, None, T]) -> T:
+    """Await the result; cancel it and raise ApiError 499 if the client disconnects."""
+    work = asyncio.ensure_future(result)
     gone = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -148,3 +224,11 @@ async def unless_gone(request: Request, text: Coroutine[Any, Any, str]) -> str:
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _parts_of(items: Iterator[str | Call] | Sequence[str | Call]) -> Iterator[Part]:
+    for item in items:
+        if isinstance(item, Call):
+            yield Part(call=item)
+        elif item:
+            yield Part(text=item)

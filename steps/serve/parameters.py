@@ -20,6 +20,27 @@ HARMLESS: Mapping[str, str] = MappingProxyType({
 """Parameters that clients send and on which no answer depends, with what they say. They are
 accepted without effect; every other unknown one is refused."""
 
+NEUTRAL: Mapping[str, tuple[Any, ...]] = MappingProxyType({
+    "audio": (None,),
+    "best_of": (None, 1),
+    "echo": (None, False),
+    "frequency_penalty": (None, 0),
+    "function_call": (None, "none"),
+    "functions": (None, []),
+    "logit_bias": (None, {}),
+    "min_p": (None, 0),
+    "modalities": (None, ["text"]),
+    "prediction": (None,),
+    "presence_penalty": (None, 0),
+    "reasoning_effort": (None,),
+    "repetition_penalty": (None, 1),
+    "suffix": (None, ""),
+    "top_k": (None, 0, -1),
+    "web_search_options": (None,),
+})  # fmt: skip
+"""Parameters that are not done here, with the values by which they ask for nothing: only with
+these they are accepted."""
+
 MOST_ITEMS = 2048
 """Of a list, such as a conversation's messages."""
 
@@ -42,6 +63,11 @@ Temperature = Annotated[float, Field(ge=0, le=2), AfterValidator(_computed_tempe
 TopP = Annotated[float, Field(gt=0, le=1), AfterValidator(_computed_top_p)]
 Tokens = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+MostAnswers = Annotated[int, Field(ge=1, le=8)]
+"""Number of answers; each takes a place of the queue."""
+StopText = Annotated[str, Field(min_length=1)]
+StopTexts = StopText | Annotated[list[StopText], Field(max_length=4)]
+"""Texts at which an answer ends, without them."""
 
 
 class StrictModel(BaseModel):
@@ -53,8 +79,19 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
+def _with_accepted(schema: dict[str, Any]) -> None:
+    """Have the OpenAPI document say what is accepted without effect."""
+    accepted: dict[str, Any] = {
+        name: {"description": f"{text}; no effect"} for name, text in HARMLESS.items()
+    }
+    accepted |= {name: {"enum": list(values)} for name, values in NEUTRAL.items()}
+    schema["properties"] = accepted | schema["properties"]
+
+
 class RequestBody(StrictModel):
-    """A body, which may also have the parameters of HARMLESS."""
+    """A body, which may also have the parameters of HARMLESS, and those of NEUTRAL."""
+
+    model_config = ConfigDict(json_schema_extra=_with_accepted)
 
     @model_validator(mode="before")
     @classmethod
@@ -62,10 +99,15 @@ class RequestBody(StrictModel):
         _refuse_unusable(values)
         if not isinstance(values, dict):
             return values
-        known = cls.model_fields
         return {
-            name: value for name, value in values.items() if name in known or name not in HARMLESS
+            name: value
+            for name, value in values.items()
+            if name in cls.model_fields or not _asks_for_nothing(name, value)
         }
+
+
+def _asks_for_nothing(name: str, value: Any) -> bool:
+    return name in HARMLESS or value in NEUTRAL.get(name, ())
 
 
 def _refuse_unusable(body: Any) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.contracts.ending import HAND_OVER_SECONDS, LONGEST_ANSWER_SECONDS
+
+_ORIGIN = re.compile(r"https?://[^/\s]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,9 @@ class Params:
     """Most questions of one client in a minute; more get status 429. 0: any number."""
     log_prompts: bool = False
     """Write every question into the log, which has none otherwise; answers are not written."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins of the pages of other hosts that may ask from a browser, such as
+    https://app.example.com, or * for all; empty: none."""
     queue_size: int = 64
     """Most requests in the queue, of one client half of them; more get status 429."""
     max_body_bytes: int = 1_048_576
@@ -67,6 +73,11 @@ class Params:
             problems.append(f"--gpus: {self.gpus} is less than 0")
         if self.slots < 1:
             problems.append(f"--slots: {self.slots} is less than 1")
+        problems += [
+            f"--cors-origins: {origin!r} is no origin such as https://app.example.com, nor *"
+            for origin in self.cors_origins
+            if origin != "*" and not _ORIGIN.fullmatch(origin)
+        ]
         if self.queue_size < 0:
             problems.append(f"--queue-size: {self.queue_size} is less than 0")
         if self.requests_per_minute < 0:

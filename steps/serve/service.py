@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from argotune.steps.common import log
+from argotune.steps.contracts.served import ADAPTER_HEADER
 from argotune.steps.serve.admission import Admission
 from argotune.steps.serve.conversation import Conversations
 from argotune.steps.serve.ending import Ending
@@ -30,8 +31,10 @@ class Ready:
 class Service:
     """The engine, once it is loaded, and the state that all requests share."""
 
-    def __init__(self, *, timeout_seconds: float) -> None:
+    def __init__(self, *, timeout_seconds: float, adapter_digest: str | None = None) -> None:
+        """`adapter_digest` is that of the image of the adapter that the server began with."""
         self.timeout_seconds = timeout_seconds
+        self._adapter_digest = adapter_digest
         self.metrics = Metrics()
         self.started = int(time.time())
         self.ending = Ending()
@@ -68,6 +71,12 @@ class Service:
         self.metrics.ready.set(1)
         self.metrics.waiting.set_function(lambda: ready.admission.waiting)
         self.ending.on_refusal(ready.admission.close)
+
+    def adapter_headers(self, model: str) -> dict[str, str]:
+        """The header by which a reply says which adapter answered, where that is known."""
+        if self._adapter_digest is None or model != self.ready.conversations.name:
+            return {}
+        return {ADAPTER_HEADER: self._adapter_digest}
 
     def on_failure(self, end: Callable[[str], None]) -> None:
         """Have a function called with the reason when the engine can answer no more."""

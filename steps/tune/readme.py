@@ -35,7 +35,7 @@ question = [{{"role": "user", "content": "Hello?"}}]
 prompt = tokenizer.apply_chat_template(
     question, add_generation_prompt=True, return_dict=True, return_tensors="pt"
 )
-answer = model.generate(**prompt, max_new_tokens={max_new_tokens}, eos_token_id={stop_token_ids})
+answer = model.generate(**prompt, max_length={max_length}, eos_token_id={stop_token_ids})
 print(tokenizer.decode(answer[0]))
 ```
 
@@ -91,7 +91,7 @@ def readme(contract: ServingContract, facts: Facts) -> str:
         load=_LOAD_FROM_HUB if base.is_on_hub else _LOAD_FROM_DIRECTORY,
         rank=contract.adapter.r,
         layers=", ".join(contract.adapter.target_modules),
-        max_new_tokens=contract.generation.max_new_tokens,
+        max_length=contract.max_length,
         stop_token_ids=contract.stop_token_ids,
         facts="\n".join(f"| {name} | {fact} |" for name, fact in facts.items()),
         vllm=_NO_VLLM if contract.adapter.use_dora else _vllm(contract),

@@ -1,36 +1,23 @@
-"""What a server says of itself: health, metrics, and the models that it serves."""
+"""What a server says of itself: health and metrics."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import FastAPI, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from argotune.steps.serve.schema.responses import Health, errors
 from argotune.steps.serve.service import Service
 
 
 def add_status_routes(app: FastAPI, service: Service) -> None:
-    """Health, metrics and the list of models."""
+    """GET /health and GET /metrics."""
 
-    @app.get("/health")
-    async def health() -> dict[str, str]:
+    @app.get("/health", summary="Whether questions are answered", responses=errors("5XX"))
+    async def health() -> Health:
         _ = service.ready
-        return {"status": "ok"}
+        return Health(status="ok")
 
-    @app.get("/metrics")
+    @app.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
-
-    @app.get("/v1/models")
-    async def models() -> dict[str, Any]:
-        base_name = service.ready.conversations.base_name
-        base = {"id": base_name, "object": "model", "created": service.started}
-        adapters = [
-            {**base, "id": name, "owned_by": "argotune", "parent": base_name}
-            for name in service.ready.engine.adapters()
-        ]
-        return {
-            "object": "list",
-            "data": [*adapters, {**base, "owned_by": base_name.partition("/")[0]}],
-        }

@@ -44,7 +44,10 @@ def chunks(response: httpx.Response) -> Iterator[Any]:
 
 def test_chat_answers_what_was_trained(server: Server) -> None:
     response = server.chat()
-    assert (response.status_code, response.json()) == (200, {"response": ANSWER})
+    assert (response.status_code, response.json()) == (
+        200,
+        {"response": ANSWER, "finish_reason": "stop"},
+    )
 
 
 def test_the_base_model_answers_by_its_own_name(server: Server) -> None:
@@ -157,13 +160,16 @@ def test_health_is_good_once_it_is_loaded(server: Server) -> None:
         )),
         ({"messages": []}, 400, "messages: List should have at least 1 item after validation, "
          "not 0"),
-        ({"messages": [{"role": "robot", "content": "x"}]}, 400, "messages.0.role: Input should "
-         "be 'system', 'developer', 'user' or 'assistant'"),
-        ({"n": 2, "tools": [{}]}, 400, "this server does not support n, tools"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, 400, "messages.0: Input tag 'robot' "
+         "found using 'role' does not match any of the expected tags: 'system', 'developer', "
+         "'user', 'assistant', 'tool'"),
+        ({"n": 9}, 400, "n: Input should be less than or equal to 8"),
+        ({"top_k": 5}, 400, "top_k: this server has no such parameter; leave it out"),
         ({"temperature": -1}, 400, "temperature: Input should be greater than or equal to 0"),
         ({"max_tokens": 0}, 400, "max_tokens: Input should be greater than or equal to 1"),
-        ({"stop": ["a", "b", "c", "d", "e"]}, 400, "stop.str: Input should be a valid string; "
-         "stop.list[str]: List should have at most 4 items after validation, not 5"),
+        ({"stop": ["a", "b", "c", "d", "e"]}, 400, "stop.constrained-str: Input should be a valid "
+         "string; stop.list[constrained-str]: List should have at most 4 items after validation, "
+         "not 5"),
         ({"max_tokens": 120}, 400, (
             "the conversation has 14 tokens and the answer up to 120; the limit for "
             "conversation and answer is 128"
@@ -184,7 +190,7 @@ def test_bad_completions_are_refused_in_words(
         (b'{"prompt":', "the body is not JSON: Expecting value"),
         (b"[" * 4000, "the body is nested deeper than 64 levels"),
         (b"[]", "Input should be a valid dictionary or object to extract fields from"),
-        (b"{}", "prompt: Field required"),
+        (b"{}", "give either prompt or messages"),
         (b'{"prompt": ""}', "prompt: String should have at least 1 character"),
         (b'{"prompt": "x", "promt": 1}', "promt: this server has no such parameter; leave it out"),
     ],
@@ -196,8 +202,14 @@ def test_bad_chats_are_refused_in_words(server: Server, content: bytes, message:
     assert error_of(response) == (400, message)
 
 
+ROUTES = (
+    "this server has GET /health, GET /metrics, GET /v1/models, GET /v1/models/{model}, "
+    "POST /chat, POST /v1/chat/completions, POST /v1/completions"
+)
+
+
 def test_unknown_paths_and_methods_are_refused_in_words(server: Server) -> None:
-    assert error_of(server.client.get("/nix")) == (404, "GET /nix: Not Found")
+    assert error_of(server.client.get("/nix")) == (404, f"GET /nix: Not Found; {ROUTES}")
     assert error_of(server.client.get("/chat")) == (405, "GET /chat: Method Not Allowed")
 
 
@@ -274,7 +286,7 @@ def test_a_template_without_end_is_a_refusal_and_no_end_of_the_server(server: Se
         400,
         "messages: the chat template rejects it: it makes a value of over 67108864 characters",
     )
-    assert server.chat().json() == {"response": ANSWER}
+    assert server.chat().json() == {"response": ANSWER, "finish_reason": "stop"}
 
 
 def test_a_failure_of_the_engine_is_no_end_of_the_server(
@@ -285,7 +297,7 @@ def test_a_failure_of_the_engine_is_no_end_of_the_server(
     assert error_of(server.chat()) == (500, message)
     assert list(chunks(server.complete(stream=True)))[-1]["error"]["message"] == message
     server.engine.error = None
-    assert server.chat().json() == {"response": ANSWER}
+    assert server.chat().json() == {"response": ANSWER, "finish_reason": "stop"}
 
 
 def test_requests_are_answered_in_the_order_they_came(start: Start) -> None:
@@ -312,7 +324,7 @@ def test_requests_are_answered_in_the_order_they_came(start: Start) -> None:
 def test_metrics_count_requests_and_tokens(server: Server) -> None:
     server.chat()
     server.complete()
-    server.complete(n=2)
+    server.complete(n=0)
     server.client.get("/wp-login.php")
     text = server.client.get("/metrics").text
     usage = server.complete().json()["usage"]

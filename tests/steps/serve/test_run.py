@@ -84,14 +84,15 @@ def test_it_answers_and_sigterm_lets_it_finish_what_it_began(tuned: Tuned, tmp_p
     process = start(tuned, tmp_path, "--load-in-4bit=true", further, listener=listener)
     try:
         with contextlib.closing(ready_client(process, tmp_path)) as client:
+            answer = {"response": ANSWER, "finish_reason": "stop"}
             another = {"prompt": QUESTION, "model": "another"}
-            assert client.post("/chat", json=another).json() == {"response": ANSWER}
-            assert client.post("/chat", json={"prompt": QUESTION}).json() == {"response": ANSWER}
+            assert client.post("/chat", json=another).json() == answer
+            assert client.post("/chat", json={"prompt": QUESTION}).json() == answer
             # As deploy does when it has answered: from now on at the service's port.
             process.send_signal(signal.SIGUSR1)
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/chat"
             asked = httpx.post(url, json={"prompt": QUESTION}, trust_env=False, timeout=30)
-            assert asked.json() == {"response": ANSWER}
+            assert asked.json() == answer
             taken = take_listener(tmp_path, process.pid)
             assert taken is not None
             with taken:
