@@ -13,6 +13,8 @@ from argotune.steps.common.errors import PermanentError, TransientError
 _LOGGER = logging.getLogger(__name__)
 _READY_TIMEOUT_SECONDS = 5.0
 _LONGEST_ANSWER = 500
+_MOST_TOKENS = 128
+"""Of the answer: without a limit, one that does not end would go on to the end of the context."""
 _TRIES = 5
 _PAUSE_SECONDS = 2.0
 
@@ -40,7 +42,9 @@ def ask(
     key: str | None = None,
     clock: Clock = REAL_CLOCK,
 ) -> str:
-    """Send the question to POST /chat; returns the answer, truncated to 500 characters.
+    """Send the question to POST /chat; returns the beginning of the answer.
+
+    It has at most 128 tokens and 500 characters; an answer that was cut ends with an ellipsis.
 
     Where nothing answers, or the server says that it cannot now (5xx, 429), it is asked again, five
     times in all: a proxy that does not know the new pod yet, or a full queue, says nothing of the
@@ -69,10 +73,28 @@ def _headers(key: str | None) -> dict[str, str]:
 
 
 def _ask_once(endpoint: str, question: str, key: str | None, *, timeout_seconds: float) -> str:
+    body: dict[str, object] = {"prompt": question, "max_new_tokens": _MOST_TOKENS}
+    reply = _post(endpoint, body, key, timeout_seconds=timeout_seconds)
+    if reply.status_code == 400 and "context_length_exceeded" in reply.text:
+        # So short a context is a limit itself.
+        reply = _post(endpoint, {"prompt": question}, key, timeout_seconds=timeout_seconds)
+    if not reply.is_success:
+        kind = _NotNow if reply.status_code >= 500 or reply.status_code == 429 else PermanentError
+        raise kind(f"{endpoint}/chat answered {reply.status_code}: {reply.text[:_LONGEST_ANSWER]}")
+    answer, is_cut = _answer_in(reply, endpoint)
+    if not answer.strip():
+        log.warn(_LOGGER, "empty-answer", endpoint=endpoint, question=question)
+    is_cut = is_cut or len(answer) > _LONGEST_ANSWER
+    return answer[:_LONGEST_ANSWER] + ("…" if is_cut else "")
+
+
+def _post(
+    endpoint: str, body: dict[str, object], key: str | None, *, timeout_seconds: float
+) -> httpx.Response:
     try:
-        reply = httpx.post(
+        return httpx.post(
             f"{endpoint}/chat",
-            json={"prompt": question},
+            json=body,
             headers=_headers(key),
             timeout=timeout_seconds,
             # The service is on this machine or in this cluster, so proxies are ignored.
@@ -81,23 +103,18 @@ def _ask_once(endpoint: str, question: str, key: str | None, *, timeout_seconds:
     except httpx.HTTPError as error:
         reason = str(error) or type(error).__name__
         raise TransientError(f"{endpoint}/chat gave no answer: {reason}") from error
-    if not reply.is_success:
-        kind = _NotNow if reply.status_code >= 500 or reply.status_code == 429 else PermanentError
-        raise kind(f"{endpoint}/chat answered {reply.status_code}: {reply.text[:_LONGEST_ANSWER]}")
-    answer = _answer_in(reply, endpoint)
-    if not answer.strip():
-        log.warn(_LOGGER, "empty-answer", endpoint=endpoint, question=question)
-    return answer[:_LONGEST_ANSWER]
 
 
-def _answer_in(reply: httpx.Response, endpoint: str) -> str:
+def _answer_in(reply: httpx.Response, endpoint: str) -> tuple[str, bool]:
+    """The answer, and whether it ended at the most tokens."""
     try:
-        answer = reply.json()["response"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        answer = None
+        body = reply.json()
+        answer, is_cut = body["response"], body.get("finish_reason") == "length"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        answer, is_cut = None, False
     if not isinstance(answer, str):
         raise PermanentError(
             f"{endpoint}/chat answered something other than "
             f'{{"response": TEXT}}: {reply.text[:_LONGEST_ANSWER]}'
         )
-    return answer
+    return answer, is_cut

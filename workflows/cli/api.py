@@ -85,6 +85,8 @@ class Answer:
     text: str
     model: str
     """The workspace's name, or the base model's."""
+    finish_reason: str | None = None
+    """`stop`, or `length` when the answer was cut; None: the server does not say."""
 
     def __str__(self) -> str:
         return self.text
@@ -325,14 +327,15 @@ def chat(
         InputError: When there is no such service.
         CliError: With the server's own message.
     """
-    from argotune.workflows.cli.chat_client import ask
+    from argotune.workflows.cli.chat_client import ask_with_ending
     from argotune.workflows.cli.commands.chat import base_model, service_of
     from argotune.workflows.cli.where import chosen_cluster
 
     served = service_of(chosen_cluster(namespace, context, False), name)
     model = base_model(served) if base else name
     longest = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
-    return Answer(text=ask(served, prompt, model=model, **longest), model=model)
+    text, finish_reason = ask_with_ending(served, prompt, model=model, **longest)
+    return Answer(text=text, model=model, finish_reason=finish_reason)
 
 
 def _texts(workspace: Manifest | Sequence[Manifest]) -> Texts:

@@ -58,8 +58,16 @@ class Streamed:
 
 def ask(served: Served, prompt: str, **options: Any) -> str:
     """Return the answer to one prompt. Raises CliError with the server's own message."""
+    return ask_with_ending(served, prompt, **options)[0]
+
+
+def ask_with_ending(served: Served, prompt: str, **options: Any) -> tuple[str, str | None]:
+    """Return the answer to one prompt, and its finish_reason, which old servers do not say.
+
+    Raises CliError with the server's own message.
+    """
     answer = _request(served, "POST", "/chat", {"prompt": prompt, **options})
-    return str(answer["response"])
+    return str(answer["response"]), answer.get("finish_reason")
 
 
 def stream(served: Served, messages: Sequence[dict[str, str]], **options: Any) -> Streamed:
