@@ -65,8 +65,19 @@ Tokens = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 MostAnswers = Annotated[int, Field(ge=1, le=8)]
 """Number of answers; each takes a place of the queue."""
-StopText = Annotated[str, Field(min_length=1)]
-StopTexts = StopText | Annotated[list[StopText], Field(max_length=4)]
+_MOST_STOP_TEXTS = 4
+
+
+def _check_stop_texts(value: str | list[str]) -> list[str]:
+    texts = [value] if isinstance(value, str) else value
+    if len(texts) > _MOST_STOP_TEXTS:
+        raise ValueError(f"{len(texts)} texts; at most {_MOST_STOP_TEXTS} are accepted")
+    if "" in texts:
+        raise ValueError("an empty text would end every answer")
+    return texts
+
+
+StopTexts = Annotated[str | list[str], AfterValidator(_check_stop_texts)]
 """Texts at which an answer ends, without them."""
 
 

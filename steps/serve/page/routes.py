@@ -14,6 +14,7 @@ from fastapi import FastAPI, Response
 
 from argotune.steps.contracts.model_card import ModelCard, read_card
 from argotune.steps.serve.errors import ApiError
+from argotune.steps.serve.schema.responses import errors
 
 _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
 
@@ -35,7 +36,7 @@ def add_page_routes(app: FastAPI, adapter_dir: Path, *, digest: str | None) -> N
         }
         return Response(text, media_type="text/html; charset=utf-8", headers=headers)
 
-    @app.get("/card", summary="What is known of the adapter's training")
+    @app.get("/card", summary="What is known of the adapter's training", responses=errors("4XX"))
     async def model_card() -> Response:
         if card is None:
             raise ApiError(404, "this adapter has no card; it was made by an earlier version")

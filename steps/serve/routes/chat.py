@@ -33,13 +33,12 @@ def add_chat_route(app: FastAPI, service: Service) -> None:
 def _question(service: Service, body: ChatRequest, model: str) -> Question:
     """The question of a request. Raises ApiError."""
     conversations, asked = service.ready.conversations, body.arguments
-    stop = asked.stop_strings or ()
     question = conversations.question(
         body.turns(),
         model=model,
         max_new_tokens=asked.max_new_tokens,
         sampling=sampling_of(conversations.contract(model), asked, body.seed),
-        stop_texts=[stop] if isinstance(stop, str) else stop,
+        stop_texts=asked.stop_strings or (),
     )
     if asked.max_length is None:
         return question

@@ -85,7 +85,7 @@ def _question(
         model=body.model,
         max_new_tokens=body.most_tokens,
         sampling=sampling_of(contract, body, body.seed),
-        stop_texts=[body.stop] if isinstance(body.stop, str) else body.stop or (),
+        stop_texts=body.stop or (),
         tools=tools or None,
     )
     question = replace(question, top_logprobs=(body.top_logprobs or 0) if body.logprobs else None)

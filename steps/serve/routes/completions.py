@@ -64,7 +64,7 @@ def _exchanges(service: Service, body: CompletionRequest) -> list[Exchange]:
             model=body.model,
             max_new_tokens=body.max_tokens,
             sampling=sampling_of(contract, body, body.seed),
-            stop_texts=[body.stop] if isinstance(body.stop, str) else body.stop or (),
+            stop_texts=body.stop or (),
         )
         question = replace(question, top_logprobs=body.logprobs)
         exchanges += exchanges_of(service, question, model=body.model, n=body.n)
