@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 from openai import OpenAI
 
+from argotune.steps import tiny
 from argotune.steps.contracts.served import ADAPTER_HEADER
 from argotune.steps.serve.admission import Admission
 from argotune.steps.serve.app import make_app
@@ -22,8 +24,8 @@ from argotune.steps.serve.engine.interface import Question
 from argotune.steps.serve.service import Ready, Service
 from tests.fakes.engine import ANSWER, CONTRACT, FakeEngine
 from tests.steps.serve.conftest import QUESTION, listening
-from tests.steps.tokens.kinds import TINY_TEMPLATE
 
+TINY_TEMPLATE = Path(tiny.__file__).with_name("chat_template.jinja").read_text()
 USER = {"role": "user", "content": QUESTION}
 DIGEST = f"sha256:{'5' * 64}"
 TOWN = {

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from argotune.steps import tiny
 from argotune.steps.tokens.call_syntax import CALL_ID, CallSyntax, Render, find_call_syntax
 from argotune.steps.tokens.spans import render_text
-from tests.steps.tokens.kinds import QWEN_TEMPLATE_FILE, TINY_TEMPLATE
-from tests.steps.tune.models import MARKED_TEMPLATE
+from tests.fakes.tokenizer import MARKED_TEMPLATE
 
+TINY_TEMPLATE = Path(tiny.__file__).with_name("chat_template.jinja").read_text()
+QWEN_TEMPLATE = Path(__file__).with_name("qwen2_5_training.jinja").read_text()
 # The part of Mistral's that writes calls, which refuses ids of another length.
 MISTRAL_TEMPLATE = (
     "{% for m in messages %}{% if m['role'] == 'user' %}"
@@ -43,7 +47,7 @@ def render_with(source: str) -> Render:
 
 @pytest.mark.parametrize(
     ("source", "end_of_turn"),
-    [(TINY_TEMPLATE, "<|end|>"), (QWEN_TEMPLATE_FILE.read_text(), "<|im_end|>")],
+    [(TINY_TEMPLATE, "<|end|>"), (QWEN_TEMPLATE, "<|im_end|>")],
     ids=["tiny", "qwen"],
 )
 def test_tagged_calls(source: str, end_of_turn: str) -> None:
