@@ -19,8 +19,8 @@ _MOST_CALLS = 16
 """Of one answer, so that a model which repeats itself comes to an end."""
 _ID = "/[a-zA-Z0-9]{9}/"
 _TEXT = "TEXT: /(.|\\n)*/\n"
-# Bounded, because a small model may write white space without end.
-_JSON_OF_ANSWERS = {"whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,32}"}
+# One space, or a new line with its indentation: a weak model may write white space without end.
+_JSON_OF_ANSWERS = {"whitespace_pattern": r"( |\n {0,16}|\n\t{0,8})"}
 
 
 @dataclass(frozen=True, kw_only=True)
