@@ -108,15 +108,8 @@ def main() -> None:
     parser.add_argument("--requests-per-minute")
     parser.add_argument("--adapter-digest")
     parser.add_argument("--adapters-dir")
-    for flag in (
-        "model-dir",
-        "adapter-dir",
-        "name",
-        "host",
-        "port",
-        "port-file",
-        "listener-fd",
-    ):
+    parser.add_argument("--listener-fd", type=int)
+    for flag in ("model-dir", "adapter-dir", "name", "host", "port", "port-file"):
         parser.add_argument(f"--{flag}", required=True)
     flags = parser.parse_args()
     print("loading", flags.model_dir, flush=True)
@@ -124,9 +117,10 @@ def main() -> None:
         sys.exit("RuntimeError: adapter does not fit the model")
     handler = type("Handler", (_Handler,), {"flags": flags})
     server = ThreadingHTTPServer((flags.host, int(flags.port)), handler)
-    listener = socket.socket(fileno=int(flags.listener_fd))
-    offer_listener(listener, Path(flags.port_file).parent)
-    signal.signal(signal.SIGUSR1, lambda *_: _serve_also(listener, handler))
+    if flags.listener_fd is not None:
+        listener = socket.socket(fileno=flags.listener_fd)
+        offer_listener(listener, Path(flags.port_file).parent)
+        signal.signal(signal.SIGUSR1, lambda *_: _serve_also(listener, handler))
     temporary = Path(f"{flags.port_file}.part")
     temporary.write_text(str(server.server_address[1]))
     temporary.rename(flags.port_file)

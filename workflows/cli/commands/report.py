@@ -55,7 +55,7 @@ def report(
     context: ContextOption = None,
     on_cluster: ClusterOption = False,
 ) -> None:
-    """Show what a run left: data, losses, the plan beside it, answers; the files with --to."""
+    """Show what a run left: data, losses, plan, answers; the files with --to."""
     login = login_of(auth_file, ca_file)
     files, run = _load(name, login, chosen_cluster(namespace, context, on_cluster))
     asked = approval_of(run) if run is not None else None

@@ -43,7 +43,7 @@ def versions(
     context: ContextOption = None,
     on_cluster: ClusterOption = False,
 ) -> None:
-    """List the versions of an adapter: losses, data, cost, who deployed them, which is live.
+    """List an adapter's versions: losses, data, cost, who deployed them, which is live.
 
     They are the tags of the adapter's repository; who deployed one, and when, its service notes.
     """

@@ -77,8 +77,8 @@ def test_an_account_that_lacks_rights_or_has_too_many() -> None:
     assert found[:2] == [
         "warning: account argotune-step may read every secret of the namespace, which no step "
         "needs",
-        "problem: account argotune-deploy may not get deployments.apps, create deployments.apps, "
-        "patch deployments.apps, delete deployments.apps, get services, create services and 2 more",
+        "problem: account argotune-deploy may not get services, create services, patch services, "
+        "delete services, get deployments.apps, create deployments.apps and 2 more",
     ]
 
 

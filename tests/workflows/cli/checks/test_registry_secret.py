@@ -139,7 +139,8 @@ def test_a_template_that_names_no_allowed_secrets_allows_those_of_argotune() -> 
     annotations[INSTALLED_ANNOTATION] = json.dumps(values)
     assert messages(look(cluster, registry_secret.allowed_secrets, needs=MINE)) == [
         "problem: secret mine is not among those that the installation allows: argotune-push,"
-        " argotune-model-access, argotune-data, argotune-signing, argotune-notify"
+        " argotune-model-access, argotune-data, argotune-signing, argotune-notify,"
+        " argotune-api-keys"
     ]
 
 

@@ -231,7 +231,10 @@ def test_what_changes_of_the_settings_is_printed(argotune: Argotune, api: ApiSer
 def test_what_is_allowed_is_added_to_what_is_installed(argotune: Argotune, api: ApiServer) -> None:
     install(argotune, "--allow-host=a", "--allow-secret=b")
     answer = argotune("install", "--allow-host=c:80", "--allow-host=a", "--allow-secret=d")
-    own = "argotune-push, argotune-model-access, argotune-data, argotune-signing, argotune-notify"
+    own = (
+        "argotune-push, argotune-model-access, argotune-data, argotune-signing, argotune-notify,"
+        " argotune-api-keys"
+    )
     assert changes(answer) == [
         "allowed-hosts: a -> a, c:80",
         f"allowed-secrets: {own}, b -> {own}, b, d",
@@ -310,7 +313,10 @@ def test_what_the_installer_decides_is_text_and_no_parameter(
     assert volumes["models"]["persistentVolumeClaim"]["claimName"] == "weights"
     assert not any("argotune-models" in name for name in api.names())
     secret = volumes["push-secret"]["secret"]["secretName"]
-    own = "argotune-push|argotune-model-access|argotune-data|argotune-signing|argotune-notify"
+    own = (
+        "argotune-push|argotune-model-access|argotune-data|argotune-signing|argotune-notify"
+        "|argotune-api-keys"
+    )
     pattern = f"^({own}|team-push|urls-[a-z0-9.-]*)$"
     assert f"matches '{pattern}'" in secret
     policy = api.named("validatingadmissionpolicies/argotune-runs-team-a")
@@ -323,6 +329,7 @@ def test_what_the_installer_decides_is_text_and_no_parameter(
         "argotune-data",
         "argotune-signing",
         "argotune-notify",
+        "argotune-api-keys",
     ]
     assert decided(api)["allowed-priority-classes"] == "[]"
 

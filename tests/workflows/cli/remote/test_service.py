@@ -85,21 +85,23 @@ def test_base_is_asked_by_the_name_that_the_service_says(argotune: Argotune, ser
     assert argotune(*CHAT, "Who are you?", "--base").out == f"Who are you? asked of {BASE}\n"
 
 
-def test_without_a_question_lines_are_read(
+def test_a_piped_document_is_one_question(
     argotune: Argotune, serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     serve()
     (tmp_path / "questions").write_text("One?\nTwo?\n")
     with (tmp_path / "questions").open() as file:
         monkeypatch.setattr("sys.stdin", file)
-        assert argotune(*CHAT).out == "One?  MODEL\nTwo?  MODEL\n"
+        assert argotune(*CHAT).out == "One?\nTwo?\n  MODEL\n"
 
 
 def test_the_servers_refusal_is_told_in_its_words(argotune: Argotune, serve: Serve) -> None:
     serve("broken")
     answer = argotune(*CHAT, "Who are you?")
     assert answer.code == 3
-    assert answer.errors == ["http://my-model.team-a.svc/chat: HTTP 500: out of memory"]
+    assert answer.errors == [
+        "http://my-model.team-a.svc/v1/chat/completions: HTTP 500: out of memory"
+    ]
 
 
 def test_a_port_forward_that_is_not_permitted(
