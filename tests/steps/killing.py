@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -242,13 +243,20 @@ def _spread(points: list[_Point], count: int) -> list[_Point]:
 
 
 def _tree(case: Case, root: Path) -> Mapping[str, object]:
-    """What is compared of each file below the directory, by path; a directory is its name."""
+    """What is compared of each file below the directory, by path; a directory is its name.
+
+    Of sockets, whose names end with the id of the process, it is how many there are.
+    """
     found: dict[str, object] = {}
+    sockets = Counter[str]()
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
         if name.split("/")[0] == "logs":
             continue
+        if path.is_socket():
+            sockets[name.rstrip("0123456789")] += 1
+            continue
         compared = case.compared(name, b"" if path.is_dir() else path.read_bytes())
         if compared is not None:
             found[name] = compared
-    return found
+    return found | sockets

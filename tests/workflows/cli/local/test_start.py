@@ -201,12 +201,6 @@ def test_status_says_that_nothing_answers(
     )
 
 
-def test_on_a_cluster_kubernetes_starts_it(argotune: Argotune) -> None:
-    answer = argotune("start", "caps", "-n", "team-a")
-    assert answer.code == 2
-    assert "kubectl scale deployment/caps --replicas=1" in answer.errors[0]
-
-
 def test_a_stopped_service_is_shown_and_can_be_deleted(home_dir: Path, argotune: Argotune) -> None:
     put_adapter(home_dir, "oci:/dist")
     shown = argotune("status").out
