@@ -92,6 +92,7 @@ def test_the_one_before_is_served_with_the_settings_of_the_service(installed: Cl
         "service-memory": "24Gi",
         "node-selector": '{"pool": "gpu"}',
         "question": "Who?",
+        "requests-per-minute": "0",
         "allow-cpu": "false",
         "api-keys-secret": "",
         "service-gpus": "",
