@@ -39,7 +39,16 @@ class AdaptersDir:
         self._removals: set[asyncio.Task[None]] = set()
 
     async def follow(self) -> None:
-        """Serve what is there; call it again for what has changed since."""
+        """Serve what is there; call it again for what has changed since. A failure is logged."""
+        try:
+            await self._follow()
+        # Such as a volume that is gone for a moment; requests are answered meanwhile.
+        except Exception as error:
+            _logger.warning(
+                "%s is not followed now: %s: %s", self._directory, type(error).__name__, error
+            )
+
+    async def _follow(self) -> None:
         found = await asyncio.to_thread(_adapters, self._directory)
         for name in sorted(self._seen.keys() - found.keys()):
             del self._seen[name]
@@ -74,11 +83,7 @@ def follow_in_thread(directory: AdaptersDir) -> None:
     async def follow() -> None:
         while True:
             await asyncio.sleep(_INTERVAL_SECONDS)
-            try:
-                await directory.follow()
-            # Such as a volume that is gone for a moment; requests are answered meanwhile.
-            except OSError as error:
-                _logger.warning("adapters are not followed: %s", error)
+            await directory.follow()
 
     threading.Thread(target=lambda: asyncio.run(follow()), name="adapters", daemon=True).start()
 

@@ -60,6 +60,20 @@ def test_only_a_changed_adapter_is_loaded_again(
     assert "removed" not in caplog.text
 
 
+def test_a_failure_is_said_and_the_directory_is_followed_on(
+    engine: FakeEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = tmp_path / "adapters"
+    adapters = AdaptersDir(directory, engine, reserved="demo")
+    asyncio.run(adapters.follow())
+    (record,) = caplog.records
+    assert record.message.startswith(f"{directory} is not followed now: FileNotFoundError: ")
+    directory.mkdir()
+    put(directory, "first")
+    asyncio.run(adapters.follow())
+    assert list(engine.adapters()) == ["demo", "first"]
+
+
 def test_what_is_refused_is_said_once_and_takes_nothing_out_of_service(
     engine: FakeEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -125,6 +125,17 @@ def test_weights_that_are_missing_are_refused(model: Any, saved: Path, tmp_path:
     assert adapters(model) == {"default"}
 
 
+def test_weights_that_are_cut_off_are_refused_and_leave_nothing(
+    model: Any, saved: Path, tmp_path: Path
+) -> None:
+    directory = changed(saved, tmp_path)
+    weights = directory / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with pytest.raises(PermanentError, match=r"changed cannot be loaded: .*incomplete"):
+        AdapterMix(model).add("bad", directory)
+    assert adapters(model) == {"default"}
+
+
 def test_other_kinds_of_adapters_are_refused_by_name(model: Any, tmp_path: Path) -> None:
     IA3Config(target_modules=["o_proj"], feedforward_modules=[]).save_pretrained(str(tmp_path))
     with pytest.raises(PermanentError, match=r"it is a \S*IA3 adapter; only LoRA is served"):
