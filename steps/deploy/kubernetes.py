@@ -134,11 +134,11 @@ def deploy_service(
     PermanentError or TransientError with the reason.
     """
     key = client_key(params, params.api_keys_file)
-    before = _state_before(kube, params)
+    around = surrounding_objects(params, has_monitors=_has_monitors(kube))
+    before = _state_before(kube, params, [item["kind"] for item in around])
     adapter = _adapter(kube, params)
     url = (endpoint or _service_url)(params)
     serving = serving_objects(params, adapter, replicas=before.replicas)
-    around = surrounding_objects(params, has_monitors=_has_monitors(kube))
     for item in around:
         # What the cluster refuses of them is known before the rollout.
         kube.apply(item, dry_run=True)
@@ -195,9 +195,12 @@ def _service_url(params: Params) -> str:
     return f"http://{params.name}.{params.namespace}.svc"
 
 
-def _state_before(kube: Kube, params: Params) -> _Before:
-    """Read the objects with the service's name. Raises PermanentError if one is not argotune's."""
-    kinds = (*SERVING_KINDS, *(item["kind"] for item in surrounding_objects(params)))
+def _state_before(kube: Kube, params: Params, around: Sequence[str]) -> _Before:
+    """Read the objects with the service's name, those around it of these kinds.
+
+    Raises PermanentError if one is not argotune's.
+    """
+    kinds = (*SERVING_KINDS, *around)
     found = {kind: kube.get(kind, params.namespace, params.name) for kind in kinds}
     existing = {kind: item for kind, item in found.items() if item is not None}
     for kind, item in existing.items():

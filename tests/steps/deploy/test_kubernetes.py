@@ -18,7 +18,7 @@ from argotune.steps.deploy.manifests.deployment import AdapterImage
 from argotune.steps.deploy.manifests.labels import owned_by_run
 from argotune.steps.deploy.manifests.network import network_policy
 from argotune.steps.deploy.manifests.network import service as service_of
-from argotune.steps.deploy.manifests.objects import serving_objects
+from argotune.steps.deploy.manifests.objects import KINDS, serving_objects
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.push.layout import write_image
 from tests.fakes.adapter import write_adapter
@@ -226,6 +226,17 @@ def test_an_object_of_somebody_else_is_left_alone() -> None:
         "Service team/phi exists and is not argotune's; give the workspace another name"
     )
     assert list(cluster.objects) == [("Service", "team", "phi")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_kind_of_object_of_somebody_else_is_overwritten(kind: str) -> None:
+    cluster = Cluster()
+    cluster.apis["monitoring.coreos.com/v1"] = ["servicemonitors"]
+    cluster.objects[kind, "team", "phi"] = {"metadata": {"name": "phi"}, "spec": {}}
+    exposed = {"gateway": "edge/public", "ingress_class": ""} if kind == "HTTPRoute" else {}
+    wanted = params(**AROUND | exposed)
+    assert f"{kind} team/phi exists and is not argotune's" in str(error(cluster, wanted))
+    assert not [each for each in cluster.requests if each.startswith(("PATCH", "DELETE"))]
 
 
 @pytest.mark.parametrize(
@@ -558,7 +569,7 @@ def test_what_the_api_server_refuses_is_said(
 def test_an_api_server_that_is_away_is_a_transient_error() -> None:
     with serving(Cluster()) as kube:
         pass
-    with pytest.raises(TransientError, match="cannot read NetworkPolicy team/phi: the API server"):
+    with pytest.raises(TransientError, match=r"cannot read API .*: the API server"):
         kubernetes.deploy_service(params(), kube=kube, progress=Progress())
 
 
