@@ -75,6 +75,8 @@ class _Before:
     """The pod template of the Deployment, for the rollback."""
     replicas: int
     """As many as the Deployment is to have: those that somebody scaled it to, 0 included."""
+    old_replicas: int
+    """As many as it was to have, for the rollback."""
 
 
 def deploy_kubernetes(params: Params, model: str, progress: Progress) -> Result:
@@ -130,8 +132,8 @@ def deploy_service(
 ) -> Result:
     """Apply the objects, wait for the rollout, and ask the service the question.
 
-    On any failure new objects are deleted and the Deployment gets its old pod template. Raises
-    PermanentError or TransientError with the reason.
+    On any failure new objects are deleted and the Deployment gets its old pod template and number
+    of replicas. Raises PermanentError or TransientError with the reason.
     """
     key = client_key(params, params.api_keys_file)
     around = surrounding_objects(params, has_monitors=_has_monitors(kube))
@@ -215,6 +217,7 @@ def _state_before(kube: Kube, params: Params, around: Sequence[str]) -> _Before:
         existed=frozenset(old),
         template=deployed["spec"]["template"] if deployed is not None else None,
         replicas=_replicas(params, deployed),
+        old_replicas=_replicas_now(deployed) if deployed is not None else 0,
     )
 
 
@@ -226,12 +229,16 @@ def _replicas(params: Params, deployed: Object | None) -> int:
     """
     if deployed is None:
         return params.replicas or 1
-    now = int(deployed["spec"].get("replicas", 1))
+    now = _replicas_now(deployed)
     if now == 0 and params.start:
         return params.replicas or 1
     if now == 0 or params.replicas is None:
         return now
     return max(now, params.replicas) if params.max_replicas is not None else params.replicas
+
+
+def _replicas_now(deployed: Object) -> int:
+    return int(deployed["spec"].get("replicas", 1))
 
 
 def _is_of_this_run(item: Object, params: Params) -> bool:
@@ -276,7 +283,7 @@ def _rolled_back_on_failure(kube: Kube, params: Params, before: _Before) -> Iter
 
 
 def _roll_back(kube: Kube, params: Params, before: _Before) -> None:
-    """Delete the new objects, and restore the Deployment's old pod template.
+    """Delete the new objects, and restore the Deployment's old pod template and replicas.
 
     The template is applied, not patched: otherwise fields of the new one would remain, because
     two field managers would own them.
@@ -287,7 +294,7 @@ def _roll_back(kube: Kube, params: Params, before: _Before) -> None:
     if before.template is not None:
         metadata = {k: v for k, v in before.template["metadata"].items() if v is not None}
         template = {**before.template, "metadata": metadata}
-        kube.apply(deployment_of_template(params, template, replicas=before.replicas))
+        kube.apply(deployment_of_template(params, template, replicas=before.old_replicas))
     log.warn(_LOGGER, "rolled-back", service=params.name, to_old=before.template is not None)
 
 

@@ -490,6 +490,16 @@ def test_how_many_servers_there_are(
     assert cluster.objects["Deployment", "team", "phi"]["spec"]["replicas"] == wanted
 
 
+@pytest.mark.parametrize(("now", "settings"), [(0, {"start": True}), (2, {"replicas": 5})])
+def test_a_failed_deploy_leaves_the_number_of_servers(now: int, settings: dict[str, int]) -> None:
+    cluster = Cluster()
+    running_before(cluster)
+    cluster.objects["Deployment", "team", "phi"]["spec"]["replicas"] = now
+    cluster.on_apply = hangs(waiting("InvalidImageName", "bad"))
+    error(cluster, params(**settings))
+    assert cluster.objects["Deployment", "team", "phi"]["spec"]["replicas"] == now
+
+
 def test_what_the_cluster_refuses_around_the_service_is_known_before_the_rollout() -> None:
     cluster = Cluster(on_apply=rolls_out)
     cluster.faults = [Fault("PATCH", "poddisruptionbudgets", 403, "no right to budgets")]
