@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from argotune.presets.loader import model_preset
 from argotune.presets.schema import Method, SkuCatalog
+from argotune.steps.contracts.checks import Check, LmEval, Scorer
 from argotune.steps.contracts.start_adapter import LIVE, NONE
 from argotune.steps.contracts.steps_of_run import steps_of_tokens
 from argotune.steps.contracts.training_plan import Data, Model, Training, TrainingPlan
@@ -123,12 +124,27 @@ def _check_rows(plan: TrainingPlan) -> list[Row]:
     evaluation = plan.evaluation
     if not evaluation.checks:
         return []
-    checks = ", ".join(f"{check.title} {check.min:g}" for check in evaluation.checks)
-    note = (
-        f"least score of each; up to {evaluation.check_rows} answers of at most "
-        f"{evaluation.check_tokens} tokens"
-    )
+    checks = ", ".join(f"{check.title} {_bounds(check)}" for check in evaluation.checks)
+    note = "least score of each"
+    if any(not isinstance(check, LmEval) for check in evaluation.checks):
+        # Tasks of lm_eval have rows of their own.
+        note += (
+            f"; up to {evaluation.check_rows} answers of at most {evaluation.check_tokens} tokens"
+        )
     return [Row(name="checks", value=checks, note=note)]
+
+
+def _bounds(check: Check) -> str:
+    """Name the bounds that a check has; some kinds may leave out each of them."""
+    if not isinstance(check, LmEval | Scorer):
+        return f"{check.min:g}"
+    bounds = (
+        (check.min, "{:g}"),
+        (check.min_row if isinstance(check, Scorer) else None, "{:g} in each row"),
+        (check.min_improvement, "{:+g} over the base"),
+        (check.min_improvement_over_live, "{:+g} over the one in service"),
+    )
+    return " and ".join(text.format(bound) for bound, text in bounds if bound is not None)
 
 
 def memory_rows(plan: TrainingPlan) -> list[Row]:

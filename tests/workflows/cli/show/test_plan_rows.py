@@ -170,3 +170,24 @@ def test_checks_of_answers_are_listed_with_their_least_scores() -> None:
         "least score of each; up to 200 answers of at most 256 tokens",
     )
     assert "checks" not in {row.name for row in plan_rows(make_plan(params()))}
+
+
+def test_of_checks_that_compare_the_bounds_that_are_given_are_listed() -> None:
+    tasks = {"kind": "lm_eval", "name": "facts", "tasks": ["arc_easy"], "min_improvement": 0}
+    scorer = {
+        "kind": "scorer",
+        "scorer": "tone",
+        "min_row": 0.2,
+        "min_improvement_over_live": -0.05,
+    }
+
+    def row(*checks: object) -> tuple[str, str]:
+        own = json.dumps({"training_config": {"Argotune": {"checks": checks}}})
+        plan = make_plan(params(config=own))
+        return next((row.value, row.note) for row in plan_rows(plan) if row.name == "checks")
+
+    assert row(tasks) == ("facts +0 over the base", "least score of each")
+    assert row({**tasks, "min": 0.5}, scorer) == (
+        "facts 0.5 and +0 over the base, scorer 0.2 in each row and -0.05 over the one in service",
+        "least score of each; up to 200 answers of at most 256 tokens",
+    )
