@@ -22,7 +22,17 @@ from argotune.workflows.cli.show.workflow_json import (
 
 _SHOWN = ("Pod", "Retry", "Suspend", "Skipped")
 _LEFT_OUT = ("Skipped", "Omitted")
-_BY_SETTING = ("watch", "approval", "approve", "approved", "notify-waiting", "notify", "reject")
+_BY_SETTING = (
+    "answer",
+    "score",
+    "watch",
+    "approval",
+    "approve",
+    "approved",
+    "notify-waiting",
+    "notify",
+    "reject",
+)
 _FAILED = ("Failed", "Error")
 _KILLED = re.compile(r"(OOMKilled|Error) \(exit code (137|143)\)")
 _BEFORE_THE_LOG = re.compile(r"^main: Error \(exit code \d+\): ")
@@ -168,7 +178,7 @@ def _of_approval(workflow: Workflow, node: Node, now: datetime) -> str:
 
 
 def _is_no_news(row: StepRow) -> bool:
-    """Whether it is a watch without a node that was made for the run, or of no approval."""
+    """Whether a run without its setting leaves it out, as a watch without a node made for it."""
     return row.name in _BY_SETTING and row.phase in _LEFT_OUT
 
 

@@ -227,6 +227,13 @@ def test_an_approval_that_nobody_asked_for_is_no_row() -> None:
     assert [row.name for row in rows(node("approve", "Running", type="Suspend"))] == ["approve"]
 
 
+@pytest.mark.parametrize("step", ["answer", "score"])
+def test_the_steps_of_a_scorer_that_nobody_asked_for_are_no_rows(step: str) -> None:
+    assert rows(node(step, "Skipped", type="Skipped")) == []
+    assert rows(node(step, "Omitted", type="Skipped")) == []
+    assert [row.name for row in rows(node(step, "Running"))] == [step]
+
+
 def test_the_watch_over_a_node_that_nobody_made_is_no_row() -> None:
     assert rows(node("watch", "Skipped", type="Skipped")) == []
     assert rows(node("watch", "Omitted", type="Skipped")) == []
