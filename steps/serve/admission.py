@@ -66,6 +66,11 @@ class Admission:
         """Number of requests in the queue."""
         return max(0, self._admitted.total() - self._slots)
 
+    @property
+    def most_of_one(self) -> int:
+        """Number of requests for which a client finds room where nobody else asks."""
+        return max(self._slots, math.ceil((self._slots + self._queue_size) / 2))
+
     def admit(self) -> ExitStack:
         """A place for a request of this task's client, given back at the end of the block.
 

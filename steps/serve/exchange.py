@@ -176,7 +176,18 @@ def _with_seed(question: Question, number: int) -> Question:
 
 
 def admit(service: Service, exchanges: Sequence[Exchange]) -> ExitStack:
-    """A place in the queue for each, released at the end of the block. Raises ApiError 429, 503."""
+    """A place in the queue for each, released at the end of the block.
+
+    Raises ApiError 429, 503, and 400 where there would never be room for all of them.
+    """
+    most = service.ready.admission.most_of_one
+    if len(exchanges) > most:
+        raise ApiError(
+            400,
+            f"the request asks for {len(exchanges)} answers, prompts times n; this server takes at "
+            f"most {most} of one client at once, so send them in several requests",
+            code="too_many_answers",
+        )
     with ExitStack() as places:
         for _ in exchanges:
             places.enter_context(service.ready.admission.admit())

@@ -4,13 +4,17 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from argotune.steps.serve.admission import Admission
+from argotune.steps.serve.app import make_app
 from argotune.steps.serve.authentication import set_client
 from argotune.steps.serve.errors import ApiError
+from tests.fakes.engine import FakeEngine
+from tests.steps.serve.conftest import ask, make_service
 
 
 class Crowd:
@@ -136,6 +140,32 @@ def test_one_client_cannot_fill_the_queue() -> None:
         ("fourth-1", "4 requests are already waiting; try again later"),
     ]
     assert {(error.status, error.code) for _, error in crowd.refused} == {(429, "queue_full")}
+
+
+@pytest.mark.parametrize(("slots", "queue_size"), [(16, 64), (1, 0), (1, 8), (3, 0), (16, 7)])
+def test_one_client_alone_finds_as_much_room_as_is_said(slots: int, queue_size: int) -> None:
+    admission = Admission(slots, queue_size)
+    with ExitStack() as places:
+        for _ in range(admission.most_of_one):
+            places.enter_context(admission.admit())
+        with pytest.raises(ApiError):
+            admission.admit()
+
+
+def test_a_request_that_would_never_find_room_is_refused_with_the_limit() -> None:
+    app = make_app(make_service(FakeEngine(), queue_size=8), max_body_bytes=4096)
+    body = {"model": "demo", "prompt": ["a"] * 3, "max_tokens": 1}
+    url = "/v1/completions"
+    many, few = ask(
+        app,
+        {"method": "POST", "url": url, "json": {**body, "n": 2}},
+        {"method": "POST", "url": url, "json": {**body, "n": 1}},
+    )
+    assert (many.status_code, few.status_code) == (400, 200)
+    assert many.json()["error"]["message"] == (
+        "the request asks for 6 answers, prompts times n; this server takes at most 5 of one "
+        "client at once, so send them in several requests"
+    )
 
 
 def test_retry_after_is_when_those_who_wait_have_been_served() -> None:
