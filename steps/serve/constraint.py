@@ -69,7 +69,7 @@ class Constraints:
         key = (hashlib.sha256(grammar.encode()).hexdigest(), tuple(stop_token_ids))
         if key not in self._kept:
             async with self._checks:
-                problem = await asyncio.to_thread(problem_of_grammar, grammar)
+                problem = await asyncio.to_thread(_check, grammar)
             if problem:
                 raise _refusal(problem, param)
             matcher = await asyncio.to_thread(self._compile, grammar, key[1])
@@ -92,22 +92,39 @@ class Constraints:
         return LLMatcher(self._tokens[stop_token_ids], grammar, log_level=0, limits=LIMITS)
 
 
+def _check(grammar: str) -> str:
+    """What is wrong with a grammar; empty: nothing. Raises ApiError 503 on a server too busy."""
+    try:
+        return problem_of_grammar(grammar)
+    except subprocess.CalledProcessError:
+        return "it takes too long to compile"
+    except subprocess.TimeoutExpired as error:
+        raise ApiError(
+            503,
+            f"the schema could not be checked within {_CHECK_SECONDS:g} s; try again later",
+            kind="unavailable_error",
+            code="busy",
+            headers={"Retry-After": "10"},
+        ) from error
+
+
 @functools.lru_cache(maxsize=256)
 def problem_of_grammar(grammar: str, cpu_seconds: int = _CPU_SECONDS) -> str:
-    """What is wrong with a grammar, or takes too long; empty if nothing is."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "argotune.steps.serve.check_grammar", str(cpu_seconds)],
-            input=grammar,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            timeout=_CHECK_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return "it takes too long to compile"
-    return "it takes too long to compile" if done.returncode else done.stdout
+    """What is wrong with a grammar; empty if nothing is.
+
+    Raises CalledProcessError where the process was ended, by its limits for instance, and
+    TimeoutExpired where it took too long.
+    Neither is kept, because the next time may end otherwise.
+    """
+    return subprocess.run(
+        [sys.executable, "-m", "argotune.steps.serve.check_grammar", str(cpu_seconds)],
+        input=grammar,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        timeout=_CHECK_SECONDS,
+        check=True,
+    ).stdout
 
 
 def _refusal(problem: str, param: str) -> ApiError:
