@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from argotune.steps.contracts.history import DIRECTORY as HISTORY
 from argotune.steps.contracts.services import is_alive, list_services, read_service
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.cli.home import Home
@@ -33,9 +30,7 @@ def roll_back(here: Home, name: str, version: str | None, *, deploy: Deploy | No
     if reference is None:
         print(f"service {name}: {version} is in service already")
         return
-    cache_dir = Path(known.settings.get("cache-dir") or here.models_dir)
-    history = f"--history-file={cache_dir / HISTORY / f'{name}.json'}"
-    (deploy or run_deploy)([*flags_by_record(here, name, reference, known.settings), history])
+    (deploy or run_deploy)(flags_by_record(here, name, reference, known.settings))
     now = read_service(here.services_dir, name)
     if now is not None:
         serving = described(name, now.annotations)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from argotune.steps.common.errors import StepError
+from argotune.steps.contracts.history import DIRECTORY as HISTORY
 from argotune.steps.contracts.in_service import read_in_service
 from argotune.steps.contracts.report import PLAN
 from argotune.steps.contracts.services import Service, is_alive, read_service
@@ -32,6 +33,10 @@ _FROM_RUN = (
     "reference",
     "model-dir",
     "port",
+    "load-in-4bit",
+    "requests-per-minute",
+    "require-signature",
+    "verification-key",
 )
 """Inputs of the run's step deploy that its flags are again."""
 _OF_THE_ADAPTER = ("plan-file", "model-dir", "dataset-digest", "layout-dir")
@@ -77,8 +82,9 @@ def _origin(run: LocalRun, service: Service) -> str:
 def deploy_flags(here: Home, run: LocalRun, *, is_newest: bool = True) -> list[str]:
     """Return the flags of step deploy, as that run's had them.
 
-    Of the newest run of a workspace the adapter is the one that was in service last, which another
-    one is after a rollback.
+    The settings are the service's where they are on record, or an older run would open a service
+    with keys to everybody. Of the newest run of a workspace the adapter is the one that was in
+    service last, which another one is after a rollback.
     """
     inputs = inputs_of_node(node_of_step(run.workflow, "deploy"))
     claim = {each["name"]: each.get("value") for each in _arguments(run)}.get("model-cache-claim")
@@ -91,13 +97,23 @@ def deploy_flags(here: Home, run: LocalRun, *, is_newest: bool = True) -> list[s
         "auth-file": login_file(),
         "dataset-digest": inputs.get("dataset-digest", ""),
     }
-    flags |= _noted_settings(here, run) if is_newest else {}
+    of_service = dict(_noted_settings(here, run))
+    if not is_newest:
+        # The run's model lies where the run put it.
+        of_service.pop("cache-dir", None)
+    flags |= of_service
+    flags["history-file"] = _history_file(str(flags["cache-dir"]), run.workspace)
     live = _adapter_in_service(here, run, str(flags.get("reference", ""))) if is_newest else ""
     if live and live != flags.get("reference"):
         # What else it needs, its image says.
         flags = {key: text for key, text in flags.items() if key not in _OF_THE_ADAPTER}
         flags["reference"] = live
     return [f"--{key}={value}" for key, value in flags.items()]
+
+
+def _history_file(cache_dir: str | Path, name: str) -> Path:
+    """Return where a schedule looks for what is in service."""
+    return Path(cache_dir) / HISTORY / f"{name}.json"
 
 
 def _noted_settings(here: Home, run: LocalRun) -> Mapping[str, str]:
@@ -152,6 +168,7 @@ def flags_by_record(
         "reference": reference,
         "services-dir": here.services_dir,
         "auth-file": login_file(),
+        "history-file": _history_file(settings.get("cache-dir") or here.models_dir, name),
         **settings,
     }
     return [f"--{key}={value}" for key, value in flags.items()]

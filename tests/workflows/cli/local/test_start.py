@@ -30,6 +30,9 @@ INPUTS = {
     "target": "process",
     "question": "Who?",
     "api-keys-secret": "clients",
+    "load-in-4bit": "true",
+    "requests-per-minute": "30",
+    "require-signature": "true",
     "services-dir": "/services",
     "reference": "oci:/dist/caps@sha256:0",
     "model-dir": "tiny/1",
@@ -97,11 +100,41 @@ def test_its_flags_are_those_of_the_run(home_dir: Path) -> None:
         "--name=caps",
         # Or else it would answer everybody.
         "--api-keys-secret=clients",
+        "--load-in-4bit=true",
+        "--requests-per-minute=30",
+        "--require-signature=true",
         "--reference=oci:/dist/caps@sha256:0",
         f"--plan-file={work / 'plan.yaml'}",
         f"--cache-dir={home_dir / 'claims' / 'mine'}",
     }
     assert not any(flag.startswith("--memory") for flag in flags)
+
+
+def test_an_older_run_is_started_with_the_settings_of_the_service(home_dir: Path) -> None:
+    here = Home(home_dir)
+    put_run(here, "caps-1", "Succeeded")
+    put_adapter(home_dir, "oci:/dist")
+    path = home_dir / "services" / "caps" / RECORD
+    service = read_record(path)
+    assert service is not None
+    settings = {
+        "api-keys-secret": "newer",
+        "cache-dir": "/models",
+        "load-in-4bit": "true",
+        "requests-per-minute": "6",
+    }
+    known = InService(adapter="oci:/dist", settings=settings)
+    write_record(path, dataclasses.replace(service, annotations=known.annotations()))
+    flags = deploy_flags(here, find_run(here, "caps-1"), is_newest=False)
+    cache = home_dir / "claims" / "mine"
+    assert set(flags) >= {
+        "--api-keys-secret=newer",
+        "--load-in-4bit=true",
+        "--requests-per-minute=6",
+        f"--reference={INPUTS['reference']}",
+        f"--cache-dir={cache}",
+        f"--history-file={cache / 'history' / 'caps.json'}",
+    }
 
 
 def test_the_version_that_is_live_is_started_after_a_rollback(
@@ -179,7 +212,7 @@ def test_a_service_whose_run_was_deleted_starts_by_its_record(
 
     start(Home(home_dir), "caps", deploy=deploy)
     assert {"--target=process", "--name=caps", f"--reference={adapter}"} <= set(deployed)
-    assert "--cache-dir=/models" in deployed
+    assert {"--cache-dir=/models", "--history-file=/models/history/caps.json"} <= set(deployed)
     assert capsys.readouterr().out == (
         "service caps: answers at http://127.0.0.1:8080, as it was in service\n"
     )
