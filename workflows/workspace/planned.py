@@ -12,12 +12,24 @@ from argotune.steps.common.errors import ParamsError
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.params import Params
 from argotune.steps.plan.planning import find_substitution, make_plan, volume_gib
+from argotune.steps.settings.run_settings import place_of
 from argotune.workflows.workspace.config_map import FindConfigMap
 from argotune.workflows.workspace.cost_limit import check_cost_limit
 from argotune.workflows.workspace.documents import Texts
 from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.model import Workspace
 from argotune.workflows.workspace.read import plan_params, read_workspace
+
+_OF_CLUSTER_SERVICES = (
+    "service-gpus",
+    "service-replicas",
+    "service-max-replicas",
+    "service-host",
+    "service-label-selector",
+    "service-memory",
+    "adapter-from",
+)
+"""Settings that nothing reads where the service is a process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +80,7 @@ def load(
     if must_be_final and workspace.problems_before_submit:
         raise WorkspaceError(list(workspace.problems_before_submit))
     if on_this_machine:
-        workspace = _on_this_machine(_without_sku(workspace))
+        workspace = _on_this_machine(_warned_of_service(_without_sku(workspace)))
     workspace = _with_usable_sku(workspace, substitute, must_be_final)
     if name_gpu is not None:
         workspace = name_gpu(workspace)
@@ -103,6 +115,15 @@ def _without_sku(workspace: Workspace) -> Workspace:
     return dataclasses.replace(
         workspace, instance_type=None, warnings=(*workspace.warnings, warning)
     )
+
+
+def _warned_of_service(workspace: Workspace) -> Workspace:
+    """Warn of settings that only a service of a cluster has."""
+    given = [name for name in _OF_CLUSTER_SERVICES if name in workspace.options]
+    if not given or workspace.options.get("deploy-to") == "kubernetes":
+        return workspace
+    warning = f"{', '.join(map(place_of, given))}: no effect on a service of this machine"
+    return dataclasses.replace(workspace, warnings=(*workspace.warnings, warning))
 
 
 def _with_usable_sku(workspace: Workspace, substitute: bool, must_be_final: bool) -> Workspace:

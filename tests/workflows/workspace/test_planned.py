@@ -1,0 +1,24 @@
+"""What a plan for this machine warns of."""
+
+from __future__ import annotations
+
+import pytest
+
+from argotune.workflows.workspace.planned import load
+from tests.workflows.workspace.helpers import changed
+
+HERE = "metadata.annotations.argotune.dev/"
+
+
+@pytest.mark.parametrize(("target", "warned"), [({}, 1), ({"deploy-to": "kubernetes"}, 0)])
+def test_settings_of_a_clusters_service_are_warned_of_here(
+    target: dict[str, str], warned: int
+) -> None:
+    given = {"service-host": "phi.example.com", "service-replicas": "2", "question": "Who?"}
+    annotations = {f"argotune.dev/{name}": text for name, text in (given | target).items()}
+    preset = {"tuning/preset/name": "tiny"}
+    texts = [("one.yaml", changed({"metadata/annotations": annotations, **preset}))]
+    planned = load(texts, overrides={}, allow_loopback=True, on_this_machine=True)
+    found = [text for text in planned.workspace.warnings if "service of this machine" in text]
+    said = f"{HERE}service-replicas, {HERE}service-host: no effect on a service of this machine"
+    assert found == [said] * warned
