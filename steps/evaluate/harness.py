@@ -8,6 +8,7 @@ code of a model's answer, which lm-eval marks as unsafe, are refused.
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +158,11 @@ def _score(task: LoadedTask, found: Mapping[str, Any]) -> TaskScore:
         raise PermanentError(
             f"check {task.check.title}: metric {metric!r} is not one value of {task.name}; name "
             f"one of {', '.join(known) or 'its tasks in place of the group'}"
+        )
+    if not math.isfinite(values[0]):
+        raise PermanentError(
+            f"check {task.check.title}: metric {metric!r} of {task.name} is {values[0]}, which is"
+            " no score; name another metric, or remove the task"
         )
     rows = sum(int(each["effective"]) for each in found["n-samples"].values())
     return TaskScore(float(values[0]), rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ _SCORER = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _OWN_VARIABLES = (ROWS_VARIABLE, SCORES_VARIABLE, "HOME", "PATH", "TMPDIR")
 _SPACES = str.maketrans("\n\t", "  ")
+_BOUNDS = ("min", "min_row", "min_improvement", "min_improvement_over_live")
 _PLACE = re.compile(r" - at `\$(?P<path>.*)`$")
 
 
@@ -85,6 +87,10 @@ def _problems_of(check: Check) -> Iterator[str]:
         yield from _schema_problems(check)
     if isinstance(check, Judge):
         yield from _judge_problems(check)
+    for bound in _BOUNDS:
+        value = getattr(check, bound, None)
+        if value is not None and not math.isfinite(value):
+            yield f".{bound}: {value}; accepted is a finite number"
     if isinstance(check, LmEval | Scorer) and not check.has_bound:
         yield (
             ": without min, min_improvement or min_improvement_over_live every adapter would pass; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -132,6 +133,17 @@ def test_unknown_tasks_are_named_with_the_nearest() -> None:
         "check lm_eval: 'arc_eazy' is no task or group of lm-eval; did you mean arc_easy?; "
         "check lm_eval: 'zzz' is no task or group of lm-eval; `lm-eval ls tasks` lists them"
     )
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_metric_that_is_no_finite_number_is_refused(value: float) -> None:
+    check = LmEval(tasks=["numbers"], min=0.5)
+    found = {
+        "results": {"numbers": {"acc,none": value}},
+        "n-samples": {"numbers": {"effective": 3}},
+    }
+    with pytest.raises(PermanentError, match=f"metric 'acc' of numbers is {value}, which is no"):
+        harness._score(LoadedTask(check=check, name="numbers", loaded={}), found)
 
 
 def test_each_task_is_compared_with_each_model_that_its_check_names() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -88,6 +89,14 @@ def test_checks_are_read_in_order_with_their_defaults() -> None:
             ".env.A: '\\x07'; accepted is a text of printable characters",
         ),
         ({"kind": "scorer", "scorer": "tone"}, ": without min, min_improvement or"),
+        (
+            {"kind": "scorer", "scorer": "tone", "min_row": -math.inf},
+            ".min_row: -inf; accepted is a finite number",
+        ),
+        (
+            {"kind": "lm_eval", "tasks": ["a"], "min_improvement_over_live": math.nan},
+            ".min_improvement_over_live: nan; accepted is a finite number",
+        ),
         (
             {"kind": "scorer", "scorer": "tone", "min": 1, "args": ["a\n{{workflow.name}}"]},
             ".args[0]: 'a\\n{{workflow.name}}'; accepted is a text without '{{', which Argo",
