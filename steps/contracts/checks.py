@@ -203,6 +203,17 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
         return "".join([said, *(_beside(self.score, margin) for margin in self.margins)])
 
     @property
+    def failed(self) -> set[str]:
+        """What the check failed: `base` or `live` of its margins, or `itself`."""
+        if self.passed:
+            return set()
+        found = {each.against for each in self.margins if not reaches(self.score, None, [each])}
+        is_low = not reaches(self.score, self.min, [])
+        if self.min_row is not None:
+            is_low = is_low or not reaches(self.lowest, self.min_row, [])
+        return {*found, "itself"} if is_low or not found else {*found}
+
+    @property
     def wanted(self) -> str:
         """The bounds in a few words."""
         least = [] if self.min is None else [f"{self.min:g}"]

@@ -12,7 +12,12 @@ from argotune.steps.common.errors import PermanentError, StepError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.approval import Answer, answer_of
 from argotune.steps.contracts.evaluation import REJECTED, read_evaluation
-from argotune.steps.contracts.history import Rejected, digest_of_plan, record_rejected
+from argotune.steps.contracts.history import (
+    Rejected,
+    digest_of_plan,
+    live_digest,
+    record_rejected,
+)
 from argotune.steps.contracts.in_service import Event
 from argotune.steps.contracts.live_adapter import read_live_adapter
 from argotune.steps.contracts.model_cache import base_of
@@ -98,9 +103,15 @@ def _tag(params: Params) -> str:
 
 
 def _lost_to(params: Params) -> str:
-    """Digest of the adapter in service, where the new one lost to it and not to the base too."""
+    """Digest of the adapter in service, where the new one lost to it and failed nothing else.
+
+    It is what deploy recorded, with which the dataset step compares it; the registry's tag may be
+    of another one, where the registry refused it or deploy was stopped.
+    """
     evaluation, live = read_evaluation(params.work_dir), read_live_adapter(params.work_dir)
     if evaluation is None or live is None:
         return ""
-    lost = [each.against for each in evaluation.comparisons if not each.passed]
-    return live.digest if lost == ["live"] else ""
+    lost: set[str] = {each.against for each in evaluation.comparisons if not each.passed}
+    for check in evaluation.checks:
+        lost.update(check.failed)
+    return live_digest(params.history_file) or live.digest if lost == {"live"} else ""

@@ -8,17 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import msgspec
 import pytest
 
 from argotune.steps.cluster.kube import Kube, Object
 from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.checks import CheckResult, Margin
 from argotune.steps.contracts.evaluation import Comparison, Evaluation, write_evaluation
 from argotune.steps.contracts.history import (
     Rejected,
     digest_of_plan,
     last_deployed,
     last_rejected,
+    record_live,
 )
 from argotune.steps.contracts.in_service import Event, InService, read_in_service
 from argotune.steps.contracts.live_adapter import LiveAdapter, write_live_adapter
@@ -125,6 +128,55 @@ def test_the_adapter_in_service_is_recorded_where_another_one_might_have_lost(
     assert recorded_live("live", verdict="passed") == ""
     assert recorded_live("base", "live") == ""
     assert recorded_live() == "", "its answers were empty"
+
+
+@pytest.mark.parametrize(
+    ("score", "least", "lost_to", "is_lost_to_live"),
+    [
+        (0.5, None, (), True),
+        (0.5, 0.6, (), False),
+        (0.5, None, ("base",), False),
+        (None, None, (), False),
+    ],
+)
+def test_a_check_that_is_worse_than_the_one_in_service_lost_to_it(
+    tmp_path: Path,
+    score: float | None,
+    least: float | None,
+    lost_to: tuple[Literal["base", "live"], ...],
+    *,
+    is_lost_to_live: bool,
+) -> None:
+    check = CheckResult(
+        name="facts",
+        kind="lm_eval",
+        score=score,
+        min=least,
+        passed=False,
+        rows=40,
+        margins=[
+            Margin(against="base", score=0.2, margin=0.1),
+            Margin(against="live", score=0.6, margin=0.0),
+        ],
+    )
+    write_evaluation(tmp_path, msgspec.structs.replace(evaluation(*lost_to), checks=[check]))
+    write_live_adapter(tmp_path, LiveAdapter(digest=LIVE, version="v3"))
+    reject(tmp_path)
+    found = recorded(tmp_path)
+    assert found is not None
+    assert found.live == (LIVE if is_lost_to_live else "")
+
+
+def test_the_adapter_in_service_is_the_one_that_deploy_recorded(tmp_path: Path) -> None:
+    write_evaluation(tmp_path, evaluation("live"))
+    write_live_adapter(tmp_path, LiveAdapter(digest=LIVE, version="v3"))
+    history = tmp_path / "history" / "mine.json"
+    history.parent.mkdir()
+    record_live(history, DIGEST)
+    reject(tmp_path)
+    found = last_rejected(history)
+    assert found is not None
+    assert found.live == DIGEST
 
 
 def evaluation(*lost_to: Literal["base", "live"]) -> Evaluation:
