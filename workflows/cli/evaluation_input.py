@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ def _image(name: str, place: Place) -> str:
     if isinstance(reference, LayoutReference):
         # The steps run in directories of their own.
         absolute = reference.directory.expanduser().absolute()
-        return name.replace(str(reference.directory), str(absolute), 1)
+        return str(replace(reference, directory=absolute))
     return name
 
 

@@ -261,6 +261,9 @@ def _check_steps(
 ) -> None:
     """Report what a step would refuse, by its place in the file, each place once."""
     arguments = to_parameters(workspace, allow_loopback=allow_loopback, allow_files=allow_files)
+    if "service-port" in workspace.options and "deploy-to" not in workspace.options:
+        # Only a server of this machine has one; `argotune submit` refuses it by name.
+        arguments |= {"deploy-to": "process", "services-dir": "/"}
     for problem in settings_problems(arguments):
         if not problem.setting:
             fields.problems.append(problem.text)

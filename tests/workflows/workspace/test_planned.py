@@ -22,3 +22,12 @@ def test_settings_of_a_clusters_service_are_warned_of_here(
     found = [text for text in planned.workspace.warnings if "service of this machine" in text]
     said = f"{HERE}service-replicas, {HERE}service-host: no effect on a service of this machine"
     assert found == [said] * warned
+
+
+def test_a_service_of_this_machine_may_have_a_port() -> None:
+    annotations = {"argotune.dev/service-port": "5005"}
+    given = {"metadata/annotations": annotations, "tuning/preset/name": "tiny"}
+    planned = load(
+        [("one.yaml", changed(given))], overrides={}, allow_loopback=True, on_this_machine=True
+    )
+    assert planned.workspace.options["service-port"] == "5005"

@@ -17,7 +17,7 @@ from argotune.workflows.cli.show.workflow_json import (
     WORKSPACE_LABEL,
     Workflow,
     has_ended,
-    is_rollback,
+    makes_no_adapter,
     name_of,
     unpack_nodes,
     workspace_of,
@@ -56,12 +56,12 @@ def whole_run(cluster: Cluster, name: str) -> Workflow | None:
 def newest_by_workspace(runs: Iterable[Workflow]) -> dict[str, Workflow]:
     """Select one run for each workspace, from runs with the newest first.
 
-    A rollback hides no older run that goes on, which may wait for its approval.
+    A rollback or an evaluation hides no older run that goes on, which may wait for its approval.
     """
     newest: dict[str, Workflow] = {}
     for run in runs:
         found = newest.setdefault(workspace_of(run), run)
-        if is_rollback(found) and not is_rollback(run) and not has_ended(run):
+        if makes_no_adapter(found) and not makes_no_adapter(run) and not has_ended(run):
             newest[workspace_of(run)] = run
     return newest
 

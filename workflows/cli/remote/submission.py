@@ -86,6 +86,11 @@ def _check_for_cluster(workspace: Workspace) -> None:
             "metadata.annotations.argotune.dev/deploy-to: 'process' is this machine; accepted on"
             " a cluster is kubernetes"
         )
+    if (port := workspace.options.get("service-port", "0")) != "0":
+        problems.append(
+            f"metadata.annotations.argotune.dev/service-port: {port} is for a server on this"
+            " machine; a Service has port 80"
+        )
     if problems:
         raise InputError(problems)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from argotune.steps.cluster.packed_nodes import nodes_in
-from argotune.workflows.workspace import rollback
+from argotune.workflows.workspace import evaluation, rollback
 
 Workflow = Mapping[str, Any]
 
@@ -45,10 +45,10 @@ def workspace_of(workflow: Workflow) -> str:
     return str(metadata.get("generateName", metadata["name"])).rstrip("-")
 
 
-def is_rollback(workflow: Workflow) -> bool:
-    """Whether the run only brings an earlier adapter of its workspace back into service."""
+def makes_no_adapter(workflow: Workflow) -> bool:
+    """Whether the run only brings an earlier adapter back into service, or measures models."""
     labels = workflow["metadata"].get("labels") or {}
-    return labels.get(_TEMPLATE_LABELS[0]) == rollback.NAME
+    return labels.get(_TEMPLATE_LABELS[0]) in (rollback.NAME, evaluation.TEMPLATE)
 
 
 def phase_of(workflow: Workflow) -> str:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from argotune.steps.contracts.checks import CheckResult, Example
 from argotune.steps.contracts.side_by_side import Difference, Measured, Question, SideBySide
+from argotune.workflows.cli.evaluation_input import Place, read_asked
 from argotune.workflows.cli.show.side_by_side import print_side_by_side
 from tests.workflows.cli.command import Argotune
 
@@ -127,3 +128,14 @@ def test_all_problems_are_said_at_once(argotune: Argotune) -> None:
         "d.yaml:",
         "c.yaml[0].pattern:",
     ]
+
+
+@pytest.mark.parametrize("name", ["oci:./adapter:v1", "oci:c:v1", "oci:a//b:v1"])
+def test_a_directory_is_named_from_the_root_for_the_steps(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    directory = Path(name.removeprefix("oci:").removesuffix(":v1"))
+    here = Place(title="this machine", is_here=True, find_service=lambda _: None)
+    found = read_asked([name], ["https://acme.example/rows.jsonl"], None, None, here)
+    assert found.models == (f"oci:{tmp_path / directory}:v1",)

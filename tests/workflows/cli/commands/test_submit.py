@@ -392,6 +392,7 @@ def test_what_is_of_this_machine_is_refused(
             "metadata/annotations": {
                 "argotune.dev/provider": "local",
                 "argotune.dev/deploy-to": "process",
+                "argotune.dev/service-port": "5005",
             },
         }
     )
@@ -406,6 +407,8 @@ def test_what_is_of_this_machine_is_refused(
         " cluster are existing, aks and karpenter",
         "metadata.annotations.argotune.dev/deploy-to: 'process' is this machine; accepted on a"
         " cluster is kubernetes",
+        "metadata.annotations.argotune.dev/service-port: 5005 is for a server on this machine; a"
+        " Service has port 80",
     ]
     assert cluster.requests == []
 

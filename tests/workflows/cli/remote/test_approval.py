@@ -84,14 +84,19 @@ def newer(name: str, template: str = "finetune", *, phase: str = "Succeeded") ->
 
 @pytest.mark.parametrize("phase", ["Running", "Succeeded"])
 @pytest.mark.parametrize(
-    ("other", "template"), [("my-model-rollback-fghij", "rollback"), ("my-model-fghij", "finetune")]
+    ("other", "template"),
+    [
+        ("my-model-rollback-fghij", "rollback"),
+        ("my-model-fghij", "evaluate"),
+        ("my-model-fghij", "finetune"),
+    ],
 )
 def test_a_newer_run_does_not_hide_one_that_waits(
     argotune: Argotune, cluster: Cluster, other: str, template: str, phase: str
 ) -> None:
     cluster.put(waiting(asking()))
     cluster.put(newer(other, template, phase=phase))
-    shown = NAME if template == "rollback" else other
+    shown = other if template == "finetune" else NAME
     assert argotune("status", "my-model", "-n", "team-a").out.startswith(f"{shown}: ")
     answer = argotune("reject", "my-model", "-n", "team-a")
     assert (answer.code, answer.out) == (0, f"run {NAME}: rejected by ann\n")
