@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -41,7 +40,8 @@ def make_app(
     app = FastAPI(
         title="argotune serve",
         description="OpenAI's API for a tuned model and its base.",
-        version=version("argotune"),
+        # Of the routes; in an image argotune is no package that has a version.
+        version="1",
         docs_url=None,
         redoc_url=None,
     )

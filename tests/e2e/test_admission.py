@@ -57,8 +57,11 @@ FREE = {
     "node-lifetime-seconds",
     "output-image",
     "question",
+    "requests-per-minute",
     "service-gpus",
     "service-label-selector",
+    "service-max-replicas",
+    "service-replicas",
     "spot-max-price-usd-per-hour",
     "start-from",
     "urls",
@@ -66,8 +69,9 @@ FREE = {
     "zones",
 }
 """Parameters that a step checks: their values are flags of steps, and nothing else."""
-NAMING = {"queue"}
-"""Parameters that name an object which everyone in the namespace may use."""
+NAMING = {"queue", "service-host"}
+"""Parameters that name what everyone in the namespace may use: an object, a host of the domain
+that the installation allows."""
 GOOD = {
     "name": "good",
     "urls": '["https://example.com/data.parquet"]',

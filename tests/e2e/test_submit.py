@@ -49,7 +49,12 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self): self.reply({"status": "ok"})
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.reply({"response": f"You asked: {asked['prompt']}"})
+        text = f"You asked: {asked['messages'][-1]['content']}"
+        choice = {"index": 0, "delta": {"content": text}, "finish_reason": "stop"}
+        self.send_response(200)
+        self.end_headers()
+        for data in (json.dumps({"choices": [choice]}), "[DONE]"):
+            self.wfile.write(f"data: {data}\\n\\n".encode())
     def reply(self, answer):
         body = json.dumps(answer).encode()
         self.send_response(200)

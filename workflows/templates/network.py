@@ -57,8 +57,8 @@ def build() -> list[Manifest]:
             api_version="networking.k8s.io/v1",
             spec={
                 "podSelector": {"matchLabels": {**PART_OF, STEP_POD_LABEL: scorer.NAME}},
+                # Without rules nothing goes out; an empty list of them would be stored as none.
                 "policyTypes": ["Ingress", "Egress"],
-                "egress": [],
             },
         ),
     ]

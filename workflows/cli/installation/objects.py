@@ -111,8 +111,9 @@ def _set(document: Object, settings: Settings) -> Object:
     if (document["kind"], document["metadata"]["name"]) == ("CronWorkflow", GC):
         # Where no run makes a node, no node can be left behind.
         document["spec"]["suspend"] = not settings.makes_nodes
-    if (document["kind"], document["metadata"]["name"]) == ("NetworkPolicy", SCORERS_POLICY):
-        document["spec"]["egress"] = _api_server_only(settings)
+    name = document["kind"], document["metadata"]["name"]
+    if name == ("NetworkPolicy", SCORERS_POLICY) and (rules := _api_server_only(settings)):
+        document["spec"]["egress"] = rules
     if document["kind"] == "PersistentVolumeClaim":
         _set_claim(
             document["spec"],

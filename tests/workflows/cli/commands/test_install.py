@@ -870,7 +870,7 @@ def test_scorers_reach_nothing_but_the_api_server(argotune: Argotune, api: ApiSe
     assert api.named("networkpolicies/argotune-scorers")["spec"]["egress"] == [rule]
     answer = argotune("install", "--no-scorer-images")
     assert changes(answer) == [f"scorer-images: {SCORER} -> none"]
-    assert api.named("networkpolicies/argotune-scorers")["spec"]["egress"] == []
+    assert "egress" not in api.named("networkpolicies/argotune-scorers")["spec"]
 
 
 @pytest.mark.parametrize(
