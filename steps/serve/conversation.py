@@ -8,7 +8,7 @@ from typing import Any
 from argotune.steps.contracts.serving import ServingContract
 from argotune.steps.serve.constraint import Constraints
 from argotune.steps.serve.engine.interface import Engine, Question, Sampling
-from argotune.steps.serve.errors import ApiError
+from argotune.steps.serve.errors import ApiError, too_long
 from argotune.steps.serve.prompt_tokens import PromptTokens
 from argotune.steps.serve.template import ServedTemplate
 
@@ -120,14 +120,7 @@ class Conversations:
         room = contract.max_length - len(prompt)
         if room < (max_new_tokens or 1):
             asked = "" if max_new_tokens is None else f" and the answer up to {max_new_tokens}"
-            what = "conversation" if param == "messages" else param
-            raise ApiError(
-                400,
-                f"the {what} has {len(prompt)} tokens{asked}; the limit for "
-                f"{what} and answer is {contract.max_length}",
-                param=param,
-                code="context_length_exceeded",
-            )
+            raise too_long(param, f"{len(prompt)} tokens{asked}", contract.max_length)
         most = contract.generation.max_new_tokens
         return Question(
             prompt=tuple(prompt),

@@ -64,6 +64,17 @@ def server_error() -> ApiError:
     )
 
 
+def too_long(param: str, has: str, most: int) -> ApiError:
+    """The response to a question for which the context is too short; `has` says its length."""
+    what = "conversation" if param == "messages" else param
+    return ApiError(
+        400,
+        f"the {what} has {has}; the limit for {what} and answer is {most}",
+        param=param,
+        code="context_length_exceeded",
+    )
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Answer all errors in this format; RequestIds answers bugs."""
 

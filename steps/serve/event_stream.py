@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from typing import Any, TypeVar
 
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from argotune.steps.serve.errors import ApiError
+from argotune.steps.serve.outcomes import note_failure
+
 T = TypeVar("T")
 
-DONE = "data: [DONE]\n\n"
+_DONE = "data: [DONE]\n\n"
 
 
 class EventStream(StreamingResponse):
@@ -35,12 +38,37 @@ class EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-def event(data: Mapping[str, Any]) -> str:
-    """One event."""
+async def events_of(
+    head: Mapping[str, Any],
+    choices: Sequence[AsyncGenerator[dict[str, Any]]],
+    usage: Callable[[], dict[str, int]] | None,
+) -> AsyncIterator[str]:
+    """Yield the answers as OpenAI's chunks; an error during an answer is the last chunk.
+
+    Args:
+        head: What each chunk begins with.
+        choices: Each answer in pieces.
+        usage: Counts the tokens for a last chunk; None: there is none.
+    """
+    head = {**head, **({"usage": None} if usage else {})}
+    try:
+        async with aclosing(_merged(choices)) as pieces:
+            async for piece in pieces:
+                yield _event({**head, "choices": [piece]})
+    except ApiError as error:
+        note_failure(error.status)
+        yield _event(error.body())
+        return
+    if usage:
+        yield _event({**head, "choices": [], "usage": usage()})
+    yield _DONE
+
+
+def _event(data: Mapping[str, Any]) -> str:
     return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
-async def merged(streams: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[T]:
+async def _merged(streams: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[T]:
     """What several streams yield, as it comes; the first that fails ends all."""
     if len(streams) == 1:
         # Without a queue the client's pace holds the stream back.

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from argotune.steps.serve.engine.interface import LEAST_TEMPERATURE
+
 HARMLESS: Mapping[str, str] = MappingProxyType({
     "metadata": "notes of the client for answers that are kept; none are",
     "prompt_cache_key": "where a prompt may be cached, which changes no answer",
@@ -44,9 +46,6 @@ these they are accepted."""
 MOST_ITEMS = 2048
 """Of a list, such as a conversation's messages."""
 
-LEAST_TEMPERATURE = 1e-5
-"""Below it the likeliest token is chosen: its share is 1 in float32, in which engines compute, and
-far below it, logits divided by the temperature are infinite there."""
 _LEAST_TOP_P = 1e-6
 """A smaller one may be 0 in float32, which leaves no token; it means the likeliest token too."""
 

@@ -17,7 +17,7 @@ from argotune.steps.common import log
 from argotune.steps.contracts.dataset_rows import Conversation
 from argotune.steps.contracts.serving import ServingContract
 from argotune.steps.serve.admission import Admission
-from argotune.steps.serve.errors import ApiError
+from argotune.steps.serve.errors import ApiError, too_long
 from argotune.steps.tokens.control_tokens import ControlTokens, without_marks
 from argotune.steps.tokens.spans import Rendered, TemplateMismatch, render_text
 
@@ -101,14 +101,7 @@ class PromptTokens:
         for start in range(0, len(text), _PIECE_CHARACTERS):
             tokens += len(self._encode(text[start : start + _PIECE_CHARACTERS])) - _LOST_BY_CUT
             if tokens > most:
-                what = "conversation" if param == "messages" else param
-                raise ApiError(
-                    400,
-                    f"the {what} has over {tokens} tokens; the limit for {what} and answer is"
-                    f" {most}",
-                    param=param,
-                    code="context_length_exceeded",
-                )
+                raise too_long(param, f"over {tokens} tokens", most)
 
     def _encode(self, text: str) -> list[int]:
         # Not `encode`, which holds Python's lock all the time.

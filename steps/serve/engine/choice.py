@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy
 import torch
 
-from argotune.steps.serve.engine.interface import Sampling, TokenConstraint, TokenMask
-
-_LEAST_TEMPERATURE = 1e-5
-"""Below it float32 has no logits over it that are numbers, and all chance is gone anyway."""
+from argotune.steps.serve.engine.interface import (
+    LEAST_TEMPERATURE,
+    Sampling,
+    TokenConstraint,
+    TokenMask,
+)
 
 
 class Choice:
@@ -38,7 +40,7 @@ class Choice:
             if not allowed.any():
                 raise ValueError("the constraint allows no token")
             logits = logits.masked_fill(~allowed, -torch.inf)
-        if self._sampling.temperature < _LEAST_TEMPERATURE:
+        if self._sampling.temperature < LEAST_TEMPERATURE:
             return int(logits.argmax())
         shares = torch.softmax(logits / self._sampling.temperature, dim=-1)
         if self._sampling.top_p < 1:

@@ -18,6 +18,11 @@ TokenMask = numpy.ndarray[Any, numpy.dtype[numpy.int32]]
 llguidance and xgrammar."""
 
 
+LEAST_TEMPERATURE = 1e-5
+"""Below it the likeliest token is chosen: its share is 1 in float32, in which engines compute, and
+far below it, logits divided by the temperature are infinite there."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """Parameters of the choice of each token."""

@@ -5,25 +5,24 @@ from __future__ import annotations
 import json
 import secrets
 import string
-import time
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from argotune.steps.serve.engine.interface import Question, TokenLogprob
-from argotune.steps.serve.errors import ApiError
-from argotune.steps.serve.event_stream import DONE, EventStream, event, merged
+from argotune.steps.serve.event_stream import EventStream, events_of
 from argotune.steps.serve.exchange import (
     Exchange,
     Part,
     admit,
     exchanges_of,
     gathered,
+    head_of,
     off_loop,
     sampling_of,
     unless_gone,
@@ -31,7 +30,6 @@ from argotune.steps.serve.exchange import (
 )
 from argotune.steps.serve.held_answer import AskedGrammar, grammar_of, hold
 from argotune.steps.serve.logprobs import chat_logprobs
-from argotune.steps.serve.outcomes import note_failure
 from argotune.steps.serve.schema.chat_completions import ChatCompletionRequest
 from argotune.steps.serve.schema.responses import ChatCompletion, errors, streamed
 from argotune.steps.serve.service import Service
@@ -54,11 +52,15 @@ def add_chat_completions_route(app: FastAPI, service: Service) -> None:
         headers = service.adapter_headers(body.model)
         if body.stream:
             # Before the stream begins, so that a full queue can still be answered with 429.
-            return EventStream(_events(choices, body), admit(service, exchanges), headers)
+            places = admit(service, exchanges)
+            head = head_of("chatcmpl", "chat.completion.chunk", body.model)
+            deltas = [choice.deltas() for choice in choices]
+            usage = partial(usage_of, exchanges) if body.wants_usage else None
+            return EventStream(events_of(head, deltas, usage), places, headers)
         with admit(service, exchanges):
             works = gathered([choice.complete() for choice in choices])
             whole = await unless_gone(request, works)
-        head = _head(body.model, "chat.completion")
+        head = head_of("chatcmpl", "chat.completion", body.model)
         return JSONResponse(
             {**head, "choices": whole, "usage": usage_of(exchanges)}, headers=headers
         )
@@ -157,24 +159,6 @@ class _Choice:
         }
 
 
-async def _events(choices: Sequence[_Choice], body: ChatCompletionRequest) -> AsyncIterator[str]:
-    """Yield the answers as OpenAI's chunks; an error during an answer is the last chunk."""
-    with_usage = body.stream_options is not None and body.stream_options.include_usage
-    head = _head(body.model, "chat.completion.chunk") | ({"usage": None} if with_usage else {})
-    try:
-        async with aclosing(merged([choice.deltas() for choice in choices])) as deltas:
-            async for delta in deltas:
-                yield event({**head, "choices": [delta]})
-    except ApiError as error:
-        note_failure(error.status)
-        yield event(error.body())
-        return
-    if with_usage:
-        usage = usage_of([choice.exchange for choice in choices])
-        yield event({**head, "choices": [], "usage": usage})
-    yield DONE
-
-
 def _call(call: Call) -> dict[str, Any]:
     """A call in OpenAI's form. Its id is one that every chat template accepts."""
     arguments = json.dumps(call.arguments, ensure_ascii=False)
@@ -182,13 +166,4 @@ def _call(call: Call) -> dict[str, Any]:
         "id": "".join(secrets.choice(_LETTERS) for _ in range(9)),
         "type": "function",
         "function": {"name": call.name, "arguments": arguments},
-    }
-
-
-def _head(model: str, kind: str) -> dict[str, Any]:
-    return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
-        "object": kind,
-        "created": int(time.time()),
-        "model": model,
     }

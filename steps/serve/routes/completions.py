@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from argotune.steps.serve.engine.interface import TokenLogprob
-from argotune.steps.serve.errors import ApiError
-from argotune.steps.serve.event_stream import DONE, EventStream, event, merged
+from argotune.steps.serve.event_stream import EventStream, events_of
 from argotune.steps.serve.exchange import (
     Exchange,
     admit,
     exchanges_of,
     gathered,
+    head_of,
     off_loop,
     sampling_of,
     unless_gone,
     usage_of,
 )
 from argotune.steps.serve.logprobs import completion_logprobs
-from argotune.steps.serve.outcomes import note_failure
 from argotune.steps.serve.schema.completions import CompletionRequest
 from argotune.steps.serve.schema.responses import Completion, errors, streamed
 from argotune.steps.serve.service import Service
@@ -44,13 +42,17 @@ def add_completions_route(app: FastAPI, service: Service) -> None:
         exchanges = await off_loop(service, lambda: _exchanges(service, body))
         choices = [_Choice(number, exchange) for number, exchange in enumerate(exchanges)]
         headers = service.adapter_headers(body.model)
+        head = head_of("cmpl", "text_completion", body.model)
+        usage = partial(usage_of, exchanges, len(body.prompts))
         if body.stream:
-            return EventStream(_events(choices, body), admit(service, exchanges), headers)
+            places = admit(service, exchanges)
+            texts = [choice.texts() for choice in choices]
+            events = events_of(head, texts, usage if body.wants_usage else None)
+            return EventStream(events, places, headers)
         with admit(service, exchanges):
             works = gathered([choice.complete() for choice in choices])
             whole = await unless_gone(request, works)
-        usage = usage_of(exchanges, len(body.prompts))
-        return JSONResponse({**_head(body), "choices": whole, "usage": usage}, headers=headers)
+        return JSONResponse({**head, "choices": whole, "usage": usage()}, headers=headers)
 
 
 def _exchanges(service: Service, body: CompletionRequest) -> list[Exchange]:
@@ -110,30 +112,3 @@ class _Choice:
             "logprobs": logprobs,
             "finish_reason": finish_reason,
         }
-
-
-async def _events(choices: Sequence[_Choice], body: CompletionRequest) -> AsyncIterator[str]:
-    """Yield the answers in pieces; an error during an answer is the last one."""
-    with_usage = body.stream_options is not None and body.stream_options.include_usage
-    head = _head(body) | ({"usage": None} if with_usage else {})
-    try:
-        async with aclosing(merged([choice.texts() for choice in choices])) as texts:
-            async for choice in texts:
-                yield event({**head, "choices": [choice]})
-    except ApiError as error:
-        note_failure(error.status)
-        yield event(error.body())
-        return
-    if with_usage:
-        usage = usage_of([choice.exchange for choice in choices], len(body.prompts))
-        yield event({**head, "choices": [], "usage": usage})
-    yield DONE
-
-
-def _head(body: CompletionRequest) -> dict[str, Any]:
-    return {
-        "id": f"cmpl-{uuid.uuid4().hex}",
-        "object": "text_completion",
-        "created": int(time.time()),
-        "model": body.model,
-    }

@@ -6,28 +6,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from argotune.steps.serve.parameters import (
-    MostAnswers,
-    RequestBody,
-    Seed,
-    StopTexts,
-    StrictModel,
-    Temperature,
-    Tokens,
-    TopP,
-)
+from argotune.steps.serve.parameters import StrictModel, Tokens
 from argotune.steps.serve.schema.messages import Message, Name, Tool, ToolMessage
+from argotune.steps.serve.schema.openai_body import OpenAIBody
 
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
-
-
-class StreamOptions(StrictModel):
-    """Options of a streamed answer."""
-
-    include_usage: bool | None = None
-    """Whether a last chunk says how many tokens there were."""
-    include_obfuscation: bool | None = None
-    """Accepted without effect: no chunk is padded."""
 
 
 class TextFormat(StrictModel):
@@ -71,26 +54,16 @@ class ChosenTool(StrictModel):
     function: ChosenFunction
 
 
-class ChatCompletionRequest(RequestBody):
+class ChatCompletionRequest(OpenAIBody):
     """A conversation to be continued."""
 
-    model: str
     messages: Annotated[list[Message], Field(min_length=1)]
     max_completion_tokens: Tokens | None = None
     """Most tokens of each answer; null: as many as the context holds."""
     max_tokens: Tokens | None = None
     """The older name of max_completion_tokens."""
-    temperature: Temperature | None = None
-    top_p: TopP | None = None
-    seed: Seed | None = None
-    """Equal seeds give equal answers; the second of n answers has the next seed, and so on."""
-    n: MostAnswers | None = None
-    """Number of answers."""
-    stop: StopTexts | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     response_format: Annotated[
         TextFormat | JsonFormat | SchemaFormat | None, Field(discriminator="type")
     ] = None
@@ -106,8 +79,6 @@ class ChatCompletionRequest(RequestBody):
             raise ValueError("max_tokens is the older name of max_completion_tokens; give one")
         if self.top_logprobs is not None and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
-        if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options needs stream: true")
         self._check_tools()
         return self
 

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from argotune.steps.serve.parameters import (
-    MostAnswers,
-    RequestBody,
-    Seed,
-    StopTexts,
-    Temperature,
-    Tokens,
-    TopP,
-)
-from argotune.steps.serve.schema.chat_completions import StreamOptions
+from argotune.steps.serve.parameters import Tokens
+from argotune.steps.serve.schema.openai_body import OpenAIBody
 
 _TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 _MOST_PROMPTS = 32
 
 
-class CompletionRequest(RequestBody):
+class CompletionRequest(OpenAIBody):
     """Texts to be continued as they are, without a chat template."""
 
-    model: str
     prompt: (
         str
         | Annotated[list[str], Field(min_length=1, max_length=_MOST_PROMPTS)]
@@ -34,21 +25,8 @@ class CompletionRequest(RequestBody):
     """One text or several; a control token of the model in it is that token. Or token ids."""
     max_tokens: Tokens | None = None
     """Most tokens of each answer; null: as many as the context holds, where OpenAI has 16."""
-    temperature: Temperature | None = None
-    top_p: TopP | None = None
-    seed: Seed | None = None
-    n: MostAnswers | None = None
-    stop: StopTexts | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     """Number of likeliest tokens to return for each position, beside the chosen one."""
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options needs stream: true")
-        return self
 
     @property
     def prompts(self) -> list[str] | list[list[int]]:
