@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from argotune.steps.deploy.manifests.objects import KINDS as SERVICE_KINDS
 from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.cli.remote.api_errors import explain_errors
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.reasons import is_untaken, obstacles
 from argotune.workflows.cli.remote.runs import (
@@ -154,7 +155,9 @@ def _remove_service(cluster: Cluster, name: str, runs: Sequence[Workflow]) -> bo
     removed = False
     # What serves goes after what stands around it.
     for kind in reversed(SERVICE_KINDS):
-        item = cluster.get(kind, name)
+        # Some clusters do not have the kinds of Gateway API and Prometheus' operator.
+        with explain_errors(f"{kind} {name}"):
+            item = cluster.kube.get(kind, cluster.namespace, name)
         if item is None:
             continue
         labels = item["metadata"].get("labels") or {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fakes.kube import Cluster, Object
+from tests.fakes.kube import Cluster, Fault, Object
 from tests.workflows.cli.cluster_workflows import NAME, exit_handler, run_of, service_of, step
 from tests.workflows.cli.command import Argotune
 from tests.workflows.cli.remote.test_states import meanwhile
@@ -208,6 +208,19 @@ def test_objects_of_others_stay(argotune: Argotune, cluster: Cluster) -> None:
     assert answer.err == "warning: Service my-model is not argotune's, and stays\n"
     assert len(cluster.of_kind("Service")) == 1
     assert cluster.of_kind("Deployment") == []
+
+
+def test_kinds_that_the_cluster_does_not_have_are_passed_over(
+    argotune: Argotune, cluster: Cluster
+) -> None:
+    put_service(cluster)
+    for plural in ("httproutes", "servicemonitors"):
+        # As of an API that is not there: no object is named.
+        cluster.faults.append(Fault("GET", f"/{plural}/", 404, message="Not Found"))
+    answer = argotune(*STOP, "my-model", "--service")
+    assert (answer.code, answer.err) == (0, "")
+    assert cluster.of_kind("Deployment") == []
+    assert [fault.times for fault in cluster.faults] == [0, 0]
 
 
 def test_flags_that_are_for_a_cluster(argotune: Argotune) -> None:
