@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 ARGO = "argoproj.io"
 KARPENTER = "karpenter.sh"
-MONITORING = "monitoring.coreos.com"
+_MONITORING = "monitoring.coreos.com"
 """Of Prometheus' operator."""
 _RBAC = "rbac.authorization.k8s.io"
 _ADMISSION = "admissionregistration.k8s.io"
@@ -88,7 +88,7 @@ _TABLE = (
     Kind("SelfSubjectReview", "selfsubjectreviews", "authentication.k8s.io", is_namespaced=False),
     Kind("Service", "services"),
     Kind("ServiceAccount", "serviceaccounts"),
-    Kind("ServiceMonitor", "servicemonitors", MONITORING),
+    Kind("ServiceMonitor", "servicemonitors", _MONITORING),
     Kind("StorageClass", "storageclasses", "storage.k8s.io", is_namespaced=False),
     Kind("SubjectAccessReview", "subjectaccessreviews", _REVIEWS, is_namespaced=False),
     Kind(

@@ -195,10 +195,10 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
             return f"check {self.name} found no held-out row that it applies to"
         said = f"check {self.name} scores {self.score:.3g} on {self.rows} rows"
         if self.min is not None:
-            verb = "reaches" if self.score >= self.min else "is below"
+            verb = "reaches" if reaches(self.score, self.min, []) else "is below"
             said += f", which {verb} {self.min:g}"
         if self.lowest is not None and self.min_row is not None:
-            verb = "reaches" if self.lowest >= self.min_row else "is below"
+            verb = "reaches" if reaches(self.lowest, self.min_row, []) else "is below"
             said += f", and {self.lowest:.3g} on the lowest, which {verb} {self.min_row:g}"
         return "".join([said, *(_beside(self.score, margin) for margin in self.margins)])
 

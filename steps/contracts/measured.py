@@ -6,13 +6,20 @@ the command line shows it for a report of the registry too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from argotune.steps.common.errors import PermanentError
-from argotune.steps.contracts.report import DATASET, METRICS, PLAN, RESULT, Files, records
+from argotune.steps.contracts.report import (
+    DATASET,
+    METRICS,
+    PLAN,
+    RESULT,
+    Files,
+    record_of,
+    records,
+)
 from argotune.steps.contracts.training_plan import Speed, TrainingPlan, parse_plan
 
 UNKNOWN = "-"
@@ -52,7 +59,7 @@ def compare_with_plan(files: Files, node: NodeUse | None = None) -> list[Row]:
         node: The use of the node that was made for the run; None: there was none, or it is not
             known.
     """
-    plan, result = _plan(files), _object(files, RESULT).get("result")
+    plan, result = _plan(files), record_of(files, RESULT).get("result")
     if plan is None or not isinstance(result, dict):
         return []
     return [row for row in _rows(plan, result, files, node) if row.measured != UNKNOWN]
@@ -71,7 +78,7 @@ def _rows(
     plan: TrainingPlan, result: dict[str, Any], files: Files, node: NodeUse | None
 ) -> Iterator[Row]:
     hardware, speed = plan.hardware, plan.hardware.expected_tokens_per_second
-    counted = _object(files, DATASET).get("tokens") or {}
+    counted = record_of(files, DATASET).get("tokens") or {}
     run_tokens = counted.get("run_tokens")
     early = result.get("stopped_early")
     is_on_gpu = hardware.gpus > 0
@@ -128,11 +135,3 @@ def _plan(files: Files) -> TrainingPlan | None:
         return parse_plan(files[PLAN].decode()) if PLAN in files else None
     except (PermanentError, UnicodeDecodeError):
         return None  # a plan of another version
-
-
-def _object(files: Files, name: str) -> dict[str, Any]:
-    try:
-        found = json.loads(files.get(name, b"{}"))
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

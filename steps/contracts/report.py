@@ -91,6 +91,15 @@ def read_layout(layout: Path, tag: str) -> Files:
     }
 
 
+def record_of(files: Files, name: str) -> dict[str, Any]:
+    """Parse a JSON object; a file that is missing or something else is empty."""
+    try:
+        found = json.loads(files.get(name, b"{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def records(files: Files, name: str) -> list[dict[str, Any]]:
     """Parse a file of JSON lines; a missing one has none."""
     return [json.loads(line) for line in files.get(name, b"").splitlines()]

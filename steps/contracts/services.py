@@ -117,19 +117,18 @@ def stop_service(services_dir: Path, name: str, *, timeout_seconds: float = STOP
     return was_running
 
 
-def forget_service(services_dir: Path, name: str) -> bool:
-    """Delete all that is kept of a stopped service; False if nothing is.
+def forget_service(services_dir: Path, name: str) -> None:
+    """Delete all that is kept of a stopped service.
 
     Raises PermanentError while a server of it runs, or a deploy.
     """
     folder = services_dir / name
     if not folder.is_dir():
-        return False
+        return
     with deploy_lock(folder) as is_held:
         if not is_held or name in names_of_running(services_dir):
             raise PermanentError(f"{name}: is running; stop it first: argotune stop {name}")
         remove_directory(folder)
-    return True
 
 
 @contextlib.contextmanager

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 KEY = "stop-at"
+"""Key of the ConfigMap, and name of the file."""
 COST_LIMIT = "cost limit"
 """Why training ended early, where this time ended it."""
-"""Key of the ConfigMap, and name of the file."""
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 

@@ -50,9 +50,9 @@ from argotune.steps.contracts.services import (
 from argotune.steps.deploy.adapter import unpack_adapter
 from argotune.steps.deploy.ask import ask, serves
 from argotune.steps.deploy.client_key import client_key, keep_keys
-from argotune.steps.deploy.manifests.deployment import four_bit_flags
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.deploy.port import open_listener
+from argotune.steps.deploy.server_flags import server_flags
 from argotune.steps.deploy.version import in_service, record_version
 
 _LOGGER = logging.getLogger(__name__)
@@ -224,9 +224,7 @@ def flags_of(params: Params, adapter_dir: Path, folder: Path, listener_fd: int) 
         "--port=0",
         f"--listener-fd={listener_fd}",
         f"--port-file={folder / 'port'}",
-        *([f"--keys-file={folder / KEYS}"] if params.api_keys_secret else []),
-        *([f"--requests-per-minute={rate}"] if (rate := params.requests_per_minute) else []),
-        *four_bit_flags(params),
+        *server_flags(params, folder / KEYS),
     ]
 
 

@@ -107,6 +107,11 @@ def without_node(made: Made, now: datetime) -> Made:
     return (*made[:-1], replace(made[-1], until=now.replace(microsecond=0)))
 
 
+def is_spot(placement: str) -> bool:
+    """Whether the price of such a node is that of a regular machine, which it does not pass."""
+    return "spot" in placement.split()
+
+
 def given_back(made: Made) -> list[ReleasedNode]:
     """The nodes that the run has no longer, with hours and cost."""
     return [
@@ -114,7 +119,7 @@ def given_back(made: Made) -> list[ReleasedNode]:
             what=f"node ({node.placement})",
             hours=node.hours(node.until),
             cost_usd=node.cost_usd(node.until),
-            is_upper_bound="spot" in node.placement.split(),
+            is_upper_bound=is_spot(node.placement),
         )
         for node in made
         if node.until is not None

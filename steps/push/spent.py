@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from argotune.steps.contracts.measured import NodeUse
+from argotune.steps.nodes.ledger import MadeNode, is_spot
 from argotune.steps.push.params import Params
 
 
@@ -17,10 +18,13 @@ def node_use(params: Params) -> NodeUse | None:
     _, end = params.times().get("evaluate", (None, None))
     if not (params.machine and params.node_since and end):
         return None
-    seconds = (end - datetime.fromisoformat(params.node_since)).total_seconds()
-    hours, price = max(0.0, seconds) / 3600, params.price_usd_per_hour
+    node = MadeNode(
+        placement=params.machine,
+        price_usd_per_hour=params.price_usd_per_hour,
+        since=datetime.fromisoformat(params.node_since),
+    )
     return NodeUse(
-        hours=hours,
-        cost_usd=None if price is None else hours * price,
-        is_upper_bound="spot" in params.machine.split(),
+        hours=node.hours(end),
+        cost_usd=node.cost_usd(end),
+        is_upper_bound=is_spot(node.placement),
     )

@@ -35,6 +35,7 @@ from argotune.steps.reject import params as reject
 from argotune.steps.release import params as release
 from argotune.steps.settings.run_settings import (
     SCORERS,
+    SECRET_SETTINGS,
     SETTINGS,
     flags_of,
     installer_settings,
@@ -314,14 +315,9 @@ def _url_problems(settings: Mapping[str, str]) -> Iterator[Problem]:
 def _forbidden_secrets(settings: Mapping[str, str]) -> Iterator[Problem]:
     """Report Secrets that the template would not mount; a default one may be missing."""
     allowed: list[str] = json.loads(settings.get("allowed-secrets", '["*"]'))
-    for name in (
-        "push-secret",
-        "model-access-secret",
-        "data-secret",
-        "signing-secret",
-        "notify-secret",
-        "api-keys-secret",
-    ):
+    for name in SECRET_SETTINGS:
+        if name == "urls-secret":
+            continue  # it is made for the run, and the admission policy holds its name
         secret = settings.get(name, "")
         problem = secret_problem(secret, allowed)
         if secret not in ("", SETTINGS[name].default) and problem is not None:

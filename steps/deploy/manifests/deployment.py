@@ -19,6 +19,7 @@ from argotune.steps.contracts.in_service import ADAPTER
 from argotune.steps.deploy.manifests.labels import Manifest, labels, metadata, selector
 from argotune.steps.deploy.manifests.network import PORT, PORT_NAME
 from argotune.steps.deploy.params import Params
+from argotune.steps.deploy.server_flags import server_flags
 from argotune.steps.nodes.labels import RUN_LABEL
 
 _USER = 65532
@@ -142,9 +143,7 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
             "--host=0.0.0.0",
             f"--port={PORT}",
             *_gpu_flags(params),
-            *([f"--keys-file={_KEYS}/{FILE_NAME}"] if params.api_keys_secret else []),
-            *_rate_flags(params),
-            *four_bit_flags(params),
+            *server_flags(params, f"{_KEYS}/{FILE_NAME}"),
         ],
         "env": [
             {"name": "HF_HOME", "value": f"{_SCRATCH}/huggingface"},
@@ -173,21 +172,11 @@ def _container(params: Params, adapter: Adapter) -> Manifest:
     }
 
 
-def _rate_flags(params: Params) -> list[str]:
-    rate = params.requests_per_minute
-    return [f"--requests-per-minute={rate}"] if rate else []
-
-
 def _gpu_flags(params: Params) -> list[str]:
     gpus = params.server_gpus()
     if not gpus:
         return []
     return [f"--gpus={gpus}", *(["--allow-cpu=true"] if params.allow_cpu else [])]
-
-
-def four_bit_flags(params: Params) -> list[str]:
-    """The server's flag for a base in 4 bits, also of a process."""
-    return ["--load-in-4bit=true"] if params.load_in_4bit else []
 
 
 def _probe(path: str, *, failures: int) -> Manifest:

@@ -28,7 +28,7 @@ from argotune.workflows.cli.providers.flags import (
     with_flags,
 )
 from argotune.workflows.cli.providers.registry import identities
-from argotune.workflows.cli.public_key import read_key_file
+from argotune.workflows.cli.public_key import read_key_files
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.texts import read_texts
 from argotune.workflows.workspace import manifests
@@ -295,12 +295,11 @@ def _settings(
             ((_, ca),) = read_texts([ca_file])
         except InputError as error:
             problems += [f"--ca-file: {problem}" for problem in error.problems]
-    keys = []
-    for path in key_files:
-        try:
-            keys.append(read_key_file("--verification-key", path, line_of))
-        except InputError as error:
-            problems += error.problems
+    keys: list[str] = []
+    try:
+        keys = read_key_files("--verification-key", key_files, line_of)
+    except InputError as error:
+        problems += error.problems
     settings = Settings(
         **flags,
         by_digest=by_digest,

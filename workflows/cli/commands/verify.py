@@ -30,7 +30,7 @@ from argotune.workflows.cli.local.machine import missing_packages, pip_install
 from argotune.workflows.cli.local.replay import Places, run_as_processes
 from argotune.workflows.cli.local.replay import replay as replay_statement
 from argotune.workflows.cli.login import AuthFileOption, CaFileOption, Login, login_of
-from argotune.workflows.cli.public_key import read_key_file
+from argotune.workflows.cli.public_key import read_key_files
 from argotune.workflows.cli.remote.cluster import Cluster, installed_setting
 from argotune.workflows.cli.where import (
     ClusterOption,
@@ -115,7 +115,7 @@ def _reference(text: str) -> ImageReference | LayoutReference:
 def _public_keys(paths: Sequence[Path], cluster: Cluster | None) -> Sequence[PublicKey]:
     """Return the keys of the flags, or those of the installation in the namespace."""
     if paths or cluster is None:
-        return _read_keys(paths)
+        return read_key_files("--key", paths, read_public_key)
     text = installed_setting(cluster, "verification-key")
     if not text:
         raise CliError(
@@ -126,19 +126,6 @@ def _public_keys(paths: Sequence[Path], cluster: Cluster | None) -> Sequence[Pub
         return public_keys_of(text)
     except ValueError as error:
         raise CliError(f"the verification key of the installation: {error}") from error
-
-
-def _read_keys(paths: Sequence[Path]) -> list[PublicKey]:
-    """Read the files of the flags. Raises InputError with all that is wrong with them."""
-    keys, problems = [], []
-    for path in paths:
-        try:
-            keys.append(read_key_file("--key", path, read_public_key))
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError(problems)
-    return keys
 
 
 def _replayed(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from argotune.steps.common.errors import StepError
 from argotune.steps.contracts.history import DIRECTORY as HISTORY
-from argotune.steps.contracts.in_service import read_in_service
+from argotune.steps.contracts.in_service import InService, read_in_service
 from argotune.steps.contracts.report import PLAN
 from argotune.steps.contracts.services import Service, is_alive, read_service
 from argotune.steps.registry.oci import LayoutReference, parse_reference, with_digest
@@ -97,13 +97,15 @@ def deploy_flags(here: Home, run: LocalRun, *, is_newest: bool = True) -> list[s
         "auth-file": login_file(),
         "dataset-digest": inputs.get("dataset-digest", ""),
     }
-    of_service = dict(_noted_settings(here, run))
+    known = _on_record(here, run.workspace)
+    of_service = dict(known.settings) if known is not None else {}
     if not is_newest:
         # The run's model lies where the run put it.
         of_service.pop("cache-dir", None)
     flags |= of_service
     flags["history-file"] = _history_file(str(flags["cache-dir"]), run.workspace)
-    live = _adapter_in_service(here, run, str(flags.get("reference", ""))) if is_newest else ""
+    reference = str(flags.get("reference", ""))
+    live = _adapter_in_service(known, reference, run.workspace) if is_newest else ""
     if live and live != flags.get("reference"):
         # What else it needs, its image says.
         flags = {key: text for key, text in flags.items() if key not in _OF_THE_ADAPTER}
@@ -116,11 +118,10 @@ def _history_file(cache_dir: str | Path, name: str) -> Path:
     return Path(cache_dir) / HISTORY / f"{name}.json"
 
 
-def _noted_settings(here: Home, run: LocalRun) -> Mapping[str, str]:
-    """Return the flags that deploy noted for whoever serves this service again."""
-    service = read_service(here.services_dir, run.workspace)
-    known = read_in_service(service.annotations) if service is not None else None
-    return known.settings if known is not None else {}
+def _on_record(here: Home, workspace: str) -> InService | None:
+    """Return what deploy noted of the service; None where there is no record."""
+    service = read_service(here.services_dir, workspace)
+    return read_in_service(service.annotations) if service is not None else None
 
 
 def login_file() -> Path:
@@ -128,14 +129,12 @@ def login_file() -> Path:
     return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
 
 
-def _adapter_in_service(here: Home, run: LocalRun, reference: str) -> str:
+def _adapter_in_service(known: InService | None, reference: str, workspace: str) -> str:
     """Return the adapter that was in service last; empty where nothing says so.
 
     The service's record knows it, also of a registry, or else the layout of the run's adapter.
     """
-    service = read_service(here.services_dir, run.workspace)
-    known = read_in_service(service.annotations) if service is not None else None
-    return known.adapter if known is not None else _live_of_layout(reference, run.workspace)
+    return known.adapter if known is not None else _live_of_layout(reference, workspace)
 
 
 def _live_of_layout(reference: str, workspace: str) -> str:

@@ -27,6 +27,7 @@ from argotune.steps.contracts.report import (
     RESULT,
     SAMPLES,
     Files,
+    record_of,
     records,
 )
 from argotune.steps.contracts.training_plan import parse_plan
@@ -167,7 +168,7 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _data(files: Files) -> dict[str, str]:
-    data = _object(files, DATASET)
+    data = record_of(files, DATASET)
     tokens = data.get("tokens")
     counts = {name: f"{data[key]:,}" for key, name in _COUNTS.items() if key in data}
     if isinstance(tokens, dict):
@@ -177,7 +178,7 @@ def _data(files: Files) -> dict[str, str]:
 
 
 def _losses(side: Side) -> dict[str, str]:
-    result = _object(side.files, RESULT).get("result")
+    result = record_of(side.files, RESULT).get("result")
     steps = str(result.get("steps", "")) if isinstance(result, dict) else ""
     return {
         "base": side.row.base_loss,
@@ -243,14 +244,6 @@ def _answers_of(files: Files) -> dict[str, str]:
     samples = records(files, SAMPLES)
     last = max((each["step"] for each in samples), default=None)
     return {str(each["prompt"]): str(each["answer"]) for each in samples if each["step"] == last}
-
-
-def _object(files: Files, name: str) -> dict[str, Any]:
-    try:
-        found = json.loads(files.get(name, b"{}"))
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _cut(text: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from argotune.steps.nodes.ledger import Made, made_nodes, running_node, spent_usd
+from argotune.steps.nodes.ledger import Made, is_spot, made_nodes, running_node, spent_usd
 from argotune.workflows.cli.show.rows import is_exit_handler, seconds_between
 from argotune.workflows.cli.show.workflow_json import (
     Workflow,
@@ -79,7 +79,7 @@ def _spending_on(made: Made, now: datetime) -> Spending:
         hours=sum(node.hours(now) for node in made),
         price_usd_per_hour=prices.pop() if len(prices) == 1 else None,
         cost_usd=spent_usd(made, now),
-        is_spot=any("spot" in node.placement.split() for node in made),
+        is_spot=any(is_spot(node.placement) for node in made),
         is_over=running_node(made) is None,
     )
 
@@ -103,7 +103,7 @@ def _spending_by_steps(workflow: Workflow, now: datetime) -> Spending | None:
         hours=hours,
         price_usd_per_hour=price,
         cost_usd=cost,
-        is_spot=any("spot" in placement.split() for placement in placements),
+        is_spot=any(is_spot(placement) for placement in placements),
         is_over=is_over,
     )
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from argotune.steps.contracts import adapter_image
 from argotune.steps.contracts.in_service import Event, InService
 from argotune.steps.contracts.versions import CANDIDATE, LIVE, PREVIOUS, REJECTED
+from argotune.steps.nodes.ledger import is_spot
 from argotune.steps.registry.versions import Version
 from argotune.workflows.cli.show.fitting import Fitting
 
@@ -76,7 +77,7 @@ class Row:
     @property
     def is_cost_upper_bound(self) -> bool:
         """Whether the cost is by the regular price, which a spot machine costs at most."""
-        return "spot" in self.machine.split()
+        return is_spot(self.machine)
 
     @property
     def cost(self) -> str:

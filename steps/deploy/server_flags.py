@@ -1,0 +1,17 @@
+"""The flags that a server has as a pod and as a process alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from argotune.steps.deploy.params import Params
+
+
+def server_flags(params: Params, keys_file: str | Path) -> list[str]:
+    """What the settings of the run say of the server; `keys_file` is where it finds its keys."""
+    rate = params.requests_per_minute
+    return [
+        *([f"--keys-file={keys_file}"] if params.api_keys_secret else []),
+        *([f"--requests-per-minute={rate}"] if rate else []),
+        *(["--load-in-4bit=true"] if params.load_in_4bit else []),
+    ]
