@@ -7,7 +7,7 @@ answers are greedy ones to the prompts of held-out rows; a row's own answer is t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -99,10 +99,18 @@ class _Compared(_Check, frozen=True, kw_only=True, forbid_unknown_fields=True):
     accepted."""
 
     @property
+    def wanted_margins(self) -> Mapping[Literal["base", "live"], float]:
+        """By how much the score has to be above that of each model that it is compared with."""
+        given: dict[Literal["base", "live"], float | None] = {
+            "base": self.min_improvement,
+            "live": self.min_improvement_over_live,
+        }
+        return {name: margin for name, margin in given.items() if margin is not None}
+
+    @property
     def has_bound(self) -> bool:
         """Whether an adapter could fail it."""
-        bounds = (self.min, self.min_improvement, self.min_improvement_over_live)
-        return any(bound is not None for bound in bounds)
+        return self.min is not None or bool(self.wanted_margins)
 
 
 class LmEval(_Compared, frozen=True, kw_only=True, tag_field="kind", tag="lm_eval"):

@@ -223,6 +223,11 @@ class Evaluation(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True
         return [check for check in self.checks if not isinstance(check, LmEval | Scorer)]
 
     @property
+    def checked_rows(self) -> int:
+        """Most prompts whose answers are checked; 0 without such a check."""
+        return self.check_rows if self.answer_checks else 0
+
+    @property
     def lm_eval_checks(self) -> list[LmEval]:
         """Those whose rows are lm-eval's."""
         return [check for check in self.checks if isinstance(check, LmEval)]

@@ -32,6 +32,11 @@ class Data:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
+def held_out_file(work_dir: Path) -> Path:
+    """Where the dataset step left the run's held-out rows."""
+    return work_dir / "dataset" / "validation.parquet"
+
+
 def read_data(rows_file: Path, model_dir: Path, plan: TrainingPlan, *, questions: int) -> Data:
     """Read the rows as the base model's tokenizer and template make them, and so many questions.
 

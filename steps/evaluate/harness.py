@@ -134,7 +134,7 @@ def measure_tasks(tasks: Sequence[LoadedTask], name: Name, wrapped: Any) -> dict
     evaluate: Any = importlib.import_module("lm_eval.evaluator").evaluate
     scores = {}
     for task in tasks:
-        if _margin(task.check, name) is None and name != "new":
+        if name != "new" and name not in task.check.wanted_margins:
             continue
         found = evaluate(
             lm=wrapped,
@@ -179,8 +179,8 @@ def _result(task: LoadedTask, scores: Mapping[Name, Mapping[str, TaskScore]]) ->
     new = scores["new"][task.title]
     margins = [
         Margin(against=name, score=scores[name][task.title].value, margin=margin)
-        for name in ("base", "live")
-        if (margin := _margin(task.check, name)) is not None and name in scores
+        for name, margin in task.check.wanted_margins.items()
+        if name in scores
     ]
     return CheckResult(
         name=task.title,
@@ -191,16 +191,6 @@ def _result(task: LoadedTask, scores: Mapping[Name, Mapping[str, TaskScore]]) ->
         rows=new.rows,
         margins=margins,
     )
-
-
-def _margin(check: LmEval, against: Name) -> float | None:
-    match against:
-        case "base":
-            return check.min_improvement
-        case "live":
-            return check.min_improvement_over_live
-        case "new":
-            return None
 
 
 def _said(error: Exception) -> str:

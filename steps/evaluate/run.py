@@ -34,7 +34,7 @@ from argotune.steps.contracts.model_cache import base_of
 from argotune.steps.contracts.scoring import SCORES_DIR, SCORES_NAME
 from argotune.steps.contracts.training_plan import TrainingPlan, read_plan
 from argotune.steps.evaluate.answers import Answer, answer_greedily
-from argotune.steps.evaluate.data import Data, read_data
+from argotune.steps.evaluate.data import Data, held_out_file, read_data
 from argotune.steps.evaluate.decide import (
     FEWEST_ROWS,
     Limits,
@@ -115,14 +115,10 @@ def _made_from(params: Params, plan: TrainingPlan, live: LiveAdapter) -> dict[st
         "plan": sha256_file(params.plan_file),
         "base": base_of(params.model_dir)[1],
         "adapter": sha256_file(params.work_dir / "adapter" / WEIGHTS),
-        "rows": sha256_file(_split(params)),
+        "rows": sha256_file(held_out_file(params.work_dir)),
         "live": f"{live.digest} {live.problem}",
         "scores": sha256_file(scores) if plan.evaluation.scorer and scores.is_file() else "",
     }
-
-
-def _split(params: Params) -> Path:
-    return params.work_dir / "dataset" / "validation.parquet"
 
 
 def _evaluate(
@@ -164,13 +160,8 @@ def _evaluate(
 
 
 def _read_data(params: Params, plan: TrainingPlan) -> Data:
-    wanted = max(params.answers, _checked_rows(plan))
-    return read_data(_split(params), params.model_dir, plan, questions=wanted)
-
-
-def _checked_rows(plan: TrainingPlan) -> int:
-    """To how many questions the new adapter's answers are checked."""
-    return plan.evaluation.check_rows if plan.evaluation.answer_checks else 0
+    wanted = max(params.answers, plan.evaluation.checked_rows)
+    return read_data(held_out_file(params.work_dir), params.model_dir, plan, questions=wanted)
 
 
 def _without_rows(about: Evaluation, params: Params, plan: TrainingPlan) -> Evaluation:
@@ -221,7 +212,7 @@ def _measure(
             )
             checked = answer_in_batches(
                 model,
-                data.questions[: _checked_rows(plan) if name == "new" else 0],
+                data.questions[: plan.evaluation.checked_rows if name == "new" else 0],
                 device,
                 most_tokens=plan.evaluation.check_tokens,
                 stop_token_ids=data.template.stop_token_ids,
@@ -238,7 +229,7 @@ def _measure(
 def _check(plan: TrainingPlan, new: _Measured, data: Data, params: Params) -> list[CheckResult]:
     return check_answers(
         plan.evaluation.answer_checks,
-        data.questions[: _checked_rows(plan)],
+        data.questions[: plan.evaluation.checked_rows],
         new.check_answers,
         data.text,
         open_judge=open_judges(

@@ -21,7 +21,7 @@ from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.evaluate.answers import Question
 from argotune.steps.evaluate.checks.rows import prompt_of
 from argotune.steps.evaluate.checks.run import MOST_EXAMPLES, cut
-from argotune.steps.evaluate.data import read_data
+from argotune.steps.evaluate.data import held_out_file, read_data
 from argotune.steps.evaluate.models import Name, comparable_live, load_models
 from argotune.steps.evaluate.own_checks import answer_in_batches, prompt_messages
 from argotune.steps.evaluate.params import Params
@@ -32,7 +32,7 @@ def write_answers(params: Params, plan: TrainingPlan, progress: Progress) -> str
     scorer = plan.evaluation.scorer
     if scorer is None:
         return "the plan has no scorer"
-    rows_file = params.work_dir / "dataset" / "validation.parquet"
+    rows_file = held_out_file(params.work_dir)
     data = read_data(rows_file, params.model_dir, plan, questions=plan.evaluation.check_rows)
     live = read_live_adapter(params.work_dir) or LiveAdapter()
     live_dir, _ = comparable_live(params.work_dir, live)
@@ -40,7 +40,7 @@ def write_answers(params: Params, plan: TrainingPlan, progress: Progress) -> str
     texts: dict[Name, Sequence[str]] = {}
     with naming_missing_memory("answering for the scorer", "a smaller check_rows"):
         models = load_models(plan, params.model_dir, params.work_dir / "adapter", live_dir, device)
-        names = [name for name in models.names if name in _asked(scorer)]
+        names = [name for name in models.names if name == "new" or name in scorer.wanted_margins]
         for place, name in enumerate(names):
             with models.using(name) as model:
                 found = answer_in_batches(
@@ -58,15 +58,6 @@ def write_answers(params: Params, plan: TrainingPlan, progress: Progress) -> str
     ]
     write_rows(params.work_dir, rows)
     return f"answers to {len(rows)} held-out prompts for scorer {scorer.scorer}"
-
-
-def _asked(scorer: Scorer) -> Mapping[Name, float | None]:
-    """The models whose answers the scorer gets, with the margin over each."""
-    margins: dict[Name, float | None] = {
-        "base": scorer.min_improvement,
-        "live": scorer.min_improvement_over_live,
-    }
-    return {"new": None, **{name: each for name, each in margins.items() if each is not None}}
 
 
 def _row(
@@ -100,8 +91,7 @@ def judge_scores(scorer: Scorer, rows: Sequence[Row], scores: Sequence[Scored]) 
     lowest = min((each.score for each in scores), default=None)
     margins = [
         Margin(against=name, score=other, margin=margin)
-        for name, margin in _asked(scorer).items()
-        if name != "new" and margin is not None
+        for name, margin in scorer.wanted_margins.items()
         # No adapter is in service, or none that could answer.
         if rows and name in rows[0].answers
         if (other := _mean([each.of(name) for each in scores])) is not None

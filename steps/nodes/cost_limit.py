@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from argotune.steps.nodes.provider import NodeRequest
 
@@ -99,7 +99,11 @@ def data_problem(
         )
         for sku in request.instance_types
     ]
-    known = [cost for cost in costs if cost is not None]
-    least = min(known, default=None) if len(known) == len(costs) else None
     by = f"its data of {run_tokens:,} tokens over all epochs"
-    return dearer_problem(max_cost_usd, least, reserve_seconds=reserve, by=by)
+    return dearer_problem(max_cost_usd, least_usd(costs), reserve_seconds=reserve, by=by)
+
+
+def least_usd(costs: Sequence[float | None]) -> float | None:
+    """The lowest cost; None where one of them is unknown, or there is none."""
+    known = [cost for cost in costs if cost is not None]
+    return min(known, default=None) if len(known) == len(costs) else None

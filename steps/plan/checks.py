@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -70,6 +70,15 @@ def _read(value: object) -> Check:
         found = _PLACE.search(str(error))
         path = found["path"] if found else ""
         raise ValueError(f"{path}: {_PLACE.sub('', str(error))}, in a check {kind}") from error
+
+
+def problems_outside_a_run(checks: Sequence[Check], where: str) -> list[str]:
+    """List the checks that only a run can measure; `where` is the place of the list."""
+    return [
+        f"{where}[{place}].kind: {check.kind!r} is measured in a run alone; remove the check here"
+        for place, check in enumerate(checks)
+        if isinstance(check, LmEval | Scorer)
+    ]
 
 
 def _unknown_kind(kind: object) -> str:

@@ -9,6 +9,7 @@ from argotune.steps.contracts.training_plan import Training
 from argotune.steps.nodes.cost_limit import (
     cost_usd,
     dearer_problem,
+    least_usd,
     price_problem,
     reserve_seconds,
 )
@@ -67,8 +68,7 @@ def least_cost_usd(
         for sku in job.skus
         if sku.name.casefold() in asked and (choice := fit(job, sku).choice) is not None
     ]
-    known = [cost for cost in costs if cost is not None]
-    return min(known, default=None) if len(known) == len(costs) else None
+    return least_usd(costs)
 
 
 def cost_limit_problem(
@@ -88,13 +88,13 @@ def cost_limit_problem(
     if problem:
         return problem
     reserve = reserve_seconds(ends_by_itself=ends_by_itself)
-    least_usd = least_cost_usd(
+    least = least_cost_usd(
         params,
         request.instance_types,
         dataset_tokens=dataset_tokens,
         further_seconds=reserve,
     )
-    return dearer_problem(limit_usd, least_usd, reserve_seconds=reserve, by="its plan")
+    return dearer_problem(limit_usd, least, reserve_seconds=reserve, by="its plan")
 
 
 def fastest_speeds(params: Params, names: Collection[str]) -> dict[str, float]:

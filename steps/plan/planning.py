@@ -6,7 +6,7 @@ from argotune.steps.common.errors import ParamsError
 from argotune.steps.contracts.training_plan import TrainingPlan
 from argotune.steps.plan.alternatives import alternatives
 from argotune.steps.plan.assemble import assemble
-from argotune.steps.plan.checks import read_checks
+from argotune.steps.plan.checks import problems_outside_a_run, read_checks
 from argotune.steps.plan.choose import Choice, Job, choose
 from argotune.steps.plan.config import ROOT, document_keys
 from argotune.steps.plan.cost import cost_limit_problem, trained_tokens
@@ -43,6 +43,7 @@ __all__ = [
     "fits",
     "hours",
     "make_plan",
+    "problems_outside_a_run",
     "read_checks",
     "read_request",
     "trained_tokens",

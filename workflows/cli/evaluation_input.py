@@ -11,8 +11,14 @@ from argotune.presets.loader import model_preset, model_presets
 from argotune.presets.names import UnknownName, nearest
 from argotune.steps.common import strict_yaml
 from argotune.steps.common.urls import redact
-from argotune.steps.contracts.checks import Check, LmEval, Scorer
-from argotune.steps.plan.planning import OWN_SECTION, ROOT, WrongParts, read_checks
+from argotune.steps.contracts.checks import Check
+from argotune.steps.plan.planning import (
+    OWN_SECTION,
+    ROOT,
+    WrongParts,
+    problems_outside_a_run,
+    read_checks,
+)
 from argotune.steps.registry.oci import LayoutReference, parse_reference
 from argotune.workflows.cli.errors import InputError
 from argotune.workflows.workspace.input import absolute_url, data_url_problem, missing_file
@@ -160,11 +166,7 @@ def _checks(value: object, where: str, problems: list[str]) -> list[Check]:
     except ValueError as error:
         problems.append(f"{where}: accepted is {error}")
         return []
-    problems += [
-        f"{where}[{place}].kind: {check.kind!r} is measured in a run alone; remove the check here"
-        for place, check in enumerate(checks)
-        if isinstance(check, LmEval | Scorer)
-    ]
+    problems += problems_outside_a_run(checks, where)
     return checks
 
 

@@ -18,7 +18,6 @@ from hera.workflows import (
 )
 from hera.workflows.models import (
     ConfigMapVolumeSource,
-    KeyToPath,
     LabelValueFrom,
     Metadata,
     PodGC,
@@ -29,7 +28,6 @@ from hera.workflows.models import (
 )
 from hera.workflows.models import Volume as PodVolume
 
-from argotune.steps.contracts import client_keys
 from argotune.steps.contracts.approval import DECISION, REASON
 from argotune.steps.contracts.stop_time import config_map_of
 from argotune.steps.settings import run_settings
@@ -108,12 +106,7 @@ def build(*, volume_size: str = "100Gi", storage_class: str | None = None) -> Wo
             SecretVolume(
                 name="signing-secret", secret_name=secret("signing-secret"), optional=True
             ),
-            SecretVolume(
-                name="api-keys",
-                secret_name=secret("api-keys-secret"),
-                items=[KeyToPath(key=client_keys.FILE_NAME, path=client_keys.FILE_NAME)],
-                optional=True,
-            ),
+            volumes.api_keys(),
             # watch makes it where tune is to end by itself at a limit of cost.
             PodVolume(
                 name=STOP,

@@ -16,7 +16,6 @@ from hera.workflows import (
     WorkflowTemplate,
 )
 from hera.workflows.models import (
-    KeyToPath,
     LabelValueFrom,
     Metadata,
     PodGC,
@@ -24,9 +23,8 @@ from hera.workflows.models import (
     WorkflowMetadata,
 )
 
-from argotune.steps.contracts import client_keys
 from argotune.steps.settings import run_settings
-from argotune.workflows.templates import accounts
+from argotune.workflows.templates import accounts, volumes
 from argotune.workflows.templates import finetune_steps as steps
 from argotune.workflows.templates import step as container
 from argotune.workflows.templates.form import form_field
@@ -84,12 +82,7 @@ def build() -> WorkflowTemplate:
         volumes=[
             ExistingVolume(name="models", claim_name=value_of("model-cache-claim")),
             SecretVolume(name="push-secret", secret_name=secret("push-secret"), optional=True),
-            SecretVolume(
-                name="api-keys",
-                secret_name=secret("api-keys-secret"),
-                items=[KeyToPath(key=client_keys.FILE_NAME, path=client_keys.FILE_NAME)],
-                optional=True,
-            ),
+            volumes.api_keys(),
             ConfigMapVolume(name=steps.CA, optional=True),
         ],
     ) as template:

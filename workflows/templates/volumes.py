@@ -5,6 +5,7 @@ from __future__ import annotations
 from hera.workflows import ConfigMapVolume, ExistingVolume, SecretVolume, Volume
 from hera.workflows.models import KeyToPath
 
+from argotune.steps.contracts import client_keys
 from argotune.workflows.templates.finetune_steps import CA
 from argotune.workflows.templates.step import secret, value_of
 
@@ -36,17 +37,23 @@ def of_run(
             optional=True,
         ),
         SecretVolume(name="push-secret", secret_name=secret("push-secret"), optional=True),
-        _login("data-secret", "data-secret"),
-        _login("model-secret", "model-access-secret"),
+        # The registry's login; their other keys become variables.
+        _of_one_key("data-secret", "data-secret", _LOGIN),
+        _of_one_key("model-secret", "model-access-secret", _LOGIN),
         ConfigMapVolume(name=CA, optional=True),
     ]
 
 
-def _login(name: str, setting: str) -> SecretVolume:
-    """Build the volume of a Secret's registry login alone: its other keys become variables."""
+def api_keys() -> SecretVolume:
+    """Build the volume of the keys of a service's clients."""
+    return _of_one_key("api-keys", "api-keys-secret", client_keys.FILE_NAME)
+
+
+def _of_one_key(name: str, setting: str, key: str) -> SecretVolume:
+    """Build the volume of one key of a Secret alone; the Secret may be missing."""
     return SecretVolume(
         name=name,
         secret_name=secret(setting),
-        items=[KeyToPath(key=_LOGIN, path=_LOGIN)],
+        items=[KeyToPath(key=key, path=key)],
         optional=True,
     )

@@ -218,8 +218,9 @@ file system that it can write to below `TMPDIR` alone, and no network. It reads 
 
 `answers` has those of `base` and `live` where the check compares with them, and then `base_score` and
 `live_score` are wanted. Scores are any finite numbers of which higher ones are better, one line for
-each id; lines with `note` may have 4096 bytes. Missing, further and malformed lines fail the run and
-are named, as does an exit code other than 0; 75 is tried again. On one machine
+each id; the file, notes included, may have 4096 bytes for each row. Missing, further and malformed
+lines are named and fail the run. So does an exit code other than 0, but after 75 the program is tried
+again. On one machine
 `argotune run --scorer tone=./tone.py` names the program, with `--runtime docker` an image.
 `argotune evaluate` does not take this kind.
 

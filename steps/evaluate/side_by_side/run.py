@@ -117,9 +117,8 @@ def _beside(measured: list[Measured], data: Data, params: Params, plan: Training
 
 
 def _read_data(params: Params, plan: TrainingPlan) -> Data:
-    for_checks = plan.evaluation.check_rows if plan.evaluation.answer_checks else 0
     rows = params.work_dir / "dataset" / "train.parquet"
-    wanted = max(params.shown_answers, for_checks)
+    wanted = max(params.shown_answers, plan.evaluation.checked_rows)
     data = read_data(rows, params.model_dir, plan, questions=wanted)
     if not len(data.rows):
         raise PermanentError("the data have no row from which a loss can be measured")

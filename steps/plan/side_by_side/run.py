@@ -10,9 +10,9 @@ import msgspec
 from argotune.steps.common import log, strict_yaml
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
-from argotune.steps.contracts.checks import LmEval, Scorer
 from argotune.steps.contracts.side_by_side import write_models
 from argotune.steps.contracts.training_plan import TrainingPlan
+from argotune.steps.plan.checks import problems_outside_a_run
 from argotune.steps.plan.config import ROOT
 from argotune.steps.plan.keys import OWN_SECTION
 from argotune.steps.plan.params import Params as PlanParams
@@ -95,12 +95,7 @@ def _refuse(params: Params, policy: RegistryPolicy) -> list[NamedModel]:
 
 
 def _refuse_tasks(plan: TrainingPlan) -> None:
-    problems = [
-        f"training_config.Argotune.checks[{place}].kind: {check.kind!r} is measured in a run alone;"
-        " remove the check here"
-        for place, check in enumerate(plan.evaluation.checks)
-        if isinstance(check, LmEval | Scorer)
-    ]
+    problems = problems_outside_a_run(plan.evaluation.checks, "training_config.Argotune.checks")
     if problems:
         raise ParamsError(problems)
 
