@@ -16,7 +16,8 @@ from argotune.steps.cluster.kube import Kube
 from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.nodes.cost_limit import STOPPING_SECONDS, price_problem, reserve_seconds
-from argotune.steps.nodes.ledger import Made, made_nodes, running_node
+from argotune.steps.nodes.ledger import made_nodes
+from argotune.steps.nodes.made_node import Made, running_node
 from argotune.steps.nodes.node_params import NodeParams
 from argotune.steps.nodes.provider import NodeRequest
 

@@ -7,12 +7,13 @@ given it back. So what a run spent outlives its nodes, its pods and `argo retry`
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from argotune.steps.cluster.kube import Kube
+from argotune.steps.nodes.made_node import Made, MadeNode, is_spot, running_node
 from argotune.steps.nodes.provider import Node, ReleasedNode
 
 MADE_NODES = "argotune.dev/made-nodes"
@@ -20,35 +21,6 @@ MADE_NODES = "argotune.dev/made-nodes"
 ACCELERATOR = "argotune.dev/accelerator"
 """Annotation of the Workflow: the run's UID, and the GPU of its node, as JSON."""
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-_SECONDS_PER_HOUR = 3600
-
-
-@dataclass(frozen=True, kw_only=True)
-class MadeNode:
-    """One node that was made for a run."""
-
-    placement: str
-    """SKU, spot or regular, and zone."""
-    price_usd_per_hour: float | None
-    """None: not known. For spot the regular price, which it does not pass."""
-    since: datetime
-    """When it was asked for."""
-    until: datetime | None = None
-    """When it was gone; None: it is still there."""
-
-    def hours(self, now: datetime) -> float:
-        """How long the run had it until now."""
-        seconds = ((self.until or now) - self.since).total_seconds()
-        return max(seconds, 0.0) / _SECONDS_PER_HOUR
-
-    def cost_usd(self, now: datetime) -> float | None:
-        """What it has cost until now; None where the price is not known."""
-        price = self.price_usd_per_hour
-        return None if price is None else self.hours(now) * price
-
-
-Made = tuple[MadeNode, ...]
-"""In the order in which they were asked for; only the last one may still be there."""
 
 
 def made_nodes(workflow: Mapping[str, Any]) -> Made:
@@ -107,11 +79,6 @@ def without_node(made: Made, now: datetime) -> Made:
     return (*made[:-1], replace(made[-1], until=now.replace(microsecond=0)))
 
 
-def is_spot(placement: str) -> bool:
-    """Whether the price of such a node is that of a regular machine, which it does not pass."""
-    return "spot" in placement.split()
-
-
 def given_back(made: Made) -> list[ReleasedNode]:
     """The nodes that the run has no longer, with hours and cost."""
     return [
@@ -124,16 +91,6 @@ def given_back(made: Made) -> list[ReleasedNode]:
         for node in made
         if node.until is not None
     ]
-
-
-def running_node(made: Made) -> MadeNode | None:
-    """The node that the run has."""
-    return made[-1] if made and made[-1].until is None else None
-
-
-def spent_usd(made: Made, now: datetime) -> float | None:
-    """What a run's nodes have cost; None where nobody knows the price of one."""
-    return sum_of_known(node.cost_usd(now) for node in made) if made else 0.0
 
 
 def _written(workflow: Mapping[str, Any], annotation: str) -> Mapping[str, Any]:
@@ -168,10 +125,3 @@ def _node_of(row: Mapping[str, Any]) -> MadeNode:
 
 def _time(text: str) -> datetime:
     return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
-
-
-def sum_of_known(values: Iterable[float | None]) -> float | None:
-    """Add up the known values; one unknown value makes the sum unknown."""
-    numbers = list(values)
-    known = [number for number in numbers if number is not None]
-    return sum(known) if known and len(known) == len(numbers) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from argotune.steps.contracts.measured import NodeUse
-from argotune.steps.nodes.ledger import MadeNode, is_spot
+from argotune.steps.nodes.made_node import MadeNode, is_spot
 from argotune.steps.push.params import Params
 
 

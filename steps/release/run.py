@@ -14,15 +14,8 @@ from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.common.errors import CapacityError, PermanentError, TransientError
 from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.deadline import wall_time
-from argotune.steps.nodes.ledger import (
-    Made,
-    given_back,
-    made_nodes,
-    running_node,
-    sum_of_known,
-    without_node,
-    write_made_nodes,
-)
+from argotune.steps.nodes.ledger import given_back, made_nodes, without_node, write_made_nodes
+from argotune.steps.nodes.made_node import Made, running_node, sum_of_known
 from argotune.steps.nodes.provider import KeptNode, Provider
 from argotune.steps.nodes.providers import PROVIDERS, load_provider
 from argotune.steps.release.params import Params, Result

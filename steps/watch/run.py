@@ -28,14 +28,8 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.stop_time import stop_config_map
 from argotune.steps.nodes.deadline import allowance_of, wall_time
 from argotune.steps.nodes.labels import STEP_POD_LABEL, WORKFLOW_POD_LABEL
-from argotune.steps.nodes.ledger import (
-    Made,
-    running_node,
-    sum_of_known,
-    with_node,
-    without_node,
-    write_made_nodes,
-)
+from argotune.steps.nodes.ledger import with_node, without_node, write_made_nodes
+from argotune.steps.nodes.made_node import Made, running_node, sum_of_known
 from argotune.steps.nodes.provider import Node, Provider, ReleasedNode
 from argotune.steps.nodes.providers import load_provider
 from argotune.steps.nodes.ready import selector_text

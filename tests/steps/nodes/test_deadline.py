@@ -14,7 +14,7 @@ from argotune.steps.nodes.deadline import (
     first_request_time,
     note_first_asked,
 )
-from argotune.steps.nodes.ledger import MadeNode
+from argotune.steps.nodes.made_node import MadeNode
 from argotune.steps.nodes.provider import NodeRequest, Placement
 from tests.fakes.kube import Cluster, serving
 

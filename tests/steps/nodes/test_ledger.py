@@ -7,16 +7,14 @@ import pytest
 
 from argotune.steps.nodes.ledger import (
     MADE_NODES,
-    MadeNode,
     accelerator_of,
     made_nodes,
-    running_node,
-    spent_usd,
     with_node,
     without_node,
     write_accelerator,
     write_made_nodes,
 )
+from argotune.steps.nodes.made_node import MadeNode, running_node, spent_usd
 from argotune.steps.nodes.provider import Node, Placement
 from tests.fakes.kube import Cluster, serving
 

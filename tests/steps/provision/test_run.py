@@ -12,7 +12,8 @@ from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.fields import parse_fields
 from argotune.steps.common.progress import Progress
-from argotune.steps.nodes.ledger import MadeNode, accelerator_of, made_nodes
+from argotune.steps.nodes.ledger import accelerator_of, made_nodes
+from argotune.steps.nodes.made_node import MadeNode
 from argotune.steps.nodes.provider import (
     Attempt,
     KeptNode,

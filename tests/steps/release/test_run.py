@@ -18,7 +18,8 @@ from argotune.steps.common.errors import (
     TransientError,
 )
 from argotune.steps.common.progress import Progress
-from argotune.steps.nodes.ledger import MadeNode, made_nodes, write_made_nodes
+from argotune.steps.nodes.ledger import made_nodes, write_made_nodes
+from argotune.steps.nodes.made_node import MadeNode
 from argotune.steps.nodes.provider import (
     KeptNode,
     Node,

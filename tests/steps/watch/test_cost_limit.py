@@ -12,7 +12,7 @@ from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.stop_time import KEY
 from argotune.steps.nodes.cost_limit import ENDING_SECONDS, STOPPING_SECONDS
-from argotune.steps.nodes.ledger import spent_usd
+from argotune.steps.nodes.made_node import spent_usd
 from argotune.steps.release.params import Params as ReleaseParams
 from argotune.steps.release.run import run as release
 from argotune.steps.watch.params import Result

@@ -19,7 +19,8 @@ from argotune.steps.common.progress import Progress
 from argotune.steps.nodes.cost_limit import STOPPING_SECONDS
 from argotune.steps.nodes.deadline import FIRST_ASKED
 from argotune.steps.nodes.karpenter import claim as claims
-from argotune.steps.nodes.ledger import Made, MadeNode, made_nodes, write_made_nodes
+from argotune.steps.nodes.ledger import made_nodes, write_made_nodes
+from argotune.steps.nodes.made_node import Made, MadeNode
 from argotune.steps.watch.params import Params, Result
 from argotune.steps.watch.run import run
 from tests.fakes.arm.state import Creation

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from argotune.steps.nodes.ledger import Made, is_spot, made_nodes, running_node, spent_usd
+from argotune.steps.nodes.ledger import made_nodes
+from argotune.steps.nodes.made_node import Made, is_spot, running_node, spent_usd
 from argotune.workflows.cli.show.rows import is_exit_handler, seconds_between
 from argotune.workflows.cli.show.workflow_json import (
     Workflow,

@@ -13,7 +13,7 @@ from rich.text import Text
 from argotune.steps.contracts import adapter_image
 from argotune.steps.contracts.in_service import Event, InService
 from argotune.steps.contracts.versions import CANDIDATE, LIVE, PREVIOUS, REJECTED
-from argotune.steps.nodes.ledger import is_spot
+from argotune.steps.nodes.made_node import is_spot
 from argotune.steps.registry.versions import Version
 from argotune.workflows.cli.show.fitting import Fitting
 

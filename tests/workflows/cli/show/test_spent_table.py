@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from argotune.steps.nodes.ledger import MadeNode, made_nodes, write_made_nodes
+from argotune.steps.nodes.ledger import made_nodes, write_made_nodes
+from argotune.steps.nodes.made_node import MadeNode
 from argotune.workflows.cli.show.spending import spending_of
 from argotune.workflows.cli.show.spent_table import spent_rows
 from tests.fakes.kube import Cluster, serving
