@@ -131,11 +131,12 @@ def measure_tasks(tasks: Sequence[LoadedTask], name: Name, wrapped: Any) -> dict
     Only tasks that ask for this model are measured. Raises PermanentError for a metric without a
     value.
     """
+    wanted = [task for task in tasks if name == "new" or name in task.check.wanted_margins]
+    if not wanted:
+        return {}
     evaluate: Any = importlib.import_module("lm_eval.evaluator").evaluate
     scores = {}
-    for task in tasks:
-        if name != "new" and name not in task.check.wanted_margins:
-            continue
+    for task in wanted:
         found = evaluate(
             lm=wrapped,
             task_dict=task.loaded,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -123,6 +124,12 @@ def test_missing_package_is_named_with_the_extra(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(task_list.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(PermanentError, match="make images STEPS=tune EXTRAS=lm-eval"):
         open_task_list([LmEval(tasks=["arc_easy"], min=0.5)])
+
+
+def test_without_tasks_the_package_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lm_eval.evaluator", None)
+    assert load_tasks([]) == []
+    assert harness.measure_tasks([], "new", None) == {}
 
 
 def test_unknown_tasks_are_named_with_the_nearest() -> None:
