@@ -115,7 +115,7 @@ def run(
     seconds: float = CALL_SECONDS,
     variables: Mapping[str, str] | None = None,
 ) -> str:
-    """A command's stdout. Fails with its stderr."""
+    """A command's stdout. Fails with all that it printed."""
     done = subprocess.run(
         command,
         input=text,
@@ -125,7 +125,7 @@ def run(
         env=variables,
         check=False,
     )
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr or done.stdout}"
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{done.stdout}"
     return done.stdout
 
 

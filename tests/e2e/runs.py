@@ -13,16 +13,15 @@ STEPS = ("plan", "dataset", "model", "provision", "tune", "evaluate", "push", "d
 # The node was there before, so nobody watches over it.
 ALL_WELL = {
     **dict.fromkeys(STEPS, "Succeeded"),
-    **dict.fromkeys(("watch", "approval", "notify"), "Skipped"),
-    **dict.fromkeys(("approved", "reject"), "Omitted"),
+    **dict.fromkeys(("watch", "answer", "approval", "notify"), "Skipped"),
+    **dict.fromkeys(("score", "approved", "reject"), "Omitted"),
 }
 """Phases of a run that ended well on a node that it did not make."""
 ENDED_EARLY = {
     **dict.fromkeys(("plan", "dataset", "release"), "Succeeded"),
     **dict.fromkeys(("model", "provision", "notify"), "Skipped"),
-    **dict.fromkeys(
-        ("tune", "evaluate", "watch", "push", "approval", "approved", "deploy", "reject"), "Omitted"
-    ),
+    **dict.fromkeys(("tune", "watch", "answer", "score", "evaluate", "push"), "Omitted"),
+    **dict.fromkeys(("approval", "approved", "deploy", "reject"), "Omitted"),
 }
 """Phases of a run whose data has not changed since the last."""
 _ENDED = {"Succeeded", "Failed", "Error", "Skipped", "Omitted"}

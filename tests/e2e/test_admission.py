@@ -390,14 +390,15 @@ def test_hostile_values_reach_no_image_account_secret_or_node(installed: Cluster
     do nothing, a minute."""
     play(installed)
     wait_for("controller that knows the new steps", lambda: knows_played(installed), seconds=60)
+    good = {**GOOD, "webhook-secret": ALLOWED}
     hostile = {
-        **GOOD,
+        **good,
         **dict.fromkeys(FREE - {"name"}, PATCH),
         **dict.fromkeys(SECRET_SETTINGS, "payroll"),
     }
     expressions = {**GOOD, "question": '64Mi"}}, "x": {"', "tune-memory": QUESTION}
     manifests = {
-        "good": workflow(GOOD),
+        "good": workflow(good),
         "hostile": {**workflow(hostile), "status": {"storedTemplates": forged_templates()}},
         "bad": workflow(expressions),
     }
