@@ -16,7 +16,6 @@ from argotune.steps.serve.errors import add_error_handlers, server_error
 from argotune.steps.serve.head import AnswerHead
 from argotune.steps.serve.keys import ClientKeys
 from argotune.steps.serve.outcomes import RecordOutcomes
-from argotune.steps.serve.rates import Rates
 from argotune.steps.serve.request_ids import HEADER as REQUEST_ID_HEADER
 from argotune.steps.serve.request_ids import RequestIds
 from argotune.steps.serve.routes.chat import add_chat_route
@@ -33,7 +32,6 @@ def make_app(
     max_body_bytes: int,
     body_seconds: float = 30.0,
     keys: ClientKeys | None = None,
-    requests_per_minute: int = 0,
     cors_origins: Sequence[str] = (),
 ) -> FastAPI:
     """The application, which answers questions with status 503 until the service is ready."""
@@ -54,7 +52,7 @@ def make_app(
     paths = frozenset(route.path for route in app.routes if isinstance(route, APIRoute))
     # The last one is the first that sees a request.
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes, seconds=body_seconds)
-    app.add_middleware(Authentication, keys=keys, rates=Rates(requests_per_minute))
+    app.add_middleware(Authentication, keys=keys, rates=service.rates)
     if cors_origins:
         # Before the keys, because a browser asks without one whether it may send it.
         app.add_middleware(

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 from fastapi import Request
 
 from argotune.steps.contracts.serving import ServingContract
+from argotune.steps.serve.authentication import current_client
 from argotune.steps.serve.constraint import GrammarConstraint
 from argotune.steps.serve.engine.interface import (
     Answer,
@@ -177,7 +178,7 @@ def _with_seed(question: Question, number: int) -> Question:
 
 
 def admit(service: Service, exchanges: Sequence[Exchange]) -> ExitStack:
-    """A place in the queue for each, released at the end of the block.
+    """A place in the queue for each, released at the end of the block; all count as questions.
 
     Raises ApiError 429, 503, and 400 where there would never be room for all of them.
     """
@@ -192,6 +193,7 @@ def admit(service: Service, exchanges: Sequence[Exchange]) -> ExitStack:
     with ExitStack() as places:
         for _ in exchanges:
             places.enter_context(service.ready.admission.admit())
+        service.rates.spend_rest(current_client(), len(exchanges))
         return places.pop_all()
 
 

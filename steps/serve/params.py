@@ -48,7 +48,8 @@ class Params:
     """File with the keys of clients (steps/contracts/client_keys.py), read again when it changes;
     empty: everybody who can connect may ask."""
     requests_per_minute: int = 0
-    """Most questions of one client in a minute; more get status 429. 0: any number."""
+    """Most questions of one client in a minute, a request for several answers counting as so many;
+    more get status 429. 0: any number."""
     log_prompts: bool = False
     """Write every question into the log, which has none otherwise; answers are not written."""
     cors_origins: tuple[str, ...] = ()

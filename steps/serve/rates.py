@@ -23,10 +23,31 @@ class Rates:
 
     def spend(self, client: str) -> None:
         """Count a question. Raises ApiError 429 where the client has asked too many."""
-        if not self._per_minute:
+        if self._per_minute:
+            self._spend(client, 1)
+
+    def spend_rest(self, client: str, questions: int) -> None:
+        """Count the other questions of a request for several, whose first one is counted.
+
+        Raises ApiError 429 where the client has asked too many, and 400 where it could never ask so
+        many at once. Then its first one does not count either, or else it would find one too few
+        when it asks again.
+        """
+        if not self._per_minute or questions == 1:
             return
-        now, seconds_each = self._clock(), _MINUTE / self._per_minute
-        full_at = max(now, self._full_at.get(client, now)) + seconds_each
+        self._full_at[client] = self._full_at.get(client, 0.0) - self._seconds_each
+        if questions > self._per_minute:
+            raise ApiError(
+                400,
+                f"the request asks for {questions} answers, prompts times n; a client may ask "
+                f"{self._per_minute} questions a minute, so send them in several requests",
+                code="too_many_answers",
+            )
+        self._spend(client, questions)
+
+    def _spend(self, client: str, questions: int) -> None:
+        now = self._clock()
+        full_at = max(now, self._full_at.get(client, now)) + questions * self._seconds_each
         wait = full_at - now - _MINUTE
         if wait > 1e-9:  # sums of floats
             raise ApiError(
@@ -38,3 +59,7 @@ class Rates:
             )
         self._full_at = {name: at for name, at in self._full_at.items() if at > now}
         self._full_at[client] = full_at
+
+    @property
+    def _seconds_each(self) -> float:
+        return _MINUTE / self._per_minute

@@ -59,13 +59,16 @@ def serve(params: Params, *, cuda: Cuda = TORCH) -> None:
     later = None if params.listener_fd is None else socket.socket(fileno=params.listener_fd)
     if later is not None and params.port_file is not None:
         offer_listener(later, params.port_file.parent)
-    service = Service(timeout_seconds=params.timeout_seconds, adapter_digest=params.adapter_digest)
+    service = Service(
+        timeout_seconds=params.timeout_seconds,
+        adapter_digest=params.adapter_digest,
+        requests_per_minute=params.requests_per_minute,
+    )
     keys = None if params.keys_file is None else ClientKeys(params.keys_file)
     app = make_app(
         service,
         max_body_bytes=params.max_body_bytes,
         keys=keys,
-        requests_per_minute=params.requests_per_minute,
         cors_origins=params.cors_origins,
     )
     add_page_routes(app, params.adapter_dir, digest=params.adapter_digest)

@@ -15,6 +15,7 @@ from argotune.steps.serve.ending import Ending
 from argotune.steps.serve.engine.interface import Engine, EngineError
 from argotune.steps.serve.errors import ApiError
 from argotune.steps.serve.metrics import Metrics
+from argotune.steps.serve.rates import Rates
 
 _logger = logging.getLogger(__name__)
 
@@ -31,11 +32,21 @@ class Ready:
 class Service:
     """The engine, once it is loaded, and the state that all requests share."""
 
-    def __init__(self, *, timeout_seconds: float, adapter_digest: str | None = None) -> None:
-        """`adapter_digest` is that of the image of the adapter that the server began with."""
+    def __init__(
+        self,
+        *,
+        timeout_seconds: float,
+        adapter_digest: str | None = None,
+        requests_per_minute: int = 0,
+    ) -> None:
+        """`adapter_digest` is that of the image of the adapter that the server began with.
+
+        `requests_per_minute` is of one client; 0: any number.
+        """
         self.timeout_seconds = timeout_seconds
         self._adapter_digest = adapter_digest
         self.metrics = Metrics()
+        self.rates = Rates(requests_per_minute)
         self.started = int(time.time())
         self.ending = Ending()
         self._ready: Ready | None = None

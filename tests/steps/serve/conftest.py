@@ -94,10 +94,14 @@ def loaded(tuned: Tuned) -> tuple[Any, Any]:
 
 
 def make_service(
-    engine: FakeEngine, *, queue_size: int = 8, timeout_seconds: float = 30.0
+    engine: FakeEngine,
+    *,
+    queue_size: int = 8,
+    timeout_seconds: float = 30.0,
+    requests_per_minute: int = 0,
 ) -> Service:
     """A service that is ready."""
-    service = Service(timeout_seconds=timeout_seconds)
+    service = Service(timeout_seconds=timeout_seconds, requests_per_minute=requests_per_minute)
     service.set_ready(
         Ready(
             engine,
