@@ -24,6 +24,7 @@ from argotune.steps.serve.engine.interface import (
     UnknownAdapterError,
 )
 from argotune.steps.serve.errors import ApiError, server_error
+from argotune.steps.serve.outcomes import noted_client
 from argotune.steps.serve.service import Service
 from argotune.steps.tokens.tool_calls import Call, CallReader
 
@@ -99,8 +100,9 @@ class Exchange:
         except TimeoutError as error:
             raise _too_late(self.service) from error
         finally:
-            metrics.prompt_tokens.labels(self.model).inc(len(self.question.prompt))
-            metrics.answer_tokens.labels(self.model).inc(self.answer.tokens)
+            labels = (self.model, metrics.client(noted_client()))
+            metrics.prompt_tokens.labels(*labels).inc(len(self.question.prompt))
+            metrics.answer_tokens.labels(*labels).inc(self.answer.tokens)
             metrics.answer_seconds.observe(time.monotonic() - self.began)
             if self.answer.started is not None:
                 metrics.first_token_seconds.observe(self.answer.started - self.began)

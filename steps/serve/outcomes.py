@@ -37,6 +37,12 @@ def note_client(name: str) -> None:
         outcome.client = name
 
 
+def noted_client() -> str:
+    """Name of the key with which this task's request was asked; empty where it has none."""
+    outcome = _CURRENT.get()
+    return "" if outcome is None else outcome.client
+
+
 def note_failure(status: int) -> None:
     """Count a stream with the status that it would have had if it had not begun with 200."""
     if outcome := _CURRENT.get():
@@ -81,7 +87,8 @@ class RecordOutcomes:
     def _record(self, path: str, outcome: _Outcome, seconds: float) -> None:
         status = outcome.status if outcome.is_complete and outcome.status else _CLIENT_LEFT
         path = path if path in self._paths else "other"
-        self._metrics.requests.labels(path, str(status), outcome.client).inc()
+        label = self._metrics.client(outcome.client)
+        self._metrics.requests.labels(path, str(status), label).inc()
         if path not in _PROBED:
             client = {"client": outcome.client} if outcome.client else {}
             log.event(_logger, "answered", path=path, status=status, seconds=seconds, **client)

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from argotune.steps.serve.app import make_app
 from argotune.steps.serve.keys import ClientKeys
+from argotune.steps.serve.metrics import MOST_CLIENTS, OTHER_CLIENTS, Metrics
 from argotune.steps.serve.page.routes import add_page_routes
 from tests.fakes.engine import FakeEngine
 from tests.steps.serve.conftest import ask, make_service, question
@@ -30,6 +31,18 @@ def test_a_key_lets_its_client_ask_and_counts_for_it(app: FastAPI) -> None:
     assert answer.status_code == 200
     counted = 'argotune_requests_total{client="anna",path="/v1/chat/completions",status="200"} 1.0'
     assert counted in metrics.text
+    usage = answer.json()["usage"]
+    for kind, tokens in (("prompt", "prompt_tokens"), ("answer", "completion_tokens")):
+        sample = f'argotune_{kind}_tokens_total{{client="anna",model="demo"}} {usage[tokens]}.0'
+        assert sample in metrics.text
+
+
+def test_keys_that_come_and_go_make_no_time_series_without_end() -> None:
+    metrics = Metrics()
+    labels = {metrics.client(f"key-{number}") for number in range(2 * MOST_CLIENTS)}
+    assert len(labels) == MOST_CLIENTS + 1
+    assert metrics.client("key-0") == "key-0"
+    assert metrics.client("another") == OTHER_CLIENTS
 
 
 @pytest.mark.parametrize(
