@@ -2,14 +2,17 @@
 
 Each directory in it is an adapter with its serving.json, and its name is the adapter's in requests.
 Who adds one renames it into place when it is whole; names with a dot in front are not looked at.
-What is there when the server starts is served from the beginning.
+What is there when the server starts is served from the beginning. A file `image-digest` in it says
+of which image the adapter is; without one its answers name none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from argotune.steps.common import log
@@ -19,6 +22,9 @@ from argotune.steps.serve.engine.interface import Engine, EngineError
 
 _logger = logging.getLogger(__name__)
 
+DIGEST_FILE = "image-digest"
+"""Holds sha256:HEX. No file of an adapter's image can have the name, which has no suffix."""
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _INTERVAL_SECONDS = 1.0
 
 _Version = tuple[int, int]
@@ -28,9 +34,18 @@ _Version = tuple[int, int]
 class AdaptersDir:
     """Holds the adapters of an engine to those of a directory."""
 
-    def __init__(self, directory: Path, engine: Engine, *, reserved: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        engine: Engine,
+        *,
+        reserved: str,
+        note_digest: Callable[[str, str | None], None],
+    ) -> None:
+        """`note_digest` is told of which image the adapter of a name is; None: it is not known."""
         self._directory = directory
         self._engine = engine
+        self._note_digest = note_digest
         self._reserved = reserved
         """Name of the adapter that the server was started with."""
         self._seen: dict[str, _Version] = {}
@@ -68,11 +83,13 @@ class AdaptersDir:
         try:
             if name == self._reserved:
                 raise PermanentError(f"{name!r} is the name of the server's first adapter")
+            digest = _digest_in(self._directory / name)
             await self._engine.add_adapter(name, self._directory / name)
         except (PermanentError, EngineError) as error:
             kept = ", and the one before stays in service" if name in self._served else ""
             _logger.error("adapter %s is refused%s: %s", name, kept, error)
             return
+        self._note_digest(name, digest)
         self._served.add(name)
         log.event(_logger, "adapter added", name=name)
 
@@ -86,6 +103,20 @@ def follow_in_thread(directory: AdaptersDir) -> None:
             await directory.follow()
 
     threading.Thread(target=lambda: asyncio.run(follow()), name="adapters", daemon=True).start()
+
+
+def _digest_in(adapter_dir: Path) -> str | None:
+    """The digest of the adapter's image. Raises PermanentError if the file has something else."""
+    file = adapter_dir / DIGEST_FILE
+    try:
+        text = file.read_text("utf-8", "replace").strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise PermanentError(f"{file} cannot be read: {error.strerror}") from error
+    if not _DIGEST.fullmatch(text):
+        raise PermanentError(f"{file}: {text[:100]!r} is no digest sha256:HEX of an image")
+    return text
 
 
 def _adapters(directory: Path) -> dict[str, _Version]:

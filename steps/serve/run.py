@@ -174,7 +174,12 @@ class _Loading(threading.Thread):
         except (EngineError, TimeoutError) as error:
             raise PermanentError(f"the model cannot answer: {error}") from error
         if params.adapters_dir is not None:
-            adapters = AdaptersDir(params.adapters_dir, engine, reserved=params.name)
+            adapters = AdaptersDir(
+                params.adapters_dir,
+                engine,
+                reserved=params.name,
+                note_digest=self._service.note_digest,
+            )
             asyncio.run(adapters.follow())
             follow_in_thread(adapters)
         self._service.set_ready(

@@ -45,6 +45,7 @@ class Service:
         """
         self.timeout_seconds = timeout_seconds
         self._adapter_digest = adapter_digest
+        self._added_digests: dict[str, str | None] = {}
         self.metrics = Metrics()
         self.rates = Rates(requests_per_minute)
         self.started = int(time.time())
@@ -85,9 +86,13 @@ class Service:
 
     def adapter_headers(self, model: str) -> dict[str, str]:
         """The header by which a reply says which adapter answered, where that is known."""
-        if self._adapter_digest is None or model != self.ready.conversations.name:
-            return {}
-        return {ADAPTER_HEADER: self._adapter_digest}
+        is_first = model == self.ready.conversations.name
+        digest = self._adapter_digest if is_first else self._added_digests.get(model)
+        return {} if digest is None else {ADAPTER_HEADER: digest}
+
+    def note_digest(self, adapter: str, digest: str | None) -> None:
+        """Have replies of an added adapter name the digest of its image; None: not any more."""
+        self._added_digests[adapter] = digest
 
     def on_failure(self, end: Callable[[str], None]) -> None:
         """Have a function called with the reason when the engine can answer no more."""
