@@ -161,12 +161,18 @@ class _Loading(threading.Thread):
             self._contract,
             load_in_4bit=params.load_in_4bit,
         )
-        slots = slots_that_fit(
-            model, self._contract.max_length, params.slots, free_memory(model.device)
-        )
+        free_bytes = free_memory(model.device)
+        slots = slots_that_fit(model, self._contract.max_length, params.slots, free_bytes)
         if slots < params.slots:
             log.warn(_logger, "memory for fewer answers at once", slots=slots, asked=params.slots)
-        engine = TransformersEngine(model, tokenizer, self._contract, name=params.name, slots=slots)
+        engine = TransformersEngine(
+            model,
+            tokenizer,
+            self._contract,
+            name=params.name,
+            slots=slots,
+            free_bytes=free_bytes,
+        )
         self.engine = engine
         # A warm-up answer, because torch initializes much at its first use.
         try:

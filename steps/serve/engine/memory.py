@@ -1,16 +1,22 @@
-"""How many answers have room in memory at once."""
+"""How many answers have room in memory at once, and which adapters beside them."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft.utils import SAFETENSORS_WEIGHTS_NAME
+from safetensors import SafetensorError, safe_open
 
 from argotune.steps.common.host_memory import host_memory
 
 _SHARE = 0.8
 """Of the free memory for keys and values; the rest is for what a step computes."""
+_SHARE_WITH_ADAPTERS = 0.9
+"""Of the free memory for keys, values and added adapters, so that some of these have room where the
+answers take all of their share."""
 
 
 def slots_that_fit(model: Any, max_length: int, most: int, free_bytes: int | None) -> int:
@@ -22,6 +28,45 @@ def slots_that_fit(model: Any, max_length: int, most: int, free_bytes: int | Non
         return most
     answer_bytes = max_length * token_bytes(model)
     return max(1, min(most, int(free_bytes * _SHARE) // answer_bytes))
+
+
+def room_problem(
+    *, answers_bytes: int, others_bytes: int, own_bytes: int, free_bytes: int | None
+) -> str | None:
+    """Why an adapter has no room beside answers and other added adapters; None: it has.
+
+    Args:
+        answers_bytes: Keys and values of all answers at once, the adapter's own included.
+        others_bytes: Weights of the other added adapters.
+        own_bytes: Its weights.
+        free_bytes: What was free when the base had been loaded; None: it is not known.
+    """
+    if free_bytes is None:
+        return None
+    most = int(free_bytes * _SHARE_WITH_ADAPTERS)
+    if answers_bytes + others_bytes + own_bytes <= most:
+        return None
+    return (
+        f"its weights take {_mb(own_bytes)}, those of other added adapters {_mb(others_bytes)}, and"
+        f" the answers up to {_mb(answers_bytes)}, but {_mb(most)} are there for them"
+    )
+
+
+def weights_bytes(adapter_dir: Path) -> int:
+    """Memory of an adapter's weights, which PEFT holds in float32.
+
+    0 for what is no file of safetensors, which is refused when it is loaded.
+    """
+    try:
+        with safe_open(adapter_dir / SAFETENSORS_WEIGHTS_NAME, framework="pt") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return 0
+    return sum(map(math.prod, shapes)) * torch.float32.itemsize
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
 
 
 def token_bytes(model: Any) -> int:

@@ -33,6 +33,7 @@ from argotune.steps.serve.engine.interface import (
     UnknownAdapterError,
 )
 from argotune.steps.serve.engine.logprobs import Logprobs
+from argotune.steps.serve.engine.memory import room_problem, token_bytes, weights_bytes
 from argotune.steps.serve.engine.row_attention import RowCache
 
 _logger = logging.getLogger(__name__)
@@ -69,6 +70,8 @@ class _Adapter:
     key: str
     """PEFT's name of it: the user's may have characters that torch does not take."""
     contract: ServingContract
+    added_bytes: int = 0
+    """Of its weights, if it was added to the running engine."""
 
 
 class TransformersEngine:
@@ -84,9 +87,13 @@ class TransformersEngine:
         *,
         name: str,
         slots: int = 16,
+        free_bytes: int | None = None,
     ) -> None:
+        """`free_bytes`: memory for answers and added adapters; None: it is not known."""
         self.base_contract = contract
         self.slots = slots
+        self._free_bytes = free_bytes
+        self._token_bytes = token_bytes(model)
         self._tokenizer = tokenizer
         self._logprobs = Logprobs(tokenizer)
         self._adapters = {name: _Adapter(model.active_adapter, contract)}
@@ -146,10 +153,12 @@ class TransformersEngine:
         _check_fits(contract, self.base_contract, directory)
         if name == self.base_contract.base.repository:
             raise PermanentError(f"{name!r} is the name of the base model; choose another one")
+        added_bytes = await asyncio.to_thread(weights_bytes, directory)
+        self._check_room(contract, added_bytes, directory)
         key = next(self._keys)
         await asyncio.wrap_future(self._between_steps(lambda: self._mix.add(key, directory)))
         replaced = self._adapters.get(name)
-        self._adapters[name] = _Adapter(key, contract)
+        self._adapters[name] = _Adapter(key, contract, added_bytes)
         if replaced is not None:
             self._forget(replaced)
 
@@ -162,6 +171,26 @@ class TransformersEngine:
         if adapter is None:
             raise UnknownAdapterError(name)
         await asyncio.wrap_future(self._forget(adapter))
+
+    def _check_room(self, contract: ServingContract, added_bytes: int, directory: Path) -> None:
+        """Raise PermanentError for an adapter with which all slots may need too much memory.
+
+        An adapter of the same name counts too: until its answers have ended, both are there.
+        """
+        served = [self.base_contract, *(each.contract for each in self._adapters.values())]
+        length = max(each.max_length for each in [contract, *served])
+        problem = room_problem(
+            answers_bytes=self.slots * length * self._token_bytes,
+            others_bytes=sum(each.added_bytes for each in self._adapters.values()),
+            own_bytes=added_bytes,
+            free_bytes=self._free_bytes,
+        )
+        if problem is not None:
+            raise PermanentError(
+                f"adapter {directory} has no room: {problem}, with {self.slots} answers of {length}"
+                f" tokens at once, where the adapter has {contract.max_length}; take another one"
+                " out, serve this one on its own, or start the server with fewer --slots"
+            )
 
     def _forget(self, adapter: _Adapter) -> Future[None]:
         return self._between_steps(

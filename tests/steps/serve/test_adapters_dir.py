@@ -13,7 +13,6 @@ from argotune.steps.serve.service import Service
 from tests.fakes.engine import CONTRACT, FakeEngine
 from tests.steps.serve.conftest import ask, make_service, question
 
-
 DIGEST = f"sha256:{'5' * 64}"
 
 

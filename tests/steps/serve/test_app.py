@@ -326,13 +326,14 @@ def test_metrics_count_requests_and_tokens(server: Server) -> None:
     server.client.get("/wp-login.php")
     text = server.client.get("/metrics").text
     usage = server.complete().json()["usage"]
+    of_model = '{client="",model="demo"}'
     for line in (
         'argotune_requests_total{client="",path="/chat",status="200"} 1.0',
         'argotune_requests_total{client="",path="/v1/chat/completions",status="200"} 1.0',
         'argotune_requests_total{client="",path="/v1/chat/completions",status="400"} 1.0',
         'argotune_requests_total{client="",path="other",status="404"} 1.0',
-        f'argotune_answer_tokens_total{{client="",model="demo"}} {2.0 * usage["completion_tokens"]}',
-        f'argotune_prompt_tokens_total{{client="",model="demo"}} {2.0 * usage["prompt_tokens"]}',
+        f"argotune_answer_tokens_total{of_model} {2.0 * usage['completion_tokens']}",
+        f"argotune_prompt_tokens_total{of_model} {2.0 * usage['prompt_tokens']}",
         "argotune_first_token_seconds_count 2.0",
         "argotune_requests_waiting 0.0",
         "argotune_ready 1.0",

@@ -4,8 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from argotune.steps.serve.engine.memory import free_memory, slots_that_fit, token_bytes
+from argotune.steps.serve.engine.memory import (
+    free_memory,
+    room_problem,
+    slots_that_fit,
+    token_bytes,
+    weights_bytes,
+)
 from argotune.steps.serve.engine.row_attention import RowCache
 from tests.steps.tune.models import random_model
 
@@ -47,3 +54,23 @@ def test_a_cache_grows_without_losing_anything_and_never_beyond_its_most() -> No
     assert torch.equal(keys, whole)
     assert torch.equal(values, -whole)
     assert keys.untyped_storage().nbytes() == whole.untyped_storage().nbytes()
+
+
+def test_weights_count_as_they_are_held_and_not_as_they_are_stored(tmp_path: Path) -> None:
+    file = tmp_path / "adapter_model.safetensors"
+    save_file({"a": torch.zeros(3, 5, dtype=torch.bfloat16), "b": torch.zeros(1)}, file)
+    assert weights_bytes(tmp_path) == 4 * (15 + 1)
+    file.write_bytes(b"{")
+    assert weights_bytes(tmp_path) == 0
+    file.unlink()
+    assert weights_bytes(tmp_path) == 0
+
+
+def test_adapters_have_room_up_to_nine_tenths_of_the_memory() -> None:
+    fits = {"answers_bytes": 8_000_000, "others_bytes": 600_000, "own_bytes": 400_000}
+    assert room_problem(**fits, free_bytes=10_000_000) is None
+    assert room_problem(**fits, free_bytes=None) is None
+    assert room_problem(**fits, free_bytes=9_900_000) == (
+        "its weights take 0.4 MB, those of other added adapters 0.6 MB, and the answers up to"
+        " 8.0 MB, but 8.9 MB are there for them"
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
+import shutil
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
@@ -25,6 +27,7 @@ from argotune.steps.serve.engine.interface import (
     TokenMask,
     UnknownAdapterError,
 )
+from argotune.steps.serve.engine.memory import token_bytes, weights_bytes
 from argotune.steps.serve.engine.transformers_engine import TransformersEngine
 from tests.steps.serve.conftest import ANSWER, QUESTION, Tuned
 
@@ -234,6 +237,39 @@ def test_adapters_that_do_not_fit_are_refused(engine: Engine, tuned: Tuned, tmp_
     with pytest.raises(UnknownAdapterError):
         asyncio.run(engine.remove_adapter("other"))
     assert list(engine.adapters()) == ["demo"]
+
+
+def test_an_adapter_without_room_is_refused_and_the_others_answer_on(
+    loaded: tuple[Any, Any], tuned: Tuned, question: Question, tmp_path: Path
+) -> None:
+    """One fits that is as long as the first; a longer one, or a second one, does not."""
+    slots = 4
+    answers_bytes = slots * tuned.contract.max_length * token_bytes(loaded[0])
+    own_bytes = weights_bytes(tuned.adapter_dir)
+    free_bytes = math.ceil((answers_bytes + 1.5 * own_bytes) / 0.9)
+    engine = TransformersEngine(
+        *loaded, tuned.contract, name="demo", slots=slots, free_bytes=free_bytes
+    )
+    longer = tmp_path / "longer"
+    shutil.copytree(tuned.adapter_dir, longer)
+    length = tuned.contract.max_length * 2
+    write_contract(longer, msgspec.structs.replace(tuned.contract, max_length=length))
+
+    async def check() -> str:
+        with pytest.raises(PermanentError, match=f"{longer} has no room: .* where the adapter has"):
+            await engine.add_adapter("longer", longer)
+        await engine.add_adapter("first", tuned.adapter_dir)
+        with pytest.raises(PermanentError, match="no room"):
+            await engine.add_adapter("second", tuned.adapter_dir)
+        await engine.remove_adapter("first")
+        await engine.add_adapter("second", tuned.adapter_dir)
+        return await text_of(engine, dataclasses.replace(question, adapter="second"))
+
+    try:
+        assert asyncio.run(check()) == ANSWER
+        assert list(engine.adapters()) == ["demo", "second"]
+    finally:
+        engine.close()
 
 
 def test_generation_ends_when_nobody_reads(engine: Engine, question: Question) -> None:
