@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
 import subprocess
 import sys
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy
 from llguidance import LLMatcher, LLTokenizer
 
+from argotune.steps.serve.admission import Admission
 from argotune.steps.serve.engine.interface import TokenMask
 from argotune.steps.serve.errors import ApiError
 from argotune.steps.serve.grammar_limits import LIMITS
 
 _MOST_GRAMMAR_BYTES = 1 << 16
-_MOST_CHECKS = 2
-"""At once."""
+_MOST_CHECKS, _MOST_WAITING = 2, 64
+"""At once, and in the queue before them."""
 _CPU_SECONDS = 3
 """Of a check; real schemas take milliseconds, beside a quarter of a second to start."""
 _CHECK_SECONDS = 10.0
 """By the clock, on a busy machine."""
-_MOST_KEPT = 32
+_MOST_MATCHERS, _MOST_PROBLEMS = 32, 256
+"""Kept; a matcher has up to 40 MB."""
+
+_Digest = str
+Check = Callable[[str], Awaitable[str]]
+"""Says what is wrong with a grammar, in a text that is empty where nothing is."""
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class GrammarConstraint:
@@ -50,38 +59,79 @@ class GrammarConstraint:
 
 
 class Constraints:
-    """Makes constraints from grammars, with what the same grammar took before kept."""
+    """Makes constraints from grammars, with what the same grammar took before kept.
 
-    def __init__(self, tokenizer: Any) -> None:
-        """`tokenizer` is transformers', a fast one."""
+    Grammars are checked in the turns of their clients, as tokens and answers are made: one client's
+    hostile schemas take at most a turn of another.
+    """
+
+    def __init__(self, tokenizer: Any, *, check: Check) -> None:
+        """`tokenizer` is transformers', a fast one; `check` is `problem_of_grammar`."""
         self._tokenizer = tokenizer
+        self._check = check
         self._lock = threading.Lock()
         self._tokens: dict[tuple[int, ...], LLTokenizer] = {}
-        self._checks = asyncio.Semaphore(_MOST_CHECKS)
-        self._kept: OrderedDict[tuple[str, tuple[int, ...]], LLMatcher] = OrderedDict()
+        self._admission = Admission(_MOST_CHECKS, _MOST_WAITING)
+        self._threads = ThreadPoolExecutor(_MOST_CHECKS, thread_name_prefix="grammars")
+        self._problems: OrderedDict[_Digest, str] = OrderedDict()
+        """What is wrong with grammars that were checked; empty: nothing is."""
+        self._matchers: OrderedDict[tuple[_Digest, tuple[int, ...]], LLMatcher] = OrderedDict()
 
     async def constraint(
-        self, grammar: str, stop_token_ids: Sequence[int], *, param: str
+        self, grammar: str, stop_token_ids: Sequence[int], *, param: str, deadline: float
     ) -> GrammarConstraint:
-        """The constraint of one answer. Raises ApiError 400 about `param` if it cannot be made."""
+        """The constraint of one answer.
+
+        Raises ApiError 400 about `param` if it cannot be made, 429 where too many wait, and
+        TimeoutError at time.monotonic() `deadline`. Cancelled, it ends the check.
+        """
         if len(grammar.encode()) > _MOST_GRAMMAR_BYTES:
             raise _refusal(f"it is larger than {_MOST_GRAMMAR_BYTES} bytes", param)
-        key = (hashlib.sha256(grammar.encode()).hexdigest(), tuple(stop_token_ids))
-        if key not in self._kept:
-            async with self._checks:
-                problem = await asyncio.to_thread(_check, grammar)
-            if problem:
-                raise _refusal(problem, param)
-            matcher = await asyncio.to_thread(self._compile, grammar, key[1])
-            if matcher.is_error():
-                raise _refusal(matcher.get_error(), param)
-            self._keep(key, matcher)
-        return GrammarConstraint(self._kept[key].deep_copy())
+        digest = hashlib.sha256(grammar.encode()).hexdigest()
+        key = (digest, tuple(stop_token_ids))
+        if key not in self._matchers:
+            with self._admission.admit():
+                async with (
+                    self._admission.slot(deadline),
+                    asyncio.timeout(deadline - time.monotonic()),
+                ):
+                    await self._make(grammar, key, param)
+        return GrammarConstraint(self._matchers[key].deep_copy())
 
-    def _keep(self, key: tuple[str, tuple[int, ...]], matcher: LLMatcher) -> None:
-        self._kept[key] = matcher
-        while len(self._kept) > _MOST_KEPT:
-            self._kept.popitem(last=False)
+    async def _make(self, grammar: str, key: tuple[_Digest, tuple[int, ...]], param: str) -> None:
+        """Keep a matcher of the grammar. Raises ApiError."""
+        digest, stop_token_ids = key
+        # Whoever asked with it while this request waited may have brought it.
+        if digest not in self._problems:
+            _keep(self._problems, digest, await self._problem(grammar, param), _MOST_PROBLEMS)
+        if problem := self._problems[digest]:
+            raise _refusal(problem, param)
+        if key in self._matchers:
+            return
+        loop = asyncio.get_running_loop()
+        matcher = await loop.run_in_executor(self._threads, self._compile, grammar, stop_token_ids)
+        if matcher.is_error():
+            raise _refusal(matcher.get_error(), param)
+        _keep(self._matchers, key, matcher, _MOST_MATCHERS)
+
+    async def _problem(self, grammar: str, param: str) -> str:
+        """What is wrong with a grammar; empty: nothing. Raises ApiError.
+
+        Neither refusal is kept, because the next check may end otherwise.
+        """
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS):
+                return await self._check(grammar)
+        except subprocess.CalledProcessError as error:
+            raise _refusal("it takes too long to compile", param) from error
+        except TimeoutError as error:
+            raise ApiError(
+                503,
+                f"the schema could not be checked within {_CHECK_SECONDS:g} s; try again later",
+                kind="unavailable_error",
+                code="busy",
+                headers={"Retry-After": "10"},
+            ) from error
 
     def _compile(self, grammar: str, stop_token_ids: tuple[int, ...]) -> LLMatcher:
         # About a second for a large vocabulary, and once.
@@ -92,39 +142,34 @@ class Constraints:
         return LLMatcher(self._tokens[stop_token_ids], grammar, log_level=0, limits=LIMITS)
 
 
-def _check(grammar: str) -> str:
-    """What is wrong with a grammar; empty: nothing. Raises ApiError 503 on a server too busy."""
-    try:
-        return problem_of_grammar(grammar)
-    except subprocess.CalledProcessError:
-        return "it takes too long to compile"
-    except subprocess.TimeoutExpired as error:
-        raise ApiError(
-            503,
-            f"the schema could not be checked within {_CHECK_SECONDS:g} s; try again later",
-            kind="unavailable_error",
-            code="busy",
-            headers={"Retry-After": "10"},
-        ) from error
+async def problem_of_grammar(grammar: str, cpu_seconds: int = _CPU_SECONDS) -> str:
+    """What is wrong with a grammar; empty if nothing is. Cancelled, it ends the process.
 
-
-@functools.lru_cache(maxsize=256)
-def problem_of_grammar(grammar: str, cpu_seconds: int = _CPU_SECONDS) -> str:
-    """What is wrong with a grammar; empty if nothing is.
-
-    Raises CalledProcessError where the process was ended, by its limits for instance, and
-    TimeoutExpired where it took too long.
-    Neither is kept, because the next time may end otherwise.
+    Raises CalledProcessError where the process was ended, by its limits for instance.
     """
-    return subprocess.run(
-        [sys.executable, "-m", "argotune.steps.serve.check_grammar", str(cpu_seconds)],
-        input=grammar,
+    command = [sys.executable, "-m", "argotune.steps.serve.check_grammar", str(cpu_seconds)]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        text=True,
-        timeout=_CHECK_SECONDS,
-        check=True,
-    ).stdout
+    )
+    try:
+        output, _ = await process.communicate(grammar.encode())
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return output.decode()
+
+
+def _keep(kept: OrderedDict[K, V], key: K, value: V, most: int) -> None:
+    """Keep the value, and no more than the `most` newest ones."""
+    kept[key] = value
+    while len(kept) > most:
+        kept.popitem(last=False)
 
 
 def _refusal(problem: str, param: str) -> ApiError:

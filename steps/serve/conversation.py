@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from argotune.steps.contracts.serving import ServingContract
-from argotune.steps.serve.constraint import Constraints
+from argotune.steps.serve.constraint import Check, Constraints, problem_of_grammar
 from argotune.steps.serve.engine.interface import Engine, Question, Sampling
 from argotune.steps.serve.errors import ApiError, too_long
 from argotune.steps.serve.prompt_tokens import PromptTokens
@@ -17,14 +17,20 @@ class Conversations:
     """Makes questions for the adapter or the base that a request names."""
 
     def __init__(
-        self, engine: Engine, tokenizer: Any, *, name: str, log_prompts: bool = False
+        self,
+        engine: Engine,
+        tokenizer: Any,
+        *,
+        name: str,
+        log_prompts: bool = False,
+        check_grammar: Check = problem_of_grammar,
     ) -> None:
         self.name = name
         """The model that a request without `model` asks."""
         self._engine = engine
         self._tokenizer = tokenizer
         self.tokens = PromptTokens(tokenizer, log_prompts=log_prompts)
-        self.constraints = Constraints(tokenizer)
+        self.constraints = Constraints(tokenizer, check=check_grammar)
         self._templates: dict[str, ServedTemplate] = {}
 
     @property

@@ -75,14 +75,18 @@ class Exchange:
     answer: Answer = field(default_factory=Answer)
     began: float = field(default_factory=time.monotonic)
 
+    @property
+    def deadline(self) -> float:
+        """When the answer has to be complete, in seconds of time.monotonic()."""
+        return self.began + self.service.timeout_seconds
+
     async def pieces(self) -> AsyncGenerator[Piece]:
         """Yield the answer in pieces; the metrics are updated at the end. Raises ApiError."""
         ready, metrics = self.service.ready, self.service.metrics
-        deadline = self.began + self.service.timeout_seconds
         try:
             async with (
-                ready.admission.slot(deadline),
-                aclosing(ready.engine.answer(self.question, self.answer, deadline)) as pieces,
+                ready.admission.slot(self.deadline),
+                aclosing(ready.engine.answer(self.question, self.answer, self.deadline)) as pieces,
             ):
                 async for piece in pieces:
                     yield piece
@@ -98,7 +102,7 @@ class Exchange:
             self.service.note_failed_answer(error)
             raise server_error() from error
         except TimeoutError as error:
-            raise _too_late(self.service) from error
+            raise too_late(self.service) from error
         finally:
             labels = (self.model, metrics.client(noted_client()))
             metrics.prompt_tokens.labels(*labels).inc(len(self.question.prompt))
@@ -150,10 +154,11 @@ async def off_loop(service: Service, make: Callable[[], T]) -> T:
     try:
         return await service.ready.conversations.tokens.off_loop(make, deadline)
     except TimeoutError as error:
-        raise _too_late(service) from error
+        raise too_late(service) from error
 
 
-def _too_late(service: Service) -> ApiError:
+def too_late(service: Service) -> ApiError:
+    """The response to a request that took too long."""
     return ApiError(
         504,
         f"no complete answer within {service.timeout_seconds:g} s",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from argotune.steps.serve.errors import ApiError
-from argotune.steps.serve.exchange import Exchange
+from argotune.steps.serve.exchange import Exchange, too_late
 from argotune.steps.serve.grammar import (
     Calls,
     Function,
@@ -31,13 +31,17 @@ class AskedGrammar:
 
 
 async def hold(exchange: Exchange, grammar: AskedGrammar) -> Exchange:
-    """The exchange with a constraint. Raises ApiError 400."""
+    """The exchange with a constraint, made within its time. Raises ApiError."""
     conversations = exchange.service.ready.conversations
-    constraint = await conversations.constraints.constraint(
-        grammar.text,
-        conversations.contract(exchange.model).stop_token_ids,
-        param=grammar.param,
-    )
+    try:
+        constraint = await conversations.constraints.constraint(
+            grammar.text,
+            conversations.contract(exchange.model).stop_token_ids,
+            param=grammar.param,
+            deadline=exchange.deadline,
+        )
+    except TimeoutError as error:
+        raise too_late(exchange.service) from error
     return replace(exchange, question=replace(exchange.question, constraint=constraint))
 
 

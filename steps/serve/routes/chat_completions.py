@@ -47,7 +47,7 @@ def add_chat_completions_route(app: FastAPI, service: Service) -> None:
         responses={200: streamed(ChatCompletion), **errors()},
     )
     async def complete(body: ChatCompletionRequest, request: Request) -> Response:
-        exchanges = await _exchanges(service, body)
+        exchanges = await unless_gone(request, _exchanges(service, body))
         choices = [_Choice(number, exchange, body) for number, exchange in enumerate(exchanges)]
         headers = service.adapter_headers(body.model)
         if body.stream:

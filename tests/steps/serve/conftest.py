@@ -23,6 +23,7 @@ from argotune.steps.contracts.serving import ServingContract, read_contract
 from argotune.steps.serve.admission import Admission
 from argotune.steps.serve.app import make_app
 from argotune.steps.serve.connection import ConnectionLimits, limited
+from argotune.steps.serve.constraint import Check, problem_of_grammar
 from argotune.steps.serve.conversation import Conversations
 from argotune.steps.serve.service import Ready, Service
 from tests.fakes.engine import ANSWER as ANSWER
@@ -99,13 +100,14 @@ def make_service(
     queue_size: int = 8,
     timeout_seconds: float = 30.0,
     requests_per_minute: int = 0,
+    check_grammar: Check = problem_of_grammar,
 ) -> Service:
     """A service that is ready."""
     service = Service(timeout_seconds=timeout_seconds, requests_per_minute=requests_per_minute)
     service.set_ready(
         Ready(
             engine,
-            Conversations(engine, engine.tokenizer, name="demo"),
+            Conversations(engine, engine.tokenizer, name="demo", check_grammar=check_grammar),
             Admission(engine.slots, queue_size),
         )
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -15,8 +16,16 @@ import httpx
 import msgspec
 import pytest
 
-from tests.fakes.engine import CONTRACT
-from tests.steps.serve.conftest import ANSWER, QUESTION, Server
+from argotune.steps.serve.app import make_app
+from tests.fakes.engine import CONTRACT, FakeEngine
+from tests.steps.serve.conftest import (
+    ANSWER,
+    QUESTION,
+    Server,
+    listening,
+    make_service,
+    question,
+)
 
 Start = Callable[..., Server]
 
@@ -248,16 +257,43 @@ def test_hanging_up_ends_the_work(start: Start, stream: bool) -> None:
         "max_tokens": 100,
         "stream": stream,
     }).encode()  # fmt: skip
-    url = server.client.base_url
-    with socket.create_connection((url.host, url.port or 0)) as connection:
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
-        connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+    with asking(server.client, body):
         server.engine.wait_until_asked()
     # The place in the line is free at once, though the model is still held in its first token.
     wait_until(lambda: server.engine.running == 0)
     server.engine.release()
     completion = server.complete().json()
     assert server.engine.tokens == completion["usage"]["completion_tokens"]
+
+
+@contextlib.contextmanager
+def asking(client: httpx.Client, body: bytes) -> Iterator[None]:
+    """A question whose client hangs up at the end of the block, without the answer."""
+    url = client.base_url
+    with socket.create_connection((url.host, url.port or 0)) as connection:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+        connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+        yield
+
+
+def test_hanging_up_ends_the_check_of_a_schema() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    async def check(grammar: str) -> str:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return ""
+
+    service = make_service(FakeEngine(), check_grammar=check)
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    body = json.dumps(question(response_format=form)["json"]).encode()
+    with listening(make_app(service, max_body_bytes=4096)) as client:
+        with asking(client, body):
+            assert begun.wait(timeout=60)
+        assert ended.wait(timeout=60)
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import threading
+import time
+from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from argotune.steps.serve.authentication import set_client
 from argotune.steps.serve.constraint import Constraints, GrammarConstraint, problem_of_grammar
 from argotune.steps.serve.errors import ApiError
 from argotune.steps.serve.grammar import (
@@ -37,16 +42,20 @@ SYNTAX = find_call_syntax(
 CALL = '{"name": "weather", "arguments": {"town": "Bern"}, "id": "abc4EF789"}'
 
 
-@pytest.fixture(autouse=True)
-def no_check(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a process for each grammar, except where that is what is tested."""
-    if "hostile" not in request.node.name:
-        target = "argotune.steps.serve.constraint.problem_of_grammar"
-        monkeypatch.setattr(target, lambda grammar: "")
+async def pass_all(grammar: str) -> str:
+    """A check without a process for each grammar."""
+    return ""
 
 
 def constraint(grammar: str) -> GrammarConstraint:
-    return asyncio.run(Constraints(TOKENIZER).constraint(grammar, [STOP], param="tools"))
+    return asyncio.run(held(Constraints(TOKENIZER, check=pass_all), grammar))
+
+
+def held(
+    constraints: Constraints, grammar: str, *, seconds: float = 60.0
+) -> Coroutine[Any, Any, GrammarConstraint]:
+    deadline = time.monotonic() + seconds
+    return constraints.constraint(grammar, [STOP], param="tools", deadline=deadline)
 
 
 def is_whole(grammar: str, text: str) -> bool:
@@ -113,36 +122,109 @@ def test_a_call_beside_text_is_held_to_its_schema() -> None:
     assert not is_whole(grammar, f"I look. <|system|> [{CALL.replace('town', 'city')}]")
 
 
+HOSTILE = json_grammar({
+    "allOf": [{"type": "string", "pattern": f"a.{{{number}}}b"} for number in range(1, 30)]
+})  # fmt: skip
+
+
 def test_a_hostile_schema_is_refused_when_it_has_had_its_time() -> None:
-    patterns = [{"type": "string", "pattern": f"a.{{{number}}}b"} for number in range(1, 30)]
     with pytest.raises(subprocess.CalledProcessError):
-        problem_of_grammar(json_grammar({"allOf": patterns}), cpu_seconds=1)
+        asyncio.run(problem_of_grammar(HOSTILE, cpu_seconds=1))
+
+
+def test_a_check_that_nobody_waits_for_ends_its_process() -> None:
+    async def check() -> list[str]:
+        children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
+        before = children.read_text().split()
+        task = asyncio.create_task(problem_of_grammar(HOSTILE, cpu_seconds=60))
+        while children.read_text().split() == before:
+            await asyncio.sleep(0.002)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return [each for each in children.read_text().split() if each not in before]
+
+    assert asyncio.run(check()) == []
+
+
+class Checks:
+    """Checks that wait for the test; each fails as the test says."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.begun: list[str] = []
+        self.ended = 0
+        self.failure = failure
+        self.go = asyncio.Event()
+
+    async def __call__(self, grammar: str) -> str:
+        self.begun.append(json.loads(grammar.rpartition("%json ")[2])["const"])
+        try:
+            await self.go.wait()
+        finally:
+            self.ended += 1
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            raise failure
+        return ""
+
+
+def asked_by(client: str, constraints: Constraints, number: int) -> asyncio.Task[Any]:
+    set_client(client)
+    return asyncio.create_task(held(constraints, json_grammar({"const": f"{client}-{number}"})))
+
+
+def test_checks_are_made_in_the_turns_of_their_clients_and_few_at_once() -> None:
+    async def test() -> None:
+        checks = Checks()
+        constraints = Constraints(TOKENIZER, check=checks)
+        tasks = [asked_by("greedy", constraints, number) for number in range(40)]
+        await asyncio.sleep(0)
+        tasks.append(asked_by("polite", constraints, 1))
+        await asyncio.sleep(0)
+        assert checks.begun == ["greedy-0", "greedy-1"]
+        checks.go.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert "polite-1" in checks.begun[:4]
+        refused = [result for result in results if isinstance(result, ApiError)]
+        assert {error.code for error in refused} == {"queue_full"}
+        assert len(refused) == 40 - len(checks.begun) + 1
+        assert not isinstance(results[-1], ApiError)
+
+    asyncio.run(test())
+
+
+def test_a_check_ends_at_the_requests_deadline_and_its_place_is_free() -> None:
+    async def test() -> None:
+        checks = Checks()
+        constraints = Constraints(TOKENIZER, check=checks)
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await held(constraints, json_grammar({"const": "late"}), seconds=0.01)
+        assert checks.ended == 3
+        checks.go.set()
+        await held(constraints, json_grammar({"const": "late"}))
+
+    asyncio.run(test())
 
 
 @pytest.mark.parametrize(
     ("failure", "status"),
-    [
-        (subprocess.TimeoutExpired("check", 10), 503),
-        (subprocess.CalledProcessError(-9, "check"), 400),
-    ],
+    [(TimeoutError(), 503), (subprocess.CalledProcessError(-9, "check"), 400)],
 )
-def test_a_passing_failure_of_a_hostile_check_is_not_kept(
-    failure: Exception, status: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    grammar = json_grammar({"const": f"asked again after {status}"})
-    outcomes: list[Any] = [failure, subprocess.CompletedProcess([], 0, stdout="")]
+def test_a_passing_failure_of_a_check_is_not_kept(failure: Exception, status: int) -> None:
+    async def test() -> None:
+        checks = Checks(failure)
+        checks.go.set()
+        constraints = Constraints(TOKENIZER, check=checks)
+        grammar = json_grammar({"const": "asked again"})
+        with pytest.raises(ApiError) as caught:
+            await held(constraints, grammar)
+        assert caught.value.status == status
+        for _ in range(2):
+            await held(constraints, grammar)
+        assert len(checks.begun) == 2
 
-    def run(*command: Any, **settings: Any) -> Any:
-        outcome = outcomes.pop(0)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(ApiError) as caught:
-        constraint(grammar)
-    assert caught.value.status == status
-    constraint(grammar)
+    asyncio.run(test())
 
 
 def test_a_large_schema_is_refused_by_its_size() -> None:
