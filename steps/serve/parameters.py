@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -89,12 +89,12 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-def _with_accepted(schema: dict[str, Any]) -> None:
+def _with_accepted(schema: dict[str, Any], body: type[Any]) -> None:
     """Have the OpenAPI document say what is accepted without effect."""
     accepted: dict[str, Any] = {
-        name: {"description": f"{text}; no effect"} for name, text in HARMLESS.items()
+        name: {"description": f"{text}; no effect"} for name, text in body.harmless.items()
     }
-    accepted |= {name: {"enum": list(values)} for name, values in NEUTRAL.items()}
+    accepted |= {name: {"enum": list(values)} for name, values in body.neutral.items()}
     schema["properties"] = accepted | schema["properties"]
 
 
@@ -102,6 +102,8 @@ class RequestBody(StrictModel):
     """A body, which may also have the parameters of HARMLESS, and those of NEUTRAL."""
 
     model_config = ConfigDict(json_schema_extra=_with_accepted)
+    harmless: ClassVar[Mapping[str, str]] = HARMLESS
+    neutral: ClassVar[Mapping[str, tuple[Any, ...]]] = NEUTRAL
 
     @model_validator(mode="before")
     @classmethod
@@ -112,12 +114,12 @@ class RequestBody(StrictModel):
         return {
             name: value
             for name, value in values.items()
-            if name in cls.model_fields or not _asks_for_nothing(name, value)
+            if name in cls.model_fields or not cls._asks_for_nothing(name, value)
         }
 
-
-def _asks_for_nothing(name: str, value: Any) -> bool:
-    return name in HARMLESS or value in NEUTRAL.get(name, ())
+    @classmethod
+    def _asks_for_nothing(cls, name: str, value: Any) -> bool:
+        return name in cls.harmless or value in cls.neutral.get(name, ())
 
 
 def _refuse_unusable(body: Any) -> None:

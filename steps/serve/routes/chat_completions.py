@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-import json
-import secrets
-import string
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from argotune.steps.serve.engine.interface import Question, TokenLogprob
+from argotune.steps.serve.chat_answer import (
+    arguments_of,
+    chat_exchanges,
+    chat_parts,
+    new_call_id,
+)
+from argotune.steps.serve.engine.interface import TokenLogprob
 from argotune.steps.serve.event_stream import EventStream, events_of
 from argotune.steps.serve.exchange import (
     Exchange,
     Part,
     admit,
-    exchanges_of,
     gathered,
     head_of,
-    off_loop,
-    sampling_of,
     unless_gone,
     usage_of,
 )
-from argotune.steps.serve.held_answer import AskedGrammar, grammar_of, hold
 from argotune.steps.serve.logprobs import chat_logprobs
 from argotune.steps.serve.schema.chat_completions import ChatCompletionRequest
 from argotune.steps.serve.schema.responses import ChatCompletion, errors, streamed
 from argotune.steps.serve.service import Service
-from argotune.steps.tokens.tool_calls import Call, CallReader
-
-_LETTERS = string.ascii_letters + string.digits
+from argotune.steps.tokens.tool_calls import Call
 
 
 def add_chat_completions_route(app: FastAPI, service: Service) -> None:
@@ -47,7 +44,7 @@ def add_chat_completions_route(app: FastAPI, service: Service) -> None:
         responses={200: streamed(ChatCompletion), **errors()},
     )
     async def complete(body: ChatCompletionRequest, request: Request) -> Response:
-        exchanges = await unless_gone(request, _exchanges(service, body))
+        exchanges = await unless_gone(request, chat_exchanges(service, body))
         choices = [_Choice(number, exchange, body) for number, exchange in enumerate(exchanges)]
         headers = service.adapter_headers(body.model)
         if body.stream:
@@ -66,34 +63,6 @@ def add_chat_completions_route(app: FastAPI, service: Service) -> None:
         )
 
 
-async def _exchanges(service: Service, body: ChatCompletionRequest) -> list[Exchange]:
-    """The questions of a request. Raises ApiError."""
-    question, grammar = await off_loop(service, lambda: _question(service, body))
-    exchanges = exchanges_of(service, question, model=body.model, n=body.n)
-    if grammar is None:
-        return exchanges
-    return [await hold(exchange, grammar) for exchange in exchanges]
-
-
-def _question(
-    service: Service, body: ChatCompletionRequest
-) -> tuple[Question, AskedGrammar | None]:
-    """The question and the grammar of its answer, if it has one. Raises ApiError."""
-    conversations = service.ready.conversations
-    tools = [tool.for_template() for tool in body.offered]
-    contract = conversations.contract(body.model)
-    question = conversations.question(
-        [message.turn() for message in body.messages],
-        model=body.model,
-        max_new_tokens=body.most_tokens,
-        sampling=sampling_of(contract, body, body.seed),
-        stop_texts=body.stop or (),
-        tools=tools or None,
-    )
-    question = replace(question, top_logprobs=(body.top_logprobs or 0) if body.logprobs else None)
-    return question, grammar_of(body, conversations.template(body.model))
-
-
 @dataclass
 class _Choice:
     """One of the answers of a request."""
@@ -107,7 +76,7 @@ class _Choice:
         """The whole choice."""
         text: list[str] = []
         tokens: list[TokenLogprob] = []
-        async with aclosing(self._parts()) as parts:
+        async with aclosing(chat_parts(self.exchange, self.body)) as parts:
             async for part in parts:
                 text.append(part.text)
                 tokens += part.piece.tokens if part.piece else ()
@@ -127,7 +96,7 @@ class _Choice:
     async def deltas(self) -> AsyncGenerator[dict[str, Any]]:
         """The choice in pieces."""
         yield self._delta({"role": "assistant", "content": ""})
-        async with aclosing(self._parts()) as parts:
+        async with aclosing(chat_parts(self.exchange, self.body)) as parts:
             async for part in parts:
                 delta: dict[str, Any] = {"content": part.text}
                 if part.call:
@@ -142,11 +111,6 @@ class _Choice:
         reason = self.exchange.answer.finish_reason
         return "tool_calls" if self.calls and reason == "stop" else reason
 
-    def _parts(self) -> AsyncGenerator[Part]:
-        offered = {tool.function.name for tool in self.body.offered}
-        one_call = self.body.parallel_tool_calls is False
-        return self.exchange.parts(CallReader(offered) if offered else None, one_call=one_call)
-
     def _delta(
         self, delta: dict[str, Any], part: Part | None = None, finish_reason: str | None = None
     ) -> dict[str, Any]:
@@ -160,10 +124,9 @@ class _Choice:
 
 
 def _call(call: Call) -> dict[str, Any]:
-    """A call in OpenAI's form. Its id is one that every chat template accepts."""
-    arguments = json.dumps(call.arguments, ensure_ascii=False)
+    """A call in OpenAI's form."""
     return {
-        "id": "".join(secrets.choice(_LETTERS) for _ in range(9)),
+        "id": new_call_id(),
         "type": "function",
-        "function": {"name": call.name, "arguments": arguments},
+        "function": {"name": call.name, "arguments": arguments_of(call)},
     }

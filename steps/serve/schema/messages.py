@@ -156,19 +156,24 @@ class FunctionOfTool(StrictModel):
         return self
 
 
-class Tool(StrictModel):
-    """A tool that the model may use."""
+class KeptModel(StrictModel):
+    """A part of a body whose members a template writes in the order in which they came."""
 
-    type: Literal["function"]
-    function: FunctionOfTool
     _given: Mapping[str, Any] = PrivateAttr()
 
     @model_validator(mode="wrap")
     @classmethod
     def _keep_as_given(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        tool = handler(value)
-        tool._given = value
-        return tool
+        model = handler(value)
+        model._given = value
+        return model
+
+
+class Tool(KeptModel):
+    """A tool that the model may use."""
+
+    type: Literal["function"]
+    function: FunctionOfTool
 
     def for_template(self) -> dict[str, Any]:
         """The tool as training had it: the template writes its members in the order given."""
