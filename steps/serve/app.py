@@ -22,6 +22,7 @@ from argotune.steps.serve.routes.chat import add_chat_route
 from argotune.steps.serve.routes.chat_completions import add_chat_completions_route
 from argotune.steps.serve.routes.completions import add_completions_route
 from argotune.steps.serve.routes.models import add_model_routes
+from argotune.steps.serve.routes.responses import add_responses_route
 from argotune.steps.serve.routes.status import add_status_routes
 from argotune.steps.serve.service import Service
 
@@ -48,6 +49,7 @@ def make_app(
     add_chat_route(app, service)
     add_chat_completions_route(app, service)
     add_completions_route(app, service)
+    add_responses_route(app, service)
     add_model_routes(app, service)
     paths = frozenset(route.path for route in app.routes if isinstance(route, APIRoute))
     # The last one is the first that sees a request.

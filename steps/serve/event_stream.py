@@ -64,6 +64,11 @@ async def events_of(
     yield _DONE
 
 
+def named_event(data: Mapping[str, Any]) -> str:
+    """An event with the name that its data have as `type`."""
+    return f"event: {data['type']}\n{_event(data)}"
+
+
 def _event(data: Mapping[str, Any]) -> str:
     return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
 

@@ -55,7 +55,8 @@ class UserMessage(StrictModel):
         return _turn("user", content=text_of(self.content), name=self.name)
 
 
-def _check_arguments(arguments: str) -> str:
+def check_arguments(arguments: str) -> str:
+    """The arguments of a call. Raises ValueError unless they are a JSON object."""
     if not isinstance(read_json(arguments), dict):
         raise ValueError("no JSON object")
     return arguments
@@ -65,7 +66,7 @@ class CalledFunction(StrictModel):
     """The function of a call, with its arguments as JSON text."""
 
     name: Annotated[str, Field(min_length=1)]
-    arguments: Annotated[str, AfterValidator(_check_arguments)]
+    arguments: Annotated[str, AfterValidator(check_arguments)]
 
 
 class ToolCall(StrictModel):

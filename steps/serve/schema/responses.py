@@ -160,6 +160,86 @@ class Completion(BaseModel):
     usage: Usage
 
 
+class OutputText(BaseModel):
+    """A text of the answer."""
+
+    type: Literal["output_text"]
+    text: str
+    annotations: list[Any]
+    logprobs: list[Any]
+
+
+class OutputMessage(BaseModel):
+    """What the model says."""
+
+    type: Literal["message"]
+    id: str
+    status: Literal["in_progress", "completed", "incomplete"]
+    role: Literal["assistant"]
+    content: list[OutputText]
+
+
+class OutputCall(BaseModel):
+    """A call that the model makes, with its arguments as JSON text."""
+
+    type: Literal["function_call"]
+    id: str
+    status: Literal["in_progress", "completed"]
+    call_id: str
+    name: str
+    arguments: str
+
+
+class ResponseUsage(BaseModel):
+    """Numbers of tokens."""
+
+    input_tokens: int
+    input_tokens_details: dict[str, int]
+    output_tokens: int
+    output_tokens_details: dict[str, int]
+    total_tokens: int
+
+
+class ResponseError(BaseModel):
+    """Why an answer failed after its stream had begun."""
+
+    code: Literal["server_error", "invalid_prompt"]
+    message: str
+
+
+class IncompleteDetails(BaseModel):
+    """Why an answer was cut off."""
+
+    reason: Literal["max_output_tokens"]
+
+
+class ResponseObject(BaseModel):
+    """The answer to a conversation, with what was asked."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Literal["in_progress", "completed", "incomplete", "failed"]
+    error: ResponseError | None
+    incomplete_details: IncompleteDetails | None
+    model: str
+    output: list[OutputMessage | OutputCall]
+    usage: ResponseUsage | None
+    instructions: str | None
+    max_output_tokens: int | None
+    temperature: float
+    top_p: float
+    text: dict[str, Any]
+    tools: list[dict[str, Any]]
+    tool_choice: str | dict[str, Any]
+    parallel_tool_calls: bool
+    background: Literal[False]
+    store: Literal[False]
+    previous_response_id: None
+    metadata: dict[str, str]
+    truncation: Literal["disabled"]
+
+
 def errors(*statuses: str) -> dict[int | str, dict[str, Any]]:
     """The refusals of a route: those named, or by default those of a route that answers."""
     described = {

@@ -12,24 +12,32 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
+import msgspec
 import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from argotune.steps import tiny
 from argotune.steps.contracts.serving import ServingContract, read_contract
 from argotune.steps.serve.admission import Admission
 from argotune.steps.serve.app import make_app
 from argotune.steps.serve.connection import ConnectionLimits, limited
 from argotune.steps.serve.constraint import Check, problem_of_grammar
 from argotune.steps.serve.conversation import Conversations
+from argotune.steps.serve.engine.interface import Question
 from argotune.steps.serve.service import Ready, Service
 from tests.fakes.engine import ANSWER as ANSWER
-from tests.fakes.engine import FakeEngine
+from tests.fakes.engine import CONTRACT, FakeEngine
+
+if TYPE_CHECKING:
+    from openai import OpenAI
 
 QUESTION = "Who are you?"
+TINY_TEMPLATE = Path(tiny.__file__).with_name("chat_template.jinja").read_text()
+DIGEST = f"sha256:{'5' * 64}"
 
 
 @dataclass(frozen=True)
@@ -186,3 +194,46 @@ def listening(
         server.should_exit = True
         thread.join(timeout=60)
         listener.close()
+
+
+class ToldEngine(FakeEngine):
+    """Says what the test wants; a template with tools."""
+
+    def __init__(self) -> None:
+        contract = msgspec.structs.replace(CONTRACT, chat_template=TINY_TEMPLATE, max_length=4096)
+        super().__init__("demo", contract=contract)
+        self.said = ANSWER
+
+    def _rule(self, question: Question) -> Iterator[int]:
+        chance = question.sampling.temperature > 0
+        return super()._rule(question) if chance else iter(self._ids(self.said))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Iterator[tuple[ToldEngine, httpx.Client]]:
+    engine = ToldEngine()
+    service = Service(timeout_seconds=30.0, adapter_digest=DIGEST)
+    conversations = Conversations(engine, engine.tokenizer, name="demo")
+    service.set_ready(Ready(engine, conversations, Admission(engine.slots, 16)))
+    app = make_app(service, max_body_bytes=1 << 20, cors_origins=("https://app.example.com",))
+    with listening(app) as client:
+        yield engine, client
+
+
+@pytest.fixture
+def engine(shared: tuple[ToldEngine, httpx.Client]) -> ToldEngine:
+    shared[0].said = ANSWER
+    shared[0].questions.clear()
+    return shared[0]
+
+
+@pytest.fixture
+def http(shared: tuple[ToldEngine, httpx.Client], engine: ToldEngine) -> httpx.Client:
+    return shared[1]
+
+
+@pytest.fixture
+def client(http: httpx.Client) -> OpenAI:
+    from openai import OpenAI
+
+    return OpenAI(base_url=f"{http.base_url}/v1", api_key="none", max_retries=0, http_client=http)

@@ -211,7 +211,7 @@ def test_bad_chats_are_refused_in_words(server: Server, content: bytes, message:
 
 ROUTES = (
     "this server has GET /health, GET /metrics, GET /v1/models, GET /v1/models/{model}, "
-    "POST /chat, POST /v1/chat/completions, POST /v1/completions"
+    "POST /chat, POST /v1/chat/completions, POST /v1/completions, POST /v1/responses"
 )
 
 

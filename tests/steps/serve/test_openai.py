@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import openai
 import pytest
 from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 from openai import OpenAI
 
-from argotune.steps import tiny
 from argotune.steps.contracts.served import ADAPTER_HEADER
-from argotune.steps.serve.admission import Admission
-from argotune.steps.serve.app import make_app
-from argotune.steps.serve.conversation import Conversations
-from argotune.steps.serve.engine.interface import Question
-from argotune.steps.serve.service import Ready, Service
-from tests.fakes.engine import ANSWER, CONTRACT, FakeEngine
-from tests.steps.serve.conftest import QUESTION, listening
+from tests.fakes.engine import ANSWER, FakeEngine
+from tests.steps.serve.conftest import DIGEST, QUESTION, ToldEngine
 
-TINY_TEMPLATE = Path(tiny.__file__).with_name("chat_template.jinja").read_text()
 USER = {"role": "user", "content": QUESTION}
-DIGEST = f"sha256:{'5' * 64}"
 TOWN = {
     "type": "object",
     "properties": {"town": {"enum": ["Bern"]}},
@@ -40,47 +29,6 @@ WEATHER = {
 }
 TIME = {"type": "function", "function": {"name": "time"}}
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"town": "Bern"}}\n</tool_call>'
-
-
-class ToldEngine(FakeEngine):
-    """Says what the test wants; a template with tools."""
-
-    def __init__(self) -> None:
-        contract = msgspec.structs.replace(CONTRACT, chat_template=TINY_TEMPLATE, max_length=4096)
-        super().__init__("demo", contract=contract)
-        self.said = ANSWER
-
-    def _rule(self, question: Question) -> Iterator[int]:
-        chance = question.sampling.temperature > 0
-        return super()._rule(question) if chance else iter(self._ids(self.said))
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[tuple[ToldEngine, httpx.Client]]:
-    engine = ToldEngine()
-    service = Service(timeout_seconds=30.0, adapter_digest=DIGEST)
-    conversations = Conversations(engine, engine.tokenizer, name="demo")
-    service.set_ready(Ready(engine, conversations, Admission(engine.slots, 16)))
-    app = make_app(service, max_body_bytes=1 << 20, cors_origins=("https://app.example.com",))
-    with listening(app) as client:
-        yield engine, client
-
-
-@pytest.fixture
-def engine(shared: tuple[ToldEngine, httpx.Client]) -> ToldEngine:
-    shared[0].said = ANSWER
-    shared[0].questions.clear()
-    return shared[0]
-
-
-@pytest.fixture
-def http(shared: tuple[ToldEngine, httpx.Client], engine: ToldEngine) -> httpx.Client:
-    return shared[1]
-
-
-@pytest.fixture
-def client(http: httpx.Client) -> OpenAI:
-    return OpenAI(base_url=f"{http.base_url}/v1", api_key="none", max_retries=0, http_client=http)
 
 
 def ask(client: OpenAI, **body: Any) -> Any:
@@ -357,6 +305,7 @@ def test_head_cors_and_the_document(http: httpx.Client) -> None:
         "/v1/completions",
         "/v1/models",
         "/v1/models/{model}",
+        "/v1/responses",
     }
     answers = document["paths"]["/v1/chat/completions"]["post"]["responses"]
     assert set(answers) == {"200", "4XX", "5XX"}
