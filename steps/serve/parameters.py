@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
@@ -119,7 +119,14 @@ class RequestBody(StrictModel):
 
     @classmethod
     def _asks_for_nothing(cls, name: str, value: Any) -> bool:
-        return name in cls.harmless or value in cls.neutral.get(name, ())
+        return name in cls.harmless or is_among(value, cls.neutral.get(name, ()))
+
+
+def is_among(value: Any, accepted: Sequence[Any]) -> bool:
+    """Whether the value is one of these; false is none of the numbers, as 0 is to Python."""
+    return any(
+        value == each and isinstance(value, bool) == isinstance(each, bool) for each in accepted
+    )
 
 
 def _refuse_unusable(body: Any) -> None:

@@ -24,6 +24,7 @@ from argotune.steps.serve.parameters import (
     Temperature,
     Tokens,
     TopP,
+    is_among,
 )
 from argotune.steps.serve.schema.chat_completions import (
     ChatCompletionRequest,
@@ -198,7 +199,7 @@ class ResponseRequest(RequestBody):
     @classmethod
     def _refuse_state(cls, values: Any) -> Any:
         for name, accepted in _STATE.items() if isinstance(values, dict) else ():
-            if values.get(name) not in accepted:
+            if not is_among(values.get(name), accepted):
                 raise ValueError(
                     f"{name}: this server keeps no answers; leave it out, and send the whole "
                     "conversation as input"

@@ -257,7 +257,8 @@ def streamed(model: type[BaseModel]) -> dict[str, Any]:
     return {
         "model": model,
         "description": "The answers; with `stream` events whose data are OpenAI's chunks",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        # Without a schema: of a stream some tools take it for that of each event.
+        "content": {"text/event-stream": {}},
         "headers": {
             ADAPTER_HEADER: {
                 "description": "Digest of the adapter that answered, where it is known",

@@ -263,6 +263,7 @@ def test_parameters_that_ask_for_nothing_are_accepted(client: OpenAI) -> None:
     nothing = {"presence_penalty": 0.0, "logit_bias": {}, "modalities": ["text"], "audio": None}
     assert ask(client, **nothing).choices[0].message.content == ANSWER
     assert "frequency_penalty: this server has no such" in refusal(client, frequency_penalty=0.5)
+    assert "presence_penalty: this server has no such" in refusal(client, presence_penalty=False)
 
 
 def test_langchain_asks_calls_tools_and_reads_structured_answers(

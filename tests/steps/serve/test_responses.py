@@ -203,6 +203,7 @@ KEPT = "this server keeps no answers; leave it out, and send the whole conversat
     [
         ({"previous_response_id": "resp_1"}, f"previous_response_id: {KEPT}"),
         ({"store": True}, f"store: {KEPT}"),
+        ({"store": 0}, f"store: {KEPT}"),
         ({"background": True}, f"background: {KEPT}"),
         ({"conversation": "conv_1"}, f"conversation: {KEPT}"),
         (
