@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -27,6 +27,7 @@ _POSITIVE_NUMBER = re.compile(r"(?=.*[1-9])[0-9]{1,9}(\.[0-9]{1,6})?")
 _NUMBER = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,6})?")
 _SHARE = re.compile(r"0(\.[0-9]{1,6})?")
 _WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,3}")
+_ORIGIN = re.compile(r"https?://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _NAMES = re.compile(r"[\w.-]+( *, *[\w.-]+)*", re.ASCII)
 
 
@@ -69,6 +70,20 @@ def is_positive_number(text: str) -> bool:
 def is_whole_number(text: str) -> bool:
     """Whether the text is a whole number: 0, 1, 2, ..."""
     return _WHOLE_NUMBER.fullmatch(text) is not None
+
+
+def is_origin(text: str) -> bool:
+    """Whether the text is an origin as browsers send it, in small letters and without a path."""
+    return _ORIGIN.fullmatch(text) is not None
+
+
+def origin_problems(origins: Iterable[str]) -> list[str]:
+    """What is wrong with a step's parameter `cors-origins`."""
+    return [
+        f"--cors-origins: {origin!r} is no origin such as https://app.example.com, nor *"
+        for origin in origins
+        if origin != "*" and not is_origin(origin)
+    ]
 
 
 def reads(parse: Callable[[str], object]) -> Callable[[str], bool]:
@@ -171,6 +186,13 @@ URLS = ValueType(
     check=lambda text: bool(text.strip()),
     in_file="with spaces between",
     in_form='a JSON list, ["https://..."]',
+    items=str.split,
+)
+ORIGINS = ValueType(
+    accepted="origins such as https://app.example.com with spaces between, or *",
+    check=lambda text: text == "*" or (bool(text.strip()) and all(map(is_origin, text.split()))),
+    in_file="with spaces between; *: all",
+    in_form='a JSON list, ["https://app.example.com"]',
     items=str.split,
 )
 SECRET = ValueType(accepted="the name of a Secret", check=is_dns_subdomain)

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from argotune.steps.common.errors import ParamsError
-from argotune.steps.common.values import is_bytes, is_dns_label, is_dns_subdomain
+from argotune.steps.common.values import (
+    is_bytes,
+    is_dns_label,
+    is_dns_subdomain,
+    origin_problems,
+)
 from argotune.steps.contracts.versions import version_of
 from argotune.steps.nodes.labels import NODE_LABEL, labels_in
 from argotune.steps.registry.oci import ImageReference, LayoutReference, parse_reference
@@ -83,6 +88,9 @@ class Params:
     everybody who can connect may ask."""
     requests_per_minute: int = 0
     """Most questions of one client in a minute; 0: any number."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins of the pages of other hosts that may ask from a browser, as a JSON list, such as
+    ["https://app.example.com"], or ["*"] for all; empty: none."""
     api_keys_file: Path | None = None
     """The keys in that Secret, with one of which deploy asks; may not exist without a Secret."""
     label_selector: str = ""
@@ -153,6 +161,7 @@ class Params:
             problems.append(f"--port: {self.port} is not between 0 and 65535")
         if self.requests_per_minute < 0:
             problems.append(f"--requests-per-minute: {self.requests_per_minute} is less than 0")
+        problems += origin_problems(self.cors_origins)
         if self.target == "kubernetes":
             problems += self._kubernetes_problems()
         if not self.timeout_seconds > 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from argotune.steps.common.fields import text_of
 from argotune.steps.deploy.params import Params
 
 
@@ -13,5 +14,6 @@ def server_flags(params: Params, keys_file: str | Path) -> list[str]:
     return [
         *([f"--keys-file={keys_file}"] if params.api_keys_secret else []),
         *([f"--requests-per-minute={rate}"] if rate else []),
+        *([f"--cors-origins={text_of(params.cors_origins)}"] if params.cors_origins else []),
         *(["--load-in-4bit=true"] if params.load_in_4bit else []),
     ]

@@ -40,6 +40,7 @@ _REPEATED = {
     "process": (
         "api-keys-secret",
         "cache-dir",
+        "cors-origins",
         "load-in-4bit",
         "port",
         "question",
@@ -50,6 +51,7 @@ _REPEATED = {
         "adapter-pull-secret",
         "allow-cpu",
         "api-keys-secret",
+        "cors-origins",
         "gpus",
         "host",
         "label-selector",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from argotune.steps.common.errors import ParamsError
+from argotune.steps.common.values import origin_problems
 from argotune.steps.contracts.ending import HAND_OVER_SECONDS, LONGEST_ANSWER_SECONDS
-
-_ORIGIN = re.compile(r"https?://[^/\s]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +72,7 @@ class Params:
             problems.append(f"--gpus: {self.gpus} is less than 0")
         if self.slots < 1:
             problems.append(f"--slots: {self.slots} is less than 1")
-        problems += [
-            f"--cors-origins: {origin!r} is no origin such as https://app.example.com, nor *"
-            for origin in self.cors_origins
-            if origin != "*" and not _ORIGIN.fullmatch(origin)
-        ]
+        problems += origin_problems(self.cors_origins)
         if self.queue_size < 0:
             problems.append(f"--queue-size: {self.queue_size} is less than 0")
         if self.requests_per_minute < 0:

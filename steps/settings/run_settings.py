@@ -23,6 +23,7 @@ from argotune.steps.common.values import (
     NATS,
     OBJECT_NAME,
     OBJECT_PLACE,
+    ORIGINS,
     PORT,
     PRICE,
     PRIORITY_CLASS,
@@ -632,12 +633,24 @@ _SERVICE = (
     Setting(
         name="requests-per-minute",
         description=(
-            "Most questions of one client in a minute, also all at once; a client is the name of"
-            " its key, or its address. 0: any number"
+            "Most questions of one client in a minute, also all at once, and each answer that a"
+            " request asks for counts; a client is the name of its key, or its address. 0: any"
+            " number"
         ),
         value=COUNT,
         default="0",
         feeds=("deploy.requests-per-minute",),
+    ),
+    Setting(
+        name="cors-origins",
+        description=(
+            "Origins of the pages of other hosts that may ask the service from a browser, such as"
+            " https://app.example.com"
+        ),
+        value=ORIGINS,
+        default="[]",
+        default_meaning="none",
+        feeds=("deploy.cors-origins",),
     ),
     Setting(
         name="question",

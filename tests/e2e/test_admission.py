@@ -42,6 +42,7 @@ QUESTION = "{{=workflow.parameters.question}}"
 FREE = {
     "alternative-instance-types",
     "config",
+    "cors-origins",
     "full-retrain-every",
     "gate-answer-tokens",
     "gate-answers",

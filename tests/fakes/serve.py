@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--mode", default="well")
     parser.add_argument("--keys-file")
     parser.add_argument("--requests-per-minute")
+    parser.add_argument("--cors-origins")
     parser.add_argument("--adapter-digest")
     parser.add_argument("--adapters-dir")
     parser.add_argument("--listener-fd", type=int)

@@ -14,6 +14,7 @@ from argotune.steps.common.values import (
     is_dns_subdomain,
     is_label_key,
     is_label_value,
+    is_origin,
     is_positive_number,
     is_whole_number,
 )
@@ -29,6 +30,18 @@ from argotune.steps.common.values import (
         (is_bytes, ["1", "0.5Gi", "100Gi", "2G"], ["", "0", "Gi", "1 Gi", "1GiB", "500m", "1e3"]),
         (is_cpus, ["1", "0.5", "500m"], ["", "0", "0m", "1Gi", "-1", "1 m", "0.5m"]),
         (is_positive_number, ["1", "0.5"], ["", "0", "-1", "1e3", "inf"]),
+        (
+            is_origin,
+            ["https://a.example.com", "http://localhost:3000", "https://[::1]"],
+            [
+                "",
+                "*",
+                "a.example.com",
+                "https://a.example.com/",
+                "https://A.example.com",
+                "ftp://a",
+            ],
+        ),
         (is_whole_number, ["0", "8"], ["", "01", "1.0", "-1"]),
     ],
 )

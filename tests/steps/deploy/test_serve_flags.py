@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.fields import parse_fields
 from argotune.steps.contracts.services import KEYS
 from argotune.steps.deploy.manifests.deployment import AdapterImage, deployment
@@ -71,3 +74,14 @@ def test_the_rate_of_clients_reaches_the_server() -> None:
     assert parse(pod["containers"][0]["args"]).requests_per_minute == 60
     local = params(target="process", services_dir=Path("/s"), requests_per_minute=60)
     assert parse(flags_of(local, Path("/s/a"), Path("/s"), 7)).requests_per_minute == 60
+
+
+def test_origins_of_pages_reach_the_server() -> None:
+    origins = ("https://app.example.com", "http://localhost:3000")
+    pod = deployment(params(cors_origins=origins), AdapterImage(reference=REFERENCE))
+    (container,) = pod["spec"]["template"]["spec"]["containers"]
+    assert parse(container["args"]).cors_origins == origins
+    local = params(target="process", services_dir=Path("/s"), cors_origins=origins)
+    assert parse(flags_of(local, Path("/s/a"), Path("/s"), 7)).cors_origins == origins
+    with pytest.raises(ParamsError, match=r"--cors-origins: 'app\.example\.com' is no origin"):
+        params(cors_origins=("app.example.com",))

@@ -107,6 +107,7 @@ def test_a_service_records_its_version_and_the_one_before(deployer: Deployer) ->
     assert known.settings == {
         "api-keys-secret": "",
         "cache-dir": f"{deployer.root}/cache",
+        "cors-origins": "[]",
         "load-in-4bit": "false",
         "port": "0",
         "question": "Hello?",
@@ -346,6 +347,7 @@ def test_a_deployment_says_which_adapter_serves_and_by_whom(cluster: Cluster, se
         "node-selector": "{}",
         "question": "Hello?",
         "replicas": "",
+        "cors-origins": "[]",
         "requests-per-minute": "0",
         "service-gpus": "",
     }

@@ -74,6 +74,7 @@ ALL = {
     "on-approval-timeout": "approve",
     "api-keys-secret": "clients",
     "requests-per-minute": "60",
+    "cors-origins": "https://app.example.com https://b.example.com:8443",
     "notify-secret": "chat",
     "volume-size": "200Gi",
     "ttl-seconds-after-failure": "3600",
@@ -131,6 +132,12 @@ def test_annotations_of_others_are_theirs() -> None:
             {"colour": "1"},
             "metadata.annotations.argotune.dev/colour: unknown annotation; known are "
             "argotune.dev/model-source, argotune.dev/validation-urls, argotune.dev/data-secret, ",
+        ),
+        (
+            {"cors-origins": "https://app.example.com https://App.example.com/page"},
+            "metadata.annotations.argotune.dev/cors-origins: 'https://app.example.com "
+            "https://App.example.com/page'; accepted is origins such as https://app.example.com "
+            "with spaces between, or *",
         ),
         (
             {"provider": "gke"},

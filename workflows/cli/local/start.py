@@ -26,6 +26,7 @@ Deploy = Callable[[Sequence[str]], None]
 
 _FROM_RUN = (
     "api-keys-secret",
+    "cors-origins",
     "name",
     "target",
     "question",

@@ -95,6 +95,7 @@ def test_the_one_before_is_served_with_the_settings_of_the_service(installed: Cl
         "requests-per-minute": "0",
         "allow-cpu": "false",
         "api-keys-secret": "",
+        "cors-origins": "[]",
         "service-gpus": "",
         "service-host": "",
         "service-load-in-4bit": "false",

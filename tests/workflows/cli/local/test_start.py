@@ -30,6 +30,7 @@ INPUTS = {
     "target": "process",
     "question": "Who?",
     "api-keys-secret": "clients",
+    "cors-origins": '["https://app.example.com"]',
     "load-in-4bit": "true",
     "requests-per-minute": "30",
     "require-signature": "true",
@@ -100,6 +101,7 @@ def test_its_flags_are_those_of_the_run(home_dir: Path) -> None:
         "--name=caps",
         # Or else it would answer everybody.
         "--api-keys-secret=clients",
+        '--cors-origins=["https://app.example.com"]',
         "--load-in-4bit=true",
         "--requests-per-minute=30",
         "--require-signature=true",
