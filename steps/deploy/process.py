@@ -28,6 +28,7 @@ from argotune.steps.cluster.this_run import read_this_run
 from argotune.steps.common import log
 from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.common.errors import PermanentError, TransientError
+from argotune.steps.common.fields import fields_of, text_of
 from argotune.steps.common.fs import remove_directory, remove_partials
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.in_service import read_in_service
@@ -249,10 +250,20 @@ def _find_running(params: Params, model: str, folder: Path, key: str | None) -> 
     if (service.digest, service.model) != (params.adapter_digest(), model):
         return None
     known = read_in_service(service.annotations)
-    has_keys = bool(known and known.settings.get("api-keys-secret"))
-    if has_keys != bool(params.api_keys_secret):
+    settings = {} if known is None else known.settings
+    # A file of keys is read again when it changes, whatever the Secret's name.
+    if bool(settings.get("api-keys-secret")) != bool(params.api_keys_secret):
+        return None
+    if any(settings.get(name, default) != text for name, default, text in _of_server(params)):
         return None
     return service if serves(service.endpoint, params.name, key) else None
+
+
+def _of_server(params: Params) -> Iterator[tuple[str, str, str]]:
+    """Name, default and value of each flag that a running server cannot change."""
+    for field in fields_of(Params):
+        if field.name in ("cors_origins", "load_in_4bit", "requests_per_minute"):
+            yield field.kebab, field.default or "", text_of(getattr(params, field.name))
 
 
 def _wait_until_ready(

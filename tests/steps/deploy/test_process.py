@@ -120,6 +120,19 @@ def test_a_service_with_keys_is_asked_with_one_of_them(deployer: Deployer) -> No
     assert kept.parent.stat().st_mode & 0o777 == 0o700
 
 
+def test_a_server_with_other_settings_is_replaced_and_kept_with_the_same(
+    deployer: Deployer,
+) -> None:
+    digest = deployer.push()
+    deployer.deploy(digest)
+    before = deployer.service()
+    deployer.deploy(digest, cors_origins=("https://app.example.com",), requests_per_minute=6)
+    service = deployer.service()
+    assert (is_alive(before), is_alive(service)) == (False, True)
+    deployer.deploy(digest, cors_origins=("https://app.example.com",), requests_per_minute=6)
+    assert deployer.service().pid == service.pid
+
+
 def test_a_secret_of_keys_that_is_not_here_is_said(deployer: Deployer) -> None:
     message = fails(deployer, deployer.push(), "well", api_keys_secret="api-keys")
     assert message == (
