@@ -20,6 +20,20 @@ _KEY = re.compile(r"[!-~]{16,512}", re.ASCII)
 _MOST_BYTES = 1 << 20
 
 
+def read_secret(secret: str, file: Path | None) -> dict[str, str]:
+    """The keys by name of a Secret of which the file is mounted, if it is there.
+
+    Raises PermanentError, which has no key in its text.
+    """
+    if file is None or not file.exists():
+        raise PermanentError(
+            f"api-keys-secret: secret {secret} with the key {FILE_NAME!r} is not here; make it:"
+            f" kubectl create secret generic {secret} --from-file={FILE_NAME}=FILE, or on this"
+            f" machine give --secret {secret}=DIRECTORY, with lines NAME: KEY in the file"
+        )
+    return read_keys(file)
+
+
 def read_keys(path: Path) -> dict[str, str]:
     """The keys by name. Raises PermanentError, which has no key in its text."""
     try:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
-from argotune.steps.contracts.client_keys import FILE_NAME, read_keys
+from argotune.steps.contracts.client_keys import read_secret
 from argotune.steps.deploy.params import Params
 
 
@@ -17,14 +16,7 @@ def client_key(params: Params, file: Path | None) -> str | None:
     """
     if not params.api_keys_secret:
         return None
-    if file is None or not file.exists():
-        raise PermanentError(
-            f"api-keys-secret: secret {params.api_keys_secret} with the key {FILE_NAME!r} is not"
-            " here; make it: kubectl create secret generic"
-            f" {params.api_keys_secret} --from-file={FILE_NAME}=FILE, or on this machine give"
-            f" --secret {params.api_keys_secret}=DIRECTORY, with lines NAME: KEY in the file"
-        )
-    return next(iter(read_keys(file).values()))
+    return next(iter(read_secret(params.api_keys_secret, file).values()))
 
 
 def keep_keys(params: Params, kept: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from argotune.steps.common import log
 from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.client_keys import read_secret
 from argotune.steps.contracts.start_adapter import LIVE, NONE
 from argotune.steps.contracts.training_plan import (
     Model,
@@ -22,7 +23,13 @@ from argotune.steps.model.tokenizer import bring_tokenizer
 from argotune.steps.plan.params import Params, Planned, Result
 from argotune.steps.plan.planning import alternatives
 from argotune.steps.plan.servers import look_up_judges
-from argotune.steps.plan.whole_run import gate_of_run, plan_of_run, settings_of, speeds_of_run
+from argotune.steps.plan.whole_run import (
+    client_keys_of_run,
+    gate_of_run,
+    plan_of_run,
+    settings_of,
+    speeds_of_run,
+)
 from argotune.steps.registry.oci import ImageReference, parse_image_or_layout, parse_reference
 from argotune.steps.registry.policy import RegistryPolicy, policy_of
 
@@ -40,12 +47,13 @@ def run(
     """Make the plan, log its warnings, and write the files that the later steps read.
 
     They are the plan, and the model's tokenizer. Raises ParamsError for what cannot run,
-    PermanentError for a registry that the run may not reach and for a tokenizer that it cannot
-    have, TransientError when a server does not answer.
+    PermanentError for a registry that the run may not reach, for keys of clients that are not there
+    and for a tokenizer that it cannot have, TransientError when a server does not answer.
     """
     plan = plan_of_run(params)
     servers = policy or policy_of(params.allowed_hosts)
     _check_registries(params, plan, servers)
+    _check_client_keys(params)
     look_up_judges(settings_of(params), plan.evaluation.checks, servers)
     planned = finish_plan(params, plan, hub_endpoint)
     speeds = speeds_of_run(params, plan)
@@ -106,6 +114,13 @@ def _bring_tokenizer(params: Params, model: Model, hub_endpoint: str | None) -> 
             reason=f"{model.source} is not in the model cache, and an image comes only whole",
             effect="tokens are counted, and rows judged by the chat template, when tuning begins",
         )
+
+
+def _check_client_keys(params: Params) -> None:
+    """Refuse a Secret without keys, with which deploy would fail when the model is tuned."""
+    secret = client_keys_of_run(params)
+    if secret:
+        read_secret(secret, params.api_keys_file)
 
 
 def _check_registries(params: Params, plan: TrainingPlan, policy: RegistryPolicy) -> None:

@@ -72,6 +72,15 @@ def gate_of_run(params: Params) -> str:
     return gate_digest(settings_of(params))
 
 
+def client_keys_of_run(params: Params) -> str:
+    """Name the Secret of whose keys deploy needs one; empty: none.
+
+    A service on this machine may have kept its keys, so there the command line looks.
+    """
+    settings = with_defaults(settings_of(params))
+    return settings["api-keys-secret"] if settings["deploy-to"] == "kubernetes" else ""
+
+
 def plan_of_steps(params: Params, steps: Sequence[str]) -> TrainingPlan:
     """Make the plan of a Workflow that has these steps. Raises ParamsError as `plan_of_run`."""
     settings = settings_of(params)

@@ -51,14 +51,18 @@ PLAN = replace(
     steps.PLAN,
     params=plan_params,
     template_name="plan",
+    # It deploys nothing.
     fixed={
-        **steps.PLAN.fixed,
+        **{flag: text for flag, text in steps.PLAN.fixed.items() if flag != "api-keys-file"},
         **_LOGIN,
         "work-dir": container.WORK_DIR,
         "models": "{{workflow.parameters.models}}",
         "settings": settings_of_later_steps(evaluation_settings()),
     },
-    mounts={**steps.PLAN.mounts, "push-secret": container.PUSH_SECRET_DIR},
+    mounts={
+        **{name: path for name, path in steps.PLAN.mounts.items() if name != "api-keys"},
+        "push-secret": container.PUSH_SECRET_DIR,
+    },
     # It also pulls the adapters, which are megabytes or a few gigabytes.
     timeout_seconds=900,
 )

@@ -40,6 +40,7 @@ from argotune.workflows.workspace import manifests
 
 _PLAN_FILE = f"{container.WORK_DIR}/plan.yaml"
 _TOKENIZER_DIR = f"{container.WORK_DIR}/tokenizer"
+_API_KEYS_FILE = f"{container.API_KEYS_DIR}/{client_keys.FILE_NAME}"
 _HISTORY_FILE = f"{container.MODELS_DIR}/{HISTORY}/{{{{workflow.parameters.name}}}}.json"
 CA = "argotune-ca"  # hera gives the volume the name of its ConfigMap
 CA_FILE = f"{container.CA_DIR}/ca.crt"
@@ -96,10 +97,11 @@ PLAN = Step(
         "plan-file": _PLAN_FILE,
         "tokenizer-dir": _TOKENIZER_DIR,
         **_MODEL_ACCESS,
+        "api-keys-file": _API_KEYS_FILE,
         "settings": settings_of_later_steps(),
         "installed": manifests.install_tag(manifests.ALL_SETTINGS),
     },
-    mounts=_MODEL_MOUNTS,
+    mounts={**_MODEL_MOUNTS, "api-keys": container.API_KEYS_DIR},
     env=_MODEL_ENV,
     # Seconds of work; the rest is for pulling. Every run's first pod: an image that is not there
     # shows here.
@@ -315,7 +317,7 @@ DEPLOY = Step(
         "image": container.image_of("serve"),
         "model-cache-claim": value_of("model-cache-claim"),
         "adapter-pull-secret": secret("push-secret"),
-        "api-keys-file": f"{container.API_KEYS_DIR}/{client_keys.FILE_NAME}",
+        "api-keys-file": _API_KEYS_FILE,
     },
     inputs=["reference", "model-dir", "node-selector", "gpus", "dataset-digest"],
     mounts={

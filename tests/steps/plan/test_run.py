@@ -464,6 +464,35 @@ def test_a_judge_whose_name_is_private_is_refused_before_the_training() -> None:
     run(replace(wanted, installed=allowed, settings=settings), progress=Progress(), policy=IN_A_POD)
 
 
+def test_keys_that_deploy_would_miss_are_refused_before_the_training(tmp_path: Path) -> None:
+    settings = {
+        "name": "demo",
+        "urls": '["https://a.io/b"]',
+        "output-image": "allowed.corp:5000/a:1",
+        "api-keys-secret": "clients",
+    }
+    file = tmp_path / "keys"
+    wanted = params(
+        api_keys_file=file,
+        settings=json.dumps(settings),
+        installed=json.dumps({"deploy-to": "kubernetes"}),
+    )
+    with pytest.raises(PermanentError) as caught:
+        run(wanted, progress=Progress(), policy=IN_A_POD)
+    assert str(caught.value).startswith(
+        "api-keys-secret: secret clients with the key 'keys' is not here; make it: kubectl create"
+    )
+    file.write_text("sk-anna-0123456789\n")
+    with pytest.raises(PermanentError, match="entry 1 has no name"):
+        run(wanted, progress=Progress(), policy=IN_A_POD)
+    file.write_text("anna: sk-anna-0123456789\n")
+    run(wanted, progress=Progress(), policy=IN_A_POD)
+    # A service of this machine may have kept its keys from an earlier run.
+    on_machine = json.dumps({"deploy-to": "process", "services-dir": "/services"})
+    here = replace(wanted, api_keys_file=None, installed=on_machine)
+    run(here, progress=Progress(), policy=IN_A_POD)
+
+
 def test_the_models_tokenizer_is_brought_before_the_plan_is_written(tmp_path: Path) -> None:
     """The dataset step judges rows by it, and nothing is read for a model that cannot be had."""
     weights = tmp_path / "weights"

@@ -318,6 +318,13 @@ def test_what_reaches_registries_and_hosts_of_runs_mounts_the_private_authority(
         assert "--ca-file=/argotune/ca/ca.crt" in flags_of(step)
 
 
+def test_keys_of_clients_are_mounted_by_what_looks_at_them() -> None:
+    mounting = [template["name"] for template in CONTAINERS if mounts(template, "api-keys")]
+    assert mounting == ["plan", "deploy"]
+    for step in mounting:
+        assert "--api-keys-file=/argotune/secrets/api-keys/keys" in flags_of(step)
+
+
 def test_registries_inside_the_network_are_those_of_the_installation() -> None:
     hosts = ["data.team-a.svc:8080", "registry.corp.example"]
     values = {"images-registry": "images.svc:5001/argotune", "allowed-hosts": json.dumps(hosts)}
