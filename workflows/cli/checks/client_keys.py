@@ -12,6 +12,7 @@ from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.client_keys import FILE_NAME, keys_in
 from argotune.workflows.cli.checks.finding import Finding, ok, problem
 from argotune.workflows.cli.checks.subject import Subject
+from argotune.workflows.cli.remote.client_keys import encoded_keys
 
 
 def client_keys(subject: Subject) -> Iterator[Finding]:
@@ -19,8 +20,7 @@ def client_keys(subject: Subject) -> Iterator[Finding]:
     name = subject.needs.arguments.get("api-keys-secret")
     if not name:
         return
-    found = subject.get("Secret", name)
-    text = ((found or {}).get("data") or {}).get(FILE_NAME)
+    text = encoded_keys(subject.get("Secret", name))
     create = (
         f"kubectl -n {subject.namespace} create secret generic {name} --from-file={FILE_NAME}=FILE"
     )

@@ -13,6 +13,7 @@ from argotune.steps.nodes.providers import PROVIDERS
 from argotune.workflows.cli.errors import CliError, InputError
 from argotune.workflows.cli.providers.registry import CLUSTER_PROVIDERS
 from argotune.workflows.cli.remote.api_errors import ClusterError, explain_errors
+from argotune.workflows.cli.remote.client_keys import check_client_keys
 from argotune.workflows.cli.remote.cluster import Cluster
 from argotune.workflows.cli.remote.gpus import with_gpu_of_nodes
 from argotune.workflows.cli.remote.storage_class import class_of_runs, class_warnings
@@ -115,6 +116,7 @@ def submit(
     else:
         check_node_settings(workspace, manifests.install_defaults())
         check_collection(cluster, workspace.options)
+        check_client_keys(cluster, workspace.options)
         print_as_warnings(class_warnings(cluster, workspace.options.get("storage-class")))
         secret, document = whole_workflow(
             workspace,
@@ -211,6 +213,7 @@ def check_against_installation(
     warnings = host_warnings(workspace, manifests.decided_values(installed))
     print_as_warnings(_name_namespace(each, cluster) for each in warnings)
     check_collection(cluster, workspace.options)
+    check_client_keys(cluster, workspace.options)
     own_class = workspace.options.get("storage-class")
     print_as_warnings(class_warnings(cluster, own_class or class_of_runs(installed["spec"])))
     return installed

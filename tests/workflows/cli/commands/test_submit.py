@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -150,6 +151,42 @@ def test_who_may_not_see_storage_classes_hears_nothing_of_them(
 ) -> None:
     cluster.faults.append(Fault("GET", "/storageclasses", 403, message="cannot list"))
     assert submit(argotune, write).err == ""
+
+
+WITH_KEYS = changed({"metadata/annotations": {"argotune.dev/api-keys-secret": "my-secret"}})
+
+
+def clients(**files: str) -> dict[str, Any]:
+    data = {name: base64.b64encode(text.encode()).decode() for name, text in files.items()}
+    metadata = {"name": "my-secret", "namespace": "team-a"}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
+
+
+@pytest.mark.parametrize("command", [("submit",), ("schedule", "--cron", "@daily")])
+def test_keys_of_clients_that_deploy_would_miss_are_told_at_once(
+    argotune: Argotune, write: Write, cluster: Cluster, command: tuple[str, ...]
+) -> None:
+    name, *flags = command
+    ask = (name, write("workspace.yaml", WITH_KEYS), *flags)
+    missing = argotune(*ask)
+    assert missing.code != 0
+    told = "api-keys-secret: secret my-secret with the key keys is not in namespace team-a; make it"
+    assert told in missing.err
+    cluster.put(clients(keys="sk-anna-0123456789"))
+    wrong = argotune(*ask)
+    assert "api-keys-secret: secret my-secret: entry 1 has no name" in wrong.err
+    assert "sk-anna" not in wrong.err
+    assert cluster.of_kind("Workflow") == cluster.of_kind("CronWorkflow") == []
+    cluster.put(clients(keys="anna: sk-anna-0123456789"))
+    assert argotune(*ask).code == 0
+
+
+def test_who_may_not_read_secrets_hears_nothing_of_the_keys(
+    argotune: Argotune, write: Write, cluster: Cluster
+) -> None:
+    cluster.faults.append(Fault("GET", "/secrets/my-secret", 403, message="cannot get"))
+    answer = submit(argotune, write, WITH_KEYS)
+    assert (answer.code, answer.err) == (0, "")
 
 
 @pytest.mark.parametrize(
