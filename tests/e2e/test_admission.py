@@ -391,7 +391,7 @@ def test_hostile_values_reach_no_image_account_secret_or_node(installed: Cluster
     do nothing, a minute."""
     play(installed)
     wait_for("controller that knows the new steps", lambda: knows_played(installed), seconds=60)
-    good = {**GOOD, "webhook-secret": ALLOWED}
+    good = {**GOOD, "notify-secret": ALLOWED}
     hostile = {
         **good,
         **dict.fromkeys(FREE - {"name"}, PATCH),
