@@ -10,22 +10,22 @@ import dataclasses
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from argotune.steps.cluster.errors import ApiRefusal
 from argotune.steps.cluster.kinds import kind_of
-from argotune.steps.cluster.kube import Kube, Object, connect
+from argotune.steps.cluster.kube import Kube, connect
 from argotune.steps.cluster.this_run import read_this_run
 from argotune.steps.common import log
 from argotune.steps.common.clock import REAL_CLOCK, Clock
-from argotune.steps.common.errors import PermanentError, StepError
+from argotune.steps.common.errors import StepError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.in_service import SUBMITTER_ANNOTATION, read_in_service
 from argotune.steps.contracts.served import WAITING_METRIC
 from argotune.steps.deploy.adapter import unpack_adapter
 from argotune.steps.deploy.ask import ask
+from argotune.steps.deploy.before import Before, remove_note, state_before, with_note
 from argotune.steps.deploy.client_key import client_key
 from argotune.steps.deploy.manifests.deployment import (
     Adapter,
@@ -62,21 +62,6 @@ _CREATOR_LABELS = (
     "workflows.argoproj.io/creator-email",
 )
 """Argo's server writes them where people log in to it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Before:
-    """State of the service's objects before this deploy."""
-
-    existed: frozenset[str]
-    """Kinds of the objects that existed, except those of an unfinished earlier attempt of this
-    run."""
-    template: Object | None
-    """The pod template of the Deployment, for the rollback."""
-    replicas: int
-    """As many as the Deployment is to have: those that somebody scaled it to, 0 included."""
-    old_replicas: int
-    """As many as it was to have, for the rollback."""
 
 
 def deploy_kubernetes(params: Params, model: str, progress: Progress) -> Result:
@@ -137,7 +122,7 @@ def deploy_service(
     """
     key = client_key(params, params.api_keys_file)
     around = surrounding_objects(params, has_monitors=_has_monitors(kube))
-    before = _state_before(kube, params, [item["kind"] for item in around])
+    before = state_before(kube, params, [item["kind"] for item in around])
     adapter = _adapter(kube, params)
     url = (endpoint or _service_url)(params)
     serving = serving_objects(params, adapter, replicas=before.replicas)
@@ -148,20 +133,28 @@ def deploy_service(
         log.warn(_LOGGER, "not-scaled", service=params.name, reason=_NO_METRICS)
     with _rolled_back_on_failure(kube, params, before):
         for item in serving:
-            is_new = item["kind"] not in before.existed
-            # If the step is killed before it can roll back, the objects are deleted with the
-            # Workflow.
-            kube.apply(owned_by_run(item, params) if is_new else item)
+            # If the step is killed before it can roll back, new objects are deleted with the
+            # Workflow, and the next try goes back to the pod template that was noted.
+            kube.apply(_to_roll_back(item, params, before))
         Rollout(kube=kube, params=params, clock=clock, progress=progress).wait()
         answer = _answer(url, params, key, clock, replicas=before.replicas)
         for item in serving:
             if item["kind"] not in before.existed:
                 kube.apply(item)
+        if before.template is not None:
+            remove_note(kube, params)
     _surround(kube, params, around)
     _remove_other_adapters(params, adapter)
     progress.update(1, 1)
     log.event(_LOGGER, "serving", name=params.name, namespace=params.namespace, endpoint=url)
     return Result(endpoint=url, answer=answer)
+
+
+def _to_roll_back(item: Manifest, params: Params, before: Before) -> Manifest:
+    """The object with what a rollback after a kill needs."""
+    if item["kind"] not in before.existed:
+        return owned_by_run(item, params)
+    return with_note(item, before) if item["kind"] == "Deployment" else item
 
 
 def _has_monitors(kube: Kube) -> bool:
@@ -197,55 +190,6 @@ def _service_url(params: Params) -> str:
     return f"http://{params.name}.{params.namespace}.svc"
 
 
-def _state_before(kube: Kube, params: Params, around: Sequence[str]) -> _Before:
-    """Read the objects with the service's name, those around it of these kinds.
-
-    Raises PermanentError if one is not argotune's.
-    """
-    kinds = (*SERVING_KINDS, *around)
-    found = {kind: kube.get(kind, params.namespace, params.name) for kind in kinds}
-    existing = {kind: item for kind, item in found.items() if item is not None}
-    for kind, item in existing.items():
-        if not is_ours(item):
-            raise PermanentError(
-                f"{kind} {params.namespace}/{params.name} exists and is not argotune's; "
-                "give the workspace another name"
-            )
-    old = {kind: item for kind, item in existing.items() if not _is_of_this_run(item, params)}
-    deployed = old.get("Deployment")
-    return _Before(
-        existed=frozenset(old),
-        template=deployed["spec"]["template"] if deployed is not None else None,
-        replicas=_replicas(params, deployed),
-        old_replicas=_replicas_now(deployed) if deployed is not None else 0,
-    )
-
-
-def _replicas(params: Params, deployed: Object | None) -> int:
-    """How many servers there are to be at first.
-
-    A service that somebody scaled to none stays so, or a schedule would start it each night; where
-    an autoscaler decides, the number is what it came to.
-    """
-    if deployed is None:
-        return params.replicas or 1
-    now = _replicas_now(deployed)
-    if now == 0 and params.start:
-        return params.replicas or 1
-    if now == 0 or params.replicas is None:
-        return now
-    return max(now, params.replicas) if params.max_replicas is not None else params.replicas
-
-
-def _replicas_now(deployed: Object) -> int:
-    return int(deployed["spec"].get("replicas", 1))
-
-
-def _is_of_this_run(item: Object, params: Params) -> bool:
-    owners = item["metadata"].get("ownerReferences") or []
-    return params.run_uid is not None and params.run_uid in [owner["uid"] for owner in owners]
-
-
 def _adapter(kube: Kube, params: Params) -> Adapter:
     """How the server gets the adapter, in one of the two ways of manifests/deployment.py."""
     if params.adapter_from == "auto" and isinstance(params.adapter_image(), ImageReference):
@@ -270,7 +214,7 @@ def _supports_image_volumes(kube: Kube, params: Params, image: AdapterImage) -> 
 
 
 @contextlib.contextmanager
-def _rolled_back_on_failure(kube: Kube, params: Params, before: _Before) -> Iterator[None]:
+def _rolled_back_on_failure(kube: Kube, params: Params, before: Before) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -282,7 +226,7 @@ def _rolled_back_on_failure(kube: Kube, params: Params, before: _Before) -> Iter
         raise
 
 
-def _roll_back(kube: Kube, params: Params, before: _Before) -> None:
+def _roll_back(kube: Kube, params: Params, before: Before) -> None:
     """Delete the new objects, and restore the Deployment's old pod template and replicas.
 
     The template is applied, not patched: otherwise fields of the new one would remain, because

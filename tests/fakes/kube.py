@@ -84,6 +84,8 @@ class Cluster:
 
     objects: dict[tuple[str, str, str], Object] = field(default_factory=dict)
     """(kind, namespace, name) -> object."""
+    applied_annotations: dict[tuple[str, str, str], Mapping[str, str]] = field(default_factory=dict)
+    """Of each object, those of its last apply."""
     pods: list[Object] = field(default_factory=list)
     nodes: list[Object] = field(default_factory=list)
     events: list[Object] = field(default_factory=list)
@@ -392,9 +394,15 @@ class _Handler(KeepAlive):
         changed = old.get("spec") != new.get("spec")
         new["metadata"]["generation"] = old["metadata"]["generation"] + changed
         new["status"] = old.get("status", {})
-        if "annotations" in old["metadata"]:
-            # Patched by a request that was no apply, which so owns them.
-            new["metadata"].setdefault("annotations", old["metadata"]["annotations"])
+        # Those that the apply before had are this manager's, so it takes them away; others were
+        # patched, and stay.
+        applied_before = self.cluster.applied_annotations.get(key, {})
+        wanted = new["metadata"].get("annotations", {})
+        there = old["metadata"].get("annotations", {})
+        patched = {name: text for name, text in there.items() if name not in applied_before}
+        if patched or wanted:
+            new["metadata"]["annotations"] = patched | wanted
+        self.cluster.applied_annotations[key] = wanted
         self.cluster.objects[key] = new
         self.cluster.on_apply(self.cluster, new)
         self._json(new)

@@ -654,3 +654,58 @@ def test_a_stop_in_the_middle_of_a_rollout_takes_back_what_was_new() -> None:
             clock=Clock(now=lambda: 0.0, sleep=sleep),
         )
     assert cluster.objects == {}
+
+
+NOTE = "argotune.dev/before-deploy"
+
+
+def cannot_go_back(status: Object) -> Callable[[Cluster, Object], None]:
+    """The same as `hangs`; and the server takes no rollback, as after a kill."""
+    hang = hangs(status)
+
+    def refuse(cluster: Cluster, applied: Object) -> None:
+        hang(cluster, applied)
+        if applied["kind"] == "Deployment":
+            cluster.faults = [Fault("PATCH", "deployments/phi", 403)]
+
+    return refuse
+
+
+@pytest.mark.parametrize("run", [OF_THE_RUN, {"run_name": "phi-next1", "run_uid": "2222"}])
+def test_the_try_after_a_killed_one_goes_back_to_what_answered(run: dict[str, str]) -> None:
+    cluster = Cluster()
+    old = running_before(cluster)
+    bad = waiting("InvalidImageName", "bad")
+    cluster.on_apply = cannot_go_back(bad)
+    error(cluster, params(**OF_THE_RUN, replicas=3))
+    killed = cluster.objects["Deployment", "team", "phi"]
+    assert killed["spec"]["template"] != old["spec"]["template"]
+    assert NOTE in killed["metadata"]["annotations"]
+    cluster.on_apply = hangs(bad)
+    error(cluster, params(**run, replicas=3))
+    back = cluster.objects["Deployment", "team", "phi"]
+    del old["spec"]["template"]["metadata"]["creationTimestamp"]
+    assert back["spec"] == old["spec"]
+    assert NOTE not in back["metadata"].get("annotations", {})
+
+
+def test_what_answered_is_what_the_next_deploy_goes_back_to(service: str) -> None:
+    cluster = Cluster()
+    running_before(cluster)
+    cluster.objects["Deployment", "team", "phi"]["metadata"]["annotations"] = {"team": "ours"}
+    deploy(cluster, service)
+    answered = copy.deepcopy(cluster.objects["Deployment", "team", "phi"])
+    assert answered["metadata"]["annotations"] == {"team": "ours"}
+    cluster.on_apply = hangs(waiting("InvalidImageName", "bad"))
+    error(cluster, params(memory="9Gi"))
+    assert cluster.objects["Deployment", "team", "phi"]["spec"] == answered["spec"]
+
+
+def test_a_note_that_somebody_edited_stops_no_deploy(
+    service: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = Cluster()
+    running_before(cluster)
+    cluster.objects["Deployment", "team", "phi"]["metadata"]["annotations"] = {NOTE: "[]"}
+    assert deploy(cluster, service).answer == "You said Hello?"
+    assert "note-unreadable" in caplog.text

@@ -1,0 +1,125 @@
+"""The service's objects before a deploy, to which it goes back when the new adapter fails.
+
+The old pod template stands as an annotation at the Deployment until the new one has answered. So
+the try after one that was killed, or the next run, does not take the new template for the old.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from argotune.steps.cluster.kube import Kube, Object
+from argotune.steps.common import log
+from argotune.steps.common.errors import PermanentError
+from argotune.steps.deploy.manifests.labels import Manifest, is_ours
+from argotune.steps.deploy.manifests.objects import SERVING_KINDS
+from argotune.steps.deploy.params import Params
+
+_LOGGER = logging.getLogger(__name__)
+_NOTE = "argotune.dev/before-deploy"
+"""Annotation of a Deployment whose new pod template has not answered yet: the old one, and how many
+replicas it had, as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """State of the service's objects before this deploy."""
+
+    existed: frozenset[str]
+    """Kinds of the objects that existed, except those of an unfinished earlier attempt of this
+    run."""
+    template: Object | None
+    """The pod template of the Deployment that answered last, for the rollback."""
+    replicas: int
+    """As many as the Deployment is to have: those that somebody scaled it to, 0 included."""
+    old_replicas: int
+    """As many as it was to have, for the rollback."""
+
+
+def state_before(kube: Kube, params: Params, around: Sequence[str]) -> Before:
+    """Read the objects with the service's name, those around it of these kinds.
+
+    Raises PermanentError if one is not argotune's.
+    """
+    kinds = (*SERVING_KINDS, *around)
+    found = {kind: kube.get(kind, params.namespace, params.name) for kind in kinds}
+    existing = {kind: item for kind, item in found.items() if item is not None}
+    for kind, item in existing.items():
+        if not is_ours(item):
+            raise PermanentError(
+                f"{kind} {params.namespace}/{params.name} exists and is not argotune's; "
+                "give the workspace another name"
+            )
+    old = {kind: item for kind, item in existing.items() if not _is_of_this_run(item, params)}
+    deployed = old.get("Deployment")
+    template, old_replicas = _answered(deployed) if deployed is not None else (None, 0)
+    return Before(
+        existed=frozenset(old),
+        template=template,
+        replicas=_replicas(params, deployed),
+        old_replicas=old_replicas,
+    )
+
+
+def with_note(deployment: Manifest, before: Before) -> Manifest:
+    """The Deployment with the annotation of what it replaces, if that is anything."""
+    if before.template is None:
+        return deployment
+    note = json.dumps({"template": before.template, "replicas": before.old_replicas})
+    return {
+        **deployment,
+        "metadata": {**deployment["metadata"], "annotations": {_NOTE: note}},
+    }
+
+
+def remove_note(kube: Kube, params: Params) -> None:
+    """Remove the annotation: what is in the Deployment has answered.
+
+    It is patched: another apply would set the replicas, which an autoscaler may have changed.
+    """
+    change = {"metadata": {"annotations": {_NOTE: None}}}
+    kube.patch("Deployment", params.namespace, params.name, change)
+
+
+def _answered(deployed: Object) -> tuple[Object, int]:
+    """The pod template that answered last, and its replicas."""
+    now = deployed["spec"]["template"], _replicas_now(deployed)
+    note = (deployed["metadata"].get("annotations") or {}).get(_NOTE)
+    if note is None:
+        return now
+    try:
+        noted: Any = json.loads(note)
+        return dict(noted["template"]), int(noted["replicas"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        # Somebody edited it. What is there now is the next best.
+        log.warn(_LOGGER, "note-unreadable", annotation=_NOTE, value=note[:60])
+        return now
+
+
+def _replicas(params: Params, deployed: Object | None) -> int:
+    """How many servers there are to be at first.
+
+    A service that somebody scaled to none stays so, or a schedule would start it each night; where
+    an autoscaler decides, the number is what it came to.
+    """
+    if deployed is None:
+        return params.replicas or 1
+    now = _replicas_now(deployed)
+    if now == 0 and params.start:
+        return params.replicas or 1
+    if now == 0 or params.replicas is None:
+        return now
+    return max(now, params.replicas) if params.max_replicas is not None else params.replicas
+
+
+def _replicas_now(deployed: Object) -> int:
+    return int(deployed["spec"].get("replicas", 1))
+
+
+def _is_of_this_run(item: Object, params: Params) -> bool:
+    owners = item["metadata"].get("ownerReferences") or []
+    return params.run_uid is not None and params.run_uid in [owner["uid"] for owner in owners]
