@@ -20,16 +20,17 @@ _KEY = re.compile(r"[!-~]{16,512}", re.ASCII)
 _MOST_BYTES = 1 << 20
 
 
-def read_secret(secret: str, file: Path | None) -> dict[str, str]:
+def read_secret(secret: str, file: Path | None, *, advice: str = "") -> dict[str, str]:
     """The keys by name of a Secret of which the file is mounted, if it is there.
 
-    Raises PermanentError, which has no key in its text.
+    `advice` says how it comes here; empty: as on a cluster. Raises PermanentError, which has no key
+    in its text.
     """
     if file is None or not file.exists():
+        make = f"make it: kubectl create secret generic {secret} --from-file={FILE_NAME}=FILE"
         raise PermanentError(
-            f"api-keys-secret: secret {secret} with the key {FILE_NAME!r} is not here; make it:"
-            f" kubectl create secret generic {secret} --from-file={FILE_NAME}=FILE, or on this"
-            f" machine give --secret {secret}=DIRECTORY, with lines NAME: KEY in the file"
+            f"api-keys-secret: secret {secret} with the key {FILE_NAME!r} is not here;"
+            f" {advice or make}, with lines NAME: KEY in it"
         )
     return read_keys(file)
 

@@ -68,6 +68,11 @@ def list_services(services_dir: Path) -> list[Service]:
     return [service for service in map(read_record, records) if service is not None]
 
 
+def kept_names(services_dir: Path) -> set[str]:
+    """Names of which anything is kept, also of a first deploy that failed and left no record."""
+    return {folder.name for folder in services_dir.glob("*") if folder.is_dir()}
+
+
 def names_of_running(services_dir: Path) -> set[str]:
     """Names with a living server, also one that a deploy starts or stops."""
     records = (services_dir.glob(f"*/{name}") for name in (RECORD, STARTING, STOPPING))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from argotune.steps.common.fs import atomic_write
-from argotune.steps.contracts.client_keys import read_secret
+from argotune.steps.contracts.client_keys import FILE_NAME, read_secret
 from argotune.steps.deploy.params import Params
 
 
@@ -16,15 +18,39 @@ def client_key(params: Params, file: Path | None) -> str | None:
     """
     if not params.api_keys_secret:
         return None
-    return next(iter(read_secret(params.api_keys_secret, file).values()))
+    keys = read_secret(params.api_keys_secret, file, advice=_advice(params, file))
+    return next(iter(keys.values()))
 
 
-def keep_keys(params: Params, kept: Path) -> None:
-    """Copy the keys for a server on this machine, which outlives the run and its Secrets.
+def _advice(params: Params, file: Path | None) -> str:
+    """How the keys come to this machine; empty on a cluster."""
+    if params.target == "kubernetes":
+        return ""
+    if params.api_keys_file is None:
+        # `argotune start` and `rollback` bring no Secrets.
+        return f"write the file {file}"
+    return f"give --secret {params.api_keys_secret}=DIRECTORY, which has the file {FILE_NAME!r}"
 
-    A rollback has no Secrets, and leaves those that are there.
+
+@contextlib.contextmanager
+def kept_keys(params: Params, kept: Path) -> Iterator[None]:
+    """Keep a copy of the keys for a server on this machine, which outlives the run's Secrets.
+
+    When the block fails, those that stood there before do so again. A rollback has no Secrets, and
+    leaves those that are there.
     """
     given = params.api_keys_file
-    if params.api_keys_secret and given is not None and given.exists():
-        kept.parent.mkdir(mode=0o700, exist_ok=True)
-        atomic_write(kept, given.read_bytes())
+    if not params.api_keys_secret or given is None or not given.exists():
+        yield
+        return
+    before = kept.read_bytes() if kept.exists() else None
+    kept.parent.mkdir(mode=0o700, exist_ok=True)
+    atomic_write(kept, given.read_bytes())
+    try:
+        yield
+    except BaseException:
+        if before is None:
+            kept.unlink()
+        else:
+            atomic_write(kept, before)
+        raise

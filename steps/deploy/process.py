@@ -50,7 +50,7 @@ from argotune.steps.contracts.services import (
 )
 from argotune.steps.deploy.adapter import unpack_adapter
 from argotune.steps.deploy.ask import ask, serves
-from argotune.steps.deploy.client_key import client_key, keep_keys
+from argotune.steps.deploy.client_key import client_key, kept_keys
 from argotune.steps.deploy.params import Params, Result
 from argotune.steps.deploy.port import open_listener
 from argotune.steps.deploy.server_flags import server_flags
@@ -105,36 +105,52 @@ def deploy_process(
         _end_leftovers(folder)
         remove_partials(folder)
         (folder / ADAPTERS).mkdir(exist_ok=True)
-        keep_keys(params, folder / KEYS)
-        key = client_key(params, folder / KEYS)
-        service = _find_running(params, model, folder, key)
-        if service is not None:
-            _remove_other_adapters(folder, _adapter_dir(params, folder))
-            answer = _ask(service, params, key, deadline, clock)
-            version = _describe(params, folder, service)
-            return Result(endpoint=service.endpoint, answer=answer, version=version)
-        adapter_dir = unpack_adapter(params, _adapter_dir(params, folder))
-        progress.update(1, 4)
-        with open_listener(folder, read_record(folder / RECORD), params.port) as listener:
-            command = [*serve_command, *flags_of(params, adapter_dir, folder, listener.fileno())]
-            with _start_server(command, folder, listener) as server:
-                write_record(folder / STARTING, _service(params, model, server, port=0))
-                server.begin()
-                port = _wait_until_ready(server, folder / "port", params.name, key, deadline)
-                progress.update(2, 4)
-                asked = _service(params, model, server, port=port)
-                answer = _ask(asked, params, key, deadline, clock)
-                progress.update(3, 4)
-                os.kill(server.process.pid, signal.SIGUSR1)
-            port = listener.getsockname()[1]
-        # From here on both servers work and have records, so an interruption loses neither.
-        service = _take_over(folder, _service(params, model, server, port=port))
-        _end_leftovers(folder)
-        _remove_other_adapters(folder, adapter_dir)
+        with kept_keys(params, folder / KEYS):
+            key = client_key(params, folder / KEYS)
+            found = _find_running(params, model, folder, key)
+            if found is not None:
+                service, answer = found, _ask(found, params, key, deadline, clock)
+            else:
+                service, answer = _start_beside(
+                    params, model, folder, key, deadline, progress, serve_command, clock
+                )
+        if found is None:
+            # From here on both servers work and have records, so an interruption loses neither.
+            service = _take_over(folder, service)
+            _end_leftovers(folder)
+        _remove_other_adapters(folder, _adapter_dir(params, folder))
         version = _describe(params, folder, service)
     progress.update(4, 4)
     log.event(_LOGGER, "serving", name=params.name, endpoint=service.endpoint, pid=service.pid)
     return Result(endpoint=service.endpoint, answer=answer, version=version)
+
+
+def _start_beside(
+    params: Params,
+    model: str,
+    folder: Path,
+    key: str | None,
+    deadline: float,
+    progress: Progress,
+    serve_command: Sequence[str],
+    clock: Clock,
+) -> tuple[Service, str]:
+    """Start a server beside the old one; it has the listening socket too when it has answered."""
+    adapter_dir = unpack_adapter(params, _adapter_dir(params, folder))
+    progress.update(1, 4)
+    with open_listener(folder, read_record(folder / RECORD), params.port) as listener:
+        command = [*serve_command, *flags_of(params, adapter_dir, folder, listener.fileno())]
+        with _start_server(command, folder, listener) as server:
+            write_record(folder / STARTING, _service(params, model, server, port=0))
+            server.begin()
+            port = _wait_until_ready(server, folder / "port", params.name, key, deadline)
+            progress.update(2, 4)
+            asked = _service(params, model, server, port=port)
+            answer = _ask(asked, params, key, deadline, clock)
+            progress.update(3, 4)
+            os.kill(server.process.pid, signal.SIGUSR1)
+        port = listener.getsockname()[1]
+    return _service(params, model, server, port=port), answer
 
 
 def _describe(params: Params, folder: Path, service: Service) -> str:

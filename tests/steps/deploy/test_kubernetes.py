@@ -363,6 +363,13 @@ def test_pods_that_admission_refuses_end_the_wait() -> None:
     assert str(error(Cluster(on_apply=refuse))) == "no pod can be created: exceeded quota"
 
 
+def test_a_secret_of_keys_that_is_not_there_is_said() -> None:
+    assert str(error(Cluster(), params(api_keys_secret="api-keys"))) == (
+        "api-keys-secret: secret api-keys with the key 'keys' is not here; make it: kubectl create"
+        " secret generic api-keys --from-file=keys=FILE, with lines NAME: KEY in it"
+    )
+
+
 def test_a_first_deploy_that_fails_leaves_nothing() -> None:
     cluster = Cluster(on_apply=hangs(waiting("InvalidImageName", "bad")))
     error(cluster)

@@ -133,12 +133,32 @@ def test_a_server_with_other_settings_is_replaced_and_kept_with_the_same(
     assert deployer.service().pid == service.pid
 
 
+@pytest.mark.parametrize("before", [None, "anna: sk-anna-0123456789\n"])
+def test_a_deploy_that_fails_leaves_the_keys_as_they_were(
+    deployer: Deployer, before: str | None
+) -> None:
+    kept = deployer.services_dir / "phi" / KEYS
+    if before is not None:
+        kept.parent.mkdir(parents=True)
+        kept.write_text(before)
+    mounted = deployer.root / "keys"
+    mounted.write_text("bert: sk-bert-0123456789\n")
+    with_keys = {"api_keys_secret": "api-keys", "api_keys_file": mounted}
+    fails(deployer, deployer.push(), "crash", **with_keys)
+    assert (kept.read_text() if kept.exists() else None) == before
+
+
 def test_a_secret_of_keys_that_is_not_here_is_said(deployer: Deployer) -> None:
-    message = fails(deployer, deployer.push(), "well", api_keys_secret="api-keys")
-    assert message == (
-        "api-keys-secret: secret api-keys with the key 'keys' is not here; make it: kubectl create"
-        " secret generic api-keys --from-file=keys=FILE, or on this machine give"
-        " --secret api-keys=DIRECTORY, with lines NAME: KEY in the file"
+    digest, kept = deployer.push(), deployer.services_dir / "phi" / KEYS
+    said = "api-keys-secret: secret api-keys with the key 'keys' is not here; {}"
+    keys: dict[str, Any] = {"api_keys_secret": "api-keys"}
+    # Of `argotune start`, which has no --secret.
+    assert fails(deployer, digest, "well", **keys) == said.format(
+        f"write the file {kept}, with lines NAME: KEY in it"
+    )
+    keys["api_keys_file"] = deployer.root / "none"
+    assert fails(deployer, digest, "well", **keys) == said.format(
+        "give --secret api-keys=DIRECTORY, which has the file 'keys', with lines NAME: KEY in it"
     )
 
 

@@ -11,7 +11,7 @@ import typer
 
 from argotune.steps.contracts.services import (
     forget_service,
-    list_services,
+    kept_names,
     names_of_running,
 )
 from argotune.workflows.cli.errors import InputError
@@ -80,10 +80,10 @@ def rm(
 def _remove_services(names: Sequence[str], *, dry_run: bool) -> None:
     """Delete the stopped services of these names. Raises InputError for each that cannot be."""
     folder = home().services_dir
-    running, known = names_of_running(folder), {each.name for each in list_services(folder)}
+    running, known = names_of_running(folder), kept_names(folder)
     problems = []
     for name in dict.fromkeys(names):
-        if name not in known | running:
+        if name not in known:
             there = ", ".join(sorted(known)) or "none"
             problems.append(f"{name!r}: no service of this name on this machine; there are {there}")
         elif name in running:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from argotune.steps.contracts.in_service import InService
-from argotune.steps.contracts.services import RECORD, read_record, stop_service, write_record
+from argotune.steps.contracts.services import KEYS, RECORD, read_record, stop_service, write_record
 from argotune.steps.contracts.versions import LIVE
 from argotune.steps.push.layout import write_image
 from argotune.steps.registry.layout_index import layout_lock, point_tag
@@ -259,3 +259,13 @@ def test_a_running_service_is_not_deleted(home_dir: Path, argotune: Argotune) ->
         "'caps': is running; stop it first: argotune stop caps"
     ]
     assert argotune("status").out.startswith("no runs on this machine")
+
+
+def test_what_a_first_deploy_left_that_failed_can_be_deleted(
+    home_dir: Path, argotune: Argotune
+) -> None:
+    kept = home_dir / "services" / "caps" / KEYS
+    kept.parent.mkdir(parents=True)
+    kept.write_text("anna: sk-anna-0123456789\n")
+    assert argotune("rm", "--service", "caps").out == "service caps: deleted\n"
+    assert not kept.exists()
