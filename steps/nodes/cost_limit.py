@@ -9,16 +9,17 @@ from argotune.steps.nodes.provider import NodeRequest
 STOPPING_SECONDS = 180.0
 """Kept back of a cost limit: from the order to stop the run to the deletion of its node. It is one
 look of watch, the 110 s in which tune writes its checkpoint, and the start of release's pod."""
-ENDING_SECONDS = 720.0
-"""Kept back before that where tune is to end by itself: two minutes for its export, the curves, the
-end of its pod, and the look at which watch sees it and gives the node back; ten for evaluate, which
-loads the model once more and measures it three times."""
+EXPORT_SECONDS = 120.0
+"""Kept back before that where tune is to end by itself: its export, the curves, the end of its pod,
+and the look at which watch sees it and gives the node back."""
+EVALUATION_SECONDS = 600.0
+"""Kept back between the two: evaluate loads the model once more and measures it three times."""
 _SECONDS_PER_HOUR = 3600
 
 
 def reserve_seconds(*, ends_by_itself: bool) -> float:
     """Seconds of the node's price that a limit keeps back, where tune ends by itself or not."""
-    return STOPPING_SECONDS + (ENDING_SECONDS if ends_by_itself else 0.0)
+    return STOPPING_SECONDS + (EXPORT_SECONDS + EVALUATION_SECONDS if ends_by_itself else 0.0)
 
 
 def price_problem(max_cost_usd: float, request: NodeRequest) -> str:

@@ -20,6 +20,7 @@ from argotune.steps.plan.servers import host_problems
 from argotune.steps.settings.run_settings import IMAGE_SETTINGS, SETTINGS
 from argotune.steps.settings.step_params import (
     RUN_STEPS,
+    cost_limit_problems,
     gate_digest,
     params_of,
     scorer_problems,
@@ -95,6 +96,7 @@ def plan_of_steps(params: Params, steps: Sequence[str]) -> TrainingPlan:
         problems = [
             *_local_problems(settings),
             *scorer_problems(plan.evaluation, settings),
+            *(f"at-cost-limit: {each}" for each in cost_limit_problems(plan.evaluation, settings)),
             *_further(settings, outputs, [], steps),
             *host_problems(settings, plan.evaluation.checks),
         ]

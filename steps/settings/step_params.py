@@ -18,12 +18,14 @@ from argotune.steps.common.errors import ParamsError
 from argotune.steps.common.fields import Field, fields_of, parse_fields, text_of
 from argotune.steps.common.setting import Setting
 from argotune.steps.common.urls import redact, url_problem
+from argotune.steps.contracts.checks import LmEval, Scorer
 from argotune.steps.contracts.training_plan import Evaluation
 from argotune.steps.dataset import params as dataset
 from argotune.steps.deploy import params as deploy
 from argotune.steps.evaluate import params as evaluate
 from argotune.steps.evaluate.side_by_side import params as evaluate_several
 from argotune.steps.model import params as model
+from argotune.steps.nodes.cost_limit import EVALUATION_SECONDS
 from argotune.steps.nodes.providers import PROVIDERS, ProviderSettings, provider_settings
 from argotune.steps.notify import params as notify
 from argotune.steps.plan import params as plan
@@ -246,6 +248,22 @@ def scorer_problems(evaluation: Evaluation, settings: Mapping[str, str]) -> Iter
         f"check {scorer.title}: {scorer.scorer!r} is not among the scorers that the installation "
         f"allows: {', '.join(allowed) or 'none'}; {advice}"
     )
+
+
+def cost_limit_problems(evaluation: Evaluation, settings: Mapping[str, str]) -> Iterator[str]:
+    """Report checks for which a run that ends at its cost limit leaves no time.
+
+    `settings` are texts by name, those that are given; they name the setting that is refused.
+    """
+    if settings.get("at-cost-limit") != "push" or settings.get("gate") == "off":
+        return
+    for check in evaluation.checks:
+        if isinstance(check, LmEval | Scorer):
+            yield (
+                f"push keeps {EVALUATION_SECONDS:.0f} s of the node back for the evaluation, and"
+                f" check {check.title}, of kind {check.kind}, may take longer, so the run would be"
+                " stopped before its push; accepted is stop, or a training_config without the check"
+            )
 
 
 def names_pattern(names: Sequence[str]) -> str:

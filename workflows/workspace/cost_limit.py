@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from argotune.steps.plan.planning import cost_limit_problem
 from argotune.steps.settings.run_settings import place_of
+from argotune.steps.settings.step_params import cost_limit_problems
 from argotune.workflows.workspace.fields import WorkspaceError
 from argotune.workflows.workspace.node_request import request_of
 
@@ -20,15 +21,23 @@ def check_cost_limit(planned: Planned, *, dataset_tokens: int | None) -> None:
 
     Raises WorkspaceError. `dataset_tokens`, those of one epoch, are None where nobody knows them.
     """
-    text = planned.workspace.options.get(_SETTING)
-    if text is None:
-        return
-    problem = cost_limit_problem(
-        float(text),
+    options = planned.workspace.options
+    problems = [
+        f"{place_of('at-cost-limit')}: {each}"
+        for each in cost_limit_problems(planned.plan.evaluation, options)
+    ]
+    text = options.get(_SETTING)
+    if text is not None and (problem := _problem(planned, float(text), dataset_tokens)):
+        problems.append(f"{place_of(_SETTING)}: {problem}")
+    if problems:
+        raise WorkspaceError(problems)
+
+
+def _problem(planned: Planned, limit_usd: float, dataset_tokens: int | None) -> str:
+    return cost_limit_problem(
+        limit_usd,
         planned.params,
         request_of(planned),
         dataset_tokens=dataset_tokens,
         ends_by_itself=planned.workspace.options.get("at-cost-limit") == "push",
     )
-    if problem:
-        raise WorkspaceError([f"{place_of(_SETTING)}: {problem}"])

@@ -238,3 +238,17 @@ def test_a_scorer_that_the_installation_does_not_allow_is_refused() -> None:
     )
     assert plan_of_run(submitted(plan, gate="off")).evaluation.scorer is not None
     assert plan_of_run(submitted(plan, installed_scorer_images='{"tone": "image"}'))
+
+
+def test_a_scorer_for_which_the_cost_limit_leaves_no_time_is_refused() -> None:
+    plan = replace(params(preset="phi-4", instance_type=A100, config=SCORED), provider="aks")
+    wanted = {
+        "provider": "aks",
+        "instance_type": A100,
+        "max_cost_usd": "50",
+        "installed_aks_cluster_id": CLUSTER_ID,
+        "installed_scorer_images": '{"tone": "image"}',
+    }
+    [problem] = problems_of(submitted(plan, **wanted, at_cost_limit="push"))
+    assert problem.startswith("at-cost-limit: push keeps 600 s of the node back for the evaluation")
+    assert plan_of_run(submitted(plan, **wanted, at_cost_limit="stop"))

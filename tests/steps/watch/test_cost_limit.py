@@ -11,7 +11,7 @@ import pytest
 from argotune.steps.common.errors import ParamsError, PermanentError
 from argotune.steps.common.progress import Progress
 from argotune.steps.contracts.stop_time import KEY
-from argotune.steps.nodes.cost_limit import ENDING_SECONDS, STOPPING_SECONDS
+from argotune.steps.nodes.cost_limit import reserve_seconds
 from argotune.steps.nodes.made_node import spent_usd
 from argotune.steps.release.params import Params as ReleaseParams
 from argotune.steps.release.run import run as release
@@ -30,7 +30,7 @@ from tests.steps.watch.test_run import (
 
 LIMIT_USD = 2.0
 MINUTE_USD = 3.673 / 60
-RESERVE_SECONDS = STOPPING_SECONDS + ENDING_SECONDS
+RESERVE_SECONDS = reserve_seconds(ends_by_itself=True)
 CONFIG_MAP = ("ConfigMap", "team", "phi-abc-stop")
 
 

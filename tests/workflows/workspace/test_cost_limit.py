@@ -62,6 +62,31 @@ def test_of_a_run_of_unknown_length_only_the_time_for_stopping_is_sure() -> None
     planned(workspace("0.92", **pushed))
 
 
+@pytest.mark.parametrize(
+    ("check", "name"),
+    [
+        ("{kind: lm_eval, tasks: [arc_easy], min: 0.5}", "lm_eval, of kind lm_eval"),
+        ("{kind: scorer, name: bleu, scorer: bleu, min: 0.5}", "bleu, of kind scorer"),
+    ],
+)
+def test_a_check_for_which_the_limit_leaves_no_time_is_refused(check: str, name: str) -> None:
+    config = CONFIG_MAP.replace(
+        "LoraConfig:\n        r: 8", f"Argotune:\n        checks: [{check}]"
+    )
+
+    def text(**settings: str) -> str:
+        base = workspace("50", **settings)
+        return f"{changed({'tuning/config': 'my-config'}, base=base)}---\n{config}"
+
+    assert problem_of(text(**{"at-cost-limit": "push"})) == (
+        "metadata.annotations.argotune.dev/at-cost-limit: push keeps 600 s of the node back for the"
+        f" evaluation, and check {name}, may take longer, so the run would be stopped before its"
+        " push; accepted is stop, or a training_config without the check"
+    )
+    planned(text())
+    planned(text(**{"at-cost-limit": "push", "gate": "off"}))
+
+
 def test_the_cheapest_of_the_alternatives_decides() -> None:
     dear = {"resource/instanceType": "Standard_NC40ads_H100_v5"}
     assert "costs at least" in problem_of(changed(dear, base=workspace("0.2")))
