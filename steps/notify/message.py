@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
+from argotune.steps.contracts.webhook import Format, read_format
 from argotune.steps.notify.facts import Facts, Outcome
 
-Format = Literal["slack", "cloudevents"]
-FORMATS: tuple[Format, ...] = ("slack", "cloudevents")
 CONTENT_TYPES = {"slack": "application/json", "cloudevents": "application/cloudevents+json"}
 _SENTENCES: dict[Outcome, str] = {
     "finished": "finished, and its adapter is in service",
@@ -25,7 +24,7 @@ def format_for(host: str, given: str) -> Format | None:
     """Return the format of the Secret or, without one, that of the host; None for another text."""
     if not given:
         return "slack" if host == _SLACK_HOST else "cloudevents"
-    return next((each for each in FORMATS if each == given.strip().lower()), None)
+    return read_format(given)
 
 
 def slack(facts: Facts) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from argotune.steps.common import log
 from argotune.steps.common.addresses import Resolve, resolve
 from argotune.steps.common.clock import REAL_CLOCK, Clock
 from argotune.steps.common.progress import Progress
+from argotune.steps.contracts.webhook import format_problem
 from argotune.steps.notify import message
 from argotune.steps.notify.facts import Facts, facts_of
 from argotune.steps.notify.params import SECRET_VARIABLES, Params, Result
@@ -76,8 +77,7 @@ def _send(
     given = environ.get(SECRET_VARIABLES["format"], "")
     form = message.format_for(webhook.host, given)
     if form is None:
-        accepted = " and ".join(message.FORMATS)
-        raise NotSent(f"the Secret's format is {given!r}; accepted are {accepted}")
+        raise NotSent(f"the Secret's format {format_problem(given)}")
     now = datetime.fromtimestamp(clock.wall(), UTC)
     body = (
         message.slack(facts)

@@ -14,6 +14,7 @@ from argotune.steps.common.addresses import Resolve, resolve
 from argotune.steps.common.clock import Clock
 from argotune.steps.common.errors import StepError
 from argotune.steps.common.urls import redact
+from argotune.steps.contracts.webhook import NO_URL
 from argotune.steps.web.guard import GuardedTransport, UrlPolicy, host_of, tls_context
 
 _PAUSE_SECONDS = 2.0
@@ -44,7 +45,7 @@ class Webhook:
         except httpx.InvalidURL:
             parsed = httpx.URL("")
         if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise NotSent("the Secret's url is no https URL")
+            raise NotSent(f"the Secret's url {NO_URL}")
         return host_of(parsed)
 
     def send(self, message: Mapping[str, Any], content_type: str) -> None:

@@ -24,6 +24,7 @@ from argotune.workflows.cli.checks import (
     step_pods,
     storage,
     trial_run,
+    webhook,
     workspace,
 )
 from argotune.workflows.cli.checks.finding import AreaFinding, Finding, Level, problem, unknown
@@ -59,6 +60,7 @@ _BEFORE_PROVIDERS = (
     Check("secrets", "the key that signs", signing.signing_secret, in_namespace=True),
     Check("secrets", "who signed what is in service", signing.live_signatures, in_namespace=True),
     Check("secrets", "the keys of clients", client_keys.client_keys, in_namespace=True),
+    Check("secrets", "the webhook", webhook.webhook, in_namespace=True),
     Check("secrets", "the weights' token", registry_secret.model_secret, in_namespace=True),
     Check("gpu", "the GPU nodes", gpus.nodes),
     Check("gpu", "the device plugin", gpus.device_plugin),

@@ -11,7 +11,9 @@ from types import MappingProxyType
 from argotune.steps.common.urls import redact
 from argotune.steps.contracts.client_keys import FILE_NAME, read_keys
 from argotune.steps.contracts.services import KEYS
+from argotune.steps.contracts.webhook import format_problem, url_problem
 from argotune.steps.nodes.providers import MAKING_NODES
+from argotune.steps.notify.params import SECRET_VARIABLES as WEBHOOK_VARIABLES
 from argotune.steps.settings.run_settings import PREFIX, SCORERS
 from argotune.steps.settings.step_params import scorer_problems
 from argotune.workflows.cli.errors import InputError
@@ -59,6 +61,7 @@ def from_workspace(
     )
     _check_provider(planned.workspace.options.get("provider"))
     _check_client_keys(planned.workspace, here, secrets)
+    _check_webhook(planned.workspace, secrets, allow_loopback=allow_loopback)
     if runtime == "process":
         check_machine(here, planned)
     else:
@@ -121,6 +124,38 @@ def _check_client_keys(workspace: Workspace, here: Home, secrets: Mapping[str, P
             " stands for each client"
         )
     read_keys(file)
+
+
+def _check_webhook(
+    workspace: Workspace, secrets: Mapping[str, Path], *, allow_loopback: bool
+) -> None:
+    """Refuse a webhook that notify would refuse when the model is tuned, and warn of none."""
+    name = workspace.options.get("notify-secret")
+    if not name:
+        return
+    place = f"metadata.annotations.{PREFIX}notify-secret: {name!r}"
+    url, form = (_webhook_value(key, secrets.get(name)) for key in ("url", "format"))
+    if not url:
+        variable = WEBHOOK_VARIABLES["url"]
+        workspaces.print_as_warnings(
+            [f"{place} is not on this machine, so nobody is told; ${variable} may have the URL"]
+        )
+        return
+    problems = {
+        "url": url_problem(url, allowed_hosts=(), allow_loopback=allow_loopback),
+        "format": format_problem(form),
+    }
+    found = [f"{place}: its {key} {problem}" for key, problem in problems.items() if problem]
+    if found:
+        raise InputError(found)
+
+
+def _webhook_value(key: str, given: Path | None) -> str:
+    """Return a value of the webhook's Secret, as notify gets it here; empty where there is none."""
+    if given is None:
+        return os.environ.get(WEBHOOK_VARIABLES[key], "").strip()
+    file = given / key
+    return file.read_text().strip() if file.is_file() else ""
 
 
 def _scorers(given: Mapping[str, str], runtime: str) -> dict[str, str]:

@@ -53,6 +53,47 @@ def test_keys_of_clients_that_deploy_would_miss_are_asked_for_before_the_run(
     )
 
 
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("hooks.example.com/T0/secret", "is no https URL"),
+        (
+            "http://hooks.example.com/T0/secret",
+            "of hooks.example.com is without TLS; accepted is https, and http of a host that"
+            " `argotune install --allow-host` permits",
+        ),
+        (
+            "https://chat.corp.internal/secret",
+            "is refused: chat.corp.internal is inside a private network; `argotune install"
+            " --allow-host chat.corp.internal` permits it to all runs of the namespace",
+        ),
+        (
+            "http://127.0.0.1:9/secret",
+            "is refused: this machine; --allow-loopback permits it",
+        ),
+    ],
+)
+def test_a_webhook_that_notify_would_refuse_is_refused_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, problem: str
+) -> None:
+    monkeypatch.setenv("ARGOTUNE_NOTIFY_URL", url)
+    monkeypatch.setenv("ARGOTUNE_NOTIFY_FORMAT", "teams")
+    text = changed({**LOCAL, "metadata/annotations": {"argotune.dev/notify-secret": "hook"}})
+    with pytest.raises(InputError) as caught:
+        from_workspace(
+            [("one.yaml", text)],
+            Home(tmp_path),
+            overrides={},
+            allow_loopback=False,
+            runtime="docker",
+        )
+    place = "metadata.annotations.argotune.dev/notify-secret: 'hook': its"
+    assert caught.value.problems == [
+        f"{place} url {problem}",
+        f"{place} format is 'teams'; accepted are slack and cloudevents",
+    ]
+
+
 def test_plan_warns_of_a_path_which_a_cluster_does_not_reach(
     argotune: Argotune, write: Write, tmp_path: Path
 ) -> None:
