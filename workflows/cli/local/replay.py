@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +41,7 @@ from argotune.steps.provenance.statement import (
 from argotune.steps.registry.layout_index import blob_path
 from argotune.steps.registry.oci import parse_reference, with_digest
 from argotune.workflows.cli.errors import CliError
+from argotune.workflows.cli.local.step_process import run_to_its_end
 from argotune.workflows.engine.pods.process import inherited_environment
 
 RunStep: TypeAlias = Callable[[str, Mapping[str, str]], Mapping[str, str]]
@@ -151,14 +151,8 @@ def run_as_processes(work_dir: Path, *, threads: str | None) -> RunStep:
         given = [f"--{name}={text}" for name, text in flags.items()]
         command = [sys.executable, "-m", f"argotune.steps.{step}", f"--outputs-dir={outputs}"]
         with log.open("wb") as output:
-            done = subprocess.run(
-                [*command, *given],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**environ, **further.get(step, {})},
-                check=False,
-            )
+            env = {**environ, **further.get(step, {})}
+            done = run_to_its_end([*command, *given], stdout=output, env=env)
         if done.returncode:
             lines = log.read_text(errors="replace").strip().splitlines() or ["it says nothing"]
             raise CliError(f"replay: step {step}: {lines[-1].removeprefix('error: ')}")

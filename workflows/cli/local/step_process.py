@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 from argotune.steps.common.errors import ParamsError
 from argotune.workflows.cli.errors import CliError, InputError
+from argotune.workflows.engine.pods.process_groups import GRACE_SECONDS
 
 
 def run_step(step: str, flags: Sequence[str]) -> None:
@@ -17,16 +20,37 @@ def run_step(step: str, flags: Sequence[str]) -> None:
     Where the input is wrong by which it was called, that is an InputError.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        done = subprocess.run(
+        done = run_to_its_end(
             [sys.executable, "-m", f"argotune.steps.{step}", *flags],
             cwd=scratch,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            check=False,
         )
     if done.returncode:
         last = (done.stdout.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         is_input = done.returncode == ParamsError.exit_code
         raise (InputError if is_input else CliError)(last.removeprefix("error: "))
+
+
+def run_to_its_end(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess[Any]:
+    """Run a command, with Popen's options.
+
+    When this process is interrupted, the command gets SIGTERM, and SIGKILL after the seconds of
+    grace. subprocess.run kills at once, so a step could end neither its own processes nor its
+    files.
+    """
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, **options
+    ) as process:
+        try:
+            output, _ = process.communicate()
+        except BaseException:
+            process.terminate()
+            try:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.communicate(timeout=GRACE_SECONDS)
+            finally:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, output)
