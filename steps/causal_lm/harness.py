@@ -11,6 +11,7 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
+from argotune.steps.causal_lm.extras import remedy
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.checks import LmEval
 
@@ -24,8 +25,8 @@ def open_task_list(checks: Sequence[LmEval]) -> Any:
     names = ", ".join(check.title for check in checks)
     if importlib.util.find_spec("lm_eval") is None:
         raise PermanentError(
-            f"check {names}: lm-eval is not installed here; build the tune image with `make images "
-            "STEPS=tune EXTRAS=lm-eval`, run `make setup` on your own machine, or remove the check"
+            f"check {names}: lm-eval is not installed here;"
+            f" {remedy('lm-eval', otherwise='remove the check')}"
         )
     manager = importlib.import_module("lm_eval.tasks").TaskManager()
     refuse_unknown(checks, tasks=[*manager.all_subtasks, *manager.all_groups])

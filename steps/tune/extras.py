@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
+from argotune.steps.causal_lm.extras import remedy
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.contracts.training_plan import Execution
 from argotune.steps.tune.varlen import VARLEN, varlen_attention
@@ -29,14 +30,6 @@ def check_extras(execution: Execution) -> None:
         problems.append("compile and shard are on; compiled blocks cannot be sharded, use only one")
     if problems:
         raise PermanentError("; ".join(problems))
-
-
-def remedy(extra: str, locally: str = "run `make setup`") -> str:
-    """Advice to install a missing package; `extra` is its name in EXTRAS (images/README.md)."""
-    return (
-        f"build the tune image with `make images STEPS=tune EXTRAS={extra}`, {locally} on your "
-        "own machine, or turn it off"
-    )
 
 
 def _liger_problems(cuda: bool) -> Iterator[str]:
@@ -64,7 +57,7 @@ def _compile_problems(cuda: bool) -> Iterator[str]:
 
 
 def _no_c_compiler(extra: str) -> str:
-    return f"there is no C compiler (gcc, clang) here; {remedy(extra, 'install gcc')}"
+    return f"there is no C compiler (gcc, clang) here; {remedy(extra, locally='install gcc')}"
 
 
 def _has_c_compiler() -> bool:

@@ -20,11 +20,11 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.summary_pb2 import Summary
 
+from argotune.steps.causal_lm.extras import remedy
 from argotune.steps.common import log
 from argotune.steps.common.errors import PermanentError
 from argotune.steps.common.fs import atomic_write
 from argotune.steps.contracts.training_plan import TrainingPlan, Watch
-from argotune.steps.tune.extras import remedy
 
 Record = Mapping[str, Any]
 
